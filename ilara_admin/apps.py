@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class IlaraAdminConfig(AppConfig):
+    name = "ilara_admin"

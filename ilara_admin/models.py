@@ -1,0 +1,193 @@
+"""What every app shares: projects, environments, API keys, staff and the audit log."""
+
+import uuid
+from datetime import datetime
+from typing import ClassVar
+
+from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.functions import RandomUUID
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Tier(models.TextChoices):
+    FREE = "free"
+    GROWTH = "growth"
+    PRO = "pro"
+    ENTERPRISE = "enterprise"
+
+
+class Project(models.Model):
+    """A game."""
+
+    name = models.CharField(max_length=100)
+    slug = models.SlugField(max_length=40, unique=True)
+    tier = models.CharField(max_length=10, choices=Tier, default=Tier.ENTERPRISE)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "project"
+        ordering = ("slug",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Environment(models.Model):
+    """One of a project's isolated worlds: its own keys, players, flags, segments and events."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="environments")
+    slug = models.SlugField(max_length=20)
+    # Player ids are uuid5(namespace, external_id). It is secret: whoever knows it can compute ids.
+    namespace = models.UUIDField(default=uuid.uuid4, db_default=RandomUUID(), editable=False)
+    # Grows with every change that a request under /v1 could see; see snapshot.py.
+    config_version = models.BigIntegerField(default=1, db_default=1)
+    new_days = models.PositiveSmallIntegerField(default=7, db_default=7)
+    at_risk_days = models.PositiveSmallIntegerField(default=7, db_default=7)
+    churned_days = models.PositiveSmallIntegerField(default=30, db_default=30)
+    retention_days = models.PositiveSmallIntegerField(default=90, db_default=90)
+    currency = models.CharField(max_length=3, default="USD", db_default="USD")
+    public_keys_read_email = models.BooleanField(default=False, db_default=False)
+    public_keys_restricted = models.BooleanField(default=False, db_default=False)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "environment"
+        ordering = ("id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "slug"], name="environment_slug_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.project.slug}/{self.slug}"
+
+
+class Role(models.TextChoices):
+    """What staff may do. Each role may do all that the roles before it may."""
+
+    VIEWER = "viewer"
+    SUPPORT = "support"
+    LIVE_OPS = "live-ops"
+    ADMIN = "admin"
+
+    @property
+    def rank(self) -> int:
+        return list(Role).index(self)
+
+
+class User(AbstractUser):
+    """A member of staff."""
+
+    role = models.CharField(max_length=10, choices=Role, default=Role.VIEWER)
+    time_zone = models.CharField(max_length=64, default="UTC")
+
+    class Meta:
+        db_table = "staff"
+
+    def may(self, role: Role) -> bool:
+        return self.is_active and Role(self.role).rank >= role.rank
+
+
+class KeyKind(models.TextChoices):
+    PUBLIC = "public"
+    SECRET = "secret"
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def usable_at(self, now: datetime) -> "ApiKeyQuerySet":
+        """Keys that authenticate a request at `now`."""
+        unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=now)
+        return self.filter(unexpired, revoked_at=None)
+
+
+class ApiKey(models.Model):
+    """A key of one environment. Only the digest of the token is kept."""
+
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="api_keys")
+    kind = models.CharField(max_length=6, choices=KeyKind)
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=40)  # shown to staff: pk_live_ and four more characters
+    digest = models.BinaryField(max_length=32, unique=True)  # SHA-256 of the whole token
+    last_four = models.CharField(max_length=4)
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    created_by_name = models.CharField(max_length=150)
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        db_table = "api_key"
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"{self.masked} ({self.name})"
+
+    @property
+    def masked(self) -> str:
+        return f"{self.prefix}…{self.last_four}"
+
+    def state_at(self, now: datetime) -> str:
+        """`active`, `expiring` (an expiry is set and still to come), `expired` or `revoked`."""
+        if self.revoked_at:
+            return "revoked"
+        if self.expires_at is None:
+            return "active"
+        return "expired" if self.expires_at <= now else "expiring"
+
+
+class AuditAction(models.TextChoices):
+    """`<object>.<what happened>`. A value is never reused for something else."""
+
+    PROJECT_CREATED = "project.created"
+    PROJECT_UPDATED = "project.updated"
+    ENVIRONMENT_CREATED = "environment.created"
+    ENVIRONMENT_UPDATED = "environment.updated"
+    API_KEY_CREATED = "api_key.created"
+    API_KEY_ROTATED = "api_key.rotated"
+    API_KEY_REVOKED = "api_key.revoked"
+    STAFF_CREATED = "staff.created"
+    STAFF_UPDATED = "staff.updated"
+    FLAG_CREATED = "flag.created"
+    FLAG_UPDATED = "flag.updated"
+    FLAG_ENABLED = "flag.enabled"
+    FLAG_DISABLED = "flag.disabled"
+    FLAG_ARCHIVED = "flag.archived"
+    FLAG_UNARCHIVED = "flag.unarchived"
+    FLAG_RESTORED = "flag.restored"
+    SEGMENT_CREATED = "segment.created"
+    SEGMENT_UPDATED = "segment.updated"
+    SEGMENT_DELETED = "segment.deleted"
+    PLAYER_UPDATED = "player.updated"
+
+
+class AuditEntry(models.Model):
+    """One change: who, what, when, why. Names are copied, so entries outlive what they name."""
+
+    project = models.ForeignKey(Project, models.SET_NULL, null=True, related_name="+")
+    environment = models.ForeignKey(Environment, models.SET_NULL, null=True, related_name="+")
+    actor_user = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    actor_key = models.ForeignKey(ApiKey, models.SET_NULL, null=True, related_name="+")
+    actor_name = models.CharField(max_length=200)
+    action = models.CharField(max_length=40, choices=AuditAction)
+    object_type = models.CharField(max_length=20)
+    object_id = models.CharField(max_length=140)
+    object_name = models.CharField(max_length=300)
+    before = models.JSONField(null=True)
+    after = models.JSONField(null=True)
+    reason = models.CharField(max_length=500, blank=True)
+    request_id = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "audit_entry"
+        ordering = ("-id",)
+        indexes: ClassVar = [
+            models.Index(fields=["environment", "-id"], name="audit_environment"),
+            models.Index(fields=["object_type", "object_id", "-id"], name="audit_object"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.actor_name} {self.action} {self.object_name}"
