@@ -1,4 +1,5 @@
 """Placeholder until the embedded database lands."""
+
 from pathlib import Path
 from typing import Any
 
@@ -8,4 +9,9 @@ def secret_key(home: Path) -> str:
 
 
 def database(home: Path) -> dict[str, Any]:
-    return {"ENGINE": "django.db.backends.postgresql", "NAME": "ilara", "HOST": "/tmp/devpg", "USER": "postgres"}
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": "ilara",
+        "HOST": "/tmp/devpg",
+        "USER": "postgres",
+    }

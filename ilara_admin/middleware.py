@@ -1,0 +1,34 @@
+"""The first middleware: `/v1` and `/ofrep` are answered here, before any of the dashboard's."""
+
+import re
+import uuid
+from collections.abc import Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from ilara_admin import api
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+API_PREFIXES = ("/v1/", "/ofrep/")
+
+
+def request_id(request: HttpRequest) -> str:
+    """The caller's X-Request-Id if it is a sane one, else a new one."""
+    given = request.META.get("HTTP_X_REQUEST_ID", "")
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+class ApiMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        request.id = request_id(request)  # type: ignore[attr-defined]
+        path = request.path_info
+        if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep"):
+            response = api.answer(request)
+        else:
+            response = self.get_response(request)
+        response.headers["X-Request-Id"] = request.id  # type: ignore[attr-defined]
+        return response

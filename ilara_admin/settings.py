@@ -27,7 +27,7 @@ if not SECRET_KEY:
     if DATABASE_URL and not DEBUG:
         raise ImproperlyConfigured(
             "SECRET_KEY is not set. With DATABASE_URL, every machine needs the same SECRET_KEY: "
-            "50 random characters or more, in the environment or in a file named by SECRET_KEY_FILE."
+            "50 random characters or more, given directly or in a file named by SECRET_KEY_FILE."
         )
     SECRET_KEY = embedded.secret_key(ILARA_HOME)
 
@@ -62,7 +62,6 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # First, so that none of the dashboard's middlewares runs for /v1.
     "ilara_admin.middleware.ApiMiddleware",
-    "ilara_admin.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -71,7 +70,6 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "ilara_admin.middleware.LoginMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -81,7 +79,7 @@ MIDDLEWARE = [
 if DATABASE_URL:
     DATABASES = {"default": env.db_url_config(DATABASE_URL)}
     if "postgresql" not in DATABASES["default"]["ENGINE"]:
-        raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// address: Ilara runs on it alone.")
+        raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// address.")
 else:
     DATABASES = {"default": embedded.database(ILARA_HOME)}
 DATABASES["default"]["CONN_MAX_AGE"] = None
@@ -130,9 +128,8 @@ SECURE_CSP = {
 # --- Static files and templates -----------------------------------------------------------------
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-WHITENOISE_USE_FINDERS = True  # no collectstatic step: one command runs it
+WHITENOISE_USE_FINDERS = True  # served from where they lie, without a collectstatic step
 WHITENOISE_AUTOREFRESH = DEBUG
 
 FORM_RENDERER = "django.forms.renderers.TemplatesSetting"

@@ -1,0 +1,79 @@
+"""The Events API."""
+
+from datetime import UTC
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import path
+
+from events import ingest, schemas, stream
+from ilara_admin.api import ApiRequest, endpoint, respond, route
+from ilara_admin.errors import ApiError, Code
+from ilara_admin.idempotency import idempotency_key
+
+
+@endpoint("POST", body=schemas.EventTrack, basic=True)
+def event_track(request: ApiRequest, body: schemas.EventTrack) -> HttpResponse:
+    """Store one event. The same event id again answers `duplicate` and stores nothing."""
+    event = ingest.prepare(body, idempotency_key(request))
+    outcome = ingest.store(request, [event])
+    if not outcome.known:
+        raise ingest.unknown_player()
+    status = schemas.Status.ACCEPTED if outcome.accepted else schemas.Status.DUPLICATE
+    receipt = schemas.EventReceipt(
+        event_id=event.event_id,
+        player_id=event.player_id,
+        event_name=event.name,
+        timestamp=(event.occurred_at or outcome.received_at).astimezone(UTC),
+        received_at=outcome.received_at,
+        status=status,
+    )
+    return respond(receipt, status=201)
+
+
+@endpoint("POST", body=schemas.EventBatch, basic=True, checks_itself=("events",))
+def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
+    """Store up to 1,000 events. Each has its own verdict; a bad one harms no other."""
+    errors: dict[int, ApiError] = {}
+    prepared: dict[int, ingest.Prepared] = {}
+    for index, item in enumerate(body.events):
+        try:
+            prepared[index] = ingest.prepare(ingest.read_event(item))
+        except ApiError as error:
+            errors[index] = error
+    accepted = duplicates = 0
+    if prepared:
+        outcome = ingest.store(request, list(prepared.values()))
+        for position, index in enumerate(prepared):
+            if position not in outcome.known:
+                errors[index] = ingest.unknown_player()
+        accepted = len(outcome.accepted)
+        duplicates = len(outcome.known) - accepted
+    if len(errors) == len(body.events):
+        raise _all_rejected(errors)
+    rejected = [
+        schemas.Rejection(index, error.code, error.message, error.field)
+        for index, error in sorted(errors.items())
+    ]
+    return respond(schemas.BatchReceipt(accepted, duplicates, rejected))
+
+
+def _all_rejected(errors: dict[int, ApiError]) -> ApiError:
+    first = min(errors)
+    error = errors[first]
+    field = f"events[{first}].{error.field}" if error.field else f"events[{first}]"
+    message = f"Every event was rejected; the first because: {error.message}"
+    return ApiError(Code.VALIDATION_ERROR, message, field=field)
+
+
+@endpoint("GET", secret=True)
+def event_stream(request: ApiRequest) -> HttpResponseBase:
+    """Events as they arrive, as server-sent events."""
+    return stream.respond(request)
+
+
+urlpatterns = [
+    path("events/events", route(event_track)),
+    path("events/events/batch", route(event_batch)),
+    path("events/events/stream", route(event_stream)),
+]

@@ -1,0 +1,63 @@
+"""What the Events API takes and gives."""
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from ilara_admin.payload import PlayerId
+
+MAX_BATCH_EVENTS = 1_000
+
+EventName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+OpaqueId = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class EventTrack(Struct):
+    player_id: PlayerId
+    event_name: EventName
+    session_id: OpaqueId | None = None
+    properties: dict[str, Any] | None = None
+    timestamp: Annotated[datetime, Meta(tz=True)] | None = None
+    event_id: OpaqueId | None = None
+
+
+class EventBatch(Struct):
+    """Each item is an EventTrack. They are read one by one, so that a bad one harms no other."""
+
+    events: Annotated[list[Any], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]
+
+
+class Status(StrEnum):
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+
+
+class EventReceipt(Struct):
+    """`timestamp` is the client's time, `received_at` the server's for this copy."""
+
+    event_id: str
+    player_id: uuid.UUID
+    event_name: str
+    timestamp: datetime
+    received_at: datetime
+    status: Status
+
+
+class Rejection(Struct):
+    """`index` counts from 0 in the batch; `field` is relative to that event."""
+
+    index: int
+    code: str
+    message: str
+    field: str | None
+
+
+class BatchReceipt(Struct):
+    """accepted + duplicates + the number of rejected is the number of events sent."""
+
+    accepted: int
+    duplicates: int
+    rejected: list[Rejection]

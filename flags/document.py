@@ -1,0 +1,162 @@
+"""The flag document: what a revision holds, and the shape of import and export.
+
+    {"value_type": "boolean", "enabled": true,
+     "variants": [{"key": "enabled", "value": true}, {"key": "disabled", "value": false}],
+     "rules": [{"id": "r1", "segment": "beta-testers", "variant": "enabled", "rollout": 100000}],
+     "default": "disabled", "off": "disabled"}
+
+Percentages are integers in thousandths of a percent, so 100000 is everybody. A split stores the
+slices of the bucket range 0..99999 that each variant owns, not only their sums: re-weighting then
+moves as few players as it can. Imports no Django.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+EVERYBODY = 100_000
+
+
+class ValueType(StrEnum):
+    BOOLEAN = "boolean"
+    STRING = "string"
+    NUMBER = "number"
+    JSON = "json"
+
+
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    key: str
+    value: Any
+    name: str = ""
+
+
+class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The buckets `start <= b < end` belong to `variant`."""
+
+    variant: str
+    start: int
+    end: int
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Who (segment and conditions, both must hold), how many of them (rollout), gets what.
+
+    Exactly one of `variant` and `split` is set. `conditions` is a document of segments/rules.py.
+    """
+
+    id: str
+    name: str = ""
+    segment: str | None = None
+    conditions: dict[str, Any] | None = None
+    variant: str | None = None
+    split: tuple[Slice, ...] | None = None
+    rollout: int = EVERYBODY
+
+
+class FlagDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    value_type: ValueType
+    variants: tuple[Variant, ...]
+    default: str
+    off: str
+    enabled: bool = False
+    rules: tuple[Rule, ...] = ()
+
+    def variant(self, key: str) -> Variant:
+        return next(variant for variant in self.variants if variant.key == key)
+
+
+BOOLEAN_VARIANTS = (Variant(key="enabled", value=True), Variant(key="disabled", value=False))
+
+
+class DocumentError(ValueError):
+    """A document that cannot be served. `path` says where, `message` what and how to mend it."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.path = path
+        self.message = message
+
+
+def decode_document(data: Any) -> FlagDocument:
+    """Read a document from plain JSON data; raises DocumentError when its shape is wrong."""
+    try:
+        return msgspec.convert(data, FlagDocument)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise DocumentError(path.rstrip("`"), message) from None
+
+
+def encode_document(document: FlagDocument) -> dict[str, Any]:
+    """The document as plain JSON data, in its one canonical form."""
+    data: dict[str, Any] = msgspec.to_builtins(document)
+    return data
+
+
+def boolean_document(*, enabled: bool = False, rules: tuple[Rule, ...] = ()) -> FlagDocument:
+    """An on/off flag. A boolean flag has exactly these two variants."""
+    return FlagDocument(
+        value_type=ValueType.BOOLEAN,
+        variants=BOOLEAN_VARIANTS,
+        default="disabled",
+        off="disabled",
+        enabled=enabled,
+        rules=rules,
+    )
+
+
+def _value_fits(value_type: ValueType, value: Any) -> bool:
+    match value_type:
+        case ValueType.BOOLEAN:
+            return isinstance(value, bool)
+        case ValueType.STRING:
+            return isinstance(value, str)
+        case ValueType.NUMBER:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case ValueType.JSON:
+            return isinstance(value, dict | list)
+
+
+def _check_split(path: str, split: tuple[Slice, ...], keys: set[str]) -> None:
+    position = 0
+    for part in sorted(split, key=lambda part: part.start):
+        if part.variant not in keys:
+            raise DocumentError(path, f"There is no variant {part.variant!r}.")
+        if part.start != position or part.end <= part.start:
+            raise DocumentError(path, "The slices must cover 0 to 100000 without gap or overlap.")
+        position = part.end
+    if position != EVERYBODY:
+        raise DocumentError(path, "The weights must add up to 100 %.")
+
+
+def check_document(document: FlagDocument) -> None:
+    """Raise DocumentError unless every reference inside the document holds."""
+    keys = [variant.key for variant in document.variants]
+    if len(set(keys)) != len(keys):
+        raise DocumentError("variants", "Two variants have the same key.")
+    if not keys:
+        raise DocumentError("variants", "A flag needs at least one variant.")
+    if document.value_type is ValueType.BOOLEAN and set(keys) != {"enabled", "disabled"}:
+        raise DocumentError("variants", "A boolean flag has the variants enabled and disabled.")
+    for index, variant in enumerate(document.variants):
+        path = f"variants[{index}]"
+        if not 1 <= len(variant.key) <= 128:
+            raise DocumentError(f"{path}.key", "A variant's key has 1 to 128 characters.")
+        if not _value_fits(document.value_type, variant.value):
+            raise DocumentError(f"{path}.value", f"The value must be a {document.value_type}.")
+    for field in ("default", "off"):
+        if getattr(document, field) not in keys:
+            raise DocumentError(field, f"There is no variant {getattr(document, field)!r}.")
+    rule_ids = [rule.id for rule in document.rules]
+    if len(set(rule_ids)) != len(rule_ids):
+        raise DocumentError("rules", "Two rules have the same id.")
+    for index, rule in enumerate(document.rules):
+        path = f"rules[{index}]"
+        if not 0 <= rule.rollout <= EVERYBODY:
+            raise DocumentError(f"{path}.rollout", "The percentage must lie between 0 and 100.")
+        if (rule.variant is None) == (rule.split is None):
+            raise DocumentError(path, "A rule serves one variant or a split, not both or neither.")
+        if rule.variant is not None and rule.variant not in keys:
+            raise DocumentError(f"{path}.variant", f"There is no variant {rule.variant!r}.")
+        if rule.split is not None:
+            _check_split(f"{path}.split", rule.split, set(keys))

@@ -1,0 +1,108 @@
+"""What a flag gives a player, and why. Pure: no Django, no database, no clock of its own.
+
+Order: off or archived -> the rules in order, the first that matches and whose rollout includes
+the player -> the default.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flags.bucketing import gate, split
+from flags.document import EVERYBODY, FlagDocument, Rule, Variant
+from segments.rules import Matcher, Subject, compile_rule, parse
+
+
+class Reason(StrEnum):
+    """The published reasons. `override` and `prerequisite_failed` are reserved names of the API."""
+
+    DISABLED = "disabled"
+    OVERRIDE = "override"
+    PREREQUISITE_FAILED = "prerequisite_failed"
+    SEGMENT_MATCH = "segment_match"
+    RULE_MATCH = "rule_match"
+    ROLLOUT = "rollout"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    rule: Rule
+    matches: tuple[Matcher, ...]
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledFlag:
+    key: str
+    salt: str
+    revision: int
+    document: FlagDocument
+    variants: Mapping[str, Variant]
+    rules: tuple[CompiledRule, ...]
+    archived: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`rule_index` counts from 0 and is None unless a rule decided."""
+
+    variant: Variant
+    reason: Reason
+    segment_id: str | None = None
+    rule_index: int | None = None
+
+
+def _nobody(subject: Subject) -> bool:
+    return False
+
+
+def compile_flag(
+    *,
+    key: str,
+    salt: str,
+    revision: int,
+    document: FlagDocument,
+    archived: bool,
+    segments: Mapping[str, Matcher],
+) -> CompiledFlag:
+    """Prepare a flag for evaluation. A rule that names an unknown segment matches nobody."""
+    rules: list[CompiledRule] = []
+    for rule in document.rules:
+        matches: list[Matcher] = []
+        reason = Reason.ROLLOUT
+        if rule.conditions is not None:
+            reason = Reason.RULE_MATCH
+            matches.append(compile_rule(parse(rule.conditions)))
+        if rule.segment is not None:
+            reason = Reason.SEGMENT_MATCH
+            matches.append(segments.get(rule.segment, _nobody))
+        rules.append(CompiledRule(rule, tuple(matches), reason))
+    return CompiledFlag(
+        key=key,
+        salt=salt,
+        revision=revision,
+        document=document,
+        variants={variant.key: variant for variant in document.variants},
+        rules=tuple(rules),
+        archived=archived,
+    )
+
+
+def evaluate(flag: CompiledFlag, player_id: str, subject: Subject) -> Decision:
+    """Decide. `player_id` is the lower-case 36-character form."""
+    if flag.archived or not flag.document.enabled:
+        return Decision(flag.variants[flag.document.off], Reason.DISABLED)
+    for index, compiled in enumerate(flag.rules):
+        rule = compiled.rule
+        if not all(matches(subject) for matches in compiled.matches):
+            continue
+        if rule.rollout < EVERYBODY and gate(flag.salt, player_id) >= rule.rollout:
+            continue
+        key = rule.variant
+        if rule.split is not None:
+            key = split(flag.salt, player_id, rule.split)
+        assert key is not None, "check_document lets no rule without a variant or a split pass"
+        segment_id = rule.segment if compiled.reason is Reason.SEGMENT_MATCH else None
+        return Decision(flag.variants[key], compiled.reason, segment_id, index)
+    return Decision(flag.variants[flag.document.default], Reason.DEFAULT)

@@ -1,0 +1,29 @@
+"""What the Feature Flags API takes and gives."""
+
+import uuid
+from typing import Any
+
+from msgspec import Struct
+
+from flags.evaluation import Reason
+from ilara_admin.payload import PlayerId
+
+
+class FlagEvaluate(Struct):
+    """`context` overrides attributes of the player for this call only."""
+
+    player_id: PlayerId
+    context: dict[str, Any] | None = None
+
+
+class FlagEvaluation(Struct):
+    flag_key: str
+    value: Any
+    variant_key: str
+    reason: Reason
+    segment_id: str | None
+
+
+class FlagEvaluations(Struct):
+    player_id: uuid.UUID
+    flags: dict[str, FlagEvaluation]

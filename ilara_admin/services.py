@@ -1,0 +1,251 @@
+"""Writes to what all apps share. Each is one transaction: check, write, audit, bump the version."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from ilara_admin import tokens
+from ilara_admin.audit import Actor, audit_record, changes
+from ilara_admin.models import (
+    ApiKey,
+    AuditAction,
+    Environment,
+    KeyKind,
+    Project,
+    Role,
+    Tier,
+    User,
+)
+
+ENVIRONMENT_SLUGS = ("live", "test")
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+# First segments of addresses that a project's slug would hide.
+RESERVED_SLUGS = frozenset(
+    {"v1", "ofrep", "static", "healthz", "readyz", "metrics", "preferences", "account", "staff",
+     "sign-in", "sign-out", "projects", "audit", "developers", "_components"}
+)  # fmt: skip
+
+
+def environment_bump(*environments: Environment) -> None:
+    """Make every process reload what it knows. Call it last in the transaction of a change."""
+    for environment in sorted(environments, key=lambda environment: environment.pk):
+        Environment.objects.filter(pk=environment.pk).update(config_version=F("config_version") + 1)
+
+
+def _check_slug(slug: str, longest: int) -> None:
+    if not SLUG.fullmatch(slug) or len(slug) > longest:
+        raise ValidationError(
+            {"slug": f"Use 1 to {longest} lower-case letters, digits and inner hyphens."}
+        )
+
+
+@transaction.atomic
+def project_create(
+    *, name: str, slug: str, actor: Actor, tier: Tier = Tier.ENTERPRISE, reason: str = ""
+) -> Project:
+    """A project with its two environments, `live` and `test`, still without keys."""
+    _check_slug(slug, 40)
+    if slug in RESERVED_SLUGS:
+        raise ValidationError({"slug": f"“{slug}” is an address of the dashboard. Use another."})
+    if Project.objects.filter(slug=slug).exists():
+        raise ValidationError({"slug": f"There is already a project “{slug}”."})
+    project = Project.objects.create(name=name, slug=slug, tier=tier)
+    audit_record(
+        AuditAction.PROJECT_CREATED,
+        actor,
+        project=project,
+        object_id=project.pk,
+        object_name=slug,
+        after={"name": name, "slug": slug, "tier": tier},
+        reason=reason,
+    )
+    for environment_slug in ENVIRONMENT_SLUGS:
+        environment_create(project=project, slug=environment_slug, actor=actor)
+    return project
+
+
+@transaction.atomic
+def project_update(
+    project: Project, *, actor: Actor, name: str | None = None, tier: Tier | None = None,
+    reason: str = "",
+) -> Project:  # fmt: skip
+    """Rename a project or move it to another tier, in force on the next request."""
+    before = {"name": project.name, "tier": project.tier}
+    project.name = name or project.name
+    project.tier = tier or project.tier
+    old, new = changes(before, {"name": project.name, "tier": project.tier})
+    if not new:
+        return project
+    project.save(update_fields=["name", "tier"])
+    audit_record(
+        AuditAction.PROJECT_UPDATED,
+        actor,
+        project=project,
+        object_id=project.pk,
+        object_name=project.slug,
+        before=old,
+        after=new,
+        reason=reason,
+    )
+    environment_bump(*project.environments.all())
+    return project
+
+
+@transaction.atomic
+def environment_create(*, project: Project, slug: str, actor: Actor) -> Environment:
+    _check_slug(slug, 20)
+    if project.environments.filter(slug=slug).exists():
+        raise ValidationError({"slug": f"There is already an environment “{slug}”."})
+    environment = Environment.objects.create(project=project, slug=slug)
+    audit_record(
+        AuditAction.ENVIRONMENT_CREATED,
+        actor,
+        environment=environment,
+        object_id=environment.pk,
+        object_name=str(environment),
+        after={"slug": slug},
+    )
+    return environment
+
+
+# --- API keys -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """The token exists here once; the database keeps its digest."""
+
+    key: ApiKey
+    token: str
+
+
+def _key_insert(
+    environment: Environment, kind: KeyKind, name: str, actor: Actor, expires_in: timedelta | None
+) -> NewKey:
+    token = tokens.new_token("pk" if kind == KeyKind.PUBLIC else "sk", environment.slug)
+    start = len(f"pk_{environment.slug}_")
+    key = ApiKey.objects.create(
+        environment=environment,
+        kind=kind,
+        name=name,
+        prefix=token[: start + 4],
+        digest=tokens.digest(token),
+        last_four=token[-4:],
+        created_by=actor.user,
+        created_by_name=actor.name,
+        expires_at=timezone.now() + expires_in if expires_in else None,
+    )
+    return NewKey(key, token)
+
+
+def _key_facts(key: ApiKey) -> dict[str, Any]:
+    expires_at = key.expires_at.isoformat() if key.expires_at else None
+    return {"name": key.name, "kind": key.kind, "key": key.masked, "expires_at": expires_at}
+
+
+def _key_audit(action: AuditAction, key: ApiKey, actor: Actor, **details: Any) -> None:
+    audit_record(
+        action,
+        actor,
+        environment=key.environment,
+        object_id=key.pk,
+        object_name=f"{key.name} ({key.masked})",
+        **details,
+    )
+
+
+@transaction.atomic
+def api_key_create(
+    *, environment: Environment, kind: KeyKind, name: str, actor: Actor,
+    expires_in: timedelta | None = None, reason: str = "",
+) -> NewKey:  # fmt: skip
+    """Issue a key. The token is returned once and cannot be had again."""
+    name = name.strip()
+    if not 1 <= len(name) <= 100:
+        raise ValidationError({"name": "Give the key a name of 1 to 100 characters."})
+    new = _key_insert(environment, kind, name, actor, expires_in)
+    _key_audit(
+        AuditAction.API_KEY_CREATED, new.key, actor, after=_key_facts(new.key), reason=reason
+    )
+    environment_bump(environment)
+    return new
+
+
+@transaction.atomic
+def api_key_revoke(key: ApiKey, *, actor: Actor, reason: str = "") -> ApiKey:
+    """End a key at once. Revoking a revoked key changes nothing."""
+    key = ApiKey.objects.select_for_update(of=("self",)).select_related(
+        "environment__project"
+    ).get(pk=key.pk)  # fmt: skip
+    if key.revoked_at is None:
+        key.revoked_at = timezone.now()
+        key.save(update_fields=["revoked_at"])
+        _key_audit(
+            AuditAction.API_KEY_REVOKED,
+            key,
+            actor,
+            before={"revoked_at": None},
+            after={"revoked_at": key.revoked_at.isoformat()},
+            reason=reason,
+        )
+        environment_bump(key.environment)
+    return key
+
+
+@transaction.atomic
+def api_key_rotate(key: ApiKey, *, grace: timedelta, actor: Actor, reason: str = "") -> NewKey:
+    """Issue a successor, and let this key expire after `grace` (at once when it is zero).
+
+    An expiry that comes sooner stays.
+    """
+    key = ApiKey.objects.select_for_update(of=("self",)).select_related(
+        "environment__project"
+    ).get(pk=key.pk)  # fmt: skip
+    now = timezone.now()
+    if key.state_at(now) not in ("active", "expiring"):
+        raise ValidationError(f"The key {key.masked} is no longer in use. Create a new one.")
+    new = _key_insert(key.environment, KeyKind(key.kind), key.name, actor, None)
+    before = _key_facts(key)
+    ends_at = now + grace
+    key.expires_at = min(key.expires_at, ends_at) if key.expires_at else ends_at
+    key.save(update_fields=["expires_at"])
+    old, changed = changes(before, _key_facts(key))
+    _key_audit(
+        AuditAction.API_KEY_ROTATED,
+        key,
+        actor,
+        before=old,
+        after={**changed, "successor": new.key.masked},
+        reason=reason,
+    )
+    environment_bump(key.environment)
+    return new
+
+
+# --- Staff --------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def staff_create(
+    *, username: str, role: Role, password: str, actor: Actor, email: str = ""
+) -> User:
+    if User.objects.filter(username=username).exists():
+        raise ValidationError({"username": f"There is already a member of staff “{username}”."})
+    user = User(username=username, email=email, role=role)
+    user.set_password(password)
+    user.full_clean()
+    user.save()
+    audit_record(
+        AuditAction.STAFF_CREATED,
+        actor,
+        object_id=user.pk,
+        object_name=username,
+        after={"username": username, "role": role},
+    )
+    return user

@@ -1,0 +1,48 @@
+"""What a fresh environment holds, so that the published examples answer as they are printed."""
+
+from django.db import transaction
+
+from flags.document import Rule, boolean_document
+from flags.services import flag_create
+from ilara_admin.audit import Actor
+from ilara_admin.models import Environment
+from segments.services import segment_create
+
+BETA_TESTERS = {
+    "operator": "OR",
+    "conditions": [
+        {"field": "level", "operator": ">=", "value": 40},
+        {"field": "is_vip", "operator": "==", "value": True},
+    ],
+}
+
+
+@transaction.atomic
+def environment_start(environment: Environment, actor: Actor) -> None:
+    """The segment `beta-testers` and the flags `new-feature` and `new_tutorial`."""
+    segment_create(
+        environment=environment,
+        key="beta-testers",
+        name="Beta testers",
+        description="Players of level 40 and above, and VIPs.",
+        rule=BETA_TESTERS,
+        actor=actor,
+    )
+    flag_create(
+        environment=environment,
+        key="new_tutorial",
+        name="New tutorial",
+        description="Beta testers get the new tutorial.",
+        document=boolean_document(
+            enabled=True, rules=(Rule(id="beta", segment="beta-testers", variant="enabled"),)
+        ),
+        actor=actor,
+    )
+    flag_create(
+        environment=environment,
+        key="new-feature",
+        name="New feature",
+        description="An example to switch on: off for everybody.",
+        document=boolean_document(),
+        actor=actor,
+    )

@@ -1,0 +1,279 @@
+"""The Players API."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from django.db import IntegrityError
+from django.http import HttpResponse
+from django.urls import path
+from msgspec import UNSET, UnsetType
+
+from ilara_admin.api import ApiRequest, endpoint, respond, route, run, run_one
+from ilara_admin.db import Row
+from ilara_admin.errors import invalid
+from ilara_admin.idempotency import digest_of, idempotency_key
+from ilara_admin.payload import check_moment, parse_uuid
+from players import schemas, statements
+from players.lookup import find_player, known
+from players.models import MAX_ATTRIBUTE_KEYS, MAX_ATTRIBUTES_BYTES, player_id_for
+from players.money import parse_amount
+from players.record import (
+    PlayerRow,
+    lifecycle_of,
+    mask_email,
+    player_of,
+    risk_of,
+    stage_of,
+    thresholds_of,
+)
+
+MAX_PAGE = 200
+DEFAULT_PAGE = 50
+FIRST_ID = uuid.UUID(int=0)
+
+
+@endpoint("POST", body=schemas.PlayerRegister, basic=True)
+def player_register(request: ApiRequest, body: schemas.PlayerRegister) -> HttpResponse:
+    """Register a player, or update the one with this external id. Absent fields stay."""
+    attributes, removed = _attributes(body.attributes)
+    row = _write(
+        request,
+        statements.UPSERT,
+        [
+            player_id_for(request.snapshot.namespace, body.external_id),
+            body.external_id,
+            _given(body.device_id),
+            _given(body.email),
+            attributes,
+            body.device_id is not UNSET,
+            body.email is not UNSET,
+            removed,
+            request.snapshot.at_risk_days,
+            request.snapshot.churned_days,
+        ],
+    )
+    player = player_of(row[1:])
+    return respond(_player(request, player, body.email), status=201 if row[0] else 200)
+
+
+@endpoint("GET", secret=True)
+def player_list(request: ApiRequest) -> HttpResponse:
+    """The environment's players in the order of their ids, by pages."""
+    limit = _limit(request)
+    cursor = request.GET.get("cursor")
+    after = parse_uuid(cursor, "cursor") if cursor else FIRST_ID
+    rows = run(request, statements.LIST, [after, limit + 1])
+    players = [player_of(row) for row in rows if row[0] is not None]
+    page = [_player(request, player) for player in players[:limit]]
+    more = len(players) > limit
+    return respond(schemas.PlayerPage(page, str(page[-1].id) if more else None))
+
+
+@endpoint("GET")
+def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
+    return respond(_player(request, find_player(request, player_id)))
+
+
+@endpoint("GET")
+def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResponse:
+    if "\0" in external_id:
+        raise invalid("external_id must not contain the character NUL", "external_id")
+    player_id = player_id_for(request.snapshot.namespace, external_id)
+    return respond(_player(request, find_player(request, player_id)))
+
+
+@endpoint("PATCH", body=schemas.PlayerPatch)
+def player_patch(
+    request: ApiRequest, player_id: uuid.UUID, body: schemas.PlayerPatch
+) -> HttpResponse:
+    """Change some fields. Attributes merge at the top level; a null attribute is removed."""
+    if body.device_id is UNSET and body.email is UNSET and body.attributes is UNSET:
+        raise invalid("Nothing to change: give device_id, email or attributes")
+    attributes, removed = _attributes(body.attributes)
+    row = _write(
+        request,
+        statements.PATCH,
+        [
+            player_id,
+            _given(body.device_id),
+            _given(body.email),
+            attributes,
+            body.device_id is not UNSET,
+            body.email is not UNSET,
+            removed,
+        ],
+    )
+    return respond(_player(request, known(row), body.email))
+
+
+@endpoint("POST", body=schemas.SessionRecord)
+def session_record(
+    request: ApiRequest, player_id: uuid.UUID, body: schemas.SessionRecord
+) -> HttpResponse:
+    """Count a session. One session id counts once."""
+    if body.started_at is not None:
+        check_moment(body.started_at, "started_at")
+    session_id = body.session_id or idempotency_key(request)
+    row = _write(
+        request,
+        statements.SESSION,
+        [
+            player_id,
+            digest_of(session_id),
+            session_id,
+            body.started_at,
+            body.duration_seconds,
+            request.snapshot.at_risk_days,
+            request.snapshot.churned_days,
+        ],
+        safe_to_repeat=session_id is not None,
+    )
+    return respond(_player(request, known(row)))
+
+
+@endpoint("POST", body=schemas.PurchaseRecord, exact_numbers=True)
+def purchase_record(
+    request: ApiRequest, player_id: uuid.UUID, body: schemas.PurchaseRecord
+) -> HttpResponse:
+    """Count a purchase. One transaction id counts once."""
+    currency = (body.currency or request.snapshot.currency).upper()
+    transaction_id = body.transaction_id or idempotency_key(request)
+    row = _write(
+        request,
+        statements.PURCHASE,
+        [
+            player_id,
+            digest_of(transaction_id),
+            transaction_id,
+            parse_amount(body.amount, request.GET.get("amount")),
+            currency,
+            currency == request.snapshot.currency,
+            request.api_key.secret,
+            body.product_id,
+            request.snapshot.at_risk_days,
+            request.snapshot.churned_days,
+        ],
+        safe_to_repeat=transaction_id is not None,
+    )
+    return respond(_player(request, known(row)))
+
+
+@endpoint("GET")
+def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
+    player = find_player(request, player_id)
+    life = lifecycle_of(player, thresholds_of(request.snapshot), request.now)
+    following = None
+    if life.next_stage is not None and life.next_at is not None:
+        following = schemas.StageChange(life.next_stage, _utc(life.next_at))
+    return respond(
+        schemas.PlayerLifecycle(
+            player_id=player.id,
+            lifecycle_stage=life.stage,
+            stage_since=_utc(life.since),
+            first_seen_at=_utc(player.first_seen_at),
+            last_seen_at=_utc(player.last_seen_at),
+            days_since_last_seen=max((request.now - player.last_seen_at).days, 0),
+            session_count=player.session_count,
+            next=following,
+        )
+    )
+
+
+@endpoint("GET")
+def churn_risk(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
+    player = find_player(request, player_id)
+    risk = risk_of(player, request.now)
+    return respond(
+        schemas.ChurnRisk(
+            player_id=player.id,
+            risk_score=risk.score,
+            risk_level=risk.level,
+            factors=[
+                schemas.RiskFactor(item.factor, item.description, item.contribution)
+                for item in risk.factors
+            ],
+            prediction_date=risk.prediction_date,
+            confidence=risk.confidence,
+            model=risk.model,
+        )
+    )
+
+
+# --- Helpers ------------------------------------------------------------------------------------
+
+
+def _write(request: ApiRequest, sql: str, params: list[Any], *, safe_to_repeat: bool = True) -> Row:
+    try:
+        return run_one(request, sql, params, safe_to_repeat=safe_to_repeat)
+    except IntegrityError as error:
+        raise _too_many_attributes(error) from None
+
+
+def _too_many_attributes(error: IntegrityError) -> Exception:
+    text = str(error)
+    if "player_attributes_size" in text:
+        limit = MAX_ATTRIBUTES_BYTES // 1024
+        return invalid(f"The player's attributes would exceed {limit} KiB", "attributes")
+    if "player_attributes_keys" in text:
+        return invalid(f"A player has {MAX_ATTRIBUTE_KEYS} attributes at most", "attributes")
+    return error
+
+
+def _attributes(given: dict[str, Any] | UnsetType | None) -> tuple[str, list[str]]:
+    """The attributes to merge, as JSON text, and the names to remove."""
+    if not isinstance(given, dict):
+        if given is None:
+            raise invalid("attributes must be an object; set a single one to null", "attributes")
+        return "{}", []
+    kept = {name: value for name, value in given.items() if value is not None}
+    removed = [name for name, value in given.items() if value is None]
+    return msgspec.json.encode(kept).decode(), removed
+
+
+def _given[T](value: T | UnsetType) -> T | None:
+    return None if isinstance(value, UnsetType) else value
+
+
+def _player(
+    request: ApiRequest, player: PlayerRow, sent_email: str | UnsetType | None = UNSET
+) -> schemas.Player:
+    shows_email = (
+        request.api_key.secret or request.snapshot.public_keys_read_email or sent_email is not UNSET
+    )
+    return schemas.Player(
+        id=player.id,
+        external_id=player.external_id,
+        device_id=player.device_id,
+        email=player.email if shows_email else mask_email(player.email),
+        lifecycle_stage=stage_of(player, thresholds_of(request.snapshot), request.now),
+        session_count=player.session_count,
+        total_revenue=player.total_revenue,
+        is_payer=player.purchase_count > 0,
+        first_seen_at=_utc(player.first_seen_at),
+        last_seen_at=_utc(player.last_seen_at),
+        attributes=player.attributes,
+    )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def _limit(request: ApiRequest) -> int:
+    text = request.GET.get("limit", str(DEFAULT_PAGE))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PAGE):
+        raise invalid(f"limit must be a number from 1 to {MAX_PAGE}", "limit")
+    return int(text)
+
+
+urlpatterns = [
+    path("players/players", route(player_register, player_list)),
+    path("players/players/external/<path:external_id>", route(player_get_by_external_id)),
+    path("players/players/<str:player_id>", route(player_get, player_patch)),
+    path("players/players/<str:player_id>/session", route(session_record)),
+    path("players/players/<str:player_id>/purchase", route(purchase_record)),
+    path("players/players/<str:player_id>/lifecycle", route(player_lifecycle)),
+    path("players/players/<str:player_id>/churn-risk", route(churn_risk)),
+]

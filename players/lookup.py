@@ -1,0 +1,21 @@
+"""Finding the player that a request is about."""
+
+import uuid
+
+from ilara_admin.api import ApiRequest, run_one
+from ilara_admin.db import Row
+from ilara_admin.errors import not_found
+from players import statements
+from players.record import PlayerRow, player_of
+
+
+def find_player(request: ApiRequest, player_id: uuid.UUID) -> PlayerRow:
+    """The player of this environment, in one statement; 404 if there is none."""
+    return known(run_one(request, statements.FIND, [player_id]))
+
+
+def known(row: Row) -> PlayerRow:
+    """The player that a statement returned; 404 if it found none."""
+    if row[0] is None:
+        raise not_found("Player not found")
+    return player_of(row)

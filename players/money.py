@@ -1,0 +1,27 @@
+"""Amounts of money: decimal from the wire to the database, never a float."""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+from ilara_admin.errors import invalid
+
+AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,2})?")
+FORM = "a positive decimal with at most two places, at most 999999999.99, such as 4.99"
+
+
+def parse_amount(in_body: Any, in_query: str | None) -> Decimal:
+    """The amount of a purchase, from the body or `?amount=`. If both are there they must agree."""
+    amounts = {_parse(given) for given in (in_body, in_query) if given is not None}
+    if not amounts:
+        raise invalid("amount is required, in the body or as ?amount=4.99", "amount")
+    if len(amounts) > 1:
+        raise invalid("amount differs between the body and the address", "amount")
+    return amounts.pop()
+
+
+def _parse(given: Any) -> Decimal:
+    text = given if isinstance(given, str) else str(given)
+    if isinstance(given, bool) or not AMOUNT.fullmatch(text) or not Decimal(text):
+        raise invalid(f"amount must be {FORM}", "amount")
+    return Decimal(text)

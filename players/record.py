@@ -1,0 +1,106 @@
+"""A player as one row, and what follows from it at a moment: stage, risk, fields for rules."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from ilara_admin.db import Row
+from players.churn import PRIOR, Risk, risk_at
+from players.lifecycle import History, Lifecycle, Stage, Thresholds, lifecycle_at, stage_at
+
+
+class PlayerRow(NamedTuple):
+    """The columns of COLUMNS, in their order."""
+
+    id: uuid.UUID
+    external_id: str
+    device_id: str | None
+    email: str | None
+    attributes: Mapping[str, Any]
+    session_count: int
+    active_days: int
+    purchase_count: int
+    total_revenue: Decimal
+    first_seen_at: datetime
+    last_seen_at: datetime
+    last_active_on: date
+    active_since: datetime
+    returned_at: datetime | None
+    gap_before_return: timedelta | None
+
+
+def player_of(row: Row) -> PlayerRow:
+    """The player out of the columns of COLUMNS, whose attributes arrive as JSON text."""
+    return PlayerRow(*row[:4], msgspec.json.decode(row[4]), *row[5:])
+
+
+COLUMNS = ", ".join(f"p.{name}" for name in PlayerRow._fields)
+
+
+class HasThresholds(Protocol):
+    """A snapshot or an environment."""
+
+    @property
+    def new_days(self) -> int: ...
+    @property
+    def at_risk_days(self) -> int: ...
+    @property
+    def churned_days(self) -> int: ...
+
+
+def thresholds_of(source: HasThresholds) -> Thresholds:
+    return Thresholds(source.new_days, source.at_risk_days, source.churned_days)
+
+
+def _history(player: PlayerRow) -> History:
+    return History(
+        player.first_seen_at, player.last_seen_at, player.active_since, player.returned_at
+    )
+
+
+def stage_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> Stage:
+    return stage_at(_history(player), thresholds, now)
+
+
+def lifecycle_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> Lifecycle:
+    return lifecycle_at(_history(player), thresholds, now)
+
+
+def risk_of(player: PlayerRow, now: datetime) -> Risk:
+    return risk_at(
+        PRIOR,
+        first_on=player.first_seen_at.astimezone(UTC).date(),
+        last_on=player.last_active_on,
+        active_days=player.active_days,
+        today=now.astimezone(UTC).date(),
+    )
+
+
+def facts_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> dict[str, Any]:
+    """The built-in fields of the rule language; an unknown device or e-mail is missing."""
+    facts: dict[str, Any] = {
+        "external_id": player.external_id,
+        "device_id": player.device_id,
+        "email": player.email,
+        "lifecycle_stage": str(stage_of(player, thresholds, now)),
+        "is_payer": player.purchase_count > 0,
+        "session_count": player.session_count,
+        "purchase_count": player.purchase_count,
+        "total_revenue": float(player.total_revenue),
+        "first_seen_at": player.first_seen_at,
+        "last_seen_at": player.last_seen_at,
+        "days_since_last_seen": max((now - player.last_seen_at).days, 0),
+    }
+    return facts
+
+
+def mask_email(email: str | None) -> str | None:
+    """`p***@example.com`: enough to recognise, too little to write to."""
+    if email is None:
+        return None
+    name, at, domain = email.rpartition("@")
+    return f"{name[:1]}***@{domain}" if at else f"{email[:1]}***"

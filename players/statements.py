@@ -1,0 +1,99 @@
+"""The SQL of the players' hot path. Each continues ENV_SQL of ilara_admin/api.py and is one round
+trip; its parameters start at $4.
+
+Being seen updates the same columns everywhere. The thresholds travel as parameters, since the
+conflict clause of an upsert may not look at another table on a distributed one.
+"""
+
+from players.record import COLUMNS
+
+
+def seen(now: str, at_risk_days: str, churned_days: str) -> str:
+    """Assignments for `UPDATE player p`: the player is active at the moment `now`."""
+    day = f"({now} AT TIME ZONE 'UTC')::date"
+    at_risk = f"{now} - p.last_seen_at >= make_interval(days => {at_risk_days}::int)"
+    back = f"{now} - p.last_seen_at >= make_interval(days => {churned_days}::int)"
+    return f"""
+        last_seen_at = greatest(p.last_seen_at, {now}),
+        active_days = p.active_days + (p.last_active_on < {day})::int,
+        last_active_on = greatest(p.last_active_on, {day}),
+        active_since = CASE WHEN {at_risk} THEN {now} ELSE p.active_since END,
+        returned_at = CASE WHEN {back} THEN {now} ELSE p.returned_at END,
+        gap_before_return =
+            CASE WHEN {back} THEN {now} - p.last_seen_at ELSE p.gap_before_return END"""
+
+
+FIND = f"""
+SELECT env.config_version, env.now, {COLUMNS}
+FROM env LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id"""
+
+# $4 id, $5 external_id, $6 device_id, $7 email, $8 attributes, $9 device_id given, $10 email given,
+# $11 attributes to remove, $12 at_risk_days, $13 churned_days
+UPSERT = f""", written AS (
+    INSERT INTO player AS p (
+        id, environment_id, external_id, device_id, email, attributes,
+        first_seen_at, last_seen_at, last_active_on, active_since)
+    SELECT $4::uuid, env.id, $5, $6::text, $7::text, $8::jsonb,
+           env.now, env.now, (env.now AT TIME ZONE 'UTC')::date, env.now
+    FROM env WHERE env.open
+    ON CONFLICT (id) DO UPDATE SET
+        device_id = CASE WHEN $9::bool THEN excluded.device_id ELSE p.device_id END,
+        email = CASE WHEN $10::bool THEN excluded.email ELSE p.email END,
+        attributes = (p.attributes || excluded.attributes) - $11::text[],
+        {seen("excluded.last_seen_at", "$12", "$13")}
+    RETURNING {COLUMNS}, (p.xmax = 0) AS created)
+SELECT env.config_version, env.now, p.created, {COLUMNS} FROM env LEFT JOIN written p ON true"""
+
+# $4 id, $5 device_id, $6 email, $7 attributes, $8 device_id given, $9 email given,
+# $10 attributes to remove
+PATCH = f""", written AS (
+    UPDATE player p SET
+        device_id = CASE WHEN $8::bool THEN $5::text ELSE p.device_id END,
+        email = CASE WHEN $9::bool THEN $6::text ELSE p.email END,
+        attributes = (p.attributes || $7::jsonb) - $10::text[]
+    FROM env WHERE p.id = $4 AND p.environment_id = env.id AND env.open
+    RETURNING {COLUMNS})
+SELECT env.config_version, env.now, {COLUMNS} FROM env LEFT JOIN written p ON true"""
+
+_TARGET = """, target AS (
+    SELECT p.id FROM player p JOIN env ON p.environment_id = env.id
+    WHERE p.id = $4 AND env.open)"""
+
+# $4 player, $5 digest, $6 session_id, $7 started_at, $8 duration_seconds,
+# $9 at_risk_days, $10 churned_days
+SESSION = f"""{_TARGET}, entry AS (
+    INSERT INTO player_session
+        (player_id, digest, session_id, started_at, duration_seconds, received_at)
+    SELECT target.id, $5, $6::text, coalesce($7::timestamptz, env.now), $8::int, env.now
+    FROM target, env ON CONFLICT DO NOTHING RETURNING 1)
+, written AS (
+    UPDATE player p SET
+        session_count = p.session_count + (SELECT count(*) FROM entry)::int,
+        {seen("env.now", "$9", "$10")}
+    FROM env, target WHERE p.id = target.id
+    RETURNING {COLUMNS})
+SELECT env.config_version, env.now, {COLUMNS} FROM env LEFT JOIN written p ON true"""
+
+# $4 player, $5 digest, $6 transaction_id, $7 amount, $8 currency, $9 counted, $10 verified,
+# $11 product_id, $12 at_risk_days, $13 churned_days
+PURCHASE = f"""{_TARGET}, entry AS (
+    INSERT INTO purchase (player_id, digest, transaction_id, amount, currency, counted, verified,
+                          product_id, received_at)
+    SELECT target.id, $5, $6::text, $7::numeric, $8, $9::bool, $10::bool, $11::text, env.now
+    FROM target, env ON CONFLICT DO NOTHING RETURNING amount, counted)
+, counted AS (
+    SELECT count(*)::int AS number, coalesce(sum(amount), 0) AS amount FROM entry WHERE counted)
+, written AS (
+    UPDATE player p SET
+        purchase_count = p.purchase_count + counted.number,
+        total_revenue = p.total_revenue + counted.amount,
+        {seen("env.now", "$12", "$13")}
+    FROM env, target, counted WHERE p.id = target.id
+    RETURNING {COLUMNS})
+SELECT env.config_version, env.now, {COLUMNS} FROM env LEFT JOIN written p ON true"""
+
+# $4 after this id, $5 limit
+LIST = f"""
+SELECT env.config_version, env.now, {COLUMNS} FROM env LEFT JOIN LATERAL (
+    SELECT * FROM player p WHERE p.environment_id = env.id AND p.id > $4 ORDER BY p.id LIMIT $5
+) p ON true ORDER BY p.id"""

@@ -1,0 +1,30 @@
+"""Segments: named sets of players, by rule."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+from ilara_admin.models import Environment
+
+
+class Segment(models.Model):
+    """`rule` is the document of segments/rules.py. In the API a segment's id is its key."""
+
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
+    key = models.CharField(max_length=128)
+    name = models.CharField(max_length=200)
+    description = models.CharField(max_length=500, blank=True)
+    rule = models.JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "segment"
+        ordering = ("key",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["environment", "key"], name="segment_key_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.key

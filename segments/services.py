@@ -1,0 +1,96 @@
+"""Writes to segments."""
+
+import re
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from ilara_admin.audit import Actor, audit_record, changes
+from ilara_admin.models import AuditAction, Environment
+from ilara_admin.services import environment_bump
+from segments.models import Segment
+from segments.rules import RuleError, parse
+
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+KEY_FORM = "Use 1 to 128 letters, digits, dots, hyphens and underscores, a letter or digit first."
+
+
+def _facts(segment: Segment) -> dict[str, Any]:
+    return {
+        "key": segment.key,
+        "name": segment.name,
+        "description": segment.description,
+        "rule": segment.rule,
+    }
+
+
+def _check_rule(rule: Any) -> None:
+    try:
+        parse(rule)
+    except RuleError as error:
+        raise ValidationError({"rule": str(error)}) from None
+
+
+def _audit(action: AuditAction, segment: Segment, actor: Actor, **details: Any) -> None:
+    audit_record(
+        action,
+        actor,
+        environment=segment.environment,
+        object_id=segment.key,
+        object_name=segment.key,
+        **details,
+    )
+
+
+@transaction.atomic
+def segment_create(
+    *, environment: Environment, key: str, name: str, rule: Any, actor: Actor,
+    description: str = "", reason: str = "",
+) -> Segment:  # fmt: skip
+    if not KEY.fullmatch(key):
+        raise ValidationError({"key": KEY_FORM})
+    if Segment.objects.filter(environment=environment, key=key).exists():
+        raise ValidationError({"key": f"There is already a segment “{key}” here."})
+    _check_rule(rule)
+    segment = Segment.objects.create(
+        environment=environment, key=key, name=name or key, description=description, rule=rule
+    )
+    _audit(AuditAction.SEGMENT_CREATED, segment, actor, after=_facts(segment), reason=reason)
+    environment_bump(environment)
+    return segment
+
+
+@transaction.atomic
+def segment_update(
+    segment: Segment, *, name: str, rule: Any, description: str, actor: Actor, reason: str = ""
+) -> Segment:
+    """Change a segment in place; flags that name it follow on the next request."""
+    segment = Segment.objects.select_for_update(of=("self",)).select_related(
+        "environment__project"
+    ).get(pk=segment.pk)  # fmt: skip
+    _check_rule(rule)
+    before = _facts(segment)
+    segment.name, segment.rule, segment.description = name or segment.key, rule, description
+    old, new = changes(before, _facts(segment))
+    if not new:
+        return segment
+    segment.updated_at = timezone.now()
+    segment.save(update_fields=["name", "rule", "description", "updated_at"])
+    _audit(AuditAction.SEGMENT_UPDATED, segment, actor, before=old, after=new, reason=reason)
+    environment_bump(segment.environment)
+    return segment
+
+
+@transaction.atomic
+def segment_delete(segment: Segment, *, used_by: list[str], actor: Actor, reason: str = "") -> None:
+    """Remove a segment. `used_by` names the flags whose rules ask for it; they must go first."""
+    if used_by:
+        raise ValidationError(
+            f"The segment “{segment.key}” is used by {', '.join(used_by)}. Change those first."
+        )
+    _audit(AuditAction.SEGMENT_DELETED, segment, actor, before=_facts(segment), reason=reason)
+    environment = segment.environment
+    segment.delete()
+    environment_bump(environment)
