@@ -35,7 +35,7 @@ class PlayerRow(NamedTuple):
 
 def player_of(row: Row) -> PlayerRow:
     """The player out of the columns of COLUMNS, whose attributes arrive as JSON text."""
-    return PlayerRow(*row[:4], msgspec.json.decode(row[4]), *row[5:])
+    return PlayerRow._make((*row[:4], msgspec.json.decode(row[4]), *row[5:]))
 
 
 COLUMNS = ", ".join(f"p.{name}" for name in PlayerRow._fields)

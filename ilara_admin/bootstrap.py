@@ -1,0 +1,42 @@
+"""The first start: an admin, a project with its environments, and their keys."""
+
+import secrets
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from ilara_admin.audit import Actor
+from ilara_admin.models import KeyKind, Project, Role, Tier, User
+from ilara_admin.services import api_key_create, project_create, staff_create
+from ilara_admin.starter import environment_start
+
+ADMIN_NAME = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStart:
+    """What exists in clear only here: the password, and tokens by (environment, kind)."""
+
+    project: Project
+    password: str
+    tokens: dict[tuple[str, str], str]
+
+
+@transaction.atomic
+def first_start(*, name: str, slug: str, tier: Tier, actor: Actor) -> FirstStart | None:
+    """Make what a fresh installation needs, or return None when there is a project already."""
+    if Project.objects.exists():
+        return None
+    password = secrets.token_urlsafe(12)
+    if not User.objects.exists():
+        staff_create(username=ADMIN_NAME, role=Role.ADMIN, password=password, actor=actor)
+    project = project_create(name=name, slug=slug, tier=tier, actor=actor)
+    tokens: dict[tuple[str, str], str] = {}
+    for environment in project.environments.all():
+        environment_start(environment, actor)
+        for kind in KeyKind:
+            new = api_key_create(
+                environment=environment, kind=kind, name=f"First {kind} key", actor=actor
+            )
+            tokens[environment.slug, kind] = new.token
+    return FirstStart(project, password, tokens)

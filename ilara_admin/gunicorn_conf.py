@@ -1,0 +1,35 @@
+"""How gunicorn runs Ilara: `gunicorn -c ilara_admin/gunicorn_conf.py ilara_admin.wsgi`."""
+
+import os
+from typing import Any
+
+from ilara_admin import stopping
+
+bind = os.environ.get("ILARA_BIND", "127.0.0.1:18000")
+
+# Threads, not processes alone: an event stream holds one for as long as it is open.
+worker_class = "gthread"
+# One process per core keeps the cores busy; more would only compete for them.
+workers = int(os.environ.get("ILARA_WORKERS") or min(os.cpu_count() or 1, 8))
+# Each thread keeps a database connection once it used one: workers x threads must stay well
+# below PostgreSQL's max_connections.
+threads = int(os.environ.get("ILARA_THREADS") or 32)
+
+# A request is over in milliseconds; one that takes half a minute is stuck.
+timeout = 30
+# A stop wakes the streams, so that what remains is the answer being written.
+graceful_timeout = 10
+# Longer than the idle time of usual load balancers, so that they close first and never send a
+# request into a connection that is just being closed here.
+keepalive = 75
+
+# The control socket would lie in the home folder, where two servers collide.
+control_socket_disable = True
+
+# Headers of 8 KiB are generous; an external id in a path is 255 characters, 9 bytes each at worst.
+limit_request_line = 8190
+limit_request_field_size = 8190
+
+
+def post_worker_init(worker: Any) -> None:
+    stopping.install()

@@ -1,0 +1,37 @@
+"""Whether this process lives, and whether it can serve."""
+
+from django.contrib.auth.decorators import login_not_required
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+
+# What must exist for tomorrow's events to go to a partition of their own, and how long the worker
+# may stay silent. procrastinate removes workers that stop their heartbeat.
+READY_SQL = """
+    SELECT to_regclass(format('event_%s', to_char(now() AT TIME ZONE 'UTC' + interval '1 day',
+                                                  'YYYYMMDD'))) IS NOT NULL,
+           EXISTS (SELECT FROM procrastinate_workers
+                   WHERE last_heartbeat > now() - interval '1 minute')"""
+
+
+@login_not_required
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """200 while the process answers; asks nobody else."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@login_not_required
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """200 when the database answers and tomorrow's partition exists, else 503. A silent worker is
+    reported but does not take the machine out of service: requests do not need it."""
+    state = {"database": False, "partitions": False, "worker": False}
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(READY_SQL)
+            partitions, worker = cursor.fetchone()
+        state = {"database": True, "partitions": partitions, "worker": worker}
+    except DatabaseError:
+        pass
+    return JsonResponse(state, status=200 if state["database"] and state["partitions"] else 503)
