@@ -1,0 +1,56 @@
+"""The tests' database: a throw-away cluster, or the server that DATABASE_URL names."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connections
+
+from ilara_admin import embedded
+
+# Nothing here has to survive a crash.
+FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+
+# It holds the server from start to end in a process of its own, so that the server and its folder
+# go away however pytest ends: the pipe closes even on `kill -9`.
+JANITOR = f"""
+import shutil, sys
+from pathlib import Path
+from ilara_admin import embedded
+home = Path(sys.argv[1])
+server = embedded.lease(home, {FAST!r})
+print("ready", flush=True)
+sys.stdin.read()
+embedded.release(home)
+shutil.rmtree(server.data.parent)
+shutil.rmtree(home, ignore_errors=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> Iterator[None]:
+    """Point Django to the throw-away cluster before pytest-django makes its test database."""
+    if settings.DATABASE_URL:
+        yield
+        return
+    home = Path(tempfile.mkdtemp(prefix="ilara-tests-"))
+    home.chmod(0o755)  # as root, PostgreSQL's user must pass
+    with subprocess.Popen(
+        [sys.executable, "-c", JANITOR, home],
+        cwd=settings.BASE_DIR,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for pytest
+    ) as janitor:
+        assert janitor.stdin
+        assert janitor.stdout
+        assert janitor.stdout.readline() == b"ready\n", "the tests' PostgreSQL did not start"
+        connections.settings["default"]["HOST"] = str(home)
+        yield
+        connections.close_all()
+        embedded.release(home)
+        janitor.stdin.close()
