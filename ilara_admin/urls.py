@@ -1,10 +1,23 @@
 """The dashboard's addresses. `/v1` and `/ofrep` have a tree of their own: api_urls.py."""
 
+from django.conf import settings
+from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, path
 
-from ilara_admin import health
+from ilara_admin import health, views
+
+handler400 = "ilara_admin.views.bad_request"
+handler403 = "ilara_admin.views.permission_denied"
+handler404 = "ilara_admin.views.not_found"
+handler500 = "ilara_admin.views.server_error"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("sign-in/", LoginView.as_view(template_name="registration/sign_in.html"), name="sign_in"),
+    path("sign-out/", LogoutView.as_view(next_page="sign_in"), name="sign_out"),
+    path("preferences/theme/", views.theme, name="theme"),
 ]
+
+if settings.DEBUG:
+    urlpatterns += [path("_components/", views.components, name="components")]

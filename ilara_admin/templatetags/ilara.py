@@ -1,3 +1,181 @@
+"""Tags and filters that every template has without loading them."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
 from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from heroicons.templatetags.heroicons import heroicon_micro
+
+from ilara_admin.context_processors import NavItem
 
 register = template.Library()
+ABSENT = "\N{EN DASH}"
+
+# --- Chrome -------------------------------------------------------------------------------------
+
+
+@register.simple_tag
+@lru_cache(maxsize=128)  # drawing one parses and copies an XML tree
+def icon(name: str) -> SafeString:
+    """A 16-pixel icon. It is decoration: a word beside it, or a label, carries the meaning."""
+    svg: str = heroicon_micro(name, size=16, **{"class": "icon", "aria-hidden": "true"})
+    return mark_safe(svg)  # noqa: S308 - the icon package's own file
+
+
+@register.simple_tag
+def nav_link(item: NavItem) -> SafeString:
+    return format_html(
+        '<a href="{}" data-shortcut="g {}"{}>{} {}</a>',
+        item.url,
+        item.shortcut,
+        mark_safe(' aria-current="page"') if item.current else "",
+        icon(item.icon),
+        item.label,
+    )
+
+
+# --- Text ---------------------------------------------------------------------------------------
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def reltime_words(moment: datetime, now: datetime) -> str:
+    """How long ago, in as few words as tell. ilara.js keeps the same words fresh."""
+    seconds = int((now - moment).total_seconds())
+    distance = abs(seconds)
+    if distance < 5:
+        return "just now"
+    if distance >= 30 * 86400:
+        return f"{moment.day} {moment:%b %Y}"
+    size, unit = next(each for each in _UNITS if distance >= each[0])
+    return f"{distance // size} {unit} ago" if seconds > 0 else f"in {distance // size} {unit}"
+
+
+@register.simple_tag
+def reltime(moment: datetime | None, never: str = "never") -> SafeString:
+    """ "3 min ago", with the exact time in the reader's zone and in UTC as its tooltip."""
+    if moment is None:
+        return format_html('<span class="muted">{}</span>', never)
+    here, utc = timezone.localtime(moment), moment.astimezone(UTC)
+    title = f"{here.day} {here:%b %Y, %H:%M:%S} {here.tzname()}"
+    if here.utcoffset() != timedelta(0):
+        title += f" · {utc.day} {utc:%b %Y, %H:%M:%S} UTC"
+    return format_html(
+        '<time datetime="{}" title="{}" data-reltime>{}</time>',
+        f"{utc:%Y-%m-%dT%H:%M:%SZ}",
+        title,
+        reltime_words(here, timezone.localtime(timezone.now())),
+    )
+
+
+@register.filter
+def percent(thousandths: int | None) -> str:
+    """Thousandths of a percent as staff read them: 12500 is "12.5 %"."""
+    if thousandths is None:
+        return ABSENT
+    whole, rest = divmod(thousandths, 1000)
+    return f"{whole}.{rest:03}".rstrip("0").rstrip(".") + " %"
+
+
+@register.filter
+def money(amount: Decimal | None, currency: str = "USD") -> str:
+    """An amount with its currency's code; codes are clear where signs are shared."""
+    return ABSENT if amount is None else f"{amount:,.2f} {currency}"
+
+
+@register.filter
+def number(value: int | None) -> str:
+    """1234567 as "1,234,567"."""
+    return ABSENT if value is None else f"{value:,}"
+
+
+@register.filter
+def json_pretty(value: Any) -> str:
+    """A document as staff read and edit it. The text is plain: the template escapes it."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+# --- Charts -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bucket of a chart. `href` leads to the rows behind it."""
+
+    label: str
+    value: int
+    href: str = ""
+
+
+def nice_ceiling(value: int) -> int:
+    """The first of 1, 2, 2.5, 5 and their tens that is not below `value`: a readable axis end."""
+    magnitude = int("1" + "0" * (len(str(value)) - 1))
+    for tenths in (10, 20, 25, 50, 100):
+        ceiling = magnitude * tenths // 10
+        if ceiling >= max(value, 1):
+            return ceiling
+    raise AssertionError("unreachable: ten times its magnitude exceeds any number")
+
+
+@register.inclusion_tag("components/_bars.html")
+def bars(buckets: Iterable[Bar], label: str, unit: str = "", size: str = "") -> dict[str, Any]:
+    """A bar chart. size="spark" draws a small one for table rows, without axis or table."""
+    data = list(buckets)
+    width, gap, height = (4, 1, 20) if size == "spark" else (10, 2, 100)
+    peak = max((bar.value for bar in data), default=0)
+    top = nice_ceiling(peak)
+    drawn = []
+    for index, bar in enumerate(data):
+        # A bucket that is not empty stays visible beside a tall one.
+        tall = max(round(bar.value / top * height, 2), 1.5) if bar.value else 0
+        place = {"x": index * (width + gap), "y": height - tall, "height": tall}
+        drawn.append({"bar": bar, "title": f"{bar.label}: {bar.value:,} {unit}".strip(), **place})
+    middle = data[len(data) // 2].label if len(data) > 2 else ""
+    return {
+        "label": label,
+        "unit": unit,
+        "size": size,
+        "bars": drawn,
+        "bar_width": width,
+        "width": max(len(data) * (width + gap) - gap, 1),
+        "height": height,
+        "top": top,
+        "peak": peak,
+        "total": sum(bar.value for bar in data),
+        "first": data[0].label if data else "",
+        "middle": middle,
+        "last": data[-1].label if data else "",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of a proportion bar, in thousandths of a percent."""
+
+    label: str
+    weight: int
+
+
+@register.inclusion_tag("components/_shares.html")
+def shares(parts: Sequence[Share], label: str, legend: bool = True) -> dict[str, Any]:
+    """How a rollout is split. What the parts leave of 100 % stays empty."""
+    drawn, x = [], 0
+    for index, part in enumerate(parts):
+        drawn.append({"part": part, "x": x, "width": part.weight, "series": index % 6 + 1})
+        x += part.weight
+    return {"label": label, "parts": drawn, "legend": legend}
+
+
+@register.inclusion_tag("components/_shares.html")
+def rollout(thousandths: int) -> dict[str, Any]:
+    """One percentage as a bar with its figure."""
+    part = {"part": Share("", thousandths), "x": 0, "width": thousandths, "series": 1}
+    return {"label": "Rollout", "parts": [part], "legend": False, "figure": thousandths}

@@ -1,0 +1,139 @@
+"""Pages of long tables without COUNT and without OFFSET: each page starts where the last ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.core import signing
+from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db import models
+from django.http import HttpRequest, QueryDict
+
+PAGE_SIZE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class KeysetPage[M: models.Model]:
+    """One page of a queryset. `next` and `previous` are query strings, "" at either end."""
+
+    rows: list[M]
+    next: str
+    previous: str
+
+    @property
+    def is_only(self) -> bool:
+        return not self.next and not self.previous
+
+    @classmethod
+    def of(
+        cls, queryset: models.QuerySet[M], request: HttpRequest, *, size: int = PAGE_SIZE
+    ) -> KeysetPage[M]:
+        """The page that `?after=` or `?before=` of the request names, else the first.
+
+        The queryset must be ordered by one unique column, or by a column and then a unique one,
+        neither of them nullable: comparing with NULL would lose rows without a word.
+        """
+        keys = _Keys(queryset)
+        after = keys.decode(request.GET.get("after"))
+        before = None if after else keys.decode(request.GET.get("before"))
+        if before:
+            newest_last = list(keys.beyond(before, backwards=True)[: size + 1])
+            # A page cut short at the front would be an odd first page: show the whole first page.
+            if len(newest_last) >= size:
+                has_previous = len(newest_last) > size
+                rows = newest_last[:size][::-1]
+                return cls._build(keys, request, rows, has_next=True, has_previous=has_previous)
+        found = list((keys.beyond(after) if after else queryset)[: size + 1])
+        rows, has_next = found[:size], len(found) > size
+        if after and not rows:
+            return cls(rows, "", _querystring(request))
+        return cls._build(keys, request, rows, has_next=has_next, has_previous=bool(after))
+
+    @classmethod
+    def _build(
+        cls,
+        keys: _Keys[M],
+        request: HttpRequest,
+        rows: list[M],
+        *,
+        has_next: bool,
+        has_previous: bool,
+    ) -> KeysetPage[M]:
+        return cls(
+            rows,
+            _querystring(request, after=keys.encode(rows[-1])) if has_next else "",
+            _querystring(request, before=keys.encode(rows[0])) if has_previous else "",
+        )
+
+
+def _querystring(request: HttpRequest, **cursor: str) -> str:
+    query: QueryDict = request.GET.copy()
+    for name in ("after", "before"):
+        query.pop(name, None)
+    for name, value in cursor.items():
+        query[name] = value
+    return f"?{query.urlencode()}"
+
+
+class _Keys[M: models.Model]:
+    """The one or two columns that a queryset is ordered by, and comparisons with them."""
+
+    def __init__(self, queryset: models.QuerySet[M]) -> None:
+        order = queryset.query.order_by or queryset.model._meta.ordering or ()
+        names = [name for name in order if isinstance(name, str)]
+        if len(names) != len(order) or len(names) not in (1, 2):
+            raise ValueError("A keyset page needs a queryset ordered by one or two column names.")
+        self.queryset = queryset.order_by(*names)
+        self.columns = [(name.removeprefix("-"), name.startswith("-")) for name in names]
+        self.fields = [self._field(name) for name, _ in self.columns]
+        # A cursor of another list, or of this one sorted otherwise, is not valid here.
+        salt = f"keyset:{queryset.model._meta.label_lower}:{','.join(names)}"
+        self.signer = signing.Signer(salt=salt)
+
+    def _field(self, name: str) -> models.Field[Any, Any]:
+        if name in self.queryset.query.annotations:
+            field: models.Field[Any, Any] = self.queryset.query.annotations[name].output_field
+            return field
+        meta = self.queryset.model._meta
+        try:
+            found = meta.pk if name == "pk" else meta.get_field(name)
+        except FieldDoesNotExist as error:
+            raise ValueError(f"A keyset page cannot follow {name!r}.") from error
+        if not isinstance(found, models.Field) or found.null:
+            raise ValueError(f"A keyset page cannot follow {name!r}: it may be NULL.")
+        return found
+
+    def encode(self, row: M) -> str:
+        values = [getattr(row, name) for name, _ in self.columns]
+        return self.signer.sign_object([_text(value) for value in values])
+
+    def decode(self, cursor: str | None) -> list[Any] | None:
+        """The values in a cursor that we made, or None: a bad one means the first page."""
+        if not cursor:
+            return None
+        try:
+            texts = self.signer.unsign_object(cursor)
+            return [field.to_python(text) for field, text in zip(self.fields, texts, strict=True)]
+        except (signing.BadSignature, ValidationError, ValueError, TypeError):
+            return None
+
+    def beyond(self, values: list[Any], *, backwards: bool = False) -> models.QuerySet[M]:
+        """The rows after `values` in the queryset's order, or before them in the opposite order."""
+        conditions = []
+        for (name, descending), value in zip(self.columns, values, strict=True):
+            strictly = "lt" if descending != backwards else "gt"
+            conditions.append((name, strictly, value))
+        name, strictly, value = conditions[0]
+        where = models.Q(**{f"{name}__{strictly}": value})
+        if len(conditions) == 2:
+            # The first comparison alone gives the index its starting point.
+            name2, strictly2, value2 = conditions[1]
+            where |= models.Q(**{f"{name2}__{strictly2}": value2})
+            where &= models.Q(**{f"{name}__{strictly}e": value})
+        found = self.queryset.filter(where)
+        return found.reverse() if backwards else found
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

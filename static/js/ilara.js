@@ -1,0 +1,139 @@
+// The only script we write. Every feature is found by a data attribute, and every page works without it.
+"use strict";
+(() => {
+  const on = (type, handler) => document.addEventListener(type, handler);
+  const near = (event, selector) => event.target instanceof Element && event.target.closest(selector);
+
+  // --- Dialogs: what htmx put into #dialog is shown; [data-opens] shows one that is in the page ---
+  on("htmx:afterSwap", ({ detail: { target } }) => {
+    if (target.id !== "dialog") return;
+    if (!target.firstElementChild) target.close();
+    else if (!target.open) target.showModal();
+  });
+  on("click", (event) => {
+    const opener = near(event, "[data-opens]");
+    if (opener) document.getElementById(opener.dataset.opens).showModal();
+    const closer = near(event, "dialog [data-close]");
+    if (closer) event.preventDefault();
+    if (closer || (event.target instanceof HTMLDialogElement && event.target.open)) {
+      event.target.closest("dialog").close(); // a click on the dialog itself is one on its backdrop
+    }
+  });
+
+  // --- The button of a dangerous form waits until the name is typed; the server checks it again ---
+  const arm = (input) => {
+    const button = input.form.querySelector("footer button");
+    if (button) button.disabled = input.value.trim() !== input.dataset.arms;
+  };
+  const armAll = () => document.querySelectorAll("[data-arms]").forEach(arm);
+  on("input", (event) => near(event, "[data-arms]") && arm(event.target));
+  on("htmx:afterSettle", armAll);
+
+  // --- Menus close like menus: by Escape, by a click elsewhere ---
+  const closeMenus = (except) =>
+    document.querySelectorAll("details[data-menu][open]").forEach((menu) => {
+      if (menu === except) return;
+      if (menu.contains(document.activeElement)) menu.firstElementChild.focus();
+      menu.open = false;
+    });
+  on("click", (event) => closeMenus(near(event, "details[data-menu]")));
+
+  // --- Copying. The clipboard API is missing on plain http, where many will run this ---
+  const copy = async (text) => {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    const area = document.createElement("textarea");
+    area.value = text;
+    (document.querySelector("dialog[open]") ?? document.body).append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  };
+  on("click", async (event) => {
+    const button = near(event, "[data-copy]");
+    if (!button) return;
+    await copy(button.dataset.copy);
+    button.focus();
+    document.getElementById("announce").textContent = "Copied";
+    const word = button.querySelector("span");
+    if (word) word.textContent = "Copied";
+    else button.setAttribute("aria-pressed", "true");
+    setTimeout(() => {
+      if (word) word.textContent = "Copy";
+      else button.removeAttribute("aria-pressed");
+      document.getElementById("announce").textContent = "";
+    }, 2000);
+  });
+
+  // --- Shortcuts: data-shortcut="/" focuses a field, "p" or "g p" clicks; a switch turns them off ---
+  let prefix = "";
+  const off = () => localStorage.getItem("shortcuts") === "off";
+  on("keydown", (event) => {
+    if (event.key === "Escape") return closeMenus();
+    const typing = near(event, "input, select, textarea, [contenteditable]");
+    if (event.ctrlKey || event.metaKey || event.altKey || typing || off()) return;
+    if (document.querySelector("dialog[open]")) return;
+    const combination = prefix + event.key;
+    prefix = event.key === "g" && !prefix ? "g " : "";
+    if (prefix) setTimeout(() => (prefix = ""), 1000);
+    const target = document.querySelector(`[data-shortcut="${CSS.escape(combination)}"]`);
+    if (!target) return;
+    event.preventDefault();
+    if (target.matches("input")) target.select();
+    else target.click();
+  });
+  on("change", (event) => {
+    const box = near(event, "[data-shortcuts-switch]");
+    if (box) localStorage.setItem("shortcuts", box.checked ? "on" : "off");
+  });
+
+  // --- Times age: the same words as the reltime tag ---
+  const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const age = () =>
+    document.querySelectorAll("time[data-reltime]").forEach((time) => {
+      const seconds = Math.trunc((Date.now() - Date.parse(time.dateTime)) / 1000);
+      const distance = Math.abs(seconds);
+      if (distance >= 30 * 86400) return;
+      const [size, unit] = UNITS.find(([each]) => distance >= each) ?? UNITS[3];
+      const words = `${Math.floor(distance / size)} ${unit}`;
+      time.textContent = distance < 5 ? "just now" : seconds > 0 ? `${words} ago` : `in ${words}`;
+    });
+  setInterval(age, 15000);
+
+  // --- Toasts ---
+  on("click", (event) => near(event, "[data-dismiss]")?.closest(".toast").remove());
+  on("animationend", (event) => event.animationName === "toast-out" && event.target.remove());
+  const alertWith = (text) => {
+    const toast = document.getElementById("error-toast").content.cloneNode(true);
+    toast.querySelector(".toast > div").textContent = text;
+    document.getElementById("alerts").replaceChildren(toast);
+  };
+  on("htmx:responseError", ({ detail: { xhr } }) => {
+    const id = xhr.getResponseHeader("X-Request-Id");
+    const why = { 403: "You may not do that", 404: "That is no longer there", 429: "Too many tries" };
+    const what = why[xhr.status] ?? "The server could not do that";
+    alertWith(`${what}. Reload the page and try again.${id ? ` Request ${id}.` : ""}`);
+  });
+  on("htmx:sendError", () => alertWith("The server cannot be reached. Check your connection."));
+
+  // --- Live events: words for the state of the stream, a limit to the rows kept ---
+  let reconnecting;
+  const state = (words) =>
+    document.querySelectorAll("[data-tail-state]").forEach((each) => (each.textContent = words));
+  on("htmx:sseOpen", () => {
+    clearTimeout(reconnecting);
+    state("Live");
+  });
+  on("htmx:sseError", () => {
+    clearTimeout(reconnecting); // a planned end of the stream reopens within seconds: say nothing
+    reconnecting = setTimeout(() => state("Reconnecting"), 5000);
+  });
+  on("htmx:sseMessage", () => {
+    document.querySelectorAll("[data-tail-limit]").forEach((rows) => {
+      while (rows.childElementCount > Number(rows.dataset.tailLimit)) rows.lastElementChild.remove();
+    });
+  });
+
+  armAll();
+  const box = document.querySelector("[data-shortcuts-switch]");
+  if (box) box.checked = !off();
+})();
