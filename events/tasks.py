@@ -29,4 +29,4 @@ def forget_receipts() -> int:
                    WHERE received_at < now() - make_interval(days => %s) LIMIT %s))""",
             [RECEIPT_DAYS, CHUNK_ROWS],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)

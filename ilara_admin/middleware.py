@@ -1,4 +1,7 @@
-"""The first middleware: `/v1` and `/ofrep` are answered here, before any of the dashboard's."""
+"""The first middleware: names each request, and answers `/v1` and `/ofrep` before any other runs.
+
+The name joins an error page, a log line, an audit entry and the header that the caller sees.
+"""
 
 import re
 import uuid
@@ -7,7 +10,7 @@ from collections.abc import Callable
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from ilara_admin import api
+from ilara_admin import api, audit
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 API_PREFIXES = ("/v1/", "/ofrep/")
@@ -25,6 +28,7 @@ class ApiMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         request.id = request_id(request)  # type: ignore[attr-defined]
+        audit.request_id.set(request.id)  # type: ignore[attr-defined]
         path = request.path_info
         if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep"):
             response = api.answer(request)

@@ -64,7 +64,6 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # First, so that none of the dashboard's middlewares runs for /v1.
     "ilara_admin.middleware.ApiMiddleware",
-    "ilara_admin.web_middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -1,7 +1,5 @@
-"""Middlewares of the dashboard: request ids, the sign-in wall, the reader's time zone."""
+"""Middlewares of the dashboard: the sign-in wall and the reader's time zone."""
 
-import re
-import uuid
 import zoneinfo
 from collections.abc import Callable
 from typing import Any
@@ -15,28 +13,6 @@ from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect
 
 type GetResponse = Callable[[HttpRequest], HttpResponseBase]
-
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-def request_id(header: str | None) -> str:
-    """The id that a proxy gave, if it is harmless in logs and headers, else a new one."""
-    if header and _SANE_ID.fullmatch(header):
-        return header
-    return uuid.uuid4().hex
-
-
-class RequestIdMiddleware:
-    """Names each request, so that an error page, a log line and an audit entry can be joined."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        request.id = request_id(request.headers.get("X-Request-Id"))  # type: ignore[attr-defined]
-        response = self.get_response(request)
-        response["X-Request-Id"] = request.id  # type: ignore[attr-defined]
-        return response
 
 
 class LoginMiddleware(LoginRequiredMiddleware):

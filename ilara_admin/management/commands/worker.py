@@ -1,11 +1,15 @@
 from typing import Any
 
-from django.core.management import call_command
 from django.core.management.base import BaseCommand
+from procrastinate.contrib.django import app
+
+STOP_SECONDS = 5
 
 
 class Command(BaseCommand):
     help = "Run the job worker: partitions, clean-up and whatever else is due. `serve` starts one."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        call_command("procrastinate", "worker", shutdown_graceful_timeout=5)
+        connector = app.connector.get_worker_connector()  # type: ignore[attr-defined]
+        with app.replace_connector(connector) as worker:
+            worker.run_worker(shutdown_graceful_timeout=STOP_SECONDS)
