@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from ilara_admin import health, views
 
@@ -17,7 +17,20 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("sign-in/", LoginView.as_view(template_name="registration/sign_in.html"), name="sign_in"),
     path("sign-out/", LogoutView.as_view(next_page="sign_in"), name="sign_out"),
     path("preferences/theme/", views.theme, name="theme"),
+    path("", views.home, name="home"),
+    path(
+        "<slug:project>/<slug:environment>/",
+        include(
+            [
+                path("players/", include("players.urls")),
+                path("flags/", include("flags.urls")),
+                path("segments/", include("segments.urls")),
+                path("events/", include("events.urls")),
+                path("", include("ilara_admin.pages.urls")),
+            ]
+        ),
+    ),
 ]
 
 if settings.DEBUG:
-    urlpatterns += [path("_components/", views.components, name="components")]
+    urlpatterns[:0] = [path("_components/", views.components, name="components")]

@@ -1,10 +1,10 @@
-"""Views that belong to no page: the theme, the error pages and the component gallery."""
+"""Views that belong to no page: the way in, the theme, the error pages, the gallery."""
 
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import render
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import get_script_prefix
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -12,6 +12,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from ilara_admin import gallery
 from ilara_admin.context_processors import THEME_COOKIE, THEMES
+from ilara_admin.models import Environment
+from ilara_admin.scope import SESSION_KEY
 
 THEME_COOKIE_SECONDS = 365 * 24 * 3600
 
@@ -43,6 +45,17 @@ def _is_ours(request: HttpRequest, url: str) -> bool:
     return url_has_allowed_host_and_scheme(
         url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
+
+
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    """To the overview of the environment visited last, or of the first one there is."""
+    environments = Environment.objects.select_related("project")
+    last = environments.filter(pk=request.session.get(SESSION_KEY)).first()
+    environment = last or environments.order_by("project__name", "id").first()
+    if environment is None:
+        raise Http404("There is no project yet.")
+    return redirect("overview", environment.project.slug, environment.slug)
 
 
 # --- Error pages --------------------------------------------------------------------------------

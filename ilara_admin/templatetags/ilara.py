@@ -14,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from heroicons.templatetags.heroicons import heroicon_micro
 
+from ilara_admin import scope
 from ilara_admin.context_processors import NavItem
 
 register = template.Library()
@@ -40,6 +41,12 @@ def nav_link(item: NavItem) -> SafeString:
         icon(item.icon),
         item.label,
     )
+
+
+@register.simple_tag(takes_context=True)
+def link(context: dict[str, Any], name: str, *args: object) -> str:
+    """The address of a page of the environment in sight."""
+    return scope.link(context["request"], name, *args)
 
 
 # --- Text ---------------------------------------------------------------------------------------

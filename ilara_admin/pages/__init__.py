@@ -1,0 +1,1 @@
+"""The dashboard pages that belong to no app."""
