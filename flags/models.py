@@ -25,7 +25,7 @@ class FlagQuerySet(models.QuerySet["Flag"]):
     def matching(self, text: str) -> Self:
         return self.filter(Q(key__icontains=text) | Q(name__icontains=text))
 
-    def using(self, segment_key: str) -> Self:
+    def naming(self, segment_key: str) -> Self:
         """Flags with a rule that names this segment."""
         return self.filter(document__rules__contains=[{"segment": segment_key}])
 

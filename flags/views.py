@@ -9,7 +9,8 @@ from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 
 from flags import describe, services
-from flags.document import FlagDocument, Rule, decode_document
+from flags.bucketing import weights_of
+from flags.document import Rule, decode_document
 from flags.evaluation import CompiledFlag, compile_flag, evaluate
 from flags.forms import FlagFilterForm, FlagNewForm, RolloutForm, as_percent, thousandths
 from flags.models import Flag
@@ -18,11 +19,13 @@ from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_
 from ilara_admin.models import Role
 from ilara_admin.pagination import KeysetPage
 from ilara_admin.scope import actor_of, link, staff_view
+from ilara_admin.templatetags.ilara import Share
 from players.lookup import stored_player
 from players.models import player_id_for
 from players.record import thresholds_of
 from segments.models import Segment
 from segments.rules import compile_rule, parse
+from segments.rules import describe as describe_rule
 from segments.subject import subject_of
 
 HISTORY_SIZE = 20
@@ -42,7 +45,7 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
     if state := wanted.get("state"):
         flags = flags.filter(document__enabled=state == "on")
     if segment := wanted.get("segment"):
-        flags = flags.using(segment)
+        flags = flags.naming(segment)
     context = {
         "form": form,
         "page": KeysetPage.of(flags, request),
@@ -124,12 +127,10 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 
 def _rule_facts(rule: Rule) -> dict[str, Any]:
-    from ilara_admin.templatetags.ilara import Share
-
-    weights = describe.weights_of(rule.split) if rule.split else {}
+    weights = weights_of(rule.split) if rule.split else {}
     return {
         "rule": rule,
-        "conditions": describe.describe(parse(rule.conditions)) if rule.conditions else "",
+        "conditions": describe_rule(parse(rule.conditions)) if rule.conditions else "",
         "shares": [Share(key, weight) for key, weight in weights.items()],
     }
 
@@ -242,7 +243,7 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
         before = flag.revision
         flag = services.flag_update(
             flag,
-            document=with_rollout(document, rule_id, wanted),
+            document=document.with_rollout(rule_id, wanted),
             base_revision=before,
             actor=actor_of(request),
             reason=request.POST.get("reason", "")[:500],
@@ -263,16 +264,6 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
             form=form,
         ),
     )
-
-
-def with_rollout(document: FlagDocument, rule_id: str, rollout: int) -> FlagDocument:
-    import msgspec
-
-    rules = tuple(
-        msgspec.structs.replace(rule, rollout=rollout) if rule.id == rule_id else rule
-        for rule in document.rules
-    )
-    return msgspec.structs.replace(document, rules=rules)
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
