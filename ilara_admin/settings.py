@@ -136,7 +136,6 @@ SECURE_CSP = {
 # --- Static files and templates -----------------------------------------------------------------
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True  # no collectstatic step: one command runs it
 WHITENOISE_AUTOREFRESH = DEBUG
