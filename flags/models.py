@@ -90,3 +90,12 @@ class FlagRevision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.flag_id} revision {self.number}"
+
+
+def flags_by_segment(environment: Environment) -> dict[str, list[str]]:
+    """By segment key, the flags that name it in a rule, archived ones included."""
+    found: dict[str, list[str]] = {}
+    for key, rules in Flag.objects.of(environment).values_list("key", "document__rules"):
+        for segment in {rule["segment"] for rule in rules if rule.get("segment")}:
+            found.setdefault(segment, []).append(key)
+    return found

@@ -32,9 +32,7 @@ class SegmentForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 12, "class": "mono", "spellcheck": "false"}),
         help_text="Groups may nest. It replaces the conditions above.",
     )
-    reason = forms.CharField(
-        max_length=500, required=False, help_text="Kept in the audit log."
-    )
+    reason = forms.CharField(max_length=500, required=False, help_text="Kept in the audit log.")
 
     def clean_document(self) -> Any:
         document = self.cleaned_data["document"]

@@ -24,7 +24,7 @@ from segments.models import Segment
 from segments.preview import preview
 from segments.rules import FIELDS, MAX_CONDITIONS, compile_rule, describe, parse
 from segments.subject import subject_of
-from segments.usage import flags_naming, usage_counts
+from segments.usage import users_of_segments
 
 type Conditions = BaseFormSet[ConditionForm]
 
@@ -37,12 +37,12 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
     if text:
         segments = segments.matching(text)
     page = KeysetPage.of(segments.order_by("key"), request)
-    used = usage_counts(request.environment)
+    used = users_of_segments(request.environment)
     rows = [
         {
             "segment": segment,
             "words": describe(parse(segment.rule)),
-            "used_by": used.get(segment.key, 0),
+            "used_by": used.get(segment.key, []),
         }
         for segment in page.rows
     ]
@@ -64,7 +64,7 @@ def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     context: dict[str, Any] = {
         "segment": segment,
         "words": describe(rule),
-        "used_by": flags_naming(segment),
+        "used_by": users_of_segments(request.environment).get(key, []),
         "preview": None if trying else preview(request.environment, matches, timezone.now()),
         "tried": _try(request, matches),
         "may_edit": request.user.may(Role.LIVE_OPS),
@@ -115,7 +115,7 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
     context: dict[str, Any] = {"segment": segment, "fields": FIELDS, "preview": None}
     status = 200
     if moved is not None:
-        typed = {name: request.POST.get(name, "") for name in SegmentForm.base_fields}
+        typed: dict[str, Any] = {name: request.POST.get(name) for name in SegmentForm.base_fields}
         typed["document"] = None
         form = SegmentForm(initial=typed)
         conditions: Conditions = forms(prefix="conditions", initial=moved)
@@ -185,7 +185,7 @@ def _save(
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
     segment = _the_segment(request, key)
-    used_by = flags_naming(segment)
+    used_by = users_of_segments(request.environment).get(key, [])
     url = link(request, "segment_detail", key)
     confirm = Confirm(
         title=f"Delete {key}",
@@ -204,10 +204,7 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
             return render_confirm(request, _refused(confirm, f"Type {key} to confirm."))
         try:
             services.segment_delete(
-                segment,
-                used_by=used_by,
-                actor=actor_of(request),
-                reason=request.POST.get("reason", "")[:500],
+                segment, actor=actor_of(request), reason=request.POST.get("reason", "")[:500]
             )
         except ValidationError as error:
             return render_confirm(request, _refused(confirm, error.messages[0]))

@@ -9,9 +9,10 @@ from django.utils import timezone
 from django_htmx.middleware import HtmxDetails
 
 from ilara_admin.context_processors import Shell
+from ilara_admin.middleware import request_id
 from ilara_admin.models import Environment, Project, Role, User
 from ilara_admin.views import server_error
-from ilara_admin.web_middleware import LoginMiddleware, TimeZoneMiddleware, request_id
+from ilara_admin.web_middleware import LoginMiddleware, TimeZoneMiddleware
 
 
 @pytest.mark.parametrize("header", ["a", "A-z_0.9", "x" * 64])
