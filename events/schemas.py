@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from ilara_admin.payload import PlayerId
+from ilara_admin.payload import NO_CONTROLS, PlayerId
 
 MAX_BATCH_EVENTS = 1_000
 
-EventName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+EventName = Annotated[str, Meta(min_length=1, max_length=128, pattern=NO_CONTROLS)]
 OpaqueId = Annotated[str, Meta(min_length=1, max_length=128)]
 
 

@@ -23,9 +23,12 @@ MAX_KEY_CHARACTERS = 128
 MAX_IGNORED_NAMES = 20
 INTEGER_RANGE = range(-(2**63), 2**63)
 
-UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+# The end of the text for Python and for JSON Schema alike: Python's $ lets a last newline pass.
+END = r"(?![\s\S])"
+NO_CONTROLS = r"^[^\x00-\x1f\x7f]*" + END
+UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}" + END
 PlayerId = Annotated[str, msgspec.Meta(pattern=UUID_PATTERN)]
-_uuid = re.compile(UUID_PATTERN[1:-1])
+_uuid = re.compile(UUID_PATTERN)
 _decoder = msgspec.json.Decoder()
 _exact_decoder = msgspec.json.Decoder(float_hook=Decimal)
 

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from ilara_admin.payload import END, NO_CONTROLS
 from players.churn import RiskLevel
 from players.lifecycle import Stage
-
-NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
 
 ExternalId = Annotated[str, Meta(min_length=1, max_length=255)]
 DeviceId = Annotated[str, Meta(max_length=255)]
@@ -42,7 +41,7 @@ class PurchaseRecord(Struct):
     """`amount` stays as it was written: a float would lose the cents."""
 
     amount: Annotated[Any, Meta(extra_json_schema={"type": "number"})] = None
-    currency: Annotated[str, Meta(pattern="^[A-Za-z]{3}$")] | None = None
+    currency: Annotated[str, Meta(pattern="^[A-Za-z]{3}" + END)] | None = None
     transaction_id: OpaqueId | None = None
     product_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
 

@@ -12,6 +12,8 @@ from django.db import connections
 
 from ilara_admin import embedded
 
+pytest_plugins = ["tests.fixtures"]
+
 # Nothing here has to survive a crash.
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 

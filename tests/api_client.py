@@ -1,0 +1,80 @@
+"""A caller of the API: Django's test client with a key, and replies that are easy to ask."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from django.test import Client
+
+PLAYERS = "/v1/players/players"
+EVENTS = "/v1/events/events"
+FLAGS = "/v1/flags/flags"
+SEGMENTS = "/v1/segments/segments"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def data(self) -> Any:
+        """The data of a success."""
+        assert self.json["success"] is True, self.json
+        return self.json["data"]
+
+    @property
+    def error(self) -> Any:
+        """The error of a failure."""
+        assert self.json["success"] is False, self.json
+        return self.json["error"]
+
+
+class Api:
+    """Calls with one key. Headers are keywords: `idempotency_key="k"`."""
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
+
+    def get(self, path: str, **headers: str) -> Reply:
+        return self.request("GET", path, headers=headers)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Reply:
+        return self.request("POST", path, body, headers=headers)
+
+    def patch(self, path: str, body: Any = None, **headers: str) -> Reply:
+        return self.request("PATCH", path, body, headers=headers)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        environ: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Bytes are sent as they are, None as an empty body, anything else as JSON."""
+        data = b"" if body is None else body
+        if not isinstance(data, bytes):
+            data = msgspec.json.encode(data)
+        sent = {name.replace("_", "-"): value for name, value in (headers or {}).items()}
+        if self.token is not None:
+            sent["X-API-Key"] = self.token
+        response = Client().generic(
+            method, path, data, content_type=content_type, headers=sent, **(environ or {})
+        )
+        return Reply(response.status_code, response.headers, response.content)
+
+    def register(self, external_id: str = "player_123", **fields: Any) -> Any:
+        """Register a player and return it as the API shows it."""
+        reply = self.post(PLAYERS, {"external_id": external_id, **fields})
+        assert reply.status in (200, 201), reply.json
+        return reply.data

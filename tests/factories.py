@@ -1,0 +1,61 @@
+"""What the tests are about: environments with keys, players, staff. Plain functions."""
+
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from ilara_admin import services
+from ilara_admin.audit import Actor
+from ilara_admin.models import Environment, KeyKind, Role, Tier, User
+from ilara_admin.starter import environment_start
+from players.models import Player, player_id_for
+
+ACTOR = Actor("Ada")
+PASSWORD = "correct horse battery"
+
+_numbers = count(1)
+
+
+def make_environment(*, slug: str = "live", tier: Tier = Tier.ENTERPRISE) -> Environment:
+    """An environment of a project of its own, with the starter flags and segment."""
+    number = next(_numbers)
+    project = services.project_create(
+        name=f"Game {number}", slug=f"game-{number}", tier=tier, actor=ACTOR
+    )
+    environment = project.environments.get(slug=slug)
+    environment_start(environment, ACTOR)
+    return environment
+
+
+def make_key(
+    environment: Environment, kind: KeyKind = KeyKind.PUBLIC, **options: Any
+) -> services.NewKey:
+    return services.api_key_create(
+        environment=environment, kind=kind, name="Test", actor=ACTOR, **options
+    )
+
+
+def make_player(
+    environment: Environment, external_id: str = "player_123", **columns: Any
+) -> Player:
+    """A player who was first and last seen just now, unless the columns say otherwise."""
+    now = datetime.now(UTC)
+    last_seen_at = columns.get("last_seen_at", now)
+    defaults = {
+        "first_seen_at": last_seen_at,
+        "last_seen_at": last_seen_at,
+        "last_active_on": last_seen_at.date(),
+        "active_since": columns.get("first_seen_at", last_seen_at),
+    }
+    return Player.objects.create(
+        id=player_id_for(environment.namespace, external_id),
+        environment=environment,
+        external_id=external_id,
+        **{**defaults, **columns},
+    )
+
+
+def make_staff(role: Role = Role.ADMIN, username: str = "") -> User:
+    return services.staff_create(
+        username=username or f"staff-{next(_numbers)}", role=role, password=PASSWORD, actor=ACTOR
+    )

@@ -1,0 +1,57 @@
+"""The fixtures that every test may ask for."""
+
+from collections.abc import Iterator
+
+import pytest
+from pytest_django import DjangoDbBlocker, Settings
+
+from events import partitions
+from ilara_admin import last_used, snapshot
+from ilara_admin.models import Environment, KeyKind
+from players.models import Player
+from tests.api_client import Api
+from tests.factories import make_environment, make_key, make_player
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """The event table takes its rows in the partitions of the days, as it does in service."""
+    with django_db_blocker.unblock():
+        partitions.ensure()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a process remembers must not travel from test to test. The thread that writes the last
+    use of keys would hold a connection of its own to the test database."""
+    monkeypatch.setattr(last_used, "_start", lambda: None)
+    snapshot.forget()
+    last_used._noted.clear()
+    last_used._written.clear()
+    yield
+    snapshot.forget()
+
+
+@pytest.fixture(autouse=True)
+def _cheap_passwords(settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def environment(db: None) -> Environment:
+    return make_environment()
+
+
+@pytest.fixture
+def player(environment: Environment) -> Player:
+    return make_player(environment)
+
+
+@pytest.fixture
+def public_api(environment: Environment) -> Api:
+    return Api(make_key(environment).token)
+
+
+@pytest.fixture
+def secret_api(environment: Environment) -> Api:
+    return Api(make_key(environment, KeyKind.SECRET).token)

@@ -1,0 +1,123 @@
+"""What many callers do to one player at the same moment."""
+
+from decimal import Decimal
+from itertools import cycle, islice
+
+import pytest
+from django.db import connection
+
+from ilara_admin import snapshot
+from ilara_admin.models import Environment
+from players.models import Player, PlayerSession, Purchase
+from tests.api_client import EVENTS, PLAYERS, Api
+from tests.threads import at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_50_threads_registering_one_external_id__leave_one_player(
+    public_api: Api, environment: Environment
+) -> None:
+    def register(number: int) -> int:
+        return public_api.post(PLAYERS, {"external_id": "hero", "device_id": f"d{number}"}).status
+
+    statuses = at_once(register, range(50))
+    assert sorted(statuses) == [200] * 49 + [201]
+    player = Player.objects.of(environment).get()
+    assert (player.external_id, player.active_days) == ("hero", 1)
+
+
+def test_merges_of_different_attributes__lose_none(public_api: Api) -> None:
+    player_id = public_api.register()["id"]
+
+    def merge(number: int) -> int:
+        body = {"attributes": {f"a{number}": number}}
+        if number % 2:
+            return public_api.patch(f"{PLAYERS}/{player_id}", body).status
+        return public_api.post(PLAYERS, {"external_id": "player_123", **body}).status
+
+    assert set(at_once(merge, range(40))) == {200}
+    attributes = public_api.get(f"{PLAYERS}/{player_id}").data["attributes"]
+    assert attributes == {f"a{number}": number for number in range(40)}
+
+
+def test_20_threads_retrying_one_purchase__count_once(public_api: Api) -> None:
+    path = f"{PLAYERS}/{public_api.register()['id']}/purchase"
+
+    def buy(_: int) -> int:
+        return public_api.post(path, {"amount": 4.99, "transaction_id": "t-1"}).status
+
+    assert set(at_once(buy, range(20))) == {200}
+    player = Player.objects.get()
+    assert (player.purchase_count, player.total_revenue) == (1, Decimal("4.99"))
+    assert Purchase.objects.count() == 1
+
+
+def test_20_different_purchases__are_all_summed(public_api: Api) -> None:
+    path = f"{PLAYERS}/{public_api.register()['id']}/purchase"
+
+    def buy(number: int) -> int:
+        return public_api.post(path, {"amount": 0.1, "transaction_id": f"t-{number}"}).status
+
+    assert set(at_once(buy, range(20))) == {200}
+    player = Player.objects.get()
+    assert (player.purchase_count, player.total_revenue) == (20, Decimal("2.00"))
+    assert Purchase.objects.count() == 20
+
+
+def test_sessions__count_once_each_by_their_id(public_api: Api) -> None:
+    path = f"{PLAYERS}/{public_api.register()['id']}/session"
+
+    def play(number: int) -> int:
+        return public_api.post(path, {"session_id": f"s-{number}"}).status
+
+    assert set(at_once(play, [number // 2 for number in range(20)])) == {200}
+    assert Player.objects.get().session_count == PlayerSession.objects.count() == 10
+
+
+def test_20_threads_sending_one_event__store_it_once(public_api: Api) -> None:
+    body = {"player_id": public_api.register()["id"], "event_name": "start", "event_id": "e-1"}
+
+    statuses = at_once(lambda _: public_api.post(EVENTS, body).data["status"], range(20))
+    assert sorted(statuses) == ["accepted"] + ["duplicate"] * 19
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM event WHERE player_id = %s", [body["player_id"]])
+        assert cursor.fetchone() == (1,)
+
+
+def test_overlapping_batches_in_opposite_order__do_not_deadlock(public_api: Api) -> None:
+    players = [public_api.register(f"p{number}")["id"] for number in range(20)]
+    # Players seen long ago are marked as seen by each batch, which locks their rows as well.
+    Player.objects.update(last_seen_at="2020-01-01T00:00:00Z", last_active_on="2020-01-01")
+    events = [
+        {"player_id": player_id, "event_name": "start", "event_id": f"e-{number}"}
+        for number, player_id in enumerate(islice(cycle(players), 400))
+    ]
+
+    def send(batch: list[dict[str, str]]) -> int:
+        reply = public_api.post(f"{EVENTS}/batch", {"events": batch})
+        assert reply.status == 200, reply.json
+        assert reply.data["accepted"] + reply.data["duplicates"] == len(batch)
+        return int(reply.data["accepted"])
+
+    accepted = at_once(send, [events, events[::-1]] * 4)
+    assert sum(accepted) == len(events)
+
+
+def test_many_threads_with_a_stale_snapshot__share_one_load(
+    public_api: Api, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player_id = public_api.register()["id"]
+    loads: list[int] = []
+    load = snapshot._load
+
+    def counted(environment_id: int) -> snapshot.Snapshot:
+        loads.append(environment_id)
+        return load(environment_id)
+
+    monkeypatch.setattr(snapshot, "_load", counted)
+    Environment.objects.filter(pk=environment.pk).update(config_version=100)
+
+    statuses = at_once(lambda _: public_api.get(f"{PLAYERS}/{player_id}").status, range(20))
+    assert set(statuses) == {200}
+    assert loads == [environment.pk]
