@@ -249,3 +249,19 @@ def staff_create(
         after={"username": username, "role": role},
     )
     return user
+
+
+@transaction.atomic
+def staff_set_password(user: User, *, password: str, actor: Actor, reason: str = "") -> User:
+    """Set a password. It also ends every session of that member of staff."""
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    audit_record(
+        AuditAction.STAFF_UPDATED,
+        actor,
+        object_id=user.pk,
+        object_name=user.username,
+        after={"password": "changed"},
+        reason=reason,
+    )
+    return user
