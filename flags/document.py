@@ -65,6 +65,13 @@ class FlagDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def variant(self, key: str) -> Variant:
         return next(variant for variant in self.variants if variant.key == key)
 
+    def with_rollout(self, rule_id: str, rollout: int) -> "FlagDocument":
+        rules = tuple(
+            msgspec.structs.replace(rule, rollout=rollout) if rule.id == rule_id else rule
+            for rule in self.rules
+        )
+        return msgspec.structs.replace(self, rules=rules)
+
 
 BOOLEAN_VARIANTS = (Variant(key="enabled", value=True), Variant(key="disabled", value=False))
 

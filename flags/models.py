@@ -1,9 +1,10 @@
 """Flags and their revisions."""
 
 import secrets
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.db import models
+from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Now
 
 from flags.document import FlagDocument, decode_document
@@ -12,6 +13,26 @@ from ilara_admin.models import Environment, User
 
 def new_salt() -> str:
     return secrets.token_hex(8)
+
+
+class FlagQuerySet(models.QuerySet["Flag"]):
+    def of(self, environment: Environment) -> Self:
+        return self.filter(environment=environment)
+
+    def archived(self, archived: bool) -> Self:
+        return self.filter(archived_at__isnull=not archived)
+
+    def matching(self, text: str) -> Self:
+        return self.filter(Q(key__icontains=text) | Q(name__icontains=text))
+
+    def naming(self, segment_key: str) -> Self:
+        """Flags with a rule that names this segment."""
+        return self.filter(document__rules__contains=[{"segment": segment_key}])
+
+    def with_author(self) -> Self:
+        """Adds `changed_by`: who wrote the current revision."""
+        current = FlagRevision.objects.filter(flag=OuterRef("pk"), number=OuterRef("revision"))
+        return self.annotate(changed_by=Subquery(current.values("author_name")[:1]))
 
 
 class Flag(models.Model):
@@ -31,6 +52,8 @@ class Flag(models.Model):
     archived_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
+
+    objects = FlagQuerySet.as_manager()
 
     class Meta:
         db_table = "flag"
@@ -67,3 +90,12 @@ class FlagRevision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.flag_id} revision {self.number}"
+
+
+def flags_by_segment(environment: Environment) -> dict[str, list[str]]:
+    """By segment key, the flags that name it in a rule, archived ones included."""
+    found: dict[str, list[str]] = {}
+    for key, rules in Flag.objects.of(environment).values_list("key", "document__rules"):
+        for segment in {rule["segment"] for rule in rules if rule.get("segment")}:
+            found.setdefault(segment, []).append(key)
+    return found

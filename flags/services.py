@@ -181,11 +181,3 @@ def flag_set_archived(flag: Flag, archived: bool, *, actor: Actor, reason: str =
     )  # fmt: skip
     environment_bump(flag.environment)
     return flag
-
-
-def flags_using(segment: Segment) -> list[str]:
-    """The keys of the flags, archived ones included, that name this segment in a rule."""
-    flags = Flag.objects.filter(
-        environment=segment.environment, document__rules__contains=[{"segment": segment.key}]
-    )
-    return list(flags.values_list("key", flat=True))

@@ -1,5 +1,22 @@
-"""The dashboard's addresses of this app, below /<project>/<environment>/flags/."""
+"""The dashboard's addresses of flags, below /<project>/<environment>/flags/."""
 
-from django.urls import URLPattern
+from django.urls import path, re_path
 
-urlpatterns: list[URLPattern] = []
+from flags import editing, views
+
+KEY = "<str:key>"
+
+urlpatterns = [
+    path("", views.flag_list, name="flag_list"),
+    path("+new/", views.flag_new, name="flag_new"),
+    path(f"{KEY}/", views.flag_detail, name="flag_detail"),
+    path(f"{KEY}/rules/", editing.flag_rules, name="flag_rules"),
+    path(f"{KEY}/rules/<str:rule_id>/percentage/", views.flag_rollout, name="flag_rollout"),
+    path(f"{KEY}/variants/", editing.flag_variants, name="flag_variants"),
+    path(f"{KEY}/save/", editing.flag_save, name="flag_save"),
+    path(f"{KEY}/restore/<int:number>/", views.flag_restore, name="flag_restore"),
+    re_path(r"^(?P<key>[^/]+)/turn-(?P<state>on|off)/$", views.flag_switch, name="flag_switch"),
+    re_path(
+        r"^(?P<key>[^/]+)/(?P<state>archive|unarchive)/$", views.flag_archive, name="flag_archive"
+    ),
+]

@@ -190,9 +190,10 @@ def _ensure_running(site: Site, settings: Mapping[str, str]) -> Found:
             found = Found.CREATED
         elif found == Found.RUNNING:
             found = Found.STARTED
-        # PostgreSQL would trust a stale file whose pid now belongs to another of its user's
+        # PostgreSQL would trust a stale file whose pid is now a zombie or another of its user's
         # processes. Its shared memory still tells it when backends of the dead server linger.
-        (site.data / "postmaster.pid").unlink(missing_ok=True)
+        for stale in (site.data / "postmaster.pid", site.socket / f".s.PGSQL.{PORT}.lock"):
+            stale.unlink(missing_ok=True)
         _start(site, settings)
     return found
 

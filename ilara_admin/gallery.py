@@ -27,7 +27,7 @@ class FlagForm(forms.Form):
     )
     description = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 3}))
     rollout = forms.DecimalField(
-        initial=25, help_text="Per cent of the players whom the rules let through."
+        max_value=100, initial=25, help_text="Per cent of the players whom the rules let through."
     )
     lifetime = forms.ChoiceField(
         choices=[("temporary", "Temporary"), ("permanent", "Permanent")],
@@ -59,7 +59,7 @@ def environment(slug: str) -> tuple[Project, Environment]:
 
 
 def _sample(prefix: str) -> dict[str, Any]:
-    wrong = {"key": "", "name": "New tutorial", "value_type": "boolean", "rollout": "many"}
+    wrong = {"key": "", "name": "New tutorial", "value_type": "boolean", "rollout": "250"}
     return {
         "id": prefix,
         "form": FlagForm(auto_id=f"{prefix}_%s"),

@@ -16,10 +16,9 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 API_PREFIXES = ("/v1/", "/ofrep/")
 
 
-def request_id(request: HttpRequest) -> str:
-    """The caller's X-Request-Id if it is a sane one, else a new one."""
-    given = request.META.get("HTTP_X_REQUEST_ID", "")
-    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+def request_id(header: str | None) -> str:
+    """The id that the caller gave, if it is harmless in logs and headers, else a new one."""
+    return header if header and REQUEST_ID.fullmatch(header) else uuid.uuid4().hex
 
 
 class ApiMiddleware:
@@ -27,7 +26,7 @@ class ApiMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        request.id = request_id(request)  # type: ignore[attr-defined]
+        request.id = request_id(request.META.get("HTTP_X_REQUEST_ID"))  # type: ignore[attr-defined]
         audit.request_id.set(request.id)  # type: ignore[attr-defined]
         path = request.path_info
         if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep"):

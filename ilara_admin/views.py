@@ -51,7 +51,7 @@ def _is_ours(request: HttpRequest, url: str) -> bool:
 def home(request: HttpRequest) -> HttpResponse:
     """To the overview of the environment visited last, or of the first one there is."""
     environments = Environment.objects.select_related("project")
-    last = environments.filter(pk=request.session.get(SESSION_KEY)).first()
+    last = environments.filter(pk=request.session.get(SESSION_KEY, 0)).first()
     environment = last or environments.order_by("project__name", "id").first()
     if environment is None:
         raise Http404("There is no project yet.")

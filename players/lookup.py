@@ -5,13 +5,22 @@ import uuid
 from ilara_admin.api import ApiRequest, run_one
 from ilara_admin.db import Row
 from ilara_admin.errors import not_found
+from ilara_admin.models import Environment
 from players import statements
+from players.models import Player
 from players.record import PlayerRow, player_of
 
 
 def find_player(request: ApiRequest, player_id: uuid.UUID) -> PlayerRow:
     """The player of this environment, in one statement; 404 if there is none."""
     return known(run_one(request, statements.FIND, [player_id]))
+
+
+def stored_player(environment: Environment, player_id: uuid.UUID) -> PlayerRow | None:
+    """The player as the dashboard reads it, outside any request of the API."""
+    row = Player.objects.of(environment).filter(pk=player_id).values_list(*PlayerRow._fields)
+    found = row.first()
+    return None if found is None else PlayerRow._make(found)
 
 
 def known(row: Row) -> PlayerRow:

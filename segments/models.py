@@ -1,11 +1,17 @@
 """Segments: named sets of players, by rule."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from ilara_admin.models import Environment
+
+
+class SegmentQuerySet(models.QuerySet["Segment"]):
+    def matching(self, text: str) -> Self:
+        return self.filter(Q(key__icontains=text) | Q(name__icontains=text))
 
 
 class Segment(models.Model):
@@ -18,6 +24,8 @@ class Segment(models.Model):
     rule = models.JSONField()
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
+
+    objects = SegmentQuerySet.as_manager()
 
     class Meta:
         db_table = "segment"

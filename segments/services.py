@@ -12,6 +12,7 @@ from ilara_admin.models import AuditAction, Environment
 from ilara_admin.services import environment_bump
 from segments.models import Segment
 from segments.rules import RuleError, parse
+from segments.usage import users_of_segments
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 KEY_FORM = "Use 1 to 128 letters, digits, dots, hyphens and underscores, a letter or digit first."
@@ -84,8 +85,9 @@ def segment_update(
 
 
 @transaction.atomic
-def segment_delete(segment: Segment, *, used_by: list[str], actor: Actor, reason: str = "") -> None:
-    """Remove a segment. `used_by` names the flags whose rules ask for it; they must go first."""
+def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> None:
+    """Remove a segment. What uses it must change first."""
+    used_by = users_of_segments(segment.environment).get(segment.key)
     if used_by:
         raise ValidationError(
             f"The segment “{segment.key}” is used by {', '.join(used_by)}. Change those first."

@@ -1,5 +1,13 @@
-"""The dashboard's addresses of this app, below /<project>/<environment>/segments/."""
+"""The dashboard's addresses of segments, below /<project>/<environment>/segments/."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from segments import views
+
+urlpatterns = [
+    path("", views.segment_list, name="segment_list"),
+    path("+new/", views.segment_new, name="segment_new"),
+    path("<str:key>/", views.segment_detail, name="segment_detail"),
+    path("<str:key>/edit/", views.segment_edit, name="segment_edit"),
+    path("<str:key>/delete/", views.segment_delete, name="segment_delete"),
+]

@@ -162,7 +162,7 @@ def _open_to_others(path: Path) -> bool:
 def _socket_folder(folder: Path, account: Account | None) -> Path:
     """A folder that only the server's user may enter, with a path that fits a socket address."""
     place = folder / "socket"
-    # A comma would separate hosts.
+    # In a libpq address a comma separates hosts.
     if len(os.fsencode(place / f".s.PGSQL.{PORT}")) > MAX_SOCKET_PATH_BYTES or "," in str(place):
         place = Path("/tmp") / f"ilara-{_digest(folder)}"  # noqa: S108 - its owner is checked below
     with suppress(FileExistsError):
@@ -195,8 +195,10 @@ def _account(data: Path) -> Account:
     with suppress(KeyError):
         return _system_user()
     command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", NAME]
+    # A plain `su` leaves root without the folder that useradd is in.
+    search = {"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
     try:
-        subprocess.run(command, capture_output=True, text=True, check=True)
+        subprocess.run(command, env=search, capture_output=True, text=True, check=True)
         return _system_user()
     except (OSError, KeyError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", None) or str(error)

@@ -105,6 +105,12 @@ def number(value: int | None) -> str:
 
 
 @register.filter
+def counted(count: int, noun: str) -> str:
+    """3 and "flag" as "3 flags"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+@register.filter
 def json_pretty(value: Any) -> str:
     """A document as staff read and edit it. The text is plain: the template escapes it."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)

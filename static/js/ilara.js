@@ -133,6 +133,10 @@
     });
   });
 
+  // --- Busy: what htmx is about to replace says so ---
+  on("htmx:beforeRequest", ({ detail }) => detail.target.setAttribute("aria-busy", "true"));
+  on("htmx:afterRequest", ({ detail }) => detail.target.removeAttribute("aria-busy"));
+
   armAll();
   const box = document.querySelector("[data-shortcuts-switch]");
   if (box) box.checked = !off();

@@ -1,0 +1,209 @@
+"""The editors of a flag: its rules, its variants. Both lead to a review before anything is saved.
+
+The review carries the draft and the revision it was drawn from. If somebody else saved in the
+meantime, it says what they changed, and nothing is lost: the draft can be reviewed anew on top.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+from django.core.exceptions import ValidationError
+from django.forms import formset_factory
+from django.http import HttpResponse
+from django.shortcuts import render
+
+from flags import describe, services
+from flags.document import (
+    DocumentError,
+    FlagDocument,
+    ValueType,
+    decode_document,
+    encode_document,
+)
+from flags.forms import (
+    AboutForm,
+    RuleForm,
+    ServingForm,
+    VariantForm,
+    rule_initial,
+    value_as_typed,
+)
+from flags.models import Flag
+from flags.views import done, the_flag
+from ilara_admin.formsets import MAX_ROWS, moved_rows
+from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
+from ilara_admin.models import Role
+from ilara_admin.scope import actor_of, link, staff_view
+from segments.models import Segment
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def flag_rules(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Edit the rules: who gets what, how many of them, in which order."""
+    flag = the_flag(request, key)
+    document = _draft(request) or flag.spec
+    segments = list(Segment.objects.filter(environment=request.environment).only("key", "name"))
+    forms = formset_factory(RuleForm, extra=0, max_num=MAX_ROWS)
+    options = {"segments": segments, "document": document}
+    moved = moved_rows(request.POST, "rules")
+    status = 200
+    if request.method == "POST" and moved is None and "draft" not in request.POST:
+        rules = forms(request.POST, prefix="rules", form_kwargs=options)
+        if rules.is_valid():
+            changed = msgspec.structs.replace(
+                document, rules=tuple(form.rule() for form in rules.forms)
+            )
+            return _review(request, flag, changed, back="flag_rules")
+        status = 422
+    else:
+        initial = moved
+        if initial is None:
+            initial = [rule_initial(rule, document) for rule in document.rules]
+        rules = forms(prefix="rules", initial=initial, form_kwargs=options)
+    context = {"flag": flag, "document": document, "rules": rules, "base": _base(request, flag)}
+    return render_partial(request, "flags/rules.html", context, partial="editor", status=status)
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Edit name, description, the variants, and what is served otherwise and when off."""
+    flag = the_flag(request, key)
+    document = _draft(request) or flag.spec
+    boolean = document.value_type is ValueType.BOOLEAN
+    forms = formset_factory(VariantForm, extra=0, max_num=MAX_ROWS)
+    options = {"value_type": document.value_type}
+    typed = [
+        {
+            "key": variant.key,
+            "value": value_as_typed(document.value_type, variant.value),
+            "name": variant.name,
+        }
+        for variant in document.variants
+    ]
+    moved = None if boolean else moved_rows(request.POST, "variants")
+    saving = request.method == "POST" and moved is None and "draft" not in request.POST
+    posted = request.POST if saving else None
+    rows = typed if moved is None else moved
+    variants = forms(posted, prefix="variants", initial=rows, form_kwargs=options)
+    keys = [str(row.get("key", "")) for row in rows if row.get("key")]
+    if posted is not None:
+        keys = [form["key"].value() or "" for form in variants.forms]
+    serving = ServingForm(keys, posted, initial={"default": document.default, "off": document.off})
+    about = AboutForm(posted, initial=_about(request, flag))
+    status = 200
+    if posted is not None:
+        if variants.is_valid() and serving.is_valid() and about.is_valid():
+            changed = msgspec.structs.replace(
+                document,
+                variants=tuple(form.variant() for form in variants.forms),
+                default=serving.cleaned_data["default"],
+                off=serving.cleaned_data["off"],
+            )
+            return _review(request, flag, changed, back="flag_variants", about=about.cleaned_data)
+        status = 422
+    context = {
+        "flag": flag,
+        "document": document,
+        "variants": variants,
+        "serving": serving,
+        "about": about,
+        "boolean": boolean,
+        "base": _base(request, flag),
+    }
+    return render_partial(request, "flags/variants.html", context, partial="editor", status=status)
+
+
+def _about(request: HtmxHttpRequest, flag: Flag) -> dict[str, str]:
+    """Name and description as posted along, else as they are."""
+    return {name: request.POST.get(name, getattr(flag, name)) for name in ("name", "description")}
+
+
+def _base(request: HtmxHttpRequest, flag: Flag) -> int:
+    """The revision that the editor was opened on."""
+    base = request.POST.get("base", "")
+    return int(base) if base.isdecimal() and len(base) < 10 else flag.revision
+
+
+def _draft(request: HtmxHttpRequest) -> FlagDocument | None:
+    """The draft that the review sent back to be edited further, if it did."""
+    text = request.POST.get("draft")
+    if text is None:
+        return None
+    try:
+        return decode_document(json.loads(text))
+    except (ValueError, DocumentError):
+        return None
+
+
+def _review(
+    request: HtmxHttpRequest,
+    flag: Flag,
+    draft: FlagDocument,
+    *,
+    back: str,
+    about: dict[str, str] | None = None,
+    conflict: bool = False,
+    error: str = "",
+) -> HttpResponse:
+    """Show what would change, against what is in force now."""
+    base = _base(request, flag)
+    current = flag.spec
+    about = about or {"name": flag.name, "description": flag.description}
+    changes = describe.differences(current, draft)
+    for label in ("name", "description"):
+        old, new = getattr(flag, label), about[label] or (flag.key if label == "name" else "")
+        if old != new:
+            changes.append(describe.Difference(label.capitalize(), old or "none", new or "none"))
+    theirs: list[describe.Difference] = []
+    if flag.revision != base:
+        conflict = True
+        was = flag.revisions.filter(number=base).first()
+        theirs = describe.differences(decode_document(was.document), current) if was else []
+    context: dict[str, Any] = {
+        "flag": flag,
+        "changes": changes,
+        "conflict": conflict,
+        "theirs": theirs,
+        "draft": json.dumps(encode_document(draft), ensure_ascii=False),
+        "about": about,
+        "base": base,
+        "back": back,
+        "error": error,
+        "reason": request.POST.get("reason", ""),
+    }
+    status = 422 if error else (409 if conflict else 200)
+    # htmx swaps neither 409 nor a whole page into a fragment: the review is a page of its own.
+    return render(request, "flags/review.html", context, status=status)
+
+
+@staff_view(Role.LIVE_OPS, "POST")
+def flag_save(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Save the reviewed draft."""
+    flag = the_flag(request, key)
+    back = "flag_variants" if request.POST.get("back") == "flag_variants" else "flag_rules"
+    draft = _draft(request)
+    if draft is None:
+        response = redirect_to(request, link(request, back, key))
+        return with_toast(request, response, "That draft could not be read.", tone="danger")
+    about = _about(request, flag)
+    before = flag.revision
+    try:
+        saved = services.flag_update(
+            flag,
+            document=draft,
+            base_revision=_base(request, flag),
+            actor=actor_of(request),
+            name=about["name"][:200],
+            description=about["description"][:500],
+            reason=request.POST.get("reason", "")[:500],
+        )
+    except services.RevisionConflict as conflict:
+        return _review(request, conflict.flag, draft, back=back, about=about, conflict=True)
+    except ValidationError as problem:
+        return _review(
+            request, flag, draft, back=back, about=about, error=" ".join(problem.messages)
+        )
+    changed = saved.revision != before
+    text = f"Saved {key}. Players see it at their next request." if changed else "Nothing changed."
+    return done(request, saved, text, undo_to=before if changed else None)

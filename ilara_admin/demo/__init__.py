@@ -1,0 +1,209 @@
+"""The sample game of `serve --demo`: players, ledgers, a month of events, flags mid-rollout.
+
+It is filled in one transaction, so it is there whole or not at all, and filling it again adds
+nothing. The same seed at the same moment draws the same game.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TextIO
+
+import msgspec
+from django.db import connection, transaction
+
+from events import partitions
+from ilara_admin.audit import Actor
+from ilara_admin.demo.config import config_fill
+from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
+from ilara_admin.demo.records import SamplePlayer
+from ilara_admin.idempotency import digest_of
+from ilara_admin.models import Environment, Project
+from players.models import Player, player_id_for
+
+SIZE = 5_000
+TEST_SIZE = 12
+SEED = 20_260
+
+# Told the step, how much of it is done, and how much there is.
+type Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What was added; nothing, if the sample game was there before."""
+
+    project: str
+    players: int = 0
+    sessions: int = 0
+    purchases: int = 0
+    events: int = 0
+
+    def __str__(self) -> str:
+        if not self.players:
+            return f"The sample game is already in {self.project}; nothing was added."
+        return (
+            f"The sample game is in {self.project}: {self.players:,} players, "
+            f"{self.sessions:,} sessions, {self.purchases:,} purchases, {self.events:,} events."
+        )
+
+
+def demo_fill(
+    project: Project,
+    actor: Actor,
+    progress: Progress,
+    *,
+    size: int = SIZE,
+    now: datetime | None = None,
+    seed: int = SEED,
+) -> Filled:
+    """Fill `live` with a sample game of `size` players, and `test` with a handful."""
+    now = now or datetime.now(UTC)
+    live = project.environments.get(slug="live")
+    test = project.environments.filter(slug="test").first()
+    first_day = (now - timedelta(days=EVENT_DAYS)).date()
+    partitions.ensure(first_day, EVENT_DAYS + partitions.DAYS_AHEAD)
+    with transaction.atomic():
+        # Two fills at once take turns. Players may register meanwhile: this lock lets them.
+        Environment.objects.select_for_update(no_key=True).get(pk=live.pk)
+        if _has_sample(live, size):
+            return Filled(project.slug)
+        filled = _players_fill(live, _draw(size, now, seed, progress), progress)
+        if test and not _has_sample(test, TEST_SIZE):
+            _players_fill(test, _draw(TEST_SIZE, now, seed, _silent), _silent)
+        progress("Flags and segments", 0, 1)
+        config_fill(live, actor, now)
+        with connection.cursor() as cursor:  # or the first pages are planned blindly
+            cursor.execute("ANALYZE player, player_session, purchase, event")
+        progress("Flags and segments", 1, 1)
+    return filled
+
+
+def _has_sample(environment: Environment, size: int) -> bool:
+    ids = [
+        player_id_for(environment.namespace, f"player_{number}")
+        for number in range(FIRST_NUMBER, FIRST_NUMBER + size)
+    ]
+    return Player.objects.filter(pk__in=ids).exists()
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    pass
+
+
+def _draw(size: int, now: datetime, seed: int, progress: Progress) -> list[SamplePlayer]:
+    players = []
+    for number in range(size):
+        progress("Players", number, size)
+        players.append(player_draw(number, size, now, seed))
+    progress("Players", size, size)
+    return players
+
+
+def _players_fill(
+    environment: Environment, players: Sequence[SamplePlayer], progress: Progress
+) -> Filled:
+    """Copy the players, their ledgers and their events, the events in the order of arrival."""
+    ids = [player_id_for(environment.namespace, player.external_id) for player in players]
+    owned = list(zip(ids, players, strict=True))
+    events = sorted(
+        ((event.at, id, event) for id, player in owned for event in player.events),
+        key=lambda row: row[0],
+    )
+    _copy("player", PLAYER_COLUMNS, (_player_row(environment, *pair) for pair in owned))
+    sessions = _copy(
+        "player_session",
+        "player_id digest session_id started_at duration_seconds received_at",
+        (
+            (id, digest_of(session.session_id), session.session_id, session.started_at,
+             round((session.ended_at - session.started_at).total_seconds()), session.ended_at)
+            for id, player in owned for session in player.sessions
+        ),
+    )  # fmt: skip
+    purchases = _copy(
+        "purchase",
+        "player_id digest transaction_id amount currency counted verified product_id received_at",
+        (
+            (id, digest_of(sale.transaction_id), sale.transaction_id, sale.amount,
+             environment.currency, True, sale.verified, sale.product_id, sale.at)
+            for id, player in owned for sale in player.sales
+        ),
+    )  # fmt: skip
+    _copy(
+        "event",
+        "player_id received_at environment_id event_id name session_id properties occurred_at",
+        _counted(
+            (
+                (id, at, environment.pk, event.event_id, event.name, event.session_id,
+                 msgspec.json.encode(event.properties).decode(), at)
+                for at, id, event in events
+            ),
+            len(events),
+            progress,
+        ),
+    )  # fmt: skip
+    return Filled(environment.project.slug, len(players), sessions, purchases, len(events))
+
+
+PLAYER_COLUMNS = (
+    "id environment_id external_id device_id email attributes session_count purchase_count "
+    "total_revenue first_seen_at last_seen_at last_active_on active_since active_days returned_at "
+    "gap_before_return"
+)
+
+
+def _player_row(environment: Environment, id: Any, player: SamplePlayer) -> tuple[Any, ...]:
+    seen = player.seen(
+        timedelta(days=environment.at_risk_days), timedelta(days=environment.churned_days)
+    )
+    return (
+        id, environment.pk, player.external_id, player.device_id, player.email,
+        msgspec.json.encode(player.attributes).decode(), len(player.sessions), len(player.sales),
+        player.revenue, seen.first_seen_at, seen.last_seen_at, seen.last_active_on,
+        seen.active_since, seen.active_days, seen.returned_at, seen.gap_before_return,
+    )  # fmt: skip
+
+
+def _copy(table: str, columns: str, rows: Iterable[tuple[Any, ...]]) -> int:
+    """COPY rows into a table; returns how many."""
+    names, count = ", ".join(columns.split()), 0
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy,
+    ):
+        for count, row in enumerate(rows, 1):  # noqa: B007  # the last count is the answer
+            copy.write_row(row)
+    return count
+
+
+def _counted[Row](rows: Iterable[Row], total: int, progress: Progress) -> Iterable[Row]:
+    for done, row in enumerate(rows):
+        if done % 500 == 0:
+            progress("Events", done, total)
+        yield row
+    progress("Events", total, total)
+
+
+class Bar:
+    """Progress on a terminal, redrawn in place; elsewhere one plain line per finished step."""
+
+    WIDTH = 30
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self.stream = stream
+        self.redraws = stream.isatty()
+        self.shown = ""
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        filled = self.WIDTH * done // total if total else self.WIDTH
+        percent = 100 * done // total if total else 100
+        finished = done >= total
+        if self.redraws:
+            line = f"\r  {step:<20} {'█' * filled:░<{self.WIDTH}} {percent:3} %"
+            if line != self.shown:
+                self.stream.write(line + ("\n" if finished else ""))
+                self.shown = "" if finished else line
+        elif finished:
+            self.stream.write(f"  {step}: done\n")
+        self.stream.flush()

@@ -1,0 +1,217 @@
+"""The segment pages."""
+
+from dataclasses import replace
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.forms import BaseFormSet, formset_factory
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+
+from ilara_admin.confirm import Confirm, render_confirm
+from ilara_admin.formsets import moved_rows
+from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
+from ilara_admin.models import Role
+from ilara_admin.pagination import KeysetPage
+from ilara_admin.scope import actor_of, link, staff_view
+from players.lookup import stored_player
+from players.models import player_id_for
+from players.record import thresholds_of
+from segments import services
+from segments.forms import ConditionForm, SegmentForm, condition_rows, rule_document
+from segments.models import Segment
+from segments.preview import preview
+from segments.rules import FIELDS, MAX_CONDITIONS, compile_rule, describe, parse
+from segments.subject import subject_of
+from segments.usage import users_of_segments
+
+type Conditions = BaseFormSet[ConditionForm]
+
+
+@staff_view(Role.VIEWER)
+def segment_list(request: HtmxHttpRequest) -> HttpResponse:
+    segments = Segment.objects.filter(environment=request.environment)
+    exists = segments.exists()
+    text = request.GET.get("q", "").strip()
+    if text:
+        segments = segments.matching(text)
+    page = KeysetPage.of(segments.order_by("key"), request)
+    used = users_of_segments(request.environment)
+    rows = [
+        {
+            "segment": segment,
+            "words": describe(parse(segment.rule)),
+            "used_by": used.get(segment.key, []),
+        }
+        for segment in page.rows
+    ]
+    context = {"page": page, "rows": rows, "q": text, "exists": exists}
+    return render_partial(request, "segments/list.html", context, partial="results")
+
+
+def _the_segment(request: HtmxHttpRequest, key: str) -> Segment:
+    segments = Segment.objects.select_related("environment__project")
+    return get_object_or_404(segments, environment=request.environment, key=key)
+
+
+@staff_view(Role.VIEWER)
+def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    segment = _the_segment(request, key)
+    rule = parse(segment.rule)
+    matches = compile_rule(rule)
+    trying = "player" in request.GET and request.htmx
+    context: dict[str, Any] = {
+        "segment": segment,
+        "words": describe(rule),
+        "used_by": users_of_segments(request.environment).get(key, []),
+        "preview": None if trying else preview(request.environment, matches, timezone.now()),
+        "tried": _try(request, matches),
+        "may_edit": request.user.may(Role.LIVE_OPS),
+    }
+    return render_partial(request, "segments/detail.html", context, partial="try")
+
+
+def _try(request: HtmxHttpRequest, matches: Any) -> dict[str, Any] | None:
+    external_id = request.GET.get("player", "").strip()
+    if not external_id:
+        return None
+    environment = request.environment
+    player = stored_player(environment, player_id_for(environment.namespace, external_id))
+    if player is None:
+        return {"external_id": external_id}
+    subject = subject_of(player, thresholds_of(environment), timezone.now())
+    return {"external_id": external_id, "player": player, "is_member": matches(subject)}
+
+
+# --- Editing ------------------------------------------------------------------------------------
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def segment_new(request: HtmxHttpRequest) -> HttpResponse:
+    return _edit(request, None)
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def segment_edit(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    return _edit(request, _the_segment(request, key))
+
+
+def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
+    """One editor for both. The button `preview` draws the page again with an estimate."""
+    rows: list[dict[str, Any]] | None = [{}]
+    initial: dict[str, Any] = {}
+    if segment is not None:
+        rows = condition_rows(segment.rule)
+        initial = {
+            "key": segment.key,
+            "name": segment.name,
+            "description": segment.description,
+            "operator": segment.rule["operator"],
+            "document": segment.rule if rows is None else None,
+        }
+    forms = formset_factory(ConditionForm, extra=0, max_num=MAX_CONDITIONS)
+    moved = moved_rows(request.POST, "conditions")
+    context: dict[str, Any] = {"segment": segment, "fields": FIELDS, "preview": None}
+    status = 200
+    if moved is not None:
+        typed: dict[str, Any] = {name: request.POST.get(name) for name in SegmentForm.base_fields}
+        typed["document"] = None
+        form = SegmentForm(initial=typed)
+        conditions: Conditions = forms(prefix="conditions", initial=moved)
+    elif request.method == "POST":
+        form = SegmentForm(request.POST, initial=initial)
+        form.fields["key"].disabled = segment is not None
+        conditions = forms(request.POST, prefix="conditions")
+        rule = _read_rule(form, conditions)
+        if rule is not None:
+            if "preview" in request.POST:
+                matches = compile_rule(parse(rule))
+                context["preview"] = preview(request.environment, matches, timezone.now())
+                context["words"] = describe(parse(rule))
+            else:
+                try:
+                    return _save(request, segment, form.cleaned_data, rule)
+                except ValidationError as error:
+                    form.add_error("key" if segment is None else None, error.messages[0])
+                    status = 422
+        else:
+            status = 422
+    else:
+        form = SegmentForm(initial=initial)
+        conditions = forms(prefix="conditions", initial=rows or [])
+    form.fields["key"].disabled = segment is not None
+    context |= {"form": form, "conditions": conditions}
+    return render_partial(request, "segments/edit.html", context, partial="editor", status=status)
+
+
+def _read_rule(form: SegmentForm, conditions: Conditions) -> dict[str, Any] | None:
+    """The rule that was put together, or None after noting what is wrong with it."""
+    if not form.is_valid():
+        conditions.is_valid()
+        return None
+    if form.cleaned_data["document"] is not None:
+        document: dict[str, Any] = form.cleaned_data["document"]
+        return document
+    if not conditions.is_valid():
+        return None
+    if not conditions.forms:
+        form.add_error(None, "Add at least one condition.")
+        return None
+    return rule_document(form.cleaned_data["operator"], conditions.forms)
+
+
+def _save(
+    request: HtmxHttpRequest, segment: Segment | None, data: dict[str, Any], rule: dict[str, Any]
+) -> HttpResponse:
+    details = {"name": data["name"], "rule": rule, "description": data["description"]}
+    actor, reason = actor_of(request), data["reason"]
+    if segment is None:
+        saved = services.segment_create(
+            environment=request.environment,
+            key=data["key"],
+            actor=actor,
+            reason=reason,
+            **details,
+        )
+        text = f"Created the segment {saved.key}."
+    else:
+        saved = services.segment_update(segment, actor=actor, reason=reason, **details)
+        text = f"Saved {saved.key}. Flags that use it follow at the next request."
+    response = redirect_to(request, link(request, "segment_detail", saved.key))
+    return with_toast(request, response, text)
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    segment = _the_segment(request, key)
+    used_by = users_of_segments(request.environment).get(key, [])
+    url = link(request, "segment_detail", key)
+    confirm = Confirm(
+        title=f"Delete {key}",
+        button=f"Delete {key}",
+        cancel_url=url,
+        text=(
+            f"These flags ask for it and must change first: {', '.join(used_by)}."
+            if used_by
+            else "No flag uses it. Evaluations of this segment will answer 404."
+        ),
+        tone="danger",
+        type_to_confirm=key,
+    )
+    if request.method == "POST":
+        if not confirm.is_typed(request):
+            return render_confirm(request, _refused(confirm, f"Type {key} to confirm."))
+        try:
+            services.segment_delete(
+                segment, actor=actor_of(request), reason=request.POST.get("reason", "")[:500]
+            )
+        except ValidationError as error:
+            return render_confirm(request, _refused(confirm, error.messages[0]))
+        response = redirect_to(request, link(request, "segment_list"))
+        return with_toast(request, response, f"Deleted the segment {key}.")
+    return render_confirm(request, confirm)
+
+
+def _refused(confirm: Confirm, error: str) -> Confirm:
+    return replace(confirm, error=error)

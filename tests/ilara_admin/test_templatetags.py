@@ -1,0 +1,143 @@
+"""The words and figures that staff read."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.template import Context, Template
+from django.utils import timezone
+
+from ilara_admin.context_processors import NavItem
+from ilara_admin.templatetags import ilara
+from ilara_admin.templatetags.ilara import Bar, Share
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+
+def render(source: str, **context: object) -> str:
+    return Template(source).render(Context(context))
+
+
+@pytest.mark.parametrize(
+    ("ago", "words"),
+    [
+        (timedelta(seconds=0), "just now"),
+        (timedelta(seconds=4.9), "just now"),
+        (timedelta(seconds=-4), "just now"),
+        (timedelta(seconds=5), "5 s ago"),
+        (timedelta(seconds=59), "59 s ago"),
+        (timedelta(seconds=60), "1 min ago"),
+        (timedelta(minutes=59, seconds=59), "59 min ago"),
+        (timedelta(hours=23, minutes=59), "23 h ago"),
+        (timedelta(days=1), "1 d ago"),
+        (timedelta(days=29, hours=23), "29 d ago"),
+        (timedelta(days=30), "4 Apr 2026"),
+        (timedelta(minutes=-3), "in 3 min"),
+        (timedelta(days=-31), "4 Jun 2026"),
+    ],
+)
+def test_reltime_words(ago: timedelta, words: str) -> None:
+    assert ilara.reltime_words(NOW - ago, NOW) == words
+
+
+def test_reltime__names_the_exact_time_in_both_zones() -> None:
+    with timezone.override("Europe/Lisbon"):
+        html = render("{% reltime moment %}", moment=NOW)
+    assert 'datetime="2026-05-04T12:00:00Z"' in html
+    assert 'title="4 May 2026, 13:00:00 WEST · 4 May 2026, 12:00:00 UTC"' in html
+    assert "data-reltime" in html
+
+
+def test_reltime_in_utc__says_it_once() -> None:
+    assert 'title="4 May 2026, 12:00:00 UTC"' in render("{% reltime moment %}", moment=NOW)
+
+
+def test_reltime_of_nothing() -> None:
+    assert "never" in render("{% reltime moment %}", moment=None)
+    assert "not yet" in render('{% reltime moment "not yet" %}', moment=None)
+
+
+@pytest.mark.parametrize(
+    ("thousandths", "text"),
+    [
+        (0, "0 %"),
+        (1, "0.001 %"),
+        (500, "0.5 %"),
+        (10_000, "10 %"),
+        (12_500, "12.5 %"),
+        (18_204, "18.204 %"),
+        (100_000, "100 %"),
+        (None, ilara.ABSENT),
+    ],
+)
+def test_percent(thousandths: int | None, text: str) -> None:
+    assert ilara.percent(thousandths) == text
+
+
+def test_money_and_number() -> None:
+    assert ilara.money(Decimal("18240.5")) == "18,240.50 USD"
+    assert ilara.money(Decimal("999999999.99"), "EUR") == "999,999,999.99 EUR"
+    assert ilara.money(None) == ilara.ABSENT
+    assert ilara.number(1234567) == "1,234,567"
+    assert ilara.number(None) == ilara.ABSENT
+
+
+def test_json_pretty__is_escaped_by_the_template() -> None:
+    html = render("{{ document|json_pretty }}", document={"name": "</pre><script>é"})
+    assert "<script>" not in html
+    assert "&lt;script&gt;é" in html
+
+
+@pytest.mark.parametrize(
+    ("value", "ceiling"),
+    [(0, 1), (1, 1), (2, 2), (3, 5), (9, 10), (10, 10), (11, 20), (21, 25), (26, 50), (910, 1000)],
+)
+def test_nice_ceiling(value: int, ceiling: int) -> None:
+    assert ilara.nice_ceiling(value) == ceiling
+
+
+def test_bars__draws_each_bucket_and_repeats_it_as_a_table() -> None:
+    buckets = [Bar("00:00", 0), Bar("01:00", 1, "?hour=1"), Bar("02:00", 1000)]
+    html = render('{% bars buckets label="Events" unit="events" %}', buckets=buckets)
+    assert html.count("<rect") == 6
+    assert 'height="100.0"' in html  # the tallest reaches its axis
+    assert 'height="1.5"' in html  # one event of a thousand can still be seen
+    assert "<title>02:00: 1,000 events</title>" in html
+    assert '<th scope="row"><a href="?hour=1">01:00</a></th><td class="num">1</td>' in html
+    assert "style=" not in html
+
+
+def test_bars__escapes_labels() -> None:
+    html = render('{% bars buckets label="x" %}', buckets=[Bar("<b>", 1)])
+    assert "<b>" not in html
+
+
+def test_bars_of_nothing() -> None:
+    assert "<svg" in render('{% bars buckets label="Events" %}', buckets=[])
+
+
+def test_shares__lie_side_by_side() -> None:
+    parts = [Share("control", 50_000), Share("blue", 25_000)]
+    html = render('{% shares parts label="Split" %}', parts=parts)
+    assert 'data-series="1" x="0" y="0" width="50000"' in html
+    assert 'data-series="2" x="50000" y="0" width="25000"' in html
+    assert "control" in html
+    assert "25 %" in html
+
+
+def test_rollout() -> None:
+    html = render("{% rollout 12500 %}")
+    assert 'width="12500"' in html
+    assert "12.5 %" in html
+
+
+def test_icon__is_decoration() -> None:
+    assert 'aria-hidden="true"' in ilara.icon("flag")
+
+
+@pytest.mark.parametrize("current", [True, False])
+def test_nav_link(current: bool) -> None:
+    item = NavItem("Flags", "/game/live/flags/", "flag", "f", current)
+    html = render("{% nav_link item %}", item=item)
+    assert 'href="/game/live/flags/" data-shortcut="g f"' in html
+    assert ('aria-current="page"' in html) is current
