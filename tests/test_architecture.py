@@ -25,7 +25,7 @@ ASSEMBLY = (
     "ilara_admin/api_urls.py",
     "ilara_admin/urls.py",
     "ilara_admin/starter.py",
-    "ilara_admin/demo.py",
+    "ilara_admin/demo",
     "ilara_admin/bootstrap.py",
     "ilara_admin/views",
     "ilara_admin/health.py",
