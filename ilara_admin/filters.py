@@ -35,7 +35,7 @@ class FilterForm(forms.Form):
     @property
     def chips(self) -> list[Chip]:
         return [
-            Chip(self[name].label, self._words(name), _address(self.request, without=name))
+            Chip(str(self[name].label), self._words(name), _address(self.request, without=name))
             for name in self.fields
             if self.value(name)
         ]
