@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from django.db import IntegrityError
 from django.http import HttpResponse
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 from msgspec import UNSET, UnsetType
 
 from ilara_admin.api import ApiRequest, endpoint, respond, route, run, run_one
@@ -261,9 +262,17 @@ def _limit(request: ApiRequest) -> int:
     return int(text)
 
 
+class AnyTextConverter(StringConverter):
+    """Whatever follows, slashes and line ends included: Django's `path` stops at a newline."""
+
+    regex = r"[\s\S]+"
+
+
+register_converter(AnyTextConverter, "any_text")
+
 urlpatterns = [
     path("players/players", route(player_register, player_list)),
-    path("players/players/external/<path:external_id>", route(player_get_by_external_id)),
+    path("players/players/external/<any_text:external_id>", route(player_get_by_external_id)),
     path("players/players/<str:player_id>", route(player_get, player_patch)),
     path("players/players/<str:player_id>/session", route(session_record)),
     path("players/players/<str:player_id>/purchase", route(purchase_record)),

@@ -46,7 +46,13 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
         }
         for segment in page.rows
     ]
-    context = {"page": page, "rows": rows, "q": text, "exists": exists}
+    context = {
+        "page": page,
+        "rows": rows,
+        "q": text,
+        "exists": exists,
+        "may_edit": request.user.may(Role.LIVE_OPS),
+    }
     return render_partial(request, "segments/list.html", context, partial="results")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from pytest_django import DjangoDbBlocker, Settings
 
@@ -11,6 +12,10 @@ from ilara_admin.models import Environment, KeyKind
 from players.models import Player
 from tests.api_client import Api
 from tests.factories import make_environment, make_key, make_player
+
+# A slow machine is no failure, and a run leaves nothing behind in the checkout.
+hypothesis.settings.register_profile("ilara", deadline=None, database=None)
+hypothesis.settings.load_profile("ilara")
 
 
 @pytest.fixture(scope="session")
