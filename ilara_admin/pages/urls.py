@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, path
 
-from ilara_admin.pages import developers, keys
+from ilara_admin.pages import developers, keys, settings, staff
 
 urlpatterns: list[URLPattern] = [
     path("keys/", keys.key_list, name="key_list"),
@@ -10,4 +10,15 @@ urlpatterns: list[URLPattern] = [
     path("keys/<int:pk>/rotate/", keys.key_rotate, name="key_rotate"),
     path("keys/<int:pk>/revoke/", keys.key_revoke, name="key_revoke"),
     path("developers/", developers.developers, name="developers"),
+    path("settings/", settings.environment_settings, name="environment_settings"),
+    path("settings/edit/", settings.environment_edit, name="environment_edit"),
+    path("settings/project/", settings.project_edit, name="project_edit"),
+    path("settings/projects/new/", settings.project_new, name="project_new"),
+    path("settings/environments/new/", settings.environment_new, name="environment_new"),
+    path("staff/", staff.staff_list, name="staff_list"),
+    path("staff/new/", staff.staff_new, name="staff_new"),
+    path("staff/<int:pk>/", staff.staff_edit, name="staff_edit"),
+    path("staff/<int:pk>/password/", staff.staff_password, name="staff_password"),
+    path("staff/<int:pk>/deactivate/", staff.staff_deactivate, name="staff_deactivate"),
+    path("staff/<int:pk>/reactivate/", staff.staff_reactivate, name="staff_reactivate"),
 ]
