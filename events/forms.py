@@ -16,7 +16,10 @@ class TailForm(forms.Form):
         )
     )  # fmt: skip
     player = forms.CharField(
-        label="Player", required=False, max_length=255, help_text="External id or player id, exact."
+        label="Player, by external id or player id",
+        required=False,
+        max_length=255,
+        widget=forms.TextInput(attrs={"autocapitalize": "none", "spellcheck": "false"}),
     )
 
     def filter(self, environment: Environment) -> Filter:

@@ -6,7 +6,7 @@
 
   // --- Dialogs: what htmx put into #dialog is shown; [data-opens] shows one that is in the page ---
   on("htmx:afterSwap", ({ detail: { target } }) => {
-    if (target.id !== "dialog") return;
+    if (target?.id !== "dialog") return; // rows of a stream come without a target
     if (!target.firstElementChild) target.close();
     else if (!target.open) target.showModal();
   });

@@ -74,9 +74,17 @@ def start_ilara(home: Path, *options: str) -> tuple[Ilara, subprocess.Popen[str]
     else:
         pytest.fail(f"serve ended:\n{said}")
     watchdog.cancel()
-    # Nobody reads on, and a full pipe would block the server.
+    # Somebody must read on: a full pipe would block the server.
     threading.Thread(target=process.stdout.read, daemon=True).start()
     return Ilara(f"http://127.0.0.1:{port}", said, home), process
+
+
+def stop_ilara(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    code = process.wait(30)
+    assert process.stdout
+    process.stdout.close()
+    assert code == 0
 
 
 @pytest.fixture(scope="session")
@@ -84,8 +92,7 @@ def ilara(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ilara]:
     home = tmp_path_factory.mktemp("ilara-home")
     ilara, process = start_ilara(home, "--demo")
     yield ilara
-    process.terminate()
-    assert process.wait(30) == 0
+    stop_ilara(process)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ def test_create_preview_change_and_delete(admin: Window) -> None:
     key = f"segment-{uuid4().hex[:8]}"
     page = admin.open("segments/")
     page.get_by_role("link", name="New segment").click()
-    page.get_by_label("Key").fill(key)
+    page.get_by_role("textbox", name="Key", exact=True).fill(key)
     first = page.get_by_role("group", name="Condition 1")
     first.get_by_label("Field").fill("country")
     first.get_by_label("Operator").select_option("is one of")
