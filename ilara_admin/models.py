@@ -94,6 +94,20 @@ class User(AbstractUser):
         return self.is_active and Role(self.role).rank >= role.rank
 
 
+class SignInAttempt(models.Model):
+    """How many wrong passwords came lately for one username from one address, or from one address.
+
+    `subject` is a digest: what somebody typed into the wrong field must not be kept.
+    """
+
+    subject = models.CharField(max_length=64, primary_key=True)
+    failures = models.PositiveIntegerField()
+    window_ends_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "sign_in_attempt"
+
+
 class KeyKind(models.TextChoices):
     PUBLIC = "public"
     SECRET = "secret"  # noqa: S105  # the name of a kind of key

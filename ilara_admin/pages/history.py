@@ -90,7 +90,7 @@ def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
         case "player":
             return link(request, "player_detail", entry.object_id)
         case "api_key":
-            return link(request, "overview") + "keys/"
+            return link(request, "key_list")
     return ""
 
 
