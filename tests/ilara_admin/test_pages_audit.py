@@ -16,7 +16,6 @@ from ilara_admin.confirm import Change
 from ilara_admin.models import AuditAction, Environment, KeyKind, Role
 from ilara_admin.pages.history import VERBS, differences
 from ilara_admin.services import project_update
-from ilara_admin.templatetags.ilara import ABSENT
 from players.schemas import PlayerPatch
 from players.services import player_update
 from segments.models import Segment
@@ -65,16 +64,15 @@ def test_entry__says_when_why_in_which_request_and_what_differs(
     admin: Client, environment: Environment
 ) -> None:
     segment = Segment.objects.get(environment=environment)
-    rule = {"operator": "OR", "conditions": RULE["conditions"]}
     segment_update(
-        segment, name="Testers", rule=rule, description="", actor=Actor("<b>Bo"), reason="<i>why"
+        segment, name="Testers", rule=RULE, description="", actor=Actor("<b>Bo"), reason="<i>why"
     )
     html = page(admin, environment, "?object=segment:beta-testers")
     assert sentences(html)[0] == "&lt;b&gt;Bo changed the segment beta-testers"
     assert "“&lt;i&gt;why”" in html
     assert "<del>Beta testers</del>" in html
     assert "<ins>Testers</ins>" in html
-    assert "rule.conditions" in html
+    assert "level is more than 1" in html
 
 
 def test_other_environments__are_not_told_of(admin: Client, environment: Environment) -> None:
@@ -179,30 +177,63 @@ def test_log__asks_the_same_of_the_database_for_one_row_and_for_fifty(
         ({}, {}, []),
         ({"a": 1}, {"a": 1}, []),
         ({"a": 1}, {"a": True}, [("a", "1", "true")]),
-        ({"a": None}, {"a": ""}, [("a", ABSENT, "“”")]),
-        ({"a": "x"}, {}, [("a", "x", ABSENT)]),
+        ({"a": None}, {"a": ""}, [("a", "", "“”")]),
+        ({"a": "x"}, {}, [("a", "x", "")]),
         ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, [("a.c", "2", "3")]),
         ({"a": [1]}, {"a": [1, 2]}, [("a", "[1]", "[1, 2]")]),
+        ({"a": {"b": 1}}, {}, [("a", '{"b": 1}', "")]),
+        ({"a": [{"id": 1}]}, {"a": [{"id": 2}]}, [("a", '[{"id": 1}]', '[{"id": 2}]')]),
+        ({"a": [{"id": "x"}] * 2}, {"a": []}, [("a", '[{"id": "x"}, {"id": "x"}]', "[]")]),
+        (
+            {"variants": [{"key": "a"}, {"key": "b"}]},
+            {"variants": [{"key": "b"}, {"key": "a"}]},
+            [("variants, order", "a, b", "b, a")],
+        ),
+    ],
+)
+def test_differences__are_named_leaf_by_leaf(
+    before: object, after: object, found: list[tuple[str, str, str]]
+) -> None:
+    assert differences(before, after) == [Change(*each) for each in found]
+
+
+SLICES = [
+    {"variant": "a", "start": 0, "end": 30_000},
+    {"variant": "b", "start": 30_000, "end": 80_000},
+    {"variant": "a", "start": 80_000, "end": 100_000},
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
         (
             {"rules": [{"id": "r", "rollout": 10_000}]},
             {"rules": [{"id": "r", "rollout": 12_500}]},
             [("rules.r.rollout", "10 %", "12.5 %")],
         ),
         (
-            {"rules": []},
-            {"rules": [{"id": "r", "variant": "on"}]},
-            [("rules.r", ABSENT, '{"id": "r", "variant": "on"}')],
+            {},
+            {"rules": [{"id": "r", "segment": "testers", "variant": "on", "rollout": 5_000}]},
+            [("rules.r", "", "testers: on to 5 %")],
         ),
         (
-            {"variants": [{"key": "a"}, {"key": "b"}]},
-            {"variants": [{"key": "b"}, {"key": "a"}]},
-            [("variants, order", "a, b", "b, a")],
+            {"rules": [{"id": "r", "split": [{"variant": "a", "start": 0, "end": 100_000}]}]},
+            {"rules": [{"id": "r", "split": SLICES}]},
+            [("rules.r.split", "a 100 %", "a 50 %, b 50 %")],
         ),
-        ({"a": [{"id": 1}]}, {"a": [{"id": 2}]}, [("a", '[{"id": 1}]', '[{"id": 2}]')]),
-        ({"a": [{"id": "x"}, {"id": "x"}]}, {"a": []}, [("a", '[{"id": "x"}, {"id": "x"}]', "[]")]),
+        (
+            {"variants": [{"key": "x", "value": 1}]},
+            {"variants": [{"key": "x", "value": "1"}, {"key": "y", "value": True}]},
+            [("variants.x.value", "1", '"1"'), ("variants.y", "", "true")],
+        ),
+        ({"rule": RULE}, {"rule": {}}, [("rule", "level is more than 1", "{}")]),
+        ({"attributes": {"a": 1}}, {"attributes": {"a": "1"}}, [("attributes.a", "1", '"1"')]),
+        ({"rollout": "x"}, {"rollout": [1]}, [("rollout", "x", "[1]")]),
+        ({}, {"rules": [{"id": "r", "odd": 1}]}, [("rules.r", "", '{"id": "r", "odd": 1}')]),
     ],
 )
-def test_differences__are_named_leaf_by_leaf(
+def test_differences__use_the_words_of_the_pages(
     before: object, after: object, found: list[tuple[str, str, str]]
 ) -> None:
     assert differences(before, after) == [Change(*each) for each in found]
