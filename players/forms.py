@@ -7,9 +7,12 @@ import msgspec
 from django import forms
 from django.core import signing
 
+from ilara_admin.errors import ApiError
 from ilara_admin.filters import FilterForm
+from ilara_admin.payload import check_value, to_struct
 from players.lifecycle import Stage
 from players.models import Player
+from players.schemas import PlayerPatch
 from players.timeline import Kind
 from players.words import STAGES
 
@@ -151,20 +154,33 @@ class PlayerForm(forms.Form):
             raise forms.ValidationError("This form is too old. Open it again.") from None
         return original
 
-    @property
-    def changes(self) -> dict[str, Any]:
-        """What differs from what the form was filled with, as the body of a PATCH."""
-        original, given = self.cleaned_data["original"], self.cleaned_data
-        changes: dict[str, Any] = {}
-        for name in ("email", "device_id"):
-            if given[name] != (original[name] or ""):
-                changes[name] = given[name] or None
-        old, new = original["attributes"], given["attributes"]
-        attributes = {name: value for name, value in new.items() if _differs(old.get(name), value)}
-        attributes.update({name: None for name in old if name not in new})
-        if attributes:
-            changes["attributes"] = attributes
-        return changes
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        if not self.errors:
+            try:
+                given["patch"] = _patch(given)
+            except ApiError as error:
+                field = (error.field or "").partition(".")[0]
+                message = f"{error.message[:1].upper()}{error.message[1:]}."
+                self.add_error(field if field in self.fields else None, message)
+        return given
+
+
+def _patch(given: Mapping[str, Any]) -> PlayerPatch:
+    """What differs from what the form was filled with, held to the limits of a PATCH."""
+    original = given["original"]
+    changes: dict[str, Any] = {}
+    for name in ("email", "device_id"):
+        if given[name] != (original[name] or ""):
+            changes[name] = given[name] or None
+    old, new = original["attributes"], given["attributes"]
+    attributes = {name: value for name, value in new.items() if _differs(old.get(name), value)}
+    attributes.update({name: None for name in old if name not in new})
+    if attributes:
+        changes["attributes"] = attributes
+    for name, value in changes.items():
+        check_value(value, name, level=2)
+    return to_struct(changes, PlayerPatch)
 
 
 def _differs(old: Any, new: Any) -> bool:

@@ -131,7 +131,11 @@ def timeline(
     )
     params = {"player": player_id, "name": event_name, "limit": PAGE_SIZE + 1, **(cursor or {})}
     with connection.cursor() as db:
-        db.execute(f"{parts} ORDER BY at DESC, kind DESC, tie DESC LIMIT %(limit)s", params)
+        db.execute(
+            f"""SELECT * FROM ({parts}) AS found
+                ORDER BY at DESC, kind DESC, tie DESC LIMIT %(limit)s""",
+            params,
+        )
         rows = db.fetchall()
     entries = [
         Entry(Kind(kind), at, tie, msgspec.json.decode(detail, type=_DETAIL[Kind(kind)]))

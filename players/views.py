@@ -9,10 +9,6 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from flags import describe
-from flags.evaluation import Reason, evaluate
-from flags.snapshot import flags_of
-from ilara_admin import snapshot
 from ilara_admin.filters import render_list
 from ilara_admin.htmx import (
     HtmxHttpRequest,
@@ -25,16 +21,12 @@ from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.pages.curl import EXAMPLE_REGISTRATION, curl
 from ilara_admin.pagination import KeysetPage
 from ilara_admin.scope import actor_of, link, staff_view
-from ilara_admin.templatetags.ilara import json_pretty
-from players.forms import PAYING, PlayerFilterForm, PlayerForm, TimelineFilterForm
-from players.lifecycle import Stage, lifecycle_at, stage_at
+from players.forms import PAYING, PlayerFilterForm, PlayerForm
+from players.lifecycle import Stage, stage_at
 from players.models import Player, player_id_for
-from players.record import mask_device, mask_email, risk_of, row_of, thresholds_of
+from players.record import thresholds_of
 from players.services import player_undo, player_update
-from players.timeline import timeline
-from players.words import RISKS, STAGES
-from segments.snapshot import segments_of
-from segments.subject import subject_of
+from players.words import STAGES
 
 
 @staff_view(Role.VIEWER)
@@ -70,19 +62,6 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
     return render_list(request, "players/list.html", context)
 
 
-@staff_view(Role.VIEWER)
-def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
-    """One player, and what the game would answer about them right now."""
-    player = get_object_or_404(_players(request), pk=player_id)
-    form = TimelineFilterForm(request)
-    before = request.GET.get("before", "")
-    page = timeline(player.pk, kind=form.wanted, event_name=form.value("event"), before=before)
-    context: dict[str, Any] = {"player": player, "form": form, "page": page, "before": before}
-    if not wants_partial(request):
-        context |= _facts(request, player)
-    return render_list(request, "players/detail.html", context, partial="timeline")
-
-
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
     player = get_object_or_404(_players(request), pk=player_id)
@@ -91,7 +70,7 @@ def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
         try:
             entry = player_update(
                 player,
-                changes=form.changes,
+                form.cleaned_data["patch"],
                 actor=actor_of(request),
                 reason=form.cleaned_data["reason"],
             )
@@ -115,7 +94,11 @@ def player_undo_change(
         object_id=str(player.pk),
     )
     entry = get_object_or_404(entries, pk=entry_id)
-    undone = player_undo(player, entry, actor=actor_of(request))
+    try:
+        undone = player_undo(player, entry, actor=actor_of(request))
+    except ValidationError as error:  # the game has filled the room since
+        response = redirect_to(request, link(request, "player_detail", player.pk))
+        return with_toast(request, response, error.messages[0], tone="danger")
     return _changed(request, player, undone, "Undone. The old values are back.")
 
 
@@ -134,41 +117,3 @@ def _changed(
         return with_toast(request, response, "Nothing was changed.", tone="info")
     undo = link(request, "player_undo", player.pk, entry.pk)
     return with_toast(request, response, words, undo_url=undo)
-
-
-def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
-    now, thresholds = timezone.now(), thresholds_of(request.environment)
-    row = row_of(player)
-    subject = subject_of(row, thresholds, now)
-    known = snapshot.at_version(request.environment)
-    risk, life = risk_of(row, now), lifecycle_at(player.history, thresholds, now)
-    may_edit = request.user.may(Role.SUPPORT)
-    decisions = []
-    for flag in flags_of(known).values():
-        if not flag.archived:
-            decision = evaluate(flag, str(player.pk), subject)
-            words = describe.reason_text(flag, decision)
-            if decision.reason is Reason.DEFAULT:
-                words = describe.miss_text(flag, str(player.pk), subject) or words
-            decisions.append(
-                (flag.key, describe.value_text(decision.variant.value), decision, words)
-            )
-    return {
-        "may_edit": may_edit,
-        "email": player.email if may_edit else mask_email(player.email),
-        "device_id": player.device_id if may_edit else mask_device(player.device_id),
-        "life": life,
-        "stage": STAGES[life.stage],
-        "next_stage": STAGES[life.next_stage] if life.next_stage else None,
-        "risk": risk,
-        "risk_badge": RISKS[risk.level],
-        "attributes": [_attribute(*each) for each in sorted(player.attributes.items())],
-        "decisions": decisions,
-        "segments": [each for each in segments_of(known).values() if each.matches(subject)],
-    }
-
-
-def _attribute(name: str, value: Any) -> tuple[str, str, bool]:
-    """Name, value as JSON, and whether that takes several lines."""
-    nested = isinstance(value, dict | list) and bool(value)
-    return name, json_pretty(value) if nested else describe.value_text(value), nested

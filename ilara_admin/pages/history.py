@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
+
+from flags import describe
+from flags.bucketing import weights_of
+from flags.document import Rule, Slice, Variant
 from ilara_admin.confirm import Change
 from ilara_admin.htmx import HtmxHttpRequest
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.scope import link
-from ilara_admin.templatetags.ilara import ABSENT, percent
+from ilara_admin.templatetags.ilara import percent
 from players.record import mask_device, mask_email
+from segments.rules import RuleError, parse
+from segments.rules import describe as describe_rule
 
 VERBS = {
     AuditAction.PROJECT_CREATED: "created the project",
@@ -36,22 +43,17 @@ VERBS = {
     AuditAction.PLAYER_UPDATED: "changed the player",
 }
 PERSONAL = {"email": mask_email, "device_id": mask_device}
-PERCENTAGES = frozenset({"rollout"})
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One entry. `url` leads to what was changed, if it has a page; `log_url` to all its entries.
-
-    `kind` is "created" or "deleted" when one side of the difference is missing altogether.
-    """
+    """One entry. `url` leads to what was changed, if that has a page, `log_url` to its history."""
 
     entry: AuditEntry
     verb: str
     url: str
     log_url: str
     changes: list[Change]
-    kind: str
 
     @property
     def short(self) -> list[Change]:
@@ -73,7 +75,6 @@ def lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[Line]
             _page_of(request, entry),
             f"{log_url}?{urlencode({'object': f'{entry.object_type}:{entry.object_id}'})}",
             differences(_readable(entry.before, masks), _readable(entry.after, masks)),
-            "created" if not entry.before else "deleted" if not entry.after else "",
         )
         for entry in entries
     ]
@@ -90,7 +91,7 @@ def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
         case "player":
             return link(request, "player_detail", entry.object_id)
         case "api_key":
-            return link(request, "overview") + "keys/"
+            return link(request, "key_list")
     return ""
 
 
@@ -105,47 +106,66 @@ def _readable(side: dict[str, Any] | None, masks: bool) -> dict[str, Any]:
 
 
 def differences(before: Any, after: Any) -> list[Change]:
-    """What differs between two documents, leaf by leaf, named like `rules.beta.rollout`."""
-    return list(_walk("", before, after))
+    """What differs between two documents, leaf by leaf, named like `rules.beta.rollout`.
+
+    A side is "" where there is nothing; an empty text is “”.
+    """
+    return list(_walk((), before, after))
 
 
-_ABSENT = object()
+type _Path = tuple[str, ...]
 
 
-def _walk(path: str, before: Any, after: Any) -> Iterator[Change]:
+def _walk(path: _Path, before: Any, after: Any) -> Iterator[Change]:
     left, right = _named(before), _named(after)
+    # A list that comes or goes is told item by item, any other part as a whole.
+    left = {} if left is None and before is None and isinstance(after, list) else left
+    right = {} if right is None and after is None and isinstance(before, list) else right
     if left is None or right is None:
         if type(before) is not type(after) or before != after:
-            yield Change(path, _text(path, before), _text(path, after))
+            yield Change(".".join(path), _words(path, before), _words(path, after))
         return
     for name in {**left, **right}:
-        old, new = left.get(name, _ABSENT), right.get(name, _ABSENT)
-        # A whole part that came or went is one change, at the top as well as further down.
-        place = f"{path}.{name}" if path else str(name)
-        yield from _walk(place, old, new)
-    kept = [name for name in left if name in right]
-    if path and kept != [name for name in right if name in left] and isinstance(before, list):
-        yield Change(f"{path}, order", ", ".join(map(str, left)), ", ".join(map(str, right)))
+        yield from _walk((*path, name), left.get(name), right.get(name))
+    order = [
+        [name for name in one if name in other] for one, other in ((left, right), (right, left))
+    ]
+    if order[0] != order[1] and isinstance(before, list):
+        yield Change(f"{'.'.join(path)}, order", *(", ".join(names) for names in order))
 
 
 def _named(value: Any) -> dict[str, Any] | None:
     """The parts of a document by name: of an object, or of a list whose items have ids or keys."""
     if isinstance(value, dict):
-        return value
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return None if value.keys() == {"operator", "conditions"} else value
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
         for name in ("id", "key"):
             names = [item.get(name) for item in value]
             if all(isinstance(each, str) for each in names) and len(set(names)) == len(names):
                 return dict(zip(names, value, strict=True))
-    return {} if value == [] else None
+    return None
 
 
-def _text(path: str, value: Any) -> str:
-    if value is _ABSENT or value is None:
-        return ABSENT
-    if isinstance(value, str):
+def _words(path: _Path, value: Any) -> str:
+    """A part of a document as staff call it, or its JSON."""
+    if value is None:
+        return ""
+    inside, name = ("", "", *path)[-2:]
+    # Where "1" and 1 are both possible, text is in quotes.
+    if isinstance(value, str) and name != "value" and path[0] != "attributes":
         return value or "“”"
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    if is_number and path.rpartition(".")[2] in PERCENTAGES:
-        return percent(value)
+    try:
+        if name == "rollout":
+            return percent(msgspec.convert(value, int))
+        if name == "split":
+            weights = weights_of(msgspec.convert(value, tuple[Slice, ...]))
+            return ", ".join(f"{variant} {percent(weight)}" for variant, weight in weights.items())
+        if inside == "rules":
+            return describe.sentence(msgspec.convert(value, Rule))
+        if inside == "variants":
+            return describe.value_text(msgspec.convert(value, Variant).value)
+        if name in ("rule", "conditions"):
+            return describe_rule(parse(value))
+    except (msgspec.ValidationError, RuleError):
+        pass  # a part of another shape that happens to have this name
     return json.dumps(value, ensure_ascii=False)

@@ -80,13 +80,12 @@ def _steps(
     shown = environment.key_hint(now)
     player = Player.objects.of(environment).recent_first().first()
     event = {"player_id": str(player.pk) if player else "", "event_name": "level_complete"}
-    home = link(request, "overview")
     return [
         Step(
             "Create an API key, and use it",
             any(key.last_used_at for key in keys),
             "Keys are ready, none has been used yet." if keys else "The game needs one to call in.",
-            url=f"{home}keys/",
+            url=link(request, "key_list"),
             label="API keys",
         ),
         Step(
@@ -105,7 +104,7 @@ def _steps(
             "Turn on a flag",
             bool(figures["flags_on"]),
             "Players see it at their next request.",
-            url=f"{home}flags/",
+            url=link(request, "flag_list"),
             label="Flags",
         ),
     ]

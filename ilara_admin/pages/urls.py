@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from ilara_admin.pages import audit, developers, find, keys, overview, settings, staff
+from ilara_admin.pages import audit_log, developers, find, keys, overview, player, settings, staff
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
+    path("players/<uuid:player_id>/", player.player_detail, name="player_detail"),
     path("find/", find.find, name="find"),
-    path("audit/", audit.audit_list, name="audit_list"),
+    path("audit/", audit_log.audit_list, name="audit_list"),
     path("keys/", keys.key_list, name="key_list"),
     path("keys/new/", keys.key_create, name="key_create"),
     path("keys/<int:pk>/rotate/", keys.key_rotate, name="key_rotate"),
