@@ -56,7 +56,8 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
         "chips": _chips(form, request.GET),
         "paused": "paused" in request.GET,
         "polling": request.GET.get("mode") == "poll",
-        "cursor": beginning.safe,
+        # What the reader has seen up to: a pause counts from here.
+        "newest": found[0].id if found else beginning.safe,
         "query": query,
         "stream_query": f"after={beginning.safe}&shown={shown}&{query}",
         "limit": RESUMED_ROWS,

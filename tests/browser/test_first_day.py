@@ -30,7 +30,8 @@ def test_first_day(tmp_path: Path, chromium: Browser) -> None:
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
 
-        page.get_by_role("link", name="API keys").click()
+        rail = page.get_by_role("navigation", name="Main")
+        rail.get_by_role("link", name="API keys").click()
         page.get_by_role("link", name="New key").click()
         page.get_by_role("textbox", name="Name").fill("First build")
         page.get_by_role("button", name="Create key").click()
@@ -42,11 +43,11 @@ def test_first_day(tmp_path: Path, chromium: Browser) -> None:
         assert player_id
         assert external_id
 
-        page.get_by_role("link", name="Players", exact=True).click()
+        rail.get_by_role("link", name="Players").click()
         page.get_by_role("link", name=external_id[1]).click()
         expect(page.get_by_role("heading", level=1)).to_contain_text(external_id[1])
 
-        page.get_by_role("link", name="Live events").click()
+        rail.get_by_role("link", name="Live events").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Live events")
         event = f'{{"player_id": "{player_id[1]}", "event_name": "first_light"}}'
         track = re.sub(r"players/players", "events/events", line)
@@ -54,14 +55,14 @@ def test_first_day(tmp_path: Path, chromium: Browser) -> None:
         assert '"status":"accepted"' in paste(track)
         expect(page.get_by_role("cell", name="first_light")).to_be_visible()
 
-        page.get_by_role("link", name="API keys").click()
+        rail.get_by_role("link", name="API keys").click()
         page.get_by_role("link", name="Revoke First build").click()
         page.get_by_role("textbox", name="to confirm").fill("First build")
         page.get_by_role("button", name=re.compile("^Revoke")).last.click()
         expect(page.get_by_role("row").filter(has_text="First build")).to_contain_text("Revoked")
         assert "This API key has been revoked" in paste(line)
 
-        page.get_by_role("link", name="Audit", exact=True).click()
+        rail.get_by_role("link", name="Audit").click()
         log = page.get_by_role("main")
         expect(log).to_contain_text(re.compile(r"admin revoked the API key\s+First build"))
         expect(log).to_contain_text(re.compile(r"admin issued the API key\s+First build"))
