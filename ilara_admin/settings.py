@@ -81,6 +81,8 @@ MIDDLEWARE = [
 # --- Database -----------------------------------------------------------------------------------
 
 if DATABASE_URL:
+    if DATABASE_URL.partition("://")[0] not in {"postgresql", "postgres"}:
+        raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// address.")
     try:
         DATABASES = {"default": env.db_url_config(DATABASE_URL)}
     except ValueError:
@@ -89,8 +91,6 @@ if DATABASE_URL:
             "DATABASE_URL cannot be read: write postgresql://user:password@host:5432/name, with "
             "special characters of the password percent-encoded."
         ) from None
-    if "postgresql" not in DATABASES["default"].get("ENGINE", ""):
-        raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// address.")
 else:
     DATABASES = {"default": embedded.database(ILARA_HOME)}
 DATABASES["default"]["CONN_MAX_AGE"] = None

@@ -38,8 +38,8 @@ def stoppable() -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal raise Stop in this block, so that it can clean up."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
-        # What whoever started us ignores stays ignored: that is how nohup works.
-        if before[number] != signal.SIG_IGN:
+        # Under nohup a closed terminal is nothing to stop for.
+        if (number, before[number]) != (signal.SIGHUP, signal.SIG_IGN):
             signal.signal(number, _raise_stop)
     try:
         yield
@@ -123,6 +123,19 @@ def _bind_error(host: str, port: int) -> str:
 # --- The processes --------------------------------------------------------------------------------
 
 
+def ending_with_parent() -> Callable[[], None]:
+    """For `preexec_fn`: the child is asked to end when this process does, even by `kill -9`."""
+    parent, libc = os.getpid(), ctypes.CDLL(None)
+
+    def ask() -> None:
+        if sys.platform == "linux":
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:  # it was killed a moment ago
+                os._exit(1)
+
+    return ask
+
+
 @dataclass(slots=True)
 class Child:
     """A program that runs beside this process. `restarts` says that Ilara can wait for it."""
@@ -135,21 +148,12 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it so that it ends with this process, even if this one is killed."""
-        parent, libc = os.getpid(), ctypes.CDLL(None)
-
-        def end_with_parent() -> None:
-            if sys.platform == "linux":
-                libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-                if os.getppid() != parent:  # it was killed a moment ago
-                    os._exit(1)
-
         self.process = subprocess.Popen(
             self.command,
             cwd=self.folder,
             env={**os.environ, **self.environment},
             start_new_session=True,  # Ctrl-C reaches this process alone, which ends its children
-            preexec_fn=end_with_parent,
+            preexec_fn=ending_with_parent(),
         )
 
     @property

@@ -152,12 +152,12 @@ class Command(BaseCommand):
             for (environment, kind), token in first.tokens.items():
                 self.say(f"{environment} {kind}", token)
             shown = "the password and the keys" if first.password else "the keys"
-            self.say("", f"Keep {shown}: they are not shown again.")
+            self.say("keep", f"{shown}: they are not shown again")
         else:
-            self.say("sign in", f"with the password you have; {manage()} staff_password {admin()}")
-            self.say("", "sets a new one")
             example = Environment.objects.select_related("project")[0]
-            self.say("keys", "those you have; another one for a game client:")
+            self.say("sign in", "with the password you have; set a new one with")
+            self.say("", f"{manage()} staff_password {admin()}")
+            self.say("keys", "those you have; make another one with")
             self.say("", f"{manage()} api_key_create {example} public --name NAME")
         self.say("stop", "Ctrl-C; the data stays")
         if first:
