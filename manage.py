@@ -14,6 +14,8 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"ilara: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # what shells expect of a program that Ctrl-C ended
 
 
 if __name__ == "__main__":

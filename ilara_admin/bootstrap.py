@@ -15,10 +15,11 @@ ADMIN_NAME = "admin"
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """What exists in clear only here: the password, and tokens by (environment, kind)."""
+    """What exists in clear only here: the password of the admin, None if there were staff already,
+    and tokens by (environment, kind)."""
 
     project: Project
-    password: str
+    password: str | None
     tokens: dict[tuple[str, str], str]
 
 
@@ -27,8 +28,9 @@ def first_start(*, name: str, slug: str, tier: Tier, actor: Actor) -> FirstStart
     """Make what a fresh installation needs, or return None when there is a project already."""
     if Project.objects.exists():
         return None
-    password = secrets.token_urlsafe(12)
+    password = None
     if not User.objects.exists():
+        password = secrets.token_urlsafe(12)
         staff_create(username=ADMIN_NAME, role=Role.ADMIN, password=password, actor=actor)
     project = project_create(name=name, slug=slug, tier=tier, actor=actor)
     tokens: dict[tuple[str, str], str] = {}

@@ -14,12 +14,13 @@ import os
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -30,7 +31,16 @@ from psycopg.conninfo import make_conninfo
 
 from ilara_admin.postgresql.site import NAME, PORT, EmbeddedError, Site, exclusive, gist, open_lock
 
-__all__ = ["EmbeddedError", "Found", "Server", "database", "lease", "release", "secret_key"]
+__all__ = [
+    "EmbeddedError",
+    "Found",
+    "Server",
+    "database",
+    "lease",
+    "release",
+    "secret_key",
+    "unusable",
+]
 
 PATIENCE_SECONDS = 60
 SETTINGS = {
@@ -91,7 +101,7 @@ def secret_key(home: Path) -> str:
         os.unlink(draft)
         return path.read_text()
     except OSError as error:
-        raise _unusable(home, error) from error
+        raise unusable(home, error) from error
 
 
 def database(home: Path) -> dict[str, Any]:
@@ -120,7 +130,7 @@ def lease(home: Path, settings: Mapping[str, str] | None = None) -> Server:
                 held = _leases.get(home) or _enter(home, site)
                 found = _ensure_running(site, settings or {})
         except OSError as error:
-            raise _unusable(home, error) from error
+            raise unusable(home, error) from error
         held.server = held.server or Server(site.data, site.socket, found)
         return held.server
 
@@ -185,17 +195,32 @@ def _ensure_running(site: Site, settings: Mapping[str, str]) -> Found:
         if answer == pq.Ping.REJECT or _postmaster_lives(site.data):
             time.sleep(0.05)
             continue
-        if not site.data.exists():
-            _create(site, settings)
-            found = Found.CREATED
-        elif found == Found.RUNNING:
-            found = Found.STARTED
-        # PostgreSQL would trust a stale file whose pid is now a zombie or another of its user's
-        # processes. Its shared memory still tells it when backends of the dead server linger.
-        for stale in (site.data / "postmaster.pid", site.socket / f".s.PGSQL.{PORT}.lock"):
-            stale.unlink(missing_ok=True)
-        _start(site, settings)
+        with _undisturbed():
+            if not site.data.exists():
+                _create(site, settings)
+                found = Found.CREATED
+            elif found == Found.RUNNING:
+                found = Found.STARTED
+            # PostgreSQL would trust a stale file whose pid is now a zombie or another of its
+            # user's processes. Its shared memory still tells it when backends of the dead server
+            # linger.
+            for stale in (site.data / "postmaster.pid", site.socket / f".s.PGSQL.{PORT}.lock"):
+                stale.unlink(missing_ok=True)
+            _start(site, settings)
     return found
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the block is over. A start cut short would leave a server
+    that has no pid file yet, and nobody could stop it."""
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    )
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _postmaster_lives(data: Path) -> bool:
@@ -259,14 +284,15 @@ def _start(site: Site, settings: Mapping[str, str]) -> None:
 
 
 def _stop_unless_used(held: _Lease) -> None:
-    with suppress(BlockingIOError):
+    with suppress(BlockingIOError), _undisturbed():
         fcntl.flock(held.users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # pg_ctl would signal whatever process a stale file names.
         if _postmaster_lives(held.site.data):
             held.site.run("pg_ctl", "stop", "--silent", "--mode=fast", "-D", str(held.site.data))
 
 
-def _unusable(home: Path, error: OSError) -> EmbeddedError:
+def unusable(home: Path, error: OSError) -> EmbeddedError:
+    """The error for a home that cannot be read or written."""
     return EmbeddedError(
         f"the folder {home} cannot be used ({error.strerror}: {error.filename}): set ILARA_HOME to "
         "a folder that this user may write to."

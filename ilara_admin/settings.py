@@ -85,14 +85,26 @@ MIDDLEWARE = [
 # --- Database -----------------------------------------------------------------------------------
 
 if DATABASE_URL:
-    DATABASES = {"default": env.db_url_config(DATABASE_URL)}
-    if "postgresql" not in DATABASES["default"]["ENGINE"]:
+    if DATABASE_URL.partition("://")[0] not in {"postgresql", "postgres"}:
         raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// address.")
+    try:
+        DATABASES = {"default": env.db_url_config(DATABASE_URL)}
+    except ValueError:
+        # Neither the address nor the error goes into the message: both hold the password.
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read: write postgresql://user:password@host:5432/name, with "
+            "special characters of the password percent-encoded."
+        ) from None
 else:
     DATABASES = {"default": embedded.database(ILARA_HOME)}
 DATABASES["default"]["CONN_MAX_AGE"] = None
-# Our prepared statements need a threshold: with Django's default of None psycopg prepares nothing.
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 5)
+DATABASES["default"]["OPTIONS"] = {
+    # Our prepared statements need a threshold: by Django's default, None, psycopg prepares none.
+    "prepare_threshold": 5,
+    # A machine that swallows packets would keep every thread waiting for two minutes.
+    "connect_timeout": 10,
+    **DATABASES["default"].get("OPTIONS", {}),
+}
 
 # --- Sign-in ------------------------------------------------------------------------------------
 

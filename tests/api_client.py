@@ -1,5 +1,7 @@
 """A caller of the API: Django's test client with a key, and replies that are easy to ask."""
 
+import contextlib
+import http.client
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,8 +70,19 @@ class Api:
         sent = {name.replace("_", "-"): value for name, value in (headers or {}).items()}
         if self.token is not None:
             sent["X-API-Key"] = self.token
+        return self.send(method, path, data, content_type, sent, environ or {})
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        data: bytes,
+        content_type: str,
+        headers: dict[str, str],
+        environ: Mapping[str, Any],
+    ) -> Reply:
         response = Client().generic(
-            method, path, data, content_type=content_type, headers=sent, **(environ or {})
+            method, path, data, content_type=content_type, headers=headers, **environ
         )
         return Reply(response.status_code, response.headers, response.content)
 
@@ -78,3 +91,27 @@ class Api:
         reply = self.post(PLAYERS, {"external_id": external_id, **fields})
         assert reply.status in (200, 201), reply.json
         return reply.data
+
+
+class HttpApi(Api):
+    """The same calls over HTTP, to a server at an address like `http://127.0.0.1:18000`."""
+
+    def __init__(self, address: str, token: str | None) -> None:
+        super().__init__(token)
+        self.address = address.removeprefix("http://")
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        data: bytes,
+        content_type: str,
+        headers: dict[str, str],
+        environ: Mapping[str, Any],
+    ) -> Reply:
+        assert not environ, "a WSGI environment cannot be sent"
+        session = http.client.HTTPConnection(self.address, timeout=30)
+        with contextlib.closing(session):
+            session.request(method, path, data, {"Content-Type": content_type, **headers})
+            response = session.getresponse()
+            return Reply(response.status, dict(response.headers), response.read())

@@ -1,99 +1,22 @@
-"""The published API reference as data: contract/*.json, replayed with either kind of key.
+"""The published API reference replayed with either kind of key, and what it says of all replies."""
 
-A case is a list of steps: a request, the reply it must get, and what of the reply later steps need
-(`save`, used as `${name}`). In a reply, `{"$type": …}` stands for any uuid, time, number or string,
-and `{"$public": …, "$secret": …}` for what a caller with that kind of key gets. Everything else
-must be there exactly: no field more, none less.
-"""
-
-import json
-import re
 from datetime import datetime
-from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
 
 from tests.api_client import Api
+from tests.replay import CASES, TIME, Steps, replay
 
-CASES = [
-    pytest.param(steps, id=f"{path.stem}: {name}")
-    for path in sorted((Path(__file__).parent / "contract").glob("*.json"))
-    for name, steps in json.loads(path.read_text()).items()
-]
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
+cases = pytest.mark.parametrize("steps", CASES.values(), ids=CASES)
 
 
-def of_type(kind: str, value: object) -> bool:
-    match kind:
-        case "uuid":
-            return isinstance(value, str) and str(UUID(value)) == value
-        case "time":
-            return isinstance(value, str) and TIME.fullmatch(value) is not None
-        case "number":
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        case "string":
-            return isinstance(value, str) and value != ""
-    raise ValueError(kind)
-
-
-def matches(expected: Any, actual: Any, key: str) -> bool:
-    if isinstance(expected, dict):
-        if "$type" in expected:
-            return of_type(expected["$type"], actual)
-        if "$public" in expected:
-            return matches(expected[key], actual, key)
-        return (
-            isinstance(actual, dict)
-            and expected.keys() == actual.keys()
-            and all(matches(value, actual[name], key) for name, value in expected.items())
-        )
-    if isinstance(expected, list):
-        return (
-            isinstance(actual, list)
-            and len(expected) == len(actual)
-            and all(matches(*pair, key) for pair in zip(expected, actual, strict=True))
-        )
-    if isinstance(expected, bool) or isinstance(actual, bool):
-        return expected is actual
-    return bool(expected == actual)
-
-
-def filled(template: Any, saved: dict[str, str]) -> Any:
-    text = json.dumps(template)
-    for name, value in saved.items():
-        text = text.replace(f"${{{name}}}", value)
-    return json.loads(text)
-
-
-def replay(steps: list[dict[str, Any]], api: Api, key: str) -> None:
-    saved: dict[str, str] = {}
-    for number, step in enumerate(steps, start=1):
-        request, expected = filled([step["request"], step["reply"]], saved)
-        expected = expected.get(key, expected)
-        reply = api.request(
-            request["method"],
-            request["path"],
-            request.get("body"),
-            headers=request.get("headers"),
-        )
-        assert reply.status == expected["status"], (number, reply.json)
-        assert matches(expected["body"], reply.json, key), (number, reply.json, expected["body"])
-        for name, path in step.get("save", {}).items():
-            value = reply.json
-            for part in path.split("."):
-                value = value[part]
-            saved[name] = value
-
-
-@pytest.mark.parametrize("steps", CASES)
-def test_public_key__replies_as_published(steps: list[dict[str, Any]], public_api: Api) -> None:
+@cases
+def test_public_key__replies_as_published(steps: Steps, public_api: Api) -> None:
     replay(steps, public_api, "$public")
 
 
-@pytest.mark.parametrize("steps", CASES)
-def test_secret_key__replies_as_published(steps: list[dict[str, Any]], secret_api: Api) -> None:
+@cases
+def test_secret_key__replies_as_published(steps: Steps, secret_api: Api) -> None:
     replay(steps, secret_api, "$secret")
 
 

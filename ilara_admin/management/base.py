@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, ProgrammingError
+from django.db import DatabaseError, OperationalError, ProgrammingError
 from psycopg.errors import UndefinedTable
 
 from ilara_admin.audit import Actor
@@ -31,9 +31,7 @@ class IlaraCommand(BaseCommand):
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
         except OperationalError as error:
-            raise CommandError(
-                f"The database says: {str(error).strip().splitlines()[-1]}"
-            ) from None
+            raise CommandError(f"The database says: {database_said(error)}") from None
         except ProgrammingError as error:
             if not isinstance(error.__cause__, UndefinedTable):
                 raise
@@ -61,6 +59,14 @@ class IlaraCommand(BaseCommand):
                 for cell, width, number in zip(row, widths, numbers, strict=True)
             )
             self.stdout.write("  ".join(padded).rstrip())
+
+
+def database_said(error: DatabaseError) -> str:
+    """What went wrong, without the questions that PostgreSQL asks on further lines."""
+    line = str(error).strip().partition("\n")[0]
+    for start in ("connection failed: ", "connection is bad: "):
+        line = line.removeprefix(start)
+    return line
 
 
 def _widths(cells: Sequence[Sequence[str]]) -> list[int]:

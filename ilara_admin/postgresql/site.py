@@ -91,6 +91,7 @@ class Site:
             text=True,
             errors="replace",
             check=False,
+            start_new_session=True,  # Ctrl-C is for us, not for a start or stop half-way
             **account,
         )
 

@@ -2,20 +2,15 @@
 
 import os
 import pwd
-import shutil
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import LiteralString
 
-import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
@@ -24,6 +19,16 @@ from ilara_admin import embedded
 from ilara_admin.embedded import EmbeddedError
 from ilara_admin.postgresql import site
 from tests.conftest import FAST
+from tests.homes import (
+    answers,
+    empty_home,
+    kill_server,
+    postmaster,
+    remove_server,
+    select,
+    short_socket_folder,
+    wait_until,
+)
 
 AS_ROOT = os.geteuid() == 0
 NOBODY = pwd.getpwnam("nobody")
@@ -106,15 +111,6 @@ def home(used_home: Path) -> Iterator[Path]:
     kill_server(used_home)
 
 
-@contextmanager
-def empty_home() -> Iterator[Path]:
-    home = Path(tempfile.mkdtemp(prefix="ilara-home-"))
-    home.chmod(0o755)
-    yield home
-    remove_server(home)
-    shutil.rmtree(home)
-
-
 @pytest.fixture
 def visit() -> Iterator[Visit]:
     visitors: list[Visitor] = []
@@ -142,49 +138,6 @@ def skip_unless_others_can_visit() -> None:
         pytest.skip("only root can start a visitor as another user")
     if not site._open_to_others(site._package()):
         pytest.skip("an ordinary user cannot reach the programs of this checkout")
-
-
-def kill_server(home: Path) -> None:
-    data = (home / "postgresql").resolve() / "data"
-    if embedded._postmaster_lives(data):
-        os.kill(postmaster(data), signal.SIGKILL)
-
-
-def remove_server(home: Path) -> None:
-    kill_server(home)
-    folder = (home / "postgresql").resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.rmtree(short_socket_folder(folder), ignore_errors=True)
-
-
-def short_socket_folder(folder: Path) -> Path:
-    return Path("/tmp") / f"ilara-{site._digest(folder)}"  # noqa: S108
-
-
-def postmaster(data: Path) -> int:
-    return int((data / "postmaster.pid").read_text().splitlines()[0])
-
-
-def select(socket: Path, query: LiteralString) -> object:
-    with psycopg.connect(
-        host=str(socket), user="ilara", dbname="ilara", autocommit=True
-    ) as session:
-        cursor = session.execute(query)
-        return cursor.fetchone() if cursor.description else None
-
-
-def answers(socket: Path) -> bool:
-    try:
-        return select(socket, "SELECT 1") == (1,)
-    except psycopg.OperationalError:
-        return False
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "waited for 10 seconds"
-        time.sleep(0.005)
 
 
 def mode(path: Path) -> int:

@@ -1,24 +1,34 @@
 import argparse
+import os
+import shlex
 import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connection
+from django.core.management.base import BaseCommand
+from django.db import OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
 
 from events import partitions
-from ilara_admin import supervisor
+from ilara_admin import embedded, supervisor
 from ilara_admin.audit import Actor
 from ilara_admin.bootstrap import ADMIN_NAME, FirstStart, first_start
 from ilara_admin.demo import Bar, demo_fill
-from ilara_admin.models import Environment, Project, Tier
+from ilara_admin.management.base import database_said
+from ilara_admin.models import Environment, Project, Role, Tier, User
 from ilara_admin.services import project_update
+from ilara_admin.supervisor import Child, ServeError, Stop
 from players.models import player_id_for
 
 ACTOR = Actor.of_command("serve")
 EXAMPLE_PLAYER = "player_123"
+# After a `kill -9` of this command its web server finishes the requests it had.
+PATIENCE_SECONDS = 15
 
 
 class Command(BaseCommand):
@@ -28,83 +38,108 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--demo", action="store_true", help="fill a sample game to look at")
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-        parser.add_argument("--port", type=int, default=18000, help="port to listen on")
-        parser.add_argument("--workers", type=int, help="web processes; one per core if not given")
+        parser.add_argument("--port", type=port, default=18000, help="port to listen on")
+        parser.add_argument(
+            "--workers", type=positive, help="web processes; one per core if not given"
+        )
         parser.add_argument("--tier", choices=Tier.values, help="rate limits of the project")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            code = self.serve(**options)
-        except supervisor.ServeError as error:
-            raise CommandError(str(error)) from None
-        sys.exit(code)
+            with supervisor.stoppable():
+                self.serve(**options)
+        except Stop:
+            where = "" if settings.DATABASE_URL else f" The data stays in {settings.ILARA_HOME}."
+            self.line(f"Ilara has stopped.{where}")
+        except OperationalError as error:
+            self.fail(f"The database cannot be used: {database_said(error)}")
+        except (ServeError, ImproperlyConfigured) as error:
+            self.fail(str(error))
+        except ValidationError as error:
+            self.fail(" ".join(error.messages))
 
     def serve(
         self, *, host: str, port: int, workers: int | None, demo: bool, tier: str | None, **_: Any
-    ) -> int:
-        with supervisor.only_one(settings.ILARA_HOME):
-            supervisor.check_port(host, port)
-            self.prepare_database()
+    ) -> None:
+        address = supervisor.url(host, port)
+        with ExitStack() as stack:
+            if settings.DATABASE_URL:
+                supervisor.check_port(host, port)
+            else:
+                killed = stack.enter_context(supervisor.only_one(settings.ILARA_HOME, address))
+                supervisor.check_port(host, port, patience=PATIENCE_SECONDS if killed else 0)
+            self.line("Ilara is starting.")
+            self.prepare_database(stack)
             first = self.prepare_content(demo=demo, tier=Tier(tier) if tier else None)
+            children = self.children(host, port, workers)
+            stack.callback(supervisor.end, children)
+            for child in children:
+                child.start()
+            supervisor.wait_until_it_answers(address, children[0])
+            self.line("Ilara is running.")
+            self.greet(first, address)
             connection.close()
-            children = self.start(host, port, workers)
-            try:
-                supervisor.wait_for_port(host, port, children[0])
-                self.greet(first, f"http://{host}:{port}")
-            except BaseException:
-                supervisor.end(children)
-                raise
-            code = supervisor.run_until_stopped(children)
-            self.say("Stopped." if code == 0 else "Stopped, because a process above ended.")
-            return code
+            supervisor.watch(children, self.line)
 
-    def prepare_database(self) -> None:
-        try:
-            connection.ensure_connection()
-        except DatabaseError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise CommandError(f"The database cannot be reached: {reason}") from None
-        self.say("Ilara", "is starting", heading=True)
-        self.say("data", self.where())
+    # --- Steps ----------------------------------------------------------------------------------
+
+    def prepare_database(self, stack: ExitStack) -> None:
+        if settings.DATABASE_URL:
+            place = connection.settings_dict
+            where = place["HOST"] or "the local socket"
+            found = f"PostgreSQL at {where}, database {place['NAME']}"
+        else:
+            # Held by this process too, so that its end stops the server after all others left.
+            stack.callback(embedded.release, settings.ILARA_HOME)
+            stack.callback(connection.close)
+            server = embedded.lease(settings.ILARA_HOME)
+            found = {
+                embedded.Found.CREATED: "PostgreSQL of its own, made in",
+                embedded.Found.STARTED: "PostgreSQL of its own, started again in",
+                embedded.Found.RUNNING: "PostgreSQL of its own, found running in",
+            }[server.found] + f" {settings.ILARA_HOME}"
+        connection.ensure_connection()
+        self.say("database", found)
+        for problem in checks.run_checks(tags=[checks.Tags.database], databases=["default"]):
+            if problem.is_serious():
+                raise ServeError(" ".join(filter(None, (str(problem.msg), problem.hint))))
+        executor = MigrationExecutor(connection)
+        missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
         call_command("migrate", verbosity=0, interactive=False)
         partitions.ensure()
-
-    def where(self) -> str:
-        if settings.DATABASE_URL:
-            name = connection.settings_dict
-            return f"PostgreSQL at {name['HOST'] or 'the local socket'}, database {name['NAME']}"
-        return f"PostgreSQL of its own in {settings.ILARA_HOME}"
+        self.say("tables", f"{missing} migrations applied" if missing else "up to date")
 
     def prepare_content(self, *, demo: bool, tier: Tier | None) -> FirstStart | None:
         name, slug = ("Sample game", "sample-game") if demo else ("My game", "my-game")
-        try:
-            first = first_start(name=name, slug=slug, tier=tier or Tier.ENTERPRISE, actor=ACTOR)
-        except ValidationError as error:
-            raise CommandError(" ".join(error.messages)) from None
+        first = first_start(name=name, slug=slug, tier=tier or Tier.ENTERPRISE, actor=ACTOR)
         project = first.project if first else Project.objects.order_by("id")[0]
         if tier and not first:
             project_update(project, tier=tier, actor=ACTOR)
+        done = "made" if first else "found"
+        for project in Project.objects.prefetch_related("environments"):
+            environments = ", ".join(item.slug for item in project.environments.all())
+            self.say("project", f"{project.slug} {done}, tier {project.tier}: {environments}")
         if demo:
             self.say("demo", str(demo_fill(project, ACTOR, Bar())))
         return first
 
-    def start(self, host: str, port: int, workers: int | None) -> list[Any]:
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        environment = {"DJANGO_SETTINGS_MODULE": "ilara_admin.settings", "ILARA_BIND": address}
+    def children(self, host: str, port: int, workers: int | None) -> list[Child]:
+        environment = {
+            "DJANGO_SETTINGS_MODULE": "ilara_admin.settings",
+            "ILARA_BIND": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        }
         if workers:
             environment["ILARA_WORKERS"] = str(workers)
-        supervisor.note_address(settings.ILARA_HOME, f"http://{address}")
-        gunicorn = [
-            "-m",
-            "gunicorn",
-            "-c",
-            "ilara_admin/gunicorn_conf.py",
-            "--log-level",
-            "warning",
-        ]
+        name = f"[{host}]" if ":" in host else host
+        if not set(settings.ALLOWED_HOSTS) & {name, "*"}:
+            # The address that is printed must open in a browser.
+            environment["ALLOWED_HOSTS"] = ",".join([*settings.ALLOWED_HOSTS, name])
+        gunicorn = "-m gunicorn -c ilara_admin/gunicorn_conf.py --log-level warning"
+        web = [sys.executable, *gunicorn.split(), "ilara_admin.wsgi"]
+        worker = [sys.executable, "manage.py", "worker"]
         return [
-            supervisor.start([*gunicorn, "ilara_admin.wsgi"], environment, settings.BASE_DIR),
-            supervisor.start(["manage.py", "worker"], environment, settings.BASE_DIR),
+            Child("web server", web, environment, settings.BASE_DIR),
+            Child("job worker", worker, environment, settings.BASE_DIR, restarts=True),
         ]
 
     # --- What it says ---------------------------------------------------------------------------
@@ -112,43 +147,84 @@ class Command(BaseCommand):
     def greet(self, first: FirstStart | None, address: str) -> None:
         self.say("address", address)
         if first:
-            self.say("sign in", f"{ADMIN_NAME} / {first.password}")
+            if first.password:
+                self.say("sign in", f"{ADMIN_NAME} / {first.password}")
             for (environment, kind), token in first.tokens.items():
-                self.say(f"{environment} {kind} key", token)
-            self.say("", "The password and the keys are shown this once. Keep them.")
-            self.try_it(first.project.environments.get(slug="live"), first.tokens, address)
+                self.say(f"{environment} {kind}", token)
+            shown = "the password and the keys" if first.password else "the keys"
+            self.say("keep", f"{shown}: they are not shown again")
         else:
-            environments = ", ".join(
-                str(item) for item in Environment.objects.select_related("project")
-            )
-            self.say("found", environments)
-            self.say("new key", "uv run manage.py api_key_create PROJECT/ENV public --name NAME")
-            self.say("password", f"uv run manage.py staff_password {ADMIN_NAME}")
-        self.say("stop", "Ctrl-C")
+            example = Environment.objects.select_related("project")[0]
+            self.say("sign in", "with the password you have; set a new one with")
+            self.say("", f"{manage()} staff_password {admin()}")
+            self.say("keys", "those you have; make another one with")
+            self.say("", f"{manage()} api_key_create {example} public --name NAME")
+        self.say("stop", "Ctrl-C; the data stays")
+        if first:
+            self.try_it(first.project.environments.get(slug="live"), first.tokens, address)
 
     def try_it(
         self, environment: Environment, tokens: dict[tuple[str, str], str], address: str
     ) -> None:
         """Three lines to paste. The id is known before the player is: it follows from the name."""
         player_id = player_id_for(environment.namespace, EXAMPLE_PLAYER)
-        calls = [
-            (
-                "players/players",
-                f'{{"external_id": "{EXAMPLE_PLAYER}", "attributes": {{"level": 45}}}}',
+        calls = {
+            "players/players": (
+                f'{{"external_id": "{EXAMPLE_PLAYER}", "attributes": {{"level": 45}}}}'
             ),
-            ("events/events", f'{{"player_id": "{player_id}", "event_name": "level_complete"}}'),
-            ("flags/flags/new_tutorial/evaluate", f'{{"player_id": "{player_id}"}}'),
-        ]
-        self.stdout.write("\n  Try it:\n\n")
+            "events/events": f'{{"player_id": "{player_id}", "event_name": "level_complete"}}',
+            "flags/flags/new_tutorial/evaluate": f'{{"player_id": "{player_id}"}}',
+        }
         key = tokens["live", "public"]
-        for path, body in calls:
-            self.stdout.write(
-                f"  curl {address}/v1/{path} -H 'X-API-Key: {key}' "
-                f"-H 'Content-Type: application/json' -d '{body}'\n"
+        self.line("")
+        self.line("Try it: register a player, track an event, evaluate a flag.")
+        for path, body in calls.items():
+            self.line("")
+            self.line(
+                f"curl {address}/v1/{path} -H 'X-API-Key: {key}' "
+                f"-H 'Content-Type: application/json' -d '{body}'"
             )
-        self.stdout.write("\n")
+        self.line("")
 
-    def say(self, label: str, text: str = "", *, heading: bool = False) -> None:
-        line = f"{label} {text}".rstrip() if heading or not text else f"  {label:<16}{text}"
-        self.stdout.write(line)
-        self.stdout.flush()
+    def say(self, label: str, text: str) -> None:
+        self.line(f"  {label:<13}{text}")
+
+    def line(self, text: str) -> None:
+        # Whoever read along may be gone, as with a closed terminal. Players are still there.
+        with suppress(OSError):
+            self.stdout.write(text)
+            self.stdout.flush()
+
+    def fail(self, reason: str) -> None:
+        self.stderr.write(f"ilara: {reason}")
+        sys.exit(1)
+
+
+def port(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
+    return number
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def manage() -> str:
+    """How to call the other commands from here: as this one was called."""
+    if "UV" in os.environ:  # set by `uv run`
+        return "uv run manage.py"
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return f"{shlex.quote(str(python))} manage.py"
+
+
+def admin() -> str:
+    """Somebody who may do everything, to name in an example."""
+    people = User.objects.filter(role=Role.ADMIN, is_active=True)
+    return people.order_by("id").values_list("username", flat=True).first() or ADMIN_NAME

@@ -1,0 +1,69 @@
+"""Homes of embedded servers: made for a test, looked into from outside, removed after it."""
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+
+from ilara_admin import embedded
+from ilara_admin.postgresql import site
+
+
+@contextmanager
+def empty_home() -> Iterator[Path]:
+    """A folder that every user may pass through, so that PostgreSQL's data stays inside."""
+    home = Path(tempfile.mkdtemp(prefix="ilara-home-"))
+    home.chmod(0o755)
+    yield home
+    remove_server(home)
+    shutil.rmtree(home)
+
+
+def kill_server(home: Path) -> None:
+    data = (home / "postgresql").resolve() / "data"
+    if embedded._postmaster_lives(data):
+        os.kill(postmaster(data), signal.SIGKILL)
+
+
+def remove_server(home: Path) -> None:
+    kill_server(home)
+    folder = (home / "postgresql").resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(short_socket_folder(folder), ignore_errors=True)
+
+
+def short_socket_folder(folder: Path) -> Path:
+    return Path("/tmp") / f"ilara-{site._digest(folder)}"  # noqa: S108
+
+
+def postmaster(data: Path) -> int:
+    return int((data / "postmaster.pid").read_text().splitlines()[0])
+
+
+def select(socket: Path, query: LiteralString) -> object:
+    with psycopg.connect(
+        host=str(socket), user="ilara", dbname="ilara", autocommit=True
+    ) as session:
+        cursor = session.execute(query)
+        return cursor.fetchone() if cursor.description else None
+
+
+def answers(socket: Path) -> bool:
+    try:
+        return select(socket, "SELECT 1") == (1,)
+    except psycopg.OperationalError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited for {seconds} seconds"
+        time.sleep(0.005)

@@ -1,0 +1,255 @@
+"""Ilara as people run it: `manage.py serve` in processes of its own, watched from outside."""
+
+import http.client
+import importlib.util
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from ilara_admin.supervisor import ending_with_parent
+from tests.api_client import HttpApi
+from tests.homes import wait_until
+
+NOBODY = pwd.getpwnam("nobody")
+START_SECONDS = 90  # bounds a hang on a busy machine; what is promised is asserted where it is
+STOP_SECONDS = 10
+TOKEN = re.compile(r"\b[ps]k_(?:live|test)_\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    """An interpreter with the packages of this one, and whom to run it as."""
+
+    path: Path
+    environment: Mapping[str, str]
+    uid: int | None = None
+
+    def start(self, *arguments: str, folder: Path, **options: Any) -> "subprocess.Popen[str]":
+        environment = {**_clean(), **self.environment, **options.pop("env", {})}
+        if self.uid is not None:
+            options |= {"user": self.uid, "group": NOBODY.pw_gid, "extra_groups": []}
+        command = [str(self.path), *arguments]
+        return subprocess.Popen(command, cwd=folder, env=environment, text=True, **options)
+
+
+def _clean() -> dict[str, str]:
+    """Our environment without what would steer Ilara."""
+    steering = {"DATABASE_URL", "SECRET_KEY", "ALLOWED_HOSTS", "DEBUG", "DJANGO_SETTINGS_MODULE"}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in steering and not name.startswith(("ILARA_", "PYTEST_", "UV"))
+    }
+
+
+OURS = Python(Path(sys.executable), {})
+
+
+@contextmanager
+def python_of_nobody() -> Iterator[Python]:
+    """This interpreter for an ordinary user; only root may ask. It is copied to where everybody may
+    run it unless it lies there already, since often it is below root's own folder."""
+    packages = Path(importlib.util.find_spec("django").origin).parents[1]  # type: ignore[union-attr, arg-type]
+    base = Path(sys.base_prefix).resolve()
+    if all(open_to_others(place) for place in (base, packages, Path(sys.executable).parent)):
+        yield Python(Path(sys.executable), {}, NOBODY.pw_uid)
+        return
+    copy = Path(tempfile.mkdtemp(prefix="ilara-python-"))
+    try:
+        copy.chmod(0o755)
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        binary = copy / "bin" / version
+        binary.parent.mkdir()
+        shutil.copy2(Path(sys._base_executable).resolve(), binary)  # type: ignore[attr-defined]
+        library = copy / "lib" / version
+        ignore = shutil.ignore_patterns("test", "site-packages", "idlelib", "config-*")
+        shutil.copytree(base / "lib" / version, library, ignore=ignore)
+        for shared in (base / "lib").glob("libpython*"):
+            shutil.copy2(shared, copy / "lib")
+        if open_to_others(packages):
+            (library / "site-packages").mkdir()
+            (library / "site-packages" / "packages.pth").write_text(f"{packages}\n")
+        else:
+            shutil.copytree(packages, library / "site-packages")
+        for path in (copy, *copy.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
+        yield Python(binary, {"LD_LIBRARY_PATH": str(copy / "lib")}, NOBODY.pw_uid)
+    finally:
+        shutil.rmtree(copy)
+
+
+def open_to_others(path: Path) -> bool:
+    path = path.resolve()
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.create_server((host, 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class Serve:
+    """A `manage.py serve` and what it says, kept in files so that it never waits for a reader."""
+
+    def __init__(
+        self,
+        home: Path,
+        *options: str,
+        port: int | None = None,
+        python: Python = OURS,
+        folder: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.home, self.port = home, port or free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.notes = Path(tempfile.mkdtemp(prefix="ilara-serve-"))
+        given = {"ILARA_HOME": str(home)} if folder is None else {}
+        with self._file("out").open("w") as out, self._file("err").open("w") as err:
+            self.process = python.start(
+                "manage.py", "serve", "--port", str(self.port), *options,
+                folder=folder or settings.BASE_DIR,
+                env={**given, **(env or {})},
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                preexec_fn=ending_with_parent(),
+            )  # fmt: skip
+
+    def _file(self, name: str) -> Path:
+        return self.notes / name
+
+    @property
+    def out(self) -> str:
+        return self._file("out").read_text()
+
+    @property
+    def err(self) -> str:
+        return self._file("err").read_text()
+
+    @property
+    def data(self) -> Path:
+        return (self.home / "postgresql").resolve() / "data"
+
+    def ready(self) -> "Serve":
+        """Wait until it says that it runs and how to stop it."""
+        wait_until(lambda: self.ended() or "  stop " in self.out, START_SECONDS)
+        assert not self.ended(), self.err
+        return self
+
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def failed(self) -> str:
+        """Wait for its end and return the one line it says on stderr."""
+        code = self.process.wait(START_SECONDS)
+        assert code not in (0, None), self.out
+        assert "Traceback" not in self.out + self.err
+        (line,) = self.err.splitlines()
+        return line
+
+    def says(self, label: str) -> str:
+        """What stands behind a label, with the lines below that continue it."""
+        found = re.search(rf"^  {label}  +(.*(?:\n {{10,}}.*)*)", self.out, re.MULTILINE)
+        assert found, self.out
+        return " ".join(found[1].split())
+
+    def api(self, kind: str = "live public") -> HttpApi:
+        return HttpApi(self.address, self.says(kind))
+
+    def get(self, path: str) -> tuple[int, str]:
+        session = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with closing(session):
+            session.request("GET", path)
+            response = session.getresponse()
+            return response.status, response.read().decode()
+
+    # --- Ends -----------------------------------------------------------------------------------
+
+    def processes(self, *, with_postgresql: bool = True) -> list[int]:
+        """It, all that descend from it, and PostgreSQL with its backends."""
+        found, table = {self.process.pid}, _processes()
+        if with_postgresql:
+            with suppress(FileNotFoundError, ValueError):
+                found.add(int((self.data / "postmaster.pid").read_text().partition("\n")[0]))
+        while more := {pid for pid, parent in table.items() if parent in found} - found:
+            found |= more
+        return [pid for pid in found if pid in table]
+
+    def stop(self, number: int = signal.SIGINT) -> float:
+        """End it as people do; returns how long that took. Nothing may be left."""
+        before = self.processes()
+        started = time.monotonic()
+        self.process.send_signal(number)
+        assert self.process.wait(START_SECONDS) == 0, self.err
+        seconds = time.monotonic() - started
+        assert not alive(before), "processes are left"
+        assert not (self.data / "postmaster.pid").exists(), "PostgreSQL is left"
+        return seconds
+
+    def kill_all(self) -> None:
+        """End all of it at once, as a power cut would."""
+        before = self.processes()
+        for pid in before:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        wait_until(lambda: not alive(before))
+
+    def clean_up(self) -> None:
+        """For the end of a test that may have failed half-way."""
+        if not self.ended():
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(30)
+        if not self.ended():
+            self.kill_all()
+        shutil.rmtree(self.notes)
+
+
+def alive(pids: Iterable[int]) -> set[int]:
+    return set(pids) & _processes().keys()
+
+
+def _processes() -> dict[int, int]:
+    """The parent of each process. Zombies are not counted: they wait for somebody else."""
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = (line.split() for line in listing.splitlines())
+    return {int(pid): int(parent) for pid, parent, state in rows if not state.startswith("Z")}
+
+
+def bash(command: str, env: Mapping[str, str] | None = None, folder: Path | None = None) -> str:
+    """What a pasted command prints."""
+    run = subprocess.run(
+        ["bash", "-e", "-u", "-o", "pipefail", "-c", command],
+        cwd=folder or settings.BASE_DIR,
+        env={**_clean(), **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def pasted(command: str) -> Any:
+    return json.loads(bash(command))

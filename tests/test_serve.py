@@ -1,0 +1,389 @@
+"""`manage.py serve` with real processes: what it says, what it survives, what it leaves behind."""
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.api_client import EVENTS, PLAYERS, HttpApi
+from tests.homes import answers, empty_home, wait_until
+from tests.running import (
+    OURS,
+    STOP_SECONDS,
+    TOKEN,
+    Serve,
+    alive,
+    bash,
+    free_port,
+    pasted,
+    python_of_nobody,
+)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(settings.DATABASE_URL), reason="DATABASE_URL replaces the database under test"
+    ),
+]
+
+type Start = Callable[..., Serve]
+STRONG = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO"
+
+
+@pytest.fixture(scope="module")
+def first() -> Iterator[Serve]:
+    """A first start that keeps running while it is looked at."""
+    with empty_home() as home:
+        serve = Serve(home)
+        yield serve.ready()
+        serve.clean_up()
+
+
+@pytest.fixture
+def fresh() -> Iterator[Path]:
+    with empty_home() as home:
+        yield home
+
+
+@pytest.fixture(scope="module")
+def used() -> Iterator[Serve]:
+    """A first start that has ended; its home is good for further ones."""
+    with empty_home() as home:
+        serve = Serve(home).ready()
+        serve.stop()
+        yield serve
+        serve.clean_up()
+
+
+@pytest.fixture
+def start(request: pytest.FixtureRequest) -> Iterator[Start]:
+    started: list[Serve] = []
+
+    def start(home: Path, *options: str, **more: object) -> Serve:
+        started.append(Serve(home, *options, **more))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield start
+    for serve in started:
+        serve.clean_up()
+
+
+def track(api: HttpApi, event_id: str) -> str:
+    """Track an event of player_123; returns `accepted` or `duplicate`."""
+    player = api.register()["id"]
+    event = {"player_id": player, "event_name": "level_complete", "event_id": event_id}
+    status: str = api.post(EVENTS, event).data["status"]
+    return status
+
+
+# --- The first start ------------------------------------------------------------------------------
+
+
+def test_first_start__says_what_it_made(first: Serve) -> None:
+    assert first.says("database") == f"PostgreSQL of its own, made in {first.home}"
+    assert re.fullmatch(r"\d+ migrations applied", first.says("tables"))
+    assert first.says("project") == "my-game made, tier enterprise: live, test"
+    assert first.says("address") == first.address
+    assert first.says("stop") == "Ctrl-C; the data stays"
+    assert first.err == ""
+    labels = [line for line in first.out.splitlines() if line.startswith("  ")]
+    assert all(re.match(r"  .{11}  \S", line) for line in labels), "the columns are not aligned"
+
+
+def test_pasted_lines__answer(first: Serve) -> None:
+    register, track, evaluate = re.findall(r"^curl .*", first.out, re.MULTILINE)
+    player = pasted(register)["data"]
+    assert (player["external_id"], player["attributes"]) == ("player_123", {"level": 45})
+    assert pasted(track)["data"]["status"] == "accepted"
+    assert pasted(evaluate)["data"] == {
+        "flag_key": "new_tutorial",
+        "value": True,
+        "variant_key": "enabled",
+        "reason": "segment_match",
+        "segment_id": "beta-testers",
+    }
+
+
+@pytest.mark.parametrize("kind", ["live public", "live secret", "test public", "test secret"])
+def test_printed_keys__are_those_of_their_environment(first: Serve, kind: str) -> None:
+    environment, _, word = kind.partition(" ")
+    assert first.says(kind).startswith(f"{word[0]}k_{environment}_")
+    assert first.api(kind).get(PLAYERS).status == (200 if word == "secret" else 403)
+
+
+def test_printed_password__signs_in(first: Serve) -> None:
+    name, _, password = first.says("sign in").partition(" / ")
+    assert sign_in(first, name, password) == 302
+    assert sign_in(first, name, "another") == 200
+
+
+def sign_in(serve: Serve, name: str, password: str) -> int:
+    """The status of the reply to the form: 302 leads into the dashboard."""
+    session = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=30)
+    session.request("GET", "/sign-in/")
+    page = session.getresponse()
+    form = page.read().decode()
+    cookie = str(page.headers["Set-Cookie"]).partition(";")[0]
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)
+    assert token
+    body = f"csrfmiddlewaretoken={token[1]}&username={name}&password={password}"
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    session.request("POST", "/sign-in/", body, {"Cookie": cookie, **kind})
+    status = session.getresponse().status
+    session.close()
+    return status
+
+
+def test_health__answers(first: Serve) -> None:
+    assert first.get("/healthz") == (200, "ok\n")
+    wait_until(lambda: '"worker": true' in first.get("/readyz")[1], 30)
+    status, state = first.get("/readyz")
+    assert (status, state) == (200, '{"database": true, "partitions": true, "worker": true}')
+
+
+def test_second_serve_on_the_same_home__says_where_the_first_is(first: Serve, start: Start) -> None:
+    line = start(first.home).failed()
+    assert line == (
+        f"ilara: Ilara already runs at {first.address} with the data in {first.home}: "
+        "stop that one first, or set ILARA_HOME to another folder."
+    )
+    assert first.get("/readyz")[0] == 200
+
+
+# --- Later starts ---------------------------------------------------------------------------------
+
+
+def test_second_start__reuses_all_and_tells_no_secret(used: Serve, start: Start) -> None:
+    again = start(used.home).ready()
+    assert again.says("database") == f"PostgreSQL of its own, started again in {used.home}"
+    assert again.says("tables") == "up to date"
+    assert again.says("project").startswith("my-game found, tier ")
+    assert not TOKEN.search(again.out)
+    assert used.says("sign in").partition(" / ")[2] not in again.out
+    assert HttpApi(again.address, used.says("live public")).register()["session_count"] == 0
+
+    home = {"ILARA_HOME": str(used.home)}
+    new_key = again.says("keys").partition(" with ")[2].replace("NAME", "second")
+    token = bash(new_key, home).strip()
+    assert TOKEN.fullmatch(token)
+    assert HttpApi(again.address, token).register()["external_id"] == "player_123"
+    new_password = again.says("sign in").rpartition(" with ")[2]
+    bash(new_password, {**home, "ILARA_STAFF_PASSWORD": "a-better-one-7"})
+    assert sign_in(again, "admin", "a-better-one-7") == 302
+
+
+def test_tier__is_the_project_s(used: Serve, start: Start) -> None:
+    serve = start(used.home, "--tier", "free").ready()
+    assert serve.says("project") == "my-game found, tier free: live, test"
+    serve.stop()
+    assert "tier free" in start(used.home).ready().says("project")
+    start(used.home, "--tier", "enterprise").failed()
+
+
+def test_workers__are_as_many_as_asked_for(used: Serve, start: Start) -> None:
+    serve = start(used.home, "--workers", "3").ready()
+    assert len([line for line in arguments(serve) if "gunicorn" in line]) == 1 + 3
+
+
+def arguments(serve: Serve) -> list[str]:
+    """The command lines of its processes."""
+    pids = ",".join(map(str, serve.processes()))
+    command = ["ps", "-ww", "-o", "args=", "-p", pids]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def pid_of(serve: Serve, word: str) -> int:
+    """The oldest of its processes with this word in its command line."""
+    pids = ",".join(map(str, serve.processes()))
+    command = ["ps", "-ww", "-o", "pid=,args=", "-p", pids]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return min(int(line.split()[0]) for line in run.stdout.splitlines() if word in line)
+
+
+def test_host__answers_there_and_only_there(used: Serve, start: Start) -> None:
+    try:
+        port = free_port("127.0.0.2")
+    except OSError:
+        pytest.skip("this machine has no second loopback address")
+    serve = start(used.home, "--host", "127.0.0.2", port=port).ready()
+    assert serve.says("address") == f"http://127.0.0.2:{port}"
+    session = http.client.HTTPConnection("127.0.0.2", port, timeout=30)
+    session.request("GET", "/sign-in/")
+    assert session.getresponse().status == 200
+    session.close()
+    with pytest.raises(ConnectionRefusedError):
+        serve.get("/healthz")
+
+
+# --- What cannot be served ------------------------------------------------------------------------
+
+
+def test_taken_port__is_named(fresh: Path, start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        line = start(fresh, port=port).failed()
+    assert line == (
+        f"ilara: Cannot listen on 127.0.0.1:{port} (Address already in use): "
+        "choose another with --port or --host."
+    )
+    assert not (fresh / "postgresql").exists(), "PostgreSQL was started in vain"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://a:secret@127.0.0.1:{port}/x", r"The database cannot be used: .*refused"),
+        ("postgresql://a:secret@nowhere.invalid/x", r"The database cannot be used: .*nowhere.*"),
+        ("postgresql://a:secret@127.0.0.1:port/x", r"DATABASE_URL cannot be read: write .*"),
+        ("mysql://a:secret@127.0.0.1/x", r"DATABASE_URL must be a postgresql:// address\."),
+        ("secret", r"DATABASE_URL must be a postgresql:// address\."),
+    ],
+)
+def test_unusable_database_url__is_one_line_without_its_password(
+    fresh: Path, start: Start, url: str, message: str
+) -> None:
+    env = {"DATABASE_URL": url.format(port=free_port()), "SECRET_KEY": STRONG}
+    line = start(fresh, env=env).failed()
+    assert re.fullmatch(f"ilara: {message}", line)
+    assert "secret" not in line
+    assert list(fresh.iterdir()) == []
+
+
+def test_missing_secret_key__says_what_to_give(fresh: Path, start: Start) -> None:
+    line = start(fresh, env={"DATABASE_URL": "postgresql://127.0.0.1/x"}).failed()
+    assert line.startswith("ilara: SECRET_KEY is not set.")
+    assert "SECRET_KEY_FILE" in line
+
+
+def test_read_only_home__says_what_to_set(fresh: Path, start: Start) -> None:
+    fresh.chmod(0o555)
+    # Root may write anywhere.
+    with python_of_nobody() if os.geteuid() == 0 else nullcontext(OURS) as python:
+        without = start(fresh, python=python)
+        given = start(fresh, python=python, env={"SECRET_KEY": STRONG})
+        lines = [without.failed(), given.failed()]
+    for line in lines:
+        assert line.startswith(f"ilara: the folder {fresh} cannot be used (Permission denied")
+        assert line.endswith("set ILARA_HOME to a folder that this user may write to.")
+
+
+# --- Ends -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stop__ends_everything_promptly(used: Serve, start: Start, number: signal.Signals) -> None:
+    serve = start(used.home).ready()
+    idle = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=30)
+    idle.request("GET", "/healthz")  # and then the connection stays open
+    assert idle.getresponse().read() == b"ok\n"
+    assert serve.stop(number) < STOP_SECONDS
+    idle.close()
+    assert serve.err == ""
+    assert serve.out.splitlines()[-1] == f"Ilara has stopped. The data stays in {used.home}."
+    assert (used.home / "serve.lock").read_text() == ""
+
+
+def test_impatient_second_ctrl_c__changes_nothing(used: Serve, start: Start) -> None:
+    serve = start(used.home).ready()
+    for _ in range(3):
+        serve.process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert serve.stop() < STOP_SECONDS
+    assert serve.err == ""
+
+
+MOMENTS: dict[str, Callable[[Serve], bool]] = {
+    "initdb": lambda serve: any((serve.home / "postgresql").glob("data.new-*/global")),
+    "postgres": lambda serve: (serve.data / "postmaster.pid").exists(),
+    "migrate": lambda serve: "  database " in serve.out,
+    "content": lambda serve: "  tables " in serve.out,
+    "children": lambda serve: "  project " in serve.out,
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_while_starting__leaves_nothing_and_the_next_start_works(
+    fresh: Path, start: Start, moment: str, number: signal.Signals
+) -> None:
+    serve = start(fresh)
+    wait_until(lambda: MOMENTS[moment](serve) or serve.ended(), 60)
+    assert serve.stop(number) < STOP_SECONDS
+    assert serve.err == ""
+    assert not answers(fresh / "postgresql" / "socket")
+    if number == signal.SIGTERM:
+        again = start(fresh).ready()
+        assert HttpApi(again.address, None).get("/v1/nothing").status == 404
+
+
+def test_everything_killed__acknowledged_events_are_there_again(used: Serve, start: Start) -> None:
+    token = used.says("live public")
+    serve = start(used.home).ready()
+    assert track(HttpApi(serve.address, token), "kept-1") == "accepted"
+    serve.kill_all()
+
+    again = start(used.home, port=serve.port).ready()
+    assert again.says("database") == f"PostgreSQL of its own, started again in {used.home}"
+    api = HttpApi(again.address, token)
+    assert track(api, "kept-1") == "duplicate"
+    assert track(api, "kept-2") == "accepted"
+    assert again.stop() < STOP_SECONDS
+
+
+def test_parent_killed__children_end_and_postgresql_stops(used: Serve, start: Start) -> None:
+    serve = start(used.home).ready()
+    before = serve.processes()
+    serve.process.kill()
+    serve.process.wait()
+    wait_until(lambda: not alive(before), 30)
+    assert not (serve.data / "postmaster.pid").exists()
+
+
+def test_parent_killed__the_next_start_need_not_wait(used: Serve, start: Start) -> None:
+    serve = start(used.home).ready()
+    before = serve.processes(with_postgresql=False)
+    serve.process.kill()
+    serve.process.wait()
+    again = start(used.home, port=serve.port).ready()
+    wait_until(lambda: not alive(before), 30)
+    assert again.get("/readyz")[0] == 200
+    assert again.stop() < STOP_SECONDS
+
+
+def server_pid(serve: Serve) -> int:
+    """PostgreSQL's, which may go on from one `serve` to the next."""
+    return int((serve.data / "postmaster.pid").read_text().partition("\n")[0])
+
+
+def test_worker_killed__is_started_again(used: Serve, start: Start) -> None:
+    serve = start(used.home).ready()
+    os.kill(pid_of(serve, "manage.py worker"), signal.SIGKILL)
+    wait_until(lambda: "The job worker ended with code -9" in serve.out)
+    wait_until(lambda: any("manage.py worker" in line for line in arguments(serve)), 30)
+    assert serve.stop() < STOP_SECONDS
+
+
+def test_web_server_killed__all_ends_with_a_word_about_it(used: Serve, start: Start) -> None:
+    serve = start(used.home).ready()
+    os.kill(pid_of(serve, "gunicorn"), signal.SIGKILL)
+    assert serve.failed() == "ilara: The web server ended with code -9: see the lines above."
+    assert not (serve.data / "postmaster.pid").exists()
+
+
+def test_postgresql_killed__the_next_requests_find_it_again(used: Serve, start: Start) -> None:
+    token = used.says("live public")
+    serve = start(used.home).ready()
+    assert track(HttpApi(serve.address, token), "before-1") == "accepted"
+    os.kill(server_pid(serve), signal.SIGKILL)
+    wait_until(lambda: serve.get("/readyz")[0] == 200, 60)
+    assert track(HttpApi(serve.address, token), "before-1") == "duplicate"
+    assert serve.stop() < STOP_SECONDS
