@@ -12,6 +12,7 @@ positive operators are false and negative ones true. Imports no Django.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any, Literal
 
 import msgspec
@@ -219,8 +220,11 @@ def _parse_condition(data: Any, path: str) -> Condition:
 
 
 def _value_problem(takes: str, value: Any) -> str | None:
-    if isinstance(value, str) and (len(value) > MAX_STRING or "\0" in value):
+    parts = value if isinstance(value, list) else [value]
+    if any(isinstance(part, str) and (len(part) > MAX_STRING or "\0" in part) for part in parts):
         return f"Text may have {MAX_STRING} characters at most, and no NUL."
+    if any(_is_number(part) and not abs(part) < inf for part in parts):
+        return "Give a number other than NaN and Infinity."
     scalar = isinstance(value, str | bool) or _is_number(value)
     match takes:
         case "scalar" if not scalar:

@@ -28,7 +28,12 @@ def test_lifecycle__follows_from_the_times(
     first: int, last: int, stage: str, days: int, following: str | None,
     environment: Environment, public_api: Api,
 ) -> None:  # fmt: skip
-    player = make_player(environment, first_seen_at=ago(days=first), last_seen_at=ago(days=last))
+    now = ago()
+    player = make_player(
+        environment,
+        first_seen_at=now - timedelta(days=first),
+        last_seen_at=now - timedelta(days=last),
+    )
     data = public_api.get(f"{PLAYERS}/{player.id}/lifecycle").data
     assert (data["lifecycle_stage"], data["days_since_last_seen"]) == (stage, days)
     assert data["stage_since"] <= datetime.now(UTC).isoformat()
