@@ -207,7 +207,8 @@ def _parse_condition(data: Any, path: str) -> Condition:
         raise RuleError(path, "A condition is an object with field, operator and value.")
     _known_keys(data, {"field", "operator", "value"}, path)
     name, operator = data.get("field"), data.get("operator")
-    if not isinstance(name, str) or not 1 <= len(name) <= 128 or not all(name.split(".")):
+    named = isinstance(name, str) and 1 <= len(name) <= 128 and "\0" not in name
+    if not isinstance(name, str) or not named or not all(name.split(".")):
         raise RuleError(_join(path, "field"), "Name a field: 1 to 128 characters, no empty part.")
     if not isinstance(operator, str) or operator not in OPERATORS:
         known = ", ".join(OPERATORS)

@@ -6,12 +6,17 @@ from decimal import Decimal
 from itertools import cycle, islice
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
+from flags.document import Rule, boolean_document
+from flags.services import flag_create
 from ilara_admin import snapshot
 from ilara_admin.models import Environment
 from players.models import Player, PlayerSession, Purchase
+from segments.services import segment_create, segment_delete
 from tests.api_client import EVENTS, PLAYERS, Api
+from tests.factories import ACTOR
 from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -150,3 +155,22 @@ def test_many_threads_with_a_stale_snapshot__share_one_load(
     statuses = at_once(lambda _: public_api.get(f"{PLAYERS}/{player_id}").status, range(20))
     assert set(statuses) == {200}
     assert loads == [environment.pk]
+
+
+def test_segment__is_not_deleted_while_a_flag_that_names_it_is_saved(
+    environment: Environment,
+) -> None:
+    rule = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 5}]}
+    segment = segment_create(environment=environment, key="new", name="", rule=rule, actor=ACTOR)
+    document = boolean_document(rules=(Rule(id="r", segment="new", variant="enabled"),))
+
+    def delete(_: None) -> None:
+        segment_delete(segment, actor=ACTOR)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            flag_create(environment=environment, key="f", document=document, actor=ACTOR)
+            deletion = pool.submit(at_once, delete, [None])
+            time.sleep(0.3)  # by now it waits for the flag
+        with pytest.raises(ValidationError, match="is used by"):
+            deletion.result()

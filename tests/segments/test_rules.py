@@ -211,6 +211,7 @@ def deep(levels: int) -> dict[str, Any]:
         (and_(YES, 5), "conditions[1]", "an object"),
         (and_({"operator": "=="}), "conditions[0].field", "Name a field"),
         (and_(condition("", "==", 1)), "conditions[0].field", "Name a field"),
+        (and_(condition("a\0b", "==", 1)), "conditions[0].field", "Name a field"),
         (and_(condition("a..b", "==", 1)), "conditions[0].field", "Name a field"),
         (and_(condition("x" * 129, "==", 1)), "conditions[0].field", "Name a field"),
         (and_(condition("a", "=", 1)), "conditions[0].operator", "Unknown operator"),
