@@ -13,10 +13,13 @@ from django.core.validators import RegexValidator
 from flags.bucketing import reweight, weights_of
 from flags.document import EVERYBODY, FlagDocument, Rule, ValueType, Variant
 from ilara_admin.models import Environment
+from segments.forms import OptionalJSONField, checked_rule
 from segments.models import Segment
 from segments.services import KEY, KEY_FORM
 
-SPLIT = "*split*"  # no variant's key: keys begin with a letter or a digit
+# Neither is a key: keys begin with a letter or a digit.
+SPLIT = "*split*"
+EVERYBODY_CHOICE = "*everybody*"
 KEY_VALIDATOR = RegexValidator(rf"^{KEY.pattern}\Z", KEY_FORM)
 
 
@@ -176,8 +179,8 @@ class RuleForm(forms.Form):
     """One rule. The weights count only when a split is served."""
 
     id = forms.CharField(required=False, widget=forms.HiddenInput)
-    segment = forms.ChoiceField(label="Who", required=False)
-    conditions = forms.JSONField(
+    segment = forms.ChoiceField(label="Who")
+    conditions = OptionalJSONField(
         label="And conditions (JSON)",
         required=False,
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"}),
@@ -198,12 +201,14 @@ class RuleForm(forms.Form):
         segment, serve = self.fields["segment"], self.fields["serve"]
         assert isinstance(segment, forms.ChoiceField)
         assert isinstance(serve, forms.ChoiceField)
-        segment.choices = [("", "Everybody")] + [(item.key, item.key) for item in segments]
+        segment.choices = [(EVERYBODY_CHOICE, "Everybody")] + [
+            (item.key, item.key) for item in segments
+        ]
         serve.choices = [(key, key) for key in self.keys]
         if len(self.keys) > 1:
             serve.choices = [*serve.choices, (SPLIT, "A split")]
         for index, key in enumerate(self.keys):
-            self.fields[f"weight_{index}"] = percent_field(f"{key}, %", required=False)
+            self.fields[f"weight_{index}"] = percent_field(f"{key}, %")
 
     @property
     def weight_fields(self) -> list[forms.BoundField]:
@@ -216,12 +221,19 @@ class RuleForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        if data.get("serve") == SPLIT:
+        for index in range(len(self.keys)):
+            # A weight left empty is 0, and without a split nobody asks for weights.
+            if data.get("serve") != SPLIT or self.has_error(f"weight_{index}", "required"):
+                self.errors.pop(f"weight_{index}", None)
+        if data.get("serve") == SPLIT and not self.errors:
             weights = self._weights(data)
             if sum(weights.values()) != EVERYBODY:
                 total = Decimal(sum(weights.values())) / 1000
                 self.add_error("serve", f"The weights must add up to 100 %; they make {total} %.")
         return data
+
+    def clean_conditions(self) -> Any:
+        return checked_rule(self.cleaned_data["conditions"])
 
     def _weights(self, data: dict[str, Any]) -> dict[str, int]:
         return {
@@ -238,7 +250,7 @@ class RuleForm(forms.Form):
         return Rule(
             id=old.id if old else secrets.token_hex(4),
             name=old.name if old else "",
-            segment=data["segment"] or None,
+            segment=None if data["segment"] == EVERYBODY_CHOICE else data["segment"],
             conditions=data["conditions"] or None,
             variant=None if split else data["serve"],
             split=split,
@@ -250,7 +262,7 @@ def rule_initial(rule: Rule, document: FlagDocument) -> dict[str, Any]:
     weights = weights_of(rule.split) if rule.split else {}
     initial: dict[str, Any] = {
         "id": rule.id,
-        "segment": rule.segment or "",
+        "segment": rule.segment or EVERYBODY_CHOICE,
         "conditions": rule.conditions,
         "serve": SPLIT if rule.split else rule.variant,
         "rollout": as_percent(rule.rollout),

@@ -51,6 +51,7 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
         "page": KeysetPage.of(flags, request),
         "archived": archived,
         "exists": exists,
+        "may_edit": request.user.may(Role.LIVE_OPS),
         "chips": _chips(request, form),
     }
     return render_partial(request, "flags/list.html", context, partial="results")

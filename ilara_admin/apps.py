@@ -3,3 +3,6 @@ from django.apps import AppConfig
 
 class IlaraAdminConfig(AppConfig):
     name = "ilara_admin"
+
+    def ready(self) -> None:
+        from ilara_admin import checks  # noqa: F401  # importing registers them

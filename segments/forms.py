@@ -14,6 +14,23 @@ from segments.services import KEY, KEY_FORM
 GROUPS = [("AND", "All of these"), ("OR", "Any of these"), ("NOT", "None of these")]
 
 
+def checked_rule(document: Any) -> Any:
+    """The rule document as it is, or ValidationError saying where it is wrong."""
+    if document is not None:
+        try:
+            parse(document)
+        except RuleError as error:
+            raise ValidationError(str(error)) from None
+    return document
+
+
+class OptionalJSONField(forms.JSONField):
+    """A JSON field whose empty value is drawn as nothing instead of `null`."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "" if value is None else super().prepare_value(value)
+
+
 class SegmentForm(forms.Form):
     key = forms.CharField(
         max_length=128,
@@ -26,7 +43,7 @@ class SegmentForm(forms.Form):
         max_length=500, required=False, widget=forms.Textarea(attrs={"rows": 2})
     )
     operator = forms.ChoiceField(label="A player matches", choices=GROUPS, initial="AND")
-    document = forms.JSONField(
+    document = OptionalJSONField(
         label="Rule (JSON)",
         required=False,
         widget=forms.Textarea(attrs={"rows": 12, "class": "mono", "spellcheck": "false"}),
@@ -35,13 +52,7 @@ class SegmentForm(forms.Form):
     reason = forms.CharField(max_length=500, required=False, help_text="Kept in the audit log.")
 
     def clean_document(self) -> Any:
-        document = self.cleaned_data["document"]
-        if document is not None:
-            try:
-                parse(document)
-            except RuleError as error:
-                raise ValidationError(str(error)) from None
-        return document
+        return checked_rule(self.cleaned_data["document"])
 
 
 class ConditionForm(forms.Form):
@@ -54,10 +65,15 @@ class ConditionForm(forms.Form):
     operator = forms.ChoiceField(
         choices=[(key, operator.words) for key, operator in OPERATORS.items()]
     )
-    value = forms.CharField(required=False)
+    value = forms.CharField()
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
+        operator = OPERATORS.get(data.get("operator", ""))
+        if operator and operator.takes == "nothing":
+            self.errors.pop("value", None)
+        elif "value" not in data:
+            return data
         if "field" in data and "operator" in data:
             try:
                 parse({"operator": "AND", "conditions": [self.condition(data)]})

@@ -46,7 +46,13 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
         }
         for segment in page.rows
     ]
-    context = {"page": page, "rows": rows, "q": text, "exists": exists}
+    context = {
+        "page": page,
+        "rows": rows,
+        "q": text,
+        "exists": exists,
+        "may_edit": request.user.may(Role.LIVE_OPS),
+    }
     return render_partial(request, "segments/list.html", context, partial="results")
 
 
@@ -122,7 +128,9 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
     elif request.method == "POST":
         form = SegmentForm(request.POST, initial=initial)
         form.fields["key"].disabled = segment is not None
-        conditions = forms(request.POST, prefix="conditions")
+        conditions = forms(
+            request.POST, prefix="conditions", form_kwargs={"empty_permitted": False}
+        )
         rule = _read_rule(form, conditions)
         if rule is not None:
             if "preview" in request.POST:

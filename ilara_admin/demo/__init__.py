@@ -52,13 +52,17 @@ class Filled:
 def demo_fill(
     project: Project,
     actor: Actor,
-    progress: Progress,
+    progress: Progress | None = None,
     *,
     size: int = SIZE,
     now: datetime | None = None,
     seed: int = SEED,
 ) -> Filled:
-    """Fill `live` with a sample game of `size` players, and `test` with a handful."""
+    """Fill `live` with a sample game of `size` players, and `test` with a handful.
+
+    Without a `progress` of the caller's, a bar is drawn on stderr.
+    """
+    progress = progress or Bar()
     now = now or datetime.now(UTC)
     live = project.environments.get(slug="live")
     test = project.environments.filter(slug="test").first()
@@ -190,9 +194,9 @@ class Bar:
 
     WIDTH = 30
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self.stream = stream
-        self.redraws = stream.isatty()
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.redraws = self.stream.isatty()
         self.shown = ""
 
     def __call__(self, step: str, done: int, total: int) -> None:

@@ -94,8 +94,9 @@
       const distance = Math.abs(seconds);
       if (distance >= 30 * 86400) return;
       const [size, unit] = UNITS.find(([each]) => distance >= each) ?? UNITS[3];
-      const words = `${Math.floor(distance / size)} ${unit}`;
-      time.textContent = distance < 5 ? "just now" : seconds > 0 ? `${words} ago` : `in ${words}`;
+      const past = `${Math.floor(distance / size)} ${unit} ago`;
+      const future = `in ${Math.floor((distance + Math.floor(size / 2)) / size)} ${unit}`;
+      time.textContent = distance < 5 ? "just now" : seconds > 0 ? past : future;
     });
   setInterval(age, 15000);
 

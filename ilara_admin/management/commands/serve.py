@@ -12,7 +12,7 @@ from events import partitions
 from ilara_admin import supervisor
 from ilara_admin.audit import Actor
 from ilara_admin.bootstrap import ADMIN_NAME, FirstStart, first_start
-from ilara_admin.demo import demo_fill
+from ilara_admin.demo import Bar, demo_fill
 from ilara_admin.models import Environment, Project, Tier
 from ilara_admin.services import project_update
 from players.models import player_id_for
@@ -85,7 +85,7 @@ class Command(BaseCommand):
         if tier and not first:
             project_update(project, tier=tier, actor=ACTOR)
         if demo:
-            demo_fill(project, ACTOR)
+            self.say("demo", str(demo_fill(project, ACTOR, Bar())))
         return first
 
     def start(self, host: str, port: int, workers: int | None) -> list[Any]:

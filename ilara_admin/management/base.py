@@ -1,0 +1,92 @@
+"""What our commands share: one line instead of a traceback, notes beside the output, tables."""
+
+import getpass
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, ProgrammingError
+from psycopg.errors import UndefinedTable
+
+from ilara_admin.audit import Actor
+from ilara_admin.models import User
+
+PASSWORD_VARIABLE = "ILARA_STAFF_PASSWORD"  # noqa: S105  # the name of a variable
+
+
+class IlaraCommand(BaseCommand):
+    """A command whose `run` gets the parsed options."""
+
+    # `check` and `serve` run them; here they would only stand between the lines of the answer.
+    requires_system_checks: list[str] = []
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            self.run(**options)
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from None
+        except OperationalError as error:
+            raise CommandError(
+                f"The database says: {str(error).strip().splitlines()[-1]}"
+            ) from None
+        except ProgrammingError as error:
+            if not isinstance(error.__cause__, UndefinedTable):
+                raise
+            raise CommandError("The database has no tables yet: run `manage.py migrate`.") from None
+
+    def run(self, *args: Any, **options: Any) -> None:
+        raise NotImplementedError
+
+    @property
+    def actor(self) -> Actor:
+        return Actor.of_command(type(self).__module__.rpartition(".")[2])
+
+    def note(self, text: str) -> None:
+        """Say something to people; what programs read goes to stdout."""
+        self.stderr.write(text, style_func=str)
+
+    def table(self, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Aligned columns, numbers to the right."""
+        rows = list(rows)
+        cells = [[str(cell) for cell in row] for row in (head, *rows)]
+        widths, numbers = _widths(cells), _numeric(head, rows)
+        for row in cells:
+            padded = (
+                cell.rjust(width) if number else cell.ljust(width)
+                for cell, width, number in zip(row, widths, numbers, strict=True)
+            )
+            self.stdout.write("  ".join(padded).rstrip())
+
+
+def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+
+def _numeric(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[bool]:
+    return [all(isinstance(row[place], int) for row in rows) for place in range(len(head))]
+
+
+def minute(moment: datetime | None) -> str:
+    """A time of the database for reading, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if moment else "never"
+
+
+def password_for(user: User, *, from_stdin: bool) -> str:
+    """A good password: from standard input, from the variable, or typed twice."""
+    if from_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif PASSWORD_VARIABLE in os.environ:
+        password = os.environ[PASSWORD_VARIABLE]
+    elif sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Password again: ") != password:
+            raise CommandError("The two passwords differ. Nothing was changed.")
+    else:
+        raise CommandError(f"Give the password by --password-stdin or in {PASSWORD_VARIABLE}.")
+    validate_password(password, user)
+    return password

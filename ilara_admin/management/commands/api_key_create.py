@@ -1,0 +1,31 @@
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ilara_admin.management.base import IlaraCommand
+from ilara_admin.management.resolve import duration, environment_of
+from ilara_admin.models import KeyKind
+from ilara_admin.services import api_key_create
+
+
+class Command(IlaraCommand):
+    help = "Issue an API key. Its token is printed alone on stdout, this once."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("environment", metavar="PROJECT/ENV")
+        parser.add_argument("kind", choices=KeyKind.values)
+        parser.add_argument("--name", required=True, help="what the key is for")
+        parser.add_argument("--expires-in", metavar="SPAN", help="such as 12h, 30d or 2w")
+        parser.add_argument("--reason", default="", help="kept in the audit log")
+
+    def run(self, **options: Any) -> None:
+        new = api_key_create(
+            environment=environment_of(options["environment"]),
+            kind=KeyKind(options["kind"]),
+            name=options["name"],
+            expires_in=duration(options["expires_in"]) if options["expires_in"] else None,
+            actor=self.actor,
+            reason=options["reason"],
+        )
+        self.stdout.write(new.token)
+        self.note(f"Key {new.key.pk} of {new.key.environment}. Keep it: it is not shown again.")

@@ -1,0 +1,23 @@
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ilara_admin.management.base import IlaraCommand, minute
+from ilara_admin.management.resolve import api_key_of
+from ilara_admin.services import api_key_revoke
+
+
+class Command(IlaraCommand):
+    help = "End an API key at once. The next request with it is refused."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("key", metavar="KEY", help="id, masked form, last four or whole token")
+        parser.add_argument("--reason", default="", help="kept in the audit log")
+
+    def run(self, *, key: str, reason: str, **options: Any) -> None:
+        found = api_key_of(key)
+        if found.revoked_at:
+            self.stdout.write(f"{found} was revoked before, {minute(found.revoked_at)}.")
+        else:
+            api_key_revoke(found, actor=self.actor, reason=reason)
+            self.stdout.write(f"Revoked {found} of {found.environment}.")

@@ -1,0 +1,26 @@
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ilara_admin.management.base import IlaraCommand, minute
+from ilara_admin.management.resolve import api_key_of, duration
+from ilara_admin.services import api_key_rotate
+
+
+class Command(IlaraCommand):
+    help = "Issue a successor to an API key. The new token is printed alone on stdout, this once."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("key", metavar="KEY", help="id, masked form, last four or whole token")
+        parser.add_argument(
+            "--grace", default="24h", metavar="SPAN",
+            help="how long the old key still works: 90m, 24h (if not given), 7d, or 0",
+        )  # fmt: skip
+        parser.add_argument("--reason", default="", help="kept in the audit log")
+
+    def run(self, *, key: str, grace: str, reason: str, **options: Any) -> None:
+        old = api_key_of(key)
+        new = api_key_rotate(old, grace=duration(grace), actor=self.actor, reason=reason)
+        old.refresh_from_db()
+        self.stdout.write(new.token)
+        self.note(f"Key {new.key.pk} replaces {old}, which ends {minute(old.expires_at)}.")

@@ -1,0 +1,32 @@
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from ilara_admin.management.base import IlaraCommand
+from ilara_admin.management.resolve import project_of
+from ilara_admin.models import Tier
+from ilara_admin.services import project_update
+
+
+class Command(IlaraCommand):
+    help = "Change a project's tier or name, in force on the next request."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("project", metavar="PROJECT")
+        parser.add_argument("--tier", choices=Tier.values)
+        parser.add_argument("--name")
+        parser.add_argument("--reason", default="", help="kept in the audit log")
+
+    def run(
+        self, *, project: str, tier: str | None, name: str | None, reason: str, **options: Any
+    ) -> None:
+        if not (tier or name):
+            raise CommandError("Say what to change: --tier or --name.")
+        changed = project_update(
+            project_of(project),
+            tier=Tier(tier) if tier else None,
+            name=name,
+            actor=self.actor,
+            reason=reason,
+        )
+        self.stdout.write(f"{changed.slug}: “{changed.name}”, tier {changed.tier}.")

@@ -1,0 +1,31 @@
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from ilara_admin.management.base import PASSWORD_VARIABLE, IlaraCommand, password_for
+from ilara_admin.models import Role, User
+from ilara_admin.services import staff_create
+
+
+class Command(IlaraCommand):
+    help = f"Add a member of staff. The password is asked for, or read from {PASSWORD_VARIABLE}."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username", metavar="USERNAME")
+        parser.add_argument("--role", required=True, choices=Role.values)
+        parser.add_argument("--email", default="")
+        parser.add_argument("--password-stdin", action="store_true", help="first line of stdin")
+
+    def run(
+        self, *, username: str, role: str, email: str, password_stdin: bool, **options: Any
+    ) -> None:
+        if User.objects.filter(username=username).exists():  # before asking for a password
+            raise CommandError(f"There is already a member of staff “{username}”.")
+        user = staff_create(
+            username=username,
+            role=Role(role),
+            email=email,
+            password=password_for(User(username=username, email=email), from_stdin=password_stdin),
+            actor=self.actor,
+        )
+        self.stdout.write(f"{user.username} may sign in now, as {user.role}.")

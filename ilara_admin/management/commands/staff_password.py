@@ -1,0 +1,21 @@
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ilara_admin.management.base import PASSWORD_VARIABLE, IlaraCommand, password_for
+from ilara_admin.management.resolve import staff_of
+from ilara_admin.services import staff_set_password
+
+
+class Command(IlaraCommand):
+    help = f"Give a member of staff a new password, asked for or read from {PASSWORD_VARIABLE}."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username", metavar="USERNAME")
+        parser.add_argument("--password-stdin", action="store_true", help="first line of stdin")
+
+    def run(self, *, username: str, password_stdin: bool, **options: Any) -> None:
+        user = staff_of(username)
+        password = password_for(user, from_stdin=password_stdin)
+        staff_set_password(user, password=password, actor=self.actor)
+        self.stdout.write(f"{username} has a new password and must sign in again.")

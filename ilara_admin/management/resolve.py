@@ -1,0 +1,76 @@
+"""What people type on the command line, read with one clear line when it cannot be."""
+
+import re
+from datetime import timedelta
+
+from django.core.management.base import CommandError
+from django.db.models import Q
+
+from ilara_admin import tokens
+from ilara_admin.models import ApiKey, Environment, Project, User
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+DURATION = re.compile(r"([0-9]{1,5})([mhdw])")
+
+
+def project_of(slug: str) -> Project:
+    project = Project.objects.filter(slug=slug).first()
+    if project is None:
+        raise CommandError(f"There is no project “{slug}”. {_known_projects()}")
+    return project
+
+
+def environment_of(path: str) -> Environment:
+    """The environment of `PROJECT/ENV`, such as `my-game/live`."""
+    project_slug, slash, slug = path.partition("/")
+    if not (project_slug and slash and slug):
+        raise CommandError(f"“{path}” is not PROJECT/ENV, for example my-game/live.")
+    project = project_of(project_slug)
+    environment = project.environments.filter(slug=slug).select_related("project").first()
+    if environment is None:
+        known = ", ".join(project.environments.values_list("slug", flat=True))
+        raise CommandError(f"{project.slug} has no environment “{slug}”. It has: {known}.")
+    return environment
+
+
+def duration(text: str) -> timedelta:
+    """`90m`, `24h`, `30d` or `2w`; `0` is no time at all."""
+    match = DURATION.fullmatch(text)
+    if match is None and text != "0":
+        raise CommandError(f"“{text}” is not a time span. Write 90m, 24h, 30d or 2w.")
+    return timedelta(**{UNITS[match[2]]: int(match[1])}) if match else timedelta()
+
+
+def api_key_of(text: str) -> ApiKey:
+    """The key with this id, masked form, visible prefix or last four, or this whole token."""
+    keys = list(ApiKey.objects.filter(_key_query(text)).select_related("environment__project")[:6])
+    if not keys:
+        raise CommandError("No key matches that. `api_key_list` shows the keys with their ids.")
+    if len(keys) > 1:
+        found = ", ".join(f"{key.pk} ({key.environment}, {key})" for key in keys)
+        raise CommandError(f"That matches several keys; give the id of one: {found}.")
+    return keys[0]
+
+
+def staff_of(username: str) -> User:
+    user = User.objects.filter(username=username).first()
+    if user is None:
+        raise CommandError(f"There is no member of staff “{username}”.")
+    return user
+
+
+def _key_query(text: str) -> Q:
+    if tokens.is_well_formed(text):
+        return Q(digest=tokens.digest(text))
+    prefix, dots, last_four = text.replace("...", "…").partition("…")
+    if dots:
+        return Q(prefix=prefix, last_four=last_four)
+    query = Q(last_four=text) | Q(prefix=text)
+    if text.isascii() and text.isdigit() and len(text) <= 18:
+        query |= Q(pk=int(text))
+    return query
+
+
+def _known_projects() -> str:
+    slugs = list(Project.objects.values_list("slug", flat=True)[:20])
+    return f"There is: {', '.join(slugs)}." if slugs else "There is none yet: `serve` makes one."

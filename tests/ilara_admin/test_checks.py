@@ -1,0 +1,90 @@
+"""The system checks: which setting they speak up about, and when."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.conf import settings as django_settings
+from django.core import checks
+from pytest_django.fixtures import Settings
+
+from ilara_admin.checks import check_postgresql
+
+STRONG = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO"
+PUBLIC: dict[str, Any] = {
+    "DATABASE_URL": "postgresql://db.example.com/ilara",
+    "ALLOWED_HOSTS": ["ilara.example.com"],
+    "SECRET_KEY": STRONG,
+    "HTTPS": True,
+    "DEBUG": False,
+}
+
+
+def ids(settings: Settings, *, deploy: bool = True, **changes: Any) -> set[str]:
+    """The ids of our checks that speak up with these settings, each with a hint."""
+    for name, value in {**PUBLIC, **changes}.items():
+        setattr(settings, name, value)
+    found = checks.run_checks(tags=[checks.Tags.security], include_deployment_checks=deploy)
+    ours = [message for message in found if str(message.id).startswith("ilara.")]
+    assert all(message.hint for message in ours)
+    return {str(message.id) for message in ours}
+
+
+def test_a_well_set_deployment__passes(settings: Settings) -> None:
+    assert ids(settings) == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"ALLOWED_HOSTS": []}, {"ilara.E001"}),
+        ({"ALLOWED_HOSTS": [], "DEBUG": True}, set()),
+        ({"ALLOWED_HOSTS": ["localhost", "127.0.0.1"]}, {"ilara.W001"}),
+        ({"ALLOWED_HOSTS": ["localhost", "ilara.example.com"]}, set()),
+        ({"ALLOWED_HOSTS": ["*"]}, {"ilara.W002"}),
+        ({"SECRET_KEY": "short"}, {"ilara.E002"}),
+        ({"SECRET_KEY": "x" * 60}, {"ilara.E002"}),
+        ({"HTTPS": False}, {"ilara.W003"}),
+    ],
+)
+def test_a_setting_that_disappoints__is_named(
+    settings: Settings, changes: dict[str, Any], expected: set[str]
+) -> None:
+    assert ids(settings, **changes) == expected
+
+
+def test_a_database_of_its_own__needs_none_of_it(settings: Settings) -> None:
+    changes: dict[str, Any] = {"DATABASE_URL": "", "ALLOWED_HOSTS": ["localhost"]}
+    assert ids(settings, SECRET_KEY="x", HTTPS=False, **changes) == set()
+
+
+def test_without_deploy__only_what_is_unusable_is_named(settings: Settings) -> None:
+    changes: dict[str, Any] = {"SECRET_KEY": "x", "HTTPS": False}
+    assert ids(settings, deploy=False, ALLOWED_HOSTS=["localhost"], **changes) == set()
+    assert ids(settings, deploy=False, ALLOWED_HOSTS=[], **changes) == {"ilara.E001"}
+
+
+@pytest.mark.parametrize(("version", "expected"), [(140_012, ["ilara.E003"]), (150_000, [])])
+def test_an_old_postgresql__is_refused(version: int, expected: list[str]) -> None:
+    info = SimpleNamespace(info=SimpleNamespace(server_version=version))
+    server = SimpleNamespace(ensure_connection=lambda: None, connection=info)
+    with mock.patch("ilara_admin.checks.connections", {"default": server}):
+        assert [m.id for m in check_postgresql(None, databases=["default"])] == expected
+
+
+def test_postgresql__is_asked_only_where_databases_are_checked() -> None:
+    with mock.patch("ilara_admin.checks.connections", {}):
+        assert list(check_postgresql(None)) == []
+
+
+def test_env_example__lists_every_setting() -> None:
+    base = Path(django_settings.BASE_DIR)
+    example = (base / ".env.example").read_text()
+    listed = re.findall(r"^# ([A-Z_]+)=", example, re.MULTILINE)
+    source = (base / "ilara_admin" / "settings.py").read_text()
+    read = re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source)
+    assert set(read) <= set(listed)
+    assert len(listed) == len(set(listed))

@@ -1,0 +1,289 @@
+"""The commands: what they print where, what they change, and how they say no."""
+
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from unittest import mock
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from events import partitions
+from ilara_admin.audit import Actor
+from ilara_admin.management.resolve import api_key_of, duration, environment_of
+from ilara_admin.models import (
+    ApiKey,
+    AuditAction,
+    AuditEntry,
+    Environment,
+    KeyKind,
+    Project,
+    Role,
+    Tier,
+    User,
+)
+from ilara_admin.services import NewKey, api_key_create, project_create
+from ilara_admin.tokens import digest, is_well_formed
+
+ACTOR = Actor("Tests")
+PASSWORD = "correct horse battery"
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def no_password_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ILARA_STAFF_PASSWORD", raising=False)
+
+
+@pytest.fixture
+def project() -> Project:
+    return project_create(name="Game", slug="game", actor=ACTOR)
+
+
+@pytest.fixture
+def live(project: Project) -> Environment:
+    return project.environments.get(slug="live")
+
+
+@pytest.fixture
+def key(live: Environment) -> NewKey:
+    return api_key_create(environment=live, kind=KeyKind.SECRET, name="Server", actor=ACTOR)
+
+
+def run(*args: str) -> tuple[str, str]:
+    """What the command printed: (stdout, stderr)."""
+    out, err = io.StringIO(), io.StringIO()
+    call_command(*args, stdout=out, stderr=err)
+    return out.getvalue(), err.getvalue()
+
+
+def refusal(*args: str) -> str:
+    with pytest.raises(CommandError) as error:
+        run(*args)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# --- What people type ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("90m", timedelta(minutes=90)),
+        ("24h", timedelta(days=1)),
+        ("30d", timedelta(days=30)),
+        ("2w", timedelta(days=14)),
+        ("0", timedelta()),
+        ("0h", timedelta()),
+    ],
+)
+def test_duration__reads_number_and_unit(text: str, span: timedelta) -> None:
+    assert duration(text) == span
+
+
+@pytest.mark.parametrize("text", ["", "24", "h", "1y", "-1h", "1.5h", "999999d", "٣d", "1 h"])
+def test_duration_of_something_else__is_refused(text: str) -> None:
+    with pytest.raises(CommandError, match="is not a time span"):
+        duration(text)
+
+
+def test_environment__is_found_by_its_path(live: Environment) -> None:
+    assert environment_of("game/live") == live
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("game", "“game” is not PROJECT/ENV"),
+        ("/live", "is not PROJECT/ENV"),
+        ("game/", "is not PROJECT/ENV"),
+        ("gone/live", "There is no project “gone”. There is: game."),
+        ("game/prod", "game has no environment “prod”. It has: live, test."),
+        ("game/live/x", "game has no environment “live/x”"),
+    ],
+)
+def test_environment_that_is_not__is_named(project: Project, path: str, message: str) -> None:
+    with pytest.raises(CommandError) as error:
+        environment_of(path)
+    assert message in str(error.value)
+
+
+def test_key__is_found_by_id_masked_form_prefix_last_four_and_token(key: NewKey) -> None:
+    stored = key.key
+    dotted = stored.masked.replace("…", "...")
+    for text in (str(stored.pk), stored.masked, dotted, stored.prefix, stored.last_four, key.token):
+        assert api_key_of(text) == stored
+
+
+def test_key_that_is_not__is_refused(key: NewKey) -> None:
+    for text in ("", "987654321", "9" * 40, "sk_live_", "none", key.token[:-1], f"{key.token}x"):
+        with pytest.raises(CommandError, match="No key matches"):
+            api_key_of(text)
+
+
+def test_last_four_of_two_keys__asks_for_the_id(key: NewKey, live: Environment) -> None:
+    other = api_key_create(environment=live, kind=KeyKind.PUBLIC, name="Client", actor=ACTOR).key
+    ApiKey.objects.filter(pk=other.pk).update(last_four=key.key.last_four)
+    with pytest.raises(CommandError, match="several keys") as error:
+        api_key_of(key.key.last_four)
+    assert f"{key.key.pk} (game/live" in str(error.value)
+    assert f"{other.pk} (game/live" in str(error.value)
+
+
+# --- API keys -----------------------------------------------------------------------------------
+
+
+def test_api_key_create__prints_the_token_alone(live: Environment) -> None:
+    out, err = run(
+        "api_key_create", "game/live", "public", "--name", "Unity", "--expires-in", "30d"
+    )
+    token = out.removesuffix("\n")
+    assert is_well_formed(token)
+    assert token not in err
+    key = ApiKey.objects.get(digest=digest(token))
+    assert (key.environment, key.kind, key.name) == (live, "public", "Unity")
+    assert key.expires_at
+    assert timedelta(days=29) < key.expires_at - datetime.now(UTC) < timedelta(days=31)
+    entry = AuditEntry.objects.get(action=AuditAction.API_KEY_CREATED)
+    assert entry.actor_name == "manage.py api_key_create"
+
+
+def test_api_key_create__refuses_in_one_line(live: Environment) -> None:
+    assert "no project" in refusal("api_key_create", "x/live", "public", "--name", "a")
+    assert "1 to 100" in refusal("api_key_create", "game/live", "public", "--name", " ")
+    assert "time span" in refusal(
+        "api_key_create", "game/live", "public", "--name", "a", "--expires-in", "soon"
+    )
+    assert not ApiKey.objects.exists()
+
+
+def test_api_key_list__aligns_and_shows_no_token(key: NewKey, project: Project) -> None:
+    test = project.environments.get(slug="test")
+    api_key_create(environment=test, kind=KeyKind.PUBLIC, name="A longer name", actor=ACTOR)
+    out, _ = run("api_key_list")
+    head, first, second = out.splitlines()
+    assert head.split() == ["ID", "ENVIRONMENT", "KIND", "NAME", "KEY", "STATE", "CREATED", "LAST",
+                            "USED"]  # fmt: skip
+    assert head.index("KEY") == first.index("sk_live_") == second.index("pk_test_")
+    assert key.key.masked in first
+    assert key.token not in out
+    assert first.endswith("never")
+    assert len(run("api_key_list", "game")[0].splitlines()) == 3
+    assert len(run("api_key_list", "game/test")[0].splitlines()) == 2
+    assert "no project" in refusal("api_key_list", "x")
+
+
+def test_api_key_list_without_keys__says_how_to_make_one(project: Project) -> None:
+    assert "api_key_create" in run("api_key_list")[1]
+
+
+def test_api_key_rotate__prints_the_new_token_and_ends_the_old(key: NewKey) -> None:
+    out, err = run("api_key_rotate", key.key.masked, "--grace", "2h", "--reason", "leaked")
+    token = out.removesuffix("\n")
+    assert is_well_formed(token)
+    assert token != key.token
+    assert key.key.masked in err
+    old = ApiKey.objects.get(pk=key.key.pk)
+    assert old.expires_at
+    assert timedelta(hours=1) < old.expires_at - datetime.now(UTC) <= timedelta(hours=2)
+    assert AuditEntry.objects.get(action=AuditAction.API_KEY_ROTATED).reason == "leaked"
+
+
+def test_api_key_rotate_without_grace__ends_the_old_at_once(key: NewKey) -> None:
+    run("api_key_rotate", str(key.key.pk), "--grace", "0")
+    assert ApiKey.objects.get(pk=key.key.pk).state_at(datetime.now(UTC)) == "expired"
+    assert "no longer in use" in refusal("api_key_rotate", str(key.key.pk))
+
+
+def test_api_key_revoke__ends_it_and_says_so_once(key: NewKey) -> None:
+    assert "Revoked" in run("api_key_revoke", key.token)[0]
+    assert ApiKey.objects.get(pk=key.key.pk).revoked_at
+    assert "before" in run("api_key_revoke", key.token)[0]
+    assert AuditEntry.objects.filter(action=AuditAction.API_KEY_REVOKED).count() == 1
+
+
+# --- Projects, staff, partitions ----------------------------------------------------------------
+
+
+def test_project_set__changes_tier_and_name(project: Project) -> None:
+    out, _ = run("project_set", "game", "--tier", "free", "--name", "My Game")
+    assert out == "game: “My Game”, tier free.\n"
+    project.refresh_from_db()
+    assert (project.tier, project.name) == (Tier.FREE, "My Game")
+
+
+def test_project_set_of_nothing__is_refused(project: Project) -> None:
+    assert "--tier" in refusal("project_set", "game")
+    assert "no project" in refusal("project_set", "other", "--tier", "free")
+
+
+def test_staff_create__takes_the_password_from_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ILARA_STAFF_PASSWORD", PASSWORD)
+    out, _ = run("staff_create", "eva", "--role", "live-ops", "--email", "eva@example.com")
+    assert PASSWORD not in out
+    user = User.objects.get(username="eva")
+    assert (user.role, user.email) == (Role.LIVE_OPS, "eva@example.com")
+    assert user.check_password(PASSWORD)
+    assert "already" in refusal("staff_create", "eva", "--role", "admin")
+
+
+@pytest.fixture
+def terminal() -> Iterator[mock.Mock]:
+    """Somebody types; the mock's side effect is what."""
+    with (
+        mock.patch("sys.stdin.isatty", return_value=True),
+        mock.patch("getpass.getpass") as typed,
+    ):
+        yield typed
+
+
+def test_staff_create__asks_twice(terminal: mock.Mock) -> None:
+    terminal.side_effect = [PASSWORD, PASSWORD]
+    run("staff_create", "eva", "--role", "viewer")
+    assert User.objects.get(username="eva").check_password(PASSWORD)
+
+
+def test_two_different_passwords__change_nothing(terminal: mock.Mock) -> None:
+    terminal.side_effect = [PASSWORD, "another password"]
+    assert "differ" in refusal("staff_create", "eva", "--role", "viewer")
+    assert not User.objects.exists()
+
+
+def test_no_password_and_no_terminal__says_what_to_give() -> None:
+    with mock.patch("sys.stdin", io.StringIO()):
+        assert "--password-stdin" in refusal("staff_create", "eva", "--role", "viewer")
+
+
+def test_staff_password__reads_standard_input() -> None:
+    user = User.objects.create_user("eva", password="the old password")
+    before = user.get_session_auth_hash()
+    with mock.patch("sys.stdin", io.StringIO(f"{PASSWORD}\n")):
+        run("staff_password", "eva", "--password-stdin")
+    user.refresh_from_db()
+    assert user.check_password(PASSWORD)
+    assert user.get_session_auth_hash() != before
+    entry = AuditEntry.objects.get(action=AuditAction.STAFF_UPDATED)
+    assert PASSWORD not in str((entry.before, entry.after))
+
+
+def test_staff_password_that_is_weak__is_refused() -> None:
+    User.objects.create_user("eva", password="the old password")
+    for weak in ("short", "password1234", ""):
+        with mock.patch("sys.stdin", io.StringIO(f"{weak}\n")):
+            assert "This password is too" in refusal("staff_password", "eva", "--password-stdin")
+    assert "no member of staff" in refusal("staff_password", "adam")
+
+
+def test_partitions__makes_what_is_missing_and_lists_all() -> None:
+    out, _ = run("partitions")
+    today = partitions.name_of(datetime.now(UTC).date())
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert set(lines) == {"PARTITION", *(part.name for part in partitions.describe())}
+    assert today in lines
+    assert len(lines) >= 1 + partitions.DAYS_AHEAD + 1 + 1
+    assert not any(line.endswith("new") for line in run("partitions")[0].splitlines())
