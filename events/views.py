@@ -202,8 +202,8 @@ def _filters(query: QueryDict) -> str:
     """The filters alone, for the addresses of the stream and of the other states."""
     kept = QueryDict(mutable=True)
     for name in ("name", "player", "mode"):
-        if query.get(name):
-            kept[name] = query[name]
+        if value := query.get(name):
+            kept[name] = str(value)
     return kept.urlencode()
 
 
@@ -216,7 +216,7 @@ def _chips(form: TailForm, query: QueryDict) -> list[dict[str, str]]:
             chips.append(
                 {
                     "label": str(form.fields[name].label),
-                    "value": query[name],
+                    "value": str(query[name]),
                     "url": f"?{rest.urlencode()}",
                 }
             )

@@ -4,9 +4,9 @@ from django import forms
 from django.http import HttpResponse
 
 from ilara_admin.filters import FilterForm, render_list
-from ilara_admin.history import lines
 from ilara_admin.htmx import HtmxHttpRequest
 from ilara_admin.models import AuditEntry, Role
+from ilara_admin.pages.history import lines
 from ilara_admin.pagination import KeysetPage
 from ilara_admin.scope import staff_view
 

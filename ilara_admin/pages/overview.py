@@ -12,10 +12,10 @@ from django.utils import timezone
 from events.models import Event
 from events.stats import Arrivals, arrivals
 from flags.models import Flag
-from ilara_admin.history import lines
 from ilara_admin.htmx import HtmxHttpRequest
 from ilara_admin.models import AuditEntry, Environment, Role
 from ilara_admin.pages.curl import EXAMPLE_REGISTRATION, curl
+from ilara_admin.pages.history import lines
 from ilara_admin.scope import link, staff_view
 from ilara_admin.templatetags.ilara import Bar
 from players.models import Player, Purchase

@@ -35,17 +35,12 @@ def sandbox(project: Project) -> Environment:
 
 
 @pytest.fixture
-def staff(db: None, actor: Actor, fast_passwords: None) -> dict[Role, User]:
+def staff(db: None, actor: Actor) -> dict[Role, User]:
     """One member of staff for each role, named like it."""
     return {
         role: staff_create(username=role.value, role=role, password=PASSWORD, actor=actor)
         for role in Role
     }
-
-
-@pytest.fixture
-def fast_passwords(settings: pytest.FixtureRequest) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture
