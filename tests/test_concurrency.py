@@ -119,6 +119,19 @@ def test_20_threads_sending_one_event__store_it_once(public_api: Api) -> None:
         assert cursor.fetchone() == (1,)
 
 
+def test_event_of_a_player_whose_row_is_held__does_not_wait(public_api: Api) -> None:
+    """Somebody else is marking the player as seen; the event itself needs no lock."""
+    body = {"player_id": public_api.register()["id"], "event_name": "start"}
+    Player.objects.update(last_seen_at="2020-01-01T00:00:00Z")
+
+    def track(_: None) -> int:
+        return public_api.post(EVENTS, body).status
+
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        Player.objects.select_for_update().get()
+        assert pool.submit(at_once, track, [None]).result(timeout=10) == [201]
+
+
 def test_overlapping_batches_in_opposite_order__do_not_deadlock(public_api: Api) -> None:
     players = [public_api.register(f"p{number}")["id"] for number in range(20)]
     # Players seen long ago are marked as seen by each batch, which locks their rows as well.
