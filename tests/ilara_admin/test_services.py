@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.urls import get_resolver
 
 from ilara_admin import services, tokens
 from ilara_admin.audit import Actor, changes, request_id
@@ -17,7 +18,6 @@ from ilara_admin.models import (
     Tier,
     User,
 )
-from ilara_admin.urls import urlpatterns
 from tests.factories import ACTOR, PASSWORD, make_environment, make_key, make_staff
 
 pytestmark = pytest.mark.django_db
@@ -56,7 +56,7 @@ def test_slug_that_is_an_address__is_refused(slug: str) -> None:
 
 
 def test_addresses_of_the_dashboard__are_all_reserved() -> None:
-    first = {str(item.pattern).partition("/")[0] for item in urlpatterns}
+    first = {str(item.pattern).partition("/")[0] for item in get_resolver().url_patterns}
     fixed = {segment for segment in first if segment and "<" not in segment}
     assert "sign-in" in fixed
     assert fixed <= services.RESERVED_SLUGS
