@@ -11,6 +11,7 @@ from ilara_admin.models import Environment, KeyKind
 from players.models import Player
 from tests.api_client import Api
 from tests.factories import make_environment, make_key, make_player
+from tests.pages import World, make_world
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +56,8 @@ def public_api(environment: Environment) -> Api:
 @pytest.fixture
 def secret_api(environment: Environment) -> Api:
     return Api(make_key(environment, KeyKind.SECRET).token)
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    return make_world()
