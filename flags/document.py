@@ -96,7 +96,7 @@ def decode_document(data: Any) -> FlagDocument:
 
 def encode_document(document: FlagDocument) -> dict[str, Any]:
     """The document as plain JSON data, in its one canonical form."""
-    data: dict[str, Any] = msgspec.to_builtins(document)
+    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
     return data
 
 

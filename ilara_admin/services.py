@@ -46,11 +46,19 @@ def _check_slug(slug: str, longest: int) -> None:
         )
 
 
+def _checked_name(name: str, what: str) -> str:
+    name = name.strip()
+    if not 1 <= len(name) <= 100:
+        raise ValidationError({"name": f"Give the {what} a name of 1 to 100 characters."})
+    return name
+
+
 @transaction.atomic
 def project_create(
     *, name: str, slug: str, actor: Actor, tier: Tier = Tier.ENTERPRISE, reason: str = ""
 ) -> Project:
     """A project with its two environments, `live` and `test`, still without keys."""
+    name = _checked_name(name, "project")
     _check_slug(slug, 40)
     if slug in RESERVED_SLUGS:
         raise ValidationError({"slug": f"“{slug}” is an address of the dashboard. Use another."})
@@ -77,9 +85,10 @@ def project_update(
     reason: str = "",
 ) -> Project:  # fmt: skip
     """Rename a project or move it to another tier, in force on the next request."""
+    project = Project.objects.select_for_update().get(pk=project.pk)
     before = {"name": project.name, "tier": project.tier}
-    project.name = name or project.name
-    project.tier = tier or project.tier
+    project.name = project.name if name is None else _checked_name(name, "project")
+    project.tier = project.tier if tier is None else tier
     old, new = changes(before, {"name": project.name, "tier": project.tier})
     if not new:
         return project
@@ -228,10 +237,7 @@ def api_key_create(
     expires_in: timedelta | None = None, reason: str = "",
 ) -> NewKey:  # fmt: skip
     """Issue a key. The token is returned once and cannot be had again."""
-    name = name.strip()
-    if not 1 <= len(name) <= 100:
-        raise ValidationError({"name": "Give the key a name of 1 to 100 characters."})
-    new = _key_insert(environment, kind, name, actor, expires_in)
+    new = _key_insert(environment, kind, _checked_name(name, "key"), actor, expires_in)
     _key_audit(
         AuditAction.API_KEY_CREATED, new.key, actor, after=_key_facts(new.key), reason=reason
     )

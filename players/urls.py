@@ -1,5 +1,12 @@
 """The dashboard's addresses of this app, below /<project>/<environment>/players/."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from players import views
+
+urlpatterns = [
+    path("", views.player_list, name="player_list"),
+    path("<uuid:player_id>/", views.player_detail, name="player_detail"),
+    path("<uuid:player_id>/edit/", views.player_edit, name="player_edit"),
+    path("<uuid:player_id>/undo/<int:entry_id>/", views.player_undo_change, name="player_undo"),
+]

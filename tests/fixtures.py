@@ -1,17 +1,29 @@
 """The fixtures that every test may ask for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
+from django.test import Client
 from pytest_django import DjangoDbBlocker, Settings
 
 from events import partitions
 from ilara_admin import last_used, snapshot
-from ilara_admin.models import Environment, KeyKind
+from ilara_admin.models import Environment, KeyKind, Role
 from players.models import Player
 from tests.api_client import Api
-from tests.factories import make_environment, make_key, make_player
-from tests.pages import World, make_world
+from tests.factories import (
+    World,
+    make_environment,
+    make_key,
+    make_player,
+    make_staff,
+    make_world,
+)
+
+# A slow machine is no failure, and a run leaves nothing behind in the checkout.
+hypothesis.settings.register_profile("ilara", deadline=None, database=None)
+hypothesis.settings.load_profile("ilara")
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +73,15 @@ def secret_api(environment: Environment) -> Api:
 @pytest.fixture
 def world(db: None) -> World:
     return make_world()
+
+
+@pytest.fixture
+def staff_client(db: None) -> Callable[..., Client]:
+    """Signs in a new member of staff of the role given, an admin if none is."""
+
+    def sign_in(role: Role = Role.ADMIN) -> Client:
+        client = Client()
+        client.force_login(make_staff(role))
+        return client
+
+    return sign_in

@@ -1,7 +1,6 @@
 """The dashboard as a browser sees it: somebody signed in, and the addresses of its pages."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -11,9 +10,8 @@ from django.http.response import HttpResponseBase
 from django.test import Client
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 
-from ilara_admin.models import ApiKey, AuditEntry, Environment, Role, User
-from players.models import Player
-from tests.factories import make_environment, make_key, make_player, make_staff
+from ilara_admin.models import AuditEntry, Environment, Role
+from tests.factories import World, make_staff
 
 HTMX = {"HX-Request": "true"}
 SCOPE = "<slug:project>/<slug:environment>/"
@@ -79,26 +77,6 @@ def _walk(
 
 
 PAGES = {page.name: page for page in all_pages()}
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """One thing of each kind that an address may name, and somebody of each role."""
-
-    environment: Environment
-    key: ApiKey
-    player: Player
-    members: dict[Role, User]
-
-
-def make_world() -> World:
-    environment = make_environment()
-    return World(
-        environment=environment,
-        key=make_key(environment).key,
-        player=make_player(environment),
-        members={role: make_staff(role) for role in Role},
-    )
 
 
 def address(page: Page, world: World) -> tuple[str, bool]:

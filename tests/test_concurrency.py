@@ -1,10 +1,12 @@
 """What many callers do to one player at the same moment."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from itertools import cycle, islice
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from ilara_admin import snapshot
 from ilara_admin.models import Environment
@@ -73,6 +75,33 @@ def test_sessions__count_once_each_by_their_id(public_api: Api) -> None:
 
     assert set(at_once(play, [number // 2 for number in range(20)])) == {200}
     assert Player.objects.get().session_count == PlayerSession.objects.count() == 10
+
+
+def test_calls_that_wait_for_the_player__all_count_on_what_they_find(public_api: Api) -> None:
+    player_id = public_api.register()["id"]
+    path = f"{PLAYERS}/{player_id}"
+
+    def act(number: int) -> int:
+        name = f"n-{number}"
+        match number % 4:
+            case 0:
+                return public_api.post(f"{path}/purchase?amount=0.1", idempotency_key=name).status
+            case 1:
+                return public_api.post(f"{path}/session", {"session_id": name}).status
+            case 2:
+                return public_api.patch(path, {"attributes": {name: 1}}).status
+        body = {"external_id": "player_123", "attributes": {name: 1}}
+        return public_api.post(PLAYERS, body).status
+
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        Player.objects.select_for_update().get()
+        statuses = pool.submit(at_once, act, range(20))
+        time.sleep(0.5)  # by now they queue for the row
+        Player.objects.update(session_count=100)
+    assert set(statuses.result()) == {200}
+    player = Player.objects.get()
+    assert (player.session_count, player.purchase_count, len(player.attributes)) == (105, 5, 10)
+    assert player.total_revenue == Decimal("0.50")
 
 
 def test_20_threads_sending_one_event__store_it_once(public_api: Api) -> None:

@@ -9,7 +9,8 @@ from django.http.response import HttpResponseBase
 from django.test import Client
 
 from ilara_admin.models import Role, User
-from tests.pages import PAGES, SCOPE, World, address
+from tests.factories import World
+from tests.pages import PAGES, SCOPE, address
 
 # The least role that may open a page. Each role may do all that the roles before it may.
 TABLE: dict[Role, set[str]] = {

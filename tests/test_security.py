@@ -14,8 +14,8 @@ from django.test import Client
 from django.urls import reverse
 
 from ilara_admin.models import ApiKey, AuditEntry, Environment, Role, User
-from tests.factories import PASSWORD, make_environment, make_key, make_staff
-from tests.pages import PAGES, World, address, signed_in, text_of, url_of
+from tests.factories import PASSWORD, World, make_environment, make_key, make_staff
+from tests.pages import PAGES, address, signed_in, text_of, url_of
 
 POSTED = [name for name, page in PAGES.items() if "POST" in getattr(page.view, "methods", ())]
 SHOWN = [name for name, page in PAGES.items() if "GET" in getattr(page.view, "methods", ())]

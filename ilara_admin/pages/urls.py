@@ -1,10 +1,13 @@
 """The dashboard's addresses that belong to no app, below /<project>/<environment>/."""
 
-from django.urls import URLPattern, path
+from django.urls import path
 
-from ilara_admin.pages import developers, keys, settings, staff
+from ilara_admin.pages import audit, developers, find, keys, overview, settings, staff
 
-urlpatterns: list[URLPattern] = [
+urlpatterns = [
+    path("", overview.overview, name="overview"),
+    path("find/", find.find, name="find"),
+    path("audit/", audit.audit_list, name="audit_list"),
     path("keys/", keys.key_list, name="key_list"),
     path("keys/new/", keys.key_create, name="key_create"),
     path("keys/<int:pk>/rotate/", keys.key_rotate, name="key_rotate"),

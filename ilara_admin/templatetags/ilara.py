@@ -96,9 +96,16 @@ def percent(thousandths: int | None) -> str:
 
 
 @register.filter
-def money(amount: Decimal | None, currency: str = "USD") -> str:
-    """An amount with its currency's code; codes are clear where signs are shared."""
-    return ABSENT if amount is None else f"{amount:,.2f} {currency}"
+def share(part: float) -> str:
+    """A part of one as staff read it: 0.234 is "23 %"."""
+    return "under 1 %" if 0 < part < 0.005 else f"{part:.0%}".replace("%", " %")
+
+
+@register.filter
+def money(amount: Decimal | None, currency: str = "") -> str:
+    """An amount with its currency's code; codes are clear where signs are shared. A column of
+    amounts names the currency in its heading instead."""
+    return ABSENT if amount is None else f"{amount:,.2f} {currency}".rstrip()
 
 
 @register.filter
