@@ -4,13 +4,11 @@ A page that the table does not name is held to the role that its view declares.
 """
 
 import pytest
-from django.db import transaction
-from django.http.response import HttpResponseBase
 from django.test import Client
 
 from ilara_admin.models import Role, User
 from tests.factories import World
-from tests.pages import PAGES, SCOPE, address
+from tests.pages import PAGES, SCOPE, address, ask
 
 # The least role that may open a page. Each role may do all that the roles before it may.
 TABLE: dict[Role, set[str]] = {
@@ -18,7 +16,8 @@ TABLE: dict[Role, set[str]] = {
     Role.VIEWER: {
         "overview", "find", "player_list", "player_detail", "flag_list", "flag_detail",
         "segment_list", "segment_detail", "key_list", "environment_settings", "developers",
-        "audit_list", "account", "account_password",
+        "audit_list", "event_tail", "event_pending", "event_stream", "event_detail", "account",
+        "account_password",
     },
     # Edits players.
     Role.SUPPORT: {"player_edit", "player_undo"},
@@ -49,14 +48,6 @@ OPEN: dict[str, tuple[int, int]] = {
 
 GUARDED = sorted(set(PAGES) - set(OPEN))
 REACHED = {200, 302, 404, 422}  # 404 only where the address names a thing that the test made up
-
-
-def ask(client: Client, method: str, url: str) -> HttpResponseBase:
-    """One request, after which the database is what it was before."""
-    with transaction.atomic():
-        response = client.generic(method, url, content_type="application/x-www-form-urlencoded")
-        transaction.set_rollback(True)
-    return response
 
 
 @pytest.mark.parametrize("name", GUARDED)

@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from ilara_admin.models import ApiKey, AuditEntry, Environment, Role, User
 from tests.factories import PASSWORD, World, make_environment, make_key, make_staff
-from tests.pages import PAGES, address, signed_in, text_of, url_of
+from tests.pages import PAGES, address, ask, signed_in, text_of, url_of
 
 POSTED = [name for name, page in PAGES.items() if "POST" in getattr(page.view, "methods", ())]
 SHOWN = [name for name, page in PAGES.items() if "GET" in getattr(page.view, "methods", ())]
@@ -127,7 +127,7 @@ def test_page__forbids_frames_and_foreign_scripts(name: str, world: World) -> No
     client = Client()
     client.force_login(world.members[Role.ADMIN])
     url, _ = address(PAGES[name], world)
-    response = client.get(url)
+    response = ask(client, "GET", url)
     assert_guarded(response.headers)
     page = text_of(response) if not response.streaming else ""
     assert not re.search(r'<script(?![^>]* nonce=")', page)
