@@ -13,7 +13,14 @@ from ilara_admin import last_used, snapshot
 from ilara_admin.models import Environment, KeyKind, Role
 from players.models import Player
 from tests.api_client import Api
-from tests.factories import make_environment, make_key, make_player, make_staff
+from tests.factories import (
+    World,
+    make_environment,
+    make_key,
+    make_player,
+    make_staff,
+    make_world,
+)
 
 # A slow machine is no failure, and a run leaves nothing behind in the checkout.
 hypothesis.settings.register_profile("ilara", deadline=None, database=None)
@@ -76,6 +83,11 @@ def public_api(environment: Environment) -> Api:
 @pytest.fixture
 def secret_api(environment: Environment) -> Api:
     return Api(make_key(environment, KeyKind.SECRET).token)
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    return make_world()
 
 
 @pytest.fixture
