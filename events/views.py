@@ -13,11 +13,10 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from events import entries, tail
+from events import entries, stream, tail
 from events.entries import Entry
 from events.forms import TailForm
 from events.models import Event
-from events.stream import HEADERS
 from ilara_admin.htmx import HtmxHttpRequest, render_partial
 from ilara_admin.models import Role
 from ilara_admin.scope import link, staff_view
@@ -96,50 +95,32 @@ def event_stream(request: HtmxHttpRequest) -> HttpResponseBase:
         reader = tail.subscribe(request.environment.pk, beginning, wanted)
     except tail.TooManyReadersError:
         full = "event: full\ndata: full\n\n"
-        return StreamingHttpResponse([full], content_type="text/event-stream", headers=HEADERS)
-    frames = Rows(request, reader, after, shown)
-    connection.close()
-    return StreamingHttpResponse(frames, content_type="text/event-stream", headers=HEADERS)
+        return StreamingHttpResponse([full], content_type="text/event-stream")
+    return stream.response(request, reader, after, _row_frames(request, reader, shown))
 
 
-class Rows:
-    """The bytes of the stream: table rows, and the id to resume after."""
+def _row_frames(
+    request: HtmxHttpRequest, reader: tail.Subscription, shown: set[int]
+) -> stream.Render:
+    """Arrivals as table rows, in the reader's zone. The ids `shown` are in the page already."""
+    zone, until = timezone.get_current_timezone(), monotonic() + STREAM_SECONDS
 
-    def __init__(
-        self,
-        request: HtmxHttpRequest,
-        reader: tail.Subscription,
-        after: int | None,
-        shown: set[int],
-    ) -> None:
-        self.request = request
-        self.reader = reader
-        self.after = after
-        self.shown = shown
-        self.zone = timezone.get_current_timezone()
-
-    def __iter__(self) -> Any:
-        yield b"retry: 2000\n\n"
-        until = monotonic() + STREAM_SECONDS
-        for arrival in self.reader.follow(self.after):
-            if arrival.entry is not None and arrival.entry.id not in self.shown:
-                yield self._frame(arrival.cursor, rows=_rows(self.request, [arrival.entry]))
-            elif arrival.missed:
-                yield self._frame(arrival.cursor, unseen=arrival.missed)
-            else:
-                yield b": alive\nid: %d\n\n" % arrival.cursor
-            if monotonic() > until:
-                return
-
-    def _frame(self, cursor: int, **context: Any) -> bytes:
-        with timezone.override(self.zone):
-            html = render_to_string("events/_rows.html", context, self.request)
+    def render(arrival: tail.Arrival) -> bytes:
+        if monotonic() > until:
+            reader.end("Come back with your session")
+        if arrival.entry is not None and arrival.entry.id not in shown:
+            context: dict[str, Any] = {"rows": _rows(request, [arrival.entry])}
+        elif arrival.missed:
+            context = {"unseen": arrival.missed}
+        else:
+            return b": alive\nid: %d\n\n" % arrival.cursor
+        with timezone.override(zone):
+            html = render_to_string("events/_rows.html", context, request)
         connection.close()
         data = "".join(f"data: {line}\n" for line in html.strip().splitlines())
-        return f"event: rows\nid: {cursor}\n{data}\n".encode()
+        return f"event: rows\nid: {arrival.cursor}\n{data}\n".encode()
 
-    def close(self) -> None:
-        self.reader.close()
+    return render
 
 
 @staff_view(Role.VIEWER)

@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 START_SECONDS = 120
 ARGUMENTS = [
@@ -41,7 +48,7 @@ class Ilara:
         return self._find(r"sign in +admin / (\S+)")
 
     def key(self, environment: str, kind: str) -> str:
-        return self._find(rf"{environment} {kind} key +(\S+)")
+        return self._find(rf"{environment} {kind} +(\S+)")
 
     def _find(self, pattern: str) -> str:
         found = re.search(pattern, self.said)
@@ -179,3 +186,9 @@ MODES = {"mouse": {}, "no-script": {"java_script_enabled": False}}
 def admin(request: pytest.FixtureRequest, window: Callable[..., Window]) -> Window:
     """The same task with and without JavaScript."""
     return window(**MODES[request.param])
+
+
+def settled(page: Page) -> None:
+    """Wait until htmx is done: it moves the focus at the end, and takes typing with it."""
+    busy = page.locator(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added")
+    expect(busy).to_have_count(0)

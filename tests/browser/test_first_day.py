@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import start_ilara, stop_ilara
+from tests.browser.conftest import settled, start_ilara, stop_ilara
 
 pytestmark = pytest.mark.browser
 
@@ -33,9 +33,10 @@ def test_first_day(tmp_path: Path, chromium: Browser) -> None:
         rail = page.get_by_role("navigation", name="Main")
         rail.get_by_role("link", name="API keys").click()
         page.get_by_role("link", name="New key").click()
+        settled(page)
         page.get_by_role("textbox", name="Name").fill("First build")
         page.get_by_role("button", name="Create key").click()
-        line = page.get_by_role("region", name="A call to register a player").inner_text()
+        line = page.locator("pre").filter(has_text="curl").inner_text()
         reply = paste(line)
         assert '"success":true' in reply
         player_id = re.search(r'"id":"([0-9a-f-]{36})"', reply)
@@ -57,6 +58,7 @@ def test_first_day(tmp_path: Path, chromium: Browser) -> None:
 
         rail.get_by_role("link", name="API keys").click()
         page.get_by_role("link", name="Revoke First build").click()
+        settled(page)
         page.get_by_role("textbox", name="to confirm").fill("First build")
         page.get_by_role("button", name=re.compile("^Revoke")).last.click()
         expect(page.get_by_role("row").filter(has_text="First build")).to_contain_text("Revoked")

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Window
+from tests.browser.conftest import Window, settled
 
 pytestmark = pytest.mark.browser
 
@@ -35,6 +35,7 @@ def test_create_switch_and_undo(admin: Window) -> None:
     assert "Off" in heading(page)
 
     page.get_by_role("link", name="Turn on").click()
+    settled(page)
     page.get_by_label("Reason").fill("The event begins")
     page.get_by_role("button", name="Turn on in live").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("On")
@@ -50,6 +51,7 @@ def test_segment_and_percentage(admin: Window) -> None:
     page = admin.page
     page.get_by_role("link", name="Edit rules").click()
     page.get_by_role("button", name="Add rule").click()
+    settled(page)
     page.get_by_label("Who").select_option("beta-testers")
     page.get_by_role("spinbutton", name="Percentage").fill("12.5")
     page.get_by_role("button", name="Review changes").click()
@@ -59,6 +61,7 @@ def test_segment_and_percentage(admin: Window) -> None:
     expect(page.locator(".rules")).to_contain_text("12.5 %")
 
     page.get_by_role("link", name="Set the percentage of rule 1").click()
+    settled(page)
     page.get_by_role("spinbutton", name="Percentage").fill("40")
     page.get_by_role("button", name="Save to live").click()
     expect(page.locator(".rules")).to_contain_text("40 %")
@@ -70,6 +73,7 @@ def test_variants_and_split(admin: Window) -> None:
     page = admin.page
     page.get_by_role("link", name="Edit", exact=True).click()
     page.get_by_role("button", name="Add variant").click()
+    settled(page)
     added = page.get_by_role("group", name="Variant 2")
     added.get_by_role("textbox", name="Key").fill("short")
     added.get_by_label("Value").fill("hi")
@@ -79,6 +83,7 @@ def test_variants_and_split(admin: Window) -> None:
 
     page.get_by_role("link", name="Edit rules").click()
     page.get_by_role("button", name="Add rule").click()
+    settled(page)
     page.get_by_label("Gets").select_option("A split")
     page.get_by_label("default, %").fill("70")
     page.get_by_label("short, %").fill("20")
@@ -95,6 +100,7 @@ def test_flag_that_changed_meanwhile__loses_neither_change(window: Callable[...,
     key = create_flag(mine)
     mine.page.get_by_role("link", name="Edit rules").click()
     mine.page.get_by_role("button", name="Add rule").click()
+    settled(mine.page)
     mine.page.get_by_role("spinbutton", name="Percentage").fill("10")
 
     theirs.open(f"flags/{key}/turn-on/")

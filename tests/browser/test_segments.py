@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Window
+from tests.browser.conftest import Window, settled
 
 pytestmark = pytest.mark.browser
 
@@ -20,11 +20,13 @@ def test_create_preview_change_and_delete(admin: Window) -> None:
     first.get_by_label("Operator").select_option("is one of")
     first.get_by_label("Value").fill("BR, PT")
     page.get_by_role("button", name="Add condition").click()
+    settled(page)
     second = page.get_by_role("group", name="Condition 2")
     second.get_by_label("Field").fill("session_count")
     second.get_by_label("Operator").select_option("is at least")
     second.get_by_label("Value").fill("2")
     page.get_by_role("button", name="Preview").click()
+    settled(page)
     expect(page.get_by_role("main")).to_contain_text("of players match")
     page.get_by_role("button", name="Create segment").click()
     expect(page.get_by_role("main")).to_contain_text(

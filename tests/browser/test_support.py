@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Ilara, Window
+from tests.browser.conftest import Ilara, Window, settled
 
 pytestmark = pytest.mark.browser
 
@@ -107,6 +107,7 @@ def test_issue_rotate_and_revoke_a_key(admin: Window, ilara: Ilara) -> None:
     name = f"Build {uuid4().hex[:6]}"
     page = admin.open("keys/")
     page.get_by_role("link", name="New key").click()
+    settled(page)
     page.get_by_role("textbox", name="Name").fill(name)
     page.get_by_role("button", name="Create key").click()
     expect(page.get_by_role("main")).to_contain_text("Copy the key now")
@@ -117,6 +118,7 @@ def test_issue_rotate_and_revoke_a_key(admin: Window, ilara: Ilara) -> None:
     page = admin.open("keys/")
     assert token not in page.content()
     page.get_by_role("link", name=f"Rotate {name}").click()
+    settled(page)
     page.get_by_role("radio", name="At once").check()
     page.get_by_role("button", name="Issue a new key").click()
     expect(page.get_by_role("main")).to_contain_text("has ended")
@@ -126,6 +128,7 @@ def test_issue_rotate_and_revoke_a_key(admin: Window, ilara: Ilara) -> None:
 
     page = admin.open("keys/?show=usable")
     page.get_by_role("link", name=f"Revoke {name}").click()
+    settled(page)
     page.get_by_role("textbox", name="to confirm").fill(name)
     page.get_by_role("button", name=re.compile("^Revoke")).last.click()
     expect(page.get_by_role("row").filter(has_text=name).first).to_contain_text("Revoked")
