@@ -295,7 +295,7 @@ def test_stop__ends_everything_promptly(used: Serve, start: Start, number: signa
 def test_impatient_second_ctrl_c__changes_nothing(used: Serve, start: Start) -> None:
     serve = start(used.home).ready()
     for _ in range(3):
-        serve.process.send_signal(signal.SIGINT)
+        serve.signal(signal.SIGINT)
         time.sleep(0.05)
     assert serve.stop() < STOP_SECONDS
     assert serve.err == ""
@@ -310,8 +310,14 @@ MOMENTS: dict[str, Callable[[Serve], bool]] = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        *((signal.SIGINT, moment) for moment in MOMENTS),
+        (signal.SIGTERM, "initdb"),
+        (signal.SIGTERM, "content"),
+    ],
+)
 def test_stop_while_starting__leaves_nothing_and_the_next_start_works(
     fresh: Path, start: Start, moment: str, number: signal.Signals
 ) -> None:
