@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from ilara_admin.payload import NO_CONTROLS, PlayerId
 
@@ -44,6 +44,20 @@ class EventReceipt(Struct):
     timestamp: datetime
     received_at: datetime
     status: Status
+
+
+class StreamedEvent(EventReceipt):
+    """An event in the stream. `properties` is the JSON text of an object."""
+
+    session_id: str | None
+    properties: Raw
+
+
+class StreamQuery(Struct):
+    """The filters of the stream. Both must match."""
+
+    event_name: EventName | None = None
+    player_id: PlayerId | None = None
 
 
 class Rejection(Struct):

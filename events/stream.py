@@ -1,10 +1,119 @@
-"""The event stream."""
+"""The event stream: events as server-sent events, as they arrive.
 
-from django.http import HttpResponse
+A stream holds a thread and no database connection. Every event carries the id to resume after;
+browsers send it back by themselves in Last-Event-ID.
+"""
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, connection
+from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from ilara_admin.api import ApiRequest
+from events import tail
+from events.entries import Filter
+from events.schemas import StreamQuery
+from events.tail import Arrival, Beginning, Subscription
+from ilara_admin.api import ApiRequest, run_one
+from ilara_admin.errors import ApiError, Code, invalid
+from ilara_admin.payload import INTEGER_RANGE, to_struct
+from ilara_admin.stopping import stopping
+
+logger = logging.getLogger("ilara.events")
+
+# A client that takes no byte for so long is gone. Without a limit, a stop would wait for it.
+WRITE_SECONDS = 20.0
+HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+RETRY_MILLISECONDS = 3_000
+RETRY_AFTER_STOP_MILLISECONDS = 1_000
+
+type Render = Callable[[Arrival], bytes]
+
+
+def frame(arrival: Arrival) -> bytes:
+    """The event, the gap, or a comment with the id to resume after, which fires no event."""
+    if arrival.entry is not None:
+        return b"id: %d\ndata: %s\n\n" % (arrival.cursor, arrival.entry.json)
+    if arrival.missed:
+        return b'event: gap\ndata: {"count":%d}\n\n' % arrival.missed
+    return b": alive\nid: %d\n\n" % arrival.cursor
 
 
 def respond(request: ApiRequest) -> HttpResponseBase:
-    return HttpResponse()
+    """A reply that goes on until the client leaves, its key ends or the process stops."""
+    wanted, after = _filter(request), _after(request)
+    safe, ids = run_one(request, tail.BEGIN_SQL)
+    beginning = Beginning(request.snapshot.version, request.now, safe, ids)
+    try:
+        reader = tail.subscribe(request.snapshot.environment_id, beginning, wanted, request.api_key)
+    except tail.TooManyReadersError:
+        raise ApiError(
+            Code.INTERNAL_ERROR,
+            "All event streams that this server can hold are in use. Try again in a moment.",
+            status=503,
+            headers={"Retry-After": "5"},
+        ) from None
+    return response(request, reader, after)
+
+
+def response(
+    request: HttpRequest, reader: Subscription, after: int | None, render: Render = frame
+) -> HttpResponseBase:
+    """The reply that lets a client follow `reader`, each arrival in the bytes of `render`."""
+    connection.close()
+    client = request.META.get("gunicorn.socket")
+    if isinstance(client, socket.socket):
+        client.settimeout(WRITE_SECONDS)
+    return StreamingHttpResponse(
+        Frames(reader, after, render), content_type="text/event-stream", headers=HEADERS
+    )
+
+
+class Frames:
+    """The bytes of a stream. `close` is called even if nobody ever asked for the first of them."""
+
+    def __init__(self, reader: Subscription, after: int | None, render: Render) -> None:
+        self.reader = reader
+        self.after = after
+        self.render = render
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"retry: %d\n\n" % RETRY_MILLISECONDS
+        try:
+            yield from map(self.render, self.reader.follow(self.after))
+        except (OperationalError, InterfaceError) as error:
+            # The client comes back with the id it has.
+            logger.warning("a stream ended while it caught up: %s", error)
+        if stopping.is_set():
+            yield b"retry: %d\n\n" % RETRY_AFTER_STOP_MILLISECONDS
+        elif self.reader.ended:
+            yield b": %s\n\n" % self.reader.ended.encode()
+
+    def close(self) -> None:
+        self.reader.close()
+
+
+def _filter(request: ApiRequest) -> Filter:
+    given = {name: request.GET[name] for name in request.GET}
+    query = to_struct(given, StreamQuery)
+    player_id = None if query.player_id is None else UUID(query.player_id)
+    return Filter(query.event_name, player_id)
+
+
+def _after(request: ApiRequest) -> int | None:
+    """The id to resume after; the header wins, since a browser that comes back sends it along with
+    the address of the beginning."""
+    field, text = "Last-Event-ID", request.headers.get("Last-Event-ID", "").strip()
+    if not text and "after" in request.GET:
+        field, text = "after", request.GET["after"]
+    elif not text:
+        return None
+    if (
+        not (text.isascii() and text.isdigit() and len(text) <= 19)
+        or int(text) not in INTEGER_RANGE
+    ):
+        raise invalid(f"{field} must be the id of an event in this stream", field)
+    return int(text)

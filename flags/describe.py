@@ -8,7 +8,7 @@ from typing import Any
 from flags.bucketing import weights_of
 from flags.document import EVERYBODY, FlagDocument, Rule
 from flags.evaluation import CompiledFlag, Decision, Reason
-from segments.rules import describe, parse
+from segments.rules import Subject, describe, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,15 @@ def reason_text(flag: CompiledFlag, decision: Decision) -> str:
     if decision.reason is Reason.RULE_MATCH:
         return f"Rule {index + 1}: its conditions hold{inside}."
     return f"Rule {index + 1}: for everybody{inside}."
+
+
+def miss_text(flag: CompiledFlag, player_id: str, subject: Subject) -> str:
+    """For a player who got the default: the first rule that only its percentage withheld."""
+    for index, compiled in enumerate(flag.rules):
+        share = compiled.rule.rollout
+        if all(matches(subject) for matches in compiled.matches) and share < EVERYBODY:
+            return f"Rule {index + 1} fits, but outside its {percent(share)}: the default."
+    return ""
 
 
 def texts(items: Sequence[Difference]) -> list[str]:

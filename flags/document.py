@@ -10,12 +10,15 @@ slices of the bucket range 0..99999 that each variant owns, not only their sums:
 moves as few players as it can. Imports no Django.
 """
 
+import re
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 import msgspec
 
 EVERYBODY = 100_000
+NOT_IN_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 class ValueType(StrEnum):
@@ -96,7 +99,8 @@ def decode_document(data: Any) -> FlagDocument:
 
 def encode_document(document: FlagDocument) -> dict[str, Any]:
     """The document as plain JSON data, in its one canonical form."""
-    data: dict[str, Any] = msgspec.to_builtins(document)
+    # By way of text, so that it equals what comes back from the database: lists, not tuples.
+    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
     return data
 
 
@@ -110,6 +114,20 @@ def boolean_document(*, enabled: bool = False, rules: tuple[Rule, ...] = ()) -> 
         enabled=enabled,
         rules=rules,
     )
+
+
+def _storable(value: Any) -> bool:
+    """Whether PostgreSQL can keep this: Python's own JSON reader is more generous."""
+    match value:
+        case str():
+            return NOT_IN_TEXT.search(value) is None
+        case float():
+            return isfinite(value)
+        case dict():
+            return all(_storable(key) and _storable(item) for key, item in value.items())
+        case list():
+            return all(_storable(item) for item in value)
+    return True
 
 
 def _value_fits(value_type: ValueType, value: Any) -> bool:
@@ -151,6 +169,10 @@ def check_document(document: FlagDocument) -> None:
             raise DocumentError(f"{path}.key", "A variant's key has 1 to 128 characters.")
         if not _value_fits(document.value_type, variant.value):
             raise DocumentError(f"{path}.value", f"The value must be a {document.value_type}.")
+        if not _storable(variant.value):
+            raise DocumentError(
+                f"{path}.value", "The value must not hold NUL, lone surrogates, NaN or Infinity."
+            )
     for field in ("default", "off"):
         if getattr(document, field) not in keys:
             raise DocumentError(field, f"There is no variant {getattr(document, field)!r}.")

@@ -45,7 +45,7 @@ def flag_rules(request: HtmxHttpRequest, key: str) -> HttpResponse:
     document = _draft(request) or flag.spec
     segments = list(Segment.objects.filter(environment=request.environment).only("key", "name"))
     forms = formset_factory(RuleForm, extra=0, max_num=MAX_ROWS)
-    options = {"segments": segments, "document": document}
+    options = {"segments": segments, "document": document, "empty_permitted": False}
     moved = moved_rows(request.POST, "rules")
     status = 200
     if request.method == "POST" and moved is None and "draft" not in request.POST:
@@ -72,7 +72,7 @@ def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
     document = _draft(request) or flag.spec
     boolean = document.value_type is ValueType.BOOLEAN
     forms = formset_factory(VariantForm, extra=0, max_num=MAX_ROWS)
-    options = {"value_type": document.value_type}
+    options = {"value_type": document.value_type, "empty_permitted": False}
     typed = [
         {
             "key": variant.key,

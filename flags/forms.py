@@ -13,7 +13,7 @@ from django.core.validators import RegexValidator
 from flags.bucketing import reweight, weights_of
 from flags.document import EVERYBODY, FlagDocument, Rule, ValueType, Variant
 from ilara_admin.models import Environment
-from segments.forms import OptionalJSONField
+from segments.forms import OptionalJSONField, checked_rule
 from segments.models import Segment
 from segments.services import KEY, KEY_FORM
 
@@ -231,6 +231,9 @@ class RuleForm(forms.Form):
                 total = Decimal(sum(weights.values())) / 1000
                 self.add_error("serve", f"The weights must add up to 100 %; they make {total} %.")
         return data
+
+    def clean_conditions(self) -> Any:
+        return checked_rule(self.cleaned_data["conditions"])
 
     def _weights(self, data: dict[str, Any]) -> dict[str, int]:
         return {

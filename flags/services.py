@@ -46,8 +46,9 @@ def _check(environment: Environment, document: FlagDocument) -> None:
     except DocumentError as error:
         raise ValidationError({"document": str(error)}) from None
     wanted = {rule.segment for rule in document.rules if rule.segment is not None}
-    known = Segment.objects.filter(environment=environment, key__in=wanted)
-    missing = wanted - set(known.values_list("key", flat=True))
+    known = Segment.objects.filter(environment=environment, key__in=wanted).order_by("id")
+    # The lock keeps them from being deleted before this is stored.
+    missing = wanted - {segment.key for segment in known.select_for_update(no_key=True)}
     if missing:
         names = ", ".join(sorted(missing))
         raise ValidationError({"document": f"There is no segment {names} in this environment."})

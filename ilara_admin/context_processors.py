@@ -36,6 +36,7 @@ _SETTINGS = (
     ("Audit", "audit/", "clock", "a"),
     ("Staff", "staff/", "identification", "t"),
     ("Developers", "developers/", "code-bracket", "d"),
+    ("Settings", "settings/", "cog-6-tooth", "c"),
 )
 
 
@@ -83,9 +84,12 @@ class Shell:
 
     @cached_property
     def settings_navigation(self) -> list[NavItem]:
+        return self._items([item for item in _SETTINGS if self.is_admin or item[0] != "Staff"])
+
+    @property
+    def is_admin(self) -> bool:
         user = getattr(self._request, "user", None)
-        is_admin = isinstance(user, User) and user.may(Role.ADMIN)
-        return self._items([item for item in _SETTINGS if is_admin or item[0] != "Staff"])
+        return isinstance(user, User) and user.may(Role.ADMIN)
 
     @cached_property
     def projects(self) -> list[tuple[Project, list[EnvironmentLink]]]:

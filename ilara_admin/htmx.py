@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
-from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 from django_htmx.middleware import HtmxDetails
 
 from ilara_admin.models import Environment, Project, User
@@ -84,4 +84,19 @@ def with_toast[R: HttpResponse](
     else:
         # Messages have one free slot, the extra tags: the address to post to for undoing.
         messages.add_message(request, _LEVELS[tone], text, extra_tags=undo_url)
+    return response
+
+
+def render_whole(
+    request: HttpRequest, template: str, context: Mapping[str, Any], *, status: int = 200
+) -> HttpResponse:
+    """Answer a form with a page, also when it was sent from a dialog.
+
+    htmx puts it in place of everything in sight. The address stays what it was, so that a reload
+    brings back the page beneath the dialog, not the answer.
+    """
+    response = render(request, template, context, status=status)
+    if getattr(request, "htmx", None):
+        retarget(response, "body")
+        reswap(response, "innerHTML show:window:top")  # type: ignore[arg-type]  # with a modifier
     return response

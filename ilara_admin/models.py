@@ -61,6 +61,12 @@ class Environment(models.Model):
     def __str__(self) -> str:
         return f"{self.project.slug}/{self.slug}"
 
+    def key_hint(self, now: datetime) -> str:
+        """The start of a public key, for examples: the rest of it cannot be read any more."""
+        keys = self.api_keys.usable_at(now).filter(kind=KeyKind.PUBLIC)
+        key = keys.order_by("id").first()
+        return f"{key.prefix}…" if key else f"pk_{self.slug}_…"
+
 
 class Role(models.TextChoices):
     """What staff may do. Each role may do all that the roles before it may."""
@@ -86,6 +92,20 @@ class User(AbstractUser):
 
     def may(self, role: Role) -> bool:
         return self.is_active and Role(self.role).rank >= role.rank
+
+
+class SignInAttempt(models.Model):
+    """How many wrong passwords came lately for one username from one address, or from one address.
+
+    `subject` is a digest: what somebody typed into the wrong field must not be kept.
+    """
+
+    subject = models.CharField(max_length=64, primary_key=True)
+    failures = models.PositiveIntegerField()
+    window_ends_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "sign_in_attempt"
 
 
 class KeyKind(models.TextChoices):
@@ -163,6 +183,29 @@ class AuditAction(models.TextChoices):
     PLAYER_UPDATED = "player.updated"
 
 
+# The kinds of objects that entries are about.
+AUDITED = tuple(dict.fromkeys(action.partition(".")[0] for action in AuditAction.values))
+
+
+class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
+    def of(self, environment: Environment) -> "AuditEntryQuerySet":
+        """What concerns this environment: its own entries and those of the project as a whole."""
+        own = models.Q(environment=environment)
+        return self.filter(own | models.Q(environment=None, project=environment.project_id))
+
+    def with_staff(self, environment: Environment) -> "AuditEntryQuerySet":
+        """The same and, since staff belong to no project, all that was done about staff."""
+        return self.of(environment) | self.filter(object_type="staff")
+
+    def about(self, wanted: str) -> "AuditEntryQuerySet":
+        """Entries about `flag:new_tutorial`, or about whatever has this id or name."""
+        kind, colon, rest = wanted.partition(":")
+        if colon and kind in AUDITED:
+            found = self.filter(object_type=kind)
+            return found.filter(models.Q(object_id=rest) | models.Q(object_name=rest))
+        return self.filter(models.Q(object_id=wanted) | models.Q(object_name__icontains=wanted))
+
+
 class AuditEntry(models.Model):
     """One change: who, what, when, why. Names are copied, so entries outlive what they name."""
 
@@ -180,6 +223,8 @@ class AuditEntry(models.Model):
     reason = models.CharField(max_length=500, blank=True)
     request_id = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(db_default=Now())
+
+    objects = AuditEntryQuerySet.as_manager()
 
     class Meta:
         db_table = "audit_entry"

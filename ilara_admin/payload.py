@@ -168,7 +168,8 @@ def check_moment(moment: datetime, field: str) -> None:
 
 TYPES = {
     "str": "a string", "int": "an integer", "float": "a number", "bool": "true or false",
-    "object": "an object", "array": "an array", "null": "null",
+    "object": "an object", "array": "an array", "null": "null", "decimal": "a number",
+    "datetime": "a time like 2026-01-31T12:00:00Z",
 }  # fmt: skip
 
 
@@ -200,13 +201,13 @@ def _sentence(problem: str) -> str:
         return f"must be {wanted}, not {TYPES.get(found[2], found[2])}"
     if found := re.search(r"Expected `(\w+)` of length (>=|<=) (\d+)", problem):
         bound = "at least" if found[2] == ">=" else "at most"
-        noun = {"str": "characters", "array": "items", "object": "keys"}.get(found[1], "items")
-        return f"must have {bound} {found[3]} {noun}"
+        noun = {"str": "character", "array": "item", "object": "key"}.get(found[1], "item")
+        return f"must have {bound} {found[3]} {noun}{'' if found[3] == '1' else 's'}"
     if found := re.search(r"Expected `\w+` (>=|<=|>|<) (\S+)", problem):
         words = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
         return f"must be {words[found[1]]} {found[2]}"
     if "RFC3339" in problem or "datetime" in problem:
-        return "must be a time like 2026-01-31T12:00:00Z"
+        return f"must be {TYPES['datetime']}"
     if "matching regex" in problem:
         return "has characters that are not allowed"
     return f"is invalid: {problem}"

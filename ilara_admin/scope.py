@@ -61,6 +61,14 @@ def _enter(request: HtmxHttpRequest, project: str, environment: str) -> None:
         request.session[SESSION_KEY] = found.pk
 
 
+def last_environment(request: HttpRequest) -> Environment | None:
+    """The environment visited last, or else the first one there is."""
+    environments = Environment.objects.select_related("project")
+    last: int | None = request.session.get(SESSION_KEY)
+    found = environments.filter(pk=last).first() if last else None
+    return found or environments.order_by("project__name", "id").first()
+
+
 def link(request: HttpRequest, name: str, *args: object) -> str:
     """The address of a page of the environment in sight."""
     environment: Environment = cast(HtmxHttpRequest, request).environment

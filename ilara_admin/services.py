@@ -1,6 +1,7 @@
 """Writes to what all apps share. Each is one transaction: check, write, audit, bump the version."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -45,11 +46,19 @@ def _check_slug(slug: str, longest: int) -> None:
         )
 
 
+def _checked_name(name: str, what: str) -> str:
+    name = name.strip()
+    if not 1 <= len(name) <= 100:
+        raise ValidationError({"name": f"Give the {what} a name of 1 to 100 characters."})
+    return name
+
+
 @transaction.atomic
 def project_create(
     *, name: str, slug: str, actor: Actor, tier: Tier = Tier.ENTERPRISE, reason: str = ""
 ) -> Project:
     """A project with its two environments, `live` and `test`, still without keys."""
+    name = _checked_name(name, "project")
     _check_slug(slug, 40)
     if slug in RESERVED_SLUGS:
         raise ValidationError({"slug": f"“{slug}” is an address of the dashboard. Use another."})
@@ -76,9 +85,10 @@ def project_update(
     reason: str = "",
 ) -> Project:  # fmt: skip
     """Rename a project or move it to another tier, in force on the next request."""
+    project = Project.objects.select_for_update().get(pk=project.pk)
     before = {"name": project.name, "tier": project.tier}
-    project.name = name or project.name
-    project.tier = tier or project.tier
+    project.name = project.name if name is None else _checked_name(name, "project")
+    project.tier = project.tier if tier is None else tier
     old, new = changes(before, {"name": project.name, "tier": project.tier})
     if not new:
         return project
@@ -112,6 +122,67 @@ def environment_create(*, project: Project, slug: str, actor: Actor) -> Environm
         after={"slug": slug},
     )
     return environment
+
+
+ENVIRONMENT_SETTINGS = (
+    "new_days",
+    "at_risk_days",
+    "churned_days",
+    "retention_days",
+    "currency",
+    "public_keys_read_email",
+    "public_keys_restricted",
+)
+CURRENCY = re.compile("[A-Z]{3}")
+
+
+@transaction.atomic
+def environment_update(
+    environment: Environment, settings: Mapping[str, Any], *, actor: Actor, reason: str = ""
+) -> Environment:
+    """Change some of ENVIRONMENT_SETTINGS, in force on the next request."""
+    unknown = set(settings) - set(ENVIRONMENT_SETTINGS)
+    if unknown:
+        raise ValueError(f"No settings of an environment: {', '.join(sorted(unknown))}")
+    # The row is read anew: what the caller holds may be older than another admin's change.
+    environment = (
+        Environment.objects.select_for_update(of=("self",))
+        .select_related("project")
+        .get(pk=environment.pk)
+    )
+    before = {name: getattr(environment, name) for name in ENVIRONMENT_SETTINGS}
+    old, new = changes(before, {**before, **settings})
+    for name, value in new.items():
+        setattr(environment, name, value)
+    _check_settings(environment)
+    if not new:
+        return environment
+    environment.save(update_fields=list(new))
+    audit_record(
+        AuditAction.ENVIRONMENT_UPDATED,
+        actor,
+        environment=environment,
+        object_id=environment.pk,
+        object_name=str(environment),
+        before=old,
+        after=new,
+        reason=reason,
+    )
+    environment_bump(environment)
+    return environment
+
+
+def _check_settings(environment: Environment) -> None:
+    errors = {}
+    for name in ("new_days", "at_risk_days", "churned_days", "retention_days"):
+        if not 1 <= getattr(environment, name) <= 3650:
+            errors[name] = "Use 1 to 3650 days."
+    if not errors and environment.churned_days <= environment.at_risk_days:
+        errors["churned_days"] = "Use more days than for at risk: it comes after it."
+    if not CURRENCY.fullmatch(environment.currency):
+        errors["currency"] = "Use the three letters of a currency, like USD."
+    if errors:
+        raise ValidationError(errors)
 
 
 # --- API keys -----------------------------------------------------------------------------------
@@ -166,10 +237,7 @@ def api_key_create(
     expires_in: timedelta | None = None, reason: str = "",
 ) -> NewKey:  # fmt: skip
     """Issue a key. The token is returned once and cannot be had again."""
-    name = name.strip()
-    if not 1 <= len(name) <= 100:
-        raise ValidationError({"name": "Give the key a name of 1 to 100 characters."})
-    new = _key_insert(environment, kind, name, actor, expires_in)
+    new = _key_insert(environment, kind, _checked_name(name, "key"), actor, expires_in)
     _key_audit(
         AuditAction.API_KEY_CREATED, new.key, actor, after=_key_facts(new.key), reason=reason
     )
@@ -233,21 +301,59 @@ def api_key_rotate(key: ApiKey, *, grace: timedelta, actor: Actor, reason: str =
 
 @transaction.atomic
 def staff_create(
-    *, username: str, role: Role, password: str, actor: Actor, email: str = ""
+    *, username: str, role: Role, password: str, actor: Actor, email: str = "", name: str = ""
 ) -> User:
     if User.objects.filter(username=username).exists():
         raise ValidationError({"username": f"There is already a member of staff “{username}”."})
-    user = User(username=username, email=email, role=role)
+    user = User(username=username, first_name=name, email=email, role=role)
     user.set_password(password)
     user.full_clean()
     user.save()
-    audit_record(
-        AuditAction.STAFF_CREATED,
-        actor,
-        object_id=user.pk,
-        object_name=username,
-        after={"username": username, "role": role},
+    _staff_audit(AuditAction.STAFF_CREATED, user, actor, after={"username": username, "role": role})
+    return user
+
+
+@transaction.atomic
+def staff_update(
+    user: User,
+    *,
+    actor: Actor,
+    name: str | None = None,
+    email: str | None = None,
+    role: Role | None = None,
+    time_zone: str | None = None,
+    is_active: bool | None = None,
+    reason: str = "",
+) -> User:
+    """Change what is given. Roles and deactivation are in force on the next request.
+
+    Raises ValidationError when nobody would be left to manage staff.
+    """
+    # All admins, in one order: two who give up the role at once must not both find the other.
+    admins = list(
+        User.objects.select_for_update()
+        .filter(role=Role.ADMIN, is_active=True)
+        .order_by("pk")
+        .values_list("pk", flat=True)
     )
+    user.refresh_from_db()
+    before = _staff_facts(user)
+    if name is not None:
+        user.first_name, user.last_name = name.strip(), ""
+    user.email = user.email if email is None else email
+    user.role = role or user.role
+    user.time_zone = time_zone or user.time_zone
+    user.is_active = user.is_active if is_active is None else is_active
+    old, new = changes(before, _staff_facts(user))
+    if not new:
+        return user
+    if admins == [user.pk] and not user.may(Role.ADMIN):
+        user.refresh_from_db()
+        raise ValidationError(
+            f"{user.username} is the last admin. Make somebody else an admin first."
+        )
+    user.save(update_fields=["first_name", "last_name", "email", "role", "time_zone", "is_active"])
+    _staff_audit(AuditAction.STAFF_UPDATED, user, actor, before=old, after=new, reason=reason)
     return user
 
 
@@ -256,12 +362,20 @@ def staff_set_password(user: User, *, password: str, actor: Actor, reason: str =
     """Set a password. It also ends every session of that member of staff."""
     user.set_password(password)
     user.save(update_fields=["password"])
-    audit_record(
-        AuditAction.STAFF_UPDATED,
-        actor,
-        object_id=user.pk,
-        object_name=user.username,
-        after={"password": "changed"},
-        reason=reason,
-    )
+    after = {"password": "changed"}
+    _staff_audit(AuditAction.STAFF_UPDATED, user, actor, after=after, reason=reason)
     return user
+
+
+def _staff_facts(user: User) -> dict[str, Any]:
+    return {
+        "name": user.get_full_name(),
+        "email": user.email,
+        "role": user.role,
+        "time_zone": user.time_zone,
+        "is_active": user.is_active,
+    }
+
+
+def _staff_audit(action: AuditAction, user: User, actor: Actor, **details: Any) -> None:
+    audit_record(action, actor, object_id=user.pk, object_name=user.username, **details)

@@ -43,6 +43,10 @@ USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 
+# A server-sent stream holds a thread for as long as it is open. Some threads stay free of them.
+ILARA_THREADS = env.int("ILARA_THREADS", default=32)
+MAX_STREAMS = max(ILARA_THREADS - 8, 1)
+
 # --- Apps and middleware ------------------------------------------------------------------------
 
 INSTALLED_APPS = [

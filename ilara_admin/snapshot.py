@@ -19,6 +19,7 @@ from uuid import UUID
 import msgspec
 
 from ilara_admin import db
+from ilara_admin.models import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,12 @@ def of_digest(digest: bytes) -> Snapshot | None:
 def of_environment(environment_id: int) -> Snapshot:
     """The snapshot in hand, or a fresh one."""
     return _snapshots.get(environment_id) or load(environment_id)
+
+
+def at_version(environment: Environment) -> Snapshot:
+    """What /v1 would answer by, for whoever has just read the environment's row."""
+    snapshot = of_environment(environment.pk)
+    return snapshot if snapshot.version == environment.config_version else reload(snapshot)
 
 
 def reload(stale: Snapshot) -> Snapshot:

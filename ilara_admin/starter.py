@@ -5,7 +5,8 @@ from django.db import transaction
 from flags.document import Rule, boolean_document
 from flags.services import flag_create
 from ilara_admin.audit import Actor
-from ilara_admin.models import Environment
+from ilara_admin.models import Environment, Project, Tier
+from ilara_admin.services import environment_create, project_create
 from segments.services import segment_create
 
 BETA_TESTERS = {
@@ -46,3 +47,20 @@ def environment_start(environment: Environment, actor: Actor) -> None:
         document=boolean_document(),
         actor=actor,
     )
+
+
+@transaction.atomic
+def environment_open(*, project: Project, slug: str, actor: Actor) -> Environment:
+    """A new environment with what a fresh one holds."""
+    environment = environment_create(project=project, slug=slug, actor=actor)
+    environment_start(environment, actor)
+    return environment
+
+
+@transaction.atomic
+def project_open(*, name: str, slug: str, tier: Tier, actor: Actor) -> Project:
+    """A new project whose environments hold what fresh ones do."""
+    project = project_create(name=name, slug=slug, tier=tier, actor=actor)
+    for environment in project.environments.all():
+        environment_start(environment, actor)
+    return project

@@ -1,10 +1,11 @@
 """The dashboard's addresses. `/v1` and `/ofrep` have a tree of their own: api_urls.py."""
 
 from django.conf import settings
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
-from ilara_admin import health, views
+from ilara_admin import account, health, views
+from ilara_admin.sign_in import SignInView
 
 handler400 = "ilara_admin.views.bad_request"
 handler403 = "ilara_admin.views.permission_denied"
@@ -14,8 +15,10 @@ handler500 = "ilara_admin.views.server_error"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
-    path("sign-in/", LoginView.as_view(template_name="registration/sign_in.html"), name="sign_in"),
+    path("sign-in/", SignInView.as_view(), name="sign_in"),
     path("sign-out/", LogoutView.as_view(next_page="sign_in"), name="sign_out"),
+    path("account/", account.account, name="account"),
+    path("account/password/", account.account_password, name="account_password"),
     path("preferences/theme/", views.theme, name="theme"),
     path("", views.home, name="home"),
     path(

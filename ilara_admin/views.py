@@ -12,8 +12,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from ilara_admin import gallery
 from ilara_admin.context_processors import THEME_COOKIE, THEMES
-from ilara_admin.models import Environment
-from ilara_admin.scope import SESSION_KEY
+from ilara_admin.scope import last_environment
 
 THEME_COOKIE_SECONDS = 365 * 24 * 3600
 
@@ -50,9 +49,7 @@ def _is_ours(request: HttpRequest, url: str) -> bool:
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
     """To the overview of the environment visited last, or of the first one there is."""
-    environments = Environment.objects.select_related("project")
-    last = environments.filter(pk=request.session.get(SESSION_KEY, 0)).first()
-    environment = last or environments.order_by("project__name", "id").first()
+    environment = last_environment(request)
     if environment is None:
         raise Http404("There is no project yet.")
     return redirect("overview", environment.project.slug, environment.slug)

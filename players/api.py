@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from django.db import IntegrityError
 from django.http import HttpResponse
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 from msgspec import UNSET, UnsetType
 
 from ilara_admin.api import ApiRequest, endpoint, respond, route, run, run_one
@@ -17,7 +18,7 @@ from ilara_admin.idempotency import digest_of, idempotency_key
 from ilara_admin.payload import check_moment, parse_uuid
 from players import schemas, statements
 from players.lookup import find_player, known
-from players.models import MAX_ATTRIBUTE_KEYS, MAX_ATTRIBUTES_BYTES, player_id_for
+from players.models import attributes_problem, player_id_for
 from players.money import parse_amount
 from players.record import (
     PlayerRow,
@@ -208,17 +209,10 @@ def _write(request: ApiRequest, sql: str, params: list[Any], *, safe_to_repeat: 
     try:
         return run_one(request, sql, params, safe_to_repeat=safe_to_repeat)
     except IntegrityError as error:
-        raise _too_many_attributes(error) from None
-
-
-def _too_many_attributes(error: IntegrityError) -> Exception:
-    text = str(error)
-    if "player_attributes_size" in text:
-        limit = MAX_ATTRIBUTES_BYTES // 1024
-        return invalid(f"The player's attributes would exceed {limit} KiB", "attributes")
-    if "player_attributes_keys" in text:
-        return invalid(f"A player has {MAX_ATTRIBUTE_KEYS} attributes at most", "attributes")
-    return error
+        problem = attributes_problem(error)
+        if problem is None:
+            raise
+        raise invalid(problem, "attributes") from None
 
 
 def _attributes(given: dict[str, Any] | UnsetType | None) -> tuple[str, list[str]]:
@@ -268,9 +262,17 @@ def _limit(request: ApiRequest) -> int:
     return int(text)
 
 
+class AnyTextConverter(StringConverter):
+    """Whatever follows, slashes and line ends included: Django's `path` stops at a newline."""
+
+    regex = r"[\s\S]+"
+
+
+register_converter(AnyTextConverter, "any_text")
+
 urlpatterns = [
     path("players/players", route(player_register, player_list)),
-    path("players/players/external/<path:external_id>", route(player_get_by_external_id)),
+    path("players/players/external/<any_text:external_id>", route(player_get_by_external_id)),
     path("players/players/<str:player_id>", route(player_get, player_patch)),
     path("players/players/<str:player_id>/session", route(session_record)),
     path("players/players/<str:player_id>/purchase", route(purchase_record)),

@@ -1,12 +1,15 @@
 """Players and their ledgers."""
 
 import uuid
+from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
-from django.db import models
-from django.db.models.functions import Now
+from django.db import IntegrityError, models
+from django.db.models.fields.json import KT
+from django.db.models.functions import Collate, Now
 
 from ilara_admin.models import Environment
+from players.lifecycle import History, Stage, Thresholds
 
 MAX_ATTRIBUTES_BYTES = 64 * 1024
 MAX_ATTRIBUTE_KEYS = 200
@@ -17,9 +20,56 @@ def player_id_for(namespace: uuid.UUID, external_id: str) -> uuid.UUID:
     return uuid.uuid5(namespace, external_id)
 
 
+def attributes_problem(error: IntegrityError) -> str | None:
+    """What to tell whoever sent too many attributes, or None for another kind of error."""
+    text = str(error)
+    if "player_attributes_size" in text:
+        return f"The player's attributes would exceed {MAX_ATTRIBUTES_BYTES // 1024} KiB"
+    if "player_attributes_keys" in text:
+        return f"A player has {MAX_ATTRIBUTE_KEYS} attributes at most"
+    return None
+
+
 class PlayerQuerySet(models.QuerySet["Player"]):
     def of(self, environment: Environment) -> Self:
         return self.filter(environment=environment)
+
+    def recent_first(self) -> Self:
+        return self.order_by("-last_seen_at", "id")
+
+    def starting_with(self, prefix: str) -> Self:
+        """Players whose external id starts so, in the order of their external ids.
+
+        Both the condition and the order follow the index player_search, so that a page costs the
+        same among a thousand players and among ten million. It compares bytes, in any database.
+        """
+        found = self.annotate(sort_id=Collate("external_id", "C"))
+        return found.filter(sort_id__startswith=prefix).order_by("sort_id")
+
+    def in_stage(self, stage: Stage, thresholds: Thresholds, now: datetime) -> Self:
+        """Players of this stage at `now`: lifecycle.stage_at as conditions on columns."""
+        fresh = now - timedelta(days=thresholds.new_days)
+        precedence = {
+            Stage.CHURNED: models.Q(last_seen_at__lte=now - timedelta(thresholds.churned_days)),
+            Stage.AT_RISK: models.Q(last_seen_at__lte=now - timedelta(thresholds.at_risk_days)),
+            Stage.REACTIVATED: models.Q(returned_at__gt=fresh),
+            Stage.NEW: models.Q(first_seen_at__gt=fresh),
+            Stage.ACTIVE: models.Q(),
+        }
+        found = self
+        for each, condition in precedence.items():
+            if each is stage:
+                return found.filter(condition)
+            found = found.exclude(condition)
+        raise AssertionError("unreachable: the stages above are all there are")
+
+    def payers(self, paying: bool = True) -> Self:
+        condition = models.Q(purchase_count__gt=0)
+        return self.filter(condition if paying else ~condition)
+
+    def for_list(self) -> Self:
+        """Without the attributes, which may be large, but with the country if they tell it."""
+        return self.defer("attributes").annotate(country=KT("attributes__country"))
 
 
 class Player(models.Model):
@@ -54,7 +104,7 @@ class Player(models.Model):
         db_table = "player"
         indexes: ClassVar = [
             models.Index(fields=["environment", "-last_seen_at", "id"], name="player_last_seen"),
-            models.Index(fields=["environment", "external_id"], name="player_external_id"),
+            models.Index("environment", Collate("external_id", "C"), name="player_search"),
             models.Index(fields=["environment", "id"], name="player_environment"),
         ]
 
@@ -64,6 +114,11 @@ class Player(models.Model):
     @property
     def is_payer(self) -> bool:
         return self.purchase_count > 0
+
+    @property
+    def history(self) -> History:
+        """What the lifecycle stage depends on."""
+        return History(self.first_seen_at, self.last_seen_at, self.active_since, self.returned_at)
 
 
 class PlayerSession(models.Model):
@@ -84,6 +139,19 @@ class PlayerSession(models.Model):
         ]
 
 
+class PurchaseQuerySet(models.QuerySet["Purchase"]):
+    def counted_since(self, environment: Environment, since: datetime) -> Self:
+        """What counts as revenue. A purchase marks its player as seen, so the players seen since
+        then are all who may have bought, and an index finds them."""
+        return self.filter(
+            counted=True,
+            received_at__gt=since,
+            player__environment=environment,
+            player__last_seen_at__gt=since,
+            player__purchase_count__gt=0,
+        )
+
+
 class Purchase(models.Model):
     """The ledger of purchases. `digest` makes a client's transaction id count once per player.
 
@@ -101,6 +169,8 @@ class Purchase(models.Model):
     verified = models.BooleanField()
     product_id = models.CharField(max_length=128, null=True)
     received_at = models.DateTimeField(db_default=Now())
+
+    objects = PurchaseQuerySet.as_manager()
 
     class Meta:
         db_table = "purchase"

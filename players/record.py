@@ -11,6 +11,7 @@ import msgspec
 from ilara_admin.db import Row
 from players.churn import PRIOR, Risk, risk_at
 from players.lifecycle import History, Lifecycle, Stage, Thresholds, lifecycle_at, stage_at
+from players.models import Player
 
 
 class PlayerRow(NamedTuple):
@@ -31,6 +32,10 @@ class PlayerRow(NamedTuple):
     active_since: datetime
     returned_at: datetime | None
     gap_before_return: timedelta | None
+
+
+def row_of(player: Player) -> PlayerRow:
+    return PlayerRow._make(getattr(player, name) for name in PlayerRow._fields)
 
 
 def player_of(row: Row) -> PlayerRow:
@@ -104,3 +109,8 @@ def mask_email(email: str | None) -> str | None:
         return None
     name, at, domain = email.rpartition("@")
     return f"{name[:1]}***@{domain}" if at else f"{email[:1]}***"
+
+
+def mask_device(device_id: str | None) -> str | None:
+    """The first four characters: enough to tell two devices apart."""
+    return None if device_id is None else f"{device_id[:4]}***"

@@ -14,6 +14,16 @@ from segments.services import KEY, KEY_FORM
 GROUPS = [("AND", "All of these"), ("OR", "Any of these"), ("NOT", "None of these")]
 
 
+def checked_rule(document: Any) -> Any:
+    """The rule document as it is, or ValidationError saying where it is wrong."""
+    if document is not None:
+        try:
+            parse(document)
+        except RuleError as error:
+            raise ValidationError(str(error)) from None
+    return document
+
+
 class OptionalJSONField(forms.JSONField):
     """A JSON field whose empty value is drawn as nothing instead of `null`."""
 
@@ -42,13 +52,7 @@ class SegmentForm(forms.Form):
     reason = forms.CharField(max_length=500, required=False, help_text="Kept in the audit log.")
 
     def clean_document(self) -> Any:
-        document = self.cleaned_data["document"]
-        if document is not None:
-            try:
-                parse(document)
-            except RuleError as error:
-                raise ValidationError(str(error)) from None
-        return document
+        return checked_rule(self.cleaned_data["document"])
 
 
 class ConditionForm(forms.Form):

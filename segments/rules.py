@@ -12,6 +12,7 @@ positive operators are false and negative ones true. Imports no Django.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any, Literal
 
 import msgspec
@@ -206,7 +207,8 @@ def _parse_condition(data: Any, path: str) -> Condition:
         raise RuleError(path, "A condition is an object with field, operator and value.")
     _known_keys(data, {"field", "operator", "value"}, path)
     name, operator = data.get("field"), data.get("operator")
-    if not isinstance(name, str) or not 1 <= len(name) <= 128 or not all(name.split(".")):
+    named = isinstance(name, str) and 1 <= len(name) <= 128 and "\0" not in name
+    if not isinstance(name, str) or not named or not all(name.split(".")):
         raise RuleError(_join(path, "field"), "Name a field: 1 to 128 characters, no empty part.")
     if not isinstance(operator, str) or operator not in OPERATORS:
         known = ", ".join(OPERATORS)
@@ -219,8 +221,11 @@ def _parse_condition(data: Any, path: str) -> Condition:
 
 
 def _value_problem(takes: str, value: Any) -> str | None:
-    if isinstance(value, str) and (len(value) > MAX_STRING or "\0" in value):
+    parts = value if isinstance(value, list) else [value]
+    if any(isinstance(part, str) and (len(part) > MAX_STRING or "\0" in part) for part in parts):
         return f"Text may have {MAX_STRING} characters at most, and no NUL."
+    if any(_is_number(part) and not abs(part) < inf for part in parts):
+        return "Give a number other than NaN and Infinity."
     scalar = isinstance(value, str | bool) or _is_number(value)
     match takes:
         case "scalar" if not scalar:

@@ -45,6 +45,14 @@ def _audit(action: AuditAction, segment: Segment, actor: Actor, **details: Any) 
     )
 
 
+def _locked(segment: Segment) -> Segment:
+    return (
+        Segment.objects.select_for_update(of=("self",))
+        .select_related("environment__project")
+        .get(pk=segment.pk)
+    )
+
+
 @transaction.atomic
 def segment_create(
     *, environment: Environment, key: str, name: str, rule: Any, actor: Actor,
@@ -68,9 +76,7 @@ def segment_update(
     segment: Segment, *, name: str, rule: Any, description: str, actor: Actor, reason: str = ""
 ) -> Segment:
     """Change a segment in place; flags that name it follow on the next request."""
-    segment = Segment.objects.select_for_update(of=("self",)).select_related(
-        "environment__project"
-    ).get(pk=segment.pk)  # fmt: skip
+    segment = _locked(segment)
     _check_rule(rule)
     before = _facts(segment)
     segment.name, segment.rule, segment.description = name or segment.key, rule, description
@@ -87,6 +93,8 @@ def segment_update(
 @transaction.atomic
 def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> None:
     """Remove a segment. What uses it must change first."""
+    # Whoever saves something that names the segment locks it, too, until that is stored.
+    segment = _locked(segment)
     used_by = users_of_segments(segment.environment).get(segment.key)
     if used_by:
         raise ValidationError(

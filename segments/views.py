@@ -128,7 +128,9 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
     elif request.method == "POST":
         form = SegmentForm(request.POST, initial=initial)
         form.fields["key"].disabled = segment is not None
-        conditions = forms(request.POST, prefix="conditions")
+        conditions = forms(
+            request.POST, prefix="conditions", form_kwargs={"empty_permitted": False}
+        )
         rule = _read_rule(form, conditions)
         if rule is not None:
             if "preview" in request.POST:

@@ -1,12 +1,13 @@
 """What the tests are about: environments with keys, players, staff. Plain functions."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 from ilara_admin import services
 from ilara_admin.audit import Actor
-from ilara_admin.models import Environment, KeyKind, Role, Tier, User
+from ilara_admin.models import ApiKey, Environment, KeyKind, Role, Tier, User
 from ilara_admin.starter import environment_start
 from players.models import Player, player_id_for
 
@@ -58,4 +59,24 @@ def make_player(
 def make_staff(role: Role = Role.ADMIN, username: str = "") -> User:
     return services.staff_create(
         username=username or f"staff-{next(_numbers)}", role=role, password=PASSWORD, actor=ACTOR
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One thing of each kind that an address may name, and somebody of each role."""
+
+    environment: Environment
+    key: ApiKey
+    player: Player
+    members: dict[Role, User]
+
+
+def make_world() -> World:
+    environment = make_environment()
+    return World(
+        environment=environment,
+        key=make_key(environment).key,
+        player=make_player(environment),
+        members={role: make_staff(role) for role in Role},
     )

@@ -1,16 +1,30 @@
 """The fixtures that every test may ask for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
+from django.db import connection
+from django.test import Client
 from pytest_django import DjangoDbBlocker, Settings
 
 from events import partitions
 from ilara_admin import last_used, snapshot
-from ilara_admin.models import Environment, KeyKind
+from ilara_admin.models import Environment, KeyKind, Role
 from players.models import Player
 from tests.api_client import Api
-from tests.factories import make_environment, make_key, make_player
+from tests.factories import (
+    World,
+    make_environment,
+    make_key,
+    make_player,
+    make_staff,
+    make_world,
+)
+
+# A slow machine is no failure, and a run leaves nothing behind in the checkout.
+hypothesis.settings.register_profile("ilara", deadline=None, database=None)
+hypothesis.settings.load_profile("ilara")
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +44,20 @@ def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     last_used._written.clear()
     yield
     snapshot.forget()
+
+
+@pytest.fixture(autouse=True)
+def _no_events_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Django empties the tables it manages after a test that commits; these it does not know."""
+    marker = request.node.get_closest_marker("django_db")
+    commits = {"transactional_db", "live_server"} & set(request.fixturenames)
+    if not commits and not (marker and marker.kwargs.get("transaction")):
+        yield
+        return
+    request.getfixturevalue("transactional_db")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE event, event_receipt")
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +83,20 @@ def public_api(environment: Environment) -> Api:
 @pytest.fixture
 def secret_api(environment: Environment) -> Api:
     return Api(make_key(environment, KeyKind.SECRET).token)
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    return make_world()
+
+
+@pytest.fixture
+def staff_client(db: None) -> Callable[..., Client]:
+    """Signs in a new member of staff of the role given, an admin if none is."""
+
+    def sign_in(role: Role = Role.ADMIN) -> Client:
+        client = Client()
+        client.force_login(make_staff(role))
+        return client
+
+    return sign_in

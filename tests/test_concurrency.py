@@ -1,15 +1,22 @@
 """What many callers do to one player at the same moment."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from itertools import cycle, islice
 
 import pytest
-from django.db import connection
+from django.core.exceptions import ValidationError
+from django.db import connection, transaction
 
+from flags.document import Rule, boolean_document
+from flags.services import flag_create
 from ilara_admin import snapshot
 from ilara_admin.models import Environment
 from players.models import Player, PlayerSession, Purchase
+from segments.services import segment_create, segment_delete
 from tests.api_client import EVENTS, PLAYERS, Api
+from tests.factories import ACTOR
 from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -75,6 +82,33 @@ def test_sessions__count_once_each_by_their_id(public_api: Api) -> None:
     assert Player.objects.get().session_count == PlayerSession.objects.count() == 10
 
 
+def test_calls_that_wait_for_the_player__all_count_on_what_they_find(public_api: Api) -> None:
+    player_id = public_api.register()["id"]
+    path = f"{PLAYERS}/{player_id}"
+
+    def act(number: int) -> int:
+        name = f"n-{number}"
+        match number % 4:
+            case 0:
+                return public_api.post(f"{path}/purchase?amount=0.1", idempotency_key=name).status
+            case 1:
+                return public_api.post(f"{path}/session", {"session_id": name}).status
+            case 2:
+                return public_api.patch(path, {"attributes": {name: 1}}).status
+        body = {"external_id": "player_123", "attributes": {name: 1}}
+        return public_api.post(PLAYERS, body).status
+
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        Player.objects.select_for_update().get()
+        statuses = pool.submit(at_once, act, range(20))
+        time.sleep(0.5)  # by now they queue for the row
+        Player.objects.update(session_count=100)
+    assert set(statuses.result()) == {200}
+    player = Player.objects.get()
+    assert (player.session_count, player.purchase_count, len(player.attributes)) == (105, 5, 10)
+    assert player.total_revenue == Decimal("0.50")
+
+
 def test_20_threads_sending_one_event__store_it_once(public_api: Api) -> None:
     body = {"player_id": public_api.register()["id"], "event_name": "start", "event_id": "e-1"}
 
@@ -83,6 +117,19 @@ def test_20_threads_sending_one_event__store_it_once(public_api: Api) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM event WHERE player_id = %s", [body["player_id"]])
         assert cursor.fetchone() == (1,)
+
+
+def test_event_of_a_player_whose_row_is_held__does_not_wait(public_api: Api) -> None:
+    """Somebody else is marking the player as seen; the event itself needs no lock."""
+    body = {"player_id": public_api.register()["id"], "event_name": "start"}
+    Player.objects.update(last_seen_at="2020-01-01T00:00:00Z")
+
+    def track(_: None) -> int:
+        return public_api.post(EVENTS, body).status
+
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        Player.objects.select_for_update().get()
+        assert pool.submit(at_once, track, [None]).result(timeout=10) == [201]
 
 
 def test_overlapping_batches_in_opposite_order__do_not_deadlock(public_api: Api) -> None:
@@ -121,3 +168,22 @@ def test_many_threads_with_a_stale_snapshot__share_one_load(
     statuses = at_once(lambda _: public_api.get(f"{PLAYERS}/{player_id}").status, range(20))
     assert set(statuses) == {200}
     assert loads == [environment.pk]
+
+
+def test_segment__is_not_deleted_while_a_flag_that_names_it_is_saved(
+    environment: Environment,
+) -> None:
+    rule = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 5}]}
+    segment = segment_create(environment=environment, key="new", name="", rule=rule, actor=ACTOR)
+    document = boolean_document(rules=(Rule(id="r", segment="new", variant="enabled"),))
+
+    def delete(_: None) -> None:
+        segment_delete(segment, actor=ACTOR)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            flag_create(environment=environment, key="f", document=document, actor=ACTOR)
+            deletion = pool.submit(at_once, delete, [None])
+            time.sleep(0.3)  # by now it waits for the flag
+        with pytest.raises(ValidationError, match="is used by"):
+            deletion.result()

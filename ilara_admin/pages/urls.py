@@ -1,5 +1,28 @@
 """The dashboard's addresses that belong to no app, below /<project>/<environment>/."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from ilara_admin.pages import audit_log, developers, find, keys, overview, player, settings, staff
+
+urlpatterns = [
+    path("", overview.overview, name="overview"),
+    path("players/<uuid:player_id>/", player.player_detail, name="player_detail"),
+    path("find/", find.find, name="find"),
+    path("audit/", audit_log.audit_list, name="audit_list"),
+    path("keys/", keys.key_list, name="key_list"),
+    path("keys/new/", keys.key_create, name="key_create"),
+    path("keys/<int:pk>/rotate/", keys.key_rotate, name="key_rotate"),
+    path("keys/<int:pk>/revoke/", keys.key_revoke, name="key_revoke"),
+    path("developers/", developers.developers, name="developers"),
+    path("settings/", settings.environment_settings, name="environment_settings"),
+    path("settings/edit/", settings.environment_edit, name="environment_edit"),
+    path("settings/project/", settings.project_edit, name="project_edit"),
+    path("settings/projects/new/", settings.project_new, name="project_new"),
+    path("settings/environments/new/", settings.environment_new, name="environment_new"),
+    path("staff/", staff.staff_list, name="staff_list"),
+    path("staff/new/", staff.staff_new, name="staff_new"),
+    path("staff/<int:pk>/", staff.staff_edit, name="staff_edit"),
+    path("staff/<int:pk>/password/", staff.staff_password, name="staff_password"),
+    path("staff/<int:pk>/deactivate/", staff.staff_deactivate, name="staff_deactivate"),
+    path("staff/<int:pk>/reactivate/", staff.staff_reactivate, name="staff_reactivate"),
+]

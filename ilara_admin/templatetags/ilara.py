@@ -55,7 +55,7 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def reltime_words(moment: datetime, now: datetime) -> str:
-    """How long ago, in as few words as tell. ilara.js keeps the same words fresh."""
+    """How long ago, or how soon, in as few words as tell. ilara.js keeps the same words fresh."""
     seconds = int((now - moment).total_seconds())
     distance = abs(seconds)
     if distance < 5:
@@ -63,7 +63,10 @@ def reltime_words(moment: datetime, now: datetime) -> str:
     if distance >= 30 * 86400:
         return f"{moment.day} {moment:%b %Y}"
     size, unit = next(each for each in _UNITS if distance >= each[0])
-    return f"{distance // size} {unit} ago" if seconds > 0 else f"in {distance // size} {unit}"
+    if seconds > 0:
+        return f"{distance // size} {unit} ago"
+    # What was set to 24 hours a moment ago is not "in 23 h".
+    return f"in {(distance + size // 2) // size} {unit}"
 
 
 @register.simple_tag
@@ -93,9 +96,16 @@ def percent(thousandths: int | None) -> str:
 
 
 @register.filter
-def money(amount: Decimal | None, currency: str = "USD") -> str:
-    """An amount with its currency's code; codes are clear where signs are shared."""
-    return ABSENT if amount is None else f"{amount:,.2f} {currency}"
+def share(part: float) -> str:
+    """A part of one as staff read it: 0.234 is "23 %"."""
+    return "under 1 %" if 0 < part < 0.005 else f"{part:.0%}".replace("%", " %")
+
+
+@register.filter
+def money(amount: Decimal | None, currency: str = "") -> str:
+    """An amount with its currency's code; codes are clear where signs are shared. A column of
+    amounts names the currency in its heading instead."""
+    return ABSENT if amount is None else f"{amount:,.2f} {currency}".rstrip()
 
 
 @register.filter

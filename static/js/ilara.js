@@ -6,7 +6,7 @@
 
   // --- Dialogs: what htmx put into #dialog is shown; [data-opens] shows one that is in the page ---
   on("htmx:afterSwap", ({ detail: { target } }) => {
-    if (target.id !== "dialog") return;
+    if (target?.id !== "dialog") return; // rows of a stream come without a target
     if (!target.firstElementChild) target.close();
     else if (!target.open) target.showModal();
   });
@@ -94,8 +94,9 @@
       const distance = Math.abs(seconds);
       if (distance >= 30 * 86400) return;
       const [size, unit] = UNITS.find(([each]) => distance >= each) ?? UNITS[3];
-      const words = `${Math.floor(distance / size)} ${unit}`;
-      time.textContent = distance < 5 ? "just now" : seconds > 0 ? `${words} ago` : `in ${words}`;
+      const past = `${Math.floor(distance / size)} ${unit} ago`;
+      const future = `in ${Math.floor((distance + Math.floor(size / 2)) / size)} ${unit}`;
+      time.textContent = distance < 5 ? "just now" : seconds > 0 ? past : future;
     });
   setInterval(age, 15000);
 

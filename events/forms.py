@@ -1,0 +1,39 @@
+"""The filters of the live page."""
+
+import uuid
+
+from django import forms
+
+from events.entries import Filter
+from ilara_admin.models import Environment
+from players.models import player_id_for
+
+
+class TailForm(forms.Form):
+    name = forms.CharField(
+        label="Event name", required=False, max_length=128, widget=forms.TextInput(
+            attrs={"autocapitalize": "none", "spellcheck": "false"}
+        )
+    )  # fmt: skip
+    player = forms.CharField(
+        label="Player, by external id or player id",
+        required=False,
+        max_length=255,
+        widget=forms.TextInput(attrs={"autocapitalize": "none", "spellcheck": "false"}),
+    )
+
+    def filter(self, environment: Environment) -> Filter:
+        """What to show. A player who is not registered matches nothing, and that is right."""
+        self.is_valid()
+        player = self.cleaned_data.get("player")
+        return Filter(
+            self.cleaned_data.get("name") or None,
+            _player_id(environment, player) if player else None,
+        )
+
+
+def _player_id(environment: Environment, text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return player_id_for(environment.namespace, text)

@@ -1,0 +1,361 @@
+"""Following the event log: one thread per process and environment reads it for all its readers.
+
+Ids are handed out before the commit, so a row may appear below ids that were seen long ago. The
+thread therefore looks at everything above `safe` at each poll and hands on what it has not seen
+yet. `safe` is an id below which nothing can appear any more. It advances in three steps:
+
+1. A poll sees the highest id.
+2. A second later, a poll takes a transaction id of its own. Whoever drew an id from the sequence
+   before step 1 has a lower transaction id by then, or has ended. (The snapshot's xmax would not
+   do: it tells which transaction ended last, not which began last.)
+3. A poll finds that all transactions below that one have ended. What they left, it sees.
+
+So a reader that resumes after `safe` may see some events twice, and never misses one.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator
+from datetime import datetime
+from time import monotonic
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+
+from events import entries
+from events.entries import EARLIEST, EVERYTHING, PAGE_ROWS, SLACK, Entry, Filter
+from ilara_admin import db, snapshot
+from ilara_admin.api import ENV_SQL
+from ilara_admin.snapshot import Key
+from ilara_admin.stopping import stopping
+
+logger = logging.getLogger("ilara.events")
+
+POLL_SECONDS = 0.3
+SETTLE_SECONDS = 1.0  # longer than any insert takes from drawing an id to having a transaction id
+WAKE_SECONDS = 1.0  # how soon a waiting reader notices a stop
+HEARTBEAT_SECONDS = 10.0
+QUEUE_EVENTS = 1_000  # what a reader may lag behind before it misses events
+
+# Continues ENV_SQL; the columns are those of Beginning. Nothing is expected to appear any more
+# among rows that arrived half a minute ago. The limit bounds the cost of a beginning.
+BEGIN_SQL = """, newest AS MATERIALIZED (
+    SELECT id, received_at FROM event WHERE environment_id = $1 ORDER BY id DESC LIMIT 10000)
+SELECT env.config_version, env.now,
+       coalesce((SELECT max(id) FROM newest WHERE received_at < env.now - interval '30 seconds'),
+                (SELECT min(id) - 1 FROM newest HAVING count(*) = 10000), 0),
+       ARRAY(SELECT id FROM newest)
+FROM env"""
+
+# $2 safe, $3 the earliest received_at, which leaves out old partitions, $4 whether to take a
+# transaction id. A transaction that has one and wrote nothing costs no flush to disk.
+POLL_SQL = """
+SELECT e.config_version, statement_timestamp(),
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+       (CASE WHEN $4::boolean THEN pg_current_xact_id() END)::text::bigint,
+       ARRAY(SELECT id FROM event
+             WHERE environment_id = $1 AND id > $2 AND received_at >= $3 ORDER BY id)
+FROM environment e WHERE e.id = $1"""
+
+
+class Beginning(NamedTuple):
+    """The log as a reader found it: an id that is safe, and ids above it that are not news."""
+
+    version: int
+    now: datetime
+    safe: int
+    ids: list[int]
+
+
+class Arrival(NamedTuple):
+    """What a reader gets: an event, or how many it missed, or a sign of life without either.
+
+    `cursor` is the id to resume after.
+    """
+
+    cursor: int
+    entry: Entry | None = None
+    missed: int = 0
+
+
+class Candidate(NamedTuple):
+    """An id on its way to become safe. `now` is the database's clock when it was the highest."""
+
+    id: int
+    seen_at: float  # monotonic seconds
+    now: datetime
+    transaction_id: int | None = None
+
+
+class TooManyReadersError(Exception):
+    """All the threads that this process spares for streams are taken."""
+
+
+class Subscription:
+    """One reader of the log, with a bounded queue between the follower's thread and its own.
+
+    Whoever subscribes calls `close`, even if nothing was read. `ended` says why the log ended it.
+    """
+
+    def __init__(self, follower: "Follower", wanted: Filter, key: Key | None, version: int) -> None:
+        self.wanted = wanted
+        self.key = key
+        self.version = version  # of the snapshot in which the key was found good
+        self.ended = ""
+        self._follower = follower
+        self._changed = threading.Condition()
+        self._queue: deque[Arrival] = deque()
+        self._missed = 0
+        self._safe = self._began = follower.safe
+        self._caught_up: set[int] = set()
+
+    def follow(self, after: int | None = None) -> Iterator[Arrival]:
+        """What arrives after the id `after`, or from now on, with a sign of life at once and every
+        HEARTBEAT_SECONDS. Ends when the log ends it or the process stops."""
+        cursor = self._began
+        # An id beyond the log is from another database, or from before this one was restored.
+        if after is not None and after <= self._follower.highest:
+            cursor = after
+        yield Arrival(cursor)
+        if after is not None:
+            for arrival in self._catch_up(cursor):
+                if self.over:
+                    return
+                cursor = arrival.cursor
+                yield arrival
+        told = monotonic()
+        while not self.over:
+            arrivals, safe = self._take()
+            for arrival in arrivals:
+                if self.over:
+                    return
+                if arrival.entry is None or arrival.entry.id not in self._caught_up:
+                    cursor = max(cursor, arrival.cursor)
+                    yield arrival._replace(cursor=cursor)
+            if safe > cursor or monotonic() - told >= HEARTBEAT_SECONDS:
+                cursor = max(cursor, safe)
+                yield Arrival(cursor)
+                told = monotonic()
+
+    def _catch_up(self, cursor: int) -> Iterator[Arrival]:
+        """What is in the table by now. Meanwhile the queue gathers what comes; if that is more than
+        it holds, the table is read again from where it was safe."""
+        missed = True
+        while missed:
+            safe = self._restart()
+            self._caught_up = {id for id in self._caught_up if id > cursor}
+            position, since = cursor, EARLIEST
+            while page := self._page(position, since):
+                for entry in page.entries:
+                    if entry.id in self._caught_up:
+                        continue
+                    if entry.id > safe:
+                        self._caught_up.add(entry.id)
+                    cursor = max(cursor, min(entry.id, safe))
+                    yield Arrival(cursor, entry)
+                position, since = page.last_id, page.since
+                cursor = max(cursor, min(position, safe))
+                yield Arrival(cursor)
+            missed = self._missed > 0
+
+    def _page(self, after: int, since: datetime) -> entries.Page | None:
+        try:
+            return entries.page(self._follower.environment_id, after, since, self.wanted)
+        finally:
+            # A reader may take its time with a page, and holds no connection meanwhile.
+            connection.close()
+
+    def _restart(self) -> int:
+        with self._changed:
+            self._queue.clear()
+            self._missed = 0
+            return self._safe
+
+    def _take(self) -> tuple[list[Arrival], int]:
+        """Everything that waits, and the safe id that holds once it is handed on."""
+        with self._changed:
+            if not (self._queue or self._missed or self.ended):
+                self._changed.wait(WAKE_SECONDS)
+            arrivals = list(self._queue)
+            self._queue.clear()
+            if self._missed:
+                arrivals.append(Arrival(0, missed=self._missed))
+                self._missed = 0
+            return arrivals, self._safe
+
+    @property
+    def over(self) -> bool:
+        return bool(self.ended) or stopping.is_set()
+
+    def offer(self, entry: Entry, cursor: int) -> None:
+        if not self.wanted.matches(entry.event):
+            return
+        with self._changed:
+            if len(self._queue) >= QUEUE_EVENTS:
+                self._missed += 1
+                return
+            if self._missed:
+                self._queue.append(Arrival(0, missed=self._missed))
+                self._missed = 0
+            self._queue.append(Arrival(cursor, entry))
+            self._changed.notify()
+
+    def advance(self, safe: int) -> None:
+        with self._changed:
+            self._safe = safe
+            self._changed.notify()
+
+    def end(self, reason: str) -> None:
+        with self._changed:
+            self.ended = reason
+            self._changed.notify()
+
+    def close(self) -> None:
+        self._follower.leave(self)
+
+
+_followers: dict[int, "Follower"] = {}
+_registry = threading.Lock()
+
+
+def begin(environment_id: int) -> Beginning:
+    """Where a reader begins that has no API request to ask along with."""
+    row = db.fetch_one(ENV_SQL + BEGIN_SQL, [environment_id, None, None], safe_to_repeat=True)
+    if row is None:
+        raise LookupError(f"There is no environment {environment_id}.")
+    return Beginning(*row)
+
+
+def subscribe(
+    environment_id: int, beginning: Beginning, wanted: Filter = EVERYTHING, key: Key | None = None
+) -> Subscription:
+    """A reader from `beginning` on, which ends when `key` is no longer good."""
+    with _registry:
+        if sum(len(follower.readers) for follower in _followers.values()) >= settings.MAX_STREAMS:
+            raise TooManyReadersError
+        follower = _followers.get(environment_id)
+        if follower is None:
+            follower = _followers[environment_id] = Follower(environment_id, beginning)
+        reader = Subscription(follower, wanted, key, beginning.version)
+        follower.readers = (*follower.readers, reader)
+    return reader
+
+
+class Follower:
+    """The thread that reads one environment's log. It ends soon after its last reader left."""
+
+    def __init__(self, environment_id: int, beginning: Beginning) -> None:
+        self.environment_id = environment_id
+        self.safe = beginning.safe
+        self.highest = max([self.safe, *beginning.ids])
+        self.readers: tuple[Subscription, ...] = ()
+        self._seen = {id for id in beginning.ids if id > self.safe}
+        self._since = beginning.now - SLACK
+        self._candidate: Candidate | None = None
+        self._away = False
+        # Threads do not survive a fork: it starts with the first reader, in the serving process.
+        name = f"events-{environment_id}"
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def leave(self, reader: Subscription) -> None:
+        with _registry:
+            self.readers = tuple(item for item in self.readers if item is not reader)
+
+    def _run(self) -> None:
+        try:
+            while self._has_readers():
+                started = monotonic()
+                self._poll_patiently()
+                # However long a poll takes, half of the time at least is left to others.
+                if stopping.wait(max(POLL_SECONDS, monotonic() - started)):
+                    return
+        finally:
+            connection.close()
+            with _registry:
+                if _followers.get(self.environment_id) is self:
+                    del _followers[self.environment_id]
+            for reader in self.readers:
+                reader.end("The events cannot be read right now")
+
+    def _has_readers(self) -> bool:
+        with _registry:
+            if not self.readers:
+                del _followers[self.environment_id]
+            return bool(self.readers)
+
+    def _poll_patiently(self) -> None:
+        try:
+            self._poll()
+        except (OperationalError, InterfaceError) as error:
+            connection.close()
+            if not self._away:
+                logger.warning("the event stream waits for the database: %s", error)
+            self._away = True
+        else:
+            if self._away:
+                logger.warning("the event stream goes on")
+            self._away = False
+
+    def _poll(self) -> None:
+        candidate = self._candidate
+        take_transaction_id = (
+            candidate is not None
+            and candidate.transaction_id is None
+            and monotonic() - candidate.seen_at >= SETTLE_SECONDS
+        )
+        row = db.fetch_one(
+            POLL_SQL,
+            [self.environment_id, self.safe, self._since, take_transaction_id],
+            safe_to_repeat=True,
+        )
+        if row is None:
+            for reader in self.readers:
+                reader.end("This environment is gone")
+            return
+        version, now, xmin, transaction_id, ids = row
+        self._check_keys(version, now)
+        self._hand_on([id for id in ids if id not in self._seen])
+        self.highest = max(self.highest, *ids[-1:], self.safe)
+        self._settle(now, xmin, transaction_id)
+
+    def _check_keys(self, version: int, now: datetime) -> None:
+        for reader in self.readers:
+            key = reader.key
+            if key is None:
+                continue
+            if reader.version != version:
+                current = snapshot.of_environment(self.environment_id)
+                if current.version != version:
+                    current = snapshot.reload(current)
+                found = [item for item in current.keys.values() if item.id == key.id]
+                reader.key = key = found[0] if found else key
+                reader.version = current.version
+                if not found:
+                    reader.end("This API key is gone")
+            if key.revoked_at is not None:
+                reader.end("This API key has been revoked")
+            elif key.expires_at is not None and now >= key.expires_at:
+                reader.end("This API key has expired")
+
+    def _hand_on(self, ids: list[int]) -> None:
+        for start in range(0, len(ids), PAGE_ROWS):
+            part = ids[start : start + PAGE_ROWS]
+            for entry in entries.of_ids(self.environment_id, part, self._since):
+                for reader in self.readers:
+                    reader.offer(entry, self.safe)
+            self._seen.update(part)
+
+    def _settle(self, now: datetime, xmin: int, transaction_id: int | None) -> None:
+        candidate = self._candidate
+        if candidate is not None and candidate.transaction_id is None:
+            self._candidate = candidate._replace(transaction_id=transaction_id)
+        elif candidate is not None and xmin >= (candidate.transaction_id or 0):
+            self._candidate = None
+            self.safe, self._since = candidate.id, candidate.now - SLACK
+            self._seen = {id for id in self._seen if id > self.safe}
+            for reader in self.readers:
+                reader.advance(self.safe)
+        if self._candidate is None and self.highest > self.safe:
+            self._candidate = Candidate(self.highest, monotonic(), now)

@@ -1,0 +1,224 @@
+"""Live events: the page, the stream of rows that feeds it, and one event."""
+
+from datetime import datetime
+from functools import lru_cache
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.http import Http404, HttpResponse, QueryDict, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from events import entries, tail
+from events.entries import Entry
+from events.forms import TailForm
+from events.models import Event
+from events.stream import HEADERS
+from ilara_admin.htmx import HtmxHttpRequest, render_partial
+from ilara_admin.models import Role
+from ilara_admin.scope import link, staff_view
+from players.models import Player
+
+SHOWN_ROWS = 100
+RESUMED_ROWS = 500  # so many are shown after a pause, and what is beyond is counted
+PENDING_LIMIT = 10_000
+# A stream ends after so long, and the browser comes back: with its session, if that still holds.
+STREAM_SECONDS = 300
+
+
+@staff_view(Role.VIEWER)
+def event_tail(request: HtmxHttpRequest) -> HttpResponse:
+    """The newest events, and a stream of those to come; paused, it counts them instead.
+
+    `?since=` is the cursor at which the reader paused: what came after it is shown first.
+    """
+    form = TailForm(request.GET)
+    wanted = form.filter(request.environment)
+    beginning = tail.begin(request.environment.pk)
+    since = _cursor(request.GET, "since")
+    found = entries.newest(
+        request.environment.pk, SHOWN_ROWS if since is None else RESUMED_ROWS, wanted
+    )
+    unseen = 0
+    if since is not None and len(found) == RESUMED_ROWS and found[-1].id > since:
+        unseen = max(_count_after(request, since) - RESUMED_ROWS, 0)
+    query = _filters(request.GET)
+    # The stream begins at `safe` and may repeat what is above it: it is told what is here already.
+    shown = ",".join(str(entry.id) for entry in found if entry.id > beginning.safe)
+    context = {
+        "form": form,
+        "rows": _rows(request, found),
+        "unseen": unseen,
+        "chips": _chips(form, request.GET),
+        "paused": "paused" in request.GET,
+        "polling": request.GET.get("mode") == "poll",
+        # What the reader has seen up to: a pause counts from here.
+        "newest": found[0].id if found else beginning.safe,
+        "query": query,
+        "stream_query": f"after={beginning.safe}&shown={shown}&{query}",
+        "limit": RESUMED_ROWS,
+        "now": timezone.now(),
+        "anything": bool(found) or bool(beginning.ids),
+    }
+    return render_partial(request, "events/tail.html", context, partial="tail")
+
+
+@staff_view(Role.VIEWER)
+def event_pending(request: HtmxHttpRequest) -> HttpResponse:
+    """How many events have come since the pause."""
+    count = _count_after(request, _cursor(request.GET, "after") or 0)
+    text = f"{count:,}" if count < PENDING_LIMIT else f"more than {PENDING_LIMIT - 1:,}"
+    return render(request, "events/_pending.html", {"count": count, "text": text})
+
+
+def _count_after(request: HtmxHttpRequest, after: int) -> int:
+    wanted = TailForm(request.GET).filter(request.environment)
+    found = Event.objects.of(request.environment).filter(id__gt=after)
+    if wanted.event_name:
+        found = found.filter(name=wanted.event_name)
+    if wanted.player_id:
+        found = found.filter(player_id=wanted.player_id)
+    return found.order_by()[:PENDING_LIMIT].count()
+
+
+@staff_view(Role.VIEWER)
+def event_stream(request: HtmxHttpRequest) -> HttpResponseBase:
+    """The rows of the live page as server-sent events, for the browser's session."""
+    wanted = TailForm(request.GET).filter(request.environment)
+    after = _cursor_of(request.headers.get("Last-Event-ID", "")) or _cursor(request.GET, "after")
+    shown = {int(part) for part in request.GET.get("shown", "").split(",") if part.isdecimal()}
+    beginning = tail.begin(request.environment.pk)
+    try:
+        reader = tail.subscribe(request.environment.pk, beginning, wanted)
+    except tail.TooManyReadersError:
+        full = "event: full\ndata: full\n\n"
+        return StreamingHttpResponse([full], content_type="text/event-stream", headers=HEADERS)
+    frames = Rows(request, reader, after, shown)
+    connection.close()
+    return StreamingHttpResponse(frames, content_type="text/event-stream", headers=HEADERS)
+
+
+class Rows:
+    """The bytes of the stream: table rows, and the id to resume after."""
+
+    def __init__(
+        self,
+        request: HtmxHttpRequest,
+        reader: tail.Subscription,
+        after: int | None,
+        shown: set[int],
+    ) -> None:
+        self.request = request
+        self.reader = reader
+        self.after = after
+        self.shown = shown
+        self.zone = timezone.get_current_timezone()
+
+    def __iter__(self) -> Any:
+        yield b"retry: 2000\n\n"
+        until = monotonic() + STREAM_SECONDS
+        for arrival in self.reader.follow(self.after):
+            if arrival.entry is not None and arrival.entry.id not in self.shown:
+                yield self._frame(arrival.cursor, rows=_rows(self.request, [arrival.entry]))
+            elif arrival.missed:
+                yield self._frame(arrival.cursor, unseen=arrival.missed)
+            else:
+                yield b": alive\nid: %d\n\n" % arrival.cursor
+            if monotonic() > until:
+                return
+
+    def _frame(self, cursor: int, **context: Any) -> bytes:
+        with timezone.override(self.zone):
+            html = render_to_string("events/_rows.html", context, self.request)
+        connection.close()
+        data = "".join(f"data: {line}\n" for line in html.strip().splitlines())
+        return f"event: rows\nid: {cursor}\n{data}\n".encode()
+
+    def close(self) -> None:
+        self.reader.close()
+
+
+@staff_view(Role.VIEWER)
+def event_detail(request: HtmxHttpRequest, event: int) -> HttpResponse:
+    """One event. `?at=` is when it was received, which tells where it is stored."""
+    try:
+        at = datetime.fromisoformat(request.GET.get("at", ""))
+    except ValueError:
+        raise Http404("The address of an event says when it was received.") from None
+    row = Event.objects.of(request.environment).filter(received_at=at, id=event).first()
+    if row is None:
+        raise Http404("There is no such event here, or it is past its retention.")
+    player = Player.objects.of(request.environment).filter(pk=row.player_id).first()
+    return render_partial(
+        request, "events/detail.html", {"event": row, "player": player}, partial="event"
+    )
+
+
+# --- Rows ---------------------------------------------------------------------------------------
+
+
+def _rows(request: HtmxHttpRequest, found: list[Entry]) -> list[dict[str, Any]]:
+    names = external_ids(frozenset(entry.event.player_id for entry in found))
+    return [
+        {
+            "id": entry.id,
+            "event": entry.event,
+            "properties": bytes(entry.event.properties).decode(),
+            "player": names.get(entry.event.player_id, str(entry.event.player_id)),
+            "player_url": link(request, "player_detail", entry.event.player_id),
+            "url": _event_url(request, entry),
+        }
+        for entry in found
+    ]
+
+
+def _event_url(request: HtmxHttpRequest, entry: Entry) -> str:
+    query = QueryDict(mutable=True)
+    query["at"] = entry.event.received_at.isoformat()
+    return f"{link(request, 'event_detail', entry.id)}?{query.urlencode()}"
+
+
+@lru_cache(maxsize=10_000)  # an id never changes its external id
+def external_ids(player_ids: frozenset[UUID]) -> dict[UUID, str]:
+    found = Player.objects.filter(pk__in=player_ids).values_list("id", "external_id")
+    return dict(found)
+
+
+# --- The address --------------------------------------------------------------------------------
+
+
+def _cursor(query: QueryDict, name: str) -> int | None:
+    return _cursor_of(query.get(name, ""))
+
+
+def _cursor_of(text: str) -> int | None:
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else None
+
+
+def _filters(query: QueryDict) -> str:
+    """The filters alone, for the addresses of the stream and of the other states."""
+    kept = QueryDict(mutable=True)
+    for name in ("name", "player", "mode"):
+        if value := query.get(name):
+            kept[name] = str(value)
+    return kept.urlencode()
+
+
+def _chips(form: TailForm, query: QueryDict) -> list[dict[str, str]]:
+    chips = []
+    for name in ("name", "player"):
+        if query.get(name):
+            rest = QueryDict(_filters(query), mutable=True)
+            rest.pop(name)
+            chips.append(
+                {
+                    "label": str(form.fields[name].label),
+                    "value": str(query[name]),
+                    "url": f"?{rest.urlencode()}",
+                }
+            )
+    return chips

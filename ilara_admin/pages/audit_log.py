@@ -1,0 +1,59 @@
+"""The audit log: who changed what, when and why."""
+
+from django import forms
+from django.http import HttpResponse
+
+from ilara_admin.filters import FilterForm, render_list
+from ilara_admin.htmx import HtmxHttpRequest
+from ilara_admin.models import AuditEntry, Role
+from ilara_admin.pages.history import lines
+from ilara_admin.pagination import KeysetPage
+from ilara_admin.scope import staff_view
+
+KINDS = {
+    "flag": "Flags",
+    "segment": "Segments",
+    "player": "Players",
+    "api_key": "API keys",
+    "environment": "Environments",
+    "project": "Projects",
+    "staff": "Staff",
+}
+SEARCH = {"type": "search", "autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
+
+
+class AuditFilterForm(FilterForm):
+    object = forms.CharField(
+        required=False,
+        max_length=300,
+        widget=forms.TextInput(
+            attrs={**SEARCH, "class": "mono", "placeholder": "flag:new_tutorial"}
+        ),
+    )
+    kind = forms.ChoiceField(
+        label="About", required=False, choices=[("", "Everything"), *KINDS.items()]
+    )
+    actor = forms.CharField(
+        label="Who",
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={**SEARCH, "placeholder": "Name"}),
+    )
+
+
+@staff_view(Role.VIEWER)
+def audit_list(request: HtmxHttpRequest) -> HttpResponse:
+    """Newest first. What was done about staff is for those who may manage staff."""
+    form = AuditFilterForm(request)
+    entries = AuditEntry.objects.of(request.environment)
+    if request.user.may(Role.ADMIN):
+        entries = AuditEntry.objects.with_staff(request.environment)
+    if kind := form.value("kind"):
+        entries = entries.filter(object_type=kind)
+    if actor := form.value("actor"):
+        entries = entries.filter(actor_name__icontains=actor)
+    if wanted := form.value("object"):
+        entries = entries.about(wanted)
+    page = KeysetPage.of(entries.order_by("-id"), request)
+    context = {"form": form, "page": page, "lines": lines(request, page.rows)}
+    return render_list(request, "ilara_admin/audit_list.html", context)

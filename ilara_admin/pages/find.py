@@ -1,0 +1,75 @@
+"""The find box of every page: an exact name leads straight there, anything else to a short list."""
+
+import uuid
+from typing import Any
+
+from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+
+from flags.models import Flag
+from ilara_admin.htmx import HtmxHttpRequest
+from ilara_admin.models import Environment, Role
+from ilara_admin.scope import link, staff_view
+from players.models import Player, player_id_for
+from segments.models import Segment
+
+MAX_QUERY = 255  # the longest external id
+MAX_FOUND = 10
+
+
+@staff_view(Role.VIEWER)
+def find(request: HtmxHttpRequest) -> HttpResponse:
+    """A name that is exactly one thing's leads to it; if several things share it, staff choose."""
+    q = request.GET.get("q", "").strip()
+    context: dict[str, Any] = {"q": q}
+    if q and len(q) <= MAX_QUERY and "\0" not in q:
+        found = _found(request.environment, q)
+        exact = _exact(request, q, **found)
+        if len(exact) == 1:
+            return HttpResponseRedirect(exact.pop())
+        context |= found
+        context["more_players"] = len(found["players"]) == MAX_FOUND
+    return render(request, "ilara_admin/find.html", context)
+
+
+def _found(environment: Environment, q: str) -> dict[str, Any]:
+    players = Player.objects.of(environment)
+    ids = [player_id_for(environment.namespace, q), *_uuid(q)]
+    named = Q(key__icontains=q) | Q(name__icontains=q)
+    exact_first = (ExpressionWrapper(~Q(key=q), BooleanField()), "key")
+    return {
+        "known": list(players.filter(pk__in=ids).for_list()),
+        "players": list(players.starting_with(q).for_list()[:MAX_FOUND]),
+        "flags": list(
+            Flag.objects.filter(named, environment=environment).order_by(*exact_first)[:MAX_FOUND]
+        ),
+        "segments": list(
+            Segment.objects.filter(named, environment=environment).order_by(*exact_first)[
+                :MAX_FOUND
+            ]
+        ),
+    }
+
+
+def _exact(
+    request: HtmxHttpRequest,
+    q: str,
+    *,
+    known: list[Player],
+    players: list[Player],
+    flags: list[Flag],
+    segments: list[Segment],
+) -> set[str]:
+    return {
+        *(link(request, "player_detail", player.pk) for player in known),
+        *(link(request, "flag_detail", flag.key) for flag in flags if flag.key == q),
+        *(link(request, "segment_detail", each.key) for each in segments if each.key == q),
+    }
+
+
+def _uuid(text: str) -> list[uuid.UUID]:
+    try:
+        return [uuid.UUID(text)]
+    except ValueError:
+        return []

@@ -1,0 +1,110 @@
+"""The overview: how the game is doing, what staff changed, and the first steps of a new one."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Q, Sum
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from events.models import Event
+from events.stats import Arrivals, arrivals
+from flags.models import Flag
+from ilara_admin.htmx import HtmxHttpRequest
+from ilara_admin.models import AuditEntry, Environment, Role
+from ilara_admin.pages.curl import EXAMPLE_REGISTRATION, curl
+from ilara_admin.pages.history import lines
+from ilara_admin.scope import link, staff_view
+from ilara_admin.templatetags.ilara import Bar
+from players.models import Player, Purchase
+
+LAST_CHANGES = 10
+
+
+@staff_view(Role.VIEWER)
+def overview(request: HtmxHttpRequest) -> HttpResponse:
+    now = timezone.now()
+    arrived = arrivals(request.environment, now)
+    figures = _figures(request.environment, now)
+    entries = AuditEntry.objects.of(request.environment).order_by("-id")[:LAST_CHANGES]
+    context: dict[str, Any] = {
+        "arrived": arrived,
+        "hours": [Bar(f"{hour:%H:%M}", number) for hour, number in arrived.hours],
+        "figures": figures,
+        "lines": lines(request, entries),
+        "steps": _steps(request, arrived, figures, now),
+    }
+    return render(request, "ilara_admin/overview.html", context)
+
+
+def _figures(environment: Environment, now: datetime) -> dict[str, Any]:
+    day_ago = now - timedelta(days=1)
+    players = Player.objects.of(environment).filter(last_seen_at__gt=day_ago)
+    flags = Flag.objects.filter(environment=environment, archived_at=None)
+    return {
+        **players.aggregate(seen=Count("pk"), new=Count("pk", filter=Q(first_seen_at__gt=day_ago))),
+        **Purchase.objects.counted_since(environment, day_ago).aggregate(
+            revenue=Sum("amount", default=0), payers=Count("player_id", distinct=True)
+        ),
+        **flags.aggregate(
+            flags=Count("pk"), flags_on=Count("pk", filter=Q(document__enabled=True))
+        ),
+    }
+
+
+# --- The first steps ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the set-up. `code` is the line to paste; only the step at hand shows it."""
+
+    title: str
+    done: bool
+    text: str = ""
+    code: str = ""
+    url: str = ""
+    label: str = ""
+
+
+def _steps(
+    request: HtmxHttpRequest, arrived: Arrivals, figures: dict[str, Any], now: datetime
+) -> list[Step]:
+    """What is left to do until events arrive; nothing once the first one has."""
+    environment = request.environment
+    if arrived.last_day or Event.objects.of(environment).exists():
+        return []
+    keys = list(environment.api_keys.usable_at(now))
+    shown = environment.key_hint(now)
+    player = Player.objects.of(environment).recent_first().first()
+    event = {"player_id": str(player.pk) if player else "", "event_name": "level_complete"}
+    return [
+        Step(
+            "Create an API key, and use it",
+            any(key.last_used_at for key in keys),
+            "Keys are ready, none has been used yet." if keys else "The game needs one to call in.",
+            url=link(request, "key_list"),
+            label="API keys",
+        ),
+        Step(
+            "Register a player",
+            player is not None,
+            f"From the game, or from a terminal, with a whole key in place of {shown}",
+            curl(request, "players/players", shown, EXAMPLE_REGISTRATION),
+        ),
+        Step(
+            "Send an event",
+            False,
+            "It shows under Live events within a second or two.",
+            curl(request, "events/events", shown, event) if player else "",
+        ),
+        Step(
+            "Turn on a flag",
+            bool(figures["flags_on"]),
+            "Players see it at their next request.",
+            url=link(request, "flag_list"),
+            label="Flags",
+        ),
+    ]

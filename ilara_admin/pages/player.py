@@ -1,0 +1,77 @@
+"""One player: who they are, what they did, and what the game would answer about them now."""
+
+import uuid
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+
+from flags import describe
+from flags.evaluation import Reason, evaluate
+from flags.snapshot import flags_of
+from ilara_admin import snapshot
+from ilara_admin.filters import render_list
+from ilara_admin.htmx import HtmxHttpRequest, wants_partial
+from ilara_admin.models import Role
+from ilara_admin.scope import staff_view
+from ilara_admin.templatetags.ilara import json_pretty
+from players.forms import TimelineFilterForm
+from players.lifecycle import lifecycle_at
+from players.models import Player
+from players.record import mask_device, mask_email, risk_of, row_of, thresholds_of
+from players.timeline import timeline
+from players.words import RISKS, STAGES
+from segments.snapshot import segments_of
+from segments.subject import subject_of
+
+
+@staff_view(Role.VIEWER)
+def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
+    """One player, and what the game would answer about them right now."""
+    player = get_object_or_404(Player.objects.of(request.environment), pk=player_id)
+    form = TimelineFilterForm(request)
+    before = request.GET.get("before", "")
+    page = timeline(player.pk, kind=form.wanted, event_name=form.value("event"), before=before)
+    context: dict[str, Any] = {"player": player, "form": form, "page": page, "before": before}
+    if not wants_partial(request):
+        context |= _facts(request, player)
+    return render_list(request, "players/detail.html", context, partial="timeline")
+
+
+def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
+    now, thresholds = timezone.now(), thresholds_of(request.environment)
+    row = row_of(player)
+    subject = subject_of(row, thresholds, now)
+    known = snapshot.at_version(request.environment)
+    risk, life = risk_of(row, now), lifecycle_at(player.history, thresholds, now)
+    may_edit = request.user.may(Role.SUPPORT)
+    decisions = []
+    for flag in flags_of(known).values():
+        if not flag.archived:
+            decision = evaluate(flag, str(player.pk), subject)
+            words = describe.reason_text(flag, decision)
+            if decision.reason is Reason.DEFAULT:
+                words = describe.miss_text(flag, str(player.pk), subject) or words
+            decisions.append(
+                (flag.key, describe.value_text(decision.variant.value), decision, words)
+            )
+    return {
+        "may_edit": may_edit,
+        "email": player.email if may_edit else mask_email(player.email),
+        "device_id": player.device_id if may_edit else mask_device(player.device_id),
+        "life": life,
+        "stage": STAGES[life.stage],
+        "next_stage": STAGES[life.next_stage] if life.next_stage else None,
+        "risk": risk,
+        "risk_badge": RISKS[risk.level],
+        "attributes": [_attribute(*each) for each in sorted(player.attributes.items())],
+        "decisions": decisions,
+        "segments": [each for each in segments_of(known).values() if each.matches(subject)],
+    }
+
+
+def _attribute(name: str, value: Any) -> tuple[str, str, bool]:
+    """Name, value as JSON, and whether that takes several lines."""
+    nested = isinstance(value, dict | list) and bool(value)
+    return name, json_pretty(value) if nested else describe.value_text(value), nested

@@ -1,0 +1,262 @@
+"""Staff: who may sign in, and what they may do."""
+
+import secrets
+from typing import Any
+
+from django import forms
+from django.contrib.auth import password_validation, update_session_auth_hash
+from django.core.exceptions import ValidationError
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+
+from ilara_admin.confirm import Change, Confirm, render_confirm
+from ilara_admin.forms import FormPage, add_errors, remember_sent, render_form, was_sent
+from ilara_admin.htmx import (
+    HtmxHttpRequest,
+    redirect_to,
+    render_partial,
+    render_whole,
+    with_toast,
+)
+from ilara_admin.models import Role, User
+from ilara_admin.pagination import KeysetPage
+from ilara_admin.scope import actor_of, link, staff_view
+from ilara_admin.services import staff_create, staff_set_password, staff_update
+
+# What a role may do, from the weakest role that may.
+POWERS: tuple[tuple[str, Role], ...] = (
+    ("See every page; players' e-mails and device ids are masked", Role.VIEWER),
+    ("See players' e-mails and device ids in full", Role.SUPPORT),
+    ("Edit players and set a flag for a single player", Role.SUPPORT),
+    ("Create, edit, switch and archive flags and segments", Role.LIVE_OPS),
+    ("Create, rotate and revoke API keys", Role.ADMIN),
+    ("Change settings, add projects and environments", Role.ADMIN),
+    ("Add staff, change roles, reset passwords", Role.ADMIN),
+)
+NEW_PASSWORD = forms.PasswordInput(attrs={"autocomplete": "new-password"})
+
+
+class StaffForm(forms.Form):
+    name = forms.CharField(
+        max_length=150,
+        required=False,
+        help_text="Shown beside what they do. Without one, the username is shown.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    email = forms.EmailField(
+        label="E-mail",
+        required=False,
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+    )
+    role = forms.ChoiceField(choices=Role.choices, widget=forms.RadioSelect)
+
+
+class NewStaffForm(StaffForm):
+    username = forms.CharField(
+        max_length=150,
+        validators=[User.username_validator],
+        help_text="For signing in. Letters, digits and @ . + - _",
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+        ),
+    )
+    password = forms.CharField(
+        required=False,
+        strip=False,
+        help_text="At least 10 characters. Leave it empty to have one made, which is shown once.",
+        widget=NEW_PASSWORD,
+    )
+    field_order = ("username", "name", "email", "role", "password")
+
+    def clean(self) -> dict[str, Any]:
+        if self.cleaned_data.get("password"):
+            user = User(
+                username=self.cleaned_data.get("username", ""),
+                first_name=self.cleaned_data.get("name", ""),
+                email=self.cleaned_data.get("email", ""),
+            )
+            check_password(self, self.cleaned_data["password"], user)
+        return self.cleaned_data
+
+
+class PasswordForm(forms.Form):
+    password = forms.CharField(
+        required=False,
+        strip=False,
+        help_text="At least 10 characters. Leave it empty to have one made, which is shown once.",
+        widget=NEW_PASSWORD,
+    )
+
+    def __init__(self, user: User, *args: Any) -> None:
+        super().__init__(*args)
+        self.user = user
+
+    def clean(self) -> dict[str, Any]:
+        if self.cleaned_data.get("password"):
+            check_password(self, self.cleaned_data["password"], self.user)
+        return self.cleaned_data
+
+
+def check_password(form: forms.Form, password: str, user: User) -> None:
+    try:
+        password_validation.validate_password(password, user)
+    except ValidationError as error:
+        form.add_error("password", error)
+
+
+# --- Views ----------------------------------------------------------------------------------------
+
+
+@staff_view(Role.ADMIN)
+def staff_list(request: HtmxHttpRequest) -> HttpResponse:
+    page = KeysetPage.of(User.objects.order_by("username"), request)
+    context = {
+        "page": page,
+        "roles": list(Role),
+        "powers": [(text, [role.rank >= least.rank for role in Role]) for text, least in POWERS],
+    }
+    return render_partial(request, "ilara_admin/staff_list.html", context, partial="results")
+
+
+@staff_view(Role.ADMIN, "GET", "POST")
+def staff_new(request: HtmxHttpRequest) -> HttpResponse:
+    if was_sent(request):
+        return _already_sent(request)
+    form = NewStaffForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        given = form.cleaned_data
+        password = given["password"] or new_password()
+        try:
+            user = staff_create(
+                username=given["username"],
+                role=Role(given["role"]),
+                name=given["name"],
+                email=given["email"],
+                password=password,
+                actor=actor_of(request),
+            )
+        except ValidationError as error:
+            add_errors(form, error)
+        else:
+            if given["password"]:
+                return _back(request, f"{user.username} may sign in.")
+            return _show_once(request, user, password)
+    page = FormPage("New member of staff", "Add", form, link(request, "staff_list"))
+    return render_form(request, page)
+
+
+@staff_view(Role.ADMIN, "GET", "POST")
+def staff_edit(request: HtmxHttpRequest, pk: int) -> HttpResponse:
+    user = get_object_or_404(User, pk=pk)
+    initial = {"name": user.get_full_name(), "email": user.email, "role": user.role}
+    form = StaffForm(request.POST if request.method == "POST" else None, initial=initial)
+    if form.is_valid():
+        given = form.cleaned_data
+        try:
+            staff_update(
+                user,
+                name=given["name"],
+                email=given["email"],
+                role=Role(given["role"]),
+                actor=actor_of(request),
+            )
+        except ValidationError as error:
+            add_errors(form, error)
+        else:
+            return _back(request, f"{user.username} is saved.", about=user)
+    context = {"member": user, "form": form}
+    status = 422 if form.errors else 200
+    return render(request, "ilara_admin/staff_edit.html", context, status=status)
+
+
+@staff_view(Role.ADMIN, "GET", "POST")
+def staff_password(request: HtmxHttpRequest, pk: int) -> HttpResponse:
+    if was_sent(request):
+        return _already_sent(request)
+    user = get_object_or_404(User, pk=pk)
+    form = PasswordForm(user, request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        password = form.cleaned_data["password"] or new_password()
+        staff_set_password(user, password=password, actor=actor_of(request))
+        if user.pk == request.user.pk:
+            update_session_auth_hash(request, user)  # admins need not throw themselves out
+        if form.cleaned_data["password"]:
+            return _back(request, f"{user.username} has a new password.", about=user)
+        return _show_once(request, user, password)
+    page = FormPage(
+        title=f"New password for {user.username}",
+        button="Set password",
+        form=form,
+        cancel_url=link(request, "staff_edit", user.pk),
+        text="The present password ends, and they are signed out everywhere.",
+    )
+    return render_form(request, page)
+
+
+@staff_view(Role.ADMIN, "GET", "POST")
+def staff_deactivate(request: HtmxHttpRequest, pk: int) -> HttpResponse:
+    return _set_active(request, pk, active=False)
+
+
+@staff_view(Role.ADMIN, "GET", "POST")
+def staff_reactivate(request: HtmxHttpRequest, pk: int) -> HttpResponse:
+    return _set_active(request, pk, active=True)
+
+
+def _set_active(request: HtmxHttpRequest, pk: int, *, active: bool) -> HttpResponse:
+    user = get_object_or_404(User, pk=pk)
+    error = ""
+    if request.method == "POST":
+        try:
+            staff_update(
+                user,
+                is_active=active,
+                actor=actor_of(request),
+                reason=request.POST.get("reason", "")[:500],
+            )
+        except ValidationError as refusal:
+            error = " ".join(refusal.messages)
+        else:
+            text = "may sign in again" if active else "is signed out and may not sign in"
+            return _back(request, f"{user.username} {text}.", about=user)
+    verb = "Reactivate" if active else "Deactivate"
+    before, after = ("Deactivated", "Active") if active else ("Active", "Deactivated")
+    text = (
+        "They may sign in again, with the password and the role they had."
+        if active
+        else "They are signed out at once and cannot sign in. What they did stays in the audit log."
+    )
+    confirm = Confirm(
+        title=f"{verb} {user.username}",
+        button=f"{verb} {user.username}",
+        cancel_url=link(request, "staff_edit", user.pk),
+        tone="primary" if active else "danger",
+        text=text,
+        changes=[Change("State", before, after)],
+        error=error,
+    )
+    return render_confirm(request, confirm)
+
+
+def new_password() -> str:
+    return secrets.token_urlsafe(12)
+
+
+def _show_once(request: HtmxHttpRequest, user: User, password: str) -> HttpResponse:
+    remember_sent(request)
+    context = {"member": user, "password": password, "url": request.build_absolute_uri("/")}
+    response = render_whole(request, "ilara_admin/staff_password.html", context)
+    response["Cache-Control"] = "no-store"  # neither the Back button nor a disk may keep it
+    return response
+
+
+def _already_sent(request: HtmxHttpRequest) -> HttpResponse:
+    text = "That form was sent before, and a password is shown once only. If it is lost, reset it."
+    return with_toast(request, redirect_to(request, link(request, "staff_list")), text, tone="info")
+
+
+def _back(request: HtmxHttpRequest, text: str, about: User | None = None) -> HttpResponse:
+    """To the list; but an admin who has just given up the role may not see it any more."""
+    still = about is None or about.pk != request.user.pk or about.may(Role.ADMIN)
+    name = "staff_list" if still else "key_list"
+    return with_toast(request, redirect_to(request, link(request, name)), text)

@@ -1,0 +1,197 @@
+"""Forms about players: the filters of the list and of the timeline, and the correction of one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from django import forms
+from django.core import signing
+
+from ilara_admin.errors import ApiError
+from ilara_admin.filters import FilterForm
+from ilara_admin.payload import check_value, to_struct
+from players.lifecycle import Stage
+from players.models import Player
+from players.schemas import PlayerPatch
+from players.timeline import Kind
+from players.words import STAGES
+
+PAYING = {"yes": True, "no": False}
+
+
+class PlayerFilterForm(FilterForm):
+    q = forms.CharField(
+        label="External id",
+        required=False,
+        max_length=255,
+        strip=False,
+        widget=forms.TextInput(
+            attrs={
+                "type": "search",
+                "class": "mono",
+                "placeholder": "Whole, or how it starts",
+                "autocomplete": "off",
+                "autocapitalize": "none",
+                "spellcheck": "false",
+                "enterkeyhint": "search",
+            }
+        ),
+    )
+    stage = forms.ChoiceField(
+        required=False,
+        choices=[("", "Any stage"), *((stage, STAGES[stage].label) for stage in Stage)],
+    )
+    payer = forms.ChoiceField(
+        required=False,
+        choices=[("", "Everybody"), ("yes", "Payers"), ("no", "Not payers")],
+    )
+
+
+class TimelineFilterForm(FilterForm):
+    kind = forms.ChoiceField(
+        label="Show",
+        required=False,
+        choices=[
+            ("", "Everything"),
+            ("session", "Sessions"),
+            ("purchase", "Purchases"),
+            ("event", "Events"),
+        ],
+    )
+    event = forms.CharField(
+        label="Event name",
+        required=False,
+        max_length=128,
+        strip=False,
+        widget=forms.TextInput(
+            attrs={
+                "type": "search",
+                "class": "mono",
+                "placeholder": "level_completed",
+                "autocomplete": "off",
+                "autocapitalize": "none",
+                "spellcheck": "false",
+            }
+        ),
+    )
+
+    @property
+    def wanted(self) -> Kind | None:
+        """The one kind asked for; the name of an event asks for events."""
+        if self.value("event"):
+            return Kind.EVENT
+        return Kind[self.value("kind").upper()] if self.value("kind") else None
+
+
+class PlayerForm(forms.Form):
+    """The form posts back what it was filled with, so that only what staff changed is written:
+    the game may have changed the rest meanwhile."""
+
+    email = forms.CharField(
+        label="E-mail",
+        required=False,
+        max_length=254,
+        strip=False,
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "spellcheck": "false", "autofocus": True}
+        ),
+    )
+    device_id = forms.CharField(
+        label="Device id",
+        required=False,
+        max_length=255,
+        strip=False,
+        widget=forms.TextInput(
+            attrs={"class": "mono", "autocomplete": "off", "spellcheck": "false"}
+        ),
+    )
+    attributes = forms.CharField(
+        required=False,
+        strip=False,
+        help_text="A JSON object. Attributes that you leave out are removed.",
+        widget=forms.Textarea(attrs={"class": "mono", "rows": 8, "spellcheck": "false"}),
+    )
+    reason = forms.CharField(
+        required=False,
+        max_length=500,
+        help_text="Kept in the audit log.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    original = forms.CharField(required=False, strip=False, widget=forms.HiddenInput)
+
+    def __init__(self, player: Player, data: Mapping[str, Any] | None = None) -> None:
+        text = msgspec.json.format(msgspec.json.encode(player.attributes), indent=2).decode()
+        now = {
+            "email": player.email,
+            "device_id": player.device_id,
+            "attributes": player.attributes,
+        }
+        self.salt = f"player-form:{player.pk}"
+        original = signing.dumps(now, salt=self.salt, compress=True)
+        super().__init__(data, initial={**now, "attributes": text, "original": original})
+
+    def clean_attributes(self) -> dict[str, Any]:
+        text = self.cleaned_data["attributes"].strip() or "{}"
+        try:
+            value = msgspec.json.decode(text)
+        except RecursionError:
+            raise forms.ValidationError("This nests too deeply.") from None
+        except msgspec.DecodeError as error:
+            raise forms.ValidationError(_readable(str(error), text)) from None
+        if not isinstance(value, dict):
+            raise forms.ValidationError('Attributes are an object, like {"level": 42}.')
+        empty = [name for name, each in value.items() if each is None]
+        if empty:
+            raise forms.ValidationError(
+                f"An attribute cannot be null. Leave {empty[0]} out to remove it."
+            )
+        return value
+
+    def clean_original(self) -> dict[str, Any]:
+        try:
+            original: dict[str, Any] = signing.loads(self.cleaned_data["original"], salt=self.salt)
+        except signing.BadSignature:
+            raise forms.ValidationError("This form is too old. Open it again.") from None
+        return original
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        if not self.errors:
+            try:
+                given["patch"] = _patch(given)
+            except ApiError as error:
+                field = (error.field or "").partition(".")[0]
+                message = f"{error.message[:1].upper()}{error.message[1:]}."
+                self.add_error(field if field in self.fields else None, message)
+        return given
+
+
+def _patch(given: Mapping[str, Any]) -> PlayerPatch:
+    """What differs from what the form was filled with, held to the limits of a PATCH."""
+    original = given["original"]
+    changes: dict[str, Any] = {}
+    for name in ("email", "device_id"):
+        if given[name] != (original[name] or ""):
+            changes[name] = given[name] or None
+    old, new = original["attributes"], given["attributes"]
+    attributes = {name: value for name, value in new.items() if _differs(old.get(name), value)}
+    attributes.update({name: None for name in old if name not in new})
+    if attributes:
+        changes["attributes"] = attributes
+    for name, value in changes.items():
+        check_value(value, name, level=2)
+    return to_struct(changes, PlayerPatch)
+
+
+def _differs(old: Any, new: Any) -> bool:
+    """Whether two JSON values differ; for Python alone, true is 1 and 1 is 1.0."""
+    return msgspec.json.encode(old, order="sorted") != msgspec.json.encode(new, order="sorted")
+
+
+def _readable(error: str, text: str) -> str:
+    """ "Line 3: expected ',' or '}'", out of a message that counts bytes."""
+    problem, _, place = error.removeprefix("JSON is malformed: ").partition(" (byte ")
+    if not place:
+        return f"This is not valid JSON: {problem}."
+    line = text.encode()[: int(place.rstrip(")"))].count(b"\n") + 1
+    return f"This is not valid JSON. Line {line}: {problem}."

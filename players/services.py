@@ -1,0 +1,73 @@
+"""Writes to players that staff ask for. Games write through /v1, in statements of their own."""
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from msgspec import UNSET
+
+from ilara_admin.audit import Actor, audit_record, changes
+from ilara_admin.models import AuditAction, AuditEntry
+from players.models import Player, attributes_problem
+from players.schemas import PlayerPatch
+
+
+@transaction.atomic
+def player_update(
+    player: Player, patch: PlayerPatch, *, actor: Actor, reason: str = ""
+) -> AuditEntry | None:
+    """Change some fields by the rules of PATCH under /v1: absent fields stay, null clears,
+    attributes merge at the top level and a null attribute is removed.
+
+    Answers with the entry in the audit log, or None when everything was so already.
+    """
+    player = (
+        Player.objects.select_for_update(of=("self",))
+        .select_related("environment__project")
+        .get(pk=player.pk)
+    )
+    old = {"email": player.email, "device_id": player.device_id}
+    new = {
+        "email": player.email if patch.email is UNSET else patch.email,
+        "device_id": player.device_id if patch.device_id is UNSET else patch.device_id,
+    }
+    given = patch.attributes if isinstance(patch.attributes, dict) else {}
+    merged = {**player.attributes, **given}
+    attributes = {name: value for name, value in merged.items() if value is not None}
+    before, after = changes(old, new)
+    attributes_before, attributes_after = changes(player.attributes, attributes)
+    if attributes_before or attributes_after:
+        before["attributes"], after["attributes"] = attributes_before, attributes_after
+    if not after:
+        return None
+    player.email, player.device_id, player.attributes = new["email"], new["device_id"], attributes
+    try:
+        with transaction.atomic():
+            player.save(update_fields=["email", "device_id", "attributes"])
+    except IntegrityError as error:
+        problem = attributes_problem(error)
+        if problem is None:
+            raise
+        raise ValidationError({"attributes": f"{problem}."}) from None
+    return audit_record(
+        AuditAction.PLAYER_UPDATED,
+        actor,
+        environment=player.environment,
+        object_id=player.pk,
+        object_name=player.external_id,
+        before=before,
+        after=after,
+        reason=reason,
+    )
+
+
+def player_undo(player: Player, entry: AuditEntry, *, actor: Actor) -> AuditEntry | None:
+    """Put back what one change of this player replaced, and nothing else."""
+    before, after = entry.before or {}, entry.after or {}
+    patch = PlayerPatch()
+    if "email" in after:
+        patch.email = before["email"]
+    if "device_id" in after:
+        patch.device_id = before["device_id"]
+    if "attributes" in after:
+        names = {**before["attributes"], **after["attributes"]}
+        patch.attributes = {name: before["attributes"].get(name) for name in names}
+    return player_update(player, patch, actor=actor, reason="Undone")

@@ -1,0 +1,119 @@
+"""The pages about players."""
+
+import uuid
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+
+from ilara_admin.filters import render_list
+from ilara_admin.htmx import (
+    HtmxHttpRequest,
+    redirect_to,
+    render_partial,
+    wants_partial,
+    with_toast,
+)
+from ilara_admin.models import AuditAction, AuditEntry, Role
+from ilara_admin.pages.curl import EXAMPLE_REGISTRATION, curl
+from ilara_admin.pagination import KeysetPage
+from ilara_admin.scope import actor_of, link, staff_view
+from players.forms import PAYING, PlayerFilterForm, PlayerForm
+from players.lifecycle import Stage, stage_at
+from players.models import Player, player_id_for
+from players.record import thresholds_of
+from players.services import player_undo, player_update
+from players.words import STAGES
+
+
+@staff_view(Role.VIEWER)
+def player_list(request: HtmxHttpRequest) -> HttpResponse:
+    """Players by when they were last seen, or by external id when searched for.
+
+    A whole external id leads to its player, but only once the search is sent: whoever is still
+    typing `player_12` does not mean `player_1`.
+    """
+    form = PlayerFilterForm(request)
+    q = form.value("q")
+    if q and not wants_partial(request):
+        exact = player_id_for(request.environment.namespace, q)
+        if Player.objects.of(request.environment).filter(pk=exact).exists():
+            return HttpResponseRedirect(link(request, "player_detail", exact))
+    now, thresholds = timezone.now(), thresholds_of(request.environment)
+    players = Player.objects.of(request.environment).for_list()
+    players = players.starting_with(q) if q else players.recent_first()
+    if stage := form.value("stage"):
+        players = players.in_stage(Stage(stage), thresholds, now)
+    if payer := form.value("payer"):
+        players = players.payers(PAYING[payer])
+    page = KeysetPage.of(players, request)
+    context: dict[str, Any] = {
+        "form": form,
+        "page": page,
+        "rows": [(each, STAGES[stage_at(each.history, thresholds, now)]) for each in page.rows],
+        "shows_country": any(getattr(each, "country", None) for each in page.rows),
+    }
+    if not page.rows and not form.chips and page.is_only:
+        key = request.environment.key_hint(now)
+        context["first_line"] = curl(request, "players/players", key, EXAMPLE_REGISTRATION)
+    return render_list(request, "players/list.html", context)
+
+
+@staff_view(Role.SUPPORT, "GET", "POST")
+def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
+    player = get_object_or_404(_players(request), pk=player_id)
+    form = PlayerForm(player, request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            entry = player_update(
+                player,
+                form.cleaned_data["patch"],
+                actor=actor_of(request),
+                reason=form.cleaned_data["reason"],
+            )
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            return _changed(request, player, entry, "Saved. The game sees it at its next request.")
+    context = {"player": player, "form": form}
+    status = 422 if form.errors else 200
+    return render_partial(request, "players/edit.html", context, partial="edit", status=status)
+
+
+@staff_view(Role.SUPPORT, "POST")
+def player_undo_change(
+    request: HtmxHttpRequest, player_id: uuid.UUID, entry_id: int
+) -> HttpResponse:
+    player = get_object_or_404(_players(request), pk=player_id)
+    entries = AuditEntry.objects.filter(
+        environment=request.environment,
+        action=AuditAction.PLAYER_UPDATED,
+        object_id=str(player.pk),
+    )
+    entry = get_object_or_404(entries, pk=entry_id)
+    try:
+        undone = player_undo(player, entry, actor=actor_of(request))
+    except ValidationError as error:  # the game has filled the room since
+        response = redirect_to(request, link(request, "player_detail", player.pk))
+        return with_toast(request, response, error.messages[0], tone="danger")
+    return _changed(request, player, undone, "Undone. The old values are back.")
+
+
+# --- Helpers ------------------------------------------------------------------------------------
+
+
+def _players(request: HtmxHttpRequest) -> QuerySet[Player]:
+    return Player.objects.of(request.environment)
+
+
+def _changed(
+    request: HtmxHttpRequest, player: Player, entry: AuditEntry | None, words: str
+) -> HttpResponse:
+    response = redirect_to(request, link(request, "player_detail", player.pk))
+    if entry is None:
+        return with_toast(request, response, "Nothing was changed.", tone="info")
+    undo = link(request, "player_undo", player.pk, entry.pk)
+    return with_toast(request, response, words, undo_url=undo)

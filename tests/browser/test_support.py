@@ -1,0 +1,152 @@
+"""What support and admins do: find a player, read their flags, watch events, look after keys."""
+
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Ilara, Window
+
+pytestmark = pytest.mark.browser
+
+
+def call(ilara: Ilara, path: str, body: dict[str, Any], key: str = "") -> dict[str, Any]:
+    request = urllib.request.Request(
+        f"{ilara.url}/v1/{path}",
+        json.dumps(body).encode(),
+        {"X-API-Key": key or ilara.key("live", "public"), "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        data: dict[str, Any] = json.load(reply)["data"]
+    return data
+
+
+def register(ilara: Ilara, **attributes: Any) -> dict[str, Any]:
+    body = {"external_id": f"player_{uuid4().hex[:8]}", "attributes": attributes}
+    return call(ilara, "players/players", body)
+
+
+def test_find_a_player_in_one_step_and_read_their_flags(admin: Window, ilara: Ilara) -> None:
+    player = register(ilara, level=45)
+    page = admin.open("")
+    page.get_by_role("searchbox", name="Find").fill(player["external_id"])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(player["external_id"])
+    row = page.get_by_role("row").filter(has_text="new_tutorial")
+    expect(row).to_contain_text("true")
+    expect(row).to_contain_text("in segment beta-testers")
+
+
+def test_find_nothing__says_so(admin: Window) -> None:
+    page = admin.open("find/?q=no-such-thing-anywhere")
+    expect(page.get_by_role("main")).to_contain_text("no-such-thing-anywhere")
+    expect(page.get_by_role("main")).not_to_contain_text("Error")
+
+
+def test_watch_events_arrive(window: Callable[..., Window], ilara: Ilara) -> None:
+    player = register(ilara)
+    name = f"boss_{uuid4().hex[:6]}"
+    page = window().open(f"events/?name={name}")
+    expect(page.locator("[data-tail-state]")).to_have_text("Live")
+    call(ilara, "events/events", {"player_id": player["id"], "event_name": name})
+    expect(page.get_by_role("cell", name=name)).to_have_count(1)
+    expect(page.get_by_role("cell", name=player["external_id"])).to_be_visible()
+
+
+def test_pause_and_resume__lose_nothing(window: Callable[..., Window], ilara: Ilara) -> None:
+    player = register(ilara)
+    name = f"boss_{uuid4().hex[:6]}"
+    page = window().open(f"events/?name={name}")
+    event = {"player_id": player["id"], "event_name": name}
+    call(ilara, "events/events", event)
+    expect(page.get_by_role("cell", name=name)).to_have_count(1)
+    page.keyboard.press("p")
+    expect(page.get_by_text("Paused")).to_be_visible()
+    for _ in range(3):
+        call(ilara, "events/events", event)
+    expect(page.locator("#pending")).to_have_text("3 new events", timeout=15_000)
+    expect(page.get_by_role("cell", name=name)).to_have_count(1)
+    page.keyboard.press("p")
+    expect(page.get_by_role("cell", name=name)).to_have_count(4)
+    call(ilara, "events/events", event)
+    expect(page.get_by_role("cell", name=name)).to_have_count(5)
+
+
+def test_watch_events_without_script__by_a_page_that_refreshes(
+    window: Callable[..., Window], ilara: Ilara
+) -> None:
+    player = register(ilara)
+    name = f"boss_{uuid4().hex[:6]}"
+    page = window(java_script_enabled=False).open(f"events/?name={name}")
+    expect(page.locator("#tail noscript .badge")).to_be_visible()
+    call(ilara, "events/events", {"player_id": player["id"], "event_name": name})
+    expect(page.get_by_role("cell", name=name)).to_have_count(1, timeout=15_000)
+
+
+def test_event_opens_beside_the_list(window: Callable[..., Window]) -> None:
+    page = window().open("events/?name=level_complete")
+    page.locator("tbody a").first.click()
+    expect(page.get_by_role("dialog")).to_contain_text("Event id")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def token_shown(page: Page) -> str:
+    found = re.search(r"[ps]k_live_[0-9A-Za-z]{36}", page.get_by_role("main").inner_text())
+    assert found
+    return found[0]
+
+
+def test_issue_rotate_and_revoke_a_key(admin: Window, ilara: Ilara) -> None:
+    name = f"Build {uuid4().hex[:6]}"
+    page = admin.open("keys/")
+    page.get_by_role("link", name="New key").click()
+    page.get_by_role("textbox", name="Name").fill(name)
+    page.get_by_role("button", name="Create key").click()
+    expect(page.get_by_role("main")).to_contain_text("Copy the key now")
+    token = token_shown(page)
+    body = {"external_id": f"of-{name}"}
+    call(ilara, "players/players", body, token)
+
+    page = admin.open("keys/")
+    assert token not in page.content()
+    page.get_by_role("link", name=f"Rotate {name}").click()
+    page.get_by_role("radio", name="At once").check()
+    page.get_by_role("button", name="Issue a new key").click()
+    expect(page.get_by_role("main")).to_contain_text("has ended")
+    successor = token_shown(page)
+    assert refusal(ilara, token) == "This API key has expired"
+    call(ilara, "players/players", body, successor)
+
+    page = admin.open("keys/?show=usable")
+    page.get_by_role("link", name=f"Revoke {name}").click()
+    page.get_by_role("textbox", name="to confirm").fill(name)
+    page.get_by_role("button", name=re.compile("^Revoke")).last.click()
+    expect(page.get_by_role("row").filter(has_text=name).first).to_contain_text("Revoked")
+    assert refusal(ilara, successor) == "This API key has been revoked"
+
+
+def refusal(ilara: Ilara, token: str) -> str:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        call(ilara, "players/players", {"external_id": "x"}, token)
+    with refused.value as reply:
+        message: str = json.load(reply)["error"]["message"]
+    return message
+
+
+def test_copy_button__puts_the_token_on_the_clipboard(window: Callable[..., Window]) -> None:
+    admin = window(permissions=["clipboard-read", "clipboard-write"])
+    page = admin.open("keys/new/")
+    page.get_by_role("textbox", name="Name").fill(f"Clip {uuid4().hex[:6]}")
+    page.get_by_role("button", name="Create key").click()
+    expect(page.get_by_role("main")).to_contain_text("Copy the key now")
+    token = token_shown(page)
+    page.get_by_role("button", name="Copy").first.click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == token

@@ -1,0 +1,105 @@
+"""The daily partitions of the event table."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from django.db import connection
+
+from events import partitions
+from ilara_admin.models import Environment
+from players.models import Player
+from tests.api_client import EVENTS, Api
+from tests.factories import make_player
+
+pytestmark = pytest.mark.django_db
+
+FAR = date(2090, 5, 31)
+
+
+def names() -> list[str]:
+    return [partition.name for partition in partitions.describe()]
+
+
+def rows_of(table: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {connection.ops.quote_name(table)}")
+        return int(cursor.fetchone()[0])
+
+
+def insert(player: Player, received_at: datetime) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO event (player_id, received_at, environment_id, event_id, name,
+                                  properties, occurred_at)
+               VALUES (%s, %s, %s, 'e', 'start', '{}', %s)""",
+            [player.pk, received_at, player.environment_id, received_at],
+        )
+
+
+def test_today_and_a_week_ahead__are_there() -> None:
+    today = datetime.now(UTC).date()
+    for offset in range(8):
+        assert partitions.name_of(today + timedelta(days=offset)) in names()
+
+
+def test_missing_days__are_made_and_named() -> None:
+    made = partitions.ensure(FAR, days_ahead=2)
+    assert made == ["event_20900531", "event_20900601", "event_20900602"]
+    assert set(made) <= set(names())
+
+
+def test_second_time__makes_nothing() -> None:
+    partitions.ensure(FAR, days_ahead=1)
+    before = names()
+    assert partitions.ensure(FAR, days_ahead=1) == []
+    assert names() == before
+
+
+def test_strays__move_to_the_partition_of_their_day(player: Player) -> None:
+    start = datetime(2090, 5, 31, tzinfo=UTC)
+    moments = [
+        start - timedelta(microseconds=1),
+        start,
+        start + timedelta(hours=23, minutes=59, seconds=59, microseconds=999_999),
+        start + timedelta(days=1),
+    ]
+    for moment in moments:
+        insert(player, moment)
+    strays = rows_of("event_default")
+    partitions.ensure(FAR, days_ahead=0)
+    assert rows_of("event_20900531") == 2
+    assert rows_of("event_default") == strays - 2
+    insert(player, start)
+    assert rows_of("event_20900531") == 3
+
+
+def test_partition__has_the_indexes_of_the_table() -> None:
+    partitions.ensure(FAR, days_ahead=0)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_indexes WHERE tablename = 'event_20900531'")
+        assert cursor.fetchone() == (3,)
+
+
+def test_day__is_that_of_utc_whatever_the_session_says() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL TIME ZONE 'Asia/Tokyo'")
+        partitions.ensure(FAR, days_ahead=0)
+        cursor.execute("SET LOCAL TIME ZONE 'UTC'")
+        cursor.execute(
+            """SELECT pg_get_expr(relpartbound, oid) FROM pg_class
+               WHERE relname = 'event_20900531'"""
+        )
+        (bounds,) = cursor.fetchone()
+    assert "'2090-05-31 00:00:00+00'" in bounds
+    assert "'2090-06-01 00:00:00+00'" in bounds
+
+
+def test_tracked_event__lands_in_the_partition_of_today(
+    environment: Environment, public_api: Api
+) -> None:
+    player = make_player(environment)
+    public_api.post(EVENTS, {"player_id": str(player.id), "event_name": "start"})
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tableoid::regclass::text, received_at FROM event")
+        [(table, received_at)] = cursor.fetchall()
+    assert table == partitions.name_of(received_at.astimezone(UTC).date())

@@ -1,0 +1,172 @@
+"""The follower of the event log, in this process."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from events import entries, tail
+from events.entries import Filter
+from events.tail import Arrival, Subscription
+from ilara_admin import db
+from ilara_admin.models import Environment
+from ilara_admin.stopping import stopping
+from tests.events.conftest import database_session, insert, make_environment, wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def environment(transactional_db: None) -> Iterator[Environment]:
+    yield make_environment()
+    for follower in list(tail._followers.values()):
+        for reader in follower.readers:
+            reader.close()
+    # Its thread holds a connection to the test database.
+    wait_for(lambda: not tail._followers)
+    wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("events-")])
+
+
+def subscribe(environment: Environment, wanted: Filter = entries.EVERYTHING) -> Subscription:
+    return tail.subscribe(environment.pk, tail.begin(environment.pk), wanted)
+
+
+def store(environment: Environment, *names: str) -> list[int]:
+    with database_session() as session:
+        ids = insert(session, environment, *names)
+        session.commit()
+    return ids
+
+
+def take(arrivals: Iterator[Arrival], count: int) -> list[str | int]:
+    """The names of the next events and the numbers of missed ones."""
+    found: list[str | int] = []
+    while len(found) < count:
+        arrival = next(arrivals)
+        if arrival.entry is not None:
+            found.append(arrival.entry.event.event_name)
+        elif arrival.missed:
+            found.append(arrival.missed)
+    return found
+
+
+def waiting(reader: Subscription) -> int:
+    return len(reader._queue) + reader._missed
+
+
+def test_overrun_reader__finds_the_gap_in_its_place(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "QUEUE_EVENTS", 2)
+    reader = subscribe(environment)
+    arrivals = reader.follow()
+    next(arrivals)
+    store(environment, *"abcde")
+    wait_for(lambda: waiting(reader) == 5)
+    assert take(arrivals, 3) == ["a", "b", 3]
+    store(environment, "f")
+    assert take(arrivals, 1) == ["f"]
+
+
+def test_gap__counts_only_what_matches(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "QUEUE_EVENTS", 1)
+    reader = subscribe(environment, Filter("x"))
+    arrivals = reader.follow()
+    next(arrivals)
+    store(environment, *"xaxbx")
+    wait_for(lambda: waiting(reader) == 3)
+    assert take(arrivals, 2) == ["x", 2]
+
+
+def test_overrun_while_catching_up__reads_the_table_again_without_repeating(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "QUEUE_EVENTS", 2)
+    monkeypatch.setattr(entries, "PAGE_ROWS", 2)
+    first, *_ = store(environment, *"abcd")
+    reader = subscribe(environment)
+    arrivals = reader.follow(first - 1)
+    assert take(arrivals, 1) == ["a"]
+    store(environment, *"efghi")
+    wait_for(lambda: waiting(reader) == 5)
+    assert take(arrivals, 8) == [*"bcdefghi"]
+    store(environment, "j")
+    assert take(arrivals, 1) == ["j"]
+
+
+def test_readers__share_one_thread_that_ends_after_the_last(environment: Environment) -> None:
+    readers = [subscribe(environment) for _ in range(3)]
+    name = f"events-{environment.pk}"
+    assert [thread.name for thread in threading.enumerate()].count(name) == 1
+    for reader in readers:
+        reader.close()
+    wait_for(lambda: name not in [thread.name for thread in threading.enumerate()])
+    assert tail._followers == {}
+
+
+def test_database_away__is_logged_once_and_missed_nothing(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tail, "POLL_SECONDS", 0.05)
+    reader = subscribe(environment)
+    arrivals = reader.follow()
+    next(arrivals)
+    polls = []
+
+    def away(*args: Any, **options: Any) -> db.Row | None:
+        polls.append(args)
+        raise OperationalError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(db, "fetch_one", away)
+        store(environment, "a")
+        wait_for(lambda: len(polls) > 3)
+    assert take(arrivals, 1) == ["a"]
+    wait_for(lambda: len(caplog.records) == 2)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the event stream waits for the database: away",
+        "the event stream goes on",
+    ]
+
+
+def test_crash_of_the_follower__ends_its_readers(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashes: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", crashes.append)
+    reader = subscribe(environment)
+    monkeypatch.setattr(tail.Follower, "_poll", lambda self: 1 / 0)
+    assert len(list(reader.follow())) == 1
+    assert reader.ended
+    wait_for(lambda: crashes)
+
+
+def test_environment_that_is_gone__ends_its_readers(environment: Environment) -> None:
+    reader = tail.subscribe(-1, tail.begin(environment.pk))
+    assert [arrival.entry for arrival in reader.follow()] == [None]
+    assert reader.ended == "This environment is gone"
+
+
+def test_stop__ends_readers(environment: Environment) -> None:
+    reader = subscribe(environment)
+    arrivals = reader.follow()
+    next(arrivals)
+    stopping.set()
+    try:
+        assert list(arrivals) == []
+        wait_for(lambda: not tail._followers)
+    finally:
+        stopping.clear()
+
+
+def test_newest__gives_the_last_ones_first(environment: Environment) -> None:
+    store(environment, *"abcabc")
+    found = entries.newest(environment.pk, 2)
+    assert [entry.event.event_name for entry in found] == ["c", "b"]
+    found = entries.newest(environment.pk, 5, Filter("a"))
+    assert [entry.event.event_name for entry in found] == ["a", "a"]
+    assert found[0].id > found[1].id

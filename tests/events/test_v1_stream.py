@@ -1,0 +1,433 @@
+"""GET /v1/events/events/stream, against a real server."""
+
+import random
+import threading
+import time
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ilara_admin.models import KeyKind
+from ilara_admin.services import api_key_create, api_key_revoke
+from tests.events.conftest import (
+    ACTOR,
+    STREAM,
+    Game,
+    Message,
+    database_session,
+    insert,
+    make_game,
+    serving,
+    wait_for,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# --- Frames -------------------------------------------------------------------------------------
+
+
+def test_event__has_the_shape_of_the_receipt_and_fires_onmessage(game: Game) -> None:
+    player_id = game.register()
+    reader = game.open()
+    receipt = game.track(
+        player_id,
+        "level_complete",
+        session_id="s1",
+        properties={"level": 5, "text": "Grüße\n"},
+        timestamp="2026-01-31T12:00:00Z",
+    )
+    message = reader.next()
+    assert message.type == "message"
+    assert int(message.last_event_id) >= 0
+    assert message.data == receipt | {
+        "session_id": "s1",
+        "properties": {"level": 5, "text": "Grüße\n"},
+    }
+    assert message.data["timestamp"] == "2026-01-31T12:00:00Z"
+    assert message.data["status"] == "accepted"
+
+
+def test_head__says_how_to_read_it(game: Game) -> None:
+    reader = game.open()
+    headers = reader.response.headers
+    assert headers["Content-Type"] == "text/event-stream"
+    assert headers["Cache-Control"] == "no-cache, no-transform"
+    assert headers["X-Accel-Buffering"] == "no"
+    assert headers["Access-Control-Allow-Origin"] == "*"
+    assert headers["X-Request-Id"]
+    assert reader.lines[0] == "retry: 3000"
+    assert any(line.startswith(":") for line in reader.lines)
+
+
+@pytest.mark.slow
+def test_quiet_stream__sends_a_comment_every_ten_seconds(game: Game) -> None:
+    reader = game.open()
+    before = len(reader.lines)
+    time.sleep(11)
+    assert any(line.startswith(":") for line in reader.lines[before:])
+    assert reader.drain() == []
+
+
+# --- Where it starts ----------------------------------------------------------------------------
+
+
+def test_no_cursor__starts_from_now(game: Game) -> None:
+    player_id = game.register()
+    game.track(player_id, "before")
+    reader = game.open()
+    game.track(player_id, "after")
+    assert reader.names(1) == ["after"]
+
+
+def test_duplicate__is_not_sent_again(game: Game) -> None:
+    player_id = game.register()
+    reader = game.open()
+    for name in ("one", "one", "two"):
+        game.track(player_id, name, event_id=name)
+    assert reader.names(2) == ["one", "two"]
+
+
+@pytest.mark.parametrize("how", ["header", "after"])
+def test_resume__repeats_nothing_older_and_misses_nothing(how: str, game: Game) -> None:
+    with database_session() as session:
+        names = [f"e{number}" for number in range(1_200)]
+        ids = insert(session, game.environment, *names)
+        session.commit()
+    cursor = str(ids[99])
+    reader = game.open(cursor) if how == "header" else game.open(after=cursor)
+    assert reader.names(1_100) == names[100:]
+    player_id = game.register()
+    game.track(player_id, "live")
+    assert reader.names(1) == ["live"]
+
+
+def test_resume__header_wins_over_the_address(game: Game) -> None:
+    with database_session() as session:
+        ids = insert(session, game.environment, "a", "b", "c")
+        session.commit()
+    reader = game.open(str(ids[1]), after=str(ids[0]))
+    assert reader.names(1) == ["c"]
+
+
+def test_resume__from_beyond_the_log_still_shows_what_comes(game: Game) -> None:
+    player_id = game.register()
+    reader = game.open(after=str(2**62))
+    assert int(reader.last_event_id) < 2**62
+    game.track(player_id, "live")
+    assert reader.names(1) == ["live"]
+
+
+@pytest.mark.slow
+def test_cursor__moves_past_what_was_seen_once_it_is_settled(game: Game) -> None:
+    reader = game.open(event_name="never")
+    with database_session() as session:
+        (event,) = insert(session, game.environment, "other")
+        session.commit()
+    wait_for(lambda: int(reader.last_event_id) == event)
+    assert reader.drain() == []
+
+
+# --- Filters and refusals -----------------------------------------------------------------------
+
+
+def test_filters__must_both_match_live_and_resuming(game: Game) -> None:
+    one, two = game.register("one"), game.register("two")
+    start = game.open().last_event_id
+    live = game.open(event_name="a", player_id=one.upper(), unknown="ignored")
+    for player_id in (one, two):
+        for name in ("a", "b"):
+            game.track(player_id, name)
+    game.track(one, "a", properties={"last": True})
+    for reader in (live, game.open(start, event_name="a", player_id=one)):
+        found = [reader.next().data for _ in range(2)]
+        assert [(event["event_name"], event["player_id"]) for event in found] == [("a", one)] * 2
+        assert found[1]["properties"] == {"last": True}
+    by_player = game.open(start, player_id=two)
+    assert by_player.names(2) == ["a", "b"]
+
+
+def test_other_environment__is_not_seen(game: Game) -> None:
+    other = make_game(game.server)
+    reader = game.open()
+    other.track(other.register(), "theirs")
+    game.track(game.register(), "ours")
+    assert reader.names(1) == ["ours"]
+
+
+BAD_VALUES: list[tuple[str, dict[str, str], str | None]] = [
+    ("after", {"after": ""}, None),
+    ("after", {"after": "-1"}, None),
+    ("after", {"after": "x"}, None),
+    ("after", {"after": "²"}, None),
+    ("after", {"after": str(2**63)}, None),
+    ("Last-Event-ID", {}, "x"),
+    ("Last-Event-ID", {"after": "1"}, "1.5"),
+    ("player_id", {"player_id": "player_123"}, None),
+    ("player_id", {"player_id": ""}, None),
+    ("event_name", {"event_name": ""}, None),
+    ("event_name", {"event_name": "a\nb"}, None),
+    ("event_name", {"event_name": "a" * 129}, None),
+]
+
+
+def test_bad_value__is_refused_by_name(game: Game) -> None:
+    for field, query, header in BAD_VALUES:
+        reader = game.open(header, **query)
+        assert reader.status == 400, (query, header)
+        error = reader.error
+        assert error["code"] == "VALIDATION_ERROR"
+        assert error["details"][0]["field"] == field
+
+
+def test_public_key__is_refused(game: Game) -> None:
+    status, reply = game.server.call("GET", STREAM, game.public.token)
+    assert status == 403
+    assert reply["error"]["code"] == "UNAUTHORIZED"
+
+
+@pytest.mark.slow
+def test_one_reader_too_many__is_asked_to_come_back(transactional_db: None, tmp_path: Path) -> None:
+    with serving(tmp_path, ILARA_THREADS="10") as server:
+        game = make_game(server)
+        readers = [game.open() for _ in range(2)]
+        refused = game.open()
+        assert refused.status == 503
+        assert refused.response.headers["Retry-After"] == "5"
+        assert refused.error["code"] == "INTERNAL_ERROR"
+        readers[0].close()
+        # Its thread is free once it has noticed, at the next write.
+        game.track(game.register(), "a")
+        game.track(game.register(), "b")
+        wait_for(lambda: _is_let_in(game))
+
+
+def _is_let_in(game: Game) -> bool:
+    return game.open().status == 200
+
+
+# --- Late commits -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("begins_first", [True, False])
+def test_late_commit__is_missed_by_nobody(begins_first: bool, game: Game) -> None:
+    """Ids are drawn in the order late, early; `early` commits three seconds before `late`.
+
+    `begins_first` is about the transaction of `late`. Where it begins second, the snapshots that
+    are taken meanwhile do not name it among those in progress.
+    """
+    live = game.open()
+    with database_session() as late, database_session() as early:
+        for session in (late, early) if begins_first else (early, late):
+            session.execute("SELECT pg_current_xact_id()")
+        (late_id,) = insert(late, game.environment, "late")
+        (early_id,) = insert(early, game.environment, "early")
+        assert late_id < early_id
+        early.commit()
+        assert live.names(1) == ["early"]
+        time.sleep(3)
+        resumed_at = live.last_event_id
+        assert int(resumed_at) < late_id
+        resumed = game.open(resumed_at)
+        assert resumed.names(1) == ["early"]
+        late.commit()
+    assert live.names(1) == ["late"]
+    assert resumed.names(1) == ["late"]
+    assert game.open(resumed_at).names(2) == ["late", "early"]
+    wait_for(lambda: int(live.last_event_id) == early_id)
+    assert game.open(live.last_event_id).drain() == []
+
+
+def test_late_commit_of_before__reaches_a_reader_that_starts_now(game: Game) -> None:
+    with database_session() as late, database_session() as early:
+        insert(late, game.environment, "late")
+        insert(early, game.environment, "early")
+        early.commit()
+        reader = game.open()
+        late.commit()
+    assert reader.names(1) == ["late"]
+    assert reader.drain() == []
+
+
+@pytest.mark.slow
+def test_readers_that_come_and_go__see_the_whole_table(game: Game) -> None:
+    chance = random.Random(7)
+    begun = game.open()
+    writing = threading.Event()
+    writing.set()
+    writers = [threading.Thread(target=_write, args=(game, seed, 40)) for seed in range(4)]
+    found: list[list[str]] = [[] for _ in range(5)]
+    readers = [
+        threading.Thread(
+            target=_come_and_go,
+            args=(game, begun.last_event_id, events, chance.randrange(1000), writing),
+        )
+        for events in found
+    ]
+    for thread in [*writers, *readers]:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    time.sleep(1)
+    writing.clear()
+    for thread in readers:
+        thread.join()
+    begun.close()
+    with database_session() as session:
+        rows = session.execute(
+            "SELECT event_id FROM event WHERE environment_id = %s", [game.environment.pk]
+        )
+        stored = {row[0] for row in rows}
+    assert len(stored) > 500
+    for events in found:
+        assert set(events) == stored
+        assert len(events) < 10 * len(stored)
+
+
+def _write(game: Game, seed: int, transactions: int) -> None:
+    chance = random.Random(seed)
+    with database_session() as session:
+        for _ in range(transactions):
+            if chance.random() < 0.5:
+                session.execute("SELECT pg_current_xact_id()")
+            for _ in range(chance.randint(1, 3)):
+                insert(session, game.environment, *["e"] * chance.randint(1, 5))
+                time.sleep(chance.choice([0, 0, 0.01, 0.2]))
+            session.rollback() if chance.random() < 0.1 else session.commit()
+
+
+def _come_and_go(
+    game: Game, cursor: str, events: list[str], seed: int, writing: threading.Event
+) -> None:
+    chance = random.Random(seed)
+    last = False
+    while not last:
+        last = not writing.is_set()
+        reader = game.open(cursor)
+        time.sleep(2 if last else chance.uniform(0.05, 1.5))
+        reader.close()
+        cursor = reader.last_event_id
+        events += [message.data["event_id"] for message in reader.drain()]
+
+
+# --- Slow readers -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_slow_reader__is_told_how_many_it_missed(game: Game) -> None:
+    fast, slow = game.open(event_name="wanted"), game.open(event_name="wanted")
+    slow.reading.clear()
+    total = 4_000
+    with database_session() as session:
+        for _ in range(total // 100):
+            insert(session, game.environment, *["wanted", "other"] * 100, size=10_000)
+            session.commit()
+    started = time.monotonic()
+    assert [fast.next().type for _ in range(total)] == ["message"] * total
+    assert time.monotonic() - started < 15
+    slow.reading.set()
+    messages: list[Message] = []
+    while sum(_events(message) for message in messages) < total:
+        messages.append(slow.next())
+    kinds = [message.type for message in messages]
+    assert "gap" in kinds
+    assert sum(_events(message) for message in messages) == total
+    game.track(game.register(), "wanted")
+    assert slow.names(1) == ["wanted"]
+
+
+def _events(message: Message) -> int:
+    count: int = message.data["count"] if message.type == "gap" else 1
+    return count
+
+
+# --- The end of a stream ------------------------------------------------------------------------
+
+
+def test_revoked_key__ends_its_streams_only(game: Game) -> None:
+    other = api_key_create(
+        environment=game.environment, kind=KeyKind.SECRET, name="Other", actor=ACTOR
+    )
+    stays = game.server.open(other.token)
+    ends = game.open()
+    api_key_revoke(game.secret.key, actor=ACTOR)
+    assert ends.ended.wait(3)
+    assert ": This API key has been revoked" in ends.lines
+    assert game.open().status == 401
+    game.track(game.register(), "a")
+    assert stays.names(1) == ["a"]
+    stays.close()
+
+
+@pytest.mark.slow
+def test_key_that_expires__ends_its_stream(game: Game) -> None:
+    key = api_key_create(
+        environment=game.environment,
+        kind=KeyKind.SECRET,
+        name="Short",
+        actor=ACTOR,
+        expires_in=timedelta(seconds=2),
+    )
+    reader = game.server.open(key.token)
+    assert not reader.ended.wait(1)
+    assert reader.ended.wait(4)
+    assert ": This API key has expired" in reader.lines
+    reader.close()
+
+
+@pytest.mark.slow
+def test_stop__ends_open_streams_at_once(transactional_db: None, tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        game = make_game(server)
+        readers = [game.open() for _ in range(5)]
+        assert server.stop() < 3
+        for reader in readers:
+            assert reader.ended.wait(1)
+            assert "retry: 1000" in reader.lines
+            reader.close()
+
+
+# --- Connections --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_streams__share_one_connection_and_give_it_back(
+    transactional_db: None, tmp_path: Path
+) -> None:
+    with serving(tmp_path) as server:
+        game = make_game(server)
+        readers = [game.open(after="0") for _ in range(8)]
+        wait_for(lambda: len(server.connections()) == 1)
+        for reader in readers:
+            reader.close()
+        with database_session() as session:
+            # They notice at the next writes.
+            for name in ("a", "b", "c"):
+                insert(session, game.environment, name)
+                session.commit()
+                time.sleep(0.4)
+        wait_for(lambda: server.connections() == [])
+
+
+@pytest.mark.slow
+def test_database_that_ends_connections__is_found_again(
+    transactional_db: None, tmp_path: Path
+) -> None:
+    with serving(tmp_path) as server, database_session() as session:
+        game = make_game(server)
+        reader = game.open()
+        wait_for(server.connections)
+        session.execute(
+            "SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid",
+            [server.connections()],
+        )
+        insert(session, game.environment, "a")
+        session.commit()
+        assert reader.names(1) == ["a"]
+        assert not reader.ended.is_set()
+
+
+def test_unknown_player__is_no_error(game: Game) -> None:
+    assert game.open(player_id=str(uuid.uuid4())).status == 200

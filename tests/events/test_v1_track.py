@@ -1,0 +1,149 @@
+"""Tracking one event."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from events.models import Event
+from ilara_admin.models import Environment
+from players.models import Player
+from tests.api_client import EVENTS, Api
+from tests.factories import make_player
+
+
+@pytest.fixture
+def body(player: Player) -> dict[str, Any]:
+    return {"player_id": str(player.id), "event_name": "level_complete"}
+
+
+def test_event__is_stored_as_it_was_sent(
+    body: dict[str, Any], public_api: Api, environment: Environment
+) -> None:
+    sent = {
+        **body,
+        "event_id": "e-1",
+        "session_id": "s-1",
+        "timestamp": "2026-01-25T15:30:00.123456+01:00",
+        "properties": {"level": 5, "nested": {"a": [1, None]}, "big": 2**63 - 1},
+    }
+    data = public_api.post(EVENTS, sent).data
+    event = Event.objects.get()
+    assert str(event.player_id) == body["player_id"]
+    assert (event.environment_id, event.event_id, event.name) == (
+        environment.pk,
+        "e-1",
+        "level_complete",
+    )
+    assert (event.session_id, event.properties) == ("s-1", sent["properties"])
+    assert event.occurred_at == datetime(2026, 1, 25, 14, 30, 0, 123456, UTC)
+    assert data["timestamp"] == "2026-01-25T14:30:00.123456Z"
+    assert datetime.fromisoformat(data["received_at"]) == event.received_at
+
+
+def test_event_without_a_time__occurred_when_it_came(body: dict[str, Any], public_api: Api) -> None:
+    data = public_api.post(EVENTS, body).data
+    assert data["timestamp"] == data["received_at"]
+    event = Event.objects.get()
+    assert event.occurred_at == event.received_at
+    assert (event.session_id, event.properties) == (None, {})
+
+
+def test_event_without_an_id__gets_one_that_is_stored(
+    body: dict[str, Any], public_api: Api
+) -> None:
+    first, second = (public_api.post(EVENTS, body).data for _ in range(2))
+    assert first["event_id"] != second["event_id"]
+    assert first["status"] == second["status"] == "accepted"
+    stored = set(Event.objects.values_list("event_id", flat=True))
+    assert stored == {first["event_id"], second["event_id"]}
+
+
+def test_event_again__is_a_duplicate_and_not_stored(body: dict[str, Any], public_api: Api) -> None:
+    sent = {**body, "event_id": "e-1", "properties": {"n": 1}}
+    assert public_api.post(EVENTS, sent).data["status"] == "accepted"
+    again = public_api.post(EVENTS, {**sent, "properties": {"n": 2}})
+    assert (again.status, again.data["status"]) == (201, "duplicate")
+    assert again.data["event_id"] == "e-1"
+    assert Event.objects.get().properties == {"n": 1}
+
+
+def test_event_id__is_unique_per_player_only(
+    body: dict[str, Any], public_api: Api, environment: Environment
+) -> None:
+    other = {**body, "player_id": str(make_player(environment, "other").id)}
+    for sent in (body, other):
+        assert public_api.post(EVENTS, {**sent, "event_id": "e-1"}).data["status"] == "accepted"
+
+
+def test_header__stands_in_for_a_missing_id_only(body: dict[str, Any], public_api: Api) -> None:
+    def send(**fields: str) -> tuple[str, str]:
+        data = public_api.post(EVENTS, {**body, **fields}, idempotency_key="k-1").data
+        return data["event_id"], data["status"]
+
+    assert send() == ("k-1", "accepted")
+    assert send() == ("k-1", "duplicate")
+    assert send(event_id="e-2") == ("e-2", "accepted")
+
+
+@pytest.mark.parametrize("name", ["a", "x" * 128, "Level Complete!", "ünï/cödé 😀", "ilara", "NaN"])
+def test_name_of_any_characters__is_taken(name: str, body: dict[str, Any], public_api: Api) -> None:
+    assert public_api.post(EVENTS, {**body, "event_name": name}).data["event_name"] == name
+    assert Event.objects.get().name == name
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"event_name": ""}, "event_name"),
+        ({"event_name": "x" * 129}, "event_name"),
+        ({"event_name": "a\tb"}, "event_name"),
+        ({"event_name": "a\n"}, "event_name"),
+        ({"event_name": "ilara.flag"}, "event_name"),
+        ({"event_name": None}, "event_name"),
+        ({"event_id": ""}, "event_id"),
+        ({"event_id": "x" * 129}, "event_id"),
+        ({"event_id": 7}, "event_id"),
+        ({"session_id": ""}, "session_id"),
+        ({"session_id": 7}, "session_id"),
+        ({"properties": []}, "properties"),
+        ({"properties": {f"p{number}": 1 for number in range(256)}}, "properties"),
+        ({"properties": {"big": "x" * 65_536}}, "properties"),
+        ({"properties": {"n": 2**63}}, "properties.n"),
+        ({"timestamp": 5}, "timestamp"),
+        ({"player_id": None}, "player_id"),
+    ],
+)
+def test_faulty_field__is_refused_and_nothing_is_stored(
+    fields: dict[str, Any], field: str, body: dict[str, Any], public_api: Api
+) -> None:
+    reply = public_api.post(EVENTS, {**body, **fields})
+    assert (reply.status, reply.error["details"][0]["field"]) == (400, field)
+    assert not Event.objects.exists()
+
+
+def test_properties_at_the_limits__are_kept(body: dict[str, Any], public_api: Api) -> None:
+    properties = {f"p{number:03}": "x" * 245 for number in range(255)}
+    assert public_api.post(EVENTS, {**body, "properties": properties}).status == 201
+    assert Event.objects.get().properties == properties
+
+
+def test_null__is_as_good_as_absent(body: dict[str, Any], public_api: Api) -> None:
+    empty = dict.fromkeys(["event_id", "session_id", "properties", "timestamp"])
+    assert public_api.post(EVENTS, {**body, **empty}).data["status"] == "accepted"
+
+
+def test_missing_fields__are_asked_for(body: dict[str, Any], public_api: Api) -> None:
+    for name in body:
+        sent = {key: value for key, value in body.items() if key != name}
+        assert public_api.post(EVENTS, sent).error["message"] == f"{name} is required"
+
+
+def test_event_of_an_unknown_player__is_not_remembered(
+    body: dict[str, Any], public_api: Api, environment: Environment
+) -> None:
+    Player.objects.all().delete()
+    sent = {**body, "event_id": "e-1"}
+    assert public_api.post(EVENTS, sent).status == 404
+    make_player(environment)
+    assert public_api.post(EVENTS, sent).data["status"] == "accepted"

@@ -1,0 +1,123 @@
+"""The dashboard as a browser sees it: somebody signed in, and the addresses of its pages."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from django.contrib.messages import get_messages
+from django.db import connections, transaction
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.test import Client
+from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
+
+from ilara_admin.models import AuditEntry, Environment, Role
+from tests.factories import World, make_staff
+
+HTMX = {"HX-Request": "true"}
+SCOPE = "<slug:project>/<slug:environment>/"
+
+
+def signed_in(role: Role = Role.ADMIN, **options: Any) -> Client:
+    client = Client(**options)
+    client.force_login(make_staff(role))
+    return client
+
+
+def url_of(environment: Environment, name: str, *args: object) -> str:
+    return reverse(name, args=[environment.project.slug, environment.slug, *args])
+
+
+def text_of(response: HttpResponseBase) -> str:
+    assert isinstance(response, HttpResponse)
+    return response.content.decode()
+
+
+def message_of(response: Any) -> str:
+    """What the next page will say about what was just done."""
+    return " ".join(str(message) for message in get_messages(response.wsgi_request))
+
+
+class Page(NamedTuple):
+    """A URL pattern of the dashboard. `name` is its path where it has none."""
+
+    name: str
+    route: str
+    pattern: URLPattern
+    parameters: dict[str, str]  # the kind of each: int, str, uuid, ...
+
+    @property
+    def view(self) -> Any:
+        return self.pattern.callback
+
+    @property
+    def section(self) -> str:
+        """The first part of the path below the environment."""
+        return self.route.removeprefix(SCOPE).partition("/")[0]
+
+
+def all_pages() -> list[Page]:
+    """Every address, in the order in which they are tried."""
+    return list(_walk(get_resolver().url_patterns, "", {}))
+
+
+def _walk(
+    patterns: list[URLPattern | URLResolver], route: str, parameters: dict[str, str]
+) -> Iterator[Page]:
+    for pattern in patterns:
+        below = route + str(pattern.pattern)
+        found = dict(parameters)
+        for name in pattern.pattern.regex.groupindex:
+            converter = pattern.pattern.converters.get(name)
+            kind = type(converter).__name__ if converter else "RegexConverter"
+            found[name] = kind.removesuffix("Converter").lower()
+        if isinstance(pattern, URLResolver):
+            yield from _walk(pattern.url_patterns, below, found)
+        else:
+            yield Page(pattern.name or f"/{below}", below, pattern, found)
+
+
+PAGES = {page.name: page for page in all_pages()}
+
+
+def address(page: Page, world: World) -> tuple[str, bool]:
+    """An address of the page, and whether everything in it exists."""
+    project, environment = world.environment.project.slug, world.environment.slug
+    known: dict[str, list[object]] = {
+        "project": [project],
+        "environment": [environment],
+        "player_id": [world.player.id],
+        "rule_id": ["beta"],
+        "number": [1],
+        "state": ["on", "archive"],
+        "pk": [world.key.pk if page.section == "keys" else world.members[Role.VIEWER].pk],
+        "key": ["beta-testers" if page.section == "segments" else "new_tutorial"],
+    }
+    made_up: dict[str, list[object]] = {
+        "int": [AuditEntry.objects.values_list("pk", flat=True)[0]],
+        "uuid": [world.player.id],
+    }
+    choices = [
+        known.get(name) or made_up.get(kind, ["made-up"]) for name, kind in page.parameters.items()
+    ]
+    for values in product(*choices):
+        try:
+            arguments = dict(zip(page.parameters, values, strict=True))
+            return reverse(page.name, kwargs=arguments), set(page.parameters) <= set(known)
+        except NoReverseMatch:
+            continue
+    raise AssertionError(f"add the parameters of {page.route} to `known`")
+
+
+def ask(client: Client, method: str, url: str) -> HttpResponseBase:
+    """One request without data, after which the database is what it was before.
+
+    A stream gives its connection back before its first byte; here the tests still need it.
+    """
+    with patch.object(connections["default"], "close"), transaction.atomic():
+        response = client.generic(method, url, content_type="application/x-www-form-urlencoded")
+        if response.streaming:
+            response.close()
+        transaction.set_rollback(True)
+    return response

@@ -1,0 +1,83 @@
+"""Sessions: counted once by their id, kept in a ledger."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from players.models import Player, PlayerSession
+from tests.api_client import PLAYERS, Api
+
+
+@pytest.fixture
+def path(player: Player) -> str:
+    return f"{PLAYERS}/{player.id}/session"
+
+
+def test_sessions_without_an_id__all_count(path: str, public_api: Api) -> None:
+    assert [public_api.post(path).data["session_count"] for _ in range(3)] == [1, 2, 3]
+
+
+def test_session__is_kept_with_what_was_sent(path: str, public_api: Api) -> None:
+    body = {
+        "session_id": "s-1",
+        "started_at": "2026-01-01T12:00:00+02:00",
+        "duration_seconds": 1800,
+    }
+    public_api.post(path, body)
+    session = PlayerSession.objects.get()
+    assert (session.session_id, session.duration_seconds) == ("s-1", 1800)
+    assert session.started_at == datetime(2026, 1, 1, 10, tzinfo=UTC)
+
+
+def test_session_without_a_body__began_when_it_came(path: str, public_api: Api) -> None:
+    public_api.post(path)
+    session = PlayerSession.objects.get()
+    assert (session.session_id, session.duration_seconds) == (None, None)
+    assert session.started_at == session.received_at
+
+
+def test_session_again__changes_nothing_but_the_last_visit(path: str, public_api: Api) -> None:
+    first = public_api.post(path, {"session_id": "s-1"}).data
+    again = public_api.post(path, {"session_id": "s-1", "duration_seconds": 5}).data
+    assert again == {**first, "last_seen_at": again["last_seen_at"]}
+    assert PlayerSession.objects.get().duration_seconds is None
+
+
+def test_header__stands_in_for_a_missing_id_only(path: str, public_api: Api) -> None:
+    public_api.post(path, idempotency_key="k-1")
+    public_api.post(path, idempotency_key="k-1")
+    assert public_api.post(path, {"session_id": "k-1"}).data["session_count"] == 1
+    other = {"session_id": "s-2"}
+    assert public_api.post(path, other, idempotency_key="k-1").data["session_count"] == 2
+
+
+def test_id__is_unique_per_player_only(path: str, public_api: Api) -> None:
+    public_api.post(path, {"session_id": "s-1"})
+    other = f"{PLAYERS}/{public_api.register('other')['id']}/session"
+    assert public_api.post(other, {"session_id": "s-1"}).data["session_count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"session_id": ""}, "session_id"),
+        ({"session_id": "x" * 129}, "session_id"),
+        ({"session_id": 5}, "session_id"),
+        ({"started_at": "2026-01-01"}, "started_at"),
+        ({"started_at": "1950-01-01T00:00:00Z"}, "started_at"),
+        ({"duration_seconds": -1}, "duration_seconds"),
+        ({"duration_seconds": 31_536_001}, "duration_seconds"),
+        ({"duration_seconds": 1.5}, "duration_seconds"),
+    ],
+)
+def test_faulty_field__is_refused(body: Any, field: str, path: str, public_api: Api) -> None:
+    reply = public_api.post(path, body)
+    assert (reply.status, reply.error["details"][0]["field"]) == (400, field)
+    assert not PlayerSession.objects.exists()
+
+
+@pytest.mark.parametrize("key", ["", "x" * 129])
+def test_idempotency_key_out_of_range__is_refused(key: str, path: str, public_api: Api) -> None:
+    reply = public_api.post(path, idempotency_key=key)
+    assert (reply.status, reply.error["details"][0]["field"]) == (400, "Idempotency-Key")

@@ -1,0 +1,412 @@
+"""The pages about players."""
+
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils.html import escape
+
+from flags.models import Flag
+from flags.services import flag_set_enabled
+from ilara_admin.models import AuditEntry, Environment, Role
+from players.models import Player, player_id_for
+from segments.services import segment_create
+from tests.api_client import EVENTS, PLAYERS, Api
+from tests.factories import ACTOR, make_environment, make_player
+
+type SignIn = Callable[..., Client]
+HTMX = {"HX-Request": "true"}
+NASTY = "<script>alert(1)</script>\"'&"
+
+
+@pytest.fixture
+def admin(staff_client: SignIn) -> Client:
+    return staff_client()
+
+
+def at(environment: Environment, path: str = "") -> str:
+    return f"/{environment.project.slug}/{environment.slug}/players/{path}"
+
+
+def text_of(client: Client, url: str, **headers: str) -> str:
+    response = client.get(url, headers=headers)
+    assert response.status_code == 200, response
+    return response.content.decode()
+
+
+def ids_in(html: str) -> list[str]:
+    """The external ids of a table's rows, from above."""
+    return re.findall(r'<td><a class="mono" href="[^"]+">([^<]*)</a></td>', html)
+
+
+def queries_for(client: Client, url: str) -> int:
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(url).status_code == 200
+    return len(queries)
+
+
+def make_players(environment: Environment, names: Sequence[str], **columns: Any) -> None:
+    """Players of whom the first was seen last."""
+    now = datetime.now(UTC)
+    for number, name in enumerate(names):
+        make_player(environment, name, last_seen_at=now - timedelta(minutes=number), **columns)
+
+
+# --- The list -----------------------------------------------------------------------------------
+
+
+def test_list__shows_who_was_seen_last_first(admin: Client, environment: Environment) -> None:
+    make_players(environment, ["c", "a", "b"], attributes={"country": "PT"})
+    html = text_of(admin, at(environment))
+    assert ids_in(html) == ["c", "a", "b"]
+    assert "PT" in html
+    assert "Country" in html
+
+
+def test_country__is_a_column_only_if_somebody_has_one(
+    admin: Client, environment: Environment
+) -> None:
+    make_players(environment, ["a"])
+    assert "Country" not in text_of(admin, at(environment))
+
+
+def test_fragment__has_the_rows_of_the_page_and_a_clean_address(
+    admin: Client, environment: Environment
+) -> None:
+    make_players(environment, ["ab", "abc", "b"])
+    url = at(environment, "?q=ab&stage=&payer=")
+    response = admin.get(url, headers=HTMX)
+    html = response.content.decode()
+    assert "<!doctype" not in html
+    assert ids_in(html) == ["ab", "abc"]
+    assert response["HX-Push-Url"] == at(environment, "?q=ab")
+    assert "2 players" in html
+
+
+def test_whole_external_id__leads_to_its_player(admin: Client, environment: Environment) -> None:
+    player = make_player(environment, "a/b c?")
+    make_player(environment, "a/b c?d")
+    response = admin.get(at(environment), {"q": "a/b c?"})
+    assert response.status_code == 302
+    assert response["Location"] == at(environment, f"{player.pk}/")
+
+
+def test_start_of_an_external_id__finds_them_in_the_order_of_ids(
+    admin: Client, environment: Environment
+) -> None:
+    make_players(environment, ["p_2", "p_10", "P_1", "q", "p%", "p_1"])
+    assert ids_in(text_of(admin, at(environment, "?q=p_"))) == ["p_1", "p_10", "p_2"]
+    assert ids_in(text_of(admin, at(environment, "?q=p%25"), **HTMX)) == ["p%"]
+
+
+def test_search__follows_its_index_in_condition_and_order(environment: Environment) -> None:
+    make_players(environment, ["a"])
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+    plan = Player.objects.of(environment).starting_with("abc").for_list()[:50].explain()
+    assert "player_search" in plan
+    assert "Sort" not in plan
+    assert "'abc'" in plan.partition("Index Cond:")[2].partition("\n")[0]
+
+
+def test_filters__narrow_the_list_and_show_as_chips(
+    admin: Client, environment: Environment
+) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=40)
+    make_player(environment, "gone", last_seen_at=long_ago)
+    make_player(environment, "gone_payer", last_seen_at=long_ago, purchase_count=1)
+    make_player(environment, "here")
+    assert ids_in(text_of(admin, at(environment, "?stage=new"))) == ["here"]
+    html = text_of(admin, at(environment, "?stage=churned&payer=yes"))
+    assert ids_in(html) == ["gone_payer"]
+    assert f'href="{at(environment)}?payer=yes" aria-label="Remove filter Stage: Churned"' in html
+    assert ids_in(text_of(admin, at(environment, "?stage=churned&payer=no"))) == ["gone"]
+    assert len(ids_in(text_of(admin, at(environment, "?stage=nonsense")))) == 3
+
+
+def test_pages__are_walked_by_links(admin: Client, environment: Environment) -> None:
+    names = [f"p{number:02}" for number in range(60)]
+    make_players(environment, names)
+    first = text_of(admin, at(environment))
+    following = re.search(r'rel="next" href="([^"]+)"', first)
+    assert following
+    second = text_of(admin, following[1].replace("&amp;", "&"))
+    assert ids_in(first) + ids_in(second) == names
+
+
+def test_empty_list__says_why(admin: Client, environment: Environment) -> None:
+    html = text_of(admin, at(environment))
+    assert "No players yet" in html
+    assert "curl -X POST &quot;http://testserver/v1/players/players&quot;" in html
+    make_player(environment)
+    html = text_of(admin, at(environment, "?q=zzz"))
+    assert "No players match" in html
+    assert "No players yet" not in html
+
+
+def test_list__asks_the_same_of_the_database_for_one_row_and_for_fifty(
+    admin: Client, environment: Environment
+) -> None:
+    make_player(environment, "first", attributes={"country": "PT"})
+    admin.get(at(environment))
+    one = queries_for(admin, at(environment))
+    make_players(environment, [f"p{number}" for number in range(49)])
+    assert queries_for(admin, at(environment)) == one
+
+
+def test_other_environments_players__are_not_here(admin: Client, environment: Environment) -> None:
+    other = make_environment()
+    stranger = make_player(other, "stranger")
+    assert ids_in(text_of(admin, at(environment, "?q=str"))) == []
+    for path in (f"{stranger.pk}/", f"{stranger.pk}/edit/"):
+        assert admin.get(at(environment, path)).status_code == 404
+    assert admin.get(at(environment, f"{uuid.uuid4()}/")).status_code == 404
+
+
+# --- One player ---------------------------------------------------------------------------------
+
+
+def test_page__says_what_every_flag_gives_and_why(admin: Client, environment: Environment) -> None:
+    tester = make_player(environment, "tester", attributes={"level": 45})
+    html = text_of(admin, at(environment, f"{tester.pk}/"))
+    assert "Rule 1: in segment beta-testers." in html
+    assert "The flag is off." in html
+    assert "segments/beta-testers/" in html
+    beginner = make_player(environment, "beginner", attributes={"level": 4})
+    html = text_of(admin, at(environment, f"{beginner.pk}/"))
+    assert "No rule matched, so the default." in html
+    assert "In none right now." in html
+
+
+def test_page__knows_a_changed_flag_at_once(
+    admin: Client, environment: Environment, player: Player
+) -> None:
+    assert "The flag is off." in text_of(admin, at(environment, f"{player.pk}/"))
+    flag = Flag.objects.get(environment=environment, key="new-feature")
+    flag_set_enabled(flag, True, actor=ACTOR)
+    html = text_of(admin, at(environment, f"{player.pk}/"))
+    assert "The flag is off." not in html
+    assert "No rules: the default." in html
+
+
+def test_page__shows_facts_attributes_and_history(
+    admin: Client, environment: Environment, secret_api: Api
+) -> None:
+    sent = secret_api.register("pia", attributes={"level": 3, "stats": {"wins": 7}, "name": "Pia"})
+    path = f"{PLAYERS}/{sent['id']}"
+    secret_api.post(f"{path}/session", {"duration_seconds": 125, "session_id": "s-1"})
+    secret_api.post(f"{path}/purchase", {"amount": 4.99, "product_id": "gems"})
+    secret_api.post(f"{path}/purchase", {"amount": 1, "currency": "EUR"})
+    event = {"player_id": sent["id"], "event_name": "level_up", "properties": {"level": 3}}
+    secret_api.post(EVENTS, event)
+    html = text_of(admin, at(environment, f"{sent['id']}/"))
+    for words in (
+        "Session of 2 min 5 s",
+        "4.99 USD",
+        "another currency than USD",
+        "level_up",
+        "level 3",
+        "&quot;Pia&quot;",
+        "&quot;wins&quot;: 7",
+        "Churn risk",
+        "If not seen again",
+    ):
+        assert words in html
+
+
+def test_timeline__is_a_fragment_narrowed_by_the_name_of_an_event(
+    admin: Client, environment: Environment, player: Player, public_api: Api
+) -> None:
+    for name in ("a&b", "other"):
+        public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": name})
+    url = at(environment, f"{player.pk}/")
+    html = text_of(admin, url)
+    assert f'href="{url}?event=a%26b#timeline"' in html
+    response = admin.get(url, {"event": "a&b", "kind": ""}, headers=HTMX)
+    html = response.content.decode()
+    assert "<!doctype" not in html
+    assert response["HX-Push-Url"] == f"{url}?event=a%26b"
+    assert "a&amp;b" in html
+    assert ">other<" not in html
+    assert "No sessions" not in html
+    html = text_of(admin, f"{url}?kind=session")
+    assert "Nothing here fits the filters." in html
+
+
+def test_timeline__goes_on_with_older_entries(
+    admin: Client, environment: Environment, player: Player, public_api: Api
+) -> None:
+    events = [{"player_id": str(player.pk), "event_name": f"e{number:02}"} for number in range(30)]
+    public_api.post(f"{EVENTS}/batch", {"events": events})
+    url = at(environment, f"{player.pk}/")
+    found: list[str] = []
+    for _ in range(2):
+        html = text_of(admin, url)
+        found += re.findall(r">(e\d\d)</a>", html)
+        older = re.search(r'rel="next" href="([^"#]+)', html)
+        url = older[1].replace("&amp;", "&") if older else ""
+    assert found == [f"e{number:02}" for number in range(29, -1, -1)]
+    assert not url
+
+
+def test_page__asks_the_same_of_the_database_however_much_there_is(
+    admin: Client, environment: Environment, player: Player, public_api: Api
+) -> None:
+    url = at(environment, f"{player.pk}/")
+    public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "e"})
+    admin.get(url)
+    one = queries_for(admin, url)
+    events = [{"player_id": str(player.pk), "event_name": "e"}] * 50
+    public_api.post(f"{EVENTS}/batch", {"events": events})
+    rule = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
+    for number in range(20):
+        segment_create(environment=environment, key=f"s{number}", name="", rule=rule, actor=ACTOR)
+    admin.get(url)  # loads the changed environment
+    assert queries_for(admin, url) == one
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_personal_data__is_masked_below_support(
+    role: Role, staff_client: SignIn, environment: Environment
+) -> None:
+    player = make_player(environment, email="pia@example.com", device_id="device-4711")
+    client = staff_client(role)
+    html = text_of(client, at(environment, f"{player.pk}/"))
+    clear = role != Role.VIEWER
+    assert ("pia@example.com" in html) is clear
+    assert ("device-4711" in html) is clear
+    assert ("p***@example.com" in html) is not clear
+    assert ("devi***" in html) is not clear
+    assert (f"{player.pk}/edit/" in html) is clear
+
+
+def test_what_a_game_writes__is_never_markup(
+    admin: Client, environment: Environment, secret_api: Api
+) -> None:
+    sent = secret_api.register(
+        NASTY,
+        email=NASTY,
+        device_id=NASTY,
+        attributes={NASTY: NASTY, "country": NASTY, "a": [NASTY]},
+    )
+    path = f"{PLAYERS}/{sent['id']}"
+    secret_api.post(f"{path}/session", {"session_id": NASTY})
+    secret_api.post(f"{path}/purchase", {"amount": 1, "product_id": NASTY, "transaction_id": NASTY})
+    event = {"event_name": NASTY, "session_id": NASTY, "properties": {NASTY: NASTY}}
+    assert secret_api.post(EVENTS, {"player_id": sent["id"], **event}).status == 201
+    for url in ("", "?q=%3C", f"{sent['id']}/", f"{sent['id']}/edit/"):
+        html = text_of(admin, at(environment, url))
+        assert "<script>alert" not in html
+        assert escape(NASTY)[:20] in html
+
+
+# --- Corrections --------------------------------------------------------------------------------
+
+
+def form_of(client: Client, url: str, **changes: str) -> dict[str, str]:
+    """The form as the browser would send it, with some fields changed."""
+    form = client.get(url).context["form"]
+    sent = {field.name: field.value() or "" for field in form}
+    assert set(changes) <= set(sent)
+    return sent | changes
+
+
+@pytest.fixture
+def pia(environment: Environment) -> Player:
+    return make_player(
+        environment, "pia", email="pia@example.com", attributes={"level": 3, "vip": True}
+    )
+
+
+def test_edit__changes_what_staff_changed_and_can_be_undone(
+    staff_client: SignIn, environment: Environment, pia: Player
+) -> None:
+    client = staff_client(Role.SUPPORT)
+    url = at(environment, f"{pia.pk}/edit/")
+    sent = form_of(client, url, email="", attributes='{"level": 4}', reason="Ticket 7")
+    Player.objects.filter(pk=pia.pk).update(attributes={"level": 3, "vip": True, "coins": 9})
+    page = client.post(url, sent, follow=True).content.decode()
+    pia.refresh_from_db()
+    assert (pia.email, pia.attributes) == (None, {"level": 4, "coins": 9})
+    entry = AuditEntry.objects.latest("id")
+    assert (entry.action, entry.reason) == ("player.updated", "Ticket 7")
+    undo = at(environment, f"{pia.pk}/undo/{entry.pk}/")
+    assert f'action="{undo}"' in page
+    client.post(undo)
+    pia.refresh_from_db()
+    assert pia.email == "pia@example.com"
+    assert pia.attributes == {"level": 3, "vip": True, "coins": 9}
+
+
+def test_edit_in_a_dialog__tells_htmx_to_reload_the_player(
+    admin: Client, environment: Environment, pia: Player
+) -> None:
+    url = at(environment, f"{pia.pk}/edit/")
+    html = text_of(admin, url, **HTMX)
+    assert "<!doctype" not in html
+    response = admin.post(url, form_of(admin, url, device_id="d"), headers=HTMX)
+    assert response["HX-Redirect"] == at(environment, f"{pia.pk}/")
+
+
+def test_unchanged_form__writes_nothing(
+    admin: Client, environment: Environment, pia: Player
+) -> None:
+    url = at(environment, f"{pia.pk}/edit/")
+    entries = AuditEntry.objects.count()
+    page = admin.post(url, form_of(admin, url), follow=True).content.decode()
+    assert "Nothing was changed." in page
+    assert AuditEntry.objects.count() == entries
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("attributes", '{"a": 1,\n oops}', "Line 2"),
+        ("attributes", "[1]", "Attributes are an object"),
+        ("attributes", '{"a": null}', "Leave a out to remove it"),
+        ("attributes", '{"a": 99999999999999999999}', "64 bits"),
+        ("attributes", '{"": 1}', "1 to 128 characters"),
+        ("attributes", '{"a": "\\u0000"}', "NUL"),
+        ("attributes", "[" * 100_000, "JSON"),
+        ("attributes", '{"a": "%s"}' % ("x" * 65536), "64 KiB"),
+        ("email", "a\tb", "characters that are not allowed"),
+        ("email", "x" * 255, "at most 254 characters"),
+        ("device_id", "x" * 256, "at most 255 characters"),
+        ("original", "forged", "Open it again"),
+    ],
+)
+def test_bad_input__is_422_with_words(
+    admin: Client, environment: Environment, pia: Player, field: str, value: str, words: str
+) -> None:
+    url = at(environment, f"{pia.pk}/edit/")
+    response = admin.post(url, form_of(admin, url, **{field: value}))
+    assert response.status_code == 422
+    assert words in response.content.decode()
+    pia.refresh_from_db()
+    assert pia.attributes == {"level": 3, "vip": True}
+
+
+def test_viewers__may_not_change_players(
+    staff_client: SignIn, environment: Environment, pia: Player
+) -> None:
+    client = staff_client(Role.VIEWER)
+    for path in ("edit/", "undo/1/"):
+        assert client.post(at(environment, f"{pia.pk}/{path}")).status_code == 403
+    assert client.get(at(environment, f"{pia.pk}/edit/")).status_code == 403
+
+
+def test_undo__takes_changes_of_this_player_only(
+    admin: Client, environment: Environment, pia: Player
+) -> None:
+    other = make_player(environment, "other")
+    url = at(environment, f"{pia.pk}/edit/")
+    admin.post(url, form_of(admin, url, email="x"))
+    entry = AuditEntry.objects.latest("id")
+    assert admin.post(at(environment, f"{other.pk}/undo/{entry.pk}/")).status_code == 404
+    assert player_id_for(environment.namespace, "other") == other.pk

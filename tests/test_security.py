@@ -1,0 +1,304 @@
+"""What an attacker would try on the dashboard: forged posts, fixed sessions, frames, redirects,
+other environments' ids, roles out of reach, secrets left behind."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.urls import reverse
+
+from ilara_admin.models import ApiKey, AuditEntry, Environment, Role, User
+from tests.factories import PASSWORD, World, make_environment, make_key, make_staff
+from tests.pages import PAGES, address, ask, signed_in, text_of, url_of
+
+POSTED = [name for name, page in PAGES.items() if "POST" in getattr(page.view, "methods", ())]
+SHOWN = [name for name, page in PAGES.items() if "GET" in getattr(page.view, "methods", ())]
+
+
+# --- Forged requests ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", POSTED)
+def test_post_without_a_csrf_token__is_refused_and_changes_nothing(name: str, world: World) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(world.members[Role.ADMIN])
+    before = AuditEntry.objects.count()
+    url, _ = address(PAGES[name], world)
+    response = client.post(url, {"typed": world.key.name})
+    assert response.status_code == 403
+    assert AuditEntry.objects.count() == before
+
+
+@pytest.mark.parametrize("name", ["sign_in", "sign_out", "theme"])
+def test_post_to_an_open_page_without_a_csrf_token__is_refused(name: str, db: None) -> None:
+    client = Client(enforce_csrf_checks=True)
+    assert client.post(reverse(name), {"theme": "dark"}).status_code == 403
+
+
+def test_no_view__is_exempt_from_the_check() -> None:
+    assert not [page.name for page in PAGES.values() if getattr(page.view, "csrf_exempt", False)]
+
+
+# --- Sessions and cookies -------------------------------------------------------------------------
+
+
+def sign_in(client: Client, user: User) -> None:
+    client.post(reverse("sign_in"), {"username": user.username, "password": PASSWORD})
+
+
+def test_signing_in__gives_the_session_a_new_key(client: Client, db: None) -> None:
+    """An attacker who planted a session before does not share it afterwards."""
+    session = client.session
+    session["planted"] = True
+    session.save()
+    planted = session.session_key
+    assert planted
+    client.cookies[settings.SESSION_COOKIE_NAME] = planted
+    sign_in(client, make_staff())
+    assert client.session.session_key != planted
+    assert not Session.objects.filter(session_key=planted).exists()
+
+
+def test_signing_in__gives_a_new_csrf_token(db: None) -> None:
+    client = Client()
+    client.get(reverse("sign_in"))
+    before = client.cookies[settings.CSRF_COOKIE_NAME].value
+    sign_in(client, make_staff())
+    assert client.cookies[settings.CSRF_COOKIE_NAME].value != before
+
+
+def test_signing_out__ends_the_session_on_the_server(db: None) -> None:
+    client = signed_in()
+    key = client.session.session_key
+    client.post(reverse("sign_out"))
+    assert not Session.objects.filter(session_key=key).exists()
+
+
+def test_cookies__are_out_of_reach_of_scripts_and_other_sites(client: Client, db: None) -> None:
+    client.get(reverse("sign_in"))
+    sign_in(client, make_staff())
+    client.post(reverse("theme"), {"theme": "dark"})
+    assert set(client.cookies) == {"ilara_session", "ilara_csrf", "ilara_theme"}
+    for cookie in client.cookies.values():
+        assert cookie["httponly"]
+        assert cookie["samesite"] == "Lax"
+
+
+@pytest.mark.parametrize(("https", "secure"), [("1", True), ("0", False)])
+def test_https__makes_cookies_secure_and_redirects(https: str, secure: bool) -> None:
+    code = (
+        "from django.conf import settings as s; print([s.SESSION_COOKIE_SECURE, "
+        "s.CSRF_COOKIE_SECURE, s.SECURE_SSL_REDIRECT, s.SECURE_HSTS_SECONDS > 0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "ILARA_HTTPS": https, "DJANGO_SETTINGS_MODULE": "ilara_admin.settings"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str([secure] * 4)
+
+
+# --- Headers --------------------------------------------------------------------------------------
+
+
+def assert_guarded(headers: Mapping[str, str]) -> None:
+    get = headers.__getitem__
+    assert get("X-Frame-Options") == "DENY"
+    assert get("X-Content-Type-Options") == "nosniff"
+    assert get("Referrer-Policy") == "same-origin"
+    policy = get("Content-Security-Policy")
+    assert "frame-ancestors 'none'" in policy
+    assert "base-uri 'none'" in policy
+    assert "form-action 'self'" in policy
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_page__forbids_frames_and_foreign_scripts(name: str, world: World) -> None:
+    client = Client()
+    client.force_login(world.members[Role.ADMIN])
+    url, _ = address(PAGES[name], world)
+    response = ask(client, "GET", url)
+    assert_guarded(response.headers)
+    page = text_of(response) if not response.streaming else ""
+    assert not re.search(r'<script(?![^>]* nonce=")', page)
+    assert not re.search(r'\sstyle="|\son[a-z]+="', page)
+
+
+@pytest.mark.parametrize("path", ["/sign-in/", "/nowhere/", "/healthz", "/v1x/", "/static/x.css"])
+def test_open_and_missing_pages__forbid_frames_and_foreign_scripts(
+    path: str, client: Client, db: None
+) -> None:
+    assert_guarded(client.get(path).headers)
+
+
+def test_refusals__forbid_frames_and_foreign_scripts(db: None) -> None:
+    environment = make_environment()
+    refused = signed_in(Role.VIEWER).get(url_of(environment, "staff_list"))
+    assert refused.status_code == 403
+    assert_guarded(refused.headers)
+
+
+# --- Redirects ------------------------------------------------------------------------------------
+
+FOREIGN = [
+    "https://evil.example/",
+    "//evil.example/",
+    "///evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "javascript:alert(1)",
+    "http:///evil.example",
+    " https://evil.example",
+]
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+def test_next_of_the_sign_in__leads_to_no_other_site(target: str, db: None) -> None:
+    client = Client()
+    data = {"username": make_staff().username, "password": PASSWORD, "next": target}
+    response = client.post(f"{reverse('sign_in')}?next={target}", data)
+    assert response.status_code == 302
+    assert response["Location"] == "/"
+
+
+def test_next_of_the_sign_in__leads_back_to_our_own_page(db: None) -> None:
+    data = {"username": make_staff().username, "password": PASSWORD, "next": "/a/live/flags/?q=1"}
+    assert Client().post(reverse("sign_in"), data)["Location"] == "/a/live/flags/?q=1"
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+def test_next_of_the_theme__leads_to_no_other_site(target: str, client: Client) -> None:
+    response = client.post(reverse("theme"), {"theme": "dark", "next": target})
+    assert response["Location"] == "/"
+
+
+# --- Ids and roles --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(db: None) -> Environment:
+    return make_environment()
+
+
+@pytest.mark.parametrize("name", ["key_rotate", "key_revoke"])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_key_of_another_environment__is_404(
+    name: str, method: str, world: World, elsewhere: Environment
+) -> None:
+    client = signed_in()
+    data = {"typed": world.key.name, "grace": "0"}
+    response = getattr(client, method)(url_of(elsewhere, name, world.key.pk), data)
+    assert response.status_code == 404
+    key = ApiKey.objects.get(pk=world.key.pk)
+    assert (key.revoked_at, key.expires_at) == (None, None)
+
+
+def test_environment_of_another_project__is_404(world: World, elsewhere: Environment) -> None:
+    extra = make_environment(slug="test")
+    mixed = reverse("key_list", args=[extra.project.slug, "nowhere"])
+    assert signed_in().get(mixed).status_code == 404
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT, Role.LIVE_OPS])
+def test_lower_role__cannot_make_itself_admin(role: Role, world: World) -> None:
+    member = world.members[role]
+    client = Client()
+    client.force_login(member)
+    data = {"name": "x", "email": "", "role": "admin", "time_zone": "UTC", "is_superuser": "on"}
+    environment = world.environment
+    assert client.post(url_of(environment, "staff_edit", member.pk), data).status_code == 403
+    made = data | {"username": "second", "password": PASSWORD}
+    assert client.post(url_of(environment, "staff_new"), made).status_code == 403
+    # The one form that they may send about themselves takes neither role nor flags.
+    assert client.post(reverse("account"), data).status_code == 302
+    member.refresh_from_db()
+    assert (member.role, member.is_superuser, member.is_staff) == (role, False, False)
+    assert not User.objects.filter(username="second").exists()
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT, Role.LIVE_OPS])
+def test_lower_role__cannot_make_end_or_replace_keys(role: Role, world: World) -> None:
+    client = Client()
+    client.force_login(world.members[role])
+    before = ApiKey.objects.count()
+    for name, args in (
+        ("key_create", []),
+        ("key_rotate", [world.key.pk]),
+        ("key_revoke", [world.key.pk]),
+    ):
+        data = {"name": "x", "kind": "secret", "grace": "0", "typed": world.key.name}
+        assert client.post(url_of(world.environment, name, *args), data).status_code == 403
+    assert ApiKey.objects.count() == before
+    assert ApiKey.objects.get(pk=world.key.pk).revoked_at is None
+
+
+def test_role_that_was_taken_away__counts_on_the_next_request(world: World) -> None:
+    client = Client()
+    client.force_login(world.members[Role.ADMIN])
+    url = url_of(world.environment, "staff_list")
+    assert client.get(url).status_code == 200
+    User.objects.filter(pk=world.members[Role.ADMIN].pk).update(role=Role.VIEWER)
+    assert client.get(url).status_code == 403
+
+
+# --- Secrets --------------------------------------------------------------------------------------
+
+TOKEN = re.compile(r"[ps]k_live_[0-9A-Za-z]{36}")
+
+
+def everything_kept() -> str:
+    """All that the database holds on changes, keys and sessions, as text."""
+    entries = [str(row) for row in AuditEntry.objects.values_list()]
+    keys = [str(row) for row in ApiKey.objects.values_list()]
+    sessions = [str(session.get_decoded()) for session in Session.objects.all()]
+    return "\n".join(entries + keys + sessions)
+
+
+@pytest.mark.parametrize("kind", ["public", "secret"])
+def test_token__is_shown_once_and_kept_nowhere(
+    kind: str, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = signed_in()
+    environment = world.environment
+    issued = client.post(url_of(environment, "key_create"), {"name": "New", "kind": kind})
+    tokens = set(TOKEN.findall(text_of(issued)))
+    assert len(tokens) == 1
+    token = tokens.pop()
+    assert "no-store" in issued["Cache-Control"]
+
+    for name in [name for name in SHOWN if PAGES[name].section in {"keys", "audit", "developers"}]:
+        url, _ = address(PAGES[name], world)
+        assert not TOKEN.search(text_of(client.get(url)))
+    assert token not in everything_kept()
+    assert token not in caplog.text
+
+
+def test_token_of_a_rotation__is_kept_nowhere(world: World) -> None:
+    old = make_key(world.environment)
+    url = url_of(world.environment, "key_rotate", old.key.pk)
+    tokens = set(TOKEN.findall(text_of(signed_in().post(url, {"grace": "24"}))))
+    assert len(tokens) == 1
+    assert old.token not in tokens
+    assert not TOKEN.search(everything_kept())
+
+
+def test_password_that_was_made__is_kept_nowhere(world: World) -> None:
+    client = signed_in()
+    data = {"username": "ana", "role": "viewer", "password": ""}
+    shown = text_of(client.post(url_of(world.environment, "staff_new"), data))
+    found = re.search(r'aria-label="Copy the password"', shown)
+    assert found
+    password = re.findall(r'data-copy="([^"]+)"', shown)[-1]
+    assert User.objects.get(username="ana").check_password(password)
+    assert password not in everything_kept()
+    assert password not in text_of(client.get(url_of(world.environment, "staff_list")))
