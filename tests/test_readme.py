@@ -118,6 +118,11 @@ def test_commands_near_the_top__are_those_of_the_ci_script() -> None:
     assert re.search(rf"^step {blocks[2]}$", (settings.BASE_DIR / ".ci/run").read_text(), re.M)
 
 
+def test_files_that_are_named__exist() -> None:
+    for name in re.findall(r"`((?:[\w.]+/)+\w+\.\w+)`", README):
+        assert (settings.BASE_DIR / name).exists(), name
+
+
 # --- Examples -------------------------------------------------------------------------------------
 
 
