@@ -196,12 +196,19 @@ class Serve:
         """End it as people do; returns how long that took. Nothing may be left."""
         before = self.processes()
         started = time.monotonic()
-        self.process.send_signal(number)
+        self.signal(number)
         assert self.process.wait(START_SECONDS) == 0, self.err
         seconds = time.monotonic() - started
         assert not alive(before), "processes are left"
         assert not (self.data / "postmaster.pid").exists(), "PostgreSQL is left"
         return seconds
+
+    def signal(self, number: int) -> None:
+        """A terminal sends Ctrl-C to all processes in its foreground."""
+        if number == signal.SIGINT:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
 
     def kill_all(self) -> None:
         """End all of it at once, as a power cut would."""

@@ -1,0 +1,113 @@
+"""A fresh machine: an empty clone, nothing but the packages, the first command, the second one."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from ilara_admin.postgresql import site
+from tests.api_client import PLAYERS
+from tests.homes import remove_server
+from tests.replay import CASES, Steps, renamed, replay
+from tests.running import NOBODY, OURS, START_SECONDS, STOP_SECONDS, Python, Serve, python_of_nobody
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(settings.DATABASE_URL), reason="a fresh machine has no DATABASE_URL"),
+]
+
+AS_ROOT = os.geteuid() == 0
+PROMISED_SECONDS = 20
+
+
+def seconds_here() -> float:
+    """What is promised for a machine of its own, times how crowded this one is."""
+    crowd = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return PROMISED_SECONDS * max(1.0, crowd)
+
+
+@pytest.fixture(params=["ourselves", "ordinary user"])
+def python(request: pytest.FixtureRequest) -> Iterator[Python]:
+    if request.param == "ordinary user" and not AS_ROOT:
+        pytest.skip("ourselves is an ordinary user already")
+    with nullcontext(OURS) if request.param == "ourselves" else python_of_nobody() as python:
+        yield python
+
+
+@pytest.fixture
+def clone(python: Python) -> Iterator[Path]:
+    """An empty clone below a folder that nobody else may enter."""
+    if not (settings.BASE_DIR / ".git").exists():
+        pytest.skip("this checkout is not a git repository, so there is nothing to clone")
+    private = Path(tempfile.mkdtemp(prefix="ilara-private-"))
+    folder = private / "ilara"
+    command = ["git", "clone", "--quiet", "--no-hardlinks", str(settings.BASE_DIR), str(folder)]
+    subprocess.run(command, check=True, timeout=START_SECONDS)
+    (private / "home").mkdir(mode=0o700)
+    if python.uid is not None:
+        for path in (private, *private.rglob("*")):
+            os.chown(path, python.uid, NOBODY.pw_gid, follow_symlinks=False)
+    yield folder
+    remove_server(folder / ".ilara")
+    shutil.rmtree(private)
+
+
+def test_fresh_clone__serves_the_reference_and_passes_its_tests(
+    python: Python, clone: Path
+) -> None:
+    home = clone.parent / "home"
+    env = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    places = [clone, Path(sys.executable), site._package()]
+    above = {folder for place in places for folder in place.parents}
+    before = {folder: owner_and_mode(folder) for folder in above}
+
+    patience, started = seconds_here(), time.monotonic()
+    serve = Serve(clone / ".ilara", python=python, folder=clone, env=env)
+    try:
+        serve.ready()
+        assert serve.get("/readyz")[0] == 200
+        assert time.monotonic() - started < max(patience, seconds_here())
+
+        for kind in ("public", "secret"):
+            for number, steps in enumerate(CASES.values()):
+                # Only a secret key may list players, and the list must hold those of its case.
+                environment = "test" if kind == "secret" and lists_players(steps) else "live"
+                api = serve.api(f"{environment} {kind}")
+                replay(renamed(steps, f"player_{kind}_{number}"), api, f"${kind}")
+
+        with python.start(
+            *["-m", "pytest", "-q", "tests/test_contract.py"],
+            folder=clone,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as tests:
+            said, _ = tests.communicate(timeout=2 * START_SECONDS)
+        assert tests.returncode == 0, said
+        assert serve.get("/readyz")[0] == 200, "the tests stopped the server"
+        assert serve.stop() < STOP_SECONDS
+        assert serve.err == ""
+    finally:
+        serve.clean_up()
+    assert {folder: owner_and_mode(folder) for folder in above} == before
+
+
+def lists_players(steps: Steps) -> bool:
+    requests = [step["request"] for step in steps]
+    return any(
+        request["method"] == "GET" and request["path"].partition("?")[0] == PLAYERS
+        for request in requests
+    )
+
+
+def owner_and_mode(folder: Path) -> tuple[int, int, int]:
+    found = folder.stat()
+    return found.st_uid, found.st_gid, found.st_mode

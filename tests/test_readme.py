@@ -1,0 +1,169 @@
+"""The README against the code: its tables say all there is, and its examples answer as printed."""
+
+import inspect
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import get_commands, load_command_class
+from django.core.management.base import BaseCommand
+from django.urls import URLPattern, URLResolver
+from django.urls.resolvers import RegexPattern
+
+from flags.evaluation import Reason
+from ilara_admin import gunicorn_conf
+from ilara_admin import settings as settings_module
+from ilara_admin.errors import STATUS, Code
+from ilara_admin.management.base import PASSWORD_VARIABLE
+from tests.homes import empty_home
+from tests.running import Serve, bash
+
+README = (settings.BASE_DIR / "README.md").read_text()
+
+
+def table(head: str) -> list[list[str]]:
+    """The cells of the rows below this table head."""
+    lines = README.partition(f"| {head} |")[2].splitlines()[2:]
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+    assert rows, f"the README has no table that begins with {head}"
+    return rows
+
+
+def quoted(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+# --- Tables ---------------------------------------------------------------------------------------
+
+
+def endpoints(patterns: Iterable[Any], before: str = "") -> Iterator[tuple[str, bool]]:
+    for pattern in patterns:
+        path = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from endpoints(pattern.url_patterns, path)
+        elif isinstance(pattern, URLPattern):
+            for method, endpoint in getattr(pattern.callback, "endpoints", {}).items():
+                yield f"{method} /{re.sub(r'<[^>]+>', '{}', path)}", endpoint.secret
+
+
+def test_table_of_endpoints__is_the_addresses_of_the_api() -> None:
+    tree = URLResolver(RegexPattern(r"^/"), "ilara_admin.api_urls")
+    served = {
+        (call.replace(" /v1/", " /"), secret)
+        for call, secret in endpoints(tree.url_patterns)
+        if " /v1/" in call
+    }
+    told = {
+        (re.sub(r"\{[^}]+\}", "{}", quoted(call)[0]), "*secret*" in what)
+        for call, what in table("method and path")
+    }
+    assert told == served
+
+
+def test_table_of_error_codes__is_all_of_them_with_their_status() -> None:
+    told = {quoted(code)[0]: status.split(", ") for code, status, _ in table("code")}
+    assert told.keys() == set(Code)
+    assert all(str(STATUS[Code(code)]) == statuses[0] for code, statuses in told.items())
+
+
+def test_table_of_reasons__is_all_of_them_in_order() -> None:
+    assert [quoted(reason)[0] for reason, _ in table("reason of a flag")] == list(Reason)
+
+
+def test_table_of_commands__is_all_of_ours_with_real_options() -> None:
+    ours = {name for name, app in get_commands().items() if app == "ilara_admin"}
+    told: dict[str, list[str]] = {}
+    for commands, _ in table("command"):
+        for command in quoted(commands):
+            name, _, rest = command.partition(" ")
+            told[name] = re.findall(r"--[a-z-]+", rest)
+    assert told.keys() == ours
+    for name, options in told.items():
+        parser = load_command_class("ilara_admin", name).create_parser("manage.py", name)
+        assert set(options) <= set(parser._option_string_actions), name
+    shared = set(BaseCommand().create_parser("manage.py", "any")._option_string_actions)
+    serve = load_command_class("ilara_admin", "serve").create_parser("manage.py", "serve")
+    assert set(told["serve"]) == set(serve._option_string_actions) - shared
+
+
+def read_by_the_code() -> set[str]:
+    source = inspect.getsource(settings_module) + inspect.getsource(gunicorn_conf)
+    return {*re.findall(r'env(?:iron)?\.\w+\(\s*"([A-Z_]+)"', source), PASSWORD_VARIABLE}
+
+
+def test_table_of_settings__is_what_the_code_reads() -> None:
+    told = [name for names, *_ in table("variable") for name in quoted(names)]
+    assert sorted(told) == sorted(read_by_the_code())
+
+
+def test_env_example__lists_the_same_with_a_comment_each() -> None:
+    example = (settings.BASE_DIR / ".env.example").read_text()
+    listed = re.findall(r"^# .+\n# ([A-Z_]+)=", example, re.MULTILINE)
+    assert sorted(listed) == sorted(read_by_the_code())
+    assert not re.findall(r"^[A-Z_]+=", example, re.MULTILINE), "an example must set nothing"
+
+
+def test_commands_near_the_top__are_those_of_the_ci_script() -> None:
+    blocks = re.findall(r"^```\n(.*?)\n```", README, re.MULTILINE | re.DOTALL)
+    assert blocks[1:3] == ["uv run manage.py serve", "uv run pytest"]
+    assert re.search(rf"^step {blocks[2]}$", (settings.BASE_DIR / ".ci/run").read_text(), re.M)
+
+
+def test_files_that_are_named__exist() -> None:
+    for name in re.findall(r"`((?:[\w.]+/)+\w+\.\w+)`", README):
+        assert (settings.BASE_DIR / name).exists(), name
+
+
+# --- Examples -------------------------------------------------------------------------------------
+
+
+def examples() -> list[tuple[str, Any]]:
+    """Each curl block with the reply that is printed after it."""
+    return [
+        (command, json.loads(reply))
+        for command, reply in re.findall(
+            r"^```\n(curl .*?)\n```\n\n```json\n(.*?)\n```", README, re.MULTILINE | re.DOTALL
+        )
+    ]
+
+
+def part_of(told: Any, got: Any) -> bool:
+    """Is all that the README tells in the reply? “…” stands for anything."""
+    if isinstance(told, dict):
+        return isinstance(got, dict) and all(
+            name in got and part_of(value, got[name]) for name, value in told.items()
+        )
+    return told == "…" or bool(told == got)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(settings.DATABASE_URL), reason="the README starts a database of its own")
+def test_examples__answer_as_printed() -> None:
+    exports = re.search(r"^```\n(export HOST=.*?)\n```", README, re.MULTILINE | re.DOTALL)
+    assert exports
+    shown = examples()
+    assert len(shown) == README.count("\ncurl ") >= 3, "a curl block has no reply after it"
+    with empty_home() as home:
+        serve = Serve(home)
+        try:
+            serve.ready()
+            setup = exports[1].replace("http://127.0.0.1:18000", serve.address)
+            setup = setup.replace("uv run manage.py", f"{sys.executable} manage.py")
+            env = {"ILARA_HOME": str(home), "PATH": os.environ["PATH"]}
+            host, key = bash(f'{setup}\necho "$HOST"\necho "$KEY"', env).split()
+            variables = {"HOST": host, "KEY": key, "PLAYER": ""}
+            for command, told in shown:
+                got = json.loads(bash(command, variables))
+                assert part_of(told, got), (command, got)
+                variables["PLAYER"] = variables["PLAYER"] or got["data"]["id"]
+        finally:
+            serve.clean_up()
