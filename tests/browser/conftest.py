@@ -3,27 +3,25 @@
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from django.conf import settings
 from playwright.sync_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Locator,
     Page,
     expect,
     sync_playwright,
 )
 
-START_SECONDS = 120
+from tests.running import Serve
+
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -39,67 +37,34 @@ ARGUMENTS = [
 class Ilara:
     """A running `serve`, and what it printed."""
 
-    url: str
-    said: str
-    home: Path
+    serve: Serve
+
+    @property
+    def url(self) -> str:
+        return self.serve.address
 
     @property
     def password(self) -> str:
-        return self._find(r"sign in +admin / (\S+)")
+        return self.serve.says("sign in").removeprefix("admin / ")
 
     def key(self, environment: str, kind: str) -> str:
-        return self._find(rf"{environment} {kind} +(\S+)")
-
-    def _find(self, pattern: str) -> str:
-        found = re.search(pattern, self.said)
-        assert found, f"serve did not print {pattern}:\n{self.said}"
-        return found[1]
+        return self.serve.says(f"{environment} {kind}")
 
 
-def start_ilara(home: Path, *options: str) -> tuple[Ilara, subprocess.Popen[str]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "serve", "--port", str(port), "--workers", "1", *options],
-        cwd=settings.BASE_DIR,
-        env={**environment, "ILARA_HOME": str(home), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    # A start that hangs must not hang the tests: the output ends with the process.
-    watchdog = threading.Timer(START_SECONDS, process.kill)
-    watchdog.start()
-    said = ""
-    assert process.stdout
-    for line in process.stdout:
-        said += line
-        if "Ctrl-C" in line:
-            break
-    else:
-        pytest.fail(f"serve ended:\n{said}")
-    watchdog.cancel()
-    # Somebody must read on: a full pipe would block the server.
-    threading.Thread(target=process.stdout.read, daemon=True).start()
-    return Ilara(f"http://127.0.0.1:{port}", said, home), process
-
-
-def stop_ilara(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    code = process.wait(30)
-    assert process.stdout
-    process.stdout.close()
-    assert code == 0
+@contextmanager
+def running_ilara(home: Path, *options: str) -> Iterator[Ilara]:
+    serve = Serve(home, "--workers", "1", *options)
+    try:
+        yield Ilara(serve.ready())
+        serve.stop()
+    finally:
+        serve.clean_up()
 
 
 @pytest.fixture(scope="session")
 def ilara(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ilara]:
-    home = tmp_path_factory.mktemp("ilara-home")
-    ilara, process = start_ilara(home, "--demo")
-    yield ilara
-    stop_ilara(process)
+    with running_ilara(tmp_path_factory.mktemp("ilara-home"), "--demo") as ilara:
+        yield ilara
 
 
 @pytest.fixture(scope="session")
@@ -118,11 +83,15 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Window:
-    """A browser context that notes what no page may do: complain on the console or fail."""
+    """A browser context that notes what no page may do: complain on the console or fail.
+
+    Its acts are those of a hand: by the mouse, or by Tab, letters and Enter alone.
+    """
 
     context: BrowserContext
     page: Page
     base: str
+    keyboard: bool = False
     complaints: list[str] = field(default_factory=list)
 
     def open(self, path: str) -> Page:
@@ -130,6 +99,55 @@ class Window:
         url = path if path.startswith("/") else f"/sample-game/live/{path}"
         self.page.goto(self.base + url)
         return self.page
+
+    def press(self, role: str, name: str | re.Pattern[str], *, exact: bool = False) -> None:
+        """Use a link or a button."""
+        target = self.page.get_by_role(cast(Any, role), name=name, exact=exact).last
+        if self.keyboard:
+            self.reach(target)
+            self.page.keyboard.press("Enter")
+        else:
+            target.click()
+
+    def fill(self, target: Locator, text: str) -> None:
+        settled(self.page)
+        if self.keyboard:
+            self.reach(target)
+            self.page.keyboard.press("ControlOrMeta+a")
+            self.page.keyboard.type(text)
+        else:
+            target.fill(text)
+
+    def select(self, target: Locator, label: str) -> None:
+        settled(self.page)
+        if self.keyboard:
+            self.reach(target)
+            self.page.keyboard.type(label)
+        else:
+            target.select_option(label)
+
+    def check(self, target: Locator) -> None:
+        """Choose one of several radio buttons, which the arrow keys walk through."""
+        settled(self.page)
+        if not self.keyboard:
+            target.check()
+            return
+        self.reach(self.page.locator("input[type=radio]:checked"))
+        for _ in range(10):
+            if target.is_checked():
+                return
+            self.page.keyboard.press("ArrowDown")
+        raise AssertionError("The arrow keys do not lead to it")
+
+    def reach(self, target: Locator) -> None:
+        """Press Tab until the focus is there."""
+        settled(self.page)
+        target.wait_for()
+        for _ in range(200):
+            if target.evaluate("element => element === document.activeElement"):
+                return
+            self.page.keyboard.press("Tab")
+        raise AssertionError(f"Tab does not lead to {target}")
 
     def listen(self, page: Page) -> None:
         page.on("console", self._on_console)
@@ -162,13 +180,13 @@ def window(ilara: Ilara, chromium: Browser, signed_in: Any) -> Iterator[Callable
     """Opens windows of a signed-in admin; at the end none may have complained."""
     opened: list[Window] = []
 
-    def open_window(**options: Any) -> Window:
+    def open_window(*, keyboard: bool = False, **options: Any) -> Window:
         options.setdefault("storage_state", signed_in)
         options.setdefault("viewport", {"width": 1280, "height": 900})
         context = chromium.new_context(**options)
         context.set_default_timeout(10_000)
         page = context.new_page()
-        made = Window(context, page, ilara.url)
+        made = Window(context, page, ilara.url, keyboard)
         made.listen(page)
         opened.append(made)
         return made
@@ -179,12 +197,16 @@ def window(ilara: Ilara, chromium: Browser, signed_in: Any) -> Iterator[Callable
     assert [complaint for made in opened for complaint in made.complaints] == []
 
 
-MODES = {"mouse": {}, "no-script": {"java_script_enabled": False}}
+MODES: dict[str, dict[str, Any]] = {
+    "mouse": {},
+    "keyboard": {"keyboard": True},
+    "no-script": {"java_script_enabled": False},
+}
 
 
 @pytest.fixture(params=list(MODES))
 def admin(request: pytest.FixtureRequest, window: Callable[..., Window]) -> Window:
-    """The same task with and without JavaScript."""
+    """The same task by mouse, by keyboard alone, and without JavaScript."""
     return window(**MODES[request.param])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import settled, start_ilara, stop_ilara
+from tests.browser.conftest import Ilara, running_ilara, settled
 
 pytestmark = pytest.mark.browser
 
@@ -20,7 +20,11 @@ def paste(line: str) -> str:
 
 
 def test_first_day(tmp_path: Path, chromium: Browser) -> None:
-    ilara, process = start_ilara(tmp_path / "home")
+    with running_ilara(tmp_path / "home") as ilara:
+        live_through(ilara, chromium)
+
+
+def live_through(ilara: Ilara, chromium: Browser) -> None:
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     try:
@@ -70,4 +74,3 @@ def test_first_day(tmp_path: Path, chromium: Browser) -> None:
         expect(log).to_contain_text(re.compile(r"admin issued the API key\s+First build"))
     finally:
         context.close()
-        stop_ilara(process)

@@ -12,15 +12,15 @@ from tests.browser.conftest import Window, settled
 pytestmark = pytest.mark.browser
 
 
-def create_flag(window: Window, *, value: str = "On or off", first: str = "") -> str:
+def create_flag(admin: Window, *, value: str = "On or off", first: str = "") -> str:
     key = f"flag-{uuid4().hex[:8]}"
-    page = window.open("flags/")
-    page.get_by_role("link", name="New flag").click()
-    page.get_by_role("textbox", name="Key", exact=True).fill(key)
-    page.get_by_label("Value", exact=True).select_option(value)
+    page = admin.open("flags/")
+    admin.press("link", "New flag")
+    admin.fill(page.get_by_role("textbox", name="Key", exact=True), key)
+    admin.select(page.get_by_label("Value", exact=True), value)
     if first:
-        page.get_by_label("First value").fill(first)
-    page.get_by_role("button", name="Create flag").click()
+        admin.fill(page.get_by_label("First value"), first)
+    admin.press("button", "Create flag")
     expect(page.get_by_role("heading", level=1)).to_contain_text(key)
     return key
 
@@ -34,14 +34,13 @@ def test_create_switch_and_undo(admin: Window) -> None:
     page = admin.page
     assert "Off" in heading(page)
 
-    page.get_by_role("link", name="Turn on").click()
-    settled(page)
-    page.get_by_label("Reason").fill("The event begins")
-    page.get_by_role("button", name="Turn on in live").click()
+    admin.press("link", "Turn on")
+    admin.fill(page.get_by_label("Reason"), "The event begins")
+    admin.press("button", "Turn on in live")
     expect(page.get_by_role("heading", level=1)).to_contain_text("On")
     expect(page.locator("#history")).to_contain_text("The event begins")
 
-    page.get_by_role("button", name="Undo").click()
+    admin.press("button", "Undo")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Off")
     expect(page.locator("#history")).to_contain_text("Restored revision 1")
 
@@ -49,21 +48,19 @@ def test_create_switch_and_undo(admin: Window) -> None:
 def test_segment_and_percentage(admin: Window) -> None:
     create_flag(admin)
     page = admin.page
-    page.get_by_role("link", name="Edit rules").click()
-    page.get_by_role("button", name="Add rule").click()
-    settled(page)
-    page.get_by_label("Who").select_option("beta-testers")
-    page.get_by_role("spinbutton", name="Percentage").fill("12.5")
-    page.get_by_role("button", name="Review changes").click()
+    admin.press("link", "Edit rules")
+    admin.press("button", "Add rule")
+    admin.select(page.get_by_label("Who"), "beta-testers")
+    admin.fill(page.get_by_role("spinbutton", name="Percentage"), "12.5")
+    admin.press("button", "Review changes")
     expect(page.get_by_role("main")).to_contain_text("beta-testers: enabled to 12.5 %")
-    page.get_by_role("button", name="Save to live").click()
+    admin.press("button", "Save to live")
     expect(page.locator(".rules")).to_contain_text("Players in beta-testers get enabled")
     expect(page.locator(".rules")).to_contain_text("12.5 %")
 
-    page.get_by_role("link", name="Set the percentage of rule 1").click()
-    settled(page)
-    page.get_by_role("spinbutton", name="Percentage").fill("40")
-    page.get_by_role("button", name="Save to live").click()
+    admin.press("link", "Set the percentage of rule 1")
+    admin.fill(page.get_by_role("spinbutton", name="Percentage"), "40")
+    admin.press("button", "Save to live")
     expect(page.locator(".rules")).to_contain_text("40 %")
     expect(page.locator("#history")).to_contain_text("12.5 % → 40 %")
 
@@ -71,27 +68,25 @@ def test_segment_and_percentage(admin: Window) -> None:
 def test_variants_and_split(admin: Window) -> None:
     create_flag(admin, value="Text", first="hello")
     page = admin.page
-    page.get_by_role("link", name="Edit", exact=True).click()
-    page.get_by_role("button", name="Add variant").click()
-    settled(page)
+    admin.press("link", "Edit", exact=True)
+    admin.press("button", "Add variant")
     added = page.get_by_role("group", name="Variant 2")
-    added.get_by_role("textbox", name="Key").fill("short")
-    added.get_by_label("Value").fill("hi")
-    page.get_by_role("button", name="Review changes").click()
-    page.get_by_role("button", name="Save to live").click()
+    admin.fill(added.get_by_role("textbox", name="Key"), "short")
+    admin.fill(added.get_by_label("Value"), "hi")
+    admin.press("button", "Review changes")
+    admin.press("button", "Save to live")
     expect(page.get_by_role("main")).to_contain_text('"hi"')
 
-    page.get_by_role("link", name="Edit rules").click()
-    page.get_by_role("button", name="Add rule").click()
-    settled(page)
-    page.get_by_label("Gets").select_option("A split")
-    page.get_by_label("default, %").fill("70")
-    page.get_by_label("short, %").fill("20")
-    page.get_by_role("button", name="Review changes").click()
+    admin.press("link", "Edit rules")
+    admin.press("button", "Add rule")
+    admin.select(page.get_by_label("Gets"), "A split")
+    admin.fill(page.get_by_label("default, %"), "70")
+    admin.fill(page.get_by_label("short, %"), "20")
+    admin.press("button", "Review changes")
     expect(page.get_by_role("main")).to_contain_text("they make 90 %")
-    page.get_by_label("short, %").fill("30")
-    page.get_by_role("button", name="Review changes").click()
-    page.get_by_role("button", name="Save to live").click()
+    admin.fill(page.get_by_label("short, %"), "30")
+    admin.press("button", "Review changes")
+    admin.press("button", "Save to live")
     expect(page.locator(".rules")).to_contain_text(re.compile(r"default\s+70 %\s*short\s+30 %"))
 
 

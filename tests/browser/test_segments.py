@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Window, settled
+from tests.browser.conftest import Window
 
 pytestmark = pytest.mark.browser
 
@@ -13,36 +13,34 @@ pytestmark = pytest.mark.browser
 def test_create_preview_change_and_delete(admin: Window) -> None:
     key = f"segment-{uuid4().hex[:8]}"
     page = admin.open("segments/")
-    page.get_by_role("link", name="New segment").click()
-    page.get_by_role("textbox", name="Key", exact=True).fill(key)
+    admin.press("link", "New segment")
+    admin.fill(page.get_by_role("textbox", name="Key", exact=True), key)
     first = page.get_by_role("group", name="Condition 1")
-    first.get_by_label("Field").fill("country")
-    first.get_by_label("Operator").select_option("is one of")
-    first.get_by_label("Value").fill("BR, PT")
-    page.get_by_role("button", name="Add condition").click()
-    settled(page)
+    admin.fill(first.get_by_label("Field"), "country")
+    admin.select(first.get_by_label("Operator"), "is one of")
+    admin.fill(first.get_by_label("Value"), "BR, PT")
+    admin.press("button", "Add condition")
     second = page.get_by_role("group", name="Condition 2")
-    second.get_by_label("Field").fill("session_count")
-    second.get_by_label("Operator").select_option("is at least")
-    second.get_by_label("Value").fill("2")
-    page.get_by_role("button", name="Preview").click()
-    settled(page)
+    admin.fill(second.get_by_label("Field"), "session_count")
+    admin.select(second.get_by_label("Operator"), "is at least")
+    admin.fill(second.get_by_label("Value"), "2")
+    admin.press("button", "Preview")
     expect(page.get_by_role("main")).to_contain_text("of players match")
-    page.get_by_role("button", name="Create segment").click()
+    admin.press("button", "Create segment")
     expect(page.get_by_role("main")).to_contain_text(
         "country is one of “BR”, “PT” and session_count is at least 2"
     )
 
-    page.get_by_role("link", name="Edit", exact=True).click()
-    page.get_by_role("group", name="Condition 2").get_by_label("Value").fill("many")
-    page.get_by_role("button", name="Save to live").click()
+    admin.press("link", "Edit", exact=True)
+    admin.fill(page.get_by_role("group", name="Condition 2").get_by_label("Value"), "many")
+    admin.press("button", "Save to live")
     expect(page.get_by_role("main")).to_contain_text("Give a number")
-    page.get_by_role("group", name="Condition 2").get_by_label("Value").fill("5")
-    page.get_by_role("button", name="Save to live").click()
+    admin.fill(page.get_by_role("group", name="Condition 2").get_by_label("Value"), "5")
+    admin.press("button", "Save to live")
     expect(page.get_by_role("main")).to_contain_text("session_count is at least 5")
 
     page = admin.open(f"segments/{key}/delete/")
-    page.get_by_label("to confirm").fill(key)
-    page.get_by_role("button", name=f"Delete {key}").click()
+    admin.fill(page.get_by_label("to confirm"), key)
+    admin.press("button", f"Delete {key}")
     expect(page.get_by_role("heading", level=1)).to_have_text("Segments")
     expect(page.get_by_role("main")).not_to_contain_text("session_count is at least 5")

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Ilara, Window, settled
+from tests.browser.conftest import Ilara, Window
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +35,7 @@ def register(ilara: Ilara, **attributes: Any) -> dict[str, Any]:
 def test_find_a_player_in_one_step_and_read_their_flags(admin: Window, ilara: Ilara) -> None:
     player = register(ilara, level=45)
     page = admin.open("")
-    page.get_by_role("searchbox", name="Find").fill(player["external_id"])
+    admin.fill(page.get_by_role("searchbox", name="Find"), player["external_id"])
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text(player["external_id"])
     row = page.get_by_role("row").filter(has_text="new_tutorial")
@@ -106,10 +106,9 @@ def token_shown(page: Page) -> str:
 def test_issue_rotate_and_revoke_a_key(admin: Window, ilara: Ilara) -> None:
     name = f"Build {uuid4().hex[:6]}"
     page = admin.open("keys/")
-    page.get_by_role("link", name="New key").click()
-    settled(page)
-    page.get_by_role("textbox", name="Name").fill(name)
-    page.get_by_role("button", name="Create key").click()
+    admin.press("link", "New key")
+    admin.fill(page.get_by_role("textbox", name="Name"), name)
+    admin.press("button", "Create key")
     expect(page.get_by_role("main")).to_contain_text("Copy the key now")
     token = token_shown(page)
     body = {"external_id": f"of-{name}"}
@@ -117,20 +116,18 @@ def test_issue_rotate_and_revoke_a_key(admin: Window, ilara: Ilara) -> None:
 
     page = admin.open("keys/")
     assert token not in page.content()
-    page.get_by_role("link", name=f"Rotate {name}").click()
-    settled(page)
-    page.get_by_role("radio", name="At once").check()
-    page.get_by_role("button", name="Issue a new key").click()
+    admin.press("link", f"Rotate {name}")
+    admin.check(page.get_by_role("radio", name="At once"))
+    admin.press("button", "Issue a new key")
     expect(page.get_by_role("main")).to_contain_text("has ended")
     successor = token_shown(page)
     assert refusal(ilara, token) == "This API key has expired"
     call(ilara, "players/players", body, successor)
 
     page = admin.open("keys/?show=usable")
-    page.get_by_role("link", name=f"Revoke {name}").click()
-    settled(page)
-    page.get_by_role("textbox", name="to confirm").fill(name)
-    page.get_by_role("button", name=re.compile("^Revoke")).last.click()
+    admin.press("link", f"Revoke {name}")
+    admin.fill(page.get_by_role("textbox", name="to confirm"), name)
+    admin.press("button", re.compile("^Revoke"))
     expect(page.get_by_role("row").filter(has_text=name).first).to_contain_text("Revoked")
     assert refusal(ilara, successor) == "This API key has been revoked"
 
