@@ -7,15 +7,17 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 
 from events import ingest, schemas, stream
-from ilara_admin.api import ApiRequest, endpoint, respond, route
+from ilara_admin.api import ApiRequest, count, endpoint, respond, route
 from ilara_admin.errors import ApiError, Code
 from ilara_admin.idempotency import idempotency_key
+from ilara_admin.limits import EVENTS
 
 
 @endpoint("POST", body=schemas.EventTrack, basic=True)
 def event_track(request: ApiRequest, body: schemas.EventTrack) -> HttpResponse:
     """Store one event. The same event id again answers `duplicate` and stores nothing."""
     event = ingest.prepare(body, idempotency_key(request))
+    count(request, EVENTS)
     outcome = ingest.store(request, [event])
     if not outcome.known:
         raise ingest.unknown_player()
@@ -43,6 +45,7 @@ def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
             errors[index] = error
     accepted = duplicates = 0
     if prepared:
+        count(request, EVENTS, len(prepared))
         outcome = ingest.store(request, list(prepared.values()))
         for position, index in enumerate(prepared):
             if position not in outcome.known:

@@ -2,7 +2,7 @@
 
 An endpoint is a function with a decorator that names its method, the keys it accepts and the
 struct its body decodes to. `answer()` runs the checks in their published order: path 404, method
-405, key 401 or 403, body 400; the endpoint itself finds out about missing resources.
+405, key 401 or 403, limit 429, body 400; the endpoint itself finds out about missing resources.
 """
 
 import logging
@@ -18,7 +18,7 @@ from django.http.response import HttpResponseBase
 from django.urls import Resolver404, URLResolver
 from django.urls.resolvers import RegexPattern
 
-from ilara_admin import db, last_used, snapshot, tokens
+from ilara_admin import db, last_used, limits, snapshot, tokens
 from ilara_admin.errors import ApiError, Code, not_found, unauthorized
 from ilara_admin.payload import decode_body, parse_uuid
 from ilara_admin.snapshot import Key, Snapshot
@@ -28,7 +28,10 @@ logger = logging.getLogger("ilara.api")
 MAX_RESTARTS = 3
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "X-Request-Id, X-Ilara-Ignored, Retry-After, ETag",
+    "Access-Control-Expose-Headers": (
+        "X-Request-Id, X-Ilara-Ignored, Retry-After, ETag, RateLimit, RateLimit-Policy, "
+        "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+    ),
 }
 PREFLIGHT_HEADERS = CORS_HEADERS | {
     "Access-Control-Allow-Methods": "GET, POST, PATCH, OPTIONS",
@@ -50,6 +53,7 @@ class ApiRequest(HttpRequest):
     snapshot: Snapshot
     restarts: int
     confirmed: bool
+    limits: dict[str, limits.State]
     ignored: tuple[str, ...]
     now: datetime
 
@@ -145,6 +149,9 @@ def answer(request: HttpRequest) -> HttpResponseBase:
     response.headers["Cache-Control"] = response.headers.get("Cache-Control", "no-store")
     # Django would log every 4xx as a warning; what a client does wrong is the client's to see.
     response._has_been_logged = True  # type: ignore[attr-defined]
+    if states := getattr(request, "limits", None):
+        for name, value in limits.headers(list(states.values())).items():
+            response.headers.setdefault(name, value)
     if ignored := getattr(request, "ignored", ()):
         response.headers["X-Ilara-Ignored"] = ", ".join(ignored)
     return response
@@ -160,10 +167,11 @@ def _answer(request: HttpRequest) -> HttpResponseBase:
 
 def _call(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) -> HttpResponseBase:
     request.restarts = 0
+    request.limits = {}
     while True:
         try:
             return _attempt(found, request, captured)
-        except StaleSnapshot:
+        except (StaleSnapshot, limits.VersionChangedError):
             request.restarts += 1
             snapshot.reload(request.snapshot)
 
@@ -174,6 +182,7 @@ def _attempt(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) 
     try:
         if problem := _key_problem(found, request):
             raise problem
+        count(request, limits.REQUESTS)
         response = found.view(request, **_arguments(found, request, captured))
     except ApiError:
         # A refusal, too, must not rest on an old snapshot: a widened setting counts at once.
@@ -182,6 +191,16 @@ def _attempt(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) 
         raise
     last_used.note(request.api_key.id)
     return response
+
+
+def count(request: ApiRequest, name: str, amount: int = 1) -> None:
+    """Count against a rate limit: once however often the request starts again, unless the tier has
+    changed in between."""
+    counted = request.limits.pop(name, None)
+    if counted is None or counted.policy != limits.policy_of(request.snapshot, name):
+        counted = limits.take(request.snapshot, name, amount)
+    if counted is not None:
+        request.limits[name] = counted
 
 
 def _identify(request: ApiRequest) -> None:

@@ -158,6 +158,19 @@ class ApiKey(models.Model):
         return "expired" if self.expires_at <= now else "expiring"
 
 
+class RateWindow(models.Model):
+    """What an environment has used of a rate limit; limits.py says how it is counted."""
+
+    pk = models.CompositePrimaryKey("environment_id", "policy")
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
+    policy = models.CharField(max_length=10)
+    opened_at = models.DateTimeField()
+    used = models.BigIntegerField()
+
+    class Meta:
+        db_table = "rate_window"
+
+
 class AuditAction(models.TextChoices):
     """`<object>.<what happened>`. A value is never reused for something else."""
 

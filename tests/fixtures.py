@@ -9,7 +9,7 @@ from django.test import Client
 from pytest_django import DjangoDbBlocker, Settings
 
 from events import partitions
-from ilara_admin import last_used, snapshot
+from ilara_admin import last_used, limits, snapshot
 from ilara_admin.models import Environment, KeyKind, Role
 from players.models import Player
 from tests.api_client import Api
@@ -40,6 +40,7 @@ def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     use of keys would hold a connection of its own to the test database."""
     monkeypatch.setattr(last_used, "_start", lambda: None)
     snapshot.forget()
+    limits.forget()
     last_used._noted.clear()
     last_used._written.clear()
     yield

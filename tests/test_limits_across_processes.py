@@ -1,0 +1,96 @@
+"""Rate limits with four server processes on one database: exact for all of them together."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from ilara_admin.models import Environment, KeyKind, RateWindow, Tier
+from ilara_admin.services import project_update
+from tests.api_client import EVENTS, PLAYERS, Reply
+from tests.factories import ACTOR, make_environment, make_key, make_player
+from tests.serving import Gunicorn, gunicorns
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def servers(transactional_db: None) -> Iterator[list[Gunicorn]]:
+    with gunicorns(4) as started:
+        yield started
+
+
+def limited_environment(tier: Tier) -> tuple[Environment, str, str]:
+    environment = make_environment(tier=tier)
+    player = make_player(environment)
+    return environment, make_key(environment, KeyKind.SECRET).token, str(player.id)
+
+
+def together(servers: list[Gunicorn], token: str, path: str, number: int) -> list[Reply]:
+    """So many requests, spread over the processes, as fast as they go."""
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda index: servers[index % 4].api(token).get(path), range(number)))
+
+
+def test_free__answers_exactly_100_of_300_and_opens_again_when_it_said(
+    servers: list[Gunicorn],
+) -> None:
+    environment, token, player_id = limited_environment(Tier.FREE)
+    path = f"{PLAYERS}/{player_id}"
+    started = time.monotonic()
+    replies = together(servers, token, path, 300)
+    spent = time.monotonic() - started
+    assert spent < 60, "the window has closed in between: nothing can be said"
+    assert Counter(reply.status for reply in replies) == {200: 100, 429: 200}
+
+    # A minute is long for a test: the window is moved, and what it said must hold then.
+    refused = servers[0].api(token).get(path)
+    seconds = int(refused.headers["Retry-After"])
+    assert abs(60 - spent - seconds) <= 3
+    window = RateWindow.objects.get(environment=environment, policy="requests")
+    early, late = seconds - 3, seconds
+    for moved, statuses in ((early, {429}), (late - early, {200})):
+        window.refresh_from_db()
+        RateWindow.objects.filter(environment=environment, policy="requests").update(
+            opened_at=window.opened_at - timedelta(seconds=moved)
+        )
+        assert {server.api(token).get(path).status for server in servers} == statuses
+
+
+def test_leases__never_admit_beyond_the_limit(servers: list[Gunicorn]) -> None:
+    _, token, player_id = limited_environment(Tier.GROWTH)
+    replies = together(servers, token, f"{PLAYERS}/{player_id}", 1_200)
+    statuses = Counter(reply.status for reply in replies)
+    assert set(statuses) == {200, 429}
+    # Each process may hold a rest of its last lease, and none may go beyond.
+    assert 1_000 - 4 * 10 <= statuses[200] <= 1_000
+
+
+def test_events__are_counted_one_by_one_over_all_processes(servers: list[Gunicorn]) -> None:
+    _, token, player_id = limited_environment(Tier.FREE)
+    event = {"player_id": player_id, "event_name": "x"}
+    first = servers[0].api(token).post(f"{EVENTS}/batch", {"events": [event] * 60})
+    assert first.data["accepted"] == 60
+    for server in servers[1:]:
+        refused = server.api(token).post(EVENTS, event)
+        assert refused.status == 429
+        assert 4 <= int(refused.headers["Retry-After"]) <= 6
+
+
+def test_enterprise__is_never_limited(servers: list[Gunicorn]) -> None:
+    _, token, player_id = limited_environment(Tier.ENTERPRISE)
+    replies = together(servers, token, f"{PLAYERS}/{player_id}", 400)
+    assert Counter(reply.status for reply in replies) == {200: 400}
+
+
+def test_tier_change__holds_on_the_next_request_of_every_process(servers: list[Gunicorn]) -> None:
+    environment, token, player_id = limited_environment(Tier.GROWTH)
+    path = f"{PLAYERS}/{player_id}"
+    together(servers, token, path, 120)
+    project_update(environment.project, tier=Tier.FREE, actor=ACTOR)
+    assert {server.api(token).get(path).status for server in servers} == {429}
+    project_update(environment.project, tier=Tier.ENTERPRISE, actor=ACTOR)
+    assert {server.api(token).get(path).status for server in servers} == {200}
