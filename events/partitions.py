@@ -42,8 +42,26 @@ def describe() -> list[Partition]:
         return [Partition(*row) for row in cursor.fetchall()]
 
 
+def drop_before(day: date) -> list[str]:
+    """Drop the partitions of the days before `day`; returns their names."""
+    old = [item.name for item in describe() if (of := day_of(item.name)) and of < day]
+    for name in old:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
+            cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+    return old
+
+
 def name_of(day: date) -> str:
     return f"event_{day:%Y%m%d}"
+
+
+def day_of(name: str) -> date | None:
+    """The day of a partition, or None for the default one."""
+    try:
+        return datetime.strptime(name, "event_%Y%m%d").replace(tzinfo=UTC).date()
+    except ValueError:
+        return None
 
 
 def _make(day: date) -> None:

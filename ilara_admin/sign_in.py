@@ -11,11 +11,12 @@ from hashlib import sha256
 from typing import Any, cast
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 WINDOW_SECONDS = 15 * 60
@@ -92,7 +93,7 @@ class SignInForm(AuthenticationForm):
         if not username or not password:
             return self.cleaned_data
         assert self.request is not None
-        address = self.request.META.get("REMOTE_ADDR", "")
+        address = address_of(self.request)
         self.allowed_at = count_try(username, address)
         if self.allowed_at is not None:
             raise ValidationError(_wait_words(self.allowed_at), code="throttled")
@@ -104,6 +105,13 @@ class SignInForm(AuthenticationForm):
         return ValidationError(
             "Username and password do not match. Capitals count in both.", code="invalid_login"
         )
+
+
+def address_of(request: HttpRequest) -> str:
+    """Whose tries are counted together. Behind the proxy that ILARA_HTTPS stands for, everybody
+    would share its address: there the last hop it noted counts, which no client can make up."""
+    hops = request.headers.get("X-Forwarded-For", "").split(",") if settings.HTTPS else []
+    return hops[-1].strip() if hops and hops[-1].strip() else request.META.get("REMOTE_ADDR", "")
 
 
 def _seconds_until(moment: datetime) -> int:

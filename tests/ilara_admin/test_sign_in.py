@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
 from ilara_admin import sign_in
 from ilara_admin.account import time_zones
@@ -128,6 +129,15 @@ def test_header_that_names_another_address__is_not_believed(ana: User) -> None:
     for index in range(LIMIT):
         attempt("ana", x_forwarded_for=f"198.51.100.{index}")
     assert attempt("ana", x_forwarded_for="198.51.100.99") == 429
+
+
+def test_behind_a_proxy__the_last_hop_counts(settings: Settings) -> None:
+    request = RequestFactory().get("/", headers={"X-Forwarded-For": "192.0.2.9, 198.51.100.7"})
+    settings.HTTPS = True
+    assert sign_in.address_of(request) == "198.51.100.7"
+    assert sign_in.address_of(RequestFactory().get("/")) == "127.0.0.1"
+    settings.HTTPS = False
+    assert sign_in.address_of(request) == "127.0.0.1"
 
 
 def test_what_was_typed__is_not_kept(ana: User) -> None:

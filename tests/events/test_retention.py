@@ -1,0 +1,60 @@
+"""Events leave when their environment's retention has passed, and not before."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+
+from events import partitions, tasks
+from events.models import Event
+from ilara_admin.models import Environment
+from tests.factories import make_environment, make_player
+
+pytestmark = pytest.mark.django_db
+TODAY = datetime.now(UTC).date()
+
+
+def insert(environment: Environment, days_ago: int) -> None:
+    player = make_player(environment, f"{environment.pk}-{days_ago}")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO event (player_id, received_at, environment_id, event_id, name,
+                                  properties, occurred_at)
+               VALUES (%s, now() - make_interval(days => %s), %s, 'e', 'x', '{}', now())""",
+            [player.pk, days_ago, environment.pk],
+        )
+
+
+def days_kept(environment: Environment) -> list[int]:
+    found = Event.objects.of(environment).values_list("received_at", flat=True)
+    return sorted((TODAY - moment.astimezone(UTC).date()).days for moment in found)
+
+
+def test_each_environment__keeps_its_own_days() -> None:
+    short, long = make_environment(), make_environment()
+    Environment.objects.update(retention_days=20)
+    Environment.objects.filter(pk=short.pk).update(retention_days=5)
+    partitions.ensure(TODAY - timedelta(days=30), 30)
+    for environment in (short, long):
+        for days in (0, 4, 6, 19, 22):
+            insert(environment, days)
+    tasks.delete_expired(TODAY)
+    assert days_kept(short) == [0, 4]
+    assert days_kept(long) == [0, 4, 6, 19]
+    names = [partition.name for partition in partitions.describe()]
+    assert partitions.name_of(TODAY - timedelta(days=20)) in names
+    assert partitions.name_of(TODAY - timedelta(days=21)) not in names
+    assert "event_default" in names
+
+
+def test_receipts__are_forgotten_after_a_week(environment: Environment) -> None:
+    player = make_player(environment)
+    with connection.cursor() as cursor:
+        for days in (6, 8):
+            cursor.execute(
+                "INSERT INTO event_receipt VALUES (%s, %s, now() - make_interval(days => %s))",
+                [player.pk, bytes([days]) * 16, days],
+            )
+        assert tasks.forget_receipts() == 1
+        cursor.execute("SELECT count(*) FROM event_receipt")
+        assert cursor.fetchone() == (1,)
