@@ -1,40 +1,32 @@
 """A real server for the event stream, readers of it, and an environment to write to."""
 
 import http.client
-import os
 import queue
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 import psycopg
 import pytest
-from django.conf import settings
 from django.db import connection
+from pytest_django import DjangoDbBlocker
 
 from ilara_admin.audit import Actor
 from ilara_admin.models import Environment, KeyKind
 from ilara_admin.services import NewKey, api_key_create, project_create
+from tests.serving import database_url, gunicorns
 
 ACTOR = Actor("Ada")
 STREAM = "/v1/events/events/stream"
-GUNICORN_CONF = """
-def post_worker_init(worker):
-    from ilara_admin import stopping
-    stopping.install()
-"""
 
 
 # --- The server ---------------------------------------------------------------------------------
@@ -85,61 +77,19 @@ class Server:
             client.close()
 
 
-@cache
-def database_url() -> str:
-    """The test database's address for other processes and threads."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_database()")
-        (name,) = cursor.fetchone()
-    info = connection.connection.info
-    login = quote(info.user) + (f":{quote(info.password)}" if info.password else "")
-    where = urlencode({"host": info.host, "port": info.port})
-    return f"postgresql://{login}@/{name}?{where}"
-
-
 @contextmanager
-def serving(folder: Path, **environ: str) -> Iterator[Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    conf = folder / "gunicorn_conf.py"
-    conf.write_text(GUNICORN_CONF)
-    command = [sys.executable, "-m", "gunicorn", "ilara_admin.wsgi", "-c", str(conf)]
-    command += ["-k", "gthread", "--threads", "16", "-w", "1", "-b", f"127.0.0.1:{port}"]
-    process = subprocess.Popen(
-        [*command, "--no-control-socket", "--log-level", "warning"],
-        cwd=settings.BASE_DIR,
-        env={
-            **os.environ,
-            "DATABASE_URL": database_url(),
-            "SECRET_KEY": "x",
-            "PGAPPNAME": f"ilara-{port}",
-            **environ,
-        },
-    )
-    server = Server(process, port)
-    try:
-        for _ in range(100):
-            with suppress(OSError):
-                server.call("GET", "/v1/", "")
-                break
-            time.sleep(0.1)
-        yield server
-    finally:
-        server.close_readers()
-        if process.poll() is None:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-        process.kill()
-        process.wait()
+def serving(**environ: str) -> Iterator[Server]:
+    with gunicorns(1, **environ) as (running,):
+        server = Server(running.process, running.port)
+        try:
+            yield server
+        finally:
+            server.close_readers()
 
 
 @pytest.fixture(scope="module")
-def server(
-    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    with django_db_blocker.unblock(), serving(tmp_path_factory.mktemp("server")) as running:
+def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Server]:
+    with django_db_blocker.unblock(), serving() as running:
         yield running
 
 

@@ -5,7 +5,6 @@ import threading
 import time
 import uuid
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -188,8 +187,8 @@ def test_public_key__is_refused(game: Game) -> None:
 
 
 @pytest.mark.slow
-def test_one_reader_too_many__is_asked_to_come_back(transactional_db: None, tmp_path: Path) -> None:
-    with serving(tmp_path, ILARA_THREADS="10") as server:
+def test_one_reader_too_many__is_asked_to_come_back(transactional_db: None) -> None:
+    with serving(ILARA_THREADS="10") as server:
         game = make_game(server)
         readers = [game.open() for _ in range(2)]
         refused = game.open()
@@ -378,8 +377,8 @@ def test_key_that_expires__ends_its_stream(game: Game) -> None:
 
 
 @pytest.mark.slow
-def test_stop__ends_open_streams_at_once(transactional_db: None, tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
+def test_stop__ends_open_streams_at_once(transactional_db: None) -> None:
+    with serving() as server:
         game = make_game(server)
         readers = [game.open() for _ in range(5)]
         assert server.stop() < 3
@@ -393,10 +392,8 @@ def test_stop__ends_open_streams_at_once(transactional_db: None, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_streams__share_one_connection_and_give_it_back(
-    transactional_db: None, tmp_path: Path
-) -> None:
-    with serving(tmp_path) as server:
+def test_streams__share_one_connection_and_give_it_back(transactional_db: None) -> None:
+    with serving() as server:
         game = make_game(server)
         readers = [game.open(after="0") for _ in range(8)]
         wait_for(lambda: len(server.connections()) == 1)
@@ -412,10 +409,8 @@ def test_streams__share_one_connection_and_give_it_back(
 
 
 @pytest.mark.slow
-def test_database_that_ends_connections__is_found_again(
-    transactional_db: None, tmp_path: Path
-) -> None:
-    with serving(tmp_path) as server, database_session() as session:
+def test_database_that_ends_connections__is_found_again(transactional_db: None) -> None:
+    with serving() as server, database_session() as session:
         game = make_game(server)
         reader = game.open()
         wait_for(server.connections)

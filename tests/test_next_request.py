@@ -1,0 +1,273 @@
+"""Promise 1 across processes: a change is in force on the very next request, in every one.
+
+Four servers with one database, and this process, which makes the changes as staff would.
+"""
+
+import http.client
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import cycle, islice
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from pytest_django import DjangoDbBlocker
+
+from flags.document import FlagDocument, ValueType, Variant
+from flags.models import Flag
+from flags.services import flag_create, flag_set_archived, flag_set_enabled, flag_update
+from ilara_admin.models import KeyKind, Tier
+from ilara_admin.services import NewKey, api_key_create, api_key_rotate, environment_update
+from segments.models import Segment
+from segments.services import segment_update
+from tests.api_client import FLAGS, PLAYERS, SEGMENTS, Api, Reply
+from tests.factories import ACTOR, make_environment, make_key, make_player
+from tests.homes import wait_until
+from tests.serving import Gunicorn, gunicorns
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(scope="module")
+def servers(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[list[Gunicorn]]:
+    with django_db_blocker.unblock(), gunicorns(4, ILARA_THREADS="8") as running:
+        yield running
+
+
+class Game:
+    """An environment that every server knows already, and one of its players."""
+
+    def __init__(self, servers: list[Gunicorn]) -> None:
+        self.servers = servers
+        self.environment = make_environment()
+        self.key, self.secret = (make_key(self.environment, kind) for kind in KeyKind)
+        player = make_player(self.environment, attributes={"level": 45})
+        self.body = {"player_id": str(player.id)}
+        self.player = f"{PLAYERS}/{player.id}"
+        for key in (self.key, self.secret):
+            assert self.statuses(key) == [200] * 4
+
+    def everywhere(
+        self, method: str, path: str, body: object = None, key: NewKey | None = None
+    ) -> list[Reply]:
+        """One request to each server."""
+        token = (key or self.key).token
+        return [server.api(token).request(method, path, body) for server in self.servers]
+
+    def statuses(self, key: NewKey) -> list[int]:
+        return [reply.status for reply in self.everywhere("GET", self.player, key=key)]
+
+    def flag(self, key: str = "new_tutorial") -> list[tuple[object, str]]:
+        replies = self.everywhere("POST", f"{FLAGS}/{key}/evaluate", self.body)
+        return [(reply.data["value"], reply.data["reason"]) for reply in replies]
+
+
+@pytest.fixture
+def game(servers: list[Gunicorn], transactional_db: None) -> Game:
+    return Game(servers)
+
+
+# --- Keys -----------------------------------------------------------------------------------------
+
+
+def test_key_revoked_by_command__is_refused_everywhere_at_once(game: Game) -> None:
+    call_command("api_key_revoke", game.key.key.masked)
+    replies = game.everywhere("POST", PLAYERS, {"external_id": "late"})
+    refused = (401, "This API key has been revoked")
+    assert [(reply.status, reply.error["message"]) for reply in replies] == [refused] * 4
+    assert game.statuses(game.secret) == [200] * 4
+
+
+def test_key_rotated_without_grace__is_refused_everywhere_at_once(
+    game: Game, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("api_key_rotate", str(game.key.key.pk), "--grace", "0")
+    successor = NewKey(game.key.key, capsys.readouterr().out.strip())
+    assert game.statuses(successor) == [200] * 4
+    assert game.statuses(game.key) == [401] * 4
+
+
+def test_key_in_its_grace__ends_everywhere_when_it_is_over(game: Game) -> None:
+    api_key_rotate(game.key.key, grace=timedelta(seconds=2), actor=ACTOR)
+    assert game.statuses(game.key) == [200] * 4
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT expires_at - clock_timestamp() FROM api_key WHERE id = %s",
+                       [game.key.key.pk])  # fmt: skip
+        (left,) = cursor.fetchone()
+    time.sleep(max(left.total_seconds(), 0))
+    assert game.statuses(game.key) == [401] * 4
+
+
+def test_new_key__works_everywhere_at_once(game: Game) -> None:
+    new = api_key_create(environment=game.environment, kind=KeyKind.PUBLIC, name="New", actor=ACTOR)
+    assert game.statuses(new) == [200] * 4
+
+
+# --- Flags and segments ---------------------------------------------------------------------------
+
+
+def test_flag_switched_off_and_on__is_so_everywhere_at_once(game: Game) -> None:
+    flag = Flag.objects.get(environment=game.environment, key="new_tutorial")
+    assert game.flag() == [(True, "segment_match")] * 4
+    flag_set_enabled(flag, False, actor=ACTOR)
+    assert game.flag() == [(False, "disabled")] * 4
+    flag_set_enabled(flag, True, actor=ACTOR)
+    assert game.flag() == [(True, "segment_match")] * 4
+
+
+def test_archived_flag__leaves_the_list_everywhere_at_once(game: Game) -> None:
+    flag = Flag.objects.get(environment=game.environment, key="new_tutorial")
+    flag_set_archived(flag, True, actor=ACTOR)
+    replies = game.everywhere("POST", f"{FLAGS}/evaluate", game.body)
+    assert [list(reply.data["flags"]) for reply in replies] == [["new-feature"]] * 4
+
+
+def test_rule_of_a_segment__counts_everywhere_at_once(game: Game) -> None:
+    segment = Segment.objects.get(environment=game.environment)
+    assert game.flag() == [(True, "segment_match")] * 4
+    rule = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 45}]}
+    segment_update(segment, name="Beta", rule=rule, description="", actor=ACTOR)
+    assert game.flag() == [(False, "default")] * 4
+    replies = game.everywhere("POST", f"{SEGMENTS}/beta-testers/evaluate", game.body)
+    assert [reply.data["is_member"] for reply in replies] == [False] * 4
+
+
+# --- Settings and tier ----------------------------------------------------------------------------
+
+
+def test_public_keys_restricted_and_freed__are_so_everywhere_at_once(game: Game) -> None:
+    environment_update(game.environment, {"public_keys_restricted": True}, actor=ACTOR)
+    assert game.statuses(game.key) == [403] * 4
+    assert game.statuses(game.secret) == [200] * 4
+    environment_update(game.environment, {"public_keys_restricted": False}, actor=ACTOR)
+    assert game.statuses(game.key) == [200] * 4
+
+
+def test_threshold__moves_the_stage_everywhere_at_once(game: Game) -> None:
+    old = make_player(game.environment, "old", last_seen_at=datetime.now(UTC) - timedelta(days=9))
+    path = f"{PLAYERS}/{old.id}/lifecycle"
+
+    def stages() -> set[str]:
+        return {reply.data["lifecycle_stage"] for reply in game.everywhere("GET", path)}
+
+    assert stages() == {"at_risk"}
+    settings = {"at_risk_days": 3, "churned_days": 8}
+    environment_update(game.environment, settings, actor=ACTOR)
+    assert stages() == {"churned"}
+
+
+def test_tier__is_known_everywhere_at_once(game: Game) -> None:
+    limit = "X-RateLimit-Limit"
+
+    def limited() -> list[bool]:
+        return [limit in reply.headers for reply in game.everywhere("GET", game.player)]
+
+    free = Api(make_key(make_environment(tier=Tier.FREE)).token)
+    if limit not in free.post(PLAYERS, {"external_id": "x"}).headers:
+        pytest.skip("no reply tells the tier")
+    assert limited() == [False] * 4
+    call_command("project_set", game.environment.project.slug, "--tier", "free")
+    assert limited() == [True] * 4
+    call_command("project_set", game.environment.project.slug, "--tier", "enterprise")
+    assert limited() == [False] * 4
+
+
+# --- Under load -----------------------------------------------------------------------------------
+
+REQUESTS = 10_000
+CHANGES = 50
+CLIENTS = 6
+
+
+class Answer(NamedTuple):
+    sent: float
+    received: float
+    value: int
+
+
+class Change(NamedTuple):
+    """`began` before the transaction, `committed` after the commit returned."""
+
+    began: float
+    committed: float
+
+
+def numbered(default: int) -> FlagDocument:
+    """A flag that answers with the number of the change, so that no two changes look alike."""
+    variants = tuple(Variant(key=str(number), value=number) for number in range(CHANGES + 1))
+    return FlagDocument(
+        value_type=ValueType.NUMBER,
+        variants=variants,
+        default=str(default),
+        off="0",
+        enabled=True,
+    )
+
+
+def test_10_000_evaluations_while_a_flag_changes__none_is_older_than_its_request(
+    game: Game,
+) -> None:
+    flag = flag_create(
+        environment=game.environment, key="number", document=numbered(0), actor=ACTOR
+    )
+    assert game.flag("number") == [(0, "default")] * 4
+    answered = [0] * CLIENTS
+    broken = threading.Event()
+
+    def evaluate(client: int) -> list[Answer]:
+        """A client with a connection to each server, which asks them in turn."""
+        sessions = [
+            http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            for server in game.servers
+        ]
+        path, body = f"{FLAGS}/number/evaluate", msgspec.json.encode(game.body)
+        headers = {"X-API-Key": game.key.token}
+        answers: list[Answer] = []
+        try:
+            for session in islice(cycle(sessions), len(range(client, REQUESTS, CLIENTS))):
+                sent = time.monotonic()
+                session.request("POST", path, body, headers)
+                response = session.getresponse()
+                reply = msgspec.json.decode(response.read())
+                received = time.monotonic()
+                assert response.status == 200, reply
+                answers.append(Answer(sent, received, reply["data"]["value"]))
+                answered[client] += 1
+        except BaseException:
+            broken.set()
+            raise
+        finally:
+            for session in sessions:
+                session.close()
+        return answers
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        running = [pool.submit(evaluate, client) for client in range(CLIENTS)]
+        changes = [Change(0.0, 0.0)]
+        for number in range(1, CHANGES + 1):
+            due = REQUESTS * number // (CHANGES + 1)
+            wait_until(lambda due=due: broken.is_set() or sum(answered) >= due, 60)  # type: ignore[misc]
+            began = time.monotonic()
+            flag = flag_update(
+                flag, document=numbered(number), base_revision=flag.revision, actor=ACTOR
+            )
+            changes.append(Change(began, time.monotonic()))
+        answers = [answer for client in running for answer in client.result()]
+
+    assert len(answers) == REQUESTS
+    assert {answer.value for answer in answers} == set(range(CHANGES + 1))
+    wrong = [answer for answer in answers if not current(answer, changes)]
+    assert not wrong, f"{len(wrong)} answers of {REQUESTS} were not current, such as {wrong[0]}"
+
+
+def current(answer: Answer, changes: list[Change]) -> bool:
+    """Whether the value stood at some moment between sending the request and its answer."""
+    begins = changes[answer.value].began <= answer.received
+    following = answer.value + 1
+    ends = following < len(changes) and changes[following].committed < answer.sent
+    return begins and not ends
