@@ -116,6 +116,8 @@ def reason_text(flag: CompiledFlag, decision: Decision) -> str:
     match decision.reason:
         case Reason.DISABLED:
             return "The flag is archived." if flag.archived else "The flag is off."
+        case Reason.OVERRIDE:
+            return "Set for this player."
         case Reason.DEFAULT:
             return "No rule matched, so the default." if flag.rules else "No rules: the default."
     index = decision.rule_index or 0

@@ -1,7 +1,7 @@
 """What a flag gives a player, and why. Pure: no Django, no database, no clock of its own.
 
-Order: off or archived -> the rules in order, the first that matches and whose rollout includes
-the player -> the default.
+Order: off or archived -> the override for the player -> the rules in order, the first that matches
+and whose rollout includes the player -> the default.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from segments.rules import Matcher, Subject, compile_rule, parse
 
 
 class Reason(StrEnum):
-    """The published reasons. `override` and `prerequisite_failed` are reserved names of the API."""
+    """The published reasons. `prerequisite_failed` is a reserved name of the API."""
 
     DISABLED = "disabled"
     OVERRIDE = "override"
@@ -41,6 +41,7 @@ class CompiledFlag:
     variants: Mapping[str, Variant]
     rules: tuple[CompiledRule, ...]
     archived: bool
+    id: int = 0  # of the row that overrides name; 0 for a flag that is not stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def compile_flag(
     document: FlagDocument,
     archived: bool,
     segments: Mapping[str, Matcher],
+    id: int = 0,
 ) -> CompiledFlag:
     """Prepare a flag for evaluation. A rule that names an unknown segment matches nobody."""
     rules: list[CompiledRule] = []
@@ -86,13 +88,19 @@ def compile_flag(
         variants={variant.key: variant for variant in document.variants},
         rules=tuple(rules),
         archived=archived,
+        id=id,
     )
 
 
-def evaluate(flag: CompiledFlag, player_id: str, subject: Subject) -> Decision:
-    """Decide. `player_id` is the lower-case 36-character form."""
+def evaluate(
+    flag: CompiledFlag, player_id: str, subject: Subject, override: str | None = None
+) -> Decision:
+    """Decide. `player_id` is the lower-case 36-character form. An override that names a variant
+    which is no longer there counts for nothing."""
     if flag.archived or not flag.document.enabled:
         return Decision(flag.variants[flag.document.off], Reason.DISABLED)
+    if override is not None and override in flag.variants:
+        return Decision(flag.variants[override], Reason.OVERRIDE)
     for index, compiled in enumerate(flag.rules):
         rule = compiled.rule
         if not all(matches(subject) for matches in compiled.matches):

@@ -280,3 +280,27 @@ def as_percent(amount: int) -> Decimal:
 
 class RolloutForm(forms.Form):
     rollout = percent_field("Percentage")
+
+
+RULES_DECIDE = ""
+EXPIRIES = {"": "Until taken back", "1": "1 hour", "24": "1 day", "168": "7 days", "720": "30 days"}
+
+
+class OverrideForm(forms.Form):
+    variant = forms.ChoiceField(label="Value", required=False)
+    hours = forms.TypedChoiceField(
+        label="For",
+        choices=list(EXPIRIES.items()),
+        coerce=int,
+        empty_value=None,
+        required=False,
+    )
+
+    def __init__(self, document: FlagDocument, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["variant"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [(RULES_DECIDE, "What the rules say")] + [
+            (item.key, f"{item.key}: {json.dumps(item.value, ensure_ascii=False)[:60]}")
+            for item in document.variants
+        ]

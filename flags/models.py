@@ -92,6 +92,22 @@ class FlagRevision(models.Model):
         return f"{self.flag_id} revision {self.number}"
 
 
+class FlagOverride(models.Model):
+    """A variant set for one player, ahead of all rules, until it expires. Read with the player, so
+    it is in force at once without anybody's snapshot changing."""
+
+    pk = models.CompositePrimaryKey("player_id", "flag_id")
+    player_id = models.UUIDField()
+    flag = models.ForeignKey(Flag, models.CASCADE, related_name="overrides")
+    variant = models.CharField(max_length=128)
+    expires_at = models.DateTimeField(null=True)
+    author_name = models.CharField(max_length=200)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "flag_override"
+
+
 def flags_by_segment(environment: Environment) -> dict[str, list[str]]:
     """By segment key, the flags that name it in a rule, archived ones included."""
     found: dict[str, list[str]] = {}

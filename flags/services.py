@@ -1,5 +1,6 @@
 """Writes to flags. Each is one revision, one audit entry, one transaction."""
 
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -13,10 +14,11 @@ from flags.document import (
     decode_document,
     encode_document,
 )
-from flags.models import Flag, FlagRevision
+from flags.models import Flag, FlagOverride, FlagRevision
 from ilara_admin.audit import Actor, audit_record, changes
 from ilara_admin.models import AuditAction, Environment
 from ilara_admin.services import environment_bump
+from players.models import Player
 from segments.models import Segment
 from segments.rules import RuleError, parse
 from segments.services import KEY, KEY_FORM
@@ -182,3 +184,54 @@ def flag_set_archived(flag: Flag, archived: bool, *, actor: Actor, reason: str =
     )  # fmt: skip
     environment_bump(flag.environment)
     return flag
+
+
+@transaction.atomic
+def override_set(
+    flag: Flag, player: Player, variant: str, *, actor: Actor,
+    expires_at: datetime | None = None, reason: str = "",
+) -> FlagOverride:  # fmt: skip
+    """Give one player a variant ahead of all rules. In force on the next request."""
+    flag = _locked(flag)
+    if variant not in {item.key for item in flag.spec.variants}:
+        raise ValidationError({"variant": f"There is no variant “{variant}”."})
+    before = FlagOverride.objects.filter(flag=flag, player_id=player.pk).first()
+    override, _ = FlagOverride.objects.update_or_create(
+        flag=flag,
+        player_id=player.pk,
+        defaults={"variant": variant, "expires_at": expires_at, "author_name": actor.name},
+    )
+    _audit(
+        AuditAction.FLAG_OVERRIDDEN,
+        flag,
+        actor,
+        before=_override_facts(player, before),
+        after=_override_facts(player, override),
+        reason=reason,
+    )
+    return override
+
+
+@transaction.atomic
+def override_remove(flag: Flag, player: Player, *, actor: Actor, reason: str = "") -> None:
+    """Let the rules decide again for this player."""
+    found = FlagOverride.objects.select_for_update().filter(flag=flag, player_id=player.pk).first()
+    if found is None:
+        return
+    _audit(
+        AuditAction.FLAG_OVERRIDE_REMOVED,
+        flag,
+        actor,
+        before=_override_facts(player, found),
+        after={"player": player.external_id},
+        reason=reason,
+    )
+    FlagOverride.objects.filter(flag=flag, player_id=player.pk).delete()
+
+
+def _override_facts(player: Player, override: FlagOverride | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {"player": player.external_id}
+    if override is not None:
+        until = override.expires_at.isoformat() if override.expires_at else None
+        facts |= {"variant": override.variant, "until": until}
+    return facts

@@ -11,8 +11,8 @@ from segments.snapshot import PART as SEGMENTS
 PART = "flags"
 SQL = """
     SELECT jsonb_agg(jsonb_build_object(
-               'key', f.key, 'salt', f.salt, 'revision', f.revision, 'document', f.document,
-               'archived', f.archived_at IS NOT NULL) ORDER BY f.key)
+               'id', f.id, 'key', f.key, 'salt', f.salt, 'revision', f.revision,
+               'document', f.document, 'archived', f.archived_at IS NOT NULL) ORDER BY f.key)
     FROM flag f WHERE f.environment_id = e.id"""
 
 
@@ -26,6 +26,7 @@ def compile_flags(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledFlag
             document=decode_document(row["document"]),
             archived=row["archived"],
             segments=segments,
+            id=row["id"],
         )
         for row in rows
     }

@@ -13,6 +13,7 @@ from flags.bucketing import weights_of
 from flags.document import Rule, decode_document
 from flags.evaluation import CompiledFlag, compile_flag, evaluate
 from flags.forms import FlagFilterForm, FlagNewForm, RolloutForm, as_percent, thousandths
+from flags.lookup import overrides_of
 from flags.models import Flag
 from ilara_admin.confirm import Change, Confirm, render_confirm
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
@@ -175,7 +176,8 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
         return {"external_id": external_id}
     subject = subject_of(player, thresholds_of(environment), timezone.now())
     ready = compiled(flag)
-    decision = evaluate(ready, str(player.id), subject)
+    override = overrides_of(player.id, subject.now).get(flag.pk)
+    decision = evaluate(ready, str(player.id), subject, override.variant if override else None)
     return {
         "external_id": external_id,
         "player": player,

@@ -190,6 +190,8 @@ class AuditAction(models.TextChoices):
     FLAG_ARCHIVED = "flag.archived"
     FLAG_UNARCHIVED = "flag.unarchived"
     FLAG_RESTORED = "flag.restored"
+    FLAG_OVERRIDDEN = "flag.overridden"
+    FLAG_OVERRIDE_REMOVED = "flag.override_removed"
     SEGMENT_CREATED = "segment.created"
     SEGMENT_UPDATED = "segment.updated"
     SEGMENT_DELETED = "segment.deleted"

@@ -37,6 +37,8 @@ VERBS = {
     AuditAction.FLAG_ARCHIVED: "archived the flag",
     AuditAction.FLAG_UNARCHIVED: "brought back the flag",
     AuditAction.FLAG_RESTORED: "restored an earlier revision of the flag",
+    AuditAction.FLAG_OVERRIDDEN: "set a player's value of the flag",
+    AuditAction.FLAG_OVERRIDE_REMOVED: "took back a player's own value of the flag",
     AuditAction.SEGMENT_CREATED: "created the segment",
     AuditAction.SEGMENT_UPDATED: "changed the segment",
     AuditAction.SEGMENT_DELETED: "deleted the segment",

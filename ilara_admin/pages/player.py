@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from flags import describe
 from flags.evaluation import Reason, evaluate
+from flags.lookup import overrides_of
 from flags.snapshot import flags_of
 from ilara_admin import snapshot
 from ilara_admin.filters import render_list
@@ -47,14 +48,19 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     risk, life = risk_of(row, now), lifecycle_at(player.history, thresholds, now)
     may_edit = request.user.may(Role.SUPPORT)
     decisions = []
+    overrides = overrides_of(player.pk, now)
     for flag in flags_of(known).values():
         if not flag.archived:
-            decision = evaluate(flag, str(player.pk), subject)
+            override = overrides.get(flag.id)
+            variant = override.variant if override else None
+            decision = evaluate(flag, str(player.pk), subject, variant)
             words = describe.reason_text(flag, decision)
+            if decision.reason is Reason.OVERRIDE and override:
+                words = f"Set for this player by {override.author_name}."
             if decision.reason is Reason.DEFAULT:
                 words = describe.miss_text(flag, str(player.pk), subject) or words
             decisions.append(
-                (flag.key, describe.value_text(decision.variant.value), decision, words)
+                (flag.key, describe.value_text(decision.variant.value), decision, words, override)
             )
     return {
         "may_edit": may_edit,
