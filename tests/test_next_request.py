@@ -20,9 +20,17 @@ from pytest_django import DjangoDbBlocker
 
 from flags.document import FlagDocument, ValueType, Variant
 from flags.models import Flag
-from flags.services import flag_create, flag_set_archived, flag_set_enabled, flag_update
+from flags.services import (
+    flag_create,
+    flag_set_archived,
+    flag_set_enabled,
+    flag_update,
+    override_remove,
+    override_set,
+)
 from ilara_admin.models import KeyKind, Tier
 from ilara_admin.services import NewKey, api_key_create, api_key_rotate, environment_update
+from players.models import Player
 from segments.models import Segment
 from segments.services import segment_update
 from tests.api_client import FLAGS, PLAYERS, SEGMENTS, Api, Reply
@@ -117,6 +125,15 @@ def test_flag_switched_off_and_on__is_so_everywhere_at_once(game: Game) -> None:
     flag_set_enabled(flag, False, actor=ACTOR)
     assert game.flag() == [(False, "disabled")] * 4
     flag_set_enabled(flag, True, actor=ACTOR)
+    assert game.flag() == [(True, "segment_match")] * 4
+
+
+def test_override__counts_everywhere_at_once(game: Game) -> None:
+    flag = Flag.objects.get(environment=game.environment, key="new_tutorial")
+    player = Player.objects.get(environment=game.environment)
+    override_set(flag, player, "disabled", actor=ACTOR)
+    assert game.flag() == [(False, "override")] * 4
+    override_remove(flag, player, actor=ACTOR)
     assert game.flag() == [(True, "segment_match")] * 4
 
 
