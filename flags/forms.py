@@ -282,19 +282,13 @@ class RolloutForm(forms.Form):
     rollout = percent_field("Percentage")
 
 
-RULES_DECIDE = ""
-EXPIRIES = {"": "Until taken back", "1": "1 hour", "24": "1 day", "168": "7 days", "720": "30 days"}
+RULES_DECIDE = "*rules*"  # no variant's key
+EXPIRIES = {0: "Until taken back", 1: "1 hour", 24: "1 day", 168: "7 days", 720: "30 days"}
 
 
 class OverrideForm(forms.Form):
-    variant = forms.ChoiceField(label="Value", required=False)
-    hours = forms.TypedChoiceField(
-        label="For",
-        choices=list(EXPIRIES.items()),
-        coerce=int,
-        empty_value=None,
-        required=False,
-    )
+    variant = forms.ChoiceField(label="Value")
+    hours = forms.TypedChoiceField(label="For", choices=list(EXPIRIES.items()), coerce=int)
 
     def __init__(self, document: FlagDocument, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

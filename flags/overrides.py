@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from flags import services
-from flags.forms import OverrideForm
+from flags.forms import RULES_DECIDE, OverrideForm
 from flags.models import Flag, FlagOverride
 from flags.views import the_flag
 from ilara_admin.confirm import Confirm, render_confirm
@@ -30,7 +30,7 @@ def flag_override(request: HtmxHttpRequest, key: str, player_id: uuid.UUID) -> H
     if request.method == "POST" and "to" in request.GET:
         until = _moment(request.GET.get("until", ""))
         return _save(request, flag, player, present, request.GET["to"], until, "Undone")
-    initial = {"variant": present.variant if present else ""}
+    initial = {"variant": present.variant if present else RULES_DECIDE, "hours": 0}
     form = OverrideForm(flag.spec, request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         hours = form.cleaned_data["hours"]
@@ -75,7 +75,7 @@ def _save(
         services.override_remove(flag, player, actor=actor, reason=reason)
         text = f"The rules of {flag.key} decide for {player.external_id}."
     response = redirect_to(request, link(request, "player_detail", player.pk))
-    before = present.variant if present else ""
+    before = present.variant if present else RULES_DECIDE
     ends = present.expires_at.isoformat() if present and present.expires_at else ""
     undo = link(request, "flag_override", flag.key, player.pk)
     ends = ends.replace("+", "%2B")

@@ -40,6 +40,10 @@ class Confirm:
 
 def render_confirm(request: HttpRequest, confirm: Confirm) -> HttpResponse:
     """The confirmation as a page, or as the dialog's content when htmx asked."""
+    if confirm.form is not None and not confirm.form.errors:
+        # What is asked for comes first, not the reason below it.
+        first = next(iter(confirm.form.fields.values()))
+        first.widget.attrs["autofocus"] = True
     refused = confirm.error or (confirm.form is not None and confirm.form.errors)
     return render_partial(
         request,

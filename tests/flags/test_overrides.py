@@ -87,7 +87,7 @@ def test_support__sets_takes_back_and_undoes_on_the_players_page(
 
     kept = FlagOverride.objects.get().expires_at
     assert kept
-    client.post(url, {"variant": ""})
+    client.post(url, {"variant": "*rules*", "hours": "0"})
     assert asked(public_api, player) == (False, "default")
     until = kept.isoformat().replace("+", "%2B")
     client.post(f"{url}?to=enabled&until={until}")
@@ -101,4 +101,6 @@ def test_player_of_another_environment__cannot_be_reached(
     elsewhere = make_environment()
     home = f"/{elsewhere.project.slug}/{elsewhere.slug}"
     url = f"{home}/flags/new_tutorial/players/{player.pk}/"
-    assert staff_client(Role.ADMIN).post(url, {"variant": "enabled"}).status_code == 404
+    assert (
+        staff_client(Role.ADMIN).post(url, {"variant": "enabled", "hours": "0"}).status_code == 404
+    )
