@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from django.core.management.base import OutputWrapper
 from django.db import connection
 from django.db.models import Count, Max, Min, Sum
 
@@ -229,7 +228,7 @@ def test_serve_demo_beside_real_games__leaves_them_alone(
     filled: list[str] = []
     monkeypatch.setattr(serve, "demo_fill", lambda project, *_: filled.append(project.slug))
     for _ in range(2):
-        serve.Command(stdout=OutputWrapper(io.StringIO())).prepare_content(demo=True, tier=None)
+        serve.Command(stdout=io.StringIO()).prepare_content(demo=True, tier=None)
     assert filled == ["sample-game", "sample-game"]
     assert Project.objects.count() == 3
 
