@@ -26,7 +26,7 @@ keepalive = 75
 # The control socket would lie in the home folder, where two servers collide.
 control_socket_disable = True
 
-# Headers of 8 KiB are generous; an external id in a path is 255 characters, 9 bytes each at worst.
+# Headers of 8 KiB are generous; an external id in a path is 255 characters, 12 bytes each at worst.
 limit_request_line = 8190
 limit_request_field_size = 8190
 

@@ -1,4 +1,5 @@
-"""The first middleware: names each request, and answers `/v1` and `/ofrep` before any other runs.
+"""The first middleware: names each request, and answers `/v1`, `/ofrep` and the probes of load
+balancers before any other runs.
 
 The name joins an error page, a log line, an audit entry and the header that the caller sees.
 """
@@ -10,10 +11,12 @@ from collections.abc import Callable
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from ilara_admin import api, audit
+from ilara_admin import api, audit, health
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 API_PREFIXES = ("/v1/", "/ofrep/")
+# A load balancer asks by address and over plain http: neither may be held against it.
+PROBES = {"/healthz": health.healthz, "/readyz": health.readyz}
 
 
 def request_id(header: str | None) -> str:
@@ -31,6 +34,8 @@ class ApiMiddleware:
         path = request.path_info
         if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep"):
             response = api.answer(request)
+        elif path in PROBES:
+            response = PROBES[path](request)
         else:
             response = self.get_response(request)
         response.headers["X-Request-Id"] = request.id  # type: ignore[attr-defined]

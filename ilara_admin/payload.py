@@ -57,7 +57,7 @@ def decode_body[T: msgspec.Struct](
         if name not in checks_itself:
             check_value(value, name, level=2)
         check_key(name, name)
-    known = {field.encode_name for field in msgspec.structs.fields(struct)}
+    known = struct.__struct_encode_fields__
     ignored = [quote(name, safe="")[:64] for name in data if name not in known]
     return to_struct(data, struct), tuple(ignored[:MAX_IGNORED_NAMES])
 

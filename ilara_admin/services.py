@@ -144,9 +144,10 @@ def environment_update(
     unknown = set(settings) - set(ENVIRONMENT_SETTINGS)
     if unknown:
         raise ValueError(f"No settings of an environment: {', '.join(sorted(unknown))}")
-    # The row is read anew: what the caller holds may be older than another admin's change.
+    # The row is read anew: what the caller holds may be older than another admin's change. The lock
+    # lets players register meanwhile.
     environment = (
-        Environment.objects.select_for_update(of=("self",))
+        Environment.objects.select_for_update(of=("self",), no_key=True)
         .select_related("project")
         .get(pk=environment.pk)
     )

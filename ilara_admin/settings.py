@@ -98,6 +98,9 @@ if DATABASE_URL:
 else:
     DATABASES = {"default": embedded.database(ILARA_HOME)}
 DATABASES["default"]["CONN_MAX_AGE"] = None
+# After a restart of PostgreSQL every thread would show one error page. The hot path under /v1 goes
+# beneath Django's cursors, which alone ask, and has a way of its own.
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"]["OPTIONS"] = {
     # Our prepared statements need a threshold: by Django's default, None, psycopg prepares none.
     "prepare_threshold": 5,

@@ -1,10 +1,11 @@
-"""The dashboard's addresses. `/v1` and `/ofrep` have a tree of their own: api_urls.py."""
+"""The dashboard's addresses. `/v1` and `/ofrep` have a tree of their own, api_urls.py, and
+middleware.py answers `/healthz` and `/readyz`."""
 
 from django.conf import settings
 from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
-from ilara_admin import account, health, views
+from ilara_admin import account, views
 from ilara_admin.sign_in import SignInView
 
 handler400 = "ilara_admin.views.bad_request"
@@ -13,8 +14,6 @@ handler404 = "ilara_admin.views.not_found"
 handler500 = "ilara_admin.views.server_error"
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("healthz", health.healthz),
-    path("readyz", health.readyz),
     path("sign-in/", SignInView.as_view(), name="sign_in"),
     path("sign-out/", LogoutView.as_view(next_page="sign_in"), name="sign_out"),
     path("account/", account.account, name="account"),

@@ -257,7 +257,7 @@ def _utc(moment: datetime) -> datetime:
 
 def _limit(request: ApiRequest) -> int:
     text = request.GET.get("limit", str(DEFAULT_PAGE))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PAGE):
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_PAGE):
         raise invalid(f"limit must be a number from 1 to {MAX_PAGE}", "limit")
     return int(text)
 

@@ -134,7 +134,7 @@ def test_page__forbids_frames_and_foreign_scripts(name: str, world: World) -> No
     assert not re.search(r'\sstyle="|\son[a-z]+="', page)
 
 
-@pytest.mark.parametrize("path", ["/sign-in/", "/nowhere/", "/healthz", "/v1x/", "/static/x.css"])
+@pytest.mark.parametrize("path", ["/sign-in/", "/nowhere/", "/v1x/", "/static/x.css"])
 def test_open_and_missing_pages__forbid_frames_and_foreign_scripts(
     path: str, client: Client, db: None
 ) -> None:

@@ -54,11 +54,9 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
             override = overrides.get(flag.id)
             variant = override.variant if override else None
             decision = evaluate(flag, str(player.pk), subject, variant)
-            words = describe.reason_text(flag, decision)
+            words = describe.why(flag, decision, subject)
             if decision.reason is Reason.OVERRIDE and override:
                 words = f"Set for this player by {override.author_name}."
-            if decision.reason is Reason.DEFAULT:
-                words = describe.miss_text(flag, str(player.pk), subject) or words
             decisions.append(
                 (flag.key, describe.value_text(decision.variant.value), decision, words, override)
             )

@@ -4,13 +4,21 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from django.db import DataError, OperationalError, connection, transaction
+from django.db import (
+    DataError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    transaction,
+)
+from django.urls import reverse
 
 from ilara_admin import db
 from ilara_admin.models import Environment
 from players.models import Player
 from tests.api_client import EVENTS, FLAGS, PLAYERS, Api
 from tests.factories import make_player
+from tests.pages import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -94,3 +102,10 @@ def test_error__arrives_as_djangos() -> None:
 
 def test_no_row__is_none() -> None:
     assert db.fetch_one("SELECT 1 WHERE false", []) is None
+
+
+def test_lost_connection__is_replaced_for_a_page() -> None:
+    client = signed_in()
+    end_connection()
+    close_old_connections()  # the server does so as a request begins, Django's test client does not
+    assert client.get(reverse("account")).status_code == 200

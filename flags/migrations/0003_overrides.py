@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("flags", "0001_initial"),
+        ("flags", "0002_revision_about"),
     ]
 
     operations = [

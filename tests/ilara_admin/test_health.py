@@ -1,0 +1,38 @@
+"""What load balancers ask."""
+
+import pytest
+from django.db import DatabaseError, InterfaceError, connection
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from events import partitions
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probe_by_address_over_plain_http__is_answered(
+    path: str, client: Client, settings: Settings, db: None
+) -> None:
+    settings.ALLOWED_HOSTS = ["ilara.example.com"]
+    settings.SECURE_SSL_REDIRECT = True
+    partitions.ensure()
+    response = client.get(path, headers={"host": "10.1.2.3:18000"})
+    assert response.status_code == 200
+    assert response["X-Request-Id"]
+
+
+@pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
+def test_database_away__is_not_ready(
+    error: type[Exception], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> None:
+        raise error
+
+    monkeypatch.setattr(connection, "cursor", away)
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json() == {"database": False, "partitions": False, "worker": False}
+    assert client.get("/healthz").status_code == 200
+
+
+def test_post__is_not_allowed(client: Client) -> None:
+    assert client.post("/healthz").status_code == 405
