@@ -148,13 +148,24 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            self.command,
-            cwd=self.folder,
-            env={**os.environ, **self.environment},
-            start_new_session=True,  # Ctrl-C reaches this process alone, which ends its children
-            preexec_fn=ending_with_parent(),
-        )
+        # A Stop in between would leave a process that nobody knows to end.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        ask = ending_with_parent()
+
+        def prepare() -> None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            ask()
+
+        try:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                env={**os.environ, **self.environment},
+                start_new_session=True,  # Ctrl-C is for this process, which ends its children
+                preexec_fn=prepare,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     @property
     def ended(self) -> int | None:
