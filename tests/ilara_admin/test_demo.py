@@ -15,6 +15,7 @@ from flags.models import Flag
 from ilara_admin.audit import Actor
 from ilara_admin.demo import SEED, Bar, Filled, demo_fill
 from ilara_admin.demo.game import EVENT_DAYS, player_draw
+from ilara_admin.management.commands import serve
 from ilara_admin.models import AuditEntry, Environment, Project
 from ilara_admin.services import project_create
 from ilara_admin.starter import environment_start
@@ -217,6 +218,19 @@ def test_filling_again__adds_nothing_and_says_so(project: Project, live: Environ
     assert again == Filled("demo")
     assert "already" in str(again)
     assert Environment.objects.get(pk=live.pk).config_version == version
+
+
+def test_serve_demo_beside_real_games__leaves_them_alone(
+    monkeypatch: pytest.MonkeyPatch, db: None
+) -> None:
+    for slug in ("my-game", "zelda"):
+        project_create(name=slug, slug=slug, actor=ACTOR)
+    filled: list[str] = []
+    monkeypatch.setattr(serve, "demo_fill", lambda project, *_: filled.append(project.slug))
+    for _ in range(2):
+        serve.Command(stdout=io.StringIO()).prepare_content(demo=True, tier=None)
+    assert filled == ["sample-game", "sample-game"]
+    assert Project.objects.count() == 3
 
 
 def test_a_flag_of_the_same_key__is_left_alone(project: Project) -> None:

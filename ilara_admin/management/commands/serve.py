@@ -22,10 +22,12 @@ from ilara_admin.demo import Bar, demo_fill
 from ilara_admin.management.base import database_said
 from ilara_admin.models import Environment, Project, Role, Tier, User
 from ilara_admin.services import project_update
+from ilara_admin.starter import project_open
 from ilara_admin.supervisor import Child, ServeError, Stop
 from players.models import player_id_for
 
 ACTOR = Actor.of_command("serve")
+SAMPLE = ("Sample game", "sample-game")  # the name and slug of its project
 EXAMPLE_PLAYER = "player_123"
 # After a `kill -9` of this command its web server finishes the requests it had.
 PATIENCE_SECONDS = 15
@@ -110,17 +112,18 @@ class Command(BaseCommand):
         self.say("tables", f"{missing} migrations applied" if missing else "up to date")
 
     def prepare_content(self, *, demo: bool, tier: Tier | None) -> FirstStart | None:
-        name, slug = ("Sample game", "sample-game") if demo else ("My game", "my-game")
+        name, slug = SAMPLE if demo else ("My game", "my-game")
         first = first_start(name=name, slug=slug, tier=tier or Tier.ENTERPRISE, actor=ACTOR)
-        project = first.project if first else Project.objects.order_by("id")[0]
         if tier and not first:
-            project_update(project, tier=tier, actor=ACTOR)
+            project_update(Project.objects.order_by("id")[0], tier=tier, actor=ACTOR)
+        # Never into a game that is somebody's own: sample players could not be told from real ones.
+        sample = sample_project() if demo else None
         done = "made" if first else "found"
         for project in Project.objects.prefetch_related("environments"):
             environments = ", ".join(item.slug for item in project.environments.all())
             self.say("project", f"{project.slug} {done}, tier {project.tier}: {environments}")
-        if demo:
-            self.say("demo", str(demo_fill(project, ACTOR, Bar())))
+        if sample:
+            self.say("demo", str(demo_fill(sample, ACTOR, Bar())))
         return first
 
     def children(self, host: str, port: int, workers: int | None) -> list[Child]:
@@ -212,6 +215,12 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number
+
+
+def sample_project() -> Project:
+    name, slug = SAMPLE
+    found = Project.objects.filter(slug=slug).first()
+    return found or project_open(name=name, slug=slug, tier=Tier.ENTERPRISE, actor=ACTOR)
 
 
 def manage() -> str:
