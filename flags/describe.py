@@ -1,7 +1,7 @@
 """Flag documents in words, for staff: rules as sentences, and what a change changes. No Django."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,15 @@ def differences(before: FlagDocument, after: FlagDocument) -> list[Difference]:
     return found
 
 
+def about_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
+    """What changes in a flag's name and description."""
+    return [
+        Difference(label.capitalize(), before[label] or "none", after[label] or "none")
+        for label in before
+        if before[label] != after[label]
+    ]
+
+
 def _compare_rules(compare: Any, label: str, old: Rule | None, new: Rule | None) -> None:
     if old is None or new is None:
         compare(label, sentence(old) if old else "none", sentence(new) if new else "none")
@@ -111,13 +120,13 @@ def _order(document: FlagDocument, shared: Any) -> str:
     return ", ".join(who(rule) for rule in document.rules if rule.id in shared)
 
 
-def reason_text(flag: CompiledFlag, decision: Decision) -> str:
+def why(flag: CompiledFlag, decision: Decision, subject: Subject) -> str:
     """Why a player gets what they get, in a sentence that can be read out."""
     match decision.reason:
         case Reason.DISABLED:
             return "The flag is archived." if flag.archived else "The flag is off."
         case Reason.DEFAULT:
-            return "No rule matched, so the default." if flag.rules else "No rules: the default."
+            return _why_default(flag, subject)
     index = decision.rule_index or 0
     rule = flag.document.rules[index]
     inside = "" if rule.rollout == EVERYBODY else f", inside its {percent(rule.rollout)}"
@@ -128,15 +137,10 @@ def reason_text(flag: CompiledFlag, decision: Decision) -> str:
     return f"Rule {index + 1}: for everybody{inside}."
 
 
-def miss_text(flag: CompiledFlag, player_id: str, subject: Subject) -> str:
-    """For a player who got the default: the first rule that only its percentage withheld."""
+def _why_default(flag: CompiledFlag, subject: Subject) -> str:
+    """It names the first rule that only its percentage withheld."""
     for index, compiled in enumerate(flag.rules):
-        share = compiled.rule.rollout
-        if all(matches(subject) for matches in compiled.matches) and share < EVERYBODY:
-            return f"Rule {index + 1} fits, but outside its {percent(share)}: the default."
-    return ""
-
-
-def texts(items: Sequence[Difference]) -> list[str]:
-    """Differences as lines: `Rule 1, percentage: 10 % → 25 %`."""
-    return [f"{item.label}: {item.before} → {item.after}" for item in items]
+        if all(matches(subject) for matches in compiled.matches):
+            share = percent(compiled.rule.rollout)
+            return f"Rule {index + 1} fits, but outside its {share}: the default."
+    return "No rule matched, so the default." if flag.rules else "No rules: the default."

@@ -30,7 +30,7 @@ from flags.forms import (
     value_as_typed,
 )
 from flags.models import Flag
-from flags.views import done, the_flag
+from flags.views import differences, done, the_flag
 from ilara_admin.formsets import MAX_ROWS, moved_rows
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.models import Role
@@ -116,7 +116,7 @@ def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 def _about(request: HtmxHttpRequest, flag: Flag) -> dict[str, str]:
     """Name and description as posted along, else as they are."""
-    return {name: request.POST.get(name, getattr(flag, name)) for name in ("name", "description")}
+    return {name: request.POST.get(name, value) for name, value in flag.about.items()}
 
 
 def _base(request: HtmxHttpRequest, flag: Flag) -> int:
@@ -148,18 +148,14 @@ def _review(
 ) -> HttpResponse:
     """Show what would change, against what is in force now."""
     base = _base(request, flag)
-    current = flag.spec
-    about = about or {"name": flag.name, "description": flag.description}
-    changes = describe.differences(current, draft)
-    for label in ("name", "description"):
-        old, new = getattr(flag, label), about[label] or (flag.key if label == "name" else "")
-        if old != new:
-            changes.append(describe.Difference(label.capitalize(), old or "none", new or "none"))
+    about = about or flag.about
+    changes = describe.differences(flag.spec, draft)
+    changes += describe.about_differences(flag.about, {**about, "name": about["name"] or flag.key})
     theirs: list[describe.Difference] = []
     if flag.revision != base:
         conflict = True
         was = flag.revisions.filter(number=base).first()
-        theirs = describe.differences(decode_document(was.document), current) if was else []
+        theirs = differences(was, flag) if was else []
     context: dict[str, Any] = {
         "flag": flag,
         "changes": changes,
@@ -206,4 +202,4 @@ def flag_save(request: HtmxHttpRequest, key: str) -> HttpResponse:
         )
     changed = saved.revision != before
     text = f"Saved {key}. Players see it at their next request." if changed else "Nothing changed."
-    return done(request, saved, text, undo_to=before if changed else None)
+    return done(request, saved, text, changed=changed)

@@ -35,7 +35,21 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         return self.annotate(changed_by=Subquery(current.values("author_name")[:1]))
 
 
-class Flag(models.Model):
+class About(models.Model):
+    """What a flag says of itself to staff."""
+
+    name = models.CharField(max_length=200)
+    description = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def about(self) -> dict[str, str]:
+        return {"name": self.name, "description": self.description}
+
+
+class Flag(About):
     """A feature flag. `document` is the current revision's; document.py gives its shape.
 
     The salt feeds the bucketing. It stays when the flag is renamed or restored, so that nobody
@@ -44,8 +58,6 @@ class Flag(models.Model):
 
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
     key = models.CharField(max_length=128)
-    name = models.CharField(max_length=200)
-    description = models.CharField(max_length=500, blank=True)
     salt = models.CharField(max_length=32, default=new_salt)
     revision = models.IntegerField(default=1)
     document = models.JSONField()
@@ -70,7 +82,7 @@ class Flag(models.Model):
         return decode_document(self.document)
 
 
-class FlagRevision(models.Model):
+class FlagRevision(About):
     """One change of a flag. Append-only: restoring an old one writes a new one."""
 
     flag = models.ForeignKey(Flag, models.CASCADE, related_name="revisions", db_index=False)

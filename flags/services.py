@@ -70,6 +70,7 @@ def _revise(flag: Flag, actor: Actor, reason: str) -> None:
         flag=flag,
         number=flag.revision,
         document=flag.document,
+        **flag.about,
         author=actor.user,
         author_name=actor.name,
         reason=reason,
@@ -118,12 +119,11 @@ def flag_update(
     if flag.revision != base_revision:
         raise RevisionConflict(flag)
     _check(flag.environment, document)
-    before = {**flag.document, "name": flag.name, "description": flag.description}
+    before = {**flag.document, **flag.about}
     flag.document = encode_document(document)
     flag.name = flag.name if name is None else name or flag.key
     flag.description = flag.description if description is None else description
-    after = {**flag.document, "name": flag.name, "description": flag.description}
-    old, new = changes(before, after)
+    old, new = changes(before, {**flag.document, **flag.about})
     if not new:
         return flag
     flag.revision += 1
@@ -155,11 +155,12 @@ def flag_set_enabled(flag: Flag, enabled: bool, *, actor: Actor, reason: str = "
 def flag_restore(
     flag: Flag, number: int, *, base_revision: int, actor: Actor, reason: str = ""
 ) -> Flag:
-    """Write the document of an old revision as a new one."""
+    """Write an old revision as a new one."""
     revision = flag.revisions.get(number=number)
     return flag_update(
         flag,
         document=decode_document(revision.document),
+        **revision.about,
         base_revision=base_revision,
         actor=actor,
         reason=reason or f"Restored revision {number}",

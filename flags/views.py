@@ -10,10 +10,11 @@ from django.utils import timezone
 
 from flags import describe, services
 from flags.bucketing import weights_of
+from flags.describe import Difference
 from flags.document import Rule, decode_document
 from flags.evaluation import CompiledFlag, compile_flag, evaluate
 from flags.forms import FlagFilterForm, FlagNewForm, RolloutForm, as_percent, thousandths
-from flags.models import Flag
+from flags.models import Flag, FlagRevision
 from ilara_admin.confirm import Change, Confirm, render_confirm
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.models import Role
@@ -144,11 +145,14 @@ def _history(flag: Flag) -> list[dict[str, Any]]:
     for revision, before in zip(revisions[:HISTORY_SIZE], older, strict=False):
         changes = []
         if before is not None:
-            changes = describe.differences(
-                decode_document(before.document), decode_document(revision.document)
-            )
+            changes = differences(before, revision)
         found.append({"revision": revision, "changes": changes, "is_first": revision.number == 1})
     return found
+
+
+def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list[Difference]:
+    documents = decode_document(before.document), decode_document(after.document)
+    return describe.differences(*documents) + describe.about_differences(before.about, after.about)
 
 
 def compiled(flag: Flag) -> CompiledFlag:
@@ -181,18 +185,19 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
         "player": player,
         "value": describe.value_text(decision.variant.value),
         "variant": decision.variant.key,
-        "reason": describe.reason_text(ready, decision),
+        "reason": describe.why(ready, decision, subject),
     }
 
 
 # --- Acts ---------------------------------------------------------------------------------------
 
 
-def done(request: HtmxHttpRequest, flag: Flag, text: str, *, undo_to: int | None) -> HttpResponse:
-    """Back to the flag's page, with a toast whose Undo restores revision `undo_to`."""
+def done(request: HtmxHttpRequest, flag: Flag, text: str, *, changed: bool) -> HttpResponse:
+    """Back to the flag's page, with a toast whose Undo restores the revision before, no matter how
+    many others saved while this request waited its turn."""
     undo_url = ""
-    if undo_to:
-        restore = link(request, "flag_restore", flag.key, undo_to)
+    if changed:
+        restore = link(request, "flag_restore", flag.key, flag.revision - 1)
         undo_url = f"{restore}?from={flag.revision}"
     response = redirect_to(request, link(request, "flag_detail", flag.key))
     return with_toast(request, response, text, undo_url=undo_url)
@@ -210,7 +215,7 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
         )
         changed = flag.revision != before
         text = f"{key} is {state}." + (" Players see it at their next request." if changed else "")
-        return done(request, flag, text, undo_to=before if changed else None)
+        return done(request, flag, text, changed=changed)
     document = flag.spec
     off = describe.value_text(document.variant(document.off).value)
     consequence = (
@@ -237,21 +242,25 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
     document = flag.spec
     rule = next((item for item in document.rules if item.id == rule_id), None)
     if rule is None:
-        return redirect_to(request, link(request, "flag_detail", key))
+        response = redirect_to(request, link(request, "flag_detail", key))
+        return with_toast(request, response, "That rule is no longer there.", tone="warn")
     form = RolloutForm(request.POST or None, initial={"rollout": as_percent(rule.rollout)})
+    error = ""
     if request.method == "POST" and form.is_valid():
-        wanted = thousandths(form.cleaned_data["rollout"])
-        before = flag.revision
-        flag = services.flag_update(
-            flag,
-            document=document.with_rollout(rule_id, wanted),
-            base_revision=before,
-            actor=actor_of(request),
-            reason=request.POST.get("reason", "")[:500],
-        )
-        changed = flag.revision != before
-        text = f"{key}: {describe.who(rule)} at {describe.percent(wanted)}."
-        return done(request, flag, text, undo_to=before if changed else None)
+        wanted, before = thousandths(form.cleaned_data["rollout"]), flag.revision
+        try:
+            saved = services.flag_update(
+                flag,
+                document=document.with_rollout(rule_id, wanted),
+                base_revision=_offered_at(request, flag),
+                actor=actor_of(request),
+                reason=request.POST.get("reason", "")[:500],
+            )
+        except services.RevisionConflict as conflict:
+            error = f"{conflict} Nothing was saved. Close this and look at what changed."
+        else:
+            text = f"{key}: {describe.who(rule)} at {describe.percent(wanted)}."
+            return done(request, saved, text, changed=saved.revision != before)
     return render_confirm(
         request,
         Confirm(
@@ -263,17 +272,22 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
                 "nobody; lowering it removes only those who came in last."
             ),
             form=form,
+            error=error,
         ),
     )
 
 
+def _offered_at(request: HtmxHttpRequest, flag: Flag) -> int:
+    """The revision that was in sight when this act was offered, from `?from=`."""
+    text = request.GET.get("from", "")
+    return int(text) if text.isdecimal() and len(text) < 10 else flag.revision
+
+
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpResponse:
-    """Write an old revision again, as a new one. `?from=` names the revision it was offered at."""
+    """Write an old revision again, as a new one."""
     flag = the_flag(request, key)
     revision = get_object_or_404(flag.revisions, number=number)
-    offered_at = request.GET.get("from", "")
-    base = int(offered_at) if offered_at.isdecimal() else flag.revision
     error = ""
     if request.method == "POST":
         try:
@@ -281,7 +295,7 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
             restored = services.flag_restore(
                 flag,
                 number,
-                base_revision=base,
+                base_revision=_offered_at(request, flag),
                 actor=actor_of(request),
                 reason=request.POST.get("reason", "")[:500],
             )
@@ -291,17 +305,17 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
             error = " ".join(problem.messages)
         else:
             changed = restored.revision != before
-            text = f"Revision {number} of {key} is in force again."
-            return done(request, restored, text, undo_to=before if changed else None)
-    differences = describe.differences(flag.spec, decode_document(revision.document))
+            text = f"Revision {number} of {key} is in force{' again' if changed else ' already'}."
+            return done(request, restored, text, changed=changed)
+    found = differences(flag, revision)
     return render_confirm(
         request,
         Confirm(
             title=f"Restore revision {number} of {key}",
             button=f"Restore in {request.environment.slug}",
             cancel_url=link(request, "flag_detail", key),
-            text="" if differences else "This revision is the same as what is in force.",
-            changes=[Change(item.label, item.before, item.after) for item in differences],
+            text="" if found else "This revision is the same as what is in force.",
+            changes=[Change(item.label, item.before, item.after) for item in found],
             error=error,
         ),
     )

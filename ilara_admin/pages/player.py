@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from flags import describe
-from flags.evaluation import Reason, evaluate
+from flags.evaluation import evaluate
 from flags.snapshot import flags_of
 from ilara_admin import snapshot
 from ilara_admin.filters import render_list
@@ -50,9 +50,7 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     for flag in flags_of(known).values():
         if not flag.archived:
             decision = evaluate(flag, str(player.pk), subject)
-            words = describe.reason_text(flag, decision)
-            if decision.reason is Reason.DEFAULT:
-                words = describe.miss_text(flag, str(player.pk), subject) or words
+            words = describe.why(flag, decision, subject)
             decisions.append(
                 (flag.key, describe.value_text(decision.variant.value), decision, words)
             )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.messages import get_messages
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
@@ -13,6 +14,7 @@ from flags.models import Flag
 from flags.services import flag_create, flag_set_enabled, flag_update
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role
 from tests.factories import ACTOR, make_environment, make_player
+from tests.pages import message_of
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
@@ -193,6 +195,51 @@ def test_percentage__refuses_nonsense(
     url = at(environment, "new_tutorial/rules/beta/percentage/")
     assert client.post(url, {"rollout": amount}).status_code == 422
     assert the(environment, "new_tutorial").revision == 1
+
+
+def test_percentage__set_by_two_at_once__says_so(client: Client, environment: Environment) -> None:
+    url = at(environment, "new_tutorial/rules/beta/percentage/?from=1")
+    assert client.post(url, {"rollout": "50"}).status_code == 302
+    refused = client.post(url, {"rollout": "20"})
+    assert refused.status_code == 422
+    assert "Nothing was saved" in refused.content.decode()
+    assert the(environment, "new_tutorial").spec.rules[0].rollout == 50_000
+
+
+def test_percentage_of_a_rule_that_is_gone__says_so(
+    client: Client, environment: Environment
+) -> None:
+    response = client.get(at(environment, "new_tutorial/rules/gone/percentage/"))
+    assert "no longer there" in message_of(response)
+
+
+def test_undo_of_a_switch__leaves_alone_what_was_saved_just_before_it(
+    client: Client, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save_first(flag: Flag, enabled: bool, **options: Any) -> Flag:
+        flag_update(flag, document=flag.spec, name="Theirs", base_revision=1, actor=ACTOR)
+        return flag_set_enabled(flag, enabled, **options)
+
+    monkeypatch.setattr("flags.services.flag_set_enabled", save_first)
+    response = client.post(at(environment, "new_tutorial/turn-off/"))
+    [message] = get_messages(response.wsgi_request)
+    client.post(message.extra_tags)
+    flag = the(environment, "new_tutorial")
+    assert (flag.spec.enabled, flag.name, flag.revision) == (True, "Theirs", 4)
+
+
+def test_undo_of_a_new_name__brings_the_old_one_back(
+    client: Client, environment: Environment
+) -> None:
+    flag = the(environment, "new_tutorial")
+    save = {"draft": json.dumps(flag.document), "base": 1, "name": "Fresh", "description": ""}
+    response = client.post(at(environment, "new_tutorial/save/"), save)
+    assert the(environment, "new_tutorial").about == {"name": "Fresh", "description": ""}
+    [message] = get_messages(response.wsgi_request)
+    client.post(message.extra_tags)
+    assert the(environment, "new_tutorial").about == flag.about
+    page = client.get(at(environment, "new_tutorial/")).content.decode()
+    assert page.count("<del>Fresh</del> → <ins>New tutorial</ins>") == 1
 
 
 # --- The editors ------------------------------------------------------------------------------
