@@ -16,6 +16,7 @@ from flags.evaluation import CompiledFlag, compile_flag, evaluate
 from flags.forms import FlagFilterForm, FlagNewForm, RolloutForm, as_percent, thousandths
 from flags.models import Flag, FlagRevision
 from ilara_admin.confirm import Change, Confirm, render_confirm
+from ilara_admin.forms import add_errors
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.models import Role
 from ilara_admin.pagination import KeysetPage
@@ -89,7 +90,7 @@ def flag_new(request: HtmxHttpRequest) -> HttpResponse:
                             actor=actor_of(request),
                         )
         except ValidationError as error:
-            form.add_error("key", error.messages[0])
+            add_errors(form, error)
         else:
             here = request.environment.slug in chosen
             url = link(request, "flag_detail", form.cleaned_data["key"])

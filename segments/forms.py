@@ -1,6 +1,7 @@
 """The forms of the segment pages, and their way to a rule document and back."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from django.core.validators import RegexValidator
 from segments.rules import OPERATORS, RuleError, parse
 from segments.services import KEY, KEY_FORM
 
+# An item of a list as staff type it: text in quotes may hold commas.
+ITEM = re.compile(r'\s*("(?:[^"\\]|\\.)*"(?=\s*(?:,|$))|[^,]+)')
 GROUPS = [("AND", "All of these"), ("OR", "Any of these"), ("NOT", "None of these")]
 
 
@@ -50,6 +53,7 @@ class SegmentForm(forms.Form):
         help_text="Groups may nest. It replaces the conditions above.",
     )
     reason = forms.CharField(max_length=500, required=False, help_text="Kept in the audit log.")
+    base = forms.DateTimeField(required=False, widget=forms.HiddenInput)
 
     def clean_document(self) -> Any:
         return checked_rule(self.cleaned_data["document"])
@@ -92,10 +96,10 @@ class ConditionForm(forms.Form):
 
 def parse_typed(operator: str, text: str) -> Any:
     """A value as staff type it. `40`, `true` and `"40"` in quotes are a number, a truth value and
-    text; lists are separated by commas."""
+    text; the items of a list are separated by commas."""
     takes = OPERATORS[operator].takes
     if takes == "list":
-        return [_scalar(part.strip()) for part in text.split(",") if part.strip()]
+        return [_scalar(part.strip()) for part in ITEM.findall(text) if part.strip()]
     return text if takes in ("string", "duration") else _scalar(text)
 
 
@@ -113,26 +117,27 @@ def as_typed(value: Any) -> str:
         return ""
     if isinstance(value, list):
         return ", ".join(as_typed(item) for item in value)
-    if isinstance(value, str) and _scalar(value) == value and "," not in value:
+    if isinstance(value, str) and value.strip() and _scalar(value) == value and "," not in value:
         return value
     return json.dumps(value, ensure_ascii=False)
 
 
 def condition_rows(rule: Any) -> list[dict[str, str]] | None:
-    """The rows of a rule without groups inside, or None: such a rule is edited as JSON."""
+    """The rows of a rule, or None if it has groups inside or a value that typing cannot give, like
+    text that ends in a space: such a rule is edited as JSON."""
     if any("conditions" in item for item in rule["conditions"]):
         return None
     rows = []
     for item in rule["conditions"]:
-        value = item.get("value")
-        plain = OPERATORS[item["operator"]].takes in ("string", "duration")
-        rows.append(
-            {
-                "field": item["field"],
-                "operator": item["operator"],
-                "value": value if plain else as_typed(value),
-            }
-        )
+        operator, value = item["operator"], item.get("value")
+        takes = OPERATORS[operator].takes
+        text = value if takes in ("string", "duration") else as_typed(value)
+        # A field of a form drops the space around what it is given.
+        if takes != "nothing" and json.dumps(parse_typed(operator, text.strip())) != json.dumps(
+            value
+        ):
+            return None
+        rows.append({"field": item["field"], "operator": operator, "value": text})
     return rows
 
 

@@ -1,6 +1,7 @@
 """Writes to segments."""
 
 import re
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -8,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from ilara_admin.audit import Actor, audit_record, changes
-from ilara_admin.models import AuditAction, Environment
+from ilara_admin.models import AuditAction, AuditEntry, Environment
 from ilara_admin.services import environment_bump
 from segments.models import Segment
 from segments.rules import RuleError, parse
@@ -16,6 +17,14 @@ from segments.usage import users_of_segments
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 KEY_FORM = "Use 1 to 128 letters, digits, dots, hyphens and underscores, a letter or digit first."
+
+
+class SegmentConflict(Exception):
+    """Somebody saved the segment after the editor had opened it."""
+
+    def __init__(self, segment: Segment) -> None:
+        super().__init__(f"The segment {segment.key} was saved by somebody else meanwhile.")
+        self.segment = segment
 
 
 def _facts(segment: Segment) -> dict[str, Any]:
@@ -34,8 +43,8 @@ def _check_rule(rule: Any) -> None:
         raise ValidationError({"rule": str(error)}) from None
 
 
-def _audit(action: AuditAction, segment: Segment, actor: Actor, **details: Any) -> None:
-    audit_record(
+def _audit(action: AuditAction, segment: Segment, actor: Actor, **details: Any) -> AuditEntry:
+    return audit_record(
         action,
         actor,
         environment=segment.environment,
@@ -73,25 +82,34 @@ def segment_create(
 
 @transaction.atomic
 def segment_update(
-    segment: Segment, *, name: str, rule: Any, description: str, actor: Actor, reason: str = ""
-) -> Segment:
-    """Change a segment in place; flags that name it follow on the next request."""
+    segment: Segment, *, name: str, rule: Any, description: str, actor: Actor, reason: str = "",
+    base: datetime | None = None,
+) -> AuditEntry | None:  # fmt: skip
+    """Change a segment in place; flags that name it follow on the next request.
+
+    Answers with the entry in the audit log, or None when everything was so already. Raises
+    SegmentConflict when `base` is not the time at which the segment was last saved.
+    """
     segment = _locked(segment)
+    if base is not None and segment.updated_at != base:
+        raise SegmentConflict(segment)
     _check_rule(rule)
     before = _facts(segment)
     segment.name, segment.rule, segment.description = name or segment.key, rule, description
     old, new = changes(before, _facts(segment))
     if not new:
-        return segment
+        return None
     segment.updated_at = timezone.now()
     segment.save(update_fields=["name", "rule", "description", "updated_at"])
-    _audit(AuditAction.SEGMENT_UPDATED, segment, actor, before=old, after=new, reason=reason)
+    entry = _audit(
+        AuditAction.SEGMENT_UPDATED, segment, actor, before=old, after=new, reason=reason
+    )
     environment_bump(segment.environment)
-    return segment
+    return entry
 
 
 @transaction.atomic
-def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> None:
+def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> AuditEntry:
     """Remove a segment. What uses it must change first."""
     # Whoever saves something that names the segment locks it, too, until that is stored.
     segment = _locked(segment)
@@ -100,7 +118,25 @@ def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> None:
         raise ValidationError(
             f"The segment “{segment.key}” is used by {', '.join(used_by)}. Change those first."
         )
-    _audit(AuditAction.SEGMENT_DELETED, segment, actor, before=_facts(segment), reason=reason)
+    entry = _audit(
+        AuditAction.SEGMENT_DELETED, segment, actor, before=_facts(segment), reason=reason
+    )
     environment = segment.environment
     segment.delete()
     environment_bump(environment)
+    return entry
+
+
+@transaction.atomic
+def segment_undo(environment: Environment, entry: AuditEntry, *, actor: Actor) -> None:
+    """Put back what a change or a deletion took away. What was changed since is left alone."""
+    before, after = entry.before or {}, entry.after or {}
+    if entry.action == AuditAction.SEGMENT_DELETED:
+        segment_create(environment=environment, **before, actor=actor, reason="Undone")
+        return
+    found = Segment.objects.filter(environment=environment, key=entry.object_id).first()
+    facts = _facts(_locked(found)) if found else {}
+    if found is None or any(facts[name] != value for name, value in after.items()):
+        raise ValidationError(f"{entry.object_id} was changed since. Look at it before you undo.")
+    del facts["key"]
+    segment_update(found, **{**facts, **before}, actor=actor, reason="Undone")

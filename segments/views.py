@@ -10,9 +10,10 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from ilara_admin.confirm import Confirm, render_confirm
+from ilara_admin.forms import add_errors
 from ilara_admin.formsets import moved_rows
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
-from ilara_admin.models import Role
+from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.pagination import KeysetPage
 from ilara_admin.scope import actor_of, link, staff_view
 from players.lookup import stored_player
@@ -33,7 +34,7 @@ type Conditions = BaseFormSet[ConditionForm]
 def segment_list(request: HtmxHttpRequest) -> HttpResponse:
     segments = Segment.objects.filter(environment=request.environment)
     exists = segments.exists()
-    text = request.GET.get("q", "").strip()
+    text = request.GET.get("q", "").replace("\0", "").strip()
     if text:
         segments = segments.matching(text)
     page = KeysetPage.of(segments.order_by("key"), request)
@@ -115,6 +116,7 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
             "description": segment.description,
             "operator": segment.rule["operator"],
             "document": segment.rule if rows is None else None,
+            "base": segment.updated_at.isoformat(),
         }
     forms = formset_factory(ConditionForm, extra=0, max_num=MAX_CONDITIONS)
     moved = moved_rows(request.POST, "conditions")
@@ -141,7 +143,10 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
                 try:
                     return _save(request, segment, form.cleaned_data, rule)
                 except ValidationError as error:
-                    form.add_error("key" if segment is None else None, error.messages[0])
+                    add_errors(form, error)
+                    status = 422
+                except services.SegmentConflict as conflict:
+                    _show_conflict(request, form, conflict.segment)
                     status = 422
         else:
             status = 422
@@ -151,6 +156,18 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
     form.fields["key"].disabled = segment is not None
     context |= {"form": form, "conditions": conditions}
     return render_partial(request, "segments/edit.html", context, partial="editor", status=status)
+
+
+def _show_conflict(request: HtmxHttpRequest, form: SegmentForm, now: Segment) -> None:
+    """Say what is in force by now. Saving once more is then a decision, not an accident."""
+    form.add_error(
+        None,
+        f"Somebody else saved {now.key} while you were editing. Its rule is now: "
+        f"{describe(parse(now.rule))}. Saving once more puts your version in place of theirs.",
+    )
+    data = request.POST.copy()
+    data["base"] = now.updated_at.isoformat()
+    form.data = data
 
 
 def _read_rule(form: SegmentForm, conditions: Conditions) -> dict[str, Any] | None:
@@ -174,20 +191,42 @@ def _save(
 ) -> HttpResponse:
     details = {"name": data["name"], "rule": rule, "description": data["description"]}
     actor, reason = actor_of(request), data["reason"]
+    response = redirect_to(request, link(request, "segment_detail", data["key"]))
     if segment is None:
-        saved = services.segment_create(
+        services.segment_create(
             environment=request.environment,
             key=data["key"],
             actor=actor,
             reason=reason,
             **details,
         )
-        text = f"Created the segment {saved.key}."
-    else:
-        saved = services.segment_update(segment, actor=actor, reason=reason, **details)
-        text = f"Saved {saved.key}. Flags that use it follow at the next request."
-    response = redirect_to(request, link(request, "segment_detail", saved.key))
-    return with_toast(request, response, text)
+        return with_toast(request, response, f"Created the segment {data['key']}.")
+    entry = services.segment_update(
+        segment, actor=actor, reason=reason, base=data["base"], **details
+    )
+    if entry is None:
+        return with_toast(request, response, "Nothing was changed.", tone="info")
+    text = f"Saved {segment.key}. Flags that use it follow at the next request."
+    undo_url = link(request, "segment_undo", segment.key, entry.pk)
+    return with_toast(request, response, text, undo_url=undo_url)
+
+
+@staff_view(Role.LIVE_OPS, "POST")
+def segment_undo(request: HtmxHttpRequest, key: str, entry_id: int) -> HttpResponse:
+    """Undo one change of a segment, or its deletion."""
+    entries = AuditEntry.objects.filter(
+        environment=request.environment,
+        action__in=(AuditAction.SEGMENT_UPDATED, AuditAction.SEGMENT_DELETED),
+        object_id=key,
+    )
+    entry = get_object_or_404(entries, pk=entry_id)
+    try:
+        services.segment_undo(request.environment, entry, actor=actor_of(request))
+    except ValidationError as error:
+        response = redirect_to(request, link(request, "segment_list"))
+        return with_toast(request, response, error.messages[0], tone="danger")
+    response = redirect_to(request, link(request, "segment_detail", key))
+    return with_toast(request, response, f"Undone. {key} is as it was.")
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -211,13 +250,14 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
         if not confirm.is_typed(request):
             return render_confirm(request, _refused(confirm, f"Type {key} to confirm."))
         try:
-            services.segment_delete(
+            entry = services.segment_delete(
                 segment, actor=actor_of(request), reason=request.POST.get("reason", "")[:500]
             )
         except ValidationError as error:
             return render_confirm(request, _refused(confirm, error.messages[0]))
         response = redirect_to(request, link(request, "segment_list"))
-        return with_toast(request, response, f"Deleted the segment {key}.")
+        undo_url = link(request, "segment_undo", key, entry.pk)
+        return with_toast(request, response, f"Deleted the segment {key}.", undo_url=undo_url)
     return render_confirm(request, confirm)
 
 

@@ -1,16 +1,19 @@
 """The segment pages."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.messages import get_messages
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role
 from segments.models import Segment
-from segments.services import segment_create
+from segments.services import segment_create, segment_update
 from tests.factories import ACTOR, make_player
+from tests.pages import message_of
 
 pytestmark = pytest.mark.django_db
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">=", "value": 3}]}
@@ -90,6 +93,7 @@ def test_edit__shows_what_was_saved_and_saves_it_unchanged(
     )  # fmt: skip
     client.post(at(environment, "+new/"), data)
     before = Segment.objects.get(environment=environment, key="big-spenders").rule
+    assert before["conditions"][1]["value"] == [1, "x, y", True]
     page: Any = client.get(at(environment, "big-spenders/edit/"))
     typed = [
         {name: row[name].value() or "" for name in ("field", "operator", "value")}
@@ -151,3 +155,92 @@ def test_delete__needs_the_name_and_no_flag_that_uses_it(
     assert not Segment.objects.filter(environment=environment, key="idle").exists()
     entry = AuditEntry.objects.get(action=AuditAction.SEGMENT_DELETED, environment=environment)
     assert (entry.before or {})["rule"] == RULE
+
+
+@pytest.mark.parametrize(
+    ("operator", "value"),
+    [
+        ("in", ["a,b", "c"]),
+        ("in", ['say "a, b"', ' "c" d, e']),
+        ("in", ["", "a"]),
+        ("in", ["1", 1, True, 1.0]),
+        ("==", ""),
+        ("==", " a "),
+        ("contains", "a "),
+        ("starts_with", '"a"'),
+    ],
+)
+def test_value_that_is_hard_to_type__survives_an_edit(
+    client: Client, environment: Environment, operator: str, value: Any
+) -> None:
+    rule = {
+        "operator": "AND",
+        "conditions": [{"field": "x", "operator": operator, "value": value}],
+    }
+    segment_create(environment=environment, key="hard", name="", rule=rule, actor=ACTOR)
+    page: Any = client.get(at(environment, "hard/edit/"))
+    typed = [
+        {name: row[name].value() or "" for name in ("field", "operator", "value")}
+        for row in page.context["conditions"]
+    ]
+    document = page.context["form"]["document"].value()
+    response = client.post(
+        at(environment, "hard/edit/"), form(*typed, document=document, name="Renamed")
+    )
+    assert response.status_code == 302
+    saved = Segment.objects.get(environment=environment, key="hard")
+    kept = saved.rule["conditions"][0]["value"]
+    assert (saved.name, json.dumps(kept)) == ("Renamed", json.dumps(value))  # 1 is not 1.0 or true
+
+
+def test_edit__of_a_segment_that_was_saved_since__asks_once_more(
+    client: Client, environment: Environment
+) -> None:
+    segment = Segment.objects.get(environment=environment, key="beta-testers")
+    page: Any = client.get(at(environment, "beta-testers/edit/"))
+    opened = page.context["form"]["base"].value()
+    segment_update(segment, name="Theirs", rule=RULE, description="", actor=ACTOR)
+    mine = form(condition("level", ">=", "9"), name="Mine", base=opened)
+    refused: Any = client.post(at(environment, "beta-testers/edit/"), mine)
+    assert refused.status_code == 422
+    assert "Its rule is now: level is at least 3." in refused.content.decode()
+    segment.refresh_from_db()
+    assert segment.name == "Theirs"
+    mine["base"] = refused.context["form"]["base"].value()
+    assert client.post(at(environment, "beta-testers/edit/"), mine).status_code == 302
+    segment.refresh_from_db()
+    assert segment.name == "Mine"
+
+
+def undo_of(response: Any) -> str:
+    return str(list(get_messages(response.wsgi_request))[-1].extra_tags)
+
+
+def test_undo__brings_back_the_old_rule_unless_it_was_changed_since(
+    client: Client, environment: Environment
+) -> None:
+    segment = Segment.objects.get(environment=environment, key="beta-testers")
+    url = at(environment, "beta-testers/edit/")
+    first = undo_of(client.post(url, form(condition("level", ">=", "9"))))
+    second = undo_of(client.post(url, form(condition("level", ">=", "10"))))
+    assert "was changed since" in message_of(client.post(first))
+    client.post(second)
+    client.post(first)
+    before = segment.rule
+    segment.refresh_from_db()
+    assert (segment.rule, segment.name) == (before, "Beta testers")
+
+
+def test_undo__brings_back_a_deleted_segment(client: Client, environment: Environment) -> None:
+    segment_create(environment=environment, key="idle", name="Idle", rule=RULE, actor=ACTOR)
+    undo = undo_of(client.post(at(environment, "idle/delete/"), {"typed": "idle"}))
+    assert client.post(undo).status_code == 302
+    back = Segment.objects.get(environment=environment, key="idle")
+    assert (back.name, back.rule) == ("Idle", RULE)
+    assert "already a segment" in message_of(client.post(undo))
+
+
+def test_list__searched_for_nul__finds_what_the_rest_finds(
+    client: Client, environment: Environment
+) -> None:
+    assert client.get(f"{at(environment)}?q=beta%00").status_code == 200
