@@ -2,7 +2,7 @@
 
 A try is counted before its password is looked at and forgiven when it was right: many tries at once
 cannot slip past the limit. They are counted for each username from each address, and, above that,
-for each address. The address is the peer's own: a header that names another may be made up.
+for each address.
 """
 
 import math
@@ -11,11 +11,12 @@ from hashlib import sha256
 from typing import Any, cast
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 WINDOW_SECONDS = 15 * 60
@@ -65,6 +66,16 @@ def forgive(username: str, address: str) -> None:
         )
 
 
+def client_address(request: HttpRequest) -> str:
+    """The peer's own address, or what the outermost of our proxies wrote down. What stands before
+    that in the header, and all of it without a proxy, may be made up."""
+    if settings.PROXIES:
+        hops = request.headers.get("X-Forwarded-For", "").split(",")[-settings.PROXIES :]
+        if len(hops) == settings.PROXIES and hops[0].strip():
+            return hops[0].strip()
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
 def _name_subject(username: str, address: str) -> str:
     return _digest("name", username.casefold(), address)
 
@@ -92,7 +103,7 @@ class SignInForm(AuthenticationForm):
         if not username or not password:
             return self.cleaned_data
         assert self.request is not None
-        address = self.request.META.get("REMOTE_ADDR", "")
+        address = client_address(self.request)
         self.allowed_at = count_try(username, address)
         if self.allowed_at is not None:
             raise ValidationError(_wait_words(self.allowed_at), code="throttled")
