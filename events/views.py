@@ -1,5 +1,6 @@
 """Live events: the page, the stream of rows that feeds it, and one event."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from time import monotonic
@@ -50,7 +51,7 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
     shown = ",".join(str(entry.id) for entry in found if entry.id > beginning.safe)
     context = {
         "form": form,
-        "rows": _rows(request, found),
+        "rows": _rows(request, found, external_ids(entry.event.player_id for entry in found)),
         "unseen": unseen,
         "chips": _chips(form, request.GET),
         "paused": "paused" in request.GET,
@@ -61,7 +62,6 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
         "stream_query": f"after={beginning.safe}&shown={shown}&{query}",
         "limit": RESUMED_ROWS,
         "now": timezone.now(),
-        "anything": bool(found) or bool(beginning.ids),
     }
     return render_partial(request, "events/tail.html", context, partial="tail")
 
@@ -109,7 +109,9 @@ def _row_frames(
         if monotonic() > until:
             reader.end("Come back with your session")
         if arrival.entry is not None and arrival.entry.id not in shown:
-            context: dict[str, Any] = {"rows": _rows(request, [arrival.entry])}
+            player_id = arrival.entry.event.player_id
+            names = {player_id: external_id(player_id)}
+            context: dict[str, Any] = {"rows": _rows(request, [arrival.entry], names)}
         elif arrival.missed:
             context = {"unseen": arrival.missed}
         else:
@@ -126,10 +128,13 @@ def _row_frames(
 @staff_view(Role.VIEWER)
 def event_detail(request: HtmxHttpRequest, event: int) -> HttpResponse:
     """One event. `?at=` is when it was received, which tells where it is stored."""
+    at: datetime | None
     try:
         at = datetime.fromisoformat(request.GET.get("at", ""))
     except ValueError:
-        raise Http404("The address of an event says when it was received.") from None
+        at = None
+    if at is None or at.tzinfo is None:
+        raise Http404("The address of an event says when it was received.")
     row = Event.objects.of(request.environment).filter(received_at=at, id=event).first()
     if row is None:
         raise Http404("There is no such event here, or it is past its retention.")
@@ -142,8 +147,9 @@ def event_detail(request: HtmxHttpRequest, event: int) -> HttpResponse:
 # --- Rows ---------------------------------------------------------------------------------------
 
 
-def _rows(request: HtmxHttpRequest, found: list[Entry]) -> list[dict[str, Any]]:
-    names = external_ids(frozenset(entry.event.player_id for entry in found))
+def _rows(
+    request: HtmxHttpRequest, found: list[Entry], names: Mapping[UUID, str]
+) -> list[dict[str, Any]]:
     return [
         {
             "id": entry.id,
@@ -163,10 +169,14 @@ def _event_url(request: HtmxHttpRequest, entry: Entry) -> str:
     return f"{link(request, 'event_detail', entry.id)}?{query.urlencode()}"
 
 
-@lru_cache(maxsize=10_000)  # an id never changes its external id
-def external_ids(player_ids: frozenset[UUID]) -> dict[UUID, str]:
-    found = Player.objects.filter(pk__in=player_ids).values_list("id", "external_id")
+def external_ids(player_ids: Iterable[UUID]) -> dict[UUID, str]:
+    found = Player.objects.filter(pk__in=set(player_ids)).values_list("id", "external_id")
     return dict(found)
+
+
+@lru_cache(maxsize=10_000)  # an id never changes its external id, and a stream asks row by row
+def external_id(player_id: UUID) -> str:
+    return external_ids([player_id]).get(player_id, str(player_id))
 
 
 # --- The address --------------------------------------------------------------------------------

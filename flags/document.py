@@ -10,15 +10,15 @@ slices of the bucket range 0..99999 that each variant owns, not only their sums:
 moves as few players as it can. Imports no Django.
 """
 
-import re
 from enum import StrEnum
 from math import isfinite
 from typing import Any
 
 import msgspec
 
+from segments.rules import NOT_IN_TEXT
+
 EVERYBODY = 100_000
-NOT_IN_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 class ValueType(StrEnum):

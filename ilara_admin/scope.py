@@ -36,6 +36,8 @@ def staff_view(role: Role, *methods: str) -> Callable[[View], View]:
             staff = cast(HtmxHttpRequest, request)
             if request.method not in (*allowed, *(("HEAD",) if "GET" in allowed else ())):
                 return HttpResponseNotAllowed(allowed)
+            if "\0" in request.path:
+                raise Http404("PostgreSQL keeps no text with NUL, so nothing has such an address.")
             if "project" in kwargs:
                 _enter(staff, kwargs.pop("project"), kwargs.pop("environment"))
             if not staff.user.may(role):

@@ -34,6 +34,8 @@ if not SECRET_KEY:
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 HTTPS = env.bool("ILARA_HTTPS", default=False)
+# How many proxies stand in front, each adding whom it talked to at the end of X-Forwarded-For.
+PROXIES = env.int("ILARA_PROXIES", default=0)
 
 ROOT_URLCONF = "ilara_admin.urls"
 WSGI_APPLICATION = "ilara_admin.wsgi.application"

@@ -2,7 +2,7 @@
 
 A try is counted before its password is looked at and forgiven when it was right: many tries at once
 cannot slip past the limit. They are counted for each username from each address, and, above that,
-for each address. The address is the peer's own: a header that names another may be made up.
+for each address.
 """
 
 import math
@@ -66,6 +66,16 @@ def forgive(username: str, address: str) -> None:
         )
 
 
+def client_address(request: HttpRequest) -> str:
+    """The peer's own address, or what the outermost of our proxies wrote down. What stands before
+    that in the header, and all of it without a proxy, may be made up."""
+    if settings.PROXIES:
+        hops = request.headers.get("X-Forwarded-For", "").split(",")[-settings.PROXIES :]
+        if len(hops) == settings.PROXIES and hops[0].strip():
+            return hops[0].strip()
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
 def _name_subject(username: str, address: str) -> str:
     return _digest("name", username.casefold(), address)
 
@@ -93,7 +103,7 @@ class SignInForm(AuthenticationForm):
         if not username or not password:
             return self.cleaned_data
         assert self.request is not None
-        address = address_of(self.request)
+        address = client_address(self.request)
         self.allowed_at = count_try(username, address)
         if self.allowed_at is not None:
             raise ValidationError(_wait_words(self.allowed_at), code="throttled")
@@ -105,13 +115,6 @@ class SignInForm(AuthenticationForm):
         return ValidationError(
             "Username and password do not match. Capitals count in both.", code="invalid_login"
         )
-
-
-def address_of(request: HttpRequest) -> str:
-    """Whose tries are counted together. Behind the proxy that ILARA_HTTPS stands for, everybody
-    would share its address: there the last hop it noted counts, which no client can make up."""
-    hops = request.headers.get("X-Forwarded-For", "").split(",") if settings.HTTPS else []
-    return hops[-1].strip() if hops and hops[-1].strip() else request.META.get("REMOTE_ADDR", "")
 
 
 def _seconds_until(moment: datetime) -> int:

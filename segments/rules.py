@@ -9,6 +9,7 @@ string a string, and true is not 1. Where the player has no such value, or one o
 positive operators are false and negative ones true. Imports no Django.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,8 @@ FIELDS: Mapping[str, type] = {
     "days_since_last_seen": int,
 }
 
+# PostgreSQL keeps neither NUL nor a lone surrogate.
+NOT_IN_TEXT = re.compile("[\0\ud800-\udfff]")
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 type Matcher = Callable[[Subject], bool]
@@ -207,7 +210,7 @@ def _parse_condition(data: Any, path: str) -> Condition:
         raise RuleError(path, "A condition is an object with field, operator and value.")
     _known_keys(data, {"field", "operator", "value"}, path)
     name, operator = data.get("field"), data.get("operator")
-    named = isinstance(name, str) and 1 <= len(name) <= 128 and "\0" not in name
+    named = isinstance(name, str) and 1 <= len(name) <= 128 and not NOT_IN_TEXT.search(name)
     if not isinstance(name, str) or not named or not all(name.split(".")):
         raise RuleError(_join(path, "field"), "Name a field: 1 to 128 characters, no empty part.")
     if not isinstance(operator, str) or operator not in OPERATORS:
@@ -222,8 +225,9 @@ def _parse_condition(data: Any, path: str) -> Condition:
 
 def _value_problem(takes: str, value: Any) -> str | None:
     parts = value if isinstance(value, list) else [value]
-    if any(isinstance(part, str) and (len(part) > MAX_STRING or "\0" in part) for part in parts):
-        return f"Text may have {MAX_STRING} characters at most, and no NUL."
+    texts = [part for part in parts if isinstance(part, str)]
+    if any(len(text) > MAX_STRING or NOT_IN_TEXT.search(text) for text in texts):
+        return f"Text may have {MAX_STRING} characters at most, no NUL and no lone surrogate."
     if any(_is_number(part) and not abs(part) < inf for part in parts):
         return "Give a number other than NaN and Infinity."
     scalar = isinstance(value, str | bool) or _is_number(value)

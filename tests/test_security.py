@@ -107,6 +107,19 @@ def test_https__makes_cookies_secure_and_redirects(https: str, secure: bool) -> 
     assert done.stdout.strip() == str([secure] * 4)
 
 
+# --- Addresses ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["flags/%00/", "segments/%00/", "events/1/?at=2026-01-01", "segments/?q=%00"]
+)
+def test_address_that_nothing_can_have__is_no_crash(path: str, world: World) -> None:
+    client = Client()
+    client.force_login(world.members[Role.ADMIN])
+    response = client.get(url_of(world.environment, "overview") + path)
+    assert response.status_code == (200 if "q=" in path else 404)
+
+
 # --- Headers --------------------------------------------------------------------------------------
 
 

@@ -233,6 +233,8 @@ def deep(levels: int) -> dict[str, Any]:
         (and_(condition("a", "within_last", 7)), "conditions[0].value", "time span"),
         (and_(condition("a", "==", "x" * 1_001)), "conditions[0].value", "1000 characters"),
         (and_(condition("a", "==", "\0")), "conditions[0].value", "NUL"),
+        (and_(condition("a", "in", ["\ud800"])), "conditions[0].value", "surrogate"),
+        (and_(condition("a\udfff", "is_set")), "conditions[0].field", "Name a field"),
         (and_(*[YES] * (MAX_CONDITIONS + 1)), "conditions[100]", "100 conditions"),
         (deep(MAX_DEPTH + 1), ".".join(["conditions[0]"] * MAX_DEPTH), "8 deep"),
     ],
