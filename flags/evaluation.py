@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from flags.bucketing import gate, split
 from flags.document import EVERYBODY, FlagDocument, Rule, Variant
-from segments.rules import Matcher, Subject, compile_rule, parse
+from segments.rules import Matcher, Subject, compile_rule, nobody, parse
 
 
 class Reason(StrEnum):
@@ -54,10 +54,6 @@ class Decision:
     rule_index: int | None = None
 
 
-def _nobody(subject: Subject) -> bool:
-    return False
-
-
 def compile_flag(
     *,
     key: str,
@@ -78,7 +74,7 @@ def compile_flag(
             matches.append(compile_rule(parse(rule.conditions)))
         if rule.segment is not None:
             reason = Reason.SEGMENT_MATCH
-            matches.append(segments.get(rule.segment, _nobody))
+            matches.append(segments.get(rule.segment, nobody))
         rules.append(CompiledRule(rule, tuple(matches), reason))
     return CompiledFlag(
         key=key,

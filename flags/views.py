@@ -211,6 +211,11 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
     """Turn on or off. The target is in the address, so a second click does not turn it back."""
     flag = the_flag(request, key)
     enabled = state == "on"
+    if flag.archived_at:
+        response = redirect_to(request, link(request, "flag_detail", key))
+        return with_toast(
+            request, response, f"{key} is archived. Bring it back first.", tone="warn"
+        )
     if request.method == "POST":
         before = flag.revision
         flag = services.flag_set_enabled(

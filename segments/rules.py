@@ -280,6 +280,11 @@ def compile_rule(rule: Group | Condition) -> Matcher:
     return lambda subject: not any(part(subject) for part in parts)
 
 
+def nobody(subject: Subject) -> bool:
+    """The rule that no player matches."""
+    return False
+
+
 def _compile_condition(condition: Condition) -> Matcher:
     operator, value, read = OPERATORS[condition.operator], condition.value, reader(condition.field)
     holds, when_missing = operator.holds, operator.when_missing

@@ -1,11 +1,14 @@
 """The segments' part of an environment's snapshot."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ilara_admin.snapshot import Snapshot
-from segments.rules import Matcher, compile_rule, parse
+from segments.rules import Matcher, RuleError, compile_rule, nobody, parse
+
+logger = logging.getLogger("ilara.segments")
 
 PART = "segments"
 SQL = """
@@ -22,10 +25,16 @@ class CompiledSegment:
 
 
 def compile_segments(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledSegment]:
-    return {
-        row["key"]: CompiledSegment(row["key"], row["name"], compile_rule(parse(row["rule"])))
-        for row in rows
-    }
+    compiled: dict[str, CompiledSegment] = {}
+    for row in rows:
+        try:
+            matches = compile_rule(parse(row["rule"]))
+        except RuleError as error:
+            # One rule that cannot be read must not take down everything else of its environment.
+            logger.error("the segment %s cannot be read and matches nobody: %s", row["key"], error)
+            matches = nobody
+        compiled[row["key"]] = CompiledSegment(row["key"], row["name"], matches)
+    return compiled
 
 
 def segments_of(snapshot: Snapshot) -> Mapping[str, CompiledSegment]:

@@ -12,6 +12,7 @@ from flags.services import flag_set_archived, flag_set_enabled
 from ilara_admin import snapshot, tokens
 from ilara_admin.models import Environment, KeyKind, Tier
 from ilara_admin.services import api_key_revoke, api_key_rotate, project_update
+from players.models import Player
 from segments.models import Segment
 from segments.services import segment_update
 from tests.api_client import FLAGS, PLAYERS, SEGMENTS, Api
@@ -162,3 +163,15 @@ def test_empty_environment__loads(environment: Environment) -> None:
     empty = environment.project.environments.get(slug="test")
     loaded = snapshot.load(empty.pk)
     assert (loaded.keys, loaded.parts) == ({}, {"segments": {}, "flags": {}})
+
+
+def test_document_that_cannot_be_read__takes_down_nothing_else(
+    environment: Environment, public_api: Api, player: Player, caplog: pytest.LogCaptureFixture
+) -> None:
+    Flag.objects.filter(environment=environment, key="new-feature").update(document={"value": 1})
+    Segment.objects.filter(environment=environment).update(rule={"operator": "XOR"})
+    reply = public_api.post(f"{FLAGS}/evaluate", {"player_id": str(player.pk)})
+    assert list(reply.data["flags"]) == ["new_tutorial"]
+    assert reply.data["flags"]["new_tutorial"]["reason"] == "default"
+    assert "new-feature cannot be read" in caplog.text
+    assert "beta-testers cannot be read" in caplog.text
