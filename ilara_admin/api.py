@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, cast
 
 import msgspec
+from django.core.exceptions import TooManyFieldsSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -19,7 +20,7 @@ from django.urls import Resolver404, URLResolver
 from django.urls.resolvers import RegexPattern
 
 from ilara_admin import db, last_used, limits, snapshot, tokens
-from ilara_admin.errors import ApiError, Code, not_found, unauthorized
+from ilara_admin.errors import ApiError, Code, invalid, not_found, unauthorized
 from ilara_admin.payload import decode_body, parse_uuid
 from ilara_admin.snapshot import Key, Snapshot
 
@@ -133,6 +134,8 @@ def answer(request: HttpRequest) -> HttpResponseBase:
         response = _answer(request)
     except ApiError as error:
         response = error.response()
+    except TooManyFieldsSent:
+        response = invalid("The address has too many parameters").response()
     except (OperationalError, InterfaceError):
         logger.exception("database away request_id=%s", getattr(request, "id", ""))
         response = ApiError(
@@ -144,6 +147,8 @@ def answer(request: HttpRequest) -> HttpResponseBase:
     except Exception:
         logger.exception("crash request_id=%s", getattr(request, "id", ""))
         response = ApiError(Code.INTERNAL_ERROR, "Something went wrong on our side.").response()
+    if request.method == "HEAD":  # always a refusal; the server would log each body it drops
+        response = HttpResponse(status=response.status_code, headers=response.headers)
     for name, value in CORS_HEADERS.items():
         response.headers[name] = value
     response.headers["Cache-Control"] = response.headers.get("Cache-Control", "no-store")

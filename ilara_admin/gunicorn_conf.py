@@ -1,6 +1,8 @@
 """How gunicorn runs Ilara: `gunicorn -c ilara_admin/gunicorn_conf.py ilara_admin.wsgi`."""
 
 import os
+import socket
+import struct
 from typing import Any
 
 from ilara_admin import stopping
@@ -29,6 +31,21 @@ control_socket_disable = True
 # Headers of 8 KiB are generous; an external id in a path is 255 characters, 12 bytes each at worst.
 limit_request_line = 8190
 limit_request_field_size = 8190
+
+# By default a client behind a proxy on this machine could move the address of its request with the
+# headers SCRIPT_NAME and PATH_INFO. Ilara lives at the root of its host and needs neither.
+forwarder_headers = ""
+
+# A client that falls silent in the middle of a request gives its thread back after this time. Else
+# a few dozen such clients would hold all threads for ever.
+SILENCE_SECONDS = 10
+
+
+def when_ready(server: Any) -> None:
+    limit = struct.pack("ll", SILENCE_SECONDS, 0)
+    for listener in server.LISTENERS:
+        # The kernel hands the limit on to each connection. gunicorn sets no timeout of its own.
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -7,8 +7,8 @@ or another client could not take back (NUL, lone surrogates, integers past 64 bi
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Annotated, Any, cast
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, BinaryIO, cast
 from urllib.parse import quote
 from uuid import UUID
 
@@ -54,9 +54,9 @@ def decode_body[T: msgspec.Struct](
     body = read_body(request)
     data = parse_object(body, exact_numbers=exact_numbers) if body.strip() else {}
     for name, value in data.items():
+        check_key(name, name[:64])
         if name not in checks_itself:
             check_value(value, name, level=2)
-        check_key(name, name)
     known = struct.__struct_encode_fields__
     ignored = [quote(name, safe="")[:64] for name in data if name not in known]
     return to_struct(data, struct), tuple(ignored[:MAX_IGNORED_NAMES])
@@ -78,15 +78,17 @@ def _read_body(request: HttpRequest) -> bytes:
         raise invalid("The Content-Length header is not a number") from None
     if length > MAX_BODY_BYTES:
         raise _too_large()
-    if chunked:
-        # The server ends the stream at the last chunk; Django alone would read nothing.
-        body: bytes = environ["wsgi.input"].read(MAX_BODY_BYTES + 1)
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
-    else:
-        body = request.read(length)
-        if len(body) < length:
-            raise invalid("The body is shorter than its Content-Length says")
+    # With chunks the server ends the stream at the last one; Django alone would read nothing.
+    source: BinaryIO = environ["wsgi.input"] if chunked else cast(BinaryIO, request)
+    try:
+        body = source.read(MAX_BODY_BYTES + 1 if chunked else length)
+    except Exception as error:
+        # The server has exceptions of its own for chunks that are none and for a client that left.
+        raise invalid("The body ends early or its chunks are malformed") from error
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large()
+    if not chunked and len(body) < length:
+        raise invalid("The body is shorter than its Content-Length says")
     if body:
         _check_content_type(environ.get("CONTENT_TYPE", ""))
     return body
@@ -111,8 +113,10 @@ def parse_object(body: bytes, *, exact_numbers: bool = False) -> dict[str, Any]:
         raise invalid("The body is not valid UTF-8") from None
     except RecursionError:
         raise invalid(f"The body nests deeper than {MAX_LEVELS} levels") from None
+    except InvalidOperation:
+        raise invalid("The body is not valid JSON: Number out of range") from None
     except msgspec.DecodeError as error:
-        text = str(error).removeprefix("JSON is malformed: ")
+        text = str(error).removeprefix("JSON is malformed: ").partition(" - at `")[0]
         raise invalid(f"The body is not valid JSON: {text}") from None
     if not isinstance(data, dict):
         raise invalid("The body must be a JSON object")

@@ -1,5 +1,6 @@
 """The Players API."""
 
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -32,6 +33,7 @@ from players.record import (
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
+PAGE_SIZE = re.compile("[0-9]{1,9}")
 FIRST_ID = uuid.UUID(int=0)
 
 
@@ -257,7 +259,7 @@ def _utc(moment: datetime) -> datetime:
 
 def _limit(request: ApiRequest) -> int:
     text = request.GET.get("limit", str(DEFAULT_PAGE))
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_PAGE):
+    if not (PAGE_SIZE.fullmatch(text) and 1 <= int(text) <= MAX_PAGE):
         raise invalid(f"limit must be a number from 1 to {MAX_PAGE}", "limit")
     return int(text)
 

@@ -58,6 +58,19 @@ def test_wrong_method__is_405_and_names_the_right_ones(method: str, path: str, a
     assert reply.headers["Allow"] == allow
 
 
+def test_head__is_refused_without_a_body() -> None:
+    """Nor one for the server to drop: it logs that, and anybody could fill the log."""
+    response = api.answer(RequestFactory().head(PLAYERS))
+    assert (response.status_code, getattr(response, "content", None)) == (405, b"")
+    assert response.headers["Allow"] == "GET, OPTIONS, POST"
+    assert response.headers["Content-Type"] == "application/json"
+
+
+def test_address_with_too_many_parameters__is_400(secret_api: Api) -> None:
+    reply = secret_api.get(f"{PLAYERS}?{'a&' * 1_001}")
+    assert outcome(reply) == (400, "VALIDATION_ERROR", "The address has too many parameters")
+
+
 # --- Keys -----------------------------------------------------------------------------------------
 
 
@@ -251,6 +264,23 @@ def test_chunked_body__is_read(public_api: Api) -> None:
 def test_chunked_body_over_1_mib__is_413(public_api: Api) -> None:
     reply = public_api.request("POST", PLAYERS, environ=chunked(b" " * (1024 * 1024 + 1)))
     assert outcome(reply)[0] == 413
+
+
+class BrokenStream(BytesIO):
+    """What a server gives for a body that it cannot read to its end."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError("No more data after: None")
+
+
+@pytest.mark.parametrize("environ", [{"HTTP_TRANSFER_ENCODING": "chunked"}, {"CONTENT_LENGTH": 9}])
+def test_body_that_the_server_cannot_read__is_400(
+    environ: dict[str, object], public_api: Api
+) -> None:
+    environ = {"wsgi.input": BrokenStream(), "CONTENT_LENGTH": "", **environ}
+    reply = public_api.request("POST", PLAYERS, environ=environ)
+    expected = (400, "VALIDATION_ERROR", "The body ends early or its chunks are malformed")
+    assert outcome(reply) == expected
 
 
 def test_unknown_fields__are_named_in_a_header(public_api: Api) -> None:

@@ -70,6 +70,15 @@ def test_key_of_no_or_too_many_characters__is_refused(key: bytes, public_api: Ap
     assert message_for(public_api, body)[0] == "A key has 1 to 128 characters"
 
 
+@pytest.mark.parametrize("key", [b"", b"k" * 129, b"k" * 200_000])
+def test_field_of_no_or_too_many_characters__is_refused_briefly(
+    key: bytes, public_api: Api
+) -> None:
+    reply = public_api.post(PLAYERS, b'{"external_id":"x","' + key + rb'":"\u0000"}')
+    assert reply.error["message"] == "A key has 1 to 128 characters"
+    assert len(reply.body) < 300
+
+
 def test_key_of_128_characters__is_kept(public_api: Api) -> None:
     assert public_api.register(attributes={"é" * 128: 1})["attributes"] == {"é" * 128: 1}
 
@@ -187,6 +196,12 @@ def test_ignored_fields__are_listed_up_to_20(public_api: Api) -> None:
 def test_ignored_name__cannot_break_out_of_the_header(public_api: Api) -> None:
     reply = public_api.post(PLAYERS, {"external_id": "x", "a\r\nSet-Cookie: b": 1})
     assert reply.headers["X-Ilara-Ignored"] == "a%0D%0ASet-Cookie%3A%20b"
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"1e99999999999999999999", b"1e-999999999999999999"])
+def test_amount_that_no_type_holds__is_refused(number: bytes, public_api: Api) -> None:
+    path = f"{PLAYERS}/{public_api.register()['id']}/purchase"
+    assert public_api.post(path, b'{"amount":' + number + b"}").status == 400
 
 
 def test_exact_numbers__keep_every_digit() -> None:

@@ -1,0 +1,115 @@
+"""PostgreSQL stops under a running server and comes back: it says so, and goes on by itself."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from django.conf import settings
+
+from ilara_admin import embedded, tokens
+from ilara_admin.postgresql.site import NAME, PORT
+from tests.api_client import EVENTS, FLAGS, PLAYERS, HttpApi, Reply
+from tests.conftest import FAST
+from tests.homes import empty_home, kill_server
+from tests.serving import Gunicorn, gunicorns
+
+pytestmark = pytest.mark.slow
+
+# What `serve` does before it starts its server.
+FIRST_START = """
+import django
+django.setup()
+from django.core.management import call_command
+from ilara_admin.audit import Actor
+from ilara_admin.bootstrap import first_start
+from ilara_admin.models import Tier
+call_command("migrate", verbosity=0)
+call_command("partitions", stdout=open("/dev/null", "w"))
+start = first_start(name="Game", slug="game", tier=Tier.ENTERPRISE, actor=Actor("Ada"))
+print(start.tokens["live", "public"])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    home: Path
+    server: Gunicorn
+    api: HttpApi
+
+    def start_database(self) -> None:
+        embedded.lease(self.home, FAST)
+
+
+@pytest.fixture(scope="module")
+def game() -> Iterator[Game]:
+    """A server with a PostgreSQL of its own, which may be stopped."""
+    with empty_home() as home:
+        found = embedded.lease(home, FAST)
+        where = urlencode({"host": str(found.socket), "port": PORT})
+        url = f"postgresql://{NAME}@/{NAME}?{where}"
+        run = subprocess.run(
+            [sys.executable, "-c", FIRST_START],
+            cwd=settings.BASE_DIR,
+            env={
+                **os.environ,
+                "DJANGO_SETTINGS_MODULE": "ilara_admin.settings",
+                "DATABASE_URL": url,
+                "SECRET_KEY": "x",
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        with gunicorns(1, DATABASE_URL=url, ILARA_THREADS="4") as (server,):
+            yield Game(home, server, server.api(run.stdout.strip()))
+        embedded.release(home)
+
+
+def stop(game: Game) -> None:
+    embedded.release(game.home)
+
+
+def kill(game: Game) -> None:
+    kill_server(game.home)
+    embedded.release(game.home)
+
+
+@pytest.mark.parametrize("end", [stop, kill])
+def test_postgresql_that_ends_and_returns__is_503_and_then_200(
+    game: Game, end: Callable[[Game], None]
+) -> None:
+    player_id = game.api.register()["id"]
+    body = {"player_id": player_id}
+
+    def calls() -> list[Reply]:
+        return [
+            game.api.get(f"{PLAYERS}/{player_id}"),
+            game.api.post(PLAYERS, {"external_id": "player_123"}),
+            game.api.post(f"{FLAGS}/evaluate", body),
+            game.api.post(EVENTS, {**body, "event_name": "x", "event_id": "e-1"}),
+            game.api.post(f"{EVENTS}/batch", {"events": [{**body, "event_name": "x"}]}),
+            game.api.post(f"{PLAYERS}/{player_id}/purchase?amount=1", idempotency_key="t"),
+        ]
+
+    assert {reply.status for reply in calls()} == {200, 201}
+    end(game)
+    unknown = game.server.api(tokens.new_token("pk", "live")).get(PLAYERS)
+    for reply in [unknown, *calls(), *calls()]:
+        assert (reply.status, reply.error["code"]) == (503, "INTERNAL_ERROR")
+        assert reply.headers["Retry-After"] == "1"
+        assert reply.headers["X-Request-Id"]
+        assert str(game.home).encode() not in reply.body
+    assert game.server.api(None).get("/v1/nothing").status == 404
+    assert game.server.api(None).get("/healthz").status == 200
+    assert game.server.api(None).get("/readyz").status == 503
+
+    game.start_database()
+    # Every thread finds back, also those that still hold a connection of before.
+    for reply in [reply for _ in range(4) for reply in calls()]:
+        assert reply.status in (200, 201), reply.json
+    assert game.server.api(None).get("/readyz").status == 200
