@@ -14,6 +14,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 
 from flags import describe, services
+from flags.acts import done
 from flags.document import (
     DocumentError,
     FlagDocument,
@@ -30,7 +31,7 @@ from flags.forms import (
     value_as_typed,
 )
 from flags.models import Flag
-from flags.views import differences, done, the_flag
+from flags.views import differences, the_flag
 from ilara_admin.formsets import MAX_ROWS, moved_rows
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.models import Role

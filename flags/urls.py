@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from flags import editing, overrides, views
+from flags import acts, editing, overrides, views
 
 KEY = "<str:key>"
 
@@ -11,13 +11,13 @@ urlpatterns = [
     path("+new/", views.flag_new, name="flag_new"),
     path(f"{KEY}/", views.flag_detail, name="flag_detail"),
     path(f"{KEY}/rules/", editing.flag_rules, name="flag_rules"),
-    path(f"{KEY}/rules/<str:rule_id>/percentage/", views.flag_rollout, name="flag_rollout"),
+    path(f"{KEY}/rules/<str:rule_id>/percentage/", acts.flag_rollout, name="flag_rollout"),
     path(f"{KEY}/variants/", editing.flag_variants, name="flag_variants"),
     path(f"{KEY}/players/<uuid:player_id>/", overrides.flag_override, name="flag_override"),
     path(f"{KEY}/save/", editing.flag_save, name="flag_save"),
-    path(f"{KEY}/restore/<int:number>/", views.flag_restore, name="flag_restore"),
-    re_path(r"^(?P<key>[^/]+)/turn-(?P<state>on|off)/$", views.flag_switch, name="flag_switch"),
+    path(f"{KEY}/restore/<int:number>/", acts.flag_restore, name="flag_restore"),
+    re_path(r"^(?P<key>[^/]+)/turn-(?P<state>on|off)/$", acts.flag_switch, name="flag_switch"),
     re_path(
-        r"^(?P<key>[^/]+)/(?P<state>archive|unarchive)/$", views.flag_archive, name="flag_archive"
+        r"^(?P<key>[^/]+)/(?P<state>archive|unarchive)/$", acts.flag_archive, name="flag_archive"
     ),
 ]

@@ -1,4 +1,4 @@
-"""The flag pages: the list, one flag, and the small acts on it. editing.py has the editors."""
+"""The flag pages: the list, a new flag, one flag. acts.py and editing.py change it."""
 
 from typing import Any
 
@@ -13,10 +13,9 @@ from flags.bucketing import weights_of
 from flags.describe import Difference
 from flags.document import Rule, decode_document
 from flags.evaluation import CompiledFlag, compile_flag, evaluate
-from flags.forms import FlagFilterForm, FlagNewForm, RolloutForm, as_percent, thousandths
+from flags.forms import FlagFilterForm, FlagNewForm
 from flags.lookup import overrides_of
 from flags.models import Flag, FlagRevision
-from ilara_admin.confirm import Change, Confirm, render_confirm
 from ilara_admin.forms import add_errors
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.models import Role
@@ -190,170 +189,3 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
         "variant": decision.variant.key,
         "reason": describe.why(ready, decision, subject),
     }
-
-
-# --- Acts ---------------------------------------------------------------------------------------
-
-
-def done(request: HtmxHttpRequest, flag: Flag, text: str, *, changed: bool) -> HttpResponse:
-    """Back to the flag's page, with a toast whose Undo restores the revision before, no matter how
-    many others saved while this request waited its turn."""
-    undo_url = ""
-    if changed:
-        restore = link(request, "flag_restore", flag.key, flag.revision - 1)
-        undo_url = f"{restore}?from={flag.revision}"
-    response = redirect_to(request, link(request, "flag_detail", flag.key))
-    return with_toast(request, response, text, undo_url=undo_url)
-
-
-@staff_view(Role.LIVE_OPS, "GET", "POST")
-def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
-    """Turn on or off. The target is in the address, so a second click does not turn it back."""
-    flag = the_flag(request, key)
-    enabled = state == "on"
-    if flag.archived_at:
-        response = redirect_to(request, link(request, "flag_detail", key))
-        return with_toast(
-            request, response, f"{key} is archived. Bring it back first.", tone="warn"
-        )
-    if request.method == "POST":
-        before = flag.revision
-        flag = services.flag_set_enabled(
-            flag, enabled, actor=actor_of(request), reason=request.POST.get("reason", "")[:500]
-        )
-        changed = flag.revision != before
-        text = f"{key} is {state}." + (" Players see it at their next request." if changed else "")
-        return done(request, flag, text, changed=changed)
-    document = flag.spec
-    off = describe.value_text(document.variant(document.off).value)
-    consequence = (
-        "Its rules decide again, from the next request on."
-        if enabled
-        else f"Everybody gets {off}, from the next request on. The rules stay as they are."
-    )
-    return render_confirm(
-        request,
-        Confirm(
-            title=f"Turn {state} {key}",
-            button=f"Turn {state} in {request.environment.slug}",
-            cancel_url=link(request, "flag_detail", key),
-            text=consequence,
-            changes=[Change("State", "off" if enabled else "on", state)],
-        ),
-    )
-
-
-@staff_view(Role.LIVE_OPS, "GET", "POST")
-def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpResponse:
-    """Set the percentage of one rule."""
-    flag = the_flag(request, key)
-    document = flag.spec
-    rule = next((item for item in document.rules if item.id == rule_id), None)
-    if rule is None:
-        response = redirect_to(request, link(request, "flag_detail", key))
-        return with_toast(request, response, "That rule is no longer there.", tone="warn")
-    form = RolloutForm(request.POST or None, initial={"rollout": as_percent(rule.rollout)})
-    error = ""
-    if request.method == "POST" and form.is_valid():
-        wanted, before = thousandths(form.cleaned_data["rollout"]), flag.revision
-        try:
-            saved = services.flag_update(
-                flag,
-                document=document.with_rollout(rule_id, wanted),
-                base_revision=_offered_at(request, flag),
-                actor=actor_of(request),
-                reason=request.POST.get("reason", "")[:500],
-            )
-        except services.RevisionConflict as conflict:
-            error = f"{conflict} Nothing was saved. Close this and look at what changed."
-        else:
-            text = f"{key}: {describe.who(rule)} at {describe.percent(wanted)}."
-            return done(request, saved, text, changed=saved.revision != before)
-    return render_confirm(
-        request,
-        Confirm(
-            title=f"Set the percentage of {key}",
-            button=f"Save to {request.environment.slug}",
-            cancel_url=link(request, "flag_detail", key),
-            text=(
-                f"Now {describe.percent(rule.rollout)} of {describe.who(rule)}. Raising it removes "
-                "nobody; lowering it removes only those who came in last."
-            ),
-            form=form,
-            error=error,
-        ),
-    )
-
-
-def _offered_at(request: HtmxHttpRequest, flag: Flag) -> int:
-    """The revision that was in sight when this act was offered, from `?from=`."""
-    text = request.GET.get("from", "")
-    return int(text) if text.isdecimal() and len(text) < 10 else flag.revision
-
-
-@staff_view(Role.LIVE_OPS, "GET", "POST")
-def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpResponse:
-    """Write an old revision again, as a new one."""
-    flag = the_flag(request, key)
-    revision = get_object_or_404(flag.revisions, number=number)
-    error = ""
-    if request.method == "POST":
-        try:
-            before = flag.revision
-            restored = services.flag_restore(
-                flag,
-                number,
-                base_revision=_offered_at(request, flag),
-                actor=actor_of(request),
-                reason=request.POST.get("reason", "")[:500],
-            )
-        except services.RevisionConflict as conflict:
-            error = f"{conflict} Look at what changed before you restore."
-        except ValidationError as problem:
-            error = " ".join(problem.messages)
-        else:
-            changed = restored.revision != before
-            text = f"Revision {number} of {key} is in force{' again' if changed else ' already'}."
-            return done(request, restored, text, changed=changed)
-    found = differences(flag, revision)
-    return render_confirm(
-        request,
-        Confirm(
-            title=f"Restore revision {number} of {key}",
-            button=f"Restore in {request.environment.slug}",
-            cancel_url=link(request, "flag_detail", key),
-            text="" if found else "This revision is the same as what is in force.",
-            changes=[Change(item.label, item.before, item.after) for item in found],
-            error=error,
-        ),
-    )
-
-
-@staff_view(Role.LIVE_OPS, "GET", "POST")
-def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
-    """Archive a flag or bring it back."""
-    flag = the_flag(request, key)
-    archived = state == "archive"
-    if request.method == "POST":
-        services.flag_set_archived(
-            flag, archived, actor=actor_of(request), reason=request.POST.get("reason", "")[:500]
-        )
-        response = redirect_to(request, link(request, "flag_detail", key))
-        text = f"{key} is archived." if archived else f"{key} is back, as it was."
-        other = link(request, "flag_archive", key, "unarchive" if archived else "archive")
-        return with_toast(request, response, text, undo_url=other)
-    document = flag.spec
-    off = describe.value_text(document.variant(document.off).value)
-    return render_confirm(
-        request,
-        Confirm(
-            title=f"{'Archive' if archived else 'Bring back'} {key}",
-            button="Archive" if archived else "Bring back",
-            cancel_url=link(request, "flag_detail", key),
-            text=(
-                f"Players get {off}, and the flag leaves the lists. Its history stays."
-                if archived
-                else "The flag returns to the lists and serves what its rules say."
-            ),
-        ),
-    )
