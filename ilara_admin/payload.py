@@ -63,10 +63,17 @@ def decode_body[T: msgspec.Struct](
 
 
 def read_body(request: HttpRequest) -> bytes:
-    """The bytes of the body, within the limit and complete. Read once, however often asked."""
+    """The bytes of the body, within the limit and complete. Read once, however often asked: what is
+    left of a body that was refused must not pass for one when the request starts again."""
     if not hasattr(request, "raw_body"):
-        request.raw_body = _read_body(request)  # type: ignore[attr-defined]
-    return cast(bytes, request.raw_body)  # type: ignore[attr-defined]
+        try:
+            request.raw_body = _read_body(request)  # type: ignore[attr-defined]
+        except ApiError as error:
+            request.raw_body = error  # type: ignore[attr-defined]
+    body: bytes | ApiError = request.raw_body  # type: ignore[attr-defined]
+    if isinstance(body, ApiError):
+        raise body
+    return body
 
 
 def _read_body(request: HttpRequest) -> bytes:

@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from ilara_admin import api, db, tokens
 from ilara_admin.models import Environment, KeyKind
-from ilara_admin.services import api_key_revoke
+from ilara_admin.services import api_key_revoke, environment_bump
 from players.models import Player
 from tests.api_client import EVENTS, FLAGS, PLAYERS, SEGMENTS, Api, Reply
 from tests.factories import ACTOR, make_environment, make_key, make_player
@@ -264,6 +264,16 @@ def test_chunked_body__is_read(public_api: Api) -> None:
 def test_chunked_body_over_1_mib__is_413(public_api: Api) -> None:
     reply = public_api.request("POST", PLAYERS, environ=chunked(b" " * (1024 * 1024 + 1)))
     assert outcome(reply)[0] == 413
+
+
+def test_rest_of_a_refused_body__is_not_read_when_the_request_starts_again(
+    public_api: Api, environment: Environment
+) -> None:
+    public_api.register()
+    environment_bump(environment)
+    body = b" " * (1024 * 1024 + 1) + b'{"external_id":"rest"}'
+    assert outcome(public_api.request("POST", PLAYERS, environ=chunked(body)))[0] == 413
+    assert not Player.objects.of(environment).filter(external_id="rest").exists()
 
 
 class BrokenStream(BytesIO):
