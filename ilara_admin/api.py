@@ -151,6 +151,9 @@ def answer(request: HttpRequest) -> HttpResponseBase:
         response = HttpResponse(status=response.status_code, headers=response.headers)
     for name, value in CORS_HEADERS.items():
         response.headers[name] = value
+    if not response.streaming:
+        # Without it the server would send the body in chunks, with a write of their own.
+        response.headers["Content-Length"] = str(len(response.getvalue()))
     response.headers["Cache-Control"] = response.headers.get("Cache-Control", "no-store")
     # Django would log every 4xx as a warning; what a client does wrong is the client's to see.
     response._has_been_logged = True  # type: ignore[attr-defined]
