@@ -20,6 +20,9 @@ from tests.serving import Gunicorn, gunicorns
 
 pytestmark = pytest.mark.slow
 
+# What was acknowledged must be there after a kill, whatever else is skipped for speed.
+DURABLE = {**FAST, "synchronous_commit": "on"}
+
 # What `serve` does before it starts its server.
 FIRST_START = """
 import django
@@ -42,14 +45,14 @@ class Game:
     api: HttpApi
 
     def start_database(self) -> None:
-        embedded.lease(self.home, FAST)
+        embedded.lease(self.home, DURABLE)
 
 
 @pytest.fixture(scope="module")
 def game() -> Iterator[Game]:
     """A server with a PostgreSQL of its own, which may be stopped."""
     with empty_home() as home:
-        found = embedded.lease(home, FAST)
+        found = embedded.lease(home, DURABLE)
         where = urlencode({"host": str(found.socket), "port": PORT})
         url = f"postgresql://{NAME}@/{NAME}?{where}"
         run = subprocess.run(

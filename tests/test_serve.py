@@ -100,6 +100,8 @@ def test_first_start__says_what_it_made(first: Serve) -> None:
 
 
 def test_pasted_lines__answer(first: Serve) -> None:
+    # They are the last that it prints, after what `ready` waits for.
+    wait_until(lambda: first.out.count("\ncurl ") == 3, 10)
     register, track, evaluate = re.findall(r"^curl .*", first.out, re.MULTILINE)
     player = pasted(register)["data"]
     assert (player["external_id"], player["attributes"]) == ("player_123", {"level": 45})
