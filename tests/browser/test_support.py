@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Ilara, Window
+from tests.browser.conftest import Ilara, Window, settled
 
 pytestmark = pytest.mark.browser
 
@@ -89,6 +89,25 @@ def test_watch_events_without_script__by_a_page_that_refreshes(
     expect(page.get_by_role("cell", name=name)).to_have_count(1, timeout=15_000)
 
 
+def test_watch_and_open_an_event__by_keyboard_alone(
+    window: Callable[..., Window], ilara: Ilara
+) -> None:
+    player = register(ilara)
+    name = f"boss_{uuid4().hex[:6]}"
+    admin = window(keyboard=True)
+    page = admin.open("")
+    admin.press("link", "Live events")
+    admin.fill(page.get_by_label("Event name"), name)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**name={name}*")
+    settled(page)
+    expect(page.locator("[data-tail-state]")).to_have_text("Live")
+    call(ilara, "events/events", {"player_id": player["id"], "event_name": name})
+    expect(page.get_by_role("cell", name=name)).to_have_count(1)
+    admin.press("link", name)
+    expect(page.get_by_role("dialog")).to_contain_text("Event id")
+
+
 def test_event_opens_beside_the_list(window: Callable[..., Window]) -> None:
     page = window().open("events/?name=level_complete")
     page.locator("tbody a").first.click()
@@ -140,13 +159,21 @@ def refusal(ilara: Ilara, token: str) -> str:
     return message
 
 
-def test_copy_button__puts_the_token_on_the_clipboard(window: Callable[..., Window]) -> None:
-    admin = window(permissions=["clipboard-read", "clipboard-write"])
+@pytest.mark.parametrize("keyboard", [False, True])
+def test_copy_button__puts_the_token_on_the_clipboard(
+    keyboard: bool, window: Callable[..., Window]
+) -> None:
+    admin = window(keyboard=keyboard, permissions=["clipboard-read", "clipboard-write"])
     page = admin.open("keys/new/")
-    page.get_by_role("textbox", name="Name").fill(f"Clip {uuid4().hex[:6]}")
-    page.get_by_role("button", name="Create key").click()
+    admin.fill(page.get_by_role("textbox", name="Name"), f"Clip {uuid4().hex[:6]}")
+    admin.press("button", "Create key")
     expect(page.get_by_role("main")).to_contain_text("Copy the key now")
     token = token_shown(page)
-    page.get_by_role("button", name="Copy").first.click()
+    button = page.get_by_role("button", name="Copy").first
+    if keyboard:
+        admin.reach(button)
+        page.keyboard.press("Enter")
+    else:
+        button.click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == token
