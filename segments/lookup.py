@@ -34,9 +34,8 @@ def find_subject(
     and `env.now` give; 404 if there is no such player. Events are read only for `behaviours`."""
     wanted = list(behaviours)
     params: list[Any] = [player_id]
-    selects = ", ".join(
-        (COLUMNS, MEMBERSHIPS_SQL, *more, *_counts(wanted, params, "env.now", first=4))
-    )
+    counts = _counts(wanted, params, "env.now", first=4)
+    selects = ", ".join((COLUMNS, MEMBERSHIPS_SQL, *more, *counts))
     row = run_one(
         request,
         f"SELECT env.config_version, env.now, {selects} FROM env "
@@ -56,8 +55,9 @@ def stored_subject(
     wanted = list(behaviours)
     params: list[Any] = [player_id, environment.pk]
     counts = _counts(wanted, params, "statement_timestamp()", first=1)
+    selects = ", ".join((COLUMNS, MEMBERSHIPS_SQL, *counts))
     row = db.fetch_one(
-        f"""SELECT statement_timestamp(), {", ".join((COLUMNS, MEMBERSHIPS_SQL, *counts))} FROM player p
+        f"""SELECT statement_timestamp(), {selects} FROM player p
             WHERE p.id = $1 AND p.environment_id = $2""",
         params,
         safe_to_repeat=True,
