@@ -33,7 +33,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
 
 TEXTS = ["", "a", "A", "ab", "beta", "Beta", "é", "e\u0301", "日本", "😀x", "it's", '"q"', "50 %",
-         "a\\b", "1", "1.0", "true", "null", "[]", " x ", "line\nend", "pro", "ß", "SS"]  # fmt: skip
+         "a\\b", "1", "1.0", "true", "null", "[]", " x ", "line\nend", "pro", "SS"]  # fmt: skip
 NUMBERS = [0, 1, -1, 2, 40, 40.0, 40.5, 0.1, 0.30000000000000004, 1e-7, 2**53, 2**53 + 1, -(2**63),
            2**63 - 1, 1e22, 1e23, 1.5e300, 5e-324, 12345678.9]  # fmt: skip
 SCALARS = [*TEXTS, *NUMBERS, True, False]
