@@ -1,7 +1,7 @@
 """The Feature Flags API."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from django.http import HttpResponse
@@ -9,20 +9,18 @@ from django.urls import path
 
 from flags import schemas
 from flags.evaluation import CompiledFlag, evaluate
-from flags.lookup import find_player_with_overrides
+from flags.lookup import find_subject_with_overrides
 from flags.snapshot import flags_of
 from ilara_admin.api import ApiRequest, endpoint, respond, route
 from ilara_admin.errors import not_found
-from players.record import thresholds_of
-from segments.rules import Subject
-from segments.subject import subject_of
+from segments.matching import Subject
 
 
 @endpoint("POST", body=schemas.FlagEvaluate, basic=True)
 def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> HttpResponse:
     """One flag for one player."""
-    asked = _asked(request, body)
     flag = flags_of(request.snapshot).get(key)
+    asked = _asked(request, body, [flag] if flag else [])
     if flag is None:
         raise not_found("Flag not found")
     return respond(_evaluation(flag, asked))
@@ -31,12 +29,9 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
 @endpoint("POST", body=schemas.FlagEvaluate, basic=True)
 def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpResponse:
     """Every flag that is not archived, for one player."""
-    asked = _asked(request, body)
-    evaluations = {
-        flag.key: _evaluation(flag, asked)
-        for flag in flags_of(request.snapshot).values()
-        if not flag.archived
-    }
+    flags = [flag for flag in flags_of(request.snapshot).values() if not flag.archived]
+    asked = _asked(request, body, flags)
+    evaluations = {flag.key: _evaluation(flag, asked) for flag in flags}
     return respond(schemas.FlagEvaluations(asked.player_id, evaluations))
 
 
@@ -48,10 +43,11 @@ class Asked(NamedTuple):
     overrides: Mapping[int, str]
 
 
-def _asked(request: ApiRequest, body: schemas.FlagEvaluate) -> Asked:
-    player, overrides = find_player_with_overrides(request, uuid.UUID(body.player_id))
-    thresholds = thresholds_of(request.snapshot)
-    subject = subject_of(player, thresholds, request.now, body.context)
+def _asked(request: ApiRequest, body: schemas.FlagEvaluate, flags: Iterable[CompiledFlag]) -> Asked:
+    needed = frozenset().union(*(flag.behaviours for flag in flags))
+    player, subject, overrides = find_subject_with_overrides(
+        request, uuid.UUID(body.player_id), needed, body.context
+    )
     return Asked(player.id, subject, overrides)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 from flags.bucketing import weights_of
 from flags.document import EVERYBODY, FlagDocument, Rule
 from flags.evaluation import CompiledFlag, Decision, Reason
-from segments.rules import Subject, describe, parse
+from segments.matching import Subject
+from segments.rules import parse
+from segments.words import describe
 
 
 @dataclass(frozen=True, slots=True)

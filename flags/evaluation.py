@@ -10,7 +10,8 @@ from enum import StrEnum
 
 from flags.bucketing import gate, split
 from flags.document import EVERYBODY, FlagDocument, Rule, Variant
-from segments.rules import Matcher, Subject, compile_rule, nobody, parse
+from segments.matching import Matcher, Subject, compile_rule, nobody
+from segments.rules import Behaviour, Node, behaviours_of, parse
 
 
 class Reason(StrEnum):
@@ -41,6 +42,7 @@ class CompiledFlag:
     variants: Mapping[str, Variant]
     rules: tuple[CompiledRule, ...]
     archived: bool
+    behaviours: frozenset[Behaviour] = frozenset()  # the counts of events its rules need
     id: int = 0  # of the row that overrides name; 0 for a flag that is not stored
 
 
@@ -62,19 +64,25 @@ def compile_flag(
     document: FlagDocument,
     archived: bool,
     segments: Mapping[str, Matcher],
+    segment_rules: Mapping[str, Node] | None = None,
     id: int = 0,
 ) -> CompiledFlag:
     """Prepare a flag for evaluation. A rule that names an unknown segment matches nobody."""
     rules: list[CompiledRule] = []
+    known = segment_rules or {}
+    asked: list[Node] = []
     for rule in document.rules:
         matches: list[Matcher] = []
         reason = Reason.ROLLOUT
         if rule.conditions is not None:
             reason = Reason.RULE_MATCH
-            matches.append(compile_rule(parse(rule.conditions)))
+            asked.append(parse(rule.conditions))
+            matches.append(compile_rule(asked[-1], segments))
         if rule.segment is not None:
             reason = Reason.SEGMENT_MATCH
             matches.append(segments.get(rule.segment, nobody))
+            if rule.segment in known:
+                asked.append(known[rule.segment])
         rules.append(CompiledRule(rule, tuple(matches), reason))
     return CompiledFlag(
         key=key,
@@ -84,6 +92,7 @@ def compile_flag(
         variants={variant.key: variant for variant in document.variants},
         rules=tuple(rules),
         archived=archived,
+        behaviours=behaviours_of(asked, known),
         id=id,
     )
 

@@ -20,7 +20,7 @@ from ilara_admin.models import AuditAction, Environment
 from ilara_admin.services import environment_bump
 from players.models import Player
 from segments.models import Segment
-from segments.rules import RuleError, parse
+from segments.rules import RuleError, parse, segments_named
 from segments.services import KEY, KEY_FORM
 
 
@@ -48,6 +48,7 @@ def _check(environment: Environment, document: FlagDocument) -> None:
     except DocumentError as error:
         raise ValidationError({"document": str(error)}) from None
     wanted = {rule.segment for rule in document.rules if rule.segment is not None}
+    wanted = wanted.union(*(segments_named(rule.conditions) for rule in document.rules))
     known = Segment.objects.filter(environment=environment, key__in=wanted).order_by("id")
     # The lock keeps them from being deleted before this is stored.
     missing = wanted - {segment.key for segment in known.select_for_update(no_key=True)}

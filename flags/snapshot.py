@@ -9,6 +9,7 @@ from flags.evaluation import CompiledFlag, compile_flag
 from ilara_admin.snapshot import Snapshot
 from segments.rules import RuleError
 from segments.snapshot import PART as SEGMENTS
+from segments.snapshot import matchers_of, rules_of
 
 logger = logging.getLogger("ilara.flags")
 
@@ -21,7 +22,7 @@ SQL = """
 
 
 def compile_flags(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledFlag]:
-    segments = {key: segment.matches for key, segment in parts[SEGMENTS].items()}
+    segments, rules = matchers_of(parts[SEGMENTS]), rules_of(parts[SEGMENTS])
     compiled: dict[str, CompiledFlag] = {}
     for row in rows:
         try:
@@ -32,6 +33,7 @@ def compile_flags(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledFlag
                 document=decode_document(row["document"]),
                 archived=row["archived"],
                 segments=segments,
+                segment_rules=rules,
                 id=row["id"],
             )
         except (DocumentError, RuleError) as error:

@@ -6,7 +6,6 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.utils import timezone
 
 from flags import describe, services
 from flags.bucketing import weights_of
@@ -22,13 +21,12 @@ from ilara_admin.models import Role
 from ilara_admin.pagination import KeysetPage
 from ilara_admin.scope import actor_of, link, staff_view
 from ilara_admin.templatetags.ilara import Share
-from players.lookup import stored_player
 from players.models import player_id_for
-from players.record import thresholds_of
+from segments.lookup import stored_subject
 from segments.models import Segment
-from segments.rules import compile_rule, parse
-from segments.rules import describe as describe_rule
-from segments.subject import subject_of
+from segments.rules import parse
+from segments.snapshot import compile_segments, matchers_of, rules_of
+from segments.words import describe as describe_rule
 
 HISTORY_SIZE = 20
 
@@ -158,14 +156,16 @@ def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list
 
 def compiled(flag: Flag) -> CompiledFlag:
     """The flag as it stands in the database, ready for evaluation."""
-    segments = Segment.objects.filter(environment=flag.environment)
+    rows = Segment.objects.filter(environment=flag.environment).values("id", "key", "name", "rule")
+    segments = compile_segments(rows, {})
     return compile_flag(
         key=flag.key,
         salt=flag.salt,
         revision=flag.revision,
         document=flag.spec,
         archived=flag.archived_at is not None,
-        segments={item.key: compile_rule(parse(item.rule)) for item in segments},
+        segments=matchers_of(segments),
+        segment_rules=rules_of(segments),
     )
 
 
@@ -175,11 +175,12 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
     if not external_id:
         return None
     environment = request.environment
-    player = stored_player(environment, player_id_for(environment.namespace, external_id))
-    if player is None:
-        return {"external_id": external_id}
-    subject = subject_of(player, thresholds_of(environment), timezone.now())
     ready = compiled(flag)
+    player_id = player_id_for(environment.namespace, external_id)
+    found = stored_subject(environment, player_id, ready.behaviours)
+    if found is None:
+        return {"external_id": external_id}
+    player, subject = found
     override = overrides_of(player.id, subject.now).get(flag.pk)
     decision = evaluate(ready, str(player.id), subject, override.variant if override else None)
     return {

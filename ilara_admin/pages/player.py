@@ -23,6 +23,7 @@ from players.models import Player
 from players.record import mask_device, mask_email, risk_of, row_of, thresholds_of
 from players.timeline import timeline
 from players.words import RISKS, STAGES
+from segments.lookup import stored_subject
 from segments.snapshot import segments_of
 from segments.subject import subject_of
 
@@ -43,13 +44,17 @@ def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespons
 def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     now, thresholds = timezone.now(), thresholds_of(request.environment)
     row = row_of(player)
-    subject = subject_of(row, thresholds, now)
     known = snapshot.at_version(request.environment)
+    flags, segments = flags_of(known).values(), segments_of(known).values()
+    needed = {each for flag in flags for each in flag.behaviours}
+    needed |= {each for segment in segments for each in segment.behaviours}
+    found = stored_subject(request.environment, player.pk, needed)
+    subject = found[1] if found else subject_of(row, thresholds, now)
     risk, life = risk_of(row, now), lifecycle_at(player.history, thresholds, now)
     may_edit = request.user.may(Role.SUPPORT)
     decisions = []
     overrides = overrides_of(player.pk, now)
-    for flag in flags_of(known).values():
+    for flag in flags:
         if not flag.archived:
             override = overrides.get(flag.id)
             variant = override.variant if override else None
@@ -71,7 +76,7 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
         "risk_badge": RISKS[risk.level],
         "attributes": [_attribute(*each) for each in sorted(player.attributes.items())],
         "decisions": decisions,
-        "segments": [each for each in segments_of(known).values() if each.matches(subject)],
+        "segments": [each for each in segments if each.matches(subject)],
     }
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from flags.document import check_document, decode_document
 from flags.evaluation import compile_flag, evaluate
-from segments.rules import Subject, compile_rule, parse
+from segments.matching import Subject, compile_rule
+from segments.rules import parse
 
 PATHS = sorted((Path(__file__).parent / "cases").glob("*.json"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
