@@ -33,3 +33,8 @@ def overrides_of(player_id: uuid.UUID, now: datetime) -> dict[int, FlagOverride]
     """What is in force for a player, by flag id, as the dashboard shows it."""
     live = Q(expires_at=None) | Q(expires_at__gt=now)
     return {item.flag_id: item for item in FlagOverride.objects.filter(live, player_id=player_id)}
+
+
+def variants_of(overrides: Mapping[int, FlagOverride]) -> dict[int, str]:
+    """The same as evaluation wants it."""
+    return {flag_id: override.variant for flag_id, override in overrides.items()}

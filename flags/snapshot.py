@@ -32,6 +32,7 @@ def compile_flags(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledFlag
                 document=decode_document(row["document"]),
                 archived=row["archived"],
                 segments=segments,
+                others=compiled,
                 id=row["id"],
             )
         except (DocumentError, RuleError) as error:

@@ -12,10 +12,12 @@ from flags import describe, services
 from flags.bucketing import weights_of
 from flags.describe import Difference
 from flags.document import Rule, decode_document
-from flags.evaluation import CompiledFlag, compile_flag, evaluate
+from flags.evaluation import Asked, CompiledFlag, compile_flag, evaluate
 from flags.forms import FlagFilterForm, FlagNewForm
-from flags.lookup import overrides_of
+from flags.lookup import overrides_of, variants_of
 from flags.models import Flag, FlagRevision
+from flags.snapshot import flags_of
+from ilara_admin import snapshot
 from ilara_admin.forms import add_errors
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.models import Role
@@ -159,6 +161,7 @@ def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list
 def compiled(flag: Flag) -> CompiledFlag:
     """The flag as it stands in the database, ready for evaluation."""
     segments = Segment.objects.filter(environment=flag.environment)
+    known = snapshot.at_version(flag.environment)
     return compile_flag(
         key=flag.key,
         salt=flag.salt,
@@ -166,6 +169,8 @@ def compiled(flag: Flag) -> CompiledFlag:
         document=flag.spec,
         archived=flag.archived_at is not None,
         segments={item.key: compile_rule(parse(item.rule)) for item in segments},
+        others=flags_of(known),
+        id=flag.pk,
     )
 
 
@@ -180,12 +185,12 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
         return {"external_id": external_id}
     subject = subject_of(player, thresholds_of(environment), timezone.now())
     ready = compiled(flag)
-    override = overrides_of(player.id, subject.now).get(flag.pk)
-    decision = evaluate(ready, str(player.id), subject, override.variant if override else None)
+    overrides = variants_of(overrides_of(player.id, subject.now))
+    decision = evaluate(ready, Asked(str(player.id), subject, overrides, subject.now))
     return {
         "external_id": external_id,
         "player": player,
         "value": describe.value_text(decision.variant.value),
         "variant": decision.variant.key,
-        "reason": describe.why(ready, decision, subject),
+        "reason": describe.why(ready, decision, subject, subject.now),
     }

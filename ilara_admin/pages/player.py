@@ -8,8 +8,8 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from flags import describe
-from flags.evaluation import Reason, evaluate
-from flags.lookup import overrides_of
+from flags.evaluation import Asked, Decision, Reason, evaluate
+from flags.lookup import overrides_of, variants_of
 from flags.snapshot import flags_of
 from ilara_admin import snapshot
 from ilara_admin.filters import render_list
@@ -49,12 +49,13 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     may_edit = request.user.may(Role.SUPPORT)
     decisions = []
     overrides = overrides_of(player.pk, now)
+    asked = Asked(str(player.pk), subject, variants_of(overrides), now)
+    memo: dict[str, Decision] = {}
     for flag in flags_of(known).values():
         if not flag.archived:
             override = overrides.get(flag.id)
-            variant = override.variant if override else None
-            decision = evaluate(flag, str(player.pk), subject, variant)
-            words = describe.why(flag, decision, subject)
+            decision = evaluate(flag, asked, memo)
+            words = describe.why(flag, decision, subject, now)
             if decision.reason is Reason.OVERRIDE and override:
                 words = f"Set for this player by {override.author_name}."
             decisions.append(
