@@ -125,9 +125,11 @@ def differences(before: FlagDocument, after: FlagDocument) -> list[Difference]:
 
 
 def about_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
-    """What changes in a flag's name and description."""
+    """What changes in what a flag says of itself."""
     return [
-        Difference(label.capitalize(), before[label] or "none", after[label] or "none")
+        Difference(
+            label.replace("_", " ").capitalize(), before[label] or "none", after[label] or "none"
+        )
         for label in before
         if before[label] != after[label]
     ]

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
@@ -76,21 +75,22 @@ def _chips(request: HtmxHttpRequest, form: FlagFilterForm) -> list[dict[str, str
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_new(request: HtmxHttpRequest) -> HttpResponse:
     environments = list(request.project.environments.all())
-    form = FlagNewForm(environments, request.POST or None)
+    owner = actor_of(request).name
+    form = FlagNewForm(environments, request.POST or None, initial={"owner": owner})
     if request.method == "POST" and form.is_valid():
         chosen = form.cleaned_data["environments"]
         try:
-            with transaction.atomic():
-                for environment in environments:
-                    if environment.slug in chosen:
-                        services.flag_create(
-                            environment=environment,
-                            key=form.cleaned_data["key"],
-                            name=form.cleaned_data["name"],
-                            description=form.cleaned_data["description"],
-                            document=form.document(),
-                            actor=actor_of(request),
-                        )
+            services.flag_create_everywhere(
+                request.project,
+                slugs=chosen,
+                key=form.cleaned_data["key"],
+                name=form.cleaned_data["name"],
+                description=form.cleaned_data["description"],
+                owner=form.cleaned_data["owner"],
+                expected_end=form.cleaned_data["expected_end"],
+                document=form.document(),
+                actor=actor_of(request),
+            )
         except ValidationError as error:
             add_errors(form, error)
         else:
@@ -155,7 +155,13 @@ def _history(flag: Flag) -> list[dict[str, Any]]:
 
 def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list[Difference]:
     documents = decode_document(before.document), decode_document(after.document)
-    return describe.differences(*documents) + describe.about_differences(before.about, after.about)
+    found = describe.differences(*documents)
+    found += describe.about_differences(before.about, after.about)
+    if isinstance(before, FlagRevision) and isinstance(after, FlagRevision):
+        states = ["in use", "archived"]
+        if before.archived != after.archived:
+            found.append(Difference("Lists", states[before.archived], states[after.archived]))
+    return found
 
 
 def compiled(flag: Flag) -> CompiledFlag:
