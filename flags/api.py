@@ -2,57 +2,59 @@
 
 import uuid
 
+import msgspec
 from django.http import HttpResponse
 from django.urls import path
 
 from flags import schemas
-from flags.evaluation import Asked, CompiledFlag, Decision, evaluate
-from flags.lookup import find_player_with_overrides
-from flags.snapshot import flags_of
-from ilara_admin.api import ApiRequest, endpoint, respond, route
+from flags.evaluation import (
+    Asked,
+    Decision,
+    behaviours_needed,
+    decide,
+    evaluate,
+    is_overridden,
+)
+from flags.lookup import find_asked
+from flags.snapshot import flag_set, flags_of
+from ilara_admin.api import ApiRequest, encoder, endpoint, respond, route
 from ilara_admin.errors import not_found
-from players.record import thresholds_of
-from segments.subject import subject_of
+from segments.rules import Behaviour
 
 
 @endpoint("POST", body=schemas.FlagEvaluate, basic=True)
 def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> HttpResponse:
     """One flag for one player."""
-    asked = _asked(request, body)
     flag = flags_of(request.snapshot).get(key)
+    asked = _asked(request, body, behaviours_needed([flag] if flag else []))
     if flag is None:
         raise not_found("Flag not found")
-    return respond(_evaluation(flag, evaluate(flag, asked)))
+    return respond(schemas.evaluation(flag, evaluate(flag, asked)))
 
 
 @endpoint("POST", body=schemas.FlagEvaluate, basic=True)
 def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpResponse:
     """Every flag that is not archived, for one player."""
-    asked = _asked(request, body)
+    flags = flag_set(request.snapshot)
+    asked = _asked(request, body, flags.behaviours)
     memo: dict[str, Decision] = {}
-    evaluations = {
-        flag.key: _evaluation(flag, evaluate(flag, asked, memo))
-        for flag in flags_of(request.snapshot).values()
-        if not flag.archived
-    }
-    return respond(schemas.FlagEvaluations(uuid.UUID(asked.player_id), evaluations))
-
-
-def _asked(request: ApiRequest, body: schemas.FlagEvaluate) -> Asked:
-    player, overrides = find_player_with_overrides(request, uuid.UUID(body.player_id))
-    thresholds = thresholds_of(request.snapshot)
-    subject = subject_of(player, thresholds, request.now, body.context)
-    return Asked(str(player.id), subject, overrides, request.now)
-
-
-def _evaluation(flag: CompiledFlag, decision: Decision) -> schemas.FlagEvaluation:
-    return schemas.FlagEvaluation(
-        flag_key=flag.key,
-        value=decision.variant.value,
-        variant_key=decision.variant.key,
-        reason=decision.reason,
-        segment_id=decision.segment_id,
+    found: list[bytes] = []
+    for entry in flags.entries:
+        if entry.ready is not None and not is_overridden(entry.flag, asked):
+            found.append(entry.name + entry.ready)
+        else:
+            decision = decide(entry.flag, asked, memo)
+            found.append(entry.name + encoder.encode(schemas.evaluation(entry.flag, decision)))
+    player = asked.player_id.encode()
+    return respond(
+        msgspec.Raw(b'{"player_id":"' + player + b'","flags":{' + b",".join(found) + b"}}")
     )
+
+
+def _asked(
+    request: ApiRequest, body: schemas.FlagEvaluate, behaviours: frozenset[Behaviour]
+) -> Asked:
+    return find_asked(request, uuid.UUID(body.player_id), behaviours, body.context)
 
 
 urlpatterns = [

@@ -10,7 +10,9 @@ from flags.bucketing import weights_of
 from flags.document import EVERYBODY, FlagDocument, Prerequisite, Rule
 from flags.evaluation import CompiledFlag, Decision, Reason
 from flags.schedule import is_scheduled, rollout_at
-from segments.rules import Subject, describe, parse
+from segments.matching import Subject
+from segments.rules import parse
+from segments.words import describe
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Order: off or archived -> prerequisites -> the override for the player -> the ru
 first that matches and whose percentage includes the player -> the default.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,8 @@ from enum import StrEnum
 from flags.bucketing import gate, split
 from flags.document import EVERYBODY, FlagDocument, Prerequisite, Rule, Variant
 from flags.schedule import ceiling, is_scheduled, rollout_at
-from segments.rules import Matcher, Subject, compile_rule, nobody, parse
+from segments.matching import Matcher, Subject, compile_rule
+from segments.rules import Behaviour, Membership, Node, behaviours_of, parse
 
 
 class Reason(StrEnum):
@@ -70,6 +71,7 @@ class CompiledFlag:
     off: Decision
     default: Decision
     constant: Decision | None
+    behaviours: frozenset[Behaviour]  # the counts of events that its own rules need
     others: Mapping[str, "CompiledFlag"] = field(repr=False, compare=False)
     id: int = 0  # of the row that overrides name; 0 for a flag that is not stored
 
@@ -101,6 +103,7 @@ def compile_flag(
     document: FlagDocument,
     archived: bool,
     segments: Mapping[str, Matcher],
+    segment_rules: Mapping[str, Node],
     others: Mapping[str, CompiledFlag],
     id: int = 0,
 ) -> CompiledFlag:
@@ -128,6 +131,7 @@ def compile_flag(
         off=off,
         default=default,
         constant=constant,
+        behaviours=frozenset() if constant else _behaviours(document, segment_rules),
         others=others,
         id=id,
     )
@@ -141,10 +145,16 @@ def _compile_rule(
         reason = Reason.SEGMENT_MATCH
     elif rule.conditions is not None:
         reason = Reason.RULE_MATCH
+    segment = conditions = None
+    if rule.segment is not None:
+        # As a condition, so that flags asked in one go ask each segment once.
+        segment = compile_rule(Membership((rule.segment,), negative=False), segments)
+    if rule.conditions is not None:
+        conditions = compile_rule(parse(rule.conditions), segments)
     return CompiledRule(
         rule=rule,
-        segment=None if rule.segment is None else segments.get(rule.segment, nobody),
-        conditions=None if rule.conditions is None else compile_rule(parse(rule.conditions)),
+        segment=segment,
+        conditions=conditions,
         scheduled=is_scheduled(rule),
         decisions={
             key: Decision(variant, reason, rule.segment, index) for key, variant in variants.items()
@@ -165,12 +175,44 @@ def _constant(rules: tuple[CompiledRule, ...], default: Decision) -> Decision | 
     return default
 
 
-def evaluate(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision] | None = None) -> Decision:
-    """Decide. `memo` keeps decisions by flag key for flags that are asked in one go, so that what
-    several of them need is decided once.
+def _behaviours(document: FlagDocument, segments: Mapping[str, Node]) -> frozenset[Behaviour]:
+    asked = [parse(rule.conditions) for rule in document.rules if rule.conditions is not None]
+    named = {rule.segment for rule in document.rules if rule.segment} & segments.keys()
+    return behaviours_of([*asked, *(segments[key] for key in named)], segments)
 
-    An override that names a variant which is no longer there counts for nothing.
-    """
+
+def behaviours_needed(flags: Iterable[CompiledFlag]) -> frozenset[Behaviour]:
+    """The counts of events that these flags need, and those that they wait for."""
+    found: set[Behaviour] = set()
+    seen: set[str] = set()
+    waiting = list(flags)
+    while waiting:
+        flag = waiting.pop()
+        if flag.key not in seen and flag.constant is None:
+            seen.add(flag.key)
+            found |= flag.behaviours
+            needed = (item.flag for item in flag.document.prerequisites)
+            waiting += [flag.others[key] for key in needed if key in flag.others]
+    return frozenset(found)
+
+
+def decide(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision]) -> Decision:
+    """`evaluate` for flags that are asked in one go: `memo` keeps decisions by flag key, so that
+    what several of them need is decided once."""
+    found = memo.get(flag.key)
+    if found is None:
+        found = memo[flag.key] = evaluate(flag, asked, memo)
+    return found
+
+
+def is_overridden(flag: CompiledFlag, asked: Asked) -> bool:
+    """Whether what the flag gives everybody may differ for this player."""
+    return bool(asked.overrides) and flag.is_on and flag.id in asked.overrides
+
+
+def evaluate(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision] | None = None) -> Decision:
+    """What the flag gives. An override that names a variant which is no longer there counts for
+    nothing."""
     if not flag.is_on:
         return flag.off
     if flag.document.prerequisites:
@@ -207,9 +249,5 @@ def _holds(
     memo: dict[str, Decision],
 ) -> bool:
     """Whether the other flag gives the player one of the variants. One that is gone does not."""
-    if item.flag not in memo:
-        other = others.get(item.flag)
-        if other is None:
-            return False
-        memo[item.flag] = evaluate(other, asked, memo)
-    return memo[item.flag].variant.key in item.variants
+    other = others.get(item.flag)
+    return other is not None and decide(other, asked, memo).variant.key in item.variants

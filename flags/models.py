@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from flags.document import FlagDocument, decode_document
 from ilara_admin.models import Environment, User
+from segments.rules import segments_named
 
 
 def new_salt() -> str:
@@ -138,6 +139,7 @@ def flags_by_segment(environment: Environment) -> dict[str, list[str]]:
     """By segment key, the flags that name it in a rule, archived ones included."""
     found: dict[str, list[str]] = {}
     for key, rules in Flag.objects.of(environment).values_list("key", "document__rules"):
-        for segment in {rule["segment"] for rule in rules if rule.get("segment")}:
+        asked = {rule["segment"] for rule in rules if rule.get("segment")}
+        for segment in asked.union(*(segments_named(rule.get("conditions")) for rule in rules)):
             found.setdefault(segment, []).append(key)
     return found

@@ -7,7 +7,7 @@ from flags.document import DocumentError, FlagDocument, check_document, encode_d
 from flags.models import Flag
 from ilara_admin.models import Environment
 from segments.models import Segment
-from segments.rules import RuleError, parse
+from segments.rules import RuleError, parse, segments_named
 
 
 def check(environment: Environment, key: str, document: FlagDocument) -> None:
@@ -48,6 +48,7 @@ def check_dependents(flag: Flag, before: FlagDocument, after: FlagDocument) -> N
 
 def _check_segments(environment: Environment, document: FlagDocument) -> None:
     wanted = {rule.segment for rule in document.rules if rule.segment is not None}
+    wanted = wanted.union(*(segments_named(rule.conditions) for rule in document.rules))
     known = Segment.objects.filter(environment=environment, key__in=wanted).order_by("id")
     # The lock keeps them from being deleted before this is stored.
     missing = wanted - {segment.key for segment in known.select_for_update(no_key=True)}

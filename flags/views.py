@@ -5,13 +5,12 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.utils import timezone
 
 from flags import describe, services
 from flags.bucketing import weights_of
 from flags.describe import Difference
 from flags.document import Rule, decode_document
-from flags.evaluation import Asked, CompiledFlag, compile_flag, evaluate
+from flags.evaluation import Asked, behaviours_needed, evaluate
 from flags.forms import FlagFilterForm, FlagNewForm
 from flags.lookup import overrides_of, variants_of
 from flags.models import Flag, FlagRevision
@@ -23,13 +22,10 @@ from ilara_admin.models import Role
 from ilara_admin.pagination import KeysetPage
 from ilara_admin.scope import actor_of, link, staff_view
 from ilara_admin.templatetags.ilara import Share
-from players.lookup import stored_player
 from players.models import player_id_for
-from players.record import thresholds_of
-from segments.models import Segment
-from segments.rules import compile_rule, parse
-from segments.rules import describe as describe_rule
-from segments.subject import subject_of
+from segments.lookup import stored_subject
+from segments.rules import parse
+from segments.words import describe as describe_rule
 
 HISTORY_SIZE = 20
 
@@ -164,33 +160,18 @@ def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list
     return found
 
 
-def compiled(flag: Flag) -> CompiledFlag:
-    """The flag as it stands in the database, ready for evaluation."""
-    segments = Segment.objects.filter(environment=flag.environment)
-    known = snapshot.at_version(flag.environment)
-    return compile_flag(
-        key=flag.key,
-        salt=flag.salt,
-        revision=flag.revision,
-        document=flag.spec,
-        archived=flag.archived_at is not None,
-        segments={item.key: compile_rule(parse(item.rule)) for item in segments},
-        others=flags_of(known),
-        id=flag.pk,
-    )
-
-
 def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
     """What the flag gives the player whose external id was typed, and why."""
     external_id = request.GET.get("player", "").strip()
     if not external_id:
         return None
     environment = request.environment
-    player = stored_player(environment, player_id_for(environment.namespace, external_id))
-    if player is None:
+    ready = flags_of(snapshot.at_version(environment))[flag.key]
+    player_id = player_id_for(environment.namespace, external_id)
+    found = stored_subject(environment, player_id, behaviours_needed([ready]))
+    if found is None:
         return {"external_id": external_id}
-    subject = subject_of(player, thresholds_of(environment), timezone.now())
-    ready = compiled(flag)
+    player, subject = found
     overrides = variants_of(overrides_of(player.id, subject.now))
     decision = evaluate(ready, Asked(str(player.id), subject, overrides, subject.now))
     return {

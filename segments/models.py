@@ -7,6 +7,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from ilara_admin.models import Environment
+from segments.rules import Group, RuleError, parse, segments_named
+from segments.words import describe
 
 
 class SegmentQuerySet(models.QuerySet["Segment"]):
@@ -36,3 +38,29 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return self.name or self.key
+
+    @property
+    def spec(self) -> Group | None:
+        """The rule, or None if it cannot be read: then nobody matches it."""
+        try:
+            return parse(self.rule)
+        except RuleError:
+            return None
+
+    @property
+    def words(self) -> str:
+        """Who is in it, as a sentence; of a rule that cannot be read, what is wrong with it."""
+        try:
+            return describe(parse(self.rule))
+        except RuleError as error:
+            return f"this rule cannot be read, so it takes in nobody ({error})"
+
+
+def segments_by_segment(environment: Environment) -> dict[str, list[str]]:
+    """By segment key, the segments whose rules ask for it."""
+    found: dict[str, list[str]] = {}
+    rows = Segment.objects.filter(environment=environment).values_list("key", "rule")
+    for key, rule in rows:
+        for segment in segments_named(rule):
+            found.setdefault(segment, []).append(key)
+    return found

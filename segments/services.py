@@ -5,17 +5,18 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from ilara_admin.audit import Actor, audit_record, changes
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from ilara_admin.services import environment_bump
 from segments.models import Segment
-from segments.rules import RuleError, parse
-from segments.usage import users_of_segments
+from segments.rules import Group, RuleError, find_cycle, parse, segments_in, segments_named
+from segments.usage import named, users_of_segments
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+RULES_LOCK = 0x5E6  # the first of two keys of an advisory lock; the second is the environment
 KEY_FORM = "Use 1 to 128 letters, digits, dots, hyphens and underscores, a letter or digit first."
 
 
@@ -36,11 +37,53 @@ def _facts(segment: Segment) -> dict[str, Any]:
     }
 
 
-def _check_rule(rule: Any) -> None:
+def check_rule(environment: Environment, rule: Any, key: str = "") -> Group:
+    """The rule, read. Raises ValidationError with the place of what is wrong in it: a segment that
+    is not there, or one that leads back to the segment `key` whose rule this will be.
+
+    Call it in the transaction that stores the rule, before locks on rows: two rules saved at once
+    must not close a circle, and what is named must not be deleted before this is stored.
+    """
     try:
-        parse(rule)
+        parsed = parse(rule)
+        wanted = segments_in(parsed)
+        if wanted:
+            _check_segments(environment, rule, parsed, wanted, key)
     except RuleError as error:
         raise ValidationError({"rule": str(error)}) from None
+    return parsed
+
+
+def _check_segments(
+    environment: Environment, document: Any, rule: Group, wanted: set[str], key: str
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [RULES_LOCK, environment.pk])
+    segments = Segment.objects.filter(environment=environment)
+    found = segments.filter(key__in=wanted).order_by("id").select_for_update(no_key=True)
+    missing = wanted - {segment.key for segment in found} - {key}
+    for absent in sorted(missing):
+        message = f"There is no segment “{absent}” in this environment."
+        raise RuleError(_place_of(document, absent), message)
+    asks = {item.key: segments_named(item.rule) for item in segments}
+    cycle = find_cycle(key, asks | {key: wanted}) if key else None
+    if cycle:
+        path = " → ".join(cycle)
+        raise RuleError(
+            _place_of(document, cycle[1]), f"A segment must not lead back to itself: {path}."
+        )
+
+
+def _place_of(document: Any, key: str, path: str = "") -> str:
+    """Where in a document a segment is named."""
+    for index, item in enumerate(document["conditions"]):
+        place = f"{path}.conditions[{index}]" if path else f"conditions[{index}]"
+        if "conditions" in item:
+            if found := _place_of(item, key, place):
+                return found
+        elif item.get("field") == "segment" and key in item["value"]:
+            return f"{place}.value"
+    return ""
 
 
 def _audit(action: AuditAction, segment: Segment, actor: Actor, **details: Any) -> AuditEntry:
@@ -71,7 +114,7 @@ def segment_create(
         raise ValidationError({"key": KEY_FORM})
     if Segment.objects.filter(environment=environment, key=key).exists():
         raise ValidationError({"key": f"There is already a segment “{key}” here."})
-    _check_rule(rule)
+    check_rule(environment, rule, key)
     segment = Segment.objects.create(
         environment=environment, key=key, name=name or key, description=description, rule=rule
     )
@@ -90,10 +133,10 @@ def segment_update(
     Answers with the entry in the audit log, or None when everything was so already. Raises
     SegmentConflict when `base` is not the time at which the segment was last saved.
     """
+    check_rule(segment.environment, rule, segment.key)
     segment = _locked(segment)
     if base is not None and segment.updated_at != base:
         raise SegmentConflict(segment)
-    _check_rule(rule)
     before = _facts(segment)
     segment.name, segment.rule, segment.description = name or segment.key, rule, description
     old, new = changes(before, _facts(segment))
@@ -116,7 +159,7 @@ def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> Audit
     used_by = users_of_segments(segment.environment).get(segment.key)
     if used_by:
         raise ValidationError(
-            f"The segment “{segment.key}” is used by {', '.join(used_by)}. Change those first."
+            f"The segment “{segment.key}” is used by {named(used_by)}. Change those first."
         )
     entry = _audit(
         AuditAction.SEGMENT_DELETED, segment, actor, before=_facts(segment), reason=reason

@@ -58,6 +58,15 @@ def _clean() -> dict[str, str]:
     }
 
 
+_ask_to_end_with_us = ending_with_parent()
+
+
+def _in_a_terminal() -> None:
+    """Tests may run under nohup, which is inherited; there `serve` rightly outlives a hang-up."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    _ask_to_end_with_us()
+
+
 OURS = Python(Path(sys.executable), {})
 
 
@@ -129,7 +138,7 @@ class Serve:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                preexec_fn=ending_with_parent(),
+                preexec_fn=_in_a_terminal,
             )  # fmt: skip
 
     def _file(self, name: str) -> Path:

@@ -18,7 +18,7 @@ from ilara_admin.scope import link
 from ilara_admin.templatetags.ilara import percent
 from players.record import mask_device, mask_email
 from segments.rules import RuleError, parse
-from segments.rules import describe as describe_rule
+from segments.words import describe as describe_rule
 
 VERBS = {
     AuditAction.PROJECT_CREATED: "created the project",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flags.bucketing import GATE_SEED, SPLIT_SEED, bucket, gate, reweight, split, weights_of
 from flags.document import EVERYBODY, Rule, Slice, boolean_document
 from flags.evaluation import Asked, compile_flag, evaluate
-from segments.rules import Subject
+from segments.matching import Subject
 
 IDS = [str(uuid5(UUID(int=0), str(number))) for number in range(2_000)]
 
@@ -110,7 +110,14 @@ def takes(rule: Rule, rollout: int) -> set[str]:
     """Whom a flag takes in with its rule at this percentage."""
     document = boolean_document(enabled=True, rules=(rule,)).with_rollout("r", rollout)
     flag = compile_flag(
-        key="f", salt="salt", revision=1, document=document, archived=False, segments={}, others={}
+        key="f",
+        salt="salt",
+        revision=1,
+        document=document,
+        archived=False,
+        segments={},
+        segment_rules={},
+        others={},
     )
     now = datetime(2026, 1, 1, tzinfo=UTC)
     return {

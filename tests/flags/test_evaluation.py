@@ -23,8 +23,9 @@ from typing import Any
 import pytest
 
 from flags.document import check_document, decode_document
-from flags.evaluation import Asked, CompiledFlag, Reason, compile_flag, evaluate
-from segments.rules import Subject, compile_rule, parse
+from flags.evaluation import Asked, CompiledFlag, Decision, Reason, compile_flag, decide, evaluate
+from segments.matching import Subject, compile_rule
+from segments.rules import parse
 
 FILES = {
     path.stem: json.loads(path.read_text())
@@ -39,7 +40,8 @@ NOW = "2026-01-01T00:00:00Z"
 
 
 def compiled(file: dict[str, Any]) -> dict[str, CompiledFlag]:
-    segments = {key: compile_rule(parse(rule)) for key, rule in file.get("segments", {}).items()}
+    rules = {key: parse(rule) for key, rule in file.get("segments", {}).items()}
+    segments = {key: compile_rule(rule) for key, rule in rules.items()}
     flags: dict[str, CompiledFlag] = {}
     for number, (key, flag) in zip(count(1), file["flags"].items(), strict=False):
         document = decode_document(flag["document"])
@@ -51,6 +53,7 @@ def compiled(file: dict[str, Any]) -> dict[str, CompiledFlag]:
             document=document,
             archived=flag.get("archived", False),
             segments=segments,
+            segment_rules=rules,
             others=flags,
             id=number,
         )
@@ -122,10 +125,10 @@ def test_flags_asked_in_one_go__answer_as_each_alone() -> None:
     for stem, file in FILES.items():
         flags = COMPILED[stem]
         for case in file["cases"]:
-            asked, memo = asked_of(case, flags), {}  # type: ignore[var-annotated]
-            for key, flag in flags.items():
-                memo[key] = memo.get(key) or evaluate(flag, asked, memo)
-                assert memo[key] == evaluate(flag, asked)
+            asked = asked_of(case, flags)
+            memo: dict[str, Decision] = {}
+            for flag in flags.values():
+                assert decide(flag, asked, memo) == evaluate(flag, asked)
 
 
 def test_circle_of_prerequisites__ends_with_the_off_value() -> None:
@@ -145,6 +148,7 @@ def test_circle_of_prerequisites__ends_with_the_off_value() -> None:
             document=document,
             archived=False,
             segments={},
+            segment_rules={},
             others=flags,
         )
     asked = Asked("0", Subject({}, {}, datetime(2026, 1, 1, tzinfo=UTC)), {}, datetime.now(UTC))

@@ -23,8 +23,8 @@ from flags.services import (
     flag_update,
 )
 from ilara_admin.models import AuditEntry, Environment
+from segments.matching import Subject
 from segments.models import Segment
-from segments.rules import Subject
 from tests.factories import ACTOR, make_environment
 
 ON = boolean_document(enabled=True, rules=(Rule(id="all", variant="enabled"),))
@@ -248,6 +248,7 @@ def inside(flag: Flag) -> set[str]:
         document=document,
         archived=False,
         segments={},
+        segment_rules={},
         others={},
     )
     now = datetime(2026, 1, 1, tzinfo=UTC)
