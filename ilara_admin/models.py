@@ -195,6 +195,7 @@ class AuditAction(models.TextChoices):
     SEGMENT_CREATED = "segment.created"
     SEGMENT_UPDATED = "segment.updated"
     SEGMENT_DELETED = "segment.deleted"
+    SEGMENT_LIST_CHANGED = "segment.list_changed"
     PLAYER_UPDATED = "player.updated"
 
 

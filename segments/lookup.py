@@ -13,15 +13,12 @@ from ilara_admin.db import Row
 from ilara_admin.models import Environment
 from players.lookup import known
 from players.record import COLUMNS, PlayerRow, thresholds_of
+from segments.lists import MEMBERSHIPS_SQL
 from segments.matching import Subject
 from segments.rules import Behaviour
 from segments.sql import count_sql
 from segments.subject import subject_of
 
-# A row of the lists is keyed by its player, so it is read with the player, whenever it was made.
-LISTS = """(SELECT jsonb_object_agg(m.segment_id, m.excluded) FROM (
-    SELECT segment_id, bool_or(excluded) AS excluded FROM segment_member
-    WHERE player_id = p.id GROUP BY segment_id) m)"""
 # How far our clock may be off the database's: events are looked for that much longer ago.
 SLACK = timedelta(hours=1)
 
@@ -37,7 +34,8 @@ def find_subject(
     and `env.now` give; 404 if there is no such player. Events are read only for `behaviours`."""
     wanted = list(behaviours)
     params: list[Any] = [player_id]
-    selects = ", ".join((COLUMNS, LISTS, *more, *_counts(wanted, params, "env.now", first=4)))
+    counts = _counts(wanted, params, "env.now", first=4)
+    selects = ", ".join((COLUMNS, MEMBERSHIPS_SQL, *more, *counts))
     row = run_one(
         request,
         f"SELECT env.config_version, env.now, {selects} FROM env "
@@ -57,8 +55,9 @@ def stored_subject(
     wanted = list(behaviours)
     params: list[Any] = [player_id, environment.pk]
     counts = _counts(wanted, params, "statement_timestamp()", first=1)
+    selects = ", ".join((COLUMNS, MEMBERSHIPS_SQL, *counts))
     row = db.fetch_one(
-        f"""SELECT statement_timestamp(), {", ".join((COLUMNS, LISTS, *counts))} FROM player p
+        f"""SELECT statement_timestamp(), {selects} FROM player p
             WHERE p.id = $1 AND p.environment_id = $2""",
         params,
         safe_to_repeat=True,

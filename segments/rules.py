@@ -284,7 +284,7 @@ def _plain(value: Any, *, as_decimal: bool) -> Any:
         return tuple(_plain(item, as_decimal=as_decimal) for item in value)
     if not is_number(value):
         return value
-    return Decimal(repr(value)) if as_decimal and isinstance(value, float) else exact(value)
+    return Decimal(repr(exact(value))) if as_decimal else exact(value)
 
 
 def _is_scalar(value: object) -> bool:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from ilara_admin.audit import Actor, audit_record, changes
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from ilara_admin.services import environment_bump
+from segments.lists import lists_bring_back, lists_keep
 from segments.models import Segment
 from segments.rules import Group, RuleError, find_cycle, parse, segments_in, segments_named
 from segments.usage import named, users_of_segments
@@ -161,9 +162,10 @@ def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> Audit
         raise ValidationError(
             f"The segment “{segment.key}” is used by {named(used_by)}. Change those first."
         )
-    entry = _audit(
-        AuditAction.SEGMENT_DELETED, segment, actor, before=_facts(segment), reason=reason
-    )
+    before = _facts(segment)
+    if lists := lists_keep(segment):
+        before["lists"] = lists
+    entry = _audit(AuditAction.SEGMENT_DELETED, segment, actor, before=before, reason=reason)
     environment = segment.environment
     segment.delete()
     environment_bump(environment)
@@ -173,9 +175,12 @@ def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> Audit
 @transaction.atomic
 def segment_undo(environment: Environment, entry: AuditEntry, *, actor: Actor) -> None:
     """Put back what a change or a deletion took away. What was changed since is left alone."""
-    before, after = entry.before or {}, entry.after or {}
+    before, after = dict(entry.before or {}), entry.after or {}
     if entry.action == AuditAction.SEGMENT_DELETED:
-        segment_create(environment=environment, **before, actor=actor, reason="Undone")
+        lists = before.pop("lists", None)
+        made = segment_create(environment=environment, **before, actor=actor, reason="Undone")
+        if lists:
+            lists_bring_back(made, lists)
         return
     found = Segment.objects.filter(environment=environment, key=entry.object_id).first()
     facts = _facts(_locked(found)) if found else {}

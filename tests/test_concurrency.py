@@ -18,6 +18,7 @@ from players.models import Player, PlayerSession, Purchase
 from segments.services import segment_create, segment_delete
 from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR
+from tests.homes import HANG_SECONDS
 from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,7 +131,7 @@ def test_event_of_a_player_whose_row_is_held__does_not_wait(public_api: Api) -> 
 
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
         Player.objects.select_for_update().get()
-        assert pool.submit(at_once, track, [None]).result(timeout=10) == [201]
+        assert pool.submit(at_once, track, [None]).result(timeout=HANG_SECONDS) == [201]
 
 
 def test_overlapping_batches_in_opposite_order__do_not_deadlock(public_api: Api) -> None:

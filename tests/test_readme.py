@@ -16,7 +16,7 @@ from django.urls import URLPattern, URLResolver
 from django.urls.resolvers import RegexPattern
 
 from flags.evaluation import Reason
-from ilara_admin import gunicorn_conf
+from ilara_admin import gunicorn_conf, limits
 from ilara_admin import settings as settings_module
 from ilara_admin.errors import STATUS, Code
 from ilara_admin.management.base import PASSWORD_VARIABLE
@@ -93,6 +93,20 @@ def test_table_of_commands__is_all_of_ours_with_real_options() -> None:
     shared = set(BaseCommand().create_parser("manage.py", "any")._option_string_actions)
     serve = load_command_class("ilara_admin", "serve").create_parser("manage.py", "serve")
     assert set(told["serve"]) == set(serve._option_string_actions) - shared
+
+
+def test_table_of_tiers__is_what_is_counted() -> None:
+    told = {}
+    for tier, *figures in table("tier"):
+        told[tier.lower()] = [int(each.replace(",", "")) for each in figures if each[0].isdigit()]
+    assert told.pop("enterprise") == []
+    assert told == {
+        tier: [policies[limits.REQUESTS].limit, policies[limits.EVENTS].limit]
+        for tier, policies in limits.POLICIES.items()
+    }
+    windows = [(limits.REQUESTS, 60), (limits.EVENTS, 1)]  # as the head of the table says
+    for policies in limits.POLICIES.values():
+        assert [(policy.name, policy.window) for policy in policies.values()] == windows
 
 
 def read_by_the_code() -> set[str]:

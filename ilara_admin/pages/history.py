@@ -42,6 +42,7 @@ VERBS = {
     AuditAction.SEGMENT_CREATED: "created the segment",
     AuditAction.SEGMENT_UPDATED: "changed the segment",
     AuditAction.SEGMENT_DELETED: "deleted the segment",
+    AuditAction.SEGMENT_LIST_CHANGED: "changed a list of the segment",
     AuditAction.PLAYER_UPDATED: "changed the player",
 }
 PERSONAL = {"email": mask_email, "device_id": mask_device}

@@ -74,7 +74,7 @@ class Command(BaseCommand):
             self.prepare_database(stack)
             first = self.prepare_content(demo=demo, tier=Tier(tier) if tier else None)
             children = self.children(host, port, workers)
-            stack.callback(supervisor.end, children)
+            stack.callback(supervisor.end, children, self.line)
             for child in children:
                 child.start()
             supervisor.wait_until_it_answers(address, children[0])
