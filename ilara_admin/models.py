@@ -196,6 +196,7 @@ class AuditAction(models.TextChoices):
     SEGMENT_UPDATED = "segment.updated"
     SEGMENT_DELETED = "segment.deleted"
     PLAYER_UPDATED = "player.updated"
+    EVENT_NAME_DESCRIBED = "event_name.described"
 
 
 # The kinds of objects that entries are about.

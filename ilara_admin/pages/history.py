@@ -43,6 +43,7 @@ VERBS = {
     AuditAction.SEGMENT_UPDATED: "changed the segment",
     AuditAction.SEGMENT_DELETED: "deleted the segment",
     AuditAction.PLAYER_UPDATED: "changed the player",
+    AuditAction.EVENT_NAME_DESCRIBED: "described the event",
 }
 PERSONAL = {"email": mask_email, "device_id": mask_device}
 
@@ -60,7 +61,7 @@ class Line:
     @property
     def short(self) -> list[Change]:
         """The difference where it says more than the sentence and is over in a glance."""
-        if not self.entry.action.endswith(".updated") or len(self.changes) > 2:
+        if not self.entry.action.endswith((".updated", ".described")) or len(self.changes) > 2:
             return []
         brief = all(len(change.before) + len(change.after) <= 60 for change in self.changes)
         return self.changes if brief else []
@@ -92,6 +93,8 @@ def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
             return link(request, "segment_detail", entry.object_id)
         case "player":
             return link(request, "player_detail", entry.object_id)
+        case "event_name":
+            return link(request, "event_name", entry.object_id)
         case "api_key":
             return link(request, "key_list")
     return ""
