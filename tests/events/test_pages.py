@@ -138,6 +138,7 @@ def test_description__is_saved_audited_and_undone(
     live_ops: Client, environment: Environment
 ) -> None:
     name = name_of(environment)
+    environment.refresh_from_db()
     version = environment.config_version
     url = url_of(environment, "event_name_describe", name.pk)
     response = live_ops.post(url, {"description": "  The game was opened. "})
