@@ -18,7 +18,13 @@ from django.db.models.functions import Now
 
 from players.models import player_id_for
 from segments.ids import Line
-from segments.models import ListAction, ListState, Segment, SegmentListChange
+from segments.models import (
+    ListAction,
+    ListState,
+    Segment,
+    SegmentFormerMember,
+    SegmentListChange,
+)
 
 CHUNK_ROWS = 10_000
 SHOWN_BAD_LINES = 10
@@ -43,12 +49,14 @@ class Counts:
 
 @dataclass(slots=True)
 class Run:
-    """One attempt at a change. `done` counts what was looked at, rows or bytes."""
+    """One attempt at a change. `done` is how much of the change's total was looked at, where a row
+    weighs `row_weight`."""
 
     change: SegmentListChange
     namespace: UUID
     progress: Progress
-    done: int = 0
+    done: float = 0
+    row_weight: float = 1
 
     @property
     def one_list(self) -> tuple[int, bool]:
@@ -88,13 +96,13 @@ def chunk(run: Run) -> Iterator[Counts]:
         written = _mine(change).update(
             added=F("added") + counts.added,
             removed=F("removed") + counts.removed,
-            done=run.done,
+            done=round(run.done),
             touched_at=Now(),
             **counts.told,
         )
         if not written:
             raise SupersededError
-    run.progress(run.done, change.total)
+    run.progress(round(run.done), change.total)
 
 
 # --- Adding ---------------------------------------------------------------------------------------
@@ -133,6 +141,11 @@ def replace(run: Run, lines: Iterable[Line], position: Callable[[], int]) -> Non
         cursor.execute("SELECT EXISTS (SELECT FROM pg_temp.segment_kept)")
         if cursor.fetchone() != (True,):
             raise ValidationError("The file holds no external id, so the list stays as it is.")
+        # Nobody else does that for a temporary table, and each chunk would be compared with all.
+        cursor.execute("ANALYZE pg_temp.segment_kept")
+    # The second half of the progress bar, whatever the length of the file and of the list.
+    size = Segment.objects.values_list("excluded" if run.change.excluded else "included", flat=True)
+    run.row_weight = position() / max(size.filter(pk=run.change.segment_id).first() or 0, 1)
     condition = "NOT EXISTS (SELECT FROM pg_temp.segment_kept k WHERE k.player_id = m.player_id)"
     sweep(run, f"m.change_id < %s AND {condition}", [run.change.pk])
     with connection.cursor() as cursor:
@@ -165,99 +178,106 @@ def _insert(run: Run, external_ids: Sequence[str]) -> int:
         return int(cursor.rowcount)
 
 
-# --- Removing -------------------------------------------------------------------------------------
-
-# A part of the rows to look at, with the place from which the next part goes on.
-LIST_PART = """
-    SELECT player_id, external_id COLLATE "C" AS place FROM segment_member
-    WHERE segment_id = %s AND excluded = %s AND external_id COLLATE "C" > %s
-    ORDER BY external_id COLLATE "C" LIMIT %s"""
-ADDED_PART = "SELECT player_id, '' AS place FROM segment_member WHERE change_id = %s LIMIT %s"
-FORMER_PART = """
-    SELECT player_id, external_id, added_by, player_id AS place FROM segment_former_member
-    WHERE change_id = %s AND player_id > %s ORDER BY player_id LIMIT %s"""
-GIVEN_PART = "SELECT player_id, '' AS place FROM unnest(%s::uuid[]) AS player_id"
+# --- Removing and putting back --------------------------------------------------------------------
 
 
 def remove(run: Run, external_ids: Iterable[str]) -> None:
     player_ids = [player_id_for(run.namespace, external_id) for external_id in external_ids]
     with chunk(run) as counts:
-        counts.removed, _ = _move(run, GIVEN_PART, [player_ids], "TRUE", [])
+        counts.removed = _move(run, "m.player_id = ANY(%s)", [player_ids])
 
 
 def sweep(run: Run, condition: str, params: Sequence[Any]) -> None:
     """Walk over the whole list and take off what meets a condition on the row `m`."""
     place = ""
-    while place is not None:
+    while True:
         with chunk(run) as counts:
-            part = [*run.one_list, place, CHUNK_ROWS]
-            counts.removed, place = _move(run, LIST_PART, part, condition, params)
+            end, looked_at = _row(
+                """SELECT max(id), count(*) FROM (
+                       SELECT external_id COLLATE "C" AS id FROM segment_member
+                       WHERE segment_id = %s AND excluded = %s AND external_id COLLATE "C" > %s
+                       ORDER BY external_id COLLATE "C" LIMIT %s) part""",
+                [*run.one_list, place, CHUNK_ROWS],
+            )
+            if not looked_at:
+                return
+            part = 'm.external_id COLLATE "C" > %s AND m.external_id COLLATE "C" <= %s'
+            counts.removed = _move(run, f"{part} AND ({condition})", [place, end, *params])
+            run.done += looked_at * run.row_weight
+        place = end
 
 
 def undo(run: Run) -> None:
     """Put back what another change removed, then take off what it added."""
     undone = run.change.undoes
     assert undone is not None
-    place: Any = UUID(int=0)
-    while place is not None:
+    for part in _former(run, undone.pk):
         with chunk(run) as counts:
-            counts.added, place = _put_back(run, [undone.pk, place, CHUNK_ROWS])
-    if undone.undoes_id is None:
-        place = ""
-        while place is not None:
+            counts.added = _put_back(run, undone.pk, part)
+    if undone.undoes_id is not None:
+        # What an undoing added are rows of older changes, which it had put back.
+        for part in _former(run, undone.undoes_id):
             with chunk(run) as counts:
-                counts.removed, place = _move(run, ADDED_PART, [undone.pk, CHUNK_ROWS], "TRUE", [])
-        return
-    # What an undoing added are rows of older changes, which it had put back.
-    place = UUID(int=0)
-    while place is not None:
-        with chunk(run) as counts:
-            part = [undone.undoes_id, place, CHUNK_ROWS]
-            counts.removed, place = _move(run, FORMER_PART, part, "m.change_id = part.added_by", [])
-
-
-def _move(
-    run: Run, part: str, part_params: Sequence[Any], condition: str, params: Sequence[Any]
-) -> tuple[int, Any]:
-    """Take rows off the list and keep them with the change. Returns how many, and the place from
-    which to go on, None at the end."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""WITH part AS ({part}), gone AS (
-                    DELETE FROM segment_member m USING part
-                    WHERE m.player_id = part.player_id AND m.segment_id = %s AND m.excluded = %s
-                      AND ({condition})
-                    RETURNING m.player_id, m.external_id, m.change_id
-                ), kept AS (
-                    INSERT INTO segment_former_member (change_id, player_id, external_id, added_by)
-                    SELECT %s, player_id, external_id, change_id FROM gone
-                    ON CONFLICT DO NOTHING
+                counts.removed = _move(
+                    run,
+                    """m.player_id = ANY(%s) AND EXISTS (
+                           SELECT FROM segment_former_member f WHERE f.change_id = %s
+                           AND f.player_id = m.player_id AND f.added_by = m.change_id)""",
+                    [part, undone.undoes_id],
                 )
-                SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM part),
-                       (SELECT place FROM part ORDER BY place DESC LIMIT 1)""",
-            [*part_params, *run.one_list, *params, run.change.pk],
-        )
-        return _result(run, cursor.fetchone())
+    elif undone.added > CHUNK_ROWS:
+        sweep(run, "m.change_id = %s", [undone.pk])
+    else:
+        with chunk(run) as counts:
+            counts.removed = _move(run, "m.change_id = %s", [undone.pk])
 
 
-def _put_back(run: Run, part_params: Sequence[Any]) -> tuple[int, Any]:
+def _former(run: Run, change_id: int) -> Iterator[list[UUID]]:
+    """The players whom a change had taken off its list, in parts."""
+    former = SegmentFormerMember.objects.filter(change_id=change_id).order_by("player_id")
+    players = former.values_list("player_id", flat=True)
+    place = UUID(int=0)
+    while part := list(players.filter(player_id__gt=place)[:CHUNK_ROWS]):
+        run.done += len(part) * run.row_weight
+        yield part
+        place = part[-1]
+
+
+def _move(run: Run, condition: str, params: Sequence[Any]) -> int:
+    """Take the rows off the list that meet a condition on `m`, and keep them with the change.
+    Returns how many."""
+    (moved,) = _row(
+        f"""WITH gone AS (
+                DELETE FROM segment_member m
+                WHERE m.segment_id = %s AND m.excluded = %s AND {condition}
+                RETURNING m.player_id, m.external_id, m.change_id
+            ), kept AS (
+                INSERT INTO segment_former_member (change_id, player_id, external_id, added_by)
+                SELECT %s, player_id, external_id, change_id FROM gone ON CONFLICT DO NOTHING
+            )
+            SELECT count(*) FROM gone""",
+        [*run.one_list, *params, run.change.pk],
+    )
+    return int(moved)
+
+
+def _put_back(run: Run, change_id: int, part: list[UUID]) -> int:
     """Put rows back that a change had removed, in the name of whichever change had added them."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"""WITH part AS ({FORMER_PART}), back AS (
-                    INSERT INTO segment_member
-                        (player_id, segment_id, excluded, external_id, change_id)
-                    SELECT player_id, %s, %s, external_id, added_by FROM part
-                    ON CONFLICT DO NOTHING RETURNING 1
-                )
-                SELECT (SELECT count(*) FROM back), (SELECT count(*) FROM part),
-                       (SELECT place FROM part ORDER BY place DESC LIMIT 1)""",
-            [*part_params, *run.one_list],
+            """INSERT INTO segment_member (player_id, segment_id, excluded, external_id, change_id)
+               SELECT player_id, %s, %s, external_id, added_by FROM segment_former_member
+               WHERE change_id = %s AND player_id BETWEEN %s AND %s
+               ORDER BY player_id ON CONFLICT DO NOTHING""",
+            [*run.one_list, change_id, part[0], part[-1]],
         )
-        return _result(run, cursor.fetchone())
+        return int(cursor.rowcount)
 
 
-def _result(run: Run, row: Any) -> tuple[int, Any]:
-    moved, looked_at, place = row
-    run.done += looked_at
-    return moved, place
+def _row(sql: str, params: Sequence[Any]) -> Any:
+    with connection.cursor() as cursor:
+        # Fresh rows have no statistics yet, or old ones. A plan that sorts the whole list for each
+        # part of it would make a million rows take hours.
+        cursor.execute("SET LOCAL enable_sort TO off")
+        cursor.execute(sql, params)
+        return cursor.fetchone()

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from ilara_admin.audit import Actor, audit_record
@@ -99,9 +99,11 @@ def list_import(
     segment: Segment, *, excluded: bool, actor: Actor, replace: bool = False, file_name: str = "",
     size: int = 0, reason: str = "",
 ) -> SegmentListChange:  # fmt: skip
-    """Wish a file taken in; with `replace`, what it does not name goes. `size` is in bytes."""
+    """Wish a file taken in; with `replace`, what it does not name goes. `size` is in bytes, 0 if
+    nobody knows."""
     action = ListAction.REPLACE if replace else ListAction.IMPORT
-    return _wish(segment, action, excluded, actor, reason, file_name=file_name[:255], total=size)
+    total = 2 * size if replace else size  # the list is walked over as well
+    return _wish(segment, action, excluded, actor, reason, file_name=file_name[:255], total=total)
 
 
 def list_clear(
@@ -161,8 +163,8 @@ def _wish(
 
 def lists_keep(segment: Segment) -> dict[str, int]:
     """Note that a segment is being deleted. Its list rows stay where they are until they are
-    forgotten. Returns what `lists_bring_back` needs, {} if the lists are empty."""
-    if not segment.included + segment.excluded:
+    forgotten. Returns what `lists_bring_back` needs, {} if there never were any."""
+    if not segment.list_changes.exists():
         return {}
     SegmentListChange.objects.create(
         segment=segment,
@@ -233,7 +235,11 @@ def list_run(
     except ValidationError as error:
         _finish(change, problem=error.messages[0])
         raise
-    return _finish(change)
+    finished = _finish(change)
+    if finished.added + finished.removed > list_chunks.CHUNK_ROWS:
+        with connection.cursor() as cursor:  # or the next pages are planned blindly
+            cursor.execute("ANALYZE segment_member, segment_former_member")
+    return finished
 
 
 def list_give_up(change: SegmentListChange, problem: str) -> SegmentListChange:

@@ -164,6 +164,10 @@ class SegmentMemberQuerySet(models.QuerySet["SegmentMember"]):
         found = self.filter(segment=segment, excluded=excluded)
         return found.annotate(sort_id=Collate("external_id", "C")).order_by("sort_id")
 
+    def starting_with(self, segment: Segment, prefix: str, *, excluded: bool) -> Self:
+        """The part of a list whose external ids start so. The index finds it at once."""
+        return self.on(segment, excluded=excluded).filter(sort_id__startswith=prefix)
+
 
 class SegmentMember(models.Model):
     """An external id on one of a segment's lists. Who stands on both is not in the segment.

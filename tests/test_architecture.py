@@ -13,6 +13,7 @@ PURE = [
     "flags.bucketing",
     "flags.document",
     "flags.evaluation",
+    "flags.schedule",
     "ilara_admin.tokens",
     "players.churn",
     "players.lifecycle",

@@ -1,14 +1,18 @@
 """Changing the lists of segments."""
 
 from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
+from procrastinate import JobContext
+from procrastinate.exceptions import JobAborted
 
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from players.models import player_id_for
-from segments import list_chunks, lists
+from segments import list_chunks, lists, tasks
 from segments.list_chunks import SupersededError, take_up
 from segments.models import (
     ListAction,
@@ -23,6 +27,9 @@ from segments.services import segment_delete, segment_undo
 from tests.factories import ACTOR, make_environment, make_player
 
 pytestmark = pytest.mark.django_db
+# The worker that runs a job, told to stop or not.
+STOPPING = cast(JobContext, SimpleNamespace(should_abort=lambda: True))
+NOT_STOPPING = cast(JobContext, SimpleNamespace(should_abort=lambda: False))
 
 
 @pytest.fixture
@@ -334,3 +341,66 @@ def test_other_environment__has_lists_of_its_own(segment: Segment) -> None:
     lists.list_run(lists.list_clear(segment, excluded=False, actor=ACTOR))
     assert on(other) == ["a"]
     assert SegmentFormerMember.objects.count() == 1
+
+
+# --- Jobs -----------------------------------------------------------------------------------------
+
+
+def old(change: SegmentListChange) -> None:
+    SegmentListChange.objects.filter(pk=change.pk).update(
+        touched_at="2020-01-01T00:00:00Z", finished_at="2020-01-01T00:00:00Z"
+    )
+
+
+def test_change_that_fails_again_and_again__is_given_up(
+    segment: Segment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    change = lists.list_clear(segment, excluded=False, actor=ACTOR)
+    monkeypatch.setattr(list_chunks, "sweep", lambda *_: 1 / 0)
+    for _ in range(tasks.MAX_ATTEMPTS + 1):
+        old(change)
+        tasks.look_after_lists(NOT_STOPPING, timestamp=0)
+    change.refresh_from_db()
+    assert (change.state, change.attempt) == (ListState.STOPPED, tasks.MAX_ATTEMPTS)
+    assert "failed 10 times" in change.problem
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_worker_that_stops__leaves_the_rest_for_its_successor(segment: Segment) -> None:
+    change = lists.list_import(segment, excluded=False, actor=ACTOR)
+    lists.upload_keep(change, [b"a\nb\nc\nd\ne\n"])
+    with pytest.raises(JobAborted):
+        tasks.list_carry_out(STOPPING, change.pk)
+    assert on(segment) == ["a", "b", "c"]
+    tasks.list_carry_out(NOT_STOPPING, change.pk)
+    assert on(segment) == list("abcde")
+    tasks.list_carry_out(NOT_STOPPING, change.pk)
+
+
+def test_what_is_kept_for_undoing__is_forgotten_when_it_is_too_late(segment: Segment) -> None:
+    change = add(segment, *"abcd")
+    first = lists.ids_remove(segment, ["a", "b"], excluded=False, actor=ACTOR)
+    lists.ids_remove(segment, ["c"], excluded=False, actor=ACTOR)
+    old(change)
+    old(first)
+    tasks.forget_lists(timestamp=0)
+    assert [row.external_id for row in SegmentFormerMember.objects.all()] == ["c"]
+    assert on(segment) == ["d"]
+
+
+def test_lists_of_a_deleted_segment__are_forgotten_after_that_time(segment: Segment) -> None:
+    kept = Segment.objects.create(
+        environment=segment.environment, key="kept", name="", rule=segment.rule
+    )
+    add(kept, "x")
+    add(segment, *"abcd")
+    environment = segment.environment
+    entry = segment_delete(segment, actor=ACTOR)
+    tasks.forget_lists(timestamp=0)
+    assert SegmentMember.objects.count() == 5
+    old(SegmentListChange.objects.get(action=ListAction.DELETE))
+    tasks.forget_lists(timestamp=0)
+    assert [member.external_id for member in SegmentMember.objects.all()] == ["x"]
+    assert SegmentListChange.objects.count() == 1
+    segment_undo(environment, entry, actor=ACTOR)
+    assert on(Segment.objects.get(key="vips")) == []

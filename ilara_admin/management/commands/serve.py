@@ -18,7 +18,8 @@ from events import partitions
 from ilara_admin import embedded, supervisor
 from ilara_admin.audit import Actor
 from ilara_admin.bootstrap import ADMIN_NAME, FirstStart, first_start
-from ilara_admin.demo import Bar, demo_fill
+from ilara_admin.demo import demo_fill
+from ilara_admin.management.bar import Bar
 from ilara_admin.management.base import database_said
 from ilara_admin.models import Environment, Project, Role, Tier, User
 from ilara_admin.services import project_update
