@@ -23,9 +23,9 @@ TABLE: dict[Role, set[str]] = {
     Role.SUPPORT: {"player_edit", "player_undo"},
     # Edits flags and segments.
     Role.LIVE_OPS: {
-        "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_save", "flag_restore",
-        "flag_switch", "flag_archive", "segment_new", "segment_edit", "segment_undo",
-        "segment_delete",
+        "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_review", "flag_save",
+        "flag_restore", "flag_switch", "flag_archive", "segment_new", "segment_edit",
+        "segment_undo", "segment_delete",
     },
     # Keys, staff, settings, projects and environments.
     Role.ADMIN: {
