@@ -14,8 +14,8 @@ from flags.bucketing import reweight, weights_of
 from flags.document import EVERYBODY, FlagDocument, Rule, ValueType, Variant
 from ilara_admin.models import Environment
 from segments.forms import OptionalJSONField, checked_rule
+from segments.keys import KEY, KEY_FORM
 from segments.models import Segment
-from segments.services import KEY, KEY_FORM
 
 # Neither is a key: keys begin with a letter or a digit.
 SPLIT = "*split*"
