@@ -22,8 +22,8 @@ def check_references(key: str, document: Any, asks: Asks) -> None:
     for absent in sorted(set(asks[key]) - set(asks)):
         message = f"There is no segment “{absent}” in this environment."
         raise RuleError(place_of(document, absent), message)
-    if cycle := cycle_from(key, asks):
-        path, place = _path(cycle), _place_in(document, key, cycle)
+    if circle := circle_in(_reached(key, asks), key):
+        path, place = _path(circle), _place_in(document, key, circle)
         raise RuleError(place, f"A segment must not lead back to itself: {path}.")
     chain = longest_chain(key, asks)
     if len(chain) > MAX_CHAIN:
@@ -31,15 +31,16 @@ def check_references(key: str, document: Any, asks: Asks) -> None:
         raise RuleError(place, f"At most {MAX_CHAIN} segments may lean on each other: {path}.")
 
 
-def cycle_from(key: str, asks: Asks) -> list[str] | None:
-    """A circle that `key` leads into, both ends named, or None."""
+def circle_in(asks: Asks, start: str = "") -> list[str] | None:
+    """A way from a segment back to itself, both ends named, or None; from `start`, if it is on
+    it."""
     try:
-        dependencies_first(_reached(key, asks))
+        dependencies_first(asks)
     except CycleError as error:
-        cycle: list[str] = error.args[1][:0:-1]
-        start = cycle.index(key) if key in cycle else 0
-        cycle = cycle[start:] + cycle[:start]
-        return [*cycle, cycle[0]]
+        circle: list[str] = error.args[1][:0:-1]
+        place = circle.index(start) if start in circle else 0
+        circle = circle[place:] + circle[:place]
+        return [*circle, circle[0]]
     return None
 
 

@@ -11,7 +11,7 @@ from flags.models import Flag
 from flags.services import flag_create
 from ilara_admin.models import Environment
 from segments.models import Segment
-from segments.references import cycle_from
+from segments.references import circle_in
 from segments.rules import segments_named
 from segments.services import segment_create, segment_delete, segment_undo, segment_update
 from tests.factories import ACTOR
@@ -53,7 +53,7 @@ def is_sound(environment: Environment) -> bool:
     there = set(asks)
     flags = [rule.segment for flag in Flag.objects.of(environment) for rule in flag.spec.rules]
     named = set().union(*asks.values(), (key for key in flags if key))
-    return named <= there and not any(cycle_from(key, asks) for key in asks)
+    return named <= there and circle_in(asks) is None
 
 
 def test_two_rules_saved_at_once__close_no_circle(environment: Environment) -> None:
