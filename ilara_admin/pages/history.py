@@ -87,6 +87,8 @@ def lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[Line]
 def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
     if entry.action == AuditAction.SEGMENT_DELETED:
         return ""
+    if entry.action == AuditAction.SEGMENT_LIST_CHANGED:
+        return link(request, "segment_lists", entry.object_id)
     match entry.object_type:
         case "flag":
             return link(request, "flag_detail", entry.object_id)
