@@ -97,7 +97,7 @@ _start = background.every(FLUSH_SECONDS, "flag-usage", _flush_quietly)
 
 class Use(NamedTuple):
     variant: str
-    count: int
+    times: int
 
 
 def use_of(flag: Flag, since: datetime) -> list[Use]:
