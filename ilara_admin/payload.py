@@ -80,6 +80,14 @@ def read_body(request: HttpRequest) -> bytes:
     return body
 
 
+def read_object(request: HttpRequest) -> dict[str, Any] | None:
+    """What a body that was refused holds, if it can be read as an object at all."""
+    try:
+        return parse_object(read_body(request))
+    except ApiError:
+        return None
+
+
 def _read_body(request: HttpRequest) -> bytes:
     environ = request.META
     chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()

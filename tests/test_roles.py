@@ -13,16 +13,16 @@ TABLE: dict[Role, set[str]] = {
     Role.VIEWER: {
         "overview", "find", "player_list", "player_detail", "flag_list", "flag_detail",
         "segment_list", "segment_detail", "key_list", "environment_settings", "developers",
-        "audit_list", "event_tail", "event_pending", "event_stream", "event_detail", "account",
-        "account_password",
+        "audit_list", "event_tail", "event_pending", "event_stream", "event_detail", "event_names",
+        "event_name", "event_rejected", "account", "account_password",
     },
     # Edits players, and gives one of them a flag's value of their own.
     Role.SUPPORT: {"player_edit", "player_undo", "flag_override"},
-    # Edits flags and segments.
+    # Edits flags and segments, and says what events are about.
     Role.LIVE_OPS: {
         "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_save", "flag_restore",
         "flag_switch", "flag_archive", "segment_new", "segment_edit", "segment_undo",
-        "segment_delete",
+        "segment_delete", "event_name_describe", "event_name_undo",
     },
     # Keys, staff, settings, projects and environments.
     Role.ADMIN: {
