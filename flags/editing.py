@@ -101,7 +101,7 @@ def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
                 default=serving.cleaned_data["default"],
                 off=serving.cleaned_data["off"],
             )
-            return _review(request, flag, changed, back="flag_variants", about=about.cleaned_data)
+            return _review(request, flag, changed, back="flag_variants", about=about.about)
         status = 422
     context = {
         "flag": flag,
@@ -116,8 +116,8 @@ def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 
 def _about(request: HtmxHttpRequest, flag: Flag) -> dict[str, str]:
-    """Name and description as posted along, else as they are."""
-    return {name: request.POST.get(name, value) for name, value in flag.about.items()}
+    """What the flag says of itself as posted along, else as it is."""
+    return {name: request.POST.get(name, value)[:500] for name, value in flag.about.items()}
 
 
 def _base(request: HtmxHttpRequest, flag: Flag) -> int:
@@ -191,8 +191,7 @@ def flag_save(request: HtmxHttpRequest, key: str) -> HttpResponse:
             document=draft,
             base_revision=_base(request, flag),
             actor=actor_of(request),
-            name=about["name"][:200],
-            description=about["description"][:500],
+            about=about,
             reason=request.POST.get("reason", "")[:500],
         )
     except services.RevisionConflict as conflict:

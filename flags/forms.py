@@ -49,16 +49,34 @@ class FlagFilterForm(forms.Form):
     show = forms.CharField(required=False, widget=forms.HiddenInput)
 
 
-class FlagNewForm(forms.Form):
+class AboutForm(forms.Form):
+    """What the flag says of itself to staff."""
+
+    name = forms.CharField(max_length=200, required=False)
+    description = forms.CharField(
+        max_length=500, required=False, widget=forms.Textarea(attrs={"rows": 2})
+    )
+    owner = forms.CharField(max_length=200, required=False, help_text="Whom to ask about it.")
+    expected_end = forms.DateField(
+        label="Expected end",
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        help_text="When it should be gone from the game. Empty: it is there to stay.",
+    )
+
+    @property
+    def about(self) -> dict[str, str]:
+        """In the form of Flag.about."""
+        end = self.cleaned_data["expected_end"]
+        return {**self.cleaned_data, "expected_end": end.isoformat() if end else ""}
+
+
+class FlagNewForm(AboutForm):
     key = forms.CharField(
         max_length=128,
         validators=[KEY_VALIDATOR],
         help_text="What the game asks for, such as <code>new_tutorial</code>. It cannot change.",
         widget=forms.TextInput(attrs={"autocapitalize": "none", "spellcheck": "false"}),
-    )
-    name = forms.CharField(max_length=200, required=False)
-    description = forms.CharField(
-        max_length=500, required=False, widget=forms.Textarea(attrs={"rows": 2})
     )
     value_type = forms.ChoiceField(
         label="Value",
@@ -130,15 +148,6 @@ def value_as_typed(value_type: ValueType, value: Any) -> str:
     if value_type is ValueType.STRING:
         return str(value)
     return json.dumps(value, ensure_ascii=False, indent=2 if isinstance(value, dict) else None)
-
-
-class AboutForm(forms.Form):
-    """Name, description, and what is served when no rule matches or the flag is off."""
-
-    name = forms.CharField(max_length=200, required=False)
-    description = forms.CharField(
-        max_length=500, required=False, widget=forms.Textarea(attrs={"rows": 2})
-    )
 
 
 class VariantForm(forms.Form):

@@ -8,33 +8,36 @@ from typing import Any
 import msgspec
 from django.db.models import Q
 
+from flags.evaluation import Asked
 from flags.models import FlagOverride
 from ilara_admin.api import ApiRequest
-from players.record import PlayerRow
 from segments.lookup import find_subject
-from segments.matching import Subject
 from segments.rules import Behaviour
 
 OVERRIDES = """(SELECT jsonb_object_agg(o.flag_id, o.variant) FROM flag_override o
     WHERE o.player_id = p.id AND (o.expires_at IS NULL OR o.expires_at > env.now))"""
 
 
-def find_subject_with_overrides(
+def find_asked(
     request: ApiRequest,
     player_id: uuid.UUID,
     behaviours: Iterable[Behaviour],
     context: Mapping[str, Any] | None,
-) -> tuple[PlayerRow, Subject, Mapping[int, str]]:
-    """The player, as a subject, and variants by flag id, in one statement; 404 if there is no such
-    player."""
+) -> Asked:
+    """The player as flags are asked about them, in one statement; 404 if there is none."""
     player, subject, (overrides,) = find_subject(
         request, player_id, behaviours, context, [OVERRIDES]
     )
     decoded = msgspec.json.decode(overrides, type=dict[int, str]) if overrides else {}
-    return player, subject, decoded
+    return Asked(str(player.id), subject, decoded, request.now)
 
 
 def overrides_of(player_id: uuid.UUID, now: datetime) -> dict[int, FlagOverride]:
     """What is in force for a player, by flag id, as the dashboard shows it."""
     live = Q(expires_at=None) | Q(expires_at__gt=now)
     return {item.flag_id: item for item in FlagOverride.objects.filter(live, player_id=player_id)}
+
+
+def variants_of(overrides: Mapping[int, FlagOverride]) -> dict[int, str]:
+    """The same as evaluation wants it."""
+    return {flag_id: override.variant for flag_id, override in overrides.items()}

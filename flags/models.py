@@ -30,6 +30,10 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         """Flags with a rule that names this segment."""
         return self.filter(document__rules__contains=[{"segment": segment_key}])
 
+    def needing(self, key: str) -> Self:
+        """Flags that have this flag as a prerequisite."""
+        return self.filter(document__prerequisites__contains=[{"flag": key}])
+
     def with_author(self) -> Self:
         """Adds `changed_by`: who wrote the current revision."""
         current = FlagRevision.objects.filter(flag=OuterRef("pk"), number=OuterRef("revision"))
@@ -37,17 +41,26 @@ class FlagQuerySet(models.QuerySet["Flag"]):
 
 
 class About(models.Model):
-    """What a flag says of itself to staff."""
+    """What a flag says of itself to staff. One without an expected end is permanent."""
 
     name = models.CharField(max_length=200)
     description = models.CharField(max_length=500, blank=True)
+    owner = models.CharField(max_length=200, blank=True)
+    expected_end = models.DateField(null=True)
 
     class Meta:
         abstract = True
 
     @property
     def about(self) -> dict[str, str]:
-        return {"name": self.name, "description": self.description}
+        """As text, the way forms, history and exports carry it."""
+        end = self.expected_end.isoformat() if self.expected_end else ""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "owner": self.owner,
+            "expected_end": end,
+        }
 
 
 class Flag(About):
@@ -89,6 +102,7 @@ class FlagRevision(About):
     flag = models.ForeignKey(Flag, models.CASCADE, related_name="revisions", db_index=False)
     number = models.IntegerField()
     document = models.JSONField()
+    archived = models.BooleanField(default=False)
     author = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     author_name = models.CharField(max_length=200)
     reason = models.CharField(max_length=500, blank=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from flags.evaluation import Reason
+from flags.evaluation import CompiledFlag, Decision, Reason
 from ilara_admin.payload import PlayerId
 
 
@@ -22,6 +22,16 @@ class FlagEvaluation(Struct):
     variant_key: str
     reason: Reason
     segment_id: str | None
+
+
+def evaluation(flag: CompiledFlag, decision: Decision) -> FlagEvaluation:
+    return FlagEvaluation(
+        flag_key=flag.key,
+        value=decision.variant.value,
+        variant_key=decision.variant.key,
+        reason=decision.reason,
+        segment_id=decision.segment_id,
+    )
 
 
 class FlagEvaluations(Struct):

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 
@@ -11,10 +10,12 @@ from flags import describe, services
 from flags.bucketing import weights_of
 from flags.describe import Difference
 from flags.document import Rule, decode_document
-from flags.evaluation import CompiledFlag, compile_flag, evaluate
+from flags.evaluation import Asked, behaviours_needed, evaluate
 from flags.forms import FlagFilterForm, FlagNewForm
-from flags.lookup import overrides_of
+from flags.lookup import overrides_of, variants_of
 from flags.models import Flag, FlagRevision
+from flags.snapshot import flags_of
+from ilara_admin import snapshot
 from ilara_admin.forms import add_errors
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.models import Role
@@ -23,9 +24,7 @@ from ilara_admin.scope import actor_of, link, staff_view
 from ilara_admin.templatetags.ilara import Share
 from players.models import player_id_for
 from segments.lookup import stored_subject
-from segments.models import Segment
 from segments.rules import parse
-from segments.snapshot import compile_segments, matchers_of, rules_of
 from segments.words import describe as describe_rule
 
 HISTORY_SIZE = 20
@@ -72,21 +71,22 @@ def _chips(request: HtmxHttpRequest, form: FlagFilterForm) -> list[dict[str, str
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_new(request: HtmxHttpRequest) -> HttpResponse:
     environments = list(request.project.environments.all())
-    form = FlagNewForm(environments, request.POST or None)
+    owner = actor_of(request).name
+    form = FlagNewForm(environments, request.POST or None, initial={"owner": owner})
     if request.method == "POST" and form.is_valid():
         chosen = form.cleaned_data["environments"]
         try:
-            with transaction.atomic():
-                for environment in environments:
-                    if environment.slug in chosen:
-                        services.flag_create(
-                            environment=environment,
-                            key=form.cleaned_data["key"],
-                            name=form.cleaned_data["name"],
-                            description=form.cleaned_data["description"],
-                            document=form.document(),
-                            actor=actor_of(request),
-                        )
+            services.flag_create_everywhere(
+                request.project,
+                slugs=chosen,
+                key=form.cleaned_data["key"],
+                name=form.cleaned_data["name"],
+                description=form.cleaned_data["description"],
+                owner=form.cleaned_data["owner"],
+                expected_end=form.cleaned_data["expected_end"],
+                document=form.document(),
+                actor=actor_of(request),
+            )
         except ValidationError as error:
             add_errors(form, error)
         else:
@@ -151,22 +151,13 @@ def _history(flag: Flag) -> list[dict[str, Any]]:
 
 def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list[Difference]:
     documents = decode_document(before.document), decode_document(after.document)
-    return describe.differences(*documents) + describe.about_differences(before.about, after.about)
-
-
-def compiled(flag: Flag) -> CompiledFlag:
-    """The flag as it stands in the database, ready for evaluation."""
-    rows = Segment.objects.filter(environment=flag.environment).values("id", "key", "name", "rule")
-    segments = compile_segments(rows, {})
-    return compile_flag(
-        key=flag.key,
-        salt=flag.salt,
-        revision=flag.revision,
-        document=flag.spec,
-        archived=flag.archived_at is not None,
-        segments=matchers_of(segments),
-        segment_rules=rules_of(segments),
-    )
+    found = describe.differences(*documents)
+    found += describe.about_differences(before.about, after.about)
+    if isinstance(before, FlagRevision) and isinstance(after, FlagRevision):
+        states = ["in use", "archived"]
+        if before.archived != after.archived:
+            found.append(Difference("Lists", states[before.archived], states[after.archived]))
+    return found
 
 
 def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
@@ -175,18 +166,18 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
     if not external_id:
         return None
     environment = request.environment
-    ready = compiled(flag)
+    ready = flags_of(snapshot.at_version(environment))[flag.key]
     player_id = player_id_for(environment.namespace, external_id)
-    found = stored_subject(environment, player_id, ready.behaviours)
+    found = stored_subject(environment, player_id, behaviours_needed([ready]))
     if found is None:
         return {"external_id": external_id}
     player, subject = found
-    override = overrides_of(player.id, subject.now).get(flag.pk)
-    decision = evaluate(ready, str(player.id), subject, override.variant if override else None)
+    overrides = variants_of(overrides_of(player.id, subject.now))
+    decision = evaluate(ready, Asked(str(player.id), subject, overrides, subject.now))
     return {
         "external_id": external_id,
         "player": player,
         "value": describe.value_text(decision.variant.value),
         "variant": decision.variant.key,
-        "reason": describe.why(ready, decision, subject),
+        "reason": describe.why(ready, decision, subject, subject.now),
     }

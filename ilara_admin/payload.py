@@ -33,9 +33,13 @@ _decoder = msgspec.json.Decoder()
 _exact_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
+def is_uuid(text: str) -> bool:
+    return _uuid.fullmatch(text) is not None
+
+
 def parse_uuid(text: object, field: str) -> UUID:
     """A UUID in its 36-character form, any case; the other forms Python knows are refused."""
-    if not isinstance(text, str) or _uuid.fullmatch(text) is None:
+    if not isinstance(text, str) or not is_uuid(text):
         raise invalid(f"Invalid {field.rpartition('.')[2]} format", field)
     return UUID(text)
 
@@ -74,6 +78,14 @@ def read_body(request: HttpRequest) -> bytes:
     if isinstance(body, ApiError):
         raise body
     return body
+
+
+def read_object(request: HttpRequest) -> dict[str, Any] | None:
+    """What a body that was refused holds, if it can be read as an object at all."""
+    try:
+        return parse_object(read_body(request))
+    except ApiError:
+        return None
 
 
 def _read_body(request: HttpRequest) -> bytes:

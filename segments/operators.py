@@ -197,7 +197,6 @@ OPERATORS: Mapping[str, Operator] = {
     "is_set": Operator("nothing", "is set", _STORED, _is_there),
     "is_not_set": Operator("nothing", "is not set", _STORED, opposite="is_set"),
 }
-NEGATIVE = frozenset(name for name, operator in OPERATORS.items() if operator.opposite)
 
 
 def test_of(name: str, value: Any) -> tuple[Test, bool]:

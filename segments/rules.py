@@ -48,9 +48,9 @@ FIELDS: Mapping[str, Kind] = {
     "purchase_count": Kind.NUMBER,
     "total_revenue": Kind.NUMBER,
     "risk_score": Kind.NUMBER,
+    "days_since_last_seen": Kind.NUMBER,
     "first_seen_at": Kind.TIME,
     "last_seen_at": Kind.TIME,
-    "days_since_last_seen": Kind.NUMBER,
     "segment": Kind.SEGMENT,
 }
 

@@ -1,4 +1,5 @@
-"""The direction of imports: pure modules know no Django, apps and layers look downwards only."""
+"""What lies where, and the direction of imports: pure modules know no Django, apps and layers look
+downwards only."""
 
 import ast
 import subprocess
@@ -13,6 +14,7 @@ PURE = [
     "flags.bucketing",
     "flags.document",
     "flags.evaluation",
+    "flags.schedule",
     "ilara_admin.tokens",
     "players.churn",
     "players.lifecycle",
@@ -54,6 +56,16 @@ def modules_imported_by(path: Path) -> set[str]:
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
     return found
+
+
+def test_top_level__holds_the_apps_and_little_else() -> None:
+    command = ["git", "ls-files"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listing.returncode:
+        pytest.skip("this checkout is not a git repository of this user")
+    kept = {path.partition("/")[0] for path in listing.stdout.splitlines()}
+    others = {"README.md", "manage.py", "pyproject.toml", "static", "templates", "tests"}
+    assert {name for name in kept if not name.startswith(".")} == {*APPS, *others}
 
 
 @pytest.mark.parametrize("module", PURE)

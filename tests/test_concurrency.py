@@ -5,12 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from itertools import cycle, islice
 
+import msgspec
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
-from flags.document import Rule, boolean_document
-from flags.services import flag_create
+from flags.document import Prerequisite, Rule, boolean_document
+from flags.services import flag_create, flag_update
 from ilara_admin import snapshot
 from ilara_admin.models import Environment
 from players.models import Player, PlayerSession, Purchase
@@ -188,3 +189,28 @@ def test_segment__is_not_deleted_while_a_flag_that_names_it_is_saved(
             time.sleep(0.3)  # by now it waits for the flag
         with pytest.raises(ValidationError, match="is used by"):
             deletion.result()
+
+
+def test_two_flags_saved_at_once__close_no_circle(environment: Environment) -> None:
+    flags = [
+        flag_create(environment=environment, key=key, document=boolean_document(), actor=ACTOR)
+        for key in ("a", "b")
+    ]
+
+    def need(number: int) -> str:
+        document = boolean_document()
+        needed = (Prerequisite("ab"[1 - number], ("enabled",)),)
+        try:
+            flag_update(
+                flags[number],
+                document=msgspec.structs.replace(document, prerequisites=needed),
+                base_revision=1,
+                actor=ACTOR,
+            )
+        except ValidationError as error:
+            return str(error)
+        return "saved"
+
+    first, second = sorted(at_once(need, range(2)), key=len)
+    assert first == "saved"
+    assert "circle" in second

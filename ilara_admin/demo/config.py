@@ -319,11 +319,8 @@ def _working_hour(now: datetime, days_ago: float) -> datetime:
 def _date(flag: Flag, moment: datetime) -> None:
     """The change that was just made to the flag happened at `moment`."""
     rows = Flag.objects.filter(pk=flag.pk)
-    if flag.archived_at:  # which writes no revision
-        rows.update(archived_at=moment)
-    else:
-        FlagRevision.objects.filter(flag=flag, number=flag.revision).update(created_at=moment)
-        rows.update(updated_at=moment)
+    FlagRevision.objects.filter(flag=flag, number=flag.revision).update(created_at=moment)
+    rows.update(**{"archived_at" if flag.archived_at else "updated_at": moment})
     if flag.revision == 1:
         rows.update(created_at=moment)
     _date_audit(flag.environment, moment)

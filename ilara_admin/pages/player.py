@@ -8,9 +8,9 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from flags import describe
-from flags.evaluation import Reason, evaluate
-from flags.lookup import overrides_of
-from flags.snapshot import flags_of
+from flags.evaluation import Asked, Decision, Reason, decide
+from flags.lookup import overrides_of, variants_of
+from flags.snapshot import flag_set
 from ilara_admin import snapshot
 from ilara_admin.filters import render_list
 from ilara_admin.htmx import HtmxHttpRequest, wants_partial
@@ -45,26 +45,25 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     now, thresholds = timezone.now(), thresholds_of(request.environment)
     row = row_of(player)
     known = snapshot.at_version(request.environment)
-    flags, segments = flags_of(known).values(), segments_of(known).values()
-    needed = {each for flag in flags for each in flag.behaviours}
-    needed |= {each for segment in segments for each in segment.behaviours}
+    flags, segments = flag_set(known), segments_of(known).values()
+    needed = flags.behaviours.union(*(segment.behaviours for segment in segments))
     found = stored_subject(request.environment, player.pk, needed)
     subject = found[1] if found else subject_of(row, thresholds, now)
     risk, life = risk_of(row, now), lifecycle_at(player.history, thresholds, now)
     may_edit = request.user.may(Role.SUPPORT)
     decisions = []
     overrides = overrides_of(player.pk, now)
-    for flag in flags:
-        if not flag.archived:
-            override = overrides.get(flag.id)
-            variant = override.variant if override else None
-            decision = evaluate(flag, str(player.pk), subject, variant)
-            words = describe.why(flag, decision, subject)
-            if decision.reason is Reason.OVERRIDE and override:
-                words = f"Set for this player by {override.author_name}."
-            decisions.append(
-                (flag.key, describe.value_text(decision.variant.value), decision, words, override)
-            )
+    asked = Asked(str(player.pk), subject, variants_of(overrides), now)
+    memo: dict[str, Decision] = {}
+    for flag in (entry.flag for entry in flags.entries):
+        override = overrides.get(flag.id)
+        decision = decide(flag, asked, memo)
+        words = describe.why(flag, decision, subject, now)
+        if decision.reason is Reason.OVERRIDE and override:
+            words = f"Set for this player by {override.author_name}."
+        decisions.append(
+            (flag.key, describe.value_text(decision.variant.value), decision, words, override)
+        )
     return {
         "may_edit": may_edit,
         "email": player.email if may_edit else mask_email(player.email),

@@ -163,9 +163,9 @@ def test_player_of_another_environment__is_unknown_here(player: Player, public_a
 
 
 def test_unknown_fields__of_the_batch_are_named(player: Player, public_api: Api) -> None:
-    body = {"events": [event(player, extra=1)], "sent_at": "now"}
+    body = {"events": [event(player, extra=1)], "build": "1.2"}
     reply = public_api.post(f"{EVENTS}/batch", body)
-    assert reply.headers["X-Ilara-Ignored"] == "sent_at"
+    assert reply.headers["X-Ilara-Ignored"] == "build"
     assert reply.data["accepted"] == 1
 
 

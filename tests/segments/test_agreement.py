@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pytest_django import DjangoDbBlocker
 
 from events.models import Event
+from ilara_admin.models import Environment, Project
 from players.models import Player, player_id_for
 from players.record import row_of, thresholds_of
 from segments.matching import Subject, compile_rule
@@ -27,7 +28,7 @@ from segments.rules import FIELDS, Behaviour, Group, behaviours_of, parse
 from segments.sizes import Asked, ask, count, estimate, members
 from segments.snapshot import compile_segments, matchers_of, rules_of
 from segments.subject import subject_of
-from tests.factories import make_environment, make_player
+from tests.factories import make_player
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
@@ -184,7 +185,9 @@ class Crowd:
 
     def __init__(self) -> None:
         random = Random(7)
-        self.environment = make_environment()
+        # Without the services: what they audit would outlive the crowd.
+        project = Project.objects.create(name="Crowd", slug="crowd")
+        self.environment = Environment.objects.create(project=project, slug="live")
         self.segments()
         for number in range(60):
             make_player(self.environment, f"hero-{number}", **columns(random))
@@ -223,7 +226,7 @@ class Crowd:
             Segment.objects.create(environment=self.environment, key=key, name=key, rule=rule)
 
     def happen(self, player: Player, random: Random) -> None:
-        made = []
+        made: list[Event] = []
         for _ in range(random.choice([0, 1, 3, 6])):
             at = moment(random)
             properties = {"level": random.choice(SCALARS), "tag": random.choice(WORDS)}

@@ -4,6 +4,7 @@ from django.core.management.base import BaseCommand
 from procrastinate.contrib.django import app
 
 STOP_SECONDS = 5
+CONCURRENCY = 2  # a long job must not hold up the short ones
 
 
 class Command(BaseCommand):
@@ -12,4 +13,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         connector = app.connector.get_worker_connector()  # type: ignore[attr-defined]
         with app.replace_connector(connector) as worker:
-            worker.run_worker(shutdown_graceful_timeout=STOP_SECONDS)
+            worker.run_worker(
+                concurrency=CONCURRENCY,
+                shutdown_graceful_timeout=STOP_SECONDS,
+                delete_jobs="successful",  # some come every few seconds
+            )
