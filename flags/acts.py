@@ -1,13 +1,15 @@
 """The small acts on a flag: switch, percentage, restore, archive. Each asks, and can be undone."""
 
+import msgspec
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 
 from flags import describe, services
+from flags.document import FlagDocument, decode_document
 from flags.forms import RolloutForm, as_percent, thousandths
 from flags.models import Flag
-from flags.views import differences, the_flag
+from flags.views import differences, impact_of, the_flag
 from ilara_admin.confirm import Change, Confirm, render_confirm
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, with_toast
 from ilara_admin.models import Role
@@ -23,6 +25,13 @@ def done(request: HtmxHttpRequest, flag: Flag, text: str, *, changed: bool) -> H
         undo_url = f"{restore}?from={flag.revision}"
     response = redirect_to(request, link(request, "flag_detail", flag.key))
     return with_toast(request, response, text, undo_url=undo_url)
+
+
+def _who_switches(
+    request: HtmxHttpRequest, flag: Flag, draft: FlagDocument, *, archived: bool | None = None
+) -> str:
+    found = impact_of(request, flag, draft, archived=archived)
+    return f" {found.headline} {found.basis}".rstrip() if found else ""
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -45,6 +54,7 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
         return done(request, flag, text, changed=changed)
     document = flag.spec
     off = describe.value_text(document.variant(document.off).value)
+    draft = msgspec.structs.replace(document, enabled=enabled)
     consequence = (
         "Its rules decide again, from the next request on."
         if enabled
@@ -56,7 +66,7 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
             title=f"Turn {state} {key}",
             button=f"Turn {state} in {request.environment.slug}",
             cancel_url=link(request, "flag_detail", key),
-            text=consequence,
+            text=consequence + _who_switches(request, flag, draft),
             changes=[Change("State", "off" if enabled else "on", state)],
         ),
     )
@@ -141,7 +151,9 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
             title=f"Restore revision {number} of {key}",
             button=f"Restore in {request.environment.slug}",
             cancel_url=link(request, "flag_detail", key),
-            text="" if found else "This revision is the same as what is in force.",
+            text=_who_switches(request, flag, decode_document(revision.document))
+            if found
+            else "This revision is the same as what is in force.",
             changes=[Change(item.label, item.before, item.after) for item in found],
             error=error,
         ),
@@ -173,6 +185,7 @@ def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse
                 f"Players get {off}, and the flag leaves the lists. Its history stays."
                 if archived
                 else "The flag returns to the lists and serves what its rules say."
-            ),
+            )
+            + _who_switches(request, flag, document, archived=archived),
         ),
     )

@@ -31,7 +31,7 @@ from flags.forms import (
     value_as_typed,
 )
 from flags.models import Flag
-from flags.views import differences, the_flag
+from flags.views import differences, impact_of, the_flag
 from ilara_admin.formsets import MAX_ROWS, moved_rows
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.models import Role
@@ -146,8 +146,9 @@ def _review(
     about: dict[str, str] | None = None,
     conflict: bool = False,
     error: str = "",
+    everybody: bool = False,
 ) -> HttpResponse:
-    """Show what would change, against what is in force now."""
+    """Show what would change, and for whom, against what is in force now."""
     base = _base(request, flag)
     about = about or flag.about
     changes = describe.differences(flag.spec, draft)
@@ -168,6 +169,7 @@ def _review(
         "back": back,
         "error": error,
         "reason": request.POST.get("reason", ""),
+        "impact": None if error else impact_of(request, flag, draft, everybody=everybody),
     }
     status = 422 if error else (409 if conflict else 200)
     # htmx swaps neither 409 nor a whole page into a fragment: the review is a page of its own.
@@ -175,14 +177,32 @@ def _review(
 
 
 @staff_view(Role.LIVE_OPS, "POST")
+def flag_review(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """The review again, with everybody asked who switches."""
+    flag = the_flag(request, key)
+    back, draft = _back(request), _draft(request)
+    if draft is None:
+        return _unreadable(request, key, back)
+    about = _about(request, flag)
+    return _review(request, flag, draft, back=back, about=about, everybody=True)
+
+
+def _back(request: HtmxHttpRequest) -> str:
+    return "flag_variants" if request.POST.get("back") == "flag_variants" else "flag_rules"
+
+
+def _unreadable(request: HtmxHttpRequest, key: str, back: str) -> HttpResponse:
+    response = redirect_to(request, link(request, back, key))
+    return with_toast(request, response, "That draft could not be read.", tone="danger")
+
+
+@staff_view(Role.LIVE_OPS, "POST")
 def flag_save(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Save the reviewed draft."""
     flag = the_flag(request, key)
-    back = "flag_variants" if request.POST.get("back") == "flag_variants" else "flag_rules"
-    draft = _draft(request)
+    back, draft = _back(request), _draft(request)
     if draft is None:
-        response = redirect_to(request, link(request, back, key))
-        return with_toast(request, response, "That draft could not be read.", tone="danger")
+        return _unreadable(request, key, back)
     about = _about(request, flag)
     before = flag.revision
     try:

@@ -32,7 +32,7 @@ from ilara_admin.errors import ApiError, Code, invalid, not_found
 from ilara_admin.payload import is_uuid
 from players.models import player_id_for
 from segments.matching import Subject
-from segments.rules import FIELDS, Behaviour
+from segments.rules import Behaviour
 
 TARGETING_KEY = "targetingKey"
 MAX_TARGETING_KEY = 255
@@ -94,8 +94,8 @@ def _asked(request: ApiRequest, body: Evaluation, behaviours: frozenset[Behaviou
         except ApiError as error:
             if error.code is not Code.NOT_FOUND:
                 raise
-    facts = {"external_id": key} | {name: context[name] for name in FIELDS if name in context}
-    return Asked(str(by_external_id), Subject(context, facts, request.now), {}, request.now)
+    subject = Subject(context, {"external_id": key}, request.now)
+    return Asked(str(by_external_id), subject, {}, request.now)
 
 
 def _answer(flag: CompiledFlag, decision: Decision, asked: Asked) -> Success:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from flags import ofrep_answers, schemas
-from flags.document import DocumentError, decode_document
+from flags.document import DocumentError, FlagDocument, decode_document
 from flags.evaluation import CompiledFlag, behaviours_needed, compile_flag
 from ilara_admin.snapshot import Snapshot
 from segments.rules import Behaviour, RuleError
@@ -66,6 +66,24 @@ def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
             logger.error("the flag %s cannot be read and is left out: %s", row["key"], error)
     in_use = [flag for flag in compiled.values() if not flag.archived]
     return FlagSet(compiled, tuple(map(_entry, in_use)), behaviours_needed(in_use))
+
+
+def compile_draft(
+    snapshot: Snapshot, flag: CompiledFlag, document: FlagDocument, archived: bool = False
+) -> CompiledFlag:
+    """The flag as it would be with this document. Raises RuleError if a rule cannot be read."""
+    segments = snapshot.parts[SEGMENTS]
+    return compile_flag(
+        key=flag.key,
+        salt=flag.salt,
+        revision=flag.revision,
+        document=document,
+        archived=archived,
+        segments=matchers_of(segments),
+        segment_rules=rules_of(segments),
+        others=flags_of(snapshot),
+        id=flag.id,
+    )
 
 
 def _entry(flag: CompiledFlag) -> Entry:

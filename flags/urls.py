@@ -14,6 +14,7 @@ urlpatterns = [
     path(f"{KEY}/rules/<str:rule_id>/percentage/", acts.flag_rollout, name="flag_rollout"),
     path(f"{KEY}/variants/", editing.flag_variants, name="flag_variants"),
     path(f"{KEY}/players/<uuid:player_id>/", overrides.flag_override, name="flag_override"),
+    path(f"{KEY}/review/", editing.flag_review, name="flag_review"),
     path(f"{KEY}/save/", editing.flag_save, name="flag_save"),
     path(f"{KEY}/restore/<int:number>/", acts.flag_restore, name="flag_restore"),
     re_path(r"^(?P<key>[^/]+)/turn-(?P<state>on|off)/$", acts.flag_switch, name="flag_switch"),

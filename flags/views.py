@@ -5,16 +5,18 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 
 from flags import describe, services
 from flags.bucketing import weights_of
 from flags.describe import Difference
-from flags.document import Rule, decode_document
+from flags.document import DocumentError, FlagDocument, Rule, check_document, decode_document
 from flags.evaluation import Asked, behaviours_needed, evaluate
 from flags.forms import FlagFilterForm, FlagNewForm
+from flags.impact import Impact, impact
 from flags.lookup import overrides_of, variants_of
 from flags.models import Flag, FlagRevision
-from flags.snapshot import flags_of
+from flags.snapshot import compile_draft, flags_of
 from ilara_admin import snapshot
 from ilara_admin.forms import add_errors
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
@@ -24,7 +26,7 @@ from ilara_admin.scope import actor_of, link, staff_view
 from ilara_admin.templatetags.ilara import Share
 from players.models import player_id_for
 from segments.lookup import stored_subject
-from segments.rules import parse
+from segments.rules import RuleError, parse
 from segments.words import describe as describe_rule
 
 HISTORY_SIZE = 20
@@ -181,3 +183,25 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
         "variant": decision.variant.key,
         "reason": describe.why(ready, decision, subject, subject.now),
     }
+
+
+def impact_of(
+    request: HtmxHttpRequest,
+    flag: Flag,
+    draft: FlagDocument,
+    *,
+    archived: bool | None = None,
+    everybody: bool = False,
+) -> Impact | None:
+    """Who would switch; None for a draft that cannot be evaluated."""
+    known = snapshot.at_version(request.environment)
+    live = flags_of(known).get(flag.key)
+    if live is None:
+        return None
+    try:
+        check_document(draft)
+        changed = live.archived if archived is None else archived
+        ready = compile_draft(known, live, draft, changed)
+    except (DocumentError, RuleError):
+        return None
+    return impact(request.environment, live, ready, timezone.now(), everybody=everybody)
