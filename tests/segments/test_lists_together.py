@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db import transaction
 
 from ilara_admin.models import AuditEntry
 from ilara_admin.supervisor import ending_with_parent
@@ -66,6 +67,18 @@ def test_import_beside_clear_and_edits__ends_with_right_counts(
 
     at_once(act, range(4))
     assert set(ids[100:]) - set(ids[::10]) <= set(on(segment))
+
+
+def test_chunk__keeps_its_segment_from_being_deleted(segment: Segment) -> None:
+    def is_free(_: None) -> bool:
+        segments = Segment.objects.select_for_update(skip_locked=True)
+        with transaction.atomic():
+            return segments.filter(pk=segment.pk).exists()
+
+    run = list_chunks.take_up(lists.list_clear(segment, excluded=False, actor=ACTOR))
+    with list_chunks.chunk(run):
+        assert at_once(is_free, [None]) == [False]
+    assert at_once(is_free, [None]) == [True]
 
 
 def start_import(segment: Segment, *options: str) -> "subprocess.Popen[bytes]":
