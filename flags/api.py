@@ -9,7 +9,7 @@ import msgspec
 from django.http import HttpResponse
 from django.urls import path
 
-from flags import schemas
+from flags import schemas, usage
 from flags.evaluation import (
     Asked,
     CompiledFlag,
@@ -38,7 +38,10 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
     asked = _asked(request, body, behaviours_needed([flag] if flag else []), question)
     if flag is None:
         raise not_found("Flag not found")
-    return respond(_evaluation(request, question, flag, evaluate(flag, asked), asked))
+    decision = evaluate(flag, asked)
+    if question.is_of_a_game:
+        usage.note(flag, decision)
+    return respond(_evaluation(request, question, flag, decision, asked))
 
 
 @endpoint("POST", body=schemas.FlagEvaluate, basic=True)
@@ -48,12 +51,17 @@ def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpRe
     asked = _asked(request, body, question.flags.behaviours, question)
     memo: dict[str, Decision] = {}
     found: list[bytes] = []
+    decided: list[tuple[CompiledFlag, Decision]] = []
     for flag, name, ready, _ in question.flags.entries:
         if ready is not None and not question.explain and not is_overridden(flag, asked):
             found.append(name + ready)
         else:
-            answer = _evaluation(request, question, flag, decide(flag, asked, memo), asked)
+            decision = decide(flag, asked, memo)
+            decided.append((flag, decision))
+            answer = _evaluation(request, question, flag, decision, asked)
             found.append(name + encoder.encode(answer))
+    if question.is_of_a_game:
+        usage.note_all(question.flags, decided)
     player = asked.player_id.encode()
     return respond(
         msgspec.Raw(b'{"player_id":"' + player + b'","flags":{' + b",".join(found) + b"}}")
@@ -66,6 +74,11 @@ class Question(NamedTuple):
     explain: bool
     at: datetime | None
     flags: FlagSet
+
+    @property
+    def is_of_a_game(self) -> bool:
+        """What somebody looks into is no use of a flag."""
+        return not self.explain and self.at is None
 
 
 def _question(request: ApiRequest) -> Question:

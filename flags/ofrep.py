@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path, re_path
 
+from flags import usage
 from flags.bucketing import gate
 from flags.evaluation import (
     Asked,
@@ -51,7 +52,9 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: Evaluation) -> HttpRespo
     asked = _asked(request, body, behaviours_needed([flag] if flag else []))
     if flag is None:
         raise not_found("Flag not found")
-    answer = _answer(flag, evaluate(flag, asked), asked)
+    decision = evaluate(flag, asked)
+    usage.note(flag, decision)
+    answer = _answer(flag, decision, asked)
     return HttpResponse(encoder.encode(answer), content_type="application/json")
 
 
@@ -62,12 +65,15 @@ def ofrep_evaluate_all(request: ApiRequest, body: Evaluation) -> HttpResponse:
     asked = _asked(request, body, flags.behaviours)
     memo: dict[str, Decision] = {}
     found: list[bytes] = []
+    decided: list[tuple[CompiledFlag, Decision]] = []
     for entry in flags.entries:
         if entry.ofrep is not None and not is_overridden(entry.flag, asked):
             found.append(entry.ofrep)
         else:
             decision = decide(entry.flag, asked, memo)
+            decided.append((entry.flag, decision))
             found.append(encoder.encode(_answer(entry.flag, decision, asked)))
+    usage.note_all(flags, decided)
     content = b'{"flags":[' + b",".join(found) + b"]}"
     etag = _etag(request.snapshot.version, body.context, content)
     if _matches(request.headers.get("If-None-Match", ""), etag):

@@ -35,14 +35,16 @@ class Entry(NamedTuple):
     ofrep: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FlagSet:
     """All flags by key, those in use in the order of their keys, and what all of them together ask
-    about a player's events."""
+    about a player's events. `constants` are id and variant of those that give everybody the same.
+    """
 
     by_key: Mapping[str, CompiledFlag]
     entries: tuple[Entry, ...]
     behaviours: frozenset[Behaviour]
+    constants: tuple[tuple[int, str], ...]
 
 
 def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
@@ -65,7 +67,14 @@ def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
             # One flag that cannot be read must not take down everything else of its environment.
             logger.error("the flag %s cannot be read and is left out: %s", row["key"], error)
     in_use = [flag for flag in compiled.values() if not flag.archived]
-    return FlagSet(compiled, tuple(map(_entry, in_use)), behaviours_needed(in_use))
+    return FlagSet(
+        by_key=compiled,
+        entries=tuple(map(_entry, in_use)),
+        behaviours=behaviours_needed(in_use),
+        constants=tuple(
+            (flag.id, flag.constant.variant.key) for flag in in_use if flag.constant is not None
+        ),
+    )
 
 
 def compile_draft(

@@ -30,6 +30,7 @@ TABLE: dict[Role, set[str]] = {
         "segment_ids_add", "segment_ids_remove", "segment_lists_import", "segment_lists_clear",
         "segment_lists_undo",
         "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_review", "flag_save",
+        "flag_move", "flag_prerequisites", "flag_clone",
         "flag_restore", "flag_switch", "flag_archive",
         "event_name_describe", "event_name_undo",
     },
