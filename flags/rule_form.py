@@ -20,14 +20,15 @@ from segments.models import Segment
 # Neither is a key: keys begin with a letter or a digit.
 SPLIT = "*split*"
 EVERYBODY_CHOICE = "*everybody*"
-FIXED, STEPS, RAMP = "fixed", "steps", "ramp"
+FIXED, STEPS, RAMP = TIMINGS = ("fixed", "steps", "ramp")
+RAMP_FIELDS = ("ramp_from", "ramp_to", "ramp_start", "ramp_end")
 STEP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?)\s+(\d{1,3}(?:\.\d{1,3})?) ?%?")
 
 
-def moment_field(label: str, help_text: str = "") -> forms.DateTimeField:
+def moment_field(label: str, help_text: str = "", required: bool = True) -> forms.DateTimeField:
     """A time in the zone of whoever types it."""
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M:%S")
-    return forms.DateTimeField(label=label, required=False, widget=widget, help_text=help_text)
+    return forms.DateTimeField(label=label, required=required, widget=widget, help_text=help_text)
 
 
 def parse_steps(text: str) -> tuple[Step, ...]:
@@ -68,25 +69,23 @@ class RuleForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"}),
     )
     serve = forms.ChoiceField(label="Gets")
-    rollout = percent_field("Percentage", initial=100, required=False)
+    rollout = percent_field("Percentage", initial=100)
     timing = forms.ChoiceField(
-        label="Over time",
+        label="The percentage",
         choices=[(FIXED, "Stays"), (STEPS, "Changes in steps"), (RAMP, "Moves evenly")],
         initial=FIXED,
-        required=False,
     )
     steps = forms.CharField(
-        required=False,
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"}),
         help_text="One on each line: date, time, per cent, such as "
         "<code>2026-12-01 09:00 25</code>. The percentage above holds until the first.",
     )
-    ramp_from = percent_field("From, %", required=False)
-    ramp_to = percent_field("To, %", required=False)
+    ramp_from = percent_field("From, %")
+    ramp_to = percent_field("To, %")
     ramp_start = moment_field("Between")
     ramp_end = moment_field("And")
-    start = moment_field("Starts", "Before, the rule matches nobody. Empty: at once.")
-    end = moment_field("Ends", "From then on it matches nobody. Empty: never.")
+    start = moment_field("Starts", "Before, the rule matches nobody.", required=False)
+    end = moment_field("Ends", "From then on it matches nobody.", required=False)
 
     def __init__(
         self,
@@ -134,20 +133,25 @@ class RuleForm(forms.Form):
         return data
 
     def _clean_timing(self, data: dict[str, Any]) -> None:
-        timing = data.get("timing") or FIXED
-        ramp = ("ramp_from", "ramp_to", "ramp_start", "ramp_end")
-        needed = ramp if timing == RAMP else ("rollout",)
-        for name in needed:
-            if data.get(name) is None and name not in self.errors:
-                self.add_error(name, "This is needed.")
-        if timing == STEPS:
+        asked_by = {"rollout": (FIXED, STEPS), "steps": (STEPS,)} | dict.fromkeys(
+            RAMP_FIELDS, (RAMP,)
+        )
+        for name, timings in asked_by.items():
+            if data.get("timing") not in timings:
+                self.errors.pop(name, None)
+        if data.get("timing") == STEPS and "steps" in data:
             try:
-                data["steps"] = parse_steps(data.get("steps", ""))
+                data["steps"] = parse_steps(data["steps"])
             except ValidationError as error:
                 self.add_error("steps", error)
         for start, end in (("start", "end"), ("ramp_start", "ramp_end")):
             first, last = data.get(start), data.get(end)
-            if first and last and last <= first:
+            if (
+                first
+                and last
+                and last <= first
+                and data.get("timing") in asked_by.get(end, TIMINGS)
+            ):
                 self.add_error(end, "This must come after the start.")
 
     def clean_conditions(self) -> Any:
