@@ -11,4 +11,4 @@ class FlagsConfig(AppConfig):
         from segments import usage
 
         snapshot.register(PART, SQL, compile_flags)
-        usage.register(flags_by_segment)
+        usage.register("flag", flags_by_segment)

@@ -3,12 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from flags.bucketing import weights_of
-from flags.document import EVERYBODY, FlagDocument, Rule
+from flags.document import EVERYBODY, FlagDocument, Prerequisite, Rule
 from flags.evaluation import CompiledFlag, Decision, Reason
-from segments.rules import Subject, describe, parse
+from flags.schedule import is_scheduled, rollout_at
+from segments.matching import Subject
+from segments.rules import parse
+from segments.words import describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,44 @@ def serves(rule: Rule) -> str:
 
 def sentence(rule: Rule) -> str:
     """`beta-testers: enabled to 25 %`."""
-    share = "" if rule.rollout == EVERYBODY else f" to {percent(rule.rollout)}"
+    share = ""
+    if is_scheduled(rule):
+        share = f", {percentage(rule)}"
+    elif rule.rollout != EVERYBODY:
+        share = f" to {percent(rule.rollout)}"
     return f"{who(rule)}: {serves(rule)}{share}"
+
+
+def moment(time: datetime) -> str:
+    """`1 Dec 2026, 09:00 UTC`; seconds only where there are some."""
+    utc = time.astimezone(UTC)
+    return f"{utc.day} {utc:%b %Y}, {utc:{'%H:%M:%S' if utc.second else '%H:%M'}} UTC"
+
+
+def percentage(rule: Rule) -> str:
+    """How many the rule takes in, over time: `10 %, from 1 Dec 2026, 09:00 UTC 50 %`."""
+    if rule.ramp:
+        ramp = rule.ramp
+        way = "rising" if ramp.to >= ramp.from_ else "falling"
+        text = f"{percent(ramp.from_)} {way} evenly"
+        text += f" to {percent(ramp.to)} between {moment(ramp.start)} and {moment(ramp.end)}"
+    else:
+        text = ", ".join(
+            [
+                percent(rule.rollout),
+                *(f"from {moment(step.at)} {percent(step.rollout)}" for step in rule.steps),
+            ]
+        )
+    if rule.start:
+        text += f", not before {moment(rule.start)}"
+    if rule.end:
+        text += f", until {moment(rule.end)}"
+    return text
+
+
+def needs(item: Prerequisite) -> str:
+    """`new-shop gives enabled`."""
+    return f"{item.flag} gives {' or '.join(item.variants)}"
 
 
 def differences(before: FlagDocument, after: FlagDocument) -> list[Difference]:
@@ -79,6 +119,7 @@ def differences(before: FlagDocument, after: FlagDocument) -> list[Difference]:
     for rule_id in {**old_rules, **new_rules}:
         old_rule, new_rule = old_rules.get(rule_id), new_rules.get(rule_id)
         _compare_rules(compare, _place(after, before, rule_id), old_rule, new_rule)
+    compare("Only where", _needs(before), _needs(after))
     compare("Order of rules", _order(before, new_rules), _order(after, old_rules))
     compare("Otherwise", before.default, after.default)
     compare("When off", before.off, after.off)
@@ -86,9 +127,11 @@ def differences(before: FlagDocument, after: FlagDocument) -> list[Difference]:
 
 
 def about_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
-    """What changes in a flag's name and description."""
+    """What changes in what a flag says of itself."""
     return [
-        Difference(label.capitalize(), before[label] or "none", after[label] or "none")
+        Difference(
+            label.replace("_", " ").capitalize(), before[label] or "none", after[label] or "none"
+        )
         for label in before
         if before[label] != after[label]
     ]
@@ -101,7 +144,11 @@ def _compare_rules(compare: Any, label: str, old: Rule | None, new: Rule | None)
     compare(f"{label}, name", old.name or "none", new.name or "none")
     compare(f"{label}, who", who(old), who(new))
     compare(f"{label}, serves", serves(old), serves(new))
-    compare(f"{label}, percentage", percent(old.rollout), percent(new.rollout))
+    compare(f"{label}, percentage", percentage(old), percentage(new))
+
+
+def _needs(document: FlagDocument) -> str:
+    return ", ".join(needs(item) for item in document.prerequisites) or "always"
 
 
 def _state(document: FlagDocument) -> str:
@@ -120,18 +167,21 @@ def _order(document: FlagDocument, shared: Any) -> str:
     return ", ".join(who(rule) for rule in document.rules if rule.id in shared)
 
 
-def why(flag: CompiledFlag, decision: Decision, subject: Subject) -> str:
+def why(flag: CompiledFlag, decision: Decision, subject: Subject, at: datetime) -> str:
     """Why a player gets what they get, in a sentence that can be read out."""
     match decision.reason:
         case Reason.DISABLED:
             return "The flag is archived." if flag.archived else "The flag is off."
+        case Reason.PREREQUISITE_FAILED:
+            return _why_not(flag, decision)
         case Reason.OVERRIDE:
             return "Set for this player."
         case Reason.DEFAULT:
-            return _why_default(flag, subject)
+            return _why_default(flag, subject, at)
     index = decision.rule_index or 0
     rule = flag.document.rules[index]
-    inside = "" if rule.rollout == EVERYBODY else f", inside its {percent(rule.rollout)}"
+    share = rollout_at(rule, at)
+    inside = "" if share == EVERYBODY else f", inside its {percent(share)}"
     if decision.reason is Reason.SEGMENT_MATCH:
         return f"Rule {index + 1}: in segment {decision.segment_id}{inside}."
     if decision.reason is Reason.RULE_MATCH:
@@ -139,10 +189,17 @@ def why(flag: CompiledFlag, decision: Decision, subject: Subject) -> str:
     return f"Rule {index + 1}: for everybody{inside}."
 
 
-def _why_default(flag: CompiledFlag, subject: Subject) -> str:
+def _why_not(flag: CompiledFlag, decision: Decision) -> str:
+    for item in flag.document.prerequisites:
+        if item.flag == decision.prerequisite:
+            return f"It counts as off: it needs that {needs(item)}."
+    return "It counts as off: it waits for itself."
+
+
+def _why_default(flag: CompiledFlag, subject: Subject, at: datetime) -> str:
     """It names the first rule that only its percentage withheld."""
     for index, compiled in enumerate(flag.rules):
-        if all(matches(subject) for matches in compiled.matches):
-            share = percent(compiled.rule.rollout)
+        if compiled.matches(subject):
+            share = percent(rollout_at(compiled.rule, at))
             return f"Rule {index + 1} fits, but outside its {share}: the default."
     return "No rule matched, so the default." if flag.rules else "No rules: the default."

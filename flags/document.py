@@ -7,18 +7,24 @@
 
 Percentages are integers in thousandths of a percent, so 100000 is everybody. A split stores the
 slices of the bucket range 0..99999 that each variant owns, not only their sums: re-weighting then
-moves as few players as it can. Imports no Django.
+moves as few players as it can. Times are RFC 3339 with an offset. Imports no Django.
 """
 
+from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import pairwise
 from math import isfinite
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from segments.rules import NOT_IN_TEXT
 
 EVERYBODY = 100_000
+MAX_STEPS = 50
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+
+type Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class ValueType(StrEnum):
@@ -42,10 +48,28 @@ class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     end: int
 
 
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From `at` on, the rule's percentage is `rollout`."""
+
+    at: Moment
+    rollout: int
+
+
+class Ramp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rule's percentage moves evenly from `from` to `to` between `start` and `end`."""
+
+    from_: int = msgspec.field(name="from")
+    to: int
+    start: Moment
+    end: Moment
+
+
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Who (segment and conditions, both must hold), how many of them (rollout), gets what.
+    """Who (segment and conditions, both must hold), how many of them (rollout), gets what, when.
 
     Exactly one of `variant` and `split` is set. `conditions` is a document of segments/rules.py.
+    `rollout` holds until the first of `steps`; with a `ramp` it is left out. Before `start` and
+    from `end` on the rule matches nobody.
     """
 
     id: str
@@ -55,6 +79,17 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     variant: str | None = None
     split: tuple[Slice, ...] | None = None
     rollout: int = EVERYBODY
+    steps: tuple[Step, ...] = ()
+    ramp: Ramp | None = None
+    start: Moment | None = None
+    end: Moment | None = None
+
+
+class Prerequisite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The other flag must give the player one of these variants, or this one counts as off."""
+
+    flag: str
+    variants: tuple[str, ...]
 
 
 class FlagDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,13 +99,17 @@ class FlagDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     off: str
     enabled: bool = False
     rules: tuple[Rule, ...] = ()
+    prerequisites: tuple[Prerequisite, ...] = ()
 
     def variant(self, key: str) -> Variant:
         return next(variant for variant in self.variants if variant.key == key)
 
     def with_rollout(self, rule_id: str, rollout: int) -> "FlagDocument":
+        """A percentage set by hand ends the rule's steps or ramp."""
         rules = tuple(
-            msgspec.structs.replace(rule, rollout=rollout) if rule.id == rule_id else rule
+            msgspec.structs.replace(rule, rollout=rollout, steps=(), ramp=None)
+            if rule.id == rule_id
+            else rule
             for rule in self.rules
         )
         return msgspec.structs.replace(self, rules=rules)
@@ -98,10 +137,31 @@ def decode_document(data: Any) -> FlagDocument:
 
 
 def encode_document(document: FlagDocument) -> dict[str, Any]:
-    """The document as plain JSON data, in its one canonical form."""
+    """The document as plain JSON data, in its one canonical form: times in UTC, and what a rule
+    does not say left out."""
+    canonical = msgspec.structs.replace(document, rules=tuple(map(_in_utc, document.rules)))
     # By way of text, so that it equals what comes back from the database: lists, not tuples.
-    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
+    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(canonical))
+    for rule in data["rules"]:
+        # msgspec leaves out what is the default itself, not what equals it.
+        if rule.get("rollout") == EVERYBODY:
+            del rule["rollout"]
     return data
+
+
+def _in_utc(rule: Rule) -> Rule:
+    def utc(moment: datetime) -> datetime:
+        return moment.astimezone(UTC)
+
+    replace = msgspec.structs.replace
+    ramp = rule.ramp and replace(rule.ramp, start=utc(rule.ramp.start), end=utc(rule.ramp.end))
+    return replace(
+        rule,
+        steps=tuple(replace(step, at=utc(step.at)) for step in rule.steps),
+        ramp=ramp,
+        start=rule.start and utc(rule.start),
+        end=rule.end and utc(rule.end),
+    )
 
 
 def boolean_document(*, enabled: bool = False, rules: tuple[Rule, ...] = ()) -> FlagDocument:
@@ -154,6 +214,39 @@ def _check_split(path: str, split: tuple[Slice, ...], keys: set[str]) -> None:
         raise DocumentError(path, "The weights must add up to 100 %.")
 
 
+def _check_percentage(path: str, rollout: int) -> None:
+    if not 0 <= rollout <= EVERYBODY:
+        raise DocumentError(path, "The percentage must lie between 0 and 100.")
+
+
+def _check_period(path: str, start: datetime | None, end: datetime | None) -> None:
+    for name, moment in (("start", start), ("end", end)):
+        if moment is not None and not EARLIEST <= moment < LATEST:
+            raise DocumentError(f"{path}.{name}", "The time must lie between 1970 and 2099.")
+    if start is not None and end is not None and end <= start:
+        raise DocumentError(f"{path}.end", "The end must come after the start.")
+
+
+def _check_schedule(path: str, rule: Rule) -> None:
+    _check_period(path, rule.start, rule.end)
+    if rule.steps and rule.ramp:
+        raise DocumentError(path, "A percentage follows steps or a ramp, not both.")
+    if len(rule.steps) > MAX_STEPS:
+        raise DocumentError(f"{path}.steps", f"A schedule has {MAX_STEPS} steps at most.")
+    for index, step in enumerate(rule.steps):
+        _check_percentage(f"{path}.steps[{index}].rollout", step.rollout)
+        if not EARLIEST <= step.at < LATEST:
+            raise DocumentError(f"{path}.steps[{index}].at", "It must lie between 1970 and 2099.")
+    if any(later.at <= step.at for step, later in pairwise(rule.steps)):
+        raise DocumentError(f"{path}.steps", "Each step must come after the one before.")
+    if rule.ramp:
+        _check_percentage(f"{path}.ramp.from", rule.ramp.from_)
+        _check_percentage(f"{path}.ramp.to", rule.ramp.to)
+        _check_period(f"{path}.ramp", rule.ramp.start, rule.ramp.end)
+        if rule.rollout != EVERYBODY:
+            raise DocumentError(f"{path}.rollout", "With a ramp, leave the percentage out.")
+
+
 def check_document(document: FlagDocument) -> None:
     """Raise DocumentError unless every reference inside the document holds."""
     keys = [variant.key for variant in document.variants]
@@ -181,11 +274,19 @@ def check_document(document: FlagDocument) -> None:
         raise DocumentError("rules", "Two rules have the same id.")
     for index, rule in enumerate(document.rules):
         path = f"rules[{index}]"
-        if not 0 <= rule.rollout <= EVERYBODY:
-            raise DocumentError(f"{path}.rollout", "The percentage must lie between 0 and 100.")
+        _check_percentage(f"{path}.rollout", rule.rollout)
+        _check_schedule(path, rule)
         if (rule.variant is None) == (rule.split is None):
             raise DocumentError(path, "A rule serves one variant or a split, not both or neither.")
         if rule.variant is not None and rule.variant not in keys:
             raise DocumentError(f"{path}.variant", f"There is no variant {rule.variant!r}.")
         if rule.split is not None:
             _check_split(f"{path}.split", rule.split, set(keys))
+    needed = [item.flag for item in document.prerequisites]
+    if len(set(needed)) != len(needed):
+        raise DocumentError(
+            "prerequisites", "A flag is named twice. Name all its variants at once."
+        )
+    for index, item in enumerate(document.prerequisites):
+        if not item.variants:
+            raise DocumentError(f"prerequisites[{index}].variants", "Name at least one variant.")

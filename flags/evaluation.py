@@ -1,20 +1,23 @@
 """What a flag gives a player, and why. Pure: no Django, no database, no clock of its own.
 
-Order: off or archived -> the override for the player -> the rules in order, the first that matches
-and whose rollout includes the player -> the default.
+Order: off or archived -> prerequisites -> the override for the player -> the rules in order, the
+first that matches and whose percentage includes the player -> the default.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from flags.bucketing import gate, split
-from flags.document import EVERYBODY, FlagDocument, Rule, Variant
-from segments.rules import Matcher, Subject, compile_rule, nobody, parse
+from flags.document import EVERYBODY, FlagDocument, Prerequisite, Rule, Variant
+from flags.schedule import ceiling, is_scheduled, rollout_at
+from segments.matching import Matcher, Subject, compile_rule
+from segments.rules import Behaviour, Membership, Node, behaviours_of, parse
 
 
 class Reason(StrEnum):
-    """The published reasons. `prerequisite_failed` is a reserved name of the API."""
+    """The published reasons."""
 
     DISABLED = "disabled"
     OVERRIDE = "override"
@@ -26,14 +29,38 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class CompiledRule:
-    rule: Rule
-    matches: tuple[Matcher, ...]
+class Decision:
+    """`rule_index` counts from 0 and is None unless a rule decided; `prerequisite` is the flag that
+    failed."""
+
+    variant: Variant
     reason: Reason
+    segment_id: str | None = None
+    rule_index: int | None = None
+    prerequisite: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """`decisions` holds, by variant key, what is decided when the rule does."""
+
+    rule: Rule
+    segment: Matcher | None
+    conditions: Matcher | None
+    scheduled: bool
+    decisions: Mapping[str, Decision]
+
+    def matches(self, subject: Subject) -> bool:
+        return (self.segment is None or self.segment(subject)) and (
+            self.conditions is None or self.conditions(subject)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledFlag:
+    """`constant` is what everybody gets: while the flag is off without exception, else unless an
+    override is set for the player. `others` are the environment's flags, for prerequisites."""
+
     key: str
     salt: str
     revision: int
@@ -41,17 +68,31 @@ class CompiledFlag:
     variants: Mapping[str, Variant]
     rules: tuple[CompiledRule, ...]
     archived: bool
+    off: Decision
+    default: Decision
+    constant: Decision | None
+    behaviours: frozenset[Behaviour]  # the counts of events that its own rules need
+    others: Mapping[str, "CompiledFlag"] = field(repr=False, compare=False)
     id: int = 0  # of the row that overrides name; 0 for a flag that is not stored
+
+    @property
+    def is_on(self) -> bool:
+        return self.document.enabled and not self.archived
+
+    @property
+    def depends_on_time(self) -> bool:
+        return any(rule.scheduled for rule in self.rules)
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """`rule_index` counts from 0 and is None unless a rule decided."""
+class Asked:
+    """Whom flags are asked about: the player's id in its lower-case 36-character form, what rules
+    see, and the variants set for the player by flag id. Schedules are read at `at`."""
 
-    variant: Variant
-    reason: Reason
-    segment_id: str | None = None
-    rule_index: int | None = None
+    player_id: str
+    subject: Subject
+    overrides: Mapping[int, str]
+    at: datetime
 
 
 def compile_flag(
@@ -62,51 +103,151 @@ def compile_flag(
     document: FlagDocument,
     archived: bool,
     segments: Mapping[str, Matcher],
+    segment_rules: Mapping[str, Node],
+    others: Mapping[str, CompiledFlag],
     id: int = 0,
 ) -> CompiledFlag:
-    """Prepare a flag for evaluation. A rule that names an unknown segment matches nobody."""
-    rules: list[CompiledRule] = []
-    for rule in document.rules:
-        matches: list[Matcher] = []
-        reason = Reason.ROLLOUT
-        if rule.conditions is not None:
-            reason = Reason.RULE_MATCH
-            matches.append(compile_rule(parse(rule.conditions)))
-        if rule.segment is not None:
-            reason = Reason.SEGMENT_MATCH
-            matches.append(segments.get(rule.segment, nobody))
-        rules.append(CompiledRule(rule, tuple(matches), reason))
+    """Prepare a flag for evaluation. A rule that names an unknown segment matches nobody.
+
+    `others` is only kept, so it may still be filled afterwards.
+    """
+    variants = {variant.key: variant for variant in document.variants}
+    off = Decision(variants[document.off], Reason.DISABLED)
+    default = Decision(variants[document.default], Reason.DEFAULT)
+    rules = tuple(
+        _compile_rule(index, rule, variants, segments) for index, rule in enumerate(document.rules)
+    )
+    constant: Decision | None = off
+    if document.enabled and not archived:
+        constant = None if document.prerequisites else _constant(rules, default)
     return CompiledFlag(
         key=key,
         salt=salt,
         revision=revision,
         document=document,
-        variants={variant.key: variant for variant in document.variants},
-        rules=tuple(rules),
+        variants=variants,
+        rules=rules,
         archived=archived,
+        off=off,
+        default=default,
+        constant=constant,
+        behaviours=frozenset() if constant else _behaviours(document, segment_rules),
+        others=others,
         id=id,
     )
 
 
-def evaluate(
-    flag: CompiledFlag, player_id: str, subject: Subject, override: str | None = None
-) -> Decision:
-    """Decide. `player_id` is the lower-case 36-character form. An override that names a variant
-    which is no longer there counts for nothing."""
-    if flag.archived or not flag.document.enabled:
-        return Decision(flag.variants[flag.document.off], Reason.DISABLED)
+def _compile_rule(
+    index: int, rule: Rule, variants: Mapping[str, Variant], segments: Mapping[str, Matcher]
+) -> CompiledRule:
+    reason = Reason.ROLLOUT
+    if rule.segment is not None:
+        reason = Reason.SEGMENT_MATCH
+    elif rule.conditions is not None:
+        reason = Reason.RULE_MATCH
+    segment = conditions = None
+    if rule.segment is not None:
+        # As a condition, so that flags asked in one go ask each segment once.
+        segment = compile_rule(Membership((rule.segment,), negative=False), segments)
+    if rule.conditions is not None:
+        conditions = compile_rule(parse(rule.conditions), segments)
+    return CompiledRule(
+        rule=rule,
+        segment=segment,
+        conditions=conditions,
+        scheduled=is_scheduled(rule),
+        decisions={
+            key: Decision(variant, reason, rule.segment, index) for key, variant in variants.items()
+        },
+    )
+
+
+def _constant(rules: tuple[CompiledRule, ...], default: Decision) -> Decision | None:
+    """What everybody gets, or None where it depends on the player or on the clock."""
+    for compiled in rules:
+        rule = compiled.rule
+        if ceiling(rule) == 0:
+            continue
+        asks = rule.segment is not None or rule.conditions is not None
+        if asks or compiled.scheduled or rule.rollout < EVERYBODY or rule.variant is None:
+            return None
+        return compiled.decisions[rule.variant]
+    return default
+
+
+def _behaviours(document: FlagDocument, segments: Mapping[str, Node]) -> frozenset[Behaviour]:
+    asked = [parse(rule.conditions) for rule in document.rules if rule.conditions is not None]
+    named = {rule.segment for rule in document.rules if rule.segment} & segments.keys()
+    return behaviours_of([*asked, *(segments[key] for key in named)], segments)
+
+
+def behaviours_needed(flags: Iterable[CompiledFlag]) -> frozenset[Behaviour]:
+    """The counts of events that these flags need, and those that they wait for."""
+    found: set[Behaviour] = set()
+    seen: set[str] = set()
+    waiting = list(flags)
+    while waiting:
+        flag = waiting.pop()
+        if flag.key not in seen and flag.constant is None:
+            seen.add(flag.key)
+            found |= flag.behaviours
+            needed = (item.flag for item in flag.document.prerequisites)
+            waiting += [flag.others[key] for key in needed if key in flag.others]
+    return frozenset(found)
+
+
+def decide(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision]) -> Decision:
+    """`evaluate` for flags that are asked in one go: `memo` keeps decisions by flag key, so that
+    what several of them need is decided once."""
+    found = memo.get(flag.key)
+    if found is None:
+        found = memo[flag.key] = evaluate(flag, asked, memo)
+    return found
+
+
+def is_overridden(flag: CompiledFlag, asked: Asked) -> bool:
+    """Whether what the flag gives everybody may differ for this player."""
+    return bool(asked.overrides) and flag.is_on and flag.id in asked.overrides
+
+
+def evaluate(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision] | None = None) -> Decision:
+    """What the flag gives. An override that names a variant which is no longer there counts for
+    nothing."""
+    if not flag.is_on:
+        return flag.off
+    if flag.document.prerequisites:
+        memo = {} if memo is None else memo
+        # Should a circle ever be stored, it ends here: a flag that waits for itself is off.
+        memo[flag.key] = Decision(flag.off.variant, Reason.PREREQUISITE_FAILED)
+        for item in flag.document.prerequisites:
+            if not _holds(item, flag.others, asked, memo):
+                return Decision(
+                    flag.off.variant, Reason.PREREQUISITE_FAILED, prerequisite=item.flag
+                )
+    override = asked.overrides.get(flag.id)
     if override is not None and override in flag.variants:
         return Decision(flag.variants[override], Reason.OVERRIDE)
-    for index, compiled in enumerate(flag.rules):
-        rule = compiled.rule
-        if not all(matches(subject) for matches in compiled.matches):
+    for compiled in flag.rules:
+        if not compiled.matches(asked.subject):
             continue
-        if rule.rollout < EVERYBODY and gate(flag.salt, player_id) >= rule.rollout:
+        rule = compiled.rule
+        share = rollout_at(rule, asked.at) if compiled.scheduled else rule.rollout
+        if share < EVERYBODY and gate(flag.salt, asked.player_id) >= share:
             continue
         key = rule.variant
         if rule.split is not None:
-            key = split(flag.salt, player_id, rule.split)
+            key = split(flag.salt, asked.player_id, rule.split)
         assert key is not None, "check_document lets no rule without a variant or a split pass"
-        segment_id = rule.segment if compiled.reason is Reason.SEGMENT_MATCH else None
-        return Decision(flag.variants[key], compiled.reason, segment_id, index)
-    return Decision(flag.variants[flag.document.default], Reason.DEFAULT)
+        return compiled.decisions[key]
+    return flag.default
+
+
+def _holds(
+    item: Prerequisite,
+    others: Mapping[str, CompiledFlag],
+    asked: Asked,
+    memo: dict[str, Decision],
+) -> bool:
+    """Whether the other flag gives the player one of the variants. One that is gone does not."""
+    other = others.get(item.flag)
+    return other is not None and decide(other, asked, memo).variant.key in item.variants

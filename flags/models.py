@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from flags.document import FlagDocument, decode_document
 from ilara_admin.models import Environment, User
+from segments.rules import segments_named
 
 
 def new_salt() -> str:
@@ -29,6 +30,15 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         """Flags with a rule that names this segment."""
         return self.filter(document__rules__contains=[{"segment": segment_key}])
 
+    def needing(self, key: str) -> Self:
+        """Flags that have this flag as a prerequisite."""
+        return self.filter(document__prerequisites__contains=[{"flag": key}])
+
+    def with_last_evaluated(self) -> Self:
+        """Adds `last_evaluated_at`: when the API last gave a value of the flag."""
+        newest = FlagUsage.objects.filter(flag=OuterRef("pk")).order_by("-hour", "-last_at")
+        return self.annotate(last_evaluated_at=Subquery(newest.values("last_at")[:1]))
+
     def with_author(self) -> Self:
         """Adds `changed_by`: who wrote the current revision."""
         current = FlagRevision.objects.filter(flag=OuterRef("pk"), number=OuterRef("revision"))
@@ -36,17 +46,26 @@ class FlagQuerySet(models.QuerySet["Flag"]):
 
 
 class About(models.Model):
-    """What a flag says of itself to staff."""
+    """What a flag says of itself to staff. One without an expected end is permanent."""
 
     name = models.CharField(max_length=200)
     description = models.CharField(max_length=500, blank=True)
+    owner = models.CharField(max_length=200, blank=True)
+    expected_end = models.DateField(null=True)
 
     class Meta:
         abstract = True
 
     @property
     def about(self) -> dict[str, str]:
-        return {"name": self.name, "description": self.description}
+        """As text, the way forms, history and exports carry it."""
+        end = self.expected_end.isoformat() if self.expected_end else ""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "owner": self.owner,
+            "expected_end": end,
+        }
 
 
 class Flag(About):
@@ -88,6 +107,7 @@ class FlagRevision(About):
     flag = models.ForeignKey(Flag, models.CASCADE, related_name="revisions", db_index=False)
     number = models.IntegerField()
     document = models.JSONField()
+    archived = models.BooleanField(default=False)
     author = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     author_name = models.CharField(max_length=200)
     reason = models.CharField(max_length=500, blank=True)
@@ -120,10 +140,26 @@ class FlagOverride(models.Model):
         db_table = "flag_override"
 
 
+class FlagUsage(models.Model):
+    """How often a flag gave a variant in an hour, over the API. Written by the minute: a process
+    that is killed takes what it counted since along."""
+
+    pk = models.CompositePrimaryKey("flag_id", "hour", "variant")
+    flag = models.ForeignKey(Flag, models.CASCADE, related_name="usage", db_index=False)
+    hour = models.DateTimeField()
+    variant = models.CharField(max_length=128)
+    count = models.BigIntegerField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "flag_usage"
+
+
 def flags_by_segment(environment: Environment) -> dict[str, list[str]]:
     """By segment key, the flags that name it in a rule, archived ones included."""
     found: dict[str, list[str]] = {}
     for key, rules in Flag.objects.of(environment).values_list("key", "document__rules"):
-        for segment in {rule["segment"] for rule in rules if rule.get("segment")}:
+        asked = {rule["segment"] for rule in rules if rule.get("segment")}
+        for segment in asked.union(*(segments_named(rule.get("conditions")) for rule in rules)):
             found.setdefault(segment, []).append(key)
     return found

@@ -1,27 +1,22 @@
 """Writes to flags. Each is one revision, one audit entry, one transaction."""
 
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
+import msgspec
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from flags.document import (
-    DocumentError,
-    FlagDocument,
-    check_document,
-    decode_document,
-    encode_document,
-)
-from flags.models import Flag, FlagOverride, FlagRevision
+from flags.document import FlagDocument, decode_document, encode_document
+from flags.models import Flag, FlagOverride, FlagRevision, new_salt
+from flags.validation import check, check_dependents
 from ilara_admin.audit import Actor, audit_record, changes
-from ilara_admin.models import AuditAction, Environment
+from ilara_admin.models import AuditAction, Environment, Project
 from ilara_admin.services import environment_bump
 from players.models import Player
-from segments.models import Segment
-from segments.rules import RuleError, parse
-from segments.services import KEY, KEY_FORM
+from segments.keys import KEY, KEY_FORM
 
 
 class RevisionConflict(Exception):
@@ -30,30 +25,6 @@ class RevisionConflict(Exception):
     def __init__(self, flag: Flag) -> None:
         super().__init__(f"The flag {flag.key} is at revision {flag.revision} by now.")
         self.flag = flag
-
-
-def _check(environment: Environment, document: FlagDocument) -> None:
-    """Raise ValidationError unless the document, the rules and the segments it names hold."""
-    try:
-        check_document(document)
-        for index, rule in enumerate(document.rules):
-            if rule.conditions is not None:
-                try:
-                    parse(rule.conditions)
-                except RuleError as error:
-                    path = f"rules[{index}].conditions"
-                    raise DocumentError(
-                        f"{path}.{error.path}" if error.path else path, error.message
-                    ) from None
-    except DocumentError as error:
-        raise ValidationError({"document": str(error)}) from None
-    wanted = {rule.segment for rule in document.rules if rule.segment is not None}
-    known = Segment.objects.filter(environment=environment, key__in=wanted).order_by("id")
-    # The lock keeps them from being deleted before this is stored.
-    missing = wanted - {segment.key for segment in known.select_for_update(no_key=True)}
-    if missing:
-        names = ", ".join(sorted(missing))
-        raise ValidationError({"document": f"There is no segment {names} in this environment."})
 
 
 def _audit(action: AuditAction, flag: Flag, actor: Actor, **details: Any) -> None:
@@ -72,11 +43,21 @@ def _revise(flag: Flag, actor: Actor, reason: str) -> None:
         flag=flag,
         number=flag.revision,
         document=flag.document,
-        **flag.about,
+        archived=flag.archived_at is not None,
+        name=flag.name,
+        description=flag.description,
+        owner=flag.owner,
+        expected_end=flag.expected_end,
         author=actor.user,
         author_name=actor.name,
         reason=reason,
     )
+
+
+def _revise_next(flag: Flag, actor: Actor, reason: str) -> None:
+    flag.revision += 1
+    flag.save(update_fields=["revision"])
+    _revise(flag, actor, reason)
 
 
 def _locked(flag: Flag) -> Flag:
@@ -90,18 +71,23 @@ def _locked(flag: Flag) -> Flag:
 @transaction.atomic
 def flag_create(
     *, environment: Environment, key: str, document: FlagDocument, actor: Actor, name: str = "",
-    description: str = "", reason: str = "",
+    description: str = "", owner: str = "", expected_end: date | None = None, salt: str = "",
+    reason: str = "",
 ) -> Flag:  # fmt: skip
+    """A new flag, with a salt of its own unless one is given."""
     if not KEY.fullmatch(key):
         raise ValidationError({"key": KEY_FORM})
     if Flag.objects.filter(environment=environment, key=key).exists():
         raise ValidationError({"key": f"There is already a flag “{key}” here."})
-    _check(environment, document)
+    check(environment, key, document)
     flag = Flag.objects.create(
         environment=environment,
         key=key,
+        salt=salt or new_salt(),
         name=name or key,
         description=description,
+        owner=owner,
+        expected_end=expected_end,
         document=encode_document(document),
     )
     _revise(flag, actor, reason)
@@ -111,30 +97,93 @@ def flag_create(
 
 
 @transaction.atomic
+def flag_create_everywhere(
+    project: Project, *, key: str, document: FlagDocument, actor: Actor,
+    slugs: Collection[str] | None = None, **about: Any,
+) -> list[Flag]:  # fmt: skip
+    """The flag, off, in every environment of the project, or in those that `slugs` names."""
+    document = msgspec.structs.replace(document, enabled=False)
+    return [
+        flag_create(environment=environment, key=key, document=document, actor=actor, **about)
+        for environment in project.environments.order_by("pk")
+        if slugs is None or environment.slug in slugs
+    ]
+
+
+@transaction.atomic
+def flag_clone(
+    flag: Flag, *, key: str, actor: Actor, name: str = "", same_players: bool = False,
+    reason: str = "",
+) -> Flag:  # fmt: skip
+    """A copy under another key, off. `same_players` copies the salt, so that equal percentages take
+    in the same players; else who is in one says nothing about the other."""
+    return flag_create(
+        environment=flag.environment,
+        key=key,
+        document=msgspec.structs.replace(flag.spec, enabled=False),
+        actor=actor,
+        name=name,
+        description=flag.description,
+        owner=flag.owner,
+        expected_end=flag.expected_end,
+        salt=flag.salt if same_players else "",
+        reason=reason or f"Cloned from {flag.key}",
+    )
+
+
+@transaction.atomic
 def flag_update(
     flag: Flag, *, document: FlagDocument, base_revision: int, actor: Actor,
-    name: str | None = None, description: str | None = None, reason: str = "",
+    about: Mapping[str, str] | None = None, reason: str = "",
     action: AuditAction = AuditAction.FLAG_UPDATED,
 ) -> Flag:  # fmt: skip
-    """Save a new document. Raises RevisionConflict when `base_revision` is no longer current."""
+    """Save a new document, and what of Flag.about is given. Raises RevisionConflict when
+    `base_revision` is no longer current."""
     flag = _locked(flag)
     if flag.revision != base_revision:
         raise RevisionConflict(flag)
-    _check(flag.environment, document)
+    check(flag.environment, flag.key, document)
+    check_dependents(flag, flag.spec, document)
     before = {**flag.document, **flag.about}
     flag.document = encode_document(document)
-    flag.name = flag.name if name is None else name or flag.key
-    flag.description = flag.description if description is None else description
+    _tell(flag, {**flag.about, **(about or {})})
     old, new = changes(before, {**flag.document, **flag.about})
     if not new:
         return flag
-    flag.revision += 1
     flag.updated_at = timezone.now()
-    flag.save(update_fields=["document", "name", "description", "revision", "updated_at"])
-    _revise(flag, actor, reason)
+    flag.save(update_fields=["document", *flag.about, "updated_at"])
+    _revise_next(flag, actor, reason)
     _audit(action, flag, actor, before=old, after=new, reason=reason)
     environment_bump(flag.environment)
     return flag
+
+
+def _tell(flag: Flag, about: Mapping[str, str]) -> None:
+    end = about["expected_end"]
+    try:
+        flag.expected_end = date.fromisoformat(end) if end else None
+    except ValueError:
+        raise ValidationError({"expected_end": "Give a date like 2026-12-31."}) from None
+    flag.name = about["name"] or flag.key
+    flag.description, flag.owner = about["description"], about["owner"]
+
+
+@transaction.atomic
+def flag_reorder(
+    flag: Flag, rule_ids: Sequence[str], *, base_revision: int, actor: Actor, reason: str = ""
+) -> Flag:
+    """Ask the rules in another order. Raises ValidationError unless all are named, once each."""
+    document = flag.spec
+    rules = {rule.id: rule for rule in document.rules}
+    if sorted(rule_ids) != sorted(rules):
+        raise ValidationError({"document": "Name every rule of the flag once."})
+    return flag_update(
+        flag,
+        document=msgspec.structs.replace(document, rules=tuple(rules[each] for each in rule_ids)),
+        base_revision=base_revision,
+        actor=actor,
+        reason=reason,
+    )
 
 
 @transaction.atomic
@@ -162,7 +211,7 @@ def flag_restore(
     return flag_update(
         flag,
         document=decode_document(revision.document),
-        **revision.about,
+        about=revision.about,
         base_revision=base_revision,
         actor=actor,
         reason=reason or f"Restored revision {number}",
@@ -178,6 +227,7 @@ def flag_set_archived(flag: Flag, archived: bool, *, actor: Actor, reason: str =
         return flag
     flag.archived_at = timezone.now() if archived else None
     flag.save(update_fields=["archived_at"])
+    _revise_next(flag, actor, reason)
     action = AuditAction.FLAG_ARCHIVED if archived else AuditAction.FLAG_UNARCHIVED
     _audit(
         action, flag, actor, before={"archived": not archived}, after={"archived": archived},

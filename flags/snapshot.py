@@ -2,13 +2,18 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from flags.document import DocumentError, decode_document
-from flags.evaluation import CompiledFlag, compile_flag
+import msgspec
+
+from flags import ofrep_answers, schemas
+from flags.document import DocumentError, FlagDocument, decode_document
+from flags.evaluation import CompiledFlag, behaviours_needed, compile_flag
 from ilara_admin.snapshot import Snapshot
-from segments.rules import RuleError
+from segments.rules import Behaviour, RuleError
 from segments.snapshot import PART as SEGMENTS
+from segments.snapshot import matchers_of, rules_of
 
 logger = logging.getLogger("ilara.flags")
 
@@ -20,8 +25,30 @@ SQL = """
     FROM flag f WHERE f.environment_id = e.id"""
 
 
-def compile_flags(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledFlag]:
-    segments = {key: segment.matches for key, segment in parts[SEGMENTS].items()}
+class Entry(NamedTuple):
+    """A flag in use. `name` is its key as JSON, with a colon. Where the flag is constant, `ready`
+    and `ofrep` hold the answers of the two APIs as JSON."""
+
+    flag: CompiledFlag
+    name: bytes
+    ready: bytes | None
+    ofrep: bytes | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlagSet:
+    """All flags by key, those in use in the order of their keys, and what all of them together ask
+    about a player's events. `constants` are id and variant of those that give everybody the same.
+    """
+
+    by_key: Mapping[str, CompiledFlag]
+    entries: tuple[Entry, ...]
+    behaviours: frozenset[Behaviour]
+    constants: tuple[tuple[int, str], ...]
+
+
+def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
+    segments, rules = matchers_of(parts[SEGMENTS]), rules_of(parts[SEGMENTS])
     compiled: dict[str, CompiledFlag] = {}
     for row in rows:
         try:
@@ -32,14 +59,54 @@ def compile_flags(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledFlag
                 document=decode_document(row["document"]),
                 archived=row["archived"],
                 segments=segments,
+                segment_rules=rules,
+                others=compiled,
                 id=row["id"],
             )
         except (DocumentError, RuleError) as error:
             # One flag that cannot be read must not take down everything else of its environment.
             logger.error("the flag %s cannot be read and is left out: %s", row["key"], error)
-    return compiled
+    in_use = [flag for flag in compiled.values() if not flag.archived]
+    return FlagSet(
+        by_key=compiled,
+        entries=tuple(map(_entry, in_use)),
+        behaviours=behaviours_needed(in_use),
+        constants=tuple(
+            (flag.id, flag.constant.variant.key) for flag in in_use if flag.constant is not None
+        ),
+    )
+
+
+def compile_draft(
+    snapshot: Snapshot, flag: CompiledFlag, document: FlagDocument, archived: bool = False
+) -> CompiledFlag:
+    """The flag as it would be with this document. Raises RuleError if a rule cannot be read."""
+    segments = snapshot.parts[SEGMENTS]
+    return compile_flag(
+        key=flag.key,
+        salt=flag.salt,
+        revision=flag.revision,
+        document=document,
+        archived=archived,
+        segments=matchers_of(segments),
+        segment_rules=rules_of(segments),
+        others=flags_of(snapshot),
+        id=flag.id,
+    )
+
+
+def _entry(flag: CompiledFlag) -> Entry:
+    ready = ofrep = None
+    if flag.constant is not None:
+        ready = msgspec.json.encode(schemas.evaluation(flag, flag.constant))
+        ofrep = msgspec.json.encode(ofrep_answers.success(flag, flag.constant))
+    return Entry(flag, msgspec.json.encode(flag.key) + b":", ready, ofrep)
+
+
+def flag_set(snapshot: Snapshot) -> FlagSet:
+    flags: FlagSet = snapshot.parts[PART]
+    return flags
 
 
 def flags_of(snapshot: Snapshot) -> Mapping[str, CompiledFlag]:
-    flags: Mapping[str, CompiledFlag] = snapshot.parts[PART]
-    return flags
+    return flag_set(snapshot).by_key

@@ -68,7 +68,8 @@ type View = Callable[..., HttpResponseBase]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`basic` endpoints stay open to public keys in an environment that restricts them."""
+    """`basic` endpoints stay open to public keys in an environment that restricts them; `bearer`
+    ones take the key from `Authorization`, too."""
 
     method: str
     view: View
@@ -78,6 +79,7 @@ class Endpoint:
     checks_itself: tuple[str, ...]
     decodes_itself: bool
     exact_numbers: bool
+    bearer: bool
 
 
 def endpoint(
@@ -89,13 +91,15 @@ def endpoint(
     checks_itself: tuple[str, ...] = (),
     decodes_itself: bool = False,
     exact_numbers: bool = False,
+    bearer: bool = False,
 ) -> Callable[[View], Endpoint]:
     """Declare an endpoint. The view is called with the request, what the path captured (a
     `player_id` as a UUID) and, if there is one, the decoded body. `checks_itself` names the fields
     of the body whose contents the view checks item by item, and `decodes_itself` leaves the whole
-    body to it; `exact_numbers` gives numbers with a fraction as Decimal."""
+    body to it; `exact_numbers` gives numbers with a fraction as Decimal; `bearer` accepts the key
+    in the Authorization header, too."""
     return lambda view: Endpoint(
-        method, view, body, secret, basic, checks_itself, decodes_itself, exact_numbers
+        method, view, body, secret, basic, checks_itself, decodes_itself, exact_numbers, bearer
     )
 
 
@@ -136,26 +140,15 @@ def answer(request: HttpRequest) -> HttpResponseBase:
         return HttpResponse(status=204, headers=PREFLIGHT_HEADERS)
     try:
         response = _answer(request)
-    except ApiError as error:
-        response = error.response()
-    except TooManyFieldsSent:
-        response = invalid("The address has too many parameters").response()
-    except (OperationalError, InterfaceError):
-        logger.exception("database away request_id=%s", getattr(request, "id", ""))
-        response = ApiError(
-            Code.INTERNAL_ERROR,
-            "The database cannot be reached right now. Try again in a moment.",
-            status=503,
-            headers={"Retry-After": "1"},
-        ).response()
-    except Exception:
-        logger.exception("crash request_id=%s", getattr(request, "id", ""))
-        response = ApiError(Code.INTERNAL_ERROR, "Something went wrong on our side.").response()
+    except Exception as error:
+        # Another protocol than ours has a shape of its own for errors.
+        shape = getattr(request, "shape_error", ApiError.response)
+        response = shape(_told(error, request))
     if request.method == "HEAD":  # always a refusal; the server would log each body it drops
         response = HttpResponse(status=response.status_code, headers=response.headers)
     for name, value in CORS_HEADERS.items():
         response.headers[name] = value
-    if not response.streaming:
+    if not response.streaming and response.status_code != 304:
         # Without it the server would send the body in chunks, with a write of their own.
         response.headers["Content-Length"] = str(len(response.getvalue()))
     response.headers["Cache-Control"] = response.headers.get("Cache-Control", "no-store")
@@ -167,6 +160,26 @@ def answer(request: HttpRequest) -> HttpResponseBase:
     if ignored := getattr(request, "ignored", ()):
         response.headers["X-Ilara-Ignored"] = ", ".join(ignored)
     return response
+
+
+def _told(error: Exception, request: HttpRequest) -> ApiError:
+    """What the caller is told of an exception."""
+    request_id = getattr(request, "id", "")
+    match error:
+        case ApiError():
+            return error
+        case TooManyFieldsSent():
+            return invalid("The address has too many parameters")
+        case OperationalError() | InterfaceError():
+            logger.error("database away request_id=%s", request_id, exc_info=error)
+            return ApiError(
+                Code.INTERNAL_ERROR,
+                "The database cannot be reached right now. Try again in a moment.",
+                status=503,
+                headers={"Retry-After": "1"},
+            )
+    logger.error("crash request_id=%s", request_id, exc_info=error)
+    return ApiError(Code.INTERNAL_ERROR, "Something went wrong on our side.")
 
 
 def _answer(request: HttpRequest) -> HttpResponseBase:
@@ -189,7 +202,7 @@ def _call(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) -> 
 
 
 def _attempt(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) -> HttpResponseBase:
-    _identify(request)
+    _identify(found, request)
     request.confirmed = False
     try:
         if problem := _key_problem(found, request):
@@ -215,8 +228,10 @@ def count(request: ApiRequest, name: str, amount: int = 1) -> None:
         request.limits[name] = counted
 
 
-def _identify(request: ApiRequest) -> None:
+def _identify(found: Endpoint, request: ApiRequest) -> None:
     token = request.headers.get("X-API-Key", "")
+    if not token and found.bearer:
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if not tokens.is_well_formed(token):
         raise unauthorized("Invalid API key")
     digest = tokens.digest(token)

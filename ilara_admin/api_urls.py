@@ -1,4 +1,4 @@
-"""The addresses under /v1. The nouns are doubled as the published reference prints them."""
+"""The addresses under /v1 and /ofrep. Doubled nouns are as the published reference prints them."""
 
 from django.urls import include, path
 
@@ -7,4 +7,5 @@ urlpatterns = [
     path("v1/", include("events.api")),
     path("v1/", include("flags.api")),
     path("v1/", include("segments.api")),
+    path("ofrep/v1/", include("flags.ofrep")),
 ]

@@ -5,6 +5,7 @@ prepared once per connection. Errors arrive as Django's, and a connection that w
 at the next statement. JSONB arrives as text: whoever needs the value decodes it.
 """
 
+import select
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any
@@ -53,4 +54,12 @@ def _run(sql: str, params: Sequence[Any]) -> list[Row]:
 
 
 def _lost() -> bool:
-    return connection.connection is None or connection.connection.closed
+    """Has the server left? It says nothing unasked but farewell, so whatever waits to be read is
+    that. psycopg alone would notice only after the next statement, when nobody can tell any more
+    whether the server ran it."""
+    raw = connection.connection
+    if raw is None or raw.closed:
+        return True
+    inbox = select.poll()
+    inbox.register(raw.fileno(), select.POLLIN)
+    return bool(inbox.poll(0))

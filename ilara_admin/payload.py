@@ -33,9 +33,13 @@ _decoder = msgspec.json.Decoder()
 _exact_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
+def is_uuid(text: str) -> bool:
+    return _uuid.fullmatch(text) is not None
+
+
 def parse_uuid(text: object, field: str) -> UUID:
     """A UUID in its 36-character form, any case; the other forms Python knows are refused."""
-    if not isinstance(text, str) or _uuid.fullmatch(text) is None:
+    if not isinstance(text, str) or not is_uuid(text):
         raise invalid(f"Invalid {field.rpartition('.')[2]} format", field)
     return UUID(text)
 
@@ -181,6 +185,16 @@ def check_moment(moment: datetime, field: str) -> None:
     """Raise unless the time is one that every part of the system can hold."""
     if not EARLIEST <= moment < LATEST:
         raise invalid(f"{field} must lie between 1970 and 2099", field)
+
+
+def parse_moment(text: str, field: str) -> datetime:
+    """A time in the address, with its offset."""
+    try:
+        moment: datetime = msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)])
+    except msgspec.ValidationError:
+        raise invalid(f"{field} must be {TYPES['datetime']}", field) from None
+    check_moment(moment, field)
+    return moment
 
 
 # --- Structs and messages ---------------------------------------------------------------------

@@ -19,8 +19,8 @@ from ilara_admin import embedded
 
 PR_SET_PDEATHSIG = 1
 START_SECONDS = 60
-# Longer than gunicorn gives its requests, so that it ends by itself.
-STOP_SECONDS = 15
+# Much longer than gunicorn gives its requests, so that it ends by itself on a busy machine, too.
+STOP_SECONDS = 30
 RESTART_SECONDS = 5
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -210,16 +210,19 @@ def watch(children: list[Child], say: Callable[[str], None]) -> None:
         time.sleep(0.1)
 
 
-def end(children: list[Child]) -> None:
+def end(children: list[Child], say: Callable[[str], None]) -> None:
     """Ask all of them to end, wait, and kill what is left."""
     ignore_signals()
-    running = [child.process for child in children if child.process and child.ended is None]
-    for process in running:
+    running = [
+        (child.name, child.process) for child in children if child.process and child.ended is None
+    ]
+    for _, process in running:
         process.terminate()
     deadline = time.monotonic() + STOP_SECONDS
-    for process in running:
+    for name, process in running:
         try:
             process.wait(max(deadline - time.monotonic(), 0.1))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+            say(f"The {name} did not end within {STOP_SECONDS} seconds and was killed.")

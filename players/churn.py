@@ -73,8 +73,7 @@ def risk_at(
     parameters: Parameters, *, first_on: date, last_on: date, active_days: int, today: date
 ) -> Risk:
     """The risk on `today`, all in UTC days. `active_days` counts the first."""
-    frequency, recency = max(active_days - 1, 0), (last_on - first_on).days
-    age = max((today - first_on).days, recency)
+    frequency, recency, age = observed(first_on, last_on, active_days, today)
     alive = p_alive(parameters, frequency, recency, age)
     score = round(1 - alive, 4)
     resting = min(round(1 - p_alive(parameters, frequency, recency, recency), 4), score)
@@ -86,6 +85,19 @@ def risk_at(
         prediction_date=datetime.combine(today, time(), UTC),
         model=f"mbg-nbd/{parameters.source}",
     )
+
+
+def score_at(
+    parameters: Parameters, *, first_on: date, last_on: date, active_days: int, today: date
+) -> float:
+    """The score of risk_at alone, 0..1 to four places."""
+    return round(1 - p_alive(parameters, *observed(first_on, last_on, active_days, today)), 4)
+
+
+def observed(first_on: date, last_on: date, active_days: int, today: date) -> tuple[int, int, int]:
+    """Frequency, recency and age, as p_alive takes them."""
+    recency = (last_on - first_on).days
+    return max(active_days - 1, 0), recency, max((today - first_on).days, recency)
 
 
 def _level(score: float) -> RiskLevel:

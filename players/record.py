@@ -4,12 +4,13 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple, Protocol
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import msgspec
 
 from ilara_admin.db import Row
-from players.churn import PRIOR, Risk, risk_at
+from players.churn import PRIOR, Risk, risk_at, score_at
 from players.lifecycle import History, Lifecycle, Stage, Thresholds, lifecycle_at, stage_at
 from players.models import Player
 
@@ -76,31 +77,54 @@ def lifecycle_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> Li
 
 
 def risk_of(player: PlayerRow, now: datetime) -> Risk:
-    return risk_at(
-        PRIOR,
-        first_on=player.first_seen_at.astimezone(UTC).date(),
-        last_on=player.last_active_on,
-        active_days=player.active_days,
-        today=now.astimezone(UTC).date(),
-    )
+    return risk_at(PRIOR, **_activity(player, now))
+
+
+class _Activity(TypedDict):
+    first_on: date
+    last_on: date
+    active_days: int
+    today: date
+
+
+def _activity(player: PlayerRow, now: datetime) -> _Activity:
+    return {
+        "first_on": player.first_seen_at.astimezone(UTC).date(),
+        "last_on": player.last_active_on,
+        "active_days": player.active_days,
+        "today": now.astimezone(UTC).date(),
+    }
 
 
 def facts_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> dict[str, Any]:
-    """The built-in fields of the rule language; an unknown device or e-mail is missing."""
+    """The built-in fields of the rule language; an unknown device or e-mail is missing. facts.py
+    says the same in SQL."""
     facts: dict[str, Any] = {
         "external_id": player.external_id,
         "device_id": player.device_id,
         "email": player.email,
+        "email_domain": email_domain(player.email),
         "lifecycle_stage": str(stage_of(player, thresholds, now)),
         "is_payer": player.purchase_count > 0,
         "session_count": player.session_count,
+        "active_days": player.active_days,
         "purchase_count": player.purchase_count,
-        "total_revenue": float(player.total_revenue),
+        "total_revenue": player.total_revenue,
+        "risk_score": Decimal(str(score_at(PRIOR, **_activity(player, now)))),
         "first_seen_at": player.first_seen_at,
         "last_seen_at": player.last_seen_at,
         "days_since_last_seen": max((now - player.last_seen_at).days, 0),
     }
     return facts
+
+
+def email_domain(email: str | None) -> str | None:
+    """What follows the last @, its ASCII letters in lower case."""
+    _, at, domain = (email or "").rpartition("@")
+    return domain.translate(_LOWER) if at else None
+
+
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 def mask_email(email: str | None) -> str | None:

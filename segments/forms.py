@@ -9,11 +9,14 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
-from segments.rules import OPERATORS, RuleError, parse
-from segments.services import KEY, KEY_FORM
+from segments.keys import KEY, KEY_FORM
+from segments.operators import OPERATORS
+from segments.rules import RuleError, parse
 
 # An item of a list as staff type it: text in quotes may hold commas.
 ITEM = re.compile(r'\s*("(?:[^"\\]|\\.)*"(?=\s*(?:,|$))|[^,]+)')
+# What these operators take is text, and 40 is not a number there.
+AS_TYPED = ("text", "pattern", "duration", "moment", "version")
 GROUPS = [("AND", "All of these"), ("OR", "Any of these"), ("NOT", "None of these")]
 
 
@@ -100,7 +103,7 @@ def parse_typed(operator: str, text: str) -> Any:
     takes = OPERATORS[operator].takes
     if takes == "list":
         return [_scalar(part.strip()) for part in ITEM.findall(text) if part.strip()]
-    return text if takes in ("string", "duration") else _scalar(text)
+    return text if takes in AS_TYPED else _scalar(text)
 
 
 def _scalar(text: str) -> Any:
@@ -125,13 +128,13 @@ def as_typed(value: Any) -> str:
 def condition_rows(rule: Any) -> list[dict[str, str]] | None:
     """The rows of a rule, or None if it has groups inside or a value that typing cannot give, like
     text that ends in a space: such a rule is edited as JSON."""
-    if any("conditions" in item for item in rule["conditions"]):
+    if any("conditions" in item or "event" in item for item in rule["conditions"]):
         return None
     rows = []
     for item in rule["conditions"]:
         operator, value = item["operator"], item.get("value")
         takes = OPERATORS[operator].takes
-        text = value if takes in ("string", "duration") else as_typed(value)
+        text = value if takes in AS_TYPED else as_typed(value)
         # A field of a form drops the space around what it is given.
         if takes != "nothing" and json.dumps(parse_typed(operator, text.strip())) != json.dumps(
             value

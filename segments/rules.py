@@ -1,56 +1,61 @@
-"""The rule language of segments: parse, compile for one player, describe in words.
+"""The rule language of segments: the tree of a rule, and how it is read from a document.
 
-A rule is a group {"operator": "AND" | "OR" | "NOT", "conditions": [...]} of conditions
-{"field", "operator", "value"} and further groups; NOT holds when none of its conditions does.
+A rule is a group {"operator": "AND" | "OR" | "NOT", "conditions": [...]} of conditions and further
+groups; NOT holds when none of its conditions does. A condition is one of
+
+    {"field": "level", "operator": ">=", "value": 40}
+    {"field": "segment", "operator": "in", "value": ["beta-testers"]}
+    {"event": "level_complete", "operator": ">=", "value": 3, "within": "7d",
+     "where": {"operator": "AND", "conditions": [{"field": "stars", "operator": "==", "value": 3}]}}
 
 A field is one of FIELDS, or else a path into the player's attributes ("level", "stats.wins");
-"attributes.level" always means the attribute. Types are strict: a number equals a number, a
-string a string, and true is not 1. Where the player has no such value, or one of another type,
-positive operators are false and negative ones true. Imports no Django.
+"attributes.level" always means the attribute. `segment` asks whether the player is in one of the
+segments named. The third form counts the player's events of that name that the server received
+within the time span: `>=` at least so many, `<=` at most so many, so that `<=` 0 says never. Its
+`where` is a rule about the properties of the event. Imports no Django.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from decimal import Decimal
 from math import inf
 from typing import Any, Literal
 
-import msgspec
+from segments.operators import OPERATORS, Kind
+from segments.values import boundary, duration, exact, is_number, pattern, version
 
-MAX_DEPTH = 8
+MAX_DEPTH = 32
 MAX_CONDITIONS = 100
 MAX_LIST_VALUES = 1_000
 MAX_STRING = 1_000
+MAX_EVENTS = 10_000
+MAX_WITHIN = timedelta(days=366)
 
-FIELDS: Mapping[str, type] = {
-    "external_id": str,
-    "device_id": str,
-    "email": str,
-    "lifecycle_stage": str,
-    "is_payer": bool,
-    "session_count": int,
-    "purchase_count": int,
-    "total_revenue": float,
-    "first_seen_at": datetime,
-    "last_seen_at": datetime,
-    "days_since_last_seen": int,
+# The names of players/lifecycle.py, checked there.
+STAGES = ("new", "active", "at_risk", "churned", "reactivated")
+
+FIELDS: Mapping[str, Kind] = {
+    "external_id": Kind.TEXT,
+    "device_id": Kind.TEXT,
+    "email": Kind.TEXT,
+    "email_domain": Kind.TEXT,
+    "lifecycle_stage": Kind.TEXT,
+    "is_payer": Kind.BOOLEAN,
+    "session_count": Kind.NUMBER,
+    "active_days": Kind.NUMBER,
+    "purchase_count": Kind.NUMBER,
+    "total_revenue": Kind.NUMBER,
+    "risk_score": Kind.NUMBER,
+    "days_since_last_seen": Kind.NUMBER,
+    "first_seen_at": Kind.TIME,
+    "last_seen_at": Kind.TIME,
+    "segment": Kind.SEGMENT,
 }
 
 # PostgreSQL keeps neither NUL nor a lone surrogate.
 NOT_IN_TEXT = re.compile("[\0\ud800-\udfff]")
-UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-type Matcher = Callable[[Subject], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Whom a rule is asked about: attributes, the built-in fields of FIELDS, and the time."""
-
-    attributes: Mapping[str, Any]
-    facts: Mapping[str, Any]
-    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +66,44 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Membership:
+    """Whether the player is in any of these segments, or with `negative` in none."""
+
+    segments: tuple[str, ...]
+    negative: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """Which events of a player are counted, up to `limit`: more need not be told apart."""
+
+    event: str
+    within: str
+    where: "Group | None"
+    limit: int
+
+    @property
+    def span(self) -> timedelta:
+        return duration(self.within)
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Whether that many events were counted. `at_most` turns at least into at most."""
+
+    behaviour: Behaviour
+    at_most: bool
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     operator: Literal["AND", "OR", "NOT"]
-    conditions: tuple["Group | Condition", ...] = field(default=())
+    conditions: tuple["Node", ...] = field(default=())
+
+
+type Leaf = Condition | Membership | Happened
+type Node = Group | Leaf
 
 
 class RuleError(ValueError):
@@ -75,185 +115,191 @@ class RuleError(ValueError):
         self.message = message
 
 
-# --- Operators ----------------------------------------------------------------------------------
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def equal(actual: object, expected: object) -> bool:
-    """Equality without Python's True == 1."""
-    if isinstance(actual, bool) or isinstance(expected, bool):
-        return actual is expected
-    if _is_number(actual) and _is_number(expected):
-        return actual == expected
-    return type(actual) is type(expected) and actual == expected
-
-
-def duration(text: str) -> timedelta:
-    """`30d`, `12h`, `90m` or `2w`; raises ValueError for anything else."""
-    number, unit = text[:-1], text[-1:]
-    if unit not in UNITS or not (number.isascii() and number.isdigit()) or len(number) > 5:
-        raise ValueError(text)
-    return timedelta(**{UNITS[unit]: int(number)})
-
-
-def _moment(value: object) -> datetime | None:
-    if isinstance(value, datetime):
-        return value
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = msgspec.convert(value, datetime)
-    except msgspec.ValidationError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _within_last(actual: object, value: str, now: datetime) -> bool:
-    moment = _moment(actual)
-    return moment is not None and now - duration(value) <= moment <= now
-
-
-def _any_equal(actual: object, values: list[Any]) -> bool:
-    return any(equal(actual, value) for value in values)
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """`holds(actual, value, now)` is asked only for a value that the player has."""
-
-    takes: Literal["scalar", "number", "string", "list", "duration", "nothing"]
-    words: str
-    holds: Callable[[Any, Any, datetime], bool]
-    when_missing: bool = False
-
-
-OPERATORS: Mapping[str, Operator] = {
-    "==": Operator("scalar", "is", lambda a, v, _: equal(a, v)),
-    "!=": Operator("scalar", "is not", lambda a, v, _: not equal(a, v), when_missing=True),
-    ">": Operator("number", "is more than", lambda a, v, _: _is_number(a) and a > v),
-    ">=": Operator("number", "is at least", lambda a, v, _: _is_number(a) and a >= v),
-    "<": Operator("number", "is less than", lambda a, v, _: _is_number(a) and a < v),
-    "<=": Operator("number", "is at most", lambda a, v, _: _is_number(a) and a <= v),
-    "contains": Operator(
-        "string", "contains", lambda a, v, _: isinstance(a, str | list) and v in a
-    ),
-    "not_contains": Operator(
-        "string",
-        "does not contain",
-        lambda a, v, _: not (isinstance(a, str | list) and v in a),
-        when_missing=True,
-    ),
-    "starts_with": Operator(
-        "string", "starts with", lambda a, v, _: isinstance(a, str) and a.startswith(v)
-    ),
-    "ends_with": Operator(
-        "string", "ends with", lambda a, v, _: isinstance(a, str) and a.endswith(v)
-    ),
-    "in": Operator("list", "is one of", lambda a, v, _: _any_equal(a, v)),
-    "not_in": Operator(
-        "list", "is none of", lambda a, v, _: not _any_equal(a, v), when_missing=True
-    ),
-    "contains_any": Operator(
-        "list",
-        "contains any of",
-        lambda a, v, _: isinstance(a, list) and any(_any_equal(item, v) for item in a),
-    ),
-    "contains_all": Operator(
-        "list",
-        "contains all of",
-        lambda a, v, _: isinstance(a, list) and all(_any_equal(item, a) for item in v),
-    ),
-    "within_last": Operator("duration", "is within the last", _within_last),
-    "is_set": Operator("nothing", "is set", lambda a, v, _: True),
-    "is_not_set": Operator("nothing", "is not set", lambda a, v, _: False, when_missing=True),
-}
-
-
-# --- Parse --------------------------------------------------------------------------------------
+# --- Read ---------------------------------------------------------------------------------------
 
 
 def parse(data: Any) -> Group:
     """Read a rule document. Raises RuleError naming the place and the fix."""
-    budget = [MAX_CONDITIONS]
-    return _parse_group(data, "", 1, budget)
+    return _Reader(MAX_CONDITIONS).group(data, "", 1)
 
 
-def _parse_group(data: Any, path: str, depth: int, budget: list[int]) -> Group:
-    if not isinstance(data, dict):
-        raise RuleError(path, "A rule is an object with operator and conditions.")
-    _known_keys(data, {"operator", "conditions"}, path)
-    operator, conditions = data.get("operator"), data.get("conditions")
-    if operator not in ("AND", "OR", "NOT"):
-        raise RuleError(_join(path, "operator"), "Use AND, OR or NOT.")
-    if not isinstance(conditions, list) or not conditions:
-        raise RuleError(_join(path, "conditions"), "Add at least one condition.")
-    if depth > MAX_DEPTH:
-        raise RuleError(path, f"Groups may nest {MAX_DEPTH} deep at most.")
-    parsed: list[Group | Condition] = []
-    for index, item in enumerate(conditions):
-        place = _join(path, f"conditions[{index}]")
-        if isinstance(item, dict) and "conditions" in item:
-            parsed.append(_parse_group(item, place, depth + 1, budget))
-        else:
-            budget[0] -= 1
-            if budget[0] < 0:
-                raise RuleError(place, f"A rule may hold {MAX_CONDITIONS} conditions at most.")
-            parsed.append(_parse_condition(item, place))
-    return Group(operator, tuple(parsed))
+class _Reader:
+    """One reading of a document: `left` conditions may still come; inside `where` the fields are
+    the properties of an event."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.in_where = False
+
+    def group(self, data: Any, path: str, depth: int) -> Group:
+        if not isinstance(data, dict):
+            raise RuleError(path, "A rule is an object with operator and conditions.")
+        _check_keys(data, {"operator", "conditions"}, path)
+        operator, conditions = data.get("operator"), data.get("conditions")
+        if operator not in ("AND", "OR", "NOT"):
+            raise RuleError(_join(path, "operator"), "Use AND, OR or NOT.")
+        if not isinstance(conditions, list) or not conditions:
+            raise RuleError(_join(path, "conditions"), "Add at least one condition.")
+        if depth > MAX_DEPTH:
+            raise RuleError(path, f"Groups may nest {MAX_DEPTH} deep at most.")
+        found = [
+            self.node(item, _join(path, f"conditions[{index}]"), depth)
+            for index, item in enumerate(conditions)
+        ]
+        return Group(operator, tuple(found))
+
+    def node(self, data: Any, path: str, depth: int) -> Node:
+        if isinstance(data, dict) and "conditions" in data:
+            return self.group(data, path, depth + 1)
+        self.left -= 1
+        if self.left < 0:
+            raise RuleError(path, f"A rule may hold {MAX_CONDITIONS} conditions at most.")
+        if not isinstance(data, dict):
+            raise RuleError(path, "A condition is an object with field, operator and value.")
+        return self.happened(data, path, depth) if "event" in data else self.condition(data, path)
+
+    def condition(self, data: dict[str, Any], path: str) -> Condition | Membership:
+        _check_keys(data, {"field", "operator", "value"}, path)
+        name, operator = data.get("field"), data.get("operator")
+        if not isinstance(name, str) or not _is_name(name) or not all(name.split(".")):
+            raise RuleError(
+                _join(path, "field"), "Name a field: 1 to 128 characters, no empty part."
+            )
+        if not isinstance(operator, str) or operator not in OPERATORS:
+            known = ", ".join(OPERATORS)
+            raise RuleError(_join(path, "operator"), f"Unknown operator. Use one of: {known}.")
+        kind = Kind.ANY if self.in_where else FIELDS.get(name, Kind.ANY)
+        if kind not in OPERATORS[operator].kinds:
+            fitting = ", ".join(key for key, item in OPERATORS.items() if kind in item.kinds)
+            message = f"{name} is a {kind}. Use one of: {fitting}."
+            raise RuleError(_join(path, "operator"), message)
+        if self.in_where and operator in ("matches", "not_matches"):
+            raise RuleError(_join(path, "operator"), "Patterns are not for events' properties.")
+        value: Any = data.get("value")
+        problem = _value_problem(operator, value) or _kind_problem(name, kind, operator, value)
+        if problem:
+            raise RuleError(_join(path, "value"), problem)
+        if kind is Kind.SEGMENT:
+            return Membership(tuple(dict.fromkeys(value)), operator == "not_in")
+        if self.in_where and name in FIELDS:
+            name = f"attributes.{name}"  # an event's property that happens to be called so
+        return Condition(name, operator, _plain(value, as_decimal=kind is Kind.NUMBER))
+
+    def happened(self, data: dict[str, Any], path: str, depth: int) -> Happened:
+        if self.in_where:
+            raise RuleError(path, "What an event's properties are asked may not count events.")
+        _check_keys(data, {"event", "operator", "value", "within", "where"}, path)
+        name, operator, times = data["event"], data.get("operator"), data.get("value")
+        if not isinstance(name, str) or not _is_name(name):
+            raise RuleError(_join(path, "event"), "Name an event: 1 to 128 characters.")
+        if operator not in (">=", "<="):
+            raise RuleError(
+                _join(path, "operator"), "Use >= for at least so many times, <= for at most."
+            )
+        least = 1 if operator == ">=" else 0
+        if not isinstance(times, int) or isinstance(times, bool) or not (
+            least <= times <= MAX_EVENTS
+        ):  # fmt: skip
+            raise RuleError(_join(path, "value"), f"Give a number from {least} to {MAX_EVENTS}.")
+        try:
+            within = duration(data["within"])
+        except (KeyError, TypeError, ValueError):
+            within = timedelta()
+        if not timedelta() < within <= MAX_WITHIN:
+            raise RuleError(
+                _join(path, "within"),
+                f"Give a time span such as 30d or 12h, {MAX_WITHIN.days}d at most.",
+            )
+        where = None
+        if data.get("where") is not None:
+            self.in_where = True
+            where = self.group(data["where"], _join(path, "where"), depth + 1)
+            self.in_where = False
+        at_most = operator == "<="
+        return Happened(Behaviour(name, data["within"], where, times + at_most), at_most, times)
 
 
-def _parse_condition(data: Any, path: str) -> Condition:
-    if not isinstance(data, dict):
-        raise RuleError(path, "A condition is an object with field, operator and value.")
-    _known_keys(data, {"field", "operator", "value"}, path)
-    name, operator = data.get("field"), data.get("operator")
-    named = isinstance(name, str) and 1 <= len(name) <= 128 and not NOT_IN_TEXT.search(name)
-    if not isinstance(name, str) or not named or not all(name.split(".")):
-        raise RuleError(_join(path, "field"), "Name a field: 1 to 128 characters, no empty part.")
-    if not isinstance(operator, str) or operator not in OPERATORS:
-        known = ", ".join(OPERATORS)
-        raise RuleError(_join(path, "operator"), f"Unknown operator. Use one of: {known}.")
-    value = data.get("value")
-    problem = _value_problem(OPERATORS[operator].takes, value)
-    if problem:
-        raise RuleError(_join(path, "value"), problem)
-    return Condition(name, operator, value)
+def _is_name(text: str) -> bool:
+    return 1 <= len(text) <= 128 and not NOT_IN_TEXT.search(text)
 
 
-def _value_problem(takes: str, value: Any) -> str | None:
+def _value_problem(operator: str, value: Any) -> str | None:
     parts = value if isinstance(value, list) else [value]
     texts = [part for part in parts if isinstance(part, str)]
     if any(len(text) > MAX_STRING or NOT_IN_TEXT.search(text) for text in texts):
         return f"Text may have {MAX_STRING} characters at most, no NUL and no lone surrogate."
-    if any(_is_number(part) and not abs(part) < inf for part in parts):
+    if any(is_number(part) and not abs(part) < inf for part in parts):
         return "Give a number other than NaN and Infinity."
-    scalar = isinstance(value, str | bool) or _is_number(value)
-    match takes:
-        case "scalar" if not scalar:
+    match OPERATORS[operator].takes:
+        case "scalar" if not _is_scalar(value):
             return "Give text, a number, true or false."
-        case "number" if not _is_number(value):
+        case "number" if not is_number(value):
             return "Give a number."
-        case "string" if not isinstance(value, str) or not value:
+        case "text" if not isinstance(value, str) or not value:
             return "Give some text."
         case "list":
             if not isinstance(value, list) or not 1 <= len(value) <= MAX_LIST_VALUES:
                 return f"Give a list of 1 to {MAX_LIST_VALUES} values."
-            if not all(isinstance(item, str | bool) or _is_number(item) for item in value):
+            if not all(_is_scalar(item) for item in value):
                 return "The list may hold text, numbers, true and false."
-        case "duration":
+        case "duration" if not _reads(duration, value):
+            return "Give a time span such as 30d, 12h or 90m."
+        case "moment" if not _reads(boundary, value):
+            return "Give a date, a time such as 2026-05-31T12:00:00Z, or -7d for 7 days ago."
+        case "version" if version(value) is None:
+            return "Give a version such as 1.4.2."
+        case "pattern":
+            if not isinstance(value, str) or not value:
+                return "Give a regular expression."
             try:
-                duration(value if isinstance(value, str) else "")
-            except ValueError:
-                return "Give a time span such as 30d, 12h or 90m."
+                pattern(value)
+            except ValueError as error:
+                return f"This regular expression cannot be used: {error}."
         case "nothing" if value is not None:
             return "This operator takes no value."
     return None
 
 
-def _known_keys(data: dict[str, Any], known: set[str], path: str) -> None:
+def _kind_problem(name: str, kind: Kind, operator: str, value: Any) -> str | None:
+    """What is wrong with a value that the operator takes and a built-in field never has."""
+    if OPERATORS[operator].takes not in ("scalar", "list"):
+        return None
+    parts = value if isinstance(value, list) else [value]
+    match kind:
+        case Kind.TEXT | Kind.SEGMENT if not all(isinstance(part, str) for part in parts):
+            return f"{name} is a text. Give text in quotes."
+        case Kind.NUMBER if not all(is_number(part) for part in parts):
+            return f"{name} is a number. Give a number."
+        case Kind.BOOLEAN if not isinstance(value, bool):
+            return f"{name} is true or false."
+    if name == "lifecycle_stage" and not set(parts) <= set(STAGES):
+        return f"Use the stages {', '.join(STAGES)}."
+    return None
+
+
+def _plain(value: Any, *, as_decimal: bool) -> Any:
+    """The value as players' values compare with it. Amounts are exact, so what they are compared
+    with must be."""
+    if isinstance(value, list):
+        return tuple(_plain(item, as_decimal=as_decimal) for item in value)
+    if not is_number(value):
+        return value
+    return Decimal(repr(exact(value))) if as_decimal else exact(value)
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, str | bool) or is_number(value)
+
+
+def _reads(read: Callable[[str], object], value: object) -> bool:
+    try:
+        read(value if isinstance(value, str) else "")
+    except ValueError:
+        return False
+    return True
+
+
+def _check_keys(data: dict[str, Any], known: set[str], path: str) -> None:
     for key in data:
         if key not in known:
             raise RuleError(_join(path, str(key)), f"Unknown. Use {', '.join(sorted(known))}.")
@@ -263,95 +309,44 @@ def _join(path: str, part: str) -> str:
     return f"{path}.{part}" if path else part
 
 
-# --- Evaluate -----------------------------------------------------------------------------------
-
-MISSING = object()
+# --- What a rule needs --------------------------------------------------------------------------
 
 
-def compile_rule(rule: Group | Condition) -> Matcher:
-    """A function that says whether a subject matches."""
-    if isinstance(rule, Condition):
-        return _compile_condition(rule)
-    parts = [compile_rule(part) for part in rule.conditions]
-    if rule.operator == "AND":
-        return lambda subject: all(part(subject) for part in parts)
-    if rule.operator == "OR":
-        return lambda subject: any(part(subject) for part in parts)
-    return lambda subject: not any(part(subject) for part in parts)
+def attribute_path(name: str) -> list[str]:
+    return name.removeprefix("attributes.").split(".")
 
 
-def nobody(subject: Subject) -> bool:
-    """The rule that no player matches."""
-    return False
+def leaves(rule: Node) -> Iterator[Leaf]:
+    """The conditions of a rule, without those about events' properties."""
+    if isinstance(rule, Group):
+        for part in rule.conditions:
+            yield from leaves(part)
+    else:
+        yield rule
 
 
-def _compile_condition(condition: Condition) -> Matcher:
-    operator, value, read = OPERATORS[condition.operator], condition.value, reader(condition.field)
-    holds, when_missing = operator.holds, operator.when_missing
-
-    def matches(subject: Subject) -> bool:
-        actual = read(subject)
-        if actual is MISSING or actual is None:
-            return when_missing
-        return holds(actual, value, subject.now)
-
-    return matches
+def segments_in(rule: Node) -> set[str]:
+    """The keys of the segments that a rule asks for itself."""
+    return {key for leaf in leaves(rule) if isinstance(leaf, Membership) for key in leaf.segments}
 
 
-def reader(name: str) -> Callable[[Subject], Any]:
-    """A function that reads the field from a subject, or MISSING."""
-    if name in FIELDS:
-        return lambda subject: subject.facts.get(name, MISSING)
-    path = name.removeprefix("attributes.").split(".")
-    if len(path) == 1:
-        return lambda subject: subject.attributes.get(path[0], MISSING)
-
-    def read(subject: Subject) -> Any:
-        value: Any = subject.attributes
-        for part in path:
-            if not isinstance(value, Mapping) or part not in value:
-                return MISSING
-            value = value[part]
-        return value
-
-    return read
+def segments_named(document: Any) -> set[str]:
+    """The same for a document as it is stored; one that cannot be read names nobody."""
+    try:
+        return set() if document is None else segments_in(parse(document))
+    except RuleError:
+        return set()
 
 
-# --- Describe -----------------------------------------------------------------------------------
-
-
-def describe(rule: Group | Condition) -> str:
-    """The rule in plain English: `level is at least 40 or is_vip is true`."""
-    if isinstance(rule, Condition):
-        return " ".join(
-            part
-            for part in (rule.field, OPERATORS[rule.operator].words, _describe_value(rule))
-            if part
-        )
-    words = {"AND": " and ", "OR": " or ", "NOT": " or "}[rule.operator]
-    text = words.join(
-        f"({describe(part)})"
-        if isinstance(part, Group) and len(part.conditions) > 1
-        else describe(part)
-        for part in rule.conditions
-    )
-    return f"not ({text})" if rule.operator == "NOT" else text
-
-
-def _describe_value(condition: Condition) -> str:
-    value = condition.value
-    match OPERATORS[condition.operator].takes:
-        case "nothing":
-            return ""
-        case "duration":
-            unit = UNITS[value[-1]]
-            return f"1 {unit[:-1]}" if value[:-1] == "1" else f"{value[:-1]} {unit}"
-        case "list":
-            return ", ".join(_describe_scalar(item) for item in value)
-    return _describe_scalar(value)
-
-
-def _describe_scalar(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"“{value}”" if isinstance(value, str) else str(value)
+def behaviours_of(rules: Iterable[Node], segments: Mapping[str, Node]) -> frozenset[Behaviour]:
+    """What these rules ask about events, themselves or by way of the segments that they ask for."""
+    found: set[Behaviour] = set()
+    seen: set[str] = set()
+    waiting = list(rules)
+    while waiting:
+        rule = waiting.pop()
+        found |= {leaf.behaviour for leaf in leaves(rule) if isinstance(leaf, Happened)}
+        new = segments_in(rule) - seen
+        seen |= new
+        waiting += [segments[key] for key in new if key in segments]
+    return frozenset(found)

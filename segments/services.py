@@ -1,22 +1,24 @@
 """Writes to segments."""
 
-import re
 from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from ilara_admin.audit import Actor, audit_record, changes
+from ilara_admin.equality import same
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from ilara_admin.services import environment_bump
+from segments.keys import KEY, KEY_FORM
+from segments.lists import lists_bring_back, lists_keep
 from segments.models import Segment
-from segments.rules import RuleError, parse
-from segments.usage import users_of_segments
+from segments.references import check_references
+from segments.rules import Group, RuleError, parse, segments_in, segments_named
+from segments.usage import named, users_of_segments
 
-KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-KEY_FORM = "Use 1 to 128 letters, digits, dots, hyphens and underscores, a letter or digit first."
+SEGMENTS_LOCK = 0x5E6  # the first of two keys of an advisory lock; the second is the environment
 
 
 class SegmentConflict(Exception):
@@ -36,11 +38,28 @@ def _facts(segment: Segment) -> dict[str, Any]:
     }
 
 
-def _check_rule(rule: Any) -> None:
+def segments_lock(environment: Environment) -> None:
+    """Changes of an environment's segments come one after the other: two at once could close a
+    circle that neither of them sees, or take one key. Take it before locks on their rows."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [SEGMENTS_LOCK, environment.pk])
+
+
+def check_rule(environment: Environment, rule: Any, key: str = "") -> Group:
+    """The rule, read. Raises ValidationError with the place of what is wrong in it: a segment that
+    is not there, or one that leads back to the segment `key` whose rule this will be.
+
+    Call it under segments_lock in the transaction that stores the rule.
+    """
     try:
-        parse(rule)
+        parsed = parse(rule)
+        if wanted := segments_in(parsed):
+            rules = Segment.objects.filter(environment=environment).values_list("key", "rule")
+            asks = {other: segments_named(document) for other, document in rules}
+            check_references(key, rule, {**asks, key: wanted})
     except RuleError as error:
         raise ValidationError({"rule": str(error)}) from None
+    return parsed
 
 
 def _audit(action: AuditAction, segment: Segment, actor: Actor, **details: Any) -> AuditEntry:
@@ -55,11 +74,15 @@ def _audit(action: AuditAction, segment: Segment, actor: Actor, **details: Any) 
 
 
 def _locked(segment: Segment) -> Segment:
-    return (
+    found = (
         Segment.objects.select_for_update(of=("self",))
         .select_related("environment__project")
-        .get(pk=segment.pk)
+        .filter(pk=segment.pk)
+        .first()
     )
+    if found is None:
+        raise ValidationError(f"The segment “{segment.key}” is no longer there.")
+    return found
 
 
 @transaction.atomic
@@ -69,9 +92,10 @@ def segment_create(
 ) -> Segment:  # fmt: skip
     if not KEY.fullmatch(key):
         raise ValidationError({"key": KEY_FORM})
+    segments_lock(environment)
     if Segment.objects.filter(environment=environment, key=key).exists():
         raise ValidationError({"key": f"There is already a segment “{key}” here."})
-    _check_rule(rule)
+    check_rule(environment, rule, key)
     segment = Segment.objects.create(
         environment=environment, key=key, name=name or key, description=description, rule=rule
     )
@@ -90,10 +114,11 @@ def segment_update(
     Answers with the entry in the audit log, or None when everything was so already. Raises
     SegmentConflict when `base` is not the time at which the segment was last saved.
     """
+    segments_lock(segment.environment)
+    check_rule(segment.environment, rule, segment.key)
     segment = _locked(segment)
     if base is not None and segment.updated_at != base:
         raise SegmentConflict(segment)
-    _check_rule(rule)
     before = _facts(segment)
     segment.name, segment.rule, segment.description = name or segment.key, rule, description
     old, new = changes(before, _facts(segment))
@@ -111,16 +136,18 @@ def segment_update(
 @transaction.atomic
 def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> AuditEntry:
     """Remove a segment. What uses it must change first."""
-    # Whoever saves something that names the segment locks it, too, until that is stored.
+    segments_lock(segment.environment)
+    # Whoever saves a flag that names the segment locks it, too, until that is stored.
     segment = _locked(segment)
     used_by = users_of_segments(segment.environment).get(segment.key)
     if used_by:
         raise ValidationError(
-            f"The segment “{segment.key}” is used by {', '.join(used_by)}. Change those first."
+            f"The segment “{segment.key}” is used by {named(used_by)}. Change those first."
         )
-    entry = _audit(
-        AuditAction.SEGMENT_DELETED, segment, actor, before=_facts(segment), reason=reason
-    )
+    before = _facts(segment)
+    if lists := lists_keep(segment):
+        before["lists"] = lists
+    entry = _audit(AuditAction.SEGMENT_DELETED, segment, actor, before=before, reason=reason)
     environment = segment.environment
     segment.delete()
     environment_bump(environment)
@@ -130,13 +157,17 @@ def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> Audit
 @transaction.atomic
 def segment_undo(environment: Environment, entry: AuditEntry, *, actor: Actor) -> None:
     """Put back what a change or a deletion took away. What was changed since is left alone."""
-    before, after = entry.before or {}, entry.after or {}
+    segments_lock(environment)
+    before, after = dict(entry.before or {}), entry.after or {}
     if entry.action == AuditAction.SEGMENT_DELETED:
-        segment_create(environment=environment, **before, actor=actor, reason="Undone")
+        lists = before.pop("lists", None)
+        made = segment_create(environment=environment, **before, actor=actor, reason="Undone")
+        if lists:
+            lists_bring_back(made, lists)
         return
     found = Segment.objects.filter(environment=environment, key=entry.object_id).first()
     facts = _facts(_locked(found)) if found else {}
-    if found is None or any(facts[name] != value for name, value in after.items()):
+    if found is None or any(not same(facts[name], value) for name, value in after.items()):
         raise ValidationError(f"{entry.object_id} was changed since. Look at it before you undo.")
     del facts["key"]
     segment_update(found, **{**facts, **before}, actor=actor, reason="Undone")

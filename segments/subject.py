@@ -6,7 +6,11 @@ from typing import Any
 
 from players.lifecycle import Thresholds
 from players.record import PlayerRow, facts_of
-from segments.rules import Subject
+from segments.matching import Subject
+from segments.rules import Behaviour
+
+NO_LISTS: Mapping[int, bool] = {}
+NO_COUNTS: Mapping[Behaviour, int] = {}
 
 
 def subject_of(
@@ -14,7 +18,9 @@ def subject_of(
     thresholds: Thresholds,
     now: datetime,
     context: Mapping[str, Any] | None = None,
+    lists: Mapping[int, bool] = NO_LISTS,
+    counts: Mapping[Behaviour, int] = NO_COUNTS,
 ) -> Subject:
     """`context` overrides attributes for this one evaluation; nothing of it is stored."""
     attributes = {**player.attributes, **context} if context else player.attributes
-    return Subject(attributes, facts_of(player, thresholds, now), now)
+    return Subject(attributes, facts_of(player, thresholds, now), now, lists, counts)

@@ -1,23 +1,40 @@
 """Who uses a segment. Apps that build on segments register how to find out."""
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from ilara_admin.models import Environment
 
+
+class User(NamedTuple):
+    """`kind` is `flag` or `segment`."""
+
+    kind: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"the {self.kind} {self.key}"
+
+
 type Source = Callable[[Environment], Mapping[str, list[str]]]
 
-_sources: list[Source] = []
+_sources: dict[str, Source] = {}
 
 
-def register(source: Source) -> None:
-    """`source` gives, by segment key, the names of what uses it."""
-    _sources.append(source)
+def register(kind: str, source: Source) -> None:
+    """`source` gives, by segment key, the keys of what uses it."""
+    _sources[kind] = source
 
 
-def users_of_segments(environment: Environment) -> dict[str, list[str]]:
-    """By segment key, the names of everything that uses it."""
-    found: dict[str, list[str]] = {}
-    for source in _sources:
-        for key, names in source(environment).items():
-            found.setdefault(key, []).extend(names)
+def users_of_segments(environment: Environment) -> dict[str, list[User]]:
+    """By segment key, everything that uses it."""
+    found: dict[str, list[User]] = {}
+    for kind, source in _sources.items():
+        for segment, keys in source(environment).items():
+            found.setdefault(segment, []).extend(User(kind, key) for key in keys)
     return found
+
+
+def named(users: list[User]) -> str:
+    """`the flag checkout, the segment whales`."""
+    return ", ".join(map(str, users))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.forms import BaseFormSet, formset_factory
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
@@ -16,16 +17,17 @@ from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.pagination import KeysetPage
 from ilara_admin.scope import actor_of, link, staff_view
-from players.lookup import stored_player
+from ilara_admin.snapshot import at_version
 from players.models import player_id_for
-from players.record import thresholds_of
 from segments import services
 from segments.forms import ConditionForm, SegmentForm, condition_rows, rule_document
+from segments.lookup import stored_subject
 from segments.models import Segment
-from segments.preview import preview
-from segments.rules import FIELDS, MAX_CONDITIONS, compile_rule, describe, parse
-from segments.subject import subject_of
-from segments.usage import users_of_segments
+from segments.rules import FIELDS, MAX_CONDITIONS
+from segments.sizes import ask, estimate
+from segments.snapshot import segments_of
+from segments.usage import named, users_of_segments
+from segments.words import describe
 
 type Conditions = BaseFormSet[ConditionForm]
 
@@ -42,7 +44,7 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
     rows = [
         {
             "segment": segment,
-            "words": describe(parse(segment.rule)),
+            "words": segment.words,
             "used_by": used.get(segment.key, []),
         }
         for segment in page.rows
@@ -65,30 +67,30 @@ def _the_segment(request: HtmxHttpRequest, key: str) -> Segment:
 @staff_view(Role.VIEWER)
 def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     segment = _the_segment(request, key)
-    rule = parse(segment.rule)
-    matches = compile_rule(rule)
     trying = "player" in request.GET and request.htmx
+    asked = ask(request.environment, segment.spec, timezone.now(), segment)
     context: dict[str, Any] = {
         "segment": segment,
-        "words": describe(rule),
         "used_by": users_of_segments(request.environment).get(key, []),
-        "preview": None if trying else preview(request.environment, matches, timezone.now()),
-        "tried": _try(request, matches),
+        "preview": None if trying else estimate(asked),
+        "tried": _try(request, segment),
         "may_edit": request.user.may(Role.LIVE_OPS),
     }
     return render_partial(request, "segments/detail.html", context, partial="try")
 
 
-def _try(request: HtmxHttpRequest, matches: Any) -> dict[str, Any] | None:
+def _try(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any] | None:
     external_id = request.GET.get("player", "").strip()
     if not external_id:
         return None
     environment = request.environment
-    player = stored_player(environment, player_id_for(environment.namespace, external_id))
-    if player is None:
+    compiled = segments_of(at_version(environment))[segment.key]
+    player_id = player_id_for(environment.namespace, external_id)
+    found = stored_subject(environment, player_id, compiled.behaviours)
+    if found is None:
         return {"external_id": external_id}
-    subject = subject_of(player, thresholds_of(environment), timezone.now())
-    return {"external_id": external_id, "player": player, "is_member": matches(subject)}
+    player, subject = found
+    return {"external_id": external_id, "player": player, "is_member": compiled.matches(subject)}
 
 
 # --- Editing ------------------------------------------------------------------------------------
@@ -136,9 +138,8 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
         rule = _read_rule(form, conditions)
         if rule is not None:
             if "preview" in request.POST:
-                matches = compile_rule(parse(rule))
-                context["preview"] = preview(request.environment, matches, timezone.now())
-                context["words"] = describe(parse(rule))
+                context |= _preview(request, form, segment, rule)
+                status = 422 if form.errors else 200
             else:
                 try:
                     return _save(request, segment, form.cleaned_data, rule)
@@ -158,12 +159,26 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
     return render_partial(request, "segments/edit.html", context, partial="editor", status=status)
 
 
+def _preview(
+    request: HtmxHttpRequest, form: SegmentForm, segment: Segment | None, rule: Any
+) -> dict[str, Any]:
+    """The rule in words with an estimate, or nothing after noting what is wrong with it."""
+    try:
+        with transaction.atomic():
+            parsed = services.check_rule(request.environment, rule, form.cleaned_data["key"])
+    except ValidationError as error:
+        add_errors(form, error)
+        return {}
+    asked = ask(request.environment, parsed, timezone.now(), segment)
+    return {"preview": estimate(asked), "words": describe(parsed)}
+
+
 def _show_conflict(request: HtmxHttpRequest, form: SegmentForm, now: Segment) -> None:
     """Say what is in force by now. Saving once more is then a decision, not an accident."""
     form.add_error(
         None,
         f"Somebody else saved {now.key} while you were editing. Its rule is now: "
-        f"{describe(parse(now.rule))}. Saving once more puts your version in place of theirs.",
+        f"{now.words}. Saving once more puts your version in place of theirs.",
     )
     data = request.POST.copy()
     data["base"] = now.updated_at.isoformat()
@@ -233,16 +248,18 @@ def segment_undo(request: HtmxHttpRequest, key: str, entry_id: int) -> HttpRespo
 def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
     segment = _the_segment(request, key)
     used_by = users_of_segments(request.environment).get(key, [])
+    listed = segment.included + segment.excluded
     url = link(request, "segment_detail", key)
     confirm = Confirm(
         title=f"Delete {key}",
         button=f"Delete {key}",
         cancel_url=url,
         text=(
-            f"These flags ask for it and must change first: {', '.join(used_by)}."
+            f"It is used by {named(used_by)}: change those first."
             if used_by
-            else "No flag uses it. Evaluations of this segment will answer 404."
+            else "Nothing here uses it. Games that ask for it will be answered 404."
         ),
+        dependents=[("ids on its lists", listed)] if listed else (),
         tone="danger",
         type_to_confirm=key,
     )

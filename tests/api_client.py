@@ -110,7 +110,7 @@ class HttpApi(Api):
         environ: Mapping[str, Any],
     ) -> Reply:
         assert not environ, "a WSGI environment cannot be sent"
-        session = http.client.HTTPConnection(self.address, timeout=30)
+        session = http.client.HTTPConnection(self.address, timeout=60)
         with contextlib.closing(session):
             session.request(method, path, data, {"Content-Type": content_type, **headers})
             response = session.getresponse()

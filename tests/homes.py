@@ -14,6 +14,9 @@ import psycopg
 
 from ilara_admin import embedded
 from ilara_admin.postgresql import site
+from tests.processes import alive, families
+
+HANG_SECONDS = 90  # bounds a hang, on a machine much slower and busier than ours too
 
 
 @contextmanager
@@ -27,9 +30,13 @@ def empty_home() -> Iterator[Path]:
 
 
 def kill_server(home: Path) -> None:
+    """Kill it, and return when its backends are gone as well: they answer a moment longer."""
     data = (home / "postgresql").resolve() / "data"
     if embedded._postmaster_lives(data):
-        os.kill(postmaster(data), signal.SIGKILL)
+        head = postmaster(data)
+        before = families(head)
+        os.kill(head, signal.SIGKILL)
+        wait_until(lambda: not alive(before))
 
 
 def remove_server(home: Path) -> None:
@@ -62,7 +69,7 @@ def answers(socket: Path) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = HANG_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited for {seconds} seconds"

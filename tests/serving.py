@@ -18,8 +18,6 @@ from tests.api_client import HttpApi
 from tests.homes import wait_until
 from tests.running import free_port
 
-START_SECONDS = 60  # bounds a hang on a busy machine
-
 
 @dataclass(frozen=True, slots=True)
 class Gunicorn:
@@ -62,14 +60,14 @@ def gunicorns(number: int, **environ: str) -> Iterator[list[Gunicorn]]:
         for _ in range(number):
             started.append(_start(environ))
         for server in started:
-            wait_until(server.answers, START_SECONDS)
+            wait_until(server.answers)
         yield started
     finally:
         for server in started:
             server.process.terminate()
         for server in started:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                server.process.wait(20)
+                server.process.wait(30)
             server.process.kill()
             server.process.wait()
 

@@ -5,18 +5,20 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from itertools import cycle, islice
 
+import msgspec
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
-from flags.document import Rule, boolean_document
-from flags.services import flag_create
+from flags.document import Prerequisite, Rule, boolean_document
+from flags.services import flag_create, flag_update
 from ilara_admin import snapshot
 from ilara_admin.models import Environment
 from players.models import Player, PlayerSession, Purchase
 from segments.services import segment_create, segment_delete
 from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR
+from tests.homes import HANG_SECONDS
 from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -129,7 +131,7 @@ def test_event_of_a_player_whose_row_is_held__does_not_wait(public_api: Api) -> 
 
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
         Player.objects.select_for_update().get()
-        assert pool.submit(at_once, track, [None]).result(timeout=10) == [201]
+        assert pool.submit(at_once, track, [None]).result(timeout=HANG_SECONDS) == [201]
 
 
 def test_overlapping_batches_in_opposite_order__do_not_deadlock(public_api: Api) -> None:
@@ -187,3 +189,28 @@ def test_segment__is_not_deleted_while_a_flag_that_names_it_is_saved(
             time.sleep(0.3)  # by now it waits for the flag
         with pytest.raises(ValidationError, match="is used by"):
             deletion.result()
+
+
+def test_two_flags_saved_at_once__close_no_circle(environment: Environment) -> None:
+    flags = [
+        flag_create(environment=environment, key=key, document=boolean_document(), actor=ACTOR)
+        for key in ("a", "b")
+    ]
+
+    def need(number: int) -> str:
+        document = boolean_document()
+        needed = (Prerequisite("ab"[1 - number], ("enabled",)),)
+        try:
+            flag_update(
+                flags[number],
+                document=msgspec.structs.replace(document, prerequisites=needed),
+                base_revision=1,
+                actor=ACTOR,
+            )
+        except ValidationError as error:
+            return str(error)
+        return "saved"
+
+    first, second = sorted(at_once(need, range(2)), key=len)
+    assert first == "saved"
+    assert "circle" in second

@@ -15,9 +15,9 @@ from django.conf import settings
 
 from ilara_admin.postgresql import site
 from tests.api_client import PLAYERS
-from tests.homes import remove_server
+from tests.homes import HANG_SECONDS, remove_server
 from tests.replay import CASES, Steps, renamed, replay
-from tests.running import NOBODY, OURS, START_SECONDS, STOP_SECONDS, Python, Serve, python_of_nobody
+from tests.running import NOBODY, OURS, Python, Serve, python_of_nobody
 
 pytestmark = [
     pytest.mark.slow,
@@ -50,7 +50,7 @@ def clone(python: Python) -> Iterator[Path]:
     private = Path(tempfile.mkdtemp(prefix="ilara-private-"))
     folder = private / "ilara"
     command = ["git", "clone", "--quiet", "--no-hardlinks", str(settings.BASE_DIR), str(folder)]
-    subprocess.run(command, check=True, timeout=START_SECONDS)
+    subprocess.run(command, check=True, timeout=HANG_SECONDS)
     (private / "home").mkdir(mode=0o700)
     if python.uid is not None:
         for path in (private, *private.rglob("*")):
@@ -90,10 +90,10 @@ def test_fresh_clone__serves_the_reference_and_passes_its_tests(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         ) as tests:
-            said, _ = tests.communicate(timeout=2 * START_SECONDS)
+            said, _ = tests.communicate(timeout=2 * HANG_SECONDS)
         assert tests.returncode == 0, said
         assert serve.get("/readyz")[0] == 200, "the tests stopped the server"
-        assert serve.stop() < STOP_SECONDS
+        serve.stop()
         assert serve.err == ""
     finally:
         serve.clean_up()

@@ -7,7 +7,6 @@ itself, briefly. The same requests are made on every run.
 import http.client
 import json
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
@@ -23,12 +22,14 @@ from pytest_django import DjangoDbBlocker
 
 from ilara_admin import api
 from ilara_admin.errors import Code
-from ilara_admin.gunicorn_conf import SILENCE_SECONDS, limit_request_line
+from ilara_admin.gunicorn_conf import limit_request_line
 from ilara_admin.models import Environment, KeyKind
-from segments.rules import OPERATORS
+from segments.operators import OPERATORS
 from segments.services import segment_create
 from tests.api_client import PLAYERS, Reply
 from tests.factories import ACTOR, make_environment, make_key, make_player
+from tests.homes import HANG_SECONDS
+from tests.segments.test_rules import EXAMPLES
 from tests.serving import Gunicorn, gunicorns
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -36,7 +37,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 THREADS = 16
 WELL_FRAMED = 5_000
 BADLY_FRAMED = 5_000
-SECONDS = 20  # without an answer in this time the server hangs
 LEAKS = (b"Traceback", b'File "', b"django", b"psycopg", b"site-packages", b"Errno", b".py")
 
 
@@ -70,7 +70,7 @@ class Target:
         return text
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.server.port), timeout=SECONDS)
+        return socket.create_connection(("127.0.0.1", self.server.port), timeout=HANG_SECONDS)
 
     def still_answers(self) -> None:
         api = self.server.api(self.names[b"$PUBLIC"].decode())
@@ -101,10 +101,10 @@ def token(environment: Environment, kind: KeyKind) -> bytes:
 
 def segments() -> Iterator[dict[str, Any]]:
     """A rule for every operator, so that each meets every kind of value."""
-    values = {"scalar": "a", "number": 1, "string": "a", "list": ["a", 1, True], "duration": "7d"}
     for name, operator in OPERATORS.items():
-        for field in ("level", "stats.wins", "email"):
-            condition = {"field": field, "operator": name, "value": values.get(operator.takes)}
+        value = EXAMPLES.get(operator.takes)
+        for field in ("level", "stats.wins"):
+            condition = {"field": field, "operator": name, "value": value}
             yield {"operator": "AND", "conditions": [condition]}
 
 
@@ -646,6 +646,4 @@ def test_requests_that_never_end__give_their_threads_back(target: Target, part: 
         for _ in range(THREADS + 4):
             stalled = stack.enter_context(closing(target.connect()))
             stalled.sendall(target.fill(HALF[part]))
-        started = time.monotonic()
         target.still_answers()
-        assert time.monotonic() - started < SILENCE_SECONDS + 5

@@ -16,12 +16,11 @@ from django.conf import settings
 
 from tests.api_client import EVENTS, PLAYERS, HttpApi
 from tests.homes import answers, empty_home, wait_until
+from tests.processes import alive
 from tests.running import (
     OURS,
-    STOP_SECONDS,
     TOKEN,
     Serve,
-    alive,
     bash,
     free_port,
     pasted,
@@ -101,7 +100,7 @@ def test_first_start__says_what_it_made(first: Serve) -> None:
 
 def test_pasted_lines__answer(first: Serve) -> None:
     # They are the last that it prints, after what `ready` waits for.
-    wait_until(lambda: first.out.count("\ncurl ") == 3, 10)
+    wait_until(lambda: first.out.count("\ncurl ") == 3)
     register, track, evaluate = re.findall(r"^curl .*", first.out, re.MULTILINE)
     player = pasted(register)["data"]
     assert (player["external_id"], player["attributes"]) == ("player_123", {"level": 45})
@@ -147,7 +146,7 @@ def sign_in(serve: Serve, name: str, password: str) -> int:
 
 def test_health__answers(first: Serve) -> None:
     assert first.get("/healthz") == (200, "ok\n")
-    wait_until(lambda: '"worker": true' in first.get("/readyz")[1], 30)
+    wait_until(lambda: '"worker": true' in first.get("/readyz")[1])
     status, state = first.get("/readyz")
     assert (status, state) == (200, '{"database": true, "partitions": true, "worker": true}')
 
@@ -193,7 +192,8 @@ def test_tier__is_the_project_s(used: Serve, start: Start) -> None:
 
 def test_workers__are_as_many_as_asked_for(used: Serve, start: Start) -> None:
     serve = start(used.home, "--workers", "3").ready()
-    assert len([line for line in arguments(serve) if "gunicorn" in line]) == 1 + 3
+    # The first of them may answer before the last is there.
+    wait_until(lambda: len([line for line in arguments(serve) if "gunicorn" in line]) == 1 + 3)
 
 
 def arguments(serve: Serve) -> list[str]:
@@ -291,7 +291,9 @@ def test_stop__ends_everything_promptly(used: Serve, start: Start, number: signa
     stream.request("GET", f"{EVENTS}/stream", headers={"X-API-Key": used.says("live secret")})
     listening = stream.getresponse()
     assert listening.read1(1), "a stream begins at once"
-    assert serve.stop(number) < STOP_SECONDS
+    serve.stop(number)
+    # It was told to come back and not cut off when the patience of the server was over.
+    assert listening.read().endswith(b"retry: 1000\n\n")
     idle.close()
     stream.close()
     assert serve.err == ""
@@ -304,12 +306,15 @@ def test_impatient_second_ctrl_c__changes_nothing(used: Serve, start: Start) -> 
     for _ in range(3):
         serve.signal(signal.SIGINT)
         time.sleep(0.05)
-    assert serve.stop() < STOP_SECONDS
+    serve.stop()
     assert serve.err == ""
 
 
+# Each is one at which it has come so far, or further: a short one may pass unseen.
 MOMENTS: dict[str, Callable[[Serve], bool]] = {
-    "initdb": lambda serve: any((serve.home / "postgresql").glob("data.new-*/global")),
+    "initdb": lambda serve: (
+        any((serve.home / "postgresql").glob("data.new-*/global")) or serve.data.exists()
+    ),
     "postgres": lambda serve: (serve.data / "postmaster.pid").exists(),
     "migrate": lambda serve: "  database " in serve.out,
     "content": lambda serve: "  tables " in serve.out,
@@ -329,8 +334,8 @@ def test_stop_while_starting__leaves_nothing_and_the_next_start_works(
     fresh: Path, start: Start, moment: str, number: signal.Signals
 ) -> None:
     serve = start(fresh)
-    wait_until(lambda: MOMENTS[moment](serve) or serve.ended(), 60)
-    assert serve.stop(number) < STOP_SECONDS
+    wait_until(lambda: MOMENTS[moment](serve) or serve.ended())
+    serve.stop(number)
     assert serve.err == ""
     assert not answers(fresh / "postgresql" / "socket")
     if number == signal.SIGTERM:
@@ -349,7 +354,7 @@ def test_everything_killed__acknowledged_events_are_there_again(used: Serve, sta
     api = HttpApi(again.address, token)
     assert track(api, "kept-1") == "duplicate"
     assert track(api, "kept-2") == "accepted"
-    assert again.stop() < STOP_SECONDS
+    again.stop()
 
 
 def test_parent_killed__children_end_and_postgresql_stops(used: Serve, start: Start) -> None:
@@ -357,7 +362,7 @@ def test_parent_killed__children_end_and_postgresql_stops(used: Serve, start: St
     before = serve.processes()
     serve.process.kill()
     serve.process.wait()
-    wait_until(lambda: not alive(before), 30)
+    wait_until(lambda: not alive(before))
     assert not (serve.data / "postmaster.pid").exists()
 
 
@@ -367,9 +372,9 @@ def test_parent_killed__the_next_start_need_not_wait(used: Serve, start: Start) 
     serve.process.kill()
     serve.process.wait()
     again = start(used.home, port=serve.port).ready()
-    wait_until(lambda: not alive(before), 30)
+    wait_until(lambda: not alive(before))
     assert again.get("/readyz")[0] == 200
-    assert again.stop() < STOP_SECONDS
+    again.stop()
 
 
 def server_pid(serve: Serve) -> int | None:
@@ -384,15 +389,16 @@ def test_worker_killed__is_started_again(used: Serve, start: Start) -> None:
     serve = start(used.home).ready()
     os.kill(pid_of(serve, "manage.py worker"), signal.SIGKILL)
     wait_until(lambda: "The job worker ended with code -9" in serve.out)
-    wait_until(lambda: any("manage.py worker" in line for line in arguments(serve)), 30)
-    assert serve.stop() < STOP_SECONDS
+    wait_until(lambda: any("manage.py worker" in line for line in arguments(serve)))
+    serve.stop()
 
 
 def test_web_server_killed__all_ends_with_a_word_about_it(used: Serve, start: Start) -> None:
     serve = start(used.home).ready()
     os.kill(pid_of(serve, "gunicorn"), signal.SIGKILL)
     assert serve.failed() == "ilara: The web server ended with code -9: see the lines above."
-    assert not (serve.data / "postmaster.pid").exists()
+    # Its workers notice by themselves that they are alone, and the last one stops PostgreSQL.
+    wait_until(lambda: not (serve.data / "postmaster.pid").exists())
 
 
 def test_postgresql_killed__the_next_requests_find_it_again(used: Serve, start: Start) -> None:
@@ -403,7 +409,7 @@ def test_postgresql_killed__the_next_requests_find_it_again(used: Serve, start: 
     assert killed
     os.kill(killed, signal.SIGKILL)
     # Its backends live a moment longer and may answer: ready means ready on the new server.
-    wait_until(lambda: server_pid(serve) not in (None, killed), 60)
-    wait_until(lambda: serve.get("/readyz")[0] == 200, 60)
+    wait_until(lambda: server_pid(serve) not in (None, killed))
+    wait_until(lambda: serve.get("/readyz")[0] == 200)
     assert track(HttpApi(serve.address, token), "before-1") == "duplicate"
-    assert serve.stop() < STOP_SECONDS
+    serve.stop()

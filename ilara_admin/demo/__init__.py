@@ -4,11 +4,10 @@ It is filled in one transaction, so it is there whole or not at all, and filling
 nothing. The same seed at the same moment draws the same game.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 from django.db import connection, transaction
@@ -19,6 +18,7 @@ from ilara_admin.demo.config import config_fill
 from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
 from ilara_admin.demo.records import SamplePlayer
 from ilara_admin.idempotency import digest_of
+from ilara_admin.management.bar import Bar
 from ilara_admin.models import Environment, Project
 from players.models import Player, player_id_for
 
@@ -190,27 +190,3 @@ def _counted[Row](rows: Iterable[Row], total: int, progress: Progress) -> Iterab
             progress("Events", done, total)
         yield row
     progress("Events", total, total)
-
-
-class Bar:
-    """Progress on a terminal, redrawn in place; elsewhere one plain line per finished step."""
-
-    WIDTH = 30
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stderr
-        self.redraws = self.stream.isatty()
-        self.shown = ""
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        filled = self.WIDTH * done // total if total else self.WIDTH
-        percent = 100 * done // total if total else 100
-        finished = done >= total
-        if self.redraws:
-            line = f"\r  {step:<20} {'█' * filled:░<{self.WIDTH}} {percent:3} %"
-            if line != self.shown:
-                self.stream.write(line + ("\n" if finished else ""))
-                self.shown = "" if finished else line
-        elif finished:
-            self.stream.write(f"  {step}: done\n")
-        self.stream.flush()

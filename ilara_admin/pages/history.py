@@ -18,7 +18,7 @@ from ilara_admin.scope import link
 from ilara_admin.templatetags.ilara import percent
 from players.record import mask_device, mask_email
 from segments.rules import RuleError, parse
-from segments.rules import describe as describe_rule
+from segments.words import describe as describe_rule
 
 VERBS = {
     AuditAction.PROJECT_CREATED: "created the project",
@@ -42,6 +42,7 @@ VERBS = {
     AuditAction.SEGMENT_CREATED: "created the segment",
     AuditAction.SEGMENT_UPDATED: "changed the segment",
     AuditAction.SEGMENT_DELETED: "deleted the segment",
+    AuditAction.SEGMENT_LIST_CHANGED: "changed a list of the segment",
     AuditAction.PLAYER_UPDATED: "changed the player",
     AuditAction.EVENT_NAME_DESCRIBED: "described the event",
 }
@@ -74,7 +75,7 @@ def lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[Line]
     return [
         Line(
             entry,
-            VERBS.get(AuditAction(entry.action), entry.get_action_display()),
+            VERBS.get(AuditAction(entry.action), AuditAction(entry.action).label),
             _page_of(request, entry),
             f"{log_url}?{urlencode({'object': f'{entry.object_type}:{entry.object_id}'})}",
             differences(_readable(entry.before, masks), _readable(entry.after, masks)),
@@ -86,6 +87,8 @@ def lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[Line]
 def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
     if entry.action == AuditAction.SEGMENT_DELETED:
         return ""
+    if entry.action == AuditAction.SEGMENT_LIST_CHANGED:
+        return link(request, "segment_lists", entry.object_id)
     match entry.object_type:
         case "flag":
             return link(request, "flag_detail", entry.object_id)

@@ -8,9 +8,10 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from flags import describe
-from flags.evaluation import Reason, evaluate
-from flags.lookup import overrides_of
-from flags.snapshot import flags_of
+from flags.evaluation import Asked, Decision, Reason, decide
+from flags.lookup import overrides_of, variants_of
+from flags.receipt import nearest_miss
+from flags.snapshot import flag_set
 from ilara_admin import snapshot
 from ilara_admin.filters import render_list
 from ilara_admin.htmx import HtmxHttpRequest, wants_partial
@@ -23,6 +24,7 @@ from players.models import Player
 from players.record import mask_device, mask_email, risk_of, row_of, thresholds_of
 from players.timeline import timeline
 from players.words import RISKS, STAGES
+from segments.lookup import stored_subject
 from segments.snapshot import segments_of
 from segments.subject import subject_of
 
@@ -43,23 +45,29 @@ def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespons
 def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     now, thresholds = timezone.now(), thresholds_of(request.environment)
     row = row_of(player)
-    subject = subject_of(row, thresholds, now)
     known = snapshot.at_version(request.environment)
+    flags, segments = flag_set(known), segments_of(known).values()
+    needed = flags.behaviours.union(*(segment.behaviours for segment in segments))
+    found = stored_subject(request.environment, player.pk, needed)
+    subject = found[1] if found else subject_of(row, thresholds, now)
     risk, life = risk_of(row, now), lifecycle_at(player.history, thresholds, now)
     may_edit = request.user.may(Role.SUPPORT)
     decisions = []
     overrides = overrides_of(player.pk, now)
-    for flag in flags_of(known).values():
-        if not flag.archived:
-            override = overrides.get(flag.id)
-            variant = override.variant if override else None
-            decision = evaluate(flag, str(player.pk), subject, variant)
-            words = describe.why(flag, decision, subject)
-            if decision.reason is Reason.OVERRIDE and override:
-                words = f"Set for this player by {override.author_name}."
-            decisions.append(
-                (flag.key, describe.value_text(decision.variant.value), decision, words, override)
-            )
+    asked = Asked(str(player.pk), subject, variants_of(overrides), now)
+    memo: dict[str, Decision] = {}
+    for flag in (entry.flag for entry in flags.entries):
+        override = overrides.get(flag.id)
+        decision = decide(flag, asked, memo)
+        words = describe.why(flag, decision, subject, now)
+        if decision.reason is Reason.DEFAULT:
+            miss = nearest_miss(flag, asked, decision, segments_of(known))
+            words = f"{words} {miss}" if miss else words
+        if decision.reason is Reason.OVERRIDE and override:
+            words = f"Set for this player by {override.author_name}."
+        decisions.append(
+            (flag.key, describe.value_text(decision.variant.value), decision, words, override)
+        )
     return {
         "may_edit": may_edit,
         "email": player.email if may_edit else mask_email(player.email),
@@ -71,7 +79,7 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
         "risk_badge": RISKS[risk.level],
         "attributes": [_attribute(*each) for each in sorted(player.attributes.items())],
         "decisions": decisions,
-        "segments": [each for each in segments_of(known).values() if each.matches(subject)],
+        "segments": [each for each in segments if each.matches(subject)],
     }
 
 

@@ -22,6 +22,10 @@ from playwright.sync_api import (
 
 from tests.running import Serve
 
+# Bounds a hang. Playwright's own 5 seconds are short for one worker on a busy machine.
+PATIENCE_MILLISECONDS = 60_000
+expect.set_options(timeout=PATIENCE_MILLISECONDS)
+
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -184,7 +188,7 @@ def window(ilara: Ilara, chromium: Browser, signed_in: Any) -> Iterator[Callable
         options.setdefault("storage_state", signed_in)
         options.setdefault("viewport", {"width": 1280, "height": 900})
         context = chromium.new_context(**options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MILLISECONDS)
         page = context.new_page()
         made = Window(context, page, ilara.url, keyboard)
         made.listen(page)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Ilara, running_ilara, settled
+from tests.browser.conftest import PATIENCE_MILLISECONDS, Ilara, running_ilara, settled
 
 pytestmark = pytest.mark.browser
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 def paste(line: str) -> str:
     """Run a line as it is shown, and give what it printed."""
     return subprocess.run(
-        ["bash", "-c", line], capture_output=True, text=True, check=True, timeout=30
+        ["bash", "-c", line], capture_output=True, text=True, check=True, timeout=60
     ).stdout
 
 
@@ -26,6 +26,7 @@ def test_first_day(tmp_path: Path, chromium: Browser) -> None:
 
 def live_through(ilara: Ilara, chromium: Browser) -> None:
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE_MILLISECONDS)
     page = context.new_page()
     try:
         page.goto(ilara.url)

@@ -23,6 +23,7 @@ from pytest_django import DjangoDbBlocker
 from ilara_admin.audit import Actor
 from ilara_admin.models import Environment, KeyKind
 from ilara_admin.services import NewKey, api_key_create, project_create
+from tests.homes import HANG_SECONDS
 from tests.serving import database_url, gunicorns
 
 ACTOR = Actor("Ada")
@@ -47,12 +48,9 @@ class Server:
             )
             return [row[0] for row in cursor.fetchall()]
 
-    def stop(self) -> float:
-        """Ask it to stop; returns the seconds that it took."""
-        started = time.monotonic()
+    def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
-        return time.monotonic() - started
+        self.process.wait(HANG_SECONDS)
 
     def open(self, token: str, last_event_id: str | None = None, /, **query: str) -> "Reader":
         headers = {"X-API-Key": token} | (
@@ -67,7 +65,7 @@ class Server:
             self.readers.pop().close()
 
     def call(self, method: str, path: str, token: str, body: Any = None) -> tuple[int, Any]:
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANG_SECONDS)
         try:
             text = None if body is None else msgspec.json.encode(body)
             client.request(method, path, text, {"X-API-Key": token})
@@ -115,11 +113,11 @@ class Reader:
         self.ended = threading.Event()
         self.reading = threading.Event()
         self.reading.set()
-        self._client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._client = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS)
         self._client.sock = self._socket = socket.socket()
         # Small, so that a reader that stops reading is felt soon.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-        self._socket.settimeout(30)
+        self._socket.settimeout(HANG_SECONDS)
         self._socket.connect(("127.0.0.1", port))
         self._client.request("GET", path, headers=headers)
         self.response = self._client.getresponse()
@@ -134,7 +132,7 @@ class Reader:
         return msgspec.json.decode(self.response.read())["error"]
 
     def _read(self) -> None:
-        kind, data = "", ""
+        kind, data, last_event_id = "", "", ""
         with suppress(OSError, http.client.HTTPException, ValueError):
             while self.reading.wait() and (raw := self.response.readline()):
                 line = raw.decode().removesuffix("\n")
@@ -142,12 +140,14 @@ class Reader:
                 name, _, value = line.partition(":")
                 value = value.removeprefix(" ")
                 if name == "id":
-                    self.last_event_id = value
+                    last_event_id = value
                 elif name == "event":
                     kind = value
                 elif name == "data":
                     data += value
                 elif not line:
+                    # Only now: a frame that is cut off in the middle counts for nothing.
+                    self.last_event_id = last_event_id
                     if data:
                         decoded = msgspec.json.decode(data)
                         self.messages.put(Message(kind or "message", decoded, self.last_event_id))
@@ -157,12 +157,12 @@ class Reader:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
-    def next(self, timeout: float = 5) -> Message:
-        return self.messages.get(timeout=timeout)
+    def next(self) -> Message:
+        return self.messages.get(timeout=HANG_SECONDS)
 
-    def names(self, count: int, timeout: float = 5) -> list[str]:
+    def names(self, count: int) -> list[str]:
         """The names of the next `count` events."""
-        return [self.next(timeout).data["event_name"] for _ in range(count)]
+        return [self.next().data["event_name"] for _ in range(count)]
 
     def drain(self) -> list[Message]:
         found = []
@@ -176,14 +176,14 @@ class Reader:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         if self._thread.ident:
-            self._thread.join(10)
+            self._thread.join(HANG_SECONDS)
         self.response.close()
         self._client.close()
 
 
-def wait_for[T](found: Callable[[], T], timeout: float = 5) -> T:
+def wait_for[T](found: Callable[[], T]) -> T:
     """Ask until the answer is true."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + HANG_SECONDS
     while not (answer := found()):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)

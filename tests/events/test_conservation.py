@@ -23,7 +23,8 @@ from django.conf import settings
 
 from tests.api_client import EVENTS, HttpApi
 from tests.homes import empty_home, wait_until
-from tests.running import Serve, alive
+from tests.processes import alive
+from tests.running import Serve
 
 pytestmark = [
     pytest.mark.slow,

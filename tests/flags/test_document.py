@@ -36,7 +36,31 @@ def split(*parts: tuple[str, int, int]) -> dict[str, Any]:
     return with_rule(split=slices)
 
 
-@pytest.mark.parametrize("data", [BOOLEAN, STRING, with_rule(variant="b", rollout=0)])
+DAY = "2026-03-01T00:00:00Z"
+STEP = {"at": DAY, "rollout": 50_000}
+RAMP = {"from": 0, "to": 100_000, "start": DAY, "end": "2026-03-02T00:00:00Z"}
+
+
+def scheduled(**rule: Any) -> dict[str, Any]:
+    return with_rule(variant="a", **rule)
+
+
+def needing(*prerequisites: tuple[str, list[str]]) -> dict[str, Any]:
+    needed = [{"flag": key, "variants": variants} for key, variants in prerequisites]
+    return {**STRING, "prerequisites": needed}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        BOOLEAN,
+        STRING,
+        with_rule(variant="b", rollout=0),
+        scheduled(steps=[STEP], start=DAY),
+        scheduled(ramp=RAMP, end=DAY),
+        needing(("other", ["enabled"]), ("third", ["a", "b"])),
+    ],
+)
 def test_good_document__passes_and_comes_back(data: dict[str, Any]) -> None:
     document = decode_document(data)
     check_document(document)
@@ -51,7 +75,15 @@ def test_canonical_form__leaves_defaults_of_rules_and_variants_out() -> None:
         "off": "disabled",
         "enabled": True,
         "rules": [{"id": "r", "variant": "enabled"}],
+        "prerequisites": [],
     }
+
+
+def test_canonical_form__is_one_for_equal_documents() -> None:
+    whole = with_rule(variant="a", rollout=100_000, start="2026-03-01T02:00:00+02:00")
+    assert encode_document(decode_document(whole))["rules"] == [
+        {"id": "r", "variant": "a", "start": "2026-03-01T00:00:00Z"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +143,19 @@ def test_value_that_json_cannot_carry__is_refused(value: Any) -> None:
         (split(("a", 1, 100_000)), "rules[0].split", "without gap"),
         (split(("a", 0, 0), ("a", 0, 100_000)), "rules[0].split", "without gap"),
         (split(("c", 0, 100_000)), "rules[0].split", "no variant 'c'"),
+        (scheduled(start=DAY, end=DAY), "rules[0].end", "after the start"),
+        (scheduled(start="1969-12-31T00:00:00Z"), "rules[0].start", "between 1970"),
+        (scheduled(end="2100-01-01T00:00:00Z"), "rules[0].end", "between 1970"),
+        (scheduled(steps=[STEP, STEP]), "rules[0].steps", "after the one before"),
+        (scheduled(steps=[{**STEP, "rollout": -1}]), "rules[0].steps[0].rollout", "between 0"),
+        (scheduled(steps=[{**STEP, "at": "0001-01-01T00:00:00Z"}]), "rules[0].steps[0].at", "1970"),
+        (scheduled(steps=[STEP], ramp=RAMP), "rules[0]", "not both"),
+        (scheduled(ramp=RAMP, rollout=5), "rules[0].rollout", "leave the percentage out"),
+        (scheduled(ramp={**RAMP, "to": 100_001}), "rules[0].ramp.to", "between 0"),
+        (scheduled(ramp={**RAMP, "from": -1}), "rules[0].ramp.from", "between 0"),
+        (scheduled(ramp={**RAMP, "end": DAY}), "rules[0].ramp.end", "after the start"),
+        (needing(("a", ["x"]), ("a", ["y"])), "prerequisites", "named twice"),
+        (needing(("a", [])), "prerequisites[0].variants", "at least one"),
     ],
 )
 def test_fault__is_told_with_its_place(data: dict[str, Any], path: str, words: str) -> None:
@@ -133,6 +178,8 @@ def test_variant_beside_a_split__is_refused() -> None:
         ({**STRING, "variants": [{"key": 1, "value": "x"}]}, "variants[0].key"),
         (with_rule(variant="a", rollout=1.5), "rules[0].rollout"),
         (with_rule(variant="a", percentage=5), "rules[0]"),
+        (scheduled(start="2026-03-01T00:00:00"), "rules[0].start"),
+        (scheduled(ramp={"from": 0, "to": 1}), "rules[0].ramp"),
         ({}, ""),
     ],
 )

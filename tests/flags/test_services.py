@@ -1,21 +1,29 @@
 """Writes to flags: every change is a revision, an audit entry and a new version."""
 
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID, uuid5
 
+import msgspec
 import pytest
 from django.core.exceptions import ValidationError
 
-from flags.document import Rule, boolean_document, decode_document
+from flags.document import Prerequisite, Rule, boolean_document, decode_document
+from flags.evaluation import Asked, compile_flag, evaluate
 from flags.models import Flag, FlagRevision, flags_by_segment
 from flags.services import (
     RevisionConflict,
+    flag_clone,
     flag_create,
+    flag_create_everywhere,
+    flag_reorder,
     flag_restore,
     flag_set_archived,
     flag_set_enabled,
     flag_update,
 )
 from ilara_admin.models import AuditEntry, Environment
+from segments.matching import Subject
 from segments.models import Segment
 from tests.factories import ACTOR, make_environment
 
@@ -133,10 +141,25 @@ def test_save_without_a_change__leaves_no_trace(flag: Flag) -> None:
 
 def test_renamed_flag__keeps_key_and_salt(flag: Flag) -> None:
     saved = flag_update(
-        flag, document=ON, base_revision=1, actor=ACTOR, name="Shop", description="Sells"
+        flag,
+        document=ON,
+        base_revision=1,
+        actor=ACTOR,
+        about={"name": "Shop", "description": "Sells", "expected_end": "2026-12-31"},
     )
     assert (saved.key, saved.salt) == (flag.key, flag.salt)
-    assert last_entry().after == {"name": "Shop", "description": "Sells"}
+    assert last_entry().after == {
+        "name": "Shop",
+        "description": "Sells",
+        "expected_end": "2026-12-31",
+    }
+    restored = flag_restore(saved, 1, base_revision=2, actor=ACTOR)
+    assert (restored.about, restored.salt) == (flag.about, flag.salt)
+
+
+def test_end_that_is_no_date__is_refused(flag: Flag) -> None:
+    with pytest.raises(ValidationError, match="Give a date"):
+        flag_update(flag, document=ON, base_revision=1, actor=ACTOR, about={"expected_end": "soon"})
 
 
 def test_save_over_a_newer_revision__is_a_conflict(flag: Flag) -> None:
@@ -178,7 +201,9 @@ def test_restore_over_a_newer_revision__is_a_conflict(flag: Flag) -> None:
 
 
 def test_archived_flag__can_come_back(flag: Flag) -> None:
+    before = trace(flag.environment)
     archived = flag_set_archived(flag, True, actor=ACTOR, reason="done")
+    assert trace(flag.environment) == tuple(number + 1 for number in before)
     assert archived.archived_at is not None
     assert (last_entry().action, last_entry().reason) == ("flag.archived", "done")
     before = trace(flag.environment)
@@ -186,6 +211,142 @@ def test_archived_flag__can_come_back(flag: Flag) -> None:
     assert trace(flag.environment) == before
     assert flag_set_archived(flag, False, actor=ACTOR).archived_at is None
     assert last_entry().action == "flag.unarchived"
+    assert [revision.archived for revision in flag.revisions.all()] == [False, True, False]
+
+
+# --- Several at once ------------------------------------------------------------------------------
+
+
+def test_flag_created_everywhere__is_off_in_every_environment(environment: Environment) -> None:
+    project = environment.project
+    flags = flag_create_everywhere(project, key="shop", document=ON, actor=ACTOR, owner="Ana")
+    assert [flag.environment.slug for flag in flags] == ["live", "test"]
+    assert [(flag.spec.enabled, flag.owner) for flag in flags] == [(False, "Ana")] * 2
+    flag_create_everywhere(project, key="only", document=ON, actor=ACTOR, slugs=["test"])
+    assert Flag.objects.get(key="only").environment.slug == "test"
+
+
+def test_key_taken_in_one_environment__creates_it_in_none(environment: Environment) -> None:
+    test = environment.project.environments.get(slug="test")
+    flag_create(environment=test, key="shop", document=ON, actor=ACTOR)
+    with pytest.raises(ValidationError, match="already a flag"):
+        flag_create_everywhere(environment.project, key="shop", document=ON, actor=ACTOR)
+    assert not Flag.objects.of(environment).filter(key="shop").exists()
+
+
+HALF = boolean_document(enabled=True, rules=(Rule(id="all", variant="enabled", rollout=50_000),))
+PLAYERS = [str(uuid5(UUID(int=0), str(number))) for number in range(200)]
+
+
+def inside(flag: Flag) -> set[str]:
+    """Who the flag takes in once it is on."""
+    document = msgspec.structs.replace(flag.spec, enabled=True)
+    ready = compile_flag(
+        key=flag.key,
+        salt=flag.salt,
+        revision=1,
+        document=document,
+        archived=False,
+        segments={},
+        segment_rules={},
+        others={},
+    )
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return {
+        player
+        for player in PLAYERS
+        if evaluate(ready, Asked(player, Subject({}, {}, now), {}, now)).rule_index == 0
+    }
+
+
+def test_clone__has_players_of_its_own_unless_asked_for_the_same(environment: Environment) -> None:
+    flag = flag_create(environment=environment, key="one", document=HALF, actor=ACTOR, owner="Ana")
+    other = flag_clone(flag, key="two", actor=ACTOR)
+    same = flag_clone(flag, key="three", actor=ACTOR, same_players=True)
+    assert [(each.spec.enabled, each.owner) for each in (other, same)] == [(False, "Ana")] * 2
+    assert other.revisions.get().reason == "Cloned from one"
+    assert inside(same) == inside(flag)
+    assert 0.3 < len(inside(other) & inside(flag)) / len(inside(flag)) < 0.7
+
+
+def test_renamed_flag__moves_nobody(environment: Environment) -> None:
+    flag = flag_create(environment=environment, key="one", document=HALF, actor=ACTOR)
+    saved = flag_update(
+        flag, document=flag.spec, base_revision=1, actor=ACTOR, about={"name": "Other"}
+    )
+    assert inside(saved) == inside(flag)
+
+
+def test_reordered_rules__are_the_same_rules(flag: Flag) -> None:
+    two = boolean_document(
+        enabled=True,
+        rules=(Rule(id="a", variant="enabled", rollout=5), Rule(id="b", variant="disabled")),
+    )
+    flag = flag_update(flag, document=two, base_revision=1, actor=ACTOR)
+    saved = flag_reorder(flag, ["b", "a"], base_revision=2, actor=ACTOR)
+    assert saved.spec.rules == two.rules[::-1]
+    for order in (["a"], ["a", "b", "c"], ["a", "a", "b"]):
+        with pytest.raises(ValidationError, match="every rule"):
+            flag_reorder(saved, order, base_revision=3, actor=ACTOR)
+    with pytest.raises(RevisionConflict):
+        flag_reorder(saved, ["a", "b"], base_revision=2, actor=ACTOR)
+
+
+# --- Prerequisites --------------------------------------------------------------------------------
+
+
+def needing(*needed: str, variant: str = "enabled") -> Any:
+    prerequisites = tuple(Prerequisite(key, (variant,)) for key in needed)
+    return msgspec.structs.replace(ON, prerequisites=prerequisites)
+
+
+def test_prerequisite__must_be_there(flag: Flag) -> None:
+    for document, words in (
+        (needing("gone"), r"prerequisites\[0\]: There is no flag gone"),
+        (needing("new_tutorial", variant="blue"), "new_tutorial has no variant blue"),
+    ):
+        with pytest.raises(ValidationError, match=words):
+            flag_update(flag, document=document, base_revision=1, actor=ACTOR)
+
+
+def test_circle__is_refused_with_its_path(flag: Flag) -> None:
+    environment = flag.environment
+    with pytest.raises(ValidationError, match="circle: new-shop → new-shop"):
+        flag_update(flag, document=needing("new-shop"), base_revision=1, actor=ACTOR)
+    b = flag_create(environment=environment, key="b", document=needing("new-shop"), actor=ACTOR)
+    flag_create(environment=environment, key="c", document=needing("b"), actor=ACTOR)
+    with pytest.raises(ValidationError, match="circle: new-shop → c → b → new-shop"):
+        flag_update(flag, document=needing("c"), base_revision=1, actor=ACTOR)
+    flag_update(b, document=ON, base_revision=1, actor=ACTOR)
+    assert flag_update(flag, document=needing("c"), base_revision=1, actor=ACTOR).revision == 2
+
+
+def test_chain__has_an_end(flag: Flag) -> None:
+    needed = flag.key
+    for number in range(15):
+        key = f"n-{number}"
+        flag_create(environment=flag.environment, key=key, document=needing(needed), actor=ACTOR)
+        needed = key
+    with pytest.raises(ValidationError, match="16 flags at most"):
+        flag_create(environment=flag.environment, key="last", document=needing(needed), actor=ACTOR)
+
+
+def test_variant_that_another_flag_needs__cannot_go(environment: Environment) -> None:
+    colours = decode_document(
+        {
+            "value_type": "string",
+            "variants": [{"key": "red", "value": "r"}, {"key": "blue", "value": "b"}],
+            "default": "red",
+            "off": "red",
+        }
+    )
+    flag = flag_create(environment=environment, key="colour", document=colours, actor=ACTOR)
+    flag_create(
+        environment=environment, key="b", document=needing("colour", variant="blue"), actor=ACTOR
+    )
+    without = msgspec.structs.replace(colours, variants=colours.variants[:1])
+    with pytest.raises(ValidationError, match="The flag b needs blue of this one"):
+        flag_update(flag, document=without, base_revision=1, actor=ACTOR)
 
 
 def test_flags_that_name_a_segment__are_found_even_archived(flag: Flag) -> None:

@@ -54,35 +54,53 @@ def test_statement_of_100_players__is_prepared_once(
     assert prepared() == before + 1
 
 
-def test_lost_connection__is_replaced_for_a_read(public_api: Api) -> None:
-    player = public_api.register()
+def test_lost_connection__is_replaced_for_every_statement(public_api: Api) -> None:
+    player = f"{PLAYERS}/{public_api.register()['id']}"
     end_connection()
-    assert public_api.get(f"{PLAYERS}/{player['id']}").status == 200
+    assert public_api.get(player).status == 200
+    end_connection()
+    assert public_api.post(f"{player}/purchase?amount=1").status == 200
+    assert Player.objects.get().purchase_count == 1
 
 
-def test_lost_connection__is_replaced_for_a_write_that_may_run_twice(public_api: Api) -> None:
-    player = public_api.register()
-    path = f"{PLAYERS}/{player['id']}/purchase"
-    end_connection()
-    reply = public_api.post(path, {"amount": 1, "transaction_id": "t-1"})
+@pytest.fixture
+def losing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Lets the next statement lose its connection after it was found to be good."""
+
+    found_out = db._lost
+
+    def once() -> bool:
+        monkeypatch.setattr(db, "_lost", found_out)
+        end_connection()
+        return False
+
+    return lambda: monkeypatch.setattr(db, "_lost", once)
+
+
+def test_connection_lost_on_the_way__is_replaced_for_what_may_run_twice(
+    public_api: Api, losing: Callable[[], None]
+) -> None:
+    player = f"{PLAYERS}/{public_api.register()['id']}"
+    losing()
+    assert public_api.get(player).status == 200
+    losing()
+    reply = public_api.post(f"{player}/purchase", {"amount": 1, "transaction_id": "t-1"})
     assert (reply.status, reply.data["total_revenue"]) == (200, 1)
 
 
-def test_lost_connection__is_503_for_a_write_that_might_count_twice_and_heals(
-    public_api: Api,
+def test_connection_lost_on_the_way__is_503_for_a_write_that_might_count_twice_and_heals(
+    public_api: Api, losing: Callable[[], None]
 ) -> None:
     path = f"{PLAYERS}/{public_api.register()['id']}/purchase?amount=1"
-    end_connection()
+    losing()
     assert public_api.post(path).status == 503
     assert public_api.post(path).status == 200
     assert Player.objects.get().purchase_count == 1
 
 
-def test_lost_connection__is_replaced_for_django_too(public_api: Api) -> None:
+def test_connection_that_django_finds_lost__is_replaced(public_api: Api) -> None:
     public_api.register()
     end_connection()
-    with pytest.raises(OperationalError):
-        db.fetch_all("SELECT 1", [])
     assert db.fetch_all("SELECT 1", []) == [(1,)]
     assert Player.objects.count() == 1
 

@@ -13,8 +13,9 @@ from events.models import Event
 from flags.document import ValueType
 from flags.models import Flag
 from ilara_admin.audit import Actor
-from ilara_admin.demo import SEED, Bar, Filled, demo_fill
+from ilara_admin.demo import SEED, Filled, demo_fill
 from ilara_admin.demo.game import EVENT_DAYS, player_draw
+from ilara_admin.management.bar import Bar
 from ilara_admin.management.commands import serve
 from ilara_admin.models import AuditEntry, Environment, Project
 from ilara_admin.services import project_create

@@ -1,6 +1,7 @@
 """Rate limits within one process; test_limits_across_processes.py has several."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -18,6 +19,8 @@ from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR, make_environment, make_key, make_player
 
 pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
 
 
 def api_of(tier: Tier) -> tuple[Environment, Api]:
@@ -46,7 +49,7 @@ def test_free__answers_100_requests_and_refuses_the_101st() -> None:
     refused = api.get(path)
     assert (refused.status, refused.error["code"]) == (429, "RATE_LIMIT_EXCEEDED")
     seconds = int(refused.headers["Retry-After"])
-    assert 50 <= seconds <= 60
+    assert 1 <= seconds <= 60
     assert refused.headers["RateLimit"] == f'"requests";r=0;t={seconds}'
     assert refused.headers["RateLimit-Policy"] == '"requests";q=100;w=60'
     assert refused.headers["X-RateLimit-Limit"] == "100"
@@ -90,35 +93,37 @@ def test_growth__takes_leases(django_assert_num_queries: DjangoAssertNumQueries)
 def test_limit__is_exact_whatever_the_lease(tier: Tier, policy: str) -> None:
     environment = make_environment(tier=tier)
     limit = limits.POLICIES[tier][policy].limit
-    # A window of a second closes while it is being filled: hold the clock by filling it at once.
     amount = limit // 10
     for _ in range(10):
-        state = take(environment, policy, amount)
-        assert state
-    RateWindow.objects.filter(environment=environment).update(opened_at=Now())
+        assert take(environment, policy, amount)
+        # A window of a second would close while it is being filled.
+        RateWindow.objects.filter(environment=environment).update(opened_at=Now() + HOUR)
     with pytest.raises(ApiError) as refused:
         take(environment, policy)
     assert refused.value.status == 429
 
 
-def test_batch__is_admitted_whole_and_owes_the_rest() -> None:
+def test_batch__is_admitted_whole_and_owes_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    # In hours, since a second may pass between two lines of a test.
+    free = limits.POLICIES[Tier.FREE]
+    monkeypatch.setitem(free, limits.EVENTS, replace(free[limits.EVENTS], window=3_600))
     environment, api = api_of(Tier.FREE)
     player = make_player(environment)
     event = {"player_id": str(player.id), "event_name": "x"}
     assert api.post(f"{EVENTS}/batch", {"events": [event] * 35}).data["accepted"] == 35
     refused = api.post(f"{EVENTS}/batch", {"events": [event] * 5})
     assert refused.status == 429
-    assert 2 <= int(refused.headers["Retry-After"]) <= 3
-    assert refused.headers["RateLimit-Policy"] == '"events";q=10;w=1'
+    assert 2 * 3_600 < int(refused.headers["Retry-After"]) <= 3 * 3_600
+    assert refused.headers["RateLimit-Policy"] == '"events";q=10;w=3600'
     # Nothing of a refused batch is stored.
     assert count_of(environment) == 35
 
-    pass_time(environment, seconds=2)
+    pass_time(environment, hours=2)
     assert api.post(EVENTS, event).status == 429
-    pass_time(environment, seconds=1)
+    pass_time(environment, hours=1)
     reply = api.post(EVENTS, event)
     assert reply.status == 201
-    assert reply.headers["RateLimit-Policy"] == '"requests";q=100;w=60, "events";q=10;w=1'
+    assert reply.headers["RateLimit-Policy"] == '"requests";q=100;w=60, "events";q=10;w=3600'
 
 
 def count_of(environment: Environment) -> int:

@@ -13,6 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 from ilara_admin.models import AuditEntry, Environment, Role, User
 from ilara_admin.services import staff_set_password, staff_update
 from tests.factories import ACTOR, PASSWORD, make_staff
+from tests.homes import HANG_SECONDS
 from tests.pages import HTMX, message_of, signed_in, text_of, url_of
 
 NEW = {"username": "ana", "name": "Ana Reyes", "email": "ana@example.com", "role": "live-ops"}
@@ -203,7 +204,7 @@ def test_two_admins_who_give_up_at_once__leave_one() -> None:
 
     def give_up(user: User) -> None:
         try:
-            start.wait(timeout=10)
+            start.wait(timeout=HANG_SECONDS)
             staff_update(user, role=Role.VIEWER, actor=ACTOR)
         except ValidationError as error:
             refused.append(error)
@@ -214,7 +215,7 @@ def test_two_admins_who_give_up_at_once__leave_one() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(timeout=HANG_SECONDS)
     assert len(refused) == 1
     assert User.objects.filter(role=Role.ADMIN).count() == 1
 

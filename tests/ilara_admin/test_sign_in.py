@@ -20,6 +20,7 @@ from ilara_admin.sign_in import (
     client_address,
 )
 from tests.factories import PASSWORD, make_staff
+from tests.homes import HANG_SECONDS
 from tests.pages import HTMX, signed_in, text_of, url_of
 
 LIMIT = FAILURES_PER_NAME
@@ -185,7 +186,7 @@ def test_guesses_at_once__cannot_slip_past_the_limit() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(timeout=HANG_SECONDS)
     assert results.count(True) == LIMIT
     assert results.count(False) == 6
 

@@ -1,19 +1,14 @@
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from segments.rules import (
-    MAX_CONDITIONS,
-    MAX_DEPTH,
-    OPERATORS,
-    RuleError,
-    Subject,
-    compile_rule,
-    describe,
-    duration,
-    parse,
-)
+from segments.matching import Subject, compile_rule
+from segments.operators import OPERATORS
+from segments.rules import MAX_CONDITIONS, MAX_DEPTH, RuleError, parse
+from segments.values import duration
+from segments.words import describe
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 FACTS = {
@@ -22,7 +17,8 @@ FACTS = {
     "lifecycle_stage": "active",
     "is_payer": False,
     "session_count": 3,
-    "total_revenue": 4.99,
+    "total_revenue": Decimal("4.99"),
+    "email_domain": "example.com",
     "last_seen_at": NOW - timedelta(days=1),
 }
 ATTRIBUTES = {
@@ -39,6 +35,8 @@ ATTRIBUTES = {
     "nothing": None,
     "is_payer": "an attribute",
     "level.two": 2,
+    "version": "1.10.0-rc.2",
+    "build": "v2.4",
 }
 
 
@@ -88,6 +86,57 @@ CASES: dict[str, tuple[list[tuple[str, Any]], list[tuple[str, Any]]]] = {
         [("tags", ["beta", 7])],
         [("tags", ["beta", "x"]), ("country", ["US"])],
     ),
+    "matches": (
+        [("country", "^[A-Z]{2}$"), ("country", "S"), ("country", "(?i)us")],
+        [("country", "^S"), ("level", "45"), ("tags", "beta")],
+    ),
+    "not_matches": (
+        [("country", "^S"), ("level", "45"), ("tags", "beta")],
+        [("country", "^[A-Z]{2}$")],
+    ),
+    "not_within_last": (
+        [("joined", "23h"), ("country", "1d"), ("level", "1d")],
+        [("joined", "1d"), ("last_seen_at", "1w")],
+    ),
+    "before": (
+        [
+            ("joined", "2026-05-31T12:00:01Z"),
+            ("joined", "2026-06-01"),
+            ("joined", "-23h"),
+            ("joined", "+1d"),
+            ("plain", "2026-05-31 14:00:01+02:00"),
+            ("last_seen_at", "-1h"),
+        ],
+        [
+            ("joined", "2026-05-31T12:00:00Z"),
+            ("joined", "-1d"),
+            ("country", "2030-01-01"),
+            ("last_seen_at", "-2d"),
+        ],
+    ),
+    "after": (
+        [("joined", "2026-05-31"), ("joined", "-25h"), ("last_seen_at", "2026-01-01")],
+        [
+            ("joined", "2026-05-31T12:00:00Z"),
+            ("joined", "-1d"),
+            ("level", "1970-01-01"),
+            ("joined", "+1d"),
+        ],
+    ),
+    "semver_eq": (
+        [("build", "2.4.0"), ("build", "2.4.0.0+7"), ("version", "v1.10.0-rc.2+9")],
+        [("build", "2.4.1"), ("version", "1.10.0"), ("country", "1"), ("level", "45")],
+    ),
+    "semver_gt": (
+        [("version", "1.9.9"), ("version", "1.10.0-rc.1"), ("version", "1.10.0-beta.11")],
+        [("version", "1.10.0-rc.2"), ("version", "1.10.0-rc.10"), ("version", "1.10")],
+    ),
+    "semver_gte": ([("version", "1.10.0-rc.2"), ("build", "2")], [("version", "1.10.0")]),
+    "semver_lt": (
+        [("version", "1.10.0"), ("version", "1.10.0-rc.2.1"), ("version", "1.10.0-rc.a")],
+        [("version", "1.10.0-rc.2"), ("version", "1.9"), ("country", "9")],
+    ),
+    "semver_lte": ([("version", "1.10.0-rc.2"), ("build", "2.4")], [("build", "2.3.9")]),
     "within_last": (
         [("joined", "1d"), ("joined", "24h"), ("plain", "1440m"), ("last_seen_at", "1w")],
         [("joined", "23h"), ("country", "1d"), ("level", "1d")],
@@ -113,14 +162,29 @@ def test_operator__fails_where_it_should(operator: str) -> None:
         assert not holds(field, operator, value), (field, value)
 
 
-VALUES = {"number": 1, "string": "x", "list": ["x"], "duration": "1d", "scalar": "x"}
+EXAMPLES: dict[str, Any] = {
+    "scalar": "x",
+    "number": 1,
+    "text": "x",
+    "list": ["x", 1, True],
+    "duration": "1d",
+    "moment": "2026-01-01",
+    "version": "1.2.3",
+    "pattern": "x",
+}
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-@pytest.mark.parametrize("field", ["unknown", "nothing", "device_id", "stats.unknown", "level.x"])
+@pytest.mark.parametrize("field", ["unknown", "nothing", "stats.unknown", "level.x"])
 def test_missing_value__holds_for_negative_operators_only(field: str, operator: str) -> None:
-    negative = operator in ("!=", "not_contains", "not_in", "is_not_set")
-    assert holds(field, operator, VALUES.get(OPERATORS[operator].takes)) is negative
+    negative = operator == "!=" or "not_" in operator
+    assert holds(field, operator, EXAMPLES.get(OPERATORS[operator].takes)) is negative
+
+
+def test_missing_built_in_field__is_like_a_missing_attribute() -> None:
+    assert not holds("device_id", "==", "x")
+    assert holds("device_id", "!=", "x")
+    assert holds("device_id", "not_matches", "x")
 
 
 def test_time_to_come__is_not_within_the_last() -> None:
@@ -154,6 +218,25 @@ def test_built_in_field__is_read(field: str, value: Any) -> None:
 
 def test_revenue__compares_as_a_number() -> None:
     assert holds("total_revenue", ">=", 4.99)
+    assert holds("total_revenue", "==", 4.99)
+    assert not holds("total_revenue", ">", 4.99)
+
+
+def test_number_far_beyond_a_double__is_compared_exactly() -> None:
+    subject = Subject({"big": 2**53 + 1, "huge": 10**23}, {}, NOW)
+
+    def ask(field: str, operator: str, value: Any) -> bool:
+        return compile_rule(parse(and_(condition(field, operator, value))))(subject)
+
+    assert ask("big", ">", float(2**53))
+    assert not ask("big", "==", float(2**53))
+    assert ask("huge", "==", 1e23)
+
+
+def test_catastrophic_pattern__takes_linear_time() -> None:
+    rule = compile_rule(parse(and_(condition("text", "matches", "^(a+)+$"))))
+    # An engine that tracks back would take longer than anybody waits.
+    assert not rule(Subject({"text": "a" * 60_000 + "b"}, {}, NOW))
 
 
 # --- Groups ---------------------------------------------------------------------------------------
@@ -194,6 +277,10 @@ def or_(*conditions: Any) -> dict[str, Any]:
     return {"operator": "OR", "conditions": list(conditions)}
 
 
+def happened(event: str, operator: str, times: Any, **more: Any) -> dict[str, Any]:
+    return {"event": event, "operator": operator, "value": times, "within": "7d", **more}
+
+
 def deep(levels: int) -> dict[str, Any]:
     return and_(YES) if levels == 1 else and_(deep(levels - 1))
 
@@ -231,12 +318,48 @@ def deep(levels: int) -> dict[str, Any]:
         (and_(condition("a", "is_set", 1)), "conditions[0].value", "no value"),
         (and_(condition("a", "within_last", "1y")), "conditions[0].value", "time span"),
         (and_(condition("a", "within_last", 7)), "conditions[0].value", "time span"),
+        (and_(condition("a", "before", "2026-02-30")), "conditions[0].value", "a date"),
+        (and_(condition("a", "after", "yesterday")), "conditions[0].value", "a date"),
+        (and_(condition("a", "after", 7)), "conditions[0].value", "a date"),
+        (and_(condition("a", "semver_gt", "one")), "conditions[0].value", "a version"),
+        (and_(condition("a", "semver_gt", 1.2)), "conditions[0].value", "a version"),
+        (and_(condition("a", "matches", "(")), "conditions[0].value", "missing )"),
+        (and_(condition("a", "matches", "(?<=a)b")), "conditions[0].value", "regular expression"),
+        (and_(condition("a", "matches", "((a{99}){99}){99}")), "conditions[0].value", "repetition"),
+        (and_(condition("a", "matches", r"\pL{900}")), "conditions[0].value", "too large"),
+        (and_(condition("a", "matches", "")), "conditions[0].value", "regular expression"),
+        (and_(condition("session_count", "contains", "1")), "conditions[0].operator", "a number"),
+        (and_(condition("email", ">", 1)), "conditions[0].operator", "a text"),
+        (and_(condition("first_seen_at", "==", 1)), "conditions[0].operator", "a time"),
+        (and_(condition("is_payer", "==", "yes")), "conditions[0].value", "true or false"),
+        (and_(condition("session_count", "==", "3")), "conditions[0].value", "a number"),
+        (and_(condition("email", "in", ["a", 1])), "conditions[0].value", "Give text"),
+        (and_(condition("lifecycle_stage", "==", "lost")), "conditions[0].value", "at_risk"),
+        (and_(condition("segment", "==", "a")), "conditions[0].operator", "in, not_in"),
+        (and_(condition("segment", "in", [1])), "conditions[0].value", "Give text"),
+        (and_(happened("", ">=", 1)), "conditions[0].event", "Name an event"),
+        (and_(happened("a", "==", 1)), "conditions[0].operator", ">= for at least"),
+        (and_(happened("a", ">=", 0)), "conditions[0].value", "from 1 to"),
+        (and_(happened("a", "<=", -1)), "conditions[0].value", "from 0 to"),
+        (and_(happened("a", ">=", True)), "conditions[0].value", "from 1 to"),
+        (and_(happened("a", ">=", 1, within="7")), "conditions[0].within", "time span"),
+        (and_(happened("a", ">=", 1, within="0d")), "conditions[0].within", "time span"),
+        (and_(happened("a", ">=", 1, within="367d")), "conditions[0].within", "366d at most"),
+        (and_(happened("a", ">=", 1, within=None)), "conditions[0].within", "time span"),
+        (and_(happened("a", ">=", 1, where=[])), "conditions[0].where", "an object"),
+        (and_(happened("a", ">=", 1, where=and_(condition("x", "=", 1)))),
+         "conditions[0].where.conditions[0].operator", "Unknown operator"),
+        (and_(happened("a", ">=", 1, where=and_(condition("x", "matches", "a")))),
+         "conditions[0].where.conditions[0].operator", "Patterns"),
+        (and_(happened("a", ">=", 1, where=and_(happened("b", ">=", 1)))),
+         "conditions[0].where.conditions[0]", "may not count"),
+        (and_({**happened("a", ">=", 1), "field": "x"}), "conditions[0].field", "Unknown"),
         (and_(condition("a", "==", "x" * 1_001)), "conditions[0].value", "1000 characters"),
         (and_(condition("a", "==", "\0")), "conditions[0].value", "NUL"),
         (and_(condition("a", "in", ["\ud800"])), "conditions[0].value", "surrogate"),
         (and_(condition("a\udfff", "is_set")), "conditions[0].field", "Name a field"),
         (and_(*[YES] * (MAX_CONDITIONS + 1)), "conditions[100]", "100 conditions"),
-        (deep(MAX_DEPTH + 1), ".".join(["conditions[0]"] * MAX_DEPTH), "8 deep"),
+        (deep(MAX_DEPTH + 1), ".".join(["conditions[0]"] * MAX_DEPTH), "32 deep"),
     ],
 )  # fmt: skip
 def test_faulty_rule__is_told_with_its_place(rule: Any, path: str, words: str) -> None:
@@ -304,6 +427,19 @@ def test_anything_else__is_no_duration(text: str) -> None:
         (and_(condition("seen", "within_last", "12h")), "seen is within the last 12 hours"),
         (and_(condition("email", "is_not_set")), "email is not set"),
         (and_(and_(YES)), "level is 45"),
+        (and_(condition("segment", "in", ["vips"])), "is in the segment “vips”"),
+        (and_(condition("segment", "not_in", ["a", "b"])),
+         "is not in any of the segments “a”, “b”"),
+        (and_(condition("joined", "before", "-30d")), "joined is before 30 days ago"),
+        (and_(condition("ends", "after", "+1h")), "ends is after 1 hour from now"),
+        (and_(condition("version", "semver_gte", "1.4.0")), "version is at least version 1.4.0"),
+        (and_(condition("total_revenue", ">=", 4.5)), "total_revenue is at least 4.5"),
+        (and_(happened("level_complete", ">=", 3)),
+         "did “level_complete” at least 3 times within the last 7 days"),
+        (and_(happened("level_complete", "<=", 0)),
+         "did “level_complete” never within the last 7 days"),
+        (and_(happened("buy", "<=", 1, within="12h", where=or_(condition("price", ">", 5)))),
+         "did “buy” (price is more than 5) at most once within the last 12 hours"),
     ],
 )  # fmt: skip
 def test_rule__reads_as_a_sentence(rule: Any, words: str) -> None:

@@ -18,7 +18,8 @@ from events import partitions
 from ilara_admin import embedded, supervisor
 from ilara_admin.audit import Actor
 from ilara_admin.bootstrap import ADMIN_NAME, FirstStart, first_start
-from ilara_admin.demo import Bar, demo_fill
+from ilara_admin.demo import demo_fill
+from ilara_admin.management.bar import Bar
 from ilara_admin.management.base import database_said
 from ilara_admin.models import Environment, Project, Role, Tier, User
 from ilara_admin.services import project_update
@@ -30,7 +31,7 @@ ACTOR = Actor.of_command("serve")
 SAMPLE = ("Sample game", "sample-game")  # the name and slug of its project
 EXAMPLE_PLAYER = "player_123"
 # After a `kill -9` of this command its web server finishes the requests it had.
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 30
 
 
 class Command(BaseCommand):
@@ -74,7 +75,7 @@ class Command(BaseCommand):
             self.prepare_database(stack)
             first = self.prepare_content(demo=demo, tier=Tier(tier) if tier else None)
             children = self.children(host, port, workers)
-            stack.callback(supervisor.end, children)
+            stack.callback(supervisor.end, children, self.line)
             for child in children:
                 child.start()
             supervisor.wait_until_it_answers(address, children[0])

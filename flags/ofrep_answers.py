@@ -1,0 +1,60 @@
+"""What OFREP, OpenFeature's remote evaluation protocol, says of a decision."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from flags.document import EVERYBODY
+from flags.evaluation import CompiledFlag, Decision, Reason
+
+type Fact = bool | str | int | float
+
+
+class Success(Struct):
+    key: str
+    reason: str
+    variant: str
+    value: Any
+    metadata: dict[str, Fact]
+
+
+def success(
+    flag: CompiledFlag, decision: Decision, facts: Mapping[str, Fact] | None = None
+) -> Success:
+    """`facts` go into the metadata, beside the revision and our own reason."""
+    metadata: dict[str, Fact] = {"version": flag.revision, "reason": decision.reason.value}
+    if decision.rule_index is not None:
+        metadata["ruleId"] = flag.document.rules[decision.rule_index].id
+    if decision.segment_id is not None:
+        metadata["segmentId"] = decision.segment_id
+    if decision.prerequisite is not None:
+        metadata["prerequisite"] = decision.prerequisite
+    return Success(
+        key=flag.key,
+        reason=reason_of(flag, decision),
+        variant=decision.variant.key,
+        value=decision.variant.value,
+        metadata={**metadata, **(facts or {})},
+    )
+
+
+def reason_of(flag: CompiledFlag, decision: Decision) -> str:
+    """The decision in OpenFeature's words. Clients know no others, so a flag that waits for another
+    one is disabled, too; the metadata tell the two apart."""
+    match decision.reason:
+        case Reason.DISABLED | Reason.PREREQUISITE_FAILED:
+            return "DISABLED"
+        case Reason.OVERRIDE:
+            return "TARGETING_MATCH"
+        case Reason.DEFAULT:
+            return "DEFAULT" if flag.rules else "STATIC"
+    return "SPLIT" if is_by_bucket(flag, decision) else "TARGETING_MATCH"
+
+
+def is_by_bucket(flag: CompiledFlag, decision: Decision) -> bool:
+    """Whether a percentage or a split took part in the rule that decided."""
+    if decision.rule_index is None:
+        return False
+    rule = flag.document.rules[decision.rule_index]
+    return bool(rule.split or rule.steps or rule.ramp) or rule.rollout < EVERYBODY

@@ -1,0 +1,136 @@
+"""Reading external ids from a CSV file: line by line, telling what is wrong with which.
+
+One id a line, or the column named `external_id` of a table whose fields are separated by commas,
+semicolons or tabs. UTF-8 with or without a byte order mark; fields may be in quotes; blank lines
+are skipped and so is the space around an id. Imports no Django.
+"""
+
+import csv
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import NamedTuple
+
+COLUMN = "external_id"
+MAX_CHARACTERS = 255
+MAX_LINE_BYTES = 1024 * 1024
+# A quoted field may go on for so many lines; beyond that, its quotes were never closed.
+MAX_FIELD_LINES = 100
+BOM = b"\xef\xbb\xbf"
+# What surrogateescape makes of bytes that are not UTF-8.
+NOT_UTF8 = re.compile("[\udc80-\udcff]")
+
+type Numbered = tuple[int, str]
+
+
+class Line(NamedTuple):
+    """An id and the line it stands on, or "" and what is wrong with that line."""
+
+    number: int
+    external_id: str
+    problem: str = ""
+
+
+def read_ids(pieces: Iterable[bytes]) -> Iterator[Line]:
+    """The ids of a file that comes in pieces of any size."""
+    lines = ((number, line) for number, line in enumerate(_lines(pieces), 1) if line.strip())
+    first = next(lines, None)
+    if first is None:
+        return
+    delimiter, column = _header(first[1])
+    if not delimiter:
+        for number, line in chain([first], lines):
+            fields = _fields(line, ",")
+            if fields and len(fields) > 1:
+                yield Line(number, "", f"has several columns, and none is named {COLUMN}")
+            else:
+                yield _checked(number, fields, 0)
+        return
+    for number, line in _records(lines):
+        yield _checked(number, _fields(line, delimiter), column)
+
+
+def check_id(external_id: str) -> str:
+    """What is wrong with an id, or ""."""
+    if not external_id:
+        return "is empty"
+    if len(external_id) > MAX_CHARACTERS:
+        return f"is longer than {MAX_CHARACTERS} characters"
+    if "\0" in external_id:
+        return "contains the character NUL"
+    if not external_id.isascii() and NOT_UTF8.search(external_id):
+        return "is not UTF-8"
+    return ""
+
+
+def _checked(number: int, fields: list[str] | None, column: int) -> Line:
+    if fields is None:
+        return Line(number, "", "has quotes that do not close or stand in the wrong place")
+    if column >= len(fields):
+        return Line(number, "", f"has no column {COLUMN}")
+    external_id = fields[column].strip()
+    problem = check_id(external_id)
+    return Line(number, "" if problem else external_id, problem)
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The lines without their ends. One that is far too long is cut, and refused later."""
+    rest, started = b"", False
+    for piece in pieces:
+        rest += piece
+        if not started and len(rest) < len(BOM) and BOM.startswith(rest):
+            continue
+        if not started:
+            rest, started = rest.removeprefix(BOM), True
+        *whole, rest = rest.split(b"\n")
+        for line in whole:
+            yield _text(line)
+        rest = rest[:MAX_LINE_BYTES]
+    if rest:
+        yield _text(rest)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape").removesuffix("\r")
+
+
+def _header(line: str) -> tuple[str, int]:
+    """The delimiter and the place of our column, or "" if the file is a plain list."""
+    for delimiter in ",;\t":
+        names = [name.strip().lower() for name in _fields(line, delimiter) or ()]
+        if COLUMN in names:
+            return delimiter, names.index(COLUMN)
+    return "", 0
+
+
+def _records(lines: Iterable[Numbered]) -> Iterator[Numbered]:
+    """Lines, joined where a quoted field goes on over several. Quotes come in pairs; where the
+    other one does not come soon, the line stands alone and those after it are not lost with it."""
+    source, held = iter(lines), deque[Numbered]()
+    while (line := _next(source, held)) is not None:
+        number, text = line
+        if text.count('"') % 2:
+            following: list[Numbered] = []
+            while len(following) < MAX_FIELD_LINES and (more := _next(source, held)):
+                following.append(more)
+                if more[1].count('"') % 2:
+                    text = "\n".join([text, *(each for _, each in following)])
+                    following = []
+                    break
+            held.extendleft(reversed(following))
+        yield number, text
+
+
+def _next(source: Iterator[Numbered], held: deque[Numbered]) -> Numbered | None:
+    return held.popleft() if held else next(source, None)
+
+
+def _fields(text: str, delimiter: str) -> list[str] | None:
+    """The fields of one record, or None if its quotes are not as they should be."""
+    if '"' not in text:
+        return text.split(delimiter)
+    try:
+        return next(csv.reader([text], delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None

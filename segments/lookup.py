@@ -1,0 +1,94 @@
+"""Finding the subject of a request: the player, their place on lists, and what rules count."""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from ilara_admin import db
+from ilara_admin.api import ApiRequest, run_one
+from ilara_admin.db import Row
+from ilara_admin.models import Environment
+from players.lookup import known
+from players.record import COLUMNS, PlayerRow, thresholds_of
+from segments.lists import MEMBERSHIPS_SQL
+from segments.matching import Subject
+from segments.rules import Behaviour
+from segments.sql import count_sql
+from segments.subject import subject_of
+
+# How far our clock may be off the database's: events are looked for that much longer ago.
+SLACK = timedelta(hours=1)
+
+
+def find_subject(
+    request: ApiRequest,
+    player_id: uuid.UUID,
+    behaviours: Iterable[Behaviour],
+    context: Mapping[str, Any] | None = None,
+    more: Sequence[str] = (),
+) -> tuple[PlayerRow, Subject, Row]:
+    """The player as a subject in one statement, with what `more` sub-selects about the player `p`
+    and `env.now` give; 404 if there is no such player. Events are read only for `behaviours`."""
+    wanted = list(behaviours)
+    params: list[Any] = [player_id]
+    counts = _counts(wanted, params, "env.now", first=4)
+    selects = ", ".join((COLUMNS, MEMBERSHIPS_SQL, *more, *counts))
+    row = run_one(
+        request,
+        f"SELECT env.config_version, env.now, {selects} FROM env "
+        "LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id",
+        params,
+    )
+    return _subject(row, len(more), wanted, request.snapshot, request.now, context)
+
+
+def stored_subject(
+    environment: Environment,
+    player_id: uuid.UUID,
+    behaviours: Iterable[Behaviour],
+    context: Mapping[str, Any] | None = None,
+) -> tuple[PlayerRow, Subject] | None:
+    """The same for the dashboard, outside any request of the API; None without such a player."""
+    wanted = list(behaviours)
+    params: list[Any] = [player_id, environment.pk]
+    counts = _counts(wanted, params, "statement_timestamp()", first=1)
+    selects = ", ".join((COLUMNS, MEMBERSHIPS_SQL, *counts))
+    row = db.fetch_one(
+        f"""SELECT statement_timestamp(), {selects} FROM player p
+            WHERE p.id = $1 AND p.environment_id = $2""",
+        params,
+        safe_to_repeat=True,
+    )
+    if row is None:
+        return None
+    player, subject, _ = _subject(row[1:], 0, wanted, environment, row[0], context)
+    return player, subject
+
+
+def _counts(behaviours: list[Behaviour], params: list[Any], now: str, *, first: int) -> list[str]:
+    def bind(value: Any) -> str:
+        params.append(value)
+        return f"${first + len(params) - 1}"
+
+    earliest = datetime.now(UTC) - SLACK
+    return [count_sql(item, bind, now, earliest - item.span) for item in behaviours]
+
+
+def _subject(
+    row: Row,
+    more: int,
+    behaviours: list[Behaviour],
+    source: Any,
+    now: datetime,
+    context: Mapping[str, Any] | None,
+) -> tuple[PlayerRow, Subject, Row]:
+    width = len(PlayerRow._fields)
+    player = known(row[:width])
+    lists = msgspec.json.decode(row[width], type=dict[int, bool]) if row[width] else {}
+    extra = row[width + 1 : width + 1 + more]
+    counts = dict(zip(behaviours, row[width + 1 + more :], strict=True))
+    subject = subject_of(player, thresholds_of(source), now, context, lists, counts)
+    return player, subject, extra

@@ -1,0 +1,212 @@
+"""How many players a rule takes in, and who they are: exact counts, estimates, pages of members.
+
+Player ids are uniformly distributed, so the players that follow a random id are a fair sample.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from math import sqrt
+from time import monotonic
+from typing import Any, NamedTuple
+
+from django.db import connection
+
+from ilara_admin.db import Row
+from ilara_admin.models import Environment
+from players.churn import PRIOR
+from players.facts import facts_sql
+from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
+from segments.matching import Matcher, compile_rule, nobody
+from segments.models import Segment
+from segments.rules import Node
+from segments.snapshot import compile_segments, matchers_of, with_lists
+from segments.sql import NOW, Known, Question, World, question
+from segments.subject import subject_of
+
+SAMPLE_SIZE = 10_000
+# A player whose events must be counted, or whose row must be read here, costs more.
+SMALL_SAMPLE_SIZE = 2_500
+SHOWN = 10
+PAGE_SIZE = 50
+CHUNK_SIZE = 5_000
+SEARCH_SECONDS = 1.0
+LOWEST_ID = uuid.UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A rule, ready to be asked for in SQL and, where SQL cannot tell, in Python. With a
+    `segment_id` the lists of that segment count, too."""
+
+    environment: Environment
+    now: datetime
+    rule: Node | None
+    segment_id: int | None
+    world: World
+    matches: Matcher
+
+    def question(self, *, one_by_one: bool) -> Question:
+        return question(self.rule, self.world, segment_id=self.segment_id, one_by_one=one_by_one)
+
+
+class Example(NamedTuple):
+    id: uuid.UUID
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """`exact` when the sample holds everybody. `share` and `margin` are percentages, the margin
+    for 95 % confidence."""
+
+    sampled: int
+    matched: int
+    exact: bool
+    examples: list[Example]
+
+    @property
+    def share(self) -> float:
+        return 100 * self.matched / self.sampled if self.sampled else 0.0
+
+    @property
+    def margin(self) -> float:
+        if self.exact or not self.sampled:
+            return 0.0
+        part = self.matched / self.sampled
+        # Never quite 0: a sample without a match does not prove that there is none.
+        return 100 * max(1.96 * sqrt(part * (1 - part) / self.sampled), 3 / self.sampled)
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A page of members in the order of their ids. `after` continues it and is None at the end;
+    the page may be short when few match, since no page looks longer than SEARCH_SECONDS."""
+
+    players: list[PlayerRow]
+    after: uuid.UUID | None
+
+
+def ask(
+    environment: Environment, rule: Node | None, now: datetime, segment: Segment | None = None
+) -> Asked:
+    """Prepare a question about an environment; without a rule only the lists count."""
+    rows = Segment.objects.filter(environment=environment).values("id", "key", "name", "rule")
+    compiled = compile_segments(rows, {})
+    if segment is not None and compiled[segment.key].rule is None and rule == segment.spec:
+        rule = None  # as stored it leads back to itself, so for requests nobody matches it
+    matches = nobody if rule is None else compile_rule(rule, matchers_of(compiled))
+    world = World(
+        environment_id=environment.pk,
+        now=now,
+        facts=facts_sql(NOW, thresholds_of(environment), PRIOR),
+        segments={key: Known(item.id, item.rule) for key, item in compiled.items()},
+    )
+    if segment is None:
+        return Asked(environment, now, rule, None, world, matches)
+    return Asked(environment, now, rule, segment.pk, world, with_lists(segment.pk, matches))
+
+
+def count(asked: Asked) -> int:
+    """How many players match, exactly."""
+    found = asked.question(one_by_one=False)
+    if not found.exact:
+        return sum(len(players) for players, _ in _walk(asked, LOWEST_ID))
+    sql = f"SELECT count(*) FROM player p {found.joins} WHERE {EVERYBODY} AND {found.where}"
+    return int(_fetch(asked, found, sql)[0][0])
+
+
+def members(asked: Asked, after: uuid.UUID = LOWEST_ID) -> Members:
+    until = monotonic() + SEARCH_SECONDS
+    found: list[PlayerRow] = []
+    for players, last in _walk(asked, after):
+        found += players
+        if len(found) > PAGE_SIZE:
+            return Members(found[:PAGE_SIZE], found[PAGE_SIZE - 1].id)
+        if last is not None and monotonic() > until:
+            return Members(found, last)
+    return Members(found, None)
+
+
+def estimate(asked: Asked) -> Estimate:
+    """The share of players who match, and some of them, from a sample."""
+    found = asked.question(one_by_one=True)
+    size = SAMPLE_SIZE if found.exact and not found.counts else SMALL_SAMPLE_SIZE
+    part = f"SELECT * FROM player p WHERE {EVERYBODY} AND id"
+    # The order of ids wraps around, so that a start near the end still finds enough.
+    sample = f"""(SELECT * FROM (
+        (({part} >= %(start)s ORDER BY id LIMIT {size})
+        UNION ALL ({part} < %(start)s ORDER BY id LIMIT {size}))) ring LIMIT {size}) p"""
+    start = {"start": uuid.uuid4()}
+    if found.exact:
+        sql = f"""SELECT count(*), count(*) FILTER (WHERE {found.where}),
+            (array_agg(p.id) FILTER (WHERE {found.where}))[1:{SHOWN}],
+            (array_agg(p.external_id) FILTER (WHERE {found.where}))[1:{SHOWN}]
+            FROM {sample} {found.joins}"""
+        sampled, matched, ids, names = _fetch(asked, found, sql, start)[0]
+        examples = [Example(*each) for each in zip(ids or (), names or (), strict=True)]
+    else:
+        rows = _fetch(asked, found, f"SELECT {_columns(found)} FROM {sample} {found.joins}", start)
+        players = list(_matching(asked, found, rows))
+        sampled, matched = len(rows), len(players)
+        examples = [Example(player.id, player.external_id) for player in players[:SHOWN]]
+    return Estimate(sampled, matched, sampled < size, examples)
+
+
+# --- Statements ---------------------------------------------------------------------------------
+
+EVERYBODY = "p.environment_id = %(environment)s"
+
+
+def _fetch(
+    asked: Asked, found: Question, sql: str, more: dict[str, Any] | None = None
+) -> list[Row]:
+    params = {**found.params, "environment": asked.environment.pk, **(more or {})}
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        rows: list[Row] = cursor.fetchall()
+        return rows
+
+
+def _columns(found: Question) -> str:
+    return ", ".join((COLUMNS, *found.lists.values(), *found.counts.values()))
+
+
+def _matching(asked: Asked, found: Question, rows: list[Row]) -> Iterator[PlayerRow]:
+    """The players among rows of _columns for whom the rule holds in Python."""
+    width, thresholds = len(PlayerRow._fields), thresholds_of(asked.environment)
+    for row in rows:
+        player, rest = player_of(row[:width]), row[width:]
+        lists = {
+            segment_id: excluded
+            for segment_id, excluded in zip(found.lists, rest, strict=False)
+            if excluded is not None
+        }
+        counts = dict(zip(found.counts, rest[len(found.lists) :], strict=True))
+        if asked.matches(subject_of(player, thresholds, asked.now, None, lists, counts)):
+            yield player
+
+
+def _walk(asked: Asked, after: uuid.UUID) -> Iterator[tuple[list[PlayerRow], uuid.UUID | None]]:
+    """The members after an id, by chunks of players; with each the id that ends it, if more
+    follow."""
+    found = asked.question(one_by_one=True)
+    ids = f"""SELECT p.id FROM player p WHERE {EVERYBODY} AND p.id > %(after)s
+        ORDER BY p.id OFFSET {CHUNK_SIZE - 1} LIMIT 1"""
+    sql = f"""SELECT {_columns(found)} FROM player p {found.joins} WHERE {EVERYBODY}
+        AND p.id > %(after)s AND (%(last)s::uuid IS NULL OR p.id <= %(last)s::uuid)
+        AND {found.where} ORDER BY p.id"""
+    last: uuid.UUID | None = after
+    while last is not None:
+        after = last
+        ends = _fetch(asked, found, ids, {"after": after})
+        last = ends[0][0] if ends else None
+        rows = _fetch(asked, found, sql, {"after": after, "last": last})
+        width = len(PlayerRow._fields)
+        players = (
+            [player_of(row[:width]) for row in rows]
+            if found.exact
+            else list(_matching(asked, found, rows))
+        )
+        yield players, last

@@ -1,0 +1,115 @@
+"""A million ids imported into a list, against COPY of the same file into a bare table.
+
+`uv run python -m tests.benchmarks.segment_import [ids]`, on a throw-away PostgreSQL of its own.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+IDS = 1_000_000
+PAGES = 200
+
+
+@contextmanager
+def database() -> Iterator[None]:
+    """A home of its own with all tables, gone at the end."""
+    home = Path(tempfile.mkdtemp(prefix="ilara-benchmark-"))
+    home.chmod(0o755)  # as root, PostgreSQL's user must pass
+    os.environ |= {"ILARA_HOME": str(home), "DJANGO_SETTINGS_MODULE": "ilara_admin.settings"}
+    os.environ.pop("DATABASE_URL", None)
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+    from django.db import connection
+
+    from ilara_admin import embedded
+
+    server = embedded.lease(home)
+    try:
+        call_command("migrate", verbosity=0)
+        yield
+    finally:
+        connection.close()
+        embedded.release(home)
+        shutil.rmtree(server.data.parent)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def timed(act: Callable[[], Any]) -> float:
+    started = perf_counter()
+    act()
+    return perf_counter() - started
+
+
+def main(size: int) -> None:
+    from django.db import connection
+
+    from ilara_admin.audit import Actor
+    from ilara_admin.models import Environment
+    from ilara_admin.services import project_create
+    from ilara_admin.starter import environment_start
+    from segments import lists
+    from segments.models import Segment, SegmentListChange, SegmentMember
+
+    actor = Actor("benchmark")
+    project = project_create(name="Game", slug="game", actor=actor)
+    environment: Environment = project.environments.get(slug="live")
+    environment_start(environment, actor)
+    segment = Segment.objects.select_related("environment").get(environment=environment)
+    names = [f"player_{uuid.uuid4().hex}" for _ in range(size)]
+    data = "".join(f"{name}\n" for name in names).encode()
+    pieces = [data[at : at + 65_536] for at in range(0, len(data), 65_536)]
+    chunks: list[float] = []
+
+    def copy() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE bare (id uuid DEFAULT gen_random_uuid(), name text)")
+            with cursor.copy("COPY bare (name) FROM STDIN") as copying:
+                for piece in pieces:
+                    copying.write(piece)
+
+    def carry_out(change: SegmentListChange) -> Callable[[], Any]:
+        chunks[:] = [perf_counter()]
+        return lambda: lists.list_run(change, pieces, lambda *_: chunks.append(perf_counter()))
+
+    def page_by_prefix() -> float:
+        found = SegmentMember.objects.starting_with(segment, "player_a", excluded=False)
+        return timed(lambda: [list(found.all()[:50]) for _ in range(PAGES)]) / PAGES
+
+    lists.ids_add(segment, [f"player_a{n}" for n in range(100)], excluded=False, actor=actor)
+    short = page_by_prefix()
+    base = timed(copy)
+    print(f"COPY of {size:,} ids into a bare table: {base:.1f} s")  # noqa: T201
+
+    def told(what: str, seconds: float) -> None:
+        print(f"{what:<34}{seconds / base:6.1f} times COPY, {size / seconds:9,.0f} ids/s")  # noqa: T201
+
+    def wished(replace: bool = False) -> SegmentListChange:
+        return lists.list_import(segment, excluded=False, actor=actor, replace=replace)
+
+    first = wished()
+    told("import", timed(carry_out(first)))
+    longest = max(after - before for before, after in pairwise(chunks))
+    print(f"longest chunk of it               {longest:6.2f} s")  # noqa: T201
+    told("the same file again", timed(carry_out(wished())))
+    told("replace by the same file", timed(carry_out(wished(replace=True))))
+    page = page_by_prefix()
+    print(f"a page by prefix, long : short    {page / short:6.1f}, {page * 1000:.1f} ms")  # noqa: T201
+    told("undo of the import", timed(carry_out(lists.list_undo(first, actor=actor))))
+    segment.refresh_from_db()
+    assert segment.included == 0, segment.included
+
+
+if __name__ == "__main__":
+    with database():
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else IDS)

@@ -1,0 +1,52 @@
+// Asks a running Ilara as a game in a browser would, with OpenFeature's own web SDK and provider.
+// Prints one JSON object: what was resolved, and the statuses that the server answered.
+import { OpenFeature } from "@openfeature/web-sdk";
+import { OFREPWebProvider } from "@openfeature/ofrep-web-provider";
+
+const [baseUrl, token] = process.argv.slice(2);
+const statuses = [];
+const fetchImplementation = async (...request) => {
+  const response = await fetch(...request);
+  statuses.push(response.status);
+  return response;
+};
+
+const resolve = (client) => {
+  const told = ({ value, variant, reason, errorCode, flagMetadata }) =>
+    ({ value, variant, reason, errorCode, flagMetadata });
+  return {
+    boolean: told(client.getBooleanDetails("new_tutorial", false)),
+    string: told(client.getStringDetails("copy", "code default")),
+    integer: told(client.getNumberDetails("energy", 1)),
+    fraction: told(client.getNumberDetails("price", 1)),
+    object: told(client.getObjectDetails("bonus", {})),
+    missing: told(client.getStringDetails("nothing", "code default")),
+    mismatch: told(client.getStringDetails("energy", "code default")),
+  };
+};
+
+const options = { baseUrl, fetchImplementation, headers: [["X-API-Key", token]] };
+await OpenFeature.setContext({ targetingKey: "player_123" });
+await OpenFeature.setProviderAndWait(new OFREPWebProvider(options));
+const client = OpenFeature.getClient();
+const first = resolve(client);
+await OpenFeature.setContext({ targetingKey: "player_123" });
+const unchanged = resolve(client);
+await OpenFeature.setContext({ targetingKey: "player_123", level: 1 });
+const lowered = resolve(client);
+
+const refusals = {};
+for (const [name, headers, context] of [
+  ["unknown key", [["X-API-Key", "pk_live_nothing"]], { targetingKey: "player_123" }],
+  ["no targetingKey", [["Authorization", `Bearer ${token}`]], {}],
+]) {
+  await OpenFeature.setContext(name, context);
+  try {
+    await OpenFeature.setProviderAndWait(name, new OFREPWebProvider({ ...options, headers }));
+    refusals[name] = "ready";
+  } catch (error) {
+    refusals[name] = { code: error.code, message: error.message };
+  }
+}
+await OpenFeature.close();
+console.log(JSON.stringify({ first, unchanged, lowered, refusals, statuses }));

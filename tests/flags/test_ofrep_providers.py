@@ -1,0 +1,173 @@
+"""OpenFeature's own providers against a running server: PyPI's for servers, npm's for browsers."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openfeature import api as openfeature
+from openfeature.client import OpenFeatureClient
+from openfeature.contrib.provider.ofrep import OFREPProvider
+from openfeature.evaluation_context import EvaluationContext
+
+from flags.document import decode_document
+from flags.services import flag_create
+from ilara_admin.models import Environment
+from tests.api_client import Api
+from tests.factories import ACTOR, make_environment, make_key, make_player
+from tests.serving import Gunicorn, gunicorns
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+
+SCRIPT = Path(__file__).parent / "ofrep_web.mjs"
+PACKAGES = ("@openfeature/ofrep-web-provider@0.4", "@openfeature/web-sdk@1")
+VALUES = {
+    "copy": ("string", "Tap to begin."),
+    "energy": ("number", 10),
+    "price": ("number", 2.5),
+    "bonus": ("json", {"coins": 100, "items": ["sword", None]}),
+}
+
+
+@pytest.fixture
+def game(transactional_db: None) -> Environment:
+    environment = make_environment()
+    for key, (value_type, value) in VALUES.items():
+        document = decode_document(
+            {
+                "value_type": value_type,
+                "variants": [{"key": "only", "value": value}],
+                "default": "only",
+                "off": "only",
+                "enabled": True,
+            }
+        )
+        flag_create(environment=environment, key=key, document=document, actor=ACTOR)
+    make_player(environment, attributes={"level": 45})
+    return environment
+
+
+@pytest.fixture
+def server(transactional_db: None) -> Iterator[Gunicorn]:
+    with gunicorns(1) as (one,):
+        yield one
+
+
+# --- PyPI -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def client(server: Gunicorn, game: Environment) -> Iterator[OpenFeatureClient]:
+    token = make_key(game).token
+    headers = {"Authorization": f"Bearer {token}"}
+    provider = OFREPProvider(server.address, headers_factory=lambda: headers)
+    openfeature.set_provider(provider)
+    yield openfeature.get_client()
+    openfeature.shutdown()
+    provider.session.close()
+
+
+PLAYER = EvaluationContext("player_123")
+
+
+def test_python_provider__resolves_every_type(client: OpenFeatureClient) -> None:
+    boolean = client.get_boolean_details("new_tutorial", False, PLAYER)
+    assert (boolean.value, boolean.variant, boolean.reason) == (True, "enabled", "TARGETING_MATCH")
+    assert boolean.flag_metadata["segmentId"] == "beta-testers"
+    assert client.get_string_value("copy", "code default", PLAYER) == "Tap to begin."
+    assert client.get_integer_value("energy", 1, PLAYER) == 10
+    assert client.get_float_value("price", 1.0, PLAYER) == 2.5
+    assert client.get_object_value("bonus", {}, PLAYER) == VALUES["bonus"][1]
+
+
+def test_python_provider__takes_the_code_default_and_says_why(client: OpenFeatureClient) -> None:
+    missing = client.get_string_details("nothing", "code default", PLAYER)
+    assert (missing.value, missing.error_code) == ("code default", "FLAG_NOT_FOUND")
+    mismatch = client.get_string_details("energy", "code default", PLAYER)
+    assert (mismatch.value, mismatch.error_code) == ("code default", "TYPE_MISMATCH")
+    for context in (EvaluationContext(), EvaluationContext(attributes={"level": 1})):
+        nobody = client.get_boolean_details("new_tutorial", False, context)
+        assert (nobody.value, nobody.error_code) == (False, "TARGETING_KEY_MISSING")
+    faulty = EvaluationContext("player_123", {"n": 2**70})
+    assert client.get_boolean_details("new_tutorial", True, faulty).error_code == (
+        "INVALID_CONTEXT"
+    )
+
+
+def test_python_provider__knows_every_reason(client: OpenFeatureClient) -> None:
+    """It refuses a reason that OpenFeature does not name."""
+    off = client.get_boolean_details("new-feature", True, PLAYER)
+    assert (off.value, off.reason, off.error_code) == (False, "DISABLED", None)
+    stranger = EvaluationContext("nobody-yet")
+    default = client.get_boolean_details("new_tutorial", True, stranger)
+    assert (default.value, default.reason) == (False, "DEFAULT")
+
+
+# --- npm ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not (shutil.which("node") and shutil.which("npm")):
+        message = "The web provider needs Node: apt-get install nodejs npm"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    folder = tmp_path_factory.mktemp("node")
+    subprocess.run(
+        ["npm", "install", "--silent", "--no-audit", "--no-fund", *PACKAGES],
+        cwd=folder,
+        check=True,
+        timeout=300,
+    )
+    shutil.copy(SCRIPT, folder)
+    return folder
+
+
+def test_web_provider__resolves_every_type_and_meets_a_304(
+    node_folder: Path, server: Gunicorn, game: Environment
+) -> None:
+    token = make_key(game).token
+    run = subprocess.run(
+        ["node", SCRIPT.name, server.address, token],
+        cwd=node_folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    told: dict[str, Any] = json.loads(run.stdout)
+    first = told["first"]
+    assert {name: first[name]["value"] for name in first} == {
+        "boolean": True,
+        "string": "Tap to begin.",
+        "integer": 10,
+        "fraction": 2.5,
+        "object": VALUES["bonus"][1],
+        "missing": "code default",
+        "mismatch": "code default",
+    }
+    assert first["boolean"]["flagMetadata"]["segmentId"] == "beta-testers"
+    assert (first["missing"]["errorCode"], first["mismatch"]["errorCode"]) == (
+        "FLAG_NOT_FOUND",
+        "TYPE_MISMATCH",
+    )
+    assert told["unchanged"] == first
+    assert told["lowered"]["boolean"]["value"] is False
+    assert told["statuses"] == [200, 304, 200, 401, 400]
+    assert told["refusals"].keys() == {"unknown key", "no targetingKey"}
+    assert "ready" not in told["refusals"].values()
+
+
+def test_reply_304__has_neither_body_nor_length(server: Gunicorn, game: Environment) -> None:
+    api: Api = server.api(make_key(game).token)
+    body = {"context": {"targetingKey": "player_123"}}
+    etag = api.post("/ofrep/v1/evaluate/flags", body).headers["ETag"]
+    reply = api.post("/ofrep/v1/evaluate/flags", body, if_none_match=etag)
+    assert (reply.status, reply.body) == (304, b"")
+    assert "Content-Length" not in reply.headers

@@ -1,0 +1,25 @@
+"""The processes of this machine, as `ps` lists them."""
+
+import subprocess
+from collections.abc import Iterable
+
+
+def parents() -> dict[int, int]:
+    """The parent of each process. Zombies are not counted: they wait for somebody else."""
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = (line.split() for line in listing.splitlines())
+    return {int(pid): int(parent) for pid, parent, state in rows if not state.startswith("Z")}
+
+
+def alive(pids: Iterable[int]) -> set[int]:
+    return set(pids) & parents().keys()
+
+
+def families(*pids: int) -> set[int]:
+    """Those of these processes that live, and all that descend from them."""
+    table, found = parents(), set(pids)
+    while more := {pid for pid, parent in table.items() if parent in found} - found:
+        found |= more
+    return found & table.keys()

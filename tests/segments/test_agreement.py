@@ -1,0 +1,347 @@
+"""Two evaluators of one rule language: the functions of matching.py and the SQL of sql.py.
+
+Random rules are asked about random players, in every way in which Ilara asks, and all answers must
+be the same. Values come from small pools full of edges, so that conditions meet what they ask for.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pytest_django import DjangoDbBlocker
+
+from events.models import Event
+from ilara_admin.models import Environment, Project
+from players.models import Player, player_id_for
+from players.record import row_of, thresholds_of
+from segments.matching import Subject, compile_rule
+from segments.models import Segment, SegmentMember
+from segments.operators import OPERATORS, Kind
+from segments.rules import FIELDS, Behaviour, Group, behaviours_of, parse
+from segments.sizes import Asked, ask, count, estimate, members
+from segments.snapshot import compile_segments, matchers_of, rules_of
+from segments.subject import subject_of
+from tests.factories import make_player
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
+
+TEXTS = ["", "a", "A", "ab", "beta", "Beta", "é", "e\u0301", "日本", "😀x", "it's", '"q"', "50 %",
+         "a\\b", "1", "1.0", "true", "null", "[]", " x ", "line\nend", "pro", "SS"]  # fmt: skip
+NUMBERS = [0, 1, -1, 2, 40, 40.0, 40.5, 0.1, 0.30000000000000004, 1e-7, 2**53, 2**53 + 1, -(2**63),
+           2**63 - 1, 1e22, 1e23, 1.5e300, 5e-324, 12345678.9]  # fmt: skip
+SCALARS = [*TEXTS, *NUMBERS, True, False]
+MOMENTS = [
+    NOW.isoformat(), (NOW - DAY).isoformat(), (NOW + DAY).isoformat(),
+    (NOW - 7 * DAY).isoformat().replace("+00:00", "Z"), (NOW - 7 * DAY - TICK).isoformat(),
+    (NOW - DAY).strftime("%Y-%m-%d"), (NOW - DAY).strftime("%Y-%m-%d %H:%M"),
+    (NOW - DAY).strftime("%Y-%m-%dT%H:%M:%S.5"), "2024-02-29", "2000-02-29T23:59:59+15:59",
+    "0001-01-01", "9999-12-31T23:59:59.999999Z", "2026-06-01T12:00:00.123456-03:30",
+]  # fmt: skip
+NO_MOMENTS = ["2023-02-29", "1900-02-29", "0000-01-01", "2026-13-01", "2026-06-31", "24:00",
+              "2026-6-1", "2026-06-01T24:00", "2026-06-01T12:00+16:00", "2026-06-01T12:00:60Z",
+              "20260601", "2026-06-01T12:00:00.1234567Z", "2026-06-01\n",
+              "\u0662026-06-01"]  # fmt: skip
+VERSIONS = ["1", "1.0", "v1.0.0", "1.0.0.0", "1.10.0", "1.9.9", "2.0.0-rc.1", "2.0.0-rc.10",
+            "2.0.0-rc.1.x", "2.0.0-rc", "2.0.0-alpha", "2.0.0-alpha.1", "2.0.0-alpha-1", "2.0.0-1",
+            "2.0.0-01", "2.0.0+b7", "2.0.0", "2.0.0-Beta", "999999999.0.1"]  # fmt: skip
+NO_VERSIONS = ["1.", "1.2.3.4.5", "1.2.3-", "1234567890", "v", "1.2.3 ", "1,2", "\u0661.\u0662"]
+WORDS = [*TEXTS, *MOMENTS, *NO_MOMENTS, *VERSIONS, *NO_VERSIONS]
+ATTRIBUTES = ["level", "tag", "stats.wins", "stats.0", "list", "attributes.email", "odd key", "50%"]
+EMAILS = [None, "a@example.com", "A@Example.COM", "no at", "a@", "@b", "a@b@C.org", "é@É.fr", ""]
+PATTERNS = ["a", "^[a-z]+$", "(?i)BETA", r"\d", "é", "^$", ".", r"\pL", "(a|b)*$", r"\s"]
+EVENTS = ["buy", "win"]
+SPANS = ["1d", "7d", "12h", "30d", "2w", "90m"]  # fmt: skip
+
+# --- Players --------------------------------------------------------------------------------------
+
+leaf = st.sampled_from([*SCALARS, *WORDS, None])
+value = st.one_of(
+    leaf,
+    st.lists(leaf, max_size=4),
+    st.dictionaries(st.sampled_from(["wins", "0", "a"]), leaf, max_size=2),
+    st.lists(st.lists(leaf, max_size=2), max_size=2),
+)
+attributes = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(
+        ("level", "tag", "stats", "list", "email", "odd key", "50%", "segment"), value
+    ),
+)
+
+
+def moment(random: Random) -> datetime:
+    """A time that lies on the edge of a span, or beside it."""
+    edge = random.choice([0, 1, 6, 7, 8, 29, 30, 31, 60])
+    return NOW - edge * DAY + random.choice([-1, 0, 0, 1]) * random.choice([TICK, DAY / 2])
+
+
+def columns(random: Random) -> dict[str, Any]:
+    first, last = sorted([moment(random), moment(random)])
+    returned = random.choice([None, moment(random)])
+    spent = random.choice(["0", "4.99", "0.01", "40", "99999999999999.99", "0.1"])
+    return {
+        "email": random.choice(EMAILS),
+        "device_id": random.choice([None, "", "abc", "A"]),
+        "first_seen_at": first,
+        "last_seen_at": last,
+        "last_active_on": last.date(),
+        "returned_at": returned,
+        "active_since": last,
+        "session_count": random.choice([0, 1, 40]),
+        "active_days": random.choice([1, 2, 5, 1000]),
+        "purchase_count": random.choice([0, 1, 2]),
+        "total_revenue": Decimal(spent),
+    }
+
+
+# --- Rules ----------------------------------------------------------------------------------------
+
+
+def operators_of(kind: Kind) -> list[str]:
+    return [name for name, operator in OPERATORS.items() if kind in operator.kinds]
+
+
+@st.composite
+def conditions(draw: st.DrawFn, *, about_player: bool = True) -> dict[str, Any]:
+    names = [*ATTRIBUTES, *(name for name in FIELDS if about_player)]
+    name = draw(st.sampled_from(names))
+    kind = FIELDS.get(name, Kind.ANY) if about_player else Kind.ANY
+    allowed = operators_of(kind)
+    if not about_player:
+        allowed = [item for item in allowed if OPERATORS[item].takes != "pattern"]
+    operator = draw(st.sampled_from(allowed))
+    condition = {"field": name, "operator": operator}
+    takes = OPERATORS[operator].takes
+    if takes != "nothing":
+        condition["value"] = draw(expected(name, kind, takes))
+    return condition
+
+
+def expected(name: str, kind: Kind, takes: str) -> st.SearchStrategy[Any]:
+    texts = st.sampled_from([item for item in [*WORDS, "example.com", "b", "hero-1"] if item])
+    numbers = st.sampled_from([*NUMBERS, 4.99, 1000, 0.5, 0.2])
+    scalars: st.SearchStrategy[Any] = st.one_of(texts, numbers, st.booleans())
+    match kind:
+        case Kind.TEXT:
+            scalars = texts
+        case Kind.NUMBER:
+            scalars = numbers
+        case Kind.BOOLEAN:
+            scalars = st.booleans()
+        case Kind.SEGMENT:
+            scalars = st.sampled_from(["rule", "listed", "chained", "patterned"])
+    if name == "lifecycle_stage" and takes in ("scalar", "list"):
+        scalars = st.sampled_from(["new", "active", "at_risk", "churned", "reactivated"])
+    return {
+        "scalar": scalars,
+        "number": numbers,
+        "text": texts,
+        "list": st.lists(scalars, min_size=1, max_size=4),
+        "duration": st.sampled_from(SPANS),
+        "moment": st.sampled_from([*MOMENTS, "-7d", "-1d", "+1d", "-30d", "-90m"]),
+        "version": st.sampled_from(VERSIONS),
+        "pattern": st.sampled_from(PATTERNS),
+    }[takes]
+
+
+@st.composite
+def happened(draw: st.DrawFn) -> dict[str, Any]:
+    operator = draw(st.sampled_from([">=", "<="]))
+    found: dict[str, Any] = {
+        "event": draw(st.sampled_from([*EVENTS, "never"])),
+        "operator": operator,
+        "value": draw(st.integers(1 if operator == ">=" else 0, 4)),
+        "within": draw(st.sampled_from(SPANS)),
+    }
+    if draw(st.booleans()):
+        found["where"] = draw(groups(conditions(about_player=False), depth=1))
+    return found
+
+
+@st.composite
+def groups(draw: st.DrawFn, one: st.SearchStrategy[Any], depth: int = 3) -> dict[str, Any]:
+    inner = st.one_of(one, groups(one, depth - 1)) if depth > 1 else one
+    return {
+        "operator": draw(st.sampled_from(["AND", "OR", "NOT"])),
+        "conditions": draw(st.lists(inner, min_size=1, max_size=3)),
+    }
+
+
+rules = groups(st.one_of(conditions(), conditions(), happened()))
+
+# --- Worlds ---------------------------------------------------------------------------------------
+
+
+class Crowd:
+    """An environment with players and events that stay as they are."""
+
+    def __init__(self) -> None:
+        random = Random(7)
+        # Without the services: what they audit would outlive the crowd.
+        project = Project.objects.create(name="Crowd", slug="crowd")
+        self.environment = Environment.objects.create(project=project, slug="live")
+        self.segments()
+        for number in range(60):
+            make_player(self.environment, f"hero-{number}", **columns(random))
+        self.events: dict[UUID, list[Event]] = {}
+        for player in self.players():
+            self.happen(player, random)
+        for number in range(0, 60, 4):
+            self.list_(f"hero-{number}", excluded=bool(number % 8), key="listed")
+        self.list_("hero-0", excluded=True, key="listed")
+        self.list_("hero-1", excluded=False, key="rule")
+        rows = Segment.objects.filter(environment=self.environment)
+        self.compiled = compile_segments(rows.values("id", "key", "name", "rule"), {})
+        self.listed: dict[UUID, dict[int, bool]] = {}
+        for member in SegmentMember.objects.order_by("excluded"):
+            self.listed.setdefault(member.player_id, {})[member.segment_id] = member.excluded
+
+    def players(self) -> Iterable[Player]:
+        return Player.objects.of(self.environment).order_by("id")
+
+    def segments(self) -> None:
+        def all_of(*conditions: Any) -> dict[str, Any]:
+            return {"operator": "AND", "conditions": list(conditions)}
+
+        level = {"field": "level", "operator": ">=", "value": 1}
+        often = {"event": "buy", "operator": ">=", "value": 2, "within": "7d"}
+        made = {
+            "rule": all_of(level),
+            "listed": {"operator": "OR", "conditions": [often, {**level, "operator": "<"}]},
+            "chained": {
+                "operator": "NOT",
+                "conditions": [{"field": "segment", "operator": "in", "value": ["rule", "listed"]}],
+            },
+            "patterned": all_of({"field": "email", "operator": "matches", "value": "^[aA]"}),
+        }
+        for key, rule in made.items():
+            Segment.objects.create(environment=self.environment, key=key, name=key, rule=rule)
+
+    def happen(self, player: Player, random: Random) -> None:
+        made: list[Event] = []
+        for _ in range(random.choice([0, 1, 3, 6])):
+            at = moment(random)
+            properties = {"level": random.choice(SCALARS), "tag": random.choice(WORDS)}
+            made.append(
+                Event(
+                    id=len(self.events) * 100 + len(made) + 1,
+                    environment_id=self.environment.pk,
+                    player_id=player.pk,
+                    event_id=f"{player.external_id}-{len(made)}",
+                    name=random.choice(EVENTS),
+                    properties=properties,
+                    occurred_at=at,
+                    received_at=at - timedelta(seconds=1),
+                )
+            )
+        self.events[player.pk] = made
+        Event.objects.bulk_create(made)
+
+    def list_(self, external_id: str, *, excluded: bool, key: str) -> None:
+        SegmentMember.objects.create(
+            segment=Segment.objects.get(environment=self.environment, key=key),
+            player_id=player_id_for(self.environment.namespace, external_id),
+            external_id=external_id,
+            excluded=excluded,
+            change_id=0,
+        )
+
+    def counts(self, player: Player, wanted: Iterable[Behaviour], now: datetime) -> dict[Any, int]:
+        """What the SQL of events must count, one event after the other."""
+        found = {}
+        for behaviour in wanted:
+            matches = compile_rule(behaviour.where or parse(EVERYTHING))
+            counted = [
+                event
+                for event in self.events.get(player.pk, ())
+                if event.name == behaviour.event
+                and event.received_at > now - behaviour.span
+                and matches(Subject(event.properties, {}, now))
+            ]
+            found[behaviour] = min(len(counted), behaviour.limit)
+        return found
+
+
+EVERYTHING = {"operator": "NOT", "conditions": [{"field": "no", "operator": "is_set"}]}
+
+
+@pytest.fixture(scope="module")
+def crowd(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterable[Crowd]:
+    with django_db_blocker.unblock():
+        crowd = Crowd()
+        yield crowd
+        with connection.cursor() as cursor:
+            cursor.execute("TRUNCATE event")
+        SegmentMember.objects.all().delete()
+        crowd.environment.project.delete()
+
+
+def by_function(crowd: Crowd, rule: Group) -> set[UUID]:
+    """Who matches, as each request is answered."""
+    matches = compile_rule(rule, matchers_of(crowd.compiled))
+    needed = behaviours_of([rule], rules_of(crowd.compiled))
+    thresholds = thresholds_of(crowd.environment)
+
+    def subject(player: Player) -> Subject:
+        lists = crowd.listed.get(player.pk, {})
+        counts = crowd.counts(player, needed, NOW)
+        return subject_of(row_of(player), thresholds, NOW, None, lists, counts)
+
+    return {player.pk for player in crowd.players() if matches(subject(player))}
+
+
+def by_sql(asked: Asked, *, one_by_one: bool) -> set[UUID]:
+    found = asked.question(one_by_one=one_by_one)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT p.id FROM player p {found.joins} "
+            f"WHERE p.environment_id = {asked.environment.pk} AND {found.where}",
+            found.params,
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def check(crowd: Crowd, document: dict[str, Any], drawn: list[dict[str, Any]]) -> Asked:
+    for number, item in enumerate(drawn):
+        Player.objects.filter(environment=crowd.environment, external_id=f"hero-{number}").update(
+            attributes=item
+        )
+    rule = parse(document)
+    wanted = by_function(crowd, rule)
+    asked = ask(crowd.environment, rule, NOW)
+    exact = asked.question(one_by_one=True).exact
+    for one_by_one in (False, True):
+        found = by_sql(asked, one_by_one=one_by_one)
+        assert found == wanted if exact else found >= wanted
+    if not exact:
+        assert count(asked) == len(wanted)
+    return asked
+
+
+AGREEMENT = {"suppress_health_check": list(HealthCheck)}
+
+
+@settings(max_examples=100, **AGREEMENT)  # type: ignore[arg-type]
+@given(rules, st.lists(attributes, min_size=6, max_size=6))
+@pytest.mark.usefixtures("db")
+def test_random_rules__give_one_answer(crowd: Crowd, rule: Any, drawn: Any) -> None:
+    asked = check(crowd, rule, drawn)
+    found = sorted(by_function(crowd, parse(rule)))
+    assert count(asked) == estimate(asked).matched == len(found)
+    assert [player.id for player in members(asked).players] == found[:50]
+
+
+@pytest.mark.slow
+@settings(max_examples=2_000, **AGREEMENT)  # type: ignore[arg-type]
+@given(rules, st.lists(attributes, min_size=6, max_size=6))
+@pytest.mark.usefixtures("db")
+def test_random_rules__give_one_answer_many_times(crowd: Crowd, rule: Any, drawn: Any) -> None:
+    check(crowd, rule, drawn)
