@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from events import export
 from events.schemas import StreamedEvent
-from ilara_admin.demo import Bar
+from ilara_admin.management.bar import Bar
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import DURATION, duration, environment_of
 
