@@ -14,6 +14,7 @@ from ilara_admin.services import environment_bump
 from segments.lists import lists_bring_back, lists_keep
 from segments.models import Segment
 from segments.rules import Group, RuleError, find_cycle, parse, segments_in, segments_named
+from segments.tasks import size_forget, size_want
 from segments.usage import named, users_of_segments
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -39,8 +40,9 @@ def _facts(segment: Segment) -> dict[str, Any]:
 
 
 def check_rule(environment: Environment, rule: Any, key: str = "") -> Group:
-    """The rule, read. Raises ValidationError with the place of what is wrong in it: a segment that
-    is not there, or one that leads back to the segment `key` whose rule this will be.
+    """The rule, read. Raises ValidationError with the place of what is wrong in it (and as its
+    params `path` and `message`): a segment that is not there, or one that leads back to the segment
+    `key` whose rule this will be.
 
     Call it in the transaction that stores the rule, before locks on rows: two rules saved at once
     must not close a circle, and what is named must not be deleted before this is stored.
@@ -51,7 +53,9 @@ def check_rule(environment: Environment, rule: Any, key: str = "") -> Group:
         if wanted:
             _check_segments(environment, rule, parsed, wanted, key)
     except RuleError as error:
-        raise ValidationError({"rule": str(error)}) from None
+        text = "%(path)s: %(message)s" if error.path else "%(message)s"
+        params = {"path": error.path, "message": error.message}
+        raise ValidationError({"rule": ValidationError(text, params=params)}) from None
     return parsed
 
 
@@ -119,6 +123,7 @@ def segment_create(
     segment = Segment.objects.create(
         environment=environment, key=key, name=name or key, description=description, rule=rule
     )
+    size_want(segment)
     _audit(AuditAction.SEGMENT_CREATED, segment, actor, after=_facts(segment), reason=reason)
     environment_bump(environment)
     return segment
@@ -145,6 +150,9 @@ def segment_update(
         return None
     segment.updated_at = timezone.now()
     segment.save(update_fields=["name", "rule", "description", "updated_at"])
+    if "rule" in new:
+        size_forget(segment)
+        size_want(segment)
     entry = _audit(
         AuditAction.SEGMENT_UPDATED, segment, actor, before=old, after=new, reason=reason
     )

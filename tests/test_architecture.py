@@ -17,6 +17,7 @@ PURE = [
     "ilara_admin.tokens",
     "players.churn",
     "players.lifecycle",
+    "segments.draft",
     "segments.rules",
 ]
 # An app may import itself and the apps that stand before it.

@@ -15,9 +15,9 @@ TABLE: dict[Role, set[str]] = {
     # Looks at everything, with players' e-mails and device ids masked; owns an account.
     Role.VIEWER: {
         "overview", "find", "player_list", "player_detail", "flag_list", "flag_detail",
-        "segment_list", "segment_detail", "key_list", "environment_settings", "developers",
-        "audit_list", "event_tail", "event_pending", "event_stream", "event_detail", "account",
-        "account_password",
+        "segment_list", "segment_detail", "segment_size", "segment_members", "key_list",
+        "environment_settings", "developers", "audit_list", "event_tail", "event_pending",
+        "event_stream", "event_detail", "account", "account_password",
     },
     # Edits players.
     Role.SUPPORT: {"player_edit", "player_undo"},
@@ -25,7 +25,7 @@ TABLE: dict[Role, set[str]] = {
     Role.LIVE_OPS: {
         "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_save", "flag_restore",
         "flag_switch", "flag_archive", "segment_new", "segment_edit", "segment_undo",
-        "segment_delete",
+        "segment_delete", "segment_count",
     },
     # Keys, staff, settings, projects and environments.
     Role.ADMIN: {
