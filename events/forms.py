@@ -1,10 +1,12 @@
-"""The filters of the live page."""
+"""The forms of the event pages: filters, and what staff say of a name."""
 
 import uuid
 
 from django import forms
 
 from events.entries import Filter
+from events.models import DESCRIPTION_CHARACTERS
+from ilara_admin.filters import FilterForm
 from ilara_admin.models import Environment
 from players.models import player_id_for
 
@@ -37,3 +39,33 @@ def _player_id(environment: Environment, text: str) -> uuid.UUID:
         return uuid.UUID(text)
     except ValueError:
         return player_id_for(environment.namespace, text)
+
+
+SEARCH = {"type": "search", "autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
+
+
+class NamesForm(FilterForm):
+    q = forms.CharField(
+        label="Name",
+        required=False,
+        max_length=128,
+        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "A part of it"}),
+    )
+
+
+class RejectedForm(FilterForm):
+    name = forms.CharField(
+        label="Event name",
+        required=False,
+        max_length=255,
+        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "The whole name"}),
+    )
+
+
+class DescriptionForm(forms.Form):
+    description = forms.CharField(
+        label="When the game sends it, and what it means",
+        required=False,
+        max_length=DESCRIPTION_CHARACTERS,
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )

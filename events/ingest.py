@@ -4,13 +4,16 @@ The reply is sent after the commit, so an acknowledged event survives the death 
 """
 
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from events.schemas import EventTrack
+from events.rejections import REJECT, UNKNOWN_PLAYER, Rejected, reject_params
+from events.schemas import BatchedEvent
 from ilara_admin.api import ApiRequest, run_one
 from ilara_admin.errors import ApiError, invalid, not_found
 from ilara_admin.idempotency import digest_of
@@ -21,11 +24,16 @@ MAX_EVENT_BYTES = 64 * 1024
 MAX_PROPERTIES = 255
 RESERVED_PREFIX = "ilara."
 SEEN_AGAIN_AFTER = "1 minute"
+# A time zone taken for another is off by a day at most, and a clock that was never set shows 1970.
+# Between these, a wrong clock costs no event: its time stands beside that of the server.
+MAX_AHEAD = timedelta(days=1)
+EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An event that is fit to be stored. `digest` is None when the client gave no id."""
+    """An event that is fit to be stored. `digest` is None when the client gave no id, `happened_at`
+    when it gave no time."""
 
     player_id: uuid.UUID
     digest: bytes | None
@@ -33,7 +41,7 @@ class Prepared:
     name: str
     session_id: str | None
     properties: str
-    occurred_at: datetime | None
+    happened_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +53,23 @@ class Outcome:
     accepted: frozenset[int]
 
 
-def read_event(data: Any) -> EventTrack:
+def read_event(data: Any) -> BatchedEvent:
     """One item of a batch, checked like a body of its own; errors are relative to it."""
     if not isinstance(data, dict):
         raise invalid("An event must be an object")
     for name, value in data.items():
         check_value(value, name, level=2)
-    return to_struct(data, EventTrack)
+    return to_struct(data, BatchedEvent)
 
 
-def prepare(event: EventTrack, idempotency_key: str | None = None) -> Prepared:
+def prepare(
+    event: BatchedEvent, sent_at: datetime | None = None, idempotency_key: str | None = None
+) -> Prepared:
     """Check what the struct cannot say. Raises ApiError naming the field."""
     if event.event_name.startswith(RESERVED_PREFIX):
         raise invalid(f"Names that begin with {RESERVED_PREFIX} are reserved", "event_name")
     if event.timestamp is not None:
-        check_moment(event.timestamp, "timestamp")
+        _check_timestamp(event.timestamp, sent_at)
     if event.properties is not None and len(event.properties) > MAX_PROPERTIES:
         raise invalid(f"An event has {MAX_PROPERTIES} properties at most", "properties")
     properties = msgspec.json.encode(event.properties or {})
@@ -74,19 +84,39 @@ def prepare(event: EventTrack, idempotency_key: str | None = None) -> Prepared:
         name=event.event_name,
         session_id=event.session_id,
         properties=properties.decode(),
-        occurred_at=event.timestamp,
+        happened_at=event.timestamp,
     )
 
 
+def _check_timestamp(moment: datetime, sent_at: datetime | None) -> None:
+    check_moment(moment, "timestamp")
+    now = datetime.now(UTC)
+    age = (sent_at or now) - moment
+    if age < -MAX_AHEAD:
+        clock = "sent_at" if sent_at else "the server's clock"
+        raise invalid(f"timestamp lies more than 24 hours ahead of {clock}", "timestamp")
+    if now - age < EARLIEST:
+        raise invalid("timestamp lies before 1971: the clock was never set", "timestamp")
+
+
+def occurred_at(event: Prepared, received_at: datetime, sent_at: datetime | None) -> datetime:
+    """When it happened, as STORE computes it."""
+    if event.happened_at is None:
+        return received_at
+    skew = received_at - sent_at if sent_at else timedelta()
+    return (event.happened_at + skew).astimezone(UTC)
+
+
 # $4 index, $5 player, $6 digest, $7 event_id, $8 name, $9 session_id, $10 properties,
-# $11 occurred_at (all arrays), $12 at_risk_days, $13 churned_days.
+# $11 happened_at (all arrays), $12 at_risk_days, $13 churned_days, $14 sent_at, $15 how often each
+# was sent (an array), from $16 on what REJECT needs.
 #
 # The ledger of ids is filled in one order by everybody, so that two batches cannot deadlock. A
 # player whose row somebody else holds is not marked as seen: that somebody is doing it.
 STORE = f""", input AS (
     SELECT * FROM unnest($4::int[], $5::uuid[], $6::bytea[], $7::text[], $8::text[], $9::text[],
-                         $10::text[], $11::timestamptz[])
-        AS t(index, player_id, digest, event_id, name, session_id, properties, occurred_at))
+                         $10::text[], $11::timestamptz[], $15::int[])
+        AS t(index, player_id, digest, event_id, name, session_id, properties, happened_at, copies))
 , known AS (
     SELECT input.* FROM input
     JOIN player p ON p.id = input.player_id
@@ -103,7 +133,7 @@ STORE = f""", input AS (
     INSERT INTO event (player_id, received_at, environment_id, event_id, name, session_id,
                        properties, occurred_at)
     SELECT player_id, env.now, env.id, event_id, accepted.name, session_id, properties::jsonb,
-           coalesce(occurred_at, env.now)
+           coalesce(happened_at + coalesce(env.now - $14::timestamptz, interval '0'), env.now)
     FROM accepted, env ORDER BY index)
 , due AS (
     SELECT p.id FROM player p, env
@@ -113,13 +143,20 @@ STORE = f""", input AS (
 , touched AS (
     UPDATE player p SET {seen("env.now", "$12", "$13")}
     FROM env, due WHERE p.id = due.id)
+{REJECT}
 SELECT env.config_version, env.now,
        ARRAY(SELECT index FROM known), ARRAY(SELECT index FROM accepted)
 FROM env"""
 
 
-def store(request: ApiRequest, events: list[Prepared]) -> Outcome:
-    """Store what is new, in one statement. Within the batch, too, one id counts once."""
+def store(
+    request: ApiRequest,
+    events: Sequence[Prepared],
+    rejected: Sequence[Rejected] = (),
+    sent_at: datetime | None = None,
+) -> Outcome:
+    """Store what is new and note what was rejected, those of unknown players among it, in one
+    statement. Within the batch, too, one id counts once."""
     first: dict[tuple[uuid.UUID, bytes], int] = {}
     rows: list[int] = []
     repeats: dict[int, int] = {}
@@ -131,6 +168,7 @@ def store(request: ApiRequest, events: list[Prepared]) -> Outcome:
                 continue
         rows.append(index)
     sent = [events[index] for index in rows]
+    copies = Counter(repeats.values())
     known, accepted = run_one(
         request,
         STORE,
@@ -142,9 +180,12 @@ def store(request: ApiRequest, events: list[Prepared]) -> Outcome:
             [event.name for event in sent],
             [event.session_id for event in sent],
             [event.properties for event in sent],
-            [event.occurred_at for event in sent],
+            [event.happened_at for event in sent],
             request.snapshot.at_risk_days,
             request.snapshot.churned_days,
+            sent_at,
+            [1 + copies[index] for index in rows],
+            *reject_params(rejected),
         ],
         safe_to_repeat=all(event.digest is not None for event in sent),
     )
@@ -154,4 +195,4 @@ def store(request: ApiRequest, events: list[Prepared]) -> Outcome:
 
 
 def unknown_player() -> ApiError:
-    return not_found("Player not found")
+    return not_found(UNKNOWN_PLAYER)

@@ -6,6 +6,8 @@ from django.db import models
 
 from ilara_admin.models import Environment
 
+DESCRIPTION_CHARACTERS = 500
+
 
 class EventQuerySet(models.QuerySet["Event"]):
     def of(self, environment: Environment) -> Self:
@@ -40,3 +42,102 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.event_id}"
+
+
+class EventName(models.Model):
+    """The catalogue: a name that an environment has seen, since when, and how often in all.
+
+    It, the properties and the counts are written by rollups.py alone, but for the description.
+    """
+
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
+    name = models.CharField(max_length=128)
+    description = models.CharField(max_length=DESCRIPTION_CHARACTERS, blank=True, db_default="")
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    count = models.BigIntegerField()
+
+    class Meta:
+        db_table = "event_name"
+        ordering = ("name",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["environment", "name"], name="event_name_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class EventProperty(models.Model):
+    """A property of the events of one name, once for each JSON type that its values had."""
+
+    pk = models.CompositePrimaryKey("event_name_id", "name", "type")
+    event_name = models.ForeignKey(
+        EventName, models.CASCADE, related_name="properties", db_index=False
+    )
+    name = models.CharField(max_length=128)
+    type = models.CharField(max_length=7)  # as jsonb_typeof calls it
+    example = models.TextField()
+    count = models.BigIntegerField()
+
+    class Meta:
+        db_table = "event_property"
+
+
+class EventCount(models.Model):
+    """How many events of a name arrived in the minute or hour that begins at `start` (UTC)."""
+
+    pk = models.CompositePrimaryKey("environment_id", "start", "event_name_id")
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
+    event_name = models.ForeignKey(EventName, models.CASCADE, related_name="+", db_index=False)
+    start = models.DateTimeField()
+    count = models.BigIntegerField()
+
+    class Meta:
+        abstract = True
+
+
+class EventMinute(EventCount):
+    class Meta:
+        db_table = "event_minute"
+
+
+class EventHour(EventCount):
+    class Meta:
+        db_table = "event_hour"
+
+
+class EventFold(models.Model):
+    """How far an environment's events are counted: all up to `folded_id`, which are those that were
+    there at `counted_until`."""
+
+    environment = models.OneToOneField(
+        Environment, models.CASCADE, primary_key=True, related_name="+"
+    )
+    folded_id = models.BigIntegerField(db_default=0)
+    counted_until = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "event_fold"
+
+
+class RejectedEvent(models.Model):
+    """An event that was refused, as much as rejections.py keeps of it."""
+
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
+    received_at = models.DateTimeField()
+    event_name = models.TextField(null=True)
+    player = models.TextField(null=True)
+    code = models.TextField()
+    message = models.TextField()
+    field = models.TextField(null=True)
+    payload = models.TextField()
+
+    class Meta:
+        db_table = "event_rejected"
+        ordering = ("-id",)
+        indexes: ClassVar = [
+            models.Index(fields=["environment", "-id"], name="event_rejected_list"),
+            models.Index(fields=["environment", "event_name", "-id"], name="event_rejected_name"),
+            models.Index(fields=["received_at"], name="event_rejected_time"),
+        ]

@@ -1,6 +1,7 @@
 """The daily partitions of the event table: made ahead of time, by UTC day of arrival.
 
-Rows of a day that has no partition yet fall into event_default, and are moved when it is made.
+Rows of a day that has no partition fall into event_default, and are moved when it is made. Whoever
+reads sees them all the time, in one place or the other.
 """
 
 from dataclasses import dataclass
@@ -13,19 +14,29 @@ DAYS_AHEAD = 7
 LOCK_TIMEOUT = "4s"
 
 
+DEFAULT = "event_default"
+
+
 @dataclass(frozen=True, slots=True)
 class Partition:
+    """`rows` is an estimate by PostgreSQL's statistics. `day` is None for the default partition."""
+
     name: str
-    rows: int  # an estimate by the planner's statistics
+    rows: int
     bytes: int
+
+    @property
+    def day(self) -> date | None:
+        return day_of(self.name)
 
 
 def ensure(today: date | None = None, days_ahead: int = DAYS_AHEAD) -> list[str]:
-    """Make the partitions of today and the days to come that are missing; returns their names."""
+    """Make the partitions that are missing: of today, of the days to come, and of strays. Returns
+    their names."""
     first = today or datetime.now(UTC).date()
     existing = {partition.name for partition in describe()}
-    days = [first + timedelta(days=offset) for offset in range(days_ahead + 1)]
-    missing = [day for day in days if name_of(day) not in existing]
+    days = {first + timedelta(days=offset) for offset in range(days_ahead + 1)} | days_of_strays()
+    missing = [day for day in sorted(days) if name_of(day) not in existing]
     for day in missing:
         _make(day)
     return [name_of(day) for day in missing]
@@ -35,16 +46,24 @@ def describe() -> list[Partition]:
     """The partitions that exist, in the order of their names."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT c.relname, greatest(c.reltuples, 0)::bigint, pg_total_relation_size(c.oid)
+            """SELECT c.relname, greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid), 0),
+                      pg_total_relation_size(c.oid)
                FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                WHERE i.inhparent = 'event'::regclass ORDER BY c.relname"""
         )
         return [Partition(*row) for row in cursor.fetchall()]
 
 
+def days_of_strays() -> set[date]:
+    """The days of the events in the default partition, which ought to be empty."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT DISTINCT (received_at AT TIME ZONE 'UTC')::date FROM {DEFAULT}")
+        return {day for (day,) in cursor.fetchall()}
+
+
 def drop_before(day: date) -> list[str]:
     """Drop the partitions of the days before `day`; returns their names."""
-    old = [item.name for item in describe() if (of := day_of(item.name)) and of < day]
+    old = [item.name for item in describe() if item.day and item.day < day]
     for name in old:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
@@ -65,20 +84,28 @@ def day_of(name: str) -> date | None:
 
 
 def _make(day: date) -> None:
-    """Build the table beside its parent and attach it, so that writers wait for a moment only."""
+    """Build the table with its indexes beside its parent and attach it.
+
+    Strays are moved twice: most of them while writers go on, and under a lock the few that came
+    meanwhile, since a table cannot be attached while the default one holds a row of it.
+    """
     start = datetime.combine(day, time(), UTC)
     names = {
         "table": sql.Identifier(name_of(day)),
         "check": sql.Identifier(f"{name_of(day)}_day"),
+        "default": sql.Identifier(DEFAULT),
         "start": sql.Literal(start.isoformat()),
         "end": sql.Literal((start + timedelta(days=1)).isoformat()),
     }
     inside = "received_at >= {start}::timestamptz AND received_at < {end}::timestamptz"
+    move = f"""WITH stray AS (DELETE FROM {{default}} WHERE {inside} RETURNING *)
+               INSERT INTO {{table}} SELECT * FROM stray"""
     statements = [
-        "CREATE TABLE {table} (LIKE event INCLUDING DEFAULTS)",
+        "CREATE TABLE {table} (LIKE event INCLUDING DEFAULTS INCLUDING INDEXES)",
         f"ALTER TABLE {{table}} ADD CONSTRAINT {{check}} CHECK ({inside})",
-        f"""WITH stray AS (DELETE FROM event_default WHERE {inside} RETURNING *)
-            INSERT INTO {{table}} SELECT * FROM stray""",
+        move,
+        "LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE",
+        move,
         "ALTER TABLE event ATTACH PARTITION {table} FOR VALUES FROM ({start}) TO ({end})",
         "ALTER TABLE {table} DROP CONSTRAINT {check}",
     ]

@@ -13,21 +13,30 @@ MAX_BATCH_EVENTS = 1_000
 
 EventName = Annotated[str, Meta(min_length=1, max_length=128, pattern=NO_CONTROLS)]
 OpaqueId = Annotated[str, Meta(min_length=1, max_length=128)]
+Moment = Annotated[datetime, Meta(tz=True)]
 
 
-class EventTrack(Struct):
+class BatchedEvent(Struct):
     player_id: PlayerId
     event_name: EventName
     session_id: OpaqueId | None = None
     properties: dict[str, Any] | None = None
-    timestamp: Annotated[datetime, Meta(tz=True)] | None = None
+    timestamp: Moment | None = None
     event_id: OpaqueId | None = None
 
 
+class EventTrack(BatchedEvent):
+    """`sent_at` is what the sender's clock shows while it sends: what that clock is wrong by is
+    then taken off `timestamp`."""
+
+    sent_at: Moment | None = None
+
+
 class EventBatch(Struct):
-    """Each item is an EventTrack. They are read one by one, so that a bad one harms no other."""
+    """Each item is a BatchedEvent. They are read one by one, so that a bad one harms no other."""
 
     events: Annotated[list[Any], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]
+    sent_at: Moment | None = None
 
 
 class Status(StrEnum):
@@ -36,7 +45,8 @@ class Status(StrEnum):
 
 
 class EventReceipt(Struct):
-    """`timestamp` is the client's time, `received_at` the server's for this copy."""
+    """`timestamp` is when it happened by the sender's clock, put right where `sent_at` told how;
+    `received_at` is the server's time for this copy."""
 
     event_id: str
     player_id: uuid.UUID

@@ -1,49 +1,128 @@
-"""How many events arrived: the figures and the chart of the overview."""
+"""How many events arrived: figures and charts out of the rollups, which no number of events slows
+down."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
-from django.db.models import Count, Q
-from django.db.models.functions import TruncHour
+from django.db.models import Sum
 from django.utils import timezone
 
-from events.models import Event
+from events.models import EventFold, EventHour, EventMinute, EventName
 from ilara_admin.models import Environment
 
 HOURS = 24
+# The job counts every ten seconds. Behind by so much, it stands still, or has a lot to catch up on.
+BEHIND_AFTER = timedelta(minutes=2)
+
+type Series = list[tuple[datetime, int]]
+
+
+class Span(StrEnum):
+    """What a chart covers: 60 minutes, 24 hours or 30 days, the last of them still under way."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """`counted_until` is None where nothing has been counted yet; `behind` says that counting seems
+    to stand still."""
+
+    counted_until: datetime | None
+    behind: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """`hours` are clock hours, the last of them still under way."""
+    """`last_minute` is about the last minute that is over and counted, `last_day` the sum of
+    `hours`, which are clock hours of UTC in the zone of the reader."""
 
     last_minute: int
     last_day: int
-    hours: list[tuple[datetime, int]]
+    hours: Series
+    fresh: Freshness
 
 
-def arrivals(environment: Environment, now: datetime) -> Arrivals:
-    """What arrived in the last 24 hours. The bound on the time of arrival limits the read to the
-    partitions of two days."""
-    this_hour = timezone.localtime(now).replace(minute=0, second=0, microsecond=0)
-    start, day_ago = this_hour - timedelta(hours=HOURS), now - timedelta(days=1)
-    rows = (
-        Event.objects.of(environment)
-        .filter(received_at__gte=start, received_at__lte=now)
-        .annotate(hour=TruncHour("received_at"))
-        .values("hour")
-        .annotate(
-            number=Count("event_id"),
-            in_day=Count("event_id", filter=Q(received_at__gt=day_ago)),
-            in_minute=Count("event_id", filter=Q(received_at__gt=now - timedelta(minutes=1))),
-        )
+def arrivals(environment: Environment, now: datetime, name: EventName | None = None) -> Arrivals:
+    """What arrived in an environment in the last 24 hours, of all names or of one."""
+    fresh = freshness(environment, now)
+    hours = series(environment, Span.DAY, now, name)
+    until = fresh.counted_until or now
+    minute = until.replace(second=0, microsecond=0) - timedelta(minutes=1)
+    counts = EventMinute.objects.filter(start=minute, **_wanted(environment, name))
+    return Arrivals(
+        last_minute=counts.aggregate(total=Sum("count", default=0))["total"],
+        last_day=sum(number for _, number in hours),
+        hours=hours,
+        fresh=fresh,
+    )
+
+
+def freshness(environment: Environment, now: datetime) -> Freshness:
+    fold = EventFold.objects.filter(environment=environment).first()
+    until = fold.counted_until if fold else None
+    return Freshness(until, until is not None and now - until > BEHIND_AFTER)
+
+
+def series(
+    environment: Environment, span: Span, now: datetime, name: EventName | None = None
+) -> Series:
+    """The counts of a span, in the zone of the reader, zeros included."""
+    starts = _starts(span, now)
+    model = EventMinute if span is Span.HOUR else EventHour
+    counts = (
+        model.objects.filter(start__gte=starts[0], **_wanted(environment, name))
+        .values_list("start")
+        .annotate(total=Sum("count"))
         .order_by()
     )
-    counted = list(rows)
-    by_hour = {row["hour"]: row["number"] for row in counted}
-    hours = [this_hour - timedelta(hours=ago) for ago in range(HOURS - 1, -1, -1)]
-    return Arrivals(
-        last_minute=sum(row["in_minute"] for row in counted),
-        last_day=sum(row["in_day"] for row in counted),
-        hours=[(hour, by_hour.get(hour, 0)) for hour in hours],
-    )
+    return _filled(span, starts, counts)
+
+
+def hours_of(
+    names: Iterable[EventName], environment: Environment, now: datetime
+) -> dict[int, Series]:
+    """The last 24 hours of each name, by its id."""
+    names = list(names)
+    starts = _starts(Span.DAY, now)
+    rows = EventHour.objects.filter(
+        environment=environment, start__gte=starts[0], event_name__in=names
+    ).values_list("event_name_id", "start", "count")
+    by_name: dict[int, list[tuple[datetime, int]]] = {name.pk: [] for name in names}
+    for name_id, start, count in rows:
+        by_name[name_id].append((start, count))
+    return {name_id: _filled(Span.DAY, starts, found) for name_id, found in by_name.items()}
+
+
+def _starts(span: Span, now: datetime) -> list[datetime]:
+    if span is Span.MONTH:
+        today = _midnight(now)
+        # Days of the calendar: one of them may have 23 or 25 hours.
+        return [_midnight(today - timedelta(days=ago)) for ago in range(29, -1, -1)]
+    moment = now.astimezone(UTC).replace(second=0, microsecond=0)
+    if span is Span.HOUR:
+        return [moment - timedelta(minutes=ago) for ago in range(59, -1, -1)]
+    hour = moment.replace(minute=0)
+    return [hour - timedelta(hours=ago) for ago in range(HOURS - 1, -1, -1)]
+
+
+def _midnight(moment: datetime) -> datetime:
+    return timezone.localtime(moment).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _filled(span: Span, starts: list[datetime], counts: Iterable[tuple[datetime, int]]) -> Series:
+    # Kept apart in UTC: when clocks are set back, two hours of the reader's zone read the same.
+    totals = dict.fromkeys((start.astimezone(UTC) for start in starts), 0)
+    for start, count in counts:
+        bucket = (_midnight(start) if span is Span.MONTH else start).astimezone(UTC)
+        if bucket in totals:
+            totals[bucket] += count
+    return [(timezone.localtime(start), total) for start, total in totals.items()]
+
+
+def _wanted(environment: Environment, name: EventName | None) -> Mapping[str, object]:
+    return {"environment": environment} | ({} if name is None else {"event_name": name})

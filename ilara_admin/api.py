@@ -77,6 +77,7 @@ class Endpoint:
     secret: bool
     basic: bool
     checks_itself: tuple[str, ...]
+    decodes_itself: bool
     exact_numbers: bool
     bearer: bool
 
@@ -88,15 +89,17 @@ def endpoint(
     secret: bool = False,
     basic: bool = False,
     checks_itself: tuple[str, ...] = (),
+    decodes_itself: bool = False,
     exact_numbers: bool = False,
     bearer: bool = False,
 ) -> Callable[[View], Endpoint]:
     """Declare an endpoint. The view is called with the request, what the path captured (a
     `player_id` as a UUID) and, if there is one, the decoded body. `checks_itself` names the fields
-    of the body whose contents the view checks item by item; `exact_numbers` gives numbers with a
-    fraction as Decimal."""
+    of the body whose contents the view checks item by item, and `decodes_itself` leaves the whole
+    body to it; `exact_numbers` gives numbers with a fraction as Decimal; `bearer` accepts the key
+    in the Authorization header, too."""
     return lambda view: Endpoint(
-        method, view, body, secret, basic, checks_itself, exact_numbers, bearer
+        method, view, body, secret, basic, checks_itself, decodes_itself, exact_numbers, bearer
     )
 
 
@@ -256,7 +259,7 @@ def _arguments(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]
     arguments: dict[str, Any] = dict(captured)
     if "player_id" in arguments:
         arguments["player_id"] = parse_uuid(arguments["player_id"], "player_id")
-    if found.body is not None:
+    if found.body is not None and not found.decodes_itself:
         arguments["body"], request.ignored = decode_body(
             request, found.body, found.checks_itself, exact_numbers=found.exact_numbers
         )

@@ -197,6 +197,7 @@ class AuditAction(models.TextChoices):
     SEGMENT_DELETED = "segment.deleted"
     SEGMENT_LIST_CHANGED = "segment.list_changed"
     PLAYER_UPDATED = "player.updated"
+    EVENT_NAME_DESCRIBED = "event_name.described"
 
 
 # The kinds of objects that entries are about.
@@ -230,7 +231,7 @@ class AuditEntry(models.Model):
     actor_user = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     actor_key = models.ForeignKey(ApiKey, models.SET_NULL, null=True, related_name="+")
     actor_name = models.CharField(max_length=200)
-    action = models.CharField(max_length=40, choices=AuditAction)
+    action = models.CharField(max_length=40)  # an AuditAction
     object_type = models.CharField(max_length=20)
     object_id = models.CharField(max_length=140)
     object_name = models.CharField(max_length=300)

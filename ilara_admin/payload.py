@@ -80,6 +80,14 @@ def read_body(request: HttpRequest) -> bytes:
     return body
 
 
+def read_object(request: HttpRequest) -> dict[str, Any] | None:
+    """What a body that was refused holds, if it can be read as an object at all."""
+    try:
+        return parse_object(read_body(request))
+    except ApiError:
+        return None
+
+
 def _read_body(request: HttpRequest) -> bytes:
     environ = request.META
     chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
@@ -177,6 +185,16 @@ def check_moment(moment: datetime, field: str) -> None:
     """Raise unless the time is one that every part of the system can hold."""
     if not EARLIEST <= moment < LATEST:
         raise invalid(f"{field} must lie between 1970 and 2099", field)
+
+
+def parse_moment(text: str, field: str) -> datetime:
+    """A time in the address, with its offset."""
+    try:
+        moment: datetime = msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)])
+    except msgspec.ValidationError:
+        raise invalid(f"{field} must be {TYPES['datetime']}", field) from None
+    check_moment(moment, field)
+    return moment
 
 
 # --- Structs and messages ---------------------------------------------------------------------

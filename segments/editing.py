@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.http import HttpResponse
 from django.utils import timezone
 
@@ -84,8 +83,7 @@ def _preview(
     """The rule in words with an estimate, or nothing after noting what is wrong with it."""
     key = segment.key if segment else form.cleaned_data.get("key", "")
     try:
-        with transaction.atomic():
-            parsed = services.check_rule(request.environment, rule, key)
+        parsed = services.check_rule(request.environment, rule, key)
     except ValidationError as error:
         editor.refused(error)
         return {}

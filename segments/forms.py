@@ -6,8 +6,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
+from segments.keys import KEY, KEY_FORM
 from segments.rules import RuleError, parse
-from segments.services import KEY, KEY_FORM
 
 
 def checked_rule(document: Any) -> Any:

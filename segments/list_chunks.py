@@ -19,14 +19,13 @@ from django.db.models.functions import Now
 from players.models import player_id_for
 from segments.ids import Line
 from segments.models import (
-    ListAction,
     ListState,
     Segment,
     SegmentFormerMember,
     SegmentListChange,
 )
 
-CHUNK_ROWS = 10_000
+CHUNK_ROWS = 5_000
 SHOWN_BAD_LINES = 10
 GONE = "The segment was deleted meanwhile."
 
@@ -110,20 +109,29 @@ def chunk(run: Run) -> Iterator[Counts]:
 
 def add(run: Run, external_ids: Sequence[str]) -> None:
     with chunk(run) as counts:
-        counts.added = _insert(run, external_ids)
+        counts.added = _insert(run, _rows(run, external_ids))
 
 
-def take_in(run: Run, lines: Iterable[Line], position: Callable[[], int]) -> None:
-    """Add the good lines of a file; `position` says how many bytes of it were read."""
+def take_in(
+    run: Run,
+    lines: Iterable[Line],
+    position: Callable[[], int],
+    named: set[bytes] | None = None,
+) -> None:
+    """Add the good lines of a file; `position` says how many bytes of it were read. The players
+    that it names are noted in `named`."""
     total = bad = 0
     bad_lines: list[tuple[int, str]] = []
     for batch in batched(lines, CHUNK_ROWS):
         faulty = [(line.number, line.problem) for line in batch if line.problem]
         total, bad = total + len(batch), bad + len(faulty)
         bad_lines = (bad_lines + faulty)[:SHOWN_BAD_LINES]
+        rows = _rows(run, (line.external_id for line in batch if not line.problem))
+        if named is not None:
+            named.update(player_id.bytes for player_id, _ in rows)
         run.done = position()
         with chunk(run) as counts:
-            counts.added = _insert(run, [line.external_id for line in batch if not line.problem])
+            counts.added = _insert(run, rows)
             counts.told = {"lines": total, "bad": bad, "bad_lines": bad_lines}
 
 
@@ -131,30 +139,31 @@ def replace(run: Run, lines: Iterable[Line], position: Callable[[], int]) -> Non
     """Add the good lines of a file, then take off what was there before and is not in it.
 
     In this order nobody who stays on the list is off it for a moment. What others add meanwhile
-    stays.
+    stays. Takes about 100 MB of memory for a million ids.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TABLE IF EXISTS pg_temp.segment_kept")
-        cursor.execute("CREATE TEMPORARY TABLE segment_kept (player_id uuid PRIMARY KEY)")
-    take_in(run, lines, position)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM pg_temp.segment_kept)")
-        if cursor.fetchone() != (True,):
-            raise ValidationError("The file holds no external id, so the list stays as it is.")
-        # Nobody else does that for a temporary table, and each chunk would be compared with all.
-        cursor.execute("ANALYZE pg_temp.segment_kept")
+    named: set[bytes] = set()
+    take_in(run, lines, position, named)
+    if not named:
+        raise ValidationError("The file holds no external id, so the list stays as it is.")
     # The second half of the progress bar, whatever the length of the file and of the list.
     size = Segment.objects.values_list("excluded" if run.change.excluded else "included", flat=True)
     run.row_weight = position() / max(size.filter(pk=run.change.segment_id).first() or 0, 1)
-    condition = "NOT EXISTS (SELECT FROM pg_temp.segment_kept k WHERE k.player_id = m.player_id)"
-    sweep(run, f"m.change_id < %s AND {condition}", [run.change.pk])
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TABLE pg_temp.segment_kept")
+    place: str | None = ""
+    while place is not None:
+        with chunk(run) as counts:
+            rows, place = _part(run, place)
+            unnamed = [player_id for player_id, _ in rows if player_id.bytes not in named]
+            condition = "m.player_id = ANY(%s) AND m.change_id < %s"
+            counts.removed = _move(run, condition, [unnamed, run.change.pk]) if unnamed else 0
 
 
-def _insert(run: Run, external_ids: Sequence[str]) -> int:
-    """Put ids on the list; returns how many were not there. COPY is the fastest way to the server,
-    and rows in the order of the primary key the fastest into its index."""
+def _rows(run: Run, external_ids: Iterable[str]) -> list[tuple[UUID, str]]:
+    return [(player_id_for(run.namespace, each), each) for each in external_ids]
+
+
+def _insert(run: Run, rows: list[tuple[UUID, str]]) -> int:
+    """Put players on the list; returns how many were not there. COPY is the fastest way to the
+    server, and the order of the primary key the fastest into its index."""
     with connection.cursor() as cursor:
         cursor.execute(
             """CREATE TEMPORARY TABLE IF NOT EXISTS segment_given (player_id uuid, external_id text)
@@ -162,13 +171,8 @@ def _insert(run: Run, external_ids: Sequence[str]) -> int:
         )
         cursor.execute("TRUNCATE pg_temp.segment_given")
         with cursor.copy("COPY pg_temp.segment_given FROM STDIN") as copy:
-            for external_id in external_ids:
-                copy.write_row((player_id_for(run.namespace, external_id), external_id))
-        if run.change.action == ListAction.REPLACE:
-            cursor.execute(
-                """INSERT INTO pg_temp.segment_kept SELECT player_id FROM pg_temp.segment_given
-                   ON CONFLICT DO NOTHING"""
-            )
+            for row in rows:
+                copy.write_row(row)
         cursor.execute(
             """INSERT INTO segment_member (player_id, segment_id, excluded, external_id, change_id)
                SELECT player_id, %s, %s, external_id, %s FROM pg_temp.segment_given
@@ -182,29 +186,37 @@ def _insert(run: Run, external_ids: Sequence[str]) -> int:
 
 
 def remove(run: Run, external_ids: Iterable[str]) -> None:
-    player_ids = [player_id_for(run.namespace, external_id) for external_id in external_ids]
+    player_ids = [player_id for player_id, _ in _rows(run, external_ids)]
     with chunk(run) as counts:
         counts.removed = _move(run, "m.player_id = ANY(%s)", [player_ids])
 
 
 def sweep(run: Run, condition: str, params: Sequence[Any]) -> None:
     """Walk over the whole list and take off what meets a condition on the row `m`."""
-    place = ""
-    while True:
+    place: str | None = ""
+    while place is not None:
         with chunk(run) as counts:
-            end, looked_at = _row(
-                """SELECT max(id), count(*) FROM (
-                       SELECT external_id COLLATE "C" AS id FROM segment_member
-                       WHERE segment_id = %s AND excluded = %s AND external_id COLLATE "C" > %s
-                       ORDER BY external_id COLLATE "C" LIMIT %s) part""",
-                [*run.one_list, place, CHUNK_ROWS],
-            )
-            if not looked_at:
-                return
-            part = 'm.external_id COLLATE "C" > %s AND m.external_id COLLATE "C" <= %s'
-            counts.removed = _move(run, f"{part} AND ({condition})", [place, end, *params])
-            run.done += looked_at * run.row_weight
+            rows, end = _part(run, place)
+            if rows:
+                part = 'm.external_id COLLATE "C" > %s AND m.external_id COLLATE "C" <= %s'
+                last = rows[-1][1]
+                counts.removed = _move(run, f"{part} AND ({condition})", [place, last, *params])
         place = end
+
+
+def _part(run: Run, place: str) -> tuple[list[tuple[UUID, str]], str | None]:
+    """The next rows of the list in the order of their ids, and the place from which to go on."""
+    with connection.cursor() as cursor:
+        _trust_indexes(cursor)
+        cursor.execute(
+            """SELECT player_id, external_id FROM segment_member
+               WHERE segment_id = %s AND excluded = %s AND external_id COLLATE "C" > %s
+               ORDER BY external_id COLLATE "C" LIMIT %s""",
+            [*run.one_list, place, CHUNK_ROWS],
+        )
+        rows = cursor.fetchall()
+    run.done += len(rows) * run.row_weight
+    return rows, rows[-1][1] if len(rows) == CHUNK_ROWS else None
 
 
 def undo(run: Run) -> None:
@@ -246,8 +258,9 @@ def _former(run: Run, change_id: int) -> Iterator[list[UUID]]:
 def _move(run: Run, condition: str, params: Sequence[Any]) -> int:
     """Take the rows off the list that meet a condition on `m`, and keep them with the change.
     Returns how many."""
-    (moved,) = _row(
-        f"""WITH gone AS (
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""WITH gone AS (
                 DELETE FROM segment_member m
                 WHERE m.segment_id = %s AND m.excluded = %s AND {condition}
                 RETURNING m.player_id, m.external_id, m.change_id
@@ -256,9 +269,9 @@ def _move(run: Run, condition: str, params: Sequence[Any]) -> int:
                 SELECT %s, player_id, external_id, change_id FROM gone ON CONFLICT DO NOTHING
             )
             SELECT count(*) FROM gone""",
-        [*run.one_list, *params, run.change.pk],
-    )
-    return int(moved)
+            [*run.one_list, *params, run.change.pk],
+        )
+        return int(cursor.fetchone()[0])
 
 
 def _put_back(run: Run, change_id: int, part: list[UUID]) -> int:
@@ -274,10 +287,7 @@ def _put_back(run: Run, change_id: int, part: list[UUID]) -> int:
         return int(cursor.rowcount)
 
 
-def _row(sql: str, params: Sequence[Any]) -> Any:
-    with connection.cursor() as cursor:
-        # Fresh rows have no statistics yet, or old ones. A plan that sorts the whole list for each
-        # part of it would make a million rows take hours.
-        cursor.execute("SET LOCAL enable_sort TO off")
-        cursor.execute(sql, params)
-        return cursor.fetchone()
+def _trust_indexes(cursor: Any) -> None:
+    """Rows that are new have no statistics yet. A plan that sorts the whole list for each part of
+    it would take hours for a million of them."""
+    cursor.execute("SET LOCAL enable_sort TO off")

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from segments import editing, views
+from segments import editing, list_pages, views
 
 urlpatterns = [
     path("", views.segment_list, name="segment_list"),
@@ -14,4 +14,14 @@ urlpatterns = [
     path("<str:key>/members/", views.segment_members, name="segment_members"),
     path("<str:key>/undo/<int:entry_id>/", views.segment_undo, name="segment_undo"),
     path("<str:key>/delete/", views.segment_delete, name="segment_delete"),
+    path("<str:key>/lists/", list_pages.segment_lists, name="segment_lists"),
+    path("<str:key>/lists/add/", list_pages.segment_ids_add, name="segment_ids_add"),
+    path("<str:key>/lists/remove/", list_pages.segment_ids_remove, name="segment_ids_remove"),
+    path("<str:key>/lists/import/", list_pages.segment_lists_import, name="segment_lists_import"),
+    path("<str:key>/lists/clear/", list_pages.segment_lists_clear, name="segment_lists_clear"),
+    path(
+        "<str:key>/lists/undo/<int:change_id>/",
+        list_pages.segment_lists_undo,
+        name="segment_lists_undo",
+    ),
 ]

@@ -1,4 +1,5 @@
-"""The direction of imports: pure modules know no Django, apps and layers look downwards only."""
+"""What lies where, and the direction of imports: pure modules know no Django, apps and layers look
+downwards only."""
 
 import ast
 import subprocess
@@ -14,10 +15,12 @@ PURE = [
     "flags.document",
     "flags.evaluation",
     "flags.schedule",
+    "ilara_admin.config.plan",
     "ilara_admin.tokens",
     "players.churn",
     "players.lifecycle",
     "segments.draft",
+    "segments.references",
     "segments.rules",
 ]
 # An app may import itself and the apps that stand before it.
@@ -33,6 +36,7 @@ ASSEMBLY = (
     "ilara_admin/health.py",
     "ilara_admin/pages/",
     "ilara_admin/management/",
+    "ilara_admin/config/",
     # A page shows whatever belongs on it: a player's page has their flags and segments.
     "players/views.py",
     "segments/views.py",
@@ -56,6 +60,16 @@ def modules_imported_by(path: Path) -> set[str]:
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
     return found
+
+
+def test_top_level__holds_the_apps_and_little_else() -> None:
+    command = ["git", "ls-files"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listing.returncode:
+        pytest.skip("this checkout is not a git repository of this user")
+    kept = {path.partition("/")[0] for path in listing.stdout.splitlines()}
+    others = {"README.md", "manage.py", "pyproject.toml", "static", "templates", "tests"}
+    assert {name for name in kept if not name.startswith(".")} == {*APPS, *others}
 
 
 @pytest.mark.parametrize("module", PURE)

@@ -1,7 +1,4 @@
-"""Who may open which page. The table below is the documentation; every address is walked.
-
-A page that the table does not name is held to the role that its view declares.
-"""
+"""Who may open which page. The table below is the documentation; every address is walked."""
 
 import pytest
 from django.test import Client
@@ -14,24 +11,35 @@ from tests.pages import PAGES, SCOPE, address, ask
 TABLE: dict[Role, set[str]] = {
     # Looks at everything, with players' e-mails and device ids masked; owns an account.
     Role.VIEWER: {
-        "overview", "find", "player_list", "player_detail", "flag_list", "flag_detail",
-        "segment_list", "segment_detail", "segment_size", "segment_members", "key_list",
-        "environment_settings", "developers", "audit_list", "event_tail", "event_pending",
-        "event_stream", "event_detail", "account", "account_password",
+        "overview", "find", "audit_list", "key_list", "environment_settings", "developers",
+        "account", "account_password",
+        "player_list", "player_detail",
+        "segment_list", "segment_detail", "segment_size", "segment_members", "segment_lists",
+        "flag_list", "flag_detail",
+        "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
+        "event_rejected",
     },
-    # Edits players.
-    Role.SUPPORT: {"player_edit", "player_undo"},
-    # Edits flags and segments.
+    # Edits players, and gives one of them a flag's value of their own.
+    Role.SUPPORT: {
+        "player_edit", "player_undo",
+        "flag_override",
+    },
+    # Edits flags and segments, and says what events are about.
     Role.LIVE_OPS: {
-        "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_save", "flag_restore",
-        "flag_switch", "flag_archive", "segment_new", "segment_edit", "segment_undo",
-        "segment_delete", "segment_count",
+        "segment_new", "segment_edit", "segment_undo", "segment_delete", "segment_count",
+        "segment_ids_add", "segment_ids_remove", "segment_lists_import", "segment_lists_clear",
+        "segment_lists_undo",
+        "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_review", "flag_save",
+        "flag_move", "flag_prerequisites", "flag_clone",
+        "flag_restore", "flag_switch", "flag_archive",
+        "event_name_describe", "event_name_undo",
     },
     # Keys, staff, settings, projects and environments.
     Role.ADMIN: {
-        "key_create", "key_rotate", "key_revoke", "staff_list", "staff_new", "staff_edit",
-        "staff_password", "staff_deactivate", "staff_reactivate", "environment_edit",
-        "environment_new", "project_edit", "project_new",
+        "key_create", "key_rotate", "key_revoke",
+        "staff_list", "staff_new", "staff_edit", "staff_password", "staff_deactivate",
+        "staff_reactivate",
+        "environment_edit", "environment_new", "project_edit", "project_new",
     },
 }  # fmt: skip
 NEEDED = {name: role for role, names in TABLE.items() for name in names}
@@ -58,6 +66,10 @@ def test_every_view__names_its_role_and_its_methods(name: str) -> None:
     assert set(view.methods) <= {"GET", "POST"}
 
 
+def test_table__names_every_page() -> None:
+    assert sorted(NEEDED) == GUARDED
+
+
 @pytest.mark.parametrize("name", sorted(set(NEEDED) & set(PAGES)))
 def test_view__asks_for_the_role_of_the_table(name: str) -> None:
     assert PAGES[name].view.role == NEEDED[name]
@@ -66,7 +78,7 @@ def test_view__asks_for_the_role_of_the_table(name: str) -> None:
 @pytest.mark.parametrize("name", GUARDED)
 def test_page__opens_to_its_roles_only(name: str, world: World) -> None:
     page = PAGES[name]
-    needed = NEEDED.get(name, page.view.role)
+    needed = NEEDED[name]
     url, exists = address(page, world)
     for role, member in world.members.items():
         client = Client()

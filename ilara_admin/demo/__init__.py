@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from django.db import connection, transaction
 
-from events import partitions
+from events import partitions, rollups
 from ilara_admin.audit import Actor
 from ilara_admin.demo.config import config_fill
 from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
@@ -81,6 +81,9 @@ def demo_fill(
         with connection.cursor() as cursor:  # or the first pages are planned blindly
             cursor.execute("ANALYZE player, player_session, purchase, event")
         progress("Flags and segments", 1, 1)
+    progress("Counts", 0, 1)
+    rollups.fold()  # or the first pages would show none until the worker has come to them
+    progress("Counts", 1, 1)
     return filled
 
 

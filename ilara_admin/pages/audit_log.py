@@ -14,6 +14,7 @@ KINDS = {
     "flag": "Flags",
     "segment": "Segments",
     "player": "Players",
+    "event_name": "Events",
     "api_key": "API keys",
     "environment": "Environments",
     "project": "Projects",

@@ -44,6 +44,7 @@ VERBS = {
     AuditAction.SEGMENT_DELETED: "deleted the segment",
     AuditAction.SEGMENT_LIST_CHANGED: "changed a list of the segment",
     AuditAction.PLAYER_UPDATED: "changed the player",
+    AuditAction.EVENT_NAME_DESCRIBED: "described the event",
 }
 PERSONAL = {"email": mask_email, "device_id": mask_device}
 
@@ -61,7 +62,7 @@ class Line:
     @property
     def short(self) -> list[Change]:
         """The difference where it says more than the sentence and is over in a glance."""
-        if not self.entry.action.endswith(".updated") or len(self.changes) > 2:
+        if not self.entry.action.endswith((".updated", ".described")) or len(self.changes) > 2:
             return []
         brief = all(len(change.before) + len(change.after) <= 60 for change in self.changes)
         return self.changes if brief else []
@@ -74,7 +75,7 @@ def lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[Line]
     return [
         Line(
             entry,
-            VERBS.get(AuditAction(entry.action), entry.get_action_display()),
+            VERBS.get(AuditAction(entry.action), AuditAction(entry.action).label),
             _page_of(request, entry),
             f"{log_url}?{urlencode({'object': f'{entry.object_type}:{entry.object_id}'})}",
             differences(_readable(entry.before, masks), _readable(entry.after, masks)),
@@ -86,6 +87,8 @@ def lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[Line]
 def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
     if entry.action == AuditAction.SEGMENT_DELETED:
         return ""
+    if entry.action == AuditAction.SEGMENT_LIST_CHANGED:
+        return link(request, "segment_lists", entry.object_id)
     match entry.object_type:
         case "flag":
             return link(request, "flag_detail", entry.object_id)
@@ -93,6 +96,8 @@ def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
             return link(request, "segment_detail", entry.object_id)
         case "player":
             return link(request, "player_detail", entry.object_id)
+        case "event_name":
+            return link(request, "event_name", entry.object_id)
         case "api_key":
             return link(request, "key_list")
     return ""

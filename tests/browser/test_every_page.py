@@ -5,23 +5,46 @@ from collections.abc import Callable
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.urls import resolve
 from playwright.sync_api import Page
 
 from tests.browser.conftest import Ilara, Window
-from tests.browser.test_support import register
+from tests.browser.test_support import call, register
+from tests.pages import PAGES as ADDRESSES
 
-pytestmark = pytest.mark.browser
-
+# Below the sample game's live environment, or of the whole site (leading slash).
 PAGES = [
-    "", "players/", "players/?stage=churned", "players/?q=nobody", "flags/", "flags/+new/",
-    "flags/?show=archived", "flags/?q=nothing", "flags/new-shop/", "flags/onboarding-copy/",
-    "flags/onboarding-copy/rules/", "flags/onboarding-copy/variants/", "flags/new-shop/turn-off/",
-    "flags/new-shop/restore/1/", "flags/new-shop/archive/", "segments/", "segments/+new/",
-    "segments/whales/", "segments/whales/edit/", "segments/whales/delete/", "events/",
-    "events/?paused=1", "events/?name=nothing", "keys/", "keys/new/", "audit/", "developers/",
-    "settings/", "settings/edit/", "staff/", "staff/new/", "find/?q=player_1000", "find/?q=zzz",
-    "/account/", "/sign-in/", "/nowhere/",
+    "", "players/", "players/?stage=churned", "players/?q=nobody", "players/{player}/",
+    "players/{player}/edit/", "flags/", "flags/+new/", "flags/?show=archived", "flags/?q=nothing",
+    "flags/new-shop/", "flags/onboarding-copy/", "flags/onboarding-copy/rules/",
+    "flags/onboarding-copy/variants/", "flags/new-shop/rules/everybody/percentage/",
+    "flags/new-shop/players/{player}/", "flags/new-shop/turn-off/", "flags/new-shop/restore/1/",
+    "flags/new-shop/archive/", "segments/", "segments/+new/", "segments/whales/",
+    "segments/whales/edit/", "segments/whales/delete/", "segments/whales/lists/",
+    "segments/whales/lists/?list=exclude", "segments/whales/lists/add/",
+    "segments/whales/lists/import/", "segments/whales/lists/clear/",
+    "events/", "events/?paused=1", "events/?name=nothing", "events/{event}",
+    "events/names/", "events/names/{name}/", "events/names/{name}/describe/", "events/rejected/",
+    "keys/", "keys/new/", "keys/1/rotate/",
+    "keys/1/revoke/", "audit/", "developers/", "settings/", "settings/edit/", "settings/project/",
+    "settings/projects/new/", "settings/environments/new/", "staff/", "staff/new/", "staff/1/",
+    "staff/1/password/", "staff/1/deactivate/", "staff/1/reactivate/", "find/?q=player_1000",
+    "find/?q=zzz", "/account/", "/account/password/", "/sign-in/", "/nowhere/",
 ]  # fmt: skip
+NO_PAGES = {"event_stream", "event_pending"}  # what the live page fetches for itself
+
+
+def test_list__names_every_page() -> None:
+    shown = {name for name, page in ADDRESSES.items() if "GET" in getattr(page.view, "methods", ())}
+    nobody = "00000000-0000-0000-0000-000000000000"
+    sample = {"player": nobody, "event": "1/?at=2026-01-31", "name": 1}
+    paths = [path if path.startswith("/") else f"/sample-game/live/{path}" for path in PAGES]
+    listed = {
+        resolve(path.format(**sample).partition("?")[0]).url_name
+        for path in paths
+        if path != "/nowhere/"
+    }
+    assert shown - NO_PAGES <= listed
 
 
 def problems(page: Page) -> list[str]:
@@ -36,14 +59,33 @@ def problems(page: Page) -> list[str]:
     return said
 
 
+def first_link(page: Page, start: str) -> str:
+    """Where the first row of a table leads, after this part of the address."""
+    found = page.locator("tbody a").first.get_attribute("href")
+    assert found
+    return found.partition(start)[2]
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_page(scheme: str, width: int, window: Callable[..., Window], ilara: Ilara) -> None:
-    player = register(ilara, level=45)
+    player = register(ilara, level=45)["id"]
+    event = {"player_id": player, "event_name": "opened", "properties": {"from": ["a", "b"]}}
+    call(ilara, "events/events", event)
     admin = window(color_scheme=scheme, viewport={"width": width, "height": 900})
+    filled = {
+        "player": player,
+        "event": first_link(admin.open("events/?name=opened"), "/events/"),
+        "name": first_link(admin.open("events/names/"), "/events/names/").strip("/"),
+    }
     found: list[str] = []
-    for path in [*PAGES, f"players/{player['id']}/", f"players/{player['id']}/edit/"]:
-        found += problems(admin.open(path))
+    for path in PAGES:
+        page = admin.open(path.format(**filled))
+        assert page.locator("h1").count() == 1, path
+        missing = "Nothing is here" in page.locator("h1").inner_text()
+        assert missing == (path == "/nowhere/"), path
+        found += problems(page)
     # Dialogs are pages too, and lie on top of one.
     page = admin.open("flags/new-shop/")
     page.get_by_role("link", name="Turn off").click()

@@ -55,6 +55,6 @@ def test_receipts__are_forgotten_after_a_week(environment: Environment) -> None:
                 "INSERT INTO event_receipt VALUES (%s, %s, now() - make_interval(days => %s))",
                 [player.pk, bytes([days]) * 16, days],
             )
-        assert tasks.forget_receipts() == 1
+        tasks.delete_old("event_receipt", tasks.RECEIPT_DAYS)
         cursor.execute("SELECT count(*) FROM event_receipt")
         assert cursor.fetchone() == (1,)

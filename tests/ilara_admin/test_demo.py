@@ -249,6 +249,7 @@ def test_progress__without_a_terminal_is_one_line_per_step(project: Project) -> 
         "  Players: done",
         "  Events: done",
         "  Flags and segments: done",
+        "  Counts: done",
     ]
 
 

@@ -34,5 +34,17 @@ def test_database_away__is_not_ready(
     assert client.get("/healthz").status_code == 200
 
 
+def test_event_in_the_default_partition__is_reported(client: Client, db: None) -> None:
+    assert client.get("/readyz").json()["partitions"] is True
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO event (player_id, received_at, environment_id, event_id, name,
+                                  properties, occurred_at)
+               VALUES (gen_random_uuid(), '2091-01-01', 1, 'e', 'x', '{}', now())"""
+        )
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()["partitions"]) == (200, False)
+
+
 def test_post__is_not_allowed(client: Client) -> None:
     assert client.post("/healthz").status_code == 405

@@ -9,7 +9,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from events.models import Event
+from events.models import Event, EventFold
+from events.rollups import Horizon, fold_until
 from events.stats import arrivals
 from flags.models import Flag
 from flags.services import flag_set_enabled
@@ -20,6 +21,7 @@ from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR, make_environment, make_key, make_player
 
 type SignIn = Callable[..., Client]
+HALF = timedelta(seconds=30)
 
 
 def at(environment: Environment) -> str:
@@ -54,6 +56,7 @@ def test_figures__count_the_last_24_hours_of_this_environment(
     public_api.post(f"{PLAYERS}/{player.pk}/purchase", {"amount": 50, "currency": "EUR"})
     for _ in range(3):
         public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
+    fold_until(Horizon(2**62, datetime.now(UTC) + timedelta(minutes=1)))
     assert figures(page(viewer, environment)) == [
         *("2", "1 new"),
         *("3", "3 in 24 h"),
@@ -66,27 +69,45 @@ def test_chart__has_a_bar_for_each_of_24_hours(
     viewer: Client, environment: Environment, player: Player, public_api: Api
 ) -> None:
     public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
+    fold_until(Horizon(2**62, datetime.now(UTC)))
     html = page(viewer, environment)
     assert html.count("<rect data-hit") == 24
-    hour = timezone.now().strftime("%H:00")
-    assert f"<title>{hour}: 1 events</title>" in html
+    (received_at,) = Event.objects.of(environment).values_list("received_at", flat=True)
+    assert f"<title>{received_at:%H}:00: 1 events</title>" in html
 
 
-def test_arrivals__fall_into_the_hours_of_the_reader(
+def test_arrivals__fall_into_their_hours_in_the_zone_of_the_reader(
     environment: Environment, player: Player, public_api: Api
 ) -> None:
     public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
     (received_at,) = Event.objects.of(environment).values_list("received_at", flat=True)
     now = received_at + timedelta(seconds=90)
+    assert arrivals(environment, now).fresh.counted_until is None
+    fold_until(Horizon(2**62, now))
     with timezone.override("Asia/Kolkata"):  # half an hour off
         found = arrivals(environment, now)
-    assert (found.last_minute, found.last_day, len(found.hours)) == (0, 1, 24)
+    assert (found.last_day, len(found.hours), found.fresh.counted_until) == (1, 24, now)
     ((hour, number),) = [each for each in found.hours if each[1]]
-    assert number == 1
+    assert (number, hour.minute) == (1, 30)
     assert hour <= received_at < hour + timedelta(hours=1)
-    assert hour.astimezone(timezone.get_fixed_timezone(330)).minute == 0
     assert arrivals(environment, received_at + timedelta(hours=25)).last_day == 0
     assert arrivals(make_environment(), now).last_day == 0
+    late = [arrivals(environment, now + seconds).fresh.behind for seconds in (HALF, 5 * HALF)]
+    assert late == [False, True]
+
+
+def test_last_minute__is_the_last_one_that_is_over_and_counted(
+    environment: Environment, player: Player, public_api: Api
+) -> None:
+    public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
+    (received_at,) = Event.objects.of(environment).values_list("received_at", flat=True)
+    minute = received_at.replace(second=0, microsecond=0)
+    found = []
+    for until in (received_at, minute + 2 * HALF, minute + 3 * HALF, minute + 4 * HALF):
+        fold_until(Horizon(2**62, until))
+        EventFold.objects.update(counted_until=until)
+        found.append(arrivals(environment, until).last_minute)
+    assert found == [0, 1, 1, 0]
 
 
 def test_last_changes__are_ten_sentences(viewer: Client, environment: Environment) -> None:

@@ -162,7 +162,7 @@ def test_snapshot__holds_one_environment_only(environment: Environment) -> None:
 def test_empty_environment__loads(environment: Environment) -> None:
     empty = environment.project.environments.get(slug="test")
     loaded = snapshot.load(empty.pk)
-    assert (loaded.keys, loaded.parts) == ({}, {"segments": {}, "flags": {}})
+    assert (loaded.keys, loaded.parts["segments"], loaded.parts["flags"].by_key) == ({}, {}, {})
 
 
 def test_document_that_cannot_be_read__takes_down_nothing_else(

@@ -1,20 +1,35 @@
+from datetime import timedelta
 from typing import Any
 
 from events import partitions
+from events.partitions import Partition
 from ilara_admin.management.base import IlaraCommand
 
 MIB = 1024 * 1024
 
 
 class Command(IlaraCommand):
-    help = "Make the event table's missing partitions, for today and a week ahead, and list all."
+    help = (
+        "Make the event table's missing partitions, for today, a week ahead and strays in the "
+        "default one, and list all with what they hold."
+    )
 
     def run(self, **options: Any) -> None:
         made = set(partitions.ensure())
+        parts = partitions.describe()
         self.table(
-            ("PARTITION", "ROWS (ESTIMATE)", "MIB", ""),
+            ("PARTITION", "FROM", "TO (UTC)", "ROWS (ESTIMATE)", "MIB", ""),
             [
-                (part.name, part.rows, round(part.bytes / MIB), "new" if part.name in made else "")
-                for part in partitions.describe()
+                (part.name, *_range(part), part.rows, round(part.bytes / MIB),
+                 "new" if part.name in made else "")
+                for part in parts
             ],
-        )
+        )  # fmt: skip
+        rows, size = sum(part.rows for part in parts), sum(part.bytes for part in parts)
+        self.note(f"{len(parts)} partitions, about {rows:,} rows, {round(size / MIB):,} MiB.")
+
+
+def _range(part: Partition) -> tuple[str, str]:
+    if part.day is None:
+        return "any other", "day"
+    return part.day.isoformat(), (part.day + timedelta(days=1)).isoformat()

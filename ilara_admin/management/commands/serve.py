@@ -31,7 +31,7 @@ ACTOR = Actor.of_command("serve")
 SAMPLE = ("Sample game", "sample-game")  # the name and slug of its project
 EXAMPLE_PLAYER = "player_123"
 # After a `kill -9` of this command its web server finishes the requests it had.
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 30
 
 
 class Command(BaseCommand):

@@ -1,0 +1,145 @@
+"""Counting events behind the ingest: per minute and hour, the catalogue of names, their properties.
+
+Ingest updates no counter: writers would wait for each other. A job reads what is settled, in the
+order of ids, and adds it up, each event exactly once: what it adds and how far it came are one
+transaction, and no id at or below a settled one can appear later (tail.py explains why).
+"""
+
+from datetime import datetime
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+
+from django.db import connection, transaction
+
+from events.tail import SETTLE_SECONDS
+from ilara_admin.models import Environment
+
+# A chunk takes a fraction of a second: a long writer would hold up everybody who follows the log.
+CHUNK_EVENTS = 5_000
+# Names made of ids, as in {"item_4711": 1}, must not fill the catalogue.
+MAX_PROPERTIES = 500
+EXAMPLE_CHARACTERS = 100
+PATIENCE_SECONDS = 3.0
+POLL_SECONDS = 0.1
+
+
+class Horizon(NamedTuple):
+    """All events up to `id` were there at the moment `at`, or never will be."""
+
+    id: int
+    at: datetime
+
+
+def fold() -> int:
+    """Count whatever is settled and not counted yet; returns how many events that were.
+
+    It may be killed at any point, and it may run twice at once. When a transaction keeps what came
+    after it unsettled, the next run counts it.
+    """
+    horizon = settled()
+    return fold_until(horizon) if horizon else 0
+
+
+def settled() -> Horizon | None:
+    """A horizon as of now, or None when older transactions do not end within PATIENCE_SECONDS."""
+    # A sequence that nobody has asked yet shows the id that it will give first.
+    highest = _one("SELECT last_value - (NOT is_called)::int, clock_timestamp() FROM event_id_seq")
+    # Whoever drew an id has a transaction id by then, and a lower one than is taken next.
+    sleep(SETTLE_SECONDS)
+    (transaction_id,) = _one("SELECT pg_current_xact_id()::text::bigint")
+    deadline = monotonic() + PATIENCE_SECONDS
+    while _one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")[0] < transaction_id:
+        if monotonic() > deadline:
+            return None
+        sleep(POLL_SECONDS)
+    return Horizon(*highest)
+
+
+def fold_until(horizon: Horizon) -> int:
+    """Count all events up to the horizon; returns how many were not counted before."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO event_fold (environment_id) SELECT id FROM environment
+               ON CONFLICT DO NOTHING"""
+        )
+    total = 0
+    for environment_id in Environment.objects.order_by("pk").values_list("pk", flat=True):
+        while counted := fold_chunk(environment_id, horizon):
+            total += counted
+    return total
+
+
+def fold_chunk(environment_id: int, horizon: Horizon) -> int:
+    """Count the next events of one environment; 0 when all up to the horizon are counted, or while
+    somebody else counts them."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT folded_id FROM event_fold WHERE environment_id = %s AND folded_id <= %s
+               AND (counted_until < %s OR counted_until IS NULL) FOR UPDATE SKIP LOCKED""",
+            [environment_id, *horizon],
+        )
+        state = cursor.fetchone()
+        if state is None:
+            return 0
+        values = {"environment": environment_id, "after": state[0], "until": horizon.id}
+        cursor.execute(FOLD_SQL, values)
+        counted, last_id = cursor.fetchone()
+        finished = counted < CHUNK_EVENTS
+        cursor.execute(
+            """UPDATE event_fold SET folded_id = %s, counted_until = coalesce(%s, counted_until)
+               WHERE environment_id = %s""",
+            [horizon.id if finished else last_id, horizon.at if finished else None, environment_id],
+        )
+    return int(counted)
+
+
+def _counts(table: str, unit: str) -> str:
+    return f"""
+    INSERT INTO {table} AS known (environment_id, start, event_name_id, count)
+    SELECT %(environment)s, date_trunc('{unit}', received_at, 'UTC'), names.id, count(*)
+    FROM page JOIN names USING (name) GROUP BY 2, 3
+    ON CONFLICT (environment_id, start, event_name_id)
+    DO UPDATE SET count = known.count + excluded.count"""
+
+
+# What is known of a property stays: its example is the first one of its chunk by spelling, so that
+# a page looks the same tomorrow.
+FOLD_SQL = f"""
+WITH page AS MATERIALIZED (
+    SELECT id, name, received_at, properties FROM event
+    WHERE environment_id = %(environment)s AND id > %(after)s AND id <= %(until)s
+    ORDER BY id LIMIT {CHUNK_EVENTS})
+, names AS (
+    INSERT INTO event_name AS known (environment_id, name, first_seen_at, last_seen_at, count)
+    SELECT %(environment)s, name, min(received_at), max(received_at), count(*)
+    FROM page GROUP BY name
+    ON CONFLICT (environment_id, name) DO UPDATE SET
+        first_seen_at = least(known.first_seen_at, excluded.first_seen_at),
+        last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at),
+        count = known.count + excluded.count
+    RETURNING id, name)
+, minutes AS ({_counts("event_minute", "minute")})
+, hours AS ({_counts("event_hour", "hour")})
+, seen AS (
+    SELECT names.id AS event_name_id, item.key AS name, jsonb_typeof(item.value) AS type,
+           min(left(item.value #>> '{{}}', {EXAMPLE_CHARACTERS})) AS example, count(*) AS count
+    FROM page JOIN names USING (name), jsonb_each(page.properties) AS item GROUP BY 1, 2, 3)
+, ranked AS (
+    SELECT seen.*, known.name IS NOT NULL AS is_known,
+           row_number() OVER (PARTITION BY seen.event_name_id, known.name IS NOT NULL
+                              ORDER BY seen.count DESC, seen.name) AS rank
+    FROM seen LEFT JOIN event_property known USING (event_name_id, name, type))
+, properties AS (
+    INSERT INTO event_property AS known (event_name_id, name, type, example, count)
+    SELECT event_name_id, name, type, coalesce(example, 'null'), count FROM ranked
+    WHERE is_known OR rank + (SELECT count(*) FROM event_property held
+                              WHERE held.event_name_id = ranked.event_name_id) <= {MAX_PROPERTIES}
+    ON CONFLICT (event_name_id, name, type) DO UPDATE SET count = known.count + excluded.count)
+SELECT count(*), max(id) FROM page"""
+
+
+def _one(sql: str) -> tuple[Any, ...]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        row: tuple[Any, ...] = cursor.fetchone()
+        return row

@@ -1,0 +1,87 @@
+"""The time of the client beside that of the server: kept, bounded, and put right on request."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from events.models import Event
+from players.models import Player
+from tests.api_client import EVENTS, Api
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def body(player: Player) -> dict[str, Any]:
+    return {"player_id": str(player.id), "event_name": "start"}
+
+
+def ago(distance: timedelta) -> str:
+    return (datetime.now(UTC) - distance).isoformat()
+
+
+def shift(moment: datetime) -> timedelta:
+    """How long ago a moment is, in whole minutes."""
+    return timedelta(minutes=round((datetime.now(UTC) - moment) / timedelta(minutes=1)))
+
+
+@pytest.mark.parametrize("distance", [HOUR, 400 * 24 * HOUR, -23 * HOUR])
+def test_wrong_clock__stands_beside_the_time_of_the_server(
+    distance: timedelta, body: dict[str, Any], public_api: Api
+) -> None:
+    data = public_api.post(EVENTS, {**body, "timestamp": ago(distance)}).data
+    event = Event.objects.get()
+    assert shift(event.occurred_at) == distance
+    assert shift(event.received_at) == timedelta()
+    assert datetime.fromisoformat(data["timestamp"]) == event.occurred_at
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "words"),
+    [
+        (ago(-25 * HOUR), "more than 24 hours ahead of the server's clock"),
+        ("2099-01-01T00:00:00Z", "more than 24 hours ahead"),
+        ("1970-01-01T00:00:00Z", "before 1971"),
+        ("1969-12-31T23:59:59Z", "between 1970 and 2099"),
+        ("9999-12-31T23:59:59Z", "between 1970 and 2099"),
+    ],
+)
+def test_impossible_clock__is_told_so(
+    timestamp: str, words: str, body: dict[str, Any], public_api: Api
+) -> None:
+    reply = public_api.post(EVENTS, {**body, "timestamp": timestamp})
+    assert (reply.status, reply.error["details"][0]["field"]) == (400, "timestamp")
+    assert words in reply.error["message"]
+    assert not Event.objects.exists()
+
+
+@pytest.mark.parametrize("skew", [-30 * 24 * HOUR, 2 * HOUR, 20_000 * 24 * HOUR])
+def test_sent_at__puts_the_clock_right(
+    skew: timedelta, body: dict[str, Any], public_api: Api
+) -> None:
+    """Whatever the clock shows, the event happened an hour before it was sent."""
+    sent = {"timestamp": ago(skew + HOUR)}
+    data = public_api.post(EVENTS, {**body, **sent, "sent_at": ago(skew)}).data
+    batch = {"events": [{**body, **sent}, body], "sent_at": ago(skew)}
+    assert public_api.post(f"{EVENTS}/batch", batch).data["accepted"] == 2
+    single, first, second = Event.objects.order_by("id")
+    assert datetime.fromisoformat(data["timestamp"]) == single.occurred_at
+    assert shift(single.occurred_at) == shift(first.occurred_at) == HOUR
+    assert second.occurred_at == second.received_at
+
+
+def test_event_after_it_was_sent__is_refused(body: dict[str, Any], public_api: Api) -> None:
+    times = {"timestamp": ago(24 * HOUR), "sent_at": ago(50 * HOUR)}
+    reply = public_api.post(EVENTS, {**body, **times})
+    assert reply.error["message"] == "timestamp lies more than 24 hours ahead of sent_at"
+
+
+@pytest.mark.parametrize("sent_at", ["1960-01-01T00:00:00Z", "2100-01-01T00:00:00Z", "now", 5])
+def test_impossible_sent_at__refuses_the_whole(
+    sent_at: Any, body: dict[str, Any], public_api: Api
+) -> None:
+    for path, sent in ((EVENTS, body), (f"{EVENTS}/batch", {"events": [body]})):
+        reply = public_api.post(path, {**sent, "sent_at": sent_at})
+        assert (reply.status, reply.error["details"][0]["field"]) == (400, "sent_at")
+    assert not Event.objects.exists()

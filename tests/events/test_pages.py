@@ -1,0 +1,216 @@
+"""The catalogue, one event name, and what was rejected, as staff see them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.test import Client
+from django.utils import timezone
+
+from events import services
+from events.models import Event, EventHour, EventMinute, EventName, RejectedEvent
+from events.rollups import Horizon, fold_until
+from events.stats import Span, series
+from ilara_admin.models import AuditEntry, Environment, Role
+from players.models import Player
+from tests.api_client import EVENTS, Api
+from tests.factories import ACTOR, make_environment
+from tests.pages import HTMX, message_of, signed_in, text_of, url_of
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def viewer() -> Client:
+    return signed_in(Role.VIEWER)
+
+
+@pytest.fixture
+def live_ops() -> Client:
+    return signed_in(Role.LIVE_OPS)
+
+
+def send(api: Api, player: Player, *names: str, **fields: Any) -> None:
+    body = [{"player_id": str(player.pk), "event_name": name, **fields} for name in names]
+    assert api.post(f"{EVENTS}/batch", {"events": body}).status == 200
+    fold_until(Horizon(Event.objects.latest("id").id, datetime.now(UTC)))
+
+
+def name_of(environment: Environment, name: str = "start", **columns: Any) -> EventName:
+    now = timezone.now()
+    defaults = {"first_seen_at": now, "last_seen_at": now, "count": 1}
+    return EventName.objects.create(environment=environment, name=name, **{**defaults, **columns})
+
+
+# --- The catalogue ------------------------------------------------------------------------------
+
+
+def test_catalogue__lists_names_with_their_counts(
+    viewer: Client, environment: Environment, player: Player, public_api: Api
+) -> None:
+    assert "No events yet" in text_of(viewer.get(url_of(environment, "event_names")))
+    send(public_api, player, "start", "start", "purchase <b>")
+    html = text_of(viewer.get(url_of(environment, "event_names")))
+    assert html.index("purchase &lt;b&gt;") < html.index(">start</a>")
+    assert "2 events in all, 2 at the highest" in html
+    assert "Counted" in html
+
+
+def test_catalogue__is_found_by_a_part_of_the_name(
+    viewer: Client, environment: Environment
+) -> None:
+    for name in ("level_up", "level_down", "start"):
+        name_of(environment, name)
+    name_of(make_environment(), "level_elsewhere")
+    url = url_of(environment, "event_names")
+    html = text_of(viewer.get(f"{url}?q=LEVEL", headers=HTMX))
+    assert ("level_up" in html, "start" in html, "elsewhere" in html) == (True, False, False)
+    assert "2 names" in html
+    assert "No names match" in text_of(viewer.get(f"{url}?q=zzz"))
+
+
+def test_catalogue__is_read_page_by_page_with_as_many_statements(
+    viewer: Client, environment: Environment, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(60):
+        name_of(environment, f"name-{number:02}")
+    url = url_of(environment, "event_names")
+    with django_assert_max_num_queries(10):
+        html = text_of(viewer.get(url))
+    assert ("name-49" in html, "name-50" in html) == (True, False)
+    assert 'rel="next"' in html
+
+
+# --- One name -----------------------------------------------------------------------------------
+
+
+def test_name__shows_counts_and_properties(
+    viewer: Client, environment: Environment, player: Player, public_api: Api
+) -> None:
+    send(public_api, player, "start", properties={"level": 5})
+    send(public_api, player, "start", properties={"level": "<i>"})
+    name = EventName.objects.get()
+    html = text_of(viewer.get(url_of(environment, "event_name", name.pk)))
+    assert html.count("50 %") == 2
+    assert "&lt;i&gt;" in html
+    assert html.count("<rect data-hit") == 24
+    assert "Describe" not in html
+    for span, bars in (("hour", 60), ("month", 30), ("nonsense", 24)):
+        url = url_of(environment, "event_name", name.pk)
+        html = text_of(viewer.get(f"{url}?span={span}", headers=HTMX))
+        assert html.count("<rect data-hit") == bars
+
+
+def test_name_of_another_environment__is_not_found(
+    viewer: Client, environment: Environment
+) -> None:
+    name = name_of(make_environment())
+    assert viewer.get(url_of(environment, "event_name", name.pk)).status_code == 404
+
+
+def test_series__has_every_bucket_of_its_span(environment: Environment) -> None:
+    """In Berlin, clocks were set back on 25 October 2026: that day has 25 hours."""
+    name = name_of(environment)
+    now = datetime(2026, 10, 25, 12, 30, tzinfo=UTC)
+    for hours in range(40):
+        start = datetime(2026, 10, 25, 12, tzinfo=UTC) - timedelta(hours=hours)
+        EventHour.objects.create(environment=environment, event_name=name, start=start, count=1)
+    EventMinute.objects.create(
+        environment=environment, event_name=name, start=now - timedelta(minutes=59), count=7
+    )
+    with timezone.override("Europe/Berlin"):
+        hours_found = series(environment, Span.DAY, now)
+        days = series(environment, Span.MONTH, now)
+        minutes = series(environment, Span.HOUR, now, name)
+    assert [count for _, count in hours_found] == [1] * 24
+    assert hours_found[-1][0].hour == 13
+    assert [count for _, count in days][-3:] == [1, 24, 15]
+    assert (len(days), days[-1][0].isoformat()) == (30, "2026-10-25T00:00:00+02:00")
+    assert [count for _, count in minutes] == [7] + [0] * 59
+    assert series(make_environment(), Span.DAY, now)[0][1] == 0
+
+
+# --- Descriptions -------------------------------------------------------------------------------
+
+
+def test_description__is_saved_audited_and_undone(
+    live_ops: Client, environment: Environment
+) -> None:
+    name = name_of(environment)
+    environment.refresh_from_db()
+    version = environment.config_version
+    url = url_of(environment, "event_name_describe", name.pk)
+    response = live_ops.post(url, {"description": "  The game was opened. "})
+    assert response.status_code == 302
+    assert "The game was opened." in text_of(live_ops.get(response["Location"]))
+    entry = AuditEntry.objects.filter(action="event_name.described").get()
+    assert (entry.object_name, entry.after) == ("start", {"description": "The game was opened."})
+    audit = text_of(live_ops.get(url_of(environment, "audit_list") + "?object=event_name:start"))
+    assert "described the event" in audit
+    assert message_of(live_ops.post(url, {"description": "The game was opened."})) == (
+        "Nothing was changed."
+    )
+
+    undo = url_of(environment, "event_name_undo", name.pk, entry.pk)
+    assert "Undone" in message_of(live_ops.post(undo))
+    name.refresh_from_db()
+    environment.refresh_from_db()
+    assert (name.description, environment.config_version) == ("", version)
+
+
+def test_undo_after_a_later_change__is_refused(environment: Environment) -> None:
+    name = name_of(environment)
+    entry = services.event_name_describe(name, "one", actor=ACTOR)
+    services.event_name_describe(name, "two", actor=ACTOR)
+    assert entry
+    with pytest.raises(ValidationError):
+        services.event_name_undo(name, entry, actor=ACTOR)
+
+
+def test_description_that_is_too_long__is_refused(
+    live_ops: Client, environment: Environment
+) -> None:
+    name = name_of(environment)
+    url = url_of(environment, "event_name_describe", name.pk)
+    assert live_ops.post(url, {"description": "x" * 501}).status_code == 422
+    with pytest.raises(ValidationError):
+        services.event_name_describe(name, "x" * 501, actor=ACTOR)
+
+
+# --- What was rejected --------------------------------------------------------------------------
+
+
+def test_rejected__are_listed_with_their_reason_newest_first(
+    viewer: Client, environment: Environment, player: Player, public_api: Api
+) -> None:
+    url = url_of(environment, "event_rejected")
+    assert "Nothing was rejected" in text_of(viewer.get(url))
+    public_api.post(EVENTS, {"player_id": "<b>", "event_name": "start"})
+    public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "ilara.x"})
+    html = text_of(viewer.get(url))
+    assert html.index("are reserved") < html.index("Invalid player_id format")
+    assert "&lt;b&gt;" in html
+    assert "<b>" not in html
+    filtered = text_of(viewer.get(f"{url}?name=start", headers=HTMX))
+    assert ("reserved" in filtered, "Invalid player_id" in filtered) == (False, True)
+    elsewhere = url_of(make_environment(), "event_rejected")
+    assert "Nothing was rejected" in text_of(viewer.get(elsewhere))
+
+
+def test_long_payload__says_that_it_was_cut(
+    viewer: Client, environment: Environment, player: Player, public_api: Api
+) -> None:
+    bad = {"player_id": str(player.pk), "event_name": "", "properties": {"x": "y" * 9_000}}
+    public_api.post(EVENTS, bad)
+    assert "it was longer" in text_of(viewer.get(url_of(environment, "event_rejected")))
+
+
+def test_rejected__are_read_page_by_page(viewer: Client, environment: Environment) -> None:
+    for number in range(60):
+        RejectedEvent.objects.create(
+            environment=environment, received_at=timezone.now(), event_name=f"e-{number}",
+            code="VALIDATION_ERROR", message="bad", payload="{}",
+        )  # fmt: skip
+    html = text_of(viewer.get(url_of(environment, "event_rejected")))
+    assert ("e-59" in html, ">e-9<" in html) == (True, False)
