@@ -19,6 +19,7 @@ PURE = [
     "ilara_admin.tokens",
     "players.churn",
     "players.lifecycle",
+    "segments.draft",
     "segments.references",
     "segments.rules",
 ]
