@@ -15,9 +15,9 @@ from django.db import connection
 
 from ilara_admin.db import Row
 from ilara_admin.models import Environment
-from players.churn import PRIOR
 from players.facts import facts_sql
 from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
+from players.snapshot import parameters_of
 from segments.matching import Matcher, compile_rule, nobody
 from segments.models import Segment
 from segments.rules import Node
@@ -100,7 +100,7 @@ def ask(
     world = World(
         environment_id=environment.pk,
         now=now,
-        facts=facts_sql(NOW, thresholds_of(environment), PRIOR),
+        facts=facts_sql(NOW, thresholds_of(environment), parameters_of(environment)),
         segments={key: Known(item.id, item.rule) for key, item in compiled.items()},
     )
     if segment is None:
@@ -183,7 +183,8 @@ def _columns(found: Question) -> str:
 
 def _matching(asked: Asked, found: Question, rows: list[Row]) -> Iterator[PlayerRow]:
     """The players among rows of _columns for whom the rule holds in Python."""
-    width, thresholds = len(PlayerRow._fields), thresholds_of(asked.environment)
+    width = len(PlayerRow._fields)
+    thresholds, parameters = thresholds_of(asked.environment), parameters_of(asked.environment)
     for row in rows:
         player, rest = player_of(row[:width]), row[width:]
         lists = {
@@ -192,7 +193,9 @@ def _matching(asked: Asked, found: Question, rows: list[Row]) -> Iterator[Player
             if excluded is not None
         }
         counts = dict(zip(found.counts, rest[len(found.lists) :], strict=True))
-        if asked.matches(subject_of(player, thresholds, asked.now, None, lists, counts)):
+        if asked.matches(
+            subject_of(player, thresholds, parameters, asked.now, None, lists, counts)
+        ):
             yield player
 
 
