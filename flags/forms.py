@@ -12,7 +12,7 @@ from django.core.validators import RegexValidator
 from flags.document import FlagDocument, Prerequisite, ValueType, Variant
 from flags.models import Flag
 from ilara_admin.models import Environment
-from segments.services import KEY, KEY_FORM
+from segments.keys import KEY, KEY_FORM
 
 KEY_VALIDATOR = RegexValidator(rf"^{KEY.pattern}\Z", KEY_FORM)
 

@@ -16,6 +16,9 @@ def seen(now: str, at_risk_days: str, churned_days: str) -> str:
     return f"""
         last_seen_at = greatest(p.last_seen_at, {now}),
         active_days = p.active_days + (p.last_active_on < {day})::int,
+        activity = CASE WHEN p.last_active_on < {day}
+            THEN p.activity || (repeat('0', {day} - p.last_active_on - 1) || '1')::varbit
+            ELSE p.activity END,
         last_active_on = greatest(p.last_active_on, {day}),
         active_since = CASE WHEN {at_risk} THEN {now} ELSE p.active_since END,
         returned_at = CASE WHEN {back} THEN {now} ELSE p.returned_at END,

@@ -15,9 +15,9 @@ from django.db import connection
 
 from ilara_admin.db import Row
 from ilara_admin.models import Environment
-from players.churn import PRIOR
 from players.facts import facts_sql
 from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
+from players.snapshot import parameters_of
 from segments.matching import Matcher, compile_rule, nobody
 from segments.models import Segment
 from segments.rules import Node
@@ -94,11 +94,13 @@ def ask(
     """Prepare a question about an environment; without a rule only the lists count."""
     rows = Segment.objects.filter(environment=environment).values("id", "key", "name", "rule")
     compiled = compile_segments(rows, {})
+    if segment is not None and compiled[segment.key].rule is None and rule == segment.spec:
+        rule = None  # as stored it leads back to itself, so for requests nobody matches it
     matches = nobody if rule is None else compile_rule(rule, matchers_of(compiled))
     world = World(
         environment_id=environment.pk,
         now=now,
-        facts=facts_sql(NOW, thresholds_of(environment), PRIOR),
+        facts=facts_sql(NOW, thresholds_of(environment), parameters_of(environment)),
         segments={key: Known(item.id, item.rule) for key, item in compiled.items()},
     )
     if segment is None:
@@ -113,6 +115,14 @@ def count(asked: Asked) -> int:
         return sum(len(players) for players, _ in _walk(asked, LOWEST_ID))
     sql = f"SELECT count(*) FROM player p {found.joins} WHERE {EVERYBODY} AND {found.where}"
     return int(_fetch(asked, found, sql)[0][0])
+
+
+def total(environment: Environment) -> int:
+    """How many players there are in all."""
+    sql = "SELECT count(*) FROM player p WHERE p.environment_id = %s"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [environment.pk])
+        return int(cursor.fetchone()[0])
 
 
 def members(asked: Asked, after: uuid.UUID = LOWEST_ID) -> Members:
@@ -173,7 +183,8 @@ def _columns(found: Question) -> str:
 
 def _matching(asked: Asked, found: Question, rows: list[Row]) -> Iterator[PlayerRow]:
     """The players among rows of _columns for whom the rule holds in Python."""
-    width, thresholds = len(PlayerRow._fields), thresholds_of(asked.environment)
+    width = len(PlayerRow._fields)
+    thresholds, parameters = thresholds_of(asked.environment), parameters_of(asked.environment)
     for row in rows:
         player, rest = player_of(row[:width]), row[width:]
         lists = {
@@ -182,7 +193,9 @@ def _matching(asked: Asked, found: Question, rows: list[Row]) -> Iterator[Player
             if excluded is not None
         }
         counts = dict(zip(found.counts, rest[len(found.lists) :], strict=True))
-        if asked.matches(subject_of(player, thresholds, asked.now, None, lists, counts)):
+        if asked.matches(
+            subject_of(player, thresholds, parameters, asked.now, None, lists, counts)
+        ):
             yield player
 
 

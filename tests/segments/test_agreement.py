@@ -21,6 +21,7 @@ from events.models import Event
 from ilara_admin.models import Environment, Project
 from players.models import Player, player_id_for
 from players.record import row_of, thresholds_of
+from players.snapshot import parameters_of
 from segments.matching import Subject, compile_rule
 from segments.models import Segment, SegmentMember
 from segments.operators import OPERATORS, Kind
@@ -288,12 +289,12 @@ def by_function(crowd: Crowd, rule: Group) -> set[UUID]:
     """Who matches, as each request is answered."""
     matches = compile_rule(rule, matchers_of(crowd.compiled))
     needed = behaviours_of([rule], rules_of(crowd.compiled))
-    thresholds = thresholds_of(crowd.environment)
+    thresholds, parameters = thresholds_of(crowd.environment), parameters_of(crowd.environment)
 
     def subject(player: Player) -> Subject:
         lists = crowd.listed.get(player.pk, {})
         counts = crowd.counts(player, needed, NOW)
-        return subject_of(row_of(player), thresholds, NOW, None, lists, counts)
+        return subject_of(row_of(player), thresholds, parameters, NOW, None, lists, counts)
 
     return {player.pk for player in crowd.players() if matches(subject(player))}
 
