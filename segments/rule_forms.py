@@ -169,7 +169,8 @@ class EventForm(PartForm):
         "event": "event", "operator": "operator", "value": "value", "within": "number",
     }  # fmt: skip
     event = forms.CharField(
-        max_length=128, widget=forms.TextInput(attrs={**PLAIN, "placeholder": "Event"})
+        max_length=128,
+        widget=forms.TextInput(attrs={**PLAIN, "list": "rule-events", "placeholder": "Event"}),
     )
     operator = forms.ChoiceField(label="How often", choices=TIMES)
     value = forms.IntegerField(label="Times", required=False, min_value=0, max_value=MAX_EVENTS)
