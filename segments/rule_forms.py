@@ -130,13 +130,13 @@ class PropertyForm(ConditionForm):
     kind: ClassVar[PartKind] = "property"
 
     def prepare(self, segments: Sequence[str]) -> None:
-        super().prepare(segments)
         self.fields["field"].label = "Property"
         self.fields["field"].widget.attrs["placeholder"] = "Property"
         del self.fields["field"].widget.attrs["list"]
         operator = self.fields["operator"]
         assert isinstance(operator, forms.ChoiceField)
         operator.choices = _choices(*NOT_OF_PROPERTIES)
+        super().prepare(segments)
 
     def sample(self) -> Any:
         where = {"operator": "AND", "conditions": [self.document([])]}
