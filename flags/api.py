@@ -1,60 +1,116 @@
 """The Feature Flags API."""
 
 import uuid
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 from django.http import HttpResponse
 from django.urls import path
 
-from flags import schemas
+from flags import schemas, usage
 from flags.evaluation import (
     Asked,
+    CompiledFlag,
     Decision,
     behaviours_needed,
     decide,
     evaluate,
     is_overridden,
 )
+from flags.history import flags_at
 from flags.lookup import find_asked
-from flags.snapshot import flag_set, flags_of
+from flags.receipt import receipt_of
+from flags.snapshot import FlagSet, flag_set
 from ilara_admin.api import ApiRequest, encoder, endpoint, respond, route
-from ilara_admin.errors import not_found
+from ilara_admin.errors import invalid, not_found, unauthorized
+from ilara_admin.payload import parse_moment
 from segments.rules import Behaviour
+from segments.snapshot import segments_of
 
 
 @endpoint("POST", body=schemas.FlagEvaluate, basic=True)
 def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> HttpResponse:
     """One flag for one player."""
-    flag = flags_of(request.snapshot).get(key)
-    asked = _asked(request, body, behaviours_needed([flag] if flag else []))
+    question = _question(request)
+    flag = question.flags.by_key.get(key)
+    asked = _asked(request, body, behaviours_needed([flag] if flag else []), question)
     if flag is None:
         raise not_found("Flag not found")
-    return respond(schemas.evaluation(flag, evaluate(flag, asked)))
+    decision = evaluate(flag, asked)
+    if question.is_of_a_game:
+        usage.note(flag, decision)
+    return respond(_evaluation(request, question, flag, decision, asked))
 
 
 @endpoint("POST", body=schemas.FlagEvaluate, basic=True)
 def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpResponse:
     """Every flag that is not archived, for one player."""
-    flags = flag_set(request.snapshot)
-    asked = _asked(request, body, flags.behaviours)
+    question = _question(request)
+    asked = _asked(request, body, question.flags.behaviours, question)
     memo: dict[str, Decision] = {}
     found: list[bytes] = []
-    for entry in flags.entries:
-        if entry.ready is not None and not is_overridden(entry.flag, asked):
-            found.append(entry.name + entry.ready)
+    decided: list[tuple[CompiledFlag, Decision]] = []
+    for flag, name, ready, _ in question.flags.entries:
+        if ready is not None and not question.explain and not is_overridden(flag, asked):
+            found.append(name + ready)
         else:
-            decision = decide(entry.flag, asked, memo)
-            found.append(entry.name + encoder.encode(schemas.evaluation(entry.flag, decision)))
+            decision = decide(flag, asked, memo)
+            decided.append((flag, decision))
+            answer = _evaluation(request, question, flag, decision, asked)
+            found.append(name + encoder.encode(answer))
+    if question.is_of_a_game:
+        usage.note_all(question.flags, decided)
     player = asked.player_id.encode()
     return respond(
         msgspec.Raw(b'{"player_id":"' + player + b'","flags":{' + b",".join(found) + b"}}")
     )
 
 
+class Question(NamedTuple):
+    """What the address asks for: a receipt, and flags as they were `at` another time."""
+
+    explain: bool
+    at: datetime | None
+    flags: FlagSet
+
+    @property
+    def is_of_a_game(self) -> bool:
+        """What somebody looks into is no use of a flag."""
+        return not self.explain and self.at is None
+
+
+def _question(request: ApiRequest) -> Question:
+    if not request.META["QUERY_STRING"]:
+        return Question(False, None, flag_set(request.snapshot))
+    explain, at = request.GET.get("explain", "false"), request.GET.get("at")
+    if explain not in ("true", "false"):
+        raise invalid("explain must be true or false", "explain")
+    moment = None if at is None else parse_moment(at, "at")
+    if (explain == "true" or moment) and not request.api_key.secret:
+        raise unauthorized("A receipt and another time need a secret key", status=403)
+    flags = flags_at(request.snapshot, moment) if moment else flag_set(request.snapshot)
+    return Question(explain == "true", moment, flags)
+
+
 def _asked(
-    request: ApiRequest, body: schemas.FlagEvaluate, behaviours: frozenset[Behaviour]
+    request: ApiRequest,
+    body: schemas.FlagEvaluate,
+    behaviours: frozenset[Behaviour],
+    question: Question,
 ) -> Asked:
-    return find_asked(request, uuid.UUID(body.player_id), behaviours, body.context)
+    asked = find_asked(request, uuid.UUID(body.player_id), behaviours, body.context)
+    return replace(asked, at=question.at) if question.at else asked
+
+
+def _evaluation(
+    request: ApiRequest, question: Question, flag: CompiledFlag, decision: Decision, asked: Asked
+) -> schemas.FlagEvaluation | schemas.ExplainedEvaluation:
+    if not question.explain:
+        return schemas.evaluation(flag, decision)
+    receipt = receipt_of(flag, asked, decision, segments_of(request.snapshot))
+    return schemas.explained(flag, decision, receipt)
 
 
 urlpatterns = [

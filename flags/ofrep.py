@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path, re_path
 
+from flags import usage
 from flags.bucketing import gate
 from flags.evaluation import (
     Asked,
@@ -32,7 +33,7 @@ from ilara_admin.errors import ApiError, Code, invalid, not_found
 from ilara_admin.payload import is_uuid
 from players.models import player_id_for
 from segments.matching import Subject
-from segments.rules import FIELDS, Behaviour
+from segments.rules import Behaviour
 
 TARGETING_KEY = "targetingKey"
 MAX_TARGETING_KEY = 255
@@ -51,7 +52,9 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: Evaluation) -> HttpRespo
     asked = _asked(request, body, behaviours_needed([flag] if flag else []))
     if flag is None:
         raise not_found("Flag not found")
-    answer = _answer(flag, evaluate(flag, asked), asked)
+    decision = evaluate(flag, asked)
+    usage.note(flag, decision)
+    answer = _answer(flag, decision, asked)
     return HttpResponse(encoder.encode(answer), content_type="application/json")
 
 
@@ -62,12 +65,15 @@ def ofrep_evaluate_all(request: ApiRequest, body: Evaluation) -> HttpResponse:
     asked = _asked(request, body, flags.behaviours)
     memo: dict[str, Decision] = {}
     found: list[bytes] = []
+    decided: list[tuple[CompiledFlag, Decision]] = []
     for entry in flags.entries:
         if entry.ofrep is not None and not is_overridden(entry.flag, asked):
             found.append(entry.ofrep)
         else:
             decision = decide(entry.flag, asked, memo)
+            decided.append((entry.flag, decision))
             found.append(encoder.encode(_answer(entry.flag, decision, asked)))
+    usage.note_all(flags, decided)
     content = b'{"flags":[' + b",".join(found) + b"]}"
     etag = _etag(request.snapshot.version, body.context, content)
     if _matches(request.headers.get("If-None-Match", ""), etag):
@@ -94,8 +100,8 @@ def _asked(request: ApiRequest, body: Evaluation, behaviours: frozenset[Behaviou
         except ApiError as error:
             if error.code is not Code.NOT_FOUND:
                 raise
-    facts = {"external_id": key} | {name: context[name] for name in FIELDS if name in context}
-    return Asked(str(by_external_id), Subject(context, facts, request.now), {}, request.now)
+    subject = Subject(context, {"external_id": key}, request.now)
+    return Asked(str(by_external_id), subject, {}, request.now)
 
 
 def _answer(flag: CompiledFlag, decision: Decision, asked: Asked) -> Success:

@@ -1,11 +1,11 @@
 """What the Feature Flags API takes and gives."""
 
-import uuid
 from typing import Any
 
 from msgspec import Struct
 
 from flags.evaluation import CompiledFlag, Decision, Reason
+from flags.receipt import Receipt
 from ilara_admin.payload import PlayerId
 
 
@@ -34,6 +34,16 @@ def evaluation(flag: CompiledFlag, decision: Decision) -> FlagEvaluation:
     )
 
 
-class FlagEvaluations(Struct):
-    player_id: uuid.UUID
-    flags: dict[str, FlagEvaluation]
+class ExplainedEvaluation(FlagEvaluation):
+    receipt: Receipt
+
+
+def explained(flag: CompiledFlag, decision: Decision, receipt: Receipt) -> ExplainedEvaluation:
+    return ExplainedEvaluation(
+        flag_key=flag.key,
+        value=decision.variant.value,
+        variant_key=decision.variant.key,
+        reason=decision.reason,
+        segment_id=decision.segment_id,
+        receipt=receipt,
+    )

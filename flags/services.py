@@ -16,7 +16,7 @@ from ilara_admin.audit import Actor, audit_record, changes
 from ilara_admin.models import AuditAction, Environment, Project
 from ilara_admin.services import environment_bump
 from players.models import Player
-from segments.services import KEY, KEY_FORM
+from segments.keys import KEY, KEY_FORM
 
 
 class RevisionConflict(Exception):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from flags import ofrep_answers, schemas
-from flags.document import DocumentError, decode_document
+from flags.document import DocumentError, FlagDocument, decode_document
 from flags.evaluation import CompiledFlag, behaviours_needed, compile_flag
 from ilara_admin.snapshot import Snapshot
 from segments.rules import Behaviour, RuleError
@@ -35,14 +35,16 @@ class Entry(NamedTuple):
     ofrep: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FlagSet:
     """All flags by key, those in use in the order of their keys, and what all of them together ask
-    about a player's events."""
+    about a player's events. `constants` are id and variant of those that give everybody the same.
+    """
 
     by_key: Mapping[str, CompiledFlag]
     entries: tuple[Entry, ...]
     behaviours: frozenset[Behaviour]
+    constants: tuple[tuple[int, str], ...]
 
 
 def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
@@ -65,7 +67,32 @@ def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
             # One flag that cannot be read must not take down everything else of its environment.
             logger.error("the flag %s cannot be read and is left out: %s", row["key"], error)
     in_use = [flag for flag in compiled.values() if not flag.archived]
-    return FlagSet(compiled, tuple(map(_entry, in_use)), behaviours_needed(in_use))
+    return FlagSet(
+        by_key=compiled,
+        entries=tuple(map(_entry, in_use)),
+        behaviours=behaviours_needed(in_use),
+        constants=tuple(
+            (flag.id, flag.constant.variant.key) for flag in in_use if flag.constant is not None
+        ),
+    )
+
+
+def compile_draft(
+    snapshot: Snapshot, flag: CompiledFlag, document: FlagDocument, archived: bool = False
+) -> CompiledFlag:
+    """The flag as it would be with this document. Raises RuleError if a rule cannot be read."""
+    segments = snapshot.parts[SEGMENTS]
+    return compile_flag(
+        key=flag.key,
+        salt=flag.salt,
+        revision=flag.revision,
+        document=document,
+        archived=archived,
+        segments=matchers_of(segments),
+        segment_rules=rules_of(segments),
+        others=flags_of(snapshot),
+        id=flag.id,
+    )
 
 
 def _entry(flag: CompiledFlag) -> Entry:

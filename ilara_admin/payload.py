@@ -187,6 +187,16 @@ def check_moment(moment: datetime, field: str) -> None:
         raise invalid(f"{field} must lie between 1970 and 2099", field)
 
 
+def parse_moment(text: str, field: str) -> datetime:
+    """A time in the address, with its offset."""
+    try:
+        moment: datetime = msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)])
+    except msgspec.ValidationError:
+        raise invalid(f"{field} must be {TYPES['datetime']}", field) from None
+    check_moment(moment, field)
+    return moment
+
+
 # --- Structs and messages ---------------------------------------------------------------------
 
 TYPES = {

@@ -9,9 +9,9 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
+from segments.keys import KEY, KEY_FORM
 from segments.operators import OPERATORS
 from segments.rules import RuleError, parse
-from segments.services import KEY, KEY_FORM
 
 # An item of a list as staff type it: text in quotes may hold commas.
 ITEM = re.compile(r'\s*("(?:[^"\\]|\\.)*"(?=\s*(?:,|$))|[^,]+)')

@@ -350,22 +350,3 @@ def behaviours_of(rules: Iterable[Node], segments: Mapping[str, Node]) -> frozen
         seen |= new
         waiting += [segments[key] for key in new if key in segments]
     return frozenset(found)
-
-
-def find_cycle(start: str, asks: Mapping[str, set[str]]) -> list[str] | None:
-    """A way from a segment back to itself, both ends named, or None. `asks` gives by key the
-    segments that each asks for."""
-    finished: set[str] = set()
-
-    def search(key: str, trail: list[str]) -> list[str] | None:
-        if key in trail:
-            return [*trail[trail.index(key) :], key]
-        if key in finished:
-            return None
-        for other in sorted(asks.get(key, ())):
-            if found := search(other, [*trail, key]):
-                return found
-        finished.add(key)
-        return None
-
-    return search(start, [])

@@ -1,6 +1,5 @@
 """Writes to segments."""
 
-import re
 from datetime import datetime
 from typing import Any
 
@@ -9,16 +8,17 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from ilara_admin.audit import Actor, audit_record, changes
+from ilara_admin.equality import same
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from ilara_admin.services import environment_bump
+from segments.keys import KEY, KEY_FORM
 from segments.lists import lists_bring_back, lists_keep
 from segments.models import Segment
-from segments.rules import Group, RuleError, find_cycle, parse, segments_in, segments_named
+from segments.references import check_references
+from segments.rules import Group, RuleError, parse, segments_in, segments_named
 from segments.usage import named, users_of_segments
 
-KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-RULES_LOCK = 0x5E6  # the first of two keys of an advisory lock; the second is the environment
-KEY_FORM = "Use 1 to 128 letters, digits, dots, hyphens and underscores, a letter or digit first."
+SEGMENTS_LOCK = 0x5E6  # the first of two keys of an advisory lock; the second is the environment
 
 
 class SegmentConflict(Exception):
@@ -38,53 +38,28 @@ def _facts(segment: Segment) -> dict[str, Any]:
     }
 
 
+def segments_lock(environment: Environment) -> None:
+    """Changes of an environment's segments come one after the other: two at once could close a
+    circle that neither of them sees, or take one key. Take it before locks on their rows."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [SEGMENTS_LOCK, environment.pk])
+
+
 def check_rule(environment: Environment, rule: Any, key: str = "") -> Group:
     """The rule, read. Raises ValidationError with the place of what is wrong in it: a segment that
     is not there, or one that leads back to the segment `key` whose rule this will be.
 
-    Call it in the transaction that stores the rule, before locks on rows: two rules saved at once
-    must not close a circle, and what is named must not be deleted before this is stored.
+    Call it under segments_lock in the transaction that stores the rule.
     """
     try:
         parsed = parse(rule)
-        wanted = segments_in(parsed)
-        if wanted:
-            _check_segments(environment, rule, parsed, wanted, key)
+        if wanted := segments_in(parsed):
+            rules = Segment.objects.filter(environment=environment).values_list("key", "rule")
+            asks = {other: segments_named(document) for other, document in rules}
+            check_references(key, rule, {**asks, key: wanted})
     except RuleError as error:
         raise ValidationError({"rule": str(error)}) from None
     return parsed
-
-
-def _check_segments(
-    environment: Environment, document: Any, rule: Group, wanted: set[str], key: str
-) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [RULES_LOCK, environment.pk])
-    segments = Segment.objects.filter(environment=environment)
-    found = segments.filter(key__in=wanted).order_by("id").select_for_update(no_key=True)
-    missing = wanted - {segment.key for segment in found} - {key}
-    for absent in sorted(missing):
-        message = f"There is no segment “{absent}” in this environment."
-        raise RuleError(_place_of(document, absent), message)
-    asks = {item.key: segments_named(item.rule) for item in segments}
-    cycle = find_cycle(key, asks | {key: wanted}) if key else None
-    if cycle:
-        path = " → ".join(cycle)
-        raise RuleError(
-            _place_of(document, cycle[1]), f"A segment must not lead back to itself: {path}."
-        )
-
-
-def _place_of(document: Any, key: str, path: str = "") -> str:
-    """Where in a document a segment is named."""
-    for index, item in enumerate(document["conditions"]):
-        place = f"{path}.conditions[{index}]" if path else f"conditions[{index}]"
-        if "conditions" in item:
-            if found := _place_of(item, key, place):
-                return found
-        elif item.get("field") == "segment" and key in item["value"]:
-            return f"{place}.value"
-    return ""
 
 
 def _audit(action: AuditAction, segment: Segment, actor: Actor, **details: Any) -> AuditEntry:
@@ -99,11 +74,15 @@ def _audit(action: AuditAction, segment: Segment, actor: Actor, **details: Any) 
 
 
 def _locked(segment: Segment) -> Segment:
-    return (
+    found = (
         Segment.objects.select_for_update(of=("self",))
         .select_related("environment__project")
-        .get(pk=segment.pk)
+        .filter(pk=segment.pk)
+        .first()
     )
+    if found is None:
+        raise ValidationError(f"The segment “{segment.key}” is no longer there.")
+    return found
 
 
 @transaction.atomic
@@ -113,6 +92,7 @@ def segment_create(
 ) -> Segment:  # fmt: skip
     if not KEY.fullmatch(key):
         raise ValidationError({"key": KEY_FORM})
+    segments_lock(environment)
     if Segment.objects.filter(environment=environment, key=key).exists():
         raise ValidationError({"key": f"There is already a segment “{key}” here."})
     check_rule(environment, rule, key)
@@ -134,6 +114,7 @@ def segment_update(
     Answers with the entry in the audit log, or None when everything was so already. Raises
     SegmentConflict when `base` is not the time at which the segment was last saved.
     """
+    segments_lock(segment.environment)
     check_rule(segment.environment, rule, segment.key)
     segment = _locked(segment)
     if base is not None and segment.updated_at != base:
@@ -155,7 +136,8 @@ def segment_update(
 @transaction.atomic
 def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> AuditEntry:
     """Remove a segment. What uses it must change first."""
-    # Whoever saves something that names the segment locks it, too, until that is stored.
+    segments_lock(segment.environment)
+    # Whoever saves a flag that names the segment locks it, too, until that is stored.
     segment = _locked(segment)
     used_by = users_of_segments(segment.environment).get(segment.key)
     if used_by:
@@ -175,6 +157,7 @@ def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> Audit
 @transaction.atomic
 def segment_undo(environment: Environment, entry: AuditEntry, *, actor: Actor) -> None:
     """Put back what a change or a deletion took away. What was changed since is left alone."""
+    segments_lock(environment)
     before, after = dict(entry.before or {}), entry.after or {}
     if entry.action == AuditAction.SEGMENT_DELETED:
         lists = before.pop("lists", None)
@@ -184,7 +167,7 @@ def segment_undo(environment: Environment, entry: AuditEntry, *, actor: Actor) -
         return
     found = Segment.objects.filter(environment=environment, key=entry.object_id).first()
     facts = _facts(_locked(found)) if found else {}
-    if found is None or any(facts[name] != value for name, value in after.items()):
+    if found is None or any(not same(facts[name], value) for name, value in after.items()):
         raise ValidationError(f"{entry.object_id} was changed since. Look at it before you undo.")
     del facts["key"]
     segment_update(found, **{**facts, **before}, actor=actor, reason="Undone")

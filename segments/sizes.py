@@ -94,6 +94,8 @@ def ask(
     """Prepare a question about an environment; without a rule only the lists count."""
     rows = Segment.objects.filter(environment=environment).values("id", "key", "name", "rule")
     compiled = compile_segments(rows, {})
+    if segment is not None and compiled[segment.key].rule is None and rule == segment.spec:
+        rule = None  # as stored it leads back to itself, so for requests nobody matches it
     matches = nobody if rule is None else compile_rule(rule, matchers_of(compiled))
     world = World(
         environment_id=environment.pk,

@@ -7,13 +7,13 @@ from typing import Any
 
 from ilara_admin.snapshot import Snapshot
 from segments.matching import Matcher, Subject, compile_rule, nobody
+from segments.references import circle_in
 from segments.rules import (
     Behaviour,
     Group,
     Node,
     RuleError,
     behaviours_of,
-    find_cycle,
     parse,
     segments_in,
 )
@@ -41,17 +41,19 @@ class CompiledSegment:
 
 
 def compile_segments(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledSegment]:
-    """One rule that cannot be read takes down nothing else: nobody matches it."""
+    """One rule that cannot be read, or that leads back to itself, takes down nothing else: nobody
+    matches it, and to rules that ask for it it is a segment without members."""
     rules: dict[str, Group] = {}
     for row in rows:
         try:
             rules[row["key"]] = parse(row["rule"])
         except RuleError as error:
             logger.error("the segment %s cannot be read and matches nobody: %s", row["key"], error)
-    asks = {key: segments_in(rule) for key, rule in rules.items()}
-    for key in [key for key in rules if find_cycle(key, asks)]:
-        logger.error("the segment %s leads back to itself and matches nobody", key)
-        del rules[key]
+    while circle := circle_in({key: segments_in(rule) for key, rule in rules.items()}):
+        way = " → ".join(circle)
+        logger.error("the segments %s lead back to themselves and match nobody", way)
+        for key in circle[1:]:
+            del rules[key]
     matchers: dict[str, Matcher] = {}
     compiled: dict[str, CompiledSegment] = {}
     for row in rows:

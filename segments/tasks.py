@@ -12,7 +12,7 @@ from procrastinate import JobContext
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import JobAborted
 
-from segments.list_chunks import CHUNK_ROWS, SupersededError
+from segments.list_chunks import SupersededError
 from segments.lists import KEPT_DAYS, list_give_up, list_run, upload_read
 from segments.models import ListAction, ListState, SegmentListChange
 
@@ -22,12 +22,13 @@ logger = logging.getLogger("ilara.segments")
 DEAD_SECONDS = 60
 MAX_ATTEMPTS = 10
 FORGOTTEN_ROWS = 5_000
+MAX_AT_ONCE = 10_000  # rows to walk over, or bytes of a file, while somebody waits
 
 
 def list_start(change: SegmentListChange) -> None:
     """Carry a small change out at once, so that its maker sees the result; leave a large one to the
     worker. Raises ValidationError when a small one cannot be done."""
-    if change.total <= CHUNK_ROWS:
+    if change.total <= MAX_AT_ONCE:
         with suppress(SupersededError):
             list_run(change, upload_read(change))
     else:

@@ -248,6 +248,7 @@ def segment_undo(request: HtmxHttpRequest, key: str, entry_id: int) -> HttpRespo
 def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
     segment = _the_segment(request, key)
     used_by = users_of_segments(request.environment).get(key, [])
+    listed = segment.included + segment.excluded
     url = link(request, "segment_detail", key)
     confirm = Confirm(
         title=f"Delete {key}",
@@ -258,6 +259,7 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
             if used_by
             else "Nothing here uses it. Games that ask for it will be answered 404."
         ),
+        dependents=[("ids on its lists", listed)] if listed else (),
         tone="danger",
         type_to_confirm=key,
     )

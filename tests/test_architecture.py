@@ -15,9 +15,12 @@ PURE = [
     "flags.document",
     "flags.evaluation",
     "flags.schedule",
+    "ilara_admin.config.plan",
     "ilara_admin.tokens",
     "players.churn",
+    "players.churn_fit",
     "players.lifecycle",
+    "segments.references",
     "segments.rules",
 ]
 # An app may import itself and the apps that stand before it.
@@ -33,6 +36,7 @@ ASSEMBLY = (
     "ilara_admin/health.py",
     "ilara_admin/pages/",
     "ilara_admin/management/",
+    "ilara_admin/config/",
     # A page shows whatever belongs on it: a player's page has their flags and segments.
     "players/views.py",
     "segments/views.py",

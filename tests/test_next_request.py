@@ -31,9 +31,10 @@ from flags.services import (
 from ilara_admin.models import KeyKind
 from ilara_admin.services import NewKey, api_key_create, api_key_rotate, environment_update
 from players.models import Player
+from segments.lists import ids_add, ids_remove, list_import, list_run, list_undo
 from segments.models import Segment
 from segments.services import segment_update
-from tests.api_client import FLAGS, PLAYERS, SEGMENTS, Reply
+from tests.api_client import EVENTS, FLAGS, PLAYERS, SEGMENTS, Reply
 from tests.factories import ACTOR, make_environment, make_key, make_player
 from tests.homes import HANG_SECONDS, wait_until
 from tests.serving import Gunicorn, gunicorns
@@ -69,6 +70,10 @@ class Game:
 
     def statuses(self, key: NewKey) -> list[int]:
         return [reply.status for reply in self.everywhere("GET", self.player, key=key)]
+
+    def members(self, segment: str) -> list[bool]:
+        replies = self.everywhere("POST", f"{SEGMENTS}/{segment}/evaluate", self.body)
+        return [reply.data["is_member"] for reply in replies]
 
     def flag(self, key: str = "new_tutorial") -> list[tuple[object, str]]:
         replies = self.everywhere("POST", f"{FLAGS}/{key}/evaluate", self.body)
@@ -150,8 +155,37 @@ def test_rule_of_a_segment__counts_everywhere_at_once(game: Game) -> None:
     rule = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 45}]}
     segment_update(segment, name="Beta", rule=rule, description="", actor=ACTOR)
     assert game.flag() == [(False, "default")] * 4
-    replies = game.everywhere("POST", f"{SEGMENTS}/beta-testers/evaluate", game.body)
-    assert [reply.data["is_member"] for reply in replies] == [False] * 4
+    assert game.members("beta-testers") == [False] * 4
+
+
+def test_list_of_a_segment__counts_everywhere_at_once(game: Game) -> None:
+    segment = Segment.objects.get(environment=game.environment)
+    added = ids_add(segment, ["player_123"], excluded=True, actor=ACTOR)
+    assert game.members("beta-testers") == [False] * 4
+    assert game.flag() == [(False, "default")] * 4
+    list_run(list_undo(added, actor=ACTOR))
+    assert game.members("beta-testers") == [True] * 4
+    change = list_import(segment, excluded=True, actor=ACTOR)
+    list_run(change, [b"other\nplayer_123\n"])
+    assert game.members("beta-testers") == [False] * 4
+    ids_remove(segment, ["player_123"], excluded=True, actor=ACTOR)
+    assert game.members("beta-testers") == [True] * 4
+
+
+def test_event__is_counted_everywhere_by_the_next_request(game: Game) -> None:
+    bought = {"event": "buy", "operator": ">=", "value": 1, "within": "1d"}
+    segment = Segment.objects.get(environment=game.environment)
+    rule = {"operator": "AND", "conditions": [bought]}
+    segment_update(segment, name="Beta", rule=rule, description="", actor=ACTOR)
+    assert game.members("beta-testers") == [False] * 4
+    for count, server in enumerate(game.servers, start=1):
+        rule = {"operator": "AND", "conditions": [{**bought, "value": count}]}
+        segment_update(segment, name="Beta", rule=rule, description="", actor=ACTOR)
+        assert game.members("beta-testers") == [False] * 4
+        body = {**game.body, "event_name": "buy"}
+        assert server.api(game.key.token).post(EVENTS, body).status == 201
+        assert game.members("beta-testers") == [True] * 4
+        assert game.flag() == [(True, "segment_match")] * 4
 
 
 # --- Settings and tier ----------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The README against the code: its tables say all there is, and its examples answer as printed."""
 
 import inspect
+import io
 import json
 import os
 import re
@@ -18,8 +19,11 @@ from django.urls.resolvers import RegexPattern
 from flags.evaluation import Reason
 from ilara_admin import gunicorn_conf, limits
 from ilara_admin import settings as settings_module
+from ilara_admin.config.document import Config, read
+from ilara_admin.config.plan import make_plan
 from ilara_admin.errors import STATUS, Code
 from ilara_admin.management.base import PASSWORD_VARIABLE
+from ilara_admin.management.commands import import_config
 from segments.operators import OPERATORS
 from segments.rules import FIELDS, parse
 from tests.homes import empty_home
@@ -90,6 +94,17 @@ def test_tables_of_rules__are_all_operators_and_fields() -> None:
 def test_example_of_a_rule__is_one() -> None:
     (block,) = re.findall(r"^```json\n(\{\"operator.*?)\n```", README, re.MULTILINE | re.DOTALL)
     parse(json.loads(block))
+
+
+def test_example_of_a_configuration__plans_as_printed() -> None:
+    found = re.search(
+        r"^```json\n(\{\"version.*?)\n```\n\n```\n\$ .*?\n(.*?) 3 not in", README, re.M | re.DOTALL
+    )
+    assert found
+    plan = make_plan(Config({}), read(found[1].encode()), prune=False)
+    out = io.StringIO()
+    import_config.Command(stdout=out)._show(plan)
+    assert out.getvalue().strip() == found[2]
 
 
 def test_table_of_commands__is_all_of_ours_with_real_options() -> None:

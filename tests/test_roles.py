@@ -13,7 +13,7 @@ TABLE: dict[Role, set[str]] = {
     Role.VIEWER: {
         "overview", "find", "audit_list", "key_list", "environment_settings", "developers",
         "account", "account_password",
-        "player_list", "player_detail",
+        "player_list", "player_detail", "churn_model",
         "segment_list", "segment_detail", "segment_lists",
         "flag_list", "flag_detail",
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
@@ -29,8 +29,9 @@ TABLE: dict[Role, set[str]] = {
         "segment_new", "segment_edit", "segment_undo", "segment_delete",
         "segment_ids_add", "segment_ids_remove", "segment_lists_import", "segment_lists_clear",
         "segment_lists_undo",
-        "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_save", "flag_restore",
-        "flag_switch", "flag_archive",
+        "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_review", "flag_save",
+        "flag_move", "flag_prerequisites", "flag_clone",
+        "flag_restore", "flag_switch", "flag_archive",
         "event_name_describe", "event_name_undo",
     },
     # Keys, staff, settings, projects and environments.

@@ -5,6 +5,7 @@ nothing. The same seed at the same moment draws the same game.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from ilara_admin.idempotency import digest_of
 from ilara_admin.management.bar import Bar
 from ilara_admin.models import Environment, Project
 from players.models import Player, player_id_for
+from players.refit import TooFewError, churn_refit
 
 SIZE = 5_000
 TEST_SIZE = 12
@@ -84,6 +86,8 @@ def demo_fill(
     progress("Counts", 0, 1)
     rollups.fold()  # or the first pages would show none until the worker has come to them
     progress("Counts", 1, 1)
+    with suppress(TooFewError):
+        churn_refit(live, now.date(), progress)
     return filled
 
 
@@ -155,8 +159,8 @@ def _players_fill(
 
 PLAYER_COLUMNS = (
     "id environment_id external_id device_id email attributes session_count purchase_count "
-    "total_revenue first_seen_at last_seen_at last_active_on active_since active_days returned_at "
-    "gap_before_return"
+    "total_revenue first_seen_at last_seen_at last_active_on active_since active_days activity "
+    "returned_at gap_before_return"
 )
 
 
@@ -168,7 +172,8 @@ def _player_row(environment: Environment, id: Any, player: SamplePlayer) -> tupl
         id, environment.pk, player.external_id, player.device_id, player.email,
         msgspec.json.encode(player.attributes).decode(), len(player.sessions), len(player.sales),
         player.revenue, seen.first_seen_at, seen.last_seen_at, seen.last_active_on,
-        seen.active_since, seen.active_days, seen.returned_at, seen.gap_before_return,
+        seen.active_since, seen.active_days, seen.activity, seen.returned_at,
+        seen.gap_before_return,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from flags import describe
 from flags.evaluation import Asked, Decision, Reason, decide
 from flags.lookup import overrides_of, variants_of
+from flags.receipt import nearest_miss
 from flags.snapshot import flag_set
 from ilara_admin import snapshot
 from ilara_admin.filters import render_list
@@ -61,6 +62,9 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
         override = overrides.get(flag.id)
         decision = decide(flag, asked, memo)
         words = describe.why(flag, decision, subject, now)
+        if decision.reason is Reason.DEFAULT:
+            miss = nearest_miss(flag, asked, decision, segments_of(known))
+            words = f"{words} {miss}" if miss else words
         if decision.reason is Reason.OVERRIDE and override:
             words = f"Set for this player by {override.author_name}."
         decisions.append(

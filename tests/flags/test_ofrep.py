@@ -133,11 +133,10 @@ def test_unknown_player__is_evaluated_from_the_context_alone(
         assert ask(public_api, "new_tutorial", targetingKey=key, level=45).json["value"] is True
     conditions = {
         "operator": "AND",
-        "conditions": [{"field": "lifecycle_stage", "operator": "==", "value": "new"}],
+        "conditions": [{"field": "external_id", "operator": "==", "value": "nobody-yet"}],
     }
-    make(environment, "stage", Rule(id="r", variant="enabled", conditions=conditions))
-    reply = ask(public_api, "stage", targetingKey="nobody-yet", lifecycle_stage="new")
-    assert reply.json["value"] is True
+    make(environment, "named", Rule(id="r", variant="enabled", conditions=conditions))
+    assert ask(public_api, "named", targetingKey="nobody-yet").json["value"] is True
 
 
 def test_unknown_player__keeps_their_bucket_when_they_register(

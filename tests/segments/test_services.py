@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 
 from ilara_admin.models import AuditEntry, Environment
 from segments.models import Segment
+from segments.references import MAX_CHAIN
 from segments.services import segment_create, segment_delete, segment_update
 from tests.factories import ACTOR, make_environment
 
@@ -99,3 +100,78 @@ def test_deleted_segment__is_told_in_full(segment: Segment) -> None:
     assert entry.before is not None
     assert entry.before["rule"] == RULE
     assert not Segment.objects.filter(environment=environment, key="whales").exists()
+
+
+def among(*keys: str, operator: str = "in") -> dict[str, Any]:
+    condition = {"field": "segment", "operator": operator, "value": list(keys)}
+    return {"operator": "AND", "conditions": [condition]}
+
+
+def save(segment: Segment, rule: Any) -> None:
+    segment_update(segment, name="", rule=rule, description="", actor=ACTOR)
+
+
+def test_rule_that_names_a_missing_segment__is_refused_with_the_place(segment: Segment) -> None:
+    rule = {"operator": "OR", "conditions": [RULE, among("nobody", operator="not_in")]}
+    with pytest.raises(ValidationError) as raised:
+        save(segment, rule)
+    assert raised.value.messages == [
+        "conditions[1].conditions[0].value: There is no segment “nobody” in this environment."
+    ]
+
+
+def test_rules_that_lead_back__are_refused_with_the_way(environment: Environment) -> None:
+    def make(key: str, rule: Any) -> Segment:
+        return segment_create(environment=environment, key=key, name="", rule=rule, actor=ACTOR)
+
+    first = make("a", RULE)
+    make("b", among("a"))
+    make("c", among("beta-testers", "b"))
+    told = "conditions[0].value: A segment must not lead back to itself: "
+    for rule, way in ((among("c"), "a → c → b → a."), (among("a"), "a → a.")):
+        with pytest.raises(ValidationError) as raised:
+            save(first, rule)
+        assert raised.value.messages == [told + way]
+
+
+def test_chain_of_segments__has_a_length_at_both_ends(environment: Environment) -> None:
+    """It must not grow at its start, at its end, or by being joined to another."""
+    made = [
+        segment_create(
+            environment=environment, key=f"s{number}", name="", actor=ACTOR,
+            rule=among(f"s{number - 1}") if number % 5 else RULE,
+        )
+        for number in range(MAX_CHAIN)
+    ]  # fmt: skip
+    save(made[5], among("s4"))  # two chains of five
+    long = "At most 10 segments may lean on each other"
+    with pytest.raises(ValidationError, match=long):
+        segment_create(environment=environment, key="s", name="", rule=among("s9"), actor=ACTOR)
+    with pytest.raises(ValidationError, match=long):
+        save(made[0], among("beta-testers"))
+
+
+def test_segment_that_another_names__cannot_be_deleted(segment: Segment) -> None:
+    segment_create(
+        environment=segment.environment, key="a", name="", rule=among("whales"), actor=ACTOR
+    )
+    with pytest.raises(ValidationError, match="is used by the segment a"):
+        segment_delete(segment, actor=ACTOR)
+
+
+def test_true_instead_of_one__is_a_change(segment: Segment) -> None:
+    def rule(value: object) -> dict[str, Any]:
+        condition = {"field": "level", "operator": "==", "value": value}
+        return {"operator": "AND", "conditions": [condition]}
+
+    save(segment, rule(1))
+    save(segment, rule(True))
+    stored = Segment.objects.get(pk=segment.pk).rule
+    assert stored["conditions"][0]["value"] is True
+
+
+def test_segment_that_is_gone__is_told(segment: Segment) -> None:
+    Segment.objects.filter(pk=segment.pk).delete()
+    for act in (lambda: save(segment, RULE), lambda: segment_delete(segment, actor=ACTOR)):
+        with pytest.raises(ValidationError, match="“whales” is no longer there"):
+            act()

@@ -3,10 +3,14 @@
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from ilara_admin.models import Environment
+from segments.lists import ids_add
+from segments.models import Segment
 from segments.services import segment_create
-from tests.api_client import PLAYERS, SEGMENTS, Api
+from tests.api_client import EVENTS, PLAYERS, SEGMENTS, Api
 from tests.factories import ACTOR
 
 
@@ -94,3 +98,137 @@ def test_segment_of_another_environment__is_not_found(
     body = {"player_id": public_api.register()["id"]}
     reply = public_api.post(f"{SEGMENTS}/theirs/evaluate", body)
     assert (reply.status, reply.error["message"]) == (404, "Segment not found")
+
+
+# --- Lists ----------------------------------------------------------------------------------------
+
+
+def test_lists__decide_before_the_rule_and_exclusion_wins(
+    environment: Environment, public_api: Api
+) -> None:
+    segment = Segment.objects.get(environment=environment)
+    members = {}
+    for name, level, lists in (
+        ("by-rule", 45, ""), ("nobody", 1, ""), ("included", 1, "i"), ("excluded", 45, "e"),
+        ("both", 45, "ie"),
+    ):  # fmt: skip
+        if lists:  # before there is such a player
+            for excluded in (False, True):
+                if "ie"[excluded] in lists:
+                    ids_add(segment, [name], excluded=excluded, actor=ACTOR)
+        player_id = public_api.register(name, attributes={"level": level})["id"]
+        body = {"player_id": player_id}
+        member = public_api.post(f"{SEGMENTS}/beta-testers/evaluate", body).data["is_member"]
+        listed = public_api.get(f"/v1/segments/player/{player_id}").data["segments"]
+        assert member is bool(listed)
+        members[name] = member
+    assert members == {
+        "by-rule": True, "nobody": False, "included": True, "excluded": False, "both": False
+    }  # fmt: skip
+
+
+def test_list_of_a_segment__counts_where_another_asks_for_it(
+    environment: Environment, public_api: Api
+) -> None:
+    make_segment(environment, "outside", "segment", "not_in", ["beta-testers"])
+    player_id = public_api.register()["id"]
+    path, body = f"{SEGMENTS}/outside/evaluate", {"player_id": player_id}
+    assert public_api.post(path, body).data["is_member"] is True
+    segment = Segment.objects.get(environment=environment, key="beta-testers")
+    ids_add(segment, ["player_123"], excluded=False, actor=ACTOR)
+    assert public_api.post(path, body).data["is_member"] is False
+
+
+# --- Events ---------------------------------------------------------------------------------------
+
+
+def bought(times: int, operator: str = ">=", **more: Any) -> dict[str, Any]:
+    condition = {"event": "buy", "operator": operator, "value": times, "within": "7d", **more}
+    return {"operator": "AND", "conditions": [condition]}
+
+
+def make(environment: Environment, key: str, rule: Any) -> None:
+    segment_create(environment=environment, key=key, name="", rule=rule, actor=ACTOR)
+
+
+def test_events__are_counted_by_the_next_request(environment: Environment, public_api: Api) -> None:
+    gold = {"field": "item", "operator": "==", "value": "gold"}
+    where = {"operator": "AND", "conditions": [gold]}
+    make(environment, "buyers", bought(2))
+    make(environment, "never", bought(0, "<="))
+    make(environment, "gold", bought(1, where=where))
+    make_segment(environment, "by-way", "segment", "in", ["gold"])
+    player_id = public_api.register()["id"]
+
+    def segments() -> list[str]:
+        found = public_api.get(f"/v1/segments/player/{player_id}").data["segments"]
+        one_by_one = [
+            key
+            for key in ("buyers", "by-way", "gold", "never")
+            if public_api.post(f"{SEGMENTS}/{key}/evaluate", {"player_id": player_id}).data[
+                "is_member"
+            ]
+        ]
+        assert [segment["id"] for segment in found] == one_by_one
+        return one_by_one
+
+    def buy(item: str) -> None:
+        body = {"player_id": player_id, "event_name": "buy", "properties": {"item": item}}
+        assert public_api.post(EVENTS, body).status == 201
+
+    assert segments() == ["never"]
+    buy("silver")
+    assert segments() == []
+    buy("gold")
+    assert segments() == ["buyers", "by-way", "gold"]
+
+
+def test_event_of_long_ago_or_of_another_player__does_not_count(
+    environment: Environment, public_api: Api
+) -> None:
+    make(environment, "buyers", bought(1))
+    mine, other = (public_api.register(name)["id"] for name in ("mine", "other"))
+    public_api.post(EVENTS, {"player_id": other, "event_name": "buy"})
+    public_api.post(EVENTS, {"player_id": mine, "event_name": "buy"})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE event SET received_at = received_at - interval '7 days' WHERE player_id = %s",
+            [mine],
+        )
+    members = [
+        public_api.post(f"{SEGMENTS}/buyers/evaluate", {"player_id": each}).data["is_member"]
+        for each in (mine, other)
+    ]
+    assert members == [False, True]
+
+
+def statements(api: Api, method: str, path: str, body: Any = None) -> list[str]:
+    assert api.request(method, path, body).status == 200  # from now on the snapshot is known
+    with CaptureQueriesContext(connection) as queries:
+        assert api.request(method, path, body).status == 200
+    return [query["sql"] for query in queries]
+
+
+def test_one_query__whatever_the_number_of_segments(
+    environment: Environment, public_api: Api
+) -> None:
+    path = f"/v1/segments/player/{public_api.register()['id']}"
+    assert len(statements(public_api, "GET", path)) == 1
+    for number in range(30):
+        make(environment, f"s{number}", bought(number % 3 + 1))
+        make_segment(environment, f"t{number}", "segment", "in", [f"s{number}"])
+    (sql,) = statements(public_api, "GET", path)
+    # Each question about events is asked once, however many segments ask it.
+    assert sql.count("FROM event ") == 3
+    assert sql.count("FROM segment_member") == 1
+
+
+def test_events__are_read_only_for_rules_that_ask(
+    environment: Environment, public_api: Api
+) -> None:
+    make(environment, "buyers", bought(1))
+    make_segment(environment, "by-way", "segment", "in", ["buyers"])
+    body = {"player_id": public_api.register()["id"]}
+    for key, reads in (("beta-testers", 0), ("buyers", 1), ("by-way", 1)):
+        (sql,) = statements(public_api, "POST", f"{SEGMENTS}/{key}/evaluate", body)
+        assert sql.count("FROM event ") == reads, key

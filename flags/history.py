@@ -1,0 +1,26 @@
+"""The flags of an environment as they were at an earlier time."""
+
+from datetime import datetime
+
+import msgspec
+
+from flags.snapshot import FlagSet, compile_flags
+from ilara_admin import db
+from ilara_admin.snapshot import Snapshot
+
+REVISIONS = """
+SELECT DISTINCT ON (r.flag_id) f.id, f.key, f.salt, r.number, r.document, r.archived
+FROM flag f JOIN flag_revision r ON r.flag_id = f.id
+WHERE f.environment_id = $1 AND r.created_at <= $2
+ORDER BY r.flag_id, r.number DESC"""
+
+
+def flags_at(snapshot: Snapshot, at: datetime) -> FlagSet:
+    """Each flag by the revision in force then; those that came later are not there. Segments are
+    those of now: they keep no revisions."""
+    found = db.fetch_all(REVISIONS, [snapshot.environment_id, at], safe_to_repeat=True)
+    names = ("id", "key", "salt", "revision", "document", "archived")
+    rows = [dict(zip(names, row, strict=True)) for row in sorted(found, key=lambda row: row[1])]
+    for row in rows:
+        row["document"] = msgspec.json.decode(row["document"])
+    return compile_flags(rows, snapshot.parts)

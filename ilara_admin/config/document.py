@@ -1,0 +1,265 @@
+"""Configuration as a JSON document: how it is written, and how it is read.
+
+    {"version": 1,
+     "flags": {"new-shop": {"name": "New shop", "description": "", "owner": "",
+                            "expected_end": "", "archived": false,
+                            "value_type": "boolean", "enabled": true, …}},
+     "segments": {"whales": {"name": "Whales", "description": "",
+                             "rule": {"operator": "AND", "conditions": […]}}}}
+
+A rule is a document of segments/rules.py; a flag has the fields of flags/document.py and what it
+says of itself. A section that is left out says nothing about its kind. Imports no Django.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any
+
+import msgspec
+
+from flags.document import (
+    DocumentError,
+    FlagDocument,
+    check_document,
+    decode_document,
+    encode_document,
+)
+from segments.keys import KEY, KEY_FORM
+from segments.rules import NOT_IN_TEXT, RuleError, parse
+
+VERSION = 1
+KINDS = ("segments", "flags")
+
+type Entry = dict[str, Any]
+type Entries = dict[str, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """By kind and key, plain JSON data with every field filled in. A kind may be absent."""
+
+    kinds: Mapping[str, Entries]
+
+    def entries(self, kind: str) -> Entries:
+        return self.kinds.get(kind, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`path` is like `segments["whales"].rule.conditions[1].value`."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(ValueError):
+    """A document that cannot be taken in, with all that is wrong with it."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("; ".join(map(str, faults)))
+        self.faults = faults
+
+
+def write(config: Config) -> str:
+    """The document: the same content is always the same text, one value a line."""
+    document = {"version": VERSION, **config.kinds}
+    return json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+
+
+def read(data: bytes) -> Config:
+    """Read a document. Raises ConfigError with the place of everything that is wrong in it."""
+    try:
+        document, twice = _decode(data)
+    except UnicodeDecodeError:
+        raise ConfigError([Fault("", "The file is not text in UTF-8.")]) from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ConfigError([Fault("", f"This is not JSON: {error.msg}, {place}.")]) from None
+    except RecursionError:
+        raise ConfigError([Fault("", "The document is nested too deeply.")]) from None
+    except ValueError as error:
+        raise ConfigError([Fault("", f"This is not JSON: {error}.")]) from None
+    faults = list(_repeated(document, "", twice))
+    kinds = _read_kinds(document, faults)
+    if faults:
+        raise ConfigError(faults)
+    return Config(kinds)
+
+
+def place(kind: str, key: str, path: str = "") -> str:
+    inner = f".{path}" if path and path[0] != "[" else path
+    return f"{kind}[{json.dumps(key, ensure_ascii=False)}]{inner}"
+
+
+# --- JSON ---------------------------------------------------------------------------------------
+
+
+def _decode(data: bytes) -> tuple[Any, dict[int, list[str]]]:
+    """The value, and the names that stand twice in an object, by its id: else the last would win,
+    and half of a badly merged file would be lost without a word."""
+    twice: dict[int, list[str]] = {}
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice[id(found)] = [name for name in found if names.count(name) > 1]
+        return found
+
+    def refused(name: str) -> None:
+        raise ValueError(f"it knows no {name}")
+
+    text = data.decode("utf-8-sig")
+    return json.loads(text, object_pairs_hook=made, parse_constant=refused), twice
+
+
+def _repeated(value: Any, path: str, twice: Mapping[int, list[str]]) -> Iterator[Fault]:
+    if isinstance(value, dict):
+        for name in twice.get(id(value), ()):
+            yield Fault(_inside(path, name), "It stands twice in the same object.")
+        for name, item in value.items():
+            yield from _repeated(item, _inside(path, name), twice)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _repeated(item, f"{path}[{index}]", twice)
+
+
+def _inside(path: str, name: str) -> str:
+    if path in KINDS:
+        return place(path, name)
+    return f"{path}.{name}" if path else name
+
+
+# --- Entries ------------------------------------------------------------------------------------
+
+
+class SegmentConfig(msgspec.Struct, frozen=True):
+    rule: dict[str, Any]
+    name: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    description: Annotated[str, msgspec.Meta(max_length=500)] = ""
+
+
+class FlagAbout(msgspec.Struct, frozen=True):
+    """What a flag says of itself, beside the fields of its document."""
+
+    name: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    description: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    owner: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    expected_end: str = ""
+    archived: bool = False
+
+
+def document_of(flag: Entry) -> FlagDocument:
+    """A flag's document. Raises DocumentError if it cannot be read."""
+    return decode_document({name: flag[name] for name in flag if name not in _ABOUT})
+
+
+def about_of(flag: Entry) -> dict[str, str]:
+    return {name: flag[name] for name in _ABOUT if name != "archived"}
+
+
+_ABOUT = FlagAbout.__struct_fields__
+
+
+def _read_kinds(document: Any, faults: list[Fault]) -> dict[str, Entries]:
+    if not isinstance(document, dict):
+        faults.append(Fault("", "The document is an object with version, segments and flags."))
+        return {}
+    version = document.get("version")
+    if isinstance(version, bool) or version != VERSION:
+        faults.append(Fault("version", f"Give the version {VERSION}, which is the one known here."))
+        return {}
+    for name in document:
+        if name not in ("version", *KINDS):
+            faults.append(Fault(name, "Unknown. Use version, segments, flags."))
+    found: dict[str, Entries] = {}
+    for kind, read_one in (("segments", _read_segment), ("flags", _read_flag)):
+        if kind not in document:
+            continue
+        if not isinstance(document[kind], dict):
+            faults.append(Fault(kind, "Give an object of entries by key."))
+            continue
+        found[kind] = {}
+        for key in sorted(document[kind]):
+            if not KEY.fullmatch(key):
+                faults.append(Fault(place(kind, key), KEY_FORM))
+            wrong: list[Fault] = []
+            entry = read_one(key, document[kind][key], wrong)
+            faults += [Fault(place(kind, key, fault.path), fault.message) for fault in wrong]
+            found[kind][key] = entry
+    return found
+
+
+def _read_segment(key: str, data: Any, faults: list[Fault]) -> Entry:
+    given = _fields(data, SegmentConfig, SegmentConfig.__struct_fields__, faults)
+    if "rule" in given:
+        _check_rule(given["rule"], "rule", faults)
+    return {"description": "", **given, "name": given.get("name") or key}
+
+
+def _read_flag(key: str, data: Any, faults: list[Fault]) -> Entry:
+    known = (*FlagDocument.__struct_fields__, *_ABOUT)
+    given = _fields(data, FlagAbout, known, faults)
+    if given.get("expected_end") and not _is_date(given["expected_end"]):
+        faults.append(Fault("expected_end", "Give a date like 2026-12-31, or nothing."))
+    about = {**msgspec.structs.asdict(FlagAbout()), **given, "name": given.get("name") or key}
+    if not isinstance(data, dict):
+        return about
+    rest = {name: data[name] for name in FlagDocument.__struct_fields__ if name in data}
+    try:
+        document = decode_document(rest)
+        for index, rule in enumerate(document.rules):
+            if rule.conditions is not None:
+                _check_rule(rule.conditions, f"rules[{index}].conditions", faults)
+        check_document(document)
+    except DocumentError as error:
+        faults.append(Fault(error.path, error.message))
+        return about
+    return about | encode_document(document)
+
+
+def _fields(
+    data: Any, struct: type[msgspec.Struct], known: tuple[str, ...], faults: list[Fault]
+) -> Entry:
+    """What is given of a struct's fields, each looked at by itself so that no fault hides
+    another."""
+    if not isinstance(data, dict):
+        faults.append(Fault("", f"Give an object with {', '.join(sorted(known))}."))
+        return {}
+    for name in data:
+        if name not in known:
+            faults.append(Fault(name, f"Unknown. Use {', '.join(sorted(known))}."))
+    given: Entry = {}
+    for field in msgspec.structs.fields(struct):
+        if field.name not in data:
+            if field.required:
+                faults.append(Fault(field.name, "It is missing."))
+            continue
+        try:
+            value = msgspec.convert(data[field.name], field.type)
+        except msgspec.ValidationError as error:
+            faults.append(Fault(field.name, f"{error}."))
+            continue
+        if isinstance(value, str) and NOT_IN_TEXT.search(value):
+            faults.append(Fault(field.name, "No NUL and no lone surrogate may be in it."))
+        given[field.name] = value
+    return given
+
+
+def _check_rule(rule: Any, path: str, faults: list[Fault]) -> None:
+    try:
+        parse(rule)
+    except RuleError as error:
+        faults.append(Fault(f"{path}.{error.path}" if error.path else path, error.message))
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

@@ -1,0 +1,159 @@
+"""What an import would do: from what there is and what is wanted to steps in order. No Django."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from flags import prerequisites
+from ilara_admin.config import words
+from ilara_admin.config.document import KINDS, Config, ConfigError, Entries, Entry, Fault, place
+from ilara_admin.equality import same
+from segments.references import check_references
+from segments.rules import RuleError, segments_named
+
+
+class Action(StrEnum):
+    CREATE = "create"
+    CHANGE = "change"
+    REMOVE = "remove"  # flags are archived: their history stays
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`entry` is what is wanted, None when it goes; `lines` say in words what differs."""
+
+    action: Action
+    kind: str
+    key: str
+    entry: Entry | None
+    lines: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`base` is what it was made from. `left` counts what is not in the document and stays."""
+
+    base: Config
+    steps: list[Step]
+    unchanged: int
+    left: int
+
+    def count(self, action: Action) -> int:
+        return sum(step.action is action for step in self.steps)
+
+
+def make_plan(current: Config, wanted: Config, *, prune: bool) -> Plan:
+    """The way from `current` to `wanted`; with `prune` what is not wanted goes. Raises ConfigError
+    when something would name what is not there, or lead back to itself."""
+    final = {kind: _final(current, wanted, kind, prune) for kind in KINDS}
+    faults = [*_segment_faults(wanted, final), *_flag_faults(wanted, final)]
+    if faults:
+        raise ConfigError(faults)
+    steps: list[Step] = []
+    removals: list[Step] = []
+    unchanged = left = 0
+    for kind in KINDS:
+        if kind not in wanted.kinds:
+            continue
+        there, entries = current.entries(kind), wanted.entries(kind)
+        for key in _in_order(kind, final[kind]):
+            if key not in entries:
+                continue
+            if key not in there:
+                lines = words.introduce(kind, entries[key])
+                steps.append(Step(Action.CREATE, kind, key, entries[key], lines))
+            elif not same(there[key], entries[key]):
+                lines = words.differences(kind, there[key], entries[key])
+                steps.append(Step(Action.CHANGE, kind, key, entries[key], lines))
+            else:
+                unchanged += 1
+        for key in reversed(_in_order(kind, there)):
+            if key in entries or there[key].get("archived"):
+                continue
+            if prune:
+                removals.append(Step(Action.REMOVE, kind, key, None, []))
+            else:
+                left += 1
+    # Flags let go of segments before those go.
+    removals.sort(key=lambda step: step.kind)
+    base = Config({kind: current.entries(kind) for kind in wanted.kinds})
+    return Plan(base, steps + removals, unchanged, left)
+
+
+def _final(current: Config, wanted: Config, kind: str, prune: bool) -> Entries:
+    """All entries as they will be."""
+    there = current.entries(kind)
+    if prune and kind in wanted.kinds:
+        # Flags that go are archived, and an archived flag may be brought back: it counts.
+        there = there if kind == "flags" else {}
+    return {**there, **wanted.entries(kind)}
+
+
+def _in_order(kind: str, entries: Entries) -> list[str]:
+    """What others lean on comes first, so that whatever is stored finds what it names and, each
+    having become what it will be before it is leant on, closes no circle on the way."""
+    leans = {
+        key: sorted(_leans(kind, entry) & entries.keys()) for key, entry in sorted(entries.items())
+    }
+    try:
+        return list(TopologicalSorter(leans).static_order())
+    except CycleError:
+        return sorted(entries)  # only stored data that the services would refuse has one
+
+
+def _leans(kind: str, entry: Entry) -> set[str]:
+    if kind == "segments":
+        return segments_named(entry["rule"])
+    return {item["flag"] for item in entry.get("prerequisites", ())}
+
+
+# --- Faults -------------------------------------------------------------------------------------
+
+
+def _segment_faults(wanted: Config, final: Mapping[str, Entries]) -> Iterator[Fault]:
+    asks = {key: segments_named(entry["rule"]) for key, entry in final["segments"].items()}
+    for key, entry in wanted.entries("segments").items():
+        try:
+            check_references(key, entry["rule"], asks)
+        except RuleError as error:
+            path = f"rule.{error.path}" if error.path else "rule"
+            yield Fault(place("segments", key, path), error.message)
+
+
+def _flag_faults(wanted: Config, final: Mapping[str, Entries]) -> Iterator[Fault]:
+    needs = {
+        key: [item["flag"] for item in entry.get("prerequisites", ())]
+        for key, entry in final["flags"].items()
+    }
+    entries = wanted.entries("flags")
+    for key, entry in final["flags"].items():
+        for path, segment in _segments_of_flag(entry):
+            if segment not in final["segments"]:
+                message = f"There is no segment “{segment}” in this environment."
+                if key not in entries:
+                    message = f"The segment “{segment}”, which would be removed, is used here."
+                yield Fault(place("flags", key, path), message)
+    for key, entry in entries.items():
+        for index, item in enumerate(entry.get("prerequisites", ())):
+            path = place("flags", key, f"prerequisites[{index}]")
+            other = final["flags"].get(item["flag"])
+            if other is None:
+                yield Fault(path, f"There is no flag “{item['flag']}” in this environment.")
+                continue
+            lost = set(item["variants"]) - {variant["key"] for variant in other["variants"]}
+            for name in sorted(lost):
+                yield Fault(path, f"The flag “{item['flag']}” has no variant “{name}”.")
+        if problem := prerequisites.problem(key, needs):
+            yield Fault(place("flags", key, "prerequisites"), problem)
+
+
+def _segments_of_flag(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Each segment that a flag names, with the place."""
+    rules: list[dict[str, Any]] = entry.get("rules", [])
+    for index, rule in enumerate(rules):
+        if rule.get("segment"):
+            yield f"rules[{index}].segment", rule["segment"]
+        for key in sorted(segments_named(rule.get("conditions"))):
+            yield f"rules[{index}].conditions", key

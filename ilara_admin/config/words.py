@@ -1,0 +1,57 @@
+"""Entries of a configuration, and what differs between two, in plain English. No Django."""
+
+from flags import describe
+from flags.describe import Difference
+from flags.document import DocumentError
+from ilara_admin.config.document import Entry, about_of, document_of
+from segments.rules import RuleError, parse
+from segments.words import describe as describe_rule
+
+NOT_SEEN = "written differently, to the same effect"
+
+
+def introduce(kind: str, entry: Entry) -> list[str]:
+    """What a new entry is."""
+    if kind == "segments":
+        return [_rule(entry)]
+    document = document_of(entry)
+    state = "archived" if entry["archived"] else ("on" if document.enabled else "off")
+    rules = [describe.sentence(rule) for rule in document.rules]
+    return [f"{document.value_type}, {state}", *rules, f"otherwise {document.default}"]
+
+
+def differences(kind: str, before: Entry, after: Entry) -> list[str]:
+    found = (_segment if kind == "segments" else _flag)(before, after)
+    return [f"{each.label}: {each.before} → {each.after}" for each in found] or [NOT_SEEN]
+
+
+def _segment(before: Entry, after: Entry) -> list[Difference]:
+    found = [
+        Difference(name, f"“{before[name]}”", f"“{after[name]}”")
+        for name in ("name", "description")
+        if before[name] != after[name]
+    ]
+    old, new = _rule(before), _rule(after)
+    return [*found, Difference("rule", old, new)] if old != new else found
+
+
+def _rule(entry: Entry) -> str:
+    try:
+        return describe_rule(parse(entry["rule"]))
+    except RuleError as error:
+        return f"a rule that cannot be read ({error})"
+
+
+def _flag(before: Entry, after: Entry) -> list[Difference]:
+    found = describe.about_differences(about_of(before), about_of(after))
+    if before["archived"] is not after["archived"]:
+        found.append(Difference("Archived", _yes(before["archived"]), _yes(after["archived"])))
+    try:
+        old = document_of(before)
+    except DocumentError as error:
+        return [*found, Difference("Document", f"cannot be read ({error})", "as in the file")]
+    return found + describe.differences(old, document_of(after))
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
