@@ -12,6 +12,10 @@ class Session:
     started_at: datetime
     ended_at: datetime
 
+    @property
+    def duration_seconds(self) -> int:
+        return round((self.ended_at - self.started_at).total_seconds())
+
 
 @dataclass(frozen=True, slots=True)
 class Sale:
@@ -26,7 +30,7 @@ class Sale:
 class Tracked:
     event_id: str
     name: str
-    session_id: str
+    session_id: str | None
     properties: dict[str, Any]
     at: datetime
 

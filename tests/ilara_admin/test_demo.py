@@ -74,7 +74,7 @@ def test_every_player__has_ordered_sessions_in_the_past(now: datetime) -> None:
         assert moments[-1] <= now
         spans = {session.session_id: session for session in player.sessions}
         for event in player.events:
-            span = spans[event.session_id]
+            span = spans[event.session_id or ""]
             assert oldest <= event.at <= span.ended_at
             assert span.started_at <= event.at
         assert [event.at for event in player.events] == sorted(e.at for e in player.events)
