@@ -157,6 +157,7 @@ class PurchaseQuerySet(models.QuerySet["Purchase"]):
         then are all who may have bought, and an index finds them."""
         return self.filter(
             counted=True,
+            refunded_at=None,
             received_at__gt=since,
             player__environment=environment,
             player__last_seen_at__gt=since,
@@ -168,7 +169,8 @@ class Purchase(models.Model):
     """The ledger of purchases. `digest` makes a client's transaction id count once per player.
 
     `counted` is false for another currency than the environment's: kept, not summed. `verified`
-    says that a secret key sent it, so a server of the game vouches for the receipt.
+    says that a secret key sent it, so a server of the game vouches for the receipt. A refund leaves
+    the row and takes it out of the sum: a player's revenue is what is `counted` and not refunded.
     """
 
     pk = models.CompositePrimaryKey("player_id", "digest")
@@ -181,6 +183,7 @@ class Purchase(models.Model):
     verified = models.BooleanField()
     product_id = models.CharField(max_length=128, null=True)
     received_at = models.DateTimeField(db_default=Now())
+    refunded_at = models.DateTimeField(null=True)
 
     objects = PurchaseQuerySet.as_manager()
 
