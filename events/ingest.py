@@ -111,8 +111,8 @@ def occurred_at(event: Prepared, received_at: datetime, sent_at: datetime | None
 # $11 happened_at (all arrays), $12 at_risk_days, $13 churned_days, $14 sent_at, $15 how often each
 # was sent (an array), from $16 on what REJECT needs.
 #
-# PostgreSQL plans without knowing how long the arrays are. `IN` beside an OR is always hashed, where
-# a join of `known` and `fresh` would compare each with each.
+# PostgreSQL plans without knowing how long the arrays are. `IN` beside an OR is always hashed; a
+# join of `known` and `fresh` might compare each event with each.
 #
 # The ledger of ids is filled in one order by everybody, so that two batches cannot deadlock. A
 # player whose row somebody else holds is not marked as seen: that somebody is doing it.
