@@ -30,6 +30,7 @@ from players.record import (
     stage_of,
     thresholds_of,
 )
+from players.snapshot import parameters_of
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
@@ -187,7 +188,7 @@ def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
 @endpoint("GET")
 def churn_risk(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     player = find_player(request, player_id)
-    risk = risk_of(player, request.now)
+    risk = risk_of(player, parameters_of(request.snapshot), request.now)
     return respond(
         schemas.ChurnRisk(
             player_id=player.id,

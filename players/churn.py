@@ -11,16 +11,20 @@ active days after the first, the last of them t_x days after it, and T days gone
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
-from math import exp, log
+from math import exp, log, nan
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
+    """`log_likelihood` is that of the players who were fitted to; of the prior there are none.
+    `source` says in the API where they come from: the last day that was fitted, or "prior"."""
+
     r: float
     alpha: float
     a: float
     b: float
-    source: str
+    log_likelihood: float = nan
+    source: str = "fit"
 
 
 # Serves until an environment has enough history of its own. It says: a living player shows up

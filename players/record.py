@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 import msgspec
 
 from ilara_admin.db import Row
-from players.churn import PRIOR, Risk, risk_at, score_at
+from players.churn import Parameters, Risk, risk_at, score_at
 from players.lifecycle import History, Lifecycle, Stage, Thresholds, lifecycle_at, stage_at
 from players.models import Player
 
@@ -76,8 +76,8 @@ def lifecycle_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> Li
     return lifecycle_at(_history(player), thresholds, now)
 
 
-def risk_of(player: PlayerRow, now: datetime) -> Risk:
-    return risk_at(PRIOR, **_activity(player, now))
+def risk_of(player: PlayerRow, parameters: Parameters, now: datetime) -> Risk:
+    return risk_at(parameters, **_activity(player, now))
 
 
 class _Activity(TypedDict):
@@ -96,7 +96,9 @@ def _activity(player: PlayerRow, now: datetime) -> _Activity:
     }
 
 
-def facts_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> dict[str, Any]:
+def facts_of(
+    player: PlayerRow, thresholds: Thresholds, parameters: Parameters, now: datetime
+) -> dict[str, Any]:
     """The built-in fields of the rule language; an unknown device or e-mail is missing. facts.py
     says the same in SQL."""
     facts: dict[str, Any] = {
@@ -110,7 +112,7 @@ def facts_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> dict[s
         "active_days": player.active_days,
         "purchase_count": player.purchase_count,
         "total_revenue": player.total_revenue,
-        "risk_score": Decimal(str(score_at(PRIOR, **_activity(player, now)))),
+        "risk_score": Decimal(str(score_at(parameters, **_activity(player, now)))),
         "first_seen_at": player.first_seen_at,
         "last_seen_at": player.last_seen_at,
         "days_since_last_seen": max((now - player.last_seen_at).days, 0),

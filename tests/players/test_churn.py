@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from players.churn import PRIOR, Parameters, RiskLevel, p_alive, risk_at
 
 # The CDNOW sample, as fitted in the literature.
-CDNOW = Parameters(r=0.243, alpha=4.414, a=0.793, b=2.426, source="cdnow")
+CDNOW = Parameters(r=0.243, alpha=4.414, a=0.793, b=2.426)
 TODAY = date(2026, 6, 1)
 
 
