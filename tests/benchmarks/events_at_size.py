@@ -7,7 +7,7 @@ Times are printed in multiples of the first one, a look-up of one player by prim
 import sys
 from time import perf_counter
 
-from tests.benchmarks.segment_import import database
+from tests.benchmarks import database
 
 ROWS = 10_000_000
 DAYS = 30
