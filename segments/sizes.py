@@ -117,6 +117,14 @@ def count(asked: Asked) -> int:
     return int(_fetch(asked, found, sql)[0][0])
 
 
+def total(environment: Environment) -> int:
+    """How many players there are in all."""
+    sql = "SELECT count(*) FROM player p WHERE p.environment_id = %s"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [environment.pk])
+        return int(cursor.fetchone()[0])
+
+
 def members(asked: Asked, after: uuid.UUID = LOWEST_ID) -> Members:
     until = monotonic() + SEARCH_SECONDS
     found: list[PlayerRow] = []

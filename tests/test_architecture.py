@@ -20,6 +20,7 @@ PURE = [
     "players.churn",
     "players.churn_fit",
     "players.lifecycle",
+    "segments.draft",
     "segments.references",
     "segments.rules",
 ]

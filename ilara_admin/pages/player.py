@@ -58,7 +58,7 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     overrides = overrides_of(player.pk, now)
     asked = Asked(str(player.pk), subject, variants_of(overrides), now)
     memo: dict[str, Decision] = {}
-    for flag in (entry.flag for entry in flags.entries):
+    for flag in flags.in_use:
         override = overrides.get(flag.id)
         decision = decide(flag, asked, memo)
         words = describe.why(flag, decision, subject, now)
