@@ -4,6 +4,7 @@ The reply is sent after the commit, so an acknowledged event survives the death 
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -107,15 +108,18 @@ def occurred_at(event: Prepared, received_at: datetime, sent_at: datetime | None
 
 
 # $4 index, $5 player, $6 digest, $7 event_id, $8 name, $9 session_id, $10 properties,
-# $11 happened_at (all arrays), $12 at_risk_days, $13 churned_days, $14 sent_at, from $15 on what
-# REJECT needs.
+# $11 happened_at (all arrays), $12 at_risk_days, $13 churned_days, $14 sent_at, $15 how often each
+# was sent (an array), from $16 on what REJECT needs.
+#
+# PostgreSQL plans without knowing how long the arrays are. `IN` beside an OR is always hashed; a
+# join of `known` and `fresh` might compare each event with each.
 #
 # The ledger of ids is filled in one order by everybody, so that two batches cannot deadlock. A
 # player whose row somebody else holds is not marked as seen: that somebody is doing it.
 STORE = f""", input AS (
     SELECT * FROM unnest($4::int[], $5::uuid[], $6::bytea[], $7::text[], $8::text[], $9::text[],
-                         $10::text[], $11::timestamptz[])
-        AS t(index, player_id, digest, event_id, name, session_id, properties, happened_at))
+                         $10::text[], $11::timestamptz[], $15::int[])
+        AS t(index, player_id, digest, event_id, name, session_id, properties, happened_at, copies))
 , known AS (
     SELECT input.* FROM input
     JOIN player p ON p.id = input.player_id
@@ -126,8 +130,8 @@ STORE = f""", input AS (
     ORDER BY player_id, digest
     ON CONFLICT DO NOTHING RETURNING player_id, digest)
 , accepted AS (
-    SELECT known.* FROM known LEFT JOIN fresh USING (player_id, digest)
-    WHERE known.digest IS NULL OR fresh.digest IS NOT NULL)
+    SELECT * FROM known
+    WHERE digest IS NULL OR (player_id, digest) IN (SELECT player_id, digest FROM fresh))
 , stored AS (
     INSERT INTO event (player_id, received_at, environment_id, event_id, name, session_id,
                        properties, occurred_at)
@@ -167,6 +171,7 @@ def store(
                 continue
         rows.append(index)
     sent = [events[index] for index in rows]
+    copies = Counter(repeats.values())
     known, accepted = run_one(
         request,
         STORE,
@@ -182,6 +187,7 @@ def store(
             request.snapshot.at_risk_days,
             request.snapshot.churned_days,
             sent_at,
+            [1 + copies[index] for index in rows],
             *reject_params(rejected),
         ],
         safe_to_repeat=all(event.digest is not None for event in sent),

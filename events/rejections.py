@@ -47,13 +47,13 @@ def _text(value: object) -> str | None:
     return value[:TEXT_CHARACTERS].replace("\0", "\N{SYMBOL FOR NULL}")
 
 
-# Continues the terms `env`, `input` and `known` of STORE. $15 event_name, $16 player, $17 code,
-# $18 message, $19 field, $20 payload (all arrays).
+# Continues the terms `env`, `input` and `known` of STORE. $16 event_name, $17 player, $18 code,
+# $19 message, $20 field, $21 payload (all arrays).
 REJECT = f""", refused AS (
     INSERT INTO event_rejected
         (environment_id, received_at, event_name, player, code, message, field, payload)
     SELECT env.id, env.now, t.* FROM env, unnest(
-        $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[]) AS t
+        $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[]) AS t
     WHERE env.open
     UNION ALL
     SELECT env.id, env.now, input.name, input.player_id::text, 'NOT_FOUND', '{UNKNOWN_PLAYER}',
@@ -62,7 +62,8 @@ REJECT = f""", refused AS (
                'player_id', input.player_id, 'event_name', input.name, 'event_id', input.event_id,
                'session_id', input.session_id, 'timestamp', input.happened_at,
                'properties', input.properties::jsonb))::text, {PAYLOAD_CHARACTERS})
-    FROM env, input WHERE env.open AND index NOT IN (SELECT index FROM known))"""
+    FROM env, input, generate_series(1, input.copies)
+    WHERE env.open AND index NOT IN (SELECT index FROM known))"""
 
 
 def reject_params(items: Sequence[Rejected]) -> list[list[Any]]:

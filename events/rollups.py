@@ -42,7 +42,8 @@ def fold() -> int:
 
 def settled() -> Horizon | None:
     """A horizon as of now, or None when older transactions do not end within PATIENCE_SECONDS."""
-    highest = _one("SELECT last_value, clock_timestamp() FROM event_id_seq")
+    # A sequence that nobody has asked yet shows the id that it will give first.
+    highest = _one("SELECT last_value - (NOT is_called)::int, clock_timestamp() FROM event_id_seq")
     # Whoever drew an id has a transaction id by then, and a lower one than is taken next.
     sleep(SETTLE_SECONDS)
     (transaction_id,) = _one("SELECT pg_current_xact_id()::text::bigint")
@@ -73,9 +74,9 @@ def fold_chunk(environment_id: int, horizon: Horizon) -> int:
     somebody else counts them."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            """SELECT folded_id FROM event_fold
-               WHERE environment_id = %s AND folded_id < %s FOR UPDATE SKIP LOCKED""",
-            [environment_id, horizon.id],
+            """SELECT folded_id FROM event_fold WHERE environment_id = %s AND folded_id <= %s
+               AND (counted_until < %s OR counted_until IS NULL) FOR UPDATE SKIP LOCKED""",
+            [environment_id, *horizon],
         )
         state = cursor.fetchone()
         if state is None:

@@ -1,16 +1,20 @@
-"""The small acts on a flag: switch, percentage, restore, archive. Each asks, and can be undone."""
+"""The small acts on a flag: switch, percentage, order, restore, archive, clone. Each asks, and all
+that change the flag can be undone."""
 
 import msgspec
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
+from django.utils import timezone
 
 from flags import describe, services
 from flags.document import FlagDocument, decode_document
-from flags.forms import RolloutForm, as_percent, thousandths
+from flags.forms import CloneForm, RolloutForm, as_percent, thousandths
 from flags.models import Flag
+from flags.schedule import figure_at
 from flags.views import differences, impact_of, the_flag
 from ilara_admin.confirm import Change, Confirm, render_confirm
+from ilara_admin.forms import add_errors
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, with_toast
 from ilara_admin.models import Role
 from ilara_admin.scope import actor_of, link, staff_view
@@ -81,7 +85,8 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
     if rule is None:
         response = redirect_to(request, link(request, "flag_detail", key))
         return with_toast(request, response, "That rule is no longer there.", tone="warn")
-    form = RolloutForm(request.POST or None, initial={"rollout": as_percent(rule.rollout)})
+    figure = figure_at(rule, timezone.now())
+    form = RolloutForm(request.POST or None, initial={"rollout": as_percent(figure)})
     error = ""
     if request.method == "POST" and form.is_valid():
         wanted, before = thousandths(form.cleaned_data["rollout"]), flag.revision
@@ -105,8 +110,9 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
             button=f"Save to {request.environment.slug}",
             cancel_url=link(request, "flag_detail", key),
             text=(
-                f"Now {describe.percent(rule.rollout)} of {describe.who(rule)}. Raising it removes "
+                f"Now {describe.percent(figure)} of {describe.who(rule)}. Raising it removes "
                 "nobody; lowering it removes only those who came in last."
+                + (" It ends the schedule." if rule.steps or rule.ramp else "")
             ),
             form=form,
             error=error,
@@ -187,5 +193,84 @@ def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse
                 else "The flag returns to the lists and serves what its rules say."
             )
             + _who_switches(request, flag, document, archived=archived),
+        ),
+    )
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def flag_move(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpResponse:
+    """Ask a rule before the one that stands before it."""
+    flag = the_flag(request, key)
+    document = flag.spec
+    order = [rule.id for rule in document.rules]
+    place = order.index(rule_id) if rule_id in order else 0
+    if not place:
+        response = redirect_to(request, link(request, "flag_detail", key))
+        return with_toast(request, response, "That rule cannot move further up.", tone="warn")
+    order[place - 1 : place + 1] = order[place], order[place - 1]
+    error = ""
+    if request.method == "POST":
+        before = flag.revision
+        try:
+            saved = services.flag_reorder(
+                flag,
+                order,
+                base_revision=_offered_at(request, flag),
+                actor=actor_of(request),
+                reason=request.POST.get("reason", "")[:500],
+            )
+        except services.RevisionConflict as conflict:
+            error = f"{conflict} Nothing was saved. Close this and look at what changed."
+        else:
+            text = f"{key} asks {describe.who(document.rules[place])} earlier."
+            return done(request, saved, text, changed=saved.revision != before)
+    rules = {rule.id: rule for rule in document.rules}
+    draft = msgspec.structs.replace(document, rules=tuple(rules[each] for each in order))
+    return render_confirm(
+        request,
+        Confirm(
+            title=f"Move rule {place + 1} of {key} up",
+            button=f"Move up in {request.environment.slug}",
+            cancel_url=link(request, "flag_detail", key),
+            text="The first rule that takes a player in decides."
+            + _who_switches(request, flag, draft),
+            changes=[
+                Change(
+                    f"Rule {number}",
+                    *(describe.sentence(each.rules[number - 1]) for each in (document, draft)),
+                )
+                for number in (place, place + 1)
+            ],
+            error=error,
+        ),
+    )
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def flag_clone(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Make a copy of a flag under another key."""
+    flag = the_flag(request, key)
+    form = CloneForm(request.POST or None, initial={"key": f"{key}-copy"[:128]})
+    if request.method == "POST" and form.is_valid():
+        try:
+            clone = services.flag_clone(
+                flag,
+                **form.cleaned_data,
+                actor=actor_of(request),
+                reason=request.POST.get("reason", "")[:500],
+            )
+        except ValidationError as problem:
+            add_errors(form, problem)
+        else:
+            response = redirect_to(request, link(request, "flag_detail", clone.key))
+            return with_toast(request, response, f"Cloned {key} as {clone.key}, off.")
+    return render_confirm(
+        request,
+        Confirm(
+            title=f"Clone {key}",
+            button="Clone",
+            cancel_url=link(request, "flag_detail", key),
+            text="The copy has the same variants, rules and prerequisites. It is off.",
+            form=form,
         ),
     )

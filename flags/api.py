@@ -9,7 +9,7 @@ import msgspec
 from django.http import HttpResponse
 from django.urls import path
 
-from flags import schemas
+from flags import schemas, usage
 from flags.evaluation import (
     Asked,
     CompiledFlag,
@@ -17,12 +17,11 @@ from flags.evaluation import (
     behaviours_needed,
     decide,
     evaluate,
-    is_overridden,
 )
 from flags.history import flags_at
 from flags.lookup import find_asked
 from flags.receipt import receipt_of
-from flags.snapshot import FlagSet, flag_set
+from flags.snapshot import FlagSet, divide, flag_set
 from ilara_admin.api import ApiRequest, encoder, endpoint, respond, route
 from ilara_admin.errors import invalid, not_found, unauthorized
 from ilara_admin.payload import parse_moment
@@ -38,7 +37,10 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
     asked = _asked(request, body, behaviours_needed([flag] if flag else []), question)
     if flag is None:
         raise not_found("Flag not found")
-    return respond(_evaluation(request, question, flag, evaluate(flag, asked), asked))
+    decision = evaluate(flag, asked)
+    if question.is_of_a_game:
+        usage.note(flag, decision)
+    return respond(_evaluation(request, question, flag, decision, asked))
 
 
 @endpoint("POST", body=schemas.FlagEvaluate, basic=True)
@@ -46,14 +48,20 @@ def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpRe
     """Every flag that is not archived, for one player."""
     question = _question(request)
     asked = _asked(request, body, question.flags.behaviours, question)
+    flags, ready = divide(question.flags, asked)
+    if question.explain:
+        flags, ready = question.flags.in_use, []
     memo: dict[str, Decision] = {}
-    found: list[bytes] = []
-    for flag, name, ready, _ in question.flags.entries:
-        if ready is not None and not question.explain and not is_overridden(flag, asked):
-            found.append(name + ready)
-        else:
-            answer = _evaluation(request, question, flag, decide(flag, asked, memo), asked)
-            found.append(name + encoder.encode(answer))
+    decided = [(flag, decide(flag, asked, memo)) for flag in flags]
+    found = [answer.v1 for answer in ready]
+    for flag, decision in decided:
+        prepared = None if question.explain else question.flags.decided.get(id(decision))
+        if prepared is None:
+            answer = _evaluation(request, question, flag, decision, asked)
+            prepared = encoder.encode(flag.key) + b":" + encoder.encode(answer)
+        found.append(prepared)
+    if question.is_of_a_game:
+        usage.note_all(question.flags, decided)
     player = asked.player_id.encode()
     return respond(
         msgspec.Raw(b'{"player_id":"' + player + b'","flags":{' + b",".join(found) + b"}}")
@@ -66,6 +74,11 @@ class Question(NamedTuple):
     explain: bool
     at: datetime | None
     flags: FlagSet
+
+    @property
+    def is_of_a_game(self) -> bool:
+        """What somebody looks into is no use of a flag."""
+        return not self.explain and self.at is None
 
 
 def _question(request: ApiRequest) -> Question:

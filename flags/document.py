@@ -137,10 +137,31 @@ def decode_document(data: Any) -> FlagDocument:
 
 
 def encode_document(document: FlagDocument) -> dict[str, Any]:
-    """The document as plain JSON data, in its one canonical form."""
+    """The document as plain JSON data, in its one canonical form: times in UTC, and what a rule
+    does not say left out."""
+    canonical = msgspec.structs.replace(document, rules=tuple(map(_in_utc, document.rules)))
     # By way of text, so that it equals what comes back from the database: lists, not tuples.
-    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
+    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(canonical))
+    for rule in data["rules"]:
+        # msgspec leaves out what is the default itself, not what equals it.
+        if rule.get("rollout") == EVERYBODY:
+            del rule["rollout"]
     return data
+
+
+def _in_utc(rule: Rule) -> Rule:
+    def utc(moment: datetime) -> datetime:
+        return moment.astimezone(UTC)
+
+    replace = msgspec.structs.replace
+    ramp = rule.ramp and replace(rule.ramp, start=utc(rule.ramp.start), end=utc(rule.ramp.end))
+    return replace(
+        rule,
+        steps=tuple(replace(step, at=utc(step.at)) for step in rule.steps),
+        ramp=ramp,
+        start=rule.start and utc(rule.start),
+        end=rule.end and utc(rule.end),
+    )
 
 
 def boolean_document(*, enabled: bool = False, rules: tuple[Rule, ...] = ()) -> FlagDocument:

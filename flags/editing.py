@@ -1,4 +1,5 @@
-"""The editors of a flag: its rules, its variants. Both lead to a review before anything is saved.
+"""The editors of a flag: its rules, its variants, what it waits for. Each leads to a review before
+anything is saved.
 
 The review carries the draft and the revision it was drawn from. If somebody else saved in the
 meantime, it says what they changed, and nothing is lost: the draft can be reviewed anew on top.
@@ -12,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.forms import formset_factory
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 
 from flags import describe, services
 from flags.acts import done
@@ -24,13 +26,14 @@ from flags.document import (
 )
 from flags.forms import (
     AboutForm,
-    RuleForm,
+    PrerequisiteForm,
     ServingForm,
     VariantForm,
-    rule_initial,
+    prerequisites_of,
     value_as_typed,
 )
 from flags.models import Flag
+from flags.rule_form import RuleForm, rule_initial
 from flags.views import differences, impact_of, the_flag
 from ilara_admin.formsets import MAX_ROWS, moved_rows
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
@@ -43,7 +46,7 @@ from segments.models import Segment
 def flag_rules(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Edit the rules: who gets what, how many of them, in which order."""
     flag = the_flag(request, key)
-    document = _draft(request) or flag.spec
+    document = draft_of(request) or flag.spec
     segments = list(Segment.objects.filter(environment=request.environment).only("key", "name"))
     forms = formset_factory(RuleForm, extra=0, max_num=MAX_ROWS)
     options = {"segments": segments, "document": document, "empty_permitted": False}
@@ -55,14 +58,20 @@ def flag_rules(request: HtmxHttpRequest, key: str) -> HttpResponse:
             changed = msgspec.structs.replace(
                 document, rules=tuple(form.rule() for form in rules.forms)
             )
-            return _review(request, flag, changed, back="flag_rules")
+            return review(request, flag, changed, back="flag_rules")
         status = 422
     else:
         initial = moved
         if initial is None:
             initial = [rule_initial(rule, document) for rule in document.rules]
         rules = forms(prefix="rules", initial=initial, form_kwargs=options)
-    context = {"flag": flag, "document": document, "rules": rules, "base": _base(request, flag)}
+    context = {
+        "flag": flag,
+        "document": document,
+        "rules": rules,
+        "base": base_of(request, flag),
+        "zone": timezone.get_current_timezone_name(),
+    }
     return render_partial(request, "flags/rules.html", context, partial="editor", status=status)
 
 
@@ -70,7 +79,7 @@ def flag_rules(request: HtmxHttpRequest, key: str) -> HttpResponse:
 def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Edit name, description, the variants, and what is served otherwise and when off."""
     flag = the_flag(request, key)
-    document = _draft(request) or flag.spec
+    document = draft_of(request) or flag.spec
     boolean = document.value_type is ValueType.BOOLEAN
     forms = formset_factory(VariantForm, extra=0, max_num=MAX_ROWS)
     options = {"value_type": document.value_type, "empty_permitted": False}
@@ -101,7 +110,7 @@ def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
                 default=serving.cleaned_data["default"],
                 off=serving.cleaned_data["off"],
             )
-            return _review(request, flag, changed, back="flag_variants", about=about.about)
+            return review(request, flag, changed, back="flag_variants", about=about.about)
         status = 422
     context = {
         "flag": flag,
@@ -110,9 +119,40 @@ def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "serving": serving,
         "about": about,
         "boolean": boolean,
-        "base": _base(request, flag),
+        "base": base_of(request, flag),
     }
     return render_partial(request, "flags/variants.html", context, partial="editor", status=status)
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def flag_prerequisites(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Edit what other flags must give a player before this one counts."""
+    flag = the_flag(request, key)
+    document = draft_of(request) or flag.spec
+    others = Flag.objects.of(request.environment).exclude(pk=flag.pk).archived(False)
+    forms = formset_factory(PrerequisiteForm, extra=0, max_num=MAX_ROWS)
+    options = {"others": list(others), "chosen": document, "empty_permitted": False}
+    moved = moved_rows(request.POST, "needs")
+    status = 200
+    if request.method == "POST" and moved is None and "draft" not in request.POST:
+        needs = forms(request.POST, prefix="needs", form_kwargs=options)
+        if needs.is_valid():
+            wanted = prerequisites_of([form.cleaned_data["gives"] for form in needs.forms])
+            changed = msgspec.structs.replace(document, prerequisites=wanted)
+            return review(request, flag, changed, back="flag_prerequisites")
+        status = 422
+    else:
+        initial = moved
+        if initial is None:
+            initial = [
+                {"gives": f"{item.flag} {variant}"}
+                for item in document.prerequisites
+                for variant in item.variants
+            ]
+        needs = forms(prefix="needs", initial=initial, form_kwargs=options)
+    context = {"flag": flag, "needs": needs, "base": base_of(request, flag)}
+    template = "flags/prerequisites.html"
+    return render_partial(request, template, context, partial="editor", status=status)
 
 
 def _about(request: HtmxHttpRequest, flag: Flag) -> dict[str, str]:
@@ -120,13 +160,13 @@ def _about(request: HtmxHttpRequest, flag: Flag) -> dict[str, str]:
     return {name: request.POST.get(name, value)[:500] for name, value in flag.about.items()}
 
 
-def _base(request: HtmxHttpRequest, flag: Flag) -> int:
+def base_of(request: HtmxHttpRequest, flag: Flag) -> int:
     """The revision that the editor was opened on."""
     base = request.POST.get("base", "")
     return int(base) if base.isdecimal() and len(base) < 10 else flag.revision
 
 
-def _draft(request: HtmxHttpRequest) -> FlagDocument | None:
+def draft_of(request: HtmxHttpRequest) -> FlagDocument | None:
     """The draft that the review sent back to be edited further, if it did."""
     text = request.POST.get("draft")
     if text is None:
@@ -137,7 +177,7 @@ def _draft(request: HtmxHttpRequest) -> FlagDocument | None:
         return None
 
 
-def _review(
+def review(
     request: HtmxHttpRequest,
     flag: Flag,
     draft: FlagDocument,
@@ -149,7 +189,7 @@ def _review(
     everybody: bool = False,
 ) -> HttpResponse:
     """Show what would change, and for whom, against what is in force now."""
-    base = _base(request, flag)
+    base = base_of(request, flag)
     about = about or flag.about
     changes = describe.differences(flag.spec, draft)
     changes += describe.about_differences(flag.about, {**about, "name": about["name"] or flag.key})
@@ -180,15 +220,20 @@ def _review(
 def flag_review(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """The review again, with everybody asked who switches."""
     flag = the_flag(request, key)
-    back, draft = _back(request), _draft(request)
+    back, draft = _back(request), draft_of(request)
     if draft is None:
         return _unreadable(request, key, back)
     about = _about(request, flag)
-    return _review(request, flag, draft, back=back, about=about, everybody=True)
+    return review(request, flag, draft, back=back, about=about, everybody=True)
+
+
+BACK = ("flag_rules", "flag_variants", "flag_prerequisites")
 
 
 def _back(request: HtmxHttpRequest) -> str:
-    return "flag_variants" if request.POST.get("back") == "flag_variants" else "flag_rules"
+    """The editor that the draft came from."""
+    wanted = request.POST.get("back", "")
+    return wanted if wanted in BACK else BACK[0]
 
 
 def _unreadable(request: HtmxHttpRequest, key: str, back: str) -> HttpResponse:
@@ -200,7 +245,7 @@ def _unreadable(request: HtmxHttpRequest, key: str, back: str) -> HttpResponse:
 def flag_save(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Save the reviewed draft."""
     flag = the_flag(request, key)
-    back, draft = _back(request), _draft(request)
+    back, draft = _back(request), draft_of(request)
     if draft is None:
         return _unreadable(request, key, back)
     about = _about(request, flag)
@@ -209,15 +254,15 @@ def flag_save(request: HtmxHttpRequest, key: str) -> HttpResponse:
         saved = services.flag_update(
             flag,
             document=draft,
-            base_revision=_base(request, flag),
+            base_revision=base_of(request, flag),
             actor=actor_of(request),
             about=about,
             reason=request.POST.get("reason", "")[:500],
         )
     except services.RevisionConflict as conflict:
-        return _review(request, conflict.flag, draft, back=back, about=about, conflict=True)
+        return review(request, conflict.flag, draft, back=back, about=about, conflict=True)
     except ValidationError as problem:
-        return _review(
+        return review(
             request, flag, draft, back=back, about=about, error=" ".join(problem.messages)
         )
     changed = saved.revision != before

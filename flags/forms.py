@@ -1,7 +1,6 @@
 """The forms of the flag pages, and their way to a flag document and back."""
 
 import json
-import secrets
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -10,16 +9,11 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
-from flags.bucketing import reweight, weights_of
-from flags.document import EVERYBODY, FlagDocument, Rule, ValueType, Variant
+from flags.document import FlagDocument, Prerequisite, ValueType, Variant
+from flags.models import Flag
 from ilara_admin.models import Environment
-from segments.forms import OptionalJSONField, checked_rule
 from segments.keys import KEY, KEY_FORM
-from segments.models import Segment
 
-# Neither is a key: keys begin with a letter or a digit.
-SPLIT = "*split*"
-EVERYBODY_CHOICE = "*everybody*"
 KEY_VALIDATOR = RegexValidator(rf"^{KEY.pattern}\Z", KEY_FORM)
 
 
@@ -36,6 +30,11 @@ def percent_field(label: str, **options: Any) -> forms.DecimalField:
 
 def thousandths(percent: Decimal) -> int:
     return int(percent * 1000)
+
+
+def as_percent(amount: int) -> Decimal:
+    """12500 as Decimal("12.5"), without trailing zeros."""
+    return Decimal(f"{Decimal(amount) / 1000:f}")
 
 
 class FlagFilterForm(forms.Form):
@@ -184,107 +183,51 @@ class ServingForm(forms.Form):
             field.choices = [(key, key) for key in keys]
 
 
-class RuleForm(forms.Form):
-    """One rule. The weights count only when a split is served."""
+class PrerequisiteForm(forms.Form):
+    """One variant that another flag must give, as `<flag> <variant>`: neither has a space."""
 
-    id = forms.CharField(required=False, widget=forms.HiddenInput)
-    segment = forms.ChoiceField(label="Who")
-    conditions = OptionalJSONField(
-        label="And conditions (JSON)",
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"}),
-    )
-    serve = forms.ChoiceField(label="Gets")
-    rollout = percent_field("Percentage", initial=100)
+    gives = forms.ChoiceField(label="Only where")
 
     def __init__(
-        self,
-        *args: Any,
-        segments: Sequence[Segment],
-        document: FlagDocument,
-        **kwargs: Any,
+        self, *args: Any, others: Sequence[Flag], chosen: FlagDocument, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.document = document
-        self.keys = [variant.key for variant in document.variants]
-        segment, serve = self.fields["segment"], self.fields["serve"]
-        assert isinstance(segment, forms.ChoiceField)
-        assert isinstance(serve, forms.ChoiceField)
-        segment.choices = [(EVERYBODY_CHOICE, "Everybody")] + [
-            (item.key, item.key) for item in segments
-        ]
-        serve.choices = [(key, key) for key in self.keys]
-        if len(self.keys) > 1:
-            serve.choices = [*serve.choices, (SPLIT, "A split")]
-        for index, key in enumerate(self.keys):
-            self.fields[f"weight_{index}"] = percent_field(f"{key}, %")
-
-    @property
-    def weight_fields(self) -> list[forms.BoundField]:
-        return [self[f"weight_{index}"] for index in range(len(self.keys))]
-
-    @property
-    def old(self) -> Rule | None:
-        rule_id = self.data.get(self.add_prefix("id")) or self.initial.get("id")
-        return next((rule for rule in self.document.rules if rule.id == rule_id), None)
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        for index in range(len(self.keys)):
-            # A weight left empty is 0, and without a split nobody asks for weights.
-            if data.get("serve") != SPLIT or self.has_error(f"weight_{index}", "required"):
-                self.errors.pop(f"weight_{index}", None)
-        if data.get("serve") == SPLIT and not self.errors:
-            weights = self._weights(data)
-            if sum(weights.values()) != EVERYBODY:
-                total = Decimal(sum(weights.values())) / 1000
-                self.add_error("serve", f"The weights must add up to 100 %; they make {total} %.")
-        return data
-
-    def clean_conditions(self) -> Any:
-        return checked_rule(self.cleaned_data["conditions"])
-
-    def _weights(self, data: dict[str, Any]) -> dict[str, int]:
-        return {
-            key: thousandths(data.get(f"weight_{index}") or Decimal(0))
-            for index, key in enumerate(self.keys)
+        choices = {
+            f"{other.key} {variant['key']}": f"{other.key} gives {variant['key']}"
+            for other in others
+            for variant in other.document["variants"]
         }
-
-    def rule(self) -> Rule:
-        data, old = self.cleaned_data, self.old
-        split = None
-        if data["serve"] == SPLIT:
-            slices = old.split if old and old.split else ()
-            split = reweight(slices, self._weights(data))
-        return Rule(
-            id=old.id if old else secrets.token_hex(4),
-            name=old.name if old else "",
-            segment=None if data["segment"] == EVERYBODY_CHOICE else data["segment"],
-            conditions=data["conditions"] or None,
-            variant=None if split else data["serve"],
-            split=split,
-            rollout=thousandths(data["rollout"]),
-        )
+        # What is chosen already stays to be seen, even if it can no longer be chosen.
+        for item in chosen.prerequisites:
+            for variant in item.variants:
+                choices.setdefault(f"{item.flag} {variant}", f"{item.flag} gives {variant}")
+        field = self.fields["gives"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [("", "Choose a flag"), *choices.items()]
 
 
-def rule_initial(rule: Rule, document: FlagDocument) -> dict[str, Any]:
-    weights = weights_of(rule.split) if rule.split else {}
-    initial: dict[str, Any] = {
-        "id": rule.id,
-        "segment": rule.segment or EVERYBODY_CHOICE,
-        "conditions": rule.conditions,
-        "serve": SPLIT if rule.split else rule.variant,
-        "rollout": as_percent(rule.rollout),
-    }
-    for index, variant in enumerate(document.variants):
-        if weights.get(variant.key):
-            initial[f"weight_{index}"] = as_percent(weights[variant.key])
-    return initial
+def prerequisites_of(chosen: Sequence[str]) -> tuple[Prerequisite, ...]:
+    """Several variants of one flag: any of them. Several flags: all of them."""
+    variants: dict[str, list[str]] = {}
+    for choice in dict.fromkeys(chosen):
+        flag, _, variant = choice.partition(" ")
+        variants.setdefault(flag, []).append(variant)
+    return tuple(Prerequisite(flag, tuple(keys)) for flag, keys in variants.items())
 
 
-def as_percent(amount: int) -> Decimal:
-    """12500 as Decimal("12.5"), without trailing zeros."""
-    return Decimal(f"{Decimal(amount) / 1000:f}")
+class CloneForm(forms.Form):
+    key = forms.CharField(
+        max_length=128,
+        validators=[KEY_VALIDATOR],
+        widget=forms.TextInput(attrs={"autocapitalize": "none", "spellcheck": "false"}),
+    )
+    name = forms.CharField(max_length=200, required=False)
+    same_players = forms.BooleanField(
+        label="Same players",
+        required=False,
+        help_text="Copies the salt, too: equal percentages then take in the same players. "
+        "Otherwise who is in one flag says nothing about the other.",
+    )
 
 
 class RolloutForm(forms.Form):

@@ -34,6 +34,11 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         """Flags that have this flag as a prerequisite."""
         return self.filter(document__prerequisites__contains=[{"flag": key}])
 
+    def with_last_evaluated(self) -> Self:
+        """Adds `last_evaluated_at`: when the API last gave a value of the flag."""
+        newest = FlagUsage.objects.filter(flag=OuterRef("pk")).order_by("-hour", "-last_at")
+        return self.annotate(last_evaluated_at=Subquery(newest.values("last_at")[:1]))
+
     def with_author(self) -> Self:
         """Adds `changed_by`: who wrote the current revision."""
         current = FlagRevision.objects.filter(flag=OuterRef("pk"), number=OuterRef("revision"))
@@ -133,6 +138,21 @@ class FlagOverride(models.Model):
 
     class Meta:
         db_table = "flag_override"
+
+
+class FlagUsage(models.Model):
+    """How often a flag gave a variant in an hour, over the API. Written by the minute: a process
+    that is killed takes what it counted since along."""
+
+    pk = models.CompositePrimaryKey("flag_id", "hour", "variant")
+    flag = models.ForeignKey(Flag, models.CASCADE, related_name="usage", db_index=False)
+    hour = models.DateTimeField()
+    variant = models.CharField(max_length=128)
+    count = models.BigIntegerField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "flag_usage"
 
 
 def flags_by_segment(environment: Environment) -> dict[str, list[str]]:

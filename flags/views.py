@@ -1,5 +1,6 @@
 """The flag pages: the list, a new flag, one flag. acts.py and editing.py change it."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -10,13 +11,24 @@ from django.utils import timezone
 from flags import describe, services
 from flags.bucketing import weights_of
 from flags.describe import Difference
-from flags.document import DocumentError, FlagDocument, Rule, check_document, decode_document
+from flags.document import (
+    EVERYBODY,
+    DocumentError,
+    FlagDocument,
+    Rule,
+    check_document,
+    decode_document,
+)
 from flags.evaluation import Asked, behaviours_needed, evaluate
 from flags.forms import FlagFilterForm, FlagNewForm
 from flags.impact import Impact, impact
 from flags.lookup import overrides_of, variants_of
 from flags.models import Flag, FlagRevision
+from flags.receipt import receipt_of
+from flags.schedule import is_scheduled, next_change, rollout_at
 from flags.snapshot import compile_draft, flags_of
+from flags.stale import hints
+from flags.usage import use_of
 from ilara_admin import snapshot
 from ilara_admin.forms import add_errors
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
@@ -27,9 +39,12 @@ from ilara_admin.templatetags.ilara import Share
 from players.models import player_id_for
 from segments.lookup import stored_subject
 from segments.rules import RuleError, parse
+from segments.snapshot import segments_of
 from segments.words import describe as describe_rule
 
 HISTORY_SIZE = 20
+SHOWN_RULES = 2
+USE_DAYS = 7
 
 
 @staff_view(Role.VIEWER)
@@ -40,22 +55,37 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
     archived = wanted.get("show") == "archived"
     flags = Flag.objects.of(request.environment)
     exists = flags.exists()
-    flags = flags.archived(archived).with_author().order_by("key")
+    flags = flags.archived(archived).with_author().with_last_evaluated().order_by("key")
     if text := wanted.get("q"):
         flags = flags.matching(text)
     if state := wanted.get("state"):
         flags = flags.filter(document__enabled=state == "on")
     if segment := wanted.get("segment"):
         flags = flags.naming(segment)
+    page, now = KeysetPage.of(flags, request), timezone.now()
     context = {
         "form": form,
-        "page": KeysetPage.of(flags, request),
+        "page": page,
+        "rows": [_list_row(flag, now) for flag in page.rows],
         "archived": archived,
         "exists": exists,
         "may_edit": request.user.may(Role.LIVE_OPS),
         "chips": _chips(request, form),
     }
     return render_partial(request, "flags/list.html", context, partial="results")
+
+
+def _list_row(flag: Flag, now: datetime) -> dict[str, Any]:
+    document = flag.spec
+    rules = [(rule, rollout_at(rule, now)) for rule in document.rules[:SHOWN_RULES]]
+    more = len(document.rules) - len(rules)
+    return {
+        "flag": flag,
+        "document": document,
+        "rules": rules,
+        "more": more,
+        "hints": hints(flag, now),
+    }
 
 
 def _chips(request: HtmxHttpRequest, form: FlagFilterForm) -> list[dict[str, str]]:
@@ -103,7 +133,7 @@ def flag_new(request: HtmxHttpRequest) -> HttpResponse:
 
 def the_flag(request: HtmxHttpRequest, key: str) -> Flag:
     return get_object_or_404(
-        Flag.objects.select_related("environment__project").with_author(),
+        Flag.objects.select_related("environment__project").with_author().with_last_evaluated(),
         environment=request.environment,
         key=key,
     )
@@ -111,7 +141,7 @@ def the_flag(request: HtmxHttpRequest, key: str) -> Flag:
 
 @staff_view(Role.VIEWER)
 def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    flag = the_flag(request, key)
+    flag, now = the_flag(request, key), timezone.now()
     document = flag.spec
     context = {
         "flag": flag,
@@ -120,7 +150,10 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
             {"variant": variant, "text": describe.value_text(variant.value)}
             for variant in document.variants
         ],
-        "rules": [_rule_facts(rule) for rule in document.rules],
+        "rules": [_rule_facts(rule, now) for rule in document.rules],
+        "needed_by": Flag.objects.of(request.environment).needing(key).archived(False),
+        "use": _use(flag, now),
+        "hints": hints(flag, now),
         "history": _history(flag),
         "tried": _try(request, flag),
         "may_edit": request.user.may(Role.LIVE_OPS),
@@ -129,13 +162,24 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     return render_partial(request, "flags/detail.html", context, partial=partial)
 
 
-def _rule_facts(rule: Rule) -> dict[str, Any]:
+def _rule_facts(rule: Rule, now: datetime) -> dict[str, Any]:
     weights = weights_of(rule.split) if rule.split else {}
     return {
         "rule": rule,
         "conditions": describe_rule(parse(rule.conditions)) if rule.conditions else "",
         "shares": [Share(key, weight) for key, weight in weights.items()],
+        "figure": rollout_at(rule, now),
+        "schedule": describe.percentage(rule) if is_scheduled(rule) else "",
+        "next": next_change(rule, now),
     }
+
+
+def _use(flag: Flag, now: datetime) -> dict[str, Any]:
+    """How often the API gave each variant in the last week."""
+    found = use_of(flag, now - timedelta(days=USE_DAYS))
+    total = sum(each.times for each in found)
+    shares = [Share(each.variant, EVERYBODY * each.times // total) for each in found if total]
+    return {"total": total, "shares": shares}
 
 
 def _history(flag: Flag) -> list[dict[str, Any]]:
@@ -168,20 +212,22 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
     if not external_id:
         return None
     environment = request.environment
-    ready = flags_of(snapshot.at_version(environment))[flag.key]
+    known = snapshot.at_version(environment)
+    ready = flags_of(known)[flag.key]
     player_id = player_id_for(environment.namespace, external_id)
     found = stored_subject(environment, player_id, behaviours_needed([ready]))
     if found is None:
         return {"external_id": external_id}
     player, subject = found
     overrides = variants_of(overrides_of(player.id, subject.now))
-    decision = evaluate(ready, Asked(str(player.id), subject, overrides, subject.now))
+    asked = Asked(str(player.id), subject, overrides, subject.now)
+    decision = evaluate(ready, asked)
     return {
         "external_id": external_id,
         "player": player,
         "value": describe.value_text(decision.variant.value),
         "variant": decision.variant.key,
-        "reason": describe.why(ready, decision, subject, subject.now),
+        "receipt": receipt_of(ready, asked, decision, segments_of(known)),
     }
 
 

@@ -1,12 +1,11 @@
 """When each API key was last used: noted in memory, written by a thread off the hot path."""
 
-import atexit
 import logging
-import os
-import threading
 from time import monotonic
 
 from django.db import DatabaseError, InterfaceError, connection
+
+from ilara_admin import background
 
 logger = logging.getLogger("ilara.last_used")
 
@@ -16,8 +15,6 @@ MINIMUM_SECONDS_BETWEEN_WRITES = 60
 
 _noted: set[int] = set()
 _written: dict[int, float] = {}
-_thread_of_process = 0
-_starting = threading.Lock()
 
 
 def note(key_id: int) -> None:
@@ -25,8 +22,7 @@ def note(key_id: int) -> None:
     written = _written.get(key_id)
     if written is None or monotonic() - written >= MINIMUM_SECONDS_BETWEEN_WRITES:
         _noted.add(key_id)
-        if _thread_of_process != os.getpid():
-            _start()
+        _start()
 
 
 def flush() -> None:
@@ -46,26 +42,11 @@ def flush() -> None:
     _written.update(dict.fromkeys(written, monotonic()))
 
 
-def _start() -> None:
-    global _thread_of_process
-    with _starting:
-        if _thread_of_process == os.getpid():
-            return
-        _thread_of_process = os.getpid()
-        threading.Thread(target=_run, name="last-used", daemon=True).start()
-        atexit.register(_flush_quietly)
-
-
-def _run() -> None:
-    wait = threading.Event()
-    while not wait.wait(FLUSH_SECONDS):
-        _flush_quietly()
-
-
 def _flush_quietly() -> None:
     try:
         flush()
     except (DatabaseError, InterfaceError):
         logger.warning("the last use of %d keys could not be written yet", len(_noted))
-    finally:
-        connection.close()
+
+
+_start = background.every(FLUSH_SECONDS, "last-used", _flush_quietly)

@@ -25,7 +25,7 @@ from segments.models import (
     SegmentListChange,
 )
 
-CHUNK_ROWS = 10_000
+CHUNK_ROWS = 5_000
 SHOWN_BAD_LINES = 10
 GONE = "The segment was deleted meanwhile."
 

@@ -231,8 +231,9 @@ def _told[R: HttpResponse](
     change.refresh_from_db()
     words = list_words.told(change, may_undo=True)
     if words.running:
-        text = "It goes on in the background; this page shows how far it is."
+        text = "Started. “Last changes” shows how far it is."
         return with_toast(request, response, text, tone="info")
     undo_url = link(request, "segment_lists_undo", segment.key, change.pk)
-    text = f"{words.act[0].upper()}{words.act[1:]}: {words.result}."
+    act = words.act[0].upper() + words.act[1:]
+    text = f"{act}: {words.result}." if words.result else f"{act}."
     return with_toast(request, response, text, undo_url=undo_url if words.may_undo else "")

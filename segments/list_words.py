@@ -39,32 +39,40 @@ def told(change: SegmentListChange, *, may_undo: bool) -> Told:
 def _act(change: SegmentListChange) -> str:
     which = "exclude list" if change.excluded else "include list"
     file = change.file_name or "a file"
+    running = change.state == ListState.RUNNING
     match change.action:
         case ListAction.ADD:
-            return f"added to the {which}"
+            return f"added {_counted(change.added, 'id')} to the {which}"
         case ListAction.REMOVE:
-            return f"removed from the {which}"
+            return f"removed {_counted(change.removed, 'id')} from the {which}"
         case ListAction.IMPORT:
-            return f"imported {file} into the {which}"
+            return f"{'imports' if running else 'imported'} {file} to the {which}"
         case ListAction.REPLACE:
-            return f"replaced the {which} by {file}"
+            return f"{'replaces' if running else 'replaced'} the {which} by {file}"
         case ListAction.CLEAR:
-            return f"cleared the {which}"
+            return f"{'clears' if running else 'cleared'} the {which}"
         case ListAction.UNDO if change.undoes and change.undoes.action != ListAction.UNDO:
-            return f"undid: {_act(change.undoes)}"
+            return f"{'undoes' if running else 'undid'}: {_act(change.undoes)}"
         case ListAction.UNDO:
-            return f"undid an undo of the {which}"
+            return f"{'undoes' if running else 'undid'} an undo of the {which}"
     return "deleted the segment"
 
 
 def _result(change: SegmentListChange) -> str:
     parts = []
-    if change.added:
-        parts.append(f"{change.added:,} in")
-    if change.removed:
-        parts.append(f"{change.removed:,} out")
+    few = change.action in (ListAction.ADD, ListAction.REMOVE)
+    if change.added and not few:
+        parts.append(f"{change.added:,} added")
+    if change.removed and not few:
+        parts.append(f"{change.removed:,} removed")
     if change.lines and change.present and change.action != ListAction.REMOVE:
         parts.append(f"{change.present:,} there already")
     if change.bad:
-        parts.append(f"{change.bad:,} bad {'line' if change.bad == 1 else 'lines'} left out")
-    return ", ".join(parts) or "nothing changed"
+        parts.append(f"{_counted(change.bad, 'bad line')} left out")
+    if not parts and not few and change.state != ListState.RUNNING:
+        parts.append("nothing to change")
+    return ", ".join(parts)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -30,8 +30,10 @@ class Segment(models.Model):
     rule = models.JSONField()
     included = models.BigIntegerField(default=0, db_default=0)
     excluded = models.BigIntegerField(default=0, db_default=0)
-    # The last exact count of members, when it was taken, and when the next one was asked for.
+    # The last exact count of members, among how many players, when it was taken, and when the next
+    # one was asked for.
     size = models.BigIntegerField(null=True)
+    sized_among = models.BigIntegerField(null=True)
     sized_at = models.DateTimeField(null=True)
     size_wanted_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -56,6 +58,11 @@ class Segment(models.Model):
             return parse(self.rule)
         except RuleError:
             return None
+
+    @property
+    def size_share(self) -> float | None:
+        """The members among all players, as a percentage."""
+        return 100 * self.size / self.sized_among if self.size and self.sized_among else None
 
     @property
     def words(self) -> str:

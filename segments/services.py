@@ -16,6 +16,7 @@ from segments.lists import lists_bring_back, lists_keep
 from segments.models import Segment
 from segments.references import check_references
 from segments.rules import Group, RuleError, parse, segments_in, segments_named
+from segments.tasks import size_forget, size_want
 from segments.usage import named, users_of_segments
 
 SEGMENTS_LOCK = 0x5E6  # the first of two keys of an advisory lock; the second is the environment
@@ -46,8 +47,9 @@ def segments_lock(environment: Environment) -> None:
 
 
 def check_rule(environment: Environment, rule: Any, key: str = "") -> Group:
-    """The rule, read. Raises ValidationError with the place of what is wrong in it: a segment that
-    is not there, or one that leads back to the segment `key` whose rule this will be.
+    """The rule, read. Raises ValidationError with the place of what is wrong in it (and as its
+    params `path` and `message`): a segment that is not there, or one that leads back to the segment
+    `key` whose rule this will be.
 
     Call it under segments_lock in the transaction that stores the rule.
     """
@@ -58,7 +60,9 @@ def check_rule(environment: Environment, rule: Any, key: str = "") -> Group:
             asks = {other: segments_named(document) for other, document in rules}
             check_references(key, rule, {**asks, key: wanted})
     except RuleError as error:
-        raise ValidationError({"rule": str(error)}) from None
+        text = "%(path)s: %(message)s" if error.path else "%(message)s"
+        params = {"path": error.path, "message": error.message}
+        raise ValidationError({"rule": ValidationError(text, params=params)}) from None
     return parsed
 
 
@@ -99,6 +103,7 @@ def segment_create(
     segment = Segment.objects.create(
         environment=environment, key=key, name=name or key, description=description, rule=rule
     )
+    size_want(segment)
     _audit(AuditAction.SEGMENT_CREATED, segment, actor, after=_facts(segment), reason=reason)
     environment_bump(environment)
     return segment
@@ -126,6 +131,9 @@ def segment_update(
         return None
     segment.updated_at = timezone.now()
     segment.save(update_fields=["name", "rule", "description", "updated_at"])
+    if "rule" in new:
+        size_forget(segment)
+        size_want(segment)
     entry = _audit(
         AuditAction.SEGMENT_UPDATED, segment, actor, before=old, after=new, reason=reason
     )

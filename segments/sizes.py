@@ -16,13 +16,14 @@ from django.db import connection, transaction
 
 from ilara_admin.db import Row
 from ilara_admin.models import Environment
-from players.churn import PRIOR
+from ilara_admin.snapshot import at_version
 from players.facts import facts_sql
 from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
+from players.snapshot import parameters_of
 from segments.matching import Matcher, compile_rule, nobody
 from segments.models import Segment
 from segments.rules import Node
-from segments.snapshot import compile_segments, matchers_of, with_lists
+from segments.snapshot import matchers_of, segments_of, with_lists
 from segments.sql import NOW, Known, Question, World, question
 from segments.subject import subject_of
 
@@ -93,15 +94,14 @@ def ask(
     environment: Environment, rule: Node | None, now: datetime, segment: Segment | None = None
 ) -> Asked:
     """Prepare a question about an environment; without a rule only the lists count."""
-    rows = Segment.objects.filter(environment=environment).values("id", "key", "name", "rule")
-    compiled = compile_segments(rows, {})
+    compiled = segments_of(at_version(environment))
     if segment is not None and compiled[segment.key].rule is None and rule == segment.spec:
         rule = None  # as stored it leads back to itself, so for requests nobody matches it
     matches = nobody if rule is None else compile_rule(rule, matchers_of(compiled))
     world = World(
         environment_id=environment.pk,
         now=now,
-        facts=facts_sql(NOW, thresholds_of(environment), PRIOR),
+        facts=facts_sql(NOW, thresholds_of(environment), parameters_of(environment)),
         segments={key: Known(item.id, item.rule) for key, item in compiled.items()},
     )
     if segment is None:
@@ -124,6 +124,14 @@ def count(asked: Asked) -> int:
         cursor.execute(sql, {**found.params, "environment": asked.environment.pk})
         chunks = iter(partial(cursor.fetchmany, CHUNK_SIZE), [])
         return sum(1 for rows in chunks for _ in _matching(asked, found, rows))
+
+
+def total(environment: Environment) -> int:
+    """How many players there are in all."""
+    sql = "SELECT count(*) FROM player p WHERE p.environment_id = %s"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [environment.pk])
+        return int(cursor.fetchone()[0])
 
 
 def members(asked: Asked, after: uuid.UUID = LOWEST_ID) -> Members:
@@ -185,7 +193,8 @@ def _columns(found: Question) -> str:
 
 def _matching(asked: Asked, found: Question, rows: list[Row]) -> Iterator[PlayerRow]:
     """The players among rows of _columns for whom the rule holds in Python."""
-    width, thresholds = len(PlayerRow._fields), thresholds_of(asked.environment)
+    width = len(PlayerRow._fields)
+    thresholds, parameters = thresholds_of(asked.environment), parameters_of(asked.environment)
     for row in rows:
         player, rest = player_of(row[:width]), row[width:]
         lists = {
@@ -194,7 +203,9 @@ def _matching(asked: Asked, found: Question, rows: list[Row]) -> Iterator[Player
             if excluded is not None
         }
         counts = dict(zip(found.counts, rest[len(found.lists) :], strict=True))
-        if asked.matches(subject_of(player, thresholds, asked.now, None, lists, counts)):
+        if asked.matches(
+            subject_of(player, thresholds, parameters, asked.now, None, lists, counts)
+        ):
             yield player
 
 

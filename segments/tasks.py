@@ -1,4 +1,4 @@
-"""Jobs of the lists of segments. Each may be killed at any point."""
+"""Jobs of segments: counting who is in them, and their lists. Each may be killed at any point."""
 
 import logging
 from contextlib import suppress
@@ -7,14 +7,17 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import connection
+from django.db.models import Case, F, When
 from django.db.models.functions import Now
+from django.utils import timezone
 from procrastinate import JobContext
 from procrastinate.contrib.django import app
-from procrastinate.exceptions import JobAborted
+from procrastinate.exceptions import AlreadyEnqueued, JobAborted
 
-from segments.list_chunks import CHUNK_ROWS, SupersededError
+from segments.list_chunks import SupersededError
 from segments.lists import KEPT_DAYS, list_give_up, list_run, upload_read
-from segments.models import ListAction, ListState, SegmentListChange
+from segments.models import ListAction, ListState, Segment, SegmentListChange
+from segments.sizes import ask, count, total
 
 logger = logging.getLogger("ilara.segments")
 
@@ -22,12 +25,64 @@ logger = logging.getLogger("ilara.segments")
 DEAD_SECONDS = 60
 MAX_ATTEMPTS = 10
 FORGOTTEN_ROWS = 5_000
+MAX_AT_ONCE = 10_000  # rows to walk over, or bytes of a file, while somebody waits
+
+HOURLY_PRIORITY = -10  # whoever waits at a page goes first
+
+
+# --- Sizes --------------------------------------------------------------------------------------
+
+
+def size_want(segment: Segment) -> None:
+    """Have the segment counted by the worker; in a transaction, once that is committed."""
+    Segment.objects.filter(pk=segment.pk).update(size_wanted_at=Now())
+    size_count.defer(segment_id=segment.pk, wanted=True)
+
+
+def size_forget(segment: Segment) -> None:
+    """The size is one of another rule."""
+    Segment.objects.filter(pk=segment.pk).update(size=None, sized_among=None, sized_at=None)
+
+
+@app.task(pass_context=False)
+def size_count(segment_id: int, wanted: bool) -> None:
+    """Count the members of a segment exactly. With `wanted` only if somebody still waits for it:
+    the wish may be older than a count that another job has made since."""
+    segment = Segment.objects.select_related("environment").filter(pk=segment_id).first()
+    if segment is None or (wanted and segment.size_wanted_at is None):
+        return
+    now = timezone.now()
+    among = total(segment.environment)
+    size = count(ask(segment.environment, segment.spec, now, segment))
+    # A count belongs to the rule that was counted; one saved meanwhile has asked for its own.
+    Segment.objects.filter(pk=segment_id, rule=segment.rule).update(
+        size=size,
+        sized_among=max(size, among),
+        sized_at=now,
+        size_wanted_at=Case(
+            When(size_wanted_at=segment.size_wanted_at, then=None), default=F("size_wanted_at")
+        ),
+    )
+
+
+@app.periodic(cron="11 * * * *")
+@app.task(queueing_lock="segments.count_sizes", pass_context=False)
+def count_sizes(timestamp: int, **_: Any) -> None:
+    """Have every segment counted, one job each, so that one that fails stops no other."""
+    for segment_id in Segment.objects.order_by("sized_at", "pk").values_list("pk", flat=True):
+        with suppress(AlreadyEnqueued):  # the worker has not got there for an hour
+            size_count.configure(
+                queueing_lock=f"segments.size_count.{segment_id}", priority=HOURLY_PRIORITY
+            ).defer(segment_id=segment_id, wanted=False)
+
+
+# --- Lists --------------------------------------------------------------------------------------
 
 
 def list_start(change: SegmentListChange) -> None:
     """Carry a small change out at once, so that its maker sees the result; leave a large one to the
     worker. Raises ValidationError when a small one cannot be done."""
-    if change.total <= CHUNK_ROWS:
+    if change.total <= MAX_AT_ONCE:
         with suppress(SupersededError):
             list_run(change, upload_read(change))
     else:

@@ -2,13 +2,16 @@
 
 from django.urls import path
 
-from segments import list_pages, views
+from segments import editing, list_pages, views
 
 urlpatterns = [
     path("", views.segment_list, name="segment_list"),
-    path("+new/", views.segment_new, name="segment_new"),
+    path("+new/", editing.segment_new, name="segment_new"),
     path("<str:key>/", views.segment_detail, name="segment_detail"),
-    path("<str:key>/edit/", views.segment_edit, name="segment_edit"),
+    path("<str:key>/edit/", editing.segment_edit, name="segment_edit"),
+    path("<str:key>/size/", views.segment_size, name="segment_size"),
+    path("<str:key>/count/", views.segment_count, name="segment_count"),
+    path("<str:key>/members/", views.segment_members, name="segment_members"),
     path("<str:key>/undo/<int:entry_id>/", views.segment_undo, name="segment_undo"),
     path("<str:key>/delete/", views.segment_delete, name="segment_delete"),
     path("<str:key>/lists/", list_pages.segment_lists, name="segment_lists"),

@@ -1,35 +1,35 @@
-"""The segment pages."""
+"""The segment pages: the list, one segment, its size and members. editing.py changes its rule."""
 
+import uuid
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.forms import BaseFormSet, formset_factory
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 
 from ilara_admin.confirm import Confirm, render_confirm
-from ilara_admin.forms import add_errors
-from ilara_admin.formsets import moved_rows
-from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
+from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, wants_partial, with_toast
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.pagination import KeysetPage
 from ilara_admin.scope import actor_of, link, staff_view
 from ilara_admin.snapshot import at_version
 from players.models import player_id_for
+from players.record import stage_of, thresholds_of
+from players.words import STAGES
 from segments import services
-from segments.forms import ConditionForm, SegmentForm, condition_rows, rule_document
 from segments.lookup import stored_subject
 from segments.models import Segment
-from segments.rules import FIELDS, MAX_CONDITIONS
-from segments.sizes import ask, estimate
+from segments.sizes import LOWEST_ID, ask, estimate, members
 from segments.snapshot import segments_of
+from segments.tasks import size_want
 from segments.usage import named, users_of_segments
-from segments.words import describe
+from segments.words import lacking
 
-type Conditions = BaseFormSet[ConditionForm]
+LATE = timedelta(minutes=1)  # a worker that runs has usually counted by then
 
 
 @staff_view(Role.VIEWER)
@@ -59,21 +59,23 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
     return render_partial(request, "segments/list.html", context, partial="results")
 
 
-def _the_segment(request: HtmxHttpRequest, key: str) -> Segment:
+def the_segment(request: HtmxHttpRequest, key: str) -> Segment:
     segments = Segment.objects.select_related("environment__project")
     return get_object_or_404(segments, environment=request.environment, key=key)
 
 
 @staff_view(Role.VIEWER)
 def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    segment = _the_segment(request, key)
+    segment = the_segment(request, key)
     trying = "player" in request.GET and request.htmx
     asked = ask(request.environment, segment.spec, timezone.now(), segment)
     context: dict[str, Any] = {
         "segment": segment,
         "used_by": users_of_segments(request.environment).get(key, []),
         "preview": None if trying else estimate(asked),
+        "lacking": lacking(segment.spec) if segment.spec else [],
         "tried": _try(request, segment),
+        "late": _is_late(segment),
         "may_edit": request.user.may(Role.LIVE_OPS),
     }
     return render_partial(request, "segments/detail.html", context, partial="try")
@@ -93,137 +95,61 @@ def _try(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any] | None:
     return {"external_id": external_id, "player": player, "is_member": compiled.matches(subject)}
 
 
-# --- Editing ------------------------------------------------------------------------------------
+# --- Size and members ---------------------------------------------------------------------------
 
 
-@staff_view(Role.LIVE_OPS, "GET", "POST")
-def segment_new(request: HtmxHttpRequest) -> HttpResponse:
-    return _edit(request, None)
+def _is_late(segment: Segment) -> bool:
+    """Whether a count has been waited for so long that something may be wrong."""
+    return segment.size_wanted_at is not None and timezone.now() - segment.size_wanted_at > LATE
 
 
-@staff_view(Role.LIVE_OPS, "GET", "POST")
-def segment_edit(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    return _edit(request, _the_segment(request, key))
+@staff_view(Role.VIEWER)
+def segment_size(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """The size alone, for a page that waits for it; 204 while there is nothing new to say."""
+    segment = the_segment(request, key)
+    if not wants_partial(request):
+        return redirect_to(request, link(request, "segment_detail", key))
+    late = _is_late(segment)
+    if segment.size_wanted_at and late == ("late" in request.GET):
+        return HttpResponse(status=204)
+    context = {"segment": segment, "late": late, "may_edit": request.user.may(Role.LIVE_OPS)}
+    return render(request, "segments/_size.html", context)
 
 
-def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
-    """One editor for both. The button `preview` draws the page again with an estimate."""
-    rows: list[dict[str, Any]] | None = [{}]
-    initial: dict[str, Any] = {}
-    if segment is not None:
-        rows = condition_rows(segment.rule)
-        initial = {
-            "key": segment.key,
-            "name": segment.name,
-            "description": segment.description,
-            "operator": segment.rule["operator"],
-            "document": segment.rule if rows is None else None,
-            "base": segment.updated_at.isoformat(),
-        }
-    forms = formset_factory(ConditionForm, extra=0, max_num=MAX_CONDITIONS)
-    moved = moved_rows(request.POST, "conditions")
-    context: dict[str, Any] = {"segment": segment, "fields": FIELDS, "preview": None}
-    status = 200
-    if moved is not None:
-        typed: dict[str, Any] = {name: request.POST.get(name) for name in SegmentForm.base_fields}
-        typed["document"] = None
-        form = SegmentForm(initial=typed)
-        conditions: Conditions = forms(prefix="conditions", initial=moved)
-    elif request.method == "POST":
-        form = SegmentForm(request.POST, initial=initial)
-        form.fields["key"].disabled = segment is not None
-        conditions = forms(
-            request.POST, prefix="conditions", form_kwargs={"empty_permitted": False}
-        )
-        rule = _read_rule(form, conditions)
-        if rule is not None:
-            if "preview" in request.POST:
-                context |= _preview(request, form, segment, rule)
-                status = 422 if form.errors else 200
-            else:
-                try:
-                    return _save(request, segment, form.cleaned_data, rule)
-                except ValidationError as error:
-                    add_errors(form, error)
-                    status = 422
-                except services.SegmentConflict as conflict:
-                    _show_conflict(request, form, conflict.segment)
-                    status = 422
-        else:
-            status = 422
-    else:
-        form = SegmentForm(initial=initial)
-        conditions = forms(prefix="conditions", initial=rows or [])
-    form.fields["key"].disabled = segment is not None
-    context |= {"form": form, "conditions": conditions}
-    return render_partial(request, "segments/edit.html", context, partial="editor", status=status)
+@staff_view(Role.LIVE_OPS, "POST")
+def segment_count(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Have the segment counted now."""
+    segment = the_segment(request, key)
+    with transaction.atomic():
+        size_want(segment)
+    if not wants_partial(request):
+        return redirect_to(request, link(request, "segment_detail", key))
+    segment.refresh_from_db()
+    context = {"segment": segment, "late": False, "may_edit": True}
+    return render(request, "segments/_size.html", context)
 
 
-def _preview(
-    request: HtmxHttpRequest, form: SegmentForm, segment: Segment | None, rule: Any
-) -> dict[str, Any]:
-    """The rule in words with an estimate, or nothing after noting what is wrong with it."""
+@staff_view(Role.VIEWER)
+def segment_members(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Who is in it, by the order of their ids."""
+    segment = the_segment(request, key)
+    environment, now = request.environment, timezone.now()
     try:
-        with transaction.atomic():
-            parsed = services.check_rule(request.environment, rule, form.cleaned_data["key"])
-    except ValidationError as error:
-        add_errors(form, error)
-        return {}
-    asked = ask(request.environment, parsed, timezone.now(), segment)
-    return {"preview": estimate(asked), "words": describe(parsed)}
+        after = uuid.UUID(request.GET.get("after", ""))
+    except ValueError:
+        after = LOWEST_ID
+    found = members(ask(environment, segment.spec, now, segment), after)
+    thresholds = thresholds_of(environment)
+    context = {
+        "segment": segment,
+        "rows": [(each, STAGES[stage_of(each, thresholds, now)]) for each in found.players],
+        "after": found.after,
+        "is_first": after == LOWEST_ID,
+    }
+    return render_partial(request, "segments/members.html", context, partial="results")
 
 
-def _show_conflict(request: HtmxHttpRequest, form: SegmentForm, now: Segment) -> None:
-    """Say what is in force by now. Saving once more is then a decision, not an accident."""
-    form.add_error(
-        None,
-        f"Somebody else saved {now.key} while you were editing. Its rule is now: "
-        f"{now.words}. Saving once more puts your version in place of theirs.",
-    )
-    data = request.POST.copy()
-    data["base"] = now.updated_at.isoformat()
-    form.data = data
-
-
-def _read_rule(form: SegmentForm, conditions: Conditions) -> dict[str, Any] | None:
-    """The rule that was put together, or None after noting what is wrong with it."""
-    if not form.is_valid():
-        conditions.is_valid()
-        return None
-    if form.cleaned_data["document"] is not None:
-        document: dict[str, Any] = form.cleaned_data["document"]
-        return document
-    if not conditions.is_valid():
-        return None
-    if not conditions.forms:
-        form.add_error(None, "Add at least one condition.")
-        return None
-    return rule_document(form.cleaned_data["operator"], conditions.forms)
-
-
-def _save(
-    request: HtmxHttpRequest, segment: Segment | None, data: dict[str, Any], rule: dict[str, Any]
-) -> HttpResponse:
-    details = {"name": data["name"], "rule": rule, "description": data["description"]}
-    actor, reason = actor_of(request), data["reason"]
-    response = redirect_to(request, link(request, "segment_detail", data["key"]))
-    if segment is None:
-        services.segment_create(
-            environment=request.environment,
-            key=data["key"],
-            actor=actor,
-            reason=reason,
-            **details,
-        )
-        return with_toast(request, response, f"Created the segment {data['key']}.")
-    entry = services.segment_update(
-        segment, actor=actor, reason=reason, base=data["base"], **details
-    )
-    if entry is None:
-        return with_toast(request, response, "Nothing was changed.", tone="info")
-    text = f"Saved {segment.key}. Flags that use it follow at the next request."
-    undo_url = link(request, "segment_undo", segment.key, entry.pk)
-    return with_toast(request, response, text, undo_url=undo_url)
+# --- Undo and delete ----------------------------------------------------------------------------
 
 
 @staff_view(Role.LIVE_OPS, "POST")
@@ -246,8 +172,9 @@ def segment_undo(request: HtmxHttpRequest, key: str, entry_id: int) -> HttpRespo
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    segment = _the_segment(request, key)
+    segment = the_segment(request, key)
     used_by = users_of_segments(request.environment).get(key, [])
+    listed = segment.included + segment.excluded
     url = link(request, "segment_detail", key)
     confirm = Confirm(
         title=f"Delete {key}",
@@ -258,6 +185,7 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
             if used_by
             else "Nothing here uses it. Games that ask for it will be answered 404."
         ),
+        dependents=[("ids on its lists", listed)] if listed else (),
         tone="danger",
         type_to_confirm=key,
     )

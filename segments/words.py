@@ -4,9 +4,11 @@ from decimal import Decimal
 from typing import Any
 
 from segments.operators import OPERATORS
-from segments.rules import Behaviour, Condition, Group, Happened, Membership, Node
+from segments.rules import FIELDS, Behaviour, Condition, Group, Happened, Membership, Node
 from segments.values import UNITS
 
+# Built-in fields that every player has.
+ALWAYS_THERE = frozenset(FIELDS) - {"device_id", "email", "email_domain"}
 JOINED = {"AND": " and ", "OR": " or ", "NOT": " or "}
 
 
@@ -36,6 +38,20 @@ def _describe_events(rule: Happened) -> str:
     times = "once" if rule.times == 1 else f"{rule.times} times"
     many = "never" if rule.times == 0 else f"at {'most' if rule.at_most else 'least'} {times}"
     return f"did {event_words(rule.behaviour)} {many} within the last {span(rule.behaviour.within)}"
+
+
+def lacking(rule: Node, negated: bool = False) -> list[str]:
+    """The fields of which a negative condition takes players in who have no value there at all."""
+    match rule:
+        case Condition(name, operator, _):
+            takes_in = bool(OPERATORS[operator].opposite) is not negated
+            said = operator in ("is_set", "is_not_set")
+            return [field_name(name)] if takes_in and not said and name not in ALWAYS_THERE else []
+        case Group(operator, parts):
+            inside = negated is not (operator == "NOT")
+            found = [name for part in parts for name in lacking(part, inside)]
+            return list(dict.fromkeys(found))
+    return []
 
 
 def event_words(behaviour: Behaviour) -> str:

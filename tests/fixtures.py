@@ -9,6 +9,7 @@ from django.test import Client
 from pytest_django import DjangoDbBlocker, Settings
 
 from events import partitions
+from flags import usage
 from ilara_admin import last_used, limits, snapshot
 from ilara_admin.models import Environment, KeyKind, Role
 from players.models import Player
@@ -36,13 +37,16 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 
 @pytest.fixture(autouse=True)
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a process remembers must not travel from test to test. The thread that writes the last
-    use of keys would hold a connection of its own to the test database."""
+    """What a process remembers must not travel from test to test. The threads that
+    write the use of keys and flags would hold connections of their own to the test database."""
     monkeypatch.setattr(last_used, "_start", lambda: None)
+    monkeypatch.setattr(usage, "_start", lambda: None)
     snapshot.forget()
     limits.forget()
     last_used._noted.clear()
     last_used._written.clear()
+    usage._single.clear()
+    usage._together.clear()
     yield
     snapshot.forget()
 

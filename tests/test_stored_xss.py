@@ -6,7 +6,10 @@ import pytest
 from django.test import Client
 
 from events import entries
+from ilara_admin.audit import Actor
 from ilara_admin.models import Environment, Role
+from segments.lists import ids_add
+from segments.models import Segment
 from tests.api_client import EVENTS, PLAYERS, Api
 
 pytestmark = pytest.mark.django_db
@@ -31,6 +34,9 @@ def test_everything_a_client_writes__is_escaped_on_every_page(
     }
     assert public_api.post(EVENTS, event).status == 201
 
+    segment = Segment.objects.get(environment=environment, key="beta-testers")
+    ids_add(segment, [NASTY, f"{NASTY}2"], excluded=False, actor=Actor(NASTY), reason=NASTY)
+
     (entry,) = entries.newest(environment.pk, 1)
     home = f"/{environment.project.slug}/{environment.slug}"
     at = entry.event.received_at.isoformat().replace("+", "%2B")
@@ -38,7 +44,8 @@ def test_everything_a_client_writes__is_escaped_on_every_page(
     for page in (
         "/", "/players/", f"/players/{player['id']}/", f"/players/{player['id']}/edit/",
         "/events/", "/events/?paused=1", f"/events/{entry.id}/?at={at}", "/audit/",
-        "/find/?q=%3Cimg", "/segments/beta-testers/", "/flags/new_tutorial/?player=%3Cimg",
+        "/find/?q=%3Cimg", "/segments/beta-testers/", "/segments/beta-testers/lists/",
+        "/flags/new_tutorial/?player=%3Cimg",
     ):  # fmt: skip
         response = client.get(home + page)
         html = response.content.decode()

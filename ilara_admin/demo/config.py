@@ -13,7 +13,17 @@ from typing import Any
 import msgspec
 
 from flags.bucketing import reweight
-from flags.document import FlagDocument, Rule, ValueType, Variant, boolean_document
+from flags.document import EVERYBODY as WHOLE
+from flags.document import (
+    FlagDocument,
+    Prerequisite,
+    Ramp,
+    Rule,
+    Step,
+    ValueType,
+    Variant,
+    boolean_document,
+)
 from flags.models import Flag, FlagRevision
 from flags.services import (
     flag_create,
@@ -92,7 +102,34 @@ SEGMENTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
             {"operator": "NOT", "conditions": [_is("lifecycle_stage", "==", "churned")]},
         ),
     ),
-)
+    (
+        "stuck",
+        "Stuck",
+        "Tries one level again and again, and finishes next to none.",
+        _all(
+            {
+                "event": "level_fail", "operator": ">=", "value": 3, "within": "7d",
+                "where": _all(_is("retry_count", ">=", 3)),
+            },
+            {"event": "level_complete", "operator": "<=", "value": 1, "within": "7d"},
+        ),
+    ),
+    (
+        "personal-care",
+        "Personal care",
+        "Those who matter most, before they lapse.",
+        _all(
+            _is("segment", "in", ["whales", "engaged-core"]),
+            _is("segment", "not_in", ["lapsing-payers"]),
+        ),
+    ),
+    (
+        "old-builds",
+        "Old builds",
+        "Still playing on a build from before the 2.1 protocol.",
+        _all(_is("app_version", "semver_lt", "2.1.0"), _is("last_seen_at", "within_last", "14d")),
+    ),
+)  # fmt: skip
 
 
 # --- Steps of a history -------------------------------------------------------------------------
@@ -102,7 +139,7 @@ def _create(document: FlagDocument, name: str, description: str) -> Act:
     def act(environment: Environment, actor: Actor, change: Change) -> Flag:
         return flag_create(
             environment=environment, key=change.key, document=document, actor=actor, name=name,
-            description=description, reason=change.reason,
+            description=description, owner=actor.name, reason=change.reason,
         )  # fmt: skip
 
     return act
@@ -285,6 +322,41 @@ HISTORY = (
 )
 
 
+def _raids(now: datetime) -> Act:
+    """A flag that waits for another and grows day by day."""
+    steps = [Step(now + timedelta(days=days), share) for days, share in ((2, 50_000), (5, 100_000))]
+    rule = Rule(
+        id="raids", name="Everybody, step by step", variant="enabled", rollout=10_000,
+        steps=tuple(steps),
+    )  # fmt: skip
+    document = msgspec.structs.replace(
+        boolean_document(enabled=True, rules=(rule,)),
+        prerequisites=(Prerequisite("match-region", ("eu-central", "us-east")),),
+    )
+    return _create(document, "Guild raids", "Twenty players, one dragon.")
+
+
+def _ramped(now: datetime) -> Act:
+    """The first rule rises evenly, from what it has to everybody."""
+
+    def edit(document: FlagDocument) -> FlagDocument:
+        rule = document.rules[0]
+        ramp = Ramp(rule.rollout, 100_000, now - timedelta(days=1), now + timedelta(days=6))
+        changed = msgspec.structs.replace(rule, rollout=WHOLE, ramp=ramp)
+        return msgspec.structs.replace(document, rules=(changed, *document.rules[1:]))
+
+    return _edit(edit)
+
+
+def _history(now: datetime) -> tuple[Change, ...]:
+    today = now.replace(hour=9, minute=0, second=0, microsecond=0)
+    return (
+        *HISTORY,
+        Change(1.1, DEV, "vulkan-renderer", _ramped(today), "Evenly over a week"),
+        Change(0.8, ANA, "guild-raids", _raids(today), "Servers allow 10 % for now"),
+    )
+
+
 def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
     """Segments, then flags with their history, then what the sample is told apart by."""
     used = set(Segment.objects.filter(environment=environment).values_list("key", flat=True))
@@ -298,7 +370,7 @@ def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
             Segment.objects.filter(pk=segment.pk).update(created_at=moment, updated_at=moment)
             _date_audit(environment, moment)
     taken = set(Flag.objects.filter(environment=environment).values_list("key", flat=True))
-    for change in HISTORY:
+    for change in _history(now):
         if change.key not in taken:
             flag = change.act(environment, Actor(change.author), change)
             _date(flag, _working_hour(now, change.days_ago))

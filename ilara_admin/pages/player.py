@@ -10,6 +10,7 @@ from django.utils import timezone
 from flags import describe
 from flags.evaluation import Asked, Decision, Reason, decide
 from flags.lookup import overrides_of, variants_of
+from flags.receipt import nearest_miss
 from flags.snapshot import flag_set
 from ilara_admin import snapshot
 from ilara_admin.filters import render_list
@@ -21,6 +22,7 @@ from players.forms import TimelineFilterForm
 from players.lifecycle import lifecycle_at
 from players.models import Player
 from players.record import mask_device, mask_email, risk_of, row_of, thresholds_of
+from players.snapshot import parameters_of
 from players.timeline import timeline
 from players.words import RISKS, STAGES
 from segments.lookup import stored_subject
@@ -48,17 +50,24 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     flags, segments = flag_set(known), segments_of(known).values()
     needed = flags.behaviours.union(*(segment.behaviours for segment in segments))
     found = stored_subject(request.environment, player.pk, needed)
-    subject = found[1] if found else subject_of(row, thresholds, now)
-    risk, life = risk_of(row, now), lifecycle_at(player.history, thresholds, now)
+    parameters = parameters_of(known)
+    subject = found[1] if found else subject_of(row, thresholds, parameters, now)
+    risk, life = (
+        risk_of(row, player.activity, parameters, now),
+        lifecycle_at(player.history, thresholds, now),
+    )
     may_edit = request.user.may(Role.SUPPORT)
     decisions = []
     overrides = overrides_of(player.pk, now)
     asked = Asked(str(player.pk), subject, variants_of(overrides), now)
     memo: dict[str, Decision] = {}
-    for flag in (entry.flag for entry in flags.entries):
+    for flag in flags.in_use:
         override = overrides.get(flag.id)
         decision = decide(flag, asked, memo)
         words = describe.why(flag, decision, subject, now)
+        if decision.reason is Reason.DEFAULT:
+            miss = nearest_miss(flag, asked, decision, segments_of(known))
+            words = f"{words} {miss}" if miss else words
         if decision.reason is Reason.OVERRIDE and override:
             words = f"Set for this player by {override.author_name}."
         decisions.append(

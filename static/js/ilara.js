@@ -86,6 +86,21 @@
     if (box) localStorage.setItem("shortcuts", box.checked ? "on" : "off");
   });
 
+  // --- Rules: the operators that fit the field. The server does the same when it draws the row ---
+  on("change", (event) => {
+    const field = near(event, "input[list='rule-fields']");
+    if (!field) return;
+    const known = document.querySelector(`#rule-fields [value="${CSS.escape(field.value.trim())}"]`);
+    const select = field.closest("fieldset").querySelector("select");
+    for (const option of select.options) {
+      const fits = option.dataset.kinds.split("|").includes(known?.dataset.kind ?? "attribute");
+      option.hidden = option.disabled = !fits;
+    }
+    if (select.selectedOptions[0].disabled) {
+      select.selectedIndex = [...select.options].findIndex((option) => !option.disabled);
+    }
+  });
+
   // --- Times age: the same words as the reltime tag ---
   const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const age = () =>

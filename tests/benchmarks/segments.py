@@ -139,7 +139,7 @@ def one_player(environment: Any, token: str, player_id: Any) -> None:
             "REQUEST_METHOD": "GET", "PATH_INFO": path, "SERVER_NAME": "x", "SERVER_PORT": "80",
             "wsgi.input": io.BytesIO(), "wsgi.url_scheme": "http", "HTTP_X_API_KEY": token,
         }  # fmt: skip
-        response: Any = application(environ, lambda *_: bytes)  # type: ignore[arg-type]
+        response: Any = application(environ, lambda *_: bytes)
         body = b"".join(response)
         response.close()
         return json.loads(body)["data"]

@@ -19,20 +19,29 @@ PAGES = [
     "flags/new-shop/", "flags/onboarding-copy/", "flags/onboarding-copy/rules/",
     "flags/onboarding-copy/variants/", "flags/new-shop/rules/everybody/percentage/",
     "flags/new-shop/players/{player}/", "flags/new-shop/turn-off/", "flags/new-shop/restore/1/",
-    "flags/new-shop/archive/", "segments/", "segments/+new/", "segments/whales/",
-    "segments/whales/edit/", "segments/whales/delete/", "events/", "events/?paused=1",
-    "events/?name=nothing", "events/{event}", "keys/", "keys/new/", "keys/1/rotate/",
+    "flags/new-shop/archive/", "flags/new-shop/clone/", "flags/guild-raids/?player=player_10000",
+    "flags/guild-raids/rules/", "flags/guild-raids/prerequisites/", "flags/vulkan-renderer/rules/",
+    "flags/daily-bonus/rules/core/up/", "segments/", "segments/+new/", "segments/whales/",
+    "segments/whales/edit/", "segments/engaged-core/edit/", "segments/personal-care/edit/",
+    "segments/stuck/", "segments/stuck/edit/", "segments/stuck/members/",
+    "segments/whales/delete/", "segments/whales/lists/",
+    "segments/whales/lists/?list=exclude", "segments/whales/lists/add/",
+    "segments/whales/lists/import/", "segments/whales/lists/clear/",
+    "events/", "events/?paused=1", "events/?name=nothing", "events/{event}",
+    "events/names/", "events/names/{name}/", "events/names/{name}/describe/", "events/rejected/",
+    "keys/", "keys/new/", "keys/1/rotate/",
     "keys/1/revoke/", "audit/", "developers/", "settings/", "settings/edit/", "settings/project/",
     "settings/projects/new/", "settings/environments/new/", "staff/", "staff/new/", "staff/1/",
-    "staff/1/password/", "staff/1/deactivate/", "staff/1/reactivate/", "find/?q=player_1000",
+    "staff/1/password/", "staff/1/deactivate/", "staff/1/reactivate/", "find/?q=player_10000",
     "find/?q=zzz", "/account/", "/account/password/", "/sign-in/", "/nowhere/",
 ]  # fmt: skip
-NO_PAGES = {"event_stream", "event_pending"}  # what the live page fetches for itself
+NO_PAGES = {"event_stream", "event_pending", "segment_size"}  # what a page fetches for itself
 
 
 def test_list__names_every_page() -> None:
     shown = {name for name, page in ADDRESSES.items() if "GET" in getattr(page.view, "methods", ())}
-    sample = {"player": "00000000-0000-0000-0000-000000000000", "event": "1/?at=2026-01-31"}
+    nobody = "00000000-0000-0000-0000-000000000000"
+    sample = {"player": nobody, "event": "1/?at=2026-01-31", "name": 1}
     paths = [path if path.startswith("/") else f"/sample-game/live/{path}" for path in PAGES]
     listed = {
         resolve(path.format(**sample).partition("?")[0]).url_name
@@ -54,6 +63,13 @@ def problems(page: Page) -> list[str]:
     return said
 
 
+def first_link(page: Page, start: str) -> str:
+    """Where the first row of a table leads, after this part of the address."""
+    found = page.locator("tbody a").first.get_attribute("href")
+    assert found
+    return found.partition(start)[2]
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
@@ -62,8 +78,11 @@ def test_every_page(scheme: str, width: int, window: Callable[..., Window], ilar
     event = {"player_id": player, "event_name": "opened", "properties": {"from": ["a", "b"]}}
     call(ilara, "events/events", event)
     admin = window(color_scheme=scheme, viewport={"width": width, "height": 900})
-    link = admin.open("events/?name=opened").locator("tbody a").first.get_attribute("href") or ""
-    filled = {"player": player, "event": link.partition("/events/")[2]}
+    filled = {
+        "player": player,
+        "event": first_link(admin.open("events/?name=opened"), "/events/"),
+        "name": first_link(admin.open("events/names/"), "/events/names/").strip("/"),
+    }
     found: list[str] = []
     for path in PAGES:
         page = admin.open(path.format(**filled))

@@ -143,6 +143,7 @@ def killed_after(start: str) -> Any:
     return wrapper
 
 
+@pytest.mark.slow
 def test_jobs_at_once__count_nothing_twice(environment: Environment) -> None:
     """Writers with transactions of all lengths, and four jobs that trip over each other."""
     writing = threading.Event()
@@ -223,6 +224,10 @@ def test_horizon__is_kept_with_its_time(environment: Environment) -> None:
     assert fold.folded_id == last
     assert fold.counted_until
     assert timedelta() <= fold.counted_until - before < timedelta(seconds=5)
+    rollups.fold()  # nothing has come
+    later = EventFold.objects.get(environment=environment).counted_until
+    assert later
+    assert later > fold.counted_until
 
 
 def test_nothing_beyond_the_horizon__is_counted(environment: Environment) -> None:
@@ -233,3 +238,14 @@ def test_nothing_beyond_the_horizon__is_counted(environment: Environment) -> Non
     assert EventMinute.objects.count() == EventHour.objects.count() == 1
     wait_for(lambda: rollups.fold() == 1)
     assert_equal_to_the_table()
+
+
+def test_very_first_event__is_counted_though_the_job_ran_before_it(
+    environment: Environment,
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER SEQUENCE event_id_seq RESTART")
+    EventFold.objects.all().delete()
+    rollups.fold()
+    assert store(environment, "a") == [1]
+    assert rollups.fold() == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events.models import Event
+from events.models import Event, RejectedEvent
 from ilara_admin.models import Environment
 from players.models import Player
 from tests.api_client import EVENTS, Api, Reply
@@ -153,6 +153,7 @@ def test_repeated_event_of_an_unknown_player__is_rejected_each_time(
     data = send(public_api, [unknown, event(player), unknown]).data
     assert data["accepted"] == 1
     assert [item["index"] for item in data["rejected"]] == [0, 2]
+    assert RejectedEvent.objects.count() == 2
 
 
 def test_player_of_another_environment__is_unknown_here(player: Player, public_api: Api) -> None:

@@ -79,6 +79,13 @@ def test_canonical_form__leaves_defaults_of_rules_and_variants_out() -> None:
     }
 
 
+def test_canonical_form__is_one_for_equal_documents() -> None:
+    whole = with_rule(variant="a", rollout=100_000, start="2026-03-01T02:00:00+02:00")
+    assert encode_document(decode_document(whole))["rules"] == [
+        {"id": "r", "variant": "a", "start": "2026-03-01T00:00:00Z"}
+    ]
+
+
 @pytest.mark.parametrize(
     ("value_type", "value", "fits"),
     [

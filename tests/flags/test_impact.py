@@ -187,6 +187,7 @@ def test_review__shows_who_switches_and_asks_everybody(
         "rules-0-segment": "*everybody*",
         "rules-0-serve": "enabled",
         "rules-0-rollout": "100",
+        "rules-0-timing": "fixed",
         "base": 1,
     }
     review = client.post(url_of(environment, "flag_rules", "f"), form)

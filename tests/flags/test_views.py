@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from django.contrib.messages import get_messages
 from django.test import Client
+from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
-from flags.document import Rule, boolean_document
-from flags.models import Flag
+from flags.document import Prerequisite, Ramp, Rule, Step, boolean_document, encode_document
+from flags.models import Flag, FlagUsage
 from flags.services import flag_create, flag_set_enabled, flag_update
-from ilara_admin.models import AuditAction, AuditEntry, Environment, Role
+from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, User
 from tests.factories import ACTOR, make_environment, make_player
 from tests.pages import message_of
 
@@ -40,7 +43,10 @@ def rows(prefix: str, *forms: dict[str, Any], **more: Any) -> dict[str, Any]:
     return data
 
 
-RULE = {"segment": "beta-testers", "serve": "enabled", "rollout": "25", "conditions": ""}
+RULE = {
+    "segment": "beta-testers", "serve": "enabled", "rollout": "25", "timing": "fixed",
+    "conditions": "",
+}  # fmt: skip
 
 
 # --- The list ---------------------------------------------------------------------------------
@@ -254,6 +260,18 @@ def test_rules__row_buttons_save_nothing(client: Client, environment: Environmen
     assert the(environment, "new-feature").revision == 1
 
 
+@pytest.mark.parametrize("typed", ["", '{"operator": "AND", "conditions": [', "{}"])
+def test_rules__what_was_typed_comes_back_when_a_row_moves(
+    client: Client, environment: Environment, typed: str
+) -> None:
+    rule = {**RULE, "conditions": typed}
+    response = client.post(
+        at(environment, "new-feature/rules/"), rows("rules", rule, rule, row="up-1")
+    )
+    assert [form["conditions"].value() for form in response.context["rules"]] == [typed] * 2
+    assert response.content.decode().count(escape(typed) + "</textarea>") >= 2
+
+
 def test_rules__review_then_save(client: Client, environment: Environment) -> None:
     url = at(environment, "new-feature/rules/")
     review = client.post(url, rows("rules", RULE, base=1))
@@ -342,3 +360,188 @@ def test_what_a_flag_says__is_escaped(client: Client, environment: Environment) 
     )
     for path in ("", "xss/", "xss/variants/"):
         assert script.encode() not in client.get(at(environment, path)).content
+
+
+# --- Over time ----------------------------------------------------------------------------------
+
+
+def reviewed(client: Client, environment: Environment, **rule: Any) -> Any:
+    """The rule that the review of new-feature would save."""
+    url = at(environment, "new-feature/rules/")
+    review = client.post(url, rows("rules", {**RULE, **rule}, base=1))
+    assert review.status_code == 200, review.content.decode()
+    return json.loads(review.context["draft"])["rules"][0]
+
+
+def test_rules__steps_are_typed_one_a_line_in_the_zone_of_whoever_types(
+    client: Client, environment: Environment
+) -> None:
+    user = User.objects.get(pk=client.session["_auth_user_id"])
+    User.objects.filter(pk=user.pk).update(time_zone="Europe/Berlin")
+    rule = reviewed(
+        client, environment, timing="steps", steps="2026-12-01 09:00 25\n2026-12-02 09:30 50.5 %\n"
+    )
+    assert rule["rollout"] == 25_000
+    assert rule["steps"] == [
+        {"at": "2026-12-01T08:00:00Z", "rollout": 25_000},
+        {"at": "2026-12-02T08:30:00Z", "rollout": 50_500},
+    ]
+
+
+def test_rules__ramp_and_period(client: Client, environment: Environment) -> None:
+    rule = reviewed(
+        client, environment, timing="ramp", rollout="", ramp_from="5", ramp_to="95",
+        ramp_start="2026-12-01T09:00", ramp_end="2026-12-11T09:00", start="2026-12-01T00:00",
+    )  # fmt: skip
+    assert "rollout" not in rule
+    assert (rule["ramp"]["from"], rule["ramp"]["to"]) == (5_000, 95_000)
+    assert rule["start"] == "2026-12-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"timing": "steps", "steps": "tomorrow 5"}, "write it like"),
+        ({"timing": "steps", "steps": "2026-02-30 09:00 5"}, "write it like"),
+        ({"timing": "steps", "steps": ""}, "This field is required"),
+        ({"timing": "ramp", "ramp_from": "5"}, "This field is required"),
+        ({"timing": "fixed", "rollout": ""}, "This field is required"),
+        ({"start": "2026-12-02T00:00", "end": "2026-12-01T00:00"}, "must come after"),
+        ({"serve": "*split*", "weight_0": "70", "weight_1": "20"}, "they make 90 %"),
+    ],
+)
+def test_rules__that_make_no_sense_are_refused(
+    client: Client, environment: Environment, rule: dict[str, str], message: str
+) -> None:
+    response = client.post(
+        at(environment, "new-feature/rules/"), rows("rules", {**RULE, **rule}, base=1)
+    )
+    assert response.status_code == 422
+    assert message in response.content.decode()
+
+
+def test_schedule__comes_back_into_the_editor_as_it_is(
+    client: Client, environment: Environment
+) -> None:
+    start = datetime(2026, 12, 1, 9, tzinfo=UTC)
+    scheduled = (
+        Rule(id="a", variant="enabled", rollout=5_000, steps=(Step(start, 50_000),)),
+        Rule(
+            id="b", variant="enabled", ramp=Ramp(0, 90_000, start, start.replace(month=12, day=3))
+        ),
+        Rule(id="c", variant="enabled", start=start, end=start.replace(day=9)),
+    )
+    document = boolean_document(rules=scheduled)
+    flag_create(environment=environment, key="timed", document=document, actor=ACTOR)
+    page = client.get(at(environment, "timed/rules/"))
+    typed = {}
+    for index, form in enumerate(page.context["rules"].forms):
+        for bound in form:
+            value = bound.value()
+            if value is not None:
+                text = bound.field.widget.format_value(value)
+                typed[f"rules-{index}-{bound.name}"] = text[0] if isinstance(text, list) else text
+    sent = {name: value for name, value in typed.items() if value is not None}
+    review = client.post(
+        at(environment, "timed/rules/"),
+        {"rules-TOTAL_FORMS": 3, "rules-INITIAL_FORMS": 0, "base": 1, **sent},
+    )
+    assert json.loads(review.context["draft"])["rules"] == encode_document(document)["rules"]
+
+
+def test_percentage_set_by_hand__ends_the_schedule(
+    client: Client, environment: Environment
+) -> None:
+    step = Step(datetime(2020, 1, 1, tzinfo=UTC), 30_000)
+    rule = Rule(id="r", variant="enabled", rollout=0, steps=(step,))
+    flag_create(
+        environment=environment, key="timed", document=boolean_document(rules=(rule,)), actor=ACTOR
+    )
+    page = client.get(at(environment, "timed/rules/r/percentage/")).content.decode()
+    assert "Now 30 %" in page
+    assert "It ends the schedule." in page
+    client.post(at(environment, "timed/rules/r/percentage/"), {"rollout": "40"})
+    saved = the(environment, "timed").spec.rules[0]
+    assert (saved.rollout, saved.steps) == (40_000, ())
+
+
+# --- Prerequisites, order, clones ---------------------------------------------------------------
+
+
+def test_prerequisites__variants_of_one_flag_are_any_of_them(
+    client: Client, environment: Environment
+) -> None:
+    url = at(environment, "new-feature/prerequisites/")
+    chosen = [{"gives": f"new_tutorial {variant}"} for variant in ("enabled", "disabled")]
+    review = client.post(url, rows("needs", *chosen, base=1))
+    assert "new_tutorial gives enabled or disabled" in review.content.decode()
+    save = {"draft": review.context["draft"], "base": 1, "back": review.context["back"]}
+    client.post(at(environment, "new-feature/save/"), save)
+    assert the(environment, "new-feature").spec.prerequisites == (
+        Prerequisite("new_tutorial", ("enabled", "disabled")),
+    )
+    page = client.get(at(environment, "new_tutorial/")).content.decode()
+    assert "Needed by" in page
+
+
+def test_circle__is_told_at_saving_and_nothing_is_lost(
+    client: Client, environment: Environment
+) -> None:
+    flag = the(environment, "new-feature")
+    needing = msgspec.structs.replace(
+        flag.spec, prerequisites=(Prerequisite("new_tutorial", ("enabled",)),)
+    )
+    flag_update(flag, document=needing, base_revision=1, actor=ACTOR)
+    url = at(environment, "new_tutorial/prerequisites/")
+    review = client.post(url, rows("needs", {"gives": "new-feature enabled"}, base=1))
+    save = {"draft": review.context["draft"], "base": 1, "back": "flag_prerequisites"}
+    refused = client.post(at(environment, "new_tutorial/save/"), save)
+    assert refused.status_code == 422
+    assert "new_tutorial → new-feature → new_tutorial" in refused.content.decode()
+    again = client.post(url, {"draft": review.context["draft"], "base": 1})
+    assert b'value="new-feature enabled" selected' in again.content
+
+
+def test_rule__moves_up_unless_somebody_saved_since(
+    client: Client, environment: Environment
+) -> None:
+    rules = (Rule(id="a", variant="enabled", rollout=5), Rule(id="b", variant="disabled"))
+    flag_create(
+        environment=environment, key="two", document=boolean_document(rules=rules), actor=ACTOR
+    )
+    url = at(environment, "two/rules/b/up/?from=1")
+    assert "0 players switch" in client.get(url).content.decode()
+    assert client.post(url).status_code == 302
+    assert [rule.id for rule in the(environment, "two").spec.rules] == ["b", "a"]
+    assert client.post(at(environment, "two/rules/a/up/?from=1")).status_code == 422
+    assert "cannot move" in message_of(client.get(at(environment, "two/rules/b/up/")))
+
+
+def test_clone__is_off_and_may_share_the_salt(client: Client, environment: Environment) -> None:
+    url = at(environment, "new_tutorial/clone/")
+    assert client.post(url, {"key": "new-feature"}).status_code == 422
+    client.post(url, {"key": "other"})
+    client.post(url, {"key": "same", "same_players": "on"})
+    flag, other, same = (the(environment, key) for key in ("new_tutorial", "other", "same"))
+    assert (other.spec.rules, other.spec.enabled) == (flag.spec.rules, False)
+    assert (same.salt == flag.salt, other.salt == flag.salt) == (True, False)
+
+
+# --- Stale --------------------------------------------------------------------------------------
+
+
+def test_stale_flag__is_told_with_the_reason(client: Client, environment: Environment) -> None:
+    now = datetime.now(UTC)
+    flag = the(environment, "new_tutorial")
+    assert b"Stale" not in client.get(at(environment)).content
+    Flag.objects.filter(pk=flag.pk).update(
+        created_at=now - timedelta(days=31), expected_end=date(2026, 1, 31)
+    )
+    page = client.get(at(environment, "new_tutorial/")).content.decode()
+    assert "It was expected to end on 31 Jan 2026." in page
+    assert "No game has asked for it in 30 days." in page
+    assert b"Stale" in client.get(at(environment)).content
+    FlagUsage.objects.create(flag=flag, hour=now, variant="enabled", count=3, last_at=now)
+    page = client.get(at(environment, "new_tutorial/")).content.decode()
+    assert "No game has asked" not in page
+    assert "3 evaluations in the last 7 days" in page

@@ -23,6 +23,7 @@ from events.models import Event
 from ilara_admin.models import Environment, Project
 from players.models import Player, player_id_for
 from players.record import PlayerRow, row_of, thresholds_of
+from players.snapshot import parameters_of
 from segments.matching import Subject, compile_rule
 from segments.models import Segment, SegmentMember
 from segments.operators import OPERATORS, Kind
@@ -360,13 +361,13 @@ def by_function(crowd: Crowd, rule: Group) -> set[UUID]:
     """Who matches, as each request is answered."""
     matches = compile_rule(rule, matchers_of(crowd.compiled))
     needed = behaviours_of([rule], rules_of(crowd.compiled))
-    thresholds = thresholds_of(crowd.environment)
+    thresholds, parameters = thresholds_of(crowd.environment), parameters_of(crowd.environment)
 
     counts = crowd.counts(needed)
 
     def subject(row: PlayerRow) -> Subject:
         lists = crowd.listed.get(row.id, {})
-        return subject_of(row, thresholds, NOW, None, lists, counts[row.id])
+        return subject_of(row, thresholds, parameters, NOW, None, lists, counts[row.id])
 
     return {row.id for row in crowd.rows if matches(subject(row))}
 

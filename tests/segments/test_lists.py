@@ -178,6 +178,18 @@ def test_replace__takes_off_what_the_file_does_not_name(segment: Segment) -> Non
     assert (change.added, change.removed, change.present) == (3, 6, 2)
 
 
+def test_replace__leaves_what_others_add_meanwhile(segment: Segment) -> None:
+    add(segment, *"abcd")
+    change = lists.list_import(segment, excluded=False, actor=ACTOR, replace=True)
+
+    def pieces() -> Iterable[bytes]:
+        yield b"d\ne\nf\ng\n"
+        add(segment, "late")
+
+    lists.list_run(change, pieces())
+    assert on(segment) == ["d", "e", "f", "g", "late"]
+
+
 def test_replace_by_an_empty_file__is_refused(segment: Segment) -> None:
     add(segment, "a")
     with pytest.raises(ValidationError, match="no external id"):
@@ -217,18 +229,19 @@ def test_change__that_ended_half_way_is_gone_on_with_from_its_beginning(segment:
 
 def test_change__is_carried_out_by_one_at_a_time(segment: Segment) -> None:
     change = lists.list_import(segment, excluded=False, actor=ACTOR)
-    slow = SegmentListChange.objects.get(pk=change.pk)
 
     def pieces() -> Iterable[bytes]:
         yield b"a\nb\nc\nd\n"
-        lists.list_run(SegmentListChange.objects.get(pk=change.pk), [b"a\nb\nc\nd\n"])
+        take_up(SegmentListChange.objects.get(pk=change.pk))
         yield b"e\nf\ng\n"
 
     with pytest.raises(SupersededError):
-        lists.list_run(slow, pieces())
-    assert on(segment) == ["a", "b", "c", "d"]
+        lists.list_run(change, pieces())
+    assert on(segment) == ["a", "b", "c"]
+    again = SegmentListChange.objects.get(pk=change.pk)
+    lists.list_run(again, [b"a\n"])
     with pytest.raises(SupersededError):
-        take_up(change)
+        take_up(again)
 
 
 def test_deleting_the_segment__stops_an_import(segment: Segment) -> None:
@@ -291,6 +304,15 @@ def test_undo__can_be_undone_and_so_on(segment: Segment) -> None:
     for expected in (before, after, before, after, before):
         last = undo(last)
         assert on(segment) == expected
+
+
+def test_undo_of_an_undo__leaves_what_was_added_since(segment: Segment) -> None:
+    add(segment, *"abcde")
+    put_back = undo(lists.ids_remove(segment, [*"abcd"], excluded=False, actor=ACTOR))
+    lists.ids_remove(segment, ["a"], excluded=False, actor=ACTOR)
+    add(segment, "a")
+    undo(put_back)
+    assert on(segment) == ["a", "e"]
 
 
 def test_undo__is_offered_once_and_for_thirty_days(segment: Segment) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db import transaction
 
 from ilara_admin.models import AuditEntry
 from ilara_admin.supervisor import ending_with_parent
@@ -68,6 +69,18 @@ def test_import_beside_clear_and_edits__ends_with_right_counts(
     assert set(ids[100:]) - set(ids[::10]) <= set(on(segment))
 
 
+def test_chunk__keeps_its_segment_from_being_deleted(segment: Segment) -> None:
+    def is_free(_: None) -> bool:
+        segments = Segment.objects.select_for_update(skip_locked=True)
+        with transaction.atomic():
+            return segments.filter(pk=segment.pk).exists()
+
+    run = list_chunks.take_up(lists.list_clear(segment, excluded=False, actor=ACTOR))
+    with list_chunks.chunk(run):
+        assert at_once(is_free, [None]) == [False]
+    assert at_once(is_free, [None]) == [True]
+
+
 def start_import(segment: Segment, *options: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "manage.py", "segment_import", str(segment.environment), segment.key,
@@ -91,24 +104,26 @@ def test_killed_command__is_run_again(segment: Segment, tmp_path: Path) -> None:
         wait_until(lambda: SegmentMember.objects.exists(), 60)
         process.kill()
     change = SegmentListChange.objects.get()
-    assert (change.state, change.added) == (ListState.RUNNING, 10_000)
-    assert on(segment) == ids[:10_000]
+    before = change.added
+    assert change.state == ListState.RUNNING
+    assert 0 < before < len(ids)
+    assert on(segment) == ids[:before]
 
     file = tmp_path / "ids.csv"
     file.write_bytes(data)
     with start_import(segment, str(file)) as process:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
-    assert b"15,000 added, 10,000 already there" in out
+    assert f"{25_000 - before:,} added, {before:,} already there" in out.decode()
     assert on(segment) == ids
 
     SegmentListChange.objects.filter(pk=change.pk).update(touched_at="2020-01-01T00:00:00Z")
     look_after_lists(NOT_STOPPING, timestamp=0)
     change.refresh_from_db()
-    assert (change.state, change.added) == (ListState.STOPPED, 10_000)
+    assert (change.state, change.added) == (ListState.STOPPED, before)
     assert AuditEntry.objects.filter(action="segment.list_changed").count() == 2
     lists.list_run(lists.list_undo(change, actor=ACTOR))
-    assert on(segment) == ids[10_000:]
+    assert on(segment) == ids[before:]
 
 
 def test_worker_killed_in_the_middle__is_followed_by_another(

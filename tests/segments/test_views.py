@@ -1,19 +1,27 @@
-"""The segment pages."""
+"""The segment pages, but for the editor."""
 
-import json
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.messages import get_messages
+from django.db.models import JSONField, Value
 from django.test import Client
+from procrastinate.contrib.django.models import ProcrastinateJob
 from pytest_django import DjangoAssertNumQueries
 
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role
+from ilara_admin.templatetags.ilara import ABSENT
+from players.models import Player
+from segments import sizes
 from segments.models import Segment
-from segments.services import segment_create, segment_update
+from segments.services import segment_create
 from tests.factories import ACTOR, make_player
-from tests.pages import message_of
+from tests.form_fields import fields_of
+from tests.pages import HTMX, message_of, url_of
 
 pytestmark = pytest.mark.django_db
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">=", "value": 3}]}
@@ -26,23 +34,6 @@ def client(staff_client: Callable[..., Client]) -> Client:
 
 def at(environment: Environment, path: str = "") -> str:
     return f"/{environment.project.slug}/{environment.slug}/segments/{path}"
-
-
-def form(*conditions: dict[str, str], **more: Any) -> dict[str, Any]:
-    data = {
-        "key": "big-spenders",
-        "operator": "AND",
-        "conditions-TOTAL_FORMS": len(conditions),
-        "conditions-INITIAL_FORMS": 0,
-        **more,
-    }
-    for index, condition in enumerate(conditions):
-        data |= {f"conditions-{index}-{name}": value for name, value in condition.items()}
-    return data
-
-
-def condition(field: str, operator: str, value: str = "") -> dict[str, str]:
-    return {"field": field, "operator": operator, "value": value}
 
 
 def test_list__says_rules_in_words_and_who_uses_them(
@@ -65,84 +56,6 @@ def test_list__asks_the_same_of_the_database_for_one_row_and_for_fifty(
         client.get(at(environment))
 
 
-def test_create__from_rows(client: Client, environment: Environment) -> None:
-    data = form(
-        condition("total_revenue", ">=", "99.5"),
-        condition("country", "in", 'BR, "PT", 7'),
-        condition("is_vip", "==", "true"),
-        condition("email", "is_set"),
-        condition("name", "==", '"40"'),
-    )
-    assert client.post(at(environment, "+new/"), data).status_code == 302
-    rule = Segment.objects.get(environment=environment, key="big-spenders").rule
-    assert rule["conditions"] == [
-        {"field": "total_revenue", "operator": ">=", "value": 99.5},
-        {"field": "country", "operator": "in", "value": ["BR", "PT", 7]},
-        {"field": "is_vip", "operator": "==", "value": True},
-        {"field": "email", "operator": "is_set"},
-        {"field": "name", "operator": "==", "value": "40"},
-    ]
-
-
-def test_edit__shows_what_was_saved_and_saves_it_unchanged(
-    client: Client, environment: Environment
-) -> None:
-    data = form(
-        condition("a", "==", '"40"'), condition("b", "in", '1, "x, y", true'),
-        condition("c", "within_last", "30d"), condition("d", "is_not_set"),
-    )  # fmt: skip
-    client.post(at(environment, "+new/"), data)
-    before = Segment.objects.get(environment=environment, key="big-spenders").rule
-    assert before["conditions"][1]["value"] == [1, "x, y", True]
-    page: Any = client.get(at(environment, "big-spenders/edit/"))
-    typed = [
-        {name: row[name].value() or "" for name in ("field", "operator", "value")}
-        for row in page.context["conditions"]
-    ]
-    client.post(at(environment, "big-spenders/edit/"), form(*typed))
-    assert Segment.objects.get(environment=environment, key="big-spenders").rule == before
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (form(), "Add at least one condition"),
-        (form(condition("level", ">=", "many")), "Give a number"),
-        (form(condition("", "==", "1")), "required"),
-        (form(condition("x", "within_last", "soon")), "time span"),
-        (form(condition("x", "==", "1"), key="beta-testers"), "already a segment"),
-        (form(condition("x", "==", "1"), key="not a key"), "letters, digits"),
-        (form(condition("x", "==", "1"), document="{"), "valid JSON"),
-        (form(document='{"operator": "XOR", "conditions": []}'), "Use AND, OR or NOT"),
-    ],
-)
-def test_create__refuses_with_a_word_on_the_place(
-    client: Client, environment: Environment, data: dict[str, Any], message: str
-) -> None:
-    response = client.post(at(environment, "+new/"), data)
-    assert response.status_code == 422
-    assert message in response.content.decode()
-    assert Segment.objects.filter(environment=environment).count() == 1
-
-
-def test_preview__counts_and_saves_nothing(client: Client, environment: Environment) -> None:
-    for level in (1, 5, 9):
-        make_player(environment, f"p{level}", attributes={"level": level})
-    data = form(condition("level", ">", "3"), preview="1")
-    response = client.post(at(environment, "+new/"), data, headers={"HX-Request": "true"})
-    text = " ".join(response.content.decode().split())
-    assert "<strong>2</strong> of 3 players match" in text
-    assert not Segment.objects.filter(key="big-spenders").exists()
-
-
-def test_nested_rule__is_edited_as_json(client: Client, environment: Environment) -> None:
-    rule = {"operator": "OR", "conditions": [RULE, RULE]}
-    segment_create(environment=environment, key="nested", name="", rule=rule, actor=ACTOR)
-    page = client.get(at(environment, "nested/edit/"))
-    assert page.context["conditions"].forms == []
-    assert "level" in page.content.decode()
-
-
 def test_delete__needs_the_name_and_no_flag_that_uses_it(
     client: Client, environment: Environment
 ) -> None:
@@ -157,61 +70,6 @@ def test_delete__needs_the_name_and_no_flag_that_uses_it(
     assert (entry.before or {})["rule"] == RULE
 
 
-@pytest.mark.parametrize(
-    ("operator", "value"),
-    [
-        ("in", ["a,b", "c"]),
-        ("in", ['say "a, b"', ' "c" d, e']),
-        ("in", ["", "a"]),
-        ("in", ["1", 1, True, 1.0]),
-        ("==", ""),
-        ("==", " a "),
-        ("contains", "a "),
-        ("starts_with", '"a"'),
-    ],
-)
-def test_value_that_is_hard_to_type__survives_an_edit(
-    client: Client, environment: Environment, operator: str, value: Any
-) -> None:
-    rule = {
-        "operator": "AND",
-        "conditions": [{"field": "x", "operator": operator, "value": value}],
-    }
-    segment_create(environment=environment, key="hard", name="", rule=rule, actor=ACTOR)
-    page: Any = client.get(at(environment, "hard/edit/"))
-    typed = [
-        {name: row[name].value() or "" for name in ("field", "operator", "value")}
-        for row in page.context["conditions"]
-    ]
-    document = page.context["form"]["document"].value()
-    response = client.post(
-        at(environment, "hard/edit/"), form(*typed, document=document, name="Renamed")
-    )
-    assert response.status_code == 302
-    saved = Segment.objects.get(environment=environment, key="hard")
-    kept = saved.rule["conditions"][0]["value"]
-    assert (saved.name, json.dumps(kept)) == ("Renamed", json.dumps(value))  # 1 is not 1.0 or true
-
-
-def test_edit__of_a_segment_that_was_saved_since__asks_once_more(
-    client: Client, environment: Environment
-) -> None:
-    segment = Segment.objects.get(environment=environment, key="beta-testers")
-    page: Any = client.get(at(environment, "beta-testers/edit/"))
-    opened = page.context["form"]["base"].value()
-    segment_update(segment, name="Theirs", rule=RULE, description="", actor=ACTOR)
-    mine = form(condition("level", ">=", "9"), name="Mine", base=opened)
-    refused: Any = client.post(at(environment, "beta-testers/edit/"), mine)
-    assert refused.status_code == 422
-    assert "Its rule is now: level is at least 3." in refused.content.decode()
-    segment.refresh_from_db()
-    assert segment.name == "Theirs"
-    mine["base"] = refused.context["form"]["base"].value()
-    assert client.post(at(environment, "beta-testers/edit/"), mine).status_code == 302
-    segment.refresh_from_db()
-    assert segment.name == "Mine"
-
-
 def undo_of(response: Any) -> str:
     return str(list(get_messages(response.wsgi_request))[-1].extra_tags)
 
@@ -220,13 +78,14 @@ def test_undo__brings_back_the_old_rule_unless_it_was_changed_since(
     client: Client, environment: Environment
 ) -> None:
     segment = Segment.objects.get(environment=environment, key="beta-testers")
+    before = segment.rule
     url = at(environment, "beta-testers/edit/")
-    first = undo_of(client.post(url, form(condition("level", ">=", "9"))))
-    second = undo_of(client.post(url, form(condition("level", ">=", "10"))))
+    form = fields_of(client.get(url).content.decode(), "editor")
+    first = undo_of(client.post(url, {**form, "rule-0-value": "9", "base": ""}))
+    second = undo_of(client.post(url, {**form, "rule-0-value": "10", "base": ""}))
     assert "was changed since" in message_of(client.post(first))
     client.post(second)
     client.post(first)
-    before = segment.rule
     segment.refresh_from_db()
     assert (segment.rule, segment.name) == (before, "Beta testers")
 
@@ -244,3 +103,181 @@ def test_list__searched_for_nul__finds_what_the_rest_finds(
     client: Client, environment: Environment
 ) -> None:
     assert client.get(f"{at(environment)}?q=beta%00").status_code == 200
+
+
+# --- Sizes --------------------------------------------------------------------------------------
+
+
+def sized(environment: Environment, **columns: Any) -> Segment:
+    """The segment of which only this is known; a time span is so long ago."""
+    segment = Segment.objects.get(environment=environment, key="beta-testers")
+    values: dict[str, Any] = {
+        "size": None,
+        "sized_among": None,
+        "sized_at": None,
+        "size_wanted_at": None,
+    }
+    for name, value in columns.items():
+        values[name] = datetime.now(UTC) - value if isinstance(value, timedelta) else value
+    Segment.objects.filter(pk=segment.pk).update(**values)
+    return segment
+
+
+NOW, MINUTE = timedelta(), timedelta(minutes=1)  # ago
+COUNTED = {"size": 12_345, "sized_among": 587_857, "sized_at": 3 * MINUTE}
+LONG_AGO = {"size_wanted_at": 2 * MINUTE}
+
+
+@pytest.mark.parametrize(
+    ("columns", "detail", "row"),
+    [
+        ({}, "Not counted yet.", f">{ABSENT}<"),
+        (COUNTED, "12,345 players</strong></a> (2.1 %)", ">12,345<"),
+        (COUNTED, "3 min ago", ">12,345<"),
+        ({"size": 0, "sized_among": 0, "sized_at": NOW}, "0 players", ">0<"),
+        ({"size_wanted_at": NOW}, "counting…", ">counting…<"),
+        ({**COUNTED, "size_wanted_at": NOW}, "counting…", ">12,345<"),
+        (LONG_AGO, "still waiting; is the worker running?", ">counting…<"),
+    ],
+)
+def test_size__is_said_with_its_time_or_why_it_is_not_there(
+    client: Client, environment: Environment, columns: dict[str, Any], detail: str, row: str
+) -> None:
+    sized(environment, **columns)
+    assert detail in client.get(at(environment, "beta-testers/")).content.decode()
+    assert row in client.get(at(environment)).content.decode()
+
+
+def test_estimate__stands_in_until_the_size_is_known(
+    client: Client, environment: Environment
+) -> None:
+    make_player(environment, attributes={"level": 50})
+    sized(environment)
+    assert "<strong>1</strong> of 1 player match" in detail_of(client, environment)
+    sized(environment, **COUNTED)
+    assert "of 1 player match" not in detail_of(client, environment)
+    assert "player_123" in detail_of(client, environment)
+
+
+def detail_of(client: Client, environment: Environment) -> str:
+    return client.get(at(environment, "beta-testers/")).content.decode()
+
+
+def test_waiting_page__is_told_once_there_is_news(client: Client, environment: Environment) -> None:
+    url = at(environment, "beta-testers/size/")
+
+    def poll(query: str = "") -> int:
+        return client.get(url + query, headers=HTMX).status_code
+
+    sized(environment, size_wanted_at=NOW)
+    assert poll() == 204
+    sized(environment, **LONG_AGO)
+    assert (poll(), poll("?late")) == (200, 204)
+    sized(environment, **COUNTED)
+    text = client.get(url, headers=HTMX).content.decode()
+    assert "12,345 players" in text
+    assert "hx-trigger" not in text  # it waits no longer
+    assert client.get(url).status_code == 302  # opened by hand
+
+
+def test_count_now__asks_the_worker(
+    client: Client, staff_client: Callable[..., Client], environment: Environment
+) -> None:
+    segment = sized(environment)
+    before = jobs_of(segment)
+    assert client.post(at(environment, "beta-testers/count/")).status_code == 302
+    assert jobs_of(segment) == before + 1
+    text = client.post(at(environment, "beta-testers/count/"), headers=HTMX).content.decode()
+    assert "counting…" in text
+    sized(environment)
+    assert "Count now" in detail_of(client, environment)
+    assert "Count now" not in detail_of(staff_client(Role.VIEWER), environment)
+
+
+def jobs_of(segment: Segment) -> int:
+    jobs = ProcrastinateJob.objects.filter(task_name="segments.tasks.size_count")
+    return jobs.filter(args__segment_id=segment.pk).count()
+
+
+# --- Members ------------------------------------------------------------------------------------
+
+
+def test_members__by_pages_without_e_mail(client: Client, environment: Environment) -> None:
+    for number in range(60):
+        make_player(
+            environment, f"in-{number}", email=f"{number}@example.com", attributes={"level": 41},
+            purchase_count=1, total_revenue=Decimal("1234.5"),
+        )  # fmt: skip
+        make_player(environment, f"out-{number}", attributes={"level": 1})
+    url = at(environment, "beta-testers/members/")
+    found: list[str] = []
+    pages = 0
+    while url:
+        text = client.get(url).content.decode()
+        assert "@example.com" not in text
+        found += re.findall(r">((?:in|out)-\d+)</a>", text)
+        after = re.search(r'href="([^"]*\?after=[^"]*)"', text)
+        url = after[1] if after else ""
+        pages += 1
+    assert sorted(found) == sorted(f"in-{number}" for number in range(60))
+    assert pages == 2
+    assert "1,234.50" in text
+    assert "New" in text
+
+
+def test_members__page_that_ends_early_offers_to_look_further(
+    client: Client, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "CHUNK_SIZE", 5)
+    monkeypatch.setattr(sizes, "SEARCH_SECONDS", 0.0)
+    players = [make_player(environment, f"p-{number}") for number in range(33)]
+    last = max(players, key=lambda player: player.id)
+    Player.objects.filter(pk=last.pk).update(attributes={"level": 99})
+    url, pages = at(environment, "beta-testers/members/"), 0
+    while "Look further" in (text := client.get(url).content.decode()):
+        assert "None so far" in text
+        url = re.findall(r'href="([^"]*\?after=[^"]*)"', text)[0]
+        pages += 1
+    assert pages > 2
+    assert last.external_id in text
+
+
+def test_members__with_a_cursor_that_is_none__begin_at_the_start(
+    client: Client, environment: Environment
+) -> None:
+    text = client.get(at(environment, "beta-testers/members/?after=x%00")).content.decode()
+    assert "Nobody is in it" in text
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_members__cost_the_same_for_one_and_for_forty(
+    client: Client, environment: Environment, rows: int,
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:  # fmt: skip
+    for number in range(rows):
+        make_player(environment, f"p-{number}", attributes={"level": 41})
+    client.get(at(environment))
+    with django_assert_num_queries(8):
+        client.get(at(environment, "beta-testers/members/"))
+
+
+# --- Rules that cannot be read ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [{"operator": "XOR"}, [], "text", None, {"conditions": 3}])
+def test_rule_that_cannot_be_read__crashes_no_page(
+    client: Client, environment: Environment, rule: Any
+) -> None:
+    rows = Segment.objects.filter(environment=environment, key="beta-testers")
+    rows.update(rule=Value(rule, JSONField()))
+    make_player(environment, "p1")
+    pages = ["", "beta-testers/", "beta-testers/edit/", "beta-testers/members/",
+             "beta-testers/delete/", "+new/"]  # fmt: skip
+    for page in pages:
+        assert client.get(at(environment, page)).status_code == 200, page
+    text = client.get(at(environment, "beta-testers/?player=p1")).content.decode()
+    assert "this rule cannot be read, so it takes in nobody" in text
+    assert "<strong>not in</strong>" in text
+    for page in ("flag_list", "flag_detail", "flag_rules"):
+        arguments = [] if page == "flag_list" else ["new_tutorial"]
+        assert client.get(url_of(environment, page, *arguments)).status_code == 200, page

@@ -45,7 +45,7 @@ class Command(IlaraCommand):
                 segment,
                 excluded=options["exclude"],
                 replace=options["replace"],
-                file_name="" if options["file"] == "-" else os.path.basename(options["file"]),
+                file_name="" if options["file"] == "-" else _name(options["file"]),
                 size=_size(file),
                 actor=self.actor,
                 reason=options["reason"],
@@ -110,6 +110,11 @@ def _opened(path: str) -> AbstractContextManager[BinaryIO]:
         return open(path, "rb")
     except OSError as error:
         raise CommandError(f"Cannot read {path}: {error.strerror}.") from None
+
+
+def _name(path: str) -> str:
+    """The file's name, also where it is none in UTF-8."""
+    return os.path.basename(path).encode(errors="replace").decode()
 
 
 def _size(file: BinaryIO) -> int:

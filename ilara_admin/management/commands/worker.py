@@ -1,17 +1,20 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from procrastinate.contrib.django import app
+from procrastinate import PsycopgConnector
+from procrastinate.contrib.django import app, connector_params
 
 STOP_SECONDS = 5
 CONCURRENCY = 2  # a long job must not hold up the short ones
+# When PostgreSQL has gone the worker ends, to be started again; the usual half minute is too long.
+CONNECTION_SECONDS = 5
 
 
 class Command(BaseCommand):
-    help = "Run the job worker: partitions, clean-up and whatever else is due. `serve` starts one."
+    help = "Run the job worker: counts, partitions, clean-up. `serve` starts one."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        connector = app.connector.get_worker_connector()  # type: ignore[attr-defined]
+        connector = PsycopgConnector(kwargs=connector_params(), timeout=CONNECTION_SECONDS)
         with app.replace_connector(connector) as worker:
             worker.run_worker(
                 concurrency=CONCURRENCY,

@@ -1,0 +1,133 @@
+"""How often flags gave which variant: counted on the way, written apart from it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import OperationalError, connection
+
+from flags import usage
+from flags.document import Rule, boolean_document
+from flags.models import Flag, FlagUsage
+from flags.services import flag_create, override_set
+from flags.usage import Use, use_of
+from ilara_admin.models import Environment
+from players.models import Player
+from tests.api_client import FLAGS, Api
+from tests.factories import ACTOR
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def flag(environment: Environment) -> Flag:
+    document = boolean_document(
+        enabled=True, rules=(Rule(id="half", variant="enabled", rollout=50_000),)
+    )
+    return flag_create(environment=environment, key="half", document=document, actor=ACTOR)
+
+
+def used(flag: Flag) -> dict[str, int]:
+    usage.flush()
+    return dict(use_of(flag, LONG_AGO))
+
+
+def test_evaluations__are_counted_by_variant(public_api: Api, flag: Flag) -> None:
+    given = {"enabled": 0, "disabled": 0}
+    for number in range(20):
+        body = {"player_id": public_api.register(f"p-{number}")["id"]}
+        given[public_api.post(f"{FLAGS}/half/evaluate", body).data["variant_key"]] += 1
+    assert all(given.values())
+    assert used(flag) == given
+    row = FlagUsage.objects.filter(flag=flag)[0]
+    assert (row.hour.minute, row.hour.second) == (0, 0)
+    assert timedelta(0) <= datetime.now(UTC) - row.last_at < timedelta(minutes=5)
+    found = Flag.objects.with_last_evaluated().get(pk=flag.pk)
+    assert found.last_evaluated_at == max(  # type: ignore[attr-defined]
+        FlagUsage.objects.filter(flag=flag).values_list("last_at", flat=True)
+    )
+
+
+def test_all_flags_at_once__count_each_constant_ones_too(
+    public_api: Api, flag: Flag, player: Player
+) -> None:
+    always = flag_create(
+        environment=flag.environment,
+        key="always",
+        document=boolean_document(enabled=True, rules=(Rule(id="r", variant="enabled"),)),
+        actor=ACTOR,
+    )
+    body = {"player_id": str(player.pk)}
+    for _ in range(3):
+        public_api.post(f"{FLAGS}/evaluate", body)
+        public_api.post(
+            "/ofrep/v1/evaluate/flags", {"context": {"targetingKey": player.external_id}}
+        )
+    assert used(always) == {"enabled": 6}
+    assert sum(used(flag).values()) == 6
+    override_set(always, player, "disabled", actor=ACTOR)
+    public_api.post(f"{FLAGS}/evaluate", body)
+    assert used(always) == {"enabled": 6, "disabled": 1}
+
+
+def test_whoever_looks_into_a_flag__does_not_use_it(
+    secret_api: Api, flag: Flag, player: Player
+) -> None:
+    body = {"player_id": str(player.pk)}
+    for path in (f"{FLAGS}/half/evaluate", f"{FLAGS}/evaluate"):
+        secret_api.post(f"{path}?explain=true", body)
+        secret_api.post(f"{path}?at=2090-01-01T00:00:00Z", body)
+    assert used(flag) == {}
+
+
+def test_counts__add_up_over_flushes_and_variants_are_told_most_first(
+    public_api: Api, flag: Flag, player: Player
+) -> None:
+    body = {"player_id": str(player.pk)}
+    variant = ""
+    for _ in range(3):
+        variant = public_api.post(f"{FLAGS}/half/evaluate", body).data["variant_key"]
+        usage.flush()
+    other = {"enabled": "disabled", "disabled": "enabled"}[variant]
+    override_set(flag, player, other, actor=ACTOR)
+    public_api.post(f"{FLAGS}/half/evaluate", body)
+    usage.flush()
+    assert use_of(flag, LONG_AGO) == [Use(variant, 3), Use(other, 1)]
+
+
+def test_flag_that_is_gone_by_then__is_passed_over(
+    public_api: Api, flag: Flag, player: Player
+) -> None:
+    public_api.post(f"{FLAGS}/half/evaluate", {"player_id": str(player.pk)})
+    Flag.objects.filter(pk=flag.pk).delete()
+    usage.flush()
+    assert not FlagUsage.objects.exists()
+
+
+def test_database_away__loses_no_count(
+    public_api: Api,
+    flag: Flag,
+    player: Player,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def away() -> None:
+        raise OperationalError
+
+    body = {"player_id": str(player.pk)}
+    public_api.post(f"{FLAGS}/half/evaluate", body)
+    public_api.post(f"{FLAGS}/evaluate", body)
+    with monkeypatch.context() as patched:
+        patched.setattr(connection, "cursor", away)
+        usage._flush_quietly()
+    assert "could not be written yet" in caplog.text
+    assert sum(used(flag).values()) == 2
+
+
+def test_old_counts__are_forgotten(flag: Flag) -> None:
+    now = datetime.now(UTC)
+    for days in (1, 89, 91):
+        FlagUsage.objects.create(
+            flag=flag, hour=now - timedelta(days=days), variant="enabled", count=1, last_at=now
+        )
+    assert usage.usage_forget(now) == 1
+    assert FlagUsage.objects.count() == 2
