@@ -138,7 +138,7 @@ def columns(random: Random) -> dict[str, Any]:
 def conditions(*, about_player: bool = True) -> st.SearchStrategy[dict[str, Any]]:
     """Any operator on any field. Every strategy is built once: building them takes longer than
     drawing from them."""
-    names = [*ATTRIBUTES, *(name for name in FIELDS if about_player)]
+    names = [*ATTRIBUTES, *3 * list(FITTING), *(name for name in FIELDS if about_player)]
     by_name = []
     for name in names:
         kind = FIELDS.get(name, Kind.ANY) if about_player else Kind.ANY
