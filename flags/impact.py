@@ -217,8 +217,8 @@ def _players(
     environment: Environment, behaviours: list[Behaviour], now: datetime, start: uuid.UUID
 ) -> Iterator[tuple[PlayerRow, Asked]]:
     """Everybody once, from `start` on and around."""
-    thresholds, width = thresholds_of(environment), len(PlayerRow._fields)
-    parameters = parameters_of(environment)
+    thresholds, parameters = thresholds_of(environment), parameters_of(environment)
+    width = len(PlayerRow._fields)
     for row in _rows(environment, behaviours, now, start):
         player = player_of(row[:width])
         lists, overrides, *counts = row[width:]

@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.utils import timezone
 
+from events.models import EventName
 from ilara_admin.forms import add_errors
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.models import Role
@@ -17,6 +18,8 @@ from segments.models import Segment
 from segments.sizes import ask, estimate
 from segments.views import the_segment
 from segments.words import describe, lacking
+
+MAX_EVENT_NAMES = 300  # to choose from; any may be typed
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -46,6 +49,8 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
         key for key in others.values_list("key", flat=True) if not segment or key != segment.key
     ]
     editor = rule_editor("rule", posted, keys, segment.rule if segment else None)
+    seen = EventName.objects.filter(environment=request.environment).order_by("-count", "name")
+    editor.events = list(seen.values_list("name", flat=True)[:MAX_EVENT_NAMES])
     context: dict[str, Any] = {"segment": segment, "editor": editor, "preview": None}
     if posted is None:
         form = SegmentForm(initial=initial)

@@ -17,7 +17,7 @@ from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
 from segments.draft import LEVELS, Draft, act, draft_of, json_draft, new_rule, read_draft
-from segments.rule_forms import BUILT_IN, FORMS, GroupForm, JsonForm, PartForm
+from segments.rule_forms import BUILT_IN, FORMS, JsonForm, PartForm
 from segments.rules import RuleError, parse
 
 ACT = "rule-act"  # the name of all buttons; `json` and `rows` also choose how to edit
@@ -77,12 +77,14 @@ class Fault(NamedTuple):
 @dataclass(slots=True)
 class Editor:
     """`acted` says that a button was pressed which only changes what is being edited. `focus` names
-    the control or button to go on from."""
+    the control or button to go on from. `events` are names to choose from, where a page knows
+    some."""
 
     name: str
     root: Part
     acted: bool = False
     focus: str = ""
+    events: Sequence[str] = ()
     fields: Mapping[str, str] = field(default_factory=lambda: BUILT_IN)
 
     def read(self) -> Any:
@@ -211,6 +213,3 @@ def _part(
         for index, inner in enumerate(draft.parts)
     ]  # fmt: skip
     return Part(name, number, form, parts, level)
-
-
-__all__ = ["ACT", "Editor", "Fault", "GroupForm", "Part", "rule_editor"]

@@ -130,13 +130,13 @@ class PropertyForm(ConditionForm):
     kind: ClassVar[PartKind] = "property"
 
     def prepare(self, segments: Sequence[str]) -> None:
-        super().prepare(segments)
         self.fields["field"].label = "Property"
         self.fields["field"].widget.attrs["placeholder"] = "Property"
         del self.fields["field"].widget.attrs["list"]
         operator = self.fields["operator"]
         assert isinstance(operator, forms.ChoiceField)
         operator.choices = _choices(*NOT_OF_PROPERTIES)
+        super().prepare(segments)
 
     def sample(self) -> Any:
         where = {"operator": "AND", "conditions": [self.document([])]}
@@ -169,7 +169,8 @@ class EventForm(PartForm):
         "event": "event", "operator": "operator", "value": "value", "within": "number",
     }  # fmt: skip
     event = forms.CharField(
-        max_length=128, widget=forms.TextInput(attrs={**PLAIN, "placeholder": "Event"})
+        max_length=128,
+        widget=forms.TextInput(attrs={**PLAIN, "list": "rule-events", "placeholder": "Event"}),
     )
     operator = forms.ChoiceField(label="How often", choices=TIMES)
     value = forms.IntegerField(label="Times", required=False, min_value=0, max_value=MAX_EVENTS)

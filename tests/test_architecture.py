@@ -38,9 +38,10 @@ ASSEMBLY = (
     "ilara_admin/pages/",
     "ilara_admin/management/",
     "ilara_admin/config/",
-    # A page shows whatever belongs on it: a player's page has their flags and segments.
+    # A page shows whatever belongs on it: a player's page has their flags, an editor events' names.
     "players/views.py",
     "segments/views.py",
+    "segments/editing.py",
 )
 # Events and flags stand side by side.
 SIDEWAYS = {("events", "flags"), ("flags", "events")}

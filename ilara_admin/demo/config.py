@@ -102,7 +102,34 @@ SEGMENTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
             {"operator": "NOT", "conditions": [_is("lifecycle_stage", "==", "churned")]},
         ),
     ),
-)
+    (
+        "stuck",
+        "Stuck",
+        "Tries one level again and again, and finishes next to none.",
+        _all(
+            {
+                "event": "level_fail", "operator": ">=", "value": 3, "within": "7d",
+                "where": _all(_is("retry_count", ">=", 3)),
+            },
+            {"event": "level_complete", "operator": "<=", "value": 1, "within": "7d"},
+        ),
+    ),
+    (
+        "personal-care",
+        "Personal care",
+        "Those who matter most, before they lapse.",
+        _all(
+            _is("segment", "in", ["whales", "engaged-core"]),
+            _is("segment", "not_in", ["lapsing-payers"]),
+        ),
+    ),
+    (
+        "old-builds",
+        "Old builds",
+        "Still playing on a build from before the 2.1 protocol.",
+        _all(_is("app_version", "semver_lt", "2.1.0"), _is("last_seen_at", "within_last", "14d")),
+    ),
+)  # fmt: skip
 
 
 # --- Steps of a history -------------------------------------------------------------------------

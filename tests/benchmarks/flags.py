@@ -11,7 +11,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from tests.benchmarks.segment_import import database
+from tests.benchmarks import database
 
 ROUNDS = 2_000
 WARM_UP = 200

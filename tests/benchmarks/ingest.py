@@ -21,7 +21,7 @@ from time import perf_counter
 
 import msgspec
 
-from tests.benchmarks.segment_import import database
+from tests.benchmarks import database
 
 ROUNDS = 5
 CLIENTS = 8

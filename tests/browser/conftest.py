@@ -130,6 +130,14 @@ class Window:
         else:
             target.select_option(label)
 
+    def tick(self, box: Locator) -> None:
+        settled(self.page)
+        if self.keyboard:
+            self.reach(box)
+            self.page.keyboard.press("Space")
+        else:
+            box.check()
+
     def check(self, target: Locator) -> None:
         """Choose one of several radio buttons, which the arrow keys walk through."""
         settled(self.page)

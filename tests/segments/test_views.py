@@ -109,15 +109,23 @@ def test_list__searched_for_nul__finds_what_the_rest_finds(
 
 
 def sized(environment: Environment, **columns: Any) -> Segment:
+    """The segment of which only this is known; a time span is so long ago."""
     segment = Segment.objects.get(environment=environment, key="beta-testers")
-    values = {"size": None, "sized_among": None, "sized_at": None, "size_wanted_at": None}
-    Segment.objects.filter(pk=segment.pk).update(**{**values, **columns})
+    values: dict[str, Any] = {
+        "size": None,
+        "sized_among": None,
+        "sized_at": None,
+        "size_wanted_at": None,
+    }
+    for name, value in columns.items():
+        values[name] = datetime.now(UTC) - value if isinstance(value, timedelta) else value
+    Segment.objects.filter(pk=segment.pk).update(**values)
     return segment
 
 
-NOW = datetime.now(UTC)
-COUNTED = {"size": 12_345, "sized_among": 587_857, "sized_at": NOW - timedelta(minutes=3)}
-LONG_AGO = {"size_wanted_at": NOW - timedelta(minutes=2)}
+NOW, MINUTE = timedelta(), timedelta(minutes=1)  # ago
+COUNTED = {"size": 12_345, "sized_among": 587_857, "sized_at": 3 * MINUTE}
+LONG_AGO = {"size_wanted_at": 2 * MINUTE}
 
 
 @pytest.mark.parametrize(
