@@ -100,11 +100,17 @@ def _read(
     return [_entry(*row) for row in rows]
 
 
-def _entry(
-    id: int, event_id: str, player_id: UUID, name: str, occurred_at: datetime,
-    received_at: datetime, session_id: str | None, properties: str,
-) -> Entry:  # fmt: skip
-    event = StreamedEvent(
+def _entry(id: int, *columns: Any) -> Entry:
+    event = event_of(*columns)
+    return Entry(id, event, msgspec.json.encode(event))
+
+
+def event_of(
+    event_id: str, player_id: UUID, name: str, occurred_at: datetime, received_at: datetime,
+    session_id: str | None, properties: str,
+) -> StreamedEvent:  # fmt: skip
+    """A row as the API shows it. `properties` is JSON text."""
+    return StreamedEvent(
         event_id=event_id,
         player_id=player_id,
         event_name=name,
@@ -114,4 +120,3 @@ def _entry(
         session_id=session_id,
         properties=msgspec.Raw(properties.encode()),
     )
-    return Entry(id, event, msgspec.json.encode(event))

@@ -19,6 +19,11 @@ from ilara_admin.scope import actor_of, link, staff_view
 from ilara_admin.templatetags.ilara import Bar
 
 SPANS = {Span.HOUR: "Last hour", Span.DAY: "Last 24 hours", Span.MONTH: "Last 30 days"}
+UNITS = {
+    Span.HOUR: "Events per minute",
+    Span.DAY: "Events per hour",
+    Span.MONTH: "Events per day",
+}
 BAR_LABELS = {Span.HOUR: "%H:%M", Span.DAY: "%H:%M", Span.MONTH: "%-d %b"}
 
 
@@ -55,6 +60,7 @@ def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
         "arrived": arrivals(request.environment, now, name),
         "spans": [(each, words, each is span) for each, words in SPANS.items()],
         "chart": SPANS[span],
+        "unit": UNITS[span],
         "bars": _bars(series(request.environment, span, now, name), span),
         "properties": [
             (known, round(100 * known.count / name.count))

@@ -39,13 +39,19 @@ WAKE_SECONDS = 1.0  # how soon a waiting reader notices a stop
 HEARTBEAT_SECONDS = 10.0
 QUEUE_EVENTS = 1_000  # what a reader may lag behind before it misses events
 
-# Continues ENV_SQL; the columns are those of Beginning. Nothing is expected to appear any more
-# among rows that arrived half a minute ago. The limit bounds the cost of a beginning.
-BEGIN_SQL = """, newest AS MATERIALIZED (
-    SELECT id, received_at FROM event WHERE environment_id = $1 ORDER BY id DESC LIMIT 10000)
+# Continues ENV_SQL; the columns are those of Beginning. What has been counted is settled, so a
+# reader begins there. The limit bounds the cost of a beginning: where more than that is not counted
+# yet, nothing is expected to appear any more among rows that arrived half a minute ago.
+BEGIN_SQL = """, counted AS (
+    SELECT coalesce((SELECT folded_id FROM event_fold WHERE environment_id = $1), 0) AS id)
+, newest AS MATERIALIZED (
+    SELECT id, received_at FROM event
+    WHERE environment_id = $1 AND id > (SELECT id FROM counted) ORDER BY id DESC LIMIT 10000)
 SELECT env.config_version, env.now,
-       coalesce((SELECT max(id) FROM newest WHERE received_at < env.now - interval '30 seconds'),
-                (SELECT min(id) - 1 FROM newest HAVING count(*) = 10000), 0),
+       CASE WHEN (SELECT count(*) FROM newest) < 10000 THEN (SELECT id FROM counted)
+            ELSE coalesce(
+                (SELECT max(id) FROM newest WHERE received_at < env.now - interval '30 seconds'),
+                (SELECT min(id) - 1 FROM newest)) END,
        ARRAY(SELECT id FROM newest)
 FROM env"""
 
@@ -61,7 +67,8 @@ FROM environment e WHERE e.id = $1"""
 
 
 class Beginning(NamedTuple):
-    """The log as a reader found it: an id that is safe, and ids above it that are not news."""
+    """The log as a reader found it: an id that is safe, and ids above it that are not news (those
+    below it are none either)."""
 
     version: int
     now: datetime

@@ -26,6 +26,7 @@ from players.models import Player
 SHOWN_ROWS = 100
 RESUMED_ROWS = 500  # so many are shown after a pause, and what is beyond is counted
 PENDING_LIMIT = 10_000
+KNOWN_IDS = 400
 # A stream ends after so long, and the browser comes back: with its session, if that still holds.
 STREAM_SECONDS = 300
 
@@ -47,8 +48,7 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
     if since is not None and len(found) == RESUMED_ROWS and found[-1].id > since:
         unseen = max(_count_after(request, since) - RESUMED_ROWS, 0)
     query = _filters(request.GET)
-    # The stream begins at `safe` and may repeat what is above it: it is told what is here already.
-    shown = ",".join(str(entry.id) for entry in found if entry.id > beginning.safe)
+    after, shown = _beginning_of_stream(beginning, [entry.id for entry in found])
     context = {
         "form": form,
         "rows": _rows(request, found, external_ids(entry.event.player_id for entry in found)),
@@ -59,11 +59,22 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
         # What the reader has seen up to: a pause counts from here.
         "newest": found[0].id if found else beginning.safe,
         "query": query,
-        "stream_query": f"after={beginning.safe}&shown={shown}&{query}",
+        "stream_query": f"after={after}&shown={','.join(map(str, shown))}&{query}",
         "limit": RESUMED_ROWS,
         "now": timezone.now(),
     }
     return render_partial(request, "events/tail.html", context, partial="tail")
+
+
+def _beginning_of_stream(beginning: tail.Beginning, found: list[int]) -> tuple[int, list[int]]:
+    """Where the stream of a page with these rows begins, and what it need not show again: it may
+    repeat whatever is not known to be settled. Where that is too much for an address, it begins at
+    the oldest row of the page."""
+    known = {*beginning.ids, *(id for id in found if id > beginning.safe)}
+    if len(known) <= KNOWN_IDS:
+        return beginning.safe, sorted(known)
+    after = max(beginning.safe, found[-1] - 1) if found else max(known)
+    return after, [id for id in found if id > after]
 
 
 @staff_view(Role.VIEWER)

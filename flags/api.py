@@ -17,12 +17,11 @@ from flags.evaluation import (
     behaviours_needed,
     decide,
     evaluate,
-    is_overridden,
 )
 from flags.history import flags_at
 from flags.lookup import find_asked
 from flags.receipt import receipt_of
-from flags.snapshot import FlagSet, flag_set
+from flags.snapshot import FlagSet, divide, flag_set
 from ilara_admin.api import ApiRequest, encoder, endpoint, respond, route
 from ilara_admin.errors import invalid, not_found, unauthorized
 from ilara_admin.payload import parse_moment
@@ -49,17 +48,18 @@ def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpRe
     """Every flag that is not archived, for one player."""
     question = _question(request)
     asked = _asked(request, body, question.flags.behaviours, question)
+    flags, ready = divide(question.flags, asked)
+    if question.explain:
+        flags, ready = question.flags.in_use, []
     memo: dict[str, Decision] = {}
-    found: list[bytes] = []
-    decided: list[tuple[CompiledFlag, Decision]] = []
-    for flag, name, ready, _ in question.flags.entries:
-        if ready is not None and not question.explain and not is_overridden(flag, asked):
-            found.append(name + ready)
-        else:
-            decision = decide(flag, asked, memo)
-            decided.append((flag, decision))
+    decided = [(flag, decide(flag, asked, memo)) for flag in flags]
+    found = [answer.v1 for answer in ready]
+    for flag, decision in decided:
+        prepared = None if question.explain else question.flags.decided.get(id(decision))
+        if prepared is None:
             answer = _evaluation(request, question, flag, decision, asked)
-            found.append(name + encoder.encode(answer))
+            prepared = encoder.encode(flag.key) + b":" + encoder.encode(answer)
+        found.append(prepared)
     if question.is_of_a_game:
         usage.note_all(question.flags, decided)
     player = asked.player_id.encode()

@@ -8,7 +8,7 @@ from typing import Any
 
 from flags.bucketing import weights_of
 from flags.document import EVERYBODY, FlagDocument, Prerequisite, Rule
-from flags.evaluation import CompiledFlag, Decision, Reason
+from flags.evaluation import CompiledFlag, Decision, Reason, takes
 from flags.schedule import is_scheduled, rollout_at
 from segments.matching import Subject
 from segments.rules import parse
@@ -199,7 +199,7 @@ def _why_not(flag: CompiledFlag, decision: Decision) -> str:
 def _why_default(flag: CompiledFlag, subject: Subject, at: datetime) -> str:
     """It names the first rule that only its percentage withheld."""
     for index, compiled in enumerate(flag.rules):
-        if compiled.matches(subject):
+        if takes(compiled, subject):
             share = percent(rollout_at(compiled.rule, at))
             return f"Rule {index + 1} fits, but outside its {share}: the default."
     return "No rule matched, so the default." if flag.rules else "No rules: the default."

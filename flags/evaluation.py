@@ -13,7 +13,7 @@ from flags.bucketing import gate, split
 from flags.document import EVERYBODY, FlagDocument, Prerequisite, Rule, Variant
 from flags.schedule import ceiling, is_scheduled, rollout_at
 from segments.matching import Matcher, Subject, compile_rule
-from segments.rules import Behaviour, Membership, Node, behaviours_of, parse
+from segments.rules import Behaviour, Group, Membership, Node, behaviours_of, parse
 
 
 class Reason(StrEnum):
@@ -42,18 +42,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """`decisions` holds, by variant key, what is decided when the rule does."""
+    """`matches` is None where nothing is asked of the player. `decisions` holds, by variant key,
+    what is decided when the rule does."""
 
     rule: Rule
-    segment: Matcher | None
-    conditions: Matcher | None
+    matches: Matcher | None
     scheduled: bool
     decisions: Mapping[str, Decision]
-
-    def matches(self, subject: Subject) -> bool:
-        return (self.segment is None or self.segment(subject)) and (
-            self.conditions is None or self.conditions(subject)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +63,13 @@ class CompiledFlag:
     variants: Mapping[str, Variant]
     rules: tuple[CompiledRule, ...]
     archived: bool
+    is_on: bool
     off: Decision
     default: Decision
     constant: Decision | None
     behaviours: frozenset[Behaviour]  # the counts of events that its own rules need
     others: Mapping[str, "CompiledFlag"] = field(repr=False, compare=False)
     id: int = 0  # of the row that overrides name; 0 for a flag that is not stored
-
-    @property
-    def is_on(self) -> bool:
-        return self.document.enabled and not self.archived
-
-    @property
-    def depends_on_time(self) -> bool:
-        return any(rule.scheduled for rule in self.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +105,9 @@ def compile_flag(
     rules = tuple(
         _compile_rule(index, rule, variants, segments) for index, rule in enumerate(document.rules)
     )
+    is_on = document.enabled and not archived
     constant: Decision | None = off
-    if document.enabled and not archived:
+    if is_on:
         constant = None if document.prerequisites else _constant(rules, default)
     return CompiledFlag(
         key=key,
@@ -128,6 +117,7 @@ def compile_flag(
         variants=variants,
         rules=rules,
         archived=archived,
+        is_on=is_on,
         off=off,
         default=default,
         constant=constant,
@@ -145,16 +135,15 @@ def _compile_rule(
         reason = Reason.SEGMENT_MATCH
     elif rule.conditions is not None:
         reason = Reason.RULE_MATCH
-    segment = conditions = None
+    asked: list[Node] = []
     if rule.segment is not None:
         # As a condition, so that flags asked in one go ask each segment once.
-        segment = compile_rule(Membership((rule.segment,), negative=False), segments)
+        asked.append(Membership((rule.segment,), negative=False))
     if rule.conditions is not None:
-        conditions = compile_rule(parse(rule.conditions), segments)
+        asked.append(parse(rule.conditions))
     return CompiledRule(
         rule=rule,
-        segment=segment,
-        conditions=conditions,
+        matches=compile_rule(Group("AND", tuple(asked)), segments) if asked else None,
         scheduled=is_scheduled(rule),
         decisions={
             key: Decision(variant, reason, rule.segment, index) for key, variant in variants.items()
@@ -168,8 +157,12 @@ def _constant(rules: tuple[CompiledRule, ...], default: Decision) -> Decision | 
         rule = compiled.rule
         if ceiling(rule) == 0:
             continue
-        asks = rule.segment is not None or rule.conditions is not None
-        if asks or compiled.scheduled or rule.rollout < EVERYBODY or rule.variant is None:
+        if (
+            compiled.matches
+            or compiled.scheduled
+            or rule.rollout < EVERYBODY
+            or rule.variant is None
+        ):
             return None
         return compiled.decisions[rule.variant]
     return default
@@ -205,6 +198,11 @@ def decide(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision]) -> Decis
     return found
 
 
+def takes(rule: CompiledRule, subject: Subject) -> bool:
+    """Whether the rule is about this player, percentage and time aside."""
+    return rule.matches is None or rule.matches(subject)
+
+
 def is_overridden(flag: CompiledFlag, asked: Asked) -> bool:
     """Whether what the flag gives everybody may differ for this player."""
     return bool(asked.overrides) and flag.is_on and flag.id in asked.overrides
@@ -228,7 +226,7 @@ def evaluate(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision] | None 
     if override is not None and override in flag.variants:
         return Decision(flag.variants[override], Reason.OVERRIDE)
     for compiled in flag.rules:
-        if not compiled.matches(asked.subject):
+        if compiled.matches is not None and not compiled.matches(asked.subject):
             continue
         rule = compiled.rule
         share = rollout_at(rule, asked.at) if compiled.scheduled else rule.rollout

@@ -21,6 +21,7 @@ from ilara_admin import db
 from ilara_admin.models import Environment
 from players.lifecycle import Stage
 from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
+from players.snapshot import parameters_of
 from players.words import STAGES
 from segments.lists import MEMBERSHIPS_SQL
 from segments.lookup import SLACK
@@ -216,13 +217,15 @@ def _players(
     environment: Environment, behaviours: list[Behaviour], now: datetime, start: uuid.UUID
 ) -> Iterator[tuple[PlayerRow, Asked]]:
     """Everybody once, from `start` on and around."""
-    thresholds, width = thresholds_of(environment), len(PlayerRow._fields)
+    thresholds, parameters = thresholds_of(environment), parameters_of(environment)
+    width = len(PlayerRow._fields)
     for row in _rows(environment, behaviours, now, start):
         player = player_of(row[:width])
         lists, overrides, *counts = row[width:]
         subject = subject_of(
             player,
             thresholds,
+            parameters,
             now,
             None,
             msgspec.json.decode(lists, type=dict[int, bool]) if lists else {},

@@ -23,11 +23,10 @@ from flags.evaluation import (
     behaviours_needed,
     decide,
     evaluate,
-    is_overridden,
 )
 from flags.lookup import find_asked
 from flags.ofrep_answers import Success, is_by_bucket, success
-from flags.snapshot import flag_set, flags_of
+from flags.snapshot import divide, flag_set, flags_of
 from ilara_admin.api import ApiRequest, Endpoint, encoder, endpoint, route
 from ilara_admin.errors import ApiError, Code, invalid, not_found
 from ilara_admin.payload import is_uuid
@@ -63,16 +62,11 @@ def ofrep_evaluate_all(request: ApiRequest, body: Evaluation) -> HttpResponse:
     """Every flag that is not archived, with an ETag; 304 when nothing differs."""
     flags = flag_set(request.snapshot)
     asked = _asked(request, body, flags.behaviours)
+    own, ready = divide(flags, asked)
     memo: dict[str, Decision] = {}
-    found: list[bytes] = []
-    decided: list[tuple[CompiledFlag, Decision]] = []
-    for entry in flags.entries:
-        if entry.ofrep is not None and not is_overridden(entry.flag, asked):
-            found.append(entry.ofrep)
-        else:
-            decision = decide(entry.flag, asked, memo)
-            decided.append((entry.flag, decision))
-            found.append(encoder.encode(_answer(entry.flag, decision, asked)))
+    decided = [(flag, decide(flag, asked, memo)) for flag in own]
+    found = [answer.ofrep for answer in ready]
+    found += [encoder.encode(_answer(flag, decision, asked)) for flag, decision in decided]
     usage.note_all(flags, decided)
     content = b'{"flags":[' + b",".join(found) + b"]}"
     etag = _etag(request.snapshot.version, body.context, content)

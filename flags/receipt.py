@@ -13,7 +13,7 @@ from msgspec import Struct
 from flags.bucketing import SPLIT_SEED, bucket, gate
 from flags.describe import percent, percentage, why
 from flags.document import EVERYBODY, Rule
-from flags.evaluation import Asked, CompiledFlag, Decision, Reason, decide
+from flags.evaluation import Asked, CompiledFlag, Decision, Reason, decide, takes
 from flags.schedule import is_scheduled, next_change, rollout_at
 from segments.matching import Matcher, Subject
 from segments.operators import OPERATORS
@@ -163,7 +163,7 @@ def _rule(
         name=rule.name,
         segment=_segment(rule.segment, asked.subject, segments),
         conditions=None if conditions is None else _told(conditions),
-        matched=compiled.matches(asked.subject),
+        matched=takes(compiled, asked.subject),
         rollout=_rollout(flag, rule, asked),
         split_bucket=split_bucket,
         variant_key=decision.variant.key if decides else None,
@@ -207,10 +207,8 @@ def _in_the_way(
     flag: CompiledFlag, index: int, asked: Asked, segments: Mapping[str, Segment]
 ) -> list[str]:
     """What would have to be otherwise for the rule to decide, if it is asked."""
-    compiled, found = flag.rules[index], []
-    rule, subject = compiled.rule, asked.subject
-    if compiled.segment is not None and not compiled.segment(subject):
-        found += _outside(rule.segment or "", subject, segments)
+    rule, subject = flag.rules[index].rule, asked.subject
+    found = [] if rule.segment is None else _outside(rule.segment, subject, segments)
     conditions = _trace_conditions(rule, subject, segments)
     if conditions is not None and not conditions.passed:
         found += [miss(leaf) for leaf in nearest(conditions)]
@@ -224,7 +222,10 @@ def _in_the_way(
 
 
 def _outside(key: str, subject: Subject, segments: Mapping[str, Segment]) -> list[str]:
+    """What keeps the player out of the segment; nothing for a member."""
     segment = segments.get(key)
+    if segment is not None and segment.matches(subject):
+        return []
     if segment is None or segment.rule is None:
         return [f"there were a segment “{key}” that can be read"]
     if subject.lists.get(segment.id):

@@ -58,12 +58,19 @@ def steps_as_typed(steps: tuple[Step, ...]) -> str:
     return "\n".join(lines)
 
 
+class ConditionsField(OptionalJSONField):
+    """A rule is an object: text is what was typed, and is drawn again as it stands."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return value if isinstance(value, str) else super().prepare_value(value)
+
+
 class RuleForm(forms.Form):
     """One rule. The weights count only when a split is served."""
 
     id = forms.CharField(required=False, widget=forms.HiddenInput)
     segment = forms.ChoiceField(label="Who")
-    conditions = OptionalJSONField(
+    conditions = ConditionsField(
         label="And conditions (JSON)",
         required=False,
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"}),
@@ -124,12 +131,12 @@ class RuleForm(forms.Form):
             # A weight left empty is 0, and without a split nobody asks for weights.
             if data.get("serve") != SPLIT or self.has_error(f"weight_{index}", "required"):
                 self.errors.pop(f"weight_{index}", None)
+        self._clean_timing(data)
         if data.get("serve") == SPLIT and not self.errors:
             weights = self._weights(data)
             if sum(weights.values()) != EVERYBODY:
                 total = Decimal(sum(weights.values())) / 1000
                 self.add_error("serve", f"The weights must add up to 100 %; they make {total} %.")
-        self._clean_timing(data)
         return data
 
     def _clean_timing(self, data: dict[str, Any]) -> None:

@@ -1,15 +1,22 @@
 """The flags' part of an environment's snapshot."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import msgspec
+from msgspec.json import encode
 
 from flags import ofrep_answers, schemas
 from flags.document import DocumentError, FlagDocument, decode_document
-from flags.evaluation import CompiledFlag, behaviours_needed, compile_flag
+from flags.evaluation import (
+    Asked,
+    CompiledFlag,
+    Decision,
+    behaviours_needed,
+    compile_flag,
+    is_overridden,
+)
 from ilara_admin.snapshot import Snapshot
 from segments.rules import Behaviour, RuleError
 from segments.snapshot import PART as SEGMENTS
@@ -25,26 +32,32 @@ SQL = """
     FROM flag f WHERE f.environment_id = e.id"""
 
 
-class Entry(NamedTuple):
-    """A flag in use. `name` is its key as JSON, with a colon. Where the flag is constant, `ready`
-    and `ofrep` hold the answers of the two APIs as JSON."""
+class Ready(NamedTuple):
+    """The answer about one flag as JSON, for either API."""
 
-    flag: CompiledFlag
-    name: bytes
-    ready: bytes | None
-    ofrep: bytes | None
+    v1: bytes  # with the key, as a member of an object
+    ofrep: bytes
+
+
+type Constants = tuple[tuple[CompiledFlag, Ready], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlagSet:
-    """All flags by key, those in use in the order of their keys, and what all of them together ask
-    about a player's events. `constants` are id and variant of those that give everybody the same.
+    """All flags by key; those in use are `constant`, with their answers ready, or `varying`.
+
+    `together` joins the answers of all the constant ones. `decided` holds the answers of varying
+    flags by the identity of the decision: most decisions are made when the flag is compiled.
+    `behaviours` is what those in use ask about a player's events.
     """
 
     by_key: Mapping[str, CompiledFlag]
-    entries: tuple[Entry, ...]
+    in_use: tuple[CompiledFlag, ...]
+    varying: tuple[CompiledFlag, ...]
+    constant: Constants
+    together: list[Ready]
+    decided: Mapping[int, bytes]
     behaviours: frozenset[Behaviour]
-    constants: tuple[tuple[int, str], ...]
 
 
 def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
@@ -66,15 +79,51 @@ def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
         except (DocumentError, RuleError) as error:
             # One flag that cannot be read must not take down everything else of its environment.
             logger.error("the flag %s cannot be read and is left out: %s", row["key"], error)
-    in_use = [flag for flag in compiled.values() if not flag.archived]
+    in_use = tuple(flag for flag in compiled.values() if not flag.archived)
+    varying = tuple(flag for flag in in_use if flag.constant is None)
+    constant = tuple(
+        (
+            flag,
+            Ready(member(flag, flag.constant), encode(ofrep_answers.success(flag, flag.constant))),
+        )
+        for flag in in_use
+        if flag.constant is not None
+    )
     return FlagSet(
         by_key=compiled,
-        entries=tuple(map(_entry, in_use)),
+        in_use=in_use,
+        varying=varying,
+        constant=constant,
+        together=_together(constant),
+        decided={
+            id(decision): member(flag, decision)
+            for flag in varying
+            for decisions in ([flag.default], *(rule.decisions.values() for rule in flag.rules))
+            for decision in decisions
+        },
         behaviours=behaviours_needed(in_use),
-        constants=tuple(
-            (flag.id, flag.constant.variant.key) for flag in in_use if flag.constant is not None
-        ),
     )
+
+
+def _together(constant: Constants) -> list[Ready]:
+    if not constant:
+        return []
+    v1, ofrep = zip(*(ready for _, ready in constant), strict=True)
+    return [Ready(b",".join(v1), b",".join(ofrep))]
+
+
+def divide(flags: FlagSet, asked: Asked) -> tuple[Sequence[CompiledFlag], list[Ready]]:
+    """Which of the flags in use must be asked for this player, and the answers for the rest."""
+    if not asked.overrides:
+        return flags.varying, flags.together
+    own = [flag for flag, _ in flags.constant if is_overridden(flag, asked)]
+    ready = [ready for flag, ready in flags.constant if not is_overridden(flag, asked)]
+    return [*flags.varying, *own], ready
+
+
+def member(flag: CompiledFlag, decision: Decision) -> bytes:
+    """The answer of /v1 as a member of an object: key, colon, value."""
+    return encode(flag.key) + b":" + encode(schemas.evaluation(flag, decision))
 
 
 def compile_draft(
@@ -93,14 +142,6 @@ def compile_draft(
         others=flags_of(snapshot),
         id=flag.id,
     )
-
-
-def _entry(flag: CompiledFlag) -> Entry:
-    ready = ofrep = None
-    if flag.constant is not None:
-        ready = msgspec.json.encode(schemas.evaluation(flag, flag.constant))
-        ofrep = msgspec.json.encode(ofrep_answers.success(flag, flag.constant))
-    return Entry(flag, msgspec.json.encode(flag.key) + b":", ready, ofrep)
 
 
 def flag_set(snapshot: Snapshot) -> FlagSet:

@@ -67,8 +67,9 @@ def flush() -> None:
         _together.clear()
     counts = single.copy()
     for flags, times in together.items():
-        for flag_id, variant in flags.constants:
-            counts[flag_id, variant] += times
+        for flag, _ in flags.constant:
+            if flag.constant is not None:
+                counts[flag.id, flag.constant.variant.key] += times
     rows = [(*key, count) for key, count in counts.items() if count > 0]
     if not rows:
         return

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from django.db import IntegrityError, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Value
 from django.db.models.fields.json import KT
 from django.db.models.functions import Collate, Now
 
@@ -28,6 +30,13 @@ def attributes_problem(error: IntegrityError) -> str | None:
     if "player_attributes_keys" in text:
         return f"A player has {MAX_ATTRIBUTE_KEYS} attributes at most"
     return None
+
+
+class BitsField(models.CharField):  # type: ignore[type-arg]  # generic for mypy alone
+    """A row of bits of any length, in Python a text of 0 and 1."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return "varbit"
 
 
 class PlayerQuerySet(models.QuerySet["Player"]):
@@ -92,6 +101,9 @@ class Player(models.Model):
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     last_active_on = models.DateField()  # the UTC day of last_seen_at
+    # A bit for each day from the first to the last active one: 1 where the player was active. So
+    # active_days is how many ones there are. A year takes 46 bytes.
+    activity = BitsField(default="1", db_default=Value("1"))
     active_since = (
         models.DateTimeField()
     )  # the end of the last silence that made the player at risk
@@ -145,6 +157,7 @@ class PurchaseQuerySet(models.QuerySet["Purchase"]):
         then are all who may have bought, and an index finds them."""
         return self.filter(
             counted=True,
+            refunded_at=None,
             received_at__gt=since,
             player__environment=environment,
             player__last_seen_at__gt=since,
@@ -156,7 +169,8 @@ class Purchase(models.Model):
     """The ledger of purchases. `digest` makes a client's transaction id count once per player.
 
     `counted` is false for another currency than the environment's: kept, not summed. `verified`
-    says that a secret key sent it, so a server of the game vouches for the receipt.
+    says that a secret key sent it, so a server of the game vouches for the receipt. A refund leaves
+    the row and takes it out of the sum: a player's revenue is what is `counted` and not refunded.
     """
 
     pk = models.CompositePrimaryKey("player_id", "digest")
@@ -169,6 +183,7 @@ class Purchase(models.Model):
     verified = models.BooleanField()
     product_id = models.CharField(max_length=128, null=True)
     received_at = models.DateTimeField(db_default=Now())
+    refunded_at = models.DateTimeField(null=True)
 
     objects = PurchaseQuerySet.as_manager()
 
@@ -177,3 +192,34 @@ class Purchase(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["player", "-received_at"], name="purchase_player_time"),
         ]
+
+
+class ChurnFit(models.Model):
+    """One fit of an environment's churn model and how it stood its test. The newest serves; the
+    older ones show how the game has changed. Rows are never changed.
+
+    `players` were fitted, all that were active by the end of the day `until`. The test is about
+    those `tested` who were there `days` days before that: a fit to what was known then, held
+    against who was seen since; churn_fit.Backtest explains its figures.
+    """
+
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
+    fitted_at = models.DateTimeField(db_default=Now())
+    model = models.CharField(max_length=10)
+    until = models.DateField()
+    players = models.IntegerField()
+    r = models.FloatField()
+    alpha = models.FloatField()
+    a = models.FloatField()
+    b = models.FloatField()
+    log_likelihood = models.FloatField()
+    days = models.SmallIntegerField()
+    tested = models.IntegerField()
+    brier = models.FloatField()
+    base_rate = models.FloatField()
+    bins = models.JSONField()  # ten churn_fit.Bin
+
+    class Meta:
+        db_table = "churn_fit"
+        ordering = ("-id",)
+        indexes: ClassVar = [models.Index(fields=["environment", "-id"], name="churn_fit_newest")]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 import msgspec
 
 from ilara_admin.db import Row
-from players.churn import PRIOR, Risk, risk_at, score_at
+from players.churn import Parameters, Risk, risk_at, score_at
 from players.lifecycle import History, Lifecycle, Stage, Thresholds, lifecycle_at, stage_at
 from players.models import Player
 
@@ -76,27 +76,28 @@ def lifecycle_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> Li
     return lifecycle_at(_history(player), thresholds, now)
 
 
-def risk_of(player: PlayerRow, now: datetime) -> Risk:
-    return risk_at(PRIOR, **_activity(player, now))
+def risk_of(player: PlayerRow, activity: str, parameters: Parameters, now: datetime) -> Risk:
+    """`activity` is the player's row of bits, which no other call has to read."""
+    return risk_at(parameters, activity=activity, **_days(player, now))
 
 
-class _Activity(TypedDict):
+class _Days(TypedDict):
     first_on: date
     last_on: date
-    active_days: int
     today: date
 
 
-def _activity(player: PlayerRow, now: datetime) -> _Activity:
+def _days(player: PlayerRow, now: datetime) -> _Days:
     return {
         "first_on": player.first_seen_at.astimezone(UTC).date(),
         "last_on": player.last_active_on,
-        "active_days": player.active_days,
         "today": now.astimezone(UTC).date(),
     }
 
 
-def facts_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> dict[str, Any]:
+def facts_of(
+    player: PlayerRow, thresholds: Thresholds, parameters: Parameters, now: datetime
+) -> dict[str, Any]:
     """The built-in fields of the rule language; an unknown device or e-mail is missing. facts.py
     says the same in SQL."""
     facts: dict[str, Any] = {
@@ -110,7 +111,9 @@ def facts_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> dict[s
         "active_days": player.active_days,
         "purchase_count": player.purchase_count,
         "total_revenue": player.total_revenue,
-        "risk_score": Decimal(str(score_at(PRIOR, **_activity(player, now)))),
+        "risk_score": Decimal(
+            str(score_at(parameters, active_days=player.active_days, **_days(player, now)))
+        ),
         "first_seen_at": player.first_seen_at,
         "last_seen_at": player.last_seen_at,
         "days_since_last_seen": max((now - player.last_seen_at).days, 0),

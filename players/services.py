@@ -1,13 +1,20 @@
 """Writes to players that staff ask for. Games write through /v1, in statements of their own."""
 
+import re
+
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from msgspec import UNSET
 
+from ilara_admin import db
 from ilara_admin.audit import Actor, audit_record, changes
+from ilara_admin.idempotency import digest_of
 from ilara_admin.models import AuditAction, AuditEntry
-from players.models import Player, attributes_problem
+from players import statements
+from players.models import Player, Purchase, attributes_problem
 from players.schemas import PlayerPatch
+
+LEDGER_ID = re.compile("[0-9a-f]{32}")
 
 
 @transaction.atomic
@@ -55,6 +62,43 @@ def player_update(
         object_name=player.external_id,
         before=before,
         after=after,
+        reason=reason,
+    )
+
+
+@transaction.atomic
+def purchase_refund(
+    player: Player, transaction_id: str, *, actor: Actor, reason: str = ""
+) -> AuditEntry:
+    """Reverse a purchase: it stays in the ledger, marked, and leaves the player's revenue.
+
+    `transaction_id` is the game's, or the id in the log of events where the game gave none. Raises
+    ValidationError for one that the player does not have, and for a second refund.
+    """
+    purchases = Purchase.objects.filter(player=player)
+    purchase = purchases.filter(digest=digest_of(transaction_id)).first()
+    if purchase is None and LEDGER_ID.fullmatch(transaction_id):
+        purchase = purchases.filter(digest=bytes.fromhex(transaction_id)).first()
+    if purchase is None:
+        raise ValidationError(f"{player.external_id} has no purchase “{transaction_id}”.")
+    row = db.fetch_one(statements.REFUND, [player.pk, bytes(purchase.digest)])
+    if row is None:
+        raise ValidationError(f"The purchase “{transaction_id}” has been refunded before.")
+    amount, currency, counted, refunded_at = row
+    return audit_record(
+        AuditAction.PLAYER_PURCHASE_REFUNDED,
+        actor,
+        environment=player.environment,
+        object_id=player.pk,
+        object_name=player.external_id,
+        before={"purchase": transaction_id, "refunded_at": None},
+        after={
+            "purchase": transaction_id,
+            "amount": str(amount),
+            "currency": currency,
+            "counted": counted,
+            "refunded_at": refunded_at.isoformat(),
+        },
         reason=reason,
     )
 

@@ -7,6 +7,14 @@ conflict clause of an upsert may not look at another table on a distributed one.
 
 from players.record import COLUMNS
 
+SESSION_EVENT = "ilara.session"
+PURCHASE_EVENT = "ilara.purchase"
+REFUND_EVENT = "ilara.refund"
+LOGGED_EVENTS = (SESSION_EVENT, PURCHASE_EVENT, REFUND_EVENT)
+PURCHASE_FACTS = """jsonb_strip_nulls(jsonb_build_object(
+    'amount', entry.amount, 'currency', entry.currency, 'transaction_id', entry.transaction_id,
+    'product_id', entry.product_id, 'counted', entry.counted, 'verified', entry.verified))"""
+
 
 def seen(now: str, at_risk_days: str, churned_days: str) -> str:
     """Assignments for `UPDATE player p`: the player is active at the moment `now`."""
@@ -16,6 +24,9 @@ def seen(now: str, at_risk_days: str, churned_days: str) -> str:
     return f"""
         last_seen_at = greatest(p.last_seen_at, {now}),
         active_days = p.active_days + (p.last_active_on < {day})::int,
+        activity = CASE WHEN p.last_active_on < {day}
+            THEN p.activity || (repeat('0', {day} - p.last_active_on - 1) || '1')::varbit
+            ELSE p.activity END,
         last_active_on = greatest(p.last_active_on, {day}),
         active_since = CASE WHEN {at_risk} THEN {now} ELSE p.active_since END,
         returned_at = CASE WHEN {back} THEN {now} ELSE p.returned_at END,
@@ -25,6 +36,10 @@ def seen(now: str, at_risk_days: str, churned_days: str) -> str:
 
 FIND = f"""
 SELECT env.config_version, env.now, {COLUMNS}
+FROM env LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id"""
+
+FIND_WITH_ACTIVITY = f"""
+SELECT env.config_version, env.now, {COLUMNS}, p.activity
 FROM env LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id"""
 
 # $4 id, $5 external_id, $6 device_id, $7 email, $8 attributes, $9 device_id given, $10 email given,
@@ -59,13 +74,25 @@ _TARGET = """, target AS (
     SELECT p.id FROM player p JOIN env ON p.environment_id = env.id
     WHERE p.id = $4 AND env.open)"""
 
+# What enters a ledger enters the log of events as well, under a name that no client may use. The
+# id there is the client's, or what stands for it in the ledger.
+_LOG = """INSERT INTO event (player_id, received_at, environment_id, event_id, name, session_id,
+                       properties, occurred_at)"""
+
 # $4 player, $5 digest, $6 session_id, $7 started_at, $8 duration_seconds,
 # $9 at_risk_days, $10 churned_days
 SESSION = f"""{_TARGET}, entry AS (
     INSERT INTO player_session
         (player_id, digest, session_id, started_at, duration_seconds, received_at)
     SELECT target.id, $5, $6::text, coalesce($7::timestamptz, env.now), $8::int, env.now
-    FROM target, env ON CONFLICT DO NOTHING RETURNING 1)
+    FROM target, env ON CONFLICT DO NOTHING
+    RETURNING player_id, digest, session_id, started_at, duration_seconds)
+, logged AS (
+    {_LOG}
+    SELECT player_id, env.now, env.id, coalesce(session_id, encode(digest, 'hex')),
+           '{SESSION_EVENT}', session_id,
+           jsonb_strip_nulls(jsonb_build_object('duration_seconds', duration_seconds)), started_at
+    FROM entry, env)
 , written AS (
     UPDATE player p SET
         session_count = p.session_count + (SELECT count(*) FROM entry)::int,
@@ -80,7 +107,12 @@ PURCHASE = f"""{_TARGET}, entry AS (
     INSERT INTO purchase (player_id, digest, transaction_id, amount, currency, counted, verified,
                           product_id, received_at)
     SELECT target.id, $5, $6::text, $7::numeric, $8, $9::bool, $10::bool, $11::text, env.now
-    FROM target, env ON CONFLICT DO NOTHING RETURNING amount, counted)
+    FROM target, env ON CONFLICT DO NOTHING RETURNING *)
+, logged AS (
+    {_LOG}
+    SELECT player_id, env.now, env.id, coalesce(transaction_id, encode(digest, 'hex')),
+           '{PURCHASE_EVENT}', NULL, {PURCHASE_FACTS}, env.now
+    FROM entry, env)
 , counted AS (
     SELECT count(*)::int AS number, coalesce(sum(amount), 0) AS amount FROM entry WHERE counted)
 , written AS (
@@ -91,6 +123,27 @@ PURCHASE = f"""{_TARGET}, entry AS (
     FROM env, target, counted WHERE p.id = target.id
     RETURNING {COLUMNS})
 SELECT env.config_version, env.now, {COLUMNS} FROM env LEFT JOIN written p ON true"""
+
+# Once: a purchase that was refunded before, or is not there, gives no row. Rows are locked in the
+# order of PURCHASE, the ledger's first. Being refunded is nothing that the player does.
+#
+# $1 player, $2 digest
+REFUND = f"""WITH entry AS (
+    UPDATE purchase SET refunded_at = statement_timestamp()
+    WHERE player_id = $1 AND digest = $2 AND refunded_at IS NULL
+    RETURNING *)
+, written AS (
+    UPDATE player p SET
+        purchase_count = p.purchase_count - entry.counted::int,
+        total_revenue = p.total_revenue - CASE WHEN entry.counted THEN entry.amount ELSE 0 END
+    FROM entry WHERE p.id = entry.player_id
+    RETURNING p.id, p.environment_id)
+, logged AS (
+    {_LOG}
+    SELECT player_id, refunded_at, environment_id,
+           'refund:' || encode(digest, 'hex'), '{REFUND_EVENT}', NULL, {PURCHASE_FACTS}, refunded_at
+    FROM entry JOIN written ON written.id = entry.player_id)
+SELECT amount, currency, counted, refunded_at FROM entry"""
 
 # $4 after this id, $5 limit
 LIST = f"""

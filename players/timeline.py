@@ -15,6 +15,8 @@ import msgspec
 from django.core import signing
 from django.db import connection
 
+from players.statements import LOGGED_EVENTS
+
 PAGE_SIZE = 25
 BRIEF_LENGTH = 120
 LATE_FROM = timedelta(minutes=1)
@@ -53,6 +55,7 @@ class Purchase(msgspec.Struct, frozen=True):
     counted: bool
     verified: bool
     happened_at: datetime
+    refunded_at: datetime | None
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -109,7 +112,7 @@ _SOURCES = {
         "encode(digest, 'hex') COLLATE \"C\"",
         """'transaction_id', transaction_id, 'product_id', product_id, 'amount', amount::text,
            'currency', currency, 'counted', counted, 'verified', verified,
-           'happened_at', received_at""",
+           'happened_at', received_at, 'refunded_at', refunded_at""",
     ),
     Kind.EVENT: (
         "event",
@@ -129,7 +132,10 @@ def timeline(
     parts = " UNION ALL ".join(
         _part(each, older=cursor is not None, named=bool(event_name)) for each in kinds
     )
-    params = {"player": player_id, "name": event_name, "limit": PAGE_SIZE + 1, **(cursor or {})}
+    params = {
+        "player": player_id, "name": event_name, "logged": list(LOGGED_EVENTS),
+        "limit": PAGE_SIZE + 1, **(cursor or {}),
+    }  # fmt: skip
     with connection.cursor() as db:
         db.execute(
             f"""SELECT * FROM ({parts}) AS found
@@ -148,8 +154,9 @@ def timeline(
 def _part(kind: Kind, *, older: bool, named: bool) -> str:
     table, tie, facts = _SOURCES[kind]
     where = "player_id = %(player)s"
-    if named and kind is Kind.EVENT:
-        where += " AND name = %(name)s"
+    if kind is Kind.EVENT:
+        # The log of events tells of sessions and purchases, too; the ledgers keep them for longer.
+        where += " AND name = %(name)s" if named else " AND name <> ALL(%(logged)s)"
     if older:
         # The first comparison alone gives the index its starting point.
         where += f""" AND received_at <= %(at)s::timestamptz

@@ -13,6 +13,7 @@ from ilara_admin.db import Row
 from ilara_admin.models import Environment
 from players.lookup import known
 from players.record import COLUMNS, PlayerRow, thresholds_of
+from players.snapshot import parameters_of
 from segments.lists import MEMBERSHIPS_SQL
 from segments.matching import Subject
 from segments.rules import Behaviour
@@ -90,5 +91,7 @@ def _subject(
     lists = msgspec.json.decode(row[width], type=dict[int, bool]) if row[width] else {}
     extra = row[width + 1 : width + 1 + more]
     counts = dict(zip(behaviours, row[width + 1 + more :], strict=True))
-    subject = subject_of(player, thresholds_of(source), now, context, lists, counts)
+    subject = subject_of(
+        player, thresholds_of(source), parameters_of(source), now, context, lists, counts
+    )
     return player, subject, extra

@@ -7,21 +7,23 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from math import sqrt
 from time import monotonic
 from typing import Any, NamedTuple
 
-from django.db import connection
+from django.db import connection, transaction
 
 from ilara_admin.db import Row
 from ilara_admin.models import Environment
-from players.churn import PRIOR
+from ilara_admin.snapshot import at_version
 from players.facts import facts_sql
 from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
+from players.snapshot import parameters_of
 from segments.matching import Matcher, compile_rule, nobody
 from segments.models import Segment
 from segments.rules import Node
-from segments.snapshot import compile_segments, matchers_of, with_lists
+from segments.snapshot import matchers_of, segments_of, with_lists
 from segments.sql import NOW, Known, Question, World, question
 from segments.subject import subject_of
 
@@ -92,15 +94,14 @@ def ask(
     environment: Environment, rule: Node | None, now: datetime, segment: Segment | None = None
 ) -> Asked:
     """Prepare a question about an environment; without a rule only the lists count."""
-    rows = Segment.objects.filter(environment=environment).values("id", "key", "name", "rule")
-    compiled = compile_segments(rows, {})
+    compiled = segments_of(at_version(environment))
     if segment is not None and compiled[segment.key].rule is None and rule == segment.spec:
         rule = None  # as stored it leads back to itself, so for requests nobody matches it
     matches = nobody if rule is None else compile_rule(rule, matchers_of(compiled))
     world = World(
         environment_id=environment.pk,
         now=now,
-        facts=facts_sql(NOW, thresholds_of(environment), PRIOR),
+        facts=facts_sql(NOW, thresholds_of(environment), parameters_of(environment)),
         segments={key: Known(item.id, item.rule) for key, item in compiled.items()},
     )
     if segment is None:
@@ -108,13 +109,21 @@ def ask(
     return Asked(environment, now, rule, segment.pk, world, with_lists(segment.pk, matches))
 
 
+@transaction.atomic
 def count(asked: Asked) -> int:
     """How many players match, exactly."""
     found = asked.question(one_by_one=False)
-    if not found.exact:
-        return sum(len(players) for players, _ in _walk(asked, LOWEST_ID))
-    sql = f"SELECT count(*) FROM player p {found.joins} WHERE {EVERYBODY} AND {found.where}"
-    return int(_fetch(asked, found, sql)[0][0])
+    what = "count(*)" if found.exact else _columns(found)
+    sql = f"SELECT {what} FROM player p {found.joins} WHERE {EVERYBODY} AND {found.where}"
+    with connection.cursor() as cursor:
+        # It takes longer to compile than it saves, in each process that takes part.
+        cursor.execute("SET LOCAL jit = off")
+    if found.exact:
+        return int(_fetch(asked, found, sql)[0][0])
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(sql, {**found.params, "environment": asked.environment.pk})
+        chunks = iter(partial(cursor.fetchmany, CHUNK_SIZE), [])
+        return sum(1 for rows in chunks for _ in _matching(asked, found, rows))
 
 
 def total(environment: Environment) -> int:
@@ -148,10 +157,11 @@ def estimate(asked: Asked) -> Estimate:
         UNION ALL ({part} < %(start)s ORDER BY id LIMIT {size}))) ring LIMIT {size}) p"""
     start = {"start": uuid.uuid4()}
     if found.exact:
-        sql = f"""SELECT count(*), count(*) FILTER (WHERE {found.where}),
-            (array_agg(p.id) FILTER (WHERE {found.where}))[1:{SHOWN}],
-            (array_agg(p.external_id) FILTER (WHERE {found.where}))[1:{SHOWN}]
-            FROM {sample} {found.joins}"""
+        sql = f"""WITH sampled AS MATERIALIZED (SELECT * FROM {sample}),
+            matched AS (SELECT p.id, p.external_id FROM sampled p {found.joins}
+                WHERE {found.where})
+            SELECT (SELECT count(*) FROM sampled), count(*),
+                (array_agg(id))[1:{SHOWN}], (array_agg(external_id))[1:{SHOWN}] FROM matched"""
         sampled, matched, ids, names = _fetch(asked, found, sql, start)[0]
         examples = [Example(*each) for each in zip(ids or (), names or (), strict=True)]
     else:
@@ -183,7 +193,8 @@ def _columns(found: Question) -> str:
 
 def _matching(asked: Asked, found: Question, rows: list[Row]) -> Iterator[PlayerRow]:
     """The players among rows of _columns for whom the rule holds in Python."""
-    width, thresholds = len(PlayerRow._fields), thresholds_of(asked.environment)
+    width = len(PlayerRow._fields)
+    thresholds, parameters = thresholds_of(asked.environment), parameters_of(asked.environment)
     for row in rows:
         player, rest = player_of(row[:width]), row[width:]
         lists = {
@@ -192,7 +203,9 @@ def _matching(asked: Asked, found: Question, rows: list[Row]) -> Iterator[Player
             if excluded is not None
         }
         counts = dict(zip(found.counts, rest[len(found.lists) :], strict=True))
-        if asked.matches(subject_of(player, thresholds, asked.now, None, lists, counts)):
+        if asked.matches(
+            subject_of(player, thresholds, parameters, asked.now, None, lists, counts)
+        ):
             yield player
 
 

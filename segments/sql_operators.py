@@ -79,18 +79,15 @@ def _ends_with(text: str, expected: str, reach: Reach) -> str:
     return f"right({text}, {len(expected)}) = {reach.bind(expected)}::text"
 
 
-def _items(value: str, condition: str) -> str:
-    """Of a JSON array: whether there is an item `x` like that."""
-    return f"EXISTS (SELECT FROM jsonb_array_elements({value}) x WHERE {condition})"
-
-
 def _contains_any(value: str, expected: Sequence[Any], reach: Reach) -> str:
-    found = _items(value, f"x = ANY ({reach.json_list(expected)})")
+    # Containment finds scalars of the outermost list. A sub-select over the items would keep
+    # PostgreSQL from counting in parallel.
+    found = f"{value} @> ANY ({reach.json_list([[item] for item in expected])})"
     return f"CASE WHEN jsonb_typeof({value}) = 'array' THEN {found} END"
 
 
 def _contains_all(value: str, expected: Sequence[Any], reach: Reach) -> str:
-    found = " AND ".join(_items(value, f"x = {reach.json(item)}") for item in expected)
+    found = f"{value} @> {reach.json(list(expected))}"
     return f"CASE WHEN jsonb_typeof({value}) = 'array' THEN {found} END"
 
 
@@ -109,20 +106,26 @@ def _version(sign: str) -> Write:
         numbers = f"string_to_array(substring({text} FROM '^v?([0-9.]+)'), '.')::int[]"
         numbers = f"({numbers} || array_fill(0, ARRAY[{VERSION_PARTS}]))[1:{VERSION_PARTS}]"
         pre_release = f"substring(split_part({text}, '+', 1) FROM '-(.*)$')"
-        identifiers = f"""(SELECT string_agg(
-            CASE WHEN x ~ '^[0-9]+$' THEN '0' || lpad(x, {IDENTIFIER_LENGTH}, '0')
-                 ELSE '1' || x END, ' ' ORDER BY i)
-            FROM unnest(string_to_array({pre_release}, '.')) WITH ORDINALITY u (x, i))"""
         found = version(expected)
         assert found, "a rule that was read names a version"
         return _if_text(
             value,
             f"""CASE WHEN {text} ~ '{VERSION}' THEN ({numbers}, CASE WHEN {pre_release} IS NULL
-                THEN '{RELEASE}' ELSE {identifiers} END COLLATE "C") {sign}
+                THEN '{RELEASE}' ELSE {_identifiers(pre_release)} END COLLATE "C") {sign}
                 ({reach.bind(list(found[0]))}::int[], {reach.bind(found[1])}::text) END""",
         )
 
     return write
+
+
+def _identifiers(pre_release: str) -> str:
+    """A pre-release written so that plain text comparison orders it. By patterns alone, for the
+    sake of counting in parallel."""
+    words = f"regexp_replace('.' || {pre_release}, '\\.(?=[0-9]*[A-Za-z-])', '.1', 'g')"
+    zeros = "0" * IDENTIFIER_LENGTH
+    filled = f"regexp_replace({words}, '\\.(?=[0-9]+(\\.|$))', '.0{zeros}', 'g')"
+    last = f"'\\.0[0-9]*([0-9]{{{IDENTIFIER_LENGTH}}})(?=\\.|$)'"
+    return f"translate(substr(regexp_replace({filled}, {last}, '.0\\1', 'g'), 2), '.', ' ')"
 
 
 JSON: Mapping[str, Write] = {

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from players.churn import Parameters
 from players.lifecycle import Thresholds
 from players.record import PlayerRow, facts_of
 from segments.matching import Subject
@@ -16,6 +17,7 @@ NO_COUNTS: Mapping[Behaviour, int] = {}
 def subject_of(
     player: PlayerRow,
     thresholds: Thresholds,
+    parameters: Parameters,
     now: datetime,
     context: Mapping[str, Any] | None = None,
     lists: Mapping[int, bool] = NO_LISTS,
@@ -23,4 +25,4 @@ def subject_of(
 ) -> Subject:
     """`context` overrides attributes for this one evaluation; nothing of it is stored."""
     attributes = {**player.attributes, **context} if context else player.attributes
-    return Subject(attributes, facts_of(player, thresholds, now), now, lists, counts)
+    return Subject(attributes, facts_of(player, thresholds, parameters, now), now, lists, counts)

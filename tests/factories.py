@@ -42,11 +42,14 @@ def make_player(
     """A player who was first and last seen just now, unless the columns say otherwise."""
     now = datetime.now(UTC)
     last_seen_at = columns.get("last_seen_at", now)
+    first_seen_at = columns.get("first_seen_at", last_seen_at)
+    days = (last_seen_at.date() - first_seen_at.date()).days
     defaults = {
-        "first_seen_at": last_seen_at,
+        "first_seen_at": first_seen_at,
         "last_seen_at": last_seen_at,
         "last_active_on": last_seen_at.date(),
-        "active_since": columns.get("first_seen_at", last_seen_at),
+        "active_since": first_seen_at,
+        "activity": make_activity(days, columns.get("active_days", 1)),
     }
     return Player.objects.create(
         id=player_id_for(environment.namespace, external_id),
@@ -54,6 +57,13 @@ def make_player(
         external_id=external_id,
         **{**defaults, **columns},
     )
+
+
+def make_activity(days: int, active_days: int) -> str:
+    """Bits of a player last active `days` after the first time, the active days evenly spread."""
+    gaps = max(min(active_days - 1, days), 1)
+    active = {round(step * days / gaps) for step in range(gaps + 1)}
+    return "".join("1" if day in active else "0" for day in range(days + 1))
 
 
 def make_staff(role: Role = Role.ADMIN, username: str = "") -> User:

@@ -18,6 +18,7 @@ PURE = [
     "ilara_admin.config.plan",
     "ilara_admin.tokens",
     "players.churn",
+    "players.churn_fit",
     "players.lifecycle",
     "segments.draft",
     "segments.references",

@@ -148,9 +148,11 @@ def dechunked(received: bytes) -> tuple[bytes, bytes]:
             return body, received
 
 
-def judge(reply: Reply, *, head: bool = False, elsewhere: bool = False) -> None:
+def judge(
+    reply: Reply, *, head: bool = False, elsewhere: bool = False, ofrep: bool = False
+) -> None:
     """Fail unless the reply keeps what is promised. `elsewhere` says that the request may have been
-    one for the dashboard, whose replies are pages."""
+    one for the dashboard, whose replies are pages; `ofrep` that the shape is that protocol's."""
     shown = reply.body + repr(dict(reply.headers)).encode()
     assert not [leak for leak in LEAKS if leak in shown], reply
     if "x-request-id" not in reply.headers:
@@ -167,14 +169,15 @@ def judge(reply: Reply, *, head: bool = False, elsewhere: bool = False) -> None:
     if elsewhere and reply.headers["content-type"].startswith("text/html"):
         return
     assert reply.headers["access-control-allow-origin"] == "*", reply
-    if reply.status == 204:
+    if reply.status in (204, 304):
         assert not reply.body, reply
     elif reply.headers["content-type"] == "text/event-stream":
         assert reply.status == 200, reply
     else:
         assert reply.headers["content-type"] == "application/json", reply
         if not head:
-            check_envelope(reply)
+            check = check_ofrep if ofrep else check_envelope
+            check(reply)
 
 
 def check_envelope(reply: Reply) -> None:
@@ -190,6 +193,16 @@ def check_envelope(reply: Reply) -> None:
     assert set(error) <= {"code", "message", "details"}, reply
     for detail in error.get("details", []):
         assert set(detail) == {"field", "message"}, reply
+
+
+def check_ofrep(reply: Reply) -> None:
+    content = reply.json
+    if reply.status >= 400:
+        assert content["errorDetails"], reply
+        assert set(content) <= {"errorDetails", "errorCode", "key"}, reply
+        return
+    for answer in content.get("flags", [content]):
+        assert set(answer) == {"key", "reason", "variant", "value", "metadata"}, reply
 
 
 # --- Values ---------------------------------------------------------------------------------------
@@ -238,7 +251,8 @@ VALID: dict[str, Any] = {
     "attributes": {"level": 42}, "session_id": "s-1", "started_at": "2026-01-31T12:00:00Z",
     "duration_seconds": 60, "amount": 4.99, "currency": "USD", "transaction_id": "t-1",
     "product_id": "gems", "event_name": "level_up", "properties": {"level": 5},
-    "timestamp": "2026-01-31T12:00:00Z", "event_id": "e-1", "context": {"level": 50},
+    "timestamp": "2026-01-31T12:00:00Z", "event_id": "e-1",
+    "context": {"level": 50, "targetingKey": "player_123"},
     "key": "new_tutorial", "segment_id": "beta-testers",
     "events": [{"player_id": "$PLAYER", "event_name": "a"}, {"player_id": "x", "event_name": 1}],
 }  # fmt: skip
@@ -411,8 +425,9 @@ class Connection:
             self.socket = None
 
 
-def test_requests_to_every_route__are_answered_in_the_envelope(target: Target) -> None:
+def test_requests_to_every_route__are_answered_in_their_shape(target: Target) -> None:
     statuses: dict[int, int] = {}
+    answered: set[tuple[bool, bool]] = set()  # whether by OFREP, whether well
 
     @deterministic(WELL_FRAMED)
     @given(requests())
@@ -420,7 +435,8 @@ def test_requests_to_every_route__are_answered_in_the_envelope(target: Target) -
         reply = connection.send(request)
         statuses[reply.status] = statuses.get(reply.status, 0) + 1
         assert "x-request-id" in reply.headers, reply
-        judge(reply, head=request.method == "HEAD")
+        judge(reply, head=request.method == "HEAD", ofrep=request.path.startswith("/ofrep/v1/"))
+        answered.add((request.path.startswith("/ofrep/"), reply.status < 400))
 
     with closing(Connection(target)) as connection:
         send()
@@ -428,6 +444,7 @@ def test_requests_to_every_route__are_answered_in_the_envelope(target: Target) -
     # The requests are worth making only if they reach all that there is behind the checks.
     assert {200, 201, 400, 401, 403, 404, 405, 413, 415} - statuses.keys() <= {413}, statuses
     assert statuses[200] + statuses[201] > WELL_FRAMED / 10, statuses
+    assert len(answered) == 4, answered
     target.still_answers()
 
 

@@ -13,7 +13,7 @@ TABLE: dict[Role, set[str]] = {
     Role.VIEWER: {
         "overview", "find", "audit_list", "key_list", "environment_settings", "developers",
         "account", "account_password",
-        "player_list", "player_detail",
+        "player_list", "player_detail", "churn_model",
         "segment_list", "segment_detail", "segment_size", "segment_members", "segment_lists",
         "flag_list", "flag_detail",
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",

@@ -14,7 +14,8 @@ from django.test import Client
 from django.urls import reverse
 
 from ilara_admin.models import ApiKey, AuditEntry, Environment, Role, User
-from tests.factories import PASSWORD, World, make_environment, make_key, make_staff
+from ilara_admin.services import project_create
+from tests.factories import ACTOR, PASSWORD, World, make_environment, make_key, make_staff
 from tests.pages import PAGES, address, ask, signed_in, text_of, url_of
 
 POSTED = [name for name, page in PAGES.items() if "POST" in getattr(page.view, "methods", ())]
@@ -214,6 +215,24 @@ def test_key_of_another_environment__is_404(
     assert response.status_code == 404
     key = ApiKey.objects.get(pk=world.key.pk)
     assert (key.revoked_at, key.expires_at) == (None, None)
+
+
+# Staff belong to no environment; everything else that an address names does.
+NAMED = [
+    name
+    for name, page in PAGES.items()
+    if set(page.parameters) - {"project", "environment"} and page.section != "staff"
+]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_another_environment_has__is_404_here(name: str, world: World) -> None:
+    here = project_create(name="Empty", slug="empty", actor=ACTOR).environments.get(slug="live")
+    url, _ = address(PAGES[name], world)
+    theirs = world.environment.project.slug
+    moved = url.replace(f"/{theirs}/", f"/{here.project.slug}/", 1)
+    for method in PAGES[name].view.methods:
+        assert ask(signed_in(), method, moved).status_code == 404
 
 
 def test_environment_of_another_project__is_404(world: World, elsewhere: Environment) -> None:

@@ -5,6 +5,7 @@ nothing. The same seed at the same moment draws the same game.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,15 +17,18 @@ from events import partitions, rollups
 from ilara_admin.audit import Actor
 from ilara_admin.demo.config import config_fill
 from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
-from ilara_admin.demo.records import SamplePlayer
+from ilara_admin.demo.records import SamplePlayer, Tracked
 from ilara_admin.idempotency import digest_of
 from ilara_admin.management.bar import Bar
 from ilara_admin.models import Environment, Project
 from players.models import Player, player_id_for
+from players.refit import TooFewError, churn_refit
+from players.statements import PURCHASE_EVENT, SESSION_EVENT
 
 SIZE = 5_000
 TEST_SIZE = 12
 SEED = 20_260
+JSON = msgspec.json.Encoder(decimal_format="number")
 
 # Told the step, how much of it is done, and how much there is.
 type Progress = Callable[[str, int, int], None]
@@ -84,6 +88,8 @@ def demo_fill(
     progress("Counts", 0, 1)
     rollups.fold()  # or the first pages would show none until the worker has come to them
     progress("Counts", 1, 1)
+    with suppress(TooFewError):
+        churn_refit(live, now.date(), progress)
     return filled
 
 
@@ -115,7 +121,7 @@ def _players_fill(
     ids = [player_id_for(environment.namespace, player.external_id) for player in players]
     owned = list(zip(ids, players, strict=True))
     events = sorted(
-        ((event.at, id, event) for id, player in owned for event in player.events),
+        ((at, id, event) for id, player in owned for at, event in _log(player, environment)),
         key=lambda row: row[0],
     )
     _copy("player", PLAYER_COLUMNS, (_player_row(environment, *pair) for pair in owned))
@@ -124,7 +130,7 @@ def _players_fill(
         "player_id digest session_id started_at duration_seconds received_at",
         (
             (id, digest_of(session.session_id), session.session_id, session.started_at,
-             round((session.ended_at - session.started_at).total_seconds()), session.ended_at)
+             session.duration_seconds, session.ended_at)
             for id, player in owned for session in player.sessions
         ),
     )  # fmt: skip
@@ -143,7 +149,7 @@ def _players_fill(
         _counted(
             (
                 (id, at, environment.pk, event.event_id, event.name, event.session_id,
-                 msgspec.json.encode(event.properties).decode(), at)
+                 JSON.encode(event.properties).decode(), event.at)
                 for at, id, event in events
             ),
             len(events),
@@ -155,9 +161,38 @@ def _players_fill(
 
 PLAYER_COLUMNS = (
     "id environment_id external_id device_id email attributes session_count purchase_count "
-    "total_revenue first_seen_at last_seen_at last_active_on active_since active_days returned_at "
-    "gap_before_return"
+    "total_revenue first_seen_at last_seen_at last_active_on active_since active_days activity "
+    "returned_at gap_before_return"
 )
+
+
+def _log(player: SamplePlayer, environment: Environment) -> Iterable[tuple[datetime, Tracked]]:
+    """The player's events and, as far back as these go, the entries of their ledgers, each with
+    when it arrived."""
+    yield from ((event.at, event) for event in player.events)
+    if not player.events:
+        return
+    since = player.events[0].at
+    for session in player.sessions:
+        if session.ended_at > since:
+            facts = {"duration_seconds": session.duration_seconds}
+            yield (
+                session.ended_at,
+                Tracked(
+                    session.session_id, SESSION_EVENT, session.session_id, facts, session.started_at
+                ),
+            )
+    for sale in player.sales:
+        if sale.at > since:
+            yield sale.at, Tracked(
+                sale.transaction_id, PURCHASE_EVENT, None,
+                {
+                    "amount": sale.amount, "currency": environment.currency, "counted": True,
+                    "transaction_id": sale.transaction_id, "product_id": sale.product_id,
+                    "verified": sale.verified,
+                },
+                sale.at,
+            )  # fmt: skip
 
 
 def _player_row(environment: Environment, id: Any, player: SamplePlayer) -> tuple[Any, ...]:
@@ -168,7 +203,8 @@ def _player_row(environment: Environment, id: Any, player: SamplePlayer) -> tupl
         id, environment.pk, player.external_id, player.device_id, player.email,
         msgspec.json.encode(player.attributes).decode(), len(player.sessions), len(player.sales),
         player.revenue, seen.first_seen_at, seen.last_seen_at, seen.last_active_on,
-        seen.active_since, seen.active_days, seen.returned_at, seen.gap_before_return,
+        seen.active_since, seen.active_days, seen.activity, seen.returned_at,
+        seen.gap_before_return,
     )  # fmt: skip
 
 

@@ -12,6 +12,10 @@ class Session:
     started_at: datetime
     ended_at: datetime
 
+    @property
+    def duration_seconds(self) -> int:
+        return round((self.ended_at - self.started_at).total_seconds())
+
 
 @dataclass(frozen=True, slots=True)
 class Sale:
@@ -26,7 +30,7 @@ class Sale:
 class Tracked:
     event_id: str
     name: str
-    session_id: str
+    session_id: str | None
     properties: dict[str, Any]
     at: datetime
 
@@ -40,6 +44,7 @@ class Seen:
     last_active_on: date
     active_since: datetime
     active_days: int = 1
+    activity: str = "1"
     returned_at: datetime | None = None
     gap_before_return: timedelta | None = None
 
@@ -50,7 +55,9 @@ class Seen:
     def again(self, moment: datetime, at_risk: timedelta, churned: timedelta) -> None:
         """The player is active at `moment`, which is not before the last one."""
         gap = moment - self.last_seen_at
-        self.active_days += self.last_active_on < moment.date()
+        if days := (moment.date() - self.last_active_on).days:
+            self.active_days += 1
+            self.activity += "0" * (days - 1) + "1"
         if gap >= at_risk:
             self.active_since = moment
         if gap >= churned:

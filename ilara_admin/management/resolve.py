@@ -1,6 +1,8 @@
 """What people type on the command line, read with one clear line when it cannot be."""
 
 import re
+import uuid
+from contextlib import suppress
 from datetime import timedelta
 
 from django.core.management.base import CommandError
@@ -8,6 +10,7 @@ from django.db.models import Q
 
 from ilara_admin import tokens
 from ilara_admin.models import ApiKey, Environment, Project, User
+from players.models import Player, player_id_for
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 DURATION = re.compile(r"([0-9]{1,5})([mhdw])")
@@ -57,6 +60,18 @@ def staff_of(username: str) -> User:
     if user is None:
         raise CommandError(f"There is no member of staff “{username}”.")
     return user
+
+
+def player_in(environment: Environment, text: str) -> Player:
+    """The player with this external id, or else with this player id."""
+    players = Player.objects.of(environment).select_related("environment__project")
+    player = players.filter(pk=player_id_for(environment.namespace, text)).first()
+    if player is None:
+        with suppress(ValueError):
+            player = players.filter(pk=uuid.UUID(text)).first()
+    if player is None:
+        raise CommandError(f"{environment} has no player “{text}”.")
+    return player
 
 
 def _key_query(text: str) -> Q:

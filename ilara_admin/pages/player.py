@@ -22,6 +22,7 @@ from players.forms import TimelineFilterForm
 from players.lifecycle import lifecycle_at
 from players.models import Player
 from players.record import mask_device, mask_email, risk_of, row_of, thresholds_of
+from players.snapshot import parameters_of
 from players.timeline import timeline
 from players.words import RISKS, STAGES
 from segments.lookup import stored_subject
@@ -49,14 +50,18 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     flags, segments = flag_set(known), segments_of(known).values()
     needed = flags.behaviours.union(*(segment.behaviours for segment in segments))
     found = stored_subject(request.environment, player.pk, needed)
-    subject = found[1] if found else subject_of(row, thresholds, now)
-    risk, life = risk_of(row, now), lifecycle_at(player.history, thresholds, now)
+    parameters = parameters_of(known)
+    subject = found[1] if found else subject_of(row, thresholds, parameters, now)
+    risk, life = (
+        risk_of(row, player.activity, parameters, now),
+        lifecycle_at(player.history, thresholds, now),
+    )
     may_edit = request.user.may(Role.SUPPORT)
     decisions = []
     overrides = overrides_of(player.pk, now)
     asked = Asked(str(player.pk), subject, variants_of(overrides), now)
     memo: dict[str, Decision] = {}
-    for flag in (entry.flag for entry in flags.entries):
+    for flag in flags.in_use:
         override = overrides.get(flag.id)
         decision = decide(flag, asked, memo)
         words = describe.why(flag, decision, subject, now)

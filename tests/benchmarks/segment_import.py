@@ -3,52 +3,17 @@
 `uv run python -m tests.benchmarks.segment_import [ids]`, on a throw-away PostgreSQL of its own.
 """
 
-import os
-import shutil
 import sys
-import tempfile
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from tests.benchmarks import database, timed
+
 IDS = 1_000_000
 PAGES = 200
-
-
-@contextmanager
-def database() -> Iterator[None]:
-    """A home of its own with all tables, gone at the end."""
-    home = Path(tempfile.mkdtemp(prefix="ilara-benchmark-"))
-    home.chmod(0o755)  # as root, PostgreSQL's user must pass
-    os.environ |= {"ILARA_HOME": str(home), "DJANGO_SETTINGS_MODULE": "ilara_admin.settings"}
-    os.environ.pop("DATABASE_URL", None)
-    import django
-
-    django.setup()
-    from django.core.management import call_command
-    from django.db import connection
-
-    from ilara_admin import embedded
-
-    server = embedded.lease(home)
-    try:
-        call_command("migrate", verbosity=0)
-        yield
-    finally:
-        connection.close()
-        embedded.release(home)
-        shutil.rmtree(server.data.parent)
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def timed(act: Callable[[], Any]) -> float:
-    started = perf_counter()
-    act()
-    return perf_counter() - started
 
 
 def main(size: int) -> None:

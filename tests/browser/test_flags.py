@@ -7,7 +7,8 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Window, settled
+from tests.browser.conftest import Ilara, Window, settled
+from tests.browser.test_support import register
 
 pytestmark = pytest.mark.browser
 
@@ -88,6 +89,81 @@ def test_variants_and_split(admin: Window) -> None:
     admin.press("button", "Review changes")
     admin.press("button", "Save to live")
     expect(page.locator(".rules")).to_contain_text(re.compile(r"default\s+70 %\s*short\s+30 %"))
+
+
+def unfold(admin: Window, text: str) -> None:
+    """Open a part of the page that is folded away."""
+    target = admin.page.locator("summary", has_text=text).last
+    if admin.keyboard:
+        admin.reach(target)
+        admin.page.keyboard.press("Enter")
+    else:
+        target.click()
+
+
+def test_schedule_and_what_it_means_for_players(admin: Window) -> None:
+    create_flag(admin)
+    page = admin.page
+    admin.press("link", "Edit rules")
+    admin.press("button", "Add rule")
+    admin.fill(page.get_by_role("spinbutton", name="Percentage"), "5")
+    unfold(admin, "Over time")
+    admin.select(page.get_by_label("The percentage"), "Changes in steps")
+    admin.fill(page.get_by_label("Steps"), "soon 50")
+    admin.press("button", "Review changes")
+    expect(page.get_by_role("main")).to_contain_text("write it like")
+    admin.fill(page.get_by_label("Steps"), "2090-01-01 09:00 50")
+    admin.press("button", "Review changes")
+    expect(page.get_by_role("main")).to_contain_text("0 players switch")
+    admin.press("button", "Save to live")
+    expect(page.locator(".rules")).to_contain_text("5 %, from 1 Jan 2090, 09:00 UTC 50 %")
+
+    admin.press("link", "Turn on")
+    expect(page.get_by_text("of players switch")).to_be_visible()
+    admin.press("button", "Turn on in live")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("On")
+
+
+def test_prerequisite_and_clone(admin: Window) -> None:
+    key = create_flag(admin)
+    page = admin.open(f"flags/{key}/prerequisites/")
+    admin.press("button", "Add prerequisite")
+    admin.select(page.get_by_label("Only where"), "new_tutorial gives enabled")
+    admin.press("button", "Review changes")
+    admin.press("button", "Save to live")
+    expect(page.get_by_role("main")).to_contain_text("Only where new_tutorial gives enabled")
+
+    admin.open(f"flags/{key}/clone/")
+    admin.fill(page.get_by_role("textbox", name="Key"), f"{key}-two")
+    admin.press("button", "Clone")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"{key}-two")
+    expect(page.locator("#history")).to_contain_text(f"Cloned from {key}")
+
+
+def test_order_of_rules(admin: Window) -> None:
+    create_flag(admin)
+    page = admin.page
+    admin.press("link", "Edit rules")
+    admin.press("button", "Add rule")
+    settled(page)
+    admin.press("button", "Add rule")
+    second = page.get_by_role("group", name="Rule 2")
+    admin.select(second.get_by_label("Who"), "beta-testers")
+    admin.press("button", "Review changes")
+    admin.press("button", "Save to live")
+    admin.press("link", "Move rule 2 up")
+    admin.press("button", "Move up in live")
+    expect(page.locator(".rules > li").first).to_contain_text("Players in beta-testers")
+
+
+def test_receipt__says_why_and_what_came_nearest(admin: Window, ilara: Ilara) -> None:
+    external_id = register(ilara, level=39)["external_id"]
+    page = admin.open("flags/new_tutorial/")
+    admin.fill(page.get_by_label("External id of a player"), external_id)
+    admin.press("button", "Evaluate")
+    expect(page.locator("#try")).to_contain_text("would match if level were at least 40; it is 39")
+    unfold(admin, "Receipt")
+    expect(page.locator(".receipt")).to_contain_text("level is at least 40 no 39")
 
 
 def test_flag_that_changed_meanwhile__loses_neither_change(window: Callable[..., Window]) -> None:

@@ -180,7 +180,7 @@ def make_clients(serve: Serve) -> list[Client]:
 
 def wait_for_share(clients: list[Client], share: float) -> None:
     def reached() -> bool:
-        assert not any(client.faults for client in clients)
+        assert [fault for client in clients for fault in client.faults] == []
         return sum(client.sent for client in clients) >= share * TOTAL
 
     wait_until(reached, 600)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from events import entries, tail
+from events import entries, rollups, tail
 from events.entries import Filter
 from events.tail import Arrival, Subscription
 from ilara_admin import db
@@ -149,6 +149,37 @@ def test_environment_that_is_gone__ends_its_readers(environment: Environment) ->
     reader = tail.subscribe(-1, tail.begin(environment.pk))
     assert [arrival.entry for arrival in reader.follow()] == [None]
     assert reader.ended == "This environment is gone"
+
+
+def test_transaction_that_is_open_for_minutes__reaches_a_reader_that_starts_now(
+    environment: Environment,
+) -> None:
+    """What it wrote looks long settled; that it is not, the counting knows, which waits for it."""
+    with database_session() as late, database_session() as early:
+        for session, name in ((late, "late"), (early, "early")):
+            insert(session, environment, name)
+            session.execute(
+                """UPDATE event SET received_at = received_at - interval '2 minutes'
+                   WHERE environment_id = %s""",
+                [environment.pk],
+            )
+        early.commit()
+        reader = subscribe(environment)
+        arrivals = reader.follow()
+        next(arrivals)
+        late.commit()
+    assert take(arrivals, 1) == ["late"]
+
+
+def test_beginning__is_what_has_been_counted_last(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollups, "SETTLE_SECONDS", 0.1)
+    (first,) = store(environment, "a")
+    rollups.fold()
+    (second,) = store(environment, "b")
+    beginning = tail.begin(environment.pk)
+    assert (beginning.safe, beginning.ids) == (first, [second])
 
 
 def test_stop__ends_readers(environment: Environment) -> None:

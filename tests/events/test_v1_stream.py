@@ -1,10 +1,13 @@
 """GET /v1/events/events/stream, against a real server."""
 
+import os
 import random
+import socket
 import threading
 import time
 import uuid
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,7 @@ from tests.events.conftest import (
     STREAM,
     Game,
     Message,
+    Server,
     database_session,
     insert,
     make_game,
@@ -251,36 +255,49 @@ def test_late_commit_of_before__reaches_a_reader_that_starts_now(game: Game) -> 
 
 
 @pytest.mark.slow
-def test_readers_that_come_and_go__see_the_whole_table(game: Game) -> None:
-    chance = random.Random(7)
-    begun = game.open()
-    writers = [threading.Thread(target=_write, args=(game, seed, 40)) for seed in range(4)]
-    found: list[list[str]] = [[] for _ in range(5)]
-    written: list[set[str]] = []
-    readers = [
-        threading.Thread(
-            target=_come_and_go,
-            args=(game, begun.last_event_id, events, chance.randrange(1000), written),
-        )
-        for events in found
-    ]
-    for thread in [*writers, *readers]:
-        thread.start()
-    for thread in writers:
-        thread.join()
-    begun.close()
-    with database_session() as session:
-        rows = session.execute(
-            "SELECT event_id FROM event WHERE environment_id = %s", [game.environment.pk]
-        )
+def test_readers_that_come_and_go__see_the_whole_table(transactional_db: None) -> None:
+    """20 of them, while 8 write with transactions of all lengths and one stays open for three
+    seconds."""
+    with serving(ILARA_THREADS="80") as server:
+        game = make_game(server)
+        chance = random.Random(7)
+        begun = game.open()
+        writers = [threading.Thread(target=_write, args=(game, seed, 30)) for seed in range(8)]
+        writers.append(threading.Thread(target=_write_late, args=(game, 3)))
+        found: list[list[str]] = [[] for _ in range(20)]
+        written: list[set[str]] = []
+        readers = [
+            threading.Thread(
+                target=_come_and_go,
+                args=(game, begun.last_event_id, events, chance.randrange(1000), written),
+            )
+            for events in found
+        ]
+        for thread in [*writers, *readers]:
+            thread.start()
+        for thread in writers:
+            thread.join()
+        begun.close()
+        with database_session() as session:
+            rows = session.execute(
+                "SELECT event_id, name FROM event WHERE environment_id = %s", [game.environment.pk]
+            ).fetchall()
         stored = {row[0] for row in rows}
-    written.append(stored)
+        written.append(stored)
+        for thread in readers:
+            thread.join()
     assert len(stored) > 500
-    for thread in readers:
-        thread.join()
+    assert [name for _, name in rows].count("late") == 5
     for events in found:
         assert set(events) == stored
         assert len(events) < 10 * len(stored)
+
+
+def _write_late(game: Game, seconds: float) -> None:
+    with database_session() as session:
+        insert(session, game.environment, *["late"] * 5)
+        time.sleep(seconds)
+        session.commit()
 
 
 def _write(game: Game, seed: int, transactions: int) -> None:
@@ -404,6 +421,45 @@ def test_streams__share_one_connection_and_give_it_back(transactional_db: None) 
                 session.commit()
                 time.sleep(0.4)
         wait_for(lambda: server.connections() == [])
+
+
+@pytest.mark.slow
+def test_200_idle_streams__cost_little_and_leave_the_server_to_others(
+    transactional_db: None,
+) -> None:
+    with serving(ILARA_THREADS="232") as server:
+        game = make_game(server)
+        player_id = game.register()
+        before = _resident(server)
+        streams = [_idle_stream(game) for _ in range(200)]
+        try:
+            assert _resident(server) - before < 200 * 2**20
+            wait_for(lambda: len(server.connections()) < 10)
+            game.track(player_id, "a")
+            for stream in (streams[0], streams[-1]):
+                stream.settimeout(10)
+                heard = b""
+                while b'"event_name":"a"' not in heard:
+                    heard += stream.recv(65_536)
+        finally:
+            for stream in streams:
+                stream.close()
+
+
+def _idle_stream(game: Game) -> socket.socket:
+    stream = socket.create_connection(("127.0.0.1", game.server.port), timeout=30)
+    head = f"GET {STREAM} HTTP/1.1\r\nHost: x\r\nX-API-Key: {game.secret.token}\r\n\r\n"
+    stream.sendall(head.encode())
+    assert stream.recv(65_536).startswith(b"HTTP/1.1 200")
+    return stream
+
+
+def _resident(server: Server) -> int:
+    """Bytes in memory of the server's worker."""
+    path = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    (worker,) = path.read_text().split()
+    pages = int(Path(f"/proc/{worker}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from django.contrib.messages import get_messages
 from django.test import Client
+from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
 from flags.document import Prerequisite, Ramp, Rule, Step, boolean_document, encode_document
@@ -259,6 +260,18 @@ def test_rules__row_buttons_save_nothing(client: Client, environment: Environmen
     assert the(environment, "new-feature").revision == 1
 
 
+@pytest.mark.parametrize("typed", ["", '{"operator": "AND", "conditions": [', "{}"])
+def test_rules__what_was_typed_comes_back_when_a_row_moves(
+    client: Client, environment: Environment, typed: str
+) -> None:
+    rule = {**RULE, "conditions": typed}
+    response = client.post(
+        at(environment, "new-feature/rules/"), rows("rules", rule, rule, row="up-1")
+    )
+    assert [form["conditions"].value() for form in response.context["rules"]] == [typed] * 2
+    assert response.content.decode().count(escape(typed) + "</textarea>") >= 2
+
+
 def test_rules__review_then_save(client: Client, environment: Environment) -> None:
     url = at(environment, "new-feature/rules/")
     review = client.post(url, rows("rules", RULE, base=1))
@@ -394,9 +407,10 @@ def test_rules__ramp_and_period(client: Client, environment: Environment) -> Non
         ({"timing": "ramp", "ramp_from": "5"}, "This field is required"),
         ({"timing": "fixed", "rollout": ""}, "This field is required"),
         ({"start": "2026-12-02T00:00", "end": "2026-12-01T00:00"}, "must come after"),
+        ({"serve": "*split*", "weight_0": "70", "weight_1": "20"}, "they make 90 %"),
     ],
 )
-def test_rules__timing_that_makes_no_sense_is_refused(
+def test_rules__that_make_no_sense_are_refused(
     client: Client, environment: Environment, rule: dict[str, str], message: str
 ) -> None:
     response = client.post(

@@ -74,7 +74,7 @@ def test_every_player__has_ordered_sessions_in_the_past(now: datetime) -> None:
         assert moments[-1] <= now
         spans = {session.session_id: session for session in player.sessions}
         for event in player.events:
-            span = spans[event.session_id]
+            span = spans[event.session_id or ""]
             assert oldest <= event.at <= span.ended_at
             assert span.started_at <= event.at
         assert [event.at for event in player.events] == sorted(e.at for e in player.events)
@@ -93,14 +93,14 @@ def test_every_stage__is_drawn() -> None:
 
 def test_a_seen_player__agrees_with_the_sql(db: None) -> None:
     """The replay in Python and the statements of the hot path are one definition."""
-    keys = ("last_seen_at", "last_active_on", "active_since", "active_days", "returned_at",
-            "gap_before_return")  # fmt: skip
+    keys = ("last_seen_at", "last_active_on", "active_since", "active_days", "activity",
+            "returned_at", "gap_before_return")  # fmt: skip
     numbers = [n for n in range(400) if len(player_draw(n, 400, NOW, 5).sessions) in (2, 3, 4)]
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE TEMP TABLE p (last_seen_at timestamptz, last_active_on date, "
-            "active_since timestamptz, active_days int, returned_at timestamptz, "
-            "gap_before_return interval)"
+            "active_since timestamptz, active_days int, activity varbit, "
+            "returned_at timestamptz, gap_before_return interval)"
         )
         for number in numbers[:40]:
             player = player_draw(number, 400, NOW, 5)
@@ -108,7 +108,8 @@ def test_a_seen_player__agrees_with_the_sql(db: None) -> None:
             start = player.sessions[0].started_at
             cursor.execute("TRUNCATE p")
             cursor.execute(
-                "INSERT INTO p VALUES (%s, %s, %s, 1, NULL, NULL)", [start, start.date(), start]
+                "INSERT INTO p VALUES (%s, %s, %s, 1, '1', NULL, NULL)",
+                [start, start.date(), start],
             )
             for session in player.sessions:
                 for moment in (session.started_at, session.ended_at):
@@ -203,7 +204,7 @@ def test_flags__are_mid_rollout_with_a_history(live: Environment) -> None:
     times = [moment for _, moment in authors]
     assert times == sorted(times)
     assert times[-1] < NOW
-    assert 6 <= Segment.objects.filter(environment=live).count() <= 8
+    assert 6 <= Segment.objects.filter(environment=live).count() <= 12
 
 
 def test_audit_entries__stand_in_the_order_of_their_times(live: Environment) -> None:

@@ -108,7 +108,8 @@ def test_visit_after_a_churned_silence__is_a_return(
         environment, first_seen_at=ago(days=90), last_seen_at=ago(days=40), active_days=5
     )
     seen = visit(call, player, public_api)
-    assert seen.active_days == 6
+    assert seen.active_days == seen.activity.count("1") == 6
+    assert seen.activity == player.activity + "0" * 39 + "1"
     assert seen.last_active_on == seen.last_seen_at.astimezone(UTC).date()
     assert seen.returned_at == seen.active_since == seen.last_seen_at
     assert seen.gap_before_return == seen.last_seen_at - player.last_seen_at
@@ -146,7 +147,8 @@ def test_second_visit_of_a_day__is_no_second_active_day(
 ) -> None:
     player = make_player(environment, last_seen_at=ago(days=2))
     visit(call, player, public_api)
-    assert visit(call, player, public_api).active_days == 2
+    seen = visit(call, player, public_api)
+    assert (seen.active_days, seen.activity) == (2, "101")
 
 
 @CALLS

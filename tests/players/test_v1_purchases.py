@@ -27,6 +27,13 @@ def test_sum_of_cents__is_exact(path: str, public_api: Api) -> None:
     assert Player.objects.get().total_revenue == Decimal("1.00")
 
 
+@pytest.mark.parametrize(("amount", "kept"), [("4.99", "4.99"), ("4", "4"), ("0.01", "0.01")])
+def test_good_amount__is_kept(amount: str, kept: str, path: str, public_api: Api) -> None:
+    assert public_api.post(f"{path}?amount={amount}").status == 200
+    assert public_api.post(path, f'{{"amount": {amount}}}'.encode()).status == 200
+    assert [each.amount for each in Purchase.objects.all()] == [Decimal(kept)] * 2
+
+
 @pytest.mark.parametrize("body", [b'{"amount":4.99}', b'{"amount":"4.99"}'])
 def test_amount__is_read_as_it_was_written(body: bytes, path: str, public_api: Api) -> None:
     assert b'"total_revenue":4.99' in public_api.post(path, body).body
@@ -38,15 +45,25 @@ def test_largest_amount__is_kept_exactly(path: str, public_api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "amount", [b"0", b"-1", b"4.999", b"1e3", b"1000000000", b"true", b"[]", b'"NaN"', b"1e400"]
-)
+    "amount",
+    [
+        b"0", b"-1", b"4.999", b"1e3", b"1000000000", b"10000000000000", b"true", b"[]", b"null",
+        b'"abc"', b'""', b'"4,99"', b'"1e3"', b'"NaN"', b"1e400",
+    ],
+)  # fmt: skip
 def test_faulty_amount__is_refused(amount: bytes, path: str, public_api: Api) -> None:
     reply = public_api.post(path, b'{"amount":' + amount + b"}")
     assert (reply.status, reply.error["details"][0]["field"]) == (400, "amount")
     assert not Purchase.objects.exists()
 
 
-@pytest.mark.parametrize("query", ["", "?amount=", "?amount=0", "?amount=1e3", "?amount=-1"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "", "?amount=", "?amount=0", "?amount=1e3", "?amount=-1", "?amount=4.999", "?amount=abc",
+        "?amount=10000000000000", "?amount=4,99",
+    ],
+)  # fmt: skip
 def test_faulty_amount_in_the_address__is_refused(query: str, path: str, public_api: Api) -> None:
     assert public_api.post(path + query).error["details"][0]["field"] == "amount"
 

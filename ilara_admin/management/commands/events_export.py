@@ -1,0 +1,66 @@
+import csv
+import sys
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import msgspec
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from events import export
+from events.schemas import StreamedEvent
+from ilara_admin.management.bar import Bar
+from ilara_admin.management.base import IlaraCommand
+from ilara_admin.management.resolve import DURATION, duration, environment_of
+
+
+class Command(IlaraCommand):
+    help = "Write the events of an environment to stdout, in the order of their arrival."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("environment", metavar="PROJECT/ENV")
+        moments = "2026-01-31, 2026-01-31T12:00Z, or how long ago: 7d, 24h, 30m"
+        parser.add_argument("--since", type=moment, required=True, help=moments)
+        parser.add_argument("--until", type=moment, help="the same; now if not given")
+        parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl")
+        parser.add_argument("--event", help="only events of this name", metavar="NAME")
+
+    def run(
+        self, *, environment: str, since: datetime, until: datetime | None, format: str,
+        event: str | None, **options: Any,
+    ) -> None:  # fmt: skip
+        found, now = environment_of(environment), timezone.now()
+        until = min(until or now, now)
+        if since >= until:
+            raise CommandError("--since must be before --until, and before now.")
+        write = writer_of(sys.stdout, format)
+        bar, count = Bar(), 0
+        bar("Events", 0, 1)
+        for hour in export.hours(since, until):
+            for exported in export.read(found.pk, hour, event):
+                write(exported)
+                count += 1
+            bar("Events", *export.progress(since, until, hour))
+        sys.stdout.flush()
+        self.note(f"{count:,} events of {found}.")
+
+
+def moment(text: str) -> datetime:
+    """A day, a time, or how long ago. What names no zone is in UTC."""
+    if DURATION.fullmatch(text):
+        return timezone.now() - duration(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"“{text}” is not a time. Write 2026-01-31 or 7d.") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def writer_of(stream: TextIO, format: str) -> Callable[[StreamedEvent], object]:
+    if format == "jsonl":
+        return lambda event: stream.write(msgspec.json.encode(event).decode() + "\n")
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(export.COLUMNS)
+    return lambda event: rows.writerow(export.row(event))

@@ -1,0 +1,43 @@
+"""Jobs about players."""
+
+import logging
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from procrastinate.contrib.django import app
+from procrastinate.exceptions import AlreadyEnqueued
+
+from ilara_admin.models import Environment
+from players.refit import TooFewError, churn_refit
+
+logger = logging.getLogger("ilara.players")
+
+
+@app.periodic(cron="17 3 * * *")
+@app.task(queueing_lock="players.refit_nightly", pass_context=False)
+def refit_nightly(timestamp: int, **_: Any) -> None:
+    """Have each environment's churn model fitted anew, each by a job of its own: one that fails
+    keeps its old fit and holds up nobody."""
+    for environment_id in Environment.objects.values_list("pk", flat=True):
+        with suppress(AlreadyEnqueued):
+            refit.configure(queueing_lock=f"players.refit.{environment_id}").defer(
+                environment_id=environment_id
+            )
+
+
+@app.task(pass_context=False)
+def refit(environment_id: int) -> None:
+    """Fit one environment, unless it is gone or has too few players."""
+    environment = Environment.objects.filter(pk=environment_id).first()
+    if environment is None:
+        return
+    try:
+        fit = churn_refit(environment, datetime.now(UTC).date())
+    except TooFewError as error:
+        logger.info("churn not fitted environment=%s: %s", environment_id, error)
+    else:
+        logger.info(
+            "churn fitted environment=%s players=%s brier=%.4f",
+            environment_id, fit.players, fit.brier,
+        )  # fmt: skip

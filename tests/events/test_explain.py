@@ -1,0 +1,258 @@
+"""What PostgreSQL does with the exact statements that the code sends, at a million events.
+
+The plans are taken from the statements as they run, with default planner settings.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+import pytest
+from django.db import connection
+from django.test import RequestFactory
+from pytest_django import DjangoDbBlocker
+
+from events import entries, export, partitions, rollups, tail
+from events.entries import Filter
+from events.forms import TailForm
+from events.views import _count_after
+from ilara_admin import db
+from ilara_admin.models import Environment
+from players.timeline import timeline
+from segments.rules import Behaviour
+from segments.sql import count_sql
+from tests.events.conftest import make_environment
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+
+ROWS = 1_000_000
+DAYS = 5
+PLAYERS = 20_000
+PLAYER = UUID(int=77)
+NOW = datetime.now(UTC)
+
+FILL = """
+    INSERT INTO event (player_id, received_at, environment_id, event_id, name, session_id,
+                       properties, occurred_at)
+    SELECT lpad(to_hex(n * 7919 %% %(players)s), 32, '0')::uuid, moment,
+           CASE WHEN n %% 10 = 0 THEN %(other)s ELSE %(environment)s END, 'e-' || n,
+           (ARRAY['start','start','level_up','level_up','shop','purchase','quit','quit','chat',
+                  'rare-' || n %% 997])[1 + n * 31 %% 10],
+           's-' || n / 20, '{"level": 5, "item": "sword"}', moment
+    FROM generate_series(%(start)s::bigint, %(end)s::bigint - 1) n,
+         LATERAL (SELECT %(now)s - (%(rows)s - n) * %(span)s::interval / %(rows)s AS moment)
+"""
+
+
+def fill(environment: Environment, rows: int, days: int = DAYS) -> None:
+    """So many events of the last days in the order of their arrival, nine of ten in `environment`,
+    and PostgreSQL knows about them what autovacuum would have found out."""
+    other = make_environment()
+    partitions.ensure((NOW - timedelta(days=days)).date(), days)
+    values: dict[str, Any] = {
+        "players": PLAYERS, "environment": environment.pk, "other": other.pk, "rows": rows,
+        "now": NOW, "span": f"{days} days",
+    }  # fmt: skip
+    step = 250_000
+    with connection.cursor() as cursor:
+        for start in range(0, rows, step):
+            cursor.execute(FILL, {**values, "start": start, "end": min(start + step, rows)})
+        cursor.execute("VACUUM (ANALYZE) event")
+
+
+@pytest.fixture(scope="module")
+def environment(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Environment]:
+    with django_db_blocker.unblock():
+        made = make_environment()
+        fill(made, ROWS)
+        yield made
+        with connection.cursor() as cursor:
+            cursor.execute("TRUNCATE event, project, staff CASCADE")
+
+
+type Plan = dict[str, Any]
+
+
+@contextmanager
+def plans() -> Iterator[list[Plan]]:
+    """The plans of the statements that run inside, beneath Django's cursor and through it."""
+    found: list[Plan] = []
+    run = db._run
+
+    def explained(sql: str, params: Any) -> list[db.Row]:
+        with psycopg.RawCursor(connection.connection) as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
+            found.append(_plan(cursor.fetchone()))
+        return run(sql, params)
+
+    def wrapper(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        if not str(sql).lstrip().startswith(("SELECT", "WITH")):
+            return execute(sql, params, many, context)
+        session = connection.connection
+        assert session
+        with session.transaction(force_rollback=True), session.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
+            found.append(_plan(cursor.fetchone()))
+        return execute(sql, params, many, context)
+
+    with pytest.MonkeyPatch.context() as patched, connection.execute_wrapper(wrapper):
+        connection.ensure_connection()
+        patched.setattr(db, "_run", explained)
+        yield found
+
+
+def _plan(row: Any) -> Plan:
+    document = row[0] if not isinstance(row[0], str) else msgspec.json.decode(row[0])
+    plan: Plan = document[0]["Plan"]
+    return plan
+
+
+def nodes(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def read_rows(found: list[Plan]) -> int:
+    """How many rows of events were looked at, those that a filter then dropped among them."""
+    total = 0.0
+    for node in (node for plan in found for node in nodes(plan)):
+        if str(node.get("Relation Name", "")).startswith("event_2"):
+            dropped = node.get("Rows Removed by Filter", 0) + node.get(
+                "Rows Removed by Index Recheck", 0
+            )
+            total += (node["Actual Rows"] + dropped) * node["Actual Loops"]
+    return round(total)
+
+
+def seq_scans(found: list[Plan]) -> list[str]:
+    """Partitions with rows in them that were read from end to end."""
+    return [
+        node["Relation Name"]
+        for plan in found
+        for node in nodes(plan)
+        if node["Node Type"] == "Seq Scan"
+        and node["Relation Name"].startswith("event_2")
+        and node["Actual Rows"] + node.get("Rows Removed by Filter", 0) > 0
+    ]
+
+
+def player_by_key(environment: Environment) -> None:
+    db.fetch_one("SELECT id FROM player WHERE id = $1", [PLAYER])
+
+
+def newest(environment: Environment) -> None:
+    entries.newest(environment.pk, 100)
+
+
+def newest_of_a_name(environment: Environment) -> None:
+    entries.newest(environment.pk, 100, Filter("level_up"))
+
+
+def newest_of_a_rare_name(environment: Environment) -> None:
+    entries.newest(environment.pk, 100, Filter("rare-11"))
+
+
+def newest_of_a_player(environment: Environment) -> None:
+    entries.newest(environment.pk, 100, Filter(None, PLAYER))
+
+
+def page_of_the_log(environment: Environment) -> None:
+    (last,) = entries.newest(environment.pk, 1)
+    entries.page(environment.pk, last.id - 5_000, entries.EARLIEST, entries.EVERYTHING)
+
+
+def beginning_of_a_stream(environment: Environment) -> None:
+    tail.begin(environment.pk)
+
+
+def poll_of_the_stream(environment: Environment) -> None:
+    (last,) = entries.newest(environment.pk, 1)
+    since = NOW - entries.SLACK
+    db.fetch_one(tail.POLL_SQL, [environment.pk, last.id - 50, since, False])
+
+
+def waiting_after_a_pause(environment: Environment) -> None:
+    (last,) = entries.newest(environment.pk, 1)
+    request: Any = RequestFactory().get("/", {"name": "level_up"})
+    request.environment = environment
+    assert TailForm(request.GET).filter(environment)
+    _count_after(request, last.id - 1_000)
+
+
+def timeline_of_a_player(environment: Environment) -> None:
+    timeline(PLAYER)
+    timeline(PLAYER, event_name="purchase")
+
+
+def chunk_of_the_count(environment: Environment) -> None:
+    with connection.cursor() as cursor:
+        values = {"environment": environment.pk, "after": 400_000, "until": 2**62}
+        cursor.execute(rollups.FOLD_SQL, values)
+
+
+def hour_of_an_export(environment: Environment) -> None:
+    start = NOW - timedelta(hours=30)
+    list(export.read(environment.pk, export.Hour(start, start + export.HOUR)))
+
+
+def hour_of_an_export_of_a_name(environment: Environment) -> None:
+    start = NOW - timedelta(hours=30)
+    list(export.read(environment.pk, export.Hour(start, start + export.HOUR), "purchase"))
+
+
+PURCHASES = Behaviour("purchase", "2d", None, 5)
+
+
+def behaviour_of_one_player(environment: Environment) -> None:
+    """What a segment asks of one player: how often lately, up to a limit."""
+    params: list[Any] = [PLAYER]
+
+    def bind(value: Any) -> str:
+        params.append(value)
+        return f"${len(params)}"
+
+    counted = count_sql(PURCHASES, bind, "statement_timestamp()", NOW - PURCHASES.span)
+    db.fetch_one(f"SELECT {counted} FROM (SELECT $1::uuid AS id) p", params)
+
+
+def behaviour_of_everybody(environment: Environment) -> None:
+    """What the size of such a segment asks, for the last three hours."""
+    db.fetch_all(
+        """SELECT e.player_id, count(*) FROM event e
+           WHERE e.environment_id = $1 AND e.name = $2 AND e.received_at > $3
+           GROUP BY e.player_id""",
+        [environment.pk, "purchase", NOW - timedelta(hours=3)],
+    )
+
+
+# What is asked, and how many rows may be looked at for it: a small multiple of what is wanted.
+ASKED = {
+    newest: 1_000,
+    newest_of_a_name: 5_000,
+    newest_of_a_rare_name: 2_000,
+    newest_of_a_player: 1_000,
+    page_of_the_log: 2_500,
+    beginning_of_a_stream: 30_000,
+    poll_of_the_stream: 1_000,
+    waiting_after_a_pause: 5_000,
+    timeline_of_a_player: 1_000,
+    chunk_of_the_count: 30_000,
+    hour_of_an_export: 60_000,
+    hour_of_an_export_of_a_name: 2_000,
+    behaviour_of_one_player: 1_000,
+    behaviour_of_everybody: 10_000,
+}
+
+
+@pytest.mark.parametrize("ask", ASKED, ids=lambda ask: ask.__name__)
+def test_statement__is_served_by_an_index(ask: Any, environment: Environment) -> None:
+    with plans() as found:
+        ask(environment)
+    assert found
+    assert seq_scans(found) == []
+    assert read_rows(found) <= ASKED[ask]

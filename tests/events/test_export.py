@@ -1,0 +1,134 @@
+"""`manage.py events_export`: what is in the table, in order, and nothing else."""
+
+import csv
+import io
+import json
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from events import export
+from ilara_admin.management.commands.events_export import moment
+from ilara_admin.models import Environment
+from tests.factories import make_environment
+
+pytestmark = pytest.mark.django_db
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SPAN = {"since": START, "until": START + timedelta(days=1)}
+
+
+def insert(environment: Environment, number: int, **columns: Any) -> None:
+    """So many events, ten minutes apart from START on."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO event (player_id, received_at, environment_id, event_id, name,
+                                  session_id, properties, occurred_at)
+               SELECT gen_random_uuid(), %(start)s + n * interval '10 minutes', %(environment)s,
+                      'e-' || n, CASE WHEN n %% 3 = 0 THEN 'third' ELSE 'other' END, NULL,
+                      jsonb_build_object('n', n, 'text', E'a,"b"\\n\\u00fc', 'pad', %(pad)s::text),
+                      %(start)s
+               FROM generate_series(0, %(number)s - 1) n""",
+            {"start": START, "environment": environment.pk, "number": number, "pad": "", **columns},
+        )
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], environment: Environment, **options: Any
+) -> tuple[str, str]:
+    call_command("events_export", str(environment), **{**SPAN, **options})
+    said = capsys.readouterr()
+    return said.out, said.err
+
+
+def test_jsonl__has_each_event_as_the_stream_shows_it(
+    capsys: pytest.CaptureFixture[str], environment: Environment
+) -> None:
+    insert(make_environment(), 5)
+    insert(environment, 20)
+    out, err = run(capsys, environment)
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event_id"] for event in events] == [f"e-{n}" for n in range(20)]
+    assert events[7]["properties"] == {"n": 7, "text": 'a,"b"\nü', "pad": ""}
+    assert (events[7]["received_at"], events[7]["session_id"]) == ("2026-03-01T13:10:00Z", None)
+    assert "Events: done" in err
+    assert f"20 events of {environment}." in err
+
+
+def test_csv__is_read_back_whole(
+    capsys: pytest.CaptureFixture[str], environment: Environment
+) -> None:
+    insert(environment, 20)
+    out, _ = run(capsys, environment, format="csv", event="third")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["event_id"] for row in rows] == [f"e-{n}" for n in range(0, 20, 3)]
+    assert tuple(rows[0]) == export.COLUMNS
+    assert json.loads(rows[1]["properties"])["text"] == 'a,"b"\nü'
+    assert (rows[1]["received_at"], rows[1]["session_id"]) == ("2026-03-01T12:30:00Z", "")
+
+
+def test_bounds__include_the_start_and_exclude_the_end(
+    capsys: pytest.CaptureFixture[str], environment: Environment
+) -> None:
+    insert(environment, 20)
+    since = START + timedelta(minutes=10)
+    for until, count in ((since + timedelta(minutes=10), 1), (since + timedelta(minutes=95), 10)):
+        out, _ = run(capsys, environment, since=since, until=until)
+        assert [json.loads(line)["event_id"] for line in out.splitlines()] == [
+            f"e-{n}" for n in range(1, 1 + count)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("2026-03-01", "2026-03-01T00:00:00+00:00"),
+        ("2026-03-01T12:30", "2026-03-01T12:30:00+00:00"),
+        ("2026-03-01T12:30:00Z", "2026-03-01T12:30:00+00:00"),
+        ("2026-03-01T12:30+02:00", "2026-03-01T12:30:00+02:00"),
+    ],
+)
+def test_moment__is_in_utc_unless_it_names_a_zone(text: str, meant: str) -> None:
+    assert moment(text).isoformat() == meant
+
+
+def test_moment__may_be_how_long_ago() -> None:
+    found, now = moment("7d"), datetime.now(UTC)
+    assert timedelta(days=7) <= now - found < timedelta(days=7, minutes=1)
+
+
+def test_span_that_is_none__is_refused(environment: Environment) -> None:
+    for until in ("2026-03-01", "2026-02-28"):
+        with pytest.raises(CommandError, match="before"):
+            call_command(
+                "events_export", str(environment), "--since", "2026-03-01", "--until", until
+            )
+
+
+@pytest.mark.parametrize("since", ["yesterday", "7", "2026-13-01"])
+def test_nonsense__is_told(since: str, environment: Environment) -> None:
+    with pytest.raises(CommandError, match=r"is not a time\. Write"):
+        call_command("events_export", str(environment), "--since", since)
+
+
+def test_memory__does_not_grow_with_the_number_of_events(environment: Environment) -> None:
+    """Fetched at once, the rows of this hour would take some 30 MB."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO event (player_id, received_at, environment_id, event_id, name,
+                                  properties, occurred_at)
+               SELECT gen_random_uuid(), %s, %s, 'e', 'x',
+                      jsonb_build_object('pad', repeat('x', 1000)), now()
+               FROM generate_series(1, 20000)""",
+            [START, environment.pk],
+        )
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in export.read(environment.pk, export.Hour(START, START + export.HOUR)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (count, peak < 8_000_000) == (20_000, True)

@@ -1,0 +1,168 @@
+"""Sessions and purchases in the log of events, and purchases that are refunded."""
+
+import random
+from decimal import Decimal
+
+import msgspec
+import pytest
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.models import Count, Q, Sum
+
+from events.models import Event
+from ilara_admin.models import AuditEntry, Environment
+from players.models import Player, Purchase
+from players.services import purchase_refund
+from players.timeline import Kind, timeline
+from tests.api_client import PLAYERS, Api
+from tests.factories import ACTOR, make_player
+from tests.threads import at_once
+
+
+@pytest.fixture
+def path(player: Player) -> str:
+    return f"{PLAYERS}/{player.id}"
+
+
+def logged() -> list[tuple[str, str, str | None, dict[str, object]]]:
+    events = Event.objects.order_by("id")
+    return [(each.name, each.event_id, each.session_id, each.properties) for each in events]
+
+
+def test_session__is_an_event_that_began_when_it_began(path: str, public_api: Api) -> None:
+    body = {"session_id": "s-1", "started_at": "2026-05-01T10:00:00Z", "duration_seconds": 90}
+    for _ in range(2):
+        public_api.post(f"{path}/session", body)
+    assert logged() == [("ilara.session", "s-1", "s-1", {"duration_seconds": 90})]
+    event = Event.objects.get()
+    assert event.occurred_at.isoformat() == "2026-05-01T10:00:00+00:00"
+    assert event.received_at > event.occurred_at
+
+
+def test_purchase__is_an_event_with_its_facts(path: str, public_api: Api) -> None:
+    body = {"amount": 4.99, "transaction_id": "t-1", "product_id": "gems"}
+    for _ in range(2):
+        public_api.post(f"{path}/purchase", body)
+    facts = {
+        "amount": 4.99, "currency": "USD", "transaction_id": "t-1", "product_id": "gems",
+        "counted": True, "verified": False,
+    }  # fmt: skip
+    assert logged() == [("ilara.purchase", "t-1", None, facts)]
+
+
+def test_entries_without_an_id__have_one_in_the_log(path: str, public_api: Api) -> None:
+    public_api.post(f"{path}/session")
+    public_api.post(f"{path}/purchase?amount=1")
+    assert [len(event_id) for _, event_id, _, _ in logged()] == [32, 32]
+
+
+def test_refused_call__logs_nothing(environment: Environment, public_api: Api) -> None:
+    stranger = f"{PLAYERS}/{make_player(environment).pk}"[:-1] + "0"
+    assert public_api.post(f"{stranger}/session").status == 404
+    assert logged() == []
+
+
+def test_timeline__shows_a_purchase_once_and_that_it_was_refunded(
+    path: str, player: Player, public_api: Api
+) -> None:
+    public_api.post(f"{path}/purchase", {"amount": 1, "transaction_id": "t-1"})
+    purchase_refund(player, "t-1", actor=ACTOR)
+    (entry,) = timeline(player.pk).entries
+    assert getattr(entry.detail, "refunded_at", None) is not None
+    named = timeline(player.pk, kind=Kind.EVENT, event_name="ilara.refund").entries
+    assert [getattr(entry.detail, "name", "") for entry in named] == ["ilara.refund"]
+
+
+def test_refund__takes_the_purchase_out_of_the_revenue_only(
+    path: str, player: Player, public_api: Api
+) -> None:
+    for name, amount in (("t-1", 5), ("t-2", 3)):
+        public_api.post(f"{path}/purchase", {"amount": amount, "transaction_id": name})
+    seen = Player.objects.get()
+    entry = purchase_refund(player, "t-1", actor=ACTOR, reason="Bought by a child")
+    now = Player.objects.get()
+    assert (now.purchase_count, now.total_revenue) == (1, Decimal(3))
+    assert (now.last_seen_at, now.active_days) == (seen.last_seen_at, seen.active_days)
+    assert Purchase.objects.filter(refunded_at=None).get().transaction_id == "t-2"
+    assert logged()[-1][0] == "ilara.refund"
+    assert (entry.action, entry.reason) == ("player.purchase_refunded", "Bought by a child")
+    with pytest.raises(ValidationError, match="has been refunded before"):
+        purchase_refund(player, "t-1", actor=ACTOR)
+    # The game sends it once more: it stays refunded.
+    body = {"amount": 5, "transaction_id": "t-1"}
+    assert public_api.post(f"{path}/purchase", body).data["total_revenue"] == 3
+
+
+def test_only_purchase_refunded__leaves_no_payer(
+    path: str, player: Player, public_api: Api
+) -> None:
+    public_api.post(f"{path}/purchase", {"amount": 5, "transaction_id": "t-1"})
+    purchase_refund(player, "t-1", actor=ACTOR)
+    assert public_api.get(path).data["is_payer"] is False
+
+
+def test_refund_of_what_was_not_counted__changes_no_sum(
+    path: str, player: Player, public_api: Api
+) -> None:
+    body = {"amount": 500, "currency": "JPY", "transaction_id": "t-1"}
+    public_api.post(f"{path}/purchase", body)
+    purchase_refund(player, "t-1", actor=ACTOR)
+    now = Player.objects.get()
+    assert (now.purchase_count, now.total_revenue) == (0, Decimal(0))
+
+
+def test_command__refunds_by_transaction_or_by_the_id_in_the_log(
+    path: str, environment: Environment, public_api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    public_api.post(f"{path}/purchase?amount=4.99")
+    public_api.post(f"{path}/purchase", {"amount": 2, "transaction_id": "t-1"})
+    player = Player.objects.get()
+    with pytest.raises(CommandError, match="no purchase “t-9”"):
+        call_command("purchase_refund", str(environment), player.external_id, "t-9")
+    with pytest.raises(CommandError, match="has no player “nobody”"):
+        call_command("purchase_refund", str(environment), "nobody", "t-1")
+    call_command("purchase_refund", str(environment), str(player.pk), "t-1", reason="Fraud")
+    call_command("purchase_refund", str(environment), player.external_id, logged()[0][1])
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == "4.99 USD refunded. player_123 now has 0 purchases and 0.00 in revenue."
+    assert AuditEntry.objects.filter(action="player.purchase_refunded").count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_concurrent_purchases_and_refunds__leave_revenue_equal_to_the_ledger(
+    public_api: Api,
+) -> None:
+    path = f"{PLAYERS}/{public_api.register()['id']}/purchase"
+    player = Player.objects.get()
+    draw = random.Random(3)
+
+    def act(number: int) -> bool:
+        name = f"t-{number // 2 % 15}"  # each is bought and refunded several times over
+        if number % 2:
+            body = {"amount": number // 2 % 15 + 0.25, "transaction_id": name}
+            return public_api.post(path, body).status == 200
+        try:
+            purchase_refund(player, name, actor=ACTOR)
+        except ValidationError:
+            return False
+        return True
+
+    numbers = list(range(120))
+    draw.shuffle(numbers)
+    for start in range(0, 120, 20):
+        at_once(act, numbers[start : start + 20])
+    player.refresh_from_db()
+    standing = Q(counted=True, refunded_at=None)
+    ledger = Purchase.objects.aggregate(
+        number=Count("digest", filter=standing),
+        amount=Sum("amount", filter=standing, default=Decimal(0)),
+        refunded=Count("digest", filter=~standing),
+    )
+    assert (player.purchase_count, player.total_revenue) == (ledger["number"], ledger["amount"])
+    assert ledger["refunded"] > 0
+    assert Purchase.objects.count() == 15
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT properties::text FROM event WHERE name = 'ilara.refund' LIMIT 1")
+        (text,) = cursor.fetchone()
+    assert str(msgspec.json.decode(text)["amount"]).endswith(".25")
