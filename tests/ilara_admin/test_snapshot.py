@@ -149,7 +149,7 @@ def test_load__is_one_statement(environment: Environment) -> None:
         loaded = snapshot.load(environment.pk)
     assert len(queries) == 1
     assert loaded.slug == "live"
-    assert list(loaded.parts) == ["segments", "flags"]
+    assert list(loaded.parts) == ["churn", "segments", "flags"]
 
 
 def test_snapshot__holds_one_environment_only(environment: Environment) -> None:
