@@ -111,6 +111,9 @@ def occurred_at(event: Prepared, received_at: datetime, sent_at: datetime | None
 # $11 happened_at (all arrays), $12 at_risk_days, $13 churned_days, $14 sent_at, $15 how often each
 # was sent (an array), from $16 on what REJECT needs.
 #
+# PostgreSQL plans without knowing how long the arrays are. `IN` beside an OR is always hashed; a
+# join of `known` and `fresh` might compare each event with each.
+#
 # The ledger of ids is filled in one order by everybody, so that two batches cannot deadlock. A
 # player whose row somebody else holds is not marked as seen: that somebody is doing it.
 STORE = f""", input AS (
@@ -127,8 +130,8 @@ STORE = f""", input AS (
     ORDER BY player_id, digest
     ON CONFLICT DO NOTHING RETURNING player_id, digest)
 , accepted AS (
-    SELECT known.* FROM known LEFT JOIN fresh USING (player_id, digest)
-    WHERE known.digest IS NULL OR fresh.digest IS NOT NULL)
+    SELECT * FROM known
+    WHERE digest IS NULL OR (player_id, digest) IN (SELECT player_id, digest FROM fresh))
 , stored AS (
     INSERT INTO event (player_id, received_at, environment_id, event_id, name, session_id,
                        properties, occurred_at)

@@ -187,8 +187,9 @@ def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
 
 @endpoint("GET")
 def churn_risk(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
-    player = find_player(request, player_id)
-    risk = risk_of(player, parameters_of(request.snapshot), request.now)
+    row = run_one(request, statements.FIND_WITH_ACTIVITY, [player_id])
+    player, activity = known(row[:-1]), row[-1]
+    risk = risk_of(player, activity, parameters_of(request.snapshot), request.now)
     return respond(
         schemas.ChurnRisk(
             player_id=player.id,

@@ -11,7 +11,9 @@ active days after the first, the last of them t_x days after it, and T days gone
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
+from itertools import pairwise
 from math import exp, log, nan
+from statistics import median_low
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,10 @@ class RiskLevel(StrEnum):
 
 MEDIUM_FROM = 0.3
 HIGH_FROM = 0.6
+
+FEW_DAYS = 5
+# What a player usually does is the median of these: habits change, and one holiday is none.
+RECENT_GAPS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +80,18 @@ def p_alive(parameters: Parameters, frequency: int, recency: float, age: float) 
 
 
 def risk_at(
-    parameters: Parameters, *, first_on: date, last_on: date, active_days: int, today: date
+    parameters: Parameters, *, first_on: date, last_on: date, activity: str, today: date
 ) -> Risk:
-    """The risk on `today`, all in UTC days. `active_days` counts the first."""
-    frequency, recency, age = observed(first_on, last_on, active_days, today)
+    """The risk on `today`, all in UTC days. `activity` has a digit for each day from `first_on` to
+    `last_on`: 1 where the player was active."""
+    frequency, recency, age = observed(first_on, last_on, activity.count("1"), today)
     alive = p_alive(parameters, frequency, recency, age)
     score = round(1 - alive, 4)
     resting = min(round(1 - p_alive(parameters, frequency, recency, recency), 4), score)
     return Risk(
         score=score,
         level=_level(score),
-        factors=_factors(score, resting, age - recency, recency, frequency),
+        factors=_factors(score, resting, age - recency, activity),
         confidence=round(max(alive, 1 - alive), 4),
         prediction_date=datetime.combine(today, time(), UTC),
         model=f"mbg-nbd/{parameters.source}",
@@ -110,31 +117,33 @@ def _level(score: float) -> RiskLevel:
     return RiskLevel.MEDIUM if score >= MEDIUM_FROM else RiskLevel.LOW
 
 
-def _factors(
-    score: float, resting: float, silence: int, recency: int, frequency: int
-) -> tuple[Factor, ...]:
-    days = frequency + 1
+def _factors(score: float, resting: float, silence: int, activity: str) -> tuple[Factor, ...]:
+    days = activity.count("1")
     factors = [
         Factor(
-            "few_active_days" if days < 5 else "usual_loss",
+            "few_active_days" if days < FEW_DAYS else "usual_loss",
             f"{_count(days, 'active day')} so far; some players leave after any of them.",
             resting,
         )
     ]
     if score > resting:
-        usual = (
-            f"; usually plays every {_count(round(recency / frequency), 'day')}"
-            if (frequency and recency / frequency >= 1.5)
-            else ("; usually plays daily" if frequency else "")
-        )
-        factors.append(
-            Factor(
-                "inactivity",
-                f"No activity for {_count(silence, 'day')}{usual}.",
-                round(score - resting, 4),
-            )
-        )
+        words = f"No activity for {_count(silence, 'day')}{_habit(activity, silence)}."
+        factors.append(Factor("inactivity", words, round(score - resting, 4)))
     return tuple(sorted(factors, key=lambda factor: -factor.contribution))
+
+
+def _habit(activity: str, silence: int) -> str:
+    """How the player used to play lately, and whether such a silence has been before."""
+    active = [day for day, bit in enumerate(activity) if bit == "1"]
+    gaps = [later - day for day, later in pairwise(active)]
+    if not gaps:
+        return ""
+    usual = median_low(gaps[-RECENT_GAPS:])
+    words = "; usually plays daily" if usual == 1 else f"; usually plays every {usual} days"
+    longest = max(gaps)
+    if len(gaps) + 1 >= FEW_DAYS and silence > longest > usual:
+        words += f", and never paused for more than {longest}"
+    return words
 
 
 def _count(number: int, noun: str) -> str:

@@ -38,6 +38,10 @@ FIND = f"""
 SELECT env.config_version, env.now, {COLUMNS}
 FROM env LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id"""
 
+FIND_WITH_ACTIVITY = f"""
+SELECT env.config_version, env.now, {COLUMNS}, p.activity
+FROM env LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id"""
+
 # $4 id, $5 external_id, $6 device_id, $7 email, $8 attributes, $9 device_id given, $10 email given,
 # $11 attributes to remove, $12 at_risk_days, $13 churned_days
 UPSERT = f""", written AS (

@@ -16,13 +16,14 @@ from django.db import connection, transaction
 
 from ilara_admin.db import Row
 from ilara_admin.models import Environment
+from ilara_admin.snapshot import at_version
 from players.facts import facts_sql
 from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
 from players.snapshot import parameters_of
 from segments.matching import Matcher, compile_rule, nobody
 from segments.models import Segment
 from segments.rules import Node
-from segments.snapshot import compile_segments, matchers_of, with_lists
+from segments.snapshot import matchers_of, segments_of, with_lists
 from segments.sql import NOW, Known, Question, World, question
 from segments.subject import subject_of
 
@@ -93,8 +94,7 @@ def ask(
     environment: Environment, rule: Node | None, now: datetime, segment: Segment | None = None
 ) -> Asked:
     """Prepare a question about an environment; without a rule only the lists count."""
-    rows = Segment.objects.filter(environment=environment).values("id", "key", "name", "rule")
-    compiled = compile_segments(rows, {})
+    compiled = segments_of(at_version(environment))
     if segment is not None and compiled[segment.key].rule is None and rule == segment.spec:
         rule = None  # as stored it leads back to itself, so for requests nobody matches it
     matches = nobody if rule is None else compile_rule(rule, matchers_of(compiled))

@@ -52,7 +52,10 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     found = stored_subject(request.environment, player.pk, needed)
     parameters = parameters_of(known)
     subject = found[1] if found else subject_of(row, thresholds, parameters, now)
-    risk, life = risk_of(row, parameters, now), lifecycle_at(player.history, thresholds, now)
+    risk, life = (
+        risk_of(row, player.activity, parameters, now),
+        lifecycle_at(player.history, thresholds, now),
+    )
     may_edit = request.user.may(Role.SUPPORT)
     decisions = []
     overrides = overrides_of(player.pk, now)

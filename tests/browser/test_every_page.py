@@ -20,7 +20,7 @@ PAGES = [
     "flags/new-shop/", "flags/onboarding-copy/", "flags/onboarding-copy/rules/",
     "flags/onboarding-copy/variants/", "flags/new-shop/rules/everybody/percentage/",
     "flags/new-shop/players/{player}/", "flags/new-shop/turn-off/", "flags/new-shop/restore/1/",
-    "flags/new-shop/archive/", "flags/new-shop/clone/", "flags/guild-raids/?player=player_1000",
+    "flags/new-shop/archive/", "flags/new-shop/clone/", "flags/guild-raids/?player=player_10000",
     "flags/guild-raids/rules/", "flags/guild-raids/prerequisites/", "flags/vulkan-renderer/rules/",
     "flags/daily-bonus/rules/core/up/", "segments/", "segments/+new/", "segments/whales/",
     "segments/whales/edit/", "segments/engaged-core/edit/", "segments/personal-care/edit/",
@@ -33,8 +33,8 @@ PAGES = [
     "keys/", "keys/new/", "keys/1/rotate/",
     "keys/1/revoke/", "audit/", "developers/", "settings/", "settings/edit/", "settings/project/",
     "settings/projects/new/", "settings/environments/new/", "staff/", "staff/new/", "staff/1/",
-    "staff/1/password/", "staff/1/deactivate/", "staff/1/reactivate/", "find/?q=player_1000",
-    "find/?q=zzz", "/account/", "/account/password/", "/sign-in/", "/nowhere/",
+    "staff/1/password/", "staff/1/deactivate/", "staff/1/reactivate/", "find/?q=player_10000",
+    "find/?q=zzz", "players/churn/", "/account/", "/account/password/", "/sign-in/", "/nowhere/",
 ]  # fmt: skip
 NO_PAGES = {"event_stream", "event_pending", "segment_size"}  # what a page fetches for itself
 

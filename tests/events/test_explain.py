@@ -23,6 +23,8 @@ from events.views import _count_after
 from ilara_admin import db
 from ilara_admin.models import Environment
 from players.timeline import timeline
+from segments.rules import Behaviour
+from segments.sql import count_sql
 from tests.events.conftest import make_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
@@ -139,6 +141,10 @@ def seq_scans(found: list[Plan]) -> list[str]:
     ]
 
 
+def player_by_key(environment: Environment) -> None:
+    db.fetch_one("SELECT id FROM player WHERE id = $1", [PLAYER])
+
+
 def newest(environment: Environment) -> None:
     entries.newest(environment.pk, 100)
 
@@ -199,17 +205,23 @@ def hour_of_an_export_of_a_name(environment: Environment) -> None:
     list(export.read(environment.pk, export.Hour(start, start + export.HOUR), "purchase"))
 
 
+PURCHASES = Behaviour("purchase", "2d", None, 5)
+
+
 def behaviour_of_one_player(environment: Environment) -> None:
-    """What a segment asks of one player: how often, since when."""
-    db.fetch_one(
-        """SELECT count(*) FROM event e
-           WHERE e.player_id = $1 AND e.name = $2 AND e.received_at > $3""",
-        [PLAYER, "purchase", NOW - timedelta(days=2)],
-    )
+    """What a segment asks of one player: how often lately, up to a limit."""
+    params: list[Any] = [PLAYER]
+
+    def bind(value: Any) -> str:
+        params.append(value)
+        return f"${len(params)}"
+
+    counted = count_sql(PURCHASES, bind, "statement_timestamp()", NOW - PURCHASES.span)
+    db.fetch_one(f"SELECT {counted} FROM (SELECT $1::uuid AS id) p", params)
 
 
 def behaviour_of_everybody(environment: Environment) -> None:
-    """What the size of such a segment asks: 6 of 1,000 events are in these three hours."""
+    """What the size of such a segment asks, for the last three hours."""
     db.fetch_all(
         """SELECT e.player_id, count(*) FROM event e
            WHERE e.environment_id = $1 AND e.name = $2 AND e.received_at > $3

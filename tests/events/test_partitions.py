@@ -1,5 +1,6 @@
 """The daily partitions of the event table."""
 
+import threading
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -9,11 +10,15 @@ from events import partitions
 from ilara_admin.models import Environment
 from players.models import Player
 from tests.api_client import EVENTS, Api
-from tests.factories import make_player
+from tests.events.conftest import database_session, wait_for
+from tests.events.conftest import insert as insert_rows
+from tests.factories import make_environment, make_player
+from tests.serving import database_url
 
 pytestmark = pytest.mark.django_db
 
 FAR = date(2090, 5, 31)
+FAR_MOMENT = datetime(2090, 5, 31, 12, tzinfo=UTC)
 
 
 def names() -> list[str]:
@@ -104,3 +109,40 @@ def test_tracked_event__lands_in_the_partition_of_today(
         cursor.execute("SELECT tableoid::regclass::text, received_at FROM event")
         [(table, received_at)] = cursor.fetchall()
     assert table == partitions.name_of(received_at.astimezone(UTC).date())
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_strays_that_go_on_coming__lose_none_while_they_are_moved() -> None:
+    """The worker has been away, and today's events go to the default partition meanwhile."""
+    environment = make_environment()
+    database_url()  # asked by the threads first, it would leave them a connection of Django's
+    sent: list[int] = []
+    writing = threading.Event()
+    writing.set()
+
+    def write() -> None:
+        with database_session() as session:
+            while writing.is_set():
+                ids = insert_rows(session, environment, *"abc")
+                session.execute(
+                    "UPDATE event SET received_at = %s WHERE id = ANY(%s)", [FAR_MOMENT, ids]
+                )
+                session.commit()
+                sent.extend(ids)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    try:
+        for thread in writers:
+            thread.start()
+        wait_for(lambda: len(sent) > 100)
+        assert partitions.ensure(FAR, days_ahead=0) == ["event_20900531"]
+        before = len(sent)
+        wait_for(lambda: len(sent) > before + 100)
+    finally:
+        writing.clear()
+        for thread in writers:
+            thread.join()
+    assert (rows_of("event_20900531"), rows_of("event_default")) == (len(sent), 0)
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE event_20900531")

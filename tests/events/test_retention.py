@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 
 from events import partitions, tasks
-from events.models import Event
+from events.models import Event, EventHour, EventMinute, EventName
 from ilara_admin.models import Environment
 from tests.factories import make_environment, make_player
 
@@ -45,6 +45,22 @@ def test_each_environment__keeps_its_own_days() -> None:
     assert partitions.name_of(TODAY - timedelta(days=20)) in names
     assert partitions.name_of(TODAY - timedelta(days=21)) not in names
     assert "event_default" in names
+
+
+def test_counts__leave_with_their_events_and_minutes_sooner(environment: Environment) -> None:
+    now = datetime.now(UTC)
+    Environment.objects.filter(pk=environment.pk).update(retention_days=20)
+    name = EventName.objects.create(
+        environment=environment, name="x", first_seen_at=now, last_seen_at=now, count=9
+    )
+    for days in (1, 8, 22):
+        for counts in (EventMinute, EventHour):
+            counts.objects.create(
+                environment=environment, event_name=name, start=now - timedelta(days=days), count=3
+            )
+    tasks.maintain(0)
+    assert (EventMinute.objects.count(), EventHour.objects.count()) == (1, 2)
+    assert EventName.objects.get().count == 9
 
 
 def test_receipts__are_forgotten_after_a_week(environment: Environment) -> None:

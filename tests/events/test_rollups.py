@@ -143,6 +143,7 @@ def killed_after(start: str) -> Any:
     return wrapper
 
 
+@pytest.mark.slow
 def test_jobs_at_once__count_nothing_twice(environment: Environment) -> None:
     """Writers with transactions of all lengths, and four jobs that trip over each other."""
     writing = threading.Event()

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from players.churn import PRIOR, Parameters, RiskLevel, p_alive, risk_at
+from tests.factories import make_activity
 
 # The CDNOW sample, as fitted in the literature.
 CDNOW = Parameters(r=0.243, alpha=4.414, a=0.793, b=2.426)
@@ -52,7 +53,7 @@ def risk(first: int, last: int, active_days: int) -> tuple[float, str, list[str]
         PRIOR,
         first_on=TODAY - timedelta(days=first),
         last_on=TODAY - timedelta(days=last),
-        active_days=active_days,
+        activity=make_activity((first - last), active_days),
         today=TODAY,
     )
     return found.score, found.level, [factor.factor for factor in found.factors]
@@ -84,8 +85,27 @@ def test_occasional_player_with_the_same_silence__is_less_at_risk() -> None:
 def test_inactivity__is_told_against_the_habit(active_days: int, ago: int, words: str) -> None:
     last_on = TODAY - timedelta(days=ago)
     first_on = last_on - timedelta(days=10 if active_days > 1 else 0)
-    found = risk_at(PRIOR, first_on=first_on, last_on=last_on, active_days=active_days, today=TODAY)
+    activity = make_activity((last_on - first_on).days, active_days)
+    found = risk_at(PRIOR, first_on=first_on, last_on=last_on, activity=activity, today=TODAY)
     assert [item.description for item in found.factors if item.factor == "inactivity"] == [words]
+
+
+@pytest.mark.parametrize(
+    ("activity", "habit"),
+    [
+        ("1001001001", "; usually plays every 3 days"),
+        ("1001001000001", "; usually plays every 3 days"),
+        ("10010010010000001", "; usually plays every 3 days, and never paused for more than 7"),
+        ("1001001001" + "1" * 11, "; usually plays daily, and never paused for more than 3"),
+        ("1" + "0" * 20 + "11111", "; usually plays daily"),
+    ],
+)
+def test_habit__is_read_from_the_players_own_gaps(activity: str, habit: str) -> None:
+    last_on = TODAY - timedelta(days=19)
+    first_on = last_on - timedelta(days=len(activity) - 1)
+    found = risk_at(PRIOR, first_on=first_on, last_on=last_on, activity=activity, today=TODAY)
+    words = {factor.factor: factor.description for factor in found.factors}
+    assert words["inactivity"] == f"No activity for 19 days{habit}."
 
 
 @settings(max_examples=200)
@@ -99,7 +119,7 @@ def test_contributions__add_up_to_the_score(
         PRIOR,
         first_on=last_on - timedelta(days=recency),
         last_on=last_on,
-        active_days=active_days,
+        activity=make_activity(recency, active_days),
         today=TODAY,
     )
     contributions = [factor.contribution for factor in found.factors]
@@ -122,13 +142,13 @@ def test_clock_behind_the_last_active_day__counts_as_no_silence() -> None:
         PRIOR,
         first_on=TODAY,
         last_on=TODAY + timedelta(days=1),
-        active_days=2,
+        activity="11",
         today=TODAY,
     )
     assert 0 <= found.score <= 1
 
 
 def test_prediction__is_dated_and_names_its_model() -> None:
-    found = risk_at(PRIOR, first_on=TODAY, last_on=TODAY, active_days=1, today=TODAY)
+    found = risk_at(PRIOR, first_on=TODAY, last_on=TODAY, activity="1", today=TODAY)
     assert found.prediction_date == datetime(2026, 6, 1, tzinfo=UTC)
     assert found.model == "mbg-nbd/prior"

@@ -1,12 +1,16 @@
-"""The list's filter by stage is the pure function of players/lifecycle.py."""
+"""The stage in SQL, as a filter and as an expression, is the function of players/lifecycle.py."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
+from django.db import connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ilara_admin.models import Environment
-from players.lifecycle import Stage, Thresholds, stage_at
+from players.facts import stage_sql
+from players.lifecycle import History, Stage, Thresholds, stage_at
 from players.models import Player
 from tests.factories import make_player
 
@@ -55,3 +59,47 @@ def test_in_stage__finds_whom_the_pure_function_names(
     for stage in Stage:
         expected = {each.pk for each in players if stage_at(each.history, thresholds, NOW) is stage}
         assert set(found.in_stage(stage, thresholds, NOW).values_list("pk", flat=True)) == expected
+
+
+THRESHOLDS = st.builds(
+    Thresholds, st.integers(1, 40), st.integers(1, 40), st.integers(1, 40)
+)  # in any order: the function is total
+
+
+@st.composite
+def moments(draw: st.DrawFn) -> tuple[History, Thresholds]:
+    """A history whose times lie on thresholds, beside them, or anywhere."""
+    thresholds = draw(THRESHOLDS)
+    edges = [0, thresholds.new_days, thresholds.at_risk_days, thresholds.churned_days]
+    ago = st.one_of(
+        st.builds(
+            lambda days, off: timedelta(days=days) + off,
+            st.sampled_from(edges),
+            st.sampled_from([-MOMENT, timedelta(), MOMENT]),
+        ),
+        st.timedeltas(timedelta(), timedelta(days=60)),
+    )
+    last, first = sorted([NOW - draw(ago), NOW - draw(ago)], reverse=True)
+    returned = draw(st.none() | ago)
+    back = None if returned is None else NOW - returned
+    return History(first, last, first, back), thresholds
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moments())
+def test_stage_sql__is_the_pure_function(db: None, drawn: tuple[History, Thresholds]) -> None:
+    history, thresholds = drawn
+    values = {
+        "now": NOW,
+        "first": history.first_seen_at,
+        "last": history.last_seen_at,
+        "back": history.returned_at,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""SELECT {stage_sql("%(now)s::timestamptz", thresholds)} FROM (
+                SELECT %(first)s::timestamptz AS first_seen_at, %(last)s::timestamptz
+                    AS last_seen_at, %(back)s::timestamptz AS returned_at) p""",
+            values,
+        )
+        assert cursor.fetchone() == (stage_at(history, thresholds, NOW),)

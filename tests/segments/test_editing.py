@@ -391,5 +391,5 @@ def test_editor__asks_the_same_of_the_database_for_one_condition_and_for_fifty(
     make(environment, group(*[asks] * 50), "fifty")
     client.get(url_of(environment, "segment_edit", "one"))
     for key in ("one", "fifty"):
-        with django_assert_num_queries(6):
+        with django_assert_num_queries(7):
             client.get(url_of(environment, "segment_edit", key))

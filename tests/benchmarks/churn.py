@@ -1,0 +1,53 @@
+"""100,000 players: fitting the churn model and scoring them, against one pass over the columns.
+
+`uv run python -m tests.benchmarks.churn [players]`. The goals on two cores: a fit within 60 s, all
+scored within 2 s.
+"""
+
+import sys
+from time import perf_counter
+
+import numpy as np
+
+from players import churn, churn_fit
+from players.churn import PRIOR
+
+PLAYERS = 100_000
+DAYS = 365
+
+
+def main(size: int) -> None:
+    random = np.random.default_rng(1)
+    age = random.integers(0, DAYS, size)
+    left = random.geometric(random.beta(PRIOR.a, PRIOR.b, size))
+    rate = 1 - np.exp(-random.gamma(PRIOR.r, 1 / PRIOR.alpha, size))
+    # Days between active days are geometric, so the last of `frequency` lies about there.
+    frequency = np.minimum(left - 1, random.binomial(age, rate))
+    recency = np.minimum(np.ceil(frequency / np.maximum(rate, 1e-9)), age) * (frequency > 0)
+    recency = np.maximum(recency, frequency)
+
+    started = perf_counter()
+    np.log(age + 1.0).sum()
+    one_pass = perf_counter() - started
+
+    for model in ("mbg", "bg"):
+        started = perf_counter()
+        found = churn_fit.fit(frequency, recency, age, model)
+        took = perf_counter() - started
+        print(f"fit {model}: {took:.2f} s, {took / one_pass:,.0f} passes; in time: {took < 60}")  # noqa: T201
+
+    started = perf_counter()
+    churn_fit.p_alive(found, frequency, recency, age)
+    took = perf_counter() - started
+    print(f"score all: {took:.3f} s, {took / one_pass:,.1f} passes; in time: {took < 2}")  # noqa: T201
+
+    histories = list(zip(frequency.tolist(), recency.tolist(), age.tolist(), strict=True))
+    started = perf_counter()
+    for history in histories:
+        churn.p_alive(found, *history)
+    took = perf_counter() - started
+    print(f"score one by one, as requests do: {took:.2f} s; in time: {took < 2}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else PLAYERS)

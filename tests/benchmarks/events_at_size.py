@@ -1,0 +1,49 @@
+"""The statements about events at ten million of them: how long each takes and what it reads.
+
+`uv run python -m tests.benchmarks.events_at_size [rows]`, on a throw-away PostgreSQL of its own.
+Times are printed in multiples of the first one, a look-up of one player by primary key.
+"""
+
+import sys
+from time import perf_counter
+
+from tests.benchmarks import database
+
+ROWS = 10_000_000
+DAYS = 30
+TRIES = 5
+
+
+def main(rows: int) -> None:
+    from django.db import transaction
+
+    from tests.events import test_explain
+    from tests.events.conftest import make_environment
+
+    environment = make_environment()
+    started = perf_counter()
+    test_explain.fill(environment, rows, DAYS)
+    print(f"{rows:,} events of {DAYS} days filled in {perf_counter() - started:.0f} s")  # noqa: T201
+    base = 0.0
+    for ask in [test_explain.player_by_key, *test_explain.ASKED]:
+        times = []
+        for _ in range(TRIES):
+            with transaction.atomic():
+                began = perf_counter()
+                ask(environment)
+                times.append(perf_counter() - began)
+                transaction.set_rollback(True)
+        with transaction.atomic(), test_explain.plans() as found:
+            ask(environment)
+            transaction.set_rollback(True)
+        base = base or min(times)
+        scans = ", ".join(test_explain.seq_scans(found)) or "none"
+        looked_at, times_base = test_explain.read_rows(found), min(times) / base
+        print(  # noqa: T201
+            f"{ask.__name__:<30}{times_base:8.1f} times  {looked_at:10,} rows  scans: {scans}"
+        )
+
+
+if __name__ == "__main__":
+    with database():
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else ROWS)
