@@ -14,8 +14,9 @@ from tests.pages import PAGES as ADDRESSES
 
 # Below the sample game's live environment, or of the whole site (leading slash).
 PAGES = [
-    "", "players/", "players/?stage=churned", "players/?q=nobody", "players/{player}/",
-    "players/{player}/edit/", "flags/", "flags/+new/", "flags/?show=archived", "flags/?q=nothing",
+    "", "players/", "players/?stage=churned", "players/?q=nobody", "players/churn/",
+    "players/{player}/", "players/{player}/edit/", "flags/", "flags/+new/",
+    "flags/?show=archived", "flags/?q=nothing",
     "flags/new-shop/", "flags/onboarding-copy/", "flags/onboarding-copy/rules/",
     "flags/onboarding-copy/variants/", "flags/new-shop/rules/everybody/percentage/",
     "flags/new-shop/players/{player}/", "flags/new-shop/turn-off/", "flags/new-shop/restore/1/",
@@ -33,7 +34,7 @@ PAGES = [
     "keys/1/revoke/", "audit/", "developers/", "settings/", "settings/edit/", "settings/project/",
     "settings/projects/new/", "settings/environments/new/", "staff/", "staff/new/", "staff/1/",
     "staff/1/password/", "staff/1/deactivate/", "staff/1/reactivate/", "find/?q=player_10000",
-    "find/?q=zzz", "/account/", "/account/password/", "/sign-in/", "/nowhere/",
+    "find/?q=zzz", "players/churn/", "/account/", "/account/password/", "/sign-in/", "/nowhere/",
 ]  # fmt: skip
 NO_PAGES = {"event_stream", "event_pending", "segment_size"}  # what a page fetches for itself
 

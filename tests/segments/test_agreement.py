@@ -53,11 +53,22 @@ NO_MOMENTS = ["2023-02-29", "1900-02-29", "0000-01-01", "2026-13-01", "2026-06-3
               "20260601", "2026-06-01T12:00:00.1234567Z", "2026-06-01\n",
               "\u0662026-06-01"]  # fmt: skip
 VERSIONS = ["1", "1.0", "v1.0.0", "1.0.0.0", "1.10.0", "1.9.9", "2.0.0-rc.1", "2.0.0-rc.10",
-            "2.0.0-rc.1.x", "2.0.0-rc", "2.0.0-alpha", "2.0.0-alpha.1", "2.0.0-alpha-1", "2.0.0-1",
-            "2.0.0-01", "2.0.0+b7", "2.0.0", "2.0.0-Beta", "999999999.0.1"]  # fmt: skip
+            "2.0.0-rc.9", "2.0.0-rc.1.x", "2.0.0-rc", "2.0.0-alpha", "2.0.0-alpha.1",
+            "2.0.0-alpha-1", "2.0.0-1", "2.0.0-01", "2.0.0+b7", "2.0.0", "2.0.0-Beta",
+            "999999999.0.1"]  # fmt: skip
 NO_VERSIONS = ["1.", "1.2.3.4.5", "1.2.3-", "1234567890", "v", "1.2.3 ", "1,2", "\u0661.\u0662"]
 WORDS = [*TEXTS, *MOMENTS, *NO_MOMENTS, *VERSIONS, *NO_VERSIONS]
-ATTRIBUTES = ["level", "tag", "stats.wins", "stats.0", "list", "attributes.email", "odd key", "50%"]
+ITEMS = ["a", "b", "beta", "1", 1, 1.0, 40, True, False, ""]
+ATTRIBUTES = ["level", "tag", "app", "joined", "list", "stats.wins", "stats.0", "attributes.email",
+              "odd key", "50%"]  # fmt: skip
+# Operators that suit what an attribute mostly holds are drawn more often.
+FITTING = {
+    "level": ["==", ">", ">=", "<", "<=", "in"],
+    "tag": ["==", "in", "contains", "starts_with", "ends_with", "matches"],
+    "app": ["semver_eq", "semver_gt", "semver_gte", "semver_lt", "semver_lte"],
+    "joined": ["within_last", "not_within_last", "before", "after"],
+    "list": ["contains", "contains_any", "contains_all", "not_contains"],
+}
 EMAILS = [None, "a@example.com", "A@Example.COM", "no at", "a@", "@b", "a@b@C.org", "é@É.fr", ""]
 PATTERNS = ["a", "^[a-z]+$", "(?i)BETA", r"\d", "é", "^$", ".", r"\pL", "(a|b)*$", r"\s"]
 EVENTS = ["buy", "win"]
@@ -75,9 +86,25 @@ value = st.one_of(
 attributes = st.fixed_dictionaries(
     {},
     optional=dict.fromkeys(
-        ("level", "tag", "stats", "list", "email", "odd key", "50%", "segment"), value
+        ("level", "tag", "app", "joined", "stats", "list", "email", "odd key", "50%", "segment"),
+        value,
     ),
 )
+
+
+def usual_attributes(random: Random) -> dict[str, Any]:
+    """What players mostly have: all attributes, of fitting types, with values that rules name."""
+    return {
+        "level": random.choice(NUMBERS),
+        "tag": random.choice(TEXTS),
+        "app": random.choice([*VERSIONS, *VERSIONS, *NO_VERSIONS]),
+        "joined": random.choice([*MOMENTS, *MOMENTS, *NO_MOMENTS]),
+        "list": random.sample(ITEMS, random.randrange(5)),
+        "stats": {"wins": random.choice(NUMBERS), "0": random.choice(TEXTS)},
+        "email": random.choice(SCALARS),
+        "odd key": random.choice([None, True, False, 0, 1]),
+        "50%": random.choice(WORDS),
+    }
 
 
 def moment(random: Random) -> datetime:
@@ -117,7 +144,7 @@ def conditions(*, about_player: bool = True) -> st.SearchStrategy[dict[str, Any]
         kind = FIELDS.get(name, Kind.ANY) if about_player else Kind.ANY
         by_operator = [
             condition(name, kind, operator)
-            for operator in OPERATORS
+            for operator in [*OPERATORS, *3 * FITTING.get(name, [])]
             if kind in OPERATORS[operator].kinds
             and (about_player or OPERATORS[operator].takes != "pattern")
         ]
@@ -148,6 +175,9 @@ def expected(name: str, kind: Kind, takes: str) -> st.SearchStrategy[Any]:
             scalars = st.sampled_from(["rule", "listed", "chained", "patterned"])
     if name == "lifecycle_stage" and takes in ("scalar", "list"):
         scalars = st.sampled_from(["new", "active", "at_risk", "churned", "reactivated"])
+    if name == "list" and takes in ("text", "list"):
+        texts = st.sampled_from(["a", "b", "beta", "1", "x"])
+        scalars = st.one_of(st.sampled_from(ITEMS), scalars)
     return {
         "scalar": scalars,
         "number": numbers,
@@ -170,12 +200,14 @@ def happened(times: st.SearchStrategy[int], operator: str) -> st.SearchStrategy[
     return st.fixed_dictionaries(fixed, optional={"where": of_properties})
 
 
-def groups(one: st.SearchStrategy[Any], depth: int = 3) -> st.SearchStrategy[dict[str, Any]]:
+def groups(
+    one: st.SearchStrategy[Any], depth: int = 3, longest: int = 3
+) -> st.SearchStrategy[dict[str, Any]]:
     inner = st.one_of(one, groups(one, depth - 1)) if depth > 1 else one
     return st.fixed_dictionaries(
         {
             "operator": st.sampled_from(["AND", "OR", "NOT"]),
-            "conditions": st.lists(inner, min_size=1, max_size=3),
+            "conditions": st.lists(inner, min_size=1, max_size=longest),
         }
     )
 
@@ -183,7 +215,10 @@ def groups(one: st.SearchStrategy[Any], depth: int = 3) -> st.SearchStrategy[dic
 of_properties = groups(conditions(about_player=False), depth=1)
 of_events = st.one_of(happened(st.integers(1, 4), ">="), happened(st.integers(0, 4), "<="))
 about_players = conditions()
-rules = groups(st.one_of(about_players, about_players, of_events))
+one = st.one_of(about_players, about_players, of_events)
+# Mostly one condition alone: in a group the others hide whether two answers to it differ.
+alone = groups(about_players, depth=1, longest=1)
+rules = st.one_of(alone, alone, groups(one))
 
 # --- Worlds ---------------------------------------------------------------------------------------
 
@@ -201,7 +236,12 @@ class Crowd:
         self.environment = Environment.objects.create(project=project, slug="live")
         self.segments()
         for number in range(60):
-            make_player(self.environment, f"hero-{number}", **columns(random))
+            make_player(
+                self.environment,
+                f"hero-{number}",
+                attributes=usual_attributes(random),
+                **columns(random),
+            )
         self.events: dict[UUID, list[Event]] = {}
         for player in self.players():
             self.happen(player, random)
