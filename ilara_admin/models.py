@@ -198,10 +198,6 @@ class AuditAction(models.TextChoices):
     SEGMENT_LIST_CHANGED = "segment.list_changed"
     PLAYER_UPDATED = "player.updated"
     PLAYER_PURCHASE_REFUNDED = "player.purchase_refunded"
-    PLAYER_NOTED = "player.noted"
-    PLAYER_NOTE_REMOVED = "player.note_removed"
-    PLAYER_ALIAS_ADDED = "player.alias_added"
-    PLAYER_ALIAS_REMOVED = "player.alias_removed"
     PLAYER_ERASED = "player.erased"
     EVENT_NAME_DESCRIBED = "event_name.described"
 

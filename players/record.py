@@ -1,7 +1,7 @@
 """A player as one row, and what follows from it at a moment: stage, risk, fields for rules."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from string import ascii_lowercase, ascii_uppercase
@@ -99,26 +99,36 @@ def facts_of(
     player: PlayerRow, thresholds: Thresholds, parameters: Parameters, now: datetime
 ) -> dict[str, Any]:
     """The built-in fields of the rule language; an unknown device or e-mail is missing. facts.py
-    says the same in SQL."""
-    facts: dict[str, Any] = {
-        "external_id": player.external_id,
-        "device_id": player.device_id,
-        "email": player.email,
-        "email_domain": email_domain(player.email),
-        "lifecycle_stage": str(stage_of(player, thresholds, now)),
-        "is_payer": player.purchase_count > 0,
-        "session_count": player.session_count,
-        "active_days": player.active_days,
-        "purchase_count": player.purchase_count,
-        "total_revenue": player.total_revenue,
-        "risk_score": Decimal(
-            str(score_at(parameters, active_days=player.active_days, **_days(player, now)))
-        ),
-        "first_seen_at": player.first_seen_at,
-        "last_seen_at": player.last_seen_at,
-        "days_since_last_seen": max((now - player.last_seen_at).days, 0),
-    }
+    says the same in SQL. The risk is computed when it is asked for: few rules do."""
+    facts = _Facts(
+        {
+            "external_id": player.external_id,
+            "device_id": player.device_id,
+            "email": player.email,
+            "email_domain": email_domain(player.email),
+            "lifecycle_stage": str(stage_of(player, thresholds, now)),
+            "is_payer": player.purchase_count > 0,
+            "session_count": player.session_count,
+            "active_days": player.active_days,
+            "purchase_count": player.purchase_count,
+            "total_revenue": player.total_revenue,
+            "first_seen_at": player.first_seen_at,
+            "last_seen_at": player.last_seen_at,
+            "days_since_last_seen": max((now - player.last_seen_at).days, 0),
+        }
+    )
+    facts.risk = lambda: score_at(parameters, active_days=player.active_days, **_days(player, now))
     return facts
+
+
+class _Facts(dict[str, Any]):
+    risk: Callable[[], float]
+
+    def __missing__(self, name: str) -> Any:
+        if name != "risk_score":
+            raise KeyError(name)
+        self[name] = Decimal(str(self.risk()))
+        return self[name]
 
 
 def email_domain(email: str | None) -> str | None:

@@ -87,10 +87,17 @@ def _compile_condition(condition: Condition) -> Matcher:
     return matches
 
 
+def _fact(facts: Mapping[str, Any], name: str) -> Any:
+    try:
+        return facts[name]  # unlike `get`, this has a fact computed that is not there yet
+    except KeyError:
+        return MISSING
+
+
 def reader(name: str) -> Callable[[Subject], Any]:
     """A function that reads the field from a subject, or MISSING."""
     if name in FIELDS:
-        return lambda subject: subject.facts.get(name, MISSING)
+        return lambda subject: _fact(subject.facts, name)
     path = attribute_path(name)
     if len(path) == 1:
         return lambda subject: subject.attributes.get(path[0], MISSING)

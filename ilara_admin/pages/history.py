@@ -44,6 +44,12 @@ VERBS = {
     AuditAction.SEGMENT_DELETED: "deleted the segment",
     AuditAction.SEGMENT_LIST_CHANGED: "changed a list of the segment",
     AuditAction.PLAYER_UPDATED: "changed the player",
+    AuditAction.PLAYER_PURCHASE_REFUNDED: "refunded a purchase of the player",
+    AuditAction.PLAYER_NOTED: "wrote a note about the player",
+    AuditAction.PLAYER_NOTE_REMOVED: "removed a note about the player",
+    AuditAction.PLAYER_ALIAS_ADDED: "gave another id to the player",
+    AuditAction.PLAYER_ALIAS_REMOVED: "took another id from the player",
+    AuditAction.PLAYER_ERASED: "erased the player",
     AuditAction.EVENT_NAME_DESCRIBED: "described the event",
 }
 PERSONAL = {"email": mask_email, "device_id": mask_device}
@@ -85,7 +91,7 @@ def lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[Line]
 
 
 def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
-    if entry.action == AuditAction.SEGMENT_DELETED:
+    if entry.action in (AuditAction.SEGMENT_DELETED, AuditAction.PLAYER_ERASED):
         return ""
     if entry.action == AuditAction.SEGMENT_LIST_CHANGED:
         return link(request, "segment_lists", entry.object_id)

@@ -14,8 +14,9 @@ from tests.pages import PAGES as ADDRESSES
 
 # Below the sample game's live environment, or of the whole site (leading slash).
 PAGES = [
-    "", "players/", "players/?stage=churned", "players/?q=nobody", "players/{player}/",
-    "players/{player}/edit/", "flags/", "flags/+new/", "flags/?show=archived", "flags/?q=nothing",
+    "", "players/", "players/?stage=churned", "players/?q=nobody", "players/churn/",
+    "players/{player}/", "players/{player}/edit/", "flags/", "flags/+new/",
+    "flags/?show=archived", "flags/?q=nothing",
     "flags/new-shop/", "flags/onboarding-copy/", "flags/onboarding-copy/rules/",
     "flags/onboarding-copy/variants/", "flags/new-shop/rules/everybody/percentage/",
     "flags/new-shop/players/{player}/", "flags/new-shop/turn-off/", "flags/new-shop/restore/1/",

@@ -100,7 +100,11 @@ def test_list__is_read_item_by_item() -> None:
 
 
 SCALARS = st.one_of(
-    st.text(), st.integers(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False)
+    st.text(),
+    st.text('a1, "\\'),
+    st.integers(),
+    st.booleans(),
+    st.floats(allow_nan=False, allow_infinity=False),
 )
 
 

@@ -8,7 +8,7 @@ from segments.matching import Subject, compile_rule
 from segments.operators import OPERATORS
 from segments.rules import MAX_CONDITIONS, MAX_DEPTH, RuleError, parse
 from segments.values import duration
-from segments.words import describe
+from segments.words import describe, lacking
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 FACTS = {
@@ -444,3 +444,21 @@ def test_anything_else__is_no_duration(text: str) -> None:
 )  # fmt: skip
 def test_rule__reads_as_a_sentence(rule: Any, words: str) -> None:
     assert describe(parse(rule)) == words
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ([condition("country", "==", "BR"), condition("country", "!=", "BR")], ["country"]),
+        ([condition("level", "not_in", [1]), condition("level", "!=", 2)], ["level"]),
+        ([{"field": "email", "operator": "is_not_set"}], []),  # that says it itself
+        ([condition("total_revenue", "!=", 0), condition("email", "!=", "x")], ["email"]),
+        ([{"operator": "NOT", "conditions": [condition("a", "==", 1)]}], ["a"]),
+        ([{"operator": "NOT", "conditions": [condition("a", "!=", 1)]}], []),
+        ([condition("segment", "not_in", ["x"])], []),
+    ],
+)
+def test_lacking__names_the_fields_whose_absence_is_taken_in(
+    conditions: list[Any], expected: list[str]
+) -> None:
+    assert lacking(parse({"operator": "AND", "conditions": conditions})) == expected

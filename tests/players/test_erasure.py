@@ -1,0 +1,122 @@
+"""A player's data as a document, and its end."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+
+import pytest
+from django.apps import apps
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from flags.models import Flag
+from flags.services import override_set
+from ilara_admin.models import AuditEntry, Environment
+from players.erasure import HELD, WITHOUT_CONTENT, player_delete, player_export
+from players.models import Player
+from players.schemas import PlayerPatch
+from players.services import player_update
+from segments.lists import ids_add
+from segments.models import Segment
+from tests.api_client import EVENTS, PLAYERS, Api
+from tests.factories import ACTOR, make_player
+
+NAME = "hero-4711"
+
+
+@pytest.fixture
+def hero(environment: Environment, public_api: Api) -> Player:
+    """A player with a row in every table."""
+    player = make_player(environment, NAME, email="hero@example.com")
+    path = f"{PLAYERS}/{player.pk}"
+    public_api.post(f"{path}/session", {"session_id": "s-1"})
+    public_api.post(f"{path}/purchase", {"amount": 4.99, "transaction_id": "t-1"})
+    body = {"player_id": str(player.pk), "event_name": "start", "event_id": "e-1"}
+    public_api.post(EVENTS, body)
+    public_api.post(EVENTS, {**body, "event_name": "ilara.fake"})
+    until = datetime.now(UTC) + timedelta(days=1)
+    flag = Flag.objects.get(environment=environment, key="new-feature")
+    override_set(flag, player, "enabled", actor=ACTOR, expires_at=until)
+    ids_add(segment_of(environment), [NAME, "other"], excluded=False, actor=ACTOR)
+    patch = PlayerPatch(email="hero@example.org")
+    player_update(player, patch, actor=ACTOR, reason="hero wrote to us")
+    return player
+
+
+def segment_of(environment: Environment) -> Segment:
+    return Segment.objects.get(environment=environment, key="beta-testers")
+
+
+def traces(player: Player) -> list[str]:
+    """The tables with a row that names the player in whatever column."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        names = [name for (name,) in cursor.fetchall()]
+        found = []
+        for table in names:
+            cursor.execute(
+                f"""SELECT count(*) FROM "{table}" t
+                    WHERE to_jsonb(t)::text LIKE ANY(%s)""",
+                [[f"%{player.pk}%", f"%{NAME}%", "%hero@%", "%hero wrote%"]],
+            )
+            if cursor.fetchone()[0]:
+                found.append(table)
+    return found
+
+
+def test_every_table_with_players__is_known_to_the_erasure() -> None:
+    columns = {
+        model._meta.db_table
+        for model in apps.get_models()
+        for field in model._meta.fields
+        if field.column == "player_id"
+    }
+    assert columns <= {held.table for held in HELD} | set(WITHOUT_CONTENT)
+
+
+def test_export__holds_every_kind_of_row(hero: Player) -> None:
+    document = player_export(Player.objects.get(pk=hero.pk))
+    assert document["player"]["email"] == "hero@example.org"
+    counts = {name: len(rows) for name, rows in document.items() if name != "player"}
+    assert counts == {
+        "player_session": 1, "purchase": 1, "event": 3, "flag_override": 1, "segment_member": 1,
+        "segment_former_member": 0,
+    }  # fmt: skip
+    assert document["purchase"][0]["amount"] == 4.99
+
+
+def test_erasure__leaves_no_trace_of_who_it_was(hero: Player, environment: Environment) -> None:
+    assert "event" in " ".join(traces(hero))
+    other = make_player(environment, "other")
+    entries = AuditEntry.objects.count()
+    gone = player_delete(hero, actor=ACTOR, reason="Asked for it")
+    assert traces(hero) == []
+    assert gone["event"] == 3
+    assert segment_of(environment).included == 1
+    assert Player.objects.get() == other
+    # One entry more, and the older ones still there.
+    assert AuditEntry.objects.count() == entries + 1
+    newest = AuditEntry.objects.first()
+    assert newest is not None
+    assert (newest.action, newest.reason) == ("player.erased", "Asked for it")
+    assert newest.object_name == "erased player"
+    assert AuditEntry.objects.filter(object_id=newest.object_id).count() == 2
+
+
+def test_erased_player__may_come_back_as_a_new_one(hero: Player, public_api: Api) -> None:
+    player_delete(hero, actor=ACTOR)
+    assert public_api.get(f"{PLAYERS}/{hero.pk}").status == 404
+    data = public_api.register(NAME)
+    assert (data["id"], data["session_count"], data["email"]) == (str(hero.pk), 0, None)
+
+
+def test_commands__export_and_erase(hero: Player, environment: Environment) -> None:
+    out = StringIO()
+    call_command("player_export", str(environment), NAME, stdout=out)
+    assert json.loads(out.getvalue())["player"]["external_id"] == NAME
+    with pytest.raises(CommandError, match="Say --yes"):
+        call_command("player_delete", str(environment), NAME)
+    call_command("player_delete", str(environment), NAME, yes=True, stdout=(out := StringIO()))
+    assert "1 in player" in out.getvalue()
+    with pytest.raises(CommandError, match="has no player"):
+        call_command("player_export", str(environment), NAME)
