@@ -45,10 +45,6 @@ VERBS = {
     AuditAction.SEGMENT_LIST_CHANGED: "changed a list of the segment",
     AuditAction.PLAYER_UPDATED: "changed the player",
     AuditAction.PLAYER_PURCHASE_REFUNDED: "refunded a purchase of the player",
-    AuditAction.PLAYER_NOTED: "wrote a note about the player",
-    AuditAction.PLAYER_NOTE_REMOVED: "removed a note about the player",
-    AuditAction.PLAYER_ALIAS_ADDED: "gave another id to the player",
-    AuditAction.PLAYER_ALIAS_REMOVED: "took another id from the player",
     AuditAction.PLAYER_ERASED: "erased the player",
     AuditAction.EVENT_NAME_DESCRIBED: "described the event",
 }
