@@ -71,6 +71,7 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
             button=f"Turn {state} in {request.environment.slug}",
             cancel_url=link(request, "flag_detail", key),
             text=consequence + _who_switches(request, flag, draft),
+            tone="primary" if enabled else "danger",
             changes=[Change("State", "off" if enabled else "on", state)],
         ),
     )
