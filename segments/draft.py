@@ -272,6 +272,6 @@ def as_typed(value: Any, kind: Kind = Kind.ANY) -> str:
     if isinstance(value, list):
         return ", ".join(as_typed(item, kind) for item in value)
     plain = isinstance(value, str) and value == value.strip() and value.isprintable()
-    if plain and value and "," not in value and _scalar(value, kind) == value:
+    if plain and value and not set(value) & set(',"') and _scalar(value, kind) == value:
         return str(value)
     return json.dumps(value, ensure_ascii=False)

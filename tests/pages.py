@@ -1,5 +1,6 @@
 """The dashboard as a browser sees it: somebody signed in, and the addresses of its pages."""
 
+import threading
 from collections.abc import Iterator
 from itertools import product
 from typing import Any, NamedTuple
@@ -110,6 +111,14 @@ def address(page: Page, world: World) -> tuple[str, bool]:
     raise AssertionError(f"add the parameters of {page.route} to `known`")
 
 
+def _wait_for_followers() -> None:
+    """Whoever follows the log of events ends after its last reader: with a poll that the database
+    would refuse once this test is over."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("events-"):
+            thread.join()
+
+
 def ask(client: Client, method: str, url: str) -> HttpResponseBase:
     """One request without data, after which the database is what it was before.
 
@@ -119,5 +128,6 @@ def ask(client: Client, method: str, url: str) -> HttpResponseBase:
         response = client.generic(method, url, content_type="application/x-www-form-urlencoded")
         if response.streaming:
             response.close()
+            _wait_for_followers()
         transaction.set_rollback(True)
     return response

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from segments.draft import (
@@ -108,6 +108,7 @@ SCALARS = st.one_of(
 )
 
 
+@example(['"', '"'], Kind.ANY)
 @given(st.lists(SCALARS, min_size=1), st.sampled_from([Kind.ANY, Kind.TEXT]))
 def test_value__survives_being_typed(values: list[Any], kind: Kind) -> None:
     if kind is Kind.TEXT:
