@@ -296,8 +296,9 @@ class Crowd:
                     received_at=at - timedelta(seconds=1),
                 )
             )
-        self.events[player.pk] = made
         Event.objects.bulk_create(made)
+        # As they are stored: there 1e23 is a whole number.
+        self.events[player.pk] = list(Event.objects.filter(player_id=player.pk))
 
     def list_(self, external_id: str, *, excluded: bool, key: str) -> None:
         SegmentMember.objects.create(
