@@ -7,7 +7,7 @@ the order of checks are the same.
 import uuid
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from django.http import HttpRequest, HttpResponse
@@ -129,10 +129,10 @@ def _mount(item: Endpoint) -> Callable[..., HttpResponseBase]:
 
     def mounted(request: HttpRequest, **captured: str) -> HttpResponseBase:
         key = captured.get("key")
-        request.shape_error = lambda error: _error(error, key)  # type: ignore[attr-defined]
+        cast(ApiRequest, request).shape_error = lambda error: _error(error, key)
         return view(request, **captured)
 
-    mounted.endpoints = view.endpoints  # type: ignore[attr-defined]
+    mounted.endpoints = view.endpoints  # type: ignore[attr-defined]  # as route marks its own
     return mounted
 
 
@@ -161,7 +161,7 @@ def _code(error: ApiError) -> str:
 
 
 def _nothing(request: HttpRequest) -> HttpResponseBase:
-    request.shape_error = lambda error: _error(error, None)  # type: ignore[attr-defined]
+    cast(ApiRequest, request).shape_error = lambda error: _error(error, None)
     raise not_found("There is no such path in OFREP.")
 
 

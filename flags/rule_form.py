@@ -40,10 +40,13 @@ def parse_steps(text: str) -> tuple[Step, ...]:
 
 
 def _step(line: str) -> Step:
+    found = STEP.fullmatch(line)
     try:
-        day, time, percent = STEP.fullmatch(line).groups()  # type: ignore[union-attr]
+        if found is None:
+            raise ValueError(line)
+        day, time, percent = found.groups()
         at = datetime.fromisoformat(f"{day} {time}")
-    except (AttributeError, ValueError):
+    except ValueError:
         raise ValidationError(f"“{line[:60]}”: write it like 2026-12-01 09:00 25.") from None
     aware = timezone.make_aware(at, timezone.get_current_timezone())
     return Step(aware, thousandths(Decimal(percent)))

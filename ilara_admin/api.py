@@ -47,7 +47,8 @@ encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class ApiRequest(HttpRequest):
-    """A request that passed authentication. `now` is the database's clock, once a statement ran."""
+    """A request that passed authentication. `now` is the database's clock, once a statement ran.
+    `shape_error` is there where another protocol than ours has a shape of its own for errors."""
 
     id: str
     api_key: Key
@@ -57,6 +58,7 @@ class ApiRequest(HttpRequest):
     limits: dict[str, limits.State]
     ignored: tuple[str, ...]
     now: datetime
+    shape_error: Callable[[ApiError], HttpResponse]
 
 
 class StaleSnapshot(Exception):

@@ -23,7 +23,7 @@ def main(rows: int) -> None:
     environment = make_environment()
     started = perf_counter()
     test_explain.fill(environment, rows, DAYS)
-    print(f"{rows:,} events of {DAYS} days filled in {perf_counter() - started:.0f} s")  # noqa: T201
+    print(f"{rows:,} events of {DAYS} days filled in {perf_counter() - started:.0f} s")
     base = 0.0
     for ask in [test_explain.player_by_key, *test_explain.ASKED]:
         times = []
@@ -39,9 +39,7 @@ def main(rows: int) -> None:
         base = base or min(times)
         scans = ", ".join(test_explain.seq_scans(found)) or "none"
         looked_at, times_base = test_explain.read_rows(found), min(times) / base
-        print(  # noqa: T201
-            f"{ask.__name__:<30}{times_base:8.1f} times  {looked_at:10,} rows  scans: {scans}"
-        )
+        print(f"{ask.__name__:<30}{times_base:8.1f} times  {looked_at:10,} rows  scans: {scans}")
 
 
 if __name__ == "__main__":

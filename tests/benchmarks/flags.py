@@ -106,7 +106,7 @@ def main(rounds: int) -> None:
     assert isinstance(bulk, HttpResponse)
     assert len(msgspec.json.decode(bulk.content)["data"]["flags"]) == 100
     statement = queries[-1]["sql"]
-    print(f"all flags: {len(queries)} query, {len(bulk.content):,} bytes")  # noqa: T201
+    print(f"all flags: {len(queries)} query, {len(bulk.content):,} bytes")
 
     from ilara_admin import db, snapshot
 
@@ -136,7 +136,7 @@ def main(rounds: int) -> None:
     base = median(times["a call with the query, rows read"])
     for name, taken in times.items():
         middle = median(taken)
-        print(f"{name:<34} {middle * 1e6:8.0f} µs   {middle / base:5.2f} times")  # noqa: T201
+        print(f"{name:<34} {middle * 1e6:8.0f} µs   {middle / base:5.2f} times")
 
 
 if __name__ == "__main__":

@@ -133,10 +133,10 @@ def main() -> None:
     view, single_rate, batch_rate, copy_rate = (
         statistics.median(each) for each in zip(*rates, strict=True)
     )
-    print(f"single events      {single_rate:8,.0f}/s  bare view {view:8,.0f}/s")  # noqa: T201
-    print(f"batches of {BATCH}     {batch_rate:8,.0f}/s  COPY      {copy_rate:8,.0f}/s")  # noqa: T201
-    print(f"single events reach {statistics.median(singles):.0%} of the bare view")  # noqa: T201
-    print(f"batches reach {statistics.median(batches):.0%} of COPY by psql")  # noqa: T201
+    print(f"single events      {single_rate:8,.0f}/s  bare view {view:8,.0f}/s")
+    print(f"batches of {BATCH}     {batch_rate:8,.0f}/s  COPY      {copy_rate:8,.0f}/s")
+    print(f"single events reach {statistics.median(singles):.0%} of the bare view")
+    print(f"batches reach {statistics.median(batches):.0%} of COPY by psql")
 
 
 def copy(psql: Path, environment_id: int, batches: list[list[dict[str, object]]]) -> None:

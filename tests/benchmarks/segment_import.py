@@ -54,10 +54,10 @@ def main(size: int) -> None:
     lists.ids_add(segment, [f"player_a{n}" for n in range(100)], excluded=False, actor=actor)
     short = page_by_prefix()
     base = timed(copy)
-    print(f"COPY of {size:,} ids into a bare table: {base:.1f} s")  # noqa: T201
+    print(f"COPY of {size:,} ids into a bare table: {base:.1f} s")
 
     def told(what: str, seconds: float) -> None:
-        print(f"{what:<34}{seconds / base:6.1f} times COPY, {size / seconds:9,.0f} ids/s")  # noqa: T201
+        print(f"{what:<34}{seconds / base:6.1f} times COPY, {size / seconds:9,.0f} ids/s")
 
     def wished(replace: bool = False) -> SegmentListChange:
         return lists.list_import(segment, excluded=False, actor=actor, replace=replace)
@@ -65,11 +65,11 @@ def main(size: int) -> None:
     first = wished()
     told("import", timed(carry_out(first)))
     longest = max(after - before for before, after in pairwise(chunks))
-    print(f"longest chunk of it               {longest:6.2f} s")  # noqa: T201
+    print(f"longest chunk of it               {longest:6.2f} s")
     told("the same file again", timed(carry_out(wished())))
     told("replace by the same file", timed(carry_out(wished(replace=True))))
     page = page_by_prefix()
-    print(f"a page by prefix, long : short    {page / short:6.1f}, {page * 1000:.1f} ms")  # noqa: T201
+    print(f"a page by prefix, long : short    {page / short:6.1f}, {page * 1000:.1f} ms")
     told("undo of the import", timed(carry_out(lists.list_undo(first, actor=actor))))
     segment.refresh_from_db()
     assert segment.included == 0, segment.included

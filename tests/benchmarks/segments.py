@@ -88,7 +88,7 @@ BEHAVIOUR = all_of(("level", ">=", 20), OFTEN)
 
 
 def told(what: str, figure: str) -> None:
-    print(f"{what:<52}{figure}", flush=True)  # noqa: T201
+    print(f"{what:<52}{figure}", flush=True)
 
 
 # --- One player -----------------------------------------------------------------------------------
