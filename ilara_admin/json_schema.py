@@ -14,7 +14,8 @@ INTEGER_RANGE = range(-(2**63), 2**63)
 # The end of the text for Python and for JSON Schema alike: Python's $ lets a last newline pass.
 END = r"(?![\s\S])"
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]*" + END
-UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}" + END
+UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+UUID_PATTERN = f"^{UUID}{END}"
 EXAMPLE_ID = "550e8400-e29b-41d4-a716-446655440000"
 PlayerId = Annotated[
     str,

@@ -115,10 +115,13 @@ def _schemas(types: list[Any]) -> tuple[dict[Any, Any], dict[str, Any]]:
 
 def _tidied(schema: Any) -> Any:
     """Without what says nothing: that a field which may be null is null when absent. Decimals are
-    written as numbers, unlike msgspec would by default."""
+    written as numbers, unlike msgspec would by default, and a multiple of 1 is an integer."""
     if isinstance(schema, dict):
         if schema.get("format") == "decimal":
             schema = schema | {"type": "number"}
+        if schema.get("multipleOf") == 1:
+            schema = {name: value for name, value in schema.items() if name != "multipleOf"}
+            schema["type"] = "integer"
         if isinstance(text := schema.get("description"), str):
             schema = schema | {"description": " ".join(text.split())}
         return {
@@ -272,21 +275,16 @@ def _failure(
 
 
 def _links(operation: Operation) -> dict[str, Any]:
-    """Where to go from here: every operation about the player of this reply, and the next page."""
-    if operation.id == "player_list":
-        cursor = "$response.body#/data/next_cursor"
-        return {"player_list": {"operationId": "player_list", "parameters": {"cursor": cursor}}}
-    place = PLAYER_IN.get(operation.id)
-    if place is None:
+    """Where to go from here: every operation about the player of this reply."""
+    if operation.id not in PLAYER_IN:
         return {}
-    id = f"$response.body#{place}"
+    id = f"$response.body#{PLAYER_IN[operation.id]}"
     links: dict[str, Any] = {}
     for other in operations():
+        fields = other.endpoint.body.__struct_fields__ if other.endpoint.body else ()
         if any(each.name == "player_id" and each.required for each in other.parameters):
             links[other.id] = {"operationId": other.id, "parameters": {"player_id": id}}
-        elif (
-            other.endpoint.body is not None and "player_id" in other.endpoint.body.__struct_fields__
-        ):
+        elif "player_id" in fields:
             links[other.id] = {"operationId": other.id, "requestBody": {"player_id": id}}
     return links
 

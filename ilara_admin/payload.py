@@ -238,6 +238,8 @@ def _sentence(problem: str) -> str:
     if found := re.search(r"Expected `\w+` (>=|<=|>|<) (\S+)", problem):
         words = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
         return f"must be {words[found[1]]} {found[2]}"
+    if "multiple of 1" in problem:
+        return "must be a whole number"
     if "RFC3339" in problem or "datetime" in problem:
         return f"must be {TYPES['datetime']}"
     if "matching regex" in problem:

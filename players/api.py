@@ -16,7 +16,7 @@ from ilara_admin.api import ApiRequest, respond, route, run, run_one
 from ilara_admin.db import Row
 from ilara_admin.endpoint import endpoint
 from ilara_admin.errors import invalid
-from ilara_admin.idempotency import digest_of, idempotency_key
+from ilara_admin.idempotency import client_id, digest_of
 from ilara_admin.payload import check_moment, parse_uuid
 from players import examples, schemas, statements
 from players.lookup import NOT_FOUND, find_player, known
@@ -160,7 +160,7 @@ def session_record(
     call counts. Counts as being seen."""
     if body.started_at is not None:
         check_moment(body.started_at, "started_at")
-    session_id = body.session_id or idempotency_key(request)
+    session_id = client_id(request, body.session_id)
     row = _write(
         request,
         statements.SESSION,
@@ -169,7 +169,7 @@ def session_record(
             digest_of(session_id),
             session_id,
             body.started_at,
-            body.duration_seconds,
+            None if body.duration_seconds is None else int(body.duration_seconds),
             request.snapshot.at_risk_days,
             request.snapshot.churned_days,
         ],
@@ -196,7 +196,7 @@ def purchase_record(
     again is safe; without an id each call counts. The amount is needed in one of the two places,
     and where it is in both they must agree. Counts as being seen."""
     currency = (body.currency or request.snapshot.currency).upper()
-    transaction_id = body.transaction_id or idempotency_key(request)
+    transaction_id = client_id(request, body.transaction_id)
     row = _write(
         request,
         statements.PURCHASE,

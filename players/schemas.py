@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ilara_admin.json_schema import END, JSON_OBJECT, NO_CONTROLS, NO_NUL, Moment, PlayerId
+from ilara_admin.json_schema import END, JSON_OBJECT, NO_CONTROLS, NO_NUL, UUID, Moment
 from players.churn import RiskLevel
 from players.lifecycle import Stage
 from players.models import MAX_ATTRIBUTE_KEYS
@@ -65,7 +65,8 @@ class SessionRecord(Struct):
 
     session_id: OpaqueId | None = None
     started_at: Moment | None = None
-    duration_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] | None = None
+    # Whole, also where a client writes 60.0, which is an integer by JSON Schema.
+    duration_seconds: Annotated[float, Meta(ge=0, le=31_536_000, multiple_of=1)] | None = None
 
 
 # It stays as it was written: a float would lose the cents.
@@ -100,9 +101,16 @@ class PlayerListQuery(Struct):
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE, description="How many a page holds.")] = (
         DEFAULT_PAGE
     )
-    cursor: Annotated[PlayerId, Meta(description="The next_cursor of the page before.")] | None = (
-        None
-    )
+    cursor: (
+        Annotated[
+            str,
+            Meta(
+                pattern=f"^({UUID})?{END}",
+                description="The next_cursor of the page before; empty for the first page.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Player(Struct):
