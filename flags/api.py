@@ -19,7 +19,7 @@ from flags.evaluation import (
     evaluate,
 )
 from flags.history import flags_at
-from flags.lookup import find_asked
+from flags.lookup import FLAG_NOT_FOUND, find_asked
 from flags.receipt import receipt_of
 from flags.snapshot import FlagSet, divide, flag_set
 from ilara_admin.api import ApiRequest, encoder, respond, route
@@ -38,7 +38,7 @@ from segments.snapshot import segments_of
     reply=schemas.FlagEvaluation,
     path={"key": schemas.FlagKey},
     query=schemas.FlagQuery,
-    missing=(NOT_FOUND, "Flag not found"),
+    missing=(NOT_FOUND, FLAG_NOT_FOUND),
     examples=examples.EVALUATE,
 )
 def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> HttpResponse:
@@ -48,7 +48,7 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
     flag = question.flags.by_key.get(key)
     asked = _asked(request, body, behaviours_needed([flag] if flag else []), question)
     if flag is None:
-        raise not_found("Flag not found")
+        raise not_found(FLAG_NOT_FOUND)
     decision = evaluate(flag, asked)
     if question.is_of_a_game:
         usage.note(flag, decision)

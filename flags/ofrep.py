@@ -24,7 +24,7 @@ from flags.evaluation import (
     decide,
     evaluate,
 )
-from flags.lookup import find_asked
+from flags.lookup import FLAG_NOT_FOUND, find_asked
 from flags.ofrep_answers import OfrepEvaluation, OfrepEvaluations, is_by_bucket, success
 from flags.schemas import FlagKey
 from flags.snapshot import divide, flag_set, flags_of
@@ -39,7 +39,6 @@ from segments.rules import Behaviour
 
 TARGETING_KEY = "targetingKey"
 MAX_TARGETING_KEY = 255
-FLAG_NOT_FOUND = "Flag not found"
 CONTEXT: dict[str, Any] = {
     "type": "object",
     "required": [TARGETING_KEY],

@@ -1,5 +1,6 @@
 """The specification of the API as OpenAPI 3.1, at `/v1/openapi.json`."""
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
@@ -104,11 +105,13 @@ def _types(found: Iterable[Operation]) -> list[Any]:
 def _schemas(types: list[Any]) -> tuple[dict[Any, Any], dict[str, Any]]:
     """The schema of each type, and the components that these refer to."""
     found, components = msgspec.json.schema_components(types, ref_template=REF)
-    bodies = {operation.endpoint.body for operation in operations()} | set(referred)
-    for each in types:
-        if each in bodies and getattr(each, "__name__", "") in components:
-            components[each.__name__].update(getattr(each, "json_schema", {}))
-            components[each.__name__].update(JSON_OBJECT)
+    bodies = [each.endpoint.body for each in operations() if each.endpoint.body]
+    for body in dict.fromkeys(bodies):
+        components[body.__name__].update(getattr(body, "json_schema", {}))
+        text = msgspec.json.encode(components[body.__name__]).decode()
+        # What a body holds item by item is held to the same bounds as a body.
+        for name in {body.__name__, *re.findall(REF.format(name=r"(\w+)"), text)} - {"JsonValue"}:
+            components[name].update(JSON_OBJECT)
     components |= {"Success": SUCCESS, "JsonValue": JSON_VALUE}
     return dict(zip(types, found, strict=True)), _tidied(components)
 

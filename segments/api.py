@@ -13,6 +13,8 @@ from segments import examples, schemas
 from segments.lookup import find_subject
 from segments.snapshot import segments_of
 
+SEGMENT_NOT_FOUND = "Segment not found"
+
 
 @endpoint(
     "POST",
@@ -20,7 +22,7 @@ from segments.snapshot import segments_of
     basic=True,
     reply=schemas.SegmentMembership,
     path={"segment_id": schemas.SegmentKey},
-    missing=(NOT_FOUND, "Segment not found"),
+    missing=(NOT_FOUND, SEGMENT_NOT_FOUND),
     examples=examples.EVALUATE,
 )
 def segment_evaluate(
@@ -32,7 +34,7 @@ def segment_evaluate(
     needed = segment.behaviours if segment else ()
     player, subject, _ = find_subject(request, uuid.UUID(body.player_id), needed)
     if segment is None:
-        raise not_found("Segment not found")
+        raise not_found(SEGMENT_NOT_FOUND)
     return respond(schemas.SegmentMembership(segment_id, player.id, segment.matches(subject)))
 
 

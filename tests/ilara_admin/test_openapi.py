@@ -158,6 +158,16 @@ def test_examples__are_answered_in_the_shape_that_they_tell(limited: Environment
             assert [each.split(";")[0].strip('"') for each in counted] == list(operation.limits)
 
 
+def test_idempotency_key__is_read_where_it_is_told(secret_api: Api) -> None:
+    player_id = secret_api.register()["id"]
+    for operation in operations():
+        if operation.method == "POST":
+            example = operation.examples[0]
+            reply = call(secret_api, operation, example, player_id, idempotency_key="")
+            told = any(each.name == "Idempotency-Key" for each in operation.parameters)
+            assert (reply.status == 400) == told, operation.id
+
+
 def test_refusals__say_what_the_api_says(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
