@@ -6,18 +6,31 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
 
-from events import ingest, schemas, stream
-from events.rejections import rejected
-from ilara_admin.api import ApiRequest, count, endpoint, respond, route
+from events import examples, ingest, schemas, stream
+from events.rejections import UNKNOWN_PLAYER, rejected
+from ilara_admin.api import ApiRequest, count, respond, route
+from ilara_admin.endpoint import endpoint
 from ilara_admin.errors import ApiError, Code
 from ilara_admin.idempotency import idempotency_key
 from ilara_admin.limits import EVENTS
 from ilara_admin.payload import check_moment, decode_body, read_object
 
 
-@endpoint("POST", body=schemas.EventTrack, basic=True, decodes_itself=True)
+@endpoint(
+    "POST",
+    body=schemas.EventTrack,
+    basic=True,
+    decodes_itself=True,
+    reply=schemas.EventReceipt,
+    statuses={201: "The event is stored, or was before."},
+    headers=("Idempotency-Key",),
+    counts=(EVENTS,),
+    missing=(UNKNOWN_PLAYER,),
+    examples=examples.TRACK,
+)
 def event_track(request: ApiRequest) -> HttpResponse:
-    """Store one event. The same event id again answers `duplicate` and stores nothing."""
+    """Track an event. It is stored before the answer is sent. The same event_id again answers
+    `duplicate` and stores nothing, so sending it again is safe. Counts as being seen."""
     try:
         body, request.ignored = decode_body(request, schemas.EventTrack)
         event = ingest.prepare(body, _sent_at(body), idempotency_key(request))
@@ -41,9 +54,19 @@ def event_track(request: ApiRequest) -> HttpResponse:
     return respond(receipt, status=201)
 
 
-@endpoint("POST", body=schemas.EventBatch, basic=True, checks_itself=("events",))
+@endpoint(
+    "POST",
+    body=schemas.EventBatch,
+    basic=True,
+    checks_itself=("events",),
+    reply=schemas.BatchReceipt,
+    statuses={200: "What became of each event."},
+    counts=(EVENTS,),
+    examples=examples.BATCH,
+)
 def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
-    """Store up to 1,000 events. Each has its own verdict; a bad one harms no other."""
+    """Track up to 1,000 events, each with its own verdict. A bad one harms no other, and one of an
+    unknown player is a bad one; where every event is bad, the answer is 400."""
     sent_at = _sent_at(body)
     errors: dict[int, ApiError] = {}
     prepared: dict[int, ingest.Prepared] = {}
@@ -83,9 +106,24 @@ def _all_rejected(errors: dict[int, ApiError]) -> ApiError:
     return ApiError(Code.VALIDATION_ERROR, message, field=field)
 
 
-@endpoint("GET", secret=True)
+@endpoint(
+    "GET",
+    secret=True,
+    reply=schemas.StreamedEvent,
+    statuses={200: "The stream, which goes on until the client leaves."},
+    query=schemas.StreamAddress,
+    headers=("Last-Event-ID",),
+    invalid="after must be the id of an event in this stream",
+    examples=examples.STREAM,
+    media="text/event-stream",
+    envelope=False,
+)
 def event_stream(request: ApiRequest) -> HttpResponseBase:
-    """Events as they arrive, as server-sent events."""
+    """Follow events as they arrive (server-sent events). Each comes as lines `id:`, the id to go on
+    after, and `data:`, a StreamedEvent as JSON, so `onmessage` fires. A comment with an id comes at
+    the beginning and when nothing happens; `event: gap` with a count says how many were left out
+    where a reader is too slow. After a break send the last id as Last-Event-ID, as browsers do by
+    themselves: the stream may then repeat an event and never skips one."""
     return stream.respond(request)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from events.rejections import REJECT, UNKNOWN_PLAYER, Rejected, reject_params
-from events.schemas import BatchedEvent
+from events.schemas import MAX_PROPERTIES, RESERVED_PREFIX, BatchedEvent
 from ilara_admin.api import ApiRequest, run_one
 from ilara_admin.errors import ApiError, invalid, not_found
 from ilara_admin.idempotency import digest_of
@@ -21,8 +21,6 @@ from ilara_admin.payload import check_moment, check_value, to_struct
 from players.statements import seen
 
 MAX_EVENT_BYTES = 64 * 1024
-MAX_PROPERTIES = 255
-RESERVED_PREFIX = "ilara."
 SEEN_AGAIN_AFTER = "1 minute"
 # A time zone taken for another is off by a day at most, and a clock that was never set shows 1970.
 # Between these, a wrong clock costs no event: its time stands beside that of the server.

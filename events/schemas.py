@@ -1,33 +1,61 @@
 """What the Events API takes and gives."""
 
+import re
 import uuid
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
 
-from ilara_admin.payload import NO_CONTROLS, PlayerId
+from ilara_admin.json_schema import (
+    INTEGER_RANGE,
+    JSON_OBJECT,
+    NO_CONTROLS,
+    NO_NUL,
+    Moment,
+    PlayerId,
+    ref,
+)
 
 MAX_BATCH_EVENTS = 1_000
+MAX_PROPERTIES = 255
+RESERVED_PREFIX = "ilara."
 
 EventName = Annotated[str, Meta(min_length=1, max_length=128, pattern=NO_CONTROLS)]
-OpaqueId = Annotated[str, Meta(min_length=1, max_length=128)]
-Moment = Annotated[datetime, Meta(tz=True)]
+TrackedName = Annotated[
+    EventName,
+    Meta(
+        description=f"Names that begin with {RESERVED_PREFIX} are reserved.",
+        examples=["level_complete"],
+        extra_json_schema={"not": {"pattern": f"^{re.escape(RESERVED_PREFIX)}"}},
+    ),
+]
+OpaqueId = Annotated[str, Meta(min_length=1, max_length=128, extra_json_schema=NO_NUL)]
+Properties = Annotated[
+    dict[str, Any],
+    Meta(
+        description=f"{MAX_PROPERTIES} at most, which take 64 KiB at most.",
+        extra_json_schema={"maxProperties": MAX_PROPERTIES, **JSON_OBJECT},
+    ),
+]
 
 
 class BatchedEvent(Struct):
+    """`timestamp` is when it happened by the sender's clock, from 1971 to 24 hours ahead; absent,
+    it is when the server receives it. One event_id counts once in seven days."""
+
     player_id: PlayerId
-    event_name: EventName
+    event_name: TrackedName
     session_id: OpaqueId | None = None
-    properties: dict[str, Any] | None = None
+    properties: Properties | None = None
     timestamp: Moment | None = None
     event_id: OpaqueId | None = None
 
 
 class EventTrack(BatchedEvent):
-    """`sent_at` is what the sender's clock shows while it sends: what that clock is wrong by is
-    then taken off `timestamp`."""
+    """`timestamp` is when it happened by the sender's clock, from 1971 to 24 hours ahead; absent,
+    it is when the server receives it. `sent_at` is what that clock shows while it sends: what it is
+    wrong by is then taken off `timestamp`. One event_id counts once in seven days."""
 
     sent_at: Moment | None = None
 
@@ -35,7 +63,14 @@ class EventTrack(BatchedEvent):
 class EventBatch(Struct):
     """Each item is a BatchedEvent. They are read one by one, so that a bad one harms no other."""
 
-    events: Annotated[list[Any], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]
+    events: Annotated[
+        list[Any],
+        Meta(
+            min_length=1,
+            max_length=MAX_BATCH_EVENTS,
+            extra_json_schema={"items": ref(BatchedEvent)},
+        ),
+    ]
     sent_at: Moment | None = None
 
 
@@ -51,23 +86,44 @@ class EventReceipt(Struct):
     event_id: str
     player_id: uuid.UUID
     event_name: str
-    timestamp: datetime
-    received_at: datetime
+    timestamp: Moment
+    received_at: Moment
     status: Status
 
 
 class StreamedEvent(EventReceipt):
-    """An event in the stream. `properties` is the JSON text of an object."""
+    """An event in the stream."""
 
     session_id: str | None
-    properties: Raw
+    # The JSON text of an object.
+    properties: Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
 
 
 class StreamQuery(Struct):
     """The filters of the stream. Both must match."""
 
-    event_name: EventName | None = None
+    event_name: (
+        Annotated[EventName, Meta(description="Only events of this name.", examples=["start"])]
+        | None
+    ) = None
     player_id: PlayerId | None = None
+
+
+class StreamAddress(StreamQuery):
+    """What else the address may say; the header Last-Event-ID wins over `after`."""
+
+    after: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=INTEGER_RANGE.stop - 1,
+                description="The id of the event to go on after; the header Last-Event-ID wins. "
+                "Without either, the stream begins with what arrives next.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Rejection(Struct):

@@ -19,7 +19,8 @@ from events.schemas import StreamQuery
 from events.tail import Arrival, Beginning, Subscription
 from ilara_admin.api import ApiRequest, run_one
 from ilara_admin.errors import ApiError, Code, invalid
-from ilara_admin.payload import INTEGER_RANGE, to_struct
+from ilara_admin.json_schema import INTEGER_RANGE
+from ilara_admin.payload import to_struct
 from ilara_admin.stopping import stopping
 
 logger = logging.getLogger("ilara.events")

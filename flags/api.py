@@ -9,7 +9,7 @@ import msgspec
 from django.http import HttpResponse
 from django.urls import path
 
-from flags import schemas, usage
+from flags import examples, schemas, usage
 from flags.evaluation import (
     Asked,
     CompiledFlag,
@@ -19,33 +19,53 @@ from flags.evaluation import (
     evaluate,
 )
 from flags.history import flags_at
-from flags.lookup import find_asked
+from flags.lookup import FLAG_NOT_FOUND, find_asked
 from flags.receipt import receipt_of
 from flags.snapshot import FlagSet, divide, flag_set
-from ilara_admin.api import ApiRequest, encoder, endpoint, respond, route
+from ilara_admin.api import ApiRequest, encoder, respond, route
+from ilara_admin.endpoint import endpoint
 from ilara_admin.errors import invalid, not_found, unauthorized
 from ilara_admin.payload import parse_moment
+from players.lookup import NOT_FOUND
 from segments.rules import Behaviour
 from segments.snapshot import segments_of
 
 
-@endpoint("POST", body=schemas.FlagEvaluate, basic=True)
+@endpoint(
+    "POST",
+    body=schemas.FlagEvaluate,
+    basic=True,
+    reply=schemas.FlagEvaluation,
+    path={"key": schemas.FlagKey},
+    query=schemas.FlagQuery,
+    missing=(NOT_FOUND, FLAG_NOT_FOUND),
+    examples=examples.EVALUATE,
+)
 def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> HttpResponse:
-    """One flag for one player."""
+    """Evaluate one flag for a player. The answer is the value with the variant and the reason; a
+    change made in the dashboard is in force on the very next call."""
     question = _question(request)
     flag = question.flags.by_key.get(key)
     asked = _asked(request, body, behaviours_needed([flag] if flag else []), question)
     if flag is None:
-        raise not_found("Flag not found")
+        raise not_found(FLAG_NOT_FOUND)
     decision = evaluate(flag, asked)
     if question.is_of_a_game:
         usage.note(flag, decision)
     return respond(_evaluation(request, question, flag, decision, asked))
 
 
-@endpoint("POST", body=schemas.FlagEvaluate, basic=True)
+@endpoint(
+    "POST",
+    body=schemas.FlagEvaluate,
+    basic=True,
+    reply=schemas.FlagEvaluations,
+    query=schemas.FlagQuery,
+    missing=(NOT_FOUND,),
+    examples=examples.EVALUATE_ALL,
+)
 def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpResponse:
-    """Every flag that is not archived, for one player."""
+    """Evaluate all flags for a player. Those that are archived are left out."""
     question = _question(request)
     asked = _asked(request, body, question.flags.behaviours, question)
     flags, ready = divide(question.flags, asked)
@@ -106,11 +126,11 @@ def _asked(
 
 def _evaluation(
     request: ApiRequest, question: Question, flag: CompiledFlag, decision: Decision, asked: Asked
-) -> schemas.FlagEvaluation | schemas.ExplainedEvaluation:
+) -> schemas.FlagEvaluation:
     if not question.explain:
         return schemas.evaluation(flag, decision)
     receipt = receipt_of(flag, asked, decision, segments_of(request.snapshot))
-    return schemas.explained(flag, decision, receipt)
+    return schemas.evaluation(flag, decision, receipt)
 
 
 urlpatterns = [

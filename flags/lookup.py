@@ -14,6 +14,8 @@ from ilara_admin.api import ApiRequest
 from segments.lookup import find_subject
 from segments.rules import Behaviour
 
+FLAG_NOT_FOUND = "Flag not found"
+
 OVERRIDES = """(SELECT jsonb_object_agg(o.flag_id, o.variant) FROM flag_override o
     WHERE o.player_id = p.id AND (o.expires_at IS NULL OR o.expires_at > env.now))"""
 

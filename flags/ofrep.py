@@ -7,14 +7,14 @@ the order of checks are the same.
 import uuid
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import msgspec
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path, re_path
 
-from flags import usage
+from flags import examples, usage
 from flags.bucketing import gate
 from flags.evaluation import (
     Asked,
@@ -24,11 +24,14 @@ from flags.evaluation import (
     decide,
     evaluate,
 )
-from flags.lookup import find_asked
-from flags.ofrep_answers import Success, is_by_bucket, success
+from flags.lookup import FLAG_NOT_FOUND, find_asked
+from flags.ofrep_answers import OfrepEvaluation, OfrepEvaluations, is_by_bucket, success
+from flags.schemas import FlagKey
 from flags.snapshot import divide, flag_set, flags_of
-from ilara_admin.api import ApiRequest, Endpoint, encoder, endpoint, route
+from ilara_admin.api import ApiRequest, encoder, is_known, route
+from ilara_admin.endpoint import Endpoint, endpoint
 from ilara_admin.errors import ApiError, Code, invalid, not_found
+from ilara_admin.json_schema import JSON_OBJECT, NO_NUL
 from ilara_admin.payload import is_uuid
 from players.models import player_id_for
 from segments.matching import Subject
@@ -36,30 +39,104 @@ from segments.rules import Behaviour
 
 TARGETING_KEY = "targetingKey"
 MAX_TARGETING_KEY = 255
+CONTEXT: dict[str, Any] = {
+    "type": "object",
+    "required": [TARGETING_KEY],
+    "properties": {
+        TARGETING_KEY: {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_TARGETING_KEY,
+            **NO_NUL,
+        }
+    },
+    **JSON_OBJECT,
+}
 
 
-class Evaluation(msgspec.Struct):
+class OfrepEvaluate(msgspec.Struct):
     """`context.targetingKey` is a player's id or external id; the rest are attributes."""
 
-    context: dict[str, Any] | None = None
+    # Without one the answer is OFREP's own code for that.
+    context: Annotated[dict[str, Any] | None, msgspec.Meta(extra_json_schema=CONTEXT)] = None
+    json_schema: ClassVar[dict[str, Any]] = {"required": ["context"]}
 
 
-@endpoint("POST", body=Evaluation, basic=True, bearer=True)
-def ofrep_evaluate(request: ApiRequest, key: str, body: Evaluation) -> HttpResponse:
-    """One flag."""
+class OfrepFailure(msgspec.Struct, omit_defaults=True):
+    """OFREP's own shape of an error. `errorCode` is there for 400 and 404, `key` where one flag was
+    asked for."""
+
+    errorDetails: str
+    errorCode: str | None = None
+    key: str | None = None
+
+
+def _error(error: ApiError, key: str | None) -> HttpResponse:
+    """The protocol's failure: it names the flag where one was asked for."""
+    failure = OfrepFailure(error.message)
+    if error.status == 400:
+        failure = OfrepFailure(error.message, _code(error), key)
+    elif error.status == 404 and key is not None:
+        failure = OfrepFailure(error.message, "FLAG_NOT_FOUND", key)
+    return HttpResponse(
+        msgspec.json.encode(failure),
+        status=error.status,
+        content_type="application/json",
+        headers=error.headers,
+    )
+
+
+def _code(error: ApiError) -> str:
+    if error.field is None:
+        return "PARSE_ERROR"
+    is_missing = error.field == f"context.{TARGETING_KEY}"
+    return "TARGETING_KEY_MISSING" if is_missing else "INVALID_CONTEXT"
+
+
+@endpoint(
+    "POST",
+    body=OfrepEvaluate,
+    basic=True,
+    bearer=True,
+    reply=OfrepEvaluation,
+    path={"key": FlagKey},
+    invalid="The context needs a targetingKey",
+    missing=(FLAG_NOT_FOUND,),
+    examples=examples.OFREP,
+    envelope=False,
+    failure=OfrepFailure,
+    shape=lambda error: _error(error, "new_tutorial"),
+)
+def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpResponse:
+    """Evaluate one flag, in OpenFeature's words. Somebody who is not registered yet is decided by
+    the context alone, into the bucket that they will have once they are."""
     flag = flags_of(request.snapshot).get(key)
     asked = _asked(request, body, behaviours_needed([flag] if flag else []))
     if flag is None:
-        raise not_found("Flag not found")
+        raise not_found(FLAG_NOT_FOUND)
     decision = evaluate(flag, asked)
     usage.note(flag, decision)
     answer = _answer(flag, decision, asked)
     return HttpResponse(encoder.encode(answer), content_type="application/json")
 
 
-@endpoint("POST", body=Evaluation, basic=True, bearer=True)
-def ofrep_evaluate_all(request: ApiRequest, body: Evaluation) -> HttpResponse:
-    """Every flag that is not archived, with an ETag; 304 when nothing differs."""
+@endpoint(
+    "POST",
+    body=OfrepEvaluate,
+    basic=True,
+    bearer=True,
+    reply=OfrepEvaluations,
+    statuses={200: "The answers.", 304: "They are what If-None-Match names; without a body."},
+    headers=("If-None-Match",),
+    invalid="The context needs a targetingKey",
+    examples=examples.OFREP_ALL,
+    envelope=False,
+    failure=OfrepFailure,
+    shape=lambda error: _error(error, None),
+)
+def ofrep_evaluate_all(request: ApiRequest, body: OfrepEvaluate) -> HttpResponse:
+    """Evaluate all flags, in OpenFeature's words. The reply has an ETag; sent back in
+    If-None-Match, it is answered with 304 as long as nothing differs."""
     flags = flag_set(request.snapshot)
     asked = _asked(request, body, flags.behaviours)
     own, ready = divide(flags, asked)
@@ -70,7 +147,7 @@ def ofrep_evaluate_all(request: ApiRequest, body: Evaluation) -> HttpResponse:
     usage.note_all(flags, decided)
     content = b'{"flags":[' + b",".join(found) + b"]}"
     etag = _etag(request.snapshot.version, body.context, content)
-    if _matches(request.headers.get("If-None-Match", ""), etag):
+    if is_known(request, etag):
         return HttpResponse(status=304, headers={"ETag": etag})
     return HttpResponse(content, content_type="application/json", headers={"ETag": etag})
 
@@ -78,7 +155,7 @@ def ofrep_evaluate_all(request: ApiRequest, body: Evaluation) -> HttpResponse:
 # --- Whom it is about -----------------------------------------------------------------------------
 
 
-def _asked(request: ApiRequest, body: Evaluation, behaviours: frozenset[Behaviour]) -> Asked:
+def _asked(request: ApiRequest, body: OfrepEvaluate, behaviours: frozenset[Behaviour]) -> Asked:
     """The player, or else somebody of whom nothing is known but the context: they fall into the
     buckets that they will have once they are registered under that external id."""
     context = dict(body.context or {})
@@ -98,7 +175,7 @@ def _asked(request: ApiRequest, body: Evaluation, behaviours: frozenset[Behaviou
     return Asked(str(by_external_id), subject, {}, request.now)
 
 
-def _answer(flag: CompiledFlag, decision: Decision, asked: Asked) -> Success:
+def _answer(flag: CompiledFlag, decision: Decision, asked: Asked) -> OfrepEvaluation:
     by_bucket = is_by_bucket(flag, decision)
     facts = {"bucket": gate(flag.salt, asked.player_id)} if by_bucket else None
     return success(flag, decision, facts)
@@ -115,12 +192,6 @@ def _etag(version: int, context: Mapping[str, Any] | None, content: bytes) -> st
     return f'"{sha256(b"|".join(parts)).hexdigest()[:32]}"'
 
 
-def _matches(header: str, etag: str) -> bool:
-    """If-None-Match, compared weakly. Django itself answers 304 to GET and HEAD alone."""
-    sent = (part.strip().removeprefix("W/") for part in header.split(","))
-    return any(part in ("*", etag) for part in sent)
-
-
 # --- Errors ---------------------------------------------------------------------------------------
 
 
@@ -134,30 +205,6 @@ def _mount(item: Endpoint) -> Callable[..., HttpResponseBase]:
 
     mounted.endpoints = view.endpoints  # type: ignore[attr-defined]  # as route marks its own
     return mounted
-
-
-def _error(error: ApiError, key: str | None) -> HttpResponse:
-    """The protocol's failure: it names the flag where one was asked for."""
-    content = {"errorDetails": error.message}
-    if error.status == 400:
-        content["errorCode"] = _code(error)
-    elif error.status == 404 and key is not None:
-        content["errorCode"] = "FLAG_NOT_FOUND"
-    if "errorCode" in content and key is not None:
-        content["key"] = key
-    return HttpResponse(
-        msgspec.json.encode(content),
-        status=error.status,
-        content_type="application/json",
-        headers=error.headers,
-    )
-
-
-def _code(error: ApiError) -> str:
-    if error.field is None:
-        return "PARSE_ERROR"
-    is_missing = error.field == f"context.{TARGETING_KEY}"
-    return "TARGETING_KEY_MISSING" if is_missing else "INVALID_CONTEXT"
 
 
 def _nothing(request: HttpRequest) -> HttpResponseBase:

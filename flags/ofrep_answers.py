@@ -11,7 +11,10 @@ from flags.evaluation import CompiledFlag, Decision, Reason
 type Fact = bool | str | int | float
 
 
-class Success(Struct):
+class OfrepEvaluation(Struct):
+    """`metadata` holds the flag's revision as `version` and the reason of /v1; where they matter,
+    the rule, the segment, the prerequisite and the player's bucket."""
+
     key: str
     reason: str
     variant: str
@@ -19,9 +22,13 @@ class Success(Struct):
     metadata: dict[str, Fact]
 
 
+class OfrepEvaluations(Struct):
+    flags: list[OfrepEvaluation]
+
+
 def success(
     flag: CompiledFlag, decision: Decision, facts: Mapping[str, Fact] | None = None
-) -> Success:
+) -> OfrepEvaluation:
     """`facts` go into the metadata, beside the revision and our own reason."""
     metadata: dict[str, Fact] = {"version": flag.revision, "reason": decision.reason.value}
     if decision.rule_index is not None:
@@ -30,7 +37,7 @@ def success(
         metadata["segmentId"] = decision.segment_id
     if decision.prerequisite is not None:
         metadata["prerequisite"] = decision.prerequisite
-    return Success(
+    return OfrepEvaluation(
         key=flag.key,
         reason=reason_of(flag, decision),
         variant=decision.variant.key,

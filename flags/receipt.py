@@ -5,16 +5,16 @@ It asks everything, even where the answer is known already, so it costs more tha
 """
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from flags.bucketing import SPLIT_SEED, bucket, gate
 from flags.describe import percent, percentage, why
 from flags.document import EVERYBODY, Rule
 from flags.evaluation import Asked, CompiledFlag, Decision, Reason, decide, takes
 from flags.schedule import is_scheduled, next_change, rollout_at
+from ilara_admin.json_schema import Moment, ref
 from segments.matching import Matcher, Subject
 from segments.operators import OPERATORS
 from segments.rules import Condition, Node, parse
@@ -46,7 +46,13 @@ class ConditionReceipt(Struct):
 class GroupReceipt(Struct):
     operator: str
     passed: bool
-    conditions: list[Any]  # of both kinds
+    conditions: "list[Part]"
+
+
+# Both kinds, which the fields tell apart: msgspec would want a tag in each.
+PARTS = [ref(GroupReceipt), ref(ConditionReceipt)]
+Part = Annotated[Any, Meta(extra_json_schema={"anyOf": PARTS})]
+PartOrNone = Annotated[Any, Meta(extra_json_schema={"anyOf": [*PARTS, {"type": "null"}]})]
 
 
 class SegmentReceipt(Struct):
@@ -55,7 +61,7 @@ class SegmentReceipt(Struct):
     key: str
     passed: bool
     list: str | None
-    rule: GroupReceipt | ConditionReceipt | None
+    rule: PartOrNone
 
 
 class RolloutReceipt(Struct):
@@ -65,7 +71,7 @@ class RolloutReceipt(Struct):
     threshold: int
     passed: bool
     schedule: str | None
-    next_change_at: datetime | None
+    next_change_at: Moment | None
     next_threshold: int | None
 
 
@@ -76,7 +82,7 @@ class RuleReceipt(Struct):
     id: str
     name: str
     segment: SegmentReceipt | None
-    conditions: GroupReceipt | ConditionReceipt | None
+    conditions: PartOrNone
     matched: bool
     rollout: RolloutReceipt
     split_bucket: int | None
@@ -98,8 +104,8 @@ class Receipt(Struct):
     and override are those of `player_as_of`."""
 
     flag_revision: int
-    at: datetime
-    player_as_of: datetime
+    at: Moment
+    player_as_of: Moment
     summary: str
     nearest_miss: str | None
     override: str | None

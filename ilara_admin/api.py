@@ -1,13 +1,12 @@
 """The endpoint layer of `/v1`: who may call, what the body must be, what goes back.
 
-An endpoint is a function with a decorator that names its method, the keys it accepts and the
-struct its body decodes to. `answer()` runs the checks in their published order: path 404, method
+What an endpoint declares, in `endpoint.py`, says who may call and what the body decodes to.
+`answer()` runs the checks in their published order: path 404, method
 405, key 401 or 403, limit 429, body 400; the endpoint itself finds out about missing resources.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
@@ -20,6 +19,7 @@ from django.urls import Resolver404, URLResolver
 from django.urls.resolvers import RegexPattern
 
 from ilara_admin import db, last_used, limits, snapshot, tokens
+from ilara_admin.endpoint import Endpoint, View
 from ilara_admin.errors import ApiError, Code, invalid, not_found, unauthorized
 from ilara_admin.payload import decode_body, parse_uuid
 from ilara_admin.snapshot import Key, Snapshot
@@ -65,46 +65,6 @@ class StaleSnapshot(Exception):
     """The environment has changed since the snapshot was loaded."""
 
 
-type View = Callable[..., HttpResponseBase]
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """`basic` endpoints stay open to public keys in an environment that restricts them; `bearer`
-    ones take the key from `Authorization`, too."""
-
-    method: str
-    view: View
-    body: type[msgspec.Struct] | None
-    secret: bool
-    basic: bool
-    checks_itself: tuple[str, ...]
-    decodes_itself: bool
-    exact_numbers: bool
-    bearer: bool
-
-
-def endpoint(
-    method: str,
-    *,
-    body: type[msgspec.Struct] | None = None,
-    secret: bool = False,
-    basic: bool = False,
-    checks_itself: tuple[str, ...] = (),
-    decodes_itself: bool = False,
-    exact_numbers: bool = False,
-    bearer: bool = False,
-) -> Callable[[View], Endpoint]:
-    """Declare an endpoint. The view is called with the request, what the path captured (a
-    `player_id` as a UUID) and, if there is one, the decoded body. `checks_itself` names the fields
-    of the body whose contents the view checks item by item, and `decodes_itself` leaves the whole
-    body to it; `exact_numbers` gives numbers with a fraction as Decimal; `bearer` accepts the key
-    in the Authorization header, too."""
-    return lambda view: Endpoint(
-        method, view, body, secret, basic, checks_itself, decodes_itself, exact_numbers, bearer
-    )
-
-
 def route(*endpoints: Endpoint) -> View:
     """A view for a URL tree, out of endpoints that share a path and differ in method."""
     by_method = {item.method: item for item in endpoints}
@@ -129,6 +89,13 @@ def respond(data: object, status: int = 200) -> HttpResponse:
     """The success envelope around anything msgspec encodes."""
     body = b'{"success":true,"data":' + encoder.encode(data) + b"}"
     return HttpResponse(body, status=status, content_type="application/json")
+
+
+def is_known(request: HttpRequest, etag: str) -> bool:
+    """Whether If-None-Match names the ETag, compared weakly: the caller has this reply already."""
+    header = request.headers.get("If-None-Match", "")
+    sent = (part.strip().removeprefix("W/") for part in header.split(","))
+    return any(part in ("*", etag) for part in sent)
 
 
 # --- The way of a request -------------------------------------------------------------------------
@@ -193,6 +160,8 @@ def _answer(request: HttpRequest) -> HttpResponseBase:
 
 
 def _call(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) -> HttpResponseBase:
+    if not found.key:
+        return found.view(request, **captured)
     request.restarts = 0
     request.limits = {}
     while True:

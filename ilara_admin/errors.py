@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 from django.http import HttpResponse
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 
 class Code(StrEnum):
@@ -24,6 +26,58 @@ STATUS = {
     Code.RATE_LIMIT_EXCEEDED: 429,
     Code.INTERNAL_ERROR: 500,
 }
+
+MEANINGS = {
+    Code.VALIDATION_ERROR: "The request cannot be read or breaks a rule; details name the field.",
+    Code.UNAUTHORIZED: "The key is missing, unknown, expired or revoked.",
+    Code.NOT_FOUND: "No such path, player, flag or segment in the environment of the key.",
+    Code.RATE_LIMIT_EXCEEDED: (
+        "More calls or events than the project's tier allows. Try again after the seconds that the "
+        "header Retry-After gives."
+    ),
+    Code.INTERNAL_ERROR: "A fault on the server.",
+}
+# What a code may have for its status instead, and what that says.
+OTHER_STATUSES = {
+    405: (Code.VALIDATION_ERROR, "for a method that the path does not have"),
+    413: (Code.VALIDATION_ERROR, "for a body above 1 MiB"),
+    415: (Code.VALIDATION_ERROR, "for a body that is not JSON"),
+    403: (
+        Code.UNAUTHORIZED,
+        "when the key is good but may not make this call: a public key where a secret one is "
+        "needed, a secret one from a browser",
+    ),
+    503: (Code.INTERNAL_ERROR, "with Retry-After while the database cannot be reached"),
+}
+
+
+def told(code: Code) -> str:
+    """What a code means, in one paragraph with the other statuses it comes with."""
+    others = [f"{status} {when}" for status, (of, when) in OTHER_STATUSES.items() if of is code]
+    return f"{MEANINGS[code]} {', '.join(others)}." if others else MEANINGS[code]
+
+
+class Detail(Struct):
+    """`field` locates the fault in the request, like `events[3].player_id`."""
+
+    field: str
+    message: str
+
+
+class Fault(Struct):
+    """`code` is for programs, `message` for people; `details` are there where the fault can be
+    located."""
+
+    code: Code
+    message: str
+    details: list[Detail] | UnsetType = UNSET
+
+
+class Failure(Struct):
+    """The envelope of everything that is not a success."""
+
+    success: Annotated[bool, Meta(extra_json_schema={"const": False})]
+    error: Fault
 
 
 class ApiError(Exception):
@@ -49,10 +103,8 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def response(self) -> HttpResponse:
-        error: dict[str, object] = {"code": self.code, "message": self.message}
-        if self.field is not None:
-            error["details"] = [{"field": self.field, "message": self.message}]
-        body = msgspec.json.encode({"success": False, "error": error})
+        details = UNSET if self.field is None else [Detail(self.field, self.message)]
+        body = msgspec.json.encode(Failure(False, Fault(self.code, self.message, details)))
         return HttpResponse(
             body, status=self.status, content_type="application/json", headers=self.headers
         )

@@ -15,6 +15,12 @@ def idempotency_key(request: ApiRequest) -> str | None:
     return key
 
 
+def client_id(request: ApiRequest, in_body: str | None) -> str | None:
+    """The id in the body, else the header. A faulty header is refused even where it is not used."""
+    key = idempotency_key(request)
+    return in_body or key
+
+
 def digest_of(client_id: str | None) -> bytes:
     """What makes a client's id unique in a ledger; without one, something that never repeats."""
     if client_id is None:

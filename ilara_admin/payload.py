@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 from uuid import UUID
 
@@ -16,18 +16,17 @@ import msgspec
 from django.http import HttpRequest
 
 from ilara_admin.errors import ApiError, invalid
+from ilara_admin.json_schema import (
+    INTEGER_RANGE,
+    MAX_KEY_CHARACTERS,
+    MAX_LEVELS,
+    UUID_PATTERN,
+    Moment,
+)
 
 MAX_BODY_BYTES = 1024 * 1024
-MAX_LEVELS = 16
-MAX_KEY_CHARACTERS = 128
 MAX_IGNORED_NAMES = 20
-INTEGER_RANGE = range(-(2**63), 2**63)
 
-# The end of the text for Python and for JSON Schema alike: Python's $ lets a last newline pass.
-END = r"(?![\s\S])"
-NO_CONTROLS = r"^[^\x00-\x1f\x7f]*" + END
-UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}" + END
-PlayerId = Annotated[str, msgspec.Meta(pattern=UUID_PATTERN)]
 _uuid = re.compile(UUID_PATTERN)
 _decoder = msgspec.json.Decoder()
 _exact_decoder = msgspec.json.Decoder(float_hook=Decimal)
@@ -190,7 +189,7 @@ def check_moment(moment: datetime, field: str) -> None:
 def parse_moment(text: str, field: str) -> datetime:
     """A time in the address, with its offset."""
     try:
-        moment: datetime = msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)])
+        moment: datetime = msgspec.convert(text, Moment)
     except msgspec.ValidationError:
         raise invalid(f"{field} must be {TYPES['datetime']}", field) from None
     check_moment(moment, field)
@@ -239,6 +238,8 @@ def _sentence(problem: str) -> str:
     if found := re.search(r"Expected `\w+` (>=|<=|>|<) (\S+)", problem):
         words = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
         return f"must be {words[found[1]]} {found[2]}"
+    if "multiple of 1" in problem:
+        return "must be a whole number"
     if "RFC3339" in problem or "datetime" in problem:
         return f"must be {TYPES['datetime']}"
     if "matching regex" in problem:

@@ -12,13 +12,14 @@ from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 from msgspec import UNSET, UnsetType
 
-from ilara_admin.api import ApiRequest, endpoint, respond, route, run, run_one
+from ilara_admin.api import ApiRequest, respond, route, run, run_one
 from ilara_admin.db import Row
+from ilara_admin.endpoint import endpoint
 from ilara_admin.errors import invalid
-from ilara_admin.idempotency import digest_of, idempotency_key
+from ilara_admin.idempotency import client_id, digest_of
 from ilara_admin.payload import check_moment, parse_uuid
-from players import schemas, statements
-from players.lookup import find_player, known
+from players import examples, schemas, statements
+from players.lookup import NOT_FOUND, find_player, known
 from players.models import attributes_problem, player_id_for
 from players.money import parse_amount
 from players.record import (
@@ -32,15 +33,21 @@ from players.record import (
 )
 from players.snapshot import parameters_of
 
-MAX_PAGE = 200
-DEFAULT_PAGE = 50
 PAGE_SIZE = re.compile("[0-9]{1,9}")
 FIRST_ID = uuid.UUID(int=0)
 
 
-@endpoint("POST", body=schemas.PlayerRegister, basic=True)
+@endpoint(
+    "POST",
+    body=schemas.PlayerRegister,
+    basic=True,
+    reply=schemas.Player,
+    statuses={201: "The player, who is new.", 200: "The player, who was known, updated."},
+    examples=examples.REGISTER,
+)
 def player_register(request: ApiRequest, body: schemas.PlayerRegister) -> HttpResponse:
-    """Register a player, or update the one with this external id. Absent fields stay."""
+    """Register a player, or update the one with this external id. The player's `id` follows from
+    the external id, so it is the same each time; all other calls take it. Counts as being seen."""
     attributes, removed = _attributes(body.attributes)
     row = _write(
         request,
@@ -62,9 +69,17 @@ def player_register(request: ApiRequest, body: schemas.PlayerRegister) -> HttpRe
     return respond(_player(request, player, body.email), status=201 if row[0] else 200)
 
 
-@endpoint("GET", secret=True)
+@endpoint(
+    "GET",
+    secret=True,
+    reply=schemas.PlayerPage,
+    query=schemas.PlayerListQuery,
+    invalid=f"limit must be a number from 1 to {schemas.MAX_PAGE}",
+    examples=examples.LIST,
+)
 def player_list(request: ApiRequest) -> HttpResponse:
-    """The environment's players in the order of their ids, by pages."""
+    """List the players, by pages. They come in the order of their ids; a page says with
+    next_cursor where the next one begins."""
     limit = _limit(request)
     cursor = request.GET.get("cursor")
     after = parse_uuid(cursor, "cursor") if cursor else FIRST_ID
@@ -75,24 +90,41 @@ def player_list(request: ApiRequest) -> HttpResponse:
     return respond(schemas.PlayerPage(page, str(page[-1].id) if more else None))
 
 
-@endpoint("GET")
+@endpoint("GET", reply=schemas.Player, missing=(NOT_FOUND,), examples=examples.GET)
 def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
+    """Read a player. Reading is no visit: last_seen_at stays as it is."""
     return respond(_player(request, find_player(request, player_id)))
 
 
-@endpoint("GET")
+@endpoint(
+    "GET",
+    reply=schemas.Player,
+    path={"external_id": schemas.ExternalId},
+    invalid="external_id must not contain the character NUL",
+    missing=(NOT_FOUND,),
+    examples=examples.GET,
+)
 def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResponse:
+    """Read a player by your own id. It is percent-decoded and may hold slashes."""
     if "\0" in external_id:
         raise invalid("external_id must not contain the character NUL", "external_id")
     player_id = player_id_for(request.snapshot.namespace, external_id)
     return respond(_player(request, find_player(request, player_id)))
 
 
-@endpoint("PATCH", body=schemas.PlayerPatch)
+@endpoint(
+    "PATCH",
+    body=schemas.PlayerPatch,
+    reply=schemas.Player,
+    statuses={200: "The player, updated."},
+    missing=(NOT_FOUND,),
+    examples=examples.PATCH,
+)
 def player_patch(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.PlayerPatch
 ) -> HttpResponse:
-    """Change some fields. Attributes merge at the top level; a null attribute is removed."""
+    """Change device_id, email or attributes. Attributes merge at the top level, and null removes
+    one; null clears the other two. A body that names none of the three is refused."""
     if body.device_id is UNSET and body.email is UNSET and body.attributes is UNSET:
         raise invalid("Nothing to change: give device_id, email or attributes")
     attributes, removed = _attributes(body.attributes)
@@ -112,14 +144,23 @@ def player_patch(
     return respond(_player(request, known(row), body.email))
 
 
-@endpoint("POST", body=schemas.SessionRecord)
+@endpoint(
+    "POST",
+    body=schemas.SessionRecord,
+    reply=schemas.Player,
+    statuses={200: "The player, also where the session was counted before."},
+    headers=("Idempotency-Key",),
+    missing=(NOT_FOUND,),
+    examples=examples.SESSION,
+)
 def session_record(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.SessionRecord
 ) -> HttpResponse:
-    """Count a session. One session id counts once."""
+    """Count a session. One session_id counts once, so sending it again is safe; without an id each
+    call counts. Counts as being seen."""
     if body.started_at is not None:
         check_moment(body.started_at, "started_at")
-    session_id = body.session_id or idempotency_key(request)
+    session_id = client_id(request, body.session_id)
     row = _write(
         request,
         statements.SESSION,
@@ -128,7 +169,7 @@ def session_record(
             digest_of(session_id),
             session_id,
             body.started_at,
-            body.duration_seconds,
+            None if body.duration_seconds is None else int(body.duration_seconds),
             request.snapshot.at_risk_days,
             request.snapshot.churned_days,
         ],
@@ -137,13 +178,25 @@ def session_record(
     return respond(_player(request, known(row)))
 
 
-@endpoint("POST", body=schemas.PurchaseRecord, exact_numbers=True)
+@endpoint(
+    "POST",
+    body=schemas.PurchaseRecord,
+    exact_numbers=True,
+    reply=schemas.Player,
+    statuses={200: "The player, also where the purchase was counted before."},
+    query=schemas.PurchaseQuery,
+    headers=("Idempotency-Key",),
+    missing=(NOT_FOUND,),
+    examples=examples.PURCHASE,
+)
 def purchase_record(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.PurchaseRecord
 ) -> HttpResponse:
-    """Count a purchase. One transaction id counts once."""
+    """Record a purchase: ?amount=4.99 or a body. One transaction_id counts once, so sending it
+    again is safe; without an id each call counts. The amount is needed in one of the two places,
+    and where it is in both they must agree. Counts as being seen."""
     currency = (body.currency or request.snapshot.currency).upper()
-    transaction_id = body.transaction_id or idempotency_key(request)
+    transaction_id = client_id(request, body.transaction_id)
     row = _write(
         request,
         statements.PURCHASE,
@@ -164,8 +217,10 @@ def purchase_record(
     return respond(_player(request, known(row)))
 
 
-@endpoint("GET")
+@endpoint("GET", reply=schemas.PlayerLifecycle, missing=(NOT_FOUND,), examples=examples.LIFECYCLE)
 def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
+    """Read the lifecycle stage, since when, and the next one. New players become active; silence
+    makes them at risk, then churned; who comes back from that is reactivated."""
     player = find_player(request, player_id)
     life = lifecycle_of(player, thresholds_of(request.snapshot), request.now)
     following = None
@@ -185,8 +240,10 @@ def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     )
 
 
-@endpoint("GET")
+@endpoint("GET", reply=schemas.ChurnRisk, missing=(NOT_FOUND,), examples=examples.CHURN_RISK)
 def churn_risk(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
+    """Read how likely the player is gone, and why. The risk is one minus the probability that the
+    player still plays, by a model over active days; the factors add up to it."""
     row = run_one(request, statements.FIND_WITH_ACTIVITY, [player_id])
     player, activity = known(row[:-1]), row[-1]
     risk = risk_of(player, activity, parameters_of(request.snapshot), request.now)
@@ -219,11 +276,9 @@ def _write(request: ApiRequest, sql: str, params: list[Any], *, safe_to_repeat: 
         raise invalid(problem, "attributes") from None
 
 
-def _attributes(given: dict[str, Any] | UnsetType | None) -> tuple[str, list[str]]:
+def _attributes(given: dict[str, Any] | UnsetType) -> tuple[str, list[str]]:
     """The attributes to merge, as JSON text, and the names to remove."""
-    if not isinstance(given, dict):
-        if given is None:
-            raise invalid("attributes must be an object; set a single one to null", "attributes")
+    if isinstance(given, UnsetType):
         return "{}", []
     kept = {name: value for name, value in given.items() if value is not None}
     removed = [name for name, value in given.items() if value is None]
@@ -260,9 +315,9 @@ def _utc(moment: datetime) -> datetime:
 
 
 def _limit(request: ApiRequest) -> int:
-    text = request.GET.get("limit", str(DEFAULT_PAGE))
-    if not (PAGE_SIZE.fullmatch(text) and 1 <= int(text) <= MAX_PAGE):
-        raise invalid(f"limit must be a number from 1 to {MAX_PAGE}", "limit")
+    text = request.GET.get("limit", str(schemas.DEFAULT_PAGE))
+    if not (PAGE_SIZE.fullmatch(text) and 1 <= int(text) <= schemas.MAX_PAGE):
+        raise invalid(f"limit must be a number from 1 to {schemas.MAX_PAGE}", "limit")
     return int(text)
 
 

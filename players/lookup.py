@@ -10,6 +10,8 @@ from players import statements
 from players.models import Player
 from players.record import PlayerRow, player_of
 
+NOT_FOUND = "Player not found"
+
 
 def find_player(request: ApiRequest, player_id: uuid.UUID) -> PlayerRow:
     """The player of this environment, in one statement; 404 if there is none."""
@@ -26,5 +28,5 @@ def stored_player(environment: Environment, player_id: uuid.UUID) -> PlayerRow |
 def known(row: Row) -> PlayerRow:
     """The player that a statement returned; 404 if it found none."""
     if row[0] is None:
-        raise not_found("Player not found")
+        raise not_found(NOT_FOUND)
     return player_of(row)

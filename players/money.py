@@ -5,8 +5,11 @@ from decimal import Decimal
 from typing import Any
 
 from ilara_admin.errors import invalid
+from ilara_admin.json_schema import END
 
-AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,2})?")
+# More than nothing.
+AMOUNT_PATTERN = r"^(?!0+(\.0+)?(?![\s\S]))[0-9]{1,9}(\.[0-9]{1,2})?" + END
+AMOUNT = re.compile(AMOUNT_PATTERN)
 FORM = "a positive decimal with at most two places, at most 999999999.99, such as 4.99"
 
 
@@ -22,6 +25,6 @@ def parse_amount(in_body: Any, in_query: str | None) -> Decimal:
 
 def _parse(given: Any) -> Decimal:
     text = given if isinstance(given, str) else str(given)
-    if isinstance(given, bool) or not AMOUNT.fullmatch(text) or not Decimal(text):
+    if isinstance(given, bool) or not AMOUNT.fullmatch(text):
         raise invalid(f"amount must be {FORM}", "amount")
     return Decimal(text)

@@ -5,29 +5,49 @@ import uuid
 from django.http import HttpResponse
 from django.urls import path
 
-from ilara_admin.api import ApiRequest, endpoint, respond, route
+from ilara_admin.api import ApiRequest, respond, route
+from ilara_admin.endpoint import endpoint
 from ilara_admin.errors import not_found
-from segments import schemas
+from players.lookup import NOT_FOUND
+from segments import examples, schemas
 from segments.lookup import find_subject
 from segments.snapshot import segments_of
 
+SEGMENT_NOT_FOUND = "Segment not found"
 
-@endpoint("POST", body=schemas.SegmentEvaluate, basic=True)
+
+@endpoint(
+    "POST",
+    body=schemas.SegmentEvaluate,
+    basic=True,
+    reply=schemas.SegmentMembership,
+    path={"segment_id": schemas.SegmentKey},
+    missing=(NOT_FOUND, SEGMENT_NOT_FOUND),
+    examples=examples.EVALUATE,
+)
 def segment_evaluate(
     request: ApiRequest, segment_id: str, body: schemas.SegmentEvaluate
 ) -> HttpResponse:
-    """Whether a player is in a segment right now."""
+    """Ask whether a player is in a segment. The rule is asked right now, with what is stored of the
+    player; who is on a list of the segment by hand is in or out whatever the rule says."""
     segment = segments_of(request.snapshot).get(segment_id)
     needed = segment.behaviours if segment else ()
     player, subject, _ = find_subject(request, uuid.UUID(body.player_id), needed)
     if segment is None:
-        raise not_found("Segment not found")
+        raise not_found(SEGMENT_NOT_FOUND)
     return respond(schemas.SegmentMembership(segment_id, player.id, segment.matches(subject)))
 
 
-@endpoint("GET", basic=True)
+@endpoint(
+    "GET",
+    basic=True,
+    reply=schemas.PlayerSegments,
+    missing=(NOT_FOUND,),
+    examples=examples.OF_PLAYER,
+)
 def player_segments(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
-    """All segments that a player is in right now."""
+    """List the segments a player is in. The rules are asked right now, with what is stored of the
+    player."""
     segments = segments_of(request.snapshot).values()
     needed = frozenset().union(*(segment.behaviours for segment in segments))
     player, subject, _ = find_subject(request, player_id, needed)

@@ -1,10 +1,16 @@
 """What the Segments API takes and gives."""
 
 import uuid
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from ilara_admin.payload import PlayerId
+from ilara_admin.json_schema import PlayerId
+from segments.keys import KEY_PATTERN
+
+SegmentKey = Annotated[
+    str, Meta(pattern=KEY_PATTERN, description="The key of a segment.", examples=["beta-testers"])
+]
 
 
 class SegmentEvaluate(Struct):

@@ -6,18 +6,19 @@ import pytest
 
 from tests.api_client import Api
 from tests.replay import CASES, TIME, Steps, replay
+from tests.specification import JudgedApi
 
 cases = pytest.mark.parametrize("steps", CASES.values(), ids=CASES)
 
 
 @cases
 def test_public_key__replies_as_published(steps: Steps, public_api: Api) -> None:
-    replay(steps, public_api, "$public")
+    replay(steps, JudgedApi(public_api.token), "$public")
 
 
 @cases
 def test_secret_key__replies_as_published(steps: Steps, secret_api: Api) -> None:
-    replay(steps, secret_api, "$secret")
+    replay(steps, JudgedApi(secret_api.token), "$secret")
 
 
 def test_player__has_exactly_the_eleven_published_fields(public_api: Api) -> None:

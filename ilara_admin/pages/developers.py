@@ -8,9 +8,10 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from ilara_admin.errors import STATUS, Code
+from ilara_admin.errors import STATUS, Code, told
 from ilara_admin.htmx import HtmxHttpRequest
 from ilara_admin.models import KeyKind, Role, Tier
+from ilara_admin.operations import operations
 from ilara_admin.pages.curl import EXAMPLE_PLAYER, EXAMPLE_REGISTRATION, api_url, curl
 from ilara_admin.scope import staff_view
 from players.models import player_id_for
@@ -24,79 +25,21 @@ class Call(NamedTuple):
     method: str
     path: str
     text: str
-    secret: bool = False
-    basic: bool = False
+    secret: bool
+    basic: bool
 
 
-GROUPS: tuple[tuple[str, tuple[Call, ...]], ...] = (
-    (
-        "Players",
-        (
-            Call("POST", "players/players", "Register a player, or update the one there is", False,
-                 True),
-            Call("GET", "players/players", "List players, by pages: limit and cursor", True),
-            Call("GET", "players/players/{player_id}", "Read a player"),
-            Call("GET", "players/players/external/{external_id}",
-                 "Read a player by your own id"),
-            Call("PATCH", "players/players/{player_id}",
-                 "Change device_id, email or attributes; attributes merge, null removes one"),
-            Call("POST", "players/players/{player_id}/session", "Count a session"),
-            Call("POST", "players/players/{player_id}/purchase",
-                 "Record a purchase: ?amount=4.99 or a body"),
-            Call("GET", "players/players/{player_id}/lifecycle",
-                 "The lifecycle stage, since when, and the next one"),
-            Call("GET", "players/players/{player_id}/churn-risk",
-                 "How likely the player is gone, and why"),
-        ),
-    ),
-    (
-        "Events",
-        (
-            Call("POST", "events/events", "Track an event", False, True),
-            Call("POST", "events/events/batch",
-                 "Track up to 1,000 events, each with its own verdict", False, True),
-            Call("GET", "events/events/stream", "Events as they arrive (server-sent events)", True),
-        ),
-    ),
-    (
-        "Feature flags",
-        (
-            Call("POST", "flags/flags/{key}/evaluate", "One flag for a player", False, True),
-            Call("POST", "flags/flags/evaluate", "All flags for a player", False, True),
-        ),
-    ),
-    (
-        "Segments",
-        (
-            Call("POST", "segments/segments/{segment_id}/evaluate",
-                 "Whether a player is in a segment", False, True),
-            Call("GET", "segments/player/{player_id}", "The segments a player is in", False, True),
-        ),
-    ),
-)  # fmt: skip
+def groups() -> dict[str, list[Call]]:
+    """The calls below /v1 that need a key, by what they are about."""
+    found: dict[str, list[Call]] = {}
+    for each in operations():
+        if each.keys and each.path.startswith("/v1/"):
+            path = each.path.removeprefix("/v1/")
+            call = Call(each.method, path, each.summary, each.endpoint.secret, not each.restricted)
+            found.setdefault(each.tag, []).append(call)
+    return found
 
-ERRORS: tuple[tuple[Code, str], ...] = (
-    (
-        Code.VALIDATION_ERROR,
-        "The request cannot be read or breaks a rule; details name the field. 405 for a method "
-        "that the path does not have, 413 for a body above 1 MiB, 415 for a body that is not JSON.",
-    ),
-    (
-        Code.UNAUTHORIZED,
-        "The key is missing, unknown, expired or revoked. 403 when the key is good but may not "
-        "make this call: a public key where a secret one is needed, a secret one from a browser.",
-    ),
-    (Code.NOT_FOUND, "No such path, player, flag or segment in the environment of the key."),
-    (
-        Code.RATE_LIMIT_EXCEEDED,
-        "More calls or events than the project's tier allows. Try again after the seconds that "
-        "the header Retry-After gives.",
-    ),
-    (
-        Code.INTERNAL_ERROR,
-        "A fault on the server. 503 with Retry-After while the database cannot be reached.",
-    ),
-)
+
 ERROR_EXAMPLE = """{
   "success": false,
   "error": {
@@ -214,8 +157,8 @@ def developers(request: HtmxHttpRequest) -> HttpResponse:
         "export": f'export ILARA_KEY="{prefix}"',
         "steps": [(step, curl(request, step.path, KEY_VARIABLE, step.body)) for step in steps],
         "base_url": api_url(request, ""),
-        "groups": GROUPS,
-        "errors": [(code, STATUS[code], text) for code, text in ERRORS],
+        "groups": groups().items(),
+        "errors": [(code, STATUS[code], told(code)) for code in Code],
         "error_example": ERROR_EXAMPLE,
         "limits": LIMITS,
         "concepts": CONCEPTS,

@@ -66,6 +66,7 @@ def main(rounds: int) -> None:
     from flags.services import flag_create
     from ilara_admin import api, last_used
     from ilara_admin.audit import Actor
+    from ilara_admin.endpoint import endpoint
     from ilara_admin.models import KeyKind
     from ilara_admin.services import api_key_create, project_create
     from ilara_admin.starter import environment_start
@@ -89,7 +90,7 @@ def main(rounds: int) -> None:
     assert isinstance(reply, HttpResponse)
     player_id = msgspec.json.decode(reply.content)["data"]["id"]
 
-    @api.endpoint("POST", body=schemas.FlagEvaluate, basic=True)
+    @endpoint("POST", body=schemas.FlagEvaluate, basic=True)
     def same_query(request: Any, body: Any) -> HttpResponse:
         import uuid
 

@@ -8,10 +8,10 @@ import pytest
 from django.urls import get_resolver
 from django.urls.resolvers import URLPattern, URLResolver
 
-from ilara_admin.api import Endpoint
+from ilara_admin.endpoint import Endpoint
 from ilara_admin.errors import STATUS, Code
 from ilara_admin.models import Environment, KeyKind, Role, Tier
-from ilara_admin.pages.developers import ERROR_EXAMPLE, ERRORS, GROUPS, LIMITS, quick_start
+from ilara_admin.pages.developers import ERROR_EXAMPLE, LIMITS, groups, quick_start
 from ilara_admin.services import environment_update
 from players.models import Player, player_id_for
 from tests.api_client import Api
@@ -46,15 +46,15 @@ def page_of(environment: Environment, role: Role = Role.VIEWER) -> str:
 
 
 def test_table__names_exactly_the_endpoints_there_are() -> None:
-    told = {(call.method, call.path): call for _, calls in GROUPS for call in calls}
+    told = {(call.method, call.path): call for calls in groups().values() for call in calls}
     real = endpoints()
     assert set(told) == set(real)
     for place, call in told.items():
-        assert (call.secret, call.basic) == (real[place].secret, real[place].basic), place
+        wanted = real[place]
+        assert (call.secret, call.basic) == (wanted.secret, wanted.basic or wanted.secret), place
 
 
 def test_errors__are_all_told_with_their_status(environment: Environment) -> None:
-    assert [code for code, _ in ERRORS] == list(Code)
     page = page_of(environment)
     for code in Code:
         assert re.search(rf">{code}</td><td class=\"num\">{STATUS[code]}<", page)
@@ -107,7 +107,7 @@ def test_restricted_environment__tells_which_calls_need_a_secret_key(
 ) -> None:
     environment_update(environment, {"public_keys_restricted": restricted}, actor=ACTOR)
     page = page_of(environment)
-    for _, calls in GROUPS:
+    for calls in groups().values():
         for call in calls:
             secret = call.secret or (restricted and not call.basic)
             row = next(

@@ -143,11 +143,11 @@ def test_duplicate_keys__the_last_wins(public_api: Api) -> None:
         ({"external_id": "x", "device_id": []}, "device_id must be a string or null, not an array"),
         (
             {"external_id": "x", "attributes": []},
-            "attributes must be an object or null, not an array",
+            "attributes must be an object, not an array",
         ),
         (
             {"external_id": "x", "attributes": 1.5},
-            "attributes must be an object or null, not a num",
+            "attributes must be an object, not a num",
         ),
     ],
 )

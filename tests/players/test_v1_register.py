@@ -71,7 +71,7 @@ def test_attribute_of_any_type__comes_back(value: Any, public_api: Api) -> None:
 
 
 def test_attributes_as_a_whole__cannot_be_null(public_api: Api) -> None:
-    message = "attributes must be an object; set a single one to null"
+    message = "attributes must be an object, not null"
     assert refused(public_api.post(PLAYERS, {"external_id": "x", "attributes": None})) == message
 
 

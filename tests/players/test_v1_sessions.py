@@ -77,7 +77,15 @@ def test_faulty_field__is_refused(body: Any, field: str, path: str, public_api: 
     assert not PlayerSession.objects.exists()
 
 
+def test_duration_written_with_a_point__is_whole_all_the_same(path: str, public_api: Api) -> None:
+    assert public_api.post(path, b'{"duration_seconds": 60.0}').status == 200
+    assert PlayerSession.objects.get().duration_seconds == 60
+    message = public_api.post(path, {"duration_seconds": 1.5}).error["message"]
+    assert message == "duration_seconds must be a whole number"
+
+
 @pytest.mark.parametrize("key", ["", "x" * 129])
 def test_idempotency_key_out_of_range__is_refused(key: str, path: str, public_api: Api) -> None:
     reply = public_api.post(path, idempotency_key=key)
     assert (reply.status, reply.error["details"][0]["field"]) == (400, "Idempotency-Key")
+    assert public_api.post(path, {"session_id": "s-1"}, idempotency_key=key).status == 400

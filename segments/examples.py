@@ -1,0 +1,19 @@
+"""Requests of the Segments API and what they answer, for the specification."""
+
+from ilara_admin.endpoint import Example
+from ilara_admin.json_schema import EXAMPLE_ID
+
+EVALUATE = (
+    Example(
+        {"segment_id": "beta-testers", "player_id": EXAMPLE_ID, "is_member": True},
+        {"player_id": EXAMPLE_ID},
+    ),
+)
+OF_PLAYER = (
+    Example(
+        {
+            "player_id": EXAMPLE_ID,
+            "segments": [{"id": "beta-testers", "name": "Beta testers"}],
+        }
+    ),
+)
