@@ -14,6 +14,7 @@ from ilara_admin.json_schema import (
     NO_NUL,
     Moment,
     PlayerId,
+    SentMoment,
     ref,
 )
 
@@ -48,7 +49,7 @@ class BatchedEvent(Struct):
     event_name: TrackedName
     session_id: OpaqueId | None = None
     properties: Properties | None = None
-    timestamp: Moment | None = None
+    timestamp: SentMoment | None = None
     event_id: OpaqueId | None = None
 
 
@@ -57,7 +58,7 @@ class EventTrack(BatchedEvent):
     it is when the server receives it. `sent_at` is what that clock shows while it sends: what it is
     wrong by is then taken off `timestamp`. One event_id counts once in seven days."""
 
-    sent_at: Moment | None = None
+    sent_at: SentMoment | None = None
 
 
 class EventBatch(Struct):
@@ -71,7 +72,7 @@ class EventBatch(Struct):
             extra_json_schema={"items": ref(BatchedEvent)},
         ),
     ]
-    sent_at: Moment | None = None
+    sent_at: SentMoment | None = None
 
 
 class Status(StrEnum):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ilara_admin.json_schema import END, JSON_OBJECT, NO_CONTROLS, NO_NUL, UUID, Moment
+from ilara_admin.json_schema import END, JSON_OBJECT, NO_CONTROLS, NO_NUL, UUID, Moment, SentMoment
 from players.churn import RiskLevel
 from players.lifecycle import Stage
 from players.models import MAX_ATTRIBUTE_KEYS
@@ -61,10 +61,10 @@ class PlayerPatch(Struct):
 
 
 class SessionRecord(Struct):
-    """One session_id counts once. `started_at` lies between 1970 and 2099."""
+    """One session_id counts once."""
 
     session_id: OpaqueId | None = None
-    started_at: Moment | None = None
+    started_at: SentMoment | None = None
     # Whole, also where a client writes 60.0, which is an integer by JSON Schema.
     duration_seconds: Annotated[float, Meta(ge=0, le=31_536_000, multiple_of=1)] | None = None
 
