@@ -18,7 +18,7 @@ from ilara_admin.supervisor import ending_with_parent
 
 CLIENTS = settings.BASE_DIR / "static" / "clients"
 DRIVERS = Path(__file__).parent
-LANGUAGES = ("python",)
+LANGUAGES = ("python", "node")
 
 
 class Driver:
@@ -49,7 +49,7 @@ class Driver:
         """That of the oldest step not yet asked about: `{"result"}` or `{"error"}`."""
         assert self.process.stdout
         line = self.process.stdout.readline()
-        assert line, f"the driver has ended: {self.process.args}"
+        assert line, f"the driver has ended: {self.process.args!r}"
         return json.loads(line)
 
     def do(self, name: str, call: str, **args: Any) -> Any:

@@ -1,8 +1,8 @@
-"""The clients for games in three languages against a running server: one scenario, equal outcomes."""
+"""The clients in three languages against a running server: one scenario, equal outcomes."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
