@@ -821,7 +821,7 @@ function pathOf(parts) {
   return parts.map((part, index) => {
     if (index % 2 === 0) return part;
     if (["", ".", ".."].includes(part)) { // they would name another path
-      throw new ValidationError("VALIDATION_ERROR", `There is no address for the id '${part}'`);
+      throw new ValidationError("VALIDATION_ERROR", "An id that is empty, '.' or '..' has no address");
     }
     return encodeURIComponent(part);
   }).join("");

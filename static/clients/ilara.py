@@ -694,7 +694,8 @@ def _complete(event: Data) -> Data:
 def _path(template: str, *parts: str) -> str:
     for part in parts:
         if part in ("", ".", ".."):  # they would name another path
-            raise ValidationError("VALIDATION_ERROR", f"There is no address for the id {part!r}")
+            message = "An id that is empty, '.' or '..' has no address"
+            raise ValidationError("VALIDATION_ERROR", message)
     return template.format(*(quote(part, safe="") for part in parts))
 
 

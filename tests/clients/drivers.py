@@ -18,7 +18,7 @@ from ilara_admin.supervisor import ending_with_parent
 
 CLIENTS = settings.BASE_DIR / "static" / "clients"
 DRIVERS = Path(__file__).parent
-LANGUAGES = ("python", "node")
+LANGUAGES = ("python", "node", "go")
 
 
 class Driver:
@@ -83,7 +83,7 @@ def commands() -> Iterator[dict[str, list[str]]]:
         yield {
             "python": [sys.executable, str(DRIVERS / "drive.py")],
             "node": [shutil.which("node") or "", str(DRIVERS / "drive.mjs")],
-            #"go": [str(build_go(folder))],
+            "go": [str(build_go(folder))],
         }
 
 
