@@ -464,7 +464,7 @@ export class Ilara {
         const mayRepeat = error.isPassing && (repeat || error instanceof RateLimitedError);
         const wait = pause(attempt, error.retryAfter);
         if (!mayRepeat || attempt >= this.#options.attempts || Date.now() + wait >= ends) throw error;
-        await new Promise((resolve) => setTimeout(resolve, wait));
+        await sleep(wait);
       }
     }
   }
@@ -744,10 +744,7 @@ export class EventStream {
         this.#failures += 1;
         wait = pause(this.#failures, error.retryAfter);
       }
-      await new Promise((resolve) => {
-        const timer = setTimeout(resolve, wait);
-        closing.addEventListener("abort", () => resolve(clearTimeout(timer)), { once: true });
-      });
+      await sleep(wait, closing);
     }
   }
 
@@ -862,6 +859,22 @@ function parse(text) {
   return JSON.parse(marked, (_, item) => (
     typeof item === "string" && item.startsWith("\0") ? BigInt(item.slice(1)) : item
   ));
+}
+
+/**
+ * @param {number} duration
+ * @param {AbortSignal} [signal] ends it early
+ */
+function sleep(duration, signal) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve(undefined);
+    };
+    const timer = setTimeout(done, duration);
+    signal?.addEventListener("abort", done);
+  });
 }
 
 /** @type {(value: any) => string} */

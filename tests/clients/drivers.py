@@ -52,8 +52,8 @@ class Driver:
         assert line, f"the driver has ended: {self.process.args!r}"
         return json.loads(line)
 
-    def do(self, name: str, call: str, **args: Any) -> Any:
-        self.send({"as": name, "call": call, "args": args})
+    def do(self, client: str, call: str, /, **args: Any) -> Any:
+        self.send({"as": client, "call": call, "args": args})
         return self.outcome()["result"]
 
     def end(self) -> None:
