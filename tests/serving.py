@@ -51,9 +51,7 @@ def database_url() -> str:
 
 
 @contextmanager
-def gunicorns(
-    number: int, port: int | None = None, /, **environ: str
-) -> Iterator[list[Gunicorn]]:
+def gunicorns(number: int, port: int | None = None, /, **environ: str) -> Iterator[list[Gunicorn]]:
     """So many servers, each a master with one worker on a port of its own, or one on `port`."""
     if "DATABASE_URL" not in environ:
         environ["DATABASE_URL"] = database_url()

@@ -867,7 +867,9 @@ func (q *queue) send(batch []queued) *Error {
 		if item.Field != nil {
 			reason.Details = []Detail{{*item.Field, item.Message}}
 		}
-		q.client.options.OnRejected(batch[item.Index].event, reason)
+		if item.Index < len(batch) {
+			q.client.options.OnRejected(batch[item.Index].event, reason)
+		}
 	}
 	return nil
 }

@@ -125,6 +125,7 @@ function errorOf(response, text) {
   };
   try {
     const { code, message, details } = parse(text).error;
+    if (typeof code !== "string") throw new TypeError("no code");
     return makeError(code, message, response.status, { ...known, details });
   } catch {
     const codes = new Map([[413, "VALIDATION_ERROR"], [429, "RATE_LIMIT_EXCEEDED"]]);
@@ -453,17 +454,17 @@ export class Ilara {
    * @returns {Promise<any>}
    */
   async #call(method, path, body, { query, repeat = true, clock = false } = {}) {
-    const ends = Date.now() + this.#options.deadline;
+    const ends = performance.now() + this.#options.deadline;
     for (let attempt = 1; ; attempt += 1) {
       const sent = body && write(clock ? { ...body, sent_at: new Date() } : body);
-      const timeout = Math.min(this.#options.timeout, Math.max(ends - Date.now(), 1));
+      const timeout = Math.min(this.#options.timeout, Math.max(ends - performance.now(), 1));
       try {
         return await this.#try(method, pathOf(path), sent, { query }, timeout);
       } catch (error) {
         if (!(error instanceof IlaraError)) throw error;
         const mayRepeat = error.isPassing && (repeat || error instanceof RateLimitedError);
         const wait = pause(attempt, error.retryAfter);
-        if (!mayRepeat || attempt >= this.#options.attempts || Date.now() + wait >= ends) throw error;
+        if (!mayRepeat || attempt >= this.#options.attempts || performance.now() + wait >= ends) throw error;
         await sleep(wait);
       }
     }
@@ -560,7 +561,7 @@ class Queue {
       this.dropped += 1;
       if (this.dropped === 1) console.warn(`more than ${maxWaiting} events wait: the oldest go`);
     }
-    this.#waiting.push({ text, due: Date.now() + flushInterval });
+    this.#waiting.push({ text, due: performance.now() + flushInterval });
     this.#start();
     return String(event.event_id);
   }
@@ -569,8 +570,8 @@ class Queue {
   async flush(timeout) {
     this.#flushing += 1;
     this.#start();
-    const ends = Date.now() + timeout;
-    while (this.#left() && !this.#closed && Date.now() < ends) await this.#change(ends - Date.now());
+    const ends = performance.now() + timeout;
+    while (this.#left() && !this.#closed && performance.now() < ends) await this.#change(ends - performance.now());
     this.#flushing -= 1;
     return this.#left();
   }
@@ -596,14 +597,14 @@ class Queue {
       void this.#run();
       return;
     }
-    this.#timer = setTimeout(() => this.#start(), Math.max(this.#waiting[0].due - Date.now(), 1));
+    this.#timer = setTimeout(() => this.#start(), Math.max(this.#waiting[0].due - performance.now(), 1));
     unref(this.#timer);
   }
 
   #isDue() {
     const { length } = this.#waiting;
     if (length === 0) return false;
-    return length >= this.#options.flushAt || this.#flushing > 0 || this.#waiting[0].due <= Date.now();
+    return length >= this.#options.flushAt || this.#flushing > 0 || this.#waiting[0].due <= performance.now();
   }
 
   async #run() {
@@ -617,8 +618,8 @@ class Queue {
         this.#tell();
       } else {
         failures += 1;
-        const ends = Date.now() + wait;
-        while (!this.#closed && Date.now() < ends) await this.#change(ends - Date.now(), true);
+        const ends = performance.now() + wait;
+        while (!this.#closed && performance.now() < ends) await this.#change(ends - performance.now(), true);
       }
     }
     this.#running = false;
@@ -650,7 +651,7 @@ class Queue {
         this.#reject(batch[index], makeError(code, message, 200, { details }));
       }
     } catch (error) {
-      if (!(error instanceof IlaraError)) throw error;
+      if (!(error instanceof IlaraError)) return pause(failures + 1); // not a receipt of Ilara's
       if (error.isPassing) return pause(failures + 1, error.retryAfter);
       for (const text of batch) this.#reject(text, error);
     }

@@ -1,5 +1,6 @@
 """Ilara for Python 3.10 and newer. To install, copy this file; it needs `requests` and no more.
 
+    from ilara import Ilara
     ilara = Ilara("http://127.0.0.1:18000/v1", "pk_live_...")
     player = ilara.register_player("player_123", attributes={"level": 45})
     ilara.track(player["id"], "level_complete", {"level": 45})  # waits in memory, sent by a thread
@@ -562,18 +563,18 @@ class _Queue:
             receipt = self._client._try(
                 "POST", "/events/events/batch", body, None, self._client.timeout
             )
+            for item in receipt["rejected"]:
+                kind, message = ERRORS.get(item["code"], IlaraError), item["message"]
+                details = [{"field": item["field"], "message": message}] if item["field"] else []
+                reason = kind(item["code"], message, 200, details=details)
+                self._reject(batch[item["index"]], reason)
         except IlaraError as error:
             if error.is_passing:
                 return pause(failures + 1, error.retry_after)
             for text in batch:
                 self._reject(text, error)
-            return None
-        for item in receipt["rejected"]:
-            field = {"field": item["field"], "message": item["message"]}
-            kind = ERRORS.get(item["code"], IlaraError)
-            details = [field] if item["field"] else []
-            reason = kind(item["code"], item["message"], 200, details=details)
-            self._reject(batch[item["index"]], reason)
+        except (LookupError, TypeError):  # not a receipt of Ilara's
+            return pause(failures + 1)
         return None
 
     def _reject(self, text: str, error: IlaraError) -> None:

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -80,6 +81,8 @@ type arguments struct {
 	Args            json.RawMessage  `json:"args"`
 	Least           float64          `json:"least"`
 	Most            float64          `json:"most"`
+	Skip            int              `json:"skip"`
+	Seconds         float64          `json:"seconds"`
 }
 
 func main() {
@@ -187,7 +190,9 @@ func run(client *ilara.Client, name string, text json.RawMessage) (any, error) {
 	case "track_batch":
 		return client.TrackBatch(ctx, a.Events)
 	case "flush":
-		return 0, client.Flush(ctx)
+		waiting, cancel := context.WithTimeout(ctx, seconds(math.Max(a.Seconds, 10)))
+		defer cancel()
+		return 0, client.Flush(waiting)
 	case "close":
 		return 0, client.Close(ctx)
 	case "dropped":
@@ -205,7 +210,7 @@ func run(client *ilara.Client, name string, text json.RawMessage) (any, error) {
 	case "rejected":
 		mutex.Lock()
 		defer mutex.Unlock()
-		return rejected, nil
+		return rejected[a.Skip:], nil
 	case "player_ids":
 		ids := []string{}
 		err := client.EachPlayer(ctx, a.PageSize, func(player ilara.Player) error {

@@ -2,7 +2,7 @@
 // The first line says which clients there are. What is more than one call has a function here, of
 // the same name in all three drivers.
 import { createInterface } from "node:readline";
-import { Ilara, IlaraError, pause } from "../../static/clients/ilara.mjs";
+import { Ilara, IlaraError } from "../../static/clients/ilara.mjs";
 
 const clients = {};
 const rejected = [];
@@ -32,7 +32,7 @@ const calls = {
   ),
   track_now: (client, { event }) => client.trackNow(event),
   track_batch: (client, { events }) => client.trackBatch(events),
-  flush: (client) => client.flush(),
+  flush: (client, { seconds = 10 }) => client.flush(seconds * 1000),
   close: (client) => client.close(),
   dropped: (client) => client.dropped,
   flag: (client, args) => client.flag(args.key, args.player_id, args.default, args.context),
@@ -45,9 +45,7 @@ const calls = {
   ),
   get_player_segments: (client, { player_id }) => client.getPlayerSegments(player_id),
 
-  rejected: () => rejected,
-
-  pauses: (client, { failures, count }) => Array.from({ length: count }, () => pause(failures) / 1000),
+  rejected: (client, { skip = 0 }) => rejected.slice(skip),
 
   async track_many(client, { player_id, prefix, count, pause: between }) {
     for (let number = 0; number < count; number += 1) {

@@ -101,7 +101,11 @@ EXTRAS = {
 
 def run(client: ilara.Ilara, call: str, args: dict[str, Any]) -> Any:
     if call == "rejected":
-        return rejected
+        return rejected[args.get("skip", 0) :]
+    if call == "flush":
+        return client.flush(args.get("seconds", 10))
+    if call == "dropped":
+        return client.dropped
     if call in EXTRAS:
         return EXTRAS[call](client, **args)
     for name, kind in CONVERTED.items():

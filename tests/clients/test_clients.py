@@ -2,11 +2,13 @@
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -14,7 +16,8 @@ from flags.document import decode_document
 from flags.services import flag_create
 from ilara_admin.models import Environment, KeyKind, Tier
 from players.models import player_id_for
-from tests.clients.drivers import LANGUAGES, Driver, commands, ending
+from tests.clients.drivers import LANGUAGES, Driver, commands
+from tests.clients.proxy import Proxy, Seen, proxy_to
 from tests.factories import ACTOR, make_environment, make_key
 from tests.replay import TIME, matches
 from tests.running import free_port
@@ -29,7 +32,11 @@ FLAGS = {
     "price": ("number", 2.5),
     "bonus": ("json", {"coins": 100, "items": ["sword", None]}),
 }
-OPTIONS = {"hasty": {"attempts": 1}}
+OPTIONS = {
+    "hasty": {"attempts": 1},
+    "once": {"attempts": 1},
+    "small": {"max_waiting": 3, "flush_at": 10, "flush_interval": 60},
+}
 NAME = re.compile(r"\$\{(?:(free):)?([^}]*)\}")
 
 
@@ -47,6 +54,8 @@ class Game:
             "bad": "pk_live_nothing",
             "free": make_key(self.thrifty).token,
             "hasty": make_key(self.thrifty).token,
+            "once": make_key(self.environment).token,
+            "small": make_key(self.environment).token,
         }
 
     def id_of(self, name: re.Match[str]) -> str:
@@ -59,6 +68,8 @@ class Game:
             return {name: self.filled(value) for name, value in step.items()}
         if isinstance(step, list):
             return [self.filled(item) for item in step]
+        if isinstance(step, str) and (many := re.fullmatch(r"\$(\d+) letters", step)):
+            return "x" * int(many[1])
         if isinstance(step, str) and (many := re.fullmatch(r"\$(\d+) of (.+)", step)):
             event = {"player_id": self.filled(many[2]), "event_name": "step"}
             return [event] * int(many[1])
@@ -82,37 +93,52 @@ def make_game() -> Game:
 
 
 def test_scenario__has_the_same_outcomes_in_all_languages(transactional_db: None) -> None:
-    games = {language: make_game() for language in LANGUAGES}
     port = free_port()
-    with commands() as command, ExitStack() as servers:
+    with commands() as command, ExitStack() as stack, ExitStack() as servers:
         servers.enter_context(gunicorns(1, port))
-        drivers = {
-            language: Driver(
-                command[language], f"http://127.0.0.1:{port}", games[language].keys(), OPTIONS
-            )
-            for language in LANGUAGES
-        }
-        with ending(drivers):
-            for number, step in enumerate(STEPS, start=1):
-                match step.get("do"):
-                    case "stop the server":
-                        servers.close()
-                    case "start the server":
-                        servers.enter_context(gunicorns(1, port))
-                    case _:
-                        take(step, number, drivers, games)
+        plays = {}
+        for language in LANGUAGES:
+            game = make_game()
+            proxy = stack.enter_context(proxy_to(f"127.0.0.1:{port}"))
+            driver = Driver(command[language], proxy.address, game.keys(), OPTIONS)
+            stack.callback(driver.end)
+            plays[language] = Play(game, driver, proxy)
+        for number, step in enumerate(STEPS, start=1):
+            match step.get("do"):
+                case "stop the server":
+                    servers.close()
+                case "start the server":
+                    servers.enter_context(gunicorns(1, port))
+                case "wait until they are on their way":
+                    time.sleep(0.5)
+                case str(fault):
+                    for play in plays.values():
+                        play.proxy.faults.append(fault)
+                case _:
+                    for count in range(step.get("repeat", 1)):
+                        take(numbered(step, count), number, plays)
+        for language, play in plays.items():
+            check_requests(language, play.proxy.seen)
 
 
-def take(
-    step: Mapping[str, Any], number: int, drivers: Mapping[str, Driver], games: Mapping[str, Game]
-) -> None:
-    for language, driver in drivers.items():
-        driver.send(games[language].filled({name: step.get(name) for name in ("as", "call")})
-                    | {"args": games[language].filled(step.get("args", {}))})  # fmt: skip
-    outcomes = {language: driver.outcome() for language, driver in drivers.items()}
+class Play(NamedTuple):
+    game: Game
+    driver: Driver
+    proxy: Proxy
+
+
+def numbered(step: dict[str, Any], count: int) -> Any:
+    return json.loads(json.dumps(step).replace("{n}", str(count)))
+
+
+def take(step: Mapping[str, Any], number: int, plays: Mapping[str, Play]) -> None:
+    for play in plays.values():
+        sent = {"as": step["as"], "call": step["call"], "args": step.get("args", {})}
+        play.driver.send(play.game.filled(sent))
+    outcomes = {language: play.driver.outcome() for language, play in plays.items()}
     for language, outcome in outcomes.items():
         place = (number, step["call"], language, outcome)
-        wanted = games[language].filled(step)
+        wanted = plays[language].game.filled(step)
         if "error" in step:
             assert matches(wanted["error"], outcome.get("error"), ""), place
             continue
@@ -126,8 +152,25 @@ def take(
         else:
             assert matches(wanted["result"], found, ""), place
     if not (step.get("varies") or step.get("unordered")):
-        plain = [plain_of(outcomes[language], games[language]) for language in outcomes]
-        assert all(item == plain[0] for item in plain), (number, step["call"], outcomes)
+        first, *others = (plain_of(outcomes[name], play.game) for name, play in plays.items())
+        assert all(other == first for other in others), (number, step["call"], outcomes)
+
+
+def check_requests(language: str, seen: list[Seen]) -> None:
+    """What outcomes do not show: who asked, what came again, and the clock along with it."""
+    agents = {"python": "ilara-python/0.1.0", "node": "ilara-node/0.1.0", "go": "ilara-go/0.1.0"}
+    assert {request.headers["User-Agent"] for request in seen} == {agents[language]}
+    batches = [request for request in seen if request.path.endswith("/events/batch")]
+    for batch in batches:
+        behind = datetime.now(UTC) - datetime.fromisoformat(batch.json["sent_at"])
+        assert timedelta() < behind < timedelta(minutes=2)
+        assert all({"event_id", "timestamp"} <= event.keys() for event in batch.json["events"])
+    large = [batch for batch in batches if b"large 0" in batch.body]
+    # The reply to it was lost, so it came again: the same events, and a later clock.
+    assert len(large) == 2
+    assert large[0].json["events"] == large[1].json["events"]
+    assert large[0].json["sent_at"] < large[1].json["sent_at"]
+    assert len(large[0].body) <= 1_000_200
 
 
 def plain_of(outcome: Any, game: Game) -> Any:

@@ -1,4 +1,4 @@
-"""Tracked events and the stream of a client, while the server is killed: none lost, none doubled."""
+"""Tracked events and streams while the server is killed: no event is lost, none is doubled."""
 
 import time
 
