@@ -2,10 +2,10 @@
 // folder "ilara" of your module; it needs the standard library and nothing else.
 //
 //	client, err := ilara.New("http://127.0.0.1:18000/v1", "pk_live_...", ilara.Options{})
+//	defer client.Close(ctx) // sends what still waits
 //	player, err := client.RegisterPlayer(ctx, "player_123", ilara.PlayerFields{})
 //	client.Track(ilara.Event{PlayerID: player.ID, EventName: "level_complete"}) // sent soon
 //	showsTutorial := ilara.Flag(ctx, client, "new_tutorial", player.ID, false)  // never fails
-//	defer client.Close(context.Background())                                    // sends what waits
 //
 // One client serves all goroutines. Calls return an *Error: errors.Is(err, ilara.ErrNotFound) and
 // its neighbours ask for the code. Calls are repeated where that is safe, and it nearly always is:

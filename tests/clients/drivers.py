@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 
+from ilara_admin.pages.clients import FOLDER
 from ilara_admin.supervisor import ending_with_parent
 
-CLIENTS = settings.BASE_DIR / "static" / "clients"
 DRIVERS = Path(__file__).parent
 LANGUAGES = ("python", "node", "go")
 
@@ -87,12 +86,13 @@ def commands() -> Iterator[dict[str, list[str]]]:
         }
 
 
-def build_go(folder: Path) -> Path:
-    """The client as a package beside the driver, as a game would have it."""
+def build_go(folder: Path, main: Path = DRIVERS / "drive.go") -> Path:
+    """The client as a package beside a program, as a game would have it."""
     (folder / "go.mod").write_text("module game\n\ngo 1.18\n")
     (folder / "ilara").mkdir()
-    shutil.copy(CLIENTS / "ilara.go", folder / "ilara")
-    shutil.copy(DRIVERS / "drive.go", folder)
+    shutil.copy(FOLDER / "ilara.go", folder / "ilara")
+    if main.parent != folder:
+        shutil.copy(main, folder)
     go(folder, "vet", "./...")
     go(folder, "build", "-o", "drive")
     return folder / "drive"

@@ -2,21 +2,27 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
 
+from events.models import Event
 from flags.document import decode_document
 from flags.services import flag_create
 from ilara_admin.models import Environment, KeyKind, Tier
-from players.models import player_id_for
-from tests.clients.drivers import LANGUAGES, Driver, commands
+from ilara_admin.pages.clients import CLIENTS, FOLDER, usage
+from players.models import Player, player_id_for
+from tests.clients.drivers import DRIVERS, LANGUAGES, Driver, build_go, commands
 from tests.clients.proxy import Proxy, Seen, proxy_to
 from tests.factories import ACTOR, make_environment, make_key
 from tests.replay import TIME, matches
@@ -119,6 +125,57 @@ def test_scenario__has_the_same_outcomes_in_all_languages(transactional_db: None
                         take(numbered(step, count), number, plays)
         for language, play in plays.items():
             check_requests(language, play.proxy.seen)
+
+
+def test_examples__work_as_printed(transactional_db: None) -> None:
+    with commands() as command, gunicorns(1) as (server,), TemporaryDirectory() as name:
+        folder = Path(name)
+        for client in CLIENTS:
+            environment = make_environment()
+            key = make_key(environment).token
+            example = usage(client, f"{server.address}/v1", key)
+            run_example(client.language, example, folder, command)
+            player = Player.objects.get(environment=environment)
+            assert player.attributes == ({} if client.language == "Go" else {"level": 45})
+            assert Event.objects.get(player_id=player.id).name == "level_complete"
+
+
+def run_example(
+    language: str, example: str, folder: Path, command: Mapping[str, list[str]]
+) -> None:
+    match language:
+        case "Python":
+            shutil.copy(FOLDER / "ilara.py", folder)
+            (folder / "example.py").write_text(f"{example}\nprint(shows_tutorial)\n")
+            arguments = [sys.executable, "example.py"]
+        case "Go":
+            lines = example.replace("client, err", "ctx := context.Background()\nclient, err", 1)
+            (folder / "go").mkdir()
+            (folder / "go" / "drive.go").write_text(
+                'package main\n\nimport ("context"; "fmt"; "game/ilara")\n\n'
+                f"func main() {{\n{lines}\nfmt.Println(showsTutorial, err)\n}}\n"
+            )
+            arguments = [str(build_go(folder / "go", folder / "go" / "drive.go"))]
+        case _:
+            shutil.copy(FOLDER / "ilara.mjs", folder)
+            (folder / "example.mjs").write_text(f"{example}\nconsole.log(showsTutorial)\n")
+            arguments = [command["node"][0], "example.mjs"]
+    run = subprocess.run(
+        arguments, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+    shown = {"Python": "True", "Go": "false <nil>"}.get(language, "true")
+    assert (run.stdout.strip(), run.stderr) == (shown, ""), run
+
+
+def test_files__are_formatted_and_parse() -> None:
+    with commands() as command:
+        assert run_quietly("gofmt", "-l", str(FOLDER), str(DRIVERS)) == ""
+        assert run_quietly(command["node"][0], "--check", str(FOLDER / "ilara.mjs")) == ""
+
+
+def run_quietly(*command: str) -> str:
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return run.stdout + run.stderr
 
 
 class Play(NamedTuple):
