@@ -77,7 +77,8 @@ def test_amount__is_sent_as_it_would_be_printed(
     [
         (True, False, True), (1, False, False), (True, 1, False), (10, 1, True), (2.5, 1, False),
         (10, 1.5, True), (True, 1.5, False), ("a", "b", True), ("a", 1, False),
-        ({}, {"a": 1}, True), ([], {}, False), ([1], [], True), ({"a": 1}, None, True), (None, "b", False),
+        ({}, {"a": 1}, True), ([], {}, False), ([1], [], True), ({"a": 1}, None, True),
+        (None, "b", False),
     ],
 )  # fmt: skip
 def test_value_of_a_flag__must_be_of_the_type_of_the_default(
