@@ -481,6 +481,8 @@ export class Ilara {
    */
   async #try(method, path, body, options, timeout) {
     const response = await this.#open(method, path, body, options, AbortSignal.timeout(timeout));
+    const ignored = response.headers.get("X-Ilara-Ignored");
+    if (ignored) console.warn(`${method} ${path} knows no such fields: ${ignored}`);
     const text = await response.text().catch(throwNetworkError);
     try {
       const { data } = parse(text);
@@ -793,7 +795,7 @@ async function* linesOf(response) {
   for (;;) {
     const { done, value } = await reader.read().catch(throwNetworkError);
     if (done) return;
-    const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
+    const lines = (rest + decoder.decode(value, { stream: true })).split(/\r?\n/);
     rest = lines.pop() ?? "";
     yield* lines;
   }

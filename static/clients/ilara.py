@@ -434,6 +434,8 @@ class Ilara:
     def _try(self, method: str, path: str, body: bytes | None, query: Any, timeout: float) -> Any:
         """One attempt: the data of the answer, or IlaraError."""
         with self._open(method, path, body, query, timeout) as response:
+            if ignored := response.headers.get("X-Ilara-Ignored"):
+                log.warning("%s %s knows no such fields: %s", method, path, ignored)
             try:
                 return response.json()["data"]
             except (ValueError, LookupError, TypeError) as error:

@@ -17,7 +17,9 @@ PLAY = """async ([address, key]) => {
   const { Ilara, RateLimitedError, UnauthorizedError } = await import("/ilara.mjs");
   const refused = [];
   const ilara = new Ilara(address, key, { onRejected: (event) => refused.push(event.event_id) });
-  const player = await ilara.registerPlayer("web/player 1", { attributes: { steam_id: 76561197960287930n } });
+  const player = await ilara.registerPlayer("web/player 1", {
+    attributes: { steam_id: 76561197960287930n }, deviceId: "a name the API does not know",
+  });
   const found = await ilara.getPlayerByExternalId("web/player 1");
   ilara.track(player.id, "web_start", { n: 1 });
   ilara.track(player.id, "ilara.start", {}, { event_id: "refused" });
@@ -29,7 +31,7 @@ PLAY = """async ([address, key]) => {
     tutorial: await ilara.flag("new_tutorial", player.id, false, { level: 45 }),
     error: [error instanceof UnauthorizedError, error.status, Boolean(error.requestId)],
   };
-}"""  # noqa: E501
+}"""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -54,6 +56,8 @@ def test_client__works_in_a_page_of_another_host(
     ilara: Ilara, chromium: Browser, game_page: str
 ) -> None:
     page = chromium.new_page()
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
     try:
         page.goto(game_page)
         assert page.evaluate(PLAY, [f"{ilara.url}/v1", ilara.key("test", "public")]) == {
@@ -64,5 +68,6 @@ def test_client__works_in_a_page_of_another_host(
             "tutorial": True,
             "error": [True, 403, True],
         }
+        assert "POST /players/players knows no such fields: deviceId" in told
     finally:
         page.close()

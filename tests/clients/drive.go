@@ -40,6 +40,7 @@ type collected struct {
 	stop context.CancelFunc
 	done chan struct{}
 	ids  []string
+	gaps []int64
 	err  error
 }
 
@@ -234,6 +235,10 @@ func run(client *ilara.Client, name string, text json.RawMessage) (any, error) {
 		return nil, nil
 	case "stream_wait":
 		return streamWait(a)
+	case "stream_gaps":
+		mutex.Lock()
+		defer mutex.Unlock()
+		return streams[a.Name].gaps, nil
 	case "stream_stop":
 		streams[a.Name].stop()
 		select {
@@ -301,6 +306,11 @@ func streamStart(client *ilara.Client, a arguments) {
 	c := &collected{stop: stop, done: make(chan struct{})}
 	streams[a.Name] = c
 	wanted := ilara.StreamOptions{After: a.After, EventName: a.EventName, PlayerID: a.PlayerID}
+	wanted.OnGap = func(count int64) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		c.gaps = append(c.gaps, count)
+	}
 	go func() {
 		err := client.Stream(reading, wanted, func(event ilara.StreamedEvent) error {
 			mutex.Lock()

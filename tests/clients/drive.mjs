@@ -56,7 +56,9 @@ const calls = {
   },
 
   stream_start(client, { name, ...filters }) {
-    const collected = { stream: client.stream(filters), ids: [], error: undefined, ended: false };
+    const gaps = [];
+    const stream = client.stream({ ...filters, onGap: (count) => gaps.push(count) });
+    const collected = { stream, gaps, ids: [], error: undefined, ended: false };
     streams[name] = collected;
     (async () => {
       try {
@@ -79,6 +81,8 @@ const calls = {
     }
     return collected.ids;
   },
+
+  stream_gaps: (client, { name }) => streams[name].gaps,
 
   // Whether it ended at once.
   async stream_stop(client, { name }) {

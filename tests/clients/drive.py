@@ -40,6 +40,7 @@ class Collected:
 
     stream: ilara.EventStream
     ids: list[str] = field(default_factory=list)
+    gaps: list[int] = field(default_factory=list)
     error: ilara.IlaraError | None = None
 
     def run(self) -> None:
@@ -51,7 +52,9 @@ class Collected:
 
 
 def stream_start(client: ilara.Ilara, name: str, **filters: Any) -> None:
-    collected = streams[name] = Collected(client.stream(**filters))
+    gaps: list[int] = []
+    stream = client.stream(on_gap=gaps.append, **filters)
+    collected = streams[name] = Collected(stream, gaps=gaps)
     threads[name] = threading.Thread(target=collected.run, daemon=True)
     threads[name].start()
 
@@ -65,6 +68,10 @@ def stream_wait(client: ilara.Ilara, name: str, count: int) -> list[str]:
             raise collected.error
         time.sleep(0.02)
     return collected.ids
+
+
+def stream_gaps(client: ilara.Ilara, name: str) -> list[int]:
+    return streams[name].gaps
 
 
 def stream_stop(client: ilara.Ilara, name: str) -> bool:
@@ -95,7 +102,15 @@ CONVERTED: dict[str, Any] = {
 }
 EXTRAS = {
     function.__name__: function
-    for function in (track_many, stream_start, stream_wait, stream_stop, player_ids, timed)
+    for function in (
+        track_many,
+        stream_start,
+        stream_wait,
+        stream_gaps,
+        stream_stop,
+        player_ids,
+        timed,
+    )
 }
 
 

@@ -23,7 +23,8 @@ class Seen(NamedTuple):
 
 
 class Proxy(ThreadingHTTPServer):
-    """`faults` are taken one for each request: `lose the reply` and `answer 502` and no other."""
+    """`faults` are taken one for each request: `lose the reply`, `answer 502`, and `stutter`, which
+    begins a stream with a gap and then says everything twice."""
 
     daemon_threads = True
 
@@ -61,8 +62,10 @@ class _Handler(BaseHTTPRequestHandler):
                 if name.lower() not in ("transfer-encoding", "connection"):
                     self.send_header(name, value)
             self.end_headers()
+            if fault == "stutter":
+                self.wfile.write(b'event: gap\ndata: {"count":37}\n\n')
             while piece := reply.read1():
-                self.wfile.write(piece)
+                self.wfile.write(piece * (2 if fault == "stutter" else 1))
         except (OSError, http.client.HTTPException):
             return  # the client sees its connection end
         finally:
