@@ -501,12 +501,12 @@ func (c *Client) Close(ctx context.Context) error {
 // Flag is the flag's value for the player. It never fails, asks once and waits for FlagTimeout.
 //
 // While the server cannot answer, it is the last value that it gave for this player, if any. In all
-// other cases, and where the value does not fit the type of fallback, it is fallback. A context
-// overrides attributes of the player.
+// other cases, and where the value does not fit the type of fallback, it is fallback. Attributes can
+// be overridden for this call.
 func Flag[T any](
-	ctx context.Context, c *Client, key, playerID string, fallback T, context ...map[string]any,
+	ctx context.Context, c *Client, key, playerID string, fallback T, overrides ...map[string]any,
 ) T {
-	raw, err := c.flagValue(ctx, key, playerID, context)
+	raw, err := c.flagValue(ctx, key, playerID, overrides)
 	if err != nil || string(raw) == "null" {
 		return fallback
 	}
@@ -520,11 +520,11 @@ func Flag[T any](
 }
 
 func (c *Client) flagValue(
-	ctx context.Context, key, playerID string, contexts []map[string]any,
+	ctx context.Context, key, playerID string, overrides []map[string]any,
 ) (json.RawMessage, error) {
 	body := map[string]any{"player_id": playerID}
-	for _, context := range contexts {
-		body["context"] = context
+	for _, attributes := range overrides {
+		body["context"] = attributes
 	}
 	place := key + "\x00" + playerID
 	var found FlagEvaluation

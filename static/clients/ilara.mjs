@@ -299,7 +299,8 @@ export class Ilara {
   // --- Events ---
 
   /**
-   * Queue an event and return its id. It happened now, unless you say otherwise.
+   * Queue an event and return its id. It happened now, unless you say otherwise. Throws at once if it
+   * cannot become JSON.
    * @param {string} playerId
    * @param {string} eventName
    * @param {Data} [properties]
@@ -590,17 +591,21 @@ class Queue {
     return this.#waiting.length + this.#inFlight.length;
   }
 
-  /** Begin to send, or see to it that it begins when something is due. */
+  /** Begin to send, or see to it that it begins as soon as something is due. */
   #start() {
     if (this.#running || this.#closed || !this.#waiting.length) return;
-    clearTimeout(this.#timer);
     if (this.#isDue()) {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
       this.#running = true;
       void this.#run();
-      return;
+    } else if (this.#timer === undefined) {
+      this.#timer = setTimeout(() => {
+        this.#timer = undefined;
+        this.#start();
+      }, Math.max(this.#waiting[0].due - performance.now(), 1));
+      unref(this.#timer);
     }
-    this.#timer = setTimeout(() => this.#start(), Math.max(this.#waiting[0].due - performance.now(), 1));
-    unref(this.#timer);
   }
 
   #isDue() {

@@ -303,7 +303,10 @@ class Ilara:
         session_id: str | None = None, timestamp: datetime | None = None,
         event_id: str | None = None,
     ) -> str:  # fmt: skip
-        """Queue an event and return its id. It happened now, unless you say otherwise."""
+        """Queue an event and return its id. It happened now, unless you say otherwise.
+
+        Raises TypeError or ValueError at once if the event cannot become JSON.
+        """
         event = {
             "player_id": player_id,
             "event_name": event_name,

@@ -140,6 +140,17 @@ def test_examples__work_as_printed(transactional_db: None) -> None:
             assert Event.objects.get(player_id=player.id).name == "level_complete"
 
 
+def test_exit__sends_what_still_waits(transactional_db: None) -> None:
+    with commands() as command, gunicorns(1) as (server,), TemporaryDirectory() as name:
+        for client in CLIENTS[:2]:  # a program in Go has no such hook
+            environment = make_environment()
+            example = usage(client, f"{server.address}/v1", make_key(environment).token)
+            *kept, last = example.splitlines()
+            assert "close()" in last
+            run_example(client.language, "\n".join(kept), Path(name), command)
+            assert Event.objects.filter(environment_id=environment.pk).count() == 1
+
+
 def run_example(
     language: str, example: str, folder: Path, command: Mapping[str, list[str]]
 ) -> None:
