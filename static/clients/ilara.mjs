@@ -584,7 +584,9 @@ class Queue {
     await this.flush(timeout);
     this.#closed = true;
     this.#tell();
-    return this.#left();
+    const left = this.#left();
+    if (left) console.warn(`${left} events are lost: they could not be sent in time`);
+    return left;
   }
 
   #left() {

@@ -522,7 +522,9 @@ class _Queue:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            return self._left()
+            if left := self._left():
+                log.warning("%d events are lost: they could not be sent in time", left)
+            return left
 
     def _left(self) -> int:
         return len(self._waiting) + len(self._in_flight)

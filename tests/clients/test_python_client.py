@@ -97,6 +97,16 @@ def test_event__that_is_not_fit_for_json_is_refused_where_it_is_tracked(ilara: M
         client.track("p", "x")
 
 
+def test_close__without_a_server_ends_in_time_and_tells_the_loss(
+    ilara: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = ilara.Ilara(NOWHERE, "key")
+    client.track("p", "x")
+    assert client.flush(0.2) == 1
+    assert client.close(0.2) == 1
+    assert "1 events are lost" in caplog.text
+
+
 def test_deadline__bounds_a_call_with_all_its_attempts(ilara: ModuleType) -> None:
     with (
         ilara.Ilara(NOWHERE, "key", attempts=1_000, deadline=0.3) as client,
