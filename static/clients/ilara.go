@@ -501,8 +501,8 @@ func (c *Client) Close(ctx context.Context) error {
 // Flag is the flag's value for the player. It never fails, asks once and waits for FlagTimeout.
 //
 // While the server cannot answer, it is the last value that it gave for this player, if any. In all
-// other cases, and where the value does not fit the type of fallback, it is fallback. Attributes can
-// be overridden for this call.
+// other cases, and where the value does not fit the type of fallback, it is fallback. Ask when
+// something loads, not in each frame. Attributes can be overridden for this call.
 func Flag[T any](
 	ctx context.Context, c *Client, key, playerID string, fallback T, overrides ...map[string]any,
 ) T {

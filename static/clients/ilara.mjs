@@ -368,7 +368,8 @@ export class Ilara {
    * The flag's value for the player. Never throws, asks once and waits for `flagTimeout`.
    *
    * While the server cannot answer, it is the last value that it gave for this player, if any. In
-   * all other cases, and where the value is of another type than the default, it is the default.
+   * all other cases, and where the value is of another type than the default, it is the default. Ask
+   * when something loads, not in each frame.
    * @template T
    * @param {string} key
    * @param {string} playerId
@@ -585,7 +586,7 @@ class Queue {
     this.#closed = true;
     this.#tell();
     const left = this.#left();
-    if (left) console.warn(`${left} events are lost: they could not be sent in time`);
+    if (left) console.warn(`events lost, since they could not be sent in time: ${left}`);
     return left;
   }
 

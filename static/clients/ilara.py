@@ -361,6 +361,7 @@ class Ilara:
 
         While the server cannot answer, it is the last value that it gave for this player, if any.
         In all other cases, and where the value is of another type than `default`, it is `default`.
+        Ask when something loads, not in each frame.
         """
         try:
             value = self._flag_value(key, player_id, context)
@@ -523,7 +524,7 @@ class _Queue:
             self._closed = True
             self._changed.notify_all()
             if left := self._left():
-                log.warning("%d events are lost: they could not be sent in time", left)
+                log.warning("events lost, since they could not be sent in time: %d", left)
             return left
 
     def _left(self) -> int:

@@ -104,7 +104,7 @@ def test_close__without_a_server_ends_in_time_and_tells_the_loss(
     client.track("p", "x")
     assert client.flush(0.2) == 1
     assert client.close(0.2) == 1
-    assert "1 events are lost" in caplog.text
+    assert "could not be sent in time: 1" in caplog.text
 
 
 def test_deadline__bounds_a_call_with_all_its_attempts(ilara: ModuleType) -> None:
