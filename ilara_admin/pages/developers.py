@@ -12,6 +12,7 @@ from ilara_admin.errors import STATUS, Code, told
 from ilara_admin.htmx import HtmxHttpRequest
 from ilara_admin.models import KeyKind, Role, Tier
 from ilara_admin.operations import operations
+from ilara_admin.pages.clients import CLIENTS, usage
 from ilara_admin.pages.curl import EXAMPLE_PLAYER, EXAMPLE_REGISTRATION, api_url, curl
 from ilara_admin.scope import staff_view
 from players.models import player_id_for
@@ -156,6 +157,9 @@ def developers(request: HtmxHttpRequest) -> HttpResponse:
         "can_create": request.user.may(Role.ADMIN),
         "export": f'export ILARA_KEY="{prefix}"',
         "steps": [(step, curl(request, step.path, KEY_VARIABLE, step.body)) for step in steps],
+        "clients": [
+            (client, usage(client, api_url(request, "").rstrip("/"), prefix)) for client in CLIENTS
+        ],
         "base_url": api_url(request, ""),
         "groups": groups().items(),
         "errors": [(code, STATUS[code], told(code)) for code in Code],
