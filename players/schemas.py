@@ -46,6 +46,10 @@ class PurchaseRecord(Struct):
     product_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
 
 
+class AliasLink(Struct):
+    external_id: ExternalId
+
+
 class Player(Struct):
     id: uuid.UUID
     external_id: str
@@ -95,3 +99,11 @@ class ChurnRisk(Struct):
     prediction_date: datetime
     confidence: float
     model: str
+
+
+class PlayerAliases(Struct):
+    """`external_id` is the player's own; `aliases` are the others, the oldest first."""
+
+    player_id: uuid.UUID
+    external_id: str
+    aliases: list[str]

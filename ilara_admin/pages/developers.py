@@ -47,6 +47,10 @@ GROUPS: tuple[tuple[str, tuple[Call, ...]], ...] = (
                  "The lifecycle stage, since when, and the next one"),
             Call("GET", "players/players/{player_id}/churn-risk",
                  "How likely the player is gone, and why"),
+            Call("POST", "players/players/{player_id}/aliases",
+                 "Let another external id mean this player", True),
+            Call("DELETE", "players/players/{player_id}/aliases/{external_id}",
+                 "Let it mean nobody again", True),
         ),
     ),
     (

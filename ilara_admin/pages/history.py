@@ -45,6 +45,11 @@ VERBS = {
     AuditAction.SEGMENT_LIST_CHANGED: "changed a list of the segment",
     AuditAction.PLAYER_UPDATED: "changed the player",
     AuditAction.PLAYER_PURCHASE_REFUNDED: "refunded a purchase of the player",
+    AuditAction.PLAYER_REFUND_REVERSED: "reversed a refund of the player",
+    AuditAction.PLAYER_ALIAS_LINKED: "linked another id to the player",
+    AuditAction.PLAYER_ALIAS_UNLINKED: "unlinked an id from the player",
+    AuditAction.PLAYER_NOTE_ADDED: "wrote a note about the player",
+    AuditAction.PLAYER_NOTE_DELETED: "deleted a note about the player",
     AuditAction.PLAYER_ERASED: "erased the player",
     AuditAction.EVENT_NAME_DESCRIBED: "described the event",
 }
