@@ -11,12 +11,14 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
+from django.db.models.functions import Collate
 
 from ilara_admin.audit import Actor, audit_record
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from players.models import Player, PlayerAlias, player_id_for
 
 MAX_EXTERNAL_ID = 255
+MAX_FOUND = 10
 MAX_ALIASES = 100  # of one player: a reply and a page show all of them
 
 
@@ -37,6 +39,14 @@ def canonical(player_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[uuid.U
         "pk", "player_id", "player__external_id"
     )
     return {alias: (player_id, external_id) for alias, player_id, external_id in rows}
+
+
+def aliases_starting_with(environment: Environment, prefix: str) -> list[PlayerAlias]:
+    """The first few aliases that start so, with their players, in the order of the aliases. As
+    PlayerQuerySet.starting_with."""
+    found = PlayerAlias.objects.filter(environment=environment).select_related("player")
+    found = found.annotate(sort_id=Collate("external_id", "C")).filter(sort_id__startswith=prefix)
+    return list(found.order_by("sort_id")[:MAX_FOUND])
 
 
 def aliases_of(player_id: uuid.UUID) -> list[str]:

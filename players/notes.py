@@ -2,6 +2,7 @@
 can be undone; erasing the player takes them out of there, too."""
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +23,11 @@ def notes_of(player: Player) -> QuerySet[PlayerNote]:
 def may_delete(user: User, note: PlayerNote) -> bool:
     """Support may delete notes of their own, admins any."""
     return user.may(Role.ADMIN) or (user.may(Role.SUPPORT) and note.author_id == user.pk)
+
+
+def with_right(user: User, notes: Iterable[PlayerNote]) -> list[tuple[PlayerNote, bool]]:
+    """Each note, and whether this member of staff may delete it."""
+    return [(note, may_delete(user, note)) for note in notes]
 
 
 @transaction.atomic

@@ -78,7 +78,7 @@ def purchase_refund(
     `transaction_id` is the game's, or the id in the log of events where the game gave none. Raises
     ValidationError for one that the player does not have, and for a second refund.
     """
-    purchase = _purchase(player, transaction_id)
+    purchase = purchase_of(player, transaction_id)
     row = db.fetch_one(statements.REFUND, [player.pk, bytes(purchase.digest)])
     if row is None:
         raise ValidationError(f"The purchase “{transaction_id}” has been refunded before.")
@@ -99,7 +99,7 @@ def purchase_refund_undo(
     player: Player, transaction_id: str, *, actor: Actor, reason: str = ""
 ) -> AuditEntry:
     """Reverse a refund: the purchase counts again. As purchase_refund."""
-    purchase = _purchase(player, transaction_id)
+    purchase = purchase_of(player, transaction_id)
     row = db.fetch_one(statements.REVERSAL, [player.pk, bytes(purchase.digest)])
     if row is None:
         raise ValidationError(f"The purchase “{transaction_id}” is not refunded.")
@@ -115,7 +115,9 @@ def purchase_refund_undo(
     )
 
 
-def _purchase(player: Player, transaction_id: str) -> Purchase:
+def purchase_of(player: Player, transaction_id: str) -> Purchase:
+    """A purchase by the game's id of it, or by its id in the ledger, in hexadecimal. Raises
+    ValidationError when the player has no such purchase."""
     purchases = Purchase.objects.filter(player=player)
     purchase = purchases.filter(digest=digest_of(transaction_id)).first()
     if purchase is None and LEDGER_ID.fullmatch(transaction_id):

@@ -17,6 +17,7 @@ from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.scope import link
 from ilara_admin.templatetags.ilara import percent
 from players.record import mask_device, mask_email
+from players.services import UNDOABLE
 from segments.rules import RuleError, parse
 from segments.words import describe as describe_rule
 
@@ -58,12 +59,14 @@ PERSONAL = {"email": mask_email, "device_id": mask_device}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One entry. `url` leads to what was changed, if that has a page, `log_url` to its history."""
+    """One entry. `url` leads to what was changed, if that has a page, `log_url` to its history;
+    `undo_url` is posted to, "" where nothing can be undone from here."""
 
     entry: AuditEntry
     verb: str
     url: str
     log_url: str
+    undo_url: str
     changes: list[Change]
 
     @property
@@ -85,6 +88,7 @@ def lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[Line]
             VERBS.get(AuditAction(entry.action), AuditAction(entry.action).label),
             _page_of(request, entry),
             f"{log_url}?{urlencode({'object': f'{entry.object_type}:{entry.object_id}'})}",
+            "" if masks else _undo_of(request, entry),
             differences(_readable(entry.before, masks), _readable(entry.after, masks)),
         )
         for entry in entries
@@ -108,6 +112,13 @@ def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
         case "api_key":
             return link(request, "key_list")
     return ""
+
+
+def _undo_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
+    erased = entry.before is None and entry.after is None
+    if entry.action not in UNDOABLE or erased:
+        return ""
+    return link(request, "player_undo", entry.object_id, entry.pk)
 
 
 def _readable(side: dict[str, Any] | None, masks: bool) -> dict[str, Any]:
