@@ -83,7 +83,7 @@ def demo_fill(
             _players_fill(test, _draw(TEST_SIZE, now, seed, _silent), _silent)
         progress("Flags and segments", 0, 1)
         config_fill(live, actor, now)
-        support_fill(live, now)
+        support_fill(live)
         with connection.cursor() as cursor:  # or the first pages are planned blindly
             cursor.execute("ANALYZE player, player_session, purchase, event")
         progress("Flags and segments", 1, 1)

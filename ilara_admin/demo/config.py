@@ -368,7 +368,7 @@ def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
             )  # fmt: skip
             moment = _working_hour(now, 28)
             Segment.objects.filter(pk=segment.pk).update(created_at=moment, updated_at=moment)
-            date_audit(environment, moment)
+            _date_audit(environment, moment)
     taken = set(Flag.objects.filter(environment=environment).values_list("key", flat=True))
     for change in _history(now):
         if change.key not in taken:
@@ -395,10 +395,10 @@ def _date(flag: Flag, moment: datetime) -> None:
     rows.update(**{"archived_at" if flag.archived_at else "updated_at": moment})
     if flag.revision == 1:
         rows.update(created_at=moment)
-    date_audit(flag.environment, moment)
+    _date_audit(flag.environment, moment)
 
 
-def date_audit(environment: Environment, moment: datetime) -> None:
+def _date_audit(environment: Environment, moment: datetime) -> None:
     entry = AuditEntry.objects.filter(environment=environment).order_by("-id").first()
     assert entry
     AuditEntry.objects.filter(pk=entry.pk).update(created_at=moment)
