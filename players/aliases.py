@@ -9,9 +9,10 @@ from collections.abc import Collection
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models.functions import Collate
+from psycopg.errors import LockNotAvailable
 
 from ilara_admin.audit import Actor, audit_record
 from ilara_admin.models import AuditAction, AuditEntry, Environment
@@ -19,6 +20,7 @@ from players.models import Player, PlayerAlias, player_id_for
 
 MAX_EXTERNAL_ID = 255
 MAX_FOUND = 10
+PATIENCE = "3s"
 MAX_ALIASES = 100  # of one player: a reply and a page show all of them
 
 
@@ -60,12 +62,22 @@ def aliases_of(player_id: uuid.UUID) -> list[str]:
 # row of a player or a segment. So they cannot deadlock.
 
 
+class BusyError(ValidationError):
+    """Somebody holds the aliases for longer than players should wait to be registered."""
+
+
 def lock() -> None:
     """Keep everybody else from registering players by external id and from writing lists until the
-    transaction ends. Reading goes on. Gives up rather than let them queue behind a long erasure."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL lock_timeout = '3s'")
-        cursor.execute("LOCK TABLE player_alias IN EXCLUSIVE MODE")
+    transaction ends. Reading goes on. Raises BusyError rather than let them queue behind a long
+    erasure."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
+            cursor.execute("LOCK TABLE player_alias IN EXCLUSIVE MODE")
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise BusyError({"external_id": "A player is being erased. Try again soon."}) from None
+        raise
 
 
 def hold() -> None:

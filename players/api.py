@@ -2,28 +2,25 @@
 
 import re
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.http import HttpResponse
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 from msgspec import UNSET, UnsetType
 
 from ilara_admin.api import ApiRequest, endpoint, respond, route, run, run_one
-from ilara_admin.audit import Actor
 from ilara_admin.db import Row
-from ilara_admin.errors import invalid, not_found
+from ilara_admin.errors import invalid
 from ilara_admin.idempotency import digest_of, idempotency_key
-from ilara_admin.models import ApiKey
 from ilara_admin.payload import check_moment, parse_uuid
-from players import aliases, schemas, statements
+from players import schemas, statements
+from players.api_aliases import alias_link, alias_unlink
 from players.lookup import find_player, known
-from players.models import Player, attributes_problem, player_id_for
+from players.models import attributes_problem, player_id_for
 from players.money import parse_amount
 from players.record import (
     PlayerRow,
@@ -211,34 +208,6 @@ def churn_risk(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     )
 
 
-@endpoint("POST", body=schemas.AliasLink, secret=True)
-def alias_link(request: ApiRequest, player_id: uuid.UUID, body: schemas.AliasLink) -> HttpResponse:
-    """Let another external id mean this player: 201, or 200 when it did before."""
-
-    def link(player: Player, actor: Actor) -> int:
-        try:
-            linked = aliases.player_alias_link(player, body.external_id, actor=actor)
-        except ValidationError as error:
-            raise invalid(error.messages[0].rstrip("."), "external_id") from None
-        return 201 if linked else 200
-
-    return _aliases(request, player_id, link)
-
-
-@endpoint("DELETE", secret=True)
-def alias_unlink(request: ApiRequest, player_id: uuid.UUID, external_id: str) -> HttpResponse:
-    """Let an alias mean nobody again."""
-    if "\0" in external_id:
-        raise invalid("external_id must not contain the character NUL", "external_id")
-
-    def unlink(player: Player, actor: Actor) -> int:
-        if aliases.player_alias_unlink(player, external_id, actor=actor) is None:
-            raise not_found("The player has no such alias")
-        return 200
-
-    return _aliases(request, player_id, unlink)
-
-
 # --- Helpers ------------------------------------------------------------------------------------
 
 
@@ -250,22 +219,6 @@ def _write(request: ApiRequest, sql: str, params: list[Any], *, safe_to_repeat: 
         if problem is None:
             raise
         raise invalid(problem, "attributes") from None
-
-
-def _aliases(
-    request: ApiRequest, player_id: uuid.UUID, act: Callable[[Player, Actor], int]
-) -> HttpResponse:
-    """Do something to a player's aliases in the name of the key, and show them. The key is checked
-    again once nobody else can write: one revoked while this waited changes nothing."""
-    find_player(request, player_id)
-    with transaction.atomic():
-        aliases.lock()
-        find_player(request, player_id)
-        player = Player.objects.select_related("environment__project").get(pk=player_id)
-        actor = Actor.of_key(ApiKey.objects.get(pk=request.api_key.id))
-        status = act(player, actor)
-        found = aliases.aliases_of(player.pk)
-    return respond(schemas.PlayerAliases(player.pk, player.external_id, found), status=status)
 
 
 def _attributes(given: dict[str, Any] | UnsetType | None) -> tuple[str, list[str]]:

@@ -67,27 +67,27 @@ def note_restore(
     player: Player, facts: dict[str, Any], *, actor: Actor, reason: str = ""
 ) -> AuditEntry | None:
     """Bring a deleted note back as it was, from its audit entry; None when it is there."""
-    if PlayerNote.objects.filter(player=player, id=facts["id"]).exists():
+    if PlayerNote.objects.filter(player=player, id=facts["note_id"]).exists():
         return None
     note = PlayerNote.objects.create(
         player=player,
-        id=facts["id"],
+        id=facts["note_id"],
         environment=player.environment,
         text=facts["note"],
         author=User.objects.filter(pk=facts["author_id"]).first(),
         author_name=facts["author"],
-        created_at=datetime.fromisoformat(facts["created_at"]),
+        created_at=datetime.fromisoformat(facts["written_at"]),
     )
     return _record(AuditAction.PLAYER_NOTE_ADDED, note, actor, reason)
 
 
 def _record(action: AuditAction, note: PlayerNote, actor: Actor, reason: str) -> AuditEntry:
     facts = {
-        "id": str(note.id),
         "note": note.text,
         "author": note.author_name,
+        "note_id": str(note.id),
         "author_id": note.author_id,
-        "created_at": note.created_at.isoformat(),
+        "written_at": note.created_at.isoformat(),
     }
     added = action is AuditAction.PLAYER_NOTE_ADDED
     return audit_record(

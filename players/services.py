@@ -88,7 +88,7 @@ def purchase_refund(
         environment=player.environment,
         object_id=player.pk,
         object_name=player.external_id,
-        before={"purchase": transaction_id, "refunded_at": None},
+        before={"refunded_at": None},
         after={"purchase": transaction_id, **_facts(row), "refunded_at": row[-1].isoformat()},
         reason=reason,
     )
@@ -109,7 +109,7 @@ def purchase_refund_undo(
         environment=player.environment,
         object_id=player.pk,
         object_name=player.external_id,
-        before={"purchase": transaction_id, **_facts(row), "refunded": True},
+        before={"refunded": True},
         after={"purchase": transaction_id, **_facts(row), "refunded": False},
         reason=reason,
     )
@@ -147,7 +147,7 @@ def player_undo(player: Player, entry: AuditEntry, *, actor: Actor) -> AuditEntr
         case AuditAction.PLAYER_REFUND_REVERSED:
             return purchase_refund(player, after["purchase"], **said)
         case AuditAction.PLAYER_NOTE_ADDED:
-            return note_delete(player, after["id"], **said)
+            return note_delete(player, after["note_id"], **said)
         case AuditAction.PLAYER_NOTE_DELETED:
             return note_restore(player, before, **said)
     return player_update(player, _patch_back(before, after), **said)

@@ -95,7 +95,7 @@ def player_undo_change(
     )
     entry = get_object_or_404(entries, pk=entry_id)
     if entry.action == AuditAction.PLAYER_NOTE_ADDED:
-        note = PlayerNote.objects.filter(player=player, id=(entry.after or {})["id"]).first()
+        note = PlayerNote.objects.filter(player=player, id=(entry.after or {})["note_id"]).first()
         if note is not None and not may_delete(request.user, note):
             raise PermissionDenied("Only its author and admins may delete a note.")
     try:

@@ -140,6 +140,28 @@ def test_20_threads_retrying_one_purchase__count_once(public_api: Api) -> None:
     assert Purchase.objects.count() == 1
 
 
+def test_20_threads_retrying_one_session__count_once(public_api: Api) -> None:
+    path = f"{PLAYERS}/{public_api.register()['id']}/session"
+    statuses = at_once(lambda _: public_api.post(path, {"session_id": "s-1"}).status, range(20))
+    assert set(statuses) == {200}
+    assert Player.objects.get().session_count == PlayerSession.objects.count() == 1
+
+
+def test_20_calls_without_an_id__count_each(public_api: Api) -> None:
+    path = f"{PLAYERS}/{public_api.register()['id']}"
+
+    def act(number: int) -> int:
+        return public_api.post(f"{path}/{'purchase?amount=1' if number % 2 else 'session'}").status
+
+    assert set(at_once(act, range(40))) == {200}
+    player = Player.objects.get()
+    assert (player.session_count, player.purchase_count, player.total_revenue) == (
+        20,
+        20,
+        Decimal(20),
+    )
+
+
 def test_20_different_purchases__are_all_summed(public_api: Api) -> None:
     path = f"{PLAYERS}/{public_api.register()['id']}/purchase"
 

@@ -54,6 +54,8 @@ VERBS = {
     AuditAction.PLAYER_ERASED: "erased the player",
     AuditAction.EVENT_NAME_DESCRIBED: "described the event",
 }
+# What undoing needs and nobody reads.
+FOR_UNDOING = {"note_id", "author_id", "written_at"}
 PERSONAL = {"email": mask_email, "device_id": mask_device}
 
 
@@ -125,6 +127,7 @@ def _readable(side: dict[str, Any] | None, masks: bool) -> dict[str, Any]:
     return {
         name: PERSONAL[name](value) if masks and name in PERSONAL else value
         for name, value in (side or {}).items()
+        if name not in FOR_UNDOING
     }
 
 

@@ -21,8 +21,9 @@ from players.models import Player, PlayerAlias, player_id_for
 from players.services import player_undo
 from segments.lists import ids_add, ids_remove, list_import, list_run, list_undo
 from segments.models import Segment, SegmentMember
-from tests.api_client import PLAYERS, Api
+from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR, make_environment, make_player
+from tests.pages import HTMX, signed_in, text_of, url_of
 
 OFREP = "/ofrep/v1/evaluate/flags/new_tutorial"
 
@@ -243,3 +244,22 @@ def test_override_that_waits_for_an_alias__moves_unless_there_is_one(
     player_alias_link(player, "guest-7", actor=ACTOR)
     rows = FlagOverride.objects.order_by("flag_id").values_list("player_id", "flag_id", "variant")
     assert list(rows) == [(player.pk, moves.pk, "guest"), (player.pk, stays.pk, "own")]
+
+
+# --- In the dashboard -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "args"), [("flag_detail", ["new_tutorial"]), ("segment_detail", ["beta-testers"])]
+)
+def test_trying_an_alias__asks_about_its_player(name: str, args: list[str], linked: Player) -> None:
+    url = url_of(linked.environment, name, *args)
+    page = text_of(signed_in().get(url, {"player": "guest-7"}, headers=HTMX))
+    assert url_of(linked.environment, "player_detail", linked.pk) in page
+
+
+def test_events_of_an_alias__are_those_of_its_player(linked: Player, public_api: Api) -> None:
+    for player_id, event in ((linked.pk, "mine"), (make_player(linked.environment, "o").pk, "its")):
+        public_api.post(EVENTS, {"player_id": str(player_id), "event_name": event})
+    page = text_of(signed_in().get(url_of(linked.environment, "event_tail"), {"player": "guest-7"}))
+    assert (">mine<" in page, ">its<" in page) == (True, False)

@@ -45,7 +45,7 @@ def hero(environment: Environment, public_api: Api) -> Player:
     note_add(player, "A note: hero wrote that the gems are gone", actor=ACTOR)
     undone = note_add(player, "hero wrote twice", actor=ACTOR)
     assert undone.after
-    note_delete(player, undone.after["id"], actor=ACTOR)
+    note_delete(player, undone.after["note_id"], actor=ACTOR)
     patch = PlayerPatch(email="hero@example.org")
     player_update(player, patch, actor=ACTOR, reason="hero wrote to us")
     return player

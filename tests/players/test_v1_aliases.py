@@ -103,6 +103,24 @@ def test_key_revoked_while_the_call_waits__writes_nothing(path: str, secret_api:
     assert not PlayerAlias.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_link_during_a_long_erasure__gives_up_so_that_players_can_register(
+    path: str, player: Player, secret_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aliases, "PATIENCE", "50ms")
+
+    def act(_: None) -> tuple[int, int]:
+        try:
+            linked = secret_api.post(path, {"external_id": "guest-7"})
+            return linked.status, secret_api.post(PLAYERS, {"external_id": "new"}).status
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        aliases.take(player)
+        assert pool.submit(act, None).result(timeout=HANG_SECONDS) == (503, 201)
+
+
 def _until_somebody_waits() -> None:
     with connection.cursor() as cursor:
         for _ in range(500):
