@@ -31,7 +31,12 @@ def player_notes(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse
     """All notes about a player, the newest first."""
     player = the_player(request, player_id)
     page = KeysetPage.of(notes_of(player), request)
-    context = {"player": player, "page": page, "notes": with_right(request.user, page.rows)}
+    context = {
+        "player": player,
+        "page": page,
+        "notes": with_right(request.user, page.rows),
+        "may_edit": request.user.may(Role.SUPPORT),
+    }
     return render_partial(request, "players/notes.html", context, partial="results")
 
 
