@@ -113,6 +113,13 @@ class PlayerListQuery(Struct):
     ) = None
 
 
+AliasId = Annotated[ExternalId, Meta(examples=["account_456"])]
+
+
+class AliasLink(Struct):
+    external_id: AliasId
+
+
 class Player(Struct):
     """With a public key the e-mail address is masked unless this very request sent it."""
 
@@ -172,3 +179,11 @@ class ChurnRisk(Struct):
     prediction_date: Moment
     confidence: float
     model: str
+
+
+class PlayerAliases(Struct):
+    """`external_id` is the player's own; `aliases` are the others, the oldest first."""
+
+    player_id: uuid.UUID
+    external_id: str
+    aliases: list[str]
