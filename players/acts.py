@@ -6,6 +6,8 @@ import uuid
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 
 from ilara_admin.confirm import Confirm, render_confirm
 from ilara_admin.forms import FormPage, add_errors, render_form
@@ -67,7 +69,7 @@ def player_note_delete(
 ) -> HttpResponse:
     player = the_player(request, player_id)
     note = get_object_or_404(PlayerNote, player=player, id=note_id)
-    if not may_delete(request.user, note):
+    if not may_delete(request.user, note.author_id):
         raise PermissionDenied("Only its author and admins may delete a note.")
     if request.method == "POST":
         entry = note_delete(player, note.id, actor=actor_of(request), reason=_reason(request))
@@ -141,7 +143,7 @@ def player_alias_remove(
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_refund(request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str) -> HttpResponse:
     player = the_player(request, player_id)
-    amount, error = _amount(player, purchase), ""
+    amount, bought, error = *_bought(player, purchase), ""
     if request.method == "POST":
         try:
             entry = purchase_refund(
@@ -155,8 +157,8 @@ def player_refund(request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str)
         title=f"Refund {amount}",
         button=f"Refund {amount}",
         cancel_url=link(request, "player_detail", player.pk),
-        text="The purchase stays in the ledger, marked, and leaves the player's revenue. The money "
-        "itself is given back by the store, not from here.",
+        text=f"{bought} The purchase stays in the timeline, marked as refunded, and no longer "
+        "counts as revenue. Only the store can give the money back: refund it there, too.",
         tone="danger",
         error=error,
     )
@@ -168,7 +170,7 @@ def player_refund_reverse(
     request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str
 ) -> HttpResponse:
     player = the_player(request, player_id)
-    amount, error = _amount(player, purchase), ""
+    amount, bought, error = *_bought(player, purchase), ""
     if request.method == "POST":
         try:
             entry = purchase_refund_undo(
@@ -182,18 +184,21 @@ def player_refund_reverse(
         title=f"Reverse the refund of {amount}",
         button="Reverse the refund",
         cancel_url=link(request, "player_detail", player.pk),
-        text="The purchase counts as revenue of the player again.",
+        text=f"{bought} The purchase counts as revenue again. No money moves.",
         error=error,
     )
     return render_confirm(request, confirm)
 
 
-def _amount(player: Player, purchase: str) -> str:
+def _bought(player: Player, purchase: str) -> tuple[str, str]:
+    """The amount, and a sentence that tells this purchase from others of the same amount."""
     try:
         found = purchase_of(player, purchase)
     except ValidationError as error:
         raise Http404(error.messages[0]) from None
-    return money(found.amount, found.currency)
+    when = date_format(localtime(found.received_at), "j M Y, H:i T")
+    what = f" {found.product_id}" if found.product_id else ""
+    return money(found.amount, found.currency), f"{player.external_id} bought{what} on {when}."
 
 
 def _reason(request: HtmxHttpRequest) -> str:

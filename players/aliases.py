@@ -51,6 +51,20 @@ def aliases_starting_with(environment: Environment, prefix: str) -> list[PlayerA
     return list(found.order_by("sort_id")[:MAX_FOUND])
 
 
+def former_aliases_of(player: Player) -> list[str]:
+    """External ids that were unlinked from a player and mean nobody by now, by the audit log."""
+    entries = AuditEntry.objects.filter(
+        object_type="player", object_id=str(player.pk), action=AuditAction.PLAYER_ALIAS_UNLINKED
+    )
+    names = {(before or {})["alias"] for before in entries.values_list("before", flat=True)}
+    ids = {player_id_for(player.environment.namespace, name): name for name in names}
+    taken = {
+        *Player.objects.filter(pk__in=ids).values_list("pk", flat=True),
+        *PlayerAlias.objects.filter(pk__in=ids).values_list("pk", flat=True),
+    }
+    return sorted(name for alias_id, name in ids.items() if alias_id not in taken)
+
+
 def aliases_of(player_id: uuid.UUID) -> list[str]:
     """The other external ids of a player, the oldest link first."""
     found = PlayerAlias.objects.filter(player_id=player_id).order_by("created_at", "external_id")

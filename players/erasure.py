@@ -73,6 +73,7 @@ def player_delete(player: Player, *, actor: Actor, reason: str = "") -> dict[str
         .select_related("environment__project")
         .get(pk=player.pk)
     )
+    names += aliases.former_aliases_of(player)
     gone: dict[str, int] = {}
     with connection.cursor() as cursor:
         _leave_lists(player, cursor)

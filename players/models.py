@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Value
@@ -133,6 +134,14 @@ class Player(models.Model):
     def history(self) -> History:
         """What the lifecycle stage depends on."""
         return History(self.first_seen_at, self.last_seen_at, self.active_since, self.returned_at)
+
+    def lock(self) -> None:
+        """Hold the row until the transaction ends. Staff take it before rows that belong to the
+        player, as erasing does: whoever takes them the other way round may deadlock with it. Raises
+        ValidationError when the player is gone."""
+        rows = Player.objects.select_for_update(no_key=True).filter(pk=self.pk)
+        if not rows.values_list("pk").first():
+            raise ValidationError(f"{self.external_id} was erased meanwhile.")
 
 
 class PlayerAlias(models.Model):

@@ -20,14 +20,20 @@ def notes_of(player: Player) -> QuerySet[PlayerNote]:
     return PlayerNote.objects.filter(player=player).order_by("-created_at", "id")
 
 
-def may_delete(user: User, note: PlayerNote) -> bool:
-    """Support may delete notes of their own, admins any."""
-    return user.may(Role.ADMIN) or (user.may(Role.SUPPORT) and note.author_id == user.pk)
+def may_delete(user: User, author_id: int | None) -> bool:
+    """Support may delete notes of their own, and bring them back; admins any."""
+    return user.may(Role.ADMIN) or (user.may(Role.SUPPORT) and author_id == user.pk)
+
+
+def may_undo(user: User, entry: AuditEntry) -> bool:
+    """Undoing an entry about a note deletes it or brings it back."""
+    facts = {**(entry.before or {}), **(entry.after or {})}
+    return "note_id" not in facts or may_delete(user, facts["author_id"])
 
 
 def with_right(user: User, notes: Iterable[PlayerNote]) -> list[tuple[PlayerNote, bool]]:
     """Each note, and whether this member of staff may delete it."""
-    return [(note, may_delete(user, note)) for note in notes]
+    return [(note, may_delete(user, note.author_id)) for note in notes]
 
 
 @transaction.atomic
@@ -40,6 +46,7 @@ def note_add(player: Player, text: str, *, actor: Actor, reason: str = "") -> Au
         raise ValidationError({"text": f"A note has {MAX_NOTE:,} characters at most."})
     if "\0" in text:
         raise ValidationError({"text": "A note must not contain the character NUL."})
+    player.lock()
     note = PlayerNote.objects.create(
         player=player,
         environment=player.environment,
@@ -67,6 +74,7 @@ def note_restore(
     player: Player, facts: dict[str, Any], *, actor: Actor, reason: str = ""
 ) -> AuditEntry | None:
     """Bring a deleted note back as it was, from its audit entry; None when it is there."""
+    player.lock()
     if PlayerNote.objects.filter(player=player, id=facts["note_id"]).exists():
         return None
     note = PlayerNote.objects.create(

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from msgspec import UNSET
 
 from ilara_admin import db
@@ -18,6 +19,8 @@ from players.notes import note_delete, note_restore
 from players.schemas import PlayerPatch
 
 LEDGER_ID = re.compile("[0-9a-f]{32}")
+# What an entry is about, where it is not about the player's own row.
+ABOUT = ("alias", "purchase", "note_id")
 
 
 @transaction.atomic
@@ -78,6 +81,7 @@ def purchase_refund(
     `transaction_id` is the game's, or the id in the log of events where the game gave none. Raises
     ValidationError for one that the player does not have, and for a second refund.
     """
+    player.lock()
     purchase = purchase_of(player, transaction_id)
     row = db.fetch_one(statements.REFUND, [player.pk, bytes(purchase.digest)])
     if row is None:
@@ -89,7 +93,7 @@ def purchase_refund(
         object_id=player.pk,
         object_name=player.external_id,
         before={"refunded_at": None},
-        after={"purchase": transaction_id, **_facts(row), "refunded_at": row[-1].isoformat()},
+        after={**_facts(purchase, row), "refunded_at": row[-1].isoformat()},
         reason=reason,
     )
 
@@ -99,6 +103,7 @@ def purchase_refund_undo(
     player: Player, transaction_id: str, *, actor: Actor, reason: str = ""
 ) -> AuditEntry:
     """Reverse a refund: the purchase counts again. As purchase_refund."""
+    player.lock()
     purchase = purchase_of(player, transaction_id)
     row = db.fetch_one(statements.REVERSAL, [player.pk, bytes(purchase.digest)])
     if row is None:
@@ -110,31 +115,62 @@ def purchase_refund_undo(
         object_id=player.pk,
         object_name=player.external_id,
         before={"refunded": True},
-        after={"purchase": transaction_id, **_facts(row), "refunded": False},
+        after={**_facts(purchase, row), "refunded": False},
         reason=reason,
     )
 
 
 def purchase_of(player: Player, transaction_id: str) -> Purchase:
-    """A purchase by the game's id of it, or by its id in the ledger, in hexadecimal. Raises
-    ValidationError when the player has no such purchase."""
+    """A purchase by its id in the ledger, in hexadecimal, or by the game's id of it. Raises
+    ValidationError when the player has no such purchase.
+
+    The ledger's comes first: pages name purchases by it, and no client chooses it.
+    """
     purchases = Purchase.objects.filter(player=player)
-    purchase = purchases.filter(digest=digest_of(transaction_id)).first()
-    if purchase is None and LEDGER_ID.fullmatch(transaction_id):
+    purchase = None
+    if LEDGER_ID.fullmatch(transaction_id):
         purchase = purchases.filter(digest=bytes.fromhex(transaction_id)).first()
+    if purchase is None:
+        purchase = purchases.filter(digest=digest_of(transaction_id)).first()
     if purchase is None:
         raise ValidationError(f"{player.external_id} has no purchase “{transaction_id}”.")
     return purchase
 
 
-def _facts(row: db.Row) -> dict[str, Any]:
+def _facts(purchase: Purchase, row: db.Row) -> dict[str, Any]:
     amount, currency, counted, _ = row
-    return {"amount": str(amount), "currency": currency, "counted": counted}
+    # One name for each purchase, however it was asked for: undoing compares them.
+    name = purchase.transaction_id or bytes(purchase.digest).hex()
+    return {"purchase": name, "amount": str(amount), "currency": currency, "counted": counted}
 
 
+@transaction.atomic
 def player_undo(player: Player, entry: AuditEntry, *, actor: Actor) -> AuditEntry | None:
     """Put back what one change of this player replaced, and nothing else. None when it is so
     already; ValidationError when it cannot be undone any more."""
+    undone = _undo(player, entry, actor)
+    if undone is not None and _overtaken(entry, undone):
+        raise ValidationError("This was changed again since. Undo the newer change instead.")
+    return undone
+
+
+def _overtaken(entry: AuditEntry, undone: AuditEntry) -> bool:
+    """Whether the same id, purchase or note was changed between an entry and its undoing: what is
+    now comes from that change, and is not this entry's to take back. Asked once the undoing holds
+    its locks, so that nobody comes between."""
+    facts = [*(entry.before or {}).items(), *(entry.after or {}).items()]
+    same = {name: value for name, value in facts if name in ABOUT and value is not None}
+    if not same:
+        return False
+    return (
+        AuditEntry.objects.filter(object_type=entry.object_type, object_id=entry.object_id)
+        .filter(pk__gt=entry.pk, pk__lt=undone.pk)
+        .filter(Q(before__contains=same) | Q(after__contains=same))
+        .exists()
+    )
+
+
+def _undo(player: Player, entry: AuditEntry, actor: Actor) -> AuditEntry | None:
     before, after = entry.before or {}, entry.after or {}
     said: Any = {"actor": actor, "reason": "Undone"}
     match entry.action:

@@ -16,15 +16,15 @@ from ilara_admin.htmx import (
     wants_partial,
     with_toast,
 )
-from ilara_admin.models import AuditAction, AuditEntry, Role
+from ilara_admin.models import AuditEntry, Role
 from ilara_admin.pages.curl import EXAMPLE_REGISTRATION, curl
 from ilara_admin.pagination import KeysetPage
 from ilara_admin.scope import actor_of, link, staff_view
 from players.aliases import aliases_starting_with, player_id_of
 from players.forms import PAYING, PlayerFilterForm, PlayerForm
 from players.lifecycle import Stage, stage_at
-from players.models import Player, PlayerNote
-from players.notes import may_delete
+from players.models import Player
+from players.notes import may_undo
 from players.record import thresholds_of
 from players.services import UNDOABLE, player_undo, player_update
 from players.words import STAGES
@@ -94,10 +94,8 @@ def player_undo_change(
         environment=request.environment, action__in=UNDOABLE, object_id=str(player.pk)
     )
     entry = get_object_or_404(entries, pk=entry_id)
-    if entry.action == AuditAction.PLAYER_NOTE_ADDED:
-        note = PlayerNote.objects.filter(player=player, id=(entry.after or {})["note_id"]).first()
-        if note is not None and not may_delete(request.user, note):
-            raise PermissionDenied("Only its author and admins may delete a note.")
+    if not may_undo(request.user, entry):
+        raise PermissionDenied("Only its author and admins may delete a note or bring it back.")
     try:
         undone = player_undo(player, entry, actor=actor_of(request))
     except ValidationError as error:  # the game or somebody else was here since

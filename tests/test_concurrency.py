@@ -17,6 +17,7 @@ from ilara_admin.models import Environment
 from players.aliases import player_alias_link
 from players.erasure import player_delete
 from players.models import Player, PlayerAlias, PlayerSession, Purchase, player_id_for
+from players.services import purchase_refund
 from segments.lists import ids_add
 from segments.models import Segment, SegmentMember
 from segments.services import segment_create, segment_delete
@@ -112,6 +113,24 @@ def test_player_erased_while_somebody_registers_by_the_alias__comes_back_as_anot
         assert all(
             each.pk == player_id_for(environment.namespace, each.external_id) for each in found
         )
+
+
+def test_refund_while_the_player_is_erased__waits_and_says_so(public_api: Api) -> None:
+    path = f"{PLAYERS}/{public_api.register()['id']}/purchase"
+    public_api.post(path, {"amount": 5, "transaction_id": "t-1"})
+    player = Player.objects.get()
+
+    def refund(_: None) -> object:
+        return purchase_refund(player, "t-1", actor=ACTOR)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            Player.objects.select_for_update().get()
+            refunding = pool.submit(at_once, refund, [None])
+            time.sleep(0.3)  # by now it waits for the player
+            player_delete(player, actor=ACTOR)
+        with pytest.raises(ValidationError, match="was erased meanwhile"):
+            refunding.result()
 
 
 def test_merges_of_different_attributes__lose_none(public_api: Api) -> None:

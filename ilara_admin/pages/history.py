@@ -16,6 +16,7 @@ from ilara_admin.htmx import HtmxHttpRequest
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.scope import link
 from ilara_admin.templatetags.ilara import percent
+from players.notes import may_undo
 from players.record import mask_device, mask_email
 from players.services import UNDOABLE
 from segments.rules import RuleError, parse
@@ -118,7 +119,7 @@ def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
 
 def _undo_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
     erased = entry.before is None and entry.after is None
-    if entry.action not in UNDOABLE or erased:
+    if entry.action not in UNDOABLE or erased or not may_undo(request.user, entry):
         return ""
     return link(request, "player_undo", entry.object_id, entry.pk)
 

@@ -127,6 +127,23 @@ def test_deleted_note__comes_back_as_it_was(support: Client, player: Player) -> 
     assert not PlayerNote.objects.exists()
 
 
+def test_deleted_note__is_brought_back_by_its_author_or_an_admin(
+    support: Client, player: Player
+) -> None:
+    note_add(player, "Written by a command", actor=ACTOR)
+    entry = note_delete(player, PlayerNote.objects.get().id, actor=ACTOR)
+    assert entry is not None
+    undo = url_of(player.environment, "player_undo", player.pk, entry.pk)
+    log = url_of(player.environment, "audit_list")
+    assert undo not in text_of(support.get(log))
+    assert support.post(undo).status_code == 403
+    assert undo in text_of(signed_in().get(log))
+    assert message_of(signed_in().post(undo)).startswith("Undone")
+    # Once; a second click finds it there.
+    assert message_of(signed_in().post(undo)) == "Nothing was changed."
+    assert PlayerNote.objects.get().text == "Written by a command"
+
+
 def test_note_of_another_player__is_404(support: Client, player: Player) -> None:
     note_add(make_player(player.environment, "other"), "About other", actor=ACTOR)
     note = PlayerNote.objects.get()
@@ -263,6 +280,26 @@ def test_purchase__is_refunded_reversed_and_both_undone(support: Client, buyer: 
     assert (entry.action, (entry.after or {})["amount"]) == ("player.purchase_refunded", "10.00")
 
 
+def test_refund__says_what_was_bought_and_by_whom(
+    support: Client, player: Player, public_api: Api
+) -> None:
+    body = {"amount": 3, "product_id": "gems", "transaction_id": "t-1"}
+    public_api.post(f"{PLAYERS}/{player.pk}/purchase", body)
+    url = url_of(player.environment, "player_refund", player.pk, "t-1")
+    assert f"{player.external_id} bought gems" in text_of(support.get(url))
+
+
+@pytest.mark.parametrize("name", ["player_refund", "player_refund_reverse"])
+def test_act_on_a_purchase__means_the_one_that_was_clicked(
+    name: str, support: Client, buyer: Player, public_api: Api
+) -> None:
+    """A game's id may spell what another purchase has in the ledger."""
+    ledger_id = bytes(Purchase.objects.get(transaction_id=None).digest).hex()
+    body = {"amount": 1, "transaction_id": ledger_id}
+    public_api.post(f"{PLAYERS}/{buyer.pk}/purchase", body)
+    assert "10.00 USD" in text_of(support.get(url_of(buyer.environment, name, buyer.pk, ledger_id)))
+
+
 def test_refund_that_somebody_else_made_first__is_422(support: Client, buyer: Player) -> None:
     purchase_refund(buyer, "t-1", actor=ACTOR)
     response = support.post(url_of(buyer.environment, "player_refund", buyer.pk, "t-1"))
@@ -288,8 +325,8 @@ def test_unknown_purchase__is_404(support: Client, buyer: Player) -> None:
 def test_audit_log__offers_to_undo_each_act_to_support_alone(
     support: Client, player: Player
 ) -> None:
-    note_add(player, "Be kind", actor=ACTOR)
-    entry = AuditEntry.objects.get(action="player.note_added")
+    entry = player_alias_link(player, "guest-7", actor=ACTOR)
+    assert entry is not None
     undo = f'action="{url_of(player.environment, "player_undo", player.pk, entry.pk)}"'
     url = url_of(player.environment, "audit_list")
     assert undo in text_of(support.get(url))

@@ -12,7 +12,7 @@ from django.db import connection
 from flags.models import Flag
 from flags.services import override_set
 from ilara_admin.models import AuditEntry, Environment
-from players.aliases import player_alias_link
+from players.aliases import player_alias_link, player_alias_unlink
 from players.erasure import HELD, WITHOUT_CONTENT, player_delete, player_export
 from players.models import Player
 from players.notes import note_add, note_delete
@@ -25,6 +25,7 @@ from tests.factories import ACTOR, make_player
 
 NAME = "hero-4711"
 ALIAS = "guest-of-4711"
+FORMER = "tablet-of-4711"
 
 
 @pytest.fixture
@@ -42,6 +43,9 @@ def hero(environment: Environment, public_api: Api) -> Player:
     override_set(flag, player, "enabled", actor=ACTOR, expires_at=until)
     ids_add(segment_of(environment), [NAME, "other", ALIAS], excluded=False, actor=ACTOR)
     player_alias_link(player, ALIAS, actor=ACTOR)
+    player_alias_link(player, FORMER, actor=ACTOR)
+    ids_add(segment_of(environment), [FORMER], excluded=True, actor=ACTOR)
+    player_alias_unlink(player, FORMER, actor=ACTOR)
     note_add(player, "A note: hero wrote that the gems are gone", actor=ACTOR)
     undone = note_add(player, "hero wrote twice", actor=ACTOR)
     assert undone.after
@@ -57,6 +61,7 @@ def segment_of(environment: Environment) -> Segment:
 
 def traces(player: Player) -> list[str]:
     """The tables with a row that names the player in whatever column."""
+    known = [str(player.pk), NAME, ALIAS, FORMER, "hero@", "hero wrote"]
     with connection.cursor() as cursor:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         names = [name for (name,) in cursor.fetchall()]
@@ -65,7 +70,7 @@ def traces(player: Player) -> list[str]:
             cursor.execute(
                 f"""SELECT count(*) FROM "{table}" t
                     WHERE to_jsonb(t)::text LIKE ANY(%s)""",
-                [[f"%{player.pk}%", f"%{NAME}%", f"%{ALIAS}%", "%hero@%", "%hero wrote%"]],
+                [[f"%{each}%" for each in known]],
             )
             if cursor.fetchone()[0]:
                 found.append(table)
@@ -87,7 +92,7 @@ def test_export__holds_every_kind_of_row(hero: Player) -> None:
     assert document["player"]["email"] == "hero@example.org"
     counts = {name: len(rows) for name, rows in document.items() if name != "player"}
     assert counts == {
-        "player_session": 1, "purchase": 1, "event": 3, "flag_override": 1, "segment_member": 1,
+        "player_session": 1, "purchase": 1, "event": 3, "flag_override": 1, "segment_member": 2,
         "segment_former_member": 0, "player_alias": 1, "player_note": 1,
     }  # fmt: skip
     assert document["purchase"][0]["amount"] == 4.99
@@ -110,7 +115,16 @@ def test_erasure__leaves_no_trace_of_who_it_was(hero: Player, environment: Envir
     assert newest is not None
     assert (newest.action, newest.reason) == ("player.erased", "Asked for it")
     assert newest.object_name == "erased player"
-    assert AuditEntry.objects.filter(object_id=newest.object_id).count() == 6
+    assert AuditEntry.objects.filter(object_id=newest.object_id).count() == 8
+
+
+def test_unlinked_id_that_is_somebody_elses__stays_in_the_audit_log(
+    hero: Player, environment: Environment
+) -> None:
+    make_player(environment, FORMER)
+    player_delete(hero, actor=ACTOR)
+    lists = AuditEntry.objects.filter(object_type="segment").values_list("after", flat=True)
+    assert [FORMER] in [(after or {}).get("ids") for after in lists]
 
 
 def test_erased_player__may_come_back_as_a_new_one(hero: Player, public_api: Api) -> None:

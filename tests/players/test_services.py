@@ -1,12 +1,19 @@
 """Corrections by staff."""
 
+from decimal import Decimal
+
 import pytest
 from django.core.exceptions import ValidationError
 
+from ilara_admin.idempotency import digest_of
 from ilara_admin.models import AuditEntry, Environment
-from players.models import Player
+from players.aliases import aliases_of, player_alias_link, player_alias_unlink
+from players.erasure import player_delete
+from players.models import Player, Purchase
+from players.notes import note_add
 from players.schemas import PlayerPatch
-from players.services import player_undo, player_update
+from players.services import player_undo, player_update, purchase_refund, purchase_refund_undo
+from tests.api_client import PLAYERS, Api
 from tests.factories import ACTOR, make_player
 
 
@@ -74,3 +81,68 @@ def test_undo__puts_back_what_was_replaced_and_nothing_else(player: Player) -> N
     assert entry
     player_undo(player, entry, actor=ACTOR)
     assert stored(player) == ("pia@example.com", "d-1", {"level": 3, "vip": True, "coins": 5})
+
+
+# --- Undoing what was changed again ---------------------------------------------------------------
+
+
+def test_old_refund_undone__leaves_a_later_one(player: Player, public_api: Api) -> None:
+    path = f"{PLAYERS}/{player.pk}/purchase"
+    digest = digest_of("t-1").hex()
+    public_api.post(path, {"amount": 5, "transaction_id": "t-1"})
+    first = purchase_refund(player, "t-1", actor=ACTOR)
+    reversal = purchase_refund_undo(player, digest, actor=ACTOR)
+    second = purchase_refund(player, digest, actor=ACTOR)
+    with pytest.raises(ValidationError, match="changed again since"):
+        player_undo(player, first, actor=ACTOR)
+    assert Purchase.objects.get().refunded_at is not None
+    assert player_undo(player, second, actor=ACTOR) is not None
+    assert Purchase.objects.get().refunded_at is None
+    with pytest.raises(ValidationError, match="changed again since"):
+        player_undo(player, reversal, actor=ACTOR)
+    player.refresh_from_db()
+    assert (player.purchase_count, player.total_revenue) == (1, Decimal(5))
+
+
+def test_undo__does_not_mind_what_happened_to_others_of_the_kind(
+    player: Player, public_api: Api
+) -> None:
+    for name in ("t-1", "t-2"):
+        public_api.post(f"{PLAYERS}/{player.pk}/purchase", {"amount": 5, "transaction_id": name})
+    first = purchase_refund(player, "t-1", actor=ACTOR)
+    purchase_refund(player, "t-2", actor=ACTOR)
+    assert player_undo(player, first, actor=ACTOR) is not None
+    assert Purchase.objects.exclude(refunded_at=None).get().transaction_id == "t-2"
+
+
+def test_old_link_undone__leaves_a_later_one(player: Player) -> None:
+    first = player_alias_link(player, "guest-7", actor=ACTOR)
+    assert first is not None
+    player_alias_unlink(player, "guest-7", actor=ACTOR)
+    player_alias_link(player, "guest-7", actor=ACTOR)
+    with pytest.raises(ValidationError, match="changed again since"):
+        player_undo(player, first, actor=ACTOR)
+    assert aliases_of(player.pk) == ["guest-7"]
+
+
+def test_link_undone_after_the_id_went_to_somebody_else__changes_nothing(
+    player: Player, environment: Environment
+) -> None:
+    link = player_alias_link(player, "guest-7", actor=ACTOR)
+    unlink = player_alias_unlink(player, "guest-7", actor=ACTOR)
+    assert link is not None
+    assert unlink is not None
+    other = make_player(environment, "other")
+    player_alias_link(other, "guest-7", actor=ACTOR)
+    assert player_undo(player, link, actor=ACTOR) is None
+    with pytest.raises(ValidationError, match="is linked to another player, other"):
+        player_undo(player, unlink, actor=ACTOR)
+    assert aliases_of(other.pk) == ["guest-7"]
+
+
+def test_acts_on_a_player_who_was_erased__say_so(player: Player, public_api: Api) -> None:
+    public_api.post(f"{PLAYERS}/{player.pk}/purchase", {"amount": 5, "transaction_id": "t-1"})
+    player_delete(Player.objects.get(), actor=ACTOR)
+    for act in (purchase_refund, purchase_refund_undo, note_add):
+        with pytest.raises(ValidationError, match="was erased meanwhile"):
+            act(player, "t-1", actor=ACTOR)
