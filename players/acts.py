@@ -58,7 +58,7 @@ def player_note_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespo
         "Add note",
         form,
         link(request, "player_detail", player.pk),
-        text="For all staff to read. The game and the player never see it.",
+        text="All staff can read it, the game cannot. A player who asks for their data gets it.",
     )
     return render_form(request, page)
 
@@ -109,8 +109,8 @@ def player_alias_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResp
         "Link",
         form,
         link(request, "player_detail", player.pk),
-        text="Whoever registers, looks up or lists by that id means this player from then on. "
-        "What lists and flags hold for it already moves here and stays.",
+        text="From then on the id means this player, for the game and for staff. Its places on "
+        "lists of segments and its flag overrides move to this player, and stay if it is unlinked.",
     )
     return render_form(request, page)
 
@@ -130,8 +130,8 @@ def player_alias_remove(
         title=f"Unlink {alias.external_id}",
         button="Unlink",
         cancel_url=link(request, "player_detail", player.pk),
-        text="The next registration by this id makes a player of its own. What moved to "
-        f"{player.external_id} when it was linked stays there.",
+        text="When the game registers this id again, that makes a player of its own. Places on "
+        f"lists and flag overrides that moved to {player.external_id} stay there.",
         tone="danger",
     )
     return render_confirm(request, confirm)
@@ -152,13 +152,14 @@ def player_refund(request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str)
         except ValidationError as refused:  # somebody else was faster
             error = refused.messages[0]
         else:
-            return changed(request, player, entry, f"The purchase of {amount} is refunded.")
+            words = f"The purchase of {amount} is marked as refunded."
+            return changed(request, player, entry, words)
     confirm = Confirm(
-        title=f"Refund {amount}",
-        button=f"Refund {amount}",
+        title=f"Mark {amount} as refunded",
+        button="Mark as refunded",
         cancel_url=link(request, "player_detail", player.pk),
-        text=f"{bought} The purchase stays in the timeline, marked as refunded, and no longer "
-        "counts as revenue. Only the store can give the money back: refund it there, too.",
+        text=f"{bought} The purchase stays in the timeline and no longer counts as revenue. No "
+        "money moves: only the store can give it back.",
         tone="danger",
         error=error,
     )

@@ -122,7 +122,7 @@ def _factors(score: float, resting: float, silence: int, activity: str) -> tuple
     factors = [
         Factor(
             "few_active_days" if days < FEW_DAYS else "usual_loss",
-            f"{_count(days, 'active day')} so far; some players leave after any of them.",
+            f"{_count(days, 'active day')} so far; after each, some players stop for good.",
             resting,
         )
     ]

@@ -95,7 +95,7 @@ CHURN_RISK = (
                 },
                 {
                     "factor": "usual_loss",
-                    "description": "10 active days so far; some players leave after any of them.",
+                    "description": "10 active days so far; after each, some players stop for good.",
                     "contribution": 0.1196,
                 },
             ],

@@ -85,7 +85,7 @@ def purchase_refund(
     purchase = purchase_of(player, transaction_id)
     row = db.fetch_one(statements.REFUND, [player.pk, bytes(purchase.digest)])
     if row is None:
-        raise ValidationError(f"The purchase “{transaction_id}” has been refunded before.")
+        raise ValidationError("This purchase has been refunded before.")
     return audit_record(
         AuditAction.PLAYER_PURCHASE_REFUNDED,
         actor,
@@ -107,7 +107,7 @@ def purchase_refund_undo(
     purchase = purchase_of(player, transaction_id)
     row = db.fetch_one(statements.REVERSAL, [player.pk, bytes(purchase.digest)])
     if row is None:
-        raise ValidationError(f"The purchase “{transaction_id}” is not refunded.")
+        raise ValidationError("This purchase is not refunded.")
     return audit_record(
         AuditAction.PLAYER_REFUND_REVERSED,
         actor,

@@ -75,7 +75,8 @@ class Line:
     @property
     def short(self) -> list[Change]:
         """The difference where it says more than the sentence and is over in a glance."""
-        if not self.entry.action.endswith((".updated", ".described")) or len(self.changes) > 2:
+        telling = (".updated", ".described", "linked")
+        if not self.entry.action.endswith(telling) or len(self.changes) > 2:
             return []
         brief = all(len(change.before) + len(change.after) <= 60 for change in self.changes)
         return self.changes if brief else []

@@ -10,9 +10,9 @@ def test_without_a_fit__the_page_says_what_serves_and_what_is_missing(
     environment: Environment,
 ) -> None:
     text = text_of(signed_in(Role.VIEWER).get(url_of(environment, "churn_model")))
-    assert "the built-in prior" in text
+    assert "built-in values serve" in text
     assert "once 200 of them have been there for 14 days" in text
-    assert "How it stood its test" not in text
+    assert "How right it was" not in text
 
 
 def test_with_a_fit__the_page_shows_its_test_as_a_chart_and_a_table(
