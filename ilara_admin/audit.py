@@ -57,7 +57,7 @@ def audit_record(
         object_name=object_name[:300],
         before=before,
         after=after,
-        reason=reason,
+        reason=reason.replace("\0", ""),  # which PostgreSQL refuses; nobody types it
         request_id=request_id.get(),
     )
 

@@ -308,6 +308,13 @@ def test_refund_that_somebody_else_made_first__is_422(support: Client, buyer: Pl
     assert revenue(buyer) == (1, Decimal(10))
 
 
+def test_reason_with_nul__is_kept_without_it(support: Client, buyer: Player) -> None:
+    url = url_of(buyer.environment, "player_refund", buyer.pk, "t-1")
+    assert support.post(url, {"reason": "A child\0 bought it"}).status_code == 302
+    entry = AuditEntry.objects.get(action="player.purchase_refunded")
+    assert entry.reason == "A child bought it"
+
+
 def test_reversal_of_what_is_not_refunded__is_422(support: Client, buyer: Player) -> None:
     response = support.post(url_of(buyer.environment, "player_refund_reverse", buyer.pk, "t-1"))
     assert response.status_code == 422
