@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from django.utils.html import escape
 
 from flags import describe, services
 from flags.document import FlagDocument, decode_document
@@ -13,7 +14,7 @@ from flags.forms import CloneForm, RolloutForm, as_percent, thousandths
 from flags.models import Flag
 from flags.schedule import figure_at
 from flags.views import differences, impact_of, the_flag
-from ilara_admin.confirm import Change, Confirm, render_confirm
+from ilara_admin.confirm import PREVIEW, Change, Confirm, render_confirm
 from ilara_admin.forms import add_errors
 from ilara_admin.htmx import HtmxHttpRequest, redirect_to, with_toast
 from ilara_admin.models import Role
@@ -87,10 +88,17 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
         response = redirect_to(request, link(request, "flag_detail", key))
         return with_toast(request, response, "That rule is no longer there.", tone="warn")
     figure = figure_at(rule, timezone.now())
-    form = RolloutForm(request.POST or None, initial={"rollout": as_percent(figure)})
-    error = ""
-    if request.method == "POST" and form.is_valid():
-        wanted, before = thousandths(form.cleaned_data["rollout"]), flag.revision
+    form = RolloutForm(
+        request.get_full_path(), request.POST or None, initial={"rollout": as_percent(figure)}
+    )
+    wanted = thousandths(form.cleaned_data["rollout"]) if form.is_valid() else None
+    error = preview = ""
+    if wanted is not None and "ask" in request.POST:
+        preview = _who_switches(request, flag, document.with_rollout(rule_id, wanted)).strip()
+    if request.htmx.target == PREVIEW:
+        return HttpResponse(escape(preview))
+    if wanted is not None and "ask" not in request.POST:
+        before = flag.revision
         try:
             saved = services.flag_update(
                 flag,
@@ -117,6 +125,7 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
             ),
             form=form,
             error=error,
+            preview=preview,
         ),
     )
 

@@ -69,23 +69,23 @@ def moment(time: datetime) -> str:
 
 
 def percentage(rule: Rule) -> str:
-    """How many the rule takes in, over time: `10 %, from 1 Dec 2026, 09:00 UTC 50 %`."""
+    """How many the rule takes in, over time: `10 %; 50 % from 1 Dec 2026, 09:00 UTC`."""
     if rule.ramp:
         ramp = rule.ramp
         way = "rising" if ramp.to >= ramp.from_ else "falling"
         text = f"{percent(ramp.from_)} {way} evenly"
         text += f" to {percent(ramp.to)} between {moment(ramp.start)} and {moment(ramp.end)}"
     else:
-        text = ", ".join(
+        text = "; ".join(
             [
                 percent(rule.rollout),
-                *(f"from {moment(step.at)} {percent(step.rollout)}" for step in rule.steps),
+                *(f"{percent(step.rollout)} from {moment(step.at)}" for step in rule.steps),
             ]
         )
     if rule.start:
-        text += f", not before {moment(rule.start)}"
+        text += f"; not before {moment(rule.start)}"
     if rule.end:
-        text += f", until {moment(rule.end)}"
+        text += f"; until {moment(rule.end)}"
     return text
 
 

@@ -11,6 +11,7 @@ from django.core.validators import RegexValidator
 
 from flags.document import FlagDocument, Prerequisite, ValueType, Variant
 from flags.models import Flag
+from ilara_admin.confirm import PREVIEW
 from ilara_admin.models import Environment
 from segments.keys import KEY, KEY_FORM
 
@@ -231,7 +232,20 @@ class CloneForm(forms.Form):
 
 
 class RolloutForm(forms.Form):
+    """One percentage; while it is typed, the dialog asks who would switch."""
+
     rollout = percent_field("Percentage")
+
+    def __init__(self, preview_url: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["rollout"].widget.attrs |= {
+            "hx-post": preview_url,
+            "hx-vals": '{"ask": "1"}',
+            "hx-trigger": "input changed delay:300ms",
+            "hx-target": f"#{PREVIEW}",
+            "hx-swap": "innerHTML",
+            "hx-sync": "this:replace",
+        }
 
 
 RULES_DECIDE = "*rules*"  # no variant's key

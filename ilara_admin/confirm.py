@@ -9,6 +9,8 @@ from django.http import HttpRequest, HttpResponse
 
 from ilara_admin.htmx import render_partial
 
+PREVIEW = "confirm-preview"  # the id of the line that says what the form's values would do
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -19,7 +21,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """Title and button name the object: "Delete checkout_v2". Cancelling leads to `cancel_url`."""
+    """Title and button name the object: "Delete checkout_v2". Cancelling leads to `cancel_url`.
+    Without a button there is nothing to confirm: `text` says what stands in the way."""
 
     title: str
     button: str
@@ -32,6 +35,7 @@ class Confirm:
     type_to_confirm: str = ""  # posted as "typed"
     form: BaseForm | None = None
     error: str = ""
+    preview: str | None = None  # what the form's values would do, on the way; None offers no look
 
     def is_typed(self, request: HttpRequest) -> bool:
         """Whether the name was typed as asked. The browser's own check is a courtesy only."""

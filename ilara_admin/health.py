@@ -4,13 +4,13 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
-# What must exist for tomorrow's events to go to a partition of their own, whether some went to the
+# What must exist for tomorrow's events to go to a partition of their own, whether none went to the
 # default one, and how long the worker may stay silent. procrastinate removes workers that stop
 # their heartbeat.
 READY_SQL = """
     SELECT to_regclass(format('event_%s', to_char(now() AT TIME ZONE 'UTC' + interval '1 day',
-                                                  'YYYYMMDD'))) IS NOT NULL,
-           NOT EXISTS (SELECT FROM event_default),
+                                                  'YYYYMMDD'))) IS NOT NULL
+           AND NOT EXISTS (SELECT FROM event_default),
            EXISTS (SELECT FROM procrastinate_workers
                    WHERE last_heartbeat > now() - interval '1 minute')"""
 
@@ -23,16 +23,14 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when the database answers and tomorrow's partition exists, else 503. Events that went to
-    the default partition and a silent worker are reported, but do not take the machine out of
-    service: requests do not need them."""
+    """200 when the database answers, else 503. Partitions that need care and a silent worker are
+    reported, but do not take the machine out of service: requests do not need them."""
     state = {"database": False, "partitions": False, "worker": False}
-    ready = False
     try:
         with connection.cursor() as cursor:
             cursor.execute(READY_SQL)
-            ready, no_strays, worker = cursor.fetchone()
-        state = {"database": True, "partitions": ready and no_strays, "worker": worker}
+            partitions, worker = cursor.fetchone()
+        state = {"database": True, "partitions": partitions, "worker": worker}
     except (DatabaseError, InterfaceError):
         pass
-    return JsonResponse(state, status=200 if ready else 503)
+    return JsonResponse(state, status=200 if state["database"] else 503)

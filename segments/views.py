@@ -178,10 +178,10 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
     url = link(request, "segment_detail", key)
     confirm = Confirm(
         title=f"Delete {key}",
-        button=f"Delete {key}",
+        button="" if used_by else f"Delete {key}",
         cancel_url=url,
         text=(
-            f"It is used by {named(used_by)}: change those first."
+            f"It is used by {named(used_by)}, which must change first."
             if used_by
             else "Nothing here uses it. Games that ask for it will be answered 404."
         ),

@@ -219,6 +219,9 @@ def _set_active(request: HtmxHttpRequest, pk: int, *, active: bool) -> HttpRespo
         else:
             text = "may sign in again" if active else "is signed out and may not sign in"
             return _back(request, f"{user.username} {text}.", about=user)
+    elif user.is_active == active:
+        state = "active" if active else "deactivated"
+        return _back(request, f"{user.username} is {state} already.")
     verb = "Reactivate" if active else "Deactivate"
     before, after = ("Deactivated", "Active") if active else ("Active", "Deactivated")
     text = (

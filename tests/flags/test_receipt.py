@@ -127,7 +127,7 @@ def test_schedule__is_told_with_the_figure_in_force_and_what_comes() -> None:
     assert (rollout.threshold, rollout.next_threshold) == (10_000, 50_000)
     assert rollout.next_change_at == datetime(2026, 3, 2, tzinfo=UTC)
     assert rollout.schedule == (
-        "0 %, from 1 Mar 2026, 00:00 UTC 10 %, from 2 Mar 2026, 00:00 UTC 50 %"
+        "0 %; 10 % from 1 Mar 2026, 00:00 UTC; 50 % from 2 Mar 2026, 00:00 UTC"
     )
 
 

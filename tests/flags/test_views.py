@@ -212,6 +212,21 @@ def test_percentage__set_by_two_at_once__says_so(client: Client, environment: En
     assert the(environment, "new_tutorial").spec.rules[0].rollout == 50_000
 
 
+def test_percentage__says_who_switches_before_it_is_saved(
+    client: Client, environment: Environment
+) -> None:
+    for number in range(4):
+        make_player(environment, f"vip-{number}", attributes={"is_vip": True})
+    url = at(environment, "new_tutorial/rules/beta/percentage/")
+    asked = client.post(url, {"rollout": "0", "ask": "1"})
+    assert "4 of 4 players switch. Everybody was asked." in asked.content.decode()
+    line = {"HX-Request": "true", "HX-Target": "confirm-preview"}
+    asked = client.post(url, {"rollout": "0", "ask": "1"}, headers=line)
+    assert asked.content.decode() == "4 of 4 players switch. Everybody was asked."
+    assert client.post(url, {"rollout": "-1", "ask": "1"}, headers=line).content == b""
+    assert the(environment, "new_tutorial").revision == 1
+
+
 def test_percentage_of_a_rule_that_is_gone__says_so(
     client: Client, environment: Environment
 ) -> None:

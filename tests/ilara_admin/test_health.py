@@ -1,5 +1,7 @@
 """What load balancers ask."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from django.db import DatabaseError, InterfaceError, connection
 from django.test import Client
@@ -42,6 +44,14 @@ def test_event_in_the_default_partition__is_reported(client: Client, db: None) -
                                   properties, occurred_at)
                VALUES (gen_random_uuid(), '2091-01-01', 1, 'e', 'x', '{}', now())"""
         )
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()["partitions"]) == (200, False)
+
+
+def test_partition_of_tomorrow_missing__is_reported(client: Client, db: None) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE event_{tomorrow:%Y%m%d}")
     response = client.get("/readyz")
     assert (response.status_code, response.json()["partitions"]) == (200, False)
 

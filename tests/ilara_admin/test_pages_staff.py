@@ -155,6 +155,13 @@ def test_deactivating__asks_first(environment: Environment) -> None:
     assert tom.is_active
 
 
+def test_reactivating_an_active_member__says_so(environment: Environment) -> None:
+    tom = make_staff(Role.VIEWER, "tom")
+    response = signed_in().get(url_of(environment, "staff_reactivate", tom.pk))
+    assert response["Location"] == url_of(environment, "staff_list")
+    assert message_of(response) == "tom is active already."
+
+
 # --- The last admin -------------------------------------------------------------------------------
 
 

@@ -59,6 +59,9 @@ def test_list__asks_the_same_of_the_database_for_one_row_and_for_fifty(
 def test_delete__needs_the_name_and_no_flag_that_uses_it(
     client: Client, environment: Environment
 ) -> None:
+    asked = client.get(at(environment, "beta-testers/delete/")).content.decode()
+    assert "new_tutorial, which must change first" in asked
+    assert 'name="typed"' not in asked
     used = client.post(at(environment, "beta-testers/delete/"), {"typed": "beta-testers"})
     assert used.status_code == 422
     assert "new_tutorial" in used.content.decode()
