@@ -86,7 +86,7 @@ def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
         raise _all_rejected(errors)
     accepted = len(outcome.accepted)
     told = [
-        schemas.Rejection(index, error.code, error.message, error.field)
+        schemas.Rejection(index, schemas.RejectionCode(error.code), error.message, error.field)
         for index, error in sorted(errors.items())
     ]
     return respond(schemas.BatchReceipt(accepted, len(outcome.known) - accepted, told))

@@ -2,11 +2,12 @@
 
 import re
 import uuid
-from enum import StrEnum
 from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
 
+from ilara_admin.documented import DocumentedEnum
+from ilara_admin.errors import Code
 from ilara_admin.json_schema import (
     INTEGER_RANGE,
     JSON_OBJECT,
@@ -74,9 +75,9 @@ class EventBatch(Struct):
     sent_at: Moment | None = None
 
 
-class Status(StrEnum):
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
+class Status(DocumentedEnum):
+    ACCEPTED = "accepted", "The event is stored."
+    DUPLICATE = "duplicate", "Its event_id was there already, within seven days; nothing is stored."
 
 
 class EventReceipt(Struct):
@@ -126,11 +127,19 @@ class StreamAddress(StreamQuery):
     ) = None
 
 
+class RejectionCode(DocumentedEnum):
+    VALIDATION_ERROR = (
+        Code.VALIDATION_ERROR.value,
+        "The event breaks a rule; the message says which.",
+    )
+    NOT_FOUND = Code.NOT_FOUND.value, "No player of the environment has this player_id."
+
+
 class Rejection(Struct):
     """`index` counts from 0 in the batch; `field` is relative to that event."""
 
     index: int
-    code: str
+    code: RejectionCode
     message: str
     field: str | None
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ilara_admin.json_schema import END, JSON_OBJECT, NO_CONTROLS, NO_NUL, UUID, Moment
-from players.churn import RiskLevel
+from players.churn import FactorName, RiskLevel
 from players.lifecycle import Stage
 from players.models import MAX_ATTRIBUTE_KEYS
 from players.money import AMOUNT_PATTERN, FORM
@@ -157,13 +157,16 @@ class PlayerLifecycle(Struct):
 class RiskFactor(Struct):
     """`contribution` is what the factor adds to the risk; negative where it lowers it."""
 
-    factor: str
+    factor: FactorName
     description: str
     contribution: float
 
 
 class ChurnRisk(Struct):
-    """`risk_score` is from 0 to 1: low below 0.3, medium from 0.3, high from 0.6."""
+    """`risk_score` is from 0 to 1, the sum of what the factors contribute. `confidence` is the
+    probability of the likelier outcome. `model` ends in the last day that it was fitted to, or in
+    `prior` while too few players have a history. The dashboard shows how well it foretold who was
+    not seen."""
 
     player_id: uuid.UUID
     risk_score: float
