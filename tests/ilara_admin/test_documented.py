@@ -17,14 +17,16 @@ class Colour(DocumentedEnum):
 
 def test_member__is_its_value_and_a_sentence() -> None:
     assert (Colour.RED.value, Colour.RED.meaning) == ("red", "It glows.")
-    assert Colour("red") is Colour.RED == "red"
+    assert Colour("red") is Colour.RED
     assert f"{Colour.RED}" == "red"
     assert msgspec.json.decode(msgspec.json.encode(Colour.RED), type=Colour) is Colour.RED
 
 
 def test_member_without_a_sentence__is_refused() -> None:
     with pytest.raises(TypeError, match="blue needs a sentence"):
-        DocumentedEnum("Other", {"BLUE": "blue"})
+
+        class Other(DocumentedEnum):
+            BLUE = "blue"
 
 
 def enumerations(schema: Any) -> Iterator[dict[str, Any]]:
