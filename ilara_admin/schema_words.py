@@ -10,6 +10,7 @@ type Schema = Mapping[str, Any]
 
 FORMATS = {"uuid": "UUID", "date-time": "time", "decimal": "number"}
 PLAIN = {"boolean": "true or false", "string": "text", "number": "number", "null": "null"}
+SMALL = 12  # fields
 MEANINGS = "x-enum-descriptions"
 LONG_PATTERN = 40  # characters; what is longer is told by its description
 PATTERNS = {UUID_PATTERN: "UUID", NO_CONTROLS: "text without control characters"}
@@ -28,6 +29,11 @@ class Field:
     fields: tuple["Field", ...] = ()
     note: str = ""
     example: Any = None
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all inside can be read at a glance."""
+        return sum(1 for _ in self.walk()) <= SMALL
 
     def walk(self) -> Iterator["Field"]:
         yield self

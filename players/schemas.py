@@ -21,7 +21,8 @@ ExternalId = Annotated[
     Meta(
         min_length=1,
         max_length=255,
-        description="The game's own id of the player, compared byte by byte.",
+        description="The game's own id of the player. Compared byte by byte: composed and "
+        "decomposed é are two players.",
         examples=["player_123"],
         extra_json_schema=NO_NUL,
     ),
