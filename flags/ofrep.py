@@ -109,8 +109,8 @@ def _code(error: ApiError) -> str:
 )
 def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpResponse:
     """Evaluate one flag, in OpenFeature's words. The key goes into `X-API-Key` or, as a Bearer
-    token, into `Authorization`. Somebody who is not registered yet is decided by the context alone, into the
-    bucket that they will have once they are."""
+    token, into `Authorization`. Somebody who is not registered yet is decided by the context
+    alone, into the bucket that they will have once they are."""
     flag = flags_of(request.snapshot).get(key)
     asked = _asked(request, body, behaviours_needed([flag] if flag else []))
     if flag is None:

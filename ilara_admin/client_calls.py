@@ -217,9 +217,9 @@ await ilara.close(); // sends what still waits""",
         Call(
             f"""\
 eventID, err := client.Track(ilara.Event{{ // waits in memory, is sent within a second
-	PlayerID:   "{ID}",
-	EventName:  "level_complete",
-	SessionID:  "session_abc123",
+	PlayerID:  "{ID}",
+	EventName: "level_complete",
+	SessionID: "session_abc123",
 	Properties: map[string]any{{
 		"level": 5, "score": 12500, "time_seconds": 180, "stars_earned": 3,
 	}},

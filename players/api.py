@@ -156,8 +156,8 @@ def player_patch(
 def session_record(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.SessionRecord
 ) -> HttpResponse:
-    """Count a session. One `session_id` counts once, so sending it again is safe; without an id each
-    call counts. Counts as being seen."""
+    """Count a session. One `session_id` counts once, so sending it again is safe; without an id
+    each call counts. Counts as being seen."""
     if body.started_at is not None:
         check_moment(body.started_at, "started_at")
     session_id = client_id(request, body.session_id)
@@ -192,9 +192,9 @@ def session_record(
 def purchase_record(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.PurchaseRecord
 ) -> HttpResponse:
-    """Record a purchase. One `transaction_id` counts once, so sending it again is safe; without an id
-    each call counts. The amount is needed in the body or as `?amount=4.99`; where it is in both they
-    must agree. Counts as being seen."""
+    """Record a purchase. One `transaction_id` counts once, so sending it again is safe; without an
+    id each call counts. The amount is needed in the body or as `?amount=4.99`; where it is in both
+    they must agree. Counts as being seen."""
     currency = (body.currency or request.snapshot.currency).upper()
     transaction_id = client_id(request, body.transaction_id)
     row = _write(
