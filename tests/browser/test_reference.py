@@ -23,7 +23,7 @@ def test_find_how_to_record_a_purchase_choose_python_and_copy(
     expect(page.get_by_role("row").filter(has_text="/v1/")).to_have_count(1)
     expect(page).to_have_url(f"{reader.base}/sample-game/live/developers/reference/"
                              "?q=purchase+transaction")  # fmt: skip
-    reader.press("link", "/purchase")
+    reader.press("link", "Record a purchase")
     expect(page.get_by_role("heading", level=1)).to_have_text("Record a purchase")
 
     sample = page.get_by_role("region", name="Request")
@@ -53,9 +53,9 @@ def test_reference__is_read_without_a_script(window: Callable[..., Any]) -> None
     page = window(java_script_enabled=False).open("developers/reference/")
     page.get_by_label("Search paths, words and fields").fill("purchase transaction")
     page.get_by_role("button", name="Apply").click()
-    page.get_by_role("link", name="/purchase").click()
+    page.get_by_role("link", name="Record a purchase").click()
     page.get_by_role("link", name="Go", exact=True).click()
     sample = page.get_by_role("region", name="Request")
     expect(sample).to_contain_text("client.RecordPurchase(")
-    page.get_by_text("Another one: address").click()
+    page.get_by_text("Another example: address").click()
     expect(page.get_by_text("purchase?amount=4.99").last).to_be_visible()

@@ -50,8 +50,10 @@ def test_list__is_every_operation_with_a_link_to_its_page(
     viewer: Client, environment: Environment
 ) -> None:
     html = unescape(text_of(viewer.get(url_of(environment, "reference"))))
-    linked = re.findall(r'href="[^"]*/reference/(\w+)/"><span>(\w+)</span> <span>([^<]+)<', html)
-    assert linked == [(each.id, each.method, each.path) for each in operations()]
+    linked = re.findall(r'href="[^"]*/reference/(\w+)/">(.+?)</a>', html)
+    assert linked == [(each.id, each.summary) for each in operations()]
+    called = re.findall(r"<span>(\w+)</span> <span>(/[^<]+)<", html)
+    assert called == [(each.method, each.path) for each in operations()]
     assert f'href="{HOST}/v1/openapi.json" download=' in html
 
 
@@ -133,7 +135,7 @@ def test_page__tells_all_that_is_published(
     for status, text in operation.statuses.items():
         assert f"{status} {text}" in said
     for refusal in operation.refusals:
-        assert f"{refusal.error.status}</td>" in html
+        assert f'<td class="mono">{refusal.error.status}<' in html
         assert refusal.error.message in said
     for answer in entry.answers:
         assert f'<pre tabindex="0">{answer.text}</pre>' in html
