@@ -126,8 +126,9 @@ def event_stream(request: ApiRequest) -> HttpResponseBase:
     after, and `data:`, an event as JSON, so `onmessage` fires. A comment with an id comes at
     the beginning and when nothing happens; `event: gap` with a count says how many were left out
     where a reader is too slow. After a break send the last id as `Last-Event-ID`, as browsers do by
-    themselves: the stream may then repeat an event and never skips one. Sessions, purchases and
-    refunds are among the events, as `ilara.session`, `ilara.purchase` and `ilara.refund`."""
+    themselves: the stream may then repeat an event and never skips one. Sessions, purchases,
+    refunds and their reversals are among the events: `ilara.session`, `ilara.purchase`,
+    `ilara.refund`, `ilara.refund_reversed`."""
     return stream.respond(request)
 
 

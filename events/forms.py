@@ -8,7 +8,7 @@ from events.entries import Filter
 from events.models import DESCRIPTION_CHARACTERS
 from ilara_admin.filters import FilterForm
 from ilara_admin.models import Environment
-from players.models import player_id_for
+from players.aliases import player_id_of
 
 
 class TailForm(forms.Form):
@@ -38,7 +38,7 @@ def _player_id(environment: Environment, text: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        return player_id_for(environment.namespace, text)
+        return player_id_of(environment, text)
 
 
 SEARCH = {"type": "search", "autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}

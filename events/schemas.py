@@ -15,6 +15,7 @@ from ilara_admin.json_schema import (
     NO_NUL,
     Moment,
     PlayerId,
+    SentMoment,
     ref,
 )
 
@@ -42,7 +43,7 @@ Properties = Annotated[
 
 
 SentAt = Annotated[
-    Moment,
+    SentMoment,
     Meta(
         description="What the sender's clock shows while it sends: what that is wrong by is taken "
         "off `timestamp`."
@@ -57,7 +58,7 @@ class BatchedEvent(Struct):
     properties: Properties | None = None
     timestamp: (
         Annotated[
-            Moment,
+            SentMoment,
             Meta(
                 description="When it happened by the sender's clock, from 1971 to 24 hours ahead; "
                 "absent, it is when the server receives it."

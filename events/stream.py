@@ -107,11 +107,12 @@ def _filter(request: ApiRequest) -> Filter:
 def _after(request: ApiRequest) -> int | None:
     """The id to resume after; the header wins, since a browser that comes back sends it along with
     the address of the beginning."""
-    field, text = "Last-Event-ID", request.headers.get("Last-Event-ID", "").strip()
-    if not text and "after" in request.GET:
-        field, text = "after", request.GET["after"]
-    elif not text:
-        return None
+    header, address = request.headers.get("Last-Event-ID"), request.GET.get("after")
+    after = None if address is None else _cursor(address, "after")
+    return after if header is None else _cursor(header.strip(), "Last-Event-ID")
+
+
+def _cursor(text: str, field: str) -> int:
     if (
         not (text.isascii() and text.isdigit() and len(text) <= 19)
         or int(text) not in INTEGER_RANGE

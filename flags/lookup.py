@@ -11,6 +11,7 @@ from django.db.models import Q
 from flags.evaluation import Asked
 from flags.models import FlagOverride
 from ilara_admin.api import ApiRequest
+from players.statements import BY_ID
 from segments.lookup import find_subject
 from segments.rules import Behaviour
 
@@ -25,10 +26,12 @@ def find_asked(
     player_id: uuid.UUID,
     behaviours: Iterable[Behaviour],
     context: Mapping[str, Any] | None,
+    by: str = BY_ID,
 ) -> Asked:
-    """The player as flags are asked about them, in one statement; 404 if there is none."""
+    """The player as flags are asked about them, in one statement; 404 if there is none. For `by`
+    see find_subject."""
     player, subject, (overrides,) = find_subject(
-        request, player_id, behaviours, context, [OVERRIDES]
+        request, player_id, behaviours, context, [OVERRIDES], by
     )
     decoded = msgspec.json.decode(overrides, type=dict[int, str]) if overrides else {}
     return Asked(str(player.id), subject, decoded, request.now)

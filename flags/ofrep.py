@@ -34,6 +34,7 @@ from ilara_admin.errors import ApiError, Code, invalid, not_found
 from ilara_admin.json_schema import JSON_OBJECT, NO_NUL
 from ilara_admin.payload import is_uuid
 from players.models import player_id_for
+from players.statements import BY_EXTERNAL_ID, BY_ID
 from segments.matching import Subject
 from segments.rules import Behaviour
 
@@ -167,9 +168,12 @@ def _asked(request: ApiRequest, body: OfrepEvaluate, behaviours: frozenset[Behav
     if not isinstance(key, str) or len(key) > MAX_TARGETING_KEY:
         raise invalid("targetingKey must be a string of 1 to 255 characters", "context")
     by_external_id = player_id_for(request.snapshot.namespace, key)
-    for player_id in ([uuid.UUID(key)] if is_uuid(key) else []) + [by_external_id]:
+    tries = [(by_external_id, BY_EXTERNAL_ID)]
+    if is_uuid(key):
+        tries.insert(0, (uuid.UUID(key), BY_ID))
+    for player_id, by in tries:
         try:
-            return find_asked(request, player_id, behaviours, context)
+            return find_asked(request, player_id, behaviours, context, by)
         except ApiError as error:
             if error.code is not Code.NOT_FOUND:
                 raise

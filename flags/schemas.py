@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from flags.evaluation import CompiledFlag, Decision, Reason
 from flags.receipt import Receipt
-from ilara_admin.json_schema import JSON_OBJECT, Moment, PlayerId
+from ilara_admin.json_schema import JSON_OBJECT, PlayerId, SentMoment
 from segments.keys import KEY_PATTERN
 
 FlagKey = Annotated[
@@ -21,11 +21,10 @@ class FlagQuery(Struct):
     ] = "false"
     at: (
         Annotated[
-            Moment,
+            SentMoment,
             Meta(
                 description="Asks with the flags and schedules of that time, past or to come, and "
                 "the player of now. Needs a secret key.",
-                examples=["2026-05-31T12:00:00Z"],
             ),
         ]
         | None

@@ -36,7 +36,7 @@ from ilara_admin.models import Role
 from ilara_admin.pagination import KeysetPage
 from ilara_admin.scope import actor_of, link, staff_view
 from ilara_admin.templatetags.ilara import Share
-from players.models import player_id_for
+from players.aliases import player_id_of
 from segments.lookup import stored_subject
 from segments.rules import RuleError, parse
 from segments.snapshot import segments_of
@@ -214,7 +214,7 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
     environment = request.environment
     known = snapshot.at_version(environment)
     ready = flags_of(known)[flag.key]
-    player_id = player_id_for(environment.namespace, external_id)
+    player_id = player_id_of(environment, external_id)
     found = stored_subject(environment, player_id, behaviours_needed([ready]))
     if found is None:
         return {"external_id": external_id}

@@ -35,7 +35,7 @@ CORS_HEADERS = {
     ),
 }
 PREFLIGHT_HEADERS = CORS_HEADERS | {
-    "Access-Control-Allow-Methods": "GET, POST, PATCH, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": (
         "X-API-Key, Content-Type, Idempotency-Key, X-Request-Id, Last-Event-ID, If-None-Match, "
         "Authorization"

@@ -24,6 +24,10 @@ class Actor:
         return cls(user.get_full_name() or user.username, user=user)
 
     @classmethod
+    def of_key(cls, key: ApiKey) -> "Actor":
+        return cls(key.name, key=key)
+
+    @classmethod
     def of_command(cls, command: str) -> "Actor":
         return cls(f"manage.py {command}")
 

@@ -191,6 +191,16 @@ player, err := client.RecordPurchase(ctx, "{ID}", ilara.Purchase{{
         Call(f'const risk = await ilara.getChurnRisk("{ID}");', "risk.risk_level"),
         Call(f'risk, err := client.GetChurnRisk(ctx, "{ID}")', "risk.RiskLevel"),
     ),
+    "alias_link": ClientCalls(
+        Call(f'linked = ilara.link_alias("{ID}", "account_456")', 'linked["aliases"]'),
+        Call(f'const linked = await ilara.linkAlias("{ID}", "account_456");', "linked.aliases"),
+        Call(f'linked, err := client.LinkAlias(ctx, "{ID}", "account_456")', "linked.Aliases"),
+    ),
+    "alias_unlink": ClientCalls(
+        Call(f'left = ilara.unlink_alias("{ID}", "account_456")', 'left["aliases"]'),
+        Call(f'const left = await ilara.unlinkAlias("{ID}", "account_456");', "left.aliases"),
+        Call(f'left, err := client.UnlinkAlias(ctx, "{ID}", "account_456")', "left.Aliases"),
+    ),
     "event_track": ClientCalls(
         Call(
             f"""\

@@ -26,6 +26,15 @@ PlayerId = Annotated[
     ),
 ]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+YEARS = range(1970, 2100)
+# A time that a caller sends, in a year that every part of the system can hold.
+SentMoment = Annotated[
+    Moment,
+    msgspec.Meta(
+        examples=["2026-05-31T12:00:00Z"],
+        extra_json_schema={"pattern": "^(19[7-9]|20[0-9])[0-9]-"},
+    ),
+]
 
 # What payload.py lets pass, in JSON Schema. It has no words for depth, and for it 1e300 is an
 # integer: the published bounds are those of integers.

@@ -198,6 +198,11 @@ class AuditAction(models.TextChoices):
     SEGMENT_LIST_CHANGED = "segment.list_changed"
     PLAYER_UPDATED = "player.updated"
     PLAYER_PURCHASE_REFUNDED = "player.purchase_refunded"
+    PLAYER_REFUND_REVERSED = "player.refund_reversed"
+    PLAYER_ALIAS_LINKED = "player.alias_linked"
+    PLAYER_ALIAS_UNLINKED = "player.alias_unlinked"
+    PLAYER_NOTE_ADDED = "player.note_added"
+    PLAYER_NOTE_DELETED = "player.note_deleted"
     PLAYER_ERASED = "player.erased"
     EVENT_NAME_DESCRIBED = "event_name.described"
 

@@ -216,10 +216,26 @@ def _success(operation: Operation, status: int, schemas: dict[Any, Any]) -> dict
 def _reply_schema(operation: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     schema: dict[str, Any] = schemas.get(operation.endpoint.reply, {})
     if operation.endpoint.media != JSON:
-        return {"type": "string", "x-event-data": schema}
+        return _event(schema)
     if not operation.endpoint.envelope:
         return schema
     return {"$ref": REF.format(name="Success"), "properties": {"data": schema}}
+
+
+def _event(data: dict[str, Any]) -> dict[str, Any]:
+    """One event of a stream. That is what the schema of a stream means in OpenAPI 3.2 under another
+    name, and what readers of 3.1 take it for."""
+    gap = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
+    lines = {
+        "id": {"type": "string"},
+        "event": {"enum": ["message", "gap"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": JSON,
+            "contentSchema": {"anyOf": [data, gap]},
+        },
+    }
+    return {"type": "object", "properties": lines, "required": ["data"]}
 
 
 def _value(envelope: bool, example: Example) -> dict[str, Any]:

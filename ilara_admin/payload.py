@@ -6,7 +6,7 @@ or another client could not take back (NUL, lone surrogates, integers past 64 bi
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
@@ -21,6 +21,7 @@ from ilara_admin.json_schema import (
     MAX_KEY_CHARACTERS,
     MAX_LEVELS,
     UUID_PATTERN,
+    YEARS,
     Moment,
 )
 
@@ -176,14 +177,10 @@ def check_key(name: str, path: str) -> None:
         raise invalid("A key must not contain the character NUL", path.replace("\0", ""))
 
 
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-
-
 def check_moment(moment: datetime, field: str) -> None:
-    """Raise unless the time is one that every part of the system can hold."""
-    if not EARLIEST <= moment < LATEST:
-        raise invalid(f"{field} must lie between 1970 and 2099", field)
+    """Raise unless the time, as it was written, is one that every part of the system can hold."""
+    if moment.year not in YEARS:
+        raise invalid(f"{field} must lie between {YEARS[0]} and {YEARS[-1]}", field)
 
 
 def parse_moment(text: str, field: str) -> datetime:

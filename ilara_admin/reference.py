@@ -140,8 +140,11 @@ def _reply(written: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema of what a success answers, inside the envelope."""
     response = next(each for each in written["responses"].values() if "content" in each)
     schema: Mapping[str, Any] = next(iter(response["content"].values()))["schema"]
-    found: Mapping[str, Any] = schema.get("x-event-data") or schema
-    return found["properties"]["data"] if "properties" in found else found
+    if "properties" not in schema:
+        return schema
+    data: Mapping[str, Any] = schema["properties"]["data"]
+    # In a stream it is a text that holds an event, or else tells of a gap.
+    return data["contentSchema"]["anyOf"][0] if "contentSchema" in data else data
 
 
 def _answer(operation: Operation, example: Example) -> str:

@@ -90,7 +90,9 @@ class Words:
 
     def _string(self, schema: Schema) -> str:
         pattern = schema.get("pattern", "")
-        kind = FORMATS.get(schema.get("format", "")) or PATTERNS.get(pattern, "text")
+        if kind := FORMATS.get(schema.get("format", "")):
+            return kind
+        kind = PATTERNS.get(pattern, "text")
         words = [kind, _span(schema.get("minLength"), schema.get("maxLength"), "characters")]
         known = pattern in (*PATTERNS, NO_NUL["pattern"])
         shown = pattern.replace(END, "$")

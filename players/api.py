@@ -19,6 +19,7 @@ from ilara_admin.errors import invalid
 from ilara_admin.idempotency import client_id, digest_of
 from ilara_admin.payload import check_moment, parse_uuid
 from players import examples, schemas, statements
+from players.api_aliases import alias_link, alias_unlink
 from players.lookup import NOT_FOUND, find_player, known
 from players.models import attributes_problem, player_id_for
 from players.money import parse_amount
@@ -109,7 +110,8 @@ def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResp
     if "\0" in external_id:
         raise invalid("external_id must not contain the character NUL", "external_id")
     player_id = player_id_for(request.snapshot.namespace, external_id)
-    return respond(_player(request, find_player(request, player_id)))
+    row = run_one(request, statements.FIND_BY_EXTERNAL_ID, [player_id])
+    return respond(_player(request, known(row)))
 
 
 @endpoint(
@@ -337,4 +339,6 @@ urlpatterns = [
     path("players/players/<str:player_id>/purchase", route(purchase_record)),
     path("players/players/<str:player_id>/lifecycle", route(player_lifecycle)),
     path("players/players/<str:player_id>/churn-risk", route(churn_risk)),
+    path("players/players/<str:player_id>/aliases", route(alias_link)),
+    path("players/players/<str:player_id>/aliases/<any_text:external_id>", route(alias_unlink)),
 ]

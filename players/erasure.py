@@ -13,6 +13,7 @@ from django.db.backends.utils import CursorWrapper
 
 from ilara_admin.audit import Actor, audit_record
 from ilara_admin.models import AuditAction, AuditEntry
+from players import aliases
 from players.models import Player
 
 
@@ -27,6 +28,8 @@ HELD = (
     Held("player_session", "received_at, digest"),
     Held("purchase", "received_at, digest"),
     Held("event", "received_at, id"),
+    Held("player_alias", "created_at, external_id"),
+    Held("player_note", "created_at, id"),
     Held("flag_override", "flag_id"),
     Held("segment_member", "segment_id, excluded"),
     Held("segment_former_member", "change_id"),
@@ -64,6 +67,7 @@ def player_delete(player: Player, *, actor: Actor, reason: str = "") -> dict[str
 
     Counts of events stay: they say nothing of anybody. So do reasons that staff wrote elsewhere.
     """
+    names = [player.external_id, *aliases.take(player)]
     player = (
         Player.objects.select_for_update(of=("self",))
         .select_related("environment__project")
@@ -82,7 +86,7 @@ def player_delete(player: Player, *, actor: Actor, reason: str = "") -> dict[str
         gone["event_rejected"] = cursor.rowcount
         cursor.execute("DELETE FROM player WHERE id = %s", [player.pk])
         gone["player"] = cursor.rowcount
-        nobody = _forget_who(player, cursor)
+        nobody = _forget_who(player, names, cursor)
     audit_record(
         AuditAction.PLAYER_ERASED,
         actor,
@@ -115,7 +119,7 @@ def _leave_lists(player: Player, cursor: CursorWrapper) -> None:
     )
 
 
-def _forget_who(player: Player, cursor: CursorWrapper) -> uuid.UUID:
+def _forget_who(player: Player, names: list[str], cursor: CursorWrapper) -> uuid.UUID:
     """That something was changed, when and by whom stays in the audit log; of whom, and what they
     were like, does not. Entries about one player still belong together, by the id returned, which
     leads nowhere."""
@@ -125,7 +129,7 @@ def _forget_who(player: Player, cursor: CursorWrapper) -> uuid.UUID:
     )
     values: dict[str, Any] = {
         "environment": player.environment_id,
-        "name": player.external_id,
+        "names": names,
         "erased": ERASED,
     }
     for column in ("before", "after"):
@@ -134,14 +138,14 @@ def _forget_who(player: Player, cursor: CursorWrapper) -> uuid.UUID:
             f"""UPDATE audit_entry
                 SET {column} = jsonb_set({column}, '{{player}}', to_jsonb(%(erased)s::text))
                 WHERE environment_id = %(environment)s AND object_type = 'flag'
-                  AND {column}->>'player' = %(name)s""",
+                  AND {column}->>'player' = ANY(%(names)s)""",
             values,
         )
         cursor.execute(
             f"""UPDATE audit_entry
-                SET {column} = jsonb_set({column}, '{{ids}}', ({column}->'ids') - %(name)s)
+                SET {column} = jsonb_set({column}, '{{ids}}', ({column}->'ids') - %(names)s::text[])
                 WHERE environment_id = %(environment)s AND object_type = 'segment'
-                  AND {column}->'ids' ? %(name)s""",
+                  AND {column}->'ids' ?| %(names)s""",
             values,
         )
     return nobody

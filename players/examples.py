@@ -105,3 +105,9 @@ CHURN_RISK = (
         }
     ),
 )
+LINKED = {"player_id": EXAMPLE_ID, "external_id": "player_123", "aliases": ["account_456"]}
+ALIAS_LINK = (
+    Example(LINKED, {"external_id": "account_456"}, status=201, name="new"),
+    Example(LINKED, {"external_id": "account_456"}, name="known"),
+)
+ALIAS_UNLINK = (Example(LINKED | {"aliases": []}),)

@@ -11,7 +11,7 @@ from ilara_admin.errors import ApiError
 from ilara_admin.filters import FilterForm
 from ilara_admin.payload import check_value, to_struct
 from players.lifecycle import Stage
-from players.models import Player
+from players.models import MAX_NOTE, Player
 from players.schemas import PlayerPatch
 from players.timeline import Kind
 from players.words import STAGES
@@ -164,6 +164,38 @@ class PlayerForm(forms.Form):
                 message = f"{error.message[:1].upper()}{error.message[1:]}."
                 self.add_error(field if field in self.fields else None, message)
         return given
+
+
+class NoteForm(forms.Form):
+    text = forms.CharField(
+        label="Note",
+        max_length=MAX_NOTE,
+        widget=forms.Textarea(attrs={"rows": 5}),
+        help_text=f"Up to {MAX_NOTE:,} characters.",
+    )
+
+
+class AliasForm(forms.Form):
+    external_id = forms.CharField(
+        label="External id",
+        max_length=255,
+        strip=False,
+        widget=forms.TextInput(
+            attrs={
+                "class": "mono",
+                "autocomplete": "off",
+                "autocapitalize": "none",
+                "spellcheck": "false",
+            }
+        ),
+        help_text="Such as the guest's id from before there was an account. Capitals count.",
+    )
+    reason = forms.CharField(
+        required=False,
+        max_length=500,
+        help_text="Kept in the audit log.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
 
 
 def _patch(given: Mapping[str, Any]) -> PlayerPatch:

@@ -9,12 +9,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Value
 from django.db.models.fields.json import KT
 from django.db.models.functions import Collate, Now
+from django.utils import timezone
 
-from ilara_admin.models import Environment
+from ilara_admin.models import Environment, User
 from players.lifecycle import History, Stage, Thresholds
 
 MAX_ATTRIBUTES_BYTES = 64 * 1024
 MAX_ATTRIBUTE_KEYS = 200
+MAX_NOTE = 2_000  # characters
 
 
 def player_id_for(namespace: uuid.UUID, external_id: str) -> uuid.UUID:
@@ -131,6 +133,50 @@ class Player(models.Model):
     def history(self) -> History:
         """What the lifecycle stage depends on."""
         return History(self.first_seen_at, self.last_seen_at, self.active_since, self.returned_at)
+
+
+class PlayerAlias(models.Model):
+    """Another external id of a player, such as that of the guest who made an account since.
+
+    `id` follows from the external id as a player's does, so that whoever looks a player up finds
+    either by primary key. No player has the id of an alias: aliases.py sees to that.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
+    external_id = models.CharField(max_length=255)
+    # Without a constraint in the database: where players are distributed this is a reference table,
+    # which cannot refer to them. Erasing a player removes the rows.
+    player = models.ForeignKey(
+        Player, models.DO_NOTHING, related_name="aliases", db_constraint=False, db_index=False
+    )
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "player_alias"
+        indexes: ClassVar = [
+            models.Index(fields=["player", "created_at"], name="alias_of_player"),
+            models.Index("environment", Collate("external_id", "C"), name="alias_search"),
+        ]
+
+
+class PlayerNote(models.Model):
+    """What staff wrote down about a player, for each other: the game never sees it."""
+
+    pk = models.CompositePrimaryKey("player_id", "id")
+    player = models.ForeignKey(Player, models.CASCADE, related_name="notes", db_index=False)
+    id = models.UUIDField(default=uuid.uuid4)
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
+    text = models.CharField(max_length=MAX_NOTE)
+    author = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    author_name = models.CharField(max_length=200)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        db_table = "player_note"
+        indexes: ClassVar = [
+            models.Index(fields=["player", "-created_at", "id"], name="note_player_time"),
+        ]
 
 
 class PlayerSession(models.Model):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ilara_admin.json_schema import END, JSON_OBJECT, NO_CONTROLS, NO_NUL, UUID, Moment
+from ilara_admin.json_schema import END, JSON_OBJECT, NO_CONTROLS, NO_NUL, UUID, Moment, SentMoment
 from players.churn import FactorName, RiskLevel
 from players.lifecycle import Stage
 from players.models import MAX_ATTRIBUTE_KEYS
@@ -67,7 +67,7 @@ class SessionRecord(Struct):
     session_id: Annotated[OpaqueId, Meta(description="Counts once.")] | None = None
     started_at: (
         Annotated[
-            Moment,
+            SentMoment,
             Meta(description="Between 1970 and 2099; absent, it is when the server is told."),
         ]
         | None
@@ -128,6 +128,13 @@ class PlayerListQuery(Struct):
         ]
         | None
     ) = None
+
+
+AliasId = Annotated[ExternalId, Meta(examples=["account_456"])]
+
+
+class AliasLink(Struct):
+    external_id: AliasId
 
 
 class Player(Struct):
@@ -202,3 +209,11 @@ class ChurnRisk(Struct):
             "players have a history."
         ),
     ]
+
+
+class PlayerAliases(Struct):
+    """`external_id` is the player's own; `aliases` are the others, the oldest first."""
+
+    player_id: uuid.UUID
+    external_id: str
+    aliases: list[str]

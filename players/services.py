@@ -1,6 +1,7 @@
 """Writes to players that staff ask for. Games write through /v1, in statements of their own."""
 
 import re
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -11,7 +12,9 @@ from ilara_admin.audit import Actor, audit_record, changes
 from ilara_admin.idempotency import digest_of
 from ilara_admin.models import AuditAction, AuditEntry
 from players import statements
+from players.aliases import player_alias_link, player_alias_unlink
 from players.models import Player, Purchase, attributes_problem
+from players.notes import note_delete, note_restore
 from players.schemas import PlayerPatch
 
 LEDGER_ID = re.compile("[0-9a-f]{32}")
@@ -75,37 +78,93 @@ def purchase_refund(
     `transaction_id` is the game's, or the id in the log of events where the game gave none. Raises
     ValidationError for one that the player does not have, and for a second refund.
     """
-    purchases = Purchase.objects.filter(player=player)
-    purchase = purchases.filter(digest=digest_of(transaction_id)).first()
-    if purchase is None and LEDGER_ID.fullmatch(transaction_id):
-        purchase = purchases.filter(digest=bytes.fromhex(transaction_id)).first()
-    if purchase is None:
-        raise ValidationError(f"{player.external_id} has no purchase “{transaction_id}”.")
+    purchase = purchase_of(player, transaction_id)
     row = db.fetch_one(statements.REFUND, [player.pk, bytes(purchase.digest)])
     if row is None:
         raise ValidationError(f"The purchase “{transaction_id}” has been refunded before.")
-    amount, currency, counted, refunded_at = row
     return audit_record(
         AuditAction.PLAYER_PURCHASE_REFUNDED,
         actor,
         environment=player.environment,
         object_id=player.pk,
         object_name=player.external_id,
-        before={"purchase": transaction_id, "refunded_at": None},
-        after={
-            "purchase": transaction_id,
-            "amount": str(amount),
-            "currency": currency,
-            "counted": counted,
-            "refunded_at": refunded_at.isoformat(),
-        },
+        before={"refunded_at": None},
+        after={"purchase": transaction_id, **_facts(row), "refunded_at": row[-1].isoformat()},
         reason=reason,
     )
 
 
+@transaction.atomic
+def purchase_refund_undo(
+    player: Player, transaction_id: str, *, actor: Actor, reason: str = ""
+) -> AuditEntry:
+    """Reverse a refund: the purchase counts again. As purchase_refund."""
+    purchase = purchase_of(player, transaction_id)
+    row = db.fetch_one(statements.REVERSAL, [player.pk, bytes(purchase.digest)])
+    if row is None:
+        raise ValidationError(f"The purchase “{transaction_id}” is not refunded.")
+    return audit_record(
+        AuditAction.PLAYER_REFUND_REVERSED,
+        actor,
+        environment=player.environment,
+        object_id=player.pk,
+        object_name=player.external_id,
+        before={"refunded": True},
+        after={"purchase": transaction_id, **_facts(row), "refunded": False},
+        reason=reason,
+    )
+
+
+def purchase_of(player: Player, transaction_id: str) -> Purchase:
+    """A purchase by the game's id of it, or by its id in the ledger, in hexadecimal. Raises
+    ValidationError when the player has no such purchase."""
+    purchases = Purchase.objects.filter(player=player)
+    purchase = purchases.filter(digest=digest_of(transaction_id)).first()
+    if purchase is None and LEDGER_ID.fullmatch(transaction_id):
+        purchase = purchases.filter(digest=bytes.fromhex(transaction_id)).first()
+    if purchase is None:
+        raise ValidationError(f"{player.external_id} has no purchase “{transaction_id}”.")
+    return purchase
+
+
+def _facts(row: db.Row) -> dict[str, Any]:
+    amount, currency, counted, _ = row
+    return {"amount": str(amount), "currency": currency, "counted": counted}
+
+
 def player_undo(player: Player, entry: AuditEntry, *, actor: Actor) -> AuditEntry | None:
-    """Put back what one change of this player replaced, and nothing else."""
+    """Put back what one change of this player replaced, and nothing else. None when it is so
+    already; ValidationError when it cannot be undone any more."""
     before, after = entry.before or {}, entry.after or {}
+    said: Any = {"actor": actor, "reason": "Undone"}
+    match entry.action:
+        case AuditAction.PLAYER_ALIAS_LINKED:
+            return player_alias_unlink(player, after["alias"], **said)
+        case AuditAction.PLAYER_ALIAS_UNLINKED:
+            return player_alias_link(player, before["alias"], **said)
+        case AuditAction.PLAYER_PURCHASE_REFUNDED:
+            return purchase_refund_undo(player, after["purchase"], **said)
+        case AuditAction.PLAYER_REFUND_REVERSED:
+            return purchase_refund(player, after["purchase"], **said)
+        case AuditAction.PLAYER_NOTE_ADDED:
+            return note_delete(player, after["note_id"], **said)
+        case AuditAction.PLAYER_NOTE_DELETED:
+            return note_restore(player, before, **said)
+    return player_update(player, _patch_back(before, after), **said)
+
+
+UNDOABLE = (
+    AuditAction.PLAYER_UPDATED,
+    AuditAction.PLAYER_ALIAS_LINKED,
+    AuditAction.PLAYER_ALIAS_UNLINKED,
+    AuditAction.PLAYER_PURCHASE_REFUNDED,
+    AuditAction.PLAYER_REFUND_REVERSED,
+    AuditAction.PLAYER_NOTE_ADDED,
+    AuditAction.PLAYER_NOTE_DELETED,
+)
+
+
+def _patch_back(before: dict[str, Any], after: dict[str, Any]) -> PlayerPatch:
     patch = PlayerPatch()
     if "email" in after:
         patch.email = before["email"]
@@ -114,4 +173,4 @@ def player_undo(player: Player, entry: AuditEntry, *, actor: Actor) -> AuditEntr
     if "attributes" in after:
         names = {**before["attributes"], **after["attributes"]}
         patch.attributes = {name: before["attributes"].get(name) for name in names}
-    return player_update(player, patch, actor=actor, reason="Undone")
+    return patch

@@ -7,10 +7,17 @@ conflict clause of an upsert may not look at another table on a distributed one.
 
 from players.record import COLUMNS
 
+# The condition on the player `p` that $4 names: by the player's id, or by the id that follows from
+# an external id, be it the player's own or an alias.
+BY_ID = "p.id = $4"
+BY_EXTERNAL_ID = """p.id = coalesce(
+    (SELECT a.player_id FROM player_alias a WHERE a.id = $4), $4)"""
+
 SESSION_EVENT = "ilara.session"
 PURCHASE_EVENT = "ilara.purchase"
 REFUND_EVENT = "ilara.refund"
-LOGGED_EVENTS = (SESSION_EVENT, PURCHASE_EVENT, REFUND_EVENT)
+REVERSAL_EVENT = "ilara.refund_reversed"
+LOGGED_EVENTS = (SESSION_EVENT, PURCHASE_EVENT, REFUND_EVENT, REVERSAL_EVENT)
 PURCHASE_FACTS = """jsonb_strip_nulls(jsonb_build_object(
     'amount', entry.amount, 'currency', entry.currency, 'transaction_id', entry.transaction_id,
     'product_id', entry.product_id, 'counted', entry.counted, 'verified', entry.verified))"""
@@ -36,19 +43,31 @@ def seen(now: str, at_risk_days: str, churned_days: str) -> str:
 
 FIND = f"""
 SELECT env.config_version, env.now, {COLUMNS}
-FROM env LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id"""
+FROM env LEFT JOIN player p ON {BY_ID} AND p.environment_id = env.id"""
+
+FIND_BY_EXTERNAL_ID = f"""
+SELECT env.config_version, env.now, {COLUMNS}
+FROM env LEFT JOIN player p ON {BY_EXTERNAL_ID} AND p.environment_id = env.id"""
 
 FIND_WITH_ACTIVITY = f"""
 SELECT env.config_version, env.now, {COLUMNS}, p.activity
 FROM env LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id"""
 
+# Where the external id is an alias, its player is meant. Locking the alias's row takes a lock on
+# its table first, row or no row, and aliases.lock() conflicts with that one. A statement takes its
+# snapshot after its locks, so whoever links an id sees the player registered by it a moment ago,
+# and whoever registers sees the alias linked a moment ago.
+#
 # $4 id, $5 external_id, $6 device_id, $7 email, $8 attributes, $9 device_id given, $10 email given,
 # $11 attributes to remove, $12 at_risk_days, $13 churned_days
 UPSERT = f""", written AS (
     INSERT INTO player AS p (
         id, environment_id, external_id, device_id, email, attributes,
         first_seen_at, last_seen_at, last_active_on, active_since)
-    SELECT $4::uuid, env.id, $5, $6::text, $7::text, $8::jsonb,
+    SELECT coalesce(
+               (SELECT a.player_id FROM player_alias a WHERE a.id = $4::uuid FOR KEY SHARE),
+               $4::uuid),
+           env.id, $5, $6::text, $7::text, $8::jsonb,
            env.now, env.now, (env.now AT TIME ZONE 'UTC')::date, env.now
     FROM env WHERE env.open
     ON CONFLICT (id) DO UPDATE SET
@@ -124,26 +143,35 @@ PURCHASE = f"""{_TARGET}, entry AS (
     RETURNING {COLUMNS})
 SELECT env.config_version, env.now, {COLUMNS} FROM env LEFT JOIN written p ON true"""
 
-# Once: a purchase that was refunded before, or is not there, gives no row. Rows are locked in the
-# order of PURCHASE, the ledger's first. Being refunded is nothing that the player does.
-#
-# $1 player, $2 digest
-REFUND = f"""WITH entry AS (
-    UPDATE purchase SET refunded_at = statement_timestamp()
-    WHERE player_id = $1 AND digest = $2 AND refunded_at IS NULL
-    RETURNING *)
+
+def _refund(assignment: str, condition: str, sign: str, event: str, prefix: str) -> str:
+    return f"""WITH entry AS (
+    UPDATE purchase SET refunded_at = {assignment}
+    WHERE player_id = $1 AND digest = $2 AND {condition}
+    RETURNING *, statement_timestamp() AS at)
 , written AS (
     UPDATE player p SET
-        purchase_count = p.purchase_count - entry.counted::int,
-        total_revenue = p.total_revenue - CASE WHEN entry.counted THEN entry.amount ELSE 0 END
+        purchase_count = p.purchase_count {sign} entry.counted::int,
+        total_revenue = p.total_revenue {sign} CASE WHEN entry.counted THEN entry.amount ELSE 0 END
     FROM entry WHERE p.id = entry.player_id
     RETURNING p.id, p.environment_id)
 , logged AS (
     {_LOG}
-    SELECT player_id, refunded_at, environment_id,
-           'refund:' || encode(digest, 'hex'), '{REFUND_EVENT}', NULL, {PURCHASE_FACTS}, refunded_at
+    SELECT player_id, at, environment_id,
+           '{prefix}:' || encode(digest, 'hex') || ':'
+               || (extract(epoch FROM at) * 1000000)::bigint,
+           '{event}', NULL, {PURCHASE_FACTS}, at
     FROM entry JOIN written ON written.id = entry.player_id)
-SELECT amount, currency, counted, refunded_at FROM entry"""
+SELECT amount, currency, counted, at FROM entry"""
+
+
+# Once: a purchase that was refunded before, or is not there, gives no row. Rows are locked in the
+# order of PURCHASE, the ledger's first. Being refunded is nothing that the player does. A purchase
+# may be refunded anew after a refund was reversed, so the ids in the log tell the time as well.
+#
+# $1 player, $2 digest
+REFUND = _refund("statement_timestamp()", "refunded_at IS NULL", "-", REFUND_EVENT, "refund")
+REVERSAL = _refund("NULL", "refunded_at IS NOT NULL", "+", REVERSAL_EVENT, "refund_reversed")
 
 # $4 after this id, $5 limit
 LIST = f"""

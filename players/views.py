@@ -3,8 +3,7 @@
 import uuid
 from typing import Any
 
-from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -21,11 +20,13 @@ from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.pages.curl import EXAMPLE_REGISTRATION, curl
 from ilara_admin.pagination import KeysetPage
 from ilara_admin.scope import actor_of, link, staff_view
+from players.aliases import aliases_starting_with, player_id_of
 from players.forms import PAYING, PlayerFilterForm, PlayerForm
 from players.lifecycle import Stage, stage_at
-from players.models import Player, player_id_for
+from players.models import Player, PlayerNote
+from players.notes import may_delete
 from players.record import thresholds_of
-from players.services import player_undo, player_update
+from players.services import UNDOABLE, player_undo, player_update
 from players.words import STAGES
 
 
@@ -38,12 +39,12 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
     """
     form = PlayerFilterForm(request)
     q = form.value("q")
-    if q and not wants_partial(request):
-        exact = player_id_for(request.environment.namespace, q)
-        if Player.objects.of(request.environment).filter(pk=exact).exists():
-            return HttpResponseRedirect(link(request, "player_detail", exact))
-    now, thresholds = timezone.now(), thresholds_of(request.environment)
     players = Player.objects.of(request.environment).for_list()
+    if q and not wants_partial(request):
+        found = players.filter(pk=player_id_of(request.environment, q)).first()
+        if found is not None:
+            return found_by(request, found, q)
+    now, thresholds = timezone.now(), thresholds_of(request.environment)
     players = players.starting_with(q) if q else players.recent_first()
     if stage := form.value("stage"):
         players = players.in_stage(Stage(stage), thresholds, now)
@@ -54,6 +55,7 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
         "form": form,
         "page": page,
         "rows": [(each, STAGES[stage_at(each.history, thresholds, now)]) for each in page.rows],
+        "linked": aliases_starting_with(request.environment, q) if q and not page.previous else [],
         "shows_country": any(getattr(each, "country", None) for each in page.rows),
     }
     if not page.rows and not form.chips and page.is_only:
@@ -64,7 +66,7 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
 
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
-    player = get_object_or_404(_players(request), pk=player_id)
+    player = the_player(request, player_id)
     form = PlayerForm(player, request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -77,7 +79,7 @@ def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
         except ValidationError as error:
             form.add_error(None, error)
         else:
-            return _changed(request, player, entry, "Saved. The game sees it at its next request.")
+            return changed(request, player, entry, "Saved. The game sees it at its next request.")
     context = {"player": player, "form": form}
     status = 422 if form.errors else 200
     return render_partial(request, "players/edit.html", context, partial="edit", status=status)
@@ -87,31 +89,43 @@ def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
 def player_undo_change(
     request: HtmxHttpRequest, player_id: uuid.UUID, entry_id: int
 ) -> HttpResponse:
-    player = get_object_or_404(_players(request), pk=player_id)
+    player = the_player(request, player_id)
     entries = AuditEntry.objects.filter(
-        environment=request.environment,
-        action=AuditAction.PLAYER_UPDATED,
-        object_id=str(player.pk),
+        environment=request.environment, action__in=UNDOABLE, object_id=str(player.pk)
     )
     entry = get_object_or_404(entries, pk=entry_id)
+    if entry.action == AuditAction.PLAYER_NOTE_ADDED:
+        note = PlayerNote.objects.filter(player=player, id=(entry.after or {})["note_id"]).first()
+        if note is not None and not may_delete(request.user, note):
+            raise PermissionDenied("Only its author and admins may delete a note.")
     try:
         undone = player_undo(player, entry, actor=actor_of(request))
-    except ValidationError as error:  # the game has filled the room since
+    except ValidationError as error:  # the game or somebody else was here since
         response = redirect_to(request, link(request, "player_detail", player.pk))
         return with_toast(request, response, error.messages[0], tone="danger")
-    return _changed(request, player, undone, "Undone. The old values are back.")
+    return changed(request, player, undone, "Undone. It is as it was before.")
 
 
 # --- Helpers ------------------------------------------------------------------------------------
 
 
-def _players(request: HtmxHttpRequest) -> QuerySet[Player]:
-    return Player.objects.of(request.environment)
+def the_player(request: HtmxHttpRequest, player_id: uuid.UUID) -> Player:
+    players = Player.objects.of(request.environment).select_related("environment__project")
+    return get_object_or_404(players, pk=player_id)
 
 
-def _changed(
+def found_by(request: HtmxHttpRequest, player: Player, name: str) -> HttpResponse:
+    """To the player whom a search for a whole name means, saying so where that is an alias."""
+    response = HttpResponseRedirect(link(request, "player_detail", player.pk))
+    if name in (player.external_id, str(player.pk)):
+        return response
+    return with_toast(request, response, f"“{name}” is linked to this player.", tone="info")
+
+
+def changed(
     request: HtmxHttpRequest, player: Player, entry: AuditEntry | None, words: str
 ) -> HttpResponse:
+    """Back to the player, with a word about what was done and a way to undo it."""
     response = redirect_to(request, link(request, "player_detail", player.pk))
     if entry is None:
         return with_toast(request, response, "Nothing was changed.", tone="info")

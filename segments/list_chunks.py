@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
+from players import aliases
 from players.models import player_id_for
 from segments.ids import Line
 from segments.models import (
@@ -85,6 +86,7 @@ def chunk(run: Run) -> Iterator[Counts]:
     """One transaction of a change. Its rows and its counts are written together or not at all."""
     counts, change = Counts(), run.change
     with transaction.atomic():
+        aliases.hold()
         segments = Segment.objects.filter(pk=change.segment_id)
         if not segments.select_for_update(no_key=True).values_list("pk").first():
             raise ValidationError(GONE)
@@ -126,13 +128,13 @@ def take_in(
         faulty = [(line.number, line.problem) for line in batch if line.problem]
         total, bad = total + len(batch), bad + len(faulty)
         bad_lines = (bad_lines + faulty)[:SHOWN_BAD_LINES]
-        rows = _rows(run, (line.external_id for line in batch if not line.problem))
-        if named is not None:
-            named.update(player_id.bytes for player_id, _ in rows)
         run.done = position()
         with chunk(run) as counts:
+            rows = _rows(run, (line.external_id for line in batch if not line.problem))
             counts.added = _insert(run, rows)
             counts.told = {"lines": total, "bad": bad, "bad_lines": bad_lines}
+        if named is not None:
+            named.update(player_id.bytes for player_id, _ in rows)
 
 
 def replace(run: Run, lines: Iterable[Line], position: Callable[[], int]) -> None:
@@ -158,7 +160,11 @@ def replace(run: Run, lines: Iterable[Line], position: Callable[[], int]) -> Non
 
 
 def _rows(run: Run, external_ids: Iterable[str]) -> list[tuple[UUID, str]]:
-    return [(player_id_for(run.namespace, each), each) for each in external_ids]
+    """The players that external ids stand for, each with their own external id. Within a chunk: no
+    alias is linked before it ends."""
+    named = [(player_id_for(run.namespace, each), each) for each in external_ids]
+    canonical = aliases.canonical([player_id for player_id, _ in named])
+    return [canonical.get(player_id, (player_id, each)) for player_id, each in named]
 
 
 def _insert(run: Run, rows: list[tuple[UUID, str]]) -> int:
@@ -186,8 +192,8 @@ def _insert(run: Run, rows: list[tuple[UUID, str]]) -> int:
 
 
 def remove(run: Run, external_ids: Iterable[str]) -> None:
-    player_ids = [player_id for player_id, _ in _rows(run, external_ids)]
     with chunk(run) as counts:
+        player_ids = [player_id for player_id, _ in _rows(run, external_ids)]
         counts.removed = _move(run, "m.player_id = ANY(%s)", [player_ids])
 
 

@@ -14,6 +14,7 @@ from ilara_admin.models import Environment
 from players.lookup import known
 from players.record import COLUMNS, PlayerRow, thresholds_of
 from players.snapshot import parameters_of
+from players.statements import BY_ID
 from segments.lists import MEMBERSHIPS_SQL
 from segments.matching import Subject
 from segments.rules import Behaviour
@@ -30,9 +31,11 @@ def find_subject(
     behaviours: Iterable[Behaviour],
     context: Mapping[str, Any] | None = None,
     more: Sequence[str] = (),
+    by: str = BY_ID,
 ) -> tuple[PlayerRow, Subject, Row]:
     """The player as a subject in one statement, with what `more` sub-selects about the player `p`
-    and `env.now` give; 404 if there is no such player. Events are read only for `behaviours`."""
+    and `env.now` give; 404 if there is no such player. Events are read only for `behaviours`. `by`
+    may be BY_EXTERNAL_ID, where the id follows from an external id."""
     wanted = list(behaviours)
     params: list[Any] = [player_id]
     counts = _counts(wanted, params, "env.now", first=4)
@@ -40,7 +43,7 @@ def find_subject(
     row = run_one(
         request,
         f"SELECT env.config_version, env.now, {selects} FROM env "
-        "LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id",
+        f"LEFT JOIN player p ON {by} AND p.environment_id = env.id",
         params,
     )
     return _subject(row, len(more), wanted, request.snapshot, request.now, context)

@@ -17,7 +17,7 @@ from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.pagination import KeysetPage
 from ilara_admin.scope import actor_of, link, staff_view
 from ilara_admin.snapshot import at_version
-from players.models import player_id_for
+from players.aliases import player_id_of
 from players.record import stage_of, thresholds_of
 from players.words import STAGES
 from segments import services
@@ -87,7 +87,7 @@ def _try(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any] | None:
         return None
     environment = request.environment
     compiled = segments_of(at_version(environment))[segment.key]
-    player_id = player_id_for(environment.namespace, external_id)
+    player_id = player_id_of(environment, external_id)
     found = stored_subject(environment, player_id, compiled.behaviours)
     if found is None:
         return {"external_id": external_id}

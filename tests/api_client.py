@@ -53,6 +53,9 @@ class Api:
     def patch(self, path: str, body: Any = None, **headers: str) -> Reply:
         return self.request("PATCH", path, body, headers=headers)
 
+    def delete(self, path: str, **headers: str) -> Reply:
+        return self.request("DELETE", path, headers=headers)
+
     def request(
         self,
         method: str,

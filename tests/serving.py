@@ -51,14 +51,14 @@ def database_url() -> str:
 
 
 @contextmanager
-def gunicorns(number: int, **environ: str) -> Iterator[list[Gunicorn]]:
-    """So many servers, each a master with one worker on a port of its own."""
+def gunicorns(number: int, port: int | None = None, /, **environ: str) -> Iterator[list[Gunicorn]]:
+    """So many servers, each a master with one worker on a port of its own, or one on `port`."""
     if "DATABASE_URL" not in environ:
         environ["DATABASE_URL"] = database_url()
     started: list[Gunicorn] = []
     try:
         for _ in range(number):
-            started.append(_start(environ))
+            started.append(_start(environ, port or free_port()))
         for server in started:
             wait_until(server.answers)
         yield started
@@ -72,8 +72,7 @@ def gunicorns(number: int, **environ: str) -> Iterator[list[Gunicorn]]:
             server.process.wait()
 
 
-def _start(environ: dict[str, str]) -> Gunicorn:
-    port = free_port()
+def _start(environ: dict[str, str], port: int) -> Gunicorn:
     command = [sys.executable, "-m", "gunicorn", "-c", "ilara_admin/gunicorn_conf.py"]
     process = subprocess.Popen(
         [*command, "--log-level", "warning", "ilara_admin.wsgi"],

@@ -14,14 +14,20 @@ from flags.document import Prerequisite, Rule, boolean_document
 from flags.services import flag_create, flag_update
 from ilara_admin import snapshot
 from ilara_admin.models import Environment
-from players.models import Player, PlayerSession, Purchase
+from players.aliases import player_alias_link
+from players.erasure import player_delete
+from players.models import Player, PlayerAlias, PlayerSession, Purchase, player_id_for
+from segments.lists import ids_add
+from segments.models import Segment, SegmentMember
 from segments.services import segment_create, segment_delete
 from tests.api_client import EVENTS, PLAYERS, Api
-from tests.factories import ACTOR
+from tests.factories import ACTOR, make_player
 from tests.homes import HANG_SECONDS
 from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 5}]}
 
 
 def test_50_threads_registering_one_external_id__leave_one_player(
@@ -34,6 +40,78 @@ def test_50_threads_registering_one_external_id__leave_one_player(
     assert sorted(statuses) == [200] * 49 + [201]
     player = Player.objects.of(environment).get()
     assert (player.external_id, player.active_days) == ("hero", 1)
+
+
+def test_alias_linked_while_somebody_registers_by_it__leaves_one_of_them(
+    public_api: Api, player: Player
+) -> None:
+    """Either the link finds the new player and is refused, or the registration finds the link."""
+
+    def act(number: int) -> object:
+        name = f"guest-{number // 2}"
+        if number % 2:
+            return public_api.register(name)["external_id"]
+        try:
+            return player_alias_link(player, name, actor=ACTOR)
+        except ValidationError:
+            return None
+
+    for round in range(0, 40, 2):
+        linked, registered = at_once(act, [round, round + 1])
+        alias, name = PlayerAlias.objects.filter(player=player), f"guest-{round // 2}"
+        assert alias.filter(external_id=name).exists() == (linked is not None)
+        assert Player.objects.filter(external_id=name).exists() == (linked is None)
+        assert registered == (name if linked is None else player.external_id)
+
+
+def test_list_written_while_its_ids_are_linked__leaves_no_row_behind(
+    environment: Environment, player: Player
+) -> None:
+    segment = Segment.objects.get(environment=environment, key="beta-testers")
+    other = segment_create(environment=environment, key="o", name="", rule=RULE, actor=ACTOR)
+
+    def act(number: int) -> None:
+        match number % 3:
+            case 0:
+                ids_add(segment, [f"g{number // 3}", "x"], excluded=False, actor=ACTOR)
+            case 1:
+                ids_add(other, [f"g{number // 3}"], excluded=True, actor=ACTOR)
+            case _:
+                player_alias_link(player, f"g{number // 3}", actor=ACTOR)
+
+    for round in range(0, 36, 3):
+        at_once(act, range(round, round + 3))
+    rows = SegmentMember.objects.filter(player_id=player.pk)
+    assert set(rows.values_list("external_id", "excluded")) == {
+        ("player_123", False),
+        ("player_123", True),
+    }
+    assert SegmentMember.objects.count() == 3  # "x" is nobody's alias
+    segment.refresh_from_db()
+    other.refresh_from_db()
+    assert (segment.included, other.excluded) == (2, 1)
+
+
+def test_player_erased_while_somebody_registers_by_the_alias__comes_back_as_another(
+    public_api: Api, environment: Environment
+) -> None:
+    for round in range(10):
+        player = make_player(environment, f"p-{round}")
+        player_alias_link(player, f"guest-{round}", actor=ACTOR)
+
+        def act(number: int, player: Player = player, name: str = f"guest-{round}") -> object:
+            if number:
+                return public_api.register(name)["external_id"]
+            return player_delete(player, actor=ACTOR)
+
+        at_once(act, range(4))
+        assert not Player.objects.filter(pk=player.pk).exists()
+        assert not PlayerAlias.objects.exists()
+        # Whoever came first was answered as the player who was erased after.
+        found = Player.objects.filter(external_id__startswith="guest-")
+        assert all(
+            each.pk == player_id_for(environment.namespace, each.external_id) for each in found
+        )
 
 
 def test_merges_of_different_attributes__lose_none(public_api: Api) -> None:
@@ -60,6 +138,28 @@ def test_20_threads_retrying_one_purchase__count_once(public_api: Api) -> None:
     player = Player.objects.get()
     assert (player.purchase_count, player.total_revenue) == (1, Decimal("4.99"))
     assert Purchase.objects.count() == 1
+
+
+def test_20_threads_retrying_one_session__count_once(public_api: Api) -> None:
+    path = f"{PLAYERS}/{public_api.register()['id']}/session"
+    statuses = at_once(lambda _: public_api.post(path, {"session_id": "s-1"}).status, range(20))
+    assert set(statuses) == {200}
+    assert Player.objects.get().session_count == PlayerSession.objects.count() == 1
+
+
+def test_20_calls_without_an_id__count_each(public_api: Api) -> None:
+    path = f"{PLAYERS}/{public_api.register()['id']}"
+
+    def act(number: int) -> int:
+        return public_api.post(f"{path}/{'purchase?amount=1' if number % 2 else 'session'}").status
+
+    assert set(at_once(act, range(40))) == {200}
+    player = Player.objects.get()
+    assert (player.session_count, player.purchase_count, player.total_revenue) == (
+        20,
+        20,
+        Decimal(20),
+    )
 
 
 def test_20_different_purchases__are_all_summed(public_api: Api) -> None:
@@ -175,8 +275,7 @@ def test_many_threads_with_a_stale_snapshot__share_one_load(
 def test_segment__is_not_deleted_while_a_flag_that_names_it_is_saved(
     environment: Environment,
 ) -> None:
-    rule = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 5}]}
-    segment = segment_create(environment=environment, key="new", name="", rule=rule, actor=ACTOR)
+    segment = segment_create(environment=environment, key="new", name="", rule=RULE, actor=ACTOR)
     document = boolean_document(rules=(Rule(id="r", segment="new", variant="enabled"),))
 
     def delete(_: None) -> None:

@@ -7,8 +7,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from ilara_admin import snapshot
+from players.aliases import player_alias_link
 from players.models import Player
 from tests.api_client import EVENTS, FLAGS, PLAYERS, SEGMENTS, Api, Reply
+from tests.factories import ACTOR
+
+OFREP = "/ofrep/v1/evaluate/flags"
 
 
 @pytest.fixture
@@ -62,6 +66,18 @@ def test_other_call__is_one_query(
 ) -> None:
     reply, queries = queries_of(public_api, method, path.format(id=player_id), body)
     assert (reply.status, queries) == (200, 1)
+
+
+def test_call_by_an_alias__is_one_query(player_id: str, player: Player, public_api: Api) -> None:
+    player_alias_link(player, "guest-7", actor=ACTOR)
+    for method, path, body in (
+        ("POST", PLAYERS, {"external_id": "guest-7"}),
+        ("GET", f"{PLAYERS}/external/guest-7", None),
+        ("POST", f"{OFREP}/new_tutorial", {"context": {"targetingKey": "guest-7"}}),
+        ("POST", OFREP, {"context": {"targetingKey": "guest-7"}}),
+    ):
+        reply, queries = queries_of(public_api, method, path, body)
+        assert (reply.status, queries) == (200, 1)
 
 
 def test_segment_evaluation__is_one_query(player_id: str, public_api: Api) -> None:

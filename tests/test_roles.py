@@ -14,15 +14,17 @@ TABLE: dict[Role, set[str]] = {
         "overview", "find", "audit_list", "key_list", "environment_settings", "developers",
         "reference", "reference_operation",
         "account", "account_password",
-        "player_list", "player_detail", "churn_model",
+        "player_list", "player_detail", "player_notes", "churn_model",
         "segment_list", "segment_detail", "segment_size", "segment_members", "segment_lists",
         "flag_list", "flag_detail",
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
         "event_rejected",
     },
-    # Edits players, and gives one of them a flag's value of their own.
+    # Edits players, keeps notes about them, links ids, refunds; gives one of them a flag's value of
+    # their own.
     Role.SUPPORT: {
-        "player_edit", "player_undo",
+        "player_edit", "player_undo", "player_note_add", "player_note_delete",
+        "player_alias_add", "player_alias_remove", "player_refund", "player_refund_reverse",
         "flag_override",
     },
     # Edits flags and segments, and says what events are about.

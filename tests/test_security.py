@@ -222,7 +222,8 @@ def test_key_of_another_environment__is_404(
 NAMED = [
     name
     for name, page in PAGES.items()
-    if set(page.parameters) - {"project", "environment"} and page.section not in ("staff", "developers")
+    if set(page.parameters) - {"project", "environment"}
+    and page.section not in ("staff", "developers")
 ]
 
 

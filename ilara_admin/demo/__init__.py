@@ -18,6 +18,7 @@ from ilara_admin.audit import Actor
 from ilara_admin.demo.config import config_fill
 from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
 from ilara_admin.demo.records import SamplePlayer, Tracked
+from ilara_admin.demo.support import support_fill
 from ilara_admin.idempotency import digest_of
 from ilara_admin.management.bar import Bar
 from ilara_admin.models import Environment, Project
@@ -82,6 +83,7 @@ def demo_fill(
             _players_fill(test, _draw(TEST_SIZE, now, seed, _silent), _silent)
         progress("Flags and segments", 0, 1)
         config_fill(live, actor, now)
+        support_fill(live)
         with connection.cursor() as cursor:  # or the first pages are planned blindly
             cursor.execute("ANALYZE player, player_session, purchase, event")
         progress("Flags and segments", 1, 1)

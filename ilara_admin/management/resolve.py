@@ -10,7 +10,8 @@ from django.db.models import Q
 
 from ilara_admin import tokens
 from ilara_admin.models import ApiKey, Environment, Project, User
-from players.models import Player, player_id_for
+from players.aliases import player_id_of
+from players.models import Player
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 DURATION = re.compile(r"([0-9]{1,5})([mhdw])")
@@ -63,9 +64,9 @@ def staff_of(username: str) -> User:
 
 
 def player_in(environment: Environment, text: str) -> Player:
-    """The player with this external id, or else with this player id."""
+    """The player with this external id or alias, or else with this player id."""
     players = Player.objects.of(environment).select_related("environment__project")
-    player = players.filter(pk=player_id_for(environment.namespace, text)).first()
+    player = players.filter(pk=player_id_of(environment, text)).first()
     if player is None:
         with suppress(ValueError):
             player = players.filter(pk=uuid.UUID(text)).first()

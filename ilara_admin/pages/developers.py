@@ -11,6 +11,7 @@ from ilara_admin.errors import STATUS, Code, told
 from ilara_admin.htmx import HtmxHttpRequest
 from ilara_admin.limits import EVENTS, POLICIES, REQUESTS
 from ilara_admin.models import KeyKind, Role, Tier
+from ilara_admin.pages.clients import CLIENTS, usage
 from ilara_admin.pages.curl import (
     EXAMPLE_PLAYER,
     EXAMPLE_REGISTRATION,
@@ -133,6 +134,9 @@ def developers(request: HtmxHttpRequest) -> HttpResponse:
         "can_create": request.user.may(Role.ADMIN),
         "export": f'export ILARA_KEY="{prefix}"',
         "steps": [(step, curl(request, step.path, KEY_VARIABLE, step.body)) for step in steps],
+        "clients": [
+            (client, usage(client, api_url(request, "").rstrip("/"), prefix)) for client in CLIENTS
+        ],
         "base_url": api_url(request, ""),
         "tags": [(tag, about, len(hits)) for tag, about, hits in groups()],
         "errors": [(code, STATUS[code], told(code)) for code in Code],

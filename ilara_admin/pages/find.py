@@ -1,6 +1,7 @@
 """The find box of every page: an exact name leads straight there, anything else to a short list."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, Q
@@ -11,7 +12,9 @@ from flags.models import Flag
 from ilara_admin.htmx import HtmxHttpRequest
 from ilara_admin.models import Environment, Role
 from ilara_admin.scope import link, staff_view
-from players.models import Player, player_id_for
+from players.aliases import aliases_starting_with, player_id_of
+from players.models import Player
+from players.views import found_by
 from segments.models import Segment
 
 MAX_QUERY = 255  # the longest external id
@@ -25,8 +28,10 @@ def find(request: HtmxHttpRequest) -> HttpResponse:
     context: dict[str, Any] = {"q": q}
     if q and len(q) <= MAX_QUERY and "\0" not in q:
         found = _found(request.environment, q)
-        exact = _exact(request, q, **found)
+        exact = _exact(request, q, found)
         if len(exact) == 1:
+            if found["known"]:
+                return found_by(request, found["known"][0], q)
             return HttpResponseRedirect(exact.pop())
         context |= found
         context["more_players"] = len(found["players"]) == MAX_FOUND
@@ -35,11 +40,12 @@ def find(request: HtmxHttpRequest) -> HttpResponse:
 
 def _found(environment: Environment, q: str) -> dict[str, Any]:
     players = Player.objects.of(environment)
-    ids = [player_id_for(environment.namespace, q), *_uuid(q)]
+    ids = [player_id_of(environment, q), *_uuid(q)]
     named = Q(key__icontains=q) | Q(name__icontains=q)
     exact_first = (ExpressionWrapper(~Q(key=q), BooleanField()), "key")
     return {
         "known": list(players.filter(pk__in=ids).for_list()),
+        "linked": aliases_starting_with(environment, q),
         "players": list(players.starting_with(q).for_list()[:MAX_FOUND]),
         "flags": list(
             Flag.objects.filter(named, environment=environment).order_by(*exact_first)[:MAX_FOUND]
@@ -52,19 +58,11 @@ def _found(environment: Environment, q: str) -> dict[str, Any]:
     }
 
 
-def _exact(
-    request: HtmxHttpRequest,
-    q: str,
-    *,
-    known: list[Player],
-    players: list[Player],
-    flags: list[Flag],
-    segments: list[Segment],
-) -> set[str]:
+def _exact(request: HtmxHttpRequest, q: str, found: Mapping[str, Any]) -> set[str]:
     return {
-        *(link(request, "player_detail", player.pk) for player in known),
-        *(link(request, "flag_detail", flag.key) for flag in flags if flag.key == q),
-        *(link(request, "segment_detail", each.key) for each in segments if each.key == q),
+        *(link(request, "player_detail", player.pk) for player in found["known"]),
+        *(link(request, "flag_detail", flag.key) for flag in found["flags"] if flag.key == q),
+        *(link(request, "segment_detail", each.key) for each in found["segments"] if each.key == q),
     }
 
 

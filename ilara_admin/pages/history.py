@@ -17,6 +17,7 @@ from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.scope import link
 from ilara_admin.templatetags.ilara import percent
 from players.record import mask_device, mask_email
+from players.services import UNDOABLE
 from segments.rules import RuleError, parse
 from segments.words import describe as describe_rule
 
@@ -45,20 +46,29 @@ VERBS = {
     AuditAction.SEGMENT_LIST_CHANGED: "changed a list of the segment",
     AuditAction.PLAYER_UPDATED: "changed the player",
     AuditAction.PLAYER_PURCHASE_REFUNDED: "refunded a purchase of the player",
+    AuditAction.PLAYER_REFUND_REVERSED: "reversed a refund of the player",
+    AuditAction.PLAYER_ALIAS_LINKED: "linked another id to the player",
+    AuditAction.PLAYER_ALIAS_UNLINKED: "unlinked an id from the player",
+    AuditAction.PLAYER_NOTE_ADDED: "wrote a note about the player",
+    AuditAction.PLAYER_NOTE_DELETED: "deleted a note about the player",
     AuditAction.PLAYER_ERASED: "erased the player",
     AuditAction.EVENT_NAME_DESCRIBED: "described the event",
 }
+# What undoing needs and nobody reads.
+FOR_UNDOING = {"note_id", "author_id", "written_at"}
 PERSONAL = {"email": mask_email, "device_id": mask_device}
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One entry. `url` leads to what was changed, if that has a page, `log_url` to its history."""
+    """One entry. `url` leads to what was changed, if that has a page, `log_url` to its history;
+    `undo_url` is posted to, "" where nothing can be undone from here."""
 
     entry: AuditEntry
     verb: str
     url: str
     log_url: str
+    undo_url: str
     changes: list[Change]
 
     @property
@@ -80,6 +90,7 @@ def lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[Line]
             VERBS.get(AuditAction(entry.action), AuditAction(entry.action).label),
             _page_of(request, entry),
             f"{log_url}?{urlencode({'object': f'{entry.object_type}:{entry.object_id}'})}",
+            "" if masks else _undo_of(request, entry),
             differences(_readable(entry.before, masks), _readable(entry.after, masks)),
         )
         for entry in entries
@@ -105,10 +116,18 @@ def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
     return ""
 
 
+def _undo_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
+    erased = entry.before is None and entry.after is None
+    if entry.action not in UNDOABLE or erased:
+        return ""
+    return link(request, "player_undo", entry.object_id, entry.pk)
+
+
 def _readable(side: dict[str, Any] | None, masks: bool) -> dict[str, Any]:
     return {
         name: PERSONAL[name](value) if masks and name in PERSONAL else value
         for name, value in (side or {}).items()
+        if name not in FOR_UNDOING
     }
 
 

@@ -21,6 +21,7 @@ from ilara_admin.templatetags.ilara import json_pretty
 from players.forms import TimelineFilterForm
 from players.lifecycle import lifecycle_at
 from players.models import Player
+from players.notes import notes_of, with_right
 from players.record import mask_device, mask_email, risk_of, row_of, thresholds_of
 from players.snapshot import parameters_of
 from players.timeline import timeline
@@ -28,6 +29,8 @@ from players.words import RISKS, STAGES
 from segments.lookup import stored_subject
 from segments.snapshot import segments_of
 from segments.subject import subject_of
+
+SHOWN_NOTES = 5
 
 
 @staff_view(Role.VIEWER)
@@ -37,7 +40,13 @@ def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespons
     form = TimelineFilterForm(request)
     before = request.GET.get("before", "")
     page = timeline(player.pk, kind=form.wanted, event_name=form.value("event"), before=before)
-    context: dict[str, Any] = {"player": player, "form": form, "page": page, "before": before}
+    context: dict[str, Any] = {
+        "player": player,
+        "form": form,
+        "page": page,
+        "before": before,
+        "may_edit": request.user.may(Role.SUPPORT),
+    }
     if not wants_partial(request):
         context |= _facts(request, player)
     return render_list(request, "players/detail.html", context, partial="timeline")
@@ -57,6 +66,7 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
         lifecycle_at(player.history, thresholds, now),
     )
     may_edit = request.user.may(Role.SUPPORT)
+    notes = list(notes_of(player)[: SHOWN_NOTES + 1])
     decisions = []
     overrides = overrides_of(player.pk, now)
     asked = Asked(str(player.pk), subject, variants_of(overrides), now)
@@ -74,7 +84,9 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
             (flag.key, describe.value_text(decision.variant.value), decision, words, override)
         )
     return {
-        "may_edit": may_edit,
+        "aliases": player.aliases.order_by("created_at", "external_id"),
+        "notes": with_right(request.user, notes[:SHOWN_NOTES]),
+        "more_notes": len(notes) > SHOWN_NOTES,
         "email": player.email if may_edit else mask_email(player.email),
         "device_id": player.device_id if may_edit else mask_device(player.device_id),
         "life": life,

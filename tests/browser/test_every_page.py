@@ -1,6 +1,7 @@
 """Every page, in both themes and both widths: nothing on the console, nothing that axe finds."""
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +16,11 @@ from tests.pages import PAGES as ADDRESSES
 # Below the sample game's live environment, or of the whole site (leading slash).
 PAGES = [
     "", "players/", "players/?stage=churned", "players/?q=nobody", "players/churn/",
-    "players/{player}/", "players/{player}/edit/", "flags/", "flags/+new/",
+    "players/{player}/", "players/{player}/edit/", "players/{player}/notes/",
+    "players/{player}/notes/add/", "players/{player}/notes/{note}/delete/",
+    "players/{player}/ids/add/", "players/{player}/ids/{alias}/remove/",
+    "players/{player}/purchases/t-1/refund/", "players/{player}/purchases/t-1/reverse/",
+    "players/?q=guest", "find/?q=guest", "flags/", "flags/+new/",
     "flags/?show=archived", "flags/?q=nothing",
     "flags/new-shop/", "flags/onboarding-copy/", "flags/onboarding-copy/rules/",
     "flags/onboarding-copy/variants/", "flags/new-shop/rules/everybody/percentage/",
@@ -46,7 +51,13 @@ NO_PAGES = {"event_stream", "event_pending", "segment_size"}  # what a page fetc
 def test_list__names_every_page() -> None:
     shown = {name for name, page in ADDRESSES.items() if "GET" in getattr(page.view, "methods", ())}
     nobody = "00000000-0000-0000-0000-000000000000"
-    sample = {"player": nobody, "event": "1/?at=2026-01-31", "name": 1}
+    sample = {
+        "player": nobody,
+        "note": nobody,
+        "alias": nobody,
+        "event": "1/?at=2026-01-31",
+        "name": 1,
+    }
     paths = [path if path.startswith("/") else f"/sample-game/live/{path}" for path in PAGES]
     listed = {
         resolve(path.format(**sample).partition("?")[0]).url_name
@@ -68,6 +79,13 @@ def problems(page: Page) -> list[str]:
     return said
 
 
+def linked(page: Page, pattern: str) -> str:
+    """What this part of the page's addresses is in the first link that has it."""
+    found = re.search(pattern, page.content())
+    assert found
+    return found[1]
+
+
 def first_link(page: Page, start: str) -> str:
     """Where the first row of a table leads, after this part of the address."""
     found = page.locator("tbody a").first.get_attribute("href")
@@ -82,9 +100,18 @@ def test_every_page(scheme: str, width: int, window: Callable[..., Window], ilar
     player = register(ilara, level=45)["id"]
     event = {"player_id": player, "event_name": "opened", "properties": {"from": ["a", "b"]}}
     call(ilara, "events/events", event)
+    call(ilara, f"players/players/{player}/purchase", {"amount": 1, "transaction_id": "t-1"})
+    name = {"external_id": f"guest_{player}"}
+    call(ilara, f"players/players/{player}/aliases", name, ilara.key("live", "secret"))
     admin = window(color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = admin.open(f"players/{player}/notes/add/")
+    page.get_by_label("Note").fill("Two\nlines")
+    page.get_by_role("button", name="Add note").click()
+    page.wait_for_url(f"**/players/{player}/")
     filled = {
         "player": player,
+        "note": linked(page, "/notes/([^/]+)/delete/"),
+        "alias": linked(page, "/ids/([^/]+)/remove/"),
         "event": first_link(admin.open("events/?name=opened"), "/events/"),
         "name": first_link(admin.open("events/names/"), "/events/names/").strip("/"),
     }

@@ -43,6 +43,53 @@ def test_find_a_player_in_one_step_and_read_their_flags(admin: Window, ilara: Il
     expect(row).to_contain_text("in segment beta-testers")
 
 
+@pytest.mark.parametrize("keyboard", [False, True])
+def test_help_a_player_found_by_an_alias(
+    keyboard: bool, window: Callable[..., Window], ilara: Ilara
+) -> None:
+    """Find them by the guest's id, write a note, refund a purchase and take that back, link an id
+    and unlink it."""
+    player = register(ilara)
+    guest, other = f"guest_{uuid4().hex[:8]}", f"tablet_{uuid4().hex[:8]}"
+    path = f"players/players/{player['id']}"
+    call(ilara, f"{path}/purchase", {"amount": 4.99, "transaction_id": "t-1"})
+    call(ilara, f"{path}/aliases", {"external_id": guest}, ilara.key("live", "secret"))
+    support = window(keyboard=keyboard)
+    page = support.open("")
+    support.fill(page.get_by_role("searchbox", name="Find"), guest)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(player["external_id"])
+    expect(page.get_by_text(f"“{guest}” is linked to this player.")).to_be_visible()
+
+    support.press("link", "Add a note")
+    support.fill(page.get_by_role("textbox", name="Note"), "Lost the gems")
+    support.press("button", "Add note")
+    notes = page.get_by_role("region", name="Notes")
+    expect(notes).to_contain_text("Lost the gems")
+
+    facts = page.get_by_role("region", name="Facts")
+    expect(facts).to_contain_text("4.99 USD")
+    support.press("link", "Refund of 4.99 USD")
+    support.fill(page.get_by_role("textbox", name="Reason"), "A child bought it")
+    support.press("button", "Refund 4.99 USD")
+    expect(page.get_by_role("region", name="Timeline")).to_contain_text("no part of the revenue")
+    expect(facts).to_contain_text("0.00 USD")
+    support.press("button", "Undo")
+    expect(facts).to_contain_text("4.99 USD")
+    expect(page.get_by_role("link", name="Refund of 4.99 USD")).to_be_visible()
+
+    support.press("link", "Link an id")
+    support.fill(page.get_by_role("textbox", name="External id"), other)
+    support.press("button", "Link")
+    expect(facts).to_contain_text(other)
+    by_other = call(ilara, "players/players", {"external_id": other})
+    assert by_other["external_id"] == player["external_id"]
+    support.press("link", f"Unlink {other}")
+    support.press("button", "Unlink")
+    expect(facts).not_to_contain_text(other)
+    assert call(ilara, "players/players", {"external_id": other})["external_id"] == other
+
+
 def test_find_nothing__says_so(admin: Window) -> None:
     page = admin.open("find/?q=no-such-thing-anywhere")
     expect(page.get_by_role("main")).to_contain_text("no-such-thing-anywhere")

@@ -176,6 +176,12 @@ def test_names_and_attributes__are_complete_and_leave_player_123_free(
     assert 1 <= Player.objects.of(project.environments.get(slug="test")).count() <= 20
 
 
+def test_payer_seen_last__has_a_note_and_a_linked_id(live: Environment) -> None:
+    player = Player.objects.of(live).payers().recent_first()[0]
+    assert "gems" in player.notes.get().text
+    assert player.aliases.get().external_id.startswith("guest_")
+
+
 def test_events__lie_in_the_last_month_in_the_order_of_arrival(live: Environment) -> None:
     events = list(Event.objects.of(live).order_by("id").values_list("received_at", "name"))
     moments = [moment for moment, _ in events]

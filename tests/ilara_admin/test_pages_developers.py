@@ -4,12 +4,14 @@ import json
 import re
 from html import unescape
 
+from django.http import StreamingHttpResponse
 from django.utils.text import slugify
 
 from ilara_admin import limits
 from ilara_admin.errors import STATUS, Code
 from ilara_admin.models import Environment, KeyKind, Role, Tier
 from ilara_admin.operations import TAGS
+from ilara_admin.pages.clients import CLIENTS, FOLDER
 from ilara_admin.pages.developers import ERROR_EXAMPLE, limits_told, quick_start
 from players.models import Player, player_id_for
 from tests.api_client import Api
@@ -78,6 +80,30 @@ def test_key__is_the_beginning_of_the_first_public_one_in_use(environment: Envir
     page = page_of(environment)
     assert f'ILARA_KEY="{new.key.prefix}…"' in page
     assert new.token not in page
+
+
+def test_clients__are_downloaded_under_their_own_names(environment: Environment) -> None:
+    client = signed_in(Role.VIEWER)
+    page = unescape(text_of(client.get(url_of(environment, "developers"))))
+    for offered in CLIENTS:
+        link = re.search(rf'href="([^"]+)" download="{re.escape(offered.file)}"', page)
+        assert link, offered.file
+        reply = client.get(link[1])
+        assert isinstance(reply, StreamingHttpResponse)
+        assert reply.status_code == 200
+        assert b"".join(map(bytes, reply)) == (FOLDER / offered.file).read_bytes()
+
+
+def test_clients__are_shown_with_an_example_for_this_host(environment: Environment) -> None:
+    client = signed_in(Role.VIEWER, headers={"host": "localhost:18082"})
+    page = unescape(text_of(client.get(url_of(environment, "developers"))))
+    examples = re.findall(
+        r"<pre[^>]*>([^<]*localhost:18082/v1\"[^<]*new_tutorial[^<]*)</pre>", page
+    )
+    assert len(examples) == len(CLIENTS)
+    for example in examples:
+        assert '"http://localhost:18082/v1", "pk_live_…"' in example
+        assert 5 <= len(example.splitlines()) <= 7
 
 
 def test_reference__is_a_link_away_with_every_kind_of_call(environment: Environment) -> None:

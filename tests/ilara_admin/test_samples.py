@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from pytest_django import DjangoDbBlocker
 
 from ilara_admin.client_calls import CALLS
@@ -20,13 +19,14 @@ from ilara_admin.endpoint import JSON
 from ilara_admin.json_schema import EXAMPLE_ID
 from ilara_admin.models import KeyKind
 from ilara_admin.operations import Operation, operations
+from ilara_admin.pages.clients import FOLDER
 from ilara_admin.samples import KEY_VARIABLE, LANGUAGES, curl, curl_of, pretty, samples
+from tests.clients.drivers import go
 from tests.factories import make_environment, make_key
 from tests.running import bash
 from tests.serving import Gunicorn, gunicorns
 from tests.specification import same_shape
 
-CLIENTS = settings.BASE_DIR / "static" / "clients"
 ROOT = "https://games.example"
 # OpenFeature has SDKs of its own, and a specification is no call of a game.
 WITH_CLIENT = [each for each in operations() if each.tag not in ("OpenFeature", "Specification")]
@@ -71,7 +71,7 @@ def leaves(value: Any) -> Iterator[Any]:
 @each_operation
 def test_python__calls_methods_that_the_client_has(operation: Operation) -> None:
     program = ast.parse(samples(operation, ROOT)["python"])
-    client = ast.parse((CLIENTS / "ilara.py").read_text())
+    client = ast.parse((FOLDER / "ilara.py").read_text())
     (ilara,) = (
         each for each in client.body if isinstance(each, ast.ClassDef) and each.name == "Ilara"
     )
@@ -95,8 +95,8 @@ def test_python__calls_methods_that_the_client_has(operation: Operation) -> None
 @each_operation
 def test_node_and_go__call_methods_that_the_clients_have(operation: Operation) -> None:
     found = samples(operation, ROOT)
-    node = re.findall(r"^  (?:async )?\*?(\w+)\(", (CLIENTS / "ilara.mjs").read_text(), re.M)
-    go = re.findall(r"^func (?:\(c \*Client\) )?(\w+)", (CLIENTS / "ilara.go").read_text(), re.M)
+    node = re.findall(r"^  (?:async )?\*?(\w+)\(", (FOLDER / "ilara.mjs").read_text(), re.M)
+    go = re.findall(r"^func (?:\(c \*Client\) )?(\w+)", (FOLDER / "ilara.go").read_text(), re.M)
     called = set(re.findall(r"\bilara\.(\w+)\(", found["node"]))
     assert called
     assert called <= set(node)
@@ -152,26 +152,23 @@ def test_curl_lines__answer_as_the_examples_say(server: Gunicorn, token: str) ->
 
 
 def programs(folder: Path, address: str, player_id: str) -> dict[str, list[str]]:
-    """Write them all with the clients they use; gives the command for each."""
+    """Write them all with the clients they use; gives the command for each, language by language
+    and in the order of the operations: what one makes is what the next is about."""
     for name in ("ilara.py", "ilara.mjs"):
-        shutil.copy(CLIENTS / name, folder)
+        shutil.copy(FOLDER / name, folder)
     (folder / "ilara").mkdir()
-    shutil.copy(CLIENTS / "ilara.go", folder / "ilara")
+    shutil.copy(FOLDER / "ilara.go", folder / "ilara")
     (folder / "go.mod").write_text("module example.com/game\n\ngo 1.18\n")
     commands: dict[str, list[str]] = {}
-    for operation in WITH_CLIENT:
-        found = samples(operation, address)
-        for language, suffix in SUFFIXES.items():
-            place = folder / operation.id / f"main.{suffix}" if language == "go" else (
-                folder / f"{operation.id}.{suffix}"
-            )  # fmt: skip
+    for language, suffix in SUFFIXES.items():
+        for operation in WITH_CLIENT:
+            name = f"{operation.id}.{suffix}"
+            place = folder / (f"{operation.id}/main.go" if language == "go" else name)
             place.parent.mkdir(exist_ok=True)
-            place.write_text(found[language].replace(EXAMPLE_ID, player_id) + "\n")
-        commands |= {
-            f"{operation.id}.py": [sys.executable, f"{operation.id}.py"],
-            f"{operation.id}.mjs": ["node", f"{operation.id}.mjs"],
-            f"{operation.id}.go": [f"./bin/{operation.id}"],
-        }
+            text = samples(operation, address)[language]
+            place.write_text(text.replace(EXAMPLE_ID, player_id) + "\n")
+            starts = {"python": [sys.executable, name], "node": ["node", name]}
+            commands[name] = starts.get(language, [f"./bin/{operation.id}"])
     return commands
 
 
@@ -187,13 +184,12 @@ def test_programs__run_against_a_server(server: Gunicorn, token: str, tmp_path: 
     needed("node", "go", "gofmt")
     player = server.api(token).register(attributes={"level": 45})
     commands = programs(tmp_path, server.address, player["id"])
-    go = {**os.environ, "GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local"}
 
     def run(*command: str, **env: str) -> str:
         done = subprocess.run(
             command,
             cwd=tmp_path,
-            env={**go, **env},
+            env={**os.environ, **env},
             capture_output=True,
             text=True,
             timeout=300,
@@ -203,8 +199,8 @@ def test_programs__run_against_a_server(server: Gunicorn, token: str, tmp_path: 
         return done.stdout
 
     assert run("gofmt", "-l", *(f"{each.id}/main.go" for each in WITH_CLIENT)) == ""
-    run("go", "vet", "./...")
-    run("go", "build", "-o", "bin/", "./...")
+    go(tmp_path, "vet", "./...")
+    go(tmp_path, "build", "-o", "bin/", "./...")
     run("node", "--check", f"{STREAM}.mjs")
     compile((tmp_path / f"{STREAM}.py").read_text(), STREAM, "exec")
     said = {

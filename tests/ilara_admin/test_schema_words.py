@@ -38,6 +38,7 @@ NULL = {"type": "null"}
         (TEXT | {"pattern": UUID_PATTERN}, "UUID"),
         (TEXT | {"format": "uuid"}, "UUID"),
         (TEXT | {"format": "date-time"}, "time"),
+        (TEXT | {"format": "date-time", "pattern": "^20"}, "time"),
         ({"type": "number", "format": "decimal"}, "number"),
         ({"type": "boolean"}, "true or false"),
         ({"const": False}, "`false`"),

@@ -12,8 +12,10 @@ from django.db import connection
 from flags.models import Flag
 from flags.services import override_set
 from ilara_admin.models import AuditEntry, Environment
+from players.aliases import player_alias_link
 from players.erasure import HELD, WITHOUT_CONTENT, player_delete, player_export
 from players.models import Player
+from players.notes import note_add, note_delete
 from players.schemas import PlayerPatch
 from players.services import player_update
 from segments.lists import ids_add
@@ -22,6 +24,7 @@ from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR, make_player
 
 NAME = "hero-4711"
+ALIAS = "guest-of-4711"
 
 
 @pytest.fixture
@@ -37,7 +40,12 @@ def hero(environment: Environment, public_api: Api) -> Player:
     until = datetime.now(UTC) + timedelta(days=1)
     flag = Flag.objects.get(environment=environment, key="new-feature")
     override_set(flag, player, "enabled", actor=ACTOR, expires_at=until)
-    ids_add(segment_of(environment), [NAME, "other"], excluded=False, actor=ACTOR)
+    ids_add(segment_of(environment), [NAME, "other", ALIAS], excluded=False, actor=ACTOR)
+    player_alias_link(player, ALIAS, actor=ACTOR)
+    note_add(player, "A note: hero wrote that the gems are gone", actor=ACTOR)
+    undone = note_add(player, "hero wrote twice", actor=ACTOR)
+    assert undone.after
+    note_delete(player, undone.after["note_id"], actor=ACTOR)
     patch = PlayerPatch(email="hero@example.org")
     player_update(player, patch, actor=ACTOR, reason="hero wrote to us")
     return player
@@ -57,7 +65,7 @@ def traces(player: Player) -> list[str]:
             cursor.execute(
                 f"""SELECT count(*) FROM "{table}" t
                     WHERE to_jsonb(t)::text LIKE ANY(%s)""",
-                [[f"%{player.pk}%", f"%{NAME}%", "%hero@%", "%hero wrote%"]],
+                [[f"%{player.pk}%", f"%{NAME}%", f"%{ALIAS}%", "%hero@%", "%hero wrote%"]],
             )
             if cursor.fetchone()[0]:
                 found.append(table)
@@ -80,9 +88,11 @@ def test_export__holds_every_kind_of_row(hero: Player) -> None:
     counts = {name: len(rows) for name, rows in document.items() if name != "player"}
     assert counts == {
         "player_session": 1, "purchase": 1, "event": 3, "flag_override": 1, "segment_member": 1,
-        "segment_former_member": 0,
+        "segment_former_member": 0, "player_alias": 1, "player_note": 1,
     }  # fmt: skip
     assert document["purchase"][0]["amount"] == 4.99
+    assert document["player_alias"][0]["external_id"] == ALIAS
+    assert document["player_note"][0]["text"].startswith("A note")
 
 
 def test_erasure__leaves_no_trace_of_who_it_was(hero: Player, environment: Environment) -> None:
@@ -100,7 +110,7 @@ def test_erasure__leaves_no_trace_of_who_it_was(hero: Player, environment: Envir
     assert newest is not None
     assert (newest.action, newest.reason) == ("player.erased", "Asked for it")
     assert newest.object_name == "erased player"
-    assert AuditEntry.objects.filter(object_id=newest.object_id).count() == 2
+    assert AuditEntry.objects.filter(object_id=newest.object_id).count() == 6
 
 
 def test_erased_player__may_come_back_as_a_new_one(hero: Player, public_api: Api) -> None:
@@ -108,6 +118,7 @@ def test_erased_player__may_come_back_as_a_new_one(hero: Player, public_api: Api
     assert public_api.get(f"{PLAYERS}/{hero.pk}").status == 404
     data = public_api.register(NAME)
     assert (data["id"], data["session_count"], data["email"]) == (str(hero.pk), 0, None)
+    assert public_api.register(ALIAS)["id"] != str(hero.pk)
 
 
 def test_commands__export_and_erase(hero: Player, environment: Environment) -> None:

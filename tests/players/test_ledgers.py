@@ -1,6 +1,7 @@
 """Sessions and purchases in the log of events, and purchases that are refunded."""
 
 import random
+from collections import Counter
 from decimal import Decimal
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from django.db.models import Count, Q, Sum
 from events.models import Event
 from ilara_admin.models import AuditEntry, Environment
 from players.models import Player, Purchase
-from players.services import purchase_refund
+from players.services import purchase_refund, purchase_refund_undo
 from players.timeline import Kind, timeline
 from tests.api_client import PLAYERS, Api
 from tests.factories import ACTOR
@@ -112,6 +113,49 @@ def test_refund_of_what_was_not_counted__changes_no_sum(
     assert (now.purchase_count, now.total_revenue) == (0, Decimal(0))
 
 
+def test_reversed_refund__counts_as_before(path: str, player: Player, public_api: Api) -> None:
+    for name, amount in (("t-1", 5), ("t-2", 3)):
+        public_api.post(f"{path}/purchase", {"amount": amount, "transaction_id": name})
+    before = Player.objects.get()
+    for _ in range(2):
+        purchase_refund(player, "t-1", actor=ACTOR)
+        entry = purchase_refund_undo(player, "t-1", actor=ACTOR, reason="Paid after all")
+    now = Player.objects.get()
+    assert (now.purchase_count, now.total_revenue) == (2, Decimal(8))
+    assert (now.last_seen_at, now.active_days) == (before.last_seen_at, before.active_days)
+    assert not Purchase.objects.exclude(refunded_at=None).exists()
+    assert (entry.action, entry.reason) == ("player.refund_reversed", "Paid after all")
+    assert [name for name, *_ in logged()[2:]] == ["ilara.refund", "ilara.refund_reversed"] * 2
+    # Readers of the stream tell events by their ids.
+    assert len({event_id for _, event_id, _, _ in logged()}) == 6
+    with pytest.raises(ValidationError, match="is not refunded"):
+        purchase_refund_undo(player, "t-1", actor=ACTOR)
+    assert len(timeline(player.pk).entries) == 2
+
+
+def test_reversed_refund_of_what_was_not_counted__changes_no_sum(
+    path: str, player: Player, public_api: Api
+) -> None:
+    body = {"amount": 500, "currency": "JPY", "transaction_id": "t-1"}
+    public_api.post(f"{path}/purchase", body)
+    purchase_refund(player, "t-1", actor=ACTOR)
+    purchase_refund_undo(player, "t-1", actor=ACTOR)
+    now = Player.objects.get()
+    assert (now.purchase_count, now.total_revenue) == (0, Decimal(0))
+
+
+def test_timeline__shows_each_entry_of_the_ledgers_once(
+    path: str, player: Player, public_api: Api
+) -> None:
+    """They stand among the events, too."""
+    public_api.post(f"{path}/session", {"session_id": "s-1"})
+    public_api.post(f"{path}/purchase", {"amount": 1, "transaction_id": "t-1"})
+    purchase_refund(player, "t-1", actor=ACTOR)
+    purchase_refund_undo(player, "t-1", actor=ACTOR)
+    assert Event.objects.count() == 4
+    assert [entry.kind for entry in timeline(player.pk).entries] == [Kind.PURCHASE, Kind.SESSION]
+
+
 def test_command__refunds_by_transaction_or_by_the_id_in_the_log(
     path: str, environment: Environment, public_api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,28 +174,32 @@ def test_command__refunds_by_transaction_or_by_the_id_in_the_log(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_concurrent_purchases_and_refunds__leave_revenue_equal_to_the_ledger(
+def test_concurrent_purchases_refunds_and_reversals__leave_revenue_equal_to_the_ledger(
     public_api: Api,
 ) -> None:
     path = f"{PLAYERS}/{public_api.register()['id']}/purchase"
     player = Player.objects.get()
     draw = random.Random(3)
 
-    def act(number: int) -> bool:
-        name = f"t-{number // 2 % 15}"  # each is bought and refunded several times over
-        if number % 2:
-            body = {"amount": number // 2 % 15 + 0.25, "transaction_id": name}
-            return public_api.post(path, body).status == 200
+    def act(number: int) -> str:
+        # Each of 15 is bought, refunded and has that reversed several times over.
+        kind, name = number % 3, f"t-{number // 3 % 15}"
+        if kind == 0:
+            body = {"amount": number // 3 % 15 + 0.25, "transaction_id": name}
+            assert public_api.post(path, body).status == 200
+            return "bought"
+        service = purchase_refund if kind == 1 else purchase_refund_undo
         try:
-            purchase_refund(player, name, actor=ACTOR)
+            return service(player, name, actor=ACTOR).action
         except ValidationError:
-            return False
-        return True
+            return "refused"
 
-    numbers = list(range(120))
+    numbers = list(range(180))
     draw.shuffle(numbers)
-    for start in range(0, 120, 20):
-        at_once(act, numbers[start : start + 20])
+    done = Counter(
+        each for start in range(0, 180, 20) for each in at_once(act, numbers[start : start + 20])
+    )
+    assert done["player.purchase_refunded"] > done["player.refund_reversed"] > 0
     player.refresh_from_db()
     standing = Q(counted=True, refunded_at=None)
     ledger = Purchase.objects.aggregate(
@@ -160,8 +208,13 @@ def test_concurrent_purchases_and_refunds__leave_revenue_equal_to_the_ledger(
         refunded=Count("digest", filter=~standing),
     )
     assert (player.purchase_count, player.total_revenue) == (ledger["number"], ledger["amount"])
-    assert ledger["refunded"] > 0
+    assert ledger["refunded"] == done["player.purchase_refunded"] - done["player.refund_reversed"]
     assert Purchase.objects.count() == 15
+    assert Counter(Event.objects.values_list("name", flat=True)) == {
+        "ilara.purchase": 15,
+        "ilara.refund": done["player.purchase_refunded"],
+        "ilara.refund_reversed": done["player.refund_reversed"],
+    }
     with connection.cursor() as cursor:
         cursor.execute("SELECT properties::text FROM event WHERE name = 'ilara.refund' LIMIT 1")
         (text,) = cursor.fetchone()

@@ -1,0 +1,102 @@
+"""What staff write down about a player. The audit log keeps the texts as well, so that a deletion
+can be undone; erasing the player takes them out of there, too."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import QuerySet
+
+from ilara_admin.audit import Actor, audit_record
+from ilara_admin.models import AuditAction, AuditEntry, Role, User
+from players.models import MAX_NOTE, Player, PlayerNote
+
+
+def notes_of(player: Player) -> QuerySet[PlayerNote]:
+    """The newest first."""
+    return PlayerNote.objects.filter(player=player).order_by("-created_at", "id")
+
+
+def may_delete(user: User, note: PlayerNote) -> bool:
+    """Support may delete notes of their own, admins any."""
+    return user.may(Role.ADMIN) or (user.may(Role.SUPPORT) and note.author_id == user.pk)
+
+
+def with_right(user: User, notes: Iterable[PlayerNote]) -> list[tuple[PlayerNote, bool]]:
+    """Each note, and whether this member of staff may delete it."""
+    return [(note, may_delete(user, note)) for note in notes]
+
+
+@transaction.atomic
+def note_add(player: Player, text: str, *, actor: Actor, reason: str = "") -> AuditEntry:
+    """Keep a note about a player. Raises ValidationError for `text`."""
+    text = text.replace("\r\n", "\n").strip()
+    if not text:
+        raise ValidationError({"text": "Write something."})
+    if len(text) > MAX_NOTE:
+        raise ValidationError({"text": f"A note has {MAX_NOTE:,} characters at most."})
+    if "\0" in text:
+        raise ValidationError({"text": "A note must not contain the character NUL."})
+    note = PlayerNote.objects.create(
+        player=player,
+        environment=player.environment,
+        text=text,
+        author=actor.user,
+        author_name=actor.name,
+    )
+    return _record(AuditAction.PLAYER_NOTE_ADDED, note, actor, reason)
+
+
+@transaction.atomic
+def note_delete(
+    player: Player, note_id: uuid.UUID | str, *, actor: Actor, reason: str = ""
+) -> AuditEntry | None:
+    """Delete a note; None when it is gone already. The caller asks `may_delete` first."""
+    note = PlayerNote.objects.select_for_update().filter(player=player, id=note_id).first()
+    if note is None:
+        return None
+    PlayerNote.objects.filter(player=player, id=note_id).delete()
+    return _record(AuditAction.PLAYER_NOTE_DELETED, note, actor, reason)
+
+
+@transaction.atomic
+def note_restore(
+    player: Player, facts: dict[str, Any], *, actor: Actor, reason: str = ""
+) -> AuditEntry | None:
+    """Bring a deleted note back as it was, from its audit entry; None when it is there."""
+    if PlayerNote.objects.filter(player=player, id=facts["note_id"]).exists():
+        return None
+    note = PlayerNote.objects.create(
+        player=player,
+        id=facts["note_id"],
+        environment=player.environment,
+        text=facts["note"],
+        author=User.objects.filter(pk=facts["author_id"]).first(),
+        author_name=facts["author"],
+        created_at=datetime.fromisoformat(facts["written_at"]),
+    )
+    return _record(AuditAction.PLAYER_NOTE_ADDED, note, actor, reason)
+
+
+def _record(action: AuditAction, note: PlayerNote, actor: Actor, reason: str) -> AuditEntry:
+    facts = {
+        "note": note.text,
+        "author": note.author_name,
+        "note_id": str(note.id),
+        "author_id": note.author_id,
+        "written_at": note.created_at.isoformat(),
+    }
+    added = action is AuditAction.PLAYER_NOTE_ADDED
+    return audit_record(
+        action,
+        actor,
+        environment=note.player.environment,
+        object_id=note.player_id,
+        object_name=note.player.external_id,
+        before=None if added else facts,
+        after=facts if added else None,
+        reason=reason,
+    )

@@ -1,0 +1,1131 @@
+// Package ilara is a client for Ilara, for Go 1.18 and newer. To install, copy this file into a
+// folder "ilara" of your module; it needs the standard library and nothing else.
+//
+//	client, err := ilara.New("http://127.0.0.1:18000/v1", "pk_live_...", ilara.Options{})
+//	defer client.Close(ctx) // sends what still waits
+//	player, err := client.RegisterPlayer(ctx, "player_123", ilara.PlayerFields{})
+//	client.Track(ilara.Event{PlayerID: player.ID, EventName: "level_complete"}) // sent soon
+//	showsTutorial := ilara.Flag(ctx, client, "new_tutorial", player.ID, false)  // never fails
+//
+// One client serves all goroutines. Calls return an *Error: errors.Is(err, ilara.ErrNotFound) and
+// its neighbours ask for the code. Calls are repeated where that is safe, and it nearly always is:
+// events, sessions and purchases get ids here and count once.
+package ilara
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math"
+	"math/big"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const Version = "0.1.0"
+
+const (
+	firstPause       = 250 * time.Millisecond
+	longestPause     = 20 * time.Second
+	maxBatchEvents   = 1_000
+	maxBatchBytes    = 1_000_000        // the API takes 1 MiB
+	streamSilence    = 30 * time.Second // a live stream sends something every ten seconds
+	rememberedEvents = 20_000
+	rememberedFlags  = 10_000
+)
+
+// --- What the API takes and answers --------------------------------------------------------------
+
+// A Player as the API shows it. Numbers among the attributes are json.Number, so that large ids
+// stay whole.
+type Player struct {
+	ID             string         `json:"id"`
+	ExternalID     string         `json:"external_id"`
+	DeviceID       *string        `json:"device_id"`
+	Email          *string        `json:"email"`           // masked for public keys
+	LifecycleStage string         `json:"lifecycle_stage"` // new, active, at_risk, churned, reactivated
+	SessionCount   int            `json:"session_count"`
+	TotalRevenue   json.Number    `json:"total_revenue"`
+	IsPayer        bool           `json:"is_payer"`
+	FirstSeenAt    time.Time      `json:"first_seen_at"`
+	LastSeenAt     time.Time      `json:"last_seen_at"`
+	Attributes     map[string]any `json:"attributes"`
+}
+
+// PlayerFields are what can be set: nil leaves a text as it is, Null clears it. Attributes merge;
+// one that is nil is removed.
+type PlayerFields struct {
+	DeviceID   *string
+	Email      *string
+	Attributes map[string]any
+}
+
+// Null clears a text of PlayerFields.
+var Null = new(string)
+
+// PlayerPage is a page of players. NextCursor is empty on the last one.
+type PlayerPage struct {
+	Players    []Player `json:"players"`
+	NextCursor string   `json:"next_cursor"`
+}
+
+// Session is what may be told of a session. One ID counts once; without yours, it gets one here.
+type Session struct {
+	ID              string
+	StartedAt       time.Time
+	DurationSeconds int
+}
+
+// Purchase is what may be told of a purchase. Give the store's TransactionID: one counts once, for
+// ever. The amount is a text like "4.99": a float would lose cents.
+type Purchase struct {
+	Amount        string
+	Currency      string
+	TransactionID string
+	ProductID     string
+}
+
+type Lifecycle struct {
+	PlayerID          string    `json:"player_id"`
+	LifecycleStage    string    `json:"lifecycle_stage"`
+	StageSince        time.Time `json:"stage_since"`
+	FirstSeenAt       time.Time `json:"first_seen_at"`
+	LastSeenAt        time.Time `json:"last_seen_at"`
+	DaysSinceLastSeen int       `json:"days_since_last_seen"`
+	SessionCount      int       `json:"session_count"`
+	Next              *struct {
+		Stage string    `json:"stage"`
+		At    time.Time `json:"at"`
+	} `json:"next"`
+}
+
+type ChurnRisk struct {
+	PlayerID  string  `json:"player_id"`
+	RiskScore float64 `json:"risk_score"` // 0 to 1
+	RiskLevel string  `json:"risk_level"` // low, medium, high
+	Factors   []struct {
+		Factor       string  `json:"factor"`
+		Description  string  `json:"description"`
+		Contribution float64 `json:"contribution"`
+	} `json:"factors"`
+	PredictionDate time.Time `json:"prediction_date"`
+	Confidence     float64   `json:"confidence"`
+	Model          string    `json:"model"`
+}
+
+type Aliases struct {
+	PlayerID   string   `json:"player_id"`
+	ExternalID string   `json:"external_id"`
+	Aliases    []string `json:"aliases"`
+}
+
+// An Event to send. Without an EventID it gets one here, without a Timestamp it happened now.
+type Event struct {
+	PlayerID   string         `json:"player_id"`
+	EventName  string         `json:"event_name"`
+	Properties map[string]any `json:"properties,omitempty"`
+	SessionID  string         `json:"session_id,omitempty"`
+	Timestamp  time.Time      `json:"timestamp"`
+	EventID    string         `json:"event_id"`
+}
+
+type EventReceipt struct {
+	EventID    string    `json:"event_id"`
+	PlayerID   string    `json:"player_id"`
+	EventName  string    `json:"event_name"`
+	Timestamp  time.Time `json:"timestamp"`
+	ReceivedAt time.Time `json:"received_at"`
+	Status     string    `json:"status"` // accepted, duplicate
+}
+
+type StreamedEvent struct {
+	EventReceipt
+	SessionID  *string        `json:"session_id"`
+	Properties map[string]any `json:"properties"`
+}
+
+// BatchReceipt has a verdict for each event of a batch.
+type BatchReceipt struct {
+	Accepted   int         `json:"accepted"`
+	Duplicates int         `json:"duplicates"`
+	Rejected   []Rejection `json:"rejected"`
+}
+
+type Rejection struct {
+	Index   int     `json:"index"`
+	Code    string  `json:"code"`
+	Message string  `json:"message"`
+	Field   *string `json:"field"`
+}
+
+// EvaluationOptions: Context overrides attributes for this call; Explain and At need a secret key.
+type EvaluationOptions struct {
+	Context map[string]any
+	Explain bool
+	At      time.Time
+}
+
+type FlagEvaluation struct {
+	FlagKey    string          `json:"flag_key"`
+	Value      json.RawMessage `json:"value"`
+	VariantKey string          `json:"variant_key"`
+	Reason     string          `json:"reason"`
+	SegmentID  *string         `json:"segment_id"`
+	Receipt    json.RawMessage `json:"receipt,omitempty"` // where it was asked to explain
+}
+
+type SegmentSummary struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// --- Errors --------------------------------------------------------------------------------------
+
+// Error is what a call returns when it fails. Status is 0 without an answer; RetryAfter is 0 unless
+// the answer names it.
+type Error struct {
+	Code       string
+	Message    string
+	Details    []Detail
+	Status     int
+	RequestID  string
+	RetryAfter time.Duration
+	cause      error
+}
+
+// Detail locates a fault in what was sent.
+type Detail struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// For errors.Is: the codes of the API, and ErrNetwork where no answer came in time.
+var (
+	ErrValidation   = &Error{Code: "VALIDATION_ERROR"}    // the call is not what the API needs
+	ErrUnauthorized = &Error{Code: "UNAUTHORIZED"}        // the key is no good, or not for this call
+	ErrNotFound     = &Error{Code: "NOT_FOUND"}           // no such player, flag or segment
+	ErrRateLimited  = &Error{Code: "RATE_LIMIT_EXCEEDED"} // more than the tier allows
+	ErrServer       = &Error{Code: "INTERNAL_ERROR"}      // a fault there, or no answer of Ilara's
+	ErrNetwork      = &Error{Code: "NETWORK_ERROR"}
+)
+
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+func (e *Error) Unwrap() error { return e.cause }
+
+// Is compares codes with those of the variables above.
+func (e *Error) Is(target error) bool {
+	other, ok := target.(*Error)
+	return ok && other.Message == "" && other.Code == e.Code
+}
+
+// IsPassing tells whether the same call may succeed a little later.
+func (e *Error) IsPassing() bool {
+	return e.Is(ErrNetwork) || e.Is(ErrRateLimited) || e.Is(ErrServer)
+}
+
+func networkError(cause error) *Error {
+	return &Error{Code: ErrNetwork.Code, Message: cause.Error(), cause: cause}
+}
+
+// errorOf is the error that an answer tells. What a proxy answers by itself says nothing of the
+// call.
+func errorOf(response *http.Response, body []byte) *Error {
+	found := &Error{Status: response.StatusCode, RequestID: response.Header.Get("X-Request-Id")}
+	if seconds, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 31); err == nil {
+		found.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	var told struct {
+		Error struct {
+			Code, Message string
+			Details       []Detail
+		}
+	}
+	if json.Unmarshal(body, &told) == nil && told.Error.Code != "" {
+		found.Code, found.Message = told.Error.Code, told.Error.Message
+		found.Details = told.Error.Details
+		return found
+	}
+	switch response.StatusCode {
+	case http.StatusRequestEntityTooLarge:
+		found.Code = ErrValidation.Code
+	case http.StatusTooManyRequests:
+		found.Code = ErrRateLimited.Code
+	default:
+		found.Code = ErrServer.Code
+	}
+	found.Message = fmt.Sprintf(
+		"HTTP %d, and the answer is not Ilara's. Is the address right?", response.StatusCode)
+	return found
+}
+
+// pause is how long to wait after so many failures. By chance, lest all clients come back at once.
+func pause(failures int, retryAfter time.Duration) time.Duration {
+	if retryAfter > 0 {
+		return retryAfter + chance(firstPause)
+	}
+	longest := float64(firstPause) * math.Pow(2, float64(failures-1))
+	return chance(time.Duration(math.Min(longest, float64(longestPause))))
+}
+
+func chance(below time.Duration) time.Duration {
+	number, err := rand.Int(rand.Reader, big.NewInt(int64(below)))
+	if err != nil {
+		return below
+	}
+	return time.Duration(number.Int64())
+}
+
+// --- The client ----------------------------------------------------------------------------------
+
+// Options of a client; what is zero has a default.
+type Options struct {
+	Timeout       time.Duration // of one request, 10 s
+	Deadline      time.Duration // of a call with all its attempts, 30 s
+	Attempts      int           // 5
+	FlagTimeout   time.Duration // of Flag, which asks once, 1 s
+	FlushAt       int           // tracked events are sent once so many wait, 100,
+	FlushInterval time.Duration // or the first has waited so long, 1 s
+	MaxWaiting    int           // beyond it the oldest event is dropped and counted, 10,000
+
+	// OnRejected is told of each event that the server refused, else the log is.
+	OnRejected func(event Event, err *Error)
+}
+
+// Client of one environment, the one that its key belongs to.
+type Client struct {
+	baseURL, apiKey string
+	options         Options
+	http            *http.Client
+	queue           *queue
+
+	mutex      sync.Mutex
+	goodValues memory[json.RawMessage]
+}
+
+// New makes a client. Close it when the program ends.
+func New(baseURL, apiKey string, options Options) (*Client, error) {
+	if !strings.HasPrefix(baseURL, "http://") && !strings.HasPrefix(baseURL, "https://") {
+		return nil, errors.New("ilara: the address must begin with http:// or https://")
+	}
+	setDefault(&options.Timeout, 10*time.Second)
+	setDefault(&options.Deadline, 30*time.Second)
+	setDefault(&options.Attempts, 5)
+	setDefault(&options.FlagTimeout, time.Second)
+	setDefault(&options.FlushAt, 100)
+	setDefault(&options.FlushInterval, time.Second)
+	setDefault(&options.MaxWaiting, 10_000)
+	if options.OnRejected == nil {
+		options.OnRejected = logRejected
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DialContext = (&net.Dialer{Timeout: options.Timeout}).DialContext
+	transport.MaxIdleConnsPerHost = 50
+	client := &Client{
+		baseURL: strings.TrimSuffix(strings.TrimRight(baseURL, "/"), "/v1") + "/v1",
+		apiKey:  apiKey,
+		options: options,
+		http: &http.Client{
+			Transport: transport,
+			// A POST would arrive as a GET.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		goodValues: memory[json.RawMessage]{most: rememberedFlags},
+	}
+	client.queue = newQueue(client)
+	return client, nil
+}
+
+// RegisterPlayer makes a player, or updates the one with this id.
+func (c *Client) RegisterPlayer(
+	ctx context.Context, externalID string, fields PlayerFields,
+) (*Player, error) {
+	body := fields.body()
+	body["external_id"] = externalID
+	return call[*Player](ctx, c, "POST", "/players/players", body)
+}
+
+// UpdatePlayer changes what the fields name.
+func (c *Client) UpdatePlayer(
+	ctx context.Context, playerID string, fields PlayerFields,
+) (*Player, error) {
+	return call[*Player](ctx, c, "PATCH", path("/players/players/", playerID), fields.body())
+}
+
+func (c *Client) GetPlayer(ctx context.Context, playerID string) (*Player, error) {
+	return call[*Player](ctx, c, "GET", path("/players/players/", playerID), nil)
+}
+
+func (c *Client) GetPlayerByExternalID(ctx context.Context, externalID string) (*Player, error) {
+	return call[*Player](ctx, c, "GET", path("/players/players/external/", externalID), nil)
+}
+
+// ListPlayers gives a page of 1 to 200 players; an empty cursor begins. Needs a secret key.
+func (c *Client) ListPlayers(ctx context.Context, limit int, cursor string) (*PlayerPage, error) {
+	query := url.Values{"limit": {strconv.Itoa(limit)}}
+	if cursor != "" {
+		query.Set("cursor", cursor)
+	}
+	return call[*PlayerPage](ctx, c, "GET", "/players/players?"+query.Encode(), nil)
+}
+
+// EachPlayer visits all players in the order of their ids, until visit returns an error. Needs a
+// secret key.
+func (c *Client) EachPlayer(ctx context.Context, pageSize int, visit func(Player) error) error {
+	for cursor := ""; ; {
+		page, err := c.ListPlayers(ctx, pageSize, cursor)
+		if err != nil {
+			return err
+		}
+		for _, player := range page.Players {
+			if err := visit(player); err != nil {
+				return err
+			}
+		}
+		if cursor = page.NextCursor; cursor == "" {
+			return nil
+		}
+	}
+}
+
+// RecordSession counts a session.
+func (c *Client) RecordSession(
+	ctx context.Context, playerID string, session Session,
+) (*Player, error) {
+	body := map[string]any{"session_id": orNewID(session.ID)}
+	if !session.StartedAt.IsZero() {
+		body["started_at"] = session.StartedAt
+	}
+	if session.DurationSeconds != 0 {
+		body["duration_seconds"] = session.DurationSeconds
+	}
+	return call[*Player](ctx, c, "POST", path("/players/players/", playerID, "/session"), body)
+}
+
+// RecordPurchase counts a purchase.
+func (c *Client) RecordPurchase(
+	ctx context.Context, playerID string, purchase Purchase,
+) (*Player, error) {
+	body := map[string]any{
+		"amount":         purchase.Amount,
+		"transaction_id": orNewID(purchase.TransactionID),
+	}
+	if purchase.Currency != "" {
+		body["currency"] = purchase.Currency
+	}
+	if purchase.ProductID != "" {
+		body["product_id"] = purchase.ProductID
+	}
+	return call[*Player](ctx, c, "POST", path("/players/players/", playerID, "/purchase"), body)
+}
+
+func (c *Client) GetLifecycle(ctx context.Context, playerID string) (*Lifecycle, error) {
+	return call[*Lifecycle](ctx, c, "GET", path("/players/players/", playerID, "/lifecycle"), nil)
+}
+
+func (c *Client) GetChurnRisk(ctx context.Context, playerID string) (*ChurnRisk, error) {
+	return call[*ChurnRisk](ctx, c, "GET", path("/players/players/", playerID, "/churn-risk"), nil)
+}
+
+// LinkAlias lets a second external id name this player. Needs a secret key.
+func (c *Client) LinkAlias(ctx context.Context, playerID, externalID string) (*Aliases, error) {
+	body := map[string]any{"external_id": externalID}
+	return call[*Aliases](ctx, c, "POST", path("/players/players/", playerID, "/aliases"), body)
+}
+
+// UnlinkAlias needs a secret key. It is not repeated if the answer is lost: the second time would
+// find nothing.
+func (c *Client) UnlinkAlias(ctx context.Context, playerID, externalID string) (*Aliases, error) {
+	place := path("/players/players/", playerID, "/aliases/", externalID)
+	return call[*Aliases](ctx, c, "DELETE", place, nil)
+}
+
+// --- Events ---
+
+// Track queues an event and returns its id. It fails if the event is not fit for JSON, or if the
+// client is closed.
+func (c *Client) Track(event Event) (string, error) {
+	event.complete()
+	return event.EventID, c.queue.add(event)
+}
+
+// TrackNow sends one event past the queue.
+func (c *Client) TrackNow(ctx context.Context, event Event) (*EventReceipt, error) {
+	event.complete()
+	return call[*EventReceipt](ctx, c, "POST", "/events/events", sentEvent{Event: &event})
+}
+
+// TrackBatch sends 1 to 1,000 events past the queue.
+func (c *Client) TrackBatch(ctx context.Context, events []Event) (*BatchReceipt, error) {
+	batch := &sentBatch{Events: append([]Event(nil), events...)}
+	for index := range batch.Events {
+		batch.Events[index].complete()
+	}
+	return call[*BatchReceipt](ctx, c, "POST", "/events/events/batch", batch)
+}
+
+// Dropped is how many tracked events were dropped because too many waited.
+func (c *Client) Dropped() int {
+	c.queue.mutex.Lock()
+	defer c.queue.mutex.Unlock()
+	return c.queue.dropped
+}
+
+// Flush sends what waits. An error tells how many events still do, when the context is done.
+func (c *Client) Flush(ctx context.Context) error { return c.queue.flush(ctx) }
+
+// Close flushes and stops. An error tells how many events are lost, when the context is done, or
+// ten seconds have passed.
+func (c *Client) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	err := c.queue.flush(ctx)
+	c.queue.close()
+	c.http.CloseIdleConnections()
+	return err
+}
+
+// --- Flags and segments ---
+
+// Flag is the flag's value for the player. It never fails, asks once and waits for FlagTimeout.
+//
+// While the server cannot answer, it is the last value that it gave for this player, if any. In all
+// other cases, and where the value does not fit the type of fallback, it is fallback. Ask when
+// something loads, not in each frame. Attributes can be overridden for this call.
+func Flag[T any](
+	ctx context.Context, c *Client, key, playerID string, fallback T, overrides ...map[string]any,
+) T {
+	raw, err := c.flagValue(ctx, key, playerID, overrides)
+	if err != nil || string(raw) == "null" {
+		return fallback
+	}
+	var value T
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	if decoder.Decode(&value) != nil {
+		return fallback
+	}
+	return value
+}
+
+func (c *Client) flagValue(
+	ctx context.Context, key, playerID string, overrides []map[string]any,
+) (json.RawMessage, error) {
+	body := map[string]any{"player_id": playerID}
+	for _, attributes := range overrides {
+		body["context"] = attributes
+	}
+	place := key + "\x00" + playerID
+	var found FlagEvaluation
+	err := c.try(ctx, "POST", path("/flags/flags/", key, "/evaluate"), body, &found,
+		c.options.FlagTimeout)
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if err == nil {
+		c.goodValues.put(place, found.Value)
+		return found.Value, nil
+	}
+	if value, ok := c.goodValues.values[place]; ok && err.IsPassing() {
+		return value, nil
+	}
+	return nil, err
+}
+
+// EvaluateFlag tells the value and why.
+func (c *Client) EvaluateFlag(
+	ctx context.Context, key, playerID string, options EvaluationOptions,
+) (*FlagEvaluation, error) {
+	place, body := options.request(path("/flags/flags/", key, "/evaluate"), playerID)
+	return call[*FlagEvaluation](ctx, c, "POST", place, body)
+}
+
+// EvaluateFlags gives all flags by their keys, in one call: what a game wants when it loads.
+func (c *Client) EvaluateFlags(
+	ctx context.Context, playerID string, options EvaluationOptions,
+) (map[string]FlagEvaluation, error) {
+	place, body := options.request("/flags/flags/evaluate", playerID)
+	found, err := call[struct{ Flags map[string]FlagEvaluation }](ctx, c, "POST", place, body)
+	return found.Flags, err
+}
+
+// EvaluateSegment tells whether the player is in the segment.
+func (c *Client) EvaluateSegment(ctx context.Context, segmentID, playerID string) (bool, error) {
+	body := map[string]any{"player_id": playerID}
+	place := path("/segments/segments/", segmentID, "/evaluate")
+	found, err := call[struct {
+		IsMember bool `json:"is_member"`
+	}](ctx, c, "POST", place, body)
+	return found.IsMember, err
+}
+
+// GetPlayerSegments gives the segments that the player is in.
+func (c *Client) GetPlayerSegments(
+	ctx context.Context, playerID string,
+) ([]SegmentSummary, error) {
+	place := path("/segments/player/", playerID)
+	found, err := call[struct{ Segments []SegmentSummary }](ctx, c, "GET", place, nil)
+	return found.Segments, err
+}
+
+// --- The way of a call ---
+
+// call tries until it is answered.
+func call[T any](ctx context.Context, c *Client, method, place string, body any) (T, error) {
+	var data, nothing T
+	ctx, cancel := context.WithTimeout(ctx, c.options.Deadline)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		err := c.try(ctx, method, place, body, &data, c.options.Timeout)
+		if err == nil {
+			return data, nil
+		}
+		mayRepeat := err.IsPassing() && (method != "DELETE" || err.Is(ErrRateLimited))
+		wait := pause(attempt, err.RetryAfter)
+		ends, _ := ctx.Deadline()
+		if !mayRepeat || attempt >= c.options.Attempts || time.Now().Add(wait).After(ends) {
+			return nothing, err
+		}
+		if !sleep(ctx, wait) {
+			return nothing, networkError(ctx.Err())
+		}
+	}
+}
+
+// try is one attempt. The data of the answer goes into data.
+func (c *Client) try(
+	ctx context.Context, method, place string, body, data any, timeout time.Duration,
+) *Error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	response, failure := c.open(ctx, method, place, body, "")
+	if failure != nil {
+		return failure
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return networkError(err)
+	}
+	var envelope struct{ Data json.RawMessage }
+	if json.Unmarshal(text, &envelope) != nil || envelope.Data == nil {
+		return errorOf(response, text)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(envelope.Data))
+	decoder.UseNumber()
+	if decoder.Decode(data) != nil {
+		return errorOf(response, text)
+	}
+	return nil
+}
+
+// open gives the response to a request, its body not yet read, if it is 2xx.
+func (c *Client) open(
+	ctx context.Context, method, place string, body any, lastEventID string,
+) (*http.Response, *Error) {
+	if place == "" {
+		return nil, &Error{Code: ErrValidation.Code, Message: "An id that is empty, '.' or '..' has no address"}
+	}
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, &Error{Code: ErrValidation.Code, Message: err.Error(), cause: err}
+		}
+		content = bytes.NewReader(text)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.baseURL+place, content)
+	if err != nil {
+		return nil, &Error{Code: ErrValidation.Code, Message: err.Error(), cause: err}
+	}
+	request.Header.Set("X-API-Key", c.apiKey)
+	request.Header.Set("User-Agent", "ilara-go/"+Version)
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if lastEventID != "" {
+		request.Header.Set("Last-Event-ID", lastEventID)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, networkError(err)
+	}
+	if response.StatusCode >= 200 && response.StatusCode < 300 {
+		return response, nil
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, networkError(err)
+	}
+	return nil, errorOf(response, text)
+}
+
+// --- The queue of tracked events -----------------------------------------------------------------
+
+// queue holds events on their way, the oldest first. A goroutine sends one batch at a time, so that
+// order is kept. A batch without an answer is sent again with the same ids: what the server had
+// stored of it counts as a duplicate there.
+type queue struct {
+	client *Client
+	start  sync.Once
+	wake   chan struct{} // something has changed that the goroutine should look at
+	ended  chan struct{} // closed at the end
+
+	mutex    sync.Mutex
+	waiting  []queued
+	inFlight []queued
+	flushes  []chan struct{} // closed when nothing is left
+	dropped  int
+	closed   bool
+}
+
+type queued struct {
+	event Event
+	text  json.RawMessage // as it was when it was tracked
+	due   time.Time
+}
+
+func newQueue(client *Client) *queue {
+	return &queue{client: client, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+}
+
+func (q *queue) add(event Event) error {
+	text, err := json.Marshal(event)
+	if err != nil {
+		return err
+	}
+	options := q.client.options
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	if q.closed {
+		return errors.New("ilara: this client is closed")
+	}
+	if len(q.waiting) >= options.MaxWaiting {
+		q.waiting = q.waiting[1:]
+		q.dropped++
+		if q.dropped == 1 {
+			log.Printf("ilara: more than %d events wait: the oldest go", options.MaxWaiting)
+		}
+	}
+	q.waiting = append(q.waiting, queued{event, text, time.Now().Add(options.FlushInterval)})
+	q.start.Do(func() { go q.run() })
+	if len(q.waiting) == 1 || q.isFull() {
+		q.nudge()
+	}
+	return nil
+}
+
+func (q *queue) isFull() bool {
+	options := q.client.options
+	return len(q.waiting) >= options.FlushAt || len(q.waiting) >= options.MaxWaiting
+}
+
+func (q *queue) nudge() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *queue) flush(ctx context.Context) error {
+	done := make(chan struct{})
+	q.mutex.Lock()
+	q.flushes = append(q.flushes, done)
+	q.tellIfEmpty()
+	q.mutex.Unlock()
+	q.nudge()
+	select {
+	case <-done:
+		return nil
+	case <-q.ended:
+	case <-ctx.Done():
+	}
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	if left := len(q.waiting) + len(q.inFlight); left > 0 {
+		return fmt.Errorf("ilara: %d events are not sent", left)
+	}
+	return nil
+}
+
+// tellIfEmpty ends the waiting of those who flush. The mutex is held.
+func (q *queue) tellIfEmpty() {
+	if len(q.waiting)+len(q.inFlight) > 0 {
+		return
+	}
+	for _, done := range q.flushes {
+		close(done)
+	}
+	q.flushes = nil
+}
+
+func (q *queue) close() {
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	if !q.closed {
+		q.closed = true
+		close(q.ended)
+	}
+}
+
+func (q *queue) run() {
+	failures := 0
+	for {
+		batch := q.next()
+		if batch == nil {
+			return
+		}
+		if err := q.send(batch); err != nil {
+			failures++
+			select {
+			case <-time.After(pause(failures, err.RetryAfter)):
+			case <-q.ended:
+				return
+			}
+			continue
+		}
+		failures = 0
+		q.mutex.Lock()
+		q.inFlight = nil
+		q.tellIfEmpty()
+		q.mutex.Unlock()
+	}
+}
+
+// next is the batch that failed, or what waits as soon as it is due. Nothing at the end.
+func (q *queue) next() []queued {
+	for {
+		left := time.Hour
+		q.mutex.Lock()
+		if len(q.inFlight) == 0 && len(q.waiting) > 0 {
+			left = time.Until(q.waiting[0].due)
+			if q.isFull() || len(q.flushes) > 0 || left <= 0 {
+				q.take()
+			}
+		}
+		batch := q.inFlight
+		q.mutex.Unlock()
+		if len(batch) > 0 {
+			return batch
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-q.wake:
+		case <-timer.C:
+		case <-q.ended:
+			return nil
+		}
+		timer.Stop()
+	}
+}
+
+func (q *queue) take() {
+	count, size := 0, 0
+	for count < len(q.waiting) && count < maxBatchEvents {
+		size += len(q.waiting[count].text) + 1
+		if count > 0 && size > maxBatchBytes {
+			break
+		}
+		count++
+	}
+	q.inFlight = append([]queued(nil), q.waiting[:count]...)
+	q.waiting = append([]queued(nil), q.waiting[count:]...)
+}
+
+// send returns an error if the batch has to be sent again.
+func (q *queue) send(batch []queued) *Error {
+	events := make([]json.RawMessage, len(batch))
+	for index, item := range batch {
+		events[index] = item.text
+	}
+	body := map[string]any{"sent_at": time.Now(), "events": events}
+	var receipt BatchReceipt
+	err := q.client.try(context.Background(), "POST", "/events/events/batch", body, &receipt,
+		q.client.options.Timeout)
+	if err != nil {
+		if err.IsPassing() {
+			return err
+		}
+		for _, item := range batch {
+			q.client.options.OnRejected(item.event, err)
+		}
+		return nil
+	}
+	for _, item := range receipt.Rejected {
+		reason := &Error{Code: item.Code, Message: item.Message, Status: http.StatusOK}
+		if item.Field != nil {
+			reason.Details = []Detail{{*item.Field, item.Message}}
+		}
+		if item.Index < len(batch) {
+			q.client.options.OnRejected(batch[item.Index].event, reason)
+		}
+	}
+	return nil
+}
+
+// --- The stream of events ------------------------------------------------------------------------
+
+// StreamOptions say where a stream begins and what of it is wanted.
+type StreamOptions struct {
+	After     string // an id that OnID has told, else the stream begins with what comes now
+	EventName string
+	PlayerID  string
+	OnID      func(id string)   // told where the stream stands, to go on from there later
+	OnGap     func(count int64) // told how many were left out since handle is too slow, else the log is
+}
+
+// Stream gives events to handle as they arrive. It comes back by itself after any break, where it
+// was, and leaves out what it has given already. It ends with the error of handle, when the context
+// is done, or when the server refuses. Needs a secret key.
+func (c *Client) Stream(
+	ctx context.Context, options StreamOptions, handle func(StreamedEvent) error,
+) error {
+	s := &stream{client: c, options: options, handle: handle, lastID: options.After}
+	s.retry, s.seen.most = 3*time.Second, rememberedEvents
+	for {
+		err := s.connect(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		wait := pause(1, s.retry)
+		var broken *Error
+		if errors.As(err, &broken) && broken.IsPassing() {
+			s.failures++
+			wait = pause(s.failures, broken.RetryAfter)
+		} else if err != nil {
+			return err
+		}
+		if !sleep(ctx, wait) {
+			return ctx.Err()
+		}
+	}
+}
+
+type stream struct {
+	client   *Client
+	options  StreamOptions
+	handle   func(StreamedEvent) error
+	lastID   string
+	retry    time.Duration // the server may say otherwise
+	failures int
+	seen     memory[struct{}]
+}
+
+// connect reads one connection to its end, by the rules of server-sent events.
+func (s *stream) connect(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	silence := time.AfterFunc(streamSilence, cancel)
+	defer silence.Stop()
+	query := url.Values{}
+	for name, value := range map[string]string{
+		"event_name": s.options.EventName, "player_id": s.options.PlayerID,
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	place := "/events/events/stream?" + query.Encode()
+	response, failure := s.client.open(ctx, "GET", place, nil, s.lastID)
+	if failure != nil {
+		return failure
+	}
+	defer response.Body.Close()
+	reader := bufio.NewReader(response.Body)
+	fields := map[string]string{}
+	for {
+		line, err := reader.ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return networkError(err)
+		}
+		silence.Reset(streamSilence)
+		if line = strings.TrimRight(line, "\r\n"); line != "" {
+			name, value, _ := strings.Cut(line, ": ")
+			fields[name] = value
+			continue
+		}
+		s.failures = 0
+		if err := s.dispatch(fields); err != nil {
+			return err
+		}
+		fields = map[string]string{}
+	}
+}
+
+func (s *stream) dispatch(fields map[string]string) error {
+	if id, ok := fields["id"]; ok {
+		s.lastID = id
+		if s.options.OnID != nil {
+			s.options.OnID(id)
+		}
+	}
+	if milliseconds, err := strconv.ParseUint(fields["retry"], 10, 31); err == nil {
+		s.retry = time.Duration(milliseconds) * time.Millisecond
+	}
+	data, ok := fields["data"]
+	if !ok {
+		return nil
+	}
+	decoder := json.NewDecoder(strings.NewReader(data))
+	decoder.UseNumber()
+	if fields["event"] == "gap" {
+		var gap struct{ Count int64 }
+		if err := decoder.Decode(&gap); err != nil {
+			return err
+		}
+		if s.options.OnGap == nil {
+			log.Printf("ilara: the stream left out %d events: this reader is too slow", gap.Count)
+		} else {
+			s.options.OnGap(gap.Count)
+		}
+		return nil
+	}
+	var event StreamedEvent
+	if err := decoder.Decode(&event); err != nil {
+		return err
+	}
+	// Ids are unique for each player. A resume repeats a few seconds at most.
+	place := event.PlayerID + event.EventID
+	if _, ok := s.seen.values[place]; ok {
+		return nil
+	}
+	s.seen.put(place, struct{}{})
+	return s.handle(event)
+}
+
+// --- Helpers -------------------------------------------------------------------------------------
+
+// memory keeps so many values, and forgets those put first.
+type memory[T any] struct {
+	most   int
+	values map[string]T
+	order  []string
+}
+
+func (m *memory[T]) put(key string, value T) {
+	if m.values == nil {
+		m.values = map[string]T{}
+	}
+	if _, ok := m.values[key]; !ok {
+		m.order = append(m.order, key)
+	}
+	m.values[key] = value
+	if len(m.order) > m.most {
+		delete(m.values, m.order[0])
+		m.order = m.order[1:]
+	}
+}
+
+func (f PlayerFields) body() map[string]any {
+	body := map[string]any{}
+	for name, value := range map[string]*string{"device_id": f.DeviceID, "email": f.Email} {
+		if value == Null {
+			body[name] = nil
+		} else if value != nil {
+			body[name] = *value
+		}
+	}
+	if f.Attributes != nil {
+		body["attributes"] = f.Attributes
+	}
+	return body
+}
+
+// complete makes the event the same however often it is sent.
+func (e *Event) complete() {
+	e.EventID = orNewID(e.EventID)
+	if e.Timestamp.IsZero() {
+		e.Timestamp = time.Now().UTC()
+	}
+}
+
+// sentEvent and sentBatch tell our clock as they are sent, so that a wrong one is put right.
+type sentEvent struct{ *Event }
+
+func (s sentEvent) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		*Event
+		SentAt time.Time `json:"sent_at"`
+	}{s.Event, time.Now()})
+}
+
+type sentBatch struct{ Events []Event }
+
+func (s sentBatch) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]any{"sent_at": time.Now(), "events": s.Events})
+}
+
+func (o EvaluationOptions) request(place, playerID string) (string, map[string]any) {
+	body, query := map[string]any{"player_id": playerID}, url.Values{}
+	if o.Context != nil {
+		body["context"] = o.Context
+	}
+	if o.Explain {
+		query.Set("explain", "true")
+	}
+	if !o.At.IsZero() {
+		query.Set("at", o.At.Format(time.RFC3339Nano))
+	}
+	if place != "" && len(query) > 0 {
+		place += "?" + query.Encode()
+	}
+	return place, body
+}
+
+// path is made of fixed parts and, in between, ids. It is empty if an id would name another path.
+func path(parts ...string) string {
+	for index := 1; index < len(parts); index += 2 {
+		if id := parts[index]; id == "" || id == "." || id == ".." {
+			return ""
+		}
+		parts[index] = url.PathEscape(parts[index])
+	}
+	return strings.Join(parts, "")
+}
+
+func orNewID(id string) string {
+	if id != "" {
+		return id
+	}
+	random := make([]byte, 16)
+	if _, err := rand.Read(random); err != nil {
+		panic(err) // the system has no randomness: nothing on it is safe
+	}
+	random[6], random[8] = random[6]&0x0f|0x40, random[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x",
+		random[:4], random[4:6], random[6:8], random[8:10], random[10:])
+}
+
+func sleep(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func setDefault[T int | time.Duration](option *T, value T) {
+	if *option == 0 {
+		*option = value
+	}
+}
+
+func logRejected(event Event, err *Error) {
+	log.Printf("ilara: event %s (%s) was refused: %s", event.EventID, event.EventName, err)
+}

@@ -1,0 +1,119 @@
+"""The drivers of the clients: a process for each language, to which steps are sent."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ilara_admin.pages.clients import FOLDER
+from ilara_admin.supervisor import ending_with_parent
+
+DRIVERS = Path(__file__).parent
+LANGUAGES = ("python", "node", "go")
+
+
+class Driver:
+    """`keys` are the API keys of its clients by name, `options` the options of some of them."""
+
+    def __init__(
+        self,
+        command: list[str],
+        address: str,
+        keys: Mapping[str, str],
+        options: Mapping[str, Any],
+    ) -> None:
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=ending_with_parent(),
+        )
+        self.send({"base_url": f"{address}/v1", "keys": keys, "options": options})
+
+    def send(self, step: Mapping[str, Any]) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(step) + "\n")
+        self.process.stdin.flush()
+
+    def outcome(self) -> Any:
+        """That of the oldest step not yet asked about: `{"result"}` or `{"error"}`."""
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line, f"the driver has ended: {self.process.args!r}"
+        return json.loads(line)
+
+    def do(self, client: str, call: str, /, **args: Any) -> Any:
+        self.send({"as": client, "call": call, "args": args})
+        return self.outcome()["result"]
+
+    def end(self) -> None:
+        """The driver ends with its input, and must then find its way out by itself."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        try:
+            assert self.process.wait(30) == 0
+        finally:
+            self.process.kill()
+            self.process.wait()
+            assert self.process.stdout
+            self.process.stdout.close()
+
+
+@contextmanager
+def commands() -> Iterator[dict[str, list[str]]]:
+    """How to start the driver of each language. Go's is compiled, without a network."""
+    for program, package in (("node", "nodejs"), ("go", "golang-go")):
+        if not shutil.which(program):
+            message = f"The clients' tests need {program}: apt-get install {package}"
+            if "CI" in os.environ:
+                pytest.fail(message)
+            pytest.skip(message)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        yield {
+            "python": [sys.executable, str(DRIVERS / "drive.py")],
+            "node": [shutil.which("node") or "", str(DRIVERS / "drive.mjs")],
+            "go": [str(build_go(folder))],
+        }
+
+
+def build_go(folder: Path, main: Path = DRIVERS / "drive.go") -> Path:
+    """The client as a package beside a program, as a game would have it."""
+    (folder / "go.mod").write_text("module game\n\ngo 1.18\n")
+    (folder / "ilara").mkdir()
+    shutil.copy(FOLDER / "ilara.go", folder / "ilara")
+    if main.parent != folder:
+        shutil.copy(main, folder)
+    go(folder, "vet", "./...")
+    go(folder, "build", "-o", "drive")
+    return folder / "drive"
+
+
+def go(folder: Path, *arguments: str) -> None:
+    offline = {"GOTOOLCHAIN": "local", "GOPROXY": "off", "GOFLAGS": "-mod=mod", "GO111MODULE": "on"}
+    run = subprocess.run(
+        ["go", *arguments],
+        cwd=folder,
+        env={**os.environ, **offline, "CGO_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@contextmanager
+def ending(drivers: Mapping[str, Driver]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for driver in drivers.values():
+            stack.callback(driver.end)
+        yield

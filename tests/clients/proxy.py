@@ -1,0 +1,90 @@
+"""A proxy between a client and the server that misbehaves when told to, as networks do."""
+
+import http.client
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple, cast
+
+
+class Seen(NamedTuple):
+    """A request that came by."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Proxy(ThreadingHTTPServer):
+    """`faults` are taken one for each request: `lose the reply`, `answer 502`, and `stutter`, which
+    begins a stream with a gap and then says everything twice."""
+
+    daemon_threads = True
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.upstream = upstream
+        self.faults: deque[str] = deque()
+        self.seen: list[Seen] = []
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def _pass(self) -> None:
+        proxy = cast(Proxy, self.server)
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        proxy.seen.append(Seen(self.path, dict(self.headers), body))
+        fault = proxy.faults.popleft() if proxy.faults else ""
+        if fault == "answer 502":
+            self.send_response(502)
+            self.end_headers()
+            self.wfile.write(b"<h1>Bad Gateway</h1>")
+            return
+        session = http.client.HTTPConnection(proxy.upstream, timeout=60)
+        try:
+            session.request(self.command, self.path, body, dict(self.headers))
+            reply = session.getresponse()
+            if fault == "lose the reply":
+                reply.read()
+                return
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                if name.lower() not in ("transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            self.end_headers()
+            if fault == "stutter":
+                self.wfile.write(b'event: gap\ndata: {"count":37}\n\n')
+            while piece := reply.read1():
+                self.wfile.write(piece * (2 if fault == "stutter" else 1))
+        except (OSError, http.client.HTTPException):
+            return  # the client sees its connection end
+        finally:
+            session.close()
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _pass
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@contextmanager
+def proxy_to(upstream: str) -> Iterator[Proxy]:
+    """`upstream` is a host and a port."""
+    with Proxy(upstream) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            proxy.shutdown()
+            thread.join()

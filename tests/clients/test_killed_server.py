@@ -1,0 +1,74 @@
+"""Tracked events and streams while the server is killed: no event is lost, none is doubled."""
+
+import time
+
+import pytest
+from django.conf import settings
+
+from tests.clients.drivers import LANGUAGES, Driver, commands, ending
+from tests.events.test_conservation import killed_and_started_again, query
+from tests.homes import empty_home, wait_until
+from tests.running import Serve
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(settings.DATABASE_URL), reason="DATABASE_URL replaces the database that is killed"
+    ),
+]
+
+EVENTS = 2_000  # of each client
+PAUSE_SECONDS = 0.003
+# A client that waits too long after a failure would make the test slow, and little else.
+OPTIONS = {"flush_at": 50, "flush_interval": 0.2, "timeout": 5}
+
+
+def test_server_killed_twice__loses_and_doubles_no_event() -> None:
+    with empty_home() as home, commands() as command:
+        serve = Serve(home, "--workers", "2").ready()
+        try:
+            keys = {"public": serve.says("live public"), "secret": serve.says("live secret")}
+            players = {name: serve.api().register(name)["id"] for name in LANGUAGES}
+            drivers = {
+                name: Driver(command[name], serve.address, keys, {"public": OPTIONS})
+                for name in LANGUAGES
+            }
+            with ending(drivers):
+                for name, driver in drivers.items():
+                    driver.do("secret", "stream_start", name="all", after="0", event_name="step")
+                    many = {"prefix": f"{name}-", "count": EVENTS, "pause": PAUSE_SECONDS}
+                    args = {"player_id": players[name], **many}
+                    driver.send({"as": "public", "call": "track_many", "args": args})
+                wait_for_share(serve, 0.2)
+                serve = killed_and_started_again(serve)
+                wait_for_share(serve, 0.5)
+                # A power cut: this time PostgreSQL goes, too.
+                serve.kill_all()
+                time.sleep(1)
+                serve = Serve(home, "--workers", "2", port=serve.port).ready()
+                for driver in drivers.values():
+                    assert driver.outcome() == {"result": EVENTS}
+                    wait_until(lambda driver=driver: driver.do("public", "flush") == 0)  # type: ignore[misc]
+                    assert driver.do("public", "rejected") == []
+                sent = sorted(f"{name}-{number}" for name in drivers for number in range(EVENTS))
+                stored = query(home, "SELECT event_id FROM event WHERE name = 'step'")
+                assert sorted(event_id for (event_id,) in stored) == sent
+                for name, driver in drivers.items():
+                    streamed = driver.do("secret", "stream_wait", name="all", count=len(sent))
+                    assert sorted(streamed) == sent, name
+                    assert driver.do("secret", "stream_stop", name="all")
+            serve.stop()
+        finally:
+            serve.clean_up()
+
+
+def wait_for_share(serve: Serve, share: float) -> None:
+    """Until so many are stored, and by far not all: each kill must meet events on their way."""
+
+    def stored() -> int:
+        ((count,),) = query(serve.home, "SELECT count(*) FROM event WHERE name = 'step'")
+        return int(count)
+
+    total = EVENTS * len(LANGUAGES)
+    wait_until(lambda: stored() >= share * total)
+    assert stored() < (share + 0.3) * total

@@ -1,0 +1,116 @@
+"""What of the Python client can be asked without a server."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ilara_admin.pages.clients import FOLDER
+
+NOWHERE = "http://127.0.0.1:9"  # nobody listens on the port for discarding
+
+
+@pytest.fixture(scope="module")
+def ilara() -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("ilara", FOLDER / "ilara.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["ilara"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["ilara"]
+
+
+def test_pause__is_random_below_a_bound_that_doubles_up_to_a_limit(ilara: ModuleType) -> None:
+    for failures, bound in ((1, 0.25), (2, 0.5), (5, 4), (8, 20), (1_000_000, 20)):
+        pauses = [ilara.pause(failures) for _ in range(2_000)]
+        assert 0 <= min(pauses) < 0.1 * bound
+        assert 0.9 * bound < max(pauses) <= bound
+
+
+def test_pause__is_never_shorter_than_the_server_asks(ilara: ModuleType) -> None:
+    assert all(3 <= ilara.pause(9, 3.0) <= 3.25 for _ in range(1_000))
+
+
+@pytest.mark.parametrize("base_url", ["http://h", "http://h/", "http://h/v1", "http://h/v1/"])
+def test_base_url__may_be_given_with_and_without_the_version(
+    ilara: ModuleType, base_url: str
+) -> None:
+    with ilara.Ilara(base_url, "key") as client:
+        assert client.base_url == "http://h/v1"
+
+
+def test_base_url__without_a_scheme_is_refused(ilara: ModuleType) -> None:
+    with pytest.raises(ValueError, match="base_url must begin with http"):
+        ilara.Ilara("localhost:18000", "key")
+
+
+@pytest.mark.parametrize("amount", [4.99, None])
+def test_amount__as_a_float_is_refused(ilara: ModuleType, amount: Any) -> None:
+    with (
+        ilara.Ilara(NOWHERE, "key") as client,
+        pytest.raises(TypeError, match="a float loses cents"),
+    ):
+        client.record_purchase("p", amount)
+
+
+@pytest.mark.parametrize(
+    ("amount", "sent"), [(Decimal("5E+1"), "50"), (Decimal("4.90"), "4.90"), (3, "3"), ("1", "1")]
+)
+def test_amount__is_sent_as_it_would_be_printed(
+    ilara: ModuleType, monkeypatch: pytest.MonkeyPatch, amount: Any, sent: str
+) -> None:
+    with ilara.Ilara(NOWHERE, "key") as client:
+        bodies: list[Any] = []
+        monkeypatch.setattr(client, "_call", lambda method, path, body: bodies.append(body))
+        client.record_purchase("p", amount)
+    assert bodies[0]["amount"] == sent
+
+
+@pytest.mark.parametrize(
+    ("value", "default", "fits"),
+    [
+        (True, False, True), (1, False, False), (True, 1, False), (10, 1, True), (2.5, 1, False),
+        (10, 1.5, True), (True, 1.5, False), ("a", "b", True), ("a", 1, False),
+        ({}, {"a": 1}, True), ([], {}, False), ([1], [], True), ({"a": 1}, None, True),
+        (None, "b", False),
+    ],
+)  # fmt: skip
+def test_value_of_a_flag__must_be_of_the_type_of_the_default(
+    ilara: ModuleType, value: Any, default: Any, fits: bool
+) -> None:
+    assert ilara._is_like(value, default) is fits
+
+
+def test_event__that_is_not_fit_for_json_is_refused_where_it_is_tracked(ilara: ModuleType) -> None:
+    with ilara.Ilara(NOWHERE, "key") as client:
+        with pytest.raises(TypeError):
+            client.track("p", "x", {"when": object()})
+        with pytest.raises(ValueError, match="JSON"):
+            client.track("p", "x", {"speed": float("nan")})
+    with pytest.raises(RuntimeError, match="closed"):
+        client.track("p", "x")
+
+
+def test_close__without_a_server_ends_in_time_and_tells_the_loss(
+    ilara: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = ilara.Ilara(NOWHERE, "key")
+    client.track("p", "x")
+    assert client.flush(0.2) == 1
+    assert client.close(0.2) == 1
+    assert "could not be sent in time: 1" in caplog.text
+
+
+def test_deadline__bounds_a_call_with_all_its_attempts(ilara: ModuleType) -> None:
+    with (
+        ilara.Ilara(NOWHERE, "key", attempts=1_000, deadline=0.3) as client,
+        pytest.raises(ilara.NetworkError) as caught,
+    ):
+        client.get_player("p")
+    assert (caught.value.code, caught.value.status) == ("NETWORK_ERROR", 0)

@@ -1,0 +1,56 @@
+"""The whole specification against a running server: whatever it allows is accepted, whatever it
+forbids is refused, and every reply is one that it describes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.api_client import PLAYERS
+from tests.homes import empty_home
+from tests.running import Serve
+
+# A stream that is opened goes on for ever: its first events are looked at, for a moment.
+SETTINGS = """
+[[operations]]
+include-operation-id = "event_stream"
+max-stream-events = 3
+request-timeout = 1.5
+"""
+EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "15")  # of each operation
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(settings.DATABASE_URL), reason="it starts a database of its own")
+def test_specification__is_what_the_server_does(tmp_path: Path) -> None:
+    with empty_home() as home:
+        serve = Serve(home)
+        try:
+            serve.ready()
+            (tmp_path / "schemathesis.toml").write_text(SETTINGS)
+            player = serve.api().post(PLAYERS, {"external_id": "player_123"}).data
+            run = subprocess.run(
+                [
+                    *[str(Path(sys.executable).with_name("schemathesis")), "run"],
+                    f"{serve.address}/v1/openapi.json",
+                    *["--header", f"X-API-Key: {serve.says('live secret')}"],
+                    *["--max-examples", EXAMPLES, "--no-color"],
+                    *["--checks", "all", "--phases", "examples,coverage,fuzzing,stateful"],
+                ],
+                cwd=tmp_path,
+                env={
+                    **os.environ,
+                    "SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks",
+                    "PYTHONPATH": str(settings.BASE_DIR),
+                    "REGISTERED_PLAYER": player["id"],
+                },
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            serve.clean_up()
+    assert run.returncode == 0, run.stdout + run.stderr
