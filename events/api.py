@@ -29,8 +29,10 @@ from ilara_admin.payload import check_moment, decode_body, read_object
     examples=examples.TRACK,
 )
 def event_track(request: ApiRequest) -> HttpResponse:
-    """Track an event. It is stored before the answer is sent. The same event_id again answers
-    `duplicate` and stores nothing, so sending it again is safe. Counts as being seen."""
+    """Track an event. It is stored before the answer is sent. The same `event_id` again answers
+    `duplicate` and stores nothing, so sending it again is safe. Names need no declaration: the
+    catalogue under Live events lists those seen, with their properties, some ten seconds later.
+    Counts as being seen."""
     try:
         body, request.ignored = decode_body(request, schemas.EventTrack)
         event = ingest.prepare(body, _sent_at(body), idempotency_key(request))
@@ -66,7 +68,8 @@ def event_track(request: ApiRequest) -> HttpResponse:
 )
 def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
     """Track up to 1,000 events, each with its own verdict. A bad one harms no other, and one of an
-    unknown player is a bad one; where every event is bad, the answer is 400."""
+    unknown player is a bad one; where every event is bad, the answer is 400. What is refused is
+    also kept for 7 days under Live events, Rejected."""
     sent_at = _sent_at(body)
     errors: dict[int, ApiError] = {}
     prepared: dict[int, ingest.Prepared] = {}
@@ -86,7 +89,7 @@ def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
         raise _all_rejected(errors)
     accepted = len(outcome.accepted)
     told = [
-        schemas.Rejection(index, error.code, error.message, error.field)
+        schemas.Rejection(index, schemas.RejectionCode(error.code), error.message, error.field)
         for index, error in sorted(errors.items())
     ]
     return respond(schemas.BatchReceipt(accepted, len(outcome.known) - accepted, told))
@@ -120,10 +123,12 @@ def _all_rejected(errors: dict[int, ApiError]) -> ApiError:
 )
 def event_stream(request: ApiRequest) -> HttpResponseBase:
     """Follow events as they arrive (server-sent events). Each comes as lines `id:`, the id to go on
-    after, and `data:`, a StreamedEvent as JSON, so `onmessage` fires. A comment with an id comes at
+    after, and `data:`, an event as JSON, so `onmessage` fires. A comment with an id comes at
     the beginning and when nothing happens; `event: gap` with a count says how many were left out
-    where a reader is too slow. After a break send the last id as Last-Event-ID, as browsers do by
-    themselves: the stream may then repeat an event and never skips one."""
+    where a reader is too slow. After a break send the last id as `Last-Event-ID`, as browsers do by
+    themselves: the stream may then repeat an event and never skips one. Sessions, purchases,
+    refunds and their reversals are among the events: `ilara.session`, `ilara.purchase`,
+    `ilara.refund`, `ilara.refund_reversed`."""
     return stream.respond(request)
 
 

@@ -2,11 +2,12 @@
 
 import re
 import uuid
-from enum import StrEnum
 from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
 
+from ilara_admin.documented import DocumentedEnum
+from ilara_admin.errors import Code
 from ilara_admin.json_schema import (
     INTEGER_RANGE,
     JSON_OBJECT,
@@ -41,28 +42,42 @@ Properties = Annotated[
 ]
 
 
-class BatchedEvent(Struct):
-    """`timestamp` is when it happened by the sender's clock, from 1971 to 24 hours ahead; absent,
-    it is when the server receives it. One event_id counts once in seven days."""
+SentAt = Annotated[
+    SentMoment,
+    Meta(
+        description="What the sender's clock shows while it sends: what that is wrong by is taken "
+        "off `timestamp`."
+    ),
+]
 
+
+class BatchedEvent(Struct):
     player_id: PlayerId
     event_name: TrackedName
     session_id: OpaqueId | None = None
     properties: Properties | None = None
-    timestamp: SentMoment | None = None
-    event_id: OpaqueId | None = None
+    timestamp: (
+        Annotated[
+            SentMoment,
+            Meta(
+                description="When it happened by the sender's clock, from 1971 to 24 hours ahead; "
+                "absent, it is when the server receives it."
+            ),
+        ]
+        | None
+    ) = None
+    event_id: (
+        Annotated[OpaqueId, Meta(description="Counts once in seven days. Made here if absent.")]
+        | None
+    ) = None
 
 
 class EventTrack(BatchedEvent):
-    """`timestamp` is when it happened by the sender's clock, from 1971 to 24 hours ahead; absent,
-    it is when the server receives it. `sent_at` is what that clock shows while it sends: what it is
-    wrong by is then taken off `timestamp`. One event_id counts once in seven days."""
-
-    sent_at: SentMoment | None = None
+    sent_at: SentAt | None = None
 
 
 class EventBatch(Struct):
-    """Each item is a BatchedEvent. They are read one by one, so that a bad one harms no other."""
+    """Events are read one by one, so that a bad one harms no other."""
 
     events: Annotated[
         list[Any],
@@ -72,28 +87,28 @@ class EventBatch(Struct):
             extra_json_schema={"items": ref(BatchedEvent)},
         ),
     ]
-    sent_at: SentMoment | None = None
+    sent_at: SentAt | None = None
 
 
-class Status(StrEnum):
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
+class Status(DocumentedEnum):
+    ACCEPTED = "accepted", "The event is stored."
+    DUPLICATE = "duplicate", "Its event_id was there already, within seven days; nothing is stored."
 
 
 class EventReceipt(Struct):
-    """`timestamp` is when it happened by the sender's clock, put right where `sent_at` told how;
-    `received_at` is the server's time for this copy."""
-
     event_id: str
     player_id: uuid.UUID
     event_name: str
-    timestamp: Moment
-    received_at: Moment
+    timestamp: Annotated[
+        Moment,
+        Meta(description="When it happened, put right where `sent_at` told how."),
+    ]
+    received_at: Annotated[Moment, Meta(description="The server's time for this copy.")]
     status: Status
 
 
 class StreamedEvent(EventReceipt):
-    """An event in the stream."""
+    """What `data:` holds."""
 
     session_id: str | None
     # The JSON text of an object.
@@ -127,17 +142,23 @@ class StreamAddress(StreamQuery):
     ) = None
 
 
-class Rejection(Struct):
-    """`index` counts from 0 in the batch; `field` is relative to that event."""
+class RejectionCode(DocumentedEnum):
+    VALIDATION_ERROR = (
+        Code.VALIDATION_ERROR.value,
+        "The event breaks a rule; the message says which.",
+    )
+    NOT_FOUND = Code.NOT_FOUND.value, "No player of the environment has this player_id."
 
-    index: int
-    code: str
+
+class Rejection(Struct):
+    index: Annotated[int, Meta(description="Counts from 0 in the batch.")]
+    code: RejectionCode
     message: str
-    field: str | None
+    field: Annotated[str | None, Meta(description="Relative to that event.")]
 
 
 class BatchReceipt(Struct):
-    """accepted + duplicates + the number of rejected is the number of events sent."""
+    """`accepted`, `duplicates` and the number of `rejected` add up to the events that were sent."""
 
     accepted: int
     duplicates: int

@@ -7,25 +7,31 @@ first that matches and whose percentage includes the player -> the default.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from flags.bucketing import gate, split
 from flags.document import EVERYBODY, FlagDocument, Prerequisite, Rule, Variant
 from flags.schedule import ceiling, is_scheduled, rollout_at
+from ilara_admin.documented import DocumentedEnum
 from segments.matching import Matcher, Subject, compile_rule
 from segments.rules import Behaviour, Group, Membership, Node, behaviours_of, parse
 
 
-class Reason(StrEnum):
-    """The published reasons."""
+class Reason(DocumentedEnum):
+    """Why a flag gave what it gave."""
 
-    DISABLED = "disabled"
-    OVERRIDE = "override"
-    PREREQUISITE_FAILED = "prerequisite_failed"
-    SEGMENT_MATCH = "segment_match"
-    RULE_MATCH = "rule_match"
-    ROLLOUT = "rollout"
-    DEFAULT = "default"
+    DISABLED = "disabled", "The flag is off or archived."
+    OVERRIDE = "override", "Staff set a variant for this player."
+    PREREQUISITE_FAILED = (
+        "prerequisite_failed",
+        "Another flag that this one needs gives the player something else.",
+    )
+    SEGMENT_MATCH = (
+        "segment_match",
+        "A rule that names a segment decided; `segment_id` says which.",
+    )
+    RULE_MATCH = "rule_match", "A rule with conditions of its own decided."
+    ROLLOUT = "rollout", "A rule for everybody decided, by its percentage."
+    DEFAULT = "default", "No rule matched."
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,8 +109,9 @@ def _code(error: ApiError) -> str:
     shape=lambda error: _error(error, "new_tutorial"),
 )
 def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpResponse:
-    """Evaluate one flag, in OpenFeature's words. Somebody who is not registered yet is decided by
-    the context alone, into the bucket that they will have once they are."""
+    """Evaluate one flag, in OpenFeature's words. The key goes into `X-API-Key` or, as a Bearer
+    token, into `Authorization`. Somebody who is not registered yet is decided by the context
+    alone, into the bucket that they will have once they are."""
     flag = flags_of(request.snapshot).get(key)
     asked = _asked(request, body, behaviours_needed([flag] if flag else []))
     if flag is None:
@@ -136,8 +137,9 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
     shape=lambda error: _error(error, None),
 )
 def ofrep_evaluate_all(request: ApiRequest, body: OfrepEvaluate) -> HttpResponse:
-    """Evaluate all flags, in OpenFeature's words. The reply has an ETag; sent back in
-    If-None-Match, it is answered with 304 as long as nothing differs."""
+    """Evaluate all flags, in OpenFeature's words. The key goes into `X-API-Key` or, as a Bearer
+    token, into `Authorization`. The reply has an ETag; sent back in `If-None-Match`, it is answered
+    with 304 as long as nothing differs."""
     flags = flag_set(request.snapshot)
     asked = _asked(request, body, flags.behaviours)
     own, ready = divide(flags, asked)

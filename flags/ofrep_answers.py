@@ -7,8 +7,19 @@ from msgspec import Struct
 
 from flags.document import EVERYBODY
 from flags.evaluation import CompiledFlag, Decision, Reason
+from ilara_admin.documented import DocumentedEnum
 
 type Fact = bool | str | int | float
+
+
+class OfrepReason(DocumentedEnum):
+    """The reasons of OpenFeature, of which its SDKs know no others."""
+
+    DISABLED = "DISABLED", "The flag is off or archived, or another one that it needs says no."
+    TARGETING_MATCH = "TARGETING_MATCH", "A rule decided for everybody it is about, or staff did."
+    SPLIT = "SPLIT", "A rule decided by a percentage or a split: the bucket of the player."
+    DEFAULT = "DEFAULT", "The flag has rules, and none of them matched."
+    STATIC = "STATIC", "The flag has no rules: everybody gets the same."
 
 
 class OfrepEvaluation(Struct):
@@ -16,7 +27,7 @@ class OfrepEvaluation(Struct):
     the rule, the segment, the prerequisite and the player's bucket."""
 
     key: str
-    reason: str
+    reason: OfrepReason
     variant: str
     value: Any
     metadata: dict[str, Fact]
@@ -46,17 +57,18 @@ def success(
     )
 
 
-def reason_of(flag: CompiledFlag, decision: Decision) -> str:
+def reason_of(flag: CompiledFlag, decision: Decision) -> OfrepReason:
     """The decision in OpenFeature's words. Clients know no others, so a flag that waits for another
     one is disabled, too; the metadata tell the two apart."""
     match decision.reason:
         case Reason.DISABLED | Reason.PREREQUISITE_FAILED:
-            return "DISABLED"
+            return OfrepReason.DISABLED
         case Reason.OVERRIDE:
-            return "TARGETING_MATCH"
+            return OfrepReason.TARGETING_MATCH
         case Reason.DEFAULT:
-            return "DEFAULT" if flag.rules else "STATIC"
-    return "SPLIT" if is_by_bucket(flag, decision) else "TARGETING_MATCH"
+            return OfrepReason.DEFAULT if flag.rules else OfrepReason.STATIC
+    by_bucket = is_by_bucket(flag, decision)
+    return OfrepReason.SPLIT if by_bucket else OfrepReason.TARGETING_MATCH
 
 
 def is_by_bucket(flag: CompiledFlag, decision: Decision) -> bool:

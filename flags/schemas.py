@@ -32,29 +32,39 @@ class FlagQuery(Struct):
 
 
 class FlagEvaluate(Struct):
-    """`context` overrides attributes of the player for this call only."""
-
     player_id: PlayerId
-    context: Annotated[dict[str, Any], Meta(extra_json_schema=JSON_OBJECT)] | None = None
+    context: (
+        Annotated[
+            dict[str, Any],
+            Meta(
+                description="Overrides attributes of the player, for this call only.",
+                extra_json_schema=JSON_OBJECT,
+            ),
+        ]
+        | None
+    ) = None
 
 
 class FlagEvaluation(Struct):
-    """`segment_id` is null unless the reason is `segment_match`; `receipt` is there when it was
-    asked for."""
-
     flag_key: str
-    value: Any
+    value: Annotated[Any, Meta(description="Of the flag's type: boolean, text, number or JSON.")]
     variant_key: str
     reason: Reason
-    segment_id: str | None
-    receipt: Receipt | UnsetType = UNSET
+    segment_id: Annotated[
+        str | None, Meta(description="Null unless the reason is `segment_match`.")
+    ]
+    receipt: (
+        Annotated[Receipt, Meta(description="There with `?explain=true`: what each rule found.")]
+        | UnsetType
+    ) = UNSET
 
 
 class FlagEvaluations(Struct):
-    """`flags` has one evaluation for each flag that is not archived, by its key."""
-
     player_id: PlayerId
-    flags: dict[str, FlagEvaluation]
+    flags: Annotated[
+        dict[str, FlagEvaluation],
+        Meta(description="One evaluation for each flag that is not archived, by its key."),
+    ]
 
 
 def evaluation(

@@ -53,6 +53,7 @@ class Endpoint:
     counts: tuple[str, ...]
     invalid: str
     missing: tuple[str, ...]
+    conflict: str
     examples: tuple[Example, ...]
     media: str
     envelope: bool
@@ -79,6 +80,7 @@ def endpoint(
     counts: tuple[str, ...] = (),
     invalid: str = "",
     missing: tuple[str, ...] = (),
+    conflict: str = "",
     examples: tuple[Example, ...] = (),
     media: str = JSON,
     envelope: bool = True,
@@ -95,8 +97,8 @@ def endpoint(
     envelope, where there is one), `statuses` what each success means. `path` has the types of what
     the path captures, `query` those of the parameters in the address; `headers` names special ones.
     `counts` are the limits beside that of requests. `invalid` is an example of a message of 400, of
-    which the first word is the field, and `missing` are all messages of 404. `failure` and `shape`
-    are the type of an error and how it is made."""
+    which the first word is the field, `missing` are all messages of 404 and `conflict` is one of
+    409. `failure` and `shape` are the type of an error and how it is made."""
     return lambda view: Endpoint(
         method=method,
         view=view,
@@ -116,6 +118,7 @@ def endpoint(
         counts=counts,
         invalid=invalid,
         missing=missing,
+        conflict=conflict,
         examples=examples,
         media=media,
         envelope=envelope,

@@ -1,22 +1,33 @@
 """The one error shape of the API."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated
 
 import msgspec
 from django.http import HttpResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from ilara_admin.documented import DocumentedEnum
 
-class Code(StrEnum):
+
+class Code(DocumentedEnum):
     """The published codes. A value is never reused for something else."""
 
-    VALIDATION_ERROR = "VALIDATION_ERROR"
-    UNAUTHORIZED = "UNAUTHORIZED"
-    NOT_FOUND = "NOT_FOUND"
-    RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
-    INTERNAL_ERROR = "INTERNAL_ERROR"
+    VALIDATION_ERROR = (
+        "VALIDATION_ERROR",
+        "The request cannot be read or breaks a rule; details name the field.",
+    )
+    UNAUTHORIZED = "UNAUTHORIZED", "The key is missing, unknown, expired or revoked."
+    NOT_FOUND = (
+        "NOT_FOUND",
+        "No such path, player, flag or segment in the environment of the key.",
+    )
+    RATE_LIMIT_EXCEEDED = (
+        "RATE_LIMIT_EXCEEDED",
+        "More calls or events than the project's tier allows. Try again after the seconds that the "
+        "header Retry-After gives.",
+    )
+    INTERNAL_ERROR = "INTERNAL_ERROR", "A fault on the server."
 
 
 STATUS = {
@@ -27,19 +38,10 @@ STATUS = {
     Code.INTERNAL_ERROR: 500,
 }
 
-MEANINGS = {
-    Code.VALIDATION_ERROR: "The request cannot be read or breaks a rule; details name the field.",
-    Code.UNAUTHORIZED: "The key is missing, unknown, expired or revoked.",
-    Code.NOT_FOUND: "No such path, player, flag or segment in the environment of the key.",
-    Code.RATE_LIMIT_EXCEEDED: (
-        "More calls or events than the project's tier allows. Try again after the seconds that the "
-        "header Retry-After gives."
-    ),
-    Code.INTERNAL_ERROR: "A fault on the server.",
-}
 # What a code may have for its status instead, and what that says.
 OTHER_STATUSES = {
     405: (Code.VALIDATION_ERROR, "for a method that the path does not have"),
+    409: (Code.VALIDATION_ERROR, "for an id that somebody else has"),
     413: (Code.VALIDATION_ERROR, "for a body above 1 MiB"),
     415: (Code.VALIDATION_ERROR, "for a body that is not JSON"),
     403: (
@@ -54,7 +56,7 @@ OTHER_STATUSES = {
 def told(code: Code) -> str:
     """What a code means, in one paragraph with the other statuses it comes with."""
     others = [f"{status} {when}" for status, (of, when) in OTHER_STATUSES.items() if of is code]
-    return f"{MEANINGS[code]} {', '.join(others)}." if others else MEANINGS[code]
+    return f"{code.meaning} {', '.join(others)}." if others else code.meaning
 
 
 class Detail(Struct):

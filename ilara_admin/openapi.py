@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from ilara_admin.api import is_known, route
+from ilara_admin.documented import with_meanings
 from ilara_admin.endpoint import JSON, Example, endpoint
 from ilara_admin.json_schema import JSON_OBJECT, JSON_VALUE, REF, referred
 from ilara_admin.operations import TAGS, Operation, Parameter, Refusal, operations
@@ -112,6 +113,7 @@ def _schemas(types: list[Any]) -> tuple[dict[Any, Any], dict[str, Any]]:
         # What a body holds item by item is held to the same bounds as a body.
         for name in {body.__name__, *re.findall(REF.format(name=r"(\w+)"), text)} - {"JsonValue"}:
             components[name].update(JSON_OBJECT)
+    with_meanings(components)
     components |= {"Success": SUCCESS, "JsonValue": JSON_VALUE}
     return dict(zip(types, found, strict=True)), _tidied(components)
 

@@ -14,7 +14,7 @@ from django.urls import URLResolver, get_resolver
 
 from ilara_admin import limits
 from ilara_admin.endpoint import Endpoint, Example
-from ilara_admin.errors import MEANINGS, OTHER_STATUSES, STATUS, ApiError, Code
+from ilara_admin.errors import OTHER_STATUSES, STATUS, ApiError, Code
 from ilara_admin.json_schema import INTEGER_RANGE, PlayerId
 from ilara_admin.models import KeyKind, Tier
 
@@ -163,7 +163,7 @@ def _parameter(name: str, place: str, required: bool, schema: dict[str, Any]) ->
 def _refusals(item: Endpoint, parameters: tuple[Parameter, ...]) -> Iterator[Refusal]:
     def refusal(status: int, message: str, field: str | None = None, when: str = "") -> Refusal:
         code, other = OTHER_STATUSES.get(status) or (_code_of(status), "")
-        text = when or (f"{other[0].upper()}{other[1:]}." if other else MEANINGS[code])
+        text = when or (f"{other[0].upper()}{other[1:]}." if other else code.meaning)
         return Refusal(ApiError(code, message, field=field, status=status), text)
 
     yield refusal(400, *_invalid(item, parameters))
@@ -171,6 +171,8 @@ def _refusals(item: Endpoint, parameters: tuple[Parameter, ...]) -> Iterator[Ref
     yield refusal(403, _forbidden(item))
     for message in item.missing:
         yield refusal(404, message, when=f"{message}.")
+    if item.conflict:
+        yield refusal(409, item.conflict)
     if item.body is not None:
         yield refusal(413, "The body is larger than 1 MiB")
         yield refusal(415, "Send the body as application/json")

@@ -80,7 +80,7 @@ def player_register(request: ApiRequest, body: schemas.PlayerRegister) -> HttpRe
 )
 def player_list(request: ApiRequest) -> HttpResponse:
     """List the players, by pages. They come in the order of their ids; a page says with
-    next_cursor where the next one begins."""
+    `next_cursor` where the next one begins."""
     limit = _limit(request)
     cursor = request.GET.get("cursor")
     after = parse_uuid(cursor, "cursor") if cursor else FIRST_ID
@@ -93,7 +93,7 @@ def player_list(request: ApiRequest) -> HttpResponse:
 
 @endpoint("GET", reply=schemas.Player, missing=(NOT_FOUND,), examples=examples.GET)
 def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
-    """Read a player. Reading is no visit: last_seen_at stays as it is."""
+    """Read a player. Reading is no visit: `last_seen_at` stays as it is."""
     return respond(_player(request, find_player(request, player_id)))
 
 
@@ -158,8 +158,8 @@ def player_patch(
 def session_record(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.SessionRecord
 ) -> HttpResponse:
-    """Count a session. One session_id counts once, so sending it again is safe; without an id each
-    call counts. Counts as being seen."""
+    """Count a session. One `session_id` counts once, so sending it again is safe; without an id
+    each call counts. Counts as being seen."""
     if body.started_at is not None:
         check_moment(body.started_at, "started_at")
     session_id = client_id(request, body.session_id)
@@ -194,9 +194,9 @@ def session_record(
 def purchase_record(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.PurchaseRecord
 ) -> HttpResponse:
-    """Record a purchase: ?amount=4.99 or a body. One transaction_id counts once, so sending it
-    again is safe; without an id each call counts. The amount is needed in one of the two places,
-    and where it is in both they must agree. Counts as being seen."""
+    """Record a purchase. One `transaction_id` counts once, so sending it again is safe; without an
+    id each call counts. The amount is needed in the body or as `?amount=4.99`; where it is in both
+    they must agree. Counts as being seen."""
     currency = (body.currency or request.snapshot.currency).upper()
     transaction_id = client_id(request, body.transaction_id)
     row = _write(

@@ -26,18 +26,20 @@ NO_ALIAS = "The player has no such alias"
     reply=schemas.PlayerAliases,
     statuses={201: "The id is linked.", 200: "The id was linked to this player before."},
     missing=(NOT_FOUND,),
+    conflict="“account_456” is linked to another player, player_789",
     examples=examples.ALIAS_LINK,
 )
 def alias_link(request: ApiRequest, player_id: uuid.UUID, body: schemas.AliasLink) -> HttpResponse:
     """Link another external id to a player. From now on it means this player wherever an external
-    id is given: the guest's, once the guest has an account. An id that is a player of its own, or
-    linked to another, is refused."""
+    id is given: the guest's, once the guest has an account. Replies go on showing the player's own.
+    An id that is a player of its own, or linked to another, is refused."""
 
     def link(player: Player, actor: Actor) -> int:
         try:
             linked = aliases.player_alias_link(player, body.external_id, actor=actor)
         except ValidationError as error:
-            raise invalid(error.messages[0].rstrip("."), "external_id") from None
+            # What the body alone can be wrong about was refused before.
+            raise invalid(error.messages[0].rstrip("."), "external_id", 409) from None
         return 201 if linked else 200
 
     return _aliases(request, player_id, link)

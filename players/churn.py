@@ -10,10 +10,11 @@ active days after the first, the last of them t_x days after it, and T days gone
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from enum import StrEnum
 from itertools import pairwise
 from math import exp, log, nan
 from statistics import median_low
+
+from ilara_admin.documented import DocumentedEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,6 @@ class Parameters:
 PRIOR = Parameters(r=1.2, alpha=2.5, a=0.6, b=3.4, source="prior")
 
 
-class RiskLevel(StrEnum):
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-
-
 MEDIUM_FROM = 0.3
 HIGH_FROM = 0.6
 
@@ -50,9 +45,24 @@ FEW_DAYS = 5
 RECENT_GAPS = 10
 
 
+class RiskLevel(DocumentedEnum):
+    LOW = "low", f"Below {MEDIUM_FROM}."
+    MEDIUM = "medium", f"From {MEDIUM_FROM} on."
+    HIGH = "high", f"From {HIGH_FROM} on."
+
+
+class FactorName(DocumentedEnum):
+    INACTIVITY = "inactivity", "The player is silent for longer than a living one would be."
+    USUAL_LOSS = "usual_loss", "Some players leave after any active day, this one maybe, too."
+    FEW_ACTIVE_DAYS = (
+        "few_active_days",
+        f"The same of a player with fewer than {FEW_DAYS} active days, of whom little is known.",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Factor:
-    factor: str
+    factor: FactorName
     description: str
     contribution: float
 
@@ -121,14 +131,14 @@ def _factors(score: float, resting: float, silence: int, activity: str) -> tuple
     days = activity.count("1")
     factors = [
         Factor(
-            "few_active_days" if days < FEW_DAYS else "usual_loss",
+            FactorName.FEW_ACTIVE_DAYS if days < FEW_DAYS else FactorName.USUAL_LOSS,
             f"{_count(days, 'active day')} so far; after each, some players stop for good.",
             resting,
         )
     ]
     if score > resting:
         words = f"No activity for {_count(silence, 'day')}{_habit(activity, silence)}."
-        factors.append(Factor("inactivity", words, round(score - resting, 4)))
+        factors.append(Factor(FactorName.INACTIVITY, words, round(score - resting, 4)))
     return tuple(sorted(factors, key=lambda factor: -factor.contribution))
 
 

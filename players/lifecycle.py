@@ -11,15 +11,18 @@ In order of precedence, with half-open boundaries (a silence of exactly 7 days i
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
+
+from ilara_admin.documented import DocumentedEnum
 
 
-class Stage(StrEnum):
-    NEW = "new"
-    ACTIVE = "active"
-    AT_RISK = "at_risk"
-    CHURNED = "churned"
-    REACTIVATED = "reactivated"
+class Stage(DocumentedEnum):
+    """The thresholds are settings of the environment."""
+
+    NEW = "new", "First seen less than 7 days ago, unless the environment says otherwise."
+    ACTIVE = "active", "Seen lately, and none of the others."
+    AT_RISK = "at_risk", "Silent for 7 days or more."
+    CHURNED = "churned", "Silent for 30 days or more."
+    REACTIVATED = "reactivated", "Came back less than 7 days ago from having churned."
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ilara_admin.json_schema import END, JSON_OBJECT, NO_CONTROLS, NO_NUL, UUID, Moment, SentMoment
-from players.churn import RiskLevel
+from players.churn import FactorName, RiskLevel
 from players.lifecycle import Stage
 from players.models import MAX_ATTRIBUTE_KEYS
 from players.money import AMOUNT_PATTERN, FORM
@@ -21,7 +21,8 @@ ExternalId = Annotated[
     Meta(
         min_length=1,
         max_length=255,
-        description="The game's own id of the player, compared byte by byte.",
+        description="The game's own id of the player. Compared byte by byte: composed and "
+        "decomposed é are two players.",
         examples=["player_123"],
         extra_json_schema=NO_NUL,
     ),
@@ -61,10 +62,16 @@ class PlayerPatch(Struct):
 
 
 class SessionRecord(Struct):
-    """One session_id counts once."""
+    """All of it is optional; the body may be empty."""
 
-    session_id: OpaqueId | None = None
-    started_at: SentMoment | None = None
+    session_id: Annotated[OpaqueId, Meta(description="Counts once.")] | None = None
+    started_at: (
+        Annotated[
+            SentMoment,
+            Meta(description="Between 1970 and 2099; absent, it is when the server is told."),
+        ]
+        | None
+    ) = None
     # Whole, also where a client writes 60.0, which is an integer by JSON Schema.
     duration_seconds: Annotated[float, Meta(ge=0, le=31_536_000, multiple_of=1)] | None = None
 
@@ -81,12 +88,22 @@ AMOUNT_TEXT = f"Here or in the address, or the same in both: {FORM}. A number or
 
 
 class PurchaseRecord(Struct):
-    """One transaction_id counts once. An amount in another currency than the environment's is kept
-    and not counted."""
+    """The amount is needed here or in the address."""
 
     amount: Annotated[Any, Meta(description=AMOUNT_TEXT, extra_json_schema=AMOUNT)] = None
-    currency: Annotated[str, Meta(pattern="^[A-Za-z]{3}" + END, examples=["EUR"])] | None = None
-    transaction_id: OpaqueId | None = None
+    currency: (
+        Annotated[
+            str,
+            Meta(
+                pattern="^[A-Za-z]{3}" + END,
+                description="Absent, it is the environment's; an amount in another one is kept and "
+                "not counted.",
+                examples=["EUR"],
+            ),
+        ]
+        | None
+    ) = None
+    transaction_id: Annotated[OpaqueId, Meta(description="Counts once, for ever.")] | None = None
     product_id: OpaqueId | None = None
 
 
@@ -121,26 +138,30 @@ class AliasLink(Struct):
 
 
 class Player(Struct):
-    """With a public key the e-mail address is masked unless this very request sent it."""
-
-    id: uuid.UUID
+    id: Annotated[uuid.UUID, Meta(description="What other calls take as the player_id.")]
     external_id: str
     device_id: str | None
-    email: str | None
+    email: Annotated[
+        str | None,
+        Meta(description="Masked for public keys, p***@example.com, unless this request sent it."),
+    ]
     lifecycle_stage: Stage
     session_count: int
-    total_revenue: Decimal
+    total_revenue: Annotated[
+        Decimal,
+        Meta(description="Purchases without refunds, in the environment's currency."),
+    ]
     is_payer: bool
     first_seen_at: Moment
-    last_seen_at: Moment
+    last_seen_at: Annotated[
+        Moment, Meta(description="Events move it once a minute at most; reading does not.")
+    ]
     attributes: Mapping[str, Any]
 
 
 class PlayerPage(Struct):
-    """`next_cursor` is null on the last page."""
-
     players: list[Player]
-    next_cursor: str | None
+    next_cursor: Annotated[str | None, Meta(description="Null on the last page.")]
 
 
 class StageChange(Struct):
@@ -149,8 +170,6 @@ class StageChange(Struct):
 
 
 class PlayerLifecycle(Struct):
-    """`next` is what comes if the player is not seen again; null after the last stage."""
-
     player_id: uuid.UUID
     lifecycle_stage: Stage
     stage_since: Moment
@@ -158,27 +177,38 @@ class PlayerLifecycle(Struct):
     last_seen_at: Moment
     days_since_last_seen: int
     session_count: int
-    next: StageChange | None
+    next: Annotated[
+        StageChange | None,
+        Meta(description="What comes if the player is not seen again; null after the last stage."),
+    ]
 
 
 class RiskFactor(Struct):
-    """`contribution` is what the factor adds to the risk; negative where it lowers it."""
-
-    factor: str
+    factor: FactorName
     description: str
-    contribution: float
+    contribution: Annotated[
+        float, Meta(description="What it adds to the risk; negative where it lowers it.")
+    ]
 
 
 class ChurnRisk(Struct):
-    """`risk_score` is from 0 to 1: low below 0.3, medium from 0.3, high from 0.6."""
+    """The dashboard shows how well the model foretold who was not seen."""
 
     player_id: uuid.UUID
-    risk_score: float
+    risk_score: Annotated[
+        float, Meta(description="From 0 to 1: the sum of what the factors contribute.")
+    ]
     risk_level: RiskLevel
     factors: list[RiskFactor]
     prediction_date: Moment
-    confidence: float
-    model: str
+    confidence: Annotated[float, Meta(description="The probability of the likelier outcome.")]
+    model: Annotated[
+        str,
+        Meta(
+            description="MBG/NBD, and the last day that it was fitted to: `prior` while too few "
+            "players have a history."
+        ),
+    ]
 
 
 class PlayerAliases(Struct):

@@ -89,6 +89,7 @@ def address(page: Page, world: World) -> tuple[str, bool]:
         "project": [project],
         "environment": [environment],
         "player_id": [world.player.id],
+        "operation_id": ["purchase_record"],
         "rule_id": ["beta"],
         "number": [1],
         "state": ["on", "archive"],

@@ -8,7 +8,9 @@ import os
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from typing import Any, cast
+from uuid import uuid4
 
+import requests
 import schemathesis
 from schemathesis import Case, HookContext
 
@@ -40,6 +42,8 @@ def before_call(context: HookContext, case: "Case[Any]", kwargs: dict[str, Any])
                 happened_in_time(event, body.get("sent_at"))
             # A batch of which every event is refused is a bad request.
             body["events"][0]["player_id"] = KNOWN["player_id"]
+        case "alias_unlink":
+            case.path_parameters["external_id"] = linked_to(case.path_parameters["player_id"])
         case "purchase_record":
             # The amount stands in the address or in the body, and a number has two places at most.
             if "amount" in (case.query or {}):
@@ -48,6 +52,18 @@ def before_call(context: HookContext, case: "Case[Any]", kwargs: dict[str, Any])
                 case.query = {**(case.query or {}), "amount": "4.99"}
             elif isinstance(body["amount"], float):
                 body["amount"] = max(round(body["amount"], 2), 0.01)
+
+
+def linked_to(player_id: str) -> str:
+    """An id that means this player, for there is nothing else to unlink."""
+    alias = f"account-{uuid4()}"
+    requests.post(
+        f"{os.environ['ADDRESS']}/v1/players/players/{player_id}/aliases",
+        json={"external_id": alias},
+        headers={"X-API-Key": os.environ["SECRET"]},
+        timeout=30,
+    )
+    return alias
 
 
 def operation(case: "Case[Any]") -> str:

@@ -1,4 +1,7 @@
-"""The README against the code: its tables say all there is, and its examples answer as printed."""
+"""The README against the code: its tables say all there is, and its examples answer as printed.
+
+What is told of the API is told by the product: see test_pages_reference.py.
+"""
 
 import inspect
 import io
@@ -6,22 +9,17 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
-from django.urls import URLPattern, URLResolver
-from django.urls.resolvers import RegexPattern
 
-from flags.evaluation import Reason
-from ilara_admin import gunicorn_conf, limits
+from ilara_admin import gunicorn_conf
 from ilara_admin import settings as settings_module
 from ilara_admin.config.document import Config, read
 from ilara_admin.config.plan import make_plan
-from ilara_admin.errors import STATUS, Code
 from ilara_admin.management.base import PASSWORD_VARIABLE
 from ilara_admin.management.commands import import_config
 from segments.operators import OPERATORS
@@ -49,40 +47,6 @@ def quoted(cell: str) -> list[str]:
 
 
 # --- Tables ---------------------------------------------------------------------------------------
-
-
-def endpoints(patterns: Iterable[Any], before: str = "") -> Iterator[tuple[str, bool]]:
-    for pattern in patterns:
-        path = before + str(pattern.pattern)
-        if isinstance(pattern, URLResolver):
-            yield from endpoints(pattern.url_patterns, path)
-        elif isinstance(pattern, URLPattern):
-            for method, endpoint in getattr(pattern.callback, "endpoints", {}).items():
-                yield f"{method} /{re.sub(r'<[^>]+>', '{}', path)}", endpoint.secret
-
-
-def test_table_of_endpoints__is_the_addresses_of_the_api() -> None:
-    tree = URLResolver(RegexPattern(r"^/"), "ilara_admin.api_urls")
-    served = {
-        (call.replace(" /v1/", " /"), secret)
-        for call, secret in endpoints(tree.url_patterns)
-        if " /v1/" in call
-    }
-    told = {
-        (re.sub(r"\{[^}]+\}", "{}", quoted(call)[0]), "*secret*" in what)
-        for call, what in table("method and path")
-    }
-    assert told == served
-
-
-def test_table_of_error_codes__is_all_of_them_with_their_status() -> None:
-    told = {quoted(code)[0]: status.split(", ") for code, status, _ in table("code")}
-    assert told.keys() == set(Code)
-    assert all(str(STATUS[Code(code)]) == statuses[0] for code, statuses in told.items())
-
-
-def test_table_of_reasons__is_all_of_them_in_order() -> None:
-    assert [quoted(reason)[0] for reason, _ in table("reason of a flag")] == list(Reason)
 
 
 def test_tables_of_rules__are_all_operators_and_fields() -> None:
@@ -121,20 +85,6 @@ def test_table_of_commands__is_all_of_ours_with_real_options() -> None:
     shared = set(BaseCommand().create_parser("manage.py", "any")._option_string_actions)
     serve = load_command_class("ilara_admin", "serve").create_parser("manage.py", "serve")
     assert set(told["serve"]) == set(serve._option_string_actions) - shared
-
-
-def test_table_of_tiers__is_what_is_counted() -> None:
-    told = {}
-    for tier, *figures in table("tier"):
-        told[tier.lower()] = [int(each.replace(",", "")) for each in figures if each[0].isdigit()]
-    assert told.pop("enterprise") == []
-    assert told == {
-        tier: [policies[limits.REQUESTS].limit, policies[limits.EVENTS].limit]
-        for tier, policies in limits.POLICIES.items()
-    }
-    windows = [(limits.REQUESTS, 60), (limits.EVENTS, 1)]  # as the head of the table says
-    for policies in limits.POLICIES.values():
-        assert [(policy.name, policy.window) for policy in policies.values()] == windows
 
 
 def read_by_the_code() -> set[str]:

@@ -12,6 +12,7 @@ TABLE: dict[Role, set[str]] = {
     # Looks at everything, with players' e-mails and device ids masked; owns an account.
     Role.VIEWER: {
         "overview", "find", "audit_list", "key_list", "environment_settings", "developers",
+        "reference", "reference_operation",
         "account", "account_password",
         "player_list", "player_detail", "player_notes", "churn_model",
         "segment_list", "segment_detail", "segment_size", "segment_members", "segment_lists",

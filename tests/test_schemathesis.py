@@ -46,6 +46,8 @@ def test_specification__is_what_the_server_does(tmp_path: Path) -> None:
                     "SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks",
                     "PYTHONPATH": str(settings.BASE_DIR),
                     "REGISTERED_PLAYER": player["id"],
+                    "ADDRESS": serve.address,
+                    "SECRET": serve.says("live secret"),
                 },
                 capture_output=True,
                 text=True,

@@ -217,11 +217,13 @@ def test_key_of_another_environment__is_404(
     assert (key.revoked_at, key.expires_at) == (None, None)
 
 
-# Staff belong to no environment; everything else that an address names does.
+# Staff and the calls of the API belong to no environment; everything else that an address names
+# does.
 NAMED = [
     name
     for name, page in PAGES.items()
-    if set(page.parameters) - {"project", "environment"} and page.section != "staff"
+    if set(page.parameters) - {"project", "environment"}
+    and page.section not in ("staff", "developers")
 ]
 
 

@@ -1,44 +1,29 @@
-"""What a developer needs to connect a game: quick start, endpoints, errors, limits."""
+"""What a developer needs to connect a game: quick start, errors, limits, and where the rest is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import render
-from django.utils import timezone
 
 from ilara_admin.errors import STATUS, Code, told
 from ilara_admin.htmx import HtmxHttpRequest
+from ilara_admin.limits import EVENTS, POLICIES, REQUESTS
 from ilara_admin.models import KeyKind, Role, Tier
-from ilara_admin.operations import operations
 from ilara_admin.pages.clients import CLIENTS, usage
-from ilara_admin.pages.curl import EXAMPLE_PLAYER, EXAMPLE_REGISTRATION, api_url, curl
+from ilara_admin.pages.curl import (
+    EXAMPLE_PLAYER,
+    EXAMPLE_REGISTRATION,
+    api_url,
+    curl,
+    key_shown,
+)
+from ilara_admin.reference import groups
 from ilara_admin.scope import staff_view
 from players.models import player_id_for
 
 KEY_VARIABLE = "$ILARA_KEY"
-
-
-class Call(NamedTuple):
-    """`basic` calls stay open to public keys in an environment that restricts them."""
-
-    method: str
-    path: str
-    text: str
-    secret: bool
-    basic: bool
-
-
-def groups() -> dict[str, list[Call]]:
-    """The calls below /v1 that need a key, by what they are about."""
-    found: dict[str, list[Call]] = {}
-    for each in operations():
-        if each.keys and each.path.startswith("/v1/"):
-            path = each.path.removeprefix("/v1/")
-            call = Call(each.method, path, each.summary, each.endpoint.secret, not each.restricted)
-            found.setdefault(each.tag, []).append(call)
-    return found
 
 
 ERROR_EXAMPLE = """{
@@ -50,38 +35,31 @@ ERROR_EXAMPLE = """{
   }
 }"""
 
-LIMITS: tuple[tuple[Tier, str, str], ...] = (
-    (Tier.FREE, "100", "10"),
-    (Tier.GROWTH, "1,000", "100"),
-    (Tier.PRO, "10,000", "1,000"),
-    (Tier.ENTERPRISE, "Unlimited", "Unlimited"),
-)
 
-CONCEPTS: tuple[tuple[str, str], ...] = (
+def limits_told() -> list[tuple[Tier, str, str]]:
+    """Tier, requests a minute, events a second."""
+    return [(tier, _limit(tier, REQUESTS), _limit(tier, EVENTS)) for tier in Tier]
+
+
+def _limit(tier: Tier, policy: str) -> str:
+    return f"{POLICIES[tier][policy].limit:,}" if tier in POLICIES else "Unlimited"
+
+
+CONVENTIONS: tuple[tuple[str, str], ...] = (
     (
-        "Environment",
-        "A world of its own: keys, players, flags, segments and events of one are unknown in the "
-        "other. A key belongs to one environment, so the key is all that tells them apart.",
-    ),
-    (
-        "Player",
-        "Named by your own id, the external_id. Registering twice updates; absent fields stay, "
-        "null clears. All other calls take the id that registering returns.",
+        "Keys",
+        "`pk_…` for game clients, `sk_…` for servers. A secret key is refused from a browser; with "
+        "a public one stored e-mail addresses are masked. A key belongs to one environment, and "
+        "that is all that tells environments apart.",
     ),
     (
         "Sending twice",
-        "Safe where an id comes along: event_id, session_id and transaction_id count once. The "
-        "header Idempotency-Key stands in for one that is missing.",
-    ),
-    (
-        "Flag",
-        "Evaluating gives the value, the variant and the reason: disabled, rule_match, "
-        "segment_match, rollout, default and others. A change made here is in force on the very "
-        "next call.",
+        "Safe where an id comes along: `event_id`, `session_id` and `transaction_id` count once. "
+        "The header `Idempotency-Key` stands in for one that is missing.",
     ),
     (
         "Unknown fields",
-        "Are ignored and named in the reply's header X-Ilara-Ignored, so a typing error shows.",
+        "Are ignored and named in the reply's header `X-Ilara-Ignored`, so a typing error shows.",
     ),
     (
         "Times",
@@ -89,7 +67,8 @@ CONCEPTS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Request id",
-        "Every reply carries X-Request-Id, yours if you sent one. Give it when you report a fault.",
+        "Every reply carries `X-Request-Id`, yours if you sent one. Give it when you report a "
+        "fault.",
     ),
 )
 
@@ -148,10 +127,8 @@ def quick_start(player_id: str) -> tuple[Step, ...]:
 @staff_view(Role.VIEWER)
 def developers(request: HtmxHttpRequest) -> HttpResponse:
     environment = request.environment
-    keys = environment.api_keys.usable_at(timezone.now())
-    key = keys.filter(kind=KeyKind.PUBLIC).order_by("id").first()
+    key, prefix = key_shown(environment, KeyKind.PUBLIC)
     steps = quick_start(str(player_id_for(environment.namespace, EXAMPLE_PLAYER)))
-    prefix = f"{key.prefix}…" if key else f"pk_{environment.slug}_…"
     context = {
         "key": key,
         "can_create": request.user.may(Role.ADMIN),
@@ -161,10 +138,10 @@ def developers(request: HtmxHttpRequest) -> HttpResponse:
             (client, usage(client, api_url(request, "").rstrip("/"), prefix)) for client in CLIENTS
         ],
         "base_url": api_url(request, ""),
-        "groups": groups().items(),
+        "tags": [(tag, about, len(hits)) for tag, about, hits in groups()],
         "errors": [(code, STATUS[code], told(code)) for code in Code],
         "error_example": ERROR_EXAMPLE,
-        "limits": LIMITS,
-        "concepts": CONCEPTS,
+        "limits": limits_told(),
+        "conventions": CONVENTIONS,
     }
     return render(request, "ilara_admin/developers.html", context)

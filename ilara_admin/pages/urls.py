@@ -2,7 +2,17 @@
 
 from django.urls import path
 
-from ilara_admin.pages import audit_log, developers, find, keys, overview, player, settings, staff
+from ilara_admin.pages import (
+    audit_log,
+    developers,
+    find,
+    keys,
+    overview,
+    player,
+    reference,
+    settings,
+    staff,
+)
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
@@ -14,6 +24,12 @@ urlpatterns = [
     path("keys/<int:pk>/rotate/", keys.key_rotate, name="key_rotate"),
     path("keys/<int:pk>/revoke/", keys.key_revoke, name="key_revoke"),
     path("developers/", developers.developers, name="developers"),
+    path("developers/reference/", reference.reference, name="reference"),
+    path(
+        "developers/reference/<slug:operation_id>/",
+        reference.reference_operation,
+        name="reference_operation",
+    ),
     path("settings/", settings.environment_settings, name="environment_settings"),
     path("settings/edit/", settings.environment_edit, name="environment_edit"),
     path("settings/project/", settings.project_edit, name="project_edit"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from heroicons.templatetags.heroicons import heroicon_micro
 
@@ -118,6 +118,19 @@ def number(value: int | None) -> str:
 def counted(count: int, noun: str) -> str:
     """3 and "flag" as "3 flags"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+@register.filter
+def prose(text: str) -> SafeString:
+    """Plain text in which `backquotes` mark code."""
+    return format_html_join(
+        "",
+        "{}",
+        (
+            (format_html("<code>{}</code>", part) if index % 2 else part,)
+            for index, part in enumerate(text.split("`"))
+        ),
+    )
 
 
 @register.filter

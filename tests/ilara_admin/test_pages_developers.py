@@ -4,56 +4,23 @@ import json
 import re
 from html import unescape
 
-import pytest
 from django.http import StreamingHttpResponse
-from django.urls import get_resolver
-from django.urls.resolvers import URLPattern, URLResolver
+from django.utils.text import slugify
 
-from ilara_admin.endpoint import Endpoint
+from ilara_admin import limits
 from ilara_admin.errors import STATUS, Code
 from ilara_admin.models import Environment, KeyKind, Role, Tier
+from ilara_admin.operations import TAGS
 from ilara_admin.pages.clients import CLIENTS, FOLDER
-from ilara_admin.pages.developers import ERROR_EXAMPLE, LIMITS, groups, quick_start
-from ilara_admin.services import environment_update
+from ilara_admin.pages.developers import ERROR_EXAMPLE, limits_told, quick_start
 from players.models import Player, player_id_for
 from tests.api_client import Api
-from tests.factories import ACTOR, make_key
+from tests.factories import make_key
 from tests.pages import signed_in, text_of, url_of
-
-NOUNS = ("players/", "events/", "flags/", "segments/")
-
-
-def endpoints() -> dict[tuple[str, str], Endpoint]:
-    """What the API really has, by method and path."""
-    found: dict[tuple[str, str], Endpoint] = {}
-
-    def walk(patterns: list[URLPattern | URLResolver], before: str) -> None:
-        for pattern in patterns:
-            path = before + str(pattern.pattern)
-            if isinstance(pattern, URLResolver):
-                walk(pattern.url_patterns, path)
-                continue
-            plain = re.sub(r"\(\?P<(\w+)>[^)]*\)|<(?:\w+:)?(\w+)>", r"{\1\2}", path)
-            plain = plain.removeprefix("v1/").strip("^$").removesuffix("\\Z")
-            for method, endpoint in getattr(pattern.callback, "endpoints", {}).items():
-                if plain.startswith(NOUNS):
-                    found[method, plain] = endpoint
-
-    walk(get_resolver("ilara_admin.api_urls").url_patterns, "")
-    return found
 
 
 def page_of(environment: Environment, role: Role = Role.VIEWER) -> str:
     return unescape(text_of(signed_in(role).get(url_of(environment, "developers"))))
-
-
-def test_table__names_exactly_the_endpoints_there_are() -> None:
-    told = {(call.method, call.path): call for calls in groups().values() for call in calls}
-    real = endpoints()
-    assert set(told) == set(real)
-    for place, call in told.items():
-        wanted = real[place]
-        assert (call.secret, call.basic) == (wanted.secret, wanted.basic or wanted.secret), place
 
 
 def test_errors__are_all_told_with_their_status(environment: Environment) -> None:
@@ -68,9 +35,21 @@ def test_example_of_an_error__is_what_the_api_answers(environment: Environment) 
     assert api.post("/v1/events/events", body).json == json.loads(ERROR_EXAMPLE)
 
 
-def test_limits__name_every_tier_and_mark_the_projects(environment: Environment) -> None:
-    assert [tier for tier, _, _ in LIMITS] == list(Tier)
-    assert re.search(rf"Enterprise <span[^>]*>{environment.project.name}<", page_of(environment))
+def test_limits__are_what_is_counted_and_mark_the_projects(environment: Environment) -> None:
+    told = {tier: figures for tier, *figures in limits_told()}
+    assert list(told) == list(Tier)
+    assert told.pop(Tier.ENTERPRISE) == ["Unlimited", "Unlimited"]
+    assert told == {
+        tier: [f"{policies[limits.REQUESTS].limit:,}", f"{policies[limits.EVENTS].limit:,}"]
+        for tier, policies in limits.POLICIES.items()
+    }
+    page = page_of(environment)
+    assert "Requests a minute" in page
+    assert "Events a second" in page
+    windows = [(limits.REQUESTS, 60), (limits.EVENTS, 1)]  # as the head of the table says
+    for policies in limits.POLICIES.values():
+        assert [(policy.name, policy.window) for policy in policies.values()] == windows
+    assert re.search(rf"Enterprise <span[^>]*>{environment.project.name}<", page)
 
 
 def test_quick_start__works_as_printed_from_top_to_bottom(environment: Environment) -> None:
@@ -127,19 +106,8 @@ def test_clients__are_shown_with_an_example_for_this_host(environment: Environme
         assert 5 <= len(example.splitlines()) <= 7
 
 
-@pytest.mark.parametrize("restricted", [False, True])
-def test_restricted_environment__tells_which_calls_need_a_secret_key(
-    environment: Environment, restricted: bool
-) -> None:
-    environment_update(environment, {"public_keys_restricted": restricted}, actor=ACTOR)
+def test_reference__is_a_link_away_with_every_kind_of_call(environment: Environment) -> None:
     page = page_of(environment)
-    for calls in groups().values():
-        for call in calls:
-            secret = call.secret or (restricted and not call.basic)
-            row = next(
-                row
-                for row in page.split("<tr>")
-                if f"<span>{call.method}</span> <span>{call.path}</span>" in row
-            )
-            assert (">Secret<" in row) == secret
-    assert ("Public keys are restricted" in page) == restricted
+    for tag, _ in TAGS.values():
+        assert f'href="{url_of(environment, "reference")}#{slugify(tag)}">{tag}</a>' in page
+    assert 'href="http://testserver/v1/openapi.json" download=' in page

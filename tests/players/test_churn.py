@@ -104,7 +104,7 @@ def test_habit__is_read_from_the_players_own_gaps(activity: str, habit: str) -> 
     last_on = TODAY - timedelta(days=19)
     first_on = last_on - timedelta(days=len(activity) - 1)
     found = risk_at(PRIOR, first_on=first_on, last_on=last_on, activity=activity, today=TODAY)
-    words = {factor.factor: factor.description for factor in found.factors}
+    words = {factor.factor.value: factor.description for factor in found.factors}
     assert words["inactivity"] == f"No activity for 19 days{habit}."
 
 
