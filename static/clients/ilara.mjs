@@ -82,7 +82,7 @@ export class IlaraError extends Error {
    */
   get isPassing() {
     return this instanceof NetworkError || this instanceof RateLimitedError
-      || this instanceof ServerError;
+      || this instanceof ServerError || this.status >= 500;
   }
 }
 
@@ -171,6 +171,9 @@ export class Ilara {
   constructor(baseUrl, apiKey, options = {}) {
     if (!/^https?:\/\//.test(baseUrl)) {
       throw new TypeError("baseUrl must begin with http:// or https://");
+    }
+    if (!/^[!-~]+$/.test(apiKey)) { // an error of the request would show the key
+      throw new TypeError("apiKey is empty or has a character that no key has, such as a line break");
     }
     this.#baseUrl = `${baseUrl.replace(/\/+$/, "").replace(/\/v1$/, "")}/v1`;
     this.#headers = { "X-API-Key": apiKey, ...(IN_NODE && { "User-Agent": `ilara-node/${VERSION}` }) };
@@ -515,7 +518,7 @@ export class Ilara {
       body,
       signal,
       redirect: "manual", // a POST would arrive as a GET
-      keepalive: !IN_NODE && body !== undefined && body.length < MAX_KEEPALIVE_BYTES,
+      keepalive: !IN_NODE && body !== undefined && bytesOf(body) < MAX_KEEPALIVE_BYTES,
     }).catch(throwNetworkError);
     if (response.ok) return response;
     throw errorOf(response, await response.text().catch(throwNetworkError));
@@ -538,6 +541,7 @@ class Queue {
   /** @type {string[]} */
   #inFlight = [];
   #flushing = 0; // how many callers wait until all is sent
+  #inAHurry = false; // one of them has come since the last failure
   #closed = false;
   #running = false;
   /** @type {Set<() => void>} */
@@ -573,6 +577,8 @@ class Queue {
   /** @param {number} timeout */
   async flush(timeout) {
     this.#flushing += 1;
+    this.#inAHurry = true;
+    this.#tell();
     this.#start();
     const ends = performance.now() + timeout;
     while (this.#left() && !this.#closed && performance.now() < ends) await this.#change(ends - performance.now());
@@ -627,9 +633,12 @@ class Queue {
         this.#inFlight = [];
         this.#tell();
       } else {
-        failures += 1;
         const ends = performance.now() + wait;
-        while (!this.#closed && performance.now() < ends) await this.#change(ends - performance.now(), true);
+        while (!this.#closed && !this.#inAHurry && performance.now() < ends) {
+          await this.#change(ends - performance.now(), true);
+        }
+        failures = this.#inAHurry ? 0 : failures + 1;
+        this.#inAHurry = false;
       }
     }
     this.#running = false;
@@ -640,7 +649,7 @@ class Queue {
     const batch = [];
     let size = 0;
     while (this.#waiting.length && batch.length < MAX_BATCH_EVENTS) {
-      size += new TextEncoder().encode(this.#waiting[0].text).length + 1;
+      size += bytesOf(this.#waiting[0].text) + 1;
       if (batch.length && size > MAX_BATCH_BYTES) break;
       batch.push(this.#waiting[0].text);
       this.#waiting.shift();
@@ -773,19 +782,19 @@ export class EventStream {
       /** @type {Record<string, string>} */
       let fields = {};
       for await (const line of linesOf(response)) {
-        clearTimeout(silence);
-        silence = setTimeout(abort, STREAM_SILENCE);
+        clearTimeout(silence); // who reads may take their time
         if (line) {
           const [name] = line.split(": ", 1);
           fields[name] = line.slice(name.length + 2);
-          continue;
+        } else {
+          this.#failures = 0;
+          this.lastId = fields.id ?? this.lastId;
+          if (fields.retry) this.#retry = Number(fields.retry);
+          if (fields.event === "gap") this.#onGap(parse(fields.data).count);
+          else if (fields.data) yield parse(fields.data);
+          fields = {};
         }
-        this.#failures = 0;
-        this.lastId = fields.id ?? this.lastId;
-        if (fields.retry) this.#retry = Number(fields.retry);
-        if (fields.event === "gap") this.#onGap(parse(fields.data).count);
-        else if (fields.data) yield parse(fields.data);
-        fields = {};
+        silence = setTimeout(abort, STREAM_SILENCE);
       }
     } finally {
       clearTimeout(silence);
@@ -846,17 +855,24 @@ function uuid() {
   return text.replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, "$1-$2-$3-$4-$5");
 }
 
+/** @type {(text: string) => number} */
+const bytesOf = (text) => new TextEncoder().encode(text).length;
+
 // Integers beyond the reach of a number pass through JSON as texts that begin with NUL, a character
 // that the API refuses and never sends.
 
-/** @type {(value: unknown) => string} */
+/**
+ * Half a character of two, as left by cutting a text elsewhere, would spoil a whole batch.
+ * @type {(value: unknown) => string}
+ */
 function write(value) {
   return JSON.stringify(value, (_, item) => {
     if (typeof item === "number" && !Number.isFinite(item)) {
       throw new TypeError("NaN and Infinity cannot be sent");
     }
     return typeof item === "bigint" ? `\0${item}` : item;
-  }).replace(/"\\u0000(-?\d+)"/g, "$1");
+  }).replace(/"\\u0000(-?\d+)"(?!:)/g, "$1")
+    .replace(/\\(ud[89a-f]..|.)/g, (escape) => (escape.length > 2 ? "\ufffd" : escape));
 }
 
 const TEXT_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
@@ -885,6 +901,7 @@ function sleep(duration, signal) {
     };
     const timer = setTimeout(done, duration);
     signal?.addEventListener("abort", done);
+    if (signal?.aborted) done();
   });
 }
 
