@@ -23,9 +23,9 @@ PLAY = """async ([address, key]) => {
   const found = await ilara.getPlayerByExternalId("web/player 1");
   ilara.track(player.id, "web_start", { n: 1 });
   ilara.track(player.id, "ilara.start", {}, { event_id: "refused" });
-  const text = "爱丽丝".repeat(5_000); // three bytes each: more than a page may leave behind
+  const text = "爱丽丝".repeat(5_000); // 45 kB: two are more than a page may leave behind
   ilara.track(player.id, "web_start", { text });
-  ilara.track(player.id, "web_start", { text: "" });
+  ilara.track(player.id, "web_start", { text });
   const left = await ilara.flush();
   let refusal;
   try {
