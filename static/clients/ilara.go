@@ -351,7 +351,12 @@ func New(baseURL, apiKey string, options Options) (*Client, error) {
 		},
 		goodValues: memory[json.RawMessage]{most: rememberedFlags},
 	}
-	client.queue = newQueue(client)
+	client.queue = &queue{
+		client: client,
+		wake:   make(chan struct{}, 1),
+		hurry:  make(chan struct{}, 1),
+		ended:  make(chan struct{}),
+	}
 	return client, nil
 }
 
@@ -492,7 +497,7 @@ func (c *Client) Dropped() int {
 func (c *Client) Flush(ctx context.Context) error { return c.queue.flush(ctx) }
 
 // Close flushes and stops. An error tells how many events are lost, when the context is done, or
-// ten seconds have passed.
+// ten seconds have passed. After a signal give it a context that the signal has not ended.
 func (c *Client) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -708,15 +713,6 @@ type queued struct {
 	due   time.Time
 }
 
-func newQueue(client *Client) *queue {
-	return &queue{
-		client: client,
-		wake:   make(chan struct{}, 1),
-		hurry:  make(chan struct{}, 1),
-		ended:  make(chan struct{}),
-	}
-}
-
 func (q *queue) add(event Event) error {
 	text, err := json.Marshal(event)
 	if err != nil {
@@ -828,6 +824,10 @@ func (q *queue) next() []queued {
 	for {
 		left := time.Hour
 		q.mutex.Lock()
+		if q.closed {
+			q.mutex.Unlock()
+			return nil
+		}
 		if len(q.inFlight) == 0 && len(q.waiting) > 0 {
 			left = time.Until(q.waiting[0].due)
 			if q.isFull() || len(q.flushes) > 0 || left <= 0 {

@@ -195,9 +195,7 @@ export class Ilara {
 
   /**
    * Make a player, or update the one with this id.
-   * @param {string} externalId
-   * @param {PlayerFields} [fields]
-   * @returns {Promise<Player>}
+   * @type {(externalId: string, fields?: PlayerFields) => Promise<Player>}
    */
   registerPlayer(externalId, fields = {}) {
     return this.#call("POST", "/players/players", { ...fields, external_id: externalId });
@@ -205,9 +203,7 @@ export class Ilara {
 
   /**
    * Attributes merge; one that is null is removed.
-   * @param {string} playerId
-   * @param {PlayerFields} fields
-   * @returns {Promise<Player>}
+   * @type {(playerId: string, fields: PlayerFields) => Promise<Player>}
    */
   updatePlayer(playerId, fields) {
     return this.#call("PATCH", ["/players/players/", playerId], fields);
@@ -225,8 +221,8 @@ export class Ilara {
 
   /**
    * One page, of 200 at most. Needs a secret key.
-   * @param {{limit?: number, cursor?: string | null}} [page]
-   * @returns {Promise<{players: Player[], next_cursor: string | null}>}
+   * @type {(page?: {limit?: number, cursor?: string | null})
+   *   => Promise<{players: Player[], next_cursor: string | null}>}
    */
   listPlayers({ limit = 50, cursor } = {}) {
     return this.#call("GET", "/players/players", undefined, { query: { limit, cursor } });
@@ -317,8 +313,7 @@ export class Ilara {
 
   /**
    * Send one event past the queue.
-   * @param {Event} event
-   * @returns {Promise<EventReceipt>}
+   * @type {(event: Event) => Promise<EventReceipt>}
    */
   trackNow(event) {
     return this.#call("POST", "/events/events", complete(event), { clock: true });
@@ -326,8 +321,7 @@ export class Ilara {
 
   /**
    * Send 1 to 1,000 events past the queue; the receipt has a verdict for each.
-   * @param {Event[]} events
-   * @returns {Promise<BatchReceipt>}
+   * @type {(events: Event[]) => Promise<BatchReceipt>}
    */
   trackBatch(events) {
     const body = { events: events.map(complete) };
@@ -411,10 +405,7 @@ export class Ilara {
 
   /**
    * `context` overrides attributes for this call. `explain` and `at` need a secret key.
-   * @param {string} key
-   * @param {string} playerId
-   * @param {EvaluationOptions} [options]
-   * @returns {Promise<FlagEvaluation>}
+   * @type {(key: string, playerId: string, options?: EvaluationOptions) => Promise<FlagEvaluation>}
    */
   evaluateFlag(key, playerId, { context, explain, at } = {}) {
     const query = { explain: explain || undefined, at };
@@ -424,9 +415,8 @@ export class Ilara {
 
   /**
    * All flags by their keys, in one call: what a game wants when it loads.
-   * @param {string} playerId
-   * @param {EvaluationOptions} [options]
-   * @returns {Promise<Record<string, FlagEvaluation>>}
+   * @type {(playerId: string, options?: EvaluationOptions)
+   *   => Promise<Record<string, FlagEvaluation>>}
    */
   async evaluateFlags(playerId, { context, explain, at } = {}) {
     const query = { explain: explain || undefined, at };
@@ -544,8 +534,7 @@ class Queue {
   #inAHurry = false; // one of them has come since the last failure
   #closed = false;
   #running = false;
-  /** @type {Set<() => void>} */
-  #waiters = new Set(); // of those callers, and of a pause
+  #changed = new AbortController(); // ends their waiting, and a pause
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -581,7 +570,9 @@ class Queue {
     this.#tell();
     this.#start();
     const ends = performance.now() + timeout;
-    while (this.#left() && !this.#closed && performance.now() < ends) await this.#change(ends - performance.now());
+    while (this.#left() && !this.#closed && performance.now() < ends) {
+      await sleep(ends - performance.now(), this.#changed.signal);
+    }
     this.#flushing -= 1;
     return this.#left();
   }
@@ -635,7 +626,7 @@ class Queue {
       } else {
         const ends = performance.now() + wait;
         while (!this.#closed && !this.#inAHurry && performance.now() < ends) {
-          await this.#change(ends - performance.now(), true);
+          await sleep(ends - performance.now(), this.#changed.signal, true);
         }
         failures = this.#inAHurry ? 0 : failures + 1;
         this.#inAHurry = false;
@@ -687,25 +678,8 @@ class Queue {
   }
 
   #tell() {
-    for (const waiter of [...this.#waiters]) waiter();
-  }
-
-  /**
-   * Wait until something changes, or so long. An idle wait keeps no process alive.
-   * @param {number} timeout
-   * @param {boolean} [idle]
-   */
-  #change(timeout, idle = false) {
-    return new Promise((resolve) => {
-      const done = () => {
-        clearTimeout(timer);
-        this.#waiters.delete(done);
-        resolve(undefined);
-      };
-      const timer = setTimeout(done, Math.max(timeout, 1));
-      if (idle) unref(timer);
-      this.#waiters.add(done);
-    });
+    this.#changed.abort();
+    this.#changed = new AbortController();
   }
 }
 
@@ -891,8 +865,9 @@ function parse(text) {
 /**
  * @param {number} duration
  * @param {AbortSignal} [signal] ends it early
+ * @param {boolean} [idle] whether the process may end meanwhile
  */
-function sleep(duration, signal) {
+function sleep(duration, signal, idle = false) {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
@@ -900,6 +875,7 @@ function sleep(duration, signal) {
       resolve(undefined);
     };
     const timer = setTimeout(done, duration);
+    if (idle) unref(timer);
     signal?.addEventListener("abort", done);
     if (signal?.aborted) done();
   });

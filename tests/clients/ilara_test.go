@@ -16,10 +16,10 @@ import (
 
 type wrapped struct{ http.RoundTripper }
 
-func client(t *testing.T, handler http.HandlerFunc) *ilara.Client {
+func client(t *testing.T, options ilara.Options, handler http.HandlerFunc) *ilara.Client {
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	client, err := ilara.New(server.URL, "key", ilara.Options{})
+	client, err := ilara.New(server.URL, "key", options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,8 +44,36 @@ func TestNewRefusesAKeyThatIsNone(t *testing.T) {
 	}
 }
 
+func TestCloseSendsNothingThatItCalledLost(t *testing.T) {
+	came, answer := make(chan struct{}, 9), make(chan struct{})
+	client := client(t, ilara.Options{FlushAt: 1}, func(w http.ResponseWriter, r *http.Request) {
+		came <- struct{}{}
+		<-answer
+		fmt.Fprint(w, `{"data":{"accepted":1,"duplicates":0,"rejected":[]}}`)
+	})
+	track := func() {
+		if _, err := client.Track(ilara.Event{PlayerID: "p", EventName: "step"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	track()
+	<-came
+	track()
+	done, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := client.Close(done); err == nil {
+		t.Error("nothing was called lost")
+	}
+	close(answer)
+	select {
+	case <-came:
+		t.Error("sent after all")
+	case <-time.After(300 * time.Millisecond):
+	}
+}
+
 func TestStreamEndsWithTheErrorOfHandle(t *testing.T) {
-	client := client(t, func(w http.ResponseWriter, r *http.Request) {
+	client := client(t, ilara.Options{}, func(w http.ResponseWriter, r *http.Request) {
 		for number := 1; number <= 3; number++ {
 			fmt.Fprintf(w, "id: %d\ndata: {\"player_id\":\"p\",\"event_id\":\"%d\"}\n\n", number, number)
 		}
