@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
+import psycopg
 from django.conf import settings
 
 from ilara_admin.supervisor import ending_with_parent
@@ -219,9 +220,9 @@ class Serve:
         else:
             self.process.send_signal(number)
 
-    def kill_all(self) -> None:
-        """End all of it at once, as a power cut would."""
-        before = self.processes()
+    def kill_all(self, *, with_postgresql: bool = True) -> None:
+        """End all of it at once by `kill -9`, as a power cut would."""
+        before = self.processes(with_postgresql=with_postgresql)
         for pid in before:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -237,6 +238,18 @@ class Serve:
         if not self.ended():
             self.kill_all()
         shutil.rmtree(self.notes)
+
+
+def killed_and_started_again(serve: Serve) -> Serve:
+    """Web server, its workers and the job worker; PostgreSQL goes on."""
+    serve.kill_all(with_postgresql=False)
+    return Serve(serve.home, "--workers", "2", port=serve.port).ready()
+
+
+def query(home: Path, sql: LiteralString) -> list[tuple[Any, ...]]:
+    socket = str(home / "postgresql" / "socket")
+    with psycopg.connect(host=socket, user="ilara", dbname="ilara") as session:
+        return session.execute(sql).fetchall()
 
 
 def bash(command: str, env: Mapping[str, str] | None = None, folder: Path | None = None) -> str:

@@ -90,10 +90,10 @@ type Session struct {
 // Purchase is what may be told of a purchase. Give the store's TransactionID: one counts once, for
 // ever. The amount is a text like "4.99": a float would lose cents.
 type Purchase struct {
-	Amount        string
-	Currency      string
-	TransactionID string
-	ProductID     string
+	Amount        string `json:"amount"`
+	Currency      string `json:"currency,omitempty"`
+	TransactionID string `json:"transaction_id"`
+	ProductID     string `json:"product_id,omitempty"`
 }
 
 type Lifecycle struct {
@@ -232,7 +232,7 @@ func (e *Error) Is(target error) bool {
 
 // IsPassing tells whether the same call may succeed a little later.
 func (e *Error) IsPassing() bool {
-	return e.Is(ErrNetwork) || e.Is(ErrRateLimited) || e.Is(ErrServer)
+	return e.Is(ErrNetwork) || e.Is(ErrRateLimited) || e.Is(ErrServer) || e.Status >= 500
 }
 
 func networkError(cause error) *Error {
@@ -319,6 +319,11 @@ func New(baseURL, apiKey string, options Options) (*Client, error) {
 	if !strings.HasPrefix(baseURL, "http://") && !strings.HasPrefix(baseURL, "https://") {
 		return nil, errors.New("ilara: the address must begin with http:// or https://")
 	}
+	isForeign := func(character rune) bool { return character <= ' ' || character > '~' }
+	if apiKey == "" || strings.IndexFunc(apiKey, isForeign) >= 0 {
+		return nil, errors.New(
+			"ilara: the key is empty or has a character that no key has, such as a line break")
+	}
 	setDefault(&options.Timeout, 10*time.Second)
 	setDefault(&options.Deadline, 30*time.Second)
 	setDefault(&options.Attempts, 5)
@@ -329,21 +334,29 @@ func New(baseURL, apiKey string, options Options) (*Client, error) {
 	if options.OnRejected == nil {
 		options.OnRejected = logRejected
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = (&net.Dialer{Timeout: options.Timeout}).DialContext
-	transport.MaxIdleConnsPerHost = 50
 	client := &Client{
 		baseURL: strings.TrimSuffix(strings.TrimRight(baseURL, "/"), "/v1") + "/v1",
 		apiKey:  apiKey,
 		options: options,
 		http: &http.Client{
-			Transport: transport,
+			Transport: &http.Transport{
+				DialContext:         (&net.Dialer{Timeout: options.Timeout}).DialContext,
+				Proxy:               http.ProxyFromEnvironment,
+				ForceAttemptHTTP2:   true,
+				MaxIdleConnsPerHost: 50,
+				IdleConnTimeout:     90 * time.Second,
+			},
 			// A POST would arrive as a GET.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		goodValues: memory[json.RawMessage]{most: rememberedFlags},
 	}
-	client.queue = newQueue(client)
+	client.queue = &queue{
+		client: client,
+		wake:   make(chan struct{}, 1),
+		hurry:  make(chan struct{}, 1),
+		ended:  make(chan struct{}),
+	}
 	return client, nil
 }
 
@@ -417,17 +430,8 @@ func (c *Client) RecordSession(
 func (c *Client) RecordPurchase(
 	ctx context.Context, playerID string, purchase Purchase,
 ) (*Player, error) {
-	body := map[string]any{
-		"amount":         purchase.Amount,
-		"transaction_id": orNewID(purchase.TransactionID),
-	}
-	if purchase.Currency != "" {
-		body["currency"] = purchase.Currency
-	}
-	if purchase.ProductID != "" {
-		body["product_id"] = purchase.ProductID
-	}
-	return call[*Player](ctx, c, "POST", path("/players/players/", playerID, "/purchase"), body)
+	purchase.TransactionID = orNewID(purchase.TransactionID)
+	return call[*Player](ctx, c, "POST", path("/players/players/", playerID, "/purchase"), purchase)
 }
 
 func (c *Client) GetLifecycle(ctx context.Context, playerID string) (*Lifecycle, error) {
@@ -463,16 +467,23 @@ func (c *Client) Track(event Event) (string, error) {
 // TrackNow sends one event past the queue.
 func (c *Client) TrackNow(ctx context.Context, event Event) (*EventReceipt, error) {
 	event.complete()
-	return call[*EventReceipt](ctx, c, "POST", "/events/events", sentEvent{Event: &event})
+	return call[*EventReceipt](ctx, c, "POST", "/events/events", func() any {
+		return struct {
+			Event
+			SentAt time.Time `json:"sent_at"`
+		}{event, time.Now()}
+	})
 }
 
 // TrackBatch sends 1 to 1,000 events past the queue.
 func (c *Client) TrackBatch(ctx context.Context, events []Event) (*BatchReceipt, error) {
-	batch := &sentBatch{Events: append([]Event(nil), events...)}
-	for index := range batch.Events {
-		batch.Events[index].complete()
+	events = append([]Event(nil), events...)
+	for index := range events {
+		events[index].complete()
 	}
-	return call[*BatchReceipt](ctx, c, "POST", "/events/events/batch", batch)
+	return call[*BatchReceipt](ctx, c, "POST", "/events/events/batch", func() any {
+		return map[string]any{"sent_at": time.Now(), "events": events}
+	})
 }
 
 // Dropped is how many tracked events were dropped because too many waited.
@@ -486,7 +497,7 @@ func (c *Client) Dropped() int {
 func (c *Client) Flush(ctx context.Context) error { return c.queue.flush(ctx) }
 
 // Close flushes and stops. An error tells how many events are lost, when the context is done, or
-// ten seconds have passed.
+// ten seconds have passed. After a signal give it a context that the signal has not ended.
 func (c *Client) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -580,13 +591,18 @@ func (c *Client) GetPlayerSegments(
 
 // --- The way of a call ---
 
-// call tries until it is answered.
+// call tries until it is answered. A body that is a func() any is made for each attempt: it tells our
+// clock, so that a wrong one is put right.
 func call[T any](ctx context.Context, c *Client, method, place string, body any) (T, error) {
 	var data, nothing T
 	ctx, cancel := context.WithTimeout(ctx, c.options.Deadline)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
-		err := c.try(ctx, method, place, body, &data, c.options.Timeout)
+		sent := body
+		if fresh, ok := body.(func() any); ok {
+			sent = fresh()
+		}
+		err := c.try(ctx, method, place, sent, &data, c.options.Timeout)
 		if err == nil {
 			return data, nil
 		}
@@ -680,6 +696,7 @@ type queue struct {
 	client *Client
 	start  sync.Once
 	wake   chan struct{} // something has changed that the goroutine should look at
+	hurry  chan struct{} // somebody flushes: a pause after a failure ends
 	ended  chan struct{} // closed at the end
 
 	mutex    sync.Mutex
@@ -694,10 +711,6 @@ type queued struct {
 	event Event
 	text  json.RawMessage // as it was when it was tracked
 	due   time.Time
-}
-
-func newQueue(client *Client) *queue {
-	return &queue{client: client, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 }
 
 func (q *queue) add(event Event) error {
@@ -721,7 +734,7 @@ func (q *queue) add(event Event) error {
 	q.waiting = append(q.waiting, queued{event, text, time.Now().Add(options.FlushInterval)})
 	q.start.Do(func() { go q.run() })
 	if len(q.waiting) == 1 || q.isFull() {
-		q.nudge()
+		nudge(q.wake)
 	}
 	return nil
 }
@@ -731,9 +744,9 @@ func (q *queue) isFull() bool {
 	return len(q.waiting) >= options.FlushAt || len(q.waiting) >= options.MaxWaiting
 }
 
-func (q *queue) nudge() {
+func nudge(channel chan struct{}) {
 	select {
-	case q.wake <- struct{}{}:
+	case channel <- struct{}{}:
 	default:
 	}
 }
@@ -744,7 +757,8 @@ func (q *queue) flush(ctx context.Context) error {
 	q.flushes = append(q.flushes, done)
 	q.tellIfEmpty()
 	q.mutex.Unlock()
-	q.nudge()
+	nudge(q.wake)
+	nudge(q.hurry)
 	select {
 	case <-done:
 		return nil
@@ -790,6 +804,8 @@ func (q *queue) run() {
 			failures++
 			select {
 			case <-time.After(pause(failures, err.RetryAfter)):
+			case <-q.hurry:
+				failures = 0
 			case <-q.ended:
 				return
 			}
@@ -808,6 +824,10 @@ func (q *queue) next() []queued {
 	for {
 		left := time.Hour
 		q.mutex.Lock()
+		if q.closed {
+			q.mutex.Unlock()
+			return nil
+		}
 		if len(q.inFlight) == 0 && len(q.waiting) > 0 {
 			left = time.Until(q.waiting[0].due)
 			if q.isFull() || len(q.flushes) > 0 || left <= 0 {
@@ -881,7 +901,7 @@ type StreamOptions struct {
 	After     string // an id that OnID has told, else the stream begins with what comes now
 	EventName string
 	PlayerID  string
-	OnID      func(id string)   // told where the stream stands, to go on from there later
+	OnID      func(id string)   // told where the stream stands once all before is handled
 	OnGap     func(count int64) // told how many were left out since handle is too slow, else the log is
 }
 
@@ -894,17 +914,18 @@ func (c *Client) Stream(
 	s := &stream{client: c, options: options, handle: handle, lastID: options.After}
 	s.retry, s.seen.most = 3*time.Second, rememberedEvents
 	for {
-		err := s.connect(ctx)
+		broken, err := s.connect(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
-		}
-		wait := pause(1, s.retry)
-		var broken *Error
-		if errors.As(err, &broken) && broken.IsPassing() {
-			s.failures++
-			wait = pause(s.failures, broken.RetryAfter)
 		} else if err != nil {
 			return err
+		}
+		wait := pause(1, s.retry)
+		if broken != nil && !broken.IsPassing() {
+			return broken
+		} else if broken != nil {
+			s.failures++
+			wait = pause(s.failures, broken.RetryAfter)
 		}
 		if !sleep(ctx, wait) {
 			return ctx.Err()
@@ -922,8 +943,9 @@ type stream struct {
 	seen     memory[struct{}]
 }
 
-// connect reads one connection to its end, by the rules of server-sent events.
-func (s *stream) connect(ctx context.Context) error {
+// connect reads one connection to its end, by the rules of server-sent events. It gives what broke
+// the connection, and apart from that what handle made of an event.
+func (s *stream) connect(ctx context.Context) (*Error, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	silence := time.AfterFunc(streamSilence, cancel)
@@ -939,7 +961,7 @@ func (s *stream) connect(ctx context.Context) error {
 	place := "/events/events/stream?" + query.Encode()
 	response, failure := s.client.open(ctx, "GET", place, nil, s.lastID)
 	if failure != nil {
-		return failure
+		return failure, nil
 	}
 	defer response.Body.Close()
 	reader := bufio.NewReader(response.Body)
@@ -947,41 +969,47 @@ func (s *stream) connect(ctx context.Context) error {
 	for {
 		line, err := reader.ReadString('\n')
 		if errors.Is(err, io.EOF) {
-			return nil
+			return nil, nil
 		} else if err != nil {
-			return networkError(err)
+			return networkError(err), nil
 		}
-		silence.Reset(streamSilence)
+		silence.Stop() // handle may take its time
 		if line = strings.TrimRight(line, "\r\n"); line != "" {
 			name, value, _ := strings.Cut(line, ": ")
 			fields[name] = value
-			continue
+		} else {
+			s.failures = 0
+			if err := s.dispatch(fields); err != nil {
+				return nil, err
+			}
+			fields = map[string]string{}
 		}
-		s.failures = 0
-		if err := s.dispatch(fields); err != nil {
-			return err
-		}
-		fields = map[string]string{}
+		silence.Reset(streamSilence)
 	}
 }
 
 func (s *stream) dispatch(fields map[string]string) error {
+	if milliseconds, err := strconv.ParseUint(fields["retry"], 10, 31); err == nil {
+		s.retry = time.Duration(milliseconds) * time.Millisecond
+	}
+	if data, ok := fields["data"]; ok {
+		if err := s.deliver(fields["event"], data); err != nil {
+			return err
+		}
+	}
 	if id, ok := fields["id"]; ok {
 		s.lastID = id
 		if s.options.OnID != nil {
 			s.options.OnID(id)
 		}
 	}
-	if milliseconds, err := strconv.ParseUint(fields["retry"], 10, 31); err == nil {
-		s.retry = time.Duration(milliseconds) * time.Millisecond
-	}
-	data, ok := fields["data"]
-	if !ok {
-		return nil
-	}
+	return nil
+}
+
+func (s *stream) deliver(kind, data string) error {
 	decoder := json.NewDecoder(strings.NewReader(data))
 	decoder.UseNumber()
-	if fields["event"] == "gap" {
+	if kind == "gap" {
 		var gap struct{ Count int64 }
 		if err := decoder.Decode(&gap); err != nil {
 			return err
@@ -1050,22 +1078,6 @@ func (e *Event) complete() {
 	if e.Timestamp.IsZero() {
 		e.Timestamp = time.Now().UTC()
 	}
-}
-
-// sentEvent and sentBatch tell our clock as they are sent, so that a wrong one is put right.
-type sentEvent struct{ *Event }
-
-func (s sentEvent) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		*Event
-		SentAt time.Time `json:"sent_at"`
-	}{s.Event, time.Now()})
-}
-
-type sentBatch struct{ Events []Event }
-
-func (s sentBatch) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]any{"sent_at": time.Now(), "events": s.Events})
 }
 
 func (o EvaluationOptions) request(place, playerID string) (string, map[string]any) {

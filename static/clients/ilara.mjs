@@ -82,7 +82,7 @@ export class IlaraError extends Error {
    */
   get isPassing() {
     return this instanceof NetworkError || this instanceof RateLimitedError
-      || this instanceof ServerError;
+      || this instanceof ServerError || this.status >= 500;
   }
 }
 
@@ -172,6 +172,9 @@ export class Ilara {
     if (!/^https?:\/\//.test(baseUrl)) {
       throw new TypeError("baseUrl must begin with http:// or https://");
     }
+    if (!/^[!-~]+$/.test(apiKey)) { // an error of the request would show the key
+      throw new TypeError("apiKey is empty or has a character that no key has, such as a line break");
+    }
     this.#baseUrl = `${baseUrl.replace(/\/+$/, "").replace(/\/v1$/, "")}/v1`;
     this.#headers = { "X-API-Key": apiKey, ...(IN_NODE && { "User-Agent": `ilara-node/${VERSION}` }) };
     this.#options = {
@@ -192,9 +195,7 @@ export class Ilara {
 
   /**
    * Make a player, or update the one with this id.
-   * @param {string} externalId
-   * @param {PlayerFields} [fields]
-   * @returns {Promise<Player>}
+   * @type {(externalId: string, fields?: PlayerFields) => Promise<Player>}
    */
   registerPlayer(externalId, fields = {}) {
     return this.#call("POST", "/players/players", { ...fields, external_id: externalId });
@@ -202,9 +203,7 @@ export class Ilara {
 
   /**
    * Attributes merge; one that is null is removed.
-   * @param {string} playerId
-   * @param {PlayerFields} fields
-   * @returns {Promise<Player>}
+   * @type {(playerId: string, fields: PlayerFields) => Promise<Player>}
    */
   updatePlayer(playerId, fields) {
     return this.#call("PATCH", ["/players/players/", playerId], fields);
@@ -222,8 +221,8 @@ export class Ilara {
 
   /**
    * One page, of 200 at most. Needs a secret key.
-   * @param {{limit?: number, cursor?: string | null}} [page]
-   * @returns {Promise<{players: Player[], next_cursor: string | null}>}
+   * @type {(page?: {limit?: number, cursor?: string | null})
+   *   => Promise<{players: Player[], next_cursor: string | null}>}
    */
   listPlayers({ limit = 50, cursor } = {}) {
     return this.#call("GET", "/players/players", undefined, { query: { limit, cursor } });
@@ -314,8 +313,7 @@ export class Ilara {
 
   /**
    * Send one event past the queue.
-   * @param {Event} event
-   * @returns {Promise<EventReceipt>}
+   * @type {(event: Event) => Promise<EventReceipt>}
    */
   trackNow(event) {
     return this.#call("POST", "/events/events", complete(event), { clock: true });
@@ -323,8 +321,7 @@ export class Ilara {
 
   /**
    * Send 1 to 1,000 events past the queue; the receipt has a verdict for each.
-   * @param {Event[]} events
-   * @returns {Promise<BatchReceipt>}
+   * @type {(events: Event[]) => Promise<BatchReceipt>}
    */
   trackBatch(events) {
     const body = { events: events.map(complete) };
@@ -408,10 +405,7 @@ export class Ilara {
 
   /**
    * `context` overrides attributes for this call. `explain` and `at` need a secret key.
-   * @param {string} key
-   * @param {string} playerId
-   * @param {EvaluationOptions} [options]
-   * @returns {Promise<FlagEvaluation>}
+   * @type {(key: string, playerId: string, options?: EvaluationOptions) => Promise<FlagEvaluation>}
    */
   evaluateFlag(key, playerId, { context, explain, at } = {}) {
     const query = { explain: explain || undefined, at };
@@ -421,9 +415,8 @@ export class Ilara {
 
   /**
    * All flags by their keys, in one call: what a game wants when it loads.
-   * @param {string} playerId
-   * @param {EvaluationOptions} [options]
-   * @returns {Promise<Record<string, FlagEvaluation>>}
+   * @type {(playerId: string, options?: EvaluationOptions)
+   *   => Promise<Record<string, FlagEvaluation>>}
    */
   async evaluateFlags(playerId, { context, explain, at } = {}) {
     const query = { explain: explain || undefined, at };
@@ -515,7 +508,7 @@ export class Ilara {
       body,
       signal,
       redirect: "manual", // a POST would arrive as a GET
-      keepalive: !IN_NODE && body !== undefined && body.length < MAX_KEEPALIVE_BYTES,
+      keepalive: !IN_NODE && body !== undefined && bytesOf(body) < MAX_KEEPALIVE_BYTES,
     }).catch(throwNetworkError);
     if (response.ok) return response;
     throw errorOf(response, await response.text().catch(throwNetworkError));
@@ -538,10 +531,10 @@ class Queue {
   /** @type {string[]} */
   #inFlight = [];
   #flushing = 0; // how many callers wait until all is sent
+  #inAHurry = false; // one of them has come since the last failure
   #closed = false;
   #running = false;
-  /** @type {Set<() => void>} */
-  #waiters = new Set(); // of those callers, and of a pause
+  #changed = new AbortController(); // ends their waiting, and a pause
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -573,9 +566,13 @@ class Queue {
   /** @param {number} timeout */
   async flush(timeout) {
     this.#flushing += 1;
+    this.#inAHurry = true;
+    this.#tell();
     this.#start();
     const ends = performance.now() + timeout;
-    while (this.#left() && !this.#closed && performance.now() < ends) await this.#change(ends - performance.now());
+    while (this.#left() && !this.#closed && performance.now() < ends) {
+      await sleep(ends - performance.now(), this.#changed.signal);
+    }
     this.#flushing -= 1;
     return this.#left();
   }
@@ -627,9 +624,12 @@ class Queue {
         this.#inFlight = [];
         this.#tell();
       } else {
-        failures += 1;
         const ends = performance.now() + wait;
-        while (!this.#closed && performance.now() < ends) await this.#change(ends - performance.now(), true);
+        while (!this.#closed && !this.#inAHurry && performance.now() < ends) {
+          await sleep(ends - performance.now(), this.#changed.signal, true);
+        }
+        failures = this.#inAHurry ? 0 : failures + 1;
+        this.#inAHurry = false;
       }
     }
     this.#running = false;
@@ -640,7 +640,7 @@ class Queue {
     const batch = [];
     let size = 0;
     while (this.#waiting.length && batch.length < MAX_BATCH_EVENTS) {
-      size += new TextEncoder().encode(this.#waiting[0].text).length + 1;
+      size += bytesOf(this.#waiting[0].text) + 1;
       if (batch.length && size > MAX_BATCH_BYTES) break;
       batch.push(this.#waiting[0].text);
       this.#waiting.shift();
@@ -678,25 +678,8 @@ class Queue {
   }
 
   #tell() {
-    for (const waiter of [...this.#waiters]) waiter();
-  }
-
-  /**
-   * Wait until something changes, or so long. An idle wait keeps no process alive.
-   * @param {number} timeout
-   * @param {boolean} [idle]
-   */
-  #change(timeout, idle = false) {
-    return new Promise((resolve) => {
-      const done = () => {
-        clearTimeout(timer);
-        this.#waiters.delete(done);
-        resolve(undefined);
-      };
-      const timer = setTimeout(done, Math.max(timeout, 1));
-      if (idle) unref(timer);
-      this.#waiters.add(done);
-    });
+    this.#changed.abort();
+    this.#changed = new AbortController();
   }
 }
 
@@ -773,19 +756,19 @@ export class EventStream {
       /** @type {Record<string, string>} */
       let fields = {};
       for await (const line of linesOf(response)) {
-        clearTimeout(silence);
-        silence = setTimeout(abort, STREAM_SILENCE);
+        clearTimeout(silence); // who reads may take their time
         if (line) {
           const [name] = line.split(": ", 1);
           fields[name] = line.slice(name.length + 2);
-          continue;
+        } else {
+          this.#failures = 0;
+          this.lastId = fields.id ?? this.lastId;
+          if (fields.retry) this.#retry = Number(fields.retry);
+          if (fields.event === "gap") this.#onGap(parse(fields.data).count);
+          else if (fields.data) yield parse(fields.data);
+          fields = {};
         }
-        this.#failures = 0;
-        this.lastId = fields.id ?? this.lastId;
-        if (fields.retry) this.#retry = Number(fields.retry);
-        if (fields.event === "gap") this.#onGap(parse(fields.data).count);
-        else if (fields.data) yield parse(fields.data);
-        fields = {};
+        silence = setTimeout(abort, STREAM_SILENCE);
       }
     } finally {
       clearTimeout(silence);
@@ -846,17 +829,24 @@ function uuid() {
   return text.replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, "$1-$2-$3-$4-$5");
 }
 
+/** @type {(text: string) => number} */
+const bytesOf = (text) => new TextEncoder().encode(text).length;
+
 // Integers beyond the reach of a number pass through JSON as texts that begin with NUL, a character
 // that the API refuses and never sends.
 
-/** @type {(value: unknown) => string} */
+/**
+ * Half a character of two, as left by cutting a text elsewhere, would spoil a whole batch.
+ * @type {(value: unknown) => string}
+ */
 function write(value) {
   return JSON.stringify(value, (_, item) => {
     if (typeof item === "number" && !Number.isFinite(item)) {
       throw new TypeError("NaN and Infinity cannot be sent");
     }
     return typeof item === "bigint" ? `\0${item}` : item;
-  }).replace(/"\\u0000(-?\d+)"/g, "$1");
+  }).replace(/"\\u0000(-?\d+)"(?!:)/g, "$1")
+    .replace(/\\(ud[89a-f]..|.)/g, (escape) => (escape.length > 2 ? "\ufffd" : escape));
 }
 
 const TEXT_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
@@ -875,8 +865,9 @@ function parse(text) {
 /**
  * @param {number} duration
  * @param {AbortSignal} [signal] ends it early
+ * @param {boolean} [idle] whether the process may end meanwhile
  */
-function sleep(duration, signal) {
+function sleep(duration, signal, idle = false) {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
@@ -884,7 +875,9 @@ function sleep(duration, signal) {
       resolve(undefined);
     };
     const timer = setTimeout(done, duration);
+    if (idle) unref(timer);
     signal?.addEventListener("abort", done);
+    if (signal?.aborted) done();
   });
 }
 

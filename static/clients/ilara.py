@@ -19,11 +19,13 @@ import itertools
 import json
 import logging
 import random
+import re
 import threading
 import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from decimal import Decimal
 from http.cookiejar import DefaultCookiePolicy
@@ -108,7 +110,8 @@ class IlaraError(Exception):
     @property
     def is_passing(self) -> bool:
         """Whether the same call may succeed a little later."""
-        return isinstance(self, (NetworkError, RateLimitedError, ServerError))
+        passing = (NetworkError, RateLimitedError, ServerError)
+        return isinstance(self, passing) or self.status >= 500
 
 
 class ValidationError(IlaraError):
@@ -153,10 +156,11 @@ def error_of(response: requests.Response) -> IlaraError:
         "request_id": headers.get("X-Request-Id"),
         "retry_after": float(after) if after.isascii() and after.isdigit() else None,
     }
-    try:
+    code: Any = None
+    with suppress(ValueError, LookupError, TypeError):
         error = response.json()["error"]
-        code, message, details = error["code"], error["message"], error.get("details", ())
-    except (ValueError, LookupError, TypeError):
+        code, message, details = error["code"], error["message"], error.get("details") or ()
+    if not isinstance(code, str):
         code = {413: "VALIDATION_ERROR", 429: "RATE_LIMIT_EXCEEDED"}.get(status, "INTERNAL_ERROR")
         message = f"HTTP {status}, and the answer is not Ilara's. Is base_url right?"
         details = ()
@@ -191,6 +195,10 @@ class Ilara:
     ) -> None:  # fmt: skip
         if not base_url.startswith(("http://", "https://")):
             raise ValueError("base_url must begin with http:// or https://")
+        if not re.fullmatch("[!-~]+", api_key):  # an error of the request would show the key
+            raise ValueError(
+                "api_key is empty or has a character that no key has, such as a line break"
+            )
         self.base_url = base_url.rstrip("/").removesuffix("/v1") + "/v1"
         self.timeout, self.deadline, self.attempts = timeout, deadline, attempts
         self.flag_timeout = flag_timeout
@@ -485,15 +493,16 @@ class _Queue:
         self._flush_at, self._flush_interval = min(flush_at, max_waiting), flush_interval
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[float, str]] = deque()  # with the time to send it by
-        self._in_flight: list[str] = []
+        self._waiting: deque[tuple[float, bytes]] = deque()  # with the time to send it by
+        self._in_flight: list[bytes] = []
         self._flushing = 0  # how many callers wait until all is sent
+        self._in_a_hurry = False  # one of them has come since the last failure
         self._closed = False
         self._thread: threading.Thread | None = None
         self.dropped = 0
 
     def add(self, event: Data) -> str:
-        text = json.dumps(event, allow_nan=False)  # fails here, not later in the thread
+        text = _json(event)  # fails here, not later in the thread
         with self._changed:
             if self._closed:
                 raise RuntimeError("this client is closed")
@@ -513,6 +522,7 @@ class _Queue:
     def flush(self, timeout: float) -> int:
         with self._changed:
             self._flushing += 1
+            self._in_a_hurry = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closed or not self._left(), timeout)
             self._flushing -= 1
@@ -534,15 +544,17 @@ class _Queue:
         failures = 0
         while batch := self._next():
             wait = self._send(batch, failures)
-            failures = 0 if wait is None else failures + 1
             with self._changed:
                 if wait is None:
+                    failures = 0
                     self._in_flight = []
                     self._changed.notify_all()
                 else:
-                    self._changed.wait_for(lambda: self._closed, wait)
+                    self._changed.wait_for(lambda: self._closed or self._in_a_hurry, wait)
+                    failures = 0 if self._in_a_hurry else failures + 1
+                    self._in_a_hurry = False
 
-    def _next(self) -> list[str]:
+    def _next(self) -> list[bytes]:
         """The batch that failed, or what waits as soon as it is due. Nothing at the end."""
         with self._changed:
             while not (self._closed or self._in_flight):
@@ -554,7 +566,7 @@ class _Queue:
                     self._changed.wait(left)
             return [] if self._closed else self._in_flight
 
-    def _take(self) -> list[str]:
+    def _take(self) -> list[bytes]:
         batch = [self._waiting.popleft()[1]]
         size = len(batch[0])
         while self._waiting and len(batch) < MAX_BATCH_EVENTS:
@@ -564,9 +576,9 @@ class _Queue:
             batch.append(self._waiting.popleft()[1])
         return batch
 
-    def _send(self, batch: list[str], failures: int) -> float | None:
+    def _send(self, batch: list[bytes], failures: int) -> float | None:
         """Send it. Returns the seconds after which it has to be sent again, None if it has not."""
-        body = f'{{"sent_at":"{_now()}","events":[{",".join(batch)}]}}'.encode()
+        body = b'{"sent_at":"%s","events":[%s]}' % (_now().encode(), b",".join(batch))
         try:
             receipt = self._client._try(
                 "POST", "/events/events/batch", body, None, self._client.timeout
@@ -585,7 +597,7 @@ class _Queue:
             return pause(failures + 1)
         return None
 
-    def _reject(self, text: str, error: IlaraError) -> None:
+    def _reject(self, text: bytes, error: IlaraError) -> None:
         event = json.loads(text)
         if self._on_rejected is None:
             name, event_id = event["event_name"], event["event_id"]
@@ -634,13 +646,16 @@ class EventStream:
                     raise
                 self._failures += 1
                 wait = pause(self._failures, error.retry_after)
+            self._response = None
             self._closed.wait(wait)
 
     def close(self) -> None:
         self._closed.set()
         response = self._response
         if response is not None and hasattr(response.raw, "shutdown"):
-            response.raw.shutdown()  # older versions end with the next sign of life, in ten seconds
+            # Older versions end with the next sign of life, in ten seconds.
+            with suppress(OSError, RuntimeError, ValueError):  # it has just ended by itself
+                response.raw.shutdown()
 
     def _open(self) -> requests.Response:
         headers = {"Last-Event-ID": self.last_id} if self.last_id else {}
@@ -709,7 +724,9 @@ def _path(template: str, *parts: str) -> str:
 
 
 def _json(body: Data) -> bytes:
-    return json.dumps(body, allow_nan=False).encode()
+    """Half a character of two, as left by cutting a text elsewhere, would spoil a whole batch."""
+    text = json.dumps(body, allow_nan=False, ensure_ascii=False)
+    return re.sub("[\ud800-\udfff]", "\ufffd", text).encode()
 
 
 def _now() -> str:

@@ -23,10 +23,19 @@ PLAY = """async ([address, key]) => {
   const found = await ilara.getPlayerByExternalId("web/player 1");
   ilara.track(player.id, "web_start", { n: 1 });
   ilara.track(player.id, "ilara.start", {}, { event_id: "refused" });
+  const text = "爱丽丝".repeat(5_000); // 45 kB: two are more than a page may leave behind
+  ilara.track(player.id, "web_start", { text });
+  ilara.track(player.id, "web_start", { text });
   const left = await ilara.flush();
+  let refusal;
+  try {
+    new Ilara(address, `${key}\n`);
+  } catch (error) {
+    refusal = [error.name, error.message.includes(key)];
+  }
   const error = await ilara.listPlayers().catch((error) => error);
   return {
-    same: found.id === player.id, left, refused,
+    same: found.id === player.id, left, refused, refusal,
     steam_id: String(found.attributes.steam_id),
     tutorial: await ilara.flag("new_tutorial", player.id, false, { level: 45 }),
     error: [error instanceof UnauthorizedError, error.status, Boolean(error.requestId)],
@@ -64,6 +73,7 @@ def test_client__works_in_a_page_of_another_host(
             "same": True,
             "left": 0,
             "refused": ["refused"],
+            "refusal": ["TypeError", False],
             "steam_id": "76561197960287930",
             "tutorial": True,
             "error": [True, 403, True],

@@ -22,9 +22,16 @@ class Seen(NamedTuple):
         return json.loads(self.body)
 
 
+ANSWERS = {
+    "answer 502": (502, b"<h1>Bad Gateway</h1>"),
+    "answer 502 in JSON": (502, b'{"error":{"code":502,"message":"No backend","details":null}}'),
+    "answer 503 for an hour": (503, b'{"error":{"code":"overloaded","message":"Wait an hour"}}'),
+}
+
+
 class Proxy(ThreadingHTTPServer):
-    """`faults` are taken one for each request: `lose the reply`, `answer 502`, and `stutter`, which
-    begins a stream with a gap and then says everything twice."""
+    """`faults` are taken one for each request: `lose the reply`, those of ANSWERS, and `stutter`,
+    which begins a stream with a gap and then says everything twice."""
 
     daemon_threads = True
 
@@ -45,10 +52,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         proxy.seen.append(Seen(self.path, dict(self.headers), body))
         fault = proxy.faults.popleft() if proxy.faults else ""
-        if fault == "answer 502":
-            self.send_response(502)
+        if fault in ANSWERS:
+            status, answer = ANSWERS[fault]
+            self.send_response(status)
+            if status == 503:
+                self.send_header("Retry-After", "3600")
             self.end_headers()
-            self.wfile.write(b"<h1>Bad Gateway</h1>")
+            self.wfile.write(answer)
             return
         session = http.client.HTTPConnection(proxy.upstream, timeout=60)
         try:

@@ -22,7 +22,7 @@ from flags.services import flag_create
 from ilara_admin.models import Environment, KeyKind, Tier
 from ilara_admin.pages.clients import CLIENTS, FOLDER, usage
 from players.models import Player, player_id_for
-from tests.clients.drivers import DRIVERS, LANGUAGES, Driver, build_go, commands
+from tests.clients.drivers import DRIVERS, LANGUAGES, Driver, build_go, commands, go
 from tests.clients.proxy import Proxy, Seen, proxy_to
 from tests.factories import ACTOR, make_environment, make_key
 from tests.replay import TIME, matches
@@ -41,6 +41,7 @@ FLAGS = {
 OPTIONS = {
     "hasty": {"attempts": 1},
     "once": {"attempts": 1},
+    "quick": {"flush_at": 1},
     "small": {"max_waiting": 3, "flush_at": 10, "flush_interval": 60},
 }
 NAME = re.compile(r"\$\{(?:(free):)?([^}]*)\}")
@@ -61,6 +62,7 @@ class Game:
             "free": make_key(self.thrifty).token,
             "hasty": make_key(self.thrifty).token,
             "once": make_key(self.environment).token,
+            "quick": make_key(self.environment).token,
             "small": make_key(self.environment).token,
         }
 
@@ -182,6 +184,13 @@ def test_files__are_formatted_and_parse() -> None:
     with commands() as command:
         assert run_quietly("gofmt", "-l", str(FOLDER), str(DRIVERS)) == ""
         assert run_quietly(command["node"][0], "--check", str(FOLDER / "ilara.mjs")) == ""
+
+
+def test_client_for_go__passes_its_own_tests(tmp_path: Path) -> None:
+    with commands():
+        shutil.copy(DRIVERS / "ilara_test.go", tmp_path)
+        build_go(tmp_path)
+        go(tmp_path, "test", ".")
 
 
 def run_quietly(*command: str) -> str:

@@ -6,9 +6,8 @@ import pytest
 from django.conf import settings
 
 from tests.clients.drivers import LANGUAGES, Driver, commands, ending
-from tests.events.test_conservation import killed_and_started_again, query
 from tests.homes import empty_home, wait_until
-from tests.running import Serve
+from tests.running import Serve, killed_and_started_again, query
 
 pytestmark = [
     pytest.mark.slow,

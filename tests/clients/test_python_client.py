@@ -2,14 +2,17 @@
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from ilara_admin.pages.clients import FOLDER
+from tests.homes import wait_until
 
 NOWHERE = "http://127.0.0.1:9"  # nobody listens on the port for discarding
 
@@ -48,6 +51,13 @@ def test_base_url__may_be_given_with_and_without_the_version(
 def test_base_url__without_a_scheme_is_refused(ilara: ModuleType) -> None:
     with pytest.raises(ValueError, match="base_url must begin with http"):
         ilara.Ilara("localhost:18000", "key")
+
+
+@pytest.mark.parametrize("key", ["pk_live_abc\n", "", "pk_live_ü"])
+def test_key__that_is_none_is_refused_and_not_shown(ilara: ModuleType, key: str) -> None:
+    with pytest.raises(ValueError, match="api_key is empty or has") as caught:
+        ilara.Ilara("http://h", key)
+    assert "pk_live" not in str(caught.value)
 
 
 @pytest.mark.parametrize("amount", [4.99, None])
@@ -114,3 +124,31 @@ def test_deadline__bounds_a_call_with_all_its_attempts(ilara: ModuleType) -> Non
     ):
         client.get_player("p")
     assert (caught.value.code, caught.value.status) == ("NETWORK_ERROR", 0)
+
+
+def test_stream__can_be_closed_between_two_connections(ilara: ModuleType) -> None:
+    class Once(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            event = b'{"player_id":"p","event_id":"e"}'
+            self.wfile.write(b"retry: 3600000\n\nid: 1\ndata: %s\n\n" % event)
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Once) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        with ilara.Ilara(f"http://127.0.0.1:{server.server_port}", "key") as client:
+            stream, events = client.stream(), []
+            reading = threading.Thread(target=lambda: events.extend(stream))
+            reading.start()
+            wait_until(lambda: stream._retry == 3600 and stream.last_id == "1")
+            reading.join(0.5)  # long enough to see the connection end
+            stream.close()
+            reading.join(5)
+            assert not reading.is_alive()
+            assert [event["event_id"] for event in events] == ["e"]
+        server.shutdown()
+        serving.join()

@@ -11,20 +11,17 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, LiteralString
 
 import msgspec
-import psycopg
 import pytest
 from django.conf import settings
 
 from tests.api_client import EVENTS, HttpApi
 from tests.homes import empty_home, wait_until
-from tests.processes import alive
-from tests.running import Serve
+from tests.running import Serve, killed_and_started_again, query
 
 pytestmark = [
     pytest.mark.slow,
@@ -186,17 +183,6 @@ def wait_for_share(clients: list[Client], share: float) -> None:
     wait_until(reached, 600)
 
 
-def killed_and_started_again(serve: Serve) -> Serve:
-    """Web server, its workers and the job worker, all by `kill -9`; PostgreSQL goes on."""
-    before = serve.processes(with_postgresql=False)
-    for pid in before:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    serve.process.wait()
-    wait_until(lambda: not alive(before))
-    return Serve(serve.home, "--workers", "2", port=serve.port).ready()
-
-
 def postmaster(serve: Serve) -> int:
     return int((serve.data / "postmaster.pid").read_text().partition("\n")[0])
 
@@ -226,9 +212,3 @@ def compare(home: Path, clients: list[Client]) -> None:
             SELECT name, date_trunc('{unit}', received_at, 'UTC'), count(*)
             FROM event GROUP BY 1, 2 ORDER BY 1, 2"""
         assert query(home, counted) == query(home, there)
-
-
-def query(home: Path, sql: LiteralString) -> list[tuple[Any, ...]]:
-    socket = str(home / "postgresql" / "socket")
-    with psycopg.connect(host=socket, user="ilara", dbname="ilara") as session:
-        return session.execute(sql).fetchall()
