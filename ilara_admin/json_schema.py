@@ -36,8 +36,8 @@ SentMoment = Annotated[
     ),
 ]
 
-# What payload.py lets pass, in JSON Schema. It has no words for depth, and for it 1e300 is an
-# integer: the published bounds are those of integers.
+# What payload.py lets pass, in JSON Schema. It has no words for depth, nor for bounds of integers
+# alone: 1e300 is one, too, as far as it can see.
 REF = "#/components/schemas/{name}"
 NO_NUL = {"pattern": r"^[^\x00]*" + END}
 JSON_OBJECT: dict[str, Any] = {
@@ -47,10 +47,8 @@ JSON_OBJECT: dict[str, Any] = {
 JSON_VALUE: dict[str, Any] = {
     "title": "JsonValue",
     "description": f"Any JSON, {MAX_LEVELS} levels deep at most, counted from the body. Integers "
-    "fit into 64 bits, and no text holds the character NUL.",
+    "written without a fraction or an exponent fit into 64 bits; no text holds the character NUL.",
     "type": ["null", "boolean", "number", "string", "array", "object"],
-    "minimum": INTEGER_RANGE.start,
-    "maximum": INTEGER_RANGE.stop - 1,
     "items": {"$ref": REF.format(name="JsonValue")},
     **NO_NUL,
     **JSON_OBJECT,
