@@ -14,7 +14,7 @@ from django.db.backends.utils import CursorWrapper
 from ilara_admin.audit import Actor, audit_record
 from ilara_admin.models import AuditAction, AuditEntry
 from players import aliases
-from players.models import Player
+from players.models import Player, player_id_for
 
 
 class Held(NamedTuple):
@@ -81,8 +81,8 @@ def player_delete(player: Player, *, actor: Actor, reason: str = "") -> dict[str
             cursor.execute(f"DELETE FROM {table} WHERE player_id = %s", [player.pk])
             gone[table] = cursor.rowcount
         cursor.execute(
-            "DELETE FROM event_rejected WHERE environment_id = %s AND player = %s",
-            [player.environment_id, str(player.pk)],
+            "DELETE FROM event_rejected WHERE environment_id = %s AND player = ANY(%s)",
+            [player.environment_id, _as_sent(player, names)],
         )
         gone["event_rejected"] = cursor.rowcount
         cursor.execute("DELETE FROM player WHERE id = %s", [player.pk])
@@ -98,6 +98,13 @@ def player_delete(player: Player, *, actor: Actor, reason: str = "") -> dict[str
         reason=reason,
     )
     return gone
+
+
+def _as_sent(player: Player, names: list[str]) -> list[str]:
+    """What a refused event may call a player: their id, or one of their names where the game sent
+    that for the id."""
+    namespace = player.environment.namespace
+    return [*names, *(str(player_id_for(namespace, name)) for name in names)]
 
 
 def _leave_lists(player: Player, cursor: CursorWrapper) -> None:

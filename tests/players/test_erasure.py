@@ -14,7 +14,7 @@ from flags.services import override_set
 from ilara_admin.models import AuditEntry, Environment
 from players.aliases import player_alias_link, player_alias_unlink
 from players.erasure import HELD, WITHOUT_CONTENT, player_delete, player_export
-from players.models import Player
+from players.models import Player, player_id_for
 from players.notes import note_add, note_delete
 from players.schemas import PlayerPatch
 from players.services import player_update
@@ -38,6 +38,8 @@ def hero(environment: Environment, public_api: Api) -> Player:
     body = {"player_id": str(player.pk), "event_name": "start", "event_id": "e-1"}
     public_api.post(EVENTS, body)
     public_api.post(EVENTS, {**body, "event_name": "ilara.fake"})
+    for sent in (NAME, ALIAS, FORMER, str(player_id_for(environment.namespace, ALIAS))):
+        assert public_api.post(EVENTS, {**body, "player_id": sent}).status in (400, 404)
     until = datetime.now(UTC) + timedelta(days=1)
     flag = Flag.objects.get(environment=environment, key="new-feature")
     override_set(flag, player, "enabled", actor=ACTOR, expires_at=until)
