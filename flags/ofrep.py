@@ -5,7 +5,7 @@ the order of checks are the same.
 """
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Annotated, Any, ClassVar, cast
 
@@ -29,7 +29,7 @@ from flags.ofrep_answers import OfrepEvaluation, OfrepEvaluations, is_by_bucket,
 from flags.schemas import FlagKey
 from flags.snapshot import divide, flag_set, flags_of
 from ilara_admin.api import ApiRequest, encoder, is_known, route
-from ilara_admin.endpoint import Endpoint, endpoint
+from ilara_admin.endpoint import endpoint
 from ilara_admin.errors import ApiError, Code, invalid, not_found
 from ilara_admin.json_schema import JSON_OBJECT, NO_NUL
 from ilara_admin.payload import is_uuid
@@ -72,8 +72,9 @@ class OfrepFailure(msgspec.Struct, omit_defaults=True):
     key: str | None = None
 
 
-def _error(error: ApiError, key: str | None) -> HttpResponse:
+def _error(error: ApiError, captured: Mapping[str, str]) -> HttpResponse:
     """The protocol's failure: it names the flag where one was asked for."""
+    key = captured.get("key")
     failure = OfrepFailure(error.message)
     if error.status == 400:
         failure = OfrepFailure(error.message, _code(error), key)
@@ -106,7 +107,7 @@ def _code(error: ApiError) -> str:
     examples=examples.OFREP,
     envelope=False,
     failure=OfrepFailure,
-    shape=lambda error: _error(error, "new_tutorial"),
+    shape=_error,
 )
 def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpResponse:
     """Evaluate one flag, in OpenFeature's words. The key goes into `X-API-Key` or, as a Bearer
@@ -134,7 +135,7 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
     examples=examples.OFREP_ALL,
     envelope=False,
     failure=OfrepFailure,
-    shape=lambda error: _error(error, None),
+    shape=_error,
 )
 def ofrep_evaluate_all(request: ApiRequest, body: OfrepEvaluate) -> HttpResponse:
     """Evaluate all flags, in OpenFeature's words. The key goes into `X-API-Key` or, as a Bearer
@@ -201,25 +202,13 @@ def _etag(version: int, context: Mapping[str, Any] | None, content: bytes) -> st
 # --- Errors ---------------------------------------------------------------------------------------
 
 
-def _mount(item: Endpoint) -> Callable[..., HttpResponseBase]:
-    view = route(item)
-
-    def mounted(request: HttpRequest, **captured: str) -> HttpResponseBase:
-        key = captured.get("key")
-        cast(ApiRequest, request).shape_error = lambda error: _error(error, key)
-        return view(request, **captured)
-
-    mounted.endpoints = view.endpoints  # type: ignore[attr-defined]  # as route marks its own
-    return mounted
-
-
 def _nothing(request: HttpRequest) -> HttpResponseBase:
-    cast(ApiRequest, request).shape_error = lambda error: _error(error, None)
+    cast(ApiRequest, request).shape_error = lambda error: _error(error, {})
     raise not_found("There is no such path in OFREP.")
 
 
 urlpatterns = [
-    path("evaluate/flags", _mount(ofrep_evaluate_all)),
-    path("evaluate/flags/<str:key>", _mount(ofrep_evaluate)),
+    path("evaluate/flags", route(ofrep_evaluate_all)),
+    path("evaluate/flags/<str:key>", route(ofrep_evaluate)),
     re_path("", _nothing),
 ]

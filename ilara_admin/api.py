@@ -68,8 +68,10 @@ class StaleSnapshot(Exception):
 def route(*endpoints: Endpoint) -> View:
     """A view for a URL tree, out of endpoints that share a path and differ in method."""
     by_method = {item.method: item for item in endpoints}
+    shape = endpoints[0].shape
 
     def view(request: HttpRequest, **captured: str) -> HttpResponseBase:
+        cast(ApiRequest, request).shape_error = lambda error: shape(error, captured)
         found = by_method.get(request.method or "")
         if found is None:
             allowed = ", ".join(sorted([*by_method, "OPTIONS"]))

@@ -16,6 +16,8 @@ from ilara_admin.errors import ApiError, Failure
 JSON = "application/json"
 
 type View = Callable[..., HttpResponseBase]
+# Tells an error in a protocol of its own; the path captured what is in the mapping.
+type Shape = Callable[[ApiError, Mapping[str, str]], HttpResponse]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,11 @@ class Endpoint:
     media: str
     envelope: bool
     failure: type[msgspec.Struct]
-    shape: Callable[[ApiError], HttpResponse]
+    shape: Shape
+
+
+def _envelope(error: ApiError, captured: Mapping[str, str]) -> HttpResponse:
+    return error.response()
 
 
 def endpoint(
@@ -85,7 +91,7 @@ def endpoint(
     media: str = JSON,
     envelope: bool = True,
     failure: type[msgspec.Struct] = Failure,
-    shape: Callable[[ApiError], HttpResponse] = ApiError.response,
+    shape: Shape = _envelope,
 ) -> Callable[[View], Endpoint]:
     """Declare an endpoint. The view is called with the request, what the path captured (a
     `player_id` as a UUID) and, if there is one, the decoded body. `checks_itself` names the fields

@@ -281,7 +281,7 @@ def _failure(
     examples = {
         f"example{number}" if number > 1 else "example": {
             "summary": refusal.error.message,
-            "value": msgspec.json.decode(found.shape(refusal.error).content),
+            "value": operation.failure(refusal.error),
         }
         for number, refusal in enumerate(refusals, start=1)
     }

@@ -89,6 +89,13 @@ class Operation:
     def examples(self) -> tuple[Example, ...]:
         return self.endpoint.examples
 
+    def failure(self, error: ApiError) -> Any:
+        """What is answered with an error, where the path holds its examples."""
+        captured = {
+            each.name: str(each.example) for each in self.parameters if each.place == "path"
+        }
+        return msgspec.json.decode(self.endpoint.shape(error, captured).content)
+
 
 @cache
 def operations() -> tuple[Operation, ...]:

@@ -3,7 +3,6 @@
 All of it is read off `operations()` and the published schemas.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -156,7 +155,7 @@ def _answer(operation: Operation, example: Example) -> str:
 
 def _errors(operation: Operation) -> Iterator[Error]:
     for each in operation.refusals:
-        shaped = json.loads(operation.endpoint.shape(each.error).content)
+        shaped = operation.failure(each.error)
         code = shaped["error"]["code"] if "error" in shaped else shaped.get("errorCode", "")
         yield Error(each.error.status, code, each.error.message, each.text)
 

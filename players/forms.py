@@ -16,6 +16,13 @@ from players.schemas import PlayerPatch
 from players.timeline import Kind
 from players.words import STAGES
 
+# Ids and names are typed as they are: nobody completes, corrects or capitalises them.
+ID_INPUT = {
+    "class": "mono",
+    "autocomplete": "off",
+    "autocapitalize": "none",
+    "spellcheck": "false",
+}
 PAYING = {"yes": True, "no": False}
 
 
@@ -28,11 +35,8 @@ class PlayerFilterForm(FilterForm):
         widget=forms.TextInput(
             attrs={
                 "type": "search",
-                "class": "mono",
+                **ID_INPUT,
                 "placeholder": "Whole, or how it starts",
-                "autocomplete": "off",
-                "autocapitalize": "none",
-                "spellcheck": "false",
                 "enterkeyhint": "search",
             }
         ),
@@ -66,11 +70,8 @@ class TimelineFilterForm(FilterForm):
         widget=forms.TextInput(
             attrs={
                 "type": "search",
-                "class": "mono",
+                **ID_INPUT,
                 "placeholder": "level_completed",
-                "autocomplete": "off",
-                "autocapitalize": "none",
-                "spellcheck": "false",
             }
         ),
     )
@@ -180,14 +181,7 @@ class AliasForm(forms.Form):
         label="External id",
         max_length=255,
         strip=False,
-        widget=forms.TextInput(
-            attrs={
-                "class": "mono",
-                "autocomplete": "off",
-                "autocapitalize": "none",
-                "spellcheck": "false",
-            }
-        ),
+        widget=forms.TextInput(attrs=ID_INPUT),
         help_text="Such as the guest's id from before there was an account. Capitals count.",
     )
     reason = forms.CharField(

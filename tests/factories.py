@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
+from flags.document import decode_document
+from flags.services import flag_create
 from ilara_admin import services
 from ilara_admin.audit import Actor
 from ilara_admin.models import ApiKey, Environment, KeyKind, Role, Tier, User
@@ -26,6 +28,20 @@ def make_environment(*, slug: str = "live", tier: Tier = Tier.ENTERPRISE) -> Env
     environment = project.environments.get(slug=slug)
     environment_start(environment, ACTOR)
     return environment
+
+
+def make_constant_flag(environment: Environment, key: str, value_type: str, value: Any) -> None:
+    """A flag that is on and has one value for everybody."""
+    document = decode_document(
+        {
+            "value_type": value_type,
+            "variants": [{"key": "only", "value": value}],
+            "default": "only",
+            "off": "only",
+            "enabled": True,
+        }
+    )
+    flag_create(environment=environment, key=key, document=document, actor=ACTOR)
 
 
 def make_key(

@@ -1,7 +1,23 @@
-"""The processes of this machine, as `ps` lists them."""
+"""The programs of this machine, and its processes as `ps` lists them."""
 
+import os
+import shutil
 import subprocess
 from collections.abc import Iterable
+
+import pytest
+
+
+def program(name: str, package: str) -> str:
+    """The path of a program that Debian's `package` brings. Where it is missing the test is
+    skipped; in CI, which installs it, the test fails."""
+    path = shutil.which(name)
+    if path is None:
+        message = f"This test needs {name}: apt-get install {package}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
 
 
 def parents() -> dict[int, int]:

@@ -1,8 +1,6 @@
 """A real Ilara with its sample game, and a real Chromium to look at it with."""
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.processes import program
 from tests.running import Serve
 
 # Bounds a hang. Playwright's own 5 seconds are short for one worker on a busy machine.
@@ -73,12 +72,7 @@ def ilara(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ilara]:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        message = "Browser tests need Chromium: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    path = program("chromium", "chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser

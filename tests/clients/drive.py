@@ -144,7 +144,8 @@ def main() -> None:
             setup["base_url"], key, on_rejected=note, **setup["options"].get(name, {})
         )
     for line in sys.stdin:
-        print(json.dumps(outcome_of(json.loads(line))), flush=True)  # noqa: T201
+        sys.stdout.write(f"{json.dumps(outcome_of(json.loads(line)))}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

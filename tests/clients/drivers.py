@@ -11,10 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ilara_admin.pages.clients import FOLDER
 from ilara_admin.supervisor import ending_with_parent
+from tests.processes import program
 
 DRIVERS = Path(__file__).parent
 LANGUAGES = ("python", "node", "go")
@@ -71,17 +70,13 @@ class Driver:
 @contextmanager
 def commands() -> Iterator[dict[str, list[str]]]:
     """How to start the driver of each language. Go's is compiled, without a network."""
-    for program, package in (("node", "nodejs"), ("go", "golang-go")):
-        if not shutil.which(program):
-            message = f"The clients' tests need {program}: apt-get install {package}"
-            if "CI" in os.environ:
-                pytest.fail(message)
-            pytest.skip(message)
+    node = program("node", "nodejs")
+    program("go", "golang-go")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         yield {
             "python": [sys.executable, str(DRIVERS / "drive.py")],
-            "node": [shutil.which("node") or "", str(DRIVERS / "drive.mjs")],
+            "node": [node, str(DRIVERS / "drive.mjs")],
             "go": [str(build_go(folder))],
         }
 

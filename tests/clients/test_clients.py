@@ -17,14 +17,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from events.models import Event
-from flags.document import decode_document
-from flags.services import flag_create
 from ilara_admin.models import Environment, KeyKind, Tier
 from ilara_admin.pages.clients import CLIENTS, FOLDER, usage
 from players.models import Player, player_id_for
 from tests.clients.drivers import DRIVERS, LANGUAGES, Driver, build_go, commands, go
 from tests.clients.proxy import Proxy, Seen, proxy_to
-from tests.factories import ACTOR, make_environment, make_key
+from tests.factories import make_constant_flag, make_environment, make_key
 from tests.replay import TIME, matches
 from tests.running import free_port
 from tests.serving import gunicorns
@@ -87,16 +85,7 @@ class Game:
 def make_game() -> Game:
     environment = make_environment()
     for key, (value_type, value) in FLAGS.items():
-        document = decode_document(
-            {
-                "value_type": value_type,
-                "variants": [{"key": "only", "value": value}],
-                "default": "only",
-                "off": "only",
-                "enabled": True,
-            }
-        )
-        flag_create(environment=environment, key=key, document=document, actor=ACTOR)
+        make_constant_flag(environment, key, value_type, value)
     return Game(environment, make_environment(tier=Tier.FREE))
 
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from flags.bucketing import gate
-from flags.document import Prerequisite, Ramp, Rule, boolean_document, decode_document
+from flags.document import Prerequisite, Ramp, Rule, boolean_document
 from flags.models import Flag
 from flags.services import flag_create, flag_set_archived, flag_set_enabled, override_set
 from ilara_admin import snapshot
@@ -15,7 +15,7 @@ from ilara_admin.models import Environment, KeyKind, Tier
 from ilara_admin.services import api_key_revoke, project_update
 from players.models import Player, player_id_for
 from tests.api_client import PLAYERS, Api, Reply
-from tests.factories import ACTOR, make_key, make_player
+from tests.factories import ACTOR, make_constant_flag, make_key, make_player
 
 ALL = "/ofrep/v1/evaluate/flags"
 
@@ -40,16 +40,7 @@ HALF = Rule(id="half", variant="enabled", rollout=50_000)
 def test_value_of_any_type__comes_back(
     value_type: str, value: Any, public_api: Api, environment: Environment
 ) -> None:
-    document = decode_document(
-        {
-            "value_type": value_type,
-            "variants": [{"key": "only", "value": value}],
-            "default": "only",
-            "off": "only",
-            "enabled": True,
-        }
-    )
-    flag_create(environment=environment, key="typed", document=document, actor=ACTOR)
+    make_constant_flag(environment, "typed", value_type, value)
     assert ask(public_api, "typed").json == {
         "key": "typed",
         "reason": "STATIC",

@@ -1,7 +1,6 @@
 """OpenFeature's own providers against a running server: PyPI's for servers, npm's for browsers."""
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,11 +13,10 @@ from openfeature.client import OpenFeatureClient
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 
-from flags.document import decode_document
-from flags.services import flag_create
 from ilara_admin.models import Environment
 from tests.api_client import Api
-from tests.factories import ACTOR, make_environment, make_key, make_player
+from tests.factories import make_constant_flag, make_environment, make_key, make_player
+from tests.processes import program
 from tests.serving import Gunicorn, gunicorns
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -37,16 +35,7 @@ VALUES = {
 def game(transactional_db: None) -> Environment:
     environment = make_environment()
     for key, (value_type, value) in VALUES.items():
-        document = decode_document(
-            {
-                "value_type": value_type,
-                "variants": [{"key": "only", "value": value}],
-                "default": "only",
-                "off": "only",
-                "enabled": True,
-            }
-        )
-        flag_create(environment=environment, key=key, document=document, actor=ACTOR)
+        make_constant_flag(environment, key, value_type, value)
     make_player(environment, attributes={"level": 45})
     return environment
 
@@ -112,11 +101,8 @@ def test_python_provider__knows_every_reason(client: OpenFeatureClient) -> None:
 
 @pytest.fixture(scope="module")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not (shutil.which("node") and shutil.which("npm")):
-        message = "The web provider needs Node: apt-get install nodejs npm"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    program("node", "nodejs")
+    program("npm", "npm")
     folder = tmp_path_factory.mktemp("node")
     subprocess.run(
         ["npm", "install", "--silent", "--no-audit", "--no-fund", *PACKAGES],

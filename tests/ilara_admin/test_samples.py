@@ -23,6 +23,7 @@ from ilara_admin.pages.clients import FOLDER
 from ilara_admin.samples import KEY_VARIABLE, LANGUAGES, curl, curl_of, pretty, samples
 from tests.clients.drivers import go
 from tests.factories import make_environment, make_key
+from tests.processes import program
 from tests.running import bash
 from tests.serving import Gunicorn, gunicorns
 from tests.specification import same_shape
@@ -172,16 +173,10 @@ def programs(folder: Path, address: str, player_id: str) -> dict[str, list[str]]
     return commands
 
 
-def needed(*names: str) -> None:
-    for name in names:
-        if not shutil.which(name):
-            assert "CI" not in os.environ, f"{name} is missing"
-            pytest.skip(f"the samples need {name}")
-
-
 @pytest.mark.slow
 def test_programs__run_against_a_server(server: Gunicorn, token: str, tmp_path: Path) -> None:
-    needed("node", "go", "gofmt")
+    program("node", "nodejs")
+    program("go", "golang-go")
     player = server.api(token).register(attributes={"level": 45})
     commands = programs(tmp_path, server.address, player["id"])
 
