@@ -137,7 +137,9 @@ def _factors(score: float, resting: float, silence: int, activity: str) -> tuple
         )
     ]
     if score > resting:
-        words = f"No activity for {_count(silence, 'day')}{_habit(activity, silence)}."
+        # In UTC days: the player may have been there an hour ago, before midnight.
+        since = "since yesterday" if silence == 1 else f"for {silence} days"
+        words = f"No activity {since}{_habit(activity, silence)}."
         factors.append(Factor(FactorName.INACTIVITY, words, round(score - resting, 4)))
     return tuple(sorted(factors, key=lambda factor: -factor.contribution))
 

@@ -353,7 +353,7 @@ def _history(now: datetime) -> tuple[Change, ...]:
     return (
         *HISTORY,
         Change(1.1, DEV, "vulkan-renderer", _ramped(today), "Evenly over a week"),
-        Change(0.8, ANA, "guild-raids", _raids(today), "Servers allow 10 % for now"),
+        Change(1.0, ANA, "guild-raids", _raids(today), "Servers allow 10 % for now"),
     )
 
 
@@ -383,7 +383,8 @@ def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
 
 
 def _working_hour(now: datetime, days_ago: float) -> datetime:
-    """Whole days ago, between 17:00 (fraction 0) and 9:00 UTC (fraction 1)."""
+    """Whole days ago, between 17:00 (fraction 0) and 9:00 UTC (fraction 1). From one day on it has
+    passed at any hour."""
     day = (now - timedelta(days=int(days_ago))).replace(hour=0, minute=0, second=0, microsecond=0)
     return day + timedelta(hours=17 - 8 * (days_ago % 1))
 

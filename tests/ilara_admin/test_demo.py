@@ -14,6 +14,7 @@ from flags.document import ValueType
 from flags.models import Flag
 from ilara_admin.audit import Actor
 from ilara_admin.demo import SEED, Filled, demo_fill
+from ilara_admin.demo.config import _history, _working_hour
 from ilara_admin.demo.game import EVENT_DAYS, player_draw
 from ilara_admin.management.bar import Bar
 from ilara_admin.management.commands import serve
@@ -218,6 +219,12 @@ def test_audit_entries__stand_in_the_order_of_their_times(live: Environment) -> 
     times = list(entries.order_by("id").values_list("created_at", flat=True))
     assert len(times) > 20
     assert times == sorted(times)
+
+
+def test_history__has_passed_at_any_hour() -> None:
+    for hour in range(24):
+        now = NOW.replace(hour=hour)
+        assert all(_working_hour(now, change.days_ago) < now for change in _history(now))
 
 
 def test_filling_again__adds_nothing_and_says_so(project: Project, live: Environment) -> None:

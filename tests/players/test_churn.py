@@ -77,7 +77,7 @@ def test_occasional_player_with_the_same_silence__is_less_at_risk() -> None:
 @pytest.mark.parametrize(
     ("active_days", "ago", "words"),
     [
-        (1, 1, "No activity for 1 day."),
+        (1, 1, "No activity since yesterday."),
         (11, 2, "No activity for 2 days; usually plays daily."),
         (3, 5, "No activity for 5 days; usually plays every 5 days."),
     ],
