@@ -8,12 +8,12 @@ from django.urls import path
 
 from events import examples, ingest, schemas, stream
 from events.rejections import UNKNOWN_PLAYER, rejected
-from ilara_admin.api import ApiRequest, count, respond, route
-from ilara_admin.endpoint import endpoint
-from ilara_admin.errors import ApiError, Code
-from ilara_admin.idempotency import idempotency_key
-from ilara_admin.limits import EVENTS
-from ilara_admin.payload import check_moment, decode_body, read_object
+from ilara_admin.api.bodies import check_moment, decode_body, read_object
+from ilara_admin.api.dispatch import ApiRequest, count, respond, route
+from ilara_admin.api.endpoint import endpoint
+from ilara_admin.api.errors import ApiError, Code
+from ilara_admin.api.idempotency import idempotency_key
+from ilara_admin.api.rate_limits import EVENTS
 
 
 @endpoint(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
-from events.entries import event_of
+from events.log_reader import event_of
 from events.schemas import StreamedEvent
 
 HOUR = timedelta(hours=1)

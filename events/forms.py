@@ -4,10 +4,10 @@ import uuid
 
 from django import forms
 
-from events.entries import Filter
+from events.log_reader import Filter
 from events.models import DESCRIPTION_CHARACTERS
-from ilara_admin.filters import FilterForm
 from ilara_admin.models import Environment
+from ilara_admin.web.filters import FilterForm
 from players.aliases import player_id_of
 
 

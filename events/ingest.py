@@ -14,10 +14,10 @@ import msgspec
 
 from events.rejections import REJECT, UNKNOWN_PLAYER, Rejected, reject_params
 from events.schemas import MAX_PROPERTIES, RESERVED_PREFIX, BatchedEvent
-from ilara_admin.api import ApiRequest, run_one
-from ilara_admin.errors import ApiError, invalid, not_found
-from ilara_admin.idempotency import digest_of
-from ilara_admin.payload import check_moment, check_value, to_struct
+from ilara_admin.api.bodies import check_moment, check_value, to_struct
+from ilara_admin.api.dispatch import ApiRequest, run_one
+from ilara_admin.api.errors import ApiError, invalid, not_found
+from ilara_admin.api.idempotency import digest_of
 from players.statements import seen
 
 MAX_EVENT_BYTES = 64 * 1024

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ilara_admin.errors import ApiError
+from ilara_admin.api.errors import ApiError
 
 KEPT_DAYS = 7
 # Enough to recognise an event by, and little enough that bad ones cost less than good ones.

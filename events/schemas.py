@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
 
-from ilara_admin.documented import DocumentedEnum
-from ilara_admin.errors import Code
-from ilara_admin.json_schema import (
+from ilara_admin.api.enums import DocumentedEnum
+from ilara_admin.api.errors import Code
+from ilara_admin.api.json_schema import (
     INTEGER_RANGE,
     JSON_OBJECT,
     NO_CONTROLS,

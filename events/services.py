@@ -4,7 +4,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from events.models import DESCRIPTION_CHARACTERS, EventName
-from ilara_admin.audit import Actor, audit_record
+from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.models import AuditAction, AuditEntry
 
 

@@ -14,14 +14,14 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from events import tail
-from events.entries import Filter
+from events.log_reader import Filter
 from events.schemas import StreamQuery
 from events.tail import Arrival, Beginning, Subscription
-from ilara_admin.api import ApiRequest, run_one
-from ilara_admin.errors import ApiError, Code, invalid
-from ilara_admin.json_schema import INTEGER_RANGE
-from ilara_admin.payload import to_struct
-from ilara_admin.stopping import stopping
+from ilara_admin.api.bodies import to_struct
+from ilara_admin.api.dispatch import ApiRequest, run_one
+from ilara_admin.api.errors import ApiError, Code, invalid
+from ilara_admin.api.json_schema import INTEGER_RANGE
+from ilara_admin.core.shutdown import stopping
 
 logger = logging.getLogger("ilara.events")
 

@@ -24,12 +24,13 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from events import entries
-from events.entries import EARLIEST, EVERYTHING, PAGE_ROWS, SLACK, Entry, Filter
-from ilara_admin import db, snapshot
-from ilara_admin.api import ENV_SQL
-from ilara_admin.snapshot import Key
-from ilara_admin.stopping import stopping
+from events import log_reader
+from events.log_reader import EARLIEST, EVERYTHING, PAGE_ROWS, SLACK, Entry, Filter
+from ilara_admin.api import environment_cache
+from ilara_admin.api.dispatch import ENV_SQL
+from ilara_admin.api.environment_cache import Key
+from ilara_admin.core import db
+from ilara_admin.core.shutdown import stopping
 
 logger = logging.getLogger("ilara.events")
 
@@ -167,9 +168,9 @@ class Subscription:
                 yield Arrival(cursor)
             missed = self._missed > 0
 
-    def _page(self, after: int, since: datetime) -> entries.Page | None:
+    def _page(self, after: int, since: datetime) -> log_reader.Page | None:
         try:
-            return entries.page(self._follower.environment_id, after, since, self.wanted)
+            return log_reader.page(self._follower.environment_id, after, since, self.wanted)
         finally:
             # A reader may take its time with a page, and holds no connection meanwhile.
             connection.close()
@@ -333,9 +334,9 @@ class Follower:
             if key is None:
                 continue
             if reader.version != version:
-                current = snapshot.of_environment(self.environment_id)
+                current = environment_cache.of_environment(self.environment_id)
                 if current.version != version:
-                    current = snapshot.reload(current)
+                    current = environment_cache.reload(current)
                 found = [item for item in current.keys.values() if item.id == key.id]
                 reader.key = key = found[0] if found else key
                 reader.version = current.version
@@ -349,7 +350,7 @@ class Follower:
     def _hand_on(self, ids: list[int]) -> None:
         for start in range(0, len(ids), PAGE_ROWS):
             part = ids[start : start + PAGE_ROWS]
-            for entry in entries.of_ids(self.environment_id, part, self._since):
+            for entry in log_reader.of_ids(self.environment_id, part, self._since):
                 for reader in self.readers:
                     reader.offer(entry, self.safe)
             self._seen.update(part)

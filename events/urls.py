@@ -2,16 +2,24 @@
 
 from django.urls import path
 
-from events import pages, views
+from events import catalogue_views, views
 
 urlpatterns = [
     path("", views.event_tail, name="event_tail"),
     path("pending/", views.event_pending, name="event_pending"),
     path("stream/", views.event_stream, name="event_stream"),
-    path("names/", pages.event_names, name="event_names"),
-    path("names/<int:name_id>/", pages.event_name, name="event_name"),
-    path("names/<int:name_id>/describe/", pages.event_name_describe, name="event_name_describe"),
-    path("names/<int:name_id>/undo/<int:entry_id>/", pages.event_name_undo, name="event_name_undo"),
-    path("rejected/", pages.event_rejected, name="event_rejected"),
+    path("names/", catalogue_views.event_names, name="event_names"),
+    path("names/<int:name_id>/", catalogue_views.event_name, name="event_name"),
+    path(
+        "names/<int:name_id>/describe/",
+        catalogue_views.event_name_describe,
+        name="event_name_describe",
+    ),
+    path(
+        "names/<int:name_id>/undo/<int:entry_id>/",
+        catalogue_views.event_name_undo,
+        name="event_name_undo",
+    ),
+    path("rejected/", catalogue_views.event_rejected, name="event_rejected"),
     path("<int:event>/", views.event_detail, name="event_detail"),
 ]

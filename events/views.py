@@ -14,13 +14,13 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from events import entries, stream, tail
-from events.entries import Entry
+from events import log_reader, stream, tail
 from events.forms import TailForm
+from events.log_reader import Entry
 from events.models import Event
-from ilara_admin.htmx import HtmxHttpRequest, render_partial
 from ilara_admin.models import Role
-from ilara_admin.scope import link, staff_view
+from ilara_admin.web.access import link, staff_view
+from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from players.models import Player
 
 SHOWN_ROWS = 100
@@ -41,7 +41,7 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
     wanted = form.filter(request.environment)
     beginning = tail.begin(request.environment.pk)
     since = _cursor(request.GET, "since")
-    found = entries.newest(
+    found = log_reader.newest(
         request.environment.pk, SHOWN_ROWS if since is None else RESUMED_ROWS, wanted
     )
     unseen = 0

@@ -10,7 +10,8 @@ from django.http import HttpResponse
 from django.urls import path
 
 from flags import examples, schemas, usage
-from flags.evaluation import (
+from flags.cache import FlagSet, divide, flag_set
+from flags.engine.evaluation import (
     Asked,
     CompiledFlag,
     Decision,
@@ -18,17 +19,16 @@ from flags.evaluation import (
     decide,
     evaluate,
 )
+from flags.engine.receipt import receipt_of
 from flags.history import flags_at
 from flags.lookup import FLAG_NOT_FOUND, find_asked
-from flags.receipt import receipt_of
-from flags.snapshot import FlagSet, divide, flag_set
-from ilara_admin.api import ApiRequest, encoder, respond, route
-from ilara_admin.endpoint import endpoint
-from ilara_admin.errors import invalid, not_found, unauthorized
-from ilara_admin.payload import parse_moment
+from ilara_admin.api.bodies import parse_moment
+from ilara_admin.api.dispatch import ApiRequest, encoder, respond, route
+from ilara_admin.api.endpoint import endpoint
+from ilara_admin.api.errors import invalid, not_found, unauthorized
 from players.lookup import NOT_FOUND
-from segments.rules import Behaviour
-from segments.snapshot import segments_of
+from segments.cache import segments_of
+from segments.language.parser import Behaviour
 
 
 @endpoint(

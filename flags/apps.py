@@ -5,10 +5,10 @@ class FlagsConfig(AppConfig):
     name = "flags"
 
     def ready(self) -> None:
+        from flags.cache import PART, SQL, compile_flags
         from flags.models import flags_by_segment
-        from flags.snapshot import PART, SQL, compile_flags
-        from ilara_admin import snapshot
+        from ilara_admin.api import environment_cache
         from segments import usage
 
-        snapshot.register(PART, SQL, compile_flags)
+        environment_cache.register(PART, SQL, compile_flags)
         usage.register("flag", flags_by_segment)

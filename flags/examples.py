@@ -1,7 +1,7 @@
 """Requests of the Feature Flags API and of OFREP and what they answer, for the specification."""
 
-from ilara_admin.endpoint import Example
-from ilara_admin.json_schema import EXAMPLE_ID
+from ilara_admin.api.endpoint import Example
+from ilara_admin.api.json_schema import EXAMPLE_ID
 
 ABOUT = {"player_id": EXAMPLE_ID}
 TUTORIAL = {

@@ -4,9 +4,9 @@ from datetime import datetime
 
 import msgspec
 
-from flags.snapshot import FlagSet, compile_flags
-from ilara_admin import db
-from ilara_admin.snapshot import Snapshot
+from flags.cache import FlagSet, compile_flags
+from ilara_admin.api.environment_cache import Snapshot
+from ilara_admin.core import db
 
 REVISIONS = """
 SELECT DISTINCT ON (r.flag_id) f.id, f.key, f.salt, r.number, r.document, r.archived

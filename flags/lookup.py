@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from django.db.models import Q
 
-from flags.evaluation import Asked
+from flags.engine.evaluation import Asked
 from flags.models import FlagOverride
-from ilara_admin.api import ApiRequest
+from ilara_admin.api.dispatch import ApiRequest
 from players.statements import BY_ID
+from segments.language.parser import Behaviour
 from segments.lookup import find_subject
-from segments.rules import Behaviour
 
 FLAG_NOT_FOUND = "Flag not found"
 

@@ -7,9 +7,9 @@ from django.db import models
 from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Now
 
-from flags.document import FlagDocument, decode_document
+from flags.engine.document import FlagDocument, decode_document
 from ilara_admin.models import Environment, User
-from segments.rules import segments_named
+from segments.language.parser import segments_named
 
 
 def new_salt() -> str:

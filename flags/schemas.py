@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from flags.evaluation import CompiledFlag, Decision, Reason
-from flags.receipt import Receipt
-from ilara_admin.json_schema import JSON_OBJECT, PlayerId, SentMoment
+from flags.engine.evaluation import CompiledFlag, Decision, Reason
+from flags.engine.receipt import Receipt
+from ilara_admin.api.json_schema import JSON_OBJECT, PlayerId, SentMoment
 from segments.keys import KEY_PATTERN
 
 FlagKey = Annotated[

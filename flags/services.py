@@ -9,12 +9,12 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from flags.document import FlagDocument, decode_document, encode_document
+from flags.engine.document import FlagDocument, decode_document, encode_document
 from flags.models import Flag, FlagOverride, FlagRevision, new_salt
 from flags.validation import check, check_dependents
-from ilara_admin.audit import Actor, audit_record, changes
+from ilara_admin.core.audit import Actor, audit_record, changes
+from ilara_admin.core.projects import environment_bump
 from ilara_admin.models import AuditAction, Environment, Project
-from ilara_admin.services import environment_bump
 from players.models import Player
 from segments.keys import KEY, KEY_FORM
 

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from flags import acts, editing, overrides, views
+from flags.dashboard import actions, editor, overrides, views
 
 KEY = "<str:key>"
 
@@ -10,18 +10,18 @@ urlpatterns = [
     path("", views.flag_list, name="flag_list"),
     path("+new/", views.flag_new, name="flag_new"),
     path(f"{KEY}/", views.flag_detail, name="flag_detail"),
-    path(f"{KEY}/rules/", editing.flag_rules, name="flag_rules"),
-    path(f"{KEY}/rules/<str:rule_id>/percentage/", acts.flag_rollout, name="flag_rollout"),
-    path(f"{KEY}/rules/<str:rule_id>/up/", acts.flag_move, name="flag_move"),
-    path(f"{KEY}/prerequisites/", editing.flag_prerequisites, name="flag_prerequisites"),
-    path(f"{KEY}/clone/", acts.flag_clone, name="flag_clone"),
-    path(f"{KEY}/variants/", editing.flag_variants, name="flag_variants"),
+    path(f"{KEY}/rules/", editor.flag_rules, name="flag_rules"),
+    path(f"{KEY}/rules/<str:rule_id>/percentage/", actions.flag_rollout, name="flag_rollout"),
+    path(f"{KEY}/rules/<str:rule_id>/up/", actions.flag_move, name="flag_move"),
+    path(f"{KEY}/prerequisites/", editor.flag_prerequisites, name="flag_prerequisites"),
+    path(f"{KEY}/clone/", actions.flag_clone, name="flag_clone"),
+    path(f"{KEY}/variants/", editor.flag_variants, name="flag_variants"),
     path(f"{KEY}/players/<uuid:player_id>/", overrides.flag_override, name="flag_override"),
-    path(f"{KEY}/review/", editing.flag_review, name="flag_review"),
-    path(f"{KEY}/save/", editing.flag_save, name="flag_save"),
-    path(f"{KEY}/restore/<int:number>/", acts.flag_restore, name="flag_restore"),
-    re_path(r"^(?P<key>[^/]+)/turn-(?P<state>on|off)/$", acts.flag_switch, name="flag_switch"),
+    path(f"{KEY}/review/", editor.flag_review, name="flag_review"),
+    path(f"{KEY}/save/", editor.flag_save, name="flag_save"),
+    path(f"{KEY}/restore/<int:number>/", actions.flag_restore, name="flag_restore"),
+    re_path(r"^(?P<key>[^/]+)/turn-(?P<state>on|off)/$", actions.flag_switch, name="flag_switch"),
     re_path(
-        r"^(?P<key>[^/]+)/(?P<state>archive|unarchive)/$", acts.flag_archive, name="flag_archive"
+        r"^(?P<key>[^/]+)/(?P<state>archive|unarchive)/$", actions.flag_archive, name="flag_archive"
     ),
 ]

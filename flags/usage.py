@@ -13,10 +13,10 @@ from typing import NamedTuple
 from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Sum
 
-from flags.evaluation import CompiledFlag, Decision
+from flags.cache import FlagSet
+from flags.engine.evaluation import CompiledFlag, Decision
 from flags.models import Flag, FlagUsage
-from flags.snapshot import FlagSet
-from ilara_admin import background
+from ilara_admin.core import background
 
 logger = logging.getLogger("ilara.flags")
 

@@ -2,12 +2,12 @@
 
 from django.core.exceptions import ValidationError
 
-from flags import prerequisites
-from flags.document import DocumentError, FlagDocument, check_document, encode_document
+from flags.engine import prerequisites
+from flags.engine.document import DocumentError, FlagDocument, check_document, encode_document
 from flags.models import Flag
 from ilara_admin.models import Environment
+from segments.language.parser import RuleError, parse, segments_named
 from segments.models import Segment
-from segments.rules import RuleError, parse, segments_named
 
 
 def check(environment: Environment, key: str, document: FlagDocument) -> None:

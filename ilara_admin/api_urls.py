@@ -7,6 +7,6 @@ urlpatterns = [
     path("v1/", include("events.api")),
     path("v1/", include("flags.api")),
     path("v1/", include("segments.api")),
-    path("v1/", include("ilara_admin.openapi")),
-    path("ofrep/v1/", include("flags.ofrep")),
+    path("v1/", include("ilara_admin.apidocs.openapi")),
+    path("ofrep/v1/", include("flags.ofrep.endpoints")),
 ]

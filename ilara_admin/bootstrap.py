@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from ilara_admin.audit import Actor
+from ilara_admin.core.api_keys import api_key_create
+from ilara_admin.core.audit import Actor
+from ilara_admin.core.projects import project_create
+from ilara_admin.core.staff import staff_create
 from ilara_admin.models import KeyKind, Project, Role, Tier, User
-from ilara_admin.services import api_key_create, project_create, staff_create
 from ilara_admin.starter import environment_start
 
 ADMIN_NAME = "admin"

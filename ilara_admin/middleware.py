@@ -11,7 +11,9 @@ from collections.abc import Callable
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from ilara_admin import api, audit, health
+from ilara_admin.api import dispatch
+from ilara_admin.core import audit
+from ilara_admin.runtime import health
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 API_PREFIXES = ("/v1/", "/ofrep/")
@@ -33,7 +35,7 @@ class ApiMiddleware:
         audit.request_id.set(request.id)  # type: ignore[attr-defined]
         path = request.path_info
         if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep"):
-            response = api.answer(request)
+            response = dispatch.answer(request)
         elif path in PROBES:
             response = PROBES[path](request)
         else:

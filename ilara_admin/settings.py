@@ -11,7 +11,7 @@ from django.contrib.messages import constants as messages
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
-from ilara_admin import embedded
+from ilara_admin.runtime import embedded_postgres
 
 env = environ.FileAwareEnv()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -30,7 +30,7 @@ if not SECRET_KEY:
             "SECRET_KEY is not set. With DATABASE_URL, every machine needs the same SECRET_KEY: "
             "50 random characters or more, given directly or in a file named by SECRET_KEY_FILE."
         )
-    SECRET_KEY = embedded.secret_key(ILARA_HOME)
+    SECRET_KEY = embedded_postgres.secret_key(ILARA_HOME)
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 HTTPS = env.bool("ILARA_HTTPS", default=False)
@@ -78,8 +78,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "ilara_admin.web_middleware.LoginMiddleware",
-    "ilara_admin.web_middleware.TimeZoneMiddleware",
+    "ilara_admin.web.middleware.LoginMiddleware",
+    "ilara_admin.web.middleware.TimeZoneMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -98,7 +98,7 @@ if DATABASE_URL:
             "special characters of the password percent-encoded."
         ) from None
 else:
-    DATABASES = {"default": embedded.database(ILARA_HOME)}
+    DATABASES = {"default": embedded_postgres.database(ILARA_HOME)}
 DATABASES["default"]["CONN_MAX_AGE"] = None
 # After a restart of PostgreSQL every thread would show one error page. The hot path under /v1 goes
 # beneath Django's cursors, which alone ask, and has a way of its own.
@@ -137,7 +137,7 @@ SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_REFERRER_POLICY = "same-origin"
-CSRF_FAILURE_VIEW = "ilara_admin.views.csrf_failure"
+CSRF_FAILURE_VIEW = "ilara_admin.pages.errors_and_theme.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 SECURE_CSP = {
     "default-src": [CSP.SELF],
@@ -172,7 +172,7 @@ TEMPLATES = [
                 "django.template.context_processors.csp",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "ilara_admin.context_processors.shell",
+                "ilara_admin.web.context_processors.shell",
             ],
             "builtins": ["ilara_admin.templatetags.ilara"],
         },

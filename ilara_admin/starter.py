@@ -2,11 +2,11 @@
 
 from django.db import transaction
 
-from flags.document import Rule, boolean_document
+from flags.engine.document import Rule, boolean_document
 from flags.services import flag_create
-from ilara_admin.audit import Actor
+from ilara_admin.core.audit import Actor
+from ilara_admin.core.projects import environment_create, project_create
 from ilara_admin.models import Environment, Project, Tier
-from ilara_admin.services import environment_create, project_create
 from segments.services import segment_create
 
 BETA_TESTERS = {

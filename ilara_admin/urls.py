@@ -5,21 +5,21 @@ from django.conf import settings
 from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
-from ilara_admin import account, views
-from ilara_admin.sign_in import SignInView
+from ilara_admin.pages import account, errors_and_theme
+from ilara_admin.pages.sign_in import SignInView
 
-handler400 = "ilara_admin.views.bad_request"
-handler403 = "ilara_admin.views.permission_denied"
-handler404 = "ilara_admin.views.not_found"
-handler500 = "ilara_admin.views.server_error"
+handler400 = "ilara_admin.pages.errors_and_theme.bad_request"
+handler403 = "ilara_admin.pages.errors_and_theme.permission_denied"
+handler404 = "ilara_admin.pages.errors_and_theme.not_found"
+handler500 = "ilara_admin.pages.errors_and_theme.server_error"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("sign-in/", SignInView.as_view(), name="sign_in"),
     path("sign-out/", LogoutView.as_view(next_page="sign_in"), name="sign_out"),
     path("account/", account.account, name="account"),
     path("account/password/", account.account_password, name="account_password"),
-    path("preferences/theme/", views.theme, name="theme"),
-    path("", views.home, name="home"),
+    path("preferences/theme/", errors_and_theme.theme, name="theme"),
+    path("", errors_and_theme.home, name="home"),
     path(
         "<slug:project>/<slug:environment>/",
         include(
@@ -35,4 +35,4 @@ urlpatterns: list[URLPattern | URLResolver] = [
 ]
 
 if settings.DEBUG:
-    urlpatterns[:0] = [path("_components/", views.components, name="components")]
+    urlpatterns[:0] = [path("_components/", errors_and_theme.components, name="components")]

@@ -14,7 +14,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models.functions import Collate
 from psycopg.errors import LockNotAvailable
 
-from ilara_admin.audit import Actor, audit_record
+from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from players.models import Player, PlayerAlias, player_id_for
 

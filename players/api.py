@@ -12,14 +12,15 @@ from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 from msgspec import UNSET, UnsetType
 
-from ilara_admin.api import ApiRequest, respond, route, run, run_one
-from ilara_admin.db import Row
-from ilara_admin.endpoint import endpoint
-from ilara_admin.errors import invalid
-from ilara_admin.idempotency import client_id, digest_of
-from ilara_admin.payload import check_moment, parse_uuid
+from ilara_admin.api.bodies import check_moment, parse_uuid
+from ilara_admin.api.dispatch import ApiRequest, respond, route, run, run_one
+from ilara_admin.api.endpoint import endpoint
+from ilara_admin.api.errors import invalid
+from ilara_admin.api.idempotency import client_id, digest_of
+from ilara_admin.core.db import Row
 from players import examples, schemas, statements
-from players.api_aliases import alias_link, alias_unlink
+from players.alias_api import alias_link, alias_unlink
+from players.cache import parameters_of
 from players.lookup import NOT_FOUND, find_player, known
 from players.models import attributes_problem, player_id_for
 from players.money import parse_amount
@@ -32,7 +33,6 @@ from players.record import (
     stage_of,
     thresholds_of,
 )
-from players.snapshot import parameters_of
 
 PAGE_SIZE = re.compile("[0-9]{1,9}")
 FIRST_ID = uuid.UUID(int=0)

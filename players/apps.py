@@ -5,7 +5,7 @@ class PlayersConfig(AppConfig):
     name = "players"
 
     def ready(self) -> None:
-        from ilara_admin import snapshot
-        from players.snapshot import PART, SQL, compile_parameters
+        from ilara_admin.api import environment_cache
+        from players.cache import PART, SQL, compile_parameters
 
-        snapshot.register(PART, SQL, compile_parameters)
+        environment_cache.register(PART, SQL, compile_parameters)

@@ -11,7 +11,7 @@ import msgspec
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from ilara_admin.audit import Actor, audit_record
+from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.models import AuditAction, AuditEntry
 from players import aliases
 from players.models import Player, player_id_for

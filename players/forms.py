@@ -7,14 +7,14 @@ import msgspec
 from django import forms
 from django.core import signing
 
-from ilara_admin.errors import ApiError
-from ilara_admin.filters import FilterForm
-from ilara_admin.payload import check_value, to_struct
+from ilara_admin.api.bodies import check_value, to_struct
+from ilara_admin.api.errors import ApiError
+from ilara_admin.web.filters import FilterForm
+from players.labels import STAGES
 from players.lifecycle import Stage
 from players.models import MAX_NOTE, Player
 from players.schemas import PlayerPatch
 from players.timeline import Kind
-from players.words import STAGES
 
 # Ids and names are typed as they are: nobody completes, corrects or capitalises them.
 ID_INPUT = {

@@ -12,7 +12,7 @@ In order of precedence, with half-open boundaries (a silence of exactly 7 days i
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ilara_admin.documented import DocumentedEnum
+from ilara_admin.api.enums import DocumentedEnum
 
 
 class Stage(DocumentedEnum):

@@ -2,9 +2,9 @@
 
 import uuid
 
-from ilara_admin.api import ApiRequest, run_one
-from ilara_admin.db import Row
-from ilara_admin.errors import not_found
+from ilara_admin.api.dispatch import ApiRequest, run_one
+from ilara_admin.api.errors import not_found
+from ilara_admin.core.db import Row
 from ilara_admin.models import Environment
 from players import statements
 from players.models import Player

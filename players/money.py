@@ -4,8 +4,8 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from ilara_admin.errors import invalid
-from ilara_admin.json_schema import END
+from ilara_admin.api.errors import invalid
+from ilara_admin.api.json_schema import END
 
 # More than nothing.
 AMOUNT_PATTERN = r"^(?!0+(\.0+)?(?![\s\S]))[0-9]{1,9}(\.[0-9]{1,2})?" + END

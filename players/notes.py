@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
-from ilara_admin.audit import Actor, audit_record
+from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.models import AuditAction, AuditEntry, Role, User
 from players.models import MAX_NOTE, Player, PlayerNote
 

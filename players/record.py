@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 
 import msgspec
 
-from ilara_admin.db import Row
-from players.churn import Parameters, Risk, risk_at, score_at
+from ilara_admin.core.db import Row
+from players.churn_model.risk import Parameters, Risk, risk_at, score_at
 from players.lifecycle import History, Lifecycle, Stage, Thresholds, lifecycle_at, stage_at
 from players.models import Player
 

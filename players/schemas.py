@@ -7,8 +7,16 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ilara_admin.json_schema import END, JSON_OBJECT, NO_CONTROLS, NO_NUL, UUID, Moment, SentMoment
-from players.churn import FactorName, RiskLevel
+from ilara_admin.api.json_schema import (
+    END,
+    JSON_OBJECT,
+    NO_CONTROLS,
+    NO_NUL,
+    UUID,
+    Moment,
+    SentMoment,
+)
+from players.churn_model.risk import FactorName, RiskLevel
 from players.lifecycle import Stage
 from players.models import MAX_ATTRIBUTE_KEYS
 from players.money import AMOUNT_PATTERN, FORM

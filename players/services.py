@@ -8,9 +8,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from msgspec import UNSET
 
-from ilara_admin import db
-from ilara_admin.audit import Actor, audit_record, changes
-from ilara_admin.idempotency import digest_of
+from ilara_admin.api.idempotency import digest_of
+from ilara_admin.core import db
+from ilara_admin.core.audit import Actor, audit_record, changes
 from ilara_admin.models import AuditAction, AuditEntry
 from players import statements
 from players.aliases import player_alias_link, player_alias_unlink

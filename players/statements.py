@@ -1,5 +1,5 @@
-"""The SQL of the players' hot path. Each continues ENV_SQL of ilara_admin/api.py and is one round
-trip; its parameters start at $4.
+"""The SQL of the players' hot path. Each continues ENV_SQL of ilara_admin/api/dispatch.py and is
+one round trip; its parameters start at $4.
 
 Being seen updates the same columns everywhere. The thresholds travel as parameters, since the
 conflict clause of an upsert may not look at another table on a distributed one.

@@ -9,7 +9,7 @@ from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued
 
 from ilara_admin.models import Environment
-from players.refit import TooFewError, churn_refit
+from players.churn_training import TooFewError, churn_refit
 
 logger = logging.getLogger("ilara.players")
 
@@ -21,7 +21,7 @@ def refit_nightly(timestamp: int, **_: Any) -> None:
     keeps its old fit and holds up nobody."""
     for environment_id in Environment.objects.values_list("pk", flat=True):
         with suppress(AlreadyEnqueued):
-            refit.configure(queueing_lock=f"players.refit.{environment_id}").defer(
+            refit.configure(queueing_lock=f"players.churn_training.{environment_id}").defer(
                 environment_id=environment_id
             )
 

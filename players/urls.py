@@ -5,34 +5,34 @@ The page of one player also shows flags and segments: ilara_admin/pages/player.p
 
 from django.urls import path
 
-from players import acts, calibration, views
+from players import actions, churn_views, views
 
 urlpatterns = [
     path("", views.player_list, name="player_list"),
-    path("churn/", calibration.churn_model, name="churn_model"),
+    path("churn/", churn_views.churn_model, name="churn_model"),
     path("<uuid:player_id>/edit/", views.player_edit, name="player_edit"),
     path("<uuid:player_id>/undo/<int:entry_id>/", views.player_undo_change, name="player_undo"),
-    path("<uuid:player_id>/notes/", acts.player_notes, name="player_notes"),
-    path("<uuid:player_id>/notes/add/", acts.player_note_add, name="player_note_add"),
+    path("<uuid:player_id>/notes/", actions.player_notes, name="player_notes"),
+    path("<uuid:player_id>/notes/add/", actions.player_note_add, name="player_note_add"),
     path(
         "<uuid:player_id>/notes/<uuid:note_id>/delete/",
-        acts.player_note_delete,
+        actions.player_note_delete,
         name="player_note_delete",
     ),
-    path("<uuid:player_id>/ids/add/", acts.player_alias_add, name="player_alias_add"),
+    path("<uuid:player_id>/ids/add/", actions.player_alias_add, name="player_alias_add"),
     path(
         "<uuid:player_id>/ids/<uuid:alias_id>/remove/",
-        acts.player_alias_remove,
+        actions.player_alias_remove,
         name="player_alias_remove",
     ),
     path(
         "<uuid:player_id>/purchases/<str:purchase>/refund/",
-        acts.player_refund,
+        actions.player_refund,
         name="player_refund",
     ),
     path(
         "<uuid:player_id>/purchases/<str:purchase>/reverse/",
-        acts.player_refund_reverse,
+        actions.player_refund_reverse,
         name="player_refund_reverse",
     ),
 ]

@@ -8,26 +8,26 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from ilara_admin.filters import render_list
-from ilara_admin.htmx import (
+from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
+from ilara_admin.models import AuditEntry, Role
+from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.filters import render_list
+from ilara_admin.web.htmx import (
     HtmxHttpRequest,
     redirect_to,
     render_partial,
     wants_partial,
     with_toast,
 )
-from ilara_admin.models import AuditEntry, Role
-from ilara_admin.pages.curl import EXAMPLE_REGISTRATION, curl
-from ilara_admin.pagination import KeysetPage
-from ilara_admin.scope import actor_of, link, staff_view
+from ilara_admin.web.pagination import KeysetPage
 from players.aliases import aliases_starting_with, player_id_of
 from players.forms import PAYING, PlayerFilterForm, PlayerForm
+from players.labels import STAGES
 from players.lifecycle import Stage, stage_at
 from players.models import Player
 from players.notes import may_undo
 from players.record import thresholds_of
 from players.services import UNDOABLE, player_undo, player_update
-from players.words import STAGES
 
 
 @staff_view(Role.VIEWER)
@@ -60,7 +60,7 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
     }
     if not page.rows and not form.chips and page.is_only:
         key = request.environment.key_hint(now)
-        context["first_line"] = curl(request, "players/players", key, EXAMPLE_REGISTRATION)
+        context["first_line"] = curl_post(request, "players/players", key, EXAMPLE_REGISTRATION)
     return render_list(request, "players/list.html", context)
 
 

@@ -5,13 +5,13 @@ import uuid
 from django.http import HttpResponse
 from django.urls import path
 
-from ilara_admin.api import ApiRequest, respond, route
-from ilara_admin.endpoint import endpoint
-from ilara_admin.errors import not_found
+from ilara_admin.api.dispatch import ApiRequest, respond, route
+from ilara_admin.api.endpoint import endpoint
+from ilara_admin.api.errors import not_found
 from players.lookup import NOT_FOUND
 from segments import examples, schemas
+from segments.cache import segments_of
 from segments.lookup import find_subject
-from segments.snapshot import segments_of
 
 SEGMENT_NOT_FOUND = "Segment not found"
 

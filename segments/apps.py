@@ -5,10 +5,10 @@ class SegmentsConfig(AppConfig):
     name = "segments"
 
     def ready(self) -> None:
-        from ilara_admin import snapshot
+        from ilara_admin.api import environment_cache
         from segments import usage
+        from segments.cache import PART, SQL, compile_segments
         from segments.models import segments_by_segment
-        from segments.snapshot import PART, SQL, compile_segments
 
-        snapshot.register(PART, SQL, compile_segments)
+        environment_cache.register(PART, SQL, compile_segments)
         usage.register("segment", segments_by_segment)

@@ -1,7 +1,7 @@
 """Requests of the Segments API and what they answer, for the specification."""
 
-from ilara_admin.endpoint import Example
-from ilara_admin.json_schema import EXAMPLE_ID
+from ilara_admin.api.endpoint import Example
+from ilara_admin.api.json_schema import EXAMPLE_ID
 
 EVALUATE = (
     Example(

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
 from segments.keys import KEY, KEY_FORM
-from segments.rules import RuleError, parse
+from segments.language.parser import RuleError, parse
 
 
 def checked_rule(document: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import re
 
-from ilara_admin.json_schema import END
+from ilara_admin.api.json_schema import END
 
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}" + END
 KEY = re.compile(KEY_PATTERN)

@@ -7,18 +7,18 @@ from typing import Any
 
 import msgspec
 
-from ilara_admin import db
-from ilara_admin.api import ApiRequest, run_one
-from ilara_admin.db import Row
+from ilara_admin.api.dispatch import ApiRequest, run_one
+from ilara_admin.core import db
+from ilara_admin.core.db import Row
 from ilara_admin.models import Environment
+from players.cache import parameters_of
 from players.lookup import known
 from players.record import COLUMNS, PlayerRow, thresholds_of
-from players.snapshot import parameters_of
 from players.statements import BY_ID
-from segments.lists import MEMBERSHIPS_SQL
-from segments.matching import Subject
-from segments.rules import Behaviour
-from segments.sql import count_sql
+from segments.language.compiler import Subject
+from segments.language.parser import Behaviour
+from segments.language.sql import count_sql
+from segments.lists.services import MEMBERSHIPS_SQL
 from segments.subject import subject_of
 
 # How far our clock may be off the database's: events are looked for that much longer ago.

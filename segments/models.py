@@ -7,8 +7,8 @@ from django.db.models import Q
 from django.db.models.functions import Collate, Now
 
 from ilara_admin.models import Environment, User
-from segments.rules import Group, RuleError, parse, segments_named
-from segments.words import describe
+from segments.language.parser import Group, RuleError, parse, segments_named
+from segments.language.sentences import describe
 
 
 class SegmentQuerySet(models.QuerySet["Segment"]):
@@ -17,7 +17,7 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
 
 
 class Segment(models.Model):
-    """`rule` is the document of segments/rules.py. In the API a segment's id is its key.
+    """`rule` is the document of segments/language/parser.py. In the API a segment's id is its key.
 
     `included` and `excluded` count its lists. Their rows name the segment by an id that is never
     used again, without a foreign key: a million of them would make its deletion take minutes.

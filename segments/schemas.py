@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from ilara_admin.json_schema import PlayerId
+from ilara_admin.api.json_schema import PlayerId
 from segments.keys import KEY_PATTERN
 
 SegmentKey = Annotated[

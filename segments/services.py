@@ -7,15 +7,15 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from ilara_admin.audit import Actor, audit_record, changes
-from ilara_admin.equality import same
+from ilara_admin.core.audit import Actor, audit_record, changes
+from ilara_admin.core.json_equality import same
+from ilara_admin.core.projects import environment_bump
 from ilara_admin.models import AuditAction, AuditEntry, Environment
-from ilara_admin.services import environment_bump
 from segments.keys import KEY, KEY_FORM
-from segments.lists import lists_bring_back, lists_keep
+from segments.language.parser import Group, RuleError, parse, segments_in, segments_named
+from segments.language.references import check_references
+from segments.lists.services import lists_bring_back, lists_keep
 from segments.models import Segment
-from segments.references import check_references
-from segments.rules import Group, RuleError, parse, segments_in, segments_named
 from segments.tasks import size_forget, size_want
 from segments.usage import named, users_of_segments
 

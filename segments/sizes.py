@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
-from ilara_admin.db import Row
+from ilara_admin.api.environment_cache import at_version
+from ilara_admin.core.db import Row
 from ilara_admin.models import Environment
-from ilara_admin.snapshot import at_version
-from players.facts import facts_sql
+from players.builtin_fields import facts_sql
+from players.cache import parameters_of
 from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
-from players.snapshot import parameters_of
-from segments.matching import Matcher, compile_rule, nobody
+from segments.cache import matchers_of, segments_of, with_lists
+from segments.language.compiler import Matcher, compile_rule, nobody
+from segments.language.parser import Node
+from segments.language.sql import NOW, Known, Question, World, question
 from segments.models import Segment
-from segments.rules import Node
-from segments.snapshot import matchers_of, segments_of, with_lists
-from segments.sql import NOW, Known, Question, World, question
 from segments.subject import subject_of
 
 SAMPLE_SIZE = 10_000

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from players.churn import Parameters
+from players.churn_model.risk import Parameters
 from players.lifecycle import Thresholds
 from players.record import PlayerRow, facts_of
-from segments.matching import Subject
-from segments.rules import Behaviour
+from segments.language.compiler import Subject
+from segments.language.parser import Behaviour
 
 NO_LISTS: Mapping[int, bool] = {}
 NO_COUNTS: Mapping[Behaviour, int] = {}

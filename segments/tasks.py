@@ -14,8 +14,8 @@ from procrastinate import JobContext
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued, JobAborted
 
-from segments.list_chunks import SupersededError
-from segments.lists import KEPT_DAYS, list_give_up, list_run, upload_read
+from segments.lists.chunks import SupersededError
+from segments.lists.services import KEPT_DAYS, list_give_up, list_run, upload_read
 from segments.models import ListAction, ListState, Segment, SegmentListChange
 from segments.sizes import ask, count, total
 

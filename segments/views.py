@@ -11,23 +11,29 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 
-from ilara_admin.confirm import Confirm, render_confirm
-from ilara_admin.htmx import HtmxHttpRequest, redirect_to, render_partial, wants_partial, with_toast
+from ilara_admin.api.environment_cache import at_version
 from ilara_admin.models import AuditAction, AuditEntry, Role
-from ilara_admin.pagination import KeysetPage
-from ilara_admin.scope import actor_of, link, staff_view
-from ilara_admin.snapshot import at_version
+from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.confirm import Confirm, render_confirm
+from ilara_admin.web.htmx import (
+    HtmxHttpRequest,
+    redirect_to,
+    render_partial,
+    wants_partial,
+    with_toast,
+)
+from ilara_admin.web.pagination import KeysetPage
 from players.aliases import player_id_of
+from players.labels import STAGES
 from players.record import stage_of, thresholds_of
-from players.words import STAGES
 from segments import services
+from segments.cache import segments_of
+from segments.language.sentences import lacking
 from segments.lookup import stored_subject
 from segments.models import Segment
 from segments.sizes import LOWEST_ID, ask, estimate, members
-from segments.snapshot import segments_of
 from segments.tasks import size_want
 from segments.usage import named, users_of_segments
-from segments.words import lacking
 
 LATE = timedelta(minutes=1)  # a worker that runs has usually counted by then
 

@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.db import connections
 
-from ilara_admin import embedded
+from ilara_admin.runtime import embedded_postgres
 
 pytest_plugins = ["tests.fixtures"]
 
@@ -22,12 +22,12 @@ FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 JANITOR = f"""
 import shutil, sys
 from pathlib import Path
-from ilara_admin import embedded
+from ilara_admin.runtime import embedded_postgres
 home = Path(sys.argv[1])
-server = embedded.lease(home, {FAST!r})
+server = embedded_postgres.lease(home, {FAST!r})
 print("ready", flush=True)
 sys.stdin.read()
-embedded.release(home)
+embedded_postgres.release(home)
 shutil.rmtree(server.data.parent)
 shutil.rmtree(home, ignore_errors=True)
 """
@@ -54,5 +54,5 @@ def django_db_modify_db_settings() -> Iterator[None]:
         connections.settings["default"]["HOST"] = str(home)
         yield
         connections.close_all()
-        embedded.release(home)
+        embedded_postgres.release(home)
         janitor.stdin.close()

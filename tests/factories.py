@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from flags.document import decode_document
+from flags.engine.document import decode_document
 from flags.services import flag_create
-from ilara_admin import services
-from ilara_admin.audit import Actor
+from ilara_admin.core import api_keys, projects, staff
+from ilara_admin.core.audit import Actor
 from ilara_admin.models import ApiKey, Environment, KeyKind, Role, Tier, User
 from ilara_admin.starter import environment_start
 from players.models import Player, player_id_for
@@ -22,7 +22,7 @@ _numbers = count(1)
 def make_environment(*, slug: str = "live", tier: Tier = Tier.ENTERPRISE) -> Environment:
     """An environment of a project of its own, with the starter flags and segment."""
     number = next(_numbers)
-    project = services.project_create(
+    project = projects.project_create(
         name=f"Game {number}", slug=f"game-{number}", tier=tier, actor=ACTOR
     )
     environment = project.environments.get(slug=slug)
@@ -46,8 +46,8 @@ def make_constant_flag(environment: Environment, key: str, value_type: str, valu
 
 def make_key(
     environment: Environment, kind: KeyKind = KeyKind.PUBLIC, **options: Any
-) -> services.NewKey:
-    return services.api_key_create(
+) -> api_keys.NewKey:
+    return api_keys.api_key_create(
         environment=environment, kind=kind, name="Test", actor=ACTOR, **options
     )
 
@@ -83,7 +83,7 @@ def make_activity(days: int, active_days: int) -> str:
 
 
 def make_staff(role: Role = Role.ADMIN, username: str = "") -> User:
-    return services.staff_create(
+    return staff.staff_create(
         username=username or f"staff-{next(_numbers)}", role=role, password=PASSWORD, actor=ACTOR
     )
 

@@ -10,7 +10,7 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from events import partitions
 from flags import usage
-from ilara_admin import last_used, limits, snapshot
+from ilara_admin.api import environment_cache, key_usage, rate_limits
 from ilara_admin.models import Environment, KeyKind, Role
 from players.models import Player
 from tests.api_client import Api
@@ -39,16 +39,16 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a process remembers must not travel from test to test. The threads that
     write the use of keys and flags would hold connections of their own to the test database."""
-    monkeypatch.setattr(last_used, "_start", lambda: None)
+    monkeypatch.setattr(key_usage, "_start", lambda: None)
     monkeypatch.setattr(usage, "_start", lambda: None)
-    snapshot.forget()
-    limits.forget()
-    last_used._noted.clear()
-    last_used._written.clear()
+    environment_cache.forget()
+    rate_limits.forget()
+    key_usage._noted.clear()
+    key_usage._written.clear()
     usage._single.clear()
     usage._together.clear()
     yield
-    snapshot.forget()
+    environment_cache.forget()
 
 
 @pytest.fixture(autouse=True)

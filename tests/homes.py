@@ -12,8 +12,8 @@ from typing import LiteralString
 
 import psycopg
 
-from ilara_admin import embedded
-from ilara_admin.postgresql import site
+from ilara_admin.runtime import embedded_postgres
+from ilara_admin.runtime.postgresql import site
 from tests.processes import alive, families
 
 HANG_SECONDS = 90  # bounds a hang, on a machine much slower and busier than ours too
@@ -32,7 +32,7 @@ def empty_home() -> Iterator[Path]:
 def kill_server(home: Path) -> None:
     """Kill it, and return when its backends are gone as well: they answer a moment longer."""
     data = (home / "postgresql").resolve() / "data"
-    if embedded._postmaster_lives(data):
+    if embedded_postgres._postmaster_lives(data):
         head = postmaster(data)
         before = families(head)
         os.kill(head, signal.SIGKILL)

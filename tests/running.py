@@ -23,7 +23,7 @@ from typing import Any, LiteralString
 import psycopg
 from django.conf import settings
 
-from ilara_admin.supervisor import ending_with_parent
+from ilara_admin.runtime.supervisor import ending_with_parent
 from tests.api_client import HttpApi
 from tests.homes import HANG_SECONDS, wait_until
 from tests.processes import alive, families

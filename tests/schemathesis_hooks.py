@@ -14,7 +14,7 @@ import requests
 import schemathesis
 from schemathesis import Case, HookContext
 
-from ilara_admin.json_schema import INTEGER_RANGE
+from ilara_admin.api.json_schema import INTEGER_RANGE
 
 # What there is: most calls about anything else end at 404, whatever else they hold.
 KNOWN = {

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from django.conf import settings
 from django.db import connection
 
-from ilara_admin.supervisor import ending_with_parent
+from ilara_admin.runtime.supervisor import ending_with_parent
 from tests.api_client import HttpApi
 from tests.homes import wait_until
 from tests.running import free_port
@@ -73,7 +73,7 @@ def gunicorns(number: int, port: int | None = None, /, **environ: str) -> Iterat
 
 
 def _start(environ: dict[str, str], port: int) -> Gunicorn:
-    command = [sys.executable, "-m", "gunicorn", "-c", "ilara_admin/gunicorn_conf.py"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "ilara_admin/runtime/gunicorn_conf.py"]
     process = subprocess.Popen(
         [*command, "--log-level", "warning", "ilara_admin.wsgi"],
         cwd=settings.BASE_DIR,

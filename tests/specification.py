@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import msgspec
 from jsonschema import Draft202012Validator
 
-from ilara_admin.endpoint import JSON
-from ilara_admin.openapi import document
-from ilara_admin.operations import Operation, operations
+from ilara_admin.api.endpoint import JSON
+from ilara_admin.apidocs.openapi import document
+from ilara_admin.apidocs.operations import Operation, operations
 from tests.api_client import Api, Reply
 
 

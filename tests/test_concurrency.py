@@ -10,15 +10,15 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
-from flags.document import Prerequisite, Rule, boolean_document
+from flags.engine.document import Prerequisite, Rule, boolean_document
 from flags.services import flag_create, flag_update
-from ilara_admin import snapshot
+from ilara_admin.api import environment_cache
 from ilara_admin.models import Environment
 from players.aliases import player_alias_link
 from players.erasure import player_delete
 from players.models import Player, PlayerAlias, PlayerSession, Purchase, player_id_for
 from players.services import purchase_refund
-from segments.lists import ids_add
+from segments.lists.services import ids_add
 from segments.models import Segment, SegmentMember
 from segments.services import segment_create, segment_delete
 from tests.api_client import EVENTS, PLAYERS, Api
@@ -277,13 +277,13 @@ def test_many_threads_with_a_stale_snapshot__share_one_load(
 ) -> None:
     player_id = public_api.register()["id"]
     loads: list[int] = []
-    load = snapshot._load
+    load = environment_cache._load
 
-    def counted(environment_id: int) -> snapshot.Snapshot:
+    def counted(environment_id: int) -> environment_cache.Snapshot:
         loads.append(environment_id)
         return load(environment_id)
 
-    monkeypatch.setattr(snapshot, "_load", counted)
+    monkeypatch.setattr(environment_cache, "_load", counted)
     Environment.objects.filter(pk=environment.pk).update(config_version=100)
 
     statuses = at_once(lambda _: public_api.get(f"{PLAYERS}/{player_id}").status, range(20))

@@ -11,8 +11,9 @@ from urllib.parse import urlencode
 import pytest
 from django.conf import settings
 
-from ilara_admin import embedded, tokens
-from ilara_admin.postgresql.site import NAME, PORT
+from ilara_admin.core import tokens
+from ilara_admin.runtime import embedded_postgres
+from ilara_admin.runtime.postgresql.site import NAME, PORT
 from tests.api_client import EVENTS, FLAGS, PLAYERS, HttpApi, Reply
 from tests.conftest import FAST
 from tests.homes import empty_home, kill_server
@@ -28,7 +29,7 @@ FIRST_START = """
 import django
 django.setup()
 from django.core.management import call_command
-from ilara_admin.audit import Actor
+from ilara_admin.core.audit import Actor
 from ilara_admin.bootstrap import first_start
 from ilara_admin.models import Tier
 call_command("migrate", verbosity=0)
@@ -45,14 +46,14 @@ class Game:
     api: HttpApi
 
     def start_database(self) -> None:
-        embedded.lease(self.home, DURABLE)
+        embedded_postgres.lease(self.home, DURABLE)
 
 
 @pytest.fixture(scope="module")
 def game() -> Iterator[Game]:
     """A server with a PostgreSQL of its own, which may be stopped."""
     with empty_home() as home:
-        found = embedded.lease(home, DURABLE)
+        found = embedded_postgres.lease(home, DURABLE)
         where = urlencode({"host": str(found.socket), "port": PORT})
         url = f"postgresql://{NAME}@/{NAME}?{where}"
         run = subprocess.run(
@@ -70,16 +71,16 @@ def game() -> Iterator[Game]:
         )
         with gunicorns(1, DATABASE_URL=url, ILARA_THREADS="4") as (server,):
             yield Game(home, server, server.api(run.stdout.strip()))
-        embedded.release(home)
+        embedded_postgres.release(home)
 
 
 def stop(game: Game) -> None:
-    embedded.release(game.home)
+    embedded_postgres.release(game.home)
 
 
 def kill(game: Game) -> None:
     kill_server(game.home)
-    embedded.release(game.home)
+    embedded_postgres.release(game.home)
 
 
 @pytest.mark.parametrize("end", [stop, kill])

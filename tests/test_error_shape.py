@@ -9,9 +9,11 @@ from django.db import OperationalError
 from django.test import RequestFactory
 from pytest_django import DjangoAssertNumQueries
 
-from ilara_admin import api, db, tokens
+from ilara_admin.api import dispatch
+from ilara_admin.core import db, tokens
+from ilara_admin.core.api_keys import api_key_revoke
+from ilara_admin.core.projects import environment_bump
 from ilara_admin.models import Environment, KeyKind
-from ilara_admin.services import api_key_revoke, environment_bump
 from players.models import Player
 from tests.api_client import EVENTS, FLAGS, PLAYERS, SEGMENTS, Api, Reply
 from tests.factories import ACTOR, make_environment, make_key, make_player
@@ -60,7 +62,7 @@ def test_wrong_method__is_405_and_names_the_right_ones(method: str, path: str, a
 
 def test_head__is_refused_without_a_body() -> None:
     """Nor one for the server to drop: it logs that, and anybody could fill the log."""
-    response = api.answer(RequestFactory().head(PLAYERS))
+    response = dispatch.answer(RequestFactory().head(PLAYERS))
     assert (response.status_code, getattr(response, "content", None)) == (405, b"")
     assert response.headers["Allow"] == "GET, OPTIONS, POST"
     assert response.headers["Content-Type"] == "application/json"
@@ -427,7 +429,7 @@ def test_database_away__is_503_and_worth_a_retry(
 
 @pytest.mark.parametrize("path", [PLAYERS, f"{FLAGS}/x/evaluate", "/v1/nothing"])
 def test_options__is_204_without_a_key(path: str) -> None:
-    response = api.answer(RequestFactory().options(path))
+    response = dispatch.answer(RequestFactory().options(path))
     assert (response.status_code, getattr(response, "content", None)) == (204, b"")
     assert "X-API-Key" in response.headers["Access-Control-Allow-Headers"]
     assert {"PATCH", "DELETE"} <= set(response.headers["Access-Control-Allow-Methods"].split(", "))

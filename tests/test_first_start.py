@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from ilara_admin.postgresql import site
+from ilara_admin.runtime.postgresql import site
 from tests.api_client import PLAYERS
 from tests.homes import HANG_SECONDS, remove_server
 from tests.replay import CASES, Steps, renamed, replay

@@ -20,16 +20,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_django import DjangoDbBlocker
 
-from ilara_admin import api
-from ilara_admin.errors import Code
-from ilara_admin.gunicorn_conf import limit_request_line
+from ilara_admin.api import dispatch
+from ilara_admin.api.errors import Code
 from ilara_admin.models import Environment, KeyKind
-from segments.operators import OPERATORS
+from ilara_admin.runtime.gunicorn_conf import limit_request_line
+from segments.language.operators import OPERATORS
 from segments.services import segment_create
 from tests.api_client import PLAYERS, Reply
 from tests.factories import ACTOR, make_environment, make_key, make_player
 from tests.homes import HANG_SECONDS
-from tests.segments.test_rules import EXAMPLES
+from tests.segments.language.test_parser import EXAMPLES
 from tests.serving import Gunicorn, gunicorns
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -297,7 +297,7 @@ class Route:
     fields: tuple[str, ...]
 
 
-def routes(resolver: URLResolver = api._tree, prefix: str = "") -> Iterator[Route]:
+def routes(resolver: URLResolver = dispatch._tree, prefix: str = "") -> Iterator[Route]:
     for item in resolver.url_patterns:
         path = prefix + str(item.pattern)
         if isinstance(item, URLPattern):

@@ -11,8 +11,8 @@ from django.db.models import F
 from django.db.models.functions import Now
 from pytest_django import DjangoDbBlocker
 
+from ilara_admin.core.projects import project_update
 from ilara_admin.models import Environment, KeyKind, RateWindow, Tier
-from ilara_admin.services import project_update
 from tests.api_client import EVENTS, PLAYERS, Reply
 from tests.factories import ACTOR, make_environment, make_key, make_player
 from tests.serving import Gunicorn, gunicorns

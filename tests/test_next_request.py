@@ -18,7 +18,7 @@ from django.core.management import call_command
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from flags.document import FlagDocument, ValueType, Variant
+from flags.engine.document import FlagDocument, ValueType, Variant
 from flags.models import Flag
 from flags.services import (
     flag_create,
@@ -28,10 +28,11 @@ from flags.services import (
     override_remove,
     override_set,
 )
+from ilara_admin.core.api_keys import NewKey, api_key_create, api_key_rotate
+from ilara_admin.core.projects import environment_update
 from ilara_admin.models import KeyKind
-from ilara_admin.services import NewKey, api_key_create, api_key_rotate, environment_update
 from players.models import Player
-from segments.lists import ids_add, ids_remove, list_import, list_run, list_undo
+from segments.lists.services import ids_add, ids_remove, list_import, list_run, list_undo
 from segments.models import Segment
 from segments.services import segment_update
 from tests.api_client import EVENTS, FLAGS, PLAYERS, SEGMENTS, Reply

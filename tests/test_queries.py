@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from ilara_admin import snapshot
+from ilara_admin.api import environment_cache
 from players.aliases import player_alias_link
 from players.models import Player
 from tests.api_client import EVENTS, FLAGS, PLAYERS, SEGMENTS, Api, Reply
@@ -101,6 +101,6 @@ def test_refusal__is_at_most_one_query(player_id: str, public_api: Api) -> None:
 def test_first_request_of_a_process__looks_the_key_up_and_loads_the_environment(
     player_id: str, public_api: Api
 ) -> None:
-    snapshot.forget()
+    environment_cache.forget()
     reply, queries = queries_of(public_api, "GET", f"{PLAYERS}/{player_id}")
     assert (reply.status, queries) == (200, 3)

@@ -16,14 +16,14 @@ from django.conf import settings
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 
-from ilara_admin import gunicorn_conf
 from ilara_admin import settings as settings_module
 from ilara_admin.config.document import Config, read
 from ilara_admin.config.plan import make_plan
 from ilara_admin.management.base import PASSWORD_VARIABLE
 from ilara_admin.management.commands import import_config
-from segments.operators import OPERATORS
-from segments.rules import FIELDS, parse
+from ilara_admin.runtime import gunicorn_conf
+from segments.language.operators import OPERATORS
+from segments.language.parser import FIELDS, parse
 from tests.homes import empty_home
 from tests.running import Serve, bash
 

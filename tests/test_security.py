@@ -13,8 +13,8 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
+from ilara_admin.core.projects import project_create
 from ilara_admin.models import ApiKey, AuditEntry, Environment, Role, User
-from ilara_admin.services import project_create
 from tests.factories import ACTOR, PASSWORD, World, make_environment, make_key, make_staff
 from tests.pages import PAGES, address, ask, signed_in, text_of, url_of
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from events import entries
-from ilara_admin.audit import Actor
+from events import log_reader
+from ilara_admin.core.audit import Actor
 from ilara_admin.models import Environment, Role
-from segments.lists import ids_add
+from segments.lists.services import ids_add
 from segments.models import Segment
 from tests.api_client import EVENTS, PLAYERS, Api
 
@@ -37,7 +37,7 @@ def test_everything_a_client_writes__is_escaped_on_every_page(
     segment = Segment.objects.get(environment=environment, key="beta-testers")
     ids_add(segment, [NASTY, f"{NASTY}2"], excluded=False, actor=Actor(NASTY), reason=NASTY)
 
-    (entry,) = entries.newest(environment.pk, 1)
+    (entry,) = log_reader.newest(environment.pk, 1)
     home = f"/{environment.project.slug}/{environment.slug}"
     at = entry.event.received_at.isoformat().replace("+", "%2B")
     client = staff_client(Role.ADMIN)

@@ -7,8 +7,9 @@
      "segments": {"whales": {"name": "Whales", "description": "",
                              "rule": {"operator": "AND", "conditions": […]}}}}
 
-A rule is a document of segments/rules.py; a flag has the fields of flags/document.py and what it
-says of itself. A section that is left out says nothing about its kind. Imports no Django.
+A rule is a document of segments/language/parser.py; a flag has the fields of
+flags/engine/document.py and its metadata. A section that is left out says nothing about its kind.
+Imports no Django.
 """
 
 import json
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from flags.document import (
+from flags.engine.document import (
     DocumentError,
     FlagDocument,
     check_document,
@@ -27,7 +28,7 @@ from flags.document import (
     encode_document,
 )
 from segments.keys import KEY, KEY_FORM
-from segments.rules import NOT_IN_TEXT, RuleError, parse
+from segments.language.parser import NOT_IN_TEXT, RuleError, parse
 
 VERSION = 1
 KINDS = ("segments", "flags")

@@ -6,12 +6,12 @@ from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from flags import prerequisites
+from flags.engine import prerequisites
 from ilara_admin.config import words
 from ilara_admin.config.document import KINDS, Config, ConfigError, Entries, Entry, Fault, place
-from ilara_admin.equality import same
-from segments.references import check_references
-from segments.rules import RuleError, segments_named
+from ilara_admin.core.json_equality import same
+from segments.language.parser import RuleError, segments_named
+from segments.language.references import check_references
 
 
 class Action(StrEnum):

@@ -6,10 +6,9 @@ from datetime import date
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from flags.document import DocumentError, encode_document
+from flags.engine.document import DocumentError, encode_document
 from flags.models import Flag
 from flags.services import flag_create, flag_set_archived, flag_update
-from ilara_admin.audit import Actor
 from ilara_admin.config.document import (
     Config,
     ConfigError,
@@ -21,7 +20,8 @@ from ilara_admin.config.document import (
     place,
 )
 from ilara_admin.config.plan import Action, Plan, Step
-from ilara_admin.equality import same
+from ilara_admin.core.audit import Actor
+from ilara_admin.core.json_equality import same
 from ilara_admin.models import Environment
 from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update, segments_lock

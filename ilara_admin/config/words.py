@@ -1,11 +1,11 @@
 """Entries of a configuration, and what differs between two, in plain English. No Django."""
 
-from flags import describe
-from flags.describe import Difference
-from flags.document import DocumentError
+from flags.engine import sentences
+from flags.engine.document import DocumentError
+from flags.engine.sentences import Difference
 from ilara_admin.config.document import Entry, about_of, document_of
-from segments.rules import RuleError, parse
-from segments.words import describe as describe_rule
+from segments.language.parser import RuleError, parse
+from segments.language.sentences import describe as describe_rule
 
 NOT_SEEN = "written differently, to the same effect"
 
@@ -16,7 +16,7 @@ def introduce(kind: str, entry: Entry) -> list[str]:
         return [_rule(entry)]
     document = document_of(entry)
     state = "archived" if entry["archived"] else ("on" if document.enabled else "off")
-    rules = [describe.sentence(rule) for rule in document.rules]
+    rules = [sentences.sentence(rule) for rule in document.rules]
     return [f"{document.value_type}, {state}", *rules, f"otherwise {document.default}"]
 
 
@@ -43,14 +43,14 @@ def _rule(entry: Entry) -> str:
 
 
 def _flag(before: Entry, after: Entry) -> list[Difference]:
-    found = describe.about_differences(about_of(before), about_of(after))
+    found = sentences.about_differences(about_of(before), about_of(after))
     if before["archived"] is not after["archived"]:
         found.append(Difference("Archived", _yes(before["archived"]), _yes(after["archived"])))
     try:
         old = document_of(before)
     except DocumentError as error:
         return [*found, Difference("Document", f"cannot be read ({error})", "as in the file")]
-    return found + describe.differences(old, document_of(after))
+    return found + sentences.differences(old, document_of(after))
 
 
 def _yes(value: bool) -> str:

@@ -14,16 +14,16 @@ import msgspec
 from django.db import connection, transaction
 
 from events import partitions, rollups
-from ilara_admin.audit import Actor
+from ilara_admin.api.idempotency import digest_of
+from ilara_admin.core.audit import Actor
 from ilara_admin.demo.config import config_fill
 from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
 from ilara_admin.demo.records import SamplePlayer, Tracked
 from ilara_admin.demo.support import support_fill
-from ilara_admin.idempotency import digest_of
 from ilara_admin.management.bar import Bar
 from ilara_admin.models import Environment, Project
+from players.churn_training import TooFewError, churn_refit
 from players.models import Player, player_id_for
-from players.refit import TooFewError, churn_refit
 from players.statements import PURCHASE_EVENT, SESSION_EVENT
 
 SIZE = 5_000

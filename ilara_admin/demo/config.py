@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from flags.bucketing import reweight
-from flags.document import EVERYBODY as WHOLE
-from flags.document import (
+from flags.engine.bucketing import reweight
+from flags.engine.document import EVERYBODY as WHOLE
+from flags.engine.document import (
     FlagDocument,
     Prerequisite,
     Ramp,
@@ -32,7 +32,7 @@ from flags.services import (
     flag_set_enabled,
     flag_update,
 )
-from ilara_admin.audit import Actor
+from ilara_admin.core.audit import Actor
 from ilara_admin.models import AuditEntry, Environment
 from segments.models import Segment
 from segments.services import segment_create

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from ilara_admin.demo.records import Sale, SamplePlayer, Session, Tracked
-from players.churn import PRIOR, Parameters
+from players.churn_model.risk import PRIOR, Parameters
 
 HISTORY_DAYS = 120
 EVENT_DAYS = 30

@@ -1,6 +1,6 @@
 """What support has done in the sample game: a note, and the id of a guest who made an account."""
 
-from ilara_admin.audit import Actor
+from ilara_admin.core.audit import Actor
 from ilara_admin.demo.config import CHLOE
 from ilara_admin.models import Environment
 from players.aliases import player_alias_link

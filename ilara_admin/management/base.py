@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, OperationalError, ProgrammingError
 from psycopg.errors import UndefinedTable
 
-from ilara_admin.audit import Actor
+from ilara_admin.core.audit import Actor
 from ilara_admin.models import User
 
 PASSWORD_VARIABLE = "ILARA_STAFF_PASSWORD"  # noqa: S105  # the name of a variable

@@ -8,7 +8,7 @@ from datetime import timedelta
 from django.core.management.base import CommandError
 from django.db.models import Q
 
-from ilara_admin import tokens
+from ilara_admin.core import tokens
 from ilara_admin.models import ApiKey, Environment, Project, User
 from players.aliases import player_id_of
 from players.models import Player

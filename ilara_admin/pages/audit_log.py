@@ -3,12 +3,12 @@
 from django import forms
 from django.http import HttpResponse
 
-from ilara_admin.filters import FilterForm, render_list
-from ilara_admin.htmx import HtmxHttpRequest
 from ilara_admin.models import AuditEntry, Role
-from ilara_admin.pages.history import lines
-from ilara_admin.pagination import KeysetPage
-from ilara_admin.scope import staff_view
+from ilara_admin.pages.audit_text import lines
+from ilara_admin.web.access import staff_view
+from ilara_admin.web.filters import FilterForm, render_list
+from ilara_admin.web.htmx import HtmxHttpRequest
+from ilara_admin.web.pagination import KeysetPage
 
 KINDS = {
     "flag": "Flags",

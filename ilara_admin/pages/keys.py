@@ -8,27 +8,21 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from ilara_admin.confirm import Confirm, render_confirm
-from ilara_admin.forms import (
-    FormPage,
-    add_errors,
-    remember_sent,
-    render_form,
-    was_sent,
-)
-from ilara_admin.htmx import (
+from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
+from ilara_admin.core.api_keys import NewKey, api_key_create, api_key_revoke, api_key_rotate
+from ilara_admin.models import ApiKey, KeyKind, Role
+from ilara_admin.templatetags.ilara import reltime_words
+from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.confirm import Confirm, render_confirm
+from ilara_admin.web.forms import FormPage, add_errors, remember_sent, render_form, was_sent
+from ilara_admin.web.htmx import (
     HtmxHttpRequest,
     redirect_to,
     render_partial,
     render_whole,
     with_toast,
 )
-from ilara_admin.models import ApiKey, KeyKind, Role
-from ilara_admin.pages.curl import EXAMPLE_REGISTRATION, curl
-from ilara_admin.pagination import KeysetPage
-from ilara_admin.scope import actor_of, link, staff_view
-from ilara_admin.services import NewKey, api_key_create, api_key_revoke, api_key_rotate
-from ilara_admin.templatetags.ilara import reltime_words
+from ilara_admin.web.pagination import KeysetPage
 
 TABS = (("", "All"), ("usable", "In use"), ("ended", "Ended"))
 EXPIRY_DAYS = (1, 7, 30, 90, 365)
@@ -189,7 +183,7 @@ def _show_once(
     context = {
         "key": new.key,
         "token": new.token,
-        "curl": curl(request, "players/players", new.token, EXAMPLE_REGISTRATION),
+        "curl": curl_post(request, "players/players", new.token, EXAMPLE_REGISTRATION),
         "predecessor": predecessor,
         "predecessor_works": predecessor and predecessor.state_at(timezone.now()) == "expiring",
     }

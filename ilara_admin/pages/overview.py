@@ -12,12 +12,12 @@ from django.utils import timezone
 from events.models import Event
 from events.stats import Arrivals, arrivals
 from flags.models import Flag
-from ilara_admin.htmx import HtmxHttpRequest
+from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.models import AuditEntry, Environment, Role
-from ilara_admin.pages.curl import EXAMPLE_REGISTRATION, curl
-from ilara_admin.pages.history import lines
-from ilara_admin.scope import link, staff_view
+from ilara_admin.pages.audit_text import lines
 from ilara_admin.templatetags.ilara import Bar
+from ilara_admin.web.access import link, staff_view
+from ilara_admin.web.htmx import HtmxHttpRequest
 from players.models import Player, Purchase
 
 LAST_CHANGES = 10
@@ -92,13 +92,13 @@ def _steps(
             "Register a player",
             player is not None,
             f"From the game, or from a terminal, with a whole key in place of {shown}",
-            curl(request, "players/players", shown, EXAMPLE_REGISTRATION),
+            curl_post(request, "players/players", shown, EXAMPLE_REGISTRATION),
         ),
         Step(
             "Send an event",
             False,
             "It shows under Live events within a second or two.",
-            curl(request, "events/events", shown, event) if player else "",
+            curl_post(request, "events/events", shown, event) if player else "",
         ),
         Step(
             "Turn on a flag",

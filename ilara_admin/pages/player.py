@@ -7,27 +7,27 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from flags import describe
-from flags.evaluation import Asked, Decision, Reason, decide
+from flags.cache import flag_set
+from flags.engine import sentences
+from flags.engine.evaluation import Asked, Decision, Reason, decide
+from flags.engine.receipt import nearest_miss
 from flags.lookup import overrides_of, variants_of
-from flags.receipt import nearest_miss
-from flags.snapshot import flag_set
-from ilara_admin import snapshot
-from ilara_admin.filters import render_list
-from ilara_admin.htmx import HtmxHttpRequest, wants_partial
+from ilara_admin.api import environment_cache
 from ilara_admin.models import Role
-from ilara_admin.scope import staff_view
 from ilara_admin.templatetags.ilara import json_pretty
+from ilara_admin.web.access import staff_view
+from ilara_admin.web.filters import render_list
+from ilara_admin.web.htmx import HtmxHttpRequest, wants_partial
+from players.cache import parameters_of
 from players.forms import TimelineFilterForm
+from players.labels import RISKS, STAGES
 from players.lifecycle import lifecycle_at
 from players.models import Player
 from players.notes import notes_of, with_right
 from players.record import mask_device, mask_email, risk_of, row_of, thresholds_of
-from players.snapshot import parameters_of
 from players.timeline import timeline
-from players.words import RISKS, STAGES
+from segments.cache import segments_of
 from segments.lookup import stored_subject
-from segments.snapshot import segments_of
 from segments.subject import subject_of
 
 SHOWN_NOTES = 5
@@ -55,7 +55,7 @@ def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespons
 def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     now, thresholds = timezone.now(), thresholds_of(request.environment)
     row = row_of(player)
-    known = snapshot.at_version(request.environment)
+    known = environment_cache.at_version(request.environment)
     flags, segments = flag_set(known), segments_of(known).values()
     needed = flags.behaviours.union(*(segment.behaviours for segment in segments))
     found = stored_subject(request.environment, player.pk, needed)
@@ -74,14 +74,14 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     for flag in flags.in_use:
         override = overrides.get(flag.id)
         decision = decide(flag, asked, memo)
-        words = describe.why(flag, decision, subject, now)
+        words = sentences.why(flag, decision, subject, now)
         if decision.reason is Reason.DEFAULT:
             miss = nearest_miss(flag, asked, decision, segments_of(known))
             words = f"{words} {miss}" if miss else words
         if decision.reason is Reason.OVERRIDE and override:
             words = f"Set for this player by {override.author_name}."
         decisions.append(
-            (flag.key, describe.value_text(decision.variant.value), decision, words, override)
+            (flag.key, sentences.value_text(decision.variant.value), decision, words, override)
         )
     return {
         "aliases": player.aliases.order_by("created_at", "external_id"),
@@ -103,4 +103,4 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
 def _attribute(name: str, value: Any) -> tuple[str, str, bool]:
     """Name, value as JSON, and whether that takes several lines."""
     nested = isinstance(value, dict | list) and bool(value)
-    return name, json_pretty(value) if nested else describe.value_text(value), nested
+    return name, json_pretty(value) if nested else sentences.value_text(value), nested

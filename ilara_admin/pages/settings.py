@@ -8,12 +8,12 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from ilara_admin.forms import FormPage, add_errors, render_form
-from ilara_admin.htmx import HtmxHttpRequest, redirect_to, with_toast
+from ilara_admin.core.projects import environment_update, project_update
 from ilara_admin.models import Environment, Role, Tier
-from ilara_admin.scope import actor_of, link, staff_view
-from ilara_admin.services import environment_update, project_update
 from ilara_admin.starter import environment_open, project_open
+from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.forms import FormPage, add_errors, render_form
+from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 
 SLUG = forms.TextInput(
     attrs={"class": "mono", "autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}

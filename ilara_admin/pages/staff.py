@@ -9,19 +9,19 @@ from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 
-from ilara_admin.confirm import Change, Confirm, render_confirm
-from ilara_admin.forms import FormPage, add_errors, remember_sent, render_form, was_sent
-from ilara_admin.htmx import (
+from ilara_admin.core.staff import staff_create, staff_set_password, staff_update
+from ilara_admin.models import Role, User
+from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.confirm import Change, Confirm, render_confirm
+from ilara_admin.web.forms import FormPage, add_errors, remember_sent, render_form, was_sent
+from ilara_admin.web.htmx import (
     HtmxHttpRequest,
     redirect_to,
     render_partial,
     render_whole,
     with_toast,
 )
-from ilara_admin.models import Role, User
-from ilara_admin.pagination import KeysetPage
-from ilara_admin.scope import actor_of, link, staff_view
-from ilara_admin.services import staff_create, staff_set_password, staff_update
+from ilara_admin.web.pagination import KeysetPage
 
 # What a role may do, from the weakest role that may.
 POWERS: tuple[tuple[str, Role], ...] = (

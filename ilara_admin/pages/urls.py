@@ -2,32 +2,23 @@
 
 from django.urls import path
 
-from ilara_admin.pages import (
-    audit_log,
-    developers,
-    find,
-    keys,
-    overview,
-    player,
-    reference,
-    settings,
-    staff,
-)
+from ilara_admin.apidocs import developer_views, reference_views
+from ilara_admin.pages import audit_log, keys, overview, player, search, settings, staff
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
     path("players/<uuid:player_id>/", player.player_detail, name="player_detail"),
-    path("find/", find.find, name="find"),
+    path("find/", search.find, name="find"),
     path("audit/", audit_log.audit_list, name="audit_list"),
     path("keys/", keys.key_list, name="key_list"),
     path("keys/new/", keys.key_create, name="key_create"),
     path("keys/<int:pk>/rotate/", keys.key_rotate, name="key_rotate"),
     path("keys/<int:pk>/revoke/", keys.key_revoke, name="key_revoke"),
-    path("developers/", developers.developers, name="developers"),
-    path("developers/reference/", reference.reference, name="reference"),
+    path("developers/", developer_views.developers, name="developers"),
+    path("developers/reference/", reference_views.reference, name="reference"),
     path(
         "developers/reference/<slug:operation_id>/",
-        reference.reference_operation,
+        reference_views.reference_operation,
         name="reference_operation",
     ),
     path("settings/", settings.environment_settings, name="environment_settings"),

@@ -14,8 +14,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from heroicons.templatetags.heroicons import heroicon_micro
 
-from ilara_admin import scope
-from ilara_admin.context_processors import NavItem
+from ilara_admin.web import access
+from ilara_admin.web.context_processors import NavItem
 
 register = template.Library()
 ABSENT = "\N{EN DASH}"
@@ -46,7 +46,7 @@ def nav_link(item: NavItem) -> SafeString:
 @register.simple_tag(takes_context=True)
 def link(context: dict[str, Any], name: str, *args: object) -> str:
     """The address of a page of the environment in sight."""
-    return scope.link(context["request"], name, *args)
+    return access.link(context["request"], name, *args)
 
 
 # --- Text ---------------------------------------------------------------------------------------

@@ -24,15 +24,15 @@ def database() -> Iterator[None]:
     from django.core.management import call_command
     from django.db import connection
 
-    from ilara_admin import embedded
+    from ilara_admin.runtime import embedded_postgres
 
-    server = embedded.lease(home)
+    server = embedded_postgres.lease(home)
     try:
         call_command("migrate", verbosity=0)
         yield
     finally:
         connection.close()
-        embedded.release(home)
+        embedded_postgres.release(home)
         shutil.rmtree(server.data.parent)
         shutil.rmtree(home, ignore_errors=True)
 

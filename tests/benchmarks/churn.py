@@ -9,8 +9,8 @@ from time import perf_counter
 
 import numpy as np
 
-from players import churn, churn_fit
-from players.churn import PRIOR
+from players.churn_model import fit, risk
+from players.churn_model.risk import PRIOR
 
 PLAYERS = 100_000
 DAYS = 365
@@ -32,19 +32,19 @@ def main(size: int) -> None:
 
     for model in ("mbg", "bg"):
         started = perf_counter()
-        found = churn_fit.fit(frequency, recency, age, model)
+        found = fit.fit(frequency, recency, age, model)
         took = perf_counter() - started
         print(f"fit {model}: {took:.2f} s, {took / one_pass:,.0f} passes; in time: {took < 60}")
 
     started = perf_counter()
-    churn_fit.p_alive(found, frequency, recency, age)
+    fit.p_alive(found, frequency, recency, age)
     took = perf_counter() - started
     print(f"score all: {took:.3f} s, {took / one_pass:,.1f} passes; in time: {took < 2}")
 
     histories = list(zip(frequency.tolist(), recency.tolist(), age.tolist(), strict=True))
     started = perf_counter()
     for history in histories:
-        churn.p_alive(found, *history)
+        risk.p_alive(found, *history)
     took = perf_counter() - started
     print(f"score one by one, as requests do: {took:.2f} s; in time: {took < 2}")
 

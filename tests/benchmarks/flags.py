@@ -18,8 +18,8 @@ WARM_UP = 200
 
 
 def documents() -> dict[str, Any]:
-    from flags.bucketing import reweight
-    from flags.document import Rule, boolean_document, decode_document
+    from flags.engine.bucketing import reweight
+    from flags.engine.document import Rule, boolean_document, decode_document
 
     found: dict[str, Any] = {}
     everybody = (Rule(id="r", variant="enabled"),)
@@ -64,11 +64,12 @@ def main(rounds: int) -> None:
     from flags.lookup import find_asked
     from flags.models import Flag
     from flags.services import flag_create
-    from ilara_admin import api, last_used
-    from ilara_admin.audit import Actor
-    from ilara_admin.endpoint import endpoint
+    from ilara_admin.api import dispatch, key_usage
+    from ilara_admin.api.endpoint import endpoint
+    from ilara_admin.core.api_keys import api_key_create
+    from ilara_admin.core.audit import Actor
+    from ilara_admin.core.projects import project_create
     from ilara_admin.models import KeyKind
-    from ilara_admin.services import api_key_create, project_create
     from ilara_admin.starter import environment_start
 
     actor = Actor("benchmark")
@@ -86,7 +87,7 @@ def main(rounds: int) -> None:
 
     attributes = {"level": 45, "country": "DE", "is_vip": False, "guild": {"name": "x", "size": 9}}
     player = {"external_id": "player_123", "attributes": attributes}
-    reply = api.answer(post("/v1/players/players", player))
+    reply = dispatch.answer(post("/v1/players/players", player))
     assert isinstance(reply, HttpResponse)
     player_id = msgspec.json.decode(reply.content)["data"]["id"]
 
@@ -95,7 +96,7 @@ def main(rounds: int) -> None:
         import uuid
 
         find_asked(request, uuid.UUID(body.player_id), frozenset(), None)
-        return api.respond({})
+        return dispatch.respond({})
 
     def ask(path: str, body: Any, answer: Callable[[HttpRequest], Any]) -> Callable[[], Any]:
         return lambda: answer(post(path, body))
@@ -103,25 +104,26 @@ def main(rounds: int) -> None:
     body = {"player_id": player_id}
     all_flags = "/v1/flags/flags/evaluate"
     with CaptureQueriesContext(connection) as queries:
-        bulk = api.answer(post(all_flags, body))
+        bulk = dispatch.answer(post(all_flags, body))
     assert isinstance(bulk, HttpResponse)
     assert len(msgspec.json.decode(bulk.content)["data"]["flags"]) == 100
     statement = queries[-1]["sql"]
     print(f"all flags: {len(queries)} query, {len(bulk.content):,} bytes")
 
-    from ilara_admin import db, snapshot
+    from ilara_admin.api import environment_cache
+    from ilara_admin.core import db
 
-    version = snapshot.of_environment(environment.pk).version
+    version = environment_cache.of_environment(environment.pk).version
     params = [environment.pk, version, None, player_id]
-    nothing_else = api.route(same_query)
+    nothing_else = dispatch.route(same_query)
     context = {"context": {"targetingKey": "player_123"}}
     acts = {
         "the query alone": lambda: db.fetch_all(statement, params),
         "a call with the query, rows read": ask("/", body, lambda r: nothing_else(r)),
-        "one flag, constant": ask("/v1/flags/flags/constant-1/evaluate", body, api.answer),
-        "one flag, on a segment": ask("/v1/flags/flags/segment-1/evaluate", body, api.answer),
-        "all flags": ask(all_flags, body, api.answer),
-        "all flags, OFREP": ask("/ofrep/v1/evaluate/flags", context, api.answer),
+        "one flag, constant": ask("/v1/flags/flags/constant-1/evaluate", body, dispatch.answer),
+        "one flag, on a segment": ask("/v1/flags/flags/segment-1/evaluate", body, dispatch.answer),
+        "all flags": ask(all_flags, body, dispatch.answer),
+        "all flags, OFREP": ask("/ofrep/v1/evaluate/flags", context, dispatch.answer),
     }
     for act in acts.values():
         for _ in range(WARM_UP):
@@ -132,7 +134,7 @@ def main(rounds: int) -> None:
             started = perf_counter()
             act()
             times[name].append(perf_counter() - started)
-    for counted in (usage, last_used):
+    for counted in (usage, key_usage):
         counted.flush()  # what is left would be written when the database is gone
     base = median(times["a call with the query, rows read"])
     for name, taken in times.items():

@@ -76,7 +76,7 @@ def main() -> None:
     from django.db import connection
 
     from events import partitions
-    from ilara_admin.postgresql import site
+    from ilara_admin.runtime.postgresql import site
     from tests.benchmarks.bare import TABLE
     from tests.factories import make_environment, make_key, make_player
     from tests.running import free_port
@@ -99,8 +99,8 @@ def main() -> None:
 
     port = free_port()
     bare = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "-c", "ilara_admin/gunicorn_conf.py", "--log-level",
-         "warning", "tests.benchmarks.bare"],
+        [sys.executable, "-m", "gunicorn", "-c", "ilara_admin/runtime/gunicorn_conf.py",
+         "--log-level", "warning", "tests.benchmarks.bare"],
         env={**os.environ, "DATABASE_URL": database_url(), "SECRET_KEY": "x",
              "ILARA_BIND": f"127.0.0.1:{port}", "ILARA_WORKERS": "1"},
     )  # fmt: skip

@@ -19,11 +19,11 @@ PAGES = 200
 def main(size: int) -> None:
     from django.db import connection
 
-    from ilara_admin.audit import Actor
+    from ilara_admin.core.audit import Actor
+    from ilara_admin.core.projects import project_create
     from ilara_admin.models import Environment
-    from ilara_admin.services import project_create
     from ilara_admin.starter import environment_start
-    from segments import lists
+    from segments.lists import services
     from segments.models import Segment, SegmentListChange, SegmentMember
 
     actor = Actor("benchmark")
@@ -45,13 +45,13 @@ def main(size: int) -> None:
 
     def carry_out(change: SegmentListChange) -> Callable[[], Any]:
         chunks[:] = [perf_counter()]
-        return lambda: lists.list_run(change, pieces, lambda *_: chunks.append(perf_counter()))
+        return lambda: services.list_run(change, pieces, lambda *_: chunks.append(perf_counter()))
 
     def page_by_prefix() -> float:
         found = SegmentMember.objects.starting_with(segment, "player_a", excluded=False)
         return timed(lambda: [list(found.all()[:50]) for _ in range(PAGES)]) / PAGES
 
-    lists.ids_add(segment, [f"player_a{n}" for n in range(100)], excluded=False, actor=actor)
+    services.ids_add(segment, [f"player_a{n}" for n in range(100)], excluded=False, actor=actor)
     short = page_by_prefix()
     base = timed(copy)
     print(f"COPY of {size:,} ids into a bare table: {base:.1f} s")
@@ -60,7 +60,7 @@ def main(size: int) -> None:
         print(f"{what:<34}{seconds / base:6.1f} times COPY, {size / seconds:9,.0f} ids/s")
 
     def wished(replace: bool = False) -> SegmentListChange:
-        return lists.list_import(segment, excluded=False, actor=actor, replace=replace)
+        return services.list_import(segment, excluded=False, actor=actor, replace=replace)
 
     first = wished()
     told("import", timed(carry_out(first)))
@@ -70,7 +70,7 @@ def main(size: int) -> None:
     told("replace by the same file", timed(carry_out(wished(replace=True))))
     page = page_by_prefix()
     print(f"a page by prefix, long : short    {page / short:6.1f}, {page * 1000:.1f} ms")
-    told("undo of the import", timed(carry_out(lists.list_undo(first, actor=actor))))
+    told("undo of the import", timed(carry_out(services.list_undo(first, actor=actor))))
     segment.refresh_from_db()
     assert segment.included == 0, segment.included
 

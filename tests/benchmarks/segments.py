@@ -121,11 +121,11 @@ def one_player(environment: Any, token: str, player_id: Any) -> None:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
-    from ilara_admin.audit import Actor
+    from ilara_admin.core.audit import Actor
+    from segments.cache import compile_segments
     from segments.lookup import stored_subject
     from segments.models import Segment
     from segments.services import segment_create
-    from segments.snapshot import compile_segments
 
     for number in range(SEGMENTS):
         segment_create(
@@ -184,7 +184,7 @@ def everybody(environment: Any) -> None:
     from django.db import connection
     from django.utils import timezone
 
-    from segments.rules import parse
+    from segments.language.parser import parse
     from segments.sizes import ask, count, estimate
 
     def bare() -> None:
@@ -228,9 +228,10 @@ def main(size: int) -> None:
     from django.db import connection
 
     from events import partitions
-    from ilara_admin.audit import Actor
+    from ilara_admin.core.api_keys import api_key_create
+    from ilara_admin.core.audit import Actor
+    from ilara_admin.core.projects import project_create
     from ilara_admin.models import Environment, KeyKind
-    from ilara_admin.services import api_key_create, project_create
     from players.models import Player
 
     PLAYERS_MADE[0] = size

@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Browser
 
-from ilara_admin.pages.clients import FOLDER
+from ilara_admin.apidocs.clients import FOLDER
 from tests.browser.conftest import Ilara
 
 pytestmark = pytest.mark.browser

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ilara_admin.pages.clients import FOLDER
-from ilara_admin.supervisor import ending_with_parent
+from ilara_admin.apidocs.clients import FOLDER
+from ilara_admin.runtime.supervisor import ending_with_parent
 from tests.processes import program
 
 DRIVERS = Path(__file__).parent

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from events.models import Event
+from ilara_admin.apidocs.clients import CLIENTS, FOLDER, usage
 from ilara_admin.models import Environment, KeyKind, Tier
-from ilara_admin.pages.clients import CLIENTS, FOLDER, usage
 from players.models import Player, player_id_for
 from tests.clients.drivers import DRIVERS, LANGUAGES, Driver, build_go, commands, go
 from tests.clients.proxy import Proxy, Seen, proxy_to

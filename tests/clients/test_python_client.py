@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ilara_admin.pages.clients import FOLDER
+from ilara_admin.apidocs.clients import FOLDER
 from tests.homes import wait_until
 
 NOWHERE = "http://127.0.0.1:9"  # nobody listens on the port for discarding

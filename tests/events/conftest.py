@@ -20,9 +20,10 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from ilara_admin.audit import Actor
+from ilara_admin.core.api_keys import NewKey, api_key_create
+from ilara_admin.core.audit import Actor
+from ilara_admin.core.projects import project_create
 from ilara_admin.models import Environment, KeyKind
-from ilara_admin.services import NewKey, api_key_create, project_create
 from tests.homes import HANG_SECONDS
 from tests.serving import database_url, gunicorns
 

@@ -16,15 +16,15 @@ from django.db import connection
 from django.test import RequestFactory
 from pytest_django import DjangoDbBlocker
 
-from events import entries, export, partitions, rollups, tail
-from events.entries import Filter
+from events import export, log_reader, partitions, rollups, tail
 from events.forms import TailForm
+from events.log_reader import Filter
 from events.views import _count_after
-from ilara_admin import db
+from ilara_admin.core import db
 from ilara_admin.models import Environment
 from players.timeline import timeline
-from segments.rules import Behaviour
-from segments.sql import count_sql
+from segments.language.parser import Behaviour
+from segments.language.sql import count_sql
 from tests.events.conftest import make_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
@@ -150,24 +150,24 @@ def player_by_key(environment: Environment) -> None:
 
 
 def newest(environment: Environment) -> None:
-    entries.newest(environment.pk, 100)
+    log_reader.newest(environment.pk, 100)
 
 
 def newest_of_a_name(environment: Environment) -> None:
-    entries.newest(environment.pk, 100, Filter("level_up"))
+    log_reader.newest(environment.pk, 100, Filter("level_up"))
 
 
 def newest_of_a_rare_name(environment: Environment) -> None:
-    entries.newest(environment.pk, 100, Filter("rare-11"))
+    log_reader.newest(environment.pk, 100, Filter("rare-11"))
 
 
 def newest_of_a_player(environment: Environment) -> None:
-    entries.newest(environment.pk, 100, Filter(None, PLAYER))
+    log_reader.newest(environment.pk, 100, Filter(None, PLAYER))
 
 
 def page_of_the_log(environment: Environment) -> None:
-    (last,) = entries.newest(environment.pk, 1)
-    entries.page(environment.pk, last.id - 5_000, entries.EARLIEST, entries.EVERYTHING)
+    (last,) = log_reader.newest(environment.pk, 1)
+    log_reader.page(environment.pk, last.id - 5_000, log_reader.EARLIEST, log_reader.EVERYTHING)
 
 
 def beginning_of_a_stream(environment: Environment) -> None:
@@ -175,13 +175,13 @@ def beginning_of_a_stream(environment: Environment) -> None:
 
 
 def poll_of_the_stream(environment: Environment) -> None:
-    (last,) = entries.newest(environment.pk, 1)
-    since = NOW - entries.SLACK
+    (last,) = log_reader.newest(environment.pk, 1)
+    since = NOW - log_reader.SLACK
     db.fetch_one(tail.POLL_SQL, [environment.pk, last.id - 50, since, False])
 
 
 def waiting_after_a_pause(environment: Environment) -> None:
-    (last,) = entries.newest(environment.pk, 1)
+    (last,) = log_reader.newest(environment.pk, 1)
     request: Any = RequestFactory().get("/", {"name": "level_up"})
     request.environment = environment
     assert TailForm(request.GET).filter(environment)

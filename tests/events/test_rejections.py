@@ -7,7 +7,7 @@ from django.db import connection
 
 from events import rejections, tasks
 from events.models import Event, RejectedEvent
-from ilara_admin import services
+from ilara_admin.core import projects
 from ilara_admin.models import Environment, Tier
 from players.models import Player
 from tests.api_client import EVENTS, Api
@@ -101,7 +101,7 @@ def test_refused_key__leaves_nothing(body: dict[str, Any], player: Player) -> No
 def test_batch_beyond_the_rate_limit__leaves_nothing(
     body: dict[str, Any], public_api: Api, environment: Environment
 ) -> None:
-    services.project_update(environment.project, tier=Tier.FREE, actor=ACTOR)
+    projects.project_update(environment.project, tier=Tier.FREE, actor=ACTOR)
     batch = {"events": [body] * 30 + ["bad"]}
     assert public_api.post(f"{EVENTS}/batch", batch).status == 200
     assert public_api.post(f"{EVENTS}/batch", batch).status == 429

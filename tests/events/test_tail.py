@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from events import entries, rollups, tail
-from events.entries import Filter
+from events import log_reader, rollups, tail
+from events.log_reader import Filter
 from events.tail import Arrival, Subscription
-from ilara_admin import db
+from ilara_admin.core import db
+from ilara_admin.core.shutdown import stopping
 from ilara_admin.models import Environment
-from ilara_admin.stopping import stopping
 from tests.events.conftest import database_session, insert, make_environment, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,7 +29,7 @@ def environment(transactional_db: None) -> Iterator[Environment]:
     wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("events-")])
 
 
-def subscribe(environment: Environment, wanted: Filter = entries.EVERYTHING) -> Subscription:
+def subscribe(environment: Environment, wanted: Filter = log_reader.EVERYTHING) -> Subscription:
     return tail.subscribe(environment.pk, tail.begin(environment.pk), wanted)
 
 
@@ -86,7 +86,7 @@ def test_overrun_while_catching_up__reads_the_table_again_without_repeating(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "QUEUE_EVENTS", 2)
-    monkeypatch.setattr(entries, "PAGE_ROWS", 2)
+    monkeypatch.setattr(log_reader, "PAGE_ROWS", 2)
     first, *_ = store(environment, *"abcd")
     reader = subscribe(environment)
     arrivals = reader.follow(first - 1)
@@ -196,8 +196,8 @@ def test_stop__ends_readers(environment: Environment) -> None:
 
 def test_newest__gives_the_last_ones_first(environment: Environment) -> None:
     store(environment, *"abcabc")
-    found = entries.newest(environment.pk, 2)
+    found = log_reader.newest(environment.pk, 2)
     assert [entry.event.event_name for entry in found] == ["c", "b"]
-    found = entries.newest(environment.pk, 5, Filter("a"))
+    found = log_reader.newest(environment.pk, 5, Filter("a"))
     assert [entry.event.event_name for entry in found] == ["a", "a"]
     assert found[0].id > found[1].id

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ilara_admin.core.api_keys import api_key_create, api_key_revoke
 from ilara_admin.models import KeyKind
-from ilara_admin.services import api_key_create, api_key_revoke
 from tests.events.conftest import (
     ACTOR,
     STREAM,

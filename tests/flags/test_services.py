@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from django.core.exceptions import ValidationError
 
-from flags.document import Prerequisite, Rule, boolean_document, decode_document
-from flags.evaluation import Asked, compile_flag, evaluate
+from flags.engine.document import Prerequisite, Rule, boolean_document, decode_document
+from flags.engine.evaluation import Asked, compile_flag, evaluate
 from flags.models import Flag, FlagRevision, flags_by_segment
 from flags.services import (
     RevisionConflict,
@@ -23,7 +23,7 @@ from flags.services import (
     flag_update,
 )
 from ilara_admin.models import AuditEntry, Environment
-from segments.matching import Subject
+from segments.language.compiler import Subject
 from segments.models import Segment
 from tests.factories import ACTOR, make_environment
 

@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from flags import usage
-from flags.document import Rule, boolean_document
+from flags.engine.document import Rule, boolean_document
 from flags.models import Flag, FlagUsage
 from flags.services import flag_create, override_set
 from flags.usage import Use, use_of

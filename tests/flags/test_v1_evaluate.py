@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flags.document import Rule, ValueType, boolean_document, decode_document
+from flags.engine.document import Rule, ValueType, boolean_document, decode_document
 from flags.services import flag_create, flag_set_archived
 from ilara_admin.models import Environment
 from tests.api_client import FLAGS, Api

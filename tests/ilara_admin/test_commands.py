@@ -10,7 +10,10 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from events import partitions
-from ilara_admin.audit import Actor
+from ilara_admin.core.api_keys import NewKey, api_key_create
+from ilara_admin.core.audit import Actor
+from ilara_admin.core.projects import project_create
+from ilara_admin.core.tokens import digest, is_well_formed
 from ilara_admin.management.resolve import api_key_of, duration, environment_of
 from ilara_admin.models import (
     ApiKey,
@@ -23,8 +26,6 @@ from ilara_admin.models import (
     Tier,
     User,
 )
-from ilara_admin.services import NewKey, api_key_create, project_create
-from ilara_admin.tokens import digest, is_well_formed
 
 ACTOR = Actor("Tests")
 PASSWORD = "correct horse battery"

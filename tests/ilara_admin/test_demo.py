@@ -10,16 +10,16 @@ from django.db import connection
 from django.db.models import Count, Max, Min, Sum
 
 from events.models import Event
-from flags.document import ValueType
+from flags.engine.document import ValueType
 from flags.models import Flag
-from ilara_admin.audit import Actor
+from ilara_admin.core.audit import Actor
+from ilara_admin.core.projects import project_create
 from ilara_admin.demo import SEED, Filled, demo_fill
 from ilara_admin.demo.config import _history, _working_hour
 from ilara_admin.demo.game import EVENT_DAYS, player_draw
 from ilara_admin.management.bar import Bar
 from ilara_admin.management.commands import serve
 from ilara_admin.models import AuditEntry, Environment, Project
-from ilara_admin.services import project_create
 from ilara_admin.starter import environment_start
 from players.lifecycle import History, Stage, Thresholds, stage_at
 from players.models import Player, PlayerSession, Purchase, player_id_for

@@ -7,9 +7,9 @@ import pytest
 from django.template import Context, Template
 from django.utils import timezone
 
-from ilara_admin.context_processors import NavItem
 from ilara_admin.templatetags import ilara
 from ilara_admin.templatetags.ilara import Bar, Share
+from ilara_admin.web.context_processors import NavItem
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 

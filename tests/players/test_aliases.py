@@ -19,7 +19,7 @@ from players.aliases import (
 )
 from players.models import Player, PlayerAlias, player_id_for
 from players.services import player_undo
-from segments.lists import ids_add, ids_remove, list_import, list_run, list_undo
+from segments.lists.services import ids_add, ids_remove, list_import, list_run, list_undo
 from segments.models import Segment, SegmentMember
 from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR, make_environment, make_player

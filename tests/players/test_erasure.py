@@ -18,7 +18,7 @@ from players.models import Player, player_id_for
 from players.notes import note_add, note_delete
 from players.schemas import PlayerPatch
 from players.services import player_update
-from segments.lists import ids_add
+from segments.lists.services import ids_add
 from segments.models import Segment
 from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR, make_player

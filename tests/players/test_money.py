@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ilara_admin.errors import ApiError
+from ilara_admin.api.errors import ApiError
 from players.money import parse_amount
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ilara_admin.models import Environment
-from players.facts import stage_sql
+from players.builtin_fields import stage_sql
 from players.lifecycle import History, Stage, Thresholds, stage_at
 from players.models import Player
 from tests.factories import make_player

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 from django.db import connection, transaction
 
-from ilara_admin import services
+from ilara_admin.core import api_keys
 from ilara_admin.models import ApiKey, AuditEntry, Environment, KeyKind
 from players import aliases
 from players.models import Player, PlayerAlias
@@ -106,7 +106,7 @@ def test_key_revoked_while_the_call_waits__writes_nothing(path: str, secret_api:
             waiting = pool.submit(link)
             _until_somebody_waits()
             key = ApiKey.objects.get(kind=KeyKind.SECRET)
-            services.api_key_revoke(key, actor=ACTOR)
+            api_keys.api_key_revoke(key, actor=ACTOR)
         answer = waiting.result(timeout=HANG_SECONDS)
     assert answer == (401, "This API key has been revoked")
     assert not PlayerAlias.objects.exists()

@@ -6,8 +6,8 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from ilara_admin.models import AuditEntry, Environment
+from segments.language.references import MAX_CHAIN
 from segments.models import Segment
-from segments.references import MAX_CHAIN
 from segments.services import segment_create, segment_delete, segment_update
 from tests.factories import ACTOR, make_environment
 

@@ -12,9 +12,9 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from ilara_admin.models import AuditEntry, Environment
 from players.models import Player
 from segments import sizes, tasks
-from segments.lists import ids_add
+from segments.language.parser import parse
+from segments.lists.services import ids_add
 from segments.models import Segment
-from segments.rules import parse
 from segments.services import segment_create, segment_update
 from segments.sizes import Asked, Estimate, ask, count, estimate, members, total
 from segments.tasks import count_sizes, size_count, size_want

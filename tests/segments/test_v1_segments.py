@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from ilara_admin.models import Environment
-from segments.lists import ids_add
+from segments.lists.services import ids_add
 from segments.models import Segment
 from segments.services import segment_create
 from tests.api_client import EVENTS, PLAYERS, SEGMENTS, Api

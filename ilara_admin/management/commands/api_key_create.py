@@ -2,10 +2,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from ilara_admin.core.api_keys import api_key_create
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import duration, environment_of
 from ilara_admin.models import KeyKind
-from ilara_admin.services import api_key_create
 
 
 class Command(IlaraCommand):

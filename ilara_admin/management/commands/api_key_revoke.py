@@ -2,9 +2,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from ilara_admin.core.api_keys import api_key_revoke
 from ilara_admin.management.base import IlaraCommand, minute
 from ilara_admin.management.resolve import api_key_of
-from ilara_admin.services import api_key_revoke
 
 
 class Command(IlaraCommand):

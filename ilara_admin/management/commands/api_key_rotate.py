@@ -2,9 +2,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from ilara_admin.core.api_keys import api_key_rotate
 from ilara_admin.management.base import IlaraCommand, minute
 from ilara_admin.management.resolve import api_key_of, duration
-from ilara_admin.services import api_key_rotate
 
 
 class Command(IlaraCommand):

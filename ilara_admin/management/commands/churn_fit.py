@@ -6,7 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 from ilara_admin.management.bar import Bar
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import environment_of
-from players.refit import TooFewError, churn_refit
+from players.churn_training import TooFewError, churn_refit
 
 
 class Command(IlaraCommand):

@@ -2,10 +2,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from ilara_admin.core.projects import project_update
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import project_of
 from ilara_admin.models import Tier
-from ilara_admin.services import project_update
 
 
 class Command(IlaraCommand):

@@ -12,8 +12,8 @@ from ilara_admin.management.bar import Bar
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import environment_of
 from ilara_admin.models import Environment
-from segments.list_chunks import SupersededError
-from segments.lists import list_give_up, list_import, list_run
+from segments.lists.chunks import SupersededError
+from segments.lists.services import list_give_up, list_import, list_run
 from segments.models import Segment, SegmentListChange
 
 READ_BYTES = 64 * 1024

@@ -15,16 +15,16 @@ from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from events import partitions
-from ilara_admin import embedded, supervisor
-from ilara_admin.audit import Actor
 from ilara_admin.bootstrap import ADMIN_NAME, FirstStart, first_start
+from ilara_admin.core.audit import Actor
+from ilara_admin.core.projects import project_update
 from ilara_admin.demo import demo_fill
 from ilara_admin.management.bar import Bar
 from ilara_admin.management.base import database_said
 from ilara_admin.models import Environment, Project, Role, Tier, User
-from ilara_admin.services import project_update
+from ilara_admin.runtime import embedded_postgres, supervisor
+from ilara_admin.runtime.supervisor import Child, ServeError, Stop
 from ilara_admin.starter import project_open
-from ilara_admin.supervisor import Child, ServeError, Stop
 from players.models import player_id_for
 
 ACTOR = Actor.of_command("serve")
@@ -93,13 +93,13 @@ class Command(BaseCommand):
             found = f"PostgreSQL at {where}, database {place['NAME']}"
         else:
             # Held by this process too, so that its end stops the server after all others left.
-            stack.callback(embedded.release, settings.ILARA_HOME)
+            stack.callback(embedded_postgres.release, settings.ILARA_HOME)
             stack.callback(connection.close)
-            server = embedded.lease(settings.ILARA_HOME)
+            server = embedded_postgres.lease(settings.ILARA_HOME)
             found = {
-                embedded.Found.CREATED: "PostgreSQL of its own, made in",
-                embedded.Found.STARTED: "PostgreSQL of its own, started again in",
-                embedded.Found.RUNNING: "PostgreSQL of its own, found running in",
+                embedded_postgres.Found.CREATED: "PostgreSQL of its own, made in",
+                embedded_postgres.Found.STARTED: "PostgreSQL of its own, started again in",
+                embedded_postgres.Found.RUNNING: "PostgreSQL of its own, found running in",
             }[server.found] + f" {settings.ILARA_HOME}"
         connection.ensure_connection()
         self.say("database", found)
@@ -138,7 +138,7 @@ class Command(BaseCommand):
         if not set(settings.ALLOWED_HOSTS) & {name, "*"}:
             # The address that is printed must open in a browser.
             environment["ALLOWED_HOSTS"] = ",".join([*settings.ALLOWED_HOSTS, name])
-        gunicorn = "-m gunicorn -c ilara_admin/gunicorn_conf.py --log-level warning"
+        gunicorn = "-m gunicorn -c ilara_admin/runtime/gunicorn_conf.py --log-level warning"
         web = [sys.executable, *gunicorn.split(), "ilara_admin.wsgi"]
         worker = [sys.executable, "manage.py", "worker"]
         return [

@@ -2,9 +2,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from ilara_admin.core.staff import staff_create
 from ilara_admin.management.base import PASSWORD_VARIABLE, IlaraCommand, password_for
 from ilara_admin.models import Role, User
-from ilara_admin.services import staff_create
 
 
 class Command(IlaraCommand):

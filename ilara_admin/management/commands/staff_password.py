@@ -2,9 +2,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from ilara_admin.core.staff import staff_set_password
 from ilara_admin.management.base import PASSWORD_VARIABLE, IlaraCommand, password_for
 from ilara_admin.management.resolve import staff_of
-from ilara_admin.services import staff_set_password
 
 
 class Command(IlaraCommand):

@@ -1,0 +1,136 @@
+"""The catalogue of events, one event name, and what was rejected."""
+
+from django.core.exceptions import ValidationError
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+
+from events import services
+from events.forms import DescriptionForm, NamesForm, RejectedForm
+from events.models import EventName, RejectedEvent
+from events.rejections import KEPT_DAYS, PAYLOAD_CHARACTERS
+from events.stats import Series, Span, arrivals, freshness, hours_of, series
+from ilara_admin.models import AuditAction, AuditEntry, Role
+from ilara_admin.templatetags.ilara import Bar
+from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.filters import render_list
+from ilara_admin.web.forms import FormPage, add_errors, render_form
+from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
+from ilara_admin.web.pagination import KeysetPage
+
+SPANS = {Span.HOUR: "Last hour", Span.DAY: "Last 24 hours", Span.MONTH: "Last 30 days"}
+UNITS = {
+    Span.HOUR: "Events per minute",
+    Span.DAY: "Events per hour",
+    Span.MONTH: "Events per day",
+}
+BAR_LABELS = {Span.HOUR: "%H:%M", Span.DAY: "%H:%M", Span.MONTH: "%-d %b"}
+
+
+@staff_view(Role.VIEWER)
+def event_names(request: HtmxHttpRequest) -> HttpResponse:
+    """Every name that the environment has seen, by its spelling."""
+    now = timezone.now()
+    form = NamesForm(request)
+    names = EventName.objects.filter(environment=request.environment)
+    if text := form.value("q"):
+        names = names.filter(name__icontains=text)
+    page = KeysetPage.of(names.order_by("name"), request)
+    hours = hours_of(page.rows, request.environment, now)
+    context = {
+        "form": form,
+        "page": page,
+        "rows": [
+            (name, _bars(hours[name.pk], Span.DAY), _total(hours[name.pk])) for name in page.rows
+        ],
+        "fresh": freshness(request.environment, now),
+    }
+    return render_list(request, "events/names.html", context)
+
+
+@staff_view(Role.VIEWER)
+def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
+    """How often an event arrives, and its properties. `?span=` is what the chart covers."""
+    now = timezone.now()
+    name = _the_name(request, name_id)
+    asked = request.GET.get("span", "")
+    span = Span(asked) if asked in set(Span) else Span.DAY
+    context = {
+        "name": name,
+        "arrived": arrivals(request.environment, now, name),
+        "spans": [(each, words, each is span) for each, words in SPANS.items()],
+        "chart": SPANS[span],
+        "unit": UNITS[span],
+        "bars": _bars(series(request.environment, span, now, name), span),
+        "properties": [
+            (known, round(100 * known.count / name.count))
+            for known in name.properties.order_by("-count", "name", "type")
+        ],
+        "may_edit": request.user.may(Role.LIVE_OPS),
+    }
+    return render_partial(request, "events/name.html", context, partial="chart")
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
+    name = _the_name(request, name_id)
+    url = link(request, "event_name", name.pk)
+    form = DescriptionForm(request.POST or None, initial={"description": name.description})
+    if request.method == "POST" and form.is_valid():
+        try:
+            entry = services.event_name_describe(name, actor=actor_of(request), **form.cleaned_data)
+        except ValidationError as error:
+            add_errors(form, error)
+        else:
+            response = redirect_to(request, url)
+            if entry is None:
+                return with_toast(request, response, "Nothing was changed.", tone="info")
+            undo_url = link(request, "event_name_undo", name.pk, entry.pk)
+            return with_toast(request, response, f"Described {name}.", undo_url=undo_url)
+    return render_form(request, FormPage(f"Describe {name}", "Save", form, url))
+
+
+@staff_view(Role.LIVE_OPS, "POST")
+def event_name_undo(request: HtmxHttpRequest, name_id: int, entry_id: int) -> HttpResponse:
+    name = _the_name(request, name_id)
+    entries = AuditEntry.objects.filter(
+        environment=request.environment,
+        action=AuditAction.EVENT_NAME_DESCRIBED,
+        object_id=str(name.pk),
+    )
+    entry = get_object_or_404(entries, pk=entry_id)
+    response = redirect_to(request, link(request, "event_name", name.pk))
+    try:
+        services.event_name_undo(name, entry, actor=actor_of(request))
+    except ValidationError as error:
+        return with_toast(request, response, error.messages[0], tone="danger")
+    return with_toast(request, response, "Undone. The description is as it was.")
+
+
+@staff_view(Role.VIEWER)
+def event_rejected(request: HtmxHttpRequest) -> HttpResponse:
+    """What was refused lately, and why."""
+    form = RejectedForm(request)
+    found = RejectedEvent.objects.filter(environment=request.environment)
+    if name := form.value("name"):
+        found = found.filter(event_name=name)
+    page = KeysetPage.of(found.order_by("-id"), request)
+    context = {
+        "form": form,
+        "page": page,
+        "rows": [(row, len(row.payload) == PAYLOAD_CHARACTERS) for row in page.rows],
+        "days": KEPT_DAYS,
+    }
+    return render_list(request, "events/rejected.html", context)
+
+
+def _the_name(request: HtmxHttpRequest, name_id: int) -> EventName:
+    return get_object_or_404(EventName, environment=request.environment, pk=name_id)
+
+
+def _bars(counts: Series, span: Span) -> list[Bar]:
+    return [Bar(start.strftime(BAR_LABELS[span]), count) for start, count in counts]
+
+
+def _total(counts: Series) -> int:
+    return sum(count for _, count in counts)

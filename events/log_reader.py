@@ -1,0 +1,122 @@
+"""Reading the event log: events in the order of their ids, as the stream and the dashboard show
+them."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from events.schemas import Status, StreamedEvent
+from ilara_admin.core import db
+
+PAGE_ROWS = 500
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+# `received_at` is when a statement began, its ids are drawn later. No statement takes that long.
+SLACK = timedelta(hours=1)
+
+
+class Filter(NamedTuple):
+    """None matches everything."""
+
+    event_name: str | None = None
+    player_id: UUID | None = None
+
+    def matches(self, event: StreamedEvent) -> bool:
+        return self.event_name in (None, event.event_name) and self.player_id in (
+            None,
+            event.player_id,
+        )
+
+
+EVERYTHING = Filter()
+
+
+class Entry(NamedTuple):
+    """An event of the log: its place, its content, and its content as JSON."""
+
+    id: int
+    event: StreamedEvent
+    json: bytes
+
+
+class Page(NamedTuple):
+    """`last_id` ends the page, matching or not; rows after it arrived at `since` or later."""
+
+    entries: list[Entry]
+    last_id: int
+    since: datetime
+
+
+def newest(environment_id: int, count: int, wanted: Filter = EVERYTHING) -> list[Entry]:
+    """The last `count` events, newest first."""
+    return _read(environment_id, EARLIEST, _where(wanted), f"id DESC LIMIT {count:d}")
+
+
+def of_ids(environment_id: int, ids: list[int], since: datetime) -> list[Entry]:
+    return _read(environment_id, since, [("id = ANY", ids)])
+
+
+def page(environment_id: int, after: int, since: datetime, wanted: Filter) -> Page | None:
+    """What matches among the PAGE_ROWS rows after the id `after`, or None if there are no rows.
+
+    Pages are cut before they are filtered: a rare event costs no statement that runs for minutes.
+    """
+    end = db.fetch_one(
+        f"""SELECT id, received_at FROM (
+                SELECT id, received_at FROM event
+                WHERE environment_id = $1 AND id > $2 AND received_at >= $3
+                ORDER BY id LIMIT {PAGE_ROWS}) page
+            ORDER BY id DESC LIMIT 1""",
+        [environment_id, after, since],
+        safe_to_repeat=True,
+    )
+    if end is None:
+        return None
+    last_id, received_at = end
+    conditions = [("id >", after), ("id <=", last_id), *_where(wanted)]
+    return Page(_read(environment_id, since, conditions), last_id, received_at - SLACK)
+
+
+def _where(wanted: Filter) -> list[tuple[str, Any]]:
+    pairs = [("name =", wanted.event_name), ("player_id =", wanted.player_id)]
+    return [(sql, value) for sql, value in pairs if value is not None]
+
+
+def _read(
+    environment_id: int,
+    since: datetime,
+    conditions: Iterable[tuple[str, Any]],
+    order: str = "id",
+) -> list[Entry]:
+    params: list[Any] = [environment_id, since]
+    sql = """SELECT id, event_id, player_id, name, occurred_at, received_at, session_id, properties
+             FROM event WHERE environment_id = $1 AND received_at >= $2"""
+    for condition, value in conditions:
+        params.append(value)
+        sql += f" AND {condition} (${len(params)})"
+    rows = db.fetch_all(f"{sql} ORDER BY {order}", params, safe_to_repeat=True)
+    return [_entry(*row) for row in rows]
+
+
+def _entry(id: int, *columns: Any) -> Entry:
+    event = event_of(*columns)
+    return Entry(id, event, msgspec.json.encode(event))
+
+
+def event_of(
+    event_id: str, player_id: UUID, name: str, occurred_at: datetime, received_at: datetime,
+    session_id: str | None, properties: str,
+) -> StreamedEvent:  # fmt: skip
+    """A row as the API shows it. `properties` is JSON text."""
+    return StreamedEvent(
+        event_id=event_id,
+        player_id=player_id,
+        event_name=name,
+        timestamp=occurred_at.astimezone(UTC),
+        received_at=received_at.astimezone(UTC),
+        status=Status.ACCEPTED,
+        session_id=session_id,
+        properties=msgspec.Raw(properties.encode()),
+    )

@@ -1,0 +1,154 @@
+"""The flags' part of an environment's snapshot."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from msgspec.json import encode
+
+from flags import schemas
+from flags.engine.document import DocumentError, FlagDocument, decode_document
+from flags.engine.evaluation import (
+    Asked,
+    CompiledFlag,
+    Decision,
+    behaviours_needed,
+    compile_flag,
+    is_overridden,
+)
+from flags.ofrep import responses
+from ilara_admin.api.environment_cache import Snapshot
+from segments.cache import PART as SEGMENTS
+from segments.cache import matchers_of, rules_of
+from segments.language.parser import Behaviour, RuleError
+
+logger = logging.getLogger("ilara.flags")
+
+PART = "flags"
+SQL = """
+    SELECT jsonb_agg(jsonb_build_object(
+               'id', f.id, 'key', f.key, 'salt', f.salt, 'revision', f.revision,
+               'document', f.document, 'archived', f.archived_at IS NOT NULL) ORDER BY f.key)
+    FROM flag f WHERE f.environment_id = e.id"""
+
+
+class Ready(NamedTuple):
+    """The answer about one flag as JSON, for either API."""
+
+    v1: bytes  # with the key, as a member of an object
+    ofrep: bytes
+
+
+type Constants = tuple[tuple[CompiledFlag, Ready], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlagSet:
+    """All flags by key; those in use are `constant`, with their answers ready, or `varying`.
+
+    `together` joins the answers of all the constant ones. `decided` holds the answers of varying
+    flags by the identity of the decision: most decisions are made when the flag is compiled.
+    `behaviours` is what those in use ask about a player's events.
+    """
+
+    by_key: Mapping[str, CompiledFlag]
+    in_use: tuple[CompiledFlag, ...]
+    varying: tuple[CompiledFlag, ...]
+    constant: Constants
+    together: list[Ready]
+    decided: Mapping[int, bytes]
+    behaviours: frozenset[Behaviour]
+
+
+def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
+    segments, rules = matchers_of(parts[SEGMENTS]), rules_of(parts[SEGMENTS])
+    compiled: dict[str, CompiledFlag] = {}
+    for row in rows:
+        try:
+            compiled[row["key"]] = compile_flag(
+                key=row["key"],
+                salt=row["salt"],
+                revision=row["revision"],
+                document=decode_document(row["document"]),
+                archived=row["archived"],
+                segments=segments,
+                segment_rules=rules,
+                others=compiled,
+                id=row["id"],
+            )
+        except (DocumentError, RuleError) as error:
+            # One flag that cannot be read must not take down everything else of its environment.
+            logger.error("the flag %s cannot be read and is left out: %s", row["key"], error)
+    in_use = tuple(flag for flag in compiled.values() if not flag.archived)
+    varying = tuple(flag for flag in in_use if flag.constant is None)
+    constant = tuple(
+        (
+            flag,
+            Ready(member(flag, flag.constant), encode(responses.success(flag, flag.constant))),
+        )
+        for flag in in_use
+        if flag.constant is not None
+    )
+    return FlagSet(
+        by_key=compiled,
+        in_use=in_use,
+        varying=varying,
+        constant=constant,
+        together=_together(constant),
+        decided={
+            id(decision): member(flag, decision)
+            for flag in varying
+            for decisions in ([flag.default], *(rule.decisions.values() for rule in flag.rules))
+            for decision in decisions
+        },
+        behaviours=behaviours_needed(in_use),
+    )
+
+
+def _together(constant: Constants) -> list[Ready]:
+    if not constant:
+        return []
+    v1, ofrep = zip(*(ready for _, ready in constant), strict=True)
+    return [Ready(b",".join(v1), b",".join(ofrep))]
+
+
+def divide(flags: FlagSet, asked: Asked) -> tuple[Sequence[CompiledFlag], list[Ready]]:
+    """Which of the flags in use must be asked for this player, and the answers for the rest."""
+    if not asked.overrides:
+        return flags.varying, flags.together
+    own = [flag for flag, _ in flags.constant if is_overridden(flag, asked)]
+    ready = [ready for flag, ready in flags.constant if not is_overridden(flag, asked)]
+    return [*flags.varying, *own], ready
+
+
+def member(flag: CompiledFlag, decision: Decision) -> bytes:
+    """The answer of /v1 as a member of an object: key, colon, value."""
+    return encode(flag.key) + b":" + encode(schemas.evaluation(flag, decision))
+
+
+def compile_draft(
+    snapshot: Snapshot, flag: CompiledFlag, document: FlagDocument, archived: bool = False
+) -> CompiledFlag:
+    """The flag as it would be with this document. Raises RuleError if a rule cannot be read."""
+    segments = snapshot.parts[SEGMENTS]
+    return compile_flag(
+        key=flag.key,
+        salt=flag.salt,
+        revision=flag.revision,
+        document=document,
+        archived=archived,
+        segments=matchers_of(segments),
+        segment_rules=rules_of(segments),
+        others=flags_of(snapshot),
+        id=flag.id,
+    )
+
+
+def flag_set(snapshot: Snapshot) -> FlagSet:
+    flags: FlagSet = snapshot.parts[PART]
+    return flags
+
+
+def flags_of(snapshot: Snapshot) -> Mapping[str, CompiledFlag]:
+    return flag_set(snapshot).by_key

@@ -1,0 +1,1 @@
+"""The flag pages. May import the engine and the flags app."""

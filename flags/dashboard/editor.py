@@ -1,0 +1,271 @@
+"""The editors of a flag: its rules, its variants, what it waits for. Each leads to a review before
+anything is saved.
+
+The review carries the draft and the revision it was drawn from. If somebody else saved in the
+meantime, it says what they changed, and nothing is lost: the draft can be reviewed anew on top.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+from django.core.exceptions import ValidationError
+from django.forms import formset_factory
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from flags import services
+from flags.dashboard.actions import done
+from flags.dashboard.forms import (
+    AboutForm,
+    PrerequisiteForm,
+    ServingForm,
+    VariantForm,
+    prerequisites_of,
+    value_as_typed,
+)
+from flags.dashboard.rule_form import RuleForm, rule_initial
+from flags.dashboard.views import differences, impact_of, the_flag
+from flags.engine import sentences
+from flags.engine.document import (
+    DocumentError,
+    FlagDocument,
+    ValueType,
+    decode_document,
+    encode_document,
+)
+from flags.models import Flag
+from ilara_admin.models import Role
+from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.formsets import MAX_ROWS, moved_rows
+from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
+from segments.models import Segment
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def flag_rules(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Edit the rules: who gets what, how many of them, in which order."""
+    flag = the_flag(request, key)
+    document = draft_of(request) or flag.spec
+    segments = list(Segment.objects.filter(environment=request.environment).only("key", "name"))
+    forms = formset_factory(RuleForm, extra=0, max_num=MAX_ROWS)
+    options = {"segments": segments, "document": document, "empty_permitted": False}
+    moved = moved_rows(request.POST, "rules")
+    status = 200
+    if request.method == "POST" and moved is None and "draft" not in request.POST:
+        rules = forms(request.POST, prefix="rules", form_kwargs=options)
+        if rules.is_valid():
+            changed = msgspec.structs.replace(
+                document, rules=tuple(form.rule() for form in rules.forms)
+            )
+            return review(request, flag, changed, back="flag_rules")
+        status = 422
+    else:
+        initial = moved
+        if initial is None:
+            initial = [rule_initial(rule, document) for rule in document.rules]
+        rules = forms(prefix="rules", initial=initial, form_kwargs=options)
+    context = {
+        "flag": flag,
+        "document": document,
+        "rules": rules,
+        "base": base_of(request, flag),
+        "zone": timezone.get_current_timezone_name(),
+    }
+    return render_partial(request, "flags/rules.html", context, partial="editor", status=status)
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Edit name, description, the variants, and what is served otherwise and when off."""
+    flag = the_flag(request, key)
+    document = draft_of(request) or flag.spec
+    boolean = document.value_type is ValueType.BOOLEAN
+    forms = formset_factory(VariantForm, extra=0, max_num=MAX_ROWS)
+    options = {"value_type": document.value_type, "empty_permitted": False}
+    typed = [
+        {
+            "key": variant.key,
+            "value": value_as_typed(document.value_type, variant.value),
+            "name": variant.name,
+        }
+        for variant in document.variants
+    ]
+    moved = None if boolean else moved_rows(request.POST, "variants")
+    saving = request.method == "POST" and moved is None and "draft" not in request.POST
+    posted = request.POST if saving else None
+    rows = typed if moved is None else moved
+    variants = forms(posted, prefix="variants", initial=rows, form_kwargs=options)
+    keys = [str(row.get("key", "")) for row in rows if row.get("key")]
+    if posted is not None:
+        keys = [form["key"].value() or "" for form in variants.forms]
+    serving = ServingForm(keys, posted, initial={"default": document.default, "off": document.off})
+    about = AboutForm(posted, initial=_about(request, flag))
+    status = 200
+    if posted is not None:
+        if variants.is_valid() and serving.is_valid() and about.is_valid():
+            changed = msgspec.structs.replace(
+                document,
+                variants=tuple(form.variant() for form in variants.forms),
+                default=serving.cleaned_data["default"],
+                off=serving.cleaned_data["off"],
+            )
+            return review(request, flag, changed, back="flag_variants", about=about.about)
+        status = 422
+    context = {
+        "flag": flag,
+        "document": document,
+        "variants": variants,
+        "serving": serving,
+        "about": about,
+        "boolean": boolean,
+        "base": base_of(request, flag),
+    }
+    return render_partial(request, "flags/variants.html", context, partial="editor", status=status)
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def flag_prerequisites(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Edit what other flags must give a player before this one counts."""
+    flag = the_flag(request, key)
+    document = draft_of(request) or flag.spec
+    others = Flag.objects.of(request.environment).exclude(pk=flag.pk).archived(False)
+    forms = formset_factory(PrerequisiteForm, extra=0, max_num=MAX_ROWS)
+    options = {"others": list(others), "chosen": document, "empty_permitted": False}
+    moved = moved_rows(request.POST, "needs")
+    status = 200
+    if request.method == "POST" and moved is None and "draft" not in request.POST:
+        needs = forms(request.POST, prefix="needs", form_kwargs=options)
+        if needs.is_valid():
+            wanted = prerequisites_of([form.cleaned_data["gives"] for form in needs.forms])
+            changed = msgspec.structs.replace(document, prerequisites=wanted)
+            return review(request, flag, changed, back="flag_prerequisites")
+        status = 422
+    else:
+        initial = moved
+        if initial is None:
+            initial = [
+                {"gives": f"{item.flag} {variant}"}
+                for item in document.prerequisites
+                for variant in item.variants
+            ]
+        needs = forms(prefix="needs", initial=initial, form_kwargs=options)
+    context = {"flag": flag, "needs": needs, "base": base_of(request, flag)}
+    template = "flags/prerequisites.html"
+    return render_partial(request, template, context, partial="editor", status=status)
+
+
+def _about(request: HtmxHttpRequest, flag: Flag) -> dict[str, str]:
+    """What the flag says of itself as posted along, else as it is."""
+    return {name: request.POST.get(name, value)[:500] for name, value in flag.about.items()}
+
+
+def base_of(request: HtmxHttpRequest, flag: Flag) -> int:
+    """The revision that the editor was opened on."""
+    base = request.POST.get("base", "")
+    return int(base) if base.isdecimal() and len(base) < 10 else flag.revision
+
+
+def draft_of(request: HtmxHttpRequest) -> FlagDocument | None:
+    """The draft that the review sent back to be edited further, if it did."""
+    text = request.POST.get("draft")
+    if text is None:
+        return None
+    try:
+        return decode_document(json.loads(text))
+    except (ValueError, DocumentError):
+        return None
+
+
+def review(
+    request: HtmxHttpRequest,
+    flag: Flag,
+    draft: FlagDocument,
+    *,
+    back: str,
+    about: dict[str, str] | None = None,
+    conflict: bool = False,
+    error: str = "",
+    everybody: bool = False,
+) -> HttpResponse:
+    """Show what would change, and for whom, against what is in force now."""
+    base = base_of(request, flag)
+    about = about or flag.about
+    changes = sentences.differences(flag.spec, draft)
+    changes += sentences.about_differences(flag.about, {**about, "name": about["name"] or flag.key})
+    theirs: list[sentences.Difference] = []
+    if flag.revision != base:
+        conflict = True
+        was = flag.revisions.filter(number=base).first()
+        theirs = differences(was, flag) if was else []
+    context: dict[str, Any] = {
+        "flag": flag,
+        "changes": changes,
+        "conflict": conflict,
+        "theirs": theirs,
+        "draft": json.dumps(encode_document(draft), ensure_ascii=False),
+        "about": about,
+        "base": base,
+        "back": back,
+        "error": error,
+        "reason": request.POST.get("reason", ""),
+        "impact": None if error else impact_of(request, flag, draft, everybody=everybody),
+    }
+    status = 422 if error else (409 if conflict else 200)
+    # htmx swaps neither 409 nor a whole page into a fragment: the review is a page of its own.
+    return render(request, "flags/review.html", context, status=status)
+
+
+@staff_view(Role.LIVE_OPS, "POST")
+def flag_review(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """The review again, with everybody asked who switches."""
+    flag = the_flag(request, key)
+    back, draft = _back(request), draft_of(request)
+    if draft is None:
+        return _unreadable(request, key, back)
+    about = _about(request, flag)
+    return review(request, flag, draft, back=back, about=about, everybody=True)
+
+
+BACK = ("flag_rules", "flag_variants", "flag_prerequisites")
+
+
+def _back(request: HtmxHttpRequest) -> str:
+    """The editor that the draft came from."""
+    wanted = request.POST.get("back", "")
+    return wanted if wanted in BACK else BACK[0]
+
+
+def _unreadable(request: HtmxHttpRequest, key: str, back: str) -> HttpResponse:
+    response = redirect_to(request, link(request, back, key))
+    return with_toast(request, response, "That draft could not be read.", tone="danger")
+
+
+@staff_view(Role.LIVE_OPS, "POST")
+def flag_save(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Save the reviewed draft."""
+    flag = the_flag(request, key)
+    back, draft = _back(request), draft_of(request)
+    if draft is None:
+        return _unreadable(request, key, back)
+    about = _about(request, flag)
+    before = flag.revision
+    try:
+        saved = services.flag_update(
+            flag,
+            document=draft,
+            base_revision=base_of(request, flag),
+            actor=actor_of(request),
+            about=about,
+            reason=request.POST.get("reason", "")[:500],
+        )
+    except services.RevisionConflict as conflict:
+        return review(request, conflict.flag, draft, back=back, about=about, conflict=True)
+    except ValidationError as problem:
+        return review(
+            request, flag, draft, back=back, about=about, error=" ".join(problem.messages)
+        )
+    changed = saved.revision != before
+    text = f"Saved {key}. Players see it at their next request." if changed else "Nothing changed."
+    return done(request, saved, text, changed=changed)

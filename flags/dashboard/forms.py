@@ -1,0 +1,266 @@
+"""The forms of the flag pages, and their way to a flag document and back."""
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+
+from flags.engine.document import FlagDocument, Prerequisite, ValueType, Variant
+from flags.models import Flag
+from ilara_admin.models import Environment
+from ilara_admin.web.confirm import PREVIEW
+from segments.keys import KEY, KEY_FORM
+
+KEY_VALIDATOR = RegexValidator(rf"^{KEY.pattern}\Z", KEY_FORM)
+
+
+def percent_field(label: str, **options: Any) -> forms.DecimalField:
+    return forms.DecimalField(
+        label=label,
+        min_value=0,
+        max_value=100,
+        decimal_places=3,
+        widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
+        **options,
+    )
+
+
+def thousandths(percent: Decimal) -> int:
+    return int(percent * 1000)
+
+
+def as_percent(amount: int) -> Decimal:
+    """12500 as Decimal("12.5"), without trailing zeros."""
+    return Decimal(f"{Decimal(amount) / 1000:f}")
+
+
+class FlagFilterForm(forms.Form):
+    q = forms.CharField(
+        label="Search", required=False, widget=forms.TextInput(attrs={"type": "search"})
+    )
+    state = forms.ChoiceField(
+        label="State", required=False, choices=[("", "Any"), ("on", "On"), ("off", "Off")]
+    )
+    segment = forms.CharField(label="Segment", required=False, widget=forms.HiddenInput)
+    show = forms.CharField(required=False, widget=forms.HiddenInput)
+
+
+class AboutForm(forms.Form):
+    """What the flag says of itself to staff."""
+
+    name = forms.CharField(max_length=200, required=False)
+    description = forms.CharField(
+        max_length=500, required=False, widget=forms.Textarea(attrs={"rows": 2})
+    )
+    owner = forms.CharField(max_length=200, required=False, help_text="Whom to ask about it.")
+    expected_end = forms.DateField(
+        label="Expected end",
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        help_text="When it should be gone from the game. Empty: it is there to stay.",
+    )
+
+    @property
+    def about(self) -> dict[str, str]:
+        """In the form of Flag.about."""
+        end = self.cleaned_data["expected_end"]
+        return {**self.cleaned_data, "expected_end": end.isoformat() if end else ""}
+
+
+class FlagNewForm(AboutForm):
+    key = forms.CharField(
+        max_length=128,
+        validators=[KEY_VALIDATOR],
+        help_text="What the game asks for, such as <code>new_tutorial</code>. It cannot change.",
+        widget=forms.TextInput(attrs={"autocapitalize": "none", "spellcheck": "false"}),
+    )
+    value_type = forms.ChoiceField(
+        label="Value",
+        choices=[
+            (ValueType.BOOLEAN, "On or off"),
+            (ValueType.STRING, "Text"),
+            (ValueType.NUMBER, "Number"),
+            (ValueType.JSON, "JSON"),
+        ],
+        help_text="Values other than on or off begin with one variant; add more on the next page.",
+    )
+    value = forms.CharField(
+        label="First value",
+        required=False,
+        help_text="The value of the first variant, <code>default</code>. Not for on or off.",
+    )
+    environments = forms.MultipleChoiceField(
+        label="Create in",
+        widget=forms.CheckboxSelectMultiple,
+        help_text="It is off everywhere until you switch it on.",
+    )
+
+    def __init__(self, environments: Sequence[Environment], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["environments"]
+        assert isinstance(field, forms.MultipleChoiceField)
+        field.choices = [(item.slug, item.slug) for item in environments]
+        field.initial = [item.slug for item in environments]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        value_type = ValueType(data.get("value_type", ValueType.BOOLEAN))
+        if value_type is not ValueType.BOOLEAN:
+            try:
+                data["value"] = parse_value(value_type, data.get("value", ""))
+            except ValidationError as error:
+                self.add_error("value", error)
+        return data
+
+    def document(self) -> FlagDocument:
+        data = self.cleaned_data
+        value_type = ValueType(data["value_type"])
+        variants: tuple[Variant, ...] = (Variant("enabled", True), Variant("disabled", False))
+        if value_type is not ValueType.BOOLEAN:
+            variants = (Variant("default", data["value"]),)
+        last = variants[-1].key
+        return FlagDocument(value_type=value_type, variants=variants, default=last, off=last)
+
+
+def parse_value(value_type: ValueType, text: str) -> Any:
+    """A value as staff type it: text as it stands, numbers and JSON as JSON."""
+    if value_type is ValueType.STRING:
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if value_type is ValueType.NUMBER and type(value) in (int, float):
+        return value
+    if value_type is ValueType.JSON and isinstance(value, dict | list):
+        return value
+    if value_type is ValueType.BOOLEAN and isinstance(value, bool):
+        return value
+    wanted = {ValueType.NUMBER: "a number", ValueType.BOOLEAN: "true or false"}
+    raise ValidationError(f"Give {wanted.get(value_type, 'a JSON object or list')}.")
+
+
+def value_as_typed(value_type: ValueType, value: Any) -> str:
+    if value_type is ValueType.STRING:
+        return str(value)
+    return json.dumps(value, ensure_ascii=False, indent=2 if isinstance(value, dict) else None)
+
+
+class VariantForm(forms.Form):
+    key = forms.CharField(max_length=128, validators=[KEY_VALIDATOR])
+    value = forms.CharField(required=False, strip=False)
+    name = forms.CharField(max_length=200, required=False)
+
+    def __init__(self, *args: Any, value_type: ValueType, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.value_type = value_type
+        if value_type is ValueType.JSON:
+            self.fields["value"].widget = forms.Textarea(attrs={"rows": 3, "class": "mono"})
+        if value_type is ValueType.BOOLEAN:
+            for name in ("key", "value"):
+                self.fields[name].disabled = True
+
+    def clean_value(self) -> Any:
+        return parse_value(self.value_type, self.cleaned_data["value"])
+
+    def variant(self) -> Variant:
+        data = self.cleaned_data
+        return Variant(data["key"], data["value"], data["name"])
+
+
+class ServingForm(forms.Form):
+    default = forms.ChoiceField(label="Otherwise serve", help_text="When no rule matches.")
+    off = forms.ChoiceField(label="When off serve")
+
+    def __init__(self, keys: Sequence[str], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("default", "off"):
+            field = self.fields[name]
+            assert isinstance(field, forms.ChoiceField)
+            field.choices = [(key, key) for key in keys]
+
+
+class PrerequisiteForm(forms.Form):
+    """One variant that another flag must give, as `<flag> <variant>`: neither has a space."""
+
+    gives = forms.ChoiceField(label="Only where")
+
+    def __init__(
+        self, *args: Any, others: Sequence[Flag], chosen: FlagDocument, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        choices = {
+            f"{other.key} {variant['key']}": f"{other.key} gives {variant['key']}"
+            for other in others
+            for variant in other.document["variants"]
+        }
+        # What is chosen already stays to be seen, even if it can no longer be chosen.
+        for item in chosen.prerequisites:
+            for variant in item.variants:
+                choices.setdefault(f"{item.flag} {variant}", f"{item.flag} gives {variant}")
+        field = self.fields["gives"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [("", "Choose a flag"), *choices.items()]
+
+
+def prerequisites_of(chosen: Sequence[str]) -> tuple[Prerequisite, ...]:
+    """Several variants of one flag: any of them. Several flags: all of them."""
+    variants: dict[str, list[str]] = {}
+    for choice in dict.fromkeys(chosen):
+        flag, _, variant = choice.partition(" ")
+        variants.setdefault(flag, []).append(variant)
+    return tuple(Prerequisite(flag, tuple(keys)) for flag, keys in variants.items())
+
+
+class CloneForm(forms.Form):
+    key = forms.CharField(
+        max_length=128,
+        validators=[KEY_VALIDATOR],
+        widget=forms.TextInput(attrs={"autocapitalize": "none", "spellcheck": "false"}),
+    )
+    name = forms.CharField(max_length=200, required=False)
+    same_players = forms.BooleanField(
+        label="Same players",
+        required=False,
+        help_text="Copies the salt, too: equal percentages then take in the same players. "
+        "Otherwise who is in one flag says nothing about the other.",
+    )
+
+
+class RolloutForm(forms.Form):
+    """One percentage; while it is typed, the dialog asks who would switch."""
+
+    rollout = percent_field("Percentage")
+
+    def __init__(self, preview_url: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["rollout"].widget.attrs |= {
+            "hx-post": preview_url,
+            "hx-vals": '{"ask": "1"}',
+            "hx-trigger": "input changed delay:300ms",
+            "hx-target": f"#{PREVIEW}",
+            "hx-swap": "innerHTML",
+            "hx-sync": "this:replace",
+        }
+
+
+RULES_DECIDE = "*rules*"  # no variant's key
+EXPIRIES = {0: "Until taken back", 1: "1 hour", 24: "1 day", 168: "7 days", 720: "30 days"}
+
+
+class OverrideForm(forms.Form):
+    variant = forms.ChoiceField(label="Value")
+    hours = forms.TypedChoiceField(label="For", choices=list(EXPIRIES.items()), coerce=int)
+
+    def __init__(self, document: FlagDocument, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["variant"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [(RULES_DECIDE, "What the rules say")] + [
+            (item.key, f"{item.key}: {json.dumps(item.value, ensure_ascii=False)[:60]}")
+            for item in document.variants
+        ]

@@ -1,0 +1,260 @@
+"""Who would get something else if a draft were saved.
+
+Players are asked in the order of their ids from a random one on. Ids are uniformly distributed, so
+however far that goes it is a fair sample, and once all the way round it is everybody.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import sqrt
+from time import monotonic
+from typing import Any, NamedTuple
+
+import msgspec
+
+from flags.engine.document import ValueType
+from flags.engine.evaluation import Asked, CompiledFlag, Decision, behaviours_needed, evaluate
+from ilara_admin.core import db
+from ilara_admin.models import Environment
+from players.cache import parameters_of
+from players.labels import STAGES
+from players.lifecycle import Stage
+from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
+from segments.language.parser import Behaviour
+from segments.language.sql import count_sql
+from segments.lists.services import MEMBERSHIPS_SQL
+from segments.lookup import SLACK
+from segments.subject import subject_of
+
+SAMPLE_SIZE = 2_500
+CHUNK_SIZE = 2_500
+SECONDS = 20.0  # nobody waits longer for everybody; what was asked by then is a large sample
+SHOWN = 20
+ALL_IDS = 1 << 128
+Z = 1.96  # 95 % confidence
+
+
+@dataclass(slots=True)
+class Tally:
+    """Of `players`, who switches: from what nobody is chosen for to something (gains), back
+    (loses), or otherwise (swaps)."""
+
+    players: int = 0
+    gains: int = 0
+    loses: int = 0
+    swaps: int = 0
+
+    @property
+    def switches(self) -> int:
+        return self.gains + self.loses + self.swaps
+
+
+class Example(NamedTuple):
+    id: uuid.UUID
+    external_id: str
+    before: str
+    after: str
+
+
+@dataclass(slots=True)
+class Impact:
+    """`exact` when everybody was asked, else `total` is an estimate. `switches` counts who switches
+    by variant before and after."""
+
+    exact: bool = False
+    total: int = 0
+    all: Tally = field(default_factory=Tally)
+    by_stage: dict[Stage, Tally] = field(
+        default_factory=lambda: {stage: Tally() for stage in Stage}
+    )
+    by_payer: dict[bool, Tally] = field(default_factory=lambda: {True: Tally(), False: Tally()})
+    switches: Counter[tuple[str, str]] = field(default_factory=Counter)
+    examples: list[Example] = field(default_factory=list)
+
+    @property
+    def switched(self) -> list[tuple[str, str, int]]:
+        """Variants before and after, and how many go that way, most first."""
+        return [(*way, count) for way, count in self.switches.most_common()]
+
+    @property
+    def groups(self) -> list[tuple[str, Tally]]:
+        """The tallies that hold anybody, by what staff call them."""
+        found = [(STAGES[stage].label, tally) for stage, tally in self.by_stage.items()]
+        found += [("Payers", self.by_payer[True]), ("Not payers", self.by_payer[False])]
+        return [(label, tally) for label, tally in found if tally.players]
+
+    @property
+    def headline(self) -> str:
+        switches = self.all.switches
+        if not switches:
+            return "0 players switch."
+        if self.exact:
+            verb = "switches" if switches == 1 else "switch"
+            return f"{switches:,} of {self.total:,} players {verb}."
+        some, total = _rounded(self.share / 100 * self.total), _rounded(self.total)
+        return f"About {self.share:.1f} % of players switch, some {some:,} of {total:,}."
+
+    @property
+    def basis(self) -> str:
+        """What the headline rests on."""
+        if self.exact:
+            return "Everybody was asked." if self.total else ""
+        low, high = self.interval
+        if not self.all.switches:
+            found = f"at most {high:.2f} % of all do"
+        else:
+            found = f"it is {low:.1f} to {high:.1f} %"
+        return f"{self.all.players:,} were asked; with 95 % confidence {found}."
+
+    @property
+    def share(self) -> float:
+        """Who switches, in per cent."""
+        return 100 * self.all.switches / self.all.players if self.all.players else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval of the share, in per cent: Wilson's, good for none, too."""
+        if self.exact or not self.all.players:
+            return self.share, self.share
+        n, part = self.all.players, self.share / 100
+        middle = part + Z * Z / (2 * n)
+        reach = Z * sqrt(part * (1 - part) / n + Z * Z / (4 * n * n))
+        whole = 1 + Z * Z / n
+        return max(100 * (middle - reach) / whole, 0.0), min(100 * (middle + reach) / whole, 100.0)
+
+
+def _rounded(number: float) -> int:
+    """To two digits: an estimate is no more exact."""
+    whole = round(number)
+    return round(whole, min(2 - len(str(whole)), 0))
+
+
+def impact(
+    environment: Environment,
+    live: CompiledFlag,
+    draft: CompiledFlag,
+    now: datetime,
+    *,
+    everybody: bool = False,
+) -> Impact:
+    """Ask both about a sample, or about everybody, as far as SECONDS reach."""
+    found = Impact()
+    if live.document == draft.document and live.archived == draft.archived and not everybody:
+        # Nobody need be asked: what is the same gives the same.
+        found.exact = True
+        return found
+    start = uuid.uuid4()
+    last = start
+    until = monotonic() + SECONDS
+    behaviours = list(behaviours_needed([live, draft]))
+    for player, asked in _players(environment, behaviours, now, start):
+        before, after = evaluate(live, asked), evaluate(draft, asked)
+        _count(found, player, asked, _category(live, draft, before, after), before, after)
+        last = player.id
+        if found.all.players >= SAMPLE_SIZE and (not everybody or monotonic() > until):
+            break
+    else:
+        found.exact = True
+    found.total = found.all.players
+    if not found.exact:
+        gone = (last.int - start.int) % ALL_IDS
+        found.total = max(round(found.all.players * ALL_IDS / max(gone, 1)), found.all.players)
+    return found
+
+
+def _count(
+    found: Impact,
+    player: PlayerRow,
+    asked: Asked,
+    category: str,
+    before: Decision,
+    after: Decision,
+) -> None:
+    facts = asked.subject.facts
+    for tally in (
+        found.all,
+        found.by_stage[Stage(facts["lifecycle_stage"])],
+        found.by_payer[facts["is_payer"]],
+    ):
+        tally.players += 1
+        if category:
+            setattr(tally, category, getattr(tally, category) + 1)
+    if category:
+        way = before.variant.key, after.variant.key
+        found.switches[way] += 1
+        if len(found.examples) < SHOWN:
+            found.examples.append(Example(player.id, player.external_id, *way))
+
+
+def _category(live: CompiledFlag, draft: CompiledFlag, before: Decision, after: Decision) -> str:
+    """`gains`, `loses`, `swaps`, or nothing for who keeps variant and value."""
+    old, new = before.variant, after.variant
+    # As text: in Python 1 equals True.
+    if old.key == new.key and msgspec.json.encode(old.value) == msgspec.json.encode(new.value):
+        return ""
+    had, has = old.key not in _unchosen(live), new.key not in _unchosen(draft)
+    if had == has:
+        return "swaps"
+    return "gains" if has else "loses"
+
+
+def _unchosen(flag: CompiledFlag) -> set[str]:
+    if flag.document.value_type is ValueType.BOOLEAN:
+        return {"disabled"}
+    return {flag.document.default, flag.document.off}
+
+
+# --- Players --------------------------------------------------------------------------------------
+
+OVERRIDES = """(SELECT jsonb_object_agg(o.flag_id, o.variant) FROM flag_override o
+    WHERE o.player_id = p.id AND (o.expires_at IS NULL OR o.expires_at > $4::timestamptz))"""
+
+
+def _players(
+    environment: Environment, behaviours: list[Behaviour], now: datetime, start: uuid.UUID
+) -> Iterator[tuple[PlayerRow, Asked]]:
+    """Everybody once, from `start` on and around."""
+    thresholds, parameters = thresholds_of(environment), parameters_of(environment)
+    width = len(PlayerRow._fields)
+    for row in _rows(environment, behaviours, now, start):
+        player = player_of(row[:width])
+        lists, overrides, *counts = row[width:]
+        subject = subject_of(
+            player,
+            thresholds,
+            parameters,
+            now,
+            None,
+            msgspec.json.decode(lists, type=dict[int, bool]) if lists else {},
+            dict(zip(behaviours, counts, strict=True)),
+        )
+        variants = msgspec.json.decode(overrides, type=dict[int, str]) if overrides else {}
+        yield player, Asked(str(player.id), subject, variants, now)
+
+
+def _rows(
+    environment: Environment, behaviours: list[Behaviour], now: datetime, start: uuid.UUID
+) -> Iterator[db.Row]:
+    params: list[Any] = [environment.pk, None, None, now]
+
+    def bind(value: Any) -> str:
+        params.append(value)
+        return f"${len(params)}"
+
+    earliest = datetime.now(UTC) - SLACK
+    counts = [count_sql(item, bind, "$4::timestamptz", earliest - item.span) for item in behaviours]
+    columns = ", ".join((COLUMNS, MEMBERSHIPS_SQL, OVERRIDES, *counts))
+    sql = f"""SELECT {columns} FROM player p
+        WHERE p.environment_id = $1 AND p.id > $2::uuid AND p.id <= $3::uuid
+        ORDER BY p.id LIMIT {CHUNK_SIZE}"""
+    for after, end in ((start, uuid.UUID(int=ALL_IDS - 1)), (uuid.UUID(int=0), start)):
+        while True:
+            params[1:3] = [after, end]
+            rows = db.fetch_all(sql, params)
+            yield from rows
+            if len(rows) < CHUNK_SIZE:
+                break
+            after = rows[-1][0]

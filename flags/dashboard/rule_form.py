@@ -1,0 +1,238 @@
+"""The form of one rule: who, what, how many, when; and its way to a flag document and back."""
+
+import re
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from flags.dashboard.forms import as_percent, percent_field, thousandths
+from flags.engine.bucketing import reweight, weights_of
+from flags.engine.document import EVERYBODY, MAX_STEPS, FlagDocument, Ramp, Rule, Step
+from segments.forms import OptionalJSONField, checked_rule
+from segments.models import Segment
+
+# Neither is a key: keys begin with a letter or a digit.
+SPLIT = "*split*"
+EVERYBODY_CHOICE = "*everybody*"
+FIXED, STEPS, RAMP = TIMINGS = ("fixed", "steps", "ramp")
+RAMP_FIELDS = ("ramp_from", "ramp_to", "ramp_start", "ramp_end")
+STEP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?)\s+(\d{1,3}(?:\.\d{1,3})?) ?%?")
+
+
+def moment_field(label: str, help_text: str = "", required: bool = True) -> forms.DateTimeField:
+    """A time in the zone of whoever types it."""
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M:%S")
+    return forms.DateTimeField(label=label, required=required, widget=widget, help_text=help_text)
+
+
+def parse_steps(text: str) -> tuple[Step, ...]:
+    """One step a line, `2026-12-01 09:00 25`, in the zone of whoever types it."""
+    found = [_step(line) for line in filter(None, map(str.strip, text.splitlines()))]
+    if not 1 <= len(found) <= MAX_STEPS:
+        raise ValidationError(f"Give 1 to {MAX_STEPS} steps, one on each line.")
+    return tuple(found)
+
+
+def _step(line: str) -> Step:
+    found = STEP.fullmatch(line)
+    try:
+        if found is None:
+            raise ValueError(line)
+        day, time, percent = found.groups()
+        at = datetime.fromisoformat(f"{day} {time}")
+    except ValueError:
+        raise ValidationError(f"“{line[:60]}”: write it like 2026-12-01 09:00 25.") from None
+    aware = timezone.make_aware(at, timezone.get_current_timezone())
+    return Step(aware, thousandths(Decimal(percent)))
+
+
+def steps_as_typed(steps: tuple[Step, ...]) -> str:
+    lines = []
+    for step in steps:
+        at = timezone.localtime(step.at)
+        form = "%Y-%m-%d %H:%M:%S" if at.second else "%Y-%m-%d %H:%M"
+        lines.append(f"{at.strftime(form)} {as_percent(step.rollout)}")
+    return "\n".join(lines)
+
+
+class ConditionsField(OptionalJSONField):
+    """A rule is an object: text is what was typed, and is drawn again as it stands."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return value if isinstance(value, str) else super().prepare_value(value)
+
+
+class RuleForm(forms.Form):
+    """One rule. The weights count only when a split is served."""
+
+    id = forms.CharField(required=False, widget=forms.HiddenInput)
+    segment = forms.ChoiceField(label="Who")
+    conditions = ConditionsField(
+        label="And conditions (JSON)",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"}),
+    )
+    serve = forms.ChoiceField(label="Gets")
+    rollout = percent_field("Percentage", initial=100)
+    timing = forms.ChoiceField(
+        label="The percentage",
+        choices=[(FIXED, "Stays"), (STEPS, "Changes in steps"), (RAMP, "Moves evenly")],
+        initial=FIXED,
+    )
+    steps = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"}),
+        help_text="One on each line: date, time, per cent, such as "
+        "<code>2026-12-01 09:00 25</code>. The percentage above holds until the first.",
+    )
+    ramp_from = percent_field("From, %")
+    ramp_to = percent_field("To, %")
+    ramp_start = moment_field("Between")
+    ramp_end = moment_field("And")
+    start = moment_field("Starts", "Before, the rule matches nobody.", required=False)
+    end = moment_field("Ends", "From then on it matches nobody.", required=False)
+
+    def __init__(
+        self,
+        *args: Any,
+        segments: Sequence[Segment],
+        document: FlagDocument,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.document = document
+        self.keys = [variant.key for variant in document.variants]
+        segment, serve = self.fields["segment"], self.fields["serve"]
+        assert isinstance(segment, forms.ChoiceField)
+        assert isinstance(serve, forms.ChoiceField)
+        segment.choices = [(EVERYBODY_CHOICE, "Everybody")] + [
+            (item.key, item.key) for item in segments
+        ]
+        serve.choices = [(key, key) for key in self.keys]
+        if len(self.keys) > 1:
+            serve.choices = [*serve.choices, (SPLIT, "A split")]
+        for index, key in enumerate(self.keys):
+            self.fields[f"weight_{index}"] = percent_field(f"{key}, %")
+
+    @property
+    def weight_fields(self) -> list[forms.BoundField]:
+        return [self[f"weight_{index}"] for index in range(len(self.keys))]
+
+    @property
+    def old(self) -> Rule | None:
+        rule_id = self.data.get(self.add_prefix("id")) or self.initial.get("id")
+        return next((rule for rule in self.document.rules if rule.id == rule_id), None)
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        for index in range(len(self.keys)):
+            # A weight left empty is 0, and without a split nobody asks for weights.
+            if data.get("serve") != SPLIT or self.has_error(f"weight_{index}", "required"):
+                self.errors.pop(f"weight_{index}", None)
+        self._clean_timing(data)
+        if data.get("serve") == SPLIT and not self.errors:
+            weights = self._weights(data)
+            if sum(weights.values()) != EVERYBODY:
+                total = Decimal(sum(weights.values())) / 1000
+                self.add_error("serve", f"The weights must add up to 100 %; they make {total} %.")
+        return data
+
+    def _clean_timing(self, data: dict[str, Any]) -> None:
+        asked_by = {"rollout": (FIXED, STEPS), "steps": (STEPS,)} | dict.fromkeys(
+            RAMP_FIELDS, (RAMP,)
+        )
+        for name, timings in asked_by.items():
+            if data.get("timing") not in timings:
+                self.errors.pop(name, None)
+        if data.get("timing") == STEPS and "steps" in data:
+            try:
+                data["steps"] = parse_steps(data["steps"])
+            except ValidationError as error:
+                self.add_error("steps", error)
+        for start, end in (("start", "end"), ("ramp_start", "ramp_end")):
+            first, last = data.get(start), data.get(end)
+            if (
+                first
+                and last
+                and last <= first
+                and data.get("timing") in asked_by.get(end, TIMINGS)
+            ):
+                self.add_error(end, "This must come after the start.")
+
+    def clean_conditions(self) -> Any:
+        return checked_rule(self.cleaned_data["conditions"])
+
+    def _weights(self, data: dict[str, Any]) -> dict[str, int]:
+        return {
+            key: thousandths(data.get(f"weight_{index}") or Decimal(0))
+            for index, key in enumerate(self.keys)
+        }
+
+    def rule(self) -> Rule:
+        data, old = self.cleaned_data, self.old
+        split = None
+        if data["serve"] == SPLIT:
+            slices = old.split if old and old.split else ()
+            split = reweight(slices, self._weights(data))
+        return Rule(
+            id=old.id if old else secrets.token_hex(4),
+            name=old.name if old else "",
+            segment=None if data["segment"] == EVERYBODY_CHOICE else data["segment"],
+            conditions=data["conditions"] or None,
+            variant=None if split else data["serve"],
+            split=split,
+            start=data["start"],
+            end=data["end"],
+            **self._timing(),
+        )
+
+    def _timing(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        if data["timing"] == RAMP:
+            ramp = Ramp(
+                from_=thousandths(data["ramp_from"]),
+                to=thousandths(data["ramp_to"]),
+                start=data["ramp_start"],
+                end=data["ramp_end"],
+            )
+            return {"ramp": ramp}
+        steps = data["steps"] if data["timing"] == STEPS else ()
+        return {"rollout": thousandths(data["rollout"]), "steps": steps}
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the part about time is to be open."""
+        return self["timing"].value() not in (None, "", FIXED) or any(
+            self[name].value() or self[name].errors for name in ("start", "end")
+        )
+
+
+def rule_initial(rule: Rule, document: FlagDocument) -> dict[str, Any]:
+    weights = weights_of(rule.split) if rule.split else {}
+    initial: dict[str, Any] = {
+        "id": rule.id,
+        "segment": rule.segment or EVERYBODY_CHOICE,
+        "conditions": rule.conditions,
+        "serve": SPLIT if rule.split else rule.variant,
+        "rollout": as_percent(rule.rollout),
+        "timing": RAMP if rule.ramp else STEPS if rule.steps else FIXED,
+        "steps": steps_as_typed(rule.steps),
+        "start": rule.start,
+        "end": rule.end,
+    }
+    if rule.ramp:
+        initial |= {
+            "ramp_from": as_percent(rule.ramp.from_),
+            "ramp_to": as_percent(rule.ramp.to),
+            "ramp_start": rule.ramp.start,
+            "ramp_end": rule.ramp.end,
+        }
+    for index, variant in enumerate(document.variants):
+        if weights.get(variant.key):
+            initial[f"weight_{index}"] = as_percent(weights[variant.key])
+    return initial

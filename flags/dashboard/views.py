@@ -1,0 +1,254 @@
+"""The flag pages: the list, a new flag, one flag. acts.py and editing.py change it."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+
+from flags import services
+from flags.cache import compile_draft, flags_of
+from flags.dashboard.forms import FlagFilterForm, FlagNewForm
+from flags.dashboard.impact import Impact, impact
+from flags.dashboard.stale import hints
+from flags.engine import sentences
+from flags.engine.bucketing import weights_of
+from flags.engine.document import (
+    EVERYBODY,
+    DocumentError,
+    FlagDocument,
+    Rule,
+    check_document,
+    decode_document,
+)
+from flags.engine.evaluation import Asked, behaviours_needed, evaluate
+from flags.engine.receipt import receipt_of
+from flags.engine.schedule import is_scheduled, next_change, rollout_at
+from flags.engine.sentences import Difference
+from flags.lookup import overrides_of, variants_of
+from flags.models import Flag, FlagRevision
+from flags.usage import use_of
+from ilara_admin.api import environment_cache
+from ilara_admin.models import Role
+from ilara_admin.templatetags.ilara import Share
+from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.forms import add_errors
+from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
+from ilara_admin.web.pagination import KeysetPage
+from players.aliases import player_id_of
+from segments.cache import segments_of
+from segments.language.parser import RuleError, parse
+from segments.language.sentences import describe as describe_rule
+from segments.lookup import stored_subject
+
+HISTORY_SIZE = 20
+SHOWN_RULES = 2
+USE_DAYS = 7
+
+
+@staff_view(Role.VIEWER)
+def flag_list(request: HtmxHttpRequest) -> HttpResponse:
+    form = FlagFilterForm(request.GET)
+    form.is_valid()
+    wanted = form.cleaned_data
+    archived = wanted.get("show") == "archived"
+    flags = Flag.objects.of(request.environment)
+    exists = flags.exists()
+    flags = flags.archived(archived).with_author().with_last_evaluated().order_by("key")
+    if text := wanted.get("q"):
+        flags = flags.matching(text)
+    if state := wanted.get("state"):
+        flags = flags.filter(document__enabled=state == "on")
+    if segment := wanted.get("segment"):
+        flags = flags.naming(segment)
+    page, now = KeysetPage.of(flags, request), timezone.now()
+    context = {
+        "form": form,
+        "page": page,
+        "rows": [_list_row(flag, now) for flag in page.rows],
+        "archived": archived,
+        "exists": exists,
+        "may_edit": request.user.may(Role.LIVE_OPS),
+        "chips": _chips(request, form),
+    }
+    return render_partial(request, "flags/list.html", context, partial="results")
+
+
+def _list_row(flag: Flag, now: datetime) -> dict[str, Any]:
+    document = flag.spec
+    rules = [(rule, rollout_at(rule, now)) for rule in document.rules[:SHOWN_RULES]]
+    more = len(document.rules) - len(rules)
+    return {
+        "flag": flag,
+        "document": document,
+        "rules": rules,
+        "more": more,
+        "hints": hints(flag, now),
+    }
+
+
+def _chips(request: HtmxHttpRequest, form: FlagFilterForm) -> list[dict[str, str]]:
+    chips = []
+    for name, label in (("q", "Search"), ("state", "State"), ("segment", "Segment")):
+        value = form.cleaned_data.get(name)
+        if value:
+            query = request.GET.copy()
+            for key in (name, "after", "before"):
+                query.pop(key, None)
+            chips.append({"label": label, "value": value, "url": f"?{query.urlencode()}"})
+    return chips
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def flag_new(request: HtmxHttpRequest) -> HttpResponse:
+    environments = list(request.project.environments.all())
+    owner = actor_of(request).name
+    form = FlagNewForm(environments, request.POST or None, initial={"owner": owner})
+    if request.method == "POST" and form.is_valid():
+        chosen = form.cleaned_data["environments"]
+        try:
+            services.flag_create_everywhere(
+                request.project,
+                slugs=chosen,
+                key=form.cleaned_data["key"],
+                name=form.cleaned_data["name"],
+                description=form.cleaned_data["description"],
+                owner=form.cleaned_data["owner"],
+                expected_end=form.cleaned_data["expected_end"],
+                document=form.document(),
+                actor=actor_of(request),
+            )
+        except ValidationError as error:
+            add_errors(form, error)
+        else:
+            here = request.environment.slug in chosen
+            url = link(request, "flag_detail", form.cleaned_data["key"])
+            response = redirect_to(request, url if here else link(request, "flag_list"))
+            text = f"Created {form.cleaned_data['key']}, off, in {', '.join(chosen)}."
+            return with_toast(request, response, text)
+    status = 422 if form.is_bound else 200
+    return render(request, "flags/new.html", {"form": form}, status=status)
+
+
+def the_flag(request: HtmxHttpRequest, key: str) -> Flag:
+    return get_object_or_404(
+        Flag.objects.select_related("environment__project").with_author().with_last_evaluated(),
+        environment=request.environment,
+        key=key,
+    )
+
+
+@staff_view(Role.VIEWER)
+def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    flag, now = the_flag(request, key), timezone.now()
+    document = flag.spec
+    context = {
+        "flag": flag,
+        "document": document,
+        "variants": [
+            {"variant": variant, "text": sentences.value_text(variant.value)}
+            for variant in document.variants
+        ],
+        "rules": [_rule_facts(rule, now) for rule in document.rules],
+        "needed_by": Flag.objects.of(request.environment).needing(key).archived(False),
+        "use": _use(flag, now),
+        "hints": hints(flag, now),
+        "history": _history(flag),
+        "tried": _try(request, flag),
+        "may_edit": request.user.may(Role.LIVE_OPS),
+    }
+    partial = "try" if "player" in request.GET else "history"
+    return render_partial(request, "flags/detail.html", context, partial=partial)
+
+
+def _rule_facts(rule: Rule, now: datetime) -> dict[str, Any]:
+    weights = weights_of(rule.split) if rule.split else {}
+    return {
+        "rule": rule,
+        "conditions": describe_rule(parse(rule.conditions)) if rule.conditions else "",
+        "shares": [Share(key, weight) for key, weight in weights.items()],
+        "figure": rollout_at(rule, now),
+        "schedule": sentences.percentage(rule) if is_scheduled(rule) else "",
+        "next": next_change(rule, now),
+    }
+
+
+def _use(flag: Flag, now: datetime) -> dict[str, Any]:
+    """How often the API gave each variant in the last week."""
+    found = use_of(flag, now - timedelta(days=USE_DAYS))
+    total = sum(each.times for each in found)
+    shares = [Share(each.variant, EVERYBODY * each.times // total) for each in found if total]
+    return {"total": total, "shares": shares}
+
+
+def _history(flag: Flag) -> list[dict[str, Any]]:
+    """The newest revisions, each with what it changed."""
+    revisions = list(flag.revisions.all()[: HISTORY_SIZE + 1])
+    older: list[Any] = [*revisions[1:], None]
+    found = []
+    for revision, before in zip(revisions[:HISTORY_SIZE], older, strict=False):
+        changes = []
+        if before is not None:
+            changes = differences(before, revision)
+        found.append({"revision": revision, "changes": changes, "is_first": revision.number == 1})
+    return found
+
+
+def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list[Difference]:
+    documents = decode_document(before.document), decode_document(after.document)
+    found = sentences.differences(*documents)
+    found += sentences.about_differences(before.about, after.about)
+    if isinstance(before, FlagRevision) and isinstance(after, FlagRevision):
+        states = ["in use", "archived"]
+        if before.archived != after.archived:
+            found.append(Difference("Lists", states[before.archived], states[after.archived]))
+    return found
+
+
+def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
+    """What the flag gives the player whose external id was typed, and why."""
+    external_id = request.GET.get("player", "").strip()
+    if not external_id:
+        return None
+    environment = request.environment
+    known = environment_cache.at_version(environment)
+    ready = flags_of(known)[flag.key]
+    player_id = player_id_of(environment, external_id)
+    found = stored_subject(environment, player_id, behaviours_needed([ready]))
+    if found is None:
+        return {"external_id": external_id}
+    player, subject = found
+    overrides = variants_of(overrides_of(player.id, subject.now))
+    asked = Asked(str(player.id), subject, overrides, subject.now)
+    decision = evaluate(ready, asked)
+    return {
+        "external_id": external_id,
+        "player": player,
+        "value": sentences.value_text(decision.variant.value),
+        "variant": decision.variant.key,
+        "receipt": receipt_of(ready, asked, decision, segments_of(known)),
+    }
+
+
+def impact_of(
+    request: HtmxHttpRequest,
+    flag: Flag,
+    draft: FlagDocument,
+    *,
+    archived: bool | None = None,
+    everybody: bool = False,
+) -> Impact | None:
+    """Who would switch; None for a draft that cannot be evaluated."""
+    known = environment_cache.at_version(request.environment)
+    live = flags_of(known).get(flag.key)
+    if live is None:
+        return None
+    try:
+        check_document(draft)
+        changed = live.archived if archived is None else archived
+        ready = compile_draft(known, live, draft, changed)
+    except (DocumentError, RuleError):
+        return None
+    return impact(request.environment, live, ready, timezone.now(), everybody=everybody)

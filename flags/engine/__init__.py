@@ -1,0 +1,1 @@
+"""The flag document and its evaluation. Pure: imports no Django."""

@@ -1,0 +1,293 @@
+"""The flag document: what a revision holds, and the shape of import and export.
+
+    {"value_type": "boolean", "enabled": true,
+     "variants": [{"key": "enabled", "value": true}, {"key": "disabled", "value": false}],
+     "rules": [{"id": "r1", "segment": "beta-testers", "variant": "enabled", "rollout": 100000}],
+     "default": "disabled", "off": "disabled"}
+
+Percentages are integers in thousandths of a percent, so 100000 is everybody. A split stores the
+slices of the bucket range 0..99999 that each variant owns, not only their sums: re-weighting then
+moves as few players as it can. Times are RFC 3339 with an offset. Imports no Django.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import pairwise
+from math import isfinite
+from typing import Annotated, Any
+
+import msgspec
+
+from segments.language.parser import NOT_IN_TEXT
+
+EVERYBODY = 100_000
+MAX_STEPS = 50
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+
+type Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class ValueType(StrEnum):
+    BOOLEAN = "boolean"
+    STRING = "string"
+    NUMBER = "number"
+    JSON = "json"
+
+
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    key: str
+    value: Any
+    name: str = ""
+
+
+class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The buckets `start <= b < end` belong to `variant`."""
+
+    variant: str
+    start: int
+    end: int
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From `at` on, the rule's percentage is `rollout`."""
+
+    at: Moment
+    rollout: int
+
+
+class Ramp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rule's percentage moves evenly from `from` to `to` between `start` and `end`."""
+
+    from_: int = msgspec.field(name="from")
+    to: int
+    start: Moment
+    end: Moment
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Who (segment and conditions, both must hold), how many of them (rollout), gets what, when.
+
+    Exactly one of `variant` and `split` is set. `conditions` is a rule as
+    segments/language/parser.py reads it.
+    `rollout` holds until the first of `steps`; with a `ramp` it is left out. Before `start` and
+    from `end` on the rule matches nobody.
+    """
+
+    id: str
+    name: str = ""
+    segment: str | None = None
+    conditions: dict[str, Any] | None = None
+    variant: str | None = None
+    split: tuple[Slice, ...] | None = None
+    rollout: int = EVERYBODY
+    steps: tuple[Step, ...] = ()
+    ramp: Ramp | None = None
+    start: Moment | None = None
+    end: Moment | None = None
+
+
+class Prerequisite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The other flag must give the player one of these variants, or this one counts as off."""
+
+    flag: str
+    variants: tuple[str, ...]
+
+
+class FlagDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    value_type: ValueType
+    variants: tuple[Variant, ...]
+    default: str
+    off: str
+    enabled: bool = False
+    rules: tuple[Rule, ...] = ()
+    prerequisites: tuple[Prerequisite, ...] = ()
+
+    def variant(self, key: str) -> Variant:
+        return next(variant for variant in self.variants if variant.key == key)
+
+    def with_rollout(self, rule_id: str, rollout: int) -> "FlagDocument":
+        """A percentage set by hand ends the rule's steps or ramp."""
+        rules = tuple(
+            msgspec.structs.replace(rule, rollout=rollout, steps=(), ramp=None)
+            if rule.id == rule_id
+            else rule
+            for rule in self.rules
+        )
+        return msgspec.structs.replace(self, rules=rules)
+
+
+BOOLEAN_VARIANTS = (Variant(key="enabled", value=True), Variant(key="disabled", value=False))
+
+
+class DocumentError(ValueError):
+    """A document that cannot be served. `path` says where, `message` what and how to mend it."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.path = path
+        self.message = message
+
+
+def decode_document(data: Any) -> FlagDocument:
+    """Read a document from plain JSON data; raises DocumentError when its shape is wrong."""
+    try:
+        return msgspec.convert(data, FlagDocument)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise DocumentError(path.rstrip("`"), message) from None
+
+
+def encode_document(document: FlagDocument) -> dict[str, Any]:
+    """The document as plain JSON data, in its one canonical form: times in UTC, and what a rule
+    does not say left out."""
+    canonical = msgspec.structs.replace(document, rules=tuple(map(_in_utc, document.rules)))
+    # By way of text, so that it equals what comes back from the database: lists, not tuples.
+    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(canonical))
+    for rule in data["rules"]:
+        # msgspec leaves out what is the default itself, not what equals it.
+        if rule.get("rollout") == EVERYBODY:
+            del rule["rollout"]
+    return data
+
+
+def _in_utc(rule: Rule) -> Rule:
+    def utc(moment: datetime) -> datetime:
+        return moment.astimezone(UTC)
+
+    replace = msgspec.structs.replace
+    ramp = rule.ramp and replace(rule.ramp, start=utc(rule.ramp.start), end=utc(rule.ramp.end))
+    return replace(
+        rule,
+        steps=tuple(replace(step, at=utc(step.at)) for step in rule.steps),
+        ramp=ramp,
+        start=rule.start and utc(rule.start),
+        end=rule.end and utc(rule.end),
+    )
+
+
+def boolean_document(*, enabled: bool = False, rules: tuple[Rule, ...] = ()) -> FlagDocument:
+    """An on/off flag. A boolean flag has exactly these two variants."""
+    return FlagDocument(
+        value_type=ValueType.BOOLEAN,
+        variants=BOOLEAN_VARIANTS,
+        default="disabled",
+        off="disabled",
+        enabled=enabled,
+        rules=rules,
+    )
+
+
+def _storable(value: Any) -> bool:
+    """Whether PostgreSQL can keep this: Python's own JSON reader is more generous."""
+    match value:
+        case str():
+            return NOT_IN_TEXT.search(value) is None
+        case float():
+            return isfinite(value)
+        case dict():
+            return all(_storable(key) and _storable(item) for key, item in value.items())
+        case list():
+            return all(_storable(item) for item in value)
+    return True
+
+
+def _value_fits(value_type: ValueType, value: Any) -> bool:
+    match value_type:
+        case ValueType.BOOLEAN:
+            return isinstance(value, bool)
+        case ValueType.STRING:
+            return isinstance(value, str)
+        case ValueType.NUMBER:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case ValueType.JSON:
+            return isinstance(value, dict | list)
+
+
+def _check_split(path: str, split: tuple[Slice, ...], keys: set[str]) -> None:
+    position = 0
+    for part in sorted(split, key=lambda part: part.start):
+        if part.variant not in keys:
+            raise DocumentError(path, f"There is no variant {part.variant!r}.")
+        if part.start != position or part.end <= part.start:
+            raise DocumentError(path, "The slices must cover 0 to 100000 without gap or overlap.")
+        position = part.end
+    if position != EVERYBODY:
+        raise DocumentError(path, "The weights must add up to 100 %.")
+
+
+def _check_percentage(path: str, rollout: int) -> None:
+    if not 0 <= rollout <= EVERYBODY:
+        raise DocumentError(path, "The percentage must lie between 0 and 100.")
+
+
+def _check_period(path: str, start: datetime | None, end: datetime | None) -> None:
+    for name, moment in (("start", start), ("end", end)):
+        if moment is not None and not EARLIEST <= moment < LATEST:
+            raise DocumentError(f"{path}.{name}", "The time must lie between 1970 and 2099.")
+    if start is not None and end is not None and end <= start:
+        raise DocumentError(f"{path}.end", "The end must come after the start.")
+
+
+def _check_schedule(path: str, rule: Rule) -> None:
+    _check_period(path, rule.start, rule.end)
+    if rule.steps and rule.ramp:
+        raise DocumentError(path, "A percentage follows steps or a ramp, not both.")
+    if len(rule.steps) > MAX_STEPS:
+        raise DocumentError(f"{path}.steps", f"A schedule has {MAX_STEPS} steps at most.")
+    for index, step in enumerate(rule.steps):
+        _check_percentage(f"{path}.steps[{index}].rollout", step.rollout)
+        if not EARLIEST <= step.at < LATEST:
+            raise DocumentError(f"{path}.steps[{index}].at", "It must lie between 1970 and 2099.")
+    if any(later.at <= step.at for step, later in pairwise(rule.steps)):
+        raise DocumentError(f"{path}.steps", "Each step must come after the one before.")
+    if rule.ramp:
+        _check_percentage(f"{path}.ramp.from", rule.ramp.from_)
+        _check_percentage(f"{path}.ramp.to", rule.ramp.to)
+        _check_period(f"{path}.ramp", rule.ramp.start, rule.ramp.end)
+        if rule.rollout != EVERYBODY:
+            raise DocumentError(f"{path}.rollout", "With a ramp, leave the percentage out.")
+
+
+def check_document(document: FlagDocument) -> None:
+    """Raise DocumentError unless every reference inside the document holds."""
+    keys = [variant.key for variant in document.variants]
+    if len(set(keys)) != len(keys):
+        raise DocumentError("variants", "Two variants have the same key.")
+    if not keys:
+        raise DocumentError("variants", "A flag needs at least one variant.")
+    if document.value_type is ValueType.BOOLEAN and set(keys) != {"enabled", "disabled"}:
+        raise DocumentError("variants", "A boolean flag has the variants enabled and disabled.")
+    for index, variant in enumerate(document.variants):
+        path = f"variants[{index}]"
+        if not 1 <= len(variant.key) <= 128:
+            raise DocumentError(f"{path}.key", "A variant's key has 1 to 128 characters.")
+        if not _value_fits(document.value_type, variant.value):
+            raise DocumentError(f"{path}.value", f"The value must be a {document.value_type}.")
+        if not _storable(variant.value):
+            raise DocumentError(
+                f"{path}.value", "The value must not hold NUL, lone surrogates, NaN or Infinity."
+            )
+    for field in ("default", "off"):
+        if getattr(document, field) not in keys:
+            raise DocumentError(field, f"There is no variant {getattr(document, field)!r}.")
+    rule_ids = [rule.id for rule in document.rules]
+    if len(set(rule_ids)) != len(rule_ids):
+        raise DocumentError("rules", "Two rules have the same id.")
+    for index, rule in enumerate(document.rules):
+        path = f"rules[{index}]"
+        _check_percentage(f"{path}.rollout", rule.rollout)
+        _check_schedule(path, rule)
+        if (rule.variant is None) == (rule.split is None):
+            raise DocumentError(path, "A rule serves one variant or a split, not both or neither.")
+        if rule.variant is not None and rule.variant not in keys:
+            raise DocumentError(f"{path}.variant", f"There is no variant {rule.variant!r}.")
+        if rule.split is not None:
+            _check_split(f"{path}.split", rule.split, set(keys))
+    needed = [item.flag for item in document.prerequisites]
+    if len(set(needed)) != len(needed):
+        raise DocumentError(
+            "prerequisites", "A flag is named twice. Name all its variants at once."
+        )
+    for index, item in enumerate(document.prerequisites):
+        if not item.variants:
+            raise DocumentError(f"prerequisites[{index}].variants", "Name at least one variant.")

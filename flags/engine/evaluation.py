@@ -1,0 +1,257 @@
+"""What a flag gives a player, and why. Pure: no Django, no database, no clock of its own.
+
+Order: off or archived -> prerequisites -> the override for the player -> the rules in order, the
+first that matches and whose percentage includes the player -> the default.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from flags.engine.bucketing import gate, split
+from flags.engine.document import EVERYBODY, FlagDocument, Prerequisite, Rule, Variant
+from flags.engine.schedule import ceiling, is_scheduled, rollout_at
+from ilara_admin.api.enums import DocumentedEnum
+from segments.language.compiler import Matcher, Subject, compile_rule
+from segments.language.parser import Behaviour, Group, Membership, Node, behaviours_of, parse
+
+
+class Reason(DocumentedEnum):
+    """Why a flag gave what it gave."""
+
+    DISABLED = "disabled", "The flag is off or archived."
+    OVERRIDE = "override", "Staff set a variant for this player."
+    PREREQUISITE_FAILED = (
+        "prerequisite_failed",
+        "Another flag that this one needs gives the player something else.",
+    )
+    SEGMENT_MATCH = (
+        "segment_match",
+        "A rule that names a segment decided; `segment_id` says which.",
+    )
+    RULE_MATCH = "rule_match", "A rule with conditions of its own decided."
+    ROLLOUT = "rollout", "A rule for everybody decided, by its percentage."
+    DEFAULT = "default", "No rule matched."
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`rule_index` counts from 0 and is None unless a rule decided; `prerequisite` is the flag that
+    failed."""
+
+    variant: Variant
+    reason: Reason
+    segment_id: str | None = None
+    rule_index: int | None = None
+    prerequisite: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """`matches` is None where nothing is asked of the player. `decisions` holds, by variant key,
+    what is decided when the rule does."""
+
+    rule: Rule
+    matches: Matcher | None
+    scheduled: bool
+    decisions: Mapping[str, Decision]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledFlag:
+    """`constant` is what everybody gets: while the flag is off without exception, else unless an
+    override is set for the player. `others` are the environment's flags, for prerequisites."""
+
+    key: str
+    salt: str
+    revision: int
+    document: FlagDocument
+    variants: Mapping[str, Variant]
+    rules: tuple[CompiledRule, ...]
+    archived: bool
+    is_on: bool
+    off: Decision
+    default: Decision
+    constant: Decision | None
+    behaviours: frozenset[Behaviour]  # the counts of events that its own rules need
+    others: Mapping[str, "CompiledFlag"] = field(repr=False, compare=False)
+    id: int = 0  # of the row that overrides name; 0 for a flag that is not stored
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whom flags are asked about: the player's id in its lower-case 36-character form, what rules
+    see, and the variants set for the player by flag id. Schedules are read at `at`."""
+
+    player_id: str
+    subject: Subject
+    overrides: Mapping[int, str]
+    at: datetime
+
+
+def compile_flag(
+    *,
+    key: str,
+    salt: str,
+    revision: int,
+    document: FlagDocument,
+    archived: bool,
+    segments: Mapping[str, Matcher],
+    segment_rules: Mapping[str, Node],
+    others: Mapping[str, CompiledFlag],
+    id: int = 0,
+) -> CompiledFlag:
+    """Prepare a flag for evaluation. A rule that names an unknown segment matches nobody.
+
+    `others` is only kept, so it may still be filled afterwards.
+    """
+    variants = {variant.key: variant for variant in document.variants}
+    off = Decision(variants[document.off], Reason.DISABLED)
+    default = Decision(variants[document.default], Reason.DEFAULT)
+    rules = tuple(
+        _compile_rule(index, rule, variants, segments) for index, rule in enumerate(document.rules)
+    )
+    is_on = document.enabled and not archived
+    constant: Decision | None = off
+    if is_on:
+        constant = None if document.prerequisites else _constant(rules, default)
+    return CompiledFlag(
+        key=key,
+        salt=salt,
+        revision=revision,
+        document=document,
+        variants=variants,
+        rules=rules,
+        archived=archived,
+        is_on=is_on,
+        off=off,
+        default=default,
+        constant=constant,
+        behaviours=frozenset() if constant else _behaviours(document, segment_rules),
+        others=others,
+        id=id,
+    )
+
+
+def _compile_rule(
+    index: int, rule: Rule, variants: Mapping[str, Variant], segments: Mapping[str, Matcher]
+) -> CompiledRule:
+    reason = Reason.ROLLOUT
+    if rule.segment is not None:
+        reason = Reason.SEGMENT_MATCH
+    elif rule.conditions is not None:
+        reason = Reason.RULE_MATCH
+    asked: list[Node] = []
+    if rule.segment is not None:
+        # As a condition, so that flags asked in one go ask each segment once.
+        asked.append(Membership((rule.segment,), negative=False))
+    if rule.conditions is not None:
+        asked.append(parse(rule.conditions))
+    return CompiledRule(
+        rule=rule,
+        matches=compile_rule(Group("AND", tuple(asked)), segments) if asked else None,
+        scheduled=is_scheduled(rule),
+        decisions={
+            key: Decision(variant, reason, rule.segment, index) for key, variant in variants.items()
+        },
+    )
+
+
+def _constant(rules: tuple[CompiledRule, ...], default: Decision) -> Decision | None:
+    """What everybody gets, or None where it depends on the player or on the clock."""
+    for compiled in rules:
+        rule = compiled.rule
+        if ceiling(rule) == 0:
+            continue
+        if (
+            compiled.matches
+            or compiled.scheduled
+            or rule.rollout < EVERYBODY
+            or rule.variant is None
+        ):
+            return None
+        return compiled.decisions[rule.variant]
+    return default
+
+
+def _behaviours(document: FlagDocument, segments: Mapping[str, Node]) -> frozenset[Behaviour]:
+    asked = [parse(rule.conditions) for rule in document.rules if rule.conditions is not None]
+    named = {rule.segment for rule in document.rules if rule.segment} & segments.keys()
+    return behaviours_of([*asked, *(segments[key] for key in named)], segments)
+
+
+def behaviours_needed(flags: Iterable[CompiledFlag]) -> frozenset[Behaviour]:
+    """The counts of events that these flags need, and those that they wait for."""
+    found: set[Behaviour] = set()
+    seen: set[str] = set()
+    waiting = list(flags)
+    while waiting:
+        flag = waiting.pop()
+        if flag.key not in seen and flag.constant is None:
+            seen.add(flag.key)
+            found |= flag.behaviours
+            needed = (item.flag for item in flag.document.prerequisites)
+            waiting += [flag.others[key] for key in needed if key in flag.others]
+    return frozenset(found)
+
+
+def decide(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision]) -> Decision:
+    """`evaluate` for flags that are asked in one go: `memo` keeps decisions by flag key, so that
+    what several of them need is decided once."""
+    found = memo.get(flag.key)
+    if found is None:
+        found = memo[flag.key] = evaluate(flag, asked, memo)
+    return found
+
+
+def takes(rule: CompiledRule, subject: Subject) -> bool:
+    """Whether the rule is about this player, percentage and time aside."""
+    return rule.matches is None or rule.matches(subject)
+
+
+def is_overridden(flag: CompiledFlag, asked: Asked) -> bool:
+    """Whether what the flag gives everybody may differ for this player."""
+    return bool(asked.overrides) and flag.is_on and flag.id in asked.overrides
+
+
+def evaluate(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision] | None = None) -> Decision:
+    """What the flag gives. An override that names a variant which is no longer there counts for
+    nothing."""
+    if not flag.is_on:
+        return flag.off
+    if flag.document.prerequisites:
+        memo = {} if memo is None else memo
+        # Should a circle ever be stored, it ends here: a flag that waits for itself is off.
+        memo[flag.key] = Decision(flag.off.variant, Reason.PREREQUISITE_FAILED)
+        for item in flag.document.prerequisites:
+            if not _holds(item, flag.others, asked, memo):
+                return Decision(
+                    flag.off.variant, Reason.PREREQUISITE_FAILED, prerequisite=item.flag
+                )
+    override = asked.overrides.get(flag.id)
+    if override is not None and override in flag.variants:
+        return Decision(flag.variants[override], Reason.OVERRIDE)
+    for compiled in flag.rules:
+        if compiled.matches is not None and not compiled.matches(asked.subject):
+            continue
+        rule = compiled.rule
+        share = rollout_at(rule, asked.at) if compiled.scheduled else rule.rollout
+        if share < EVERYBODY and gate(flag.salt, asked.player_id) >= share:
+            continue
+        key = rule.variant
+        if rule.split is not None:
+            key = split(flag.salt, asked.player_id, rule.split)
+        assert key is not None, "check_document lets no rule without a variant or a split pass"
+        return compiled.decisions[key]
+    return flag.default
+
+
+def _holds(
+    item: Prerequisite,
+    others: Mapping[str, CompiledFlag],
+    asked: Asked,
+    memo: dict[str, Decision],
+) -> bool:
+    """Whether the other flag gives the player one of the variants. One that is gone does not."""
+    other = others.get(item.flag)
+    return other is not None and decide(other, asked, memo).variant.key in item.variants

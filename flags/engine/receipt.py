@@ -1,0 +1,283 @@
+"""The receipt of a decision: every rule in order, what each condition found, the bucket against the
+percentage, and what came nearest to deciding otherwise. No Django.
+
+It asks everything, even where the answer is known already, so it costs more than the decision.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol
+
+from msgspec import Meta, Struct
+
+from flags.engine.bucketing import SPLIT_SEED, bucket, gate
+from flags.engine.document import EVERYBODY, Rule
+from flags.engine.evaluation import Asked, CompiledFlag, Decision, Reason, decide, takes
+from flags.engine.schedule import is_scheduled, next_change, rollout_at
+from flags.engine.sentences import percent, percentage, why
+from ilara_admin.api.json_schema import Moment, ref
+from segments.language.compiler import Matcher, Subject
+from segments.language.operators import OPERATORS
+from segments.language.parser import Condition, Node, parse
+from segments.language.sentences import expected, field_name
+from segments.language.trace import Traced, TracedGroup, miss, nearest, trace
+
+
+class Segment(Protocol):
+    """A segment as segments/cache.py compiles it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def rule(self) -> Node | None: ...
+    @property
+    def matches(self) -> Matcher: ...
+
+
+class ConditionReceipt(Struct):
+    """`condition` is the whole sentence, `expected` what follows the field in it."""
+
+    condition: str
+    field: str | None
+    expected: str
+    actual: str
+    passed: bool
+
+
+class GroupReceipt(Struct):
+    operator: str
+    passed: bool
+    conditions: "list[Part]"
+
+
+# Both kinds, which the fields tell apart: msgspec would want a tag in each.
+PARTS = [ref(GroupReceipt), ref(ConditionReceipt)]
+Part = Annotated[Any, Meta(extra_json_schema={"anyOf": PARTS})]
+PartOrNone = Annotated[Any, Meta(extra_json_schema={"anyOf": [*PARTS, {"type": "null"}]})]
+
+
+class SegmentReceipt(Struct):
+    """`list` is `included` or `excluded` where the player stands on one by hand."""
+
+    key: str
+    passed: bool
+    list: str | None
+    rule: PartOrNone
+
+
+class RolloutReceipt(Struct):
+    """Inside when `bucket` is smaller than `threshold`; both in thousandths of a percent."""
+
+    bucket: int
+    threshold: int
+    passed: bool
+    schedule: str | None
+    next_change_at: Moment | None
+    next_threshold: int | None
+
+
+class RuleReceipt(Struct):
+    """`matched` is about segment and conditions, `decides` whether this rule gave the variant."""
+
+    index: int
+    id: str
+    name: str
+    segment: SegmentReceipt | None
+    conditions: PartOrNone
+    matched: bool
+    rollout: RolloutReceipt
+    split_bucket: int | None
+    variant_key: str | None
+    decides: bool
+    nearest_miss: str | None
+
+
+class PrerequisiteReceipt(Struct):
+    flag_key: str
+    wanted: tuple[str, ...]
+    variant_key: str | None
+    reason: Reason | None
+    passed: bool
+
+
+class Receipt(Struct):
+    """Flags, schedules and prerequisites are those of `at`; the player's attributes, lists, events
+    and override are those of `player_as_of`."""
+
+    flag_revision: int
+    at: Moment
+    player_as_of: Moment
+    summary: str
+    nearest_miss: str | None
+    override: str | None
+    prerequisites: list[PrerequisiteReceipt]
+    rules: list[RuleReceipt]
+
+
+def receipt_of(
+    flag: CompiledFlag, asked: Asked, decision: Decision, segments: Mapping[str, Segment]
+) -> Receipt:
+    rules = [_rule(flag, index, asked, decision, segments) for index in range(len(flag.rules))]
+    return Receipt(
+        flag_revision=flag.revision,
+        at=asked.at,
+        player_as_of=asked.subject.now,
+        summary=why(flag, decision, asked.subject, asked.at),
+        nearest_miss=nearest_miss(flag, asked, decision, segments),
+        override=asked.overrides.get(flag.id),
+        prerequisites=_prerequisites(flag, asked),
+        rules=rules,
+    )
+
+
+def nearest_miss(
+    flag: CompiledFlag, asked: Asked, decision: Decision, segments: Mapping[str, Segment]
+) -> str | None:
+    """Of the rules that were asked and did not decide, the one that came nearest: with the fewest
+    things in its way, the first of those."""
+    asked_rules = len(flag.rules) if decision.rule_index is None else decision.rule_index
+    if decision.reason in (Reason.DISABLED, Reason.PREREQUISITE_FAILED, Reason.OVERRIDE):
+        return None
+    found = [(index, _in_the_way(flag, index, asked, segments)) for index in range(asked_rules)]
+    if not found:
+        return None
+    index, misses = min(found, key=lambda item: len(item[1]))
+    return _sentence(index, misses)
+
+
+def _sentence(index: int, misses: list[str]) -> str:
+    return f"Rule {index + 1} would match if {', and if '.join(misses)}."
+
+
+# --- One rule -------------------------------------------------------------------------------------
+
+
+def _rule(
+    flag: CompiledFlag,
+    index: int,
+    asked: Asked,
+    decision: Decision,
+    segments: Mapping[str, Segment],
+) -> RuleReceipt:
+    compiled = flag.rules[index]
+    rule, decides = compiled.rule, decision.rule_index == index
+    conditions = _trace_conditions(rule, asked.subject, segments)
+    misses = _in_the_way(flag, index, asked, segments)
+    split_bucket = bucket(flag.salt, asked.player_id, SPLIT_SEED) if rule.split else None
+    return RuleReceipt(
+        index=index,
+        id=rule.id,
+        name=rule.name,
+        segment=_segment(rule.segment, asked.subject, segments),
+        conditions=None if conditions is None else _told(conditions),
+        matched=takes(compiled, asked.subject),
+        rollout=_rollout(flag, rule, asked),
+        split_bucket=split_bucket,
+        variant_key=decision.variant.key if decides else None,
+        decides=decides,
+        nearest_miss=_sentence(index, misses) if misses else None,
+    )
+
+
+def _rollout(flag: CompiledFlag, rule: Rule, asked: Asked) -> RolloutReceipt:
+    threshold, player_bucket = rollout_at(rule, asked.at), gate(flag.salt, asked.player_id)
+    coming = next_change(rule, asked.at)
+    return RolloutReceipt(
+        bucket=player_bucket,
+        threshold=threshold,
+        passed=player_bucket < threshold,
+        schedule=percentage(rule) if is_scheduled(rule) else None,
+        next_change_at=coming[0] if coming else None,
+        next_threshold=coming[1] if coming else None,
+    )
+
+
+def _segment(
+    key: str | None, subject: Subject, segments: Mapping[str, Segment]
+) -> SegmentReceipt | None:
+    if key is None:
+        return None
+    segment = segments.get(key)
+    if segment is None:
+        return SegmentReceipt(key, False, None, None)
+    excluded = subject.lists.get(segment.id)
+    traced = _trace(segment.rule, subject, segments)
+    return SegmentReceipt(
+        key=key,
+        passed=segment.matches(subject),
+        list=None if excluded is None else "excluded" if excluded else "included",
+        rule=None if traced is None else _told(traced),
+    )
+
+
+def _in_the_way(
+    flag: CompiledFlag, index: int, asked: Asked, segments: Mapping[str, Segment]
+) -> list[str]:
+    """What would have to be otherwise for the rule to decide, if it is asked."""
+    rule, subject = flag.rules[index].rule, asked.subject
+    found = [] if rule.segment is None else _outside(rule.segment, subject, segments)
+    conditions = _trace_conditions(rule, subject, segments)
+    if conditions is not None and not conditions.passed:
+        found += [miss(leaf) for leaf in nearest(conditions)]
+    share, player_bucket = rollout_at(rule, asked.at), gate(flag.salt, asked.player_id)
+    if share < EVERYBODY and player_bucket >= share:
+        found.append(
+            f"its percentage were above {percent(player_bucket)}, the player's bucket; "
+            f"it is {percent(share)}"
+        )
+    return found
+
+
+def _outside(key: str, subject: Subject, segments: Mapping[str, Segment]) -> list[str]:
+    """What keeps the player out of the segment; nothing for a member."""
+    segment = segments.get(key)
+    if segment is not None and segment.matches(subject):
+        return []
+    if segment is None or segment.rule is None:
+        return [f"there were a segment “{key}” that can be read"]
+    if subject.lists.get(segment.id):
+        return [f"the player were not excluded from “{key}” by hand"]
+    traced = _trace(segment.rule, subject, segments)
+    return [] if traced is None else [miss(leaf) for leaf in nearest(traced)]
+
+
+# --- Conditions -----------------------------------------------------------------------------------
+
+
+def _trace_conditions(
+    rule: Rule, subject: Subject, segments: Mapping[str, Segment]
+) -> Traced | None:
+    return None if rule.conditions is None else _trace(parse(rule.conditions), subject, segments)
+
+
+def _trace(rule: Node | None, subject: Subject, segments: Mapping[str, Segment]) -> Traced | None:
+    matchers = {key: segment.matches for key, segment in segments.items()}
+    return None if rule is None else trace(rule, subject, matchers)
+
+
+def _told(traced: Traced) -> GroupReceipt | ConditionReceipt:
+    if isinstance(traced, TracedGroup):
+        return GroupReceipt(traced.operator, traced.passed, [_told(part) for part in traced.parts])
+    field, wanted = None, traced.words
+    if isinstance(traced.leaf, Condition):
+        field = field_name(traced.leaf.field)
+        wanted = f"{OPERATORS[traced.leaf.operator].words} {expected(traced.leaf)}".rstrip()
+    return ConditionReceipt(traced.words, field, wanted, traced.actual, traced.passed)
+
+
+def _prerequisites(flag: CompiledFlag, asked: Asked) -> list[PrerequisiteReceipt]:
+    found = []
+    memo: dict[str, Decision] = {}
+    for item in flag.document.prerequisites:
+        other = flag.others.get(item.flag)
+        given = decide(other, asked, memo) if other else None
+        variant = given.variant.key if given else None
+        found.append(
+            PrerequisiteReceipt(
+                flag_key=item.flag,
+                wanted=item.variants,
+                variant_key=variant,
+                reason=given.reason if given else None,
+                passed=variant in item.variants,
+            )
+        )
+    return found

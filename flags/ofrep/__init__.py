@@ -1,0 +1,1 @@
+"""OFREP, OpenFeature's remote evaluation protocol. May import the engine and the flags app."""

@@ -1,0 +1,1 @@
+"""The endpoint layer of /v1. May import core."""

@@ -1,0 +1,244 @@
+"""Request bodies: from bytes to a struct, or to an error that names the field and the fix.
+
+The whole body is looked at before any endpoint runs: size, encoding, nesting, and what PostgreSQL
+or another client could not take back (NUL, lone surrogates, integers past 64 bits).
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote
+from uuid import UUID
+
+import msgspec
+from django.http import HttpRequest
+
+from ilara_admin.api.errors import ApiError, invalid
+from ilara_admin.api.json_schema import (
+    INTEGER_RANGE,
+    MAX_KEY_CHARACTERS,
+    MAX_LEVELS,
+    UUID_PATTERN,
+    YEARS,
+    Moment,
+)
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_IGNORED_NAMES = 20
+
+_uuid = re.compile(UUID_PATTERN)
+_decoder = msgspec.json.Decoder()
+_exact_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def is_uuid(text: str) -> bool:
+    return _uuid.fullmatch(text) is not None
+
+
+def parse_uuid(text: object, field: str) -> UUID:
+    """A UUID in its 36-character form, any case; the other forms Python knows are refused."""
+    if not isinstance(text, str) or not is_uuid(text):
+        raise invalid(f"Invalid {field.rpartition('.')[2]} format", field)
+    return UUID(text)
+
+
+def decode_body[T: msgspec.Struct](
+    request: HttpRequest,
+    struct: type[T],
+    checks_itself: tuple[str, ...] = (),
+    *,
+    exact_numbers: bool = False,
+) -> tuple[T, tuple[str, ...]]:
+    """The decoded body and the names of top-level fields that nobody knows.
+
+    An empty body counts as {}. Fields in `checks_itself` are left unchecked inside.
+    """
+    body = read_body(request)
+    data = parse_object(body, exact_numbers=exact_numbers) if body.strip() else {}
+    for name, value in data.items():
+        check_key(name, name[:64])
+        if name not in checks_itself:
+            check_value(value, name, level=2)
+    known = struct.__struct_encode_fields__
+    ignored = [quote(name, safe="")[:64] for name in data if name not in known]
+    return to_struct(data, struct), tuple(ignored[:MAX_IGNORED_NAMES])
+
+
+def read_body(request: HttpRequest) -> bytes:
+    """The bytes of the body, within the limit and complete. Read once, however often asked: what is
+    left of a body that was refused must not pass for one when the request starts again."""
+    if not hasattr(request, "raw_body"):
+        try:
+            request.raw_body = _read_body(request)  # type: ignore[attr-defined]
+        except ApiError as error:
+            request.raw_body = error  # type: ignore[attr-defined]
+    body: bytes | ApiError = request.raw_body  # type: ignore[attr-defined]
+    if isinstance(body, ApiError):
+        raise body
+    return body
+
+
+def read_object(request: HttpRequest) -> dict[str, Any] | None:
+    """What a body that was refused holds, if it can be read as an object at all."""
+    try:
+        return parse_object(read_body(request))
+    except ApiError:
+        return None
+
+
+def _read_body(request: HttpRequest) -> bytes:
+    environ = request.META
+    chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+    try:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        raise invalid("The Content-Length header is not a number") from None
+    if length > MAX_BODY_BYTES:
+        raise _too_large()
+    # With chunks the server ends the stream at the last one; Django alone would read nothing.
+    source: BinaryIO = environ["wsgi.input"] if chunked else cast(BinaryIO, request)
+    try:
+        body = source.read(MAX_BODY_BYTES + 1 if chunked else length)
+    except Exception as error:
+        # The server has exceptions of its own for chunks that are none and for a client that left.
+        raise invalid("The body ends early or its chunks are malformed") from error
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large()
+    if not chunked and len(body) < length:
+        raise invalid("The body is shorter than its Content-Length says")
+    if body:
+        _check_content_type(environ.get("CONTENT_TYPE", ""))
+    return body
+
+
+def _too_large() -> ApiError:
+    return invalid("The body is larger than 1 MiB", status=413)
+
+
+def _check_content_type(header: str) -> None:
+    media_type = header.partition(";")[0].strip().lower()
+    if media_type not in ("", "application/json") and not media_type.endswith("+json"):
+        raise invalid("Send the body as application/json", status=415)
+
+
+def parse_object(body: bytes, *, exact_numbers: bool = False) -> dict[str, Any]:
+    """JSON text that must be an object."""
+    try:
+        body.decode("utf-8")
+        data = (_exact_decoder if exact_numbers else _decoder).decode(body)
+    except UnicodeDecodeError:
+        raise invalid("The body is not valid UTF-8") from None
+    except RecursionError:
+        raise invalid(f"The body nests deeper than {MAX_LEVELS} levels") from None
+    except InvalidOperation:
+        raise invalid("The body is not valid JSON: Number out of range") from None
+    except msgspec.DecodeError as error:
+        text = str(error).removeprefix("JSON is malformed: ").partition(" - at `")[0]
+        raise invalid(f"The body is not valid JSON: {text}") from None
+    if not isinstance(data, dict):
+        raise invalid("The body must be a JSON object")
+    return data
+
+
+def check_value(value: Any, path: str, level: int) -> None:
+    """Raise unless everything in this JSON value can be stored and given back as it came.
+
+    `level` is the depth at which the value stands; the body itself is level 1.
+    """
+    if isinstance(value, str):
+        if "\0" in value:
+            raise invalid(f"{path} must not contain the character NUL", path)
+    elif isinstance(value, bool | float):
+        return
+    elif isinstance(value, int):
+        if value not in INTEGER_RANGE:
+            raise invalid(f"{path} must be an integer within 64 bits", path)
+    elif isinstance(value, dict | list):
+        if level > MAX_LEVELS:
+            raise invalid(f"{path} nests deeper than {MAX_LEVELS} levels", path)
+        for place, name, item in _children(value, path):
+            if name is not None:
+                check_key(name, place)
+            check_value(item, place, level + 1)
+
+
+def _children(value: Any, path: str) -> Iterator[tuple[str, str | None, Any]]:
+    if isinstance(value, dict):
+        return ((f"{path}.{name[:64]}", name, item) for name, item in value.items())
+    return ((f"{path}[{index}]", None, item) for index, item in enumerate(value))
+
+
+def check_key(name: str, path: str) -> None:
+    if not 1 <= len(name) <= MAX_KEY_CHARACTERS:
+        raise invalid(f"A key has 1 to {MAX_KEY_CHARACTERS} characters", path)
+    if "\0" in name:
+        raise invalid("A key must not contain the character NUL", path.replace("\0", ""))
+
+
+def check_moment(moment: datetime, field: str) -> None:
+    """Raise unless the time, as it was written, is one that every part of the system can hold."""
+    if moment.year not in YEARS:
+        raise invalid(f"{field} must lie between {YEARS[0]} and {YEARS[-1]}", field)
+
+
+def parse_moment(text: str, field: str) -> datetime:
+    """A time in the address, with its offset."""
+    try:
+        moment: datetime = msgspec.convert(text, Moment)
+    except msgspec.ValidationError:
+        raise invalid(f"{field} must be {TYPES['datetime']}", field) from None
+    check_moment(moment, field)
+    return moment
+
+
+# --- Structs and messages ---------------------------------------------------------------------
+
+TYPES = {
+    "str": "a string", "int": "an integer", "float": "a number", "bool": "true or false",
+    "object": "an object", "array": "an array", "null": "null", "decimal": "a number",
+    "datetime": "a time like 2026-01-31T12:00:00Z",
+}  # fmt: skip
+
+
+def to_struct[T: msgspec.Struct](data: Any, struct: type[T], prefix: str = "") -> T:
+    """Plain data as a struct. `prefix` is where the data stands, like `events[3].`."""
+    try:
+        return msgspec.convert(data, struct)
+    except msgspec.ValidationError as error:
+        raise _readable(str(error), prefix) from None
+
+
+def _readable(text: str, prefix: str) -> ApiError:
+    problem, _, place = text.partition(" - at `$")
+    path = place.rstrip("`").lstrip(".")
+    if found := re.search(r"missing required field `(.+)`", problem):
+        field = prefix + ".".join(filter(None, [path, found[1]]))
+        return invalid(f"{field} is required", field)
+    field = prefix + path
+    if not field:
+        return invalid("The body must be a JSON object")
+    if field.endswith("player_id"):
+        return invalid("Invalid player_id format", field)
+    return invalid(f"{field} {_sentence(problem)}", field)
+
+
+def _sentence(problem: str) -> str:
+    if found := re.search(r"Expected `(.+?)`, got `(.+?)`", problem):
+        wanted = " or ".join(TYPES.get(name, name) for name in found[1].split(" | "))
+        return f"must be {wanted}, not {TYPES.get(found[2], found[2])}"
+    if found := re.search(r"Expected `(\w+)` of length (>=|<=) (\d+)", problem):
+        bound = "at least" if found[2] == ">=" else "at most"
+        noun = {"str": "character", "array": "item", "object": "key"}.get(found[1], "item")
+        return f"must have {bound} {found[3]} {noun}{'' if found[3] == '1' else 's'}"
+    if found := re.search(r"Expected `\w+` (>=|<=|>|<) (\S+)", problem):
+        words = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+        return f"must be {words[found[1]]} {found[2]}"
+    if "multiple of 1" in problem:
+        return "must be a whole number"
+    if "RFC3339" in problem or "datetime" in problem:
+        return f"must be {TYPES['datetime']}"
+    if "matching regex" in problem:
+        return "has characters that are not allowed"
+    return f"is invalid: {problem}"

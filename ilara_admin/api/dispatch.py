@@ -1,0 +1,291 @@
+"""The endpoint layer of `/v1`: who may call, what the body must be, what goes back.
+
+What an endpoint declares, in `endpoint.py`, says who may call and what the body decodes to.
+`answer()` runs the checks in their published order: path 404, method
+405, key 401 or 403, limit 429, body 400; the endpoint itself finds out about missing resources.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+import msgspec
+from django.core.exceptions import TooManyFieldsSent
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import Resolver404, URLResolver
+from django.urls.resolvers import RegexPattern
+
+from ilara_admin.api import environment_cache, key_usage, rate_limits
+from ilara_admin.api.bodies import decode_body, parse_uuid
+from ilara_admin.api.endpoint import Endpoint, View
+from ilara_admin.api.environment_cache import Key, Snapshot
+from ilara_admin.api.errors import ApiError, Code, invalid, not_found, unauthorized
+from ilara_admin.core import db, tokens
+
+logger = logging.getLogger("ilara.api")
+
+MAX_RESTARTS = 3
+CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": (
+        "X-Request-Id, X-Ilara-Ignored, Retry-After, ETag, RateLimit, RateLimit-Policy, "
+        "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+    ),
+}
+PREFLIGHT_HEADERS = CORS_HEADERS | {
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": (
+        "X-API-Key, Content-Type, Idempotency-Key, X-Request-Id, Last-Event-ID, If-None-Match, "
+        "Authorization"
+    ),
+    "Access-Control-Max-Age": "86400",
+}
+
+encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+class ApiRequest(HttpRequest):
+    """A request that passed authentication. `now` is the database's clock, once a statement ran.
+    `shape_error` is there where another protocol than ours has a shape of its own for errors."""
+
+    id: str
+    api_key: Key
+    snapshot: Snapshot
+    restarts: int
+    confirmed: bool
+    limits: dict[str, rate_limits.State]
+    ignored: tuple[str, ...]
+    now: datetime
+    shape_error: Callable[[ApiError], HttpResponse]
+
+
+class StaleSnapshot(Exception):
+    """The environment has changed since the snapshot was loaded."""
+
+
+def route(*endpoints: Endpoint) -> View:
+    """A view for a URL tree, out of endpoints that share a path and differ in method."""
+    by_method = {item.method: item for item in endpoints}
+    shape = endpoints[0].shape
+
+    def view(request: HttpRequest, **captured: str) -> HttpResponseBase:
+        cast(ApiRequest, request).shape_error = lambda error: shape(error, captured)
+        found = by_method.get(request.method or "")
+        if found is None:
+            allowed = ", ".join(sorted([*by_method, "OPTIONS"]))
+            raise ApiError(
+                Code.VALIDATION_ERROR,
+                f"Method {request.method} is not allowed here. Use {', '.join(sorted(by_method))}.",
+                status=405,
+                headers={"Allow": allowed},
+            )
+        return _call(found, cast(ApiRequest, request), captured)
+
+    view.endpoints = by_method  # type: ignore[attr-defined]  # read by the specification's writer
+    return view
+
+
+def respond(data: object, status: int = 200) -> HttpResponse:
+    """The success envelope around anything msgspec encodes."""
+    body = b'{"success":true,"data":' + encoder.encode(data) + b"}"
+    return HttpResponse(body, status=status, content_type="application/json")
+
+
+def is_known(request: HttpRequest, etag: str) -> bool:
+    """Whether If-None-Match names the ETag, compared weakly: the caller has this reply already."""
+    header = request.headers.get("If-None-Match", "")
+    sent = (part.strip().removeprefix("W/") for part in header.split(","))
+    return any(part in ("*", etag) for part in sent)
+
+
+# --- The way of a request -------------------------------------------------------------------------
+
+_tree = URLResolver(RegexPattern(r"^/"), "ilara_admin.api_urls")
+
+
+def answer(request: HttpRequest) -> HttpResponseBase:
+    """Answer a request under /v1 or /ofrep, whatever happens."""
+    if request.method == "OPTIONS":
+        return HttpResponse(status=204, headers=PREFLIGHT_HEADERS)
+    try:
+        response = _answer(request)
+    except Exception as error:
+        # Another protocol than ours has a shape of its own for errors.
+        shape = getattr(request, "shape_error", ApiError.response)
+        response = shape(_told(error, request))
+    if request.method == "HEAD":  # always a refusal; the server would log each body it drops
+        response = HttpResponse(status=response.status_code, headers=response.headers)
+    for name, value in CORS_HEADERS.items():
+        response.headers[name] = value
+    if not response.streaming and response.status_code != 304:
+        # Without it the server would send the body in chunks, with a write of their own.
+        response.headers["Content-Length"] = str(len(response.getvalue()))
+    response.headers["Cache-Control"] = response.headers.get("Cache-Control", "no-store")
+    # Django would log every 4xx as a warning; what a client does wrong is the client's to see.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    if states := getattr(request, "limits", None):
+        for name, value in rate_limits.headers(list(states.values())).items():
+            response.headers.setdefault(name, value)
+    if ignored := getattr(request, "ignored", ()):
+        response.headers["X-Ilara-Ignored"] = ", ".join(ignored)
+    return response
+
+
+def _told(error: Exception, request: HttpRequest) -> ApiError:
+    """What the caller is told of an exception."""
+    request_id = getattr(request, "id", "")
+    match error:
+        case ApiError():
+            return error
+        case TooManyFieldsSent():
+            return invalid("The address has too many parameters")
+        case OperationalError() | InterfaceError():
+            logger.error("database away request_id=%s", request_id, exc_info=error)
+            return ApiError(
+                Code.INTERNAL_ERROR,
+                "The database cannot be reached right now. Try again in a moment.",
+                status=503,
+                headers={"Retry-After": "1"},
+            )
+    logger.error("crash request_id=%s", request_id, exc_info=error)
+    return ApiError(Code.INTERNAL_ERROR, "Something went wrong on our side.")
+
+
+def _answer(request: HttpRequest) -> HttpResponseBase:
+    try:
+        match = _tree.resolve(request.path_info)
+    except Resolver404:
+        raise not_found("There is no such path in the API.") from None
+    return cast(HttpResponseBase, match.func(request, *match.args, **match.kwargs))
+
+
+def _call(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) -> HttpResponseBase:
+    if not found.key:
+        return found.view(request, **captured)
+    request.restarts = 0
+    request.limits = {}
+    while True:
+        try:
+            return _attempt(found, request, captured)
+        except (StaleSnapshot, rate_limits.VersionChangedError):
+            request.restarts += 1
+            environment_cache.reload(request.snapshot)
+
+
+def _attempt(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) -> HttpResponseBase:
+    _identify(found, request)
+    request.confirmed = False
+    try:
+        if problem := _key_problem(found, request):
+            raise problem
+        count(request, rate_limits.REQUESTS)
+        response = found.view(request, **_arguments(found, request, captured))
+    except ApiError:
+        # A refusal, too, must not rest on an old snapshot: a widened setting counts at once.
+        if not request.confirmed:
+            run(request, "SELECT config_version, now FROM env")
+        raise
+    key_usage.note(request.api_key.id)
+    return response
+
+
+def count(request: ApiRequest, name: str, amount: int = 1) -> None:
+    """Count against a rate limit: once however often the request starts again, unless the tier has
+    changed in between."""
+    counted = request.limits.pop(name, None)
+    if counted is None or counted.policy != rate_limits.policy_of(request.snapshot, name):
+        counted = rate_limits.take(request.snapshot, name, amount)
+    if counted is not None:
+        request.limits[name] = counted
+
+
+def _identify(found: Endpoint, request: ApiRequest) -> None:
+    token = request.headers.get("X-API-Key", "")
+    if not token and found.bearer:
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if not tokens.is_well_formed(token):
+        raise unauthorized("Invalid API key")
+    digest = tokens.digest(token)
+    current = environment_cache.of_digest(digest)
+    key = current.keys.get(digest) if current else None
+    if current is None or key is None:
+        raise unauthorized("Invalid API key")
+    request.snapshot, request.api_key = current, key
+
+
+def _key_problem(found: Endpoint, request: ApiRequest) -> ApiError | None:
+    key = request.api_key
+    if key.revoked_at is not None:
+        return unauthorized("This API key has been revoked")
+    if key.secret and "Origin" in request.headers:
+        return unauthorized("A secret key must not be used from a browser", status=403)
+    if found.secret and not key.secret:
+        return unauthorized("This call needs a secret key", status=403)
+    if not key.secret and not found.basic and request.snapshot.public_keys_restricted:
+        return unauthorized("Public keys may only register, track and evaluate here", status=403)
+    return None
+
+
+def _arguments(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) -> dict[str, Any]:
+    arguments: dict[str, Any] = dict(captured)
+    if "player_id" in arguments:
+        arguments["player_id"] = parse_uuid(arguments["player_id"], "player_id")
+    if found.body is not None and not found.decodes_itself:
+        arguments["body"], request.ignored = decode_body(
+            request, found.body, found.checks_itself, exact_numbers=found.exact_numbers
+        )
+    return arguments
+
+
+# --- Statements -------------------------------------------------------------------------------
+
+# Every statement of an endpoint begins with this. `open` is false when the snapshot is out of date
+# or the key has expired by the database's clock: a statement that writes must ask for it, so that
+# nothing is written in the name of a key that is no longer good.
+ENV_SQL = """
+WITH env AS (
+    SELECT e.*, statement_timestamp() AS now,
+           ($2::bigint IS NULL OR e.config_version = $2)
+           AND ($3::timestamptz IS NULL OR $3 > statement_timestamp()) AS open
+    FROM environment e WHERE e.id = $1)
+"""
+
+
+def run(
+    request: ApiRequest, sql: str, params: Sequence[Any] = (), *, safe_to_repeat: bool = True
+) -> list[db.Row]:
+    """Run the one statement of an endpoint and check that the snapshot it relies on still holds.
+
+    `sql` continues ENV_SQL: more WITH terms, each led by a comma, then a SELECT whose first two
+    columns are the environment's config_version and now. Its own parameters start at $4. Returns
+    the rows without those two columns. Raises StaleSnapshot when the environment has changed and
+    ApiError when the key has expired.
+    """
+    # A snapshot that was loaded after the request came in is recent enough; when the environment
+    # keeps changing under a request, the last one loaded counts.
+    settled = request.restarts > MAX_RESTARTS
+    version = None if settled else request.snapshot.version
+    expires_at = request.api_key.expires_at
+    rows = db.fetch_all(
+        ENV_SQL + sql,
+        [request.snapshot.environment_id, version, expires_at, *params],
+        safe_to_repeat=safe_to_repeat,
+    )
+    if not rows:
+        raise unauthorized("Invalid API key")
+    if version is not None and rows[0][0] != version:
+        raise StaleSnapshot
+    request.confirmed = True
+    request.now = rows[0][1]
+    if expires_at is not None and request.now >= expires_at:
+        raise unauthorized("This API key has expired")
+    return [row[2:] for row in rows]
+
+
+def run_one(
+    request: ApiRequest, sql: str, params: Sequence[Any] = (), *, safe_to_repeat: bool = True
+) -> db.Row:
+    return run(request, sql, params, safe_to_repeat=safe_to_repeat)[0]

@@ -1,0 +1,124 @@
+"""The one error shape of the API."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+from django.http import HttpResponse
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ilara_admin.api.enums import DocumentedEnum
+
+
+class Code(DocumentedEnum):
+    """The published codes. A value is never reused for something else."""
+
+    VALIDATION_ERROR = (
+        "VALIDATION_ERROR",
+        "The request cannot be read or breaks a rule; details name the field.",
+    )
+    UNAUTHORIZED = "UNAUTHORIZED", "The key is missing, unknown, expired or revoked."
+    NOT_FOUND = (
+        "NOT_FOUND",
+        "No such path, player, flag or segment in the environment of the key.",
+    )
+    RATE_LIMIT_EXCEEDED = (
+        "RATE_LIMIT_EXCEEDED",
+        "More calls or events than the project's tier allows. Try again after the seconds that the "
+        "header Retry-After gives.",
+    )
+    INTERNAL_ERROR = "INTERNAL_ERROR", "A fault on the server."
+
+
+STATUS = {
+    Code.VALIDATION_ERROR: 400,
+    Code.UNAUTHORIZED: 401,
+    Code.NOT_FOUND: 404,
+    Code.RATE_LIMIT_EXCEEDED: 429,
+    Code.INTERNAL_ERROR: 500,
+}
+
+# What a code may have for its status instead, and what that says.
+OTHER_STATUSES = {
+    405: (Code.VALIDATION_ERROR, "for a method that the path does not have"),
+    409: (Code.VALIDATION_ERROR, "for an id that somebody else has"),
+    413: (Code.VALIDATION_ERROR, "for a body above 1 MiB"),
+    415: (Code.VALIDATION_ERROR, "for a body that is not JSON"),
+    403: (
+        Code.UNAUTHORIZED,
+        "when the key is good but may not make this call: a public key where a secret one is "
+        "needed, a secret one from a browser",
+    ),
+    503: (Code.INTERNAL_ERROR, "with Retry-After while the database cannot be reached"),
+}
+
+
+def told(code: Code) -> str:
+    """What a code means, in one paragraph with the other statuses it comes with."""
+    others = [f"{status} {when}" for status, (of, when) in OTHER_STATUSES.items() if of is code]
+    return f"{code.meaning} {', '.join(others)}." if others else code.meaning
+
+
+class Detail(Struct):
+    """`field` locates the fault in the request, like `events[3].player_id`."""
+
+    field: str
+    message: str
+
+
+class Fault(Struct):
+    """`code` is for programs, `message` for people; `details` are there where the fault can be
+    located."""
+
+    code: Code
+    message: str
+    details: list[Detail] | UnsetType = UNSET
+
+
+class Failure(Struct):
+    """The envelope of everything that is not a success."""
+
+    success: Annotated[bool, Meta(extra_json_schema={"const": False})]
+    error: Fault
+
+
+class ApiError(Exception):
+    """Ends a request with `{"success": false, "error": {code, message, details?}}`.
+
+    `field` locates the fault in the request, like `events[3].player_id`.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        field: str | None = None,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.field = field
+        self.status = status or STATUS[code]
+        self.headers = dict(headers or {})
+
+    def response(self) -> HttpResponse:
+        details = UNSET if self.field is None else [Detail(self.field, self.message)]
+        body = msgspec.json.encode(Failure(False, Fault(self.code, self.message, details)))
+        return HttpResponse(
+            body, status=self.status, content_type="application/json", headers=self.headers
+        )
+
+
+def invalid(message: str, field: str | None = None, status: int | None = None) -> ApiError:
+    return ApiError(Code.VALIDATION_ERROR, message, field=field, status=status)
+
+
+def not_found(message: str) -> ApiError:
+    return ApiError(Code.NOT_FOUND, message)
+
+
+def unauthorized(message: str, status: int = 401) -> ApiError:
+    return ApiError(Code.UNAUTHORIZED, message, status=status)

@@ -1,0 +1,216 @@
+"""Rate limits: how many requests and events an environment may send, by its project's tier.
+
+Each policy has a window that opens with the first use after the last one closed. The count stands
+in one row per environment and policy, on the database's clock, so it holds across processes and
+machines. A process takes allowance in leases, of one where the limit must be exact and larger
+where it would cost too many statements; nothing is ever admitted beyond the limit.
+
+A batch of events is admitted whole while any allowance is left, and owes the rest: later events are
+refused until the windows that follow have paid for it.
+
+No refusal rests on what this process knows alone: the statement that refuses also reads the
+environment's version.
+"""
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+from time import monotonic
+
+from ilara_admin.api.environment_cache import Snapshot
+from ilara_admin.api.errors import ApiError, Code
+from ilara_admin.core import db
+from ilara_admin.models import Tier
+
+TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """At most `limit` in `window` seconds; a process takes `lease` of them at a time."""
+
+    name: str
+    limit: int
+    window: int
+    lease: int
+
+
+REQUESTS, EVENTS = "requests", "events"
+POLICIES: dict[str, dict[str, Policy]] = {
+    Tier.FREE: {REQUESTS: Policy(REQUESTS, 100, 60, 1), EVENTS: Policy(EVENTS, 10, 1, 1)},
+    Tier.GROWTH: {REQUESTS: Policy(REQUESTS, 1_000, 60, 10), EVENTS: Policy(EVENTS, 100, 1, 5)},
+    Tier.PRO: {REQUESTS: Policy(REQUESTS, 10_000, 60, 50), EVENTS: Policy(EVENTS, 1_000, 1, 25)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is left of a policy, and in how many seconds its window closes."""
+
+    policy: Policy
+    remaining: int
+    reset: int
+
+
+class VersionChangedError(Exception):
+    """The environment has changed since the snapshot at hand: ask again with a newer one."""
+
+
+@dataclass(slots=True)
+class _Lease:
+    policy: Policy
+    left: int
+    until: float  # monotonic seconds
+    beyond: int  # what the row still had when the lease was taken
+
+
+_leases: dict[tuple[int, str], _Lease] = {}
+_lock = threading.Lock()
+
+
+def forget() -> None:
+    """Drop all leases, as a process that has just started."""
+    _leases.clear()
+
+
+def policy_of(snapshot: Snapshot, name: str) -> Policy | None:
+    """What the tier allows; None for everything."""
+    policies = POLICIES.get(snapshot.tier)
+    return None if policies is None else policies[name]
+
+
+def take(snapshot: Snapshot, name: str, amount: int = 1) -> State | None:
+    """Count `amount` against the policy, or raise ApiError 429. None where the tier has no limits.
+
+    Raises VersionChangedError when the database knows a newer version than the snapshot.
+    """
+    policy = policy_of(snapshot, name)
+    if policy is None:
+        return None
+    key = (snapshot.environment_id, name)
+    with _lock:
+        lease = _leases.get(key)
+        # A tier change voids what was taken under the old limits.
+        if lease and lease.policy == policy and monotonic() < lease.until and lease.left >= amount:
+            lease.left -= amount
+            return _state(lease)
+    return _take(snapshot, policy, amount)
+
+
+def _state(lease: _Lease) -> State:
+    reset = max(ceil(lease.until - monotonic()), 0)
+    return State(lease.policy, lease.beyond + lease.left, reset)
+
+
+# $1 environment, $2 policy, $3 limit, $4 window in seconds, $5 how much to take, $6 how much of it
+# must fit. Whole windows that have passed pay off what was used; when nothing is left to pay, a
+# new window opens now. A plain UPDATE refuses without taking the row's lock. What is counted may
+# be lost in a crash of the server, so nobody waits for the disk.
+_PERIODS = "greatest(floor(extract(epoch FROM env.now - w.opened_at) / $4::int), 0)::bigint"
+_CARRIED = f"greatest(w.used - $3::bigint * {_PERIODS}, 0)"
+_ENV = """WITH env AS (
+    SELECT e.id, e.config_version, statement_timestamp() AS now,
+           set_config('synchronous_commit', 'off', true)
+    FROM environment e WHERE e.id = $1)"""
+TAKE = f"""{_ENV}
+UPDATE rate_window w SET
+    used = {_CARRIED} + $5::bigint,
+    opened_at = CASE WHEN {_PERIODS} > 0 AND {_CARRIED} = 0 THEN env.now
+                     ELSE w.opened_at + {_PERIODS} * make_interval(secs => $4::int) END
+FROM env
+WHERE w.environment_id = env.id AND w.policy = $2 AND {_CARRIED} + $6::bigint <= $3::bigint
+RETURNING env.config_version, env.now, w.opened_at, w.used"""
+READ = """
+SELECT e.config_version, statement_timestamp(), w.opened_at, w.used
+FROM environment e LEFT JOIN rate_window w ON w.environment_id = e.id AND w.policy = $2
+WHERE e.id = $1"""
+OPEN = """
+INSERT INTO rate_window (environment_id, policy, opened_at, used)
+VALUES ($1, $2, 'epoch'::timestamptz, 0) ON CONFLICT DO NOTHING RETURNING used"""
+
+
+def _take(snapshot: Snapshot, policy: Policy, amount: int) -> State:
+    """Take a lease, or just what is asked for where a lease no longer fits."""
+    for _ in range(TRIES):
+        for taken, room in ((max(policy.lease, amount), max(policy.lease, amount)), (amount, 1)):
+            asked_at = monotonic()
+            row = db.fetch_one(
+                TAKE,
+                [snapshot.environment_id, policy.name, policy.limit, policy.window, taken, room],
+            )
+            if row is not None:
+                version, now, opened_at, used = row
+                lease = _keep(snapshot, policy, taken, amount, now, opened_at, used, asked_at)
+                if version != snapshot.version:
+                    raise VersionChangedError
+                return _state(lease)
+        refusal = _refusal(snapshot, policy)
+        if refusal is not None:
+            raise refusal
+    raise refused(State(policy, 0, 1))
+
+
+def _keep(
+    snapshot: Snapshot, policy: Policy, taken: int, amount: int, now: datetime,
+    opened_at: datetime, used: int, asked_at: float,
+) -> _Lease:  # fmt: skip
+    """Note the new lease. What is left of an older one in the same window stays usable."""
+    closes = opened_at + timedelta(seconds=policy.window)
+    # The clock of the statement's send, not of its answer: a lease must not outlive its window.
+    until = asked_at + (closes - now).total_seconds()
+    lease = _Lease(policy, taken - amount, until, max(policy.limit - used, 0))
+    key = (snapshot.environment_id, policy.name)
+    with _lock:
+        old = _leases.get(key)
+        if old and old.policy == policy and abs(old.until - until) < policy.window / 2:
+            lease.left += old.left
+        _leases[key] = lease
+        return lease
+
+
+def _refusal(snapshot: Snapshot, policy: Policy) -> ApiError | None:
+    """Why nothing could be taken, or None when it is worth another try."""
+    row = db.fetch_one(READ, [snapshot.environment_id, policy.name], safe_to_repeat=True)
+    if row is None:
+        raise VersionChangedError
+    version, now, opened_at, used = row
+    if version != snapshot.version:
+        raise VersionChangedError
+    if opened_at is None:
+        db.fetch_all(OPEN, [snapshot.environment_id, policy.name], safe_to_repeat=True)
+        return None
+    elapsed = max((now - opened_at).total_seconds(), 0)
+    periods = int(elapsed // policy.window)
+    carried = max(used - policy.limit * periods, 0)
+    if carried < policy.limit:
+        return None
+    wait = (periods + carried // policy.limit) * policy.window - elapsed
+    return refused(State(policy, 0, max(ceil(wait), 1)))
+
+
+def refused(state: State) -> ApiError:
+    policy = state.policy
+    span = "minute" if policy.window == 60 else "second"
+    return ApiError(
+        Code.RATE_LIMIT_EXCEEDED,
+        f"This tier allows {policy.limit:,} {policy.name} per {span}. "
+        f"Try again in {state.reset} second{'s' if state.reset != 1 else ''}",
+        headers={"Retry-After": str(state.reset), **headers([state])},
+    )
+
+
+def headers(states: list[State]) -> dict[str, str]:
+    """The RateLimit fields of the IETF draft, and the older trio for the first policy."""
+    first = states[0]
+    return {
+        "RateLimit-Policy": ", ".join(
+            f'"{item.policy.name}";q={item.policy.limit};w={item.policy.window}' for item in states
+        ),
+        "RateLimit": ", ".join(
+            f'"{item.policy.name}";r={item.remaining};t={item.reset}' for item in states
+        ),
+        "X-RateLimit-Limit": str(first.policy.limit),
+        "X-RateLimit-Remaining": str(first.remaining),
+        "X-RateLimit-Reset": str(first.reset),
+    }

@@ -1,0 +1,1 @@
+"""OpenAPI and the developers' pages. May import everything."""

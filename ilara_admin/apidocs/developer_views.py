@@ -1,0 +1,147 @@
+"""What a developer needs to connect a game: quick start, errors, limits, and where the rest is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import render
+
+from ilara_admin.api.curl import (
+    EXAMPLE_PLAYER,
+    EXAMPLE_REGISTRATION,
+    api_url,
+    curl_post,
+    key_shown,
+)
+from ilara_admin.api.errors import STATUS, Code, told
+from ilara_admin.api.rate_limits import EVENTS, POLICIES, REQUESTS
+from ilara_admin.apidocs.clients import CLIENTS, usage
+from ilara_admin.apidocs.reference import groups
+from ilara_admin.models import KeyKind, Role, Tier
+from ilara_admin.web.access import staff_view
+from ilara_admin.web.htmx import HtmxHttpRequest
+from players.models import player_id_for
+
+KEY_VARIABLE = "$ILARA_KEY"
+
+
+ERROR_EXAMPLE = """{
+  "success": false,
+  "error": {
+    "code": "VALIDATION_ERROR",
+    "message": "Invalid player_id format",
+    "details": [{"field": "player_id", "message": "Invalid player_id format"}]
+  }
+}"""
+
+
+def limits_told() -> list[tuple[Tier, str, str]]:
+    """Tier, requests a minute, events a second."""
+    return [(tier, _limit(tier, REQUESTS), _limit(tier, EVENTS)) for tier in Tier]
+
+
+def _limit(tier: Tier, policy: str) -> str:
+    return f"{POLICIES[tier][policy].limit:,}" if tier in POLICIES else "Unlimited"
+
+
+CONVENTIONS: tuple[tuple[str, str], ...] = (
+    (
+        "Keys",
+        "`pk_…` for game clients, `sk_…` for servers. A secret key is refused from a browser; with "
+        "a public one stored e-mail addresses are masked. A key belongs to one environment, and "
+        "that is all that tells environments apart.",
+    ),
+    (
+        "Sending twice",
+        "Safe where an id comes along: `event_id`, `session_id` and `transaction_id` count once. "
+        "The header `Idempotency-Key` stands in for one that is missing.",
+    ),
+    (
+        "Unknown fields",
+        "Are ignored and named in the reply's header `X-Ilara-Ignored`, so a typing error shows.",
+    ),
+    (
+        "Times",
+        "Come out in UTC and end in Z. A time that you send needs its offset.",
+    ),
+    (
+        "Request id",
+        "Every reply carries `X-Request-Id`, yours if you sent one. Give it when you report a "
+        "fault.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A call of the quick start, and what it answers where that is the same for everybody."""
+
+    title: str
+    text: str
+    path: str
+    body: Mapping[str, Any]
+    answer: str = ""
+
+
+def quick_start(player_id: str) -> tuple[Step, ...]:
+    """Three calls that work one after the other. A player's id follows from the external id, so it
+    is known before the player is."""
+    return (
+        Step(
+            "Register a player",
+            "Creates the player, or updates the one with this external id.",
+            "players/players",
+            EXAMPLE_REGISTRATION,
+        ),
+        Step(
+            "Track an event",
+            "It shows under Live events within a second or two. The player_id is the id from the "
+            "step before.",
+            "events/events",
+            {
+                "player_id": player_id,
+                "event_name": "level_complete",
+                "properties": {"level": 45, "stars": 3},
+            },
+        ),
+        Step(
+            "Evaluate a flag",
+            "The answer says which value this player gets, and why.",
+            "flags/flags/new_tutorial/evaluate",
+            {"player_id": player_id},
+            answer="""{
+  "success": true,
+  "data": {
+    "flag_key": "new_tutorial",
+    "value": true,
+    "variant_key": "enabled",
+    "reason": "segment_match",
+    "segment_id": "beta-testers"
+  }
+}""",
+        ),
+    )
+
+
+@staff_view(Role.VIEWER)
+def developers(request: HtmxHttpRequest) -> HttpResponse:
+    environment = request.environment
+    key, prefix = key_shown(environment, KeyKind.PUBLIC)
+    steps = quick_start(str(player_id_for(environment.namespace, EXAMPLE_PLAYER)))
+    context = {
+        "key": key,
+        "can_create": request.user.may(Role.ADMIN),
+        "export": f'export ILARA_KEY="{prefix}"',
+        "steps": [(step, curl_post(request, step.path, KEY_VARIABLE, step.body)) for step in steps],
+        "clients": [
+            (client, usage(client, api_url(request, "").rstrip("/"), prefix)) for client in CLIENTS
+        ],
+        "base_url": api_url(request, ""),
+        "tags": [(tag, about, len(hits)) for tag, about, hits in groups()],
+        "errors": [(code, STATUS[code], told(code)) for code in Code],
+        "error_example": ERROR_EXAMPLE,
+        "limits": limits_told(),
+        "conventions": CONVENTIONS,
+    }
+    return render(request, "ilara_admin/developers.html", context)

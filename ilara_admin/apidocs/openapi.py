@@ -1,0 +1,341 @@
+"""The specification of the API as OpenAPI 3.1, at `/v1/openapi.json`."""
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from ilara_admin.api.dispatch import is_known, route
+from ilara_admin.api.endpoint import JSON, Example, endpoint
+from ilara_admin.api.enums import with_meanings
+from ilara_admin.api.json_schema import JSON_OBJECT, JSON_VALUE, REF, referred
+from ilara_admin.apidocs.operations import TAGS, Operation, Parameter, Refusal, operations
+
+VERSION = "1"
+TEXT = """\
+Bodies are JSON objects of 1 MiB at most; unknown top-level fields are ignored and named in the \
+header X-Ilara-Ignored. Every reply has a header X-Request-Id, yours if you sent one, and replies \
+of a limited tier tell in RateLimit what is left. What is checked first answers: the path (404), \
+the method (405), the key (401, 403), the limit (429), the body (400), the resource (404)."""
+REPLY_HEADERS: dict[str, tuple[dict[str, Any], str]] = {
+    "X-Request-Id": ({"type": "string"}, "Names the request; the caller's own name if it had one."),
+    "X-Ilara-Ignored": ({"type": "string"}, "Top-level fields of the body that nobody knows."),
+    "RateLimit": ({"type": "string"}, "What is left of each limit, and for how many seconds."),
+    "RateLimit-Policy": ({"type": "string"}, "The tier's limits: how many in how many seconds."),
+    "X-RateLimit-Limit": ({"type": "integer"}, "How many requests a window has."),
+    "X-RateLimit-Remaining": ({"type": "integer"}, "How many requests are left."),
+    "X-RateLimit-Reset": ({"type": "integer"}, "In how many seconds the window closes."),
+    "Retry-After": ({"type": "integer"}, "After how many seconds to try again."),
+    "ETag": ({"type": "string"}, "Names this reply, for If-None-Match."),
+}  # fmt: skip
+# Where a reply has the id of a player that other calls take.
+PLAYER_IN = {
+    "player_register": "/data/id",
+    "player_get_by_external_id": "/data/id",
+    "event_track": "/data/player_id",
+}
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The whole of it, as plain data. Nobody may change it."""
+    paths: dict[str, dict[str, Any]] = {}
+    responses: dict[str, Any] = {}
+    types = _types(operations())
+    schemas, components = _schemas(types)
+    for operation in operations():
+        written = _operation(operation, schemas, responses)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = written
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Ilara", "version": VERSION, "description": TEXT},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": f"{text}."} for name, text in TAGS.values()],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "responses": responses,
+            "headers": {
+                name: {"schema": schema, "description": text}
+                for name, (schema, text) in REPLY_HEADERS.items()
+            },
+            "securitySchemes": {
+                "ApiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-API-Key",
+                    "description": "pk_… for game clients, sk_… for servers.",
+                },
+                "Bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The same key, where OpenFeature's SDKs put it.",
+                },
+            },
+        },
+    }
+
+
+# --- Schemas --------------------------------------------------------------------------------------
+
+SUCCESS = {
+    "title": "Success",
+    "description": "The envelope of every success.",
+    "type": "object",
+    "properties": {"success": {"const": True}, "data": {}},
+    "required": ["success", "data"],
+}
+
+
+def _types(found: Iterable[Operation]) -> list[Any]:
+    """Every type that a body or a reply has, once each."""
+    types = [
+        each
+        for operation in found
+        for each in (operation.endpoint.body, operation.endpoint.reply, operation.endpoint.failure)
+        if each is not None
+    ]
+    return list(dict.fromkeys([*types, *referred]))
+
+
+def _schemas(types: list[Any]) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """The schema of each type, and the components that these refer to."""
+    found, components = msgspec.json.schema_components(types, ref_template=REF)
+    bodies = [each.endpoint.body for each in operations() if each.endpoint.body]
+    for body in dict.fromkeys(bodies):
+        components[body.__name__].update(getattr(body, "json_schema", {}))
+        text = msgspec.json.encode(components[body.__name__]).decode()
+        # What a body holds item by item is held to the same bounds as a body.
+        for name in {body.__name__, *re.findall(REF.format(name=r"(\w+)"), text)} - {"JsonValue"}:
+            components[name].update(JSON_OBJECT)
+    with_meanings(components)
+    components |= {"Success": SUCCESS, "JsonValue": JSON_VALUE}
+    return dict(zip(types, found, strict=True)), _tidied(components)
+
+
+def _tidied(schema: Any) -> Any:
+    """Without what says nothing: that a field which may be null is null when absent. Decimals are
+    written as numbers, unlike msgspec would by default, and a multiple of 1 is an integer."""
+    if isinstance(schema, dict):
+        if schema.get("format") == "decimal":
+            schema = schema | {"type": "number"}
+        if schema.get("multipleOf") == 1:
+            schema = {name: value for name, value in schema.items() if name != "multipleOf"}
+            schema["type"] = "integer"
+        if isinstance(text := schema.get("description"), str):
+            schema = schema | {"description": " ".join(text.split())}
+        return {
+            name: _tidied(value)
+            for name, value in schema.items()
+            if (name, value) not in (("default", None), ("required", []))
+        }
+    return [_tidied(item) for item in schema] if isinstance(schema, list) else schema
+
+
+# --- Operations -----------------------------------------------------------------------------------
+
+
+def _operation(
+    operation: Operation, schemas: dict[Any, Any], responses: dict[str, Any]
+) -> dict[str, Any]:
+    found = operation.endpoint
+    written: dict[str, Any] = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": "\n\n".join(filter(None, [operation.text, _rules(operation)])),
+        "security": [{"ApiKey": []}, {"Bearer": []}][: 1 + found.bearer] if found.key else [],
+        "x-key-kinds": list(operation.keys),
+        "x-rate-limits": list(operation.limits),
+    }
+    if operation.parameters:
+        written["parameters"] = [_parameter(each) for each in operation.parameters]
+    if found.body is not None:
+        bodies = {
+            each.name: {"value": each.body} for each in found.examples if each.body is not None
+        }
+        content = {"schema": schemas[found.body], "examples": bodies}
+        required = any(field.required for field in msgspec.structs.fields(found.body))
+        required = required or hasattr(found.body, "json_schema")
+        written["requestBody"] = {"required": required, "content": {JSON: content}}
+    written["responses"] = {
+        **{str(status): _success(operation, status, schemas) for status in found.statuses},
+        **_failures(operation, schemas, responses),
+    }
+    return written
+
+
+def _rules(operation: Operation) -> str:
+    if not operation.keys:
+        return "Needs no key and counts against no limit."
+    keys = "Public or secret key." if len(operation.keys) > 1 else "Needs a secret key."
+    if operation.restricted:
+        keys += " Where the environment restricts its public keys, it needs a secret one."
+    return f"{keys} Counts against the limit of {' and that of '.join(operation.limits)}."
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    written = {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.required,
+        "description": parameter.text,
+        "schema": parameter.schema,
+    }
+    return written if parameter.example is None else written | {"example": parameter.example}
+
+
+def _success(operation: Operation, status: int, schemas: dict[Any, Any]) -> dict[str, Any]:
+    found = operation.endpoint
+    names = ["X-Request-Id"]
+    if found.body is not None:
+        names.append("X-Ilara-Ignored")
+    if "If-None-Match" in found.headers:
+        names.append("ETag")
+    if operation.limits:
+        names += [name for name in REPLY_HEADERS if "RateLimit" in name]
+    written = {"description": found.statuses[status], "headers": _headers(names)}
+    if status == 304:
+        return written
+    content = {"schema": _reply_schema(operation, schemas)}
+    if examples := {
+        each.name: _value(found.envelope, each) for each in found.examples if each.status == status
+    }:
+        content["examples"] = examples
+    written["content"] = {found.media: content}
+    if links := _links(operation):
+        written["links"] = links
+    return written
+
+
+def _reply_schema(operation: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = schemas.get(operation.endpoint.reply, {})
+    if operation.endpoint.media != JSON:
+        return _event(schema)
+    if not operation.endpoint.envelope:
+        return schema
+    return {"$ref": REF.format(name="Success"), "properties": {"data": schema}}
+
+
+def _event(data: dict[str, Any]) -> dict[str, Any]:
+    """One event of a stream. That is what the schema of a stream means in OpenAPI 3.2 under another
+    name, and what readers of 3.1 take it for."""
+    gap = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
+    lines = {
+        "id": {"type": "string"},
+        "event": {"enum": ["message", "gap"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": JSON,
+            "contentSchema": {"anyOf": [data, gap]},
+        },
+    }
+    return {"type": "object", "properties": lines, "required": ["data"]}
+
+
+def _value(envelope: bool, example: Example) -> dict[str, Any]:
+    return {"value": {"success": True, "data": example.reply} if envelope else example.reply}
+
+
+def _headers(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+# --- Failures -------------------------------------------------------------------------------------
+
+# What these say is the same for every operation.
+SHARED = (401, 413, 415, 429, 500, 503)
+
+
+def _failures(
+    operation: Operation, schemas: dict[Any, Any], responses: dict[str, Any]
+) -> dict[str, Any]:
+    by_status: dict[int, list[Refusal]] = {}
+    for refusal in operation.refusals:
+        by_status.setdefault(refusal.error.status, []).append(refusal)
+    written: dict[str, Any] = {}
+    for status, refusals in by_status.items():
+        response = _failure(operation, refusals, schemas)
+        if status in SHARED:
+            name = f"{operation.endpoint.failure.__name__}{status}"
+            responses[name] = response
+            response = {"$ref": f"#/components/responses/{name}"}
+        written[str(status)] = response
+    return written
+
+
+def _failure(
+    operation: Operation, refusals: list[Refusal], schemas: dict[Any, Any]
+) -> dict[str, Any]:
+    found, error = operation.endpoint, refusals[0].error
+    names = ["X-Request-Id"]
+    if error.status in (429, 503):
+        names.append("Retry-After")
+    if error.status not in (401, 500, 503):
+        names += [name for name in REPLY_HEADERS if "RateLimit" in name]
+    examples = {
+        f"example{number}" if number > 1 else "example": {
+            "summary": refusal.error.message,
+            "value": operation.failure(refusal.error),
+        }
+        for number, refusal in enumerate(refusals, start=1)
+    }
+    return {
+        "description": f"`{error.code}`: {' '.join(refusal.text for refusal in refusals)}",
+        "headers": _headers(names),
+        "content": {JSON: {"schema": schemas[found.failure], "examples": examples}},
+    }
+
+
+# --- Links ----------------------------------------------------------------------------------------
+
+
+def _links(operation: Operation) -> dict[str, Any]:
+    """Where to go from here: every operation about the player of this reply."""
+    if operation.id not in PLAYER_IN:
+        return {}
+    id = f"$response.body#{PLAYER_IN[operation.id]}"
+    links: dict[str, Any] = {}
+    for other in operations():
+        fields = other.endpoint.body.__struct_fields__ if other.endpoint.body else ()
+        if any(each.name == "player_id" and each.required for each in other.parameters):
+            links[other.id] = {"operationId": other.id, "parameters": {"player_id": id}}
+        elif "player_id" in fields:
+            links[other.id] = {"operationId": other.id, "requestBody": {"player_id": id}}
+    return links
+
+
+# --- The endpoint ---------------------------------------------------------------------------------
+
+
+@cache
+def _content() -> tuple[bytes, str]:
+    content = msgspec.json.encode(document())
+    return content, f'"{sha256(content).hexdigest()[:32]}"'
+
+
+@endpoint(
+    "GET",
+    key=False,
+    reply=dict[str, Any],
+    statuses={200: "The specification.", 304: "It is what If-None-Match names; without a body."},
+    headers=("If-None-Match",),
+    examples=(Example({"openapi": "3.1.0", "info": {"title": "Ilara", "version": VERSION}}),),
+    envelope=False,
+)
+def specification(request: HttpRequest) -> HttpResponse:
+    """Read the specification of the API (OpenAPI 3.1). It is generated from what the endpoints
+    decode with, so it says what this server does."""
+    content, etag = _content()
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if is_known(request, etag):
+        return HttpResponse(status=304, headers=headers)
+    return HttpResponse(content, content_type=JSON, headers=headers)
+
+
+urlpatterns = [path("openapi.json", route(specification))]

@@ -1,0 +1,212 @@
+"""The operations of the API, read off what the endpoints declare and decode with: a list that pages
+render and `openapi.py` publishes.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from inspect import getdoc
+from typing import Any
+
+import msgspec
+from django.urls import URLResolver, get_resolver
+
+from ilara_admin.api import rate_limits
+from ilara_admin.api.endpoint import Endpoint, Example
+from ilara_admin.api.errors import OTHER_STATUSES, STATUS, ApiError, Code
+from ilara_admin.api.json_schema import INTEGER_RANGE, PlayerId
+from ilara_admin.models import KeyKind, Tier
+
+# By the beginning of the path.
+TAGS = {
+    "/v1/players/": ("Players", "Who plays: register, read and change players, count what they do"),
+    "/v1/events/": ("Events", "What happens to players, one by one, in batches and as a stream"),
+    "/v1/flags/": ("Feature flags", "Which value of a flag a player gets, and why"),
+    "/v1/segments/": ("Segments", "Who belongs to which group of players"),
+    "/ofrep/": ("OpenFeature", "The same flags in OFREP 0.3.0, for every OpenFeature SDK"),
+    "/v1/": ("Specification", "The API about itself"),
+}
+HEADERS: dict[str, tuple[dict[str, Any], str]] = {
+    "Idempotency-Key": (
+        {"type": "string", "minLength": 1, "maxLength": 128, "examples": ["order_8812"]},
+        "Stands in for the id in the body where that is missing.",
+    ),
+    "Last-Event-ID": (
+        {"type": "integer", "minimum": 0, "maximum": INTEGER_RANGE.stop - 1, "examples": [4711]},
+        "The id of the event to go on after. Without it the stream begins with what comes next.",
+    ),
+    "If-None-Match": (
+        {"type": "string", "examples": ['"5f2b8c0e4d1a49f7a3c6e9d2b7f01a58"']},
+        "The ETag of a reply that is there already.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """`place` is `path`, `query` or `header`."""
+
+    name: str
+    place: str
+    required: bool
+    schema: Mapping[str, Any]
+    text: str
+    example: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A way for an operation to fail: `error` is an example of it, `text` says when."""
+
+    error: ApiError
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`keys` are the kinds that may call; `restricted` ones need a secret key in an environment
+    that restricts its public keys. `limits` are the policies that count it."""
+
+    id: str
+    method: str
+    path: str
+    tag: str
+    summary: str
+    text: str
+    keys: tuple[str, ...]
+    restricted: bool
+    limits: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    refusals: tuple[Refusal, ...]
+    endpoint: Endpoint
+
+    @property
+    def statuses(self) -> Mapping[int, str]:
+        return self.endpoint.statuses
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        return self.endpoint.examples
+
+    def failure(self, error: ApiError) -> Any:
+        """What is answered with an error, where the path holds its examples."""
+        captured = {
+            each.name: str(each.example) for each in self.parameters if each.place == "path"
+        }
+        return msgspec.json.decode(self.endpoint.shape(error, captured).content)
+
+
+@cache
+def operations() -> tuple[Operation, ...]:
+    """All operations of the API, in the order of the tags."""
+    found = list(_walk(get_resolver("ilara_admin.api_urls").url_patterns, "/"))
+    order = [tag for tag, _ in TAGS.values()]
+    return tuple(sorted(found, key=lambda operation: order.index(operation.tag)))
+
+
+def _walk(patterns: Iterable[Any], before: str) -> Iterator[Operation]:
+    for pattern in patterns:
+        place = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _walk(pattern.url_patterns, place)
+            continue
+        for item in getattr(pattern.callback, "endpoints", {}).values():
+            yield _operation(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", place), item)
+
+
+def _operation(place: str, item: Endpoint) -> Operation:
+    summary, _, text = " ".join((getdoc(item.view) or "").split()).partition(". ")
+    kinds = (KeyKind.SECRET,) if item.secret else (KeyKind.PUBLIC, KeyKind.SECRET)
+    parameters = tuple(_parameters(place, item))
+    return Operation(
+        id=item.view.__name__,
+        method=item.method,
+        path=place,
+        tag=next(tag for start, (tag, _) in TAGS.items() if place.startswith(start)),
+        summary=summary.removesuffix("."),
+        text=text,
+        keys=tuple(str(kind) for kind in kinds) if item.key else (),
+        restricted=item.key and not item.secret and not item.basic,
+        limits=(rate_limits.REQUESTS, *item.counts) if item.key else (),
+        parameters=parameters,
+        refusals=tuple(_refusals(item, parameters)) if item.key else (),
+        endpoint=item,
+    )
+
+
+# --- Parameters -----------------------------------------------------------------------------------
+
+
+def _parameters(place: str, item: Endpoint) -> Iterator[Parameter]:
+    for name in re.findall(r"\{(\w+)\}", place):
+        wanted = PlayerId if name == "player_id" else item.path.get(name, str)
+        yield _parameter(name, "path", True, msgspec.json.schema(wanted))
+    if item.query is not None:
+        _, components = msgspec.json.schema_components([item.query])
+        for name, schema in components[item.query.__name__]["properties"].items():
+            yield _parameter(name, "query", False, _without_null(schema))
+    for name in item.headers:
+        schema, text = HEADERS[name]
+        yield _parameter(name, "header", False, schema | {"description": text})
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """What is absent from an address is what null is in a body."""
+    if "anyOf" not in schema:
+        return schema
+    return next(part for part in schema["anyOf"] if part != {"type": "null"})
+
+
+def _parameter(name: str, place: str, required: bool, schema: dict[str, Any]) -> Parameter:
+    rest = dict(schema)
+    text, examples = rest.pop("description", ""), rest.pop("examples", [None])
+    return Parameter(name, place, required, rest, text, examples[0])
+
+
+# --- Refusals -------------------------------------------------------------------------------------
+
+
+def _refusals(item: Endpoint, parameters: tuple[Parameter, ...]) -> Iterator[Refusal]:
+    def refusal(status: int, message: str, field: str | None = None, when: str = "") -> Refusal:
+        code, other = OTHER_STATUSES.get(status) or (_code_of(status), "")
+        text = when or (f"{other[0].upper()}{other[1:]}." if other else code.meaning)
+        return Refusal(ApiError(code, message, field=field, status=status), text)
+
+    yield refusal(400, *_invalid(item, parameters))
+    yield refusal(401, "Invalid API key")
+    yield refusal(403, _forbidden(item))
+    for message in item.missing:
+        yield refusal(404, message, when=f"{message}.")
+    if item.conflict:
+        yield refusal(409, item.conflict)
+    if item.body is not None:
+        yield refusal(413, "The body is larger than 1 MiB")
+        yield refusal(415, "Send the body as application/json")
+    policy = rate_limits.POLICIES[Tier.FREE][rate_limits.REQUESTS]
+    yield refusal(429, rate_limits.refused(rate_limits.State(policy, 0, 30)).message)
+    yield refusal(500, "Something went wrong on our side.")
+    yield refusal(503, "The database cannot be reached right now. Try again in a moment.")
+
+
+def _code_of(status: int) -> Code:
+    return next(code for code in Code if STATUS[code] == status)
+
+
+def _invalid(item: Endpoint, parameters: tuple[Parameter, ...]) -> tuple[str, str | None]:
+    """The message and the field of a fault in the first thing that can be wrong."""
+    if item.invalid:
+        return item.invalid, item.invalid.partition(" ")[0]
+    fields = msgspec.structs.fields(item.body) if item.body else ()
+    required = [field.name for field in fields if field.required]
+    if "player_id" in required or any(each.name == "player_id" for each in parameters):
+        return "Invalid player_id format", "player_id"
+    return f"{required[0]} is required", required[0]
+
+
+def _forbidden(item: Endpoint) -> str:
+    if item.secret:
+        return "This call needs a secret key"
+    if not item.basic:
+        return "Public keys may only register, track and evaluate here"
+    return "A secret key must not be used from a browser"

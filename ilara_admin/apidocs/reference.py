@@ -1,0 +1,170 @@
+"""The reference of the API: each operation as its page shows it, and the search over them.
+
+All of it is read off `operations()` and the published schemas.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+from ilara_admin.api.curl import pretty
+from ilara_admin.api.endpoint import JSON, Example
+from ilara_admin.apidocs.openapi import document
+from ilara_admin.apidocs.operations import TAGS, Operation, Parameter, operations
+from ilara_admin.apidocs.schema_text import Field, Words
+
+PLACES = {"path": "Path", "query": "Query", "header": "Headers"}
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """`code` is "" in a protocol that has none for it."""
+
+    status: int
+    code: str
+    message: str
+    text: str
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether the text says more than the message."""
+        return self.text.removesuffix(".") != self.message.removesuffix(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an example answers, as text."""
+
+    example: Example
+    text: str
+
+    @property
+    def label(self) -> str:
+        return self.example.name.replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`parameters` come with the word for their place; `body` and `reply` hold the fields."""
+
+    operation: Operation
+    parameters: tuple[tuple[str, tuple[Field, ...]], ...]
+    body: Field | None
+    reply: Field
+    answers: tuple[Answer, ...]
+    errors: tuple[Error, ...]
+    related: tuple[Operation, ...]
+
+    @property
+    def id(self) -> str:
+        return self.operation.id
+
+    def names(self) -> Iterator[str]:
+        """Of the parameters and of all fields."""
+        for _, fields in self.parameters:
+            yield from (field.name for field in fields)
+        for held in filter(None, (self.body, self.reply)):
+            yield from (field.name for each in held.fields for field in each.walk())
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """`fields` are the names that were found, where nothing that the list shows says why."""
+
+    entry: Entry
+    fields: tuple[str, ...] = ()
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """By the id of the operation, in the order of the tags."""
+    return {each.id: _entry(each) for each in operations()}
+
+
+def groups(q: str = "") -> list[tuple[str, str, list[Hit]]]:
+    """Tag, what it is about, and the operations in it that have every word of `q` in the method,
+    the path, the texts or the names of parameters and fields."""
+    told = dict(TAGS.values())
+    hits = [hit for entry in entries().values() if (hit := _hit(entry, q.lower().split()))]
+    return [
+        (tag, told[tag], list(found))
+        for tag, found in groupby(hits, key=lambda hit: hit.entry.operation.tag)
+    ]
+
+
+def _hit(entry: Entry, words: list[str]) -> Hit | None:
+    operation = entry.operation
+    shown = f"{operation.method} {operation.path} {operation.summary}".lower()
+    names = list(dict.fromkeys(entry.names()))
+    told = f"{shown} {operation.id} {operation.tag} {operation.text} {' '.join(names)}".lower()
+    if not all(word in told for word in words):
+        return None
+    sought = [word for word in words if word not in shown]
+    return Hit(entry, tuple(name for name in names if any(word in name for word in sought)))
+
+
+# --- One operation --------------------------------------------------------------------------------
+
+
+def _entry(operation: Operation) -> Entry:
+    words = Words(document()["components"]["schemas"])
+    written = document()["paths"][operation.path][operation.method.lower()]
+    content = written.get("requestBody", {}).get("content")
+    return Entry(
+        operation=operation,
+        parameters=tuple(_parameters(operation, words)),
+        body=words.field("body", content[JSON]["schema"]) if content else None,
+        reply=words.field("reply", _reply(written)),
+        answers=tuple(Answer(each, _answer(operation, each)) for each in operation.examples),
+        errors=tuple(_errors(operation)),
+        related=tuple(_related(operation)),
+    )
+
+
+def _parameters(operation: Operation, words: Words) -> Iterator[tuple[str, tuple[Field, ...]]]:
+    for place, title in PLACES.items():
+        found = [each for each in operation.parameters if each.place == place]
+        if found:
+            yield title, tuple(_parameter(each, words) for each in found)
+
+
+def _parameter(parameter: Parameter, words: Words) -> Field:
+    field = words.field(parameter.name, parameter.schema, required=parameter.required)
+    return replace(field, text=parameter.text, example=parameter.example)
+
+
+def _reply(written: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of what a success answers, inside the envelope."""
+    response = next(each for each in written["responses"].values() if "content" in each)
+    schema: Mapping[str, Any] = next(iter(response["content"].values()))["schema"]
+    if "properties" not in schema:
+        return schema
+    data: Mapping[str, Any] = schema["properties"]["data"]
+    # In a stream it is a text that holds an event, or else tells of a gap.
+    return data["contentSchema"]["anyOf"][0] if "contentSchema" in data else data
+
+
+def _answer(operation: Operation, example: Example) -> str:
+    if operation.endpoint.media != JSON:
+        return str(example.reply).strip()
+    whole = {"success": True, "data": example.reply} if operation.endpoint.envelope else None
+    return pretty(whole or example.reply)
+
+
+def _errors(operation: Operation) -> Iterator[Error]:
+    for each in operation.refusals:
+        shaped = operation.failure(each.error)
+        code = shaped["error"]["code"] if "error" in shaped else shaped.get("errorCode", "")
+        yield Error(each.error.status, code, each.error.message, each.text)
+
+
+def _related(operation: Operation) -> Iterator[Operation]:
+    """Where the player's id comes from, and what else is about the same."""
+    fields = operation.endpoint.body.__struct_fields__ if operation.endpoint.body else ()
+    names = {*fields, *(each.name for each in operation.parameters)}
+    for other in operations():
+        gives = other.id == "player_register" and "player_id" in names
+        if other is not operation and (gives or other.tag == operation.tag):
+            yield other

@@ -1,0 +1,2 @@
+"""Projects, environments, keys, staff, audit and database access. Imports
+only models."""

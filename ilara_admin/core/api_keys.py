@@ -1,0 +1,127 @@
+"""Writes to API keys. Each is one transaction."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from ilara_admin.core import tokens
+from ilara_admin.core.audit import Actor, audit_record, changes
+from ilara_admin.core.projects import checked_name, environment_bump
+from ilara_admin.models import (
+    ApiKey,
+    AuditAction,
+    Environment,
+    KeyKind,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """The token exists here once; the database keeps its digest."""
+
+    key: ApiKey
+    token: str
+
+
+def _key_insert(
+    environment: Environment, kind: KeyKind, name: str, actor: Actor, expires_in: timedelta | None
+) -> NewKey:
+    token = tokens.new_token("pk" if kind == KeyKind.PUBLIC else "sk", environment.slug)
+    start = len(f"pk_{environment.slug}_")
+    key = ApiKey.objects.create(
+        environment=environment,
+        kind=kind,
+        name=name,
+        prefix=token[: start + 4],
+        digest=tokens.digest(token),
+        last_four=token[-4:],
+        created_by=actor.user,
+        created_by_name=actor.name,
+        expires_at=timezone.now() + expires_in if expires_in else None,
+    )
+    return NewKey(key, token)
+
+
+def _key_facts(key: ApiKey) -> dict[str, Any]:
+    expires_at = key.expires_at.isoformat() if key.expires_at else None
+    return {"name": key.name, "kind": key.kind, "key": key.masked, "expires_at": expires_at}
+
+
+def _key_audit(action: AuditAction, key: ApiKey, actor: Actor, **details: Any) -> None:
+    audit_record(
+        action,
+        actor,
+        environment=key.environment,
+        object_id=key.pk,
+        object_name=f"{key.name} ({key.masked})",
+        **details,
+    )
+
+
+@transaction.atomic
+def api_key_create(
+    *, environment: Environment, kind: KeyKind, name: str, actor: Actor,
+    expires_in: timedelta | None = None, reason: str = "",
+) -> NewKey:  # fmt: skip
+    """Issue a key. The token is returned once and cannot be had again."""
+    new = _key_insert(environment, kind, checked_name(name, "key"), actor, expires_in)
+    _key_audit(
+        AuditAction.API_KEY_CREATED, new.key, actor, after=_key_facts(new.key), reason=reason
+    )
+    environment_bump(environment)
+    return new
+
+
+@transaction.atomic
+def api_key_revoke(key: ApiKey, *, actor: Actor, reason: str = "") -> ApiKey:
+    """End a key at once. Revoking a revoked key changes nothing."""
+    key = ApiKey.objects.select_for_update(of=("self",)).select_related(
+        "environment__project"
+    ).get(pk=key.pk)  # fmt: skip
+    if key.revoked_at is None:
+        key.revoked_at = timezone.now()
+        key.save(update_fields=["revoked_at"])
+        _key_audit(
+            AuditAction.API_KEY_REVOKED,
+            key,
+            actor,
+            before={"revoked_at": None},
+            after={"revoked_at": key.revoked_at.isoformat()},
+            reason=reason,
+        )
+        environment_bump(key.environment)
+    return key
+
+
+@transaction.atomic
+def api_key_rotate(key: ApiKey, *, grace: timedelta, actor: Actor, reason: str = "") -> NewKey:
+    """Issue a successor, and let this key expire after `grace` (at once when it is zero).
+
+    An expiry that comes sooner stays.
+    """
+    key = ApiKey.objects.select_for_update(of=("self",)).select_related(
+        "environment__project"
+    ).get(pk=key.pk)  # fmt: skip
+    now = timezone.now()
+    if key.state_at(now) not in ("active", "expiring"):
+        raise ValidationError(f"The key {key.masked} is no longer in use. Create a new one.")
+    new = _key_insert(key.environment, KeyKind(key.kind), key.name, actor, None)
+    before = _key_facts(key)
+    ends_at = now + grace
+    key.expires_at = min(key.expires_at, ends_at) if key.expires_at else ends_at
+    key.save(update_fields=["expires_at"])
+    old, changed = changes(before, _key_facts(key))
+    _key_audit(
+        AuditAction.API_KEY_ROTATED,
+        key,
+        actor,
+        before=old,
+        after={**changed, "successor": new.key.masked},
+        reason=reason,
+    )
+    environment_bump(key.environment)
+    return new

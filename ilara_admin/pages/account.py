@@ -1,0 +1,87 @@
+"""A member of staff's own account: name, time zone, password."""
+
+import zoneinfo
+from functools import lru_cache
+
+from django import forms
+from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.forms import PasswordChangeForm
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from ilara_admin.core.staff import staff_set_password, staff_update
+from ilara_admin.models import Role
+from ilara_admin.web.access import actor_of, last_environment, staff_view
+from ilara_admin.web.forms import FormPage, render_form
+from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
+
+# The names of the tz database that stand for places; the rest are old spellings and offsets.
+CONTINENTS = ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia",
+              "Europe", "Indian", "Pacific")  # fmt: skip
+
+
+@lru_cache(maxsize=1)  # it reads hundreds of files
+def time_zones() -> tuple[str, ...]:
+    names = zoneinfo.available_timezones()
+    return ("UTC", *sorted(name for name in names if name.partition("/")[0] in CONTINENTS))
+
+
+class AccountForm(forms.Form):
+    name = forms.CharField(
+        max_length=150,
+        required=False,
+        help_text="Shown beside what you do, also in the audit log.",
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+    )
+    time_zone = forms.ChoiceField(
+        choices=lambda: [(name, name.replace("_", " ")) for name in time_zones()],
+        help_text="Times are shown in it; their tooltip says UTC as well.",
+    )
+
+
+@staff_view(Role.VIEWER, "GET", "POST")
+def account(request: HtmxHttpRequest) -> HttpResponse:
+    _in_sight(request)
+    user = request.user
+    initial = {"name": user.get_full_name(), "time_zone": user.time_zone}
+    form = AccountForm(request.POST if request.method == "POST" else None, initial=initial)
+    if form.is_valid():
+        given = form.cleaned_data
+        staff_update(
+            user, name=given["name"], time_zone=given["time_zone"], actor=actor_of(request)
+        )
+        response = redirect_to(request, reverse("account"))
+        return with_toast(request, response, "Your account is saved.")
+    status = 422 if form.errors else 200
+    return render(request, "ilara_admin/account.html", {"form": form}, status=status)
+
+
+@staff_view(Role.VIEWER, "GET", "POST")
+def account_password(request: HtmxHttpRequest) -> HttpResponse:
+    _in_sight(request)
+    form = PasswordChangeForm(request.user, request.POST if request.method == "POST" else None)
+    form.fields["new_password1"].help_text = "At least 10 characters, and not a common one."
+    form.fields["new_password2"].help_text = ""
+    form.fields["new_password2"].label = "New password again"
+    if form.is_valid():
+        password = form.cleaned_data["new_password1"]
+        user = staff_set_password(request.user, password=password, actor=actor_of(request))
+        update_session_auth_hash(request, user)  # or this session would end with the others
+        response = redirect_to(request, reverse("account"))
+        return with_toast(request, response, "Your password is changed.")
+    page = FormPage(
+        title="Change your password",
+        button="Change password",
+        form=form,
+        cancel_url=reverse("account"),
+        text="Your other sessions are signed out.",
+    )
+    return render_form(request, page)
+
+
+def _in_sight(request: HtmxHttpRequest) -> None:
+    """Keep the environment visited last in the frame around a page that belongs to none."""
+    environment = last_environment(request)
+    if environment is not None:
+        request.environment, request.project = environment, environment.project

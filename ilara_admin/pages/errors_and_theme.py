@@ -1,0 +1,97 @@
+"""Views that belong to no page: the way in, the theme, the error pages, the gallery."""
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.urls import get_script_prefix
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_GET, require_POST
+
+from ilara_admin.pages import gallery
+from ilara_admin.web.access import last_environment
+from ilara_admin.web.context_processors import THEME_COOKIE, THEMES
+
+THEME_COOKIE_SECONDS = 365 * 24 * 3600
+
+
+@login_not_required
+@require_POST
+def theme(request: HttpRequest) -> HttpResponse:
+    """Remember light or dark in a cookie, so that the server renders it and nothing flashes."""
+    # The referrer knows the filters that htmx pushed to the address after the form was drawn.
+    candidates = [request.headers.get("Referer"), request.POST.get("next"), get_script_prefix()]
+    safe = (each for each in candidates if each and _is_ours(request, each))
+    response = HttpResponseRedirect(next(safe))
+    choice = request.POST.get("theme")
+    if choice == "system":
+        response.delete_cookie(THEME_COOKIE)
+    elif choice in THEMES:
+        response.set_cookie(
+            THEME_COOKIE,
+            choice,
+            max_age=THEME_COOKIE_SECONDS,
+            secure=request.is_secure(),
+            httponly=True,
+            samesite="Lax",
+        )
+    return response
+
+
+def _is_ours(request: HttpRequest, url: str) -> bool:
+    return url_has_allowed_host_and_scheme(
+        url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+
+
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    """To the overview of the environment visited last, or of the first one there is."""
+    environment = last_environment(request)
+    if environment is None:
+        raise Http404("There is no project yet.")
+    return redirect("overview", environment.project.slug, environment.slug)
+
+
+# --- Error pages --------------------------------------------------------------------------------
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _plain_error(request, 400)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return render(request, "403.html", {"reason": str(exception)}, status=403)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return render(request, "403_csrf.html", status=403)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return render(request, "404.html", status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _plain_error(request, 500)
+
+
+def _plain_error(request: HttpRequest, status: int) -> HttpResponse:
+    """A page drawn without context processors: what broke may be the session or the database."""
+    context = {"request_id": getattr(request, "id", "")}
+    return HttpResponse(render_to_string(f"{status}.html", context), status=status)
+
+
+# --- For developers -----------------------------------------------------------------------------
+
+
+@login_not_required
+@require_GET
+def components(request: HttpRequest) -> HttpResponse:
+    """Every component in both themes, with made-up data; routed in DEBUG only."""
+    project, environment = gallery.environment(request.GET.get("environment", "live"))
+    scope: dict[str, Any] = {"project": project, "environment": environment}
+    request.__dict__.update(scope)
+    return render(request, "ilara_admin/components.html", gallery.context())

@@ -1,0 +1,127 @@
+"""Made-up data for the component gallery."""
+
+from datetime import timedelta
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+
+from ilara_admin.models import Environment, Project
+from ilara_admin.templatetags.ilara import Bar, Share
+from ilara_admin.web.confirm import Change, Confirm
+
+ENVIRONMENTS = ("live", "test")
+
+
+class FlagForm(forms.Form):
+    key = forms.CharField(
+        initial="new_tutorial",
+        help_text="What the game asks for. It cannot be changed later.",
+        widget=forms.TextInput(attrs={"class": "mono", "spellcheck": "false"}),
+    )
+    name = forms.CharField(initial="New tutorial")
+    value_type = forms.ChoiceField(
+        choices=[("boolean", "Boolean"), ("string", "String"), ("number", "Number")]
+    )
+    description = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 3}))
+    rollout = forms.DecimalField(
+        max_value=100, initial=25, help_text="Per cent of the players whom the rules let through."
+    )
+    lifetime = forms.ChoiceField(
+        choices=[("temporary", "Temporary"), ("permanent", "Permanent")],
+        initial="temporary",
+        widget=forms.RadioSelect,
+    )
+    on = forms.BooleanField(
+        label="On",
+        initial=True,
+        required=False,
+        help_text="Off serves the off value to everybody at the very next request.",
+        widget=forms.CheckboxInput(attrs={"class": "switch", "role": "switch"}),
+    )
+
+
+class FilterForm(forms.Form):
+    q = forms.CharField(
+        label="Search",
+        required=False,
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": "Key or name"}),
+    )
+    state = forms.ChoiceField(required=False, choices=[("", "Any state"), ("on", "On")])
+    owner = forms.ChoiceField(required=False, choices=[("", "Anybody"), ("ana", "Ana Reyes")])
+
+
+def environment(slug: str) -> tuple[Project, Environment]:
+    project = Project(name="Skyforge Legends", slug="skyforge")
+    return project, Environment(project=project, slug=slug if slug in ENVIRONMENTS else "live")
+
+
+def _sample(prefix: str) -> dict[str, Any]:
+    wrong = {"key": "", "name": "New tutorial", "value_type": "boolean", "rollout": "250"}
+    return {
+        "id": prefix,
+        "form": FlagForm(auto_id=f"{prefix}_%s"),
+        "bad_form": FlagForm(wrong, auto_id=f"{prefix}_bad_%s"),
+        "filters": FilterForm({"state": "on"}, auto_id=f"{prefix}_filter_%s"),
+    }
+
+
+def context() -> dict[str, Any]:
+    now = timezone.now()
+    ago = [now - timedelta(seconds=each) for each in (12, 190, 8000, 90000, 900000, 9000000)]
+    counts = [310, 280, 190, 120, 90, 70, 64, 88, 140, 260, 390, 430, 520, 610, 580, 640, 720, 860]
+    counts += [910, 870, 760, 640, 480, 0]
+    hours = [Bar(f"{hour:02}:00", count, f"?hour={hour}") for hour, count in enumerate(counts)]
+    return {
+        "samples": [("light", _sample("light")), ("dark", _sample("dark"))],
+        "hours": hours,
+        "spark": [Bar(each.label, each.value) for each in hours],
+        "shares": [
+            Share("control", 50_000),
+            Share("blue", 25_000),
+            Share("green", 12_500),
+        ],
+        "times": ago,
+        "soon": now + timedelta(hours=26),
+        "amount": Decimal("18240.5"),
+        "page": SimpleNamespace(previous="?before=a", next="?after=b", is_only=False),
+        "chips": [
+            SimpleNamespace(label="State", value="On", url="?"),
+            SimpleNamespace(label="Segment", value="beta-testers", url="?"),
+        ],
+        "document": {"event_id": "evt_9f2c", "level": 42, "items": ["sword", "potion"]},
+        "curl": (
+            "curl -X POST http://localhost:18000/v1/players/register \\\n"
+            '  -H "X-API-Key: pk_live_7Qd…" -H "Content-Type: application/json" \\\n'
+            """  -d '{"external_id": "player_123", "platform": "ios"}'"""
+        ),
+        "facts": [
+            ("External id", "player_123"),
+            ("Platform", "ios"),
+            ("App version", "4.2.0"),
+            ("Country", "PT"),
+            ("E-mail", None),
+        ],
+        "confirm": Confirm(
+            title="Turn off new_tutorial in live",
+            button="Turn off new_tutorial",
+            cancel_url="?",
+            text="About 1,240 of 8,300 players see enabled now. All of them get the off value.",
+            changes=[
+                Change("State", "On", "Off"),
+                Change("Served to everybody", "by rules", "false"),
+            ],
+        ),
+        "delete": Confirm(
+            title="Delete segment beta-testers",
+            button="Delete beta-testers",
+            cancel_url="?",
+            tone="danger",
+            text="Flags that name it stop matching. This can be undone from the audit log.",
+            dependents=[("flags with a rule on it", 2), ("players listed by hand", 148)],
+            type_to_confirm="beta-testers",
+            error="The name did not match.",
+        ),
+    }

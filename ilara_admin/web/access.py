@@ -1,0 +1,81 @@
+"""Who may see a page, and which project and environment it is about.
+
+Every dashboard view carries one decorator, which names the role and the methods. Below
+/<project>/<environment>/ it turns the two slugs into `request.project` and `request.environment`.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+
+from ilara_admin.core.audit import Actor
+from ilara_admin.models import Environment, Role
+from ilara_admin.web.htmx import HtmxHttpRequest
+
+SESSION_KEY = "environment"
+
+type View = Callable[..., HttpResponseBase]
+
+
+def staff_view(role: Role, *methods: str) -> Callable[[View], View]:
+    """Open a view to staff of this role and above, for GET or for the methods named.
+
+    Answers 405 to other methods, 404 when there is no such project or environment and 403, naming
+    the role that is missing, to everybody else. `view.role` and `view.methods` tell what it is.
+    """
+    allowed = methods or ("GET",)
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            staff = cast(HtmxHttpRequest, request)
+            if request.method not in (*allowed, *(("HEAD",) if "GET" in allowed else ())):
+                return HttpResponseNotAllowed(allowed)
+            if "\0" in request.path:
+                raise Http404("PostgreSQL keeps no text with NUL, so nothing has such an address.")
+            if "project" in kwargs:
+                _enter(staff, kwargs.pop("project"), kwargs.pop("environment"))
+            if not staff.user.may(role):
+                raise PermissionDenied(f"This needs the role {role.label.lower()}.")
+            return view(staff, *args, **kwargs)
+
+        guarded.role, guarded.methods = role, allowed  # type: ignore[attr-defined]
+        return guarded
+
+    return decorate
+
+
+def _enter(request: HtmxHttpRequest, project: str, environment: str) -> None:
+    found = (
+        Environment.objects.select_related("project")
+        .filter(project__slug=project, slug=environment)
+        .first()
+    )
+    if found is None:
+        raise Http404("There is no such project or environment.")
+    request.environment, request.project = found, found.project
+    if request.session.get(SESSION_KEY) != found.pk:
+        request.session[SESSION_KEY] = found.pk
+
+
+def last_environment(request: HttpRequest) -> Environment | None:
+    """The environment visited last, or else the first one there is."""
+    environments = Environment.objects.select_related("project")
+    last: int | None = request.session.get(SESSION_KEY)
+    found = environments.filter(pk=last).first() if last else None
+    return found or environments.order_by("project__name", "id").first()
+
+
+def link(request: HttpRequest, name: str, *args: object) -> str:
+    """The address of a page of the environment in sight."""
+    environment: Environment = cast(HtmxHttpRequest, request).environment
+    return reverse(name, args=[environment.project.slug, environment.slug, *args])
+
+
+def actor_of(request: HtmxHttpRequest) -> Actor:
+    return Actor.of_user(request.user)

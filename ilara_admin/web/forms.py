@@ -1,0 +1,65 @@
+"""What forms of the dashboard share: the page they stand on, errors of services, repeats."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from django.core.exceptions import ValidationError
+from django.forms import BaseForm
+from django.http import HttpRequest, HttpResponse
+
+from ilara_admin.web.htmx import render_partial
+
+_SENT_KEY = "sent_forms"
+_SENT_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FormPage:
+    """A form with nothing beside it: a page without a script, a dialog with one."""
+
+    title: str
+    button: str
+    form: BaseForm
+    cancel_url: str
+    text: str = ""
+
+
+def render_form(request: HttpRequest, page: FormPage) -> HttpResponse:
+    if not page.form.errors:
+        first = next(iter(page.form.fields.values()))
+        first.widget.attrs["autofocus"] = True
+    return render_partial(
+        request,
+        "form.html",
+        {"page": page},
+        partial="form",
+        status=422 if page.form.errors else 200,
+    )
+
+
+def add_errors(form: BaseForm, error: ValidationError) -> None:
+    """Show what a service refused: beside the field it names, else above the form."""
+    found = error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
+    for name, messages in found.items():
+        for message in messages:
+            form.add_error(name if name in form.fields else None, message)
+
+
+# --- Forms that must not act twice ----------------------------------------------------------------
+# A form whose answer shows a secret cannot redirect, so reloading the answer sends it again. Every
+# rendered form carries a CSRF token of its own, which tells one sending from the next.
+
+
+def was_sent(request: HttpRequest) -> bool:
+    return _mark(request) in request.session.get(_SENT_KEY, [])
+
+
+def remember_sent(request: HttpRequest) -> None:
+    if mark := _mark(request):
+        sent = request.session.get(_SENT_KEY, [])
+        request.session[_SENT_KEY] = [*sent, mark][-_SENT_KEPT:]
+
+
+def _mark(request: HttpRequest) -> str:
+    token = request.POST.get("csrfmiddlewaretoken", "")
+    return sha256(token.encode()).hexdigest()[:24] if token else ""

@@ -1,0 +1,68 @@
+"""The built-in fields of the rule language: what record.facts_of says of one player, as SQL.
+
+Expressions over a row `p` of `player`. Two evaluators of one rule must agree, so each expression
+gives exactly what the Python beside it gives: a test draws players and compares.
+"""
+
+from players.churn_model.risk import Parameters
+from players.lifecycle import Stage, Thresholds
+
+
+def facts_sql(now: str, thresholds: Thresholds, parameters: Parameters) -> dict[str, str]:
+    """By the name of the field, its expression; `now` is the SQL of the moment asked about."""
+    return {
+        "external_id": "p.external_id",
+        "device_id": "p.device_id",
+        "email": "p.email",
+        "email_domain": EMAIL_DOMAIN,
+        "lifecycle_stage": stage_sql(now, thresholds),
+        "is_payer": "(p.purchase_count > 0)",
+        "session_count": "p.session_count",
+        "active_days": "p.active_days",
+        "purchase_count": "p.purchase_count",
+        "total_revenue": "p.total_revenue",
+        "risk_score": risk_sql(now, parameters),
+        "first_seen_at": "p.first_seen_at",
+        "last_seen_at": "p.last_seen_at",
+        "days_since_last_seen": (
+            f"greatest(floor(extract(epoch FROM {now} - p.last_seen_at) / 86400), 0)"
+        ),
+    }
+
+
+# What follows the last @, in lower case; letters beyond ASCII stay, since no two programs agree on
+# their lower case.
+EMAIL_DOMAIN = """(CASE WHEN strpos(p.email, '@') > 0 THEN translate(
+    reverse(split_part(reverse(p.email), '@', 1)),
+    'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz') END)"""
+
+
+def stage_sql(now: str, thresholds: Thresholds) -> str:
+    """lifecycle.stage_at."""
+
+    def ago(days: int) -> str:
+        return f"{now} - interval '{24 * days:d} hours'"
+
+    fresh = ago(thresholds.new_days)
+    return f"""(CASE WHEN p.last_seen_at <= {ago(thresholds.churned_days)} THEN '{Stage.CHURNED}'
+        WHEN p.last_seen_at <= {ago(thresholds.at_risk_days)} THEN '{Stage.AT_RISK}'
+        WHEN p.returned_at > {fresh} THEN '{Stage.REACTIVATED}'
+        WHEN p.first_seen_at > {fresh} THEN '{Stage.NEW}' ELSE '{Stage.ACTIVE}' END)"""
+
+
+def risk_sql(now: str, parameters: Parameters) -> str:
+    """churn.risk_at's score."""
+    today, first = (f"({at} AT TIME ZONE 'UTC')::date" for at in (now, "p.first_seen_at"))
+    frequency = "greatest(p.active_days - 1, 0)"
+    recency = f"(p.last_active_on - {first})"
+    age = f"greatest({today} - {first}, {recency})"
+    alpha, r, a, b = (
+        f"{value!r}::float8"
+        for value in (parameters.alpha, parameters.r, parameters.a, parameters.b)
+    )
+    exponent = (
+        f"(ln({a} / ({b} + {frequency})) + ({r} + {frequency}) "
+        f"* ln(({alpha} + {age}) / ({alpha} + {recency})))"
+    )
+    return f"""(CASE WHEN {exponent} > 700 THEN 1
+        ELSE round((1 - 1 / (1 + exp({exponent})))::text::numeric, 4) END)"""

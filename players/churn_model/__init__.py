@@ -1,0 +1,1 @@
+"""The churn model and how it is fitted. Pure: imports no Django."""

@@ -1,0 +1,89 @@
+"""The segments' part of an environment's snapshot."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ilara_admin.api.environment_cache import Snapshot
+from segments.language.compiler import Matcher, Subject, compile_rule, nobody
+from segments.language.parser import (
+    Behaviour,
+    Group,
+    Node,
+    RuleError,
+    behaviours_of,
+    parse,
+    segments_in,
+)
+from segments.language.references import circle_in
+
+logger = logging.getLogger("ilara.segments")
+
+PART = "segments"
+SQL = """
+    SELECT jsonb_agg(jsonb_build_object('id', s.id, 'key', s.key, 'name', s.name, 'rule', s.rule)
+                     ORDER BY s.key)
+    FROM segment s WHERE s.environment_id = e.id"""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledSegment:
+    """`matches` looks at the lists first. `behaviours` are all the counts of events that an answer
+    may need, by way of other segments too. `rule` is None if it cannot be read."""
+
+    id: int
+    key: str
+    name: str
+    rule: Group | None
+    matches: Matcher
+    behaviours: frozenset[Behaviour]
+
+
+def compile_segments(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledSegment]:
+    """One rule that cannot be read, or that leads back to itself, takes down nothing else: nobody
+    matches it, and to rules that ask for it it is a segment without members."""
+    rules: dict[str, Group] = {}
+    for row in rows:
+        try:
+            rules[row["key"]] = parse(row["rule"])
+        except RuleError as error:
+            logger.error("the segment %s cannot be read and matches nobody: %s", row["key"], error)
+    while circle := circle_in({key: segments_in(rule) for key, rule in rules.items()}):
+        way = " → ".join(circle)
+        logger.error("the segments %s lead back to themselves and match nobody", way)
+        for key in circle[1:]:
+            del rules[key]
+    matchers: dict[str, Matcher] = {}
+    compiled: dict[str, CompiledSegment] = {}
+    for row in rows:
+        key = row["key"]
+        rule = rules.get(key)
+        by_rule = compile_rule(rule, matchers) if rule else nobody
+        matchers[key] = with_lists(row["id"], by_rule)
+        needed = behaviours_of([rule] if rule else [], rules)
+        compiled[key] = CompiledSegment(row["id"], key, row["name"], rule, matchers[key], needed)
+    return compiled
+
+
+def with_lists(segment_id: int, by_rule: Matcher) -> Matcher:
+    """Excluded by hand, else included by hand, else by the rule."""
+
+    def matches(subject: Subject) -> bool:
+        excluded = subject.lists.get(segment_id)
+        return by_rule(subject) if excluded is None else not excluded
+
+    return matches
+
+
+def segments_of(snapshot: Snapshot) -> Mapping[str, CompiledSegment]:
+    segments: Mapping[str, CompiledSegment] = snapshot.parts[PART]
+    return segments
+
+
+def matchers_of(segments: Mapping[str, CompiledSegment]) -> dict[str, Matcher]:
+    return {key: segment.matches for key, segment in segments.items()}
+
+
+def rules_of(segments: Mapping[str, CompiledSegment]) -> dict[str, Node]:
+    return {key: segment.rule for key, segment in segments.items() if segment.rule}

@@ -1,0 +1,1 @@
+"""The rule editor. May import the language and the segments app."""

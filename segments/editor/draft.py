@@ -1,0 +1,277 @@
+"""A rule while it is being typed: a tree of parts, each with the texts of its controls. No Django.
+
+A part is named by its place, and its controls after it: `rule-1-0-operator` is the operator of the
+first part inside the second part of the rule `rule`. What typing cannot give (groups inside more
+groups than LEVELS, text that ends in a space) is a part of its own whose one control holds JSON.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from segments.language.operators import OPERATORS, Kind
+from segments.language.parser import FIELDS, MAX_CONDITIONS
+
+type PartKind = Literal["group", "field", "segment", "event", "property", "json"]
+
+LEVELS = 3  # of groups, the rule itself among them
+NEVER = "never"
+# What a new part begins with. The first name is the control to type into first.
+NEW: Mapping[PartKind, Mapping[str, str]] = {
+    "group": {"operator": "OR"},
+    "field": {"field": "", "operator": "=="},
+    "segment": {"operator": "in"},
+    "event": {"event": "", "operator": ">=", "value": "1", "number": "7", "unit": "d"},
+    "property": {"field": "", "operator": "=="},
+    "json": {"json": ""},
+}
+# An item of a list as staff type it: text in quotes may hold commas.
+_ITEM = re.compile(r'\s*("(?:[^"\\]|\\.)*"(?=\s*(?:,|$))|[^,]+)')
+_WITHIN = re.compile(r"(0|[1-9][0-9]{0,4})([mhdw])")
+# What these operators take is text, and 40 is not a number there.
+_AS_TYPED = ("text", "pattern", "duration", "moment", "version")
+
+
+@dataclass(slots=True)
+class Draft:
+    """`typed` holds texts by the names of the controls, and under `segments` a list of keys;
+    `parts` is what a group holds, or what an event's properties are asked."""
+
+    kind: PartKind
+    typed: dict[str, Any]
+    parts: list["Draft"] = field(default_factory=list)
+
+
+def new_part(kind: PartKind) -> Draft:
+    inside = [new_part("field")] if kind == "group" else []
+    return Draft(kind, dict(NEW[kind]), inside)
+
+
+def new_rule() -> Draft:
+    return Draft("group", {"operator": "AND"}, [new_part("field")])
+
+
+# --- What was posted ----------------------------------------------------------------------------
+
+
+def read_draft(posted: Mapping[str, Sequence[str]], name: str) -> Draft:
+    """The rule of that name, by the values of all controls that were posted."""
+    controls: dict[str, dict[str, Sequence[str]]] = {}
+    for key, values in posted.items():
+        part, _, control = key.rpartition("-")
+        controls.setdefault(part, {})[control] = values
+    return _read(controls, name, 1)
+
+
+def _read(controls: Mapping[str, Mapping[str, Sequence[str]]], name: str, level: int) -> Draft:
+    typed: dict[str, Any] = {
+        control: list(values) if control == "segments" else values[-1]
+        for control, values in controls.get(name, {}).items()
+        if values
+    }
+    kind = typed.pop("kind", "")
+    if level == 1:
+        kind = "json" if kind == "json" else "group"
+    elif kind not in NEW:
+        kind = "field"
+    draft = Draft(kind, typed)
+    # An event's properties lie one level below the deepest group's parts.
+    if kind in ("group", "event") and level <= LEVELS + 1:
+        while (inner := f"{name}-{len(draft.parts)}") in controls:
+            draft.parts.append(_read(controls, inner, level + 1))
+    return draft
+
+
+def act(draft: Draft, name: str, wish: str) -> str:
+    """Do what a button says: `remove rule-1-0`, or `event rule-1` to add an event to that part.
+
+    Answers with the name of the control or button to go on from. A wish that makes no sense leaves
+    everything as it is.
+    """
+    what, _, place = wish.partition(" ")
+    path = _path(place, name)
+    if path is None:
+        return ""
+    if what == "remove" and path:
+        holder = _part_at(draft, path[:-1])
+        if holder and path[-1] < len(holder.parts):
+            del holder.parts[path[-1]]
+            return _beside("-".join([name, *map(str, path[:-1])]), path[-1], len(holder.parts))
+        return ""
+    part = _part_at(draft, path)
+    if part is None or not _may_hold(part, what, len(path) + 1):
+        return ""
+    part.parts.append(new_part(what))  # type: ignore[arg-type]  # _may_hold knows the kinds
+    return f"{place}-{len(part.parts) - 1}-{next(iter(NEW[what]))}"  # type: ignore[index]
+
+
+def _path(place: str, name: str) -> list[int] | None:
+    """The way from the rule to a part, by its name."""
+    if place != name and not place.startswith(f"{name}-"):
+        return None
+    steps = place.removeprefix(name).split("-")[1:]
+    return [int(step) for step in steps] if all(map(_is_index, steps)) else None
+
+
+def _is_index(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 4
+
+
+def _part_at(draft: Draft, path: list[int]) -> Draft | None:
+    for index in path:
+        if index >= len(draft.parts):
+            return None
+        draft = draft.parts[index]
+    return draft
+
+
+def _may_hold(part: Draft, what: str, level: int) -> bool:
+    if len(part.parts) >= MAX_CONDITIONS:
+        return False
+    if part.kind == "event":
+        return what == "property"
+    return part.kind == "group" and (
+        what in ("field", "segment", "event") or (what == "group" and level < LEVELS)
+    )
+
+
+def _beside(name: str, index: int, left: int) -> str:
+    """Where somebody goes on who has removed a part: at the next one, the last, or by adding."""
+    return f"{name}-{min(index, left - 1)}-remove" if left else f"{name}-add"
+
+
+# --- Documents ----------------------------------------------------------------------------------
+
+
+def draft_of(document: Any, level: int = 1) -> Draft:
+    """How to type a rule that can be read, or a part of one."""
+    draft = _drafted(document, level)
+    if draft is not None and _same(_undrafted(draft), document):
+        return draft
+    return json_draft(document)
+
+
+def json_draft(document: Any) -> Draft:
+    return Draft("json", {"json": json.dumps(document, indent=2, ensure_ascii=False)})
+
+
+def _drafted(document: Any, level: int) -> Draft | None:
+    if "conditions" in document:
+        if level > LEVELS:
+            return None
+        parts = [draft_of(part, level + 1) for part in document["conditions"]]
+        return Draft("group", {"operator": document["operator"]}, parts)
+    if "event" in document:
+        return _event_drafted(document)
+    if document["field"] == "segment":
+        return Draft("segment", {"operator": document["operator"], "segments": document["value"]})
+    return _condition_drafted("field", document)
+
+
+def _condition_drafted(kind: PartKind, document: Any) -> Draft:
+    name, operator = document["field"], document["operator"]
+    value = document.get("value")
+    if OPERATORS[operator].takes == "nothing":
+        text = ""
+    elif OPERATORS[operator].takes in _AS_TYPED:
+        text = value
+    else:
+        text = as_typed(value, kind_of(kind, name))
+    return Draft(kind, {"field": name, "operator": operator, "value": text})
+
+
+def _event_drafted(document: Any) -> Draft | None:
+    within = _WITHIN.fullmatch(document["within"])
+    where = document.get("where") or {"operator": "AND", "conditions": []}
+    if within is None or any("conditions" in item for item in where["conditions"]):
+        return None
+    never = document["operator"] == "<=" and document["value"] == 0
+    typed = {
+        "event": document["event"],
+        "operator": NEVER if never else document["operator"],
+        "value": "" if never else str(document["value"]),
+        "number": within[1],
+        "unit": within[2],
+    }
+    parts = [_condition_drafted("property", item) for item in where["conditions"]]
+    return Draft("event", typed, parts)
+
+
+def _undrafted(draft: Draft) -> Any:
+    """What the draft gives when it is posted, or None where a line of text cannot hold it."""
+    if draft.kind == "json":
+        return json.loads(draft.typed["json"])
+    texts = [text for text in draft.typed.values() if isinstance(text, str)]
+    if any(text != text.strip() or "\n" in text or "\r" in text for text in texts):
+        return None
+    return document_of(draft.kind, draft.typed, [_undrafted(part) for part in draft.parts])
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equality that tells 1 from 1.0 and from true."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def document_of(kind: PartKind, typed: Mapping[str, Any], parts: Sequence[Any]) -> dict[str, Any]:
+    """The document of a part, out of what was typed into it and the documents inside it."""
+    operator = typed["operator"]
+    if kind == "group":
+        return {"operator": operator, "conditions": list(parts)}
+    if kind == "segment":
+        keys = list(dict.fromkeys(typed["segments"]))
+        return {"field": "segment", "operator": operator, "value": keys}
+    if kind == "event":
+        never = operator == NEVER
+        document = {
+            "event": typed["event"],
+            "operator": "<=" if never else operator,
+            "value": 0 if never else int(typed["value"]),
+            "within": f"{int(typed['number'])}{typed['unit']}",
+        }
+        return document | ({"where": document_of("group", ALL, parts)} if parts else {})
+    document = {"field": typed["field"], "operator": operator}
+    if OPERATORS[operator].takes != "nothing":
+        field_kind = kind_of(kind, typed["field"])
+        document["value"] = parse_typed(operator, typed["value"], field_kind)
+    return document
+
+
+ALL = {"operator": "AND"}
+
+
+# --- Values -------------------------------------------------------------------------------------
+
+
+def kind_of(part: str, name: str) -> Kind:
+    """What the field of a condition holds; the properties of events are free."""
+    return FIELDS.get(name, Kind.ANY) if part == "field" else Kind.ANY
+
+
+def parse_typed(operator: str, text: str, kind: Kind = Kind.ANY) -> Any:
+    """A value as staff type it. `40`, `true` and `"40"` in quotes are a number, a truth value and
+    text, unless the field holds text anyway; the items of a list are separated by commas."""
+    takes = OPERATORS[operator].takes
+    if takes == "list":
+        return [_scalar(item.strip(), kind) for item in _ITEM.findall(text) if item.strip()]
+    return text if takes in _AS_TYPED else _scalar(text, kind)
+
+
+def _scalar(text: str, kind: Kind) -> Any:
+    known = (str,) if kind in (Kind.TEXT, Kind.SEGMENT) else (str, bool, int, float)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, known) else text
+
+
+def as_typed(value: Any, kind: Kind = Kind.ANY) -> str:
+    """The other way: what parse_typed would read as this value."""
+    if isinstance(value, list):
+        return ", ".join(as_typed(item, kind) for item in value)
+    plain = isinstance(value, str) and value == value.strip() and value.isprintable()
+    if plain and value and not set(value) & set(',"') and _scalar(value, kind) == value:
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,215 @@
+"""The editor of a rule: its parts as forms, its buttons, and faults at the parts they concern.
+
+Any form of a page may hold one or several, each under a name of its own. With the template
+segments/_rule.html in that form, a view needs
+
+    editor = rule_editor("rule", request.POST or None, segments, document)
+    if editor.acted: ...                        draw the page again and save nothing
+    elif (rule := editor.read()) is None: ...   draw it with 422
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from django.core.exceptions import ValidationError
+from django.http import QueryDict
+
+from segments.editor.draft import LEVELS, Draft, act, draft_of, json_draft, new_rule, read_draft
+from segments.editor.part_forms import BUILT_IN, FORMS, JsonForm, PartForm
+from segments.language.parser import RuleError, parse
+
+ACT = "rule-act"  # the name of all buttons; `json` and `rows` also choose how to edit
+_STEP = re.compile(r"conditions\[(\d+)\]")
+
+
+@dataclass(slots=True)
+class Part:
+    """A part of a rule on the page. `number` is how people call it, "2.1"; the rule has none."""
+
+    name: str
+    number: str
+    form: PartForm
+    parts: list["Part"] = field(default_factory=list)
+    level: int = 1
+
+    @property
+    def kind(self) -> str:
+        return self.form.kind
+
+    @property
+    def may_nest(self) -> bool:
+        return self.level < LEVELS
+
+    @property
+    def label(self) -> str:
+        """`Condition 2.1`, `Group 3`."""
+        nouns = {"group": "Group", "property": "Property", "json": "JSON"}
+        return f"{nouns.get(self.kind, 'Condition')} {self.number}" if self.number else "Rule"
+
+    @property
+    def removal(self) -> str:
+        return f"Remove {self.label[0].lower()}{self.label[1:]}"
+
+    @property
+    def inside(self) -> str:
+        """What tells buttons that add to this part from those that add to another."""
+        return f" to {self.label.lower()}" if self.number else ""
+
+    def all(self) -> Iterator["Part"]:
+        yield self
+        for part in self.parts:
+            yield from part.all()
+
+    def document(self) -> Any:
+        return self.form.document([part.document() for part in self.parts])
+
+
+class Fault(NamedTuple):
+    """`id` is of the control to correct, "" where there is no single one."""
+
+    id: str
+    where: str
+    message: str
+
+
+@dataclass(slots=True)
+class Editor:
+    """`acted` says that a button was pressed which only changes what is being edited. `focus` names
+    the control or button to go on from. `events` are names to choose from, where a page knows
+    some."""
+
+    name: str
+    root: Part
+    acted: bool = False
+    focus: str = ""
+    events: Sequence[str] = ()
+    fields: Mapping[str, str] = field(default_factory=lambda: BUILT_IN)
+
+    def read(self) -> Any:
+        """The rule that was typed, or None after noting what is wrong with it."""
+        # Not all(...) at once: every part is to say what is wrong with it.
+        valid = [part.form.is_valid() for part in self.root.all()]
+        if not all(valid):
+            return None
+        document = self.root.document()
+        try:
+            parse(document)
+        except RuleError as error:
+            self.fault(error.path, error.message)
+            return None
+        return document
+
+    def fault(self, path: str, message: str) -> None:
+        """Note what is wrong at a place in the document, beside the part that was typed for it."""
+        part, end = self.root, 0
+        for step in _STEP.finditer(path):
+            index = int(step[1])
+            if index >= len(part.parts):
+                break
+            part, end = part.parts[index], step.end()
+        part.form.fault(path[end:].lstrip("."), message)
+
+    def refused(self, error: ValidationError) -> bool:
+        """Whether services.check_rule refused the rule; then the fault is noted where it is."""
+        for found in getattr(error, "error_dict", {}).get("rule", ()):
+            if isinstance(found.params, dict):
+                self.fault(found.params["path"], found.params["message"])
+                return True
+        return False
+
+    @property
+    def faults(self) -> list[Fault]:
+        found = []
+        for part in self.root.all():
+            if not part.form.is_bound:
+                continue
+            for name, messages in part.form.errors.items():
+                bound = part.form[name] if name in part.form.fields else None
+                # Of a list of boxes, the first one.
+                place = (bound.id_for_label or f"{bound.auto_id}_0") if bound else ""
+                where = f"{part.label}, {bound.label.lower()}" if bound else part.label
+                found += [Fault(place, where, str(message)) for message in messages]
+        return found
+
+
+def rule_editor(
+    name: str, posted: QueryDict | None, segments: Sequence[str], document: Any = None
+) -> Editor:
+    """The editor as the request has left it: of what was posted, else of a document, else of a new
+    rule. `segments` are the keys that a rule may ask for."""
+    if posted is None:
+        return _opened(name, segments, document)
+    draft = read_draft(dict(posted.lists()), name)
+    wish = posted.get(ACT, "")
+    what, _, place = wish.partition(" ")
+    if what in ("json", "rows") and place == name:
+        return _turned(Editor(name, _part(draft, name, segments, bound=True)), segments, what)
+    if what and (place == name or place.startswith(f"{name}-")):
+        focus = act(draft, name, wish)
+        return _editor(draft, name, segments, acted=True, focus=focus)
+    return _editor(draft, name, segments, acted=bool(what), bound=not what)
+
+
+def _opened(name: str, segments: Sequence[str], document: Any) -> Editor:
+    if document is None:
+        return _editor(new_rule(), name, segments)
+    try:
+        parse(document)
+    except RuleError as error:
+        draft = json_draft(document)
+        editor = Editor(name, _part(draft, name, segments, bound=True))
+        editor.root.form.is_valid()
+        editor.fault(error.path, error.message)
+        return editor
+    return _editor(draft_of(document), name, segments)
+
+
+def _turned(editor: Editor, segments: Sequence[str], what: str) -> Editor:
+    """The same rule, edited the other way, unless it has faults that must be corrected first."""
+    document = editor.read()
+    if document is None:
+        return editor
+    draft = json_draft(document) if what == "json" else draft_of(document)
+    focus = f"{editor.name}-{'json' if what == 'json' else 'operator'}"
+    return _editor(draft, editor.name, segments, acted=True, focus=focus)
+
+
+def _editor(
+    draft: Draft, name: str, segments: Sequence[str], *, acted: bool = False, focus: str = "",
+    bound: bool = False,
+) -> Editor:  # fmt: skip
+    editor = Editor(name, _part(draft, name, segments, bound=bound), acted, focus)
+    for part in editor.root.all():
+        for bound_field in part.form:
+            if bound_field.html_name == focus:
+                bound_field.field.widget.attrs["autofocus"] = True
+    return editor
+
+
+def _part(
+    draft: Draft, name: str, segments: Sequence[str], *, bound: bool, number: str = "",
+    level: int = 1,
+) -> Part:  # fmt: skip
+    # Bound or not, a part shows what was typed; data of our own holds lists as they are.
+    form_class = FORMS[draft.kind]
+    form: PartForm
+    if bound:
+        form = form_class(
+            {f"{name}-{key}": value for key, value in draft.typed.items()},
+            prefix=name,
+            segments=segments,
+        )
+    else:
+        form = form_class(prefix=name, initial=draft.typed, segments=segments)
+    if isinstance(form, JsonForm):
+        form.whole = level == 1
+    parts = [
+        _part(
+            inner, f"{name}-{index}", segments, bound=bound, level=level + 1,
+            number=f"{number}.{index + 1}".lstrip("."),
+        )
+        for index, inner in enumerate(draft.parts)
+    ]  # fmt: skip
+    return Part(name, number, form, parts, level)

@@ -1,0 +1,139 @@
+"""The editor of a segment, new or not."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.http import HttpResponse
+from django.utils import timezone
+
+from events.models import EventName
+from ilara_admin.models import Role
+from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.forms import add_errors
+from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
+from segments import services
+from segments.editor.form_tree import Editor, rule_editor
+from segments.forms import SegmentForm
+from segments.language.sentences import describe, lacking
+from segments.models import Segment
+from segments.sizes import ask, estimate
+from segments.views import the_segment
+
+MAX_EVENT_NAMES = 300  # to choose from; any may be typed
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def segment_new(request: HtmxHttpRequest) -> HttpResponse:
+    return _edit(request, None)
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def segment_edit(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    return _edit(request, the_segment(request, key))
+
+
+def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
+    """The button `preview` draws the page again with an estimate, those of the rule with the rule
+    as it is then; any other saves."""
+    posted = request.POST if request.method == "POST" else None
+    initial: dict[str, Any] = {}
+    if segment is not None:
+        initial = {
+            "key": segment.key,
+            "name": segment.name,
+            "description": segment.description,
+            "base": segment.updated_at.isoformat(),
+        }
+    others = Segment.objects.filter(environment=request.environment).order_by("key")
+    keys = [
+        key for key in others.values_list("key", flat=True) if not segment or key != segment.key
+    ]
+    editor = rule_editor("rule", posted, keys, segment.rule if segment else None)
+    seen = EventName.objects.filter(environment=request.environment).order_by("-count", "name")
+    editor.events = list(seen.values_list("name", flat=True)[:MAX_EVENT_NAMES])
+    context: dict[str, Any] = {"segment": segment, "editor": editor, "preview": None}
+    if posted is None:
+        form = SegmentForm(initial=initial)
+    elif editor.acted:
+        form = SegmentForm(initial={name: posted.get(name) for name in SegmentForm.base_fields})
+    else:
+        form = SegmentForm(posted, initial=initial)
+    form.fields["key"].disabled = segment is not None
+    if form.is_bound:
+        valid, rule = form.is_valid(), editor.read()
+        if rule is not None and "preview" in request.POST:
+            context |= _preview(request, form, editor, segment, rule)
+        elif valid and rule is not None:
+            try:
+                return _save(request, segment, form.cleaned_data, rule)
+            except ValidationError as error:
+                if not editor.refused(error):
+                    add_errors(form, error)
+            except services.SegmentConflict as conflict:
+                _show_conflict(request, form, conflict.segment)
+    context |= {"form": form, "faults": editor.faults}
+    wrong = posted is not None and (form.errors or editor.faults)
+    return render_partial(
+        request, "segments/edit.html", context, partial="editor", status=422 if wrong else 200
+    )
+
+
+def _preview(
+    request: HtmxHttpRequest,
+    form: SegmentForm,
+    editor: Editor,
+    segment: Segment | None,
+    rule: Any,
+) -> dict[str, Any]:
+    """The rule in words with an estimate, or nothing after noting what is wrong with it."""
+    key = segment.key if segment else form.cleaned_data.get("key", "")
+    try:
+        parsed = services.check_rule(request.environment, rule, key)
+    except ValidationError as error:
+        editor.refused(error)
+        return {}
+    asked = ask(request.environment, parsed, timezone.now(), segment)
+    found = estimate(asked)
+    return {
+        "preview": found,
+        "words": describe(parsed),
+        "lacking": lacking(parsed),
+        "announced": f"{found.share:.1f} % of players match",
+    }
+
+
+def _show_conflict(request: HtmxHttpRequest, form: SegmentForm, now: Segment) -> None:
+    """Say what is in force by now. Saving once more is then a decision, not an accident."""
+    form.add_error(
+        None,
+        f"Somebody else saved {now.key} while you were editing. Its rule is now: "
+        f"{now.words}. Saving once more puts your version in place of theirs.",
+    )
+    data = request.POST.copy()
+    data["base"] = now.updated_at.isoformat()
+    form.data = data
+
+
+def _save(
+    request: HtmxHttpRequest, segment: Segment | None, data: dict[str, Any], rule: dict[str, Any]
+) -> HttpResponse:
+    details = {"name": data["name"], "rule": rule, "description": data["description"]}
+    actor, reason = actor_of(request), data["reason"]
+    response = redirect_to(request, link(request, "segment_detail", data["key"]))
+    if segment is None:
+        services.segment_create(
+            environment=request.environment,
+            key=data["key"],
+            actor=actor,
+            reason=reason,
+            **details,
+        )
+        return with_toast(request, response, f"Created the segment {data['key']}.")
+    entry = services.segment_update(
+        segment, actor=actor, reason=reason, base=data["base"], **details
+    )
+    if entry is None:
+        return with_toast(request, response, "Nothing was changed.", tone="info")
+    text = f"Saved {segment.key}. Flags that use it follow at the next request."
+    undo_url = link(request, "segment_undo", segment.key, entry.pk)
+    return with_toast(request, response, text, undo_url=undo_url)

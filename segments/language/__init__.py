@@ -1,0 +1,1 @@
+"""The rule language: parser, both evaluators and texts. Pure: imports no Django."""

@@ -1,0 +1,113 @@
+"""Asking one player: rules compiled to functions of a subject. Imports no Django."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from segments.language.operators import test_of
+from segments.language.parser import (
+    FIELDS,
+    Behaviour,
+    Condition,
+    Happened,
+    Membership,
+    Node,
+    attribute_path,
+)
+
+type Matcher = Callable[[Subject], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a rule is asked about: attributes, the built-in fields of FIELDS, and the time.
+
+    `lists` says by the id of a segment whether the player is excluded by hand (True) or included
+    (False); `counts` holds what rules ask about the player's events. `memo` keeps what segments
+    have answered, since rules may ask for the same one many times.
+    """
+
+    attributes: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    now: datetime
+    lists: Mapping[int, bool] = field(default_factory=dict)
+    counts: Mapping[Behaviour, int] = field(default_factory=dict)
+    memo: dict[str, bool] = field(default_factory=dict, compare=False)
+
+
+MISSING = object()
+
+
+def compile_rule(rule: Node, segments: Mapping[str, Matcher] | None = None) -> Matcher:
+    """A function that says whether a subject matches. `segments` gives by key what the rule may
+    ask for; it is looked up when the question comes, and nobody is in a segment that is not
+    there."""
+    known = {} if segments is None else segments
+    match rule:
+        case Condition():
+            return _compile_condition(rule)
+        case Membership(keys, negative):
+            return lambda subject: negative is not any(_is_in(known, key, subject) for key in keys)
+        case Happened(behaviour, at_most, times):
+            return lambda subject: (
+                at_most is not (subject.counts.get(behaviour, 0) >= times + at_most)
+            )
+    parts = [compile_rule(part, known) for part in rule.conditions]
+    if rule.operator == "AND":
+        return lambda subject: all(part(subject) for part in parts)
+    if rule.operator == "OR":
+        return lambda subject: any(part(subject) for part in parts)
+    return lambda subject: not any(part(subject) for part in parts)
+
+
+def nobody(subject: Subject) -> bool:
+    """The rule that no player matches."""
+    return False
+
+
+def _is_in(segments: Mapping[str, Matcher], key: str, subject: Subject) -> bool:
+    known = subject.memo.get(key)
+    if known is None:
+        matches = segments.get(key)
+        known = subject.memo[key] = matches is not None and matches(subject)
+    return known
+
+
+def _compile_condition(condition: Condition) -> Matcher:
+    read = reader(condition.field)
+    holds, negative = test_of(condition.operator, condition.value)
+
+    def matches(subject: Subject) -> bool:
+        actual = read(subject)
+        if actual is MISSING or actual is None:
+            return negative
+        return holds(actual, subject.now) is not negative
+
+    return matches
+
+
+def _fact(facts: Mapping[str, Any], name: str) -> Any:
+    try:
+        return facts[name]  # unlike `get`, this has a fact computed that is not there yet
+    except KeyError:
+        return MISSING
+
+
+def reader(name: str) -> Callable[[Subject], Any]:
+    """A function that reads the field from a subject, or MISSING."""
+    if name in FIELDS:
+        return lambda subject: _fact(subject.facts, name)
+    path = attribute_path(name)
+    if len(path) == 1:
+        return lambda subject: subject.attributes.get(path[0], MISSING)
+
+    def read(subject: Subject) -> Any:
+        value: Any = subject.attributes
+        for part in path:
+            if not isinstance(value, Mapping) or part not in value:
+                return MISSING
+            value = value[part]
+        return value
+
+    return read

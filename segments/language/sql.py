@@ -1,0 +1,216 @@
+"""Rules as SQL: the same answers as matching.py gives, for many players in one statement.
+
+An expression says of a row `p` of `player` whether it matches, and is never NULL. One operator is
+beyond PostgreSQL: patterns are RE2's, whose dialect is another. For those the SQL is an upper bound
+and `exact` is false: whoever asks reads the rows and finishes in Python. Imports no Django.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from segments.language.operators import OPERATORS
+from segments.language.parser import (
+    FIELDS,
+    Behaviour,
+    Condition,
+    Group,
+    Happened,
+    Membership,
+    Node,
+    attribute_path,
+)
+from segments.language.sql_operators import COLUMN, JSON, Reach
+from segments.language.values import boundary
+
+NOW = "%(now)s::timestamptz"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A segment that rules may ask for; without a rule when it cannot be read."""
+
+    id: int
+    rule: Node | None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where rules are asked: `facts` gives the expressions of the built-in fields at NOW, which is
+    `now`; `segments` are by key."""
+
+    environment_id: int
+    now: datetime
+    facts: Mapping[str, str]
+    segments: Mapping[str, Known]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`FROM player p {joins} WHERE {where}`, and what else a subject needs, as expressions: the
+    entries in lists by segment id, and counted events."""
+
+    joins: str
+    where: str
+    params: dict[str, Any]
+    exact: bool
+    lists: Mapping[int, str]
+    counts: Mapping[Behaviour, str]
+
+
+def question(
+    rule: Node | None, world: World, *, segment_id: int | None = None, one_by_one: bool = False
+) -> Question:
+    """Ask for everybody who matches the rule or, with `segment_id`, is listed. `one_by_one` suits
+    a small part of the players: lists and events are then looked up for each of them."""
+    writer = _Writer(world, one_by_one, params={"now": world.now})
+    where = "false" if rule is None else writer.node(rule, True)
+    if segment_id is not None:
+        where = writer.listed(segment_id, where)
+    return Question(
+        joins="\n".join(writer.joins),
+        where=where,
+        params=writer.params,
+        exact=writer.exact,
+        lists=writer.lists,
+        counts=writer.counts,
+    )
+
+
+def count_sql(behaviour: Behaviour, bind: Callable[[Any], str], now: str, since: datetime) -> str:
+    """A sub-select that counts the events of the player `p`, up to the behaviour's limit. `now` is
+    SQL; `since` is an earlier moment, given as a value so that older partitions are not touched."""
+    seconds = int(behaviour.span.total_seconds())
+    return f"""(SELECT count(*) FROM (SELECT FROM event e WHERE e.player_id = p.id
+        AND e.name = {bind(behaviour.event)} AND e.received_at > {bind(since)}::timestamptz
+        AND e.received_at > {now} - interval '{seconds} seconds'
+        AND {_where(behaviour, bind, now)} LIMIT {behaviour.limit}) counted)"""
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Writes one question. An upper bound is wanted while `may`, a lower one inside a negation."""
+
+    world: World
+    one_by_one: bool
+    exact: bool = True
+    joins: list[str] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
+    lists: dict[int, str] = field(default_factory=dict)
+    counts: dict[Behaviour, str] = field(default_factory=dict)
+    memberships: dict[tuple[str, bool], str] = field(default_factory=dict)
+
+    def bind(self, value: Any) -> str:
+        name = f"p{len(self.params)}"
+        self.params[name] = value
+        return f"%({name})s"
+
+    def node(self, rule: Node, may: bool) -> str:
+        match rule:
+            case Condition():
+                self.exact = self.exact and OPERATORS[rule.operator].takes != "pattern"
+                return condition_sql(rule, self.bind, NOW, self.world.facts, may)
+            case Membership(keys, negative):
+                found = [self.membership(key, may is not negative) for key in keys]
+                return _negated(f"({' OR '.join(found)})", negative)
+            case Happened(behaviour, at_most, times):
+                count = self.count(behaviour)
+                return f"({count} <= {times})" if at_most else f"({count} >= {times})"
+        return _group(rule, lambda part: self.node(part, may is not (rule.operator == "NOT")))
+
+    def membership(self, key: str, may: bool) -> str:
+        """A column that says whether the player is in the segment. OFFSET 0 keeps PostgreSQL from
+        writing out the expression wherever the column is used."""
+        if (key, may) not in self.memberships:
+            # A segment that asks for itself: services let none pass, and nobody is in it.
+            self.memberships[key, may] = "false"
+            known = self.world.segments.get(key)
+            if known is not None:
+                inside = "false" if known.rule is None else self.node(known.rule, may)
+                inside = self.listed(known.id, inside)
+                name = f"s{len(self.joins)}"
+                self.joins.append(f"CROSS JOIN LATERAL (SELECT {inside} AS inside OFFSET 0) {name}")
+                self.memberships[key, may] = f"{name}.inside"
+        return self.memberships[key, may]
+
+    def listed(self, segment_id: int, inside: str) -> str:
+        """Excluded by hand, else included by hand, else by the rule."""
+        if segment_id not in self.lists:
+            name = f"l{len(self.joins)}"
+            if self.one_by_one:
+                join = f"""LEFT JOIN LATERAL (
+                    SELECT bool_or(m.excluded) AS excluded FROM segment_member m
+                    WHERE m.player_id = p.id AND m.segment_id = {segment_id:d}) {name} ON true"""
+            else:
+                join = f"""LEFT JOIN (
+                    SELECT m.player_id, bool_or(m.excluded) AS excluded FROM segment_member m
+                    WHERE m.segment_id = {segment_id:d} GROUP BY m.player_id
+                    ) {name} ON {name}.player_id = p.id"""
+            self.joins.append(join)
+            self.lists[segment_id] = f"{name}.excluded"
+        return f"coalesce(NOT {self.lists[segment_id]}, {inside})"
+
+    def count(self, behaviour: Behaviour) -> str:
+        if behaviour not in self.counts:
+            name = f"b{len(self.joins)}"
+            since = self.world.now - behaviour.span
+            if self.one_by_one:
+                counted = count_sql(behaviour, self.bind, NOW, since)
+                join = f"CROSS JOIN LATERAL (SELECT {counted} AS times OFFSET 0) {name}"
+            else:
+                join = f"""LEFT JOIN (
+                    SELECT e.player_id, count(*) AS times FROM event e
+                    WHERE e.environment_id = {self.world.environment_id:d}
+                    AND e.name = {self.bind(behaviour.event)}
+                    AND e.received_at > {self.bind(since)}::timestamptz
+                    AND {_where(behaviour, self.bind, NOW)}
+                    GROUP BY e.player_id) {name} ON {name}.player_id = p.id"""
+            self.joins.append(join)
+            self.counts[behaviour] = f"coalesce({name}.times, 0)"
+        return self.counts[behaviour]
+
+
+def _where(behaviour: Behaviour, bind: Callable[[Any], str], now: str) -> str:
+    """What a behaviour asks of the properties of an event `e`."""
+
+    def write(rule: Node) -> str:
+        if isinstance(rule, Group):
+            return _group(rule, write)
+        assert isinstance(rule, Condition), "the properties of an event know no others"
+        return condition_sql(rule, bind, now, {}, True, root="e.properties")
+
+    return "true" if behaviour.where is None else write(behaviour.where)
+
+
+def condition_sql(
+    condition: Condition,
+    bind: Callable[[Any], str],
+    now: str,
+    facts: Mapping[str, str],
+    may: bool,
+    root: str = "p.attributes",
+) -> str:
+    operator = OPERATORS[condition.operator]
+    negative = bool(operator.opposite)
+    name = operator.opposite or condition.operator
+    reach = Reach(bind, now, may is not negative, _boundary(operator.takes, condition.value))
+    if condition.field in FIELDS and root == "p.attributes":
+        positive = COLUMN[name](facts[condition.field], condition.value, reach)
+    else:
+        path = "".join(f" -> {bind(part)}::text" for part in attribute_path(condition.field))
+        positive = JSON[name](f"({root}{path})", condition.value, reach)
+    return _negated(f"(({positive}) IS TRUE)", negative)
+
+
+def _boundary(takes: str, value: Any) -> datetime | timedelta | None:
+    return boundary(value) if takes == "moment" else None
+
+
+def _group(rule: Group, write: Callable[[Node], str]) -> str:
+    joined = (" AND " if rule.operator == "AND" else " OR ").join(map(write, rule.conditions))
+    return _negated(f"({joined})", rule.operator == "NOT")
+
+
+def _negated(sql: str, negative: bool) -> str:
+    return f"(NOT {sql})" if negative else sql

@@ -1,0 +1,1 @@
+"""The include and exclude lists of segments. May import the language."""

@@ -1,0 +1,57 @@
+"""The forms of the lists of segments."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import UploadedFile
+
+from ilara_admin.web.filters import FilterForm
+from segments.lists.csv_reader import MAX_CHARACTERS
+from segments.lists.services import MAX_IDS
+
+MAX_UPLOAD_BYTES = 64 * 1024 * 1024
+PLAIN = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
+
+
+class MemberFilterForm(FilterForm):
+    q = forms.CharField(
+        label="External id starts with",
+        required=False,
+        max_length=MAX_CHARACTERS,
+        widget=forms.TextInput(attrs={**PLAIN, "type": "search", "class": "mono"}),
+    )
+
+
+class IdsForm(forms.Form):
+    ids = forms.CharField(
+        label="External ids",
+        help_text=f"One a line, up to {MAX_IDS:,}. They may come before their players.",
+        widget=forms.Textarea(attrs={**PLAIN, "rows": 4, "class": "mono"}),
+    )
+    reason = forms.CharField(max_length=500, required=False, help_text="Kept in the audit log.")
+
+    def clean_ids(self) -> list[str]:
+        lines = self.cleaned_data["ids"].split("\n")
+        return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+
+
+class ImportForm(forms.Form):
+    file = forms.FileField(
+        label="CSV file",
+        help_text="One id a line, or a column named <code>external_id</code>.",
+        widget=forms.ClearableFileInput(attrs={"accept": ".csv,.txt,text/csv,text/plain"}),
+    )
+    replace = forms.BooleanField(
+        label="Replace the list", required=False, help_text="What the file does not name goes."
+    )
+    reason = forms.CharField(max_length=500, required=False, help_text="Kept in the audit log.")
+
+    def clean_file(self) -> Any:
+        file: UploadedFile[Any] = self.cleaned_data["file"]
+        if (file.size or 0) > MAX_UPLOAD_BYTES:
+            raise ValidationError(
+                f"The file is larger than {MAX_UPLOAD_BYTES // 1024**2} MiB. Import it by "
+                "`manage.py segment_import`."
+            )
+        return file

@@ -1,0 +1,293 @@
+"""Writes to the lists of segments: who is always in, and who is never in.
+
+A change is a row first, then carried out in chunks (list_chunks.py). It may be killed at any point:
+taken up again from its beginning it ends as it would have, since what is there is not added twice
+and what is gone is not removed twice. A change owns the rows that it added and keeps those that it
+removed, so it can be undone for KEPT_DAYS. List rows are read with the player: no change of a list
+bumps the environment's version.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from ilara_admin.core.audit import Actor, audit_record
+from ilara_admin.models import AuditAction
+from segments.lists import chunks
+from segments.lists.chunks import Progress, SupersededError, take_up
+from segments.lists.csv_reader import check_id, read_ids
+from segments.models import (
+    ListAction,
+    ListState,
+    Segment,
+    SegmentListChange,
+    SegmentListPiece,
+)
+
+MAX_IDS = 1_000  # in one change that somebody waits for
+KEPT_DAYS = 30
+PIECE_BYTES = 1024 * 1024
+AUDITED_IDS = 20
+
+# By a segment's id, whether the player `p` stands on its list of whom is never in: for a statement
+# that reads the player. It names deleted segments, too.
+MEMBERSHIPS_SQL = """
+    (SELECT jsonb_object_agg(m.segment_id, m.excluded)
+     FROM (SELECT segment_id, bool_or(excluded) AS excluded
+           FROM segment_member WHERE player_id = p.id GROUP BY segment_id) m)"""
+
+
+# --- A few ids ------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def ids_add(
+    segment: Segment, external_ids: Sequence[str], *, excluded: bool, actor: Actor,
+    reason: str = "",
+) -> SegmentListChange:  # fmt: skip
+    """Put up to MAX_IDS external ids on a list. What is there already stays as it is.
+
+    A change that changes nothing leaves no trace; the one returned then has no id.
+    """
+    change = _few(segment, ListAction.ADD, external_ids, excluded, actor, reason)
+    chunks.add(take_up(change), external_ids)
+    return _finish_few(change, external_ids)
+
+
+@transaction.atomic
+def ids_remove(
+    segment: Segment, external_ids: Sequence[str], *, excluded: bool, actor: Actor,
+    reason: str = "",
+) -> SegmentListChange:  # fmt: skip
+    """Take up to MAX_IDS external ids off a list; as ids_add."""
+    change = _few(segment, ListAction.REMOVE, external_ids, excluded, actor, reason)
+    chunks.remove(take_up(change), external_ids)
+    return _finish_few(change, external_ids)
+
+
+def _few(
+    segment: Segment, action: ListAction, external_ids: Sequence[str], excluded: bool,
+    actor: Actor, reason: str,
+) -> SegmentListChange:  # fmt: skip
+    if not external_ids:
+        raise ValidationError("Give at least one external id.")
+    if len(external_ids) > MAX_IDS:
+        raise ValidationError(f"Give {MAX_IDS:,} external ids at most, or import a file.")
+    for external_id in external_ids:
+        if problem := check_id(external_id):
+            shown = external_id[:60].replace("\0", "")
+            raise ValidationError(f"The external id “{shown}” {problem}.")
+    return _wish(segment, action, excluded, actor, reason, lines=len(external_ids))
+
+
+def _finish_few(change: SegmentListChange, external_ids: Sequence[str]) -> SegmentListChange:
+    change.refresh_from_db()
+    if change.added or change.removed:
+        return _finish(change, ids=external_ids)
+    change.delete()
+    return change
+
+
+# --- Wishes that list_run carries out -------------------------------------------------------------
+
+
+def list_import(
+    segment: Segment, *, excluded: bool, actor: Actor, replace: bool = False, file_name: str = "",
+    size: int = 0, reason: str = "",
+) -> SegmentListChange:  # fmt: skip
+    """Wish a file taken in; with `replace`, what it does not name goes. `size` is in bytes, 0 if
+    nobody knows."""
+    action = ListAction.REPLACE if replace else ListAction.IMPORT
+    total = 2 * size if replace else size  # the list is walked over as well
+    return _wish(segment, action, excluded, actor, reason, file_name=file_name[:255], total=total)
+
+
+def list_clear(
+    segment: Segment, *, excluded: bool, actor: Actor, reason: str = ""
+) -> SegmentListChange:
+    """Wish everything off a list that is on it now."""
+    total = segment.excluded if excluded else segment.included
+    return _wish(segment, ListAction.CLEAR, excluded, actor, reason, total=total)
+
+
+@transaction.atomic
+def list_undo(change: SegmentListChange, *, actor: Actor) -> SegmentListChange:
+    """Wish a change undone: what it added and is still there goes, what it removed comes back.
+
+    What others added or removed since is left alone. Raises ValidationError when it is too late.
+    """
+    change = (
+        SegmentListChange.objects.select_for_update(of=("self",))
+        .select_related("segment")
+        .get(pk=change.pk)
+    )
+    if change.state == ListState.RUNNING:
+        raise ValidationError("This change is still running. Undo it when it is done.")
+    if change.undone:
+        raise ValidationError("This change is undone already.")
+    if not _recent(change):
+        raise ValidationError(f"A change can be undone for {KEPT_DAYS} days.")
+    change.undone = True
+    change.save(update_fields=["undone"])
+    size = change.added + change.removed
+    return _wish(
+        change.segment, ListAction.UNDO, change.excluded, actor, "Undone", undoes=change, total=size
+    )
+
+
+def _recent(change: SegmentListChange) -> bool:
+    since = Now() - timedelta(days=KEPT_DAYS)
+    return SegmentListChange.objects.filter(pk=change.pk, finished_at__gt=since).exists()
+
+
+def _wish(
+    segment: Segment, action: ListAction, excluded: bool, actor: Actor, reason: str, **details: Any
+) -> SegmentListChange:
+    return SegmentListChange.objects.create(
+        segment=segment,
+        action=action,
+        excluded=excluded,
+        actor_user=actor.user,
+        actor_name=actor.name,
+        reason=reason,
+        **details,
+    )
+
+
+# --- Deleted segments -----------------------------------------------------------------------------
+
+
+def lists_keep(segment: Segment) -> dict[str, int]:
+    """Note that a segment is being deleted. Its list rows stay where they are until they are
+    forgotten. Returns what `lists_bring_back` needs, {} if there never were any."""
+    if not segment.list_changes.exists():
+        return {}
+    SegmentListChange.objects.create(
+        segment=segment,
+        excluded=False,
+        action=ListAction.DELETE,
+        state=ListState.DONE,
+        finished_at=Now(),
+    )
+    return {"id": segment.pk, "included": segment.included, "excluded": segment.excluded}
+
+
+def lists_bring_back(segment: Segment, kept: Mapping[str, int]) -> None:
+    """Give a segment that was made anew the lists of the deleted one, unless they are forgotten."""
+    found, _ = SegmentListChange.objects.filter(
+        segment_id=kept["id"], action=ListAction.DELETE, state=ListState.DONE
+    ).delete()
+    if found:
+        Segment.objects.filter(pk=segment.pk).update(
+            id=kept["id"], included=kept["included"], excluded=kept["excluded"]
+        )
+
+
+# --- Uploads wait in the database -----------------------------------------------------------------
+
+
+def upload_keep(change: SegmentListChange, pieces: Iterable[bytes]) -> None:
+    for number, data in enumerate(pieces):
+        SegmentListPiece.objects.create(change=change, number=number, data=data)
+
+
+def upload_read(change: SegmentListChange) -> Iterator[bytes]:
+    """The pieces of an uploaded file, one in memory at a time."""
+    for number in range(change.pieces.count()):
+        yield bytes(change.pieces.get(number=number).data)
+
+
+# --- Carrying out ---------------------------------------------------------------------------------
+
+
+def list_run(
+    change: SegmentListChange, pieces: Iterable[bytes] = (), progress: Progress | None = None
+) -> SegmentListChange:
+    """Carry a change out from its beginning, whether or not it was begun before. `pieces` are the
+    bytes of the file to take in.
+
+    Raises SupersededError when it is finished or somebody else has taken it up, and ValidationError
+    when it cannot be done to the end; what was done until then can be undone.
+    """
+    read = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal read
+        for piece in pieces:
+            read += len(piece)
+            yield piece
+
+    try:
+        run = take_up(change, progress)
+        match change.action:
+            case ListAction.IMPORT:
+                chunks.take_in(run, read_ids(counted()), lambda: read)
+            case ListAction.REPLACE:
+                chunks.replace(run, read_ids(counted()), lambda: read)
+            case ListAction.CLEAR:
+                chunks.sweep(run, "m.change_id < %s", [change.pk])
+            case ListAction.UNDO:
+                chunks.undo(run)
+    except ValidationError as error:
+        _finish(change, problem=error.messages[0])
+        raise
+    finished = _finish(change)
+    if finished.added + finished.removed > chunks.CHUNK_ROWS:
+        with connection.cursor() as cursor:  # or the next pages are planned blindly
+            cursor.execute("ANALYZE segment_member, segment_former_member")
+    return finished
+
+
+def list_give_up(change: SegmentListChange, problem: str) -> SegmentListChange:
+    """Close a change that nobody goes on with. What it did so far stays and can be undone."""
+    return _finish(change, problem=problem)
+
+
+@transaction.atomic
+def _finish(
+    change: SegmentListChange, *, problem: str = "", ids: Sequence[str] = ()
+) -> SegmentListChange:
+    """Close a change and tell the audit log what it did, unless its segment is gone."""
+    closed = SegmentListChange.objects.filter(
+        pk=change.pk, attempt=change.attempt, state=ListState.RUNNING
+    ).update(
+        state=ListState.STOPPED if problem else ListState.DONE,
+        problem=problem,
+        touched_at=Now(),
+        finished_at=Now(),
+    )
+    if not closed:
+        raise SupersededError
+    change.pieces.all().delete()
+    change.refresh_from_db()
+    segments = Segment.objects.select_related("environment__project")
+    segment = segments.filter(pk=change.segment_id).first()
+    if segment is not None:
+        _audit(segment, change, ids)
+    return change
+
+
+def _audit(segment: Segment, change: SegmentListChange, ids: Sequence[str]) -> None:
+    facts = {
+        "list": "excluded" if change.excluded else "included",
+        "change": change.action,
+        "file": change.file_name,
+        "added": change.added,
+        "removed": change.removed,
+        "bad lines": change.bad,
+        "ids": list(ids) if len(ids) <= AUDITED_IDS else None,
+        "stopped": change.problem,
+    }
+    audit_record(
+        AuditAction.SEGMENT_LIST_CHANGED,
+        Actor(change.actor_name, user=change.actor_user),
+        environment=segment.environment,
+        object_id=segment.key,
+        object_name=segment.key,
+        after={name: value for name, value in facts.items() if value},
+        reason=change.reason,
+    )

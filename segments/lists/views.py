@@ -1,0 +1,239 @@
+"""The pages of the lists of segments."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.forms import Form
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
+from django_htmx.http import trigger_client_event
+
+from ilara_admin.models import Role
+from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.confirm import Confirm, render_confirm
+from ilara_admin.web.filters import render_list
+from ilara_admin.web.forms import FormPage, render_form
+from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
+from ilara_admin.web.pagination import KeysetPage
+from players.models import Player
+from segments.lists import change_text, services
+from segments.lists.forms import IdsForm, ImportForm, MemberFilterForm
+from segments.models import ListState, Segment, SegmentListChange, SegmentMember
+from segments.tasks import list_start
+from segments.usage import named, users_of_segments
+
+SHOWN_CHANGES = 10
+
+
+@staff_view(Role.VIEWER)
+def segment_lists(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """One of the two lists: `?list=exclude` is that of whom is never in."""
+    segment = _the_segment(request, key)
+    context = _context(request, segment)
+    if request.htmx and request.htmx.target == "changes":
+        return _changes(request, context)
+    if request.htmx and request.htmx.trigger == "results":  # it redraws itself after a removal
+        context["focus"] = True
+        return render_partial(request, "segments/lists.html", context, partial="results")
+    return render_list(request, "segments/lists.html", context)
+
+
+def _changes(request: HtmxHttpRequest, context: dict[str, Any]) -> HttpResponse:
+    """The changes alone. Whoever watched one run gets the list with the end of it."""
+    response = render_partial(request, "segments/lists.html", context, partial="changes")
+    if request.htmx.trigger == "watch" and not context["running"]:
+        both = context | {"beside": True}
+        response.write(render_to_string("segments/lists.html#results", both, request))
+    return response
+
+
+def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
+    excluded = _excluded(request)
+    form = MemberFilterForm(request)
+    if q := form.value("q"):
+        members = SegmentMember.objects.starting_with(segment, q, excluded=excluded)
+    else:
+        members = SegmentMember.objects.on(segment, excluded=excluded)
+    page = KeysetPage.of(members.select_related("change"), request)
+    ids = [member.player_id for member in page.rows]
+    players = Player.objects.of(request.environment).filter(pk__in=ids)
+    latest = list(segment.list_changes.select_related("undoes").order_by("-id")[:SHOWN_CHANGES])
+    may_edit = request.user.may(Role.LIVE_OPS)
+    return {
+        "segment": segment,
+        "excluded": excluded,
+        "which": _which(request),
+        "list_query": "?list=exclude" if excluded else "",
+        "form": form,
+        "page": page,
+        "registered": set(players.values_list("pk", flat=True)),
+        "changes": [change_text.told(change, may_undo=may_edit) for change in latest],
+        "running": any(change.state == ListState.RUNNING for change in latest),
+        "may_edit": may_edit,
+    }
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def segment_ids_add(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    segment = _the_segment(request, key)
+    form = IdsForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        try:
+            change = services.ids_add(
+                segment,
+                form.cleaned_data["ids"],
+                excluded=_excluded(request),
+                actor=actor_of(request),
+                reason=form.cleaned_data["reason"],
+            )
+        except ValidationError as error:
+            form.add_error("ids", error)
+        else:
+            return _done(request, segment, change)
+    return _form(request, segment, form, f"Add to the {_which(request)} list", "Add ids")
+
+
+@staff_view(Role.LIVE_OPS, "POST")
+def segment_ids_remove(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Take one id off. The list, which may stand at any of its pages, then redraws itself."""
+    segment = _the_segment(request, key)
+    try:
+        change = services.ids_remove(
+            segment,
+            [request.POST.get("id", "")],
+            excluded=_excluded(request),
+            actor=actor_of(request),
+        )
+    except ValidationError as error:
+        response = redirect_to(request, _address(request, segment))
+        return with_toast(request, response, error.messages[0], tone="danger")
+    if not request.htmx:
+        return _done(request, segment, change)
+    return _told(request, trigger_client_event(HttpResponse(), "list-changed"), segment, change)
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def segment_lists_import(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    segment = _the_segment(request, key)
+    form = ImportForm(*(request.POST, request.FILES) if request.method == "POST" else ())
+    if form.is_valid():
+        file = form.cleaned_data["file"]
+        with transaction.atomic():
+            change = services.list_import(
+                segment,
+                excluded=_excluded(request),
+                replace=form.cleaned_data["replace"],
+                file_name=file.name,
+                size=file.size,
+                actor=actor_of(request),
+                reason=form.cleaned_data["reason"],
+            )
+            services.upload_keep(change, file.chunks(services.PIECE_BYTES))
+        try:
+            list_start(change)
+        except ValidationError as error:
+            form.add_error("file", error)
+        else:
+            return _done(request, segment, change)
+    return _form(request, segment, form, f"Import to the {_which(request)} list", "Import")
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def segment_lists_clear(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    segment = _the_segment(request, key)
+    excluded = _excluded(request)
+    size = segment.excluded if excluded else segment.included
+    which = _which(request)
+    used_by = named(users_of_segments(request.environment).get(key, []))
+    confirm = Confirm(
+        title=f"Clear the {which} list of {key}",
+        button=f"Clear the {which} list",
+        cancel_url=_address(request, segment),
+        text=f"{size:,} ids leave the list, from the next request on. "
+        f"This can be undone for {services.KEPT_DAYS} days."
+        + (f" The segment is used by {used_by}." if used_by else ""),
+        tone="danger",
+        type_to_confirm=key,
+        error="" if request.method == "GET" else f"Type {key} to confirm.",
+    )
+    if request.method == "GET" or not confirm.is_typed(request):
+        return render_confirm(request, confirm)
+    change = services.list_clear(
+        segment,
+        excluded=excluded,
+        actor=actor_of(request),
+        reason=request.POST.get("reason", "")[:500],
+    )
+    list_start(change)
+    return _done(request, segment, change)
+
+
+@staff_view(Role.LIVE_OPS, "POST")
+def segment_lists_undo(request: HtmxHttpRequest, key: str, change_id: int) -> HttpResponse:
+    segment = _the_segment(request, key)
+    change = get_object_or_404(segment.list_changes, pk=change_id)
+    try:
+        undoing = services.list_undo(change, actor=actor_of(request))
+        list_start(undoing)
+    except ValidationError as error:
+        response = redirect_to(request, _address(request, segment, excluded=change.excluded))
+        return with_toast(request, response, error.messages[0], tone="danger")
+    return _done(request, segment, undoing)
+
+
+# --- Helpers ------------------------------------------------------------------------------------
+
+
+def _the_segment(request: HtmxHttpRequest, key: str) -> Segment:
+    segments = Segment.objects.select_related("environment__project")
+    return get_object_or_404(segments, environment=request.environment, key=key)
+
+
+def _excluded(request: HtmxHttpRequest) -> bool:
+    return request.GET.get("list") == "exclude"
+
+
+def _which(request: HtmxHttpRequest) -> str:
+    return "exclude" if _excluded(request) else "include"
+
+
+def _address(request: HtmxHttpRequest, segment: Segment, *, excluded: bool | None = None) -> str:
+    excluded = _excluded(request) if excluded is None else excluded
+    url = link(request, "segment_lists", segment.key)
+    return f"{url}?list=exclude" if excluded else url
+
+
+def _form(
+    request: HtmxHttpRequest, segment: Segment, form: Form, title: str, button: str
+) -> HttpResponse:
+    page = FormPage(
+        title=f"{title} of {segment.key}",
+        button=button,
+        form=form,
+        cancel_url=_address(request, segment),
+    )
+    return render_form(request, page)
+
+
+def _done(request: HtmxHttpRequest, segment: Segment, change: SegmentListChange) -> HttpResponse:
+    response = redirect_to(request, _address(request, segment, excluded=change.excluded))
+    return _told(request, response, segment, change)
+
+
+def _told[R: HttpResponse](
+    request: HtmxHttpRequest, response: R, segment: Segment, change: SegmentListChange
+) -> R:
+    """Say what a change has done, or that it goes on."""
+    if change.pk is None:
+        return with_toast(request, response, "Nothing was changed.", tone="info")
+    change.refresh_from_db()
+    words = change_text.told(change, may_undo=True)
+    if words.running:
+        text = "Started. “Last changes” shows how far it is."
+        return with_toast(request, response, text, tone="info")
+    undo_url = link(request, "segment_lists_undo", segment.key, change.pk)
+    act = words.act[0].upper() + words.act[1:]
+    text = f"{act}: {words.result}." if words.result else f"{act}."
+    return with_toast(request, response, text, undo_url=undo_url if words.may_undo else "")

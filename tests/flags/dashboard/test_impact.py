@@ -1,0 +1,204 @@
+"""Who switches if a draft is saved: as many as switch once it is."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from flags.cache import compile_draft, flags_of
+from flags.dashboard import impact as subject
+from flags.dashboard.impact import Impact, Tally, impact
+from flags.engine.document import FlagDocument, Rule, boolean_document, decode_document
+from flags.engine.evaluation import CompiledFlag
+from flags.models import Flag
+from flags.services import flag_create, flag_update, override_set
+from ilara_admin.api import environment_cache
+from ilara_admin.models import Environment, Role
+from players.lifecycle import Stage
+from players.models import Player
+from tests.api_client import FLAGS, Api
+from tests.factories import ACTOR, make_player
+from tests.pages import signed_in, text_of, url_of
+
+NOW = datetime.now(UTC)
+
+
+def half(rollout: int = 50_000, **more: Any) -> FlagDocument:
+    return boolean_document(
+        enabled=True, rules=(Rule(id="r", variant="enabled", rollout=rollout, **more),)
+    )
+
+
+@pytest.fixture
+def players(environment: Environment) -> list[Player]:
+    """60 players, each third a payer, each fourth silent for long."""
+    return [
+        make_player(
+            environment,
+            f"p-{number}",
+            purchase_count=int(number % 3 == 0),
+            attributes={"level": number},
+            last_seen_at=NOW - timedelta(days=60 if number % 4 == 0 else 0),
+        )
+        for number in range(60)
+    ]
+
+
+@pytest.fixture
+def flag(environment: Environment) -> Flag:
+    return flag_create(environment=environment, key="f", document=half(), actor=ACTOR)
+
+
+def pair(flag: Flag, draft: FlagDocument) -> tuple[CompiledFlag, CompiledFlag]:
+    known = environment_cache.load(flag.environment.pk)
+    live = flags_of(known)[flag.key]
+    return live, compile_draft(known, live, draft)
+
+
+def of(flag: Flag, draft: FlagDocument, **options: Any) -> Impact:
+    return impact(flag.environment, *pair(flag, draft), NOW, **options)
+
+
+def served(api: Api, players: list[Player]) -> dict[str, str]:
+    return {
+        player.external_id: api.post(f"{FLAGS}/f/evaluate", {"player_id": str(player.pk)}).data[
+            "variant_key"
+        ]
+        for player in players
+    }
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        half(80_000),
+        half(20_000),
+        half(0),
+        half(100_000),
+        boolean_document(enabled=False, rules=half().rules),
+        half(segment="beta-testers"),
+        half(conditions={"operator": "AND", "conditions": [
+            {"field": "is_payer", "operator": "==", "value": True}]}),
+    ],
+)  # fmt: skip
+def test_who_switches__is_who_has_switched_once_it_is_saved(
+    draft: FlagDocument, flag: Flag, players: list[Player], public_api: Api
+) -> None:
+    override_set(flag, players[5], "enabled", actor=ACTOR)
+    before = served(public_api, players)
+    found = of(flag, draft)
+    flag_update(flag, document=draft, base_revision=1, actor=ACTOR)
+    after = served(public_api, players)
+    moved = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
+    assert (found.exact, found.total, found.all.switches) == (True, 60, len(moved))
+    assert found.all.gains == sum(way == ("disabled", "enabled") for way in moved.values())
+    assert found.all.loses == sum(way == ("enabled", "disabled") for way in moved.values())
+    assert {(each.external_id, (each.before, each.after)) for each in found.examples} <= set(
+        moved.items()
+    )
+    assert len(found.examples) == min(20, len(moved))
+
+
+def test_tallies__are_told_by_stage_and_payer(flag: Flag, players: list[Player]) -> None:
+    found = of(flag, half(100_000))
+    assert sum(tally.players for tally in found.by_stage.values()) == 60
+    assert found.by_stage[Stage.CHURNED].players == 15
+    assert found.by_payer[True].players == 20
+    for tallies in (found.by_stage, found.by_payer):
+        each: list[Tally] = list(tallies.values())
+        assert sum(tally.gains for tally in each) == found.all.gains > 0
+    assert [label for label, _ in found.groups] == ["New", "Churned", "Payers", "Not payers"]
+
+
+def test_split__tells_gains_from_other_moves(environment: Environment) -> None:
+    def colours(variant: str, **more: Any) -> FlagDocument:
+        return decode_document(
+            {
+                "value_type": "string",
+                "variants": [{"key": key, "value": key} for key in ("none", "red", "blue")],
+                "default": "none",
+                "off": "none",
+                "enabled": True,
+                "rules": [{"id": "r", "variant": variant, **more}],
+            }
+        )
+
+    make_player(environment)
+    flag = flag_create(environment=environment, key="colour", document=colours("red"), actor=ACTOR)
+    assert of(flag, colours("blue")).all == Tally(1, 0, 0, 1)
+    assert of(flag, colours("none")).all == Tally(1, 0, 1, 0)
+    assert of(flag, colours("blue", rollout=0)).all == Tally(1, 0, 1, 0)
+    crimson = (msgspec.structs.replace(item, value=f"{item.key}!") for item in flag.spec.variants)
+    changed = msgspec.structs.replace(flag.spec, variants=tuple(crimson))
+    found = of(flag, changed)
+    assert (found.all, found.switched) == (Tally(1, 0, 0, 1), [("red", "red", 1)])
+
+
+def test_same_rules__switch_nobody_and_ask_nobody(flag: Flag, players: list[Player]) -> None:
+    found = of(flag, half())
+    assert (found.headline, found.basis) == ("0 players switch.", "")
+
+
+def test_sample__estimates_with_its_confidence(
+    flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject, "SAMPLE_SIZE", 40)
+    monkeypatch.setattr(subject, "CHUNK_SIZE", 7)
+    exact = of(flag, half(100_000), everybody=True)
+    assert (exact.exact, exact.total) == (True, 60)
+    hits = 0
+    for _ in range(40):
+        found = of(flag, half(100_000))
+        assert (found.exact, found.all.players) == (False, 40)
+        low, high = found.interval
+        hits += low <= exact.share <= high
+        assert 30 < found.total < 120
+        assert re.fullmatch(r"About [\d.]+ % of players switch, some \d+ of \d+\.", found.headline)
+    assert hits >= 36
+    nobody = of(
+        flag,
+        boolean_document(
+            enabled=True,
+            rules=(
+                *half().rules,
+                *half(
+                    0,
+                ).rules,
+            ),
+        ),
+    )
+    assert nobody.headline == "0 players switch."
+    assert nobody.basis == "40 were asked; with 95 % confidence at most 8.76 % of all do."
+
+
+def test_review__shows_who_switches_and_asks_everybody(
+    flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject, "SAMPLE_SIZE", 40)
+    client = signed_in(Role.LIVE_OPS)
+    environment = flag.environment
+    form = {
+        "rules-TOTAL_FORMS": 1,
+        "rules-INITIAL_FORMS": 0,
+        "rules-0-id": "r",
+        "rules-0-segment": "*everybody*",
+        "rules-0-serve": "enabled",
+        "rules-0-rollout": "100",
+        "rules-0-timing": "fixed",
+        "base": 1,
+    }
+    review = client.post(url_of(environment, "flag_rules", "f"), form)
+    assert "Ask everybody" in text_of(review)
+    assert re.search(r"About [\d.]+ % of players switch", text_of(review))
+    again = {"draft": review.context["draft"], "base": 1, "back": "flag_rules"}
+    page = text_of(client.post(url_of(environment, "flag_review", "f"), again))
+    assert re.search(r"\d+ of 60 players switch\.", page)
+    assert "Everybody was asked." in page
+    assert "Ask everybody" not in page
+    unchanged = {**again, "draft": json.dumps(flag.document), "name": "Another name"}
+    page = text_of(client.post(url_of(environment, "flag_review", "f"), unchanged))
+    assert "Another name" in page
+    assert "0 players switch." in page

@@ -1,0 +1,187 @@
+from typing import Any
+
+import pytest
+
+from flags.engine.document import (
+    DocumentError,
+    Rule,
+    boolean_document,
+    check_document,
+    decode_document,
+    encode_document,
+)
+
+BOOLEAN = encode_document(boolean_document(enabled=True, rules=(Rule(id="r", variant="enabled"),)))
+STRING: dict[str, Any] = {
+    "value_type": "string",
+    "variants": [{"key": "a", "value": "A"}, {"key": "b", "value": "B"}],
+    "default": "a",
+    "off": "a",
+}
+
+
+def problem(data: dict[str, Any]) -> tuple[str, str]:
+    """Where a document is wrong, and what is said about it."""
+    with pytest.raises(DocumentError) as caught:
+        check_document(decode_document(data))
+    return caught.value.path, caught.value.message
+
+
+def with_rule(**rule: Any) -> dict[str, Any]:
+    return {**STRING, "rules": [{"id": "r", **rule}]}
+
+
+def split(*parts: tuple[str, int, int]) -> dict[str, Any]:
+    slices = [{"variant": key, "start": start, "end": end} for key, start, end in parts]
+    return with_rule(split=slices)
+
+
+DAY = "2026-03-01T00:00:00Z"
+STEP = {"at": DAY, "rollout": 50_000}
+RAMP = {"from": 0, "to": 100_000, "start": DAY, "end": "2026-03-02T00:00:00Z"}
+
+
+def scheduled(**rule: Any) -> dict[str, Any]:
+    return with_rule(variant="a", **rule)
+
+
+def needing(*prerequisites: tuple[str, list[str]]) -> dict[str, Any]:
+    needed = [{"flag": key, "variants": variants} for key, variants in prerequisites]
+    return {**STRING, "prerequisites": needed}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        BOOLEAN,
+        STRING,
+        with_rule(variant="b", rollout=0),
+        scheduled(steps=[STEP], start=DAY),
+        scheduled(ramp=RAMP, end=DAY),
+        needing(("other", ["enabled"]), ("third", ["a", "b"])),
+    ],
+)
+def test_good_document__passes_and_comes_back(data: dict[str, Any]) -> None:
+    document = decode_document(data)
+    check_document(document)
+    assert decode_document(encode_document(document)) == document
+
+
+def test_canonical_form__leaves_defaults_of_rules_and_variants_out() -> None:
+    assert BOOLEAN == {
+        "value_type": "boolean",
+        "variants": [{"key": "enabled", "value": True}, {"key": "disabled", "value": False}],
+        "default": "disabled",
+        "off": "disabled",
+        "enabled": True,
+        "rules": [{"id": "r", "variant": "enabled"}],
+        "prerequisites": [],
+    }
+
+
+def test_canonical_form__is_one_for_equal_documents() -> None:
+    whole = with_rule(variant="a", rollout=100_000, start="2026-03-01T02:00:00+02:00")
+    assert encode_document(decode_document(whole))["rules"] == [
+        {"id": "r", "variant": "a", "start": "2026-03-01T00:00:00Z"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value_type", "value", "fits"),
+    [
+        ("string", "x", True),
+        ("string", 1, False),
+        ("number", 1, True),
+        ("number", 1.5, True),
+        ("number", True, False),
+        ("number", "1", False),
+        ("json", {"a": 1}, True),
+        ("json", [], True),
+        ("json", "x", False),
+        ("json", None, False),
+    ],
+)
+def test_value__must_be_of_the_type(value_type: str, value: Any, fits: bool) -> None:
+    data = {**STRING, "value_type": value_type, "variants": [{"key": "a", "value": value}]}
+    if fits:
+        check_document(decode_document(data))
+    else:
+        assert problem(data) == ("variants[0].value", f"The value must be a {value_type}.")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), "\0", "\ud800", {"a": [float("nan")]}, {"\0": 1}, ["\udfff"]],
+)
+def test_value_that_json_cannot_carry__is_refused(value: Any) -> None:
+    kinds = {float: "number", str: "string"}
+    kind = kinds.get(type(value), "json")
+    data = {**STRING, "value_type": kind, "variants": [{"key": "a", "value": value}]}
+    path, message = problem(data)
+    assert path == "variants[0].value"
+    assert message.startswith("The value must not hold NUL")
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "words"),
+    [
+        ({**STRING, "variants": []}, "variants", "at least one"),
+        ({**STRING, "variants": STRING["variants"] * 2}, "variants", "same key"),
+        ({**BOOLEAN, "variants": BOOLEAN["variants"][:1]}, "variants", "enabled and disabled"),
+        ({**STRING, "variants": [{"key": "", "value": "x"}]}, "variants[0].key", "1 to 128"),
+        ({**STRING, "default": "c"}, "default", "no variant 'c'"),
+        ({**STRING, "off": "c"}, "off", "no variant 'c'"),
+        ({**STRING, "rules": [{"id": "r", "variant": "a"}] * 2}, "rules", "same id"),
+        (with_rule(variant="a", rollout=100_001), "rules[0].rollout", "between 0 and 100"),
+        (with_rule(variant="a", rollout=-1), "rules[0].rollout", "between 0 and 100"),
+        (with_rule(), "rules[0]", "not both or neither"),
+        (with_rule(variant="c"), "rules[0].variant", "no variant 'c'"),
+        (split(), "rules[0].split", "add up to 100 %"),
+        (split(("a", 0, 99_999)), "rules[0].split", "add up to 100 %"),
+        (split(("a", 0, 50_000), ("b", 50_001, 100_000)), "rules[0].split", "without gap"),
+        (split(("a", 0, 50_000), ("b", 49_999, 100_000)), "rules[0].split", "without gap"),
+        (split(("a", 1, 100_000)), "rules[0].split", "without gap"),
+        (split(("a", 0, 0), ("a", 0, 100_000)), "rules[0].split", "without gap"),
+        (split(("c", 0, 100_000)), "rules[0].split", "no variant 'c'"),
+        (scheduled(start=DAY, end=DAY), "rules[0].end", "after the start"),
+        (scheduled(start="1969-12-31T00:00:00Z"), "rules[0].start", "between 1970"),
+        (scheduled(end="2100-01-01T00:00:00Z"), "rules[0].end", "between 1970"),
+        (scheduled(steps=[STEP, STEP]), "rules[0].steps", "after the one before"),
+        (scheduled(steps=[{**STEP, "rollout": -1}]), "rules[0].steps[0].rollout", "between 0"),
+        (scheduled(steps=[{**STEP, "at": "0001-01-01T00:00:00Z"}]), "rules[0].steps[0].at", "1970"),
+        (scheduled(steps=[STEP], ramp=RAMP), "rules[0]", "not both"),
+        (scheduled(ramp=RAMP, rollout=5), "rules[0].rollout", "leave the percentage out"),
+        (scheduled(ramp={**RAMP, "to": 100_001}), "rules[0].ramp.to", "between 0"),
+        (scheduled(ramp={**RAMP, "from": -1}), "rules[0].ramp.from", "between 0"),
+        (scheduled(ramp={**RAMP, "end": DAY}), "rules[0].ramp.end", "after the start"),
+        (needing(("a", ["x"]), ("a", ["y"])), "prerequisites", "named twice"),
+        (needing(("a", [])), "prerequisites[0].variants", "at least one"),
+    ],
+)
+def test_fault__is_told_with_its_place(data: dict[str, Any], path: str, words: str) -> None:
+    where, message = problem(data)
+    assert where == path
+    assert words in message
+
+
+def test_variant_beside_a_split__is_refused() -> None:
+    data = split(("a", 0, 100_000))
+    data["rules"][0]["variant"] = "a"
+    assert problem(data)[0] == "rules[0]"
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        ({**STRING, "value_type": "text"}, "value_type"),
+        ({**STRING, "surprise": 1}, ""),
+        ({**STRING, "variants": [{"key": 1, "value": "x"}]}, "variants[0].key"),
+        (with_rule(variant="a", rollout=1.5), "rules[0].rollout"),
+        (with_rule(variant="a", percentage=5), "rules[0]"),
+        (scheduled(start="2026-03-01T00:00:00"), "rules[0].start"),
+        (scheduled(ramp={"from": 0, "to": 1}), "rules[0].ramp"),
+        ({}, ""),
+    ],
+)
+def test_wrong_shape__is_told_with_its_place(data: dict[str, Any], path: str) -> None:
+    assert problem(data)[0] == path

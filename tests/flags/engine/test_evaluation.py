@@ -1,0 +1,164 @@
+"""The golden cases of flag evaluation, for authors of clients as well: cases/*.json.
+
+    {"about": "what the file is about",
+     "segments": {"<key>": a rule of segments/language/parser.py},
+     "flags": {"<key>": {"salt", "archived" (false), "document": as in flags/engine/document.py}},
+     "cases": [{"name": "what is shown", "flag": "<key>",
+                "player": {"id", "attributes" ({}), "facts" ({}): the built-in fields},
+                "now": the clock (2026-01-01T00:00:00Z),
+                "overrides": {"<flag key>": variant set for the player} ({}),
+                "expected": {"value", "variant_key", "reason", "segment_id", "rule_index"}}]}
+
+Every file stands alone: its flags are all there are, its segments, too. What stands in brackets is
+meant where a key is missing. `rule_index` counts from 0 and is null unless a rule decided. Buckets
+are those of flags/engine/bucketing.py, whose vectors are in test_bucketing.py.
+"""
+
+import json
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flags.engine.document import check_document, decode_document
+from flags.engine.evaluation import (
+    Asked,
+    CompiledFlag,
+    Decision,
+    Reason,
+    compile_flag,
+    decide,
+    evaluate,
+)
+from segments.language.compiler import Subject, compile_rule
+from segments.language.parser import parse
+
+FILES = {
+    path.stem: json.loads(path.read_text())
+    for path in (Path(__file__).parent / "cases").glob("*.json")
+}
+CASES = {
+    f"{stem}: {case['name']}": (stem, case)
+    for stem, file in FILES.items()
+    for case in file["cases"]
+}
+NOW = "2026-01-01T00:00:00Z"
+
+
+def compiled(file: dict[str, Any]) -> dict[str, CompiledFlag]:
+    rules = {key: parse(rule) for key, rule in file.get("segments", {}).items()}
+    segments = {key: compile_rule(rule) for key, rule in rules.items()}
+    flags: dict[str, CompiledFlag] = {}
+    for number, (key, flag) in zip(count(1), file["flags"].items(), strict=False):
+        document = decode_document(flag["document"])
+        check_document(document)
+        flags[key] = compile_flag(
+            key=key,
+            salt=flag["salt"],
+            revision=1,
+            document=document,
+            archived=flag.get("archived", False),
+            segments=segments,
+            segment_rules=rules,
+            others=flags,
+            id=number,
+        )
+    return flags
+
+
+COMPILED = {stem: compiled(file) for stem, file in FILES.items()}
+
+
+def asked_of(case: dict[str, Any], flags: dict[str, CompiledFlag]) -> Asked:
+    player, now = case["player"], datetime.fromisoformat(case.get("now", NOW))
+    subject = Subject(player.get("attributes", {}), player.get("facts", {}), now)
+    overrides = {flags[key].id: variant for key, variant in case.get("overrides", {}).items()}
+    return Asked(player["id"], subject, overrides, now)
+
+
+def test_cases__cover_every_reason() -> None:
+    assert len(CASES) >= 120
+    assert {case["expected"]["reason"] for _, case in CASES.values()} == set(Reason)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_decision__is_the_golden_one(name: str) -> None:
+    stem, case = CASES[name]
+    flag = COMPILED[stem][case["flag"]]
+    decision = evaluate(flag, asked_of(case, COMPILED[stem]))
+    assert {
+        "value": decision.variant.value,
+        "variant_key": decision.variant.key,
+        "reason": decision.reason,
+        "segment_id": decision.segment_id,
+        "rule_index": decision.rule_index,
+    } == case["expected"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_constant__is_what_the_flag_gives(name: str) -> None:
+    """Bulk evaluation answers constant flags without asking them."""
+    stem, case = CASES[name]
+    flag, asked = COMPILED[stem][case["flag"]], asked_of(case, COMPILED[stem])
+    if flag.constant is not None and not (flag.is_on and flag.id in asked.overrides):
+        assert evaluate(flag, asked) == flag.constant
+
+
+@pytest.mark.parametrize(
+    ("stem", "key", "constant"),
+    [
+        ("state", "everybody", True),
+        ("state", "switched-off", True),
+        ("state", "archived", True),
+        ("state", "no-rules", True),
+        ("state", "three", False),
+        ("rollout", "at-0", True),
+        ("rollout", "at-99999", False),
+        ("rollout", "at-100000", True),
+        ("split", "halves", False),
+        ("segments", "beta", False),
+        ("schedule", "steps", False),
+        ("schedule", "only-end", False),
+        ("prerequisites", "needs-off", False),
+        ("prerequisites", "itself-off", True),
+    ],
+)
+def test_flags_that_ask_nothing__are_constant(stem: str, key: str, constant: bool) -> None:
+    assert (COMPILED[stem][key].constant is not None) is constant
+
+
+def test_flags_asked_in_one_go__answer_as_each_alone() -> None:
+    for stem, file in FILES.items():
+        flags = COMPILED[stem]
+        for case in file["cases"]:
+            asked = asked_of(case, flags)
+            memo: dict[str, Decision] = {}
+            for flag in flags.values():
+                assert decide(flag, asked, memo) == evaluate(flag, asked)
+
+
+def test_circle_of_prerequisites__ends_with_the_off_value() -> None:
+    """None can be saved; should one be stored nevertheless, evaluation does not hang."""
+    flags: dict[str, CompiledFlag] = {}
+    for key, other in (("a", "b"), ("b", "a")):
+        document = decode_document(
+            {
+                **FILES["state"]["flags"]["everybody"]["document"],
+                "prerequisites": [{"flag": other, "variants": ["enabled"]}],
+            }
+        )
+        flags[key] = compile_flag(
+            key=key,
+            salt="salt",
+            revision=1,
+            document=document,
+            archived=False,
+            segments={},
+            segment_rules={},
+            others=flags,
+        )
+    asked = Asked("0", Subject({}, {}, datetime(2026, 1, 1, tzinfo=UTC)), {}, datetime.now(UTC))
+    decision = evaluate(flags["a"], asked)
+    assert (decision.variant.key, decision.reason) == ("disabled", Reason.PREREQUISITE_FAILED)

@@ -1,0 +1,288 @@
+"""OFREP: the same decisions in OpenFeature's words."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from flags.engine.bucketing import gate
+from flags.engine.document import Prerequisite, Ramp, Rule, boolean_document
+from flags.models import Flag
+from flags.services import flag_create, flag_set_archived, flag_set_enabled, override_set
+from ilara_admin.api import environment_cache
+from ilara_admin.core.api_keys import api_key_revoke
+from ilara_admin.core.projects import project_update
+from ilara_admin.models import Environment, KeyKind, Tier
+from players.models import Player, player_id_for
+from tests.api_client import PLAYERS, Api, Reply
+from tests.factories import ACTOR, make_constant_flag, make_key, make_player
+
+ALL = "/ofrep/v1/evaluate/flags"
+
+
+def ask(api: Api, key: str, **context: Any) -> Reply:
+    return api.post(f"{ALL}/{key}", {"context": {"targetingKey": "player_123", **context}})
+
+
+def make(environment: Environment, key: str, *rules: Rule, enabled: bool = True) -> Flag:
+    document = boolean_document(enabled=enabled, rules=rules)
+    return flag_create(environment=environment, key=key, document=document, actor=ACTOR)
+
+
+FAR, FARTHER = (datetime(year, 1, 1, tzinfo=UTC) for year in (2090, 2091))
+HALF = Rule(id="half", variant="enabled", rollout=50_000)
+
+
+@pytest.mark.parametrize(
+    ("value_type", "value"),
+    [("string", "é"), ("number", 2.5), ("number", 10), ("json", {"a": [1, None]}), ("json", [])],
+)
+def test_value_of_any_type__comes_back(
+    value_type: str, value: Any, public_api: Api, environment: Environment
+) -> None:
+    make_constant_flag(environment, "typed", value_type, value)
+    assert ask(public_api, "typed").json == {
+        "key": "typed",
+        "reason": "STATIC",
+        "variant": "only",
+        "value": value,
+        "metadata": {"version": 1, "reason": "default"},
+    }
+
+
+def test_reasons__are_openfeatures_own(public_api: Api, environment: Environment) -> None:
+    public_api.register(attributes={"level": 45})
+    make(environment, "off", HALF, enabled=False)
+    make(environment, "static")
+    make(environment, "all", Rule(id="all", variant="enabled"))
+    make(environment, "none", Rule(id="none", variant="enabled", rollout=0))
+    ramp = Ramp(from_=100_000, to=100_000, start=FAR, end=FARTHER)
+    make(environment, "ramp", Rule(id="ramp", variant="enabled", ramp=ramp))
+    needing = msgspec.structs.replace(
+        boolean_document(enabled=True), prerequisites=(Prerequisite("off", ("enabled",)),)
+    )
+    flag_create(environment=environment, key="waits", document=needing, actor=ACTOR)
+    replies = {
+        key: ask(public_api, key).json
+        for key in ("off", "static", "all", "none", "ramp", "waits", "new_tutorial")
+    }
+    assert {key: reply["reason"] for key, reply in replies.items()} == {
+        "off": "DISABLED",
+        "static": "STATIC",
+        "all": "TARGETING_MATCH",
+        "none": "DEFAULT",
+        "ramp": "SPLIT",
+        "waits": "DISABLED",
+        "new_tutorial": "TARGETING_MATCH",
+    }
+    assert replies["waits"]["metadata"] == {
+        "version": 1,
+        "reason": "prerequisite_failed",
+        "prerequisite": "off",
+    }
+    assert replies["new_tutorial"]["metadata"] == {
+        "version": 1,
+        "reason": "segment_match",
+        "ruleId": "beta",
+        "segmentId": "beta-testers",
+    }
+    bucket = replies["ramp"]["metadata"]["bucket"]
+    salt = Flag.objects.get(key="ramp").salt
+    assert bucket == gate(salt, str(player_id_for(environment.namespace, "player_123")))
+
+
+def test_override__is_a_targeting_match(public_api: Api, environment: Environment) -> None:
+    player = make_player(environment)
+    flag = make(environment, "all", Rule(id="all", variant="enabled"))
+    override_set(flag, player, "disabled", actor=ACTOR)
+    one = ask(public_api, "all").json
+    assert (one["value"], one["reason"]) == (False, "TARGETING_MATCH")
+    body = {"context": {"targetingKey": "player_123"}}
+    assert one in public_api.post(ALL, body).json["flags"]
+
+
+def test_player__is_found_by_either_id(public_api: Api) -> None:
+    player_id = public_api.register(attributes={"level": 45})["id"]
+    for key in ("player_123", player_id, player_id.upper()):
+        assert ask(public_api, "new_tutorial", targetingKey=key).json["value"] is True
+    uuid_like = "550e8400-e29b-41d4-a716-446655440000"
+    public_api.register(uuid_like, attributes={"is_vip": True})
+    assert ask(public_api, "new_tutorial", targetingKey=uuid_like).json["value"] is True
+
+
+def test_context__counts_ahead_of_attributes_for_this_call_only(public_api: Api) -> None:
+    public_api.register(attributes={"level": 45})
+    assert ask(public_api, "new_tutorial", level=1).json["value"] is False
+    assert ask(public_api, "new_tutorial").json["value"] is True
+
+
+def test_unknown_player__is_evaluated_from_the_context_alone(
+    public_api: Api, environment: Environment
+) -> None:
+    for key in ("nobody-yet", "550e8400-e29b-41d4-a716-446655440000"):
+        assert ask(public_api, "new_tutorial", targetingKey=key).json["value"] is False
+        assert ask(public_api, "new_tutorial", targetingKey=key, level=45).json["value"] is True
+    conditions = {
+        "operator": "AND",
+        "conditions": [{"field": "external_id", "operator": "==", "value": "nobody-yet"}],
+    }
+    make(environment, "named", Rule(id="r", variant="enabled", conditions=conditions))
+    assert ask(public_api, "named", targetingKey="nobody-yet").json["value"] is True
+
+
+def test_unknown_player__keeps_their_bucket_when_they_register(
+    public_api: Api, environment: Environment
+) -> None:
+    make(environment, "half", HALF)
+    for number in range(20):
+        before = ask(public_api, "half", targetingKey=f"p-{number}").json
+        public_api.register(f"p-{number}")
+        assert ask(public_api, "half", targetingKey=f"p-{number}").json == before
+
+
+def test_all_flags__agree_with_each_alone(public_api: Api, environment: Environment) -> None:
+    public_api.register(attributes={"level": 45})
+    make(environment, "half", HALF)
+    flag_set_archived(make(environment, "gone"), True, actor=ACTOR)
+    reply = public_api.post(ALL, {"context": {"targetingKey": "player_123"}})
+    flags = reply.json["flags"]
+    assert {flag["key"] for flag in flags} == {"half", "new-feature", "new_tutorial"}
+    assert len(flags) == 3
+    assert flags == [ask(public_api, flag["key"]).json for flag in flags]
+
+
+# --- ETag -----------------------------------------------------------------------------------------
+
+
+def etag_of(api: Api, **context: Any) -> str:
+    reply = api.post(ALL, {"context": {"targetingKey": "player_123", **context}})
+    assert reply.status == 200
+    return reply.headers["ETag"]
+
+
+def again(api: Api, etag: str, **context: Any) -> Reply:
+    body = {"context": {"targetingKey": "player_123", **context}}
+    return api.post(ALL, body, if_none_match=etag)
+
+
+def test_nothing_new__is_304_without_a_body(public_api: Api) -> None:
+    public_api.register()
+    etag = etag_of(public_api, level=1, name="x")
+    for sent in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        reply = again(public_api, sent, name="x", level=1)
+        assert (reply.status, reply.body, reply.headers["ETag"]) == (304, b"", etag)
+    assert again(public_api, '"other"', level=1, name="x").status == 200
+
+
+def test_whatever_may_change_an_answer__is_no_304(
+    public_api: Api, environment: Environment
+) -> None:
+    player = public_api.register()
+    etag = etag_of(public_api)
+    assert again(public_api, etag, level=1).status == 200, "another context"
+    assert again(public_api, etag, targetingKey="other").status == 200, "another player"
+    public_api.patch(f"{PLAYERS}/{player['id']}", {"attributes": {"level": 45}})
+    assert again(public_api, etag).status == 200, "the player's attributes"
+    etag = etag_of(public_api)
+    flag = Flag.objects.get(key="new-feature", environment=environment)
+    flag = flag_set_enabled(flag, True, actor=ACTOR)
+    assert again(public_api, etag).status == 200, "a flag"
+    etag = etag_of(public_api)
+    override_set(flag, Player.objects.get(pk=player["id"]), "enabled", actor=ACTOR)
+    assert again(public_api, etag).status == 200, "an override"
+
+
+# --- Keys, limits, errors -------------------------------------------------------------------------
+
+
+def test_bearer_token__does_as_well(environment: Environment) -> None:
+    token = make_key(environment).token
+    api = Api(None)
+    body = {"context": {"targetingKey": "p"}}
+    assert api.post(ALL, body, authorization=f"Bearer {token}").status == 200
+    assert api.post(ALL, body, authorization=token).status == 200
+    assert api.post(ALL, body, authorization=f"Basic {token}").status == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "TARGETING_KEY_MISSING"),
+        ({}, "TARGETING_KEY_MISSING"),
+        ({"context": {}}, "TARGETING_KEY_MISSING"),
+        ({"context": {"targetingKey": ""}}, "TARGETING_KEY_MISSING"),
+        ({"context": {"targetingKey": None}}, "TARGETING_KEY_MISSING"),
+        ({"context": {"targetingKey": 7}}, "INVALID_CONTEXT"),
+        ({"context": {"targetingKey": "x" * 256}}, "INVALID_CONTEXT"),
+        ({"context": []}, "INVALID_CONTEXT"),
+        ({"context": {"targetingKey": "p", "n": 2**63}}, "INVALID_CONTEXT"),
+        (b"{", "PARSE_ERROR"),
+        (b"[]", "PARSE_ERROR"),
+        (b"\xff", "PARSE_ERROR"),
+    ],
+)
+def test_faulty_body__is_400_in_the_protocols_shape(body: Any, code: str, public_api: Api) -> None:
+    one, many = public_api.post(f"{ALL}/new_tutorial", body), public_api.post(ALL, body)
+    assert (one.status, many.status) == (400, 400)
+    assert one.json.keys() == {"key", "errorCode", "errorDetails"}
+    assert many.json.keys() == {"errorCode", "errorDetails"}
+    assert (one.json["key"], one.json["errorCode"], many.json["errorCode"]) == (
+        "new_tutorial",
+        code,
+        code,
+    )
+
+
+def test_unknown_flag__is_404_in_the_protocols_shape(public_api: Api) -> None:
+    reply = ask(public_api, "nothing")
+    assert (reply.status, reply.json) == (
+        404,
+        {"key": "nothing", "errorCode": "FLAG_NOT_FOUND", "errorDetails": "Flag not found"},
+    )
+
+
+def test_other_refusals__say_why(public_api: Api, environment: Environment) -> None:
+    revoked = make_key(environment)
+    api_key_revoke(revoked.key, actor=ACTOR)
+    secret = Api(make_key(environment, KeyKind.SECRET).token)
+    body = {"context": {"targetingKey": "p"}}
+    found = [
+        Api(None).post(ALL, body),
+        Api(revoked.token).post(ALL, body),
+        secret.post(ALL, body, origin="https://game.example"),
+        public_api.get(ALL),
+        public_api.post("/ofrep/v1/nothing", body),
+        public_api.post("/ofrep/v1/", body),
+        public_api.request("POST", ALL, body, content_type="text/plain"),
+        public_api.post(ALL, b" " * (1024 * 1024 + 1)),
+    ]
+    assert [reply.status for reply in found] == [401, 401, 403, 405, 404, 404, 415, 413]
+    for reply in found:
+        assert reply.json.keys() == {"errorDetails"}, reply.json
+
+
+def test_crash__is_told_in_the_protocols_shape(
+    public_api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crash(*_: Any) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("flags.ofrep.endpoints.evaluate", crash)
+    reply = ask(public_api, "new_tutorial")
+    assert (reply.status, reply.json) == (
+        500,
+        {"errorDetails": "Something went wrong on our side."},
+    )
+    assert "secret" in caplog.text
+
+
+def test_limit__counts_as_under_v1(environment: Environment) -> None:
+    project_update(environment.project, tier=Tier.FREE, actor=ACTOR)
+    environment_cache.forget()
+    api = Api(make_key(environment).token)
+    replies = [ask(api, "new_tutorial") for _ in range(101)]
+    assert [reply.status for reply in replies] == [200] * 100 + [429]
+    assert replies[-1].json.keys() == {"errorDetails"}
+    assert int(replies[-1].headers["Retry-After"]) >= 1
+    assert replies[0].headers["X-RateLimit-Limit"] == "100"

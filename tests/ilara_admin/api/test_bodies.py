@@ -1,0 +1,219 @@
+"""Bodies: what comes in must be storable and come back as it was."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from ilara_admin.api.bodies import check_value, parse_object, parse_uuid
+from ilara_admin.api.errors import ApiError
+from tests.api_client import EVENTS, PLAYERS, Api
+
+
+def message_for(api: Api, body: bytes) -> tuple[str, str | None]:
+    """The message and the field of a refused registration."""
+    reply = api.post(PLAYERS, body)
+    assert reply.status == 400, reply.json
+    details = reply.error.get("details", [{"field": None}])
+    return reply.error["message"], details[0]["field"]
+
+
+def nested(levels: int) -> bytes:
+    """A body in which the deepest value stands at this level; the body itself is level 1."""
+    inner = levels - 2
+    return b'{"external_id":"x","attributes":{"a":' + b"[" * inner + b"]" * inner + b"}}"
+
+
+def attributes(text: bytes) -> bytes:
+    return b'{"external_id":"x","attributes":{"a":' + text + b"}}"
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e400", b"0x10", b"01"])
+def test_number_outside_json__is_refused(number: bytes, public_api: Api) -> None:
+    assert message_for(public_api, attributes(number))[0].startswith("The body is not valid JSON")
+
+
+@pytest.mark.parametrize("text", [rb'"\ud800"', rb'"\udc00x"', rb'"\ud800\ud800"'])
+def test_lone_surrogate__is_refused(text: bytes, public_api: Api) -> None:
+    assert message_for(public_api, attributes(text))[0].startswith("The body is not valid JSON")
+
+
+def test_surrogate_pair__is_one_character(public_api: Api) -> None:
+    assert public_api.post(PLAYERS, attributes(rb'"\ud83d\ude00"')).data["attributes"] == {
+        "a": "😀"
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (rb'{"external_id":"a\u0000b"}', "external_id"),
+        (attributes(rb'"\u0000"'), "attributes.a"),
+        (attributes(rb'[1,{"b":["\u0000"]}]'), "attributes.a[1].b[0]"),
+    ],
+)
+def test_nul_in_a_value__is_refused_with_its_place(
+    body: bytes, field: str, public_api: Api
+) -> None:
+    expected = (f"{field} must not contain the character NUL", field)
+    assert message_for(public_api, body) == expected
+
+
+def test_nul_in_a_key__is_refused(public_api: Api) -> None:
+    body = rb'{"external_id":"x","attributes":{"a\u0000b":1}}'
+    assert message_for(public_api, body)[0] == "A key must not contain the character NUL"
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 129])
+def test_key_of_no_or_too_many_characters__is_refused(key: bytes, public_api: Api) -> None:
+    body = b'{"external_id":"x","attributes":{"' + key + b'":1}}'
+    assert message_for(public_api, body)[0] == "A key has 1 to 128 characters"
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 129, b"k" * 200_000])
+def test_field_of_no_or_too_many_characters__is_refused_briefly(
+    key: bytes, public_api: Api
+) -> None:
+    reply = public_api.post(PLAYERS, b'{"external_id":"x","' + key + rb'":"\u0000"}')
+    assert reply.error["message"] == "A key has 1 to 128 characters"
+    assert len(reply.body) < 300
+
+
+def test_key_of_128_characters__is_kept(public_api: Api) -> None:
+    assert public_api.register(attributes={"é" * 128: 1})["attributes"] == {"é" * 128: 1}
+
+
+def test_16_levels__are_kept(public_api: Api) -> None:
+    assert public_api.post(PLAYERS, nested(16)).status == 201
+
+
+@pytest.mark.parametrize("levels", [17, 3_000])
+def test_more_levels__are_refused(levels: int, public_api: Api) -> None:
+    assert "nests deeper than 16 levels" in message_for(public_api, nested(levels))[0]
+
+
+def test_100_000_levels__are_refused(public_api: Api) -> None:
+    message, _ = message_for(public_api, nested(100_000))
+    assert message == "The body nests deeper than 16 levels"
+
+
+@pytest.mark.parametrize("levels", [17, 3_000])
+def test_levels_in_fields_that_nobody_knows__count_too(levels: int, public_api: Api) -> None:
+    body = nested(levels).replace(b'"attributes"', b'"something"')
+    assert "nests deeper than 16 levels" in message_for(public_api, body)[0]
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63), 0, 2**53 + 1])
+def test_64_bit_integer__comes_back_exactly(number: int, public_api: Api) -> None:
+    assert public_api.register(attributes={"n": number})["attributes"]["n"] == number
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+def test_longer_integer__is_refused(number: int, public_api: Api) -> None:
+    message, field = message_for(public_api, attributes(str(number).encode()))
+    assert (message, field) == ("attributes.a must be an integer within 64 bits", "attributes.a")
+
+
+def test_integer_of_5_000_digits__is_refused(public_api: Api) -> None:
+    assert message_for(public_api, attributes(b"1" * 5_000))[0]
+
+
+@pytest.mark.parametrize("number", [1e20, 1e308, -1.5, 5e-324, 0.1])
+def test_float__comes_back_equal(number: float, public_api: Api) -> None:
+    kept = public_api.register(attributes={"n": number})["attributes"]["n"]
+    assert float(kept) == number
+
+
+def test_duplicate_keys__the_last_wins(public_api: Api) -> None:
+    body = b'{"external_id":"x","external_id":"y","attributes":{"a":1,"a":2}}'
+    player = public_api.post(PLAYERS, body).data
+    assert (player["external_id"], player["attributes"]) == ("y", {"a": 2})
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"external_id": None}, "external_id must be a string, not null"),
+        ({"external_id": ""}, "external_id must have at least 1 character"),
+        ({"external_id": "x" * 256}, "external_id must have at most 255 characters"),
+        ({"external_id": "x", "email": 1}, "email must be a string or null, not an integer"),
+        ({"external_id": "x", "email": "e" * 255}, "email must have at most 254 characters"),
+        ({"external_id": "x", "email": "a\nb"}, "email has characters that are not allowed"),
+        ({"external_id": "x", "email": "a@b\n"}, "email has characters that are not allowed"),
+        ({"external_id": "x", "device_id": []}, "device_id must be a string or null, not an array"),
+        (
+            {"external_id": "x", "attributes": []},
+            "attributes must be an object, not an array",
+        ),
+        (
+            {"external_id": "x", "attributes": 1.5},
+            "attributes must be an object, not a num",
+        ),
+    ],
+)
+def test_wrong_type__is_told_with_the_field(
+    body: dict[str, Any], message: str, public_api: Api
+) -> None:
+    said, field = message_for(public_api, msgspec.json.encode(body))
+    assert said.startswith(message)
+    assert said.partition(" ")[0] == field
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "message"),
+    [
+        ("yesterday", "timestamp must be a time like 2026-01-31T12:00:00Z"),
+        ("2026-01-31T12:00:00", "timestamp must be a time like 2026-01-31T12:00:00Z"),
+        (
+            1769860800,
+            "timestamp must be a time like 2026-01-31T12:00:00Z or null, not an integer",
+        ),
+        ("1969-12-31T23:59:59Z", "timestamp must lie between 1970 and 2099"),
+        ("2100-01-01T00:00:00Z", "timestamp must lie between 1970 and 2099"),
+        ("9999-12-31T23:59:59-23:59", "timestamp must lie between 1970 and 2099"),
+        ("0001-01-01T00:00:00+23:59", "timestamp must lie between 1970 and 2099"),
+    ],
+)
+def test_time_that_cannot_be_kept__is_refused(
+    timestamp: object, message: str, public_api: Api
+) -> None:
+    body = {"player_id": public_api.register()["id"], "event_name": "x", "timestamp": timestamp}
+    assert public_api.post(EVENTS, body).error["message"] == message
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\x80"])
+def test_invalid_utf_8__is_refused_even_where_nobody_looks(text: bytes, public_api: Api) -> None:
+    body = b'{"external_id":"x","something":"' + text + b'"}'
+    assert message_for(public_api, body)[0] == "The body is not valid UTF-8"
+
+
+def test_ignored_fields__are_listed_up_to_20(public_api: Api) -> None:
+    names = {f"n{number}": 1 for number in range(30)}
+    reply = public_api.post(PLAYERS, {"external_id": "x", **names})
+    assert len(reply.headers["X-Ilara-Ignored"].split(", ")) == 20
+
+
+def test_ignored_name__cannot_break_out_of_the_header(public_api: Api) -> None:
+    reply = public_api.post(PLAYERS, {"external_id": "x", "a\r\nSet-Cookie: b": 1})
+    assert reply.headers["X-Ilara-Ignored"] == "a%0D%0ASet-Cookie%3A%20b"
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"1e99999999999999999999", b"1e-999999999999999999"])
+def test_amount_that_no_type_holds__is_refused(number: bytes, public_api: Api) -> None:
+    path = f"{PLAYERS}/{public_api.register()['id']}/purchase"
+    assert public_api.post(path, b'{"amount":' + number + b"}").status == 400
+
+
+def test_exact_numbers__keep_every_digit() -> None:
+    assert str(parse_object(b'{"a": 4.10}', exact_numbers=True)["a"]) == "4.10"
+
+
+def test_check_value__counts_levels_from_where_it_stands() -> None:
+    check_value([[]], "x", level=15)
+    with pytest.raises(ApiError, match=r"x\[0\] nests deeper"):
+        check_value([[]], "x", level=16)
+
+
+def test_uuid__names_the_last_part_of_the_field() -> None:
+    with pytest.raises(ApiError, match=r"^Invalid player_id format$"):
+        parse_uuid("x", "events[3].player_id")

@@ -1,0 +1,179 @@
+"""A change is in force on the next request, in a process that knew the old state."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from flags.models import Flag
+from flags.services import flag_set_archived, flag_set_enabled
+from ilara_admin.api import environment_cache
+from ilara_admin.core import tokens
+from ilara_admin.core.api_keys import api_key_revoke, api_key_rotate
+from ilara_admin.core.projects import project_update
+from ilara_admin.models import Environment, KeyKind, Tier
+from players.models import Player
+from segments.models import Segment
+from segments.services import segment_update
+from tests.api_client import FLAGS, PLAYERS, SEGMENTS, Api
+from tests.factories import ACTOR, make_environment, make_key, make_player
+from tests.threads import at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def elsewhere(change: Callable[[], object]) -> None:
+    """Make a change as another process would: over a connection of its own."""
+    at_once(lambda _: change(), [None])
+
+
+def test_revoked_key__is_refused_at_once(environment: Environment) -> None:
+    new = make_key(environment)
+    api = Api(new.token)
+    player = api.register()
+    elsewhere(lambda: api_key_revoke(new.key, actor=ACTOR))
+    assert api.get(f"{PLAYERS}/{player['id']}").status == 401
+    assert api.post(PLAYERS, {"external_id": "late"}).status == 401
+
+
+def test_rotated_key__expires_by_the_clock_of_the_database(environment: Environment) -> None:
+    new = make_key(environment)
+    api = Api(new.token)
+    player = api.register()
+    elsewhere(lambda: api_key_rotate(new.key, grace=timedelta(0), actor=ACTOR))
+    reply = api.get(f"{PLAYERS}/{player['id']}")
+    assert (reply.status, reply.error["message"]) == (401, "This API key has expired")
+
+
+def test_new_key__works_at_once(environment: Environment, public_api: Api) -> None:
+    public_api.register()
+    made: list[str] = []
+    elsewhere(lambda: made.append(make_key(environment, KeyKind.SECRET).token))
+    assert Api(made[0]).get(PLAYERS).status == 200
+
+
+def test_key_that_was_unknown__is_not_remembered_as_such(environment: Environment) -> None:
+    new = make_key(environment)
+    new.key.delete()
+    environment_cache.forget()
+    api = Api(new.token)
+    assert api.get(PLAYERS).status == 401
+    new.key.save(force_insert=True)
+    assert api.post(PLAYERS, {"external_id": "x"}).status == 201
+
+
+def test_flag_switched_off__is_off_at_once(public_api: Api, environment: Environment) -> None:
+    player = public_api.register(attributes={"is_vip": True})
+    path, body = f"{FLAGS}/new_tutorial/evaluate", {"player_id": player["id"]}
+    assert public_api.post(path, body).data["value"] is True
+    flag = Flag.objects.get(environment=environment, key="new_tutorial")
+    elsewhere(lambda: flag_set_enabled(flag, False, actor=ACTOR))
+    assert public_api.post(path, body).data["reason"] == "disabled"
+    elsewhere(lambda: flag_set_enabled(flag, True, actor=ACTOR))
+    assert public_api.post(path, body).data["value"] is True
+
+
+def test_archived_flag__leaves_the_list_at_once(public_api: Api, environment: Environment) -> None:
+    body = {"player_id": public_api.register()["id"]}
+    flag = Flag.objects.get(environment=environment, key="new_tutorial")
+    elsewhere(lambda: flag_set_archived(flag, True, actor=ACTOR))
+    assert list(public_api.post(f"{FLAGS}/evaluate", body).data["flags"]) == ["new-feature"]
+    assert public_api.post(f"{FLAGS}/new_tutorial/evaluate", body).data["reason"] == "disabled"
+
+
+def test_changed_segment__moves_the_flags_that_name_it(
+    public_api: Api, environment: Environment
+) -> None:
+    body = {"player_id": public_api.register(attributes={"level": 45})["id"]}
+    assert public_api.post(f"{FLAGS}/new_tutorial/evaluate", body).data["value"] is True
+    segment = Segment.objects.get(environment=environment)
+    rule = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 45}]}
+    elsewhere(lambda: segment_update(segment, name="Beta", rule=rule, description="", actor=ACTOR))
+    assert public_api.post(f"{FLAGS}/new_tutorial/evaluate", body).data["value"] is False
+    assert public_api.post(f"{SEGMENTS}/beta-testers/evaluate", body).data["is_member"] is False
+
+
+def test_tier_of_the_project__reaches_all_its_environments(environment: Environment) -> None:
+    both = list(environment.project.environments.all())
+    apis = [Api(make_key(item).token) for item in both]
+    for api in apis:
+        api.register()
+    elsewhere(lambda: project_update(environment.project, tier=Tier.FREE, actor=ACTOR))
+    for api, item in zip(apis, both, strict=True):
+        api.register()
+        assert environment_cache.of_environment(item.pk).tier == "free"
+
+
+def test_widened_setting__helps_the_request_that_was_refused(
+    environment: Environment, public_api: Api
+) -> None:
+    Environment.objects.filter(pk=environment.pk).update(public_keys_restricted=True)
+    player_id = public_api.register()["id"]
+    assert public_api.get(f"{PLAYERS}/{player_id}").status == 403
+    Environment.objects.filter(pk=environment.pk).update(
+        public_keys_restricted=False, config_version=99
+    )
+    assert public_api.get(f"{PLAYERS}/{player_id}").status == 200
+
+
+def test_stale_snapshot__writes_nothing_before_the_key_is_checked_again(
+    environment: Environment,
+) -> None:
+    new = make_key(environment)
+    api = Api(new.token)
+    player = make_player(environment)
+    api.get(f"{PLAYERS}/{player.id}")
+    api_key_revoke(new.key, actor=ACTOR)
+    for path in (f"{PLAYERS}/{player.id}/session", f"{PLAYERS}/{player.id}/purchase?amount=1"):
+        assert api.post(path).status == 401
+    player.refresh_from_db()
+    assert (player.session_count, player.purchase_count) == (0, 0)
+
+
+def test_environment_that_never_rests__is_served_all_the_same(
+    environment: Environment, public_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = environment_cache._load
+
+    def load_and_change(environment_id: int) -> environment_cache.Snapshot:
+        loaded = load(environment_id)
+        Environment.objects.filter(pk=environment_id).update(config_version=loaded.version + 1)
+        return loaded
+
+    monkeypatch.setattr(environment_cache, "_load", load_and_change)
+    assert public_api.post(PLAYERS, {"external_id": "x"}).status == 201
+
+
+def test_load__is_one_statement(environment: Environment) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        loaded = environment_cache.load(environment.pk)
+    assert len(queries) == 1
+    assert loaded.slug == "live"
+    assert list(loaded.parts) == ["churn", "segments", "flags"]
+
+
+def test_snapshot__holds_one_environment_only(environment: Environment) -> None:
+    token = make_key(environment).token
+    make_key(make_environment())
+    loaded = environment_cache.load(environment.pk)
+    assert list(loaded.keys) == [tokens.digest(token)]
+
+
+def test_empty_environment__loads(environment: Environment) -> None:
+    empty = environment.project.environments.get(slug="test")
+    loaded = environment_cache.load(empty.pk)
+    assert (loaded.keys, loaded.parts["segments"], loaded.parts["flags"].by_key) == ({}, {}, {})
+
+
+def test_document_that_cannot_be_read__takes_down_nothing_else(
+    environment: Environment, public_api: Api, player: Player, caplog: pytest.LogCaptureFixture
+) -> None:
+    Flag.objects.filter(environment=environment, key="new-feature").update(document={"value": 1})
+    Segment.objects.filter(environment=environment).update(rule={"operator": "XOR"})
+    reply = public_api.post(f"{FLAGS}/evaluate", {"player_id": str(player.pk)})
+    assert list(reply.data["flags"]) == ["new_tutorial"]
+    assert reply.data["flags"]["new_tutorial"]["reason"] == "default"
+    assert "new-feature cannot be read" in caplog.text
+    assert "beta-testers cannot be read" in caplog.text

@@ -1,0 +1,213 @@
+"""The code of the reference: it names what the clients have, and it runs."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from ilara_admin.api.curl import KEY_VARIABLE, curl, pretty
+from ilara_admin.api.endpoint import JSON
+from ilara_admin.api.json_schema import EXAMPLE_ID
+from ilara_admin.apidocs.client_snippets import CALLS
+from ilara_admin.apidocs.clients import FOLDER
+from ilara_admin.apidocs.operations import Operation, operations
+from ilara_admin.apidocs.samples import LANGUAGES, curl_of, samples
+from ilara_admin.models import KeyKind
+from tests.clients.drivers import go
+from tests.factories import make_environment, make_key
+from tests.processes import program
+from tests.running import bash
+from tests.serving import Gunicorn, gunicorns
+from tests.specification import same_shape
+
+ROOT = "https://games.example"
+# OpenFeature has SDKs of its own, and a specification is no call of a game.
+WITH_CLIENT = [each for each in operations() if each.tag not in ("OpenFeature", "Specification")]
+SUFFIXES = {"python": "py", "node": "mjs", "go": "go"}
+STREAM = "event_stream"  # never ends, so it is not run
+each_operation = pytest.mark.parametrize("operation", WITH_CLIENT, ids=lambda each: each.id)
+
+
+def test_every_call_of_a_game__is_there_in_every_language() -> None:
+    assert {each.id for each in WITH_CLIENT} == CALLS.keys()
+    for operation in operations():
+        told = set(samples(operation, ROOT))
+        assert told == (set(LANGUAGES) if operation in WITH_CLIENT else {"curl"}), operation.id
+
+
+@each_operation
+def test_programs__are_for_the_server_and_the_key_of_the_reader(operation: Operation) -> None:
+    found = samples(operation, ROOT)
+    for language in SUFFIXES:
+        assert f'"{ROOT}/v1"' in found[language]
+        assert KEY_VARIABLE in found[language]
+    assert f'"{ROOT}{operation.path.partition("{")[0]}' in found["curl"]
+    assert f"X-API-Key: ${KEY_VARIABLE}" in found["curl"]
+
+
+@each_operation
+def test_programs__have_the_values_of_the_example(operation: Operation) -> None:
+    found = samples(operation, ROOT)
+    for value in leaves(operation.examples[0].body):
+        for language in SUFFIXES:
+            assert str(value).removesuffix("Z") in found[language], (language, value)
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from leaves(item)
+    elif value is not None and not isinstance(value, bool):
+        yield value
+
+
+@each_operation
+def test_python__calls_methods_that_the_client_has(operation: Operation) -> None:
+    program = ast.parse(samples(operation, ROOT)["python"])
+    client = ast.parse((FOLDER / "ilara.py").read_text())
+    (ilara,) = (
+        each for each in client.body if isinstance(each, ast.ClassDef) and each.name == "Ilara"
+    )
+    methods = {each.name: each for each in ilara.body if isinstance(each, ast.FunctionDef)}
+    called = [
+        each
+        for each in ast.walk(program)
+        if isinstance(each, ast.Call)
+        and isinstance(each.func, ast.Attribute)
+        and isinstance(each.func.value, ast.Name)
+        and each.func.value.id == "ilara"
+    ]
+    assert called
+    for call in called:
+        assert isinstance(call.func, ast.Attribute)
+        method = methods[call.func.attr].args
+        known = {each.arg for each in [*method.args, *method.kwonlyargs]}
+        assert {each.arg for each in call.keywords} <= known, call.func.attr
+
+
+@each_operation
+def test_node_and_go__call_methods_that_the_clients_have(operation: Operation) -> None:
+    found = samples(operation, ROOT)
+    node = re.findall(r"^  (?:async )?\*?(\w+)\(", (FOLDER / "ilara.mjs").read_text(), re.M)
+    go = re.findall(r"^func (?:\(c \*Client\) )?(\w+)", (FOLDER / "ilara.go").read_text(), re.M)
+    called = set(re.findall(r"\bilara\.(\w+)\(", found["node"]))
+    assert called
+    assert called <= set(node)
+    called = set(re.findall(r"\b(?:client|ilara)\.([A-Z]\w+)\(", found["go"]))
+    assert len(called) > 2
+    assert called <= set(go)
+
+
+def test_curl__is_quoted_for_the_shell() -> None:
+    line = curl("PATCH", f"{ROOT}/v1/x?a=b", {"X-API-Key": "$KEY"}, {"name": "It's", "a": '"$b"'})
+    assert line.startswith(f'curl -X PATCH "{ROOT}/v1/x?a=b" \\\n  -H "X-API-Key: $KEY" \\\n')
+    printed = bash(line.replace("curl", "printf '%s\\n'", 1), {"KEY": "k"})
+    assert json.loads(printed.splitlines()[-1]) == {"name": "It's", "a": '"$b"'}
+
+
+def test_json__is_on_one_line_only_if_it_is_short() -> None:
+    assert pretty({"a": 1}) == '{"a": 1}'
+    assert pretty({"a": "é" * 80}) == '{\n  "a": "' + "é" * 80 + '"\n}'
+
+
+# --- Run ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Gunicorn]:
+    with django_db_blocker.unblock(), gunicorns(1) as (started,):
+        yield started
+
+
+@pytest.fixture
+def token(transactional_db: None) -> str:
+    return make_key(make_environment(), KeyKind.SECRET).token
+
+
+@pytest.mark.slow
+def test_curl_lines__answer_as_the_examples_say(server: Gunicorn, token: str) -> None:
+    """In their order: the first one makes the player whom the others are about."""
+    player_id = EXAMPLE_ID
+    for operation in operations():
+        for example in operation.examples:
+            if operation.endpoint.media != JSON:
+                continue
+            line = curl_of(operation, example, server.address).replace(EXAMPLE_ID, player_id)
+            told = json.loads(bash(line.replace("curl", "curl -sS", 1), {KEY_VARIABLE: token}))
+            if operation.id == "player_register":
+                player_id = told["data"]["id"]
+            elif operation.id == "specification":
+                told = {name: told[name] for name in example.reply}
+                told["info"] = {name: told["info"][name] for name in example.reply["info"]}
+            wanted = {"success": True, "data": example.reply}
+            wanted = wanted if operation.endpoint.envelope else example.reply
+            assert not list(same_shape(wanted, told)), (operation.id, told)
+
+
+def programs(folder: Path, address: str, player_id: str) -> dict[str, list[str]]:
+    """Write them all with the clients they use; gives the command for each, language by language
+    and in the order of the operations: what one makes is what the next is about."""
+    for name in ("ilara.py", "ilara.mjs"):
+        shutil.copy(FOLDER / name, folder)
+    (folder / "ilara").mkdir()
+    shutil.copy(FOLDER / "ilara.go", folder / "ilara")
+    (folder / "go.mod").write_text("module example.com/game\n\ngo 1.18\n")
+    commands: dict[str, list[str]] = {}
+    for language, suffix in SUFFIXES.items():
+        for operation in WITH_CLIENT:
+            name = f"{operation.id}.{suffix}"
+            place = folder / (f"{operation.id}/main.go" if language == "go" else name)
+            place.parent.mkdir(exist_ok=True)
+            text = samples(operation, address)[language]
+            place.write_text(text.replace(EXAMPLE_ID, player_id) + "\n")
+            starts = {"python": [sys.executable, name], "node": ["node", name]}
+            commands[name] = starts.get(language, [f"./bin/{operation.id}"])
+    return commands
+
+
+@pytest.mark.slow
+def test_programs__run_against_a_server(server: Gunicorn, token: str, tmp_path: Path) -> None:
+    program("node", "nodejs")
+    program("go", "golang-go")
+    player = server.api(token).register(attributes={"level": 45})
+    commands = programs(tmp_path, server.address, player["id"])
+
+    def run(*command: str, **env: str) -> str:
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stderr)
+        return done.stdout
+
+    assert run("gofmt", "-l", *(f"{each.id}/main.go" for each in WITH_CLIENT)) == ""
+    go(tmp_path, "vet", "./...")
+    go(tmp_path, "build", "-o", "bin/", "./...")
+    run("node", "--check", f"{STREAM}.mjs")
+    compile((tmp_path / f"{STREAM}.py").read_text(), STREAM, "exec")
+    said = {
+        name: run(*command, **{KEY_VARIABLE: token})
+        for name, command in commands.items()
+        if not name.startswith(STREAM)
+    }
+    assert all(text.strip() for text in said.values()), said
+    for suffix, yes in (("py", "True"), ("mjs", "true"), ("go", "true")):
+        assert said[f"flag_evaluate.{suffix}"].split() == [yes, "segment_match"]
+        assert said[f"segment_evaluate.{suffix}"].split() == [yes]
+    # One transaction and one session, however often and from wherever they are told.
+    after = server.api(token).get(f"/v1/players/players/{player['id']}").data
+    assert (after["total_revenue"], after["session_count"]) == (4.99, 1)

@@ -1,0 +1,348 @@
+"""Configuration as a document: read strictly, written always alike, compared into a plan."""
+
+import json
+from typing import Any
+
+import pytest
+
+from ilara_admin.config.document import Config, ConfigError, Entry, read, write
+from ilara_admin.config.plan import Action, Plan, make_plan
+from ilara_admin.core.json_equality import same
+from segments.language.references import MAX_CHAIN
+
+
+def level(value: Any = 40, operator: str = ">=") -> dict[str, Any]:
+    return {"field": "level", "operator": operator, "value": value}
+
+
+def among(*keys: str) -> dict[str, Any]:
+    return {"field": "segment", "operator": "in", "value": list(keys)}
+
+
+def segment(*conditions: Any, **more: Any) -> Entry:
+    return {"rule": {"operator": "AND", "conditions": list(conditions or [level()])}, **more}
+
+
+def flag(**more: Any) -> Entry:
+    variants = [{"key": "enabled", "value": True}, {"key": "disabled", "value": False}]
+    return {
+        "value_type": "boolean", "variants": variants, "default": "disabled", "off": "disabled",
+        **more,
+    }  # fmt: skip
+
+
+def document(**kinds: Any) -> bytes:
+    return json.dumps({"version": 1, **kinds}).encode()
+
+
+def taken(**kinds: Any) -> Config:
+    return read(document(**kinds))
+
+
+def faults(data: bytes) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        read(data)
+    return [str(fault) for fault in raised.value.faults]
+
+
+# --- Reading --------------------------------------------------------------------------------------
+
+
+def test_what_is_left_out__is_filled_in() -> None:
+    config = taken(segments={"whales": segment()}, flags={"shop": flag()})
+    assert config.entries("segments")["whales"] == segment(name="whales", description="")
+    shop = config.entries("flags")["shop"]
+    assert (shop["name"], shop["archived"], shop["enabled"], shop["rules"]) == (
+        "shop", False, False, []
+    )  # fmt: skip
+
+
+def test_left_out_section__is_absent_and_not_empty() -> None:
+    assert dict(taken(segments={}).kinds) == {"segments": {}}
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "This is not JSON: Expecting value, line 1, column 1."),
+        (b'{"version": 1,}', "This is not JSON"),
+        (b"\xff", "The file is not text in UTF-8."),
+        (b"[" * 100_000, "The document is nested too deeply."),
+        (b'{"version": NaN}', "This is not JSON: it knows no NaN."),
+        (b"[]", "The document is an object with version, segments and flags."),
+        (b"{}", "version: Give the version 1"),
+        (b'{"version": 2}', "version: Give the version 1"),
+        (b'{"version": true}', "version: Give the version 1"),
+        (b'{"version": 1, "Segments": {}}', "Segments: Unknown. Use version, segments, flags."),
+        (b'{"version": 1, "segments": []}', "segments: Give an object of entries by key."),
+        (b'{"version": 1, "version": 1}', "version: It stands twice in the same object."),
+        (
+            b'{"version": 1, "segments": {"a": {}, "a": {}}}',
+            'segments["a"]: It stands twice in the same object.',
+        ),
+    ],
+)  # fmt: skip
+def test_faulty_document__is_refused_with_its_place(data: bytes, told: str) -> None:
+    assert faults(data)[0].startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ([], ": Give an object with description, name, rule."),
+        ({}, ".rule: It is missing."),
+        ({"rule": []}, ".rule: Expected `object`, got `array`."),
+        (segment(level("x")), ".rule.conditions[0].value: Give a number."),
+        (segment(level(), level(operator="~")), ".rule.conditions[1].operator: Unknown operator."),
+        (segment(name=3), ".name: Expected `str`, got `int`."),
+        (segment(name="x" * 201), ".name: Expected `str` of length <= 200."),
+        (segment(description="\0"), ".description: No NUL and no lone surrogate may be in it."),
+        (segment(Rule=1), ".Rule: Unknown. Use description, name, rule."),
+    ],
+)
+def test_faulty_segment__is_refused_with_its_place(entry: Any, told: str) -> None:
+    (fault,) = faults(document(segments={"whales": entry}))
+    assert fault.startswith(f'segments["whales"]{told}')
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        (flag(Enabled=True), ".Enabled: Unknown."),
+        (flag(enabled=1), ".enabled: Expected `bool`, got `int`"),
+        (flag(archived="no"), ".archived: Expected `bool`, got `str`."),
+        (flag(expected_end="soon"), ".expected_end: Give a date like 2026-12-31, or nothing."),
+        (flag(default="on"), ".default: There is no variant 'on'."),
+        (flag(rules=[{"id": "r", "variant": "enabled", "rolout": 1}]), ".rules[0]: Object"),
+        (
+            flag(rules=[{"id": "r", "variant": "enabled", "conditions": {"operator": "AND"}}]),
+            ".rules[0].conditions.conditions: Add at least one condition.",
+        ),
+    ],
+)  # fmt: skip
+def test_faulty_flag__is_refused_with_its_place(entry: Any, told: str) -> None:
+    (fault,) = faults(document(flags={"shop": entry}))
+    assert fault.startswith(f'flags["shop"]{told}')
+
+
+def test_all_faults__are_told_at_once() -> None:
+    wrong = {"a": {"rule": [], "name": 1, "x": 1}, "b": segment(level("x")), "no key": segment()}
+    told = faults(document(segments=wrong, flags={"f": flag(off="?")}))
+    assert [fault.partition(": ")[0] for fault in told] == [
+        'segments["a"].x', 'segments["a"].rule', 'segments["a"].name',
+        'segments["b"].rule.conditions[0].value', 'segments["no key"]', 'flags["f"].off',
+    ]  # fmt: skip
+
+
+# --- Writing --------------------------------------------------------------------------------------
+
+
+def test_written_document__has_one_layout() -> None:
+    assert write(taken(segments={"b": segment(name="é"), "a": segment()})) == (
+        """{
+  "segments": {
+    "a": {
+      "description": "",
+      "name": "a",
+      "rule": {
+        "conditions": [
+          {
+            "field": "level",
+            "operator": ">=",
+            "value": 40
+          }
+        ],
+        "operator": "AND"
+      }
+    },
+    "b": {
+      "description": "",
+      "name": "é",
+      "rule": {
+        "conditions": [
+          {
+            "field": "level",
+            "operator": ">=",
+            "value": 40
+          }
+        ],
+        "operator": "AND"
+      }
+    }
+  },
+  "version": 1
+}
+"""
+    )
+
+
+def test_what_was_written__is_read_and_written_the_same() -> None:
+    schedule = {"id": "r", "variant": "enabled", "steps": [{"at": "2026-01-02T03:04:05+02:00",
+                "rollout": 5}]}  # fmt: skip
+    text = write(taken(segments={"a": segment(level(0.1))}, flags={"f": flag(rules=[schedule])}))
+    assert write(read(text.encode())) == text
+    assert write(read(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())) == text
+
+
+# --- Plans ----------------------------------------------------------------------------------------
+
+NOTHING = Config({"segments": {}, "flags": {}})
+
+
+def steps(plan: Plan) -> list[tuple[str, str]]:
+    return [(str(step.action), step.key) for step in plan.steps]
+
+
+def refused(current: Config, wanted: Config, *, prune: bool = False) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        make_plan(current, wanted, prune=prune)
+    return [str(fault) for fault in raised.value.faults]
+
+
+def test_same_configuration__has_nothing_to_do() -> None:
+    config = taken(segments={"a": segment()}, flags={"f": flag()})
+    plan = make_plan(config, config, prune=True)
+    assert (plan.steps, plan.unchanged, plan.left) == ([], 2, 0)
+
+
+def test_change__is_told_by_what_differs() -> None:
+    current = taken(segments={"a": segment(name="A"), "b": segment(level(1))})
+    wanted = taken(segments={"a": segment(level(50), name="B"), "b": segment(level(True, "=="))})
+    plan = make_plan(current, wanted, prune=False)
+    assert [step.lines for step in plan.steps] == [
+        ["name: “A” → “B”", "rule: level is at least 40 → level is at least 50"],
+        ["rule: level is at least 1 → level is true"],
+    ]
+
+
+def test_value_that_python_takes_for_equal__is_a_change() -> None:
+    one, true = (taken(segments={"a": segment(level(value, "=="))}) for value in (1, True))
+    assert steps(make_plan(one, true, prune=False)) == [("change", "a")]
+    assert same([1, {"a": 2}], [1.0, {"a": 2}])
+    assert not same([1, {"a": 0}], [1, {"a": False}])
+
+
+def test_rule_that_reads_the_same__says_so() -> None:
+    current = taken(segments={"a": segment(level())})
+    rule = {"operator": "OR", "conditions": [level()]}
+    (step,) = make_plan(current, taken(segments={"a": {"rule": rule}}), prune=False).steps
+    assert step.lines == ["written differently, to the same effect"]
+
+
+def test_changed_flag__is_told_as_its_page_tells_it() -> None:
+    current = taken(flags={"f": flag()})
+    rule = {"id": "r", "variant": "enabled", "rollout": 25_000}
+    wanted = taken(flags={"f": flag(enabled=True, rules=[rule], owner="Ada", archived=True)})
+    (step,) = make_plan(current, wanted, prune=False).steps
+    assert step.lines == [
+        "Owner: none → Ada", "Archived: no → yes", "State: off → on",
+        "Rule 1: none → everybody: enabled to 25 %",
+    ]  # fmt: skip
+
+
+def test_new_segments__come_after_those_that_they_name() -> None:
+    wanted = taken(segments={"a": segment(among("c")), "b": segment(), "c": segment(among("b"))})
+    assert steps(make_plan(NOTHING, wanted, prune=False)) == [
+        ("create", "b"), ("create", "c"), ("create", "a"),
+    ]  # fmt: skip
+
+
+def test_turned_round_reference__is_let_go_before_it_is_taken_up() -> None:
+    current = taken(segments={"a": segment(among("b")), "b": segment()})
+    wanted = taken(segments={"a": segment(), "b": segment(among("a"))})
+    assert steps(make_plan(current, wanted, prune=False)) == [("change", "a"), ("change", "b")]
+
+
+def test_what_is_not_in_the_document__stays_unless_pruned() -> None:
+    current = taken(segments={"a": segment(), "b": segment(among("a")), "c": segment()})
+    wanted = taken(segments={"c": segment()})
+    plan = make_plan(current, wanted, prune=False)
+    assert (plan.steps, plan.unchanged, plan.left) == ([], 1, 2)
+    # Whoever names the other goes first.
+    pruned = make_plan(current, wanted, prune=True)
+    assert steps(pruned) == [("remove", "b"), ("remove", "a")]
+
+
+def test_absent_section__is_left_alone_when_pruned() -> None:
+    current = taken(segments={"a": segment()}, flags={"f": flag()})
+    plan = make_plan(current, taken(flags={}), prune=True)
+    assert [(step.action, step.kind) for step in plan.steps] == [(Action.REMOVE, "flags")]
+
+
+def test_archived_flag__counts_as_removed() -> None:
+    current = taken(flags={"f": flag(archived=True)})
+    assert not make_plan(current, taken(flags={}), prune=True).steps
+
+
+def test_flags__come_after_segments_and_after_flags_that_they_need() -> None:
+    needs = [{"flag": "b", "variants": ["enabled"]}]
+    wanted = taken(
+        flags={"a": flag(prerequisites=needs), "b": flag(rules=[
+            {"id": "r", "segment": "s", "variant": "enabled"}])},
+        segments={"s": segment()},
+    )  # fmt: skip
+    assert [key for _, key in steps(make_plan(NOTHING, wanted, prune=False))] == ["s", "b", "a"]
+
+
+def test_segment_that_is_not_there__is_refused_with_its_place() -> None:
+    wanted = taken(
+        segments={"a": segment(level(), among("no"))},
+        flags={"f": flag(rules=[{"id": "r", "segment": "no", "variant": "enabled"}])},
+    )
+    missing = "There is no segment “no” in this environment."
+    assert refused(NOTHING, wanted) == [
+        f'segments["a"].rule.conditions[1].value: {missing}',
+        f'flags["f"].rules[0].segment: {missing}',
+    ]
+    assert make_plan(taken(segments={"no": segment()}), wanted, prune=False).steps
+
+
+def test_circle__is_refused_with_its_path() -> None:
+    wanted = taken(segments={"a": segment(among("b")), "b": segment(level(), among("a"))})
+    told = "A segment must not lead back to itself"
+    assert refused(NOTHING, wanted) == [
+        f'segments["a"].rule.conditions[0].value: {told}: a → b → a.',
+        f'segments["b"].rule.conditions[1].value: {told}: b → a → b.',
+    ]
+
+
+def test_circle_by_way_of_what_is_there__is_refused() -> None:
+    current = taken(segments={"a": segment(), "b": segment(among("a"))})
+    (fault,) = refused(current, taken(segments={"a": segment(among("b"))}))
+    assert fault.endswith("a → b → a.")
+
+
+def test_long_chain__is_refused() -> None:
+    def chain(length: int) -> Config:
+        named = {f"s{number:04}": segment(among(f"s{number + 1:04}")) for number in range(length)}
+        return taken(segments={**named, f"s{length:04}": segment()})
+
+    assert len(make_plan(NOTHING, chain(MAX_CHAIN - 1), prune=False).steps) == MAX_CHAIN
+    assert "lean on each other" in refused(NOTHING, chain(MAX_CHAIN))[0]
+    assert "lean on each other" in refused(NOTHING, chain(60))[0]
+
+
+def test_prerequisite_that_does_not_hold__is_refused() -> None:
+    def needing(other: str, variant: str = "enabled") -> Entry:
+        return flag(prerequisites=[{"flag": other, "variants": [variant]}])
+
+    wanted = taken(flags={"a": needing("no"), "b": needing("c"), "c": needing("b"),
+                          "d": needing("e", "red"), "e": flag()})  # fmt: skip
+    circle = "The prerequisites go in a circle"
+    assert refused(NOTHING, wanted) == [
+        'flags["a"].prerequisites[0]: There is no flag “no” in this environment.',
+        f'flags["b"].prerequisites: {circle}: b → c → b.',
+        f'flags["c"].prerequisites: {circle}: c → b → c.',
+        'flags["d"].prerequisites[0]: The flag “e” has no variant “red”.',
+    ]
+
+
+def test_pruned_segment_that_a_flag_names__is_refused() -> None:
+    rule = {"id": "r", "segment": "s", "variant": "enabled"}
+    current = taken(segments={"s": segment()}, flags={"f": flag(rules=[rule])})
+    assert refused(current, taken(segments={}), prune=True) == [
+        'flags["f"].rules[0].segment: The segment “s”, which would be removed, is used here.'
+    ]
+    assert steps(make_plan(current, taken(segments={}, flags={"f": flag()}), prune=True)) == [
+        ("change", "f"), ("remove", "s"),
+    ]  # fmt: skip

@@ -1,0 +1,239 @@
+"""The audit log."""
+
+import re
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from flags.models import Flag
+from flags.services import flag_set_enabled
+from ilara_admin.core.audit import Actor
+from ilara_admin.core.projects import project_update
+from ilara_admin.models import AuditAction, Environment, KeyKind, Role
+from ilara_admin.pages.audit_text import VERBS, differences
+from ilara_admin.web.confirm import Change
+from players.schemas import PlayerPatch
+from players.services import player_update
+from segments.models import Segment
+from segments.services import segment_create, segment_delete, segment_update
+from tests.factories import ACTOR, make_environment, make_key, make_player, make_staff
+
+type SignIn = Callable[..., Client]
+RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def admin(staff_client: SignIn) -> Client:
+    return staff_client()
+
+
+def page(client: Client, environment: Environment, query: str = "", **headers: str) -> str:
+    url = f"/{environment.project.slug}/{environment.slug}/audit/{query}"
+    response = client.get(url, headers=headers)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def sentences(html: str) -> list[str]:
+    """ "Ada created the flag new-feature", from above."""
+    found = re.findall(r"<span>(<strong>.*?)</span>\s*<time", html, flags=re.S)
+    return [" ".join(re.sub(r"<[^>]+>", "", each).split()) for each in found]
+
+
+def test_every_action__has_words() -> None:
+    assert set(VERBS) == set(AuditAction)
+
+
+def test_entries__are_sentences_newest_first(admin: Client, environment: Environment) -> None:
+    key = make_key(environment).key
+    flag_set_enabled(
+        Flag.objects.get(environment=environment, key="new-feature"), True, actor=ACTOR
+    )
+    said = sentences(page(admin, environment))
+    assert said[0] == "Ada turned on the flag new-feature"
+    assert said[1] == f"Ada issued the API key Test ({key.masked})"
+    assert f"Ada created the project {environment.project.slug}" in said
+
+
+def test_entry__says_when_why_in_which_request_and_what_differs(
+    admin: Client, environment: Environment
+) -> None:
+    segment = Segment.objects.get(environment=environment)
+    segment_update(
+        segment, name="Testers", rule=RULE, description="", actor=Actor("<b>Bo"), reason="<i>why"
+    )
+    html = page(admin, environment, "?object=segment:beta-testers")
+    assert sentences(html)[0] == "&lt;b&gt;Bo changed the segment beta-testers"
+    assert "“&lt;i&gt;why”" in html
+    assert "<del>Beta testers</del>" in html
+    assert "<ins>Testers</ins>" in html
+    assert "level is more than 1" in html
+
+
+def test_other_environments__are_not_told_of(admin: Client, environment: Environment) -> None:
+    sandbox = environment.project.environments.get(slug="test")
+    make_key(sandbox, KeyKind.SECRET)
+    make_environment()
+    project_update(environment.project, name="Renamed", actor=ACTOR)
+    said = " ".join(sentences(page(admin, environment)))
+    assert "sk_test_" not in said
+    assert said.count("created the project") == 1
+    assert "changed the project" in said
+
+
+def test_filters__narrow_the_log(admin: Client, environment: Environment) -> None:
+    flag = Flag.objects.get(environment=environment, key="new-feature")
+    flag_set_enabled(flag, True, actor=Actor("Bo"))
+    assert sentences(page(admin, environment, "?actor=bo")) == ["Bo turned on the flag new-feature"]
+    assert len(sentences(page(admin, environment, "?kind=segment"))) == 1
+    assert len(sentences(page(admin, environment, "?object=flag:new-feature"))) == 2
+    assert len(sentences(page(admin, environment, "?object=new-feature"))) == 2
+    assert len(sentences(page(admin, environment, "?object=beta"))) == 1
+    html = page(admin, environment, "?object=flag:nothing")
+    assert "No changes match" in html
+    assert "Remove filter Object: flag:nothing" in html
+
+
+def test_player__is_found_by_id_and_by_external_id(admin: Client, environment: Environment) -> None:
+    player = make_player(environment, "pia: 1")
+    player_update(player, PlayerPatch(email="x"), actor=ACTOR)
+    for wanted in (f"player:{player.pk}", "player:pia: 1", "pia: 1"):
+        said = sentences(page(admin, environment, f"?object={quote(wanted)}"))
+        assert said == ["Ada changed the player pia: 1"]
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT])
+def test_personal_data__is_masked_below_support(
+    role: Role, staff_client: SignIn, environment: Environment
+) -> None:
+    player = make_player(environment, email="old@example.com", device_id="device-1")
+    patch = PlayerPatch(email="new@example.com", device_id="device-2")
+    player_update(player, patch, actor=ACTOR)
+    client = staff_client(role)
+    overview = client.get(f"/{environment.project.slug}/{environment.slug}/").content.decode()
+    for html in (page(client, environment), overview):
+        clear = role != Role.VIEWER
+        assert ("old@example.com" in html) is clear
+        assert ("new@example.com" in html) is clear
+        assert ("device-1" in html) is clear
+    assert ("n***@example.com" in page(client, environment)) is (role == Role.VIEWER)
+
+
+def test_staff__is_for_admins_to_know_of(staff_client: SignIn, environment: Environment) -> None:
+    make_staff(username="carla")
+    wanted = "added the member of staff carla"
+    assert wanted in " ".join(sentences(page(staff_client(Role.ADMIN), environment)))
+    assert wanted not in " ".join(sentences(page(staff_client(Role.LIVE_OPS), environment)))
+
+
+def test_deleted_segment__has_no_page_to_go_to(admin: Client, environment: Environment) -> None:
+    segment = segment_create(environment=environment, key="s", name="", rule=RULE, actor=ACTOR)
+    segment_delete(segment, actor=ACTOR)
+    html = page(admin, environment, "?object=segment:s")
+    assert html.count("segments/s/") == 1  # from the entry of its creation
+
+
+def test_pages__are_walked_by_links_and_fragments(admin: Client, environment: Environment) -> None:
+    flag = Flag.objects.get(environment=environment, key="new-feature")
+    for enabled in (True, False) * 30:
+        flag_set_enabled(flag, enabled, actor=ACTOR)
+    query = "?object=flag:new-feature"
+    found = []
+    while query:
+        html = page(admin, environment, query, **HTMX)
+        assert "<!doctype" not in html
+        found += sentences(html)
+        older = re.search(r'rel="next" href="[^"?]+([^"]+)"', html)
+        query = older[1].replace("&amp;", "&") if older else ""
+    assert len(found) == 61
+
+
+def test_log__asks_the_same_of_the_database_for_one_row_and_for_fifty(
+    admin: Client, environment: Environment
+) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            page(admin, environment)
+        return len(captured)
+
+    page(admin, environment)
+    one = queries()
+    for number in range(45):
+        segment_create(environment=environment, key=f"s{number}", name="", rule=RULE, actor=ACTOR)
+    assert queries() == one
+
+
+# --- Differences --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ({}, {}, []),
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": 1}, {"a": True}, [("a", "1", "true")]),
+        ({"a": None}, {"a": ""}, [("a", "", "“”")]),
+        ({"a": "x"}, {}, [("a", "x", "")]),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, [("a.c", "2", "3")]),
+        ({"a": [1]}, {"a": [1, 2]}, [("a", "[1]", "[1, 2]")]),
+        ({"a": {"b": 1}}, {}, [("a", '{"b": 1}', "")]),
+        ({"a": [{"id": 1}]}, {"a": [{"id": 2}]}, [("a", '[{"id": 1}]', '[{"id": 2}]')]),
+        ({"a": [{"id": "x"}] * 2}, {"a": []}, [("a", '[{"id": "x"}, {"id": "x"}]', "[]")]),
+        (
+            {"variants": [{"key": "a"}, {"key": "b"}]},
+            {"variants": [{"key": "b"}, {"key": "a"}]},
+            [("variants, order", "a, b", "b, a")],
+        ),
+    ],
+)
+def test_differences__are_named_leaf_by_leaf(
+    before: object, after: object, found: list[tuple[str, str, str]]
+) -> None:
+    assert differences(before, after) == [Change(*each) for each in found]
+
+
+SLICES = [
+    {"variant": "a", "start": 0, "end": 30_000},
+    {"variant": "b", "start": 30_000, "end": 80_000},
+    {"variant": "a", "start": 80_000, "end": 100_000},
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        (
+            {"rules": [{"id": "r", "rollout": 10_000}]},
+            {"rules": [{"id": "r", "rollout": 12_500}]},
+            [("rules.r.rollout", "10 %", "12.5 %")],
+        ),
+        (
+            {},
+            {"rules": [{"id": "r", "segment": "testers", "variant": "on", "rollout": 5_000}]},
+            [("rules.r", "", "testers: on to 5 %")],
+        ),
+        (
+            {"rules": [{"id": "r", "split": [{"variant": "a", "start": 0, "end": 100_000}]}]},
+            {"rules": [{"id": "r", "split": SLICES}]},
+            [("rules.r.split", "a 100 %", "a 50 %, b 50 %")],
+        ),
+        (
+            {"variants": [{"key": "x", "value": 1}]},
+            {"variants": [{"key": "x", "value": "1"}, {"key": "y", "value": True}]},
+            [("variants.x.value", "1", '"1"'), ("variants.y", "", "true")],
+        ),
+        ({"rule": RULE}, {"rule": {}}, [("rule", "level is more than 1", "{}")]),
+        ({"attributes": {"a": 1}}, {"attributes": {"a": "1"}}, [("attributes.a", "1", '"1"')]),
+        ({"rollout": "x"}, {"rollout": [1]}, [("rollout", "x", "[1]")]),
+        ({}, {"rules": [{"id": "r", "odd": 1}]}, [("rules.r", "", '{"id": "r", "odd": 1}')]),
+    ],
+)
+def test_differences__use_the_words_of_the_pages(
+    before: object, after: object, found: list[tuple[str, str, str]]
+) -> None:
+    assert differences(before, after) == [Change(*each) for each in found]

@@ -1,0 +1,316 @@
+"""The pages of API keys: list, issue, rotate, revoke; in dialogs and as plain pages."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from ilara_admin.core.api_keys import api_key_revoke
+from ilara_admin.models import ApiKey, AuditEntry, Environment, KeyKind, Role
+from tests.api_client import PLAYERS, Api
+from tests.factories import ACTOR, make_key
+from tests.pages import HTMX, message_of, signed_in, text_of, url_of
+
+TOKEN = re.compile(r"[ps]k_live_[0-9A-Za-z]{36}")
+NEW = {"name": "iOS client", "kind": "public", "expires": ""}
+
+
+def row_of(page: str, key: ApiKey) -> str:
+    return next(row for row in page.split("<tr") if key.masked in row)
+
+
+# --- The list -------------------------------------------------------------------------------------
+
+
+def test_list__tells_each_key_apart_by_words(environment: Environment) -> None:
+    now = timezone.now()
+    active = make_key(environment).key
+    expiring = make_key(environment, expires_in=timedelta(days=3)).key
+    expired = make_key(environment, KeyKind.SECRET).key
+    ApiKey.objects.filter(pk=expired.pk).update(expires_at=now - timedelta(days=1))
+    revoked = api_key_revoke(make_key(environment).key, actor=ACTOR)
+    page = text_of(signed_in().get(url_of(environment, "key_list")))
+    assert ">Active<" in row_of(page, active)
+    assert re.search(r"Expires <time[^>]*>in 3 d<", row_of(page, expiring))
+    assert ">Expired<" in row_of(page, expired)
+    assert ">Secret<" in row_of(page, expired)
+    assert ">Revoked<" in row_of(page, revoked)
+    assert ">never<" in row_of(page, active)
+    assert "by Ada" in row_of(page, active)
+
+
+@pytest.mark.parametrize(
+    ("shown", "seen"), [("", "ab"), ("usable", "a"), ("ended", "b"), ("nonsense", "ab")]
+)
+def test_tabs__show_keys_in_use_or_ended(environment: Environment, shown: str, seen: str) -> None:
+    keys = {"a": make_key(environment).key, "b": make_key(environment).key}
+    api_key_revoke(keys["b"], actor=ACTOR)
+    page = text_of(signed_in().get(url_of(environment, "key_list"), {"show": shown}))
+    assert [name for name, key in keys.items() if key.masked in page] == list(seen)
+
+
+def test_keys_of_another_environment__are_not_listed(environment: Environment) -> None:
+    other = make_key(environment.project.environments.get(slug="test")).key
+    assert other.masked not in text_of(signed_in().get(url_of(environment, "key_list")))
+
+
+def test_list_without_keys__offers_to_make_one(environment: Environment) -> None:
+    url = url_of(environment, "key_list")
+    assert text_of(signed_in().get(url)).count(url_of(environment, "key_create")) > 2
+    page = text_of(signed_in(Role.VIEWER).get(url))
+    assert url_of(environment, "key_create") not in page
+    assert "An admin can create one" in page
+
+
+def test_viewer__sees_keys_but_no_buttons(environment: Environment) -> None:
+    key = make_key(environment).key
+    page = text_of(signed_in(Role.VIEWER).get(url_of(environment, "key_list")))
+    assert key.masked in page
+    assert url_of(environment, "key_revoke", key.pk) not in page
+
+
+def test_htmx__receives_the_results_only(environment: Environment) -> None:
+    page = text_of(signed_in().get(url_of(environment, "key_list"), headers=HTMX))
+    assert page.strip().startswith('<div class="stack" id="results">')
+    assert "<html" not in page
+
+
+def test_list__takes_as_many_queries_for_50_keys_as_for_one(
+    environment: Environment, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    client, url = signed_in(), url_of(environment, "key_list")
+    make_key(environment)
+    client.get(url)  # the first visit notes the environment in the session
+    with django_assert_num_queries(5):  # session, user, environment, keys, the switcher
+        client.get(url)
+    for _ in range(49):
+        make_key(environment)
+    with django_assert_num_queries(5):
+        assert text_of(client.get(url)).count("<tr") == 51
+
+
+def test_more_than_a_page__can_be_walked(environment: Environment) -> None:
+    client, url = signed_in(), url_of(environment, "key_list")
+    keys = [make_key(environment).key for _ in range(51)]
+    first = text_of(client.get(url))
+    found = re.search(r'rel="next" href="([^"]+)"', first)
+    assert found
+    assert keys[0].masked not in first
+    assert keys[0].masked in text_of(client.get(found[1].replace("&amp;", "&")))
+
+
+# --- Issuing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["public", "secret"])
+def test_new_key__is_shown_once_and_its_curl_line_works(
+    environment: Environment, kind: str
+) -> None:
+    client = signed_in()
+    response = client.post(url_of(environment, "key_create"), NEW | {"kind": kind})
+    page = text_of(response)
+    token = TOKEN.findall(page)[0]
+    assert f'data-copy="{token}"' in page
+    assert "http://testserver/v1/players/players" in page
+    assert f"X-API-Key: {token}" in page
+    body = {"external_id": "player_123", "attributes": {"level": 45}}
+    assert Api(token).post(PLAYERS, body).status == 201
+    assert token not in text_of(client.get(url_of(environment, "key_list")))
+    key = environment.api_keys.get()
+    assert (key.name, key.kind, key.expires_at) == ("iOS client", kind, None)
+
+
+def test_curl_line__names_the_host_of_the_visitor(environment: Environment) -> None:
+    client = signed_in(headers={"host": "localhost:18082"})
+    assert "http://localhost:18082/v1/" in text_of(
+        client.post(url_of(environment, "key_create"), NEW)
+    )
+
+
+def test_expiry__is_what_was_chosen(environment: Environment) -> None:
+    signed_in().post(url_of(environment, "key_create"), NEW | {"expires": "30"})
+    expires_at = environment.api_keys.get().expires_at
+    assert expires_at is not None
+    assert abs(expires_at - timezone.now() - timedelta(days=30)) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "   "}, "name"),
+        ({"name": "x" * 101}, "name"),
+        ({"kind": "root"}, "kind"),
+        ({"expires": "2"}, "expires"),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_bad_form__is_shown_again_with_the_error(
+    environment: Environment, wrong: dict[str, str], field: str, headers: dict[str, str]
+) -> None:
+    url = url_of(environment, "key_create")
+    response = signed_in().post(url, NEW | wrong, headers=headers)
+    assert response.status_code == 422
+    assert f'id="id_{field}_error"' in text_of(response)
+    assert ("<html" in text_of(response)) == (not headers)
+    assert not environment.api_keys.exists()
+
+
+def test_form_sent_twice__makes_one_key(environment: Environment) -> None:
+    """Reloading the page that shows the token sends the form again."""
+    client = Client(enforce_csrf_checks=True)
+    client.cookies = signed_in().cookies
+    url = url_of(environment, "key_create")
+    found = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', text_of(client.get(url)))
+    data = NEW | {"csrfmiddlewaretoken": found[-1]}
+    assert TOKEN.search(text_of(client.post(url, data)))
+    again = client.post(url, data)
+    assert again.status_code == 302
+    assert again["Location"] == url_of(environment, "key_list")
+    assert "shown once only" in message_of(again)
+    assert environment.api_keys.count() == 1
+    fresh = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', text_of(client.get(url)))
+    assert client.post(url, NEW | {"csrfmiddlewaretoken": fresh[-1]}).status_code == 200
+    assert environment.api_keys.count() == 2
+
+
+def test_dialog__holds_the_form_and_the_answer_replaces_the_page(
+    environment: Environment,
+) -> None:
+    client, url = signed_in(), url_of(environment, "key_create")
+    form = text_of(client.get(url, headers=HTMX))
+    assert "<html" not in form
+    assert f'hx-post="{url}"' in form
+    response = client.post(url, NEW, headers=HTMX)
+    assert response["HX-Retarget"] == "body"
+    assert TOKEN.search(text_of(response))
+
+
+def test_form_as_a_page__is_sent_without_htmx(environment: Environment) -> None:
+    """There is no dialog around it that htmx could put the answer into."""
+    make_key(environment)
+    client = signed_in()
+    for url in (
+        url_of(environment, "key_create"),
+        url_of(environment, "key_revoke", environment.api_keys.get().pk),
+    ):
+        assert "hx-post" not in text_of(client.get(url))
+
+
+# --- Rotating -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hours", [0, 1, 24, 168])
+def test_rotation__issues_a_second_key_and_ends_the_first_after_the_grace(
+    environment: Environment, hours: int
+) -> None:
+    old = make_key(environment)
+    url = url_of(environment, "key_rotate", old.key.pk)
+    response = signed_in().post(url, {"grace": str(hours), "reason": "Lost laptop"})
+    token = TOKEN.findall(text_of(response))[0]
+    assert Api(token).post(PLAYERS, {"external_id": "a"}).status == 201
+    assert (Api(old.token).post(PLAYERS, {"external_id": "a"}).status == 200) == (hours > 0)
+    old.key.refresh_from_db()
+    assert old.key.expires_at is not None
+    ends_in = old.key.expires_at - timezone.now()
+    assert abs(ends_in - timedelta(hours=hours)) < timedelta(minutes=1)
+    assert AuditEntry.objects.get(action="api_key.rotated").reason == "Lost laptop"
+
+
+def test_rotation__says_when_the_key_was_last_used(environment: Environment) -> None:
+    key = make_key(environment).key
+    url = url_of(environment, "key_rotate", key.pk)
+    assert "has never been used" in text_of(signed_in().get(url))
+    ApiKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now() - timedelta(hours=5))
+    assert "was last used 5 h ago" in text_of(signed_in().get(url))
+
+
+@pytest.mark.parametrize("grace", ["", "2", "soon"])
+def test_rotation_with_another_grace__is_refused(environment: Environment, grace: str) -> None:
+    key = make_key(environment).key
+    response = signed_in().post(url_of(environment, "key_rotate", key.pk), {"grace": grace})
+    assert response.status_code == 422
+    assert environment.api_keys.count() == 1
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_rotation_of_an_ended_key__leads_back(environment: Environment, method: str) -> None:
+    key = api_key_revoke(make_key(environment).key, actor=ACTOR)
+    url = url_of(environment, "key_rotate", key.pk)
+    response = getattr(signed_in(), method)(url, {"grace": "0"})
+    assert response["Location"] == url_of(environment, "key_list")
+    assert "has ended already" in message_of(response)
+
+
+# --- Revoking -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(KeyKind.PUBLIC, "every game build"), (KeyKind.SECRET, "every server")]
+)
+def test_revoking__says_what_stops_working(
+    environment: Environment, kind: KeyKind, words: str
+) -> None:
+    key = make_key(environment, kind).key
+    ApiKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now() - timedelta(minutes=3))
+    page = text_of(signed_in().get(url_of(environment, "key_revoke", key.pk)))
+    assert words in page
+    assert key.masked in page
+    assert "was last used 3 min ago" in page
+    assert 'data-arms="Test"' in page
+
+
+def test_old_last_use__is_a_date(environment: Environment) -> None:
+    key = make_key(environment).key
+    last = timezone.now() - timedelta(days=60)
+    ApiKey.objects.filter(pk=key.pk).update(last_used_at=last)
+    page = text_of(signed_in().get(url_of(environment, "key_revoke", key.pk)))
+    assert f"was last used on {last.day} {last:%b %Y}" in page
+
+
+@pytest.mark.parametrize("typed", ["", "test", "Tes"])
+def test_name_typed_wrong__revokes_nothing(environment: Environment, typed: str) -> None:
+    new = make_key(environment)
+    url = url_of(environment, "key_revoke", new.key.pk)
+    response = signed_in().post(url, {"typed": typed})
+    assert response.status_code == 422
+    assert "Nothing was revoked" in text_of(response)
+    assert Api(new.token).post(PLAYERS, {"external_id": "a"}).status == 201
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_revoked_key__is_refused_on_the_next_request(
+    environment: Environment, headers: dict[str, str]
+) -> None:
+    new = make_key(environment)
+    assert Api(new.token).post(PLAYERS, {"external_id": "a"}).status == 201
+    url = url_of(environment, "key_revoke", new.key.pk)
+    data = {"typed": " Test ", "reason": "Leaked"}
+    response = signed_in().post(url, data, headers=headers)
+    assert response.headers["HX-Redirect" if headers else "Location"].endswith("/live/keys/")
+    assert Api(new.token).post(PLAYERS, {"external_id": "a"}).status == 401
+    entry = AuditEntry.objects.get(action="api_key.revoked")
+    assert (entry.reason, entry.object_id) == ("Leaked", str(new.key.pk))
+
+
+def test_revoking_twice__leads_back(environment: Environment) -> None:
+    key = api_key_revoke(make_key(environment).key, actor=ACTOR)
+    response = signed_in().post(url_of(environment, "key_revoke", key.pk), {"typed": "Test"})
+    assert response.status_code == 302
+    assert AuditEntry.objects.filter(action="api_key.revoked").count() == 1
+
+
+def test_name_with_markup__stays_text(environment: Environment) -> None:
+    client, name = signed_in(), '<b>"x"</b>'
+    issued = client.post(url_of(environment, "key_create"), NEW | {"name": name})
+    key = environment.api_keys.get()
+    pages = [
+        text_of(issued),
+        text_of(client.get(url_of(environment, "key_list"))),
+        text_of(client.get(url_of(environment, "key_revoke", key.pk))),
+        text_of(client.get(url_of(environment, "key_rotate", key.pk))),
+    ]
+    assert not [page for page in pages if name in page]

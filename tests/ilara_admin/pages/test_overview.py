@@ -1,0 +1,180 @@
+"""The overview: figures, chart, last changes, first steps."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from events.models import Event, EventFold
+from events.rollups import Horizon, fold_until
+from events.stats import arrivals
+from flags.models import Flag
+from flags.services import flag_set_enabled
+from ilara_admin.core.api_keys import api_key_create
+from ilara_admin.models import ApiKey, Environment, Role
+from players.models import Player
+from tests.api_client import EVENTS, PLAYERS, Api
+from tests.factories import ACTOR, make_environment, make_key, make_player
+
+type SignIn = Callable[..., Client]
+HALF = timedelta(seconds=30)
+
+
+def at(environment: Environment) -> str:
+    return f"/{environment.project.slug}/{environment.slug}/"
+
+
+def page(client: Client, environment: Environment) -> str:
+    response = client.get(at(environment))
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def figures(html: str) -> list[str]:
+    stats = html.partition('<dl class="stats">')[2].partition("</dl>")[0]
+    return [part.partition("</dd>")[0] for part in stats.split("<dd>")[1:]]
+
+
+@pytest.fixture
+def viewer(staff_client: SignIn) -> Client:
+    return staff_client(Role.VIEWER)
+
+
+def test_figures__count_the_last_24_hours_of_this_environment(
+    viewer: Client, environment: Environment, player: Player, public_api: Api
+) -> None:
+    two_days_ago = datetime.now(UTC) - timedelta(days=2)
+    make_player(environment, "gone", last_seen_at=two_days_ago)
+    make_player(environment, "regular", first_seen_at=two_days_ago)
+    make_player(make_environment(), "stranger")
+    for amount in ("4.99", "1"):
+        public_api.post(f"{PLAYERS}/{player.pk}/purchase?amount={amount}")
+    public_api.post(f"{PLAYERS}/{player.pk}/purchase", {"amount": 50, "currency": "EUR"})
+    for _ in range(3):
+        public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
+    fold_until(Horizon(2**62, datetime.now(UTC) + timedelta(minutes=1)))
+    assert figures(page(viewer, environment)) == [
+        *("2", "1 new"),
+        *("6", "6 in 24 h"),  # three purchases among them
+        *("5.99 USD", "1 payer"),
+        *("1", "of 2 flags"),
+    ]
+
+
+def test_chart__has_a_bar_for_each_of_24_hours(
+    viewer: Client, environment: Environment, player: Player, public_api: Api
+) -> None:
+    public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
+    fold_until(Horizon(2**62, datetime.now(UTC)))
+    html = page(viewer, environment)
+    assert html.count("<rect data-hit") == 24
+    (received_at,) = Event.objects.of(environment).values_list("received_at", flat=True)
+    assert f"<title>{received_at:%H}:00: 1 events</title>" in html
+
+
+def test_arrivals__fall_into_their_hours_in_the_zone_of_the_reader(
+    environment: Environment, player: Player, public_api: Api
+) -> None:
+    public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
+    (received_at,) = Event.objects.of(environment).values_list("received_at", flat=True)
+    now = received_at + timedelta(seconds=90)
+    assert arrivals(environment, now).fresh.counted_until is None
+    fold_until(Horizon(2**62, now))
+    with timezone.override("Asia/Kolkata"):  # half an hour off
+        found = arrivals(environment, now)
+    assert (found.last_day, len(found.hours), found.fresh.counted_until) == (1, 24, now)
+    ((hour, number),) = [each for each in found.hours if each[1]]
+    assert (number, hour.minute) == (1, 30)
+    assert hour <= received_at < hour + timedelta(hours=1)
+    assert arrivals(environment, received_at + timedelta(hours=25)).last_day == 0
+    assert arrivals(make_environment(), now).last_day == 0
+    late = [arrivals(environment, now + seconds).fresh.behind for seconds in (HALF, 5 * HALF)]
+    assert late == [False, True]
+
+
+def test_last_minute__is_the_last_one_that_is_over_and_counted(
+    environment: Environment, player: Player, public_api: Api
+) -> None:
+    public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
+    (received_at,) = Event.objects.of(environment).values_list("received_at", flat=True)
+    minute = received_at.replace(second=0, microsecond=0)
+    found = []
+    for until in (received_at, minute + 2 * HALF, minute + 3 * HALF, minute + 4 * HALF):
+        fold_until(Horizon(2**62, until))
+        EventFold.objects.update(counted_until=until)
+        found.append(arrivals(environment, until).last_minute)
+    assert found == [0, 1, 1, 0]
+
+
+def test_last_changes__are_ten_sentences(viewer: Client, environment: Environment) -> None:
+    flag = Flag.objects.get(environment=environment, key="new-feature")
+    for enabled in (True, False) * 6:
+        flag_set_enabled(flag, enabled, actor=ACTOR, reason="A <b>test</b>")
+    html = page(viewer, environment)
+    feed = html.partition('id="changes-title"')[2]
+    assert feed.count("<li>") == 10
+    assert "turned off the flag" in feed
+    assert "A &lt;b&gt;test&lt;/b&gt;" in feed
+
+
+def test_overview__asks_the_same_of_the_database_for_one_row_and_for_fifty(
+    viewer: Client, environment: Environment, player: Player, public_api: Api
+) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            page(viewer, environment)
+        return len(captured)
+
+    event = {"player_id": str(player.pk), "event_name": "start"}
+    public_api.post(EVENTS, event)
+    page(viewer, environment)
+    one = queries()
+    public_api.post(f"{EVENTS}/batch", {"events": [event] * 50})
+    for number in range(50):
+        make_key(environment)
+        make_player(environment, f"p{number}")
+    assert queries() == one
+
+
+# --- The first steps ----------------------------------------------------------------------------
+
+
+def steps_done(html: str) -> list[bool]:
+    steps = html.partition('<ol class="steps"')[2].partition("</ol>")[0]
+    return [part.startswith(" data-done") for part in steps.split("<li")[1:]]
+
+
+def test_first_steps__follow_what_has_been_done_until_an_event_arrives(
+    viewer: Client, environment: Environment
+) -> None:
+    assert steps_done(page(viewer, environment)) == [False, False, False, True]
+    key = api_key_create(environment=environment, kind="public", name="iOS", actor=ACTOR)  # type: ignore[arg-type]
+    html = page(viewer, environment)
+    assert "none has been used yet" in html
+    assert "http://testserver/v1/players/players" in html
+    assert f"X-API-Key: {key.key.prefix}…" in html
+    assert key.token not in html
+
+    ApiKey.objects.filter(pk=key.key.pk).update(last_used_at=timezone.now())
+    api = Api(key.token)
+    player = api.register("<i>pia")
+    html = page(viewer, environment)
+    assert steps_done(html) == [True, True, False, True]
+    assert player["id"] in html
+
+    api.post(EVENTS, {"player_id": player["id"], "event_name": "start"})
+    assert steps_done(page(viewer, environment)) == []
+
+
+def test_last_event_long_ago__needs_no_first_steps(
+    viewer: Client, environment: Environment, player: Player, public_api: Api
+) -> None:
+    public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
+    Event.objects.of(environment).update(received_at=timezone.now() - timedelta(days=5))
+    html = page(viewer, environment)
+    assert steps_done(html) == []
+    assert "No events in the last 24 hours." in html

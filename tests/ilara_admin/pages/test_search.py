@@ -1,0 +1,112 @@
+"""The find box."""
+
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from flags.engine.document import boolean_document
+from flags.services import flag_create
+from ilara_admin.models import Environment, Role
+from segments.services import segment_create
+from tests.factories import ACTOR, make_environment, make_player
+
+RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
+
+
+@pytest.fixture
+def viewer(staff_client: Callable[..., Client]) -> Client:
+    return staff_client(Role.VIEWER)
+
+
+def base(environment: Environment) -> str:
+    return f"/{environment.project.slug}/{environment.slug}/"
+
+
+def led_to(client: Client, environment: Environment, q: str) -> str:
+    """Where the find box leads, "" for a page of results."""
+    response = client.get(f"{base(environment)}find/", {"q": q})
+    return (
+        response["Location"].removeprefix(base(environment)) if response.status_code == 302 else ""
+    )
+
+
+def results(client: Client, environment: Environment, q: str) -> str:
+    response = client.get(f"{base(environment)}find/", {"q": q})
+    assert response.status_code == 200
+    return response.content.decode().partition("<main")[2]
+
+
+def test_whole_name__leads_straight_there(viewer: Client, environment: Environment) -> None:
+    player = make_player(environment, "player 1/2")
+    assert led_to(viewer, environment, "player 1/2") == f"players/{player.pk}/"
+    assert led_to(viewer, environment, f" {player.pk} ") == f"players/{player.pk}/"
+    assert led_to(viewer, environment, str(player.pk).upper()) == f"players/{player.pk}/"
+    assert led_to(viewer, environment, "new_tutorial") == "flags/new_tutorial/"
+    assert led_to(viewer, environment, "beta-testers") == "segments/beta-testers/"
+
+
+def test_name_of_several_things__lets_staff_choose(
+    viewer: Client, environment: Environment
+) -> None:
+    make_player(environment, "new_tutorial")
+    html = results(viewer, environment, "new_tutorial")
+    assert "flags/new_tutorial/" in html
+    assert "players/" in html
+
+
+def test_part_of_a_name__lists_what_has_it(viewer: Client, environment: Environment) -> None:
+    make_player(environment, "newbie")
+    make_player(environment, "anew")
+    html = results(viewer, environment, "new")
+    assert ">newbie<" in html
+    assert ">anew<" not in html
+    assert "flags/new-feature/" in html
+    assert "flags/new_tutorial/" in html
+    assert "segments/beta-testers/" in results(viewer, environment, "TESTER")
+
+
+@pytest.mark.parametrize("q", ["zzz", "a\0b", "x" * 5000, "%", "<script>alert(1)</script>", "\\"])
+def test_nothing_found__helps_on(q: str, viewer: Client, environment: Environment) -> None:
+    make_player(environment, "a")
+    html = results(viewer, environment, q)
+    assert "Nothing found" in html
+    assert "<script>alert" not in html
+
+
+@pytest.mark.parametrize("q", ["", "   "])
+def test_nothing_asked__says_what_can_be(q: str, viewer: Client, environment: Environment) -> None:
+    assert "What are you looking for?" in results(viewer, environment, q)
+
+
+def test_other_environments__are_not_searched(viewer: Client, environment: Environment) -> None:
+    other = make_environment()
+    stranger = make_player(other, "stranger")
+    segment_create(environment=other, key="elsewhere", name="", rule=RULE, actor=ACTOR)
+    for q in ("stranger", str(stranger.pk), "elsewhere"):
+        assert "Nothing found" in results(viewer, environment, q)
+
+
+def test_find__asks_the_same_of_the_database_for_one_row_and_for_fifty(
+    viewer: Client, environment: Environment
+) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            results(viewer, environment, "thing")
+        return len(captured)
+
+    def make(number: int) -> None:
+        make_player(environment, f"thing-{number}")
+        key = f"thing-{number}"
+        segment_create(environment=environment, key=key, name="", rule=RULE, actor=ACTOR)
+        flag_create(environment=environment, key=key, document=boolean_document(), actor=ACTOR)
+
+    make(0)
+    queries()
+    one = queries()
+    for number in range(1, 20):
+        make(number)
+    assert queries() == one
+    assert "players/?q=thing" in results(viewer, environment, "thing")

@@ -1,0 +1,179 @@
+"""The frame around the pages: request ids, the sign-in wall, zones, theme, navigation, errors."""
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.test import Client, RequestFactory
+from django.utils import timezone
+from django_htmx.middleware import HtmxDetails
+
+from ilara_admin.middleware import request_id
+from ilara_admin.models import Environment, Project, Role, User
+from ilara_admin.pages.errors_and_theme import server_error
+from ilara_admin.web.context_processors import Shell
+from ilara_admin.web.middleware import LoginMiddleware, TimeZoneMiddleware
+
+
+@pytest.mark.parametrize("header", ["a", "A-z_0.9", "x" * 64])
+def test_sane_request_id__is_kept(header: str) -> None:
+    assert request_id(header) == header
+
+
+@pytest.mark.parametrize("header", [None, "", "a b", "a\n", "x" * 65, "<b>", "é"])
+def test_any_other_request_id__is_replaced(header: str | None) -> None:
+    assert len(request_id(header)) == 32
+    assert request_id(header) != request_id(header)
+
+
+def test_every_answer_names_its_request(client: Client) -> None:
+    assert client.get("/nope/", headers={"X-Request-Id": "abc"})["X-Request-Id"] == "abc"
+    assert len(client.get("/nope/")["X-Request-Id"]) == 32
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(timezone.get_current_timezone()))
+
+
+def wall(**headers: str) -> HttpResponse:
+    request = RequestFactory().get("/game/live/flags/?q=1", headers=headers)
+    request.user = AnonymousUser()
+    request.htmx = HtmxDetails(request)  # type: ignore[attr-defined]
+    response = LoginMiddleware(page).process_view(request, page, (), {})
+    assert isinstance(response, HttpResponse)
+    return response
+
+
+def test_stranger__is_sent_to_sign_in_and_back() -> None:
+    response = wall()
+    assert response.status_code == 302
+    assert response["Location"] == "/sign-in/?next=/game/live/flags/%3Fq%3D1"
+
+
+@pytest.mark.parametrize(
+    ("current", "to"),
+    [
+        ("http://testserver/game/live/players/?a=1", "/game/live/players/%3Fa%3D1"),
+        ("https://evil.example/x", "/"),
+    ],
+)
+def test_stranger_with_htmx__navigates_and_returns_to_the_page_not_the_fragment(
+    current: str, to: str
+) -> None:
+    response = wall(**{"HX-Request": "true", "HX-Current-URL": current})
+    assert response.status_code == 200
+    assert response["HX-Redirect"] == f"/sign-in/?next={to}"
+
+
+@pytest.mark.parametrize(
+    ("zone", "used"), [("Europe/Lisbon", "Europe/Lisbon"), ("No/Where", "UTC"), ("../x", "UTC")]
+)
+def test_times_are_in_the_readers_zone(zone: str, used: str) -> None:
+    request = RequestFactory().get("/")
+    request.user = User(time_zone=zone)
+    assert TimeZoneMiddleware(page)(request).content == used.encode()  # type: ignore[attr-defined]
+    assert str(timezone.get_current_timezone()) == "UTC"
+
+
+def test_theme__is_kept_in_a_cookie_and_forgotten_for_system(client: Client) -> None:
+    response = client.post("/preferences/theme/", {"theme": "dark", "next": "/x/?y=1"})
+    assert response["Location"] == "/x/?y=1"
+    assert response.cookies["ilara_theme"].value == "dark"
+    assert response.cookies["ilara_theme"]["httponly"]
+    assert client.post("/preferences/theme/", {"theme": "mauve"}).cookies == {}
+    response = client.post("/preferences/theme/", {"theme": "system"})
+    assert response.cookies["ilara_theme"]["max-age"] == 0
+
+
+@pytest.mark.parametrize("to", ["https://evil.example/", "//evil.example", "javascript:x", ""])
+def test_theme__never_leads_elsewhere(client: Client, to: str) -> None:
+    response = client.post(
+        "/preferences/theme/", {"theme": "dark", "next": to}, headers={"Referer": to}
+    )
+    assert response["Location"] == "/"
+
+
+def shell_of(path: str, role: Role = Role.VIEWER, slug: str = "live") -> Shell:
+    request = RequestFactory().get(path)
+    request.user = User(role=role)
+    project = Project(slug="game", name="Game")
+    environment = Environment(project=project, slug=slug)
+    request.__dict__.update(project=project, environment=environment)
+    return Shell(request)
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("/game/live/", "Overview"),
+        ("/game/live/flags/", "Flags"),
+        ("/game/live/flags/x/edit/", "Flags"),
+        ("/game/live/keys/", "API keys"),
+        ("/game/live/find/", None),
+    ],
+)
+def test_navigation__marks_where_one_is(path: str, label: str | None) -> None:
+    shell = shell_of(path)
+    items = [*shell.navigation, *shell.settings_navigation]
+    assert [item.label for item in items if item.current] == ([label] if label else [])
+    assert shell.find_url == "/game/live/find/"
+
+
+def test_staff_page__is_in_sight_of_admins_only() -> None:
+    labels = {item.label for item in shell_of("/game/live/", Role.LIVE_OPS).settings_navigation}
+    assert "Staff" not in labels
+    labels = {item.label for item in shell_of("/game/live/", Role.ADMIN).settings_navigation}
+    assert "Staff" in labels
+
+
+@pytest.mark.django_db
+def test_switcher__leads_to_the_same_section() -> None:
+    project = Project.objects.create(name="Game", slug="game")
+    live = Environment.objects.create(project=project, slug="live")
+    Environment.objects.create(project=project, slug="test")
+    request = RequestFactory().get("/game/live/flags/new_tutorial/")
+    request.__dict__.update(project=project, environment=live)
+    ((found, links),) = Shell(request).projects
+    assert found == project
+    assert [(link.url, link.current) for link in links] == [
+        ("/game/live/flags/", True),
+        ("/game/test/flags/", False),
+    ]
+
+
+def test_shell_outside_any_environment__still_draws(rf: RequestFactory) -> None:
+    shell = Shell(rf.get("/flags/"))
+    assert (shell.navigation, shell.find_url, shell.home_url) == ([], "", "/")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("slug", ["live", "test"])
+def test_environment_is_written_on_the_page(slug: str) -> None:
+    html = render_to_string("base.html", {"shell": shell_of("/game/live/", slug=slug)})
+    assert f'<body class="shell" data-env="{slug}">' in html
+    assert f'<span class="env" data-env="{slug}">{slug.capitalize()}</span>' in html
+    assert f"Game {slug} · Ilara</title>" in html
+
+
+def test_error_pages__render_without_context_and_name_the_request(client: Client) -> None:
+    for name in ("400", "403", "403_csrf", "404", "500"):
+        assert "<h1>" in render_to_string(f"{name}.html")
+    assert b'request <span class="mono">abc</span>' in (
+        client.get("/nope/", headers={"X-Request-Id": "abc"}).content
+    )
+    request = RequestFactory().get("/")
+    request.id = "abc"  # type: ignore[attr-defined]
+    response = server_error(request)
+    assert response.status_code == 500
+    assert b"abc" in response.content
+
+
+def test_failed_csrf_check__says_what_to_do() -> None:
+    response = Client(enforce_csrf_checks=True).post("/preferences/theme/")
+    assert response.status_code == 403
+    assert b"This form has expired" in response.content
+
+
+def test_pages_forbid_inline_code(client: Client) -> None:
+    policy = client.get("/sign-in/")["Content-Security-Policy"]
+    assert "unsafe" not in policy

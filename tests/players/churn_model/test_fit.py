@@ -1,0 +1,154 @@
+"""The models of churn against the literature, against simulated players, and against each other."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from players.churn_model import fit as fitting
+from players.churn_model import risk
+from players.churn_model.fit import Model, backtest, expected_days, fit, log_likelihood, p_alive
+from players.churn_model.risk import PRIOR, Parameters
+
+# The CDNOW sample in weeks, by BG/NBD, as published.
+CDNOW = Parameters(r=0.243, alpha=4.414, a=0.793, b=2.426)
+MODELS: list[Model] = ["mbg", "bg"]
+
+type Column = NDArray[np.float64]
+
+
+def simulated(
+    parameters: Parameters, players: int, model: Model, horizon: float = 0.0
+) -> tuple[Column, Column, Column, Column]:
+    """Frequency, recency and age of players drawn by the story that the model tells, and how often
+    each was active in the time after."""
+    random = np.random.default_rng(1)
+    age = random.uniform(1, 180, players)
+    rate = random.gamma(parameters.r, 1 / parameters.alpha, players)
+    dropout = random.beta(parameters.a, parameters.b, players)
+    frequency, recency, later, clock = np.zeros((4, players))
+    alive = random.random(players) >= (dropout if model == "mbg" else 0)
+    while alive.any():
+        clock[alive] += random.exponential(1 / rate[alive])
+        alive &= clock <= age + horizon
+        seen = alive & (clock <= age)
+        frequency[seen] += 1
+        recency[seen] = clock[seen]
+        later[alive & ~seen] += 1
+        alive &= random.random(players) >= dropout
+    return frequency, recency, age, later
+
+
+@pytest.mark.parametrize(
+    ("frequency", "recency", "age", "expected"),
+    [
+        (2, 30.43, 38.86, 0.7266),
+        (1, 1.71, 38.86, 0.2121),
+        (1, 15.57, 38.86, 0.5394),
+        (7, 29.43, 38.86, 0.6418),
+        (10, 35, 38, 0.8717),
+        (10, 10, 38, 0.0002),
+        (2, 4, 38, 0.1029),
+        (1, 1, 2, 0.7125),
+        (1, 2, 10, 0.5279),
+        (1000, 10, 100, 0.0),
+    ],
+)
+def test_p_alive_of_bg__is_the_published_one(
+    frequency: float, recency: float, age: float, expected: float
+) -> None:
+    found = p_alive(CDNOW, [frequency], [recency], [age], "bg")
+    assert found[0] == pytest.approx(expected, abs=6e-5)
+
+
+def test_p_alive_of_mbg__is_that_of_the_request_path() -> None:
+    histories = [(0, 0, 1), (0, 0, 38.86), (2, 30.43, 38.86), (1000, 10, 100), (3, 9, 9)]
+    frequency, recency, age = zip(*histories, strict=True)
+    found = p_alive(CDNOW, frequency, recency, age)
+    assert list(found) == pytest.approx([risk.p_alive(CDNOW, *each) for each in histories])
+
+
+def test_player_of_one_day__is_alive_for_ever_by_bg_and_fades_by_mbg() -> None:
+    days = [0, 10, 100, 1000]
+    nothing = [0] * 4
+    assert list(p_alive(PRIOR, nothing, nothing, days, "bg")) == [1, 1, 1, 1]
+    fading = list(p_alive(PRIOR, nothing, nothing, days, "mbg"))
+    assert fading == sorted(fading, reverse=True)
+    assert fading[-1] < 0.01
+
+
+def test_expected_days_of_bg__is_the_published_one() -> None:
+    found = expected_days(CDNOW, [2], [30.43], [38.86], 39, "bg")
+    assert found[0] == pytest.approx(1.226, abs=5e-4)
+
+
+def test_expected_days__stand_where_the_formula_divides_by_zero() -> None:
+    found = [
+        expected_days(Parameters(r=1, alpha=2, a=a, b=3), [5], [20], [25], 14)[0]
+        for a in (1 - 1e-4, 1, 1 + 1e-4)
+    ]
+    assert found[1] == pytest.approx((found[0] + found[2]) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_frequency_of_1000__overflows_nowhere(model: Model) -> None:
+    """Fitting, too: warnings are errors here."""
+    histories = ([1000, 1000, 0, 3], [10, 999, 0, 2], [100, 1000, 5, 9])
+    assert np.isfinite(log_likelihood(CDNOW, *histories, model))
+    found = fit(*histories, model)
+    assert np.isfinite([found.r, found.alpha, found.a, found.b, found.log_likelihood]).all()
+    days = expected_days(CDNOW, *histories, 14, model)
+    assert (np.isfinite(days) & (days >= 0)).all()
+    assert days[1] == pytest.approx(14, rel=0.05)  # who plays daily goes on doing so
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_simulated_players__are_fitted_back(model: Model) -> None:
+    true = Parameters(r=0.6, alpha=2.5, a=0.6, b=3.4)
+    frequency, recency, age, later = simulated(true, 100_000, model, horizon=14)
+    found = fit(frequency, recency, age, model)
+    for name in ("r", "alpha", "a", "b"):
+        assert getattr(found, name) == pytest.approx(getattr(true, name), rel=0.05)
+    assert found.log_likelihood > log_likelihood(true, frequency, recency, age, model)
+    assert found == fit(frequency, recency, age, model), "the same data give the same figures"
+    days = expected_days(found, frequency, recency, age, 14, model)
+    assert days.mean() == pytest.approx(later.mean(), rel=0.02)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_slope__is_that_of_the_likelihood(model: Model) -> None:
+    x, t_x, age = np.array([[0, 1, 7, 40], [0, 3, 20, 60], [9, 9, 25, 61]], float)
+    at = fitting._likelihood(x, t_x, age, np.array([5.0, 1, 2, 1]), model)
+    point, step = np.array([0.6, 2.5, 0.6, 3.4]), 1e-6
+    slope = [
+        (at(point + step * axis)[0] - at(point - step * axis)[0]) / (2 * step) for axis in np.eye(4)
+    ]
+    assert at(point)[1] == pytest.approx(slope, rel=1e-5)
+
+
+def test_game_that_nobody_has_left__is_fitted_without_running_away() -> None:
+    found = fit([10] * 300, [10] * 300, [10] * 300)
+    assert risk.p_alive(found, 10, 10, 10) > 0.99
+    assert all(1e-6 <= value <= 1e6 for value in (found.r, found.alpha, found.b))
+
+
+@pytest.mark.parametrize(
+    "history", [(-1, 0, 5), (1, 6, 5), (0, 3, 5), (1, -1, 5), (1, 1, float("nan"))]
+)
+def test_history_that_cannot_be__is_refused(history: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="No player has the history"):
+        fit([history[0]], [history[1]], [history[2]])
+
+
+def test_nobody__cannot_be_fitted() -> None:
+    with pytest.raises(ValueError, match="nobody"):
+        fit([], [], [])
+
+
+def test_backtest__tells_error_base_rate_and_ten_bins() -> None:
+    found = backtest([0.0, 0.05, 0.1, 0.95, 1.0], [0, 1, 0, 1, 1])
+    assert (found.players, found.base_rate) == (5, 0.6)
+    assert found.brier == pytest.approx((0 + 0.95**2 + 0.1**2 + 0.05**2 + 0) / 5)
+    filled = [(each.start, each.players, each.silent) for each in found.bins if each.players]
+    assert filled == [(0.0, 2, 0.5), (0.1, 1, 0), (0.9, 2, 1)]
+    assert [each.score for each in found.bins][::9] == pytest.approx([0.025, 0.975])
+    assert len(found.bins) == 10

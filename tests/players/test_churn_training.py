@@ -1,0 +1,137 @@
+"""Fitting an environment: what is read of the past, when it serves, what is kept of the test."""
+
+import random
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from procrastinate.contrib.django import app
+from procrastinate.testing import InMemoryConnector
+
+from ilara_admin.models import Environment
+from players import tasks
+from players.churn_training import TEST_DAYS, TooFewError, churn_refit, histories
+from players.models import ChurnFit, Player, player_id_for
+from tests.api_client import PLAYERS, Api
+from tests.factories import make_environment
+
+TODAY = date(2026, 6, 1)
+
+
+def fill(environment: Environment, size: int, *, today: date = TODAY) -> dict[str, str]:
+    """Players of all habits; returns the bits of each by external id."""
+    draw = random.Random(5)
+    bits: dict[str, str] = {}
+    players = []
+    for number in range(size):
+        first_on = today - timedelta(days=draw.randint(0, 90))
+        last_on = first_on + timedelta(days=draw.randint(0, (today - first_on).days))
+        days = (last_on - first_on).days
+        name, habit = f"p{number}", draw.random()
+        inner = "".join("01"[draw.random() < habit] for _ in range(days - 1))
+        bits[name] = "1" if not days else f"1{inner}1"
+        first, last = (
+            datetime(*day.timetuple()[:3], 12, tzinfo=UTC) for day in (first_on, last_on)
+        )
+        players.append(
+            Player(
+                id=player_id_for(environment.namespace, name),
+                environment=environment,
+                external_id=name,
+                first_seen_at=first,
+                last_seen_at=last,
+                last_active_on=last_on,
+                active_since=first,
+                activity=bits[name],
+                active_days=bits[name].count("1"),
+            )
+        )
+    Player.objects.bulk_create(players)
+    return bits
+
+
+def test_histories__are_what_was_known_that_day(environment: Environment) -> None:
+    bits = fill(environment, 120)
+    fill(make_environment(), 5)
+    until = TODAY - timedelta(days=30)
+    expected = []
+    for player in Player.objects.of(environment):
+        age = (until - player.first_seen_at.date()).days
+        if age < 0:
+            continue
+        known = bits[player.external_id][: age + 1]
+        later = bits[player.external_id][age + 1 : age + 1 + TEST_DAYS]
+        expected.append((known.count("1") - 1, known.rindex("1"), age, int("1" not in later)))
+    found = histories(environment, until)
+    assert sorted(zip(*found, strict=True)) == sorted(expected)
+    assert {0, 1} == set(found.silent)
+
+
+def test_fit__serves_from_the_next_request_on(environment: Environment, secret_api: Api) -> None:
+    fill(environment, 300)
+    path = f"{PLAYERS}/{player_id_for(environment.namespace, 'p1')}/churn-risk"
+    assert secret_api.get(path).data["model"] == "mbg-nbd/prior"
+    fit = churn_refit(environment, TODAY)
+    assert secret_api.get(path).data["model"] == "mbg-nbd/2026-05-31"
+    assert fit.until == TODAY - timedelta(days=1)
+    assert sum(each["players"] for each in fit.bins) == fit.tested < fit.players < 300
+    assert 0 < fit.brier < fit.base_rate * (1 - fit.base_rate)
+
+
+def test_newest_fit__serves(environment: Environment, secret_api: Api) -> None:
+    fill(environment, 300)
+    for today in (TODAY, TODAY + timedelta(days=1)):
+        churn_refit(environment, today)
+    path = f"{PLAYERS}/{player_id_for(environment.namespace, 'p1')}/churn-risk"
+    assert secret_api.get(path).data["model"] == "mbg-nbd/2026-06-01"
+    assert ChurnFit.objects.count() == 2
+
+
+def test_fewer_than_200_players_with_history__leave_the_prior(environment: Environment) -> None:
+    fill(environment, 199)
+    with pytest.raises(TooFewError, match=r"players were there 14 days ago; 200 are needed"):
+        churn_refit(environment, TODAY)
+    assert not ChurnFit.objects.exists()
+
+
+def test_command__fits_and_tells_the_test(
+    environment: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CommandError, match="Not fitted: 0 players"):
+        call_command("churn_fit", str(environment))
+    fill(environment, 300, today=datetime.now(UTC).date())
+    call_command("churn_fit", str(environment))
+    told = capsys.readouterr()
+    assert told.out.startswith("RISK FROM")
+    assert "Brier score 0." in told.err
+    assert "Fit: done" in told.err
+
+
+def test_nightly_job__fits_each_environment_by_a_job_of_its_own(environment: Environment) -> None:
+    fill(environment, 300, today=datetime.now(UTC).date())
+    other = make_environment()
+    with app.replace_connector(jobs := InMemoryConnector()):
+        tasks.refit_nightly(timestamp=0)
+    waiting = [job["args"] for job in jobs.jobs.values()]
+    everybody = Environment.objects.values_list("pk", flat=True)
+    assert sorted(job["environment_id"] for job in waiting) == sorted(everybody)
+    for job in waiting:
+        tasks.refit(**job)
+    assert [fit.environment_id for fit in ChurnFit.objects.all()] == [environment.pk]
+    other.project.delete()
+    tasks.refit(environment_id=other.pk)  # gone meanwhile
+
+
+def test_web_processes__load_no_scipy() -> None:
+    code = (
+        "import sys; import ilara_admin.wsgi, ilara_admin.urls, ilara_admin.api_urls;"
+        "print([name for name in ('numpy', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=settings.BASE_DIR, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,179 @@
+"""Rules as they are typed: documents to text and back, what the buttons do."""
+
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from segments.editor.draft import (
+    LEVELS,
+    Draft,
+    act,
+    as_typed,
+    draft_of,
+    new_rule,
+    parse_typed,
+    read_draft,
+)
+from segments.editor.part_forms import OFFERED
+from segments.language.operators import OPERATORS, Kind
+
+
+def group(*conditions: Any, operator: str = "AND") -> dict[str, Any]:
+    return {"operator": operator, "conditions": list(conditions)}
+
+
+def condition(field: str = "x", operator: str = "==", value: Any = 1) -> dict[str, Any]:
+    return {"field": field, "operator": operator, "value": value}
+
+
+def event(**more: Any) -> dict[str, Any]:
+    return {"event": "win", "operator": ">=", "value": 3, "within": "7d", **more}
+
+
+def kinds(draft: Draft) -> Any:
+    return [draft.kind, *map(kinds, draft.parts)] if draft.parts else draft.kind
+
+
+def test_every_operator__is_offered() -> None:
+    assert sorted(key for keys in OFFERED.values() for key in keys) == sorted(OPERATORS)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (group(condition()), ["group", "field"]),
+        (group(condition("email", "is_set", None) | {}), ["group", "json"]),
+        (group({"field": "email", "operator": "is_set"}), ["group", "field"]),
+        (group(condition("segment", "in", ["a", "b"])), ["group", "segment"]),
+        (group(condition("segment", "in", ["a", "a"])), ["group", "json"]),
+        (group(event()), ["group", "event"]),
+        (group(event(operator="<=", value=0)), ["group", "event"]),
+        (group(event(within="07d")), ["group", "json"]),
+        (
+            group(event(where=group(condition("a"), condition("b")))),
+            ["group", ["event", "property", "property"]],
+        ),
+        (group(event(where=group(condition("a"), operator="OR"))), ["group", "json"]),
+        (group(event(where=group(group(condition("a"))))), ["group", "json"]),
+        (group(event(where=None)), ["group", "json"]),
+        (
+            group(group(group(condition(), group(condition())))),
+            ["group", ["group", ["group", "field", "json"]]],
+        ),
+        (group(condition("x", "contains", "a ")), ["group", "json"]),
+        (group(condition("x", "starts_with", "a\nb")), ["group", "json"]),
+        (group(condition(" x")), ["group", "json"]),
+    ],
+)
+def test_part_that_typing_cannot_give__is_json_and_the_rest_is_not(
+    document: Any, expected: Any
+) -> None:
+    assert kinds(draft_of(document)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("40", Kind.ANY, 40),
+        ("40", Kind.TEXT, "40"),
+        ('"40"', Kind.ANY, "40"),
+        ('"40"', Kind.TEXT, "40"),
+        ("true", Kind.ANY, True),
+        ("true", Kind.TEXT, "true"),
+        ("null", Kind.ANY, "null"),
+        ("[1]", Kind.ANY, "[1]"),
+        ("a, b", Kind.ANY, "a, b"),
+        ("1e2", Kind.NUMBER, 100.0),
+    ],
+)
+def test_value__is_read_by_what_the_field_holds(text: str, kind: Kind, value: Any) -> None:
+    found = parse_typed("==", text, kind)
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_list__is_read_item_by_item() -> None:
+    text = '1, "x, y", true, a b, "2"'
+    assert parse_typed("in", text) == [1, "x, y", True, "a b", "2"]
+    assert parse_typed("in", "1001, 1002", Kind.TEXT) == ["1001", "1002"]
+
+
+SCALARS = st.one_of(
+    st.text(),
+    st.text('a1, "\\'),
+    st.integers(),
+    st.booleans(),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@example(['"', '"'], Kind.ANY)
+@given(st.lists(SCALARS, min_size=1), st.sampled_from([Kind.ANY, Kind.TEXT]))
+def test_value__survives_being_typed(values: list[Any], kind: Kind) -> None:
+    if kind is Kind.TEXT:
+        values = [value for value in values if isinstance(value, str)] or ["a"]
+    text = as_typed(values, kind)
+    assert text == text.strip()
+    assert repr(parse_typed("in", text, kind)) == repr(values)
+    assert repr(parse_typed("==", as_typed(values[0], kind), kind)) == repr(values[0])
+
+
+def rule() -> Draft:
+    inner = Draft("group", {"operator": "OR"}, [Draft("field", {"field": "b"})])
+    return Draft("group", {"operator": "AND"}, [Draft("field", {"field": "a"}), inner])
+
+
+@pytest.mark.parametrize(
+    ("wish", "focus", "expected"),
+    [
+        ("field r", "r-2-field", ["group", "field", ["group", "field"], "field"]),
+        ("segment r-1", "r-1-1-operator", ["group", "field", ["group", "field", "segment"]]),
+        ("event r-1", "r-1-1-event", ["group", "field", ["group", "field", "event"]]),
+        ("group r-1", "r-1-1-operator", [
+            "group", "field", ["group", "field", ["group", "field"]]]),
+        ("remove r-0", "r-0-remove", ["group", ["group", "field"]]),
+        ("remove r-1", "r-0-remove", ["group", "field"]),
+        ("remove r-1-0", "r-1-add", ["group", "field", "group"]),
+        ("remove r", "", ["group", "field", ["group", "field"]]),
+        ("remove r-7", "", ["group", "field", ["group", "field"]]),
+        ("remove r-1-0-0", "", ["group", "field", ["group", "field"]]),
+        ("remove s-1", "", ["group", "field", ["group", "field"]]),
+        ("remove r-x", "", ["group", "field", ["group", "field"]]),
+        ("property r", "", ["group", "field", ["group", "field"]]),
+        ("field r-0", "", ["group", "field", ["group", "field"]]),
+        ("nonsense r", "", ["group", "field", ["group", "field"]]),
+    ],
+)  # fmt: skip
+def test_button__adds_or_removes_and_says_where_to_go_on(
+    wish: str, focus: str, expected: Any
+) -> None:
+    draft = rule()
+    assert (act(draft, "r", wish), kinds(draft)) == (focus, expected)
+
+
+def test_groups__nest_as_deep_as_there_are_levels() -> None:
+    draft, place = new_rule(), "r"
+    for _ in range(LEVELS - 1):
+        place = act(draft, "r", f"group {place}").removesuffix("-operator")
+    assert act(draft, "r", f"group {place}") == ""
+
+
+def test_posted__is_read_by_the_names_of_its_controls() -> None:
+    draft = read_draft(
+        {
+            "r-operator": ["OR"], "r-0-kind": ["segment"], "r-0-segments": ["a", "b"],
+            "r-1-kind": ["event"], "r-1-0-kind": ["property"], "r-1-0-field": ["stars"],
+            "r-3-kind": ["field"], "other-0-kind": ["field"], "r-2": ["x"],
+        },
+        "r",
+    )  # fmt: skip
+    assert kinds(draft) == ["group", "segment", ["event", "property"]]
+    assert draft.parts[0].typed == {"segments": ["a", "b"]}
+    assert draft.parts[1].parts[0].typed == {"field": "stars"}
+
+
+def test_posted_nesting_without_end__is_cut_off() -> None:
+    names = ["r" + "-0" * depth for depth in range(400)]
+    draft = read_draft({f"{name}-kind": ["group"] for name in names}, "r")
+    assert str(kinds(draft)).count("group") < 10

@@ -1,0 +1,417 @@
+"""Two evaluators of one rule language: the functions of matching.py and the SQL of sql.py.
+
+Random rules are asked about random players, in every way in which Ilara asks, and all answers must
+be the same. Values come from small pools full of edges, so that conditions meet what they ask for.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from django.db import connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from events.models import Event
+from ilara_admin.models import Environment, Project
+from players.cache import parameters_of
+from players.models import Player, player_id_for
+from players.record import PlayerRow, row_of, thresholds_of
+from segments.cache import compile_segments, matchers_of, rules_of
+from segments.language.compiler import Subject, compile_rule
+from segments.language.operators import OPERATORS, Kind
+from segments.language.parser import FIELDS, Behaviour, Group, behaviours_of, parse
+from segments.models import Segment, SegmentMember
+from segments.sizes import Asked, ask, count, estimate, members
+from segments.subject import subject_of
+from tests.factories import make_player
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
+
+TEXTS = ["", "a", "A", "ab", "beta", "Beta", "é", "e\u0301", "日本", "😀x", "it's", '"q"', "50 %",
+         "a\\b", "1", "1.0", "true", "null", "[]", " x ", "line\nend", "pro", "SS"]  # fmt: skip
+NUMBERS = [0, 1, -1, 2, 40, 40.0, 40.5, 0.1, 0.30000000000000004, 1e-7, 2**53, 2**53 + 1, -(2**63),
+           2**63 - 1, 1e22, 1e23, 1.5e300, 5e-324, 12345678.9]  # fmt: skip
+SCALARS = [*TEXTS, *NUMBERS, True, False]
+MOMENTS = [
+    NOW.isoformat(), (NOW - DAY).isoformat(), (NOW + DAY).isoformat(),
+    (NOW - 7 * DAY).isoformat().replace("+00:00", "Z"), (NOW - 7 * DAY - TICK).isoformat(),
+    (NOW - DAY).strftime("%Y-%m-%d"), (NOW - DAY).strftime("%Y-%m-%d %H:%M"),
+    (NOW - DAY).strftime("%Y-%m-%dT%H:%M:%S.5"), "2024-02-29", "2000-02-29T23:59:59+15:59",
+    "0001-01-01", "9999-12-31T23:59:59.999999Z", "2026-06-01T12:00:00.123456-03:30",
+]  # fmt: skip
+NO_MOMENTS = ["2023-02-29", "1900-02-29", "0000-01-01", "2026-13-01", "2026-06-31", "24:00",
+              "2026-6-1", "2026-06-01T24:00", "2026-06-01T12:00+16:00", "2026-06-01T12:00:60Z",
+              "20260601", "2026-06-01T12:00:00.1234567Z", "2026-06-01\n",
+              "\u0662026-06-01"]  # fmt: skip
+VERSIONS = ["1", "1.0", "v1.0.0", "1.0.0.0", "1.10.0", "1.9.9", "2.0.0-rc.1", "2.0.0-rc.10",
+            "2.0.0-rc.9", "2.0.0-rc.1.x", "2.0.0-rc", "2.0.0-alpha", "2.0.0-alpha.1",
+            "2.0.0-alpha-1", "2.0.0-1", "2.0.0-01", "2.0.0+b7", "2.0.0", "2.0.0-Beta",
+            "999999999.0.1"]  # fmt: skip
+NO_VERSIONS = ["1.", "1.2.3.4.5", "1.2.3-", "1234567890", "v", "1.2.3 ", "1,2", "\u0661.\u0662"]
+WORDS = [*TEXTS, *MOMENTS, *NO_MOMENTS, *VERSIONS, *NO_VERSIONS]
+ITEMS = ["a", "b", "beta", "1", 1, 1.0, 40, True, False, ""]
+ATTRIBUTES = ["level", "tag", "app", "joined", "list", "stats.wins", "stats.0", "attributes.email",
+              "odd key", "50%"]  # fmt: skip
+# Operators that suit what an attribute mostly holds are drawn more often.
+FITTING = {
+    "level": ["==", ">", ">=", "<", "<=", "in"],
+    "tag": ["==", "in", "contains", "starts_with", "ends_with", "matches"],
+    "app": ["semver_eq", "semver_gt", "semver_gte", "semver_lt", "semver_lte"],
+    "joined": ["within_last", "not_within_last", "before", "after"],
+    "list": ["contains", "contains_any", "contains_all", "not_contains"],
+}
+EMAILS = [None, "a@example.com", "A@Example.COM", "no at", "a@", "@b", "a@b@C.org", "é@É.fr", ""]
+PATTERNS = ["a", "^[a-z]+$", "(?i)BETA", r"\d", "é", "^$", ".", r"\pL", "(a|b)*$", r"\s"]
+EVENTS = ["buy", "win"]
+SPANS = ["1d", "7d", "12h", "30d", "2w", "90m"]  # fmt: skip
+
+# --- Players --------------------------------------------------------------------------------------
+
+leaf = st.sampled_from([*SCALARS, *WORDS, None])
+value = st.one_of(
+    leaf,
+    st.lists(leaf, max_size=4),
+    st.dictionaries(st.sampled_from(["wins", "0", "a"]), leaf, max_size=2),
+    st.lists(st.lists(leaf, max_size=2), max_size=2),
+)
+attributes = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(
+        ("level", "tag", "app", "joined", "stats", "list", "email", "odd key", "50%", "segment"),
+        value,
+    ),
+)
+
+
+def usual_attributes(random: Random) -> dict[str, Any]:
+    """What players mostly have: all attributes, of fitting types, with values that rules name."""
+    return {
+        "level": random.choice(NUMBERS),
+        "tag": random.choice(TEXTS),
+        "app": random.choice([*VERSIONS, *VERSIONS, *NO_VERSIONS]),
+        "joined": random.choice([*MOMENTS, *MOMENTS, *NO_MOMENTS]),
+        "list": random.sample(ITEMS, random.randrange(5)),
+        "stats": {"wins": random.choice(NUMBERS), "0": random.choice(TEXTS)},
+        "email": random.choice(SCALARS),
+        "odd key": random.choice([None, True, False, 0, 1]),
+        "50%": random.choice(WORDS),
+    }
+
+
+def moment(random: Random) -> datetime:
+    """A time that lies on the edge of a span, or beside it."""
+    edge = random.choice([0, 1, 6, 7, 8, 29, 30, 31, 60])
+    return NOW - edge * DAY + random.choice([-1, 0, 0, 1]) * random.choice([TICK, DAY / 2])
+
+
+def columns(random: Random) -> dict[str, Any]:
+    first, last = sorted([moment(random), moment(random)])
+    returned = random.choice([None, moment(random)])
+    spent = random.choice(["0", "4.99", "0.01", "40", "99999999999999.99", "0.1"])
+    return {
+        "email": random.choice(EMAILS),
+        "device_id": random.choice([None, "", "abc", "A"]),
+        "first_seen_at": first,
+        "last_seen_at": last,
+        "last_active_on": last.date(),
+        "returned_at": returned,
+        "active_since": last,
+        "session_count": random.choice([0, 1, 40]),
+        "active_days": random.choice([1, 2, 5, 1000]),
+        "purchase_count": random.choice([0, 1, 2]),
+        "total_revenue": Decimal(spent),
+    }
+
+
+# --- Rules ----------------------------------------------------------------------------------------
+
+
+def conditions(*, about_player: bool = True) -> st.SearchStrategy[dict[str, Any]]:
+    """Any operator on any field. Every strategy is built once: building them takes longer than
+    drawing from them."""
+    names = [*ATTRIBUTES, *3 * list(FITTING), *(name for name in FIELDS if about_player)]
+    by_name = []
+    for name in names:
+        kind = FIELDS.get(name, Kind.ANY) if about_player else Kind.ANY
+        by_operator = [
+            condition(name, kind, operator)
+            for operator in [*OPERATORS, *3 * FITTING.get(name, [])]
+            if kind in OPERATORS[operator].kinds
+            and (about_player or OPERATORS[operator].takes != "pattern")
+        ]
+        by_name.append(st.sampled_from(by_operator).flatmap(lambda chosen: chosen))
+    return st.sampled_from(by_name).flatmap(lambda chosen: chosen)
+
+
+def condition(name: str, kind: Kind, operator: str) -> st.SearchStrategy[dict[str, Any]]:
+    fixed = {"field": st.just(name), "operator": st.just(operator)}
+    takes = OPERATORS[operator].takes
+    if takes != "nothing":
+        fixed["value"] = expected(name, kind, takes)
+    return st.fixed_dictionaries(fixed)
+
+
+def expected(name: str, kind: Kind, takes: str) -> st.SearchStrategy[Any]:
+    texts = st.sampled_from([item for item in [*WORDS, "example.com", "b", "hero-1"] if item])
+    numbers = st.sampled_from([*NUMBERS, 4.99, 1000, 0.5, 0.2])
+    scalars: st.SearchStrategy[Any] = st.one_of(texts, numbers, st.booleans())
+    match kind:
+        case Kind.TEXT:
+            scalars = texts
+        case Kind.NUMBER:
+            scalars = numbers
+        case Kind.BOOLEAN:
+            scalars = st.booleans()
+        case Kind.SEGMENT:
+            scalars = st.sampled_from(["rule", "listed", "chained", "patterned"])
+    if name == "lifecycle_stage" and takes in ("scalar", "list"):
+        scalars = st.sampled_from(["new", "active", "at_risk", "churned", "reactivated"])
+    if name == "list" and takes in ("text", "list"):
+        texts = st.sampled_from(["a", "b", "beta", "1", "x"])
+        scalars = st.one_of(st.sampled_from(ITEMS), scalars)
+    return {
+        "scalar": scalars,
+        "number": numbers,
+        "text": texts,
+        "list": st.lists(scalars, min_size=1, max_size=4),
+        "duration": st.sampled_from(SPANS),
+        "moment": st.sampled_from([*MOMENTS, "-7d", "-1d", "+1d", "-30d", "-90m"]),
+        "version": st.sampled_from(VERSIONS),
+        "pattern": st.sampled_from(PATTERNS),
+    }[takes]
+
+
+def happened(times: st.SearchStrategy[int], operator: str) -> st.SearchStrategy[dict[str, Any]]:
+    fixed = {
+        "event": st.sampled_from([*EVENTS, "never"]),
+        "operator": st.just(operator),
+        "value": times,
+        "within": st.sampled_from(SPANS),
+    }
+    return st.fixed_dictionaries(fixed, optional={"where": of_properties})
+
+
+def groups(
+    one: st.SearchStrategy[Any], depth: int = 3, longest: int = 3
+) -> st.SearchStrategy[dict[str, Any]]:
+    inner = st.one_of(one, groups(one, depth - 1)) if depth > 1 else one
+    return st.fixed_dictionaries(
+        {
+            "operator": st.sampled_from(["AND", "OR", "NOT"]),
+            "conditions": st.lists(inner, min_size=1, max_size=longest),
+        }
+    )
+
+
+of_properties = groups(conditions(about_player=False), depth=1)
+of_events = st.one_of(happened(st.integers(1, 4), ">="), happened(st.integers(0, 4), "<="))
+about_players = conditions()
+one = st.one_of(about_players, about_players, of_events)
+# Mostly one condition alone: in a group the others hide whether two answers to it differ.
+alone = groups(about_players, depth=1, longest=1)
+rules = st.one_of(alone, alone, groups(one))
+
+# --- Worlds ---------------------------------------------------------------------------------------
+
+
+class Crowd:
+    """An environment with players and events that stay as they are, but for the attributes of some.
+
+    It is committed, and so are changes to it: in one long transaction the old versions of its rows
+    would pile up, and each example would take longer than the one before.
+    """
+
+    def __init__(self) -> None:
+        random = Random(7)
+        project = Project.objects.create(name="Crowd", slug="crowd")
+        self.environment = Environment.objects.create(project=project, slug="live")
+        self.segments()
+        for number in range(60):
+            make_player(
+                self.environment,
+                f"hero-{number}",
+                attributes=usual_attributes(random),
+                **columns(random),
+            )
+        self.events: dict[UUID, list[Event]] = {}
+        for player in self.players():
+            self.happen(player, random)
+        for number in range(0, 60, 4):
+            self.list_(f"hero-{number}", excluded=bool(number % 8), key="listed")
+        self.list_("hero-0", excluded=True, key="listed")
+        self.list_("hero-1", excluded=False, key="rule")
+        self.rows = [row_of(player) for player in self.players()]
+        self.places = {row.external_id: place for place, row in enumerate(self.rows)}
+        rows = Segment.objects.filter(environment=self.environment)
+        self.compiled = compile_segments(rows.values("id", "key", "name", "rule"), {})
+        self.asked = ask(self.environment, None, NOW)
+        self.listed: dict[UUID, dict[int, bool]] = {}
+        for member in SegmentMember.objects.order_by("excluded"):
+            self.listed.setdefault(member.player_id, {})[member.segment_id] = member.excluded
+
+    def players(self) -> Iterable[Player]:
+        return Player.objects.of(self.environment).order_by("id")
+
+    def segments(self) -> None:
+        def all_of(*conditions: Any) -> dict[str, Any]:
+            return {"operator": "AND", "conditions": list(conditions)}
+
+        level = {"field": "level", "operator": ">=", "value": 1}
+        often = {"event": "buy", "operator": ">=", "value": 2, "within": "7d"}
+        made = {
+            "rule": all_of(level),
+            "listed": {"operator": "OR", "conditions": [often, {**level, "operator": "<"}]},
+            "chained": {
+                "operator": "NOT",
+                "conditions": [{"field": "segment", "operator": "in", "value": ["rule", "listed"]}],
+            },
+            "patterned": all_of({"field": "email", "operator": "matches", "value": "^[aA]"}),
+        }
+        for key, rule in made.items():
+            Segment.objects.create(environment=self.environment, key=key, name=key, rule=rule)
+
+    def happen(self, player: Player, random: Random) -> None:
+        made: list[Event] = []
+        for _ in range(random.choice([0, 1, 3, 6])):
+            at = moment(random)
+            properties = {"level": random.choice(SCALARS), "tag": random.choice(WORDS)}
+            made.append(
+                Event(
+                    id=len(self.events) * 100 + len(made) + 1,
+                    environment_id=self.environment.pk,
+                    player_id=player.pk,
+                    event_id=f"{player.external_id}-{len(made)}",
+                    name=random.choice(EVENTS),
+                    properties=properties,
+                    occurred_at=at,
+                    received_at=at - timedelta(seconds=1),
+                )
+            )
+        Event.objects.bulk_create(made)
+        # As they are stored: there 1e23 is a whole number.
+        self.events[player.pk] = list(Event.objects.filter(player_id=player.pk))
+
+    def list_(self, external_id: str, *, excluded: bool, key: str) -> None:
+        SegmentMember.objects.create(
+            segment=Segment.objects.get(environment=self.environment, key=key),
+            player_id=player_id_for(self.environment.namespace, external_id),
+            external_id=external_id,
+            excluded=excluded,
+            change_id=0,
+        )
+
+    def ask(self, rule: Group) -> Asked:
+        """sizes.ask, without looking at the segments again."""
+        matches = compile_rule(rule, matchers_of(self.compiled))
+        return replace(self.asked, rule=rule, matches=matches)
+
+    def give(self, drawn: list[dict[str, Any]]) -> None:
+        """The first players get these attributes; they are read back as the database keeps them."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """UPDATE player p SET attributes = given.value::jsonb
+                FROM unnest(%s::text[], %s::text[]) given (external_id, value)
+                WHERE p.environment_id = %s AND p.external_id = given.external_id
+                RETURNING p.external_id, p.attributes::text""",
+                [
+                    [f"hero-{number}" for number in range(len(drawn))],
+                    [json.dumps(item) for item in drawn],
+                    self.environment.pk,
+                ],
+            )
+            for external_id, value in cursor.fetchall():
+                place = self.places[external_id]
+                self.rows[place] = self.rows[place]._replace(attributes=msgspec.json.decode(value))
+
+    def counts(self, wanted: Iterable[Behaviour]) -> dict[UUID, dict[Behaviour, int]]:
+        """By player, what the SQL of events must count, one event after the other."""
+        found: dict[UUID, dict[Behaviour, int]] = {row.id: {} for row in self.rows}
+        for behaviour in wanted:
+            matches = compile_rule(behaviour.where or parse(EVERYTHING))
+            for player_id, events in self.events.items():
+                counted = [
+                    event
+                    for event in events
+                    if event.name == behaviour.event
+                    and event.received_at > NOW - behaviour.span
+                    and matches(Subject(event.properties, {}, NOW))
+                ]
+                found[player_id][behaviour] = min(len(counted), behaviour.limit)
+        return found
+
+
+EVERYTHING = {"operator": "NOT", "conditions": [{"field": "no", "operator": "is_set"}]}
+
+
+@pytest.fixture
+def crowd(transactional_db: None) -> Crowd:
+    """One for all examples of a test."""
+    return Crowd()
+
+
+def by_function(crowd: Crowd, rule: Group) -> set[UUID]:
+    """Who matches, as each request is answered."""
+    matches = compile_rule(rule, matchers_of(crowd.compiled))
+    needed = behaviours_of([rule], rules_of(crowd.compiled))
+    thresholds, parameters = thresholds_of(crowd.environment), parameters_of(crowd.environment)
+
+    counts = crowd.counts(needed)
+
+    def subject(row: PlayerRow) -> Subject:
+        lists = crowd.listed.get(row.id, {})
+        return subject_of(row, thresholds, parameters, NOW, None, lists, counts[row.id])
+
+    return {row.id for row in crowd.rows if matches(subject(row))}
+
+
+def by_sql(asked: Asked, *, one_by_one: bool) -> set[UUID]:
+    found = asked.question(one_by_one=one_by_one)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT p.id FROM player p {found.joins} "
+            f"WHERE p.environment_id = {asked.environment.pk} AND {found.where}",
+            found.params,
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def check(crowd: Crowd, document: dict[str, Any], drawn: list[dict[str, Any]]) -> None:
+    crowd.give(drawn)
+    rule = parse(document)
+    wanted = by_function(crowd, rule)
+    asked = crowd.ask(rule)
+    exact = asked.question(one_by_one=True).exact
+    for one_by_one in (False, True):
+        found = by_sql(asked, one_by_one=one_by_one)
+        assert found == wanted if exact else found >= wanted
+    if not exact:
+        assert count(asked) == len(wanted)
+
+
+AGREEMENT = {"suppress_health_check": list(HealthCheck)}
+
+
+@settings(max_examples=100, **AGREEMENT)  # type: ignore[arg-type]
+@given(rules, st.lists(attributes, min_size=6, max_size=6))
+def test_random_rules__give_one_answer(crowd: Crowd, rule: Any, drawn: Any) -> None:
+    check(crowd, rule, drawn)
+    asked = ask(crowd.environment, parse(rule), NOW)
+    found = sorted(by_function(crowd, parse(rule)))
+    assert count(asked) == estimate(asked).matched == len(found)
+    assert [player.id for player in members(asked).players] == found[:50]
+
+
+@pytest.mark.slow
+@settings(max_examples=2_000, **AGREEMENT)  # type: ignore[arg-type]
+@given(rules, st.lists(attributes, min_size=6, max_size=6))
+def test_random_rules__give_one_answer_many_times(crowd: Crowd, rule: Any, drawn: Any) -> None:
+    check(crowd, rule, drawn)

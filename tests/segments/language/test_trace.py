@@ -1,0 +1,133 @@
+"""Rules asked with their reasons."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segments.language.compiler import Matcher, Subject, compile_rule
+from segments.language.parser import Happened, parse
+from segments.language.trace import TracedGroup, TracedLeaf, miss, nearest, trace
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+ATTRIBUTES = {"level": 9, "country": "US", "tags": ["a"], "joined": "2026-05-31T12:00:00Z"}
+FACTS = {"email": None, "first_seen_at": NOW - timedelta(days=2), "is_payer": False}
+SEGMENTS: Mapping[str, Matcher] = {"vips": lambda _: False, "beta": lambda _: True}
+
+
+def is_(field: str, operator: str, value: Any = None) -> dict[str, Any]:
+    found = {"field": field, "operator": operator, "value": value}
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def group(operator: str, *conditions: Any) -> dict[str, Any]:
+    return {"operator": operator, "conditions": list(conditions)}
+
+
+BOUGHT = {"event": "buy", "operator": ">=", "value": 3, "within": "7d"}
+
+
+def leaf_of(condition: dict[str, Any], count: int = 0) -> TracedLeaf:
+    rule = parse(group("AND", condition))
+    counts = {part.behaviour: count for part in rule.conditions if isinstance(part, Happened)}
+    traced = trace(rule, Subject(ATTRIBUTES, FACTS, NOW, counts=counts), SEGMENTS)
+    assert isinstance(traced, TracedGroup)
+    (leaf,) = traced.parts
+    assert isinstance(leaf, TracedLeaf)
+    return leaf
+
+
+@pytest.mark.parametrize(
+    ("condition", "count", "passed", "actual", "words"),
+    [
+        (is_("level", ">=", 10), 0, False, "9", "level were at least 10; it is 9"),
+        (is_("level", ">=", 9), 0, True, "9", "it were not so that level is at least 9; it is 9"),
+        (is_("country", "in", ["DE", "FR"]), 0, False, "“US”",
+         "country were one of “DE”, “FR”; it is “US”"),
+        (is_("country", "starts_with", "D"), 0, False, "“US”",
+         "country started with “D”; it is “US”"),
+        (is_("country", "not_contains", "U"), 0, False, "“US”",
+         "country did not contain “U”; it is “US”"),
+        (is_("vip", "==", True), 0, False, "missing", "vip were true; it is missing"),
+        (is_("vip", "is_set"), 0, False, "missing", "vip were set; it is missing"),
+        (is_("email", "matches", "@"), 0, False, "missing",
+         "email matched the pattern “@”; it is missing"),
+        (is_("first_seen_at", "before", "-7d"), 0, False, "2026-05-30T12:00:00Z",
+         "first_seen_at were before 7 days ago; it is 2026-05-30T12:00:00Z"),
+        (is_("tags", "contains_any", ["b"]), 0, False, "['a']",
+         "tags contained any of “b”; it is ['a']"),
+        (is_("segment", "in", ["vips"]), 0, False, "not in it",
+         "the player were in the segment “vips”; the player is not in it"),
+        (is_("segment", "not_in", ["beta", "vips"]), 0, False, "in “beta”",
+         "the player were not in any of the segments “beta”, “vips”; the player is in “beta”"),
+        (BOUGHT, 2, False, "2",
+         "the player had done “buy” at least 3 times within the last 7 days; it was 2"),
+        (BOUGHT, 0, False, "never",
+         "the player had done “buy” at least 3 times within the last 7 days; it was never"),
+        (BOUGHT, 3, True, "3 or more",
+         "it were not so that did “buy” at least 3 times within the last 7 days"),
+    ],
+)  # fmt: skip
+def test_condition__tells_what_it_found(
+    condition: dict[str, Any], count: int, passed: bool, actual: str, words: str
+) -> None:
+    leaf = leaf_of(condition, count)
+    assert (leaf.passed, leaf.actual, miss(leaf)) == (passed, actual, words)
+
+
+def test_long_value__is_cut() -> None:
+    subject = Subject({"text": "x" * 500}, {}, NOW)
+    traced = trace(parse(group("AND", is_("text", "==", "y"))), subject, {})
+    assert isinstance(traced, TracedGroup)
+    assert isinstance(traced.parts[0], TracedLeaf)
+    assert len(traced.parts[0].actual) == 80
+
+
+# Attributes a to f are true or false, so that each can be turned round.
+NAMES = "abcdef"
+trees = st.recursive(
+    st.sampled_from(NAMES).map(lambda name: is_(name, "==", True)),
+    lambda inner: st.builds(
+        lambda operator, parts: group(operator, *parts),
+        st.sampled_from(["AND", "OR", "NOT"]),
+        st.lists(inner, min_size=1, max_size=3),
+    ),
+    max_leaves=8,
+)
+
+
+@given(trees, st.fixed_dictionaries({name: st.booleans() for name in NAMES}))
+def test_trace__answers_like_the_rule(tree: dict[str, Any], values: dict[str, bool]) -> None:
+    rule, subject = parse(group("AND", tree)), Subject(values, {}, NOW)
+    assert trace(rule, subject, {}).passed is compile_rule(rule)(subject)
+
+
+def one_of_each(tree: dict[str, Any], taken: list[str]) -> dict[str, Any]:
+    """The tree with a name of its own in each condition."""
+    if "conditions" in tree:
+        return group(tree["operator"], *(one_of_each(part, taken) for part in tree["conditions"]))
+    taken.append(f"n{len(taken)}")
+    return is_(taken[-1], "==", True)
+
+
+@given(trees, st.lists(st.booleans(), min_size=32, max_size=32))
+def test_nearest_miss__turns_the_rule_and_no_smaller_one_does(
+    tree: dict[str, Any], drawn: list[bool]
+) -> None:
+    taken: list[str] = []
+    rule = parse(group("AND", one_of_each(tree, taken)))
+    values = dict(zip(taken, drawn, strict=False))
+    before = compile_rule(rule)(Subject(values, {}, NOW))
+    found = nearest(trace(rule, Subject(values, {}, NOW), {}))
+
+    def after(turned: set[str]) -> bool:
+        changed = {name: value is not (name in turned) for name, value in values.items()}
+        return compile_rule(rule)(Subject(changed, {}, NOW))
+
+    names = {leaf.leaf.field for leaf in found if hasattr(leaf.leaf, "field")}
+    assert after(names) is not before
+    if len(names) > 1:
+        assert all(after({name}) is before for name in taken)

@@ -1,0 +1,101 @@
+"""`manage.py segment_import`."""
+
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from ilara_admin.management.commands import segment_import
+from ilara_admin.models import AuditEntry, Environment
+from segments.models import ListState, Segment, SegmentListChange
+from tests.segments.lists.test_services import on
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def segment(environment: Environment) -> Segment:
+    return Segment.objects.get(environment=environment, key="beta-testers")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "vips.csv"
+    path.write_bytes(b"external_id,name\r\nb,Bea\r\na,Ada\r\nb,again\r\n")
+    return path
+
+
+def run(segment: Segment, *options: object) -> str:
+    out = io.StringIO()
+    path = str(segment.environment)
+    call_command("segment_import", path, segment.key, *map(str, options), stdout=out)
+    return out.getvalue()
+
+
+def refusal(*options: object) -> CommandError:
+    with pytest.raises(CommandError) as error:
+        call_command("segment_import", *map(str, options), stdout=io.StringIO())
+    assert "\n" not in str(error.value)
+    return error.value
+
+
+def test_file__goes_on_the_include_list(segment: Segment, file: Path) -> None:
+    out = run(segment, file, "--reason", "sale")
+    assert on(segment) == ["a", "b"]
+    assert out == (
+        f"2 added, 1 already there. beta-testers of {segment.environment} now includes 2.\n"
+    )
+    entry = AuditEntry.objects.order_by("-id")[0]
+    assert (entry.actor_name, entry.reason) == ("manage.py segment_import", "sale")
+    assert entry.after is not None
+    assert entry.after["file"] == "vips.csv"
+
+
+def test_exclude_and_replace(segment: Segment, file: Path) -> None:
+    run(segment, file, "--exclude")
+    file.write_bytes(b"c\nb\n")
+    assert "1 added, 1 already there, 1 removed." in run(segment, file, "--exclude", "--replace")
+    assert on(segment, excluded=True) == ["b", "c"]
+    assert on(segment) == []
+
+
+def test_standard_input(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"a\nb\n")))
+    run(segment, "-")
+    assert on(segment) == ["a", "b"]
+
+
+def test_bad_lines__are_told_in_one_line_and_by_the_exit_code(segment: Segment, file: Path) -> None:
+    file.write_bytes(b'a\n""\n' + b"\xff\n" * 20)
+    error = refusal(segment.environment, segment.key, file)
+    assert error.returncode == segment_import.LEFT_OUT
+    assert str(error).startswith("21 lines were left out: line 2 is empty; line 3 is not UTF-8; ")
+    assert str(error).endswith("; ….")
+    assert on(segment) == ["a"]
+
+
+def test_what_cannot_be_done__is_said_in_one_line(segment: Segment, tmp_path: Path) -> None:
+    here = segment.environment
+    assert "no segment “nobody”. It has: beta-testers." in str(refusal(here, "nobody", "x"))
+    assert "is not PROJECT/ENV" in str(refusal("x", segment.key, "x"))
+    assert "No such file" in str(refusal(here, segment.key, tmp_path / "none.csv"))
+    assert "Is a directory" in str(refusal(here, segment.key, tmp_path))
+    (tmp_path / "empty.csv").write_bytes(b"")
+    error = refusal(here, segment.key, tmp_path / "empty.csv", "--replace")
+    assert (error.returncode, "no external id" in str(error)) == (1, True)
+
+
+def test_interrupted__says_how_to_go_on(
+    segment: Segment, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(segment_import, "list_run", interrupted)
+    error = refusal(segment.environment, segment.key, file)
+    assert (error.returncode, "Run it again" in str(error)) == (130, True)
+    assert SegmentListChange.objects.get().state == ListState.STOPPED

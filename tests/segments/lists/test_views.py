@@ -1,0 +1,271 @@
+"""The pages of the lists of segments."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.messages import get_messages
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from procrastinate.contrib.django.models import ProcrastinateJob
+from pytest_django import DjangoAssertNumQueries
+
+from ilara_admin.models import AuditEntry, Environment, Role
+from segments.lists import forms, services
+from segments.models import ListAction, ListState, Segment, SegmentListChange
+from segments.tasks import list_carry_out
+from tests.factories import ACTOR, make_player
+from tests.pages import message_of, text_of, url_of
+from tests.segments.lists.test_services import NOT_STOPPING, add, on
+
+pytestmark = pytest.mark.django_db
+KEY = "beta-testers"
+
+
+@pytest.fixture
+def client(staff_client: Callable[..., Client]) -> Client:
+    return staff_client(Role.LIVE_OPS)
+
+
+@pytest.fixture
+def segment(environment: Environment) -> Segment:
+    segments = Segment.objects.select_related("environment__project")
+    return segments.get(environment=environment, key=KEY)
+
+
+def at(segment: Segment, name: str = "segment_lists", *more: object) -> str:
+    return url_of(segment.environment, name, segment.key, *more)
+
+
+def htmx(target: str, trigger: str = "") -> dict[str, str]:
+    return {"HX-Request": "true", "HX-Target": target, "HX-Trigger": trigger}
+
+
+def csv(text: bytes) -> SimpleUploadedFile:
+    return SimpleUploadedFile("vips.csv", text, "text/csv")
+
+
+def undo_of(response: Any) -> str:
+    """Where the toast's Undo button posts to."""
+    (message,) = get_messages(response.wsgi_request)
+    return message.extra_tags
+
+
+# --- Looking --------------------------------------------------------------------------------------
+
+
+def test_page__shows_one_list_and_who_is_registered(client: Client, segment: Segment) -> None:
+    player = make_player(segment.environment, "here")
+    add(segment, "here", "later")
+    add(segment, "out", excluded=True)
+    text = text_of(client.get(at(segment)))
+    assert f'href="{url_of(segment.environment, "player_detail", player.pk)}">here</a>' in text
+    assert "later</span> <span" in text
+    assert ">out<" not in text
+    text = text_of(client.get(f"{at(segment)}?list=exclude"))
+    assert ">out<" in text
+    assert ">later<" not in text
+    detail = text_of(client.get(url_of(segment.environment, "segment_detail", KEY)))
+    assert "2 ids" in detail
+    assert "1 id<" in detail
+
+
+def test_search__compares_the_start_of_ids_and_pages_keep_it(
+    client: Client, segment: Segment
+) -> None:
+    add(segment, *(f"p_{number:03}" for number in range(60)), "P_1", "px1", "p%1")
+    page: Any = client.get(f"{at(segment)}?q=p_0").context["page"]
+    assert [member.external_id for member in page.rows] == [f"p_{n:03}" for n in range(50)]
+    assert "q=p_0" in page.next
+    page = client.get(at(segment) + page.next).context["page"]
+    assert [member.external_id for member in page.rows] == [f"p_{n:03}" for n in range(50, 60)]
+
+
+def test_page__asks_the_same_of_the_database_for_one_row_and_for_fifty(
+    client: Client, segment: Segment, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    add(segment, "a")
+    client.get(at(segment))
+    with django_assert_num_queries(8):
+        client.get(at(segment))
+    add(segment, *(f"b{number}" for number in range(60)))
+    for number in range(9):
+        add(segment, f"c{number}")
+    with django_assert_num_queries(8):
+        client.get(at(segment))
+
+
+def test_viewer__reads_and_finds_no_button(
+    staff_client: Callable[..., Client], segment: Segment
+) -> None:
+    add(segment, "a")
+    text = text_of(staff_client(Role.VIEWER).get(at(segment)))
+    assert ">a<" in text
+    assert "Remove a" not in text
+    assert "Add ids" not in text
+    assert "lists/undo" not in text
+
+
+# --- Changing -------------------------------------------------------------------------------------
+
+
+def test_ids_typed_in__are_added_once_each(client: Client, segment: Segment) -> None:
+    data = {"ids": " b \r\na\r\n\r\na\r\n", "reason": "asked for"}
+    response = client.post(f"{at(segment, 'segment_ids_add')}?list=exclude", data)
+    assert response["Location"] == f"{at(segment)}?list=exclude"
+    assert message_of(response) == "Added 2 ids to the exclude list."
+    assert on(segment, excluded=True) == ["a", "b"]
+    assert AuditEntry.objects.order_by("-id")[0].reason == "asked for"
+    client.post(undo_of(response))
+    assert on(segment, excluded=True) == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ("", "required"),
+        (" \n ", "required"),
+        ("a\n" + "x" * 256, "longer than 255"),
+        ("\n".join(map(str, range(1_001))), "1,000 external ids at most"),
+    ],
+)
+def test_ids_that_cannot_be__are_refused_beside_the_field(
+    ids: str, message: str, client: Client, segment: Segment
+) -> None:
+    response = client.post(at(segment, "segment_ids_add"), {"ids": ids})
+    assert response.status_code == 422
+    assert message in text_of(response)
+    assert on(segment) == []
+
+
+def test_remove__takes_one_id_off_and_is_undone_from_its_toast(
+    client: Client, segment: Segment
+) -> None:
+    add(segment, "a", "b")
+    url = at(segment, "segment_ids_remove")
+    response = client.post(url, {"id": "a"}, headers=htmx("results"))
+    assert response["HX-Trigger"] == '{"list-changed": {}}'
+    assert "Removed 1 id from the include list." in text_of(response)
+    assert on(segment) == ["b"]
+    removal = SegmentListChange.objects.get(action=ListAction.REMOVE)
+    assert at(segment, "segment_lists_undo", removal.pk) in text_of(response)
+    response = client.post(at(segment, "segment_lists_undo", removal.pk))
+    assert "Undid: removed 1 id from the include list: 1 added." in message_of(response)
+    assert on(segment) == ["a", "b"]
+    response = client.post(at(segment, "segment_lists_undo", removal.pk))
+    assert "undone already" in message_of(response)
+    response = client.post(url, {"id": "a"})
+    assert response["Location"] == at(segment)
+
+
+def test_small_file__is_taken_in_at_once(client: Client, segment: Segment) -> None:
+    url = at(segment, "segment_lists_import")
+    response = client.post(url, {"file": csv(b"external_id\na\nb\n\xff\n")})
+    assert message_of(response) == (
+        "Imported vips.csv to the include list: 2 added, 1 bad line left out."
+    )
+    assert "Line 4 is not UTF-8" in text_of(client.get(at(segment)))
+    response = client.post(url, {"file": csv(b"b\nc\n"), "replace": "on"})
+    assert "1 added, 1 removed, 1 there already" in message_of(response)
+    assert on(segment) == ["b", "c"]
+
+
+def test_large_file__waits_for_the_worker_and_its_progress_is_watched(
+    client: Client, segment: Segment
+) -> None:
+    data = b"".join(b"player_%05d\n" % number for number in range(12_000))
+    response = client.post(at(segment, "segment_lists_import"), {"file": csv(data)})
+    assert "Started" in message_of(response)
+    job = ProcrastinateJob.objects.get(task_name="segments.tasks.list_carry_out")
+    assert (text := text_of(client.get(at(segment)))).count('id="watch"') == 1
+    assert "Waiting for the worker" in text
+    assert '<meta http-equiv="refresh"' in text
+
+    SegmentListChange.objects.update(attempt=1, done=60_000, added=5_000)
+    watching = htmx("changes", "watch")
+    text = text_of(client.get(at(segment), headers=watching))
+    assert 'value="38"' in text
+    assert "5,000 added so far" in text
+    assert 'id="results"' not in text
+
+    SegmentListChange.objects.update(attempt=0, added=0)
+    list_carry_out(NOT_STOPPING, **job.args)
+    text = text_of(client.get(at(segment), headers=watching))
+    assert 'id="watch"' not in text
+    assert "12,000 added" in text
+    assert '<section class="stack" id="results"' in text, "the list is drawn beside it"
+    assert on(segment)[-1] == "player_11999"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, "required"),
+        ({"file": csv(b"")}, "empty"),
+        ({"file": csv(b'""\n'), "replace": "on"}, "no external id"),
+        ({"file": csv(b"x" * 1_001)}, "larger than 0 MiB"),
+    ],
+)
+def test_file_that_cannot_be__is_refused_beside_the_field(
+    data: dict[str, Any],
+    message: str,
+    client: Client,
+    segment: Segment,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forms, "MAX_UPLOAD_BYTES", 1_000)
+    response = client.post(at(segment, "segment_lists_import"), data)
+    assert response.status_code == 422
+    assert message in text_of(response)
+
+
+def test_clear__asks_for_the_key_and_can_be_undone(client: Client, segment: Segment) -> None:
+    add(segment, *"abc")
+    url = at(segment, "segment_lists_clear")
+    text = text_of(client.get(url))
+    assert "3 ids leave the list" in text
+    assert "new_tutorial" in text
+    assert client.post(url, {"typed": "x"}).status_code == 422
+    assert on(segment) == [*"abc"]
+    response = client.post(url, {"typed": KEY, "reason": "over"})
+    assert message_of(response) == "Cleared the include list: 3 removed."
+    assert on(segment) == []
+    client.post(undo_of(response))
+    assert on(segment) == [*"abc"]
+
+
+def test_deletion_of_the_segment__names_the_lists_and_its_undo_brings_them_back(
+    client: Client, environment: Environment
+) -> None:
+    rule = {"operator": "AND", "conditions": [{"field": "x", "operator": "==", "value": 1}]}
+    made = Segment.objects.create(environment=environment, key="free", name="", rule=rule)
+    add(made, *"abc")
+    url = url_of(environment, "segment_delete", "free")
+    assert "3 ids on its lists" in text_of(client.get(url))
+    response = client.post(url, {"typed": "free"})
+    client.post(undo_of(response))
+    assert on(Segment.objects.get(key="free")) == [*"abc"]
+
+
+def test_change_of_another_segment__is_not_found(client: Client, segment: Segment) -> None:
+    other = Segment.objects.create(
+        environment=segment.environment, key="other", name="", rule=segment.rule
+    )
+    change = add(other, "a")
+    assert client.post(at(segment, "segment_lists_undo", change.pk)).status_code == 404
+
+
+def test_changes__say_how_they_ended(client: Client, segment: Segment) -> None:
+    change = services.list_import(
+        segment, excluded=True, actor=ACTOR, file_name="x.csv", reason="why"
+    )
+    services.list_give_up(change, "Its command ended half-way.")
+    undone = services.list_undo(add(segment, "a"), actor=ACTOR)
+    services.list_run(undone)
+    text = text_of(client.get(at(segment)))
+    assert "imported x.csv to the exclude list" in text
+    assert "Stopped: Its command ended half-way." in text
+    assert "undid: added 1 id to the include list" in text
+    assert SegmentListChange.objects.get(pk=change.pk).state == ListState.STOPPED
+    log = text_of(client.get(url_of(segment.environment, "audit_list")))
+    assert f'href="{at(segment)}"' in log
