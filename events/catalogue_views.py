@@ -12,7 +12,7 @@ from events.rejections import KEPT_DAYS, PAYLOAD_CHARACTERS
 from events.stats import Series, Span, arrivals, freshness, hours_of, series
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.templatetags.ilara import Bar
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
@@ -74,7 +74,7 @@ def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
     name = _the_name(request, name_id)
-    url = link(request, "event_name", name.pk)
+    url = environment_url(request, "event_name", name.pk)
     form = DescriptionForm(request.POST or None, initial={"description": name.description})
     if request.method == "POST" and form.is_valid():
         try:
@@ -85,7 +85,7 @@ def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
             response = redirect_to(request, url)
             if entry is None:
                 return with_toast(request, response, "Nothing was changed.", tone="info")
-            undo_url = link(request, "event_name_undo", name.pk, entry.pk)
+            undo_url = environment_url(request, "event_name_undo", name.pk, entry.pk)
             return with_toast(request, response, f"Described {name}.", undo_url=undo_url)
     return render_form(request, FormPage(f"Describe {name}", "Save", form, url))
 
@@ -99,7 +99,7 @@ def event_name_undo(request: HtmxHttpRequest, name_id: int, entry_id: int) -> Ht
         object_id=str(name.pk),
     )
     entry = get_object_or_404(entries, pk=entry_id)
-    response = redirect_to(request, link(request, "event_name", name.pk))
+    response = redirect_to(request, environment_url(request, "event_name", name.pk))
     try:
         services.event_name_undo(name, entry, actor=actor_of(request))
     except ValidationError as error:

@@ -43,7 +43,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StoreResult:
     """What became of the events handed to `store`, by their position there."""
 
     received_at: datetime
@@ -155,7 +155,7 @@ def store(
     events: Sequence[Prepared],
     rejected: Sequence[Rejected] = (),
     sent_at: datetime | None = None,
-) -> Outcome:
+) -> StoreResult:
     """Store what is new and note what was rejected, those of unknown players among it, in one
     statement. Within the batch, too, one id counts once."""
     first: dict[tuple[uuid.UUID, bytes], int] = {}
@@ -192,7 +192,7 @@ def store(
     )
     known_set = set(known)
     known_set.update(index for index, original in repeats.items() if original in known_set)
-    return Outcome(request.now.astimezone(UTC), frozenset(known_set), frozenset(accepted))
+    return StoreResult(request.now.astimezone(UTC), frozenset(known_set), frozenset(accepted))
 
 
 def unknown_player() -> ApiError:

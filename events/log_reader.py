@@ -33,7 +33,7 @@ class Filter(NamedTuple):
 EVERYTHING = Filter()
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """An event of the log: its place, its content, and its content as JSON."""
 
     id: int
@@ -41,24 +41,24 @@ class Entry(NamedTuple):
     json: bytes
 
 
-class Page(NamedTuple):
+class LogPage(NamedTuple):
     """`last_id` ends the page, matching or not; rows after it arrived at `since` or later."""
 
-    entries: list[Entry]
+    entries: list[LogEntry]
     last_id: int
     since: datetime
 
 
-def newest(environment_id: int, count: int, wanted: Filter = EVERYTHING) -> list[Entry]:
+def newest(environment_id: int, count: int, wanted: Filter = EVERYTHING) -> list[LogEntry]:
     """The last `count` events, newest first."""
     return _read(environment_id, EARLIEST, _where(wanted), f"id DESC LIMIT {count:d}")
 
 
-def of_ids(environment_id: int, ids: list[int], since: datetime) -> list[Entry]:
+def of_ids(environment_id: int, ids: list[int], since: datetime) -> list[LogEntry]:
     return _read(environment_id, since, [("id = ANY", ids)])
 
 
-def page(environment_id: int, after: int, since: datetime, wanted: Filter) -> Page | None:
+def page(environment_id: int, after: int, since: datetime, wanted: Filter) -> LogPage | None:
     """What matches among the PAGE_ROWS rows after the id `after`, or None if there are no rows.
 
     Pages are cut before they are filtered: a rare event costs no statement that runs for minutes.
@@ -76,7 +76,7 @@ def page(environment_id: int, after: int, since: datetime, wanted: Filter) -> Pa
         return None
     last_id, received_at = end
     conditions = [("id >", after), ("id <=", last_id), *_where(wanted)]
-    return Page(_read(environment_id, since, conditions), last_id, received_at - SLACK)
+    return LogPage(_read(environment_id, since, conditions), last_id, received_at - SLACK)
 
 
 def _where(wanted: Filter) -> list[tuple[str, Any]]:
@@ -89,7 +89,7 @@ def _read(
     since: datetime,
     conditions: Iterable[tuple[str, Any]],
     order: str = "id",
-) -> list[Entry]:
+) -> list[LogEntry]:
     params: list[Any] = [environment_id, since]
     sql = """SELECT id, event_id, player_id, name, occurred_at, received_at, session_id, properties
              FROM event WHERE environment_id = $1 AND received_at >= $2"""
@@ -100,9 +100,9 @@ def _read(
     return [_entry(*row) for row in rows]
 
 
-def _entry(id: int, *columns: Any) -> Entry:
+def _entry(id: int, *columns: Any) -> LogEntry:
     event = event_of(*columns)
-    return Entry(id, event, msgspec.json.encode(event))
+    return LogEntry(id, event, msgspec.json.encode(event))
 
 
 def event_of(

@@ -84,7 +84,7 @@ class EventProperty(models.Model):
         db_table = "event_property"
 
 
-class EventCount(models.Model):
+class EventRollup(models.Model):
     """How many events of a name arrived in the minute or hour that begins at `start` (UTC)."""
 
     pk = models.CompositePrimaryKey("environment_id", "start", "event_name_id")
@@ -97,12 +97,12 @@ class EventCount(models.Model):
         abstract = True
 
 
-class EventMinute(EventCount):
+class EventMinute(EventRollup):
     class Meta:
         db_table = "event_minute"
 
 
-class EventHour(EventCount):
+class EventHour(EventRollup):
     class Meta:
         db_table = "event_hour"
 

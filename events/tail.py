@@ -25,7 +25,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from events import log_reader
-from events.log_reader import EARLIEST, EVERYTHING, PAGE_ROWS, SLACK, Entry, Filter
+from events.log_reader import EARLIEST, EVERYTHING, PAGE_ROWS, SLACK, Filter, LogEntry
 from ilara_admin.api import environment_cache
 from ilara_admin.api.dispatch import ENV_SQL
 from ilara_admin.api.environment_cache import Key
@@ -84,7 +84,7 @@ class Arrival(NamedTuple):
     """
 
     cursor: int
-    entry: Entry | None = None
+    entry: LogEntry | None = None
     missed: int = 0
 
 
@@ -168,7 +168,7 @@ class Subscription:
                 yield Arrival(cursor)
             missed = self._missed > 0
 
-    def _page(self, after: int, since: datetime) -> log_reader.Page | None:
+    def _page(self, after: int, since: datetime) -> log_reader.LogPage | None:
         try:
             return log_reader.page(self._follower.environment_id, after, since, self.wanted)
         finally:
@@ -197,7 +197,7 @@ class Subscription:
     def over(self) -> bool:
         return bool(self.ended) or stopping.is_set()
 
-    def offer(self, entry: Entry, cursor: int) -> None:
+    def offer(self, entry: LogEntry, cursor: int) -> None:
         if not self.wanted.matches(entry.event):
             return
         with self._changed:

@@ -16,10 +16,10 @@ from django.utils import timezone
 
 from events import log_reader, stream, tail
 from events.forms import TailForm
-from events.log_reader import Entry
+from events.log_reader import LogEntry
 from events.models import Event
 from ilara_admin.models import Role
-from ilara_admin.web.access import link, staff_view
+from ilara_admin.web.access import environment_url, staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from players.models import Player
 
@@ -159,7 +159,7 @@ def event_detail(request: HtmxHttpRequest, event: int) -> HttpResponse:
 
 
 def _rows(
-    request: HtmxHttpRequest, found: list[Entry], names: Mapping[UUID, str]
+    request: HtmxHttpRequest, found: list[LogEntry], names: Mapping[UUID, str]
 ) -> list[dict[str, Any]]:
     return [
         {
@@ -167,17 +167,17 @@ def _rows(
             "event": entry.event,
             "properties": bytes(entry.event.properties).decode(),
             "player": names.get(entry.event.player_id, str(entry.event.player_id)),
-            "player_url": link(request, "player_detail", entry.event.player_id),
+            "player_url": environment_url(request, "player_detail", entry.event.player_id),
             "url": _event_url(request, entry),
         }
         for entry in found
     ]
 
 
-def _event_url(request: HtmxHttpRequest, entry: Entry) -> str:
+def _event_url(request: HtmxHttpRequest, entry: LogEntry) -> str:
     query = QueryDict(mutable=True)
     query["at"] = entry.event.received_at.isoformat()
-    return f"{link(request, 'event_detail', entry.id)}?{query.urlencode()}"
+    return f"{environment_url(request, 'event_detail', entry.id)}?{query.urlencode()}"
 
 
 def external_ids(player_ids: Iterable[UUID]) -> dict[UUID, str]:

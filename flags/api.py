@@ -10,25 +10,25 @@ from django.http import HttpResponse
 from django.urls import path
 
 from flags import examples, schemas, usage
-from flags.cache import FlagSet, divide, flag_set
+from flags.cache import FlagSet, flag_set, split_precomputed
 from flags.engine.evaluation import (
-    Asked,
     CompiledFlag,
     Decision,
-    behaviours_needed,
+    EvaluationContext,
     decide,
     evaluate,
+    event_counts_needed,
 )
 from flags.engine.receipt import receipt_of
 from flags.history import flags_at
-from flags.lookup import FLAG_NOT_FOUND, find_asked
+from flags.lookup import FLAG_NOT_FOUND, find_evaluation_context
 from ilara_admin.api.bodies import parse_moment
 from ilara_admin.api.dispatch import ApiRequest, encoder, respond, route
 from ilara_admin.api.endpoint import endpoint
 from ilara_admin.api.errors import invalid, not_found, unauthorized
 from players.lookup import NOT_FOUND
 from segments.cache import segments_of
-from segments.language.parser import Behaviour
+from segments.language.parser import EventCount
 
 
 @endpoint(
@@ -44,15 +44,15 @@ from segments.language.parser import Behaviour
 def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> HttpResponse:
     """Evaluate one flag for a player. The answer is the value with the variant and the reason; a
     change made in the dashboard is in force on the very next call."""
-    question = _question(request)
+    question = _query(request)
     flag = question.flags.by_key.get(key)
-    asked = _asked(request, body, behaviours_needed([flag] if flag else []), question)
+    context = _context(request, body, event_counts_needed([flag] if flag else []), question)
     if flag is None:
         raise not_found(FLAG_NOT_FOUND)
-    decision = evaluate(flag, asked)
-    if question.is_of_a_game:
+    decision = evaluate(flag, context)
+    if question.is_from_game:
         usage.note(flag, decision)
-    return respond(_evaluation(request, question, flag, decision, asked))
+    return respond(_evaluation(request, question, flag, decision, context))
 
 
 @endpoint(
@@ -66,29 +66,29 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
 )
 def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpResponse:
     """Evaluate all flags for a player. Those that are archived are left out."""
-    question = _question(request)
-    asked = _asked(request, body, question.flags.behaviours, question)
-    flags, ready = divide(question.flags, asked)
+    question = _query(request)
+    context = _context(request, body, question.flags.event_counts, question)
+    flags, ready = split_precomputed(question.flags, context)
     if question.explain:
         flags, ready = question.flags.in_use, []
     memo: dict[str, Decision] = {}
-    decided = [(flag, decide(flag, asked, memo)) for flag in flags]
+    decided = [(flag, decide(flag, context, memo)) for flag in flags]
     found = [answer.v1 for answer in ready]
     for flag, decision in decided:
         prepared = None if question.explain else question.flags.decided.get(id(decision))
         if prepared is None:
-            answer = _evaluation(request, question, flag, decision, asked)
+            answer = _evaluation(request, question, flag, decision, context)
             prepared = encoder.encode(flag.key) + b":" + encoder.encode(answer)
         found.append(prepared)
-    if question.is_of_a_game:
+    if question.is_from_game:
         usage.note_all(question.flags, decided)
-    player = asked.player_id.encode()
+    player = context.player_id.encode()
     return respond(
         msgspec.Raw(b'{"player_id":"' + player + b'","flags":{' + b",".join(found) + b"}}")
     )
 
 
-class Question(NamedTuple):
+class EvaluationQuery(NamedTuple):
     """What the address asks for: a receipt, and flags as they were `at` another time."""
 
     explain: bool
@@ -96,14 +96,14 @@ class Question(NamedTuple):
     flags: FlagSet
 
     @property
-    def is_of_a_game(self) -> bool:
+    def is_from_game(self) -> bool:
         """What somebody looks into is no use of a flag."""
         return not self.explain and self.at is None
 
 
-def _question(request: ApiRequest) -> Question:
+def _query(request: ApiRequest) -> EvaluationQuery:
     if not request.META["QUERY_STRING"]:
-        return Question(False, None, flag_set(request.snapshot))
+        return EvaluationQuery(False, None, flag_set(request.snapshot))
     explain, at = request.GET.get("explain", "false"), request.GET.get("at")
     if explain not in ("true", "false"):
         raise invalid("explain must be true or false", "explain")
@@ -111,25 +111,31 @@ def _question(request: ApiRequest) -> Question:
     if (explain == "true" or moment) and not request.api_key.secret:
         raise unauthorized("A receipt and another time need a secret key", status=403)
     flags = flags_at(request.snapshot, moment) if moment else flag_set(request.snapshot)
-    return Question(explain == "true", moment, flags)
+    return EvaluationQuery(explain == "true", moment, flags)
 
 
-def _asked(
+def _context(
     request: ApiRequest,
     body: schemas.FlagEvaluate,
-    behaviours: frozenset[Behaviour],
-    question: Question,
-) -> Asked:
-    asked = find_asked(request, uuid.UUID(body.player_id), behaviours, body.context)
-    return replace(asked, at=question.at) if question.at else asked
+    event_counts: frozenset[EventCount],
+    question: EvaluationQuery,
+) -> EvaluationContext:
+    context = find_evaluation_context(
+        request, uuid.UUID(body.player_id), event_counts, body.context
+    )
+    return replace(context, at=question.at) if question.at else context
 
 
 def _evaluation(
-    request: ApiRequest, question: Question, flag: CompiledFlag, decision: Decision, asked: Asked
+    request: ApiRequest,
+    question: EvaluationQuery,
+    flag: CompiledFlag,
+    decision: Decision,
+    context: EvaluationContext,
 ) -> schemas.FlagEvaluation:
     if not question.explain:
         return schemas.evaluation(flag, decision)
-    receipt = receipt_of(flag, asked, decision, segments_of(request.snapshot))
+    receipt = receipt_of(flag, context, decision, segments_of(request.snapshot))
     return schemas.evaluation(flag, decision, receipt)
 
 

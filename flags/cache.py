@@ -10,18 +10,18 @@ from msgspec.json import encode
 from flags import schemas
 from flags.engine.document import DocumentError, FlagDocument, decode_document
 from flags.engine.evaluation import (
-    Asked,
     CompiledFlag,
     Decision,
-    behaviours_needed,
+    EvaluationContext,
     compile_flag,
+    event_counts_needed,
     is_overridden,
 )
 from flags.ofrep import responses
 from ilara_admin.api.environment_cache import Snapshot
 from segments.cache import PART as SEGMENTS
 from segments.cache import matchers_of, rules_of
-from segments.language.parser import Behaviour, RuleError
+from segments.language.parser import EventCount, RuleError
 
 logger = logging.getLogger("ilara.flags")
 
@@ -33,32 +33,32 @@ SQL = """
     FROM flag f WHERE f.environment_id = e.id"""
 
 
-class Ready(NamedTuple):
+class PrecomputedReply(NamedTuple):
     """The answer about one flag as JSON, for either API."""
 
     v1: bytes  # with the key, as a member of an object
     ofrep: bytes
 
 
-type Constants = tuple[tuple[CompiledFlag, Ready], ...]
+type Constants = tuple[tuple[CompiledFlag, PrecomputedReply], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlagSet:
     """All flags by key; those in use are `constant`, with their answers ready, or `varying`.
 
-    `together` joins the answers of all the constant ones. `decided` holds the answers of varying
-    flags by the identity of the decision: most decisions are made when the flag is compiled.
-    `behaviours` is what those in use ask about a player's events.
+    `joined_constants` joins the answers of all the constant ones. `decided` holds the answers of
+    varying flags by the identity of the decision: most decisions are made at compile time.
+    `event_counts` is what those in use ask about a player's events.
     """
 
     by_key: Mapping[str, CompiledFlag]
     in_use: tuple[CompiledFlag, ...]
     varying: tuple[CompiledFlag, ...]
     constant: Constants
-    together: list[Ready]
+    joined_constants: list[PrecomputedReply]
     decided: Mapping[int, bytes]
-    behaviours: frozenset[Behaviour]
+    event_counts: frozenset[EventCount]
 
 
 def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
@@ -85,7 +85,9 @@ def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
     constant = tuple(
         (
             flag,
-            Ready(member(flag, flag.constant), encode(responses.success(flag, flag.constant))),
+            PrecomputedReply(
+                member(flag, flag.constant), encode(responses.success(flag, flag.constant))
+            ),
         )
         for flag in in_use
         if flag.constant is not None
@@ -95,30 +97,32 @@ def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
         in_use=in_use,
         varying=varying,
         constant=constant,
-        together=_together(constant),
+        joined_constants=_joined_constants(constant),
         decided={
             id(decision): member(flag, decision)
             for flag in varying
             for decisions in ([flag.default], *(rule.decisions.values() for rule in flag.rules))
             for decision in decisions
         },
-        behaviours=behaviours_needed(in_use),
+        event_counts=event_counts_needed(in_use),
     )
 
 
-def _together(constant: Constants) -> list[Ready]:
+def _joined_constants(constant: Constants) -> list[PrecomputedReply]:
     if not constant:
         return []
     v1, ofrep = zip(*(ready for _, ready in constant), strict=True)
-    return [Ready(b",".join(v1), b",".join(ofrep))]
+    return [PrecomputedReply(b",".join(v1), b",".join(ofrep))]
 
 
-def divide(flags: FlagSet, asked: Asked) -> tuple[Sequence[CompiledFlag], list[Ready]]:
+def split_precomputed(
+    flags: FlagSet, context: EvaluationContext
+) -> tuple[Sequence[CompiledFlag], list[PrecomputedReply]]:
     """Which of the flags in use must be asked for this player, and the answers for the rest."""
-    if not asked.overrides:
-        return flags.varying, flags.together
-    own = [flag for flag, _ in flags.constant if is_overridden(flag, asked)]
-    ready = [ready for flag, ready in flags.constant if not is_overridden(flag, asked)]
+    if not context.overrides:
+        return flags.varying, flags.joined_constants
+    own = [flag for flag, _ in flags.constant if is_overridden(flag, context)]
+    ready = [ready for flag, ready in flags.constant if not is_overridden(flag, context)]
     return [*flags.varying, *own], ready
 
 

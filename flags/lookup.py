@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 from django.db.models import Q
 
-from flags.engine.evaluation import Asked
+from flags.engine.evaluation import EvaluationContext
 from flags.models import FlagOverride
 from ilara_admin.api.dispatch import ApiRequest
 from players.statements import BY_ID
-from segments.language.parser import Behaviour
+from segments.language.parser import EventCount
 from segments.lookup import find_subject
 
 FLAG_NOT_FOUND = "Flag not found"
@@ -21,20 +21,20 @@ OVERRIDES = """(SELECT jsonb_object_agg(o.flag_id, o.variant) FROM flag_override
     WHERE o.player_id = p.id AND (o.expires_at IS NULL OR o.expires_at > env.now))"""
 
 
-def find_asked(
+def find_evaluation_context(
     request: ApiRequest,
     player_id: uuid.UUID,
-    behaviours: Iterable[Behaviour],
+    event_counts: Iterable[EventCount],
     context: Mapping[str, Any] | None,
     by: str = BY_ID,
-) -> Asked:
+) -> EvaluationContext:
     """The player as flags are asked about them, in one statement; 404 if there is none. For `by`
     see find_subject."""
     player, subject, (overrides,) = find_subject(
-        request, player_id, behaviours, context, [OVERRIDES], by
+        request, player_id, event_counts, context, [OVERRIDES], by
     )
     decoded = msgspec.json.decode(overrides, type=dict[int, str]) if overrides else {}
-    return Asked(str(player.id), subject, decoded, request.now)
+    return EvaluationContext(str(player.id), subject, decoded, request.now)
 
 
 def overrides_of(player_id: uuid.UUID, now: datetime) -> dict[int, FlagOverride]:

@@ -45,7 +45,7 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         return self.annotate(changed_by=Subquery(current.values("author_name")[:1]))
 
 
-class About(models.Model):
+class FlagMetadata(models.Model):
     """What a flag says of itself to staff. One without an expected end is permanent."""
 
     name = models.CharField(max_length=200)
@@ -57,7 +57,7 @@ class About(models.Model):
         abstract = True
 
     @property
-    def about(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """As text, the way forms, history and exports carry it."""
         end = self.expected_end.isoformat() if self.expected_end else ""
         return {
@@ -68,7 +68,7 @@ class About(models.Model):
         }
 
 
-class Flag(About):
+class Flag(FlagMetadata):
     """A feature flag. `document` is the current revision's; document.py gives its shape.
 
     The salt feeds the bucketing. It stays when the flag is renamed or restored, so that nobody
@@ -101,7 +101,7 @@ class Flag(About):
         return decode_document(self.document)
 
 
-class FlagRevision(About):
+class FlagRevision(FlagMetadata):
     """One change of a flag. Append-only: restoring an old one writes a new one."""
 
     flag = models.ForeignKey(Flag, models.CASCADE, related_name="revisions", db_index=False)

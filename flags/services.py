@@ -12,8 +12,8 @@ from django.utils import timezone
 from flags.engine.document import FlagDocument, decode_document, encode_document
 from flags.models import Flag, FlagOverride, FlagRevision, new_salt
 from flags.validation import check, check_dependents
-from ilara_admin.core.audit import Actor, audit_record, changes
-from ilara_admin.core.projects import environment_bump
+from ilara_admin.core.audit import Actor, audit_record, changed_fields
+from ilara_admin.core.projects import bump_config_version
 from ilara_admin.models import AuditAction, Environment, Project
 from players.models import Player
 from segments.keys import KEY, KEY_FORM
@@ -92,19 +92,19 @@ def flag_create(
     )
     _revise(flag, actor, reason)
     _audit(AuditAction.FLAG_CREATED, flag, actor, after=flag.document, reason=reason)
-    environment_bump(environment)
+    bump_config_version(environment)
     return flag
 
 
 @transaction.atomic
 def flag_create_everywhere(
     project: Project, *, key: str, document: FlagDocument, actor: Actor,
-    slugs: Collection[str] | None = None, **about: Any,
+    slugs: Collection[str] | None = None, **metadata: Any,
 ) -> list[Flag]:  # fmt: skip
     """The flag, off, in every environment of the project, or in those that `slugs` names."""
     document = msgspec.structs.replace(document, enabled=False)
     return [
-        flag_create(environment=environment, key=key, document=document, actor=actor, **about)
+        flag_create(environment=environment, key=key, document=document, actor=actor, **metadata)
         for environment in project.environments.order_by("pk")
         if slugs is None or environment.slug in slugs
     ]
@@ -134,7 +134,7 @@ def flag_clone(
 @transaction.atomic
 def flag_update(
     flag: Flag, *, document: FlagDocument, base_revision: int, actor: Actor,
-    about: Mapping[str, str] | None = None, reason: str = "",
+    metadata: Mapping[str, str] | None = None, reason: str = "",
     action: AuditAction = AuditAction.FLAG_UPDATED,
 ) -> Flag:  # fmt: skip
     """Save a new document, and what of Flag.about is given. Raises RevisionConflict when
@@ -144,28 +144,28 @@ def flag_update(
         raise RevisionConflict(flag)
     check(flag.environment, flag.key, document)
     check_dependents(flag, flag.spec, document)
-    before = {**flag.document, **flag.about}
+    before = {**flag.document, **flag.metadata}
     flag.document = encode_document(document)
-    _tell(flag, {**flag.about, **(about or {})})
-    old, new = changes(before, {**flag.document, **flag.about})
+    _set_metadata(flag, {**flag.metadata, **(metadata or {})})
+    old, new = changed_fields(before, {**flag.document, **flag.metadata})
     if not new:
         return flag
     flag.updated_at = timezone.now()
-    flag.save(update_fields=["document", *flag.about, "updated_at"])
+    flag.save(update_fields=["document", *flag.metadata, "updated_at"])
     _revise_next(flag, actor, reason)
     _audit(action, flag, actor, before=old, after=new, reason=reason)
-    environment_bump(flag.environment)
+    bump_config_version(flag.environment)
     return flag
 
 
-def _tell(flag: Flag, about: Mapping[str, str]) -> None:
-    end = about["expected_end"]
+def _set_metadata(flag: Flag, metadata: Mapping[str, str]) -> None:
+    end = metadata["expected_end"]
     try:
         flag.expected_end = date.fromisoformat(end) if end else None
     except ValueError:
         raise ValidationError({"expected_end": "Give a date like 2026-12-31."}) from None
-    flag.name = about["name"] or flag.key
-    flag.description, flag.owner = about["description"], about["owner"]
+    flag.name = metadata["name"] or flag.key
+    flag.description, flag.owner = metadata["description"], metadata["owner"]
 
 
 @transaction.atomic
@@ -211,7 +211,7 @@ def flag_restore(
     return flag_update(
         flag,
         document=decode_document(revision.document),
-        about=revision.about,
+        metadata=revision.metadata,
         base_revision=base_revision,
         actor=actor,
         reason=reason or f"Restored revision {number}",
@@ -233,7 +233,7 @@ def flag_set_archived(flag: Flag, archived: bool, *, actor: Actor, reason: str =
         action, flag, actor, before={"archived": not archived}, after={"archived": archived},
         reason=reason,
     )  # fmt: skip
-    environment_bump(flag.environment)
+    bump_config_version(flag.environment)
     return flag
 
 
@@ -256,8 +256,8 @@ def override_set(
         AuditAction.FLAG_OVERRIDDEN,
         flag,
         actor,
-        before=_override_facts(player, before),
-        after=_override_facts(player, override),
+        before=_override_audit_fields(player, before),
+        after=_override_audit_fields(player, override),
         reason=reason,
     )
     return override
@@ -273,16 +273,16 @@ def override_remove(flag: Flag, player: Player, *, actor: Actor, reason: str = "
         AuditAction.FLAG_OVERRIDE_REMOVED,
         flag,
         actor,
-        before=_override_facts(player, found),
+        before=_override_audit_fields(player, found),
         after={"player": player.external_id},
         reason=reason,
     )
     FlagOverride.objects.filter(flag=flag, player_id=player.pk).delete()
 
 
-def _override_facts(player: Player, override: FlagOverride | None) -> dict[str, Any]:
-    facts: dict[str, Any] = {"player": player.external_id}
+def _override_audit_fields(player: Player, override: FlagOverride | None) -> dict[str, Any]:
+    fields: dict[str, Any] = {"player": player.external_id}
     if override is not None:
         until = override.expires_at.isoformat() if override.expires_at else None
-        facts |= {"variant": override.variant, "until": until}
-    return facts
+        fields |= {"variant": override.variant, "until": until}
+    return fields

@@ -90,7 +90,7 @@ def _flush_quietly() -> None:
         logger.warning("the use of flags could not be written yet")
 
 
-_start = background.every(FLUSH_SECONDS, "flag-usage", _flush_quietly)
+_start = background.run_every(FLUSH_SECONDS, "flag-usage", _flush_quietly)
 
 
 # --- Reads ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from django.utils.timezone import localtime
 
 from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import money
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm
 from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
@@ -57,7 +57,7 @@ def player_note_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespo
         f"Note about {player.external_id}",
         "Add note",
         form,
-        link(request, "player_detail", player.pk),
+        environment_url(request, "player_detail", player.pk),
         text="All staff can read it, the game cannot. A player who asks for their data gets it.",
     )
     return render_form(request, page)
@@ -77,7 +77,7 @@ def player_note_delete(
     confirm = Confirm(
         title="Delete the note",
         button="Delete the note",
-        cancel_url=link(request, "player_detail", player.pk),
+        cancel_url=environment_url(request, "player_detail", player.pk),
         text=f"The note of {note.author_name} about {player.external_id}. The audit log keeps its "
         "text, so that this can be undone.",
         tone="danger",
@@ -108,7 +108,7 @@ def player_alias_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResp
         f"Link an id to {player.external_id}",
         "Link",
         form,
-        link(request, "player_detail", player.pk),
+        environment_url(request, "player_detail", player.pk),
         text="From then on the id means this player, for the game and for staff. Its places on "
         "lists of segments and its flag overrides move to this player, and stay if it is unlinked.",
     )
@@ -129,7 +129,7 @@ def player_alias_remove(
     confirm = Confirm(
         title=f"Unlink {alias.external_id}",
         button="Unlink",
-        cancel_url=link(request, "player_detail", player.pk),
+        cancel_url=environment_url(request, "player_detail", player.pk),
         text="When the game registers this id again, that makes a player of its own. Places on "
         f"lists and flag overrides that moved to {player.external_id} stay there.",
         tone="danger",
@@ -157,7 +157,7 @@ def player_refund(request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str)
     confirm = Confirm(
         title=f"Mark {amount} as refunded",
         button="Mark as refunded",
-        cancel_url=link(request, "player_detail", player.pk),
+        cancel_url=environment_url(request, "player_detail", player.pk),
         text=f"{bought} The purchase stays in the timeline and no longer counts as revenue. No "
         "money moves: only the store can give it back.",
         tone="danger",
@@ -184,7 +184,7 @@ def player_refund_reverse(
     confirm = Confirm(
         title=f"Reverse the refund of {amount}",
         button="Reverse the refund",
-        cancel_url=link(request, "player_detail", player.pk),
+        cancel_url=environment_url(request, "player_detail", player.pk),
         text=f"{bought} The purchase counts as revenue again. No money moves.",
         error=error,
     )

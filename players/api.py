@@ -21,7 +21,7 @@ from ilara_admin.core.db import Row
 from players import examples, schemas, statements
 from players.alias_api import alias_link, alias_unlink
 from players.cache import parameters_of
-from players.lookup import NOT_FOUND, find_player, known
+from players.lookup import NOT_FOUND, find_player, player_or_404
 from players.models import attributes_problem, player_id_for
 from players.money import parse_amount
 from players.record import (
@@ -42,7 +42,7 @@ FIRST_ID = uuid.UUID(int=0)
     "POST",
     body=schemas.PlayerRegister,
     basic=True,
-    reply=schemas.Player,
+    reply=schemas.PlayerDetails,
     statuses={201: "The player, who is new.", 200: "The player, who was known, updated."},
     examples=examples.REGISTER,
 )
@@ -91,7 +91,7 @@ def player_list(request: ApiRequest) -> HttpResponse:
     return respond(schemas.PlayerPage(page, str(page[-1].id) if more else None))
 
 
-@endpoint("GET", reply=schemas.Player, missing=(NOT_FOUND,), examples=examples.GET)
+@endpoint("GET", reply=schemas.PlayerDetails, missing=(NOT_FOUND,), examples=examples.GET)
 def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     """Read a player. Reading is no visit: `last_seen_at` stays as it is."""
     return respond(_player(request, find_player(request, player_id)))
@@ -99,7 +99,7 @@ def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
 
 @endpoint(
     "GET",
-    reply=schemas.Player,
+    reply=schemas.PlayerDetails,
     path={"external_id": schemas.ExternalId},
     invalid="external_id must not contain the character NUL",
     missing=(NOT_FOUND,),
@@ -111,13 +111,13 @@ def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResp
         raise invalid("external_id must not contain the character NUL", "external_id")
     player_id = player_id_for(request.snapshot.namespace, external_id)
     row = run_one(request, statements.FIND_BY_EXTERNAL_ID, [player_id])
-    return respond(_player(request, known(row)))
+    return respond(_player(request, player_or_404(row)))
 
 
 @endpoint(
     "PATCH",
     body=schemas.PlayerPatch,
-    reply=schemas.Player,
+    reply=schemas.PlayerDetails,
     statuses={200: "The player, updated."},
     missing=(NOT_FOUND,),
     examples=examples.PATCH,
@@ -143,13 +143,13 @@ def player_patch(
             removed,
         ],
     )
-    return respond(_player(request, known(row), body.email))
+    return respond(_player(request, player_or_404(row), body.email))
 
 
 @endpoint(
     "POST",
     body=schemas.SessionRecord,
-    reply=schemas.Player,
+    reply=schemas.PlayerDetails,
     statuses={200: "The player, also where the session was counted before."},
     headers=("Idempotency-Key",),
     missing=(NOT_FOUND,),
@@ -177,14 +177,14 @@ def session_record(
         ],
         safe_to_repeat=session_id is not None,
     )
-    return respond(_player(request, known(row)))
+    return respond(_player(request, player_or_404(row)))
 
 
 @endpoint(
     "POST",
     body=schemas.PurchaseRecord,
     exact_numbers=True,
-    reply=schemas.Player,
+    reply=schemas.PlayerDetails,
     statuses={200: "The player, also where the purchase was counted before."},
     query=schemas.PurchaseQuery,
     headers=("Idempotency-Key",),
@@ -216,7 +216,7 @@ def purchase_record(
         ],
         safe_to_repeat=transaction_id is not None,
     )
-    return respond(_player(request, known(row)))
+    return respond(_player(request, player_or_404(row)))
 
 
 @endpoint("GET", reply=schemas.PlayerLifecycle, missing=(NOT_FOUND,), examples=examples.LIFECYCLE)
@@ -247,7 +247,7 @@ def churn_risk(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     """Read how likely the player is gone, and why. The risk is one minus the probability that the
     player still plays, by a model over active days; the factors add up to it."""
     row = run_one(request, statements.FIND_WITH_ACTIVITY, [player_id])
-    player, activity = known(row[:-1]), row[-1]
+    player, activity = player_or_404(row[:-1]), row[-1]
     risk = risk_of(player, activity, parameters_of(request.snapshot), request.now)
     return respond(
         schemas.ChurnRisk(
@@ -293,11 +293,11 @@ def _given[T](value: T | UnsetType) -> T | None:
 
 def _player(
     request: ApiRequest, player: PlayerRow, sent_email: str | UnsetType | None = UNSET
-) -> schemas.Player:
+) -> schemas.PlayerDetails:
     shows_email = (
         request.api_key.secret or request.snapshot.public_keys_read_email or sent_email is not UNSET
     )
-    return schemas.Player(
+    return schemas.PlayerDetails(
         id=player.id,
         external_id=player.external_id,
         device_id=player.device_id,

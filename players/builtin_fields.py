@@ -8,7 +8,7 @@ from players.churn_model.risk import Parameters
 from players.lifecycle import Stage, Thresholds
 
 
-def facts_sql(now: str, thresholds: Thresholds, parameters: Parameters) -> dict[str, str]:
+def builtin_fields_sql(now: str, thresholds: Thresholds, parameters: Parameters) -> dict[str, str]:
     """By the name of the field, its expression; `now` is the SQL of the moment asked about."""
     return {
         "external_id": "p.external_id",

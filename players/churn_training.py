@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.db import connection, transaction
 
-from ilara_admin.core.projects import environment_bump
+from ilara_admin.core.projects import bump_config_version
 from ilara_admin.models import Environment
 from players.models import ChurnFit
 
@@ -99,7 +99,7 @@ def churn_refit(environment: Environment, today: date, progress: Progress = _sil
             base_rate=test.base_rate,
             bins=[asdict(each) for each in test.bins],
         )
-        environment_bump(environment)
+        bump_config_version(environment)
     return stored
 
 

@@ -14,7 +14,7 @@ from players.labels import STAGES
 from players.lifecycle import Stage
 from players.models import MAX_NOTE, Player
 from players.schemas import PlayerPatch
-from players.timeline import Kind
+from players.timeline import TimelineKind
 
 # Ids and names are typed as they are: nobody completes, corrects or capitalises them.
 ID_INPUT = {
@@ -77,11 +77,11 @@ class TimelineFilterForm(FilterForm):
     )
 
     @property
-    def wanted(self) -> Kind | None:
+    def wanted(self) -> TimelineKind | None:
         """The one kind asked for; the name of an event asks for events."""
         if self.value("event"):
-            return Kind.EVENT
-        return Kind[self.value("kind").upper()] if self.value("kind") else None
+            return TimelineKind.EVENT
+        return TimelineKind[self.value("kind").upper()] if self.value("kind") else None
 
 
 class PlayerForm(forms.Form):

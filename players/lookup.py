@@ -15,7 +15,7 @@ NOT_FOUND = "Player not found"
 
 def find_player(request: ApiRequest, player_id: uuid.UUID) -> PlayerRow:
     """The player of this environment, in one statement; 404 if there is none."""
-    return known(run_one(request, statements.FIND, [player_id]))
+    return player_or_404(run_one(request, statements.FIND, [player_id]))
 
 
 def stored_player(environment: Environment, player_id: uuid.UUID) -> PlayerRow | None:
@@ -25,7 +25,7 @@ def stored_player(environment: Environment, player_id: uuid.UUID) -> PlayerRow |
     return None if found is None else PlayerRow._make(found)
 
 
-def known(row: Row) -> PlayerRow:
+def player_or_404(row: Row) -> PlayerRow:
     """The player that a statement returned; 404 if it found none."""
     if row[0] is None:
         raise not_found(NOT_FOUND)

@@ -27,8 +27,8 @@ def may_delete(user: User, author_id: int | None) -> bool:
 
 def may_undo(user: User, entry: AuditEntry) -> bool:
     """Undoing an entry about a note deletes it or brings it back."""
-    facts = {**(entry.before or {}), **(entry.after or {})}
-    return "note_id" not in facts or may_delete(user, facts["author_id"])
+    fields = {**(entry.before or {}), **(entry.after or {})}
+    return "note_id" not in fields or may_delete(user, fields["author_id"])
 
 
 def with_right(user: User, notes: Iterable[PlayerNote]) -> list[tuple[PlayerNote, bool]]:
@@ -71,26 +71,26 @@ def note_delete(
 
 @transaction.atomic
 def note_restore(
-    player: Player, facts: dict[str, Any], *, actor: Actor, reason: str = ""
+    player: Player, fields: dict[str, Any], *, actor: Actor, reason: str = ""
 ) -> AuditEntry | None:
     """Bring a deleted note back as it was, from its audit entry; None when it is there."""
     player.lock()
-    if PlayerNote.objects.filter(player=player, id=facts["note_id"]).exists():
+    if PlayerNote.objects.filter(player=player, id=fields["note_id"]).exists():
         return None
     note = PlayerNote.objects.create(
         player=player,
-        id=facts["note_id"],
+        id=fields["note_id"],
         environment=player.environment,
-        text=facts["note"],
-        author=User.objects.filter(pk=facts["author_id"]).first(),
-        author_name=facts["author"],
-        created_at=datetime.fromisoformat(facts["written_at"]),
+        text=fields["note"],
+        author=User.objects.filter(pk=fields["author_id"]).first(),
+        author_name=fields["author"],
+        created_at=datetime.fromisoformat(fields["written_at"]),
     )
     return _record(AuditAction.PLAYER_NOTE_ADDED, note, actor, reason)
 
 
 def _record(action: AuditAction, note: PlayerNote, actor: Actor, reason: str) -> AuditEntry:
-    facts = {
+    fields = {
         "note": note.text,
         "author": note.author_name,
         "note_id": str(note.id),
@@ -104,7 +104,7 @@ def _record(action: AuditAction, note: PlayerNote, actor: Actor, reason: str) ->
         environment=note.player.environment,
         object_id=note.player_id,
         object_name=note.player.external_id,
-        before=None if added else facts,
-        after=facts if added else None,
+        before=None if added else fields,
+        after=fields if added else None,
         reason=reason,
     )

@@ -95,12 +95,12 @@ def _days(player: PlayerRow, now: datetime) -> _Days:
     }
 
 
-def facts_of(
+def builtin_fields_of(
     player: PlayerRow, thresholds: Thresholds, parameters: Parameters, now: datetime
 ) -> dict[str, Any]:
     """The built-in fields of the rule language; an unknown device or e-mail is missing. facts.py
     says the same in SQL. The risk is computed when it is asked for: few rules do."""
-    facts = _Facts(
+    builtin_fields = _BuiltinFields(
         {
             "external_id": player.external_id,
             "device_id": player.device_id,
@@ -117,11 +117,13 @@ def facts_of(
             "days_since_last_seen": max((now - player.last_seen_at).days, 0),
         }
     )
-    facts.risk = lambda: score_at(parameters, active_days=player.active_days, **_days(player, now))
-    return facts
+    builtin_fields.risk = lambda: score_at(
+        parameters, active_days=player.active_days, **_days(player, now)
+    )
+    return builtin_fields
 
 
-class _Facts(dict[str, Any]):
+class _BuiltinFields(dict[str, Any]):
     risk: Callable[[], float]
 
     def __missing__(self, name: str) -> Any:

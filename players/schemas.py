@@ -145,7 +145,7 @@ class AliasLink(Struct):
     external_id: AliasId
 
 
-class Player(Struct):
+class PlayerDetails(Struct):
     id: Annotated[uuid.UUID, Meta(description="What other calls take as the player_id.")]
     external_id: str
     device_id: str | None
@@ -168,7 +168,7 @@ class Player(Struct):
 
 
 class PlayerPage(Struct):
-    players: list[Player]
+    players: list[PlayerDetails]
     next_cursor: Annotated[str | None, Meta(description="Null on the last page.")]
 
 

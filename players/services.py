@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from ilara_admin.api.idempotency import digest_of
 from ilara_admin.core import db
-from ilara_admin.core.audit import Actor, audit_record, changes
+from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.models import AuditAction, AuditEntry
 from players import statements
 from players.aliases import player_alias_link, player_alias_unlink
@@ -45,8 +45,8 @@ def player_update(
     given = patch.attributes if isinstance(patch.attributes, dict) else {}
     merged = {**player.attributes, **given}
     attributes = {name: value for name, value in merged.items() if value is not None}
-    before, after = changes(old, new)
-    attributes_before, attributes_after = changes(player.attributes, attributes)
+    before, after = changed_fields(old, new)
+    attributes_before, attributes_after = changed_fields(player.attributes, attributes)
     if attributes_before or attributes_after:
         before["attributes"], after["attributes"] = attributes_before, attributes_after
     if not after:
@@ -93,7 +93,7 @@ def purchase_refund(
         object_id=player.pk,
         object_name=player.external_id,
         before={"refunded_at": None},
-        after={**_facts(purchase, row), "refunded_at": row[-1].isoformat()},
+        after={**_audit_fields(purchase, row), "refunded_at": row[-1].isoformat()},
         reason=reason,
     )
 
@@ -115,7 +115,7 @@ def purchase_refund_undo(
         object_id=player.pk,
         object_name=player.external_id,
         before={"refunded": True},
-        after={**_facts(purchase, row), "refunded": False},
+        after={**_audit_fields(purchase, row), "refunded": False},
         reason=reason,
     )
 
@@ -137,7 +137,7 @@ def purchase_of(player: Player, transaction_id: str) -> Purchase:
     return purchase
 
 
-def _facts(purchase: Purchase, row: db.Row) -> dict[str, Any]:
+def _audit_fields(purchase: Purchase, row: db.Row) -> dict[str, Any]:
     amount, currency, counted, _ = row
     # One name for each purchase, however it was asked for: undoing compares them.
     name = purchase.transaction_id or bytes(purchase.digest).hex()
@@ -158,8 +158,8 @@ def _overtaken(entry: AuditEntry, undone: AuditEntry) -> bool:
     """Whether the same id, purchase or note was changed between an entry and its undoing: what is
     now comes from that change, and is not this entry's to take back. Asked once the undoing holds
     its locks, so that nobody comes between."""
-    facts = [*(entry.before or {}).items(), *(entry.after or {}).items()]
-    same = {name: value for name, value in facts if name in ABOUT and value is not None}
+    fields = [*(entry.before or {}).items(), *(entry.after or {}).items()]
+    same = {name: value for name, value in fields if name in ABOUT and value is not None}
     if not same:
         return False
     return (

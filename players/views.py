@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.models import AuditEntry, Role
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import (
     HtmxHttpRequest,
@@ -99,7 +99,7 @@ def player_undo_change(
     try:
         undone = player_undo(player, entry, actor=actor_of(request))
     except ValidationError as error:  # the game or somebody else was here since
-        response = redirect_to(request, link(request, "player_detail", player.pk))
+        response = redirect_to(request, environment_url(request, "player_detail", player.pk))
         return with_toast(request, response, error.messages[0], tone="danger")
     return changed(request, player, undone, "Undone. It is as it was before.")
 
@@ -114,7 +114,7 @@ def the_player(request: HtmxHttpRequest, player_id: uuid.UUID) -> Player:
 
 def found_by(request: HtmxHttpRequest, player: Player, name: str) -> HttpResponse:
     """To the player whom a search for a whole name means, saying so where that is an alias."""
-    response = HttpResponseRedirect(link(request, "player_detail", player.pk))
+    response = HttpResponseRedirect(environment_url(request, "player_detail", player.pk))
     if name in (player.external_id, str(player.pk)):
         return response
     return with_toast(request, response, f"“{name}” is linked to this player.", tone="info")
@@ -124,8 +124,8 @@ def changed(
     request: HtmxHttpRequest, player: Player, entry: AuditEntry | None, words: str
 ) -> HttpResponse:
     """Back to the player, with a word about what was done and a way to undo it."""
-    response = redirect_to(request, link(request, "player_detail", player.pk))
+    response = redirect_to(request, environment_url(request, "player_detail", player.pk))
     if entry is None:
         return with_toast(request, response, "Nothing was changed.", tone="info")
-    undo = link(request, "player_undo", player.pk, entry.pk)
+    undo = environment_url(request, "player_undo", player.pk, entry.pk)
     return with_toast(request, response, words, undo_url=undo)

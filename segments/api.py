@@ -31,7 +31,7 @@ def segment_evaluate(
     """Ask whether a player is in a segment. The rule is asked right now, with what is stored of the
     player; who is on a list of the segment by hand is in or out whatever the rule says."""
     segment = segments_of(request.snapshot).get(segment_id)
-    needed = segment.behaviours if segment else ()
+    needed = segment.event_counts if segment else ()
     player, subject, _ = find_subject(request, uuid.UUID(body.player_id), needed)
     if segment is None:
         raise not_found(SEGMENT_NOT_FOUND)
@@ -49,7 +49,7 @@ def player_segments(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     """List the segments a player is in. The rules are asked right now, with what is stored of the
     player."""
     segments = segments_of(request.snapshot).values()
-    needed = frozenset().union(*(segment.behaviours for segment in segments))
+    needed = frozenset().union(*(segment.event_counts for segment in segments))
     player, subject, _ = find_subject(request, player_id, needed)
     found = [
         schemas.SegmentSummary(segment.key, segment.name)

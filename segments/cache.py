@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ilara_admin.api.environment_cache import Snapshot
-from segments.language.compiler import Matcher, Subject, compile_rule, nobody
+from segments.language.compiler import Matcher, Subject, compile_rule, no_player
 from segments.language.parser import (
-    Behaviour,
+    EventCount,
     Group,
     Node,
     RuleError,
-    behaviours_of,
+    event_counts_of,
     parse,
     segments_in,
 )
@@ -29,15 +29,15 @@ SQL = """
 
 @dataclass(frozen=True, slots=True)
 class CompiledSegment:
-    """`matches` looks at the lists first. `behaviours` are all the counts of events that an answer
-    may need, by way of other segments too. `rule` is None if it cannot be read."""
+    """`matches` looks at the lists first. `event_counts` are all the counts of events that an
+    answer may need, by way of other segments too. `rule` is None if it cannot be read."""
 
     id: int
     key: str
     name: str
     rule: Group | None
     matches: Matcher
-    behaviours: frozenset[Behaviour]
+    event_counts: frozenset[EventCount]
 
 
 def compile_segments(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledSegment]:
@@ -59,9 +59,9 @@ def compile_segments(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledS
     for row in rows:
         key = row["key"]
         rule = rules.get(key)
-        by_rule = compile_rule(rule, matchers) if rule else nobody
+        by_rule = compile_rule(rule, matchers) if rule else no_player
         matchers[key] = with_lists(row["id"], by_rule)
-        needed = behaviours_of([rule] if rule else [], rules)
+        needed = event_counts_of([rule] if rule else [], rules)
         compiled[key] = CompiledSegment(row["id"], key, row["name"], rule, matchers[key], needed)
     return compiled
 

@@ -12,11 +12,11 @@ from ilara_admin.core import db
 from ilara_admin.core.db import Row
 from ilara_admin.models import Environment
 from players.cache import parameters_of
-from players.lookup import known
+from players.lookup import player_or_404
 from players.record import COLUMNS, PlayerRow, thresholds_of
 from players.statements import BY_ID
 from segments.language.compiler import Subject
-from segments.language.parser import Behaviour
+from segments.language.parser import EventCount
 from segments.language.sql import count_sql
 from segments.lists.services import MEMBERSHIPS_SQL
 from segments.subject import subject_of
@@ -28,15 +28,15 @@ SLACK = timedelta(hours=1)
 def find_subject(
     request: ApiRequest,
     player_id: uuid.UUID,
-    behaviours: Iterable[Behaviour],
+    event_counts: Iterable[EventCount],
     context: Mapping[str, Any] | None = None,
     more: Sequence[str] = (),
     by: str = BY_ID,
 ) -> tuple[PlayerRow, Subject, Row]:
     """The player as a subject in one statement, with what `more` sub-selects about the player `p`
-    and `env.now` give; 404 if there is no such player. Events are read only for `behaviours`. `by`
-    may be BY_EXTERNAL_ID, where the id follows from an external id."""
-    wanted = list(behaviours)
+    and `env.now` give; 404 if there is no such player. Events are read only for `event_counts`.
+    `by` may be BY_EXTERNAL_ID, where the id follows from an external id."""
+    wanted = list(event_counts)
     params: list[Any] = [player_id]
     counts = _counts(wanted, params, "env.now", first=4)
     selects = ", ".join((COLUMNS, MEMBERSHIPS_SQL, *more, *counts))
@@ -52,11 +52,11 @@ def find_subject(
 def stored_subject(
     environment: Environment,
     player_id: uuid.UUID,
-    behaviours: Iterable[Behaviour],
+    event_counts: Iterable[EventCount],
     context: Mapping[str, Any] | None = None,
 ) -> tuple[PlayerRow, Subject] | None:
     """The same for the dashboard, outside any request of the API; None without such a player."""
-    wanted = list(behaviours)
+    wanted = list(event_counts)
     params: list[Any] = [player_id, environment.pk]
     counts = _counts(wanted, params, "statement_timestamp()", first=1)
     selects = ", ".join((COLUMNS, MEMBERSHIPS_SQL, *counts))
@@ -72,28 +72,30 @@ def stored_subject(
     return player, subject
 
 
-def _counts(behaviours: list[Behaviour], params: list[Any], now: str, *, first: int) -> list[str]:
+def _counts(
+    event_counts: list[EventCount], params: list[Any], now: str, *, first: int
+) -> list[str]:
     def bind(value: Any) -> str:
         params.append(value)
         return f"${first + len(params) - 1}"
 
     earliest = datetime.now(UTC) - SLACK
-    return [count_sql(item, bind, now, earliest - item.span) for item in behaviours]
+    return [count_sql(item, bind, now, earliest - item.span) for item in event_counts]
 
 
 def _subject(
     row: Row,
     more: int,
-    behaviours: list[Behaviour],
+    event_counts: list[EventCount],
     source: Any,
     now: datetime,
     context: Mapping[str, Any] | None,
 ) -> tuple[PlayerRow, Subject, Row]:
     width = len(PlayerRow._fields)
-    player = known(row[:width])
+    player = player_or_404(row[:width])
     lists = msgspec.json.decode(row[width], type=dict[int, bool]) if row[width] else {}
     extra = row[width + 1 : width + 1 + more]
-    counts = dict(zip(behaviours, row[width + 1 + more :], strict=True))
+    counts = dict(zip(event_counts, row[width + 1 + more :], strict=True))
     subject = subject_of(
         player, thresholds_of(source), parameters_of(source), now, context, lists, counts
     )

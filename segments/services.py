@@ -7,9 +7,9 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from ilara_admin.core.audit import Actor, audit_record, changes
-from ilara_admin.core.json_equality import same
-from ilara_admin.core.projects import environment_bump
+from ilara_admin.core.audit import Actor, audit_record, changed_fields
+from ilara_admin.core.json_equality import json_equal
+from ilara_admin.core.projects import bump_config_version
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from segments.keys import KEY, KEY_FORM
 from segments.language.parser import Group, RuleError, parse, segments_in, segments_named
@@ -30,7 +30,7 @@ class SegmentConflict(Exception):
         self.segment = segment
 
 
-def _facts(segment: Segment) -> dict[str, Any]:
+def _audit_fields(segment: Segment) -> dict[str, Any]:
     return {
         "key": segment.key,
         "name": segment.name,
@@ -104,8 +104,8 @@ def segment_create(
         environment=environment, key=key, name=name or key, description=description, rule=rule
     )
     size_want(segment)
-    _audit(AuditAction.SEGMENT_CREATED, segment, actor, after=_facts(segment), reason=reason)
-    environment_bump(environment)
+    _audit(AuditAction.SEGMENT_CREATED, segment, actor, after=_audit_fields(segment), reason=reason)
+    bump_config_version(environment)
     return segment
 
 
@@ -124,9 +124,9 @@ def segment_update(
     segment = _locked(segment)
     if base is not None and segment.updated_at != base:
         raise SegmentConflict(segment)
-    before = _facts(segment)
+    before = _audit_fields(segment)
     segment.name, segment.rule, segment.description = name or segment.key, rule, description
-    old, new = changes(before, _facts(segment))
+    old, new = changed_fields(before, _audit_fields(segment))
     if not new:
         return None
     segment.updated_at = timezone.now()
@@ -137,7 +137,7 @@ def segment_update(
     entry = _audit(
         AuditAction.SEGMENT_UPDATED, segment, actor, before=old, after=new, reason=reason
     )
-    environment_bump(segment.environment)
+    bump_config_version(segment.environment)
     return entry
 
 
@@ -152,13 +152,13 @@ def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> Audit
         raise ValidationError(
             f"The segment “{segment.key}” is used by {named(used_by)}. Change those first."
         )
-    before = _facts(segment)
+    before = _audit_fields(segment)
     if lists := lists_keep(segment):
         before["lists"] = lists
     entry = _audit(AuditAction.SEGMENT_DELETED, segment, actor, before=before, reason=reason)
     environment = segment.environment
     segment.delete()
-    environment_bump(environment)
+    bump_config_version(environment)
     return entry
 
 
@@ -174,8 +174,8 @@ def segment_undo(environment: Environment, entry: AuditEntry, *, actor: Actor) -
             lists_bring_back(made, lists)
         return
     found = Segment.objects.filter(environment=environment, key=entry.object_id).first()
-    facts = _facts(_locked(found)) if found else {}
-    if found is None or any(not same(facts[name], value) for name, value in after.items()):
+    fields = _audit_fields(_locked(found)) if found else {}
+    if found is None or any(not json_equal(fields[name], value) for name, value in after.items()):
         raise ValidationError(f"{entry.object_id} was changed since. Look at it before you undo.")
-    del facts["key"]
-    segment_update(found, **{**facts, **before}, actor=actor, reason="Undone")
+    del fields["key"]
+    segment_update(found, **{**fields, **before}, actor=actor, reason="Undone")

@@ -17,13 +17,13 @@ from django.db import connection, transaction
 from ilara_admin.api.environment_cache import at_version
 from ilara_admin.core.db import Row
 from ilara_admin.models import Environment
-from players.builtin_fields import facts_sql
+from players.builtin_fields import builtin_fields_sql
 from players.cache import parameters_of
 from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
 from segments.cache import matchers_of, segments_of, with_lists
-from segments.language.compiler import Matcher, compile_rule, nobody
+from segments.language.compiler import Matcher, compile_rule, no_player
 from segments.language.parser import Node
-from segments.language.sql import NOW, Known, Question, World, question
+from segments.language.sql import NOW, KnownSegment, QueryContext, SqlQuery, sql_query
 from segments.models import Segment
 from segments.subject import subject_of
 
@@ -38,7 +38,7 @@ LOWEST_ID = uuid.UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RuleQuery:
     """A rule, ready to be asked for in SQL and, where SQL cannot tell, in Python. With a
     `segment_id` the lists of that segment count, too."""
 
@@ -46,14 +46,16 @@ class Asked:
     now: datetime
     rule: Node | None
     segment_id: int | None
-    world: World
+    query_context: QueryContext
     matches: Matcher
 
-    def question(self, *, one_by_one: bool) -> Question:
-        return question(self.rule, self.world, segment_id=self.segment_id, one_by_one=one_by_one)
+    def sql_query(self, *, one_by_one: bool) -> SqlQuery:
+        return sql_query(
+            self.rule, self.query_context, segment_id=self.segment_id, one_by_one=one_by_one
+        )
 
 
-class Example(NamedTuple):
+class SampleMember(NamedTuple):
     id: uuid.UUID
     external_id: str
 
@@ -66,7 +68,7 @@ class Estimate:
     sampled: int
     matched: int
     exact: bool
-    examples: list[Example]
+    examples: list[SampleMember]
 
     @property
     def share(self) -> float:
@@ -90,29 +92,33 @@ class Members:
     after: uuid.UUID | None
 
 
-def ask(
+def rule_query(
     environment: Environment, rule: Node | None, now: datetime, segment: Segment | None = None
-) -> Asked:
+) -> RuleQuery:
     """Prepare a question about an environment; without a rule only the lists count."""
     compiled = segments_of(at_version(environment))
     if segment is not None and compiled[segment.key].rule is None and rule == segment.spec:
         rule = None  # as stored it leads back to itself, so for requests nobody matches it
-    matches = nobody if rule is None else compile_rule(rule, matchers_of(compiled))
-    world = World(
+    matches = no_player if rule is None else compile_rule(rule, matchers_of(compiled))
+    query_context = QueryContext(
         environment_id=environment.pk,
         now=now,
-        facts=facts_sql(NOW, thresholds_of(environment), parameters_of(environment)),
-        segments={key: Known(item.id, item.rule) for key, item in compiled.items()},
+        builtin_fields=builtin_fields_sql(
+            NOW, thresholds_of(environment), parameters_of(environment)
+        ),
+        segments={key: KnownSegment(item.id, item.rule) for key, item in compiled.items()},
     )
     if segment is None:
-        return Asked(environment, now, rule, None, world, matches)
-    return Asked(environment, now, rule, segment.pk, world, with_lists(segment.pk, matches))
+        return RuleQuery(environment, now, rule, None, query_context, matches)
+    return RuleQuery(
+        environment, now, rule, segment.pk, query_context, with_lists(segment.pk, matches)
+    )
 
 
 @transaction.atomic
-def count(asked: Asked) -> int:
+def count(asked: RuleQuery) -> int:
     """How many players match, exactly."""
-    found = asked.question(one_by_one=False)
+    found = asked.sql_query(one_by_one=False)
     what = "count(*)" if found.exact else _columns(found)
     sql = f"SELECT {what} FROM player p {found.joins} WHERE {EVERYBODY} AND {found.where}"
     with connection.cursor() as cursor:
@@ -134,7 +140,7 @@ def total(environment: Environment) -> int:
         return int(cursor.fetchone()[0])
 
 
-def members(asked: Asked, after: uuid.UUID = LOWEST_ID) -> Members:
+def members(asked: RuleQuery, after: uuid.UUID = LOWEST_ID) -> Members:
     until = monotonic() + SEARCH_SECONDS
     found: list[PlayerRow] = []
     for players, last in _walk(asked, after):
@@ -146,9 +152,9 @@ def members(asked: Asked, after: uuid.UUID = LOWEST_ID) -> Members:
     return Members(found, None)
 
 
-def estimate(asked: Asked) -> Estimate:
+def estimate(asked: RuleQuery) -> Estimate:
     """The share of players who match, and some of them, from a sample."""
-    found = asked.question(one_by_one=True)
+    found = asked.sql_query(one_by_one=True)
     size = SAMPLE_SIZE if found.exact and not found.counts else SMALL_SAMPLE_SIZE
     part = f"SELECT * FROM player p WHERE {EVERYBODY} AND id"
     # The order of ids wraps around, so that a start near the end still finds enough.
@@ -163,12 +169,12 @@ def estimate(asked: Asked) -> Estimate:
             SELECT (SELECT count(*) FROM sampled), count(*),
                 (array_agg(id))[1:{SHOWN}], (array_agg(external_id))[1:{SHOWN}] FROM matched"""
         sampled, matched, ids, names = _fetch(asked, found, sql, start)[0]
-        examples = [Example(*each) for each in zip(ids or (), names or (), strict=True)]
+        examples = [SampleMember(*each) for each in zip(ids or (), names or (), strict=True)]
     else:
         rows = _fetch(asked, found, f"SELECT {_columns(found)} FROM {sample} {found.joins}", start)
         players = list(_matching(asked, found, rows))
         sampled, matched = len(rows), len(players)
-        examples = [Example(player.id, player.external_id) for player in players[:SHOWN]]
+        examples = [SampleMember(player.id, player.external_id) for player in players[:SHOWN]]
     return Estimate(sampled, matched, sampled < size, examples)
 
 
@@ -178,7 +184,7 @@ EVERYBODY = "p.environment_id = %(environment)s"
 
 
 def _fetch(
-    asked: Asked, found: Question, sql: str, more: dict[str, Any] | None = None
+    asked: RuleQuery, found: SqlQuery, sql: str, more: dict[str, Any] | None = None
 ) -> list[Row]:
     params = {**found.params, "environment": asked.environment.pk, **(more or {})}
     with connection.cursor() as cursor:
@@ -187,11 +193,11 @@ def _fetch(
         return rows
 
 
-def _columns(found: Question) -> str:
+def _columns(found: SqlQuery) -> str:
     return ", ".join((COLUMNS, *found.lists.values(), *found.counts.values()))
 
 
-def _matching(asked: Asked, found: Question, rows: list[Row]) -> Iterator[PlayerRow]:
+def _matching(asked: RuleQuery, found: SqlQuery, rows: list[Row]) -> Iterator[PlayerRow]:
     """The players among rows of _columns for whom the rule holds in Python."""
     width = len(PlayerRow._fields)
     thresholds, parameters = thresholds_of(asked.environment), parameters_of(asked.environment)
@@ -209,10 +215,10 @@ def _matching(asked: Asked, found: Question, rows: list[Row]) -> Iterator[Player
             yield player
 
 
-def _walk(asked: Asked, after: uuid.UUID) -> Iterator[tuple[list[PlayerRow], uuid.UUID | None]]:
+def _walk(asked: RuleQuery, after: uuid.UUID) -> Iterator[tuple[list[PlayerRow], uuid.UUID | None]]:
     """The members after an id, by chunks of players; with each the id that ends it, if more
     follow."""
-    found = asked.question(one_by_one=True)
+    found = asked.sql_query(one_by_one=True)
     ids = f"""SELECT p.id FROM player p WHERE {EVERYBODY} AND p.id > %(after)s
         ORDER BY p.id OFFSET {CHUNK_SIZE - 1} LIMIT 1"""
     sql = f"""SELECT {_columns(found)} FROM player p {found.joins} WHERE {EVERYBODY}

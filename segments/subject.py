@@ -6,12 +6,12 @@ from typing import Any
 
 from players.churn_model.risk import Parameters
 from players.lifecycle import Thresholds
-from players.record import PlayerRow, facts_of
+from players.record import PlayerRow, builtin_fields_of
 from segments.language.compiler import Subject
-from segments.language.parser import Behaviour
+from segments.language.parser import EventCount
 
 NO_LISTS: Mapping[int, bool] = {}
-NO_COUNTS: Mapping[Behaviour, int] = {}
+NO_COUNTS: Mapping[EventCount, int] = {}
 
 
 def subject_of(
@@ -21,8 +21,10 @@ def subject_of(
     now: datetime,
     context: Mapping[str, Any] | None = None,
     lists: Mapping[int, bool] = NO_LISTS,
-    counts: Mapping[Behaviour, int] = NO_COUNTS,
+    counts: Mapping[EventCount, int] = NO_COUNTS,
 ) -> Subject:
     """`context` overrides attributes for this one evaluation; nothing of it is stored."""
     attributes = {**player.attributes, **context} if context else player.attributes
-    return Subject(attributes, facts_of(player, thresholds, parameters, now), now, lists, counts)
+    return Subject(
+        attributes, builtin_fields_of(player, thresholds, parameters, now), now, lists, counts
+    )

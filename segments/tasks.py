@@ -17,7 +17,7 @@ from procrastinate.exceptions import AlreadyEnqueued, JobAborted
 from segments.lists.chunks import SupersededError
 from segments.lists.services import KEPT_DAYS, list_give_up, list_run, upload_read
 from segments.models import ListAction, ListState, Segment, SegmentListChange
-from segments.sizes import ask, count, total
+from segments.sizes import count, rule_query, total
 
 logger = logging.getLogger("ilara.segments")
 
@@ -53,7 +53,7 @@ def size_count(segment_id: int, wanted: bool) -> None:
         return
     now = timezone.now()
     among = total(segment.environment)
-    size = count(ask(segment.environment, segment.spec, now, segment))
+    size = count(rule_query(segment.environment, segment.spec, now, segment))
     # A count belongs to the rule that was counted; one saved meanwhile has asked for its own.
     Segment.objects.filter(pk=segment_id, rule=segment.rule).update(
         size=size,

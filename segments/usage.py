@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ilara_admin.models import Environment
 
 
-class User(NamedTuple):
+class SegmentUser(NamedTuple):
     """`kind` is `flag` or `segment`."""
 
     kind: str
@@ -26,15 +26,15 @@ def register(kind: str, source: Source) -> None:
     _sources[kind] = source
 
 
-def users_of_segments(environment: Environment) -> dict[str, list[User]]:
+def users_of_segments(environment: Environment) -> dict[str, list[SegmentUser]]:
     """By segment key, everything that uses it."""
-    found: dict[str, list[User]] = {}
+    found: dict[str, list[SegmentUser]] = {}
     for kind, source in _sources.items():
         for segment, keys in source(environment).items():
-            found.setdefault(segment, []).extend(User(kind, key) for key in keys)
+            found.setdefault(segment, []).extend(SegmentUser(kind, key) for key in keys)
     return found
 
 
-def named(users: list[User]) -> str:
+def named(users: list[SegmentUser]) -> str:
     """`the flag checkout, the segment whales`."""
     return ", ".join(map(str, users))

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from ilara_admin.api.environment_cache import at_version
 from ilara_admin.models import AuditAction, AuditEntry, Role
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm
 from ilara_admin.web.htmx import (
     HtmxHttpRequest,
@@ -31,7 +31,7 @@ from segments.cache import segments_of
 from segments.language.sentences import lacking
 from segments.lookup import stored_subject
 from segments.models import Segment
-from segments.sizes import LOWEST_ID, ask, estimate, members
+from segments.sizes import LOWEST_ID, estimate, members, rule_query
 from segments.tasks import size_want
 from segments.usage import named, users_of_segments
 
@@ -74,7 +74,7 @@ def the_segment(request: HtmxHttpRequest, key: str) -> Segment:
 def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     segment = the_segment(request, key)
     trying = "player" in request.GET and request.htmx
-    asked = ask(request.environment, segment.spec, timezone.now(), segment)
+    asked = rule_query(request.environment, segment.spec, timezone.now(), segment)
     context: dict[str, Any] = {
         "segment": segment,
         "used_by": users_of_segments(request.environment).get(key, []),
@@ -94,7 +94,7 @@ def _try(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any] | None:
     environment = request.environment
     compiled = segments_of(at_version(environment))[segment.key]
     player_id = player_id_of(environment, external_id)
-    found = stored_subject(environment, player_id, compiled.behaviours)
+    found = stored_subject(environment, player_id, compiled.event_counts)
     if found is None:
         return {"external_id": external_id}
     player, subject = found
@@ -114,7 +114,7 @@ def segment_size(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """The size alone, for a page that waits for it; 204 while there is nothing new to say."""
     segment = the_segment(request, key)
     if not wants_partial(request):
-        return redirect_to(request, link(request, "segment_detail", key))
+        return redirect_to(request, environment_url(request, "segment_detail", key))
     late = _is_late(segment)
     if segment.size_wanted_at and late == ("late" in request.GET):
         return HttpResponse(status=204)
@@ -129,7 +129,7 @@ def segment_count(request: HtmxHttpRequest, key: str) -> HttpResponse:
     with transaction.atomic():
         size_want(segment)
     if not wants_partial(request):
-        return redirect_to(request, link(request, "segment_detail", key))
+        return redirect_to(request, environment_url(request, "segment_detail", key))
     segment.refresh_from_db()
     context = {"segment": segment, "late": False, "may_edit": True}
     return render(request, "segments/_size.html", context)
@@ -144,7 +144,7 @@ def segment_members(request: HtmxHttpRequest, key: str) -> HttpResponse:
         after = uuid.UUID(request.GET.get("after", ""))
     except ValueError:
         after = LOWEST_ID
-    found = members(ask(environment, segment.spec, now, segment), after)
+    found = members(rule_query(environment, segment.spec, now, segment), after)
     thresholds = thresholds_of(environment)
     context = {
         "segment": segment,
@@ -170,9 +170,9 @@ def segment_undo(request: HtmxHttpRequest, key: str, entry_id: int) -> HttpRespo
     try:
         services.segment_undo(request.environment, entry, actor=actor_of(request))
     except ValidationError as error:
-        response = redirect_to(request, link(request, "segment_list"))
+        response = redirect_to(request, environment_url(request, "segment_list"))
         return with_toast(request, response, error.messages[0], tone="danger")
-    response = redirect_to(request, link(request, "segment_detail", key))
+    response = redirect_to(request, environment_url(request, "segment_detail", key))
     return with_toast(request, response, f"Undone. {key} is as it was.")
 
 
@@ -181,7 +181,7 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
     segment = the_segment(request, key)
     used_by = users_of_segments(request.environment).get(key, [])
     listed = segment.included + segment.excluded
-    url = link(request, "segment_detail", key)
+    url = environment_url(request, "segment_detail", key)
     confirm = Confirm(
         title=f"Delete {key}",
         button="" if used_by else f"Delete {key}",
@@ -204,8 +204,8 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
             )
         except ValidationError as error:
             return render_confirm(request, _refused(confirm, error.messages[0]))
-        response = redirect_to(request, link(request, "segment_list"))
-        undo_url = link(request, "segment_undo", key, entry.pk)
+        response = redirect_to(request, environment_url(request, "segment_list"))
+        undo_url = environment_url(request, "segment_undo", key, entry.pk)
         return with_toast(request, response, f"Deleted the segment {key}.", undo_url=undo_url)
     return render_confirm(request, confirm)
 

@@ -41,14 +41,14 @@ def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     write the use of keys and flags would hold connections of their own to the test database."""
     monkeypatch.setattr(key_usage, "_start", lambda: None)
     monkeypatch.setattr(usage, "_start", lambda: None)
-    environment_cache.forget()
-    rate_limits.forget()
+    environment_cache.clear_cache()
+    rate_limits.clear_cache()
     key_usage._noted.clear()
     key_usage._written.clear()
     usage._single.clear()
     usage._together.clear()
     yield
-    environment_cache.forget()
+    environment_cache.clear_cache()
 
 
 @pytest.fixture(autouse=True)

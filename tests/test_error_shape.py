@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from ilara_admin.api import dispatch
 from ilara_admin.core import db, tokens
 from ilara_admin.core.api_keys import api_key_revoke
-from ilara_admin.core.projects import environment_bump
+from ilara_admin.core.projects import bump_config_version
 from ilara_admin.models import Environment, KeyKind
 from players.models import Player
 from tests.api_client import EVENTS, FLAGS, PLAYERS, SEGMENTS, Api, Reply
@@ -272,7 +272,7 @@ def test_rest_of_a_refused_body__is_not_read_when_the_request_starts_again(
     public_api: Api, environment: Environment
 ) -> None:
     public_api.register()
-    environment_bump(environment)
+    bump_config_version(environment)
     body = b" " * (1024 * 1024 + 1) + b'{"external_id":"rest"}'
     assert outcome(public_api.request("POST", PLAYERS, environ=chunked(body)))[0] == 413
     assert not Player.objects.of(environment).filter(external_id="rest").exists()

@@ -101,6 +101,6 @@ def test_refusal__is_at_most_one_query(player_id: str, public_api: Api) -> None:
 def test_first_request_of_a_process__looks_the_key_up_and_loads_the_environment(
     player_id: str, public_api: Api
 ) -> None:
-    environment_cache.forget()
+    environment_cache.clear_cache()
     reply, queries = queries_of(public_api, "GET", f"{PLAYERS}/{player_id}")
     assert (reply.status, queries) == (200, 3)

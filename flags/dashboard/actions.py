@@ -16,7 +16,7 @@ from flags.engine.document import FlagDocument, decode_document
 from flags.engine.schedule import figure_at
 from flags.models import Flag
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import PREVIEW, Change, Confirm, render_confirm
 from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
@@ -27,9 +27,9 @@ def done(request: HtmxHttpRequest, flag: Flag, text: str, *, changed: bool) -> H
     many others saved while this request waited its turn."""
     undo_url = ""
     if changed:
-        restore = link(request, "flag_restore", flag.key, flag.revision - 1)
+        restore = environment_url(request, "flag_restore", flag.key, flag.revision - 1)
         undo_url = f"{restore}?from={flag.revision}"
-    response = redirect_to(request, link(request, "flag_detail", flag.key))
+    response = redirect_to(request, environment_url(request, "flag_detail", flag.key))
     return with_toast(request, response, text, undo_url=undo_url)
 
 
@@ -46,7 +46,7 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
     flag = the_flag(request, key)
     enabled = state == "on"
     if flag.archived_at:
-        response = redirect_to(request, link(request, "flag_detail", key))
+        response = redirect_to(request, environment_url(request, "flag_detail", key))
         return with_toast(
             request, response, f"{key} is archived. Bring it back first.", tone="warn"
         )
@@ -71,7 +71,7 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
         Confirm(
             title=f"Turn {state} {key}",
             button=f"Turn {state} in {request.environment.slug}",
-            cancel_url=link(request, "flag_detail", key),
+            cancel_url=environment_url(request, "flag_detail", key),
             text=consequence + _who_switches(request, flag, draft),
             tone="primary" if enabled else "danger",
             changes=[Change("State", "off" if enabled else "on", state)],
@@ -86,7 +86,7 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
     document = flag.spec
     rule = next((item for item in document.rules if item.id == rule_id), None)
     if rule is None:
-        response = redirect_to(request, link(request, "flag_detail", key))
+        response = redirect_to(request, environment_url(request, "flag_detail", key))
         return with_toast(request, response, "That rule is no longer there.", tone="warn")
     figure = figure_at(rule, timezone.now())
     form = RolloutForm(
@@ -111,17 +111,17 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
         except services.RevisionConflict as conflict:
             error = f"{conflict} Nothing was saved. Close this and look at what changed."
         else:
-            text = f"{key}: {sentences.who(rule)} at {sentences.percent(wanted)}."
+            text = f"{key}: {sentences.audience(rule)} at {sentences.percent(wanted)}."
             return done(request, saved, text, changed=saved.revision != before)
     return render_confirm(
         request,
         Confirm(
             title=f"Set the percentage of {key}",
             button=f"Save to {request.environment.slug}",
-            cancel_url=link(request, "flag_detail", key),
+            cancel_url=environment_url(request, "flag_detail", key),
             text=(
-                f"Now {sentences.percent(figure)} of {sentences.who(rule)}. Raising it removes "
-                "nobody; lowering it removes only those who came in last."
+                f"Now {sentences.percent(figure)} of {sentences.audience(rule)}. "
+                "Raising it removes nobody; lowering it removes only those who came in last."
                 + (" It ends the schedule." if rule.steps or rule.ramp else "")
             ),
             form=form,
@@ -167,7 +167,7 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
         Confirm(
             title=f"Restore revision {number} of {key}",
             button=f"Restore in {request.environment.slug}",
-            cancel_url=link(request, "flag_detail", key),
+            cancel_url=environment_url(request, "flag_detail", key),
             text=_who_switches(request, flag, decode_document(revision.document))
             if found
             else "This revision is the same as what is in force.",
@@ -186,9 +186,11 @@ def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse
         services.flag_set_archived(
             flag, archived, actor=actor_of(request), reason=request.POST.get("reason", "")[:500]
         )
-        response = redirect_to(request, link(request, "flag_detail", key))
+        response = redirect_to(request, environment_url(request, "flag_detail", key))
         text = f"{key} is archived." if archived else f"{key} is back, as it was."
-        other = link(request, "flag_archive", key, "unarchive" if archived else "archive")
+        other = environment_url(
+            request, "flag_archive", key, "unarchive" if archived else "archive"
+        )
         return with_toast(request, response, text, undo_url=other)
     document = flag.spec
     off = sentences.value_text(document.variant(document.off).value)
@@ -197,7 +199,7 @@ def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse
         Confirm(
             title=f"{'Archive' if archived else 'Bring back'} {key}",
             button="Archive" if archived else "Bring back",
-            cancel_url=link(request, "flag_detail", key),
+            cancel_url=environment_url(request, "flag_detail", key),
             text=(
                 f"Players get {off}, and the flag leaves the lists. Its history stays."
                 if archived
@@ -216,7 +218,7 @@ def flag_move(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpResponse:
     order = [rule.id for rule in document.rules]
     place = order.index(rule_id) if rule_id in order else 0
     if not place:
-        response = redirect_to(request, link(request, "flag_detail", key))
+        response = redirect_to(request, environment_url(request, "flag_detail", key))
         return with_toast(request, response, "That rule cannot move further up.", tone="warn")
     order[place - 1 : place + 1] = order[place], order[place - 1]
     error = ""
@@ -233,7 +235,7 @@ def flag_move(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpResponse:
         except services.RevisionConflict as conflict:
             error = f"{conflict} Nothing was saved. Close this and look at what changed."
         else:
-            text = f"{key} asks {sentences.who(document.rules[place])} earlier."
+            text = f"{key} asks {sentences.audience(document.rules[place])} earlier."
             return done(request, saved, text, changed=saved.revision != before)
     rules = {rule.id: rule for rule in document.rules}
     draft = msgspec.structs.replace(document, rules=tuple(rules[each] for each in order))
@@ -242,7 +244,7 @@ def flag_move(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpResponse:
         Confirm(
             title=f"Move rule {place + 1} of {key} up",
             button=f"Move up in {request.environment.slug}",
-            cancel_url=link(request, "flag_detail", key),
+            cancel_url=environment_url(request, "flag_detail", key),
             text="The first rule that takes a player in decides."
             + _who_switches(request, flag, draft),
             changes=[
@@ -273,14 +275,14 @@ def flag_clone(request: HtmxHttpRequest, key: str) -> HttpResponse:
         except ValidationError as problem:
             add_errors(form, problem)
         else:
-            response = redirect_to(request, link(request, "flag_detail", clone.key))
+            response = redirect_to(request, environment_url(request, "flag_detail", clone.key))
             return with_toast(request, response, f"Cloned {key} as {clone.key}, off.")
     return render_confirm(
         request,
         Confirm(
             title=f"Clone {key}",
             button="Clone",
-            cancel_url=link(request, "flag_detail", key),
+            cancel_url=environment_url(request, "flag_detail", key),
             text="The copy has the same variants, rules and prerequisites. It is off.",
             form=form,
         ),

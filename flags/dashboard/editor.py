@@ -18,7 +18,7 @@ from django.utils import timezone
 from flags import services
 from flags.dashboard.actions import done
 from flags.dashboard.forms import (
-    AboutForm,
+    MetadataForm,
     PrerequisiteForm,
     ServingForm,
     VariantForm,
@@ -37,7 +37,7 @@ from flags.engine.document import (
 )
 from flags.models import Flag
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.formsets import MAX_ROWS, moved_rows
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from segments.models import Segment
@@ -101,24 +101,24 @@ def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
     if posted is not None:
         keys = [form["key"].value() or "" for form in variants.forms]
     serving = ServingForm(keys, posted, initial={"default": document.default, "off": document.off})
-    about = AboutForm(posted, initial=_about(request, flag))
+    metadata = MetadataForm(posted, initial=_metadata(request, flag))
     status = 200
     if posted is not None:
-        if variants.is_valid() and serving.is_valid() and about.is_valid():
+        if variants.is_valid() and serving.is_valid() and metadata.is_valid():
             changed = msgspec.structs.replace(
                 document,
                 variants=tuple(form.variant() for form in variants.forms),
                 default=serving.cleaned_data["default"],
                 off=serving.cleaned_data["off"],
             )
-            return review(request, flag, changed, back="flag_variants", about=about.about)
+            return review(request, flag, changed, back="flag_variants", metadata=metadata.metadata)
         status = 422
     context = {
         "flag": flag,
         "document": document,
         "variants": variants,
         "serving": serving,
-        "about": about,
+        "about": metadata,
         "boolean": boolean,
         "base": base_of(request, flag),
     }
@@ -156,9 +156,9 @@ def flag_prerequisites(request: HtmxHttpRequest, key: str) -> HttpResponse:
     return render_partial(request, template, context, partial="editor", status=status)
 
 
-def _about(request: HtmxHttpRequest, flag: Flag) -> dict[str, str]:
+def _metadata(request: HtmxHttpRequest, flag: Flag) -> dict[str, str]:
     """What the flag says of itself as posted along, else as it is."""
-    return {name: request.POST.get(name, value)[:500] for name, value in flag.about.items()}
+    return {name: request.POST.get(name, value)[:500] for name, value in flag.metadata.items()}
 
 
 def base_of(request: HtmxHttpRequest, flag: Flag) -> int:
@@ -184,16 +184,18 @@ def review(
     draft: FlagDocument,
     *,
     back: str,
-    about: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
     conflict: bool = False,
     error: str = "",
     everybody: bool = False,
 ) -> HttpResponse:
     """Show what would change, and for whom, against what is in force now."""
     base = base_of(request, flag)
-    about = about or flag.about
+    metadata = metadata or flag.metadata
     changes = sentences.differences(flag.spec, draft)
-    changes += sentences.about_differences(flag.about, {**about, "name": about["name"] or flag.key})
+    changes += sentences.metadata_differences(
+        flag.metadata, {**metadata, "name": metadata["name"] or flag.key}
+    )
     theirs: list[sentences.Difference] = []
     if flag.revision != base:
         conflict = True
@@ -205,7 +207,7 @@ def review(
         "conflict": conflict,
         "theirs": theirs,
         "draft": json.dumps(encode_document(draft), ensure_ascii=False),
-        "about": about,
+        "about": metadata,
         "base": base,
         "back": back,
         "error": error,
@@ -224,8 +226,8 @@ def flag_review(request: HtmxHttpRequest, key: str) -> HttpResponse:
     back, draft = _back(request), draft_of(request)
     if draft is None:
         return _unreadable(request, key, back)
-    about = _about(request, flag)
-    return review(request, flag, draft, back=back, about=about, everybody=True)
+    metadata = _metadata(request, flag)
+    return review(request, flag, draft, back=back, metadata=metadata, everybody=True)
 
 
 BACK = ("flag_rules", "flag_variants", "flag_prerequisites")
@@ -238,7 +240,7 @@ def _back(request: HtmxHttpRequest) -> str:
 
 
 def _unreadable(request: HtmxHttpRequest, key: str, back: str) -> HttpResponse:
-    response = redirect_to(request, link(request, back, key))
+    response = redirect_to(request, environment_url(request, back, key))
     return with_toast(request, response, "That draft could not be read.", tone="danger")
 
 
@@ -249,7 +251,7 @@ def flag_save(request: HtmxHttpRequest, key: str) -> HttpResponse:
     back, draft = _back(request), draft_of(request)
     if draft is None:
         return _unreadable(request, key, back)
-    about = _about(request, flag)
+    metadata = _metadata(request, flag)
     before = flag.revision
     try:
         saved = services.flag_update(
@@ -257,14 +259,14 @@ def flag_save(request: HtmxHttpRequest, key: str) -> HttpResponse:
             document=draft,
             base_revision=base_of(request, flag),
             actor=actor_of(request),
-            about=about,
+            metadata=metadata,
             reason=request.POST.get("reason", "")[:500],
         )
     except services.RevisionConflict as conflict:
-        return review(request, conflict.flag, draft, back=back, about=about, conflict=True)
+        return review(request, conflict.flag, draft, back=back, metadata=metadata, conflict=True)
     except ValidationError as problem:
         return review(
-            request, flag, draft, back=back, about=about, error=" ".join(problem.messages)
+            request, flag, draft, back=back, metadata=metadata, error=" ".join(problem.messages)
         )
     changed = saved.revision != before
     text = f"Saved {key}. Players see it at their next request." if changed else "Nothing changed."

@@ -49,7 +49,7 @@ class FlagFilterForm(forms.Form):
     show = forms.CharField(required=False, widget=forms.HiddenInput)
 
 
-class AboutForm(forms.Form):
+class MetadataForm(forms.Form):
     """What the flag says of itself to staff."""
 
     name = forms.CharField(max_length=200, required=False)
@@ -65,13 +65,13 @@ class AboutForm(forms.Form):
     )
 
     @property
-    def about(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """In the form of Flag.about."""
         end = self.cleaned_data["expected_end"]
         return {**self.cleaned_data, "expected_end": end.isoformat() if end else ""}
 
 
-class FlagNewForm(AboutForm):
+class FlagNewForm(MetadataForm):
     key = forms.CharField(
         max_length=128,
         validators=[KEY_VALIDATOR],

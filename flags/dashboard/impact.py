@@ -16,14 +16,20 @@ from typing import Any, NamedTuple
 import msgspec
 
 from flags.engine.document import ValueType
-from flags.engine.evaluation import Asked, CompiledFlag, Decision, behaviours_needed, evaluate
+from flags.engine.evaluation import (
+    CompiledFlag,
+    Decision,
+    EvaluationContext,
+    evaluate,
+    event_counts_needed,
+)
 from ilara_admin.core import db
 from ilara_admin.models import Environment
 from players.cache import parameters_of
 from players.labels import STAGES
 from players.lifecycle import Stage
 from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
-from segments.language.parser import Behaviour
+from segments.language.parser import EventCount
 from segments.language.sql import count_sql
 from segments.lists.services import MEMBERSHIPS_SQL
 from segments.lookup import SLACK
@@ -52,7 +58,7 @@ class Tally:
         return self.gains + self.loses + self.swaps
 
 
-class Example(NamedTuple):
+class SwitchExample(NamedTuple):
     id: uuid.UUID
     external_id: str
     before: str
@@ -72,7 +78,7 @@ class Impact:
     )
     by_payer: dict[bool, Tally] = field(default_factory=lambda: {True: Tally(), False: Tally()})
     switches: Counter[tuple[str, str]] = field(default_factory=Counter)
-    examples: list[Example] = field(default_factory=list)
+    examples: list[SwitchExample] = field(default_factory=list)
 
     @property
     def switched(self) -> list[tuple[str, str, int]]:
@@ -149,10 +155,10 @@ def impact(
     start = uuid.uuid4()
     last = start
     until = monotonic() + SECONDS
-    behaviours = list(behaviours_needed([live, draft]))
-    for player, asked in _players(environment, behaviours, now, start):
-        before, after = evaluate(live, asked), evaluate(draft, asked)
-        _count(found, player, asked, _category(live, draft, before, after), before, after)
+    event_counts = list(event_counts_needed([live, draft]))
+    for player, context in _players(environment, event_counts, now, start):
+        before, after = evaluate(live, context), evaluate(draft, context)
+        _count(found, player, context, _category(live, draft, before, after), before, after)
         last = player.id
         if found.all.players >= SAMPLE_SIZE and (not everybody or monotonic() > until):
             break
@@ -168,16 +174,16 @@ def impact(
 def _count(
     found: Impact,
     player: PlayerRow,
-    asked: Asked,
+    context: EvaluationContext,
     category: str,
     before: Decision,
     after: Decision,
 ) -> None:
-    facts = asked.subject.facts
+    builtin_fields = context.subject.builtin_fields
     for tally in (
         found.all,
-        found.by_stage[Stage(facts["lifecycle_stage"])],
-        found.by_payer[facts["is_payer"]],
+        found.by_stage[Stage(builtin_fields["lifecycle_stage"])],
+        found.by_payer[builtin_fields["is_payer"]],
     ):
         tally.players += 1
         if category:
@@ -186,7 +192,7 @@ def _count(
         way = before.variant.key, after.variant.key
         found.switches[way] += 1
         if len(found.examples) < SHOWN:
-            found.examples.append(Example(player.id, player.external_id, *way))
+            found.examples.append(SwitchExample(player.id, player.external_id, *way))
 
 
 def _category(live: CompiledFlag, draft: CompiledFlag, before: Decision, after: Decision) -> str:
@@ -214,12 +220,12 @@ OVERRIDES = """(SELECT jsonb_object_agg(o.flag_id, o.variant) FROM flag_override
 
 
 def _players(
-    environment: Environment, behaviours: list[Behaviour], now: datetime, start: uuid.UUID
-) -> Iterator[tuple[PlayerRow, Asked]]:
+    environment: Environment, event_counts: list[EventCount], now: datetime, start: uuid.UUID
+) -> Iterator[tuple[PlayerRow, EvaluationContext]]:
     """Everybody once, from `start` on and around."""
     thresholds, parameters = thresholds_of(environment), parameters_of(environment)
     width = len(PlayerRow._fields)
-    for row in _rows(environment, behaviours, now, start):
+    for row in _rows(environment, event_counts, now, start):
         player = player_of(row[:width])
         lists, overrides, *counts = row[width:]
         subject = subject_of(
@@ -229,14 +235,14 @@ def _players(
             now,
             None,
             msgspec.json.decode(lists, type=dict[int, bool]) if lists else {},
-            dict(zip(behaviours, counts, strict=True)),
+            dict(zip(event_counts, counts, strict=True)),
         )
         variants = msgspec.json.decode(overrides, type=dict[int, str]) if overrides else {}
-        yield player, Asked(str(player.id), subject, variants, now)
+        yield player, EvaluationContext(str(player.id), subject, variants, now)
 
 
 def _rows(
-    environment: Environment, behaviours: list[Behaviour], now: datetime, start: uuid.UUID
+    environment: Environment, event_counts: list[EventCount], now: datetime, start: uuid.UUID
 ) -> Iterator[db.Row]:
     params: list[Any] = [environment.pk, None, None, now]
 
@@ -245,7 +251,9 @@ def _rows(
         return f"${len(params)}"
 
     earliest = datetime.now(UTC) - SLACK
-    counts = [count_sql(item, bind, "$4::timestamptz", earliest - item.span) for item in behaviours]
+    counts = [
+        count_sql(item, bind, "$4::timestamptz", earliest - item.span) for item in event_counts
+    ]
     columns = ", ".join((COLUMNS, MEMBERSHIPS_SQL, OVERRIDES, *counts))
     sql = f"""SELECT {columns} FROM player p
         WHERE p.environment_id = $1 AND p.id > $2::uuid AND p.id <= $3::uuid

@@ -12,7 +12,7 @@ from flags.dashboard.forms import RULES_DECIDE, OverrideForm
 from flags.dashboard.views import the_flag
 from flags.models import Flag, FlagOverride
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 from players.models import Player
@@ -42,7 +42,7 @@ def flag_override(request: HtmxHttpRequest, key: str, player_id: uuid.UUID) -> H
         Confirm(
             title=f"{key} for {player.external_id}",
             button=f"Save to {request.environment.slug}",
-            cancel_url=link(request, "player_detail", player.pk),
+            cancel_url=environment_url(request, "player_detail", player.pk),
             text="It counts ahead of all rules, for this player alone, from the next request on. "
             "While the flag is off, nobody gets a value of their own.",
             form=form,
@@ -74,9 +74,9 @@ def _save(
     else:
         services.override_remove(flag, player, actor=actor, reason=reason)
         text = f"The rules of {flag.key} decide for {player.external_id}."
-    response = redirect_to(request, link(request, "player_detail", player.pk))
+    response = redirect_to(request, environment_url(request, "player_detail", player.pk))
     before = present.variant if present else RULES_DECIDE
     ends = present.expires_at.isoformat() if present and present.expires_at else ""
-    undo = link(request, "flag_override", flag.key, player.pk)
+    undo = environment_url(request, "flag_override", flag.key, player.pk)
     ends = ends.replace("+", "%2B")
     return with_toast(request, response, text, undo_url=f"{undo}?to={before}&until={ends}")

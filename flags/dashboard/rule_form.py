@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from flags.dashboard.forms import as_percent, percent_field, thousandths
 from flags.engine.bucketing import reweight, weights_of
-from flags.engine.document import EVERYBODY, MAX_STEPS, FlagDocument, Ramp, Rule, Step
+from flags.engine.document import EVERYBODY, MAX_STEPS, FlagDocument, Ramp, Rule, ScheduleStep
 from segments.forms import OptionalJSONField, checked_rule
 from segments.models import Segment
 
@@ -31,7 +31,7 @@ def moment_field(label: str, help_text: str = "", required: bool = True) -> form
     return forms.DateTimeField(label=label, required=required, widget=widget, help_text=help_text)
 
 
-def parse_steps(text: str) -> tuple[Step, ...]:
+def parse_steps(text: str) -> tuple[ScheduleStep, ...]:
     """One step a line, `2026-12-01 09:00 25`, in the zone of whoever types it."""
     found = [_step(line) for line in filter(None, map(str.strip, text.splitlines()))]
     if not 1 <= len(found) <= MAX_STEPS:
@@ -39,7 +39,7 @@ def parse_steps(text: str) -> tuple[Step, ...]:
     return tuple(found)
 
 
-def _step(line: str) -> Step:
+def _step(line: str) -> ScheduleStep:
     found = STEP.fullmatch(line)
     try:
         if found is None:
@@ -49,10 +49,10 @@ def _step(line: str) -> Step:
     except ValueError:
         raise ValidationError(f"“{line[:60]}”: write it like 2026-12-01 09:00 25.") from None
     aware = timezone.make_aware(at, timezone.get_current_timezone())
-    return Step(aware, thousandths(Decimal(percent)))
+    return ScheduleStep(aware, thousandths(Decimal(percent)))
 
 
-def steps_as_typed(steps: tuple[Step, ...]) -> str:
+def steps_as_typed(steps: tuple[ScheduleStep, ...]) -> str:
     lines = []
     for step in steps:
         at = timezone.localtime(step.at)

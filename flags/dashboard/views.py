@@ -23,7 +23,7 @@ from flags.engine.document import (
     check_document,
     decode_document,
 )
-from flags.engine.evaluation import Asked, behaviours_needed, evaluate
+from flags.engine.evaluation import EvaluationContext, evaluate, event_counts_needed
 from flags.engine.receipt import receipt_of
 from flags.engine.schedule import is_scheduled, next_change, rollout_at
 from flags.engine.sentences import Difference
@@ -33,7 +33,7 @@ from flags.usage import use_of
 from ilara_admin.api import environment_cache
 from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import Share
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.web.pagination import KeysetPage
@@ -124,8 +124,8 @@ def flag_new(request: HtmxHttpRequest) -> HttpResponse:
             add_errors(form, error)
         else:
             here = request.environment.slug in chosen
-            url = link(request, "flag_detail", form.cleaned_data["key"])
-            response = redirect_to(request, url if here else link(request, "flag_list"))
+            url = environment_url(request, "flag_detail", form.cleaned_data["key"])
+            response = redirect_to(request, url if here else environment_url(request, "flag_list"))
             text = f"Created {form.cleaned_data['key']}, off, in {', '.join(chosen)}."
             return with_toast(request, response, text)
     status = 422 if form.is_bound else 200
@@ -151,7 +151,7 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
             {"variant": variant, "text": sentences.value_text(variant.value)}
             for variant in document.variants
         ],
-        "rules": [_rule_facts(rule, now) for rule in document.rules],
+        "rules": [_rule_row(rule, now) for rule in document.rules],
         "needed_by": Flag.objects.of(request.environment).needing(key).archived(False),
         "use": _use(flag, now),
         "hints": hints(flag, now),
@@ -163,7 +163,7 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     return render_partial(request, "flags/detail.html", context, partial=partial)
 
 
-def _rule_facts(rule: Rule, now: datetime) -> dict[str, Any]:
+def _rule_row(rule: Rule, now: datetime) -> dict[str, Any]:
     weights = weights_of(rule.split) if rule.split else {}
     return {
         "rule": rule,
@@ -199,7 +199,7 @@ def _history(flag: Flag) -> list[dict[str, Any]]:
 def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list[Difference]:
     documents = decode_document(before.document), decode_document(after.document)
     found = sentences.differences(*documents)
-    found += sentences.about_differences(before.about, after.about)
+    found += sentences.metadata_differences(before.metadata, after.metadata)
     if isinstance(before, FlagRevision) and isinstance(after, FlagRevision):
         states = ["in use", "archived"]
         if before.archived != after.archived:
@@ -216,19 +216,19 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
     known = environment_cache.at_version(environment)
     ready = flags_of(known)[flag.key]
     player_id = player_id_of(environment, external_id)
-    found = stored_subject(environment, player_id, behaviours_needed([ready]))
+    found = stored_subject(environment, player_id, event_counts_needed([ready]))
     if found is None:
         return {"external_id": external_id}
     player, subject = found
     overrides = variants_of(overrides_of(player.id, subject.now))
-    asked = Asked(str(player.id), subject, overrides, subject.now)
-    decision = evaluate(ready, asked)
+    context = EvaluationContext(str(player.id), subject, overrides, subject.now)
+    decision = evaluate(ready, context)
     return {
         "external_id": external_id,
         "player": player,
         "value": sentences.value_text(decision.variant.value),
         "variant": decision.variant.key,
-        "receipt": receipt_of(ready, asked, decision, segments_of(known)),
+        "receipt": receipt_of(ready, context, decision, segments_of(known)),
     }
 
 

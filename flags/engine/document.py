@@ -48,7 +48,7 @@ class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     end: int
 
 
-class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ScheduleStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From `at` on, the rule's percentage is `rollout`."""
 
     at: Moment
@@ -80,7 +80,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     variant: str | None = None
     split: tuple[Slice, ...] | None = None
     rollout: int = EVERYBODY
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ScheduleStep, ...] = ()
     ramp: Ramp | None = None
     start: Moment | None = None
     end: Moment | None = None

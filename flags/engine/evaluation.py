@@ -13,7 +13,7 @@ from flags.engine.document import EVERYBODY, FlagDocument, Prerequisite, Rule, V
 from flags.engine.schedule import ceiling, is_scheduled, rollout_at
 from ilara_admin.api.enums import DocumentedEnum
 from segments.language.compiler import Matcher, Subject, compile_rule
-from segments.language.parser import Behaviour, Group, Membership, Node, behaviours_of, parse
+from segments.language.parser import EventCount, Group, Membership, Node, event_counts_of, parse
 
 
 class Reason(DocumentedEnum):
@@ -73,13 +73,13 @@ class CompiledFlag:
     off: Decision
     default: Decision
     constant: Decision | None
-    behaviours: frozenset[Behaviour]  # the counts of events that its own rules need
+    event_counts: frozenset[EventCount]  # the counts of events that its own rules need
     others: Mapping[str, "CompiledFlag"] = field(repr=False, compare=False)
     id: int = 0  # of the row that overrides name; 0 for a flag that is not stored
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EvaluationContext:
     """Whom flags are asked about: the player's id in its lower-case 36-character form, what rules
     see, and the variants set for the player by flag id. Schedules are read at `at`."""
 
@@ -127,7 +127,7 @@ def compile_flag(
         off=off,
         default=default,
         constant=constant,
-        behaviours=frozenset() if constant else _behaviours(document, segment_rules),
+        event_counts=frozenset() if constant else _event_counts(document, segment_rules),
         others=others,
         id=id,
     )
@@ -141,15 +141,15 @@ def _compile_rule(
         reason = Reason.SEGMENT_MATCH
     elif rule.conditions is not None:
         reason = Reason.RULE_MATCH
-    asked: list[Node] = []
+    conditions: list[Node] = []
     if rule.segment is not None:
         # As a condition, so that flags asked in one go ask each segment once.
-        asked.append(Membership((rule.segment,), negative=False))
+        conditions.append(Membership((rule.segment,), negative=False))
     if rule.conditions is not None:
-        asked.append(parse(rule.conditions))
+        conditions.append(parse(rule.conditions))
     return CompiledRule(
         rule=rule,
-        matches=compile_rule(Group("AND", tuple(asked)), segments) if asked else None,
+        matches=compile_rule(Group("AND", tuple(conditions)), segments) if conditions else None,
         scheduled=is_scheduled(rule),
         decisions={
             key: Decision(variant, reason, rule.segment, index) for key, variant in variants.items()
@@ -174,33 +174,33 @@ def _constant(rules: tuple[CompiledRule, ...], default: Decision) -> Decision | 
     return default
 
 
-def _behaviours(document: FlagDocument, segments: Mapping[str, Node]) -> frozenset[Behaviour]:
-    asked = [parse(rule.conditions) for rule in document.rules if rule.conditions is not None]
+def _event_counts(document: FlagDocument, segments: Mapping[str, Node]) -> frozenset[EventCount]:
+    conditions = [parse(rule.conditions) for rule in document.rules if rule.conditions is not None]
     named = {rule.segment for rule in document.rules if rule.segment} & segments.keys()
-    return behaviours_of([*asked, *(segments[key] for key in named)], segments)
+    return event_counts_of([*conditions, *(segments[key] for key in named)], segments)
 
 
-def behaviours_needed(flags: Iterable[CompiledFlag]) -> frozenset[Behaviour]:
+def event_counts_needed(flags: Iterable[CompiledFlag]) -> frozenset[EventCount]:
     """The counts of events that these flags need, and those that they wait for."""
-    found: set[Behaviour] = set()
+    found: set[EventCount] = set()
     seen: set[str] = set()
     waiting = list(flags)
     while waiting:
         flag = waiting.pop()
         if flag.key not in seen and flag.constant is None:
             seen.add(flag.key)
-            found |= flag.behaviours
+            found |= flag.event_counts
             needed = (item.flag for item in flag.document.prerequisites)
             waiting += [flag.others[key] for key in needed if key in flag.others]
     return frozenset(found)
 
 
-def decide(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision]) -> Decision:
+def decide(flag: CompiledFlag, context: EvaluationContext, memo: dict[str, Decision]) -> Decision:
     """`evaluate` for flags that are asked in one go: `memo` keeps decisions by flag key, so that
     what several of them need is decided once."""
     found = memo.get(flag.key)
     if found is None:
-        found = memo[flag.key] = evaluate(flag, asked, memo)
+        found = memo[flag.key] = evaluate(flag, context, memo)
     return found
 
 
@@ -209,12 +209,14 @@ def takes(rule: CompiledRule, subject: Subject) -> bool:
     return rule.matches is None or rule.matches(subject)
 
 
-def is_overridden(flag: CompiledFlag, asked: Asked) -> bool:
+def is_overridden(flag: CompiledFlag, context: EvaluationContext) -> bool:
     """Whether what the flag gives everybody may differ for this player."""
-    return bool(asked.overrides) and flag.is_on and flag.id in asked.overrides
+    return bool(context.overrides) and flag.is_on and flag.id in context.overrides
 
 
-def evaluate(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision] | None = None) -> Decision:
+def evaluate(
+    flag: CompiledFlag, context: EvaluationContext, memo: dict[str, Decision] | None = None
+) -> Decision:
     """What the flag gives. An override that names a variant which is no longer there counts for
     nothing."""
     if not flag.is_on:
@@ -224,23 +226,23 @@ def evaluate(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision] | None 
         # Should a circle ever be stored, it ends here: a flag that waits for itself is off.
         memo[flag.key] = Decision(flag.off.variant, Reason.PREREQUISITE_FAILED)
         for item in flag.document.prerequisites:
-            if not _holds(item, flag.others, asked, memo):
+            if not _holds(item, flag.others, context, memo):
                 return Decision(
                     flag.off.variant, Reason.PREREQUISITE_FAILED, prerequisite=item.flag
                 )
-    override = asked.overrides.get(flag.id)
+    override = context.overrides.get(flag.id)
     if override is not None and override in flag.variants:
         return Decision(flag.variants[override], Reason.OVERRIDE)
     for compiled in flag.rules:
-        if compiled.matches is not None and not compiled.matches(asked.subject):
+        if compiled.matches is not None and not compiled.matches(context.subject):
             continue
         rule = compiled.rule
-        share = rollout_at(rule, asked.at) if compiled.scheduled else rule.rollout
-        if share < EVERYBODY and gate(flag.salt, asked.player_id) >= share:
+        share = rollout_at(rule, context.at) if compiled.scheduled else rule.rollout
+        if share < EVERYBODY and gate(flag.salt, context.player_id) >= share:
             continue
         key = rule.variant
         if rule.split is not None:
-            key = split(flag.salt, asked.player_id, rule.split)
+            key = split(flag.salt, context.player_id, rule.split)
         assert key is not None, "check_document lets no rule without a variant or a split pass"
         return compiled.decisions[key]
     return flag.default
@@ -249,9 +251,9 @@ def evaluate(flag: CompiledFlag, asked: Asked, memo: dict[str, Decision] | None 
 def _holds(
     item: Prerequisite,
     others: Mapping[str, CompiledFlag],
-    asked: Asked,
+    context: EvaluationContext,
     memo: dict[str, Decision],
 ) -> bool:
     """Whether the other flag gives the player one of the variants. One that is gone does not."""
     other = others.get(item.flag)
-    return other is not None and decide(other, asked, memo).variant.key in item.variants
+    return other is not None and decide(other, context, memo).variant.key in item.variants

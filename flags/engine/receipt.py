@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from flags.engine.bucketing import SPLIT_SEED, bucket, gate
 from flags.engine.document import EVERYBODY, Rule
-from flags.engine.evaluation import Asked, CompiledFlag, Decision, Reason, decide, takes
+from flags.engine.evaluation import CompiledFlag, Decision, EvaluationContext, Reason, decide, takes
 from flags.engine.schedule import is_scheduled, next_change, rollout_at
 from flags.engine.sentences import percent, percentage, why
 from ilara_admin.api.json_schema import Moment, ref
@@ -22,7 +22,7 @@ from segments.language.sentences import expected, field_name
 from segments.language.trace import Traced, TracedGroup, miss, nearest, trace
 
 
-class Segment(Protocol):
+class SegmentLike(Protocol):
     """A segment as segments/cache.py compiles it."""
 
     @property
@@ -114,30 +114,36 @@ class Receipt(Struct):
 
 
 def receipt_of(
-    flag: CompiledFlag, asked: Asked, decision: Decision, segments: Mapping[str, Segment]
+    flag: CompiledFlag,
+    context: EvaluationContext,
+    decision: Decision,
+    segments: Mapping[str, SegmentLike],
 ) -> Receipt:
-    rules = [_rule(flag, index, asked, decision, segments) for index in range(len(flag.rules))]
+    rules = [_rule(flag, index, context, decision, segments) for index in range(len(flag.rules))]
     return Receipt(
         flag_revision=flag.revision,
-        at=asked.at,
-        player_as_of=asked.subject.now,
-        summary=why(flag, decision, asked.subject, asked.at),
-        nearest_miss=nearest_miss(flag, asked, decision, segments),
-        override=asked.overrides.get(flag.id),
-        prerequisites=_prerequisites(flag, asked),
+        at=context.at,
+        player_as_of=context.subject.now,
+        summary=why(flag, decision, context.subject, context.at),
+        nearest_miss=nearest_miss(flag, context, decision, segments),
+        override=context.overrides.get(flag.id),
+        prerequisites=_prerequisites(flag, context),
         rules=rules,
     )
 
 
 def nearest_miss(
-    flag: CompiledFlag, asked: Asked, decision: Decision, segments: Mapping[str, Segment]
+    flag: CompiledFlag,
+    context: EvaluationContext,
+    decision: Decision,
+    segments: Mapping[str, SegmentLike],
 ) -> str | None:
     """Of the rules that were asked and did not decide, the one that came nearest: with the fewest
     things in its way, the first of those."""
     asked_rules = len(flag.rules) if decision.rule_index is None else decision.rule_index
     if decision.reason in (Reason.DISABLED, Reason.PREREQUISITE_FAILED, Reason.OVERRIDE):
         return None
-    found = [(index, _in_the_way(flag, index, asked, segments)) for index in range(asked_rules)]
+    found = [(index, _in_the_way(flag, index, context, segments)) for index in range(asked_rules)]
     if not found:
         return None
     index, misses = min(found, key=lambda item: len(item[1]))
@@ -154,23 +160,23 @@ def _sentence(index: int, misses: list[str]) -> str:
 def _rule(
     flag: CompiledFlag,
     index: int,
-    asked: Asked,
+    context: EvaluationContext,
     decision: Decision,
-    segments: Mapping[str, Segment],
+    segments: Mapping[str, SegmentLike],
 ) -> RuleReceipt:
     compiled = flag.rules[index]
     rule, decides = compiled.rule, decision.rule_index == index
-    conditions = _trace_conditions(rule, asked.subject, segments)
-    misses = _in_the_way(flag, index, asked, segments)
-    split_bucket = bucket(flag.salt, asked.player_id, SPLIT_SEED) if rule.split else None
+    conditions = _trace_conditions(rule, context.subject, segments)
+    misses = _in_the_way(flag, index, context, segments)
+    split_bucket = bucket(flag.salt, context.player_id, SPLIT_SEED) if rule.split else None
     return RuleReceipt(
         index=index,
         id=rule.id,
         name=rule.name,
-        segment=_segment(rule.segment, asked.subject, segments),
+        segment=_segment(rule.segment, context.subject, segments),
         conditions=None if conditions is None else _told(conditions),
-        matched=takes(compiled, asked.subject),
-        rollout=_rollout(flag, rule, asked),
+        matched=takes(compiled, context.subject),
+        rollout=_rollout(flag, rule, context),
         split_bucket=split_bucket,
         variant_key=decision.variant.key if decides else None,
         decides=decides,
@@ -178,9 +184,9 @@ def _rule(
     )
 
 
-def _rollout(flag: CompiledFlag, rule: Rule, asked: Asked) -> RolloutReceipt:
-    threshold, player_bucket = rollout_at(rule, asked.at), gate(flag.salt, asked.player_id)
-    coming = next_change(rule, asked.at)
+def _rollout(flag: CompiledFlag, rule: Rule, context: EvaluationContext) -> RolloutReceipt:
+    threshold, player_bucket = rollout_at(rule, context.at), gate(flag.salt, context.player_id)
+    coming = next_change(rule, context.at)
     return RolloutReceipt(
         bucket=player_bucket,
         threshold=threshold,
@@ -192,7 +198,7 @@ def _rollout(flag: CompiledFlag, rule: Rule, asked: Asked) -> RolloutReceipt:
 
 
 def _segment(
-    key: str | None, subject: Subject, segments: Mapping[str, Segment]
+    key: str | None, subject: Subject, segments: Mapping[str, SegmentLike]
 ) -> SegmentReceipt | None:
     if key is None:
         return None
@@ -210,15 +216,15 @@ def _segment(
 
 
 def _in_the_way(
-    flag: CompiledFlag, index: int, asked: Asked, segments: Mapping[str, Segment]
+    flag: CompiledFlag, index: int, context: EvaluationContext, segments: Mapping[str, SegmentLike]
 ) -> list[str]:
     """What would have to be otherwise for the rule to decide, if it is asked."""
-    rule, subject = flag.rules[index].rule, asked.subject
+    rule, subject = flag.rules[index].rule, context.subject
     found = [] if rule.segment is None else _outside(rule.segment, subject, segments)
     conditions = _trace_conditions(rule, subject, segments)
     if conditions is not None and not conditions.passed:
         found += [miss(leaf) for leaf in nearest(conditions)]
-    share, player_bucket = rollout_at(rule, asked.at), gate(flag.salt, asked.player_id)
+    share, player_bucket = rollout_at(rule, context.at), gate(flag.salt, context.player_id)
     if share < EVERYBODY and player_bucket >= share:
         found.append(
             f"its percentage were above {percent(player_bucket)}, the player's bucket; "
@@ -227,7 +233,7 @@ def _in_the_way(
     return found
 
 
-def _outside(key: str, subject: Subject, segments: Mapping[str, Segment]) -> list[str]:
+def _outside(key: str, subject: Subject, segments: Mapping[str, SegmentLike]) -> list[str]:
     """What keeps the player out of the segment; nothing for a member."""
     segment = segments.get(key)
     if segment is not None and segment.matches(subject):
@@ -244,12 +250,14 @@ def _outside(key: str, subject: Subject, segments: Mapping[str, Segment]) -> lis
 
 
 def _trace_conditions(
-    rule: Rule, subject: Subject, segments: Mapping[str, Segment]
+    rule: Rule, subject: Subject, segments: Mapping[str, SegmentLike]
 ) -> Traced | None:
     return None if rule.conditions is None else _trace(parse(rule.conditions), subject, segments)
 
 
-def _trace(rule: Node | None, subject: Subject, segments: Mapping[str, Segment]) -> Traced | None:
+def _trace(
+    rule: Node | None, subject: Subject, segments: Mapping[str, SegmentLike]
+) -> Traced | None:
     matchers = {key: segment.matches for key, segment in segments.items()}
     return None if rule is None else trace(rule, subject, matchers)
 
@@ -264,12 +272,12 @@ def _told(traced: Traced) -> GroupReceipt | ConditionReceipt:
     return ConditionReceipt(traced.words, field, wanted, traced.actual, traced.passed)
 
 
-def _prerequisites(flag: CompiledFlag, asked: Asked) -> list[PrerequisiteReceipt]:
+def _prerequisites(flag: CompiledFlag, context: EvaluationContext) -> list[PrerequisiteReceipt]:
     found = []
     memo: dict[str, Decision] = {}
     for item in flag.document.prerequisites:
         other = flag.others.get(item.flag)
-        given = decide(other, asked, memo) if other else None
+        given = decide(other, context, memo) if other else None
         variant = given.variant.key if given else None
         found.append(
             PrerequisiteReceipt(

@@ -33,7 +33,7 @@ def value_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def who(rule: Rule) -> str:
+def audience(rule: Rule) -> str:
     """Whom the rule asks for: `beta-testers and level is at least 40`, or `everybody`."""
     parts = []
     if rule.segment is not None:
@@ -59,7 +59,7 @@ def sentence(rule: Rule) -> str:
         share = f", {percentage(rule)}"
     elif rule.rollout != EVERYBODY:
         share = f" to {percent(rule.rollout)}"
-    return f"{who(rule)}: {serves(rule)}{share}"
+    return f"{audience(rule)}: {serves(rule)}{share}"
 
 
 def moment(time: datetime) -> str:
@@ -126,7 +126,7 @@ def differences(before: FlagDocument, after: FlagDocument) -> list[Difference]:
     return found
 
 
-def about_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
+def metadata_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
     """What changes in what a flag says of itself."""
     return [
         Difference(
@@ -142,7 +142,7 @@ def _compare_rules(compare: Any, label: str, old: Rule | None, new: Rule | None)
         compare(label, sentence(old) if old else "none", sentence(new) if new else "none")
         return
     compare(f"{label}, name", old.name or "none", new.name or "none")
-    compare(f"{label}, who", who(old), who(new))
+    compare(f"{label}, who", audience(old), audience(new))
     compare(f"{label}, serves", serves(old), serves(new))
     compare(f"{label}, percentage", percentage(old), percentage(new))
 
@@ -164,7 +164,7 @@ def _place(after: FlagDocument, before: FlagDocument, rule_id: str) -> str:
 
 
 def _order(document: FlagDocument, shared: Any) -> str:
-    return ", ".join(who(rule) for rule in document.rules if rule.id in shared)
+    return ", ".join(audience(rule) for rule in document.rules if rule.id in shared)
 
 
 def why(flag: CompiledFlag, decision: Decision, subject: Subject, at: datetime) -> str:

@@ -15,17 +15,17 @@ from django.http.response import HttpResponseBase
 from django.urls import path, re_path
 
 from flags import examples, usage
-from flags.cache import divide, flag_set, flags_of
+from flags.cache import flag_set, flags_of, split_precomputed
 from flags.engine.bucketing import gate
 from flags.engine.evaluation import (
-    Asked,
     CompiledFlag,
     Decision,
-    behaviours_needed,
+    EvaluationContext,
     decide,
     evaluate,
+    event_counts_needed,
 )
-from flags.lookup import FLAG_NOT_FOUND, find_asked
+from flags.lookup import FLAG_NOT_FOUND, find_evaluation_context
 from flags.ofrep.responses import OfrepEvaluation, OfrepEvaluations, is_by_bucket, success
 from flags.schemas import FlagKey
 from ilara_admin.api.bodies import is_uuid
@@ -36,7 +36,7 @@ from ilara_admin.api.json_schema import JSON_OBJECT, NO_NUL
 from players.models import player_id_for
 from players.statements import BY_EXTERNAL_ID, BY_ID
 from segments.language.compiler import Subject
-from segments.language.parser import Behaviour
+from segments.language.parser import EventCount
 
 TARGETING_KEY = "targetingKey"
 MAX_TARGETING_KEY = 255
@@ -114,12 +114,12 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
     token, into `Authorization`. Somebody who is not registered yet is decided by the context
     alone, into the bucket that they will have once they are."""
     flag = flags_of(request.snapshot).get(key)
-    asked = _asked(request, body, behaviours_needed([flag] if flag else []))
+    context = _context(request, body, event_counts_needed([flag] if flag else []))
     if flag is None:
         raise not_found(FLAG_NOT_FOUND)
-    decision = evaluate(flag, asked)
+    decision = evaluate(flag, context)
     usage.note(flag, decision)
-    answer = _answer(flag, decision, asked)
+    answer = _answer(flag, decision, context)
     return HttpResponse(encoder.encode(answer), content_type="application/json")
 
 
@@ -142,12 +142,12 @@ def ofrep_evaluate_all(request: ApiRequest, body: OfrepEvaluate) -> HttpResponse
     token, into `Authorization`. The reply has an ETag; sent back in `If-None-Match`, it is answered
     with 304 as long as nothing differs."""
     flags = flag_set(request.snapshot)
-    asked = _asked(request, body, flags.behaviours)
-    own, ready = divide(flags, asked)
+    context = _context(request, body, flags.event_counts)
+    own, ready = split_precomputed(flags, context)
     memo: dict[str, Decision] = {}
-    decided = [(flag, decide(flag, asked, memo)) for flag in own]
+    decided = [(flag, decide(flag, context, memo)) for flag in own]
     found = [answer.ofrep for answer in ready]
-    found += [encoder.encode(_answer(flag, decision, asked)) for flag, decision in decided]
+    found += [encoder.encode(_answer(flag, decision, context)) for flag, decision in decided]
     usage.note_all(flags, decided)
     content = b'{"flags":[' + b",".join(found) + b"]}"
     etag = _etag(request.snapshot.version, body.context, content)
@@ -159,7 +159,9 @@ def ofrep_evaluate_all(request: ApiRequest, body: OfrepEvaluate) -> HttpResponse
 # --- Whom it is about -----------------------------------------------------------------------------
 
 
-def _asked(request: ApiRequest, body: OfrepEvaluate, behaviours: frozenset[Behaviour]) -> Asked:
+def _context(
+    request: ApiRequest, body: OfrepEvaluate, event_counts: frozenset[EventCount]
+) -> EvaluationContext:
     """The player, or else somebody of whom nothing is known but the context: they fall into the
     buckets that they will have once they are registered under that external id."""
     context = dict(body.context or {})
@@ -174,18 +176,18 @@ def _asked(request: ApiRequest, body: OfrepEvaluate, behaviours: frozenset[Behav
         tries.insert(0, (uuid.UUID(key), BY_ID))
     for player_id, by in tries:
         try:
-            return find_asked(request, player_id, behaviours, context, by)
+            return find_evaluation_context(request, player_id, event_counts, context, by)
         except ApiError as error:
             if error.code is not Code.NOT_FOUND:
                 raise
     subject = Subject(context, {"external_id": key}, request.now)
-    return Asked(str(by_external_id), subject, {}, request.now)
+    return EvaluationContext(str(by_external_id), subject, {}, request.now)
 
 
-def _answer(flag: CompiledFlag, decision: Decision, asked: Asked) -> OfrepEvaluation:
+def _answer(flag: CompiledFlag, decision: Decision, context: EvaluationContext) -> OfrepEvaluation:
     by_bucket = is_by_bucket(flag, decision)
-    facts = {"bucket": gate(flag.salt, asked.player_id)} if by_bucket else None
-    return success(flag, decision, facts)
+    fields = {"bucket": gate(flag.salt, context.player_id)} if by_bucket else None
+    return success(flag, decision, fields)
 
 
 # --- ETag -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from flags.engine.document import EVERYBODY
 from flags.engine.evaluation import CompiledFlag, Decision, Reason
 from ilara_admin.api.enums import DocumentedEnum
 
-type Fact = bool | str | int | float
+type MetadataValue = bool | str | int | float
 
 
 class OfrepReason(DocumentedEnum):
@@ -30,7 +30,7 @@ class OfrepEvaluation(Struct):
     reason: OfrepReason
     variant: str
     value: Any
-    metadata: dict[str, Fact]
+    metadata: dict[str, MetadataValue]
 
 
 class OfrepEvaluations(Struct):
@@ -38,10 +38,10 @@ class OfrepEvaluations(Struct):
 
 
 def success(
-    flag: CompiledFlag, decision: Decision, facts: Mapping[str, Fact] | None = None
+    flag: CompiledFlag, decision: Decision, fields: Mapping[str, MetadataValue] | None = None
 ) -> OfrepEvaluation:
-    """`facts` go into the metadata, beside the revision and our own reason."""
-    metadata: dict[str, Fact] = {"version": flag.revision, "reason": decision.reason.value}
+    """`fields` go into the metadata, beside the revision and our own reason."""
+    metadata: dict[str, MetadataValue] = {"version": flag.revision, "reason": decision.reason.value}
     if decision.rule_index is not None:
         metadata["ruleId"] = flag.document.rules[decision.rule_index].id
     if decision.segment_id is not None:
@@ -50,14 +50,14 @@ def success(
         metadata["prerequisite"] = decision.prerequisite
     return OfrepEvaluation(
         key=flag.key,
-        reason=reason_of(flag, decision),
+        reason=ofrep_reason(flag, decision),
         variant=decision.variant.key,
         value=decision.variant.value,
-        metadata={**metadata, **(facts or {})},
+        metadata={**metadata, **(fields or {})},
     )
 
 
-def reason_of(flag: CompiledFlag, decision: Decision) -> OfrepReason:
+def ofrep_reason(flag: CompiledFlag, decision: Decision) -> OfrepReason:
     """The decision in OpenFeature's words. Clients know no others, so a flag that waits for another
     one is disabled, too; the metadata tell the two apart."""
     match decision.reason:

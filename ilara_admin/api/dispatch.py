@@ -20,7 +20,7 @@ from django.urls.resolvers import RegexPattern
 
 from ilara_admin.api import environment_cache, key_usage, rate_limits
 from ilara_admin.api.bodies import decode_body, parse_uuid
-from ilara_admin.api.endpoint import Endpoint, View
+from ilara_admin.api.endpoint import Endpoint, EndpointView
 from ilara_admin.api.environment_cache import Key, Snapshot
 from ilara_admin.api.errors import ApiError, Code, invalid, not_found, unauthorized
 from ilara_admin.core import db, tokens
@@ -56,7 +56,7 @@ class ApiRequest(HttpRequest):
     snapshot: Snapshot
     restarts: int
     confirmed: bool
-    limits: dict[str, rate_limits.State]
+    limits: dict[str, rate_limits.LimitState]
     ignored: tuple[str, ...]
     now: datetime
     shape_error: Callable[[ApiError], HttpResponse]
@@ -66,7 +66,7 @@ class StaleSnapshot(Exception):
     """The environment has changed since the snapshot was loaded."""
 
 
-def route(*endpoints: Endpoint) -> View:
+def route(*endpoints: Endpoint) -> EndpointView:
     """A view for a URL tree, out of endpoints that share a path and differ in method."""
     by_method = {item.method: item for item in endpoints}
     shape = endpoints[0].shape
@@ -115,7 +115,7 @@ def answer(request: HttpRequest) -> HttpResponseBase:
     except Exception as error:
         # Another protocol than ours has a shape of its own for errors.
         shape = getattr(request, "shape_error", ApiError.response)
-        response = shape(_told(error, request))
+        response = shape(_to_api_error(error, request))
     if request.method == "HEAD":  # always a refusal; the server would log each body it drops
         response = HttpResponse(status=response.status_code, headers=response.headers)
     for name, value in CORS_HEADERS.items():
@@ -134,7 +134,7 @@ def answer(request: HttpRequest) -> HttpResponseBase:
     return response
 
 
-def _told(error: Exception, request: HttpRequest) -> ApiError:
+def _to_api_error(error: Exception, request: HttpRequest) -> ApiError:
     """What the caller is told of an exception."""
     request_id = getattr(request, "id", "")
     match error:

@@ -15,9 +15,9 @@ from ilara_admin.api.errors import ApiError, Failure
 
 JSON = "application/json"
 
-type View = Callable[..., HttpResponseBase]
+type EndpointView = Callable[..., HttpResponseBase]
 # Tells an error in a protocol of its own; the path captured what is in the mapping.
-type Shape = Callable[[ApiError, Mapping[str, str]], HttpResponse]
+type ErrorShape = Callable[[ApiError, Mapping[str, str]], HttpResponse]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Endpoint:
     ones take the key from `Authorization`, too."""
 
     method: str
-    view: View
+    view: EndpointView
     body: type[msgspec.Struct] | None
     secret: bool
     basic: bool
@@ -60,7 +60,7 @@ class Endpoint:
     media: str
     envelope: bool
     failure: type[msgspec.Struct]
-    shape: Shape
+    shape: ErrorShape
 
 
 def _envelope(error: ApiError, captured: Mapping[str, str]) -> HttpResponse:
@@ -91,8 +91,8 @@ def endpoint(
     media: str = JSON,
     envelope: bool = True,
     failure: type[msgspec.Struct] = Failure,
-    shape: Shape = _envelope,
-) -> Callable[[View], Endpoint]:
+    shape: ErrorShape = _envelope,
+) -> Callable[[EndpointView], Endpoint]:
     """Declare an endpoint. The view is called with the request, what the path captured (a
     `player_id` as a UUID) and, if there is one, the decoded body. `checks_itself` names the fields
     of the body whose contents the view checks item by item, and `decodes_itself` leaves the whole

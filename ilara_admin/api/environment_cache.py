@@ -112,7 +112,7 @@ def load(environment_id: int) -> Snapshot:
         return _load(environment_id)
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Drop everything, as a process that has just started."""
     _snapshots.clear()
     _environment_of.clear()

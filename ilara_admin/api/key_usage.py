@@ -49,4 +49,4 @@ def _flush_quietly() -> None:
         logger.warning("the last use of %d keys could not be written yet", len(_noted))
 
 
-_start = background.every(FLUSH_SECONDS, "last-used", _flush_quietly)
+_start = background.run_every(FLUSH_SECONDS, "last-used", _flush_quietly)

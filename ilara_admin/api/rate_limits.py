@@ -45,7 +45,7 @@ POLICIES: dict[str, dict[str, Policy]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class LimitState:
     """What is left of a policy, and in how many seconds its window closes."""
 
     policy: Policy
@@ -58,18 +58,18 @@ class VersionChangedError(Exception):
 
 
 @dataclass(slots=True)
-class _Lease:
+class _LimitLease:
     policy: Policy
     left: int
     until: float  # monotonic seconds
     beyond: int  # what the row still had when the lease was taken
 
 
-_leases: dict[tuple[int, str], _Lease] = {}
+_leases: dict[tuple[int, str], _LimitLease] = {}
 _lock = threading.Lock()
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Drop all leases, as a process that has just started."""
     _leases.clear()
 
@@ -80,7 +80,7 @@ def policy_of(snapshot: Snapshot, name: str) -> Policy | None:
     return None if policies is None else policies[name]
 
 
-def take(snapshot: Snapshot, name: str, amount: int = 1) -> State | None:
+def take(snapshot: Snapshot, name: str, amount: int = 1) -> LimitState | None:
     """Count `amount` against the policy, or raise ApiError 429. None where the tier has no limits.
 
     Raises VersionChangedError when the database knows a newer version than the snapshot.
@@ -98,9 +98,9 @@ def take(snapshot: Snapshot, name: str, amount: int = 1) -> State | None:
     return _take(snapshot, policy, amount)
 
 
-def _state(lease: _Lease) -> State:
+def _state(lease: _LimitLease) -> LimitState:
     reset = max(ceil(lease.until - monotonic()), 0)
-    return State(lease.policy, lease.beyond + lease.left, reset)
+    return LimitState(lease.policy, lease.beyond + lease.left, reset)
 
 
 # $1 environment, $2 policy, $3 limit, $4 window in seconds, $5 how much to take, $6 how much of it
@@ -130,7 +130,7 @@ INSERT INTO rate_window (environment_id, policy, opened_at, used)
 VALUES ($1, $2, 'epoch'::timestamptz, 0) ON CONFLICT DO NOTHING RETURNING used"""
 
 
-def _take(snapshot: Snapshot, policy: Policy, amount: int) -> State:
+def _take(snapshot: Snapshot, policy: Policy, amount: int) -> LimitState:
     """Take a lease, or just what is asked for where a lease no longer fits."""
     for _ in range(TRIES):
         for taken, room in ((max(policy.lease, amount), max(policy.lease, amount)), (amount, 1)):
@@ -148,18 +148,18 @@ def _take(snapshot: Snapshot, policy: Policy, amount: int) -> State:
         refusal = _refusal(snapshot, policy)
         if refusal is not None:
             raise refusal
-    raise refused(State(policy, 0, 1))
+    raise refused(LimitState(policy, 0, 1))
 
 
 def _keep(
     snapshot: Snapshot, policy: Policy, taken: int, amount: int, now: datetime,
     opened_at: datetime, used: int, asked_at: float,
-) -> _Lease:  # fmt: skip
+) -> _LimitLease:  # fmt: skip
     """Note the new lease. What is left of an older one in the same window stays usable."""
     closes = opened_at + timedelta(seconds=policy.window)
     # The clock of the statement's send, not of its answer: a lease must not outlive its window.
     until = asked_at + (closes - now).total_seconds()
-    lease = _Lease(policy, taken - amount, until, max(policy.limit - used, 0))
+    lease = _LimitLease(policy, taken - amount, until, max(policy.limit - used, 0))
     key = (snapshot.environment_id, policy.name)
     with _lock:
         old = _leases.get(key)
@@ -186,10 +186,10 @@ def _refusal(snapshot: Snapshot, policy: Policy) -> ApiError | None:
     if carried < policy.limit:
         return None
     wait = (periods + carried // policy.limit) * policy.window - elapsed
-    return refused(State(policy, 0, max(ceil(wait), 1)))
+    return refused(LimitState(policy, 0, max(ceil(wait), 1)))
 
 
-def refused(state: State) -> ApiError:
+def refused(state: LimitState) -> ApiError:
     policy = state.policy
     span = "minute" if policy.window == 60 else "second"
     return ApiError(
@@ -200,7 +200,7 @@ def refused(state: State) -> ApiError:
     )
 
 
-def headers(states: list[State]) -> dict[str, str]:
+def headers(states: list[LimitState]) -> dict[str, str]:
     """The RateLimit fields of the IETF draft, and the older trio for the first policy."""
     first = states[0]
     return {

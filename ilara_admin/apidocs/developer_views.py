@@ -36,7 +36,7 @@ ERROR_EXAMPLE = """{
 }"""
 
 
-def limits_told() -> list[tuple[Tier, str, str]]:
+def limits_text() -> list[tuple[Tier, str, str]]:
     """Tier, requests a minute, events a second."""
     return [(tier, _limit(tier, REQUESTS), _limit(tier, EVENTS)) for tier in Tier]
 
@@ -74,7 +74,7 @@ CONVENTIONS: tuple[tuple[str, str], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class QuickStartStep:
     """A call of the quick start, and what it answers where that is the same for everybody."""
 
     title: str
@@ -84,17 +84,17 @@ class Step:
     answer: str = ""
 
 
-def quick_start(player_id: str) -> tuple[Step, ...]:
+def quick_start(player_id: str) -> tuple[QuickStartStep, ...]:
     """Three calls that work one after the other. A player's id follows from the external id, so it
     is known before the player is."""
     return (
-        Step(
+        QuickStartStep(
             "Register a player",
             "Creates the player, or updates the one with this external id.",
             "players/players",
             EXAMPLE_REGISTRATION,
         ),
-        Step(
+        QuickStartStep(
             "Track an event",
             "It shows under Live events within a second or two. The player_id is the id from the "
             "step before.",
@@ -105,7 +105,7 @@ def quick_start(player_id: str) -> tuple[Step, ...]:
                 "properties": {"level": 45, "stars": 3},
             },
         ),
-        Step(
+        QuickStartStep(
             "Evaluate a flag",
             "The answer says which value this player gets, and why.",
             "flags/flags/new_tutorial/evaluate",
@@ -141,7 +141,7 @@ def developers(request: HtmxHttpRequest) -> HttpResponse:
         "tags": [(tag, about, len(hits)) for tag, about, hits in groups()],
         "errors": [(code, STATUS[code], told(code)) for code in Code],
         "error_example": ERROR_EXAMPLE,
-        "limits": limits_told(),
+        "limits": limits_text(),
         "conventions": CONVENTIONS,
     }
     return render(request, "ilara_admin/developers.html", context)

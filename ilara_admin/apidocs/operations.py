@@ -184,7 +184,7 @@ def _refusals(item: Endpoint, parameters: tuple[Parameter, ...]) -> Iterator[Ref
         yield refusal(413, "The body is larger than 1 MiB")
         yield refusal(415, "Send the body as application/json")
     policy = rate_limits.POLICIES[Tier.FREE][rate_limits.REQUESTS]
-    yield refusal(429, rate_limits.refused(rate_limits.State(policy, 0, 30)).message)
+    yield refusal(429, rate_limits.refused(rate_limits.LimitState(policy, 0, 30)).message)
     yield refusal(500, "Something went wrong on our side.")
     yield refusal(503, "The database cannot be reached right now. Try again in a moment.")
 

@@ -13,13 +13,13 @@ from ilara_admin.api.curl import pretty
 from ilara_admin.api.endpoint import JSON, Example
 from ilara_admin.apidocs.openapi import document
 from ilara_admin.apidocs.operations import TAGS, Operation, Parameter, operations
-from ilara_admin.apidocs.schema_text import Field, Words
+from ilara_admin.apidocs.schema_text import Field, SchemaText
 
 PLACES = {"path": "Path", "query": "Query", "header": "Headers"}
 
 
 @dataclass(frozen=True, slots=True)
-class Error:
+class ErrorRow:
     """`code` is "" in a protocol that has none for it."""
 
     status: int
@@ -34,7 +34,7 @@ class Error:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ExampleReply:
     """What an example answers, as text."""
 
     example: Example
@@ -46,15 +46,15 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OperationEntry:
     """`parameters` come with the word for their place; `body` and `reply` hold the fields."""
 
     operation: Operation
     parameters: tuple[tuple[str, tuple[Field, ...]], ...]
     body: Field | None
     reply: Field
-    answers: tuple[Answer, ...]
-    errors: tuple[Error, ...]
+    answers: tuple[ExampleReply, ...]
+    errors: tuple[ErrorRow, ...]
     related: tuple[Operation, ...]
 
     @property
@@ -70,20 +70,20 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class SearchHit:
     """`fields` are the names that were found, where nothing that the list shows says why."""
 
-    entry: Entry
+    entry: OperationEntry
     fields: tuple[str, ...] = ()
 
 
 @cache
-def entries() -> Mapping[str, Entry]:
+def entries() -> Mapping[str, OperationEntry]:
     """By the id of the operation, in the order of the tags."""
     return {each.id: _entry(each) for each in operations()}
 
 
-def groups(q: str = "") -> list[tuple[str, str, list[Hit]]]:
+def groups(q: str = "") -> list[tuple[str, str, list[SearchHit]]]:
     """Tag, what it is about, and the operations in it that have every word of `q` in the method,
     the path, the texts or the names of parameters and fields."""
     told = dict(TAGS.values())
@@ -94,7 +94,7 @@ def groups(q: str = "") -> list[tuple[str, str, list[Hit]]]:
     ]
 
 
-def _hit(entry: Entry, words: list[str]) -> Hit | None:
+def _hit(entry: OperationEntry, words: list[str]) -> SearchHit | None:
     operation = entry.operation
     shown = f"{operation.method} {operation.path} {operation.summary}".lower()
     names = list(dict.fromkeys(entry.names()))
@@ -102,35 +102,37 @@ def _hit(entry: Entry, words: list[str]) -> Hit | None:
     if not all(word in told for word in words):
         return None
     sought = [word for word in words if word not in shown]
-    return Hit(entry, tuple(name for name in names if any(word in name for word in sought)))
+    return SearchHit(entry, tuple(name for name in names if any(word in name for word in sought)))
 
 
 # --- One operation --------------------------------------------------------------------------------
 
 
-def _entry(operation: Operation) -> Entry:
-    words = Words(document()["components"]["schemas"])
+def _entry(operation: Operation) -> OperationEntry:
+    words = SchemaText(document()["components"]["schemas"])
     written = document()["paths"][operation.path][operation.method.lower()]
     content = written.get("requestBody", {}).get("content")
-    return Entry(
+    return OperationEntry(
         operation=operation,
         parameters=tuple(_parameters(operation, words)),
         body=words.field("body", content[JSON]["schema"]) if content else None,
         reply=words.field("reply", _reply(written)),
-        answers=tuple(Answer(each, _answer(operation, each)) for each in operation.examples),
+        answers=tuple(
+            ExampleReply(each, _example_reply(operation, each)) for each in operation.examples
+        ),
         errors=tuple(_errors(operation)),
         related=tuple(_related(operation)),
     )
 
 
-def _parameters(operation: Operation, words: Words) -> Iterator[tuple[str, tuple[Field, ...]]]:
+def _parameters(operation: Operation, words: SchemaText) -> Iterator[tuple[str, tuple[Field, ...]]]:
     for place, title in PLACES.items():
         found = [each for each in operation.parameters if each.place == place]
         if found:
             yield title, tuple(_parameter(each, words) for each in found)
 
 
-def _parameter(parameter: Parameter, words: Words) -> Field:
+def _parameter(parameter: Parameter, words: SchemaText) -> Field:
     field = words.field(parameter.name, parameter.schema, required=parameter.required)
     return replace(field, text=parameter.text, example=parameter.example)
 
@@ -146,18 +148,18 @@ def _reply(written: Mapping[str, Any]) -> Mapping[str, Any]:
     return data["contentSchema"]["anyOf"][0] if "contentSchema" in data else data
 
 
-def _answer(operation: Operation, example: Example) -> str:
+def _example_reply(operation: Operation, example: Example) -> str:
     if operation.endpoint.media != JSON:
         return str(example.reply).strip()
     whole = {"success": True, "data": example.reply} if operation.endpoint.envelope else None
     return pretty(whole or example.reply)
 
 
-def _errors(operation: Operation) -> Iterator[Error]:
+def _errors(operation: Operation) -> Iterator[ErrorRow]:
     for each in operation.refusals:
         shaped = operation.failure(each.error)
         code = shaped["error"]["code"] if "error" in shaped else shaped.get("errorCode", "")
-        yield Error(each.error.status, code, each.error.message, each.text)
+        yield ErrorRow(each.error.status, code, each.error.message, each.text)
 
 
 def _related(operation: Operation) -> Iterator[Operation]:

@@ -41,7 +41,7 @@ class Field:
             yield from each.walk()
 
 
-class Words:
+class SchemaText:
     """Reads schemas whose references are to `components`."""
 
     def __init__(self, components: Mapping[str, Schema]) -> None:

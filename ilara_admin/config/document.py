@@ -33,17 +33,17 @@ from segments.language.parser import NOT_IN_TEXT, RuleError, parse
 VERSION = 1
 KINDS = ("segments", "flags")
 
-type Entry = dict[str, Any]
-type Entries = dict[str, Entry]
+type ConfigEntry = dict[str, Any]
+type ConfigEntries = dict[str, ConfigEntry]
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """By kind and key, plain JSON data with every field filled in. A kind may be absent."""
 
-    kinds: Mapping[str, Entries]
+    kinds: Mapping[str, ConfigEntries]
 
-    def entries(self, kind: str) -> Entries:
+    def entries(self, kind: str) -> ConfigEntries:
         return self.kinds.get(kind, {})
 
 
@@ -145,7 +145,7 @@ class SegmentConfig(msgspec.Struct, frozen=True):
     description: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 
-class FlagAbout(msgspec.Struct, frozen=True):
+class FlagMetadataConfig(msgspec.Struct, frozen=True):
     """What a flag says of itself, beside the fields of its document."""
 
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
@@ -155,19 +155,19 @@ class FlagAbout(msgspec.Struct, frozen=True):
     archived: bool = False
 
 
-def document_of(flag: Entry) -> FlagDocument:
+def document_of(flag: ConfigEntry) -> FlagDocument:
     """A flag's document. Raises DocumentError if it cannot be read."""
     return decode_document({name: flag[name] for name in flag if name not in _ABOUT})
 
 
-def about_of(flag: Entry) -> dict[str, str]:
+def metadata_of(flag: ConfigEntry) -> dict[str, str]:
     return {name: flag[name] for name in _ABOUT if name != "archived"}
 
 
-_ABOUT = FlagAbout.__struct_fields__
+_ABOUT = FlagMetadataConfig.__struct_fields__
 
 
-def _read_kinds(document: Any, faults: list[Fault]) -> dict[str, Entries]:
+def _read_kinds(document: Any, faults: list[Fault]) -> dict[str, ConfigEntries]:
     if not isinstance(document, dict):
         faults.append(Fault("", "The document is an object with version, segments and flags."))
         return {}
@@ -178,7 +178,7 @@ def _read_kinds(document: Any, faults: list[Fault]) -> dict[str, Entries]:
     for name in document:
         if name not in ("version", *KINDS):
             faults.append(Fault(name, "Unknown. Use version, segments, flags."))
-    found: dict[str, Entries] = {}
+    found: dict[str, ConfigEntries] = {}
     for kind, read_one in (("segments", _read_segment), ("flags", _read_flag)):
         if kind not in document:
             continue
@@ -196,21 +196,25 @@ def _read_kinds(document: Any, faults: list[Fault]) -> dict[str, Entries]:
     return found
 
 
-def _read_segment(key: str, data: Any, faults: list[Fault]) -> Entry:
+def _read_segment(key: str, data: Any, faults: list[Fault]) -> ConfigEntry:
     given = _fields(data, SegmentConfig, SegmentConfig.__struct_fields__, faults)
     if "rule" in given:
         _check_rule(given["rule"], "rule", faults)
     return {"description": "", **given, "name": given.get("name") or key}
 
 
-def _read_flag(key: str, data: Any, faults: list[Fault]) -> Entry:
+def _read_flag(key: str, data: Any, faults: list[Fault]) -> ConfigEntry:
     known = (*FlagDocument.__struct_fields__, *_ABOUT)
-    given = _fields(data, FlagAbout, known, faults)
+    given = _fields(data, FlagMetadataConfig, known, faults)
     if given.get("expected_end") and not _is_date(given["expected_end"]):
         faults.append(Fault("expected_end", "Give a date like 2026-12-31, or nothing."))
-    about = {**msgspec.structs.asdict(FlagAbout()), **given, "name": given.get("name") or key}
+    metadata = {
+        **msgspec.structs.asdict(FlagMetadataConfig()),
+        **given,
+        "name": given.get("name") or key,
+    }
     if not isinstance(data, dict):
-        return about
+        return metadata
     rest = {name: data[name] for name in FlagDocument.__struct_fields__ if name in data}
     try:
         document = decode_document(rest)
@@ -220,13 +224,13 @@ def _read_flag(key: str, data: Any, faults: list[Fault]) -> Entry:
         check_document(document)
     except DocumentError as error:
         faults.append(Fault(error.path, error.message))
-        return about
-    return about | encode_document(document)
+        return metadata
+    return metadata | encode_document(document)
 
 
 def _fields(
     data: Any, struct: type[msgspec.Struct], known: tuple[str, ...], faults: list[Fault]
-) -> Entry:
+) -> ConfigEntry:
     """What is given of a struct's fields, each looked at by itself so that no fault hides
     another."""
     if not isinstance(data, dict):
@@ -235,7 +239,7 @@ def _fields(
     for name in data:
         if name not in known:
             faults.append(Fault(name, f"Unknown. Use {', '.join(sorted(known))}."))
-    given: Entry = {}
+    given: ConfigEntry = {}
     for field in msgspec.structs.fields(struct):
         if field.name not in data:
             if field.required:

@@ -8,26 +8,34 @@ from typing import Any
 
 from flags.engine import prerequisites
 from ilara_admin.config import words
-from ilara_admin.config.document import KINDS, Config, ConfigError, Entries, Entry, Fault, place
-from ilara_admin.core.json_equality import same
+from ilara_admin.config.document import (
+    KINDS,
+    Config,
+    ConfigEntries,
+    ConfigEntry,
+    ConfigError,
+    Fault,
+    place,
+)
+from ilara_admin.core.json_equality import json_equal
 from segments.language.parser import RuleError, segments_named
 from segments.language.references import check_references
 
 
-class Action(StrEnum):
+class PlanAction(StrEnum):
     CREATE = "create"
     CHANGE = "change"
     REMOVE = "remove"  # flags are archived: their history stays
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlanStep:
     """`entry` is what is wanted, None when it goes; `lines` say in words what differs."""
 
-    action: Action
+    action: PlanAction
     kind: str
     key: str
-    entry: Entry | None
+    entry: ConfigEntry | None
     lines: list[str]
 
 
@@ -36,11 +44,11 @@ class Plan:
     """`base` is what it was made from. `left` counts what is not in the document and stays."""
 
     base: Config
-    steps: list[Step]
+    steps: list[PlanStep]
     unchanged: int
     left: int
 
-    def count(self, action: Action) -> int:
+    def count(self, action: PlanAction) -> int:
         return sum(step.action is action for step in self.steps)
 
 
@@ -51,8 +59,8 @@ def make_plan(current: Config, wanted: Config, *, prune: bool) -> Plan:
     faults = [*_segment_faults(wanted, final), *_flag_faults(wanted, final)]
     if faults:
         raise ConfigError(faults)
-    steps: list[Step] = []
-    removals: list[Step] = []
+    steps: list[PlanStep] = []
+    removals: list[PlanStep] = []
     unchanged = left = 0
     for kind in KINDS:
         if kind not in wanted.kinds:
@@ -63,17 +71,17 @@ def make_plan(current: Config, wanted: Config, *, prune: bool) -> Plan:
                 continue
             if key not in there:
                 lines = words.introduce(kind, entries[key])
-                steps.append(Step(Action.CREATE, kind, key, entries[key], lines))
-            elif not same(there[key], entries[key]):
+                steps.append(PlanStep(PlanAction.CREATE, kind, key, entries[key], lines))
+            elif not json_equal(there[key], entries[key]):
                 lines = words.differences(kind, there[key], entries[key])
-                steps.append(Step(Action.CHANGE, kind, key, entries[key], lines))
+                steps.append(PlanStep(PlanAction.CHANGE, kind, key, entries[key], lines))
             else:
                 unchanged += 1
         for key in reversed(_in_order(kind, there)):
             if key in entries or there[key].get("archived"):
                 continue
             if prune:
-                removals.append(Step(Action.REMOVE, kind, key, None, []))
+                removals.append(PlanStep(PlanAction.REMOVE, kind, key, None, []))
             else:
                 left += 1
     # Flags let go of segments before those go.
@@ -82,7 +90,7 @@ def make_plan(current: Config, wanted: Config, *, prune: bool) -> Plan:
     return Plan(base, steps + removals, unchanged, left)
 
 
-def _final(current: Config, wanted: Config, kind: str, prune: bool) -> Entries:
+def _final(current: Config, wanted: Config, kind: str, prune: bool) -> ConfigEntries:
     """All entries as they will be."""
     there = current.entries(kind)
     if prune and kind in wanted.kinds:
@@ -91,7 +99,7 @@ def _final(current: Config, wanted: Config, kind: str, prune: bool) -> Entries:
     return {**there, **wanted.entries(kind)}
 
 
-def _in_order(kind: str, entries: Entries) -> list[str]:
+def _in_order(kind: str, entries: ConfigEntries) -> list[str]:
     """What others lean on comes first, so that whatever is stored finds what it names and, each
     having become what it will be before it is leant on, closes no circle on the way."""
     leans = {
@@ -103,7 +111,7 @@ def _in_order(kind: str, entries: Entries) -> list[str]:
         return sorted(entries)  # only stored data that the services would refuse has one
 
 
-def _leans(kind: str, entry: Entry) -> set[str]:
+def _leans(kind: str, entry: ConfigEntry) -> set[str]:
     if kind == "segments":
         return segments_named(entry["rule"])
     return {item["flag"] for item in entry.get("prerequisites", ())}
@@ -112,7 +120,7 @@ def _leans(kind: str, entry: Entry) -> set[str]:
 # --- Faults -------------------------------------------------------------------------------------
 
 
-def _segment_faults(wanted: Config, final: Mapping[str, Entries]) -> Iterator[Fault]:
+def _segment_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator[Fault]:
     asks = {key: segments_named(entry["rule"]) for key, entry in final["segments"].items()}
     for key, entry in wanted.entries("segments").items():
         try:
@@ -122,7 +130,7 @@ def _segment_faults(wanted: Config, final: Mapping[str, Entries]) -> Iterator[Fa
             yield Fault(place("segments", key, path), error.message)
 
 
-def _flag_faults(wanted: Config, final: Mapping[str, Entries]) -> Iterator[Fault]:
+def _flag_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator[Fault]:
     needs = {
         key: [item["flag"] for item in entry.get("prerequisites", ())]
         for key, entry in final["flags"].items()
@@ -149,7 +157,7 @@ def _flag_faults(wanted: Config, final: Mapping[str, Entries]) -> Iterator[Fault
             yield Fault(place("flags", key, "prerequisites"), problem)
 
 
-def _segments_of_flag(entry: Entry) -> Iterator[tuple[str, str]]:
+def _segments_of_flag(entry: ConfigEntry) -> Iterator[tuple[str, str]]:
     """Each segment that a flag names, with the place."""
     rules: list[dict[str, Any]] = entry.get("rules", [])
     for index, rule in enumerate(rules):

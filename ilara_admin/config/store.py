@@ -11,17 +11,17 @@ from flags.models import Flag
 from flags.services import flag_create, flag_set_archived, flag_update
 from ilara_admin.config.document import (
     Config,
+    ConfigEntries,
+    ConfigEntry,
     ConfigError,
-    Entries,
-    Entry,
     Fault,
-    about_of,
     document_of,
+    metadata_of,
     place,
 )
-from ilara_admin.config.plan import Action, Plan, Step
+from ilara_admin.config.plan import Plan, PlanAction, PlanStep
 from ilara_admin.core.audit import Actor
-from ilara_admin.core.json_equality import same
+from ilara_admin.core.json_equality import json_equal
 from ilara_admin.models import Environment
 from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update, segments_lock
@@ -47,7 +47,7 @@ def apply_plan(environment: Environment, plan: Plan, *, actor: Actor, reason: st
     segments = Segment.objects.filter(environment=environment).order_by("pk")
     list(segments.select_for_update(no_key=True).values_list("pk"))
     now = read_config(environment)
-    if any(not same(now.entries(kind), base) for kind, base in plan.base.kinds.items()):
+    if any(not json_equal(now.entries(kind), base) for kind, base in plan.base.kinds.items()):
         raise ConfigConflict
     for step in plan.steps:
         act = _change_segment if step.kind == "segments" else _change_flag
@@ -63,8 +63,8 @@ def apply_plan(environment: Environment, plan: Plan, *, actor: Actor, reason: st
 # --- Read ---------------------------------------------------------------------------------------
 
 
-def _read_segments(environment: Environment) -> Entries:
-    found: Entries = {}
+def _read_segments(environment: Environment) -> ConfigEntries:
+    found: ConfigEntries = {}
     for segment in Segment.objects.filter(environment=environment):
         found[segment.key] = {
             "name": segment.name,
@@ -74,19 +74,19 @@ def _read_segments(environment: Environment) -> Entries:
     return found
 
 
-def _read_flags(environment: Environment) -> Entries:
+def _read_flags(environment: Environment) -> ConfigEntries:
     return {flag.key: _flag_entry(flag) for flag in Flag.objects.of(environment)}
 
 
-def _flag_entry(flag: Flag) -> Entry:
+def _flag_entry(flag: Flag) -> ConfigEntry:
     try:
         document = encode_document(flag.spec)
     except DocumentError:
         document = flag.document
-    return {**flag.about, "archived": flag.archived_at is not None, **document}
+    return {**flag.metadata, "archived": flag.archived_at is not None, **document}
 
 
-_READERS: Mapping[str, Callable[[Environment], Entries]] = {
+_READERS: Mapping[str, Callable[[Environment], ConfigEntries]] = {
     "segments": _read_segments,
     "flags": _read_flags,
 }
@@ -95,8 +95,8 @@ _READERS: Mapping[str, Callable[[Environment], Entries]] = {
 # --- Change -------------------------------------------------------------------------------------
 
 
-def _change_segment(environment: Environment, step: Step, actor: Actor, reason: str) -> None:
-    if step.action is Action.CREATE:
+def _change_segment(environment: Environment, step: PlanStep, actor: Actor, reason: str) -> None:
+    if step.action is PlanAction.CREATE:
         segment_create(
             environment=environment, key=step.key, **(step.entry or {}), actor=actor, reason=reason
         )
@@ -110,8 +110,8 @@ def _change_segment(environment: Environment, step: Step, actor: Actor, reason: 
         segment_update(segment, **step.entry, actor=actor, reason=reason)
 
 
-def _change_flag(environment: Environment, step: Step, actor: Actor, reason: str) -> None:
-    if step.action is Action.CREATE:
+def _change_flag(environment: Environment, step: PlanStep, actor: Actor, reason: str) -> None:
+    if step.action is PlanAction.CREATE:
         flag = _create_flag(environment, step.key, step.entry or {}, actor, reason)
     else:
         flag = Flag.objects.select_related("environment__project").get(
@@ -120,11 +120,11 @@ def _change_flag(environment: Environment, step: Step, actor: Actor, reason: str
     if step.entry is None:
         flag_set_archived(flag, True, actor=actor, reason=reason)
         return
-    if step.action is Action.CHANGE:
+    if step.action is PlanAction.CHANGE:
         flag = flag_update(
             flag,
             document=document_of(step.entry),
-            about=about_of(step.entry),
+            metadata=metadata_of(step.entry),
             base_revision=flag.revision,
             actor=actor,
             reason=reason,
@@ -133,15 +133,15 @@ def _change_flag(environment: Environment, step: Step, actor: Actor, reason: str
 
 
 def _create_flag(
-    environment: Environment, key: str, entry: Entry, actor: Actor, reason: str
+    environment: Environment, key: str, entry: ConfigEntry, actor: Actor, reason: str
 ) -> Flag:
-    about = about_of(entry)
-    end = about.pop("expected_end")
+    metadata = metadata_of(entry)
+    end = metadata.pop("expected_end")
     return flag_create(
         environment=environment,
         key=key,
         document=document_of(entry),
-        **about,
+        **metadata,
         expected_end=date.fromisoformat(end) if end else None,
         actor=actor,
         reason=reason,

@@ -3,14 +3,14 @@
 from flags.engine import sentences
 from flags.engine.document import DocumentError
 from flags.engine.sentences import Difference
-from ilara_admin.config.document import Entry, about_of, document_of
+from ilara_admin.config.document import ConfigEntry, document_of, metadata_of
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe as describe_rule
 
 NOT_SEEN = "written differently, to the same effect"
 
 
-def introduce(kind: str, entry: Entry) -> list[str]:
+def introduce(kind: str, entry: ConfigEntry) -> list[str]:
     """What a new entry is."""
     if kind == "segments":
         return [_rule(entry)]
@@ -20,12 +20,12 @@ def introduce(kind: str, entry: Entry) -> list[str]:
     return [f"{document.value_type}, {state}", *rules, f"otherwise {document.default}"]
 
 
-def differences(kind: str, before: Entry, after: Entry) -> list[str]:
+def differences(kind: str, before: ConfigEntry, after: ConfigEntry) -> list[str]:
     found = (_segment if kind == "segments" else _flag)(before, after)
     return [f"{each.label}: {each.before} → {each.after}" for each in found] or [NOT_SEEN]
 
 
-def _segment(before: Entry, after: Entry) -> list[Difference]:
+def _segment(before: ConfigEntry, after: ConfigEntry) -> list[Difference]:
     found = [
         Difference(name, f"“{before[name]}”", f"“{after[name]}”")
         for name in ("name", "description")
@@ -35,15 +35,15 @@ def _segment(before: Entry, after: Entry) -> list[Difference]:
     return [*found, Difference("rule", old, new)] if old != new else found
 
 
-def _rule(entry: Entry) -> str:
+def _rule(entry: ConfigEntry) -> str:
     try:
         return describe_rule(parse(entry["rule"]))
     except RuleError as error:
         return f"a rule that cannot be read ({error})"
 
 
-def _flag(before: Entry, after: Entry) -> list[Difference]:
-    found = sentences.about_differences(about_of(before), about_of(after))
+def _flag(before: ConfigEntry, after: ConfigEntry) -> list[Difference]:
+    found = sentences.metadata_differences(metadata_of(before), metadata_of(after))
     if before["archived"] is not after["archived"]:
         found.append(Difference("Archived", _yes(before["archived"]), _yes(after["archived"])))
     try:

@@ -9,8 +9,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from ilara_admin.core import tokens
-from ilara_admin.core.audit import Actor, audit_record, changes
-from ilara_admin.core.projects import checked_name, environment_bump
+from ilara_admin.core.audit import Actor, audit_record, changed_fields
+from ilara_admin.core.projects import bump_config_version, checked_name
 from ilara_admin.models import (
     ApiKey,
     AuditAction,
@@ -46,12 +46,12 @@ def _key_insert(
     return NewKey(key, token)
 
 
-def _key_facts(key: ApiKey) -> dict[str, Any]:
+def _audit_fields(key: ApiKey) -> dict[str, Any]:
     expires_at = key.expires_at.isoformat() if key.expires_at else None
     return {"name": key.name, "kind": key.kind, "key": key.masked, "expires_at": expires_at}
 
 
-def _key_audit(action: AuditAction, key: ApiKey, actor: Actor, **details: Any) -> None:
+def _record(action: AuditAction, key: ApiKey, actor: Actor, **details: Any) -> None:
     audit_record(
         action,
         actor,
@@ -69,10 +69,10 @@ def api_key_create(
 ) -> NewKey:  # fmt: skip
     """Issue a key. The token is returned once and cannot be had again."""
     new = _key_insert(environment, kind, checked_name(name, "key"), actor, expires_in)
-    _key_audit(
-        AuditAction.API_KEY_CREATED, new.key, actor, after=_key_facts(new.key), reason=reason
+    _record(
+        AuditAction.API_KEY_CREATED, new.key, actor, after=_audit_fields(new.key), reason=reason
     )
-    environment_bump(environment)
+    bump_config_version(environment)
     return new
 
 
@@ -85,7 +85,7 @@ def api_key_revoke(key: ApiKey, *, actor: Actor, reason: str = "") -> ApiKey:
     if key.revoked_at is None:
         key.revoked_at = timezone.now()
         key.save(update_fields=["revoked_at"])
-        _key_audit(
+        _record(
             AuditAction.API_KEY_REVOKED,
             key,
             actor,
@@ -93,7 +93,7 @@ def api_key_revoke(key: ApiKey, *, actor: Actor, reason: str = "") -> ApiKey:
             after={"revoked_at": key.revoked_at.isoformat()},
             reason=reason,
         )
-        environment_bump(key.environment)
+        bump_config_version(key.environment)
     return key
 
 
@@ -110,12 +110,12 @@ def api_key_rotate(key: ApiKey, *, grace: timedelta, actor: Actor, reason: str =
     if key.state_at(now) not in ("active", "expiring"):
         raise ValidationError(f"The key {key.masked} is no longer in use. Create a new one.")
     new = _key_insert(key.environment, KeyKind(key.kind), key.name, actor, None)
-    before = _key_facts(key)
+    before = _audit_fields(key)
     ends_at = now + grace
     key.expires_at = min(key.expires_at, ends_at) if key.expires_at else ends_at
     key.save(update_fields=["expires_at"])
-    old, changed = changes(before, _key_facts(key))
-    _key_audit(
+    old, changed = changed_fields(before, _audit_fields(key))
+    _record(
         AuditAction.API_KEY_ROTATED,
         key,
         actor,
@@ -123,5 +123,5 @@ def api_key_rotate(key: ApiKey, *, grace: timedelta, actor: Actor, reason: str =
         after={**changed, "successor": new.key.masked},
         reason=reason,
     )
-    environment_bump(key.environment)
+    bump_config_version(key.environment)
     return new

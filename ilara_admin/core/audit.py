@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from ilara_admin.core.json_equality import same
+from ilara_admin.core.json_equality import json_equal
 from ilara_admin.models import ApiKey, AuditAction, AuditEntry, Environment, Project, User
 
 # Set for the length of a dashboard request, so that entries of one click can be told together.
@@ -62,9 +62,13 @@ def audit_record(
     )
 
 
-def changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def changed_fields(
+    before: dict[str, Any], after: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Only the keys whose values differ, on both sides."""
-    differing = [key for key in {**before, **after} if not same(before.get(key), after.get(key))]
+    differing = [
+        key for key in {**before, **after} if not json_equal(before.get(key), after.get(key))
+    ]
     return (
         {key: before[key] for key in differing if key in before},
         {key: after[key] for key in differing if key in after},

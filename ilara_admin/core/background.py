@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.db import connection
 
 
-def every(seconds: float, name: str, work: Callable[[], None]) -> Callable[[], None]:
+def run_every(seconds: float, name: str, work: Callable[[], None]) -> Callable[[], None]:
     """A function that sees to it that this process has a thread for the work. Cheap once it has.
 
     The work is also done when the process ends. It must not raise; the thread gives its connection

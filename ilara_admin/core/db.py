@@ -25,7 +25,7 @@ def fetch_all(sql: str, params: Sequence[Any], *, safe_to_repeat: bool = False) 
     try:
         return _run(sql, params)
     except (OperationalError, InterfaceError):
-        if not safe_to_repeat or connection.in_atomic_block or not _lost():
+        if not safe_to_repeat or connection.in_atomic_block or not _is_closed():
             raise
         connection.close()
         return _run(sql, params)
@@ -39,7 +39,7 @@ def fetch_one(sql: str, params: Sequence[Any], *, safe_to_repeat: bool = False) 
 
 def _run(sql: str, params: Sequence[Any]) -> list[Row]:
     connection.ensure_connection()
-    if _lost() and not connection.in_atomic_block:
+    if _is_closed() and not connection.in_atomic_block:
         connection.close()
         connection.ensure_connection()
     started = monotonic()
@@ -53,7 +53,7 @@ def _run(sql: str, params: Sequence[Any]) -> list[Row]:
             connection.queries_log.append({"sql": sql, "time": seconds})
 
 
-def _lost() -> bool:
+def _is_closed() -> bool:
     """Has the server left? It says nothing unasked but farewell, so whatever waits to be read is
     that. psycopg alone would notice only after the next statement, when nobody can tell any more
     whether the server ran it."""

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
 
-from ilara_admin.core.audit import Actor, audit_record, changes
+from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.models import (
     AuditAction,
     Environment,
@@ -29,7 +29,7 @@ RESERVED_SLUGS = frozenset(
 )  # fmt: skip
 
 
-def environment_bump(*environments: Environment) -> None:
+def bump_config_version(*environments: Environment) -> None:
     """Make every process reload what it knows. Call it last in the transaction of a change."""
     for environment in sorted(environments, key=lambda environment: environment.pk):
         Environment.objects.filter(pk=environment.pk).update(config_version=F("config_version") + 1)
@@ -85,7 +85,7 @@ def project_update(
     before = {"name": project.name, "tier": project.tier}
     project.name = project.name if name is None else checked_name(name, "project")
     project.tier = project.tier if tier is None else tier
-    old, new = changes(before, {"name": project.name, "tier": project.tier})
+    old, new = changed_fields(before, {"name": project.name, "tier": project.tier})
     if not new:
         return project
     project.save(update_fields=["name", "tier"])
@@ -99,7 +99,7 @@ def project_update(
         after=new,
         reason=reason,
     )
-    environment_bump(*project.environments.all())
+    bump_config_version(*project.environments.all())
     return project
 
 
@@ -150,7 +150,7 @@ def environment_update(
         .get(pk=environment.pk)
     )
     before = {name: getattr(environment, name) for name in ENVIRONMENT_SETTINGS}
-    old, new = changes(before, {**before, **settings})
+    old, new = changed_fields(before, {**before, **settings})
     for name, value in new.items():
         setattr(environment, name, value)
     _check_settings(environment)
@@ -167,7 +167,7 @@ def environment_update(
         after=new,
         reason=reason,
     )
-    environment_bump(environment)
+    bump_config_version(environment)
     return environment
 
 

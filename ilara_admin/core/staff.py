@@ -5,7 +5,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from ilara_admin.core.audit import Actor, audit_record, changes
+from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.models import (
     AuditAction,
     Role,
@@ -23,7 +23,7 @@ def staff_create(
     user.set_password(password)
     user.full_clean()
     user.save()
-    _staff_audit(AuditAction.STAFF_CREATED, user, actor, after={"username": username, "role": role})
+    _record(AuditAction.STAFF_CREATED, user, actor, after={"username": username, "role": role})
     return user
 
 
@@ -51,14 +51,14 @@ def staff_update(
         .values_list("pk", flat=True)
     )
     user.refresh_from_db()
-    before = _staff_facts(user)
+    before = _audit_fields(user)
     if name is not None:
         user.first_name, user.last_name = name.strip(), ""
     user.email = user.email if email is None else email
     user.role = role or user.role
     user.time_zone = time_zone or user.time_zone
     user.is_active = user.is_active if is_active is None else is_active
-    old, new = changes(before, _staff_facts(user))
+    old, new = changed_fields(before, _audit_fields(user))
     if not new:
         return user
     if admins == [user.pk] and not user.may(Role.ADMIN):
@@ -67,7 +67,7 @@ def staff_update(
             f"{user.username} is the last admin. Make somebody else an admin first."
         )
     user.save(update_fields=["first_name", "last_name", "email", "role", "time_zone", "is_active"])
-    _staff_audit(AuditAction.STAFF_UPDATED, user, actor, before=old, after=new, reason=reason)
+    _record(AuditAction.STAFF_UPDATED, user, actor, before=old, after=new, reason=reason)
     return user
 
 
@@ -77,11 +77,11 @@ def staff_set_password(user: User, *, password: str, actor: Actor, reason: str =
     user.set_password(password)
     user.save(update_fields=["password"])
     after = {"password": "changed"}
-    _staff_audit(AuditAction.STAFF_UPDATED, user, actor, after=after, reason=reason)
+    _record(AuditAction.STAFF_UPDATED, user, actor, after=after, reason=reason)
     return user
 
 
-def _staff_facts(user: User) -> dict[str, Any]:
+def _audit_fields(user: User) -> dict[str, Any]:
     return {
         "name": user.get_full_name(),
         "email": user.email,
@@ -91,5 +91,5 @@ def _staff_facts(user: User) -> dict[str, Any]:
     }
 
 
-def _staff_audit(action: AuditAction, user: User, actor: Actor, **details: Any) -> None:
+def _record(action: AuditAction, user: User, actor: Actor, **details: Any) -> None:
     audit_record(action, actor, object_id=user.pk, object_name=user.username, **details)

@@ -20,7 +20,7 @@ from ilara_admin.demo.config import config_fill
 from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
 from ilara_admin.demo.records import SamplePlayer, Tracked
 from ilara_admin.demo.support import support_fill
-from ilara_admin.management.bar import Bar
+from ilara_admin.management.bar import ProgressBar
 from ilara_admin.models import Environment, Project
 from players.churn_training import TooFewError, churn_refit
 from players.models import Player, player_id_for
@@ -67,7 +67,7 @@ def demo_fill(
 
     Without a `progress` of the caller's, a bar is drawn on stderr.
     """
-    progress = progress or Bar()
+    progress = progress or ProgressBar()
     now = now or datetime.now(UTC)
     live = project.environments.get(slug="live")
     test = project.environments.filter(slug="test").first()

@@ -19,7 +19,7 @@ from flags.engine.document import (
     Prerequisite,
     Ramp,
     Rule,
-    Step,
+    ScheduleStep,
     ValueType,
     Variant,
     boolean_document,
@@ -324,7 +324,10 @@ HISTORY = (
 
 def _raids(now: datetime) -> Act:
     """A flag that waits for another and grows day by day."""
-    steps = [Step(now + timedelta(days=days), share) for days, share in ((2, 50_000), (5, 100_000))]
+    steps = [
+        ScheduleStep(now + timedelta(days=days), share)
+        for days, share in ((2, 50_000), (5, 100_000))
+    ]
     rule = Rule(
         id="raids", name="Everybody, step by step", variant="enabled", rollout=10_000,
         steps=tuple(steps),

@@ -4,7 +4,7 @@ import sys
 from typing import TextIO
 
 
-class Bar:
+class ProgressBar:
     """Progress on a terminal, redrawn in place; elsewhere one plain line per finished step."""
 
     WIDTH = 30

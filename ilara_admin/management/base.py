@@ -31,7 +31,7 @@ class IlaraCommand(BaseCommand):
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
         except OperationalError as error:
-            raise CommandError(f"The database says: {database_said(error)}") from None
+            raise CommandError(f"The database says: {database_message(error)}") from None
         except ProgrammingError as error:
             if not isinstance(error.__cause__, UndefinedTable):
                 raise
@@ -61,7 +61,7 @@ class IlaraCommand(BaseCommand):
             self.stdout.write("  ".join(padded).rstrip())
 
 
-def database_said(error: DatabaseError) -> str:
+def database_message(error: DatabaseError) -> str:
     """What went wrong, without the questions that PostgreSQL asks on further lines."""
     line = str(error).strip().partition("\n")[0]
     for start in ("connection failed: ", "connection is bad: "):

@@ -42,7 +42,7 @@ class AccountForm(forms.Form):
 
 @staff_view(Role.VIEWER, "GET", "POST")
 def account(request: HtmxHttpRequest) -> HttpResponse:
-    _in_sight(request)
+    _with_environment(request)
     user = request.user
     initial = {"name": user.get_full_name(), "time_zone": user.time_zone}
     form = AccountForm(request.POST if request.method == "POST" else None, initial=initial)
@@ -59,7 +59,7 @@ def account(request: HtmxHttpRequest) -> HttpResponse:
 
 @staff_view(Role.VIEWER, "GET", "POST")
 def account_password(request: HtmxHttpRequest) -> HttpResponse:
-    _in_sight(request)
+    _with_environment(request)
     form = PasswordChangeForm(request.user, request.POST if request.method == "POST" else None)
     form.fields["new_password1"].help_text = "At least 10 characters, and not a common one."
     form.fields["new_password2"].help_text = ""
@@ -80,7 +80,7 @@ def account_password(request: HtmxHttpRequest) -> HttpResponse:
     return render_form(request, page)
 
 
-def _in_sight(request: HtmxHttpRequest) -> None:
+def _with_environment(request: HtmxHttpRequest) -> None:
     """Keep the environment visited last in the frame around a page that belongs to none."""
     environment = last_environment(request)
     if environment is not None:

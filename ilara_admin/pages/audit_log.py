@@ -4,7 +4,7 @@ from django import forms
 from django.http import HttpResponse
 
 from ilara_admin.models import AuditEntry, Role
-from ilara_admin.pages.audit_text import lines
+from ilara_admin.pages.audit_text import audit_lines
 from ilara_admin.web.access import staff_view
 from ilara_admin.web.filters import FilterForm, render_list
 from ilara_admin.web.htmx import HtmxHttpRequest
@@ -56,5 +56,5 @@ def audit_list(request: HtmxHttpRequest) -> HttpResponse:
     if wanted := form.value("object"):
         entries = entries.about(wanted)
     page = KeysetPage.of(entries.order_by("-id"), request)
-    context = {"form": form, "page": page, "lines": lines(request, page.rows)}
+    context = {"form": form, "page": page, "lines": audit_lines(request, page.rows)}
     return render_list(request, "ilara_admin/audit_list.html", context)

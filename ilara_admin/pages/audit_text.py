@@ -13,7 +13,7 @@ from flags.engine.bucketing import weights_of
 from flags.engine.document import Rule, Slice, Variant
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.templatetags.ilara import percent
-from ilara_admin.web.access import link
+from ilara_admin.web.access import environment_url
 from ilara_admin.web.confirm import Change
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.notes import may_undo
@@ -61,7 +61,7 @@ PERSONAL = {"email": mask_email, "device_id": mask_device}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AuditLine:
     """One entry. `url` leads to what was changed, if that has a page, `log_url` to its history;
     `undo_url` is posted to, "" where nothing can be undone from here."""
 
@@ -82,12 +82,12 @@ class Line:
         return self.changes if brief else []
 
 
-def lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[Line]:
+def audit_lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[AuditLine]:
     """Entries as whoever asks may read them: personal data only from support upwards."""
     masks = not request.user.may(Role.SUPPORT)
-    log_url = link(request, "audit_list")
+    log_url = environment_url(request, "audit_list")
     return [
-        Line(
+        AuditLine(
             entry,
             VERBS.get(AuditAction(entry.action), AuditAction(entry.action).label),
             _page_of(request, entry),
@@ -103,18 +103,18 @@ def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
     if entry.action in (AuditAction.SEGMENT_DELETED, AuditAction.PLAYER_ERASED):
         return ""
     if entry.action == AuditAction.SEGMENT_LIST_CHANGED:
-        return link(request, "segment_lists", entry.object_id)
+        return environment_url(request, "segment_lists", entry.object_id)
     match entry.object_type:
         case "flag":
-            return link(request, "flag_detail", entry.object_id)
+            return environment_url(request, "flag_detail", entry.object_id)
         case "segment":
-            return link(request, "segment_detail", entry.object_id)
+            return environment_url(request, "segment_detail", entry.object_id)
         case "player":
-            return link(request, "player_detail", entry.object_id)
+            return environment_url(request, "player_detail", entry.object_id)
         case "event_name":
-            return link(request, "event_name", entry.object_id)
+            return environment_url(request, "event_name", entry.object_id)
         case "api_key":
-            return link(request, "key_list")
+            return environment_url(request, "key_list")
     return ""
 
 
@@ -122,7 +122,7 @@ def _undo_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
     erased = entry.before is None and entry.after is None
     if entry.action not in UNDOABLE or erased or not may_undo(request.user, entry):
         return ""
-    return link(request, "player_undo", entry.object_id, entry.pk)
+    return environment_url(request, "player_undo", entry.object_id, entry.pk)
 
 
 def _readable(side: dict[str, Any] | None, masks: bool) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _walk(path: _Path, before: Any, after: Any) -> Iterator[Change]:
     right = {} if right is None and after is None and isinstance(before, list) else right
     if left is None or right is None:
         if type(before) is not type(after) or before != after:
-            yield Change(".".join(path), _words(path, before), _words(path, after))
+            yield Change(".".join(path), _label(path, before), _label(path, after))
         return
     for name in {**left, **right}:
         yield from _walk((*path, name), left.get(name), right.get(name))
@@ -177,7 +177,7 @@ def _named(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def _words(path: _Path, value: Any) -> str:
+def _label(path: _Path, value: Any) -> str:
     """A part of a document as staff call it, or its JSON."""
     if value is None:
         return ""

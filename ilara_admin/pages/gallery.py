@@ -15,7 +15,7 @@ from ilara_admin.web.confirm import Change, Confirm
 ENVIRONMENTS = ("live", "test")
 
 
-class FlagForm(forms.Form):
+class SampleFlagForm(forms.Form):
     key = forms.CharField(
         initial="new_tutorial",
         help_text="What the game asks for. It cannot be changed later.",
@@ -43,7 +43,7 @@ class FlagForm(forms.Form):
     )
 
 
-class FilterForm(forms.Form):
+class SampleFilterForm(forms.Form):
     q = forms.CharField(
         label="Search",
         required=False,
@@ -62,9 +62,9 @@ def _sample(prefix: str) -> dict[str, Any]:
     wrong = {"key": "", "name": "New tutorial", "value_type": "boolean", "rollout": "250"}
     return {
         "id": prefix,
-        "form": FlagForm(auto_id=f"{prefix}_%s"),
-        "bad_form": FlagForm(wrong, auto_id=f"{prefix}_bad_%s"),
-        "filters": FilterForm({"state": "on"}, auto_id=f"{prefix}_filter_%s"),
+        "form": SampleFlagForm(auto_id=f"{prefix}_%s"),
+        "bad_form": SampleFlagForm(wrong, auto_id=f"{prefix}_bad_%s"),
+        "filters": SampleFilterForm({"state": "on"}, auto_id=f"{prefix}_filter_%s"),
     }
 
 

@@ -12,7 +12,7 @@ from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.core.api_keys import NewKey, api_key_create, api_key_revoke, api_key_rotate
 from ilara_admin.models import ApiKey, KeyKind, Role
 from ilara_admin.templatetags.ilara import reltime_words
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm
 from ilara_admin.web.forms import FormPage, add_errors, remember_sent, render_form, was_sent
 from ilara_admin.web.htmx import (
@@ -114,7 +114,9 @@ def key_create(request: HtmxHttpRequest) -> HttpResponse:
     slug = request.environment.slug
     return render_form(
         request,
-        FormPage(f"New API key for {slug}", "Create key", form, link(request, "key_list")),
+        FormPage(
+            f"New API key for {slug}", "Create key", form, environment_url(request, "key_list")
+        ),
     )
 
 
@@ -138,7 +140,7 @@ def key_rotate(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     confirm = Confirm(
         title=f"Rotate {key.name}",
         button="Issue a new key",
-        cancel_url=link(request, "key_list"),
+        cancel_url=environment_url(request, "key_list"),
         text=(
             f"A new {key.get_kind_display().lower()} key takes the place of {key.masked}, "
             f"which {_last_used_words(key)}."
@@ -156,7 +158,7 @@ def key_revoke(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     confirm = Confirm(
         title=f"Revoke {key.name}",
         button=f"Revoke {key.name}",
-        cancel_url=link(request, "key_list"),
+        cancel_url=environment_url(request, "key_list"),
         tone="danger",
         text=(
             f"Requests with {key.masked} are refused from the next one on: "
@@ -169,7 +171,7 @@ def key_revoke(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     if request.method != "POST" or not confirm.is_typed(request):
         return render_confirm(request, confirm)
     api_key_revoke(key, actor=actor_of(request), reason=request.POST.get("reason", "")[:500])
-    response = redirect_to(request, link(request, "key_list"))
+    response = redirect_to(request, environment_url(request, "key_list"))
     return with_toast(request, response, f"{key.name} is revoked. Requests with it are refused.")
 
 
@@ -195,7 +197,7 @@ def _show_once(
 def _already_sent(request: HtmxHttpRequest) -> HttpResponse:
     return with_toast(
         request,
-        redirect_to(request, link(request, "key_list")),
+        redirect_to(request, environment_url(request, "key_list")),
         "That form was sent before, and a key is shown once only. If it is lost, rotate it.",
         tone="info",
     )
@@ -204,7 +206,7 @@ def _already_sent(request: HtmxHttpRequest) -> HttpResponse:
 def _already_ended(request: HtmxHttpRequest, key: ApiKey) -> HttpResponse:
     return with_toast(
         request,
-        redirect_to(request, link(request, "key_list")),
+        redirect_to(request, environment_url(request, "key_list")),
         f"{key.name} ({key.masked}) has ended already. Create a new key instead.",
         tone="info",
     )

@@ -14,9 +14,9 @@ from events.stats import Arrivals, arrivals
 from flags.models import Flag
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.models import AuditEntry, Environment, Role
-from ilara_admin.pages.audit_text import lines
+from ilara_admin.pages.audit_text import audit_lines
 from ilara_admin.templatetags.ilara import Bar
-from ilara_admin.web.access import link, staff_view
+from ilara_admin.web.access import environment_url, staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.models import Player, Purchase
 
@@ -33,7 +33,7 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
         "arrived": arrived,
         "hours": [Bar(f"{hour:%H:%M}", number) for hour, number in arrived.hours],
         "figures": figures,
-        "lines": lines(request, entries),
+        "lines": audit_lines(request, entries),
         "steps": _steps(request, arrived, figures, now),
     }
     return render(request, "ilara_admin/overview.html", context)
@@ -58,7 +58,7 @@ def _figures(environment: Environment, now: datetime) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SetupStep:
     """One step of the set-up. `code` is the line to paste; only the step at hand shows it."""
 
     title: str
@@ -71,7 +71,7 @@ class Step:
 
 def _steps(
     request: HtmxHttpRequest, arrived: Arrivals, figures: dict[str, Any], now: datetime
-) -> list[Step]:
+) -> list[SetupStep]:
     """What is left to do until events arrive; nothing once the first one has."""
     environment = request.environment
     if arrived.last_day or Event.objects.of(environment).exists():
@@ -81,30 +81,30 @@ def _steps(
     player = Player.objects.of(environment).recent_first().first()
     event = {"player_id": str(player.pk) if player else "", "event_name": "level_complete"}
     return [
-        Step(
+        SetupStep(
             "Create an API key, and use it",
             any(key.last_used_at for key in keys),
             "Keys are ready, none has been used yet." if keys else "The game needs one to call in.",
-            url=link(request, "key_list"),
+            url=environment_url(request, "key_list"),
             label="API keys",
         ),
-        Step(
+        SetupStep(
             "Register a player",
             player is not None,
             f"From the game, or from a terminal, with a whole key in place of {shown}",
             curl_post(request, "players/players", shown, EXAMPLE_REGISTRATION),
         ),
-        Step(
+        SetupStep(
             "Send an event",
             False,
             "It shows under Live events within a second or two.",
             curl_post(request, "events/events", shown, event) if player else "",
         ),
-        Step(
+        SetupStep(
             "Turn on a flag",
             bool(figures["flags_on"]),
             "Players see it at their next request.",
-            url=link(request, "flag_list"),
+            url=environment_url(request, "flag_list"),
             label="Flags",
         ),
     ]

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from flags.cache import flag_set
 from flags.engine import sentences
-from flags.engine.evaluation import Asked, Decision, Reason, decide
+from flags.engine.evaluation import Decision, EvaluationContext, Reason, decide
 from flags.engine.receipt import nearest_miss
 from flags.lookup import overrides_of, variants_of
 from ilara_admin.api import environment_cache
@@ -57,7 +57,7 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     row = row_of(player)
     known = environment_cache.at_version(request.environment)
     flags, segments = flag_set(known), segments_of(known).values()
-    needed = flags.behaviours.union(*(segment.behaviours for segment in segments))
+    needed = flags.event_counts.union(*(segment.event_counts for segment in segments))
     found = stored_subject(request.environment, player.pk, needed)
     parameters = parameters_of(known)
     subject = found[1] if found else subject_of(row, thresholds, parameters, now)
@@ -69,14 +69,14 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     notes = list(notes_of(player)[: SHOWN_NOTES + 1])
     decisions = []
     overrides = overrides_of(player.pk, now)
-    asked = Asked(str(player.pk), subject, variants_of(overrides), now)
+    context = EvaluationContext(str(player.pk), subject, variants_of(overrides), now)
     memo: dict[str, Decision] = {}
     for flag in flags.in_use:
         override = overrides.get(flag.id)
-        decision = decide(flag, asked, memo)
+        decision = decide(flag, context, memo)
         words = sentences.why(flag, decision, subject, now)
         if decision.reason is Reason.DEFAULT:
-            miss = nearest_miss(flag, asked, decision, segments_of(known))
+            miss = nearest_miss(flag, context, decision, segments_of(known))
             words = f"{words} {miss}" if miss else words
         if decision.reason is Reason.OVERRIDE and override:
             words = f"Set for this player by {override.author_name}."

@@ -10,7 +10,7 @@ from django.shortcuts import render
 
 from flags.models import Flag
 from ilara_admin.models import Environment, Role
-from ilara_admin.web.access import link, staff_view
+from ilara_admin.web.access import environment_url, staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.aliases import aliases_starting_with, player_id_of
 from players.models import Player
@@ -60,9 +60,17 @@ def _found(environment: Environment, q: str) -> dict[str, Any]:
 
 def _exact(request: HtmxHttpRequest, q: str, found: Mapping[str, Any]) -> set[str]:
     return {
-        *(link(request, "player_detail", player.pk) for player in found["known"]),
-        *(link(request, "flag_detail", flag.key) for flag in found["flags"] if flag.key == q),
-        *(link(request, "segment_detail", each.key) for each in found["segments"] if each.key == q),
+        *(environment_url(request, "player_detail", player.pk) for player in found["known"]),
+        *(
+            environment_url(request, "flag_detail", flag.key)
+            for flag in found["flags"]
+            if flag.key == q
+        ),
+        *(
+            environment_url(request, "segment_detail", each.key)
+            for each in found["segments"]
+            if each.key == q
+        ),
     }
 
 

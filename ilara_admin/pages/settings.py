@@ -11,7 +11,7 @@ from django.urls import reverse
 from ilara_admin.core.projects import environment_update, project_update
 from ilara_admin.models import Environment, Role, Tier
 from ilara_admin.starter import environment_open, project_open
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 
@@ -120,13 +120,13 @@ class NewEnvironmentForm(forms.Form):
     )
 
 
-class Fact(NamedTuple):
+class SettingRow(NamedTuple):
     label: str
     value: str
     text: str = ""
 
 
-def environment_facts(environment: Environment) -> list[Fact]:
+def environment_rows(environment: Environment) -> list[SettingRow]:
     """The settings as staff read them."""
     new, at_risk, churned = (
         _day_words(environment.new_days),
@@ -135,13 +135,15 @@ def environment_facts(environment: Environment) -> list[Fact]:
     )
     masked, full = "Masked", "In full"
     return [
-        Fact("New", f"for {new}", "after the first visit or a return"),
-        Fact("At risk", f"after {at_risk}", "without being seen"),
-        Fact("Churned", f"after {churned}", "without being seen"),
-        Fact("Currency", environment.currency, "purchases in others are kept but not counted"),
-        Fact("Events", f"kept for {_day_words(environment.retention_days)}"),
-        Fact("E-mails read by public keys", full if environment.public_keys_read_email else masked),
-        Fact(
+        SettingRow("New", f"for {new}", "after the first visit or a return"),
+        SettingRow("At risk", f"after {at_risk}", "without being seen"),
+        SettingRow("Churned", f"after {churned}", "without being seen"),
+        SettingRow("Currency", environment.currency, "purchases in others are not counted"),
+        SettingRow("Events", f"kept for {_day_words(environment.retention_days)}"),
+        SettingRow(
+            "E-mails read by public keys", full if environment.public_keys_read_email else masked
+        ),
+        SettingRow(
             "Public keys may",
             "register, track and evaluate" if environment.public_keys_restricted
             else "do all but list players and stream events",
@@ -159,7 +161,7 @@ def _day_words(days: int) -> str:
 @staff_view(Role.VIEWER)
 def environment_settings(request: HtmxHttpRequest) -> HttpResponse:
     context = {
-        "facts": environment_facts(request.environment),
+        "facts": environment_rows(request.environment),
         "can_edit": request.user.may(Role.ADMIN),
     }
     return render(request, "ilara_admin/settings.html", context)
@@ -185,7 +187,7 @@ def environment_edit(request: HtmxHttpRequest) -> HttpResponse:
         title=f"Settings of {environment.slug}",
         button="Save",
         form=form,
-        cancel_url=link(request, "environment_settings"),
+        cancel_url=environment_url(request, "environment_settings"),
     )
     return render_form(request, page)
 
@@ -209,7 +211,7 @@ def project_edit(request: HtmxHttpRequest) -> HttpResponse:
         title=f"Project {project.name}",
         button="Save",
         form=form,
-        cancel_url=link(request, "environment_settings"),
+        cancel_url=environment_url(request, "environment_settings"),
     )
     return render_form(request, page)
 
@@ -235,7 +237,7 @@ def project_new(request: HtmxHttpRequest) -> HttpResponse:
         title="New project",
         button="Create project",
         form=form,
-        cancel_url=link(request, "environment_settings"),
+        cancel_url=environment_url(request, "environment_settings"),
         text=(
             "A game of its own, with the environments live and test. Each starts with an example "
             "segment and two example flags."
@@ -261,14 +263,14 @@ def environment_new(request: HtmxHttpRequest) -> HttpResponse:
         title=f"New environment of {project.name}",
         button="Create environment",
         form=form,
-        cancel_url=link(request, "environment_settings"),
+        cancel_url=environment_url(request, "environment_settings"),
         text="Keys, players, flags and events of its own, and an example segment and two flags.",
     )
     return render_form(request, page)
 
 
 def _back(request: HtmxHttpRequest, text: str) -> HttpResponse:
-    response = redirect_to(request, link(request, "environment_settings"))
+    response = redirect_to(request, environment_url(request, "environment_settings"))
     return with_toast(request, response, text)
 
 

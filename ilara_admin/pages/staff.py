@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, render
 
 from ilara_admin.core.staff import staff_create, staff_set_password, staff_update
 from ilara_admin.models import Role, User
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import Change, Confirm, render_confirm
 from ilara_admin.web.forms import FormPage, add_errors, remember_sent, render_form, was_sent
 from ilara_admin.web.htmx import (
@@ -141,7 +141,7 @@ def staff_new(request: HtmxHttpRequest) -> HttpResponse:
             if given["password"]:
                 return _back(request, f"{user.username} may sign in.")
             return _show_once(request, user, password)
-    page = FormPage("New member of staff", "Add", form, link(request, "staff_list"))
+    page = FormPage("New member of staff", "Add", form, environment_url(request, "staff_list"))
     return render_form(request, page)
 
 
@@ -187,7 +187,7 @@ def staff_password(request: HtmxHttpRequest, pk: int) -> HttpResponse:
         title=f"New password for {user.username}",
         button="Set password",
         form=form,
-        cancel_url=link(request, "staff_edit", user.pk),
+        cancel_url=environment_url(request, "staff_edit", user.pk),
         text="The present password ends, and they are signed out everywhere.",
     )
     return render_form(request, page)
@@ -232,7 +232,7 @@ def _set_active(request: HtmxHttpRequest, pk: int, *, active: bool) -> HttpRespo
     confirm = Confirm(
         title=f"{verb} {user.username}",
         button=f"{verb} {user.username}",
-        cancel_url=link(request, "staff_edit", user.pk),
+        cancel_url=environment_url(request, "staff_edit", user.pk),
         tone="primary" if active else "danger",
         text=text,
         changes=[Change("State", before, after)],
@@ -255,11 +255,13 @@ def _show_once(request: HtmxHttpRequest, user: User, password: str) -> HttpRespo
 
 def _already_sent(request: HtmxHttpRequest) -> HttpResponse:
     text = "That form was sent before, and a password is shown once only. If it is lost, reset it."
-    return with_toast(request, redirect_to(request, link(request, "staff_list")), text, tone="info")
+    return with_toast(
+        request, redirect_to(request, environment_url(request, "staff_list")), text, tone="info"
+    )
 
 
 def _back(request: HtmxHttpRequest, text: str, about: User | None = None) -> HttpResponse:
     """To the list; but an admin who has just given up the role may not see it any more."""
     still = about is None or about.pk != request.user.pk or about.may(Role.ADMIN)
     name = "staff_list" if still else "key_list"
-    return with_toast(request, redirect_to(request, link(request, name)), text)
+    return with_toast(request, redirect_to(request, environment_url(request, name)), text)

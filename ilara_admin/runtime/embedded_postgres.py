@@ -35,8 +35,8 @@ from ilara_admin.runtime.postgresql.site import (
     EmbeddedError,
     Site,
     exclusive,
-    gist,
     open_lock,
+    summarize_output,
 )
 
 __all__ = [
@@ -270,7 +270,9 @@ def _create(site: Site, settings: Mapping[str, str]) -> None:
         run = site.run(*command, stdin=stdin)
         if run.returncode:
             shutil.rmtree(draft, ignore_errors=True)
-            raise EmbeddedError(f"PostgreSQL cannot create {site.data}: {gist(run.stdout)}")
+            raise EmbeddedError(
+                f"PostgreSQL cannot create {site.data}: {summarize_output(run.stdout)}"
+            )
     draft.rename(site.data)
 
 
@@ -286,7 +288,7 @@ def _start(site: Site, settings: Mapping[str, str]) -> None:
     said = site.log.read_bytes()[before:].decode(errors="replace") if site.log.exists() else ""
     # After `kill -9` of the server alone its backends need a moment to notice.
     if "pre-existing shared memory block" not in said:
-        why = gist(said or run.stdout)
+        why = summarize_output(said or run.stdout)
         raise EmbeddedError(f"PostgreSQL does not start in {site.data}: {why} (log: {site.log})")
     time.sleep(0.2)
 

@@ -46,7 +46,7 @@ def nav_link(item: NavItem) -> SafeString:
 @register.simple_tag(takes_context=True)
 def link(context: dict[str, Any], name: str, *args: object) -> str:
     """The address of a page of the environment in sight."""
-    return access.link(context["request"], name, *args)
+    return access.environment_url(context["request"], name, *args)
 
 
 # --- Text ---------------------------------------------------------------------------------------

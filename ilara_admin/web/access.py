@@ -19,10 +19,10 @@ from ilara_admin.web.htmx import HtmxHttpRequest
 
 SESSION_KEY = "environment"
 
-type View = Callable[..., HttpResponseBase]
+type DashboardView = Callable[..., HttpResponseBase]
 
 
-def staff_view(role: Role, *methods: str) -> Callable[[View], View]:
+def staff_view(role: Role, *methods: str) -> Callable[[DashboardView], DashboardView]:
     """Open a view to staff of this role and above, for GET or for the methods named.
 
     Answers 405 to other methods, 404 when there is no such project or environment and 403, naming
@@ -30,7 +30,7 @@ def staff_view(role: Role, *methods: str) -> Callable[[View], View]:
     """
     allowed = methods or ("GET",)
 
-    def decorate(view: View) -> View:
+    def decorate(view: DashboardView) -> DashboardView:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             staff = cast(HtmxHttpRequest, request)
@@ -39,7 +39,7 @@ def staff_view(role: Role, *methods: str) -> Callable[[View], View]:
             if "\0" in request.path:
                 raise Http404("PostgreSQL keeps no text with NUL, so nothing has such an address.")
             if "project" in kwargs:
-                _enter(staff, kwargs.pop("project"), kwargs.pop("environment"))
+                _set_environment(staff, kwargs.pop("project"), kwargs.pop("environment"))
             if not staff.user.may(role):
                 raise PermissionDenied(f"This needs the role {role.label.lower()}.")
             return view(staff, *args, **kwargs)
@@ -50,7 +50,7 @@ def staff_view(role: Role, *methods: str) -> Callable[[View], View]:
     return decorate
 
 
-def _enter(request: HtmxHttpRequest, project: str, environment: str) -> None:
+def _set_environment(request: HtmxHttpRequest, project: str, environment: str) -> None:
     found = (
         Environment.objects.select_related("project")
         .filter(project__slug=project, slug=environment)
@@ -71,7 +71,7 @@ def last_environment(request: HttpRequest) -> Environment | None:
     return found or environments.order_by("project__name", "id").first()
 
 
-def link(request: HttpRequest, name: str, *args: object) -> str:
+def environment_url(request: HttpRequest, name: str, *args: object) -> str:
     """The address of a page of the environment in sight."""
     environment: Environment = cast(HtmxHttpRequest, request).environment
     return reverse(name, args=[environment.project.slug, environment.slug, *args])

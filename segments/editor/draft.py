@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from segments.language.operators import OPERATORS, Kind
+from segments.language.operators import OPERATORS, ValueKind
 from segments.language.parser import FIELDS, MAX_CONDITIONS
 
 type PartKind = Literal["group", "field", "segment", "event", "property", "json"]
@@ -244,12 +244,12 @@ ALL = {"operator": "AND"}
 # --- Values -------------------------------------------------------------------------------------
 
 
-def kind_of(part: str, name: str) -> Kind:
+def kind_of(part: str, name: str) -> ValueKind:
     """What the field of a condition holds; the properties of events are free."""
-    return FIELDS.get(name, Kind.ANY) if part == "field" else Kind.ANY
+    return FIELDS.get(name, ValueKind.ANY) if part == "field" else ValueKind.ANY
 
 
-def parse_typed(operator: str, text: str, kind: Kind = Kind.ANY) -> Any:
+def parse_typed(operator: str, text: str, kind: ValueKind = ValueKind.ANY) -> Any:
     """A value as staff type it. `40`, `true` and `"40"` in quotes are a number, a truth value and
     text, unless the field holds text anyway; the items of a list are separated by commas."""
     takes = OPERATORS[operator].takes
@@ -258,8 +258,8 @@ def parse_typed(operator: str, text: str, kind: Kind = Kind.ANY) -> Any:
     return text if takes in _AS_TYPED else _scalar(text, kind)
 
 
-def _scalar(text: str, kind: Kind) -> Any:
-    known = (str,) if kind in (Kind.TEXT, Kind.SEGMENT) else (str, bool, int, float)
+def _scalar(text: str, kind: ValueKind) -> Any:
+    known = (str,) if kind in (ValueKind.TEXT, ValueKind.SEGMENT) else (str, bool, int, float)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -267,7 +267,7 @@ def _scalar(text: str, kind: Kind) -> Any:
     return value if isinstance(value, known) else text
 
 
-def as_typed(value: Any, kind: Kind = Kind.ANY) -> str:
+def as_typed(value: Any, kind: ValueKind = ValueKind.ANY) -> str:
     """The other way: what parse_typed would read as this value."""
     if isinstance(value, list):
         return ", ".join(as_typed(item, kind) for item in value)

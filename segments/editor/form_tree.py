@@ -25,13 +25,13 @@ _STEP = re.compile(r"conditions\[(\d+)\]")
 
 
 @dataclass(slots=True)
-class Part:
+class RulePart:
     """A part of a rule on the page. `number` is how people call it, "2.1"; the rule has none."""
 
     name: str
     number: str
     form: PartForm
-    parts: list["Part"] = field(default_factory=list)
+    parts: list["RulePart"] = field(default_factory=list)
     level: int = 1
 
     @property
@@ -57,7 +57,7 @@ class Part:
         """What tells buttons that add to this part from those that add to another."""
         return f" to {self.label.lower()}" if self.number else ""
 
-    def all(self) -> Iterator["Part"]:
+    def all(self) -> Iterator["RulePart"]:
         yield self
         for part in self.parts:
             yield from part.all()
@@ -66,7 +66,7 @@ class Part:
         return self.form.document([part.document() for part in self.parts])
 
 
-class Fault(NamedTuple):
+class RuleProblem(NamedTuple):
     """`id` is of the control to correct, "" where there is no single one."""
 
     id: str
@@ -81,7 +81,7 @@ class Editor:
     some."""
 
     name: str
-    root: Part
+    root: RulePart
     acted: bool = False
     focus: str = ""
     events: Sequence[str] = ()
@@ -120,7 +120,7 @@ class Editor:
         return False
 
     @property
-    def faults(self) -> list[Fault]:
+    def faults(self) -> list[RuleProblem]:
         found = []
         for part in self.root.all():
             if not part.form.is_bound:
@@ -130,7 +130,7 @@ class Editor:
                 # Of a list of boxes, the first one.
                 place = (bound.id_for_label or f"{bound.auto_id}_0") if bound else ""
                 where = f"{part.label}, {bound.label.lower()}" if bound else part.label
-                found += [Fault(place, where, str(message)) for message in messages]
+                found += [RuleProblem(place, where, str(message)) for message in messages]
         return found
 
 
@@ -191,7 +191,7 @@ def _editor(
 def _part(
     draft: Draft, name: str, segments: Sequence[str], *, bound: bool, number: str = "",
     level: int = 1,
-) -> Part:  # fmt: skip
+) -> RulePart:  # fmt: skip
     # Bound or not, a part shows what was typed; data of our own holds lists as they are.
     form_class = FORMS[draft.kind]
     form: PartForm
@@ -212,4 +212,4 @@ def _part(
         )
         for index, inner in enumerate(draft.parts)
     ]  # fmt: skip
-    return Part(name, number, form, parts, level)
+    return RulePart(name, number, form, parts, level)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from django import forms
 
 from segments.editor.draft import NEVER, PartKind, document_of, kind_of
-from segments.language.operators import OPERATORS, Kind
+from segments.language.operators import OPERATORS, ValueKind
 from segments.language.parser import FIELDS, MAX_EVENTS, RuleError, parse
 from segments.language.values import UNITS
 
@@ -37,7 +37,7 @@ class OperatorSelect(forms.Select):
     """The operators, of which those that the field does not know are out of sight; ilara.js brings
     them back when the field changes. One that was chosen all the same stays, to be corrected."""
 
-    offered: Kind = Kind.ANY
+    offered: ValueKind = ValueKind.ANY
 
     def create_option(
         self, name: str, value: Any, label: Any, selected: bool, *args: Any, **kwargs: Any
@@ -220,4 +220,4 @@ FORMS: Mapping[PartKind, type[PartForm]] = {
     form.kind: form
     for form in (GroupForm, ConditionForm, PropertyForm, SegmentsForm, EventForm, JsonForm)
 }
-BUILT_IN = {name: kind for name, kind in FIELDS.items() if kind is not Kind.SEGMENT}
+BUILT_IN = {name: kind for name, kind in FIELDS.items() if kind is not ValueKind.SEGMENT}

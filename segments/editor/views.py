@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from events.models import EventName
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from segments import services
@@ -16,7 +16,7 @@ from segments.editor.form_tree import Editor, rule_editor
 from segments.forms import SegmentForm
 from segments.language.sentences import describe, lacking
 from segments.models import Segment
-from segments.sizes import ask, estimate
+from segments.sizes import estimate, rule_query
 from segments.views import the_segment
 
 MAX_EVENT_NAMES = 300  # to choose from; any may be typed
@@ -92,7 +92,7 @@ def _preview(
     except ValidationError as error:
         editor.refused(error)
         return {}
-    asked = ask(request.environment, parsed, timezone.now(), segment)
+    asked = rule_query(request.environment, parsed, timezone.now(), segment)
     found = estimate(asked)
     return {
         "preview": found,
@@ -119,7 +119,7 @@ def _save(
 ) -> HttpResponse:
     details = {"name": data["name"], "rule": rule, "description": data["description"]}
     actor, reason = actor_of(request), data["reason"]
-    response = redirect_to(request, link(request, "segment_detail", data["key"]))
+    response = redirect_to(request, environment_url(request, "segment_detail", data["key"]))
     if segment is None:
         services.segment_create(
             environment=request.environment,
@@ -135,5 +135,5 @@ def _save(
     if entry is None:
         return with_toast(request, response, "Nothing was changed.", tone="info")
     text = f"Saved {segment.key}. Flags that use it follow at the next request."
-    undo_url = link(request, "segment_undo", segment.key, entry.pk)
+    undo_url = environment_url(request, "segment_undo", segment.key, entry.pk)
     return with_toast(request, response, text, undo_url=undo_url)

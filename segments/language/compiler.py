@@ -8,9 +8,9 @@ from typing import Any
 from segments.language.operators import test_of
 from segments.language.parser import (
     FIELDS,
-    Behaviour,
     Condition,
-    Happened,
+    EventCondition,
+    EventCount,
     Membership,
     Node,
     attribute_path,
@@ -29,10 +29,10 @@ class Subject:
     """
 
     attributes: Mapping[str, Any]
-    facts: Mapping[str, Any]
+    builtin_fields: Mapping[str, Any]
     now: datetime
     lists: Mapping[int, bool] = field(default_factory=dict)
-    counts: Mapping[Behaviour, int] = field(default_factory=dict)
+    counts: Mapping[EventCount, int] = field(default_factory=dict)
     memo: dict[str, bool] = field(default_factory=dict, compare=False)
 
 
@@ -49,9 +49,9 @@ def compile_rule(rule: Node, segments: Mapping[str, Matcher] | None = None) -> M
             return _compile_condition(rule)
         case Membership(keys, negative):
             return lambda subject: negative is not any(_is_in(known, key, subject) for key in keys)
-        case Happened(behaviour, at_most, times):
+        case EventCondition(event_count, at_most, times):
             return lambda subject: (
-                at_most is not (subject.counts.get(behaviour, 0) >= times + at_most)
+                at_most is not (subject.counts.get(event_count, 0) >= times + at_most)
             )
     parts = [compile_rule(part, known) for part in rule.conditions]
     if rule.operator == "AND":
@@ -61,7 +61,7 @@ def compile_rule(rule: Node, segments: Mapping[str, Matcher] | None = None) -> M
     return lambda subject: not any(part(subject) for part in parts)
 
 
-def nobody(subject: Subject) -> bool:
+def no_player(subject: Subject) -> bool:
     """The rule that no player matches."""
     return False
 
@@ -87,9 +87,9 @@ def _compile_condition(condition: Condition) -> Matcher:
     return matches
 
 
-def _fact(facts: Mapping[str, Any], name: str) -> Any:
+def _builtin_field(builtin_fields: Mapping[str, Any], name: str) -> Any:
     try:
-        return facts[name]  # unlike `get`, this has a fact computed that is not there yet
+        return builtin_fields[name]  # unlike `get`, this has a fact computed that is not there yet
     except KeyError:
         return MISSING
 
@@ -97,7 +97,7 @@ def _fact(facts: Mapping[str, Any], name: str) -> Any:
 def reader(name: str) -> Callable[[Subject], Any]:
     """A function that reads the field from a subject, or MISSING."""
     if name in FIELDS:
-        return lambda subject: _fact(subject.facts, name)
+        return lambda subject: _builtin_field(subject.builtin_fields, name)
     path = attribute_path(name)
     if len(path) == 1:
         return lambda subject: subject.attributes.get(path[0], MISSING)

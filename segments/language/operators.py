@@ -23,7 +23,7 @@ from segments.language.values import (
 )
 
 
-class Kind(StrEnum):
+class ValueKind(StrEnum):
     """What a field holds. The game decides what an attribute holds, so ANY says nothing."""
 
     TEXT = "text"
@@ -34,80 +34,80 @@ class Kind(StrEnum):
     ANY = "attribute"
 
 
-type Takes = Literal[
+type OperandKind = Literal[
     "scalar", "number", "text", "list", "duration", "moment", "version", "pattern", "nothing"
 ]
 # Whether a player's value satisfies the condition now. It is asked only for a value that is there.
-type Test = Callable[[Any, datetime], bool]
+type Predicate = Callable[[Any, datetime], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
     """`test` makes the test for a condition's value. A negative operator has `opposite` instead."""
 
-    takes: Takes
+    takes: OperandKind
     words: str
-    kinds: frozenset[Kind]
-    test: Callable[[Any], Test] | None = None
+    kinds: frozenset[ValueKind]
+    test: Callable[[Any], Predicate] | None = None
     opposite: str = ""
 
 
-def _each(*kinds: Kind) -> frozenset[Kind]:
-    return frozenset({Kind.ANY, *kinds})
+def _each(*kinds: ValueKind) -> frozenset[ValueKind]:
+    return frozenset({ValueKind.ANY, *kinds})
 
 
-_SCALARS = _each(Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN)
-_LISTED = _each(Kind.TEXT, Kind.NUMBER, Kind.SEGMENT)
-_TEXT = _each(Kind.TEXT)
-_NUMBER = _each(Kind.NUMBER)
-_TIME = _each(Kind.TIME)
+_SCALARS = _each(ValueKind.TEXT, ValueKind.NUMBER, ValueKind.BOOLEAN)
+_LISTED = _each(ValueKind.TEXT, ValueKind.NUMBER, ValueKind.SEGMENT)
+_TEXT = _each(ValueKind.TEXT)
+_NUMBER = _each(ValueKind.NUMBER)
+_TIME = _each(ValueKind.TIME)
 _ATTRIBUTE = _each()
-_STORED = _each(Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN, Kind.TIME)
+_STORED = _each(ValueKind.TEXT, ValueKind.NUMBER, ValueKind.BOOLEAN, ValueKind.TIME)
 
 
 def _any_equal(actual: object, values: Iterable[Any]) -> bool:
     return any(equal(actual, value) for value in values)
 
 
-def _same(value: Any) -> Test:
+def _same(value: Any) -> Predicate:
     return lambda actual, _: equal(actual, value)
 
 
-def _more(value: Any) -> Test:
+def _more(value: Any) -> Predicate:
     return lambda actual, _: is_number(actual) and actual > value
 
 
-def _at_least(value: Any) -> Test:
+def _at_least(value: Any) -> Predicate:
     return lambda actual, _: is_number(actual) and actual >= value
 
 
-def _less(value: Any) -> Test:
+def _less(value: Any) -> Predicate:
     return lambda actual, _: is_number(actual) and actual < value
 
 
-def _at_most(value: Any) -> Test:
+def _at_most(value: Any) -> Predicate:
     return lambda actual, _: is_number(actual) and actual <= value
 
 
-def _contains(value: Any) -> Test:
+def _contains(value: Any) -> Predicate:
     """A part of a text, or an item of a list."""
     return lambda actual, _: isinstance(actual, str | list) and value in actual
 
 
-def _starts_with(value: Any) -> Test:
+def _starts_with(value: Any) -> Predicate:
     return lambda actual, _: isinstance(actual, str) and actual.startswith(value)
 
 
-def _ends_with(value: Any) -> Test:
+def _ends_with(value: Any) -> Predicate:
     return lambda actual, _: isinstance(actual, str) and actual.endswith(value)
 
 
-def _matches(value: Any) -> Test:
+def _matches(value: Any) -> Predicate:
     search = pattern(value).search
     return lambda actual, _: isinstance(actual, str) and search(actual) is not None
 
 
-def _one_of(value: Any) -> Test:
+def _one_of(value: Any) -> Predicate:
     texts = frozenset(item for item in value if isinstance(item, str))
     others = [item for item in value if not isinstance(item, str)]
     return lambda actual, _: (
@@ -115,19 +115,19 @@ def _one_of(value: Any) -> Test:
     )
 
 
-def _contains_any(value: Any) -> Test:
+def _contains_any(value: Any) -> Predicate:
     return lambda actual, _: (
         isinstance(actual, list) and any(_any_equal(item, value) for item in actual)
     )
 
 
-def _contains_all(value: Any) -> Test:
+def _contains_all(value: Any) -> Predicate:
     return lambda actual, _: (
         isinstance(actual, list) and all(_any_equal(item, actual) for item in value)
     )
 
 
-def _within_last(value: Any) -> Test:
+def _within_last(value: Any) -> Predicate:
     span = duration(value)
 
     def test(actual: Any, now: datetime) -> bool:
@@ -137,7 +137,7 @@ def _within_last(value: Any) -> Test:
     return test
 
 
-def _before(value: Any) -> Test:
+def _before(value: Any) -> Predicate:
     limit = boundary(value)
 
     def test(actual: Any, now: datetime) -> bool:
@@ -147,7 +147,7 @@ def _before(value: Any) -> Test:
     return test
 
 
-def _after(value: Any) -> Test:
+def _after(value: Any) -> Predicate:
     limit = boundary(value)
 
     def test(actual: Any, now: datetime) -> bool:
@@ -157,8 +157,8 @@ def _after(value: Any) -> Test:
     return test
 
 
-def _version(compare: Callable[[Any, Any], bool]) -> Callable[[Any], Test]:
-    def make(value: Any) -> Test:
+def _version(compare: Callable[[Any, Any], bool]) -> Callable[[Any], Predicate]:
+    def make(value: Any) -> Predicate:
         expected = version(value)
 
         def test(actual: Any, now: datetime) -> bool:
@@ -170,7 +170,7 @@ def _version(compare: Callable[[Any, Any], bool]) -> Callable[[Any], Test]:
     return make
 
 
-def _is_there(value: Any) -> Test:
+def _is_there(value: Any) -> Predicate:
     return lambda actual, _: True
 
 
@@ -207,7 +207,7 @@ OPERATORS: Mapping[str, Operator] = {
 }
 
 
-def test_of(name: str, value: Any) -> tuple[Test, bool]:
+def test_of(name: str, value: Any) -> tuple[Predicate, bool]:
     """The test that an operator makes of a condition's value, and whether its answer is turned
     round."""
     operator = OPERATORS[name]

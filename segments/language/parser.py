@@ -23,7 +23,7 @@ from decimal import Decimal
 from math import inf
 from typing import Any, Literal
 
-from segments.language.operators import OPERATORS, Kind
+from segments.language.operators import OPERATORS, ValueKind
 from segments.language.values import boundary, duration, exact, is_number, pattern, version
 
 MAX_DEPTH = 32
@@ -36,22 +36,22 @@ MAX_WITHIN = timedelta(days=366)
 # The names of players/lifecycle.py, checked there.
 STAGES = ("new", "active", "at_risk", "churned", "reactivated")
 
-FIELDS: Mapping[str, Kind] = {
-    "external_id": Kind.TEXT,
-    "device_id": Kind.TEXT,
-    "email": Kind.TEXT,
-    "email_domain": Kind.TEXT,
-    "lifecycle_stage": Kind.TEXT,
-    "is_payer": Kind.BOOLEAN,
-    "session_count": Kind.NUMBER,
-    "active_days": Kind.NUMBER,
-    "purchase_count": Kind.NUMBER,
-    "total_revenue": Kind.NUMBER,
-    "risk_score": Kind.NUMBER,
-    "days_since_last_seen": Kind.NUMBER,
-    "first_seen_at": Kind.TIME,
-    "last_seen_at": Kind.TIME,
-    "segment": Kind.SEGMENT,
+FIELDS: Mapping[str, ValueKind] = {
+    "external_id": ValueKind.TEXT,
+    "device_id": ValueKind.TEXT,
+    "email": ValueKind.TEXT,
+    "email_domain": ValueKind.TEXT,
+    "lifecycle_stage": ValueKind.TEXT,
+    "is_payer": ValueKind.BOOLEAN,
+    "session_count": ValueKind.NUMBER,
+    "active_days": ValueKind.NUMBER,
+    "purchase_count": ValueKind.NUMBER,
+    "total_revenue": ValueKind.NUMBER,
+    "risk_score": ValueKind.NUMBER,
+    "days_since_last_seen": ValueKind.NUMBER,
+    "first_seen_at": ValueKind.TIME,
+    "last_seen_at": ValueKind.TIME,
+    "segment": ValueKind.SEGMENT,
 }
 
 # PostgreSQL keeps neither NUL nor a lone surrogate.
@@ -74,7 +74,7 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
-class Behaviour:
+class EventCount:
     """Which events of a player are counted, up to `limit`: more need not be told apart."""
 
     event: str
@@ -88,10 +88,10 @@ class Behaviour:
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class EventCondition:
     """Whether that many events were counted. `at_most` turns at least into at most."""
 
-    behaviour: Behaviour
+    event_count: EventCount
     at_most: bool
     times: int
 
@@ -102,7 +102,7 @@ class Group:
     conditions: tuple["Node", ...] = field(default=())
 
 
-type Leaf = Condition | Membership | Happened
+type Leaf = Condition | Membership | EventCondition
 type Node = Group | Leaf
 
 
@@ -168,7 +168,7 @@ class _Reader:
         if not isinstance(operator, str) or operator not in OPERATORS:
             known = ", ".join(OPERATORS)
             raise RuleError(_join(path, "operator"), f"Unknown operator. Use one of: {known}.")
-        kind = Kind.ANY if self.in_where else FIELDS.get(name, Kind.ANY)
+        kind = ValueKind.ANY if self.in_where else FIELDS.get(name, ValueKind.ANY)
         if kind not in OPERATORS[operator].kinds:
             fitting = ", ".join(key for key, item in OPERATORS.items() if kind in item.kinds)
             message = f"{name} is a {kind}. Use one of: {fitting}."
@@ -179,13 +179,13 @@ class _Reader:
         problem = _value_problem(operator, value) or _kind_problem(name, kind, operator, value)
         if problem:
             raise RuleError(_join(path, "value"), problem)
-        if kind is Kind.SEGMENT:
+        if kind is ValueKind.SEGMENT:
             return Membership(tuple(dict.fromkeys(value)), operator == "not_in")
         if self.in_where and name in FIELDS:
             name = f"attributes.{name}"  # an event's property that happens to be called so
-        return Condition(name, operator, _plain(value, as_decimal=kind is Kind.NUMBER))
+        return Condition(name, operator, _plain(value, as_decimal=kind is ValueKind.NUMBER))
 
-    def happened(self, data: dict[str, Any], path: str, depth: int) -> Happened:
+    def happened(self, data: dict[str, Any], path: str, depth: int) -> EventCondition:
         if self.in_where:
             raise RuleError(path, "What an event's properties are asked may not count events.")
         _check_keys(data, {"event", "operator", "value", "within", "where"}, path)
@@ -216,7 +216,9 @@ class _Reader:
             where = self.group(data["where"], _join(path, "where"), depth + 1)
             self.in_where = False
         at_most = operator == "<="
-        return Happened(Behaviour(name, data["within"], where, times + at_most), at_most, times)
+        return EventCondition(
+            EventCount(name, data["within"], where, times + at_most), at_most, times
+        )
 
 
 def _is_name(text: str) -> bool:
@@ -260,17 +262,17 @@ def _value_problem(operator: str, value: Any) -> str | None:
     return None
 
 
-def _kind_problem(name: str, kind: Kind, operator: str, value: Any) -> str | None:
+def _kind_problem(name: str, kind: ValueKind, operator: str, value: Any) -> str | None:
     """What is wrong with a value that the operator takes and a built-in field never has."""
     if OPERATORS[operator].takes not in ("scalar", "list"):
         return None
     parts = value if isinstance(value, list) else [value]
     match kind:
-        case Kind.TEXT | Kind.SEGMENT if not all(isinstance(part, str) for part in parts):
+        case ValueKind.TEXT | ValueKind.SEGMENT if not all(isinstance(part, str) for part in parts):
             return f"{name} is a text. Give text in quotes."
-        case Kind.NUMBER if not all(is_number(part) for part in parts):
+        case ValueKind.NUMBER if not all(is_number(part) for part in parts):
             return f"{name} is a number. Give a number."
-        case Kind.BOOLEAN if not isinstance(value, bool):
+        case ValueKind.BOOLEAN if not isinstance(value, bool):
             return f"{name} is true or false."
     if name == "lifecycle_stage" and not set(parts) <= set(STAGES):
         return f"Use the stages {', '.join(STAGES)}."
@@ -338,14 +340,14 @@ def segments_named(document: Any) -> set[str]:
         return set()
 
 
-def behaviours_of(rules: Iterable[Node], segments: Mapping[str, Node]) -> frozenset[Behaviour]:
+def event_counts_of(rules: Iterable[Node], segments: Mapping[str, Node]) -> frozenset[EventCount]:
     """What these rules ask about events, themselves or by way of the segments that they ask for."""
-    found: set[Behaviour] = set()
+    found: set[EventCount] = set()
     seen: set[str] = set()
     waiting = list(rules)
     while waiting:
         rule = waiting.pop()
-        found |= {leaf.behaviour for leaf in leaves(rule) if isinstance(leaf, Happened)}
+        found |= {leaf.event_count for leaf in leaves(rule) if isinstance(leaf, EventCondition)}
         new = segments_in(rule) - seen
         seen |= new
         waiting += [segments[key] for key in new if key in segments]

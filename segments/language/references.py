@@ -12,10 +12,10 @@ from segments.language.parser import RuleError
 # A player is asked down a chain by recursion, through rules that may be deep themselves.
 MAX_CHAIN = 10
 
-type Asks = Mapping[str, Collection[str]]
+type References = Mapping[str, Collection[str]]
 
 
-def check_references(key: str, document: Any, asks: Asks) -> None:
+def check_references(key: str, document: Any, asks: References) -> None:
     """Raise RuleError, with the place in the rule, unless all that the rule of the segment `key`
     names is there, and leads neither back to it nor too far. `asks` knows all segments, and `key`
     as it will be."""
@@ -31,7 +31,7 @@ def check_references(key: str, document: Any, asks: Asks) -> None:
         raise RuleError(place, f"At most {MAX_CHAIN} segments may lean on each other: {path}.")
 
 
-def circle_in(asks: Asks, start: str = "") -> list[str] | None:
+def circle_in(asks: References, start: str = "") -> list[str] | None:
     """A way from a segment back to itself, both ends named, or None; from `start`, if it is on
     it."""
     try:
@@ -44,7 +44,7 @@ def circle_in(asks: Asks, start: str = "") -> list[str] | None:
     return None
 
 
-def longest_chain(key: str, asks: Asks) -> list[str]:
+def longest_chain(key: str, asks: References) -> list[str]:
     """The longest way through `key` from segment to segment, each asking for the next."""
     askers: dict[str, list[str]] = {}
     for other, asked in asks.items():
@@ -53,7 +53,7 @@ def longest_chain(key: str, asks: Asks) -> list[str]:
     return _longest(key, askers)[:0:-1] + _longest(key, asks)
 
 
-def dependencies_first(asks: Asks) -> list[str]:
+def dependencies_first(asks: References) -> list[str]:
     """All keys, each after those that it asks for, and always in the same order. Raises CycleError
     if there is a circle."""
     return list(TopologicalSorter({key: sorted(asks[key]) for key in sorted(asks)}).static_order())
@@ -71,7 +71,7 @@ def place_of(document: Any, key: str, path: str = "") -> str:
     return ""
 
 
-def _longest(key: str, asks: Asks) -> list[str]:
+def _longest(key: str, asks: References) -> list[str]:
     chains: dict[str, list[str]] = {}
     try:
         for each in dependencies_first(_reached(key, asks)):
@@ -82,7 +82,7 @@ def _longest(key: str, asks: Asks) -> list[str]:
     return chains[key]
 
 
-def _reached(key: str, asks: Asks) -> dict[str, Collection[str]]:
+def _reached(key: str, asks: References) -> dict[str, Collection[str]]:
     """The part of `asks` that `key` leads to."""
     found: dict[str, Collection[str]] = {}
     waiting = [key]

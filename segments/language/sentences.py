@@ -6,10 +6,10 @@ from typing import Any
 from segments.language.operators import OPERATORS
 from segments.language.parser import (
     FIELDS,
-    Behaviour,
     Condition,
+    EventCondition,
+    EventCount,
     Group,
-    Happened,
     Membership,
     Node,
 )
@@ -30,7 +30,7 @@ def describe(rule: Node) -> str:
             which = "the segment" if len(keys) == 1 else "any of the segments"
             names = ", ".join(f"“{key}”" for key in keys)
             return f"is {'not ' if negative else ''}in {which} {names}"
-        case Happened():
+        case EventCondition():
             return _describe_events(rule)
     text = JOINED[rule.operator].join(_part(part) for part in rule.conditions)
     return f"not ({text})" if rule.operator == "NOT" else text
@@ -42,10 +42,11 @@ def _part(node: Node) -> str:
     return f"({text})" if inner else text
 
 
-def _describe_events(rule: Happened) -> str:
+def _describe_events(rule: EventCondition) -> str:
     times = "once" if rule.times == 1 else f"{rule.times} times"
     many = "never" if rule.times == 0 else f"at {'most' if rule.at_most else 'least'} {times}"
-    return f"did {event_words(rule.behaviour)} {many} within the last {span(rule.behaviour.within)}"
+    within = span(rule.event_count.within)
+    return f"did {event_words(rule.event_count)} {many} within the last {within}"
 
 
 def lacking(rule: Node, negated: bool = False) -> list[str]:
@@ -62,10 +63,10 @@ def lacking(rule: Node, negated: bool = False) -> list[str]:
     return []
 
 
-def event_words(behaviour: Behaviour) -> str:
+def event_words(event_count: EventCount) -> str:
     """`“level_complete” (stars is 3)`."""
-    where = f" ({describe(behaviour.where)})" if behaviour.where else ""
-    return f"“{behaviour.event}”{where}"
+    where = f" ({describe(event_count.where)})" if event_count.where else ""
+    return f"“{event_count.event}”{where}"
 
 
 def field_name(name: str) -> str:

@@ -13,22 +13,22 @@ from typing import Any
 from segments.language.operators import OPERATORS
 from segments.language.parser import (
     FIELDS,
-    Behaviour,
     Condition,
+    EventCondition,
+    EventCount,
     Group,
-    Happened,
     Membership,
     Node,
     attribute_path,
 )
-from segments.language.sql_operators import COLUMN, JSON, Reach
+from segments.language.sql_operators import COLUMN, JSON, SqlOptions
 from segments.language.values import boundary
 
 NOW = "%(now)s::timestamptz"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownSegment:
     """A segment that rules may ask for; without a rule when it cannot be read."""
 
     id: int
@@ -36,18 +36,18 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """Where rules are asked: `facts` gives the expressions of the built-in fields at NOW, which is
-    `now`; `segments` are by key."""
+class QueryContext:
+    """Where rules are asked: `builtin_fields` gives the expressions of the built-in fields at NOW,
+    which is `now`; `segments` are by key."""
 
     environment_id: int
     now: datetime
-    facts: Mapping[str, str]
-    segments: Mapping[str, Known]
+    builtin_fields: Mapping[str, str]
+    segments: Mapping[str, KnownSegment]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SqlQuery:
     """`FROM player p {joins} WHERE {where}`, and what else a subject needs, as expressions: the
     entries in lists by segment id, and counted events."""
 
@@ -56,19 +56,23 @@ class Question:
     params: dict[str, Any]
     exact: bool
     lists: Mapping[int, str]
-    counts: Mapping[Behaviour, str]
+    counts: Mapping[EventCount, str]
 
 
-def question(
-    rule: Node | None, world: World, *, segment_id: int | None = None, one_by_one: bool = False
-) -> Question:
+def sql_query(
+    rule: Node | None,
+    query_context: QueryContext,
+    *,
+    segment_id: int | None = None,
+    one_by_one: bool = False,
+) -> SqlQuery:
     """Ask for everybody who matches the rule or, with `segment_id`, is listed. `one_by_one` suits
     a small part of the players: lists and events are then looked up for each of them."""
-    writer = _Writer(world, one_by_one, params={"now": world.now})
+    writer = _Writer(query_context, one_by_one, params={"now": query_context.now})
     where = "false" if rule is None else writer.node(rule, True)
     if segment_id is not None:
         where = writer.listed(segment_id, where)
-    return Question(
+    return SqlQuery(
         joins="\n".join(writer.joins),
         where=where,
         params=writer.params,
@@ -78,27 +82,29 @@ def question(
     )
 
 
-def count_sql(behaviour: Behaviour, bind: Callable[[Any], str], now: str, since: datetime) -> str:
+def count_sql(
+    event_count: EventCount, bind: Callable[[Any], str], now: str, since: datetime
+) -> str:
     """A sub-select that counts the events of the player `p`, up to the behaviour's limit. `now` is
     SQL; `since` is an earlier moment, given as a value so that older partitions are not touched."""
-    seconds = int(behaviour.span.total_seconds())
+    seconds = int(event_count.span.total_seconds())
     return f"""(SELECT count(*) FROM (SELECT FROM event e WHERE e.player_id = p.id
-        AND e.name = {bind(behaviour.event)} AND e.received_at > {bind(since)}::timestamptz
+        AND e.name = {bind(event_count.event)} AND e.received_at > {bind(since)}::timestamptz
         AND e.received_at > {now} - interval '{seconds} seconds'
-        AND {_where(behaviour, bind, now)} LIMIT {behaviour.limit}) counted)"""
+        AND {_where(event_count, bind, now)} LIMIT {event_count.limit}) counted)"""
 
 
 @dataclass(slots=True)
 class _Writer:
     """Writes one question. An upper bound is wanted while `may`, a lower one inside a negation."""
 
-    world: World
+    query_context: QueryContext
     one_by_one: bool
     exact: bool = True
     joins: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
     lists: dict[int, str] = field(default_factory=dict)
-    counts: dict[Behaviour, str] = field(default_factory=dict)
+    counts: dict[EventCount, str] = field(default_factory=dict)
     memberships: dict[tuple[str, bool], str] = field(default_factory=dict)
 
     def bind(self, value: Any) -> str:
@@ -110,12 +116,12 @@ class _Writer:
         match rule:
             case Condition():
                 self.exact = self.exact and OPERATORS[rule.operator].takes != "pattern"
-                return condition_sql(rule, self.bind, NOW, self.world.facts, may)
+                return condition_sql(rule, self.bind, NOW, self.query_context.builtin_fields, may)
             case Membership(keys, negative):
                 found = [self.membership(key, may is not negative) for key in keys]
                 return _negated(f"({' OR '.join(found)})", negative)
-            case Happened(behaviour, at_most, times):
-                count = self.count(behaviour)
+            case EventCondition(event_count, at_most, times):
+                count = self.count(event_count)
                 return f"({count} <= {times})" if at_most else f"({count} >= {times})"
         return _group(rule, lambda part: self.node(part, may is not (rule.operator == "NOT")))
 
@@ -125,7 +131,7 @@ class _Writer:
         if (key, may) not in self.memberships:
             # A segment that asks for itself: services let none pass, and nobody is in it.
             self.memberships[key, may] = "false"
-            known = self.world.segments.get(key)
+            known = self.query_context.segments.get(key)
             if known is not None:
                 inside = "false" if known.rule is None else self.node(known.rule, may)
                 inside = self.listed(known.id, inside)
@@ -151,27 +157,27 @@ class _Writer:
             self.lists[segment_id] = f"{name}.excluded"
         return f"coalesce(NOT {self.lists[segment_id]}, {inside})"
 
-    def count(self, behaviour: Behaviour) -> str:
-        if behaviour not in self.counts:
+    def count(self, event_count: EventCount) -> str:
+        if event_count not in self.counts:
             name = f"b{len(self.joins)}"
-            since = self.world.now - behaviour.span
+            since = self.query_context.now - event_count.span
             if self.one_by_one:
-                counted = count_sql(behaviour, self.bind, NOW, since)
+                counted = count_sql(event_count, self.bind, NOW, since)
                 join = f"CROSS JOIN LATERAL (SELECT {counted} AS times OFFSET 0) {name}"
             else:
                 join = f"""LEFT JOIN (
                     SELECT e.player_id, count(*) AS times FROM event e
-                    WHERE e.environment_id = {self.world.environment_id:d}
-                    AND e.name = {self.bind(behaviour.event)}
+                    WHERE e.environment_id = {self.query_context.environment_id:d}
+                    AND e.name = {self.bind(event_count.event)}
                     AND e.received_at > {self.bind(since)}::timestamptz
-                    AND {_where(behaviour, self.bind, NOW)}
+                    AND {_where(event_count, self.bind, NOW)}
                     GROUP BY e.player_id) {name} ON {name}.player_id = p.id"""
             self.joins.append(join)
-            self.counts[behaviour] = f"coalesce({name}.times, 0)"
-        return self.counts[behaviour]
+            self.counts[event_count] = f"coalesce({name}.times, 0)"
+        return self.counts[event_count]
 
 
-def _where(behaviour: Behaviour, bind: Callable[[Any], str], now: str) -> str:
+def _where(event_count: EventCount, bind: Callable[[Any], str], now: str) -> str:
     """What a behaviour asks of the properties of an event `e`."""
 
     def write(rule: Node) -> str:
@@ -180,23 +186,23 @@ def _where(behaviour: Behaviour, bind: Callable[[Any], str], now: str) -> str:
         assert isinstance(rule, Condition), "the properties of an event know no others"
         return condition_sql(rule, bind, now, {}, True, root="e.properties")
 
-    return "true" if behaviour.where is None else write(behaviour.where)
+    return "true" if event_count.where is None else write(event_count.where)
 
 
 def condition_sql(
     condition: Condition,
     bind: Callable[[Any], str],
     now: str,
-    facts: Mapping[str, str],
+    builtin_fields: Mapping[str, str],
     may: bool,
     root: str = "p.attributes",
 ) -> str:
     operator = OPERATORS[condition.operator]
     negative = bool(operator.opposite)
     name = operator.opposite or condition.operator
-    reach = Reach(bind, now, may is not negative, _boundary(operator.takes, condition.value))
+    reach = SqlOptions(bind, now, may is not negative, _boundary(operator.takes, condition.value))
     if condition.field in FIELDS and root == "p.attributes":
-        positive = COLUMN[name](facts[condition.field], condition.value, reach)
+        positive = COLUMN[name](builtin_fields[condition.field], condition.value, reach)
     else:
         path = "".join(f" -> {bind(part)}::text" for part in attribute_path(condition.field))
         positive = JSON[name](f"({root}{path})", condition.value, reach)

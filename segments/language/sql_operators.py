@@ -23,7 +23,7 @@ from segments.language.values import (
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class SqlOptions:
     """How to give a value to the statement, the SQL of now, whether an upper bound is wanted where
     SQL cannot tell, and what `before` and `after` compare with."""
 
@@ -50,7 +50,7 @@ class Reach:
         return f"{at} BETWEEN {self.now} - interval '{seconds} seconds' AND {self.now}"
 
 
-type Write = Callable[[str, Any, Reach], str]
+type SqlWriter = Callable[[str, Any, SqlOptions], str]
 
 
 def _text(value: str) -> str:
@@ -62,31 +62,31 @@ def _if_text(value: str, then: str) -> str:
     return f"CASE WHEN jsonb_typeof({value}) = 'string' THEN {then} END"
 
 
-def _compare(sign: str) -> Write:
+def _compare(sign: str) -> SqlWriter:
     # Among numbers, JSONB sorts by their value.
     return lambda value, expected, reach: (
         f"jsonb_typeof({value}) = 'number' AND {value} {sign} {reach.json(expected)}"
     )
 
 
-def _contains(value: str, expected: str, reach: Reach) -> str:
+def _contains(value: str, expected: str, reach: SqlOptions) -> str:
     text = f"{reach.bind(expected)}::text"
     return f"""CASE jsonb_typeof({value}) WHEN 'string' THEN strpos({_text(value)}, {text}) > 0
         WHEN 'array' THEN jsonb_exists({value}, {text}) END"""
 
 
-def _ends_with(text: str, expected: str, reach: Reach) -> str:
+def _ends_with(text: str, expected: str, reach: SqlOptions) -> str:
     return f"right({text}, {len(expected)}) = {reach.bind(expected)}::text"
 
 
-def _contains_any(value: str, expected: Sequence[Any], reach: Reach) -> str:
+def _contains_any(value: str, expected: Sequence[Any], reach: SqlOptions) -> str:
     # Containment finds scalars of the outermost list. A sub-select over the items would keep
     # PostgreSQL from counting in parallel.
     found = f"{value} @> ANY ({reach.json_list([[item] for item in expected])})"
     return f"CASE WHEN jsonb_typeof({value}) = 'array' THEN {found} END"
 
 
-def _contains_all(value: str, expected: Sequence[Any], reach: Reach) -> str:
+def _contains_all(value: str, expected: Sequence[Any], reach: SqlOptions) -> str:
     found = f"{value} @> {reach.json(list(expected))}"
     return f"CASE WHEN jsonb_typeof({value}) = 'array' THEN {found} END"
 
@@ -98,10 +98,10 @@ def _moment(value: str) -> str:
     return f"({_if_text(value, read)})"
 
 
-def _version(sign: str) -> Write:
+def _version(sign: str) -> SqlWriter:
     """values.version, as a row that compares like its tuple."""
 
-    def write(value: str, expected: str, reach: Reach) -> str:
+    def write(value: str, expected: str, reach: SqlOptions) -> str:
         text = _text(value)
         numbers = f"string_to_array(substring({text} FROM '^v?([0-9.]+)'), '.')::int[]"
         numbers = f"({numbers} || array_fill(0, ARRAY[{VERSION_PARTS}]))[1:{VERSION_PARTS}]"
@@ -128,7 +128,7 @@ def _identifiers(pre_release: str) -> str:
     return f"translate(substr(regexp_replace({filled}, {last}, '.0\\1', 'g'), 2), '.', ' ')"
 
 
-JSON: Mapping[str, Write] = {
+JSON: Mapping[str, SqlWriter] = {
     "==": lambda value, expected, reach: f"{value} = {reach.json(expected)}",
     ">": _compare(">"),
     ">=": _compare(">="),
@@ -159,12 +159,12 @@ JSON: Mapping[str, Write] = {
 }
 
 
-def _sign(sign: str) -> Write:
+def _sign(sign: str) -> SqlWriter:
     return lambda column, expected, reach: f"{column} {sign} {reach.bind(expected)}"
 
 
 # Numbers come as numbers and times as times: a column has one type.
-COLUMN: Mapping[str, Write] = {
+COLUMN: Mapping[str, SqlWriter] = {
     "==": _sign("="),
     ">": _sign(">"),
     ">=": _sign(">="),

@@ -11,7 +11,7 @@ from typing import Any
 
 from segments.language.compiler import MISSING, Matcher, Subject, compile_rule, reader
 from segments.language.operators import OPERATORS
-from segments.language.parser import Condition, Group, Happened, Leaf, Membership, Node
+from segments.language.parser import Condition, EventCondition, Group, Leaf, Membership, Node
 from segments.language.sentences import describe, expected, field_name, value_words
 
 SHOWN = 80
@@ -58,9 +58,9 @@ def _actual(leaf: Leaf, subject: Subject, segments: Mapping[str, Matcher]) -> tu
             named = ", ".join(f"“{key}”" for key in inside)
             outside = "not in it" if len(keys) == 1 else "in none of them"
             return (f"in {named}" if inside else outside), False
-        case Happened(behaviour):
-            count = subject.counts.get(behaviour, 0)
-            more = " or more" if count >= behaviour.limit else ""
+        case EventCondition(event_count):
+            count = subject.counts.get(event_count, 0)
+            more = " or more" if count >= event_count.limit else ""
             return ("never" if not count else f"{count}{more}"), False
     value = reader(leaf.field)(subject)
     if value is MISSING or value is None:
@@ -108,7 +108,7 @@ def miss(leaf: TracedLeaf) -> str:
     match leaf.leaf:
         case Membership():
             return f"the player {_were(leaf.words)}; the player is {leaf.actual}"
-        case Happened():
+        case EventCondition():
             return f"the player had done {leaf.words.removeprefix('did ')}; it was {leaf.actual}"
         case Condition(name) as condition:
             name = field_name(name)

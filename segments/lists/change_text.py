@@ -10,7 +10,7 @@ from segments.models import ListAction, ListState, SegmentListChange
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ChangeText:
     """A change as staff read it. `act` and `result` are parts of a sentence; `percent` is None
     where nobody knows how much there is to do."""
 
@@ -22,11 +22,11 @@ class Told:
     may_undo: bool
 
 
-def told(change: SegmentListChange, *, may_undo: bool) -> Told:
+def change_text(change: SegmentListChange, *, may_undo: bool) -> ChangeText:
     running = change.state == ListState.RUNNING
     moved = change.added + change.removed
     recent = change.finished_at and change.finished_at > timezone.now() - timedelta(days=KEPT_DAYS)
-    return Told(
+    return ChangeText(
         change=change,
         act=_act(change),
         result=_result(change),

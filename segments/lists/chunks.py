@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from players import aliases
 from players.models import player_id_for
-from segments.lists.csv_reader import Line
+from segments.lists.csv_reader import CsvRow
 from segments.models import (
     ListState,
     Segment,
@@ -48,7 +48,7 @@ class Counts:
 
 
 @dataclass(slots=True)
-class Run:
+class ChunkRun:
     """One attempt at a change. `done` is how much of the change's total was looked at, where a row
     weighs `row_weight`."""
 
@@ -63,7 +63,7 @@ class Run:
         return self.change.segment_id, self.change.excluded
 
 
-def take_up(change: SegmentListChange, progress: Progress | None = None) -> Run:
+def take_up(change: SegmentListChange, progress: Progress | None = None) -> ChunkRun:
     """Begin a change, or begin it again: whoever was at it before may write no more."""
     segment = Segment.objects.select_related("environment").filter(pk=change.segment_id).first()
     taken = _mine(change).update(attempt=F("attempt") + 1, touched_at=Now(), done=0)
@@ -72,7 +72,7 @@ def take_up(change: SegmentListChange, progress: Progress | None = None) -> Run:
     change.attempt += 1
     if segment is None:
         raise ValidationError(GONE)
-    return Run(change, segment.environment.namespace, progress or (lambda done, total: None))
+    return ChunkRun(change, segment.environment.namespace, progress or (lambda done, total: None))
 
 
 def _mine(change: SegmentListChange) -> QuerySet[SegmentListChange]:
@@ -82,7 +82,7 @@ def _mine(change: SegmentListChange) -> QuerySet[SegmentListChange]:
 
 
 @contextmanager
-def chunk(run: Run) -> Iterator[Counts]:
+def chunk(run: ChunkRun) -> Iterator[Counts]:
     """One transaction of a change. Its rows and its counts are written together or not at all."""
     counts, change = Counts(), run.change
     with transaction.atomic():
@@ -109,14 +109,14 @@ def chunk(run: Run) -> Iterator[Counts]:
 # --- Adding ---------------------------------------------------------------------------------------
 
 
-def add(run: Run, external_ids: Sequence[str]) -> None:
+def add(run: ChunkRun, external_ids: Sequence[str]) -> None:
     with chunk(run) as counts:
         counts.added = _insert(run, _rows(run, external_ids))
 
 
 def take_in(
-    run: Run,
-    lines: Iterable[Line],
+    run: ChunkRun,
+    lines: Iterable[CsvRow],
     position: Callable[[], int],
     named: set[bytes] | None = None,
 ) -> None:
@@ -137,7 +137,7 @@ def take_in(
             named.update(player_id.bytes for player_id, _ in rows)
 
 
-def replace(run: Run, lines: Iterable[Line], position: Callable[[], int]) -> None:
+def replace(run: ChunkRun, lines: Iterable[CsvRow], position: Callable[[], int]) -> None:
     """Add the good lines of a file, then take off what was there before and is not in it.
 
     In this order nobody who stays on the list is off it for a moment. What others add meanwhile
@@ -159,7 +159,7 @@ def replace(run: Run, lines: Iterable[Line], position: Callable[[], int]) -> Non
             counts.removed = _move(run, condition, [unnamed, run.change.pk]) if unnamed else 0
 
 
-def _rows(run: Run, external_ids: Iterable[str]) -> list[tuple[UUID, str]]:
+def _rows(run: ChunkRun, external_ids: Iterable[str]) -> list[tuple[UUID, str]]:
     """The players that external ids stand for, each with their own external id. Within a chunk: no
     alias is linked before it ends."""
     named = [(player_id_for(run.namespace, each), each) for each in external_ids]
@@ -167,7 +167,7 @@ def _rows(run: Run, external_ids: Iterable[str]) -> list[tuple[UUID, str]]:
     return [canonical.get(player_id, (player_id, each)) for player_id, each in named]
 
 
-def _insert(run: Run, rows: list[tuple[UUID, str]]) -> int:
+def _insert(run: ChunkRun, rows: list[tuple[UUID, str]]) -> int:
     """Put players on the list; returns how many were not there. COPY is the fastest way to the
     server, and the order of the primary key the fastest into its index."""
     with connection.cursor() as cursor:
@@ -191,13 +191,13 @@ def _insert(run: Run, rows: list[tuple[UUID, str]]) -> int:
 # --- Removing and putting back --------------------------------------------------------------------
 
 
-def remove(run: Run, external_ids: Iterable[str]) -> None:
+def remove(run: ChunkRun, external_ids: Iterable[str]) -> None:
     with chunk(run) as counts:
         player_ids = [player_id for player_id, _ in _rows(run, external_ids)]
         counts.removed = _move(run, "m.player_id = ANY(%s)", [player_ids])
 
 
-def sweep(run: Run, condition: str, params: Sequence[Any]) -> None:
+def sweep(run: ChunkRun, condition: str, params: Sequence[Any]) -> None:
     """Walk over the whole list and take off what meets a condition on the row `m`."""
     place: str | None = ""
     while place is not None:
@@ -210,7 +210,7 @@ def sweep(run: Run, condition: str, params: Sequence[Any]) -> None:
         place = end
 
 
-def _part(run: Run, place: str) -> tuple[list[tuple[UUID, str]], str | None]:
+def _part(run: ChunkRun, place: str) -> tuple[list[tuple[UUID, str]], str | None]:
     """The next rows of the list in the order of their ids, and the place from which to go on."""
     with connection.cursor() as cursor:
         _trust_indexes(cursor)
@@ -225,7 +225,7 @@ def _part(run: Run, place: str) -> tuple[list[tuple[UUID, str]], str | None]:
     return rows, rows[-1][1] if len(rows) == CHUNK_ROWS else None
 
 
-def undo(run: Run) -> None:
+def undo(run: ChunkRun) -> None:
     """Put back what another change removed, then take off what it added."""
     undone = run.change.undoes
     assert undone is not None
@@ -250,7 +250,7 @@ def undo(run: Run) -> None:
             counts.removed = _move(run, "m.change_id = %s", [undone.pk])
 
 
-def _former(run: Run, change_id: int) -> Iterator[list[UUID]]:
+def _former(run: ChunkRun, change_id: int) -> Iterator[list[UUID]]:
     """The players whom a change had taken off its list, in parts."""
     former = SegmentFormerMember.objects.filter(change_id=change_id).order_by("player_id")
     players = former.values_list("player_id", flat=True)
@@ -261,7 +261,7 @@ def _former(run: Run, change_id: int) -> Iterator[list[UUID]]:
         place = part[-1]
 
 
-def _move(run: Run, condition: str, params: Sequence[Any]) -> int:
+def _move(run: ChunkRun, condition: str, params: Sequence[Any]) -> int:
     """Take the rows off the list that meet a condition on `m`, and keep them with the change.
     Returns how many."""
     with connection.cursor() as cursor:
@@ -280,7 +280,7 @@ def _move(run: Run, condition: str, params: Sequence[Any]) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _put_back(run: Run, change_id: int, part: list[UUID]) -> int:
+def _put_back(run: ChunkRun, change_id: int, part: list[UUID]) -> int:
     """Put rows back that a change had removed, in the name of whichever change had added them."""
     with connection.cursor() as cursor:
         cursor.execute(

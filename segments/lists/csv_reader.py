@@ -21,10 +21,10 @@ BOM = b"\xef\xbb\xbf"
 # What surrogateescape makes of bytes that are not UTF-8.
 NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
-type Numbered = tuple[int, str]
+type NumberedLine = tuple[int, str]
 
 
-class Line(NamedTuple):
+class CsvRow(NamedTuple):
     """An id and the line it stands on, or "" and what is wrong with that line."""
 
     number: int
@@ -32,7 +32,7 @@ class Line(NamedTuple):
     problem: str = ""
 
 
-def read_ids(pieces: Iterable[bytes]) -> Iterator[Line]:
+def read_ids(pieces: Iterable[bytes]) -> Iterator[CsvRow]:
     """The ids of a file that comes in pieces of any size."""
     lines = ((number, line) for number, line in enumerate(_lines(pieces), 1) if line.strip())
     first = next(lines, None)
@@ -43,7 +43,7 @@ def read_ids(pieces: Iterable[bytes]) -> Iterator[Line]:
         for number, line in chain([first], lines):
             fields = _fields(line, ",")
             if fields and len(fields) > 1:
-                yield Line(number, "", f"has several columns, and none is named {COLUMN}")
+                yield CsvRow(number, "", f"has several columns, and none is named {COLUMN}")
             else:
                 yield _checked(number, fields, 0)
         return
@@ -64,14 +64,14 @@ def check_id(external_id: str) -> str:
     return ""
 
 
-def _checked(number: int, fields: list[str] | None, column: int) -> Line:
+def _checked(number: int, fields: list[str] | None, column: int) -> CsvRow:
     if fields is None:
-        return Line(number, "", "has quotes that do not close or stand in the wrong place")
+        return CsvRow(number, "", "has quotes that do not close or stand in the wrong place")
     if column >= len(fields):
-        return Line(number, "", f"has no column {COLUMN}")
+        return CsvRow(number, "", f"has no column {COLUMN}")
     external_id = fields[column].strip()
     problem = check_id(external_id)
-    return Line(number, "" if problem else external_id, problem)
+    return CsvRow(number, "" if problem else external_id, problem)
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
@@ -104,14 +104,14 @@ def _header(line: str) -> tuple[str, int]:
     return "", 0
 
 
-def _records(lines: Iterable[Numbered]) -> Iterator[Numbered]:
+def _records(lines: Iterable[NumberedLine]) -> Iterator[NumberedLine]:
     """Lines, joined where a quoted field goes on over several. Quotes come in pairs; where the
     other one does not come soon, the line stands alone and those after it are not lost with it."""
-    source, held = iter(lines), deque[Numbered]()
+    source, held = iter(lines), deque[NumberedLine]()
     while (line := _next(source, held)) is not None:
         number, text = line
         if text.count('"') % 2:
-            following: list[Numbered] = []
+            following: list[NumberedLine] = []
             while len(following) < MAX_FIELD_LINES and (more := _next(source, held)):
                 following.append(more)
                 if more[1].count('"') % 2:
@@ -122,7 +122,7 @@ def _records(lines: Iterable[Numbered]) -> Iterator[Numbered]:
         yield number, text
 
 
-def _next(source: Iterator[Numbered], held: deque[Numbered]) -> Numbered | None:
+def _next(source: Iterator[NumberedLine], held: deque[NumberedLine]) -> NumberedLine | None:
     return held.popleft() if held else next(source, None)
 
 

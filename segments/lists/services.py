@@ -272,7 +272,7 @@ def _finish(
 
 
 def _audit(segment: Segment, change: SegmentListChange, ids: Sequence[str]) -> None:
-    facts = {
+    builtin_fields = {
         "list": "excluded" if change.excluded else "included",
         "change": change.action,
         "file": change.file_name,
@@ -288,6 +288,6 @@ def _audit(segment: Segment, change: SegmentListChange, ids: Sequence[str]) -> N
         environment=segment.environment,
         object_id=segment.key,
         object_name=segment.key,
-        after={name: value for name, value in facts.items() if value},
+        after={name: value for name, value in builtin_fields.items() if value},
         reason=change.reason,
     )

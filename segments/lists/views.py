@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django_htmx.http import trigger_client_event
 
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, link, staff_view
+from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, render_form
@@ -69,7 +69,7 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
         "form": form,
         "page": page,
         "registered": set(players.values_list("pk", flat=True)),
-        "changes": [change_text.told(change, may_undo=may_edit) for change in latest],
+        "changes": [change_text.change_text(change, may_undo=may_edit) for change in latest],
         "running": any(change.state == ListState.RUNNING for change in latest),
         "may_edit": may_edit,
     }
@@ -201,7 +201,7 @@ def _which(request: HtmxHttpRequest) -> str:
 
 def _address(request: HtmxHttpRequest, segment: Segment, *, excluded: bool | None = None) -> str:
     excluded = _excluded(request) if excluded is None else excluded
-    url = link(request, "segment_lists", segment.key)
+    url = environment_url(request, "segment_lists", segment.key)
     return f"{url}?list=exclude" if excluded else url
 
 
@@ -229,11 +229,11 @@ def _told[R: HttpResponse](
     if change.pk is None:
         return with_toast(request, response, "Nothing was changed.", tone="info")
     change.refresh_from_db()
-    words = change_text.told(change, may_undo=True)
+    words = change_text.change_text(change, may_undo=True)
     if words.running:
         text = "Started. “Last changes” shows how far it is."
         return with_toast(request, response, text, tone="info")
-    undo_url = link(request, "segment_lists_undo", segment.key, change.pk)
+    undo_url = environment_url(request, "segment_lists_undo", segment.key, change.pk)
     act = words.act[0].upper() + words.act[1:]
     text = f"{act}: {words.result}." if words.result else f"{act}."
     return with_toast(request, response, text, undo_url=undo_url if words.may_undo else "")

@@ -61,7 +61,7 @@ def main(rounds: int) -> None:
     from django.test.utils import CaptureQueriesContext
 
     from flags import schemas, usage
-    from flags.lookup import find_asked
+    from flags.lookup import find_evaluation_context
     from flags.models import Flag
     from flags.services import flag_create
     from ilara_admin.api import dispatch, key_usage
@@ -95,7 +95,7 @@ def main(rounds: int) -> None:
     def same_query(request: Any, body: Any) -> HttpResponse:
         import uuid
 
-        find_asked(request, uuid.UUID(body.player_id), frozenset(), None)
+        find_evaluation_context(request, uuid.UUID(body.player_id), frozenset(), None)
         return dispatch.respond({})
 
     def ask(path: str, body: Any, answer: Callable[[HttpRequest], Any]) -> Callable[[], Any]:

@@ -160,7 +160,7 @@ def one_player(environment: Any, token: str, player_id: Any) -> None:
     statements = len(queries)  # the next request forgets them
     rows = Segment.objects.filter(environment=environment).values("id", "key", "name", "rule")
     compiled = list(compile_segments(rows, {}).values())
-    wanted = frozenset().union(*(each.behaviours for each in compiled))
+    wanted = frozenset().union(*(each.event_counts for each in compiled))
     stored = stored_subject(environment, player_id, wanted)
     assert stored
     subject = stored[1]
@@ -185,7 +185,7 @@ def everybody(environment: Any) -> None:
     from django.utils import timezone
 
     from segments.language.parser import parse
-    from segments.sizes import ask, count, estimate
+    from segments.sizes import count, estimate, rule_query
 
     def bare() -> None:
         with connection.cursor() as cursor:
@@ -203,7 +203,7 @@ def everybody(environment: Any) -> None:
         ("a pattern, finished in Python", PATTERN),
         (f"events counted, of {EVENTS:,}", BEHAVIOUR),
     ):
-        asked = ask(environment, parse(document), timezone.now())
+        asked = rule_query(environment, parse(document), timezone.now())
         sizes: list[int] = []
         seconds = min(timed(lambda: sizes.append(count(asked))) for _ in range(2))  # noqa: B023
         told(f"count: {name}", f"{seconds:6.2f} s ({seconds / base:5.1f} times bare), {sizes[0]:,}")

@@ -23,7 +23,7 @@ from events.views import _count_after
 from ilara_admin.core import db
 from ilara_admin.models import Environment
 from players.timeline import timeline
-from segments.language.parser import Behaviour
+from segments.language.parser import EventCount
 from segments.language.sql import count_sql
 from tests.events.conftest import make_environment
 
@@ -209,7 +209,7 @@ def hour_of_an_export_of_a_name(environment: Environment) -> None:
     list(export.read(environment.pk, export.Hour(start, start + export.HOUR), "purchase"))
 
 
-PURCHASES = Behaviour("purchase", "2d", None, 5)
+PURCHASES = EventCount("purchase", "2d", None, 5)
 
 
 def behaviour_of_one_player(environment: Environment) -> None:

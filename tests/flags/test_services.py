@@ -9,7 +9,7 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from flags.engine.document import Prerequisite, Rule, boolean_document, decode_document
-from flags.engine.evaluation import Asked, compile_flag, evaluate
+from flags.engine.evaluation import EvaluationContext, compile_flag, evaluate
 from flags.models import Flag, FlagRevision, flags_by_segment
 from flags.services import (
     RevisionConflict,
@@ -145,7 +145,7 @@ def test_renamed_flag__keeps_key_and_salt(flag: Flag) -> None:
         document=ON,
         base_revision=1,
         actor=ACTOR,
-        about={"name": "Shop", "description": "Sells", "expected_end": "2026-12-31"},
+        metadata={"name": "Shop", "description": "Sells", "expected_end": "2026-12-31"},
     )
     assert (saved.key, saved.salt) == (flag.key, flag.salt)
     assert last_entry().after == {
@@ -154,12 +154,14 @@ def test_renamed_flag__keeps_key_and_salt(flag: Flag) -> None:
         "expected_end": "2026-12-31",
     }
     restored = flag_restore(saved, 1, base_revision=2, actor=ACTOR)
-    assert (restored.about, restored.salt) == (flag.about, flag.salt)
+    assert (restored.metadata, restored.salt) == (flag.metadata, flag.salt)
 
 
 def test_end_that_is_no_date__is_refused(flag: Flag) -> None:
     with pytest.raises(ValidationError, match="Give a date"):
-        flag_update(flag, document=ON, base_revision=1, actor=ACTOR, about={"expected_end": "soon"})
+        flag_update(
+            flag, document=ON, base_revision=1, actor=ACTOR, metadata={"expected_end": "soon"}
+        )
 
 
 def test_save_over_a_newer_revision__is_a_conflict(flag: Flag) -> None:
@@ -255,7 +257,7 @@ def inside(flag: Flag) -> set[str]:
     return {
         player
         for player in PLAYERS
-        if evaluate(ready, Asked(player, Subject({}, {}, now), {}, now)).rule_index == 0
+        if evaluate(ready, EvaluationContext(player, Subject({}, {}, now), {}, now)).rule_index == 0
     }
 
 
@@ -272,7 +274,7 @@ def test_clone__has_players_of_its_own_unless_asked_for_the_same(environment: En
 def test_renamed_flag__moves_nobody(environment: Environment) -> None:
     flag = flag_create(environment=environment, key="one", document=HALF, actor=ACTOR)
     saved = flag_update(
-        flag, document=flag.spec, base_revision=1, actor=ACTOR, about={"name": "Other"}
+        flag, document=flag.spec, base_revision=1, actor=ACTOR, metadata={"name": "Other"}
     )
     assert inside(saved) == inside(flag)
 

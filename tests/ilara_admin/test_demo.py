@@ -17,7 +17,7 @@ from ilara_admin.core.projects import project_create
 from ilara_admin.demo import SEED, Filled, demo_fill
 from ilara_admin.demo.config import _history, _working_hour
 from ilara_admin.demo.game import EVENT_DAYS, player_draw
-from ilara_admin.management.bar import Bar
+from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.commands import serve
 from ilara_admin.models import AuditEntry, Environment, Project
 from ilara_admin.starter import environment_start
@@ -258,7 +258,7 @@ def test_a_flag_of_the_same_key__is_left_alone(project: Project) -> None:
 
 def test_progress__without_a_terminal_is_one_line_per_step(project: Project) -> None:
     stream = io.StringIO()
-    demo_fill(project, ACTOR, Bar(stream), size=5, now=NOW)
+    demo_fill(project, ACTOR, ProgressBar(stream), size=5, now=NOW)
     assert stream.getvalue().splitlines() == [
         "  Players: done",
         "  Events: done",

@@ -16,7 +16,7 @@ from events.models import Event
 from ilara_admin.models import AuditEntry, Environment
 from players.models import Player, Purchase
 from players.services import purchase_refund, purchase_refund_undo
-from players.timeline import Kind, timeline
+from players.timeline import TimelineKind, timeline
 from tests.api_client import PLAYERS, Api
 from tests.factories import ACTOR
 from tests.threads import at_once
@@ -46,11 +46,11 @@ def test_purchase__is_an_event_with_its_facts(path: str, public_api: Api) -> Non
     body = {"amount": 4.99, "transaction_id": "t-1", "product_id": "gems"}
     for _ in range(2):
         public_api.post(f"{path}/purchase", body)
-    facts = {
+    builtin_fields = {
         "amount": 4.99, "currency": "USD", "transaction_id": "t-1", "product_id": "gems",
         "counted": True, "verified": False,
     }  # fmt: skip
-    assert logged() == [("ilara.purchase", "t-1", None, facts)]
+    assert logged() == [("ilara.purchase", "t-1", None, builtin_fields)]
 
 
 def test_entries_without_an_id__have_one_in_the_log(path: str, public_api: Api) -> None:
@@ -71,7 +71,7 @@ def test_timeline__shows_a_purchase_once_and_that_it_was_refunded(
     purchase_refund(player, "t-1", actor=ACTOR)
     (entry,) = timeline(player.pk).entries
     assert getattr(entry.detail, "refunded_at", None) is not None
-    named = timeline(player.pk, kind=Kind.EVENT, event_name="ilara.refund").entries
+    named = timeline(player.pk, kind=TimelineKind.EVENT, event_name="ilara.refund").entries
     assert [getattr(entry.detail, "name", "") for entry in named] == ["ilara.refund"]
 
 
@@ -153,7 +153,10 @@ def test_timeline__shows_each_entry_of_the_ledgers_once(
     purchase_refund(player, "t-1", actor=ACTOR)
     purchase_refund_undo(player, "t-1", actor=ACTOR)
     assert Event.objects.count() == 4
-    assert [entry.kind for entry in timeline(player.pk).entries] == [Kind.PURCHASE, Kind.SESSION]
+    assert [entry.kind for entry in timeline(player.pk).entries] == [
+        TimelineKind.PURCHASE,
+        TimelineKind.SESSION,
+    ]
 
 
 def test_command__refunds_by_transaction_or_by_the_id_in_the_log(

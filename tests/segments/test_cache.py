@@ -13,7 +13,7 @@ from segments.language.compiler import Subject
 from segments.lists.services import ids_add
 from segments.models import Segment
 from segments.services import segment_create
-from segments.sizes import ask, count
+from segments.sizes import count, rule_query
 from tests.api_client import SEGMENTS, Api
 from tests.factories import ACTOR, make_player
 
@@ -104,7 +104,8 @@ def test_events__are_wanted_by_way_of_other_segments_and_never_of_broken_ones() 
         other=any_of(EVERYBODY, among("circle")),
     )
     wanted = {
-        key: sorted(each.event for each in segment.behaviours) for key, segment in segments.items()
+        key: sorted(each.event for each in segment.event_counts)
+        for key, segment in segments.items()
     }
     assert wanted == {"buyers": ["buy"], "by_way": ["buy"], "circle": [], "other": []}
 
@@ -126,5 +127,5 @@ def test_broken_segments__leave_the_api_and_counts_in_force(
     reply = public_api.post(f"{SEGMENTS}/broken/evaluate", {"player_id": str(player.id)})
     assert reply.data["is_member"] is True
     now = timezone.now()
-    sizes = {each.key: count(ask(environment, each.spec, now, each)) for each in stored}
+    sizes = {each.key: count(rule_query(environment, each.spec, now, each)) for each in stored}
     assert sizes == {"beta-testers": 1, "broken": 1, "circle": 0}

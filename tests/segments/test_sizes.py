@@ -16,7 +16,7 @@ from segments.language.parser import parse
 from segments.lists.services import ids_add
 from segments.models import Segment
 from segments.services import segment_create, segment_update
-from segments.sizes import Asked, Estimate, ask, count, estimate, members, total
+from segments.sizes import Estimate, RuleQuery, count, estimate, members, rule_query, total
 from segments.tasks import count_sizes, size_count, size_want
 from tests.factories import ACTOR, make_environment, make_player
 
@@ -33,8 +33,8 @@ def rule(condition: dict[str, Any]) -> dict[str, Any]:
     return {"operator": "AND", "conditions": [condition]}
 
 
-def asked(environment: Environment, condition: dict[str, Any], segment: Any = None) -> Asked:
-    return ask(environment, parse(rule(condition)), NOW, segment)
+def asked(environment: Environment, condition: dict[str, Any], segment: Any = None) -> RuleQuery:
+    return rule_query(environment, parse(rule(condition)), NOW, segment)
 
 
 def fill(environment: Environment, matching: int, others: int) -> list[Player]:
@@ -129,10 +129,10 @@ def test_lists__count_with_the_rule_and_without_one_that_can_be_read(
     ids_add(segment, ["p-4", "p-0"], excluded=False, actor=ACTOR)
     ids_add(segment, ["p-0"], excluded=True, actor=ACTOR)
     assert count(asked(environment, RULES[0], segment)) == 2
-    unreadable = ask(environment, None, NOW, segment)
+    unreadable = rule_query(environment, None, NOW, segment)
     assert count(unreadable) == estimate(unreadable).matched == 1
     assert [player.external_id for player in members(unreadable).players] == ["p-4"]
-    assert count(ask(environment, None, NOW)) == 0
+    assert count(rule_query(environment, None, NOW)) == 0
 
 
 # --- The job ------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_count__of_a_rule_that_was_replaced_meanwhile_is_void(environment: Envir
     fill(environment, 2, 3)
     segment = make(environment)
 
-    def replaced(question: Asked) -> int:
+    def replaced(question: RuleQuery) -> int:
         change(segment, rule=rule({**RULES[0], "value": 2}))
         return count(question)
 
@@ -208,7 +208,7 @@ def test_count__of_a_rule_that_was_replaced_meanwhile_is_void(environment: Envir
 def test_count__asked_for_while_it_runs_is_still_owed(environment: Environment) -> None:
     segment = make(environment)
 
-    def asked_again(question: Asked) -> int:
+    def asked_again(question: RuleQuery) -> int:
         later = datetime.now(UTC) + timedelta(seconds=1)
         Segment.objects.filter(pk=segment.pk).update(size_wanted_at=later)
         return count(question)

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from ilara_admin.management.bar import Bar
+from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import environment_of
 from players.churn_training import TooFewError, churn_refit
@@ -21,7 +21,7 @@ class Command(IlaraCommand):
     def run(self, *, environment: str, **options: Any) -> None:
         found = environment_of(environment)
         try:
-            fit = churn_refit(found, datetime.now(UTC).date(), Bar())
+            fit = churn_refit(found, datetime.now(UTC).date(), ProgressBar())
         except TooFewError as error:
             raise CommandError(f"Not fitted: {error}") from None
         self.table(

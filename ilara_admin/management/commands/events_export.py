@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from events import export
 from events.schemas import StreamedEvent
-from ilara_admin.management.bar import Bar
+from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import DURATION, duration, environment_of
 
@@ -36,7 +36,7 @@ class Command(IlaraCommand):
         if since >= until:
             raise CommandError("--since must be before --until, and before now.")
         write = writer_of(sys.stdout, format)
-        bar, count = Bar(), 0
+        bar, count = ProgressBar(), 0
         bar("Events", 0, 1)
         for hour in export.hours(since, until):
             for exported in export.read(found.pk, hour, event):

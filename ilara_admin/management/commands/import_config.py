@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from ilara_admin.config.document import Config, ConfigError, read
-from ilara_admin.config.plan import Action, Plan, Step, make_plan
+from ilara_admin.config.plan import Plan, PlanAction, PlanStep, make_plan
 from ilara_admin.config.store import ConfigConflict, apply_plan, read_config
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import environment_of
@@ -13,7 +13,7 @@ from ilara_admin.models import Environment
 
 SHOWN_FAULTS = 20
 PENDING = 2  # the exit code when there is something to do and it was not asked for
-SIGNS = {Action.CREATE: "+", Action.CHANGE: "~", Action.REMOVE: "-"}
+SIGNS = {PlanAction.CREATE: "+", PlanAction.CHANGE: "~", PlanAction.REMOVE: "-"}
 
 
 class Command(IlaraCommand):
@@ -76,7 +76,7 @@ class Command(IlaraCommand):
             self.stdout.write(f"{SIGNS[step.action]} {_title(step)}")
             for line in step.lines:
                 self.stdout.write(f"    {line}")
-        counted = ", ".join(f"{plan.count(action)} to {action}" for action in Action)
+        counted = ", ".join(f"{plan.count(action)} to {action}" for action in PlanAction)
         left = f" {plan.left} not in the document, left alone." if plan.left else ""
         self.stdout.write(f"{counted}, {plan.unchanged} unchanged.{left}")
 
@@ -91,9 +91,9 @@ class Command(IlaraCommand):
             raise CommandError("Nothing was changed.")
 
 
-def _title(step: Step) -> str:
+def _title(step: PlanStep) -> str:
     kind = step.kind.removesuffix("s")
-    note = " (archived)" if kind == "flag" and step.action is Action.REMOVE else ""
+    note = " (archived)" if kind == "flag" and step.action is PlanAction.REMOVE else ""
     return f"{kind} {step.key}{note}"
 
 

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from django.core.management.base import CommandError, CommandParser
 
-from ilara_admin.management.bar import Bar
+from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import environment_of
 from ilara_admin.models import Environment
@@ -55,7 +55,7 @@ class Command(IlaraCommand):
         self._tell(segment, change)
 
     def _run(self, change: SegmentListChange, file: BinaryIO) -> None:
-        bar = Bar()
+        bar = ProgressBar()
 
         def progress(done: int, total: int) -> None:
             if done < total:

@@ -19,8 +19,8 @@ from ilara_admin.bootstrap import ADMIN_NAME, FirstStart, first_start
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.projects import project_update
 from ilara_admin.demo import demo_fill
-from ilara_admin.management.bar import Bar
-from ilara_admin.management.base import database_said
+from ilara_admin.management.bar import ProgressBar
+from ilara_admin.management.base import database_message
 from ilara_admin.models import Environment, Project, Role, Tier, User
 from ilara_admin.runtime import embedded_postgres, supervisor
 from ilara_admin.runtime.supervisor import Child, ServeError, Stop
@@ -55,7 +55,7 @@ class Command(BaseCommand):
             where = "" if settings.DATABASE_URL else f" The data stays in {settings.ILARA_HOME}."
             self.line(f"Ilara has stopped.{where}")
         except OperationalError as error:
-            self.fail(f"The database cannot be used: {database_said(error)}")
+            self.fail(f"The database cannot be used: {database_message(error)}")
         except (ServeError, ImproperlyConfigured) as error:
             self.fail(str(error))
         except ValidationError as error:
@@ -124,7 +124,7 @@ class Command(BaseCommand):
             environments = ", ".join(item.slug for item in project.environments.all())
             self.say("project", f"{project.slug} {done}, tier {project.tier}: {environments}")
         if sample:
-            self.say("demo", str(demo_fill(sample, ACTOR, Bar())))
+            self.say("demo", str(demo_fill(sample, ACTOR, ProgressBar())))
         return first
 
     def children(self, host: str, port: int, workers: int | None) -> list[Child]:

@@ -101,7 +101,7 @@ def program(name: str) -> Path:
     return _package() / "pginstall18/bin" / name
 
 
-def gist(output: str) -> str:
+def summarize_output(output: str) -> str:
     """The last three lines that explain a failure, on one line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     words = ("FATAL", "PANIC", "ERROR", "DETAIL", "HINT", "error:")
@@ -205,7 +205,8 @@ def _account(data: Path) -> Account:
         said = getattr(error, "stderr", None) or str(error)
         raise EmbeddedError(
             f"PostgreSQL does not run as root, and the system user '{NAME}' cannot be made "
-            f"({gist(said)}): create it, run Ilara as an ordinary user, or set DATABASE_URL."
+            f"({summarize_output(said)}): create it, run Ilara as an ordinary user, "
+            "or set DATABASE_URL."
         ) from error
 
 

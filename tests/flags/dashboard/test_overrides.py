@@ -22,7 +22,7 @@ def flag(environment: Environment) -> Flag:
     return Flag.objects.get(environment=environment, key="new_tutorial")
 
 
-def asked(api: Api, player: Player) -> tuple[bool, str]:
+def context(api: Api, player: Player) -> tuple[bool, str]:
     data = api.post(f"{FLAGS}/new_tutorial/evaluate", {"player_id": str(player.pk)}).data
     every = api.post(f"{FLAGS}/evaluate", {"player_id": str(player.pk)}).data["flags"]
     assert every["new_tutorial"] == data
@@ -34,14 +34,14 @@ def test_override__counts_at_once_and_for_this_player_alone(
     flag: Flag, player: Player, public_api: Api, environment: Environment
 ) -> None:
     other = make_player(environment, "other")
-    assert asked(public_api, player) == (False, "default")
+    assert context(public_api, player) == (False, "default")
     services.override_set(flag, player, "enabled", actor=ACTOR, reason="Stuck at level 3")
-    assert asked(public_api, player) == (True, "override")
-    assert asked(public_api, other) == (False, "default")
+    assert context(public_api, player) == (True, "override")
+    assert context(public_api, other) == (False, "default")
     services.override_set(flag, player, "disabled", actor=ACTOR)
-    assert asked(public_api, player) == (False, "override")
+    assert context(public_api, player) == (False, "override")
     services.override_remove(flag, player, actor=ACTOR)
-    assert asked(public_api, player) == (False, "default")
+    assert context(public_api, player) == (False, "default")
     actions = AuditEntry.objects.filter(environment=environment, object_type="flag")
     assert [entry.action for entry in actions[:3]] == [
         AuditAction.FLAG_OVERRIDE_REMOVED,
@@ -55,15 +55,15 @@ def test_override__ends_by_the_clock_of_the_database(
 ) -> None:
     now = datetime.now(UTC)
     services.override_set(flag, player, "enabled", actor=ACTOR, expires_at=now + timedelta(hours=1))
-    assert asked(public_api, player) == (True, "override")
+    assert context(public_api, player) == (True, "override")
     FlagOverride.objects.update(expires_at=now - timedelta(seconds=1))
-    assert asked(public_api, player) == (False, "default")
+    assert context(public_api, player) == (False, "default")
 
 
 def test_override__waits_while_the_flag_is_off(flag: Flag, player: Player, public_api: Api) -> None:
     services.override_set(flag, player, "enabled", actor=ACTOR)
     services.flag_set_enabled(flag, False, actor=ACTOR)
-    assert asked(public_api, player) == (False, "disabled")
+    assert context(public_api, player) == (False, "disabled")
 
 
 def test_override__of_an_unknown_variant__is_refused(flag: Flag, player: Player) -> None:
@@ -80,7 +80,7 @@ def test_support__sets_takes_back_and_undoes_on_the_players_page(
     url = f"{home}/flags/new_tutorial/players/{player.pk}/"
     assert client.get(url).status_code == 200
     client.post(url, {"variant": "enabled", "hours": "24", "reason": "Ticket 12"})
-    assert asked(public_api, player) == (True, "override")
+    assert context(public_api, player) == (True, "override")
     page = client.get(f"{home}/players/{player.pk}/").content.decode()
     assert "Set for this player by" in page
     assert "It ends" in page
@@ -88,10 +88,10 @@ def test_support__sets_takes_back_and_undoes_on_the_players_page(
     kept = FlagOverride.objects.get().expires_at
     assert kept
     client.post(url, {"variant": "*rules*", "hours": "0"})
-    assert asked(public_api, player) == (False, "default")
+    assert context(public_api, player) == (False, "default")
     until = kept.isoformat().replace("+", "%2B")
     client.post(f"{url}?to=enabled&until={until}")
-    assert asked(public_api, player) == (True, "override")
+    assert context(public_api, player) == (True, "override")
     assert FlagOverride.objects.get().expires_at == kept
 
 

@@ -16,7 +16,7 @@ from flags.engine.document import (
     Prerequisite,
     Ramp,
     Rule,
-    Step,
+    ScheduleStep,
     boolean_document,
     encode_document,
 )
@@ -225,11 +225,11 @@ def test_percentage__says_who_switches_before_it_is_saved(
     for number in range(4):
         make_player(environment, f"vip-{number}", attributes={"is_vip": True})
     url = at(environment, "new_tutorial/rules/beta/percentage/")
-    asked = client.post(url, {"rollout": "0", "ask": "1"})
-    assert "4 of 4 players switch. Everybody was asked." in asked.content.decode()
+    context = client.post(url, {"rollout": "0", "ask": "1"})
+    assert "4 of 4 players switch. Everybody was asked." in context.content.decode()
     line = {"HX-Request": "true", "HX-Target": "confirm-preview"}
-    asked = client.post(url, {"rollout": "0", "ask": "1"}, headers=line)
-    assert asked.content.decode() == "4 of 4 players switch. Everybody was asked."
+    context = client.post(url, {"rollout": "0", "ask": "1"}, headers=line)
+    assert context.content.decode() == "4 of 4 players switch. Everybody was asked."
     assert client.post(url, {"rollout": "-1", "ask": "1"}, headers=line).content == b""
     assert the(environment, "new_tutorial").revision == 1
 
@@ -245,8 +245,8 @@ def test_undo_of_a_switch__leaves_alone_what_was_saved_just_before_it(
     client: Client, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def save_first(flag: Flag, enabled: bool, **options: Any) -> Flag:
-        about = {"name": "Theirs"}
-        flag_update(flag, document=flag.spec, about=about, base_revision=1, actor=ACTOR)
+        metadata = {"name": "Theirs"}
+        flag_update(flag, document=flag.spec, metadata=metadata, base_revision=1, actor=ACTOR)
         return flag_set_enabled(flag, enabled, **options)
 
     monkeypatch.setattr("flags.services.flag_set_enabled", save_first)
@@ -266,7 +266,7 @@ def test_undo_of_a_new_name__brings_the_old_one_back(
     assert the(environment, "new_tutorial").name == "Fresh"
     [message] = get_messages(response.wsgi_request)
     client.post(message.extra_tags)
-    assert the(environment, "new_tutorial").about == flag.about
+    assert the(environment, "new_tutorial").metadata == flag.metadata
     page = client.get(at(environment, "new_tutorial/")).content.decode()
     assert page.count("<del>Fresh</del> → <ins>New tutorial</ins>") == 1
 
@@ -447,7 +447,7 @@ def test_schedule__comes_back_into_the_editor_as_it_is(
 ) -> None:
     start = datetime(2026, 12, 1, 9, tzinfo=UTC)
     scheduled = (
-        Rule(id="a", variant="enabled", rollout=5_000, steps=(Step(start, 50_000),)),
+        Rule(id="a", variant="enabled", rollout=5_000, steps=(ScheduleStep(start, 50_000),)),
         Rule(
             id="b", variant="enabled", ramp=Ramp(0, 90_000, start, start.replace(month=12, day=3))
         ),
@@ -474,7 +474,7 @@ def test_schedule__comes_back_into_the_editor_as_it_is(
 def test_percentage_set_by_hand__ends_the_schedule(
     client: Client, environment: Environment
 ) -> None:
-    step = Step(datetime(2020, 1, 1, tzinfo=UTC), 30_000)
+    step = ScheduleStep(datetime(2020, 1, 1, tzinfo=UTC), 30_000)
     rule = Rule(id="r", variant="enabled", rollout=0, steps=(step,))
     flag_create(
         environment=environment, key="timed", document=boolean_document(rules=(rule,)), actor=ACTOR

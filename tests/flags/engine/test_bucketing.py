@@ -19,7 +19,7 @@ from flags.engine.bucketing import (
     weights_of,
 )
 from flags.engine.document import EVERYBODY, Rule, Slice, boolean_document
-from flags.engine.evaluation import Asked, compile_flag, evaluate
+from flags.engine.evaluation import EvaluationContext, compile_flag, evaluate
 from segments.language.compiler import Subject
 
 IDS = [str(uuid5(UUID(int=0), str(number))) for number in range(2_000)]
@@ -131,7 +131,8 @@ def takes(rule: Rule, rollout: int) -> set[str]:
     return {
         player_id
         for player_id in IDS[:200]
-        if evaluate(flag, Asked(player_id, Subject({}, {}, now), {}, now)).rule_index == 0
+        if evaluate(flag, EvaluationContext(player_id, Subject({}, {}, now), {}, now)).rule_index
+        == 0
     }
 
 

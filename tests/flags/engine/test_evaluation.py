@@ -24,9 +24,9 @@ import pytest
 
 from flags.engine.document import check_document, decode_document
 from flags.engine.evaluation import (
-    Asked,
     CompiledFlag,
     Decision,
+    EvaluationContext,
     Reason,
     compile_flag,
     decide,
@@ -71,11 +71,11 @@ def compiled(file: dict[str, Any]) -> dict[str, CompiledFlag]:
 COMPILED = {stem: compiled(file) for stem, file in FILES.items()}
 
 
-def asked_of(case: dict[str, Any], flags: dict[str, CompiledFlag]) -> Asked:
+def asked_of(case: dict[str, Any], flags: dict[str, CompiledFlag]) -> EvaluationContext:
     player, now = case["player"], datetime.fromisoformat(case.get("now", NOW))
     subject = Subject(player.get("attributes", {}), player.get("facts", {}), now)
     overrides = {flags[key].id: variant for key, variant in case.get("overrides", {}).items()}
-    return Asked(player["id"], subject, overrides, now)
+    return EvaluationContext(player["id"], subject, overrides, now)
 
 
 def test_cases__cover_every_reason() -> None:
@@ -101,9 +101,9 @@ def test_decision__is_the_golden_one(name: str) -> None:
 def test_constant__is_what_the_flag_gives(name: str) -> None:
     """Bulk evaluation answers constant flags without asking them."""
     stem, case = CASES[name]
-    flag, asked = COMPILED[stem][case["flag"]], asked_of(case, COMPILED[stem])
-    if flag.constant is not None and not (flag.is_on and flag.id in asked.overrides):
-        assert evaluate(flag, asked) == flag.constant
+    flag, context = COMPILED[stem][case["flag"]], asked_of(case, COMPILED[stem])
+    if flag.constant is not None and not (flag.is_on and flag.id in context.overrides):
+        assert evaluate(flag, context) == flag.constant
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_flags_asked_in_one_go__answer_as_each_alone() -> None:
     for stem, file in FILES.items():
         flags = COMPILED[stem]
         for case in file["cases"]:
-            asked = asked_of(case, flags)
+            context = asked_of(case, flags)
             memo: dict[str, Decision] = {}
             for flag in flags.values():
-                assert decide(flag, asked, memo) == evaluate(flag, asked)
+                assert decide(flag, context, memo) == evaluate(flag, context)
 
 
 def test_circle_of_prerequisites__ends_with_the_off_value() -> None:
@@ -159,6 +159,8 @@ def test_circle_of_prerequisites__ends_with_the_off_value() -> None:
             segment_rules={},
             others=flags,
         )
-    asked = Asked("0", Subject({}, {}, datetime(2026, 1, 1, tzinfo=UTC)), {}, datetime.now(UTC))
-    decision = evaluate(flags["a"], asked)
+    context = EvaluationContext(
+        "0", Subject({}, {}, datetime(2026, 1, 1, tzinfo=UTC)), {}, datetime.now(UTC)
+    )
+    decision = evaluate(flags["a"], context)
     assert (decision.variant.key, decision.reason) == ("disabled", Reason.PREREQUISITE_FAILED)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from flags.engine.document import Rule, boolean_document, check_document, decode_document
-from flags.engine.evaluation import Asked, CompiledFlag, Reason, compile_flag, evaluate
+from flags.engine.evaluation import CompiledFlag, EvaluationContext, Reason, compile_flag, evaluate
 from flags.engine.receipt import Receipt, RuleReceipt, nearest_miss, receipt_of
 from flags.models import FlagRevision
 from flags.services import (
@@ -62,11 +62,11 @@ def flag_of(
     )
 
 
-def asked(player_id: str = PLAYERS[0], /, **attributes: Any) -> Asked:
-    return Asked(player_id, Subject(attributes, {}, NOW), {}, NOW)
+def context(player_id: str = PLAYERS[0], /, **attributes: Any) -> EvaluationContext:
+    return EvaluationContext(player_id, Subject(attributes, {}, NOW), {}, NOW)
 
 
-def receipt(flag: CompiledFlag, who: Asked) -> Receipt:
+def receipt(flag: CompiledFlag, who: EvaluationContext) -> Receipt:
     return receipt_of(flag, who, evaluate(flag, who), SEGMENTS)
 
 
@@ -82,12 +82,12 @@ LEVEL = {"field": "level", "operator": ">=", "value": 10}
 
 def test_nearest_miss__is_one_sentence() -> None:
     flag = flag_of({"id": "r", "variant": "a", "conditions": when(LEVEL)})
-    found = receipt(flag, asked(level=9))
+    found = receipt(flag, context(level=9))
     assert found.nearest_miss == "Rule 1 would match if level were at least 10; it is 9."
-    assert receipt(flag, asked()).nearest_miss == (
+    assert receipt(flag, context()).nearest_miss == (
         "Rule 1 would match if level were at least 10; it is missing."
     )
-    assert receipt(flag, asked(level=10)).nearest_miss is None
+    assert receipt(flag, context(level=10)).nearest_miss is None
 
 
 def test_nearest_miss__is_that_of_the_rule_with_least_in_its_way() -> None:
@@ -96,13 +96,13 @@ def test_nearest_miss__is_that_of_the_rule_with_least_in_its_way() -> None:
         {"id": "r1", "variant": "a", "conditions": when(LEVEL, vip), "rollout": 0},
         {"id": "r2", "variant": "b", "segment": "beta"},
     )
-    assert receipt(flag, asked(level=1)).nearest_miss == (
+    assert receipt(flag, context(level=1)).nearest_miss == (
         "Rule 2 would match if level were at least 10; it is 1."
     )
 
 
 def test_percentage__is_told_as_bucket_against_threshold() -> None:
-    who = asked("550e8400-e29b-41d4-a716-446655440000")
+    who = context("550e8400-e29b-41d4-a716-446655440000")
     flag = flag_of({"id": "r", "variant": "a", "rollout": 81_912})
     (rule,) = receipt(flag, who).rules
     assert (rule.matched, rule.decides) == (True, False)
@@ -123,7 +123,7 @@ def test_schedule__is_told_with_the_figure_in_force_and_what_comes() -> None:
         {"at": "2026-03-02T00:00:00Z", "rollout": 50_000},
     ]
     flag = flag_of({"id": "r", "variant": "a", "rollout": 0, "steps": steps})
-    rollout = receipt(flag, asked()).rules[0].rollout
+    rollout = receipt(flag, context()).rules[0].rollout
     assert (rollout.threshold, rollout.next_threshold) == (10_000, 50_000)
     assert rollout.next_change_at == datetime(2026, 3, 2, tzinfo=UTC)
     assert rollout.schedule == (
@@ -133,7 +133,7 @@ def test_schedule__is_told_with_the_figure_in_force_and_what_comes() -> None:
 
 def test_segment__is_told_with_its_conditions_and_lists() -> None:
     flag = flag_of({"id": "r", "variant": "a", "segment": "beta"})
-    (rule,) = receipt(flag, asked(level=9)).rules
+    (rule,) = receipt(flag, context(level=9)).rules
     assert rule.segment
     told = msgspec.to_builtins(rule.segment)
     assert told == {
@@ -154,7 +154,9 @@ def test_segment__is_told_with_its_conditions_and_lists() -> None:
             ],
         },
     }
-    listed = Asked(PLAYERS[0], Subject({"level": 45}, {}, NOW, lists={1: True}), {}, NOW)
+    listed = EvaluationContext(
+        PLAYERS[0], Subject({"level": 45}, {}, NOW, lists={1: True}), {}, NOW
+    )
     (rule,) = receipt(flag, listed).rules
     assert rule.segment
     assert rule.segment.list == "excluded"
@@ -169,7 +171,7 @@ def test_rules_after_the_deciding_one__are_told_and_are_no_miss() -> None:
         {"id": "r2", "variant": "b"},
         {"id": "r3", "variant": "a", "conditions": when({**LEVEL, "value": 3})},
     )
-    found = receipt(flag, asked(level=2))
+    found = receipt(flag, context(level=2))
     assert [rule.decides for rule in found.rules] == [False, True, False]
     assert found.rules[1].variant_key == "b"
     assert found.nearest_miss == "Rule 1 would match if level were at least 10; it is 2."
@@ -181,7 +183,7 @@ def test_prerequisites__are_told_with_what_they_gave() -> None:
     others = {"base": flag_of(rule, key="base")}
     needed = [{"flag": "base", "variants": ["a"]}, {"flag": "gone", "variants": ["x"]}]
     flag = flag_of({"id": "r", "variant": "b"}, others=others, prerequisites=needed)
-    found = receipt(flag, asked(level=45))
+    found = receipt(flag, context(level=45))
     assert [(each.flag_key, each.variant_key, each.passed) for each in found.prerequisites] == [
         ("base", "a", True),
         ("gone", None, False),
@@ -239,12 +241,12 @@ def any_rule(random: Random, index: int) -> dict[str, Any]:
     return made
 
 
-def any_player(random: Random) -> Asked:
+def any_player(random: Random) -> EvaluationContext:
     attributes = {field: random.choice(VALUES) for field in FIELDS if random.random() < 0.8}
     overrides = {1: random.choice(["a", "gone"])} if random.random() < 0.1 else {}
     lists = {1: random.random() < 0.5} if random.random() < 0.1 else {}
     subject = Subject(attributes, {}, NOW, lists=lists)
-    return Asked(random.choice(PLAYERS), subject, overrides, NOW)
+    return EvaluationContext(random.choice(PLAYERS), subject, overrides, NOW)
 
 
 def test_receipt__says_what_was_decided_for_10_000_random_pairs() -> None:
@@ -336,7 +338,7 @@ def test_changing_exactly_what_the_nearest_miss_names__makes_the_rule_match() ->
         attributes = deepcopy(dict(who.subject.attributes))
         for field, values in zip(fields, choices, strict=True):
             attributes[field] = values[0]
-        changed = Asked(who.player_id, Subject(attributes, {}, NOW), {}, NOW)
+        changed = EvaluationContext(who.player_id, Subject(attributes, {}, NOW), {}, NOW)
         decision = evaluate(flag, changed)
         told = nearest_miss(flag, who, evaluate(flag, who), SEGMENTS)
         assert decision.rule_index == 0, (told, attributes)
@@ -430,7 +432,7 @@ def test_override__is_told(secret_api: Api, environment: Environment) -> None:
     flag = flag_create(
         environment=environment, key="f", document=boolean_document(enabled=True), actor=ACTOR
     )
-    flag_update(flag, document=flag.spec, base_revision=1, actor=ACTOR, about={"name": "F"})
+    flag_update(flag, document=flag.spec, base_revision=1, actor=ACTOR, metadata={"name": "F"})
     override_set(flag, player, "enabled", actor=ACTOR)
     found = explain(secret_api, "f", player.pk).data["receipt"]
     assert (found["override"], found["summary"]) == ("enabled", "Set for this player.")

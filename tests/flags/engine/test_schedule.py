@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flags.engine.document import EVERYBODY, Ramp, Rule, Step
+from flags.engine.document import EVERYBODY, Ramp, Rule, ScheduleStep
 from flags.engine.schedule import ceiling, figure_at, is_scheduled, next_change, rollout_at
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-STEPS = Rule(id="r", rollout=0, steps=(Step(DAY, 10_000), Step(DAY + HOUR, 50_000)))
+STEPS = Rule(id="r", rollout=0, steps=(ScheduleStep(DAY, 10_000), ScheduleStep(DAY + HOUR, 50_000)))
 RAMP = Rule(id="r", ramp=Ramp(from_=5_000, to=55_000, start=DAY, end=DAY + 10 * HOUR))
 moments = st.timedeltas(-24 * HOUR, 48 * HOUR).map(lambda distance: DAY + distance)
 

@@ -279,7 +279,7 @@ def test_crash__is_told_in_the_protocols_shape(
 
 def test_limit__counts_as_under_v1(environment: Environment) -> None:
     project_update(environment.project, tier=Tier.FREE, actor=ACTOR)
-    environment_cache.forget()
+    environment_cache.clear_cache()
     api = Api(make_key(environment).token)
     replies = [ask(api, "new_tutorial") for _ in range(101)]
     assert [reply.status for reply in replies] == [200] * 100 + [429]

@@ -57,7 +57,7 @@ def test_new_key__works_at_once(environment: Environment, public_api: Api) -> No
 def test_key_that_was_unknown__is_not_remembered_as_such(environment: Environment) -> None:
     new = make_key(environment)
     new.key.delete()
-    environment_cache.forget()
+    environment_cache.clear_cache()
     api = Api(new.token)
     assert api.get(PLAYERS).status == 401
     new.key.save(force_insert=True)

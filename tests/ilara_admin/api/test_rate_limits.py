@@ -33,10 +33,10 @@ def pass_time(environment: Environment, **span: float) -> None:
     RateWindow.objects.filter(environment=environment).update(
         opened_at=F("opened_at") - timedelta(**span)
     )
-    rate_limits.forget()
+    rate_limits.clear_cache()
 
 
-def take(environment: Environment, policy: str, amount: int = 1) -> rate_limits.State | None:
+def take(environment: Environment, policy: str, amount: int = 1) -> rate_limits.LimitState | None:
     return rate_limits.take(environment_cache.of_environment(environment.pk), policy, amount)
 
 

@@ -10,7 +10,7 @@ from django.utils.text import slugify
 from ilara_admin.api import rate_limits
 from ilara_admin.api.errors import STATUS, Code
 from ilara_admin.apidocs.clients import CLIENTS, FOLDER
-from ilara_admin.apidocs.developer_views import ERROR_EXAMPLE, limits_told, quick_start
+from ilara_admin.apidocs.developer_views import ERROR_EXAMPLE, limits_text, quick_start
 from ilara_admin.apidocs.operations import TAGS
 from ilara_admin.models import Environment, KeyKind, Role, Tier
 from players.models import Player, player_id_for
@@ -36,7 +36,7 @@ def test_example_of_an_error__is_what_the_api_answers(environment: Environment) 
 
 
 def test_limits__are_what_is_counted_and_mark_the_projects(environment: Environment) -> None:
-    told = {tier: figures for tier, *figures in limits_told()}
+    told = {tier: figures for tier, *figures in limits_text()}
     assert list(told) == list(Tier)
     assert told.pop(Tier.ENTERPRISE) == ["Unlimited", "Unlimited"]
     assert told == {

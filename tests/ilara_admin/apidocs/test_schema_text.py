@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ilara_admin.api.json_schema import END, JSON_VALUE, NO_CONTROLS, NO_NUL, UUID_PATTERN
-from ilara_admin.apidocs.schema_text import Field, Words
+from ilara_admin.apidocs.schema_text import Field, SchemaText
 
 NODE: dict[str, Any] = {
     "type": "object",
@@ -17,7 +17,7 @@ NODE: dict[str, Any] = {
     "required": ["name"],
 }
 COLOUR = {"enum": ["red", "blue"], "x-enum-descriptions": {"red": "It glows.", "blue": "It cools."}}
-WORDS = Words({"Node": NODE, "Colour": COLOUR, "JsonValue": JSON_VALUE})
+WORDS = SchemaText({"Node": NODE, "Colour": COLOUR, "JsonValue": JSON_VALUE})
 TEXT: dict[str, Any] = {"type": "string"}
 NULL = {"type": "null"}
 

@@ -208,8 +208,8 @@ def change_segment(environment: Environment) -> None:
 def change_flag(environment: Environment) -> None:
     flag = Flag.objects.get(environment=environment, key="new-feature")
     flag_update(
-        flag, document=flag.spec, base_revision=flag.revision, about={**flag.about, "owner": "Ada"},
-        actor=ACTOR,
+        flag, document=flag.spec, base_revision=flag.revision, actor=ACTOR,
+        metadata={**flag.metadata, "owner": "Ada"},
     )  # fmt: skip
 
 

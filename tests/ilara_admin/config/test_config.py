@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from ilara_admin.config.document import Config, ConfigError, Entry, read, write
-from ilara_admin.config.plan import Action, Plan, make_plan
-from ilara_admin.core.json_equality import same
+from ilara_admin.config.document import Config, ConfigEntry, ConfigError, read, write
+from ilara_admin.config.plan import Plan, PlanAction, make_plan
+from ilara_admin.core.json_equality import json_equal
 from segments.language.references import MAX_CHAIN
 
 
@@ -19,11 +19,11 @@ def among(*keys: str) -> dict[str, Any]:
     return {"field": "segment", "operator": "in", "value": list(keys)}
 
 
-def segment(*conditions: Any, **more: Any) -> Entry:
+def segment(*conditions: Any, **more: Any) -> ConfigEntry:
     return {"rule": {"operator": "AND", "conditions": list(conditions or [level()])}, **more}
 
 
-def flag(**more: Any) -> Entry:
+def flag(**more: Any) -> ConfigEntry:
     variants = [{"key": "enabled", "value": True}, {"key": "disabled", "value": False}]
     return {
         "value_type": "boolean", "variants": variants, "default": "disabled", "off": "disabled",
@@ -218,8 +218,8 @@ def test_change__is_told_by_what_differs() -> None:
 def test_value_that_python_takes_for_equal__is_a_change() -> None:
     one, true = (taken(segments={"a": segment(level(value, "=="))}) for value in (1, True))
     assert steps(make_plan(one, true, prune=False)) == [("change", "a")]
-    assert same([1, {"a": 2}], [1.0, {"a": 2}])
-    assert not same([1, {"a": 0}], [1, {"a": False}])
+    assert json_equal([1, {"a": 2}], [1.0, {"a": 2}])
+    assert not json_equal([1, {"a": 0}], [1, {"a": False}])
 
 
 def test_rule_that_reads_the_same__says_so() -> None:
@@ -266,7 +266,7 @@ def test_what_is_not_in_the_document__stays_unless_pruned() -> None:
 def test_absent_section__is_left_alone_when_pruned() -> None:
     current = taken(segments={"a": segment()}, flags={"f": flag()})
     plan = make_plan(current, taken(flags={}), prune=True)
-    assert [(step.action, step.kind) for step in plan.steps] == [(Action.REMOVE, "flags")]
+    assert [(step.action, step.kind) for step in plan.steps] == [(PlanAction.REMOVE, "flags")]
 
 
 def test_archived_flag__counts_as_removed() -> None:
@@ -323,7 +323,7 @@ def test_long_chain__is_refused() -> None:
 
 
 def test_prerequisite_that_does_not_hold__is_refused() -> None:
-    def needing(other: str, variant: str = "enabled") -> Entry:
+    def needing(other: str, variant: str = "enabled") -> ConfigEntry:
         return flag(prerequisites=[{"flag": other, "variants": [variant]}])
 
     wanted = taken(flags={"a": needing("no"), "b": needing("c"), "c": needing("b"),

@@ -67,14 +67,14 @@ def test_lost_connection__is_replaced_for_every_statement(public_api: Api) -> No
 def losing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Lets the next statement lose its connection after it was found to be good."""
 
-    found_out = db._lost
+    found_out = db._is_closed
 
     def once() -> bool:
-        monkeypatch.setattr(db, "_lost", found_out)
+        monkeypatch.setattr(db, "_is_closed", found_out)
         end_connection()
         return False
 
-    return lambda: monkeypatch.setattr(db, "_lost", once)
+    return lambda: monkeypatch.setattr(db, "_is_closed", once)
 
 
 def test_connection_lost_on_the_way__is_replaced_for_what_may_run_twice(

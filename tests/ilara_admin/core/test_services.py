@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.urls import get_resolver
 
 from ilara_admin.core import api_keys, projects, tokens
-from ilara_admin.core.audit import Actor, changes, request_id
+from ilara_admin.core.audit import Actor, changed_fields, request_id
 from ilara_admin.models import (
     ApiKey,
     AuditEntry,
@@ -278,7 +278,7 @@ def test_entries_of_one_request__carry_its_id(environment: Environment) -> None:
 
 
 def test_changes__keep_only_what_differs() -> None:
-    assert changes({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 5, "d": 4}) == (
+    assert changed_fields({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 5, "d": 4}) == (
         {"b": 2, "c": 3},
         {"b": 5, "d": 4},
     )

@@ -17,7 +17,7 @@ from segments.editor.draft import (
     read_draft,
 )
 from segments.editor.part_forms import OFFERED
-from segments.language.operators import OPERATORS, Kind
+from segments.language.operators import OPERATORS, ValueKind
 
 
 def group(*conditions: Any, operator: str = "AND") -> dict[str, Any]:
@@ -76,19 +76,19 @@ def test_part_that_typing_cannot_give__is_json_and_the_rest_is_not(
 @pytest.mark.parametrize(
     ("text", "kind", "value"),
     [
-        ("40", Kind.ANY, 40),
-        ("40", Kind.TEXT, "40"),
-        ('"40"', Kind.ANY, "40"),
-        ('"40"', Kind.TEXT, "40"),
-        ("true", Kind.ANY, True),
-        ("true", Kind.TEXT, "true"),
-        ("null", Kind.ANY, "null"),
-        ("[1]", Kind.ANY, "[1]"),
-        ("a, b", Kind.ANY, "a, b"),
-        ("1e2", Kind.NUMBER, 100.0),
+        ("40", ValueKind.ANY, 40),
+        ("40", ValueKind.TEXT, "40"),
+        ('"40"', ValueKind.ANY, "40"),
+        ('"40"', ValueKind.TEXT, "40"),
+        ("true", ValueKind.ANY, True),
+        ("true", ValueKind.TEXT, "true"),
+        ("null", ValueKind.ANY, "null"),
+        ("[1]", ValueKind.ANY, "[1]"),
+        ("a, b", ValueKind.ANY, "a, b"),
+        ("1e2", ValueKind.NUMBER, 100.0),
     ],
 )
-def test_value__is_read_by_what_the_field_holds(text: str, kind: Kind, value: Any) -> None:
+def test_value__is_read_by_what_the_field_holds(text: str, kind: ValueKind, value: Any) -> None:
     found = parse_typed("==", text, kind)
     assert (found, type(found)) == (value, type(value))
 
@@ -96,7 +96,7 @@ def test_value__is_read_by_what_the_field_holds(text: str, kind: Kind, value: An
 def test_list__is_read_item_by_item() -> None:
     text = '1, "x, y", true, a b, "2"'
     assert parse_typed("in", text) == [1, "x, y", True, "a b", "2"]
-    assert parse_typed("in", "1001, 1002", Kind.TEXT) == ["1001", "1002"]
+    assert parse_typed("in", "1001, 1002", ValueKind.TEXT) == ["1001", "1002"]
 
 
 SCALARS = st.one_of(
@@ -108,10 +108,10 @@ SCALARS = st.one_of(
 )
 
 
-@example(['"', '"'], Kind.ANY)
-@given(st.lists(SCALARS, min_size=1), st.sampled_from([Kind.ANY, Kind.TEXT]))
-def test_value__survives_being_typed(values: list[Any], kind: Kind) -> None:
-    if kind is Kind.TEXT:
+@example(['"', '"'], ValueKind.ANY)
+@given(st.lists(SCALARS, min_size=1), st.sampled_from([ValueKind.ANY, ValueKind.TEXT]))
+def test_value__survives_being_typed(values: list[Any], kind: ValueKind) -> None:
+    if kind is ValueKind.TEXT:
         values = [value for value in values if isinstance(value, str)] or ["a"]
     text = as_typed(values, kind)
     assert text == text.strip()

@@ -26,10 +26,10 @@ from players.models import Player, player_id_for
 from players.record import PlayerRow, row_of, thresholds_of
 from segments.cache import compile_segments, matchers_of, rules_of
 from segments.language.compiler import Subject, compile_rule
-from segments.language.operators import OPERATORS, Kind
-from segments.language.parser import FIELDS, Behaviour, Group, behaviours_of, parse
+from segments.language.operators import OPERATORS, ValueKind
+from segments.language.parser import FIELDS, EventCount, Group, event_counts_of, parse
 from segments.models import Segment, SegmentMember
-from segments.sizes import Asked, ask, count, estimate, members
+from segments.sizes import RuleQuery, count, estimate, members, rule_query
 from segments.subject import subject_of
 from tests.factories import make_player
 
@@ -141,7 +141,7 @@ def conditions(*, about_player: bool = True) -> st.SearchStrategy[dict[str, Any]
     names = [*ATTRIBUTES, *3 * list(FITTING), *(name for name in FIELDS if about_player)]
     by_name = []
     for name in names:
-        kind = FIELDS.get(name, Kind.ANY) if about_player else Kind.ANY
+        kind = FIELDS.get(name, ValueKind.ANY) if about_player else ValueKind.ANY
         by_operator = [
             condition(name, kind, operator)
             for operator in [*OPERATORS, *3 * FITTING.get(name, [])]
@@ -152,7 +152,7 @@ def conditions(*, about_player: bool = True) -> st.SearchStrategy[dict[str, Any]
     return st.sampled_from(by_name).flatmap(lambda chosen: chosen)
 
 
-def condition(name: str, kind: Kind, operator: str) -> st.SearchStrategy[dict[str, Any]]:
+def condition(name: str, kind: ValueKind, operator: str) -> st.SearchStrategy[dict[str, Any]]:
     fixed = {"field": st.just(name), "operator": st.just(operator)}
     takes = OPERATORS[operator].takes
     if takes != "nothing":
@@ -160,18 +160,18 @@ def condition(name: str, kind: Kind, operator: str) -> st.SearchStrategy[dict[st
     return st.fixed_dictionaries(fixed)
 
 
-def expected(name: str, kind: Kind, takes: str) -> st.SearchStrategy[Any]:
+def expected(name: str, kind: ValueKind, takes: str) -> st.SearchStrategy[Any]:
     texts = st.sampled_from([item for item in [*WORDS, "example.com", "b", "hero-1"] if item])
     numbers = st.sampled_from([*NUMBERS, 4.99, 1000, 0.5, 0.2])
     scalars: st.SearchStrategy[Any] = st.one_of(texts, numbers, st.booleans())
     match kind:
-        case Kind.TEXT:
+        case ValueKind.TEXT:
             scalars = texts
-        case Kind.NUMBER:
+        case ValueKind.NUMBER:
             scalars = numbers
-        case Kind.BOOLEAN:
+        case ValueKind.BOOLEAN:
             scalars = st.booleans()
-        case Kind.SEGMENT:
+        case ValueKind.SEGMENT:
             scalars = st.sampled_from(["rule", "listed", "chained", "patterned"])
     if name == "lifecycle_stage" and takes in ("scalar", "list"):
         scalars = st.sampled_from(["new", "active", "at_risk", "churned", "reactivated"])
@@ -253,7 +253,7 @@ class Crowd:
         self.places = {row.external_id: place for place, row in enumerate(self.rows)}
         rows = Segment.objects.filter(environment=self.environment)
         self.compiled = compile_segments(rows.values("id", "key", "name", "rule"), {})
-        self.asked = ask(self.environment, None, NOW)
+        self.asked = rule_query(self.environment, None, NOW)
         self.listed: dict[UUID, dict[int, bool]] = {}
         for member in SegmentMember.objects.order_by("excluded"):
             self.listed.setdefault(member.player_id, {})[member.segment_id] = member.excluded
@@ -309,7 +309,7 @@ class Crowd:
             change_id=0,
         )
 
-    def ask(self, rule: Group) -> Asked:
+    def ask(self, rule: Group) -> RuleQuery:
         """sizes.ask, without looking at the segments again."""
         matches = compile_rule(rule, matchers_of(self.compiled))
         return replace(self.asked, rule=rule, matches=matches)
@@ -332,20 +332,20 @@ class Crowd:
                 place = self.places[external_id]
                 self.rows[place] = self.rows[place]._replace(attributes=msgspec.json.decode(value))
 
-    def counts(self, wanted: Iterable[Behaviour]) -> dict[UUID, dict[Behaviour, int]]:
+    def counts(self, wanted: Iterable[EventCount]) -> dict[UUID, dict[EventCount, int]]:
         """By player, what the SQL of events must count, one event after the other."""
-        found: dict[UUID, dict[Behaviour, int]] = {row.id: {} for row in self.rows}
-        for behaviour in wanted:
-            matches = compile_rule(behaviour.where or parse(EVERYTHING))
+        found: dict[UUID, dict[EventCount, int]] = {row.id: {} for row in self.rows}
+        for event_count in wanted:
+            matches = compile_rule(event_count.where or parse(EVERYTHING))
             for player_id, events in self.events.items():
                 counted = [
                     event
                     for event in events
-                    if event.name == behaviour.event
-                    and event.received_at > NOW - behaviour.span
+                    if event.name == event_count.event
+                    and event.received_at > NOW - event_count.span
                     and matches(Subject(event.properties, {}, NOW))
                 ]
-                found[player_id][behaviour] = min(len(counted), behaviour.limit)
+                found[player_id][event_count] = min(len(counted), event_count.limit)
         return found
 
 
@@ -361,7 +361,7 @@ def crowd(transactional_db: None) -> Crowd:
 def by_function(crowd: Crowd, rule: Group) -> set[UUID]:
     """Who matches, as each request is answered."""
     matches = compile_rule(rule, matchers_of(crowd.compiled))
-    needed = behaviours_of([rule], rules_of(crowd.compiled))
+    needed = event_counts_of([rule], rules_of(crowd.compiled))
     thresholds, parameters = thresholds_of(crowd.environment), parameters_of(crowd.environment)
 
     counts = crowd.counts(needed)
@@ -373,8 +373,8 @@ def by_function(crowd: Crowd, rule: Group) -> set[UUID]:
     return {row.id for row in crowd.rows if matches(subject(row))}
 
 
-def by_sql(asked: Asked, *, one_by_one: bool) -> set[UUID]:
-    found = asked.question(one_by_one=one_by_one)
+def by_sql(asked: RuleQuery, *, one_by_one: bool) -> set[UUID]:
+    found = asked.sql_query(one_by_one=one_by_one)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT p.id FROM player p {found.joins} "
@@ -389,7 +389,7 @@ def check(crowd: Crowd, document: dict[str, Any], drawn: list[dict[str, Any]]) -
     rule = parse(document)
     wanted = by_function(crowd, rule)
     asked = crowd.ask(rule)
-    exact = asked.question(one_by_one=True).exact
+    exact = asked.sql_query(one_by_one=True).exact
     for one_by_one in (False, True):
         found = by_sql(asked, one_by_one=one_by_one)
         assert found == wanted if exact else found >= wanted
@@ -404,7 +404,7 @@ AGREEMENT = {"suppress_health_check": list(HealthCheck)}
 @given(rules, st.lists(attributes, min_size=6, max_size=6))
 def test_random_rules__give_one_answer(crowd: Crowd, rule: Any, drawn: Any) -> None:
     check(crowd, rule, drawn)
-    asked = ask(crowd.environment, parse(rule), NOW)
+    asked = rule_query(crowd.environment, parse(rule), NOW)
     found = sorted(by_function(crowd, parse(rule)))
     assert count(asked) == estimate(asked).matched == len(found)
     assert [player.id for player in members(asked).players] == found[:50]

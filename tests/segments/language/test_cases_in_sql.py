@@ -8,7 +8,7 @@ from ilara_admin.models import Environment
 from players.models import Player
 from segments.language.operators import OPERATORS
 from segments.language.parser import FIELDS, parse
-from segments.sizes import ask, count
+from segments.sizes import count, rule_query
 from tests.factories import make_player
 from tests.segments.language.test_parser import ATTRIBUTES, CASES, NOW, and_, condition
 
@@ -27,7 +27,7 @@ def player(environment: Environment) -> Player:
 
 def holds(player: Player, field: str, operator: str, value: Any) -> bool:
     rule = parse(and_(condition(field, operator, value)))
-    return count(ask(player.environment, rule, NOW)) == 1
+    return count(rule_query(player.environment, rule, NOW)) == 1
 
 
 @pytest.mark.parametrize("operator", CASES)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segments.language.compiler import Matcher, Subject, compile_rule
-from segments.language.parser import Happened, parse
+from segments.language.parser import EventCondition, parse
 from segments.language.trace import TracedGroup, TracedLeaf, miss, nearest, trace
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -32,7 +32,9 @@ BOUGHT = {"event": "buy", "operator": ">=", "value": 3, "within": "7d"}
 
 def leaf_of(condition: dict[str, Any], count: int = 0) -> TracedLeaf:
     rule = parse(group("AND", condition))
-    counts = {part.behaviour: count for part in rule.conditions if isinstance(part, Happened)}
+    counts = {
+        part.event_count: count for part in rule.conditions if isinstance(part, EventCondition)
+    }
     traced = trace(rule, Subject(ATTRIBUTES, FACTS, NOW, counts=counts), SEGMENTS)
     assert isinstance(traced, TracedGroup)
     (leaf,) = traced.parts

@@ -350,9 +350,9 @@ def test_deleted_segment__comes_back_with_its_lists(segment: Segment) -> None:
 
 def test_segment_of_the_same_key__does_not_inherit_lists(segment: Segment) -> None:
     add(segment, "a")
-    facts = {"key": "vips", "name": "", "rule": segment.rule}
+    builtin_fields = {"key": "vips", "name": "", "rule": segment.rule}
     segment_delete(segment, actor=ACTOR)
-    made = Segment.objects.create(environment=segment.environment, **facts)
+    made = Segment.objects.create(environment=segment.environment, **builtin_fields)
     assert on(made) == []
 
 
