@@ -1,5 +1,6 @@
 """The dashboard as a browser sees it: somebody signed in, and the addresses of its pages."""
 
+import re
 import threading
 from collections.abc import Iterator
 from itertools import product
@@ -33,6 +34,11 @@ def url_of(environment: Environment, name: str, *args: object) -> str:
 def text_of(response: HttpResponseBase) -> str:
     assert isinstance(response, HttpResponse)
     return response.content.decode()
+
+
+def squeezed(html: str) -> str:
+    """HTML without the line breaks inside the edges of its elements."""
+    return re.sub(r"\s*\n\s*(?=</)", "", re.sub(r"(<[a-z][^<>]*>)\s*\n\s*", r"\1", html))
 
 
 def message_of(response: Any) -> str:

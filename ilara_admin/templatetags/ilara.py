@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
@@ -47,6 +49,67 @@ def nav_link(item: NavItem) -> SafeString:
 def link(context: dict[str, Any], name: str, *args: object) -> str:
     """The address of a page of the environment in sight."""
     return access.environment_url(context["request"], name, *args)
+
+
+@register.simple_tag(takes_context=True)
+def dialog_link(context: dict[str, Any], name: str, *args: object, **query: object) -> SafeString:
+    """The attributes of a link that opens a page in the dialog. Empty query values are left out."""
+    options = {key: str(value) for key, value in query.items() if value not in (None, "")}
+    url = access.environment_url(context["request"], name, *args) + (
+        "?" + urlencode(options)
+    ) * bool(options)
+    return format_html('href="{}" hx-get="{}" hx-target="#dialog"', url, url)
+
+
+@register.inclusion_tag("components/_crumbs.html", takes_context=True)
+def crumbs(context: dict[str, Any], label: str, name: str, *args: object) -> dict[str, str]:
+    """The link back to the parent page, for block crumbs."""
+    return {"label": label, "url": access.environment_url(context["request"], name, *args)}
+
+
+@register.simple_tag(takes_context=True)
+def live_filter(
+    context: dict[str, Any],
+    target: str = "results",
+    trigger: str = "input delay:300ms, submit",
+    push: bool = False,
+) -> SafeString:
+    """The attributes of a form that filters the list with the id `target` as one types."""
+    return format_html(
+        'method="get" action="{0}" hx-get="{0}" hx-trigger="{1}" hx-target="#{2}"'
+        ' hx-swap="outerHTML" hx-sync="this:replace" hx-indicator="#{2}"{3}',
+        context["request"].path,
+        trigger,
+        target,
+        mark_safe(' hx-push-url="true"') if push else "",
+    )
+
+
+_TONE_ICONS = {"ok": "check-circle", "info": "information-circle"}
+
+
+@register.simple_tag
+def tone_icon(tone: str) -> SafeString:
+    return icon(_TONE_ICONS.get(tone, "exclamation-triangle"))
+
+
+@register.simple_block_tag
+def notice(content: SafeString, tone: str, alert: bool = False, focus: bool = False) -> SafeString:
+    """A message in the flow of the page. Screen readers announce an alert; `focus` moves there."""
+    return format_html(
+        '<div class="notice" data-tone="{}"{}{}>{}<div>{}</div></div>',
+        tone,
+        mark_safe(' role="alert"') if alert or focus else "",
+        mark_safe(' tabindex="-1" autofocus') if focus else "",
+        tone_icon(tone),
+        content,
+    )
+
+
+@register.simple_block_tag
+def empty_state(content: SafeString, title: str, **context: object) -> SafeString:
+    """Nothing to list: what that means, and optionally one button (url, label, tone) or code."""
+    return render_to_string("components/_empty.html", {"title": title, "text": content, **context})
 
 
 # --- Text ---------------------------------------------------------------------------------------
