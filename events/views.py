@@ -46,7 +46,7 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
     )
     unseen = 0
     if since is not None and len(found) == RESUMED_ROWS and found[-1].id > since:
-        unseen = max(_count_after(request, since) - RESUMED_ROWS, 0)
+        unseen = max(count_after(request, since) - RESUMED_ROWS, 0)
     query = _filters(request.GET)
     after, shown = _beginning_of_stream(beginning, [entry.id for entry in found])
     context = {
@@ -80,12 +80,12 @@ def _beginning_of_stream(beginning: tail.Beginning, found: list[int]) -> tuple[i
 @staff_view(Role.VIEWER)
 def event_pending(request: HtmxHttpRequest) -> HttpResponse:
     """How many events have come since the pause."""
-    count = _count_after(request, _cursor(request.GET, "after") or 0)
+    count = count_after(request, _cursor(request.GET, "after") or 0)
     text = f"{count:,}" if count < PENDING_LIMIT else f"more than {PENDING_LIMIT - 1:,}"
     return render(request, "events/_pending.html", {"count": count, "text": text})
 
 
-def _count_after(request: HtmxHttpRequest, after: int) -> int:
+def count_after(request: HtmxHttpRequest, after: int) -> int:
     wanted = TailForm(request.GET).filter(request.environment)
     found = Event.objects.of(request.environment).filter(id__gt=after)
     if wanted.event_name:

@@ -46,6 +46,13 @@ def message_of(response: Any) -> str:
     return " ".join(str(message) for message in get_messages(response.wsgi_request))
 
 
+def tone_of(response: Any) -> str:
+    """The tone of the newest message: ok, info, warn or danger."""
+    *_, message = get_messages(response.wsgi_request)
+    tone: str = message.level_tag
+    return tone
+
+
 class Page(NamedTuple):
     """A URL pattern of the dashboard. `name` is its path where it has none."""
 

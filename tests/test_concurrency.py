@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from flags.engine.document import Prerequisite, Rule, boolean_document
 from flags.services import flag_create, flag_update
 from ilara_admin.api import environment_cache
+from ilara_admin.core import db
 from ilara_admin.models import Environment
 from players.aliases import player_alias_link
 from players.erasure import player_delete
@@ -277,13 +278,14 @@ def test_many_threads_with_a_stale_snapshot__share_one_load(
 ) -> None:
     player_id = public_api.register()["id"]
     loads: list[int] = []
-    load = environment_cache._load
+    fetch_one = db.fetch_one
 
-    def counted(environment_id: int) -> environment_cache.Snapshot:
-        loads.append(environment_id)
-        return load(environment_id)
+    def counted(sql: str, params: list[int], **options: bool) -> db.Row | None:
+        if environment_cache.KEYS_SQL in sql:
+            loads.append(params[0])
+        return fetch_one(sql, params, **options)
 
-    monkeypatch.setattr(environment_cache, "_load", counted)
+    monkeypatch.setattr(db, "fetch_one", counted)
     Environment.objects.filter(pk=environment.pk).update(config_version=100)
 
     statuses = at_once(lambda _: public_api.get(f"{PLAYERS}/{player_id}").status, range(20))

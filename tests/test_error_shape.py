@@ -414,10 +414,10 @@ def test_crash__still_carries_the_common_headers(
 def test_database_away__is_503_and_worth_a_retry(
     public_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*args: object) -> None:
+    def away(*args: object, **options: object) -> None:
         raise OperationalError("connection refused at 10.1.2.3")
 
-    monkeypatch.setattr(db, "_run", away)
+    monkeypatch.setattr(db, "fetch_all", away)
     reply = public_api.post(PLAYERS, {"external_id": "x"})
     assert outcome(reply)[:2] == (503, "INTERNAL_ERROR")
     assert reply.headers["Retry-After"] == "1"

@@ -351,7 +351,7 @@ def _ramped(now: datetime) -> Act:
     return _edit(edit)
 
 
-def _history(now: datetime) -> tuple[Change, ...]:
+def history(now: datetime) -> tuple[Change, ...]:
     today = now.replace(hour=9, minute=0, second=0, microsecond=0)
     return (
         *HISTORY,
@@ -369,14 +369,14 @@ def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
                 environment=environment, key=key, name=name, description=description, rule=rule,
                 actor=Actor(ANA),
             )  # fmt: skip
-            moment = _working_hour(now, 28)
+            moment = working_hour(now, 28)
             Segment.objects.filter(pk=segment.pk).update(created_at=moment, updated_at=moment)
             _date_audit(environment, moment)
     taken = set(Flag.objects.filter(environment=environment).values_list("key", flat=True))
-    for change in _history(now):
+    for change in history(now):
         if change.key not in taken:
             flag = change.act(environment, Actor(change.author), change)
-            _date(flag, _working_hour(now, change.days_ago))
+            _date(flag, working_hour(now, change.days_ago))
     if "sample-players" not in used:
         segment_create(
             environment=environment, key="sample-players", name="Sample players",
@@ -385,7 +385,7 @@ def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
         )  # fmt: skip
 
 
-def _working_hour(now: datetime, days_ago: float) -> datetime:
+def working_hour(now: datetime, days_ago: float) -> datetime:
     """Whole days ago, between 17:00 (fraction 0) and 9:00 UTC (fraction 1). From one day on it has
     passed at any hour."""
     day = (now - timedelta(days=int(days_ago))).replace(hour=0, minute=0, second=0, microsecond=0)

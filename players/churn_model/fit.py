@@ -67,7 +67,7 @@ def fit(
         raise ValueError("There is nobody to fit.")
     # Many players of a few weeks have the same history, which is then computed once.
     unique, counts = np.unique(np.stack([x, t_x, T]), axis=1, return_counts=True)
-    likelihood = _likelihood(unique[0], unique[1], unique[2], counts.astype(float), model)
+    likelihood = likelihood_of(unique[0], unique[1], unique[2], counts.astype(float), model)
 
     def objective(logs: Floats) -> tuple[float, Floats]:
         value, slope = likelihood(np.exp(logs))
@@ -97,7 +97,7 @@ def log_likelihood(
 ) -> float:
     """Of all these players together."""
     x, t_x, T = _checked(frequency, recency, age)
-    value, _ = _likelihood(x, t_x, T, np.ones(len(x)), model)(_four(parameters))
+    value, _ = likelihood_of(x, t_x, T, np.ones(len(x)), model)(_four(parameters))
     return value
 
 
@@ -165,7 +165,7 @@ def _chances(model: Model) -> int:
     return 1 if model == "mbg" else 0
 
 
-def _likelihood(
+def likelihood_of(
     x: Floats, t_x: Floats, T: Floats, weights: Floats, model: Model
 ) -> Callable[[Floats], tuple[float, Floats]]:
     """The log-likelihood of these histories as a function of r, alpha, a, b, with its slope."""

@@ -5,12 +5,13 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from flags.models import Flag
 from flags.services import flag_set_archived, flag_set_enabled
 from ilara_admin.api import environment_cache
-from ilara_admin.core import tokens
+from ilara_admin.core import db, tokens
 from ilara_admin.core.api_keys import api_key_revoke, api_key_rotate
 from ilara_admin.core.projects import project_update
 from ilara_admin.models import Environment, KeyKind, Tier
@@ -135,14 +136,16 @@ def test_stale_snapshot__writes_nothing_before_the_key_is_checked_again(
 def test_environment_that_never_rests__is_served_all_the_same(
     environment: Environment, public_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = environment_cache._load
+    fetch_one = db.fetch_one
 
-    def load_and_change(environment_id: int) -> environment_cache.Snapshot:
-        loaded = load(environment_id)
-        Environment.objects.filter(pk=environment_id).update(config_version=loaded.version + 1)
-        return loaded
+    def load_and_change(sql: str, params: list[int], **options: bool) -> db.Row | None:
+        row = fetch_one(sql, params, **options)
+        if environment_cache.KEYS_SQL in sql:
+            environments = Environment.objects.filter(pk=params[0])
+            environments.update(config_version=F("config_version") + 1)
+        return row
 
-    monkeypatch.setattr(environment_cache, "_load", load_and_change)
+    monkeypatch.setattr(db, "fetch_one", load_and_change)
     assert public_api.post(PLAYERS, {"external_id": "x"}).status == 201
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_django import DjangoDbBlocker
 
 from ilara_admin.api.curl import KEY_VARIABLE, curl, pretty
 from ilara_admin.api.endpoint import JSON
@@ -26,7 +25,7 @@ from tests.clients.drivers import go
 from tests.factories import make_environment, make_key
 from tests.processes import program
 from tests.running import bash
-from tests.serving import Gunicorn, gunicorns
+from tests.serving import Gunicorn
 from tests.specification import same_shape
 
 ROOT = "https://games.example"
@@ -122,10 +121,9 @@ def test_json__is_on_one_line_only_if_it_is_short() -> None:
 # --- Run ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Gunicorn]:
-    with django_db_blocker.unblock(), gunicorns(1) as (started,):
-        yield started
+@pytest.fixture
+def server(gunicorn: Gunicorn) -> Gunicorn:
+    return gunicorn
 
 
 @pytest.fixture

@@ -101,6 +101,7 @@ def test_frequency_of_1000__overflows_nowhere(model: Model) -> None:
     assert days[1] == pytest.approx(14, rel=0.05)  # who plays daily goes on doing so
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_simulated_players__are_fitted_back(model: Model) -> None:
     true = Parameters(r=0.6, alpha=2.5, a=0.6, b=3.4)
@@ -117,7 +118,7 @@ def test_simulated_players__are_fitted_back(model: Model) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_slope__is_that_of_the_likelihood(model: Model) -> None:
     x, t_x, age = np.array([[0, 1, 7, 40], [0, 3, 20, 60], [9, 9, 25, 61]], float)
-    at = fitting._likelihood(x, t_x, age, np.array([5.0, 1, 2, 1]), model)
+    at = fitting.likelihood_of(x, t_x, age, np.array([5.0, 1, 2, 1]), model)
     point, step = np.array([0.6, 2.5, 0.6, 3.4]), 1e-6
     slope = [
         (at(point + step * axis)[0] - at(point - step * axis)[0]) / (2 * step) for axis in np.eye(4)

@@ -94,6 +94,7 @@ def start_import(segment: Segment, *options: str) -> "subprocess.Popen[bytes]":
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_killed_command__is_run_again(segment: Segment, tmp_path: Path) -> None:
     ids = [f"player_{number:05}" for number in range(25_000)]
     data = "\n".join(ids).encode()
