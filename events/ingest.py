@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from events.models import INSERT_EVENT
 from events.rejections import REJECT, UNKNOWN_PLAYER, Rejected, reject_params
 from events.schemas import MAX_PROPERTIES, RESERVED_PREFIX, BatchedEvent
 from ilara_admin.api.bodies import check_moment, check_value, to_struct
@@ -131,8 +132,7 @@ STORE = f""", input AS (
     SELECT * FROM known
     WHERE digest IS NULL OR (player_id, digest) IN (SELECT player_id, digest FROM fresh))
 , stored AS (
-    INSERT INTO event (player_id, received_at, environment_id, event_id, name, session_id,
-                       properties, occurred_at)
+    {INSERT_EVENT}
     SELECT player_id, env.now, env.id, event_id, accepted.name, session_id, properties::jsonb,
            coalesce(happened_at + coalesce(env.now - $14::timestamptz, interval '0'), env.now)
     FROM accepted, env ORDER BY index)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec.json import encode
 
 from flags import schemas
@@ -18,19 +19,26 @@ from flags.engine.evaluation import (
     is_overridden,
 )
 from flags.ofrep import responses
-from ilara_admin.api.environment_cache import Snapshot
-from segments.cache import PART as SEGMENTS
-from segments.cache import matchers_of, rules_of
+from ilara_admin.api.environment_cache import Parts, Snapshot, register_part
+from segments.cache import matchers_of, rules_of, segments_of, segments_part
 from segments.language.parser import EventCount, RuleError
 
 logger = logging.getLogger("ilara.flags")
 
-PART = "flags"
 SQL = """
     SELECT jsonb_agg(jsonb_build_object(
                'id', f.id, 'key', f.key, 'salt', f.salt, 'revision', f.revision,
                'document', f.document, 'archived', f.archived_at IS NOT NULL) ORDER BY f.key)
     FROM flag f WHERE f.environment_id = e.id"""
+
+
+class FlagRow(msgspec.Struct):
+    id: int
+    key: str
+    salt: str
+    revision: int
+    document: Any
+    archived: bool
 
 
 class PrecomputedReply(NamedTuple):
@@ -61,25 +69,26 @@ class FlagSet:
     event_counts: frozenset[EventCount]
 
 
-def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
-    segments, rules = matchers_of(parts[SEGMENTS]), rules_of(parts[SEGMENTS])
+def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
+    compiled_segments = segments_part.among(parts)
+    segments, rules = matchers_of(compiled_segments), rules_of(compiled_segments)
     compiled: dict[str, CompiledFlag] = {}
     for row in rows:
         try:
-            compiled[row["key"]] = compile_flag(
-                key=row["key"],
-                salt=row["salt"],
-                revision=row["revision"],
-                document=decode_document(row["document"]),
-                archived=row["archived"],
+            compiled[row.key] = compile_flag(
+                key=row.key,
+                salt=row.salt,
+                revision=row.revision,
+                document=decode_document(row.document),
+                archived=row.archived,
                 segments=segments,
                 segment_rules=rules,
                 others=compiled,
-                id=row["id"],
+                id=row.id,
             )
         except (DocumentError, RuleError) as error:
             # One flag that cannot be read must not take down everything else of its environment.
-            logger.error("the flag %s cannot be read and is left out: %s", row["key"], error)
+            logger.error("the flag %s cannot be read and is left out: %s", row.key, error)
     in_use = tuple(flag for flag in compiled.values() if not flag.archived)
     varying = tuple(flag for flag in in_use if flag.constant is None)
     constant = tuple(
@@ -135,7 +144,7 @@ def compile_draft(
     snapshot: Snapshot, flag: CompiledFlag, document: FlagDocument, archived: bool = False
 ) -> CompiledFlag:
     """The flag as it would be with this document. Raises RuleError if a rule cannot be read."""
-    segments = snapshot.parts[SEGMENTS]
+    segments = segments_of(snapshot)
     return compile_flag(
         key=flag.key,
         salt=flag.salt,
@@ -149,9 +158,11 @@ def compile_draft(
     )
 
 
+flags_part = register_part(SQL, FlagRow, compile_flags)
+
+
 def flag_set(snapshot: Snapshot) -> FlagSet:
-    flags: FlagSet = snapshot.parts[PART]
-    return flags
+    return flags_part.of(snapshot)
 
 
 def flags_of(snapshot: Snapshot) -> Mapping[str, CompiledFlag]:

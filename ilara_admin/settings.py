@@ -62,9 +62,9 @@ INSTALLED_APPS = [
     "procrastinate.contrib.django",
     "ilara_admin",
     "players",
+    "events",
     "segments",
     "flags",
-    "events",
 ]
 
 MIDDLEWARE = [

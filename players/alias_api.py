@@ -14,7 +14,7 @@ from ilara_admin.core.audit import Actor
 from ilara_admin.models import ApiKey
 from players import aliases, examples, schemas
 from players.lookup import NOT_FOUND, find_player
-from players.models import Player
+from players.models import Player, player_id_for
 
 NO_ALIAS = "The player has no such alias"
 
@@ -42,7 +42,7 @@ def alias_link(request: ApiRequest, player_id: uuid.UUID, body: schemas.AliasLin
             raise invalid(error.messages[0].rstrip("."), "external_id", 409) from None
         return 201 if linked else 200
 
-    return _aliases(request, player_id, link)
+    return _aliases(request, player_id, body.external_id, link)
 
 
 @endpoint(
@@ -65,18 +65,22 @@ def alias_unlink(request: ApiRequest, player_id: uuid.UUID, external_id: str) ->
             raise not_found(NO_ALIAS)
         return 200
 
-    return _aliases(request, player_id, unlink)
+    return _aliases(request, player_id, external_id, unlink)
 
 
 def _aliases(
-    request: ApiRequest, player_id: uuid.UUID, act: Callable[[Player, Actor], int]
+    request: ApiRequest,
+    player_id: uuid.UUID,
+    external_id: str,
+    act: Callable[[Player, Actor], int],
 ) -> HttpResponse:
-    """Do something to a player's aliases in the name of the key, and show them. The key is checked
-    again once nobody else can write: one revoked while this waited changes nothing."""
+    """Change a player's aliases in the name of the key, and return them. The key is checked again
+    once the locks are granted: one revoked during the wait changes nothing."""
     find_player(request, player_id)
     with transaction.atomic():
+        alias_id = player_id_for(request.snapshot.namespace, external_id)
         try:
-            aliases.lock()
+            aliases.lock_for_link(request.snapshot.environment_id, player_id, alias_id)
         except aliases.BusyError as error:
             raise ApiError(
                 Code.INTERNAL_ERROR, error.messages[0], status=503, headers={"Retry-After": "5"}

@@ -165,7 +165,7 @@ def session_record(
     session_id = client_id(request, body.session_id)
     row = _write(
         request,
-        statements.SESSION,
+        statements.session(),
         [
             player_id,
             digest_of(session_id),
@@ -201,7 +201,7 @@ def purchase_record(
     transaction_id = client_id(request, body.transaction_id)
     row = _write(
         request,
-        statements.PURCHASE,
+        statements.purchase(),
         [
             player_id,
             digest_of(transaction_id),

@@ -1,4 +1,4 @@
-"""Forms about players: the filters of the list and of the timeline, and the correction of one."""
+"""Forms about players: the filters of the list, and the correction of one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,6 @@ from players.labels import STAGES
 from players.lifecycle import Stage
 from players.models import MAX_NOTE, Player
 from players.schemas import PlayerPatch
-from players.timeline import TimelineKind
 
 # Ids and names are typed as they are: nobody completes, corrects or capitalises them.
 ID_INPUT = {
@@ -49,39 +48,6 @@ class PlayerFilterForm(FilterForm):
         required=False,
         choices=[("", "Everybody"), ("yes", "Payers"), ("no", "Not payers")],
     )
-
-
-class TimelineFilterForm(FilterForm):
-    kind = forms.ChoiceField(
-        label="Show",
-        required=False,
-        choices=[
-            ("", "Everything"),
-            ("session", "Sessions"),
-            ("purchase", "Purchases"),
-            ("event", "Events"),
-        ],
-    )
-    event = forms.CharField(
-        label="Event name",
-        required=False,
-        max_length=128,
-        strip=False,
-        widget=forms.TextInput(
-            attrs={
-                "type": "search",
-                **ID_INPUT,
-                "placeholder": "level_completed",
-            }
-        ),
-    )
-
-    @property
-    def wanted(self) -> TimelineKind | None:
-        """The one kind asked for; the name of an event asks for events."""
-        if self.value("event"):
-            return TimelineKind.EVENT
-        return TimelineKind[self.value("kind").upper()] if self.value("kind") else None
 
 
 class PlayerForm(forms.Form):

@@ -3,6 +3,7 @@
 import uuid
 from datetime import datetime, timedelta
 
+from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -69,7 +70,13 @@ def _save(
 ) -> HttpResponse:
     actor = actor_of(request)
     if variant in {item.key for item in flag.spec.variants}:
-        services.override_set(flag, player, variant, expires_at=until, actor=actor, reason=reason)
+        try:
+            services.override_set(
+                flag, player, variant, expires_at=until, actor=actor, reason=reason
+            )
+        except ValidationError as error:  # the player was erased
+            response = redirect_to(request, environment_url(request, "player_list"))
+            return with_toast(request, response, error.messages[0], tone="danger")
         text = f"{player.external_id} gets {variant} of {flag.key}."
     else:
         services.override_remove(flag, player, actor=actor, reason=reason)

@@ -1,4 +1,5 @@
-"""The sample game of `serve --demo`: players, ledgers, a month of events, flags mid-rollout.
+"""The sample game of `serve --demo`: players, ledgers, a month of events, flags mid-rollout; may
+import everything.
 
 It is filled in one transaction, so it is there whole or not at all, and filling it again adds
 nothing. The same seed at the same moment draws the same game.
@@ -23,8 +24,8 @@ from ilara_admin.demo.support import support_fill
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.models import Environment, Project
 from players.churn_training import TooFewError, churn_refit
+from players.event_log import PURCHASE_EVENT, SESSION_EVENT
 from players.models import Player, player_id_for
-from players.statements import PURCHASE_EVENT, SESSION_EVENT
 
 SIZE = 5_000
 TEST_SIZE = 12

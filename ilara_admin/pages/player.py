@@ -7,6 +7,8 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
+from events.forms import TimelineFilterForm
+from events.timeline import timeline
 from flags.cache import flag_set
 from flags.engine import sentences
 from flags.engine.evaluation import Decision, EvaluationContext, Reason, decide
@@ -19,13 +21,11 @@ from ilara_admin.web.access import staff_view
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import HtmxHttpRequest, wants_partial
 from players.cache import parameters_of
-from players.forms import TimelineFilterForm
 from players.labels import RISKS, STAGES
 from players.lifecycle import lifecycle_at
 from players.models import Player
 from players.notes import notes_of, with_right
 from players.record import mask_device, mask_email, risk_of, row_of, thresholds_of
-from players.timeline import timeline
 from segments.cache import segments_of
 from segments.lookup import stored_subject
 from segments.subject import subject_of

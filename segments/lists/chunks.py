@@ -53,6 +53,7 @@ class ChunkRun:
     weighs `row_weight`."""
 
     change: SegmentListChange
+    environment_id: int
     namespace: UUID
     progress: Progress
     done: float = 0
@@ -72,7 +73,10 @@ def take_up(change: SegmentListChange, progress: Progress | None = None) -> Chun
     change.attempt += 1
     if segment is None:
         raise ValidationError(GONE)
-    return ChunkRun(change, segment.environment.namespace, progress or (lambda done, total: None))
+    environment = segment.environment
+    return ChunkRun(
+        change, environment.pk, environment.namespace, progress or (lambda done, total: None)
+    )
 
 
 def _mine(change: SegmentListChange) -> QuerySet[SegmentListChange]:
@@ -86,7 +90,7 @@ def chunk(run: ChunkRun) -> Iterator[Counts]:
     """One transaction of a change. Its rows and its counts are written together or not at all."""
     counts, change = Counts(), run.change
     with transaction.atomic():
-        aliases.hold()
+        aliases.lock_for_lists(run.environment_id)
         segments = Segment.objects.filter(pk=change.segment_id)
         if not segments.select_for_update(no_key=True).values_list("pk").first():
             raise ValidationError(GONE)

@@ -122,7 +122,7 @@ def one_player(environment: Any, token: str, player_id: Any) -> None:
     from django.test.utils import CaptureQueriesContext
 
     from ilara_admin.core.audit import Actor
-    from segments.cache import compile_segments
+    from segments.cache import SegmentRow, compile_segments
     from segments.lookup import stored_subject
     from segments.models import Segment
     from segments.services import segment_create
@@ -158,8 +158,8 @@ def one_player(environment: Any, token: str, player_id: Any) -> None:
     with CaptureQueriesContext(connection) as queries:
         request(listed)
     statements = len(queries)  # the next request forgets them
-    rows = Segment.objects.filter(environment=environment).values("id", "key", "name", "rule")
-    compiled = list(compile_segments(rows, {}).values())
+    found = Segment.objects.filter(environment=environment).values_list("id", "key", "name", "rule")
+    compiled = list(compile_segments([SegmentRow(*row) for row in found], {}).values())
     wanted = frozenset().union(*(each.event_counts for each in compiled))
     stored = stored_subject(environment, player_id, wanted)
     assert stored

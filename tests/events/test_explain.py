@@ -19,10 +19,10 @@ from pytest_django import DjangoDbBlocker
 from events import export, log_reader, partitions, rollups, tail
 from events.forms import TailForm
 from events.log_reader import Filter
+from events.timeline import timeline
 from events.views import count_after
 from ilara_admin.core import db
 from ilara_admin.models import Environment
-from players.timeline import timeline
 from segments.language.parser import EventCount
 from segments.language.sql import count_sql
 from tests.events.conftest import make_environment

@@ -24,7 +24,7 @@ from ilara_admin.models import Environment, Project
 from players.cache import parameters_of
 from players.models import Player, player_id_for
 from players.record import PlayerRow, row_of, thresholds_of
-from segments.cache import compile_segments, matchers_of, rules_of
+from segments.cache import SegmentRow, compile_segments, matchers_of, rules_of
 from segments.language.compiler import Subject, compile_rule
 from segments.language.operators import OPERATORS, ValueKind
 from segments.language.parser import FIELDS, EventCount, Group, event_counts_of, parse
@@ -252,7 +252,8 @@ class Crowd:
         self.rows = [row_of(player) for player in self.players()]
         self.places = {row.external_id: place for place, row in enumerate(self.rows)}
         rows = Segment.objects.filter(environment=self.environment)
-        self.compiled = compile_segments(rows.values("id", "key", "name", "rule"), {})
+        found = rows.values_list("id", "key", "name", "rule")
+        self.compiled = compile_segments([SegmentRow(*row) for row in found], {})
         self.asked = rule_query(self.environment, None, NOW)
         self.listed: dict[UUID, dict[int, bool]] = {}
         for member in SegmentMember.objects.order_by("excluded"):

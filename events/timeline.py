@@ -15,14 +15,14 @@ import msgspec
 from django.core import signing
 from django.db import connection
 
-from players.statements import LOGGED_EVENTS
+from players.event_log import LOGGED_EVENTS
 
 PAGE_SIZE = 25
 BRIEF_LENGTH = 120
 LATE_FROM = timedelta(minutes=1)
 
 
-class TimelineKind(IntEnum):
+class Kind(IntEnum):
     """Things of one moment are shown in this order, downwards from the last."""
 
     SESSION = 1
@@ -30,7 +30,7 @@ class TimelineKind(IntEnum):
     EVENT = 3
 
 
-class TimelineSession(msgspec.Struct, frozen=True):
+class Session(msgspec.Struct, frozen=True):
     session_id: str | None
     happened_at: datetime
     duration_seconds: int | None
@@ -47,7 +47,7 @@ class TimelineSession(msgspec.Struct, frozen=True):
         return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-class TimelinePurchase(msgspec.Struct, frozen=True):
+class Purchase(msgspec.Struct, frozen=True):
     transaction_id: str | None
     product_id: str | None
     amount: Decimal
@@ -58,7 +58,7 @@ class TimelinePurchase(msgspec.Struct, frozen=True):
     refunded_at: datetime | None
 
 
-class TimelineEvent(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True):
     name: str
     session_id: str | None
     properties: dict[str, Any]
@@ -73,22 +73,18 @@ class TimelineEvent(msgspec.Struct, frozen=True):
         )[:BRIEF_LENGTH]
 
 
-_DETAIL: dict[TimelineKind, Any] = {
-    TimelineKind.SESSION: TimelineSession,
-    TimelineKind.PURCHASE: TimelinePurchase,
-    TimelineKind.EVENT: TimelineEvent,
-}
+_DETAIL: dict[Kind, Any] = {Kind.SESSION: Session, Kind.PURCHASE: Purchase, Kind.EVENT: Event}
 
 
 @dataclass(frozen=True, slots=True)
-class TimelineEntry:
+class Entry:
     """`late` is the time by the client's clock if the server heard of it much later (or, by a
     wrong clock, before)."""
 
-    kind: TimelineKind
+    kind: Kind
     at: datetime
     tie: str
-    detail: TimelineSession | TimelinePurchase | TimelineEvent
+    detail: Session | Purchase | Event
 
     @property
     def late(self) -> datetime | None:
@@ -97,28 +93,28 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class TimelinePage:
+class Page:
     """`older` is the cursor of the next page, "" at the end of the history."""
 
-    entries: list[TimelineEntry]
+    entries: list[Entry]
     older: str
 
 
 # Each source: its table, what puts equal times into a fixed order, and its facts as JSON.
 _SOURCES = {
-    TimelineKind.SESSION: (
+    Kind.SESSION: (
         "player_session",
         "encode(digest, 'hex') COLLATE \"C\"",
         "'session_id', session_id, 'happened_at', started_at, 'duration_seconds', duration_seconds",
     ),
-    TimelineKind.PURCHASE: (
+    Kind.PURCHASE: (
         "purchase",
         "encode(digest, 'hex') COLLATE \"C\"",
         """'transaction_id', transaction_id, 'product_id', product_id, 'amount', amount::text,
            'currency', currency, 'counted', counted, 'verified', verified,
            'happened_at', received_at, 'refunded_at', refunded_at""",
     ),
-    TimelineKind.EVENT: (
+    Kind.EVENT: (
         "event",
         "lpad(id::text, 20, '0') COLLATE \"C\"",
         """'name', name, 'session_id', session_id, 'properties', properties,
@@ -128,15 +124,11 @@ _SOURCES = {
 
 
 def timeline(
-    player_id: uuid.UUID,
-    *,
-    kind: TimelineKind | None = None,
-    event_name: str = "",
-    before: str = "",
-) -> TimelinePage:
+    player_id: uuid.UUID, *, kind: Kind | None = None, event_name: str = "", before: str = ""
+) -> Page:
     """One page, from the newest entry or from where the page before it ended."""
     cursor = _decode(player_id, before)
-    kinds = [kind] if kind else list(TimelineKind)
+    kinds = [kind] if kind else list(Kind)
     parts = " UNION ALL ".join(
         _part(each, older=cursor is not None, named=bool(event_name)) for each in kinds
     )
@@ -152,22 +144,17 @@ def timeline(
         )
         rows = db.fetchall()
     entries = [
-        TimelineEntry(
-            TimelineKind(kind),
-            at,
-            tie,
-            msgspec.json.decode(detail, type=_DETAIL[TimelineKind(kind)]),
-        )
+        Entry(Kind(kind), at, tie, msgspec.json.decode(detail, type=_DETAIL[Kind(kind)]))
         for kind, at, tie, detail in rows[:PAGE_SIZE]
     ]
     more = len(rows) > PAGE_SIZE
-    return TimelinePage(entries, _encode(player_id, entries[-1]) if more else "")
+    return Page(entries, _encode(player_id, entries[-1]) if more else "")
 
 
-def _part(kind: TimelineKind, *, older: bool, named: bool) -> str:
+def _part(kind: Kind, *, older: bool, named: bool) -> str:
     table, tie, facts = _SOURCES[kind]
     where = "player_id = %(player)s"
-    if kind is TimelineKind.EVENT:
+    if kind is Kind.EVENT:
         # The log of events tells of sessions and purchases, too; the ledgers keep them for longer.
         where += " AND name = %(name)s" if named else " AND name <> ALL(%(logged)s)"
     if older:
@@ -185,7 +172,7 @@ def _signer(player_id: uuid.UUID) -> signing.Signer:
     return signing.Signer(salt=f"timeline:{player_id}")
 
 
-def _encode(player_id: uuid.UUID, last: TimelineEntry) -> str:
+def _encode(player_id: uuid.UUID, last: Entry) -> str:
     return _signer(player_id).sign_object([last.at.isoformat(), last.kind, last.tie])
 
 

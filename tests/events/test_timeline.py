@@ -5,16 +5,9 @@ from datetime import datetime
 import pytest
 from django.db import connection
 
+from events.timeline import PAGE_SIZE, Entry, Event, Kind, Session, timeline
 from ilara_admin.models import Environment
 from players.models import Player
-from players.timeline import (
-    PAGE_SIZE,
-    TimelineEntry,
-    TimelineEvent,
-    TimelineKind,
-    TimelineSession,
-    timeline,
-)
 from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import make_player
 
@@ -35,8 +28,8 @@ def busy(player: Player, public_api: Api) -> Player:
     return player
 
 
-def everything(player: Player, **options: object) -> list[TimelineEntry]:
-    found: list[TimelineEntry] = []
+def everything(player: Player, **options: object) -> list[Entry]:
+    found: list[Entry] = []
     before = ""
     while True:
         page = timeline(player.pk, before=before, **options)  # type: ignore[arg-type]
@@ -54,20 +47,16 @@ def test_pages__hold_everything_once_newest_first(busy: Player) -> None:
     order = [(entry.at, entry.kind, entry.tie) for entry in found]
     assert order == sorted(order, reverse=True)
     batch = [
-        entry.detail.properties["n"]
-        for entry in found[:50]
-        if isinstance(entry.detail, TimelineEvent)
+        entry.detail.properties["n"] for entry in found[:50] if isinstance(entry.detail, Event)
     ]
     assert batch == list(range(49, -1, -1))
 
 
 def test_kinds_and_names__narrow_it_down(busy: Player) -> None:
-    assert {entry.kind for entry in everything(busy, kind=TimelineKind.SESSION)} == {
-        TimelineKind.SESSION
-    }
-    assert len(everything(busy, kind=TimelineKind.PURCHASE)) == 2
-    assert len(everything(busy, kind=TimelineKind.EVENT, event_name="many")) == 50
-    assert not everything(busy, kind=TimelineKind.EVENT, event_name="man")
+    assert {entry.kind for entry in everything(busy, kind=Kind.SESSION)} == {Kind.SESSION}
+    assert len(everything(busy, kind=Kind.PURCHASE)) == 2
+    assert len(everything(busy, kind=Kind.EVENT, event_name="many")) == 50
+    assert not everything(busy, kind=Kind.EVENT, event_name="man")
 
 
 def test_other_players__stay_out_and_their_cursors_mean_nothing(
@@ -94,7 +83,7 @@ def test_page__costs_one_statement(busy: Player) -> None:
     ("seconds", "words"), [(None, ""), (0, "0 s"), (70, "1 min 10 s"), (3700, "1 h 1 min")]
 )
 def test_duration__is_said_in_two_parts_at_most(seconds: int | None, words: str) -> None:
-    assert TimelineSession(None, datetime.now().astimezone(), seconds).duration == words
+    assert Session(None, datetime.now().astimezone(), seconds).duration == words
 
 
 def test_late_event__says_when_it_happened(player: Player, public_api: Api) -> None:
