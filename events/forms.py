@@ -12,7 +12,9 @@ from ilara_admin.web.filters import FilterForm
 from players.aliases import player_id_of
 
 
-class TailForm(forms.Form):
+class TailForm(FilterForm):
+    cursors = ("since", "paused")
+
     name = forms.CharField(
         label="Event name", required=False, max_length=128, widget=forms.TextInput(
             attrs={"autocapitalize": "none", "spellcheck": "false"}
@@ -27,11 +29,9 @@ class TailForm(forms.Form):
 
     def filter(self, environment: Environment) -> Filter:
         """What to show. A player who is not registered matches nothing, and that is right."""
-        self.is_valid()
-        player = self.cleaned_data.get("player")
+        player = self.value("player")
         return Filter(
-            self.cleaned_data.get("name") or None,
-            _player_id(environment, player) if player else None,
+            self.value("name") or None, _player_id(environment, player) if player else None
         )
 
 

@@ -13,12 +13,11 @@ from typing import Any
 import msgspec
 
 from events.models import INSERT_EVENT
-from events.rejections import REJECT, UNKNOWN_PLAYER, Rejected, reject_params
+from events.rejections import NONE_REJECTED, REJECT, UNKNOWN_PLAYER, Rejected, reject_params
 from events.schemas import MAX_PROPERTIES, RESERVED_PREFIX, BatchedEvent
-from ilara_admin.api.bodies import check_moment, check_value, to_struct
+from ilara_admin.api.bodies import check_moment, check_value, digest_of, to_struct
 from ilara_admin.api.dispatch import ApiRequest, run_one
 from ilara_admin.api.errors import ApiError, invalid, not_found
-from ilara_admin.api.idempotency import digest_of
 from players.statements import seen
 
 MAX_EVENT_BYTES = 64 * 1024
@@ -186,7 +185,7 @@ def store(
             request.snapshot.churned_days,
             sent_at,
             [1 + copies[index] for index in rows],
-            *reject_params(rejected),
+            *(reject_params(rejected) if rejected else NONE_REJECTED),
         ],
         safe_to_repeat=all(event.digest is not None for event in sent),
     )

@@ -1,8 +1,6 @@
 """The parameters of the churn model, as a part of an environment's snapshot."""
 
-from ilara_admin.api import environment_cache
-from ilara_admin.api.environment_cache import Parts, Snapshot, register_part
-from ilara_admin.models import Environment
+from ilara_admin.api.environment_cache import Parts, register_part
 from players.churn_model.risk import PRIOR, Parameters
 
 NEWEST_FIT = """
@@ -17,9 +15,3 @@ def _newest(fits: list[Parameters], parts: Parts) -> Parameters:
 
 
 churn_part = register_part(NEWEST_FIT, Parameters, _newest)
-
-
-def parameters_of(source: Snapshot | Environment) -> Parameters:
-    """Those by which /v1 tells churn risks right now."""
-    known = source if isinstance(source, Snapshot) else environment_cache.at_version(source)
-    return churn_part.of(known)

@@ -9,6 +9,7 @@ from django.core import signing
 
 from ilara_admin.api.bodies import check_value, to_struct
 from ilara_admin.api.errors import ApiError
+from ilara_admin.core.json_equality import identical
 from ilara_admin.web.filters import FilterForm
 from players.labels import STAGES
 from players.lifecycle import Stage
@@ -166,18 +167,13 @@ def _patch(given: Mapping[str, Any]) -> PlayerPatch:
         if given[name] != (original[name] or ""):
             changes[name] = given[name] or None
     old, new = original["attributes"], given["attributes"]
-    attributes = {name: value for name, value in new.items() if _differs(old.get(name), value)}
+    attributes = {name: value for name, value in new.items() if not identical(old.get(name), value)}
     attributes.update({name: None for name in old if name not in new})
     if attributes:
         changes["attributes"] = attributes
     for name, value in changes.items():
         check_value(value, name, level=2)
     return to_struct(changes, PlayerPatch)
-
-
-def _differs(old: Any, new: Any) -> bool:
-    """Whether two JSON values differ; for Python alone, true is 1 and 1 is 1.0."""
-    return msgspec.json.encode(old, order="sorted") != msgspec.json.encode(new, order="sorted")
 
 
 def _readable(error: str, text: str) -> str:

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from msgspec import UNSET
 
-from ilara_admin.api.idempotency import digest_of
+from ilara_admin.api.bodies import digest_of
 from ilara_admin.core import db
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.models import AuditAction, AuditEntry

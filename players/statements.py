@@ -5,8 +5,10 @@ Being seen updates the same columns everywhere. The thresholds travel as paramet
 conflict clause of an upsert may not look at another table on a distributed one.
 """
 
+import uuid
 from functools import cache
 
+from ilara_admin.api.dispatch import ApiRequest, run_one
 from players.event_log import (
     PURCHASE_EVENT,
     REFUND_EVENT,
@@ -14,7 +16,7 @@ from players.event_log import (
     SESSION_EVENT,
     insert_sql,
 )
-from players.record import COLUMNS
+from players.record import COLUMNS, PlayerRow, player_or_404
 
 # The condition on the player `p` that $4 names: by the player's id, or by the id that follows from
 # an external id, be it the player's own or an alias.
@@ -48,6 +50,12 @@ def seen(now: str, at_risk_days: str, churned_days: str) -> str:
 FIND = f"""
 SELECT env.config_version, env.now, {COLUMNS}
 FROM env LEFT JOIN player p ON {BY_ID} AND p.environment_id = env.id"""
+
+
+def find_player(request: ApiRequest, player_id: uuid.UUID) -> PlayerRow:
+    """The player of this environment, in one statement; 404 if there is none."""
+    return player_or_404(run_one(request, FIND, [player_id]))
+
 
 FIND_BY_EXTERNAL_ID = f"""
 SELECT env.config_version, env.now, {COLUMNS}

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from ilara_admin.api.environment_cache import Parts, Snapshot, register_part
-from segments.language.compiler import Matcher, Subject, compile_rule, no_player
+from ilara_admin.api.environment_cache import Parts, register_part
+from segments.language.compiler import Matcher, compile_rule, no_player, with_lists
 from segments.language.parser import (
     EventCount,
     Group,
@@ -74,21 +74,7 @@ def compile_segments(rows: list[SegmentRow], parts: Parts) -> dict[str, Compiled
     return compiled
 
 
-def with_lists(segment_id: int, by_rule: Matcher) -> Matcher:
-    """Excluded by hand, else included by hand, else by the rule."""
-
-    def matches(subject: Subject) -> bool:
-        excluded = subject.lists.get(segment_id)
-        return by_rule(subject) if excluded is None else not excluded
-
-    return matches
-
-
 segments_part = register_part(SQL, SegmentRow, compile_segments)
-
-
-def segments_of(snapshot: Snapshot) -> Mapping[str, CompiledSegment]:
-    return segments_part.of(snapshot)
 
 
 def matchers_of(segments: Mapping[str, CompiledSegment]) -> dict[str, Matcher]:

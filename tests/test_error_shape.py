@@ -393,7 +393,7 @@ def test_crash__is_500_and_keeps_the_details_to_itself(
     def crash(request: object, sql: str, params: object) -> None:
         raise RuntimeError("the password is 1234")
 
-    monkeypatch.setattr("players.lookup.run_one", crash)
+    monkeypatch.setattr("players.statements.run_one", crash)
     reply = public_api.get(f"{PLAYERS}/{EXAMPLE_ID}", x_request_id="trace-1")
     assert outcome(reply) == (500, "INTERNAL_ERROR", "Something went wrong on our side.")
     assert b"1234" not in reply.body

@@ -5,15 +5,14 @@ from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from flags import services
 from flags.dashboard.forms import RULES_DECIDE, OverrideForm
-from flags.dashboard.views import the_flag
+from flags.dashboard.shortcuts import get_flag_or_404
 from flags.models import Flag, FlagOverride
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 from players.models import Player
@@ -25,8 +24,8 @@ def flag_override(request: HtmxHttpRequest, key: str, player_id: uuid.UUID) -> H
 
     `?to=` and `?until=` come from Undo: what was in force before, as it was.
     """
-    flag = the_flag(request, key)
-    player = get_object_or_404(Player.objects.of(request.environment), pk=player_id)
+    flag = get_flag_or_404(request, key)
+    player = get_or_404(request, Player, pk=player_id)
     present = FlagOverride.objects.filter(flag=flag, player_id=player.pk).first()
     if request.method == "POST" and "to" in request.GET:
         until = _moment(request.GET.get("until", ""))

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import msgspec
 
-from ilara_admin.core import db
+from ilara_admin.core import db, tokens
 from ilara_admin.models import Environment
 
 
@@ -86,13 +86,17 @@ def register_part[R, T](
     return part
 
 
-def of_digest(digest: bytes) -> Snapshot | None:
-    """The snapshot of the environment that this key belongs to, or None for an unknown key.
+def of_token(token: str) -> tuple[Snapshot, Key] | None:
+    """The snapshot of the environment that this key belongs to and the key, or None for an unknown
+    one.
 
     Unknown keys are never remembered: one made a moment ago must work.
     """
+    digest = tokens.digest(token)
     environment_id = _environment_of.get(digest)
     if environment_id is None:
+        if not tokens.is_well_formed(token):
+            return None
         row = db.fetch_one(
             "SELECT environment_id FROM api_key WHERE digest = $1", [digest], safe_to_repeat=True
         )
@@ -102,8 +106,10 @@ def of_digest(digest: bytes) -> Snapshot | None:
         # The snapshot in hand may be older than the key.
         snapshot = _snapshots.get(environment_id)
         if snapshot is None or digest not in snapshot.keys:
-            return load(environment_id)
-    return of_environment(environment_id)
+            load(environment_id)
+    snapshot = of_environment(environment_id)
+    key = snapshot.keys.get(digest)
+    return None if key is None else (snapshot, key)
 
 
 def of_environment(environment_id: int) -> Snapshot:

@@ -37,7 +37,7 @@ def curl_of(operation: Operation, example: Example, root: str) -> str:
     if example.query:
         place += f"?{urlencode(example.query)}"
     headers = {"X-API-Key": f"${KEY_VARIABLE}"} if operation.keys else {}
-    flow = operation.endpoint.media != JSON
+    flow = operation.docs.media != JSON
     return curl(operation.method, root + place, headers, example.body, flow=flow)
 
 

@@ -14,7 +14,6 @@ from ilara_admin.config.document import (
     ConfigEntries,
     ConfigEntry,
     ConfigError,
-    Fault,
     document_of,
     metadata_of,
     place,
@@ -22,6 +21,7 @@ from ilara_admin.config.document import (
 from ilara_admin.config.plan import Plan, PlanAction, PlanStep
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.json_equality import json_equal
+from ilara_admin.core.path_error import PathError
 from ilara_admin.models import Environment
 from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update, segments_lock
@@ -55,7 +55,7 @@ def apply_plan(environment: Environment, plan: Plan, *, actor: Actor, reason: st
             act(environment, step, actor, reason)
         except ValidationError as error:
             message = " ".join(error.messages)
-            raise ConfigError([Fault(place(step.kind, step.key), message)]) from None
+            raise ConfigError([PathError(place(step.kind, step.key), message)]) from None
         except IntegrityError:
             raise ConfigConflict from None  # a flag of this key was created since
 

@@ -5,7 +5,7 @@ It is filled in one transaction, so it is there whole or not at all, and filling
 nothing. The same seed at the same moment draws the same game.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,8 +15,9 @@ import msgspec
 from django.db import connection, transaction
 
 from events import partitions, rollups
-from ilara_admin.api.idempotency import digest_of
+from ilara_admin.api.bodies import digest_of
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.progress import Progress, no_progress
 from ilara_admin.demo.config import config_fill
 from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
 from ilara_admin.demo.records import SamplePlayer, Tracked
@@ -31,9 +32,6 @@ SIZE = 5_000
 TEST_SIZE = 12
 SEED = 20_260
 JSON = msgspec.json.Encoder(decimal_format="number")
-
-# Told the step, how much of it is done, and how much there is.
-type Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def demo_fill(
             return Filled(project.slug)
         filled = _players_fill(live, _draw(size, now, seed, progress), progress)
         if test and not _has_sample(test, TEST_SIZE):
-            _players_fill(test, _draw(TEST_SIZE, now, seed, _silent), _silent)
+            _players_fill(test, _draw(TEST_SIZE, now, seed, no_progress), no_progress)
         progress("Flags and segments", 0, 1)
         config_fill(live, actor, now)
         support_fill(live)
@@ -102,10 +100,6 @@ def _has_sample(environment: Environment, size: int) -> bool:
         for number in range(FIRST_NUMBER, FIRST_NUMBER + size)
     ]
     return Player.objects.filter(pk__in=ids).exists()
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    pass
 
 
 def _draw(size: int, now: datetime, seed: int, progress: Progress) -> list[SamplePlayer]:

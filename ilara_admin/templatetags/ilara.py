@@ -16,6 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from heroicons.templatetags.heroicons import heroicon_micro
 
+from ilara_admin.core import percentages
 from ilara_admin.web import access
 from ilara_admin.web.context_processors import NavItem
 
@@ -152,10 +153,7 @@ def reltime(moment: datetime | None, never: str = "never") -> SafeString:
 @register.filter
 def percent(thousandths: int | None) -> str:
     """Thousandths of a percent as staff read them: 12500 is "12.5 %"."""
-    if thousandths is None:
-        return ABSENT
-    whole, rest = divmod(thousandths, 1000)
-    return f"{whole}.{rest:03}".rstrip("0").rstrip(".") + " %"
+    return ABSENT if thousandths is None else percentages.percent(thousandths)
 
 
 @register.filter

@@ -184,7 +184,7 @@ def waiting_after_a_pause(environment: Environment) -> None:
     (last,) = log_reader.newest(environment.pk, 1)
     request: Any = RequestFactory().get("/", {"name": "level_up"})
     request.environment = environment
-    assert TailForm(request.GET).filter(environment)
+    assert TailForm(request).filter(environment)
     count_after(request, last.id - 1_000)
 
 

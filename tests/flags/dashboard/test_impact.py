@@ -59,7 +59,9 @@ def pair(flag: Flag, draft: FlagDocument) -> tuple[CompiledFlag, CompiledFlag]:
 
 
 def of(flag: Flag, draft: FlagDocument, **options: Any) -> Impact:
-    return impact(flag.environment, *pair(flag, draft), NOW, **options)
+    return impact(
+        environment_cache.at_version(flag.environment), *pair(flag, draft), NOW, **options
+    )
 
 
 def served(api: Api, players: list[Player]) -> dict[str, str]:

@@ -137,7 +137,7 @@ def test_curl_lines__answer_as_the_examples_say(server: Gunicorn, token: str) ->
     player_id = EXAMPLE_ID
     for operation in operations():
         for example in operation.examples:
-            if operation.endpoint.media != JSON:
+            if operation.docs.media != JSON:
                 continue
             line = curl_of(operation, example, server.address).replace(EXAMPLE_ID, player_id)
             told = json.loads(bash(line.replace("curl", "curl -sS", 1), {KEY_VARIABLE: token}))
@@ -147,7 +147,7 @@ def test_curl_lines__answer_as_the_examples_say(server: Gunicorn, token: str) ->
                 told = {name: told[name] for name in example.reply}
                 told["info"] = {name: told["info"][name] for name in example.reply["info"]}
             wanted = {"success": True, "data": example.reply}
-            wanted = wanted if operation.endpoint.envelope else example.reply
+            wanted = wanted if operation.docs.envelope else example.reply
             assert not list(same_shape(wanted, told)), (operation.id, told)
 
 

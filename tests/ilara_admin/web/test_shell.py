@@ -8,11 +8,10 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from django_htmx.middleware import HtmxDetails
 
-from ilara_admin.middleware import request_id
+from ilara_admin.middleware import LoginMiddleware, TimeZoneMiddleware, request_id
 from ilara_admin.models import Environment, Project, Role, User
 from ilara_admin.pages.errors_and_theme import server_error
 from ilara_admin.web.context_processors import Shell
-from ilara_admin.web.middleware import LoginMiddleware, TimeZoneMiddleware
 from tests.pages import squeezed
 
 
