@@ -16,8 +16,8 @@ from flags.engine.document import ValueType
 from flags.models import Flag
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.projects import project_create
-from ilara_admin.demo import SEED, Filled, demo_fill
 from ilara_admin.demo.config import history, working_hour
+from ilara_admin.demo.fill import SEED, Filled, demo_fill
 from ilara_admin.demo.game import EVENT_DAYS, player_draw
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.commands import serve
@@ -143,9 +143,9 @@ def test_counters__are_those_of_the_ledgers(live: Environment) -> None:
     }
     purchases = {
         row["player_id"]: row
-        for row in Purchase.objects.values("player_id").annotate(
-            number=Count("digest"), amount=Sum("amount")
-        )
+        for row in Purchase.objects.filter(refunded_at=None)
+        .values("player_id")
+        .annotate(number=Count("digest"), amount=Sum("amount"))
     }
     players = Player.objects.of(live)
     assert players.count() == 200
@@ -193,6 +193,20 @@ def test_payer_seen_last__has_a_note_and_a_linked_id(live: Environment) -> None:
     player = Player.objects.of(live).payers().recent_first()[0]
     assert "gems" in player.notes.get().text
     assert player.aliases.get().external_id.startswith("guest_")
+
+
+def test_lists_and_refunds__are_there(live: Environment) -> None:
+    care = Segment.objects.get(environment=live, key="personal-care")
+    assert (care.included, care.excluded) == (1, 3)
+    refunded = Purchase.objects.filter(player__environment=live).exclude(refunded_at=None)
+    logged = (
+        Event.objects.of(live).filter(name="ilara.refund").values_list("received_at", flat=True)
+    )
+    recent = NOW - timedelta(days=EVENT_DAYS - 2)
+    assert refunded.exists()
+    assert set(refunded.filter(refunded_at__gt=recent).values_list("refunded_at", flat=True)) == {
+        moment for moment in logged if moment > recent
+    }
 
 
 def test_events__lie_in_the_last_month_in_the_order_of_arrival(live: Environment) -> None:
