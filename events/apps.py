@@ -5,7 +5,11 @@ class EventsConfig(AppConfig):
     name = "events"
 
     def ready(self) -> None:
-        from events import partitions, player_data
+        from events import (
+            partitions,
+            player_data,
+            services,  # noqa: F401  # registers how changes are undone
+        )
         from events.models import INSERT_EVENT
         from ilara_admin.runtime import health
         from players import event_log

@@ -2,7 +2,6 @@
 
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from events import services
@@ -10,12 +9,14 @@ from events.forms import DescriptionForm, NamesForm, RejectedForm
 from events.models import EventName, RejectedEvent
 from events.rejections import KEPT_DAYS, PAYLOAD_CHARACTERS
 from events.stats import Series, Span, arrivals, freshness, hours_of, series
-from ilara_admin.models import AuditAction, AuditEntry, Role
+from ilara_admin.core.changes import Conflict
+from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import Bar
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
+from ilara_admin.web.confirm import changed, form_conflict, is_review
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, add_errors, render_form
-from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
+from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from ilara_admin.web.pagination import KeysetPage
 
 SPANS = {Span.HOUR: "Last hour", Span.DAY: "Last 24 hours", Span.MONTH: "Last 30 days"}
@@ -75,36 +76,19 @@ def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
 def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
     name = get_or_404(request, EventName, pk=name_id)
     url = environment_url(request, "event_name", name.pk)
-    form = DescriptionForm(request.POST or None, initial={"description": name.description})
-    if request.method == "POST" and form.is_valid():
+    form = DescriptionForm(
+        f"event_name:{name.pk}", {"description": name.description}, request.POST or None
+    )
+    if request.method == "POST" and form.is_valid() and not is_review(request):
         try:
             entry = services.event_name_describe(name, actor=actor_of(request), **form.cleaned_data)
         except ValidationError as error:
             add_errors(form, error)
+        except Conflict as conflict:
+            return form_conflict(request, form, conflict, url)
         else:
-            response = redirect_to(request, url)
-            if entry is None:
-                return with_toast(request, response, "Nothing was changed.", tone="info")
-            undo_url = environment_url(request, "event_name_undo", name.pk, entry.pk)
-            return with_toast(request, response, f"Described {name}.", undo_url=undo_url)
+            return changed(request, url, entry, f"Described {name}.")
     return render_form(request, FormPage(f"Describe {name}", "Save", form, url))
-
-
-@staff_view(Role.LIVE_OPS, "POST")
-def event_name_undo(request: HtmxHttpRequest, name_id: int, entry_id: int) -> HttpResponse:
-    name = get_or_404(request, EventName, pk=name_id)
-    entries = AuditEntry.objects.filter(
-        environment=request.environment,
-        action=AuditAction.EVENT_NAME_DESCRIBED,
-        object_id=str(name.pk),
-    )
-    entry = get_object_or_404(entries, pk=entry_id)
-    response = redirect_to(request, environment_url(request, "event_name", name.pk))
-    try:
-        services.event_name_undo(name, entry, actor=actor_of(request))
-    except ValidationError as error:
-        return with_toast(request, response, error.messages[0], tone="danger")
-    return with_toast(request, response, "Undone. The description is as it was.")
 
 
 @staff_view(Role.VIEWER)

@@ -9,6 +9,7 @@ from events.models import DESCRIPTION_CHARACTERS
 from events.timeline import Kind
 from ilara_admin.models import Environment
 from ilara_admin.web.filters import FilterForm
+from ilara_admin.web.forms import SeenForm
 from players.aliases import player_id_of
 
 
@@ -96,7 +97,7 @@ class TimelineFilterForm(FilterForm):
         return Kind[self.value("kind").upper()] if self.value("kind") else None
 
 
-class DescriptionForm(forms.Form):
+class DescriptionForm(SeenForm):
     description = forms.CharField(
         label="When the game sends it, and what it means",
         required=False,

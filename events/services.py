@@ -5,22 +5,25 @@ from django.db import transaction
 
 from events.models import DESCRIPTION_CHARACTERS, EventName
 from ilara_admin.core.audit import Actor, audit_record
-from ilara_admin.models import AuditAction, AuditEntry
+from ilara_admin.core.changes import Fields, merge_changes, register_undo
+from ilara_admin.models import AuditAction, AuditEntry, Role
 
 
 @transaction.atomic
 def event_name_describe(
-    event_name: EventName, description: str, *, actor: Actor, reason: str = ""
-) -> AuditEntry | None:
-    """Say what an event is about. Answers with the entry in the audit log, or None when it said so
-    already. No request under /v1 sees it, so no process has to reload anything."""
-    event_name = _locked(event_name)
+    event_name: EventName, description: str, *, actor: Actor, seen: Fields | None = None,
+    reason: str = "",
+) -> AuditEntry | None:  # fmt: skip
+    """Set what an event means. Returns None if nothing changed; raises Conflict if the description
+    is no longer as in `seen`. No request under /v1 sees it, so no process has to reload."""
+    event_name = _locked(event_name.pk)
     description = description.strip()
     if len(description) > DESCRIPTION_CHARACTERS:
         limit = DESCRIPTION_CHARACTERS
         raise ValidationError({"description": f"Use {limit} characters at most."})
-    before = event_name.description
-    if before == description:
+    before, after = {"description": event_name.description}, {"description": description}
+    merge_changes("event_name", event_name.pk, event_name.name, seen=seen, now=before, wanted=after)
+    if before == after:
         return None
     event_name.description = description
     event_name.save(update_fields=["description"])
@@ -30,21 +33,24 @@ def event_name_describe(
         environment=event_name.environment,
         object_id=event_name.pk,
         object_name=event_name.name,
-        before={"description": before},
-        after={"description": description},
+        before=before,
+        after=after,
         reason=reason,
     )
 
 
-@transaction.atomic
-def event_name_undo(event_name: EventName, entry: AuditEntry, *, actor: Actor) -> None:
-    """Bring back the description from before a change, unless somebody has changed it since."""
-    event_name = _locked(event_name)
-    if entry.before is None or entry.after != {"description": event_name.description}:
-        raise ValidationError("Somebody has described it anew since. Nothing was undone.")
-    event_name_describe(event_name, entry.before["description"], actor=actor, reason="Undone")
-
-
-def _locked(event_name: EventName) -> EventName:
+def _locked(pk: int | str) -> EventName:
     found = EventName.objects.select_related("environment__project")
-    return found.select_for_update(of=("self",), no_key=True).get(pk=event_name.pk)
+    return found.select_for_update(of=("self",), no_key=True).get(pk=pk)
+
+
+def _now(entry: AuditEntry) -> Fields:
+    return {"description": _locked(entry.object_id).description}
+
+
+def _restore(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
+    event_name = EventName.objects.get(pk=entry.object_id)
+    return event_name_describe(event_name, **(entry.before or {}), actor=actor, reason=reason)
+
+
+register_undo(AuditAction.EVENT_NAME_DESCRIBED, role=Role.LIVE_OPS, current=_now, restore=_restore)

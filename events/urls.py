@@ -15,11 +15,6 @@ urlpatterns = [
         catalogue_views.event_name_describe,
         name="event_name_describe",
     ),
-    path(
-        "names/<int:name_id>/undo/<int:entry_id>/",
-        catalogue_views.event_name_undo,
-        name="event_name_undo",
-    ),
     path("rejected/", catalogue_views.event_rejected, name="event_rejected"),
     path("<int:event>/", views.event_detail, name="event_detail"),
 ]

@@ -6,12 +6,16 @@ class FlagsConfig(AppConfig):
 
     def ready(self) -> None:
         from flags import (
-            cache,  # noqa: F401  # importing registers a part of the environment cache
+            cache,  # noqa: F401  # registers a part of the environment cache
             player_data,
+            undo,  # noqa: F401  # registers how changes are undone
         )
+        from flags.engine.sentences import part_text
         from flags.models import flags_by_segment
+        from ilara_admin.core import diff
         from players.player_data import register
         from segments import usage
 
         usage.register("flag", flags_by_segment)
         register(*player_data.DATA)
+        diff.register_text(part_text)

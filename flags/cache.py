@@ -9,7 +9,7 @@ import msgspec
 from msgspec.json import encode
 
 from flags import schemas
-from flags.engine.document import DocumentError, FlagDocument, decode_document
+from flags.engine.document import DocumentError, FlagDocument, read_document
 from flags.engine.evaluation import (
     CompiledFlag,
     Decision,
@@ -21,7 +21,7 @@ from flags.engine.evaluation import (
 from flags.ofrep import responses
 from ilara_admin.api.environment_cache import Parts, Snapshot, register_part
 from segments.cache import matchers_of, rules_of, segments_part
-from segments.language.parser import EventCount, RuleError
+from segments.language.parser import EventCount
 
 logger = logging.getLogger("ilara.flags")
 
@@ -82,20 +82,22 @@ def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
     compiled: dict[str, CompiledFlag] = {}
     for row in rows:
         try:
-            compiled[row.key] = compile_flag(
-                key=row.key,
-                salt=row.salt,
-                revision=row.revision,
-                document=decode_document(row.document),
-                archived=row.archived,
-                segments=segments,
-                segment_rules=rules,
-                others=compiled,
-                id=row.id,
-            )
-        except (DocumentError, RuleError) as error:
+            document = _served(row)
+        except DocumentError as error:
             # One flag that cannot be read must not take down everything else of its environment.
             logger.error("the flag %s cannot be read and is left out: %s", row.key, error)
+            continue
+        compiled[row.key] = compile_flag(
+            key=row.key,
+            salt=row.salt,
+            revision=row.revision,
+            document=document,
+            archived=row.archived,
+            segments=segments,
+            segment_rules=rules,
+            others=compiled,
+            id=row.id,
+        )
     in_use = tuple(flag for flag in compiled.values() if not flag.archived)
     varying = tuple(flag for flag in in_use if flag.constant is None)
     decided = {
@@ -122,6 +124,18 @@ def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
         decided=decided,
         event_counts=event_counts_needed(in_use),
     )
+
+
+def _served(row: Any) -> FlagDocument:
+    """The document of a flag. While it is off or archived its rules need not be readable: it gives
+    its off value."""
+    data = row["document"]
+    try:
+        return read_document(data)
+    except DocumentError:
+        if not isinstance(data, dict) or (data.get("enabled") is True and not row["archived"]):
+            raise
+        return read_document({**data, "rules": [], "prerequisites": []})
 
 
 def _joined_constants(constant: Constants) -> list[PrecomputedReply]:

@@ -1,15 +1,16 @@
 """Flags and their revisions."""
 
+import re
 import secrets
 import uuid
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Now
 
-from flags.engine.document import FlagDocument, decode_document
+from flags.engine.document import DocumentError, FlagDocument, read_document
 from ilara_admin.models import Environment, User
 from segments.language.parser import segments_named
 
@@ -100,7 +101,23 @@ class Flag(FlagMetadata):
 
     @property
     def spec(self) -> FlagDocument:
-        return decode_document(self.document)
+        """The document. Raises DocumentError if it cannot be served; then `problem` says why."""
+        return read_document(self.document)
+
+    @property
+    def problem(self) -> str:
+        """What of the stored document cannot be read, "" if all of it can."""
+        try:
+            read_document(self.document)
+        except DocumentError as error:
+            place = re.match(r"rules\[(\d+)\]", error.path)
+            return f"Rule {int(place[1]) + 1}: {error}" if place else str(error)
+        return ""
+
+    @property
+    def enabled(self) -> bool:
+        """The switch, also of a document that cannot be read."""
+        return isinstance(self.document, dict) and self.document.get("enabled") is True
 
 
 class FlagRevision(FlagMetadata):
@@ -172,11 +189,18 @@ class FlagUsage(models.Model):
         db_table = "flag_usage"
 
 
+def segments_used(document: Any) -> set[str]:
+    """The segments that the rules of a stored document name, as far as it can be read."""
+    rules = document.get("rules") if isinstance(document, dict) else None
+    rules = [rule for rule in rules if isinstance(rule, dict)] if isinstance(rules, list) else []
+    named = {rule["segment"] for rule in rules if isinstance(rule.get("segment"), str)}
+    return named.union(*(segments_named(rule.get("conditions")) for rule in rules))
+
+
 def flags_by_segment(environment: Environment) -> dict[str, list[str]]:
     """By segment key, the flags that name it in a rule, archived ones included."""
     found: dict[str, list[str]] = {}
-    for key, rules in Flag.objects.of(environment).values_list("key", "document__rules"):
-        asked = {rule["segment"] for rule in rules if rule.get("segment")}
-        for segment in asked.union(*(segments_named(rule.get("conditions")) for rule in rules)):
+    for key, document in Flag.objects.of(environment).values_list("key", "document"):
+        for segment in segments_used(document):
             found.setdefault(segment, []).append(key)
     return found

@@ -1,16 +1,8 @@
 """What flags store about a player."""
 
-import uuid
-
 from django.db import connection
 
-from players.models import Player
-from players.player_data import ERASED, Erasure, PlayerData, by_player_id, move_rows
-
-
-def _move_overrides(alias_id: uuid.UUID, player: Player) -> None:
-    columns = "flag_id, variant, expires_at, author_name, created_at"
-    move_rows("flag_override", columns, alias_id, player)
+from players.player_data import ERASED, Erasure, LinkedRows, PlayerData, by_player_id
 
 
 def _erase_entries(erasure: Erasure) -> int:
@@ -32,6 +24,6 @@ def _erase_entries(erasure: Erasure) -> int:
 
 
 DATA = (
-    by_player_id("flag_override", order="flag_id", move=_move_overrides),
+    by_player_id("flag_override", order="flag_id", linked=LinkedRows()),
     PlayerData("audit_entry", None, _erase_entries),
 )

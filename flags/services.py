@@ -9,26 +9,29 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from flags.engine.document import FlagDocument, decode_document, encode_document
-from flags.models import Flag, FlagOverride, FlagRevision, new_salt
+from flags.engine import sentences
+from flags.engine.document import (
+    DocumentError,
+    FlagDocument,
+    decode_document,
+    encode_document,
+    read_document,
+)
+from flags.models import Flag, FlagRevision, new_salt
 from flags.validation import check, check_dependents
+from ilara_admin.core import diff
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
+from ilara_admin.core.changes import Conflict, create_or_conflict
+from ilara_admin.core.diff import Change
 from ilara_admin.core.projects import bump_config_version
-from ilara_admin.models import AuditAction, Environment, Project
-from players.models import Player
+from ilara_admin.models import AuditAction, AuditEntry, Environment, Project
 from segments.keys import KEY, KEY_FORM
 
-
-class RevisionConflict(Exception):
-    """Somebody saved the flag after the editor had opened it."""
-
-    def __init__(self, flag: Flag) -> None:
-        super().__init__(f"The flag {flag.key} is at revision {flag.revision} by now.")
-        self.flag = flag
+type Saved = tuple[Flag, AuditEntry | None]  # None if nothing changed
 
 
-def _audit(action: AuditAction, flag: Flag, actor: Actor, **details: Any) -> None:
-    audit_record(
+def audit(action: AuditAction, flag: Flag, actor: Actor, **details: Any) -> AuditEntry:
+    return audit_record(
         action,
         actor,
         environment=flag.environment,
@@ -60,7 +63,7 @@ def _revise_next(flag: Flag, actor: Actor, reason: str) -> None:
     _revise(flag, actor, reason)
 
 
-def _locked(flag: Flag) -> Flag:
+def locked(flag: Flag) -> Flag:
     return (
         Flag.objects.select_for_update(of=("self",))
         .select_related("environment__project")
@@ -77,21 +80,22 @@ def flag_create(
     """A new flag, with a salt of its own unless one is given."""
     if not KEY.fullmatch(key):
         raise ValidationError({"key": KEY_FORM})
-    if Flag.objects.filter(environment=environment, key=key).exists():
-        raise ValidationError({"key": f"There is already a flag “{key}” here."})
     check(environment, key, document)
-    flag = Flag.objects.create(
-        environment=environment,
-        key=key,
-        salt=salt or new_salt(),
-        name=name or key,
-        description=description,
-        owner=owner,
-        expected_end=expected_end,
-        document=encode_document(document),
+    flag = create_or_conflict(
+        Flag(
+            environment=environment,
+            key=key,
+            salt=salt or new_salt(),
+            name=name or key,
+            description=description,
+            owner=owner,
+            expected_end=expected_end,
+            document=encode_document(document),
+        ),
+        {"flag_key_unique": ValidationError({"key": f"There is already a flag “{key}” here."})},
     )
     _revise(flag, actor, reason)
-    _audit(AuditAction.FLAG_CREATED, flag, actor, after=flag.document, reason=reason)
+    audit(AuditAction.FLAG_CREATED, flag, actor, after=flag.document, reason=reason)
     bump_config_version(environment)
     return flag
 
@@ -136,43 +140,93 @@ def flag_update(
     flag: Flag, *, document: FlagDocument, base_revision: int, actor: Actor,
     metadata: Mapping[str, str] | None = None, reason: str = "",
     action: AuditAction = AuditAction.FLAG_UPDATED,
-) -> Flag:  # fmt: skip
-    """Save a new document, and what of Flag.about is given. Raises RevisionConflict when
-    `base_revision` is no longer current."""
-    flag = _locked(flag)
-    if flag.revision != base_revision:
-        raise RevisionConflict(flag)
+) -> Saved:  # fmt: skip
+    """Save a new document, and what of Flag.about is given. Raises Conflict if `base_revision` is
+    no longer current."""
+    flag = locked(flag)
+    described = {**flag.metadata, **(metadata or {})}
+    check_revision(flag, base_revision, document, described)
     check(flag.environment, flag.key, document)
-    check_dependents(flag, flag.spec, document)
-    before = {**flag.document, **flag.metadata}
-    flag.document = encode_document(document)
-    _set_metadata(flag, {**flag.metadata, **(metadata or {})})
-    old, new = changed_fields(before, {**flag.document, **flag.metadata})
-    if not new:
-        return flag
+    check_dependents(flag, document)
+    return _save(
+        flag, encode_document(document), described, actor=actor, reason=reason, action=action
+    )
+
+
+def _save(
+    flag: Flag, document: Any, metadata: Mapping[str, str], *, actor: Actor, reason: str,
+    action: AuditAction,
+) -> Saved:  # fmt: skip
+    before = fields_of(flag)
+    flag.document = document
+    _set_metadata(flag, metadata, flag.key)
+    old, new = changed_fields(before, fields_of(flag))
+    if not new and not old:
+        return flag, None
     flag.updated_at = timezone.now()
     flag.save(update_fields=["document", *flag.metadata, "updated_at"])
     _revise_next(flag, actor, reason)
-    _audit(action, flag, actor, before=old, after=new, reason=reason)
+    entry = audit(action, flag, actor, before=old, after=new, reason=reason)
     bump_config_version(flag.environment)
-    return flag
+    return flag, entry
 
 
-def _set_metadata(flag: Flag, metadata: Mapping[str, str]) -> None:
+def fields_of(flag: Flag) -> dict[str, Any]:
+    """The fields that the audit log names: the parts of the document, and Flag.about."""
+    document = flag.document if isinstance(flag.document, dict) else {"document": flag.document}
+    return {**document, **flag.metadata}
+
+
+def check_revision(
+    flag: Flag, base: int, document: FlagDocument, metadata: Mapping[str, str]
+) -> None:
+    """Raise Conflict unless `base`, the revision that was edited, is current."""
+    if flag.revision == base:
+        return
+    was = flag.revisions.filter(number=base).first()
+    wanted = FlagRevision(document=encode_document(document))
+    _set_metadata(wanted, metadata, flag.key)
+    raise Conflict(
+        "flag",
+        flag.key,
+        flag.key,
+        theirs=differences(was, flag) if was else [],
+        yours=differences(flag, wanted),
+        current=flag.revision,
+    )
+
+
+def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list[Change]:
+    """As text; part by part if a document cannot be read."""
+    try:
+        documents = read_document(before.document), read_document(after.document)
+    except DocumentError:
+        found = diff.differences(before.document, after.document)
+    else:
+        found = sentences.differences(*documents)
+    found += sentences.metadata_differences(before.metadata, after.metadata)
+    if isinstance(before, FlagRevision) and isinstance(after, FlagRevision):
+        states = ["in use", "archived"]
+        if before.archived != after.archived:
+            found.append(Change("Lists", states[before.archived], states[after.archived]))
+    return found
+
+
+def _set_metadata(flag: Flag | FlagRevision, metadata: Mapping[str, str], key: str) -> None:
     end = metadata["expected_end"]
     try:
         flag.expected_end = date.fromisoformat(end) if end else None
     except ValueError:
         raise ValidationError({"expected_end": "Give a date like 2026-12-31."}) from None
-    flag.name = metadata["name"] or flag.key
+    flag.name = metadata["name"] or key
     flag.description, flag.owner = metadata["description"], metadata["owner"]
 
 
 @transaction.atomic
 def flag_reorder(
     flag: Flag, rule_ids: Sequence[str], *, base_revision: int, actor: Actor, reason: str = ""
-) -> Flag:
-    """Ask the rules in another order. Raises ValidationError unless all are named, once each."""
+) -> Saved:
+    """Put the rules in another order. Raises ValidationError unless all are named, once each."""
     document = flag.spec
     rules = {rule.id: rule for rule in document.rules}
     if sorted(rule_ids) != sorted(rules):
@@ -187,30 +241,28 @@ def flag_reorder(
 
 
 @transaction.atomic
-def flag_set_enabled(flag: Flag, enabled: bool, *, actor: Actor, reason: str = "") -> Flag:
-    """The switch. It acts on whatever is current, so that it never loses to an open editor."""
-    flag = _locked(flag)
-    data = {**flag.document, "enabled": enabled}
+def flag_set_enabled(flag: Flag, enabled: bool, *, actor: Actor, reason: str = "") -> Saved:
+    """The switch. It changes whatever is current, so that it never loses to an open editor. Turning
+    off works for a document that cannot be read."""
+    flag = locked(flag)
+    if not isinstance(flag.document, dict):
+        raise ValidationError({"document": "The document is no object. Restore a revision."})
+    document = {**flag.document, "enabled": enabled}
+    if enabled:
+        check(flag.environment, flag.key, _readable(document))
     action = AuditAction.FLAG_ENABLED if enabled else AuditAction.FLAG_DISABLED
-    return flag_update(
-        flag,
-        document=decode_document(data),
-        base_revision=flag.revision,
-        actor=actor,
-        reason=reason,
-        action=action,
-    )
+    return _save(flag, document, flag.metadata, actor=actor, reason=reason, action=action)
 
 
 @transaction.atomic
 def flag_restore(
     flag: Flag, number: int, *, base_revision: int, actor: Actor, reason: str = ""
-) -> Flag:
+) -> Saved:
     """Write an old revision as a new one."""
     revision = flag.revisions.get(number=number)
     return flag_update(
         flag,
-        document=decode_document(revision.document),
+        document=_readable(revision.document),
         metadata=revision.metadata,
         base_revision=base_revision,
         actor=actor,
@@ -220,70 +272,55 @@ def flag_restore(
 
 
 @transaction.atomic
-def flag_set_archived(flag: Flag, archived: bool, *, actor: Actor, reason: str = "") -> Flag:
-    """An archived flag serves its off value and leaves the lists; its history stays."""
-    flag = _locked(flag)
+def flag_set_fields(
+    flag: Flag,
+    fields: Mapping[str, Any],
+    absent: Collection[str],
+    *,
+    actor: Actor,
+    reason: str = "",
+) -> Saved:
+    """Set some of fields_of a flag, and remove those in `absent`, whatever the rest is now."""
+    flag = locked(flag)
+    now = {name: value for name, value in fields_of(flag).items() if name not in absent}
+    document = {**now, **fields}
+    metadata = {name: document.pop(name) for name in flag.metadata}
+    return flag_update(
+        flag,
+        document=_readable(document),
+        metadata=metadata,
+        base_revision=flag.revision,
+        actor=actor,
+        reason=reason,
+    )
+
+
+def _readable(document: Any) -> FlagDocument:
+    try:
+        return decode_document(document)
+    except DocumentError as error:
+        raise ValidationError({"document": str(error)}) from None
+
+
+@transaction.atomic
+def flag_set_archived(
+    flag: Flag, archived: bool, *, actor: Actor, at: datetime | None = None, reason: str = ""
+) -> Saved:
+    """An archived flag serves its off value and leaves the lists; its history stays. `at` is the
+    time of archiving, now unless it is given."""
+    flag = locked(flag)
     if (flag.archived_at is not None) == archived:
-        return flag
-    flag.archived_at = timezone.now() if archived else None
+        return flag, None
+    before = archived_fields(flag)
+    flag.archived_at = (at or timezone.now()) if archived else None
     flag.save(update_fields=["archived_at"])
     _revise_next(flag, actor, reason)
     action = AuditAction.FLAG_ARCHIVED if archived else AuditAction.FLAG_UNARCHIVED
-    _audit(
-        action, flag, actor, before={"archived": not archived}, after={"archived": archived},
-        reason=reason,
-    )  # fmt: skip
+    entry = audit(action, flag, actor, before=before, after=archived_fields(flag), reason=reason)
     bump_config_version(flag.environment)
-    return flag
+    return flag, entry
 
 
-@transaction.atomic
-def override_set(
-    flag: Flag, player: Player, variant: str, *, actor: Actor,
-    expires_at: datetime | None = None, reason: str = "",
-) -> FlagOverride:  # fmt: skip
-    """Give one player a variant ahead of all rules. In force on the next request."""
-    flag = _locked(flag)
-    if variant not in {item.key for item in flag.spec.variants}:
-        raise ValidationError({"variant": f"There is no variant “{variant}”."})
-    player.lock()  # the id of an erased player may become an alias
-    before = FlagOverride.objects.filter(flag=flag, player_id=player.pk).first()
-    override, _ = FlagOverride.objects.update_or_create(
-        flag=flag,
-        player_id=player.pk,
-        defaults={"variant": variant, "expires_at": expires_at, "author_name": actor.name},
-    )
-    _audit(
-        AuditAction.FLAG_OVERRIDDEN,
-        flag,
-        actor,
-        before=_override_audit_fields(player, before),
-        after=_override_audit_fields(player, override),
-        reason=reason,
-    )
-    return override
-
-
-@transaction.atomic
-def override_remove(flag: Flag, player: Player, *, actor: Actor, reason: str = "") -> None:
-    """Let the rules decide again for this player."""
-    found = FlagOverride.objects.select_for_update().filter(flag=flag, player_id=player.pk).first()
-    if found is None:
-        return
-    _audit(
-        AuditAction.FLAG_OVERRIDE_REMOVED,
-        flag,
-        actor,
-        before=_override_audit_fields(player, found),
-        after={"player": player.external_id},
-        reason=reason,
-    )
-    FlagOverride.objects.filter(flag=flag, player_id=player.pk).delete()
-
-
-def _override_audit_fields(player: Player, override: FlagOverride | None) -> dict[str, Any]:
-    fields: dict[str, Any] = {"player": player.external_id}
-    if override is not None:
-        until = override.expires_at.isoformat() if override.expires_at else None
-        fields |= {"variant": override.variant, "until": until}
-    return fields
+def archived_fields(flag: Flag) -> dict[str, Any]:
+    at = flag.archived_at
+    return {"archived": at is not None, "_archived_at": at.isoformat() if at else None}

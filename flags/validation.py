@@ -1,15 +1,20 @@
 """Whether a flag document holds in its environment: segments, other flags, rules."""
 
-from typing import Any
-
 from django.core.exceptions import ValidationError
 
 from flags.engine import prerequisites
-from flags.engine.document import FlagDocument, check_document, encode_document
+from flags.engine.document import (
+    FlagDocument,
+    check_document,
+    check_rules,
+    encode_document,
+    prerequisites_in,
+    variant_keys,
+)
 from flags.models import Flag
 from ilara_admin.core.path_error import PathError
 from ilara_admin.models import Environment
-from segments.language.parser import RuleError, parse, segments_named
+from segments.language.parser import segments_named
 from segments.models import Segment
 
 
@@ -18,9 +23,7 @@ def check(environment: Environment, key: str, document: FlagDocument) -> None:
     hold. Call it in the transaction that stores the document: it locks what it relies on."""
     try:
         check_document(document)
-        for index, rule in enumerate(document.rules):
-            if rule.conditions is not None:
-                _check_conditions(rule.conditions, f"rules[{index}].conditions")
+        check_rules(document)
     except PathError as error:
         raise ValidationError({"document": str(error)}) from None
     _check_segments(environment, document)
@@ -29,21 +32,14 @@ def check(environment: Environment, key: str, document: FlagDocument) -> None:
         _check_prerequisites(environment, key, document)
 
 
-def _check_conditions(conditions: Any, path: str) -> None:
-    try:
-        parse(conditions)
-    except RuleError as error:
-        raise error.below(path) from None
-
-
-def check_dependents(flag: Flag, before: FlagDocument, after: FlagDocument) -> None:
-    """Raise ValidationError when another flag needs a variant that is about to go."""
-    gone = {item.key for item in before.variants} - {item.key for item in after.variants}
+def check_dependents(flag: Flag, document: FlagDocument) -> None:
+    """Raise ValidationError if another flag needs a variant that this document no longer has."""
+    gone = variant_keys(flag.document) - {item.key for item in document.variants}
     if not gone:
         return
     _lock(flag.environment)
     for other in Flag.objects.of(flag.environment).needing(flag.key):
-        for item in other.spec.prerequisites:
+        for item in prerequisites_in(other.document):
             if item.flag == flag.key and (lost := gone & set(item.variants)):
                 names = ", ".join(sorted(lost))
                 fault = f"The flag {other.key} needs {names} of this one. Change it first."
@@ -78,15 +74,13 @@ def _check_prerequisites(environment: Environment, key: str, document: FlagDocum
             raise ValidationError(
                 {"document": f"{place}: There is no flag {item.flag} in this environment."}
             )
-        variants = {variant["key"] for variant in others[item.flag]["variants"]}
-        if missing := set(item.variants) - variants:
+        if missing := set(item.variants) - variant_keys(others[item.flag]):
             names = ", ".join(sorted(missing))
             raise ValidationError(
                 {"document": f"{place}: The flag {item.flag} has no variant {names}."}
             )
     needs = {
-        other: [item["flag"] for item in data.get("prerequisites", ())]
-        for other, data in others.items()
+        other: [item.flag for item in prerequisites_in(data)] for other, data in others.items()
     }
     if fault := prerequisites.problem(key, needs):
         raise ValidationError({"document": fault})

@@ -5,4 +5,6 @@ class IlaraAdminConfig(AppConfig):
     name = "ilara_admin"
 
     def ready(self) -> None:
-        from ilara_admin import checks  # noqa: F401  # importing registers them
+        # Importing these registers checks and how changes are undone.
+        from ilara_admin import checks  # noqa: F401
+        from ilara_admin.core import api_keys, projects, staff  # noqa: F401

@@ -9,10 +9,11 @@ from django.shortcuts import get_object_or_404
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
-from ilara_admin.models import Role
+from ilara_admin.core.changes import reason_of
+from ilara_admin.models import AuditEntry, Role
 from ilara_admin.templatetags.ilara import money
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
-from ilara_admin.web.confirm import Confirm, render_confirm
+from ilara_admin.web.confirm import Confirm, changed, render_confirm
 from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from ilara_admin.web.pagination import KeysetPage
@@ -21,9 +22,6 @@ from players.forms import AliasForm, NoteForm
 from players.models import Player, PlayerAlias, PlayerNote
 from players.notes import may_delete, note_add, note_delete, notes_of, with_right
 from players.services import purchase_of, purchase_refund, purchase_refund_undo
-from players.views import changed
-
-REASON_LENGTH = 500
 
 # --- Notes ----------------------------------------------------------------------------------------
 
@@ -52,7 +50,7 @@ def player_note_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespo
         except ValidationError as error:
             add_errors(form, error)
         else:
-            return changed(request, player, entry, "The note is kept.")
+            return _changed(request, player, entry, "The note is kept.")
     page = FormPage(
         f"Note about {player.external_id}",
         "Add note",
@@ -72,8 +70,8 @@ def player_note_delete(
     if not may_delete(request.user, note.author_id):
         raise PermissionDenied("Only its author and admins may delete a note.")
     if request.method == "POST":
-        entry = note_delete(player, note.id, actor=actor_of(request), reason=_reason(request))
-        return changed(request, player, entry, "The note is deleted.")
+        entry = note_delete(player, note.id, actor=actor_of(request), reason=reason_of(request))
+        return _changed(request, player, entry, "The note is deleted.")
     confirm = Confirm(
         title="Delete the note",
         button="Delete the note",
@@ -101,7 +99,7 @@ def player_alias_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResp
         except ValidationError as error:
             add_errors(form, error)
         else:
-            return changed(
+            return _changed(
                 request, player, entry, f"“{external_id}” means this player from now on."
             )
     page = FormPage(
@@ -123,9 +121,9 @@ def player_alias_remove(
     alias = get_object_or_404(PlayerAlias, player=player, pk=alias_id)
     if request.method == "POST":
         entry = player_alias_unlink(
-            player, alias.external_id, actor=actor_of(request), reason=_reason(request)
+            player, alias.external_id, actor=actor_of(request), reason=reason_of(request)
         )
-        return changed(request, player, entry, f"“{alias.external_id}” is free again.")
+        return _changed(request, player, entry, f"“{alias.external_id}” is free again.")
     confirm = Confirm(
         title=f"Unlink {alias.external_id}",
         button="Unlink",
@@ -147,13 +145,13 @@ def player_refund(request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str)
     if request.method == "POST":
         try:
             entry = purchase_refund(
-                player, purchase, actor=actor_of(request), reason=_reason(request)
+                player, purchase, actor=actor_of(request), reason=reason_of(request)
             )
         except ValidationError as refused:  # somebody else was faster
             error = refused.messages[0]
         else:
             words = f"The purchase of {amount} is marked as refunded."
-            return changed(request, player, entry, words)
+            return _changed(request, player, entry, words)
     confirm = Confirm(
         title=f"Mark {amount} as refunded",
         button="Mark as refunded",
@@ -175,12 +173,12 @@ def player_refund_reverse(
     if request.method == "POST":
         try:
             entry = purchase_refund_undo(
-                player, purchase, actor=actor_of(request), reason=_reason(request)
+                player, purchase, actor=actor_of(request), reason=reason_of(request)
             )
         except ValidationError as refused:
             error = refused.messages[0]
         else:
-            return changed(request, player, entry, f"The purchase of {amount} counts again.")
+            return _changed(request, player, entry, f"The purchase of {amount} counts again.")
     confirm = Confirm(
         title=f"Reverse the refund of {amount}",
         button="Reverse the refund",
@@ -202,5 +200,7 @@ def _bought(player: Player, purchase: str) -> tuple[str, str]:
     return money(found.amount, found.currency), f"{player.external_id} bought{what} on {when}."
 
 
-def _reason(request: HtmxHttpRequest) -> str:
-    return request.POST.get("reason", "")[:REASON_LENGTH]
+def _changed(
+    request: HtmxHttpRequest, player: Player, entry: AuditEntry | None, text: str
+) -> HttpResponse:
+    return changed(request, environment_url(request, "player_detail", player.pk), entry, text)

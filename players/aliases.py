@@ -5,6 +5,8 @@ An alias works wherever an external id does; calls by player id do not see it.
 
 import uuid
 from collections.abc import Collection
+from datetime import datetime
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import OperationalError, connection, transaction
@@ -13,9 +15,11 @@ from django.db.models.functions import Collate
 from psycopg.errors import LockNotAvailable
 
 from ilara_admin.core.audit import Actor, audit_record
+from ilara_admin.core.changes import create_or_conflict
 from ilara_admin.models import AuditAction, AuditEntry, Environment
-from players import player_data
+from players import moved_rows
 from players.models import Player, PlayerAlias, player_id_for
+from players.moved_rows import Moved
 
 MAX_EXTERNAL_ID = 255
 MAX_FOUND = 10
@@ -133,13 +137,14 @@ def _lock_key(cursor: CursorWrapper, key: uuid.UUID, seed: int) -> None:
 
 @transaction.atomic
 def player_alias_link(
-    player: Player, external_id: str, *, actor: Actor, reason: str = ""
-) -> AuditEntry | None:
+    player: Player, external_id: str, *, actor: Actor, linked_at: datetime | None = None,
+    reason: str = "",
+) -> AuditEntry | None:  # fmt: skip
     """Let an external id mean this player from now on. What lists and flags hold for it moves to
     the player, whose own rows win, and stays there when the id is unlinked.
 
-    Answers with the entry in the audit log, or None when it was linked to this player before.
-    Raises ValidationError for `external_id`.
+    `linked_at` is the time of the link, now unless it is given. Returns None if it was linked to
+    this player before. Raises ValidationError for `external_id`.
     """
     _check(player, external_id)
     alias_id = player_id_for(player.environment.namespace, external_id)
@@ -158,29 +163,54 @@ def player_alias_link(
         raise _refusal(f"{player.external_id} was erased meanwhile.")
     if PlayerAlias.objects.filter(player=player).count() >= MAX_ALIASES:
         raise _refusal(f"A player has {MAX_ALIASES} linked ids at most. Unlink one first.")
-    PlayerAlias.objects.create(
-        id=alias_id, environment=player.environment, external_id=external_id, player=player
+    alias = PlayerAlias(
+        id=alias_id, environment=player.environment, external_id=external_id, player=player,
+        **({"created_at": linked_at} if linked_at else {}),
+    )  # fmt: skip
+    create_or_conflict(
+        alias, {"player_alias_pkey": _refusal(f"“{external_id}” is linked already.")}
     )
-    for data in player_data.registered():
-        if data.move:
-            data.move(alias_id, player)
-    return _record(AuditAction.PLAYER_ALIAS_LINKED, player, None, external_id, actor, reason)
+    alias.refresh_from_db()
+    moved = moved_rows.take_over(alias)
+    return _record(
+        AuditAction.PLAYER_ALIAS_LINKED,
+        player,
+        {"alias": None},
+        link_fields(alias, moved),
+        actor,
+        reason,
+    )
 
 
 @transaction.atomic
 def player_alias_unlink(
     player: Player, external_id: str, *, actor: Actor, reason: str = ""
 ) -> AuditEntry | None:
-    """Let an external id mean nobody again: the next registration by it is a player of its own.
+    """Unlink an external id: the next registration by it is a new player.
 
-    Answers with the entry in the audit log, or None when it is no alias of this player.
+    Returns None if it is no alias of this player.
     """
-    gone, _ = PlayerAlias.objects.filter(
-        pk=player_id_for(player.environment.namespace, external_id), player=player
-    ).delete()
-    if not gone:
+    aliases = PlayerAlias.objects.select_for_update(of=("self",))
+    alias_id = player_id_for(player.environment.namespace, external_id)
+    alias = aliases.filter(pk=alias_id, player=player).first()
+    if alias is None:
         return None
-    return _record(AuditAction.PLAYER_ALIAS_UNLINKED, player, external_id, None, actor, reason)
+    before = link_fields(alias)
+    alias.delete()
+    return _record(
+        AuditAction.PLAYER_ALIAS_UNLINKED, player, before, {"alias": None}, actor, reason
+    )
+
+
+def link_fields(alias: PlayerAlias, moved: Moved | None = None) -> dict[str, Any]:
+    """A link as the audit log keeps it, with the rows that it moved."""
+    found: dict[str, Any] = {
+        "alias": alias.external_id,
+        "_linked_at": alias.created_at.isoformat(),
+    }
+    if moved:
+        found |= {"moved": moved_rows.counts(moved), "_rows": moved}
+    return found
 
 
 def _check(player: Player, external_id: str) -> None:
@@ -201,8 +231,8 @@ def _refusal(message: str) -> ValidationError:
 def _record(
     action: AuditAction,
     player: Player,
-    before: str | None,
-    after: str | None,
+    before: dict[str, Any],
+    after: dict[str, Any],
     actor: Actor,
     reason: str,
 ) -> AuditEntry:
@@ -212,7 +242,7 @@ def _record(
         environment=player.environment,
         object_id=player.pk,
         object_name=player.external_id,
-        before={"alias": before},
-        after={"alias": after},
+        before=before,
+        after=after,
         reason=reason,
     )

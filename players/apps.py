@@ -6,9 +6,10 @@ class PlayersConfig(AppConfig):
 
     def ready(self) -> None:
         from players import (
-            cache,  # noqa: F401  # importing registers a part of the environment cache
+            cache,  # noqa: F401  # registers a part of the environment cache
             erasure,
             player_data,
+            undo,  # noqa: F401  # registers how changes are undone
         )
 
         player_data.register(*erasure.DATA)

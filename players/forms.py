@@ -5,16 +5,17 @@ from typing import Any
 
 import msgspec
 from django import forms
-from django.core import signing
 
 from ilara_admin.api.bodies import check_value, to_struct
 from ilara_admin.api.errors import ApiError
 from ilara_admin.core.json_equality import identical
 from ilara_admin.web.filters import FilterForm
+from ilara_admin.web.forms import SeenForm
 from players.labels import STAGES
 from players.lifecycle import Stage
 from players.models import MAX_NOTE, Player
 from players.schemas import PlayerPatch
+from players.services import editable_fields
 
 # Ids and names are typed as they are: nobody completes, corrects or capitalises them.
 ID_INPUT = {
@@ -51,9 +52,8 @@ class PlayerFilterForm(FilterForm):
     )
 
 
-class PlayerForm(forms.Form):
-    """The form posts back what it was filled with, so that only what staff changed is written:
-    the game may have changed the rest meanwhile."""
+class PlayerForm(SeenForm):
+    """Only what staff changed is written: the game may have changed the rest in between."""
 
     email = forms.CharField(
         label="E-mail",
@@ -85,18 +85,11 @@ class PlayerForm(forms.Form):
         help_text="Kept in the audit log.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
-    original = forms.CharField(required=False, strip=False, widget=forms.HiddenInput)
 
     def __init__(self, player: Player, data: Mapping[str, Any] | None = None) -> None:
         text = msgspec.json.format(msgspec.json.encode(player.attributes), indent=2).decode()
-        now = {
-            "email": player.email,
-            "device_id": player.device_id,
-            "attributes": player.attributes,
-        }
-        self.salt = f"player-form:{player.pk}"
-        original = signing.dumps(now, salt=self.salt, compress=True)
-        super().__init__(data, initial={**now, "attributes": text, "original": original})
+        now = editable_fields(player)
+        super().__init__(f"player:{player.pk}", now, data, initial={"attributes": text})
 
     def clean_attributes(self) -> dict[str, Any]:
         text = self.cleaned_data["attributes"].strip() or "{}"
@@ -115,12 +108,11 @@ class PlayerForm(forms.Form):
             )
         return value
 
-    def clean_original(self) -> dict[str, Any]:
-        try:
-            original: dict[str, Any] = signing.loads(self.cleaned_data["original"], salt=self.salt)
-        except signing.BadSignature:
-            raise forms.ValidationError("This form is too old. Open it again.") from None
-        return original
+    def clean_seen(self) -> dict[str, Any]:
+        seen = super().clean_seen()
+        if seen is None:
+            raise forms.ValidationError("This form is not complete. Open it again.")
+        return seen
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
@@ -161,7 +153,7 @@ class AliasForm(forms.Form):
 
 def _patch(given: Mapping[str, Any]) -> PlayerPatch:
     """What differs from what the form was filled with, held to the limits of a PATCH."""
-    original = given["original"]
+    original = given["seen"]
     changes: dict[str, Any] = {}
     for name in ("email", "device_id"):
         if given[name] != (original[name] or ""):

@@ -25,12 +25,6 @@ def may_delete(user: User, author_id: int | None) -> bool:
     return user.may(Role.ADMIN) or (user.may(Role.SUPPORT) and author_id == user.pk)
 
 
-def may_undo(user: User, entry: AuditEntry) -> bool:
-    """Undoing an entry about a note deletes it or brings it back."""
-    fields = {**(entry.before or {}), **(entry.after or {})}
-    return "note_id" not in fields or may_delete(user, fields["author_id"])
-
-
 def with_right(user: User, notes: Iterable[PlayerNote]) -> list[tuple[PlayerNote, bool]]:
     """Each note, and whether this member of staff may delete it."""
     return [(note, may_delete(user, note.author_id)) for note in notes]
@@ -75,28 +69,33 @@ def note_restore(
 ) -> AuditEntry | None:
     """Bring a deleted note back as it was, from its audit entry; None when it is there."""
     player.lock()
-    if PlayerNote.objects.filter(player=player, id=fields["note_id"]).exists():
+    if PlayerNote.objects.filter(player=player, id=fields["_note_id"]).exists():
         return None
     note = PlayerNote.objects.create(
         player=player,
-        id=fields["note_id"],
+        id=fields["_note_id"],
         environment=player.environment,
         text=fields["note"],
-        author=User.objects.filter(pk=fields["author_id"]).first(),
+        author=User.objects.filter(pk=fields["_author_id"]).first(),
         author_name=fields["author"],
-        created_at=datetime.fromisoformat(fields["written_at"]),
+        created_at=datetime.fromisoformat(fields["_written_at"]),
     )
     return _record(AuditAction.PLAYER_NOTE_ADDED, note, actor, reason)
 
 
-def _record(action: AuditAction, note: PlayerNote, actor: Actor, reason: str) -> AuditEntry:
-    fields = {
+def note_fields(note: PlayerNote) -> dict[str, Any]:
+    """A note as the audit log keeps it."""
+    return {
         "note": note.text,
         "author": note.author_name,
-        "note_id": str(note.id),
-        "author_id": note.author_id,
-        "written_at": note.created_at.isoformat(),
+        "_note_id": str(note.id),
+        "_author_id": note.author_id,
+        "_written_at": note.created_at.isoformat(),
     }
+
+
+def _record(action: AuditAction, note: PlayerNote, actor: Actor, reason: str) -> AuditEntry:
+    fields = note_fields(note)
     added = action is AuditAction.PLAYER_NOTE_ADDED
     return audit_record(
         action,

@@ -2,7 +2,7 @@
 linking name no table of another app."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,6 @@ import msgspec
 from django.db import connection
 
 from players.models import Player
-
-type Row = tuple[Any, ...]
 
 ERASED = "erased player"
 
@@ -26,16 +24,31 @@ class Erasure:
     pseudonym: uuid.UUID
 
 
+def _nothing(*args: Any) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedRows:
+    """`lock` locks what must be locked before the rows of a player id. `resize` is called with -1
+    for a row that both the id and its player had when they are joined, and with 1 when they are
+    separated again. Rows that `expire` are not compared before an undo."""
+
+    lock: Callable[[uuid.UUID], None] = _nothing
+    resize: Callable[[Mapping[str, Any], int], None] = _nothing
+    expire: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class PlayerData:
     """`export` returns a player's rows as JSON values; None leaves the table out of the export.
-    `erase` returns how many rows it deleted. `move` gives the rows stored under an alias's own id
-    to its player, whose own rows win; None where rows exist for registered players only."""
+    `erase` returns how many rows it deleted. `linked` is None where rows exist for registered
+    players only; else rows stored under an id become the player's when the id is linked."""
 
     table: str
     export: Callable[[Player], Any] | None
     erase: Callable[[Erasure], int]
-    move: Callable[[uuid.UUID, Player], None] | None = None
+    linked: LinkedRows | None = None
 
 
 _registered: list[PlayerData] = []
@@ -77,32 +90,6 @@ def erase_rows(table: str) -> Callable[[Erasure], int]:
     return erase
 
 
-def move_rows(
-    table: str, columns: str, alias_id: uuid.UUID, player: Player, **changed: Any
-) -> list[Row]:
-    """Move rows from an alias's own id to its player, with the `changed` columns. Returns the
-    `columns` of those that the player had already.
-
-    Where players are distributed a row cannot change its player, so it is deleted and inserted.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(f"DELETE FROM {table} WHERE player_id = %s RETURNING {columns}", [alias_id])
-        rows = cursor.fetchall()
-        names = ", ".join(["player_id", *changed, columns])
-        present = []
-        for row in rows:
-            values = [player.pk, *changed.values(), *row]
-            marks = ", ".join(["%s"] * len(values))
-            cursor.execute(
-                f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", values
-            )
-            if not cursor.rowcount:
-                present.append(row)
-    return present
-
-
-def by_player_id(
-    table: str, *, order: str, move: Callable[[uuid.UUID, Player], None] | None = None
-) -> PlayerData:
+def by_player_id(table: str, *, order: str, linked: LinkedRows | None = None) -> PlayerData:
     """A table whose rows are exported in this order and deleted by `player_id`."""
-    return PlayerData(table, export_rows(table, order), erase_rows(table), move)
+    return PlayerData(table, export_rows(table, order), erase_rows(table), linked)

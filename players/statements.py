@@ -177,10 +177,11 @@ SELECT amount, currency, counted, at FROM entry"""
 # order of PURCHASE, the ledger's first. Being refunded is nothing that the player does. A purchase
 # may be refunded anew after a refund was reversed, so the ids in the log tell the time as well.
 #
-# $1 player, $2 digest
+# $1 player, $2 digest, and of a refund $3 the time, now if it is null
 @cache
 def refund() -> str:
-    return _refund("statement_timestamp()", "refunded_at IS NULL", "-", REFUND_EVENT, "refund")
+    at = "coalesce($3::timestamptz, statement_timestamp())"
+    return _refund(at, "refunded_at IS NULL", "-", REFUND_EVENT, "refund")
 
 
 @cache

@@ -11,7 +11,6 @@ urlpatterns = [
     path("", views.player_list, name="player_list"),
     path("churn/", churn_views.churn_model, name="churn_model"),
     path("<uuid:player_id>/edit/", views.player_edit, name="player_edit"),
-    path("<uuid:player_id>/undo/<int:entry_id>/", views.player_undo_change, name="player_undo"),
     path("<uuid:player_id>/notes/", actions.player_notes, name="player_notes"),
     path("<uuid:player_id>/notes/add/", actions.player_note_add, name="player_note_add"),
     path(

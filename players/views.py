@@ -3,31 +3,25 @@
 import uuid
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.http import HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
-from ilara_admin.models import AuditEntry, Role
+from ilara_admin.core.changes import Conflict
+from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
+from ilara_admin.web.confirm import changed, form_conflict, is_review
 from ilara_admin.web.filters import render_list
-from ilara_admin.web.htmx import (
-    HtmxHttpRequest,
-    redirect_to,
-    render_partial,
-    wants_partial,
-    with_toast,
-)
+from ilara_admin.web.htmx import HtmxHttpRequest, render_partial, wants_partial, with_toast
 from ilara_admin.web.pagination import KeysetPage
 from players.aliases import aliases_starting_with, player_id_of
 from players.forms import PAYING, PlayerFilterForm, PlayerForm
 from players.labels import STAGES
 from players.lifecycle import Stage, stage_at
 from players.models import Player
-from players.notes import may_undo
 from players.record import thresholds_of
-from players.services import UNDOABLE, player_undo, player_update
+from players.services import player_update
 
 
 @staff_view(Role.VIEWER)
@@ -68,40 +62,26 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
 def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
     player = get_or_404(request, Player, pk=player_id)
     form = PlayerForm(player, request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
+    url = environment_url(request, "player_detail", player.pk)
+    if request.method == "POST" and form.is_valid() and not is_review(request):
+        given = form.cleaned_data
         try:
             entry = player_update(
                 player,
-                form.cleaned_data["patch"],
+                given["patch"],
+                seen=given["seen"],
                 actor=actor_of(request),
-                reason=form.cleaned_data["reason"],
+                reason=given["reason"],
             )
         except ValidationError as error:
             form.add_error(None, error)
+        except Conflict as conflict:
+            return form_conflict(request, form, conflict, url)
         else:
-            return changed(request, player, entry, "Saved. The game sees it at its next request.")
+            return changed(request, url, entry, "Saved. The game sees it at its next request.")
     context = {"player": player, "form": form}
     status = 422 if form.errors else 200
     return render_partial(request, "players/edit.html", context, partial="edit", status=status)
-
-
-@staff_view(Role.SUPPORT, "POST")
-def player_undo_change(
-    request: HtmxHttpRequest, player_id: uuid.UUID, entry_id: int
-) -> HttpResponse:
-    player = get_or_404(request, Player, pk=player_id)
-    entries = AuditEntry.objects.filter(
-        environment=request.environment, action__in=UNDOABLE, object_id=str(player.pk)
-    )
-    entry = get_object_or_404(entries, pk=entry_id)
-    if not may_undo(request.user, entry):
-        raise PermissionDenied("Only its author and admins may delete a note or bring it back.")
-    try:
-        undone = player_undo(player, entry, actor=actor_of(request))
-    except ValidationError as error:  # the game or somebody else was here since
-        response = redirect_to(request, environment_url(request, "player_detail", player.pk))
-        return with_toast(request, response, error.messages[0], tone="danger")
-    return changed(request, player, undone, "Undone. It is as it was before.")
 
 
 # --- Helpers ------------------------------------------------------------------------------------
@@ -113,14 +93,3 @@ def found_by(request: HtmxHttpRequest, player: Player, name: str) -> HttpRespons
     if name in (player.external_id, str(player.pk)):
         return response
     return with_toast(request, response, f"“{name}” is linked to this player.", tone="info")
-
-
-def changed(
-    request: HtmxHttpRequest, player: Player, entry: AuditEntry | None, words: str
-) -> HttpResponse:
-    """Back to the player, with a word about what was done and a way to undo it."""
-    response = redirect_to(request, environment_url(request, "player_detail", player.pk))
-    if entry is None:
-        return with_toast(request, response, "Nothing was changed.", tone="info")
-    undo = environment_url(request, "player_undo", player.pk, entry.pk)
-    return with_toast(request, response, words, undo_url=undo)

@@ -5,13 +5,17 @@ class SegmentsConfig(AppConfig):
     name = "segments"
 
     def ready(self) -> None:
+        from ilara_admin.core import diff
         from players.player_data import register
         from segments import (
-            cache,  # noqa: F401  # importing registers a part of the environment cache
+            cache,  # noqa: F401  # registers a part of the environment cache
             player_data,
+            undo,  # noqa: F401  # registers how changes are undone
             usage,
         )
+        from segments.language.sentences import part_text
         from segments.models import segments_by_segment
 
         usage.register("segment", segments_by_segment)
         register(*player_data.DATA)
+        diff.register_text(part_text)

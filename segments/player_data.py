@@ -1,17 +1,18 @@
 """What segments store about a player."""
 
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 from django.db import connection
 
-from players.models import Player
 from players.player_data import (
     Erasure,
+    LinkedRows,
     PlayerData,
     by_player_id,
     erase_rows,
     export_rows,
-    move_rows,
 )
 
 _delete_members = erase_rows("segment_member")
@@ -43,19 +44,12 @@ def _erase_members(erasure: Erasure) -> int:
     return _delete_members(erasure)
 
 
-def _move_members(alias_id: uuid.UUID, player: Player) -> None:
-    _lock_segments(alias_id)
-    columns = "segment_id, excluded, change_id"
-    present = move_rows("segment_member", columns, alias_id, player, external_id=player.external_id)
+def _resize(row: Mapping[str, Any], step: int) -> None:
+    size = "excluded" if row["excluded"] else "included"
     with connection.cursor() as cursor:
-        for segment_id, excluded, _ in present:
-            size = "excluded" if excluded else "included"
-            cursor.execute(f"UPDATE segment SET {size} = {size} - 1 WHERE id = %s", [segment_id])
-
-
-def _move_former_members(alias_id: uuid.UUID, player: Player) -> None:
-    columns = "change_id, added_by"
-    move_rows("segment_former_member", columns, alias_id, player, external_id=player.external_id)
+        cursor.execute(
+            f"UPDATE segment SET {size} = {size} + %s WHERE id = %s", [step, row["segment_id"]]
+        )
 
 
 def _erase_entries(erasure: Erasure) -> int:
@@ -78,8 +72,8 @@ DATA = (
         "segment_member",
         export_rows("segment_member", "segment_id, excluded"),
         _erase_members,
-        _move_members,
+        LinkedRows(lock=_lock_segments, resize=_resize),
     ),
-    by_player_id("segment_former_member", order="change_id", move=_move_former_members),
+    by_player_id("segment_former_member", order="change_id", linked=LinkedRows(expire=True)),
     PlayerData("audit_entry", None, _erase_entries),
 )

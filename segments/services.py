@@ -8,13 +8,14 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
-from ilara_admin.core.json_equality import json_equal
+from ilara_admin.core.changes import Conflict, create_or_conflict
+from ilara_admin.core.diff import differences
 from ilara_admin.core.projects import bump_config_version
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from segments.keys import KEY, KEY_FORM
 from segments.language.parser import Group, RuleError, parse, segments_in, segments_named
 from segments.language.references import check_references
-from segments.lists.services import lists_bring_back, lists_keep
+from segments.lists.services import lists_keep
 from segments.models import Segment
 from segments.tasks import size_forget, size_want
 from segments.usage import named, users_of_segments
@@ -22,21 +23,19 @@ from segments.usage import named, users_of_segments
 SEGMENTS_LOCK = 0x5E6  # the first of two keys of an advisory lock; the second is the environment
 
 
-class SegmentConflict(Exception):
-    """Somebody saved the segment after the editor had opened it."""
-
-    def __init__(self, segment: Segment) -> None:
-        super().__init__(f"The segment {segment.key} was saved by somebody else meanwhile.")
-        self.segment = segment
-
-
-def _audit_fields(segment: Segment) -> dict[str, Any]:
+def fields_of(segment: Segment) -> dict[str, Any]:
     return {
         "key": segment.key,
         "name": segment.name,
         "description": segment.description,
         "rule": segment.rule,
     }
+
+
+def created_fields(segment: Segment) -> dict[str, Any]:
+    """The lists come with a segment that was deleted before."""
+    listed = segment.included + segment.excluded
+    return fields_of(segment) | ({"ids on lists": listed} if listed else {})
 
 
 def segments_lock(environment: Environment) -> None:
@@ -77,7 +76,7 @@ def _audit(action: AuditAction, segment: Segment, actor: Actor, **details: Any) 
     )
 
 
-def _locked(segment: Segment) -> Segment:
+def locked(segment: Segment) -> Segment:
     found = (
         Segment.objects.select_for_update(of=("self",))
         .select_related("environment__project")
@@ -89,24 +88,34 @@ def _locked(segment: Segment) -> Segment:
     return found
 
 
-@transaction.atomic
 def segment_create(
     *, environment: Environment, key: str, name: str, rule: Any, actor: Actor,
     description: str = "", reason: str = "",
 ) -> Segment:  # fmt: skip
+    segment = Segment(
+        environment=environment, key=key, name=name, description=description, rule=rule
+    )
+    segment_insert(segment, actor=actor, reason=reason)
+    return segment
+
+
+@transaction.atomic
+def segment_insert(segment: Segment, *, actor: Actor, reason: str = "") -> AuditEntry:
+    """Store a segment that is not stored yet."""
+    environment, key = segment.environment, segment.key
     if not KEY.fullmatch(key):
         raise ValidationError({"key": KEY_FORM})
     segments_lock(environment)
-    if Segment.objects.filter(environment=environment, key=key).exists():
-        raise ValidationError({"key": f"There is already a segment “{key}” here."})
-    check_rule(environment, rule, key)
-    segment = Segment.objects.create(
-        environment=environment, key=key, name=name or key, description=description, rule=rule
-    )
+    check_rule(environment, segment.rule, key)
+    segment.name = segment.name or key
+    taken = ValidationError({"key": f"There is already a segment “{key}” here."})
+    create_or_conflict(segment, {"segment_key_unique": taken})
     size_want(segment)
-    _audit(AuditAction.SEGMENT_CREATED, segment, actor, after=_audit_fields(segment), reason=reason)
+    entry = _audit(
+        AuditAction.SEGMENT_CREATED, segment, actor, after=created_fields(segment), reason=reason
+    )
     bump_config_version(environment)
-    return segment
+    return entry
 
 
 @transaction.atomic
@@ -116,17 +125,18 @@ def segment_update(
 ) -> AuditEntry | None:  # fmt: skip
     """Change a segment in place; flags that name it follow on the next request.
 
-    Answers with the entry in the audit log, or None when everything was so already. Raises
-    SegmentConflict when `base` is not the time at which the segment was last saved.
+    Returns None if nothing changed. Raises Conflict if `base` is not the time at which the segment
+    was last saved.
     """
     segments_lock(segment.environment)
     check_rule(segment.environment, rule, segment.key)
-    segment = _locked(segment)
+    segment = locked(segment)
+    before = fields_of(segment)
     if base is not None and segment.updated_at != base:
-        raise SegmentConflict(segment)
-    before = _audit_fields(segment)
+        wanted = {"name": name or segment.key, "rule": rule, "description": description}
+        raise _conflict(segment, before, {**before, **wanted}, base)
     segment.name, segment.rule, segment.description = name or segment.key, rule, description
-    old, new = changed_fields(before, _audit_fields(segment))
+    old, new = changed_fields(before, fields_of(segment))
     if not new:
         return None
     segment.updated_at = timezone.now()
@@ -141,41 +151,49 @@ def segment_update(
     return entry
 
 
+def _conflict(
+    segment: Segment, now: dict[str, Any], wanted: dict[str, Any], base: datetime
+) -> Conflict:
+    """Segments keep no revisions: what they changed is in the audit log."""
+    entries = AuditEntry.objects.filter(
+        environment=segment.environment_id,
+        action=AuditAction.SEGMENT_UPDATED,
+        object_id=segment.key,
+        created_at__gte=base,
+    )
+    was = dict(now)
+    for before in entries.order_by("-id").values_list("before", flat=True):
+        was |= before or {}
+    return Conflict(
+        "segment",
+        segment.key,
+        segment.key,
+        theirs=differences(was, now),
+        yours=differences(now, wanted),
+        current=segment.updated_at.isoformat(),
+    )
+
+
 @transaction.atomic
 def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> AuditEntry:
     """Remove a segment. What uses it must change first."""
     segments_lock(segment.environment)
     # Whoever saves a flag that names the segment locks it, too, until that is stored.
-    segment = _locked(segment)
+    segment = locked(segment)
     used_by = users_of_segments(segment.environment).get(segment.key)
     if used_by:
         raise ValidationError(
             f"The segment “{segment.key}” is used by {named(used_by)}. Change those first."
         )
-    before = _audit_fields(segment)
+    before = {
+        **fields_of(segment),
+        "_id": segment.pk,
+        "_created_at": segment.created_at.isoformat(),
+    }
     if lists := lists_keep(segment):
-        before["lists"] = lists
+        before["_lists"] = lists
     entry = _audit(AuditAction.SEGMENT_DELETED, segment, actor, before=before, reason=reason)
     environment = segment.environment
     segment.delete()
     bump_config_version(environment)
     return entry
-
-
-@transaction.atomic
-def segment_undo(environment: Environment, entry: AuditEntry, *, actor: Actor) -> None:
-    """Put back what a change or a deletion took away. What was changed since is left alone."""
-    segments_lock(environment)
-    before, after = dict(entry.before or {}), entry.after or {}
-    if entry.action == AuditAction.SEGMENT_DELETED:
-        lists = before.pop("lists", None)
-        made = segment_create(environment=environment, **before, actor=actor, reason="Undone")
-        if lists:
-            lists_bring_back(made, lists)
-        return
-    found = Segment.objects.filter(environment=environment, key=entry.object_id).first()
-    fields = _audit_fields(_locked(found)) if found else {}
-    if found is None or any(not json_equal(fields[name], value) for name, value in after.items()):
-        raise ValidationError(f"{entry.object_id} was changed since. Look at it before you undo.")
-    del fields["key"]
-    segment_update(found, **{**fields, **before}, actor=actor, reason="Undone")

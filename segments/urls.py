@@ -14,16 +14,10 @@ urlpatterns = [
     path("<str:key>/size/", views.segment_size, name="segment_size"),
     path("<str:key>/count/", views.segment_count, name="segment_count"),
     path("<str:key>/members/", views.segment_members, name="segment_members"),
-    path("<str:key>/undo/<int:entry_id>/", views.segment_undo, name="segment_undo"),
     path("<str:key>/delete/", views.segment_delete, name="segment_delete"),
     path("<str:key>/lists/", list_views.segment_lists, name="segment_lists"),
     path("<str:key>/lists/add/", list_views.segment_ids_add, name="segment_ids_add"),
     path("<str:key>/lists/remove/", list_views.segment_ids_remove, name="segment_ids_remove"),
     path("<str:key>/lists/import/", list_views.segment_lists_import, name="segment_lists_import"),
     path("<str:key>/lists/clear/", list_views.segment_lists_clear, name="segment_lists_clear"),
-    path(
-        "<str:key>/lists/undo/<int:change_id>/",
-        list_views.segment_lists_undo,
-        name="segment_lists_undo",
-    ),
 ]

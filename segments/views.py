@@ -8,21 +8,16 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.utils import timezone
 
 from ilara_admin.api.environment_cache import at_version
-from ilara_admin.models import AuditAction, AuditEntry, Role
+from ilara_admin.core.changes import reason_of
+from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
-from ilara_admin.web.confirm import Confirm, render_confirm
+from ilara_admin.web.confirm import Confirm, changed, render_confirm
 from ilara_admin.web.filters import render_list
-from ilara_admin.web.htmx import (
-    HtmxHttpRequest,
-    redirect_to,
-    render_partial,
-    wants_partial,
-    with_toast,
-)
+from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, wants_partial
 from ilara_admin.web.pagination import KeysetPage
 from players.aliases import player_id_of
 from players.labels import STAGES
@@ -153,25 +148,7 @@ def segment_members(request: HtmxHttpRequest, key: str) -> HttpResponse:
     return render_partial(request, "segments/members.html", context, partial="results")
 
 
-# --- Undo and delete ----------------------------------------------------------------------------
-
-
-@staff_view(Role.LIVE_OPS, "POST")
-def segment_undo(request: HtmxHttpRequest, key: str, entry_id: int) -> HttpResponse:
-    """Undo one change of a segment, or its deletion."""
-    entries = AuditEntry.objects.filter(
-        environment=request.environment,
-        action__in=(AuditAction.SEGMENT_UPDATED, AuditAction.SEGMENT_DELETED),
-        object_id=key,
-    )
-    entry = get_object_or_404(entries, pk=entry_id)
-    try:
-        services.segment_undo(request.environment, entry, actor=actor_of(request))
-    except ValidationError as error:
-        response = redirect_to(request, environment_url(request, "segment_list"))
-        return with_toast(request, response, error.messages[0], tone="danger")
-    response = redirect_to(request, environment_url(request, "segment_detail", key))
-    return with_toast(request, response, f"Undone. {key} is as it was.")
+# --- Delete -------------------------------------------------------------------------------------
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -198,13 +175,13 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
             return render_confirm(request, _refused(confirm, f"Type {key} to confirm."))
         try:
             entry = services.segment_delete(
-                segment, actor=actor_of(request), reason=request.POST.get("reason", "")[:500]
+                segment, actor=actor_of(request), reason=reason_of(request)
             )
         except ValidationError as error:
             return render_confirm(request, _refused(confirm, error.messages[0]))
-        response = redirect_to(request, environment_url(request, "segment_list"))
-        undo_url = environment_url(request, "segment_undo", key, entry.pk)
-        return with_toast(request, response, f"Deleted the segment {key}.", undo_url=undo_url)
+        return changed(
+            request, environment_url(request, "segment_list"), entry, f"Deleted the segment {key}."
+        )
     return render_confirm(request, confirm)
 
 

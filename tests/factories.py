@@ -9,9 +9,11 @@ from flags.engine.document import decode_document
 from flags.services import flag_create
 from ilara_admin.core import api_keys, projects, staff
 from ilara_admin.core.audit import Actor
-from ilara_admin.models import ApiKey, Environment, KeyKind, Role, Tier, User
+from ilara_admin.models import ApiKey, AuditEntry, Environment, KeyKind, Role, Tier, User
 from ilara_admin.starter import environment_start
 from players.models import Player, player_id_for
+from players.schemas import PlayerPatch
+from players.services import player_update
 
 ACTOR = Actor("Ada")
 PASSWORD = "correct horse battery"
@@ -96,13 +98,18 @@ class World:
     key: ApiKey
     player: Player
     members: dict[Role, User]
+    entry: AuditEntry  # that support may undo
 
 
 def make_world() -> World:
     environment = make_environment()
+    player = make_player(environment)
+    entry = player_update(player, PlayerPatch(device_id="d-1"), actor=ACTOR)
+    assert entry
     return World(
         environment=environment,
         key=make_key(environment).key,
-        player=make_player(environment),
+        player=player,
+        entry=entry,
         members={role: make_staff(role) for role in Role},
     )

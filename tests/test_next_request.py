@@ -18,14 +18,8 @@ from django.db import connection
 
 from flags.engine.document import FlagDocument, ValueType, Variant
 from flags.models import Flag
-from flags.services import (
-    flag_create,
-    flag_set_archived,
-    flag_set_enabled,
-    flag_update,
-    override_remove,
-    override_set,
-)
+from flags.overrides import override_remove, override_set
+from flags.services import flag_create, flag_set_archived, flag_set_enabled, flag_update
 from ilara_admin.core.api_keys import NewKey, api_key_create, api_key_rotate
 from ilara_admin.core.projects import environment_update
 from ilara_admin.models import KeyKind
@@ -299,7 +293,7 @@ def test_10_000_evaluations_while_a_flag_changes__none_is_older_than_its_request
             due = REQUESTS * number // (CHANGES + 1)
             wait_until(lambda due=due: broken.is_set() or sum(answered) >= due)  # type: ignore[misc]
             began = time.monotonic()
-            flag = flag_update(
+            flag, _ = flag_update(
                 flag, document=numbered(number), base_revision=flag.revision, actor=ACTOR
             )
             changes.append(Change(began, time.monotonic()))

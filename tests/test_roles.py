@@ -25,19 +25,19 @@ TABLE: dict[Role, set[str]] = {
     # Edits players, keeps notes about them, links ids, refunds; gives one of them a flag's value of
     # their own.
     Role.SUPPORT: {
-        "player_edit", "player_undo", "player_note_add", "player_note_delete",
+        "player_edit", "player_note_add", "player_note_delete",
         "player_alias_add", "player_alias_remove", "player_refund", "player_refund_reverse",
         "flag_override",
+        "audit_undo",  # if the role may make the change that it makes
     },
     # Edits flags and segments, and says what events are about.
     Role.LIVE_OPS: {
-        "segment_new", "segment_edit", "segment_undo", "segment_delete", "segment_count",
+        "segment_new", "segment_edit", "segment_delete", "segment_count",
         "segment_ids_add", "segment_ids_remove", "segment_lists_import", "segment_lists_clear",
-        "segment_lists_undo",
         "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_review", "flag_save",
         "flag_move", "flag_prerequisites", "flag_clone",
         "flag_restore", "flag_switch", "flag_archive",
-        "event_name_describe", "event_name_undo",
+        "event_name_describe",
     },
     # Keys, staff, settings, projects and environments.
     Role.ADMIN: {

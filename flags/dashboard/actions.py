@@ -1,5 +1,4 @@
-"""The small acts on a flag: switch, percentage, order, restore, archive, clone. Each asks, and all
-that change the flag can be undone."""
+"""The small actions on a flag: switch, percentage, order, restore, archive, clone."""
 
 import msgspec
 from django.core.exceptions import ValidationError
@@ -10,18 +9,40 @@ from django.utils.html import escape
 
 from flags import services
 from flags.dashboard.forms import CloneForm, RolloutForm
-from flags.dashboard.shortcuts import done, get_flag_or_404
-from flags.dashboard.views import differences, impact_of
+from flags.dashboard.shortcuts import done, get_flag_or_404, readable_flag
+from flags.dashboard.views import impact_of
 from flags.engine import sentences
-from flags.engine.document import FlagDocument, decode_document
+from flags.engine.document import DocumentError, FlagDocument, read_document
 from flags.engine.schedule import figure_at
-from flags.models import Flag
+from flags.models import Flag, FlagRevision
+from ilara_admin.core.changes import Conflict, reason_of
+from ilara_admin.core.diff import Change
 from ilara_admin.core.percentages import as_percent, percent, thousandths
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, staff_view
-from ilara_admin.web.confirm import PREVIEW, Change, Confirm, render_confirm
+from ilara_admin.web.confirm import (
+    PREVIEW,
+    Confirm,
+    is_review,
+    posted_again,
+    render_confirm,
+    render_conflict,
+)
 from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
+
+
+def _conflict(request: HtmxHttpRequest, flag: Flag, conflict: Conflict) -> HttpResponse:
+    """Overwrite posts the same again for the current revision."""
+    url = f"{request.path}?from={conflict.current}"
+    return render_conflict(
+        request,
+        conflict,
+        cancel_url=environment_url(request, "flag_detail", flag.key),
+        fields=posted_again(request),
+        save_url=url,
+        review_url=url,
+    )
 
 
 def _who_switches(
@@ -33,7 +54,8 @@ def _who_switches(
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
-    """Turn on or off. The target is in the address, so a second click does not turn it back."""
+    """Turn on or off, also when the rules cannot be read. The target is in the address, so a second
+    click does not turn it back."""
     flag = get_flag_or_404(request, key)
     enabled = state == "on"
     if flag.archived_at:
@@ -41,40 +63,50 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
         return with_toast(
             request, response, f"{key} is archived. Bring it back first.", tone="warn"
         )
+    error = ""
     if request.method == "POST":
-        before = flag.revision
-        flag = services.flag_set_enabled(
-            flag, enabled, actor=actor_of(request), reason=request.POST.get("reason", "")[:500]
-        )
-        changed = flag.revision != before
-        text = f"{key} is {state}." + (" Players see it at their next request." if changed else "")
-        return done(request, flag, text, changed=changed)
-    document = flag.spec
-    off = sentences.value_text(document.variant(document.off).value)
-    draft = msgspec.structs.replace(document, enabled=enabled)
-    consequence = (
-        "Its rules decide again, from the next request on."
-        if enabled
-        else f"Everybody gets {off}, from the next request on. The rules stay as they are."
-    )
+        try:
+            flag, entry = services.flag_set_enabled(
+                flag, enabled, actor=actor_of(request), reason=reason_of(request)
+            )
+        except ValidationError as problem:
+            error = " ".join(problem.messages)
+        else:
+            text = f"{key} is {state}. Players see it at their next request."
+            return done(request, flag, entry, text)
     return render_confirm(
         request,
         Confirm(
             title=f"Turn {state} {key}",
             button=f"Turn {state} in {request.environment.slug}",
             cancel_url=environment_url(request, "flag_detail", key),
-            text=consequence + _who_switches(request, flag, draft),
+            text=_switch_text(request, flag, enabled),
             tone="primary" if enabled else "danger",
             changes=[Change("State", "off" if enabled else "on", state)],
+            error=error,
         ),
     )
 
 
-@staff_view(Role.LIVE_OPS, "GET", "POST")
-def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpResponse:
-    """Set the percentage of one rule."""
-    flag = get_flag_or_404(request, key)
+def _switch_text(request: HtmxHttpRequest, flag: Flag, enabled: bool) -> str:
+    if flag.problem:
+        return f"The stored document cannot be read. {flag.problem}"
     document = flag.spec
+    off = sentences.value_text(document.variant(document.off).value)
+    consequence = (
+        "Its rules decide again, from the next request on."
+        if enabled
+        else f"Everyone gets {off}, from the next request on. The rules stay as they are."
+    )
+    draft = msgspec.structs.replace(document, enabled=enabled)
+    return consequence + _who_switches(request, flag, draft)
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+@readable_flag
+def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResponse:
+    """Set the percentage of one rule."""
+    key, document = flag.key, flag.spec
     rule = next((item for item in document.rules if item.id == rule_id), None)
     if rule is None:
         response = redirect_to(request, environment_url(request, "flag_detail", key))
@@ -84,26 +116,27 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
         request.get_full_path(), request.POST or None, initial={"rollout": as_percent(figure)}
     )
     wanted = thousandths(form.cleaned_data["rollout"]) if form.is_valid() else None
-    error = preview = ""
+    preview = ""
     if wanted is not None and "ask" in request.POST:
         preview = _who_switches(request, flag, document.with_rollout(rule_id, wanted)).strip()
     if request.htmx.target == PREVIEW:
         return HttpResponse(escape(preview))
-    if wanted is not None and "ask" not in request.POST:
-        before = flag.revision
+    if wanted is not None and "ask" not in request.POST and not is_review(request):
         try:
-            saved = services.flag_update(
+            _, entry = services.flag_update(
                 flag,
                 document=document.with_rollout(rule_id, wanted),
                 base_revision=_offered_at(request, flag),
                 actor=actor_of(request),
-                reason=request.POST.get("reason", "")[:500],
+                reason=reason_of(request),
             )
-        except services.RevisionConflict as conflict:
-            error = f"{conflict} Nothing was saved. Close this and look at what changed."
+        except Conflict as conflict:
+            return _conflict(request, flag, conflict)
+        except ValidationError as problem:
+            form.add_error(None, problem.messages)
         else:
             text = f"{key}: {sentences.audience(rule)} at {percent(wanted)}."
-            return done(request, saved, text, changed=saved.revision != before)
+            return done(request, flag, entry, text)
     return render_confirm(
         request,
         Confirm(
@@ -116,7 +149,6 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
                 + (" It ends the schedule." if rule.steps or rule.ramp else "")
             ),
             form=form,
-            error=error,
             preview=preview,
         ),
     )
@@ -134,38 +166,43 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
     flag = get_flag_or_404(request, key)
     revision = get_object_or_404(flag.revisions, number=number)
     error = ""
-    if request.method == "POST":
+    if request.method == "POST" and not is_review(request):
         try:
-            before = flag.revision
-            restored = services.flag_restore(
+            _, entry = services.flag_restore(
                 flag,
                 number,
                 base_revision=_offered_at(request, flag),
                 actor=actor_of(request),
-                reason=request.POST.get("reason", "")[:500],
+                reason=reason_of(request),
             )
-        except services.RevisionConflict as conflict:
-            error = f"{conflict} Look at what changed before you restore."
+        except Conflict as conflict:
+            return _conflict(request, flag, conflict)
         except ValidationError as problem:
             error = " ".join(problem.messages)
         else:
-            changed = restored.revision != before
-            text = f"Revision {number} of {key} is in force{' again' if changed else ' already'}."
-            return done(request, restored, text, changed=changed)
-    found = differences(flag, revision)
+            return done(request, flag, entry, f"Revision {number} of {key} is in force again.")
+    found = services.differences(flag, revision)
     return render_confirm(
         request,
         Confirm(
             title=f"Restore revision {number} of {key}",
             button=f"Restore in {request.environment.slug}",
             cancel_url=environment_url(request, "flag_detail", key),
-            text=_who_switches(request, flag, decode_document(revision.document))
+            text=_restore_text(request, flag, revision)
             if found
             else "This revision is the same as what is in force.",
-            changes=[Change(item.label, item.before, item.after) for item in found],
+            changes=found,
             error=error,
         ),
     )
+
+
+def _restore_text(request: HtmxHttpRequest, flag: Flag, revision: FlagRevision) -> str:
+    try:
+        draft = read_document(revision.document)
+    except DocumentError:
+        return "This revision cannot be read."
+    return _who_switches(request, flag, draft)
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -174,38 +211,40 @@ def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse
     flag = get_flag_or_404(request, key)
     archived = state == "archive"
     if request.method == "POST":
-        services.flag_set_archived(
-            flag, archived, actor=actor_of(request), reason=request.POST.get("reason", "")[:500]
+        flag, entry = services.flag_set_archived(
+            flag, archived, actor=actor_of(request), reason=reason_of(request)
         )
-        response = redirect_to(request, environment_url(request, "flag_detail", key))
         text = f"{key} is archived." if archived else f"{key} is back, as it was."
-        other = environment_url(
-            request, "flag_archive", key, "unarchive" if archived else "archive"
-        )
-        return with_toast(request, response, text, undo_url=other)
-    document = flag.spec
-    off = sentences.value_text(document.variant(document.off).value)
+        return done(request, flag, entry, text)
     return render_confirm(
         request,
         Confirm(
             title=f"{'Archive' if archived else 'Bring back'} {key}",
             button="Archive" if archived else "Bring back",
             cancel_url=environment_url(request, "flag_detail", key),
-            text=(
-                f"Players get {off}, and the flag leaves the lists. Its history stays."
-                if archived
-                else "The flag returns to the lists and serves what its rules say."
-            )
-            + _who_switches(request, flag, document, archived=archived),
+            text=_archive_text(request, flag, archived),
         ),
     )
 
 
-@staff_view(Role.LIVE_OPS, "GET", "POST")
-def flag_move(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpResponse:
-    """Ask a rule before the one that stands before it."""
-    flag = get_flag_or_404(request, key)
+def _archive_text(request: HtmxHttpRequest, flag: Flag, archived: bool) -> str:
+    if flag.problem:
+        return f"The stored document cannot be read. {flag.problem}"
     document = flag.spec
+    off = sentences.value_text(document.variant(document.off).value)
+    consequence = (
+        f"Players get {off}, and the flag leaves the lists. Its history stays."
+        if archived
+        else "The flag returns to the lists and serves what its rules say."
+    )
+    return consequence + _who_switches(request, flag, document, archived=archived)
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+@readable_flag
+def flag_move(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResponse:
+    """Evaluate a rule before the one that stands before it."""
+    key, document = flag.key, flag.spec
     order = [rule.id for rule in document.rules]
     place = order.index(rule_id) if rule_id in order else 0
     if not place:
@@ -213,21 +252,22 @@ def flag_move(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpResponse:
         return with_toast(request, response, "That rule cannot move further up.", tone="warn")
     order[place - 1 : place + 1] = order[place], order[place - 1]
     error = ""
-    if request.method == "POST":
-        before = flag.revision
+    if request.method == "POST" and not is_review(request):
         try:
-            saved = services.flag_reorder(
+            _, entry = services.flag_reorder(
                 flag,
                 order,
                 base_revision=_offered_at(request, flag),
                 actor=actor_of(request),
-                reason=request.POST.get("reason", "")[:500],
+                reason=reason_of(request),
             )
-        except services.RevisionConflict as conflict:
-            error = f"{conflict} Nothing was saved. Close this and look at what changed."
+        except Conflict as conflict:
+            return _conflict(request, flag, conflict)
+        except ValidationError as problem:
+            error = " ".join(problem.messages)
         else:
-            text = f"{key} asks {sentences.audience(document.rules[place])} earlier."
-            return done(request, saved, text, changed=saved.revision != before)
+            text = f"{key} evaluates {sentences.audience(document.rules[place])} earlier."
+            return done(request, flag, entry, text)
     rules = {rule.id: rule for rule in document.rules}
     draft = msgspec.structs.replace(document, rules=tuple(rules[each] for each in order))
     return render_confirm(
@@ -251,9 +291,10 @@ def flag_move(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpResponse:
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
-def flag_clone(request: HtmxHttpRequest, key: str) -> HttpResponse:
+@readable_flag
+def flag_clone(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     """Make a copy of a flag under another key."""
-    flag = get_flag_or_404(request, key)
+    key = flag.key
     form = CloneForm(request.POST or None, initial={"key": f"{key}-copy"[:128]})
     if request.method == "POST" and form.is_valid():
         try:
@@ -261,7 +302,7 @@ def flag_clone(request: HtmxHttpRequest, key: str) -> HttpResponse:
                 flag,
                 **form.cleaned_data,
                 actor=actor_of(request),
-                reason=request.POST.get("reason", "")[:500],
+                reason=reason_of(request),
             )
         except ValidationError as problem:
             add_errors(form, problem)

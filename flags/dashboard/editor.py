@@ -1,8 +1,8 @@
 """The editors of a flag: its rules, its variants, what it waits for. Each leads to a review before
 anything is saved.
 
-The review carries the draft and the revision it was drawn from. If somebody else saved in the
-meantime, it says what they changed, and nothing is lost: the draft can be reviewed anew on top.
+The review carries the draft and the revision it was made from. If someone else saves in between,
+the conflict page carries the draft on.
 """
 
 import json
@@ -25,8 +25,8 @@ from flags.dashboard.forms import (
     value_as_typed,
 )
 from flags.dashboard.rule_form import RuleForm, rule_initial
-from flags.dashboard.shortcuts import done, get_flag_or_404
-from flags.dashboard.views import differences, impact_of
+from flags.dashboard.shortcuts import done, readable_flag
+from flags.dashboard.views import impact_of
 from flags.engine import sentences
 from flags.engine.document import (
     DocumentError,
@@ -36,17 +36,19 @@ from flags.engine.document import (
     encode_document,
 )
 from flags.models import Flag
+from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.confirm import is_review, render_conflict
 from ilara_admin.web.formsets import MAX_ROWS, moved_rows
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from segments.models import Segment
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
-def flag_rules(request: HtmxHttpRequest, key: str) -> HttpResponse:
+@readable_flag
+def flag_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     """Edit the rules: who gets what, how many of them, in which order."""
-    flag = get_flag_or_404(request, key)
     document = draft_of(request) or flag.spec
     segments = list(Segment.objects.filter(environment=request.environment).only("key", "name"))
     forms = formset_factory(RuleForm, extra=0, max_num=MAX_ROWS)
@@ -77,9 +79,9 @@ def flag_rules(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
-def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
+@readable_flag
+def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     """Edit name, description, the variants, and what is served otherwise and when off."""
-    flag = get_flag_or_404(request, key)
     document = draft_of(request) or flag.spec
     boolean = document.value_type is ValueType.BOOLEAN
     forms = formset_factory(VariantForm, extra=0, max_num=MAX_ROWS)
@@ -126,9 +128,9 @@ def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
-def flag_prerequisites(request: HtmxHttpRequest, key: str) -> HttpResponse:
+@readable_flag
+def flag_prerequisites(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     """Edit what other flags must give a player before this one counts."""
-    flag = get_flag_or_404(request, key)
     document = draft_of(request) or flag.spec
     others = Flag.objects.of(request.environment).exclude(pk=flag.pk).archived(False)
     forms = formset_factory(PrerequisiteForm, extra=0, max_num=MAX_ROWS)
@@ -185,49 +187,69 @@ def review(
     *,
     back: str,
     metadata: dict[str, str] | None = None,
-    conflict: bool = False,
     error: str = "",
     everybody: bool = False,
 ) -> HttpResponse:
-    """Show what would change, and for whom, against what is in force now."""
-    base = base_of(request, flag)
+    """Show what would change, and for which players, against what is in force now."""
     metadata = metadata or flag.metadata
+    try:
+        services.check_revision(flag, base_of(request, flag), draft, metadata)
+    except Conflict as conflict:
+        return _conflict(request, flag, conflict, draft, metadata, back)
     changes = sentences.differences(flag.spec, draft)
     changes += sentences.metadata_differences(
         flag.metadata, {**metadata, "name": metadata["name"] or flag.key}
     )
-    theirs: list[sentences.Difference] = []
-    if flag.revision != base:
-        conflict = True
-        was = flag.revisions.filter(number=base).first()
-        theirs = differences(was, flag) if was else []
     context: dict[str, Any] = {
         "flag": flag,
         "changes": changes,
-        "conflict": conflict,
-        "theirs": theirs,
         "draft": json.dumps(encode_document(draft), ensure_ascii=False),
         "about": metadata,
-        "base": base,
         "back": back,
         "error": error,
-        "reason": request.POST.get("reason", ""),
+        "reason": reason_of(request),
         "impact": None if error else impact_of(request, flag, draft, everybody=everybody),
     }
-    status = 422 if error else (409 if conflict else 200)
-    # htmx swaps neither 409 nor a whole page into a fragment: the review is a page of its own.
-    return render(request, "flags/review.html", context, status=status)
+    # htmx does not swap a whole page into a fragment: the review is a page without it.
+    return render(request, "flags/review.html", context, status=422 if error else 200)
+
+
+def _conflict(
+    request: HtmxHttpRequest,
+    flag: Flag,
+    conflict: Conflict,
+    draft: FlagDocument,
+    metadata: dict[str, str],
+    back: str,
+) -> HttpResponse:
+    fields = {
+        **metadata,
+        "draft": json.dumps(encode_document(draft), ensure_ascii=False),
+        "base": str(conflict.current),
+        "back": back,
+        "reason": reason_of(request),
+    }
+    return render_conflict(
+        request,
+        conflict,
+        cancel_url=environment_url(request, "flag_detail", flag.key),
+        fields={name: [value] for name, value in fields.items()},
+        save_url=environment_url(request, "flag_save", flag.key),
+        review_url=environment_url(request, "flag_review", flag.key),
+    )
 
 
 @staff_view(Role.LIVE_OPS, "POST")
-def flag_review(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    """The review again, with everybody asked who switches."""
-    flag = get_flag_or_404(request, key)
+@readable_flag
+def flag_review(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
+    """The review again, with every player evaluated unless it follows a conflict."""
     back, draft = _back(request), draft_of(request)
     if draft is None:
-        return _unreadable(request, key, back)
-    metadata = _metadata(request, flag)
-    return review(request, flag, draft, back=back, metadata=metadata, everybody=True)
+        return _unreadable(request, flag.key, back)
+    everybody = not is_review(request)
+    return review(
+        request, flag, draft, back=back, metadata=_metadata(request, flag), everybody=everybody
+    )
 
 
 BACK = ("flag_rules", "flag_variants", "flag_prerequisites")
@@ -245,29 +267,26 @@ def _unreadable(request: HtmxHttpRequest, key: str, back: str) -> HttpResponse:
 
 
 @staff_view(Role.LIVE_OPS, "POST")
-def flag_save(request: HtmxHttpRequest, key: str) -> HttpResponse:
+@readable_flag
+def flag_save(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     """Save the reviewed draft."""
-    flag = get_flag_or_404(request, key)
     back, draft = _back(request), draft_of(request)
     if draft is None:
-        return _unreadable(request, key, back)
+        return _unreadable(request, flag.key, back)
     metadata = _metadata(request, flag)
-    before = flag.revision
     try:
-        saved = services.flag_update(
+        saved, entry = services.flag_update(
             flag,
             document=draft,
             base_revision=base_of(request, flag),
             actor=actor_of(request),
             metadata=metadata,
-            reason=request.POST.get("reason", "")[:500],
+            reason=reason_of(request),
         )
-    except services.RevisionConflict as conflict:
-        return review(request, conflict.flag, draft, back=back, metadata=metadata, conflict=True)
+    except Conflict as conflict:
+        return _conflict(request, flag, conflict, draft, metadata, back)
     except ValidationError as problem:
         return review(
             request, flag, draft, back=back, metadata=metadata, error=" ".join(problem.messages)
         )
-    changed = saved.revision != before
-    text = f"Saved {key}. Players see it at their next request." if changed else "Nothing changed."
-    return done(request, saved, text, changed=changed)
+    return done(request, saved, entry, f"Saved {flag.key}. Players see it at their next request.")

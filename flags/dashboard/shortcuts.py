@@ -1,9 +1,15 @@
 """What the flag pages share: finding a flag, and going back to its page after a change."""
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 from django.http import HttpResponse
 
 from flags.models import Flag
+from ilara_admin.models import AuditEntry
 from ilara_admin.web.access import environment_url, get_or_404
+from ilara_admin.web.confirm import changed
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 
 
@@ -11,12 +17,20 @@ def get_flag_or_404(request: HtmxHttpRequest, key: str) -> Flag:
     return get_or_404(request, Flag.objects.with_author().with_last_evaluated(), key=key)
 
 
-def done(request: HtmxHttpRequest, flag: Flag, text: str, *, changed: bool) -> HttpResponse:
-    """Back to the flag's page, with a toast whose Undo restores the revision before, no matter how
-    many others saved while this request waited its turn."""
-    undo_url = ""
-    if changed:
-        restore = environment_url(request, "flag_restore", flag.key, flag.revision - 1)
-        undo_url = f"{restore}?from={flag.revision}"
-    response = redirect_to(request, environment_url(request, "flag_detail", flag.key))
-    return with_toast(request, response, text, undo_url=undo_url)
+def readable_flag(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Pass the flag itself in place of its key. One that cannot be read has its page only."""
+
+    @wraps(view)
+    def wrapped(request: HtmxHttpRequest, key: str, **kwargs: Any) -> HttpResponse:
+        flag = get_flag_or_404(request, key)
+        if not flag.problem:
+            return view(request, flag, **kwargs)
+        response = redirect_to(request, environment_url(request, "flag_detail", key))
+        return with_toast(request, response, f"{key} cannot be read.", tone="danger")
+
+    return wrapped
+
+
+def done(request: HtmxHttpRequest, flag: Flag, entry: AuditEntry | None, text: str) -> HttpResponse:
+    """Back to the flag's page, with a toast that can undo the change."""
+    return changed(request, environment_url(request, "flag_detail", flag.key), entry, text)

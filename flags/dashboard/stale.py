@@ -21,6 +21,6 @@ def hints(flag: Flag, now: datetime) -> list[str]:
     if now - (last or flag.created_at) > timedelta(days=STALE_DAYS):
         found.append(f"No game has asked for it in {STALE_DAYS} days.")
     steady = now - flag.updated_at > timedelta(days=STALE_DAYS)
-    if flag.expected_end and steady and not flag.spec.rules:
+    if flag.expected_end and steady and not flag.problem and not flag.spec.rules:
         found.append("It has no rules, so it gives everybody the same.")
     return found

@@ -22,13 +22,11 @@ from flags.engine.document import (
     FlagDocument,
     Rule,
     check_document,
-    decode_document,
 )
 from flags.engine.evaluation import EvaluationContext, evaluate, event_counts_needed
 from flags.engine.receipt import receipt_of
 from flags.engine.schedule import is_scheduled, next_change, rollout_at
-from flags.engine.sentences import Difference
-from flags.models import Flag, FlagOverride, FlagRevision
+from flags.models import Flag, FlagOverride, segments_used
 from flags.usage import use_of
 from ilara_admin.api import environment_cache
 from ilara_admin.models import Role
@@ -42,6 +40,7 @@ from players.aliases import player_id_of
 from segments.cache import segments_part
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe as describe_rule
+from segments.models import Segment
 from segments.subject import stored_subject
 
 HISTORY_SIZE = 20
@@ -75,6 +74,8 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
 
 
 def _list_row(flag: Flag, now: datetime) -> dict[str, Any]:
+    if flag.problem:
+        return {"flag": flag, "hints": hints(flag, now)}
     document = flag.spec
     rules = [(rule, rollout_at(rule, now)) for rule in document.rules[:SHOWN_RULES]]
     more = len(document.rules) - len(rules)
@@ -121,15 +122,9 @@ def flag_new(request: HtmxHttpRequest) -> HttpResponse:
 @staff_view(Role.VIEWER)
 def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     flag, now = get_flag_or_404(request, key), timezone.now()
-    document = flag.spec
-    context = {
+    context: dict[str, Any] = {
         "flag": flag,
-        "document": document,
-        "variants": [
-            {"variant": variant, "text": sentences.value_text(variant.value)}
-            for variant in document.variants
-        ],
-        "rules": [_rule_row(rule, now) for rule in document.rules],
+        "unreadable_segments": _unreadable_segments(flag),
         "needed_by": Flag.objects.of(request.environment).needing(key).archived(False),
         "use": _use(flag, now),
         "hints": hints(flag, now),
@@ -137,8 +132,25 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "tried": _try(request, flag),
         "may_edit": request.user.may(Role.LIVE_OPS),
     }
+    if not flag.problem:
+        document = flag.spec
+        context |= {
+            "document": document,
+            "variants": [
+                {"variant": variant, "text": sentences.value_text(variant.value)}
+                for variant in document.variants
+            ],
+            "rules": [_rule_row(rule, now) for rule in document.rules],
+        }
     partial = "try" if "player" in request.GET else "history"
     return render_partial(request, "flags/detail.html", context, partial=partial)
+
+
+def _unreadable_segments(flag: Flag) -> list[Segment]:
+    used = Segment.objects.filter(
+        environment=flag.environment, key__in=segments_used(flag.document)
+    )
+    return [segment for segment in used if segment.spec is None]
 
 
 def _rule_row(rule: Rule, now: datetime) -> dict[str, Any]:
@@ -169,19 +181,8 @@ def _history(flag: Flag) -> list[dict[str, Any]]:
     for revision, before in zip(revisions[:HISTORY_SIZE], older, strict=False):
         changes = []
         if before is not None:
-            changes = differences(before, revision)
+            changes = services.differences(before, revision)
         found.append({"revision": revision, "changes": changes, "is_first": revision.number == 1})
-    return found
-
-
-def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list[Difference]:
-    documents = decode_document(before.document), decode_document(after.document)
-    found = sentences.differences(*documents)
-    found += sentences.metadata_differences(before.metadata, after.metadata)
-    if isinstance(before, FlagRevision) and isinstance(after, FlagRevision):
-        states = ["in use", "archived"]
-        if before.archived != after.archived:
-            found.append(Difference("Lists", states[before.archived], states[after.archived]))
     return found
 
 
@@ -192,7 +193,9 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
         return None
     environment = request.environment
     known = environment_cache.at_version(environment)
-    ready = flags_of(known)[flag.key]
+    ready = flags_of(known).get(flag.key)
+    if ready is None or flag.problem:
+        return None
     player_id = player_id_of(environment, external_id)
     found = stored_subject(known, player_id, event_counts_needed([ready]))
     if found is None:

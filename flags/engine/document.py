@@ -10,6 +10,7 @@ slices of the bucket range 0..99999 that each variant owns, not only their sums:
 moves as few players as it can. Times are RFC 3339 with an offset. Imports no Django.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import pairwise
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ilara_admin.core.path_error import PathError
-from segments.language.parser import NOT_IN_TEXT
+from segments.language.parser import NOT_IN_TEXT, RuleError, parse
 
 EVERYBODY = 100_000
 MAX_STEPS = 50
@@ -287,3 +288,42 @@ def check_document(document: FlagDocument) -> None:
     for index, item in enumerate(document.prerequisites):
         if not item.variants:
             raise DocumentError(f"prerequisites[{index}].variants", "Name at least one variant.")
+
+
+def check_rules(document: FlagDocument) -> None:
+    """Raise DocumentError for conditions that cannot be read."""
+    for index, rule in enumerate(document.rules):
+        if rule.conditions is not None:
+            try:
+                parse(rule.conditions)
+            except RuleError as error:
+                path = f"rules[{index}].conditions"
+                path = f"{path}.{error.path}" if error.path else path
+                raise DocumentError(path, error.message) from None
+
+
+def read_document(data: Any) -> FlagDocument:
+    """A stored document, if all of it can be served; else DocumentError."""
+    document = decode_document(data)
+    check_document(document)
+    check_rules(document)
+    return document
+
+
+def variant_keys(data: Any) -> set[str]:
+    """The keys of the variants of a stored document, as far as it can be read."""
+    return {item["key"] for item in _items(data, "variants") if isinstance(item.get("key"), str)}
+
+
+def prerequisites_in(data: Any) -> list[Prerequisite]:
+    """The prerequisites of a stored document, as far as it can be read."""
+    found = []
+    for item in _items(data, "prerequisites"):
+        with suppress(msgspec.ValidationError):
+            found.append(msgspec.convert(item, Prerequisite))
+    return found
+
+
+def _items(data: Any, name: str) -> list[dict[str, Any]]:
+    items = data.get(name) if isinstance(data, dict) else None
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []

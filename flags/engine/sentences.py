@@ -2,25 +2,20 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from flags.engine.bucketing import weights_of
-from flags.engine.document import EVERYBODY, FlagDocument, Prerequisite, Rule
+from flags.engine.document import EVERYBODY, FlagDocument, Prerequisite, Rule, Slice, Variant
 from flags.engine.evaluation import CompiledFlag, Decision, Reason, takes
 from flags.engine.schedule import is_scheduled
+from ilara_admin.core.diff import Change, Path
 from ilara_admin.core.percentages import percent
 from segments.language.compiler import Subject
-from segments.language.parser import parse
+from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    label: str
-    before: str
-    after: str
 
 
 def value_text(value: Any) -> str:
@@ -89,13 +84,13 @@ def needs(item: Prerequisite) -> str:
     return f"{item.flag} gives {' or '.join(item.variants)}"
 
 
-def differences(before: FlagDocument, after: FlagDocument) -> list[Difference]:
+def differences(before: FlagDocument, after: FlagDocument) -> list[Change]:
     """What changes, in the order in which the flag page shows it."""
-    found: list[Difference] = []
+    found: list[Change] = []
 
     def compare(label: str, old: str, new: str) -> None:
         if old != new:
-            found.append(Difference(label, old, new))
+            found.append(Change(label, old, new))
 
     compare("State", _state(before), _state(after))
     old_variants = {variant.key: variant for variant in before.variants}
@@ -121,15 +116,33 @@ def differences(before: FlagDocument, after: FlagDocument) -> list[Difference]:
     return found
 
 
-def metadata_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
+def metadata_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
     """What changes in what a flag says of itself."""
     return [
-        Difference(
+        Change(
             label.replace("_", " ").capitalize(), before[label] or "none", after[label] or "none"
         )
         for label in before
         if before[label] != after[label]
     ]
+
+
+def part_text(path: Path, value: Any) -> str | None:
+    """The text of a part of a stored document for core/diff.py."""
+    inside, name = ("", "", *path)[-2:]
+    try:
+        if name == "rollout":
+            return percent(msgspec.convert(value, int))
+        if name == "split":
+            weights = weights_of(msgspec.convert(value, tuple[Slice, ...]))
+            return ", ".join(f"{variant} {percent(weight)}" for variant, weight in weights.items())
+        if inside == "rules":
+            return sentence(msgspec.convert(value, Rule))
+        if inside == "variants":
+            return value_text(msgspec.convert(value, Variant).value)
+    except (msgspec.ValidationError, RuleError):
+        pass  # a part of another shape that happens to have this name
+    return None
 
 
 def _compare_rules(compare: Any, label: str, old: Rule | None, new: Rule | None) -> None:

@@ -3,7 +3,7 @@
 from datetime import date
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from flags.engine.document import DocumentError, encode_document
 from flags.models import Flag
@@ -18,15 +18,13 @@ from ilara_admin.config.document import (
 )
 from ilara_admin.config.plan import Plan, PlanAction, PlanStep
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.changes import Conflict
+from ilara_admin.core.diff import Change, differences
 from ilara_admin.core.json_equality import json_equal
 from ilara_admin.core.path_error import PathError
 from ilara_admin.models import Environment
 from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update, segments_lock
-
-
-class ConfigConflict(Exception):
-    """The environment has changed since the plan was made."""
 
 
 def read_config(environment: Environment) -> Config:
@@ -50,8 +48,8 @@ def _flag_entry(flag: Flag) -> ConfigEntry:
 
 @transaction.atomic
 def apply_plan(environment: Environment, plan: Plan, *, actor: Actor, reason: str = "") -> None:
-    """Carry out all steps or none. Raises ConfigConflict when what the plan was made from is no
-    longer so, and ConfigError when a service refuses a step."""
+    """Carry out all steps or none. Raises Conflict if what the plan was made from is no
+    longer current, and ConfigError when a service refuses a step."""
     # In the order in which the services lock: flags, then segments, the environment's row last.
     if "flags" in plan.base.kinds:
         flags = Flag.objects.of(environment).order_by("pk")
@@ -60,17 +58,23 @@ def apply_plan(environment: Environment, plan: Plan, *, actor: Actor, reason: st
     segments = Segment.objects.filter(environment=environment).order_by("pk")
     list(segments.select_for_update(no_key=True).values_list("pk"))
     now = read_config(environment)
-    if any(not json_equal(now.entries(kind), base) for kind, base in plan.base.kinds.items()):
-        raise ConfigConflict
+    seen = {kind: dict(base) for kind, base in plan.base.kinds.items()}
+    current = {kind: now.entries(kind) for kind in seen}
+    if not json_equal(current, seen):
+        raise _conflict(environment, differences(seen, current))
     for step in plan.steps:
         act = _change_segment if step.kind == "segments" else _change_flag
         try:
             act(environment, step, actor, reason)
         except ValidationError as error:
+            if hasattr(error, "error_dict") and "key" in error.error_dict:  # created since
+                raise _conflict(environment, [Change(step.key, "", error.messages[0])]) from None
             message = " ".join(error.messages)
             raise ConfigError([PathError(place(step.kind, step.key), message)]) from None
-        except IntegrityError:
-            raise ConfigConflict from None  # a flag of this key was created since
+
+
+def _conflict(environment: Environment, theirs: list[Change]) -> Conflict:
+    return Conflict("environment", environment.pk, str(environment), theirs=theirs, yours=[])
 
 
 def _change_segment(environment: Environment, step: PlanStep, actor: Actor, reason: str) -> None:
@@ -102,7 +106,7 @@ def _change_flag(environment: Environment, step: PlanStep, actor: Actor, reason:
         )  # fmt: skip
     else:
         flag = flags.get(key=step.key)
-        flag = flag_update(
+        flag, _ = flag_update(
             flag, document=document, metadata=metadata, base_revision=flag.revision, actor=actor,
             reason=reason,
         )  # fmt: skip

@@ -2,8 +2,8 @@
 
 from flags.engine import sentences
 from flags.engine.document import DocumentError
-from flags.engine.sentences import Difference
 from ilara_admin.config.document import ConfigEntry, document_of, metadata_of
+from ilara_admin.core.diff import Change
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe as describe_rule
 
@@ -25,14 +25,14 @@ def differences(kind: str, before: ConfigEntry, after: ConfigEntry) -> list[str]
     return [f"{each.label}: {each.before} → {each.after}" for each in found] or [NOT_SEEN]
 
 
-def _segment(before: ConfigEntry, after: ConfigEntry) -> list[Difference]:
+def _segment(before: ConfigEntry, after: ConfigEntry) -> list[Change]:
     found = [
-        Difference(name, f"“{before[name]}”", f"“{after[name]}”")
+        Change(name, f"“{before[name]}”", f"“{after[name]}”")
         for name in ("name", "description")
         if before[name] != after[name]
     ]
     old, new = _rule(before), _rule(after)
-    return [*found, Difference("rule", old, new)] if old != new else found
+    return [*found, Change("rule", old, new)] if old != new else found
 
 
 def _rule(entry: ConfigEntry) -> str:
@@ -42,14 +42,14 @@ def _rule(entry: ConfigEntry) -> str:
         return f"a rule that cannot be read ({error})"
 
 
-def _flag(before: ConfigEntry, after: ConfigEntry) -> list[Difference]:
+def _flag(before: ConfigEntry, after: ConfigEntry) -> list[Change]:
     found = sentences.metadata_differences(metadata_of(before), metadata_of(after))
     if before["archived"] is not after["archived"]:
-        found.append(Difference("Archived", _yes(before["archived"]), _yes(after["archived"])))
+        found.append(Change("Archived", _yes(before["archived"]), _yes(after["archived"])))
     try:
         old = document_of(before)
     except DocumentError as error:
-        return [*found, Difference("Document", f"cannot be read ({error})", "as in the file")]
+        return [*found, Change("Document", f"cannot be read ({error})", "as in the file")]
     return found + sentences.differences(old, document_of(after))
 
 

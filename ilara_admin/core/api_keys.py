@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from ilara_admin.core import tokens
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
+from ilara_admin.core.changes import register_permanent
 from ilara_admin.core.projects import bump_config_version, checked_name
 from ilara_admin.models import (
     ApiKey,
@@ -125,3 +126,12 @@ def api_key_rotate(key: ApiKey, *, grace: timedelta, actor: Actor, reason: str =
     )
     bump_config_version(key.environment)
     return new
+
+
+register_permanent(
+    {
+        AuditAction.API_KEY_CREATED: "A key cannot be un-issued. Revoke it instead.",
+        AuditAction.API_KEY_ROTATED: "A rotation cannot be undone. Issue a new key.",
+        AuditAction.API_KEY_REVOKED: "A key cannot be un-revoked. Issue a new one.",
+    }
+)

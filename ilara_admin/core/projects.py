@@ -1,7 +1,6 @@
 """Writes to projects and environments. Each is one transaction."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -9,12 +8,15 @@ from django.db import transaction
 from django.db.models import F
 
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
-from ilara_admin.models import (
-    AuditAction,
-    Environment,
-    Project,
-    Tier,
+from ilara_admin.core.changes import (
+    Fields,
+    create_or_conflict,
+    entry_fields,
+    merge_changes,
+    register_permanent,
+    register_undo,
 )
+from ilara_admin.models import AuditAction, AuditEntry, Environment, Project, Role, Tier
 
 ENVIRONMENT_SLUGS = ("live", "test")
 
@@ -58,9 +60,10 @@ def project_create(
     _check_slug(slug, 40)
     if slug in RESERVED_SLUGS:
         raise ValidationError({"slug": f"“{slug}” is an address of the dashboard. Use another."})
-    if Project.objects.filter(slug=slug).exists():
-        raise ValidationError({"slug": f"There is already a project “{slug}”."})
-    project = Project.objects.create(name=name, slug=slug, tier=tier)
+    taken = ValidationError({"slug": f"There is already a project “{slug}”."})
+    project = create_or_conflict(
+        Project(name=name, slug=slug, tier=tier), {"project_slug_key": taken}
+    )
     audit_record(
         AuditAction.PROJECT_CREATED,
         actor,
@@ -78,18 +81,24 @@ def project_create(
 @transaction.atomic
 def project_update(
     project: Project, *, actor: Actor, name: str | None = None, tier: Tier | None = None,
-    reason: str = "",
-) -> Project:  # fmt: skip
-    """Rename a project or move it to another tier, in force on the next request."""
+    seen: Fields | None = None, reason: str = "",
+) -> AuditEntry | None:  # fmt: skip
+    """Rename a project or move it to another tier, in force on the next request.
+
+    Returns None if nothing changed. Raises Conflict if a field is no longer as in `seen`.
+    """
     project = Project.objects.select_for_update().get(pk=project.pk)
     before = {"name": project.name, "tier": project.tier}
-    project.name = project.name if name is None else checked_name(name, "project")
-    project.tier = project.tier if tier is None else tier
-    old, new = changed_fields(before, {"name": project.name, "tier": project.tier})
+    wanted = {
+        "name": project.name if name is None else checked_name(name, "project"),
+        "tier": project.tier if tier is None else tier,
+    }
+    mine = merge_changes("project", project.pk, project.slug, seen=seen, now=before, wanted=wanted)
+    old, new = changed_fields(before, {**before, **mine})
     if not new:
-        return project
-    project.save(update_fields=["name", "tier"])
-    audit_record(
+        return None
+    Project.objects.filter(pk=project.pk).update(**new)
+    entry = audit_record(
         AuditAction.PROJECT_UPDATED,
         actor,
         project=project,
@@ -100,15 +109,16 @@ def project_update(
         reason=reason,
     )
     bump_config_version(*project.environments.all())
-    return project
+    return entry
 
 
 @transaction.atomic
 def environment_create(*, project: Project, slug: str, actor: Actor) -> Environment:
     _check_slug(slug, 20)
-    if project.environments.filter(slug=slug).exists():
-        raise ValidationError({"slug": f"There is already an environment “{slug}”."})
-    environment = Environment.objects.create(project=project, slug=slug)
+    taken = ValidationError({"slug": f"There is already an environment “{slug}”."})
+    environment = create_or_conflict(
+        Environment(project=project, slug=slug), {"environment_slug_unique": taken}
+    )
     audit_record(
         AuditAction.ENVIRONMENT_CREATED,
         actor,
@@ -136,28 +146,29 @@ CURRENCY = re.compile("[A-Z]{3}")
 
 @transaction.atomic
 def environment_update(
-    environment: Environment, settings: Mapping[str, Any], *, actor: Actor, reason: str = ""
-) -> Environment:
-    """Change some of ENVIRONMENT_SETTINGS, in force on the next request."""
+    environment: Environment, settings: Fields, *, actor: Actor, seen: Fields | None = None,
+    reason: str = "",
+) -> AuditEntry | None:  # fmt: skip
+    """Change some of ENVIRONMENT_SETTINGS, in force on the next request.
+
+    Returns None if nothing changed. Raises Conflict if a setting is no longer as in `seen`.
+    """
     unknown = set(settings) - set(ENVIRONMENT_SETTINGS)
     if unknown:
         raise ValueError(f"No settings of an environment: {', '.join(sorted(unknown))}")
-    # The row is read anew: what the caller holds may be older than another admin's change. The lock
-    # lets players register meanwhile.
-    environment = (
-        Environment.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("project")
-        .get(pk=environment.pk)
+    environment = _locked(environment.pk)
+    before = environment_fields(environment)
+    mine = merge_changes(
+        "environment", environment.pk, str(environment), seen=seen, now=before, wanted=settings
     )
-    before = {name: getattr(environment, name) for name in ENVIRONMENT_SETTINGS}
-    old, new = changed_fields(before, {**before, **settings})
+    old, new = changed_fields(before, {**before, **mine})
     for name, value in new.items():
         setattr(environment, name, value)
     _check_settings(environment)
     if not new:
-        return environment
+        return None
     environment.save(update_fields=list(new))
-    audit_record(
+    entry = audit_record(
         AuditAction.ENVIRONMENT_UPDATED,
         actor,
         environment=environment,
@@ -168,7 +179,17 @@ def environment_update(
         reason=reason,
     )
     bump_config_version(environment)
-    return environment
+    return entry
+
+
+def environment_fields(environment: Environment) -> dict[str, Any]:
+    return {name: getattr(environment, name) for name in ENVIRONMENT_SETTINGS}
+
+
+def _locked(pk: int | str) -> Environment:
+    """The lock lets players register meanwhile."""
+    environments = Environment.objects.select_for_update(of=("self",), no_key=True)
+    return environments.select_related("project").get(pk=pk)
 
 
 def _check_settings(environment: Environment) -> None:
@@ -182,3 +203,42 @@ def _check_settings(environment: Environment) -> None:
         errors["currency"] = "Use the three letters of a currency, like USD."
     if errors:
         raise ValidationError(errors)
+
+
+# --- Undo -----------------------------------------------------------------------------------------
+
+
+def _project_now(entry: AuditEntry) -> Fields:
+    project = Project.objects.select_for_update().get(pk=entry.object_id)
+    return entry_fields(entry, {"name": project.name, "tier": project.tier})
+
+
+def _project_restore(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
+    project = Project.objects.get(pk=entry.object_id)
+    return project_update(project, **(entry.before or {}), actor=actor, reason=reason)
+
+
+def _environment_now(entry: AuditEntry) -> Fields:
+    return entry_fields(entry, environment_fields(_locked(entry.object_id)))
+
+
+def _environment_restore(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
+    environment = Environment.objects.get(pk=entry.object_id)
+    return environment_update(environment, entry.before or {}, actor=actor, reason=reason)
+
+
+register_undo(
+    AuditAction.PROJECT_UPDATED, role=Role.ADMIN, current=_project_now, restore=_project_restore
+)
+register_undo(
+    AuditAction.ENVIRONMENT_UPDATED,
+    role=Role.ADMIN,
+    current=_environment_now,
+    restore=_environment_restore,
+)
+register_permanent(
+    {
+        AuditAction.PROJECT_CREATED: "A project cannot be deleted.",
+        AuditAction.ENVIRONMENT_CREATED: "An environment cannot be deleted.",
+    }
+)

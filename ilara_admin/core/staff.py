@@ -4,25 +4,29 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
-from ilara_admin.models import (
-    AuditAction,
-    Role,
-    User,
+from ilara_admin.core.changes import (
+    Fields,
+    create_or_conflict,
+    entry_fields,
+    merge_changes,
+    register_permanent,
+    register_undo,
 )
+from ilara_admin.models import AuditAction, AuditEntry, Role, User
 
 
 @transaction.atomic
 def staff_create(
     *, username: str, role: Role, password: str, actor: Actor, email: str = "", name: str = ""
 ) -> User:
-    if User.objects.filter(username=username).exists():
-        raise ValidationError({"username": f"There is already a member of staff “{username}”."})
     user = User(username=username, first_name=name, email=email, role=role)
     user.set_password(password)
-    user.full_clean()
-    user.save()
+    user.full_clean(validate_unique=False)
+    taken = ValidationError({"username": f"There is already a member of staff “{username}”."})
+    create_or_conflict(user, {"staff_username_key": taken})
     _record(AuditAction.STAFF_CREATED, user, actor, after={"username": username, "role": role})
     return user
 
@@ -37,38 +41,48 @@ def staff_update(
     role: Role | None = None,
     time_zone: str | None = None,
     is_active: bool | None = None,
+    seen: Fields | None = None,
     reason: str = "",
-) -> User:
+) -> AuditEntry | None:
     """Change what is given. Roles and deactivation are in force on the next request.
 
-    Raises ValidationError when nobody would be left to manage staff.
+    Returns None if nothing changed. Raises ValidationError if no admin would be left, and Conflict
+    if a field is no longer as in `seen`.
     """
-    # All admins, in one order: two who give up the role at once must not both find the other.
-    admins = list(
-        User.objects.select_for_update()
-        .filter(role=Role.ADMIN, is_active=True)
-        .order_by("pk")
-        .values_list("pk", flat=True)
-    )
+    admins = _lock(user.pk)
     user.refresh_from_db()
-    before = _audit_fields(user)
-    if name is not None:
-        user.first_name, user.last_name = name.strip(), ""
-    user.email = user.email if email is None else email
-    user.role = role or user.role
-    user.time_zone = time_zone or user.time_zone
-    user.is_active = user.is_active if is_active is None else is_active
-    old, new = changed_fields(before, _audit_fields(user))
+    before = staff_fields(user)
+    given = {
+        "name": name if name is None else name.strip(),
+        "email": email,
+        "role": role,
+        "time_zone": time_zone,
+        "is_active": is_active,
+    }
+    wanted = {field: value for field, value in given.items() if value is not None}
+    mine = merge_changes("staff", user.pk, user.username, seen=seen, now=before, wanted=wanted)
+    old, new = changed_fields(before, {**before, **mine})
     if not new:
-        return user
+        return None
+    if "name" in new:
+        user.first_name, user.last_name = new["name"], ""
+    for field in new.keys() - {"name"}:
+        setattr(user, field, new[field])
     if admins == [user.pk] and not user.may(Role.ADMIN):
         user.refresh_from_db()
         raise ValidationError(
             f"{user.username} is the last admin. Make somebody else an admin first."
         )
     user.save(update_fields=["first_name", "last_name", "email", "role", "time_zone", "is_active"])
-    _record(AuditAction.STAFF_UPDATED, user, actor, before=old, after=new, reason=reason)
-    return user
+    return _record(AuditAction.STAFF_UPDATED, user, actor, before=old, after=new, reason=reason)
+
+
+def _lock(pk: object) -> list[int]:
+    """Lock a member of staff and all admins, in one order: two admins who give up the role at the
+    same time must not both find the other. Returns the admins."""
+    rows = User.objects.select_for_update().order_by("pk")
+    rows = rows.filter(Q(role=Role.ADMIN, is_active=True) | Q(pk=pk))
+    return [user.pk for user in rows if user.may(Role.ADMIN)]
 
 
 @transaction.atomic
@@ -81,7 +95,7 @@ def staff_set_password(user: User, *, password: str, actor: Actor, reason: str =
     return user
 
 
-def _audit_fields(user: User) -> dict[str, Any]:
+def staff_fields(user: User) -> dict[str, Any]:
     return {
         "name": user.get_full_name(),
         "email": user.email,
@@ -91,5 +105,33 @@ def _audit_fields(user: User) -> dict[str, Any]:
     }
 
 
-def _record(action: AuditAction, user: User, actor: Actor, **details: Any) -> None:
-    audit_record(action, actor, object_id=user.pk, object_name=user.username, **details)
+def _record(action: AuditAction, user: User, actor: Actor, **details: Any) -> AuditEntry:
+    return audit_record(action, actor, object_id=user.pk, object_name=user.username, **details)
+
+
+# --- Undo -----------------------------------------------------------------------------------------
+
+
+def _now(entry: AuditEntry) -> Fields:
+    _lock(entry.object_id)
+    return entry_fields(entry, staff_fields(User.objects.get(pk=entry.object_id)))
+
+
+def _restore(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
+    user = User.objects.get(pk=entry.object_id)
+    return staff_update(user, **(entry.before or {}), actor=actor, reason=reason)
+
+
+def _why_not(entry: AuditEntry) -> str:
+    changes_password = "password" in (entry.after or {})
+    return "A password cannot be brought back. Set a new one." if changes_password else ""
+
+
+register_undo(
+    AuditAction.STAFF_UPDATED,
+    role=Role.ADMIN,
+    current=_now,
+    restore=_restore,
+    why_not=_why_not,
+)
+register_permanent({AuditAction.STAFF_CREATED: "Staff are not deleted. Deactivate them instead."})

@@ -255,18 +255,18 @@ def _apply(environment: Environment, change: Change) -> Flag:
         )  # fmt: skip
     flag = Flag.objects.get(environment=environment, key=change.key)
     if change.what == "off":
-        return flag_services.flag_set_enabled(flag, False, actor=actor, reason=reason)
+        return flag_services.flag_set_enabled(flag, False, actor=actor, reason=reason)[0]
     if change.what == "archive":
-        return flag_services.flag_set_archived(flag, True, actor=actor, reason=reason)
+        return flag_services.flag_set_archived(flag, True, actor=actor, reason=reason)[0]
     if isinstance(change.what, int):
         return flag_services.flag_restore(
             flag, change.what, base_revision=flag.revision, actor=actor, reason=reason
-        )
+        )[0]
     assert callable(change.what)
     return flag_services.flag_update(
         flag, document=change.what(flag.spec), base_revision=flag.revision, actor=actor,
         reason=reason,
-    )  # fmt: skip
+    )[0]  # fmt: skip
 
 
 def _backdate(flag: Flag, moment: datetime) -> None:

@@ -13,6 +13,7 @@ from django.urls import reverse
 from ilara_admin.core.staff import staff_set_password, staff_update
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, last_environment, staff_view
+from ilara_admin.web.confirm import changed
 from ilara_admin.web.forms import FormPage, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 
@@ -48,11 +49,10 @@ def account(request: HtmxHttpRequest) -> HttpResponse:
     form = AccountForm(request.POST if request.method == "POST" else None, initial=initial)
     if form.is_valid():
         given = form.cleaned_data
-        staff_update(
+        entry = staff_update(
             user, name=given["name"], time_zone=given["time_zone"], actor=actor_of(request)
         )
-        response = redirect_to(request, reverse("account"))
-        return with_toast(request, response, "Your account is saved.")
+        return changed(request, reverse("account"), entry, "Your account is saved.")
     status = 422 if form.errors else 200
     return render(request, "ilara_admin/account.html", {"form": form}, status=status)
 

@@ -1,13 +1,24 @@
-"""The audit log: who changed what, when and why."""
+"""The audit log: who changed what, when and why, and Undo."""
 
 from django import forms
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
 
-from ilara_admin.models import AuditEntry, Role
-from ilara_admin.pages.audit_text import audit_lines
-from ilara_admin.web.access import staff_view
+from ilara_admin.core.changes import (
+    Conflict,
+    may_undo,
+    needed_role,
+    reason_of,
+    undo,
+    why_not_undoable,
+)
+from ilara_admin.models import AuditAction, AuditEntry, AuditEntryQuerySet, Role
+from ilara_admin.pages.audit_text import audit_lines, entry_changes, page_of, verb_of
+from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.confirm import Confirm, render_confirm, render_conflict, undo_url_of
 from ilara_admin.web.filters import FilterForm, render_list
-from ilara_admin.web.htmx import HtmxHttpRequest
+from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 from ilara_admin.web.pagination import KeysetPage
 
 KINDS = {
@@ -44,11 +55,9 @@ class AuditFilterForm(FilterForm):
 
 @staff_view(Role.VIEWER)
 def audit_list(request: HtmxHttpRequest) -> HttpResponse:
-    """Newest first. What was done about staff is for those who may manage staff."""
+    """Newest first."""
     form = AuditFilterForm(request)
-    entries = AuditEntry.objects.of(request.environment)
-    if request.user.may(Role.ADMIN):
-        entries = AuditEntry.objects.with_staff(request.environment)
+    entries = _visible(request)
     if kind := form.value("kind"):
         entries = entries.filter(object_type=kind)
     if actor := form.value("actor"):
@@ -58,3 +67,66 @@ def audit_list(request: HtmxHttpRequest) -> HttpResponse:
     page = KeysetPage.of(entries.order_by("-id"), request)
     context = {"form": form, "page": page, "lines": audit_lines(request, page.rows)}
     return render_list(request, "ilara_admin/audit_list.html", context)
+
+
+def _visible(request: HtmxHttpRequest) -> AuditEntryQuerySet:
+    """Changes of staff are for admins."""
+    if request.user.may(Role.ADMIN):
+        return AuditEntry.objects.with_staff(request.environment)
+    return AuditEntry.objects.of(request.environment)
+
+
+@staff_view(Role.SUPPORT, "GET", "POST")
+def audit_undo(request: HtmxHttpRequest, entry_id: int) -> HttpResponse:
+    """Undo a change. Needs the role of the change that this makes."""
+    entry = get_object_or_404(_visible(request), pk=entry_id)
+    refusal = why_not_undoable(entry)
+    if not refusal and not may_undo(entry, request.user):
+        raise PermissionDenied(_who_may(entry))
+    error = ""
+    if request.method == "POST" and not refusal:
+        try:
+            undone = undo(entry, actor=actor_of(request), reason=reason_of(request))
+        except ValidationError as problem:
+            error = " ".join(problem.messages)
+        except Conflict as conflict:
+            return render_conflict(request, conflict, cancel_url=_after(request, entry))
+        else:
+            return _done(request, entry, undone)
+    subject = f"{entry.actor_name} {verb_of(entry)} {entry.object_name}"
+    confirm = Confirm(
+        title=f"Undo a change of {entry.object_name}",
+        button="" if refusal else "Undo",
+        cancel_url=environment_url(request, "audit_list"),
+        text=f"{subject}. {refusal or 'This puts back what was there before:'}",
+        changes=() if refusal else entry_changes(request, entry.after, entry.before),
+        error=error or (refusal if request.method == "POST" else ""),
+    )
+    return render_confirm(request, confirm)
+
+
+def _who_may(entry: AuditEntry) -> str:
+    if entry.action in (AuditAction.PLAYER_NOTE_ADDED, AuditAction.PLAYER_NOTE_DELETED):
+        return "Only its author and admins may delete a note or restore it."
+    return f"Undoing this needs the role {needed_role(entry).label.lower()}."
+
+
+def _done(request: HtmxHttpRequest, entry: AuditEntry, undone: AuditEntry | None) -> HttpResponse:
+    response = redirect_to(request, _after(request, undone or entry))
+    if undone is not None:
+        undo_url = undo_url_of(request, undone)
+        return with_toast(request, response, "Undone. It is as it was before.", undo_url=undo_url)
+    if entry.action == AuditAction.SEGMENT_LIST_CHANGED:
+        text = "The undo has started. “Last changes” shows its progress."
+    else:
+        text = "Nothing was changed."
+    return with_toast(request, response, text, tone="info")
+
+
+def _after(request: HtmxHttpRequest, entry: AuditEntry) -> str:
+    """The page of what was changed."""
+    if entry.object_type == "staff":
+        request.user.refresh_from_db()
+        if not request.user.may(Role.ADMIN):
+            return environment_url(request, "key_list")
+    return page_of(request, entry) or environment_url(request, "audit_list")

@@ -1,26 +1,17 @@
 """The audit log as staff read it: a sentence, what it is about, and what differs."""
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import msgspec
-
-from flags.engine import sentences
-from flags.engine.bucketing import weights_of
-from flags.engine.document import Rule, Slice, Variant
-from ilara_admin.core.percentages import percent
+from ilara_admin.core.changes import why_not_undoable
+from ilara_admin.core.diff import Change, differences
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.web.access import environment_url
-from ilara_admin.web.confirm import Change
+from ilara_admin.web.confirm import undo_url_of
 from ilara_admin.web.htmx import HtmxHttpRequest
-from players.notes import may_undo
 from players.record import mask_device, mask_email
-from players.services import UNDOABLE
-from segments.language.parser import RuleError, parse
-from segments.language.sentences import describe as describe_rule
 
 VERBS = {
     AuditAction.PROJECT_CREATED: "created the project",
@@ -55,21 +46,33 @@ VERBS = {
     AuditAction.PLAYER_ERASED: "erased the player",
     AuditAction.EVENT_NAME_DESCRIBED: "described the event",
 }
-# What undoing needs and nobody reads.
-FOR_UNDOING = {"note_id", "author_id", "written_at"}
+OBJECT_PAGES = {
+    "flag": "flag_detail",
+    "segment": "segment_detail",
+    "player": "player_detail",
+    "event_name": "event_name",
+    "staff": "staff_edit",
+}
+SECTION_PAGES = {
+    "api_key": "key_list",
+    "environment": "environment_settings",
+    "project": "environment_settings",
+}
+GONE = (AuditAction.PLAYER_ERASED, AuditAction.SEGMENT_DELETED)
 PERSONAL = {"email": mask_email, "device_id": mask_device}
 
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:
-    """One entry. `url` leads to what was changed, if that has a page, `log_url` to its history;
-    `undo_url` is posted to, "" where nothing can be undone from here."""
+    """One entry. `url` leads to what was changed, if that has a page, `log_url` to its history.
+    `undo_url` is "" unless the reader may undo the entry; `permanent` says why no one can."""
 
     entry: AuditEntry
     verb: str
     url: str
     log_url: str
     undo_url: str
+    permanent: str
     changes: list[Change]
 
     @property
@@ -84,119 +87,49 @@ class AuditLine:
 
 def audit_lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[AuditLine]:
     """Entries as whoever asks may read them: personal data only from support upwards."""
-    masks = not request.user.may(Role.SUPPORT)
     log_url = environment_url(request, "audit_list")
     return [
         AuditLine(
             entry,
-            VERBS.get(AuditAction(entry.action), AuditAction(entry.action).label),
-            _page_of(request, entry),
+            verb_of(entry),
+            page_of(request, entry),
             f"{log_url}?{urlencode({'object': f'{entry.object_type}:{entry.object_id}'})}",
-            "" if masks else _undo_of(request, entry),
-            differences(_readable(entry.before, masks), _readable(entry.after, masks)),
+            undo_url_of(request, entry),
+            why_not_undoable(entry),
+            entry_changes(request, entry.before, entry.after),
         )
         for entry in entries
     ]
 
 
-def _page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
-    if entry.action in (AuditAction.SEGMENT_DELETED, AuditAction.PLAYER_ERASED):
+def verb_of(entry: AuditEntry) -> str:
+    return VERBS[AuditAction(entry.action)]
+
+
+def page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
+    """The page of what was changed, "" if it has none."""
+    if entry.action in GONE:
         return ""
     if entry.action == AuditAction.SEGMENT_LIST_CHANGED:
-        return environment_url(request, "segment_lists", entry.object_id)
-    match entry.object_type:
-        case "flag":
-            return environment_url(request, "flag_detail", entry.object_id)
-        case "segment":
-            return environment_url(request, "segment_detail", entry.object_id)
-        case "player":
-            return environment_url(request, "player_detail", entry.object_id)
-        case "event_name":
-            return environment_url(request, "event_name", entry.object_id)
-        case "api_key":
-            return environment_url(request, "key_list")
-    return ""
+        excluded = (entry.after or {}).get("list") == "excluded"
+        return (
+            environment_url(request, "segment_lists", entry.object_id) + "?list=exclude" * excluded
+        )
+    if name := SECTION_PAGES.get(entry.object_type):
+        return environment_url(request, name)
+    return environment_url(request, OBJECT_PAGES[entry.object_type], entry.object_id)
 
 
-def _undo_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
-    erased = entry.before is None and entry.after is None
-    if entry.action not in UNDOABLE or erased or not may_undo(request.user, entry):
-        return ""
-    return environment_url(request, "player_undo", entry.object_id, entry.pk)
+def entry_changes(
+    request: HtmxHttpRequest, before: dict[str, Any] | None, after: dict[str, Any] | None
+) -> list[Change]:
+    """The fields of an entry, with e-mails and device ids masked below the role support."""
+    masks = not request.user.may(Role.SUPPORT)
+    return differences(_readable(before, masks), _readable(after, masks))
 
 
 def _readable(side: dict[str, Any] | None, masks: bool) -> dict[str, Any]:
     return {
         name: PERSONAL[name](value) if masks and name in PERSONAL else value
         for name, value in (side or {}).items()
-        if name not in FOR_UNDOING
     }
-
-
-# --- Differences --------------------------------------------------------------------------------
-
-
-def differences(before: Any, after: Any) -> list[Change]:
-    """What differs between two documents, leaf by leaf, named like `rules.beta.rollout`.
-
-    A side is "" where there is nothing; an empty text is “”.
-    """
-    return list(_walk((), before, after))
-
-
-type _Path = tuple[str, ...]
-
-
-def _walk(path: _Path, before: Any, after: Any) -> Iterator[Change]:
-    left, right = _named(before), _named(after)
-    # A list that comes or goes is told item by item, any other part as a whole.
-    left = {} if left is None and before is None and isinstance(after, list) else left
-    right = {} if right is None and after is None and isinstance(before, list) else right
-    if left is None or right is None:
-        if type(before) is not type(after) or before != after:
-            yield Change(".".join(path), _label(path, before), _label(path, after))
-        return
-    for name in {**left, **right}:
-        yield from _walk((*path, name), left.get(name), right.get(name))
-    order = [
-        [name for name in one if name in other] for one, other in ((left, right), (right, left))
-    ]
-    if order[0] != order[1] and isinstance(before, list):
-        yield Change(f"{'.'.join(path)}, order", *(", ".join(names) for names in order))
-
-
-def _named(value: Any) -> dict[str, Any] | None:
-    """The parts of a document by name: of an object, or of a list whose items have ids or keys."""
-    if isinstance(value, dict):
-        return None if value.keys() == {"operator", "conditions"} else value
-    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
-        for name in ("id", "key"):
-            names = [item.get(name) for item in value]
-            if all(isinstance(each, str) for each in names) and len(set(names)) == len(names):
-                return dict(zip(names, value, strict=True))
-    return None
-
-
-def _label(path: _Path, value: Any) -> str:
-    """A part of a document as staff call it, or its JSON."""
-    if value is None:
-        return ""
-    inside, name = ("", "", *path)[-2:]
-    # Where "1" and 1 are both possible, text is in quotes.
-    if isinstance(value, str) and name != "value" and path[0] != "attributes":
-        return value or "“”"
-    try:
-        if name == "rollout":
-            return percent(msgspec.convert(value, int))
-        if name == "split":
-            weights = weights_of(msgspec.convert(value, tuple[Slice, ...]))
-            return ", ".join(f"{variant} {percent(weight)}" for variant, weight in weights.items())
-        if inside == "rules":
-            return sentences.sentence(msgspec.convert(value, Rule))
-        if inside == "variants":
-            return sentences.value_text(msgspec.convert(value, Variant).value)
-        if name in ("rule", "conditions"):
-            return describe_rule(parse(value))
-    except (msgspec.ValidationError, RuleError):
-        pass  # a part of another shape that happens to have this name
-    return json.dumps(value, ensure_ascii=False)

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.core.api_keys import NewKey, api_key_create, api_key_revoke, api_key_rotate
+from ilara_admin.core.changes import reason_of
 from ilara_admin.models import ApiKey, KeyKind, Role
 from ilara_admin.templatetags.ilara import reltime_words
 from ilara_admin.web.access import actor_of, environment_url, staff_view
@@ -130,9 +131,10 @@ def key_rotate(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     form = RotateForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         grace = timedelta(hours=form.cleaned_data["grace"])
-        reason = request.POST.get("reason", "")[:500]
         try:
-            new = api_key_rotate(key, grace=grace, actor=actor_of(request), reason=reason)
+            new = api_key_rotate(
+                key, grace=grace, actor=actor_of(request), reason=reason_of(request)
+            )
         except ValidationError:
             return _already_ended(request, key)  # somebody was faster
         key.refresh_from_db()
@@ -170,7 +172,7 @@ def key_revoke(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     )
     if request.method != "POST" or not confirm.is_typed(request):
         return render_confirm(request, confirm)
-    api_key_revoke(key, actor=actor_of(request), reason=request.POST.get("reason", "")[:500])
+    api_key_revoke(key, actor=actor_of(request), reason=reason_of(request))
     response = redirect_to(request, environment_url(request, "key_list"))
     return with_toast(request, response, f"{key.name} is revoked. Requests with it are refused.")
 

@@ -8,11 +8,13 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from ilara_admin.core.projects import environment_update, project_update
+from ilara_admin.core.changes import Conflict
+from ilara_admin.core.projects import environment_fields, environment_update, project_update
 from ilara_admin.models import Environment, Role, Tier
 from ilara_admin.starter import environment_open, project_open
 from ilara_admin.web.access import actor_of, environment_url, staff_view
-from ilara_admin.web.forms import FormPage, add_errors, render_form
+from ilara_admin.web.confirm import changed, form_conflict, is_review
+from ilara_admin.web.forms import FormPage, SeenForm, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 
 SLUG = forms.TextInput(
@@ -33,7 +35,7 @@ def _days(label: str, help_text: str) -> forms.IntegerField:
     return forms.IntegerField(label=label, min_value=1, max_value=3650, help_text=help_text)
 
 
-class EnvironmentForm(forms.Form):
+class EnvironmentForm(SeenForm):
     new_days = _days(
         "New for, in days", "So long after the first visit, or after a return, a player is new."
     )
@@ -78,7 +80,7 @@ class EnvironmentForm(forms.Form):
         return str(self.cleaned_data["currency"]).upper()
 
 
-class ProjectForm(forms.Form):
+class ProjectForm(SeenForm):
     name = forms.CharField(max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
     tier = forms.ChoiceField(
         choices=Tier.choices,
@@ -170,50 +172,43 @@ def environment_settings(request: HtmxHttpRequest) -> HttpResponse:
 @staff_view(Role.ADMIN, "GET", "POST")
 def environment_edit(request: HtmxHttpRequest) -> HttpResponse:
     environment = request.environment
-    names = [name for name in EnvironmentForm.base_fields if name != "reason"]
-    initial = {name: getattr(environment, name) for name in names}
-    form = EnvironmentForm(request.POST if request.method == "POST" else None, initial=initial)
-    if form.is_valid():
+    url = environment_url(request, "environment_settings")
+    posted = request.POST if request.method == "POST" else None
+    form = EnvironmentForm(f"environment:{environment.pk}", environment_fields(environment), posted)
+    if form.is_valid() and not is_review(request):
         given: dict[str, Any] = dict(form.cleaned_data)
-        reason = given.pop("reason")
+        reason, seen = given.pop("reason"), given.pop("seen")
         try:
-            environment_update(environment, given, actor=actor_of(request), reason=reason)
+            entry = environment_update(
+                environment, given, seen=seen, actor=actor_of(request), reason=reason
+            )
         except ValidationError as error:
             add_errors(form, error)
+        except Conflict as conflict:
+            return form_conflict(request, form, conflict, url)
         else:
             text = f"The settings of {environment.slug} are in force from the next request on."
-            return _back(request, text)
-    page = FormPage(
-        title=f"Settings of {environment.slug}",
-        button="Save",
-        form=form,
-        cancel_url=environment_url(request, "environment_settings"),
-    )
-    return render_form(request, page)
+            return changed(request, url, entry, text)
+    return render_form(request, FormPage(f"Settings of {environment.slug}", "Save", form, url))
 
 
 @staff_view(Role.ADMIN, "GET", "POST")
 def project_edit(request: HtmxHttpRequest) -> HttpResponse:
     project = request.project
-    initial = {"name": project.name, "tier": project.tier}
-    form = ProjectForm(request.POST if request.method == "POST" else None, initial=initial)
-    if form.is_valid():
-        given = form.cleaned_data
-        project_update(
-            project,
-            name=given["name"],
-            tier=Tier(given["tier"]),
-            actor=actor_of(request),
-            reason=given["reason"],
-        )
-        return _back(request, f"{project.name} is saved.")
-    page = FormPage(
-        title=f"Project {project.name}",
-        button="Save",
-        form=form,
-        cancel_url=environment_url(request, "environment_settings"),
-    )
-    return render_form(request, page)
+    url = environment_url(request, "environment_settings")
+    posted = request.POST if request.method == "POST" else None
+    now = {"name": project.name, "tier": project.tier}
+    form = ProjectForm(f"project:{project.pk}", now, posted)
+    if form.is_valid() and not is_review(request):
+        try:
+            entry = project_update(project, **form.cleaned_data, actor=actor_of(request))
+        except ValidationError as error:
+            add_errors(form, error)
+        except Conflict as conflict:
+            return form_conflict(request, form, conflict, url)
+        else:
+            return changed(request, url, entry, f"{form.cleaned_data['name']} is saved.")
+    return render_form(request, FormPage(f"Project {project.name}", "Save", form, url))
 
 
 @staff_view(Role.ADMIN, "GET", "POST")
@@ -267,11 +262,6 @@ def environment_new(request: HtmxHttpRequest) -> HttpResponse:
         text="Keys, players, flags and events of its own, and an example segment and two flags.",
     )
     return render_form(request, page)
-
-
-def _back(request: HtmxHttpRequest, text: str) -> HttpResponse:
-    response = redirect_to(request, environment_url(request, "environment_settings"))
-    return with_toast(request, response, text)
 
 
 def _to_keys(request: HtmxHttpRequest, environment: Environment, text: str) -> HttpResponse:

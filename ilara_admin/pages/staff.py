@@ -9,11 +9,20 @@ from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 
+from ilara_admin.core.changes import Conflict, reason_of
+from ilara_admin.core.diff import Change
 from ilara_admin.core.staff import staff_create, staff_set_password, staff_update
 from ilara_admin.models import Role, User
 from ilara_admin.web.access import actor_of, environment_url, staff_view
-from ilara_admin.web.confirm import Change, Confirm, render_confirm
-from ilara_admin.web.forms import FormPage, add_errors, remember_sent, render_form, was_sent
+from ilara_admin.web.confirm import Confirm, changed, form_conflict, is_review, render_confirm
+from ilara_admin.web.forms import (
+    FormPage,
+    SeenForm,
+    add_errors,
+    remember_sent,
+    render_form,
+    was_sent,
+)
 from ilara_admin.web.htmx import (
     HtmxHttpRequest,
     redirect_to,
@@ -49,6 +58,10 @@ class StaffForm(forms.Form):
         widget=forms.EmailInput(attrs={"autocomplete": "off"}),
     )
     role = forms.ChoiceField(choices=Role.choices, widget=forms.RadioSelect)
+
+
+class EditStaffForm(StaffForm, SeenForm):
+    """The fields of a member of staff."""
 
 
 class NewStaffForm(StaffForm):
@@ -148,22 +161,20 @@ def staff_new(request: HtmxHttpRequest) -> HttpResponse:
 @staff_view(Role.ADMIN, "GET", "POST")
 def staff_edit(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     user = get_object_or_404(User, pk=pk)
-    initial = {"name": user.get_full_name(), "email": user.email, "role": user.role}
-    form = StaffForm(request.POST if request.method == "POST" else None, initial=initial)
-    if form.is_valid():
-        given = form.cleaned_data
+    now = {"name": user.get_full_name(), "email": user.email, "role": user.role}
+    posted = request.POST if request.method == "POST" else None
+    form = EditStaffForm(f"staff:{user.pk}", now, posted)
+    if form.is_valid() and not is_review(request):
         try:
-            staff_update(
-                user,
-                name=given["name"],
-                email=given["email"],
-                role=Role(given["role"]),
-                actor=actor_of(request),
-            )
+            entry = staff_update(user, **form.cleaned_data, actor=actor_of(request))
         except ValidationError as error:
             add_errors(form, error)
+        except Conflict as conflict:
+            return form_conflict(
+                request, form, conflict, environment_url(request, "staff_edit", pk)
+            )
         else:
-            return _back(request, f"{user.username} is saved.", about=user)
+            return changed(request, _back_url(request, user), entry, f"{user.username} is saved.")
     context = {"member": user, "form": form}
     status = 422 if form.errors else 200
     return render(request, "ilara_admin/staff_edit.html", context, status=status)
@@ -208,17 +219,14 @@ def _set_active(request: HtmxHttpRequest, pk: int, *, active: bool) -> HttpRespo
     error = ""
     if request.method == "POST":
         try:
-            staff_update(
-                user,
-                is_active=active,
-                actor=actor_of(request),
-                reason=request.POST.get("reason", "")[:500],
+            entry = staff_update(
+                user, is_active=active, actor=actor_of(request), reason=reason_of(request)
             )
         except ValidationError as refusal:
             error = " ".join(refusal.messages)
         else:
             text = "may sign in again" if active else "is signed out and may not sign in"
-            return _back(request, f"{user.username} {text}.", about=user)
+            return changed(request, _back_url(request, user), entry, f"{user.username} {text}.")
     elif user.is_active == active:
         state = "active" if active else "deactivated"
         return _back(request, f"{user.username} is {state} already.")
@@ -261,7 +269,11 @@ def _already_sent(request: HtmxHttpRequest) -> HttpResponse:
 
 
 def _back(request: HtmxHttpRequest, text: str, about: User | None = None) -> HttpResponse:
-    """To the list; but an admin who has just given up the role may not see it any more."""
-    still = about is None or about.pk != request.user.pk or about.may(Role.ADMIN)
-    name = "staff_list" if still else "key_list"
-    return with_toast(request, redirect_to(request, environment_url(request, name)), text)
+    return with_toast(request, redirect_to(request, _back_url(request, about)), text)
+
+
+def _back_url(request: HtmxHttpRequest, about: User | None = None) -> str:
+    """The list; an admin who has just given up the role may not see it."""
+    if about is not None and about.pk == request.user.pk:
+        request.user.refresh_from_db()
+    return environment_url(request, "staff_list" if request.user.may(Role.ADMIN) else "key_list")

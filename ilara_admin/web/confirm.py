@@ -1,28 +1,34 @@
-"""What a confirmation shows before staff do something that players would notice."""
+"""What staff see around a change: the confirmation, the conflict, the toast with its Undo."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlencode
 
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 
-from ilara_admin.web.htmx import render_partial
+from ilara_admin.core.changes import Conflict, may_undo
+from ilara_admin.core.diff import Change
+from ilara_admin.models import AuditEntry
+from ilara_admin.web.access import environment_url
+from ilara_admin.web.forms import SeenForm
+from ilara_admin.web.htmx import (
+    HtmxHttpRequest,
+    redirect_to,
+    render_partial,
+    wants_partial,
+    with_toast,
+)
 
-PREVIEW = "confirm-preview"  # the id of the line that says what the form's values would do
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    label: str
-    before: str
-    after: str
+PREVIEW = "confirm-preview"  # the id of the line that shows what the form's values would do
+REVIEW = "review"  # posted by the conflict page's Review
 
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
     """Title and button name the object: "Delete checkout_v2". Cancelling leads to `cancel_url`.
-    Without a button there is nothing to confirm: `text` says what stands in the way."""
+    Without a button there is nothing to confirm: `text` says why."""
 
     title: str
     button: str
@@ -35,17 +41,17 @@ class Confirm:
     type_to_confirm: str = ""  # posted as "typed"
     form: BaseForm | None = None
     error: str = ""
-    preview: str | None = None  # what the form's values would do, on the way; None offers no look
+    preview: str | None = None  # what the form's values would do; None offers no preview
 
     def is_typed(self, request: HttpRequest) -> bool:
-        """Whether the name was typed as asked. The browser's own check is a courtesy only."""
+        """Whether the name was typed. The browser's own check is a courtesy only."""
         return request.POST.get("typed", "").strip() == self.type_to_confirm
 
 
 def render_confirm(request: HttpRequest, confirm: Confirm) -> HttpResponse:
-    """The confirmation as a page, or as the dialog's content when htmx asked."""
+    """The confirmation as a page, or as the dialog's content for htmx."""
     if confirm.form is not None and not confirm.form.errors:
-        # What is asked for comes first, not the reason below it.
+        # The form's first field gets the focus, not the reason below it.
         first = next(iter(confirm.form.fields.values()))
         first.widget.attrs["autofocus"] = True
     refused = confirm.error or (confirm.form is not None and confirm.form.errors)
@@ -56,3 +62,71 @@ def render_confirm(request: HttpRequest, confirm: Confirm) -> HttpResponse:
         partial="confirm",
         status=422 if refused else 200,
     )
+
+
+def render_conflict(
+    request: HtmxHttpRequest,
+    conflict: Conflict,
+    *,
+    cancel_url: str,
+    fields: Mapping[str, Sequence[str]] | None = None,
+    save_url: str = "",
+    review_url: str = "",
+) -> HttpResponse:
+    """What they changed, what you wanted. Status 409, or 422 for htmx, which swaps that.
+
+    Overwrite posts `fields` to `save_url`, Review posts them to `review_url`; both default to the
+    address of this request. Without `fields` neither is offered.
+    """
+    about = f"{conflict.object_type}:{conflict.object_id}"
+    context = {
+        "conflict": conflict,
+        "latest": AuditEntry.objects.filter(
+            object_type=conflict.object_type, object_id=conflict.object_id
+        ).first(),
+        "log_url": f"{environment_url(request, 'audit_list')}?{urlencode({'object': about})}",
+        "fields": fields,
+        "save_url": save_url or request.get_full_path(),
+        "review_url": review_url or request.get_full_path(),
+        "cancel_url": cancel_url,
+    }
+    status = 422 if wants_partial(request) else 409
+    return render_partial(request, "conflict.html", context, partial="conflict", status=status)
+
+
+def form_conflict(
+    request: HtmxHttpRequest, form: SeenForm, conflict: Conflict, cancel_url: str
+) -> HttpResponse:
+    """The conflict of a form that posts back what it was filled with."""
+    fields = posted_again(request, seen=form.sign(conflict.current))
+    return render_conflict(request, conflict, cancel_url=cancel_url, fields=fields)
+
+
+def posted_again(request: HttpRequest, **replaced: str) -> dict[str, Sequence[str]]:
+    """What was posted, for the conflict page, with fields replaced."""
+    dropped = ("csrfmiddlewaretoken", REVIEW)
+    posted = {name: each for name, each in request.POST.lists() if name not in dropped}
+    return {**posted, **{name: [value] for name, value in replaced.items()}}
+
+
+def is_review(request: HttpRequest) -> bool:
+    """Whether a form was posted by the conflict page to be edited further, not to be saved."""
+    return REVIEW in request.POST
+
+
+def undo_url_of(request: HtmxHttpRequest, entry: AuditEntry | None) -> str:
+    """Where the change can be undone, "" if it cannot or not by this member of staff."""
+    in_environment = hasattr(request, "environment")
+    if entry is None or not in_environment or not may_undo(entry, request.user):
+        return ""
+    return environment_url(request, "audit_undo", entry.pk)
+
+
+def changed(
+    request: HtmxHttpRequest, url: str, entry: AuditEntry | None, text: str
+) -> HttpResponse:
+    """Redirect after a change, with a toast that can undo it."""
+    response = redirect_to(request, url)
+    if entry is None:
+        return with_toast(request, response, "Nothing was changed.", tone="info")
+    return with_toast(request, response, text, undo_url=undo_url_of(request, entry))

@@ -1,8 +1,12 @@
 """What forms of the dashboard share: the page they stand on, errors of services, repeats."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
+from django import forms
+from django.core import signing
 from django.core.exceptions import ValidationError
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
@@ -35,6 +39,33 @@ def render_form(request: HttpRequest, page: FormPage) -> HttpResponse:
         partial="form",
         status=422 if page.form.errors else 200,
     )
+
+
+class SeenForm(forms.Form):
+    """A form that posts back what it was filled with, so that the service can write only what staff
+    changed and refuse what someone else changed since. `key` names the object."""
+
+    seen = forms.CharField(required=False, strip=False, widget=forms.HiddenInput)
+
+    def __init__(
+        self, key: str, now: Mapping[str, Any], data: Mapping[str, Any] | None = None,
+        initial: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.salt = f"seen:{key}"
+        super().__init__(data, initial={**now, **(initial or {}), "seen": self.sign(now)})
+        self.fields["seen"] = self.fields.pop("seen")  # the first field gets the focus
+
+    def sign(self, fields: Mapping[str, Any]) -> str:
+        return signing.dumps(fields, salt=self.salt, compress=True)
+
+    def clean_seen(self) -> dict[str, Any] | None:
+        """None if it was not posted: then nothing is compared."""
+        text = self.cleaned_data["seen"]
+        try:
+            seen: dict[str, Any] | None = signing.loads(text, salt=self.salt) if text else None
+        except signing.BadSignature:
+            raise forms.ValidationError("This form is too old. Open it again.") from None
+        return seen
 
 
 def add_errors(form: BaseForm, error: ValidationError) -> None:

@@ -7,10 +7,12 @@ from django.http import HttpResponse
 from django.utils import timezone
 
 from events.models import EventName
-from ilara_admin.models import Role
+from ilara_admin.core.changes import Conflict
+from ilara_admin.models import AuditEntry, Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
+from ilara_admin.web.confirm import changed, is_review, posted_again, render_conflict
 from ilara_admin.web.forms import add_errors
-from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
+from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from segments import services
 from segments.editor.form_tree import Editor, rule_editor
 from segments.forms import SegmentForm
@@ -62,14 +64,14 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
         valid, rule = form.is_valid(), editor.read()
         if rule is not None and "preview" in request.POST:
             context |= _preview(request, form, editor, segment, rule)
-        elif valid and rule is not None:
+        elif valid and rule is not None and not is_review(request):
             try:
                 return _save(request, segment, form.cleaned_data, rule)
             except ValidationError as error:
                 if not editor.refused(error):
                     add_errors(form, error)
-            except services.SegmentConflict as conflict:
-                _show_conflict(request, form, conflict.segment)
+            except Conflict as conflict:
+                return _conflict(request, conflict)
     context |= {"form": form, "faults": editor.faults}
     wrong = posted is not None and (form.errors or editor.faults)
     return render_partial(
@@ -101,38 +103,27 @@ def _preview(
     }
 
 
-def _show_conflict(request: HtmxHttpRequest, form: SegmentForm, now: Segment) -> None:
-    """Say what is in force by now. Saving once more is then a decision, not an accident."""
-    form.add_error(
-        None,
-        f"Somebody else saved {now.key} while you were editing. Its rule is now: "
-        f"{now.words}. Saving once more puts your version in place of theirs.",
+def _conflict(request: HtmxHttpRequest, conflict: Conflict) -> HttpResponse:
+    return render_conflict(
+        request,
+        conflict,
+        cancel_url=environment_url(request, "segment_detail", conflict.object_id),
+        fields=posted_again(request, base=conflict.current),
     )
-    data = request.POST.copy()
-    data["base"] = now.updated_at.isoformat()
-    form.data = data
 
 
 def _save(
     request: HtmxHttpRequest, segment: Segment | None, data: dict[str, Any], rule: dict[str, Any]
 ) -> HttpResponse:
     details = {"name": data["name"], "rule": rule, "description": data["description"]}
-    actor, reason = actor_of(request), data["reason"]
-    response = redirect_to(request, environment_url(request, "segment_detail", data["key"]))
+    actor, reason, key = actor_of(request), data["reason"], data["key"]
     if segment is None:
-        services.segment_create(
-            environment=request.environment,
-            key=data["key"],
-            actor=actor,
-            reason=reason,
-            **details,
+        new = Segment(environment=request.environment, key=key, **details)
+        entry: AuditEntry | None = services.segment_insert(new, actor=actor, reason=reason)
+        text = f"Created the segment {key}."
+    else:
+        entry = services.segment_update(
+            segment, actor=actor, reason=reason, base=data["base"], **details
         )
-        return with_toast(request, response, f"Created the segment {data['key']}.")
-    entry = services.segment_update(
-        segment, actor=actor, reason=reason, base=data["base"], **details
-    )
-    if entry is None:
-        return with_toast(request, response, "Nothing was changed.", tone="info")
-    text = f"Saved {segment.key}. Flags that use it follow at the next request."
-    undo_url = environment_url(request, "segment_undo", segment.key, entry.pk)
-    return with_toast(request, response, text, undo_url=undo_url)
+        text = f"Saved {key}. Flags that use it follow at the next request."
+    return changed(request, environment_url(request, "segment_detail", key), entry, text)

@@ -12,6 +12,8 @@ from segments.language.parser import (
     Group,
     Membership,
     Node,
+    RuleError,
+    parse,
 )
 from segments.language.values import UNITS
 
@@ -34,6 +36,16 @@ def describe(rule: Node) -> str:
             return _describe_events(rule)
     text = JOINED[rule.operator].join(_part(part) for part in rule.conditions)
     return f"not ({text})" if rule.operator == "NOT" else text
+
+
+def part_text(path: tuple[str, ...], value: Any) -> str | None:
+    """The text of a stored rule for core/diff.py."""
+    if path[-1:] not in (("rule",), ("conditions",)):
+        return None
+    try:
+        return describe(parse(value))
+    except RuleError:
+        return None  # a part of another shape that happens to have this name
 
 
 def _part(node: Node) -> str:

@@ -1,38 +1,39 @@
 """Changes of lists in words."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
-from django.utils import timezone
-
-from segments.lists.services import KEPT_DAYS
+from ilara_admin.core.changes import why_not_undoable
+from ilara_admin.models import AuditEntry
 from segments.models import ListAction, ListState, SegmentListChange
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeText:
     """A change as staff read it. `act` and `result` are parts of a sentence; `percent` is None
-    where nobody knows how much there is to do."""
+    where nobody knows how much there is to do. `entry` is its audit entry once it has ended."""
 
     change: SegmentListChange
     act: str
     result: str
     running: bool
     percent: int | None
-    may_undo: bool
+    entry: AuditEntry | None
+    can_be_undone: bool
 
 
-def change_text(change: SegmentListChange, *, may_undo: bool) -> ChangeText:
+def change_text(change: SegmentListChange, entry: AuditEntry | None) -> ChangeText:
     running = change.state == ListState.RUNNING
     moved = change.added + change.removed
-    recent = change.finished_at and change.finished_at > timezone.now() - timedelta(days=KEPT_DAYS)
     return ChangeText(
         change=change,
         act=_act(change),
         result=_result(change),
         running=running,
         percent=min(100 * change.done // change.total, 100) if change.total else None,
-        may_undo=bool(may_undo and recent and moved and not change.undone and not running),
+        entry=entry,
+        can_be_undone=bool(
+            entry and moved and not change.undone and not running and not why_not_undoable(entry)
+        ),
     )
 
 

@@ -7,17 +7,18 @@ removed, so it can be undone for KEPT_DAYS. List rows are read with the player: 
 bumps the environment's version.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.core.progress import Progress, no_progress
-from ilara_admin.models import AuditAction
+from ilara_admin.models import AuditAction, AuditEntry
 from segments.lists import chunks
 from segments.lists.chunks import SupersededError, take_up
 from segments.lists.csv_reader import check_id, read_ids
@@ -116,7 +117,7 @@ def list_clear(
 
 
 @transaction.atomic
-def list_undo(change: SegmentListChange, *, actor: Actor) -> SegmentListChange:
+def list_undo(change: SegmentListChange, *, actor: Actor, reason: str = "") -> SegmentListChange:
     """Wish a change undone: what it added and is still there goes, what it removed comes back.
 
     What others added or removed since is left alone. Raises ValidationError when it is too late.
@@ -136,7 +137,7 @@ def list_undo(change: SegmentListChange, *, actor: Actor) -> SegmentListChange:
     change.save(update_fields=["undone"])
     size = change.added + change.removed
     return _wish(
-        change.segment, ListAction.UNDO, change.excluded, actor, "Undone", undoes=change, total=size
+        change.segment, ListAction.UNDO, change.excluded, actor, reason, undoes=change, total=size
     )
 
 
@@ -164,7 +165,7 @@ def _wish(
 
 def lists_keep(segment: Segment) -> dict[str, int]:
     """Note that a segment is being deleted. Its list rows stay where they are until they are
-    forgotten. Returns what `lists_bring_back` needs, {} if there never were any."""
+    forgotten. Returns their sizes, {} if there never were any."""
     if not segment.list_changes.exists():
         return {}
     SegmentListChange.objects.create(
@@ -174,18 +175,23 @@ def lists_keep(segment: Segment) -> dict[str, int]:
         state=ListState.DONE,
         finished_at=Now(),
     )
-    return {"id": segment.pk, "included": segment.included, "excluded": segment.excluded}
+    return {"included": segment.included, "excluded": segment.excluded}
 
 
-def lists_bring_back(segment: Segment, kept: Mapping[str, int]) -> None:
-    """Give a segment that was made anew the lists of the deleted one, unless they are forgotten."""
-    found, _ = SegmentListChange.objects.filter(
-        segment_id=kept["id"], action=ListAction.DELETE, state=ListState.DONE
-    ).delete()
-    if found:
-        Segment.objects.filter(pk=segment.pk).update(
-            id=kept["id"], included=kept["included"], excluded=kept["excluded"]
-        )
+def lists_are_kept(segment_id: int) -> bool:
+    """Whether the lists of a deleted segment are still complete."""
+    return _deletions(segment_id).exists()
+
+
+def lists_bring_back(segment_id: int) -> None:
+    """The segment is stored again under its id: its lists stay."""
+    _deletions(segment_id).delete()
+
+
+def _deletions(segment_id: int) -> QuerySet[SegmentListChange]:
+    return SegmentListChange.objects.filter(
+        segment_id=segment_id, action=ListAction.DELETE, state=ListState.DONE
+    )
 
 
 # --- Uploads wait in the database -----------------------------------------------------------------
@@ -272,6 +278,17 @@ def _finish(
     return change
 
 
+def entries_of(changes: Iterable[SegmentListChange]) -> dict[int, AuditEntry]:
+    """The audit entries of finished changes, by the ids of those."""
+    ids = [change.pk for change in changes]
+    found = AuditEntry.objects.filter(
+        object_type="segment",
+        action=AuditAction.SEGMENT_LIST_CHANGED,
+        after___change_id__in=ids,
+    )
+    return {(entry.after or {})["_change_id"]: entry for entry in found}
+
+
 def _audit(segment: Segment, change: SegmentListChange, ids: Sequence[str]) -> None:
     builtin_fields = {
         "list": "excluded" if change.excluded else "included",
@@ -280,6 +297,7 @@ def _audit(segment: Segment, change: SegmentListChange, ids: Sequence[str]) -> N
         "added": change.added,
         "removed": change.removed,
         "bad lines": change.bad,
+        "_change_id": change.pk,
         "ids": list(ids) if len(ids) <= AUDITED_IDS else None,
         "stopped": change.problem,
     }

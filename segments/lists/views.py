@@ -6,13 +6,13 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.forms import Form
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django_htmx.http import trigger_client_event
 
+from ilara_admin.core.changes import reason_of
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
-from ilara_admin.web.confirm import Confirm, render_confirm
+from ilara_admin.web.confirm import Confirm, render_confirm, undo_url_of
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
@@ -60,7 +60,7 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
     ids = [member.player_id for member in page.rows]
     players = Player.objects.of(request.environment).filter(pk__in=ids)
     latest = list(segment.list_changes.select_related("undoes").order_by("-id")[:SHOWN_CHANGES])
-    may_edit = request.user.may(Role.LIVE_OPS)
+    entries = services.entries_of(latest)
     return {
         "segment": segment,
         "excluded": excluded,
@@ -69,9 +69,9 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
         "form": form,
         "page": page,
         "registered": set(players.values_list("pk", flat=True)),
-        "changes": [change_text.change_text(change, may_undo=may_edit) for change in latest],
+        "changes": [change_text.change_text(change, entries.get(change.pk)) for change in latest],
         "running": any(change.state == ListState.RUNNING for change in latest),
-        "may_edit": may_edit,
+        "may_edit": request.user.may(Role.LIVE_OPS),
     }
 
 
@@ -164,23 +164,10 @@ def segment_lists_clear(request: HtmxHttpRequest, key: str) -> HttpResponse:
         segment,
         excluded=excluded,
         actor=actor_of(request),
-        reason=request.POST.get("reason", "")[:500],
+        reason=reason_of(request),
     )
     list_start(change)
     return _done(request, segment, change)
-
-
-@staff_view(Role.LIVE_OPS, "POST")
-def segment_lists_undo(request: HtmxHttpRequest, key: str, change_id: int) -> HttpResponse:
-    segment = get_or_404(request, Segment, key=key)
-    change = get_object_or_404(segment.list_changes, pk=change_id)
-    try:
-        undoing = services.list_undo(change, actor=actor_of(request))
-        list_start(undoing)
-    except ValidationError as error:
-        response = redirect_to(request, _address(request, segment, excluded=change.excluded))
-        return with_toast(request, response, error.messages[0], tone="danger")
-    return _done(request, segment, undoing)
 
 
 # --- Helpers ------------------------------------------------------------------------------------
@@ -224,11 +211,12 @@ def _told[R: HttpResponse](
     if change.pk is None:
         return with_toast(request, response, "Nothing was changed.", tone="info")
     change.refresh_from_db()
-    words = change_text.change_text(change, may_undo=True)
+    entry = services.entries_of([change]).get(change.pk)
+    words = change_text.change_text(change, entry)
     if words.running:
         text = "Started. “Last changes” shows how far it is."
         return with_toast(request, response, text, tone="info")
-    undo_url = environment_url(request, "segment_lists_undo", segment.key, change.pk)
     act = words.act[0].upper() + words.act[1:]
     text = f"{act}: {words.result}." if words.result else f"{act}."
-    return with_toast(request, response, text, undo_url=undo_url if words.may_undo else "")
+    undo_url = undo_url_of(request, entry) if words.can_be_undone else ""
+    return with_toast(request, response, text, undo_url=undo_url)

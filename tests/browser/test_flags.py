@@ -183,7 +183,7 @@ def test_flag_that_changed_meanwhile__loses_neither_change(window: Callable[...,
 
     mine.page.get_by_role("button", name="Review changes").click()
     expect(mine.page.get_by_role("alert").first).to_contain_text("while you were editing")
-    expect(mine.page.get_by_role("alert").first).to_contain_text("off → on")
+    expect(mine.page.get_by_role("main")).to_contain_text("off → on")
     assert "enabled to 10 %" in mine.page.get_by_role("main").inner_text()
 
 

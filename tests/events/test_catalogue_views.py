@@ -16,6 +16,7 @@ from ilara_admin.models import AuditEntry, Environment, Role
 from players.models import Player
 from tests.api_client import EVENTS, Api
 from tests.factories import ACTOR, make_environment
+from tests.form_fields import fields_of
 from tests.pages import HTMX, message_of, signed_in, text_of, url_of
 
 pytestmark = pytest.mark.django_db
@@ -152,20 +153,34 @@ def test_description__is_saved_audited_and_undone(
         "Nothing was changed."
     )
 
-    undo = url_of(environment, "event_name_undo", name.pk, entry.pk)
+    undo = url_of(environment, "audit_undo", entry.pk)
     assert "Undone" in message_of(live_ops.post(undo))
     name.refresh_from_db()
     environment.refresh_from_db()
     assert (name.description, environment.config_version) == ("", version)
 
 
-def test_undo_after_a_later_change__is_refused(environment: Environment) -> None:
+def test_description_that_someone_else_changed__is_a_conflict(
+    live_ops: Client, environment: Environment
+) -> None:
     name = name_of(environment)
-    entry = services.event_name_describe(name, "one", actor=ACTOR)
-    services.event_name_describe(name, "two", actor=ACTOR)
-    assert entry
-    with pytest.raises(ValidationError):
-        services.event_name_undo(name, entry, actor=ACTOR)
+    url = url_of(environment, "event_name_describe", name.pk)
+    seen = live_ops.get(url).context["page"].form["seen"].value()
+    services.event_name_describe(name, "theirs", actor=ACTOR)
+    data = {"description": "mine", "seen": seen}
+    assert live_ops.post(url, data, headers=HTMX).status_code == 422
+    refused = live_ops.post(url, data)
+    assert refused.status_code == 409
+    assert "theirs" in text_of(refused)
+    again = fields_of(text_of(refused), "conflict")
+    reviewed = live_ops.post(url, {**again, "review": "1"})
+    assert reviewed.status_code == 200
+    assert "mine" in text_of(reviewed)
+    name.refresh_from_db()
+    assert name.description == "theirs"
+    assert live_ops.post(url, again).status_code == 302
+    name.refresh_from_db()
+    assert name.description == "mine"
 
 
 def test_description_that_is_too_long__is_refused(

@@ -8,7 +8,8 @@ from django.db import OperationalError, connection
 from flags import usage
 from flags.engine.document import Rule, boolean_document
 from flags.models import Flag, FlagUsage
-from flags.services import flag_create, override_set
+from flags.overrides import override_set
+from flags.services import flag_create
 from flags.usage import Use, use_of
 from ilara_admin.models import Environment
 from players.models import Player

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from flags.models import Flag
-from flags.services import override_set
+from flags.overrides import override_set
 from ilara_admin.models import AuditEntry, Environment
 from players.aliases import player_alias_link, player_alias_unlink
 from players.erasure import player_delete, player_export
@@ -53,7 +53,7 @@ def hero(environment: Environment, public_api: Api) -> Player:
     note_add(player, "A note: hero wrote that the gems are gone", actor=ACTOR)
     undone = note_add(player, "hero wrote twice", actor=ACTOR)
     assert undone.after
-    note_delete(player, undone.after["note_id"], actor=ACTOR)
+    note_delete(player, undone.after["_note_id"], actor=ACTOR)
     patch = PlayerPatch(email="hero@example.org")
     player_update(player, patch, actor=ACTOR, reason="hero wrote to us")
     return player

@@ -6,13 +6,14 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from ilara_admin.api.bodies import digest_of
+from ilara_admin.core.changes import Conflict, undo
 from ilara_admin.models import AuditEntry, Environment
 from players.aliases import aliases_of, player_alias_link, player_alias_unlink
 from players.erasure import player_delete
 from players.models import Player, Purchase
 from players.notes import note_add
 from players.schemas import PlayerPatch
-from players.services import player_undo, player_update, purchase_refund, purchase_refund_undo
+from players.services import player_update, purchase_refund, purchase_refund_undo
 from tests.api_client import PLAYERS, Api
 from tests.factories import ACTOR, make_player
 
@@ -79,7 +80,7 @@ def test_undo__puts_back_what_was_replaced_and_nothing_else(player: Player) -> N
     entry = player_update(player, patch, actor=ACTOR)
     player_update(player, PlayerPatch(attributes={"coins": 5}), actor=ACTOR)
     assert entry
-    player_undo(player, entry, actor=ACTOR)
+    undo(entry, actor=ACTOR)
     assert stored(player) == ("pia@example.com", "d-1", {"level": 3, "vip": True, "coins": 5})
 
 
@@ -93,13 +94,13 @@ def test_old_refund_undone__leaves_a_later_one(player: Player, public_api: Api) 
     first = purchase_refund(player, "t-1", actor=ACTOR)
     reversal = purchase_refund_undo(player, digest, actor=ACTOR)
     second = purchase_refund(player, digest, actor=ACTOR)
-    with pytest.raises(ValidationError, match="changed again since"):
-        player_undo(player, first, actor=ACTOR)
+    with pytest.raises(Conflict):
+        undo(first, actor=ACTOR)
     assert Purchase.objects.get().refunded_at is not None
-    assert player_undo(player, second, actor=ACTOR) is not None
+    assert undo(second, actor=ACTOR) is not None
     assert Purchase.objects.get().refunded_at is None
-    with pytest.raises(ValidationError, match="changed again since"):
-        player_undo(player, reversal, actor=ACTOR)
+    with pytest.raises(Conflict):
+        undo(reversal, actor=ACTOR)
     player.refresh_from_db()
     assert (player.purchase_count, player.total_revenue) == (1, Decimal(5))
 
@@ -111,7 +112,7 @@ def test_undo__does_not_mind_what_happened_to_others_of_the_kind(
         public_api.post(f"{PLAYERS}/{player.pk}/purchase", {"amount": 5, "transaction_id": name})
     first = purchase_refund(player, "t-1", actor=ACTOR)
     purchase_refund(player, "t-2", actor=ACTOR)
-    assert player_undo(player, first, actor=ACTOR) is not None
+    assert undo(first, actor=ACTOR) is not None
     assert Purchase.objects.exclude(refunded_at=None).get().transaction_id == "t-2"
 
 
@@ -120,8 +121,8 @@ def test_old_link_undone__leaves_a_later_one(player: Player) -> None:
     assert first is not None
     player_alias_unlink(player, "guest-7", actor=ACTOR)
     player_alias_link(player, "guest-7", actor=ACTOR)
-    with pytest.raises(ValidationError, match="changed again since"):
-        player_undo(player, first, actor=ACTOR)
+    with pytest.raises(Conflict):
+        undo(first, actor=ACTOR)
     assert aliases_of(player.pk) == ["guest-7"]
 
 
@@ -134,9 +135,10 @@ def test_link_undone_after_the_id_went_to_somebody_else__changes_nothing(
     assert unlink is not None
     other = make_player(environment, "other")
     player_alias_link(other, "guest-7", actor=ACTOR)
-    assert player_undo(player, link, actor=ACTOR) is None
+    with pytest.raises(Conflict):
+        undo(link, actor=ACTOR)
     with pytest.raises(ValidationError, match="is linked to another player, other"):
-        player_undo(player, unlink, actor=ACTOR)
+        undo(unlink, actor=ACTOR)
     assert aliases_of(other.pk) == ["guest-7"]
 
 

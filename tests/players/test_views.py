@@ -15,11 +15,12 @@ from django.utils.html import escape
 from flags.models import Flag
 from flags.services import flag_set_enabled
 from ilara_admin.models import AuditEntry, Environment, Role
-from players.models import Player, player_id_for
+from players.models import Player
 from segments.services import segment_create
 from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR, make_environment, make_player
-from tests.pages import squeezed
+from tests.form_fields import fields_of
+from tests.pages import squeezed, url_of
 
 type SignIn = Callable[..., Client]
 HTMX = {"HX-Request": "true"}
@@ -337,7 +338,7 @@ def test_edit__changes_what_staff_changed_and_can_be_undone(
     assert (pia.email, pia.attributes) == (None, {"level": 4, "coins": 9})
     entry = AuditEntry.objects.latest("id")
     assert (entry.action, entry.reason) == ("player.updated", "Ticket 7")
-    undo = at(environment, f"{pia.pk}/undo/{entry.pk}/")
+    undo = url_of(environment, "audit_undo", entry.pk)
     assert f'action="{undo}"' in page
     client.post(undo)
     pia.refresh_from_db()
@@ -379,7 +380,7 @@ def test_unchanged_form__writes_nothing(
         ("email", "a\tb", "characters that are not allowed"),
         ("email", "x" * 255, "at most 254 characters"),
         ("device_id", "x" * 256, "at most 255 characters"),
-        ("original", "forged", "Open it again"),
+        ("seen", "forged", "Open it again"),
     ],
 )
 def test_bad_input__is_422_with_words(
@@ -397,17 +398,25 @@ def test_viewers__may_not_change_players(
     staff_client: SignIn, environment: Environment, pia: Player
 ) -> None:
     client = staff_client(Role.VIEWER)
-    for path in ("edit/", "undo/1/"):
-        assert client.post(at(environment, f"{pia.pk}/{path}")).status_code == 403
+    assert client.post(at(environment, f"{pia.pk}/edit/")).status_code == 403
     assert client.get(at(environment, f"{pia.pk}/edit/")).status_code == 403
 
 
-def test_undo__takes_changes_of_this_player_only(
+def test_edit_of_a_field_that_changed_in_between__is_a_conflict(
     admin: Client, environment: Environment, pia: Player
 ) -> None:
-    other = make_player(environment, "other")
     url = at(environment, f"{pia.pk}/edit/")
-    admin.post(url, form_of(admin, url, email="x"))
-    entry = AuditEntry.objects.latest("id")
-    assert admin.post(at(environment, f"{other.pk}/undo/{entry.pk}/")).status_code == 404
-    assert player_id_for(environment.namespace, "other") == other.pk
+    sent = form_of(admin, url, email="mine@x.example", attributes='{"level": 5, "vip": true}')
+    theirs = {"level": 9, "vip": True, "coins": 1}
+    Player.objects.filter(pk=pia.pk).update(attributes=theirs, device_id="new")
+    refused = admin.post(url, sent)
+    assert refused.status_code == 409
+    html = refused.content.decode()
+    assert "attributes.level" in html
+    assert "coins" not in html.partition("What they changed")[2].partition("<footer>")[0]
+    pia.refresh_from_db()
+    assert (pia.email, pia.attributes) == ("pia@example.com", theirs)
+    assert admin.post(url, fields_of(html, "conflict")).status_code == 302
+    pia.refresh_from_db()
+    assert (pia.email, pia.device_id) == ("mine@x.example", "new")
+    assert pia.attributes == {"level": 5, "vip": True, "coins": 1}

@@ -6,7 +6,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from ilara_admin.config.document import Config, ConfigError, read
 from ilara_admin.config.plan import Plan, PlanAction, PlanStep, make_plan
-from ilara_admin.config.store import ConfigConflict, apply_plan, read_config
+from ilara_admin.config.store import apply_plan, read_config
+from ilara_admin.core.changes import Conflict
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import environment_of
 from ilara_admin.models import Environment
@@ -52,7 +53,7 @@ class Command(IlaraCommand):
             self._ask(target, file)
         try:
             apply_plan(target, plan, actor=self.actor, reason=reason)
-        except ConfigConflict:
+        except Conflict:
             raise CommandError(
                 f"{target} was changed while this plan was looked at. Nothing was done; run it "
                 "again for a new plan."

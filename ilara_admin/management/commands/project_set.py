@@ -22,11 +22,13 @@ class Command(IlaraCommand):
     ) -> None:
         if not (tier or name):
             raise CommandError("Say what to change: --tier or --name.")
-        changed = project_update(
-            project_of(project),
+        changed = project_of(project)
+        project_update(
+            changed,
             tier=Tier(tier) if tier else None,
             name=name,
             actor=self.actor,
             reason=reason,
         )
+        changed.refresh_from_db()
         self.stdout.write(f"{changed.slug}: “{changed.name}”, tier {changed.tier}.")

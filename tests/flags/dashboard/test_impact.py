@@ -14,7 +14,8 @@ from flags.dashboard.impact import Impact, Tally, impact
 from flags.engine.document import FlagDocument, Rule, boolean_document, decode_document
 from flags.engine.evaluation import CompiledFlag
 from flags.models import Flag
-from flags.services import flag_create, flag_update, override_set
+from flags.overrides import override_set
+from flags.services import flag_create, flag_update
 from ilara_admin.api import environment_cache
 from ilara_admin.models import Environment, Role
 from players.lifecycle import Stage

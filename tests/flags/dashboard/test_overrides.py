@@ -7,7 +7,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 
-from flags import services
+from flags import overrides, services
 from flags.models import Flag, FlagOverride
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role
 from players.models import Player
@@ -35,12 +35,12 @@ def test_override__counts_at_once_and_for_this_player_alone(
 ) -> None:
     other = make_player(environment, "other")
     assert context(public_api, player) == (False, "default")
-    services.override_set(flag, player, "enabled", actor=ACTOR, reason="Stuck at level 3")
+    overrides.override_set(flag, player, "enabled", actor=ACTOR, reason="Stuck at level 3")
     assert context(public_api, player) == (True, "override")
     assert context(public_api, other) == (False, "default")
-    services.override_set(flag, player, "disabled", actor=ACTOR)
+    overrides.override_set(flag, player, "disabled", actor=ACTOR)
     assert context(public_api, player) == (False, "override")
-    services.override_remove(flag, player, actor=ACTOR)
+    overrides.override_remove(flag, player, actor=ACTOR)
     assert context(public_api, player) == (False, "default")
     actions = AuditEntry.objects.filter(environment=environment, object_type="flag")
     assert [entry.action for entry in actions[:3]] == [
@@ -54,21 +54,23 @@ def test_override__ends_by_the_clock_of_the_database(
     flag: Flag, player: Player, public_api: Api
 ) -> None:
     now = datetime.now(UTC)
-    services.override_set(flag, player, "enabled", actor=ACTOR, expires_at=now + timedelta(hours=1))
+    overrides.override_set(
+        flag, player, "enabled", actor=ACTOR, expires_at=now + timedelta(hours=1)
+    )
     assert context(public_api, player) == (True, "override")
     FlagOverride.objects.update(expires_at=now - timedelta(seconds=1))
     assert context(public_api, player) == (False, "default")
 
 
 def test_override__waits_while_the_flag_is_off(flag: Flag, player: Player, public_api: Api) -> None:
-    services.override_set(flag, player, "enabled", actor=ACTOR)
+    overrides.override_set(flag, player, "enabled", actor=ACTOR)
     services.flag_set_enabled(flag, False, actor=ACTOR)
     assert context(public_api, player) == (False, "disabled")
 
 
 def test_override__of_an_unknown_variant__is_refused(flag: Flag, player: Player) -> None:
     with pytest.raises(ValidationError, match="no variant"):
-        services.override_set(flag, player, "purple", actor=ACTOR)
+        overrides.override_set(flag, player, "purple", actor=ACTOR)
 
 
 def test_support__sets_takes_back_and_undoes_on_the_players_page(
@@ -89,8 +91,8 @@ def test_support__sets_takes_back_and_undoes_on_the_players_page(
     assert kept
     client.post(url, {"variant": "*rules*", "hours": "0"})
     assert context(public_api, player) == (False, "default")
-    until = kept.isoformat().replace("+", "%2B")
-    client.post(f"{url}?to=enabled&until={until}")
+    entry = AuditEntry.objects.filter(action="flag.override_removed").get()
+    client.post(f"{home}/audit/{entry.pk}/undo/")
     assert context(public_api, player) == (True, "override")
     assert FlagOverride.objects.get().expires_at == kept
 

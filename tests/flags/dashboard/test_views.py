@@ -22,9 +22,10 @@ from flags.engine.document import (
     encode_document,
 )
 from flags.models import Flag, FlagUsage
-from flags.services import flag_create, flag_set_enabled, flag_update
+from flags.services import Saved, flag_create, flag_set_enabled, flag_update
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, User
 from tests.factories import ACTOR, make_environment, make_player
+from tests.form_fields import fields_of
 from tests.pages import message_of
 
 pytestmark = pytest.mark.django_db
@@ -185,12 +186,12 @@ def test_switch__twice_does_not_turn_it_back(client: Client, environment: Enviro
 def test_undo__restores_and_refuses_when_somebody_saved_since(
     client: Client, environment: Environment
 ) -> None:
-    flag = flag_set_enabled(the(environment, "new_tutorial"), False, actor=ACTOR)
+    flag, _ = flag_set_enabled(the(environment, "new_tutorial"), False, actor=ACTOR)
     url = at(environment, f"new_tutorial/restore/1/?from={flag.revision}")
     flag_set_enabled(flag, True, actor=ACTOR)
-    refused = client.post(url)
-    assert refused.status_code == 422
-    assert "revision 3" in refused.content.decode()
+    assert client.post(url).status_code == 409
+    assert client.post(url, headers=HTMX).status_code == 422
+    assert the(environment, "new_tutorial").revision == 3
     assert client.post(at(environment, "new_tutorial/restore/2/")).status_code == 302
     assert not the(environment, "new_tutorial").spec.enabled
 
@@ -215,9 +216,12 @@ def test_percentage__set_by_two_at_once__says_so(client: Client, environment: En
     url = at(environment, "new_tutorial/rules/beta/percentage/?from=1")
     assert client.post(url, {"rollout": "50"}).status_code == 302
     refused = client.post(url, {"rollout": "20"})
-    assert refused.status_code == 422
+    assert refused.status_code == 409
     assert "Nothing was saved" in refused.content.decode()
     assert the(environment, "new_tutorial").spec.rules[0].rollout == 50_000
+    again = fields_of(refused.content.decode(), "conflict")
+    assert client.post(refused.context["save_url"], again).status_code == 302
+    assert the(environment, "new_tutorial").spec.rules[0].rollout == 20_000
 
 
 def test_percentage__says_who_switches_before_it_is_saved(
@@ -245,7 +249,7 @@ def test_percentage_of_a_rule_that_is_gone__says_so(
 def test_undo_of_a_switch__leaves_alone_what_was_saved_just_before_it(
     client: Client, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def save_first(flag: Flag, enabled: bool, **options: Any) -> Flag:
+    def save_first(flag: Flag, enabled: bool, **options: Any) -> Saved:
         metadata = {"name": "Theirs"}
         flag_update(flag, document=flag.spec, metadata=metadata, base_revision=1, actor=ACTOR)
         return flag_set_enabled(flag, enabled, **options)
@@ -253,6 +257,7 @@ def test_undo_of_a_switch__leaves_alone_what_was_saved_just_before_it(
     monkeypatch.setattr("flags.services.flag_set_enabled", save_first)
     response = client.post(at(environment, "new_tutorial/turn-off/"))
     [message] = get_messages(response.wsgi_request)
+    monkeypatch.undo()
     client.post(message.extra_tags)
     flag = the(environment, "new_tutorial")
     assert (flag.spec.enabled, flag.name, flag.revision) == (True, "Theirs", 4)
@@ -322,6 +327,13 @@ def test_save__on_a_revision_that_is_gone__shows_both_changes(
     assert "off" in text
     assert "beta-testers: enabled to 25 %" in text
     assert the(environment, "new-feature").revision == 2
+
+    again = fields_of(text, "conflict")
+    page = client.post(response.context["review_url"], {**again, "review": "1"})
+    assert page.status_code == 200
+    assert page.context["draft"] == review.context["draft"]
+    assert client.post(response.context["save_url"], again).status_code == 302
+    assert the(environment, "new-feature").spec.rules[0].rollout == 25_000
 
 
 def test_save__of_a_draft_that_is_no_draft__saves_nothing(
@@ -536,7 +548,7 @@ def test_rule__moves_up_unless_somebody_saved_since(
     assert "0 players switch" in client.get(url).content.decode()
     assert client.post(url).status_code == 302
     assert [rule.id for rule in the(environment, "two").spec.rules] == ["b", "a"]
-    assert client.post(at(environment, "two/rules/a/up/?from=1")).status_code == 422
+    assert client.post(at(environment, "two/rules/a/up/?from=1")).status_code == 409
     assert "cannot move" in message_of(client.get(at(environment, "two/rules/b/up/")))
 
 

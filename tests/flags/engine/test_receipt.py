@@ -14,13 +14,8 @@ from flags.engine.document import Rule, boolean_document, check_document, decode
 from flags.engine.evaluation import CompiledFlag, EvaluationContext, Reason, compile_flag, evaluate
 from flags.engine.receipt import Receipt, RuleReceipt, nearest_miss, receipt_of
 from flags.models import FlagRevision
-from flags.services import (
-    flag_create,
-    flag_set_archived,
-    flag_set_enabled,
-    flag_update,
-    override_set,
-)
+from flags.overrides import override_set
+from flags.services import flag_create, flag_set_archived, flag_set_enabled, flag_update
 from ilara_admin.models import Environment
 from segments.cache import SegmentRow, compile_segments, matchers_of, rules_of
 from segments.language.compiler import Subject
@@ -395,8 +390,8 @@ def test_another_time__has_the_revision_then_and_the_attributes_of_now(
     player = make_player(environment)
     on = boolean_document(enabled=True, rules=(Rule(id="r", variant="enabled"),))
     flag = flag_create(environment=environment, key="f", document=on, actor=ACTOR)
-    flag = flag_set_enabled(flag, False, actor=ACTOR)
-    flag = flag_set_archived(flag, True, actor=ACTOR)
+    flag, _ = flag_set_enabled(flag, False, actor=ACTOR)
+    flag, _ = flag_set_archived(flag, True, actor=ACTOR)
     hours_ago = {1: 9, 2: 6, 3: 3}
     for number, hours in hours_ago.items():
         rows = FlagRevision.objects.filter(flag=flag, number=number)

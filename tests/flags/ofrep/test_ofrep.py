@@ -9,7 +9,8 @@ import pytest
 from flags.engine.bucketing import gate
 from flags.engine.document import Prerequisite, Ramp, Rule, boolean_document
 from flags.models import Flag
-from flags.services import flag_create, flag_set_archived, flag_set_enabled, override_set
+from flags.overrides import override_set
+from flags.services import flag_create, flag_set_archived, flag_set_enabled
 from ilara_admin.api import environment_cache
 from ilara_admin.core.api_keys import api_key_revoke
 from ilara_admin.core.projects import project_update
@@ -186,7 +187,7 @@ def test_whatever_may_change_an_answer__is_no_304(
     assert again(public_api, etag).status == 200, "the player's attributes"
     etag = etag_of(public_api)
     flag = Flag.objects.get(key="new-feature", environment=environment)
-    flag = flag_set_enabled(flag, True, actor=ACTOR)
+    flag, _ = flag_set_enabled(flag, True, actor=ACTOR)
     assert again(public_api, etag).status == 200, "a flag"
     etag = etag_of(public_api)
     override_set(flag, Player.objects.get(pk=player["id"]), "enabled", actor=ACTOR)

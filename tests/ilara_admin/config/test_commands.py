@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flags.models import Flag
-from flags.services import RevisionConflict, flag_update
+from flags.services import flag_update
 from ilara_admin.config import store
 from ilara_admin.config.document import read, write
 from ilara_admin.config.plan import make_plan
+from ilara_admin.core.changes import Conflict
 from ilara_admin.core.projects import environment_create
 from ilara_admin.models import AuditEntry, Environment
 from segments.models import Segment
@@ -322,7 +323,7 @@ def test_imports_and_edits_at_once__each_happen_whole_or_not_at_all() -> None:
                 segment_delete(add(environment, f"x{number}"), actor=ACTOR)
             else:
                 store.apply_plan(environment, plan, actor=ACTOR)
-        except (store.ConfigConflict, RevisionConflict):
+        except Conflict:
             return "conflict"
         return "done"
 

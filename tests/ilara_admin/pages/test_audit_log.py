@@ -5,23 +5,27 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
+from django.contrib.messages import get_messages
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from flags.models import Flag
+from flags.overrides import override_set
 from flags.services import flag_set_enabled
+from ilara_admin.core.api_keys import api_key_revoke
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.diff import Change, differences
 from ilara_admin.core.projects import project_update
-from ilara_admin.models import AuditAction, Environment, KeyKind, Role
-from ilara_admin.pages.audit_text import VERBS, differences
-from ilara_admin.web.confirm import Change
+from ilara_admin.core.staff import staff_update
+from ilara_admin.models import AuditAction, AuditEntry, Environment, KeyKind, Role
+from ilara_admin.pages.audit_text import VERBS
 from players.schemas import PlayerPatch
 from players.services import player_update
 from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update
 from tests.factories import ACTOR, make_environment, make_key, make_player, make_staff
-from tests.pages import squeezed
+from tests.pages import squeezed, url_of
 
 type SignIn = Callable[..., Client]
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
@@ -167,6 +171,64 @@ def test_log__asks_the_same_of_the_database_for_one_row_and_for_fifty(
     for number in range(45):
         segment_create(environment=environment, key=f"s{number}", name="", rule=RULE, actor=ACTOR)
     assert queries() == one
+
+
+# --- Undo ---------------------------------------------------------------------------------------
+
+
+def test_undo__needs_the_role_of_the_change_that_it_makes(
+    staff_client: SignIn, environment: Environment
+) -> None:
+    flag = Flag.objects.get(environment=environment, key="new-feature")
+    player = make_player(environment)
+    override_set(flag, player, "enabled", actor=ACTOR)
+    segment_update(
+        Segment.objects.get(environment=environment), name="New", rule=RULE, description="",
+        actor=ACTOR,
+    )  # fmt: skip
+    project_update(environment.project, name="Renamed", actor=ACTOR)
+    staff_update(make_staff(), name="Bo", actor=ACTOR)
+    for role, undoable in (
+        (Role.SUPPORT, ["flag.overridden"]),
+        (Role.LIVE_OPS, ["segment.updated"]),
+        (Role.ADMIN, ["project.updated", "staff.updated"]),
+    ):
+        for entry in AuditEntry.objects.filter(action__in=undoable):
+            url = url_of(environment, "audit_undo", entry.pk)
+            for weaker in Role:
+                client = staff_client(weaker)
+                listed = url in page(client, environment)
+                assert listed is (weaker.rank >= role.rank)
+                if not listed:
+                    assert client.get(url).status_code in (403, 404)
+                    assert client.post(url).status_code in (403, 404)
+            client = staff_client(role)
+            assert client.get(url).status_code == 200
+            response = client.post(url, {"reason": "A mistake"})
+            assert response.status_code == 302
+            assert AuditEntry.objects.all()[0].reason == "A mistake"
+            [message] = get_messages(response.wsgi_request)
+            assert message.extra_tags == url_of(
+                environment, "audit_undo", AuditEntry.objects.all()[0].pk
+            )
+
+
+def test_entry_that_cannot_be_undone__says_why(admin: Client, environment: Environment) -> None:
+    key = make_key(environment).key
+    api_key_revoke(key, actor=ACTOR)
+    sentence = "A key cannot be un-revoked. Issue a new one."
+    assert sentence in page(admin, environment)
+    url = url_of(environment, "audit_undo", AuditEntry.objects.all()[0].pk)
+    assert sentence in admin.get(url).content.decode()
+    assert admin.post(url).status_code == 422
+
+
+def test_entry_of_another_project__is_404(admin: Client, environment: Environment) -> None:
+    elsewhere = make_environment()
+    project_update(elsewhere.project, name="Renamed", actor=ACTOR)
+    entry = AuditEntry.objects.all()[0]
+    assert admin.post(url_of(environment, "audit_undo", entry.pk)).status_code == 404
+    assert admin.post(url_of(elsewhere, "audit_undo", entry.pk)).status_code == 302
 
 
 # --- Differences --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from django.db import connection
 from procrastinate import JobContext
 from procrastinate.exceptions import JobAborted
 
+from ilara_admin.core.changes import undo as undo_entry
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from players.models import player_id_for
 from segments import tasks
@@ -24,7 +25,7 @@ from segments.models import (
     SegmentListPiece,
     SegmentMember,
 )
-from segments.services import segment_delete, segment_undo
+from segments.services import segment_delete
 from tests.factories import ACTOR, make_environment, make_player
 
 pytestmark = pytest.mark.django_db
@@ -339,8 +340,8 @@ def test_deleted_segment__comes_back_with_its_lists(segment: Segment) -> None:
     environment = segment.environment
     entry = segment_delete(segment, actor=ACTOR)
     assert entry.before is not None
-    assert entry.before["lists"]["included"] == 4
-    segment_undo(environment, entry, actor=ACTOR)
+    assert entry.before["_lists"]["included"] == 4
+    undo_entry(entry, actor=ACTOR)
     back = Segment.objects.get(environment=environment, key="vips")
     assert on(back) == [*"abcd"]
     assert on(back, excluded=True) == ["z"]
@@ -417,7 +418,6 @@ def test_lists_of_a_deleted_segment__are_forgotten_after_that_time(segment: Segm
     )
     add(kept, "x")
     add(segment, *"abcd")
-    environment = segment.environment
     entry = segment_delete(segment, actor=ACTOR)
     tasks.forget_lists(timestamp=0)
     assert SegmentMember.objects.count() == 5
@@ -425,5 +425,5 @@ def test_lists_of_a_deleted_segment__are_forgotten_after_that_time(segment: Segm
     tasks.forget_lists(timestamp=0)
     assert [member.external_id for member in SegmentMember.objects.all()] == ["x"]
     assert SegmentListChange.objects.count() == 1
-    segment_undo(environment, entry, actor=ACTOR)
+    undo_entry(entry, actor=ACTOR)
     assert on(Segment.objects.get(key="vips")) == []

@@ -1,0 +1,94 @@
+"""How changes of flags are undone."""
+
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+
+from flags import overrides, services
+from flags.models import Flag
+from ilara_admin.core.audit import Actor
+from ilara_admin.core.changes import Fields, entry_fields, register_permanent, register_undo
+from ilara_admin.models import AuditAction, AuditEntry, Role
+from players.models import Player, player_id_for
+
+
+def _flag(entry: AuditEntry) -> Flag:
+    return services.locked(Flag.objects.get(environment=entry.environment_id, key=entry.object_id))
+
+
+def _fields(entry: AuditEntry) -> Fields:
+    return entry_fields(entry, services.fields_of(_flag(entry)))
+
+
+def _restore(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
+    flag, before, after = _flag(entry), entry.before or {}, entry.after or {}
+    said: Any = {"actor": actor, "reason": reason}
+    if before.keys() | after.keys() == {"enabled"}:
+        return services.flag_set_enabled(flag, before["enabled"], **said)[1]
+    return services.flag_set_fields(flag, before, after.keys() - before.keys(), **said)[1]
+
+
+def _archived(entry: AuditEntry) -> Fields:
+    return services.archived_fields(_flag(entry))
+
+
+def _restore_archived(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
+    before = entry.before or {}
+    at = datetime.fromisoformat(before["_archived_at"]) if before["_archived_at"] else None
+    return services.flag_set_archived(
+        _flag(entry), before["archived"], at=at, actor=actor, reason=reason
+    )[1]
+
+
+def _player(entry: AuditEntry) -> Player:
+    assert entry.environment
+    player_id = player_id_for(entry.environment.namespace, (entry.after or {})["player"])
+    found = Player.objects.filter(pk=player_id).first()
+    if found is None:
+        raise ValidationError("The player was erased.")
+    return found
+
+
+def _override(entry: AuditEntry) -> Fields:
+    return overrides.override_fields(_flag(entry), _player(entry))
+
+
+def _restore_override(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
+    flag, player, before = _flag(entry), _player(entry), entry.before or {}
+    if "variant" not in before:
+        return overrides.override_remove(flag, player, actor=actor, reason=reason)
+    until = before["until"]
+    fields = {
+        "variant": before["variant"],
+        "expires_at": datetime.fromisoformat(until) if until else None,
+        "author_name": before["_author"],
+        "created_at": datetime.fromisoformat(before["_created_at"]),
+    }
+    return overrides.override_write(flag, player, fields, actor=actor, reason=reason)
+
+
+register_undo(
+    AuditAction.FLAG_UPDATED,
+    AuditAction.FLAG_ENABLED,
+    AuditAction.FLAG_DISABLED,
+    AuditAction.FLAG_RESTORED,
+    role=Role.LIVE_OPS,
+    current=_fields,
+    restore=_restore,
+)
+register_undo(
+    AuditAction.FLAG_ARCHIVED,
+    AuditAction.FLAG_UNARCHIVED,
+    role=Role.LIVE_OPS,
+    current=_archived,
+    restore=_restore_archived,
+)
+register_undo(
+    AuditAction.FLAG_OVERRIDDEN,
+    AuditAction.FLAG_OVERRIDE_REMOVED,
+    role=Role.SUPPORT,
+    current=_override,
+    restore=_restore_override,
+)
+register_permanent({AuditAction.FLAG_CREATED: "A flag cannot be deleted. Archive it instead."})

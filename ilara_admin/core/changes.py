@@ -1,0 +1,189 @@
+"""The rules of every change: conflicts, unique keys, undo and reasons.
+
+Services raise `Conflict` when the caller's revision or fields are no longer current, and create
+rows with `create_or_conflict`. Each app registers how its audit entries are undone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, models, transaction
+from django.http import HttpRequest
+
+from ilara_admin.core.audit import Actor, changed_fields
+from ilara_admin.core.diff import Change, differences
+from ilara_admin.core.json_equality import json_equal
+from ilara_admin.models import AuditAction, AuditEntry, Role, User
+
+MAX_REASON = 500
+
+type Fields = Mapping[str, Any]
+
+
+def reason_of(request: HttpRequest) -> str:
+    """The posted reason, without NUL, which PostgreSQL refuses."""
+    return clean_reason(request.POST.get("reason", ""))
+
+
+def clean_reason(text: str) -> str:
+    return text.replace("\0", "")[:MAX_REASON]
+
+
+# --- Conflicts ------------------------------------------------------------------------------------
+
+
+class Conflict(Exception):
+    """The object is no longer what the caller saw. `theirs` is what changed since then, `yours`
+    what the caller wanted to change, `current` the revision or fields to send for overwriting."""
+
+    def __init__(
+        self,
+        object_type: str,
+        object_id: object,
+        name: str,
+        *,
+        theirs: Sequence[Change],
+        yours: Sequence[Change],
+        current: Any = None,
+    ) -> None:
+        super().__init__(f"{name} was changed by someone else.")
+        self.object_type, self.object_id, self.name = object_type, str(object_id), name
+        self.theirs, self.yours, self.current = theirs, yours, current
+
+
+def merge_changes(
+    object_type: str, object_id: object, name: str, *, seen: Fields | None, now: Fields,
+    wanted: Fields,
+) -> dict[str, Any]:  # fmt: skip
+    """The part of `wanted` that differs from what the caller saw; all of it if `seen` is None.
+
+    Raises Conflict if one of these fields has a third value now. Other fields may have changed.
+    """
+    if seen is None:
+        return dict(wanted)
+    mine = {
+        field: value for field, value in wanted.items() if not json_equal(seen.get(field), value)
+    }
+    lost = [
+        field
+        for field, value in mine.items()
+        if not json_equal(now.get(field), seen.get(field)) and not json_equal(now.get(field), value)
+    ]
+    if lost:
+        was, is_now, will = (
+            {field: side.get(field) for field in lost} for side in (seen, now, mine)
+        )
+        raise Conflict(
+            object_type,
+            object_id,
+            name,
+            theirs=differences(was, is_now),
+            yours=differences(is_now, will),
+            current={**seen, **is_now},
+        )
+    return mine
+
+
+def create_or_conflict[M: models.Model](row: M, taken: Mapping[str, ValidationError]) -> M:
+    """Insert a row. `taken` is the error to raise by the name of the violated constraint."""
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError as error:
+        diagnostics = getattr(error.__cause__, "diag", None)
+        refusal = taken.get(getattr(diagnostics, "constraint_name", None) or "")
+        if refusal is None:
+            raise
+        raise refusal from None
+    return row
+
+
+# --- Undo -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """How entries of an action are undone.
+
+    `current` locks the object and returns the fields of the entry as they are now, see
+    entry_fields; `restore` calls the service that puts the old ones back. `why_not` is the sentence
+    for an entry that is an exception, `may` replaces the check of the role.
+    """
+
+    role: Role
+    current: Callable[[AuditEntry], Fields]
+    restore: Callable[[AuditEntry, Actor, str], AuditEntry | None]
+    why_not: Callable[[AuditEntry], str]
+    may: Callable[[User, AuditEntry], bool]
+
+
+_undos: dict[str, Undo] = {}
+_permanent: dict[str, str] = {}
+
+
+def register_undo(
+    *actions: AuditAction,
+    role: Role,
+    current: Callable[[AuditEntry], Fields],
+    restore: Callable[[AuditEntry, Actor, str], AuditEntry | None],
+    why_not: Callable[[AuditEntry], str] = lambda entry: "",
+    may: Callable[[User, AuditEntry], bool] | None = None,
+) -> None:
+    found = Undo(role, current, restore, why_not, may or (lambda user, entry: user.may(role)))
+    _undos.update(dict.fromkeys(actions, found))
+
+
+def register_permanent(sentences: dict[AuditAction, str]) -> None:
+    """Actions that cannot be undone, each with the sentence that says so."""
+    for action, sentence in sentences.items():
+        _permanent[action] = sentence
+
+
+def why_not_undoable(entry: AuditEntry) -> str:
+    """Why an entry cannot be undone, for staff to read; "" if it can."""
+    if entry.action in _permanent:
+        return _permanent[entry.action]
+    if entry.before is None and entry.after is None:
+        return "What it changed has been erased."
+    return _undos[entry.action].why_not(entry)
+
+
+def may_undo(entry: AuditEntry, user: User) -> bool:
+    """Whether the entry can be undone, and by this member of staff."""
+    return not why_not_undoable(entry) and _undos[entry.action].may(user, entry)
+
+
+def needed_role(entry: AuditEntry) -> Role:
+    return _undos[entry.action].role
+
+
+def entry_fields(entry: AuditEntry, fields: Fields) -> Fields:
+    """Of an object's fields those that the entry changed."""
+    names = {**(entry.before or {}), **(entry.after or {})}
+    return {name: fields[name] for name in names if name in fields}
+
+
+@transaction.atomic
+def undo(entry: AuditEntry, *, actor: Actor, reason: str = "") -> AuditEntry | None:
+    """Put back the fields that an entry changed, by the ordinary service of that change.
+
+    Returns the new audit entry; None if nothing had to change or a job goes on with it. Raises
+    Conflict if one of the fields was changed since, and ValidationError if the service refuses.
+    """
+    if refusal := why_not_undoable(entry):
+        raise ValidationError(refusal)
+    found = _undos[entry.action]
+    before, after = entry.before or {}, entry.after or {}
+    now = dict(found.current(entry))
+    expected, present = changed_fields(after, now)
+    if expected or present:
+        raise Conflict(
+            entry.object_type,
+            entry.object_id,
+            entry.object_name,
+            theirs=differences(expected, present),
+            yours=differences(now, before),
+        )
+    return found.restore(entry, actor, reason or "Undone")

@@ -1,0 +1,84 @@
+"""The difference between two documents as text. Imports no Django."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+type Path = tuple[str, ...]
+type Describe = Callable[[Path, Any], str | None]
+
+_describers: list[Describe] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference. A side is "" where there is nothing."""
+
+    label: str
+    before: str
+    after: str
+
+
+def register_text(describe: Describe) -> None:
+    """`describe` returns the text of the part of a document at a path, or None if it is not its."""
+    if describe not in _describers:
+        _describers.append(describe)
+
+
+def differences(before: Any, after: Any) -> list[Change]:
+    """What differs between two documents, leaf by leaf, labelled like `rules.beta.rollout`.
+
+    A side is "" where there is nothing; an empty text is “”. Fields like `_id` serve undo alone and
+    are left out.
+    """
+    return list(_walk((), _shown(before), _shown(after)))
+
+
+def _shown(document: Any) -> Any:
+    if not isinstance(document, dict):
+        return document
+    return {name: value for name, value in document.items() if not name.startswith("_")}
+
+
+def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
+    left, right = _named(before), _named(after)
+    # A list that appears or disappears is shown item by item, any other part as a whole.
+    left = {} if left is None and before is None and isinstance(after, list) else left
+    right = {} if right is None and after is None and isinstance(before, list) else right
+    if left is None or right is None:
+        if type(before) is not type(after) or before != after:
+            yield Change(".".join(path), _text(path, before), _text(path, after))
+        return
+    for name in {**left, **right}:
+        yield from _walk((*path, name), left.get(name), right.get(name))
+    order = [
+        [name for name in one if name in other] for one, other in ((left, right), (right, left))
+    ]
+    if order[0] != order[1] and isinstance(before, list):
+        yield Change(f"{'.'.join(path)}, order", *(", ".join(names) for names in order))
+
+
+def _named(value: Any) -> dict[str, Any] | None:
+    """The parts of a document by name: of an object, or of a list whose items have ids or keys."""
+    if isinstance(value, dict):
+        return None if value.keys() == {"operator", "conditions"} else value
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        for name in ("id", "key"):
+            names = [item.get(name) for item in value]
+            if all(isinstance(each, str) for each in names) and len(set(names)) == len(names):
+                return dict(zip(names, value, strict=True))
+    return None
+
+
+def _text(path: Path, value: Any) -> str:
+    if value is None:
+        return ""
+    # Where "1" and 1 are both possible, text is in quotes.
+    quoted = path[-1:] == ("value",) or (path and path[0].startswith("attributes"))
+    if isinstance(value, str) and not quoted:
+        return value or "“”"
+    for describe in _describers:
+        if (text := describe(path, value)) is not None:
+            return text
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,429 @@
+"""Undo: every change of staff can be taken back from the audit log, or says that it cannot."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import connection
+
+from events.models import EventName
+from events.services import event_name_describe
+from flags.models import Flag, FlagOverride
+from flags.overrides import override_remove, override_set
+from flags.services import (
+    flag_restore,
+    flag_set_archived,
+    flag_set_enabled,
+    flag_update,
+)
+from ilara_admin.core.audit import Actor
+from ilara_admin.core.changes import Conflict, undo, why_not_undoable
+from ilara_admin.core.projects import environment_update, project_update
+from ilara_admin.core.staff import staff_set_password, staff_update
+from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, Tier, User
+from players.aliases import player_alias_link, player_alias_unlink
+from players.models import Player, player_id_for
+from players.notes import note_add, note_delete
+from players.schemas import PlayerPatch
+from players.services import player_update, purchase_refund, purchase_refund_undo
+from segments.lists.services import ids_add, ids_remove, list_clear, list_run
+from segments.models import Segment
+from segments.services import segment_create, segment_delete, segment_update
+from tests.api_client import Api
+from tests.factories import ACTOR, make_environment, make_key, make_player, make_staff
+
+type Snapshot = dict[str, list[str]]
+
+# The record of what was done, and what jobs and clocks write.
+LEFT_OUT = (
+    "audit_entry", "flag_revision", "segment_list_change", "segment_former_member",
+    "event", "event_receipt",  # the player's log of events, to which refunds append
+)  # fmt: skip
+COLUMNS_LEFT_OUT = {
+    "environment": {"config_version"},
+    "flag": {"revision", "updated_at"},
+    "segment": {"updated_at", "size", "sized_among", "sized_at", "size_wanted_at"},
+}
+BO = Actor("Bo")
+RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
+
+
+def all_rows() -> Snapshot:
+    """Every row of every table, as text."""
+    found: Snapshot = {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT table_name FROM information_schema.tables
+               WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'"""
+        )
+        names = {name for (name,) in cursor.fetchall()}
+        jobs = {name for name in names if name.startswith("procrastinate_")}
+        parts = {name for name in names if name.startswith(("event_2", "event_receipt_"))}
+        for name in sorted(names - jobs - parts - set(LEFT_OUT)):
+            dropped = list(COLUMNS_LEFT_OUT.get(name, ()))
+            cursor.execute(f'SELECT (to_jsonb(t) - %s::text[])::text FROM "{name}" t', [dropped])
+            found[name] = sorted(row for (row,) in cursor.fetchall())
+    assert found["flag"]
+    return found
+
+
+class Things(NamedTuple):
+    """One of everything that can be changed."""
+
+    environment: Environment
+    player: Player
+    user: User
+
+    @property
+    def flag(self) -> Flag:
+        return Flag.objects.select_related("environment__project").get(
+            environment=self.environment, key="new_tutorial"
+        )
+
+    @property
+    def segment(self) -> Segment:
+        return Segment.objects.select_related("environment__project").get(
+            environment=self.environment, key="beta-testers"
+        )
+
+    @property
+    def event_name(self) -> EventName:
+        return EventName.objects.get(environment=self.environment)
+
+
+@pytest.fixture
+def things(db: None) -> Things:
+    environment = make_environment()
+    player = make_player(environment, email="p@example.com", attributes={"level": 3, "vip": True})
+    make_player(environment, "other")
+    api = Api(make_key(environment).token)
+    path = f"/v1/players/players/{player.pk}/purchase"
+    assert api.post(path, {"amount": 5, "transaction_id": "t-1"}).status == 200
+    now = datetime.now(UTC)
+    EventName.objects.create(
+        environment=environment, name="died", description="Old", first_seen_at=now,
+        last_seen_at=now, count=1,
+    )  # fmt: skip
+    make_staff(Role.ADMIN)
+    user = make_staff(Role.SUPPORT)
+    things = Things(environment, Player.objects.get(pk=player.pk), user)
+    ids_add(things.segment, ["player_123", "guest-1"], excluded=False, actor=ACTOR)
+    ids_add(things.segment, ["guest-1"], excluded=True, actor=ACTOR)
+    return things
+
+
+type Change = Callable[[Things], object]
+
+
+def update(things: Things, **fields: Any) -> None:
+    flag = things.flag
+    document = msgspec.structs.replace(flag.spec, **fields)
+    flag_update(flag, document=document, base_revision=flag.revision, actor=ACTOR)
+
+
+def rename(things: Things, name: str) -> None:
+    flag = things.flag
+    metadata = {**flag.metadata, "name": name, "expected_end": "2031-01-01"}
+    flag_update(
+        flag, document=flag.spec, metadata=metadata, base_revision=flag.revision, actor=ACTOR
+    )
+
+
+def roll_out(things: Things, share: int) -> None:
+    flag = things.flag
+    document = flag.spec.with_rollout("beta", share)
+    flag_update(flag, document=document, base_revision=flag.revision, actor=ACTOR)
+
+
+def restore_first(things: Things) -> None:
+    flag = things.flag
+    flag_restore(flag, 1, base_revision=flag.revision, actor=ACTOR)
+
+
+def update_segment(things: Things, **fields: Any) -> None:
+    segment = things.segment
+    now = {"name": segment.name, "rule": segment.rule, "description": segment.description}
+    segment_update(segment, **{**now, **fields}, actor=ACTOR)
+
+
+def free_segment(things: Things) -> None:
+    Flag.objects.filter(environment=things.environment).update(
+        document={**things.flag.document, "rules": []}
+    )
+
+
+def create_segment(things: Things) -> None:
+    segment_create(environment=things.environment, key="new", name="", rule=RULE, actor=ACTOR)
+
+
+def clear(things: Things) -> None:
+    list_run(list_clear(things.segment, excluded=False, actor=ACTOR))
+
+
+def guest_rows(things: Things) -> None:
+    """Overrides of an id that is no player, one of them for a flag that the player has, too."""
+    guest = player_id_for(things.environment.namespace, "guest-1")
+    for number, flag in enumerate(Flag.objects.filter(environment=things.environment)):
+        FlagOverride.objects.create(player_id=guest, flag=flag, variant="enabled", author_name="Bo")
+        if number:
+            override_set(flag, things.player, "disabled", actor=BO)
+
+
+class Case(NamedTuple):
+    """`first` prepares; `later` changes the same fields again."""
+
+    action: AuditAction
+    do: Change
+    later: Change
+    first: Change = lambda things: None
+
+
+A = AuditAction
+CASES = {
+    "flag rollout": Case(
+        A.FLAG_UPDATED, lambda t: roll_out(t, 5_000), lambda t: roll_out(t, 6_000)
+    ),
+    "flag variants": Case(
+        A.FLAG_UPDATED,
+        lambda t: update(t, default="enabled", rules=()),
+        lambda t: update(t, default="disabled"),
+    ),
+    "flag description": Case(
+        A.FLAG_UPDATED, lambda t: rename(t, "New name"), lambda t: rename(t, "Newer name")
+    ),
+    "flag off": Case(
+        A.FLAG_DISABLED,
+        lambda t: flag_set_enabled(t.flag, False, actor=ACTOR),
+        lambda t: flag_set_enabled(t.flag, True, actor=ACTOR),
+    ),
+    "flag on": Case(
+        A.FLAG_ENABLED,
+        lambda t: flag_set_enabled(t.flag, True, actor=ACTOR),
+        lambda t: flag_set_enabled(t.flag, False, actor=ACTOR),
+        first=lambda t: flag_set_enabled(t.flag, False, actor=ACTOR),
+    ),
+    "flag archived": Case(
+        A.FLAG_ARCHIVED,
+        lambda t: flag_set_archived(t.flag, True, actor=ACTOR),
+        lambda t: flag_set_archived(t.flag, False, actor=ACTOR),
+    ),
+    "flag unarchived": Case(
+        A.FLAG_UNARCHIVED,
+        lambda t: flag_set_archived(t.flag, False, actor=ACTOR),
+        lambda t: flag_set_archived(t.flag, True, actor=ACTOR),
+        first=lambda t: flag_set_archived(t.flag, True, actor=ACTOR),
+    ),
+    "flag restored": Case(
+        A.FLAG_RESTORED,
+        restore_first,
+        lambda t: roll_out(t, 6_000),
+        first=lambda t: roll_out(t, 5_000),
+    ),
+    "override set": Case(
+        A.FLAG_OVERRIDDEN,
+        lambda t: override_set(t.flag, t.player, "enabled", actor=ACTOR),
+        lambda t: override_set(t.flag, t.player, "disabled", actor=ACTOR),
+    ),
+    "override changed": Case(
+        A.FLAG_OVERRIDDEN,
+        lambda t: override_set(t.flag, t.player, "disabled", actor=ACTOR),
+        lambda t: override_remove(t.flag, t.player, actor=ACTOR),
+        first=lambda t: override_set(
+            t.flag, t.player, "enabled", actor=BO, expires_at=datetime.now(UTC) + timedelta(hours=1)
+        ),
+    ),
+    "override removed": Case(
+        A.FLAG_OVERRIDE_REMOVED,
+        lambda t: override_remove(t.flag, t.player, actor=ACTOR),
+        lambda t: override_set(t.flag, t.player, "disabled", actor=ACTOR),
+        first=lambda t: override_set(
+            t.flag, t.player, "enabled", actor=BO, expires_at=datetime.now(UTC) + timedelta(hours=1)
+        ),
+    ),
+    "segment created": Case(
+        A.SEGMENT_CREATED,
+        create_segment,
+        lambda t: segment_update(
+            Segment.objects.get(key="new", environment=t.environment),
+            name="Newer",
+            rule=RULE,
+            description="",
+            actor=ACTOR,
+        ),
+    ),
+    "segment updated": Case(
+        A.SEGMENT_UPDATED,
+        lambda t: update_segment(t, rule=RULE, name="Renamed"),
+        lambda t: update_segment(t, name="Renamed again"),
+    ),
+    "segment deleted": Case(
+        A.SEGMENT_DELETED,
+        lambda t: segment_delete(t.segment, actor=ACTOR),
+        lambda t: segment_create(
+            environment=t.environment, key="beta-testers", name="", rule=RULE, actor=ACTOR
+        ),
+        first=free_segment,
+    ),
+    "ids added": Case(
+        A.SEGMENT_LIST_CHANGED,
+        lambda t: ids_add(t.segment, ["x", "player_123"], excluded=False, actor=ACTOR),
+        lambda t: ids_remove(t.segment, ["x"], excluded=False, actor=ACTOR),
+    ),
+    "ids removed": Case(
+        A.SEGMENT_LIST_CHANGED,
+        lambda t: ids_remove(t.segment, ["player_123"], excluded=False, actor=ACTOR),
+        lambda t: ids_add(t.segment, ["player_123"], excluded=False, actor=ACTOR),
+    ),
+    "list cleared": Case(
+        A.SEGMENT_LIST_CHANGED,
+        clear,
+        lambda t: ids_add(t.segment, ["player_123", "guest-1"], excluded=False, actor=ACTOR),
+    ),
+    "player fields": Case(
+        A.PLAYER_UPDATED,
+        lambda t: player_update(
+            t.player,
+            PlayerPatch(email=None, device_id="d", attributes={"level": 4, "vip": None, "new": 1}),
+            actor=ACTOR,
+        ),
+        lambda t: player_update(t.player, PlayerPatch(attributes={"new": 2}), actor=ACTOR),
+    ),
+    "refund": Case(
+        A.PLAYER_PURCHASE_REFUNDED,
+        lambda t: purchase_refund(t.player, "t-1", actor=ACTOR),
+        lambda t: purchase_refund_undo(t.player, "t-1", actor=ACTOR),
+    ),
+    "reversal": Case(
+        A.PLAYER_REFUND_REVERSED,
+        lambda t: purchase_refund_undo(t.player, "t-1", actor=ACTOR),
+        lambda t: purchase_refund(t.player, "t-1", actor=ACTOR),
+        first=lambda t: purchase_refund(t.player, "t-1", actor=ACTOR),
+    ),
+    "id linked": Case(
+        A.PLAYER_ALIAS_LINKED,
+        lambda t: player_alias_link(t.player, "guest-9", actor=ACTOR),
+        lambda t: player_alias_unlink(t.player, "guest-9", actor=ACTOR),
+    ),
+    "id linked that has rows": Case(
+        A.PLAYER_ALIAS_LINKED,
+        lambda t: player_alias_link(t.player, "guest-1", actor=ACTOR),
+        lambda t: ids_remove(t.segment, ["player_123"], excluded=True, actor=ACTOR),
+        first=lambda t: guest_rows(t),
+    ),
+    "id unlinked": Case(
+        A.PLAYER_ALIAS_UNLINKED,
+        lambda t: player_alias_unlink(t.player, "guest-1", actor=ACTOR),
+        lambda t: player_alias_link(t.player, "guest-1", actor=ACTOR),
+        first=lambda t: player_alias_link(t.player, "guest-1", actor=ACTOR),
+    ),
+    "note added": Case(
+        A.PLAYER_NOTE_ADDED,
+        lambda t: note_add(t.player, "Be kind", actor=BO),
+        lambda t: note_delete(t.player, t.player.notes.get().id, actor=ACTOR),
+    ),
+    "note deleted": Case(
+        A.PLAYER_NOTE_DELETED,
+        lambda t: note_delete(t.player, t.player.notes.get().id, actor=ACTOR),
+        lambda t: undo(AuditEntry.objects.all()[0], actor=ACTOR),
+        first=lambda t: note_add(t.player, "Be kind", actor=BO),
+    ),
+    "event described": Case(
+        A.EVENT_NAME_DESCRIBED,
+        lambda t: event_name_describe(t.event_name, "New", actor=ACTOR),
+        lambda t: event_name_describe(t.event_name, "Newer", actor=ACTOR),
+    ),
+    "environment settings": Case(
+        A.ENVIRONMENT_UPDATED,
+        lambda t: environment_update(
+            t.environment, {"new_days": 3, "public_keys_restricted": True}, actor=ACTOR
+        ),
+        lambda t: environment_update(t.environment, {"new_days": 4}, actor=ACTOR),
+    ),
+    "project settings": Case(
+        A.PROJECT_UPDATED,
+        lambda t: project_update(t.environment.project, name="New", tier=Tier.PRO, actor=ACTOR),
+        lambda t: project_update(t.environment.project, tier=Tier.FREE, actor=ACTOR),
+    ),
+    "staff": Case(
+        A.STAFF_UPDATED,
+        lambda t: staff_update(
+            t.user,
+            name="Bo",
+            email="bo@x.example",
+            role=Role.ADMIN,
+            time_zone="Asia/Tokyo",
+            is_active=False,
+            actor=ACTOR,
+        ),
+        lambda t: staff_update(t.user, is_active=True, actor=ACTOR),
+    ),
+}
+
+
+def newest() -> AuditEntry:
+    return AuditEntry.objects.all()[0]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_undo__leaves_every_table_as_it_was(name: str, things: Things) -> None:
+    case = CASES[name]
+    case.first(things)
+    before = all_rows()
+    case.do(things)
+    entry, changed = newest(), all_rows()
+    assert entry.action == case.action
+    assert changed != before
+    undone = undo(entry, actor=BO)
+    assert undone is not None
+    assert undone.actor_name == "Bo"
+    assert all_rows() == before
+    redone = undo(undone, actor=BO)
+    assert redone is not None
+    assert all_rows() == changed
+    undo(redone, actor=BO)
+    assert all_rows() == before
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_undo_after_a_later_change_of_the_same_fields__is_refused(
+    name: str, things: Things
+) -> None:
+    case = CASES[name]
+    case.first(things)
+    case.do(things)
+    entry = newest()
+    case.later(things)
+    later = all_rows()
+    with pytest.raises((Conflict, ValidationError)) as refused:
+        undo(entry, actor=BO)
+    assert all_rows() == later
+    if entry.action != A.SEGMENT_LIST_CHANGED:
+        assert isinstance(refused.value, Conflict)
+        assert refused.value.theirs
+
+
+def test_every_action__can_be_undone_or_says_why_not() -> None:
+    now = datetime.now(UTC)
+    entries = [AuditEntry(action=action, after={"x": 1}, created_at=now) for action in AuditAction]
+    refusals = {entry.action: why_not_undoable(entry) for entry in entries}
+    undoable = {action for action, sentence in refusals.items() if not sentence}
+    assert undoable == {case.action for case in CASES.values()}
+    assert all(sentence.endswith(".") for sentence in refusals.values() if sentence)
+
+
+def test_password__cannot_be_undone(things: Things) -> None:
+    staff_set_password(things.user, password="a new long password", actor=ACTOR)
+    with pytest.raises(ValidationError, match="cannot be brought back"):
+        undo(newest(), actor=ACTOR)
+
+
+def test_undo__restores_only_the_fields_of_its_entry(things: Things) -> None:
+    roll_out(things, 5_000)
+    entry = newest()
+    rename(things, "Later")
+    undo(entry, actor=ACTOR)
+    assert things.flag.spec.rules[0].rollout == 100_000
+    assert things.flag.name == "Later"
