@@ -126,14 +126,14 @@ def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
     )
 
 
-def _served(row: Any) -> FlagDocument:
+def _served(row: FlagRow) -> FlagDocument:
     """The document of a flag. While it is off or archived its rules need not be readable: it gives
     its off value."""
-    data = row["document"]
+    data = row.document
     try:
         return read_document(data)
     except DocumentError:
-        if not isinstance(data, dict) or (data.get("enabled") is True and not row["archived"]):
+        if not isinstance(data, dict) or (data.get("enabled") is True and not row.archived):
             raise
         return read_document({**data, "rules": [], "prerequisites": []})
 
