@@ -13,7 +13,8 @@ from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import changed, form_conflict, is_review
 from ilara_admin.web.filters import render_list
-from ilara_admin.web.htmx import HtmxHttpRequest, render_partial, wants_partial, with_toast
+from ilara_admin.web.forms import FormPage, render_form
+from ilara_admin.web.htmx import HtmxHttpRequest, wants_partial, with_toast
 from ilara_admin.web.pagination import KeysetPage
 from players.aliases import aliases_starting_with, player_id_of
 from players.forms import PAYING, PlayerFilterForm, PlayerForm
@@ -79,9 +80,7 @@ def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
             return form_conflict(request, form, conflict, url)
         else:
             return changed(request, url, entry, "Saved. The game sees it at its next request.")
-    context = {"player": player, "form": form}
-    status = 422 if form.errors else 200
-    return render_partial(request, "players/edit.html", context, partial="edit", status=status)
+    return render_form(request, FormPage(f"Edit {player.external_id}", "Save", form, url))
 
 
 # --- Helpers ------------------------------------------------------------------------------------

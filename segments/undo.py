@@ -11,7 +11,7 @@ from ilara_admin.models import AuditAction, AuditEntry, Role
 from segments import services
 from segments.lists.services import (
     KEPT_DAYS,
-    entries_of,
+    entry_of,
     list_undo,
     lists_are_kept,
     lists_bring_back,
@@ -82,7 +82,7 @@ def _restore_list(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | 
     undoing.refresh_from_db()
     if undoing.state != ListState.RUNNING and not undoing.added + undoing.removed:
         raise ValidationError("These ids were changed again since. Nothing is left to undo.")
-    return entries_of([undoing]).get(undoing.pk)
+    return entry_of(undoing)
 
 
 def _why_not_list(entry: AuditEntry) -> str:

@@ -1,28 +1,31 @@
 """Changes of lists in words."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
-from ilara_admin.core.changes import why_not_undoable
-from ilara_admin.models import AuditEntry
+from django.utils import timezone
+
+from segments.lists.services import KEPT_DAYS
 from segments.models import ListAction, ListState, SegmentListChange
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeText:
     """A change as staff read it. `act` and `result` are parts of a sentence; `percent` is None
-    where nobody knows how much there is to do. `entry` is its audit entry once it has ended."""
+    where nobody knows how much there is to do. `entry_id` is its audit entry once it has ended."""
 
     change: SegmentListChange
     act: str
     result: str
     running: bool
     percent: int | None
-    entry: AuditEntry | None
+    entry_id: int | None
     can_be_undone: bool
 
 
-def change_text(change: SegmentListChange, entry: AuditEntry | None) -> ChangeText:
+def change_text(change: SegmentListChange, entry_id: int | None) -> ChangeText:
     running = change.state == ListState.RUNNING
+    recent = change.finished_at and change.finished_at > timezone.now() - timedelta(days=KEPT_DAYS)
     moved = change.added + change.removed
     return ChangeText(
         change=change,
@@ -30,10 +33,8 @@ def change_text(change: SegmentListChange, entry: AuditEntry | None) -> ChangeTe
         result=_result(change),
         running=running,
         percent=min(100 * change.done // change.total, 100) if change.total else None,
-        entry=entry,
-        can_be_undone=bool(
-            entry and moved and not change.undone and not running and not why_not_undoable(entry)
-        ),
+        entry_id=entry_id,
+        can_be_undone=bool(entry_id and recent and moved and not change.undone and not running),
     )
 
 

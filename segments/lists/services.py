@@ -13,8 +13,9 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import QuerySet
-from django.db.models.functions import Now
+from django.db.models import BigIntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast, Now
 
 from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.core.progress import Progress, no_progress
@@ -278,15 +279,27 @@ def _finish(
     return change
 
 
-def entries_of(changes: Iterable[SegmentListChange]) -> dict[int, AuditEntry]:
-    """The audit entries of finished changes, by the ids of those."""
-    ids = [change.pk for change in changes]
-    found = AuditEntry.objects.filter(
+def entry_of(change: SegmentListChange) -> AuditEntry | None:
+    """The audit entry of a finished change."""
+    return _entries(change.segment).filter(after___change_id=change.pk).first()
+
+
+def with_entry_id(
+    changes: QuerySet[SegmentListChange], segment: Segment
+) -> QuerySet[SegmentListChange]:
+    """Adds `entry_id`: the audit entry of a finished change, which undo names."""
+    entries = _entries(segment).annotate(change_id=Cast(KT("after___change_id"), BigIntegerField()))
+    of_change = entries.filter(change_id=OuterRef("pk")).values("pk")
+    return changes.annotate(entry_id=Subquery(of_change[:1]))
+
+
+def _entries(segment: Segment) -> QuerySet[AuditEntry]:
+    return AuditEntry.objects.filter(
         object_type="segment",
+        object_id=segment.key,
+        environment=segment.environment_id,
         action=AuditAction.SEGMENT_LIST_CHANGED,
-        after___change_id__in=ids,
     )
-    return {(entry.after or {})["_change_id"]: entry for entry in found}
 
 
 def _audit(segment: Segment, change: SegmentListChange, ids: Sequence[str]) -> None:

@@ -59,8 +59,8 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
     page = KeysetPage.of(members.select_related("change"), request)
     ids = [member.player_id for member in page.rows]
     players = Player.objects.of(request.environment).filter(pk__in=ids)
-    latest = list(segment.list_changes.select_related("undoes").order_by("-id")[:SHOWN_CHANGES])
-    entries = services.entries_of(latest)
+    changes = services.with_entry_id(segment.list_changes.select_related("undoes"), segment)
+    latest: list[Any] = list(changes.order_by("-id")[:SHOWN_CHANGES])
     return {
         "segment": segment,
         "excluded": excluded,
@@ -69,7 +69,7 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
         "form": form,
         "page": page,
         "registered": set(players.values_list("pk", flat=True)),
-        "changes": [change_text.change_text(change, entries.get(change.pk)) for change in latest],
+        "changes": [change_text.change_text(change, change.entry_id) for change in latest],
         "running": any(change.state == ListState.RUNNING for change in latest),
         "may_edit": request.user.may(Role.LIVE_OPS),
     }
@@ -211,8 +211,8 @@ def _told[R: HttpResponse](
     if change.pk is None:
         return with_toast(request, response, "Nothing was changed.", tone="info")
     change.refresh_from_db()
-    entry = services.entries_of([change]).get(change.pk)
-    words = change_text.change_text(change, entry)
+    entry = services.entry_of(change)
+    words = change_text.change_text(change, entry.pk if entry else None)
     if words.running:
         text = "Started. “Last changes” shows how far it is."
         return with_toast(request, response, text, tone="info")

@@ -313,7 +313,7 @@ def test_what_a_game_writes__is_never_markup(
 
 def form_of(client: Client, url: str, **changes: str) -> dict[str, str]:
     """The form as the browser would send it, with some fields changed."""
-    form = client.get(url).context["form"]
+    form = client.get(url).context["page"].form
     sent = {field.name: field.value() or "" for field in form}
     assert set(changes) <= set(sent)
     return sent | changes

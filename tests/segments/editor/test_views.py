@@ -360,12 +360,15 @@ def test_edit__of_a_segment_that_was_saved_since__asks_once_more(
     segment = Segment.objects.get(environment=environment, key="beta-testers")
     page = editor(client, environment, "beta-testers").type(name="Mine")
     segment_update(segment, name="Theirs", rule=RULE, description="", actor=ACTOR)
-    page.post()
-    assert page.response.status_code == 422
-    assert "Its rule is now: level is at least 3." in page.text
+    assert page.post().response.status_code == 409
+    assert "<ins>level is at least 3</ins>" in page.text
     segment.refresh_from_db()
     assert segment.name == "Theirs"
-    assert page.post().response.status_code == 302
+    again = fields_of(page.response.content.decode(), "conflict")
+    reviewed = page.client.post(page.url, {**again, "review": "1"})
+    assert reviewed.status_code == 200
+    assert fields_of(reviewed.content.decode(), "editor")["name"] == ["Mine"]
+    assert page.client.post(page.url, again).status_code == 302
     segment.refresh_from_db()
     assert (segment.name, len(segment.rule["conditions"])) == ("Mine", 2)
 

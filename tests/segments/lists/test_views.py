@@ -46,8 +46,9 @@ def csv(text: bytes) -> SimpleUploadedFile:
 
 
 def undo_url(change: SegmentListChange) -> str:
-    environment = Segment.objects.get(pk=change.segment_id).environment
-    return url_of(environment, "audit_undo", services.entries_of([change])[change.pk].pk)
+    entry = services.entry_of(change)
+    assert entry
+    return url_of(change.segment.environment, "audit_undo", entry.pk)
 
 
 def undo_of(response: Any) -> str:
