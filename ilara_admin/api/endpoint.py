@@ -1,6 +1,6 @@
-"""What an endpoint declares of itself. `api.py` acts on one half of it, `openapi.py` publishes all.
+"""Declarations of endpoints: `dispatch.py` enforces them, `apidocs/openapi.py` publishes them.
 
-Docstrings of views are published, too: the first sentence as the summary, the rest as the text.
+Docstrings of views are published too: the first sentence as the summary, the rest as description.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,14 +16,14 @@ from ilara_admin.api.errors import ApiError, Failure
 JSON = "application/json"
 
 type EndpointView = Callable[..., HttpResponseBase]
-# Tells an error in a protocol of its own; the path captured what is in the mapping.
+# Formats an error for the protocol of the endpoint; the mapping holds the path parameters.
 type ErrorShape = Callable[[ApiError, Mapping[str, str]], HttpResponse]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request and what it answers, without the envelope. What the path names is the example that
-    the type of the parameter has."""
+    """A request and its reply, without the envelope. Path parameters take the examples of their
+    types."""
 
     reply: Any
     body: Mapping[str, Any] | None = None
@@ -34,8 +34,8 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`basic` endpoints stay open to public keys in an environment that restricts them; `bearer`
-    ones take the key from `Authorization`, too."""
+    """The fields are described at `endpoint`. `basic` endpoints stay open to public keys in an
+    environment that restricts them."""
 
     method: str
     view: EndpointView
@@ -93,18 +93,18 @@ def endpoint(
     failure: type[msgspec.Struct] = Failure,
     shape: ErrorShape = _envelope,
 ) -> Callable[[EndpointView], Endpoint]:
-    """Declare an endpoint. The view is called with the request, what the path captured (a
-    `player_id` as a UUID) and, if there is one, the decoded body. `checks_itself` names the fields
-    of the body whose contents the view checks item by item, and `decodes_itself` leaves the whole
-    body to it; `exact_numbers` gives numbers with a fraction as Decimal; `bearer` accepts the key
-    in the Authorization header, too; without `key` nobody is asked for one.
+    """Declare an endpoint. The view is called with the request, the path parameters (a `player_id`
+    as a UUID) and the decoded body, if any. The view checks the contents of the body fields in
+    `checks_itself`, and with `decodes_itself` the whole body. `exact_numbers` decodes numbers with
+    a fraction as Decimal. `bearer` also accepts the key in the Authorization header. `key=False`:
+    no key is required. `shape` formats errors.
 
-    The others are for the specification. `reply` is the type of what is answered (inside the
-    envelope, where there is one), `statuses` what each success means. `path` has the types of what
-    the path captures, `query` those of the parameters in the address; `headers` names special ones.
-    `counts` are the limits beside that of requests. `invalid` is an example of a message of 400, of
-    which the first word is the field, `missing` are all messages of 404 and `conflict` is one of
-    409. `failure` and `shape` are the type of an error and how it is made."""
+    The others are for the specification. `reply` is the type of the reply (inside the envelope, if
+    any), `statuses` the meaning of each success status. `path` has the types of path parameters,
+    `query` those of the query string; `headers` names special headers. `counts` are the limits
+    other than that of requests. `invalid` is an example message of 400 that starts with the field,
+    `missing` are all messages of 404 and `conflict` is one of 409. `failure` is the type of
+    errors."""
     return lambda view: Endpoint(
         method=method,
         view=view,
@@ -117,7 +117,7 @@ def endpoint(
         bearer=bearer,
         key=key,
         reply=reply,
-        statuses=statuses or {200: "The answer."},
+        statuses=statuses or {200: "Success."},
         path=path or {},
         query=query,
         headers=headers,

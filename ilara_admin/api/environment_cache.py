@@ -1,12 +1,10 @@
-"""What a process knows about an environment: settings, keys and, compiled, its flags and segments.
+"""The per-process cache of an environment: settings, keys, and compiled flags and segments.
 
-A snapshot is immutable and carries the environment's `config_version`. Every statement under /v1
-reads that version along with what it needs; when it differs from the snapshot's, the snapshot is
-loaded anew and the request starts again from authentication. So a change is in force on the next
-request, in every process, without a poll.
+A snapshot is immutable and has the environment's `config_version`. Every statement under /v1 also
+reads that version; if it differs, the snapshot is reloaded and the request restarts from
+authentication. So a change is in force on the next request, in every process, without polling.
 
-Loading is one SQL statement, which sees one state of the database: settings, version and parts
-cannot come from different moments.
+Loading is one SQL statement, so settings, version and parts are consistent.
 """
 
 import threading
@@ -50,8 +48,8 @@ class Snapshot:
 
 
 class Part(NamedTuple):
-    """What an app adds: a sub-select that gives one JSON value for the environment `e`, and what
-    to make of it. `compile` is given the parts registered before."""
+    """An app's part of the snapshot: a subselect with one JSON value for the environment `e`, and a
+    function that compiles it. `compile` also gets the parts registered earlier."""
 
     sql: str
     compile: Callable[[Any, Mapping[str, Any]], Any]
@@ -68,9 +66,9 @@ def register(name: str, sql: str, compile: Callable[[Any, Mapping[str, Any]], An
 
 
 def of_digest(digest: bytes) -> Snapshot | None:
-    """The snapshot of the environment that this key belongs to, or None for an unknown key.
+    """The snapshot of the environment of this key, or None for an unknown key.
 
-    Unknown keys are never remembered: one made a moment ago must work.
+    Unknown keys are not cached: a new key must work at once.
     """
     environment_id = _environment_of.get(digest)
     if environment_id is None:
@@ -80,7 +78,7 @@ def of_digest(digest: bytes) -> Snapshot | None:
         if row is None:
             return None
         environment_id = row[0]
-        # The snapshot in hand may be older than the key.
+        # The cached snapshot may be older than the key.
         snapshot = _snapshots.get(environment_id)
         if snapshot is None or digest not in snapshot.keys:
             return load(environment_id)
@@ -88,18 +86,18 @@ def of_digest(digest: bytes) -> Snapshot | None:
 
 
 def of_environment(environment_id: int) -> Snapshot:
-    """The snapshot in hand, or a fresh one."""
+    """The cached snapshot, loaded if missing. May be stale."""
     return _snapshots.get(environment_id) or load(environment_id)
 
 
 def at_version(environment: Environment) -> Snapshot:
-    """What /v1 would answer by, for whoever has just read the environment's row."""
+    """The snapshot that /v1 would use, for a caller that has just read the environment's row."""
     snapshot = of_environment(environment.pk)
     return snapshot if snapshot.version == environment.config_version else reload(snapshot)
 
 
 def reload(stale: Snapshot) -> Snapshot:
-    """A newer snapshot than `stale`. Threads that find the same one stale share one load."""
+    """A snapshot newer than `stale`. Threads with the same stale snapshot share one load."""
     with _loading:
         current = _snapshots.get(stale.environment_id)
         if current is not None and current is not stale:
@@ -113,7 +111,7 @@ def load(environment_id: int) -> Snapshot:
 
 
 def clear_cache() -> None:
-    """Drop everything, as a process that has just started."""
+    """Empty the cache."""
     _snapshots.clear()
     _environment_of.clear()
 
@@ -145,7 +143,7 @@ def _load(environment_id: int) -> Snapshot:
         safe_to_repeat=True,
     )
     if row is None:
-        raise LookupError(f"There is no environment {environment_id}.")
+        raise LookupError(f"No environment {environment_id}.")
     (
         version, slug, namespace, new_days, at_risk_days, churned_days, currency,
         reads_email, restricted, project_id, tier, key_rows, *part_rows,

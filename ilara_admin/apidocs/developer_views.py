@@ -14,7 +14,7 @@ from ilara_admin.api.curl import (
     curl_post,
     key_shown,
 )
-from ilara_admin.api.errors import STATUS, Code, told
+from ilara_admin.api.errors import STATUS, Code, describe_code
 from ilara_admin.api.rate_limits import EVENTS, POLICIES, REQUESTS
 from ilara_admin.apidocs.clients import CLIENTS, usage
 from ilara_admin.apidocs.reference import groups
@@ -139,7 +139,7 @@ def developers(request: HtmxHttpRequest) -> HttpResponse:
         ],
         "base_url": api_url(request, ""),
         "tags": [(tag, about, len(hits)) for tag, about, hits in groups()],
-        "errors": [(code, STATUS[code], told(code)) for code in Code],
+        "errors": [(code, STATUS[code], describe_code(code)) for code in Code],
         "error_example": ERROR_EXAMPLE,
         "limits": limits_text(),
         "conventions": CONVENTIONS,

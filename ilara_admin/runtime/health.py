@@ -1,12 +1,11 @@
-"""Whether this process lives, and whether it can serve."""
+"""Liveness and readiness probes: `/healthz` and `/readyz`."""
 
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
-# What must exist for tomorrow's events to go to a partition of their own, whether none went to the
-# default one, and how long the worker may stay silent. procrastinate removes workers that stop
-# their heartbeat.
+# First column: tomorrow's event partition exists and the default partition is empty. Second column:
+# a worker sent a heartbeat within the last minute.
 READY_SQL = """
     SELECT to_regclass(format('event_%s', to_char(now() AT TIME ZONE 'UTC' + interval '1 day',
                                                   'YYYYMMDD'))) IS NOT NULL
@@ -17,14 +16,14 @@ READY_SQL = """
 
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """200 while the process answers; asks nobody else."""
+    """200 while the process responds; checks nothing else."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when the database answers, else 503. Partitions that need care and a silent worker are
-    reported, but do not take the machine out of service: requests do not need them."""
+    """200 when the database responds, else 503. Missing partitions and a silent worker are reported
+    but do not take the machine out of service: requests do not need them."""
     state = {"database": False, "partitions": False, "worker": False}
     try:
         with connection.cursor() as cursor:

@@ -1,1 +1,1 @@
-"""The toolkit of the dashboard. May import core."""
+"""Shared tools of the dashboard. May import core."""

@@ -1,4 +1,4 @@
-"""What a confirmation shows before staff do something that players would notice."""
+"""The confirmation page or dialog before a change that affects players."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 from ilara_admin.web.htmx import render_partial
 
-PREVIEW = "confirm-preview"  # the id of the line that says what the form's values would do
+PREVIEW = "confirm-preview"  # the id of the element that previews the effect of the form's values
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Confirm:
     """Title and button name the object: "Delete checkout_v2". Cancelling leads to `cancel_url`.
-    Without a button there is nothing to confirm: `text` says what stands in the way."""
+    Without a button the change is not possible, and `text` explains why."""
 
     title: str
     button: str
@@ -35,17 +35,17 @@ class Confirm:
     type_to_confirm: str = ""  # posted as "typed"
     form: BaseForm | None = None
     error: str = ""
-    preview: str | None = None  # what the form's values would do, on the way; None offers no look
+    preview: str | None = None  # the effect of the form's values; None: no preview
 
     def is_typed(self, request: HttpRequest) -> bool:
-        """Whether the name was typed as asked. The browser's own check is a courtesy only."""
+        """Whether the name was typed correctly. The browser's check cannot be relied on."""
         return request.POST.get("typed", "").strip() == self.type_to_confirm
 
 
 def render_confirm(request: HttpRequest, confirm: Confirm) -> HttpResponse:
-    """The confirmation as a page, or as the dialog's content when htmx asked."""
+    """The confirmation as a page, or as the content of a dialog for htmx."""
     if confirm.form is not None and not confirm.form.errors:
-        # What is asked for comes first, not the reason below it.
+        # Focus the first field, not the reason below it.
         first = next(iter(confirm.form.fields.values()))
         first.widget.attrs["autofocus"] = True
     refused = confirm.error or (confirm.form is not None and confirm.form.errors)

@@ -1,4 +1,4 @@
-"""Filters of a list: a form read from the address, and a chip for each filter that is on."""
+"""List filters: a form read from the query string, and a chip for each active filter."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ class Chip:
 
 
 class FilterForm(forms.Form):
-    """Every field is optional, and a value that makes no sense filters nothing."""
+    """Every field is optional; an invalid value is ignored."""
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(request.GET)
@@ -28,19 +28,19 @@ class FilterForm(forms.Form):
         self.is_valid()
 
     def value(self, name: str) -> str:
-        """What was asked for, or "" when nothing (or nonsense) was."""
+        """The value of a filter, or "" if it is missing or not valid."""
         found: str = self.cleaned_data.get(name) or ""
         return found
 
     @property
     def chips(self) -> list[Chip]:
         return [
-            Chip(str(self[name].label), self._words(name), _address(self.request, without=name))
+            Chip(str(self[name].label), self._text(name), _address(self.request, without=name))
             for name in self.fields
             if self.value(name)
         ]
 
-    def _words(self, name: str) -> str:
+    def _text(self, name: str) -> str:
         field = self.fields[name]
         if isinstance(field, forms.ChoiceField):
             return str(dict(field.choices)[self.value(name)])  # type: ignore[arg-type]
@@ -48,9 +48,9 @@ class FilterForm(forms.Form):
 
 
 def _address(request: HttpRequest, *, without: str = "") -> str:
-    """The address of this list with the filters that say something.
+    """The URL of this list with its non-empty filters, without the filter named by `without`.
 
-    Without one of the filters it is another list, in which a cursor means nothing.
+    Removing a filter also drops the cursor, which belongs to the filtered list.
     """
     dropped = {without, "after", "before"} if without else set()
     query = QueryDict(mutable=True)
@@ -63,7 +63,7 @@ def _address(request: HttpRequest, *, without: str = "") -> str:
 def render_list(
     request: HttpRequest, template: str, context: dict[str, Any], *, partial: str = "results"
 ) -> HttpResponse:
-    """A page with a list, or only the list together with the address that shows the same."""
+    """The page with a list, or for htmx only the list, with its URL pushed to the history."""
     response = render_partial(request, template, context, partial=partial)
     if wants_partial(request):
         push_url(response, _address(request))

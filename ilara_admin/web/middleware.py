@@ -1,4 +1,4 @@
-"""Middlewares of the dashboard: the sign-in wall and the reader's time zone."""
+"""Dashboard middleware: required sign-in and the user's time zone."""
 
 import zoneinfo
 from collections.abc import Callable
@@ -16,15 +16,15 @@ type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class LoginMiddleware(LoginRequiredMiddleware):
-    """Lets only signed-in staff pass, except to views marked with `login_not_required`."""
+    """Requires sign-in, except for views marked with `login_not_required`."""
 
     def handle_no_permission(  # type: ignore[override]  # the parent's 302 is narrower
         self, request: HttpRequest, view_func: Callable[..., Any]
     ) -> HttpResponseRedirectBase:
-        """Send to the sign-in page and back to the page that is in sight.
+        """Redirect to the sign-in page, and from there back to the current page.
 
-        htmx would follow a redirect by itself and put the sign-in form inside a table, and would
-        come back to a fragment's address: so it is told to navigate, and to return to its page.
+        htmx would follow a redirect and swap the sign-in form into its target, and return to the
+        URL of a fragment. So it gets HX-Redirect, with the URL of its page as the next one.
         """
         htmx = getattr(request, "htmx", None)
         if not htmx:
@@ -38,7 +38,7 @@ class LoginMiddleware(LoginRequiredMiddleware):
 
 
 class TimeZoneMiddleware:
-    """Shows times in the zone of whoever reads them."""
+    """Activates the user's time zone."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -48,6 +48,6 @@ class TimeZoneMiddleware:
         try:
             zone = zoneinfo.ZoneInfo(name)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            zone = zoneinfo.ZoneInfo("UTC")  # a zone that this machine's tz database lacks
+            zone = zoneinfo.ZoneInfo("UTC")  # not in this machine's tz database
         with timezone.override(zone):
             return self.get_response(request)

@@ -10,8 +10,8 @@ MIB = 1024 * 1024
 
 class Command(IlaraCommand):
     help = (
-        "Make the event table's missing partitions, for today, a week ahead and strays in the "
-        "default one, and list all with what they hold."
+        "Create the event table's missing partitions (today, a week ahead, and days of rows in the "
+        "default partition) and list all."
     )
 
     def run(self, **options: Any) -> None:
