@@ -1,7 +1,7 @@
-"""The first middleware: names each request, and answers `/v1`, `/ofrep` and the probes of load
-balancers before any other runs.
+"""The first middleware: sets the request id, and handles `/v1`, `/ofrep` and health probes before
+any other middleware runs.
 
-The name joins an error page, a log line, an audit entry and the header that the caller sees.
+The request id appears on error pages, in logs, in audit entries and in the X-Request-Id header.
 """
 
 import re
@@ -17,12 +17,12 @@ from ilara_admin.runtime import health
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 API_PREFIXES = ("/v1/", "/ofrep/")
-# A load balancer asks by address and over plain http: neither may be held against it.
+# Load balancers probe by IP address and over HTTP, which later middleware would refuse.
 PROBES = {"/healthz": health.healthz, "/readyz": health.readyz}
 
 
 def request_id(header: str | None) -> str:
-    """The id that the caller gave, if it is harmless in logs and headers, else a new one."""
+    """The caller's id if it is safe in logs and headers, else a new one."""
     return header if header and REQUEST_ID.fullmatch(header) else uuid.uuid4().hex
 
 

@@ -18,7 +18,7 @@ def staff_create(
     *, username: str, role: Role, password: str, actor: Actor, email: str = "", name: str = ""
 ) -> User:
     if User.objects.filter(username=username).exists():
-        raise ValidationError({"username": f"There is already a member of staff “{username}”."})
+        raise ValidationError({"username": f"The staff account “{username}” already exists."})
     user = User(username=username, first_name=name, email=email, role=role)
     user.set_password(password)
     user.full_clean()
@@ -39,11 +39,11 @@ def staff_update(
     is_active: bool | None = None,
     reason: str = "",
 ) -> User:
-    """Change what is given. Roles and deactivation are in force on the next request.
+    """Change the given fields. Roles and deactivation are in force on the next request.
 
-    Raises ValidationError when nobody would be left to manage staff.
+    Raises ValidationError if no active admin would be left.
     """
-    # All admins, in one order: two who give up the role at once must not both find the other.
+    # Lock all admins, in a fixed order: if two give up the role at once, one must be refused.
     admins = list(
         User.objects.select_for_update()
         .filter(role=Role.ADMIN, is_active=True)
@@ -64,7 +64,7 @@ def staff_update(
     if admins == [user.pk] and not user.may(Role.ADMIN):
         user.refresh_from_db()
         raise ValidationError(
-            f"{user.username} is the last admin. Make somebody else an admin first."
+            f"{user.username} is the last admin. Give another account the role first."
         )
     user.save(update_fields=["first_name", "last_name", "email", "role", "time_zone", "is_active"])
     _record(AuditAction.STAFF_UPDATED, user, actor, before=old, after=new, reason=reason)
@@ -73,7 +73,7 @@ def staff_update(
 
 @transaction.atomic
 def staff_set_password(user: User, *, password: str, actor: Actor, reason: str = "") -> User:
-    """Set a password. It also ends every session of that member of staff."""
+    """Set a password and end all sessions of the account."""
     user.set_password(password)
     user.save(update_fields=["password"])
     after = {"password": "changed"}

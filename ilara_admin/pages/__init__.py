@@ -1,1 +1,1 @@
-"""The dashboard pages that belong to no app."""
+"""Dashboard pages that do not belong to an app."""

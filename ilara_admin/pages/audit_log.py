@@ -32,7 +32,7 @@ class AuditFilterForm(FilterForm):
         ),
     )
     kind = forms.ChoiceField(
-        label="About", required=False, choices=[("", "Everything"), *KINDS.items()]
+        label="Type", required=False, choices=[("", "Everything"), *KINDS.items()]
     )
     actor = forms.CharField(
         label="Who",
@@ -44,7 +44,7 @@ class AuditFilterForm(FilterForm):
 
 @staff_view(Role.VIEWER)
 def audit_list(request: HtmxHttpRequest) -> HttpResponse:
-    """Newest first. What was done about staff is for those who may manage staff."""
+    """Newest first. Only admins see entries about staff."""
     form = AuditFilterForm(request)
     entries = AuditEntry.objects.of(request.environment)
     if request.user.may(Role.ADMIN):

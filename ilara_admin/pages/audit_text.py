@@ -1,4 +1,4 @@
-"""The audit log as staff read it: a sentence, what it is about, and what differs."""
+"""Audit entries as text: a sentence, a link to the object, and the differences."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -30,17 +30,17 @@ VERBS = {
     AuditAction.API_KEY_CREATED: "issued the API key",
     AuditAction.API_KEY_ROTATED: "rotated the API key",
     AuditAction.API_KEY_REVOKED: "revoked the API key",
-    AuditAction.STAFF_CREATED: "added the member of staff",
-    AuditAction.STAFF_UPDATED: "changed the member of staff",
+    AuditAction.STAFF_CREATED: "added the staff account",
+    AuditAction.STAFF_UPDATED: "changed the staff account",
     AuditAction.FLAG_CREATED: "created the flag",
     AuditAction.FLAG_UPDATED: "changed the flag",
     AuditAction.FLAG_ENABLED: "turned on the flag",
     AuditAction.FLAG_DISABLED: "turned off the flag",
     AuditAction.FLAG_ARCHIVED: "archived the flag",
-    AuditAction.FLAG_UNARCHIVED: "brought back the flag",
+    AuditAction.FLAG_UNARCHIVED: "unarchived the flag",
     AuditAction.FLAG_RESTORED: "restored an earlier revision of the flag",
-    AuditAction.FLAG_OVERRIDDEN: "set a player's value of the flag",
-    AuditAction.FLAG_OVERRIDE_REMOVED: "took back a player's own value of the flag",
+    AuditAction.FLAG_OVERRIDDEN: "set a player's override of the flag",
+    AuditAction.FLAG_OVERRIDE_REMOVED: "removed a player's override of the flag",
     AuditAction.SEGMENT_CREATED: "created the segment",
     AuditAction.SEGMENT_UPDATED: "changed the segment",
     AuditAction.SEGMENT_DELETED: "deleted the segment",
@@ -50,20 +50,20 @@ VERBS = {
     AuditAction.PLAYER_REFUND_REVERSED: "reversed a refund of the player",
     AuditAction.PLAYER_ALIAS_LINKED: "linked another id to the player",
     AuditAction.PLAYER_ALIAS_UNLINKED: "unlinked an id from the player",
-    AuditAction.PLAYER_NOTE_ADDED: "wrote a note about the player",
+    AuditAction.PLAYER_NOTE_ADDED: "added a note about the player",
     AuditAction.PLAYER_NOTE_DELETED: "deleted a note about the player",
     AuditAction.PLAYER_ERASED: "erased the player",
     AuditAction.EVENT_NAME_DESCRIBED: "described the event",
 }
-# What undoing needs and nobody reads.
+# Needed for undo, not shown.
 FOR_UNDOING = {"note_id", "author_id", "written_at"}
 PERSONAL = {"email": mask_email, "device_id": mask_device}
 
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:
-    """One entry. `url` leads to what was changed, if that has a page, `log_url` to its history;
-    `undo_url` is posted to, "" where nothing can be undone from here."""
+    """One entry. `url` is the page of the changed object, `log_url` its history, and `undo_url` the
+    URL to post to for undo. Each is "" if there is none."""
 
     entry: AuditEntry
     verb: str
@@ -74,16 +74,16 @@ class AuditLine:
 
     @property
     def short(self) -> list[Change]:
-        """The difference where it says more than the sentence and is over in a glance."""
-        telling = (".updated", ".described", "linked")
-        if not self.entry.action.endswith(telling) or len(self.changes) > 2:
+        """The differences, if they add to the sentence and are short."""
+        adding = (".updated", ".described", "linked")
+        if not self.entry.action.endswith(adding) or len(self.changes) > 2:
             return []
         brief = all(len(change.before) + len(change.after) <= 60 for change in self.changes)
         return self.changes if brief else []
 
 
 def audit_lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[AuditLine]:
-    """Entries as whoever asks may read them: personal data only from support upwards."""
+    """Entries as this user may see them: personal data only for support and above."""
     masks = not request.user.may(Role.SUPPORT)
     log_url = environment_url(request, "audit_list")
     return [
@@ -137,9 +137,9 @@ def _readable(side: dict[str, Any] | None, masks: bool) -> dict[str, Any]:
 
 
 def differences(before: Any, after: Any) -> list[Change]:
-    """What differs between two documents, leaf by leaf, named like `rules.beta.rollout`.
+    """The differences between two documents by leaf, with paths like `rules.beta.rollout`.
 
-    A side is "" where there is nothing; an empty text is “”.
+    A missing side is ""; an empty string is “”.
     """
     return list(_walk((), before, after))
 
@@ -149,7 +149,7 @@ type _Path = tuple[str, ...]
 
 def _walk(path: _Path, before: Any, after: Any) -> Iterator[Change]:
     left, right = _named(before), _named(after)
-    # A list that comes or goes is told item by item, any other part as a whole.
+    # An added or removed list is shown item by item, any other value as a whole.
     left = {} if left is None and before is None and isinstance(after, list) else left
     right = {} if right is None and after is None and isinstance(before, list) else right
     if left is None or right is None:
@@ -166,7 +166,7 @@ def _walk(path: _Path, before: Any, after: Any) -> Iterator[Change]:
 
 
 def _named(value: Any) -> dict[str, Any] | None:
-    """The parts of a document by name: of an object, or of a list whose items have ids or keys."""
+    """The members of an object, or the items of a list by their unique ids or keys, else None."""
     if isinstance(value, dict):
         return None if value.keys() == {"operator", "conditions"} else value
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
@@ -178,11 +178,11 @@ def _named(value: Any) -> dict[str, Any] | None:
 
 
 def _label(path: _Path, value: Any) -> str:
-    """A part of a document as staff call it, or its JSON."""
+    """A part of a document as text, or its JSON."""
     if value is None:
         return ""
     inside, name = ("", "", *path)[-2:]
-    # Where "1" and 1 are both possible, text is in quotes.
+    # Strings are quoted only where numbers are possible too.
     if isinstance(value, str) and name != "value" and path[0] != "attributes":
         return value or "“”"
     try:
@@ -198,5 +198,5 @@ def _label(path: _Path, value: Any) -> str:
         if name in ("rule", "conditions"):
             return describe_rule(parse(value))
     except (msgspec.ValidationError, RuleError):
-        pass  # a part of another shape that happens to have this name
+        pass  # the part has this name but another structure
     return json.dumps(value, ensure_ascii=False)

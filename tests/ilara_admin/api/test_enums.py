@@ -23,7 +23,7 @@ def test_member__is_its_value_and_a_sentence() -> None:
 
 
 def test_member_without_a_sentence__is_refused() -> None:
-    with pytest.raises(TypeError, match="blue needs a sentence"):
+    with pytest.raises(TypeError, match="blue needs a description"):
 
         class Other(DocumentedEnum):
             BLUE = "blue"
