@@ -27,7 +27,7 @@ def check_hosts_exist(
     return [
         Error(
             "ALLOWED_HOSTS is empty: the dashboard refuses every request.",
-            hint="Set ALLOWED_HOSTS to the host names of the dashboard, like ilara.example.com.",
+            hint="Set ALLOWED_HOSTS to the dashboard's host names, like ilara.example.com.",
             id="ilara.E001",
         )
     ]
@@ -44,7 +44,7 @@ def check_hosts_public(
         return [
             Warning(
                 "ALLOWED_HOSTS is *: forged Host headers can redirect links of the dashboard.",
-                hint="Set ALLOWED_HOSTS to the host names of the dashboard, like ilara.example.com.",
+                hint="Set ALLOWED_HOSTS to the dashboard's host names, like ilara.example.com.",
                 id="ilara.W002",
             )
         ]
@@ -52,7 +52,7 @@ def check_hosts_public(
         return [
             Warning(
                 "ALLOWED_HOSTS names only this machine: the dashboard refuses all other hosts.",
-                hint="Set ALLOWED_HOSTS to the host names of the dashboard, like ilara.example.com.",
+                hint="Set ALLOWED_HOSTS to the dashboard's host names, like ilara.example.com.",
                 id="ilara.W001",
             )
         ]

@@ -1,1 +1,1 @@
-"""OpenAPI and the developers' pages. May import everything."""
+"""OpenAPI and the pages for developers. May import everything."""

@@ -1,6 +1,6 @@
-"""How each operation is called with the clients in static/clients/, in the words of its language.
+"""Each operation as a call of the clients in static/clients/.
 
-The values are those of the operation's first example. The tests run every line of this file.
+The values are those of the operation's first example. The tests run every snippet.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from ilara_admin.api.json_schema import EXAMPLE_ID as ID
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`code` is the call, `shows` what of its result is printed. In Go it gives `err`, too, which
-    is looked at in between."""
+    """`code` is the call, `shows` the expression to print. In Go, `code` also sets `err`, which is
+    checked in between."""
 
     code: str
     shows: str = ""
@@ -204,29 +204,29 @@ player, err := client.RecordPurchase(ctx, "{ID}", ilara.Purchase{{
     "event_track": ClientCalls(
         Call(
             f"""\
-event_id = ilara.track(  # waits in memory, is sent within a second
+event_id = ilara.track(  # queued, sent within a second
     "{ID}",
     "level_complete",
     {{"level": 5, "score": 12500, "time_seconds": 180, "stars_earned": 3}},
     session_id="session_abc123",
 )
-ilara.close()  # sends what still waits""",
+ilara.close()  # sends queued events""",
             "event_id",
         ),
         Call(
             f"""\
-const eventId = ilara.track( // waits in memory, is sent within a second
+const eventId = ilara.track( // queued, sent within a second
   "{ID}",
   "level_complete",
   {{ level: 5, score: 12500, time_seconds: 180, stars_earned: 3 }},
   {{ session_id: "session_abc123" }},
 );
-await ilara.close(); // sends what still waits""",
+await ilara.close(); // sends queued events""",
             "eventId",
         ),
         Call(
             f"""\
-eventID, err := client.Track(ilara.Event{{ // waits in memory, is sent within a second
+eventID, err := client.Track(ilara.Event{{ // queued, sent within a second
 	PlayerID:  "{ID}",
 	EventName: "level_complete",
 	SessionID: "session_abc123",
@@ -292,14 +292,14 @@ receipt, err := client.TrackBatch(ctx, []ilara.Event{{
     ),
     "event_stream": ClientCalls(
         Call("""\
-for event in ilara.stream():  # comes back by itself after a break
+for event in ilara.stream():  # reconnects automatically
     print(event["event_name"], event["properties"])"""),
         Call("""\
-for await (const event of ilara.stream()) { // comes back by itself after a break
+for await (const event of ilara.stream()) { // reconnects automatically
   console.log(event.event_name, event.properties);
 }"""),
         Call("""\
-// Comes back by itself after a break.
+// Reconnects automatically.
 err = client.Stream(ctx, ilara.StreamOptions{}, func(event ilara.StreamedEvent) error {
 	fmt.Println(event.EventName, event.Properties)
 	return nil
@@ -309,7 +309,7 @@ err = client.Stream(ctx, ilara.StreamOptions{}, func(event ilara.StreamedEvent) 
         Call(
             f"""\
 player_id = "{ID}"
-# In a game: never raises, and gives the default if anything goes wrong.
+# In a game: never raises; returns the default if anything fails.
 shows_tutorial = ilara.flag("new_tutorial", player_id, default=False)
 # With the reason.
 evaluation = ilara.evaluate_flag("new_tutorial", player_id)""",
@@ -318,7 +318,7 @@ evaluation = ilara.evaluate_flag("new_tutorial", player_id)""",
         Call(
             f"""\
 const playerId = "{ID}";
-// In a game: never throws, and gives the default if anything goes wrong.
+// In a game: never throws; returns the default if anything fails.
 const showsTutorial = await ilara.flag("new_tutorial", playerId, false);
 // With the reason.
 const evaluation = await ilara.evaluateFlag("new_tutorial", playerId);""",
@@ -327,7 +327,7 @@ const evaluation = await ilara.evaluateFlag("new_tutorial", playerId);""",
         Call(
             f"""\
 playerID := "{ID}"
-// In a game: never fails, and gives the default if anything goes wrong.
+// In a game: never fails; returns the default if anything goes wrong.
 showsTutorial := ilara.Flag(ctx, client, "new_tutorial", playerID, false)
 // With the reason.
 with := ilara.EvaluationOptions{{}}

@@ -113,8 +113,8 @@ class NewEnvironmentForm(forms.Form):
         max_length=20,
         label="Name",
         help_text=(
-            "Like “staging”: lowercase letters, digits and hyphens. It is part of keys and URLs "
-            "and cannot be changed later."
+            "Like “staging”: lowercase letters, digits and hyphens. It is part of keys and "
+            "URLs and cannot be changed later."
         ),
         widget=SLUG,
     )
