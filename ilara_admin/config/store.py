@@ -1,4 +1,4 @@
-"""The configuration of an environment: read from the database, and changed through services."""
+"""The configuration of an environment: read from the database, changed through services."""
 
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -28,7 +28,7 @@ from segments.services import segment_create, segment_delete, segment_update, se
 
 
 class ConfigConflict(Exception):
-    """Somebody changed the environment after the plan was made."""
+    """The environment was changed after the plan was made."""
 
 
 def read_config(environment: Environment) -> Config:
@@ -37,9 +37,9 @@ def read_config(environment: Environment) -> Config:
 
 @transaction.atomic
 def apply_plan(environment: Environment, plan: Plan, *, actor: Actor, reason: str = "") -> None:
-    """Carry out all steps or none. Raises ConfigConflict when what the plan was made from is no
-    longer so, and ConfigError when a service refuses a step."""
-    # In the order in which the services lock: flags, then segments, the environment's row last.
+    """Apply all steps or none. Raises ConfigConflict if the environment no longer matches the
+    plan's base, and ConfigError if a service refuses a step."""
+    # The lock order of the services: flags, segments, the environment's row last.
     if "flags" in plan.base.kinds:
         flags = Flag.objects.of(environment).order_by("pk")
         list(flags.select_for_update(no_key=True).values_list("pk"))
@@ -50,14 +50,14 @@ def apply_plan(environment: Environment, plan: Plan, *, actor: Actor, reason: st
     if any(not json_equal(now.entries(kind), base) for kind, base in plan.base.kinds.items()):
         raise ConfigConflict
     for step in plan.steps:
-        act = _change_segment if step.kind == "segments" else _change_flag
+        change = _change_segment if step.kind == "segments" else _change_flag
         try:
-            act(environment, step, actor, reason)
+            change(environment, step, actor, reason)
         except ValidationError as error:
             message = " ".join(error.messages)
             raise ConfigError([Fault(place(step.kind, step.key), message)]) from None
         except IntegrityError:
-            raise ConfigConflict from None  # a flag of this key was created since
+            raise ConfigConflict from None  # a flag with this key was created concurrently
 
 
 # --- Read ---------------------------------------------------------------------------------------
