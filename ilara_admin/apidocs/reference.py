@@ -47,8 +47,7 @@ class ExampleReply:
 
 @dataclass(frozen=True, slots=True)
 class OperationEntry:
-    """`parameters` are grouped under the label of their place; `body` and `reply` have the fields.
-    """
+    """`parameters` are grouped by place, with its label; `body` and `reply` have the fields."""
 
     operation: Operation
     parameters: tuple[tuple[str, tuple[Field, ...]], ...]

@@ -77,14 +77,14 @@ def read(data: bytes) -> Config:
     try:
         document, twice = _decode(data)
     except UnicodeDecodeError:
-        raise ConfigError([Fault("", "The file is not valid UTF-8.")]) from None
+        raise ConfigError([Fault("", "Not valid UTF-8.")]) from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError([Fault("", f"The file is not valid JSON: {error.msg}, {place}.")]) from None
+        raise ConfigError([Fault("", f"Not valid JSON: {error.msg}, {place}.")]) from None
     except RecursionError:
         raise ConfigError([Fault("", "The document is nested too deeply.")]) from None
     except ValueError as error:
-        raise ConfigError([Fault("", f"The file is not valid JSON: {error}.")]) from None
+        raise ConfigError([Fault("", f"Not valid JSON: {error}.")]) from None
     faults = list(_repeated(document, "", twice))
     kinds = _read_kinds(document, faults)
     if faults:

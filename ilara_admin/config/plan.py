@@ -1,5 +1,4 @@
-"""The plan of an import: the ordered steps from the current to the wanted configuration. No Django.
-"""
+"""The plan of an import: ordered steps from the current to the wanted configuration. No Django."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,5 +1,4 @@
-"""The overview: figures of the last day, recent changes, and the setup steps of a new environment.
-"""
+"""The overview: figures of the last day, recent changes, setup steps of a new environment."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -35,8 +35,7 @@ COUNT_SQL = """
 
 
 def count_try(username: str, address: str) -> datetime | None:
-    """Count an attempt. Returns when the next one is allowed if the limit is exceeded, else None.
-    """
+    """Count an attempt. If it exceeds the limit, returns when the next is allowed, else None."""
     # The address first: a blocked address must not add rows for made-up usernames.
     for subject, limit in (
         (_address_subject(address), FAILURES_PER_ADDRESS),

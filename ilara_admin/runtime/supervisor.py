@@ -1,5 +1,4 @@
-"""The child processes of `serve`: the web server and the job worker, started and stopped together.
-"""
+"""The child processes of `serve`: the web server and the job worker."""
 
 import contextlib
 import ctypes

@@ -42,9 +42,7 @@ class Command(BaseCommand):
         parser.add_argument("--demo", action="store_true", help="add a sample game with data")
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
         parser.add_argument("--port", type=port, default=18000, help="port to listen on")
-        parser.add_argument(
-            "--workers", type=positive, help="web processes; default: one per core"
-        )
+        parser.add_argument("--workers", type=positive, help="web processes; default: one per core")
         parser.add_argument("--tier", choices=Tier.values, help="rate limits of the project")
 
     def handle(self, *args: Any, **options: Any) -> None:
