@@ -311,7 +311,7 @@ def test_prerequisite__must_be_there(flag: Flag) -> None:
             flag_update(flag, document=document, base_revision=1, actor=ACTOR)
 
 
-def test_cycle__is_refused_with_its_path(flag: Flag) -> None:
+def test_circle__is_refused_with_its_path(flag: Flag) -> None:
     environment = flag.environment
     with pytest.raises(ValidationError, match="circle: new-shop → new-shop"):
         flag_update(flag, document=needing("new-shop"), base_revision=1, actor=ACTOR)

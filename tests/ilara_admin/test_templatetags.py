@@ -1,4 +1,4 @@
-"""The words and figures that staff read."""
+"""Template tags and filters."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -19,7 +19,7 @@ def render(source: str, **context: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("ago", "words"),
+    ("ago", "text"),
     [
         (timedelta(seconds=0), "just now"),
         (timedelta(seconds=4.9), "just now"),
@@ -36,11 +36,11 @@ def render(source: str, **context: object) -> str:
         (timedelta(days=-31), "4 Jun 2026"),
     ],
 )
-def test_reltime_words(ago: timedelta, words: str) -> None:
-    assert ilara.reltime_words(NOW - ago, NOW) == words
+def test_reltime_words(ago: timedelta, text: str) -> None:
+    assert ilara.reltime_words(NOW - ago, NOW) == text
 
 
-def test_reltime__names_the_exact_time_in_both_zones() -> None:
+def test_reltime__has_the_exact_time_in_both_zones() -> None:
     with timezone.override("Europe/Lisbon"):
         html = render("{% reltime moment %}", moment=NOW)
     assert 'datetime="2026-05-04T12:00:00Z"' in html
@@ -48,7 +48,7 @@ def test_reltime__names_the_exact_time_in_both_zones() -> None:
     assert "data-reltime" in html
 
 
-def test_reltime_in_utc__says_it_once() -> None:
+def test_reltime_in_utc__has_one_time() -> None:
     assert 'title="4 May 2026, 12:00:00 UTC"' in render("{% reltime moment %}", moment=NOW)
 
 
@@ -96,12 +96,12 @@ def test_nice_ceiling(value: int, ceiling: int) -> None:
     assert ilara.nice_ceiling(value) == ceiling
 
 
-def test_bars__draws_each_bucket_and_repeats_it_as_a_table() -> None:
+def test_bars__renders_each_bucket_in_chart_and_table() -> None:
     buckets = [Bar("00:00", 0), Bar("01:00", 1, "?hour=1"), Bar("02:00", 1000)]
     html = render('{% bars buckets label="Events" unit="events" %}', buckets=buckets)
     assert html.count("<rect") == 6
-    assert 'height="100.0"' in html  # the tallest reaches its axis
-    assert 'height="1.5"' in html  # one event of a thousand can still be seen
+    assert 'height="100.0"' in html  # the tallest reaches the end of the axis
+    assert 'height="1.5"' in html  # one event of a thousand is still visible
     assert "<title>02:00: 1,000 events</title>" in html
     assert '<th scope="row"><a href="?hour=1">01:00</a></th><td class="num">1</td>' in html
     assert "style=" not in html
@@ -131,7 +131,7 @@ def test_rollout() -> None:
     assert "12.5 %" in html
 
 
-def test_icon__is_decoration() -> None:
+def test_icon__is_hidden_from_assistive_technology() -> None:
     assert 'aria-hidden="true"' in ilara.icon("flag")
 
 
