@@ -1,4 +1,4 @@
-"""The fixtures that every test may ask for."""
+"""Fixtures of all tests."""
 
 from collections.abc import Callable, Iterator
 
@@ -23,22 +23,22 @@ from tests.factories import (
     make_world,
 )
 
-# A slow machine is no failure, and a run leaves nothing behind in the checkout.
+# No deadline, since machines may be slow, and no example database in the checkout.
 hypothesis.settings.register_profile("ilara", deadline=None, database=None)
 hypothesis.settings.load_profile("ilara")
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
-    """The event table takes its rows in the partitions of the days, as it does in service."""
+    """Create the event partitions, as in production."""
     with django_db_blocker.unblock():
         partitions.ensure()
 
 
 @pytest.fixture(autouse=True)
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a process remembers must not travel from test to test. The threads that
-    write the use of keys and flags would hold connections of their own to the test database."""
+    """Clear the caches of the process between tests. The threads that write the use of keys and
+    flags do not run: they would hold other connections to the test database."""
     monkeypatch.setattr(key_usage, "_start", lambda: None)
     monkeypatch.setattr(usage, "_start", lambda: None)
     environment_cache.clear_cache()
@@ -53,7 +53,7 @@ def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_events_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Django empties the tables it manages after a test that commits; these it does not know."""
+    """Empty the unmanaged tables after a test that commits; Django empties only managed ones."""
     marker = request.node.get_closest_marker("django_db")
     commits = {"transactional_db", "live_server"} & set(request.fixturenames)
     if not commits and not (marker and marker.kwargs.get("transaction")):
@@ -97,7 +97,7 @@ def world(db: None) -> World:
 
 @pytest.fixture
 def staff_client(db: None) -> Callable[..., Client]:
-    """Signs in a new member of staff of the role given, an admin if none is."""
+    """Signs in a new staff account with the given role, by default an admin."""
 
     def sign_in(role: Role = Role.ADMIN) -> Client:
         client = Client()

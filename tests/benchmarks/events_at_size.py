@@ -1,7 +1,7 @@
-"""The statements about events at ten million of them: how long each takes and what it reads.
+"""Event statements with ten million events: time and rows read.
 
-`uv run python -m tests.benchmarks.events_at_size [rows]`, on a throw-away PostgreSQL of its own.
-Times are printed in multiples of the first one, a look-up of one player by primary key.
+`uv run python -m tests.benchmarks.events_at_size [rows]`, on a temporary PostgreSQL. Times are
+multiples of the first one, a lookup of a player by primary key.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""All flags of a player in one call, beside calls that run the same one query and nothing else.
+"""Evaluate all flags of a player in one call, compared with calls that only run the same query.
 
-`uv run python -m tests.benchmarks.flags [rounds]`, on a throw-away PostgreSQL of its own. Of 100
-flags 70 are constant, 20 are splits and 10 ask for a segment. Everything runs in this process and
-through the API's own layer. The ratios tell; the times depend on the machine.
+`uv run python -m tests.benchmarks.flags [rounds]`, on a temporary PostgreSQL. Of 100 flags, 70 are
+constant, 20 are splits and 10 use a segment. Everything runs in this process through the API layer.
+Only the ratios are meaningful.
 """
 
 import sys
@@ -22,9 +22,9 @@ def documents() -> dict[str, Any]:
     from flags.engine.document import Rule, boolean_document, decode_document
 
     found: dict[str, Any] = {}
-    everybody = (Rule(id="r", variant="enabled"),)
+    everyone = (Rule(id="r", variant="enabled"),)
     for number in range(70):
-        rules = everybody if number % 2 else ()
+        rules = everyone if number % 2 else ()
         found[f"constant-{number}"] = boolean_document(enabled=number % 3 > 0, rules=rules)
     slices = reweight((), {"a": 50_000, "b": 25_000, "c": 25_000})
     for number in range(20):
@@ -129,13 +129,13 @@ def main(rounds: int) -> None:
         for _ in range(WARM_UP):
             act()
     times: dict[str, list[float]] = {name: [] for name in acts}
-    for _ in range(rounds):  # in turn, so that a busy moment meets all of them
+    for _ in range(rounds):  # in turn, so that load affects all of them
         for name, act in acts.items():
             started = perf_counter()
             act()
             times[name].append(perf_counter() - started)
     for counted in (usage, key_usage):
-        counted.flush()  # what is left would be written when the database is gone
+        counted.flush()  # otherwise the rest would be written after the database is gone
     base = median(times["a call with the query, rows read"])
     for name, taken in times.items():
         middle = median(taken)

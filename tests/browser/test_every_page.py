@@ -1,4 +1,4 @@
-"""Every page, in both themes and both widths: nothing on the console, nothing that axe finds."""
+"""Every page, in both themes and two widths: no console errors and no findings of axe."""
 
 import json
 import re
@@ -13,9 +13,9 @@ from tests.browser.conftest import Ilara, Window
 from tests.browser.test_support import call, register
 from tests.pages import PAGES as ADDRESSES
 
-# Below the sample game's live environment, or of the whole site (leading slash).
+# Below the sample game's live environment, or with a leading slash any page.
 PAGES = [
-    "", "players/", "players/?stage=churned", "players/?q=nobody", "players/churn/",
+    "", "players/", "players/?stage=churned", "players/?q=unknown", "players/churn/",
     "players/{player}/", "players/{player}/edit/", "players/{player}/notes/",
     "players/{player}/notes/add/", "players/{player}/notes/{note}/delete/",
     "players/{player}/ids/add/", "players/{player}/ids/{alias}/remove/",
@@ -45,16 +45,16 @@ PAGES = [
     "staff/1/password/", "staff/1/deactivate/", "staff/1/reactivate/", "find/?q=player_10000",
     "find/?q=zzz", "/account/", "/account/password/", "/sign-in/", "/nowhere/",
 ]  # fmt: skip
-NO_PAGES = {"event_stream", "event_pending", "segment_size"}  # what a page fetches for itself
+NO_PAGES = {"event_stream", "event_pending", "segment_size"}  # fetched by other pages
 
 
-def test_list__names_every_page() -> None:
+def test_list__has_every_page() -> None:
     shown = {name for name, page in ADDRESSES.items() if "GET" in getattr(page.view, "methods", ())}
-    nobody = "00000000-0000-0000-0000-000000000000"
+    nil = "00000000-0000-0000-0000-000000000000"
     sample = {
-        "player": nobody,
-        "note": nobody,
-        "alias": nobody,
+        "player": nil,
+        "note": nil,
+        "alias": nil,
         "event": "1/?at=2026-01-31",
         "name": 1,
     }
@@ -68,26 +68,26 @@ def test_list__names_every_page() -> None:
 
 
 def problems(page: Page) -> list[str]:
-    """What axe finds, and a page that is wider than the window."""
-    found = Axe().run(page).response["violations"]
-    said = []
-    for item in found:
+    """The findings of axe, and whether the page is wider than the window."""
+    violations = Axe().run(page).response["violations"]
+    found = []
+    for item in violations:
         places = json.dumps([node["html"][:160] for node in item["nodes"]][:3])
-        said.append(f"{page.url}: {item['id']}: {places}")
+        found.append(f"{page.url}: {item['id']}: {places}")
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-        said.append(f"{page.url}: scrolls sideways")
-    return said
+        found.append(f"{page.url}: scrolls horizontally")
+    return found
 
 
 def linked(page: Page, pattern: str) -> str:
-    """What this part of the page's addresses is in the first link that has it."""
+    """The group of the pattern in its first match on the page."""
     found = re.search(pattern, page.content())
     assert found
     return found[1]
 
 
 def first_link(page: Page, start: str) -> str:
-    """Where the first row of a table leads, after this part of the address."""
+    """The link of the first table row, after `start`."""
     found = page.locator("tbody a").first.get_attribute("href")
     assert found
     return found.partition(start)[2]
@@ -122,7 +122,7 @@ def test_every_page(scheme: str, width: int, window: Callable[..., Window], ilar
         missing = "Nothing is here" in page.locator("h1").inner_text()
         assert missing == (path == "/nowhere/"), path
         found += problems(page)
-    # Dialogs are pages too, and lie on top of one.
+    # A dialog over a page is checked as well.
     page = admin.open("flags/new-shop/")
     page.get_by_role("link", name="Turn off").click()
     page.get_by_role("dialog").wait_for()
