@@ -141,7 +141,7 @@ def _flag_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator
     for key, entry in final["flags"].items():
         for path, segment in _segments_of_flag(entry):
             if segment not in final["segments"]:
-                message = f"The segment “{segment}” does not exist in this environment."
+                message = f"There is no segment “{segment}” in this environment."
                 if key not in entries:
                     message = f"The segment “{segment}” would be removed but is used here."
                 yield Fault(place("flags", key, path), message)
@@ -150,7 +150,7 @@ def _flag_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator
             path = place("flags", key, f"prerequisites[{index}]")
             other = final["flags"].get(item["flag"])
             if other is None:
-                message = f"The flag “{item['flag']}” does not exist in this environment."
+                message = f"There is no flag “{item['flag']}” in this environment."
                 yield Fault(path, message)
                 continue
             lost = set(item["variants"]) - {variant["key"] for variant in other["variants"]}

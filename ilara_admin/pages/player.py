@@ -79,7 +79,7 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
             miss = nearest_miss(flag, context, decision, segments_of(known))
             explanation = f"{explanation} {miss}" if miss else explanation
         if decision.reason is Reason.OVERRIDE and override:
-            explanation = f"Override set by {override.author_name}."
+            explanation = f"Set for this player by {override.author_name}."
         value = sentences.value_text(decision.variant.value)
         decisions.append((flag.key, value, decision, explanation, override))
     return {

@@ -289,7 +289,7 @@ def test_missing_segment__is_refused_with_the_path() -> None:
         segments={"a": segment(level(), among("no"))},
         flags={"f": flag(rules=[{"id": "r", "segment": "no", "variant": "enabled"}])},
     )
-    missing = "The segment “no” does not exist in this environment."
+    missing = "There is no segment “no” in this environment."
     assert refused(NOTHING, wanted) == [
         f'segments["a"].rule.conditions[1].value: {missing}',
         f'flags["f"].rules[0].segment: {missing}',
@@ -330,7 +330,7 @@ def test_invalid_prerequisite__is_refused() -> None:
                           "d": needing("e", "red"), "e": flag()})  # fmt: skip
     circle = "The prerequisites go in a circle"
     assert refused(NOTHING, wanted) == [
-        'flags["a"].prerequisites[0]: The flag “no” does not exist in this environment.',
+        'flags["a"].prerequisites[0]: There is no flag “no” in this environment.',
         f'flags["b"].prerequisites: {circle}: b → c → b.',
         f'flags["c"].prerequisites: {circle}: c → b → c.',
         'flags["d"].prerequisites[0]: The flag “e” has no variant “red”.',
