@@ -153,8 +153,8 @@ def _flag_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator
                 message = f"There is no flag “{item['flag']}” in this environment."
                 yield Fault(path, message)
                 continue
-            lost = set(item["variants"]) - {variant["key"] for variant in other["variants"]}
-            for name in sorted(lost):
+            missing = set(item["variants"]) - {variant["key"] for variant in other["variants"]}
+            for name in sorted(missing):
                 yield Fault(path, f"The flag “{item['flag']}” has no variant “{name}”.")
         if problem := prerequisites.problem(key, needs):
             yield Fault(place("flags", key, "prerequisites"), problem)

@@ -48,11 +48,11 @@ def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespons
         "may_edit": request.user.may(Role.SUPPORT),
     }
     if not wants_partial(request):
-        context |= _facts(request, player)
+        context |= _details(request, player)
     return render_list(request, "players/detail.html", context, partial="timeline")
 
 
-def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
+def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     now, thresholds = timezone.now(), thresholds_of(request.environment)
     row = row_of(player)
     known = environment_cache.at_version(request.environment)

@@ -254,12 +254,12 @@ def _create(site: Site, settings: Mapping[str, str]) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(dir=site.folder, prefix="data.new-"))
     site.give(draft)
-    careless = settings.get("fsync") == "off"
+    no_fsync = settings.get("fsync") == "off"
     initdb = ["initdb", "--encoding=UTF8", "--locale=C", f"--username={NAME}"]
     # The builtin C.UTF-8 handles upper and lower case and is the same on every machine.
     initdb += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    initdb += ["--auth-local=trust", "--auth-host=reject"] + ["--no-sync"] * careless
-    single = ["postgres", "--single", "-c", "exit_on_error=on"] + ["-F"] * careless
+    initdb += ["--auth-local=trust", "--auth-host=reject"] + ["--no-sync"] * no_fsync
+    single = ["postgres", "--single", "-c", "exit_on_error=on"] + ["-F"] * no_fsync
     steps = {
         (*initdb, "-D", str(draft)): "",
         (*single, "-D", str(draft), "postgres"): f"CREATE DATABASE {NAME}\n",
@@ -283,10 +283,10 @@ def _start(site: Site, settings: Mapping[str, str]) -> None:
     run = site.run("pg_ctl", *command, shlex.join(options))
     if run.returncode == 0:
         return
-    said = site.log.read_bytes()[before:].decode(errors="replace") if site.log.exists() else ""
+    output = site.log.read_bytes()[before:].decode(errors="replace") if site.log.exists() else ""
     # After `kill -9` of the server, its backends take a moment to exit.
-    if "pre-existing shared memory block" not in said:
-        why = summarize_output(said or run.stdout)
+    if "pre-existing shared memory block" not in output:
+        why = summarize_output(output or run.stdout)
         raise EmbeddedError(f"PostgreSQL does not start in {site.data}: {why} (log: {site.log})")
     time.sleep(0.2)
 

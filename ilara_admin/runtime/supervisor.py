@@ -75,19 +75,19 @@ def only_one(home: Path, address: str) -> Iterator[str]:
         raise embedded_postgres.unusable(home, error) from None
     with lock:
         lock.seek(0)
-        noted = lock.read()
+        previous = lock.read()
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ServeError(
-                f"Ilara already runs at {noted or 'another port'} with the data in {home}: "
+                f"Ilara already runs at {previous or 'another port'} with the data in {home}: "
                 "stop that one first, or set ILARA_HOME to another folder."
             ) from None
         lock.truncate(0)
         lock.write(address)
         lock.flush()
         try:
-            yield noted
+            yield previous
         finally:
             lock.truncate(0)
 

@@ -98,7 +98,7 @@ def main(rounds: int) -> None:
         find_evaluation_context(request, uuid.UUID(body.player_id), frozenset(), None)
         return dispatch.respond({})
 
-    def ask(path: str, body: Any, answer: Callable[[HttpRequest], Any]) -> Callable[[], Any]:
+    def call(path: str, body: Any, answer: Callable[[HttpRequest], Any]) -> Callable[[], Any]:
         return lambda: answer(post(path, body))
 
     body = {"player_id": player_id}
@@ -117,22 +117,22 @@ def main(rounds: int) -> None:
     params = [environment.pk, version, None, player_id]
     nothing_else = dispatch.route(same_query)
     context = {"context": {"targetingKey": "player_123"}}
-    acts = {
+    calls = {
         "the query alone": lambda: db.fetch_all(statement, params),
-        "a call with the query, rows read": ask("/", body, lambda r: nothing_else(r)),
-        "one flag, constant": ask("/v1/flags/flags/constant-1/evaluate", body, dispatch.answer),
-        "one flag, on a segment": ask("/v1/flags/flags/segment-1/evaluate", body, dispatch.answer),
-        "all flags": ask(all_flags, body, dispatch.answer),
-        "all flags, OFREP": ask("/ofrep/v1/evaluate/flags", context, dispatch.answer),
+        "a call with the query, rows read": call("/", body, lambda r: nothing_else(r)),
+        "one flag, constant": call("/v1/flags/flags/constant-1/evaluate", body, dispatch.answer),
+        "one flag, on a segment": call("/v1/flags/flags/segment-1/evaluate", body, dispatch.answer),
+        "all flags": call(all_flags, body, dispatch.answer),
+        "all flags, OFREP": call("/ofrep/v1/evaluate/flags", context, dispatch.answer),
     }
-    for act in acts.values():
+    for run in calls.values():
         for _ in range(WARM_UP):
-            act()
-    times: dict[str, list[float]] = {name: [] for name in acts}
+            run()
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):  # in turn, so that load affects all of them
-        for name, act in acts.items():
+        for name, run in calls.items():
             started = perf_counter()
-            act()
+            run()
             times[name].append(perf_counter() - started)
     for counted in (usage, key_usage):
         counted.flush()  # otherwise the rest would be written after the database is gone

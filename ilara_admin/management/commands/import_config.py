@@ -49,7 +49,7 @@ class Command(IlaraCommand):
             self.stdout.write(f"No changes: {target} matches the document.")
             return
         if not apply:
-            self._ask(target, file)
+            self._confirm(target, file)
         try:
             apply_plan(target, plan, actor=self.actor, reason=reason)
         except ConfigConflict:
@@ -80,7 +80,7 @@ class Command(IlaraCommand):
         left = f" {plan.left} not in the document, not changed." if plan.left else ""
         self.stdout.write(f"{counted}, {plan.unchanged} unchanged.{left}")
 
-    def _ask(self, target: Environment, file: str) -> None:
+    def _confirm(self, target: Environment, file: str) -> None:
         if file == "-" or not sys.stdin.isatty():
             raise CommandError("Nothing was changed. Run with --apply.", returncode=PENDING)
         try:

@@ -15,13 +15,13 @@ class Command(IlaraCommand):
     )
 
     def run(self, **options: Any) -> None:
-        made = set(partitions.ensure())
+        created = set(partitions.ensure())
         parts = partitions.describe()
         self.table(
             ("PARTITION", "FROM", "TO (UTC)", "ROWS (ESTIMATE)", "MIB", ""),
             [
                 (part.name, *_range(part), part.rows, round(part.bytes / MIB),
-                 "new" if part.name in made else "")
+                 "new" if part.name in created else "")
                 for part in parts
             ],
         )  # fmt: skip

@@ -28,6 +28,6 @@ class Command(IlaraCommand):
             self.note(f"This erases {found.external_id} of {found.environment} permanently.")
             if input("Type the external id to continue: ") != found.external_id:
                 raise CommandError("The id does not match. Nothing was erased.")
-        gone = player_delete(found, actor=self.actor, reason=reason)
-        rows = [f"{count:,} in {table}" for table, count in gone.items() if count]
+        deleted = player_delete(found, actor=self.actor, reason=reason)
+        rows = [f"{count:,} in {table}" for table, count in deleted.items() if count]
         self.stdout.write(f"Erased: {', '.join(rows)}.")

@@ -104,8 +104,8 @@ def program(name: str) -> Path:
 def summarize_output(output: str) -> str:
     """The last three lines that explain a failure, on one line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    words = ("FATAL", "PANIC", "ERROR", "DETAIL", "HINT", "error:")
-    errors = [line for line in lines if any(word in line for word in words)]
+    markers = ("FATAL", "PANIC", "ERROR", "DETAIL", "HINT", "error:")
+    errors = [line for line in lines if any(word in line for word in markers)]
     return " | ".join((errors or lines)[-3:])
 
 
@@ -203,10 +203,10 @@ def _account(data: Path) -> Account:
         subprocess.run(command, env=search, capture_output=True, text=True, check=True)
         return _system_user()
     except (OSError, KeyError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
+        output = getattr(error, "stderr", None) or str(error)
         raise EmbeddedError(
             f"PostgreSQL does not run as root, and the system user '{NAME}' cannot be created "
-            f"({summarize_output(said)}): create it, run Ilara as an ordinary user, "
+            f"({summarize_output(output)}): create it, run Ilara as an ordinary user, "
             "or set DATABASE_URL."
         ) from error
 
