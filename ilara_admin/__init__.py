@@ -1,0 +1,1 @@
+"""The Django project; each folder states its purpose and what it may import."""

@@ -1,5 +1,6 @@
 """Pages of the dashboard: signed-in clients, and the URLs of all pages."""
 
+import re
 import threading
 from collections.abc import Iterator
 from itertools import product
@@ -35,9 +36,21 @@ def text_of(response: HttpResponseBase) -> str:
     return response.content.decode()
 
 
+def squeezed(html: str) -> str:
+    """HTML without line breaks after opening tags and before closing tags."""
+    return re.sub(r"\s*\n\s*(?=</)", "", re.sub(r"(<[a-z][^<>]*>)\s*\n\s*", r"\1", html))
+
+
 def message_of(response: Any) -> str:
     """The messages that the next page will show."""
     return " ".join(str(message) for message in get_messages(response.wsgi_request))
+
+
+def tone_of(response: Any) -> str:
+    """The tone of the newest message: ok, info, warn or danger."""
+    *_, message = get_messages(response.wsgi_request)
+    tone: str = message.level_tag
+    return tone
 
 
 class Page(NamedTuple):

@@ -1,5 +1,7 @@
 """The roles that may open each page, as a table; every page is requested."""
 
+from collections.abc import Callable
+
 import pytest
 from django.test import Client
 
@@ -78,13 +80,14 @@ def test_view__requires_the_role_of_the_table(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_page__opens_for_its_roles_only(name: str, world: World) -> None:
+def test_page__opens_for_its_roles_only(
+    name: str, world: World, client_of: Callable[[Role], Client]
+) -> None:
     page = PAGES[name]
     needed = NEEDED[name]
     url, exists = address(page, world)
-    for role, member in world.members.items():
-        client = Client()
-        client.force_login(member)
+    for role in world.members:
+        client = client_of(role)
         for method in ("GET", "POST", "PUT"):
             status = ask(client, method, url).status_code
             request = f"{method} {url} as {role}: {status}"
@@ -107,22 +110,23 @@ def test_anonymous_user__is_redirected_to_sign_in(name: str, world: World, clien
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_deactivated_user__is_redirected_to_sign_in(name: str, world: World) -> None:
-    member = world.members[Role.ADMIN]
-    client = Client()
-    client.force_login(member)
-    User.objects.filter(pk=member.pk).update(is_active=False)
+def test_deactivated_user__is_redirected_to_sign_in(
+    name: str, world: World, client_of: Callable[[Role], Client]
+) -> None:
+    client = client_of(Role.ADMIN)
+    User.objects.filter(pk=world.members[Role.ADMIN].pk).update(is_active=False)
     url, _ = address(PAGES[name], world)
     assert ask(client, "GET", url)["Location"].startswith("/sign-in/?next=/")
 
 
 @pytest.mark.parametrize("name", [name for name in GUARDED if PAGES[name].route.startswith(SCOPE)])
-def test_unknown_environment__is_404_for_all_roles(name: str, world: World) -> None:
+def test_unknown_environment__is_404_for_all_roles(
+    name: str, world: World, client_of: Callable[[Role], Client]
+) -> None:
     url, _ = address(PAGES[name], world)
     method = PAGES[name].view.methods[0]
     for role in (Role.VIEWER, Role.ADMIN):
-        client = Client()
-        client.force_login(world.members[role])
+        client = client_of(role)
         elsewhere = url.replace(f"/{world.environment.slug}/", "/nowhere/", 1)
         assert ask(client, method, elsewhere).status_code == 404
 

@@ -27,7 +27,7 @@ EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "15")  # per operation
 @pytest.mark.skipif(bool(settings.DATABASE_URL), reason="starts an embedded database")
 def test_specification__matches_the_server(tmp_path: Path) -> None:
     with empty_home() as home:
-        serve = Serve(home)
+        serve = Serve(home, "--workers", "1")
         try:
             serve.ready()
             (tmp_path / "schemathesis.toml").write_text(SETTINGS)

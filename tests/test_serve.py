@@ -35,6 +35,7 @@ pytestmark = [
 ]
 
 type Start = Callable[..., Serve]
+ONE_WORKER = ("--workers", "1")  # for tests that need no more: each takes seconds to start
 STRONG = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO"
 
 
@@ -185,10 +186,10 @@ def test_second_start__reuses_everything_and_prints_no_secret(used: Serve, start
 
 
 def test_tier__is_stored_with_the_project(used: Serve, start: Start) -> None:
-    serve = start(used.home, "--tier", "free").ready()
+    serve = start(used.home, "--tier", "free", *ONE_WORKER).ready()
     assert serve.says("project") == "my-game found, tier free: live, test"
     serve.stop()
-    assert "tier free" in start(used.home).ready().says("project")
+    assert "tier free" in start(used.home, *ONE_WORKER).ready().says("project")
     start(used.home, "--tier", "enterprise").failed()
 
 
@@ -218,7 +219,7 @@ def test_host__is_the_only_listen_address(used: Serve, start: Start) -> None:
         port = free_port("127.0.0.2")
     except OSError:
         pytest.skip("this machine has no second loopback address")
-    serve = start(used.home, "--host", "127.0.0.2", port=port).ready()
+    serve = start(used.home, "--host", "127.0.0.2", *ONE_WORKER, port=port).ready()
     assert serve.says("address") == f"http://127.0.0.2:{port}"
     session = http.client.HTTPConnection("127.0.0.2", port, timeout=30)
     session.request("GET", "/sign-in/")
@@ -304,7 +305,7 @@ def test_stop__ends_everything_promptly(used: Serve, start: Start, number: signa
 
 
 def test_repeated_ctrl_c__changes_nothing(used: Serve, start: Start) -> None:
-    serve = start(used.home).ready()
+    serve = start(used.home, *ONE_WORKER).ready()
     for _ in range(3):
         serve.signal(signal.SIGINT)
         time.sleep(0.05)
@@ -341,7 +342,7 @@ def test_stop_during_the_start__leaves_nothing_and_the_next_start_works(
     assert serve.err == ""
     assert not answers(fresh / "postgresql" / "socket")
     if number == signal.SIGTERM:
-        again = start(fresh).ready()
+        again = start(fresh, *ONE_WORKER).ready()
         assert HttpApi(again.address, None).get("/v1/nothing").status == 404
 
 
@@ -369,11 +370,11 @@ def test_parent_killed__children_and_postgresql_stop(used: Serve, start: Start) 
 
 
 def test_parent_killed__the_next_start_works_at_once(used: Serve, start: Start) -> None:
-    serve = start(used.home).ready()
+    serve = start(used.home, *ONE_WORKER).ready()
     before = serve.processes(with_postgresql=False)
     serve.process.kill()
     serve.process.wait()
-    again = start(used.home, port=serve.port).ready()
+    again = start(used.home, *ONE_WORKER, port=serve.port).ready()
     wait_until(lambda: not alive(before))
     assert again.get("/readyz")[0] == 200
     again.stop()
@@ -388,7 +389,7 @@ def server_pid(serve: Serve) -> int | None:
 
 
 def test_worker_killed__is_restarted(used: Serve, start: Start) -> None:
-    serve = start(used.home).ready()
+    serve = start(used.home, *ONE_WORKER).ready()
     os.kill(pid_of(serve, "manage.py worker"), signal.SIGKILL)
     wait_until(lambda: "The job worker exited with code -9" in serve.out)
     wait_until(lambda: any("manage.py worker" in line for line in arguments(serve)))
@@ -405,7 +406,7 @@ def test_web_server_killed__everything_stops_with_an_error(used: Serve, start: S
 
 def test_postgresql_killed__it_restarts_for_the_next_requests(used: Serve, start: Start) -> None:
     token = used.says("live public")
-    serve = start(used.home).ready()
+    serve = start(used.home, *ONE_WORKER).ready()
     assert track(HttpApi(serve.address, token), "before-1") == "accepted"
     killed = server_pid(serve)
     assert killed

@@ -1,1 +1,1 @@
-"""OpenAPI and the pages for developers. May import everything."""
+"""OpenAPI and the pages for developers; may import everything."""

@@ -1,13 +1,12 @@
-"""What a player of the sample game is made of. No Django."""
+"""The records of a sample player. Imports no Django."""
 
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     session_id: str
     started_at: datetime
     ended_at: datetime
@@ -17,27 +16,26 @@ class Session:
         return round((self.ended_at - self.started_at).total_seconds())
 
 
-@dataclass(frozen=True, slots=True)
-class Sale:
+class Sale(NamedTuple):
     transaction_id: str
     product_id: str
     amount: Decimal
     verified: bool
     at: datetime
+    refunded_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Tracked:
+class Tracked(NamedTuple):
     event_id: str
     name: str
-    session_id: str | None
+    session_id: str
     properties: dict[str, Any]
     at: datetime
 
 
 @dataclass(slots=True)
 class Seen:
-    """The columns that being seen updates, by the definitions of players/statements.py."""
+    """The player columns that activity updates, as defined in players/statements.py."""
 
     first_seen_at: datetime
     last_seen_at: datetime
@@ -48,12 +46,8 @@ class Seen:
     returned_at: datetime | None = None
     gap_before_return: timedelta | None = None
 
-    @classmethod
-    def at(cls, moment: datetime) -> "Seen":
-        return cls(moment, moment, moment.date(), moment)
-
     def again(self, moment: datetime, at_risk: timedelta, churned: timedelta) -> None:
-        """The player is active at `moment`, which is not before the last one."""
+        """Update the columns for activity at `moment`, which must not be before the last one."""
         gap = moment - self.last_seen_at
         if days := (moment.date() - self.last_active_on).days:
             self.active_days += 1
@@ -67,7 +61,7 @@ class Seen:
 
 @dataclass(slots=True)
 class SamplePlayer:
-    """Everything about one player; `events` holds those of the last EVENT_DAYS days only."""
+    """A player with all sessions and sales, and the events of the last EVENT_DAYS days."""
 
     external_id: str
     device_id: str
@@ -78,12 +72,14 @@ class SamplePlayer:
     events: list[Tracked] = field(default_factory=list)
 
     @property
-    def revenue(self) -> Decimal:
-        return sum((sale.amount for sale in self.sales), Decimal(0))
+    def counted(self) -> list[Decimal]:
+        """The amounts of sales without a refund."""
+        return [sale.amount for sale in self.sales if not sale.refunded_at]
 
     def seen(self, at_risk: timedelta, churned: timedelta) -> Seen:
-        """A session is two moments: its first event, and the report that closes it."""
-        seen = Seen.at(self.sessions[0].started_at)
+        """The columns after all sessions. A session counts as activity at its start and its end."""
+        first = self.sessions[0].started_at
+        seen = Seen(first, first, first.date(), first)
         for session in self.sessions:
             seen.again(session.started_at, at_risk, churned)
             seen.again(session.ended_at, at_risk, churned)

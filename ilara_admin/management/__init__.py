@@ -1,0 +1,1 @@
+"""The management commands and their shared code; may import everything."""

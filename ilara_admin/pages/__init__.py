@@ -1,1 +1,1 @@
-"""Dashboard pages that do not belong to an app."""
+"""Dashboard pages that do not belong to an app; may import everything."""

@@ -4,14 +4,16 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
-# First column: tomorrow's event partition exists and the default partition is empty. Second column:
-# a worker sent a heartbeat within the last minute.
-READY_SQL = """
-    SELECT to_regclass(format('event_%s', to_char(now() AT TIME ZONE 'UTC' + interval '1 day',
-                                                  'YYYYMMDD'))) IS NOT NULL
-           AND NOT EXISTS (SELECT FROM event_default),
-           EXISTS (SELECT FROM procrastinate_workers
-                   WHERE last_heartbeat > now() - interval '1 minute')"""
+# Boolean SQL expressions by name: the conditions of readiness.
+_checks = {
+    "worker": """EXISTS (SELECT FROM procrastinate_workers
+                 WHERE last_heartbeat > now() - interval '1 minute')"""
+}
+
+
+def register_check(name: str, sql: str) -> None:
+    """Add a boolean SQL expression that /readyz reports under this name."""
+    _checks[name] = sql
 
 
 @require_safe
@@ -22,14 +24,14 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when the database responds, else 503. Missing partitions and a silent worker are reported
-    but do not take the machine out of service: requests do not need them."""
-    state = {"database": False, "partitions": False, "worker": False}
+    """200 when the database responds, else 503. Failed checks are reported but do not take the
+    machine out of service: requests do not need them."""
+    state = {"database": False, **dict.fromkeys(_checks, False)}
     try:
         with connection.cursor() as cursor:
-            cursor.execute(READY_SQL)
-            partitions, worker = cursor.fetchone()
-        state = {"database": True, "partitions": partitions, "worker": worker}
+            cursor.execute(f"SELECT {', '.join(_checks.values())}")
+            results = cursor.fetchone()
+        state = {"database": True, **dict(zip(_checks, results, strict=True))}
     except (DatabaseError, InterfaceError):
         pass
     return JsonResponse(state, status=200 if state["database"] else 503)

@@ -1,1 +1,1 @@
-"""Shared tools of the dashboard. May import core."""
+"""Shared tools of the dashboard; may import core."""

@@ -1,7 +1,7 @@
 """List filters: a form read from the query string, and a chip for each active filter."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -20,7 +20,10 @@ class Chip:
 
 
 class FilterForm(forms.Form):
-    """Every field is optional; an invalid value is ignored."""
+    """Every field is optional; an invalid value is ignored. A field with an empty label has no
+    chip. `cursors` are the pagination parameters, which the links of chips drop."""
+
+    cursors: ClassVar[tuple[str, ...]] = ("after", "before")
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(request.GET)
@@ -35,9 +38,13 @@ class FilterForm(forms.Form):
     @property
     def chips(self) -> list[Chip]:
         return [
-            Chip(str(self[name].label), self._text(name), _address(self.request, without=name))
-            for name in self.fields
-            if self.value(name)
+            Chip(
+                str(self[name].label),
+                self._text(name),
+                _address(self.request, without=(name, *self.cursors)),
+            )
+            for name, field in self.fields.items()
+            if field.label != "" and self.value(name)
         ]
 
     def _text(self, name: str) -> str:
@@ -47,15 +54,11 @@ class FilterForm(forms.Form):
         return self.value(name)
 
 
-def _address(request: HttpRequest, *, without: str = "") -> str:
-    """The URL of this list with its non-empty filters, without the filter named by `without`.
-
-    Removing a filter also drops the cursor, which belongs to the filtered list.
-    """
-    dropped = {without, "after", "before"} if without else set()
+def _address(request: HttpRequest, *, without: tuple[str, ...] = ()) -> str:
+    """The URL of this list with its non-empty parameters, except those in `without`."""
     query = QueryDict(mutable=True)
     for name, value in request.GET.items():
-        if value and name not in dropped:
+        if value and name not in without:
             query[name] = str(value)
     return f"{request.path}?{query.urlencode()}" if query else request.path
 

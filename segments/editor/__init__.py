@@ -1,1 +1,1 @@
-"""The rule editor. May import the language and the segments app."""
+"""The rule editor; may import the language and the rest of segments."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ilara_admin.core.json_equality import identical
 from segments.language.operators import OPERATORS, ValueKind
 from segments.language.parser import FIELDS, MAX_CONDITIONS
 
@@ -148,7 +149,7 @@ def _beside(name: str, index: int, left: int) -> str:
 def draft_of(document: Any, level: int = 1) -> Draft:
     """How to type a rule that can be read, or a part of one."""
     draft = _drafted(document, level)
-    if draft is not None and _same(_undrafted(draft), document):
+    if draft is not None and identical(_undrafted(draft), document):
         return draft
     return json_draft(document)
 
@@ -207,11 +208,6 @@ def _undrafted(draft: Draft) -> Any:
     if any(text != text.strip() or "\n" in text or "\r" in text for text in texts):
         return None
     return document_of(draft.kind, draft.typed, [_undrafted(part) for part in draft.parts])
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equality that tells 1 from 1.0 and from true."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def document_of(kind: PartKind, typed: Mapping[str, Any], parts: Sequence[Any]) -> dict[str, Any]:

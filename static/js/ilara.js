@@ -4,9 +4,9 @@
   const on = (type, handler) => document.addEventListener(type, handler);
   const near = (event, selector) => event.target instanceof Element && event.target.closest(selector);
 
-  // --- Dialogs: what htmx put into #dialog is shown; [data-opens] shows one that is in the page ---
+  // --- Dialogs: htmx fills #dialog; [data-opens] opens one that is in the page ---
   on("htmx:afterSwap", ({ detail: { target } }) => {
-    if (target?.id !== "dialog") return; // rows of a stream come without a target
+    if (target?.id !== "dialog") return; // rows of a stream have no target
     if (!target.firstElementChild) target.close();
     else if (!target.open) target.showModal();
   });
@@ -20,7 +20,7 @@
     }
   });
 
-  // --- The button of a dangerous form waits until the name is typed; the server checks it again ---
+  // --- A dangerous form's button is enabled once the name is typed; the server checks it again ---
   const arm = (input) => {
     const button = input.form.querySelector("footer button");
     if (button) button.disabled = input.value.trim() !== input.dataset.arms;
@@ -29,7 +29,7 @@
   on("input", (event) => near(event, "[data-arms]") && arm(event.target));
   on("htmx:afterSettle", armAll);
 
-  // --- Menus close like menus: by Escape, by a click elsewhere ---
+  // --- Menus close by Escape or a click elsewhere ---
   const closeMenus = (except) =>
     document.querySelectorAll("details[data-menu][open]").forEach((menu) => {
       if (menu === except) return;
@@ -38,7 +38,7 @@
     });
   on("click", (event) => closeMenus(near(event, "details[data-menu]")));
 
-  // --- Copying. The clipboard API is missing on plain http, where many will run this ---
+  // --- Copying. The clipboard API is missing on plain http ---
   const copy = async (text) => {
     if (navigator.clipboard) return navigator.clipboard.writeText(text);
     const area = document.createElement("textarea");
@@ -54,11 +54,11 @@
     await copy(button.dataset.copy);
     button.focus();
     document.getElementById("announce").textContent = "Copied";
-    const word = button.querySelector("span");
-    if (word) word.textContent = "Copied";
+    const label = button.querySelector("span");
+    if (label) label.textContent = "Copied";
     else button.setAttribute("aria-pressed", "true");
     setTimeout(() => {
-      if (word) word.textContent = "Copy";
+      if (label) label.textContent = "Copy";
       else button.removeAttribute("aria-pressed");
       document.getElementById("announce").textContent = "";
     }, 2000);
@@ -101,7 +101,7 @@
     }
   });
 
-  // --- Times age: the same words as the reltime tag ---
+  // --- Relative times, worded like the reltime tag ---
   const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const age = () =>
     document.querySelectorAll("time[data-reltime]").forEach((time) => {
@@ -125,22 +125,22 @@
   };
   on("htmx:responseError", ({ detail: { xhr } }) => {
     const id = xhr.getResponseHeader("X-Request-Id");
-    const why = { 403: "You may not do that", 404: "That is no longer there", 429: "Too many tries" };
-    const what = why[xhr.status] ?? "The server could not do that";
+    const why = { 403: "Permission denied", 404: "Not found", 429: "Too many requests" };
+    const what = why[xhr.status] ?? "The request failed";
     alertWith(`${what}. Reload the page and try again.${id ? ` Request ${id}.` : ""}`);
   });
   on("htmx:sendError", () => alertWith("The server cannot be reached. Check your connection."));
 
-  // --- Live events: words for the state of the stream, a limit to the rows kept ---
+  // --- Live events: the state of the stream, a limit to the rows shown ---
   let reconnecting;
-  const state = (words) =>
-    document.querySelectorAll("[data-tail-state]").forEach((each) => (each.textContent = words));
+  const state = (label) =>
+    document.querySelectorAll("[data-tail-state]").forEach((each) => (each.textContent = label));
   on("htmx:sseOpen", () => {
     clearTimeout(reconnecting);
     state("Live");
   });
   on("htmx:sseError", () => {
-    clearTimeout(reconnecting); // a planned end of the stream reopens within seconds: say nothing
+    clearTimeout(reconnecting); // a planned end of the stream reopens within seconds
     reconnecting = setTimeout(() => state("Reconnecting"), 5000);
   });
   on("htmx:sseMessage", () => {
@@ -149,7 +149,7 @@
     });
   });
 
-  // --- Busy: what htmx is about to replace says so ---
+  // --- What htmx is about to replace is busy ---
   on("htmx:beforeRequest", ({ detail }) => detail.target.setAttribute("aria-busy", "true"));
   on("htmx:afterRequest", ({ detail }) => detail.target.removeAttribute("aria-busy"));
 

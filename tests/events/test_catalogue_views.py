@@ -53,7 +53,7 @@ def test_catalogue__lists_names_with_their_counts(
     send(public_api, player, "start", "start", "purchase <b>")
     html = text_of(viewer.get(url_of(environment, "event_names")))
     assert html.index("purchase &lt;b&gt;") < html.index(">start</a>")
-    assert "2 events in all, 2 at the highest" in html
+    assert "2 events in total, 2 at the highest" in html
     assert "Counted" in html
 
 
@@ -203,7 +203,7 @@ def test_long_payload__says_that_it_was_cut(
 ) -> None:
     bad = {"player_id": str(player.pk), "event_name": "", "properties": {"x": "y" * 9_000}}
     public_api.post(EVENTS, bad)
-    assert "it was longer" in text_of(viewer.get(url_of(environment, "event_rejected")))
+    assert "Truncated." in text_of(viewer.get(url_of(environment, "event_rejected")))
 
 
 def test_rejected__are_read_page_by_page(viewer: Client, environment: Environment) -> None:

@@ -27,7 +27,7 @@ from tests.events.conftest import (
 )
 from tests.homes import HANG_SECONDS
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 # --- Frames -------------------------------------------------------------------------------------
 
@@ -65,7 +65,6 @@ def test_head__says_how_to_read_it(game: Game) -> None:
     assert any(line.startswith(":") for line in reader.lines)
 
 
-@pytest.mark.slow
 def test_quiet_stream__sends_a_comment_now_and_then(game: Game) -> None:
     reader = game.open()
     before = len(reader.lines)
@@ -122,7 +121,6 @@ def test_resume__from_beyond_the_log_still_shows_what_comes(game: Game) -> None:
     assert reader.names(1) == ["live"]
 
 
-@pytest.mark.slow
 def test_cursor__moves_past_what_was_seen_once_it_is_settled(game: Game) -> None:
     reader = game.open(event_name="never")
     with database_session() as session:
@@ -192,7 +190,6 @@ def test_public_key__is_refused(game: Game) -> None:
     assert reply["error"]["code"] == "UNAUTHORIZED"
 
 
-@pytest.mark.slow
 def test_one_reader_too_many__is_asked_to_come_back(transactional_db: None) -> None:
     with serving(ILARA_THREADS="10") as server:
         game = make_game(server)
@@ -215,7 +212,6 @@ def _is_let_in(game: Game) -> bool:
 # --- Late commits -------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("begins_first", [True, False])
 def test_late_commit__is_missed_by_nobody(begins_first: bool, game: Game) -> None:
     """Ids are drawn in the order late, early; `early` commits three seconds before `late`.
@@ -256,7 +252,6 @@ def test_late_commit_of_before__reaches_a_reader_that_starts_now(game: Game) -> 
     assert reader.drain() == []
 
 
-@pytest.mark.slow
 def test_readers_that_come_and_go__see_the_whole_table(transactional_db: None) -> None:
     """20 of them, while 8 write with transactions of all lengths and one stays open for three
     seconds."""
@@ -331,7 +326,6 @@ def _come_and_go(
 # --- Slow readers -------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_slow_reader__is_told_how_many_it_missed(game: Game) -> None:
     fast, slow = game.open(event_name="wanted"), game.open(event_name="wanted")
     slow.reading.clear()
@@ -376,7 +370,6 @@ def test_revoked_key__ends_its_streams_only(game: Game) -> None:
     stays.close()
 
 
-@pytest.mark.slow
 def test_key_that_expires__ends_its_stream(game: Game) -> None:
     key = api_key_create(
         environment=game.environment,
@@ -392,7 +385,6 @@ def test_key_that_expires__ends_its_stream(game: Game) -> None:
     reader.close()
 
 
-@pytest.mark.slow
 def test_stop__ends_open_streams_at_once(transactional_db: None) -> None:
     with serving() as server:
         game = make_game(server)
@@ -408,7 +400,6 @@ def test_stop__ends_open_streams_at_once(transactional_db: None) -> None:
 # --- Connections --------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_streams__share_one_connection_and_give_it_back(transactional_db: None) -> None:
     with serving() as server:
         game = make_game(server)
@@ -425,7 +416,6 @@ def test_streams__share_one_connection_and_give_it_back(transactional_db: None) 
         wait_for(lambda: server.connections() == [])
 
 
-@pytest.mark.slow
 def test_200_idle_streams__cost_little_and_leave_the_server_to_others(
     transactional_db: None,
 ) -> None:
@@ -464,7 +454,6 @@ def _resident(server: Server) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.slow
 def test_database_that_ends_connections__is_found_again(transactional_db: None) -> None:
     with serving() as server, database_session() as session:
         game = make_game(server)

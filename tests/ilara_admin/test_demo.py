@@ -1,21 +1,24 @@
-"""The sample game: its ledgers add up, its stages are all there, filling it twice adds nothing."""
+"""The sample game: counters match ledgers, all stages occur, filling twice adds nothing."""
 
 import io
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count, Max, Min, Sum
+from pytest_django import DjangoDbBlocker
 
 from events.models import Event
 from flags.engine.document import ValueType
 from flags.models import Flag
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.progress import no_progress
 from ilara_admin.core.projects import project_create
-from ilara_admin.demo import SEED, Filled, demo_fill
-from ilara_admin.demo.config import _history, _working_hour
+from ilara_admin.demo.config import history, working_hour
+from ilara_admin.demo.fill import SEED, Filled, demo_fill
 from ilara_admin.demo.game import EVENT_DAYS, player_draw
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.commands import serve
@@ -31,12 +34,8 @@ NOW = datetime(2026, 3, 14, 13, 20, tzinfo=UTC)
 THRESHOLDS = Thresholds()
 
 
-def _silent(step: str, done: int, total: int) -> None:
-    pass
-
-
 def _fill(project: Project, size: int = 200) -> Filled:
-    return demo_fill(project, ACTOR, _silent, size=size, now=NOW)
+    return demo_fill(project, ACTOR, no_progress, size=size, now=NOW)
 
 
 def _stage(player: Player) -> Stage:
@@ -51,10 +50,19 @@ def project(db: None) -> Project:
     return project_create(name="Demo", slug="demo", actor=ACTOR)
 
 
+@pytest.fixture(scope="module")
+def filled(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Project]:
+    """Filled once per module in a transaction; each test runs in a savepoint."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        project = project_create(name="Filled", slug="filled", actor=ACTOR)
+        _fill(project)
+        yield project
+        transaction.set_rollback(True)
+
+
 @pytest.fixture
-def live(project: Project) -> Environment:
-    _fill(project)
-    return project.environments.get(slug="live")
+def live(filled: Project, db: None) -> Environment:
+    return filled.environments.get(slug="live")
 
 
 # --- The drawn players, without a database ------------------------------------------------------
@@ -92,8 +100,8 @@ def test_every_stage__is_drawn() -> None:
     assert stages == set(Stage)
 
 
-def test_a_seen_player__agrees_with_the_sql(db: None) -> None:
-    """The replay in Python and the statements of the hot path are one definition."""
+def test_seen_columns__match_the_sql(db: None) -> None:
+    """The Python version of the columns agrees with players/statements.py."""
     keys = ("last_seen_at", "last_active_on", "active_since", "active_days", "activity",
             "returned_at", "gap_before_return")  # fmt: skip
     numbers = [n for n in range(400) if len(player_draw(n, 400, NOW, 5).sessions) in (2, 3, 4)]
@@ -123,7 +131,7 @@ def test_a_seen_player__agrees_with_the_sql(db: None) -> None:
 # --- The filled environments --------------------------------------------------------------------
 
 
-def test_counters__are_those_of_the_ledgers(live: Environment) -> None:
+def test_counters__match_the_ledgers(live: Environment) -> None:
     sessions = {
         row["player_id"]: row
         for row in PlayerSession.objects.values("player_id").annotate(
@@ -132,9 +140,9 @@ def test_counters__are_those_of_the_ledgers(live: Environment) -> None:
     }
     purchases = {
         row["player_id"]: row
-        for row in Purchase.objects.values("player_id").annotate(
-            number=Count("digest"), amount=Sum("amount")
-        )
+        for row in Purchase.objects.filter(refunded_at=None)
+        .values("player_id")
+        .annotate(number=Count("digest"), amount=Sum("amount"))
     }
     players = Player.objects.of(live)
     assert players.count() == 200
@@ -152,7 +160,7 @@ def test_counters__are_those_of_the_ledgers(live: Environment) -> None:
         assert player.is_payer == (player.pk in purchases)
 
 
-def test_active_days_and_returns__follow_from_the_sessions(live: Environment) -> None:
+def test_active_days_and_returns__match_the_sessions(live: Environment) -> None:
     for player in Player.objects.of(live).prefetch_related("sessions"):
         sessions = sorted(player.sessions.all(), key=lambda session: session.started_at)
         days = {m.date() for s in sessions for m in (s.started_at, s.received_at)}
@@ -166,7 +174,7 @@ def test_active_days_and_returns__follow_from_the_sessions(live: Environment) ->
 
 
 def test_names_and_attributes__are_complete_and_leave_player_123_free(
-    project: Project, live: Environment
+    live: Environment,
 ) -> None:
     assert not Player.objects.filter(external_id="player_123").exists()
     player = Player.objects.get(environment=live, external_id="player_10001")
@@ -174,7 +182,8 @@ def test_names_and_attributes__are_complete_and_leave_player_123_free(
     assert {"username", "level", "country", "platform", "app_version", "is_vip", "language"} <= set(
         player.attributes
     )
-    assert 1 <= Player.objects.of(project.environments.get(slug="test")).count() <= 20
+    test = live.project.environments.get(slug="test")
+    assert 1 <= Player.objects.of(test).count() <= 20
 
 
 def test_payer_seen_last__has_a_note_and_a_linked_id(live: Environment) -> None:
@@ -183,7 +192,21 @@ def test_payer_seen_last__has_a_note_and_a_linked_id(live: Environment) -> None:
     assert player.aliases.get().external_id.startswith("guest_")
 
 
-def test_events__lie_in_the_last_month_in_the_order_of_arrival(live: Environment) -> None:
+def test_lists_and_refunds__exist(live: Environment) -> None:
+    care = Segment.objects.get(environment=live, key="personal-care")
+    assert (care.included, care.excluded) == (1, 3)
+    refunded = Purchase.objects.filter(player__environment=live).exclude(refunded_at=None)
+    logged = (
+        Event.objects.of(live).filter(name="ilara.refund").values_list("received_at", flat=True)
+    )
+    recent = NOW - timedelta(days=EVENT_DAYS - 2)
+    assert refunded.exists()
+    assert set(refunded.filter(refunded_at__gt=recent).values_list("refunded_at", flat=True)) == {
+        moment for moment in logged if moment > recent
+    }
+
+
+def test_events__are_from_the_last_30_days_ordered_by_receipt(live: Environment) -> None:
     events = list(Event.objects.of(live).order_by("id").values_list("received_at", "name"))
     moments = [moment for moment, _ in events]
     assert moments == sorted(moments)
@@ -214,30 +237,31 @@ def test_flags__are_mid_rollout_with_a_history(live: Environment) -> None:
     assert 6 <= Segment.objects.filter(environment=live).count() <= 12
 
 
-def test_audit_entries__stand_in_the_order_of_their_times(live: Environment) -> None:
+def test_audit_entries__are_ordered_by_time(live: Environment) -> None:
     entries = AuditEntry.objects.filter(environment=live, actor_name__endswith="(sample)")
     times = list(entries.order_by("id").values_list("created_at", flat=True))
     assert len(times) > 20
     assert times == sorted(times)
 
 
-def test_history__has_passed_at_any_hour() -> None:
+def test_history__is_in_the_past_at_any_hour() -> None:
     for hour in range(24):
         now = NOW.replace(hour=hour)
-        assert all(_working_hour(now, change.days_ago) < now for change in _history(now))
+        assert all(working_hour(now, change.days_ago) < now for change in history(now))
 
 
-def test_filling_again__adds_nothing_and_says_so(project: Project, live: Environment) -> None:
+def test_filling_again__adds_nothing_and_reports_it(live: Environment) -> None:
     version = Environment.objects.get(pk=live.pk).config_version
-    again = _fill(project)
-    assert again == Filled("demo")
+    again = _fill(live.project)
+    assert again == Filled("filled")
     assert "already" in str(again)
     assert Environment.objects.get(pk=live.pk).config_version == version
 
 
-def test_serve_demo_beside_real_games__leaves_them_alone(
+def test_serve_demo_with_other_games__does_not_change_them(
     monkeypatch: pytest.MonkeyPatch, db: None
 ) -> None:
+    before = Project.objects.count()
     for slug in ("my-game", "zelda"):
         project_create(name=slug, slug=slug, actor=ACTOR)
     filled: list[str] = []
@@ -245,10 +269,10 @@ def test_serve_demo_beside_real_games__leaves_them_alone(
     for _ in range(2):
         serve.Command(stdout=io.StringIO()).prepare_content(demo=True, tier=None)
     assert filled == ["sample-game", "sample-game"]
-    assert Project.objects.count() == 3
+    assert Project.objects.count() == before + 3
 
 
-def test_a_flag_of_the_same_key__is_left_alone(project: Project) -> None:
+def test_existing_flag_with_the_same_key__is_unchanged(project: Project) -> None:
     live = project.environments.get(slug="live")
     environment_start(live, ACTOR)
     Flag.objects.filter(environment=live, key="new-feature").update(key="new-shop")
@@ -268,7 +292,7 @@ def test_progress__without_a_terminal_is_one_line_per_step(project: Project) -> 
 
 
 @pytest.mark.slow
-def test_a_whole_game__looks_like_one(project: Project) -> None:
+def test_full_size_game__has_realistic_totals(project: Project) -> None:
     filled = _fill(project, size=5_000)
     live = project.environments.get(slug="live")
     assert 100_000 < filled.events < 220_000

@@ -1,1 +1,1 @@
-"""Django's database engine for the embedded server, and the server's folders and programs."""
+"""Django's database engine for the embedded PostgreSQL; may import the rest of runtime."""

