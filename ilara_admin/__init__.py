@@ -1,1 +1,1 @@
-"""The Django project; each folder says what it is and what it may import."""
+"""The Django project; each folder states its purpose and what it may import."""

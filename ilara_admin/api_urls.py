@@ -1,4 +1,4 @@
-"""The addresses under /v1 and /ofrep. Doubled nouns are as the published reference prints them."""
+"""URLs under /v1 and /ofrep. The doubled nouns (players/players) are those of the published API."""
 
 from django.urls import include, path
 

@@ -17,8 +17,8 @@ ADMIN_NAME = "admin"
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """What exists in clear only here: the password of the admin, None if there were staff already,
-    and tokens by (environment, kind)."""
+    """Secrets in plain text: the admin's password, None if staff already existed, and the tokens by
+    (environment, kind)."""
 
     project: Project
     password: str | None
@@ -27,7 +27,7 @@ class FirstStart:
 
 @transaction.atomic
 def first_start(*, name: str, slug: str, tier: Tier, actor: Actor) -> FirstStart | None:
-    """Make what a fresh installation needs, or return None when there is a project already."""
+    """Create what a new installation needs, or return None if a project exists."""
     if Project.objects.exists():
         return None
     password = None

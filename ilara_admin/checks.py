@@ -1,7 +1,7 @@
-"""System checks: what is set in a way that will disappoint, with an id and a way out.
+"""System checks of the configuration, each with an id and a fix.
 
-Errors would leave Ilara unusable or open; warnings are choices to be sure of. Those marked for
-deployment run with `check --deploy` only, since a laptop may do without.
+Errors make Ilara unusable or insecure; warnings are choices to confirm. Checks with `deploy=True`
+run only with `check --deploy`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,8 +26,8 @@ def check_hosts_exist(
         return []
     return [
         Error(
-            "ALLOWED_HOSTS is empty: the dashboard answers nobody.",
-            hint="Set ALLOWED_HOSTS to the names people type, for example ilara.example.com.",
+            "ALLOWED_HOSTS is empty: the dashboard refuses every request.",
+            hint="Set ALLOWED_HOSTS to the dashboard's host names, like ilara.example.com.",
             id="ilara.E001",
         )
     ]
@@ -43,16 +43,16 @@ def check_hosts_public(
     if "*" in hosts:
         return [
             Warning(
-                "ALLOWED_HOSTS is *: links in the dashboard can be made to point elsewhere.",
-                hint="Set ALLOWED_HOSTS to the names people type, for example ilara.example.com.",
+                "ALLOWED_HOSTS is *: forged Host headers can redirect links of the dashboard.",
+                hint="Set ALLOWED_HOSTS to the dashboard's host names, like ilara.example.com.",
                 id="ilara.W002",
             )
         ]
     if hosts <= LOCAL_HOSTS:
         return [
             Warning(
-                "ALLOWED_HOSTS names this machine only: the dashboard answers nobody else.",
-                hint="Set ALLOWED_HOSTS to the names people type, for example ilara.example.com.",
+                "ALLOWED_HOSTS names only this machine: the dashboard refuses all other hosts.",
+                hint="Set ALLOWED_HOSTS to the dashboard's host names, like ilara.example.com.",
                 id="ilara.W001",
             )
         ]
@@ -69,10 +69,10 @@ def check_secret_key(
         return []
     return [
         Error(
-            f"SECRET_KEY has fewer than {SECRET_KEY_CHARACTERS} characters, or hardly any "
-            "different ones: sign-ins can be forged.",
-            hint="Make one with `python -c 'import secrets; print(secrets.token_urlsafe(50))'` "
-            "and give it to every machine as SECRET_KEY, or in a file named by SECRET_KEY_FILE.",
+            f"SECRET_KEY has fewer than {SECRET_KEY_CHARACTERS} characters, or fewer than "
+            f"{SECRET_KEY_DISTINCT} different ones: sessions can be forged.",
+            hint="Generate one with `python -c 'import secrets; print(secrets.token_urlsafe(50))'` "
+            "and set it on every machine as SECRET_KEY, or in a file named by SECRET_KEY_FILE.",
             id="ilara.E002",
         )
     ]
@@ -84,9 +84,8 @@ def check_https(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> Itera
         return []
     return [
         Warning(
-            "ILARA_HTTPS is off: passwords, sessions and API keys travel readable.",
-            hint="Put a proxy in front that speaks HTTPS and sets X-Forwarded-Proto, "
-            "then set ILARA_HTTPS=1.",
+            "ILARA_HTTPS is off: passwords, sessions and API keys are sent unencrypted.",
+            hint="Use an HTTPS proxy that sets X-Forwarded-Proto, then set ILARA_HTTPS=1.",
             id="ilara.W003",
         )
     ]
@@ -98,7 +97,7 @@ def check_postgresql(
     databases: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> Iterable[CheckMessage]:
-    """Runs where Django asks the database anyway: `migrate`, and `check --database default`."""
+    """Runs with `migrate` and `check --database default`."""
     if "default" not in (databases or ()):
         return []
     connection = connections["default"]

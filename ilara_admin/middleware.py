@@ -1,7 +1,7 @@
-"""Our middlewares. The first names each request and answers `/v1`, `/ofrep` and load balancers'
-probes before any other runs; the dashboard's are the sign-in wall and the reader's time zone.
+"""Ilara's middleware. `ApiMiddleware` runs first: it sets the request id, and handles `/v1`,
+`/ofrep` and health probes before any other middleware runs. The others serve the dashboard.
 
-The request's name is in the error page, log lines, audit entries and a response header.
+The request id appears on error pages, in logs, in audit entries and in the X-Request-Id header.
 """
 
 import re
@@ -26,12 +26,12 @@ type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 API_PREFIXES = ("/v1/", "/ofrep/")
-# A load balancer asks by address and over plain http: neither may be held against it.
+# Load balancers probe by IP address and over HTTP, which later middleware would refuse.
 PROBES = {"/healthz": health.healthz, "/readyz": health.readyz}
 
 
 def request_id(header: str | None) -> str:
-    """The id that the caller gave, if it is harmless in logs and headers, else a new one."""
+    """The caller's id if it is safe in logs and headers, else a new one."""
     return header if header and REQUEST_ID.fullmatch(header) else uuid.uuid4().hex
 
 
@@ -54,15 +54,15 @@ class ApiMiddleware:
 
 
 class LoginMiddleware(LoginRequiredMiddleware):
-    """Lets only signed-in staff pass, except to views marked with `login_not_required`."""
+    """Requires sign-in, except for views marked with `login_not_required`."""
 
     def handle_no_permission(  # type: ignore[override]  # the parent's 302 is narrower
         self, request: HttpRequest, view_func: Callable[..., Any]
     ) -> HttpResponseRedirectBase:
-        """Send to the sign-in page and back to the page that is in sight.
+        """Redirect to the sign-in page, and from there back to the current page.
 
-        htmx would follow a redirect by itself and put the sign-in form inside a table, and would
-        come back to a fragment's address: so it is told to navigate, and to return to its page.
+        htmx would follow a redirect and swap the sign-in form into its target, and return to the
+        URL of a fragment. So it gets HX-Redirect, with the URL of its page as the next one.
         """
         htmx = getattr(request, "htmx", None)
         if not htmx:
@@ -76,7 +76,7 @@ class LoginMiddleware(LoginRequiredMiddleware):
 
 
 class TimeZoneMiddleware:
-    """Shows times in the zone of whoever reads them."""
+    """Activates the user's time zone."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -86,6 +86,6 @@ class TimeZoneMiddleware:
         try:
             zone = zoneinfo.ZoneInfo(name)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            zone = zoneinfo.ZoneInfo("UTC")  # a zone that this machine's tz database lacks
+            zone = zoneinfo.ZoneInfo("UTC")  # not in this machine's tz database
         with timezone.override(zone):
             return self.get_response(request)

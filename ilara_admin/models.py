@@ -1,4 +1,4 @@
-"""What every app shares: projects, environments, API keys, staff and the audit log."""
+"""Shared models: projects, environments, API keys, staff, rate limits and the audit log."""
 
 import uuid
 from datetime import datetime
@@ -34,13 +34,13 @@ class Project(models.Model):
 
 
 class Environment(models.Model):
-    """One of a project's isolated worlds: its own keys, players, flags, segments and events."""
+    """An isolated part of a project, with separate keys, players, flags, segments and events."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="environments")
     slug = models.SlugField(max_length=20)
-    # Player ids are uuid5(namespace, external_id). It is secret: whoever knows it can compute ids.
+    # Player ids are uuid5(namespace, external_id). Secret, since it allows computing ids.
     namespace = models.UUIDField(default=uuid.uuid4, db_default=RandomUUID(), editable=False)
-    # Grows with every change that a request under /v1 could see; see snapshot.py.
+    # Incremented by every change that is visible under /v1; see api/environment_cache.py.
     config_version = models.BigIntegerField(default=1, db_default=1)
     new_days = models.PositiveSmallIntegerField(default=7, db_default=7)
     at_risk_days = models.PositiveSmallIntegerField(default=7, db_default=7)
@@ -62,14 +62,14 @@ class Environment(models.Model):
         return f"{self.project.slug}/{self.slug}"
 
     def key_hint(self, now: datetime) -> str:
-        """The start of a public key, for examples: the rest of it cannot be read any more."""
+        """The prefix of a public key, for examples; the rest is not stored."""
         keys = self.api_keys.usable_at(now).filter(kind=KeyKind.PUBLIC)
         key = keys.order_by("id").first()
         return f"{key.prefix}…" if key else f"pk_{self.slug}_…"
 
 
 class Role(models.TextChoices):
-    """What staff may do. Each role may do all that the roles before it may."""
+    """Staff roles. Each role includes the permissions of the previous ones."""
 
     VIEWER = "viewer"
     SUPPORT = "support"
@@ -82,7 +82,7 @@ class Role(models.TextChoices):
 
 
 class User(AbstractUser):
-    """A member of staff."""
+    """A staff account."""
 
     role = models.CharField(max_length=10, choices=Role, default=Role.VIEWER)
     time_zone = models.CharField(max_length=64, default="UTC")
@@ -95,9 +95,9 @@ class User(AbstractUser):
 
 
 class SignInAttempt(models.Model):
-    """How many wrong passwords came lately for one username from one address, or from one address.
+    """Recent failed sign-ins of a username from an address, or of an address.
 
-    `subject` is a digest: what somebody typed into the wrong field must not be kept.
+    `subject` is a digest, so that a password typed into the username field is not stored.
     """
 
     subject = models.CharField(max_length=64, primary_key=True)
@@ -121,7 +121,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 
 class ApiKey(models.Model):
-    """A key of one environment. Only the digest of the token is kept."""
+    """A key of one environment. Only the digest of the token is stored."""
 
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="api_keys")
     kind = models.CharField(max_length=6, choices=KeyKind)
@@ -150,7 +150,7 @@ class ApiKey(models.Model):
         return f"{self.prefix}…{self.last_four}"
 
     def state_at(self, now: datetime) -> str:
-        """`active`, `expiring` (an expiry is set and still to come), `expired` or `revoked`."""
+        """`active`, `expiring` (has an expiry in the future), `expired` or `revoked`."""
         if self.revoked_at:
             return "revoked"
         if self.expires_at is None:
@@ -159,7 +159,7 @@ class ApiKey(models.Model):
 
 
 class RateWindow(models.Model):
-    """What an environment has used of a rate limit; limits.py says how it is counted."""
+    """An environment's use of a rate limit; see api/rate_limits.py."""
 
     pk = models.CompositePrimaryKey("environment_id", "policy")
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
@@ -172,7 +172,7 @@ class RateWindow(models.Model):
 
 
 class AuditAction(models.TextChoices):
-    """`<object>.<what happened>`. A value is never reused for something else."""
+    """`<object type>.<action>`. A value is never reused with another meaning."""
 
     PROJECT_CREATED = "project.created"
     PROJECT_UPDATED = "project.updated"
@@ -207,22 +207,23 @@ class AuditAction(models.TextChoices):
     EVENT_NAME_DESCRIBED = "event_name.described"
 
 
-# The kinds of objects that entries are about.
+# Object types of audit entries.
 AUDITED = tuple(dict.fromkeys(action.partition(".")[0] for action in AuditAction.values))
 
 
 class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
     def of(self, environment: Environment) -> "AuditEntryQuerySet":
-        """What concerns this environment: its own entries and those of the project as a whole."""
+        """Entries of this environment and of its project as a whole."""
         own = models.Q(environment=environment)
         return self.filter(own | models.Q(environment=None, project=environment.project_id))
 
     def with_staff(self, environment: Environment) -> "AuditEntryQuerySet":
-        """The same and, since staff belong to no project, all that was done about staff."""
+        """Like `of`, plus all entries about staff, who do not belong to a project."""
         return self.of(environment) | self.filter(object_type="staff")
 
     def about(self, wanted: str) -> "AuditEntryQuerySet":
-        """Entries about `flag:new_tutorial`, or about whatever has this id or name."""
+        """Entries about `<type>:<id or name>`, like `flag:new_tutorial`, or any object with this id
+        or a name that contains it."""
         kind, colon, rest = wanted.partition(":")
         if colon and kind in AUDITED:
             found = self.filter(object_type=kind)
@@ -231,7 +232,7 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
 
 
 class AuditEntry(models.Model):
-    """One change: who, what, when, why. Names are copied, so entries outlive what they name."""
+    """One change: who, what, when, why. Names are copied, so entries outlive their objects."""
 
     project = models.ForeignKey(Project, models.SET_NULL, null=True, related_name="+")
     environment = models.ForeignKey(Environment, models.SET_NULL, null=True, related_name="+")

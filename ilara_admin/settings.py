@@ -1,7 +1,7 @@
-"""The only settings module. Everything that may differ between machines is an environment variable.
+"""The only settings module. Whatever differs between machines is an environment variable.
 
-Django's own names stay bare (`DATABASE_URL`); ours start with `ILARA_`. Each is explained in
-`.env.example` and in the README.
+Django's settings keep their names (`DEBUG`); Ilara's start with `ILARA_`. All are described in
+`.env.example` and the README.
 """
 
 from pathlib import Path
@@ -28,13 +28,13 @@ if not SECRET_KEY:
     if DATABASE_URL and not DEBUG:
         raise ImproperlyConfigured(
             "SECRET_KEY is not set. With DATABASE_URL, every machine needs the same SECRET_KEY: "
-            "50 random characters or more, given directly or in a file named by SECRET_KEY_FILE."
+            "50 random characters or more, directly or in a file named by SECRET_KEY_FILE."
         )
     SECRET_KEY = embedded_postgres.secret_key(ILARA_HOME)
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 HTTPS = env.bool("ILARA_HTTPS", default=False)
-# How many proxies stand in front, each adding whom it talked to at the end of X-Forwarded-For.
+# The number of proxies in front; each appends its client's address to X-Forwarded-For.
 PROXIES = env.int("ILARA_PROXIES", default=0)
 
 ROOT_URLCONF = "ilara_admin.urls"
@@ -45,7 +45,7 @@ USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 
-# A server-sent stream holds a thread for as long as it is open. Some threads stay free of them.
+# An open event stream occupies a thread. Eight threads stay reserved for other requests.
 ILARA_THREADS = env.int("ILARA_THREADS", default=32)
 MAX_STREAMS = max(ILARA_THREADS - 8, 1)
 
@@ -57,7 +57,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "django.forms",  # its widgets' templates, since ours replaces the one around them
+    "django.forms",  # for its widget templates, with FORM_RENDERER
     "django_htmx",
     "procrastinate.contrib.django",
     "ilara_admin",
@@ -68,7 +68,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # First, so that none of the dashboard's middlewares runs for /v1.
+    # First, so that no dashboard middleware runs for /v1.
     "ilara_admin.middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
@@ -88,25 +88,25 @@ MIDDLEWARE = [
 
 if DATABASE_URL:
     if DATABASE_URL.partition("://")[0] not in {"postgresql", "postgres"}:
-        raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// address.")
+        raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// URL.")
     try:
         DATABASES = {"default": env.db_url_config(DATABASE_URL)}
     except ValueError:
-        # Neither the address nor the error goes into the message: both hold the password.
+        # The message must not contain the URL or the error: both include the password.
         raise ImproperlyConfigured(
-            "DATABASE_URL cannot be read: write postgresql://user:password@host:5432/name, with "
-            "special characters of the password percent-encoded."
+            "DATABASE_URL is not valid: use postgresql://user:password@host:5432/name, with "
+            "special characters in the password percent-encoded."
         ) from None
 else:
     DATABASES = {"default": embedded_postgres.database(ILARA_HOME)}
 DATABASES["default"]["CONN_MAX_AGE"] = None
-# After a restart of PostgreSQL every thread would show one error page. The hot path under /v1 goes
-# beneath Django's cursors, which alone ask, and has a way of its own.
+# Otherwise every thread would show an error page after a restart of PostgreSQL. core/db.py checks
+# by itself, since only Django's cursors run this health check.
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"]["OPTIONS"] = {
-    # Our prepared statements need a threshold: by Django's default, None, psycopg prepares none.
+    # With Django's default, None, psycopg prepares no statements, not even with prepare=True.
     "prepare_threshold": 5,
-    # A machine that swallows packets would keep every thread waiting for two minutes.
+    # A host that drops packets would block every thread for two minutes.
     "connect_timeout": 10,
     **DATABASES["default"].get("OPTIONS", {}),
 }
@@ -155,10 +155,10 @@ SECURE_CSP = {
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-WHITENOISE_USE_FINDERS = True  # served from where they lie, without a collectstatic step
+WHITENOISE_USE_FINDERS = True  # no collectstatic step
 WHITENOISE_AUTOREFRESH = DEBUG
 
-# The tones of the design system, see static/css/tokens.css.
+# Tones of the design system; see static/css/tokens.css.
 MESSAGE_TAGS = {messages.SUCCESS: "ok", messages.WARNING: "warn", messages.ERROR: "danger"}
 FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 TEMPLATES = [
@@ -186,7 +186,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    # What a visitor does wrong is the visitor's to see; only our own failures belong in the log.
+    # Client errors are not logged.
     "loggers": {"django.request": {"level": "ERROR"}},
     "root": {"handlers": ["stderr"], "level": env.str("ILARA_LOG_LEVEL", default="WARNING")},
 }

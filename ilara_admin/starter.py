@@ -1,4 +1,4 @@
-"""What a fresh environment holds, so that the published examples answer as they are printed."""
+"""The initial content of an environment, with which the published examples work as printed."""
 
 from django.db import transaction
 
@@ -20,7 +20,7 @@ BETA_TESTERS = {
 
 @transaction.atomic
 def environment_start(environment: Environment, actor: Actor) -> None:
-    """The segment `beta-testers` and the flags `new-feature` and `new_tutorial`."""
+    """Create the segment `beta-testers` and the flags `new-feature` and `new_tutorial`."""
     segment_create(
         environment=environment,
         key="beta-testers",
@@ -43,7 +43,7 @@ def environment_start(environment: Environment, actor: Actor) -> None:
         environment=environment,
         key="new-feature",
         name="New feature",
-        description="An example to switch on: off for everybody.",
+        description="An example to turn on: off for everyone.",
         document=boolean_document(),
         actor=actor,
     )
@@ -51,7 +51,7 @@ def environment_start(environment: Environment, actor: Actor) -> None:
 
 @transaction.atomic
 def environment_open(*, project: Project, slug: str, actor: Actor) -> Environment:
-    """A new environment with what a fresh one holds."""
+    """Create an environment with the initial content."""
     environment = environment_create(project=project, slug=slug, actor=actor)
     environment_start(environment, actor)
     return environment
@@ -59,7 +59,7 @@ def environment_open(*, project: Project, slug: str, actor: Actor) -> Environmen
 
 @transaction.atomic
 def project_open(*, name: str, slug: str, tier: Tier, actor: Actor) -> Project:
-    """A new project whose environments hold what fresh ones do."""
+    """Create a project whose environments have the initial content."""
     project = project_create(name=name, slug=slug, tier=tier, actor=actor)
     for environment in project.environments.all():
         environment_start(environment, actor)

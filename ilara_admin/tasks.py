@@ -1,4 +1,4 @@
-"""Jobs of what all apps share."""
+"""Periodic jobs of the foundation."""
 
 from typing import Any
 
@@ -9,5 +9,5 @@ from procrastinate.contrib.django import app
 @app.periodic(cron="23 4 * * *")
 @app.task(queueing_lock="ilara_admin.clear_sessions", pass_context=False)
 def clear_sessions(timestamp: int, **_: Any) -> None:
-    """Forget sessions that have expired: nothing else does."""
+    """Delete expired sessions."""
     call_command("clearsessions")

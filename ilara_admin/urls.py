@@ -1,5 +1,5 @@
-"""The dashboard's addresses. `/v1` and `/ofrep` have a tree of their own, api_urls.py, and
-middleware.py answers `/healthz` and `/readyz`."""
+"""URLs of the dashboard. Those of `/v1` and `/ofrep` are in api_urls.py; middleware.py handles
+`/healthz` and `/readyz`."""
 
 from django.conf import settings
 from django.contrib.auth.views import LogoutView

@@ -1,4 +1,4 @@
-"""A caller of the API: Django's test client with a key, and replies that are easy to ask."""
+"""A client of the API for tests: requests with a key, and parsed replies."""
 
 import contextlib
 import http.client
@@ -27,19 +27,19 @@ class Reply:
 
     @property
     def data(self) -> Any:
-        """The data of a success."""
+        """The data of a successful reply."""
         assert self.json["success"] is True, self.json
         return self.json["data"]
 
     @property
     def error(self) -> Any:
-        """The error of a failure."""
+        """The error of a failed reply."""
         assert self.json["success"] is False, self.json
         return self.json["error"]
 
 
 class Api:
-    """Calls with one key. Headers are keywords: `idempotency_key="k"`."""
+    """Requests with one key. Headers are keywords: `idempotency_key="k"`."""
 
     def __init__(self, token: str | None) -> None:
         self.token = token
@@ -66,7 +66,7 @@ class Api:
         environ: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Bytes are sent as they are, None as an empty body, anything else as JSON."""
+        """Bytes are sent unchanged, None as an empty body, anything else as JSON."""
         data = b"" if body is None else body
         if not isinstance(data, bytes):
             data = msgspec.json.encode(data)
@@ -90,14 +90,14 @@ class Api:
         return Reply(response.status_code, response.headers, response.content)
 
     def register(self, external_id: str = "player_123", **fields: Any) -> Any:
-        """Register a player and return it as the API shows it."""
+        """Register a player and return the data of the reply."""
         reply = self.post(PLAYERS, {"external_id": external_id, **fields})
         assert reply.status in (200, 201), reply.json
         return reply.data
 
 
 class HttpApi(Api):
-    """The same calls over HTTP, to a server at an address like `http://127.0.0.1:18000`."""
+    """The same over HTTP, to a server at an address like `http://127.0.0.1:18000`."""
 
     def __init__(self, address: str, token: str | None) -> None:
         super().__init__(token)

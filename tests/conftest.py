@@ -1,4 +1,4 @@
-"""The tests' database: a throw-away cluster, or the server that DATABASE_URL names."""
+"""The tests' database: a temporary cluster, or the server of DATABASE_URL."""
 
 import subprocess
 import sys
@@ -14,11 +14,11 @@ from ilara_admin.runtime import embedded_postgres
 
 pytest_plugins = ["tests.fixtures"]
 
-# Nothing here has to survive a crash.
+# The data need not survive a crash.
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
-# It holds the server from start to end in a process of its own, so that the server and its folder
-# go away however pytest ends: the pipe closes even on `kill -9`.
+# A separate process that holds the server, so that the server and its folder are removed however
+# pytest ends: the pipe closes even on `kill -9`.
 JANITOR = f"""
 import shutil, sys
 from pathlib import Path
@@ -35,18 +35,18 @@ shutil.rmtree(home, ignore_errors=True)
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> Iterator[None]:
-    """Point Django to the throw-away cluster before pytest-django makes its test database."""
+    """Point Django to the temporary cluster before pytest-django creates its test database."""
     if settings.DATABASE_URL:
         yield
         return
     home = Path(tempfile.mkdtemp(prefix="ilara-tests-"))
-    home.chmod(0o755)  # as root, PostgreSQL's user must pass
+    home.chmod(0o755)  # for root: PostgreSQL's user must enter it
     with subprocess.Popen(
         [sys.executable, "-c", JANITOR, home],
         cwd=settings.BASE_DIR,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for pytest
+        start_new_session=True,  # Ctrl-C must reach pytest only
     ) as janitor:
         assert janitor.stdin
         assert janitor.stdout

@@ -1,4 +1,4 @@
-"""What the tests are about: environments with keys, players, staff. Plain functions."""
+"""Factories of environments, keys, flags, players and staff."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ _numbers = count(1)
 
 
 def make_environment(*, slug: str = "live", tier: Tier = Tier.ENTERPRISE) -> Environment:
-    """An environment of a project of its own, with the starter flags and segment."""
+    """An environment in a new project, with the starter flags and segment."""
     number = next(_numbers)
     project = projects.project_create(
         name=f"Game {number}", slug=f"game-{number}", tier=tier, actor=ACTOR
@@ -33,7 +33,7 @@ def make_environment(*, slug: str = "live", tier: Tier = Tier.ENTERPRISE) -> Env
 
 
 def make_constant_flag(environment: Environment, key: str, value_type: str, value: Any) -> None:
-    """A flag that is on and has one value for everybody."""
+    """A flag that is on and has one value for every player."""
     document = decode_document(
         {
             "value_type": value_type,
@@ -57,7 +57,7 @@ def make_key(
 def make_player(
     environment: Environment, external_id: str = "player_123", **columns: Any
 ) -> Player:
-    """A player who was first and last seen just now, unless the columns say otherwise."""
+    """A player first and last seen now, unless the columns override it."""
     now = datetime.now(UTC)
     last_seen_at = columns.get("last_seen_at", now)
     first_seen_at = columns.get("first_seen_at", last_seen_at)
@@ -78,7 +78,7 @@ def make_player(
 
 
 def make_activity(days: int, active_days: int) -> str:
-    """Bits of a player last active `days` after the first time, the active days evenly spread."""
+    """Activity bits: first and last active day `days` apart, active days evenly spread."""
     gaps = max(min(active_days - 1, days), 1)
     active = {round(step * days / gaps) for step in range(gaps + 1)}
     return "".join("1" if day in active else "0" for day in range(days + 1))
@@ -92,7 +92,7 @@ def make_staff(role: Role = Role.ADMIN, username: str = "") -> User:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One thing of each kind that an address may name, and somebody of each role."""
+    """One object of each kind that a URL may name, and one staff account per role."""
 
     environment: Environment
     key: ApiKey

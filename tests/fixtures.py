@@ -1,4 +1,4 @@
-"""The fixtures that every test may ask for."""
+"""Fixtures of all tests."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -27,22 +27,22 @@ from tests.factories import (
 )
 from tests.serving import Gunicorn, gunicorns
 
-# A slow machine is no failure, and a run leaves nothing behind in the checkout.
+# No deadline, since machines may be slow, and no example database in the checkout.
 hypothesis.settings.register_profile("ilara", deadline=None, database=None)
 hypothesis.settings.load_profile("ilara")
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
-    """The event table takes its rows in the partitions of the days, as it does in service."""
+    """Create the event partitions, as in production."""
     with django_db_blocker.unblock():
         partitions.ensure()
 
 
 @pytest.fixture(autouse=True)
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a process remembers must not travel from test to test. The threads that
-    write the use of keys and flags would hold connections of their own to the test database."""
+    """Clear the caches of the process between tests. The threads that write the use of keys and
+    flags do not run: they would hold other connections to the test database."""
     monkeypatch.setattr(key_usage, "start_thread", lambda: None)
     monkeypatch.setattr(usage, "start_thread", lambda: None)
     environment_cache.clear_cache()
@@ -55,7 +55,7 @@ def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_events_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Django empties the tables it manages after a test that commits; these it does not know."""
+    """Empty the unmanaged tables after a test that commits; Django empties only managed ones."""
     marker = request.node.get_closest_marker("django_db")
     commits = {"transactional_db", "live_server"} & set(request.fixturenames)
     if not commits and not (marker and marker.kwargs.get("transaction")):
@@ -69,7 +69,7 @@ def _no_events_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cheap_settings() -> Iterator[None]:
-    """Passwords are hashed once, and a new `Client` does not list all static files."""
+    """Use a fast password hasher, and let a new `Client` skip the scan of the static files."""
     hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     with override_settings(PASSWORD_HASHERS=hashers, WHITENOISE_AUTOREFRESH=True):
         yield
@@ -77,7 +77,7 @@ def _cheap_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def gunicorn(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Gunicorn]:
-    """A server on the test database, for tests that commit. They leave it running."""
+    """A server on the test database, for tests that commit. Tests must not stop it."""
     with django_db_blocker.unblock(), gunicorns(1) as (server,):
         yield server
 
@@ -86,7 +86,7 @@ def gunicorn(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Itera
 def four_gunicorns(
     django_db_setup: None, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[list[Gunicorn]]:
-    """Four processes that share the test database. Tests leave them running."""
+    """Four processes that share the test database. Tests must not stop them."""
     with django_db_blocker.unblock(), gunicorns(4, ILARA_THREADS="8") as servers:
         yield servers
 
@@ -113,14 +113,14 @@ def secret_api(environment: Environment) -> Api:
 
 class SharedWorld(NamedTuple):
     world: World
-    sessions: dict[Role, str]  # the cookie of the member of each role
+    sessions: dict[Role, str]  # session cookie of each role's member
 
 
 @pytest.fixture(scope="module")
 def shared_world(
     django_db_setup: None, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[SharedWorld]:
-    """Built once in a transaction. Each test of the module runs in a savepoint of it."""
+    """Built once per module in a transaction; each test runs in a savepoint."""
     with django_db_blocker.unblock(), transaction.atomic():
         world = make_world()
         sessions = {}
@@ -151,7 +151,7 @@ def client_of(shared_world: SharedWorld, db: None) -> Callable[[Role], Client]:
 
 @pytest.fixture
 def staff_client(db: None) -> Callable[..., Client]:
-    """Signs in a new member of staff of the role given, an admin if none is."""
+    """Signs in a new staff account with the given role, by default an admin."""
 
     def sign_in(role: Role = Role.ADMIN) -> Client:
         client = Client()

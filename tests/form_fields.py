@@ -1,4 +1,4 @@
-"""The forms of a page as a browser without a script would send them."""
+"""The fields of a form as a browser without JavaScript would send them."""
 
 from html.parser import HTMLParser
 
@@ -39,7 +39,7 @@ class _Forms(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "textarea" and self.area:
-            # A browser drops the line break that Django writes first.
+            # A browser drops the leading line break that Django adds.
             self.fields[self.area][0] = (
                 self.fields[self.area][0].removeprefix("\r").removeprefix("\n")
             )
@@ -53,7 +53,7 @@ class _Forms(HTMLParser):
 
 
 def fields_of(html: str, form_id: str) -> dict[str, list[str]]:
-    """What the form would send, without any button, for Client.post."""
+    """The fields that the form would send without a button, for Client.post."""
     parser = _Forms(form_id)
     parser.feed(html)
     return parser.fields

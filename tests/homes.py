@@ -1,4 +1,4 @@
-"""Homes of embedded servers: made for a test, looked into from outside, removed after it."""
+"""Homes of embedded servers: created for a test, inspected, and removed after it."""
 
 import os
 import shutil
@@ -15,12 +15,12 @@ import psycopg
 from ilara_admin.runtime.postgresql import site
 from tests.processes import alive, command_line, families
 
-HANG_SECONDS = 90  # bounds a hang, on a machine much slower and busier than ours too
+HANG_SECONDS = 90  # timeout of a hanging test, also on slow and busy machines
 
 
 @contextmanager
 def empty_home() -> Iterator[Path]:
-    """A folder that every user may pass through, so that PostgreSQL's data stays inside."""
+    """A folder that every user may enter, so that PostgreSQL's data stays inside."""
     home = Path(tempfile.mkdtemp(prefix="ilara-home-"))
     home.chmod(0o755)
     yield home
@@ -29,7 +29,7 @@ def empty_home() -> Iterator[Path]:
 
 
 def kill_server(home: Path) -> None:
-    """Kill it, and return when its backends are gone as well: they answer a moment longer."""
+    """Kill the server and wait until its backends, which respond a moment longer, are gone too."""
     data = (home / "postgresql").resolve() / "data"
     try:
         head = postmaster(data)
@@ -72,7 +72,7 @@ def answers(socket: Path) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = HANG_SECONDS) -> None:
-    """Poll ever more slowly: what is waited for needs the processor, too."""
+    """Poll with growing pauses: the process waited for needs the CPU, too."""
     deadline, pause = time.monotonic() + seconds, 0.005
     while not condition():
         assert time.monotonic() < deadline, f"waited for {seconds} seconds"

@@ -1,4 +1,4 @@
-"""The dashboard as a browser sees it: somebody signed in, and the addresses of its pages."""
+"""Pages of the dashboard: signed-in clients, and the URLs of all pages."""
 
 import re
 import threading
@@ -37,12 +37,12 @@ def text_of(response: HttpResponseBase) -> str:
 
 
 def squeezed(html: str) -> str:
-    """HTML without the line breaks inside the edges of its elements."""
+    """HTML without line breaks after opening tags and before closing tags."""
     return re.sub(r"\s*\n\s*(?=</)", "", re.sub(r"(<[a-z][^<>]*>)\s*\n\s*", r"\1", html))
 
 
 def message_of(response: Any) -> str:
-    """What the next page will say about what was just done."""
+    """The messages that the next page will show."""
     return " ".join(str(message) for message in get_messages(response.wsgi_request))
 
 
@@ -54,12 +54,12 @@ def tone_of(response: Any) -> str:
 
 
 class Page(NamedTuple):
-    """A URL pattern of the dashboard. `name` is its path where it has none."""
+    """A URL pattern of the dashboard. `name` is its path if it has no name."""
 
     name: str
     route: str
     pattern: URLPattern
-    parameters: dict[str, str]  # the kind of each: int, str, uuid, ...
+    parameters: dict[str, str]  # name and converter: int, str, uuid, ...
 
     @property
     def view(self) -> Any:
@@ -72,7 +72,7 @@ class Page(NamedTuple):
 
 
 def all_pages() -> list[Page]:
-    """Every address, in the order in which they are tried."""
+    """Every page, in the order of the URL patterns."""
     return list(_walk(get_resolver().url_patterns, "", {}))
 
 
@@ -96,7 +96,7 @@ PAGES = {page.name: page for page in all_pages()}
 
 
 def address(page: Page, world: World) -> tuple[str, bool]:
-    """An address of the page, and whether everything in it exists."""
+    """A URL of the page, and whether every object in it exists."""
     project, environment = world.environment.project.slug, world.environment.slug
     known: dict[str, list[object]] = {
         "project": [project],
@@ -127,17 +127,17 @@ def address(page: Page, world: World) -> tuple[str, bool]:
 
 
 def _wait_for_followers() -> None:
-    """Whoever follows the log of events ends after its last reader: with a poll that the database
-    would refuse once this test is over."""
+    """Wait for the threads that follow the event log. They end after their last reader, with a poll
+    that would fail after the end of the test."""
     for thread in threading.enumerate():
         if thread.name.startswith("events-"):
             thread.join()
 
 
 def ask(client: Client, method: str, url: str) -> HttpResponseBase:
-    """One request without data, after which the database is what it was before.
+    """One request without data, whose changes are rolled back.
 
-    A stream gives its connection back before its first byte; here the tests still need it.
+    A stream closes its database connection before its first byte, but the test still needs it.
     """
     with patch.object(connections["default"], "close"), transaction.atomic():
         response = client.generic(method, url, content_type="application/x-www-form-urlencoded")

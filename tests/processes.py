@@ -1,4 +1,4 @@
-"""The programs of this machine, and its processes as `ps` lists them."""
+"""Programs of this machine, and its processes as listed by `ps`."""
 
 import os
 import shutil
@@ -9,8 +9,8 @@ import pytest
 
 
 def program(name: str, package: str) -> str:
-    """The path of a program that Debian's `package` brings. Where it is missing the test is
-    skipped; in CI, which installs it, the test fails."""
+    """The path of a program from Debian's `package`. If it is missing, the test is skipped, or
+    fails in CI, which installs it."""
     path = shutil.which(name)
     if path is None:
         message = f"This test needs {name}: apt-get install {package}"
@@ -21,7 +21,7 @@ def program(name: str, package: str) -> str:
 
 
 def parents() -> dict[int, int]:
-    """The parent of each process. Zombies are not counted: they wait for somebody else."""
+    """The parent of each process, without zombies."""
     listing = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
     ).stdout
@@ -30,7 +30,7 @@ def parents() -> dict[int, int]:
 
 
 def command_line(pid: int) -> str:
-    """How the process was started; empty if there is none."""
+    """The command line of a process; empty if it does not exist."""
     command = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
@@ -40,7 +40,7 @@ def alive(pids: Iterable[int]) -> set[int]:
 
 
 def families(*pids: int) -> set[int]:
-    """Those of these processes that live, and all that descend from them."""
+    """Those of these processes that live, and all their descendants."""
     table, found = parents(), set(pids)
     while more := {pid for pid, parent in table.items() if parent in found} - found:
         found |= more

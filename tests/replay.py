@@ -1,9 +1,9 @@
-"""The published API reference as data: contract/*.json, and how a case is replayed.
+"""The published API reference as data (contract/*.json), and the replay of its cases.
 
-A case is a list of steps: a request, the reply it must get, and what of the reply later steps need
-(`save`, used as `${name}`). In a reply, `{"$type": …}` stands for any uuid, time, number or string,
-and `{"$public": …, "$secret": …}` for what a caller with that kind of key gets. Everything else
-must be there exactly: no field more, none less.
+A case is a list of steps: a request, the expected reply, and values of the reply that later steps
+need (`save`, used as `${name}`). In a reply, `{"$type": …}` matches any uuid, time, number or
+string, and `{"$public": …, "$secret": …}` has the value per kind of key. Everything else must match
+exactly, without additional fields.
 """
 
 import json
@@ -67,7 +67,7 @@ def filled(template: Any, saved: dict[str, str]) -> Any:
 
 
 def renamed(steps: Steps, external_id: str) -> Steps:
-    """The same case with a player of its own, for a server where others were replayed before."""
+    """The same case with another player, for a server with replayed cases."""
     renamed: Steps = json.loads(json.dumps(steps).replace("player_123", external_id))
     return renamed
 

@@ -1,4 +1,4 @@
-"""Ilara as people run it: `manage.py serve` in processes of its own, watched from outside."""
+"""`manage.py serve` in a subprocess, observed from outside."""
 
 import http.client
 import importlib.util
@@ -28,13 +28,13 @@ from tests.api_client import HttpApi
 from tests.homes import HANG_SECONDS, wait_until
 from tests.processes import alive, families
 
-NOBODY = pwd.getpwnam("nobody")
+OTHER_USER = pwd.getpwnam("nobody")
 TOKEN = re.compile(r"\b[ps]k_(?:live|test)_\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Python:
-    """An interpreter with the packages of this one, and whom to run it as."""
+    """An interpreter with the packages of this one, and the user that runs it."""
 
     path: Path
     environment: Mapping[str, str]
@@ -43,41 +43,41 @@ class Python:
     def start(self, *arguments: str, folder: Path, **options: Any) -> "subprocess.Popen[str]":
         environment = {**_clean(), **self.environment, **options.pop("env", {})}
         if self.uid is not None:
-            options |= {"user": self.uid, "group": NOBODY.pw_gid, "extra_groups": []}
+            options |= {"user": self.uid, "group": OTHER_USER.pw_gid, "extra_groups": []}
         command = [str(self.path), *arguments]
         return subprocess.Popen(command, cwd=folder, env=environment, text=True, **options)
 
 
 def _clean() -> dict[str, str]:
-    """Our environment without what would steer Ilara."""
-    steering = {"DATABASE_URL", "SECRET_KEY", "ALLOWED_HOSTS", "DEBUG", "DJANGO_SETTINGS_MODULE"}
+    """The environment variables without those that configure Ilara."""
+    ours = {"DATABASE_URL", "SECRET_KEY", "ALLOWED_HOSTS", "DEBUG", "DJANGO_SETTINGS_MODULE"}
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in steering and not name.startswith(("ILARA_", "PYTEST_", "UV"))
+        if name not in ours and not name.startswith(("ILARA_", "PYTEST_", "UV"))
     }
 
 
-_ask_to_end_with_us = ending_with_parent()
+_end_with_parent = ending_with_parent()
 
 
 def _in_a_terminal() -> None:
-    """Tests may run under nohup, which is inherited; there `serve` rightly outlives a hang-up."""
+    """Reset SIGHUP: tests may run under nohup, where `serve` correctly ignores it."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    _ask_to_end_with_us()
+    _end_with_parent()
 
 
 OURS = Python(Path(sys.executable), {})
 
 
 @contextmanager
-def python_of_nobody() -> Iterator[Python]:
-    """This interpreter for an ordinary user; only root may ask. It is copied to where everybody may
-    run it unless it lies there already, since often it is below root's own folder."""
+def python_of_other_user() -> Iterator[Python]:
+    """This interpreter, run as an ordinary user; for root only. It is copied to a folder that every
+    user may enter, unless it is in one: it is often below root's home."""
     packages = Path(importlib.util.find_spec("django").origin).parents[1]  # type: ignore[union-attr, arg-type]
     base = Path(sys.base_prefix).resolve()
     if all(open_to_others(place) for place in (base, packages, Path(sys.executable).parent)):
-        yield Python(Path(sys.executable), {}, NOBODY.pw_uid)
+        yield Python(Path(sys.executable), {}, OTHER_USER.pw_uid)
         return
     copy = Path(tempfile.mkdtemp(prefix="ilara-python-"))
     try:
@@ -99,7 +99,7 @@ def python_of_nobody() -> Iterator[Python]:
         for path in (copy, *copy.rglob("*")):
             if not path.is_symlink():
                 path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
-        yield Python(binary, {"LD_LIBRARY_PATH": str(copy / "lib")}, NOBODY.pw_uid)
+        yield Python(binary, {"LD_LIBRARY_PATH": str(copy / "lib")}, OTHER_USER.pw_uid)
     finally:
         shutil.rmtree(copy)
 
@@ -110,8 +110,8 @@ def open_to_others(path: Path) -> bool:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port below those that the kernel gives to connections: nobody takes it by the way while a
-    server starts, or is started again on it."""
+    """A port below the kernel's ephemeral range, so that no connection takes it while a server
+    starts or restarts."""
     while True:
         port = 20_000 + secrets.randbelow(10_000)
         with suppress(OSError), socket.create_server((host, port)):
@@ -119,7 +119,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 class Serve:
-    """A `manage.py serve` and what it says, kept in files so that it never waits for a reader."""
+    """A running `manage.py serve`. Its output goes to files, so that it never blocks."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class Serve:
         return (self.home / "postgresql").resolve() / "data"
 
     def ready(self, seconds: float = HANG_SECONDS) -> "Serve":
-        """Wait until it says that it runs and how to stop it."""
+        """Wait until it reports that it runs and how to stop it."""
         wait_until(lambda: self.ended() or "  stop " in self.out, seconds)
         assert not self.ended(), self.err
         return self
@@ -170,7 +170,7 @@ class Serve:
         return self.process.poll() is not None
 
     def failed(self) -> str:
-        """Wait for its end and return the one line it says on stderr."""
+        """Wait for its end and return its single line on stderr."""
         code = self.process.wait(HANG_SECONDS)
         assert code not in (0, None), self.out
         assert "Traceback" not in self.out + self.err
@@ -178,7 +178,7 @@ class Serve:
         return line
 
     def says(self, label: str) -> str:
-        """What stands behind a label, with the lines below that continue it."""
+        """The text after a label, including continuation lines."""
         found = re.search(rf"^  {label}  +(.*(?:\n {{10,}}.*)*)", self.out, re.MULTILINE)
         assert found, self.out
         return " ".join(found[1].split())
@@ -193,10 +193,10 @@ class Serve:
             response = session.getresponse()
             return response.status, response.read().decode()
 
-    # --- Ends -----------------------------------------------------------------------------------
+    # --- Stopping -------------------------------------------------------------------------------
 
     def processes(self, *, with_postgresql: bool = True) -> set[int]:
-        """It, all that descend from it, and PostgreSQL with its backends."""
+        """The process, its descendants, and PostgreSQL with its backends."""
         heads = [self.process.pid]
         if with_postgresql:
             with suppress(FileNotFoundError, ValueError):
@@ -204,24 +204,24 @@ class Serve:
         return families(*heads)
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """End it as people do. Nothing may be left, and nothing had to be killed."""
+        """Stop it by a signal. No process may be left, and none may have been killed."""
         before = self.processes()
         self.signal(number)
         assert self.process.wait(HANG_SECONDS) == 0, self.err
         assert not (self.data / "postmaster.pid").exists(), "PostgreSQL is left"
-        # PostgreSQL removes that file a moment before its process ends.
+        # PostgreSQL removes the file a moment before it exits.
         wait_until(lambda: not alive(before))
         assert "was killed" not in self.out
 
     def signal(self, number: int) -> None:
-        """A terminal sends Ctrl-C to all processes in its foreground."""
+        """Send a signal; SIGINT goes to the process group, like Ctrl-C in a terminal."""
         if number == signal.SIGINT:
             os.killpg(self.process.pid, number)
         else:
             self.process.send_signal(number)
 
     def kill_all(self, *, with_postgresql: bool = True) -> None:
-        """End all of it at once by `kill -9`, as a power cut would."""
+        """Kill all processes at once, as a power cut would."""
         before = self.processes(with_postgresql=with_postgresql)
         for pid in before:
             with suppress(ProcessLookupError):
@@ -230,7 +230,7 @@ class Serve:
         wait_until(lambda: not alive(before))
 
     def clean_up(self) -> None:
-        """For the end of a test that may have failed half-way."""
+        """Clean up after a test, even if it failed."""
         if not self.ended():
             self.process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -241,7 +241,7 @@ class Serve:
 
 
 def killed_and_started_again(serve: Serve) -> Serve:
-    """Web server, its workers and the job worker; PostgreSQL goes on."""
+    """Kill and restart the web server, its workers and the job worker; PostgreSQL keeps running."""
     serve.kill_all(with_postgresql=False)
     return Serve(serve.home, "--workers", "2", port=serve.port).ready()
 
@@ -253,7 +253,7 @@ def query(home: Path, sql: LiteralString) -> list[tuple[Any, ...]]:
 
 
 def bash(command: str, env: Mapping[str, str] | None = None, folder: Path | None = None) -> str:
-    """What a pasted command prints."""
+    """The output of a shell command."""
     run = subprocess.run(
         ["bash", "-e", "-u", "-o", "pipefail", "-c", command],
         cwd=folder or settings.BASE_DIR,

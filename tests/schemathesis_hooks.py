@@ -1,7 +1,6 @@
-"""What a request must also fulfil, where JSON Schema has no words for it.
+"""Requirements on requests that JSON Schema cannot express; loaded by schemathesis.
 
-schemathesis loads this file. It changes only requests that are meant to be accepted, so that one
-that is refused all the same is a finding.
+Only requests meant to be accepted are changed, so that a refused one is a finding.
 """
 
 import os
@@ -16,14 +15,14 @@ from schemathesis import Case, HookContext
 
 from ilara_admin.api.json_schema import INTEGER_RANGE
 
-# What there is: most calls about anything else end at 404, whatever else they hold.
+# Existing objects: calls about others mostly end with 404.
 KNOWN = {
     "player_id": os.environ["REGISTERED_PLAYER"],
     "external_id": "player_123",
     "key": "new_tutorial",
     "segment_id": "beta-testers",
 }
-by_turns = cycle((True, True, True, False))
+use_known = cycle((True, True, True, False))
 
 
 @schemathesis.hook
@@ -33,7 +32,7 @@ def before_call(context: HookContext, case: "Case[Any]", kwargs: dict[str, Any])
     body: dict[str, Any] = {}
     if isinstance(case.body, dict):
         case.body = body = in_64_bits(case.body)
-    if next(by_turns):
+    if next(use_known):
         for name in KNOWN.keys() & (case.path_parameters or {}).keys():
             case.path_parameters[name] = KNOWN[name]
         if "player_id" in body:
@@ -44,12 +43,12 @@ def before_call(context: HookContext, case: "Case[Any]", kwargs: dict[str, Any])
         case "event_batch":
             for event in body["events"]:
                 happened_in_time(event, body.get("sent_at"))
-            # A batch of which every event is refused is a bad request.
+            # A batch with only rejected events is a bad request.
             body["events"][0]["player_id"] = KNOWN["player_id"]
         case "alias_unlink":
             case.path_parameters["external_id"] = linked_to(case.path_parameters["player_id"])
         case "purchase_record":
-            # The amount stands in the address or in the body, and a number has two places at most.
+            # The amount is in the query string or the body, with at most two decimal places.
             if "amount" in (case.query or {}):
                 body.pop("amount", None)
             elif body.get("amount") is None:
@@ -59,7 +58,7 @@ def before_call(context: HookContext, case: "Case[Any]", kwargs: dict[str, Any])
 
 
 def linked_to(player_id: str) -> str:
-    """An id that means this player, for there is nothing else to unlink."""
+    """A new alias of this player, to unlink."""
     alias = f"account-{uuid4()}"
     requests.post(
         f"{os.environ['ADDRESS']}/v1/players/players/{player_id}/aliases",
@@ -71,7 +70,7 @@ def linked_to(player_id: str) -> str:
 
 
 def in_64_bits(value: Any) -> Any:
-    """The same with numbers in place of integers that are too large."""
+    """The value with floats in place of integers that are too large."""
     if isinstance(value, dict):
         return {name: in_64_bits(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -88,7 +87,7 @@ def is_meant_well(case: "Case[Any]") -> bool:
 
 
 def happened_in_time(event: dict[str, Any], sent_at: str | None) -> None:
-    """An event happened before it was sent, give or take a day, by a clock that was once set."""
+    """Set the event's timestamp to one hour before it was sent: others may be refused."""
     if event.get("timestamp") is not None:
         sent = datetime.fromisoformat(sent_at) if sent_at else datetime.now(UTC)
         event["timestamp"] = (sent - timedelta(hours=1)).isoformat()

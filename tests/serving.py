@@ -1,4 +1,4 @@
-"""gunicorn on the test database, as production runs it: for tests that need real processes."""
+"""gunicorn on the test database, with the production settings, for tests with real processes."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ class Gunicorn:
         return HttpApi(self.address, token)
 
     def answers(self) -> bool:
-        assert self.process.poll() is None, "gunicorn has ended"
+        assert self.process.poll() is None, "gunicorn has exited"
         with contextlib.suppress(OSError):
             return self.api(None).get("/v1/").status == 404
         return False
@@ -40,7 +40,7 @@ class Gunicorn:
 
 @cache
 def database_url() -> str:
-    """The test database's address for other processes and threads."""
+    """The URL of the test database, for other processes."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_database()")
         (name,) = cursor.fetchone()
@@ -52,7 +52,7 @@ def database_url() -> str:
 
 @contextmanager
 def gunicorns(number: int, port: int | None = None, /, **environ: str) -> Iterator[list[Gunicorn]]:
-    """So many servers, each a master with one worker on a port of its own, or one on `port`."""
+    """`number` servers, each with one worker and a free port, or one server on `port`."""
     if "DATABASE_URL" not in environ:
         environ["DATABASE_URL"] = database_url()
     started: list[Gunicorn] = []

@@ -1,6 +1,6 @@
-"""The specification as a judge of what really goes over the wire.
+"""Checks of requests and replies against the specification.
 
-Published schemas leave replies room to grow; here a field that they do not name is a fault.
+Published schemas allow additional fields in replies; here an unknown field is a fault.
 """
 
 import re
@@ -19,7 +19,7 @@ from tests.api_client import Api, Reply
 
 
 def operation_of(method: str, path: str) -> Operation | None:
-    """What answers this call; a path without placeholders comes before one with them."""
+    """The operation of this call. Paths with fewer placeholders come first."""
     plain = urlsplit(path).path
     for each in sorted(operations(), key=lambda each: each.path.count("{")):
         pattern = re.sub(r"\\{\w+\\}", r".+" if "external" in each.path else r"[^/]+",
@@ -35,7 +35,7 @@ def components(strict: bool) -> Any:
 
 
 def closed(schema: Any) -> Any:
-    """The same, with no room for fields that are not named."""
+    """The schema without additional fields."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -47,7 +47,7 @@ def closed(schema: Any) -> Any:
 
 
 def faults(schema: Any, value: Any, *, strict: bool = False) -> list[str]:
-    """What is wrong with the value."""
+    """The errors of the value."""
     root = {**(closed(schema) if strict else schema), **components(strict)}
     validator = Draft202012Validator(root)
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)]
@@ -73,20 +73,20 @@ def reply_faults(operation: Operation, status: int, value: Any) -> list[str]:
     return faults(content[JSON]["schema"], value, strict=True) if JSON in content else []
 
 
-def same_shape(told: Any, got: Any, place: str = "$") -> Iterator[str]:
-    """Where the two differ in fields or types. Null stands for any other type."""
-    if isinstance(told, dict) and isinstance(got, dict):
-        yield from (f"{place}.{name}" for name in told.keys() ^ got.keys())
-        for name in told.keys() & got.keys():
-            yield from same_shape(told[name], got[name], f"{place}.{name}")
-    elif isinstance(told, list) and isinstance(got, list):
-        if bool(told) != bool(got):
+def same_shape(expected: Any, got: Any, place: str = "$") -> Iterator[str]:
+    """The paths where fields or types differ. Null matches any type."""
+    if isinstance(expected, dict) and isinstance(got, dict):
+        yield from (f"{place}.{name}" for name in expected.keys() ^ got.keys())
+        for name in expected.keys() & got.keys():
+            yield from same_shape(expected[name], got[name], f"{place}.{name}")
+    elif isinstance(expected, list) and isinstance(got, list):
+        if bool(expected) != bool(got):
             yield f"{place}: one is empty"
         for number, item in enumerate(got):
-            if all(any(same_shape(each, item)) for each in told):
+            if all(any(same_shape(each, item)) for each in expected):
                 yield f"{place}[{number}]"
-    elif None not in (told, got) and kind(told) != kind(got):
-        yield f"{place}: {told!r} and {got!r}"
+    elif None not in (expected, got) and kind(expected) != kind(got):
+        yield f"{place}: {expected!r} and {got!r}"
 
 
 def kind(value: Any) -> type:
@@ -94,7 +94,7 @@ def kind(value: Any) -> type:
 
 
 class JudgedApi(Api):
-    """Calls as of another, each held against the specification."""
+    """An Api that checks each request and reply against the specification."""
 
     def request(
         self,
@@ -111,11 +111,11 @@ class JudgedApi(Api):
         )
         operation = operation_of(method, path)
         if operation is not None:
-            told = set(written(operation)["responses"])
-            assert str(reply.status) in told, f"{operation.id} answers {reply.status}"
+            documented = set(written(operation)["responses"])
+            assert str(reply.status) in documented, f"{operation.id} returns {reply.status}"
             found = reply_faults(operation, reply.status, msgspec.json.decode(reply.body))
             assert not found, (operation.id, found)
-            # A batch may hold what is no event: that is then told and harms no other.
+            # A batch may contain invalid events, which are rejected one by one.
             if reply.status < 300 and body is not None and b'"rejected":[{' not in reply.body:
                 assert not body_faults(operation, body), (operation.id, body)
         return reply

@@ -1,4 +1,4 @@
-"""Which layer may import which, by modules and by names of tables in SQL."""
+"""The layers: what they import, and which tables their SQL names."""
 
 import ast
 import re
@@ -12,8 +12,8 @@ from django.apps import apps
 
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ("ilara_admin", "players", "events", "segments", "flags")
-# A module may import its own layer and those in the rows above. Layers of one row do not import
-# each other. `foundation` are modules at the root of ilara_admin that Django looks for there.
+# A module may import its own layer and the layers in earlier rows. Layers in the same row must not
+# import each other. `foundation` are the modules that Django expects at the root of ilara_admin.
 LAYERS = (
     ("models",),
     ("core",),
@@ -30,7 +30,7 @@ FOUNDATION = {"settings", "apps", "checks", "migrations", "templatetags"}
 TABLE_IN_SQL = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE)\s+(?:ONLY\s+|IF\s+\w+\s+)*\"?(\w+)")
 CREATED_TABLE = re.compile(r"\bCREATE TABLE\s+(?:IF NOT EXISTS\s+)?\"?(\w+)")
 
-# Folders and modules that decide without a database, and can be reused alone.
+# Packages and modules without database access, which import no Django.
 PURE = (
     "flags.engine",
     "ilara_admin.api.enums",
@@ -58,7 +58,7 @@ def name_of(path: Path) -> str:
 
 
 def layer_of(module: str) -> str | None:
-    """None for what is not ours and for ilara_admin itself, which holds nothing."""
+    """The layer of a module; None for other packages and for ilara_admin itself, which is empty."""
     app, _, rest = module.partition(".")
     if app not in APPS:
         return None
@@ -77,7 +77,7 @@ def allowed(layer: str, other: str) -> bool:
 
 
 def modules_imported_by(path: Path) -> set[str]:
-    """Anywhere in the file: in functions and for type checkers, too."""
+    """All imports of a file, including those in functions and for type checkers."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -89,7 +89,7 @@ def modules_imported_by(path: Path) -> set[str]:
 
 
 def strings_of(path: Path) -> Iterator[str]:
-    """The strings of a file; what an f-string inserts is left out."""
+    """The strings of a file, with "?" for the expressions of f-strings."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.JoinedStr):
             parts = [part.value for part in node.values if isinstance(part, ast.Constant)]
@@ -99,7 +99,7 @@ def strings_of(path: Path) -> Iterator[str]:
 
 
 def layers_of_tables() -> dict[str, str]:
-    """The layer of each table that we own, from models and from the SQL of migrations."""
+    """The layer of each table, from the models and the SQL of migrations."""
     found = {}
     for app in APPS:
         layer = "models" if app == "ilara_admin" else app
@@ -111,17 +111,17 @@ def layers_of_tables() -> dict[str, str]:
     return found
 
 
-def test_top_level__holds_the_apps_and_little_else() -> None:
+def test_top_level__has_only_the_apps_and_known_files() -> None:
     command = ["git", "ls-files"]
     listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listing.returncode:
         pytest.skip("this checkout is not a git repository of this user")
-    kept = {path.partition("/")[0] for path in listing.stdout.splitlines()}
+    tracked = {path.partition("/")[0] for path in listing.stdout.splitlines()}
     others = {"README.md", "manage.py", "pyproject.toml", "static", "templates", "tests"}
-    assert {name for name in kept if not name.startswith(".")} == {*APPS, *others}
+    assert {name for name in tracked if not name.startswith(".")} == {*APPS, *others}
 
 
-def test_layers__import_only_the_layers_below() -> None:
+def test_layers__import_only_lower_layers() -> None:
     wrong = []
     for path in sources():
         layer = layer_of(name_of(path))
@@ -132,7 +132,7 @@ def test_layers__import_only_the_layers_below() -> None:
     assert not wrong, "\n".join(sorted(wrong))
 
 
-def test_layers__name_no_table_of_a_layer_above() -> None:
+def test_layers__name_no_tables_of_higher_layers() -> None:
     owners = layers_of_tables()
     assert {"event", "event_default", "player", "environment"} <= set(owners)
     wrong = set()
@@ -146,7 +146,7 @@ def test_layers__name_no_table_of_a_layer_above() -> None:
     assert not wrong, "\n".join(sorted(wrong))
 
 
-def test_packages__say_in_one_sentence_what_they_are() -> None:
+def test_packages__have_a_docstring_of_one_sentence() -> None:
     wrong = []
     for path in sources():
         if path.name != "__init__.py" or path.parent.name in ("migrations", "commands"):
@@ -168,8 +168,8 @@ def test_pure_modules__import_without_django(name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_decisions__do_not_reach_for_the_request() -> None:
-    """Models and services serve dashboard, API and commands alike."""
+def test_models_and_services__do_not_import_the_request() -> None:
+    """The dashboard, the API and the commands share models and services."""
     wrong = []
     for path in sources():
         if path.stem not in ("models", "services", "audit") or path.parent.name == "pages":
@@ -180,7 +180,7 @@ def test_decisions__do_not_reach_for_the_request() -> None:
     assert not wrong
 
 
-def test_own_logic__uses_no_signals() -> None:
+def test_signals__are_not_used() -> None:
     users = [path for path in sources() if "django.dispatch" in path.read_text()]
     connecting = [path for path in sources() if "_save.connect" in path.read_text()]
     assert not users + connecting

@@ -1,4 +1,4 @@
-"""What many callers do to one player at the same moment."""
+"""Concurrent requests and changes: mostly many callers and one player."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 5}]}
 
 
-def test_50_threads_registering_one_external_id__leave_one_player(
+def test_50_threads_registering_one_external_id__create_one_player(
     public_api: Api, environment: Environment
 ) -> None:
     def register(number: int) -> int:
@@ -44,10 +44,10 @@ def test_50_threads_registering_one_external_id__leave_one_player(
     assert (player.external_id, player.active_days) == ("hero", 1)
 
 
-def test_alias_linked_while_somebody_registers_by_it__leaves_one_of_them(
+def test_alias_linked_during_a_registration_by_it__one_of_both_succeeds(
     public_api: Api, player: Player
 ) -> None:
-    """Either the link finds the new player and is refused, or the registration finds the link."""
+    """Either the link is refused because the player exists, or the registration finds the alias."""
 
     def act(number: int) -> object:
         name = f"guest-{number // 2}"
@@ -66,7 +66,7 @@ def test_alias_linked_while_somebody_registers_by_it__leaves_one_of_them(
         assert registered == (name if linked is None else player.external_id)
 
 
-def test_link_in_an_open_transaction__locks_out_nobody_else(
+def test_link_in_an_open_transaction__does_not_block_other_ids(
     public_api: Api, environment: Environment, player: Player
 ) -> None:
     make_player(environment, "known")
@@ -131,7 +131,7 @@ def test_link_that_waits_for_an_erasure__is_refused(player: Player) -> None:
             linking.result(timeout=HANG_SECONDS)
 
 
-def test_list_written_while_its_ids_are_linked__leaves_no_row_behind(
+def test_list_written_while_its_ids_are_linked__leaves_no_stale_row(
     environment: Environment, player: Player
 ) -> None:
     segment = Segment.objects.get(environment=environment, key="beta-testers")
@@ -153,13 +153,13 @@ def test_list_written_while_its_ids_are_linked__leaves_no_row_behind(
         ("player_123", False),
         ("player_123", True),
     }
-    assert SegmentMember.objects.count() == 3  # "x" is nobody's alias
+    assert SegmentMember.objects.count() == 3  # "x" is not an alias
     segment.refresh_from_db()
     other.refresh_from_db()
     assert (segment.included, other.excluded) == (2, 1)
 
 
-def test_player_erased_while_somebody_registers_by_the_alias__comes_back_as_another(
+def test_player_erased_during_a_registration_by_the_alias__another_player_is_created(
     public_api: Api, environment: Environment
 ) -> None:
     for round in range(10):
@@ -174,14 +174,14 @@ def test_player_erased_while_somebody_registers_by_the_alias__comes_back_as_anot
         at_once(act, range(4))
         assert not Player.objects.filter(pk=player.pk).exists()
         assert not PlayerAlias.objects.exists()
-        # Whoever came first was answered as the player who was erased after.
+        # Registrations before the erasure got the player that was erased afterwards.
         found = Player.objects.filter(external_id__startswith="guest-")
         assert all(
             each.pk == player_id_for(environment.namespace, each.external_id) for each in found
         )
 
 
-def test_refund_while_the_player_is_erased__waits_and_says_so(public_api: Api) -> None:
+def test_refund_while_the_player_is_erased__waits_and_is_refused(public_api: Api) -> None:
     path = f"{PLAYERS}/{public_api.register()['id']}/purchase"
     public_api.post(path, {"amount": 5, "transaction_id": "t-1"})
     player = Player.objects.get()
@@ -193,7 +193,7 @@ def test_refund_while_the_player_is_erased__waits_and_says_so(public_api: Api) -
         with transaction.atomic():
             Player.objects.select_for_update().get()
             refunding = pool.submit(at_once, refund, [None])
-            time.sleep(0.3)  # by now it waits for the player
+            time.sleep(0.3)  # the refund waits for the player
             player_delete(player, actor=ACTOR)
         with pytest.raises(ValidationError, match="was erased meanwhile"):
             refunding.result()
@@ -269,7 +269,7 @@ def test_sessions__count_once_each_by_their_id(public_api: Api) -> None:
     assert Player.objects.get().session_count == PlayerSession.objects.count() == 10
 
 
-def test_calls_that_wait_for_the_player__all_count_on_what_they_find(public_api: Api) -> None:
+def test_calls_that_wait_for_the_player__use_the_current_row(public_api: Api) -> None:
     player_id = public_api.register()["id"]
     path = f"{PLAYERS}/{player_id}"
 
@@ -288,7 +288,7 @@ def test_calls_that_wait_for_the_player__all_count_on_what_they_find(public_api:
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
         Player.objects.select_for_update().get()
         statuses = pool.submit(at_once, act, range(20))
-        time.sleep(0.5)  # by now they queue for the row
+        time.sleep(0.5)  # the calls wait for the row
         Player.objects.update(session_count=100)
     assert set(statuses.result()) == {200}
     player = Player.objects.get()
@@ -306,8 +306,8 @@ def test_20_threads_sending_one_event__store_it_once(public_api: Api) -> None:
         assert cursor.fetchone() == (1,)
 
 
-def test_event_of_a_player_whose_row_is_held__does_not_wait(public_api: Api) -> None:
-    """Somebody else is marking the player as seen; the event itself needs no lock."""
+def test_event_of_a_locked_player__does_not_wait(public_api: Api) -> None:
+    """Another transaction locks the player's row; storing an event needs no lock."""
     body = {"player_id": public_api.register()["id"], "event_name": "start"}
     Player.objects.update(last_seen_at="2020-01-01T00:00:00Z")
 
@@ -321,7 +321,7 @@ def test_event_of_a_player_whose_row_is_held__does_not_wait(public_api: Api) -> 
 
 def test_overlapping_batches_in_opposite_order__do_not_deadlock(public_api: Api) -> None:
     players = [public_api.register(f"p{number}")["id"] for number in range(20)]
-    # Players seen long ago are marked as seen by each batch, which locks their rows as well.
+    # A batch marks players who were last seen long ago as seen, which locks their rows.
     Player.objects.update(last_seen_at="2020-01-01T00:00:00Z", last_active_on="2020-01-01")
     events = [
         {"player_id": player_id, "event_name": "start", "event_id": f"e-{number}"}
@@ -358,7 +358,7 @@ def test_many_threads_with_a_stale_snapshot__share_one_load(
     assert loads == [environment.pk]
 
 
-def test_segment__is_not_deleted_while_a_flag_that_names_it_is_saved(
+def test_segment__is_not_deleted_while_a_flag_that_uses_it_is_saved(
     environment: Environment,
 ) -> None:
     segment = segment_create(environment=environment, key="new", name="", rule=RULE, actor=ACTOR)
@@ -371,12 +371,12 @@ def test_segment__is_not_deleted_while_a_flag_that_names_it_is_saved(
         with transaction.atomic():
             flag_create(environment=environment, key="f", document=document, actor=ACTOR)
             deletion = pool.submit(at_once, delete, [None])
-            time.sleep(0.3)  # by now it waits for the flag
+            time.sleep(0.3)  # the deletion waits for the flag
         with pytest.raises(ValidationError, match="is used by"):
             deletion.result()
 
 
-def test_two_flags_saved_at_once__close_no_circle(environment: Environment) -> None:
+def test_two_flags_saved_at_once__create_no_cycle(environment: Environment) -> None:
     flags = [
         flag_create(environment=environment, key=key, document=boolean_document(), actor=ACTOR)
         for key in ("a", "b")

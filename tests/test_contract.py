@@ -1,4 +1,4 @@
-"""The published API reference replayed with either kind of key, and what it says of all replies."""
+"""The published API reference, replayed with both kinds of keys."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""PostgreSQL stops under a running server and comes back: it says so, and goes on by itself."""
+"""PostgreSQL stops under a running server and restarts: requests get 503, then work again."""
 
 import os
 import subprocess
@@ -21,10 +21,10 @@ from tests.serving import Gunicorn, gunicorns
 
 pytestmark = pytest.mark.slow
 
-# What was acknowledged must be there after a kill, whatever else is skipped for speed.
+# Acknowledged data must survive a kill; other safety is skipped for speed.
 DURABLE = {**FAST, "synchronous_commit": "on"}
 
-# What `serve` does before it starts its server.
+# What `serve` does before it starts the web server.
 FIRST_START = """
 import django
 django.setup()
@@ -51,7 +51,7 @@ class Game:
 
 @pytest.fixture(scope="module")
 def game() -> Iterator[Game]:
-    """A server with a PostgreSQL of its own, which may be stopped."""
+    """A server with a separate PostgreSQL, which can be stopped."""
     with empty_home() as home:
         found = embedded_postgres.lease(home, DURABLE)
         where = urlencode({"host": str(found.socket), "port": PORT})
@@ -84,7 +84,7 @@ def kill(game: Game) -> None:
 
 
 @pytest.mark.parametrize("end", [stop, kill])
-def test_postgresql_that_ends_and_returns__is_503_and_then_200(
+def test_postgresql_that_stops_and_restarts__is_503_and_then_200(
     game: Game, end: Callable[[Game], None]
 ) -> None:
     player_id = game.api.register()["id"]
@@ -113,7 +113,7 @@ def test_postgresql_that_ends_and_returns__is_503_and_then_200(
     assert game.server.api(None).get("/readyz").status == 503
 
     game.start_database()
-    # Every thread finds back, also those that still hold a connection of before.
+    # Every thread recovers, including those with an old connection.
     for reply in [reply for _ in range(4) for reply in calls()]:
         assert reply.status in (200, 201), reply.json
     assert game.server.api(None).get("/readyz").status == 200

@@ -1,4 +1,4 @@
-"""Every way to fail under /v1 answers in the one published shape, in the published order."""
+"""Every error under /v1 has the published shape, and checks run in the published order."""
 
 import re
 from io import BytesIO
@@ -22,7 +22,7 @@ EXAMPLE_ID = "550e8400-e29b-41d4-a716-446655440000"
 
 
 def outcome(reply: Reply) -> tuple[int, str, str]:
-    """Status, code and message, once the rest of the shape has been checked."""
+    """Status, code and message, after checking the rest of the shape."""
     error = reply.error
     assert set(reply.json) == {"success", "error"}
     assert set(error) in ({"code", "message"}, {"code", "message", "details"})
@@ -54,23 +54,23 @@ def test_unknown_path__is_404_even_without_a_key(path: str) -> None:
         ("POST", f"/v1/segments/player/{EXAMPLE_ID}", "GET, OPTIONS"),
     ],
 )
-def test_wrong_method__is_405_and_names_the_right_ones(method: str, path: str, allow: str) -> None:
+def test_wrong_method__is_405_with_the_allowed_ones(method: str, path: str, allow: str) -> None:
     reply = Api(None).request(method, path)
     assert outcome(reply)[:2] == (405, "VALIDATION_ERROR")
     assert reply.headers["Allow"] == allow
 
 
 def test_head__is_refused_without_a_body() -> None:
-    """Nor one for the server to drop: it logs that, and anybody could fill the log."""
+    """The server would log each body that it drops, and anyone could fill the log."""
     response = dispatch.answer(RequestFactory().head(PLAYERS))
     assert (response.status_code, getattr(response, "content", None)) == (405, b"")
     assert response.headers["Allow"] == "GET, OPTIONS, POST"
     assert response.headers["Content-Type"] == "application/json"
 
 
-def test_address_with_too_many_parameters__is_400(secret_api: Api) -> None:
+def test_query_string_with_too_many_parameters__is_400(secret_api: Api) -> None:
     reply = secret_api.get(f"{PLAYERS}?{'a&' * 1_001}")
-    assert outcome(reply) == (400, "VALIDATION_ERROR", "The address has too many parameters")
+    assert outcome(reply) == (400, "VALIDATION_ERROR", "The query string has too many parameters")
 
 
 # --- Keys -----------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def one_character_off() -> str:
     ],
     ids=["missing", "empty", "as printed", "wrong checksum", "wrong kind", "not ASCII"],
 )
-def test_key_that_cannot_be_one__is_401_without_a_query(
+def test_malformed_key__is_401_without_a_query(
     token: str | None, db: None, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(0):
@@ -112,14 +112,14 @@ def test_key_in_another_header__is_401(environment: Environment) -> None:
     assert outcome(reply)[0] == 401
 
 
-def test_revoked_key__is_401_and_says_so(environment: Environment) -> None:
+def test_revoked_key__is_401_with_the_reason(environment: Environment) -> None:
     new = make_key(environment)
     api_key_revoke(new.key, actor=ACTOR)
     reply = Api(new.token).get(f"{PLAYERS}/{EXAMPLE_ID}")
     assert outcome(reply) == (401, "UNAUTHORIZED", "This API key has been revoked")
 
 
-def test_expired_key__is_401_and_says_so(environment: Environment) -> None:
+def test_expired_key__is_401_with_the_reason(environment: Environment) -> None:
     new = make_key(environment)
     new.key.expires_at = new.key.created_at
     new.key.save(update_fields=["expires_at"])
@@ -143,7 +143,7 @@ def test_key_of_a_deleted_environment__is_401(public_api: Api, environment: Envi
 
 
 @pytest.mark.parametrize("path", [PLAYERS, f"{EVENTS}/stream"])
-def test_public_key_where_a_secret_is_needed__is_403(path: str, public_api: Api) -> None:
+def test_public_key_where_a_secret_one_is_required__is_403(path: str, public_api: Api) -> None:
     assert outcome(public_api.get(path)) == (403, "UNAUTHORIZED", "This call needs a secret key")
 
 
@@ -153,7 +153,7 @@ def test_secret_key_in_a_browser__is_403(secret_api: Api) -> None:
     assert secret_api.get(PLAYERS).status == 200
 
 
-def test_public_key_in_a_browser__is_fine(public_api: Api) -> None:
+def test_public_key_in_a_browser__is_accepted(public_api: Api) -> None:
     reply = public_api.post(PLAYERS, {"external_id": "web"}, origin="https://game.example")
     assert reply.status == 201
 
@@ -195,13 +195,13 @@ def test_restricted_public_key__may_register_track_and_evaluate(
         (b'{"external_id": "\xff"}', "The body is not valid UTF-8"),
     ],
 )
-def test_body_that_cannot_be_read__is_400(body: bytes, message: str, public_api: Api) -> None:
-    status, code, said = outcome(public_api.post(PLAYERS, body))
+def test_invalid_body__is_400(body: bytes, message: str, public_api: Api) -> None:
+    status, code, actual = outcome(public_api.post(PLAYERS, body))
     assert (status, code) == (400, "VALIDATION_ERROR")
-    assert said.startswith(message)
+    assert actual.startswith(message)
 
 
-def test_fault_in_a_field__is_located(public_api: Api) -> None:
+def test_error_in_a_field__names_the_field(public_api: Api) -> None:
     error = public_api.post(PLAYERS, {"external_id": 5}).error
     message = "external_id must be a string, not an integer"
     assert error["details"] == [{"field": "external_id", "message": message}]
@@ -212,7 +212,7 @@ def test_body_over_1_mib__is_413(public_api: Api) -> None:
     assert outcome(reply) == (413, "VALIDATION_ERROR", "The body is larger than 1 MiB")
 
 
-def test_body_of_1_mib__is_read(public_api: Api) -> None:
+def test_body_of_1_mib__is_accepted(public_api: Api) -> None:
     assert public_api.post(PLAYERS, b'{"external_id":"x"}'.ljust(1024 * 1024)).status == 201
 
 
@@ -226,12 +226,12 @@ def test_body_of_another_type__is_415(content_type: str, public_api: Api) -> Non
     "content_type",
     ["", "application/json", "Application/JSON; charset=utf-8", "application/vnd.game+json"],
 )
-def test_json_of_any_form__is_read(content_type: str, public_api: Api) -> None:
+def test_json_content_types__are_accepted(content_type: str, public_api: Api) -> None:
     reply = public_api.request("POST", PLAYERS, b'{"external_id":"x"}', content_type=content_type)
     assert reply.status == 201
 
 
-def test_empty_body_of_another_type__is_fine(public_api: Api) -> None:
+def test_empty_body_of_another_type__is_accepted(public_api: Api) -> None:
     path = f"{PLAYERS}/{public_api.register()['id']}/session"
     assert public_api.request("POST", path, b"", content_type="text/plain").status == 200
 
@@ -244,7 +244,7 @@ def test_body_that_is_cut_short__is_400(public_api: Api) -> None:
 
 
 @pytest.mark.parametrize("length", ["ten", "-5", "1e3"])
-def test_length_that_is_none__is_400(length: str, public_api: Api) -> None:
+def test_invalid_content_length__is_400(length: str, public_api: Api) -> None:
     reply = public_api.request("POST", PLAYERS, b"{}", environ={"CONTENT_LENGTH": length})
     assert outcome(reply)[:2] == (400, "VALIDATION_ERROR")
 
@@ -258,7 +258,7 @@ def chunked(body: bytes) -> dict[str, object]:
     }
 
 
-def test_chunked_body__is_read(public_api: Api) -> None:
+def test_chunked_body__is_accepted(public_api: Api) -> None:
     reply = public_api.request("POST", PLAYERS, environ=chunked(b'{"external_id":"x"}'))
     assert reply.data["external_id"] == "x"
 
@@ -268,7 +268,7 @@ def test_chunked_body_over_1_mib__is_413(public_api: Api) -> None:
     assert outcome(reply)[0] == 413
 
 
-def test_rest_of_a_refused_body__is_not_read_when_the_request_starts_again(
+def test_rest_of_a_refused_body__is_not_read_when_the_request_restarts(
     public_api: Api, environment: Environment
 ) -> None:
     public_api.register()
@@ -279,7 +279,7 @@ def test_rest_of_a_refused_body__is_not_read_when_the_request_starts_again(
 
 
 class BrokenStream(BytesIO):
-    """What a server gives for a body that it cannot read to its end."""
+    """The stream of a body that the server cannot read to its end."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         raise OSError("No more data after: None")
@@ -295,14 +295,14 @@ def test_body_that_the_server_cannot_read__is_400(
     assert outcome(reply) == expected
 
 
-def test_unknown_fields__are_named_in_a_header(public_api: Api) -> None:
+def test_unknown_fields__are_listed_in_a_header(public_api: Api) -> None:
     body = {"external_id": "x", "level": 5, "naïve, one": True}
     reply = public_api.post(PLAYERS, body)
     assert reply.status == 201
     assert reply.headers["X-Ilara-Ignored"] == "level, na%C3%AFve%2C%20one"
 
 
-def test_known_fields_only__need_no_such_header(public_api: Api) -> None:
+def test_known_fields_only__send_no_such_header(public_api: Api) -> None:
     assert "X-Ilara-Ignored" not in public_api.post(PLAYERS, {"external_id": "x"}).headers
 
 
@@ -333,9 +333,7 @@ def test_unknown_player__is_404(number: int, public_api: Api) -> None:
 
 
 @pytest.mark.parametrize("number", range(11))
-def test_player_of_another_environment__is_404_and_stays_as_it_is(
-    number: int, secret_api: Api
-) -> None:
+def test_player_of_another_environment__is_404_and_unchanged(number: int, secret_api: Api) -> None:
     stranger = make_player(make_environment(slug="test"))
     method, path, body = calls_about(str(stranger.id))[number]
     assert outcome(secret_api.request(method, path, body))[0] == 404
@@ -373,21 +371,21 @@ def test_player_id_in_upper_case__is_the_same(public_api: Api) -> None:
 # --- Order of the checks --------------------------------------------------------------------------
 
 
-def test_several_faults__are_told_in_the_published_order(public_api: Api) -> None:
+def test_several_errors__are_reported_in_the_published_order(public_api: Api) -> None:
     bad_body = b"{"
-    nobody = Api(None)
-    assert nobody.post("/v1/nothing", bad_body).status == 404
-    assert nobody.request("PUT", PLAYERS, bad_body).status == 405
-    assert nobody.post(PLAYERS, bad_body).status == 401
+    no_key = Api(None)
+    assert no_key.post("/v1/nothing", bad_body).status == 404
+    assert no_key.request("PUT", PLAYERS, bad_body).status == 405
+    assert no_key.post(PLAYERS, bad_body).status == 401
     assert public_api.get(f"{PLAYERS}?limit=none").status == 403
     assert public_api.patch(f"{PLAYERS}/{uuid4()}", bad_body).status == 400
     assert public_api.patch(f"{PLAYERS}/{uuid4()}", {"email": None}).status == 404
 
 
-# --- Our own faults -------------------------------------------------------------------------------
+# --- Server errors --------------------------------------------------------------------------------
 
 
-def test_crash__is_500_and_keeps_the_details_to_itself(
+def test_crash__is_500_without_details(
     public_api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def crash(request: object, sql: str, params: object) -> None:
@@ -401,9 +399,7 @@ def test_crash__is_500_and_keeps_the_details_to_itself(
     assert "the password is 1234" in caplog.text
 
 
-def test_crash__still_carries_the_common_headers(
-    public_api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_crash__has_the_common_headers(public_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("players.api.find_player", lambda *args: 1 / 0)
     reply = public_api.get(f"{PLAYERS}/{EXAMPLE_ID}")
     assert reply.status == 500
@@ -411,7 +407,7 @@ def test_crash__still_carries_the_common_headers(
     assert reply.headers["X-Request-Id"]
 
 
-def test_database_away__is_503_and_worth_a_retry(
+def test_database_away__is_503_with_retry_after(
     public_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*args: object, **options: object) -> None:
@@ -436,14 +432,14 @@ def test_options__is_204_without_a_key(path: str) -> None:
     assert response.headers["Access-Control-Allow-Origin"] == "*"
 
 
-def test_any_host__is_served(environment: Environment) -> None:
+def test_any_host__is_accepted(environment: Environment) -> None:
     reply = Api(make_key(environment).token).post(
         PLAYERS, {"external_id": "x"}, host="anything.example"
     )
     assert reply.status == 201
 
 
-def test_every_reply__carries_cors_headers_and_a_request_id(
+def test_every_reply__has_cors_headers_and_a_request_id(
     public_api: Api, environment: Environment
 ) -> None:
     replies = [
@@ -462,13 +458,13 @@ def test_every_reply__carries_cors_headers_and_a_request_id(
         assert re.fullmatch("[0-9a-f]{32}", reply.headers["X-Request-Id"])
 
 
-def test_request_id_of_the_caller__comes_back(public_api: Api) -> None:
+def test_request_id_of_the_caller__is_returned(public_api: Api) -> None:
     reply = public_api.get("/v1/nothing", x_request_id="my-trace.1_a")
     assert reply.headers["X-Request-Id"] == "my-trace.1_a"
 
 
 @pytest.mark.parametrize("given", ["", "with space", "x" * 65, "a\u00e9"])
-def test_request_id_that_is_no_name__is_replaced(given: str) -> None:
+def test_invalid_request_id__is_replaced(given: str) -> None:
     reply = Api(None).get("/v1/nothing", x_request_id=given)
     assert re.fullmatch("[0-9a-f]{32}", reply.headers["X-Request-Id"])
 

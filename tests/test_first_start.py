@@ -1,4 +1,4 @@
-"""A fresh machine: an empty clone, nothing but the packages, the first command, the second one."""
+"""A new installation: a fresh clone and only the packages, then `serve`, then the tests."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from ilara_admin.runtime.postgresql import site
 from tests.api_client import PLAYERS
 from tests.homes import HANG_SECONDS, remove_server
 from tests.replay import CASES, Steps, renamed, replay
-from tests.running import NOBODY, OURS, Python, Serve, python_of_nobody
+from tests.running import OTHER_USER, OURS, Python, Serve, python_of_other_user
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,22 +29,22 @@ PROMISED_SECONDS = 20
 
 
 def seconds_here() -> float:
-    """What is promised for a machine of its own, times how crowded this one is."""
-    crowd = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return PROMISED_SECONDS * max(1.0, crowd)
+    """The promised start time of an idle machine, scaled by the load of this one."""
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return PROMISED_SECONDS * max(1.0, load)
 
 
 @pytest.fixture(params=["ourselves", "ordinary user"])
 def python(request: pytest.FixtureRequest) -> Iterator[Python]:
     if request.param == "ordinary user" and not AS_ROOT:
         pytest.skip("ourselves is an ordinary user already")
-    with nullcontext(OURS) if request.param == "ourselves" else python_of_nobody() as python:
+    with nullcontext(OURS) if request.param == "ourselves" else python_of_other_user() as python:
         yield python
 
 
 @pytest.fixture
 def clone(python: Python) -> Iterator[Path]:
-    """An empty clone below a folder that nobody else may enter."""
+    """A fresh clone below a folder that no other user may enter."""
     if not (settings.BASE_DIR / ".git").exists():
         pytest.skip("this checkout is not a git repository, so there is nothing to clone")
     private = Path(tempfile.mkdtemp(prefix="ilara-private-"))
@@ -54,13 +54,13 @@ def clone(python: Python) -> Iterator[Path]:
     (private / "home").mkdir(mode=0o700)
     if python.uid is not None:
         for path in (private, *private.rglob("*")):
-            os.chown(path, python.uid, NOBODY.pw_gid, follow_symlinks=False)
+            os.chown(path, python.uid, OTHER_USER.pw_gid, follow_symlinks=False)
     yield folder
     remove_server(folder / ".ilara")
     shutil.rmtree(private)
 
 
-def test_fresh_clone__serves_the_reference_and_passes_its_tests(
+def test_fresh_clone__serves_the_published_api_and_passes_its_tests(
     python: Python, clone: Path
 ) -> None:
     home = clone.parent / "home"
@@ -78,7 +78,7 @@ def test_fresh_clone__serves_the_reference_and_passes_its_tests(
 
         for kind in ("public", "secret"):
             for number, steps in enumerate(CASES.values()):
-                # Only a secret key may list players, and the list must hold those of its case.
+                # Only a secret key may list players, and the list must have only those of the case.
                 environment = "test" if kind == "secret" and lists_players(steps) else "live"
                 api = serve.api(f"{environment} {kind}")
                 replay(renamed(steps, f"player_{kind}_{number}"), api, f"${kind}")
@@ -90,8 +90,8 @@ def test_fresh_clone__serves_the_reference_and_passes_its_tests(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         ) as tests:
-            said, _ = tests.communicate(timeout=2 * HANG_SECONDS)
-        assert tests.returncode == 0, said
+            output, _ = tests.communicate(timeout=2 * HANG_SECONDS)
+        assert tests.returncode == 0, output
         assert serve.get("/readyz")[0] == 200, "the tests stopped the server"
         serve.stop()
         assert serve.err == ""

@@ -1,4 +1,4 @@
-"""Rate limits with four server processes on one database: exact for all of them together."""
+"""Rate limits with four server processes on one database: exact across all of them."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -30,13 +30,13 @@ def limited_environment(tier: Tier) -> tuple[Environment, str, str]:
 
 
 def together(servers: list[Gunicorn], token: str, path: str, number: int) -> list[Reply]:
-    """So many requests, spread over the processes, as fast as they go."""
+    """`number` requests, distributed over the servers, as fast as possible."""
     with ThreadPoolExecutor(8) as pool:
         return list(pool.map(lambda index: servers[index % 4].api(token).get(path), range(number)))
 
 
 def age(environment: Environment) -> float:
-    """How many seconds ago the window of requests opened, by the database's clock."""
+    """The seconds since the window of requests opened, by the database's clock."""
     windows = RateWindow.objects.filter(environment=environment, policy="requests")
     found: timedelta = windows.values_list(Now() - F("opened_at"), flat=True).get()
     return found.total_seconds()
@@ -46,13 +46,13 @@ def open_window(environment: Environment, ago: timedelta) -> None:
     RateWindow.objects.filter(environment=environment).update(opened_at=Now() - ago)
 
 
-def test_free__answers_exactly_100_of_300_and_opens_again_when_it_said(
+def test_free__allows_exactly_100_of_300_and_more_after_retry_after(
     servers: list[Gunicorn],
 ) -> None:
     environment, token, player_id = limited_environment(Tier.FREE)
     path = f"{PLAYERS}/{player_id}"
     replies = together(servers, token, path, 300)
-    assert age(environment) < 60, "the window has closed in between: nothing can be said"
+    assert age(environment) < 60, "the window closed during the test"
     assert Counter(reply.status for reply in replies) == {200: 100, 429: 200}
 
     before = age(environment)
@@ -60,7 +60,7 @@ def test_free__answers_exactly_100_of_300_and_opens_again_when_it_said(
     seconds = int(refused.headers["Retry-After"])
     assert ceil(60 - age(environment)) <= seconds <= ceil(60 - before)
 
-    # A minute is long for a test: the window is moved to just before and just after its end.
+    # Instead of waiting for a minute, move the window to before and after its end.
     for ago, statuses in ((40, {429}), (60, {200})):
         open_window(environment, timedelta(seconds=ago))
         assert {server.api(token).get(path).status for server in servers} == statuses
@@ -70,12 +70,12 @@ def test_leases__never_admit_beyond_the_limit(servers: list[Gunicorn]) -> None:
     environment, token, player_id = limited_environment(Tier.GROWTH)
     path = f"{PLAYERS}/{player_id}"
     assert servers[0].api(token).get(path).status == 200
-    open_window(environment, -timedelta(hours=1))  # it must not close while it is being filled
+    open_window(environment, -timedelta(hours=1))  # it must not close during the test
     replies = together(servers, token, path, 1_200)
     statuses = Counter(reply.status for reply in replies)
     assert set(statuses) == {200, 429}
-    # Each process may hold a rest of its last lease, and none may go beyond. The first request
-    # took one of ten, and the window that was moved left its rest behind.
+    # Each process may have unused allowance in its last lease. The first request took a lease of
+    # ten and used one; moving the window dropped the rest.
     assert 1_000 - 10 - 4 * 10 <= statuses[200] <= 1_000 - 1
 
 
@@ -87,7 +87,7 @@ def test_events__are_counted_one_by_one_over_all_processes(servers: list[Gunicor
     for server in servers[1:]:
         refused = server.api(token).post(EVENTS, event)
         assert refused.status == 429
-        # Ten are paid for in each second that passes meanwhile.
+        # Each second that passes reduces the excess by ten.
         assert 30 <= int(refused.headers["Retry-After"]) <= 60
 
 
@@ -97,7 +97,9 @@ def test_enterprise__is_never_limited(servers: list[Gunicorn]) -> None:
     assert Counter(reply.status for reply in replies) == {200: 400}
 
 
-def test_tier_change__holds_on_the_next_request_of_every_process(servers: list[Gunicorn]) -> None:
+def test_tier_change__is_in_force_on_the_next_request_of_every_process(
+    servers: list[Gunicorn],
+) -> None:
     environment, token, player_id = limited_environment(Tier.GROWTH)
     path = f"{PLAYERS}/{player_id}"
     together(servers, token, path, 120)

@@ -1,4 +1,4 @@
-"""How many of our modules one request runs through: the files to read to follow it."""
+"""The number of Ilara's modules that run in one request."""
 
 import json
 import sys
@@ -25,14 +25,14 @@ TOOL = sys.monitoring.PROFILER_ID
 
 @contextmanager
 def modules_entered() -> Iterator[set[str]]:
-    """The paths of our modules of which a function is entered inside the block."""
+    """The paths of Ilara's modules that ran a function inside the block."""
     entered: set[str] = set()
 
     def note(code: CodeType, _: int) -> Any:
         path = Path(code.co_filename)
         if path.is_relative_to(ROOT) and not any(path.is_relative_to(other) for other in OTHERS):
             entered.add(path.relative_to(ROOT).as_posix())
-        return sys.monitoring.DISABLE  # once per function is enough
+        return sys.monitoring.DISABLE  # one event per function is enough
 
     sys.monitoring.use_tool_id(TOOL, "modules per request")
     sys.monitoring.restart_events()
@@ -46,7 +46,7 @@ def modules_entered() -> Iterator[set[str]]:
 
 
 def modules_of(send: Callable[[], None]) -> list[str]:
-    """What the second of two requests runs through: the first fills the process's caches."""
+    """The modules that run in the second of two requests; the first fills the caches."""
     send()
     with modules_entered() as entered:
         send()
@@ -54,14 +54,14 @@ def modules_of(send: Callable[[], None]) -> list[str]:
 
 
 def caller(environment: Environment) -> Client:
-    """One client for all its requests: each new one sets up the middlewares again."""
+    """A client with an API key. Reuse it: each new client sets up the middleware again."""
     return Client(headers={"X-API-Key": make_key(environment).token})
 
 
 @pytest.mark.parametrize(
     ("attributes", "most"), [({}, 15), ({"is_vip": True}, 17)], ids=["default", "segment match"]
 )
-def test_evaluating_a_flag__runs_few_modules(
+def test_flag_evaluation__runs_few_modules(
     environment: Environment, attributes: dict[str, Any], most: int
 ) -> None:
     player, client = make_player(environment, attributes=attributes), caller(environment)
@@ -76,7 +76,7 @@ def test_evaluating_a_flag__runs_few_modules(
     assert len(modules) <= most, modules
 
 
-def test_tracking_an_event__runs_few_modules(player: Player) -> None:
+def test_event_tracking__runs_few_modules(player: Player) -> None:
     client = caller(player.environment)
     events = count(1)
 
@@ -90,7 +90,7 @@ def test_tracking_an_event__runs_few_modules(player: Player) -> None:
     assert len(modules) <= 10, modules
 
 
-def test_saving_a_flag__runs_few_modules(environment: Environment) -> None:
+def test_flag_save__runs_few_modules(environment: Environment) -> None:
     client = signed_in(Role.LIVE_OPS)
     page, save = (
         url_of(environment, name, "new_tutorial") for name in ("flag_detail", "flag_save")
@@ -108,7 +108,7 @@ def test_saving_a_flag__runs_few_modules(environment: Environment) -> None:
     assert len(modules) <= 13, modules
 
 
-def test_page_of_a_player__runs_few_modules(player: Player) -> None:
+def test_player_page__runs_few_modules(player: Player) -> None:
     client = signed_in(Role.LIVE_OPS)
     url = url_of(player.environment, "player_detail", player.id)
 

@@ -1,6 +1,6 @@
-"""Promise 1 across processes: a change is in force on the very next request, in every one.
+"""Promise 1 across processes: a change is in force on the next request, in every process.
 
-Four servers with one database, and this process, which makes the changes as staff would.
+Four servers with one database; this process makes the changes.
 """
 
 import http.client
@@ -41,7 +41,7 @@ def servers(four_gunicorns: list[Gunicorn]) -> list[Gunicorn]:
 
 
 class Game:
-    """An environment that every server knows already, and one of its players."""
+    """An environment that every server has in its cache, and one of its players."""
 
     def __init__(self, servers: list[Gunicorn]) -> None:
         self.servers = servers
@@ -97,7 +97,7 @@ def test_key_rotated_without_grace__is_refused_everywhere_at_once(
     assert game.statuses(game.key) == [401] * 4
 
 
-def test_key_in_its_grace__ends_everywhere_when_it_is_over(game: Game) -> None:
+def test_key_in_its_grace_period__expires_everywhere_at_once(game: Game) -> None:
     api_key_rotate(game.key.key, grace=timedelta(seconds=5), actor=ACTOR)
     assert game.statuses(game.key) == [200] * 4
     with connection.cursor() as cursor:
@@ -116,7 +116,7 @@ def test_new_key__works_everywhere_at_once(game: Game) -> None:
 # --- Flags and segments ---------------------------------------------------------------------------
 
 
-def test_flag_switched_off_and_on__is_so_everywhere_at_once(game: Game) -> None:
+def test_flag_turned_off_and_on__is_in_force_everywhere_at_once(game: Game) -> None:
     flag = Flag.objects.get(environment=game.environment, key="new_tutorial")
     assert game.flag() == [(True, "segment_match")] * 4
     flag_set_enabled(flag, False, actor=ACTOR)
@@ -125,7 +125,7 @@ def test_flag_switched_off_and_on__is_so_everywhere_at_once(game: Game) -> None:
     assert game.flag() == [(True, "segment_match")] * 4
 
 
-def test_override__counts_everywhere_at_once(game: Game) -> None:
+def test_override__is_in_force_everywhere_at_once(game: Game) -> None:
     flag = Flag.objects.get(environment=game.environment, key="new_tutorial")
     player = Player.objects.get(environment=game.environment)
     override_set(flag, player, "disabled", actor=ACTOR)
@@ -141,7 +141,7 @@ def test_archived_flag__leaves_the_list_everywhere_at_once(game: Game) -> None:
     assert [list(reply.data["flags"]) for reply in replies] == [["new-feature"]] * 4
 
 
-def test_rule_of_a_segment__counts_everywhere_at_once(game: Game) -> None:
+def test_rule_of_a_segment__is_in_force_everywhere_at_once(game: Game) -> None:
     segment = Segment.objects.get(environment=game.environment)
     assert game.flag() == [(True, "segment_match")] * 4
     rule = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 45}]}
@@ -150,7 +150,7 @@ def test_rule_of_a_segment__counts_everywhere_at_once(game: Game) -> None:
     assert game.members("beta-testers") == [False] * 4
 
 
-def test_list_of_a_segment__counts_everywhere_at_once(game: Game) -> None:
+def test_list_of_a_segment__is_in_force_everywhere_at_once(game: Game) -> None:
     segment = Segment.objects.get(environment=game.environment)
     added = ids_add(segment, ["player_123"], excluded=True, actor=ACTOR)
     assert game.members("beta-testers") == [False] * 4
@@ -183,7 +183,9 @@ def test_event__is_counted_everywhere_by_the_next_request(game: Game) -> None:
 # --- Settings and tier ----------------------------------------------------------------------------
 
 
-def test_public_keys_restricted_and_freed__are_so_everywhere_at_once(game: Game) -> None:
+def test_public_keys_restricted_and_unrestricted__is_in_force_everywhere_at_once(
+    game: Game,
+) -> None:
     environment_update(game.environment, {"public_keys_restricted": True}, actor=ACTOR)
     assert game.statuses(game.key) == [403] * 4
     assert game.statuses(game.secret) == [200] * 4
@@ -191,7 +193,7 @@ def test_public_keys_restricted_and_freed__are_so_everywhere_at_once(game: Game)
     assert game.statuses(game.key) == [200] * 4
 
 
-def test_threshold__moves_the_stage_everywhere_at_once(game: Game) -> None:
+def test_threshold__changes_the_stage_everywhere_at_once(game: Game) -> None:
     old = make_player(game.environment, "old", last_seen_at=datetime.now(UTC) - timedelta(days=9))
     path = f"{PLAYERS}/{old.id}/lifecycle"
 
@@ -204,7 +206,7 @@ def test_threshold__moves_the_stage_everywhere_at_once(game: Game) -> None:
     assert stages() == {"churned"}
 
 
-def test_tier__is_known_everywhere_at_once(game: Game) -> None:
+def test_tier__is_in_force_everywhere_at_once(game: Game) -> None:
     limit = "X-RateLimit-Limit"
 
     def limited() -> list[bool]:
@@ -238,7 +240,7 @@ class Change(NamedTuple):
 
 
 def numbered(default: int) -> FlagDocument:
-    """A flag that answers with the number of the change, so that no two changes look alike."""
+    """A flag whose value is the number of the change."""
     variants = tuple(Variant(key=str(number), value=number) for number in range(CHANGES + 1))
     return FlagDocument(
         value_type=ValueType.NUMBER,
@@ -256,11 +258,11 @@ def test_10_000_evaluations_while_a_flag_changes__none_is_older_than_its_request
         environment=game.environment, key="number", document=numbered(0), actor=ACTOR
     )
     assert game.flag("number") == [(0, "default")] * 4
-    answered = [0] * CLIENTS
+    completed = [0] * CLIENTS
     broken = threading.Event()
 
     def evaluate(client: int) -> list[Answer]:
-        """A client with a connection to each server, which asks them in turn."""
+        """A client with a connection to each server, which it uses in turn."""
         sessions = [
             http.client.HTTPConnection("127.0.0.1", server.port, timeout=HANG_SECONDS)
             for server in game.servers
@@ -277,7 +279,7 @@ def test_10_000_evaluations_while_a_flag_changes__none_is_older_than_its_request
                 received = time.monotonic()
                 assert response.status == 200, reply
                 answers.append(Answer(sent, received, reply["data"]["value"]))
-                answered[client] += 1
+                completed[client] += 1
         except BaseException:
             broken.set()
             raise
@@ -291,7 +293,7 @@ def test_10_000_evaluations_while_a_flag_changes__none_is_older_than_its_request
         changes = [Change(0.0, 0.0)]
         for number in range(1, CHANGES + 1):
             due = REQUESTS * number // (CHANGES + 1)
-            wait_until(lambda due=due: broken.is_set() or sum(answered) >= due)  # type: ignore[misc]
+            wait_until(lambda due=due: broken.is_set() or sum(completed) >= due)  # type: ignore[misc]
             began = time.monotonic()
             flag, _ = flag_update(
                 flag, document=numbered(number), base_revision=flag.revision, actor=ACTOR
@@ -302,11 +304,11 @@ def test_10_000_evaluations_while_a_flag_changes__none_is_older_than_its_request
     assert len(answers) == REQUESTS
     assert {answer.value for answer in answers} == set(range(CHANGES + 1))
     wrong = [answer for answer in answers if not current(answer, changes)]
-    assert not wrong, f"{len(wrong)} answers of {REQUESTS} were not current, such as {wrong[0]}"
+    assert not wrong, f"{len(wrong)} of {REQUESTS} replies were not current, such as {wrong[0]}"
 
 
 def current(answer: Answer, changes: list[Change]) -> bool:
-    """Whether the value stood at some moment between sending the request and its answer."""
+    """Whether the value was in force at some time between the request and its reply."""
     begins = changes[answer.value].began <= answer.received
     following = answer.value + 1
     ends = following < len(changes) and changes[following].committed < answer.sent

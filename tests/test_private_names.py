@@ -1,4 +1,4 @@
-"""Tests use the public names of the product, so that its internals can change."""
+"""Tests use only public names, so that internals can change."""
 
 import ast
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from django.conf import settings
 TESTS = settings.BASE_DIR / "tests"
 MODULES = sorted(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("*.py"))
 
-# Documented names of other packages, and of argparse and sys, which have no public equivalent.
+# Names with an underscore in other packages that are documented or have no public equivalent.
 FOREIGN = {"_meta", "_replace", "_asdict", "_option_string_actions", "_base_executable"}
 OWN = {"self", "cls"}
 
@@ -20,7 +20,7 @@ def is_private(name: str) -> bool:
 
 
 def private_names(tree: ast.AST) -> Iterator[str]:
-    """The private names of other modules and objects that the code reads, imports or patches."""
+    """The private names that the code reads, imports or patches, except on self and cls."""
     for node in ast.walk(tree):
         match node:
             case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in OWN:
@@ -36,7 +36,7 @@ def private_names(tree: ast.AST) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_test_module__touches_no_private_name(module: str) -> None:
+def test_test_module__uses_no_private_names(module: str) -> None:
     tree = ast.parse(Path(TESTS / module).read_text())
     assert list(private_names(tree)) == []
 
@@ -50,5 +50,5 @@ def test_private_name__is_found(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["self._x", "a.__name__", "Model._meta", "for _ in x: pass"])
-def test_what_is_no_private_name_of_the_product__is_allowed(code: str) -> None:
+def test_other_name__is_allowed(code: str) -> None:
     assert list(private_names(ast.parse(code))) == []

@@ -1,4 +1,4 @@
-"""How many statements the hot path costs, once the process knows the environment."""
+"""The number of statements per API call, with the environment in the cache."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ OFREP = "/ofrep/v1/evaluate/flags"
 
 @pytest.fixture
 def player_id(player: Player, public_api: Api) -> str:
-    """A player, in a process that has answered a request before."""
+    """A player, in a process with the environment in its cache."""
     public_api.get(f"{PLAYERS}/{player.id}")
     return str(player.id)
 
@@ -87,7 +87,7 @@ def test_segment_evaluation__is_one_query(player_id: str, public_api: Api) -> No
 
 
 def test_refusal__is_at_most_one_query(player_id: str, public_api: Api) -> None:
-    """One statement makes sure that the refusal rests on the newest configuration."""
+    """One statement checks that the refusal comes from the current configuration."""
     for method, path, body in (
         ("POST", EVENTS, b"{"),
         ("GET", PLAYERS, None),
@@ -98,7 +98,7 @@ def test_refusal__is_at_most_one_query(player_id: str, public_api: Api) -> None:
         assert queries == 1
 
 
-def test_first_request_of_a_process__looks_the_key_up_and_loads_the_environment(
+def test_first_request_of_a_process__looks_up_the_key_and_loads_the_environment(
     player_id: str, public_api: Api
 ) -> None:
     environment_cache.clear_cache()

@@ -1,6 +1,6 @@
-"""The README against the code: its tables say all there is, and its examples answer as printed.
+"""The README against the code: its tables are complete, and its examples get the printed replies.
 
-What is told of the API is told by the product: see test_pages_reference.py.
+The API reference is part of the dashboard: see ilara_admin/apidocs/test_reference.py.
 """
 
 import inspect
@@ -31,7 +31,7 @@ README = (settings.BASE_DIR / "README.md").read_text()
 
 
 def table(head: str) -> list[list[str]]:
-    """The cells of the rows below this table head."""
+    """The cells of the rows below this table header."""
     lines = README.partition(f"| {head} |")[2].splitlines()[2:]
     rows = []
     for line in lines:
@@ -49,13 +49,13 @@ def quoted(cell: str) -> list[str]:
 # --- Tables ---------------------------------------------------------------------------------------
 
 
-def test_tables_of_rules__are_all_operators_and_fields() -> None:
+def test_tables_of_rules__list_all_operators_and_fields() -> None:
     operators = [name for names, _ in table("operator") for name in quoted(names)]
     assert sorted(operators) == sorted(OPERATORS)
     assert [name for names, _ in table("built-in field") for name in quoted(names)] == list(FIELDS)
 
 
-def test_example_of_a_rule__is_one() -> None:
+def test_example_of_a_rule__is_valid() -> None:
     (block,) = re.findall(r"^```json\n(\{\"operator.*?)\n```", README, re.MULTILINE | re.DOTALL)
     parse(json.loads(block))
 
@@ -71,20 +71,20 @@ def test_example_of_a_configuration__plans_as_printed() -> None:
     assert out.getvalue().strip() == found[2]
 
 
-def test_table_of_commands__is_all_of_ours_with_real_options() -> None:
+def test_table_of_commands__lists_all_with_existing_options() -> None:
     ours = {name for name, app in get_commands().items() if app == "ilara_admin"}
-    told: dict[str, list[str]] = {}
+    documented: dict[str, list[str]] = {}
     for commands, _ in table("command"):
         for command in quoted(commands):
             name, _, rest = command.partition(" ")
-            told[name] = re.findall(r"--[a-z-]+", rest)
-    assert told.keys() == ours
-    for name, options in told.items():
+            documented[name] = re.findall(r"--[a-z-]+", rest)
+    assert documented.keys() == ours
+    for name, options in documented.items():
         parser = load_command_class("ilara_admin", name).create_parser("manage.py", name)
         assert set(options) <= set(parser._option_string_actions), name
     shared = set(BaseCommand().create_parser("manage.py", "any")._option_string_actions)
     serve = load_command_class("ilara_admin", "serve").create_parser("manage.py", "serve")
-    assert set(told["serve"]) == set(serve._option_string_actions) - shared
+    assert set(documented["serve"]) == set(serve._option_string_actions) - shared
 
 
 def read_by_the_code() -> set[str]:
@@ -92,25 +92,25 @@ def read_by_the_code() -> set[str]:
     return {*re.findall(r'env(?:iron)?\.\w+\(\s*"([A-Z_]+)"', source), PASSWORD_VARIABLE}
 
 
-def test_table_of_settings__is_what_the_code_reads() -> None:
-    told = [name for names, *_ in table("variable") for name in quoted(names)]
-    assert sorted(told) == sorted(read_by_the_code())
+def test_table_of_settings__lists_what_the_code_reads() -> None:
+    documented = [name for names, *_ in table("variable") for name in quoted(names)]
+    assert sorted(documented) == sorted(read_by_the_code())
 
 
-def test_env_example__lists_the_same_with_a_comment_each() -> None:
+def test_env_example__lists_all_settings_with_a_comment_each() -> None:
     example = (settings.BASE_DIR / ".env.example").read_text()
     listed = re.findall(r"^# .+\n# ([A-Z_]+)=", example, re.MULTILINE)
     assert sorted(listed) == sorted(read_by_the_code())
     assert not re.findall(r"^[A-Z_]+=", example, re.MULTILINE), "an example must set nothing"
 
 
-def test_commands_near_the_top__are_those_of_the_ci_script() -> None:
+def test_first_commands__are_those_of_the_ci_script() -> None:
     blocks = re.findall(r"^```\n(.*?)\n```", README, re.MULTILINE | re.DOTALL)
     assert blocks[1:3] == ["uv run manage.py serve", "uv run pytest"]
     assert re.search(rf"^step {blocks[2]}$", (settings.BASE_DIR / ".ci/run").read_text(), re.M)
 
 
-def test_files_that_are_named__exist() -> None:
+def test_named_files__exist() -> None:
     for name in re.findall(r"`((?:[\w.]+/)+\w+\.\w+)`", README):
         assert (settings.BASE_DIR / name).exists(), name
 
@@ -119,7 +119,7 @@ def test_files_that_are_named__exist() -> None:
 
 
 def examples() -> list[tuple[str, Any]]:
-    """Each curl block with the reply that is printed after it."""
+    """Each curl block with the reply printed after it."""
     return [
         (command, json.loads(reply))
         for command, reply in re.findall(
@@ -128,18 +128,18 @@ def examples() -> list[tuple[str, Any]]:
     ]
 
 
-def part_of(told: Any, got: Any) -> bool:
-    """Is all that the README tells in the reply? “…” stands for anything."""
-    if isinstance(told, dict):
+def part_of(expected: Any, got: Any) -> bool:
+    """Whether the reply has everything that the README prints. “…” matches anything."""
+    if isinstance(expected, dict):
         return isinstance(got, dict) and all(
-            name in got and part_of(value, got[name]) for name, value in told.items()
+            name in got and part_of(value, got[name]) for name, value in expected.items()
         )
-    return told == "…" or bool(told == got)
+    return expected == "…" or bool(expected == got)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(settings.DATABASE_URL), reason="the README starts a database of its own")
-def test_examples__answer_as_printed() -> None:
+@pytest.mark.skipif(bool(settings.DATABASE_URL), reason="the README uses the embedded database")
+def test_examples__get_the_printed_replies() -> None:
     exports = re.search(r"^```\n(export HOST=.*?)\n```", README, re.MULTILINE | re.DOTALL)
     assert exports
     shown = examples()
@@ -153,9 +153,9 @@ def test_examples__answer_as_printed() -> None:
             env = {"ILARA_HOME": str(home), "PATH": os.environ["PATH"]}
             host, key = bash(f'{setup}\necho "$HOST"\necho "$KEY"', env).split()
             variables = {"HOST": host, "KEY": key, "PLAYER": ""}
-            for command, told in shown:
+            for command, expected in shown:
                 got = json.loads(bash(command, variables))
-                assert part_of(told, got), (command, got)
+                assert part_of(expected, got), (command, got)
                 variables["PLAYER"] = variables["PLAYER"] or got["data"]["id"]
         finally:
             serve.clean_up()

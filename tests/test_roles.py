@@ -1,4 +1,4 @@
-"""Who may open which page. The table below is the documentation; every address is walked."""
+"""The roles that may open each page, as a table; every page is requested."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,9 @@ from ilara_admin.models import Role, User
 from tests.factories import World
 from tests.pages import PAGES, SCOPE, address, ask
 
-# The least role that may open a page. Each role may do all that the roles before it may.
+# The lowest role that may open each page. Each role includes the permissions of the previous ones.
 TABLE: dict[Role, set[str]] = {
-    # Looks at everything, with players' e-mails and device ids masked; owns an account.
+    # Sees everything, with players' e-mails and device ids masked; edits the own account.
     Role.VIEWER: {
         "overview", "find", "audit_list", "key_list", "environment_settings", "developers",
         "reference", "reference_operation",
@@ -22,15 +22,14 @@ TABLE: dict[Role, set[str]] = {
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
         "event_rejected",
     },
-    # Edits players, keeps notes about them, links ids, refunds; gives one of them a flag's value of
-    # their own.
+    # Edits players, writes notes, links ids, refunds purchases, sets flag overrides.
     Role.SUPPORT: {
         "player_edit", "player_note_add", "player_note_delete",
         "player_alias_add", "player_alias_remove", "player_refund", "player_refund_reverse",
         "flag_override",
         "audit_undo",  # if the role may make the change that it makes
     },
-    # Edits flags and segments, and says what events are about.
+    # Edits flags and segments, describes events.
     Role.LIVE_OPS: {
         "segment_new", "segment_edit", "segment_delete", "segment_count",
         "segment_ids_add", "segment_ids_remove", "segment_lists_import", "segment_lists_clear",
@@ -49,7 +48,7 @@ TABLE: dict[Role, set[str]] = {
 }  # fmt: skip
 NEEDED = {name: role for role, names in TABLE.items() for name in names}
 
-# Pages of no role, and what they answer to a stranger: GET, POST.
+# Pages without a role, and their status for anonymous users: GET, POST.
 OPEN: dict[str, tuple[int, int]] = {
     "/healthz": (200, 405),
     "/readyz": (200, 405),
@@ -61,27 +60,27 @@ OPEN: dict[str, tuple[int, int]] = {
 }
 
 GUARDED = sorted(set(PAGES) - set(OPEN))
-REACHED = {200, 302, 404, 422}  # 404 only where the address names a thing that the test made up
+REACHED = {200, 302, 404, 422}  # 404 only if the URL names an object that does not exist
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_every_view__names_its_role_and_its_methods(name: str) -> None:
+def test_every_view__declares_its_role_and_methods(name: str) -> None:
     view = PAGES[name].view
     assert isinstance(getattr(view, "role", None), Role), "decorate it with staff_view"
     assert set(view.methods) <= {"GET", "POST"}
 
 
-def test_table__names_every_page() -> None:
+def test_table__lists_every_page() -> None:
     assert sorted(NEEDED) == GUARDED
 
 
 @pytest.mark.parametrize("name", sorted(set(NEEDED) & set(PAGES)))
-def test_view__asks_for_the_role_of_the_table(name: str) -> None:
+def test_view__requires_the_role_of_the_table(name: str) -> None:
     assert PAGES[name].view.role == NEEDED[name]
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_page__opens_to_its_roles_only(
+def test_page__opens_for_its_roles_only(
     name: str, world: World, client_of: Callable[[Role], Client]
 ) -> None:
     page = PAGES[name]
@@ -91,18 +90,18 @@ def test_page__opens_to_its_roles_only(
         client = client_of(role)
         for method in ("GET", "POST", "PUT"):
             status = ask(client, method, url).status_code
-            told = f"{method} {url} as {role}: {status}"
+            request = f"{method} {url} as {role}: {status}"
             if method not in page.view.methods:
-                assert status == 405, told
+                assert status == 405, request
             elif role.rank < needed.rank:
-                assert status == 403, told
+                assert status == 403, request
             else:
-                assert status in REACHED, told
-                assert status != 404 or not exists, told
+                assert status in REACHED, request
+                assert status != 404 or not exists, request
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_stranger__is_sent_to_sign_in(name: str, world: World, client: Client) -> None:
+def test_anonymous_user__is_redirected_to_sign_in(name: str, world: World, client: Client) -> None:
     url, _ = address(PAGES[name], world)
     for method in ("GET", "POST"):
         response = ask(client, method, url)
@@ -111,7 +110,7 @@ def test_stranger__is_sent_to_sign_in(name: str, world: World, client: Client) -
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_somebody_deactivated__is_a_stranger(
+def test_deactivated_user__is_redirected_to_sign_in(
     name: str, world: World, client_of: Callable[[Role], Client]
 ) -> None:
     client = client_of(Role.ADMIN)
@@ -121,7 +120,7 @@ def test_somebody_deactivated__is_a_stranger(
 
 
 @pytest.mark.parametrize("name", [name for name in GUARDED if PAGES[name].route.startswith(SCOPE)])
-def test_environment_that_does_not_exist__is_404_to_all(
+def test_unknown_environment__is_404_for_all_roles(
     name: str, world: World, client_of: Callable[[Role], Client]
 ) -> None:
     url, _ = address(PAGES[name], world)
@@ -133,7 +132,7 @@ def test_environment_that_does_not_exist__is_404_to_all(
 
 
 @pytest.mark.parametrize("name", sorted(set(OPEN) & set(PAGES)))
-def test_page_without_a_role__answers_a_stranger_as_told(
+def test_page_without_a_role__has_the_status_of_the_table(
     name: str, world: World, client: Client
 ) -> None:
     url, _ = address(PAGES[name], world) if not name.startswith("/") else (name, True)

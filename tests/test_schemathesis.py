@@ -1,5 +1,5 @@
-"""The whole specification against a running server: whatever it allows is accepted, whatever it
-forbids is refused, and every reply is one that it describes."""
+"""The specification against a running server: what it allows is accepted, what it forbids is
+refused, and every reply is documented."""
 
 import os
 import subprocess
@@ -13,19 +13,19 @@ from tests.api_client import PLAYERS
 from tests.homes import empty_home
 from tests.running import Serve
 
-# A stream that is opened goes on for ever: its first events are looked at, for a moment.
+# A stream does not end: check only its first events, for a short time.
 SETTINGS = """
 [[operations]]
 include-operation-id = "event_stream"
 max-stream-events = 3
 request-timeout = 1.5
 """
-EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "15")  # of each operation
+EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "15")  # per operation
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(settings.DATABASE_URL), reason="it starts a database of its own")
-def test_specification__is_what_the_server_does(tmp_path: Path) -> None:
+@pytest.mark.skipif(bool(settings.DATABASE_URL), reason="starts an embedded database")
+def test_specification__matches_the_server(tmp_path: Path) -> None:
     with empty_home() as home:
         serve = Serve(home, "--workers", "1")
         try:

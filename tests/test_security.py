@@ -1,5 +1,5 @@
-"""What an attacker would try on the dashboard: forged posts, fixed sessions, frames, redirects,
-other environments' ids, roles out of reach, secrets left behind."""
+"""Attacks on the dashboard: forged posts, session fixation, frames, redirects, ids of other
+environments, privilege escalation, leaked secrets."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def test_post_to_an_open_page_without_a_csrf_token__is_refused(name: str, db: No
     assert client.post(reverse(name), {"theme": "dark"}).status_code == 403
 
 
-def test_no_view__is_exempt_from_the_check() -> None:
+def test_no_view__is_csrf_exempt() -> None:
     assert not [page.name for page in PAGES.values() if getattr(page.view, "csrf_exempt", False)]
 
 
@@ -54,7 +54,7 @@ def sign_in(client: Client, user: User) -> None:
 
 
 def test_signing_in__gives_the_session_a_new_key(client: Client, db: None) -> None:
-    """An attacker who planted a session before does not share it afterwards."""
+    """Prevents session fixation."""
     session = client.session
     session["planted"] = True
     session.save()
@@ -81,7 +81,7 @@ def test_signing_out__ends_the_session_on_the_server(db: None) -> None:
     assert not Session.objects.filter(session_key=key).exists()
 
 
-def test_cookies__are_out_of_reach_of_scripts_and_other_sites(client: Client, db: None) -> None:
+def test_cookies__are_httponly_and_samesite(client: Client, db: None) -> None:
     client.get(reverse("sign_in"))
     sign_in(client, make_staff())
     client.post(reverse("theme"), {"theme": "dark"})
@@ -109,13 +109,13 @@ def test_https__makes_cookies_secure_and_redirects(https: str, secure: bool) -> 
     assert done.stdout.strip() == str([secure] * 4)
 
 
-# --- Addresses ------------------------------------------------------------------------------------
+# --- URLs -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "path", ["flags/%00/", "segments/%00/", "events/1/?at=2026-01-01", "segments/?q=%00"]
 )
-def test_address_that_nothing_can_have__is_no_crash(path: str, world: World) -> None:
+def test_impossible_url__does_not_crash(path: str, world: World) -> None:
     client = Client()
     client.force_login(world.members[Role.ADMIN])
     response = client.get(url_of(world.environment, "overview") + path)
@@ -138,7 +138,7 @@ def assert_guarded(headers: Mapping[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_page__forbids_frames_and_foreign_scripts(name: str, world: World) -> None:
+def test_page__forbids_frames_and_inline_scripts(name: str, world: World) -> None:
     client = Client()
     client.force_login(world.members[Role.ADMIN])
     url, _ = address(PAGES[name], world)
@@ -150,13 +150,13 @@ def test_page__forbids_frames_and_foreign_scripts(name: str, world: World) -> No
 
 
 @pytest.mark.parametrize("path", ["/sign-in/", "/nowhere/", "/v1x/", "/static/x.css"])
-def test_open_and_missing_pages__forbid_frames_and_foreign_scripts(
+def test_open_and_missing_pages__forbid_frames_and_inline_scripts(
     path: str, client: Client, db: None
 ) -> None:
     assert_guarded(client.get(path).headers)
 
 
-def test_refusals__forbid_frames_and_foreign_scripts(db: None) -> None:
+def test_refusals__forbid_frames_and_inline_scripts(db: None) -> None:
     environment = make_environment()
     refused = signed_in(Role.VIEWER).get(url_of(environment, "staff_list"))
     assert refused.status_code == 403
@@ -178,7 +178,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("target", FOREIGN)
-def test_next_of_the_sign_in__leads_to_no_other_site(target: str, db: None) -> None:
+def test_next_of_the_sign_in__redirects_to_no_other_site(target: str, db: None) -> None:
     client = Client()
     data = {"username": make_staff().username, "password": PASSWORD, "next": target}
     response = client.post(f"{reverse('sign_in')}?next={target}", data)
@@ -186,13 +186,13 @@ def test_next_of_the_sign_in__leads_to_no_other_site(target: str, db: None) -> N
     assert response["Location"] == "/"
 
 
-def test_next_of_the_sign_in__leads_back_to_our_own_page(db: None) -> None:
+def test_next_of_the_sign_in__redirects_to_a_page_of_the_site(db: None) -> None:
     data = {"username": make_staff().username, "password": PASSWORD, "next": "/a/live/flags/?q=1"}
     assert Client().post(reverse("sign_in"), data)["Location"] == "/a/live/flags/?q=1"
 
 
 @pytest.mark.parametrize("target", FOREIGN)
-def test_next_of_the_theme__leads_to_no_other_site(target: str, client: Client) -> None:
+def test_next_of_the_theme__redirects_to_no_other_site(target: str, client: Client) -> None:
     response = client.post(reverse("theme"), {"theme": "dark", "next": target})
     assert response["Location"] == "/"
 
@@ -218,8 +218,7 @@ def test_key_of_another_environment__is_404(
     assert (key.revoked_at, key.expires_at) == (None, None)
 
 
-# Staff and the calls of the API belong to no environment; everything else that an address names
-# does.
+# Staff and API operations do not belong to an environment; all other objects in URLs do.
 NAMED = [
     name
     for name, page in PAGES.items()
@@ -229,7 +228,7 @@ NAMED = [
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_what_another_environment_has__is_404_here(name: str, world: World) -> None:
+def test_object_of_another_environment__is_404(name: str, world: World) -> None:
     here = project_create(name="Empty", slug="empty", actor=ACTOR).environments.get(slug="live")
     url, _ = address(PAGES[name], world)
     theirs = world.environment.project.slug
@@ -245,16 +244,16 @@ def test_environment_of_another_project__is_404(world: World, elsewhere: Environ
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT, Role.LIVE_OPS])
-def test_lower_role__cannot_make_itself_admin(role: Role, world: World) -> None:
+def test_lower_role__cannot_become_admin(role: Role, world: World) -> None:
     member = world.members[role]
     client = Client()
     client.force_login(member)
     data = {"name": "x", "email": "", "role": "admin", "time_zone": "UTC", "is_superuser": "on"}
     environment = world.environment
     assert client.post(url_of(environment, "staff_edit", member.pk), data).status_code == 403
-    made = data | {"username": "second", "password": PASSWORD}
-    assert client.post(url_of(environment, "staff_new"), made).status_code == 403
-    # The one form that they may send about themselves takes neither role nor flags.
+    new = data | {"username": "second", "password": PASSWORD}
+    assert client.post(url_of(environment, "staff_new"), new).status_code == 403
+    # The form of the own account ignores role and permissions.
     assert client.post(reverse("account"), data).status_code == 302
     member.refresh_from_db()
     assert (member.role, member.is_superuser, member.is_staff) == (role, False, False)
@@ -262,7 +261,7 @@ def test_lower_role__cannot_make_itself_admin(role: Role, world: World) -> None:
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT, Role.LIVE_OPS])
-def test_lower_role__cannot_make_end_or_replace_keys(role: Role, world: World) -> None:
+def test_lower_role__cannot_create_revoke_or_rotate_keys(role: Role, world: World) -> None:
     client = Client()
     client.force_login(world.members[role])
     before = ApiKey.objects.count()
@@ -277,7 +276,7 @@ def test_lower_role__cannot_make_end_or_replace_keys(role: Role, world: World) -
     assert ApiKey.objects.get(pk=world.key.pk).revoked_at is None
 
 
-def test_role_that_was_taken_away__counts_on_the_next_request(world: World) -> None:
+def test_removed_role__is_in_force_on_the_next_request(world: World) -> None:
     client = Client()
     client.force_login(world.members[Role.ADMIN])
     url = url_of(world.environment, "staff_list")
@@ -291,8 +290,8 @@ def test_role_that_was_taken_away__counts_on_the_next_request(world: World) -> N
 TOKEN = re.compile(r"[ps]k_live_[0-9A-Za-z]{36}")
 
 
-def everything_kept() -> str:
-    """All that the database holds on changes, keys and sessions, as text."""
+def everything_stored() -> str:
+    """All stored audit entries, keys and sessions, as text."""
     entries = [str(row) for row in AuditEntry.objects.values_list()]
     keys = [str(row) for row in ApiKey.objects.values_list()]
     sessions = [str(session.get_decoded()) for session in Session.objects.all()]
@@ -300,7 +299,7 @@ def everything_kept() -> str:
 
 
 @pytest.mark.parametrize("kind", ["public", "secret"])
-def test_token__is_shown_once_and_kept_nowhere(
+def test_token__is_shown_once_and_not_stored(
     kind: str, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = signed_in()
@@ -314,20 +313,20 @@ def test_token__is_shown_once_and_kept_nowhere(
     for name in [name for name in SHOWN if PAGES[name].section in {"keys", "audit", "developers"}]:
         url, _ = address(PAGES[name], world)
         assert not TOKEN.search(text_of(client.get(url)))
-    assert token not in everything_kept()
+    assert token not in everything_stored()
     assert token not in caplog.text
 
 
-def test_token_of_a_rotation__is_kept_nowhere(world: World) -> None:
+def test_token_of_a_rotation__is_not_stored(world: World) -> None:
     old = make_key(world.environment)
     url = url_of(world.environment, "key_rotate", old.key.pk)
     tokens = set(TOKEN.findall(text_of(signed_in().post(url, {"grace": "24"}))))
     assert len(tokens) == 1
     assert old.token not in tokens
-    assert not TOKEN.search(everything_kept())
+    assert not TOKEN.search(everything_stored())
 
 
-def test_password_that_was_made__is_kept_nowhere(world: World) -> None:
+def test_generated_password__is_not_stored(world: World) -> None:
     client = signed_in()
     data = {"username": "ana", "role": "viewer", "password": ""}
     shown = text_of(client.post(url_of(world.environment, "staff_new"), data))
@@ -335,5 +334,5 @@ def test_password_that_was_made__is_kept_nowhere(world: World) -> None:
     assert found
     password = re.findall(r'data-copy="([^"]+)"', shown)[-1]
     assert User.objects.get(username="ana").check_password(password)
-    assert password not in everything_kept()
+    assert password not in everything_stored()
     assert password not in text_of(client.get(url_of(world.environment, "staff_list")))

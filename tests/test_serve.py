@@ -1,4 +1,4 @@
-"""`manage.py serve` with real processes: what it says, what it survives, what it leaves behind."""
+"""`manage.py serve` with real processes: its output, its stop, and killed processes."""
 
 import http.client
 import os
@@ -24,7 +24,7 @@ from tests.running import (
     bash,
     free_port,
     pasted,
-    python_of_nobody,
+    python_of_other_user,
 )
 
 pytestmark = [
@@ -35,13 +35,13 @@ pytestmark = [
 ]
 
 type Start = Callable[..., Serve]
-ONE_WORKER = ("--workers", "1")  # where their number does not matter: each takes seconds to start
+ONE_WORKER = ("--workers", "1")  # for tests that need no more: each takes seconds to start
 STRONG = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO"
 
 
 @pytest.fixture(scope="module")
 def first() -> Iterator[Serve]:
-    """A first start that keeps running while it is looked at."""
+    """A first start that keeps running."""
     with empty_home() as home:
         serve = Serve(home)
         yield serve.ready()
@@ -56,7 +56,7 @@ def fresh() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def used() -> Iterator[Serve]:
-    """A first start that has ended; its home is good for further ones."""
+    """A first start that was stopped; its home can be used for further starts."""
     with empty_home() as home:
         serve = Serve(home).ready()
         serve.stop()
@@ -88,10 +88,10 @@ def track(api: HttpApi, event_id: str) -> str:
 # --- The first start ------------------------------------------------------------------------------
 
 
-def test_first_start__says_what_it_made(first: Serve) -> None:
-    assert first.says("database") == f"PostgreSQL of its own, made in {first.home}"
+def test_first_start__prints_what_it_created(first: Serve) -> None:
+    assert first.says("database") == f"embedded PostgreSQL, created in {first.home}"
     assert re.fullmatch(r"\d+ migrations applied", first.says("tables"))
-    assert first.says("project") == "my-game made, tier enterprise: live, test"
+    assert first.says("project") == "my-game created, tier enterprise: live, test"
     assert first.says("address") == first.address
     assert first.says("stop") == "Ctrl-C; the data stays"
     assert first.err == ""
@@ -99,8 +99,8 @@ def test_first_start__says_what_it_made(first: Serve) -> None:
     assert all(re.match(r"  .{11}  \S", line) for line in labels), "the columns are not aligned"
 
 
-def test_pasted_lines__answer(first: Serve) -> None:
-    # They are the last that it prints, after what `ready` waits for.
+def test_printed_commands__work(first: Serve) -> None:
+    # They are printed after the line that `ready` waits for.
     wait_until(lambda: first.out.count("\ncurl ") == 3)
     register, track, evaluate = re.findall(r"^curl .*", first.out, re.MULTILINE)
     player = pasted(register)["data"]
@@ -116,7 +116,7 @@ def test_pasted_lines__answer(first: Serve) -> None:
 
 
 @pytest.mark.parametrize("kind", ["live public", "live secret", "test public", "test secret"])
-def test_printed_keys__are_those_of_their_environment(first: Serve, kind: str) -> None:
+def test_printed_keys__belong_to_their_environment(first: Serve, kind: str) -> None:
     environment, _, word = kind.partition(" ")
     assert first.says(kind).startswith(f"{word[0]}k_{environment}_")
     assert first.api(kind).get(PLAYERS).status == (200 if word == "secret" else 403)
@@ -145,14 +145,16 @@ def sign_in(serve: Serve, name: str, password: str) -> int:
     return status
 
 
-def test_health__answers(first: Serve) -> None:
+def test_health__is_ok(first: Serve) -> None:
     assert first.get("/healthz") == (200, "ok\n")
     wait_until(lambda: '"worker": true' in first.get("/readyz")[1])
     status, state = first.get("/readyz")
     assert (status, state) == (200, '{"database": true, "partitions": true, "worker": true}')
 
 
-def test_second_serve_on_the_same_home__says_where_the_first_is(first: Serve, start: Start) -> None:
+def test_second_serve_on_the_same_home__error_has_the_address_of_the_first(
+    first: Serve, start: Start
+) -> None:
     line = start(first.home).failed()
     assert line == (
         f"ilara: Ilara already runs at {first.address} with the data in {first.home}: "
@@ -164,9 +166,9 @@ def test_second_serve_on_the_same_home__says_where_the_first_is(first: Serve, st
 # --- Later starts ---------------------------------------------------------------------------------
 
 
-def test_second_start__reuses_all_and_tells_no_secret(used: Serve, start: Start) -> None:
+def test_second_start__reuses_everything_and_prints_no_secret(used: Serve, start: Start) -> None:
     again = start(used.home).ready()
-    assert again.says("database") == f"PostgreSQL of its own, started again in {used.home}"
+    assert again.says("database") == f"embedded PostgreSQL, started in {used.home}"
     assert again.says("tables") == "up to date"
     assert again.says("project").startswith("my-game found, tier ")
     assert not TOKEN.search(again.out)
@@ -183,7 +185,7 @@ def test_second_start__reuses_all_and_tells_no_secret(used: Serve, start: Start)
     assert sign_in(again, "admin", "a-better-one-7") == 302
 
 
-def test_tier__is_the_project_s(used: Serve, start: Start) -> None:
+def test_tier__is_stored_with_the_project(used: Serve, start: Start) -> None:
     serve = start(used.home, "--tier", "free", *ONE_WORKER).ready()
     assert serve.says("project") == "my-game found, tier free: live, test"
     serve.stop()
@@ -191,9 +193,9 @@ def test_tier__is_the_project_s(used: Serve, start: Start) -> None:
     start(used.home, "--tier", "enterprise").failed()
 
 
-def test_workers__are_as_many_as_asked_for(used: Serve, start: Start) -> None:
+def test_workers__are_as_many_as_given(used: Serve, start: Start) -> None:
     serve = start(used.home, "--workers", "3").ready()
-    # The first of them may answer before the last is there.
+    # The first may respond before the last has started.
     wait_until(lambda: len([line for line in arguments(serve) if "gunicorn" in line]) == 1 + 3)
 
 
@@ -212,7 +214,7 @@ def pid_of(serve: Serve, word: str) -> int:
     return min(int(line.split()[0]) for line in run.stdout.splitlines() if word in line)
 
 
-def test_host__answers_there_and_only_there(used: Serve, start: Start) -> None:
+def test_host__is_the_only_listen_address(used: Serve, start: Start) -> None:
     try:
         port = free_port("127.0.0.2")
     except OSError:
@@ -227,10 +229,10 @@ def test_host__answers_there_and_only_there(used: Serve, start: Start) -> None:
         serve.get("/healthz")
 
 
-# --- What cannot be served ------------------------------------------------------------------------
+# --- Errors ---------------------------------------------------------------------------------------
 
 
-def test_taken_port__is_named(fresh: Path, start: Start) -> None:
+def test_used_port__is_reported(fresh: Path, start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         line = start(fresh, port=port).failed()
@@ -246,12 +248,12 @@ def test_taken_port__is_named(fresh: Path, start: Start) -> None:
     [
         ("postgresql://a:secret@127.0.0.1:{port}/x", r"The database cannot be used: .*refused"),
         ("postgresql://a:secret@nowhere.invalid/x", r"The database cannot be used: .*nowhere.*"),
-        ("postgresql://a:secret@127.0.0.1:port/x", r"DATABASE_URL cannot be read: write .*"),
-        ("mysql://a:secret@127.0.0.1/x", r"DATABASE_URL must be a postgresql:// address\."),
-        ("secret", r"DATABASE_URL must be a postgresql:// address\."),
+        ("postgresql://a:secret@127.0.0.1:port/x", r"DATABASE_URL is not valid: use .*"),
+        ("mysql://a:secret@127.0.0.1/x", r"DATABASE_URL must be a postgresql:// URL\."),
+        ("secret", r"DATABASE_URL must be a postgresql:// URL\."),
     ],
 )
-def test_unusable_database_url__is_one_line_without_its_password(
+def test_unusable_database_url__error_is_one_line_without_the_password(
     fresh: Path, start: Start, url: str, message: str
 ) -> None:
     env = {"DATABASE_URL": url.format(port=free_port()), "SECRET_KEY": STRONG}
@@ -261,16 +263,16 @@ def test_unusable_database_url__is_one_line_without_its_password(
     assert list(fresh.iterdir()) == []
 
 
-def test_missing_secret_key__says_what_to_give(fresh: Path, start: Start) -> None:
+def test_missing_secret_key__error_names_the_setting(fresh: Path, start: Start) -> None:
     line = start(fresh, env={"DATABASE_URL": "postgresql://127.0.0.1/x"}).failed()
     assert line.startswith("ilara: SECRET_KEY is not set.")
     assert "SECRET_KEY_FILE" in line
 
 
-def test_read_only_home__says_what_to_set(fresh: Path, start: Start) -> None:
+def test_read_only_home__error_names_the_setting(fresh: Path, start: Start) -> None:
     fresh.chmod(0o555)
-    # Root may write anywhere.
-    with python_of_nobody() if os.geteuid() == 0 else nullcontext(OURS) as python:
+    # Root may write everywhere.
+    with python_of_other_user() if os.geteuid() == 0 else nullcontext(OURS) as python:
         without = start(fresh, python=python)
         given = start(fresh, python=python, env={"SECRET_KEY": STRONG})
         lines = [without.failed(), given.failed()]
@@ -279,21 +281,21 @@ def test_read_only_home__says_what_to_set(fresh: Path, start: Start) -> None:
         assert line.endswith("set ILARA_HOME to a folder that this user may write to.")
 
 
-# --- Ends -----------------------------------------------------------------------------------------
+# --- Stopping -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stop__ends_everything_promptly(used: Serve, start: Start, number: signal.Signals) -> None:
     serve = start(used.home).ready()
     idle = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=30)
-    idle.request("GET", "/healthz")  # and then the connection stays open
+    idle.request("GET", "/healthz")  # the connection stays open
     assert idle.getresponse().read() == b"ok\n"
     stream = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=30)
     stream.request("GET", f"{EVENTS}/stream", headers={"X-API-Key": used.says("live secret")})
     listening = stream.getresponse()
-    assert listening.read1(1), "a stream begins at once"
+    assert listening.read1(1), "a stream starts at once"
     serve.stop(number)
-    # It was told to come back and not cut off when the patience of the server was over.
+    # The stream ended with a retry hint instead of being cut off at the server's timeout.
     assert listening.read().endswith(b"retry: 1000\n\n")
     idle.close()
     stream.close()
@@ -302,7 +304,7 @@ def test_stop__ends_everything_promptly(used: Serve, start: Start, number: signa
     assert (used.home / "serve.lock").read_text() == ""
 
 
-def test_impatient_second_ctrl_c__changes_nothing(used: Serve, start: Start) -> None:
+def test_repeated_ctrl_c__changes_nothing(used: Serve, start: Start) -> None:
     serve = start(used.home, *ONE_WORKER).ready()
     for _ in range(3):
         serve.signal(signal.SIGINT)
@@ -311,7 +313,7 @@ def test_impatient_second_ctrl_c__changes_nothing(used: Serve, start: Start) -> 
     assert serve.err == ""
 
 
-# Each is one at which it has come so far, or further: a short one may pass unseen.
+# Each is true once the start has reached this step or a later one: a short step may be missed.
 MOMENTS: dict[str, Callable[[Serve], bool]] = {
     "initdb": lambda serve: (
         any((serve.home / "postgresql").glob("data.new-*/global")) or serve.data.exists()
@@ -331,7 +333,7 @@ MOMENTS: dict[str, Callable[[Serve], bool]] = {
         (signal.SIGTERM, "content"),
     ],
 )
-def test_stop_while_starting__leaves_nothing_and_the_next_start_works(
+def test_stop_during_the_start__leaves_nothing_and_the_next_start_works(
     fresh: Path, start: Start, moment: str, number: signal.Signals
 ) -> None:
     serve = start(fresh)
@@ -344,21 +346,21 @@ def test_stop_while_starting__leaves_nothing_and_the_next_start_works(
         assert HttpApi(again.address, None).get("/v1/nothing").status == 404
 
 
-def test_everything_killed__acknowledged_events_are_there_again(used: Serve, start: Start) -> None:
+def test_everything_killed__acknowledged_events_are_stored(used: Serve, start: Start) -> None:
     token = used.says("live public")
     serve = start(used.home).ready()
     assert track(HttpApi(serve.address, token), "kept-1") == "accepted"
     serve.kill_all()
 
     again = start(used.home, port=serve.port).ready()
-    assert again.says("database") == f"PostgreSQL of its own, started again in {used.home}"
+    assert again.says("database") == f"embedded PostgreSQL, started in {used.home}"
     api = HttpApi(again.address, token)
     assert track(api, "kept-1") == "duplicate"
     assert track(api, "kept-2") == "accepted"
     again.stop()
 
 
-def test_parent_killed__children_end_and_postgresql_stops(used: Serve, start: Start) -> None:
+def test_parent_killed__children_and_postgresql_stop(used: Serve, start: Start) -> None:
     serve = start(used.home).ready()
     before = serve.processes()
     serve.process.kill()
@@ -367,7 +369,7 @@ def test_parent_killed__children_end_and_postgresql_stops(used: Serve, start: St
     assert not (serve.data / "postmaster.pid").exists()
 
 
-def test_parent_killed__the_next_start_need_not_wait(used: Serve, start: Start) -> None:
+def test_parent_killed__the_next_start_works_at_once(used: Serve, start: Start) -> None:
     serve = start(used.home, *ONE_WORKER).ready()
     before = serve.processes(with_postgresql=False)
     serve.process.kill()
@@ -379,37 +381,37 @@ def test_parent_killed__the_next_start_need_not_wait(used: Serve, start: Start) 
 
 
 def server_pid(serve: Serve) -> int | None:
-    """PostgreSQL's, which may go on from one `serve` to the next; None while it starts."""
+    """The pid of PostgreSQL, which may outlive a `serve`; None while it starts."""
     try:
         return int((serve.data / "postmaster.pid").read_text().partition("\n")[0])
     except (OSError, ValueError):
         return None
 
 
-def test_worker_killed__is_started_again(used: Serve, start: Start) -> None:
+def test_worker_killed__is_restarted(used: Serve, start: Start) -> None:
     serve = start(used.home, *ONE_WORKER).ready()
     os.kill(pid_of(serve, "manage.py worker"), signal.SIGKILL)
-    wait_until(lambda: "The job worker ended with code -9" in serve.out)
+    wait_until(lambda: "The job worker exited with code -9" in serve.out)
     wait_until(lambda: any("manage.py worker" in line for line in arguments(serve)))
     serve.stop()
 
 
-def test_web_server_killed__all_ends_with_a_word_about_it(used: Serve, start: Start) -> None:
+def test_web_server_killed__everything_stops_with_an_error(used: Serve, start: Start) -> None:
     serve = start(used.home).ready()
     os.kill(pid_of(serve, "gunicorn"), signal.SIGKILL)
-    assert serve.failed() == "ilara: The web server ended with code -9: see the lines above."
-    # Its workers notice by themselves that they are alone, and the last one stops PostgreSQL.
+    assert serve.failed() == "ilara: The web server exited with code -9: see the lines above."
+    # Its workers exit by themselves, and the last one stops PostgreSQL.
     wait_until(lambda: not (serve.data / "postmaster.pid").exists())
 
 
-def test_postgresql_killed__the_next_requests_find_it_again(used: Serve, start: Start) -> None:
+def test_postgresql_killed__it_restarts_for_the_next_requests(used: Serve, start: Start) -> None:
     token = used.says("live public")
     serve = start(used.home, *ONE_WORKER).ready()
     assert track(HttpApi(serve.address, token), "before-1") == "accepted"
     killed = server_pid(serve)
     assert killed
     os.kill(killed, signal.SIGKILL)
-    # Its backends live a moment longer and may answer: ready means ready on the new server.
+    # Old backends may respond a moment longer, so wait for the new server first.
     wait_until(lambda: server_pid(serve) not in (None, killed))
     wait_until(lambda: serve.get("/readyz")[0] == 200)
     assert track(HttpApi(serve.address, token), "before-1") == "duplicate"

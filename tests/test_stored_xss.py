@@ -1,4 +1,4 @@
-"""Whatever a game client can write is text on every page that shows it."""
+"""Everything that a game client can write is escaped on every page."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""House rules of templates and style sheets that a reader would miss."""
+"""Conventions of templates and style sheets."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from django.template.loader import get_template
 TEMPLATES = sorted((settings.BASE_DIR / "templates").rglob("*.html"))
 CSS = "".join(path.read_text() for path in (settings.BASE_DIR / "static" / "css").glob("*.css"))
 CLASSES = set(re.findall(r"\.([a-z][a-z0-9-]*)", CSS))
-# What a strict content security policy breaks, and links that lead nowhere without a script.
+# What a strict content security policy breaks, and links that do nothing without JavaScript.
 FORBIDDEN = re.compile(r'\sstyle="|\son[a-z]+="|hx-on|hx-vals=.js:|href="#"|<script>|<style')
 
 
@@ -19,10 +19,10 @@ def name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=name)
-def test_template__compiles_and_keeps_the_rules(path: Path) -> None:
+def test_template__compiles_and_follows_the_conventions(path: Path) -> None:
     get_template(name(path))
     source = path.read_text()
-    assert re.match(r"\{# .+ #\}", source), "the first line says what the template expects"
+    assert re.match(r"\{# .+ #\}", source), "the first line must describe what the template expects"
     assert not FORBIDDEN.search(source)
 
 

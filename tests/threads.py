@@ -1,4 +1,4 @@
-"""Running one thing in many threads at the same moment, each with a connection of its own."""
+"""Run a function in many threads at once, each with its own database connection."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from django.db import connection
 
 
 def at_once[T, R](act: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """The results of `act` for each item, in their order. The first exception is raised again."""
+    """The results of `act` for each item, in order. Raises the first exception."""
     work = list(items)
     start = threading.Barrier(len(work))
 
@@ -25,11 +25,11 @@ def at_once[T, R](act: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 
 def until_somebody_waits() -> None:
-    """Returns once a statement of another connection waits for a lock."""
+    """Wait until another connection waits for a lock."""
     with connection.cursor() as cursor:
         for _ in range(500):
             cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
             if cursor.fetchone()[0]:
                 return
             cursor.execute("SELECT pg_sleep(0.01)")
-    raise AssertionError("nobody waited for a lock")
+    raise AssertionError("no connection waited for a lock")

@@ -1,7 +1,7 @@
 """Request bodies: from bytes to a struct, or to an error that names the field and the fix.
 
-The whole body is looked at before any endpoint runs: size, encoding, nesting, and what PostgreSQL
-or another client could not take back (NUL, lone surrogates, integers past 64 bits).
+The whole body is checked before any endpoint runs: size, encoding, nesting, and values that
+PostgreSQL or another client could not read (NUL, lone surrogates, integers beyond 64 bits).
 """
 
 import re
@@ -40,7 +40,7 @@ def is_uuid(text: str) -> bool:
 
 
 def parse_uuid(text: object, field: str) -> UUID:
-    """A UUID in its 36-character form, any case; the other forms Python knows are refused."""
+    """A UUID in its 36-character form, any case; other forms that Python accepts are refused."""
     if not isinstance(text, str) or not is_uuid(text):
         raise invalid(f"Invalid {field.rpartition('.')[2]} format", field)
     return UUID(text)
@@ -53,9 +53,9 @@ def decode_body[T: msgspec.Struct](
     *,
     exact_numbers: bool = False,
 ) -> tuple[T, tuple[str, ...]]:
-    """The decoded body and the names of top-level fields that nobody knows.
+    """The decoded body and the names of unknown top-level fields.
 
-    An empty body counts as {}. Fields in `checks_itself` are left unchecked inside.
+    An empty body counts as {}. The contents of fields in `checks_itself` are not checked.
     """
     body = read_body(request)
     data = parse_object(body, exact_numbers=exact_numbers) if body.strip() else {}
@@ -69,8 +69,8 @@ def decode_body[T: msgspec.Struct](
 
 
 def read_body(request: HttpRequest) -> bytes:
-    """The bytes of the body, within the limit and complete. Read once, however often asked: what is
-    left of a body that was refused must not pass for one when the request starts again."""
+    """The complete body, within the size limit. Read once and stored with the request, as is the
+    error of a refused body: when the request is restarted, the rest must not pass as a body."""
     if not hasattr(request, "raw_body"):
         try:
             request.raw_body = _read_body(request)  # type: ignore[attr-defined]
@@ -83,7 +83,7 @@ def read_body(request: HttpRequest) -> bytes:
 
 
 def read_object(request: HttpRequest) -> dict[str, Any] | None:
-    """What a body that was refused holds, if it can be read as an object at all."""
+    """The object in the body, or None if the body cannot be read as one."""
     try:
         return parse_object(read_body(request))
     except ApiError:
@@ -99,12 +99,12 @@ def _read_body(request: HttpRequest) -> bytes:
         raise invalid("The Content-Length header is not a number") from None
     if length > MAX_BODY_BYTES:
         raise _too_large()
-    # With chunks the server ends the stream at the last one; Django alone would read nothing.
+    # The server ends a chunked stream at the last chunk; Django itself would read nothing.
     source: BinaryIO = environ["wsgi.input"] if chunked else cast(BinaryIO, request)
     try:
         body = source.read(MAX_BODY_BYTES + 1 if chunked else length)
     except Exception as error:
-        # The server has exceptions of its own for chunks that are none and for a client that left.
+        # The server raises its own exceptions for malformed chunks and disconnected clients.
         raise invalid("The body ends early or its chunks are malformed") from error
     if len(body) > MAX_BODY_BYTES:
         raise _too_large()
@@ -126,7 +126,7 @@ def _check_content_type(header: str) -> None:
 
 
 def parse_object(body: bytes, *, exact_numbers: bool = False) -> dict[str, Any]:
-    """JSON text that must be an object."""
+    """Decode JSON that must be an object."""
     try:
         body.decode("utf-8")
         data = (_exact_decoder if exact_numbers else _decoder).decode(body)
@@ -145,9 +145,9 @@ def parse_object(body: bytes, *, exact_numbers: bool = False) -> dict[str, Any]:
 
 
 def check_value(value: Any, path: str, level: int) -> None:
-    """Raise unless everything in this JSON value can be stored and given back as it came.
+    """Raise ApiError unless this JSON value can be stored and returned unchanged.
 
-    `level` is the depth at which the value stands; the body itself is level 1.
+    `level` is the nesting depth of the value; the body itself is level 1.
     """
     if isinstance(value, str):
         if "\0" in value:
@@ -180,13 +180,13 @@ def check_key(name: str, path: str) -> None:
 
 
 def check_moment(moment: datetime, field: str) -> None:
-    """Raise unless the time, as it was written, is one that every part of the system can hold."""
+    """Raise ApiError unless the year, as written, is one that every part of the system supports."""
     if moment.year not in YEARS:
-        raise invalid(f"{field} must lie between {YEARS[0]} and {YEARS[-1]}", field)
+        raise invalid(f"{field} must be between the years {YEARS[0]} and {YEARS[-1]}", field)
 
 
 def parse_moment(text: str, field: str) -> datetime:
-    """A time in the address, with its offset."""
+    """Parse a time with an offset from the query string."""
     try:
         moment: datetime = msgspec.convert(text, Moment)
     except msgspec.ValidationError:
@@ -199,7 +199,7 @@ def parse_moment(text: str, field: str) -> datetime:
 
 
 def idempotency_key(request: HttpRequest) -> str | None:
-    """The Idempotency-Key header, which stands in for a missing id in the body."""
+    """The Idempotency-Key header, used when the body has no id."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not 1 <= len(key) <= 128:
         raise invalid("Idempotency-Key must have 1 to 128 characters", "Idempotency-Key")
@@ -207,13 +207,13 @@ def idempotency_key(request: HttpRequest) -> str | None:
 
 
 def client_id(request: HttpRequest, in_body: str | None) -> str | None:
-    """The id in the body, else the header. A faulty header is refused even where it is not used."""
+    """The id in the body, else the header. An invalid header is refused even if it is not used."""
     key = idempotency_key(request)
     return in_body or key
 
 
 def digest_of(client_id: str | None) -> bytes:
-    """What makes a client's id unique in a ledger; without one, something that never repeats."""
+    """The 16 bytes that identify a client's id in a ledger; random bytes if there is no id."""
     if client_id is None:
         return token_bytes(16)
     return blake2b(client_id.encode(), digest_size=16).digest()
@@ -229,7 +229,7 @@ TYPES = {
 
 
 def to_struct[T: msgspec.Struct](data: Any, struct: type[T], prefix: str = "") -> T:
-    """Plain data as a struct. `prefix` is where the data stands, like `events[3].`."""
+    """Plain data as a struct. `prefix` is the path of the data, like `events[3].`."""
     try:
         return msgspec.convert(data, struct)
     except msgspec.ValidationError as error:
@@ -259,8 +259,8 @@ def _sentence(problem: str) -> str:
         noun = {"str": "character", "array": "item", "object": "key"}.get(found[1], "item")
         return f"must have {bound} {found[3]} {noun}{'' if found[3] == '1' else 's'}"
     if found := re.search(r"Expected `\w+` (>=|<=|>|<) (\S+)", problem):
-        words = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
-        return f"must be {words[found[1]]} {found[2]}"
+        bounds = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+        return f"must be {bounds[found[1]]} {found[2]}"
     if "multiple of 1" in problem:
         return "must be a whole number"
     if "RFC3339" in problem or "datetime" in problem:

@@ -1,8 +1,7 @@
-"""The endpoint layer of `/v1`: who may call, what the body must be, what goes back.
+"""Dispatch of requests under `/v1` and `/ofrep`: authentication, limits, bodies and replies.
 
-What an endpoint declares, in `endpoint.py`, says who may call and what the body decodes to.
-`answer()` runs the checks in their published order: path 404, method
-405, key 401 or 403, limit 429, body 400; the endpoint itself finds out about missing resources.
+`answer()` applies what the endpoint declares (`endpoint.py`) in the published order: path 404,
+method 405, key 401 or 403, limit 429, body 400. The endpoint reports missing resources.
 """
 
 import logging
@@ -48,8 +47,8 @@ encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class ApiRequest(HttpRequest):
-    """A request that passed authentication. `now` is the database's clock, once a statement ran.
-    `shape_error` is there where another protocol than ours has a shape of its own for errors."""
+    """An authenticated request. `now` is the database's clock, set by the first statement.
+    `shape_error` formats errors for the protocol of the endpoint."""
 
     id: str
     api_key: Key
@@ -63,11 +62,11 @@ class ApiRequest(HttpRequest):
 
 
 class StaleSnapshot(Exception):
-    """The environment has changed since the snapshot was loaded."""
+    """The environment changed after the snapshot was loaded."""
 
 
 def route(*endpoints: Endpoint) -> EndpointView:
-    """A view for a URL tree, out of endpoints that share a path and differ in method."""
+    """One view for endpoints that share a path and differ in method."""
     by_method = {item.method: item for item in endpoints}
     shape = endpoints[0].shape
 
@@ -84,47 +83,46 @@ def route(*endpoints: Endpoint) -> EndpointView:
             )
         return _call(found, cast(ApiRequest, request), captured)
 
-    view.endpoints = by_method  # type: ignore[attr-defined]  # read by the specification's writer
+    view.endpoints = by_method  # type: ignore[attr-defined]  # read by apidocs
     return view
 
 
 def respond(data: object, status: int = 200) -> HttpResponse:
-    """The success envelope around anything msgspec encodes."""
+    """`data`, which msgspec must be able to encode, in the success envelope."""
     body = b'{"success":true,"data":' + encoder.encode(data) + b"}"
     return HttpResponse(body, status=status, content_type="application/json")
 
 
 def is_known(request: HttpRequest, etag: str) -> bool:
-    """Whether If-None-Match names the ETag, compared weakly: the caller has this reply already."""
+    """Whether If-None-Match matches the ETag (weak comparison), so 304 is enough."""
     header = request.headers.get("If-None-Match", "")
     sent = (part.strip().removeprefix("W/") for part in header.split(","))
     return any(part in ("*", etag) for part in sent)
 
 
-# --- The way of a request -------------------------------------------------------------------------
+# --- Request handling -----------------------------------------------------------------------------
 
 _tree = URLResolver(RegexPattern(r"^/"), "ilara_admin.api_urls")
 
 
 def answer(request: HttpRequest) -> HttpResponseBase:
-    """Answer a request under /v1 or /ofrep, whatever happens."""
+    """The response to a request under /v1 or /ofrep. Never raises."""
     if request.method == "OPTIONS":
         return HttpResponse(status=204, headers=PREFLIGHT_HEADERS)
     try:
         response = _answer(request)
     except Exception as error:
-        # Another protocol than ours has a shape of its own for errors.
         shape = getattr(request, "shape_error", ApiError.response)
         response = shape(_to_api_error(error, request))
-    if request.method == "HEAD":  # always a refusal; the server would log each body it drops
+    if request.method == "HEAD":  # always an error; the server would log each body it drops
         response = HttpResponse(status=response.status_code, headers=response.headers)
     for name, value in CORS_HEADERS.items():
         response.headers[name] = value
     if not response.streaming and response.status_code != 304:
-        # Without it the server would send the body in chunks, with a write of their own.
+        # Without it the server would send the body in chunks, with an extra write.
         response.headers["Content-Length"] = str(len(response.getvalue()))
     response.headers["Cache-Control"] = response.headers.get("Cache-Control", "no-store")
-    # Django would log every 4xx as a warning; what a client does wrong is the client's to see.
+    # Keep Django from logging every 4xx as a warning.
     response._has_been_logged = True  # type: ignore[attr-defined]
     if states := getattr(request, "limits", None):
         for name, value in rate_limits.headers(list(states.values())).items():
@@ -135,13 +133,13 @@ def answer(request: HttpRequest) -> HttpResponseBase:
 
 
 def _to_api_error(error: Exception, request: HttpRequest) -> ApiError:
-    """What the caller is told of an exception."""
+    """The error that the caller sees for an exception."""
     request_id = getattr(request, "id", "")
     match error:
         case ApiError():
             return error
         case TooManyFieldsSent():
-            return invalid("The address has too many parameters")
+            return invalid("The query string has too many parameters")
         case OperationalError() | InterfaceError():
             logger.error("database away request_id=%s", request_id, exc_info=error)
             return ApiError(
@@ -184,7 +182,7 @@ def _attempt(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) 
         count(request, rate_limits.REQUESTS)
         response = found.view(request, **_arguments(found, request, captured))
     except ApiError:
-        # A refusal, too, must not rest on an old snapshot: a widened setting counts at once.
+        # An error must not come from a stale snapshot either: a relaxed setting applies at once.
         if not request.confirmed:
             run(request, "SELECT config_version, now FROM env")
         raise
@@ -193,8 +191,7 @@ def _attempt(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) 
 
 
 def count(request: ApiRequest, name: str, amount: int = 1) -> None:
-    """Count against a rate limit: once however often the request starts again, unless the tier has
-    changed in between."""
+    """Count against a rate limit. A restarted request counts once, unless the tier has changed."""
     counted = request.limits.pop(name, None)
     if counted is None or counted.policy != rate_limits.policy_of(request.snapshot, name):
         counted = rate_limits.take(request.snapshot, name, amount)
@@ -238,9 +235,9 @@ def _arguments(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]
 
 # --- Statements -------------------------------------------------------------------------------
 
-# Every statement of an endpoint begins with this. `open` is false when the snapshot is out of date
-# or the key has expired by the database's clock: a statement that writes must ask for it, so that
-# nothing is written in the name of a key that is no longer good.
+# Every statement of an endpoint starts with this. `open` is false if the snapshot is stale or the
+# key has expired by the database's clock. Statements that write must check it, so that nothing is
+# written with an invalid key.
 ENV_SQL = """
 WITH env AS (
     SELECT e.*, statement_timestamp() AS now,
@@ -253,15 +250,15 @@ WITH env AS (
 def run(
     request: ApiRequest, sql: str, params: Sequence[Any] = (), *, safe_to_repeat: bool = True
 ) -> list[db.Row]:
-    """Run the one statement of an endpoint and check that the snapshot it relies on still holds.
+    """Run the one statement of an endpoint and check that the snapshot is still current.
 
-    `sql` continues ENV_SQL: more WITH terms, each led by a comma, then a SELECT whose first two
-    columns are the environment's config_version and now. Its own parameters start at $4. Returns
-    the rows without those two columns. Raises StaleSnapshot when the environment has changed and
-    ApiError when the key has expired.
+    `sql` continues ENV_SQL: more WITH terms, each preceded by a comma, then a SELECT whose first
+    two columns are the environment's config_version and now. Its parameters start at $4. Returns
+    the rows without those two columns. Raises StaleSnapshot if the environment has changed and
+    ApiError if the key has expired.
     """
-    # A snapshot that was loaded after the request came in is recent enough; when the environment
-    # keeps changing under a request, the last one loaded counts.
+    # If the environment keeps changing, stop restarting: the last snapshot was loaded after the
+    # request came in, which is recent enough.
     settled = request.restarts > MAX_RESTARTS
     version = None if settled else request.snapshot.version
     expires_at = request.api_key.expires_at

@@ -1,6 +1,6 @@
-"""What an endpoint declares: an `Endpoint` for dispatch, with its `Docs` for the specification.
+"""Declarations of endpoints: an `Endpoint` for dispatch, with its `Docs` for the specification.
 
-Docstrings of views are published, too: the first sentence as the summary, the rest as the text.
+Docstrings of views are published too: the first sentence as the summary, the rest as description.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,14 +16,14 @@ from ilara_admin.api.errors import ApiError, Failure
 JSON = "application/json"
 
 type EndpointView = Callable[..., HttpResponseBase]
-# Makes the response for an error; the mapping holds the path's parameters.
+# Formats an error for the protocol of the endpoint; the mapping holds the path parameters.
 type ErrorShape = Callable[[ApiError, Mapping[str, str]], HttpResponse]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request and what it answers, without the envelope. What the path names is the example that
-    the type of the parameter has."""
+    """A request and its reply, without the envelope. Path parameters take the examples of their
+    types."""
 
     reply: Any
     body: Mapping[str, Any] | None = None
@@ -34,16 +34,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Docs:
-    """What the specification publishes and no request needs.
+    """The published part of an endpoint, which requests do not need.
 
-    `reply` is the type of a success (inside the envelope, if there is one); `statuses` says what
-    each success means. `path` has the types of the path's parameters, `query` those of the query
-    string; `headers` names special request headers. `counts` are limits besides that of requests.
-    `invalid` is an example message of a 400 whose first word is the field, `missing` are all
-    messages of a 404, `conflict` is one of a 409. `failure` is the type of an error."""
+    `reply` is the type of the reply (inside the envelope, if any), `statuses` the meaning of each
+    success status. `path` has the types of path parameters, `query` those of the query string;
+    `headers` names special request headers. `counts` are the limits other than that of requests.
+    `invalid` is an example message of 400 that starts with the field, `missing` are all messages of
+    404 and `conflict` is one of 409. `failure` is the type of errors."""
 
     reply: Any = None
-    statuses: Mapping[int, str] = field(default_factory=lambda: {200: "The answer."})
+    statuses: Mapping[int, str] = field(default_factory=lambda: {200: "Success."})
     path: Mapping[str, Any] = field(default_factory=dict)
     query: type[msgspec.Struct] | None = None
     headers: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ UNDOCUMENTED = Docs()
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What dispatch needs: who may call, what the body decodes to, how errors look."""
+    """What dispatch needs: who may call, the type of the body, and the format of errors."""
 
     method: str
     view: EndpointView
@@ -96,14 +96,14 @@ def endpoint(
     shape: ErrorShape = _envelope,
     docs: Docs = UNDOCUMENTED,
 ) -> Callable[[EndpointView], Endpoint]:
-    """Declare an endpoint. The view gets the request, the path's parameters (`player_id` as a UUID)
-    and the decoded `body`, if there is one.
+    """Declare an endpoint. The view is called with the request, the path parameters (`player_id` as
+    a UUID) and the decoded `body`, if any.
 
-    Without `key` the call needs no API key; `secret` needs a secret one. `basic` endpoints stay
+    `key=False`: no API key is required; `secret`: a secret key is required. `basic` endpoints stay
     open to public keys in an environment that restricts them. `bearer` also accepts the key in the
-    Authorization header. `checks_itself` names the fields of the body whose contents the view
-    checks, `decodes_itself` leaves the whole body to the view, `exact_numbers` decodes numbers with
-    a fraction as Decimal. `shape` makes the response for an error."""
+    Authorization header. The view checks the contents of the body fields in `checks_itself`, and
+    with `decodes_itself` the whole body. `exact_numbers` decodes fractions as Decimal. `shape`
+    formats errors."""
     return lambda view: Endpoint(
         method=method,
         view=view,

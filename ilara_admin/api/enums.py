@@ -1,20 +1,20 @@
-"""Enumerations of the API that explain themselves. Imports no Django."""
+"""Enumerations of the API with a published description per value. Imports no Django."""
 
 from enum import StrEnum
 from typing import Any, Self
 
 
 class DocumentedEnum(StrEnum):
-    """Each member is a value and a sentence that says what it means: `OFF = "off", "It is off."`
+    """Each member is a value and its description: `OFF = "off", "The flag is off."`
 
-    A member without a sentence is a TypeError at import, so nothing is published unexplained."""
+    A member without a description is a TypeError at import."""
 
     _value_: str
     meaning: str
 
     def __new__(cls, value: str, meaning: str = "") -> Self:
-        if not meaning:  # a default, since type checkers take the lookup Enum("value") for this
-            raise TypeError(f"{value} needs a sentence that says what it means")
+        if not meaning:  # a default, since type checkers confuse the lookup Enum("value") with this
+            raise TypeError(f"{value} needs a description")
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
@@ -22,7 +22,7 @@ class DocumentedEnum(StrEnum):
 
 
 def meanings() -> dict[str, dict[str, str]]:
-    """The sentences of every such enumeration, by its name and in its order."""
+    """The descriptions by value, by enumeration name; values in declaration order."""
     return {
         each.__name__: {member.value: member.meaning for member in each}
         for each in DocumentedEnum.__subclasses__()
@@ -30,7 +30,7 @@ def meanings() -> dict[str, dict[str, str]]:
 
 
 def with_meanings(components: dict[str, Any]) -> None:
-    """Put the sentences into the schemas of the enumerations, values in the order of the code."""
-    for name, told in meanings().items():
+    """Add the descriptions to the schemas of the enumerations, values in declaration order."""
+    for name, descriptions in meanings().items():
         if name in components:
-            components[name] |= {"enum": list(told), "x-enum-descriptions": told}
+            components[name] |= {"enum": list(descriptions), "x-enum-descriptions": descriptions}

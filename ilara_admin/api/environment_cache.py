@@ -1,12 +1,10 @@
-"""What a process knows about an environment: settings, keys and, compiled, its flags and segments.
+"""The per-process cache of an environment: settings, keys, and compiled flags and segments.
 
-A snapshot is immutable and carries the environment's `config_version`. Every statement under /v1
-reads that version along with what it needs; when it differs from the snapshot's, the snapshot is
-loaded anew and the request starts again from authentication. So a change is in force on the next
-request, in every process, without a poll.
+A snapshot is immutable and has the environment's `config_version`. Every statement under /v1 also
+reads that version; if it differs, the snapshot is reloaded and the request restarts from
+authentication. So a change is in force on the next request, in every process, without polling.
 
-Loading is one SQL statement, which sees one state of the database: settings, version and parts
-cannot come from different moments.
+Loading is one SQL statement, so settings, version and parts are consistent.
 """
 
 import threading
@@ -51,7 +49,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CachePart[T]:
-    """A value that an app adds to each snapshot."""
+    """An app's part of each snapshot."""
 
     sql: str
     load: Callable[[str, "Parts"], T]
@@ -77,8 +75,8 @@ def register_part[R, T](
 ) -> CachePart[T]:
     """Add a part to the snapshots that are loaded from now on.
 
-    `sql` is a sub-select of one JSON array, or NULL, for the environment `e`; `row` is the type of
-    its items. `compile` is given the parts registered before.
+    `sql` is a subselect with one JSON array or NULL for the environment `e`; `row` is the type of
+    its items. `compile` also gets the parts registered earlier.
     """
     decoder = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
     part = CachePart(sql, lambda rows, parts: compile(decoder.decode(rows), parts))
@@ -87,10 +85,9 @@ def register_part[R, T](
 
 
 def of_token(token: str) -> tuple[Snapshot, Key] | None:
-    """The snapshot of the environment that this key belongs to and the key, or None for an unknown
-    one.
+    """The key of this token and the snapshot of its environment, or None for an unknown token.
 
-    Unknown keys are never remembered: one made a moment ago must work.
+    Unknown keys are not cached: a new key must work at once.
     """
     digest = tokens.digest(token)
     environment_id = _environment_of.get(digest)
@@ -103,7 +100,7 @@ def of_token(token: str) -> tuple[Snapshot, Key] | None:
         if row is None:
             return None
         environment_id = row[0]
-        # The snapshot in hand may be older than the key.
+        # The cached snapshot may be older than the key.
         snapshot = _snapshots.get(environment_id)
         if snapshot is None or digest not in snapshot.keys:
             load(environment_id)
@@ -113,18 +110,18 @@ def of_token(token: str) -> tuple[Snapshot, Key] | None:
 
 
 def of_environment(environment_id: int) -> Snapshot:
-    """The snapshot in hand, or a fresh one."""
+    """The cached snapshot, loaded if missing. May be stale."""
     return _snapshots.get(environment_id) or load(environment_id)
 
 
 def at_version(environment: Environment) -> Snapshot:
-    """What /v1 would answer by, for whoever has just read the environment's row."""
+    """The snapshot that /v1 would use, for a caller that has just read the environment's row."""
     snapshot = of_environment(environment.pk)
     return snapshot if snapshot.version == environment.config_version else reload(snapshot)
 
 
 def reload(stale: Snapshot) -> Snapshot:
-    """A newer snapshot than `stale`. Threads that find the same one stale share one load."""
+    """A snapshot newer than `stale`. Threads with the same stale snapshot share one load."""
     with _loading:
         current = _snapshots.get(stale.environment_id)
         if current is not None and current is not stale:
@@ -138,7 +135,7 @@ def load(environment_id: int) -> Snapshot:
 
 
 def clear_cache() -> None:
-    """Drop everything, as a process that has just started."""
+    """Empty the cache."""
     _snapshots.clear()
     _environment_of.clear()
 
@@ -170,7 +167,7 @@ def _load(environment_id: int) -> Snapshot:
         safe_to_repeat=True,
     )
     if row is None:
-        raise LookupError(f"There is no environment {environment_id}.")
+        raise LookupError(f"No environment {environment_id}.")
     (
         version, slug, namespace, new_days, at_risk_days, churned_days, currency,
         reads_email, restricted, project_id, tier, key_rows, *part_rows,

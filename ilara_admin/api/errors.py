@@ -15,19 +15,19 @@ class Code(DocumentedEnum):
 
     VALIDATION_ERROR = (
         "VALIDATION_ERROR",
-        "The request cannot be read or breaks a rule; details name the field.",
+        "The request cannot be parsed or a value is not valid; details name the field.",
     )
     UNAUTHORIZED = "UNAUTHORIZED", "The key is missing, unknown, expired or revoked."
     NOT_FOUND = (
         "NOT_FOUND",
-        "No such path, player, flag or segment in the environment of the key.",
+        "The path, player, flag or segment does not exist in the environment of the key.",
     )
     RATE_LIMIT_EXCEEDED = (
         "RATE_LIMIT_EXCEEDED",
-        "More calls or events than the project's tier allows. Try again after the seconds that the "
-        "header Retry-After gives.",
+        "More calls or events than the project's tier allows. Retry after the number of seconds in "
+        "the Retry-After header.",
     )
-    INTERNAL_ERROR = "INTERNAL_ERROR", "A fault on the server."
+    INTERNAL_ERROR = "INTERNAL_ERROR", "An error on the server."
 
 
 STATUS = {
@@ -38,37 +38,37 @@ STATUS = {
     Code.INTERNAL_ERROR: 500,
 }
 
-# What a code may have for its status instead, and what that says.
+# Other statuses of a code, and when they occur.
 OTHER_STATUSES = {
-    405: (Code.VALIDATION_ERROR, "for a method that the path does not have"),
-    409: (Code.VALIDATION_ERROR, "for an id that somebody else has"),
+    405: (Code.VALIDATION_ERROR, "for a method that the path does not support"),
+    409: (Code.VALIDATION_ERROR, "for an id that belongs to another player"),
     413: (Code.VALIDATION_ERROR, "for a body above 1 MiB"),
     415: (Code.VALIDATION_ERROR, "for a body that is not JSON"),
     403: (
         Code.UNAUTHORIZED,
-        "when the key is good but may not make this call: a public key where a secret one is "
-        "needed, a secret one from a browser",
+        "when the key is valid but not allowed for this call: a public key where a secret one is "
+        "required, or a secret key from a browser",
     ),
     503: (Code.INTERNAL_ERROR, "with Retry-After while the database cannot be reached"),
 }
 
 
-def told(code: Code) -> str:
-    """What a code means, in one paragraph with the other statuses it comes with."""
+def describe_code(code: Code) -> str:
+    """The description of a code, with its other statuses."""
     others = [f"{status} {when}" for status, (of, when) in OTHER_STATUSES.items() if of is code]
     return f"{code.meaning} {', '.join(others)}." if others else code.meaning
 
 
 class Detail(Struct):
-    """`field` locates the fault in the request, like `events[3].player_id`."""
+    """`field` is the path of the invalid value in the request, like `events[3].player_id`."""
 
     field: str
     message: str
 
 
 class Fault(Struct):
-    """`code` is for programs, `message` for people; `details` are there where the fault can be
-    located."""
+    """`code` is for programs, `message` for people. `details` name the fields that are not
+    valid."""
 
     code: Code
     message: str
@@ -76,7 +76,7 @@ class Fault(Struct):
 
 
 class Failure(Struct):
-    """The envelope of everything that is not a success."""
+    """The envelope of every error."""
 
     success: Annotated[bool, Meta(extra_json_schema={"const": False})]
     error: Fault
@@ -85,7 +85,7 @@ class Failure(Struct):
 class ApiError(Exception):
     """Ends a request with `{"success": false, "error": {code, message, details?}}`.
 
-    `field` locates the fault in the request, like `events[3].player_id`.
+    `field` is the path of the invalid value in the request, like `events[3].player_id`.
     """
 
     def __init__(

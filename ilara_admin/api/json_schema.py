@@ -1,4 +1,4 @@
-"""Types and bounds that bodies share, as the decoder checks them and as JSON Schema publishes them.
+"""Types and bounds shared by bodies, as the decoder checks them and JSON Schema publishes them.
 Imports no Django.
 """
 
@@ -11,7 +11,7 @@ MAX_LEVELS = 16
 MAX_KEY_CHARACTERS = 128
 INTEGER_RANGE = range(-(2**63), 2**63)
 
-# The end of the text for Python and for JSON Schema alike: Python's $ lets a last newline pass.
+# End of text in both Python and JSON Schema regular expressions: Python's $ allows a newline.
 END = r"(?![\s\S])"
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]*" + END
 UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -21,13 +21,13 @@ PlayerId = Annotated[
     str,
     msgspec.Meta(
         pattern=UUID_PATTERN,
-        description="The `id` of a player, which registering returns.",
+        description="The `id` of a player, as returned by registration.",
         examples=[EXAMPLE_ID],
     ),
 ]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 YEARS = range(1970, 2100)
-# A time that a caller sends, in a year that every part of the system can hold.
+# A time that a caller sends, in a year that every part of the system supports.
 SentMoment = Annotated[
     Moment,
     msgspec.Meta(
@@ -36,8 +36,8 @@ SentMoment = Annotated[
     ),
 ]
 
-# What payload.py lets pass, in JSON Schema. It has no words for depth, nor for bounds of integers
-# alone: 1e300 is one, too, as far as it can see.
+# What bodies.py accepts, as JSON Schema, which can express neither depth nor bounds for integers
+# alone (1e300 counts as an integer).
 REF = "#/components/schemas/{name}"
 NO_NUL = {"pattern": r"^[^\x00]*" + END}
 JSON_OBJECT: dict[str, Any] = {
@@ -46,8 +46,8 @@ JSON_OBJECT: dict[str, Any] = {
 }
 JSON_VALUE: dict[str, Any] = {
     "title": "JsonValue",
-    "description": f"Any JSON, {MAX_LEVELS} levels deep at most, counted from the body. Integers "
-    "written without a fraction or an exponent fit into 64 bits; no text holds the character NUL.",
+    "description": f"Any JSON, at most {MAX_LEVELS} levels deep, counted from the body. Integers "
+    "written without a fraction or exponent must fit into 64 bits; strings must not contain NUL.",
     "type": ["null", "boolean", "number", "string", "array", "object"],
     "items": {"$ref": REF.format(name="JsonValue")},
     **NO_NUL,
@@ -57,6 +57,6 @@ referred: list[type[msgspec.Struct]] = []
 
 
 def ref(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """A reference to a struct's schema, for a field whose type cannot say it."""
+    """A reference to a struct's schema, for a field whose type cannot express it."""
     referred.append(struct)
     return {"$ref": REF.format(name=struct.__name__)}

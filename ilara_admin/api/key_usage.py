@@ -1,4 +1,4 @@
-"""When each API key was last used: noted in memory, written by a thread off the hot path."""
+"""Last use of API keys: collected in memory, written by a background thread."""
 
 import logging
 from time import monotonic
@@ -10,7 +10,7 @@ from ilara_admin.core import background
 logger = logging.getLogger("ilara.last_used")
 
 FLUSH_SECONDS = 10
-# A key in steady use is written once in this time, so that its row stays calm.
+# Limits the writes to the row of a key in constant use.
 MINIMUM_SECONDS_BETWEEN_WRITES = 60
 
 _noted: set[int] = set()
@@ -18,7 +18,7 @@ _written: dict[int, float] = {}
 
 
 def note(key_id: int) -> None:
-    """Remember that this key was used just now."""
+    """Record that this key was used now."""
     written = _written.get(key_id)
     if written is None or monotonic() - written >= MINIMUM_SECONDS_BETWEEN_WRITES:
         _noted.add(key_id)
@@ -26,13 +26,13 @@ def note(key_id: int) -> None:
 
 
 def forget() -> None:
-    """Drop everything, as a process that has just started."""
+    """Clear the state, as in a new process."""
     _noted.clear()
     _written.clear()
 
 
 def flush() -> None:
-    """Write what was noted. Rows that somebody else holds are left to the next time."""
+    """Write the recorded uses. Locked rows wait for the next flush."""
     noted = list(_noted)
     if not noted:
         return
@@ -52,7 +52,7 @@ def flush_quietly() -> None:
     try:
         flush()
     except (DatabaseError, InterfaceError):
-        logger.warning("the last use of %d keys could not be written yet", len(_noted))
+        logger.warning("cannot write the last use of %d keys yet", len(_noted))
 
 
 start_thread = background.run_every(FLUSH_SECONDS, "last-used", flush_quietly)

@@ -1,15 +1,15 @@
-"""Rate limits: how many requests and events an environment may send, by its project's tier.
+"""Rate limits on requests and events per environment, by the project's tier.
 
-Each policy has a window that opens with the first use after the last one closed. The count stands
-in one row per environment and policy, on the database's clock, so it holds across processes and
-machines. A process takes allowance in leases, of one where the limit must be exact and larger
-where it would cost too many statements; nothing is ever admitted beyond the limit.
+Each policy has a window that opens with the first use after the previous one closed. The count is
+one row per environment and policy, on the database's clock, so it is shared by all processes and
+machines. A process reserves allowance in leases: of one where the limit must be exact, larger where
+that would cost too many statements. Nothing is admitted beyond the limit.
 
-A batch of events is admitted whole while any allowance is left, and owes the rest: later events are
-refused until the windows that follow have paid for it.
+A batch of events is admitted whole if any allowance is left; the excess is carried over to the
+following windows, and later events are refused until it is used up.
 
-No refusal rests on what this process knows alone: the statement that refuses also reads the
-environment's version.
+A process never refuses from memory alone: the statement that refuses also reads the environment's
+version.
 """
 
 import threading
@@ -28,7 +28,7 @@ TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """At most `limit` in `window` seconds; a process takes `lease` of them at a time."""
+    """At most `limit` in `window` seconds; a process reserves `lease` of them at a time."""
 
     name: str
     limit: int
@@ -46,7 +46,7 @@ POLICIES: dict[str, dict[str, Policy]] = {
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
-    """What is left of a policy, and in how many seconds its window closes."""
+    """The remaining allowance of a policy, and the seconds until its window closes."""
 
     policy: Policy
     remaining: int
@@ -54,7 +54,7 @@ class LimitState:
 
 
 class VersionChangedError(Exception):
-    """The environment has changed since the snapshot at hand: ask again with a newer one."""
+    """The environment changed after the snapshot was loaded: retry with a newer one."""
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class _LimitLease:
     policy: Policy
     left: int
     until: float  # monotonic seconds
-    beyond: int  # what the row still had when the lease was taken
+    beyond: int  # what was left in the row after the lease was taken
 
 
 _leases: dict[tuple[int, str], _LimitLease] = {}
@@ -70,20 +70,20 @@ _lock = threading.Lock()
 
 
 def clear_cache() -> None:
-    """Drop all leases, as a process that has just started."""
+    """Drop all leases."""
     _leases.clear()
 
 
 def policy_of(snapshot: Snapshot, name: str) -> Policy | None:
-    """What the tier allows; None for everything."""
+    """The tier's policy; None if the tier has no limits."""
     policies = POLICIES.get(snapshot.tier)
     return None if policies is None else policies[name]
 
 
 def take(snapshot: Snapshot, name: str, amount: int = 1) -> LimitState | None:
-    """Count `amount` against the policy, or raise ApiError 429. None where the tier has no limits.
+    """Count `amount` against the policy, or raise ApiError 429. None if the tier has no limits.
 
-    Raises VersionChangedError when the database knows a newer version than the snapshot.
+    Raises VersionChangedError if the database has a newer version than the snapshot.
     """
     policy = policy_of(snapshot, name)
     if policy is None:
@@ -91,7 +91,7 @@ def take(snapshot: Snapshot, name: str, amount: int = 1) -> LimitState | None:
     key = (snapshot.environment_id, name)
     with _lock:
         lease = _leases.get(key)
-        # A tier change voids what was taken under the old limits.
+        # A tier change invalidates leases taken under the old limits.
         if lease and lease.policy == policy and monotonic() < lease.until and lease.left >= amount:
             lease.left -= amount
             return _state(lease)
@@ -103,10 +103,10 @@ def _state(lease: _LimitLease) -> LimitState:
     return LimitState(lease.policy, lease.beyond + lease.left, reset)
 
 
-# $1 environment, $2 policy, $3 limit, $4 window in seconds, $5 how much to take, $6 how much of it
-# must fit. Whole windows that have passed pay off what was used; when nothing is left to pay, a
-# new window opens now. A plain UPDATE refuses without taking the row's lock. What is counted may
-# be lost in a crash of the server, so nobody waits for the disk.
+# $1 environment, $2 policy, $3 limit, $4 window in seconds, $5 amount to take, $6 how much of it
+# must fit. Each whole window that has passed reduces the used amount by the limit; at zero, a new
+# window opens now. A plain UPDATE refuses without taking the row's lock. Counts may be lost in a
+# crash of the server, so the commit is asynchronous.
 _PERIODS = "greatest(floor(extract(epoch FROM env.now - w.opened_at) / $4::int), 0)::bigint"
 _CARRIED = f"greatest(w.used - $3::bigint * {_PERIODS}, 0)"
 _ENV = """WITH env AS (
@@ -131,7 +131,7 @@ VALUES ($1, $2, 'epoch'::timestamptz, 0) ON CONFLICT DO NOTHING RETURNING used""
 
 
 def _take(snapshot: Snapshot, policy: Policy, amount: int) -> LimitState:
-    """Take a lease, or just what is asked for where a lease no longer fits."""
+    """Take a lease, or only `amount` if a whole lease no longer fits."""
     for _ in range(TRIES):
         for taken, room in ((max(policy.lease, amount), max(policy.lease, amount)), (amount, 1)):
             asked_at = monotonic()
@@ -155,9 +155,9 @@ def _keep(
     snapshot: Snapshot, policy: Policy, taken: int, amount: int, now: datetime,
     opened_at: datetime, used: int, asked_at: float,
 ) -> _LimitLease:  # fmt: skip
-    """Note the new lease. What is left of an older one in the same window stays usable."""
+    """Store the new lease, plus the remainder of an older one in the same window."""
     closes = opened_at + timedelta(seconds=policy.window)
-    # The clock of the statement's send, not of its answer: a lease must not outlive its window.
+    # Counted from when the statement was sent, so that a lease cannot outlive its window.
     until = asked_at + (closes - now).total_seconds()
     lease = _LimitLease(policy, taken - amount, until, max(policy.limit - used, 0))
     key = (snapshot.environment_id, policy.name)
@@ -170,7 +170,7 @@ def _keep(
 
 
 def _refusal(snapshot: Snapshot, policy: Policy) -> ApiError | None:
-    """Why nothing could be taken, or None when it is worth another try."""
+    """The error to raise when nothing could be taken, or None to try again."""
     row = db.fetch_one(READ, [snapshot.environment_id, policy.name], safe_to_repeat=True)
     if row is None:
         raise VersionChangedError
@@ -201,7 +201,7 @@ def refused(state: LimitState) -> ApiError:
 
 
 def headers(states: list[LimitState]) -> dict[str, str]:
-    """The RateLimit fields of the IETF draft, and the older trio for the first policy."""
+    """The RateLimit headers of the IETF draft, and the X-RateLimit headers for the first policy."""
     first = states[0]
     return {
         "RateLimit-Policy": ", ".join(

@@ -1,1 +1,1 @@
-"""OpenAPI and the developers' pages; may import everything."""
+"""OpenAPI and the pages for developers; may import everything."""

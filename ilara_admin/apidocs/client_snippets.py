@@ -1,6 +1,6 @@
-"""How each operation is called with the clients in static/clients/, in their languages.
+"""Each operation as a call of the clients in static/clients/.
 
-The values are those of the operation's first example. The tests run every line of this file.
+The values are those of the operation's first example. The tests run every snippet.
 """
 
 import json
@@ -11,7 +11,7 @@ from ilara_admin.api.json_schema import EXAMPLE_ID as ID
 
 
 class Call(NamedTuple):
-    """`code` is the call, `shows` what of its result is printed. Go also gives `err`, which is
+    """`code` is the call, `shows` the expression to print. In Go, `code` also sets `err`, which is
     checked in between."""
 
     code: str
@@ -25,7 +25,7 @@ class ClientCalls(NamedTuple):
 
 
 def calls_of(operation_id: str, values: Mapping[str, Any]) -> ClientCalls | None:
-    """`values` are the example's by name: of the path and of the body."""
+    """The calls of an operation. `values` are the path and body values of its example, by name."""
     if method := METHODS.get(operation_id):
         return _calls(method, values, GO.get(operation_id))
     return CALLS.get(operation_id)
@@ -35,8 +35,8 @@ def calls_of(operation_id: str, values: Mapping[str, Any]) -> ClientCalls | None
 
 
 class Method(NamedTuple):
-    """`result = name(arguments, options)`. The options are all values that are not arguments;
-    `shows` is the part of the result to print."""
+    """`result = name(arguments, options)`. The options are all other values; `shows` is the
+    part of the result to print."""
 
     result: str
     name: str
@@ -58,7 +58,7 @@ METHODS = {
     "segment_evaluate": Method("is_member", "evaluate_segment", "segment_id player_id"),
     "player_segments": Method("segments", "get_player_segments", "player_id"),
 }
-# Go has a type for the options of each of these.
+# Calls whose options have a struct type in Go.
 GO = {
     "player_register": """\
 device, email := "device_abc", "player@example.com"
@@ -162,29 +162,29 @@ for await (const player of ilara.iteratePlayers()) { // or all of them
     "event_track": ClientCalls(
         Call(
             f"""\
-event_id = ilara.track(  # waits in memory, is sent within a second
+event_id = ilara.track(  # queued, sent within a second
     "{ID}",
     "level_complete",
     {{"level": 5, "score": 12500, "time_seconds": 180, "stars_earned": 3}},
     session_id="session_abc123",
 )
-ilara.close()  # sends what still waits""",
+ilara.close()  # sends queued events""",
             "event_id",
         ),
         Call(
             f"""\
-const eventId = ilara.track( // waits in memory, is sent within a second
+const eventId = ilara.track( // queued, sent within a second
   "{ID}",
   "level_complete",
   {{ level: 5, score: 12500, time_seconds: 180, stars_earned: 3 }},
   {{ session_id: "session_abc123" }},
 );
-await ilara.close(); // sends what still waits""",
+await ilara.close(); // sends queued events""",
             "eventId",
         ),
         Call(
             f"""\
-eventID, err := client.Track(ilara.Event{{ // waits in memory, is sent within a second
+eventID, err := client.Track(ilara.Event{{ // queued, sent within a second
 	PlayerID:  "{ID}",
 	EventName: "level_complete",
 	SessionID: "session_abc123",
@@ -250,14 +250,14 @@ receipt, err := client.TrackBatch(ctx, []ilara.Event{{
     ),
     "event_stream": ClientCalls(
         Call("""\
-for event in ilara.stream():  # comes back by itself after a break
+for event in ilara.stream():  # reconnects automatically
     print(event["event_name"], event["properties"])"""),
         Call("""\
-for await (const event of ilara.stream()) { // comes back by itself after a break
+for await (const event of ilara.stream()) { // reconnects automatically
   console.log(event.event_name, event.properties);
 }"""),
         Call("""\
-// Comes back by itself after a break.
+// Reconnects automatically.
 err = client.Stream(ctx, ilara.StreamOptions{}, func(event ilara.StreamedEvent) error {
 	fmt.Println(event.EventName, event.Properties)
 	return nil
@@ -267,7 +267,7 @@ err = client.Stream(ctx, ilara.StreamOptions{}, func(event ilara.StreamedEvent) 
         Call(
             f"""\
 player_id = "{ID}"
-# In a game: never raises, and gives the default if anything goes wrong.
+# In a game: never raises; returns the default if anything fails.
 shows_tutorial = ilara.flag("new_tutorial", player_id, default=False)
 # With the reason.
 evaluation = ilara.evaluate_flag("new_tutorial", player_id)""",
@@ -276,7 +276,7 @@ evaluation = ilara.evaluate_flag("new_tutorial", player_id)""",
         Call(
             f"""\
 const playerId = "{ID}";
-// In a game: never throws, and gives the default if anything goes wrong.
+// In a game: never throws; returns the default if anything fails.
 const showsTutorial = await ilara.flag("new_tutorial", playerId, false);
 // With the reason.
 const evaluation = await ilara.evaluateFlag("new_tutorial", playerId);""",
@@ -285,7 +285,7 @@ const evaluation = await ilara.evaluateFlag("new_tutorial", playerId);""",
         Call(
             f"""\
 playerID := "{ID}"
-// In a game: never fails, and gives the default if anything goes wrong.
+// In a game: never fails; returns the default if anything goes wrong.
 showsTutorial := ilara.Flag(ctx, client, "new_tutorial", playerID, false)
 // With the reason.
 with := ilara.EvaluationOptions{{}}

@@ -1,4 +1,4 @@
-"""The clients that games copy, and how each is used: the beginning of its own documentation."""
+"""The clients that games copy, with the usage example from the start of each file."""
 
 from functools import cache
 from itertools import dropwhile, takewhile
@@ -11,7 +11,7 @@ EXAMPLE_ADDRESS, EXAMPLE_KEY = "http://127.0.0.1:18000/v1", "pk_live_..."
 
 
 class GameClient(NamedTuple):
-    """`indent` begins the lines of the example in the file, and them alone up to its end."""
+    """`indent` starts each line of the usage example in the file, and no line before it."""
 
     language: str
     file: str
@@ -27,7 +27,7 @@ CLIENTS = (
 
 
 def usage(client: GameClient, address: str, key: str) -> str:
-    """The example of the file, for the server at `address`."""
+    """The usage example of the client, with this API URL and key."""
     return _example(client).replace(EXAMPLE_ADDRESS, address).replace(EXAMPLE_KEY, key)
 
 

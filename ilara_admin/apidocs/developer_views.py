@@ -1,4 +1,4 @@
-"""What a developer needs to connect a game: quick start, errors, limits, and where the rest is."""
+"""The Developers page: quick start, clients, conventions, errors and limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ilara_admin.api.curl import (
     curl_post,
     key_shown,
 )
-from ilara_admin.api.errors import STATUS, Code, told
+from ilara_admin.api.errors import STATUS, Code, describe_code
 from ilara_admin.api.rate_limits import EVENTS, POLICIES, REQUESTS
 from ilara_admin.apidocs.clients import CLIENTS, usage
 from ilara_admin.apidocs.reference import groups
@@ -37,7 +37,7 @@ ERROR_EXAMPLE = """{
 
 
 def limits_text() -> list[tuple[Tier, str, str]]:
-    """Tier, requests a minute, events a second."""
+    """Tier, requests per minute, events per second."""
     return [(tier, _limit(tier, REQUESTS), _limit(tier, EVENTS)) for tier in Tier]
 
 
@@ -48,34 +48,32 @@ def _limit(tier: Tier, policy: str) -> str:
 CONVENTIONS: tuple[tuple[str, str], ...] = (
     (
         "Keys",
-        "`pk_…` for game clients, `sk_…` for servers. A secret key is refused from a browser; with "
-        "a public one stored e-mail addresses are masked. A key belongs to one environment, and "
-        "that is all that tells environments apart.",
+        "`pk_…` for game clients, `sk_…` for servers. Secret keys are refused from browsers; with "
+        "public keys, e-mail addresses are masked by default. The key determines the environment.",
     ),
     (
-        "Sending twice",
-        "Safe where an id comes along: `event_id`, `session_id` and `transaction_id` count once. "
-        "The header `Idempotency-Key` stands in for one that is missing.",
+        "Idempotency",
+        "Requests with an `event_id`, `session_id` or `transaction_id` can be repeated: each id "
+        "counts once. The header `Idempotency-Key` replaces a missing id.",
     ),
     (
         "Unknown fields",
-        "Are ignored and named in the reply's header `X-Ilara-Ignored`, so a typing error shows.",
+        "Unknown fields are ignored and listed in the reply's header `X-Ilara-Ignored`.",
     ),
     (
         "Times",
-        "Come out in UTC and end in Z. A time that you send needs its offset.",
+        "Times in replies are in UTC and end in Z. Times in requests need an offset.",
     ),
     (
         "Request id",
-        "Every reply carries `X-Request-Id`, yours if you sent one. Give it when you report a "
-        "fault.",
+        "Every reply has an `X-Request-Id`: yours if you sent one. Include it in bug reports.",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class QuickStartStep:
-    """A call of the quick start, and what it answers where that is the same for everybody."""
+    """A call of the quick start, with its reply if that is always the same."""
 
     title: str
     text: str
@@ -85,19 +83,19 @@ class QuickStartStep:
 
 
 def quick_start(player_id: str) -> tuple[QuickStartStep, ...]:
-    """Three calls that work one after the other. A player's id follows from the external id, so it
-    is known before the player is."""
+    """Three calls to run in this order. The player's id is derived from its external id, so it is
+    known before registration."""
     return (
         QuickStartStep(
             "Register a player",
-            "Creates the player, or updates the one with this external id.",
+            "Creates or updates the player with this external id.",
             "players/players",
             EXAMPLE_REGISTRATION,
         ),
         QuickStartStep(
             "Track an event",
-            "It shows under Live events within a second or two. The player_id is the id from the "
-            "step before.",
+            "It appears under Live events within seconds. The player_id is the id from the "
+            "previous step.",
             "events/events",
             {
                 "player_id": player_id,
@@ -107,7 +105,7 @@ def quick_start(player_id: str) -> tuple[QuickStartStep, ...]:
         ),
         QuickStartStep(
             "Evaluate a flag",
-            "The answer says which value this player gets, and why.",
+            "The reply has the player's value and the reason.",
             "flags/flags/new_tutorial/evaluate",
             {"player_id": player_id},
             answer="""{
@@ -139,7 +137,7 @@ def developers(request: HtmxHttpRequest) -> HttpResponse:
         ],
         "base_url": api_url(request, ""),
         "tags": [(tag, about, len(hits)) for tag, about, hits in groups()],
-        "errors": [(code, STATUS[code], told(code)) for code in Code],
+        "errors": [(code, STATUS[code], describe_code(code)) for code in Code],
         "error_example": ERROR_EXAMPLE,
         "limits": limits_text(),
         "conventions": CONVENTIONS,

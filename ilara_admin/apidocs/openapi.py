@@ -1,4 +1,4 @@
-"""The specification of the API as OpenAPI 3.1, at `/v1/openapi.json`."""
+"""The OpenAPI 3.1 specification of the API, at `/v1/openapi.json`."""
 
 import re
 from collections.abc import Iterable
@@ -18,22 +18,22 @@ from ilara_admin.apidocs.operations import TAGS, Operation, Parameter, Refusal, 
 
 VERSION = "1"
 TEXT = """\
-Bodies are JSON objects of 1 MiB at most; unknown top-level fields are ignored and named in the \
-header X-Ilara-Ignored. Every reply has a header X-Request-Id, yours if you sent one, and replies \
-of a limited tier tell in RateLimit what is left. What is checked first answers: the path (404), \
-the method (405), the key (401, 403), the limit (429), the body (400), the resource (404)."""
+Bodies are JSON objects of at most 1 MiB; unknown top-level fields are ignored and listed in the \
+header X-Ilara-Ignored. Every reply has the header X-Request-Id: yours if you sent one. On limited \
+tiers, RateLimit has the remaining allowance. Order of checks: path (404), method (405), key \
+(401, 403), limit (429), body (400), resource (404)."""
 REPLY_HEADERS: dict[str, tuple[dict[str, Any], str]] = {
-    "X-Request-Id": ({"type": "string"}, "Names the request; the caller's own name if it had one."),
-    "X-Ilara-Ignored": ({"type": "string"}, "Top-level fields of the body that nobody knows."),
-    "RateLimit": ({"type": "string"}, "What is left of each limit, and for how many seconds."),
-    "RateLimit-Policy": ({"type": "string"}, "The tier's limits: how many in how many seconds."),
-    "X-RateLimit-Limit": ({"type": "integer"}, "How many requests a window has."),
-    "X-RateLimit-Remaining": ({"type": "integer"}, "How many requests are left."),
-    "X-RateLimit-Reset": ({"type": "integer"}, "In how many seconds the window closes."),
-    "Retry-After": ({"type": "integer"}, "After how many seconds to try again."),
-    "ETag": ({"type": "string"}, "Names this reply, for If-None-Match."),
+    "X-Request-Id": ({"type": "string"}, "The id of the request: the caller's, else a new one."),
+    "X-Ilara-Ignored": ({"type": "string"}, "Unknown top-level fields of the body."),
+    "RateLimit": ({"type": "string"}, "Remaining allowance of each limit, and seconds to reset."),
+    "RateLimit-Policy": ({"type": "string"}, "The tier's limits, with windows in seconds."),
+    "X-RateLimit-Limit": ({"type": "integer"}, "Requests allowed per window."),
+    "X-RateLimit-Remaining": ({"type": "integer"}, "Requests left in the window."),
+    "X-RateLimit-Reset": ({"type": "integer"}, "Seconds until the window closes."),
+    "Retry-After": ({"type": "integer"}, "Seconds to wait before a retry."),
+    "ETag": ({"type": "string"}, "The version of this reply, for If-None-Match."),
 }  # fmt: skip
-# Where a reply has the id of a player that other calls take.
+# Replies with a player's id that other calls need.
 PLAYER_IN = {
     "player_register": "/data/id",
     "player_get_by_external_id": "/data/id",
@@ -43,7 +43,7 @@ PLAYER_IN = {
 
 @cache
 def document() -> dict[str, Any]:
-    """The whole of it, as plain data. Nobody may change it."""
+    """The whole document as plain data. Shared: must not be modified."""
     paths: dict[str, dict[str, Any]] = {}
     responses: dict[str, Any] = {}
     types = _types(operations())
@@ -74,7 +74,7 @@ def document() -> dict[str, Any]:
                 "Bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The same key, where OpenFeature's SDKs put it.",
+                    "description": "The same key, where OpenFeature SDKs send it.",
                 },
             },
         },
@@ -93,7 +93,7 @@ SUCCESS = {
 
 
 def _types(found: Iterable[Operation]) -> list[Any]:
-    """Every type that a body or a reply has, once each."""
+    """The types of all bodies and replies, without duplicates."""
     types = [
         each
         for operation in found
@@ -108,13 +108,13 @@ def _types(found: Iterable[Operation]) -> list[Any]:
 
 
 def _schemas(types: list[Any]) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """The schema of each type, and the components that these refer to."""
+    """The schema by type, and the components they refer to."""
     found, components = msgspec.json.schema_components(types, ref_template=REF)
     bodies = [each.endpoint.body for each in operations() if each.endpoint.body]
     for body in dict.fromkeys(bodies):
         components[body.__name__].update(getattr(body, "json_schema", {}))
         text = msgspec.json.encode(components[body.__name__]).decode()
-        # What a body holds item by item is held to the same bounds as a body.
+        # The items of a body have the same bounds as the body.
         for name in {body.__name__, *re.findall(REF.format(name=r"(\w+)"), text)} - {"JsonValue"}:
             components[name].update(JSON_OBJECT)
     with_meanings(components)
@@ -123,8 +123,8 @@ def _schemas(types: list[Any]) -> tuple[dict[Any, Any], dict[str, Any]]:
 
 
 def _tidied(schema: Any) -> Any:
-    """Without what says nothing: that a field which may be null is null when absent. Decimals are
-    written as numbers, unlike msgspec would by default, and a multiple of 1 is an integer."""
+    """Remove empty keywords and null defaults. Decimals become numbers (msgspec's default is
+    strings), and a multiple of 1 an integer."""
     if isinstance(schema, dict):
         if schema.get("format") == "decimal":
             schema = schema | {"type": "number"}
@@ -176,11 +176,12 @@ def _operation(
 
 def _rules(operation: Operation) -> str:
     if not operation.keys:
-        return "Needs no key and counts against no limit."
-    keys = "Public or secret key." if len(operation.keys) > 1 else "Needs a secret key."
+        return "Requires no key and has no limit."
+    keys = "Public or secret key." if len(operation.keys) > 1 else "Requires a secret key."
     if operation.restricted:
-        keys += " Where the environment restricts its public keys, it needs a secret one."
-    return f"{keys} Counts against the limit of {' and that of '.join(operation.limits)}."
+        keys += " Requires a secret key if the environment restricts public keys."
+    noun = "limit" if len(operation.limits) == 1 else "limits"
+    return f"{keys} Counts against the {noun} of {' and '.join(operation.limits)}."
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
@@ -227,8 +228,8 @@ def _reply_schema(operation: Operation, schemas: dict[Any, Any]) -> dict[str, An
 
 
 def _event(data: dict[str, Any]) -> dict[str, Any]:
-    """One event of a stream. That is what the schema of a stream means in OpenAPI 3.2 under another
-    name, and what readers of 3.1 take it for."""
+    """The schema of one event of a stream, as OpenAPI 3.2 has it in `itemSchema`. Tools for 3.1
+    read it in the same way."""
     gap = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
     lines = {
         "id": {"type": "string"},
@@ -252,7 +253,7 @@ def _headers(names: Iterable[str]) -> dict[str, Any]:
 
 # --- Failures -------------------------------------------------------------------------------------
 
-# What these say is the same for every operation.
+# Responses that are the same for every operation.
 SHARED = (401, 413, 415, 429, 500, 503)
 
 
@@ -300,7 +301,7 @@ def _failure(
 
 
 def _links(operation: Operation) -> dict[str, Any]:
-    """Where to go from here: every operation about the player of this reply."""
+    """Links to every operation that takes the player id of this reply."""
     if operation.id not in PLAYER_IN:
         return {}
     id = f"$response.body#{PLAYER_IN[operation.id]}"
@@ -330,7 +331,7 @@ def _content() -> tuple[bytes, str]:
         reply=dict[str, Any],
         statuses={
             200: "The specification.",
-            304: "It is what If-None-Match names; without a body.",
+            304: "Not modified; without a body.",
         },
         headers=("If-None-Match",),
         examples=(Example({"openapi": "3.1.0", "info": {"title": "Ilara", "version": VERSION}}),),
@@ -338,8 +339,8 @@ def _content() -> tuple[bytes, str]:
     ),
 )
 def specification(request: HttpRequest) -> HttpResponse:
-    """Read the specification of the API (OpenAPI 3.1). It is generated from what the endpoints
-    decode with, so it says what this server does."""
+    """Get the specification of the API (OpenAPI 3.1). It is generated from the code of this
+    server."""
     content, etag = _content()
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if is_known(request, etag):

@@ -1,5 +1,5 @@
-"""The operations of the API, read off what the endpoints declare and decode with: a list that pages
-render and `openapi.py` publishes.
+"""The operations of the API, derived from the endpoints' declarations. Rendered by the reference
+pages and published by `openapi.py`.
 """
 
 import re
@@ -18,27 +18,27 @@ from ilara_admin.api.errors import OTHER_STATUSES, STATUS, ApiError, Code
 from ilara_admin.api.json_schema import INTEGER_RANGE, PlayerId
 from ilara_admin.models import KeyKind, Tier
 
-# By the beginning of the path.
+# By path prefix.
 TAGS = {
-    "/v1/players/": ("Players", "Who plays: register, read and change players, count what they do"),
-    "/v1/events/": ("Events", "What happens to players, one by one, in batches and as a stream"),
-    "/v1/flags/": ("Feature flags", "Which value of a flag a player gets, and why"),
-    "/v1/segments/": ("Segments", "Who belongs to which group of players"),
-    "/ofrep/": ("OpenFeature", "The same flags in OFREP 0.3.0, for every OpenFeature SDK"),
-    "/v1/": ("Specification", "The API about itself"),
+    "/v1/players/": ("Players", "Register, read and update players; record sessions and purchases"),
+    "/v1/events/": ("Events", "Track events singly and in batches; stream them"),
+    "/v1/flags/": ("Feature flags", "Evaluate flags for a player, with reasons"),
+    "/v1/segments/": ("Segments", "Evaluate which segments a player is in"),
+    "/ofrep/": ("OpenFeature", "The same flags in OFREP 0.3.0, for OpenFeature SDKs"),
+    "/v1/": ("Specification", "The specification of this API"),
 }
 HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "Idempotency-Key": (
         {"type": "string", "minLength": 1, "maxLength": 128, "examples": ["order_8812"]},
-        "Stands in for the id in the body where that is missing.",
+        "Used if the body has no id.",
     ),
     "Last-Event-ID": (
         {"type": "integer", "minimum": 0, "maximum": INTEGER_RANGE.stop - 1, "examples": [4711]},
-        "The id of the event to go on after. Without it the stream begins with what comes next.",
+        "The id of the last event received; the stream resumes after it. Default: only new events.",
     ),
     "If-None-Match": (
         {"type": "string", "examples": ['"5f2b8c0e4d1a49f7a3c6e9d2b7f01a58"']},
-        "The ETag of a reply that is there already.",
+        "The ETag of a cached reply.",
     ),
 }
 
@@ -57,7 +57,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A way for an operation to fail: `error` is an example of it, `text` says when."""
+    """An error of an operation: `error` is an example, `text` says when it occurs."""
 
     error: ApiError
     text: str
@@ -65,8 +65,8 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`keys` are the kinds that may call; `restricted` ones need a secret key in an environment
-    that restricts its public keys. `limits` are the policies that count it."""
+    """`keys` are the allowed kinds of keys. `restricted` operations need a secret key in an
+    environment that restricts public keys. `limits` are the rate limits that apply."""
 
     id: str
     method: str
@@ -94,7 +94,7 @@ class Operation:
         return self.docs.examples
 
     def failure(self, error: ApiError) -> Any:
-        """What is answered with an error, where the path holds its examples."""
+        """The reply for an error, with the examples as path parameters."""
         captured = {
             each.name: str(each.example) for each in self.parameters if each.place == "path"
         }
@@ -156,7 +156,7 @@ def _parameters(place: str, item: Endpoint) -> Iterator[Parameter]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """What is absent from an address is what null is in a body."""
+    """The schema without null: a query parameter is absent instead."""
     if "anyOf" not in schema:
         return schema
     return next(part for part in schema["anyOf"] if part != {"type": "null"})
@@ -198,7 +198,7 @@ def _code_of(status: int) -> Code:
 
 
 def _invalid(item: Endpoint, parameters: tuple[Parameter, ...]) -> tuple[str, str | None]:
-    """The message and the field of a fault in the first thing that can be wrong."""
+    """The message and field of an example error: in the first field that can be wrong."""
     if message := item.docs.invalid:
         return message, message.partition(" ")[0]
     fields = msgspec.structs.fields(item.body) if item.body else ()

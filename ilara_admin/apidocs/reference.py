@@ -1,6 +1,6 @@
-"""The reference of the API: each operation as its page shows it, and the search over them.
+"""The API reference: the content of each operation's page, and the search.
 
-All of it is read off `operations()` and the published schemas.
+Derived from `operations()` and the published schemas.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ PLACES = {"path": "Path", "query": "Query", "header": "Headers"}
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """`code` is "" in a protocol that has none for it."""
+    """`code` is "" if the protocol has none."""
 
     status: int
     code: str
@@ -29,13 +29,13 @@ class ErrorRow:
 
     @property
     def is_explained(self) -> bool:
-        """Whether the text says more than the message."""
+        """Whether the text adds to the message."""
         return self.text.removesuffix(".") != self.message.removesuffix(".")
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleReply:
-    """What an example answers, as text."""
+    """The reply of an example, as text."""
 
     example: Example
     text: str
@@ -47,7 +47,7 @@ class ExampleReply:
 
 @dataclass(frozen=True, slots=True)
 class OperationEntry:
-    """`parameters` come with the word for their place; `body` and `reply` hold the fields."""
+    """`parameters` are grouped by place, with its label; `body` and `reply` have the fields."""
 
     operation: Operation
     parameters: tuple[tuple[str, tuple[Field, ...]], ...]
@@ -62,16 +62,16 @@ class OperationEntry:
         return self.operation.id
 
     def names(self) -> Iterator[str]:
-        """Of the parameters and of all fields."""
+        """The names of the parameters and of all fields."""
         for _, fields in self.parameters:
             yield from (field.name for field in fields)
-        for held in filter(None, (self.body, self.reply)):
-            yield from (field.name for each in held.fields for field in each.walk())
+        for part in filter(None, (self.body, self.reply)):
+            yield from (field.name for each in part.fields for field in each.walk())
 
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """`fields` are the names that were found, where nothing that the list shows says why."""
+    """`fields` are the matching names, if a word matches nothing that the list shows."""
 
     entry: OperationEntry
     fields: tuple[str, ...] = ()
@@ -79,17 +79,17 @@ class SearchHit:
 
 @cache
 def entries() -> Mapping[str, OperationEntry]:
-    """By the id of the operation, in the order of the tags."""
+    """By operation id, in the order of the tags."""
     return {each.id: _entry(each) for each in operations()}
 
 
 def groups(q: str = "") -> list[tuple[str, str, list[SearchHit]]]:
-    """Tag, what it is about, and the operations in it that have every word of `q` in the method,
-    the path, the texts or the names of parameters and fields."""
-    told = dict(TAGS.values())
+    """Tag, its description, and its operations that have every word of `q` in the method, the path,
+    the texts or the names of parameters and fields."""
+    descriptions = dict(TAGS.values())
     hits = [hit for entry in entries().values() if (hit := _hit(entry, q.lower().split()))]
     return [
-        (tag, told[tag], list(found))
+        (tag, descriptions[tag], list(found))
         for tag, found in groupby(hits, key=lambda hit: hit.entry.operation.tag)
     ]
 
@@ -98,25 +98,25 @@ def _hit(entry: OperationEntry, words: list[str]) -> SearchHit | None:
     operation = entry.operation
     shown = f"{operation.method} {operation.path} {operation.summary}".lower()
     names = list(dict.fromkeys(entry.names()))
-    told = f"{shown} {operation.id} {operation.tag} {operation.text} {' '.join(names)}".lower()
-    if not all(word in told for word in words):
+    text = f"{shown} {operation.id} {operation.tag} {operation.text} {' '.join(names)}".lower()
+    if not all(word in text for word in words):
         return None
-    sought = [word for word in words if word not in shown]
-    return SearchHit(entry, tuple(name for name in names if any(word in name for word in sought)))
+    unseen = [word for word in words if word not in shown]
+    return SearchHit(entry, tuple(name for name in names if any(word in name for word in unseen)))
 
 
 # --- One operation --------------------------------------------------------------------------------
 
 
 def _entry(operation: Operation) -> OperationEntry:
-    words = SchemaText(document()["components"]["schemas"])
+    schemas = SchemaText(document()["components"]["schemas"])
     written = document()["paths"][operation.path][operation.method.lower()]
     content = written.get("requestBody", {}).get("content")
     return OperationEntry(
         operation=operation,
-        parameters=tuple(_parameters(operation, words)),
-        body=words.field("body", content[JSON]["schema"]) if content else None,
-        reply=words.field("reply", _reply(written)),
+        parameters=tuple(_parameters(operation, schemas)),
+        body=schemas.field("body", content[JSON]["schema"]) if content else None,
+        reply=schemas.field("reply", _reply(written)),
         answers=tuple(
             ExampleReply(each, _example_reply(operation, each)) for each in operation.examples
         ),
@@ -125,26 +125,28 @@ def _entry(operation: Operation) -> OperationEntry:
     )
 
 
-def _parameters(operation: Operation, words: SchemaText) -> Iterator[tuple[str, tuple[Field, ...]]]:
+def _parameters(
+    operation: Operation, schemas: SchemaText
+) -> Iterator[tuple[str, tuple[Field, ...]]]:
     for place, title in PLACES.items():
         found = [each for each in operation.parameters if each.place == place]
         if found:
-            yield title, tuple(_parameter(each, words) for each in found)
+            yield title, tuple(_parameter(each, schemas) for each in found)
 
 
-def _parameter(parameter: Parameter, words: SchemaText) -> Field:
-    field = words.field(parameter.name, parameter.schema, required=parameter.required)
+def _parameter(parameter: Parameter, schemas: SchemaText) -> Field:
+    field = schemas.field(parameter.name, parameter.schema, required=parameter.required)
     return replace(field, text=parameter.text, example=parameter.example)
 
 
 def _reply(written: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema of what a success answers, inside the envelope."""
+    """The schema of a successful reply, inside the envelope."""
     response = next(each for each in written["responses"].values() if "content" in each)
     schema: Mapping[str, Any] = next(iter(response["content"].values()))["schema"]
     if "properties" not in schema:
         return schema
     data: Mapping[str, Any] = schema["properties"]["data"]
-    # In a stream it is a text that holds an event, or else tells of a gap.
+    # In a stream it is a string that contains an event or a gap.
     return data["contentSchema"]["anyOf"][0] if "contentSchema" in data else data
 
 
@@ -163,7 +165,7 @@ def _errors(operation: Operation) -> Iterator[ErrorRow]:
 
 
 def _related(operation: Operation) -> Iterator[Operation]:
-    """Where the player's id comes from, and what else is about the same."""
+    """The operation that returns the player's id, if needed, and others with the same tag."""
     fields = operation.endpoint.body.__struct_fields__ if operation.endpoint.body else ()
     names = {*fields, *(each.name for each in operation.parameters)}
     for other in operations():

@@ -1,4 +1,4 @@
-"""The reference of the API: a list that can be searched, and a page for each operation."""
+"""The API reference: a searchable list, and a page per operation."""
 
 from django.http import Http404, HttpResponse
 
@@ -17,7 +17,7 @@ MAX_QUERY = 100
 
 @staff_view(Role.VIEWER)
 def reference(request: HtmxHttpRequest) -> HttpResponse:
-    """All operations, or those that `?q=` finds."""
+    """All operations, or those that match `?q=`."""
     q = request.GET.get("q", "").strip()[:MAX_QUERY]
     found = groups(q)
     context = {
@@ -31,10 +31,10 @@ def reference(request: HtmxHttpRequest) -> HttpResponse:
 
 @staff_view(Role.VIEWER)
 def reference_operation(request: HtmxHttpRequest, operation_id: str) -> HttpResponse:
-    """One operation. `?lang=` chooses the language of the samples, which a cookie remembers."""
+    """One operation. `?lang=` sets the language of the samples, which is stored in a cookie."""
     entry = entries().get(operation_id)
     if entry is None:
-        raise Http404("There is no such operation.")
+        raise Http404("No such operation.")
     root = api_root(request)
     written = samples(entry.operation, root)
     language = _language(request)

@@ -1,7 +1,6 @@
-"""Operations of the API as code to copy: a curl line, and a program for each of the clients.
+"""Code samples of operations: a curl command, and a program for each client.
 
-OpenFeature's calls have SDKs of their own and the specification is a document, so curl is all that
-these two have.
+OpenFeature (which has SDKs) and the specification have only curl.
 """
 
 from urllib.parse import quote, urlencode
@@ -15,7 +14,7 @@ LANGUAGES = {"curl": "curl", "python": "Python", "node": "Node", "go": "Go"}
 
 
 def samples(operation: Operation, root: str) -> dict[str, str]:
-    """The code by language, for the server at `root`: `https://host`, with no slash at the end."""
+    """The code by language, for the server at `root`: `https://host`, without a trailing slash."""
     example = operation.examples[0]
     found = {"curl": curl_of(operation, example, root)}
     path = {each.name: each.example for each in operation.parameters if each.place == "path"}
@@ -79,7 +78,7 @@ def _go(call: Call, base: str) -> str:
         "ctx := context.Background()",
         f'client, err := ilara.New("{base}", os.Getenv("{KEY_VARIABLE}"), ilara.Options{{}})',
         check,
-        "defer client.Close(ctx) // sends what still waits\n",
+        "defer client.Close(ctx) // sends queued events\n",
         call.code,
         check,
         call.shows and f"fmt.Println({call.shows})",

@@ -1,4 +1,4 @@
-"""JSON Schema in words, for people who read the reference. Imports no Django."""
+"""JSON Schema as text, for the API reference. Imports no Django."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from ilara_admin.api.json_schema import END, INTEGER_RANGE, NO_CONTROLS, NO_NUL,
 type Schema = Mapping[str, Any]
 
 FORMATS = {"uuid": "UUID", "date-time": "time", "decimal": "number"}
-PLAIN = {"boolean": "true or false", "string": "text", "number": "number", "null": "null"}
+PLAIN = {"boolean": "true or false", "string": "string", "number": "number", "null": "null"}
 SMALL = 12  # fields
 MEANINGS = "x-enum-descriptions"
-LONG_PATTERN = 40  # characters; what is longer is told by its description
-PATTERNS = {UUID_PATTERN: "UUID", NO_CONTROLS: "text without control characters"}
+LONG_PATTERN = 40  # characters; longer patterns are explained by their description
+PATTERNS = {UUID_PATTERN: "UUID", NO_CONTROLS: "string without control characters"}
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`type` is in words, `values` are those of an enumeration with what each means. `fields` are
-    those inside and `note` is about all of them; one that is called … stands for every name."""
+    """`type` is text, `values` are those of an enumeration with their descriptions. `fields` are
+    nested, and `note` describes all of them; a field named … stands for any name."""
 
     name: str
     type: str
@@ -32,7 +32,7 @@ class Field:
 
     @property
     def is_small(self) -> bool:
-        """Whether all inside can be read at a glance."""
+        """Whether it has few enough nested fields to show all."""
         return sum(1 for _ in self.walk()) <= SMALL
 
     def walk(self) -> Iterator["Field"]:
@@ -42,7 +42,7 @@ class Field:
 
 
 class SchemaText:
-    """Reads schemas whose references are to `components`."""
+    """Converts schemas with references to `components`."""
 
     def __init__(self, components: Mapping[str, Schema]) -> None:
         self._components = components
@@ -52,14 +52,14 @@ class SchemaText:
 
     def _field(self, name: str, schema: Schema, required: bool, inside: tuple[str, ...]) -> Field:
         parts = [self._resolved(part) for part in _parts(schema)]
-        told = [part[MEANINGS].items() for part in parts if MEANINGS in part]
+        values = [part[MEANINGS].items() for part in parts if MEANINGS in part]
         note, fields = self._fields(schema, inside)
         return Field(
             name=name,
             type=self.type(schema),
             required=required,
             text=schema.get("description") or _own_text(parts),
-            values=tuple(told[0]) if told else (),
+            values=tuple(values[0]) if values else (),
             fields=fields,
             note=note,
             example=_example(parts),
@@ -68,14 +68,14 @@ class SchemaText:
     # --- Types ---
 
     def type(self, schema: Schema) -> str:
-        """The type with its bounds: "text, 1 to 255 characters, or null"."""
+        """The type with its bounds: "string, 1 to 255 characters, or null"."""
         schema = self._resolved(schema)
         if len(parts := _parts(schema)) > 1 and "properties" not in schema:
-            words = list(dict.fromkeys(self.type(part) for part in parts))
-            if len(words) == 1:
-                return words[0]
-            last = f", or {words[-1]}" if any(", " in word for word in words) else ""
-            return ", ".join(words[:-1]) + (last or f" or {words[-1]}")
+            types = list(dict.fromkeys(self.type(part) for part in parts))
+            if len(types) == 1:
+                return types[0]
+            last = f", or {types[-1]}" if any(", " in each for each in types) else ""
+            return ", ".join(types[:-1]) + (last or f" or {types[-1]}")
         if "enum" in schema:
             return "one of these" if MEANINGS in schema else _choice(schema["enum"])
         if "const" in schema:
@@ -92,16 +92,16 @@ class SchemaText:
         pattern = schema.get("pattern", "")
         if kind := FORMATS.get(schema.get("format", "")):
             return kind
-        kind = PATTERNS.get(pattern, "text")
-        words = [kind, _span(schema.get("minLength"), schema.get("maxLength"), "characters")]
+        kind = PATTERNS.get(pattern, "string")
+        parts = [kind, _span(schema.get("minLength"), schema.get("maxLength"), "characters")]
         known = pattern in (*PATTERNS, NO_NUL["pattern"])
         shown = pattern.replace(END, "$")
         if pattern and not known and len(shown) < LONG_PATTERN:
-            words.append(f"like `{shown}`")
-        return ", ".join(filter(None, words))
+            parts.append(f"pattern `{shown}`")
+        return ", ".join(filter(None, parts))
 
     def _integer(self, schema: Schema) -> str:
-        return ", ".join(filter(None, ["whole number", _range(schema)]))
+        return ", ".join(filter(None, ["integer", _range(schema)]))
 
     def _number(self, schema: Schema) -> str:
         return " ".join(filter(None, ["number", _range(schema)]))
@@ -110,25 +110,25 @@ class SchemaText:
         count = _span(schema.get("minItems"), schema.get("maxItems"), "")
         items = schema.get("items", {})
         of = self.type(items)
-        kind = {"object": "objects", "any JSON": "values", "text": "texts"}.get(of, of)
+        kind = {"object": "objects", "any JSON": "values", "string": "strings"}.get(of, of)
         return " ".join(filter(None, ["list of", count, kind]))
 
     def _object(self, schema: Schema) -> str:
         if most := schema.get("maxProperties"):
-            return f"object, at most {most} names"
+            return f"object, at most {most} keys"
         return "object"
 
-    # --- What is inside ---
+    # --- Nested fields ---
 
     def _fields(self, schema: Schema, inside: tuple[str, ...]) -> tuple[str, tuple[Field, ...]]:
-        """What is said of all that is inside, and the fields."""
+        """The note about the nested fields, and the fields."""
         notes: list[str] = []
         fields: dict[str, Field] = {}
         for part in _parts(schema):
             name = part.get("$ref", "").rpartition("/")[2]
             whole = self._resolved(part)
             if name and name in inside:
-                notes.append("More of the same, one inside the other.")
+                notes.append("Can be nested.")
                 continue
             within = (*inside, name) if name else inside
             if whole.get("type") == "array":
@@ -150,7 +150,7 @@ class SchemaText:
         return " ".join(filter(None, dict.fromkeys(notes))), tuple(fields.values())
 
     def _is_mapping(self, schema: Schema) -> bool:
-        """Whether the names inside are the game's own and what they name is known."""
+        """Whether it is an object with arbitrary keys and values of a known type."""
         values = schema.get("additionalProperties")
         return isinstance(values, dict) and not values.get("$ref", "").endswith("/JsonValue")
 
@@ -160,15 +160,15 @@ class SchemaText:
 
 
 def _parts(schema: Schema) -> list[Schema]:
-    """The alternatives, or the schema itself where there are none."""
+    """The alternatives, or the schema itself if there are none."""
     if "properties" in schema:
         return [schema]
     return schema.get("anyOf") or [schema]
 
 
 def _own_text(parts: list[Schema]) -> str:
-    """The description of the alternative that has one: of a text or a list, not of a struct, whose
-    description is about its fields."""
+    """The first description of an alternative that is not a struct, whose description is about its
+    fields, nor an enumeration."""
     plain = (part for part in parts if "properties" not in part and "enum" not in part)
     return next((part["description"] for part in plain if "description" in part), "")
 
@@ -178,12 +178,12 @@ def _example(parts: list[Schema]) -> Any:
 
 
 def _span(least: int | None, most: int | None, nouns: str) -> str:
-    """ "1 to 255 characters"."""
+    """A range with its unit, such as "1 to 255 characters"."""
     if most:
-        words = f"{least:,} to {most:,}" if least else f"at most {most:,}"
+        span = f"{least:,} to {most:,}" if least else f"at most {most:,}"
     else:
-        words = f"at least {least:,}" if least else ""
-    return f"{words} {nouns}" if words and nouns else words
+        span = f"at least {least:,}" if least else ""
+    return f"{span} {nouns}" if span and nouns else span
 
 
 def _range(schema: Schema) -> str:

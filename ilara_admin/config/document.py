@@ -1,4 +1,4 @@
-"""Configuration as a JSON document: how it is written, and how it is read.
+"""Configuration as code: writing and reading the JSON document.
 
     {"version": 1,
      "flags": {"new-shop": {"name": "New shop", "description": "", "owner": "",
@@ -7,8 +7,8 @@
      "segments": {"whales": {"name": "Whales", "description": "",
                              "rule": {"operator": "AND", "conditions": […]}}}}
 
-A rule is a document of segments/language/parser.py; a flag has the fields of
-flags/engine/document.py and its metadata. A section that is left out says nothing about its kind.
+A rule has the format of segments/language/parser.py; a flag has the fields of
+flags/engine/document.py and its metadata. A missing section leaves its kind unchanged.
 Imports no Django.
 """
 
@@ -40,7 +40,7 @@ type ConfigEntries = dict[str, ConfigEntry]
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """By kind and key, plain JSON data with every field filled in. A kind may be absent."""
+    """Plain JSON data by kind and key, with every field set. A kind may be absent."""
 
     kinds: Mapping[str, ConfigEntries]
 
@@ -49,7 +49,7 @@ class Config:
 
 
 class ConfigError(ValueError):
-    """A document that cannot be taken in, with all that is wrong with it."""
+    """A document that is not valid, with all its errors."""
 
     def __init__(self, faults: list[PathError]) -> None:
         super().__init__("; ".join(map(str, faults)))
@@ -57,24 +57,24 @@ class ConfigError(ValueError):
 
 
 def write(config: Config) -> str:
-    """The document: the same content is always the same text, one value a line."""
+    """The document as text, one value per line. The same content always gives the same text."""
     document = {"version": VERSION, **config.kinds}
     return json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
 
 
 def read(data: bytes) -> Config:
-    """Read a document. Raises ConfigError with the place of everything that is wrong in it."""
+    """Read a document. Raises ConfigError with the path of every error."""
     try:
         document, twice = _decode(data)
     except UnicodeDecodeError:
-        raise ConfigError([PathError("", "The file is not text in UTF-8.")]) from None
+        raise ConfigError([PathError("", "Not valid UTF-8.")]) from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError([PathError("", f"This is not JSON: {error.msg}, {place}.")]) from None
+        raise ConfigError([PathError("", f"Not valid JSON: {error.msg}, {place}.")]) from None
     except RecursionError:
         raise ConfigError([PathError("", "The document is nested too deeply.")]) from None
     except ValueError as error:
-        raise ConfigError([PathError("", f"This is not JSON: {error}.")]) from None
+        raise ConfigError([PathError("", f"Not valid JSON: {error}.")]) from None
     faults = list(_repeated(document, "", twice))
     kinds = _read_kinds(document, faults)
     if faults:
@@ -91,11 +91,11 @@ def place(kind: str, key: str, path: str = "") -> str:
 
 
 def _decode(data: bytes) -> tuple[Any, dict[int, list[str]]]:
-    """The value, and the names that stand twice in an object, by its id: else the last would win,
-    and half of a badly merged file would be lost without a word."""
+    """The value, and the duplicate names of each object by the object's id(). By default the last
+    duplicate would win, and half of a badly merged file would be silently lost."""
     twice: dict[int, list[str]] = {}
 
-    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def to_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
             names = [name for name, _ in pairs]
@@ -103,16 +103,16 @@ def _decode(data: bytes) -> tuple[Any, dict[int, list[str]]]:
         return found
 
     def refused(name: str) -> None:
-        raise ValueError(f"it knows no {name}")
+        raise ValueError(f"{name} is not allowed")
 
     text = data.decode("utf-8-sig")
-    return json.loads(text, object_pairs_hook=made, parse_constant=refused), twice
+    return json.loads(text, object_pairs_hook=to_dict, parse_constant=refused), twice
 
 
 def _repeated(value: Any, path: str, twice: Mapping[int, list[str]]) -> Iterator[PathError]:
     if isinstance(value, dict):
         for name in twice.get(id(value), ()):
-            yield PathError(_inside(path, name), "It stands twice in the same object.")
+            yield PathError(_inside(path, name), "Duplicate key in the same object.")
         for name, item in value.items():
             yield from _repeated(item, _inside(path, name), twice)
     elif isinstance(value, list):
@@ -136,7 +136,7 @@ class SegmentConfig(msgspec.Struct, frozen=True):
 
 
 class FlagMetadataConfig(msgspec.Struct, frozen=True):
-    """What a flag says of itself, beside the fields of its document."""
+    """A flag's fields outside its document."""
 
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
     description: Annotated[str, msgspec.Meta(max_length=500)] = ""
@@ -159,13 +159,13 @@ _ABOUT = FlagMetadataConfig.__struct_fields__
 
 def _read_kinds(document: Any, faults: list[PathError]) -> dict[str, ConfigEntries]:
     if not isinstance(document, dict):
-        faults.append(PathError("", "The document is an object with version, segments and flags."))
+        faults.append(
+            PathError("", "The document must be an object with version, segments and flags.")
+        )
         return {}
     version = document.get("version")
     if isinstance(version, bool) or version != VERSION:
-        faults.append(
-            PathError("version", f"Give the version {VERSION}, which is the one known here.")
-        )
+        faults.append(PathError("version", f"Must be {VERSION}, the only supported version."))
         return {}
     for name in document:
         if name not in ("version", *KINDS):
@@ -175,7 +175,7 @@ def _read_kinds(document: Any, faults: list[PathError]) -> dict[str, ConfigEntri
         if kind not in document:
             continue
         if not isinstance(document[kind], dict):
-            faults.append(PathError(kind, "Give an object of entries by key."))
+            faults.append(PathError(kind, "Must be an object of entries by key."))
             continue
         found[kind] = {}
         for key in sorted(document[kind]):
@@ -199,7 +199,7 @@ def _read_flag(key: str, data: Any, faults: list[PathError]) -> ConfigEntry:
     known = (*FlagDocument.__struct_fields__, *_ABOUT)
     given = _fields(data, FlagMetadataConfig, known, faults)
     if given.get("expected_end") and not _is_date(given["expected_end"]):
-        faults.append(PathError("expected_end", "Give a date like 2026-12-31, or nothing."))
+        faults.append(PathError("expected_end", "Must be a date like 2026-12-31, or empty."))
     metadata = {
         **msgspec.structs.asdict(FlagMetadataConfig()),
         **given,
@@ -223,10 +223,9 @@ def _read_flag(key: str, data: Any, faults: list[PathError]) -> ConfigEntry:
 def _fields(
     data: Any, struct: type[msgspec.Struct], known: tuple[str, ...], faults: list[PathError]
 ) -> ConfigEntry:
-    """What is given of a struct's fields, each looked at by itself so that no fault hides
-    another."""
+    """The given fields of a struct. Each is checked separately, so that all errors are found."""
     if not isinstance(data, dict):
-        faults.append(PathError("", f"Give an object with {', '.join(sorted(known))}."))
+        faults.append(PathError("", f"Must be an object with {', '.join(sorted(known))}."))
         return {}
     for name in data:
         if name not in known:
@@ -235,7 +234,7 @@ def _fields(
     for field in msgspec.structs.fields(struct):
         if field.name not in data:
             if field.required:
-                faults.append(PathError(field.name, "It is missing."))
+                faults.append(PathError(field.name, "Required."))
             continue
         try:
             value = msgspec.convert(data[field.name], field.type)
@@ -243,7 +242,7 @@ def _fields(
             faults.append(PathError(field.name, f"{error}."))
             continue
         if isinstance(value, str) and NOT_IN_TEXT.search(value):
-            faults.append(PathError(field.name, "No NUL and no lone surrogate may be in it."))
+            faults.append(PathError(field.name, "Must not contain NUL or lone surrogates."))
         given[field.name] = value
     return given
 

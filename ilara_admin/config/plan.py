@@ -1,4 +1,4 @@
-"""What an import would do: from what there is and what is wanted to steps in order. No Django."""
+"""The plan of an import: ordered steps from the current to the wanted configuration. No Django."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ from segments.language.references import check_references
 class PlanAction(StrEnum):
     CREATE = "create"
     CHANGE = "change"
-    REMOVE = "remove"  # flags are archived: their history stays
+    REMOVE = "remove"  # flags are archived, to keep their history
 
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """`entry` is what is wanted, None when it goes; `lines` say in words what differs."""
+    """`entry` is the wanted entry, or None to remove it; `lines` describe the differences."""
 
     action: PlanAction
     kind: str
@@ -41,7 +41,8 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`base` is what it was made from. `left` counts what is not in the document and stays."""
+    """`base` is the configuration the plan was made from. `left` counts the entries that are not in
+    the document and stay."""
 
     base: Config
     steps: list[PlanStep]
@@ -53,8 +54,8 @@ class Plan:
 
 
 def make_plan(current: Config, wanted: Config, *, prune: bool) -> Plan:
-    """The way from `current` to `wanted`; with `prune` what is not wanted goes. Raises ConfigError
-    when something would name what is not there, or lead back to itself."""
+    """The steps from `current` to `wanted`; `prune` removes entries that are not wanted. Raises
+    ConfigError for missing references and cycles."""
     final = {kind: _final(current, wanted, kind, prune) for kind in KINDS}
     faults = [*_segment_faults(wanted, final), *_flag_faults(wanted, final)]
     if faults:
@@ -84,34 +85,35 @@ def make_plan(current: Config, wanted: Config, *, prune: bool) -> Plan:
                 removals.append(PlanStep(PlanAction.REMOVE, kind, key, None, []))
             else:
                 left += 1
-    # Flags let go of segments before those go.
+    # Remove flags before the segments they use.
     removals.sort(key=lambda step: step.kind)
     base = Config({kind: current.entries(kind) for kind in wanted.kinds})
     return Plan(base, steps + removals, unchanged, left)
 
 
 def _final(current: Config, wanted: Config, kind: str, prune: bool) -> ConfigEntries:
-    """All entries as they will be."""
+    """All entries after the import."""
     there = current.entries(kind)
     if prune and kind in wanted.kinds:
-        # Flags that go are archived, and an archived flag may be brought back: it counts.
+        # Removed flags are only archived and can be unarchived, so they still count.
         there = there if kind == "flags" else {}
     return {**there, **wanted.entries(kind)}
 
 
 def _in_order(kind: str, entries: ConfigEntries) -> list[str]:
-    """What others lean on comes first, so that whatever is stored finds what it names and, each
-    having become what it will be before it is leant on, closes no circle on the way."""
-    leans = {
-        key: sorted(_leans(kind, entry) & entries.keys()) for key, entry in sorted(entries.items())
+    """Dependencies first, so that each step finds its references in their final state, and no cycle
+    exists in between."""
+    dependencies = {
+        key: sorted(_dependencies(kind, entry) & entries.keys())
+        for key, entry in sorted(entries.items())
     }
     try:
-        return list(TopologicalSorter(leans).static_order())
+        return list(TopologicalSorter(dependencies).static_order())
     except CycleError:
-        return sorted(entries)  # only stored data that the services would refuse has one
+        return sorted(entries)  # only possible with stored data that the services would refuse
 
 
-def _leans(kind: str, entry: ConfigEntry) -> set[str]:
+def _dependencies(kind: str, entry: ConfigEntry) -> set[str]:
     if kind == "segments":
         return segments_named(entry["rule"])
     return {item["flag"] for item in entry.get("prerequisites", ())}
@@ -121,10 +123,10 @@ def _leans(kind: str, entry: ConfigEntry) -> set[str]:
 
 
 def _segment_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator[PathError]:
-    asks = {key: segments_named(entry["rule"]) for key, entry in final["segments"].items()}
+    references = {key: segments_named(entry["rule"]) for key, entry in final["segments"].items()}
     for key, entry in wanted.entries("segments").items():
         try:
-            check_references(key, entry["rule"], asks)
+            check_references(key, entry["rule"], references)
         except RuleError as error:
             yield error.below(place("segments", key, "rule"))
 
@@ -140,24 +142,25 @@ def _flag_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator
             if segment not in final["segments"]:
                 message = f"There is no segment “{segment}” in this environment."
                 if key not in entries:
-                    message = f"The segment “{segment}”, which would be removed, is used here."
+                    message = f"The segment “{segment}” would be removed but is used here."
                 yield PathError(place("flags", key, path), message)
     for key, entry in entries.items():
         for index, item in enumerate(entry.get("prerequisites", ())):
             path = place("flags", key, f"prerequisites[{index}]")
             other = final["flags"].get(item["flag"])
             if other is None:
-                yield PathError(path, f"There is no flag “{item['flag']}” in this environment.")
+                message = f"There is no flag “{item['flag']}” in this environment."
+                yield PathError(path, message)
                 continue
-            lost = set(item["variants"]) - {variant["key"] for variant in other["variants"]}
-            for name in sorted(lost):
+            missing = set(item["variants"]) - {variant["key"] for variant in other["variants"]}
+            for name in sorted(missing):
                 yield PathError(path, f"The flag “{item['flag']}” has no variant “{name}”.")
         if problem := prerequisites.problem(key, needs):
             yield PathError(place("flags", key, "prerequisites"), problem)
 
 
 def _segments_of_flag(entry: ConfigEntry) -> Iterator[tuple[str, str]]:
-    """Each segment that a flag names, with the place."""
+    """Each segment that a flag uses, with its path."""
     rules: list[dict[str, Any]] = entry.get("rules", [])
     for index, rule in enumerate(rules):
         if rule.get("segment"):

@@ -1,4 +1,4 @@
-"""The configuration of an environment: read from the database, and changed through services."""
+"""The configuration of an environment: read from the database, changed through services."""
 
 from datetime import date
 
@@ -48,9 +48,9 @@ def _flag_entry(flag: Flag) -> ConfigEntry:
 
 @transaction.atomic
 def apply_plan(environment: Environment, plan: Plan, *, actor: Actor, reason: str = "") -> None:
-    """Carry out all steps or none. Raises Conflict if what the plan was made from is no
-    longer current, and ConfigError when a service refuses a step."""
-    # In the order in which the services lock: flags, then segments, the environment's row last.
+    """Apply all steps or none. Raises Conflict if the environment no longer matches the plan's
+    base, and ConfigError if a service refuses a step."""
+    # The lock order of the services: flags, segments, the environment's row last.
     if "flags" in plan.base.kinds:
         flags = Flag.objects.of(environment).order_by("pk")
         list(flags.select_for_update(no_key=True).values_list("pk"))
@@ -63,9 +63,9 @@ def apply_plan(environment: Environment, plan: Plan, *, actor: Actor, reason: st
     if not json_equal(current, seen):
         raise _conflict(environment, differences(seen, current))
     for step in plan.steps:
-        act = _change_segment if step.kind == "segments" else _change_flag
+        change = _change_segment if step.kind == "segments" else _change_flag
         try:
-            act(environment, step, actor, reason)
+            change(environment, step, actor, reason)
         except ValidationError as error:
             if hasattr(error, "error_dict") and "key" in error.error_dict:  # created since
                 raise _conflict(environment, [Change(step.key, "", error.messages[0])]) from None

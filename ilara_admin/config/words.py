@@ -1,4 +1,4 @@
-"""Entries of a configuration, and what differs between two, in plain English. No Django."""
+"""Configuration entries and their differences as text. No Django."""
 
 from flags.engine import sentences
 from flags.engine.document import DocumentError
@@ -7,11 +7,11 @@ from ilara_admin.core.diff import Change
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe as describe_rule
 
-NOT_SEEN = "written differently, to the same effect"
+NOT_SEEN = "different notation, same meaning"
 
 
 def introduce(kind: str, entry: ConfigEntry) -> list[str]:
-    """What a new entry is."""
+    """Lines that describe a new entry."""
     if kind == "segments":
         return [_rule(entry)]
     document = document_of(entry)
@@ -39,7 +39,7 @@ def _rule(entry: ConfigEntry) -> str:
     try:
         return describe_rule(parse(entry["rule"]))
     except RuleError as error:
-        return f"a rule that cannot be read ({error})"
+        return f"not a valid rule ({error})"
 
 
 def _flag(before: ConfigEntry, after: ConfigEntry) -> list[Change]:
@@ -49,7 +49,7 @@ def _flag(before: ConfigEntry, after: ConfigEntry) -> list[Change]:
     try:
         old = document_of(before)
     except DocumentError as error:
-        return [*found, Change("Document", f"cannot be read ({error})", "as in the file")]
+        return [*found, Change("Document", f"not valid ({error})", "as in the file")]
     return found + sentences.differences(old, document_of(after))
 
 

@@ -22,7 +22,7 @@ from ilara_admin.models import (
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """The token exists here once; the database keeps its digest."""
+    """A new key with its token, which is stored only as a digest."""
 
     key: ApiKey
     token: str
@@ -68,7 +68,7 @@ def api_key_create(
     *, environment: Environment, kind: KeyKind, name: str, actor: Actor,
     expires_in: timedelta | None = None, reason: str = "",
 ) -> NewKey:  # fmt: skip
-    """Issue a key. The token is returned once and cannot be had again."""
+    """Issue a key. The token is returned only here."""
     new = _key_insert(environment, kind, checked_name(name, "key"), actor, expires_in)
     _record(
         AuditAction.API_KEY_CREATED, new.key, actor, after=_audit_fields(new.key), reason=reason
@@ -79,7 +79,7 @@ def api_key_create(
 
 @transaction.atomic
 def api_key_revoke(key: ApiKey, *, actor: Actor, reason: str = "") -> ApiKey:
-    """End a key at once. Revoking a revoked key changes nothing."""
+    """Revoke a key, in force on the next request. Revoking a revoked key changes nothing."""
     key = ApiKey.objects.select_for_update(of=("self",)).select_related(
         "environment__project"
     ).get(pk=key.pk)  # fmt: skip
@@ -100,16 +100,16 @@ def api_key_revoke(key: ApiKey, *, actor: Actor, reason: str = "") -> ApiKey:
 
 @transaction.atomic
 def api_key_rotate(key: ApiKey, *, grace: timedelta, actor: Actor, reason: str = "") -> NewKey:
-    """Issue a successor, and let this key expire after `grace` (at once when it is zero).
+    """Issue a successor; this key expires after `grace`, or at its own expiry if that is sooner.
 
-    An expiry that comes sooner stays.
+    Raises ValidationError if the key is expired or revoked.
     """
     key = ApiKey.objects.select_for_update(of=("self",)).select_related(
         "environment__project"
     ).get(pk=key.pk)  # fmt: skip
     now = timezone.now()
     if key.state_at(now) not in ("active", "expiring"):
-        raise ValidationError(f"The key {key.masked} is no longer in use. Create a new one.")
+        raise ValidationError(f"The key {key.masked} has expired or is revoked. Create a new one.")
     new = _key_insert(key.environment, KeyKind(key.kind), key.name, actor, None)
     before = _audit_fields(key)
     ends_at = now + grace

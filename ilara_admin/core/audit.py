@@ -1,4 +1,4 @@
-"""Who did what: the actor of a change, and the entry that keeps it."""
+"""The audit log: the actor of a change and its entry."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from ilara_admin.core.json_equality import json_equal
 from ilara_admin.models import ApiKey, AuditAction, AuditEntry, Environment, Project, User
 
-# Set for the length of a dashboard request, so that entries of one click can be told together.
+# Set during a request, to group the entries of one request.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
@@ -44,7 +44,7 @@ def audit_record(
     after: dict[str, Any] | None = None,
     reason: str = "",
 ) -> AuditEntry:
-    """Keep one change. `before` and `after` hold what changed, never a secret."""
+    """Record a change. `before` and `after` hold the changed fields, never a secret."""
     return AuditEntry.objects.create(
         project=project or (environment.project if environment else None),
         environment=environment,
@@ -57,7 +57,7 @@ def audit_record(
         object_name=object_name[:300],
         before=before,
         after=after,
-        reason=reason.replace("\0", ""),  # which PostgreSQL refuses; nobody types it
+        reason=reason.replace("\0", ""),  # PostgreSQL cannot store NUL
         request_id=request_id.get(),
     )
 
@@ -65,7 +65,7 @@ def audit_record(
 def changed_fields(
     before: dict[str, Any], after: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Only the keys whose values differ, on both sides."""
+    """The items of `before` and of `after` whose values differ as JSON."""
     differing = [
         key for key in {**before, **after} if not json_equal(before.get(key), after.get(key))
     ]

@@ -1,4 +1,4 @@
-"""Small work that each process does now and then, off the hot path."""
+"""Periodic background work in each process."""
 
 import atexit
 import os
@@ -9,10 +9,10 @@ from django.db import connection
 
 
 def run_every(seconds: float, name: str, work: Callable[[], None]) -> Callable[[], None]:
-    """A function that sees to it that this process has a thread for the work. Cheap once it has.
+    """A function that starts the thread of this process unless it runs. Cheap to call.
 
-    The work is also done when the process ends. It must not raise; the thread gives its connection
-    back each time.
+    `work` also runs when the process exits. It must not raise. The thread closes its database
+    connection after each run.
     """
     thread_of_process = 0
     starting = threading.Lock()
@@ -30,7 +30,7 @@ def run_every(seconds: float, name: str, work: Callable[[], None]) -> Callable[[
 
     def start() -> None:
         nonlocal thread_of_process
-        if thread_of_process == os.getpid():  # a fork takes no thread along
+        if thread_of_process == os.getpid():  # a forked process has no copy of the thread
             return
         with starting:
             if thread_of_process != os.getpid():

@@ -1,8 +1,8 @@
-"""The hot path's access to the database: prepared statements beneath Django's cursor.
+"""Database access of the hot path: prepared statements that bypass Django's cursor.
 
 The only module that touches the psycopg connection. Statements use `$1` placeholders and are
-prepared once per connection. Errors arrive as Django's, and a connection that was lost is replaced
-at the next statement. JSONB arrives as text: whoever needs the value decodes it.
+prepared once per connection. Errors are raised as Django's, and a lost connection is replaced at
+the next statement. JSONB is returned as text; the caller decodes it.
 """
 
 import select
@@ -19,8 +19,8 @@ type Row = tuple[Any, ...]
 def fetch_all(sql: str, params: Sequence[Any], *, safe_to_repeat: bool = False) -> list[Row]:
     """All rows of one statement, committed when it returns unless a transaction is open.
 
-    `safe_to_repeat` allows one more try on a fresh connection when the old one was lost: right for
-    reads and for writes that change nothing when they run twice.
+    `safe_to_repeat` allows a retry on a new connection if the connection is lost: for reads and
+    idempotent writes.
     """
     try:
         return _run(sql, params)
@@ -54,9 +54,9 @@ def _run(sql: str, params: Sequence[Any]) -> list[Row]:
 
 
 def _is_closed() -> bool:
-    """Has the server left? It says nothing unasked but farewell, so whatever waits to be read is
-    that. psycopg alone would notice only after the next statement, when nobody can tell any more
-    whether the server ran it."""
+    """Whether the server has disconnected. An idle server sends nothing except a disconnect, so
+    readable means closed. psycopg would notice only at the next statement, too late to know whether
+    the server ran it."""
     raw = connection.connection
     if raw is None or raw.closed:
         return True

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def json_equal(one: object, other: object) -> bool:
-    """Whether two values are equal as JSON: to Python, true is 1, deep inside lists as well."""
+    """Whether two values are equal as JSON. Unlike Python's ==, true is not 1, at any depth."""
     match one, other:
         case dict(), dict():
             return one.keys() == other.keys() and all(

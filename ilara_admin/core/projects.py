@@ -24,7 +24,7 @@ ENVIRONMENT_SLUGS = ("live", "test")
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
 
-# First segments of addresses that a project's slug would hide.
+# First path segments that a project's slug would collide with.
 RESERVED_SLUGS = frozenset(
     {"v1", "ofrep", "static", "healthz", "readyz", "metrics", "preferences", "account", "staff",
      "sign-in", "sign-out", "projects", "audit", "developers", "_components"}
@@ -32,7 +32,7 @@ RESERVED_SLUGS = frozenset(
 
 
 def bump_config_version(*environments: Environment) -> None:
-    """Make every process reload what it knows. Call it last in the transaction of a change."""
+    """Make every process reload its snapshot. Call it last in the transaction of a change."""
     for environment in sorted(environments, key=lambda environment: environment.pk):
         Environment.objects.filter(pk=environment.pk).update(config_version=F("config_version") + 1)
 
@@ -40,14 +40,14 @@ def bump_config_version(*environments: Environment) -> None:
 def _check_slug(slug: str, longest: int) -> None:
     if not SLUG.fullmatch(slug) or len(slug) > longest:
         raise ValidationError(
-            {"slug": f"Use 1 to {longest} lower-case letters, digits and inner hyphens."}
+            {"slug": f"Use 1 to {longest} lowercase letters, digits and inner hyphens."}
         )
 
 
 def checked_name(name: str, what: str) -> str:
     name = name.strip()
     if not 1 <= len(name) <= 100:
-        raise ValidationError({"name": f"Give the {what} a name of 1 to 100 characters."})
+        raise ValidationError({"name": f"The {what} needs a name of 1 to 100 characters."})
     return name
 
 
@@ -55,12 +55,12 @@ def checked_name(name: str, what: str) -> str:
 def project_create(
     *, name: str, slug: str, actor: Actor, tier: Tier = Tier.ENTERPRISE, reason: str = ""
 ) -> Project:
-    """A project with its two environments, `live` and `test`, still without keys."""
+    """Create a project with its environments, `live` and `test`, without keys."""
     name = checked_name(name, "project")
     _check_slug(slug, 40)
     if slug in RESERVED_SLUGS:
-        raise ValidationError({"slug": f"“{slug}” is an address of the dashboard. Use another."})
-    taken = ValidationError({"slug": f"There is already a project “{slug}”."})
+        raise ValidationError({"slug": f"“{slug}” is reserved. Use another slug."})
+    taken = ValidationError({"slug": f"The project “{slug}” already exists."})
     project = create_or_conflict(
         Project(name=name, slug=slug, tier=tier), {"project_slug_key": taken}
     )
@@ -115,7 +115,7 @@ def project_update(
 @transaction.atomic
 def environment_create(*, project: Project, slug: str, actor: Actor) -> Environment:
     _check_slug(slug, 20)
-    taken = ValidationError({"slug": f"There is already an environment “{slug}”."})
+    taken = ValidationError({"slug": f"The environment “{slug}” already exists."})
     environment = create_or_conflict(
         Environment(project=project, slug=slug), {"environment_slug_unique": taken}
     )
@@ -155,7 +155,7 @@ def environment_update(
     """
     unknown = set(settings) - set(ENVIRONMENT_SETTINGS)
     if unknown:
-        raise ValueError(f"No settings of an environment: {', '.join(sorted(unknown))}")
+        raise ValueError(f"Unknown environment settings: {', '.join(sorted(unknown))}")
     environment = _locked(environment.pk)
     before = environment_fields(environment)
     mine = merge_changes(
@@ -198,9 +198,9 @@ def _check_settings(environment: Environment) -> None:
         if not 1 <= getattr(environment, name) <= 3650:
             errors[name] = "Use 1 to 3650 days."
     if not errors and environment.churned_days <= environment.at_risk_days:
-        errors["churned_days"] = "Use more days than for at risk: it comes after it."
+        errors["churned_days"] = "Use more days than for “at risk”."
     if not CURRENCY.fullmatch(environment.currency):
-        errors["currency"] = "Use the three letters of a currency, like USD."
+        errors["currency"] = "Use a three-letter currency code, like USD."
     if errors:
         raise ValidationError(errors)
 

@@ -1,7 +1,7 @@
-"""Whether this process is about to stop.
+"""Whether this process is shutting down.
 
-Whoever answers for longer than a moment, like the event stream, looks here: a stop waits for every
-open reply, up to the server's full grace period.
+Long responses, like the event stream, must check `stopping`: shutdown waits for open responses, up
+to the server's graceful timeout.
 """
 
 import os
@@ -13,7 +13,7 @@ stopping = threading.Event()
 
 
 def install() -> None:
-    """Set `stopping` at the signals that end a gunicorn worker, before its own handlers run."""
+    """Set `stopping` on the signals that stop a gunicorn worker, before its handlers run."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         _chain(number)
 
@@ -30,5 +30,5 @@ def _chain(number: signal.Signals) -> None:
             os.kill(os.getpid(), signum)
 
     signal.signal(number, handle)
-    # As gunicorn has it: a stop does not interrupt the system calls of open replies.
+    # As in gunicorn: signals do not interrupt the system calls of open responses.
     signal.siginterrupt(number, False)

@@ -25,7 +25,7 @@ def staff_create(
     user = User(username=username, first_name=name, email=email, role=role)
     user.set_password(password)
     user.full_clean(validate_unique=False)
-    taken = ValidationError({"username": f"There is already a member of staff “{username}”."})
+    taken = ValidationError({"username": f"The staff account “{username}” already exists."})
     create_or_conflict(user, {"staff_username_key": taken})
     _record(AuditAction.STAFF_CREATED, user, actor, after={"username": username, "role": role})
     return user
@@ -71,7 +71,7 @@ def staff_update(
     if admins == [user.pk] and not user.may(Role.ADMIN):
         user.refresh_from_db()
         raise ValidationError(
-            f"{user.username} is the last admin. Make somebody else an admin first."
+            f"{user.username} is the last admin. Give another account the role first."
         )
     user.save(update_fields=["first_name", "last_name", "email", "role", "time_zone", "is_active"])
     return _record(AuditAction.STAFF_UPDATED, user, actor, before=old, after=new, reason=reason)
@@ -87,7 +87,7 @@ def _lock(pk: object) -> list[int]:
 
 @transaction.atomic
 def staff_set_password(user: User, *, password: str, actor: Actor, reason: str = "") -> User:
-    """Set a password. It also ends every session of that member of staff."""
+    """Set a password and end all sessions of the account."""
     user.set_password(password)
     user.save(update_fields=["password"])
     after = {"password": "changed"}

@@ -1,9 +1,8 @@
-"""API tokens: `pk_<env>_<30 base62 characters><6 base62 characters of CRC-32>`, likewise `sk_`.
+"""API tokens: `pk_<env>_` or `sk_<env>_`, 30 random base62 characters, 6 characters of checksum.
 
-The checksum is the one of GitHub's tokens: the CRC-32 of the 30 random characters, written in
-base 62 with the digits 0-9A-Za-z and padded with zeros. It lets a scanner tell a token from
-chance text, and lets a request with a mistyped one be refused without asking the database.
-Imports no Django.
+The checksum is that of GitHub's tokens: the CRC-32 of the 30 random characters, in base 62 with the
+digits 0-9A-Za-z, padded with zeros. Secret scanners can verify it, and a mistyped token is refused
+without a query. Imports no Django.
 """
 
 import re
@@ -26,7 +25,7 @@ def checksum(text: str) -> str:
 
 
 def new_token(kind_prefix: str, environment_slug: str) -> str:
-    """A fresh token; `kind_prefix` is `pk` or `sk`."""
+    """A new random token; `kind_prefix` is `pk` or `sk`."""
     random = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
     return f"{kind_prefix}_{environment_slug}_{random}{checksum(random)}"
 
@@ -37,5 +36,5 @@ def is_well_formed(token: str) -> bool:
 
 
 def digest(token: str) -> bytes:
-    """What the database keeps. A plain hash is enough for 178 random bits."""
+    """The stored form of a token. A plain hash is enough for 178 random bits."""
     return sha256(token.encode()).digest()

@@ -1,7 +1,7 @@
-"""The segments and flags of the sample game, with a history of some weeks.
+"""The segments and flags of the sample game, with four weeks of history.
 
-Every change goes through the services, oldest first, by sample authors, and is then backdated.
-Keys that the environment already uses for something else are left alone.
+Each change goes through the services, oldest first, with a sample author, and is then backdated.
+Existing segments and flags with the same keys stay unchanged.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ ANA, BEN, CHLOE, DEV = (f"{name} (sample)" for name in ("Ana", "Ben", "Chloe", "
 
 
 def _all(*conditions: dict[str, Any] | tuple[str, str, Any], operator: str = "AND") -> Any:
-    """A group of the rule language; a tuple is a field, an operator and a value."""
+    """A group of conditions. A tuple is (field, operator, value)."""
     return {
         "operator": operator,
         "conditions": [
@@ -47,32 +47,32 @@ def _all(*conditions: dict[str, Any] | tuple[str, str, Any], operator: str = "AN
 # Key, name, description, rule.
 SEGMENTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("whales", "Whales", "Spent 100 or more.", _all(("total_revenue", ">=", 100))),
-    ("payers", "Payers", "Bought at least once.", _all(("is_payer", "==", True))),
-    ("lapsing-payers", "Lapsing payers", "Paid before, and have been silent for a week or more.",
+    ("payers", "Payers", "At least one purchase.", _all(("is_payer", "==", True))),
+    ("lapsing-payers", "Lapsing payers", "Payers who have been inactive for a week or more.",
      _all(("is_payer", "==", True), ("lifecycle_stage", "in", ["at_risk", "churned"]))),
-    ("android-players", "Android players", "By the platform that the client reports.",
+    ("android-players", "Android players", "The client reports the platform android.",
      _all(("platform", "==", "android"))),
     ("new-players", "New players", "First seen less than a week ago.",
      _all(("lifecycle_stage", "==", "new"))),
     ("europe", "Europe", "Served from Frankfurt.",
      _all(("country", "in", ["DE", "GB", "FR", "PL", "ES", "TR"]))),
-    ("engaged-core", "Engaged core", "Plays a lot, has come far or spends, and is still around.",
+    ("engaged-core", "Engaged core", "20 or more sessions, level 30 or VIP, and not churned.",
      _all(("session_count", ">=", 20),
           _all(("level", ">=", 30), ("is_vip", "==", True), operator="OR"),
           _all(("lifecycle_stage", "==", "churned"), operator="NOT"))),
-    ("stuck", "Stuck", "Tries one level again and again, and finishes next to none.",
+    ("stuck", "Stuck", "Retries levels repeatedly and completes at most one a week.",
      _all({"event": "level_fail", "operator": ">=", "value": 3, "within": "7d",
            "where": _all(("retry_count", ">=", 3))},
           {"event": "level_complete", "operator": "<=", "value": 1, "within": "7d"})),
-    ("personal-care", "Personal care", "Those who matter most, before they lapse.",
+    ("personal-care", "Personal care", "Whales and the engaged core, before they lapse.",
      _all(("segment", "in", ["whales", "engaged-core"]),
           ("segment", "not_in", ["lapsing-payers"]))),
-    ("old-builds", "Old builds", "Still playing on a build from before the 2.1 protocol.",
+    ("old-builds", "Old builds", "Active in the last 14 days on a version before 2.1.0.",
      _all(("app_version", "semver_lt", "2.1.0"), ("last_seen_at", "within_last", "14d"))),
 )  # fmt: skip
 
 
-# --- Documents and edits of them ------------------------------------------------------------------
+# --- Flag documents and edits ---------------------------------------------------------------------
 
 
 def _on(*rules: Rule) -> FlagDocument:
@@ -114,13 +114,11 @@ def _add(rule: Rule) -> Edit:
     return lambda document: replace(document, rules=(*document.rules, rule))
 
 
-WINTER = _on(Rule(id="all", name="Everybody", variant="enabled"))
-SHOP = boolean_document(
-    rules=(Rule(id="everybody", name="Everybody", variant="enabled", rollout=0),)
-)
+WINTER = _on(Rule(id="all", name="Everyone", variant="enabled"))
+SHOP = boolean_document(rules=(Rule(id="everyone", name="Everyone", variant="enabled", rollout=0),))
 ADS = _on(
     Rule(id="payers", name="Never for payers", segment="payers", variant="disabled"),
-    Rule(id="rest", name="Everybody else", variant="enabled", rollout=50_000),
+    Rule(id="rest", name="Everyone else", variant="enabled", rollout=50_000),
 )
 VULKAN = _on(
     Rule(id="recent", name="Recent builds", segment="android-players", variant="enabled",
@@ -158,11 +156,11 @@ CORE = Rule(
 
 
 def _raids(today: datetime) -> FlagDocument:
-    """A flag that waits for another and grows day by day."""
+    """A flag with a prerequisite and a scheduled rollout."""
     steps = [
         ScheduleStep(today + timedelta(day), share) for day, share in ((2, 50_000), (5, 100_000))
     ]
-    rule = Rule(id="raids", name="Everybody, step by step", variant="enabled", rollout=10_000,
+    rule = Rule(id="raids", name="Everyone, in steps", variant="enabled", rollout=10_000,
                 steps=tuple(steps))  # fmt: skip
     needed = Prerequisite("match-region", ("eu-central", "us-east"))
     return replace(_on(rule), prerequisites=(needed,))
@@ -172,8 +170,8 @@ def _raids(today: datetime) -> FlagDocument:
 
 
 class Change(NamedTuple):
-    """One revision of a flag. `what` is the name, description and document of a new flag, an edit
-    of its document, the number of the revision to restore, or `off` or `archive`."""
+    """One revision of a flag. `what` is the name, description and document of a new flag; an edit
+    of the document; the number of the revision to restore; `off`; or `archive`."""
 
     days_ago: float
     author: str
@@ -190,11 +188,11 @@ def history(now: datetime) -> tuple[Change, ...]:
         Change(26.9, DEV, "match-region", ("Match region", "Where matches are hosted.", REGION)),
         Change(24.2, ANA, "onboarding-copy", ("Onboarding copy", "The first sentence.", COPY)),
         Change(22.1, BEN, "new-shop", ("New shop", "The shop with larger tiles.", SHOP)),
-        Change(21.8, BEN, "new-shop", _first(rollout=5_000), "First look at crash rates"),
-        Change(20.4, DEV, "match-region", _add(BRAZIL), "São Paulo is up"),
-        Change(19.6, CHLOE, "daily-bonus", ("Daily bonus", "What a day's login gives.", BONUS)),
+        Change(21.8, BEN, "new-shop", _first(rollout=5_000), "Check crash rates first"),
+        Change(20.4, DEV, "match-region", _add(BRAZIL), "The São Paulo region is available"),
+        Change(19.6, CHLOE, "daily-bonus", ("Daily bonus", "The daily login reward.", BONUS)),
         Change(18.3, CHLOE, "energy-minutes", ("Energy refill", "Minutes per point.", ENERGY)),
-        Change(17.0, ANA, "onboarding-copy", _weights(control=50, story=25, short=25), "Safe"),
+        Change(17.0, ANA, "onboarding-copy", _weights(control=50, story=25, short=25), "No errors"),
         Change(14.5, BEN, "new-shop", _first(rollout=50_000), "Crash rates are flat"),
         Change(14.2, DEV, "new-shop", 2, "Checkout is slow at 50 %"),
         Change(12.7, ANA, "winter-event", "off", "The event has ended"),
@@ -207,7 +205,7 @@ def history(now: datetime) -> tuple[Change, ...]:
         Change(4.7, ANA, "onboarding-copy", _weights(control=40, story=40, short=20)),
         Change(3.5, CHLOE, "interstitial-ads", "off", "Day-1 retention dropped by 2 points"),
         Change(2.4, ANA, "winter-event", "archive", "Until next year"),
-        Change(1.2, BEN, "new-shop", _first(rollout=25_000), "A quarter, over the weekend"),
+        Change(1.2, BEN, "new-shop", _first(rollout=25_000), "25 % over the weekend"),
         Change(1.1, DEV, "vulkan-renderer", _first(rollout=EVERYBODY, ramp=ramp), "Over a week"),
         Change(1.0, ANA, "guild-raids", ("Guild raids", "Twenty players, one dragon.",
                _raids(today)), "Servers allow 10 % for now"),
@@ -215,14 +213,14 @@ def history(now: datetime) -> tuple[Change, ...]:
 
 
 def working_hour(now: datetime, days_ago: float) -> datetime:
-    """Whole days ago, between 17:00 (fraction 0) and 9:00 UTC (fraction 1). From one day on it is
-    in the past at any hour."""
+    """The day is the whole part of `days_ago`, the time is between 17:00 (fraction 0) and 9:00 UTC
+    (fraction 1). With `days_ago` >= 1, the result is always in the past."""
     day = (now - timedelta(days=int(days_ago))).replace(hour=0, minute=0, second=0, microsecond=0)
     return day + timedelta(hours=17 - 8 * (days_ago % 1))
 
 
 def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
-    """Segments, then flags with their history, then the segment that identifies the sample."""
+    """Create the segments, the flags with their history, and the segment of all sample players."""
     used = set(Segment.objects.filter(environment=environment).values_list("key", flat=True))
     for key, name, description, rule in SEGMENTS:
         if key not in used:
@@ -240,7 +238,7 @@ def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
     if "sample-players" not in used:
         segment_create(
             environment=environment, key="sample-players", name="Sample players",
-            description="Every player of the sample game.", rule=_all(("sample", "==", True)),
+            description="All players of the sample game.", rule=_all(("sample", "==", True)),
             actor=actor, reason="Filled the sample game",
         )  # fmt: skip
 
@@ -270,7 +268,7 @@ def _apply(environment: Environment, change: Change) -> Flag:
 
 
 def _backdate(flag: Flag, moment: datetime) -> None:
-    """Move the flag's last change to `moment`."""
+    """Set the time of the flag's last change."""
     rows = Flag.objects.filter(pk=flag.pk)
     FlagRevision.objects.filter(flag=flag, number=flag.revision).update(created_at=moment)
     rows.update(**{"archived_at" if flag.archived_at else "updated_at": moment})

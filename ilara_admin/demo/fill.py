@@ -1,7 +1,7 @@
-"""Fills the sample game: players, ledgers, a month of events, flags mid-rollout.
+"""Fills a project with the sample game: players, ledgers, 30 days of events, segments and flags.
 
-One transaction writes all of it, and filling it again adds nothing. The same seed at the same
-moment draws the same game.
+One transaction writes it. Filling a project twice adds nothing. The data depends only on the seed
+and the current time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from events import partitions, rollups
 from ilara_admin.api.bodies import digest_of
 from ilara_admin.core.audit import Actor
-from ilara_admin.core.progress import Progress
+from ilara_admin.core.progress import Progress, no_progress
 from ilara_admin.demo.config import CHLOE, config_fill
 from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
 from ilara_admin.demo.records import SamplePlayer, Seen
@@ -49,13 +49,13 @@ PURCHASE_COLUMNS = (
 EVENT_COLUMNS = (
     "received_at player_id environment_id event_id name session_id properties occurred_at"
 )
-NOTE = """Lost the gems of the winter quest when switching phones. Gave back 120 of them by hand.
-If it happens again: ask for the receipt first."""
+NOTE = """Lost the gems of the winter quest when switching phones. Restored 120 gems manually.
+If it happens again, request the receipt first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What was added; nothing, if the sample game was there before."""
+    """The numbers of added rows; all 0 if the project already has the sample game."""
 
     project: str
     players: int = 0
@@ -80,7 +80,7 @@ def demo_fill(
     size: int = SIZE,
     now: datetime | None = None,
 ) -> Filled:
-    """Fill `live` with a sample game of `size` players, and `test` with a few.
+    """Fill `live` with `size` sample players, and `test` with a few.
 
     The default `progress` draws a bar on stderr.
     """
@@ -91,21 +91,21 @@ def demo_fill(
     first_day = (now - timedelta(days=EVENT_DAYS)).date()
     partitions.ensure(first_day, EVENT_DAYS + partitions.DAYS_AHEAD)
     with transaction.atomic():
-        # Two fills at once take turns. This lock lets players register in the meantime.
+        # Serializes concurrent fills. Players can still register under this lock.
         Environment.objects.select_for_update(no_key=True).get(pk=live.pk)
         if _has_sample(live, size):
             return Filled(project.slug)
         filled = _players_fill(live, size, now, progress)
         if test and not _has_sample(test, TEST_SIZE):
-            _players_fill(test, TEST_SIZE, now, lambda *_: None)
+            _players_fill(test, TEST_SIZE, now, no_progress)
         progress("Flags and segments", 0, 1)
         config_fill(live, actor, now)
         _support_fill(live)
-        with connection.cursor() as cursor:  # the planner needs statistics for the first pages
+        with connection.cursor() as cursor:  # planner statistics for the first pages
             cursor.execute("ANALYZE player, player_session, purchase, event")
         progress("Flags and segments", 1, 1)
     progress("Counts", 0, 1)
-    rollups.fold()  # the first pages show counts before the worker has run
+    rollups.fold()  # counts for the first pages, before the worker runs
     progress("Counts", 1, 1)
     with suppress(TooFewError):
         churn_refit(live, now.date(), progress)
@@ -121,7 +121,7 @@ def _has_sample(environment: Environment, size: int) -> bool:
 
 
 def _players_fill(environment: Environment, size: int, now: datetime, progress: Progress) -> Filled:
-    """Copy the players, their ledgers and their events, the events in the order of arrival."""
+    """Copy the players, ledgers and events; the events ordered by the time of receipt."""
     players, sessions, purchases, events = list[Row](), list[Row](), list[Row](), list[Row]()
     for number in range(size):
         progress("Players", number, size)
@@ -164,8 +164,8 @@ def _player_row(environment: Environment, id: Any, player: SamplePlayer) -> Row:
 
 
 def _log(player: SamplePlayer, currency: str) -> Iterator[Row]:
-    """The player's events and, as far back as these go, the entries of their ledgers: when each
-    arrived, its id, name, session, properties, and when it happened."""
+    """The player's events, and the log entries of the ledgers since the first event: received at,
+    id, name, session, properties, occurred at."""
     since = player.events[0].at if player.events else datetime.max.replace(tzinfo=UTC)
     for event in player.events:
         yield event.at, event.event_id, event.name, event.session_id, event.properties, event.at
@@ -197,13 +197,13 @@ def _copy(table: str, columns: str, rows: Sequence[Row]) -> None:
 
 
 def _support_fill(environment: Environment) -> None:
-    """What support has done: a note on the payer seen last, the id of a guest who made an account,
-    and lists of players."""
+    """Add what a support team would: a note and a linked guest id for the most recent payer, and
+    players on the lists of a segment."""
     player = Player.objects.of(environment).payers().recent_first().first()
     if player is None:
         return
     actor, number = Actor(CHLOE), player.external_id.rpartition("_")[2]
-    player_alias_link(player, f"guest_{number}", actor=actor, reason="Made an account")
+    player_alias_link(player, f"guest_{number}", actor=actor, reason="Guest account linked")
     note_add(player, NOTE, actor=actor)
     care = Segment.objects.get(environment=environment, key="personal-care")
     ids_add(care, [player.external_id], excluded=False, actor=actor, reason="Lost gems")

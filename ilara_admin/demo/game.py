@@ -1,9 +1,8 @@
-"""The players of the sample game, drawn from the churn model. No Django.
+"""Random players of the sample game, drawn from the churn model. Imports no Django.
 
-A player is a function of the seed, its number, the size of the game and the present moment: the
-same four give the same player, whichever else are drawn. The churn model gives the active days; a
-day holds sessions, a session holds attempts at levels and sometimes a purchase. The counters of a
-player follow from when its sessions began and ended: see records.py.
+A player depends only on the seed, the player's number, the size of the game and the current time.
+The churn model determines the active days. A day has sessions; a session has attempts at levels and
+sometimes a purchase. records.py computes a player's counters from the sessions.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -17,18 +16,18 @@ from players.churn_model.risk import PRIOR
 
 HISTORY_DAYS = 120
 EVENT_DAYS = 30
-GROWTH = 1.1  # e ** 1.1: three times as many newcomers a day at the end as at the start
-WON_BACK = 0.06  # of those who leave; the model knows no return, a game with updates does
+GROWTH = 1.1  # e ** 1.1: three times as many new players per day at the end as at the start
+WON_BACK = 0.06  # share of leavers who return; the model itself has no returns
 FIRST_NUMBER = 10_001
 LAST_LEVEL = 60
 
-# Country: weight, language, hours ahead of UTC.
+# Country: weight, language, UTC offset in hours.
 COUNTRIES = {
     "US": (26, "en", -6), "BR": (13, "pt", -3), "DE": (9, "de", 1), "IN": (9, "en", 5),
     "GB": (8, "en", 0), "JP": (7, "ja", 9), "FR": (6, "fr", 1), "MX": (5, "es", -6),
     "TR": (5, "tr", 3), "PL": (4, "pl", 1), "ES": (4, "es", 1), "KR": (4, "ko", 9),
 }  # fmt: skip
-# How likely a session begins in each hour of the player's own day: lunch, and above all evenings.
+# Weight of each local hour for the start of a session: peaks at lunch and in the evening.
 RHYTHM = (3, 2, 1, 1, 1, 2, 4, 6, 6, 5, 5, 6, 8, 8, 7, 6, 7, 9, 11, 13, 14, 13, 10, 6)
 DEVICES = {
     "android": ("Pixel 8", "Galaxy S23", "Galaxy A54", "Redmi Note 12", "Moto G84"),
@@ -56,12 +55,12 @@ ANIMALS = (
 
 
 def player_draw(number: int, size: int, now: datetime, seed: int) -> SamplePlayer:
-    """Player `number` (0-based, in the order of arrival) of `size`, as of `now` (UTC)."""
+    """Player `number` of `size` (0-based, in the order of registration) as of `now` (UTC)."""
     return _Life(Random(f"{seed}/{number}"), now).play(number, size)
 
 
 class _Life:
-    """One player while it is being drawn: its habits, and how far it has come."""
+    """Draws one player: the parameters of the behaviour, and the progress in the game."""
 
     def __init__(self, rng: Random, now: datetime) -> None:
         self.rng, self.now = rng, now
@@ -70,9 +69,9 @@ class _Life:
         self.country = rng.choices(list(COUNTRIES), [c[0] for c in COUNTRIES.values()])[0]
         self.platform = rng.choices(("android", "ios", "windows"), (58, 34, 8))[0]
         self.version = rng.choices(list(VERSIONS), list(VERSIONS.values()))[0]
-        self.eagerness = rng.uniform(0.2, 0.6)  # the chance of one more session, one more level
-        # Few ever pay, and of those a few pay most: the chance to buy in a session has a Pareto
-        # tail, and those who buy often buy what is dear.
+        self.eagerness = rng.uniform(0.2, 0.6)  # chance of another session or level
+        # Few players pay, and a few of those pay most: the chance to buy in a session has a Pareto
+        # tail. Frequent buyers choose expensive products.
         self.spending = min(0.03 * rng.paretovariate(0.8), 0.6) if rng.random() < 0.08 else 0.0
         self.level, self.retries, self.coins = 1, 0, 200
 
@@ -92,9 +91,9 @@ class _Life:
         return player
 
     def _days_to_next(self) -> int:
-        """After an active day: the days until the next one, or 0 for a player who has left."""
+        """Days from an active day to the next one; 0 if the player leaves."""
         if self.rng.random() >= self.dropout:
-            # Days without play are those of a Poisson process seen through whole days.
+            # A Poisson process, rounded up to whole days.
             return min(ceil(self.rng.expovariate(self.rate)), HISTORY_DAYS + 1)
         if self.rng.random() < WON_BACK:
             return self.rng.randint(30, 75)
@@ -121,7 +120,7 @@ class _Life:
         )
 
     def _arrival(self, number: int, size: int) -> datetime:
-        """Later numbers arrive later, and more and more of them a day."""
+        """The first session. Higher numbers are later; the number of new players per day grows."""
         share = (number + self.rng.random()) / size
         days = HISTORY_DAYS * log(1 + share * (exp(GROWTH) - 1)) / GROWTH
         arrival = self._on_day((self.now - timedelta(days=HISTORY_DAYS - days)).date())
@@ -129,14 +128,14 @@ class _Life:
         return min(arrival, latest)
 
     def _on_day(self, day: date) -> datetime:
-        """A moment of a UTC day, by the hours of the country."""
+        """A time on a UTC day, weighted by the local hours of the country."""
         local = self.rng.choices(range(24), RHYTHM)[0]
         hour = (local - COUNTRIES[self.country][2]) % 24
         seconds = hour * 3600 + self.rng.random() * 3600
         return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(seconds=seconds)
 
     def _rest_of_day(self) -> None:
-        """Further sessions soon after one another, each within the same UTC day."""
+        """More sessions on the same UTC day."""
         day = self.player.sessions[-1].ended_at.date()
         while self.rng.random() < self.eagerness:
             ended_at = self.player.sessions[-1].ended_at
@@ -146,7 +145,7 @@ class _Life:
             self._session(start)
 
     def _session(self, start: datetime) -> None:
-        """Attempts at levels until the player has enough."""
+        """One session: attempts at levels, and perhaps a purchase."""
         session_id = f"sess_{self.rng.getrandbits(64):016x}"
         moment = self._track(
             session_id, start, 0, "session_start",
@@ -197,8 +196,8 @@ class _Life:
 
     def _buy(self, session_id: str, moment: datetime) -> datetime:
         products = list(PRODUCTS)
-        reach = 3 + round(8 * self.spending)  # what is within the player's means
-        product_id = products[min(int(self.rng.expovariate(2 / reach)), len(products) - 1)]
+        span = 3 + round(8 * self.spending)  # how far up the price list
+        product_id = products[min(int(self.rng.expovariate(2 / span)), len(products) - 1)]
         amount = Decimal(PRODUCTS[product_id])
         moment = self._track(
             session_id, moment, self.rng.uniform(5, 20), "purchase",
@@ -216,7 +215,7 @@ class _Life:
     def _track(
         self, session_id: str, moment: datetime, seconds: float, name: str, /, **properties: Any
     ) -> datetime:
-        """The event happens `seconds` after `moment`; returns when."""
+        """Add an event `seconds` after `moment`; returns its time."""
         moment += timedelta(seconds=seconds)
         if moment >= self.now - timedelta(days=EVENT_DAYS):
             event_id = f"evt_{self.rng.getrandbits(128):032x}"

@@ -1,4 +1,4 @@
-"""What a player of the sample game is made of. No Django."""
+"""The records of a sample player. Imports no Django."""
 
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -35,7 +35,7 @@ class Tracked(NamedTuple):
 
 @dataclass(slots=True)
 class Seen:
-    """The columns that being seen updates, by the definitions of players/statements.py."""
+    """The player columns that activity updates, as defined in players/statements.py."""
 
     first_seen_at: datetime
     last_seen_at: datetime
@@ -47,7 +47,7 @@ class Seen:
     gap_before_return: timedelta | None = None
 
     def again(self, moment: datetime, at_risk: timedelta, churned: timedelta) -> None:
-        """The player is active at `moment`, which is not before the last one."""
+        """Update the columns for activity at `moment`, which must not be before the last one."""
         gap = moment - self.last_seen_at
         if days := (moment.date() - self.last_active_on).days:
             self.active_days += 1
@@ -61,7 +61,7 @@ class Seen:
 
 @dataclass(slots=True)
 class SamplePlayer:
-    """Everything about one player; `events` holds those of the last EVENT_DAYS days only."""
+    """A player with all sessions and sales, and the events of the last EVENT_DAYS days."""
 
     external_id: str
     device_id: str
@@ -73,11 +73,11 @@ class SamplePlayer:
 
     @property
     def counted(self) -> list[Decimal]:
-        """The amounts that were paid and not refunded."""
+        """The amounts of sales without a refund."""
         return [sale.amount for sale in self.sales if not sale.refunded_at]
 
     def seen(self, at_risk: timedelta, churned: timedelta) -> Seen:
-        """A session is two moments: its first event, and the report that closes it."""
+        """The columns after all sessions. A session counts as activity at its start and its end."""
         first = self.sessions[0].started_at
         seen = Seen(first, first, first.date(), first)
         for session in self.sessions:

@@ -1,1 +1,1 @@
-"""The commands and what they share; may import everything."""
+"""The management commands and their shared code; may import everything."""

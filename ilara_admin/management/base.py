@@ -1,4 +1,4 @@
-"""What our commands share: one line instead of a traceback, notes beside the output, tables."""
+"""Base class of the commands: one-line errors, notes on stderr, tables, password input."""
 
 import getpass
 import os
@@ -22,7 +22,7 @@ PASSWORD_VARIABLE = "ILARA_STAFF_PASSWORD"  # noqa: S105  # the name of a variab
 class IlaraCommand(BaseCommand):
     """A command whose `run` gets the parsed options."""
 
-    # `check` and `serve` run them; here they would only stand between the lines of the answer.
+    # `check` and `serve` run them; here they would only clutter the output.
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -31,7 +31,7 @@ class IlaraCommand(BaseCommand):
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
         except OperationalError as error:
-            raise CommandError(f"The database says: {database_message(error)}") from None
+            raise CommandError(f"Database error: {database_message(error)}") from None
         except ProgrammingError as error:
             if not isinstance(error.__cause__, UndefinedTable):
                 raise
@@ -45,11 +45,11 @@ class IlaraCommand(BaseCommand):
         return Actor.of_command(type(self).__module__.rpartition(".")[2])
 
     def note(self, text: str) -> None:
-        """Say something to people; what programs read goes to stdout."""
+        """Write a message to stderr; stdout is for output that programs read."""
         self.stderr.write(text, style_func=str)
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Aligned columns, numbers to the right."""
+        """Write aligned columns, numbers right-aligned."""
         rows = list(rows)
         cells = [[str(cell) for cell in row] for row in (head, *rows)]
         widths, numbers = _widths(cells), _numeric(head, rows)
@@ -62,7 +62,7 @@ class IlaraCommand(BaseCommand):
 
 
 def database_message(error: DatabaseError) -> str:
-    """What went wrong, without the questions that PostgreSQL asks on further lines."""
+    """The first line of the error; PostgreSQL adds hints as questions on further lines."""
     line = str(error).strip().partition("\n")[0]
     for start in ("connection failed: ", "connection is bad: "):
         line = line.removeprefix(start)
@@ -78,12 +78,15 @@ def _numeric(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[bool
 
 
 def minute(moment: datetime | None) -> str:
-    """A time of the database for reading, in UTC."""
+    """A time for display, in UTC to the minute; "never" for None."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if moment else "never"
 
 
 def password_for(user: User, *, from_stdin: bool) -> str:
-    """A good password: from standard input, from the variable, or typed twice."""
+    """A valid password: from standard input, from PASSWORD_VARIABLE, or typed twice.
+
+    Raises CommandError and ValidationError.
+    """
     if from_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
     elif PASSWORD_VARIABLE in os.environ:
@@ -93,6 +96,6 @@ def password_for(user: User, *, from_stdin: bool) -> str:
         if getpass.getpass("Password again: ") != password:
             raise CommandError("The two passwords differ. Nothing was changed.")
     else:
-        raise CommandError(f"Give the password by --password-stdin or in {PASSWORD_VARIABLE}.")
+        raise CommandError(f"Pass the password with --password-stdin or in {PASSWORD_VARIABLE}.")
     validate_password(password, user)
     return password

@@ -1,4 +1,4 @@
-"""What people type on the command line, read with one clear line when it cannot be."""
+"""Parse command-line arguments: objects by name, and time spans. All raise CommandError."""
 
 import uuid
 from contextlib import suppress
@@ -17,7 +17,7 @@ from segments.language import values
 def project_of(slug: str) -> Project:
     project = Project.objects.filter(slug=slug).first()
     if project is None:
-        raise CommandError(f"There is no project “{slug}”. {_known_projects()}")
+        raise CommandError(f"No project “{slug}”. {_known_projects()}")
     return project
 
 
@@ -35,7 +35,7 @@ def environment_of(path: str) -> Environment:
 
 
 def duration(text: str) -> timedelta:
-    """`90m`, `24h`, `30d` or `2w`; `0` is no time at all."""
+    """A time span: `90m`, `24h`, `30d`, `2w` or `0`."""
     if text == "0":
         return timedelta()
     try:
@@ -45,25 +45,25 @@ def duration(text: str) -> timedelta:
 
 
 def api_key_of(text: str) -> ApiKey:
-    """The key with this id, masked form, visible prefix or last four, or this whole token."""
+    """The key with this id, masked form, visible prefix, last four characters or whole token."""
     keys = list(ApiKey.objects.filter(_key_query(text)).select_related("environment__project")[:6])
     if not keys:
-        raise CommandError("No key matches that. `api_key_list` shows the keys with their ids.")
+        raise CommandError("No key matches. `api_key_list` shows the keys with their ids.")
     if len(keys) > 1:
         found = ", ".join(f"{key.pk} ({key.environment}, {key})" for key in keys)
-        raise CommandError(f"That matches several keys; give the id of one: {found}.")
+        raise CommandError(f"Several keys match; pass the id of one: {found}.")
     return keys[0]
 
 
 def staff_of(username: str) -> User:
     user = User.objects.filter(username=username).first()
     if user is None:
-        raise CommandError(f"There is no member of staff “{username}”.")
+        raise CommandError(f"No staff account “{username}”.")
     return user
 
 
 def player_in(environment: Environment, text: str) -> Player:
-    """The player with this external id or alias, or else with this player id."""
+    """The player with this external id or alias, else with this player id."""
     players = Player.objects.of(environment).select_related("environment__project")
     player = players.filter(pk=player_id_of(environment, text)).first()
     if player is None:
@@ -88,4 +88,4 @@ def _key_query(text: str) -> Q:
 
 def _known_projects() -> str:
     slugs = list(Project.objects.values_list("slug", flat=True)[:20])
-    return f"There is: {', '.join(slugs)}." if slugs else "There is none yet: `serve` makes one."
+    return f"Projects: {', '.join(slugs)}." if slugs else "No projects yet: `serve` creates one."

@@ -1,1 +1,1 @@
-"""The dashboard pages that belong to no domain; may import everything."""
+"""Dashboard pages that do not belong to an app; may import everything."""

@@ -1,4 +1,4 @@
-"""A member of staff's own account: name, time zone, password."""
+"""The signed-in user's account: name, time zone, password."""
 
 import zoneinfo
 from functools import lru_cache
@@ -17,12 +17,12 @@ from ilara_admin.web.confirm import changed
 from ilara_admin.web.forms import FormPage, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 
-# The names of the tz database that stand for places; the rest are old spellings and offsets.
+# Prefixes of place names in the tz database; the other names are aliases and offsets.
 CONTINENTS = ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia",
               "Europe", "Indian", "Pacific")  # fmt: skip
 
 
-@lru_cache(maxsize=1)  # it reads hundreds of files
+@lru_cache(maxsize=1)  # reads hundreds of files
 def time_zones() -> tuple[str, ...]:
     names = zoneinfo.available_timezones()
     return ("UTC", *sorted(name for name in names if name.partition("/")[0] in CONTINENTS))
@@ -32,12 +32,12 @@ class AccountForm(forms.Form):
     name = forms.CharField(
         max_length=150,
         required=False,
-        help_text="Shown beside what you do, also in the audit log.",
+        help_text="Shown with your changes and in the audit log.",
         widget=forms.TextInput(attrs={"autocomplete": "name"}),
     )
     time_zone = forms.ChoiceField(
         choices=lambda: [(name, name.replace("_", " ")) for name in time_zones()],
-        help_text="Times are shown in it; their tooltip says UTC as well.",
+        help_text="Times are shown in this zone; their tooltips add UTC.",
     )
 
 
@@ -52,7 +52,7 @@ def account(request: HtmxHttpRequest) -> HttpResponse:
         entry = staff_update(
             user, name=given["name"], time_zone=given["time_zone"], actor=actor_of(request)
         )
-        return changed(request, reverse("account"), entry, "Your account is saved.")
+        return changed(request, reverse("account"), entry, "Account saved.")
     status = 422 if form.errors else 200
     return render(request, "ilara_admin/account.html", {"form": form}, status=status)
 
@@ -67,9 +67,9 @@ def account_password(request: HtmxHttpRequest) -> HttpResponse:
     if form.is_valid():
         password = form.cleaned_data["new_password1"]
         user = staff_set_password(request.user, password=password, actor=actor_of(request))
-        update_session_auth_hash(request, user)  # or this session would end with the others
+        update_session_auth_hash(request, user)  # stay signed in
         response = redirect_to(request, reverse("account"))
-        return with_toast(request, response, "Your password is changed.")
+        return with_toast(request, response, "Password changed.")
     page = FormPage(
         title="Change your password",
         button="Change password",
@@ -81,7 +81,7 @@ def account_password(request: HtmxHttpRequest) -> HttpResponse:
 
 
 def _with_environment(request: HtmxHttpRequest) -> None:
-    """Keep the environment visited last in the frame around a page that belongs to none."""
+    """Show the last visited environment in the navigation of a page that has none."""
     environment = last_environment(request)
     if environment is not None:
         request.environment, request.project = environment, environment.project

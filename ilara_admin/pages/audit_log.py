@@ -43,7 +43,7 @@ class AuditFilterForm(FilterForm):
         ),
     )
     kind = forms.ChoiceField(
-        label="About", required=False, choices=[("", "Everything"), *KINDS.items()]
+        label="Type", required=False, choices=[("", "Everything"), *KINDS.items()]
     )
     actor = forms.CharField(
         label="Who",
@@ -55,7 +55,7 @@ class AuditFilterForm(FilterForm):
 
 @staff_view(Role.VIEWER)
 def audit_list(request: HtmxHttpRequest) -> HttpResponse:
-    """Newest first."""
+    """Newest first. Only admins see entries about staff."""
     form = AuditFilterForm(request)
     entries = _visible(request)
     if kind := form.value("kind"):

@@ -1,4 +1,4 @@
-"""The audit log as staff read it: a sentence, what it is about, and what differs."""
+"""Audit entries as text: a sentence, a link to the object, and the differences."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ VERBS = {
     AuditAction.API_KEY_CREATED: "issued the API key",
     AuditAction.API_KEY_ROTATED: "rotated the API key",
     AuditAction.API_KEY_REVOKED: "revoked the API key",
-    AuditAction.STAFF_CREATED: "added the member of staff",
-    AuditAction.STAFF_UPDATED: "changed the member of staff",
+    AuditAction.STAFF_CREATED: "added the staff account",
+    AuditAction.STAFF_UPDATED: "changed the staff account",
     AuditAction.FLAG_CREATED: "created the flag",
     AuditAction.FLAG_UPDATED: "changed the flag",
     AuditAction.FLAG_ENABLED: "turned on the flag",
     AuditAction.FLAG_DISABLED: "turned off the flag",
     AuditAction.FLAG_ARCHIVED: "archived the flag",
-    AuditAction.FLAG_UNARCHIVED: "brought back the flag",
+    AuditAction.FLAG_UNARCHIVED: "unarchived the flag",
     AuditAction.FLAG_RESTORED: "restored an earlier revision of the flag",
-    AuditAction.FLAG_OVERRIDDEN: "set a player's value of the flag",
-    AuditAction.FLAG_OVERRIDE_REMOVED: "took back a player's own value of the flag",
+    AuditAction.FLAG_OVERRIDDEN: "set a player's override of the flag",
+    AuditAction.FLAG_OVERRIDE_REMOVED: "removed a player's override of the flag",
     AuditAction.SEGMENT_CREATED: "created the segment",
     AuditAction.SEGMENT_UPDATED: "changed the segment",
     AuditAction.SEGMENT_DELETED: "deleted the segment",
@@ -41,7 +41,7 @@ VERBS = {
     AuditAction.PLAYER_REFUND_REVERSED: "reversed a refund of the player",
     AuditAction.PLAYER_ALIAS_LINKED: "linked another id to the player",
     AuditAction.PLAYER_ALIAS_UNLINKED: "unlinked an id from the player",
-    AuditAction.PLAYER_NOTE_ADDED: "wrote a note about the player",
+    AuditAction.PLAYER_NOTE_ADDED: "added a note about the player",
     AuditAction.PLAYER_NOTE_DELETED: "deleted a note about the player",
     AuditAction.PLAYER_ERASED: "erased the player",
     AuditAction.EVENT_NAME_DESCRIBED: "described the event",
@@ -77,16 +77,16 @@ class AuditLine:
 
     @property
     def short(self) -> list[Change]:
-        """The difference where it says more than the sentence and is over in a glance."""
-        telling = (".updated", ".described", "linked")
-        if not self.entry.action.endswith(telling) or len(self.changes) > 2:
+        """The differences, if they add to the sentence and are short."""
+        adding = (".updated", ".described", "linked")
+        if not self.entry.action.endswith(adding) or len(self.changes) > 2:
             return []
         brief = all(len(change.before) + len(change.after) <= 60 for change in self.changes)
         return self.changes if brief else []
 
 
 def audit_lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list[AuditLine]:
-    """Entries as whoever asks may read them: personal data only from support upwards."""
+    """Entries as this user may see them: personal data only for support and above."""
     log_url = environment_url(request, "audit_list")
     return [
         AuditLine(

@@ -1,4 +1,4 @@
-"""Views that belong to no page: the way in, the theme, the error pages, the gallery."""
+"""The home redirect, the theme switch, the error pages and the component gallery."""
 
 from typing import Any
 
@@ -20,8 +20,8 @@ THEME_COOKIE_SECONDS = 365 * 24 * 3600
 @login_not_required
 @require_POST
 def theme(request: HttpRequest) -> HttpResponse:
-    """Remember light or dark in a cookie, so that the server renders it and nothing flashes."""
-    # The referrer knows the filters that htmx pushed to the address after the form was drawn.
+    """Store the theme in a cookie, so that the server renders it without a flash."""
+    # The referrer includes filters that htmx pushed to the URL after the form was rendered.
     candidates = [request.headers.get("Referer"), request.POST.get("next"), get_script_prefix()]
     safe = (each for each in candidates if each and _is_ours(request, each))
     response = HttpResponseRedirect(next(safe))
@@ -48,10 +48,10 @@ def _is_ours(request: HttpRequest, url: str) -> bool:
 
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
-    """To the overview of the environment visited last, or of the first one there is."""
+    """Redirect to the overview of the last visited or first environment."""
     environment = last_environment(request)
     if environment is None:
-        raise Http404("There is no project yet.")
+        raise Http404("No projects yet.")
     return redirect("overview", environment.project.slug, environment.slug)
 
 
@@ -79,7 +79,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _plain_error(request: HttpRequest, status: int) -> HttpResponse:
-    """A page drawn without context processors: what broke may be the session or the database."""
+    """A page rendered without context processors: the session or database may be what failed."""
     context = {"request_id": getattr(request, "id", "")}
     return HttpResponse(render_to_string(f"{status}.html", context), status=status)
 
@@ -90,7 +90,7 @@ def _plain_error(request: HttpRequest, status: int) -> HttpResponse:
 @login_not_required
 @require_GET
 def components(request: HttpRequest) -> HttpResponse:
-    """Every component in both themes, with made-up data; routed in DEBUG only."""
+    """Every component in both themes, with sample data; routed in DEBUG only."""
     project, environment = gallery.environment(request.GET.get("environment", "live"))
     scope: dict[str, Any] = {"project": project, "environment": environment}
     request.__dict__.update(scope)

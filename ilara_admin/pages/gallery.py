@@ -1,4 +1,4 @@
-"""Made-up data for the component gallery."""
+"""Sample data for the component gallery."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -19,7 +19,7 @@ ENVIRONMENTS = ("live", "test")
 class SampleFlagForm(forms.Form):
     key = forms.CharField(
         initial="new_tutorial",
-        help_text="What the game asks for. It cannot be changed later.",
+        help_text="The game evaluates the flag by this key. It cannot be changed later.",
         widget=forms.TextInput(attrs={"class": "mono", "spellcheck": "false"}),
     )
     name = forms.CharField(initial="New tutorial")
@@ -28,7 +28,7 @@ class SampleFlagForm(forms.Form):
     )
     description = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 3}))
     rollout = forms.DecimalField(
-        max_value=100, initial=25, help_text="Per cent of the players whom the rules let through."
+        max_value=100, initial=25, help_text="Percentage of the players that match the rules."
     )
     lifetime = forms.ChoiceField(
         choices=[("temporary", "Temporary"), ("permanent", "Permanent")],
@@ -39,7 +39,7 @@ class SampleFlagForm(forms.Form):
         label="On",
         initial=True,
         required=False,
-        help_text="Off serves the off value to everybody at the very next request.",
+        help_text="When off, all players get the off value from the next request on.",
         widget=forms.CheckboxInput(attrs={"class": "switch", "role": "switch"}),
     )
 
@@ -51,7 +51,7 @@ class SampleFilterForm(forms.Form):
         widget=forms.TextInput(attrs={"type": "search", "placeholder": "Key or name"}),
     )
     state = forms.ChoiceField(required=False, choices=[("", "Any state"), ("on", "On")])
-    owner = forms.ChoiceField(required=False, choices=[("", "Anybody"), ("ana", "Ana Reyes")])
+    owner = forms.ChoiceField(required=False, choices=[("", "Anyone"), ("ana", "Ana Reyes")])
 
 
 def environment(slug: str) -> tuple[Project, Environment]:
@@ -109,10 +109,10 @@ def context() -> dict[str, Any]:
             title="Turn off new_tutorial in live",
             button="Turn off new_tutorial",
             cancel_url="?",
-            text="About 1,240 of 8,300 players see enabled now. All of them get the off value.",
+            text="About 1,240 of 8,300 players get “enabled” now. All will get the off value.",
             changes=[
                 Change("State", "On", "Off"),
-                Change("Served to everybody", "by rules", "false"),
+                Change("Served to everyone", "by rules", "false"),
             ],
         ),
         "delete": Confirm(
@@ -120,8 +120,8 @@ def context() -> dict[str, Any]:
             button="Delete beta-testers",
             cancel_url="?",
             tone="danger",
-            text="Flags that name it stop matching. This can be undone from the audit log.",
-            dependents=[("flags with a rule on it", 2), ("players listed by hand", 148)],
+            text="Flags that use it stop matching. This can be undone from the audit log.",
+            dependents=[("flags with a rule on it", 2), ("players on its lists", 148)],
             type_to_confirm="beta-testers",
             error="The name did not match.",
         ),

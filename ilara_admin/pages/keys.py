@@ -1,4 +1,4 @@
-"""API keys: issue, rotate and revoke them. A token is shown once, in the answer to the form."""
+"""API keys: list, issue, rotate and revoke. A token is shown once, in the response to the form."""
 
 from datetime import datetime, timedelta
 
@@ -29,15 +29,15 @@ TABS = (("", "All"), ("usable", "In use"), ("ended", "Ended"))
 EXPIRY_DAYS = (1, 7, 30, 90, 365)
 GRACE = {"0": "At once", "1": "After 1 hour", "24": "After 24 hours", "168": "After 7 days"}
 WHO_STOPS = {
-    KeyKind.PUBLIC: "every game build that carries it stops working until it has another key",
-    KeyKind.SECRET: "every server that uses it stops working until it has another key",
+    KeyKind.PUBLIC: "every game build with this key stops working until it has another key",
+    KeyKind.SECRET: "every server with this key stops working until it has another key",
 }
 
 
 class KeyForm(forms.Form):
     name = forms.CharField(
         max_length=100,
-        help_text="Who or what uses it: “iOS client”, “match server”.",
+        help_text="What uses it: “iOS client”, “match server”.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     kind = forms.ChoiceField(
@@ -45,8 +45,8 @@ class KeyForm(forms.Form):
         initial=KeyKind.PUBLIC,
         widget=forms.RadioSelect,
         help_text=(
-            "Public keys ship inside games, where anybody can read them. Secret keys stay on your "
-            "servers and may call everything."
+            "Public keys ship inside games, where anyone can read them. Secret keys stay on your "
+            "servers and can make every call."
         ),
     )
     expires = forms.TypedChoiceField(
@@ -67,8 +67,8 @@ class RotateForm(forms.Form):
         coerce=int,
         initial="24",
         widget=forms.RadioSelect,
-        label="The present key ends",
-        help_text="Until then both keys work, so that you can replace one by the other.",
+        label="Old key expires",
+        help_text="Until then both keys work.",
     )
 
 
@@ -136,7 +136,7 @@ def key_rotate(request: HtmxHttpRequest, pk: int) -> HttpResponse:
                 key, grace=grace, actor=actor_of(request), reason=reason_of(request)
             )
         except ValidationError:
-            return _already_ended(request, key)  # somebody was faster
+            return _already_ended(request, key)  # revoked concurrently
         key.refresh_from_db()
         return _show_once(request, new, predecessor=key)
     confirm = Confirm(
@@ -144,8 +144,8 @@ def key_rotate(request: HtmxHttpRequest, pk: int) -> HttpResponse:
         button="Issue a new key",
         cancel_url=environment_url(request, "key_list"),
         text=(
-            f"A new {key.get_kind_display().lower()} key takes the place of {key.masked}, "
-            f"which {_last_used_words(key)}."
+            f"A new {key.get_kind_display().lower()} key replaces {key.masked}, "
+            f"which {_last_used_text(key)}."
         ),
         form=form,
     )
@@ -163,21 +163,21 @@ def key_revoke(request: HtmxHttpRequest, pk: int) -> HttpResponse:
         cancel_url=environment_url(request, "key_list"),
         tone="danger",
         text=(
-            f"Requests with {key.masked} are refused from the next one on: "
-            f"{WHO_STOPS[KeyKind(key.kind)]}. It {_last_used_words(key)}. "
-            "A revoked key cannot be brought back."
+            f"The next request with {key.masked} is refused: "
+            f"{WHO_STOPS[KeyKind(key.kind)]}. It {_last_used_text(key)}. "
+            "Revoking a key cannot be undone."
         ),
         type_to_confirm=key.name,
-        error="" if request.method == "GET" else "The name did not match. Nothing was revoked.",
+        error="" if request.method == "GET" else "The name does not match. Nothing was revoked.",
     )
     if request.method != "POST" or not confirm.is_typed(request):
         return render_confirm(request, confirm)
     api_key_revoke(key, actor=actor_of(request), reason=reason_of(request))
     response = redirect_to(request, environment_url(request, "key_list"))
-    return with_toast(request, response, f"{key.name} is revoked. Requests with it are refused.")
+    return with_toast(request, response, f"{key.name} revoked. Requests with it are refused.")
 
 
-# --- What a key's pages say -----------------------------------------------------------------------
+# --- Responses ------------------------------------------------------------------------------------
 
 
 def _show_once(
@@ -192,7 +192,7 @@ def _show_once(
         "predecessor_works": predecessor and predecessor.state_at(timezone.now()) == "expiring",
     }
     response = render_whole(request, "ilara_admin/key_issued.html", context)
-    response["Cache-Control"] = "no-store"  # neither the Back button nor a disk may keep the token
+    response["Cache-Control"] = "no-store"  # not even the Back button may show the token again
     return response
 
 
@@ -200,7 +200,7 @@ def _already_sent(request: HtmxHttpRequest) -> HttpResponse:
     return with_toast(
         request,
         redirect_to(request, environment_url(request, "key_list")),
-        "That form was sent before, and a key is shown once only. If it is lost, rotate it.",
+        "This form was already sent, and a key is shown only once. If it is lost, rotate it.",
         tone="info",
     )
 
@@ -209,18 +209,18 @@ def _already_ended(request: HtmxHttpRequest, key: ApiKey) -> HttpResponse:
     return with_toast(
         request,
         redirect_to(request, environment_url(request, "key_list")),
-        f"{key.name} ({key.masked}) has ended already. Create a new key instead.",
+        f"{key.name} ({key.masked}) has expired or is revoked. Create a new key instead.",
         tone="info",
     )
 
 
-def _last_used_words(key: ApiKey) -> str:
-    """ "was last used 3 min ago", as a part of a sentence."""
+def _last_used_text(key: ApiKey) -> str:
+    """Part of a sentence, such as "was last used 3 min ago"."""
     if key.last_used_at is None:
         return "has never been used"
     return f"was last used {moment_words(key.last_used_at)}"
 
 
 def moment_words(moment: datetime) -> str:
-    words = reltime_words(timezone.localtime(moment), timezone.localtime(timezone.now()))
-    return words if words.startswith(("in ", "just ")) or words.endswith(" ago") else f"on {words}"
+    text = reltime_words(timezone.localtime(moment), timezone.localtime(timezone.now()))
+    return text if text.startswith(("in ", "just ")) or text.endswith(" ago") else f"on {text}"

@@ -1,4 +1,4 @@
-"""The overview: how the game is doing, what staff changed, and the first steps of a new one."""
+"""The overview: figures of the last day, recent changes, setup steps of a new environment."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -54,12 +54,12 @@ def _figures(environment: Environment, now: datetime) -> dict[str, Any]:
     }
 
 
-# --- The first steps ----------------------------------------------------------------------------
+# --- Setup steps --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class SetupStep:
-    """One step of the set-up. `code` is the line to paste; only the step at hand shows it."""
+    """One setup step. `code` is a command to paste, shown only for the current step."""
 
     title: str
     done: bool
@@ -72,7 +72,7 @@ class SetupStep:
 def _steps(
     request: HtmxHttpRequest, arrived: Arrivals, figures: dict[str, Any], now: datetime
 ) -> list[SetupStep]:
-    """What is left to do until events arrive; nothing once the first one has."""
+    """The setup steps; none once the environment has events."""
     environment = request.environment
     if arrived.last_day or Event.objects.of(environment).exists():
         return []
@@ -82,28 +82,28 @@ def _steps(
     event = {"player_id": str(player.pk) if player else "", "event_name": "level_complete"}
     return [
         SetupStep(
-            "Create an API key, and use it",
+            "Create an API key and use it",
             any(key.last_used_at for key in keys),
-            "Keys are ready, none has been used yet." if keys else "The game needs one to call in.",
+            "No key has been used yet." if keys else "The game needs a key for its requests.",
             url=environment_url(request, "key_list"),
             label="API keys",
         ),
         SetupStep(
             "Register a player",
             player is not None,
-            f"From the game, or from a terminal, with a whole key in place of {shown}",
+            f"From the game, or from a terminal with a whole key in place of {shown}",
             curl_post(request, "players/players", shown, EXAMPLE_REGISTRATION),
         ),
         SetupStep(
             "Send an event",
             False,
-            "It shows under Live events within a second or two.",
+            "It appears under Live events within seconds.",
             curl_post(request, "events/events", shown, event) if player else "",
         ),
         SetupStep(
             "Turn on a flag",
             bool(figures["flags_on"]),
-            "Players see it at their next request.",
+            "It is in force on the next request.",
             url=environment_url(request, "flag_list"),
             label="Flags",
         ),

@@ -1,4 +1,4 @@
-"""One player: who they are, what they did, and what the game would answer about them now."""
+"""The page of one player: metadata, timeline, and current flags and segments."""
 
 import uuid
 from typing import Any
@@ -39,7 +39,7 @@ SHOWN_NOTES = 5
 
 @staff_view(Role.VIEWER)
 def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
-    """One player, and what the game would answer about them right now."""
+    """The page, or for htmx only the timeline. Flags and segments are as /v1 evaluates them now."""
     player = get_or_404(request, Player, pk=player_id)
     form = TimelineFilterForm(request)
     before = request.GET.get("before", "")
@@ -52,11 +52,11 @@ def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespons
         "may_edit": request.user.may(Role.SUPPORT),
     }
     if not wants_partial(request):
-        context |= _facts(request, player)
+        context |= _details(request, player)
     return render_list(request, "players/detail.html", context, partial="timeline")
 
 
-def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
+def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     now, row = timezone.now(), row_of(player)
     known = environment_cache.at_version(request.environment)
     flags, segments = flags_part.of(known), segments_part.of(known).values()
@@ -75,15 +75,14 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     for flag in flags.in_use:
         override = overrides.get(flag.id)
         decision = decide(flag, context, memo)
-        words = sentences.why(flag, decision, subject, now)
+        explanation = sentences.why(flag, decision, subject, now)
         if decision.reason is Reason.DEFAULT:
             miss = nearest_miss(flag, context, decision, segments_part.of(known))
-            words = f"{words} {miss}" if miss else words
+            explanation = f"{explanation} {miss}" if miss else explanation
         if decision.reason is Reason.OVERRIDE and override:
-            words = f"Set for this player by {override.author_name}."
-        decisions.append(
-            (flag.key, sentences.value_text(decision.variant.value), decision, words, override)
-        )
+            explanation = f"Set for this player by {override.author_name}."
+        value = sentences.value_text(decision.variant.value)
+        decisions.append((flag.key, value, decision, explanation, override))
     return {
         "aliases": player.aliases.order_by("created_at", "external_id"),
         "notes": with_right(request.user, notes[:SHOWN_NOTES]),
@@ -102,6 +101,6 @@ def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
 
 
 def _attribute(name: str, value: Any) -> tuple[str, str, bool]:
-    """Name, value as JSON, and whether that takes several lines."""
+    """Name, value as JSON, and whether it has several lines."""
     nested = isinstance(value, dict | list) and bool(value)
     return name, json_pretty(value) if nested else sentences.value_text(value), nested

@@ -1,4 +1,4 @@
-"""The find box of every page: an exact name leads straight there, anything else to a short list."""
+"""The find box of every page: an exact match opens its page, anything else a list of results."""
 
 import uuid
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ MAX_FOUND = 10
 
 @staff_view(Role.VIEWER)
 def find(request: HtmxHttpRequest) -> HttpResponse:
-    """A name that is exactly one thing's leads to it; if several things share it, staff choose."""
+    """Redirect to a single exact match, else list the results."""
     q = request.GET.get("q", "").strip()
     context: dict[str, Any] = {"q": q}
     if q and len(q) <= MAX_QUERY and "\0" not in q:

@@ -1,4 +1,4 @@
-"""Settings of the environment and of its project, and new ones of both."""
+"""Settings of an environment and its project, and forms to create both."""
 
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ def _reason() -> forms.CharField:
     return forms.CharField(
         required=False,
         max_length=500,
-        help_text="Kept in the audit log.",
+        help_text="Shown in the audit log.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
 
@@ -37,31 +37,31 @@ def _days(label: str, help_text: str) -> forms.IntegerField:
 
 class EnvironmentForm(SeenForm):
     new_days = _days(
-        "New for, in days", "So long after the first visit, or after a return, a player is new."
+        "New for, in days", "Days a player counts as new after the first visit or a return."
     )
     at_risk_days = _days(
-        "At risk after, in days", "A player who was not seen for so long is at risk."
+        "At risk after, in days", "Days without a visit until a player is at risk."
     )
     churned_days = _days(
         "Churned after, in days",
-        "A player who was not seen for so long has churned. More than the days above.",
+        "Days without a visit until a player has churned. More than for “at risk”.",
     )
     currency = forms.CharField(
         min_length=3,
         max_length=3,
         help_text=(
-            "Three letters, like USD. Purchases in another currency are kept but not counted; "
-            "totals so far are not converted."
+            "A three-letter code, like USD. Purchases in other currencies are stored but not "
+            "counted; existing totals are not converted."
         ),
         widget=forms.TextInput(attrs={"class": "mono", "autocomplete": "off"}),
     )
-    retention_days = _days("Keep events for, in days", "Older events are deleted for good.")
+    retention_days = _days("Keep events for, in days", "Older events are deleted permanently.")
     public_keys_read_email = forms.BooleanField(
         label="Public keys read e-mails",
         required=False,
         help_text=(
-            "Off, they see p***@example.com. On, whoever takes the key out of a game can read the "
-            "e-mail of a player whose id they know."
+            "Off: they read p***@example.com. On: anyone with a public key can read the e-mail of "
+            "a player whose id they know."
         ),
         widget=forms.CheckboxInput(attrs={"class": "switch", "role": "switch"}),
     )
@@ -69,8 +69,8 @@ class EnvironmentForm(SeenForm):
         label="Restrict public keys",
         required=False,
         help_text=(
-            "On, they register players, track events and evaluate flags and segments, nothing "
-            "else. Games that read players or record purchases themselves stop doing so at once."
+            "On: they can only register players, track events and evaluate flags and segments. "
+            "Games that read players or record purchases with a public key fail at once."
         ),
         widget=forms.CheckboxInput(attrs={"class": "switch", "role": "switch"}),
     )
@@ -85,8 +85,8 @@ class ProjectForm(SeenForm):
     tier = forms.ChoiceField(
         choices=Tier.choices,
         help_text=(
-            "The rate limits of each of its environments, in force on the next request: Free 100 "
-            "requests a minute and 10 events a second, Growth 1,000 and 100, Pro 10,000 and 1,000."
+            "Rate limits of each environment, in force on the next request: Free 100 requests per "
+            "minute and 10 events per second, Growth 1,000 and 100, Pro 10,000 and 1,000."
         ),
     )
     reason = _reason()
@@ -100,9 +100,9 @@ class NewProjectForm(forms.Form):
     )
     slug = forms.CharField(
         max_length=40,
-        label="Address",
+        label="Slug",
         help_text=(
-            "Its part in the addresses of the dashboard: lower-case letters, digits and hyphens. "
+            "Part of the dashboard's URLs: lowercase letters, digits and hyphens. "
             "It cannot be changed later."
         ),
         widget=SLUG,
@@ -115,8 +115,8 @@ class NewEnvironmentForm(forms.Form):
         max_length=20,
         label="Name",
         help_text=(
-            "Like “staging”: lower-case letters, digits and hyphens. It becomes a part of its keys "
-            "and addresses and cannot be changed later."
+            "Like “staging”: lowercase letters, digits and hyphens. It is part of keys and "
+            "URLs and cannot be changed later."
         ),
         widget=SLUG,
     )
@@ -129,31 +129,31 @@ class SettingRow(NamedTuple):
 
 
 def environment_rows(environment: Environment) -> list[SettingRow]:
-    """The settings as staff read them."""
+    """The settings as text."""
     new, at_risk, churned = (
-        _day_words(environment.new_days),
-        _day_words(environment.at_risk_days),
-        _day_words(environment.churned_days),
+        _days_text(environment.new_days),
+        _days_text(environment.at_risk_days),
+        _days_text(environment.churned_days),
     )
     masked, full = "Masked", "In full"
     return [
         SettingRow("New", f"for {new}", "after the first visit or a return"),
-        SettingRow("At risk", f"after {at_risk}", "without being seen"),
-        SettingRow("Churned", f"after {churned}", "without being seen"),
-        SettingRow("Currency", environment.currency, "purchases in others are not counted"),
-        SettingRow("Events", f"kept for {_day_words(environment.retention_days)}"),
+        SettingRow("At risk", f"after {at_risk}", "without a visit"),
+        SettingRow("Churned", f"after {churned}", "without a visit"),
+        SettingRow("Currency", environment.currency, "other currencies are not counted"),
+        SettingRow("Events", f"kept for {_days_text(environment.retention_days)}"),
         SettingRow(
             "E-mails read by public keys", full if environment.public_keys_read_email else masked
         ),
         SettingRow(
-            "Public keys may",
+            "Public keys can",
             "register, track and evaluate" if environment.public_keys_restricted
-            else "do all but list players and stream events",
+            else "make all calls except listing players and streaming events",
         ),
     ]  # fmt: skip
 
 
-def _day_words(days: int) -> str:
+def _days_text(days: int) -> str:
     return f"{days} day{'' if days == 1 else 's'}"
 
 
@@ -187,7 +187,7 @@ def environment_edit(request: HtmxHttpRequest) -> HttpResponse:
         except Conflict as conflict:
             return form_conflict(request, form, conflict, url)
         else:
-            text = f"The settings of {environment.slug} are in force from the next request on."
+            text = f"Settings of {environment.slug} saved, in force on the next request."
             return changed(request, url, entry, text)
     return render_form(request, FormPage(f"Settings of {environment.slug}", "Save", form, url))
 
@@ -207,7 +207,7 @@ def project_edit(request: HtmxHttpRequest) -> HttpResponse:
         except Conflict as conflict:
             return form_conflict(request, form, conflict, url)
         else:
-            return changed(request, url, entry, f"{form.cleaned_data['name']} is saved.")
+            return changed(request, url, entry, f"{form.cleaned_data['name']} saved.")
     return render_form(request, FormPage(f"Project {project.name}", "Save", form, url))
 
 
@@ -227,14 +227,14 @@ def project_new(request: HtmxHttpRequest) -> HttpResponse:
             add_errors(form, error)
         else:
             first = project.environments.order_by("id")[0]
-            return _to_keys(request, first, f"{project.name} is there. Create its first key here.")
+            return _to_keys(request, first, f"{project.name} created. Create its first key here.")
     page = FormPage(
         title="New project",
         button="Create project",
         form=form,
         cancel_url=environment_url(request, "environment_settings"),
         text=(
-            "A game of its own, with the environments live and test. Each starts with an example "
+            "A separate game with the environments live and test. Each starts with an example "
             "segment and two example flags."
         ),
     )
@@ -247,24 +247,26 @@ def environment_new(request: HtmxHttpRequest) -> HttpResponse:
     form = NewEnvironmentForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         try:
-            made = environment_open(
+            created = environment_open(
                 project=project, slug=form.cleaned_data["slug"], actor=actor_of(request)
             )
         except ValidationError as error:
             add_errors(form, error)
         else:
-            return _to_keys(request, made, f"{made.slug} is there. Create its first key here.")
+            text = f"{created.slug} created. Create its first key here."
+            return _to_keys(request, created, text)
     page = FormPage(
         title=f"New environment of {project.name}",
         button="Create environment",
         form=form,
         cancel_url=environment_url(request, "environment_settings"),
-        text="Keys, players, flags and events of its own, and an example segment and two flags.",
+        text="It has separate keys, players, flags and events, and starts with an example segment "
+        "and two example flags.",
     )
     return render_form(request, page)
 
 
 def _to_keys(request: HtmxHttpRequest, environment: Environment, text: str) -> HttpResponse:
-    """To the next thing that a new environment needs."""
+    """Redirect to the keys, the next step for a new environment."""
     url = reverse("key_list", args=[environment.project.slug, environment.slug])
     return with_toast(request, redirect_to(request, url), text)

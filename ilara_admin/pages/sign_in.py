@@ -1,8 +1,7 @@
-"""Signing in, with a limit to guessing.
+"""Sign-in, with a limit on failed attempts.
 
-A try is counted before its password is looked at and forgiven when it was right: many tries at once
-cannot slip past the limit. They are counted for each username from each address, and, above that,
-for each address.
+An attempt is counted before its password is checked and uncounted if it is correct, so concurrent
+attempts cannot exceed the limit. Attempts are counted per username and address, and per address.
 """
 
 import math
@@ -23,7 +22,7 @@ WINDOW_SECONDS = 15 * 60
 FAILURES_PER_NAME = 10
 FAILURES_PER_ADDRESS = 50
 
-# A window opens with the first failure and then does not move, so the wait is known.
+# A window opens with the first failure and does not move, so the waiting time is known.
 COUNT_SQL = """
     INSERT INTO sign_in_attempt AS a (subject, failures, window_ends_at)
     VALUES (%(subject)s, 1, statement_timestamp() + make_interval(secs => %(window)s))
@@ -36,8 +35,8 @@ COUNT_SQL = """
 
 
 def count_try(username: str, address: str) -> datetime | None:
-    """Count a try. Returns when the next one is allowed if this is one too many, else None."""
-    # The address first: an address that is shut out adds no rows for names it makes up.
+    """Count an attempt. If it exceeds the limit, returns when the next is allowed, else None."""
+    # The address first: a blocked address must not add rows for made-up usernames.
     for subject, limit in (
         (_address_subject(address), FAILURES_PER_ADDRESS),
         (_name_subject(username, address), FAILURES_PER_NAME),
@@ -51,9 +50,10 @@ def count_try(username: str, address: str) -> datetime | None:
 
 
 def forgive(username: str, address: str) -> None:
-    """The password was right: the name starts anew, and the address gets this one try back.
+    """After a correct password: reset the username, and uncount this one attempt of the address.
 
-    Not all of them: whoever has one account could guess at others for ever.
+    Resetting the address would let the owner of one account guess passwords of others without
+    limit.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -67,8 +67,8 @@ def forgive(username: str, address: str) -> None:
 
 
 def client_address(request: HttpRequest) -> str:
-    """The peer's own address, or what the outermost of our proxies wrote down. What stands before
-    that in the header, and all of it without a proxy, may be made up."""
+    """The peer's address, or the one added to X-Forwarded-For by the outermost of our proxies.
+    Earlier entries, and the whole header without a proxy, can be forged."""
     if settings.PROXIES:
         hops = request.headers.get("X-Forwarded-For", "").split(",")[-settings.PROXIES :]
         if len(hops) == settings.PROXIES and hops[0].strip():
@@ -106,14 +106,14 @@ class SignInForm(AuthenticationForm):
         address = client_address(self.request)
         self.allowed_at = count_try(username, address)
         if self.allowed_at is not None:
-            raise ValidationError(_wait_words(self.allowed_at), code="throttled")
+            raise ValidationError(_wait_text(self.allowed_at), code="throttled")
         cleaned = super().clean()
         forgive(username, address)
         return cleaned
 
     def get_invalid_login_error(self) -> ValidationError:
         return ValidationError(
-            "Username and password do not match. Capitals count in both.", code="invalid_login"
+            "Wrong username or password. Both are case-sensitive.", code="invalid_login"
         )
 
 
@@ -121,14 +121,14 @@ def _seconds_until(moment: datetime) -> int:
     return max(1, math.ceil((moment - timezone.now()).total_seconds()))
 
 
-def _wait_words(moment: datetime) -> str:
+def _wait_text(moment: datetime) -> str:
     minutes = math.ceil(_seconds_until(moment) / 60)
     plural = "" if minutes == 1 else "s"
     return f"Too many wrong passwords. Try again in {minutes} minute{plural}."
 
 
 class SignInView(LoginView):
-    """Django's own view: it checks `next`, and gives the session a new key."""
+    """Django's view, which checks `next` and rotates the session key."""
 
     template_name = "registration/sign_in.html"
     authentication_form = SignInForm

@@ -1,4 +1,4 @@
-"""Staff: who may sign in, and what they may do."""
+"""Staff accounts: list, add, edit, reset passwords, deactivate."""
 
 import secrets
 from typing import Any
@@ -32,7 +32,7 @@ from ilara_admin.web.htmx import (
 )
 from ilara_admin.web.pagination import KeysetPage
 
-# What a role may do, from the weakest role that may.
+# Permissions, each with the lowest role that has it.
 POWERS: tuple[tuple[str, Role], ...] = (
     ("See every page; players' e-mails and device ids are masked", Role.VIEWER),
     ("See players' e-mails and device ids in full", Role.SUPPORT),
@@ -49,7 +49,7 @@ class StaffForm(forms.Form):
     name = forms.CharField(
         max_length=150,
         required=False,
-        help_text="Shown beside what they do. Without one, the username is shown.",
+        help_text="Shown with their changes. Default: the username.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     email = forms.EmailField(
@@ -76,7 +76,7 @@ class NewStaffForm(StaffForm):
     password = forms.CharField(
         required=False,
         strip=False,
-        help_text="At least 10 characters. Leave it empty to have one made, which is shown once.",
+        help_text="At least 10 characters. Leave empty to generate one, which is shown once.",
         widget=NEW_PASSWORD,
     )
     field_order = ("username", "name", "email", "role", "password")
@@ -96,7 +96,7 @@ class PasswordForm(forms.Form):
     password = forms.CharField(
         required=False,
         strip=False,
-        help_text="At least 10 characters. Leave it empty to have one made, which is shown once.",
+        help_text="At least 10 characters. Leave empty to generate one, which is shown once.",
         widget=NEW_PASSWORD,
     )
 
@@ -152,9 +152,9 @@ def staff_new(request: HtmxHttpRequest) -> HttpResponse:
             add_errors(form, error)
         else:
             if given["password"]:
-                return _back(request, f"{user.username} may sign in.")
+                return _back(request, f"{user.username} can sign in.")
             return _show_once(request, user, password)
-    page = FormPage("New member of staff", "Add", form, environment_url(request, "staff_list"))
+    page = FormPage("New staff account", "Add", form, environment_url(request, "staff_list"))
     return render_form(request, page)
 
 
@@ -190,7 +190,7 @@ def staff_password(request: HtmxHttpRequest, pk: int) -> HttpResponse:
         password = form.cleaned_data["password"] or new_password()
         staff_set_password(user, password=password, actor=actor_of(request))
         if user.pk == request.user.pk:
-            update_session_auth_hash(request, user)  # admins need not throw themselves out
+            update_session_auth_hash(request, user)  # stay signed in
         if form.cleaned_data["password"]:
             return _back(request, f"{user.username} has a new password.", about=user)
         return _show_once(request, user, password)
@@ -199,7 +199,7 @@ def staff_password(request: HtmxHttpRequest, pk: int) -> HttpResponse:
         button="Set password",
         form=form,
         cancel_url=environment_url(request, "staff_edit", user.pk),
-        text="The present password ends, and they are signed out everywhere.",
+        text="The old password stops working, and all their sessions are signed out.",
     )
     return render_form(request, page)
 
@@ -229,13 +229,13 @@ def _set_active(request: HtmxHttpRequest, pk: int, *, active: bool) -> HttpRespo
             return changed(request, _back_url(request, user), entry, f"{user.username} {text}.")
     elif user.is_active == active:
         state = "active" if active else "deactivated"
-        return _back(request, f"{user.username} is {state} already.")
+        return _back(request, f"{user.username} is already {state}.")
     verb = "Reactivate" if active else "Deactivate"
     before, after = ("Deactivated", "Active") if active else ("Active", "Deactivated")
     text = (
-        "They may sign in again, with the password and the role they had."
+        "They can sign in again with their old password and role."
         if active
-        else "They are signed out at once and cannot sign in. What they did stays in the audit log."
+        else "They are signed out at once and cannot sign in. The audit log keeps their changes."
     )
     confirm = Confirm(
         title=f"{verb} {user.username}",
@@ -257,12 +257,12 @@ def _show_once(request: HtmxHttpRequest, user: User, password: str) -> HttpRespo
     remember_sent(request)
     context = {"member": user, "password": password, "url": request.build_absolute_uri("/")}
     response = render_whole(request, "ilara_admin/staff_password.html", context)
-    response["Cache-Control"] = "no-store"  # neither the Back button nor a disk may keep it
+    response["Cache-Control"] = "no-store"  # not even the Back button may show the password again
     return response
 
 
 def _already_sent(request: HtmxHttpRequest) -> HttpResponse:
-    text = "That form was sent before, and a password is shown once only. If it is lost, reset it."
+    text = "This form was already sent, and a password is shown only once. If it is lost, reset it."
     return with_toast(
         request, redirect_to(request, environment_url(request, "staff_list")), text, tone="info"
     )

@@ -1,4 +1,4 @@
-"""The dashboard's addresses that belong to no app, below /<project>/<environment>/."""
+"""URLs below /<project>/<environment>/ that do not belong to an app."""
 
 from django.urls import path
 

@@ -1,9 +1,9 @@
-"""The PostgreSQL that Ilara brings along, for use when DATABASE_URL is not set.
+"""The embedded PostgreSQL, used when DATABASE_URL is not set.
 
-Everything about a server lies in `$ILARA_HOME/postgresql`: `data/` (the cluster and `server.log`),
-`socket/` and two lock files. Each process that uses the server holds `users.lock` shared until it
-ends; the kernel drops that even on `kill -9`. `start.lock` is held exclusively around every start
-and stop, so one process at a time decides. Whoever leaves last stops the server.
+A server's files are in `$ILARA_HOME/postgresql`: `data/` (the cluster and `server.log`), `socket/`
+and two lock files. Each process that uses the server holds `users.lock` shared until it ends; the
+kernel releases it even on `kill -9`. `start.lock` is held exclusively around every start and stop,
+so starts and stops never overlap. The last process to leave stops the server.
 
 Settings import this module, so it must not import settings or models.
 """
@@ -61,7 +61,7 @@ SETTINGS = {
 
 
 class Found(StrEnum):
-    """How a process came upon its server."""
+    """The state in which a process found its server."""
 
     RUNNING = "running"
     STARTED = "started"
@@ -88,11 +88,11 @@ _leases: dict[Path, _Lease] = {}
 _guard = threading.RLock()
 
 
-# --- What settings, commands and the database backend use -----------------------------------------
+# --- Interface for settings, commands and the database backend ------------------------------------
 
 
 def secret_key(home: Path) -> str:
-    """Read `$ILARA_HOME/secret_key`, made at the first call. Raises EmbeddedError."""
+    """Read `$ILARA_HOME/secret_key`; the first call creates it. Raises EmbeddedError."""
     path = home / "secret_key"
     try:
         with suppress(FileNotFoundError):
@@ -103,7 +103,7 @@ def secret_key(home: Path) -> str:
             file.write(secrets.token_urlsafe(50))
             file.flush()
             os.fsync(descriptor)
-        # A link appears complete or not at all, and never replaces the key of a faster process.
+        # Linking is atomic and never replaces the key of a process that was faster.
         with suppress(FileExistsError):
             os.link(draft, path)
         os.unlink(draft)
@@ -122,11 +122,10 @@ def database(home: Path) -> dict[str, Any]:
 
 
 def lease(home: Path, settings: Mapping[str, str] | None = None) -> Server:
-    """Make sure that the server runs and keep it running until this process ends or releases it.
+    """Start the server if it is down; keep it running until this process ends or releases it.
 
-    It is asked before every new connection, so that a server that died is started again.
-    `settings` are PostgreSQL's and count only for the server that this call starts.
-    Raises EmbeddedError.
+    Called before every new connection, so a crashed server is restarted. `settings` are PostgreSQL
+    settings and apply only if this call starts the server. Raises EmbeddedError.
     """
     with _guard:
         held = _leases.get(home)
@@ -144,13 +143,13 @@ def lease(home: Path, settings: Mapping[str, str] | None = None) -> Server:
 
 
 def release(home: Path) -> None:
-    """Give the lease back; the last user stops the server. It happens by itself at exit."""
+    """Release the lease; the last user stops the server. Called automatically at exit."""
     with _guard:
         held = _leases.pop(home, None)
         if held is None:
             return
         fcntl.flock(held.users, fcntl.LOCK_UN)
-        # The folder may have been deleted meanwhile, and then nothing is left to stop.
+        # If the folder has been deleted, there is nothing left to stop.
         with suppress(FileNotFoundError), exclusive(held.site.folder / "start.lock"):
             _stop_unless_used(held)
         os.close(held.users)
@@ -163,7 +162,7 @@ def _release_all() -> None:
 
 
 def _forget_after_fork() -> None:
-    """A child takes leases of its own: an inherited lock is the parent's and ends with it."""
+    """Drop inherited leases: they belong to the parent, so a child must take new ones."""
     global _guard
     _guard = threading.RLock()
     for held in _leases.values():
@@ -178,7 +177,7 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def _enter(home: Path, site: Site) -> _Lease:
-    """Become a user of the server before it is started, so that an interrupted start is undone."""
+    """Register as a user before the start, so that an interrupted start is cleaned up."""
     users = open_lock(site.folder / "users.lock")
     fcntl.flock(users, fcntl.LOCK_SH)
     _leases[home] = _Lease(site, users)
@@ -186,13 +185,13 @@ def _enter(home: Path, site: Site) -> _Lease:
 
 
 def _ping(socket: Path) -> pq.Ping:
-    """OK: accepts connections; REJECT: starting or stopping; NO_RESPONSE: nobody listens."""
+    """OK: accepts connections; REJECT: starting or stopping; NO_RESPONSE: not running."""
     address = make_conninfo(host=str(socket), port=PORT, user=NAME, dbname=NAME, connect_timeout=5)
     return pq.Ping(pq.PGconn.ping(address.encode()))
 
 
 def _ensure_running(site: Site, settings: Mapping[str, str]) -> Found:
-    """Start the server unless it answers, and wait for one that is recovering."""
+    """Start the server unless it responds; wait for one that is recovering."""
     found, deadline = Found.RUNNING, time.monotonic() + PATIENCE_SECONDS
     while (answer := _ping(site.socket)) != pq.Ping.OK:
         if time.monotonic() > deadline:
@@ -209,9 +208,8 @@ def _ensure_running(site: Site, settings: Mapping[str, str]) -> Found:
                 found = Found.CREATED
             elif found == Found.RUNNING:
                 found = Found.STARTED
-            # PostgreSQL would trust a stale file whose pid is now a zombie or another of its
-            # user's processes. Its shared memory still tells it when backends of the dead server
-            # linger.
+            # PostgreSQL would trust a stale file whose pid is now a zombie or another process of
+            # the same user. It still detects leftover backends through its shared memory.
             for stale in (site.data / "postmaster.pid", site.socket / f".s.PGSQL.{PORT}.lock"):
                 stale.unlink(missing_ok=True)
             _start(site, settings)
@@ -220,8 +218,8 @@ def _ensure_running(site: Site, settings: Mapping[str, str]) -> Found:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the block is over. A start cut short would leave a server
-    that has no pid file yet, and nobody could stop it."""
+    """Defer Ctrl-C and SIGTERM until the block ends. An interrupted start would leave a server
+    without a pid file, which cannot be stopped."""
     before = signal.pthread_sigmask(
         signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     )
@@ -232,7 +230,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _postmaster_lives(data: Path) -> bool:
-    """Does postmaster.pid name a process that is this cluster's server, and not a zombie?"""
+    """Whether postmaster.pid names a process that is this cluster's server, and not a zombie."""
     try:
         pid = int((data / "postmaster.pid").read_text().partition("\n")[0])
     except (FileNotFoundError, ValueError):
@@ -241,7 +239,7 @@ def _postmaster_lives(data: Path) -> bool:
 
 
 def _command_line(pid: int) -> str:
-    """How the process was started; empty for a zombie or none."""
+    """The command line of the process; empty for a zombie or none."""
     if not Path("/proc/self/cmdline").exists():
         command = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -251,17 +249,17 @@ def _command_line(pid: int) -> str:
 
 
 def _create(site: Site, settings: Mapping[str, str]) -> None:
-    """Make the cluster and its database beside their place and move them there when complete."""
+    """Create the cluster and its database in a temporary folder; move it in place when complete."""
     for leftover in site.folder.glob("data.new-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(dir=site.folder, prefix="data.new-"))
     site.give(draft)
-    careless = settings.get("fsync") == "off"
+    no_fsync = settings.get("fsync") == "off"
     initdb = ["initdb", "--encoding=UTF8", "--locale=C", f"--username={NAME}"]
-    # PostgreSQL's own C.UTF-8 knows upper and lower case and is the same on every machine.
+    # The builtin C.UTF-8 handles upper and lower case and is the same on every machine.
     initdb += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    initdb += ["--auth-local=trust", "--auth-host=reject"] + ["--no-sync"] * careless
-    single = ["postgres", "--single", "-c", "exit_on_error=on"] + ["-F"] * careless
+    initdb += ["--auth-local=trust", "--auth-host=reject"] + ["--no-sync"] * no_fsync
+    single = ["postgres", "--single", "-c", "exit_on_error=on"] + ["-F"] * no_fsync
     steps = {
         (*initdb, "-D", str(draft)): "",
         (*single, "-D", str(draft), "postgres"): f"CREATE DATABASE {NAME}\n",
@@ -285,10 +283,10 @@ def _start(site: Site, settings: Mapping[str, str]) -> None:
     run = site.run("pg_ctl", *command, shlex.join(options))
     if run.returncode == 0:
         return
-    said = site.log.read_bytes()[before:].decode(errors="replace") if site.log.exists() else ""
-    # After `kill -9` of the server alone its backends need a moment to notice.
-    if "pre-existing shared memory block" not in said:
-        why = summarize_output(said or run.stdout)
+    output = site.log.read_bytes()[before:].decode(errors="replace") if site.log.exists() else ""
+    # After `kill -9` of the server, its backends take a moment to exit.
+    if "pre-existing shared memory block" not in output:
+        why = summarize_output(output or run.stdout)
         raise EmbeddedError(f"PostgreSQL does not start in {site.data}: {why} (log: {site.log})")
     time.sleep(0.2)
 
@@ -296,7 +294,7 @@ def _start(site: Site, settings: Mapping[str, str]) -> None:
 def _stop_unless_used(held: _Lease) -> None:
     with suppress(BlockingIOError), _undisturbed():
         fcntl.flock(held.users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # pg_ctl would signal whatever process a stale file names.
+        # pg_ctl would signal an unrelated process if the pid file is stale.
         if _postmaster_lives(held.site.data):
             held.site.run("pg_ctl", "stop", "--silent", "--mode=fast", "-D", str(held.site.data))
 

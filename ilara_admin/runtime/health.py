@@ -1,11 +1,10 @@
-"""Whether this process lives, and whether it can serve."""
+"""Liveness and readiness probes: `/healthz` and `/readyz`."""
 
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
-# By name, a boolean SQL expression each: what should hold for this machine to serve. procrastinate
-# removes workers that stop their heartbeat.
+# Boolean SQL expressions by name: the conditions of readiness.
 _checks = {
     "worker": """EXISTS (SELECT FROM procrastinate_workers
                  WHERE last_heartbeat > now() - interval '1 minute')"""
@@ -19,13 +18,13 @@ def register_check(name: str, sql: str) -> None:
 
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """200 while the process answers; asks nobody else."""
+    """200 while the process responds; checks nothing else."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when the database answers, else 503. Checks that fail are reported, but do not take the
+    """200 when the database responds, else 503. Failed checks are reported but do not take the
     machine out of service: requests do not need them."""
     state = {"database": False, **dict.fromkeys(_checks, False)}
     try:

@@ -1,4 +1,4 @@
-"""What `serve` runs: the web server and the job worker, started and ended together."""
+"""The child processes of `serve`: the web server and the job worker."""
 
 import contextlib
 import ctypes
@@ -19,18 +19,18 @@ from ilara_admin.runtime import embedded_postgres
 
 PR_SET_PDEATHSIG = 1
 START_SECONDS = 60
-# Much longer than gunicorn gives its requests, so that it ends by itself on a busy machine, too.
+# Much longer than gunicorn's graceful_timeout, so that it exits by itself even on a busy machine.
 STOP_SECONDS = 30
 RESTART_SECONDS = 5
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ServeError(Exception):
-    """Why Ilara cannot be served, in one line."""
+    """Ilara cannot be served; the message is one line."""
 
 
 class Stop(KeyboardInterrupt):
-    """Somebody wants Ilara to end. Libraries treat it as they treat Ctrl-C."""
+    """A signal to stop arrived. Libraries treat this exception like Ctrl-C."""
 
 
 @contextlib.contextmanager
@@ -38,7 +38,7 @@ def stoppable() -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal raise Stop in this block, so that it can clean up."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
-        # Under nohup a closed terminal is nothing to stop for.
+        # Under nohup, a closed terminal must not stop Ilara.
         if (number, before[number]) != (signal.SIGHUP, signal.SIG_IGN):
             signal.signal(number, _raise_stop)
     try:
@@ -54,19 +54,19 @@ def _raise_stop(number: int, frame: FrameType | None) -> None:
 
 
 def ignore_signals() -> None:
-    """From here on all is cleaning up, which an impatient second Ctrl-C must not cut short."""
+    """Called before cleanup, which a second Ctrl-C must not interrupt."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-# --- Whether it can start -------------------------------------------------------------------------
+# --- Before the start -----------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def only_one(home: Path, address: str) -> Iterator[str]:
-    """Hold the lock that says a `serve` runs on this home; the kernel drops it with the process.
+    """Hold the lock of the one `serve` on this home; the kernel releases it with the process.
 
-    Yields the address of an earlier one that was killed before it could clean up, or "".
+    Yields the address of an earlier `serve` that was killed before it could clean up, or "".
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -75,25 +75,25 @@ def only_one(home: Path, address: str) -> Iterator[str]:
         raise embedded_postgres.unusable(home, error) from None
     with lock:
         lock.seek(0)
-        noted = lock.read()
+        previous = lock.read()
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ServeError(
-                f"Ilara already runs at {noted or 'another port'} with the data in {home}: "
+                f"Ilara already runs at {previous or 'another port'} with the data in {home}: "
                 "stop that one first, or set ILARA_HOME to another folder."
             ) from None
         lock.truncate(0)
         lock.write(address)
         lock.flush()
         try:
-            yield noted
+            yield previous
         finally:
             lock.truncate(0)
 
 
 def url(host: str, port: int) -> str:
-    """The address as people type it: one that listens everywhere is found here."""
+    """The URL to open. An address that listens on all interfaces becomes the loopback address."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -120,25 +120,25 @@ def _bind_error(host: str, port: int) -> str:
     return ""
 
 
-# --- The processes --------------------------------------------------------------------------------
+# --- Child processes ------------------------------------------------------------------------------
 
 
 def ending_with_parent() -> Callable[[], None]:
-    """For `preexec_fn`: the child is asked to end when this process does, even by `kill -9`."""
+    """For `preexec_fn`: the child gets SIGTERM when this process ends, even by `kill -9`."""
     parent, libc = os.getpid(), ctypes.CDLL(None)
 
-    def ask() -> None:
+    def request_signal() -> None:
         if sys.platform == "linux":
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # it was killed a moment ago
+            if os.getppid() != parent:  # the parent ended before the prctl call
                 os._exit(1)
 
-    return ask
+    return request_signal
 
 
 @dataclass(slots=True)
 class Child:
-    """A program that runs beside this process. `restarts` says that Ilara can wait for it."""
+    """A child process. `restarts`: restart it when it exits instead of stopping Ilara."""
 
     name: str
     command: list[str]
@@ -148,13 +148,13 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        # A Stop in between would leave a process that nobody knows to end.
+        # A Stop in between would leave a process that is never ended.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        ask = ending_with_parent()
+        end_with_parent = ending_with_parent()
 
         def prepare() -> None:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            ask()
+            end_with_parent()
 
         try:
             self.process = subprocess.Popen(
@@ -169,49 +169,49 @@ class Child:
 
     @property
     def ended(self) -> int | None:
-        """Its exit code, once it has one."""
+        """The exit code, or None while it runs."""
         return self.process.poll() if self.process else None
 
 
 def wait_until_it_answers(address: str, server: Child) -> None:
-    """Return once a request gets an answer; that somebody listens does not say so much."""
+    """Return once a request gets a response; an open port alone is not enough."""
     target = address.removeprefix("http://")
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if server.ended is not None:
-            raise ServeError(f"The {server.name} ended at once: see the lines above.")
+            raise ServeError(f"The {server.name} exited at once: see the lines above.")
         with contextlib.suppress(OSError, http.client.HTTPException):
             session = http.client.HTTPConnection(target, timeout=5)
             with contextlib.closing(session):
-                session.request("GET", "/v1")  # any answer will do, and here Host does not matter
+                session.request("GET", "/v1")  # any status will do; /v1 accepts any Host
                 session.getresponse()
                 return
         time.sleep(0.05)
-    raise ServeError(f"The {server.name} did not answer within {START_SECONDS} seconds.")
+    raise ServeError(f"The {server.name} did not respond within {START_SECONDS} seconds.")
 
 
 def watch(children: list[Child], say: Callable[[str], None]) -> None:
-    """Stay until Stop is raised. Raise ServeError when a child ends that Ilara cannot do without;
-    start the others again after a pause, since what ended them may last."""
-    again: dict[str, float] = {}
+    """Block until Stop is raised. Raise ServeError when a child without `restarts` exits; restart
+    the others after a pause, since the cause may last."""
+    restart_at: dict[str, float] = {}
     while True:
         for child in children:
             code = child.ended
             if code is None:
                 continue
             if not child.restarts:
-                raise ServeError(f"The {child.name} ended with code {code}: see the lines above.")
-            if child.name not in again:
-                again[child.name] = time.monotonic() + RESTART_SECONDS
-                say(f"The {child.name} ended with code {code}; it is started again shortly.")
-            elif time.monotonic() > again[child.name]:
-                del again[child.name]
+                raise ServeError(f"The {child.name} exited with code {code}: see the lines above.")
+            if child.name not in restart_at:
+                restart_at[child.name] = time.monotonic() + RESTART_SECONDS
+                say(f"The {child.name} exited with code {code}; restarting it shortly.")
+            elif time.monotonic() > restart_at[child.name]:
+                del restart_at[child.name]
                 child.start()
         time.sleep(0.1)
 
 
 def end(children: list[Child], say: Callable[[str], None]) -> None:
-    """Ask all of them to end, wait, and kill what is left."""
+    """Send SIGTERM to all, wait up to STOP_SECONDS, then kill the rest."""
     ignore_signals()
     running = [
         (child.name, child.process) for child in children if child.process and child.ended is None
@@ -225,4 +225,4 @@ def end(children: list[Child], say: Callable[[str], None]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            say(f"The {name} did not end within {STOP_SECONDS} seconds and was killed.")
+            say(f"The {name} did not stop within {STOP_SECONDS} seconds and was killed.")

@@ -1,4 +1,4 @@
-"""Tags and filters that every template has without loading them."""
+"""Template tags and filters, available in every template without loading."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -23,13 +23,13 @@ from ilara_admin.web.context_processors import NavItem
 register = template.Library()
 ABSENT = "\N{EN DASH}"
 
-# --- Chrome -------------------------------------------------------------------------------------
+# --- Navigation ---------------------------------------------------------------------------------
 
 
 @register.simple_tag
-@lru_cache(maxsize=128)  # drawing one parses and copies an XML tree
+@lru_cache(maxsize=128)  # rendering parses and copies an XML tree
 def icon(name: str) -> SafeString:
-    """A 16-pixel icon. It is decoration: a word beside it, or a label, carries the meaning."""
+    """A 16-pixel icon, hidden from assistive technology: add a text or a label."""
     svg: str = heroicon_micro(name, size=16, **{"class": "icon", "aria-hidden": "true"})
     return mark_safe(svg)  # noqa: S308 - the icon package's own file
 
@@ -48,7 +48,7 @@ def nav_link(item: NavItem) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def link(context: dict[str, Any], name: str, *args: object) -> str:
-    """The address of a page of the environment in sight."""
+    """The URL of a page in the current environment."""
     return access.environment_url(context["request"], name, *args)
 
 
@@ -64,7 +64,7 @@ def dialog_link(context: dict[str, Any], name: str, *args: object, **query: obje
 
 @register.inclusion_tag("components/_crumbs.html", takes_context=True)
 def crumbs(context: dict[str, Any], label: str, name: str, *args: object) -> dict[str, str]:
-    """The link back to the parent page, for block crumbs."""
+    """The link to the parent page, for `{% block crumbs %}`."""
     return {"label": label, "url": access.environment_url(context["request"], name, *args)}
 
 
@@ -75,7 +75,7 @@ def live_filter(
     trigger: str = "input delay:300ms, submit",
     push: bool = False,
 ) -> SafeString:
-    """The attributes of a form that filters the list with the id `target` as one types."""
+    """The attributes of a form that filters the list with the id `target` while the user types."""
     return format_html(
         'method="get" action="{0}" hx-get="{0}" hx-trigger="{1}" hx-target="#{2}"'
         ' hx-swap="outerHTML" hx-sync="this:replace" hx-indicator="#{2}"{3}',
@@ -96,7 +96,7 @@ def tone_icon(tone: str) -> SafeString:
 
 @register.simple_block_tag
 def notice(content: SafeString, tone: str, alert: bool = False, focus: bool = False) -> SafeString:
-    """A message in the flow of the page. Screen readers announce an alert; `focus` moves there."""
+    """A message inside the page. Screen readers announce an `alert`; `focus` also focuses it."""
     return format_html(
         '<div class="notice" data-tone="{}"{}{}>{}<div>{}</div></div>',
         tone,
@@ -109,7 +109,7 @@ def notice(content: SafeString, tone: str, alert: bool = False, focus: bool = Fa
 
 @register.simple_block_tag
 def empty_state(content: SafeString, title: str, **context: object) -> SafeString:
-    """Nothing to list: what that means, and optionally one button (url, label, tone) or code."""
+    """The text for an empty list, with an optional button (url, label, tone) or code."""
     return render_to_string("components/_empty.html", {"title": title, "text": content, **context})
 
 
@@ -119,7 +119,7 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def reltime_words(moment: datetime, now: datetime) -> str:
-    """How long ago, or how soon, in as few words as tell. ilara.js keeps the same words fresh."""
+    """A relative time, such as "3 min ago". ilara.js updates it in the same format."""
     seconds = int((now - moment).total_seconds())
     distance = abs(seconds)
     if distance < 5:
@@ -129,13 +129,13 @@ def reltime_words(moment: datetime, now: datetime) -> str:
     size, unit = next(each for each in _UNITS if distance >= each[0])
     if seconds > 0:
         return f"{distance // size} {unit} ago"
-    # What was set to 24 hours a moment ago is not "in 23 h".
+    # Round, so that "in 24 h" does not become "in 23 h" at once.
     return f"in {(distance + size // 2) // size} {unit}"
 
 
 @register.simple_tag
 def reltime(moment: datetime | None, never: str = "never") -> SafeString:
-    """ "3 min ago", with the exact time in the reader's zone and in UTC as its tooltip."""
+    """A relative time; its tooltip has the exact time in the user's zone and in UTC."""
     if moment is None:
         return format_html('<span class="muted">{}</span>', never)
     here, utc = timezone.localtime(moment), moment.astimezone(UTC)
@@ -152,20 +152,20 @@ def reltime(moment: datetime | None, never: str = "never") -> SafeString:
 
 @register.filter
 def percent(thousandths: int | None) -> str:
-    """Thousandths of a percent as staff read them: 12500 is "12.5 %"."""
+    """Thousandths of a percent as text: 12500 is "12.5 %"."""
     return ABSENT if thousandths is None else percentages.percent(thousandths)
 
 
 @register.filter
 def share(part: float) -> str:
-    """A part of one as staff read it: 0.234 is "23 %"."""
+    """A fraction as a percentage: 0.234 is "23 %"."""
     return "under 1 %" if 0 < part < 0.005 else f"{part:.0%}".replace("%", " %")
 
 
 @register.filter
 def money(amount: Decimal | None, currency: str = "") -> str:
-    """An amount with its currency's code; codes are clear where signs are shared. A column of
-    amounts names the currency in its heading instead."""
+    """An amount with its currency code, since currency signs are ambiguous. Without `currency`, for
+    a column with the currency in its heading, only the amount."""
     return ABSENT if amount is None else f"{amount:,.2f} {currency}".rstrip()
 
 
@@ -196,7 +196,7 @@ def prose(text: str) -> SafeString:
 
 @register.filter
 def json_pretty(value: Any) -> str:
-    """A document as staff read and edit it. The text is plain: the template escapes it."""
+    """Indented JSON as plain text; the template escapes it."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
@@ -205,7 +205,7 @@ def json_pretty(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bucket of a chart. `href` leads to the rows behind it."""
+    """One bucket of a chart. `href` is the URL of its rows."""
 
     label: str
     value: int
@@ -213,7 +213,7 @@ class Bar:
 
 
 def nice_ceiling(value: int) -> int:
-    """The first of 1, 2, 2.5, 5 and their tens that is not below `value`: a readable axis end."""
+    """The end of an axis: the smallest of 1, 2, 2.5, 5 and 10 times a power of ten >= `value`."""
     magnitude = int("1" + "0" * (len(str(value)) - 1))
     for tenths in (10, 20, 25, 50, 100):
         ceiling = magnitude * tenths // 10
@@ -231,7 +231,7 @@ def bars(buckets: Iterable[Bar], label: str, unit: str = "", size: str = "") -> 
     top = nice_ceiling(peak)
     drawn = []
     for index, bar in enumerate(data):
-        # A bucket that is not empty stays visible beside a tall one.
+        # A non-empty bucket stays visible next to a tall one.
         tall = max(round(bar.value / top * height, 2), 1.5) if bar.value else 0
         place = {"x": index * (width + gap), "y": height - tall, "height": tall}
         drawn.append({"bar": bar, "title": f"{bar.label}: {bar.value:,} {unit}".strip(), **place})
@@ -263,7 +263,7 @@ class Share:
 
 @register.inclusion_tag("components/_shares.html")
 def shares(parts: Sequence[Share], label: str, legend: bool = True) -> dict[str, Any]:
-    """How a rollout is split. What the parts leave of 100 % stays empty."""
+    """The split of a rollout. The rest up to 100 % stays empty."""
     drawn, x = [], 0
     for index, part in enumerate(parts):
         drawn.append({"part": part, "x": x, "width": part.weight, "series": index % 6 + 1})
@@ -273,6 +273,6 @@ def shares(parts: Sequence[Share], label: str, legend: bool = True) -> dict[str,
 
 @register.inclusion_tag("components/_shares.html")
 def rollout(thousandths: int) -> dict[str, Any]:
-    """One percentage as a bar with its figure."""
+    """One percentage as a bar with its number."""
     part = {"part": Share("", thousandths), "x": 0, "width": thousandths, "series": 1}
     return {"label": "Rollout", "parts": [part], "legend": False, "figure": thousandths}

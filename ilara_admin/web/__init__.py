@@ -1,1 +1,1 @@
-"""The toolkit of the dashboard; may import core."""
+"""Shared tools of the dashboard; may import core."""

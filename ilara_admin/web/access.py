@@ -1,6 +1,6 @@
-"""Who may see a page, and which project and environment it is about.
+"""Access to dashboard pages, and the project and environment of a request.
 
-Every dashboard view carries one decorator, which names the role and the methods. Below
+Every dashboard view has one decorator, which names its role and methods. Below
 /<project>/<environment>/ it turns the two slugs into `request.project` and `request.environment`.
 """
 
@@ -25,10 +25,10 @@ type DashboardView = Callable[..., HttpResponseBase]
 
 
 def staff_view(role: Role, *methods: str) -> Callable[[DashboardView], DashboardView]:
-    """Open a view to staff of this role and above, for GET or for the methods named.
+    """Allow staff of this role and above, for GET or for the given methods.
 
-    Answers 405 to other methods, 404 when there is no such project or environment and 403, naming
-    the role that is missing, to everybody else. `view.role` and `view.methods` tell what it is.
+    Other methods get 405, an unknown project or environment 404, and other staff 403 with the
+    missing role. `view.role` and `view.methods` hold the declaration.
     """
     allowed = methods or ("GET",)
 
@@ -39,7 +39,7 @@ def staff_view(role: Role, *methods: str) -> Callable[[DashboardView], Dashboard
             if request.method not in (*allowed, *(("HEAD",) if "GET" in allowed else ())):
                 return HttpResponseNotAllowed(allowed)
             if "\0" in request.path:
-                raise Http404("PostgreSQL keeps no text with NUL, so nothing has such an address.")
+                raise Http404("PostgreSQL cannot store NUL in text.")
             if "project" in kwargs:
                 _set_environment(staff, kwargs.pop("project"), kwargs.pop("environment"))
             if not staff.user.may(role):
@@ -59,14 +59,14 @@ def _set_environment(request: HtmxHttpRequest, project: str, environment: str) -
         .first()
     )
     if found is None:
-        raise Http404("There is no such project or environment.")
+        raise Http404("No such project or environment.")
     request.environment, request.project = found, found.project
     if request.session.get(SESSION_KEY) != found.pk:
         request.session[SESSION_KEY] = found.pk
 
 
 def last_environment(request: HttpRequest) -> Environment | None:
-    """The environment visited last, or else the first one there is."""
+    """The environment visited last, else the first one, else None."""
     environments = Environment.objects.select_related("project")
     last: int | None = request.session.get(SESSION_KEY)
     found = environments.filter(pk=last).first() if last else None
@@ -83,7 +83,7 @@ def get_or_404[M: models.Model](
 
 
 def environment_url(request: HttpRequest, name: str, *args: object) -> str:
-    """The address of a page of the environment in sight."""
+    """The URL of a page in the current environment."""
     environment: Environment = cast(HtmxHttpRequest, request).environment
     return reverse(name, args=[environment.project.slug, environment.slug, *args])
 

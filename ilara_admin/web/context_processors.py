@@ -1,4 +1,4 @@
-"""What base.html needs on every page."""
+"""Context of base.html on every page: navigation, theme, current environment."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class NavItem:
     current: bool
 
 
-# Label, address below /<project>/<environment>/, icon, shortcut.
+# Label, path below /<project>/<environment>/, icon, shortcut.
 _WORK = (
     ("Overview", "", "home", "o"),
     ("Players", "players/", "users", "p"),
@@ -48,7 +48,7 @@ class EnvironmentLink:
 
 
 class Shell:
-    """The frame around a page. Everything that needs a query is asked for only when drawn."""
+    """The frame around a page. Values that need a query are computed only when rendered."""
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
@@ -71,7 +71,7 @@ class Shell:
 
     @property
     def find_url(self) -> str:
-        """Where the find box looks; "" on pages outside any environment."""
+        """The URL of the find box; "" on pages outside an environment."""
         return f"{self.home_url}find/" if self.environment else ""
 
     @cached_property
@@ -89,7 +89,7 @@ class Shell:
 
     @cached_property
     def projects(self) -> list[tuple[Project, list[EnvironmentLink]]]:
-        """Every project with links to its environments, leading to the section now in sight."""
+        """Every project with links to the current section in each of its environments."""
         environments = Environment.objects.select_related("project").order_by("project__name", "id")
         return [
             (project, [self._environment_link(project, each) for each in group])
@@ -103,7 +103,8 @@ class Shell:
 
     @cached_property
     def _section(self) -> str:
-        """The first part of the path below the environment: other ids mean nothing elsewhere."""
+        """The first part of the path below the environment. Ids after it are not valid in other
+        environments."""
         below = self._request.path.removeprefix(self.home_url) if self.environment else ""
         tails = (tail for _, tail, _, _ in (*_WORK, *_SETTINGS) if tail)
         return next((tail for tail in tails if below.startswith(tail)), "")
@@ -112,11 +113,11 @@ class Shell:
         if self.environment is None:
             return []
         path = self._request.path
-        made = []
+        navigation = []
         for label, tail, icon, key in items:
             current = tail == self._section if tail else path == self.home_url
-            made.append(NavItem(label, self.home_url + tail, icon, key, current))
-        return made
+            navigation.append(NavItem(label, self.home_url + tail, icon, key, current))
+        return navigation
 
     @staticmethod
     def _url(project: Project, environment: Environment) -> str:

@@ -1,4 +1,4 @@
-"""Filters of a list: a form read from the address, and a chip for each filter that is on."""
+"""List filters: a form read from the query string, and a chip for each active filter."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,9 +20,8 @@ class Chip:
 
 
 class FilterForm(forms.Form):
-    """Every field is optional, and a value that makes no sense filters nothing. A field with an
-    empty label has no chip. `cursors` are parameters that no other list understands.
-    """
+    """Every field is optional; an invalid value is ignored. A field with an empty label has no
+    chip. `cursors` are the pagination parameters, which the links of chips drop."""
 
     cursors: ClassVar[tuple[str, ...]] = ("after", "before")
 
@@ -32,7 +31,7 @@ class FilterForm(forms.Form):
         self.is_valid()
 
     def value(self, name: str) -> str:
-        """What was asked for, or "" when nothing (or nonsense) was."""
+        """The value of a filter, or "" if it is missing or not valid."""
         found: str = self.cleaned_data.get(name) or ""
         return found
 
@@ -41,14 +40,14 @@ class FilterForm(forms.Form):
         return [
             Chip(
                 str(self[name].label),
-                self._words(name),
+                self._text(name),
                 _address(self.request, without=(name, *self.cursors)),
             )
             for name, field in self.fields.items()
             if field.label != "" and self.value(name)
         ]
 
-    def _words(self, name: str) -> str:
+    def _text(self, name: str) -> str:
         field = self.fields[name]
         if isinstance(field, forms.ChoiceField):
             return str(dict(field.choices)[self.value(name)])  # type: ignore[arg-type]
@@ -56,7 +55,7 @@ class FilterForm(forms.Form):
 
 
 def _address(request: HttpRequest, *, without: tuple[str, ...] = ()) -> str:
-    """The address of this list with the parameters that have a value."""
+    """The URL of this list with its non-empty parameters, except those in `without`."""
     query = QueryDict(mutable=True)
     for name, value in request.GET.items():
         if value and name not in without:
@@ -67,7 +66,7 @@ def _address(request: HttpRequest, *, without: tuple[str, ...] = ()) -> str:
 def render_list(
     request: HttpRequest, template: str, context: dict[str, Any], *, partial: str = "results"
 ) -> HttpResponse:
-    """A page with a list, or only the list together with the address that shows the same."""
+    """The page with a list, or for htmx only the list, with its URL pushed to the history."""
     response = render_partial(request, template, context, partial=partial)
     if wants_partial(request):
         push_url(response, _address(request))

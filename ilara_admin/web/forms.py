@@ -1,4 +1,4 @@
-"""What forms of the dashboard share: the page they stand on, errors of services, repeats."""
+"""Shared form tools: the form page, errors raised by services, repeated submissions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _SENT_KEPT = 20
 
 @dataclass(frozen=True, slots=True)
 class FormPage:
-    """A form with nothing beside it: a page without a script, a dialog with one."""
+    """A page with only a form: a dialog with JavaScript, a page without."""
 
     title: str
     button: str
@@ -69,16 +69,16 @@ class SeenForm(forms.Form):
 
 
 def add_errors(form: BaseForm, error: ValidationError) -> None:
-    """Show what a service refused: beside the field it names, else above the form."""
+    """Add a service's error to the form: to the field it names, else to the whole form."""
     found = error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
     for name, messages in found.items():
         for message in messages:
             form.add_error(name if name in form.fields else None, message)
 
 
-# --- Forms that must not act twice ----------------------------------------------------------------
-# A form whose answer shows a secret cannot redirect, so reloading the answer sends it again. Every
-# rendered form carries a CSRF token of its own, which tells one sending from the next.
+# --- Repeated submissions -------------------------------------------------------------------------
+# A form whose response shows a secret cannot redirect, so a reload submits it again. Each rendered
+# form has a different CSRF token, which identifies the submission.
 
 
 def was_sent(request: HttpRequest) -> bool:

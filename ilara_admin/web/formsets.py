@@ -1,7 +1,7 @@
-"""Rows that staff add, remove and move inside a form, by ordinary submit buttons.
+"""Rows inside a form that staff add, remove and move with submit buttons.
 
-A button named `row` carries the act: `add`, or `remove-2`, `up-2`, `down-2`. Such a post saves
-nothing: the page is drawn again with the rows as they are then, typed values and all.
+The value of the button `row` is the action: `add`, or `remove-2`, `up-2`, `down-2`. Such a post
+saves nothing: the form is rendered again with the changed rows and all typed values.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ MAX_ROWS = 100
 
 
 def typed_rows(data: QueryDict, prefix: str) -> list[dict[str, Any]]:
-    """What was typed into each row of the formset, by field name."""
+    """The posted values of each row of the formset, by field name."""
     try:
         total = min(int(data.get(f"{prefix}-TOTAL_FORMS", "0")), MAX_ROWS)
     except ValueError:
@@ -27,19 +27,19 @@ def typed_rows(data: QueryDict, prefix: str) -> list[dict[str, Any]]:
 
 
 def moved_rows(data: QueryDict, prefix: str) -> list[dict[str, Any]] | None:
-    """The rows after the act of the button, or None when another button was pressed."""
-    act, _, place = data.get("row", "").partition("-")
-    if not act:
+    """The rows after the button's action, or None if another button was pressed."""
+    action, _, place = data.get("row", "").partition("-")
+    if not action:
         return None
     rows = typed_rows(data, prefix)
     index = int(place) if place.isdecimal() else -1
-    if act == "add" and len(rows) < MAX_ROWS:
+    if action == "add" and len(rows) < MAX_ROWS:
         rows.append({})
     elif 0 <= index < len(rows):
-        if act == "remove":
+        if action == "remove":
             del rows[index]
-        elif act == "up" and index > 0:
+        elif action == "up" and index > 0:
             rows[index - 1 : index + 1] = rows[index], rows[index - 1]
-        elif act == "down" and index < len(rows) - 1:
+        elif action == "down" and index < len(rows) - 1:
             rows[index : index + 2] = rows[index + 1], rows[index]
     return rows

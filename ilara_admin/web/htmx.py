@@ -1,4 +1,4 @@
-"""What views need to answer both a browser and htmx: pages, their partials and toasts."""
+"""Responses for both browsers and htmx: pages, partials, redirects and toasts."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -28,12 +28,12 @@ class HtmxHttpRequest(HttpRequest):
     id: str
     htmx: HtmxDetails
     user: User
-    project: Project  # set by the views below /<project>/<environment>/
+    project: Project  # set below /<project>/<environment>/
     environment: Environment
 
 
 def wants_partial(request: HttpRequest) -> bool:
-    """Whether htmx asked for a part of the page; a restored history entry needs all of it."""
+    """Whether htmx requests a part of the page. Restoring a history entry needs the whole page."""
     htmx: HtmxDetails | None = getattr(request, "htmx", None)
     return htmx is not None and bool(htmx) and not htmx.boosted and not htmx.history_restore_request
 
@@ -46,7 +46,7 @@ def render_partial(
     partial: str,
     status: int = 200,
 ) -> HttpResponse:
-    """Render the page, or only its `partial` when htmx asked. Both come from the same context."""
+    """Render the page, or only its `partial` for htmx, with the same context."""
     name = f"{template}#{partial}" if wants_partial(request) else template
     response = render(request, name, context, status=status)
     patch_vary_headers(response, ["HX-Request"])
@@ -54,9 +54,9 @@ def render_partial(
 
 
 def redirect_to(request: HttpRequest, url: str) -> HttpResponse:
-    """Send the browser to another page after a change.
+    """Redirect to another page after a change.
 
-    htmx would follow a 302 by itself and swap that page into its target, so it is told to navigate.
+    htmx would follow a 302 and swap that page into its target, so it gets HX-Redirect instead.
     """
     if getattr(request, "htmx", None):
         return HttpResponseClientRedirect(url)
@@ -71,18 +71,18 @@ def with_toast[R: HttpResponse](
     tone: Tone = "ok",
     undo_url: str = "",
 ) -> R:
-    """Tell staff what happened, beside `response`.
+    """Add a toast to the response.
 
-    A fragment carries the toast out of band. Any other answer ends in a page load, so the message
-    waits in the session's messages and is shown by that page. `undo_url` is posted to by the
-    toast's Undo button.
+    A fragment includes the toast out of band. Any other response leads to a page load, so the toast
+    is stored as a Django message and shown by that page. The toast's Undo button posts to
+    `undo_url`.
     """
     navigates = "HX-Redirect" in response or "HX-Refresh" in response or "HX-Location" in response
     if getattr(request, "htmx", None) and not navigates:
         context = {"text": text, "tone": tone, "undo_url": undo_url}
         response.write(render_to_string("components/_toast_oob.html", context, request))
     else:
-        # Messages have one free slot, the extra tags: the address to post to for undoing.
+        # Messages have no other free field for the URL of Undo.
         messages.add_message(request, _LEVELS[tone], text, extra_tags=undo_url)
     return response
 
@@ -90,10 +90,10 @@ def with_toast[R: HttpResponse](
 def render_whole(
     request: HttpRequest, template: str, context: Mapping[str, Any], *, status: int = 200
 ) -> HttpResponse:
-    """Answer a form with a page, also when it was sent from a dialog.
+    """Respond to a form with a whole page, even if it was sent from a dialog.
 
-    htmx puts it in place of everything in sight. The address stays what it was, so that a reload
-    brings back the page beneath the dialog, not the answer.
+    htmx replaces the body. The URL does not change, so a reload shows the page under the dialog
+    again, not this response.
     """
     response = render(request, template, context, status=status)
     if getattr(request, "htmx", None):

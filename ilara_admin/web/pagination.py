@@ -1,4 +1,4 @@
-"""Pages of long tables without COUNT and without OFFSET: each page starts where the last ended."""
+"""Keyset pagination: without COUNT and OFFSET, each page starts where the previous one ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE_SIZE = 50
 
 @dataclass(frozen=True, slots=True)
 class KeysetPage[M: models.Model]:
-    """One page of a queryset. `next` and `previous` are query strings, "" at either end."""
+    """One page of a queryset. `next` and `previous` are query strings, or "" at the ends."""
 
     rows: list[M]
     next: str
@@ -29,17 +29,17 @@ class KeysetPage[M: models.Model]:
     def of(
         cls, queryset: models.QuerySet[M], request: HttpRequest, *, size: int = PAGE_SIZE
     ) -> KeysetPage[M]:
-        """The page that `?after=` or `?before=` of the request names, else the first.
+        """The page at `?after=` or `?before=` of the request, else the first one.
 
-        The queryset must be ordered by one unique column, or by a column and then a unique one,
-        neither of them nullable: comparing with NULL would lose rows without a word.
+        The queryset must be ordered by a unique column, or by a column and then a unique one.
+        Nullable columns raise ValueError: comparing with NULL would silently lose rows.
         """
         keys = _Keys(queryset)
         after = keys.decode(request.GET.get("after"))
         before = None if after else keys.decode(request.GET.get("before"))
         if before:
             newest_last = list(keys.beyond(before, backwards=True)[: size + 1])
-            # A page cut short at the front would be an odd first page: show the whole first page.
+            # With fewer rows than a page before the cursor, show the full first page.
             if len(newest_last) >= size:
                 has_previous = len(newest_last) > size
                 rows = newest_last[:size][::-1]
@@ -77,7 +77,7 @@ def _querystring(request: HttpRequest, **cursor: str) -> str:
 
 
 class _Keys[M: models.Model]:
-    """The one or two columns that a queryset is ordered by, and comparisons with them."""
+    """The one or two columns that order a queryset, and comparisons with them."""
 
     def __init__(self, queryset: models.QuerySet[M]) -> None:
         order = queryset.query.order_by or queryset.model._meta.ordering or ()
@@ -87,7 +87,7 @@ class _Keys[M: models.Model]:
         self.queryset = queryset.order_by(*names)
         self.columns = [(name.removeprefix("-"), name.startswith("-")) for name in names]
         self.fields = [self._field(name) for name, _ in self.columns]
-        # A cursor of another list, or of this one sorted otherwise, is not valid here.
+        # The salt makes cursors of other lists and orders invalid.
         salt = f"keyset:{queryset.model._meta.label_lower}:{','.join(names)}"
         self.signer = signing.Signer(salt=salt)
 
@@ -99,9 +99,9 @@ class _Keys[M: models.Model]:
         try:
             found = meta.pk if name == "pk" else meta.get_field(name)
         except FieldDoesNotExist as error:
-            raise ValueError(f"A keyset page cannot follow {name!r}.") from error
+            raise ValueError(f"A keyset page cannot be ordered by {name!r}.") from error
         if not isinstance(found, models.Field) or found.null:
-            raise ValueError(f"A keyset page cannot follow {name!r}: it may be NULL.")
+            raise ValueError(f"A keyset page cannot be ordered by {name!r}: it may be NULL.")
         return found
 
     def encode(self, row: M) -> str:
@@ -109,7 +109,7 @@ class _Keys[M: models.Model]:
         return self.signer.sign_object([_text(value) for value in values])
 
     def decode(self, cursor: str | None) -> list[Any] | None:
-        """The values in a cursor that we made, or None: a bad one means the first page."""
+        """The values in a signed cursor, or None if there is none or it is not valid."""
         if not cursor:
             return None
         try:
@@ -127,7 +127,7 @@ class _Keys[M: models.Model]:
         name, strictly, value = conditions[0]
         where = models.Q(**{f"{name}__{strictly}": value})
         if len(conditions) == 2:
-            # The first comparison alone gives the index its starting point.
+            # Gives the index its starting point.
             name2, strictly2, value2 = conditions[1]
             where |= models.Q(**{f"{name2}__{strictly2}": value2})
             where &= models.Q(**{f"{name}__{strictly}e": value})

@@ -1,5 +1,5 @@
-"""Speed, measured by hand: `uv run python -m tests.benchmarks.<name>`. On a shared machine only the
-ratios mean something."""
+"""Benchmarks: `uv run python -m tests.benchmarks.<name>`. On a shared machine, only the ratios are
+meaningful."""
 
 import os
 import shutil
@@ -13,9 +13,9 @@ from typing import Any
 
 @contextmanager
 def database() -> Iterator[None]:
-    """A home of its own with all tables, gone at the end."""
+    """A temporary embedded database with all tables."""
     home = Path(tempfile.mkdtemp(prefix="ilara-benchmark-"))
-    home.chmod(0o755)  # as root, PostgreSQL's user must pass
+    home.chmod(0o755)  # for root: PostgreSQL's user must enter it
     os.environ |= {"ILARA_HOME": str(home), "DJANGO_SETTINGS_MODULE": "ilara_admin.settings"}
     os.environ.pop("DATABASE_URL", None)
     import django

@@ -1,4 +1,4 @@
-"""The least that a server can do to keep an event: one view, one INSERT, one COMMIT."""
+"""The minimal server that stores an event: one view, one INSERT, one COMMIT."""
 
 import os
 

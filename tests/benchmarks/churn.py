@@ -1,7 +1,7 @@
-"""100,000 players: fitting the churn model and scoring them, against one pass over the columns.
+"""Fit the churn model to 100,000 players and score them, compared with one pass over the columns.
 
-`uv run python -m tests.benchmarks.churn [players]`. The goals on two cores: a fit within 60 s, all
-scored within 2 s.
+`uv run python -m tests.benchmarks.churn [players]`. Goals on two cores: fit within 60 s, score all
+within 2 s.
 """
 
 import sys
@@ -21,7 +21,7 @@ def main(size: int) -> None:
     age = random.integers(0, DAYS, size)
     left = random.geometric(random.beta(PRIOR.a, PRIOR.b, size))
     rate = 1 - np.exp(-random.gamma(PRIOR.r, 1 / PRIOR.alpha, size))
-    # Days between active days are geometric, so the last of `frequency` lies about there.
+    # Gaps between active days are geometric, which gives the expected last active day.
     frequency = np.minimum(left - 1, random.binomial(age, rate))
     recency = np.minimum(np.ceil(frequency / np.maximum(rate, 1e-9)), age) * (frequency > 0)
     recency = np.maximum(recency, frequency)

@@ -1,7 +1,7 @@
-"""The statements about events at ten million of them: how long each takes and what it reads.
+"""Event statements with ten million events: time and rows read.
 
-`uv run python -m tests.benchmarks.events_at_size [rows]`, on a throw-away PostgreSQL of its own.
-Times are printed in multiples of the first one, a look-up of one player by primary key.
+`uv run python -m tests.benchmarks.events_at_size [rows]`, on a temporary PostgreSQL. Times are
+multiples of the first one, a lookup of a player by primary key.
 """
 
 import sys
@@ -25,21 +25,23 @@ def main(rows: int) -> None:
     test_explain.fill(environment, rows, DAYS)
     print(f"{rows:,} events of {DAYS} days filled in {perf_counter() - started:.0f} s")
     base = 0.0
-    for ask in [test_explain.player_by_key, *test_explain.ASKED]:
+    for statement in [test_explain.player_by_key, *test_explain.ASKED]:
         times = []
         for _ in range(TRIES):
             with transaction.atomic():
                 began = perf_counter()
-                ask(environment)
+                statement(environment)
                 times.append(perf_counter() - began)
                 transaction.set_rollback(True)
         with transaction.atomic(), test_explain.plans() as found:
-            ask(environment)
+            statement(environment)
             transaction.set_rollback(True)
         base = base or min(times)
         scans = ", ".join(test_explain.seq_scans(found)) or "none"
         looked_at, times_base = test_explain.read_rows(found), min(times) / base
-        print(f"{ask.__name__:<30}{times_base:8.1f} times  {looked_at:10,} rows  scans: {scans}")
+        print(
+            f"{statement.__name__:<30}{times_base:8.1f} times  {looked_at:10,} rows  scans: {scans}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""All flags of a player in one call, beside calls that run the same one query and nothing else.
+"""Evaluate all flags of a player in one call, compared with calls that only run the same query.
 
-`uv run python -m tests.benchmarks.flags [rounds]`, on a throw-away PostgreSQL of its own. Of 100
-flags 70 are constant, 20 are splits and 10 ask for a segment. Everything runs in this process and
-through the API's own layer. The ratios tell; the times depend on the machine.
+`uv run python -m tests.benchmarks.flags [rounds]`, on a temporary PostgreSQL. Of 100 flags, 70 are
+constant, 20 are splits and 10 use a segment. Everything runs in this process through the API layer.
+Only the ratios are meaningful.
 """
 
 import sys
@@ -22,9 +22,9 @@ def documents() -> dict[str, Any]:
     from flags.engine.document import Rule, boolean_document, decode_document
 
     found: dict[str, Any] = {}
-    everybody = (Rule(id="r", variant="enabled"),)
+    everyone = (Rule(id="r", variant="enabled"),)
     for number in range(70):
-        rules = everybody if number % 2 else ()
+        rules = everyone if number % 2 else ()
         found[f"constant-{number}"] = boolean_document(enabled=number % 3 > 0, rules=rules)
     slices = reweight((), {"a": 50_000, "b": 25_000, "c": 25_000})
     for number in range(20):
@@ -98,7 +98,7 @@ def main(rounds: int) -> None:
         find_evaluation_context(request, uuid.UUID(body.player_id), frozenset(), None)
         return dispatch.respond({})
 
-    def ask(path: str, body: Any, answer: Callable[[HttpRequest], Any]) -> Callable[[], Any]:
+    def call(path: str, body: Any, answer: Callable[[HttpRequest], Any]) -> Callable[[], Any]:
         return lambda: answer(post(path, body))
 
     body = {"player_id": player_id}
@@ -117,25 +117,25 @@ def main(rounds: int) -> None:
     params = [environment.pk, version, None, player_id]
     nothing_else = dispatch.route(same_query)
     context = {"context": {"targetingKey": "player_123"}}
-    acts = {
+    calls = {
         "the query alone": lambda: db.fetch_all(statement, params),
-        "a call with the query, rows read": ask("/", body, lambda r: nothing_else(r)),
-        "one flag, constant": ask("/v1/flags/flags/constant-1/evaluate", body, dispatch.answer),
-        "one flag, on a segment": ask("/v1/flags/flags/segment-1/evaluate", body, dispatch.answer),
-        "all flags": ask(all_flags, body, dispatch.answer),
-        "all flags, OFREP": ask("/ofrep/v1/evaluate/flags", context, dispatch.answer),
+        "a call with the query, rows read": call("/", body, lambda r: nothing_else(r)),
+        "one flag, constant": call("/v1/flags/flags/constant-1/evaluate", body, dispatch.answer),
+        "one flag, on a segment": call("/v1/flags/flags/segment-1/evaluate", body, dispatch.answer),
+        "all flags": call(all_flags, body, dispatch.answer),
+        "all flags, OFREP": call("/ofrep/v1/evaluate/flags", context, dispatch.answer),
     }
-    for act in acts.values():
+    for run in calls.values():
         for _ in range(WARM_UP):
-            act()
-    times: dict[str, list[float]] = {name: [] for name in acts}
-    for _ in range(rounds):  # in turn, so that a busy moment meets all of them
-        for name, act in acts.items():
+            run()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):  # in turn, so that load affects all of them
+        for name, run in calls.items():
             started = perf_counter()
-            act()
+            run()
             times[name].append(perf_counter() - started)
     for counted in (usage, key_usage):
-        counted.flush()  # what is left would be written when the database is gone
+        counted.flush()  # otherwise the rest would be written after the database is gone
     base = median(times["a call with the query, rows read"])
     for name, taken in times.items():
         middle = median(taken)

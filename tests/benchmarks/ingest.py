@@ -1,8 +1,8 @@
-"""Ingest beside its limits: single events against a bare view with one INSERT and COMMIT, batches
-of 500 against COPY of the same rows by psql. `uv run python -m tests.benchmarks.ingest`
+"""Ingestion compared with its limits: single events with a bare view with one INSERT and COMMIT,
+batches of 500 with COPY of the same rows by psql. `uv run python -m tests.benchmarks.ingest`
 
-Servers have one worker each and a durable PostgreSQL; client and servers share the machine, so that
-the ratios tell more than the figures.
+Servers have one worker each and a durable PostgreSQL. Client and servers share the machine, so the
+ratios are more meaningful than the rates.
 """
 
 import csv
@@ -41,7 +41,7 @@ def request(path: str, token: str, body: object) -> bytes:
 
 
 def send(port: int, requests: list[bytes]) -> None:
-    """One after the other on a connection that is kept open."""
+    """Send the requests one after the other on a keep-alive connection."""
     with socket.create_connection(("127.0.0.1", port)) as session:
         for each in requests:
             session.sendall(each)
@@ -140,7 +140,7 @@ def main() -> None:
 
 
 def copy(psql: Path, environment_id: int, batches: list[list[dict[str, object]]]) -> None:
-    """The same rows, already checked and in one file, into the same table with its indexes."""
+    """COPY the same rows, validated and in one file, into the same table with its indexes."""
     from tests.serving import database_url
 
     columns = "player_id, received_at, environment_id, event_id, name, properties, occurred_at"

@@ -1,6 +1,6 @@
-"""A million ids imported into a list, against COPY of the same file into a bare table.
+"""Import a million ids into a list, compared with COPY of the same file into a bare table.
 
-`uv run python -m tests.benchmarks.segment_import [ids]`, on a throw-away PostgreSQL of its own.
+`uv run python -m tests.benchmarks.segment_import [ids]`, on a temporary PostgreSQL.
 """
 
 import sys
@@ -56,21 +56,21 @@ def main(size: int) -> None:
     base = timed(copy)
     print(f"COPY of {size:,} ids into a bare table: {base:.1f} s")
 
-    def told(what: str, seconds: float) -> None:
+    def report(what: str, seconds: float) -> None:
         print(f"{what:<34}{seconds / base:6.1f} times COPY, {size / seconds:9,.0f} ids/s")
 
-    def wished(replace: bool = False) -> SegmentListChange:
+    def new_import(replace: bool = False) -> SegmentListChange:
         return services.list_import(segment, excluded=False, actor=actor, replace=replace)
 
-    first = wished()
-    told("import", timed(carry_out(first)))
+    first = new_import()
+    report("import", timed(carry_out(first)))
     longest = max(after - before for before, after in pairwise(chunks))
-    print(f"longest chunk of it               {longest:6.2f} s")
-    told("the same file again", timed(carry_out(wished())))
-    told("replace by the same file", timed(carry_out(wished(replace=True))))
+    print(f"its longest chunk                 {longest:6.2f} s")
+    report("the same file again", timed(carry_out(new_import())))
+    report("replace by the same file", timed(carry_out(new_import(replace=True))))
     page = page_by_prefix()
     print(f"a page by prefix, long : short    {page / short:6.1f}, {page * 1000:.1f} ms")
-    told("undo of the import", timed(carry_out(services.list_undo(first, actor=actor))))
+    report("undo of the import", timed(carry_out(services.list_undo(first, actor=actor))))
     segment.refresh_from_db()
     assert segment.included == 0, segment.included
 

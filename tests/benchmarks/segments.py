@@ -1,6 +1,6 @@
-"""Segments asked for one player, and for a million.
+"""Evaluate segments for one player and for a million.
 
-`uv run python -m tests.benchmarks.segments [players]`, on a throw-away PostgreSQL of its own.
+`uv run python -m tests.benchmarks.segments [players]`, on a temporary PostgreSQL.
 """
 
 import io
@@ -87,7 +87,7 @@ OFTEN = {"event": "level_complete", "operator": ">=", "value": 2, "within": "7d"
 BEHAVIOUR = all_of(("level", ">=", 20), OFTEN)
 
 
-def told(what: str, figure: str) -> None:
+def report(what: str, figure: str) -> None:
     print(f"{what:<52}{figure}", flush=True)
 
 
@@ -95,7 +95,7 @@ def told(what: str, figure: str) -> None:
 
 
 def some_rule(number: int) -> dict[str, Any]:
-    """Rules as staff make them: three conditions, of which kinds depends on the number."""
+    """A typical rule of three conditions, whose kinds depend on the number."""
     version = ("app_version", "semver_gte", f"1.{number % 9}.0")
     kinds: list[tuple[str, str, Any] | dict[str, Any]] = [
         ("level", ">=", number % 80),
@@ -146,19 +146,19 @@ def one_player(environment: Any, token: str, player_id: Any) -> None:
         return json.loads(body)["data"]
 
     def cpu(act: Any) -> float:
-        """The median over REQUESTS, in ms of this process."""
-        figures = []
+        """The median CPU time over REQUESTS, in ms of this process."""
+        times = []
         for _ in range(REQUESTS):
             started = process_time()
             act()
-            figures.append(process_time() - started)
-        return 1_000 * median(figures)
+            times.append(process_time() - started)
+        return 1_000 * median(times)
 
     plain, listed = f"/v1/players/players/{player_id}", f"/v1/segments/player/{player_id}"
     found = request(listed)["segments"]
     with CaptureQueriesContext(connection) as queries:
         request(listed)
-    statements = len(queries)  # the next request forgets them
+    statements = len(queries)  # before the next request clears them
     found = Segment.objects.filter(environment=environment).values_list("id", "key", "name", "rule")
     compiled = list(compile_segments([SegmentRow(*row) for row in found], {}).values())
     wanted = frozenset().union(*(each.event_counts for each in compiled))
@@ -172,16 +172,16 @@ def one_player(environment: Any, token: str, player_id: Any) -> None:
             each.matches(subject)
 
     matching, whole, base = cpu(match), cpu(lambda: request(listed)), cpu(lambda: request(plain))
-    told(f"{len(compiled)} segments, of which the player is in", f"{len(found)}")
-    told("statements of that request", f"{statements}")
-    told("CPU of matching alone", f"{matching:.2f} ms")
-    told("CPU of the request (of GET player)", f"{whole:.2f} ms ({whole / base:.1f} times)")
+    report(f"{len(compiled)} segments, of which the player is in", f"{len(found)}")
+    report("statements of that request", f"{statements}")
+    report("CPU of matching alone", f"{matching:.2f} ms")
+    report("CPU of the request (of GET player)", f"{whole:.2f} ms ({whole / base:.1f} times)")
 
 
 # --- A million ------------------------------------------------------------------------------------
 
 
-def everybody(environment: Any) -> None:
+def all_players(environment: Any) -> None:
     from django.db import connection
     from django.utils import timezone
 
@@ -196,27 +196,29 @@ def everybody(environment: Any) -> None:
 
     timed(bare)
     base = min(timed(bare) for _ in range(3))
-    told("bare SELECT count(*)", f"{base:.2f} s")
+    report("bare SELECT count(*)", f"{base:.2f} s")
     for name, document in (
         ("five conditions on attributes", FIVE),
-        ("five dear ones: version, date, list, text", FIVE_HEAVY),
+        ("five expensive ones: version, date, list, text", FIVE_HEAVY),
         ("five on built-in fields", BUILT_IN),
         ("a pattern, finished in Python", PATTERN),
         (f"events counted, of {EVENTS:,}", BEHAVIOUR),
     ):
-        asked = rule_query(environment, parse(document), timezone.now())
+        query = rule_query(environment, parse(document), timezone.now())
         sizes: list[int] = []
-        seconds = min(timed(lambda: sizes.append(count(asked))) for _ in range(2))  # noqa: B023
-        told(f"count: {name}", f"{seconds:6.2f} s ({seconds / base:5.1f} times bare), {sizes[0]:,}")
+        seconds = min(timed(lambda: sizes.append(count(query))) for _ in range(2))  # noqa: B023
+        report(
+            f"count: {name}", f"{seconds:6.2f} s ({seconds / base:5.1f} times bare), {sizes[0]:,}"
+        )
         exact = 100 * sizes[0] / PLAYERS_MADE[0]
         times, off, outside = [], [], 0
         for _ in range(TRIES):
             found: list[Any] = []
-            times.append(timed(lambda: found.append(estimate(asked))))  # noqa: B023
+            times.append(timed(lambda: found.append(estimate(query))))  # noqa: B023
             off.append(abs(found[0].share - exact))
             outside += off[-1] > found[0].margin
-        told(
-            "  estimate: median and longest, furthest off",
+        report(
+            "  estimate: median and longest time, largest error",
             f"{median(times) * 1000:4.0f} ms, {max(times) * 1000:4.0f} ms, {max(off):.2f} points, "
             f"{outside} of {TRIES} beyond the margin",
         )
@@ -246,12 +248,12 @@ def main(size: int) -> None:
     given = {"environment": environment.pk}
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit = off")
-        made = timed(lambda: cursor.execute(PLAYERS_SQL, {**given, "count": size}))
-        happened = timed(lambda: cursor.execute(EVENTS_SQL, {**given, "count": EVENTS}))
+        players = timed(lambda: cursor.execute(PLAYERS_SQL, {**given, "count": size}))
+        events = timed(lambda: cursor.execute(EVENTS_SQL, {**given, "count": EVENTS}))
         cursor.execute("VACUUM ANALYZE player")
         cursor.execute("VACUUM ANALYZE event")
-    told(f"made {size:,} players and {EVENTS:,} events", f"{made:.0f} s, {happened:.0f} s")
-    everybody(environment)
+    report(f"created {size:,} players and {EVENTS:,} events", f"{players:.0f} s, {events:.0f} s")
+    all_players(environment)
     player = Player.objects.of(environment).first()
     assert player
     one_player(environment, token, player.pk)

@@ -1,4 +1,4 @@
-"""A real Ilara with its sample game, and a real Chromium to look at it with."""
+"""A running Ilara with the sample game, and Chromium."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from tests.homes import HANG_SECONDS
 from tests.processes import program
 from tests.running import Serve
 
-# Bounds a hang. Playwright's own 5 seconds are short for one worker on a busy machine.
+# Playwright's default of 5 seconds is too short for one worker on a busy machine.
 PATIENCE_MILLISECONDS = 60_000
 expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
@@ -39,7 +39,7 @@ ARGUMENTS = [
 
 @dataclass
 class Ilara:
-    """A running `serve`, and what it printed."""
+    """A running `serve`, with values from its output."""
 
     serve: Serve
 
@@ -59,7 +59,7 @@ class Ilara:
 def running_ilara(home: Path, *options: str) -> Iterator[Ilara]:
     serve = Serve(home, "--workers", "1", *options)
     try:
-        yield Ilara(serve.ready(4 * HANG_SECONDS))  # it may fill a sample game first
+        yield Ilara(serve.ready(4 * HANG_SECONDS))  # may fill a sample game first
         serve.stop()
     finally:
         serve.clean_up()
@@ -82,9 +82,9 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Window:
-    """A browser context that notes what no page may do: complain on the console or fail.
+    """A browser context that records console errors and script errors, which no page may have.
 
-    Its acts are those of a hand: by the mouse, or by Tab, letters and Enter alone.
+    Its methods act as a user does: by mouse, or with `keyboard` only by Tab, letters and Enter.
     """
 
     context: BrowserContext
@@ -94,15 +94,16 @@ class Window:
     complaints: list[str] = field(default_factory=list)
 
     def address(self, path: str) -> str:
-        """Of a page of the sample game's live environment, or of the whole site (leading slash)."""
+        """The URL of a page in sample-game/live, or with a leading slash of any page."""
         return self.base + (path if path.startswith("/") else f"/sample-game/live/{path}")
 
     def open(self, path: str) -> Page:
+        """Open a page of the sample game's live environment, or with a leading slash any page."""
         self.page.goto(self.address(path))
         return self.page
 
     def press(self, role: str, name: str | re.Pattern[str], *, exact: bool = False) -> None:
-        """Use a link or a button."""
+        """Activate a link or a button."""
         target = self.page.get_by_role(cast(Any, role), name=name, exact=exact).last
         if self.keyboard:
             self.reach(target)
@@ -136,7 +137,7 @@ class Window:
             box.check()
 
     def check(self, target: Locator) -> None:
-        """Choose one of several radio buttons, which the arrow keys walk through."""
+        """Choose a radio button, for the keyboard by the arrow keys."""
         settled(self.page)
         if not self.keyboard:
             target.check()
@@ -146,24 +147,24 @@ class Window:
             if target.is_checked():
                 return
             self.page.keyboard.press("ArrowDown")
-        raise AssertionError("The arrow keys do not lead to it")
+        raise AssertionError("the arrow keys do not reach it")
 
     def reach(self, target: Locator) -> None:
-        """Press Tab until the focus is there."""
+        """Press Tab until the target has the focus."""
         settled(self.page)
         target.wait_for()
         for _ in range(200):
             if target.evaluate("element => element === document.activeElement"):
                 return
             self.page.keyboard.press("Tab")
-        raise AssertionError(f"Tab does not lead to {target}")
+        raise AssertionError(f"Tab does not reach {target}")
 
     def listen(self, page: Page) -> None:
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # Chromium itself notes each 4xx; a refused form is meant to be one.
+        # Chromium logs each 4xx, but that is the correct status of an invalid form.
         refused = "the server responded with a status of 4" in message.text
         if message.type in ("error", "warning") and not refused:
             self.complaints.append(f"{self.page.url}: {message.text}")
@@ -186,7 +187,7 @@ def signed_in(ilara: Ilara, chromium: Browser) -> Any:
 
 @pytest.fixture
 def window(ilara: Ilara, chromium: Browser, signed_in: Any) -> Iterator[Callable[..., Window]]:
-    """Opens windows of a signed-in admin; at the end none may have complained."""
+    """Opens windows of a signed-in admin; at the end none may have recorded errors."""
     opened: list[Window] = []
 
     def open_window(*, keyboard: bool = False, **options: Any) -> Window:
@@ -195,15 +196,15 @@ def window(ilara: Ilara, chromium: Browser, signed_in: Any) -> Iterator[Callable
         context = chromium.new_context(**options)
         context.set_default_timeout(PATIENCE_MILLISECONDS)
         page = context.new_page()
-        made = Window(context, page, ilara.url, keyboard)
-        made.listen(page)
-        opened.append(made)
-        return made
+        new = Window(context, page, ilara.url, keyboard)
+        new.listen(page)
+        opened.append(new)
+        return new
 
     yield open_window
-    for made in opened:
-        made.context.close()
-    assert [complaint for made in opened for complaint in made.complaints] == []
+    for each in opened:
+        each.context.close()
+    assert [complaint for each in opened for complaint in each.complaints] == []
 
 
 MODES: dict[str, dict[str, Any]] = {
@@ -220,6 +221,6 @@ def admin(request: pytest.FixtureRequest, window: Callable[..., Window]) -> Wind
 
 
 def settled(page: Page) -> None:
-    """Wait until htmx is done: it moves the focus at the end, and takes typing with it."""
+    """Wait until htmx is done: it moves the focus at the end, which would disturb typing."""
     busy = page.locator(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added")
     expect(busy).to_have_count(0)

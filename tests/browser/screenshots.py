@@ -1,4 +1,4 @@
-"""The pictures of the README: `uv run python -m tests.browser.screenshots` draws them anew."""
+"""Update the pictures of the README: `uv run python -m tests.browser.screenshots`."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The JavaScript client in a game's own page, which stands on another host than Ilara."""
+"""The JavaScript client in a page on another host than Ilara."""
 
 import threading
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ PLAY = """async ([address, key]) => {
   const found = await ilara.getPlayerByExternalId("web/player 1");
   ilara.track(player.id, "web_start", { n: 1 });
   ilara.track(player.id, "ilara.start", {}, { event_id: "refused" });
-  const text = "爱丽丝".repeat(5_000); // 45 kB: two are more than a page may leave behind
+  const text = "爱丽丝".repeat(5_000); // 45 kB: two exceed the limit of keepalive requests
   ilara.track(player.id, "web_start", { text });
   ilara.track(player.id, "web_start", { text });
   const left = await ilara.flush();
@@ -47,12 +47,12 @@ class Quiet(SimpleHTTPRequestHandler):
     extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
 
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def game_page() -> Iterator[str]:
-    """The address of a page beside the client, on a host of its own."""
+    """The URL of a server with the client, on another origin."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=FOLDER)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -65,8 +65,8 @@ def test_client__works_in_a_page_of_another_host(
     ilara: Ilara, chromium: Browser, game_page: str
 ) -> None:
     page = chromium.new_page()
-    told: list[str] = []
-    page.on("console", lambda message: told.append(message.text))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
     try:
         page.goto(game_page)
         assert page.evaluate(PLAY, [f"{ilara.url}/v1", ilara.key("test", "public")]) == {
@@ -78,6 +78,6 @@ def test_client__works_in_a_page_of_another_host(
             "tutorial": True,
             "error": [True, 403, True],
         }
-        assert "POST /players/players knows no such fields: deviceId" in told
+        assert "POST /players/players knows no such fields: deviceId" in messages
     finally:
         page.close()

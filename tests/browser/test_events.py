@@ -1,4 +1,4 @@
-"""Finding an event in the catalogue and describing it; finding out why events were rejected."""
+"""Find an event in the catalogue and describe it; see why events were rejected."""
 
 import re
 import urllib.error
@@ -25,14 +25,14 @@ def test_find_an_event_describe_it_and_undo(admin: Window) -> None:
     admin.press("link", "Last 30 days")
     expect(page.get_by_role("heading", name="Last 30 days")).to_be_visible()
 
-    words = f"The player finished a level. {uuid4().hex[:6]}"
+    description = f"The player finished a level. {uuid4().hex[:6]}"
     admin.press("link", "Describe")
-    admin.fill(page.get_by_label("When the game sends it"), words)
+    admin.fill(page.get_by_label("When the game sends it"), description)
     admin.press("button", "Save")
-    expect(page.get_by_role("main")).to_contain_text(words)
+    expect(page.get_by_role("main")).to_contain_text(description)
     admin.press("button", "Undo")
     expect(page.get_by_text("Undone").first).to_be_visible()
-    expect(page.get_by_role("main")).not_to_contain_text(words)
+    expect(page.get_by_role("main")).not_to_contain_text(description)
 
 
 def test_see_why_an_event_was_rejected(admin: Window, ilara: Ilara) -> None:

@@ -1,4 +1,4 @@
-"""Every page, in both themes and both widths: nothing on the console, nothing that axe finds."""
+"""Every page, in both themes and two widths: no console errors and no findings of axe."""
 
 import json
 import re
@@ -14,9 +14,9 @@ from tests.browser.conftest import PATIENCE_MILLISECONDS, Ilara, Window
 from tests.browser.test_support import call, register
 from tests.pages import PAGES as ADDRESSES
 
-# Below the sample game's live environment, or of the whole site (leading slash).
+# Below the sample game's live environment, or with a leading slash any page.
 PAGES = [
-    "", "players/", "players/?stage=churned", "players/?q=nobody", "players/churn/",
+    "", "players/", "players/?stage=churned", "players/?q=unknown", "players/churn/",
     "players/{player}/", "players/{player}/edit/", "players/{player}/notes/",
     "players/{player}/notes/add/", "players/{player}/notes/{note}/delete/",
     "players/{player}/ids/add/", "players/{player}/ids/{alias}/remove/",
@@ -24,7 +24,7 @@ PAGES = [
     "players/?q=guest", "find/?q=guest", "flags/", "flags/+new/",
     "flags/?show=archived", "flags/?q=nothing",
     "flags/new-shop/", "flags/onboarding-copy/", "flags/onboarding-copy/rules/",
-    "flags/onboarding-copy/variants/", "flags/new-shop/rules/everybody/percentage/",
+    "flags/onboarding-copy/variants/", "flags/new-shop/rules/everyone/percentage/",
     "flags/new-shop/players/{player}/", "flags/new-shop/turn-off/", "flags/new-shop/restore/1/",
     "flags/new-shop/archive/", "flags/new-shop/clone/", "flags/guild-raids/?player=player_10000",
     "flags/guild-raids/rules/", "flags/guild-raids/prerequisites/", "flags/vulkan-renderer/rules/",
@@ -46,16 +46,16 @@ PAGES = [
     "staff/1/password/", "staff/1/deactivate/", "staff/1/reactivate/", "find/?q=player_10000",
     "find/?q=zzz", "/account/", "/account/password/", "/sign-in/", "/nowhere/",
 ]  # fmt: skip
-NO_PAGES = {"event_stream", "event_pending", "segment_size"}  # what a page fetches for itself
+NO_PAGES = {"event_stream", "event_pending", "segment_size"}  # fetched by other pages
 
 
-def test_list__names_every_page() -> None:
+def test_list__has_every_page() -> None:
     shown = {name for name, page in ADDRESSES.items() if "GET" in getattr(page.view, "methods", ())}
-    nobody = "00000000-0000-0000-0000-000000000000"
+    nil = "00000000-0000-0000-0000-000000000000"
     sample = {
-        "player": nobody,
-        "note": nobody,
-        "alias": nobody,
+        "player": nil,
+        "note": nil,
+        "alias": nil,
         "event": "1/?at=2026-01-31",
         "name": 1,
     }
@@ -75,30 +75,30 @@ AXE = Axe().axe_script
 
 
 def problems(page: Page) -> list[str]:
-    """What axe finds in each theme and width, and where the page is wider than the window."""
+    """The findings of axe, and whether the page scrolls horizontally, per theme and width."""
     page.evaluate(AXE)
-    said = []
+    found = []
     for scheme, width in MODES:
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=scheme)
         place = f"{page.url} ({scheme}, {width})"
         for item in page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]:
             nodes = json.dumps([node["html"][:160] for node in item["nodes"]][:3])
-            said.append(f"{place}: {item['id']}: {nodes}")
+            found.append(f"{place}: {item['id']}: {nodes}")
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            said.append(f"{place}: scrolls sideways")
-    return said
+            found.append(f"{place}: scrolls horizontally")
+    return found
 
 
 def linked(page: Page, pattern: str) -> str:
-    """What this part of the page's addresses is in the first link that has it."""
+    """The group of the pattern in its first match on the page."""
     found = re.search(pattern, page.content())
     assert found
     return found[1]
 
 
 def first_link(page: Page, start: str) -> str:
-    """Where the first row of a table leads, after this part of the address."""
+    """The link of the first table row, after `start`."""
     found = page.locator("tbody a").first.get_attribute("href")
     assert found
     return found.partition(start)[2]
@@ -106,7 +106,7 @@ def first_link(page: Page, start: str) -> str:
 
 @pytest.fixture(scope="module")
 def sample(ilara: Ilara) -> dict[str, str]:
-    """What the placeholders of the addresses stand for, except what pages link to."""
+    """The values of the placeholders in PAGES that no page links to."""
     player = register(ilara, level=45)["id"]
     event = {"player_id": player, "event_name": "opened", "properties": {"from": ["a", "b"]}}
     call(ilara, "events/events", event)
@@ -121,7 +121,7 @@ def walker(
     ilara: Ilara, chromium: Browser, signed_in: Any, sample: dict[str, str]
 ) -> Iterator[Window]:
     """One window for all pages."""
-    # A theme changes at once, without a transition.
+    # Without transitions, so that axe does not measure colours in between.
     context = chromium.new_context(storage_state=signed_in, reduced_motion="reduce")
     context.set_default_timeout(PATIENCE_MILLISECONDS)
     walker = Window(context, context.new_page(), ilara.url)
@@ -142,7 +142,7 @@ def walker(
 
 @pytest.mark.browser
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page(path: str, walker: Window, sample: dict[str, str]) -> None:
+def test_every_page__is_accessible(path: str, walker: Window, sample: dict[str, str]) -> None:
     walker.complaints.clear()
     page = walker.page
     response = page.goto(walker.address(path.format(**sample)))
@@ -154,8 +154,8 @@ def test_every_page(path: str, walker: Window, sample: dict[str, str]) -> None:
 
 
 @pytest.mark.browser
-def test_dialog_on_top_of_a_page(walker: Window) -> None:
-    """Dialogs are pages too."""
+def test_dialog_over_a_page__is_accessible(walker: Window) -> None:
+    """A dialog over a page is checked as well."""
     page = walker.open("flags/new-shop/")
     page.get_by_role("link", name="Turn off").click()
     page.get_by_role("dialog").wait_for()

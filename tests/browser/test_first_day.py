@@ -1,4 +1,4 @@
-"""From a fresh start to the audit log: what somebody does on the first day, in one go."""
+"""The first day in one test, from the first start to the audit log."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 
 def paste(line: str) -> str:
-    """Run a line as it is shown, and give what it printed."""
+    """Run a command as shown, and return its output."""
     return subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, check=True, timeout=60
     ).stdout
@@ -21,10 +21,10 @@ def paste(line: str) -> str:
 
 def test_first_day(tmp_path: Path, chromium: Browser) -> None:
     with running_ilara(tmp_path / "home") as ilara:
-        live_through(ilara, chromium)
+        first_day(ilara, chromium)
 
 
-def live_through(ilara: Ilara, chromium: Browser) -> None:
+def first_day(ilara: Ilara, chromium: Browser) -> None:
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE_MILLISECONDS)
     page = context.new_page()

@@ -1,4 +1,4 @@
-"""What live-ops staff do with flags: create, switch, percentage, variants, segment, undo."""
+"""Flags: create, turn on and off, percentage, variants, segments, schedule, undo."""
 
 import re
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def test_segment_and_percentage(admin: Window) -> None:
 
     admin.press("link", "Set the percentage of rule 1")
     admin.fill(page.get_by_role("spinbutton", name="Percentage"), "40")
-    if page.get_by_role("button", name="Who switches?").count():  # without a script
+    if page.get_by_role("button", name="Who switches?").count():  # without JavaScript
         admin.press("button", "Who switches?")
     expect(page.locator("#confirm-preview")).to_contain_text("players switch")
     admin.press("button", "Save to live")
@@ -95,7 +95,7 @@ def test_variants_and_split(admin: Window) -> None:
 
 
 def unfold(admin: Window, text: str) -> None:
-    """Open a part of the page that is folded away."""
+    """Open a collapsed part of the page."""
     target = admin.page.locator("summary", has_text=text).last
     if admin.keyboard:
         admin.reach(target)
@@ -159,7 +159,7 @@ def test_order_of_rules(admin: Window) -> None:
     expect(page.locator(".rules > li").first).to_contain_text("Players in beta-testers")
 
 
-def test_receipt__says_why_and_what_came_nearest(admin: Window, ilara: Ilara) -> None:
+def test_receipt__shows_reason_and_nearest_miss(admin: Window, ilara: Ilara) -> None:
     external_id = register(ilara, level=39)["external_id"]
     page = admin.open("flags/new_tutorial/")
     admin.fill(page.get_by_label("External id of a player"), external_id)
@@ -169,7 +169,7 @@ def test_receipt__says_why_and_what_came_nearest(admin: Window, ilara: Ilara) ->
     expect(page.locator(".receipt")).to_contain_text("level is at least 40 no 39")
 
 
-def test_flag_that_changed_meanwhile__loses_neither_change(window: Callable[..., Window]) -> None:
+def test_flag_changed_concurrently__keeps_both_changes(window: Callable[..., Window]) -> None:
     mine, theirs = window(), window()
     key = create_flag(mine)
     mine.page.get_by_role("link", name="Edit rules").click()
@@ -197,7 +197,7 @@ def test_kill_switch__by_keyboard_alone(window: Callable[..., Window]) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("On")
 
-    # The find box leads to the flag, and Tab reaches the switch and the dialog that asks.
+    # The find box opens the flag, and Tab reaches the switch and the confirmation.
     page.keyboard.press("/")
     page.keyboard.type(key)
     page.keyboard.press("Enter")

@@ -1,4 +1,4 @@
-"""Putting players into a segment by hand, and taking them out again."""
+"""Lists of a segment: add, find, remove, undo, import and clear ids."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Finding a call in the reference of the API, and taking it along in one's own language."""
+"""Find a call in the API reference and copy it in another language."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,13 +43,13 @@ def test_find_how_to_record_a_purchase_choose_python_and_copy(
     assert copied == sample.locator("pre").inner_text()
     compile(copied, "copied", "exec")
 
-    # The choice holds elsewhere.
+    # The language applies to other pages.
     reader.press("link", "Count a session", exact=True)
     expect(page.get_by_role("heading", level=1)).to_have_text("Count a session")
     expect(page.get_by_role("region", name="Request")).to_contain_text("ilara.record_session(")
 
 
-def test_reference__is_read_without_a_script(window: Callable[..., Any]) -> None:
+def test_reference__works_without_javascript(window: Callable[..., Any]) -> None:
     page = window(java_script_enabled=False).open("developers/reference/")
     page.get_by_label("Search paths, words and fields").fill("purchase transaction")
     page.get_by_role("button", name="Apply").click()

@@ -1,4 +1,4 @@
-"""Creating and changing a segment."""
+"""Segments: create, preview, change and delete."""
 
 import re
 from collections.abc import Callable
@@ -86,7 +86,7 @@ def test_rule_of_groups_events_and_segments(admin: Window) -> None:
         "within the last 7 days and (country is “BR” or not (is in the segment “android-players”))"
     )
 
-    for _ in range(100):  # the worker counts it; without a script the page is loaded again
+    for _ in range(100):  # until the worker has counted it; without JavaScript, reload the page
         if re.search(r"[1-9]\d* players? \(", main.inner_text()):
             break
         page.wait_for_timeout(500)

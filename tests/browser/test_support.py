@@ -1,4 +1,4 @@
-"""What support and admins do: find a player, read their flags, watch events, look after keys."""
+"""Tasks of support and admins: find a player, read flags, watch events, manage keys."""
 
 import json
 import re
@@ -47,8 +47,8 @@ def test_find_a_player_in_one_step_and_read_their_flags(admin: Window, ilara: Il
 def test_help_a_player_found_by_an_alias(
     keyboard: bool, window: Callable[..., Window], ilara: Ilara
 ) -> None:
-    """Find them by the guest's id, write a note, refund a purchase and take that back, link an id
-    and unlink it."""
+    """Find the player by an alias, add a note, refund a purchase and undo it, link and unlink an
+    id."""
     player = register(ilara)
     guest, other = f"guest_{uuid4().hex[:8]}", f"tablet_{uuid4().hex[:8]}"
     path = f"players/players/{player['id']}"
@@ -90,7 +90,7 @@ def test_help_a_player_found_by_an_alias(
     assert call(ilara, "players/players", {"external_id": other})["external_id"] == other
 
 
-def test_find_nothing__says_so(admin: Window) -> None:
+def test_find_without_results__shows_the_query(admin: Window) -> None:
     page = admin.open("find/?q=no-such-thing-anywhere")
     expect(page.get_by_role("main")).to_contain_text("no-such-thing-anywhere")
     expect(page.get_by_role("main")).not_to_contain_text("Error")
@@ -125,7 +125,7 @@ def test_pause_and_resume__lose_nothing(window: Callable[..., Window], ilara: Il
     expect(page.get_by_role("cell", name=name)).to_have_count(5)
 
 
-def test_watch_events_without_script__by_a_page_that_refreshes(
+def test_watch_events_without_javascript__the_page_refreshes(
     window: Callable[..., Window], ilara: Ilara
 ) -> None:
     player = register(ilara)

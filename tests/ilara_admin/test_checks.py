@@ -1,4 +1,4 @@
-"""The system checks: which setting they speak up about, and when."""
+"""The system checks of settings."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ PUBLIC: dict[str, Any] = {
 
 
 def ids(settings: Settings, *, deploy: bool = True, **changes: Any) -> set[str]:
-    """The ids of our checks that speak up with these settings, each with a hint."""
+    """The ids of Ilara's checks that fail with these settings. Each must have a hint."""
     for name, value in {**PUBLIC, **changes}.items():
         setattr(settings, name, value)
     found = checks.run_checks(tags=[checks.Tags.security], include_deployment_checks=deploy)
@@ -33,7 +33,7 @@ def ids(settings: Settings, *, deploy: bool = True, **changes: Any) -> set[str]:
     return {str(message.id) for message in ours}
 
 
-def test_a_well_set_deployment__passes(settings: Settings) -> None:
+def test_correct_deployment__passes(settings: Settings) -> None:
     assert ids(settings) == set()
 
 
@@ -50,18 +50,18 @@ def test_a_well_set_deployment__passes(settings: Settings) -> None:
         ({"HTTPS": False}, {"ilara.W003"}),
     ],
 )
-def test_a_setting_that_disappoints__is_named(
+def test_wrong_setting__is_reported(
     settings: Settings, changes: dict[str, Any], expected: set[str]
 ) -> None:
     assert ids(settings, **changes) == expected
 
 
-def test_a_database_of_its_own__needs_none_of_it(settings: Settings) -> None:
+def test_embedded_database__needs_no_deployment_settings(settings: Settings) -> None:
     changes: dict[str, Any] = {"DATABASE_URL": "", "ALLOWED_HOSTS": ["localhost"]}
     assert ids(settings, SECRET_KEY="x", HTTPS=False, **changes) == set()
 
 
-def test_without_deploy__only_what_is_unusable_is_named(settings: Settings) -> None:
+def test_without_deploy__only_errors_are_reported(settings: Settings) -> None:
     changes: dict[str, Any] = {"SECRET_KEY": "x", "HTTPS": False}
     assert ids(settings, deploy=False, ALLOWED_HOSTS=["localhost"], **changes) == set()
     assert ids(settings, deploy=False, ALLOWED_HOSTS=[], **changes) == {"ilara.E001"}
@@ -75,7 +75,7 @@ def test_an_old_postgresql__is_refused(version: int, expected: list[str]) -> Non
         assert [m.id for m in check_postgresql(None, databases=["default"])] == expected
 
 
-def test_postgresql__is_asked_only_where_databases_are_checked() -> None:
+def test_postgresql__is_checked_only_with_databases() -> None:
     with mock.patch("ilara_admin.checks.connections", {}):
         assert list(check_postgresql(None)) == []
 

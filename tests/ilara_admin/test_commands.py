@@ -1,4 +1,4 @@
-"""The commands: what they print where, what they change, and how they say no."""
+"""Commands: output, changes and errors."""
 
 import io
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def key(live: Environment) -> NewKey:
 
 
 def run(*args: str) -> tuple[str, str]:
-    """What the command printed: (stdout, stderr)."""
+    """The output of the command: (stdout, stderr)."""
     out, err = io.StringIO(), io.StringIO()
     call_command(*args, stdout=out, stderr=err)
     return out.getvalue(), err.getvalue()
@@ -67,7 +67,7 @@ def refusal(*args: str) -> str:
     return str(error.value)
 
 
-# --- What people type ---------------------------------------------------------------------------
+# --- Arguments ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_duration__reads_number_and_unit(text: str, span: timedelta) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "24", "h", "1y", "-1h", "1.5h", "999999d", "٣d", "1 h"])
-def test_duration_of_something_else__is_refused(text: str) -> None:
+def test_invalid_duration__is_refused(text: str) -> None:
     with pytest.raises(CommandError, match="is not a time span"):
         duration(text)
 
@@ -101,12 +101,12 @@ def test_environment__is_found_by_its_path(live: Environment) -> None:
         ("game", "“game” is not PROJECT/ENV"),
         ("/live", "is not PROJECT/ENV"),
         ("game/", "is not PROJECT/ENV"),
-        ("gone/live", "There is no project “gone”. There is: game."),
+        ("gone/live", "No project “gone”. Projects: game."),
         ("game/prod", "game has no environment “prod”. It has: live, test."),
         ("game/live/x", "game has no environment “live/x”"),
     ],
 )
-def test_environment_that_is_not__is_named(project: Project, path: str, message: str) -> None:
+def test_unknown_environment__is_reported(project: Project, path: str, message: str) -> None:
     with pytest.raises(CommandError) as error:
         environment_of(path)
     assert message in str(error.value)
@@ -119,16 +119,16 @@ def test_key__is_found_by_id_masked_form_prefix_last_four_and_token(key: NewKey)
         assert api_key_of(text) == stored
 
 
-def test_key_that_is_not__is_refused(key: NewKey) -> None:
+def test_unknown_key__is_refused(key: NewKey) -> None:
     for text in ("", "987654321", "9" * 40, "sk_live_", "none", key.token[:-1], f"{key.token}x"):
         with pytest.raises(CommandError, match="No key matches"):
             api_key_of(text)
 
 
-def test_last_four_of_two_keys__asks_for_the_id(key: NewKey, live: Environment) -> None:
+def test_last_four_of_two_keys__lists_their_ids(key: NewKey, live: Environment) -> None:
     other = api_key_create(environment=live, kind=KeyKind.PUBLIC, name="Client", actor=ACTOR).key
     ApiKey.objects.filter(pk=other.pk).update(last_four=key.key.last_four)
-    with pytest.raises(CommandError, match="several keys") as error:
+    with pytest.raises(CommandError, match="Several keys") as error:
         api_key_of(key.key.last_four)
     assert f"{key.key.pk} (game/live" in str(error.value)
     assert f"{other.pk} (game/live" in str(error.value)
@@ -153,7 +153,7 @@ def test_api_key_create__prints_the_token_alone(live: Environment) -> None:
 
 
 def test_api_key_create__refuses_in_one_line(live: Environment) -> None:
-    assert "no project" in refusal("api_key_create", "x/live", "public", "--name", "a")
+    assert "No project" in refusal("api_key_create", "x/live", "public", "--name", "a")
     assert "1 to 100" in refusal("api_key_create", "game/live", "public", "--name", " ")
     assert "time span" in refusal(
         "api_key_create", "game/live", "public", "--name", "a", "--expires-in", "soon"
@@ -174,14 +174,14 @@ def test_api_key_list__aligns_and_shows_no_token(key: NewKey, project: Project) 
     assert first.endswith("never")
     assert len(run("api_key_list", "game")[0].splitlines()) == 3
     assert len(run("api_key_list", "game/test")[0].splitlines()) == 2
-    assert "no project" in refusal("api_key_list", "x")
+    assert "No project" in refusal("api_key_list", "x")
 
 
-def test_api_key_list_without_keys__says_how_to_make_one(project: Project) -> None:
+def test_api_key_list_without_keys__shows_the_command(project: Project) -> None:
     assert "api_key_create" in run("api_key_list")[1]
 
 
-def test_api_key_rotate__prints_the_new_token_and_ends_the_old(key: NewKey) -> None:
+def test_api_key_rotate__prints_the_new_token_and_expires_the_old(key: NewKey) -> None:
     out, err = run("api_key_rotate", key.key.masked, "--grace", "2h", "--reason", "leaked")
     token = out.removesuffix("\n")
     assert is_well_formed(token)
@@ -193,16 +193,16 @@ def test_api_key_rotate__prints_the_new_token_and_ends_the_old(key: NewKey) -> N
     assert AuditEntry.objects.get(action=AuditAction.API_KEY_ROTATED).reason == "leaked"
 
 
-def test_api_key_rotate_without_grace__ends_the_old_at_once(key: NewKey) -> None:
+def test_api_key_rotate_without_grace__expires_the_old_at_once(key: NewKey) -> None:
     run("api_key_rotate", str(key.key.pk), "--grace", "0")
     assert ApiKey.objects.get(pk=key.key.pk).state_at(datetime.now(UTC)) == "expired"
-    assert "no longer in use" in refusal("api_key_rotate", str(key.key.pk))
+    assert "has expired or is revoked" in refusal("api_key_rotate", str(key.key.pk))
 
 
-def test_api_key_revoke__ends_it_and_says_so_once(key: NewKey) -> None:
+def test_api_key_revoke__revokes_once(key: NewKey) -> None:
     assert "Revoked" in run("api_key_revoke", key.token)[0]
     assert ApiKey.objects.get(pk=key.key.pk).revoked_at
-    assert "before" in run("api_key_revoke", key.token)[0]
+    assert "already revoked" in run("api_key_revoke", key.token)[0]
     assert AuditEntry.objects.filter(action=AuditAction.API_KEY_REVOKED).count() == 1
 
 
@@ -216,12 +216,12 @@ def test_project_set__changes_tier_and_name(project: Project) -> None:
     assert (project.tier, project.name) == (Tier.FREE, "My Game")
 
 
-def test_project_set_of_nothing__is_refused(project: Project) -> None:
+def test_project_set_without_options__is_refused(project: Project) -> None:
     assert "--tier" in refusal("project_set", "game")
-    assert "no project" in refusal("project_set", "other", "--tier", "free")
+    assert "No project" in refusal("project_set", "other", "--tier", "free")
 
 
-def test_staff_create__takes_the_password_from_the_variable(
+def test_staff_create__reads_the_password_from_the_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ILARA_STAFF_PASSWORD", PASSWORD)
@@ -235,7 +235,7 @@ def test_staff_create__takes_the_password_from_the_variable(
 
 @pytest.fixture
 def terminal() -> Iterator[mock.Mock]:
-    """Somebody types; the mock's side effect is what."""
+    """A terminal; the mock's side effect is what is typed."""
     with (
         mock.patch("sys.stdin.isatty", return_value=True),
         mock.patch("getpass.getpass") as typed,
@@ -243,7 +243,7 @@ def terminal() -> Iterator[mock.Mock]:
         yield typed
 
 
-def test_staff_create__asks_twice(terminal: mock.Mock) -> None:
+def test_staff_create__prompts_twice(terminal: mock.Mock) -> None:
     terminal.side_effect = [PASSWORD, PASSWORD]
     run("staff_create", "eva", "--role", "viewer")
     assert User.objects.get(username="eva").check_password(PASSWORD)
@@ -255,7 +255,7 @@ def test_two_different_passwords__change_nothing(terminal: mock.Mock) -> None:
     assert not User.objects.exists()
 
 
-def test_no_password_and_no_terminal__says_what_to_give() -> None:
+def test_no_password_and_no_terminal__error_names_the_option() -> None:
     with mock.patch("sys.stdin", io.StringIO()):
         assert "--password-stdin" in refusal("staff_create", "eva", "--role", "viewer")
 
@@ -272,15 +272,15 @@ def test_staff_password__reads_standard_input() -> None:
     assert PASSWORD not in str((entry.before, entry.after))
 
 
-def test_staff_password_that_is_weak__is_refused() -> None:
+def test_weak_staff_password__is_refused() -> None:
     User.objects.create_user("eva", password="the old password")
     for weak in ("short", "password1234", ""):
         with mock.patch("sys.stdin", io.StringIO(f"{weak}\n")):
             assert "This password is too" in refusal("staff_password", "eva", "--password-stdin")
-    assert "no member of staff" in refusal("staff_password", "adam")
+    assert "No staff account" in refusal("staff_password", "adam")
 
 
-def test_partitions__makes_what_is_missing_and_lists_all() -> None:
+def test_partitions__creates_missing_ones_and_lists_all() -> None:
     out, _ = run("partitions")
     today = partitions.name_of(datetime.now(UTC).date())
     lines = {line.split()[0]: line for line in out.splitlines()}

@@ -1,4 +1,4 @@
-"""The sample game: its ledgers add up, its stages are all there, filling it twice adds nothing."""
+"""The sample game: counters match ledgers, all stages occur, filling twice adds nothing."""
 
 import io
 from collections import Counter
@@ -15,6 +15,7 @@ from events.models import Event
 from flags.engine.document import ValueType
 from flags.models import Flag
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.progress import no_progress
 from ilara_admin.core.projects import project_create
 from ilara_admin.demo.config import history, working_hour
 from ilara_admin.demo.fill import SEED, Filled, demo_fill
@@ -33,12 +34,8 @@ NOW = datetime(2026, 3, 14, 13, 20, tzinfo=UTC)
 THRESHOLDS = Thresholds()
 
 
-def _silent(step: str, done: int, total: int) -> None:
-    pass
-
-
 def _fill(project: Project, size: int = 200) -> Filled:
-    return demo_fill(project, ACTOR, _silent, size=size, now=NOW)
+    return demo_fill(project, ACTOR, no_progress, size=size, now=NOW)
 
 
 def _stage(player: Player) -> Stage:
@@ -55,7 +52,7 @@ def project(db: None) -> Project:
 
 @pytest.fixture(scope="module")
 def filled(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Project]:
-    """Filled once in a transaction. Each test runs in a savepoint of it."""
+    """Filled once per module in a transaction; each test runs in a savepoint."""
     with django_db_blocker.unblock(), transaction.atomic():
         project = project_create(name="Filled", slug="filled", actor=ACTOR)
         _fill(project)
@@ -103,8 +100,8 @@ def test_every_stage__is_drawn() -> None:
     assert stages == set(Stage)
 
 
-def test_a_seen_player__agrees_with_the_sql(db: None) -> None:
-    """The replay in Python and the statements of the hot path are one definition."""
+def test_seen_columns__match_the_sql(db: None) -> None:
+    """The Python version of the columns agrees with players/statements.py."""
     keys = ("last_seen_at", "last_active_on", "active_since", "active_days", "activity",
             "returned_at", "gap_before_return")  # fmt: skip
     numbers = [n for n in range(400) if len(player_draw(n, 400, NOW, 5).sessions) in (2, 3, 4)]
@@ -134,7 +131,7 @@ def test_a_seen_player__agrees_with_the_sql(db: None) -> None:
 # --- The filled environments --------------------------------------------------------------------
 
 
-def test_counters__are_those_of_the_ledgers(live: Environment) -> None:
+def test_counters__match_the_ledgers(live: Environment) -> None:
     sessions = {
         row["player_id"]: row
         for row in PlayerSession.objects.values("player_id").annotate(
@@ -163,7 +160,7 @@ def test_counters__are_those_of_the_ledgers(live: Environment) -> None:
         assert player.is_payer == (player.pk in purchases)
 
 
-def test_active_days_and_returns__follow_from_the_sessions(live: Environment) -> None:
+def test_active_days_and_returns__match_the_sessions(live: Environment) -> None:
     for player in Player.objects.of(live).prefetch_related("sessions"):
         sessions = sorted(player.sessions.all(), key=lambda session: session.started_at)
         days = {m.date() for s in sessions for m in (s.started_at, s.received_at)}
@@ -195,7 +192,7 @@ def test_payer_seen_last__has_a_note_and_a_linked_id(live: Environment) -> None:
     assert player.aliases.get().external_id.startswith("guest_")
 
 
-def test_lists_and_refunds__are_there(live: Environment) -> None:
+def test_lists_and_refunds__exist(live: Environment) -> None:
     care = Segment.objects.get(environment=live, key="personal-care")
     assert (care.included, care.excluded) == (1, 3)
     refunded = Purchase.objects.filter(player__environment=live).exclude(refunded_at=None)
@@ -209,7 +206,7 @@ def test_lists_and_refunds__are_there(live: Environment) -> None:
     }
 
 
-def test_events__lie_in_the_last_month_in_the_order_of_arrival(live: Environment) -> None:
+def test_events__are_from_the_last_30_days_ordered_by_receipt(live: Environment) -> None:
     events = list(Event.objects.of(live).order_by("id").values_list("received_at", "name"))
     moments = [moment for moment, _ in events]
     assert moments == sorted(moments)
@@ -240,20 +237,20 @@ def test_flags__are_mid_rollout_with_a_history(live: Environment) -> None:
     assert 6 <= Segment.objects.filter(environment=live).count() <= 12
 
 
-def test_audit_entries__stand_in_the_order_of_their_times(live: Environment) -> None:
+def test_audit_entries__are_ordered_by_time(live: Environment) -> None:
     entries = AuditEntry.objects.filter(environment=live, actor_name__endswith="(sample)")
     times = list(entries.order_by("id").values_list("created_at", flat=True))
     assert len(times) > 20
     assert times == sorted(times)
 
 
-def test_history__has_passed_at_any_hour() -> None:
+def test_history__is_in_the_past_at_any_hour() -> None:
     for hour in range(24):
         now = NOW.replace(hour=hour)
         assert all(working_hour(now, change.days_ago) < now for change in history(now))
 
 
-def test_filling_again__adds_nothing_and_says_so(live: Environment) -> None:
+def test_filling_again__adds_nothing_and_reports_it(live: Environment) -> None:
     version = Environment.objects.get(pk=live.pk).config_version
     again = _fill(live.project)
     assert again == Filled("filled")
@@ -261,7 +258,7 @@ def test_filling_again__adds_nothing_and_says_so(live: Environment) -> None:
     assert Environment.objects.get(pk=live.pk).config_version == version
 
 
-def test_serve_demo_beside_real_games__leaves_them_alone(
+def test_serve_demo_with_other_games__does_not_change_them(
     monkeypatch: pytest.MonkeyPatch, db: None
 ) -> None:
     before = Project.objects.count()
@@ -275,7 +272,7 @@ def test_serve_demo_beside_real_games__leaves_them_alone(
     assert Project.objects.count() == before + 3
 
 
-def test_a_flag_of_the_same_key__is_left_alone(project: Project) -> None:
+def test_existing_flag_with_the_same_key__is_unchanged(project: Project) -> None:
     live = project.environments.get(slug="live")
     environment_start(live, ACTOR)
     Flag.objects.filter(environment=live, key="new-feature").update(key="new-shop")
@@ -295,7 +292,7 @@ def test_progress__without_a_terminal_is_one_line_per_step(project: Project) -> 
 
 
 @pytest.mark.slow
-def test_a_whole_game__looks_like_one(project: Project) -> None:
+def test_full_size_game__has_realistic_totals(project: Project) -> None:
     filled = _fill(project, size=5_000)
     live = project.environments.get(slug="live")
     assert 100_000 < filled.events < 220_000

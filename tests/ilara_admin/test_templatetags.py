@@ -1,4 +1,4 @@
-"""The words and figures that staff read."""
+"""Template tags and filters."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,7 +22,7 @@ def render(source: str, **context: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("ago", "words"),
+    ("ago", "text"),
     [
         (timedelta(seconds=0), "just now"),
         (timedelta(seconds=4.9), "just now"),
@@ -39,11 +39,11 @@ def render(source: str, **context: object) -> str:
         (timedelta(days=-31), "4 Jun 2026"),
     ],
 )
-def test_reltime_words(ago: timedelta, words: str) -> None:
-    assert ilara.reltime_words(NOW - ago, NOW) == words
+def test_reltime_words(ago: timedelta, text: str) -> None:
+    assert ilara.reltime_words(NOW - ago, NOW) == text
 
 
-def test_reltime__names_the_exact_time_in_both_zones() -> None:
+def test_reltime__has_the_exact_time_in_both_zones() -> None:
     with timezone.override("Europe/Lisbon"):
         html = render("{% reltime moment %}", moment=NOW)
     assert 'datetime="2026-05-04T12:00:00Z"' in html
@@ -51,7 +51,7 @@ def test_reltime__names_the_exact_time_in_both_zones() -> None:
     assert "data-reltime" in html
 
 
-def test_reltime_in_utc__says_it_once() -> None:
+def test_reltime_in_utc__has_one_time() -> None:
     assert 'title="4 May 2026, 12:00:00 UTC"' in render("{% reltime moment %}", moment=NOW)
 
 
@@ -99,12 +99,12 @@ def test_nice_ceiling(value: int, ceiling: int) -> None:
     assert ilara.nice_ceiling(value) == ceiling
 
 
-def test_bars__draws_each_bucket_and_repeats_it_as_a_table() -> None:
+def test_bars__renders_each_bucket_in_chart_and_table() -> None:
     buckets = [Bar("00:00", 0), Bar("01:00", 1, "?hour=1"), Bar("02:00", 1000)]
     html = render('{% bars buckets label="Events" unit="events" %}', buckets=buckets)
     assert html.count("<rect") == 6
-    assert 'height="100.0"' in html  # the tallest reaches its axis
-    assert 'height="1.5"' in html  # one event of a thousand can still be seen
+    assert 'height="100.0"' in html  # the tallest reaches the end of the axis
+    assert 'height="1.5"' in html  # one event of a thousand is still visible
     assert "<title>02:00: 1,000 events</title>" in html
     assert '<th scope="row"><a href="?hour=1">01:00</a></th>' in squeezed(html)
     assert "style=" not in html
@@ -134,7 +134,7 @@ def test_rollout() -> None:
     assert "12.5 %" in html
 
 
-def test_icon__is_decoration() -> None:
+def test_icon__is_hidden_from_assistive_technology() -> None:
     assert 'aria-hidden="true"' in ilara.icon("flag")
 
 
@@ -146,7 +146,7 @@ def test_nav_link(current: bool) -> None:
     assert ('aria-current="page"' in html) is current
 
 
-def test_dialog_link__leaves_empty_query_values_out() -> None:
+def test_dialog_link__omits_empty_query_values() -> None:
     environment = Environment(slug="live", project=Project(slug="game"))
     request = SimpleNamespace(environment=environment)
     link = '{% dialog_link "flag_clone" "a" list=none from=7 q="x&y" %}'
@@ -155,7 +155,7 @@ def test_dialog_link__leaves_empty_query_values_out() -> None:
     assert html == f'href="{url}" hx-get="{url}" hx-target="#dialog"'
 
 
-def test_notice__is_an_alert_only_where_asked() -> None:
+def test_notice__is_an_alert_only_if_set() -> None:
     assert 'role="alert"' not in render('{% notice "warn" %}<b>Text</b>{% endnotice %}')
     assert "<div><b>Text</b></div>" in render('{% notice "warn" %}<b>Text</b>{% endnotice %}')
     focused = render('{% notice "warn" focus=True %}{{ text }}{% endnotice %}', text="<i>")

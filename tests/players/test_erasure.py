@@ -150,7 +150,7 @@ def test_commands__export_and_erase(hero: Player, environment: Environment) -> N
     out = StringIO()
     call_command("player_export", str(environment), NAME, stdout=out)
     assert json.loads(out.getvalue())["player"]["external_id"] == NAME
-    with pytest.raises(CommandError, match="Say --yes"):
+    with pytest.raises(CommandError, match="Pass --yes"):
         call_command("player_delete", str(environment), NAME)
     call_command("player_delete", str(environment), NAME, yes=True, stdout=(out := StringIO()))
     assert "1 in player" in out.getvalue()

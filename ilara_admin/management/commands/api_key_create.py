@@ -9,14 +9,14 @@ from ilara_admin.models import KeyKind
 
 
 class Command(IlaraCommand):
-    help = "Issue an API key. Its token is printed alone on stdout, this once."
+    help = "Issue an API key. Only the token goes to stdout; it is shown once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("environment", metavar="PROJECT/ENV")
         parser.add_argument("kind", choices=KeyKind.values)
         parser.add_argument("--name", required=True, help="what the key is for")
         parser.add_argument("--expires-in", metavar="SPAN", help="such as 12h, 30d or 2w")
-        parser.add_argument("--reason", default="", help="kept in the audit log")
+        parser.add_argument("--reason", default="", help="for the audit log")
 
     def run(self, **options: Any) -> None:
         new = api_key_create(
@@ -28,4 +28,4 @@ class Command(IlaraCommand):
             reason=options["reason"],
         )
         self.stdout.write(new.token)
-        self.note(f"Key {new.key.pk} of {new.key.environment}. Keep it: it is not shown again.")
+        self.note(f"Key {new.key.pk} of {new.key.environment}. Store it: it is not shown again.")

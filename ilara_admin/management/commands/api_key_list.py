@@ -11,7 +11,7 @@ HEAD = ("ID", "ENVIRONMENT", "KIND", "NAME", "KEY", "STATE", "CREATED", "LAST US
 
 
 class Command(IlaraCommand):
-    help = "List API keys: of everything, of a project or of one environment."
+    help = "List API keys: all, or those of one project or environment."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("scope", nargs="?", metavar="PROJECT[/ENV]")
@@ -40,4 +40,4 @@ class Command(IlaraCommand):
         ]
         self.table(HEAD, rows)
         if not rows:
-            self.note("No keys yet: `api_key_create PROJECT/ENV public --name NAME` makes one.")
+            self.note("No keys yet: `api_key_create PROJECT/ENV public --name NAME` issues one.")

@@ -8,19 +8,19 @@ from ilara_admin.management.resolve import api_key_of, duration
 
 
 class Command(IlaraCommand):
-    help = "Issue a successor to an API key. The new token is printed alone on stdout, this once."
+    help = "Replace an API key. Only the new token goes to stdout; it is shown once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("key", metavar="KEY", help="id, masked form, last four or whole token")
         parser.add_argument(
             "--grace", default="24h", metavar="SPAN",
-            help="how long the old key still works: 90m, 24h (if not given), 7d, or 0",
+            help="how long the old key stays valid: 90m, 24h (default), 7d, or 0",
         )  # fmt: skip
-        parser.add_argument("--reason", default="", help="kept in the audit log")
+        parser.add_argument("--reason", default="", help="for the audit log")
 
     def run(self, *, key: str, grace: str, reason: str, **options: Any) -> None:
         old = api_key_of(key)
         new = api_key_rotate(old, grace=duration(grace), actor=self.actor, reason=reason)
         old.refresh_from_db()
         self.stdout.write(new.token)
-        self.note(f"Key {new.key.pk} replaces {old}, which ends {minute(old.expires_at)}.")
+        self.note(f"Key {new.key.pk} replaces {old}, which expires {minute(old.expires_at)}.")

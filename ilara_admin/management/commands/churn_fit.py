@@ -11,8 +11,8 @@ from players.churn_training import TooFewError, churn_refit
 
 class Command(IlaraCommand):
     help = (
-        "Fit the churn model to an environment's own players, as the worker does each night, and "
-        "say how the fit stood its test. In force on the next request."
+        "Fit the churn model to the players of an environment, as the worker does each night, and "
+        "show how well it predicts. In force on the next request."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -19,15 +19,15 @@ from segments.language.values import duration
 
 
 class Command(IlaraCommand):
-    help = "Write the events of an environment to stdout, in the order of their arrival."
+    help = "Write the events of an environment to stdout, in order of arrival."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("environment", metavar="PROJECT/ENV")
-        moments = "2026-01-31, 2026-01-31T12:00Z, or how long ago: 7d, 24h, 30m"
+        moments = "a date or time (2026-01-31, 2026-01-31T12:00Z), or an age: 7d, 24h, 30m"
         parser.add_argument("--since", type=moment, required=True, help=moments)
-        parser.add_argument("--until", type=moment, help="the same; now if not given")
+        parser.add_argument("--until", type=moment, help="same format; default: now")
         parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl")
-        parser.add_argument("--event", help="only events of this name", metavar="NAME")
+        parser.add_argument("--event", help="only events with this name", metavar="NAME")
 
     def run(
         self, *, environment: str, since: datetime, until: datetime | None, format: str,
@@ -50,7 +50,7 @@ class Command(IlaraCommand):
 
 
 def moment(text: str) -> datetime:
-    """A day, a time, or how long ago. What names no zone is in UTC."""
+    """Parse a date, a time or an age such as `7d`. The default time zone is UTC."""
     with suppress(ValueError):
         return timezone.now() - duration(text)
     try:

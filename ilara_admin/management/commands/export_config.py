@@ -11,14 +11,14 @@ from ilara_admin.management.resolve import environment_of
 
 class Command(IlaraCommand):
     help = (
-        "Write the segments and flags of an environment as a JSON document for version control; "
-        "import_config takes it in. The same content always gives the same bytes. Players, keys, "
-        "overrides and the lists of segments, which may hold millions of ids, are not part of it."
+        "Write the segments and flags of an environment as a JSON document for version control, "
+        "to apply with import_config. The same content always gives the same bytes. Players, keys, "
+        "overrides and segment lists are not included."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("environment", metavar="PROJECT/ENV")
-        parser.add_argument("--output", metavar="FILE", help="instead of standard output")
+        parser.add_argument("--output", metavar="FILE", help="default: stdout")
 
     def run(self, *, environment: str, output: str | None, **options: Any) -> None:
         text = write(read_config(environment_of(environment)))

@@ -13,28 +13,28 @@ from ilara_admin.management.resolve import environment_of
 from ilara_admin.models import Environment
 
 SHOWN_FAULTS = 20
-PENDING = 2  # the exit code when there is something to do and it was not asked for
+PENDING = 2  # exit code: there are changes and --apply was not given
 SIGNS = {PlanAction.CREATE: "+", PlanAction.CHANGE: "~", PlanAction.REMOVE: "-"}
 
 
 class Command(IlaraCommand):
     help = (
-        "Bring the segments and flags of an environment to what a document of export_config says. "
-        "The plan is shown first. On a terminal it is applied when you answer yes; elsewhere "
-        f"only with --apply, and without it the command ends with {PENDING} if there is something "
-        "to do, with 0 if there is nothing. All is done or nothing."
+        "Apply a document from export_config to the segments and flags of an environment. Shows "
+        "the plan first. On a terminal, it prompts before applying; elsewhere, it applies only "
+        f"with --apply, and without it exits with {PENDING} if there are changes, else 0. Changes "
+        "are applied all or none."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("environment", metavar="PROJECT/ENV")
-        parser.add_argument("file", metavar="FILE", help="- reads standard input")
-        parser.add_argument("--apply", action="store_true", help="do it without asking")
+        parser.add_argument("file", metavar="FILE", help="- for stdin")
+        parser.add_argument("--apply", action="store_true", help="apply without a prompt")
         parser.add_argument(
             "--prune",
             action="store_true",
-            help="remove segments and archive flags that the document leaves out",
+            help="delete segments and archive flags that are not in the document",
         )
-        parser.add_argument("--reason", default="", help="kept in the audit log")
+        parser.add_argument("--reason", default="", help="for the audit log")
 
     def run(
         self, *, environment: str, file: str, apply: bool, prune: bool, reason: str, **options: Any
@@ -47,20 +47,20 @@ class Command(IlaraCommand):
             raise _refusal(error) from None
         self.show(plan)
         if not plan.steps:
-            self.stdout.write(f"Nothing to do: {target} is as the document says.")
+            self.stdout.write(f"No changes: {target} matches the document.")
             return
         if not apply:
-            self._ask(target, file)
+            self._confirm(target, file)
         try:
             apply_plan(target, plan, actor=self.actor, reason=reason)
         except Conflict:
             raise CommandError(
-                f"{target} was changed while this plan was looked at. Nothing was done; run it "
-                "again for a new plan."
+                f"{target} was changed after this plan was made. Nothing was applied; run the "
+                "command again for a new plan."
             ) from None
         except ConfigError as error:
             raise _refusal(error) from None
-        self.stdout.write(f"Done. {target} is as the document says, from the next request on.")
+        self.stdout.write(f"Applied. {target} matches the document from the next request on.")
 
     def _read(self, file: str) -> Config:
         try:
@@ -78,14 +78,14 @@ class Command(IlaraCommand):
             for line in step.lines:
                 self.stdout.write(f"    {line}")
         counted = ", ".join(f"{plan.count(action)} to {action}" for action in PlanAction)
-        left = f" {plan.left} not in the document, left alone." if plan.left else ""
+        left = f" {plan.left} not in the document, not changed." if plan.left else ""
         self.stdout.write(f"{counted}, {plan.unchanged} unchanged.{left}")
 
-    def _ask(self, target: Environment, file: str) -> None:
+    def _confirm(self, target: Environment, file: str) -> None:
         if file == "-" or not sys.stdin.isatty():
-            raise CommandError("Nothing was changed. Run it with --apply.", returncode=PENDING)
+            raise CommandError("Nothing was changed. Run with --apply.", returncode=PENDING)
         try:
-            answer = input(f"Apply this to {target}? Only “yes” does: ")
+            answer = input(f"Apply to {target}? Type “yes”: ")
         except (EOFError, KeyboardInterrupt):
             answer = ""
         if answer.strip() != "yes":

@@ -10,18 +10,18 @@ MIB = 1024 * 1024
 
 class Command(IlaraCommand):
     help = (
-        "Make the event table's missing partitions, for today, a week ahead and strays in the "
-        "default one, and list all with what they hold."
+        "Create the event table's missing partitions (today, a week ahead, and days of rows in the "
+        "default partition) and list all."
     )
 
     def run(self, **options: Any) -> None:
-        made = set(partitions.ensure())
+        created = set(partitions.ensure())
         parts = partitions.describe()
         self.table(
             ("PARTITION", "FROM", "TO (UTC)", "ROWS (ESTIMATE)", "MIB", ""),
             [
                 (part.name, *_range(part), part.rows, round(part.bytes / MIB),
-                 "new" if part.name in made else "")
+                 "new" if part.name in created else "")
                 for part in parts
             ],
         )  # fmt: skip

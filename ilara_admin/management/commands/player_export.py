@@ -9,11 +9,11 @@ from players.erasure import player_export
 
 
 class Command(IlaraCommand):
-    help = "Write all that is held of a player to stdout, as a JSON document."
+    help = "Write everything stored about a player to stdout, as JSON."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("environment", metavar="PROJECT/ENV")
-        parser.add_argument("player", metavar="PLAYER", help="external id, or player id")
+        parser.add_argument("player", metavar="PLAYER", help="external id or player id")
 
     def run(self, *, environment: str, player: str, **options: Any) -> None:
         document = player_export(player_in(environment_of(environment), player))

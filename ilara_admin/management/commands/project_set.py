@@ -9,19 +9,19 @@ from ilara_admin.models import Tier
 
 
 class Command(IlaraCommand):
-    help = "Change a project's tier or name, in force on the next request."
+    help = "Change a project's tier or name. In force on the next request."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("project", metavar="PROJECT")
         parser.add_argument("--tier", choices=Tier.values)
         parser.add_argument("--name")
-        parser.add_argument("--reason", default="", help="kept in the audit log")
+        parser.add_argument("--reason", default="", help="for the audit log")
 
     def run(
         self, *, project: str, tier: str | None, name: str | None, reason: str, **options: Any
     ) -> None:
         if not (tier or name):
-            raise CommandError("Say what to change: --tier or --name.")
+            raise CommandError("Pass --tier or --name.")
         changed = project_of(project)
         project_update(
             changed,

@@ -12,13 +12,13 @@ class Command(IlaraCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("environment", metavar="PROJECT/ENV")
-        parser.add_argument("player", metavar="PLAYER", help="external id, or player id")
+        parser.add_argument("player", metavar="PLAYER", help="external id or player id")
         parser.add_argument(
             "transaction",
             metavar="TRANSACTION",
-            help="the game's id of it; without one, the event_id of its ilara.purchase",
+            help="the game's transaction id, or else the event_id of its ilara.purchase event",
         )
-        parser.add_argument("--reason", default="", help="kept in the audit log")
+        parser.add_argument("--reason", default="", help="for the audit log")
 
     def run(
         self, *, environment: str, player: str, transaction: str, reason: str, **options: Any

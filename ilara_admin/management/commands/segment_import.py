@@ -17,26 +17,26 @@ from segments.lists.services import list_give_up, list_import, list_run
 from segments.models import Segment, SegmentListChange
 
 READ_BYTES = 64 * 1024
-LEFT_OUT = 3  # the exit code when everything but the bad lines went in
+LEFT_OUT = 3  # exit code: imported, except for bad lines
 INTERRUPTED = 130
 
 
 class Command(IlaraCommand):
     help = (
-        "Put the external ids of a CSV file on a list of a segment: one id a line, or a column "
-        "named external_id. Ids may come before their players, and running it again adds nothing "
-        f"twice. Ends with {LEFT_OUT} when bad lines were left out."
+        "Add the external ids of a CSV file to a list of a segment: one id per line, or a column "
+        "named external_id. Players with these ids need not exist yet. Running it again adds "
+        f"nothing twice. Exits with {LEFT_OUT} if lines were skipped."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("environment", metavar="PROJECT/ENV")
         parser.add_argument("segment", metavar="SEGMENT", help="its key")
-        parser.add_argument("file", metavar="FILE", help="- reads standard input")
-        parser.add_argument("--exclude", action="store_true", help="the list of who is never in")
+        parser.add_argument("file", metavar="FILE", help="- for stdin")
+        parser.add_argument("--exclude", action="store_true", help="add to the exclude list")
         parser.add_argument(
-            "--replace", action="store_true", help="also take off what the file does not name"
+            "--replace", action="store_true", help="also remove ids that are not in the file"
         )
-        parser.add_argument("--reason", default="", help="kept in the audit log")
+        parser.add_argument("--reason", default="", help="for the audit log")
 
     def run(self, **options: Any) -> None:
         segment = _segment_of(environment_of(options["environment"]), options["segment"])
@@ -52,7 +52,7 @@ class Command(IlaraCommand):
             )
             self._run(change, file)
         segment.refresh_from_db()
-        self._tell(segment, change)
+        self._report(segment, change)
 
     def _run(self, change: SegmentListChange, file: BinaryIO) -> None:
         bar = ProgressBar()
@@ -65,17 +65,17 @@ class Command(IlaraCommand):
             list_run(change, _pieces(file), progress)
         except SupersededError:
             raise CommandError(
-                "It was given up after a minute without progress. Run it again to go on."
+                "The import was cancelled after a minute without progress. Run it again to resume."
             ) from None
         except KeyboardInterrupt:
             list_give_up(change, "The command was interrupted.")
             raise CommandError(
-                f"Stopped. {change.added:,} ids went in. Run it again to go on.",
+                f"Stopped. {change.added:,} ids were added. Run it again to resume.",
                 returncode=INTERRUPTED,
             ) from None
         bar("Importing", 1, 1)
 
-    def _tell(self, segment: Segment, change: SegmentListChange) -> None:
+    def _report(self, segment: Segment, change: SegmentListChange) -> None:
         size = segment.excluded if change.excluded else segment.included
         self.stdout.write(
             f"{change.added:,} added, {change.present:,} already there"
@@ -86,9 +86,9 @@ class Command(IlaraCommand):
         if change.bad:
             first = "; ".join(f"line {number} {problem}" for number, problem in change.bad_lines)
             more = "; …" if change.bad > len(change.bad_lines) else ""
-            words = "line was" if change.bad == 1 else "lines were"
+            noun = "line was" if change.bad == 1 else "lines were"
             raise CommandError(
-                f"{change.bad:,} {words} left out: {first}{more}.", returncode=LEFT_OUT
+                f"{change.bad:,} {noun} skipped: {first}{more}.", returncode=LEFT_OUT
             )
 
 
@@ -113,7 +113,7 @@ def _opened(path: str) -> AbstractContextManager[BinaryIO]:
 
 
 def _name(path: str) -> str:
-    """The file's name, also where it is none in UTF-8."""
+    """The file's name; bytes that are not UTF-8 are replaced."""
     return os.path.basename(path).encode(errors="replace").decode()
 
 

@@ -28,23 +28,21 @@ from ilara_admin.starter import project_open
 from players.models import player_id_for
 
 ACTOR = Actor.of_command("serve")
-SAMPLE = ("Sample game", "sample-game")  # the name and slug of its project
+SAMPLE = ("Sample game", "sample-game")  # name and slug
 EXAMPLE_PLAYER = "player_123"
-# After a `kill -9` of this command its web server finishes the requests it had.
+# After a `kill -9` of this command, its web server still finishes its requests.
 PATIENCE_SECONDS = 30
 
 
 class Command(BaseCommand):
-    help = "Run Ilara: the database if there is none, the web server and the job worker."
+    help = "Run Ilara: the web server, the job worker and, without DATABASE_URL, the database."
     requires_system_checks: list[str] = []  # Django reads it from the class
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--demo", action="store_true", help="fill a sample game to look at")
+        parser.add_argument("--demo", action="store_true", help="add a sample game with data")
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
         parser.add_argument("--port", type=port, default=18000, help="port to listen on")
-        parser.add_argument(
-            "--workers", type=positive, help="web processes; one per core if not given"
-        )
+        parser.add_argument("--workers", type=positive, help="web processes; default: one per core")
         parser.add_argument("--tier", choices=Tier.values, help="rate limits of the project")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -92,14 +90,14 @@ class Command(BaseCommand):
             where = place["HOST"] or "the local socket"
             found = f"PostgreSQL at {where}, database {place['NAME']}"
         else:
-            # Held by this process too, so that its end stops the server after all others left.
+            # This process leaves last and then stops the server.
             stack.callback(embedded_postgres.release, settings.ILARA_HOME)
             stack.callback(connection.close)
             server = embedded_postgres.lease(settings.ILARA_HOME)
             found = {
-                embedded_postgres.Found.CREATED: "PostgreSQL of its own, made in",
-                embedded_postgres.Found.STARTED: "PostgreSQL of its own, started again in",
-                embedded_postgres.Found.RUNNING: "PostgreSQL of its own, found running in",
+                embedded_postgres.Found.CREATED: "embedded PostgreSQL, created in",
+                embedded_postgres.Found.STARTED: "embedded PostgreSQL, started in",
+                embedded_postgres.Found.RUNNING: "embedded PostgreSQL, already running in",
             }[server.found] + f" {settings.ILARA_HOME}"
         connection.ensure_connection()
         self.say("database", found)
@@ -117,9 +115,9 @@ class Command(BaseCommand):
         first = first_start(name=name, slug=slug, tier=tier or Tier.ENTERPRISE, actor=ACTOR)
         if tier and not first:
             project_update(Project.objects.order_by("id")[0], tier=tier, actor=ACTOR)
-        # Never into a game that is somebody's own: sample players could not be told from real ones.
+        # Never add sample data to an existing game: it could not be separated from real players.
         sample = sample_project() if demo else None
-        done = "made" if first else "found"
+        done = "created" if first else "found"
         for project in Project.objects.prefetch_related("environments"):
             environments = ", ".join(item.slug for item in project.environments.all())
             self.say("project", f"{project.slug} {done}, tier {project.tier}: {environments}")
@@ -136,7 +134,7 @@ class Command(BaseCommand):
             environment["ILARA_WORKERS"] = str(workers)
         name = f"[{host}]" if ":" in host else host
         if not set(settings.ALLOWED_HOSTS) & {name, "*"}:
-            # The address that is printed must open in a browser.
+            # The printed address must open in a browser.
             environment["ALLOWED_HOSTS"] = ",".join([*settings.ALLOWED_HOSTS, name])
         gunicorn = "-m gunicorn -c ilara_admin/runtime/gunicorn_conf.py --log-level warning"
         web = [sys.executable, *gunicorn.split(), "ilara_admin.wsgi"]
@@ -146,7 +144,7 @@ class Command(BaseCommand):
             Child("job worker", worker, environment, settings.BASE_DIR, restarts=True),
         ]
 
-    # --- What it says ---------------------------------------------------------------------------
+    # --- Output ---------------------------------------------------------------------------------
 
     def greet(self, first: FirstStart | None, address: str) -> None:
         self.say("address", address)
@@ -156,12 +154,12 @@ class Command(BaseCommand):
             for (environment, kind), token in first.tokens.items():
                 self.say(f"{environment} {kind}", token)
             shown = "the password and the keys" if first.password else "the keys"
-            self.say("keep", f"{shown}: they are not shown again")
+            self.say("store", f"{shown}: they are not shown again")
         else:
             example = Environment.objects.select_related("project")[0]
-            self.say("sign in", "with the password you have; set a new one with")
+            self.say("sign in", "with your password; set a new one with")
             self.say("", f"{manage()} staff_password {admin()}")
-            self.say("keys", "those you have; make another one with")
+            self.say("keys", "unchanged; issue another one with")
             self.say("", f"{manage()} api_key_create {example} public --name NAME")
         self.say("stop", "Ctrl-C; the data stays")
         if first:
@@ -170,7 +168,8 @@ class Command(BaseCommand):
     def try_it(
         self, environment: Environment, tokens: dict[tuple[str, str], str], address: str
     ) -> None:
-        """Three lines to paste. The id is known before the player is: it follows from the name."""
+        """Print three example calls. The player's id is derived from its external id, so it is
+        known before the player is registered."""
         player_id = player_id_for(environment.namespace, EXAMPLE_PLAYER)
         calls = {
             "players/players": (
@@ -194,7 +193,7 @@ class Command(BaseCommand):
         self.line(f"  {label:<13}{text}")
 
     def line(self, text: str) -> None:
-        # Whoever read along may be gone, as with a closed terminal. Players are still there.
+        # A closed terminal must not stop the server.
         with suppress(OSError):
             self.stdout.write(text)
             self.stdout.flush()
@@ -225,7 +224,7 @@ def sample_project() -> Project:
 
 
 def manage() -> str:
-    """How to call the other commands from here: as this one was called."""
+    """The command line for other commands, started the same way as this one."""
     if "UV" in os.environ:  # set by `uv run`
         return "uv run manage.py"
     python = Path(sys.executable)
@@ -235,6 +234,6 @@ def manage() -> str:
 
 
 def admin() -> str:
-    """Somebody who may do everything, to name in an example."""
+    """The username of an active admin, for an example."""
     people = User.objects.filter(role=Role.ADMIN, is_active=True)
     return people.order_by("id").values_list("username", flat=True).first() or ADMIN_NAME

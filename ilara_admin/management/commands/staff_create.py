@@ -8,7 +8,7 @@ from ilara_admin.models import Role, User
 
 
 class Command(IlaraCommand):
-    help = f"Add a member of staff. The password is asked for, or read from {PASSWORD_VARIABLE}."
+    help = f"Add a staff account. Prompts for the password, or reads it from {PASSWORD_VARIABLE}."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username", metavar="USERNAME")
@@ -19,8 +19,8 @@ class Command(IlaraCommand):
     def run(
         self, *, username: str, role: str, email: str, password_stdin: bool, **options: Any
     ) -> None:
-        if User.objects.filter(username=username).exists():  # before asking for a password
-            raise CommandError(f"There is already a member of staff “{username}”.")
+        if User.objects.filter(username=username).exists():  # before the password prompt
+            raise CommandError(f"The staff account “{username}” already exists.")
         user = staff_create(
             username=username,
             role=Role(role),
@@ -28,4 +28,4 @@ class Command(IlaraCommand):
             password=password_for(User(username=username, email=email), from_stdin=password_stdin),
             actor=self.actor,
         )
-        self.stdout.write(f"{user.username} may sign in now, as {user.role}.")
+        self.stdout.write(f"{user.username} can sign in now, as {user.role}.")

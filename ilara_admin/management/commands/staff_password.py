@@ -8,7 +8,7 @@ from ilara_admin.management.resolve import staff_of
 
 
 class Command(IlaraCommand):
-    help = f"Give a member of staff a new password, asked for or read from {PASSWORD_VARIABLE}."
+    help = f"Set a staff password. Prompts for it, or reads it from {PASSWORD_VARIABLE}."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username", metavar="USERNAME")

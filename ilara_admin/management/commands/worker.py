@@ -6,12 +6,12 @@ from procrastinate.contrib.django import app, connector_params
 
 STOP_SECONDS = 5
 CONCURRENCY = 2  # a long job must not hold up the short ones
-# When PostgreSQL has gone the worker ends, to be started again; the usual half minute is too long.
+# When PostgreSQL is gone, the worker exits and is restarted; the default of 30 seconds is too long.
 CONNECTION_SECONDS = 5
 
 
 class Command(BaseCommand):
-    help = "Run the job worker: counts, partitions, clean-up. `serve` starts one."
+    help = "Run the job worker: counts, partitions, cleanup. `serve` starts one."
 
     def handle(self, *args: Any, **options: Any) -> None:
         connector = PsycopgConnector(kwargs=connector_params(), timeout=CONNECTION_SECONDS)
@@ -19,5 +19,5 @@ class Command(BaseCommand):
             worker.run_worker(
                 concurrency=CONCURRENCY,
                 shutdown_graceful_timeout=STOP_SECONDS,
-                delete_jobs="successful",  # some come every few seconds
+                delete_jobs="successful",  # some run every few seconds
             )

@@ -1,6 +1,6 @@
 """Django's PostgreSQL engine on the embedded server.
 
-HOST is ILARA_HOME. Opening a connection starts the server and puts the socket folder there.
+HOST is ILARA_HOME. Opening a connection starts the server and replaces HOST by the socket folder.
 """
 
 from collections.abc import Iterable

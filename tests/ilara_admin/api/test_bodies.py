@@ -1,4 +1,4 @@
-"""Bodies: what comes in must be storable and come back as it was."""
+"""Request bodies: accepted values are stored and returned unchanged, others are refused."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def message_for(api: Api, body: bytes) -> tuple[str, str | None]:
 
 
 def nested(levels: int) -> bytes:
-    """A body in which the deepest value stands at this level; the body itself is level 1."""
+    """A body whose deepest value is at this level; the body itself is level 1."""
     inner = levels - 2
     return b'{"external_id":"x","attributes":{"a":' + b"[" * inner + b"]" * inner + b"}}"
 
@@ -52,9 +52,7 @@ def test_surrogate_pair__is_one_character(public_api: Api) -> None:
         (attributes(rb'[1,{"b":["\u0000"]}]'), "attributes.a[1].b[0]"),
     ],
 )
-def test_nul_in_a_value__is_refused_with_its_place(
-    body: bytes, field: str, public_api: Api
-) -> None:
+def test_nul_in_a_value__is_refused_with_its_path(body: bytes, field: str, public_api: Api) -> None:
     expected = (f"{field} must not contain the character NUL", field)
     assert message_for(public_api, body) == expected
 
@@ -65,13 +63,13 @@ def test_nul_in_a_key__is_refused(public_api: Api) -> None:
 
 
 @pytest.mark.parametrize("key", [b"", b"k" * 129])
-def test_key_of_no_or_too_many_characters__is_refused(key: bytes, public_api: Api) -> None:
+def test_key_that_is_empty_or_too_long__is_refused(key: bytes, public_api: Api) -> None:
     body = b'{"external_id":"x","attributes":{"' + key + b'":1}}'
     assert message_for(public_api, body)[0] == "A key has 1 to 128 characters"
 
 
 @pytest.mark.parametrize("key", [b"", b"k" * 129, b"k" * 200_000])
-def test_field_of_no_or_too_many_characters__is_refused_briefly(
+def test_field_name_that_is_empty_or_too_long__gets_a_short_error(
     key: bytes, public_api: Api
 ) -> None:
     reply = public_api.post(PLAYERS, b'{"external_id":"x","' + key + rb'":"\u0000"}')
@@ -79,11 +77,11 @@ def test_field_of_no_or_too_many_characters__is_refused_briefly(
     assert len(reply.body) < 300
 
 
-def test_key_of_128_characters__is_kept(public_api: Api) -> None:
+def test_key_of_128_characters__is_stored(public_api: Api) -> None:
     assert public_api.register(attributes={"é" * 128: 1})["attributes"] == {"é" * 128: 1}
 
 
-def test_16_levels__are_kept(public_api: Api) -> None:
+def test_16_levels__are_stored(public_api: Api) -> None:
     assert public_api.post(PLAYERS, nested(16)).status == 201
 
 
@@ -98,13 +96,13 @@ def test_100_000_levels__are_refused(public_api: Api) -> None:
 
 
 @pytest.mark.parametrize("levels", [17, 3_000])
-def test_levels_in_fields_that_nobody_knows__count_too(levels: int, public_api: Api) -> None:
+def test_levels_in_unknown_fields__count(levels: int, public_api: Api) -> None:
     body = nested(levels).replace(b'"attributes"', b'"something"')
     assert "nests deeper than 16 levels" in message_for(public_api, body)[0]
 
 
 @pytest.mark.parametrize("number", [2**63 - 1, -(2**63), 0, 2**53 + 1])
-def test_64_bit_integer__comes_back_exactly(number: int, public_api: Api) -> None:
+def test_64_bit_integer__is_returned_exactly(number: int, public_api: Api) -> None:
     assert public_api.register(attributes={"n": number})["attributes"]["n"] == number
 
 
@@ -119,9 +117,9 @@ def test_integer_of_5_000_digits__is_refused(public_api: Api) -> None:
 
 
 @pytest.mark.parametrize("number", [1e20, 1e308, -1.5, 5e-324, 0.1])
-def test_float__comes_back_equal(number: float, public_api: Api) -> None:
-    kept = public_api.register(attributes={"n": number})["attributes"]["n"]
-    assert float(kept) == number
+def test_float__is_returned_exactly(number: float, public_api: Api) -> None:
+    stored = public_api.register(attributes={"n": number})["attributes"]["n"]
+    assert float(stored) == number
 
 
 def test_duplicate_keys__the_last_wins(public_api: Api) -> None:
@@ -151,12 +149,12 @@ def test_duplicate_keys__the_last_wins(public_api: Api) -> None:
         ),
     ],
 )
-def test_wrong_type__is_told_with_the_field(
+def test_wrong_type__error_names_the_field(
     body: dict[str, Any], message: str, public_api: Api
 ) -> None:
-    said, field = message_for(public_api, msgspec.json.encode(body))
-    assert said.startswith(message)
-    assert said.partition(" ")[0] == field
+    actual, field = message_for(public_api, msgspec.json.encode(body))
+    assert actual.startswith(message)
+    assert actual.partition(" ")[0] == field
 
 
 @pytest.mark.parametrize(
@@ -168,13 +166,13 @@ def test_wrong_type__is_told_with_the_field(
             1769860800,
             "timestamp must be a time like 2026-01-31T12:00:00Z or null, not an integer",
         ),
-        ("1969-12-31T23:59:59Z", "timestamp must lie between 1970 and 2099"),
-        ("2100-01-01T00:00:00Z", "timestamp must lie between 1970 and 2099"),
-        ("9999-12-31T23:59:59-23:59", "timestamp must lie between 1970 and 2099"),
-        ("0001-01-01T00:00:00+23:59", "timestamp must lie between 1970 and 2099"),
+        ("1969-12-31T23:59:59Z", "timestamp must be between the years 1970 and 2099"),
+        ("2100-01-01T00:00:00Z", "timestamp must be between the years 1970 and 2099"),
+        ("9999-12-31T23:59:59-23:59", "timestamp must be between the years 1970 and 2099"),
+        ("0001-01-01T00:00:00+23:59", "timestamp must be between the years 1970 and 2099"),
     ],
 )
-def test_time_that_cannot_be_kept__is_refused(
+def test_time_that_cannot_be_stored__is_refused(
     timestamp: object, message: str, public_api: Api
 ) -> None:
     body = {"player_id": public_api.register()["id"], "event_name": "x", "timestamp": timestamp}
@@ -182,7 +180,7 @@ def test_time_that_cannot_be_kept__is_refused(
 
 
 @pytest.mark.parametrize("text", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\x80"])
-def test_invalid_utf_8__is_refused_even_where_nobody_looks(text: bytes, public_api: Api) -> None:
+def test_invalid_utf_8__is_refused_even_in_unknown_fields(text: bytes, public_api: Api) -> None:
     body = b'{"external_id":"x","something":"' + text + b'"}'
     assert message_for(public_api, body)[0] == "The body is not valid UTF-8"
 
@@ -199,7 +197,7 @@ def test_ignored_name__cannot_break_out_of_the_header(public_api: Api) -> None:
 
 
 @pytest.mark.parametrize("number", [b"1e400", b"1e99999999999999999999", b"1e-999999999999999999"])
-def test_amount_that_no_type_holds__is_refused(number: bytes, public_api: Api) -> None:
+def test_amount_out_of_range__is_refused(number: bytes, public_api: Api) -> None:
     path = f"{PLAYERS}/{public_api.register()['id']}/purchase"
     assert public_api.post(path, b'{"amount":' + number + b"}").status == 400
 
@@ -208,7 +206,7 @@ def test_exact_numbers__keep_every_digit() -> None:
     assert str(parse_object(b'{"a": 4.10}', exact_numbers=True)["a"]) == "4.10"
 
 
-def test_check_value__counts_levels_from_where_it_stands() -> None:
+def test_check_value__counts_levels_from_the_given_level() -> None:
     check_value([[]], "x", level=15)
     with pytest.raises(ApiError, match=r"x\[0\] nests deeper"):
         check_value([[]], "x", level=16)

@@ -1,4 +1,4 @@
-"""Enumerations that explain themselves, and that no published one goes without."""
+"""Enumerations with descriptions: every published one has them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,15 +15,15 @@ class Colour(DocumentedEnum):
     RED = "red", "It glows."
 
 
-def test_member__is_its_value_and_a_sentence() -> None:
+def test_member__has_a_value_and_a_description() -> None:
     assert (Colour.RED.value, Colour.RED.meaning) == ("red", "It glows.")
     assert Colour("red") is Colour.RED
     assert f"{Colour.RED}" == "red"
     assert msgspec.json.decode(msgspec.json.encode(Colour.RED), type=Colour) is Colour.RED
 
 
-def test_member_without_a_sentence__is_refused() -> None:
-    with pytest.raises(TypeError, match="blue needs a sentence"):
+def test_member_without_a_description__is_refused() -> None:
+    with pytest.raises(TypeError, match="blue needs a description"):
 
         class Other(DocumentedEnum):
             BLUE = "blue"
@@ -40,8 +40,8 @@ def enumerations(schema: Any) -> Iterator[dict[str, Any]]:
             yield from enumerations(item)
 
 
-def test_published_enumerations__say_what_each_value_means() -> None:
-    """In a schema of a body or a reply; a parameter says it in its description."""
+def test_published_enumerations__describe_each_value() -> None:
+    """In schemas of bodies and replies; parameters have it in their description."""
     schemas = document()["components"]["schemas"]
     found = list(enumerations(schemas))
     assert {"Reason", "Stage", "RiskLevel", "Code", "RejectionCode"} <= schemas.keys()

@@ -1,4 +1,4 @@
-"""A change is in force on the next request, in a process that knew the old state."""
+"""A change is in force on the next request, in a process with a stale snapshot."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def elsewhere(change: Callable[[], object]) -> None:
-    """Make a change as another process would: over a connection of its own."""
+    """Make a change as another process would: over another connection."""
     at_once(lambda _: change(), [None])
 
 
@@ -53,12 +53,12 @@ def test_rotated_key__expires_by_the_clock_of_the_database(environment: Environm
 
 def test_new_key__works_at_once(environment: Environment, public_api: Api) -> None:
     public_api.register()
-    made: list[str] = []
-    elsewhere(lambda: made.append(make_key(environment, KeyKind.SECRET).token))
-    assert Api(made[0]).get(PLAYERS).status == 200
+    issued: list[str] = []
+    elsewhere(lambda: issued.append(make_key(environment, KeyKind.SECRET).token))
+    assert Api(issued[0]).get(PLAYERS).status == 200
 
 
-def test_key_that_was_unknown__is_not_remembered_as_such(environment: Environment) -> None:
+def test_unknown_key__is_not_cached(environment: Environment) -> None:
     new = make_key(environment)
     new.key.delete()
     environment_cache.clear_cache()
@@ -68,7 +68,7 @@ def test_key_that_was_unknown__is_not_remembered_as_such(environment: Environmen
     assert api.post(PLAYERS, {"external_id": "x"}).status == 201
 
 
-def test_flag_switched_off__is_off_at_once(public_api: Api, environment: Environment) -> None:
+def test_flag_turned_off__is_off_at_once(public_api: Api, environment: Environment) -> None:
     player = public_api.register(attributes={"is_vip": True})
     path, body = f"{FLAGS}/new_tutorial/evaluate", {"player_id": player["id"]}
     assert public_api.post(path, body).data["value"] is True
@@ -87,7 +87,7 @@ def test_archived_flag__leaves_the_list_at_once(public_api: Api, environment: En
     assert public_api.post(f"{FLAGS}/new_tutorial/evaluate", body).data["reason"] == "disabled"
 
 
-def test_changed_segment__moves_the_flags_that_name_it(
+def test_changed_segment__changes_flags_that_use_it(
     public_api: Api, environment: Environment
 ) -> None:
     body = {"player_id": public_api.register(attributes={"level": 45})["id"]}
@@ -99,7 +99,7 @@ def test_changed_segment__moves_the_flags_that_name_it(
     assert public_api.post(f"{SEGMENTS}/beta-testers/evaluate", body).data["is_member"] is False
 
 
-def test_tier_of_the_project__reaches_all_its_environments(environment: Environment) -> None:
+def test_tier_of_the_project__applies_to_all_environments(environment: Environment) -> None:
     both = list(environment.project.environments.all())
     apis = [Api(make_key(item).token) for item in both]
     for api in apis:
@@ -110,9 +110,7 @@ def test_tier_of_the_project__reaches_all_its_environments(environment: Environm
         assert environment_cache.of_environment(item.pk).tier == "free"
 
 
-def test_widened_setting__helps_the_request_that_was_refused(
-    environment: Environment, public_api: Api
-) -> None:
+def test_relaxed_setting__applies_at_once(environment: Environment, public_api: Api) -> None:
     Environment.objects.filter(pk=environment.pk).update(public_keys_restricted=True)
     player_id = public_api.register()["id"]
     assert public_api.get(f"{PLAYERS}/{player_id}").status == 403
@@ -136,7 +134,7 @@ def test_stale_snapshot__writes_nothing_before_the_key_is_checked_again(
     assert (player.session_count, player.purchase_count) == (0, 0)
 
 
-def test_environment_that_never_rests__is_served_all_the_same(
+def test_environment_that_changes_all_the_time__is_served(
     environment: Environment, public_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetch_one = db.fetch_one
@@ -160,7 +158,7 @@ def test_load__is_one_statement(environment: Environment) -> None:
     assert list(loaded.parts) == [churn_part, segments_part, flags_part]
 
 
-def test_snapshot__holds_one_environment_only(environment: Environment) -> None:
+def test_snapshot__has_one_environment_only(environment: Environment) -> None:
     token = make_key(environment).token
     make_key(make_environment())
     loaded = environment_cache.load(environment.pk)
@@ -173,7 +171,7 @@ def test_empty_environment__loads(environment: Environment) -> None:
     assert (loaded.keys, segments_part.of(loaded), flags_part.of(loaded).by_key) == ({}, {}, {})
 
 
-def test_document_that_cannot_be_read__takes_down_nothing_else(
+def test_invalid_document__affects_nothing_else(
     environment: Environment, public_api: Api, player: Player, caplog: pytest.LogCaptureFixture
 ) -> None:
     Flag.objects.filter(environment=environment, key="new-feature").update(document={"value": 1})

@@ -1,4 +1,4 @@
-"""When a key was last used: noted on the way, written apart from it."""
+"""Last use of keys: recorded by requests, written by the background thread."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -15,7 +15,7 @@ from tests.threads import at_once
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Lets the clock of the process run ahead."""
+    """Moves the clock of the process forward."""
     ahead = [0.0]
     monkeypatch.setattr("ilara_admin.api.key_usage.monotonic", lambda: monotonic() + ahead[0])
 
@@ -25,7 +25,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return move
 
 
-def test_request__is_noted_and_written_by_the_next_flush(environment: Environment) -> None:
+def test_request__is_recorded_and_written_by_the_next_flush(environment: Environment) -> None:
     new = make_key(environment)
     Api(new.token).register()
     assert ApiKey.objects.get(pk=new.key.pk).last_used_at is None
@@ -33,14 +33,14 @@ def test_request__is_noted_and_written_by_the_next_flush(environment: Environmen
     assert ApiKey.objects.get(pk=new.key.pk).last_used_at is not None
 
 
-def test_refused_request__is_no_use(environment: Environment) -> None:
+def test_refused_request__does_not_count_as_use(environment: Environment) -> None:
     new = make_key(environment)
     assert Api(new.token).get(PLAYERS).status == 403
     key_usage.flush()
     assert ApiKey.objects.get(pk=new.key.pk).last_used_at is None
 
 
-def test_key_in_steady_use__is_written_once_a_minute(
+def test_key_in_constant_use__is_written_once_a_minute(
     environment: Environment, later: Callable[[float], None]
 ) -> None:
     key_id = make_key(environment).key.pk
@@ -60,7 +60,7 @@ def test_key_in_steady_use__is_written_once_a_minute(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_row_that_somebody_holds__is_left_to_the_next_time(environment: Environment) -> None:
+def test_locked_row__is_written_by_the_next_flush(environment: Environment) -> None:
     new = make_key(environment)
     key_usage.note(new.key.pk)
     with transaction.atomic():
@@ -72,8 +72,8 @@ def test_row_that_somebody_holds__is_left_to_the_next_time(environment: Environm
     assert ApiKey.objects.get(pk=new.key.pk).last_used_at is not None
 
 
-def test_nothing_noted__asks_nothing() -> None:
-    key_usage.flush()  # without access to the database
+def test_nothing_recorded__no_query() -> None:
+    key_usage.flush()  # the test has no access to the database
 
 
 def test_database_away__is_logged_and_loses_nothing(
@@ -87,6 +87,6 @@ def test_database_away__is_logged_and_loses_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(connection, "cursor", away)
         key_usage.flush_quietly()
-    assert "could not be written yet" in caplog.text
+    assert "cannot write the last use of 1 keys yet" in caplog.text
     key_usage.flush()
     assert ApiKey.objects.get(pk=key_id).last_used_at is not None

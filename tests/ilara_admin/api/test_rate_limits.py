@@ -29,7 +29,7 @@ def api_of(tier: Tier) -> tuple[Environment, Api]:
 
 
 def pass_time(environment: Environment, **span: float) -> None:
-    """Let the database's windows have opened earlier; leases of this process end with it."""
+    """Move the windows in the database into the past, and drop the leases of this process."""
     RateWindow.objects.filter(environment=environment).update(
         opened_at=F("opened_at") - timedelta(**span)
     )
@@ -40,7 +40,7 @@ def take(environment: Environment, policy: str, amount: int = 1) -> rate_limits.
     return rate_limits.take(environment_cache.of_environment(environment.pk), policy, amount)
 
 
-def test_free__answers_100_requests_and_refuses_the_101st() -> None:
+def test_free__allows_100_requests_and_refuses_the_101st() -> None:
     environment, api = api_of(Tier.FREE)
     player = make_player(environment)
     path = f"{PLAYERS}/{player.id}"
@@ -67,7 +67,7 @@ def test_refused_request__is_refused_before_its_body_is_read() -> None:
     assert Api("pk_live_x").get(PLAYERS).status == 401
 
 
-def test_enterprise__is_never_limited_and_a_query_cheaper(
+def test_enterprise__is_never_limited_and_needs_one_query_less(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     for tier, queries in ((Tier.ENTERPRISE, 1), (Tier.FREE, 2)):
@@ -90,21 +90,23 @@ def test_growth__takes_leases(django_assert_num_queries: DjangoAssertNumQueries)
 
 @pytest.mark.parametrize("tier", [Tier.FREE, Tier.GROWTH, Tier.PRO])
 @pytest.mark.parametrize("policy", [rate_limits.REQUESTS, rate_limits.EVENTS])
-def test_limit__is_exact_whatever_the_lease(tier: Tier, policy: str) -> None:
+def test_limit__is_exact_for_any_lease(tier: Tier, policy: str) -> None:
     environment = make_environment(tier=tier)
     limit = rate_limits.POLICIES[tier][policy].limit
     amount = limit // 10
     for _ in range(10):
         assert take(environment, policy, amount)
-        # A window of a second would close while it is being filled.
+        # A window of one second would close during the test.
         RateWindow.objects.filter(environment=environment).update(opened_at=Now() + HOUR)
     with pytest.raises(ApiError) as refused:
         take(environment, policy)
     assert refused.value.status == 429
 
 
-def test_batch__is_admitted_whole_and_owes_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    # In hours, since a second may pass between two lines of a test.
+def test_batch__is_admitted_whole_and_the_excess_is_carried_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # In hours, since a second may pass within the test.
     free = rate_limits.POLICIES[Tier.FREE]
     monkeypatch.setitem(free, rate_limits.EVENTS, replace(free[rate_limits.EVENTS], window=3_600))
     environment, api = api_of(Tier.FREE)
@@ -115,7 +117,6 @@ def test_batch__is_admitted_whole_and_owes_the_rest(monkeypatch: pytest.MonkeyPa
     assert refused.status == 429
     assert 2 * 3_600 < int(refused.headers["Retry-After"]) <= 3 * 3_600
     assert refused.headers["RateLimit-Policy"] == '"events";q=10;w=3600'
-    # Nothing of a refused batch is stored.
     assert count_of(environment) == 35
 
     pass_time(environment, hours=2)
@@ -130,7 +131,7 @@ def count_of(environment: Environment) -> int:
     return Event.objects.of(environment).count()
 
 
-def test_tier_change__counts_at_once_and_voids_leases() -> None:
+def test_tier_change__applies_at_once_and_invalidates_leases() -> None:
     environment, api = api_of(Tier.GROWTH)
     path = f"{PLAYERS}/{make_player(environment).id}"
     for _ in range(101):

@@ -1,4 +1,4 @@
-"""The developers' page: what it says must be so."""
+"""The Developers page is correct."""
 
 import json
 import re
@@ -23,23 +23,23 @@ def page_of(environment: Environment, role: Role = Role.VIEWER) -> str:
     return unescape(squeezed(text_of(signed_in(role).get(url_of(environment, "developers")))))
 
 
-def test_errors__are_all_told_with_their_status(environment: Environment) -> None:
+def test_errors__are_all_listed_with_their_status(environment: Environment) -> None:
     page = page_of(environment)
     for code in Code:
         assert re.search(rf">{code}</td>\s*<td class=\"num\">{STATUS[code]}<", page)
 
 
-def test_example_of_an_error__is_what_the_api_answers(environment: Environment) -> None:
+def test_example_of_an_error__is_what_the_api_returns(environment: Environment) -> None:
     api = Api(make_key(environment).token)
     body = {"player_id": "123", "event_name": "x"}
     assert api.post("/v1/events/events", body).json == json.loads(ERROR_EXAMPLE)
 
 
-def test_limits__are_what_is_counted_and_mark_the_projects(environment: Environment) -> None:
-    told = {tier: figures for tier, *figures in limits_text()}
-    assert list(told) == list(Tier)
-    assert told.pop(Tier.ENTERPRISE) == ["Unlimited", "Unlimited"]
-    assert told == {
+def test_limits__match_the_policies_and_mark_the_projects_tier(environment: Environment) -> None:
+    shown = {tier: numbers for tier, *numbers in limits_text()}
+    assert list(shown) == list(Tier)
+    assert shown.pop(Tier.ENTERPRISE) == ["Unlimited", "Unlimited"]
+    assert shown == {
         tier: [
             f"{policies[rate_limits.REQUESTS].limit:,}",
             f"{policies[rate_limits.EVENTS].limit:,}",
@@ -49,13 +49,13 @@ def test_limits__are_what_is_counted_and_mark_the_projects(environment: Environm
     page = page_of(environment)
     assert "Requests a minute" in page
     assert "Events a second" in page
-    windows = [(rate_limits.REQUESTS, 60), (rate_limits.EVENTS, 1)]  # as the head of the table says
+    windows = [(rate_limits.REQUESTS, 60), (rate_limits.EVENTS, 1)]  # as in the table's header
     for policies in rate_limits.POLICIES.values():
         assert [(policy.name, policy.window) for policy in policies.values()] == windows
     assert re.search(rf"Enterprise\s+<span[^>]*>{environment.project.name}<", page)
 
 
-def test_quick_start__works_as_printed_from_top_to_bottom(environment: Environment) -> None:
+def test_quick_start__works_as_printed(environment: Environment) -> None:
     api = Api(make_key(environment).token)
     player_id = player_id_for(environment.namespace, "player_123")
     for step in quick_start(str(player_id)):
@@ -66,7 +66,7 @@ def test_quick_start__works_as_printed_from_top_to_bottom(environment: Environme
     assert Player.objects.get(environment=environment).pk == player_id
 
 
-def test_lines__name_the_host_of_the_visitor_and_the_player(environment: Environment) -> None:
+def test_commands__have_the_host_of_the_request_and_the_player_id(environment: Environment) -> None:
     client = signed_in(Role.VIEWER, headers={"host": "localhost:18082"})
     page = unescape(text_of(client.get(url_of(environment, "developers"))))
     assert 'curl -X POST "http://localhost:18082/v1/players/players"' in page
@@ -74,7 +74,7 @@ def test_lines__name_the_host_of_the_visitor_and_the_player(environment: Environ
     assert 'X-API-Key: $ILARA_KEY"' in page
 
 
-def test_key__is_the_beginning_of_the_first_public_one_in_use(environment: Environment) -> None:
+def test_key__is_the_prefix_of_the_oldest_usable_public_key(environment: Environment) -> None:
     assert 'ILARA_KEY="pk_live_…"' in page_of(environment)
     assert "Ask an admin" in page_of(environment)
     assert url_of(environment, "key_create") in page_of(environment, Role.ADMIN)
@@ -85,7 +85,7 @@ def test_key__is_the_beginning_of_the_first_public_one_in_use(environment: Envir
     assert new.token not in page
 
 
-def test_clients__are_downloaded_under_their_own_names(environment: Environment) -> None:
+def test_clients__are_downloaded_under_their_file_names(environment: Environment) -> None:
     client = signed_in(Role.VIEWER)
     page = unescape(text_of(client.get(url_of(environment, "developers"))))
     for offered in CLIENTS:
@@ -109,7 +109,7 @@ def test_clients__are_shown_with_an_example_for_this_host(environment: Environme
         assert 5 <= len(example.splitlines()) <= 7
 
 
-def test_reference__is_a_link_away_with_every_kind_of_call(environment: Environment) -> None:
+def test_reference__is_linked_for_every_tag(environment: Environment) -> None:
     page = page_of(environment)
     for tag, _ in TAGS.values():
         assert f'href="{url_of(environment, "reference")}#{slugify(tag)}">{tag}</a>' in page

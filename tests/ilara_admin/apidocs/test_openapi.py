@@ -1,4 +1,4 @@
-"""The specification: complete, valid, and true."""
+"""The specification is complete, valid and matches the API."""
 
 import json
 from typing import Any
@@ -38,7 +38,7 @@ def test_document__has_every_endpoint_once() -> None:
 
 
 @each_operation
-def test_operation__says_all_that_is_published(operation: Operation) -> None:
+def test_operation__declares_all_that_is_published(operation: Operation) -> None:
     docs, body = operation.docs, operation.endpoint.body
     assert operation.summary, "the view needs a docstring"
     assert operation.text, "the docstring needs a second sentence"
@@ -61,7 +61,7 @@ def test_operation__says_all_that_is_published(operation: Operation) -> None:
 
 
 @each_operation
-def test_examples__fit_their_schemas(operation: Operation) -> None:
+def test_examples__match_their_schemas(operation: Operation) -> None:
     for example in operation.examples:
         if example.body is not None:
             assert not body_faults(operation, example.body)
@@ -78,7 +78,7 @@ def test_examples__fit_their_schemas(operation: Operation) -> None:
             assert not faults(dict(parameter.schema), parameter.example)
 
 
-def test_links__lead_to_operations_with_what_these_take() -> None:
+def test_links__have_the_parameters_of_their_operations() -> None:
     by_id = {each.id: each for each in operations()}
     links = written(by_id["player_register"])["responses"]["201"]["links"]
     assert links["player_get"]["parameters"] == {"player_id": "$response.body#/data/id"}
@@ -91,8 +91,8 @@ def test_links__lead_to_operations_with_what_these_take() -> None:
                 assert {*link.get("parameters", {})} <= {each.name for each in target.parameters}
 
 
-def test_patterns__end_without_pythons_own_words() -> None:
-    """JSON Schema's regular expressions are those of ECMAScript, which know no \\Z and no (?P."""
+def test_patterns__have_no_python_specific_syntax() -> None:
+    """JSON Schema uses the regular expressions of ECMAScript, without \\Z and (?P."""
     patterns: list[str] = []
 
     def walk(value: Any) -> None:
@@ -135,8 +135,8 @@ def limited(db: None) -> Environment:
     return make_environment(tier=Tier.PRO)
 
 
-def test_examples__are_answered_in_the_shape_that_they_tell(limited: Environment) -> None:
-    """In their order: the first one makes the player whom the others are about."""
+def test_examples__get_replies_of_the_documented_shape(limited: Environment) -> None:
+    """In order: the first example registers the player that the others use."""
     apis = {kind: Api(make_key(limited, KeyKind(kind)).token) for kind in KeyKind}
     player_id = str(uuid4())
     for operation in operations():
@@ -150,8 +150,8 @@ def test_examples__are_answered_in_the_shape_that_they_tell(limited: Environment
             assert not reply_faults(operation, reply.status, reply.json), operation.id
             if operation.id == "specification":
                 continue
-            told = {"success": True, "data": example.reply}
-            wanted = told if operation.docs.envelope else example.reply
+            wrapped = {"success": True, "data": example.reply}
+            wanted = wrapped if operation.docs.envelope else example.reply
             assert not list(same_shape(wanted, reply.json)), operation.id
             if operation.id == "player_register":
                 player_id = reply.data["id"]
@@ -159,30 +159,30 @@ def test_examples__are_answered_in_the_shape_that_they_tell(limited: Environment
             assert [each.split(";")[0].strip('"') for each in counted] == list(operation.limits)
 
 
-def test_idempotency_key__is_read_where_it_is_told(secret_api: Api) -> None:
+def test_idempotency_key__is_accepted_where_documented(secret_api: Api) -> None:
     player_id = secret_api.register()["id"]
     for operation in operations():
         if operation.method == "POST":
             example = operation.examples[0]
             reply = call(secret_api, operation, example, player_id, idempotency_key="")
-            told = any(each.name == "Idempotency-Key" for each in operation.parameters)
-            assert (reply.status == 400) == told, operation.id
+            documented = any(each.name == "Idempotency-Key" for each in operation.parameters)
+            assert (reply.status == 400) == documented, operation.id
 
 
-def test_refusals__say_what_the_api_says(
+def test_refusals__have_the_messages_of_the_api(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of each kind one; what else there is has the same few sources."""
+    """One of each kind; the others come from the same code."""
     public, secret = (Api(make_key(environment, kind).token) for kind in KeyKind)
     by_id = {each.id: each for each in operations()}
 
-    def told(id: str, status: int) -> list[str]:
+    def documented(id: str, status: int) -> list[str]:
         found = by_id[id].refusals
         return [each.error.message for each in found if each.error.status == status]
 
     about = {"player_id": EXAMPLE_ID}
     players, flags = "/v1/players/players", "/v1/flags/flags"
-    asked = [
+    requests = [
         ("player_register", 400, public.post(players, {})),
         ("player_list", 400, secret.get(f"{players}?limit=0")),
         ("player_get", 400, public.get(f"{players}/1")),
@@ -198,26 +198,27 @@ def test_refusals__say_what_the_api_says(
         ("player_register", 413, public.post(players, b" " * (2**20 + 1))),
         ("player_register", 415, public.request("POST", players, b"x", content_type="text/x")),
     ]
-    for id, status, reply in asked:
+    for id, status, reply in requests:
         assert reply.status == status, (id, reply.json)
         shown = reply.json.get("errorDetails") or reply.error["message"]
-        assert shown in told(id, status), id
+        assert shown in documented(id, status), id
     environment.public_keys_restricted = True
     environment.save()
     shown = public.get(f"{players}/{EXAMPLE_ID}").error["message"]
-    assert [shown] == told("player_get", 403)
+    assert [shown] == documented("player_get", 403)
 
     def away(*args: object, **options: object) -> None:
         raise OperationalError
 
     monkeypatch.setattr(db, "fetch_all", away)
-    assert [public.post(players, {"external_id": "x"}).error["message"]] == told("player_get", 503)
+    shown = public.post(players, {"external_id": "x"}).error["message"]
+    assert [shown] == documented("player_get", 503)
 
 
 # --- The endpoint ---------------------------------------------------------------------------------
 
 
-def test_endpoint__answers_anybody_without_a_query() -> None:
+def test_endpoint__needs_no_key_and_no_query() -> None:
     reply = Api(None).get(URL)
     assert (reply.status, reply.headers["Content-Type"]) == (200, JSON)
     assert reply.json == json.loads(json.dumps(document()))
@@ -226,14 +227,14 @@ def test_endpoint__answers_anybody_without_a_query() -> None:
     assert Api("nonsense").get(URL).status == 200
 
 
-def test_endpoint__answers_304_to_who_has_it() -> None:
+def test_endpoint__returns_304_for_a_known_etag() -> None:
     etag = Api(None).get(URL).headers["ETag"]
     reply = Api(None).get(URL, if_none_match=f'W/{etag}, "other"')
     assert (reply.status, reply.body, reply.headers["ETag"]) == (304, b"", etag)
     assert Api(None).get(URL, if_none_match='"other"').status == 200
 
 
-def test_document__is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_document__is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = Api(None).get(URL)
     monkeypatch.setattr(openapi, "document", lambda: 1 / 0)
     assert Api(None).get(URL).body == first.body

@@ -1,4 +1,4 @@
-"""The reference of the API in the dashboard: all of it is there, found, and true."""
+"""The API reference in the dashboard is complete, searchable and correct."""
 
 import re
 from html import unescape
@@ -37,8 +37,8 @@ def found(q: str) -> list[str]:
     return [hit.entry.id for _, _, hits in groups(q) for hit in hits]
 
 
-def words_of(html: str) -> str:
-    """What is read on the page, in one line."""
+def visible_text(html: str) -> str:
+    """The text of the page, on one line."""
     main = html.partition("<main")[2].replace("</dt>", "</dt> ")
     return " ".join(strip_tags(main).split())
 
@@ -72,12 +72,12 @@ def test_list__is_every_operation_with_a_link_to_its_page(
         ("purchase nonsense", set()),
     ],
 )
-def test_search__finds_by_method_path_words_and_fields(q: str, ids: set[str]) -> None:
+def test_search__matches_method_path_texts_and_fields(q: str, ids: set[str]) -> None:
     assert ids <= set(found(q))
     assert len(found(q)) <= len(ids) + 2
 
 
-def test_search__says_which_field_was_found_where_nothing_else_shows_it() -> None:
+def test_search__shows_the_matching_field_if_nothing_else_matches() -> None:
     hits = {hit.entry.id: hit.fields for _, _, hits in groups("transaction") for hit in hits}
     assert hits["purchase_record"] == ("transaction_id",)
     assert {hit.fields for _, _, hits in groups("POST") for hit in hits} == {()}
@@ -100,7 +100,7 @@ def test_search__works_as_a_page_and_as_a_fragment(
 
 
 @pytest.mark.parametrize("restricted", [False, True])
-def test_keys__are_told_as_the_environment_has_them(
+def test_keys__depend_on_the_settings_of_the_environment(
     viewer: Client, environment: Environment, restricted: bool
 ) -> None:
     environment_update(environment, {"public_keys_restricted": restricted}, actor=ACTOR)
@@ -110,46 +110,46 @@ def test_keys__are_told_as_the_environment_has_them(
         row = next(row for row in html.split("<tr>") if f"/reference/{operation.id}/" in row)
         secret = operation.endpoint.secret or (restricted and operation.restricted)
         assert (">Secret<" in row) == secret, operation.id
-        told = '<p class="muted">Needs a secret key' in page(viewer, environment, operation.id)
-        assert told == secret, operation.id
+        shown = '<p class="muted">Needs a secret key' in page(viewer, environment, operation.id)
+        assert shown == secret, operation.id
 
 
 # --- A page ---------------------------------------------------------------------------------------
 
 
 @each_operation
-def test_page__tells_all_that_is_published(
+def test_page__shows_all_that_is_published(
     operation: Operation, viewer: Client, environment: Environment
 ) -> None:
     entry, html = entries()[operation.id], page(viewer, environment, operation.id)
-    said = words_of(html)
-    assert f"{operation.method} {operation.path}" in said
-    assert operation.text.replace("`", "") in said
+    text_shown = visible_text(html)
+    assert f"{operation.method} {operation.path}" in text_shown
+    assert operation.text.replace("`", "") in text_shown
     for limit in operation.limits:
-        assert limit in said
+        assert limit in text_shown
     for parameter in operation.parameters:
         assert f"<code>{parameter.name}</code>" in html
-        assert parameter.text.replace("`", "") in said
+        assert parameter.text.replace("`", "") in text_shown
     for name in entry.names():
         assert f"<code>{name}</code>" in html
     for status, text in operation.statuses.items():
-        assert f"{status} {text}" in said
+        assert f"{status} {text}" in text_shown
     for refusal in operation.refusals:
         assert re.search(rf'<td class="mono">{refusal.error.status}\s*<', html)
-        assert refusal.error.message in said
+        assert refusal.error.message in text_shown
     for answer in entry.answers:
         assert f'<pre tabindex="0">{answer.text}</pre>' in html
     for other in entry.related:
         assert f"/reference/{other.id}/" in html
 
 
-def test_every_field_of_the_specification__is_among_those_of_a_page() -> None:
-    """The names of all components that bodies and replies have; `success` is of the envelope."""
-    told = {name for entry in entries().values() for name in entry.names()}
+def test_every_field_of_the_specification__is_on_a_page() -> None:
+    """The names of all components of bodies and replies, except those of the envelope."""
+    documented = {name for entry in entries().values() for name in entry.names()}
     schemas = document()["components"]["schemas"]
     envelope = {"Success", "Failure", "Fault", "Detail", "OfrepFailure"}
     for schema in (each for name, each in schemas.items() if name not in envelope):
-        assert set(schema.get("properties", {})) <= told
+        assert set(schema.get("properties", {})) <= documented
 
 
 @pytest.mark.parametrize(
@@ -165,25 +165,25 @@ def test_every_field_of_the_specification__is_among_those_of_a_page() -> None:
         ("ofrep_evaluate", ["OfrepReason"]),
     ],
 )
-def test_values_of_enumerations__are_told_with_a_sentence_each(
+def test_values_of_enumerations__are_listed_with_their_descriptions(
     operation_id: str, names: list[str], viewer: Client, environment: Environment
 ) -> None:
-    said = words_of(page(viewer, environment, operation_id))
+    text_shown = visible_text(page(viewer, environment, operation_id))
     by_name = {each.__name__: each for each in DocumentedEnum.__subclasses__()}
     for name in names:
         for member in by_name[name]:
-            assert f"{member.value} {member.meaning.replace('`', '')}" in said
+            assert f"{member.value} {member.meaning.replace('`', '')}" in text_shown
 
 
-def test_no_reason_and_no_code__is_left_out(viewer: Client, environment: Environment) -> None:
+def test_reasons_and_codes__are_complete(viewer: Client, environment: Environment) -> None:
     html = page(viewer, environment, "flag_evaluate")
-    told = re.findall(r"<dt><code>(\w+)</code></dt>", html.partition("reply-title")[2])
-    assert told[: len(Reason)] == list(Reason)
+    values = re.findall(r"<dt><code>(\w+)</code></dt>", html.partition("reply-title")[2])
+    assert values[: len(Reason)] == list(Reason)
     codes = {error.code for entry in entries().values() for error in entry.errors}
     assert set(Code) <= codes
 
 
-def test_page_of_nothing__is_404(viewer: Client, environment: Environment) -> None:
+def test_page_of_unknown_operation__is_404(viewer: Client, environment: Environment) -> None:
     for made_up in ("nonsense", "Player_Get", "player-get"):
         url = url_of(environment, "reference_operation", made_up)
         assert viewer.get(url).status_code == 404
@@ -192,7 +192,7 @@ def test_page_of_nothing__is_404(viewer: Client, environment: Environment) -> No
 # --- Samples --------------------------------------------------------------------------------------
 
 
-def test_samples__are_for_the_visitors_host_and_key(environment: Environment) -> None:
+def test_samples__have_the_host_of_the_request_and_the_key_prefix(environment: Environment) -> None:
     client = signed_in(Role.VIEWER, headers={"host": "localhost:18082"})
     assert 'export ILARA_KEY="pk_live_…"' in page(client, environment, "player_get")
     assert 'export ILARA_KEY="sk_live_…"' in page(client, environment, "player_list")
@@ -204,21 +204,19 @@ def test_samples__are_for_the_visitors_host_and_key(environment: Environment) ->
     assert "ILARA_KEY" not in page(client, environment, "specification")
 
 
-def test_language__is_chosen_once_for_all_pages(viewer: Client, environment: Environment) -> None:
+def test_language__applies_to_all_pages(viewer: Client, environment: Environment) -> None:
     assert "curl -X POST" in page(viewer, environment, "purchase_record")
     html = page(viewer, environment, "purchase_record", "?lang=python")
     assert "ilara.record_purchase(" in html
     assert re.search(r'href="[^"]*\?lang=python"[^>]* aria-current="true">Python</a>', html)
     assert viewer.cookies[LANGUAGE_COOKIE].value == "python"
     assert "ilara.record_session(" in page(viewer, environment, "session_record")
-    assert "curl -X POST" in page(viewer, environment, "ofrep_evaluate"), "it has no other"
+    assert "curl -X POST" in page(viewer, environment, "ofrep_evaluate"), "only curl"
     assert "client.RecordSession(" in page(viewer, environment, "session_record", "?lang=go")
     assert "client.RecordPurchase(" in page(viewer, environment, "purchase_record")
 
 
-def test_language_that_nobody_knows__changes_nothing(
-    viewer: Client, environment: Environment
-) -> None:
+def test_unknown_language__changes_nothing(viewer: Client, environment: Environment) -> None:
     assert "curl -X POST" in page(viewer, environment, "purchase_record", "?lang=<cobol>")
     assert LANGUAGE_COOKIE not in viewer.cookies
 

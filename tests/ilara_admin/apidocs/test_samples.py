@@ -1,4 +1,4 @@
-"""The code of the reference: it names what the clients have, and it runs."""
+"""The code samples of the reference use existing methods of the clients, and they run."""
 
 import ast
 import json
@@ -28,21 +28,21 @@ from tests.serving import Gunicorn
 from tests.specification import same_shape
 
 ROOT = "https://games.example"
-# OpenFeature has SDKs of its own, and a specification is no call of a game.
+# OpenFeature has SDKs, and games do not request the specification.
 WITH_CLIENT = [each for each in operations() if each.tag not in ("OpenFeature", "Specification")]
 SUFFIXES = {"python": "py", "node": "mjs", "go": "go"}
-STREAM = "event_stream"  # never ends, so it is not run
+STREAM = "event_stream"  # not run, since it never ends
 each_operation = pytest.mark.parametrize("operation", WITH_CLIENT, ids=lambda each: each.id)
 
 
-def test_every_call_of_a_game__is_there_in_every_language() -> None:
+def test_every_call_of_a_game__exists_in_every_language() -> None:
     for operation in operations():
-        told = set(samples(operation, ROOT))
-        assert told == (set(LANGUAGES) if operation in WITH_CLIENT else {"curl"}), operation.id
+        expected = set(LANGUAGES) if operation in WITH_CLIENT else {"curl"}
+        assert set(samples(operation, ROOT)) == expected, operation.id
 
 
 @each_operation
-def test_programs__are_for_the_server_and_the_key_of_the_reader(operation: Operation) -> None:
+def test_programs__have_the_server_and_the_key_variable(operation: Operation) -> None:
     found = samples(operation, ROOT)
     for language in SUFFIXES:
         assert f'"{ROOT}/v1"' in found[language]
@@ -68,7 +68,7 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 @each_operation
-def test_python__calls_methods_that_the_client_has(operation: Operation) -> None:
+def test_python__calls_existing_methods_of_the_client(operation: Operation) -> None:
     program = ast.parse(samples(operation, ROOT)["python"])
     client = ast.parse((FOLDER / "ilara.py").read_text())
     (ilara,) = (
@@ -92,7 +92,7 @@ def test_python__calls_methods_that_the_client_has(operation: Operation) -> None
 
 
 @each_operation
-def test_node_and_go__call_methods_that_the_clients_have(operation: Operation) -> None:
+def test_node_and_go__call_existing_methods_of_the_clients(operation: Operation) -> None:
     found = samples(operation, ROOT)
     node = re.findall(r"^  (?:async )?\*?(\w+)\(", (FOLDER / "ilara.mjs").read_text(), re.M)
     go = re.findall(r"^func (?:\(c \*Client\) )?(\w+)", (FOLDER / "ilara.go").read_text(), re.M)
@@ -130,28 +130,28 @@ def token(transactional_db: None) -> str:
 
 
 @pytest.mark.slow
-def test_curl_lines__answer_as_the_examples_say(server: Gunicorn, token: str) -> None:
-    """In their order: the first one makes the player whom the others are about."""
+def test_curl_commands__get_the_replies_of_the_examples(server: Gunicorn, token: str) -> None:
+    """In order: the first example registers the player that the others use."""
     player_id = EXAMPLE_ID
     for operation in operations():
         for example in operation.examples:
             if operation.docs.media != JSON:
                 continue
             line = curl_of(operation, example, server.address).replace(EXAMPLE_ID, player_id)
-            told = json.loads(bash(line.replace("curl", "curl -sS", 1), {KEY_VARIABLE: token}))
+            reply = json.loads(bash(line.replace("curl", "curl -sS", 1), {KEY_VARIABLE: token}))
             if operation.id == "player_register":
-                player_id = told["data"]["id"]
+                player_id = reply["data"]["id"]
             elif operation.id == "specification":
-                told = {name: told[name] for name in example.reply}
-                told["info"] = {name: told["info"][name] for name in example.reply["info"]}
+                reply = {name: reply[name] for name in example.reply}
+                reply["info"] = {name: reply["info"][name] for name in example.reply["info"]}
             wanted = {"success": True, "data": example.reply}
             wanted = wanted if operation.docs.envelope else example.reply
-            assert not list(same_shape(wanted, told)), (operation.id, told)
+            assert not list(same_shape(wanted, reply)), (operation.id, reply)
 
 
 def programs(folder: Path, address: str, player_id: str) -> dict[str, list[str]]:
-    """Write them all with the clients they use; gives the command for each, language by language
-    and in the order of the operations: what one makes is what the next is about."""
+    """Write all programs and the clients they use. Returns the command of each by file name, by
+    language and in the order of the operations, since later ones use what earlier ones create."""
     for name in ("ilara.py", "ilara.mjs"):
         shutil.copy(FOLDER / name, folder)
     (folder / "ilara").mkdir()
@@ -195,15 +195,15 @@ def test_programs__run_against_a_server(server: Gunicorn, token: str, tmp_path: 
     go(tmp_path, "build", "-o", "bin/", "./...")
     run("node", "--check", f"{STREAM}.mjs")
     compile((tmp_path / f"{STREAM}.py").read_text(), STREAM, "exec")
-    said = {
+    output = {
         name: run(*command, **{KEY_VARIABLE: token})
         for name, command in commands.items()
         if not name.startswith(STREAM)
     }
-    assert all(text.strip() for text in said.values()), said
+    assert all(text.strip() for text in output.values()), output
     for suffix, yes in (("py", "True"), ("mjs", "true"), ("go", "true")):
-        assert said[f"flag_evaluate.{suffix}"].split() == [yes, "segment_match"]
-        assert said[f"segment_evaluate.{suffix}"].split() == [yes]
-    # One transaction and one session, however often and from wherever they are told.
+        assert output[f"flag_evaluate.{suffix}"].split() == [yes, "segment_match"]
+        assert output[f"segment_evaluate.{suffix}"].split() == [yes]
+    # The three programs send the same transaction and session, which count once.
     after = server.api(token).get(f"/v1/players/players/{player['id']}").data
     assert (after["total_revenue"], after["session_count"]) == (4.99, 1)

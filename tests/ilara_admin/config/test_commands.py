@@ -1,4 +1,4 @@
-"""export_config and import_config: what they print, what they change, and how they say no."""
+"""export_config and import_config: output, changes and errors."""
 
 import io
 from collections.abc import Callable
@@ -93,21 +93,21 @@ def test_export_into_a_file__is_the_same_bytes(environment: Environment, tmp_pat
     assert str(problem) == f"Cannot write {tmp_path}: Is a directory."
 
 
-def test_import__shows_its_plan_applies_it_and_has_nothing_to_do_again(
+def test_import__shows_and_applies_its_plan_once(
     environment: Environment, file: Callable[[str], str]
 ) -> None:
     command = ("import_config", str(environment), file(DOCUMENT))
     before = state(environment)
     problem = refusal(*command)
-    assert (str(problem), problem.returncode) == ("Nothing was changed. Run it with --apply.", 2)
+    assert (str(problem), problem.returncode) == ("Nothing was changed. Run with --apply.", 2)
     assert state(environment) == before
     assert run(*command, "--apply", "--reason", "Sync") == (
         "+ segment whales\n"
         "    total_revenue is at least 100\n"
         "+ segment a\n"
         "    is in the segment “whales”\n"
-        "2 to create, 0 to change, 0 to remove, 0 unchanged. 1 not in the document, left alone.\n"
-        f"Done. {environment} is as the document says, from the next request on.\n"
+        "2 to create, 0 to change, 0 to remove, 0 unchanged. 1 not in the document, not changed.\n"
+        f"Applied. {environment} matches the document from the next request on.\n"
     )
     entries = AuditEntry.objects.order_by("-id")[:2]
     assert [(each.action, each.object_id, each.actor_name, each.reason) for each in entries] == [
@@ -116,8 +116,8 @@ def test_import__shows_its_plan_applies_it_and_has_nothing_to_do_again(
     ]
     after = state(environment)
     assert run(*command, "--apply") == (
-        "0 to create, 0 to change, 0 to remove, 2 unchanged. 1 not in the document, left alone.\n"
-        f"Nothing to do: {environment} is as the document says.\n"
+        "0 to create, 0 to change, 0 to remove, 2 unchanged. 1 not in the document, not changed.\n"
+        f"No changes: {environment} matches the document.\n"
     )
     assert run(*command) == run(*command, "--apply")
     assert state(environment) == after
@@ -129,71 +129,69 @@ def test_standard_input__is_read(environment: Environment) -> None:
     assert Segment.objects.filter(environment=environment).count() == 3
 
 
-@pytest.mark.parametrize(("answer", "made"), [("yes", 2), ("y", 0), ("", 0), (EOFError, 0)])
-def test_terminal__is_asked(
-    answer: Any, made: int, environment: Environment, file: Callable[[str], str]
+@pytest.mark.parametrize(("answer", "created"), [("yes", 2), ("y", 0), ("", 0), (EOFError, 0)])
+def test_terminal__gets_a_prompt(
+    answer: Any, created: int, environment: Environment, file: Callable[[str], str]
 ) -> None:
     command = ("import_config", str(environment), file(DOCUMENT))
     with (
         mock.patch("sys.stdin.isatty", return_value=True),
-        mock.patch("builtins.input", side_effect=[answer]) as asked,
+        mock.patch("builtins.input", side_effect=[answer]) as prompt,
     ):
-        if made:
+        if created:
             run(*command)
         else:
             problem = refusal(*command)
             assert (str(problem), problem.returncode) == ("Nothing was changed.", 1)
-    asked.assert_called_once_with(f"Apply this to {environment}? Only “yes” does: ")
-    assert Segment.objects.filter(environment=environment).count() == 1 + made
+    prompt.assert_called_once_with(f"Apply to {environment}? Type “yes”: ")
+    assert Segment.objects.filter(environment=environment).count() == 1 + created
 
 
-def test_prune__removes_and_archives_what_is_left_out(
+def test_prune__deletes_segments_and_archives_flags_not_in_the_document(
     environment: Environment, file: Callable[[str], str]
 ) -> None:
     add(environment, "whales")
     add(environment, "a", {"operator": "AND", "conditions": [
         {"field": "segment", "operator": "in", "value": ["whales"]}]})  # fmt: skip
-    kept = read(run("export_config", str(environment)).encode())
-    del kept.entries("segments")["a"], kept.entries("segments")["whales"]
-    del kept.entries("flags")["new-feature"]
-    command = ("import_config", str(environment), file(write(kept)), "--prune", "--apply")
+    wanted = read(run("export_config", str(environment)).encode())
+    del wanted.entries("segments")["a"], wanted.entries("segments")["whales"]
+    del wanted.entries("flags")["new-feature"]
+    command = ("import_config", str(environment), file(write(wanted)), "--prune", "--apply")
     assert run(*command).startswith(
         "- flag new-feature (archived)\n- segment a\n- segment whales\n"
         "0 to create, 0 to change, 3 to remove, 2 unchanged.\n"
     )
     assert Segment.objects.get(environment=environment).key == "beta-testers"
     assert Flag.objects.of(environment).archived(True).get().key == "new-feature"
-    assert "Nothing to do" in run(*command)
+    assert "No changes" in run(*command)
 
 
-def test_faults__are_all_told_20_at_most(
-    environment: Environment, file: Callable[[str], str]
-) -> None:
+def test_faults__are_listed_up_to_20(environment: Environment, file: Callable[[str], str]) -> None:
     wrong = ", ".join(f'"s{number:02}": 1' for number in range(25))
     path = file(f'{{"version": 1, "segments": {{{wrong}}}}}')
     lines = str(refusal("import_config", str(environment), path, "--apply")).splitlines()
     assert lines[:2] == [
         "Nothing was changed.",
-        '  segments["s00"]: Give an object with description, name, rule.',
+        '  segments["s00"]: Must be an object with description, name, rule.',
     ]
     assert (len(lines), lines[-1]) == (22, "  and 5 more")
 
 
-def test_missing_file__is_told(environment: Environment) -> None:
+def test_missing_file__is_reported(environment: Environment) -> None:
     problem = refusal("import_config", str(environment), "/no/such", "--apply")
     assert str(problem) == "Cannot read /no/such: No such file or directory."
 
 
-def test_step_that_fails__undoes_all_before_it(
+def test_failed_step__rolls_back_the_previous_ones(
     environment: Environment, file: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = state(environment)
 
     def failing(**given: Any) -> Segment:
-        made = segment_create(**given)
+        segment = segment_create(**given)
         if given["key"] == "a":
             raise RuntimeError
-        return made
+        return segment
 
     monkeypatch.setattr(store, "segment_create", failing)
     with pytest.raises(RuntimeError):
@@ -215,17 +213,17 @@ def change_flag(environment: Environment) -> None:
 
 
 @pytest.mark.parametrize(
-    "meanwhile", [change_segment, change_flag, lambda environment: add(environment, "whales")]
+    "change", [change_segment, change_flag, lambda environment: add(environment, "whales")]
 )
 def test_change_after_the_plan__is_not_overwritten(
-    meanwhile: Callable[[Environment], object],
+    change: Callable[[Environment], object],
     environment: Environment,
     file: Callable[[str], str],
 ) -> None:
     text = DOCUMENT.replace('"segments"', '"flags": {}, "segments"')
 
     def answer(_: str) -> str:
-        meanwhile(environment)
+        change(environment)
         return "yes"
 
     with (
@@ -233,11 +231,11 @@ def test_change_after_the_plan__is_not_overwritten(
         mock.patch("builtins.input", side_effect=answer),
     ):
         problem = refusal("import_config", str(environment), file(text))
-    assert "was changed while this plan was looked at. Nothing was done" in str(problem)
+    assert "was changed after this plan was made. Nothing was applied" in str(problem)
     assert not Segment.objects.filter(environment=environment, key="a").exists()
 
 
-def test_change_of_what_the_document_does_not_hold__is_no_conflict(
+def test_change_outside_the_document__is_no_conflict(
     environment: Environment,
 ) -> None:
     plan = make_plan(store.read_config(environment), read(DOCUMENT.encode()), prune=False)
@@ -246,7 +244,7 @@ def test_change_of_what_the_document_does_not_hold__is_no_conflict(
     assert Segment.objects.filter(environment=environment).count() == 3
 
 
-def test_flags_with_everything__go_to_another_environment_and_back(
+def test_flags_with_all_fields__are_copied_to_another_environment(
     environment: Environment, file: Callable[[str], str]
 ) -> None:
     text = """{"version": 1, "segments": {"s": {"rule": {"operator": "NOT", "conditions": [
@@ -265,7 +263,7 @@ def test_flags_with_everything__go_to_another_environment_and_back(
     other = environment.project.environments.get(slug="test")
     assert "6 to create" in run("import_config", str(other), file(exported), "--apply")
     assert run("export_config", str(other)) == exported
-    assert "Nothing to do" in run("import_config", str(environment), file(exported), "--prune")
+    assert "No changes" in run("import_config", str(environment), file(exported), "--prune")
 
 
 # --- Round trip -----------------------------------------------------------------------------------
@@ -300,14 +298,14 @@ def test_exported_and_imported_elsewhere__is_exported_as_the_same_bytes(
         run("import_config", str(there), "-", "--apply")
     assert run("export_config", str(there)) == exported
     with mock.patch("sys.stdin", io.TextIOWrapper(io.BytesIO(exported.encode()))):
-        assert "Nothing to do" in run("import_config", str(there), "-", "--prune")
+        assert "No changes" in run("import_config", str(there), "-", "--prune")
 
 
-# --- At the same moment ---------------------------------------------------------------------------
+# --- Concurrency ----------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
-def test_imports_and_edits_at_once__each_happen_whole_or_not_at_all() -> None:
+def test_concurrent_imports_and_edits__apply_whole_or_not_at_all() -> None:
     environment = make_environment()
     wanted = read(DOCUMENT.encode())
     plan = make_plan(store.read_config(environment), wanted, prune=False)

@@ -1,4 +1,4 @@
-"""Configuration as a document: read strictly, written always alike, compared into a plan."""
+"""Configuration as code: strict reading, reproducible writing, plans."""
 
 import json
 from typing import Any
@@ -48,7 +48,7 @@ def faults(data: bytes) -> list[str]:
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def test_what_is_left_out__is_filled_in() -> None:
+def test_missing_fields__get_defaults() -> None:
     config = taken(segments={"whales": segment()}, flags={"shop": flag()})
     assert config.entries("segments")["whales"] == segment(name="whales", description="")
     shop = config.entries("flags")["shop"]
@@ -57,61 +57,61 @@ def test_what_is_left_out__is_filled_in() -> None:
     )  # fmt: skip
 
 
-def test_left_out_section__is_absent_and_not_empty() -> None:
+def test_missing_section__is_absent_and_not_empty() -> None:
     assert dict(taken(segments={}).kinds) == {"segments": {}}
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
-        (b"", "This is not JSON: Expecting value, line 1, column 1."),
-        (b'{"version": 1,}', "This is not JSON"),
-        (b"\xff", "The file is not text in UTF-8."),
+        (b"", "Not valid JSON: Expecting value, line 1, column 1."),
+        (b'{"version": 1,}', "Not valid JSON"),
+        (b"\xff", "Not valid UTF-8."),
         (b"[" * 100_000, "The document is nested too deeply."),
-        (b'{"version": NaN}', "This is not JSON: it knows no NaN."),
-        (b"[]", "The document is an object with version, segments and flags."),
-        (b"{}", "version: Give the version 1"),
-        (b'{"version": 2}', "version: Give the version 1"),
-        (b'{"version": true}', "version: Give the version 1"),
+        (b'{"version": NaN}', "Not valid JSON: NaN is not allowed."),
+        (b"[]", "The document must be an object with version, segments and flags."),
+        (b"{}", "version: Must be 1, the only supported version."),
+        (b'{"version": 2}', "version: Must be 1, the only supported version."),
+        (b'{"version": true}', "version: Must be 1, the only supported version."),
         (b'{"version": 1, "Segments": {}}', "Segments: Unknown. Use version, segments, flags."),
-        (b'{"version": 1, "segments": []}', "segments: Give an object of entries by key."),
-        (b'{"version": 1, "version": 1}', "version: It stands twice in the same object."),
+        (b'{"version": 1, "segments": []}', "segments: Must be an object of entries by key."),
+        (b'{"version": 1, "version": 1}', "version: Duplicate key in the same object."),
         (
             b'{"version": 1, "segments": {"a": {}, "a": {}}}',
-            'segments["a"]: It stands twice in the same object.',
+            'segments["a"]: Duplicate key in the same object.',
         ),
     ],
 )  # fmt: skip
-def test_faulty_document__is_refused_with_its_place(data: bytes, told: str) -> None:
-    assert faults(data)[0].startswith(told)
+def test_invalid_document__is_refused_with_the_path(data: bytes, message: str) -> None:
+    assert faults(data)[0].startswith(message)
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "message"),
     [
-        ([], ": Give an object with description, name, rule."),
-        ({}, ".rule: It is missing."),
+        ([], ": Must be an object with description, name, rule."),
+        ({}, ".rule: Required."),
         ({"rule": []}, ".rule: Expected `object`, got `array`."),
         (segment(level("x")), ".rule.conditions[0].value: Give a number."),
         (segment(level(), level(operator="~")), ".rule.conditions[1].operator: Unknown operator."),
         (segment(name=3), ".name: Expected `str`, got `int`."),
         (segment(name="x" * 201), ".name: Expected `str` of length <= 200."),
-        (segment(description="\0"), ".description: No NUL and no lone surrogate may be in it."),
+        (segment(description="\0"), ".description: Must not contain NUL or lone surrogates."),
         (segment(Rule=1), ".Rule: Unknown. Use description, name, rule."),
     ],
 )
-def test_faulty_segment__is_refused_with_its_place(entry: Any, told: str) -> None:
+def test_invalid_segment__is_refused_with_the_path(entry: Any, message: str) -> None:
     (fault,) = faults(document(segments={"whales": entry}))
-    assert fault.startswith(f'segments["whales"]{told}')
+    assert fault.startswith(f'segments["whales"]{message}')
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "message"),
     [
         (flag(Enabled=True), ".Enabled: Unknown."),
         (flag(enabled=1), ".enabled: Expected `bool`, got `int`"),
         (flag(archived="no"), ".archived: Expected `bool`, got `str`."),
-        (flag(expected_end="soon"), ".expected_end: Give a date like 2026-12-31, or nothing."),
+        (flag(expected_end="soon"), ".expected_end: Must be a date like 2026-12-31, or empty."),
         (flag(default="on"), ".default: There is no variant 'on'."),
         (flag(rules=[{"id": "r", "variant": "enabled", "rolout": 1}]), ".rules[0]: Object"),
         (
@@ -120,15 +120,15 @@ def test_faulty_segment__is_refused_with_its_place(entry: Any, told: str) -> Non
         ),
     ],
 )  # fmt: skip
-def test_faulty_flag__is_refused_with_its_place(entry: Any, told: str) -> None:
+def test_invalid_flag__is_refused_with_the_path(entry: Any, message: str) -> None:
     (fault,) = faults(document(flags={"shop": entry}))
-    assert fault.startswith(f'flags["shop"]{told}')
+    assert fault.startswith(f'flags["shop"]{message}')
 
 
-def test_all_faults__are_told_at_once() -> None:
+def test_all_faults__are_reported_together() -> None:
     wrong = {"a": {"rule": [], "name": 1, "x": 1}, "b": segment(level("x")), "no key": segment()}
-    told = faults(document(segments=wrong, flags={"f": flag(off="?")}))
-    assert [fault.partition(": ")[0] for fault in told] == [
+    found = faults(document(segments=wrong, flags={"f": flag(off="?")}))
+    assert [fault.partition(": ")[0] for fault in found] == [
         'segments["a"].x', 'segments["a"].rule', 'segments["a"].name',
         'segments["b"].rule.conditions[0].value', 'segments["no key"]', 'flags["f"].off',
     ]  # fmt: skip
@@ -176,7 +176,7 @@ def test_written_document__has_one_layout() -> None:
     )
 
 
-def test_what_was_written__is_read_and_written_the_same() -> None:
+def test_written_document__is_read_and_written_the_same() -> None:
     schedule = {"id": "r", "variant": "enabled", "steps": [{"at": "2026-01-02T03:04:05+02:00",
                 "rollout": 5}]}  # fmt: skip
     text = write(taken(segments={"a": segment(level(0.1))}, flags={"f": flag(rules=[schedule])}))
@@ -199,13 +199,13 @@ def refused(current: Config, wanted: Config, *, prune: bool = False) -> list[str
     return [str(fault) for fault in raised.value.faults]
 
 
-def test_same_configuration__has_nothing_to_do() -> None:
+def test_same_configuration__has_no_steps() -> None:
     config = taken(segments={"a": segment()}, flags={"f": flag()})
     plan = make_plan(config, config, prune=True)
     assert (plan.steps, plan.unchanged, plan.left) == ([], 2, 0)
 
 
-def test_change__is_told_by_what_differs() -> None:
+def test_change__lists_the_differences() -> None:
     current = taken(segments={"a": segment(name="A"), "b": segment(level(1))})
     wanted = taken(segments={"a": segment(level(50), name="B"), "b": segment(level(True, "=="))})
     plan = make_plan(current, wanted, prune=False)
@@ -215,21 +215,21 @@ def test_change__is_told_by_what_differs() -> None:
     ]
 
 
-def test_value_that_python_takes_for_equal__is_a_change() -> None:
+def test_value_equal_only_in_python__is_a_change() -> None:
     one, true = (taken(segments={"a": segment(level(value, "=="))}) for value in (1, True))
     assert steps(make_plan(one, true, prune=False)) == [("change", "a")]
     assert json_equal([1, {"a": 2}], [1.0, {"a": 2}])
     assert not json_equal([1, {"a": 0}], [1, {"a": False}])
 
 
-def test_rule_that_reads_the_same__says_so() -> None:
+def test_rule_with_the_same_description__is_marked() -> None:
     current = taken(segments={"a": segment(level())})
     rule = {"operator": "OR", "conditions": [level()]}
     (step,) = make_plan(current, taken(segments={"a": {"rule": rule}}), prune=False).steps
-    assert step.lines == ["written differently, to the same effect"]
+    assert step.lines == ["different notation, same meaning"]
 
 
-def test_changed_flag__is_told_as_its_page_tells_it() -> None:
+def test_changed_flag__is_described_as_on_its_page() -> None:
     current = taken(flags={"f": flag()})
     rule = {"id": "r", "variant": "enabled", "rollout": 25_000}
     wanted = taken(flags={"f": flag(enabled=True, rules=[rule], owner="Ada", archived=True)})
@@ -240,30 +240,30 @@ def test_changed_flag__is_told_as_its_page_tells_it() -> None:
     ]  # fmt: skip
 
 
-def test_new_segments__come_after_those_that_they_name() -> None:
+def test_new_segments__come_after_their_references() -> None:
     wanted = taken(segments={"a": segment(among("c")), "b": segment(), "c": segment(among("b"))})
     assert steps(make_plan(NOTHING, wanted, prune=False)) == [
         ("create", "b"), ("create", "c"), ("create", "a"),
     ]  # fmt: skip
 
 
-def test_turned_round_reference__is_let_go_before_it_is_taken_up() -> None:
+def test_reversed_reference__is_removed_before_it_is_added() -> None:
     current = taken(segments={"a": segment(among("b")), "b": segment()})
     wanted = taken(segments={"a": segment(), "b": segment(among("a"))})
     assert steps(make_plan(current, wanted, prune=False)) == [("change", "a"), ("change", "b")]
 
 
-def test_what_is_not_in_the_document__stays_unless_pruned() -> None:
+def test_entry_not_in_the_document__stays_unless_pruned() -> None:
     current = taken(segments={"a": segment(), "b": segment(among("a")), "c": segment()})
     wanted = taken(segments={"c": segment()})
     plan = make_plan(current, wanted, prune=False)
     assert (plan.steps, plan.unchanged, plan.left) == ([], 1, 2)
-    # Whoever names the other goes first.
+    # The segment with the reference is removed first.
     pruned = make_plan(current, wanted, prune=True)
     assert steps(pruned) == [("remove", "b"), ("remove", "a")]
 
 
-def test_absent_section__is_left_alone_when_pruned() -> None:
+def test_absent_section__is_not_pruned() -> None:
     current = taken(segments={"a": segment()}, flags={"f": flag()})
     plan = make_plan(current, taken(flags={}), prune=True)
     assert [(step.action, step.kind) for step in plan.steps] == [(PlanAction.REMOVE, "flags")]
@@ -274,7 +274,7 @@ def test_archived_flag__counts_as_removed() -> None:
     assert not make_plan(current, taken(flags={}), prune=True).steps
 
 
-def test_flags__come_after_segments_and_after_flags_that_they_need() -> None:
+def test_flags__come_after_their_segments_and_prerequisites() -> None:
     needs = [{"flag": "b", "variants": ["enabled"]}]
     wanted = taken(
         flags={"a": flag(prerequisites=needs), "b": flag(rules=[
@@ -284,7 +284,7 @@ def test_flags__come_after_segments_and_after_flags_that_they_need() -> None:
     assert [key for _, key in steps(make_plan(NOTHING, wanted, prune=False))] == ["s", "b", "a"]
 
 
-def test_segment_that_is_not_there__is_refused_with_its_place() -> None:
+def test_missing_segment__is_refused_with_the_path() -> None:
     wanted = taken(
         segments={"a": segment(level(), among("no"))},
         flags={"f": flag(rules=[{"id": "r", "segment": "no", "variant": "enabled"}])},
@@ -297,16 +297,16 @@ def test_segment_that_is_not_there__is_refused_with_its_place() -> None:
     assert make_plan(taken(segments={"no": segment()}), wanted, prune=False).steps
 
 
-def test_circle__is_refused_with_its_path() -> None:
+def test_cycle__is_refused_with_its_path() -> None:
     wanted = taken(segments={"a": segment(among("b")), "b": segment(level(), among("a"))})
-    told = "A segment must not lead back to itself"
+    message = "A segment must not lead back to itself"
     assert refused(NOTHING, wanted) == [
-        f'segments["a"].rule.conditions[0].value: {told}: a → b → a.',
-        f'segments["b"].rule.conditions[1].value: {told}: b → a → b.',
+        f'segments["a"].rule.conditions[0].value: {message}: a → b → a.',
+        f'segments["b"].rule.conditions[1].value: {message}: b → a → b.',
     ]
 
 
-def test_circle_by_way_of_what_is_there__is_refused() -> None:
+def test_cycle_through_existing_segments__is_refused() -> None:
     current = taken(segments={"a": segment(), "b": segment(among("a"))})
     (fault,) = refused(current, taken(segments={"a": segment(among("b"))}))
     assert fault.endswith("a → b → a.")
@@ -322,7 +322,7 @@ def test_long_chain__is_refused() -> None:
     assert "lean on each other" in refused(NOTHING, chain(60))[0]
 
 
-def test_prerequisite_that_does_not_hold__is_refused() -> None:
+def test_invalid_prerequisite__is_refused() -> None:
     def needing(other: str, variant: str = "enabled") -> ConfigEntry:
         return flag(prerequisites=[{"flag": other, "variants": [variant]}])
 
@@ -337,11 +337,11 @@ def test_prerequisite_that_does_not_hold__is_refused() -> None:
     ]
 
 
-def test_pruned_segment_that_a_flag_names__is_refused() -> None:
+def test_pruned_segment_used_by_a_flag__is_refused() -> None:
     rule = {"id": "r", "segment": "s", "variant": "enabled"}
     current = taken(segments={"s": segment()}, flags={"f": flag(rules=[rule])})
     assert refused(current, taken(segments={}), prune=True) == [
-        'flags["f"].rules[0].segment: The segment “s”, which would be removed, is used here.'
+        'flags["f"].rules[0].segment: The segment “s” would be removed but is used here.'
     ]
     assert steps(make_plan(current, taken(segments={}, flags={"f": flag()}), prune=True)) == [
         ("change", "f"), ("remove", "s"),

@@ -1,4 +1,4 @@
-"""Statements beneath Django's cursor: prepared once, healed after a lost connection."""
+"""Statements that bypass Django's cursor: prepared once, retried after a lost connection."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ def prepared() -> int:
 
 
 def end_connection() -> None:
-    """What a restart of the server does to this thread's connection."""
+    """Terminate this thread's connection, as a restart of the server does."""
     connection.ensure_connection()
     pid = connection.connection.info.backend_pid
     with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
@@ -49,7 +49,7 @@ def test_statement_of_100_players__is_prepared_once(
         "evaluate": lambda pk: public_api.post(f"{FLAGS}/evaluate", {"player_id": pk}).status,
         "track": lambda pk: public_api.post(EVENTS, {"player_id": pk, "event_name": "e"}).status,
     }
-    public_api.get(PLAYERS)  # a refusal loads the environment, too
+    public_api.get(PLAYERS)  # a refused request loads the environment too
     before = prepared()
     assert {calls[call](player_id) for player_id in ids} <= {200, 201}
     assert prepared() == before + 1
@@ -66,7 +66,7 @@ def test_lost_connection__is_replaced_for_every_statement(public_api: Api) -> No
 
 @pytest.fixture
 def losing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Lets the next statement lose its connection after it was found to be good."""
+    """Makes the next statement lose its connection after the check that it is open."""
     execute = psycopg.RawCursor.execute
 
     def once(cursor: psycopg.RawCursor[Any], *args: Any, **options: Any) -> Any:
@@ -77,7 +77,7 @@ def losing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(psycopg.RawCursor, "execute", once)
 
 
-def test_connection_lost_on_the_way__is_replaced_for_what_may_run_twice(
+def test_connection_lost_during_a_statement__is_replaced_for_idempotent_statements(
     public_api: Api, losing: Callable[[], None]
 ) -> None:
     player = f"{PLAYERS}/{public_api.register()['id']}"
@@ -88,7 +88,7 @@ def test_connection_lost_on_the_way__is_replaced_for_what_may_run_twice(
     assert (reply.status, reply.data["total_revenue"]) == (200, 1)
 
 
-def test_connection_lost_on_the_way__is_503_for_a_write_that_might_count_twice_and_heals(
+def test_connection_lost_during_a_statement__is_503_for_other_writes(
     public_api: Api, losing: Callable[[], None]
 ) -> None:
     path = f"{PLAYERS}/{public_api.register()['id']}/purchase?amount=1"
@@ -98,7 +98,7 @@ def test_connection_lost_on_the_way__is_503_for_a_write_that_might_count_twice_a
     assert Player.objects.get().purchase_count == 1
 
 
-def test_connection_that_django_finds_lost__is_replaced(public_api: Api) -> None:
+def test_lost_connection__is_replaced_outside_the_api(public_api: Api) -> None:
     public_api.register()
     end_connection()
     assert db.fetch_all("SELECT 1", []) == [(1,)]
@@ -113,7 +113,7 @@ def test_lost_connection__ends_an_open_transaction() -> None:
     assert db.fetch_one("SELECT 2", []) == (2,)
 
 
-def test_error__arrives_as_djangos() -> None:
+def test_error__is_raised_as_djangos() -> None:
     with pytest.raises(DataError):
         db.fetch_all("SELECT 1 / $1::int", [0])
 
@@ -125,5 +125,5 @@ def test_no_row__is_none() -> None:
 def test_lost_connection__is_replaced_for_a_page() -> None:
     client = signed_in()
     end_connection()
-    close_old_connections()  # the server does so as a request begins, Django's test client does not
+    close_old_connections()  # done by the server before a request, but not by the test client
     assert client.get(reverse("account")).status_code == 200

@@ -1,4 +1,4 @@
-"""Writes to what all apps share: each checks, writes, audits and bumps the version."""
+"""Services of the shared models: each checks, writes, audits and increments the version."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -43,19 +43,19 @@ def test_new_project__has_live_and_test_and_no_keys() -> None:
     assert (entry.actor_name, entry.reason, entry.object_id) == ("Ada", "launch", str(project.pk))
 
 
-def test_environments__have_namespaces_of_their_own() -> None:
+def test_environments__have_different_namespaces() -> None:
     one, two = projects.project_create(name="G", slug="g", actor=ACTOR).environments.all()
     assert one.namespace != two.namespace
 
 
 @pytest.mark.parametrize("slug", sorted(projects.RESERVED_SLUGS - {"_components"}))
-def test_slug_that_is_an_address__is_refused(slug: str) -> None:
-    with pytest.raises(ValidationError, match="address of the dashboard"):
+def test_reserved_slug__is_refused(slug: str) -> None:
+    with pytest.raises(ValidationError, match="is reserved"):
         projects.project_create(name="Game", slug=slug, actor=ACTOR)
     assert not Project.objects.filter(slug=slug).exists()
 
 
-def test_addresses_of_the_dashboard__are_all_reserved() -> None:
+def test_paths_of_the_dashboard__are_reserved() -> None:
     first = {str(item.pattern).partition("/")[0] for item in get_resolver().url_patterns}
     fixed = {segment for segment in first if segment and "<" not in segment}
     assert "sign-in" in fixed
@@ -63,19 +63,19 @@ def test_addresses_of_the_dashboard__are_all_reserved() -> None:
 
 
 @pytest.mark.parametrize("slug", ["", "Game", "-game", "game-", "a_b", "a/b", "é", "x" * 41, "g\n"])
-def test_slug_of_another_form__is_refused(slug: str) -> None:
-    with pytest.raises(ValidationError, match="lower-case letters"):
+def test_invalid_slug__is_refused(slug: str) -> None:
+    with pytest.raises(ValidationError, match="lowercase letters"):
         projects.project_create(name="Game", slug=slug, actor=ACTOR)
 
 
-def test_slug_that_is_taken__is_refused() -> None:
+def test_existing_slug__is_refused() -> None:
     projects.project_create(name="Game", slug="game", actor=ACTOR)
-    with pytest.raises(ValidationError, match="already a project"):
+    with pytest.raises(ValidationError, match="“game” already exists"):
         projects.project_create(name="Other", slug="game", actor=ACTOR)
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 101])
-def test_name_of_no_or_too_many_characters__is_refused(name: str) -> None:
+def test_name_that_is_empty_or_too_long__is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="1 to 100 characters"):
         projects.project_create(name=name, slug="game", actor=ACTOR)
     project = projects.project_create(name="Game", slug="game", actor=ACTOR)
@@ -83,7 +83,7 @@ def test_name_of_no_or_too_many_characters__is_refused(name: str) -> None:
         projects.project_update(project, name=name, actor=ACTOR)
 
 
-def test_changed_tier__is_audited_and_bumps_every_environment() -> None:
+def test_changed_tier__is_audited_and_increments_every_version() -> None:
     project = make_environment().project
     before = [version_of(environment) for environment in project.environments.all()]
     projects.project_update(project, tier=Tier.FREE, actor=ACTOR, reason="trial over")
@@ -95,7 +95,7 @@ def test_changed_tier__is_audited_and_bumps_every_environment() -> None:
     assert entry.reason == "trial over"
 
 
-def test_project_changed_by_somebody_else__keeps_their_change() -> None:
+def test_concurrent_project_changes__are_both_stored() -> None:
     project = make_environment().project
     stale = Project.objects.get(pk=project.pk)
     projects.project_update(project, name="Renamed", actor=ACTOR)
@@ -105,15 +105,15 @@ def test_project_changed_by_somebody_else__keeps_their_change() -> None:
     assert last_entry().after == {"tier": "pro"}
 
 
-def test_change_that_changes_nothing__leaves_no_trace() -> None:
+def test_update_without_changes__writes_nothing() -> None:
     environment = make_environment()
     version, entries = version_of(environment), AuditEntry.objects.count()
     projects.project_update(environment.project, tier=Tier.ENTERPRISE, actor=ACTOR)
     assert (version_of(environment), AuditEntry.objects.count()) == (version, entries)
 
 
-def test_environment_slug_that_is_taken__is_refused(environment: Environment) -> None:
-    with pytest.raises(ValidationError, match="already an environment"):
+def test_existing_environment_slug__is_refused(environment: Environment) -> None:
+    with pytest.raises(ValidationError, match="“live” already exists"):
         projects.environment_create(project=environment.project, slug="live", actor=ACTOR)
 
 
@@ -121,7 +121,7 @@ def test_environment_slug_that_is_taken__is_refused(environment: Environment) ->
 
 
 @pytest.mark.parametrize(("kind", "prefix"), [("public", "pk_live_"), ("secret", "sk_live_")])
-def test_new_key__keeps_only_the_digest(kind: str, prefix: str, environment: Environment) -> None:
+def test_new_key__stores_only_the_digest(kind: str, prefix: str, environment: Environment) -> None:
     version = version_of(environment)
     new = make_key(environment, KeyKind(kind), reason="for the client")
     key = ApiKey.objects.get(pk=new.key.pk)
@@ -142,23 +142,23 @@ def test_new_key__keeps_only_the_digest(kind: str, prefix: str, environment: Env
     assert entry.project == environment.project
 
 
-def test_token__stands_in_no_audit_entry(environment: Environment) -> None:
+def test_token__is_not_in_the_audit_log(environment: Environment) -> None:
     new = make_key(environment)
     rotated = api_keys.api_key_rotate(new.key, grace=timedelta(hours=1), actor=ACTOR)
-    told = str(list(AuditEntry.objects.values()))
+    entries = str(list(AuditEntry.objects.values()))
     for token in (new.token, rotated.token):
-        assert token[12:-4] not in told
+        assert token[12:-4] not in entries
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 101])
-def test_key_without_a_proper_name__is_refused(name: str, environment: Environment) -> None:
+def test_key_with_an_invalid_name__is_refused(name: str, environment: Environment) -> None:
     with pytest.raises(ValidationError, match="1 to 100 characters"):
         api_keys.api_key_create(
             environment=environment, kind=KeyKind.PUBLIC, name=name, actor=ACTOR
         )
 
 
-def test_revoked_key__says_when_and_why(environment: Environment) -> None:
+def test_revoked_key__is_audited_with_time_and_reason(environment: Environment) -> None:
     key = make_key(environment).key
     version = version_of(environment)
     revoked = api_keys.api_key_revoke(key, actor=ACTOR, reason="leaked")
@@ -171,7 +171,7 @@ def test_revoked_key__says_when_and_why(environment: Environment) -> None:
     assert version_of(environment) == version + 1
 
 
-def test_key_revoked_again__keeps_its_first_time(environment: Environment) -> None:
+def test_key_revoked_twice__keeps_the_first_time(environment: Environment) -> None:
     key = make_key(environment).key
     first = api_keys.api_key_revoke(key, actor=ACTOR)
     version, entries = version_of(environment), AuditEntry.objects.count()
@@ -179,7 +179,7 @@ def test_key_revoked_again__keeps_its_first_time(environment: Environment) -> No
     assert (version_of(environment), AuditEntry.objects.count()) == (version, entries)
 
 
-def test_rotated_key__has_a_successor_and_a_grace(environment: Environment) -> None:
+def test_rotated_key__has_a_successor_and_a_grace_period(environment: Environment) -> None:
     old = make_key(environment, KeyKind.SECRET).key
     version = version_of(environment)
     new = api_keys.api_key_rotate(old, grace=timedelta(hours=24), actor=ACTOR)
@@ -197,21 +197,21 @@ def test_rotated_key__has_a_successor_and_a_grace(environment: Environment) -> N
     assert version_of(environment) == version + 1
 
 
-def test_expiry_that_comes_sooner__stays(environment: Environment) -> None:
+def test_earlier_expiry__is_kept(environment: Environment) -> None:
     key = make_key(environment, expires_in=timedelta(hours=1)).key
     api_keys.api_key_rotate(key, grace=timedelta(days=7), actor=ACTOR)
     assert ApiKey.objects.get(pk=key.pk).expires_at == key.expires_at
 
 
-def test_key_out_of_use__cannot_be_rotated(environment: Environment) -> None:
+def test_revoked_or_expired_key__cannot_be_rotated(environment: Environment) -> None:
     revoked = api_keys.api_key_revoke(make_key(environment).key, actor=ACTOR)
     expired = make_key(environment, expires_in=timedelta(seconds=-1)).key
     for key in (revoked, expired):
-        with pytest.raises(ValidationError, match="no longer in use"):
+        with pytest.raises(ValidationError, match="has expired or is revoked"):
             api_keys.api_key_rotate(key, grace=timedelta(0), actor=ACTOR)
 
 
-def test_state_of_a_key__turns_at_the_very_moment_of_its_expiry() -> None:
+def test_state_of_a_key__changes_at_its_expiry() -> None:
     end = datetime(2026, 1, 1, tzinfo=UTC)
     key = ApiKey(expires_at=end)
     assert key.state_at(end - timedelta(microseconds=1)) == "expiring"
@@ -238,13 +238,13 @@ def test_new_member_of_staff__can_sign_in_and_is_audited() -> None:
     assert PASSWORD not in str(last_entry().after)
 
 
-def test_username_that_is_taken__is_refused() -> None:
+def test_existing_username__is_refused() -> None:
     make_staff(username="sam")
-    with pytest.raises(ValidationError, match="already a member of staff"):
+    with pytest.raises(ValidationError, match="“sam” already exists"):
         make_staff(username="sam")
 
 
-def test_roles__include_those_before_them() -> None:
+def test_roles__include_the_previous_ones() -> None:
     may = {role: [other for other in Role if User(role=role).may(other)] for role in Role}
     assert may == {
         Role.VIEWER: [Role.VIEWER],
@@ -255,7 +255,7 @@ def test_roles__include_those_before_them() -> None:
     assert not User(role=Role.ADMIN, is_active=False).may(Role.VIEWER)
 
 
-def test_actor__keeps_the_name_of_a_member_of_staff_who_leaves(environment: Environment) -> None:
+def test_deleted_staff__keep_their_name_as_actor(environment: Environment) -> None:
     user = make_staff(username="sam")
     key = api_keys.api_key_create(
         environment=environment, kind=KeyKind.PUBLIC, name="k", actor=Actor.of_user(user)
@@ -267,7 +267,7 @@ def test_actor__keeps_the_name_of_a_member_of_staff_who_leaves(environment: Envi
     assert (entry.actor_user, entry.actor_name) == (None, "sam")
 
 
-def test_entries_of_one_request__carry_its_id(environment: Environment) -> None:
+def test_audit_entry__has_the_request_id(environment: Environment) -> None:
     token = request_id.set("trace-1")
     try:
         make_key(environment)
@@ -276,14 +276,14 @@ def test_entries_of_one_request__carry_its_id(environment: Environment) -> None:
     assert last_entry().request_id == "trace-1"
 
 
-def test_changes__keep_only_what_differs() -> None:
+def test_changed_fields__are_only_those_that_differ() -> None:
     assert changed_fields({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 5, "d": 4}) == (
         {"b": 2, "c": 3},
         {"b": 5, "d": 4},
     )
 
 
-def test_version__moves_only_when_the_transaction_does(environment: Environment) -> None:
+def test_failed_transaction__keeps_the_version(environment: Environment) -> None:
     version = version_of(environment)
     with pytest.raises(ValidationError):
         api_keys.api_key_create(environment=environment, kind=KeyKind.PUBLIC, name="", actor=ACTOR)

@@ -1,4 +1,4 @@
-"""The signals that end a process are noticed, and end it as before."""
+"""Signals that stop a process set `stopping` and still stop it."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ print(stopping.is_set())
 
 
 @pytest.mark.parametrize("name", ["TERM", "INT", "QUIT"])
-def test_handler_that_was_there__runs_too(name: str) -> None:
+def test_existing_handler__also_runs(name: str) -> None:
     program = PROGRAM.format(name=name, chained=True)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "before\nTrue\n"

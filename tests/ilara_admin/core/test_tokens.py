@@ -3,7 +3,7 @@ import pytest
 from ilara_admin.core import tokens
 
 
-def test_checksum__is_the_published_one() -> None:
+def test_checksum__matches_the_documented_example() -> None:
     assert tokens.checksum("0123456789abcdefghijklmnopqrst") == "3j70pI"
 
 

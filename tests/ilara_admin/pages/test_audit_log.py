@@ -45,12 +45,12 @@ def page(client: Client, environment: Environment, query: str = "", **headers: s
 
 
 def sentences(html: str) -> list[str]:
-    """ "Ada created the flag new-feature", from above."""
+    """The sentences of the entries, such as "Ada created the flag new-feature", in page order."""
     found = re.findall(r"<span>(<strong>.*?)</span>\s*<time", html, flags=re.S)
     return [" ".join(re.sub(r"<[^>]+>", "", each).split()) for each in found]
 
 
-def test_every_action__has_words() -> None:
+def test_every_action__has_a_verb() -> None:
     assert set(VERBS) == set(AuditAction)
 
 
@@ -59,15 +59,13 @@ def test_entries__are_sentences_newest_first(admin: Client, environment: Environ
     flag_set_enabled(
         Flag.objects.get(environment=environment, key="new-feature"), True, actor=ACTOR
     )
-    said = sentences(page(admin, environment))
-    assert said[0] == "Ada turned on the flag new-feature"
-    assert said[1] == f"Ada issued the API key Test ({key.masked})"
-    assert f"Ada created the project {environment.project.slug}" in said
+    shown = sentences(page(admin, environment))
+    assert shown[0] == "Ada turned on the flag new-feature"
+    assert shown[1] == f"Ada issued the API key Test ({key.masked})"
+    assert f"Ada created the project {environment.project.slug}" in shown
 
 
-def test_entry__says_when_why_in_which_request_and_what_differs(
-    admin: Client, environment: Environment
-) -> None:
+def test_entry__shows_reason_and_differences(admin: Client, environment: Environment) -> None:
     segment = Segment.objects.get(environment=environment)
     segment_update(
         segment, name="Testers", rule=RULE, description="", actor=Actor("<b>Bo"), reason="<i>why"
@@ -80,15 +78,15 @@ def test_entry__says_when_why_in_which_request_and_what_differs(
     assert "level is more than 1" in html
 
 
-def test_other_environments__are_not_told_of(admin: Client, environment: Environment) -> None:
+def test_entries_of_other_environments__are_hidden(admin: Client, environment: Environment) -> None:
     sandbox = environment.project.environments.get(slug="test")
     make_key(sandbox, KeyKind.SECRET)
     make_environment()
     project_update(environment.project, name="Renamed", actor=ACTOR)
-    said = " ".join(sentences(page(admin, environment)))
-    assert "sk_test_" not in said
-    assert said.count("created the project") == 1
-    assert "changed the project" in said
+    shown = " ".join(sentences(page(admin, environment)))
+    assert "sk_test_" not in shown
+    assert shown.count("created the project") == 1
+    assert "changed the project" in shown
 
 
 def test_filters__narrow_the_log(admin: Client, environment: Environment) -> None:
@@ -108,8 +106,8 @@ def test_player__is_found_by_id_and_by_external_id(admin: Client, environment: E
     player = make_player(environment, "pia: 1")
     player_update(player, PlayerPatch(email="x"), actor=ACTOR)
     for wanted in (f"player:{player.pk}", "player:pia: 1", "pia: 1"):
-        said = sentences(page(admin, environment, f"?object={quote(wanted)}"))
-        assert said == ["Ada changed the player pia: 1"]
+        shown = sentences(page(admin, environment, f"?object={quote(wanted)}"))
+        assert shown == ["Ada changed the player pia: 1"]
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT])
@@ -129,21 +127,23 @@ def test_personal_data__is_masked_below_support(
     assert ("n***@example.com" in page(client, environment)) is (role == Role.VIEWER)
 
 
-def test_staff__is_for_admins_to_know_of(staff_client: SignIn, environment: Environment) -> None:
+def test_entries_about_staff__are_for_admins(
+    staff_client: SignIn, environment: Environment
+) -> None:
     make_staff(username="carla")
-    wanted = "added the member of staff carla"
+    wanted = "added the staff account carla"
     assert wanted in " ".join(sentences(page(staff_client(Role.ADMIN), environment)))
     assert wanted not in " ".join(sentences(page(staff_client(Role.LIVE_OPS), environment)))
 
 
-def test_deleted_segment__has_no_page_to_go_to(admin: Client, environment: Environment) -> None:
+def test_deleted_segment__has_no_link(admin: Client, environment: Environment) -> None:
     segment = segment_create(environment=environment, key="s", name="", rule=RULE, actor=ACTOR)
     segment_delete(segment, actor=ACTOR)
     html = page(admin, environment, "?object=segment:s")
-    assert html.count("segments/s/") == 1  # from the entry of its creation
+    assert html.count("segments/s/") == 1  # in the entry of its creation
 
 
-def test_pages__are_walked_by_links_and_fragments(admin: Client, environment: Environment) -> None:
+def test_pages__are_linked_as_fragments(admin: Client, environment: Environment) -> None:
     flag = Flag.objects.get(environment=environment, key="new-feature")
     for enabled in (True, False) * 30:
         flag_set_enabled(flag, enabled, actor=ACTOR)
@@ -158,7 +158,7 @@ def test_pages__are_walked_by_links_and_fragments(admin: Client, environment: En
     assert len(found) == 61
 
 
-def test_log__asks_the_same_of_the_database_for_one_row_and_for_fifty(
+def test_log__needs_as_many_queries_for_50_rows_as_for_one(
     admin: Client, environment: Environment
 ) -> None:
     def queries() -> int:
@@ -254,7 +254,7 @@ def test_entry_of_another_project__is_404(admin: Client, environment: Environmen
         ),
     ],
 )
-def test_differences__are_named_leaf_by_leaf(
+def test_differences__are_listed_by_leaf(
     before: object, after: object, found: list[tuple[str, str, str]]
 ) -> None:
     assert differences(before, after) == [Change(*each) for each in found]
@@ -296,7 +296,7 @@ SLICES = [
         ({}, {"rules": [{"id": "r", "odd": 1}]}, [("rules.r", "", '{"id": "r", "odd": 1}')]),
     ],
 )
-def test_differences__use_the_words_of_the_pages(
+def test_differences__are_described_as_on_the_pages(
     before: object, after: object, found: list[tuple[str, str, str]]
 ) -> None:
     assert differences(before, after) == [Change(*each) for each in found]

@@ -1,4 +1,4 @@
-"""The pages of API keys: list, issue, rotate, revoke; in dialogs and as plain pages."""
+"""The pages of API keys: list, issue, rotate, revoke, with and without htmx."""
 
 import re
 from datetime import timedelta
@@ -25,7 +25,7 @@ def row_of(page: str, key: ApiKey) -> str:
 # --- The list -------------------------------------------------------------------------------------
 
 
-def test_list__tells_each_key_apart_by_words(environment: Environment) -> None:
+def test_list__shows_kind_and_state_of_each_key(environment: Environment) -> None:
     now = timezone.now()
     active = make_key(environment).key
     expiring = make_key(environment, expires_in=timedelta(days=3)).key
@@ -45,7 +45,7 @@ def test_list__tells_each_key_apart_by_words(environment: Environment) -> None:
 @pytest.mark.parametrize(
     ("shown", "seen"), [("", "ab"), ("usable", "a"), ("ended", "b"), ("nonsense", "ab")]
 )
-def test_tabs__show_keys_in_use_or_ended(environment: Environment, shown: str, seen: str) -> None:
+def test_tabs__filter_by_state(environment: Environment, shown: str, seen: str) -> None:
     keys = {"a": make_key(environment).key, "b": make_key(environment).key}
     api_key_revoke(keys["b"], actor=ACTOR)
     page = text_of(signed_in().get(url_of(environment, "key_list"), {"show": shown}))
@@ -57,7 +57,7 @@ def test_keys_of_another_environment__are_not_listed(environment: Environment) -
     assert other.masked not in text_of(signed_in().get(url_of(environment, "key_list")))
 
 
-def test_list_without_keys__offers_to_make_one(environment: Environment) -> None:
+def test_list_without_keys__links_to_the_form(environment: Environment) -> None:
     url = url_of(environment, "key_list")
     assert text_of(signed_in().get(url)).count(url_of(environment, "key_create")) > 2
     page = text_of(signed_in(Role.VIEWER).get(url))
@@ -78,12 +78,12 @@ def test_htmx__receives_the_results_only(environment: Environment) -> None:
     assert "<html" not in page
 
 
-def test_list__takes_as_many_queries_for_50_keys_as_for_one(
+def test_list__needs_as_many_queries_for_50_keys_as_for_one(
     environment: Environment, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     client, url = signed_in(), url_of(environment, "key_list")
     make_key(environment)
-    client.get(url)  # the first visit notes the environment in the session
+    client.get(url)  # the first visit stores the environment in the session
     with django_assert_num_queries(5):  # session, user, environment, keys, the switcher
         client.get(url)
     for _ in range(49):
@@ -92,7 +92,7 @@ def test_list__takes_as_many_queries_for_50_keys_as_for_one(
         assert text_of(client.get(url)).count("<tr") == 51
 
 
-def test_more_than_a_page__can_be_walked(environment: Environment) -> None:
+def test_more_keys_than_a_page__have_a_next_link(environment: Environment) -> None:
     client, url = signed_in(), url_of(environment, "key_list")
     keys = [make_key(environment).key for _ in range(51)]
     first = text_of(client.get(url))
@@ -106,7 +106,7 @@ def test_more_than_a_page__can_be_walked(environment: Environment) -> None:
 
 
 @pytest.mark.parametrize("kind", ["public", "secret"])
-def test_new_key__is_shown_once_and_its_curl_line_works(
+def test_new_key__is_shown_once_and_its_curl_command_works(
     environment: Environment, kind: str
 ) -> None:
     client = signed_in()
@@ -123,14 +123,14 @@ def test_new_key__is_shown_once_and_its_curl_line_works(
     assert (key.name, key.kind, key.expires_at) == ("iOS client", kind, None)
 
 
-def test_curl_line__names_the_host_of_the_visitor(environment: Environment) -> None:
+def test_curl_command__has_the_host_of_the_request(environment: Environment) -> None:
     client = signed_in(headers={"host": "localhost:18082"})
     assert "http://localhost:18082/v1/" in text_of(
         client.post(url_of(environment, "key_create"), NEW)
     )
 
 
-def test_expiry__is_what_was_chosen(environment: Environment) -> None:
+def test_expiry__is_as_chosen(environment: Environment) -> None:
     signed_in().post(url_of(environment, "key_create"), NEW | {"expires": "30"})
     expires_at = environment.api_keys.get().expires_at
     assert expires_at is not None
@@ -148,7 +148,7 @@ def test_expiry__is_what_was_chosen(environment: Environment) -> None:
     ],
 )
 @pytest.mark.parametrize("headers", [{}, HTMX])
-def test_bad_form__is_shown_again_with_the_error(
+def test_invalid_form__is_shown_again_with_the_error(
     environment: Environment, wrong: dict[str, str], field: str, headers: dict[str, str]
 ) -> None:
     url = url_of(environment, "key_create")
@@ -159,8 +159,8 @@ def test_bad_form__is_shown_again_with_the_error(
     assert not environment.api_keys.exists()
 
 
-def test_form_sent_twice__makes_one_key(environment: Environment) -> None:
-    """Reloading the page that shows the token sends the form again."""
+def test_form_sent_twice__creates_one_key(environment: Environment) -> None:
+    """Reloading the page with the token sends the form again."""
     client = Client(enforce_csrf_checks=True)
     client.cookies = signed_in().cookies
     url = url_of(environment, "key_create")
@@ -177,7 +177,7 @@ def test_form_sent_twice__makes_one_key(environment: Environment) -> None:
     assert environment.api_keys.count() == 2
 
 
-def test_dialog__holds_the_form_and_the_answer_replaces_the_page(
+def test_dialog__has_the_form_and_the_response_replaces_the_page(
     environment: Environment,
 ) -> None:
     client, url = signed_in(), url_of(environment, "key_create")
@@ -190,7 +190,7 @@ def test_dialog__holds_the_form_and_the_answer_replaces_the_page(
 
 
 def test_form_as_a_page__is_sent_without_htmx(environment: Environment) -> None:
-    """There is no dialog around it that htmx could put the answer into."""
+    """Without a dialog, htmx has no place for the response."""
     make_key(environment)
     client = signed_in()
     for url in (
@@ -204,7 +204,7 @@ def test_form_as_a_page__is_sent_without_htmx(environment: Environment) -> None:
 
 
 @pytest.mark.parametrize("hours", [0, 1, 24, 168])
-def test_rotation__issues_a_second_key_and_ends_the_first_after_the_grace(
+def test_rotation__issues_a_key_and_the_old_one_expires_after_the_grace_period(
     environment: Environment, hours: int
 ) -> None:
     old = make_key(environment)
@@ -220,7 +220,7 @@ def test_rotation__issues_a_second_key_and_ends_the_first_after_the_grace(
     assert AuditEntry.objects.get(action="api_key.rotated").reason == "Lost laptop"
 
 
-def test_rotation__says_when_the_key_was_last_used(environment: Environment) -> None:
+def test_rotation__shows_when_the_key_was_last_used(environment: Environment) -> None:
     key = make_key(environment).key
     url = url_of(environment, "key_rotate", key.pk)
     assert "has never been used" in text_of(signed_in().get(url))
@@ -229,7 +229,9 @@ def test_rotation__says_when_the_key_was_last_used(environment: Environment) -> 
 
 
 @pytest.mark.parametrize("grace", ["", "2", "soon"])
-def test_rotation_with_another_grace__is_refused(environment: Environment, grace: str) -> None:
+def test_rotation_with_an_invalid_grace_period__is_refused(
+    environment: Environment, grace: str
+) -> None:
     key = make_key(environment).key
     response = signed_in().post(url_of(environment, "key_rotate", key.pk), {"grace": grace})
     assert response.status_code == 422
@@ -237,7 +239,9 @@ def test_rotation_with_another_grace__is_refused(environment: Environment, grace
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_rotation_of_an_ended_key__leads_back(environment: Environment, method: str) -> None:
+def test_rotation_of_a_revoked_key__redirects_to_the_list(
+    environment: Environment, method: str
+) -> None:
     key = api_key_revoke(make_key(environment).key, actor=ACTOR)
     url = url_of(environment, "key_rotate", key.pk)
     response = getattr(signed_in(), method)(url, {"grace": "0"})
@@ -249,15 +253,15 @@ def test_rotation_of_an_ended_key__leads_back(environment: Environment, method: 
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"), [(KeyKind.PUBLIC, "every game build"), (KeyKind.SECRET, "every server")]
+    ("kind", "text"), [(KeyKind.PUBLIC, "every game build"), (KeyKind.SECRET, "every server")]
 )
-def test_revoking__says_what_stops_working(
-    environment: Environment, kind: KeyKind, words: str
+def test_revoking__shows_what_stops_working(
+    environment: Environment, kind: KeyKind, text: str
 ) -> None:
     key = make_key(environment, kind).key
     ApiKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now() - timedelta(minutes=3))
     page = text_of(signed_in().get(url_of(environment, "key_revoke", key.pk)))
-    assert words in page
+    assert text in page
     assert key.masked in page
     assert "was last used 3 min ago" in page
     assert 'data-arms="Test"' in page
@@ -272,7 +276,7 @@ def test_old_last_use__is_a_date(environment: Environment) -> None:
 
 
 @pytest.mark.parametrize("typed", ["", "test", "Tes"])
-def test_name_typed_wrong__revokes_nothing(environment: Environment, typed: str) -> None:
+def test_wrong_name__revokes_nothing(environment: Environment, typed: str) -> None:
     new = make_key(environment)
     url = url_of(environment, "key_revoke", new.key.pk)
     response = signed_in().post(url, {"typed": typed})
@@ -296,14 +300,14 @@ def test_revoked_key__is_refused_on_the_next_request(
     assert (entry.reason, entry.object_id) == ("Leaked", str(new.key.pk))
 
 
-def test_revoking_twice__leads_back(environment: Environment) -> None:
+def test_revoking_twice__redirects_to_the_list(environment: Environment) -> None:
     key = api_key_revoke(make_key(environment).key, actor=ACTOR)
     response = signed_in().post(url_of(environment, "key_revoke", key.pk), {"typed": "Test"})
     assert response.status_code == 302
     assert AuditEntry.objects.filter(action="api_key.revoked").count() == 1
 
 
-def test_name_with_markup__stays_text(environment: Environment) -> None:
+def test_name_with_markup__is_escaped(environment: Environment) -> None:
     client, name = signed_in(), '<b>"x"</b>'
     issued = client.post(url_of(environment, "key_create"), NEW | {"name": name})
     key = environment.api_keys.get()

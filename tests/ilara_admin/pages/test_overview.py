@@ -1,4 +1,4 @@
-"""The overview: figures, chart, last changes, first steps."""
+"""The overview: figures, chart, recent changes, setup steps."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -59,7 +59,7 @@ def test_figures__count_the_last_24_hours_of_this_environment(
     fold_until(Horizon(2**62, datetime.now(UTC) + timedelta(minutes=1)))
     assert figures(page(viewer, environment)) == [
         *("2", "1 new"),
-        *("6", "6 in 24 h"),  # three purchases among them
+        *("6", "6 in 24 h"),  # including three purchases
         *("5.99 USD", "1 payer"),
         *("1", "of 2 flags"),
     ]
@@ -76,7 +76,7 @@ def test_chart__has_a_bar_for_each_of_24_hours(
     assert f"<title>{received_at:%H}:00: 1 events</title>" in html
 
 
-def test_arrivals__fall_into_their_hours_in_the_zone_of_the_reader(
+def test_arrivals__are_counted_by_hour_in_the_users_time_zone(
     environment: Environment, player: Player, public_api: Api
 ) -> None:
     public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
@@ -84,7 +84,7 @@ def test_arrivals__fall_into_their_hours_in_the_zone_of_the_reader(
     now = received_at + timedelta(seconds=90)
     assert arrivals(environment, now).fresh.counted_until is None
     fold_until(Horizon(2**62, now))
-    with timezone.override("Asia/Kolkata"):  # half an hour off
+    with timezone.override("Asia/Kolkata"):  # UTC+5:30
         found = arrivals(environment, now)
     assert (found.last_day, len(found.hours), found.fresh.counted_until) == (1, 24, now)
     ((hour, number),) = [each for each in found.hours if each[1]]
@@ -96,7 +96,7 @@ def test_arrivals__fall_into_their_hours_in_the_zone_of_the_reader(
     assert late == [False, True]
 
 
-def test_last_minute__is_the_last_one_that_is_over_and_counted(
+def test_last_minute__is_the_last_complete_and_counted_one(
     environment: Environment, player: Player, public_api: Api
 ) -> None:
     public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
@@ -121,7 +121,7 @@ def test_last_changes__are_ten_sentences(viewer: Client, environment: Environmen
     assert "A &lt;b&gt;test&lt;/b&gt;" in feed
 
 
-def test_overview__asks_the_same_of_the_database_for_one_row_and_for_fifty(
+def test_overview__needs_as_many_queries_for_50_rows_as_for_one(
     viewer: Client, environment: Environment, player: Player, public_api: Api
 ) -> None:
     def queries() -> int:
@@ -140,7 +140,7 @@ def test_overview__asks_the_same_of_the_database_for_one_row_and_for_fifty(
     assert queries() == one
 
 
-# --- The first steps ----------------------------------------------------------------------------
+# --- Setup steps --------------------------------------------------------------------------------
 
 
 def steps_done(html: str) -> list[bool]:
@@ -148,13 +148,13 @@ def steps_done(html: str) -> list[bool]:
     return [part.startswith(" data-done") for part in steps.split("<li")[1:]]
 
 
-def test_first_steps__follow_what_has_been_done_until_an_event_arrives(
+def test_setup_steps__show_progress_until_an_event_arrives(
     viewer: Client, environment: Environment
 ) -> None:
     assert steps_done(page(viewer, environment)) == [False, False, False, True]
     key = api_key_create(environment=environment, kind="public", name="iOS", actor=ACTOR)  # type: ignore[arg-type]
     html = page(viewer, environment)
-    assert "none has been used yet" in html
+    assert "No key has been used yet" in html
     assert "http://testserver/v1/players/players" in html
     assert f"X-API-Key: {key.key.prefix}…" in html
     assert key.token not in html
@@ -170,7 +170,7 @@ def test_first_steps__follow_what_has_been_done_until_an_event_arrives(
     assert steps_done(page(viewer, environment)) == []
 
 
-def test_last_event_long_ago__needs_no_first_steps(
+def test_last_event_long_ago__shows_no_setup_steps(
     viewer: Client, environment: Environment, player: Player, public_api: Api
 ) -> None:
     public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})

@@ -26,7 +26,7 @@ def base(environment: Environment) -> str:
 
 
 def led_to(client: Client, environment: Environment, q: str) -> str:
-    """Where the find box leads, "" for a page of results."""
+    """The path that the find box redirects to, or "" for a page of results."""
     response = client.get(f"{base(environment)}find/", {"q": q})
     return (
         response["Location"].removeprefix(base(environment)) if response.status_code == 302 else ""
@@ -39,7 +39,7 @@ def results(client: Client, environment: Environment, q: str) -> str:
     return response.content.decode().partition("<main")[2]
 
 
-def test_whole_name__leads_straight_there(viewer: Client, environment: Environment) -> None:
+def test_exact_name__redirects_to_its_page(viewer: Client, environment: Environment) -> None:
     player = make_player(environment, "player 1/2")
     assert led_to(viewer, environment, "player 1/2") == f"players/{player.pk}/"
     assert led_to(viewer, environment, f" {player.pk} ") == f"players/{player.pk}/"
@@ -48,28 +48,26 @@ def test_whole_name__leads_straight_there(viewer: Client, environment: Environme
     assert led_to(viewer, environment, "beta-testers") == "segments/beta-testers/"
 
 
-def test_name_of_several_things__lets_staff_choose(
-    viewer: Client, environment: Environment
-) -> None:
+def test_name_of_several_objects__lists_them(viewer: Client, environment: Environment) -> None:
     make_player(environment, "new_tutorial")
     html = results(viewer, environment, "new_tutorial")
     assert "flags/new_tutorial/" in html
     assert "players/" in html
 
 
-def test_part_of_a_name__lists_what_has_it(viewer: Client, environment: Environment) -> None:
+def test_part_of_a_name__lists_matches(viewer: Client, environment: Environment) -> None:
     make_player(environment, "newbie")
-    make_player(environment, "anew")
+    make_player(environment, "renewed")
     html = results(viewer, environment, "new")
     assert ">newbie<" in html
-    assert ">anew<" not in html
+    assert ">renewed<" not in html
     assert "flags/new-feature/" in html
     assert "flags/new_tutorial/" in html
     assert "segments/beta-testers/" in results(viewer, environment, "TESTER")
 
 
 @pytest.mark.parametrize("q", ["zzz", "a\0b", "x" * 5000, "%", "<script>alert(1)</script>", "\\"])
-def test_nothing_found__helps_on(q: str, viewer: Client, environment: Environment) -> None:
+def test_no_match__is_shown(q: str, viewer: Client, environment: Environment) -> None:
     make_player(environment, "a")
     html = results(viewer, environment, q)
     assert "Nothing found" in html
@@ -77,7 +75,7 @@ def test_nothing_found__helps_on(q: str, viewer: Client, environment: Environmen
 
 
 @pytest.mark.parametrize("q", ["", "   "])
-def test_nothing_asked__says_what_can_be(q: str, viewer: Client, environment: Environment) -> None:
+def test_empty_query__shows_help(q: str, viewer: Client, environment: Environment) -> None:
     assert "Enter an external id" in results(viewer, environment, q)
 
 
@@ -89,7 +87,7 @@ def test_other_environments__are_not_searched(viewer: Client, environment: Envir
         assert "Nothing found" in results(viewer, environment, q)
 
 
-def test_find__asks_the_same_of_the_database_for_one_row_and_for_fifty(
+def test_find__needs_as_many_queries_for_many_rows_as_for_one(
     viewer: Client, environment: Environment
 ) -> None:
     def queries() -> int:

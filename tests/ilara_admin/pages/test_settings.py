@@ -1,4 +1,4 @@
-"""Settings of environment and project, and new ones of both."""
+"""Settings of an environment and its project, and creating both."""
 
 import re
 
@@ -22,7 +22,7 @@ SAME = {
 }
 
 
-def test_viewer__reads_the_settings_and_sees_no_buttons(environment: Environment) -> None:
+def test_viewer__sees_the_settings_but_no_buttons(environment: Environment) -> None:
     page = text_of(signed_in(Role.VIEWER).get(url_of(environment, "environment_settings")))
     assert "after 30 days" in page
     assert "kept for 90 days" in page
@@ -32,12 +32,12 @@ def test_viewer__reads_the_settings_and_sees_no_buttons(environment: Environment
     assert url_of(environment, "project_new") not in page
 
 
-def test_settings__are_in_the_navigation_of_everybody(environment: Environment) -> None:
+def test_settings__are_in_the_navigation_for_every_role(environment: Environment) -> None:
     page = text_of(signed_in(Role.VIEWER).get(url_of(environment, "environment_settings")))
     assert re.search(r'settings/" data-shortcut="g c" aria-current="page"', page)
 
 
-def test_change__is_kept_audited_and_bumps_the_version(environment: Environment) -> None:
+def test_change__is_stored_audited_and_increments_the_version(environment: Environment) -> None:
     environment.refresh_from_db()
     version = environment.config_version
     data = SAME | {
@@ -61,7 +61,7 @@ def test_change__is_kept_audited_and_bumps_the_version(environment: Environment)
     assert entry.reason == "Slow game"
 
 
-def test_restricting_public_keys__counts_on_the_next_request(environment: Environment) -> None:
+def test_restricting_public_keys__is_in_force_on_the_next_request(environment: Environment) -> None:
     api = Api(make_key(environment).token)
     player = api.post(PLAYERS, {"external_id": "a"}).data
     assert api.get(f"{PLAYERS}/{player['id']}").status == 200
@@ -69,7 +69,7 @@ def test_restricting_public_keys__counts_on_the_next_request(environment: Enviro
     assert api.get(f"{PLAYERS}/{player['id']}").status == 403
 
 
-def test_saving_without_a_change__bumps_nothing(environment: Environment) -> None:
+def test_saving_without_a_change__keeps_the_version(environment: Environment) -> None:
     environment.refresh_from_db()
     version = environment.config_version
     signed_in().post(url_of(environment, "environment_edit"), SAME)
@@ -90,7 +90,7 @@ def test_saving_without_a_change__bumps_nothing(environment: Environment) -> Non
         ({"currency": "U$D"}, "currency"),
     ],
 )
-def test_bad_setting__is_told_beside_its_field(
+def test_invalid_setting__shows_an_error_at_its_field(
     environment: Environment, wrong: dict[str, str], field: str
 ) -> None:
     response = signed_in().post(url_of(environment, "environment_edit"), SAME | wrong)
@@ -100,14 +100,14 @@ def test_bad_setting__is_told_beside_its_field(
     assert (environment.churned_days, environment.currency) == (30, "USD")
 
 
-def test_service__knows_its_settings_and_no_others(environment: Environment) -> None:
+def test_service__refuses_unknown_settings(environment: Environment) -> None:
     with pytest.raises(ValueError, match="namespace"):
         environment_update(environment, {"namespace": "x"}, actor=ACTOR)
     with pytest.raises(ValidationError):
         environment_update(environment, {"retention_days": 0}, actor=ACTOR)
 
 
-def test_service__keeps_what_another_admin_has_just_saved(environment: Environment) -> None:
+def test_service__keeps_concurrent_changes(environment: Environment) -> None:
     stale = Environment.objects.select_related("project").get(pk=environment.pk)
     environment_update(environment, {"currency": "EUR"}, actor=ACTOR)
     environment_update(stale, {"new_days": 3}, actor=ACTOR)
@@ -132,7 +132,7 @@ def test_project_without_a_name__is_refused(environment: Environment) -> None:
     assert response.status_code == 422
 
 
-# --- New ones -------------------------------------------------------------------------------------
+# --- New projects and environments ----------------------------------------------------------------
 
 
 def test_new_project__has_two_environments_with_the_examples(environment: Environment) -> None:
@@ -148,7 +148,7 @@ def test_new_project__has_two_environments_with_the_examples(environment: Enviro
 
 
 @pytest.mark.parametrize("slug", ["", "Second", "a b", "-a", "account", "sign-in", "x" * 41])
-def test_project_with_a_bad_address__is_refused(environment: Environment, slug: str) -> None:
+def test_project_with_an_invalid_slug__is_refused(environment: Environment, slug: str) -> None:
     data = {"name": "Second", "slug": slug, "tier": "free"}
     response = signed_in().post(url_of(environment, "project_new"), data, headers=HTMX)
     assert response.status_code == 422
@@ -156,18 +156,18 @@ def test_project_with_a_bad_address__is_refused(environment: Environment, slug: 
     assert Project.objects.count() == 1
 
 
-def test_new_environment__belongs_to_the_project_in_sight(environment: Environment) -> None:
+def test_new_environment__belongs_to_the_current_project(environment: Environment) -> None:
     client = signed_in()
     response = client.post(url_of(environment, "environment_new"), {"slug": "staging"})
     assert response["Location"] == f"/{environment.project.slug}/staging/keys/"
-    made = environment.project.environments.get(slug="staging")
-    assert Flag.objects.filter(environment=made).count() == 2
+    created = environment.project.environments.get(slug="staging")
+    assert Flag.objects.filter(environment=created).count() == 2
     again = client.post(url_of(environment, "environment_new"), {"slug": "staging"})
     assert again.status_code == 422
-    assert "already an environment" in text_of(again)
+    assert "already exists" in text_of(again)
 
 
-def test_switcher__offers_new_ones_to_admins_only(environment: Environment) -> None:
+def test_switcher__offers_creation_to_admins_only(environment: Environment) -> None:
     for role, offered in ((Role.ADMIN, True), (Role.LIVE_OPS, False)):
         page = text_of(signed_in(role).get(url_of(environment, "key_list")))
         assert (url_of(environment, "project_new") in page) == offered

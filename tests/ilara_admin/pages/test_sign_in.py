@@ -1,4 +1,4 @@
-"""Signing in, the limit to guessing, and everybody's own account."""
+"""Sign-in, its limit on failed attempts, and the account page."""
 
 import threading
 from datetime import timedelta
@@ -38,19 +38,21 @@ def ana(db: None) -> User:
     return make_staff(Role.VIEWER, "ana")
 
 
-# --- The way in -----------------------------------------------------------------------------------
+# --- Sign-in --------------------------------------------------------------------------------------
 
 
-def test_right_password__leads_in(ana: User) -> None:
+def test_correct_password__signs_in(ana: User) -> None:
     assert attempt("ana", PASSWORD) == 302
 
 
-@pytest.mark.parametrize(("name", "password"), [("ana", "wrong"), ("nobody", PASSWORD)])
-def test_wrong_one__does_not_tell_which_was_wrong(ana: User, name: str, password: str) -> None:
+@pytest.mark.parametrize(("name", "password"), [("ana", "wrong"), ("unknown", PASSWORD)])
+def test_wrong_name_and_wrong_password__get_the_same_error(
+    ana: User, name: str, password: str
+) -> None:
     response = Client().post(reverse("sign_in"), {"username": name, "password": password})
     assert response.status_code == 422
     page = text_of(response)
-    assert "Username and password do not match" in page
+    assert "Wrong username or password" in page
     assert password not in page
 
 
@@ -59,19 +61,19 @@ def test_empty_form__is_not_counted(ana: User) -> None:
     assert not SignInAttempt.objects.exists()
 
 
-def test_page__is_not_kept_by_browsers(db: None) -> None:
+def test_page__is_not_cached_by_browsers(db: None) -> None:
     assert "no-store" in Client().get(reverse("sign_in"))["Cache-Control"]
 
 
-# --- Guessing -------------------------------------------------------------------------------------
+# --- Failed attempts ------------------------------------------------------------------------------
 
 
-def test_guesses__are_refused_after_the_limit_even_the_right_one(ana: User) -> None:
+def test_attempts_beyond_the_limit__are_refused_even_if_correct(ana: User) -> None:
     assert [attempt("ana") for _ in range(LIMIT)] == [422] * LIMIT
     assert attempt("ana", PASSWORD) == 429
 
 
-def test_refusal__says_when_to_try_again(ana: User) -> None:
+def test_refusal__shows_when_to_try_again(ana: User) -> None:
     for _ in range(LIMIT):
         attempt("ana")
     client = Client(REMOTE_ADDR="192.0.2.1")
@@ -81,7 +83,7 @@ def test_refusal__says_when_to_try_again(ana: User) -> None:
     assert WINDOW_SECONDS - 60 < int(response["Retry-After"]) <= WINDOW_SECONDS
 
 
-def test_window__does_not_move_with_further_guesses_and_then_ends(ana: User) -> None:
+def test_window__is_not_extended_by_further_attempts(ana: User) -> None:
     for _ in range(LIMIT):
         attempt("ana")
     ends_at = SignInAttempt.objects.values_list("window_ends_at", flat=True)
@@ -93,15 +95,15 @@ def test_window__does_not_move_with_further_guesses_and_then_ends(ana: User) -> 
     assert attempt("ana", PASSWORD) == 302
 
 
-def test_success__clears_the_names_count(ana: User) -> None:
+def test_success__resets_the_count_of_the_name(ana: User) -> None:
     for _ in range(LIMIT - 1):
         attempt("ana")
     assert attempt("ana", PASSWORD) == 302
     assert [attempt("ana") for _ in range(LIMIT)] == [422] * LIMIT
 
 
-def test_other_address__is_not_shut_out_with_the_first(ana: User) -> None:
-    """Or anybody could keep staff out by guessing at their names."""
+def test_other_address__is_not_blocked(ana: User) -> None:
+    """Otherwise anyone could lock out staff."""
     for _ in range(LIMIT + 1):
         attempt("ana")
     assert attempt("ana", PASSWORD, address="192.0.2.2") == 302
@@ -119,7 +121,7 @@ def test_other_address__is_not_shut_out_with_the_first(ana: User) -> None:
         (1, "1.1.1.1,", "192.0.2.1"),
     ],
 )
-def test_address__is_the_one_that_our_proxies_saw(
+def test_address__is_the_one_seen_by_the_outermost_proxy(
     proxies: int, header: str, found: str, settings: Settings
 ) -> None:
     settings.PROXIES = proxies
@@ -128,13 +130,13 @@ def test_address__is_the_one_that_our_proxies_saw(
     assert client_address(request) == found
 
 
-def test_name_in_other_capitals__is_the_same_name(ana: User) -> None:
+def test_name__is_counted_without_regard_to_case(ana: User) -> None:
     for index in range(LIMIT):
         attempt("ana" if index % 2 else "ANA")
     assert attempt("Ana") == 429
 
 
-def test_address__is_limited_over_all_names(ana: User) -> None:
+def test_address__is_limited_across_names(ana: User) -> None:
     statuses = [attempt(f"name-{index}") for index in range(FAILURES_PER_ADDRESS)]
     assert statuses == [422] * FAILURES_PER_ADDRESS
     assert attempt("ana", PASSWORD) == 429
@@ -143,7 +145,7 @@ def test_address__is_limited_over_all_names(ana: User) -> None:
     assert SignInAttempt.objects.count() == rows
 
 
-def test_success__gives_the_address_one_try_back_and_no_more(ana: User) -> None:
+def test_success__uncounts_one_attempt_of_the_address(ana: User) -> None:
     for index in range(FAILURES_PER_ADDRESS - 1):
         attempt(f"name-{index}")
     assert attempt("ana", PASSWORD) == 302
@@ -152,28 +154,28 @@ def test_success__gives_the_address_one_try_back_and_no_more(ana: User) -> None:
     assert attempt("ana", PASSWORD) == 429
 
 
-def test_header_that_names_another_address__is_not_believed(ana: User) -> None:
+def test_forwarded_header_without_a_proxy__is_ignored(ana: User) -> None:
     for index in range(LIMIT):
         attempt("ana", x_forwarded_for=f"198.51.100.{index}")
     assert attempt("ana", x_forwarded_for="198.51.100.99") == 429
 
 
-def test_what_was_typed__is_not_kept(ana: User) -> None:
+def test_username__is_not_stored(ana: User) -> None:
     attempt("my-password-by-mistake")
-    kept = str(list(SignInAttempt.objects.values_list()))
-    assert "mistake" not in kept
-    assert "192.0.2.1" not in kept
+    stored = str(list(SignInAttempt.objects.values_list()))
+    assert "mistake" not in stored
+    assert "192.0.2.1" not in stored
 
 
-def test_old_rows__go_with_the_next_success(ana: User) -> None:
-    attempt("nobody")
+def test_expired_rows__are_deleted_by_the_next_success(ana: User) -> None:
+    attempt("unknown")
     SignInAttempt.objects.update(window_ends_at=timezone.now() - timedelta(hours=1))
     attempt("ana", PASSWORD, address="192.0.2.9")
-    assert SignInAttempt.objects.count() == 1  # the address's own, with its try given back
+    assert SignInAttempt.objects.count() == 1  # that of the address
 
 
 @pytest.mark.django_db(transaction=True)
-def test_guesses_at_once__cannot_slip_past_the_limit() -> None:
+def test_concurrent_attempts__cannot_exceed_the_limit() -> None:
     results: list[bool] = []
 
     def guess() -> None:
@@ -199,7 +201,7 @@ def test_account__is_linked_from_every_page(environment: Environment) -> None:
     assert f'<a href="{reverse("account")}">' in page
 
 
-def test_account__keeps_the_environment_visited_last_in_sight(environment: Environment) -> None:
+def test_account__shows_the_last_visited_environment(environment: Environment) -> None:
     client = signed_in(Role.VIEWER)
     client.get(f"/{environment.project.slug}/test/keys/")
     page = text_of(client.get(reverse("account")))
@@ -210,20 +212,20 @@ def test_account__opens_without_any_project(db: None) -> None:
     assert signed_in(Role.VIEWER).get(reverse("account")).status_code == 200
 
 
-def test_name_and_zone__are_kept_and_audited(environment: Environment) -> None:
+def test_name_and_zone__are_stored_and_audited(environment: Environment) -> None:
     client = signed_in(Role.VIEWER)
     data = {"name": "Ana Reyes", "time_zone": "Asia/Tokyo"}
     assert client.post(reverse("account"), data)["Location"] == reverse("account")
     page = text_of(client.get(reverse("account")))
     assert "Ana Reyes</strong>" in page
-    assert "Your account is saved." in page
+    assert "Account saved." in page
     assert '<option value="Asia/Tokyo" selected>' in page
     entry = AuditEntry.objects.get(action="staff.updated")
     assert entry.after == {"name": "Ana Reyes", "time_zone": "Asia/Tokyo"}
 
 
 @pytest.mark.parametrize("zone", ["", "Mars/Olympus", "../etc/passwd", "utc", "Etc/GMT+5"])
-def test_zone_that_is_none__is_refused(db: None, zone: str) -> None:
+def test_unknown_zone__is_refused(db: None, zone: str) -> None:
     data = {"name": "", "time_zone": zone}
     response = signed_in(Role.VIEWER).post(reverse("account"), data)
     assert response.status_code == 422

@@ -1,4 +1,4 @@
-"""The pages of staff, and the services beneath them."""
+"""The pages of staff and their services."""
 
 import re
 import threading
@@ -39,17 +39,17 @@ def test_list__shows_role_state_and_last_sign_in(environment: Environment) -> No
     assert "(you)" in page
 
 
-def test_list__says_who_may_do_what(environment: Environment) -> None:
+def test_list__shows_the_permissions_of_roles(environment: Environment) -> None:
     page = text_of(signed_in().get(url_of(environment, "staff_list")))
     row = next(row for row in page.split("<tr") if "rotate and revoke API keys" in row)
     assert re.findall(r">(Yes|No)<", row) == ["No", "No", "No", "Yes"]
 
 
-def test_list__takes_as_many_queries_for_50_as_for_one(
+def test_list__needs_as_many_queries_for_50_accounts_as_for_one(
     environment: Environment, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     client, url = signed_in(), url_of(environment, "staff_list")
-    client.get(url)  # the first visit notes the environment in the session
+    client.get(url)  # the first visit stores the environment in the session
     with django_assert_num_queries(5):  # session, user, environment, staff, the switcher
         client.get(url)
     for _ in range(49):
@@ -61,7 +61,7 @@ def test_list__takes_as_many_queries_for_50_as_for_one(
 # --- Adding ---------------------------------------------------------------------------------------
 
 
-def test_new_member__gets_a_password_that_is_shown_once(environment: Environment) -> None:
+def test_new_account__gets_a_password_that_is_shown_once(environment: Environment) -> None:
     admin = signed_in()
     page = text_of(admin.post(url_of(environment, "staff_new"), NEW | {"password": ""}))
     password = re.findall(r'data-copy="([^"]+)"', page)[-1]
@@ -74,7 +74,7 @@ def test_new_member__gets_a_password_that_is_shown_once(environment: Environment
     assert password not in text_of(admin.get(url_of(environment, "staff_list")))
 
 
-def test_password_set_by_hand__is_not_shown(environment: Environment) -> None:
+def test_chosen_password__is_not_shown(environment: Environment) -> None:
     response = signed_in().post(url_of(environment, "staff_new"), NEW | {"password": PASSWORD})
     assert response["Location"] == url_of(environment, "staff_list")
     assert PASSWORD not in message_of(response)
@@ -104,7 +104,7 @@ def test_bad_form__is_shown_again(
     response = client.post(url_of(environment, "staff_new"), data, headers=HTMX)
     assert response.status_code == 422
     assert f'id="id_{field}_error"' in text_of(response)
-    assert User.objects.count() == count + 1  # the admin who asked
+    assert User.objects.count() == count + 1  # the signed-in admin
 
 
 # --- Changing -------------------------------------------------------------------------------------
@@ -122,14 +122,16 @@ def test_role__is_changed_and_audited(environment: Environment) -> None:
     assert entry.after == {"role": "support", "name": "Tom Okafor"}
 
 
-def test_saving_without_a_change__leaves_no_trace(environment: Environment) -> None:
+def test_saving_without_a_change__writes_no_entry(environment: Environment) -> None:
     tom = make_staff(Role.VIEWER, "tom")
     data = {"name": "", "email": "", "role": "viewer"}
     signed_in().post(url_of(environment, "staff_edit", tom.pk), data)
     assert not AuditEntry.objects.filter(action="staff.updated").exists()
 
 
-def test_deactivated_member__is_out_at_once_and_comes_back(environment: Environment) -> None:
+def test_deactivated_account__is_signed_out_and_can_be_reactivated(
+    environment: Environment,
+) -> None:
     tom = make_staff(Role.VIEWER, "tom")
     his = Client()
     his.force_login(tom)
@@ -146,7 +148,7 @@ def test_deactivated_member__is_out_at_once_and_comes_back(environment: Environm
     assert sign_in("tom", PASSWORD) == 302
 
 
-def test_deactivating__asks_first(environment: Environment) -> None:
+def test_deactivating__needs_confirmation(environment: Environment) -> None:
     tom = make_staff(Role.VIEWER, "tom")
     page = text_of(signed_in().get(url_of(environment, "staff_deactivate", tom.pk)))
     assert "Deactivate tom" in page
@@ -155,7 +157,7 @@ def test_deactivating__asks_first(environment: Environment) -> None:
     assert tom.is_active
 
 
-def test_reactivating_an_active_member__says_so(environment: Environment) -> None:
+def test_reactivating_an_active_account__changes_nothing(environment: Environment) -> None:
     tom = make_staff(Role.VIEWER, "tom")
     response = signed_in().get(url_of(environment, "staff_reactivate", tom.pk))
     assert response["Location"] == url_of(environment, "staff_list")
@@ -172,7 +174,9 @@ def test_reactivating_an_active_member__says_so(environment: Environment) -> Non
         ("staff_deactivate", {}),
     ],
 )
-def test_last_admin__stays(environment: Environment, name: str, data: dict[str, str]) -> None:
+def test_last_admin__cannot_give_up_the_role(
+    environment: Environment, name: str, data: dict[str, str]
+) -> None:
     last = make_staff(Role.ADMIN, "last")
     gone = make_staff(Role.ADMIN, "gone")
     User.objects.filter(pk=gone.pk).update(is_active=False)  # does not count
@@ -180,7 +184,7 @@ def test_last_admin__stays(environment: Environment, name: str, data: dict[str, 
     client.force_login(last)
     response = client.post(url_of(environment, name, last.pk), data)
     assert response.status_code == 422
-    assert "last is the last admin. Make somebody else an admin first." in text_of(response)
+    assert "last is the last admin. Give another account the role first." in text_of(response)
     last.refresh_from_db()
     assert (last.role, last.is_active) == ("admin", True)
     assert not AuditEntry.objects.filter(action="staff.updated").exists()
@@ -192,7 +196,7 @@ def test_last_admin__may_change_everything_else(db: None) -> None:
     assert last.get_full_name() == "Ada"
 
 
-def test_admin_who_gives_up_the_role__is_led_to_a_page_that_opens(
+def test_admin_who_gives_up_the_role__is_redirected_to_an_allowed_page(
     environment: Environment,
 ) -> None:
     make_staff(Role.ADMIN)
@@ -205,8 +209,8 @@ def test_admin_who_gives_up_the_role__is_led_to_a_page_that_opens(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_admins_who_give_up_at_once__leave_one() -> None:
-    """Each sees the other as long as neither has committed: they must take turns."""
+def test_two_admins_who_give_up_the_role_at_once__leave_one() -> None:
+    """Each still sees the other as an admin until it commits: the service must lock them."""
     admins = [make_staff(Role.ADMIN), make_staff(Role.ADMIN)]
     start, refused = threading.Barrier(2), []
 
@@ -231,7 +235,9 @@ def test_two_admins_who_give_up_at_once__leave_one() -> None:
 # --- Passwords ------------------------------------------------------------------------------------
 
 
-def test_reset_password__ends_the_old_one_and_every_session(environment: Environment) -> None:
+def test_reset_password__replaces_the_old_one_and_ends_all_sessions(
+    environment: Environment,
+) -> None:
     tom = make_staff(Role.VIEWER, "tom")
     his = Client()
     his.force_login(tom)
@@ -244,7 +250,7 @@ def test_reset_password__ends_the_old_one_and_every_session(environment: Environ
     assert (entry.object_name, entry.after) == ("tom", {"password": "changed"})
 
 
-def test_own_password__may_be_reset_without_being_thrown_out(environment: Environment) -> None:
+def test_own_password_reset__keeps_the_session(environment: Environment) -> None:
     me = make_staff()
     client = Client()
     client.force_login(me)
@@ -260,6 +266,6 @@ def test_weak_password__is_refused(environment: Environment) -> None:
     assert sign_in("tom", PASSWORD) == 302
 
 
-def test_set_password__never_writes_it_to_the_audit(db: None) -> None:
+def test_new_password__is_not_in_the_audit_log(db: None) -> None:
     staff_set_password(make_staff(), password="very secret words", actor=ACTOR)
     assert not [e for e in AuditEntry.objects.values_list() if "very secret" in str(e)]

@@ -1,4 +1,4 @@
-"""The embedded server, with real processes: each `Visitor` is one that uses it until told to go."""
+"""The embedded server with real processes: each `Visitor` uses it until its `leave` is called."""
 
 import os
 import pwd
@@ -33,7 +33,7 @@ from tests.processes import alive
 from tests.running import open_to_others
 
 AS_ROOT = os.geteuid() == 0
-NOBODY = pwd.getpwnam("nobody")
+OTHER_USER = pwd.getpwnam("nobody")
 
 VISIT = """
 import os, sys
@@ -52,7 +52,7 @@ sys.stdin.read()
 
 
 class Visitor:
-    """A process that leases the server of `home`; `then` is Python that it runs afterwards."""
+    """A process that leases the server of `home`, then runs the Python code `then`."""
 
     def __init__(self, home: Path, uid: int | None = None, then: str = "") -> None:
         arguments = [str(home), str(uid or ""), repr(FAST), then]
@@ -74,7 +74,7 @@ class Visitor:
         return self
 
     def leave(self) -> None:
-        """End as programs end, and without a word on stderr."""
+        """Let the process exit normally; it must not write to stderr."""
         assert self.process.stdin
         assert self.process.stderr
         with self.process:
@@ -83,7 +83,7 @@ class Visitor:
         assert (self.process.returncode, errors) == (0, "")
 
     def kill(self) -> None:
-        with self.process:  # closes the pipes and waits
+        with self.process:  # closes pipes and waits
             self.process.kill()
 
 
@@ -92,7 +92,7 @@ type Visit = Callable[..., Visitor]
 
 @pytest.fixture
 def fresh() -> Iterator[Path]:
-    """An empty home that every user may pass through."""
+    """An empty home that every user may enter."""
     with empty_home() as home:
         yield home
 
@@ -107,7 +107,7 @@ def used_home() -> Iterator[Path]:
 
 @pytest.fixture
 def home(used_home: Path) -> Iterator[Path]:
-    """A home whose cluster exists and is stopped: making one for each test would take a second."""
+    """A home with a stopped cluster: creating one takes a second, so tests share it."""
     yield used_home
     embedded_postgres.release(used_home)
     kill_server(used_home)
@@ -126,12 +126,12 @@ def visit() -> Iterator[Visit]:
         visitor.kill()
 
 
-@pytest.fixture(params=[None, NOBODY.pw_uid])
+@pytest.fixture(params=[None, OTHER_USER.pw_uid])
 def uid(request: pytest.FixtureRequest, fresh: Path) -> int | None:
-    """Whom the visitors run as: ourselves and, if we are root, an ordinary user too."""
+    """The user of the visitors: the current one and, for root, also an ordinary user."""
     if request.param is not None:
         skip_unless_others_can_visit()
-        os.chown(fresh, request.param, NOBODY.pw_gid)
+        os.chown(fresh, request.param, OTHER_USER.pw_gid)
     return request.param  # type: ignore[no-any-return]
 
 
@@ -146,7 +146,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-# --- Coming and going -----------------------------------------------------------------------------
+# --- Leases ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -160,13 +160,13 @@ def test_first_start__creates_and_the_next_start_keeps_the_data(
         "",
         "é",
     )
-    select(first.socket, "CREATE TABLE kept AS SELECT 42 AS answer")
+    select(first.socket, "CREATE TABLE stored AS SELECT 42 AS answer")
     first.leave()
     assert not answers(first.socket)
 
     second = visit(fresh, uid=uid).arrive()
     assert second.found == "started"
-    assert select(second.socket, "SELECT answer FROM kept") == (42,)
+    assert select(second.socket, "SELECT answer FROM stored") == (42,)
 
 
 @pytest.mark.slow
@@ -185,21 +185,21 @@ def test_last_user__stops_the_server(home: Path, visit: Visit) -> None:
 def test_many_at_once__one_creates_and_all_connect(
     fresh: Path, visit: Visit, uid: int | None
 ) -> None:
-    crowd = [visit(fresh, uid=uid) for _ in range(6)]
-    found = sorted(visitor.arrive().found for visitor in crowd)
+    visitors = [visit(fresh, uid=uid) for _ in range(6)]
+    found = sorted(visitor.arrive().found for visitor in visitors)
     assert found == ["created"] + ["running"] * 5
     assert not list((fresh / "postgresql").glob("data.new-*"))
-    for visitor in crowd[:-1]:
+    for visitor in visitors[:-1]:
         visitor.process.stdin.close()  # type: ignore[union-attr]
-    assert answers(crowd[-1].socket)
-    for visitor in crowd[:-1]:
+    assert answers(visitors[-1].socket)
+    for visitor in visitors[:-1]:
         visitor.process.wait(timeout=30)
-    crowd[-1].leave()
-    assert not answers(crowd[-1].socket)
+    visitors[-1].leave()
+    assert not answers(visitors[-1].socket)
 
 
 @pytest.mark.slow
-def test_comings_and_goings__nobody_ever_finds_it_closed(home: Path, visit: Visit) -> None:
+def test_visitors_in_quick_succession__can_always_connect(home: Path, visit: Visit) -> None:
     query = "import psycopg; psycopg.connect(f'host={server.socket} user=ilara').close()"
     for _ in range(4):
         for visitor in [visit(home, then=query) for _ in range(4)]:
@@ -208,13 +208,13 @@ def test_comings_and_goings__nobody_ever_finds_it_closed(home: Path, visit: Visi
 
 
 @pytest.mark.slow
-def test_two_users_with_homes_of_their_own__do_not_meet(fresh: Path, visit: Visit) -> None:
+def test_two_users_with_separate_homes__do_not_interfere(fresh: Path, visit: Visit) -> None:
     skip_unless_others_can_visit()
     theirs = fresh / "theirs"
     theirs.mkdir()
-    os.chown(theirs, NOBODY.pw_uid, NOBODY.pw_gid)
+    os.chown(theirs, OTHER_USER.pw_uid, OTHER_USER.pw_gid)
     try:
-        both = [visit(fresh / "ours"), visit(theirs, uid=NOBODY.pw_uid)]
+        both = [visit(fresh / "ours"), visit(theirs, uid=OTHER_USER.pw_uid)]
         assert [visitor.arrive().found for visitor in both] == ["created", "created"]
         assert all(answers(visitor.socket) for visitor in both)
     finally:
@@ -223,7 +223,7 @@ def test_two_users_with_homes_of_their_own__do_not_meet(fresh: Path, visit: Visi
 
 
 @pytest.mark.slow
-def test_forked_child__holds_the_server_on_its_own(home: Path, visit: Visit) -> None:
+def test_forked_child__keeps_the_server_running(home: Path, visit: Visit) -> None:
     fork = """
 if os.fork() == 0:
     embedded_postgres.lease(Path(home))
@@ -243,7 +243,7 @@ else:
 
 
 @pytest.mark.slow
-def test_forked_child_that_never_asked__stops_nothing(home: Path, visit: Visit) -> None:
+def test_forked_child_without_a_lease__stops_nothing(home: Path, visit: Visit) -> None:
     fork = "if os.fork() == 0: sys.exit()\nelse: os.wait(); print('reaped', flush=True)"
     parent = visit(home, then=fork).arrive()
     assert parent.process.stdout
@@ -253,11 +253,11 @@ def test_forked_child_that_never_asked__stops_nothing(home: Path, visit: Visit) 
     assert not answers(parent.socket)
 
 
-# --- After violence -------------------------------------------------------------------------------
+# --- Killed processes -----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_killed_user__server_is_found_again_and_stopped(home: Path, visit: Visit) -> None:
+def test_killed_user__server_is_reused_and_stopped(home: Path, visit: Visit) -> None:
     first = visit(home).arrive()
     first.kill()
     assert answers(first.socket)
@@ -268,21 +268,21 @@ def test_killed_user__server_is_found_again_and_stopped(home: Path, visit: Visit
 
 
 @pytest.mark.slow
-def test_everything_killed__next_user_starts_it_with_the_data(
+def test_user_and_server_killed__next_user_restarts_with_the_data(
     fresh: Path, visit: Visit, uid: int | None
 ) -> None:
     first = visit(fresh, uid=uid).arrive()
-    select(first.socket, "SET synchronous_commit = on; CREATE TABLE kept AS SELECT 42 AS answer")
+    select(first.socket, "SET synchronous_commit = on; CREATE TABLE stored AS SELECT 42 AS answer")
     first.kill()
     os.kill(postmaster(first.data), signal.SIGKILL)
     second = visit(fresh, uid=uid).arrive()
     assert second.found == "started"
-    assert select(second.socket, "SELECT answer FROM kept") == (42,)
+    assert select(second.socket, "SELECT answer FROM stored") == (42,)
     second.leave()
 
 
 @pytest.mark.slow
-def test_server_killed_under_its_user__next_lease_starts_it(home: Path) -> None:
+def test_server_killed__next_lease_restarts_it(home: Path) -> None:
     server = embedded_postgres.lease(home, FAST)
     os.kill(postmaster(server.data), signal.SIGKILL)
     wait_until(lambda: not answers(server.socket))
@@ -311,12 +311,12 @@ def test_stale_pid_file_names_another_process__server_starts(home: Path, ended: 
         assert postmaster(server.data) != stranger.pid
         assert answers(server.socket)
         if not ended:
-            assert stranger.poll() is None, "the server's start hit a stranger"
+            assert stranger.poll() is None, "starting the server killed another process"
             stranger.kill()
 
 
 @pytest.mark.slow
-def test_stale_pid_file_at_the_end__no_stranger_is_stopped(home: Path) -> None:
+def test_stale_pid_file_at_the_end__no_other_process_is_stopped(home: Path) -> None:
     server = embedded_postgres.lease(home, FAST)
     pid_file = server.data / "postmaster.pid"
     old = pid_file.read_text().splitlines()
@@ -330,12 +330,12 @@ def test_stale_pid_file_at_the_end__no_stranger_is_stopped(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_server_that_does_not_answer_yet__is_waited_for(home: Path, visit: Visit) -> None:
+def test_server_that_does_not_respond_yet__is_waited_for(home: Path, visit: Visit) -> None:
     first = visit(home).arrive()
     pid = postmaster(first.data)
     os.kill(pid, signal.SIGSTOP)
     second = visit(home)
-    time.sleep(6)  # longer than one attempt to connect
+    time.sleep(6)  # longer than one connection attempt
     assert second.process.poll() is None
     assert postmaster(first.data) == pid
     os.kill(pid, signal.SIGCONT)
@@ -344,7 +344,7 @@ def test_server_that_does_not_answer_yet__is_waited_for(home: Path, visit: Visit
 
 
 @pytest.mark.slow
-def test_interrupted_initdb__next_user_begins_again(
+def test_interrupted_initdb__next_user_starts_over(
     fresh: Path, visit: Visit, uid: int | None
 ) -> None:
     first = visit(fresh, uid=uid)
@@ -358,11 +358,11 @@ def test_interrupted_initdb__next_user_begins_again(
     second.leave()
 
 
-# --- Places ---------------------------------------------------------------------------------------
+# --- Folders --------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_home_below_a_private_folder__no_mode_changes(tmp_path: Path) -> None:
+def test_home_below_a_private_folder__modes_are_unchanged(tmp_path: Path) -> None:
     home = tmp_path / "private" / "home"
     home.mkdir(parents=True)
     home.parent.chmod(0o700)
@@ -383,7 +383,7 @@ def test_home_below_a_private_folder__no_mode_changes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x" * 120, "with, comma and 'quotes'"])
 @pytest.mark.slow
-def test_home_that_fits_no_socket_address__socket_is_elsewhere(
+def test_home_too_long_for_a_socket_address__socket_is_elsewhere(
     fresh: Path, visit: Visit, name: str
 ) -> None:
     deep = fresh / name
@@ -397,29 +397,29 @@ def test_home_that_fits_no_socket_address__socket_is_elsewhere(
         remove_server(deep)
 
 
-def test_socket_folder_of_somebody_else__is_refused(fresh: Path) -> None:
+def test_public_socket_folder__is_refused(fresh: Path) -> None:
     deep = fresh / ("x" * 120)
-    squatted = short_socket_folder(deep / "postgresql")
-    squatted.mkdir()
-    squatted.chmod(0o777)
+    public = short_socket_folder(deep / "postgresql")
+    public.mkdir()
+    public.chmod(0o777)
     try:
         with pytest.raises(EmbeddedError, match="not private"):
             embedded_postgres.lease(deep, FAST)
-        assert mode(squatted) == 0o777
+        assert mode(public) == 0o777
     finally:
         remove_server(deep)
 
 
 @pytest.mark.slow
-def test_home_without_write_permission__says_what_to_set(fresh: Path, visit: Visit) -> None:
+def test_home_without_write_permission__error_names_the_setting(fresh: Path, visit: Visit) -> None:
     fresh.chmod(0o555)
-    visitor = visit(fresh, uid=NOBODY.pw_uid if AS_ROOT else None)
+    visitor = visit(fresh, uid=OTHER_USER.pw_uid if AS_ROOT else None)
     _, errors = visitor.process.communicate(timeout=30)
     assert "Permission denied" in errors.splitlines()[-1]
     assert "set ILARA_HOME to a folder that this user may write to" in errors.splitlines()[-1]
 
 
-def test_home_that_cannot_exist__is_one_clear_line(fresh: Path) -> None:
+def test_impossible_home__error_is_one_line(fresh: Path) -> None:
     (fresh / "file").touch()
     for use in (embedded_postgres.secret_key, embedded_postgres.lease):
         with pytest.raises(EmbeddedError, match="set ILARA_HOME") as raised:
@@ -427,7 +427,7 @@ def test_home_that_cannot_exist__is_one_clear_line(fresh: Path) -> None:
         assert "\n" not in str(raised.value)
 
 
-def test_link_to_data_that_is_gone__no_empty_database_instead(fresh: Path) -> None:
+def test_link_to_missing_data__is_refused(fresh: Path) -> None:
     (fresh / "postgresql").symlink_to(fresh / "gone")
     with pytest.raises(EmbeddedError, match="gone"):
         embedded_postgres.lease(fresh, FAST)
@@ -437,7 +437,7 @@ def test_link_to_data_that_is_gone__no_empty_database_instead(fresh: Path) -> No
 
 
 @pytest.mark.slow
-def test_server_that_refuses_to_start__quotes_its_log(home: Path) -> None:
+def test_server_that_does_not_start__error_quotes_its_log(home: Path) -> None:
     with pytest.raises(
         EmbeddedError, match=r"invalid value.*shared_buffers.*server\.log"
     ) as raised:
@@ -446,7 +446,7 @@ def test_server_that_refuses_to_start__quotes_its_log(home: Path) -> None:
     embedded_postgres.release(home)
 
 
-def test_missing_programs__points_to_database_url(
+def test_missing_programs__error_names_database_url(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(site, "PACKAGE", "no_such_package")
@@ -477,7 +477,7 @@ def test_commands_without_queries__start_nothing(fresh: Path) -> None:
 
 
 @pytest.mark.slow
-def test_dbshell__starts_the_server_and_its_own_psql(home: Path) -> None:
+def test_dbshell__starts_the_server_and_the_included_psql(home: Path) -> None:
     query = "SELECT current_user || '@' || current_database()"
     assert "ilara@ilara" in manage(home, "dbshell", "--", "-c", query)
     assert not (home / "postgresql" / "data" / "postmaster.pid").exists()
@@ -508,7 +508,7 @@ def test_threads__share_one_lease(home: Path) -> None:
     assert not answers(servers[0].socket)
 
 
-def test_secret_key__is_made_once_and_private(fresh: Path) -> None:
+def test_secret_key__is_created_once_and_private(fresh: Path) -> None:
     keys: list[str] = []
     threads = [
         threading.Thread(target=lambda: keys.append(embedded_postgres.secret_key(fresh)))

@@ -1,4 +1,4 @@
-"""What load balancers ask."""
+"""Health probes."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ from events import partitions
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_probe_by_address_over_plain_http__is_answered(
+def test_probe_by_ip_address_over_http__is_allowed(
     path: str, client: Client, settings: Settings, db: None
 ) -> None:
     settings.ALLOWED_HOSTS = ["ilara.example.com"]

@@ -37,7 +37,7 @@ CONFIRM = Confirm(title="Delete x", button="Delete x", cancel_url="/", type_to_c
         ({"Request": "true", "History_Restore_Request": "true"}, True),
     ],
 )
-def test_render_partial__answers_what_was_asked_for(hx: dict[str, str], whole: bool) -> None:
+def test_render_partial__depends_on_the_htmx_headers(hx: dict[str, str], whole: bool) -> None:
     request = make_request(**hx)
     response = render_partial(request, "confirm.html", {"confirm": CONFIRM}, partial="confirm")
     assert (b"<!doctype html>" in response.content) is whole
@@ -45,14 +45,14 @@ def test_render_partial__answers_what_was_asked_for(hx: dict[str, str], whole: b
     assert "HX-Request" in response["Vary"]
 
 
-def test_redirect_to__tells_htmx_to_navigate() -> None:
+def test_redirect_to__uses_hx_redirect_for_htmx() -> None:
     assert redirect_to(make_request(), "/there/").status_code == 302
     response = redirect_to(make_request(Request="true"), "/there/")
     assert response.status_code == 200
     assert response["HX-Redirect"] == "/there/"
 
 
-def test_toast_beside_a_fragment__is_out_of_band_and_escaped() -> None:
+def test_toast_with_a_fragment__is_out_of_band_and_escaped() -> None:
     request = make_request(Request="true")
     response = with_toast(request, HttpResponse("<p>row</p>"), "<b>Saved", undo_url="/undo/")
     html = response.content.decode()
@@ -68,14 +68,14 @@ def test_error_toast__goes_to_the_alerts() -> None:
 
 
 @pytest.mark.parametrize("hx", [{}, {"Request": "true"}])
-def test_toast_before_a_navigation__waits_for_the_next_page(hx: dict[str, str]) -> None:
+def test_toast_before_a_navigation__is_shown_by_the_next_page(hx: dict[str, str]) -> None:
     request = make_request(**hx)
     with_toast(request, redirect_to(request, "/there/"), "Saved", undo_url="/undo/")
     (message,) = get_messages(request)
     assert (message.message, message.level_tag, message.extra_tags) == ("Saved", "ok", "/undo/")
 
 
-def test_confirm__is_refused_until_the_name_is_typed() -> None:
+def test_confirm__requires_the_typed_name() -> None:
     assert not CONFIRM.is_typed(posted(typed="y"))
     assert not CONFIRM.is_typed(posted())
     assert CONFIRM.is_typed(posted(typed=" x "))

@@ -1,4 +1,4 @@
-"""Keyset pages: every row once, in order, however one walks."""
+"""Keyset pages: every row once and in order, forwards and backwards."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 @pytest.fixture
 def projects() -> QuerySet[Project]:
-    """Eleven, four of them made at the same moment."""
+    """Eleven, four of them created at the same time."""
     minutes = [0, 1, 2, 3, 3, 3, 3, 4, 5, 6, 7]
     Project.objects.bulk_create(
         Project(name=f"P{index}", slug=f"p-{index:02}", created_at=START + timedelta(minutes=each))
@@ -47,7 +47,7 @@ def page_of(queryset: QuerySet[Project], query: str = "", size: int = 3) -> Keys
     ],
 )
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 11, 12])
-def test_walking_there_and_back__shows_every_row_once(
+def test_paging_forwards_and_backwards__shows_every_row_once(
     projects: QuerySet[Project], order: list[str], size: int
 ) -> None:
     queryset = projects.order_by(*order)
@@ -64,13 +64,13 @@ def test_walking_there_and_back__shows_every_row_once(
     assert [page.rows for page in back] == [page.rows for page in reversed(pages)]
 
 
-def test_annotations_can_be_followed(projects: QuerySet[Project]) -> None:
+def test_annotations_can_be_ordered_by(projects: QuerySet[Project]) -> None:
     queryset = projects.annotate(one=Value(1)).order_by("one", "id")
     second = page_of(queryset, page_of(queryset).next)
     assert second.rows == list(queryset)[3:6]
 
 
-def test_filters_stay_in_the_address(projects: QuerySet[Project]) -> None:
+def test_filters_stay_in_the_url(projects: QuerySet[Project]) -> None:
     queryset = projects.filter(~Q(slug="p-05")).order_by("id")
     first = page_of(queryset, "?q=a%26b&tier=free&after=old&before=older")
     query = parse_qs(first.next.removeprefix("?"))
@@ -92,7 +92,7 @@ def test_no_count_and_one_query(
 
 @pytest.mark.parametrize("cursor", ["x", "é", "a:b", "%00", "WyIxIl0", "WyIxIl0:bad", "a" * 9000])
 @pytest.mark.parametrize("name", ["after", "before"])
-def test_bad_cursor__shows_the_first_page(
+def test_invalid_cursor__shows_the_first_page(
     projects: QuerySet[Project], cursor: str, name: str
 ) -> None:
     queryset = projects.order_by("id")
@@ -105,7 +105,7 @@ def test_cursor_of_another_order__shows_the_first_page(projects: QuerySet[Projec
     assert page_of(queryset, by_slug).rows == list(queryset)[:3]
 
 
-def test_everything_after_the_cursor_is_gone__offers_the_way_back(
+def test_rows_after_the_cursor_are_deleted__links_to_the_first_page(
     projects: QuerySet[Project],
 ) -> None:
     queryset = projects.order_by("id")
@@ -117,7 +117,7 @@ def test_everything_after_the_cursor_is_gone__offers_the_way_back(
     assert QueryDict(empty.previous.removeprefix("?")).dict() == {"q": "x"}
 
 
-def test_rows_before_the_cursor_are_gone__shows_a_whole_first_page(
+def test_rows_before_the_cursor_are_deleted__shows_a_full_first_page(
     projects: QuerySet[Project],
 ) -> None:
     queryset = projects.order_by("id")
@@ -133,7 +133,7 @@ def test_one_page__needs_no_pager(projects: QuerySet[Project]) -> None:
     assert not page_of(projects.order_by("id")).is_only
 
 
-def test_models_own_order_is_used() -> None:
+def test_default_order_of_the_model_is_used() -> None:
     AuditEntry.objects.bulk_create(AuditEntry(object_name=str(each)) for each in range(3))
     page = KeysetPage.of(AuditEntry.objects.all(), RequestFactory().get("/"), size=2)
     assert [row.object_name for row in page.rows] == ["2", "1"]
@@ -148,6 +148,6 @@ def test_models_own_order_is_used() -> None:
         ApiKey.objects.order_by("last_used_at", "id"),  # nullable: rows would be lost
     ],
 )
-def test_orders_that_cannot_be_followed__are_refused(queryset: QuerySet[Any]) -> None:
+def test_unsupported_orders__are_refused(queryset: QuerySet[Any]) -> None:
     with pytest.raises(ValueError, match="keyset page"):
         KeysetPage.of(queryset, RequestFactory().get("/"))

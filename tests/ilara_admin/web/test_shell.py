@@ -1,4 +1,4 @@
-"""The frame around the pages: request ids, the sign-in wall, zones, theme, navigation, errors."""
+"""Request ids, required sign-in, time zones, theme, navigation and error pages."""
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
@@ -16,7 +16,7 @@ from tests.pages import squeezed
 
 
 @pytest.mark.parametrize("header", ["a", "A-z_0.9", "x" * 64])
-def test_sane_request_id__is_kept(header: str) -> None:
+def test_safe_request_id__is_kept(header: str) -> None:
     assert request_id(header) == header
 
 
@@ -26,7 +26,7 @@ def test_any_other_request_id__is_replaced(header: str | None) -> None:
     assert request_id(header) != request_id(header)
 
 
-def test_every_answer_names_its_request(client: Client) -> None:
+def test_every_response_has_the_request_id(client: Client) -> None:
     assert client.get("/nope/", headers={"X-Request-Id": "abc"})["X-Request-Id"] == "abc"
     assert len(client.get("/nope/")["X-Request-Id"]) == 32
 
@@ -35,7 +35,7 @@ def page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(timezone.get_current_timezone()))
 
 
-def wall(**headers: str) -> HttpResponse:
+def anonymous_response(**headers: str) -> HttpResponse:
     request = RequestFactory().get("/game/live/flags/?q=1", headers=headers)
     request.user = AnonymousUser()
     request.htmx = HtmxDetails(request)  # type: ignore[attr-defined]
@@ -44,8 +44,8 @@ def wall(**headers: str) -> HttpResponse:
     return response
 
 
-def test_stranger__is_sent_to_sign_in_and_back() -> None:
-    response = wall()
+def test_anonymous_user__is_redirected_to_sign_in_and_back() -> None:
+    response = anonymous_response()
     assert response.status_code == 302
     assert response["Location"] == "/sign-in/?next=/game/live/flags/%3Fq%3D1"
 
@@ -57,10 +57,10 @@ def test_stranger__is_sent_to_sign_in_and_back() -> None:
         ("https://evil.example/x", "/"),
     ],
 )
-def test_stranger_with_htmx__navigates_and_returns_to_the_page_not_the_fragment(
+def test_anonymous_user_with_htmx__returns_to_the_page_not_the_fragment(
     current: str, to: str
 ) -> None:
-    response = wall(**{"HX-Request": "true", "HX-Current-URL": current})
+    response = anonymous_response(**{"HX-Request": "true", "HX-Current-URL": current})
     assert response.status_code == 200
     assert response["HX-Redirect"] == f"/sign-in/?next={to}"
 
@@ -68,14 +68,14 @@ def test_stranger_with_htmx__navigates_and_returns_to_the_page_not_the_fragment(
 @pytest.mark.parametrize(
     ("zone", "used"), [("Europe/Lisbon", "Europe/Lisbon"), ("No/Where", "UTC"), ("../x", "UTC")]
 )
-def test_times_are_in_the_readers_zone(zone: str, used: str) -> None:
+def test_times_are_in_the_users_zone(zone: str, used: str) -> None:
     request = RequestFactory().get("/")
     request.user = User(time_zone=zone)
     assert TimeZoneMiddleware(page)(request).content == used.encode()  # type: ignore[attr-defined]
     assert str(timezone.get_current_timezone()) == "UTC"
 
 
-def test_theme__is_kept_in_a_cookie_and_forgotten_for_system(client: Client) -> None:
+def test_theme__is_stored_in_a_cookie_which_system_deletes(client: Client) -> None:
     response = client.post("/preferences/theme/", {"theme": "dark", "next": "/x/?y=1"})
     assert response["Location"] == "/x/?y=1"
     assert response.cookies["ilara_theme"].value == "dark"
@@ -86,7 +86,7 @@ def test_theme__is_kept_in_a_cookie_and_forgotten_for_system(client: Client) -> 
 
 
 @pytest.mark.parametrize("to", ["https://evil.example/", "//evil.example", "javascript:x", ""])
-def test_theme__never_leads_elsewhere(client: Client, to: str) -> None:
+def test_theme__never_redirects_to_another_host(client: Client, to: str) -> None:
     response = client.post(
         "/preferences/theme/", {"theme": "dark", "next": to}, headers={"Referer": to}
     )
@@ -112,14 +112,14 @@ def shell_of(path: str, role: Role = Role.VIEWER, slug: str = "live") -> Shell:
         ("/game/live/find/", None),
     ],
 )
-def test_navigation__marks_where_one_is(path: str, label: str | None) -> None:
+def test_navigation__marks_the_current_section(path: str, label: str | None) -> None:
     shell = shell_of(path)
     items = [*shell.navigation, *shell.settings_navigation]
     assert [item.label for item in items if item.current] == ([label] if label else [])
     assert shell.find_url == "/game/live/find/"
 
 
-def test_staff_page__is_in_sight_of_admins_only() -> None:
+def test_staff_page__is_in_the_navigation_for_admins_only() -> None:
     labels = {item.label for item in shell_of("/game/live/", Role.LIVE_OPS).settings_navigation}
     assert "Staff" not in labels
     labels = {item.label for item in shell_of("/game/live/", Role.ADMIN).settings_navigation}
@@ -127,7 +127,7 @@ def test_staff_page__is_in_sight_of_admins_only() -> None:
 
 
 @pytest.mark.django_db
-def test_switcher__leads_to_the_same_section() -> None:
+def test_switcher__links_to_the_same_section() -> None:
     project = Project.objects.create(name="Game", slug="game")
     live = Environment.objects.create(project=project, slug="live")
     Environment.objects.create(project=project, slug="test")
@@ -141,21 +141,21 @@ def test_switcher__leads_to_the_same_section() -> None:
     ]
 
 
-def test_shell_outside_any_environment__still_draws(rf: RequestFactory) -> None:
+def test_shell_outside_an_environment__renders(rf: RequestFactory) -> None:
     shell = Shell(rf.get("/flags/"))
     assert (shell.navigation, shell.find_url, shell.home_url) == ([], "", "/")
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("slug", ["live", "test"])
-def test_environment_is_written_on_the_page(slug: str) -> None:
+def test_page__shows_the_environment(slug: str) -> None:
     html = render_to_string("base.html", {"shell": shell_of("/game/live/", slug=slug)})
     assert f'<body class="shell" data-env="{slug}">' in html
     assert f'<span class="env" data-env="{slug}">{slug.capitalize()}</span>' in html
     assert f"Game {slug} · Ilara</title>" in squeezed(html)
 
 
-def test_error_pages__render_without_context_and_name_the_request(client: Client) -> None:
+def test_error_pages__render_without_context_and_show_the_request_id(client: Client) -> None:
     for name in ("400", "403", "403_csrf", "404", "500"):
         assert "<h1>" in render_to_string(f"{name}.html")
     assert b'request <span class="mono">abc</span>' in (
@@ -168,7 +168,7 @@ def test_error_pages__render_without_context_and_name_the_request(client: Client
     assert b"abc" in response.content
 
 
-def test_failed_csrf_check__says_what_to_do() -> None:
+def test_failed_csrf_check__shows_what_to_do() -> None:
     response = Client(enforce_csrf_checks=True).post("/preferences/theme/")
     assert response.status_code == 403
     assert b"This form has expired" in response.content

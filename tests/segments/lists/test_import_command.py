@@ -73,7 +73,7 @@ def test_bad_lines__are_told_in_one_line_and_by_the_exit_code(segment: Segment, 
     file.write_bytes(b'a\n""\n' + b"\xff\n" * 20)
     error = refusal(segment.environment, segment.key, file)
     assert error.returncode == segment_import.LEFT_OUT
-    assert str(error).startswith("21 lines were left out: line 2 is empty; line 3 is not UTF-8; ")
+    assert str(error).startswith("21 lines were skipped: line 2 is empty; line 3 is not UTF-8; ")
     assert str(error).endswith("; ….")
     assert on(segment) == ["a"]
 
