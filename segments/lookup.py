@@ -1,4 +1,4 @@
-"""Finding the subject of a request: the player, their place on lists, and what rules count."""
+"""Loads a player as a subject: the player row, list memberships and event counts, in one query."""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from segments.language.sql import count_sql
 from segments.lists.services import MEMBERSHIPS_SQL
 from segments.subject import subject_of
 
-# How far our clock may be off the database's: events are looked for that much longer ago.
+# Tolerated clock difference from the database. The lower bound on event times moves back by this.
 SLACK = timedelta(hours=1)
 
 
@@ -33,9 +33,12 @@ def find_subject(
     more: Sequence[str] = (),
     by: str = BY_ID,
 ) -> tuple[PlayerRow, Subject, Row]:
-    """The player as a subject in one statement, with what `more` sub-selects about the player `p`
-    and `env.now` give; 404 if there is no such player. Events are read only for `event_counts`.
-    `by` may be BY_EXTERNAL_ID, where the id follows from an external id."""
+    """Load the player as a subject in one statement. Raises 404 if the player does not exist.
+
+    `more` are extra SQL expressions over the player `p` and `env.now`; the last item of the result
+    holds their values. Only `event_counts` are read from the events. With `by=BY_EXTERNAL_ID` the
+    player is found by the external id.
+    """
     wanted = list(event_counts)
     params: list[Any] = [player_id]
     counts = _counts(wanted, params, "env.now", first=4)
@@ -55,7 +58,7 @@ def stored_subject(
     event_counts: Iterable[EventCount],
     context: Mapping[str, Any] | None = None,
 ) -> tuple[PlayerRow, Subject] | None:
-    """The same for the dashboard, outside any request of the API; None without such a player."""
+    """find_subject without an API request, for the dashboard. None if the player does not exist."""
     wanted = list(event_counts)
     params: list[Any] = [player_id, environment.pk]
     counts = _counts(wanted, params, "statement_timestamp()", first=1)

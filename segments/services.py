@@ -1,4 +1,4 @@
-"""Writes to segments."""
+"""Writes to segments. Lock order: segments_lock, then segment rows."""
 
 from datetime import datetime
 from typing import Any
@@ -19,14 +19,14 @@ from segments.models import Segment
 from segments.tasks import size_forget, size_want
 from segments.usage import named, users_of_segments
 
-SEGMENTS_LOCK = 0x5E6  # the first of two keys of an advisory lock; the second is the environment
+SEGMENTS_LOCK = 0x5E6  # first key of the advisory lock; the second is the environment's id
 
 
 class SegmentConflict(Exception):
-    """Somebody saved the segment after the editor had opened it."""
+    """The segment was saved by someone else after the editor was opened."""
 
     def __init__(self, segment: Segment) -> None:
-        super().__init__(f"The segment {segment.key} was saved by somebody else meanwhile.")
+        super().__init__(f"The segment {segment.key} was changed by someone else in the meantime.")
         self.segment = segment
 
 
@@ -40,16 +40,16 @@ def _audit_fields(segment: Segment) -> dict[str, Any]:
 
 
 def segments_lock(environment: Environment) -> None:
-    """Changes of an environment's segments come one after the other: two at once could close a
-    circle that neither of them sees, or take one key. Take it before locks on their rows."""
+    """Serialise changes to an environment's segments: two concurrent ones could close a cycle that
+    neither sees, or use the same key. Take it before row locks on segments."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [SEGMENTS_LOCK, environment.pk])
 
 
 def check_rule(environment: Environment, rule: Any, key: str = "") -> Group:
-    """The rule, read. Raises ValidationError with the place of what is wrong in it (and as its
-    params `path` and `message`): a segment that is not there, or one that leads back to the segment
-    `key` whose rule this will be.
+    """Parse and check the rule of the segment `key`. Raises ValidationError with the place and the
+    message, also as its params `path` and `message`: for a rule that cannot be parsed, a segment
+    that does not exist, or a cycle.
 
     Call it under segments_lock in the transaction that stores the rule.
     """
@@ -85,7 +85,7 @@ def _locked(segment: Segment) -> Segment:
         .first()
     )
     if found is None:
-        raise ValidationError(f"The segment “{segment.key}” is no longer there.")
+        raise ValidationError(f"The segment “{segment.key}” was deleted.")
     return found
 
 
@@ -98,7 +98,7 @@ def segment_create(
         raise ValidationError({"key": KEY_FORM})
     segments_lock(environment)
     if Segment.objects.filter(environment=environment, key=key).exists():
-        raise ValidationError({"key": f"There is already a segment “{key}” here."})
+        raise ValidationError({"key": f"A segment “{key}” already exists in this environment."})
     check_rule(environment, rule, key)
     segment = Segment.objects.create(
         environment=environment, key=key, name=name or key, description=description, rule=rule
@@ -114,10 +114,10 @@ def segment_update(
     segment: Segment, *, name: str, rule: Any, description: str, actor: Actor, reason: str = "",
     base: datetime | None = None,
 ) -> AuditEntry | None:  # fmt: skip
-    """Change a segment in place; flags that name it follow on the next request.
+    """Change a segment in place; flags that use it follow on the next request.
 
-    Answers with the entry in the audit log, or None when everything was so already. Raises
-    SegmentConflict when `base` is not the time at which the segment was last saved.
+    Returns the audit entry, or None when nothing changed. Raises SegmentConflict when `base` is not
+    the time at which the segment was last saved.
     """
     segments_lock(segment.environment)
     check_rule(segment.environment, rule, segment.key)
@@ -143,9 +143,9 @@ def segment_update(
 
 @transaction.atomic
 def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> AuditEntry:
-    """Remove a segment. What uses it must change first."""
+    """Delete a segment. Raises ValidationError while something uses it."""
     segments_lock(segment.environment)
-    # Whoever saves a flag that names the segment locks it, too, until that is stored.
+    # A flag save that adds a use of this segment holds the same row lock until it commits.
     segment = _locked(segment)
     used_by = users_of_segments(segment.environment).get(segment.key)
     if used_by:
@@ -164,7 +164,7 @@ def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> Audit
 
 @transaction.atomic
 def segment_undo(environment: Environment, entry: AuditEntry, *, actor: Actor) -> None:
-    """Put back what a change or a deletion took away. What was changed since is left alone."""
+    """Undo an update or a deletion. Raises ValidationError if the fields changed since."""
     segments_lock(environment)
     before, after = dict(entry.before or {}), entry.after or {}
     if entry.action == AuditAction.SEGMENT_DELETED:
@@ -176,6 +176,6 @@ def segment_undo(environment: Environment, entry: AuditEntry, *, actor: Actor) -
     found = Segment.objects.filter(environment=environment, key=entry.object_id).first()
     fields = _audit_fields(_locked(found)) if found else {}
     if found is None or any(not json_equal(fields[name], value) for name, value in after.items()):
-        raise ValidationError(f"{entry.object_id} was changed since. Look at it before you undo.")
+        raise ValidationError(f"{entry.object_id} has changed since. Review it before you undo.")
     del fields["key"]
     segment_update(found, **{**fields, **before}, actor=actor, reason="Undone")

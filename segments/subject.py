@@ -1,4 +1,4 @@
-"""A player as the subject of rules."""
+"""Builds the subject of rules from a player row."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,7 +23,7 @@ def subject_of(
     lists: Mapping[int, bool] = NO_LISTS,
     counts: Mapping[EventCount, int] = NO_COUNTS,
 ) -> Subject:
-    """`context` overrides attributes for this one evaluation; nothing of it is stored."""
+    """`context` overrides attributes for this evaluation only; it is not stored."""
     attributes = {**player.attributes, **context} if context else player.attributes
     return Subject(
         attributes, builtin_fields_of(player, thresholds, parameters, now), now, lists, counts
