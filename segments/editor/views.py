@@ -1,4 +1,4 @@
-"""The editor of a segment, new or not."""
+"""The pages that create and edit a segment."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from segments.models import Segment
 from segments.sizes import estimate, rule_query
 from segments.views import the_segment
 
-MAX_EVENT_NAMES = 300  # to choose from; any may be typed
+MAX_EVENT_NAMES = 300  # suggestions; any name can be typed
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -33,8 +33,8 @@ def segment_edit(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 
 def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
-    """The button `preview` draws the page again with an estimate, those of the rule with the rule
-    as it is then; any other saves."""
+    """The `preview` button renders the page with an estimate and the rule's buttons render it with
+    the changed rule; any other button saves."""
     posted = request.POST if request.method == "POST" else None
     initial: dict[str, Any] = {}
     if segment is not None:
@@ -85,7 +85,7 @@ def _preview(
     segment: Segment | None,
     rule: Any,
 ) -> dict[str, Any]:
-    """The rule in words with an estimate, or nothing after noting what is wrong with it."""
+    """The context of a preview, or {} after adding errors to the editor."""
     key = segment.key if segment else form.cleaned_data.get("key", "")
     try:
         parsed = services.check_rule(request.environment, rule, key)
@@ -103,11 +103,11 @@ def _preview(
 
 
 def _show_conflict(request: HtmxHttpRequest, form: SegmentForm, now: Segment) -> None:
-    """Say what is in force by now. Saving once more is then a decision, not an accident."""
+    """Show the stored version. Saving again then overwrites it deliberately."""
     form.add_error(
         None,
-        f"Somebody else saved {now.key} while you were editing. Its rule is now: "
-        f"{now.words}. Saving once more puts your version in place of theirs.",
+        f"Someone else changed {now.key} while you were editing. Its rule is now: "
+        f"{now.words}. Save again to overwrite it.",
     )
     data = request.POST.copy()
     data["base"] = now.updated_at.isoformat()
@@ -133,7 +133,7 @@ def _save(
         segment, actor=actor, reason=reason, base=data["base"], **details
     )
     if entry is None:
-        return with_toast(request, response, "Nothing was changed.", tone="info")
-    text = f"Saved {segment.key}. Flags that use it follow at the next request."
+        return with_toast(request, response, "No changes.", tone="info")
+    text = f"Saved {segment.key}. Flags that use it follow on the next request."
     undo_url = environment_url(request, "segment_undo", segment.key, entry.pk)
     return with_toast(request, response, text, undo_url=undo_url)

@@ -86,7 +86,7 @@ def count_sql(
     event_count: EventCount, bind: Callable[[Any], str], now: str, since: datetime
 ) -> str:
     """A subquery that counts the events of the player `p`, up to the event count's limit. `now` is
-    SQL. `since` is an earlier time, passed as a value so that the planner skips old partitions."""
+    SQL. `since` is an earlier time, passed as a value so that old partitions are skipped."""
     seconds = int(event_count.span.total_seconds())
     return f"""(SELECT count(*) FROM (SELECT FROM event e WHERE e.player_id = p.id
         AND e.name = {bind(event_count.event)} AND e.received_at > {bind(since)}::timestamptz
