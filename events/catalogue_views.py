@@ -1,4 +1,4 @@
-"""The catalogue of events, one event name, and what was rejected."""
+"""The event catalogue, the page of one event name, and rejected events."""
 
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
@@ -29,7 +29,7 @@ BAR_LABELS = {Span.HOUR: "%H:%M", Span.DAY: "%H:%M", Span.MONTH: "%-d %b"}
 
 @staff_view(Role.VIEWER)
 def event_names(request: HtmxHttpRequest) -> HttpResponse:
-    """Every name that the environment has seen, by its spelling."""
+    """All event names of the environment, sorted by name."""
     now = timezone.now()
     form = NamesForm(request)
     names = EventName.objects.filter(environment=request.environment)
@@ -50,7 +50,7 @@ def event_names(request: HtmxHttpRequest) -> HttpResponse:
 
 @staff_view(Role.VIEWER)
 def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
-    """How often an event arrives, and its properties. `?span=` is what the chart covers."""
+    """How often an event arrives, and its properties. `?span=` selects the chart's range."""
     now = timezone.now()
     name = _the_name(request, name_id)
     asked = request.GET.get("span", "")
@@ -84,7 +84,7 @@ def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
         else:
             response = redirect_to(request, url)
             if entry is None:
-                return with_toast(request, response, "Nothing was changed.", tone="info")
+                return with_toast(request, response, "No changes.", tone="info")
             undo_url = environment_url(request, "event_name_undo", name.pk, entry.pk)
             return with_toast(request, response, f"Described {name}.", undo_url=undo_url)
     return render_form(request, FormPage(f"Describe {name}", "Save", form, url))
@@ -104,12 +104,12 @@ def event_name_undo(request: HtmxHttpRequest, name_id: int, entry_id: int) -> Ht
         services.event_name_undo(name, entry, actor=actor_of(request))
     except ValidationError as error:
         return with_toast(request, response, error.messages[0], tone="danger")
-    return with_toast(request, response, "Undone. The description is as it was.")
+    return with_toast(request, response, "Undone. The description is restored.")
 
 
 @staff_view(Role.VIEWER)
 def event_rejected(request: HtmxHttpRequest) -> HttpResponse:
-    """What was refused lately, and why."""
+    """Recently rejected events, with the reason."""
     form = RejectedForm(request)
     found = RejectedEvent.objects.filter(environment=request.environment)
     if name := form.value("name"):

@@ -1,4 +1,4 @@
-"""The forms of the event pages: filters, and what staff say of a name."""
+"""Forms of the event pages: filters, and the description of a name."""
 
 import uuid
 
@@ -25,7 +25,7 @@ class TailForm(forms.Form):
     )
 
     def filter(self, environment: Environment) -> Filter:
-        """What to show. A player who is not registered matches nothing, and that is right."""
+        """The filter to apply. An unregistered player matches nothing."""
         self.is_valid()
         player = self.cleaned_data.get("player")
         return Filter(
@@ -49,7 +49,7 @@ class NamesForm(FilterForm):
         label="Name",
         required=False,
         max_length=128,
-        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "A part of it"}),
+        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "Part of a name"}),
     )
 
 
@@ -58,7 +58,7 @@ class RejectedForm(FilterForm):
         label="Event name",
         required=False,
         max_length=255,
-        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "The whole name"}),
+        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "Exact name"}),
     )
 
 

@@ -1,4 +1,4 @@
-"""Writes of staff to the event catalogue. What is counted is written by rollups.py."""
+"""Changes of the event catalogue by staff. rollups.py writes the counts."""
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -12,13 +12,13 @@ from ilara_admin.models import AuditAction, AuditEntry
 def event_name_describe(
     event_name: EventName, description: str, *, actor: Actor, reason: str = ""
 ) -> AuditEntry | None:
-    """Say what an event is about. Answers with the entry in the audit log, or None when it said so
-    already. No request under /v1 sees it, so no process has to reload anything."""
+    """Set the description of an event. Returns the audit entry, or None if nothing changed. The API
+    does not return descriptions, so `config_version` stays."""
     event_name = _locked(event_name)
     description = description.strip()
     if len(description) > DESCRIPTION_CHARACTERS:
         limit = DESCRIPTION_CHARACTERS
-        raise ValidationError({"description": f"Use {limit} characters at most."})
+        raise ValidationError({"description": f"Use at most {limit} characters."})
     before = event_name.description
     if before == description:
         return None
@@ -38,10 +38,10 @@ def event_name_describe(
 
 @transaction.atomic
 def event_name_undo(event_name: EventName, entry: AuditEntry, *, actor: Actor) -> None:
-    """Bring back the description from before a change, unless somebody has changed it since."""
+    """Restore the description from before a change, unless it has changed since."""
     event_name = _locked(event_name)
     if entry.before is None or entry.after != {"description": event_name.description}:
-        raise ValidationError("Somebody has described it anew since. Nothing was undone.")
+        raise ValidationError("The description has changed since. Nothing was undone.")
     event_name_describe(event_name, entry.before["description"], actor=actor, reason="Undone")
 
 
