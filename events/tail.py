@@ -120,7 +120,7 @@ class Subscription:
         self._caught_up: set[int] = set()
 
     def follow(self, after: int | None = None) -> Iterator[Arrival]:
-        """Yield arrivals after the id `after`, or from now on, with a heartbeat first and then every
+        """Yield arrivals after the id `after`, or from now on, with a heartbeat at once and every
         HEARTBEAT_SECONDS. Stops when the subscription is ended or the process stops."""
         cursor = self._began
         # An id beyond the log is from another database or from before a restore.
@@ -148,8 +148,8 @@ class Subscription:
                 last_sent = monotonic()
 
     def _catch_up(self, cursor: int) -> Iterator[Arrival]:
-        """Yield what is stored already. New events queue up in the meantime; if the queue overflows,
-        the table is read again from the safe id."""
+        """Yield what is stored. New events queue up in the meantime; if the queue overflows, the
+        table is read again from the safe id."""
         missed = True
         while missed:
             safe = self._restart()
