@@ -84,7 +84,7 @@ def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
         else:
             response = redirect_to(request, url)
             if entry is None:
-                return with_toast(request, response, "No changes.", tone="info")
+                return with_toast(request, response, "Nothing was changed.", tone="info")
             undo_url = environment_url(request, "event_name_undo", name.pk, entry.pk)
             return with_toast(request, response, f"Described {name}.", undo_url=undo_url)
     return render_form(request, FormPage(f"Describe {name}", "Save", form, url))

@@ -38,5 +38,5 @@ class SegmentForm(forms.Form):
     description = forms.CharField(
         max_length=500, required=False, widget=forms.Textarea(attrs={"rows": 2})
     )
-    reason = forms.CharField(max_length=500, required=False, help_text="Shown in the audit log.")
+    reason = forms.CharField(max_length=500, required=False, help_text="Stored in the audit log.")
     base = forms.DateTimeField(required=False, widget=forms.HiddenInput)

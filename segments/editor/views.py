@@ -133,7 +133,7 @@ def _save(
         segment, actor=actor, reason=reason, base=data["base"], **details
     )
     if entry is None:
-        return with_toast(request, response, "No changes.", tone="info")
+        return with_toast(request, response, "Nothing was changed.", tone="info")
     text = f"Saved {segment.key}. Flags that use it follow on the next request."
     undo_url = environment_url(request, "segment_undo", segment.key, entry.pk)
     return with_toast(request, response, text, undo_url=undo_url)

@@ -20,7 +20,7 @@ def check_references(key: str, document: Any, references: References) -> None:
     place in the rule if a segment does not exist, or if a reference closes a cycle or makes a chain
     longer than MAX_CHAIN. `references` covers all segments, with `key` as it will be saved."""
     for absent in sorted(set(references[key]) - set(references)):
-        message = f"Segment “{absent}” does not exist in this environment."
+        message = f"There is no segment “{absent}” in this environment."
         raise RuleError(place_of(document, absent), message)
     if cycle := circle_in(_reached(key, references), key):
         path, place = _path(cycle), _place_in(document, key, cycle)

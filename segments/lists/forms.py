@@ -29,7 +29,7 @@ class IdsForm(forms.Form):
         help_text=f"One per line, up to {MAX_IDS:,}. Players may register later.",
         widget=forms.Textarea(attrs={**PLAIN, "rows": 4, "class": "mono"}),
     )
-    reason = forms.CharField(max_length=500, required=False, help_text="Shown in the audit log.")
+    reason = forms.CharField(max_length=500, required=False, help_text="Stored in the audit log.")
 
     def clean_ids(self) -> list[str]:
         lines = self.cleaned_data["ids"].split("\n")
@@ -47,7 +47,7 @@ class ImportForm(forms.Form):
         required=False,
         help_text="Removes all other ids.",
     )
-    reason = forms.CharField(max_length=500, required=False, help_text="Shown in the audit log.")
+    reason = forms.CharField(max_length=500, required=False, help_text="Stored in the audit log.")
 
     def clean_file(self) -> Any:
         file: UploadedFile[Any] = self.cleaned_data["file"]

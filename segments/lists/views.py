@@ -227,7 +227,7 @@ def _toasted[R: HttpResponse](
 ) -> R:
     """Add a toast with the result of a change, or that it is running."""
     if change.pk is None:
-        return with_toast(request, response, "No changes.", tone="info")
+        return with_toast(request, response, "Nothing was changed.", tone="info")
     change.refresh_from_db()
     described = change_text.change_text(change, may_undo=True)
     if described.running:

@@ -147,7 +147,7 @@ def test_description__is_saved_audited_and_undone(
     audit = text_of(live_ops.get(url_of(environment, "audit_list") + "?object=event_name:start"))
     assert "described the event" in audit
     assert message_of(live_ops.post(url, {"description": "The game was opened."})) == (
-        "No changes."
+        "Nothing was changed."
     )
 
     undo = url_of(environment, "event_name_undo", name.pk, entry.pk)

@@ -116,7 +116,7 @@ def test_reference_to_a_missing_segment__is_refused_with_its_path(segment: Segme
     with pytest.raises(ValidationError) as raised:
         save(segment, rule)
     assert raised.value.messages == [
-        "conditions[1].conditions[0].value: Segment “missing” does not exist in this environment."
+        "conditions[1].conditions[0].value: There is no segment “missing” in this environment."
     ]
 
 

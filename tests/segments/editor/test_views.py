@@ -239,7 +239,7 @@ def test_errors_found_in_the_database__are_shown_at_their_part(
     ]  # fmt: skip
     page.type(rule_1_segments=["nowhere"]).preview()
     assert faults(page) == [
-        ("id_rule-1-segments_0", "Segment “nowhere” does not exist in this environment.")
+        ("id_rule-1-segments_0", "There is no segment “nowhere” in this environment.")
     ]
     assert "nowhere (deleted)" in page.text
 
