@@ -1,12 +1,12 @@
-// The only script we write. Every feature is found by a data attribute, and every page works without it.
+// The dashboard's only script. Data attributes enable its features; every page works without it.
 "use strict";
 (() => {
   const on = (type, handler) => document.addEventListener(type, handler);
   const near = (event, selector) => event.target instanceof Element && event.target.closest(selector);
 
-  // --- Dialogs: what htmx put into #dialog is shown; [data-opens] shows one that is in the page ---
+  // --- Dialogs: htmx content in #dialog is shown; [data-opens] opens a dialog of the page ---
   on("htmx:afterSwap", ({ detail: { target } }) => {
-    if (target?.id !== "dialog") return; // rows of a stream come without a target
+    if (target?.id !== "dialog") return; // rows of a stream have no target
     if (!target.firstElementChild) target.close();
     else if (!target.open) target.showModal();
   });
@@ -16,11 +16,11 @@
     const closer = near(event, "dialog [data-close]");
     if (closer) event.preventDefault();
     if (closer || (event.target instanceof HTMLDialogElement && event.target.open)) {
-      event.target.closest("dialog").close(); // a click on the dialog itself is one on its backdrop
+      event.target.closest("dialog").close(); // a click on the dialog element is on its backdrop
     }
   });
 
-  // --- The button of a dangerous form waits until the name is typed; the server checks it again ---
+  // --- Type to confirm: the button is disabled until the name is typed; the server checks it too ---
   const arm = (input) => {
     const button = input.form.querySelector("footer button");
     if (button) button.disabled = input.value.trim() !== input.dataset.arms;
@@ -29,7 +29,7 @@
   on("input", (event) => near(event, "[data-arms]") && arm(event.target));
   on("htmx:afterSettle", armAll);
 
-  // --- Menus close like menus: by Escape, by a click elsewhere ---
+  // --- Menus close on Escape or a click elsewhere ---
   const closeMenus = (except) =>
     document.querySelectorAll("details[data-menu][open]").forEach((menu) => {
       if (menu === except) return;
@@ -38,7 +38,7 @@
     });
   on("click", (event) => closeMenus(near(event, "details[data-menu]")));
 
-  // --- Copying. The clipboard API is missing on plain http, where many will run this ---
+  // --- Copy buttons. The clipboard API is not available over plain http, a common setup ---
   const copy = async (text) => {
     if (navigator.clipboard) return navigator.clipboard.writeText(text);
     const area = document.createElement("textarea");
@@ -54,17 +54,17 @@
     await copy(button.dataset.copy);
     button.focus();
     document.getElementById("announce").textContent = "Copied";
-    const word = button.querySelector("span");
-    if (word) word.textContent = "Copied";
+    const label = button.querySelector("span");
+    if (label) label.textContent = "Copied";
     else button.setAttribute("aria-pressed", "true");
     setTimeout(() => {
-      if (word) word.textContent = "Copy";
+      if (label) label.textContent = "Copy";
       else button.removeAttribute("aria-pressed");
       document.getElementById("announce").textContent = "";
     }, 2000);
   });
 
-  // --- Shortcuts: data-shortcut="/" focuses a field, "p" or "g p" clicks; a switch turns them off ---
+  // --- Shortcuts: data-shortcut="/" focuses a field, "p" or "g p" clicks. Can be switched off ---
   let prefix = "";
   const off = () => localStorage.getItem("shortcuts") === "off";
   on("keydown", (event) => {
@@ -86,7 +86,7 @@
     if (box) localStorage.setItem("shortcuts", box.checked ? "on" : "off");
   });
 
-  // --- Rules: the operators that fit the field. The server does the same when it draws the row ---
+  // --- Rules: show only the operators that fit the field, as the server does when it renders a row ---
   on("change", (event) => {
     const field = near(event, "input[list='rule-fields']");
     if (!field) return;
@@ -101,9 +101,9 @@
     }
   });
 
-  // --- Times age: the same words as the reltime tag ---
+  // --- Relative times, updated as they age; the same text as the reltime tag ---
   const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-  const age = () =>
+  const updateAges = () =>
     document.querySelectorAll("time[data-reltime]").forEach((time) => {
       const seconds = Math.trunc((Date.now() - Date.parse(time.dateTime)) / 1000);
       const distance = Math.abs(seconds);
@@ -113,7 +113,7 @@
       const future = `in ${Math.floor((distance + Math.floor(size / 2)) / size)} ${unit}`;
       time.textContent = distance < 5 ? "just now" : seconds > 0 ? past : future;
     });
-  setInterval(age, 15000);
+  setInterval(updateAges, 15000);
 
   // --- Toasts ---
   on("click", (event) => near(event, "[data-dismiss]")?.closest(".toast").remove());
@@ -125,23 +125,23 @@
   };
   on("htmx:responseError", ({ detail: { xhr } }) => {
     const id = xhr.getResponseHeader("X-Request-Id");
-    const why = { 403: "You may not do that", 404: "That is no longer there", 429: "Too many tries" };
-    const what = why[xhr.status] ?? "The server could not do that";
+    const why = { 403: "You are not allowed to do that", 404: "That no longer exists", 429: "Too many requests" };
+    const what = why[xhr.status] ?? "The request failed";
     alertWith(`${what}. Reload the page and try again.${id ? ` Request ${id}.` : ""}`);
   });
-  on("htmx:sendError", () => alertWith("The server cannot be reached. Check your connection."));
+  on("htmx:sendError", () => alertWith("The server is not reachable. Check your connection."));
 
-  // --- Live events: words for the state of the stream, a limit to the rows kept ---
+  // --- Live events: the state of the stream, and a limit on the number of rows ---
   let reconnecting;
-  const state = (words) =>
-    document.querySelectorAll("[data-tail-state]").forEach((each) => (each.textContent = words));
+  const showState = (text) =>
+    document.querySelectorAll("[data-tail-state]").forEach((each) => (each.textContent = text));
   on("htmx:sseOpen", () => {
     clearTimeout(reconnecting);
-    state("Live");
+    showState("Live");
   });
   on("htmx:sseError", () => {
-    clearTimeout(reconnecting); // a planned end of the stream reopens within seconds: say nothing
-    reconnecting = setTimeout(() => state("Reconnecting"), 5000);
+    clearTimeout(reconnecting); // a planned end of the stream reopens within seconds: show nothing
+    reconnecting = setTimeout(() => showState("Reconnecting"), 5000);
   });
   on("htmx:sseMessage", () => {
     document.querySelectorAll("[data-tail-limit]").forEach((rows) => {
@@ -149,7 +149,7 @@
     });
   });
 
-  // --- Busy: what htmx is about to replace says so ---
+  // --- aria-busy on what htmx is about to replace ---
   on("htmx:beforeRequest", ({ detail }) => detail.target.setAttribute("aria-busy", "true"));
   on("htmx:afterRequest", ({ detail }) => detail.target.removeAttribute("aria-busy"));
 
