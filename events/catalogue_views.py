@@ -53,12 +53,12 @@ def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
     """How often an event arrives, and its properties. `?span=` selects the chart's range."""
     now = timezone.now()
     name = _the_name(request, name_id)
-    asked = request.GET.get("span", "")
-    span = Span(asked) if asked in set(Span) else Span.DAY
+    requested = request.GET.get("span", "")
+    span = Span(requested) if requested in set(Span) else Span.DAY
     context = {
         "name": name,
         "arrived": arrivals(request.environment, now, name),
-        "spans": [(each, words, each is span) for each, words in SPANS.items()],
+        "spans": [(each, label, each is span) for each, label in SPANS.items()],
         "chart": SPANS[span],
         "unit": UNITS[span],
         "bars": _bars(series(request.environment, span, now, name), span),

@@ -203,11 +203,11 @@ def _cursor_of(text: str) -> int | None:
 
 def _filters(query: QueryDict) -> str:
     """The filters alone, for the URLs of the stream and of the other states."""
-    kept = QueryDict(mutable=True)
+    filters = QueryDict(mutable=True)
     for name in ("name", "player", "mode"):
         if value := query.get(name):
-            kept[name] = str(value)
-    return kept.urlencode()
+            filters[name] = str(value)
+    return filters.urlencode()
 
 
 def _chips(form: TailForm, query: QueryDict) -> list[dict[str, str]]:

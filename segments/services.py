@@ -57,8 +57,8 @@ def check_rule(environment: Environment, rule: Any, key: str = "") -> Group:
         parsed = parse(rule)
         if wanted := segments_in(parsed):
             rules = Segment.objects.filter(environment=environment).values_list("key", "rule")
-            asks = {other: segments_named(document) for other, document in rules}
-            check_references(key, rule, {**asks, key: wanted})
+            references = {other: segments_named(document) for other, document in rules}
+            check_references(key, rule, {**references, key: wanted})
     except RuleError as error:
         text = "%(path)s: %(message)s" if error.path else "%(message)s"
         params = {"path": error.path, "message": error.message}

@@ -92,8 +92,8 @@ def _preview(
     except ValidationError as error:
         editor.refused(error)
         return {}
-    asked = rule_query(request.environment, parsed, timezone.now(), segment)
-    found = estimate(asked)
+    query = rule_query(request.environment, parsed, timezone.now(), segment)
+    found = estimate(query)
     return {
         "preview": found,
         "words": describe(parsed),

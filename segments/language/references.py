@@ -47,8 +47,8 @@ def circle_in(references: References, start: str = "") -> list[str] | None:
 def longest_chain(key: str, references: References) -> list[str]:
     """The longest chain of references through `key`."""
     referrers: dict[str, list[str]] = {}
-    for other, asked in references.items():
-        for each in asked:
+    for other, targets in references.items():
+        for each in targets:
             referrers.setdefault(each, []).append(other)
     return _longest(key, referrers)[:0:-1] + _longest(key, references)
 

@@ -28,7 +28,7 @@ from segments.models import (
 
 CHUNK_ROWS = 5_000
 SHOWN_BAD_LINES = 10
-GONE = "The segment was deleted in the meantime."
+SEGMENT_DELETED = "The segment was deleted in the meantime."
 
 # Called with the amount done and the total, 0 if unknown.
 type Progress = Callable[[int, int], None]
@@ -71,7 +71,7 @@ def take_up(change: SegmentListChange, progress: Progress | None = None) -> Chun
         raise SupersededError
     change.attempt += 1
     if segment is None:
-        raise ValidationError(GONE)
+        raise ValidationError(SEGMENT_DELETED)
     return ChunkRun(change, segment.environment.namespace, progress or (lambda done, total: None))
 
 
@@ -89,7 +89,7 @@ def chunk(run: ChunkRun) -> Iterator[Counts]:
         aliases.hold()
         segments = Segment.objects.filter(pk=change.segment_id)
         if not segments.select_for_update(no_key=True).values_list("pk").first():
-            raise ValidationError(GONE)
+            raise ValidationError(SEGMENT_DELETED)
         yield counts
         if growth := counts.added - counts.removed:
             size = "excluded" if change.excluded else "included"
@@ -265,15 +265,15 @@ def _move(run: ChunkRun, condition: str, params: Sequence[Any]) -> int:
     """Remove the rows `m` that meet a condition and store them for undo. Returns the row count."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"""WITH gone AS (
+            f"""WITH deleted AS (
                 DELETE FROM segment_member m
                 WHERE m.segment_id = %s AND m.excluded = %s AND {condition}
                 RETURNING m.player_id, m.external_id, m.change_id
             ), stored AS (
                 INSERT INTO segment_former_member (change_id, player_id, external_id, added_by)
-                SELECT %s, player_id, external_id, change_id FROM gone ON CONFLICT DO NOTHING
+                SELECT %s, player_id, external_id, change_id FROM deleted ON CONFLICT DO NOTHING
             )
-            SELECT count(*) FROM gone""",
+            SELECT count(*) FROM deleted""",
             [*run.one_list, *params, run.change.pk],
         )
         return int(cursor.fetchone()[0])

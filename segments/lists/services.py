@@ -174,14 +174,14 @@ def lists_keep(segment: Segment) -> dict[str, int]:
     return {"id": segment.pk, "included": segment.included, "excluded": segment.excluded}
 
 
-def lists_bring_back(segment: Segment, kept: Mapping[str, int]) -> None:
+def lists_bring_back(segment: Segment, stored: Mapping[str, int]) -> None:
     """Give a recreated segment the lists of the deleted one, unless cleanup has deleted them."""
     found, _ = SegmentListChange.objects.filter(
-        segment_id=kept["id"], action=ListAction.DELETE, state=ListState.DONE
+        segment_id=stored["id"], action=ListAction.DELETE, state=ListState.DONE
     ).delete()
     if found:
         Segment.objects.filter(pk=segment.pk).update(
-            id=kept["id"], included=kept["included"], excluded=kept["excluded"]
+            id=stored["id"], included=stored["included"], excluded=stored["excluded"]
         )
 
 

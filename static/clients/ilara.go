@@ -245,15 +245,15 @@ func errorOf(response *http.Response, body []byte) *Error {
 	if seconds, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 31); err == nil {
 		found.RetryAfter = time.Duration(seconds) * time.Second
 	}
-	var told struct {
+	var reply struct {
 		Error struct {
 			Code, Message string
 			Details       []Detail
 		}
 	}
-	if json.Unmarshal(body, &told) == nil && told.Error.Code != "" {
-		found.Code, found.Message = told.Error.Code, told.Error.Message
-		found.Details = told.Error.Details
+	if json.Unmarshal(body, &reply) == nil && reply.Error.Code != "" {
+		found.Code, found.Message = reply.Error.Code, reply.Error.Message
+		found.Details = reply.Error.Details
 		return found
 	}
 	switch response.StatusCode {
@@ -265,7 +265,7 @@ func errorOf(response *http.Response, body []byte) *Error {
 		found.Code = ErrServer.Code
 	}
 	found.Message = fmt.Sprintf(
-		"HTTP %d, and the answer is not Ilara's. Is the address right?", response.StatusCode)
+		"HTTP %d, and the response is not from Ilara. Check the base URL.", response.StatusCode)
 	return found
 }
 

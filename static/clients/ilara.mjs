@@ -397,8 +397,8 @@ export class Ilara {
       remember(this.#lastValues, place, write(value), MAX_LAST_VALUES);
       return value;
     } catch (error) {
-      const kept = this.#lastValues.get(place);
-      if (error instanceof IlaraError && error.isPassing && kept !== undefined) return parse(kept);
+      const last = this.#lastValues.get(place);
+      if (error instanceof IlaraError && error.isPassing && last !== undefined) return parse(last);
       throw error;
     }
   }

@@ -1,4 +1,4 @@
-"""Tracked events and streams while the server is killed: no event is lost, none is doubled."""
+"""Events and streams survive kills of the server: no event is lost or duplicated."""
 
 import time
 from functools import partial
@@ -17,9 +17,9 @@ pytestmark = [
     ),
 ]
 
-EVENTS = 2_000  # of each client
+EVENTS = 2_000  # per client
 PAUSE_SECONDS = 0.003
-# A client that waits too long after a failure would make the test slow, and little else.
+# Short waits, to keep the test fast.
 OPTIONS = {"flush_at": 50, "flush_interval": 0.2, "timeout": 5}
 
 
@@ -27,7 +27,7 @@ def has_sent_all(driver: Driver) -> bool:
     return bool(driver.do("public", "flush") == 0)
 
 
-def test_server_killed_twice__loses_and_doubles_no_event() -> None:
+def test_killed_server__loses_and_duplicates_no_event() -> None:
     with empty_home() as home, commands() as command:
         serve = Serve(home, "--workers", "2").ready()
         try:
@@ -46,7 +46,7 @@ def test_server_killed_twice__loses_and_doubles_no_event() -> None:
                 wait_for_share(serve, 0.2)
                 serve = killed_and_started_again(serve)
                 wait_for_share(serve, 0.5)
-                # A power cut: this time PostgreSQL goes, too.
+                # As in a power cut, PostgreSQL is killed too.
                 serve.kill_all()
                 time.sleep(1)
                 serve = Serve(home, "--workers", "2", port=serve.port).ready()
@@ -67,7 +67,7 @@ def test_server_killed_twice__loses_and_doubles_no_event() -> None:
 
 
 def wait_for_share(serve: Serve, share: float) -> None:
-    """Until so many are stored, and by far not all: each kill must meet events on their way."""
+    """Wait until a share of the events is stored; each kill must hit events in flight."""
 
     def stored() -> int:
         ((count,),) = query(serve.home, "SELECT count(*) FROM event WHERE name = 'step'")

@@ -38,7 +38,7 @@ def test_wrong_clock__is_stored_next_to_the_server_time(
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "words"),
+    ("timestamp", "text"),
     [
         ("2099-01-01T00:00:00Z", "more than 24 hours ahead"),
         ("1970-01-01T00:00:00Z", "before 1971"),
@@ -47,11 +47,11 @@ def test_wrong_clock__is_stored_next_to_the_server_time(
     ],
 )
 def test_impossible_timestamp__is_refused(
-    timestamp: str, words: str, body: dict[str, Any], public_api: Api
+    timestamp: str, text: str, body: dict[str, Any], public_api: Api
 ) -> None:
     reply = public_api.post(EVENTS, {**body, "timestamp": timestamp})
     assert (reply.status, reply.error["details"][0]["field"]) == (400, "timestamp")
-    assert words in reply.error["message"]
+    assert text in reply.error["message"]
     assert not Event.objects.exists()
 
 

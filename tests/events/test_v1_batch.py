@@ -103,7 +103,7 @@ def test_batch_of_unknown_players__is_400(player: Player, public_api: Api) -> No
 
 
 @pytest.mark.parametrize(
-    ("events", "words"),
+    ("events", "text"),
     [
         ([], "at least 1 item"),
         ([{}] * 1_001, "at most 1000 items"),
@@ -111,10 +111,10 @@ def test_batch_of_unknown_players__is_400(player: Player, public_api: Api) -> No
         (None, "must be an array"),
     ],
 )
-def test_invalid_batch__is_400(events: Any, words: str, public_api: Api) -> None:
+def test_invalid_batch__is_400(events: Any, text: str, public_api: Api) -> None:
     reply = send(public_api, events)
     assert reply.status == 400
-    assert words in reply.error["message"]
+    assert text in reply.error["message"]
     assert reply.error["details"][0]["field"] == "events"
 
 

@@ -59,9 +59,9 @@ def test_list__runs_as_many_queries_for_50_rows_as_for_one(
 def test_delete__requires_the_typed_key_and_no_flag_that_uses_it(
     client: Client, environment: Environment
 ) -> None:
-    asked = client.get(at(environment, "beta-testers/delete/")).content.decode()
-    assert "new_tutorial. Change those first" in asked
-    assert 'name="typed"' not in asked
+    dialog = client.get(at(environment, "beta-testers/delete/")).content.decode()
+    assert "new_tutorial. Change those first" in dialog
+    assert 'name="typed"' not in dialog
     used = client.post(at(environment, "beta-testers/delete/"), {"typed": "beta-testers"})
     assert used.status_code == 422
     assert "new_tutorial" in used.content.decode()

@@ -57,7 +57,7 @@ VERSIONS = ["1", "1.0", "v1.0.0", "1.0.0.0", "1.10.0", "1.9.9", "2.0.0-rc.1", "2
             "2.0.0-alpha-1", "2.0.0-1", "2.0.0-01", "2.0.0+b7", "2.0.0", "2.0.0-Beta",
             "999999999.0.1"]  # fmt: skip
 NO_VERSIONS = ["1.", "1.2.3.4.5", "1.2.3-", "1234567890", "v", "1.2.3 ", "1,2", "\u0661.\u0662"]
-WORDS = [*TEXTS, *MOMENTS, *NO_MOMENTS, *VERSIONS, *NO_VERSIONS]
+MIXED_TEXTS = [*TEXTS, *MOMENTS, *NO_MOMENTS, *VERSIONS, *NO_VERSIONS]
 ITEMS = ["a", "b", "beta", "1", 1, 1.0, 40, True, False, ""]
 ATTRIBUTES = ["level", "tag", "app", "joined", "list", "stats.wins", "stats.0", "attributes.email",
               "odd key", "50%"]  # fmt: skip
@@ -76,7 +76,7 @@ SPANS = ["1d", "7d", "12h", "30d", "2w", "90m"]  # fmt: skip
 
 # --- Players --------------------------------------------------------------------------------------
 
-leaf = st.sampled_from([*SCALARS, *WORDS, None])
+leaf = st.sampled_from([*SCALARS, *MIXED_TEXTS, None])
 value = st.one_of(
     leaf,
     st.lists(leaf, max_size=4),
@@ -103,7 +103,7 @@ def usual_attributes(random: Random) -> dict[str, Any]:
         "stats": {"wins": random.choice(NUMBERS), "0": random.choice(TEXTS)},
         "email": random.choice(SCALARS),
         "odd key": random.choice([None, True, False, 0, 1]),
-        "50%": random.choice(WORDS),
+        "50%": random.choice(MIXED_TEXTS),
     }
 
 
@@ -161,7 +161,7 @@ def condition(name: str, kind: ValueKind, operator: str) -> st.SearchStrategy[di
 
 
 def expected(name: str, kind: ValueKind, takes: str) -> st.SearchStrategy[Any]:
-    texts = st.sampled_from([item for item in [*WORDS, "example.com", "b", "hero-1"] if item])
+    texts = st.sampled_from([item for item in [*MIXED_TEXTS, "example.com", "b", "hero-1"] if item])
     numbers = st.sampled_from([*NUMBERS, 4.99, 1000, 0.5, 0.2])
     scalars: st.SearchStrategy[Any] = st.one_of(texts, numbers, st.booleans())
     match kind:
@@ -283,7 +283,7 @@ class Crowd:
         made: list[Event] = []
         for _ in range(random.choice([0, 1, 3, 6])):
             at = moment(random)
-            properties = {"level": random.choice(SCALARS), "tag": random.choice(WORDS)}
+            properties = {"level": random.choice(SCALARS), "tag": random.choice(MIXED_TEXTS)}
             made.append(
                 Event(
                     id=len(self.events) * 100 + len(made) + 1,

@@ -286,7 +286,7 @@ def deep(levels: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("rule", "path", "words"),
+    ("rule", "path", "text"),
     [
         ([], "", "an object"),
         (None, "", "an object"),
@@ -362,11 +362,11 @@ def deep(levels: int) -> dict[str, Any]:
         (deep(MAX_DEPTH + 1), ".".join(["conditions[0]"] * MAX_DEPTH), "32 levels deep"),
     ],
 )  # fmt: skip
-def test_invalid_rule__is_refused_with_its_path(rule: Any, path: str, words: str) -> None:
+def test_invalid_rule__is_refused_with_its_path(rule: Any, path: str, text: str) -> None:
     with pytest.raises(RuleError) as caught:
         parse(rule)
     assert caught.value.path == path
-    assert words in caught.value.message
+    assert text in caught.value.message
 
 
 @pytest.mark.parametrize("value", ["x" * 1_001, "\0"])
@@ -411,7 +411,7 @@ def test_invalid_duration__is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "words"),
+    ("rule", "text"),
     [
         (and_(condition("level", ">=", 40)), "level is at least 40"),
         (
@@ -442,8 +442,8 @@ def test_invalid_duration__is_refused(text: str) -> None:
          "did “buy” (price is more than 5) at most once within the last 12 hours"),
     ],
 )  # fmt: skip
-def test_rule__reads_as_a_sentence(rule: Any, words: str) -> None:
-    assert describe(parse(rule)) == words
+def test_rule__reads_as_a_sentence(rule: Any, text: str) -> None:
+    assert describe(parse(rule)) == text
 
 
 @pytest.mark.parametrize(

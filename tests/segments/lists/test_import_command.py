@@ -80,7 +80,7 @@ def test_invalid_lines__are_reported_in_one_line(segment: Segment, file: Path) -
 
 def test_error__is_reported_in_one_line(segment: Segment, tmp_path: Path) -> None:
     here = segment.environment
-    assert "no segment “nobody”. It has: beta-testers." in str(error_of(here, "nobody", "x"))
+    assert "no segment “missing”. It has: beta-testers." in str(error_of(here, "missing", "x"))
     assert "is not PROJECT/ENV" in str(error_of("x", segment.key, "x"))
     assert "No such file" in str(error_of(here, segment.key, tmp_path / "none.csv"))
     assert "Is a directory" in str(error_of(here, segment.key, tmp_path))

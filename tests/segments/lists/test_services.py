@@ -412,10 +412,10 @@ def test_undo_data__is_deleted_when_it_expires(segment: Segment) -> None:
 
 
 def test_lists_of_a_deleted_segment__are_deleted_when_they_expire(segment: Segment) -> None:
-    kept = Segment.objects.create(
-        environment=segment.environment, key="kept", name="", rule=segment.rule
+    other = Segment.objects.create(
+        environment=segment.environment, key="other", name="", rule=segment.rule
     )
-    add(kept, "x")
+    add(other, "x")
     add(segment, *"abcd")
     environment = segment.environment
     entry = segment_delete(segment, actor=ACTOR)
