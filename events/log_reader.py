@@ -12,7 +12,7 @@ from ilara_admin.core import db
 
 PAGE_ROWS = 500
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-# `received_at` is the start of the statement; its ids are drawn later. Longer than any statement.
+# `received_at` is when the statement began, its ids are drawn later. No statement takes longer.
 SLACK = timedelta(hours=1)
 
 

@@ -68,8 +68,8 @@ FROM environment e WHERE e.id = $1"""
 
 
 class Beginning(NamedTuple):
-    """The state of the log when a reader starts: a safe id, and the ids above it. The reader gets
-    none of the events up to here."""
+    """The state of the log when a reader starts: a safe id, and the existing ids above it. The
+    reader gets none of these events."""
 
     version: int
     now: datetime

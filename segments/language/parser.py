@@ -172,7 +172,7 @@ class _Reader:
         kind = ValueKind.ANY if self.in_where else FIELDS.get(name, ValueKind.ANY)
         if kind not in OPERATORS[operator].kinds:
             fitting = ", ".join(key for key, item in OPERATORS.items() if kind in item.kinds)
-            message = f"{name} is a {kind}. Use one of: {fitting}."
+            message = f"{name} is of type {kind}. Use one of: {fitting}."
             raise RuleError(_join(path, "operator"), message)
         if self.in_where and operator in ("matches", "not_matches"):
             raise RuleError(_join(path, "operator"), "Event properties do not support patterns.")

@@ -146,7 +146,7 @@ def replace(run: ChunkRun, lines: Iterable[CsvRow], position: Callable[[], int])
     named: set[bytes] = set()
     take_in(run, lines, position, named)
     if not named:
-        raise ValidationError("The file holds no external id, so the list stays as it is.")
+        raise ValidationError("The file contains no external id, so the list is unchanged.")
     # The removal is the second half of the progress bar, whatever the sizes of file and list.
     size = Segment.objects.values_list("excluded" if run.change.excluded else "included", flat=True)
     run.row_weight = position() / max(size.filter(pk=run.change.segment_id).first() or 0, 1)

@@ -214,7 +214,7 @@ def test_errors__are_shown_at_their_controls_and_input_is_preserved(new: Page) -
     assert new.response.status_code == 422
     assert faults(new) == [
         ("id_rule-0-value", "Give a number."),
-        ("id_rule-1-operator", "is_payer is a true or false."),
+        ("id_rule-1-operator", "is_payer is of type true or false."),
         ("id_rule-2-segments_0", "Choose at least one segment."),
         ("id_rule-3-value", "Give a number from 1 to 10000."),
         ("id_rule-3-0-field", "Name a field with 1 to 128 characters and no empty part."),
