@@ -328,7 +328,7 @@ def deep(levels: int) -> dict[str, Any]:
         (and_(condition("a", "matches", "((a{99}){99}){99}")), "conditions[0].value", "repetition"),
         (and_(condition("a", "matches", r"\pL{900}")), "conditions[0].value", "too large"),
         (and_(condition("a", "matches", "")), "conditions[0].value", "regular expression"),
-        (and_(condition("session_count", "contains", "1")), "conditions[0].operator", "type number"),
+        (and_(condition("session_count", "contains", "1")), "conditions[0].operator", "of type"),
         (and_(condition("email", ">", 1)), "conditions[0].operator", "type text"),
         (and_(condition("first_seen_at", "==", 1)), "conditions[0].operator", "type time"),
         (and_(condition("is_payer", "==", "yes")), "conditions[0].value", "true or false"),
