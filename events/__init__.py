@@ -1,0 +1,1 @@
+"""Ingest, event log, stream, rollups and catalogue; may import players and the foundation."""

@@ -8,11 +8,10 @@ from django.urls import path
 
 from events import examples, ingest, schemas, stream
 from events.rejections import UNKNOWN_PLAYER, rejected
-from ilara_admin.api.bodies import check_moment, decode_body, read_object
+from ilara_admin.api.bodies import check_moment, decode_body, idempotency_key, read_object
 from ilara_admin.api.dispatch import ApiRequest, count, respond, route
-from ilara_admin.api.endpoint import endpoint
+from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import ApiError, Code
-from ilara_admin.api.idempotency import idempotency_key
 from ilara_admin.api.rate_limits import EVENTS
 
 
@@ -21,12 +20,14 @@ from ilara_admin.api.rate_limits import EVENTS
     body=schemas.EventTrack,
     basic=True,
     decodes_itself=True,
-    reply=schemas.EventReceipt,
-    statuses={201: "The event is stored, or was already."},
-    headers=("Idempotency-Key",),
-    counts=(EVENTS,),
-    missing=(UNKNOWN_PLAYER,),
-    examples=examples.TRACK,
+    docs=Docs(
+        reply=schemas.EventReceipt,
+        statuses={201: "The event is stored, or was already."},
+        headers=("Idempotency-Key",),
+        counts=(EVENTS,),
+        missing=(UNKNOWN_PLAYER,),
+        examples=examples.TRACK,
+    ),
 )
 def event_track(request: ApiRequest) -> HttpResponse:
     """Track an event. It is stored before the response is sent. Sending the same `event_id` again
@@ -61,10 +62,12 @@ def event_track(request: ApiRequest) -> HttpResponse:
     body=schemas.EventBatch,
     basic=True,
     checks_itself=("events",),
-    reply=schemas.BatchReceipt,
-    statuses={200: "The result of each event."},
-    counts=(EVENTS,),
-    examples=examples.BATCH,
+    docs=Docs(
+        reply=schemas.BatchReceipt,
+        statuses={200: "The result of each event."},
+        counts=(EVENTS,),
+        examples=examples.BATCH,
+    ),
 )
 def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
     """Track up to 1,000 events. Each gets its own result: an invalid event, or one of an unknown
@@ -112,14 +115,16 @@ def _all_rejected(errors: dict[int, ApiError]) -> ApiError:
 @endpoint(
     "GET",
     secret=True,
-    reply=schemas.StreamedEvent,
-    statuses={200: "The stream, open until the client disconnects."},
-    query=schemas.StreamAddress,
-    headers=("Last-Event-ID",),
-    invalid="after must be the id of an event in this stream",
-    examples=examples.STREAM,
-    media="text/event-stream",
-    envelope=False,
+    docs=Docs(
+        reply=schemas.StreamedEvent,
+        statuses={200: "The stream, open until the client disconnects."},
+        query=schemas.StreamAddress,
+        headers=("Last-Event-ID",),
+        invalid="after must be the id of an event in this stream",
+        examples=examples.STREAM,
+        media="text/event-stream",
+        envelope=False,
+    ),
 )
 def event_stream(request: ApiRequest) -> HttpResponseBase:
     """Stream events as they arrive (server-sent events). Each event has a line `id:`, the cursor to

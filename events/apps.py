@@ -3,3 +3,14 @@ from django.apps import AppConfig
 
 class EventsConfig(AppConfig):
     name = "events"
+
+    def ready(self) -> None:
+        from events import partitions, player_data
+        from events.models import INSERT_EVENT
+        from ilara_admin.runtime import health
+        from players import event_log
+        from players.player_data import register
+
+        event_log.register(INSERT_EVENT)
+        register(*player_data.DATA)
+        health.register_check("partitions", partitions.READY)

@@ -12,7 +12,7 @@ from events.rejections import KEPT_DAYS, PAYLOAD_CHARACTERS
 from events.stats import Series, Span, arrivals, freshness, hours_of, series
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.templatetags.ilara import Bar
-from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
@@ -52,7 +52,7 @@ def event_names(request: HtmxHttpRequest) -> HttpResponse:
 def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
     """How often an event arrives, and its properties. `?span=` selects the chart's range."""
     now = timezone.now()
-    name = _the_name(request, name_id)
+    name = get_or_404(request, EventName, pk=name_id)
     requested = request.GET.get("span", "")
     span = Span(requested) if requested in set(Span) else Span.DAY
     context = {
@@ -73,7 +73,7 @@ def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
-    name = _the_name(request, name_id)
+    name = get_or_404(request, EventName, pk=name_id)
     url = environment_url(request, "event_name", name.pk)
     form = DescriptionForm(request.POST or None, initial={"description": name.description})
     if request.method == "POST" and form.is_valid():
@@ -92,7 +92,7 @@ def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
 
 @staff_view(Role.LIVE_OPS, "POST")
 def event_name_undo(request: HtmxHttpRequest, name_id: int, entry_id: int) -> HttpResponse:
-    name = _the_name(request, name_id)
+    name = get_or_404(request, EventName, pk=name_id)
     entries = AuditEntry.objects.filter(
         environment=request.environment,
         action=AuditAction.EVENT_NAME_DESCRIBED,
@@ -122,10 +122,6 @@ def event_rejected(request: HtmxHttpRequest) -> HttpResponse:
         "days": KEPT_DAYS,
     }
     return render_list(request, "events/rejected.html", context)
-
-
-def _the_name(request: HtmxHttpRequest, name_id: int) -> EventName:
-    return get_object_or_404(EventName, environment=request.environment, pk=name_id)
 
 
 def _bars(counts: Series, span: Span) -> list[Bar]:

@@ -6,12 +6,15 @@ from django import forms
 
 from events.log_reader import Filter
 from events.models import DESCRIPTION_CHARACTERS
+from events.timeline import Kind
 from ilara_admin.models import Environment
 from ilara_admin.web.filters import FilterForm
 from players.aliases import player_id_of
 
 
-class TailForm(forms.Form):
+class TailForm(FilterForm):
+    cursors = ("since", "paused")
+
     name = forms.CharField(
         label="Event name", required=False, max_length=128, widget=forms.TextInput(
             attrs={"autocapitalize": "none", "spellcheck": "false"}
@@ -26,11 +29,9 @@ class TailForm(forms.Form):
 
     def filter(self, environment: Environment) -> Filter:
         """The filter to apply. An unregistered player matches nothing."""
-        self.is_valid()
-        player = self.cleaned_data.get("player")
+        player = self.value("player")
         return Filter(
-            self.cleaned_data.get("name") or None,
-            _player_id(environment, player) if player else None,
+            self.value("name") or None, _player_id(environment, player) if player else None
         )
 
 
@@ -60,6 +61,39 @@ class RejectedForm(FilterForm):
         max_length=255,
         widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "Exact name"}),
     )
+
+
+class TimelineFilterForm(FilterForm):
+    kind = forms.ChoiceField(
+        label="Show",
+        required=False,
+        choices=[
+            ("", "Everything"),
+            ("session", "Sessions"),
+            ("purchase", "Purchases"),
+            ("event", "Events"),
+        ],
+    )
+    event = forms.CharField(
+        label="Event name",
+        required=False,
+        max_length=128,
+        strip=False,
+        widget=forms.TextInput(
+            attrs={
+                **SEARCH,
+                "class": "mono",
+                "placeholder": "level_completed",
+            }
+        ),
+    )
+
+    @property
+    def wanted(self) -> Kind | None:
+        """The kind to show. An event name implies events."""
+        if self.value("event"):
+            return Kind.EVENT
+        return Kind[self.value("kind").upper()] if self.value("kind") else None
 
 
 class DescriptionForm(forms.Form):

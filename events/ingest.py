@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from events.rejections import REJECT, UNKNOWN_PLAYER, Rejected, reject_params
+from events.models import INSERT_EVENT
+from events.rejections import NONE_REJECTED, REJECT, UNKNOWN_PLAYER, Rejected, reject_params
 from events.schemas import MAX_PROPERTIES, RESERVED_PREFIX, BatchedEvent
-from ilara_admin.api.bodies import check_moment, check_value, to_struct
+from ilara_admin.api.bodies import check_moment, check_value, digest_of, to_struct
 from ilara_admin.api.dispatch import ApiRequest, run_one
 from ilara_admin.api.errors import ApiError, invalid, not_found
-from ilara_admin.api.idempotency import digest_of
 from players.statements import seen
 
 MAX_EVENT_BYTES = 64 * 1024
@@ -131,8 +131,7 @@ STORE = f""", input AS (
     SELECT * FROM known
     WHERE digest IS NULL OR (player_id, digest) IN (SELECT player_id, digest FROM fresh))
 , stored AS (
-    INSERT INTO event (player_id, received_at, environment_id, event_id, name, session_id,
-                       properties, occurred_at)
+    {INSERT_EVENT}
     SELECT player_id, env.now, env.id, event_id, accepted.name, session_id, properties::jsonb,
            coalesce(happened_at + coalesce(env.now - $14::timestamptz, interval '0'), env.now)
     FROM accepted, env ORDER BY index)
@@ -186,7 +185,7 @@ def store(
             request.snapshot.churned_days,
             sent_at,
             [1 + copies[index] for index in rows],
-            *reject_params(rejected),
+            *(reject_params(rejected) if rejected else NONE_REJECTED),
         ],
         safe_to_repeat=all(event.digest is not None for event in sent),
     )

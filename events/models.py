@@ -7,6 +7,9 @@ from django.db import models
 from ilara_admin.models import Environment
 
 DESCRIPTION_CHARACTERS = 500
+# The INSERT clause of each statement that stores events.
+INSERT_EVENT = """INSERT INTO event (player_id, received_at, environment_id, event_id, name,
+                       session_id, properties, occurred_at)"""
 
 
 class EventQuerySet(models.QuerySet["Event"]):

@@ -12,9 +12,12 @@ from psycopg import sql
 
 DAYS_AHEAD = 7
 LOCK_TIMEOUT = "4s"
-
-
 DEFAULT = "event_default"
+
+# For /readyz: tomorrow's partition exists and no event went to the default one.
+READY = f"""to_regclass(format('event_%s', to_char(
+        now() AT TIME ZONE 'UTC' + interval '1 day', 'YYYYMMDD'))) IS NOT NULL
+    AND NOT EXISTS (SELECT FROM {DEFAULT})"""
 
 
 @dataclass(frozen=True, slots=True)

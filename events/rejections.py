@@ -66,7 +66,9 @@ REJECT = f""", refused AS (
     WHERE env.open AND index NOT IN (SELECT index FROM known))"""
 
 
+NONE_REJECTED: list[list[Any]] = [[] for _ in Rejected._fields]
+
+
 def reject_params(items: Sequence[Rejected]) -> list[list[Any]]:
-    if not items:
-        return [[] for _ in Rejected._fields]
+    """The parameters of REJECT for at least one item. Use NONE_REJECTED for none."""
     return [list(column) for column in zip(*items, strict=True)]

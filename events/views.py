@@ -37,7 +37,7 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
 
     `?since=` is the cursor at which the page was paused; later events are shown first.
     """
-    form = TailForm(request.GET)
+    form = TailForm(request)
     wanted = form.filter(request.environment)
     beginning = tail.begin(request.environment.pk)
     since = _cursor(request.GET, "since")
@@ -46,14 +46,13 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
     )
     unseen = 0
     if since is not None and len(found) == RESUMED_ROWS and found[-1].id > since:
-        unseen = max(_count_after(request, since) - RESUMED_ROWS, 0)
+        unseen = max(count_after(request, since) - RESUMED_ROWS, 0)
     query = _filters(request.GET)
     after, shown = _beginning_of_stream(beginning, [entry.id for entry in found])
     context = {
         "form": form,
         "rows": _rows(request, found, external_ids(entry.event.player_id for entry in found)),
         "unseen": unseen,
-        "chips": _chips(form, request.GET),
         "paused": "paused" in request.GET,
         "polling": request.GET.get("mode") == "poll",
         # The newest event the reader has seen; a pause counts from here.
@@ -80,13 +79,13 @@ def _beginning_of_stream(beginning: tail.Beginning, found: list[int]) -> tuple[i
 @staff_view(Role.VIEWER)
 def event_pending(request: HtmxHttpRequest) -> HttpResponse:
     """The number of events since the pause."""
-    count = _count_after(request, _cursor(request.GET, "after") or 0)
+    count = count_after(request, _cursor(request.GET, "after") or 0)
     text = f"{count:,}" if count < PENDING_LIMIT else f"more than {PENDING_LIMIT - 1:,}"
     return render(request, "events/_pending.html", {"count": count, "text": text})
 
 
-def _count_after(request: HtmxHttpRequest, after: int) -> int:
-    wanted = TailForm(request.GET).filter(request.environment)
+def count_after(request: HtmxHttpRequest, after: int) -> int:
+    wanted = TailForm(request).filter(request.environment)
     found = Event.objects.of(request.environment).filter(id__gt=after)
     if wanted.event_name:
         found = found.filter(name=wanted.event_name)
@@ -98,7 +97,7 @@ def _count_after(request: HtmxHttpRequest, after: int) -> int:
 @staff_view(Role.VIEWER)
 def event_stream(request: HtmxHttpRequest) -> HttpResponseBase:
     """The rows of the live page as server-sent events, for a browser session."""
-    wanted = TailForm(request.GET).filter(request.environment)
+    wanted = TailForm(request).filter(request.environment)
     after = _cursor_of(request.headers.get("Last-Event-ID", "")) or _cursor(request.GET, "after")
     shown = {int(part) for part in request.GET.get("shown", "").split(",") if part.isdecimal()}
     beginning = tail.begin(request.environment.pk)
@@ -208,19 +207,3 @@ def _filters(query: QueryDict) -> str:
         if value := query.get(name):
             filters[name] = str(value)
     return filters.urlencode()
-
-
-def _chips(form: TailForm, query: QueryDict) -> list[dict[str, str]]:
-    chips = []
-    for name in ("name", "player"):
-        if query.get(name):
-            rest = QueryDict(_filters(query), mutable=True)
-            rest.pop(name)
-            chips.append(
-                {
-                    "label": str(form.fields[name].label),
-                    "value": str(query[name]),
-                    "url": f"?{rest.urlencode()}",
-                }
-            )
-    return chips

@@ -1,0 +1,1 @@
+"""Feature flags; may import segments, events, players and the foundation."""

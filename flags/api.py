@@ -1,16 +1,17 @@
 """The Feature Flags API."""
 
 import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from django.http import HttpResponse
 from django.urls import path
 
 from flags import examples, schemas, usage
-from flags.cache import FlagSet, flag_set, split_precomputed
+from flags.cache import FlagSet, flags_part, split_precomputed
 from flags.engine.evaluation import (
     CompiledFlag,
     Decision,
@@ -21,25 +22,32 @@ from flags.engine.evaluation import (
 )
 from flags.engine.receipt import receipt_of
 from flags.history import flags_at
-from flags.lookup import FLAG_NOT_FOUND, find_evaluation_context
+from flags.models import overrides_sql
 from ilara_admin.api.bodies import parse_moment
 from ilara_admin.api.dispatch import ApiRequest, encoder, respond, route
-from ilara_admin.api.endpoint import endpoint
+from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import invalid, not_found, unauthorized
-from players.lookup import NOT_FOUND
-from segments.cache import segments_of
+from players.record import NOT_FOUND
+from players.statements import BY_ID
+from segments.cache import segments_part
 from segments.language.parser import EventCount
+from segments.subject import find_subject
+
+FLAG_NOT_FOUND = "Flag not found"
+OVERRIDES = overrides_sql("env.now")
 
 
 @endpoint(
     "POST",
     body=schemas.FlagEvaluate,
     basic=True,
-    reply=schemas.FlagEvaluation,
-    path={"key": schemas.FlagKey},
-    query=schemas.FlagQuery,
-    missing=(NOT_FOUND, FLAG_NOT_FOUND),
-    examples=examples.EVALUATE,
+    docs=Docs(
+        reply=schemas.FlagEvaluation,
+        path={"key": schemas.FlagKey},
+        query=schemas.FlagQuery,
+        missing=(NOT_FOUND, FLAG_NOT_FOUND),
+        examples=examples.EVALUATE,
+    ),
 )
 def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> HttpResponse:
     """Evaluate one flag for a player. The answer is the value with the variant and the reason; a
@@ -52,6 +60,9 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
     decision = evaluate(flag, context)
     if question.is_from_game:
         usage.note(flag, decision)
+    prepared = None if question.explain else question.flags.decided.get(id(decision))
+    if prepared is not None:
+        return respond(msgspec.Raw(prepared.value))
     return respond(_evaluation(request, question, flag, decision, context))
 
 
@@ -59,10 +70,12 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
     "POST",
     body=schemas.FlagEvaluate,
     basic=True,
-    reply=schemas.FlagEvaluations,
-    query=schemas.FlagQuery,
-    missing=(NOT_FOUND,),
-    examples=examples.EVALUATE_ALL,
+    docs=Docs(
+        reply=schemas.FlagEvaluations,
+        query=schemas.FlagQuery,
+        missing=(NOT_FOUND,),
+        examples=examples.EVALUATE_ALL,
+    ),
 )
 def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpResponse:
     """Evaluate all flags for a player. Those that are archived are left out."""
@@ -76,10 +89,11 @@ def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpRe
     found = [answer.v1 for answer in ready]
     for flag, decision in decided:
         prepared = None if question.explain else question.flags.decided.get(id(decision))
-        if prepared is None:
+        if prepared is not None:
+            found.append(prepared.member)
+        else:
             answer = _evaluation(request, question, flag, decision, context)
-            prepared = encoder.encode(flag.key) + b":" + encoder.encode(answer)
-        found.append(prepared)
+            found.append(encoder.encode(flag.key) + b":" + encoder.encode(answer))
     if question.is_from_game:
         usage.note_all(question.flags, decided)
     player = context.player_id.encode()
@@ -103,14 +117,14 @@ class EvaluationQuery(NamedTuple):
 
 def _query(request: ApiRequest) -> EvaluationQuery:
     if not request.META["QUERY_STRING"]:
-        return EvaluationQuery(False, None, flag_set(request.snapshot))
+        return EvaluationQuery(False, None, flags_part.of(request.snapshot))
     explain, at = request.GET.get("explain", "false"), request.GET.get("at")
     if explain not in ("true", "false"):
         raise invalid("explain must be true or false", "explain")
     moment = None if at is None else parse_moment(at, "at")
     if (explain == "true" or moment) and not request.api_key.secret:
         raise unauthorized("A receipt and another time need a secret key", status=403)
-    flags = flags_at(request.snapshot, moment) if moment else flag_set(request.snapshot)
+    flags = flags_at(request.snapshot, moment) if moment else flags_part.of(request.snapshot)
     return EvaluationQuery(explain == "true", moment, flags)
 
 
@@ -126,6 +140,22 @@ def _context(
     return replace(context, at=question.at) if question.at else context
 
 
+def find_evaluation_context(
+    request: ApiRequest,
+    player_id: uuid.UUID,
+    event_counts: Iterable[EventCount],
+    context: Mapping[str, Any] | None,
+    by: str = BY_ID,
+) -> EvaluationContext:
+    """The player as flags are asked about them, in one statement; 404 if there is none. For `by`
+    see find_subject."""
+    player, subject, (overrides,) = find_subject(
+        request, player_id, event_counts, context, [OVERRIDES], by
+    )
+    decoded = msgspec.json.decode(overrides, type=dict[int, str]) if overrides else {}
+    return EvaluationContext(str(player.id), subject, decoded, request.now)
+
+
 def _evaluation(
     request: ApiRequest,
     question: EvaluationQuery,
@@ -135,7 +165,7 @@ def _evaluation(
 ) -> schemas.FlagEvaluation:
     if not question.explain:
         return schemas.evaluation(flag, decision)
-    receipt = receipt_of(flag, context, decision, segments_of(request.snapshot))
+    receipt = receipt_of(flag, context, decision, segments_part.of(request.snapshot))
     return schemas.evaluation(flag, decision, receipt)
 
 

@@ -5,10 +5,13 @@ class FlagsConfig(AppConfig):
     name = "flags"
 
     def ready(self) -> None:
-        from flags.cache import PART, SQL, compile_flags
+        from flags import (
+            cache,  # noqa: F401  # importing registers a part of the environment cache
+            player_data,
+        )
         from flags.models import flags_by_segment
-        from ilara_admin.api import environment_cache
+        from players.player_data import register
         from segments import usage
 
-        environment_cache.register(PART, SQL, compile_flags)
         usage.register("flag", flags_by_segment)
+        register(*player_data.DATA)

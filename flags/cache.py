@@ -1,10 +1,11 @@
 """The flags' part of an environment's snapshot."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec.json import encode
 
 from flags import schemas
@@ -18,19 +19,26 @@ from flags.engine.evaluation import (
     is_overridden,
 )
 from flags.ofrep import responses
-from ilara_admin.api.environment_cache import Snapshot
-from segments.cache import PART as SEGMENTS
-from segments.cache import matchers_of, rules_of
+from ilara_admin.api.environment_cache import Parts, Snapshot, register_part
+from segments.cache import matchers_of, rules_of, segments_part
 from segments.language.parser import EventCount, RuleError
 
 logger = logging.getLogger("ilara.flags")
 
-PART = "flags"
 SQL = """
     SELECT jsonb_agg(jsonb_build_object(
                'id', f.id, 'key', f.key, 'salt', f.salt, 'revision', f.revision,
                'document', f.document, 'archived', f.archived_at IS NOT NULL) ORDER BY f.key)
     FROM flag f WHERE f.environment_id = e.id"""
+
+
+class FlagRow(msgspec.Struct):
+    id: int
+    key: str
+    salt: str
+    revision: int
+    document: Any
+    archived: bool
 
 
 class PrecomputedReply(NamedTuple):
@@ -40,6 +48,13 @@ class PrecomputedReply(NamedTuple):
     ofrep: bytes
 
 
+class Encoded(NamedTuple):
+    """The reply of /v1 for one decision, alone and with the key as a member of an object."""
+
+    value: bytes
+    member: bytes
+
+
 type Constants = tuple[tuple[CompiledFlag, PrecomputedReply], ...]
 
 
@@ -47,8 +62,8 @@ type Constants = tuple[tuple[CompiledFlag, PrecomputedReply], ...]
 class FlagSet:
     """All flags by key; those in use are `constant`, with their answers ready, or `varying`.
 
-    `joined_constants` joins the answers of all the constant ones. `decided` holds the answers of
-    varying flags by the identity of the decision: most decisions are made at compile time.
+    `joined_constants` joins the replies of the constant ones. `decided` holds the replies by the
+    identity of the decision: most decisions are made when the flag is compiled.
     `event_counts` is what those in use ask about a player's events.
     """
 
@@ -57,36 +72,42 @@ class FlagSet:
     varying: tuple[CompiledFlag, ...]
     constant: Constants
     joined_constants: list[PrecomputedReply]
-    decided: Mapping[int, bytes]
+    decided: Mapping[int, Encoded]
     event_counts: frozenset[EventCount]
 
 
-def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
-    segments, rules = matchers_of(parts[SEGMENTS]), rules_of(parts[SEGMENTS])
+def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
+    compiled_segments = segments_part.among(parts)
+    segments, rules = matchers_of(compiled_segments), rules_of(compiled_segments)
     compiled: dict[str, CompiledFlag] = {}
     for row in rows:
         try:
-            compiled[row["key"]] = compile_flag(
-                key=row["key"],
-                salt=row["salt"],
-                revision=row["revision"],
-                document=decode_document(row["document"]),
-                archived=row["archived"],
+            compiled[row.key] = compile_flag(
+                key=row.key,
+                salt=row.salt,
+                revision=row.revision,
+                document=decode_document(row.document),
+                archived=row.archived,
                 segments=segments,
                 segment_rules=rules,
                 others=compiled,
-                id=row["id"],
+                id=row.id,
             )
         except (DocumentError, RuleError) as error:
             # One flag that cannot be read must not take down everything else of its environment.
-            logger.error("the flag %s cannot be read and is left out: %s", row["key"], error)
+            logger.error("the flag %s cannot be read and is left out: %s", row.key, error)
     in_use = tuple(flag for flag in compiled.values() if not flag.archived)
     varying = tuple(flag for flag in in_use if flag.constant is None)
+    decided = {
+        id(decision): _encoded(flag, decision)
+        for flag in compiled.values()
+        for decision in _made_when_compiled(flag)
+    }
     constant = tuple(
         (
             flag,
             PrecomputedReply(
-                member(flag, flag.constant), encode(responses.success(flag, flag.constant))
+                decided[id(flag.constant)].member, encode(responses.success(flag, flag.constant))
             ),
         )
         for flag in in_use
@@ -98,12 +119,7 @@ def compile_flags(rows: Any, parts: Mapping[str, Any]) -> FlagSet:
         varying=varying,
         constant=constant,
         joined_constants=_joined_constants(constant),
-        decided={
-            id(decision): member(flag, decision)
-            for flag in varying
-            for decisions in ([flag.default], *(rule.decisions.values() for rule in flag.rules))
-            for decision in decisions
-        },
+        decided=decided,
         event_counts=event_counts_needed(in_use),
     )
 
@@ -126,16 +142,25 @@ def split_precomputed(
     return [*flags.varying, *own], ready
 
 
-def member(flag: CompiledFlag, decision: Decision) -> bytes:
-    """The answer of /v1 as a member of an object: key, colon, value."""
-    return encode(flag.key) + b":" + encode(schemas.evaluation(flag, decision))
+def _made_when_compiled(flag: CompiledFlag) -> Iterator[Decision]:
+    if flag.constant is not None:
+        yield flag.constant
+        return
+    yield flag.default
+    for rule in flag.rules:
+        yield from rule.decisions.values()
+
+
+def _encoded(flag: CompiledFlag, decision: Decision) -> Encoded:
+    value = encode(schemas.evaluation(flag, decision))
+    return Encoded(value, encode(flag.key) + b":" + value)
 
 
 def compile_draft(
     snapshot: Snapshot, flag: CompiledFlag, document: FlagDocument, archived: bool = False
 ) -> CompiledFlag:
     """The flag as it would be with this document. Raises RuleError if a rule cannot be read."""
-    segments = snapshot.parts[SEGMENTS]
+    segments = segments_part.of(snapshot)
     return compile_flag(
         key=flag.key,
         salt=flag.salt,
@@ -149,10 +174,8 @@ def compile_draft(
     )
 
 
-def flag_set(snapshot: Snapshot) -> FlagSet:
-    flags: FlagSet = snapshot.parts[PART]
-    return flags
+flags_part = register_part(SQL, FlagRow, compile_flags)
 
 
 def flags_of(snapshot: Snapshot) -> Mapping[str, CompiledFlag]:
-    return flag_set(snapshot).by_key
+    return flags_part.of(snapshot).by_key

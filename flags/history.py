@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from flags.cache import FlagSet, compile_flags
+from flags.cache import FlagRow, FlagSet, compile_flags
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.core import db
 
@@ -19,8 +19,8 @@ def flags_at(snapshot: Snapshot, at: datetime) -> FlagSet:
     """Each flag by the revision in force then; those that came later are not there. Segments are
     those of now: they keep no revisions."""
     found = db.fetch_all(REVISIONS, [snapshot.environment_id, at], safe_to_repeat=True)
-    names = ("id", "key", "salt", "revision", "document", "archived")
-    rows = [dict(zip(names, row, strict=True)) for row in sorted(found, key=lambda row: row[1])]
-    for row in rows:
-        row["document"] = msgspec.json.decode(row["document"])
-    return compile_flags(rows, snapshot.parts)
+    rows = [
+        FlagRow(id, key, salt, revision, msgspec.json.decode(document), archived)
+        for id, key, salt, revision, document, archived in found
+    ]
+    return compile_flags(sorted(rows, key=lambda row: row.key), snapshot.parts)

@@ -1,6 +1,8 @@
 """Flags and their revisions."""
 
 import secrets
+import uuid
+from datetime import datetime
 from typing import ClassVar, Self
 
 from django.db import models
@@ -124,6 +126,19 @@ class FlagRevision(FlagMetadata):
         return f"{self.flag_id} revision {self.number}"
 
 
+class FlagOverrideQuerySet(models.QuerySet["FlagOverride"]):
+    def in_force(self, player_id: uuid.UUID, now: datetime) -> Self:
+        live = Q(expires_at=None) | Q(expires_at__gt=now)
+        return self.filter(live, player_id=player_id)
+
+
+def overrides_sql(now: str) -> str:
+    """A sub-select: the variants by flag id set for the player `p` and in force at the SQL time
+    `now`, as JSON; NULL without any."""
+    return f"""(SELECT jsonb_object_agg(o.flag_id, o.variant) FROM flag_override o
+    WHERE o.player_id = p.id AND (o.expires_at IS NULL OR o.expires_at > {now}))"""
+
+
 class FlagOverride(models.Model):
     """A variant set for one player, ahead of all rules, until it expires. Read with the player, so
     it is in force at once without anybody's snapshot changing."""
@@ -135,6 +150,8 @@ class FlagOverride(models.Model):
     expires_at = models.DateTimeField(null=True)
     author_name = models.CharField(max_length=200)
     created_at = models.DateTimeField(db_default=Now())
+
+    objects = FlagOverrideQuerySet.as_manager()
 
     class Meta:
         db_table = "flag_override"

@@ -246,6 +246,7 @@ def override_set(
     flag = _locked(flag)
     if variant not in {item.key for item in flag.spec.variants}:
         raise ValidationError({"variant": f"There is no variant “{variant}”."})
+    player.lock()  # the id of an erased player may become an alias
     before = FlagOverride.objects.filter(flag=flag, player_id=player.pk).first()
     override, _ = FlagOverride.objects.update_or_create(
         flag=flag,

@@ -33,7 +33,7 @@ def note(flag: CompiledFlag, decision: Decision) -> None:
     """One flag was evaluated for a game."""
     with _lock:
         _single[flag.id, decision.variant.key] += 1
-    _start()
+    start_thread()
 
 
 def note_all(flags: FlagSet, asked: Iterable[tuple[CompiledFlag, Decision]]) -> None:
@@ -44,7 +44,13 @@ def note_all(flags: FlagSet, asked: Iterable[tuple[CompiledFlag, Decision]]) -> 
             _single[flag.id, decision.variant.key] += 1
             if flag.constant is not None:  # an override stood in for what everybody gets
                 _single[flag.id, flag.constant.variant.key] -= 1
-    _start()
+    start_thread()
+
+
+def forget() -> None:
+    """Drop everything, as a process that has just started."""
+    _single.clear()
+    _together.clear()
 
 
 # Flags that were deleted meanwhile are passed over. The order of rows is the same for everybody,
@@ -83,14 +89,14 @@ def flush() -> None:
         raise
 
 
-def _flush_quietly() -> None:
+def flush_quietly() -> None:
     try:
         flush()
     except (DatabaseError, InterfaceError):
         logger.warning("the use of flags could not be written yet")
 
 
-_start = background.run_every(FLUSH_SECONDS, "flag-usage", _flush_quietly)
+start_thread = background.run_every(FLUSH_SECONDS, "flag-usage", flush_quietly)
 
 
 # --- Reads ----------------------------------------------------------------------------------------

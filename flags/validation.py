@@ -1,10 +1,13 @@
 """Whether a flag document holds in its environment: segments, other flags, rules."""
 
+from typing import Any
+
 from django.core.exceptions import ValidationError
 
 from flags.engine import prerequisites
-from flags.engine.document import DocumentError, FlagDocument, check_document, encode_document
+from flags.engine.document import FlagDocument, check_document, encode_document
 from flags.models import Flag
+from ilara_admin.core.path_error import PathError
 from ilara_admin.models import Environment
 from segments.language.parser import RuleError, parse, segments_named
 from segments.models import Segment
@@ -17,19 +20,20 @@ def check(environment: Environment, key: str, document: FlagDocument) -> None:
         check_document(document)
         for index, rule in enumerate(document.rules):
             if rule.conditions is not None:
-                try:
-                    parse(rule.conditions)
-                except RuleError as error:
-                    path = f"rules[{index}].conditions"
-                    raise DocumentError(
-                        f"{path}.{error.path}" if error.path else path, error.message
-                    ) from None
-    except DocumentError as error:
+                _check_conditions(rule.conditions, f"rules[{index}].conditions")
+    except PathError as error:
         raise ValidationError({"document": str(error)}) from None
     _check_segments(environment, document)
     if document.prerequisites:
         _lock(environment)
         _check_prerequisites(environment, key, document)
+
+
+def _check_conditions(conditions: Any, path: str) -> None:
+    try:
+        parse(conditions)
+    except RuleError as error:
+        raise error.below(path) from None
 
 
 def check_dependents(flag: Flag, before: FlagDocument, after: FlagDocument) -> None:
@@ -48,7 +52,9 @@ def check_dependents(flag: Flag, before: FlagDocument, after: FlagDocument) -> N
 
 def _check_segments(environment: Environment, document: FlagDocument) -> None:
     wanted = {rule.segment for rule in document.rules if rule.segment is not None}
-    wanted = wanted.union(*(segments_named(rule.conditions) for rule in document.rules))
+    wanted = wanted.union(
+        *(segments_named(rule.conditions) for rule in document.rules if rule.conditions)
+    )
     known = Segment.objects.filter(environment=environment, key__in=wanted).order_by("id")
     # The lock keeps them from being deleted before this is stored.
     missing = wanted - {segment.key for segment in known.select_for_update(no_key=True)}

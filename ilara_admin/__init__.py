@@ -1,0 +1,1 @@
+"""The Django project; each folder says what it is and what it may import."""

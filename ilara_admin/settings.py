@@ -62,9 +62,9 @@ INSTALLED_APPS = [
     "procrastinate.contrib.django",
     "ilara_admin",
     "players",
+    "events",
     "segments",
     "flags",
-    "events",
 ]
 
 MIDDLEWARE = [
@@ -78,8 +78,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "ilara_admin.web.middleware.LoginMiddleware",
-    "ilara_admin.web.middleware.TimeZoneMiddleware",
+    "ilara_admin.middleware.LoginMiddleware",
+    "ilara_admin.middleware.TimeZoneMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

@@ -1,0 +1,1 @@
+"""Players, their sessions, purchases, aliases and notes; may import the foundation."""

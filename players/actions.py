@@ -11,7 +11,7 @@ from django.utils.timezone import localtime
 
 from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import money
-from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm
 from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
@@ -21,7 +21,7 @@ from players.forms import AliasForm, NoteForm
 from players.models import Player, PlayerAlias, PlayerNote
 from players.notes import may_delete, note_add, note_delete, notes_of, with_right
 from players.services import purchase_of, purchase_refund, purchase_refund_undo
-from players.views import changed, the_player
+from players.views import changed
 
 REASON_LENGTH = 500
 
@@ -31,7 +31,7 @@ REASON_LENGTH = 500
 @staff_view(Role.VIEWER)
 def player_notes(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
     """All notes about a player, the newest first."""
-    player = the_player(request, player_id)
+    player = get_or_404(request, Player, pk=player_id)
     page = KeysetPage.of(notes_of(player), request)
     context = {
         "player": player,
@@ -44,7 +44,7 @@ def player_notes(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse
 
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_note_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
-    player = the_player(request, player_id)
+    player = get_or_404(request, Player, pk=player_id)
     form = NoteForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -67,7 +67,7 @@ def player_note_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespo
 def player_note_delete(
     request: HtmxHttpRequest, player_id: uuid.UUID, note_id: uuid.UUID
 ) -> HttpResponse:
-    player = the_player(request, player_id)
+    player = get_or_404(request, Player, pk=player_id)
     note = get_object_or_404(PlayerNote, player=player, id=note_id)
     if not may_delete(request.user, note.author_id):
         raise PermissionDenied("Only its author and admins may delete a note.")
@@ -90,7 +90,7 @@ def player_note_delete(
 
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_alias_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
-    player = the_player(request, player_id)
+    player = get_or_404(request, Player, pk=player_id)
     form = AliasForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         external_id = form.cleaned_data["external_id"]
@@ -119,7 +119,7 @@ def player_alias_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResp
 def player_alias_remove(
     request: HtmxHttpRequest, player_id: uuid.UUID, alias_id: uuid.UUID
 ) -> HttpResponse:
-    player = the_player(request, player_id)
+    player = get_or_404(request, Player, pk=player_id)
     alias = get_object_or_404(PlayerAlias, player=player, pk=alias_id)
     if request.method == "POST":
         entry = player_alias_unlink(
@@ -142,7 +142,7 @@ def player_alias_remove(
 
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_refund(request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str) -> HttpResponse:
-    player = the_player(request, player_id)
+    player = get_or_404(request, Player, pk=player_id)
     amount, bought, error = *_bought(player, purchase), ""
     if request.method == "POST":
         try:
@@ -170,7 +170,7 @@ def player_refund(request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str)
 def player_refund_reverse(
     request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str
 ) -> HttpResponse:
-    player = the_player(request, player_id)
+    player = get_or_404(request, Player, pk=player_id)
     amount, bought, error = *_bought(player, purchase), ""
     if request.method == "POST":
         try:

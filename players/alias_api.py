@@ -8,13 +8,14 @@ from django.db import transaction
 from django.http import HttpResponse
 
 from ilara_admin.api.dispatch import ApiRequest, respond
-from ilara_admin.api.endpoint import endpoint
+from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import ApiError, Code, invalid, not_found
 from ilara_admin.core.audit import Actor
 from ilara_admin.models import ApiKey
 from players import aliases, examples, schemas
-from players.lookup import NOT_FOUND, find_player
-from players.models import Player
+from players.models import Player, player_id_for
+from players.record import NOT_FOUND
+from players.statements import find_player
 
 NO_ALIAS = "The player has no such alias"
 
@@ -23,11 +24,13 @@ NO_ALIAS = "The player has no such alias"
     "POST",
     body=schemas.AliasLink,
     secret=True,
-    reply=schemas.PlayerAliases,
-    statuses={201: "The id is linked.", 200: "The id was linked to this player before."},
-    missing=(NOT_FOUND,),
-    conflict="“account_456” is linked to another player, player_789",
-    examples=examples.ALIAS_LINK,
+    docs=Docs(
+        reply=schemas.PlayerAliases,
+        statuses={201: "The id is linked.", 200: "The id was linked to this player before."},
+        missing=(NOT_FOUND,),
+        conflict="“account_456” is linked to another player, player_789",
+        examples=examples.ALIAS_LINK,
+    ),
 )
 def alias_link(request: ApiRequest, player_id: uuid.UUID, body: schemas.AliasLink) -> HttpResponse:
     """Link another external id to a player. From now on it means this player wherever an external
@@ -42,17 +45,19 @@ def alias_link(request: ApiRequest, player_id: uuid.UUID, body: schemas.AliasLin
             raise invalid(error.messages[0].rstrip("."), "external_id", 409) from None
         return 201 if linked else 200
 
-    return _aliases(request, player_id, link)
+    return _aliases(request, player_id, body.external_id, link)
 
 
 @endpoint(
     "DELETE",
     secret=True,
-    reply=schemas.PlayerAliases,
-    statuses={200: "The id means nobody again."},
-    path={"external_id": schemas.AliasId},
-    missing=(NOT_FOUND, NO_ALIAS),
-    examples=examples.ALIAS_UNLINK,
+    docs=Docs(
+        reply=schemas.PlayerAliases,
+        statuses={200: "The id means nobody again."},
+        path={"external_id": schemas.AliasId},
+        missing=(NOT_FOUND, NO_ALIAS),
+        examples=examples.ALIAS_UNLINK,
+    ),
 )
 def alias_unlink(request: ApiRequest, player_id: uuid.UUID, external_id: str) -> HttpResponse:
     """Unlink an external id from a player. It means nobody again: the next registration by it is a
@@ -65,18 +70,22 @@ def alias_unlink(request: ApiRequest, player_id: uuid.UUID, external_id: str) ->
             raise not_found(NO_ALIAS)
         return 200
 
-    return _aliases(request, player_id, unlink)
+    return _aliases(request, player_id, external_id, unlink)
 
 
 def _aliases(
-    request: ApiRequest, player_id: uuid.UUID, act: Callable[[Player, Actor], int]
+    request: ApiRequest,
+    player_id: uuid.UUID,
+    external_id: str,
+    act: Callable[[Player, Actor], int],
 ) -> HttpResponse:
-    """Do something to a player's aliases in the name of the key, and show them. The key is checked
-    again once nobody else can write: one revoked while this waited changes nothing."""
+    """Change a player's aliases in the name of the key, and return them. The key is checked again
+    once the locks are granted: one revoked during the wait changes nothing."""
     find_player(request, player_id)
     with transaction.atomic():
+        alias_id = player_id_for(request.snapshot.namespace, external_id)
         try:
-            aliases.lock()
+            aliases.lock_for_link(request.snapshot.environment_id, player_id, alias_id)
         except aliases.BusyError as error:
             raise ApiError(
                 Code.INTERNAL_ERROR, error.messages[0], status=503, headers={"Retry-After": "5"}

@@ -1,12 +1,10 @@
 """Other external ids of a player: the guest's, once the guest has an account.
 
-Whoever names a player by an external id may give an alias; calls by player id know nothing of it.
-The tables of other apps are named here and not imported: they lie above this one.
+An alias works wherever an external id does; calls by player id do not see it.
 """
 
 import uuid
 from collections.abc import Collection
-from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import OperationalError, connection, transaction
@@ -16,6 +14,7 @@ from psycopg.errors import LockNotAvailable
 
 from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.models import AuditAction, AuditEntry, Environment
+from players import player_data
 from players.models import Player, PlayerAlias, player_id_for
 
 MAX_EXTERNAL_ID = 255
@@ -72,44 +71,61 @@ def aliases_of(player_id: uuid.UUID) -> list[str]:
 
 
 # --- Locks ----------------------------------------------------------------------------------------
-# All who write aliases, or rows under ids that follow from external ids, lock this table before any
-# row of a player or a segment. So they cannot deadlock.
+# No player may be registered under an id that is being linked, and no list may be written under an
+# id whose rows are being moved. All locks last until the transaction ends. Their order:
+#
+#   1. the player's key: linking and erasure, exclusive
+#   2. the id's key: linking, exclusive; registration by that id, shared
+#   3. the environment's key: linking, exclusive; each chunk of a list change, shared
+#   4. rows: aliases by id, the player, segments by id, everything else
+#
+# The first two are advisory locks on a hash of the id, so other players are never locked out. A
+# statement takes its snapshot before such a lock is granted: registration locks and then reads the
+# alias in the function player_registered_by, whose statements take snapshots of their own.
+
+ID_SEED, PLAYER_SEED = 1, 2
+LISTS_LOCK = 0xA11  # the first of two keys of an advisory lock; the second is the environment
 
 
 class BusyError(ValidationError):
-    """Somebody holds the aliases for longer than players should wait to be registered."""
+    """Locks were not granted within PATIENCE."""
 
 
-def lock() -> None:
-    """Keep everybody else from registering players by external id and from writing lists until the
-    transaction ends. Reading goes on. Raises BusyError rather than let them queue behind a long
-    erasure."""
+def lock_for_link(environment_id: int, player_id: uuid.UUID, alias_id: uuid.UUID) -> None:
+    """Exclude all that could conflict with linking this id to this player. Raises BusyError."""
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
-            cursor.execute("LOCK TABLE player_alias IN EXCLUSIVE MODE")
+            _lock_key(cursor, player_id, PLAYER_SEED)
+            _lock_key(cursor, alias_id, ID_SEED)
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LISTS_LOCK, environment_id])
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
-            raise BusyError({"external_id": "A player is being erased. Try again soon."}) from None
+            message = "The player is being erased, or lists are being changed. Try again soon."
+            raise BusyError({"external_id": message}) from None
         raise
 
 
-def hold() -> None:
-    """Have no alias linked until the transaction ends: ids are resolved now and written below."""
+def lock_for_lists(environment_id: int) -> None:
+    """Exclude linking in this environment, so that ids stand for the same players until the
+    transaction ends."""
     with connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE player_alias IN ROW SHARE MODE")
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", [LISTS_LOCK, environment_id])
 
 
-def take(player: Player) -> list[str]:
-    """The aliases of a player who is about to go, locked until the transaction ends, so that nobody
-    registers by one of them meanwhile."""
+def lock_for_erasure(player: Player) -> list[str]:
+    """Exclude linking to this player and registration by its aliases. Returns the aliases."""
     with connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE player_alias IN ROW EXCLUSIVE MODE")
+        _lock_key(cursor, player.pk, PLAYER_SEED)
         cursor.execute(
             "SELECT external_id FROM player_alias WHERE player_id = %s ORDER BY id FOR UPDATE",
             [player.pk],
         )
         return [external_id for (external_id,) in cursor.fetchall()]
+
+
+def _lock_key(cursor: CursorWrapper, key: uuid.UUID, seed: int) -> None:
+    cursor.execute("SELECT pg_advisory_xact_lock(uuid_hash_extended(%s, %s))", [key, seed])
 
 
 # --- Writing --------------------------------------------------------------------------------------
@@ -126,8 +142,8 @@ def player_alias_link(
     Raises ValidationError for `external_id`.
     """
     _check(player, external_id)
-    lock()
     alias_id = player_id_for(player.environment.namespace, external_id)
+    lock_for_link(player.environment_id, player.pk, alias_id)
     found = PlayerAlias.objects.filter(pk=alias_id).select_related("player").first()
     if found is not None:
         if found.player_id == player.pk:
@@ -145,10 +161,9 @@ def player_alias_link(
     PlayerAlias.objects.create(
         id=alias_id, environment=player.environment, external_id=external_id, player=player
     )
-    with connection.cursor() as cursor:
-        _move_lists(cursor, alias_id, player)
-        _move(cursor, "flag_override", "flag_id, variant, expires_at, author_name, created_at",
-              alias_id, player)  # fmt: skip
+    for data in player_data.registered():
+        if data.move:
+            data.move(alias_id, player)
     return _record(AuditAction.PLAYER_ALIAS_LINKED, player, None, external_id, actor, reason)
 
 
@@ -181,44 +196,6 @@ def _check(player: Player, external_id: str) -> None:
 
 def _refusal(message: str) -> ValidationError:
     return ValidationError({"external_id": message})
-
-
-def _move_lists(cursor: CursorWrapper, alias_id: uuid.UUID, player: Player) -> None:
-    """Segments are locked before their members, as by everybody who writes lists."""
-    cursor.execute(
-        """SELECT id FROM segment
-           WHERE id IN (SELECT segment_id FROM segment_member WHERE player_id = %s)
-           ORDER BY id FOR NO KEY UPDATE""",
-        [alias_id],
-    )
-    doubles = _move(cursor, "segment_member", "segment_id, excluded, change_id", alias_id, player)
-    for segment_id, excluded, _ in doubles:
-        size = "excluded" if excluded else "included"
-        cursor.execute(f"UPDATE segment SET {size} = {size} - 1 WHERE id = %s", [segment_id])
-    _move(cursor, "segment_former_member", "change_id, added_by", alias_id, player)
-
-
-def _move(
-    cursor: CursorWrapper, table: str, columns: str, alias_id: uuid.UUID, player: Player
-) -> list[tuple[Any, ...]]:
-    """Give rows under an alias's own id to its player; returns those that the player had already.
-
-    Where players are distributed a row cannot change its player: it goes and comes back.
-    """
-    named = {"external_id": player.external_id} if table.startswith("segment_") else {}
-    cursor.execute(f"DELETE FROM {table} WHERE player_id = %s RETURNING {columns}", [alias_id])
-    rows = cursor.fetchall()
-    names = ", ".join(["player_id", *named, columns])
-    doubles = []
-    for row in rows:
-        values = [player.pk, *named.values(), *row]
-        marks = ", ".join(["%s"] * len(values))
-        cursor.execute(
-            f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", values
-        )
-        if not cursor.rowcount:
-            doubles.append(row)
-    return doubles
 
 
 def _record(

@@ -12,27 +12,28 @@ from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 from msgspec import UNSET, UnsetType
 
-from ilara_admin.api.bodies import check_moment, parse_uuid
+from ilara_admin.api.bodies import check_moment, client_id, digest_of, parse_uuid
 from ilara_admin.api.dispatch import ApiRequest, respond, route, run, run_one
-from ilara_admin.api.endpoint import endpoint
+from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import invalid
-from ilara_admin.api.idempotency import client_id, digest_of
 from ilara_admin.core.db import Row
 from players import examples, schemas, statements
 from players.alias_api import alias_link, alias_unlink
-from players.cache import parameters_of
-from players.lookup import NOT_FOUND, find_player, player_or_404
+from players.cache import churn_part
 from players.models import attributes_problem, player_id_for
 from players.money import parse_amount
 from players.record import (
+    NOT_FOUND,
     PlayerRow,
     lifecycle_of,
     mask_email,
     player_of,
+    player_or_404,
     risk_of,
     stage_of,
     thresholds_of,
 )
+from players.statements import find_player
 
 PAGE_SIZE = re.compile("[0-9]{1,9}")
 FIRST_ID = uuid.UUID(int=0)
@@ -42,9 +43,11 @@ FIRST_ID = uuid.UUID(int=0)
     "POST",
     body=schemas.PlayerRegister,
     basic=True,
-    reply=schemas.PlayerDetails,
-    statuses={201: "The player, who is new.", 200: "The player, who was known, updated."},
-    examples=examples.REGISTER,
+    docs=Docs(
+        reply=schemas.PlayerDetails,
+        statuses={201: "The player, who is new.", 200: "The player, who was known, updated."},
+        examples=examples.REGISTER,
+    ),
 )
 def player_register(request: ApiRequest, body: schemas.PlayerRegister) -> HttpResponse:
     """Register a player, or update the one with this external id. The player's `id` follows from
@@ -73,10 +76,12 @@ def player_register(request: ApiRequest, body: schemas.PlayerRegister) -> HttpRe
 @endpoint(
     "GET",
     secret=True,
-    reply=schemas.PlayerPage,
-    query=schemas.PlayerListQuery,
-    invalid=f"limit must be a number from 1 to {schemas.MAX_PAGE}",
-    examples=examples.LIST,
+    docs=Docs(
+        reply=schemas.PlayerPage,
+        query=schemas.PlayerListQuery,
+        invalid=f"limit must be a number from 1 to {schemas.MAX_PAGE}",
+        examples=examples.LIST,
+    ),
 )
 def player_list(request: ApiRequest) -> HttpResponse:
     """List the players, by pages. They come in the order of their ids; a page says with
@@ -91,7 +96,9 @@ def player_list(request: ApiRequest) -> HttpResponse:
     return respond(schemas.PlayerPage(page, str(page[-1].id) if more else None))
 
 
-@endpoint("GET", reply=schemas.PlayerDetails, missing=(NOT_FOUND,), examples=examples.GET)
+@endpoint(
+    "GET", docs=Docs(reply=schemas.PlayerDetails, missing=(NOT_FOUND,), examples=examples.GET)
+)
 def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     """Read a player. Reading is no visit: `last_seen_at` stays as it is."""
     return respond(_player(request, find_player(request, player_id)))
@@ -99,11 +106,13 @@ def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
 
 @endpoint(
     "GET",
-    reply=schemas.PlayerDetails,
-    path={"external_id": schemas.ExternalId},
-    invalid="external_id must not contain the character NUL",
-    missing=(NOT_FOUND,),
-    examples=examples.GET,
+    docs=Docs(
+        reply=schemas.PlayerDetails,
+        path={"external_id": schemas.ExternalId},
+        invalid="external_id must not contain the character NUL",
+        missing=(NOT_FOUND,),
+        examples=examples.GET,
+    ),
 )
 def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResponse:
     """Read a player by your own id. It is percent-decoded and may hold slashes."""
@@ -117,10 +126,12 @@ def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResp
 @endpoint(
     "PATCH",
     body=schemas.PlayerPatch,
-    reply=schemas.PlayerDetails,
-    statuses={200: "The player, updated."},
-    missing=(NOT_FOUND,),
-    examples=examples.PATCH,
+    docs=Docs(
+        reply=schemas.PlayerDetails,
+        statuses={200: "The player, updated."},
+        missing=(NOT_FOUND,),
+        examples=examples.PATCH,
+    ),
 )
 def player_patch(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.PlayerPatch
@@ -149,11 +160,13 @@ def player_patch(
 @endpoint(
     "POST",
     body=schemas.SessionRecord,
-    reply=schemas.PlayerDetails,
-    statuses={200: "The player, also where the session was counted before."},
-    headers=("Idempotency-Key",),
-    missing=(NOT_FOUND,),
-    examples=examples.SESSION,
+    docs=Docs(
+        reply=schemas.PlayerDetails,
+        statuses={200: "The player, also where the session was counted before."},
+        headers=("Idempotency-Key",),
+        missing=(NOT_FOUND,),
+        examples=examples.SESSION,
+    ),
 )
 def session_record(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.SessionRecord
@@ -165,7 +178,7 @@ def session_record(
     session_id = client_id(request, body.session_id)
     row = _write(
         request,
-        statements.SESSION,
+        statements.session(),
         [
             player_id,
             digest_of(session_id),
@@ -184,12 +197,14 @@ def session_record(
     "POST",
     body=schemas.PurchaseRecord,
     exact_numbers=True,
-    reply=schemas.PlayerDetails,
-    statuses={200: "The player, also where the purchase was counted before."},
-    query=schemas.PurchaseQuery,
-    headers=("Idempotency-Key",),
-    missing=(NOT_FOUND,),
-    examples=examples.PURCHASE,
+    docs=Docs(
+        reply=schemas.PlayerDetails,
+        statuses={200: "The player, also where the purchase was counted before."},
+        query=schemas.PurchaseQuery,
+        headers=("Idempotency-Key",),
+        missing=(NOT_FOUND,),
+        examples=examples.PURCHASE,
+    ),
 )
 def purchase_record(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.PurchaseRecord
@@ -201,7 +216,7 @@ def purchase_record(
     transaction_id = client_id(request, body.transaction_id)
     row = _write(
         request,
-        statements.PURCHASE,
+        statements.purchase(),
         [
             player_id,
             digest_of(transaction_id),
@@ -219,7 +234,10 @@ def purchase_record(
     return respond(_player(request, player_or_404(row)))
 
 
-@endpoint("GET", reply=schemas.PlayerLifecycle, missing=(NOT_FOUND,), examples=examples.LIFECYCLE)
+@endpoint(
+    "GET",
+    docs=Docs(reply=schemas.PlayerLifecycle, missing=(NOT_FOUND,), examples=examples.LIFECYCLE),
+)
 def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     """Read the lifecycle stage, since when, and the next one. New players become active; silence
     makes them at risk, then churned; who comes back from that is reactivated."""
@@ -242,13 +260,16 @@ def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     )
 
 
-@endpoint("GET", reply=schemas.ChurnRisk, missing=(NOT_FOUND,), examples=examples.CHURN_RISK)
+@endpoint(
+    "GET",
+    docs=Docs(reply=schemas.ChurnRisk, missing=(NOT_FOUND,), examples=examples.CHURN_RISK),
+)
 def churn_risk(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     """Read how likely the player is gone, and why. The risk is one minus the probability that the
     player still plays, by a model over active days; the factors add up to it."""
     row = run_one(request, statements.FIND_WITH_ACTIVITY, [player_id])
     player, activity = player_or_404(row[:-1]), row[-1]
-    risk = risk_of(player, activity, parameters_of(request.snapshot), request.now)
+    risk = risk_of(player, activity, churn_part.of(request.snapshot), request.now)
     return respond(
         schemas.ChurnRisk(
             player_id=player.id,

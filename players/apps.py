@@ -5,7 +5,10 @@ class PlayersConfig(AppConfig):
     name = "players"
 
     def ready(self) -> None:
-        from ilara_admin.api import environment_cache
-        from players.cache import PART, SQL, compile_parameters
+        from players import (
+            cache,  # noqa: F401  # importing registers a part of the environment cache
+            erasure,
+            player_data,
+        )
 
-        environment_cache.register(PART, SQL, compile_parameters)
+        player_data.register(*erasure.DATA)

@@ -7,13 +7,13 @@ the past is known exactly.
 SciPy takes its time and its memory: it is imported when there is something to fit.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.db import connection, transaction
 
+from ilara_admin.core.progress import Progress, no_progress
 from ilara_admin.core.projects import bump_config_version
 from ilara_admin.models import Environment
 from players.models import ChurnFit
@@ -27,7 +27,6 @@ TEST_DAYS = 14
 MODEL: Final = "mbg"
 
 # Told the step, how much of it is done, and how much there is.
-type Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +52,9 @@ class Histories(NamedTuple):
     silent: "NDArray[np.int32]"
 
 
-def _silent(step: str, done: int, total: int) -> None:
-    pass
-
-
-def churn_refit(environment: Environment, today: date, progress: Progress = _silent) -> ChurnFit:
+def churn_refit(
+    environment: Environment, today: date, progress: Progress = no_progress
+) -> ChurnFit:
     """Fit, test and store; in force from the next request on. Raises TooFewError.
 
     The day under way is left out: it is not over. No entry in the audit log says what the rows of

@@ -6,10 +6,11 @@ from typing import Any
 from django.http import HttpResponse
 from django.shortcuts import render
 
+from ilara_admin.api.environment_cache import at_version
 from ilara_admin.models import Role
 from ilara_admin.web.access import staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest
-from players.cache import parameters_of
+from players.cache import churn_part
 from players.churn_model.risk import HIGH_FROM, MEDIUM_FROM
 from players.churn_training import ENOUGH_PLAYERS, TEST_DAYS
 from players.models import ChurnFit
@@ -40,7 +41,7 @@ class DrawnBin:
 @staff_view(Role.VIEWER)
 def churn_model(request: HtmxHttpRequest) -> HttpResponse:
     fits = list(ChurnFit.objects.filter(environment=request.environment)[:FITS_SHOWN])
-    parameters = parameters_of(request.environment)
+    parameters = churn_part.of(at_version(request.environment))
     context: dict[str, Any] = {
         "fits": fits,
         "days_between": parameters.alpha / parameters.r,

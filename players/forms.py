@@ -1,4 +1,4 @@
-"""Forms about players: the filters of the list and of the timeline, and the correction of one."""
+"""Forms about players: the filters of the list, and the correction of one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +9,12 @@ from django.core import signing
 
 from ilara_admin.api.bodies import check_value, to_struct
 from ilara_admin.api.errors import ApiError
+from ilara_admin.core.json_equality import identical
 from ilara_admin.web.filters import FilterForm
 from players.labels import STAGES
 from players.lifecycle import Stage
 from players.models import MAX_NOTE, Player
 from players.schemas import PlayerPatch
-from players.timeline import TimelineKind
 
 # Ids and names are typed as they are: nobody completes, corrects or capitalises them.
 ID_INPUT = {
@@ -49,39 +49,6 @@ class PlayerFilterForm(FilterForm):
         required=False,
         choices=[("", "Everybody"), ("yes", "Payers"), ("no", "Not payers")],
     )
-
-
-class TimelineFilterForm(FilterForm):
-    kind = forms.ChoiceField(
-        label="Show",
-        required=False,
-        choices=[
-            ("", "Everything"),
-            ("session", "Sessions"),
-            ("purchase", "Purchases"),
-            ("event", "Events"),
-        ],
-    )
-    event = forms.CharField(
-        label="Event name",
-        required=False,
-        max_length=128,
-        strip=False,
-        widget=forms.TextInput(
-            attrs={
-                "type": "search",
-                **ID_INPUT,
-                "placeholder": "level_completed",
-            }
-        ),
-    )
-
-    @property
-    def wanted(self) -> TimelineKind | None:
-        """The one kind asked for; the name of an event asks for events."""
-        if self.value("event"):
-            return TimelineKind.EVENT
-        return TimelineKind[self.value("kind").upper()] if self.value("kind") else None
 
 
 class PlayerForm(forms.Form):
@@ -200,18 +167,13 @@ def _patch(given: Mapping[str, Any]) -> PlayerPatch:
         if given[name] != (original[name] or ""):
             changes[name] = given[name] or None
     old, new = original["attributes"], given["attributes"]
-    attributes = {name: value for name, value in new.items() if _differs(old.get(name), value)}
+    attributes = {name: value for name, value in new.items() if not identical(old.get(name), value)}
     attributes.update({name: None for name in old if name not in new})
     if attributes:
         changes["attributes"] = attributes
     for name, value in changes.items():
         check_value(value, name, level=2)
     return to_struct(changes, PlayerPatch)
-
-
-def _differs(old: Any, new: Any) -> bool:
-    """Whether two JSON values differ; for Python alone, true is 1 and 1 is 1.0."""
-    return msgspec.json.encode(old, order="sorted") != msgspec.json.encode(new, order="sorted")
 
 
 def _readable(error: str, text: str) -> str:

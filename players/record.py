@@ -1,7 +1,7 @@
 """A player as one row, and what follows from it at a moment: stage, risk, fields for rules."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from string import ascii_lowercase, ascii_uppercase
@@ -9,7 +9,10 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 
 import msgspec
 
+from ilara_admin.api.environment_cache import Snapshot
+from ilara_admin.api.errors import not_found
 from ilara_admin.core.db import Row
+from players.cache import churn_part
 from players.churn_model.risk import Parameters, Risk, risk_at, score_at
 from players.lifecycle import History, Lifecycle, Stage, Thresholds, lifecycle_at, stage_at
 from players.models import Player
@@ -44,7 +47,20 @@ def player_of(row: Row) -> PlayerRow:
     return PlayerRow._make((*row[:4], msgspec.json.decode(row[4]), *row[5:]))
 
 
+def player_or_404(row: Row) -> PlayerRow:
+    """The player that a statement returned; 404 if it found none."""
+    if row[0] is None:
+        raise not_found(NOT_FOUND)
+    return player_of(row)
+
+
 COLUMNS = ", ".join(f"p.{name}" for name in PlayerRow._fields)
+NOT_FOUND = "Player not found"
+# The columns that rules read as they are.
+COLUMN_FIELDS = {
+    "external_id", "device_id", "email", "session_count", "active_days", "purchase_count",
+    "total_revenue", "first_seen_at", "last_seen_at",
+}  # fmt: skip
 
 
 class HasThresholds(Protocol):
@@ -95,42 +111,38 @@ def _days(player: PlayerRow, now: datetime) -> _Days:
     }
 
 
-def builtin_fields_of(
-    player: PlayerRow, thresholds: Thresholds, parameters: Parameters, now: datetime
-) -> dict[str, Any]:
-    """The built-in fields of the rule language; an unknown device or e-mail is missing. facts.py
-    says the same in SQL. The risk is computed when it is asked for: few rules do."""
-    builtin_fields = _BuiltinFields(
-        {
-            "external_id": player.external_id,
-            "device_id": player.device_id,
-            "email": player.email,
-            "email_domain": email_domain(player.email),
-            "lifecycle_stage": str(stage_of(player, thresholds, now)),
-            "is_payer": player.purchase_count > 0,
-            "session_count": player.session_count,
-            "active_days": player.active_days,
-            "purchase_count": player.purchase_count,
-            "total_revenue": player.total_revenue,
-            "first_seen_at": player.first_seen_at,
-            "last_seen_at": player.last_seen_at,
-            "days_since_last_seen": max((now - player.last_seen_at).days, 0),
-        }
-    )
-    builtin_fields.risk = lambda: score_at(
-        parameters, active_days=player.active_days, **_days(player, now)
-    )
-    return builtin_fields
+class BuiltinFields(dict[str, Any]):
+    """The built-in fields of the rule language, each computed when a rule first reads it: few rules
+    need the stage or the risk. builtin_fields.py gives the same values in SQL."""
 
-
-class _BuiltinFields(dict[str, Any]):
-    risk: Callable[[], float]
+    def __init__(self, player: PlayerRow, snapshot: Snapshot, now: datetime) -> None:
+        self.player = player
+        self.snapshot = snapshot
+        self.now = now
 
     def __missing__(self, name: str) -> Any:
-        if name != "risk_score":
-            raise KeyError(name)
-        self[name] = Decimal(str(self.risk()))
-        return self[name]
+        """Raises KeyError for a name that is no built-in field."""
+        player, now = self.player, self.now
+        match name:
+            case "lifecycle_stage":
+                value: Any = str(stage_of(player, thresholds_of(self.snapshot), now))
+            case "risk_score":
+                parameters = churn_part.of(self.snapshot)
+                days = _days(player, now)
+                score = score_at(parameters, active_days=player.active_days, **days)
+                value = Decimal(str(score))
+            case "email_domain":
+                value = email_domain(player.email)
+            case "is_payer":
+                value = player.purchase_count > 0
+            case "days_since_last_seen":
+                value = max((now - player.last_seen_at).days, 0)
+            case _ if name in COLUMN_FIELDS:
+                value = getattr(player, name)
+            case _:
+                raise KeyError(name)
+        self[name] = value
+        return value
 
 
 def email_domain(email: str | None) -> str | None:

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from msgspec import UNSET
 
-from ilara_admin.api.idempotency import digest_of
+from ilara_admin.api.bodies import digest_of
 from ilara_admin.core import db
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.models import AuditAction, AuditEntry
@@ -83,7 +83,7 @@ def purchase_refund(
     """
     player.lock()
     purchase = purchase_of(player, transaction_id)
-    row = db.fetch_one(statements.REFUND, [player.pk, bytes(purchase.digest)])
+    row = db.fetch_one(statements.refund(), [player.pk, bytes(purchase.digest)])
     if row is None:
         raise ValidationError("This purchase has been refunded before.")
     return audit_record(
@@ -105,7 +105,7 @@ def purchase_refund_undo(
     """Reverse a refund: the purchase counts again. As purchase_refund."""
     player.lock()
     purchase = purchase_of(player, transaction_id)
-    row = db.fetch_one(statements.REVERSAL, [player.pk, bytes(purchase.digest)])
+    row = db.fetch_one(statements.reversal(), [player.pk, bytes(purchase.digest)])
     if row is None:
         raise ValidationError("This purchase is not refunded.")
     return audit_record(

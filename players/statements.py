@@ -5,7 +5,18 @@ Being seen updates the same columns everywhere. The thresholds travel as paramet
 conflict clause of an upsert may not look at another table on a distributed one.
 """
 
-from players.record import COLUMNS
+import uuid
+from functools import cache
+
+from ilara_admin.api.dispatch import ApiRequest, run_one
+from players.event_log import (
+    PURCHASE_EVENT,
+    REFUND_EVENT,
+    REVERSAL_EVENT,
+    SESSION_EVENT,
+    insert_sql,
+)
+from players.record import COLUMNS, PlayerRow, player_or_404
 
 # The condition on the player `p` that $4 names: by the player's id, or by the id that follows from
 # an external id, be it the player's own or an alias.
@@ -13,11 +24,6 @@ BY_ID = "p.id = $4"
 BY_EXTERNAL_ID = """p.id = coalesce(
     (SELECT a.player_id FROM player_alias a WHERE a.id = $4), $4)"""
 
-SESSION_EVENT = "ilara.session"
-PURCHASE_EVENT = "ilara.purchase"
-REFUND_EVENT = "ilara.refund"
-REVERSAL_EVENT = "ilara.refund_reversed"
-LOGGED_EVENTS = (SESSION_EVENT, PURCHASE_EVENT, REFUND_EVENT, REVERSAL_EVENT)
 PURCHASE_FACTS = """jsonb_strip_nulls(jsonb_build_object(
     'amount', entry.amount, 'currency', entry.currency, 'transaction_id', entry.transaction_id,
     'product_id', entry.product_id, 'counted', entry.counted, 'verified', entry.verified))"""
@@ -45,6 +51,12 @@ FIND = f"""
 SELECT env.config_version, env.now, {COLUMNS}
 FROM env LEFT JOIN player p ON {BY_ID} AND p.environment_id = env.id"""
 
+
+def find_player(request: ApiRequest, player_id: uuid.UUID) -> PlayerRow:
+    """The player of this environment, in one statement; 404 if there is none."""
+    return player_or_404(run_one(request, FIND, [player_id]))
+
+
 FIND_BY_EXTERNAL_ID = f"""
 SELECT env.config_version, env.now, {COLUMNS}
 FROM env LEFT JOIN player p ON {BY_EXTERNAL_ID} AND p.environment_id = env.id"""
@@ -53,10 +65,8 @@ FIND_WITH_ACTIVITY = f"""
 SELECT env.config_version, env.now, {COLUMNS}, p.activity
 FROM env LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id"""
 
-# Where the external id is an alias, its player is meant. Locking the alias's row takes a lock on
-# its table first, row or no row, and aliases.lock() conflicts with that one. A statement takes its
-# snapshot after its locks, so whoever links an id sees the player registered by it a moment ago,
-# and whoever registers sees the alias linked a moment ago.
+# Where the external id is an alias, its player is meant. player_registered_by locks the id, then
+# reads the alias, as aliases.py describes.
 #
 # $4 id, $5 external_id, $6 device_id, $7 email, $8 attributes, $9 device_id given, $10 email given,
 # $11 attributes to remove, $12 at_risk_days, $13 churned_days
@@ -64,10 +74,7 @@ UPSERT = f""", written AS (
     INSERT INTO player AS p (
         id, environment_id, external_id, device_id, email, attributes,
         first_seen_at, last_seen_at, last_active_on, active_since)
-    SELECT coalesce(
-               (SELECT a.player_id FROM player_alias a WHERE a.id = $4::uuid FOR KEY SHARE),
-               $4::uuid),
-           env.id, $5, $6::text, $7::text, $8::jsonb,
+    SELECT player_registered_by($4::uuid), env.id, $5, $6::text, $7::text, $8::jsonb,
            env.now, env.now, (env.now AT TIME ZONE 'UTC')::date, env.now
     FROM env WHERE env.open
     ON CONFLICT (id) DO UPDATE SET
@@ -93,21 +100,19 @@ _TARGET = """, target AS (
     SELECT p.id FROM player p JOIN env ON p.environment_id = env.id
     WHERE p.id = $4 AND env.open)"""
 
-# What enters a ledger enters the log of events as well, under a name that no client may use. The
-# id there is the client's, or what stands for it in the ledger.
-_LOG = """INSERT INTO event (player_id, received_at, environment_id, event_id, name, session_id,
-                       properties, occurred_at)"""
 
 # $4 player, $5 digest, $6 session_id, $7 started_at, $8 duration_seconds,
 # $9 at_risk_days, $10 churned_days
-SESSION = f"""{_TARGET}, entry AS (
+@cache
+def session() -> str:
+    return f"""{_TARGET}, entry AS (
     INSERT INTO player_session
         (player_id, digest, session_id, started_at, duration_seconds, received_at)
     SELECT target.id, $5, $6::text, coalesce($7::timestamptz, env.now), $8::int, env.now
     FROM target, env ON CONFLICT DO NOTHING
     RETURNING player_id, digest, session_id, started_at, duration_seconds)
 , logged AS (
-    {_LOG}
+    {insert_sql()}
     SELECT player_id, env.now, env.id, coalesce(session_id, encode(digest, 'hex')),
            '{SESSION_EVENT}', session_id,
            jsonb_strip_nulls(jsonb_build_object('duration_seconds', duration_seconds)), started_at
@@ -120,15 +125,18 @@ SESSION = f"""{_TARGET}, entry AS (
     RETURNING {COLUMNS})
 SELECT env.config_version, env.now, {COLUMNS} FROM env LEFT JOIN written p ON true"""
 
+
 # $4 player, $5 digest, $6 transaction_id, $7 amount, $8 currency, $9 counted, $10 verified,
 # $11 product_id, $12 at_risk_days, $13 churned_days
-PURCHASE = f"""{_TARGET}, entry AS (
+@cache
+def purchase() -> str:
+    return f"""{_TARGET}, entry AS (
     INSERT INTO purchase (player_id, digest, transaction_id, amount, currency, counted, verified,
                           product_id, received_at)
     SELECT target.id, $5, $6::text, $7::numeric, $8, $9::bool, $10::bool, $11::text, env.now
     FROM target, env ON CONFLICT DO NOTHING RETURNING *)
 , logged AS (
-    {_LOG}
+    {insert_sql()}
     SELECT player_id, env.now, env.id, coalesce(transaction_id, encode(digest, 'hex')),
            '{PURCHASE_EVENT}', NULL, {PURCHASE_FACTS}, env.now
     FROM entry, env)
@@ -156,7 +164,7 @@ def _refund(assignment: str, condition: str, sign: str, event: str, prefix: str)
     FROM entry WHERE p.id = entry.player_id
     RETURNING p.id, p.environment_id)
 , logged AS (
-    {_LOG}
+    {insert_sql()}
     SELECT player_id, at, environment_id,
            '{prefix}:' || encode(digest, 'hex') || ':'
                || (extract(epoch FROM at) * 1000000)::bigint,
@@ -170,8 +178,15 @@ SELECT amount, currency, counted, at FROM entry"""
 # may be refunded anew after a refund was reversed, so the ids in the log tell the time as well.
 #
 # $1 player, $2 digest
-REFUND = _refund("statement_timestamp()", "refunded_at IS NULL", "-", REFUND_EVENT, "refund")
-REVERSAL = _refund("NULL", "refunded_at IS NOT NULL", "+", REVERSAL_EVENT, "refund_reversed")
+@cache
+def refund() -> str:
+    return _refund("statement_timestamp()", "refunded_at IS NULL", "-", REFUND_EVENT, "refund")
+
+
+@cache
+def reversal() -> str:
+    return _refund("NULL", "refunded_at IS NOT NULL", "+", REVERSAL_EVENT, "refund_reversed")
+
 
 # $4 after this id, $5 limit
 LIST = f"""

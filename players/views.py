@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.models import AuditEntry, Role
-from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import (
     HtmxHttpRequest,
@@ -66,7 +66,7 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
 
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
-    player = the_player(request, player_id)
+    player = get_or_404(request, Player, pk=player_id)
     form = PlayerForm(player, request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -89,7 +89,7 @@ def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
 def player_undo_change(
     request: HtmxHttpRequest, player_id: uuid.UUID, entry_id: int
 ) -> HttpResponse:
-    player = the_player(request, player_id)
+    player = get_or_404(request, Player, pk=player_id)
     entries = AuditEntry.objects.filter(
         environment=request.environment, action__in=UNDOABLE, object_id=str(player.pk)
     )
@@ -105,11 +105,6 @@ def player_undo_change(
 
 
 # --- Helpers ------------------------------------------------------------------------------------
-
-
-def the_player(request: HtmxHttpRequest, player_id: uuid.UUID) -> Player:
-    players = Player.objects.of(request.environment).select_related("environment__project")
-    return get_object_or_404(players, pk=player_id)
 
 
 def found_by(request: HtmxHttpRequest, player: Player, name: str) -> HttpResponse:

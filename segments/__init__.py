@@ -1,0 +1,1 @@
+"""Segments; may import events, players and the foundation."""

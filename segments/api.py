@@ -6,12 +6,12 @@ from django.http import HttpResponse
 from django.urls import path
 
 from ilara_admin.api.dispatch import ApiRequest, respond, route
-from ilara_admin.api.endpoint import endpoint
+from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import not_found
-from players.lookup import NOT_FOUND
+from players.record import NOT_FOUND
 from segments import examples, schemas
-from segments.cache import segments_of
-from segments.lookup import find_subject
+from segments.cache import segments_part
+from segments.subject import find_subject
 
 SEGMENT_NOT_FOUND = "Segment not found"
 
@@ -20,17 +20,19 @@ SEGMENT_NOT_FOUND = "Segment not found"
     "POST",
     body=schemas.SegmentEvaluate,
     basic=True,
-    reply=schemas.SegmentMembership,
-    path={"segment_id": schemas.SegmentKey},
-    missing=(NOT_FOUND, SEGMENT_NOT_FOUND),
-    examples=examples.EVALUATE,
+    docs=Docs(
+        reply=schemas.SegmentMembership,
+        path={"segment_id": schemas.SegmentKey},
+        missing=(NOT_FOUND, SEGMENT_NOT_FOUND),
+        examples=examples.EVALUATE,
+    ),
 )
 def segment_evaluate(
     request: ApiRequest, segment_id: str, body: schemas.SegmentEvaluate
 ) -> HttpResponse:
     """Check whether a player is in a segment. The rule is evaluated now, with the stored player
     data. The exclude list wins over the include list, and both win over the rule."""
-    segment = segments_of(request.snapshot).get(segment_id)
+    segment = segments_part.of(request.snapshot).get(segment_id)
     needed = segment.event_counts if segment else ()
     player, subject, _ = find_subject(request, uuid.UUID(body.player_id), needed)
     if segment is None:
@@ -41,14 +43,12 @@ def segment_evaluate(
 @endpoint(
     "GET",
     basic=True,
-    reply=schemas.PlayerSegments,
-    missing=(NOT_FOUND,),
-    examples=examples.OF_PLAYER,
+    docs=Docs(reply=schemas.PlayerSegments, missing=(NOT_FOUND,), examples=examples.OF_PLAYER),
 )
 def player_segments(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     """List the segments a player is in. The rules are evaluated now, with the stored player
     data."""
-    segments = segments_of(request.snapshot).values()
+    segments = segments_part.of(request.snapshot).values()
     needed = frozenset().union(*(segment.event_counts for segment in segments))
     player, subject, _ = find_subject(request, player_id, needed)
     found = [

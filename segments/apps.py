@@ -5,10 +5,13 @@ class SegmentsConfig(AppConfig):
     name = "segments"
 
     def ready(self) -> None:
-        from ilara_admin.api import environment_cache
-        from segments import usage
-        from segments.cache import PART, SQL, compile_segments
+        from players.player_data import register
+        from segments import (
+            cache,  # noqa: F401  # registers a part of the environment cache
+            player_data,
+            usage,
+        )
         from segments.models import segments_by_segment
 
-        environment_cache.register(PART, SQL, compile_segments)
         usage.register("segment", segments_by_segment)
+        register(*player_data.DATA)

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ilara_admin.api.environment_cache import Snapshot
-from segments.language.compiler import Matcher, Subject, compile_rule, no_player
+import msgspec
+
+from ilara_admin.api.environment_cache import Parts, register_part
+from segments.language.compiler import Matcher, compile_rule, no_player, with_lists
 from segments.language.parser import (
     EventCount,
     Group,
@@ -20,11 +22,17 @@ from segments.language.references import circle_in
 
 logger = logging.getLogger("ilara.segments")
 
-PART = "segments"
 SQL = """
     SELECT jsonb_agg(jsonb_build_object('id', s.id, 'key', s.key, 'name', s.name, 'rule', s.rule)
                      ORDER BY s.key)
     FROM segment s WHERE s.environment_id = e.id"""
+
+
+class SegmentRow(msgspec.Struct):
+    id: int
+    key: str
+    name: str
+    rule: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +48,15 @@ class CompiledSegment:
     event_counts: frozenset[EventCount]
 
 
-def compile_segments(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledSegment]:
+def compile_segments(rows: list[SegmentRow], parts: Parts) -> dict[str, CompiledSegment]:
     """Compile the rows. A rule that cannot be parsed or is part of a cycle matches no players, and
     other segments keep working."""
     rules: dict[str, Group] = {}
     for row in rows:
         try:
-            rules[row["key"]] = parse(row["rule"])
+            rules[row.key] = parse(row.rule)
         except RuleError as error:
-            logger.error("cannot parse segment %s, it matches no players: %s", row["key"], error)
+            logger.error("cannot parse segment %s, it matches no players: %s", row.key, error)
     while cycle := circle_in({key: segments_in(rule) for key, rule in rules.items()}):
         path = " → ".join(cycle)
         logger.error("segments form a cycle and match no players: %s", path)
@@ -57,28 +65,16 @@ def compile_segments(rows: Any, parts: Mapping[str, Any]) -> dict[str, CompiledS
     matchers: dict[str, Matcher] = {}
     compiled: dict[str, CompiledSegment] = {}
     for row in rows:
-        key = row["key"]
+        key = row.key
         rule = rules.get(key)
         by_rule = compile_rule(rule, matchers) if rule else no_player
-        matchers[key] = with_lists(row["id"], by_rule)
+        matchers[key] = with_lists(row.id, by_rule)
         needed = event_counts_of([rule] if rule else [], rules)
-        compiled[key] = CompiledSegment(row["id"], key, row["name"], rule, matchers[key], needed)
+        compiled[key] = CompiledSegment(row.id, key, row.name, rule, matchers[key], needed)
     return compiled
 
 
-def with_lists(segment_id: int, by_rule: Matcher) -> Matcher:
-    """Exclude list, else include list, else the rule."""
-
-    def matches(subject: Subject) -> bool:
-        excluded = subject.lists.get(segment_id)
-        return by_rule(subject) if excluded is None else not excluded
-
-    return matches
-
-
-def segments_of(snapshot: Snapshot) -> Mapping[str, CompiledSegment]:
-    segments: Mapping[str, CompiledSegment] = snapshot.parts[PART]
-    return segments
+segments_part = register_part(SQL, SegmentRow, compile_segments)
 
 
 def matchers_of(segments: Mapping[str, CompiledSegment]) -> dict[str, Matcher]:

@@ -6,6 +6,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
+from ilara_admin.web.filters import FilterForm
 from segments.keys import KEY, KEY_FORM
 from segments.language.parser import RuleError, parse
 
@@ -25,6 +26,12 @@ class OptionalJSONField(forms.JSONField):
 
     def prepare_value(self, value: Any) -> Any:
         return "" if value is None else super().prepare_value(value)
+
+
+class SegmentFilterForm(FilterForm):
+    q = forms.CharField(
+        label="Search", required=False, widget=forms.TextInput(attrs={"type": "search"})
+    )
 
 
 class SegmentForm(forms.Form):

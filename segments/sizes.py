@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
-from ilara_admin.api.environment_cache import at_version
+from ilara_admin.api.environment_cache import Snapshot, at_version
 from ilara_admin.core.db import Row
 from ilara_admin.models import Environment
 from players.builtin_fields import builtin_fields_sql
-from players.cache import parameters_of
+from players.cache import churn_part
 from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
-from segments.cache import matchers_of, segments_of, with_lists
-from segments.language.compiler import Matcher, compile_rule, no_player
+from segments.cache import matchers_of, segments_part
+from segments.language.compiler import Matcher, compile_rule, no_player, with_lists
 from segments.language.parser import Node
 from segments.language.sql import NOW, KnownSegment, QueryContext, SqlQuery, sql_query
 from segments.models import Segment
@@ -42,7 +42,7 @@ class RuleQuery:
     """A rule, compiled to SQL and, for what SQL cannot express, to Python. With a `segment_id` that
     segment's lists count as well."""
 
-    environment: Environment
+    snapshot: Snapshot
     now: datetime
     rule: Node | None
     segment_id: int | None
@@ -96,22 +96,21 @@ def rule_query(
     environment: Environment, rule: Node | None, now: datetime, segment: Segment | None = None
 ) -> RuleQuery:
     """Prepare queries for a rule. Without a rule only the lists count."""
-    compiled = segments_of(at_version(environment))
+    snapshot = at_version(environment)
+    compiled = segments_part.of(snapshot)
     if segment is not None and compiled[segment.key].rule is None and rule == segment.spec:
         rule = None  # part of a cycle, so requests match no players either
     matches = no_player if rule is None else compile_rule(rule, matchers_of(compiled))
     query_context = QueryContext(
         environment_id=environment.pk,
         now=now,
-        builtin_fields=builtin_fields_sql(
-            NOW, thresholds_of(environment), parameters_of(environment)
-        ),
+        builtin_fields=builtin_fields_sql(NOW, thresholds_of(snapshot), churn_part.of(snapshot)),
         segments={key: KnownSegment(item.id, item.rule) for key, item in compiled.items()},
     )
     if segment is None:
-        return RuleQuery(environment, now, rule, None, query_context, matches)
+        return RuleQuery(snapshot, now, rule, None, query_context, matches)
     return RuleQuery(
-        environment, now, rule, segment.pk, query_context, with_lists(segment.pk, matches)
+        snapshot, now, rule, segment.pk, query_context, with_lists(segment.pk, matches)
     )
 
 
@@ -127,7 +126,7 @@ def count(query: RuleQuery) -> int:
     if found.exact:
         return int(_fetch(query, found, sql)[0][0])
     with connection.chunked_cursor() as cursor:
-        cursor.execute(sql, {**found.params, "environment": query.environment.pk})
+        cursor.execute(sql, {**found.params, "environment": query.snapshot.environment_id})
         chunks = iter(partial(cursor.fetchmany, CHUNK_SIZE), [])
         return sum(1 for rows in chunks for _ in _matching(query, found, rows))
 
@@ -186,7 +185,7 @@ IN_ENVIRONMENT = "p.environment_id = %(environment)s"
 def _fetch(
     query: RuleQuery, found: SqlQuery, sql: str, more: dict[str, Any] | None = None
 ) -> list[Row]:
-    params = {**found.params, "environment": query.environment.pk, **(more or {})}
+    params = {**found.params, "environment": query.snapshot.environment_id, **(more or {})}
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         rows: list[Row] = cursor.fetchall()
@@ -200,7 +199,6 @@ def _columns(found: SqlQuery) -> str:
 def _matching(query: RuleQuery, found: SqlQuery, rows: list[Row]) -> Iterator[PlayerRow]:
     """The players whose rows (of _columns) match in Python."""
     width = len(PlayerRow._fields)
-    thresholds, parameters = thresholds_of(query.environment), parameters_of(query.environment)
     for row in rows:
         player, rest = player_of(row[:width]), row[width:]
         lists = {
@@ -209,9 +207,7 @@ def _matching(query: RuleQuery, found: SqlQuery, rows: list[Row]) -> Iterator[Pl
             if excluded is not None
         }
         counts = dict(zip(found.counts, rest[len(found.lists) :], strict=True))
-        if query.matches(
-            subject_of(player, thresholds, parameters, query.now, None, lists, counts)
-        ):
+        if query.matches(subject_of(player, query.snapshot, query.now, None, lists, counts)):
             yield player
 
 

@@ -116,7 +116,7 @@ def look_after_lists(context: JobContext, /, timestamp: int, **_: Any) -> None:
 
 
 def _carry_out(change: SegmentListChange, context: JobContext) -> None:
-    def progress(done: int, total: int) -> None:
+    def progress(_step: str, _done: int, _total: int) -> None:
         if context.should_abort():
             raise JobAborted
 

@@ -13,8 +13,9 @@ from django.utils import timezone
 
 from ilara_admin.api.environment_cache import at_version
 from ilara_admin.models import AuditAction, AuditEntry, Role
-from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm
+from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import (
     HtmxHttpRequest,
     redirect_to,
@@ -27,11 +28,12 @@ from players.aliases import player_id_of
 from players.labels import STAGES
 from players.record import stage_of, thresholds_of
 from segments import services
-from segments.cache import segments_of
+from segments.cache import segments_part
+from segments.forms import SegmentFilterForm
 from segments.language.sentences import lacking
-from segments.lookup import stored_subject
 from segments.models import Segment
 from segments.sizes import LOWEST_ID, estimate, members, rule_query
+from segments.subject import stored_subject
 from segments.tasks import size_want
 from segments.usage import named, users_of_segments
 
@@ -42,8 +44,8 @@ LATE = timedelta(minutes=1)  # a running worker has usually finished by then
 def segment_list(request: HtmxHttpRequest) -> HttpResponse:
     segments = Segment.objects.filter(environment=request.environment)
     exists = segments.exists()
-    text = request.GET.get("q", "").replace("\0", "").strip()
-    if text:
+    form = SegmentFilterForm(request)
+    if text := form.value("q"):
         segments = segments.matching(text)
     page = KeysetPage.of(segments.order_by("key"), request)
     used = users_of_segments(request.environment)
@@ -58,21 +60,16 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
     context = {
         "page": page,
         "rows": rows,
-        "q": text,
+        "form": form,
         "exists": exists,
         "may_edit": request.user.may(Role.LIVE_OPS),
     }
-    return render_partial(request, "segments/list.html", context, partial="results")
-
-
-def the_segment(request: HtmxHttpRequest, key: str) -> Segment:
-    segments = Segment.objects.select_related("environment__project")
-    return get_object_or_404(segments, environment=request.environment, key=key)
+    return render_list(request, "segments/list.html", context)
 
 
 @staff_view(Role.VIEWER)
 def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    segment = the_segment(request, key)
+    segment = get_or_404(request, Segment, key=key)
     trying = "player" in request.GET and request.htmx
     query = rule_query(request.environment, segment.spec, timezone.now(), segment)
     context: dict[str, Any] = {
@@ -92,12 +89,13 @@ def _try(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any] | None:
     if not external_id:
         return None
     environment = request.environment
-    compiled = segments_of(at_version(environment))[segment.key]
+    snapshot = at_version(environment)
+    compiled = segments_part.of(snapshot)[segment.key]
     player_id = player_id_of(environment, external_id)
-    found = stored_subject(environment, player_id, compiled.event_counts)
+    found = stored_subject(snapshot, player_id, compiled.event_counts)
     if found is None:
         return {"external_id": external_id}
-    player, subject = found
+    player, subject, _ = found
     return {"external_id": external_id, "player": player, "is_member": compiled.matches(subject)}
 
 
@@ -112,7 +110,7 @@ def _is_late(segment: Segment) -> bool:
 @staff_view(Role.VIEWER)
 def segment_size(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """The size partial, for a page that polls it; 204 while nothing has changed."""
-    segment = the_segment(request, key)
+    segment = get_or_404(request, Segment, key=key)
     if not wants_partial(request):
         return redirect_to(request, environment_url(request, "segment_detail", key))
     late = _is_late(segment)
@@ -125,7 +123,7 @@ def segment_size(request: HtmxHttpRequest, key: str) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "POST")
 def segment_count(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Request a count now."""
-    segment = the_segment(request, key)
+    segment = get_or_404(request, Segment, key=key)
     with transaction.atomic():
         size_want(segment)
     if not wants_partial(request):
@@ -138,7 +136,7 @@ def segment_count(request: HtmxHttpRequest, key: str) -> HttpResponse:
 @staff_view(Role.VIEWER)
 def segment_members(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """The members, ordered by id."""
-    segment = the_segment(request, key)
+    segment = get_or_404(request, Segment, key=key)
     environment, now = request.environment, timezone.now()
     try:
         after = uuid.UUID(request.GET.get("after", ""))
@@ -178,7 +176,7 @@ def segment_undo(request: HtmxHttpRequest, key: str, entry_id: int) -> HttpRespo
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    segment = the_segment(request, key)
+    segment = get_or_404(request, Segment, key=key)
     used_by = users_of_segments(request.environment).get(key, [])
     listed = segment.included + segment.excluded
     url = environment_url(request, "segment_detail", key)

@@ -1,12 +1,15 @@
 """The fixtures that every test may ask for."""
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import NamedTuple
 
 import hypothesis
 import pytest
-from django.db import connection
-from django.test import Client
-from pytest_django import DjangoDbBlocker, Settings
+from django.conf import settings
+from django.db import connection, transaction
+from django.test import Client, override_settings
+from pytest_django import DjangoDbBlocker
 
 from events import partitions
 from flags import usage
@@ -22,6 +25,7 @@ from tests.factories import (
     make_staff,
     make_world,
 )
+from tests.serving import Gunicorn, gunicorns
 
 # A slow machine is no failure, and a run leaves nothing behind in the checkout.
 hypothesis.settings.register_profile("ilara", deadline=None, database=None)
@@ -39,14 +43,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a process remembers must not travel from test to test. The threads that
     write the use of keys and flags would hold connections of their own to the test database."""
-    monkeypatch.setattr(key_usage, "_start", lambda: None)
-    monkeypatch.setattr(usage, "_start", lambda: None)
+    monkeypatch.setattr(key_usage, "start_thread", lambda: None)
+    monkeypatch.setattr(usage, "start_thread", lambda: None)
     environment_cache.clear_cache()
     rate_limits.clear_cache()
-    key_usage._noted.clear()
-    key_usage._written.clear()
-    usage._single.clear()
-    usage._together.clear()
+    key_usage.forget()
+    usage.forget()
     yield
     environment_cache.clear_cache()
 
@@ -65,9 +67,28 @@ def _no_events_left(request: pytest.FixtureRequest) -> Iterator[None]:
         cursor.execute("TRUNCATE event, event_receipt")
 
 
-@pytest.fixture(autouse=True)
-def _cheap_passwords(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_settings() -> Iterator[None]:
+    """Passwords are hashed once, and a new `Client` does not list all static files."""
+    hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    with override_settings(PASSWORD_HASHERS=hashers, WHITENOISE_AUTOREFRESH=True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def gunicorn(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Gunicorn]:
+    """A server on the test database, for tests that commit. They leave it running."""
+    with django_db_blocker.unblock(), gunicorns(1) as (server,):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def four_gunicorns(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[list[Gunicorn]]:
+    """Four processes that share the test database. Tests leave them running."""
+    with django_db_blocker.unblock(), gunicorns(4, ILARA_THREADS="8") as servers:
+        yield servers
 
 
 @pytest.fixture
@@ -90,9 +111,42 @@ def secret_api(environment: Environment) -> Api:
     return Api(make_key(environment, KeyKind.SECRET).token)
 
 
+class SharedWorld(NamedTuple):
+    world: World
+    sessions: dict[Role, str]  # the cookie of the member of each role
+
+
+@pytest.fixture(scope="module")
+def shared_world(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[SharedWorld]:
+    """Built once in a transaction. Each test of the module runs in a savepoint of it."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        world = make_world()
+        sessions = {}
+        for role, member in world.members.items():
+            client = Client()
+            client.force_login(member)
+            sessions[role] = client.cookies[settings.SESSION_COOKIE_NAME].value
+        yield SharedWorld(world, sessions)
+        transaction.set_rollback(True)
+
+
 @pytest.fixture
-def world(db: None) -> World:
-    return make_world()
+def world(shared_world: SharedWorld, db: None) -> World:
+    return deepcopy(shared_world.world)
+
+
+@pytest.fixture
+def client_of(shared_world: SharedWorld, db: None) -> Callable[[Role], Client]:
+    """A new client with the session of the member of this role."""
+
+    def sign_in(role: Role) -> Client:
+        client = Client()
+        client.cookies[settings.SESSION_COOKIE_NAME] = shared_world.sessions[role]
+        return client
+
+    return sign_in
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The dashboard as a browser sees it: somebody signed in, and the addresses of its pages."""
 
+import re
 import threading
 from collections.abc import Iterator
 from itertools import product
@@ -35,9 +36,21 @@ def text_of(response: HttpResponseBase) -> str:
     return response.content.decode()
 
 
+def squeezed(html: str) -> str:
+    """HTML without the line breaks inside the edges of its elements."""
+    return re.sub(r"\s*\n\s*(?=</)", "", re.sub(r"(<[a-z][^<>]*>)\s*\n\s*", r"\1", html))
+
+
 def message_of(response: Any) -> str:
     """What the next page will say about what was just done."""
     return " ".join(str(message) for message in get_messages(response.wsgi_request))
+
+
+def tone_of(response: Any) -> str:
+    """The tone of the newest message: ok, info, warn or danger."""
+    *_, message = get_messages(response.wsgi_request)
+    tone: str = message.level_tag
+    return tone
 
 
 class Page(NamedTuple):

@@ -29,6 +29,12 @@ def parents() -> dict[int, int]:
     return {int(pid): int(parent) for pid, parent, state in rows if not state.startswith("Z")}
 
 
+def command_line(pid: int) -> str:
+    """How the process was started; empty if there is none."""
+    command = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
 def alive(pids: Iterable[int]) -> set[int]:
     return set(pids) & parents().keys()
 

@@ -160,9 +160,9 @@ class Serve:
     def data(self) -> Path:
         return (self.home / "postgresql").resolve() / "data"
 
-    def ready(self) -> "Serve":
+    def ready(self, seconds: float = HANG_SECONDS) -> "Serve":
         """Wait until it says that it runs and how to stop it."""
-        wait_until(lambda: self.ended() or "  stop " in self.out, HANG_SECONDS)
+        wait_until(lambda: self.ended() or "  stop " in self.out, seconds)
         assert not self.ended(), self.err
         return self
 

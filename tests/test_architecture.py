@@ -1,54 +1,50 @@
-"""What lies where, and the direction of imports: pure modules know no Django, apps and layers look
-downwards only."""
+"""Which layer may import which, by modules and by names of tables in SQL."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.apps import apps
 
 ROOT = Path(__file__).resolve().parent.parent
-PURE = [
-    "flags.engine.bucketing",
-    "flags.engine.document",
-    "flags.engine.evaluation",
-    "flags.engine.schedule",
-    "ilara_admin.apidocs.client_snippets",
-    "ilara_admin.config.plan",
+APPS = ("ilara_admin", "players", "events", "segments", "flags")
+# A module may import its own layer and those in the rows above. Layers of one row do not import
+# each other. `foundation` are modules at the root of ilara_admin that Django looks for there.
+LAYERS = (
+    ("models",),
+    ("core",),
+    ("api", "web", "runtime"),
+    ("foundation",),
+    ("players",),
+    ("events",),
+    ("segments",),
+    ("flags",),
+    ("application",),
+)
+RANKS = {layer: rank for rank, row in enumerate(LAYERS) for layer in row}
+FOUNDATION = {"settings", "apps", "checks", "migrations", "templatetags"}
+TABLE_IN_SQL = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE)\s+(?:ONLY\s+|IF\s+\w+\s+)*\"?(\w+)")
+CREATED_TABLE = re.compile(r"\bCREATE TABLE\s+(?:IF NOT EXISTS\s+)?\"?(\w+)")
+
+# Folders and modules that decide without a database, and can be reused alone.
+PURE = (
+    "flags.engine",
     "ilara_admin.api.enums",
+    "ilara_admin.apidocs.client_snippets",
     "ilara_admin.apidocs.schema_text",
+    "ilara_admin.config.plan",
+    "ilara_admin.core.json_equality",
     "ilara_admin.core.tokens",
-    "players.churn_model.risk",
-    "players.churn_model.fit",
+    "players.churn_model",
     "players.lifecycle",
     "segments.editor.draft",
-    "segments.language.references",
-    "segments.language.parser",
-]
-# An app may import itself and the apps that stand before it.
-APPS = ["ilara_admin", "players", "segments", "flags", "events"]
-# Where everything comes together.
-ASSEMBLY = (
-    "ilara_admin/api_urls.py",
-    "ilara_admin/urls.py",
-    "ilara_admin/starter.py",
-    "ilara_admin/demo",
-    "ilara_admin/bootstrap.py",
-    "ilara_admin/views",
-    "ilara_admin/runtime/health.py",
-    "ilara_admin/pages/",
-    "ilara_admin/management/",
-    "ilara_admin/config/",
-    # A page shows whatever belongs on it: a player's page has their flags, an editor events' names.
-    "players/views.py",
-    "segments/views.py",
-    "segments/editor/views.py",
+    "segments.keys",
+    "segments.language",
 )
-# Events and flags stand side by side.
-SIDEWAYS = {("events", "flags"), ("flags", "events")}
-FACES = {"api", "views", "urls", "pages"}
 
 
 def sources() -> Iterator[Path]:
@@ -56,14 +52,62 @@ def sources() -> Iterator[Path]:
         yield from (ROOT / app).rglob("*.py")
 
 
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def layer_of(module: str) -> str | None:
+    """None for what is not ours and for ilara_admin itself, which holds nothing."""
+    app, _, rest = module.partition(".")
+    if app not in APPS:
+        return None
+    if app != "ilara_admin":
+        return app
+    part = rest.partition(".")[0]
+    if part in FOUNDATION:
+        return "foundation"
+    if not part:
+        return None
+    return part if part in RANKS else "application"
+
+
+def allowed(layer: str, other: str) -> bool:
+    return other == layer or RANKS[other] < RANKS[layer]
+
+
 def modules_imported_by(path: Path) -> set[str]:
+    """Anywhere in the file: in functions and for type checkers, too."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} has a relative import"
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def strings_of(path: Path) -> Iterator[str]:
+    """The strings of a file; what an f-string inserts is left out."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            parts = [part.value for part in node.values if isinstance(part, ast.Constant)]
+            yield " ? ".join(map(str, parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def layers_of_tables() -> dict[str, str]:
+    """The layer of each table that we own, from models and from the SQL of migrations."""
+    found = {}
+    for app in APPS:
+        layer = "models" if app == "ilara_admin" else app
+        for model in apps.get_app_config(app).get_models():
+            found[model._meta.db_table] = layer
+        for path in (ROOT / app / "migrations").glob("*.py"):
+            for text in strings_of(path):
+                found |= dict.fromkeys(CREATED_TABLE.findall(text), layer)
     return found
 
 
@@ -77,40 +121,51 @@ def test_top_level__holds_the_apps_and_little_else() -> None:
     assert {name for name in kept if not name.startswith(".")} == {*APPS, *others}
 
 
-@pytest.mark.parametrize("module", PURE)
-def test_pure_module__imports_without_django(module: str) -> None:
-    code = f"import sys; sys.modules['django'] = None; import {module}"
+def test_layers__import_only_the_layers_below() -> None:
+    wrong = []
+    for path in sources():
+        layer = layer_of(name_of(path))
+        for module in modules_imported_by(path):
+            other = layer_of(module)
+            if layer and other and not allowed(layer, other):
+                wrong.append(f"{path.relative_to(ROOT)} ({layer}) imports {module} ({other})")
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_layers__name_no_table_of_a_layer_above() -> None:
+    owners = layers_of_tables()
+    assert {"event", "event_default", "player", "environment"} <= set(owners)
+    wrong = set()
+    for path in sources():
+        layer = layer_of(name_of(path))
+        for text in strings_of(path):
+            for table in TABLE_IN_SQL.findall(text):
+                other = owners.get(table)
+                if layer and other and not allowed(layer, other):
+                    wrong.add(f"{path.relative_to(ROOT)} ({layer}) names {table} ({other})")
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_packages__say_in_one_sentence_what_they_are() -> None:
+    wrong = []
+    for path in sources():
+        if path.name != "__init__.py" or path.parent.name in ("migrations", "commands"):
+            continue
+        text = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")[0]
+        if not re.fullmatch(r"(?s)(?!.*\. ).*\bimports?\b.*\.", text):
+            wrong.append(f"{path.relative_to(ROOT)}: {text!r}")
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules__import_without_django(name: str) -> None:
+    path = ROOT / name.replace(".", "/")
+    modules = [name_of(each) for each in path.rglob("*.py")] if path.is_dir() else [name]
+    code = f"import sys; sys.modules['django'] = None; import {', '.join(modules)}"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_apps__import_only_the_apps_below_them() -> None:
-    wrong = []
-    for path in sources():
-        place = path.relative_to(ROOT).as_posix()
-        app = place.partition("/")[0]
-        above = set(APPS[APPS.index(app) + 1 :])
-        for module in modules_imported_by(path):
-            other = module.partition(".")[0]
-            if (other in above and not place.startswith(ASSEMBLY)) or (app, other) in SIDEWAYS:
-                wrong.append(f"{place} imports {module}")
-    assert not wrong
-
-
-def test_faces_of_an_app__are_imported_by_no_other_app() -> None:
-    """A view or endpoint is called by its address; what two apps share lies beneath both."""
-    wrong = []
-    for path in sources():
-        place = path.relative_to(ROOT).as_posix()
-        app = place.partition("/")[0]
-        for module in modules_imported_by(path):
-            other, _, rest = module.partition(".")
-            shared = other in (app, "ilara_admin") or other not in APPS
-            if not shared and rest.partition(".")[0] in FACES and not place.startswith(ASSEMBLY):
-                wrong.append(f"{place} imports {module}")
-    assert not wrong
 
 
 def test_decisions__do_not_reach_for_the_request() -> None:

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from flags.engine.document import Prerequisite, Rule, boolean_document
 from flags.services import flag_create, flag_update
 from ilara_admin.api import environment_cache
+from ilara_admin.core import db
 from ilara_admin.models import Environment
 from players.aliases import player_alias_link
 from players.erasure import player_delete
@@ -22,9 +23,9 @@ from segments.lists.services import ids_add
 from segments.models import Segment, SegmentMember
 from segments.services import segment_create, segment_delete
 from tests.api_client import EVENTS, PLAYERS, Api
-from tests.factories import ACTOR, make_player
+from tests.factories import ACTOR, make_environment, make_key, make_player
 from tests.homes import HANG_SECONDS
-from tests.threads import at_once
+from tests.threads import at_once, until_somebody_waits
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,6 +64,71 @@ def test_alias_linked_while_somebody_registers_by_it__leaves_one_of_them(
         assert alias.filter(external_id=name).exists() == (linked is not None)
         assert Player.objects.filter(external_id=name).exists() == (linked is None)
         assert registered == (name if linked is None else player.external_id)
+
+
+def test_link_in_an_open_transaction__locks_out_nobody_else(
+    public_api: Api, environment: Environment, player: Player
+) -> None:
+    make_player(environment, "known")
+    elsewhere = Api(make_key(make_environment()).token)
+    ids = ((public_api, "new"), (public_api, "known"), (elsewhere, "new"), (elsewhere, "guest-7"))
+
+    def register(_: None) -> list[int]:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '100ms'")
+        statuses = [api.post(PLAYERS, {"external_id": name}).status for api, name in ids]
+        waits = public_api.post(PLAYERS, {"external_id": "guest-7"}).status
+        return [*statuses, waits]
+
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        player_alias_link(player, "guest-7", actor=ACTOR)
+        done = pool.submit(at_once, register, [None])
+        assert done.result(timeout=HANG_SECONDS) == [[201, 200, 201, 201, 503]]
+
+
+def test_registration_that_waits_for_a_link__finds_the_player(
+    public_api: Api, player: Player
+) -> None:
+    def register(_: None) -> object:
+        return public_api.register("guest-7")["external_id"]
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            player_alias_link(player, "guest-7", actor=ACTOR)
+            registering = pool.submit(at_once, register, [None])
+            until_somebody_waits()
+        assert registering.result(timeout=HANG_SECONDS) == [player.external_id]
+    assert Player.objects.get() == player
+
+
+def test_list_change_that_waits_for_a_link__takes_the_player(
+    environment: Environment, player: Player
+) -> None:
+    segment = Segment.objects.get(environment=environment, key="beta-testers")
+
+    def add(_: None) -> None:
+        ids_add(segment, ["guest-7"], excluded=False, actor=ACTOR)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            player_alias_link(player, "guest-7", actor=ACTOR)
+            adding = pool.submit(at_once, add, [None])
+            until_somebody_waits()
+        adding.result(timeout=HANG_SECONDS)
+    assert SegmentMember.objects.get().player_id == player.pk
+
+
+def test_link_that_waits_for_an_erasure__is_refused(player: Player) -> None:
+    def link(_: None) -> object:
+        return player_alias_link(player, "guest-7", actor=ACTOR)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            player_delete(player, actor=ACTOR)
+            linking = pool.submit(at_once, link, [None])
+            until_somebody_waits()
+        with pytest.raises(ValidationError, match="was erased meanwhile"):
+            linking.result(timeout=HANG_SECONDS)
 
 
 def test_list_written_while_its_ids_are_linked__leaves_no_row_behind(
@@ -277,13 +343,14 @@ def test_many_threads_with_a_stale_snapshot__share_one_load(
 ) -> None:
     player_id = public_api.register()["id"]
     loads: list[int] = []
-    load = environment_cache._load
+    fetch_one = db.fetch_one
 
-    def counted(environment_id: int) -> environment_cache.Snapshot:
-        loads.append(environment_id)
-        return load(environment_id)
+    def counted(sql: str, params: list[int], **options: bool) -> db.Row | None:
+        if environment_cache.KEYS_SQL in sql:
+            loads.append(params[0])
+        return fetch_one(sql, params, **options)
 
-    monkeypatch.setattr(environment_cache, "_load", counted)
+    monkeypatch.setattr(db, "fetch_one", counted)
     Environment.objects.filter(pk=environment.pk).update(config_version=100)
 
     statuses = at_once(lambda _: public_api.get(f"{PLAYERS}/{player_id}").status, range(20))

@@ -393,7 +393,7 @@ def test_crash__is_500_and_keeps_the_details_to_itself(
     def crash(request: object, sql: str, params: object) -> None:
         raise RuntimeError("the password is 1234")
 
-    monkeypatch.setattr("players.lookup.run_one", crash)
+    monkeypatch.setattr("players.statements.run_one", crash)
     reply = public_api.get(f"{PLAYERS}/{EXAMPLE_ID}", x_request_id="trace-1")
     assert outcome(reply) == (500, "INTERNAL_ERROR", "Something went wrong on our side.")
     assert b"1234" not in reply.body
@@ -414,10 +414,10 @@ def test_crash__still_carries_the_common_headers(
 def test_database_away__is_503_and_worth_a_retry(
     public_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*args: object) -> None:
+    def away(*args: object, **options: object) -> None:
         raise OperationalError("connection refused at 10.1.2.3")
 
-    monkeypatch.setattr(db, "_run", away)
+    monkeypatch.setattr(db, "fetch_all", away)
     reply = public_api.post(PLAYERS, {"external_id": "x"})
     assert outcome(reply)[:2] == (503, "INTERNAL_ERROR")
     assert reply.headers["Retry-After"] == "1"

@@ -65,7 +65,7 @@ def test_fresh_clone__serves_the_reference_and_passes_its_tests(
 ) -> None:
     home = clone.parent / "home"
     env = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
-    places = [clone, Path(sys.executable), site._package()]
+    places = [clone, Path(sys.executable), site.program("postgres")]
     above = {folder for place in places for folder in place.parents}
     before = {folder: owner_and_mode(folder) for folder in above}
 

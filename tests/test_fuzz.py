@@ -15,12 +15,11 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, get_resolver
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_django import DjangoDbBlocker
 
-from ilara_admin.api import dispatch
 from ilara_admin.api.errors import Code
 from ilara_admin.models import Environment, KeyKind
 from ilara_admin.runtime.gunicorn_conf import limit_request_line
@@ -297,7 +296,7 @@ class Route:
     fields: tuple[str, ...]
 
 
-def routes(resolver: URLResolver = dispatch._tree, prefix: str = "") -> Iterator[Route]:
+def routes(resolver: URLResolver, prefix: str = "") -> Iterator[Route]:
     for item in resolver.url_patterns:
         path = prefix + str(item.pattern)
         if isinstance(item, URLPattern):
@@ -313,7 +312,7 @@ def struct_fields(struct: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldIn
     return msgspec.structs.fields(struct)
 
 
-ROUTES = list(routes())
+ROUTES = list(routes(get_resolver("ilara_admin.api_urls")))
 ODD_METHODS = ("HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "BREW", "GET", "POST", "PATCH")
 QUERY_NAMES = ["limit", "cursor", "amount", "after", "event_name", "player_id", "explain", "x", ""]
 HEADER_NAMES = [

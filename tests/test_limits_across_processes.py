@@ -1,7 +1,6 @@
 """Rate limits with four server processes on one database: exact for all of them together."""
 
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from math import ceil
@@ -9,21 +8,19 @@ from math import ceil
 import pytest
 from django.db.models import F
 from django.db.models.functions import Now
-from pytest_django import DjangoDbBlocker
 
 from ilara_admin.core.projects import project_update
 from ilara_admin.models import Environment, KeyKind, RateWindow, Tier
 from tests.api_client import EVENTS, PLAYERS, Reply
 from tests.factories import ACTOR, make_environment, make_key, make_player
-from tests.serving import Gunicorn, gunicorns
+from tests.serving import Gunicorn
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
-@pytest.fixture(scope="module")
-def servers(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[list[Gunicorn]]:
-    with django_db_blocker.unblock(), gunicorns(4, ILARA_THREADS="8") as started:
-        yield started
+@pytest.fixture
+def servers(four_gunicorns: list[Gunicorn]) -> list[Gunicorn]:
+    return four_gunicorns
 
 
 def limited_environment(tier: Tier) -> tuple[Environment, str, str]:

@@ -6,7 +6,6 @@ Four servers with one database, and this process, which makes the changes as sta
 import http.client
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
@@ -16,7 +15,6 @@ import msgspec
 import pytest
 from django.core.management import call_command
 from django.db import connection
-from pytest_django import DjangoDbBlocker
 
 from flags.engine.document import FlagDocument, ValueType, Variant
 from flags.models import Flag
@@ -38,15 +36,14 @@ from segments.services import segment_update
 from tests.api_client import EVENTS, FLAGS, PLAYERS, SEGMENTS, Reply
 from tests.factories import ACTOR, make_environment, make_key, make_player
 from tests.homes import HANG_SECONDS, wait_until
-from tests.serving import Gunicorn, gunicorns
+from tests.serving import Gunicorn
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
-@pytest.fixture(scope="module")
-def servers(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[list[Gunicorn]]:
-    with django_db_blocker.unblock(), gunicorns(4, ILARA_THREADS="8") as running:
-        yield running
+@pytest.fixture
+def servers(four_gunicorns: list[Gunicorn]) -> list[Gunicorn]:
+    return four_gunicorns
 
 
 class Game:

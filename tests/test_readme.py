@@ -67,7 +67,7 @@ def test_example_of_a_configuration__plans_as_printed() -> None:
     assert found
     plan = make_plan(Config({}), read(found[1].encode()), prune=False)
     out = io.StringIO()
-    import_config.Command(stdout=out)._show(plan)
+    import_config.Command(stdout=out).show(plan)
     assert out.getvalue().strip() == found[2]
 
 
@@ -145,7 +145,7 @@ def test_examples__answer_as_printed() -> None:
     shown = examples()
     assert len(shown) == README.count("\ncurl ") >= 3, "a curl block has no reply after it"
     with empty_home() as home:
-        serve = Serve(home)
+        serve = Serve(home, "--workers", "1")
         try:
             serve.ready()
             setup = exports[1].replace("http://127.0.0.1:18000", serve.address)

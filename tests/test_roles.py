@@ -1,5 +1,7 @@
 """Who may open which page. The table below is the documentation; every address is walked."""
 
+from collections.abc import Callable
+
 import pytest
 from django.test import Client
 
@@ -79,13 +81,14 @@ def test_view__asks_for_the_role_of_the_table(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_page__opens_to_its_roles_only(name: str, world: World) -> None:
+def test_page__opens_to_its_roles_only(
+    name: str, world: World, client_of: Callable[[Role], Client]
+) -> None:
     page = PAGES[name]
     needed = NEEDED[name]
     url, exists = address(page, world)
-    for role, member in world.members.items():
-        client = Client()
-        client.force_login(member)
+    for role in world.members:
+        client = client_of(role)
         for method in ("GET", "POST", "PUT"):
             status = ask(client, method, url).status_code
             told = f"{method} {url} as {role}: {status}"
@@ -108,22 +111,23 @@ def test_stranger__is_sent_to_sign_in(name: str, world: World, client: Client) -
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_somebody_deactivated__is_a_stranger(name: str, world: World) -> None:
-    member = world.members[Role.ADMIN]
-    client = Client()
-    client.force_login(member)
-    User.objects.filter(pk=member.pk).update(is_active=False)
+def test_somebody_deactivated__is_a_stranger(
+    name: str, world: World, client_of: Callable[[Role], Client]
+) -> None:
+    client = client_of(Role.ADMIN)
+    User.objects.filter(pk=world.members[Role.ADMIN].pk).update(is_active=False)
     url, _ = address(PAGES[name], world)
     assert ask(client, "GET", url)["Location"].startswith("/sign-in/?next=/")
 
 
 @pytest.mark.parametrize("name", [name for name in GUARDED if PAGES[name].route.startswith(SCOPE)])
-def test_environment_that_does_not_exist__is_404_to_all(name: str, world: World) -> None:
+def test_environment_that_does_not_exist__is_404_to_all(
+    name: str, world: World, client_of: Callable[[Role], Client]
+) -> None:
     url, _ = address(PAGES[name], world)
     method = PAGES[name].view.methods[0]
     for role in (Role.VIEWER, Role.ADMIN):
-        client = Client()
-        client.force_login(world.members[role])
+        client = client_of(role)
         elsewhere = url.replace(f"/{world.environment.slug}/", "/nowhere/", 1)
         assert ask(client, method, elsewhere).status_code == 404
 

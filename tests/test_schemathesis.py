@@ -27,7 +27,7 @@ EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "15")  # of each operation
 @pytest.mark.skipif(bool(settings.DATABASE_URL), reason="it starts a database of its own")
 def test_specification__is_what_the_server_does(tmp_path: Path) -> None:
     with empty_home() as home:
-        serve = Serve(home)
+        serve = Serve(home, "--workers", "1")
         try:
             serve.ready()
             (tmp_path / "schemathesis.toml").write_text(SETTINGS)

@@ -91,6 +91,7 @@ def test_cookies__are_out_of_reach_of_scripts_and_other_sites(client: Client, db
         assert cookie["samesite"] == "Lax"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("https", "secure"), [("1", True), ("0", False)])
 def test_https__makes_cookies_secure_and_redirects(https: str, secure: bool) -> None:
     code = (

@@ -35,6 +35,7 @@ pytestmark = [
 ]
 
 type Start = Callable[..., Serve]
+ONE_WORKER = ("--workers", "1")  # where their number does not matter: each takes seconds to start
 STRONG = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO"
 
 
@@ -183,10 +184,10 @@ def test_second_start__reuses_all_and_tells_no_secret(used: Serve, start: Start)
 
 
 def test_tier__is_the_project_s(used: Serve, start: Start) -> None:
-    serve = start(used.home, "--tier", "free").ready()
+    serve = start(used.home, "--tier", "free", *ONE_WORKER).ready()
     assert serve.says("project") == "my-game found, tier free: live, test"
     serve.stop()
-    assert "tier free" in start(used.home).ready().says("project")
+    assert "tier free" in start(used.home, *ONE_WORKER).ready().says("project")
     start(used.home, "--tier", "enterprise").failed()
 
 
@@ -216,7 +217,7 @@ def test_host__answers_there_and_only_there(used: Serve, start: Start) -> None:
         port = free_port("127.0.0.2")
     except OSError:
         pytest.skip("this machine has no second loopback address")
-    serve = start(used.home, "--host", "127.0.0.2", port=port).ready()
+    serve = start(used.home, "--host", "127.0.0.2", *ONE_WORKER, port=port).ready()
     assert serve.says("address") == f"http://127.0.0.2:{port}"
     session = http.client.HTTPConnection("127.0.0.2", port, timeout=30)
     session.request("GET", "/sign-in/")
@@ -302,7 +303,7 @@ def test_stop__ends_everything_promptly(used: Serve, start: Start, number: signa
 
 
 def test_impatient_second_ctrl_c__changes_nothing(used: Serve, start: Start) -> None:
-    serve = start(used.home).ready()
+    serve = start(used.home, *ONE_WORKER).ready()
     for _ in range(3):
         serve.signal(signal.SIGINT)
         time.sleep(0.05)
@@ -339,7 +340,7 @@ def test_stop_while_starting__leaves_nothing_and_the_next_start_works(
     assert serve.err == ""
     assert not answers(fresh / "postgresql" / "socket")
     if number == signal.SIGTERM:
-        again = start(fresh).ready()
+        again = start(fresh, *ONE_WORKER).ready()
         assert HttpApi(again.address, None).get("/v1/nothing").status == 404
 
 
@@ -367,11 +368,11 @@ def test_parent_killed__children_end_and_postgresql_stops(used: Serve, start: St
 
 
 def test_parent_killed__the_next_start_need_not_wait(used: Serve, start: Start) -> None:
-    serve = start(used.home).ready()
+    serve = start(used.home, *ONE_WORKER).ready()
     before = serve.processes(with_postgresql=False)
     serve.process.kill()
     serve.process.wait()
-    again = start(used.home, port=serve.port).ready()
+    again = start(used.home, *ONE_WORKER, port=serve.port).ready()
     wait_until(lambda: not alive(before))
     assert again.get("/readyz")[0] == 200
     again.stop()
@@ -386,7 +387,7 @@ def server_pid(serve: Serve) -> int | None:
 
 
 def test_worker_killed__is_started_again(used: Serve, start: Start) -> None:
-    serve = start(used.home).ready()
+    serve = start(used.home, *ONE_WORKER).ready()
     os.kill(pid_of(serve, "manage.py worker"), signal.SIGKILL)
     wait_until(lambda: "The job worker ended with code -9" in serve.out)
     wait_until(lambda: any("manage.py worker" in line for line in arguments(serve)))
@@ -403,7 +404,7 @@ def test_web_server_killed__all_ends_with_a_word_about_it(used: Serve, start: St
 
 def test_postgresql_killed__the_next_requests_find_it_again(used: Serve, start: Start) -> None:
     token = used.says("live public")
-    serve = start(used.home).ready()
+    serve = start(used.home, *ONE_WORKER).ready()
     assert track(HttpApi(serve.address, token), "before-1") == "accepted"
     killed = server_pid(serve)
     assert killed

@@ -31,3 +31,8 @@ def test_template__uses_only_classes_that_exist(path: Path) -> None:
     for value in re.findall(r'\bclass="([^"]*)"', path.read_text()):
         plain = re.sub(r"\{[{%].*?[}%]\}", " ", value)
         assert set(plain.split()) <= CLASSES
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=name)
+def test_template__has_lines_of_120_columns_at_most(path: Path) -> None:
+    assert [line for line in path.read_text().splitlines() if len(line) > 120] == []

@@ -22,3 +22,14 @@ def at_once[T, R](act: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
     with ThreadPoolExecutor(len(work)) as pool:
         return list(pool.map(run, work))
+
+
+def until_somebody_waits() -> None:
+    """Returns once a statement of another connection waits for a lock."""
+    with connection.cursor() as cursor:
+        for _ in range(500):
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+            cursor.execute("SELECT pg_sleep(0.01)")
+    raise AssertionError("nobody waited for a lock")

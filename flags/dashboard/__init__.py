@@ -1,1 +1,1 @@
-"""The flag pages. May import the engine and the flags app."""
+"""The flag pages; may import all of flags and what flags may import."""

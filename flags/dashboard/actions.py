@@ -9,28 +9,19 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from flags import services
-from flags.dashboard.forms import CloneForm, RolloutForm, as_percent, thousandths
-from flags.dashboard.views import differences, impact_of, the_flag
+from flags.dashboard.forms import CloneForm, RolloutForm
+from flags.dashboard.shortcuts import done, get_flag_or_404
+from flags.dashboard.views import differences, impact_of
 from flags.engine import sentences
 from flags.engine.document import FlagDocument, decode_document
 from flags.engine.schedule import figure_at
 from flags.models import Flag
+from ilara_admin.core.percentages import as_percent, percent, thousandths
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import PREVIEW, Change, Confirm, render_confirm
 from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
-
-
-def done(request: HtmxHttpRequest, flag: Flag, text: str, *, changed: bool) -> HttpResponse:
-    """Back to the flag's page, with a toast whose Undo restores the revision before, no matter how
-    many others saved while this request waited its turn."""
-    undo_url = ""
-    if changed:
-        restore = environment_url(request, "flag_restore", flag.key, flag.revision - 1)
-        undo_url = f"{restore}?from={flag.revision}"
-    response = redirect_to(request, environment_url(request, "flag_detail", flag.key))
-    return with_toast(request, response, text, undo_url=undo_url)
 
 
 def _who_switches(
@@ -43,7 +34,7 @@ def _who_switches(
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
     """Turn on or off. The target is in the address, so a second click does not turn it back."""
-    flag = the_flag(request, key)
+    flag = get_flag_or_404(request, key)
     enabled = state == "on"
     if flag.archived_at:
         response = redirect_to(request, environment_url(request, "flag_detail", key))
@@ -82,7 +73,7 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpResponse:
     """Set the percentage of one rule."""
-    flag = the_flag(request, key)
+    flag = get_flag_or_404(request, key)
     document = flag.spec
     rule = next((item for item in document.rules if item.id == rule_id), None)
     if rule is None:
@@ -111,7 +102,7 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
         except services.RevisionConflict as conflict:
             error = f"{conflict} Nothing was saved. Close this and look at what changed."
         else:
-            text = f"{key}: {sentences.audience(rule)} at {sentences.percent(wanted)}."
+            text = f"{key}: {sentences.audience(rule)} at {percent(wanted)}."
             return done(request, saved, text, changed=saved.revision != before)
     return render_confirm(
         request,
@@ -120,8 +111,8 @@ def flag_rollout(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpRespon
             button=f"Save to {request.environment.slug}",
             cancel_url=environment_url(request, "flag_detail", key),
             text=(
-                f"Now {sentences.percent(figure)} of {sentences.audience(rule)}. "
-                "Raising it removes nobody; lowering it removes only those who came in last."
+                f"Now {percent(figure)} of {sentences.audience(rule)}. Raising it removes "
+                "nobody; lowering it removes only those who came in last."
                 + (" It ends the schedule." if rule.steps or rule.ramp else "")
             ),
             form=form,
@@ -140,7 +131,7 @@ def _offered_at(request: HtmxHttpRequest, flag: Flag) -> int:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpResponse:
     """Write an old revision again, as a new one."""
-    flag = the_flag(request, key)
+    flag = get_flag_or_404(request, key)
     revision = get_object_or_404(flag.revisions, number=number)
     error = ""
     if request.method == "POST":
@@ -180,7 +171,7 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
     """Archive a flag or bring it back."""
-    flag = the_flag(request, key)
+    flag = get_flag_or_404(request, key)
     archived = state == "archive"
     if request.method == "POST":
         services.flag_set_archived(
@@ -213,7 +204,7 @@ def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_move(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpResponse:
     """Ask a rule before the one that stands before it."""
-    flag = the_flag(request, key)
+    flag = get_flag_or_404(request, key)
     document = flag.spec
     order = [rule.id for rule in document.rules]
     place = order.index(rule_id) if rule_id in order else 0
@@ -262,7 +253,7 @@ def flag_move(request: HtmxHttpRequest, key: str, rule_id: str) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_clone(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Make a copy of a flag under another key."""
-    flag = the_flag(request, key)
+    flag = get_flag_or_404(request, key)
     form = CloneForm(request.POST or None, initial={"key": f"{key}-copy"[:128]})
     if request.method == "POST" and form.is_valid():
         try:

@@ -16,7 +16,6 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from flags import services
-from flags.dashboard.actions import done
 from flags.dashboard.forms import (
     MetadataForm,
     PrerequisiteForm,
@@ -26,7 +25,8 @@ from flags.dashboard.forms import (
     value_as_typed,
 )
 from flags.dashboard.rule_form import RuleForm, rule_initial
-from flags.dashboard.views import differences, impact_of, the_flag
+from flags.dashboard.shortcuts import done, get_flag_or_404
+from flags.dashboard.views import differences, impact_of
 from flags.engine import sentences
 from flags.engine.document import (
     DocumentError,
@@ -46,7 +46,7 @@ from segments.models import Segment
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_rules(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Edit the rules: who gets what, how many of them, in which order."""
-    flag = the_flag(request, key)
+    flag = get_flag_or_404(request, key)
     document = draft_of(request) or flag.spec
     segments = list(Segment.objects.filter(environment=request.environment).only("key", "name"))
     forms = formset_factory(RuleForm, extra=0, max_num=MAX_ROWS)
@@ -79,7 +79,7 @@ def flag_rules(request: HtmxHttpRequest, key: str) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Edit name, description, the variants, and what is served otherwise and when off."""
-    flag = the_flag(request, key)
+    flag = get_flag_or_404(request, key)
     document = draft_of(request) or flag.spec
     boolean = document.value_type is ValueType.BOOLEAN
     forms = formset_factory(VariantForm, extra=0, max_num=MAX_ROWS)
@@ -128,7 +128,7 @@ def flag_variants(request: HtmxHttpRequest, key: str) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_prerequisites(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Edit what other flags must give a player before this one counts."""
-    flag = the_flag(request, key)
+    flag = get_flag_or_404(request, key)
     document = draft_of(request) or flag.spec
     others = Flag.objects.of(request.environment).exclude(pk=flag.pk).archived(False)
     forms = formset_factory(PrerequisiteForm, extra=0, max_num=MAX_ROWS)
@@ -222,7 +222,7 @@ def review(
 @staff_view(Role.LIVE_OPS, "POST")
 def flag_review(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """The review again, with everybody asked who switches."""
-    flag = the_flag(request, key)
+    flag = get_flag_or_404(request, key)
     back, draft = _back(request), draft_of(request)
     if draft is None:
         return _unreadable(request, key, back)
@@ -247,7 +247,7 @@ def _unreadable(request: HtmxHttpRequest, key: str, back: str) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "POST")
 def flag_save(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Save the reviewed draft."""
-    flag = the_flag(request, key)
+    flag = get_flag_or_404(request, key)
     back, draft = _back(request), draft_of(request)
     if draft is None:
         return _unreadable(request, key, back)

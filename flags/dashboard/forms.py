@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -13,6 +12,7 @@ from flags.engine.document import FlagDocument, Prerequisite, ValueType, Variant
 from flags.models import Flag
 from ilara_admin.models import Environment
 from ilara_admin.web.confirm import PREVIEW
+from ilara_admin.web.filters import FilterForm
 from segments.keys import KEY, KEY_FORM
 
 KEY_VALIDATOR = RegexValidator(rf"^{KEY.pattern}\Z", KEY_FORM)
@@ -29,16 +29,7 @@ def percent_field(label: str, **options: Any) -> forms.DecimalField:
     )
 
 
-def thousandths(percent: Decimal) -> int:
-    return int(percent * 1000)
-
-
-def as_percent(amount: int) -> Decimal:
-    """12500 as Decimal("12.5"), without trailing zeros."""
-    return Decimal(f"{Decimal(amount) / 1000:f}")
-
-
-class FlagFilterForm(forms.Form):
+class FlagFilterForm(FilterForm):
     q = forms.CharField(
         label="Search", required=False, widget=forms.TextInput(attrs={"type": "search"})
     )
@@ -46,7 +37,7 @@ class FlagFilterForm(forms.Form):
         label="State", required=False, choices=[("", "Any"), ("on", "On"), ("off", "Off")]
     )
     segment = forms.CharField(label="Segment", required=False, widget=forms.HiddenInput)
-    show = forms.CharField(required=False, widget=forms.HiddenInput)
+    show = forms.CharField(label="", required=False, widget=forms.HiddenInput)
 
 
 class MetadataForm(forms.Form):

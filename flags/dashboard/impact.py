@@ -8,7 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from math import sqrt
 from time import monotonic
 from typing import Any, NamedTuple
@@ -23,17 +23,15 @@ from flags.engine.evaluation import (
     evaluate,
     event_counts_needed,
 )
+from flags.models import overrides_sql
+from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.core import db
-from ilara_admin.models import Environment
-from players.cache import parameters_of
+from ilara_admin.core.json_equality import identical
 from players.labels import STAGES
 from players.lifecycle import Stage
-from players.record import COLUMNS, PlayerRow, player_of, thresholds_of
+from players.record import PlayerRow
 from segments.language.parser import EventCount
-from segments.language.sql import count_sql
-from segments.lists.services import MEMBERSHIPS_SQL
-from segments.lookup import SLACK
-from segments.subject import subject_of
+from segments.subject import subject_columns, subject_in
 
 SAMPLE_SIZE = 2_500
 CHUNK_SIZE = 2_500
@@ -139,7 +137,7 @@ def _rounded(number: float) -> int:
 
 
 def impact(
-    environment: Environment,
+    snapshot: Snapshot,
     live: CompiledFlag,
     draft: CompiledFlag,
     now: datetime,
@@ -156,7 +154,7 @@ def impact(
     last = start
     until = monotonic() + SECONDS
     event_counts = list(event_counts_needed([live, draft]))
-    for player, context in _players(environment, event_counts, now, start):
+    for player, context in _players(snapshot, event_counts, now, start):
         before, after = evaluate(live, context), evaluate(draft, context)
         _count(found, player, context, _category(live, draft, before, after), before, after)
         last = player.id
@@ -198,8 +196,7 @@ def _count(
 def _category(live: CompiledFlag, draft: CompiledFlag, before: Decision, after: Decision) -> str:
     """`gains`, `loses`, `swaps`, or nothing for who keeps variant and value."""
     old, new = before.variant, after.variant
-    # As text: in Python 1 equals True.
-    if old.key == new.key and msgspec.json.encode(old.value) == msgspec.json.encode(new.value):
+    if old.key == new.key and identical(old.value, new.value):
         return ""
     had, has = old.key not in _unchosen(live), new.key not in _unchosen(draft)
     if had == has:
@@ -215,46 +212,23 @@ def _unchosen(flag: CompiledFlag) -> set[str]:
 
 # --- Players --------------------------------------------------------------------------------------
 
-OVERRIDES = """(SELECT jsonb_object_agg(o.flag_id, o.variant) FROM flag_override o
-    WHERE o.player_id = p.id AND (o.expires_at IS NULL OR o.expires_at > $4::timestamptz))"""
-
 
 def _players(
-    environment: Environment, event_counts: list[EventCount], now: datetime, start: uuid.UUID
+    snapshot: Snapshot, event_counts: list[EventCount], now: datetime, start: uuid.UUID
 ) -> Iterator[tuple[PlayerRow, EvaluationContext]]:
     """Everybody once, from `start` on and around."""
-    thresholds, parameters = thresholds_of(environment), parameters_of(environment)
-    width = len(PlayerRow._fields)
-    for row in _rows(environment, event_counts, now, start):
-        player = player_of(row[:width])
-        lists, overrides, *counts = row[width:]
-        subject = subject_of(
-            player,
-            thresholds,
-            parameters,
-            now,
-            None,
-            msgspec.json.decode(lists, type=dict[int, bool]) if lists else {},
-            dict(zip(event_counts, counts, strict=True)),
-        )
+    for row in _rows(snapshot, event_counts, now, start):
+        player, subject, (overrides,) = subject_in(row, event_counts, snapshot, now)
         variants = msgspec.json.decode(overrides, type=dict[int, str]) if overrides else {}
         yield player, EvaluationContext(str(player.id), subject, variants, now)
 
 
 def _rows(
-    environment: Environment, event_counts: list[EventCount], now: datetime, start: uuid.UUID
+    snapshot: Snapshot, event_counts: list[EventCount], now: datetime, start: uuid.UUID
 ) -> Iterator[db.Row]:
-    params: list[Any] = [environment.pk, None, None, now]
-
-    def bind(value: Any) -> str:
-        params.append(value)
-        return f"${len(params)}"
-
-    earliest = datetime.now(UTC) - SLACK
-    counts = [
-        count_sql(item, bind, "$4::timestamptz", earliest - item.span) for item in event_counts
-    ]
-    columns = ", ".join((COLUMNS, MEMBERSHIPS_SQL, OVERRIDES, *counts))
+    params: list[Any] = [snapshot.environment_id, None, None, now]
+    at = "$4::timestamptz"
+    columns = subject_columns(event_counts, params, at, [overrides_sql(at)])
     sql = f"""SELECT {columns} FROM player p
         WHERE p.environment_id = $1 AND p.id > $2::uuid AND p.id <= $3::uuid
         ORDER BY p.id LIMIT {CHUNK_SIZE}"""

@@ -3,16 +3,16 @@
 import uuid
 from datetime import datetime, timedelta
 
+from django.core.exceptions import ValidationError
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from flags import services
 from flags.dashboard.forms import RULES_DECIDE, OverrideForm
-from flags.dashboard.views import the_flag
+from flags.dashboard.shortcuts import get_flag_or_404
 from flags.models import Flag, FlagOverride
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 from players.models import Player
@@ -24,8 +24,8 @@ def flag_override(request: HtmxHttpRequest, key: str, player_id: uuid.UUID) -> H
 
     `?to=` and `?until=` come from Undo: what was in force before, as it was.
     """
-    flag = the_flag(request, key)
-    player = get_object_or_404(Player.objects.of(request.environment), pk=player_id)
+    flag = get_flag_or_404(request, key)
+    player = get_or_404(request, Player, pk=player_id)
     present = FlagOverride.objects.filter(flag=flag, player_id=player.pk).first()
     if request.method == "POST" and "to" in request.GET:
         until = _moment(request.GET.get("until", ""))
@@ -69,7 +69,13 @@ def _save(
 ) -> HttpResponse:
     actor = actor_of(request)
     if variant in {item.key for item in flag.spec.variants}:
-        services.override_set(flag, player, variant, expires_at=until, actor=actor, reason=reason)
+        try:
+            services.override_set(
+                flag, player, variant, expires_at=until, actor=actor, reason=reason
+            )
+        except ValidationError as error:  # the player was erased
+            response = redirect_to(request, environment_url(request, "player_list"))
+            return with_toast(request, response, error.messages[0], tone="danger")
         text = f"{player.external_id} gets {variant} of {flag.key}."
     else:
         services.override_remove(flag, player, actor=actor, reason=reason)

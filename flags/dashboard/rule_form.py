@@ -11,9 +11,10 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from flags.dashboard.forms import as_percent, percent_field, thousandths
+from flags.dashboard.forms import percent_field
 from flags.engine.bucketing import reweight, weights_of
 from flags.engine.document import EVERYBODY, MAX_STEPS, FlagDocument, Ramp, Rule, ScheduleStep
+from ilara_admin.core.percentages import as_percent, thousandths
 from segments.forms import OptionalJSONField, checked_rule
 from segments.models import Segment
 

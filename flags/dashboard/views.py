@@ -5,13 +5,14 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.utils import timezone
 
 from flags import services
 from flags.cache import compile_draft, flags_of
 from flags.dashboard.forms import FlagFilterForm, FlagNewForm
 from flags.dashboard.impact import Impact, impact
+from flags.dashboard.shortcuts import get_flag_or_404
 from flags.dashboard.stale import hints
 from flags.engine import sentences
 from flags.engine.bucketing import weights_of
@@ -27,21 +28,21 @@ from flags.engine.evaluation import EvaluationContext, evaluate, event_counts_ne
 from flags.engine.receipt import receipt_of
 from flags.engine.schedule import is_scheduled, next_change, rollout_at
 from flags.engine.sentences import Difference
-from flags.lookup import overrides_of, variants_of
-from flags.models import Flag, FlagRevision
+from flags.models import Flag, FlagOverride, FlagRevision
 from flags.usage import use_of
 from ilara_admin.api import environment_cache
 from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import Share
 from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.web.pagination import KeysetPage
 from players.aliases import player_id_of
-from segments.cache import segments_of
+from segments.cache import segments_part
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe as describe_rule
-from segments.lookup import stored_subject
+from segments.subject import stored_subject
 
 HISTORY_SIZE = 20
 SHOWN_RULES = 2
@@ -50,18 +51,16 @@ USE_DAYS = 7
 
 @staff_view(Role.VIEWER)
 def flag_list(request: HtmxHttpRequest) -> HttpResponse:
-    form = FlagFilterForm(request.GET)
-    form.is_valid()
-    wanted = form.cleaned_data
-    archived = wanted.get("show") == "archived"
+    form = FlagFilterForm(request)
+    archived = form.value("show") == "archived"
     flags = Flag.objects.of(request.environment)
     exists = flags.exists()
     flags = flags.archived(archived).with_author().with_last_evaluated().order_by("key")
-    if text := wanted.get("q"):
+    if text := form.value("q"):
         flags = flags.matching(text)
-    if state := wanted.get("state"):
+    if state := form.value("state"):
         flags = flags.filter(document__enabled=state == "on")
-    if segment := wanted.get("segment"):
+    if segment := form.value("segment"):
         flags = flags.naming(segment)
     page, now = KeysetPage.of(flags, request), timezone.now()
     context = {
@@ -71,9 +70,8 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
         "archived": archived,
         "exists": exists,
         "may_edit": request.user.may(Role.LIVE_OPS),
-        "chips": _chips(request, form),
     }
-    return render_partial(request, "flags/list.html", context, partial="results")
+    return render_list(request, "flags/list.html", context)
 
 
 def _list_row(flag: Flag, now: datetime) -> dict[str, Any]:
@@ -87,18 +85,6 @@ def _list_row(flag: Flag, now: datetime) -> dict[str, Any]:
         "more": more,
         "hints": hints(flag, now),
     }
-
-
-def _chips(request: HtmxHttpRequest, form: FlagFilterForm) -> list[dict[str, str]]:
-    chips = []
-    for name, label in (("q", "Search"), ("state", "State"), ("segment", "Segment")):
-        value = form.cleaned_data.get(name)
-        if value:
-            query = request.GET.copy()
-            for key in (name, "after", "before"):
-                query.pop(key, None)
-            chips.append({"label": label, "value": value, "url": f"?{query.urlencode()}"})
-    return chips
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -132,17 +118,9 @@ def flag_new(request: HtmxHttpRequest) -> HttpResponse:
     return render(request, "flags/new.html", {"form": form}, status=status)
 
 
-def the_flag(request: HtmxHttpRequest, key: str) -> Flag:
-    return get_object_or_404(
-        Flag.objects.select_related("environment__project").with_author().with_last_evaluated(),
-        environment=request.environment,
-        key=key,
-    )
-
-
 @staff_view(Role.VIEWER)
 def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    flag, now = the_flag(request, key), timezone.now()
+    flag, now = get_flag_or_404(request, key), timezone.now()
     document = flag.spec
     context = {
         "flag": flag,
@@ -216,19 +194,20 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
     known = environment_cache.at_version(environment)
     ready = flags_of(known)[flag.key]
     player_id = player_id_of(environment, external_id)
-    found = stored_subject(environment, player_id, event_counts_needed([ready]))
+    found = stored_subject(known, player_id, event_counts_needed([ready]))
     if found is None:
         return {"external_id": external_id}
-    player, subject = found
-    overrides = variants_of(overrides_of(player.id, subject.now))
-    context = EvaluationContext(str(player.id), subject, overrides, subject.now)
+    player, subject, _ = found
+    overrides = FlagOverride.objects.in_force(player.id, subject.now)
+    variants = dict(overrides.values_list("flag_id", "variant"))
+    context = EvaluationContext(str(player.id), subject, variants, subject.now)
     decision = evaluate(ready, context)
     return {
         "external_id": external_id,
         "player": player,
         "value": sentences.value_text(decision.variant.value),
         "variant": decision.variant.key,
-        "receipt": receipt_of(ready, context, decision, segments_of(known)),
+        "receipt": receipt_of(ready, context, decision, segments_part.of(known)),
     }
 
 
@@ -251,4 +230,4 @@ def impact_of(
         ready = compile_draft(known, live, draft, changed)
     except (DocumentError, RuleError):
         return None
-    return impact(request.environment, live, ready, timezone.now(), everybody=everybody)
+    return impact(known, live, ready, timezone.now(), everybody=everybody)

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ilara_admin.core.path_error import PathError
 from segments.language.parser import NOT_IN_TEXT
 
 EVERYBODY = 100_000
@@ -119,13 +120,8 @@ class FlagDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 BOOLEAN_VARIANTS = (Variant(key="enabled", value=True), Variant(key="disabled", value=False))
 
 
-class DocumentError(ValueError):
-    """A document that cannot be served. `path` says where, `message` what and how to mend it."""
-
-    def __init__(self, path: str, message: str) -> None:
-        super().__init__(f"{path}: {message}" if path else message)
-        self.path = path
-        self.message = message
+class DocumentError(PathError):
+    """A flag document that cannot be served."""
 
 
 def decode_document(data: Any) -> FlagDocument:

@@ -56,6 +56,10 @@ class CompiledRule:
     scheduled: bool
     decisions: Mapping[str, Decision]
 
+    def share_at(self, at: datetime) -> int:
+        """The percentage in force, in thousandths."""
+        return rollout_at(self.rule, at) if self.scheduled else self.rule.rollout
+
 
 @dataclass(frozen=True, slots=True)
 class CompiledFlag:
@@ -237,7 +241,7 @@ def evaluate(
         if compiled.matches is not None and not compiled.matches(context.subject):
             continue
         rule = compiled.rule
-        share = rollout_at(rule, context.at) if compiled.scheduled else rule.rollout
+        share = compiled.share_at(context.at)
         if share < EVERYBODY and gate(flag.salt, context.player_id) >= share:
             continue
         key = rule.variant

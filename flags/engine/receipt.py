@@ -13,8 +13,9 @@ from flags.engine.bucketing import SPLIT_SEED, bucket, gate
 from flags.engine.document import EVERYBODY, Rule
 from flags.engine.evaluation import CompiledFlag, Decision, EvaluationContext, Reason, decide, takes
 from flags.engine.schedule import is_scheduled, next_change, rollout_at
-from flags.engine.sentences import percent, percentage, why
+from flags.engine.sentences import percentage, why
 from ilara_admin.api.json_schema import Moment, ref
+from ilara_admin.core.percentages import percent
 from segments.language.compiler import Matcher, Subject
 from segments.language.operators import OPERATORS
 from segments.language.parser import Condition, Node, parse
@@ -224,8 +225,8 @@ def _in_the_way(
     conditions = _trace_conditions(rule, subject, segments)
     if conditions is not None and not conditions.passed:
         found += [miss(leaf) for leaf in nearest(conditions)]
-    share, player_bucket = rollout_at(rule, context.at), gate(flag.salt, context.player_id)
-    if share < EVERYBODY and player_bucket >= share:
+    share = flag.rules[index].share_at(context.at)
+    if share < EVERYBODY and (player_bucket := gate(flag.salt, context.player_id)) >= share:
         found.append(
             f"its percentage were above {percent(player_bucket)}, the player's bucket; "
             f"it is {percent(share)}"

@@ -9,7 +9,8 @@ from typing import Any
 from flags.engine.bucketing import weights_of
 from flags.engine.document import EVERYBODY, FlagDocument, Prerequisite, Rule
 from flags.engine.evaluation import CompiledFlag, Decision, Reason, takes
-from flags.engine.schedule import is_scheduled, rollout_at
+from flags.engine.schedule import is_scheduled
+from ilara_admin.core.percentages import percent
 from segments.language.compiler import Subject
 from segments.language.parser import parse
 from segments.language.sentences import describe
@@ -20,12 +21,6 @@ class Difference:
     label: str
     before: str
     after: str
-
-
-def percent(thousandths: int) -> str:
-    """12500 is `12.5 %`."""
-    whole, rest = divmod(thousandths, 1000)
-    return f"{whole}.{rest:03}".rstrip("0").rstrip(".") + " %"
 
 
 def value_text(value: Any) -> str:
@@ -179,8 +174,7 @@ def why(flag: CompiledFlag, decision: Decision, subject: Subject, at: datetime) 
         case Reason.DEFAULT:
             return _why_default(flag, subject, at)
     index = decision.rule_index or 0
-    rule = flag.document.rules[index]
-    share = rollout_at(rule, at)
+    share = flag.rules[index].share_at(at)
     inside = "" if share == EVERYBODY else f", inside its {percent(share)}"
     if decision.reason is Reason.SEGMENT_MATCH:
         return f"Rule {index + 1}: in segment {decision.segment_id}{inside}."
@@ -200,6 +194,6 @@ def _why_default(flag: CompiledFlag, subject: Subject, at: datetime) -> str:
     """It names the first rule that only its percentage withheld."""
     for index, compiled in enumerate(flag.rules):
         if takes(compiled, subject):
-            share = percent(rollout_at(compiled.rule, at))
+            share = percent(compiled.share_at(at))
             return f"Rule {index + 1} fits, but outside its {share}: the default."
     return "No rule matched, so the default." if flag.rules else "No rules: the default."

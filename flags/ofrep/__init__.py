@@ -1,1 +1,1 @@
-"""OFREP, OpenFeature's remote evaluation protocol. May import the engine and the flags app."""
+"""OFREP, OpenFeature's remote evaluation protocol; may import what flags may import."""

@@ -15,7 +15,8 @@ from django.http.response import HttpResponseBase
 from django.urls import path, re_path
 
 from flags import examples, usage
-from flags.cache import flag_set, flags_of, split_precomputed
+from flags.api import FLAG_NOT_FOUND, find_evaluation_context
+from flags.cache import flags_of, flags_part, split_precomputed
 from flags.engine.bucketing import gate
 from flags.engine.evaluation import (
     CompiledFlag,
@@ -25,12 +26,11 @@ from flags.engine.evaluation import (
     evaluate,
     event_counts_needed,
 )
-from flags.lookup import FLAG_NOT_FOUND, find_evaluation_context
 from flags.ofrep.responses import OfrepEvaluation, OfrepEvaluations, is_by_bucket, success
 from flags.schemas import FlagKey
 from ilara_admin.api.bodies import is_uuid
 from ilara_admin.api.dispatch import ApiRequest, encoder, is_known, route
-from ilara_admin.api.endpoint import endpoint
+from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import ApiError, Code, invalid, not_found
 from ilara_admin.api.json_schema import JSON_OBJECT, NO_NUL
 from players.models import player_id_for
@@ -100,14 +100,16 @@ def _code(error: ApiError) -> str:
     body=OfrepEvaluate,
     basic=True,
     bearer=True,
-    reply=OfrepEvaluation,
-    path={"key": FlagKey},
-    invalid="The context needs a targetingKey",
-    missing=(FLAG_NOT_FOUND,),
-    examples=examples.OFREP,
-    envelope=False,
-    failure=OfrepFailure,
     shape=_error,
+    docs=Docs(
+        reply=OfrepEvaluation,
+        path={"key": FlagKey},
+        invalid="The context needs a targetingKey",
+        missing=(FLAG_NOT_FOUND,),
+        examples=examples.OFREP,
+        envelope=False,
+        failure=OfrepFailure,
+    ),
 )
 def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpResponse:
     """Evaluate one flag, in OpenFeature's words. The key goes into `X-API-Key` or, as a Bearer
@@ -128,20 +130,22 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
     body=OfrepEvaluate,
     basic=True,
     bearer=True,
-    reply=OfrepEvaluations,
-    statuses={200: "The answers.", 304: "They are what If-None-Match names; without a body."},
-    headers=("If-None-Match",),
-    invalid="The context needs a targetingKey",
-    examples=examples.OFREP_ALL,
-    envelope=False,
-    failure=OfrepFailure,
     shape=_error,
+    docs=Docs(
+        reply=OfrepEvaluations,
+        statuses={200: "The answers.", 304: "They are what If-None-Match names; without a body."},
+        headers=("If-None-Match",),
+        invalid="The context needs a targetingKey",
+        examples=examples.OFREP_ALL,
+        envelope=False,
+        failure=OfrepFailure,
+    ),
 )
 def ofrep_evaluate_all(request: ApiRequest, body: OfrepEvaluate) -> HttpResponse:
     """Evaluate all flags, in OpenFeature's words. The key goes into `X-API-Key` or, as a Bearer
     token, into `Authorization`. The reply has an ETag; sent back in `If-None-Match`, it is answered
     with 304 as long as nothing differs."""
-    flags = flag_set(request.snapshot)
+    flags = flags_part.of(request.snapshot)
     context = _context(request, body, flags.event_counts)
     own, ready = split_precomputed(flags, context)
     memo: dict[str, Decision] = {}

@@ -1,1 +1,1 @@
-"""The endpoint layer of /v1. May import core."""
+"""The endpoint layer of /v1; may import core."""

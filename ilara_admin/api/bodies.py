@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from hashlib import blake2b
+from secrets import token_bytes
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 from uuid import UUID
@@ -191,6 +193,30 @@ def parse_moment(text: str, field: str) -> datetime:
         raise invalid(f"{field} must be {TYPES['datetime']}", field) from None
     check_moment(moment, field)
     return moment
+
+
+# --- Ids that clients give ----------------------------------------------------------------------
+
+
+def idempotency_key(request: HttpRequest) -> str | None:
+    """The Idempotency-Key header, which stands in for a missing id in the body."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 1 <= len(key) <= 128:
+        raise invalid("Idempotency-Key must have 1 to 128 characters", "Idempotency-Key")
+    return key
+
+
+def client_id(request: HttpRequest, in_body: str | None) -> str | None:
+    """The id in the body, else the header. A faulty header is refused even where it is not used."""
+    key = idempotency_key(request)
+    return in_body or key
+
+
+def digest_of(client_id: str | None) -> bytes:
+    """What makes a client's id unique in a ledger; without one, something that never repeats."""
+    if client_id is None:
+        return token_bytes(16)
+    return blake2b(client_id.encode(), digest_size=16).digest()
 
 
 # --- Structs and messages ---------------------------------------------------------------------

@@ -23,7 +23,7 @@ from ilara_admin.api.bodies import decode_body, parse_uuid
 from ilara_admin.api.endpoint import Endpoint, EndpointView
 from ilara_admin.api.environment_cache import Key, Snapshot
 from ilara_admin.api.errors import ApiError, Code, invalid, not_found, unauthorized
-from ilara_admin.core import db, tokens
+from ilara_admin.core import db
 
 logger = logging.getLogger("ilara.api")
 
@@ -202,18 +202,14 @@ def count(request: ApiRequest, name: str, amount: int = 1) -> None:
         request.limits[name] = counted
 
 
-def _identify(found: Endpoint, request: ApiRequest) -> None:
+def _identify(endpoint: Endpoint, request: ApiRequest) -> None:
     token = request.headers.get("X-API-Key", "")
-    if not token and found.bearer:
+    if not token and endpoint.bearer:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if not tokens.is_well_formed(token):
+    found = environment_cache.of_token(token)
+    if found is None:
         raise unauthorized("Invalid API key")
-    digest = tokens.digest(token)
-    current = environment_cache.of_digest(digest)
-    key = current.keys.get(digest) if current else None
-    if current is None or key is None:
-        raise unauthorized("Invalid API key")
-    request.snapshot, request.api_key = current, key
+    request.snapshot, request.api_key = found
 
 
 def _key_problem(found: Endpoint, request: ApiRequest) -> ApiError | None:

@@ -1,10 +1,10 @@
-"""What an endpoint declares of itself. `api.py` acts on one half of it, `openapi.py` publishes all.
+"""What an endpoint declares: an `Endpoint` for dispatch, with its `Docs` for the specification.
 
 Docstrings of views are published, too: the first sentence as the summary, the rest as the text.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from ilara_admin.api.errors import ApiError, Failure
 JSON = "application/json"
 
 type EndpointView = Callable[..., HttpResponseBase]
-# Tells an error in a protocol of its own; the path captured what is in the mapping.
+# Makes the response for an error; the mapping holds the path's parameters.
 type ErrorShape = Callable[[ApiError, Mapping[str, str]], HttpResponse]
 
 
@@ -33,34 +33,49 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Docs:
+    """What the specification publishes and no request needs.
+
+    `reply` is the type of a success (inside the envelope, if there is one); `statuses` says what
+    each success means. `path` has the types of the path's parameters, `query` those of the query
+    string; `headers` names special request headers. `counts` are limits besides that of requests.
+    `invalid` is an example message of a 400 whose first word is the field, `missing` are all
+    messages of a 404, `conflict` is one of a 409. `failure` is the type of an error."""
+
+    reply: Any = None
+    statuses: Mapping[int, str] = field(default_factory=lambda: {200: "The answer."})
+    path: Mapping[str, Any] = field(default_factory=dict)
+    query: type[msgspec.Struct] | None = None
+    headers: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
+    invalid: str = ""
+    missing: tuple[str, ...] = ()
+    conflict: str = ""
+    examples: tuple[Example, ...] = ()
+    media: str = JSON
+    envelope: bool = True
+    failure: type[msgspec.Struct] = Failure
+
+
+UNDOCUMENTED = Docs()
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`basic` endpoints stay open to public keys in an environment that restricts them; `bearer`
-    ones take the key from `Authorization`, too."""
+    """What dispatch needs: who may call, what the body decodes to, how errors look."""
 
     method: str
     view: EndpointView
     body: type[msgspec.Struct] | None
+    key: bool
     secret: bool
     basic: bool
+    bearer: bool
     checks_itself: tuple[str, ...]
     decodes_itself: bool
     exact_numbers: bool
-    bearer: bool
-    key: bool
-    reply: Any
-    statuses: Mapping[int, str]
-    path: Mapping[str, Any]
-    query: type[msgspec.Struct] | None
-    headers: tuple[str, ...]
-    counts: tuple[str, ...]
-    invalid: str
-    missing: tuple[str, ...]
-    conflict: str
-    examples: tuple[Example, ...]
-    media: str
-    envelope: bool
-    failure: type[msgspec.Struct]
     shape: ErrorShape
+    docs: Docs
 
 
 def _envelope(error: ApiError, captured: Mapping[str, str]) -> HttpResponse:
@@ -71,63 +86,35 @@ def endpoint(
     method: str,
     *,
     body: type[msgspec.Struct] | None = None,
+    key: bool = True,
     secret: bool = False,
     basic: bool = False,
+    bearer: bool = False,
     checks_itself: tuple[str, ...] = (),
     decodes_itself: bool = False,
     exact_numbers: bool = False,
-    bearer: bool = False,
-    key: bool = True,
-    reply: Any = None,
-    statuses: Mapping[int, str] | None = None,
-    path: Mapping[str, Any] | None = None,
-    query: type[msgspec.Struct] | None = None,
-    headers: tuple[str, ...] = (),
-    counts: tuple[str, ...] = (),
-    invalid: str = "",
-    missing: tuple[str, ...] = (),
-    conflict: str = "",
-    examples: tuple[Example, ...] = (),
-    media: str = JSON,
-    envelope: bool = True,
-    failure: type[msgspec.Struct] = Failure,
     shape: ErrorShape = _envelope,
+    docs: Docs = UNDOCUMENTED,
 ) -> Callable[[EndpointView], Endpoint]:
-    """Declare an endpoint. The view is called with the request, what the path captured (a
-    `player_id` as a UUID) and, if there is one, the decoded body. `checks_itself` names the fields
-    of the body whose contents the view checks item by item, and `decodes_itself` leaves the whole
-    body to it; `exact_numbers` gives numbers with a fraction as Decimal; `bearer` accepts the key
-    in the Authorization header, too; without `key` nobody is asked for one.
+    """Declare an endpoint. The view gets the request, the path's parameters (`player_id` as a UUID)
+    and the decoded `body`, if there is one.
 
-    The others are for the specification. `reply` is the type of what is answered (inside the
-    envelope, where there is one), `statuses` what each success means. `path` has the types of what
-    the path captures, `query` those of the parameters in the address; `headers` names special ones.
-    `counts` are the limits beside that of requests. `invalid` is an example of a message of 400, of
-    which the first word is the field, `missing` are all messages of 404 and `conflict` is one of
-    409. `failure` and `shape` are the type of an error and how it is made."""
+    Without `key` the call needs no API key; `secret` needs a secret one. `basic` endpoints stay
+    open to public keys in an environment that restricts them. `bearer` also accepts the key in the
+    Authorization header. `checks_itself` names the fields of the body whose contents the view
+    checks, `decodes_itself` leaves the whole body to the view, `exact_numbers` decodes numbers with
+    a fraction as Decimal. `shape` makes the response for an error."""
     return lambda view: Endpoint(
         method=method,
         view=view,
         body=body,
+        key=key,
         secret=secret,
         basic=basic,
+        bearer=bearer,
         checks_itself=checks_itself,
         decodes_itself=decodes_itself,
         exact_numbers=exact_numbers,
-        bearer=bearer,
-        key=key,
-        reply=reply,
-        statuses=statuses or {200: "The answer."},
-        path=path or {},
-        query=query,
-        headers=headers,
-        counts=counts,
-        invalid=invalid,
-        missing=missing,
-        conflict=conflict,
-        examples=examples,
-        media=media,
-        envelope=envelope,
-        failure=failure,
         shape=shape,
+        docs=docs,
     )

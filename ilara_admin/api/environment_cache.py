@@ -13,12 +13,12 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from ilara_admin.core import db
+from ilara_admin.core import db, tokens
 from ilara_admin.models import Environment
 
 
@@ -46,34 +46,57 @@ class Snapshot:
     public_keys_read_email: bool
     public_keys_restricted: bool
     keys: Mapping[bytes, Key]
-    parts: Mapping[str, Any]
+    parts: "Parts"
 
 
-class Part(NamedTuple):
-    """What an app adds: a sub-select that gives one JSON value for the environment `e`, and what
-    to make of it. `compile` is given the parts registered before."""
+@dataclass(frozen=True, slots=True, eq=False)
+class CachePart[T]:
+    """A value that an app adds to each snapshot."""
 
     sql: str
-    compile: Callable[[Any, Mapping[str, Any]], Any]
+    load: Callable[[str, "Parts"], T]
+
+    def of(self, snapshot: Snapshot) -> T:
+        return self.among(snapshot.parts)
+
+    def among(self, parts: "Parts") -> T:
+        value: T = parts[self]
+        return value
 
 
-PARTS: dict[str, Part] = {}
+type Parts = Mapping[CachePart[Any], Any]
+
+_parts: list[CachePart[Any]] = []
 _snapshots: dict[int, Snapshot] = {}
 _environment_of: dict[bytes, int] = {}
 _loading = threading.Lock()
 
 
-def register(name: str, sql: str, compile: Callable[[Any, Mapping[str, Any]], Any]) -> None:
-    PARTS[name] = Part(sql, compile)
+def register_part[R, T](
+    sql: str, row: type[R], compile: Callable[[list[R], Parts], T]
+) -> CachePart[T]:
+    """Add a part to the snapshots that are loaded from now on.
+
+    `sql` is a sub-select of one JSON array, or NULL, for the environment `e`; `row` is the type of
+    its items. `compile` is given the parts registered before.
+    """
+    decoder = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
+    part = CachePart(sql, lambda rows, parts: compile(decoder.decode(rows), parts))
+    _parts.append(part)
+    return part
 
 
-def of_digest(digest: bytes) -> Snapshot | None:
-    """The snapshot of the environment that this key belongs to, or None for an unknown key.
+def of_token(token: str) -> tuple[Snapshot, Key] | None:
+    """The snapshot of the environment that this key belongs to and the key, or None for an unknown
+    one.
 
     Unknown keys are never remembered: one made a moment ago must work.
     """
+    digest = tokens.digest(token)
     environment_id = _environment_of.get(digest)
     if environment_id is None:
+        if not tokens.is_well_formed(token):
+            return None
         row = db.fetch_one(
             "SELECT environment_id FROM api_key WHERE digest = $1", [digest], safe_to_repeat=True
         )
@@ -83,8 +106,10 @@ def of_digest(digest: bytes) -> Snapshot | None:
         # The snapshot in hand may be older than the key.
         snapshot = _snapshots.get(environment_id)
         if snapshot is None or digest not in snapshot.keys:
-            return load(environment_id)
-    return of_environment(environment_id)
+            load(environment_id)
+    snapshot = of_environment(environment_id)
+    key = snapshot.keys.get(digest)
+    return None if key is None else (snapshot, key)
 
 
 def of_environment(environment_id: int) -> Snapshot:
@@ -135,7 +160,7 @@ KEYS_SQL = """
 
 
 def _load(environment_id: int) -> Snapshot:
-    parts = "".join(f", ({part.sql})" for part in PARTS.values())
+    parts = "".join(f", ({part.sql})" for part in _parts)
     row = db.fetch_one(
         f"""SELECT e.config_version, e.slug, e.namespace, e.new_days, e.at_risk_days,
                    e.churned_days, e.currency, e.public_keys_read_email,
@@ -156,9 +181,9 @@ def _load(environment_id: int) -> Snapshot:
         )
         for key in msgspec.json.decode(key_rows or "[]", type=list[_KeyRow])
     }
-    compiled: dict[str, Any] = {}
-    for (name, part), rows in zip(PARTS.items(), part_rows, strict=True):
-        compiled[name] = part.compile(msgspec.json.decode(rows or "[]"), compiled)
+    loaded: dict[CachePart[Any], Any] = {}
+    for part, rows in zip(_parts, part_rows, strict=True):
+        loaded[part] = part.load(rows or "[]", loaded)
     snapshot = Snapshot(
         environment_id=environment_id,
         version=version,
@@ -173,7 +198,7 @@ def _load(environment_id: int) -> Snapshot:
         public_keys_read_email=reads_email,
         public_keys_restricted=restricted,
         keys=keys,
-        parts=compiled,
+        parts=loaded,
     )
     _snapshots[environment_id] = snapshot
     _environment_of.update(dict.fromkeys(keys, environment_id))

@@ -22,7 +22,13 @@ def note(key_id: int) -> None:
     written = _written.get(key_id)
     if written is None or monotonic() - written >= MINIMUM_SECONDS_BETWEEN_WRITES:
         _noted.add(key_id)
-        _start()
+        start_thread()
+
+
+def forget() -> None:
+    """Drop everything, as a process that has just started."""
+    _noted.clear()
+    _written.clear()
 
 
 def flush() -> None:
@@ -42,11 +48,11 @@ def flush() -> None:
     _written.update(dict.fromkeys(written, monotonic()))
 
 
-def _flush_quietly() -> None:
+def flush_quietly() -> None:
     try:
         flush()
     except (DatabaseError, InterfaceError):
         logger.warning("the last use of %d keys could not be written yet", len(_noted))
 
 
-_start = background.run_every(FLUSH_SECONDS, "last-used", _flush_quietly)
+start_thread = background.run_every(FLUSH_SECONDS, "last-used", flush_quietly)

@@ -1,1 +1,1 @@
-"""OpenAPI and the developers' pages. May import everything."""
+"""OpenAPI and the developers' pages; may import everything."""

@@ -1,61 +1,146 @@
-"""How each operation is called with the clients in static/clients/, in the words of its language.
+"""How each operation is called with the clients in static/clients/, in their languages.
 
 The values are those of the operation's first example. The tests run every line of this file.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from ilara_admin.api.json_schema import EXAMPLE_ID as ID
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """`code` is the call, `shows` what of its result is printed. In Go it gives `err`, too, which
-    is looked at in between."""
+class Call(NamedTuple):
+    """`code` is the call, `shows` what of its result is printed. Go also gives `err`, which is
+    checked in between."""
 
     code: str
     shows: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientCalls:
+class ClientCalls(NamedTuple):
     python: Call
     node: Call
     go: Call
 
 
-CALLS: dict[str, ClientCalls] = {
-    "player_register": ClientCalls(
-        Call(
-            """\
-player = ilara.register_player(
-    "player_123",
-    device_id="device_abc",
-    email="player@example.com",
-    attributes={"level": 45, "country": "US", "is_vip": True},
-)""",
-            'player["id"]',
-        ),
-        Call(
-            """\
-const player = await ilara.registerPlayer("player_123", {
-  device_id: "device_abc",
-  email: "player@example.com",
-  attributes: { level: 45, country: "US", is_vip: true },
-});""",
-            "player.id",
-        ),
-        Call(
-            """\
+def calls_of(operation_id: str, values: Mapping[str, Any]) -> ClientCalls | None:
+    """`values` are the example's by name: of the path and of the body."""
+    if method := METHODS.get(operation_id):
+        return _calls(method, values, GO.get(operation_id))
+    return CALLS.get(operation_id)
+
+
+# --- Operations that follow the clients' naming rules ---------------------------------------------
+
+
+class Method(NamedTuple):
+    """`result = name(arguments, options)`. The options are all values that are not arguments;
+    `shows` is the part of the result to print."""
+
+    result: str
+    name: str
+    arguments: str
+    shows: str = ""
+
+
+METHODS = {
+    "player_register": Method("player", "register_player", "external_id", "id"),
+    "player_get": Method("player", "get_player", "player_id", "external_id"),
+    "player_get_by_external_id": Method("player", "get_player_by_external_id", "external_id", "id"),
+    "player_patch": Method("player", "update_player", "player_id", "attributes"),
+    "session_record": Method("player", "record_session", "player_id", "session_count"),
+    "purchase_record": Method("player", "record_purchase", "player_id amount", "total_revenue"),
+    "player_lifecycle": Method("lifecycle", "get_lifecycle", "player_id", "lifecycle_stage"),
+    "churn_risk": Method("risk", "get_churn_risk", "player_id", "risk_level"),
+    "alias_link": Method("linked", "link_alias", "player_id external_id", "aliases"),
+    "alias_unlink": Method("left", "unlink_alias", "player_id external_id", "aliases"),
+    "segment_evaluate": Method("is_member", "evaluate_segment", "segment_id player_id"),
+    "player_segments": Method("segments", "get_player_segments", "player_id"),
+}
+# Go has a type for the options of each of these.
+GO = {
+    "player_register": """\
 device, email := "device_abc", "player@example.com"
 player, err := client.RegisterPlayer(ctx, "player_123", ilara.PlayerFields{
 	DeviceID:   &device,
 	Email:      &email,
 	Attributes: map[string]any{"level": 45, "country": "US", "is_vip": true},
 })""",
-            "player.ID",
-        ),
-    ),
+    "player_patch": f"""\
+email := "player@example.com"
+player, err := client.UpdatePlayer(ctx, "{ID}", ilara.PlayerFields{{
+	Email:      &email,
+	Attributes: map[string]any{{"level": 46, "guild": nil}},
+}})""",
+    "session_record": f"""\
+started, err := time.Parse(time.RFC3339, "2025-01-25T14:30:00Z")
+if err != nil {{
+	log.Fatal(err)
+}}
+player, err := client.RecordSession(ctx, "{ID}", ilara.Session{{
+	ID:              "session_abc123",
+	StartedAt:       started,
+	DurationSeconds: 1800,
+}})""",
+    "purchase_record": f"""\
+player, err := client.RecordPurchase(ctx, "{ID}", ilara.Purchase{{
+	Amount:        "4.99",
+	Currency:      "USD",
+	TransactionID: "order_8812",
+	ProductID:     "sword_01",
+}})""",
+}
+
+
+def _calls(method: Method, values: Mapping[str, Any], go: str | None) -> ClientCalls:
+    result, variable = method.result, _camel(method.result)
+    arguments = [json.dumps(str(values[name])) for name in method.arguments.split()]
+    options = {name: values[name] for name in values if name not in method.arguments.split()}
+    python = node = given = ", ".join(arguments)
+    if options:
+        lines = [*arguments, *(f"{name}={_python(name, options[name])}" for name in options)]
+        python = "".join(f"\n    {line}," for line in lines) + "\n"
+        node += ", {" + "".join(f"\n  {name}: {_node(name, options[name])}," for name in options)
+        node += "\n}"
+    shows = (f'["{method.shows}"]', f".{method.shows}", f".{_pascal(method.shows)}")
+    parts = shows if method.shows else ("", "", "")
+    go = go or f"{variable}, err := client.{_pascal(method.name)}(ctx, {given})"
+    return ClientCalls(
+        Call(f"{result} = ilara.{method.name}({python})", result + parts[0]),
+        Call(f"const {variable} = await ilara.{_camel(method.name)}({node});", variable + parts[1]),
+        Call(go, variable + parts[2]),
+    )
+
+
+def _pascal(name: str) -> str:
+    return "".join("ID" if word == "id" else word.capitalize() for word in name.split("_"))
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _python(name: str, value: Any) -> str:
+    if name.endswith("_at"):
+        return f'datetime.fromisoformat("{value.replace("Z", "+00:00")}")'
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{key}": {_python(key, value[key])}' for key in value) + "}"
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+def _node(name: str, value: Any) -> str:
+    if name.endswith("_at"):
+        return f'new Date("{value}")'
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key}: {_node(key, value[key])}" for key in value) + " }"
+    return json.dumps(value)
+
+
+# --- Operations whose calls are their own ---------------------------------------------------------
+
+CALLS = {
     "player_list": ClientCalls(
         Call(
             """\
@@ -73,133 +158,6 @@ for await (const player of ilara.iteratePlayers()) { // or all of them
             "page.next_cursor",
         ),
         Call('page, err := client.ListPlayers(ctx, 50, "")', "len(page.Players), page.NextCursor"),
-    ),
-    "player_get": ClientCalls(
-        Call(f'player = ilara.get_player("{ID}")', 'player["external_id"]'),
-        Call(f'const player = await ilara.getPlayer("{ID}");', "player.external_id"),
-        Call(f'player, err := client.GetPlayer(ctx, "{ID}")', "player.ExternalID"),
-    ),
-    "player_get_by_external_id": ClientCalls(
-        Call('player = ilara.get_player_by_external_id("player_123")', 'player["id"]'),
-        Call('const player = await ilara.getPlayerByExternalId("player_123");', "player.id"),
-        Call('player, err := client.GetPlayerByExternalID(ctx, "player_123")', "player.ID"),
-    ),
-    "player_patch": ClientCalls(
-        Call(
-            f"""\
-player = ilara.update_player(
-    "{ID}",
-    email="player@example.com",
-    attributes={{"level": 46, "guild": None}},
-)""",
-            'player["attributes"]',
-        ),
-        Call(
-            f"""\
-const player = await ilara.updatePlayer("{ID}", {{
-  email: "player@example.com",
-  attributes: {{ level: 46, guild: null }},
-}});""",
-            "player.attributes",
-        ),
-        Call(
-            f"""\
-email := "player@example.com"
-player, err := client.UpdatePlayer(ctx, "{ID}", ilara.PlayerFields{{
-	Email:      &email,
-	Attributes: map[string]any{{"level": 46, "guild": nil}},
-}})""",
-            "player.Attributes",
-        ),
-    ),
-    "session_record": ClientCalls(
-        Call(
-            f"""\
-player = ilara.record_session(
-    "{ID}",
-    session_id="session_abc123",
-    started_at=datetime.fromisoformat("2025-01-25T14:30:00+00:00"),
-    duration_seconds=1800,
-)""",
-            'player["session_count"]',
-        ),
-        Call(
-            f"""\
-const player = await ilara.recordSession("{ID}", {{
-  session_id: "session_abc123",
-  started_at: new Date("2025-01-25T14:30:00Z"),
-  duration_seconds: 1800,
-}});""",
-            "player.session_count",
-        ),
-        Call(
-            f"""\
-started, err := time.Parse(time.RFC3339, "2025-01-25T14:30:00Z")
-if err != nil {{
-	log.Fatal(err)
-}}
-player, err := client.RecordSession(ctx, "{ID}", ilara.Session{{
-	ID:              "session_abc123",
-	StartedAt:       started,
-	DurationSeconds: 1800,
-}})""",
-            "player.SessionCount",
-        ),
-    ),
-    "purchase_record": ClientCalls(
-        Call(
-            f"""\
-player = ilara.record_purchase(
-    "{ID}",
-    "4.99",
-    currency="USD",
-    transaction_id="order_8812",
-    product_id="sword_01",
-)""",
-            'player["total_revenue"]',
-        ),
-        Call(
-            f"""\
-const player = await ilara.recordPurchase("{ID}", "4.99", {{
-  currency: "USD",
-  transaction_id: "order_8812",
-  product_id: "sword_01",
-}});""",
-            "player.total_revenue",
-        ),
-        Call(
-            f"""\
-player, err := client.RecordPurchase(ctx, "{ID}", ilara.Purchase{{
-	Amount:        "4.99",
-	Currency:      "USD",
-	TransactionID: "order_8812",
-	ProductID:     "sword_01",
-}})""",
-            "player.TotalRevenue",
-        ),
-    ),
-    "player_lifecycle": ClientCalls(
-        Call(f'lifecycle = ilara.get_lifecycle("{ID}")', 'lifecycle["lifecycle_stage"]'),
-        Call(
-            f'const lifecycle = await ilara.getLifecycle("{ID}");',
-            "lifecycle.lifecycle_stage",
-        ),
-        Call(f'lifecycle, err := client.GetLifecycle(ctx, "{ID}")', "lifecycle.LifecycleStage"),
-    ),
-    "churn_risk": ClientCalls(
-        Call(f'risk = ilara.get_churn_risk("{ID}")', 'risk["risk_level"]'),
-        Call(f'const risk = await ilara.getChurnRisk("{ID}");', "risk.risk_level"),
-        Call(f'risk, err := client.GetChurnRisk(ctx, "{ID}")', "risk.RiskLevel"),
-    ),
-    "alias_link": ClientCalls(
-        Call(f'linked = ilara.link_alias("{ID}", "account_456")', 'linked["aliases"]'),
-        Call(f'const linked = await ilara.linkAlias("{ID}", "account_456");', "linked.aliases"),
-        Call(f'linked, err := client.LinkAlias(ctx, "{ID}", "account_456")', "linked.Aliases"),
-    ),
-    "alias_unlink": ClientCalls(
-        Call(f'left = ilara.unlink_alias("{ID}", "account_456")', 'left["aliases"]'),
-        Call(f'const left = await ilara.unlinkAlias("{ID}", "account_456");', "left.aliases"),
-        Call(f'left, err := client.UnlinkAlias(ctx, "{ID}", "account_456")', "left.Aliases"),
     ),
     "event_track": ClientCalls(
         Call(
@@ -343,18 +301,5 @@ evaluation, err := client.EvaluateFlag(ctx, "new_tutorial", playerID, with)""",
 flags, err := client.EvaluateFlags(ctx, "{ID}", ilara.EvaluationOptions{{}})""",
             'string(flags["new_tutorial"].Value)',
         ),
-    ),
-    "segment_evaluate": ClientCalls(
-        Call(f'is_member = ilara.evaluate_segment("beta-testers", "{ID}")', "is_member"),
-        Call(
-            f'const isMember = await ilara.evaluateSegment("beta-testers", "{ID}");',
-            "isMember",
-        ),
-        Call(f'isMember, err := client.EvaluateSegment(ctx, "beta-testers", "{ID}")', "isMember"),
-    ),
-    "player_segments": ClientCalls(
-        Call(f'segments = ilara.get_player_segments("{ID}")', "segments"),
-        Call(f'const segments = await ilara.getPlayerSegments("{ID}");', "segments"),
-        Call(f'segments, err := client.GetPlayerSegments(ctx, "{ID}")', "segments"),
     ),
 }

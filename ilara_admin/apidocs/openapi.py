@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from ilara_admin.api.dispatch import is_known, route
-from ilara_admin.api.endpoint import JSON, Example, endpoint
+from ilara_admin.api.endpoint import JSON, Docs, Example, endpoint
 from ilara_admin.api.enums import with_meanings
 from ilara_admin.api.json_schema import JSON_OBJECT, JSON_VALUE, REF, referred
 from ilara_admin.apidocs.operations import TAGS, Operation, Parameter, Refusal, operations
@@ -97,7 +97,11 @@ def _types(found: Iterable[Operation]) -> list[Any]:
     types = [
         each
         for operation in found
-        for each in (operation.endpoint.body, operation.endpoint.reply, operation.endpoint.failure)
+        for each in (
+            operation.endpoint.body,
+            operation.docs.reply,
+            operation.docs.failure,
+        )
         if each is not None
     ]
     return list(dict.fromkeys([*types, *referred]))
@@ -157,14 +161,14 @@ def _operation(
         written["parameters"] = [_parameter(each) for each in operation.parameters]
     if found.body is not None:
         bodies = {
-            each.name: {"value": each.body} for each in found.examples if each.body is not None
+            each.name: {"value": each.body} for each in found.docs.examples if each.body is not None
         }
         content = {"schema": schemas[found.body], "examples": bodies}
         required = any(field.required for field in msgspec.structs.fields(found.body))
         required = required or hasattr(found.body, "json_schema")
         written["requestBody"] = {"required": required, "content": {JSON: content}}
     written["responses"] = {
-        **{str(status): _success(operation, status, schemas) for status in found.statuses},
+        **{str(status): _success(operation, status, schemas) for status in found.docs.statuses},
         **_failures(operation, schemas, responses),
     }
     return written
@@ -191,33 +195,33 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _success(operation: Operation, status: int, schemas: dict[Any, Any]) -> dict[str, Any]:
-    found = operation.endpoint
+    docs = operation.docs
     names = ["X-Request-Id"]
-    if found.body is not None:
+    if operation.endpoint.body is not None:
         names.append("X-Ilara-Ignored")
-    if "If-None-Match" in found.headers:
+    if "If-None-Match" in docs.headers:
         names.append("ETag")
     if operation.limits:
         names += [name for name in REPLY_HEADERS if "RateLimit" in name]
-    written = {"description": found.statuses[status], "headers": _headers(names)}
+    written = {"description": docs.statuses[status], "headers": _headers(names)}
     if status == 304:
         return written
     content = {"schema": _reply_schema(operation, schemas)}
     if examples := {
-        each.name: _value(found.envelope, each) for each in found.examples if each.status == status
+        each.name: _value(docs.envelope, each) for each in docs.examples if each.status == status
     }:
         content["examples"] = examples
-    written["content"] = {found.media: content}
+    written["content"] = {docs.media: content}
     if links := _links(operation):
         written["links"] = links
     return written
 
 
 def _reply_schema(operation: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
-    schema: dict[str, Any] = schemas.get(operation.endpoint.reply, {})
-    if operation.endpoint.media != JSON:
+    schema: dict[str, Any] = schemas.get(operation.docs.reply, {})
+    if operation.docs.media != JSON:
         return _event(schema)
-    if not operation.endpoint.envelope:
+    if not operation.docs.envelope:
         return schema
     return {"$ref": REF.format(name="Success"), "properties": {"data": schema}}
 
@@ -262,7 +266,7 @@ def _failures(
     for status, refusals in by_status.items():
         response = _failure(operation, refusals, schemas)
         if status in SHARED:
-            name = f"{operation.endpoint.failure.__name__}{status}"
+            name = f"{operation.docs.failure.__name__}{status}"
             responses[name] = response
             response = {"$ref": f"#/components/responses/{name}"}
         written[str(status)] = response
@@ -272,7 +276,7 @@ def _failures(
 def _failure(
     operation: Operation, refusals: list[Refusal], schemas: dict[Any, Any]
 ) -> dict[str, Any]:
-    found, error = operation.endpoint, refusals[0].error
+    docs, error = operation.docs, refusals[0].error
     names = ["X-Request-Id"]
     if error.status in (429, 503):
         names.append("Retry-After")
@@ -288,7 +292,7 @@ def _failure(
     return {
         "description": f"`{error.code}`: {' '.join(refusal.text for refusal in refusals)}",
         "headers": _headers(names),
-        "content": {JSON: {"schema": schemas[found.failure], "examples": examples}},
+        "content": {JSON: {"schema": schemas[docs.failure], "examples": examples}},
     }
 
 
@@ -322,11 +326,16 @@ def _content() -> tuple[bytes, str]:
 @endpoint(
     "GET",
     key=False,
-    reply=dict[str, Any],
-    statuses={200: "The specification.", 304: "It is what If-None-Match names; without a body."},
-    headers=("If-None-Match",),
-    examples=(Example({"openapi": "3.1.0", "info": {"title": "Ilara", "version": VERSION}}),),
-    envelope=False,
+    docs=Docs(
+        reply=dict[str, Any],
+        statuses={
+            200: "The specification.",
+            304: "It is what If-None-Match names; without a body.",
+        },
+        headers=("If-None-Match",),
+        examples=(Example({"openapi": "3.1.0", "info": {"title": "Ilara", "version": VERSION}}),),
+        envelope=False,
+    ),
 )
 def specification(request: HttpRequest) -> HttpResponse:
     """Read the specification of the API (OpenAPI 3.1). It is generated from what the endpoints

@@ -13,7 +13,7 @@ import msgspec
 from django.urls import URLResolver, get_resolver
 
 from ilara_admin.api import rate_limits
-from ilara_admin.api.endpoint import Endpoint, Example
+from ilara_admin.api.endpoint import Docs, Endpoint, Example
 from ilara_admin.api.errors import OTHER_STATUSES, STATUS, ApiError, Code
 from ilara_admin.api.json_schema import INTEGER_RANGE, PlayerId
 from ilara_admin.models import KeyKind, Tier
@@ -82,12 +82,16 @@ class Operation:
     endpoint: Endpoint
 
     @property
+    def docs(self) -> Docs:
+        return self.endpoint.docs
+
+    @property
     def statuses(self) -> Mapping[int, str]:
-        return self.endpoint.statuses
+        return self.docs.statuses
 
     @property
     def examples(self) -> tuple[Example, ...]:
-        return self.endpoint.examples
+        return self.docs.examples
 
     def failure(self, error: ApiError) -> Any:
         """What is answered with an error, where the path holds its examples."""
@@ -128,7 +132,7 @@ def _operation(place: str, item: Endpoint) -> Operation:
         text=text,
         keys=tuple(str(kind) for kind in kinds) if item.key else (),
         restricted=item.key and not item.secret and not item.basic,
-        limits=(rate_limits.REQUESTS, *item.counts) if item.key else (),
+        limits=(rate_limits.REQUESTS, *item.docs.counts) if item.key else (),
         parameters=parameters,
         refusals=tuple(_refusals(item, parameters)) if item.key else (),
         endpoint=item,
@@ -140,13 +144,13 @@ def _operation(place: str, item: Endpoint) -> Operation:
 
 def _parameters(place: str, item: Endpoint) -> Iterator[Parameter]:
     for name in re.findall(r"\{(\w+)\}", place):
-        wanted = PlayerId if name == "player_id" else item.path.get(name, str)
+        wanted = PlayerId if name == "player_id" else item.docs.path.get(name, str)
         yield _parameter(name, "path", True, msgspec.json.schema(wanted))
-    if item.query is not None:
-        _, components = msgspec.json.schema_components([item.query])
-        for name, schema in components[item.query.__name__]["properties"].items():
+    if (query := item.docs.query) is not None:
+        _, components = msgspec.json.schema_components([query])
+        for name, schema in components[query.__name__]["properties"].items():
             yield _parameter(name, "query", False, _without_null(schema))
-    for name in item.headers:
+    for name in item.docs.headers:
         schema, text = HEADERS[name]
         yield _parameter(name, "header", False, schema | {"description": text})
 
@@ -176,10 +180,10 @@ def _refusals(item: Endpoint, parameters: tuple[Parameter, ...]) -> Iterator[Ref
     yield refusal(400, *_invalid(item, parameters))
     yield refusal(401, "Invalid API key")
     yield refusal(403, _forbidden(item))
-    for message in item.missing:
+    for message in item.docs.missing:
         yield refusal(404, message, when=f"{message}.")
-    if item.conflict:
-        yield refusal(409, item.conflict)
+    if item.docs.conflict:
+        yield refusal(409, item.docs.conflict)
     if item.body is not None:
         yield refusal(413, "The body is larger than 1 MiB")
         yield refusal(415, "Send the body as application/json")
@@ -195,8 +199,8 @@ def _code_of(status: int) -> Code:
 
 def _invalid(item: Endpoint, parameters: tuple[Parameter, ...]) -> tuple[str, str | None]:
     """The message and the field of a fault in the first thing that can be wrong."""
-    if item.invalid:
-        return item.invalid, item.invalid.partition(" ")[0]
+    if message := item.docs.invalid:
+        return message, message.partition(" ")[0]
     fields = msgspec.structs.fields(item.body) if item.body else ()
     required = [field.name for field in fields if field.required]
     if "player_id" in required or any(each.name == "player_id" for each in parameters):

@@ -149,9 +149,9 @@ def _reply(written: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _example_reply(operation: Operation, example: Example) -> str:
-    if operation.endpoint.media != JSON:
+    if operation.docs.media != JSON:
         return str(example.reply).strip()
-    whole = {"success": True, "data": example.reply} if operation.endpoint.envelope else None
+    whole = {"success": True, "data": example.reply} if operation.docs.envelope else None
     return pretty(whole or example.reply)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from ilara_admin.api.curl import KEY_VARIABLE, curl
 from ilara_admin.api.endpoint import JSON, Example
-from ilara_admin.apidocs.client_snippets import CALLS, Call
+from ilara_admin.apidocs.client_snippets import Call, calls_of
 from ilara_admin.apidocs.operations import Operation
 
 LANGUAGES = {"curl": "curl", "python": "Python", "node": "Node", "go": "Go"}
@@ -16,8 +16,10 @@ LANGUAGES = {"curl": "curl", "python": "Python", "node": "Node", "go": "Go"}
 
 def samples(operation: Operation, root: str) -> dict[str, str]:
     """The code by language, for the server at `root`: `https://host`, with no slash at the end."""
-    found = {"curl": curl_of(operation, operation.examples[0], root)}
-    if calls := CALLS.get(operation.id):
+    example = operation.examples[0]
+    found = {"curl": curl_of(operation, example, root)}
+    path = {each.name: each.example for each in operation.parameters if each.place == "path"}
+    if calls := calls_of(operation.id, {**path, **(example.body or {})}):
         base = f"{root}/v1"
         found["python"] = _python(calls.python, base)
         found["node"] = _node(calls.node, base)
@@ -37,7 +39,7 @@ def curl_of(operation: Operation, example: Example, root: str) -> str:
     if example.query:
         place += f"?{urlencode(example.query)}"
     headers = {"X-API-Key": f"${KEY_VARIABLE}"} if operation.keys else {}
-    flow = operation.endpoint.media != JSON
+    flow = operation.docs.media != JSON
     return curl(operation.method, root + place, headers, example.body, flow=flow)
 
 

@@ -1,0 +1,1 @@
+"""Configuration as code: document, plan and execution; may import everything."""

@@ -27,6 +27,7 @@ from flags.engine.document import (
     decode_document,
     encode_document,
 )
+from ilara_admin.core.path_error import PathError
 from segments.keys import KEY, KEY_FORM
 from segments.language.parser import NOT_IN_TEXT, RuleError, parse
 
@@ -47,21 +48,10 @@ class Config:
         return self.kinds.get(kind, {})
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """`path` is like `segments["whales"].rule.conditions[1].value`."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-
 class ConfigError(ValueError):
     """A document that cannot be taken in, with all that is wrong with it."""
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, faults: list[PathError]) -> None:
         super().__init__("; ".join(map(str, faults)))
         self.faults = faults
 
@@ -77,14 +67,14 @@ def read(data: bytes) -> Config:
     try:
         document, twice = _decode(data)
     except UnicodeDecodeError:
-        raise ConfigError([Fault("", "The file is not text in UTF-8.")]) from None
+        raise ConfigError([PathError("", "The file is not text in UTF-8.")]) from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError([Fault("", f"This is not JSON: {error.msg}, {place}.")]) from None
+        raise ConfigError([PathError("", f"This is not JSON: {error.msg}, {place}.")]) from None
     except RecursionError:
-        raise ConfigError([Fault("", "The document is nested too deeply.")]) from None
+        raise ConfigError([PathError("", "The document is nested too deeply.")]) from None
     except ValueError as error:
-        raise ConfigError([Fault("", f"This is not JSON: {error}.")]) from None
+        raise ConfigError([PathError("", f"This is not JSON: {error}.")]) from None
     faults = list(_repeated(document, "", twice))
     kinds = _read_kinds(document, faults)
     if faults:
@@ -119,10 +109,10 @@ def _decode(data: bytes) -> tuple[Any, dict[int, list[str]]]:
     return json.loads(text, object_pairs_hook=made, parse_constant=refused), twice
 
 
-def _repeated(value: Any, path: str, twice: Mapping[int, list[str]]) -> Iterator[Fault]:
+def _repeated(value: Any, path: str, twice: Mapping[int, list[str]]) -> Iterator[PathError]:
     if isinstance(value, dict):
         for name in twice.get(id(value), ()):
-            yield Fault(_inside(path, name), "It stands twice in the same object.")
+            yield PathError(_inside(path, name), "It stands twice in the same object.")
         for name, item in value.items():
             yield from _repeated(item, _inside(path, name), twice)
     elif isinstance(value, list):
@@ -167,47 +157,49 @@ def metadata_of(flag: ConfigEntry) -> dict[str, str]:
 _ABOUT = FlagMetadataConfig.__struct_fields__
 
 
-def _read_kinds(document: Any, faults: list[Fault]) -> dict[str, ConfigEntries]:
+def _read_kinds(document: Any, faults: list[PathError]) -> dict[str, ConfigEntries]:
     if not isinstance(document, dict):
-        faults.append(Fault("", "The document is an object with version, segments and flags."))
+        faults.append(PathError("", "The document is an object with version, segments and flags."))
         return {}
     version = document.get("version")
     if isinstance(version, bool) or version != VERSION:
-        faults.append(Fault("version", f"Give the version {VERSION}, which is the one known here."))
+        faults.append(
+            PathError("version", f"Give the version {VERSION}, which is the one known here.")
+        )
         return {}
     for name in document:
         if name not in ("version", *KINDS):
-            faults.append(Fault(name, "Unknown. Use version, segments, flags."))
+            faults.append(PathError(name, "Unknown. Use version, segments, flags."))
     found: dict[str, ConfigEntries] = {}
     for kind, read_one in (("segments", _read_segment), ("flags", _read_flag)):
         if kind not in document:
             continue
         if not isinstance(document[kind], dict):
-            faults.append(Fault(kind, "Give an object of entries by key."))
+            faults.append(PathError(kind, "Give an object of entries by key."))
             continue
         found[kind] = {}
         for key in sorted(document[kind]):
             if not KEY.fullmatch(key):
-                faults.append(Fault(place(kind, key), KEY_FORM))
-            wrong: list[Fault] = []
+                faults.append(PathError(place(kind, key), KEY_FORM))
+            wrong: list[PathError] = []
             entry = read_one(key, document[kind][key], wrong)
-            faults += [Fault(place(kind, key, fault.path), fault.message) for fault in wrong]
+            faults += [fault.below(place(kind, key)) for fault in wrong]
             found[kind][key] = entry
     return found
 
 
-def _read_segment(key: str, data: Any, faults: list[Fault]) -> ConfigEntry:
+def _read_segment(key: str, data: Any, faults: list[PathError]) -> ConfigEntry:
     given = _fields(data, SegmentConfig, SegmentConfig.__struct_fields__, faults)
     if "rule" in given:
         _check_rule(given["rule"], "rule", faults)
     return {"description": "", **given, "name": given.get("name") or key}
 
 
-def _read_flag(key: str, data: Any, faults: list[Fault]) -> ConfigEntry:
+def _read_flag(key: str, data: Any, faults: list[PathError]) -> ConfigEntry:
     known = (*FlagDocument.__struct_fields__, *_ABOUT)
     given = _fields(data, FlagMetadataConfig, known, faults)
     if given.get("expected_end") and not _is_date(given["expected_end"]):
-        faults.append(Fault("expected_end", "Give a date like 2026-12-31, or nothing."))
+        faults.append(PathError("expected_end", "Give a date like 2026-12-31, or nothing."))
     metadata = {
         **msgspec.structs.asdict(FlagMetadataConfig()),
         **given,
@@ -223,44 +215,44 @@ def _read_flag(key: str, data: Any, faults: list[Fault]) -> ConfigEntry:
                 _check_rule(rule.conditions, f"rules[{index}].conditions", faults)
         check_document(document)
     except DocumentError as error:
-        faults.append(Fault(error.path, error.message))
+        faults.append(error)
         return metadata
     return metadata | encode_document(document)
 
 
 def _fields(
-    data: Any, struct: type[msgspec.Struct], known: tuple[str, ...], faults: list[Fault]
+    data: Any, struct: type[msgspec.Struct], known: tuple[str, ...], faults: list[PathError]
 ) -> ConfigEntry:
     """What is given of a struct's fields, each looked at by itself so that no fault hides
     another."""
     if not isinstance(data, dict):
-        faults.append(Fault("", f"Give an object with {', '.join(sorted(known))}."))
+        faults.append(PathError("", f"Give an object with {', '.join(sorted(known))}."))
         return {}
     for name in data:
         if name not in known:
-            faults.append(Fault(name, f"Unknown. Use {', '.join(sorted(known))}."))
+            faults.append(PathError(name, f"Unknown. Use {', '.join(sorted(known))}."))
     given: ConfigEntry = {}
     for field in msgspec.structs.fields(struct):
         if field.name not in data:
             if field.required:
-                faults.append(Fault(field.name, "It is missing."))
+                faults.append(PathError(field.name, "It is missing."))
             continue
         try:
             value = msgspec.convert(data[field.name], field.type)
         except msgspec.ValidationError as error:
-            faults.append(Fault(field.name, f"{error}."))
+            faults.append(PathError(field.name, f"{error}."))
             continue
         if isinstance(value, str) and NOT_IN_TEXT.search(value):
-            faults.append(Fault(field.name, "No NUL and no lone surrogate may be in it."))
+            faults.append(PathError(field.name, "No NUL and no lone surrogate may be in it."))
         given[field.name] = value
     return given
 
 
-def _check_rule(rule: Any, path: str, faults: list[Fault]) -> None:
+def _check_rule(rule: Any, path: str, faults: list[PathError]) -> None:
     try:
         parse(rule)
     except RuleError as error:
-        faults.append(Fault(f"{path}.{error.path}" if error.path else path, error.message))
+        faults.append(error.below(path))
 
 
 def _is_date(text: str) -> bool:

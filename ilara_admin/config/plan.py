@@ -14,10 +14,10 @@ from ilara_admin.config.document import (
     ConfigEntries,
     ConfigEntry,
     ConfigError,
-    Fault,
     place,
 )
 from ilara_admin.core.json_equality import json_equal
+from ilara_admin.core.path_error import PathError
 from segments.language.parser import RuleError, segments_named
 from segments.language.references import check_references
 
@@ -120,17 +120,16 @@ def _leans(kind: str, entry: ConfigEntry) -> set[str]:
 # --- Faults -------------------------------------------------------------------------------------
 
 
-def _segment_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator[Fault]:
+def _segment_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator[PathError]:
     asks = {key: segments_named(entry["rule"]) for key, entry in final["segments"].items()}
     for key, entry in wanted.entries("segments").items():
         try:
             check_references(key, entry["rule"], asks)
         except RuleError as error:
-            path = f"rule.{error.path}" if error.path else "rule"
-            yield Fault(place("segments", key, path), error.message)
+            yield error.below(place("segments", key, "rule"))
 
 
-def _flag_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator[Fault]:
+def _flag_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator[PathError]:
     needs = {
         key: [item["flag"] for item in entry.get("prerequisites", ())]
         for key, entry in final["flags"].items()
@@ -142,19 +141,19 @@ def _flag_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator
                 message = f"There is no segment “{segment}” in this environment."
                 if key not in entries:
                     message = f"The segment “{segment}”, which would be removed, is used here."
-                yield Fault(place("flags", key, path), message)
+                yield PathError(place("flags", key, path), message)
     for key, entry in entries.items():
         for index, item in enumerate(entry.get("prerequisites", ())):
             path = place("flags", key, f"prerequisites[{index}]")
             other = final["flags"].get(item["flag"])
             if other is None:
-                yield Fault(path, f"There is no flag “{item['flag']}” in this environment.")
+                yield PathError(path, f"There is no flag “{item['flag']}” in this environment.")
                 continue
             lost = set(item["variants"]) - {variant["key"] for variant in other["variants"]}
             for name in sorted(lost):
-                yield Fault(path, f"The flag “{item['flag']}” has no variant “{name}”.")
+                yield PathError(path, f"The flag “{item['flag']}” has no variant “{name}”.")
         if problem := prerequisites.problem(key, needs):
-            yield Fault(place("flags", key, "prerequisites"), problem)
+            yield PathError(place("flags", key, "prerequisites"), problem)
 
 
 def _segments_of_flag(entry: ConfigEntry) -> Iterator[tuple[str, str]]:

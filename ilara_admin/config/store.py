@@ -1,6 +1,5 @@
 """The configuration of an environment: read from the database, and changed through services."""
 
-from collections.abc import Callable, Mapping
 from datetime import date
 
 from django.core.exceptions import ValidationError
@@ -11,10 +10,8 @@ from flags.models import Flag
 from flags.services import flag_create, flag_set_archived, flag_update
 from ilara_admin.config.document import (
     Config,
-    ConfigEntries,
     ConfigEntry,
     ConfigError,
-    Fault,
     document_of,
     metadata_of,
     place,
@@ -22,17 +19,33 @@ from ilara_admin.config.document import (
 from ilara_admin.config.plan import Plan, PlanAction, PlanStep
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.json_equality import json_equal
+from ilara_admin.core.path_error import PathError
 from ilara_admin.models import Environment
 from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update, segments_lock
 
 
 class ConfigConflict(Exception):
-    """Somebody changed the environment after the plan was made."""
+    """The environment has changed since the plan was made."""
 
 
 def read_config(environment: Environment) -> Config:
-    return Config({kind: read_kind(environment) for kind, read_kind in _READERS.items()})
+    segments = {
+        segment.key: {
+            "name": segment.name, "description": segment.description, "rule": segment.rule,
+        }
+        for segment in Segment.objects.filter(environment=environment)
+    }  # fmt: skip
+    flags = {flag.key: _flag_entry(flag) for flag in Flag.objects.of(environment)}
+    return Config({"segments": segments, "flags": flags})
+
+
+def _flag_entry(flag: Flag) -> ConfigEntry:
+    try:
+        document = encode_document(flag.spec)
+    except DocumentError:
+        document = flag.document
+    return {**flag.metadata, "archived": flag.archived_at is not None, **document}
 
 
 @transaction.atomic
@@ -55,44 +68,9 @@ def apply_plan(environment: Environment, plan: Plan, *, actor: Actor, reason: st
             act(environment, step, actor, reason)
         except ValidationError as error:
             message = " ".join(error.messages)
-            raise ConfigError([Fault(place(step.kind, step.key), message)]) from None
+            raise ConfigError([PathError(place(step.kind, step.key), message)]) from None
         except IntegrityError:
             raise ConfigConflict from None  # a flag of this key was created since
-
-
-# --- Read ---------------------------------------------------------------------------------------
-
-
-def _read_segments(environment: Environment) -> ConfigEntries:
-    found: ConfigEntries = {}
-    for segment in Segment.objects.filter(environment=environment):
-        found[segment.key] = {
-            "name": segment.name,
-            "description": segment.description,
-            "rule": segment.rule,
-        }
-    return found
-
-
-def _read_flags(environment: Environment) -> ConfigEntries:
-    return {flag.key: _flag_entry(flag) for flag in Flag.objects.of(environment)}
-
-
-def _flag_entry(flag: Flag) -> ConfigEntry:
-    try:
-        document = encode_document(flag.spec)
-    except DocumentError:
-        document = flag.document
-    return {**flag.metadata, "archived": flag.archived_at is not None, **document}
-
-
-_READERS: Mapping[str, Callable[[Environment], ConfigEntries]] = {
-    "segments": _read_segments,
-    "flags": _read_flags,
-}
-
-
-# --- Change -------------------------------------------------------------------------------------
 
 
 def _change_segment(environment: Environment, step: PlanStep, actor: Actor, reason: str) -> None:
@@ -111,38 +89,21 @@ def _change_segment(environment: Environment, step: PlanStep, actor: Actor, reas
 
 
 def _change_flag(environment: Environment, step: PlanStep, actor: Actor, reason: str) -> None:
-    if step.action is PlanAction.CREATE:
-        flag = _create_flag(environment, step.key, step.entry or {}, actor, reason)
-    else:
-        flag = Flag.objects.select_related("environment__project").get(
-            environment=environment, key=step.key
-        )
+    flags = Flag.objects.of(environment).select_related("environment__project")
     if step.entry is None:
-        flag_set_archived(flag, True, actor=actor, reason=reason)
+        flag_set_archived(flags.get(key=step.key), True, actor=actor, reason=reason)
         return
-    if step.action is PlanAction.CHANGE:
+    document, metadata = document_of(step.entry), metadata_of(step.entry)
+    if step.action is PlanAction.CREATE:
+        end = metadata.pop("expected_end")
+        flag = flag_create(
+            environment=environment, key=step.key, document=document, **metadata,
+            expected_end=date.fromisoformat(end) if end else None, actor=actor, reason=reason,
+        )  # fmt: skip
+    else:
+        flag = flags.get(key=step.key)
         flag = flag_update(
-            flag,
-            document=document_of(step.entry),
-            metadata=metadata_of(step.entry),
-            base_revision=flag.revision,
-            actor=actor,
+            flag, document=document, metadata=metadata, base_revision=flag.revision, actor=actor,
             reason=reason,
-        )
+        )  # fmt: skip
     flag_set_archived(flag, step.entry["archived"], actor=actor, reason=reason)
-
-
-def _create_flag(
-    environment: Environment, key: str, entry: ConfigEntry, actor: Actor, reason: str
-) -> Flag:
-    metadata = metadata_of(entry)
-    end = metadata.pop("expected_end")
-    return flag_create(
-        environment=environment,
-        key=key,
-        document=document_of(entry),
-        **metadata,
-        expected_end=date.fromisoformat(end) if end else None,
-        actor=actor,
-        reason=reason,
-    )

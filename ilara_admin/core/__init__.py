@@ -1,2 +1,1 @@
-"""Projects, environments, keys, staff, audit and database access. Imports
-only models."""
+"""Projects, environments, keys, staff, audit and database access; imports only models."""

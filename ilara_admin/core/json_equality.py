@@ -1,4 +1,7 @@
-"""When two values are the same. Imports no Django."""
+"""Equality of JSON values. Imports no Django."""
+
+import json
+from typing import Any
 
 
 def json_equal(one: object, other: object) -> bool:
@@ -11,3 +14,8 @@ def json_equal(one: object, other: object) -> bool:
         case list(), list():
             return len(one) == len(other) and all(map(json_equal, one, other))
     return isinstance(one, bool) is isinstance(other, bool) and one == other
+
+
+def identical(one: Any, other: Any) -> bool:
+    """Whether two values have the same JSON text: 1 and 1.0 are equal, but not identical."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

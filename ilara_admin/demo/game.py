@@ -1,9 +1,9 @@
-"""The players of the sample game, drawn from the behavioural model of churn.py. No Django.
+"""The players of the sample game, drawn from the churn model. No Django.
 
 A player is a function of the seed, its number, the size of the game and the present moment: the
-same four give the same player, whoever else is drawn. While alive, active days come as churn.py
-says; a day holds one or more sessions, a session holds attempts at levels, and now and then a
-purchase. The counters of a player follow from when its sessions began and ended: see records.py.
+same four give the same player, whichever else are drawn. The churn model gives the active days; a
+day holds sessions, a session holds attempts at levels and sometimes a purchase. The counters of a
+player follow from when its sessions began and ended: see records.py.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from ilara_admin.demo.records import Sale, SamplePlayer, Session, Tracked
-from players.churn_model.risk import PRIOR, Parameters
+from players.churn_model.risk import PRIOR
 
 HISTORY_DAYS = 120
 EVENT_DAYS = 30
@@ -55,20 +55,18 @@ ANIMALS = (
 )  # fmt: skip
 
 
-def player_draw(
-    number: int, size: int, now: datetime, seed: int, parameters: Parameters = PRIOR
-) -> SamplePlayer:
+def player_draw(number: int, size: int, now: datetime, seed: int) -> SamplePlayer:
     """Player `number` (0-based, in the order of arrival) of `size`, as of `now` (UTC)."""
-    return _Life(Random(f"{seed}/{number}"), now, parameters).play(number, size)
+    return _Life(Random(f"{seed}/{number}"), now).play(number, size)
 
 
 class _Life:
     """One player while it is being drawn: its habits, and how far it has come."""
 
-    def __init__(self, rng: Random, now: datetime, parameters: Parameters) -> None:
+    def __init__(self, rng: Random, now: datetime) -> None:
         self.rng, self.now = rng, now
-        self.rate = max(rng.gammavariate(parameters.r, 1 / parameters.alpha), 1e-3)
-        self.dropout = rng.betavariate(parameters.a, parameters.b)
+        self.rate = max(rng.gammavariate(PRIOR.r, 1 / PRIOR.alpha), 1e-3)
+        self.dropout = rng.betavariate(PRIOR.a, PRIOR.b)
         self.country = rng.choices(list(COUNTRIES), [c[0] for c in COUNTRIES.values()])[0]
         self.platform = rng.choices(("android", "ios", "windows"), (58, 34, 8))[0]
         self.version = rng.choices(list(VERSIONS), list(VERSIONS.values()))[0]
@@ -89,11 +87,8 @@ class _Life:
                 break
             if moment > player.sessions[-1].ended_at:
                 self._session(moment)
-        player.attributes |= {
-            "level": self.level,
-            "coins": self.coins,
-            "is_vip": player.revenue >= 50,
-        }
+        is_vip = sum(player.counted) >= 50
+        player.attributes |= {"level": self.level, "coins": self.coins, "is_vip": is_vip}
         return player
 
     def _days_to_next(self) -> int:
@@ -211,7 +206,11 @@ class _Life:
         )  # fmt: skip
         transaction_id = f"txn_{self.rng.getrandbits(64):016x}"
         verified = self.rng.random() < 0.9
-        self.player.sales.append(Sale(transaction_id, product_id, amount, verified, moment))
+        refund = moment + timedelta(hours=30)
+        refunded_at = refund if not verified and refund < self.now else None
+        self.player.sales.append(
+            Sale(transaction_id, product_id, amount, verified, moment, refunded_at)
+        )
         return moment
 
     def _track(

@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     session_id: str
     started_at: datetime
     ended_at: datetime
@@ -17,20 +16,19 @@ class Session:
         return round((self.ended_at - self.started_at).total_seconds())
 
 
-@dataclass(frozen=True, slots=True)
-class Sale:
+class Sale(NamedTuple):
     transaction_id: str
     product_id: str
     amount: Decimal
     verified: bool
     at: datetime
+    refunded_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Tracked:
+class Tracked(NamedTuple):
     event_id: str
     name: str
-    session_id: str | None
+    session_id: str
     properties: dict[str, Any]
     at: datetime
 
@@ -47,10 +45,6 @@ class Seen:
     activity: str = "1"
     returned_at: datetime | None = None
     gap_before_return: timedelta | None = None
-
-    @classmethod
-    def at(cls, moment: datetime) -> "Seen":
-        return cls(moment, moment, moment.date(), moment)
 
     def again(self, moment: datetime, at_risk: timedelta, churned: timedelta) -> None:
         """The player is active at `moment`, which is not before the last one."""
@@ -78,12 +72,14 @@ class SamplePlayer:
     events: list[Tracked] = field(default_factory=list)
 
     @property
-    def revenue(self) -> Decimal:
-        return sum((sale.amount for sale in self.sales), Decimal(0))
+    def counted(self) -> list[Decimal]:
+        """The amounts that were paid and not refunded."""
+        return [sale.amount for sale in self.sales if not sale.refunded_at]
 
     def seen(self, at_risk: timedelta, churned: timedelta) -> Seen:
         """A session is two moments: its first event, and the report that closes it."""
-        seen = Seen.at(self.sessions[0].started_at)
+        first = self.sessions[0].started_at
+        seen = Seen(first, first, first.date(), first)
         for session in self.sessions:
             seen.again(session.started_at, at_risk, churned)
             seen.again(session.ended_at, at_risk, churned)

@@ -1,6 +1,5 @@
 """What people type on the command line, read with one clear line when it cannot be."""
 
-import re
 import uuid
 from contextlib import suppress
 from datetime import timedelta
@@ -12,9 +11,7 @@ from ilara_admin.core import tokens
 from ilara_admin.models import ApiKey, Environment, Project, User
 from players.aliases import player_id_of
 from players.models import Player
-
-UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-DURATION = re.compile(r"([0-9]{1,5})([mhdw])")
+from segments.language import values
 
 
 def project_of(slug: str) -> Project:
@@ -39,10 +36,12 @@ def environment_of(path: str) -> Environment:
 
 def duration(text: str) -> timedelta:
     """`90m`, `24h`, `30d` or `2w`; `0` is no time at all."""
-    match = DURATION.fullmatch(text)
-    if match is None and text != "0":
-        raise CommandError(f"“{text}” is not a time span. Write 90m, 24h, 30d or 2w.")
-    return timedelta(**{UNITS[match[2]]: int(match[1])}) if match else timedelta()
+    if text == "0":
+        return timedelta()
+    try:
+        return values.duration(text)
+    except ValueError:
+        raise CommandError(f"“{text}” is not a time span. Write 90m, 24h, 30d or 2w.") from None
 
 
 def api_key_of(text: str) -> ApiKey:

@@ -1,1 +1,1 @@
-"""The dashboard pages that belong to no app."""
+"""The dashboard pages that belong to no domain; may import everything."""

@@ -11,8 +11,8 @@ import msgspec
 from flags.engine import sentences
 from flags.engine.bucketing import weights_of
 from flags.engine.document import Rule, Slice, Variant
+from ilara_admin.core.percentages import percent
 from ilara_admin.models import AuditAction, AuditEntry, Role
-from ilara_admin.templatetags.ilara import percent
 from ilara_admin.web.access import environment_url
 from ilara_admin.web.confirm import Change
 from ilara_admin.web.htmx import HtmxHttpRequest

@@ -4,31 +4,35 @@ import uuid
 from typing import Any
 
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from flags.cache import flag_set
+from events.forms import TimelineFilterForm
+from events.timeline import timeline
+from flags.cache import flags_part
 from flags.engine import sentences
 from flags.engine.evaluation import Decision, EvaluationContext, Reason, decide
 from flags.engine.receipt import nearest_miss
-from flags.lookup import overrides_of, variants_of
+from flags.models import FlagOverride
 from ilara_admin.api import environment_cache
 from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import json_pretty
-from ilara_admin.web.access import staff_view
+from ilara_admin.web.access import get_or_404, staff_view
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import HtmxHttpRequest, wants_partial
-from players.cache import parameters_of
-from players.forms import TimelineFilterForm
+from players.cache import churn_part
 from players.labels import RISKS, STAGES
-from players.lifecycle import lifecycle_at
 from players.models import Player
 from players.notes import notes_of, with_right
-from players.record import mask_device, mask_email, risk_of, row_of, thresholds_of
-from players.timeline import timeline
-from segments.cache import segments_of
-from segments.lookup import stored_subject
-from segments.subject import subject_of
+from players.record import (
+    lifecycle_of,
+    mask_device,
+    mask_email,
+    risk_of,
+    row_of,
+    thresholds_of,
+)
+from segments.cache import segments_part
+from segments.subject import stored_subject, subject_of
 
 SHOWN_NOTES = 5
 
@@ -36,7 +40,7 @@ SHOWN_NOTES = 5
 @staff_view(Role.VIEWER)
 def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
     """One player, and what the game would answer about them right now."""
-    player = get_object_or_404(Player.objects.of(request.environment), pk=player_id)
+    player = get_or_404(request, Player, pk=player_id)
     form = TimelineFilterForm(request)
     before = request.GET.get("before", "")
     page = timeline(player.pk, kind=form.wanted, event_name=form.value("event"), before=before)
@@ -53,30 +57,27 @@ def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespons
 
 
 def _facts(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
-    now, thresholds = timezone.now(), thresholds_of(request.environment)
-    row = row_of(player)
+    now, row = timezone.now(), row_of(player)
     known = environment_cache.at_version(request.environment)
-    flags, segments = flag_set(known), segments_of(known).values()
+    flags, segments = flags_part.of(known), segments_part.of(known).values()
     needed = flags.event_counts.union(*(segment.event_counts for segment in segments))
-    found = stored_subject(request.environment, player.pk, needed)
-    parameters = parameters_of(known)
-    subject = found[1] if found else subject_of(row, thresholds, parameters, now)
-    risk, life = (
-        risk_of(row, player.activity, parameters, now),
-        lifecycle_at(player.history, thresholds, now),
-    )
+    found = stored_subject(known, player.pk, needed)
+    subject = found[1] if found else subject_of(row, known, now)
+    risk = risk_of(row, player.activity, churn_part.of(known), now)
+    life = lifecycle_of(row, thresholds_of(known), now)
     may_edit = request.user.may(Role.SUPPORT)
     notes = list(notes_of(player)[: SHOWN_NOTES + 1])
     decisions = []
-    overrides = overrides_of(player.pk, now)
-    context = EvaluationContext(str(player.pk), subject, variants_of(overrides), now)
+    overrides = {each.flag_id: each for each in FlagOverride.objects.in_force(player.pk, now)}
+    variants = {flag_id: override.variant for flag_id, override in overrides.items()}
+    context = EvaluationContext(str(player.pk), subject, variants, now)
     memo: dict[str, Decision] = {}
     for flag in flags.in_use:
         override = overrides.get(flag.id)
         decision = decide(flag, context, memo)
         words = sentences.why(flag, decision, subject, now)
         if decision.reason is Reason.DEFAULT:
-            miss = nearest_miss(flag, context, decision, segments_of(known))
+            miss = nearest_miss(flag, context, decision, segments_part.of(known))
             words = f"{words} {miss}" if miss else words
         if decision.reason is Reason.OVERRIDE and override:
             words = f"Set for this player by {override.author_name}."

@@ -1,1 +1,1 @@
-"""`serve`, the embedded PostgreSQL, the web server's configuration and health. May import core."""
+"""`serve`, the embedded PostgreSQL, the web server's configuration, health; may import core."""

@@ -4,15 +4,17 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
-# What must exist for tomorrow's events to go to a partition of their own, whether none went to the
-# default one, and how long the worker may stay silent. procrastinate removes workers that stop
-# their heartbeat.
-READY_SQL = """
-    SELECT to_regclass(format('event_%s', to_char(now() AT TIME ZONE 'UTC' + interval '1 day',
-                                                  'YYYYMMDD'))) IS NOT NULL
-           AND NOT EXISTS (SELECT FROM event_default),
-           EXISTS (SELECT FROM procrastinate_workers
-                   WHERE last_heartbeat > now() - interval '1 minute')"""
+# By name, a boolean SQL expression each: what should hold for this machine to serve. procrastinate
+# removes workers that stop their heartbeat.
+_checks = {
+    "worker": """EXISTS (SELECT FROM procrastinate_workers
+                 WHERE last_heartbeat > now() - interval '1 minute')"""
+}
+
+
+def register_check(name: str, sql: str) -> None:
+    """Add a boolean SQL expression that /readyz reports under this name."""
+    _checks[name] = sql
 
 
 @require_safe
@@ -23,14 +25,14 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when the database answers, else 503. Partitions that need care and a silent worker are
-    reported, but do not take the machine out of service: requests do not need them."""
-    state = {"database": False, "partitions": False, "worker": False}
+    """200 when the database answers, else 503. Checks that fail are reported, but do not take the
+    machine out of service: requests do not need them."""
+    state = {"database": False, **dict.fromkeys(_checks, False)}
     try:
         with connection.cursor() as cursor:
-            cursor.execute(READY_SQL)
-            partitions, worker = cursor.fetchone()
-        state = {"database": True, "partitions": partitions, "worker": worker}
+            cursor.execute(f"SELECT {', '.join(_checks.values())}")
+            results = cursor.fetchone()
+        state = {"database": True, **dict(zip(_checks, results, strict=True))}
     except (DatabaseError, InterfaceError):
         pass
     return JsonResponse(state, status=200 if state["database"] else 503)

@@ -1,0 +1,1 @@
+"""Template tags and filters; may import core and web."""

@@ -7,13 +7,16 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from heroicons.templatetags.heroicons import heroicon_micro
 
+from ilara_admin.core import percentages
 from ilara_admin.web import access
 from ilara_admin.web.context_processors import NavItem
 
@@ -47,6 +50,67 @@ def nav_link(item: NavItem) -> SafeString:
 def link(context: dict[str, Any], name: str, *args: object) -> str:
     """The address of a page of the environment in sight."""
     return access.environment_url(context["request"], name, *args)
+
+
+@register.simple_tag(takes_context=True)
+def dialog_link(context: dict[str, Any], name: str, *args: object, **query: object) -> SafeString:
+    """The attributes of a link that opens a page in the dialog. Empty query values are left out."""
+    options = {key: str(value) for key, value in query.items() if value not in (None, "")}
+    url = access.environment_url(context["request"], name, *args) + (
+        "?" + urlencode(options)
+    ) * bool(options)
+    return format_html('href="{}" hx-get="{}" hx-target="#dialog"', url, url)
+
+
+@register.inclusion_tag("components/_crumbs.html", takes_context=True)
+def crumbs(context: dict[str, Any], label: str, name: str, *args: object) -> dict[str, str]:
+    """The link back to the parent page, for block crumbs."""
+    return {"label": label, "url": access.environment_url(context["request"], name, *args)}
+
+
+@register.simple_tag(takes_context=True)
+def live_filter(
+    context: dict[str, Any],
+    target: str = "results",
+    trigger: str = "input delay:300ms, submit",
+    push: bool = False,
+) -> SafeString:
+    """The attributes of a form that filters the list with the id `target` as one types."""
+    return format_html(
+        'method="get" action="{0}" hx-get="{0}" hx-trigger="{1}" hx-target="#{2}"'
+        ' hx-swap="outerHTML" hx-sync="this:replace" hx-indicator="#{2}"{3}',
+        context["request"].path,
+        trigger,
+        target,
+        mark_safe(' hx-push-url="true"') if push else "",
+    )
+
+
+_TONE_ICONS = {"ok": "check-circle", "info": "information-circle"}
+
+
+@register.simple_tag
+def tone_icon(tone: str) -> SafeString:
+    return icon(_TONE_ICONS.get(tone, "exclamation-triangle"))
+
+
+@register.simple_block_tag
+def notice(content: SafeString, tone: str, alert: bool = False, focus: bool = False) -> SafeString:
+    """A message in the flow of the page. Screen readers announce an alert; `focus` moves there."""
+    return format_html(
+        '<div class="notice" data-tone="{}"{}{}>{}<div>{}</div></div>',
+        tone,
+        mark_safe(' role="alert"') if alert or focus else "",
+        mark_safe(' tabindex="-1" autofocus') if focus else "",
+        tone_icon(tone),
+        content,
+    )
+
+
+@register.simple_block_tag
+def empty_state(content: SafeString, title: str, **context: object) -> SafeString:
+    """Nothing to list: what that means, and optionally one button (url, label, tone) or code."""
+    return render_to_string("components/_empty.html", {"title": title, "text": content, **context})
 
 
 # --- Text ---------------------------------------------------------------------------------------
@@ -89,10 +153,7 @@ def reltime(moment: datetime | None, never: str = "never") -> SafeString:
 @register.filter
 def percent(thousandths: int | None) -> str:
     """Thousandths of a percent as staff read them: 12500 is "12.5 %"."""
-    if thousandths is None:
-        return ABSENT
-    whole, rest = divmod(thousandths, 1000)
-    return f"{whole}.{rest:03}".rstrip("0").rstrip(".") + " %"
+    return ABSENT if thousandths is None else percentages.percent(thousandths)
 
 
 @register.filter

@@ -1,1 +1,1 @@
-"""The toolkit of the dashboard. May import core."""
+"""The toolkit of the dashboard; may import core."""

@@ -9,8 +9,10 @@ from functools import wraps
 from typing import Any, cast
 
 from django.core.exceptions import PermissionDenied
+from django.db import models
 from django.http import Http404, HttpRequest, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
 from ilara_admin.core.audit import Actor
@@ -69,6 +71,15 @@ def last_environment(request: HttpRequest) -> Environment | None:
     last: int | None = request.session.get(SESSION_KEY)
     found = environments.filter(pk=last).first() if last else None
     return found or environments.order_by("project__name", "id").first()
+
+
+def get_or_404[M: models.Model](
+    request: HtmxHttpRequest, rows: type[M] | models.QuerySet[M], **lookup: Any
+) -> M:
+    """The object in the request's environment; 404 if there is none."""
+    found = get_object_or_404(rows, environment=request.environment, **lookup)
+    found.environment = request.environment  # type: ignore[attr-defined]  # saves a join
+    return found
 
 
 def environment_url(request: HttpRequest, name: str, *args: object) -> str:

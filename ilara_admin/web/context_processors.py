@@ -74,10 +74,6 @@ class Shell:
         """Where the find box looks; "" on pages outside any environment."""
         return f"{self.home_url}find/" if self.environment else ""
 
-    @property
-    def is_live(self) -> bool:
-        return self.environment is not None and self.environment.slug == "live"
-
     @cached_property
     def navigation(self) -> list[NavItem]:
         return self._items(_WORK)

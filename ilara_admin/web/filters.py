@@ -1,7 +1,7 @@
 """Filters of a list: a form read from the address, and a chip for each filter that is on."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -20,7 +20,11 @@ class Chip:
 
 
 class FilterForm(forms.Form):
-    """Every field is optional, and a value that makes no sense filters nothing."""
+    """Every field is optional, and a value that makes no sense filters nothing. A field with an
+    empty label has no chip. `cursors` are parameters that no other list understands.
+    """
+
+    cursors: ClassVar[tuple[str, ...]] = ("after", "before")
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(request.GET)
@@ -35,9 +39,13 @@ class FilterForm(forms.Form):
     @property
     def chips(self) -> list[Chip]:
         return [
-            Chip(str(self[name].label), self._words(name), _address(self.request, without=name))
-            for name in self.fields
-            if self.value(name)
+            Chip(
+                str(self[name].label),
+                self._words(name),
+                _address(self.request, without=(name, *self.cursors)),
+            )
+            for name, field in self.fields.items()
+            if field.label != "" and self.value(name)
         ]
 
     def _words(self, name: str) -> str:
@@ -47,15 +55,11 @@ class FilterForm(forms.Form):
         return self.value(name)
 
 
-def _address(request: HttpRequest, *, without: str = "") -> str:
-    """The address of this list with the filters that say something.
-
-    Without one of the filters it is another list, in which a cursor means nothing.
-    """
-    dropped = {without, "after", "before"} if without else set()
+def _address(request: HttpRequest, *, without: tuple[str, ...] = ()) -> str:
+    """The address of this list with the parameters that have a value."""
     query = QueryDict(mutable=True)
     for name, value in request.GET.items():
-        if value and name not in dropped:
+        if value and name not in without:
             query[name] = str(value)
     return f"{request.path}?{query.urlencode()}" if query else request.path
 

@@ -1,1 +1,1 @@
-"""The churn model and how it is fitted. Pure: imports no Django."""
+"""The churn model and its fitting; pure, so it imports no Django."""

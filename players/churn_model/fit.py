@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, gammaln, hyp2f1, psi
+from scipy.special import expit, gammaln, psi
 
 from players.churn_model.risk import Parameters
 
@@ -67,7 +67,7 @@ def fit(
         raise ValueError("There is nobody to fit.")
     # Many players of a few weeks have the same history, which is then computed once.
     unique, counts = np.unique(np.stack([x, t_x, T]), axis=1, return_counts=True)
-    likelihood = _likelihood(unique[0], unique[1], unique[2], counts.astype(float), model)
+    likelihood = likelihood_of(unique[0], unique[1], unique[2], counts.astype(float), model)
 
     def objective(logs: Floats) -> tuple[float, Floats]:
         value, slope = likelihood(np.exp(logs))
@@ -97,7 +97,7 @@ def log_likelihood(
 ) -> float:
     """Of all these players together."""
     x, t_x, T = _checked(frequency, recency, age)
-    value, _ = _likelihood(x, t_x, T, np.ones(len(x)), model)(_four(parameters))
+    value, _ = likelihood_of(x, t_x, T, np.ones(len(x)), model)(_four(parameters))
     return value
 
 
@@ -112,30 +112,6 @@ def p_alive(
     x, t_x, T = _checked(frequency, recency, age)
     r, alpha, a, b = _four(parameters)
     return 1 - _p_gone(r, alpha, a, b, x, t_x, T, _chances(model))
-
-
-def expected_days(
-    parameters: Parameters,
-    frequency: ArrayLike,
-    recency: ArrayLike,
-    age: ArrayLike,
-    horizon: float,
-    model: Model = "mbg",
-) -> Floats:
-    """How many active days each of them will have in the time `horizon` from now."""
-    x, t_x, T = _checked(frequency, recency, age)
-    r, alpha, a, b = _four(parameters)
-    if abs(a - 1) < 1e-6:  # where the formula is 0 / 0, and next to it right to six places
-        a = 1 + 1e-6
-    chances = _chances(model)
-    c = a + b + x - 1 + chances
-    passed = horizon / (alpha + T + horizon)
-    # Published with 2F1(r + x, b + x; c; passed), which overflows for who plays a lot. This is its
-    # equal by Euler's transformation.
-    kept = np.exp((a - 1) * np.log1p(-passed)) * hyp2f1(a + b - r - 1 + chances, a - 1, c, passed)
-    alive = 1 - _p_gone(r, alpha, a, b, x, t_x, T, chances)
-    days: Floats = c / (a - 1) * (1 - kept) * alive
-    return days
 
 
 def backtest(scores: ArrayLike, silent: ArrayLike) -> Backtest:
@@ -165,7 +141,7 @@ def _chances(model: Model) -> int:
     return 1 if model == "mbg" else 0
 
 
-def _likelihood(
+def likelihood_of(
     x: Floats, t_x: Floats, T: Floats, weights: Floats, model: Model
 ) -> Callable[[Floats], tuple[float, Floats]]:
     """The log-likelihood of these histories as a function of r, alpha, a, b, with its slope."""

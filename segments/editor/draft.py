@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ilara_admin.core.json_equality import identical
 from segments.language.operators import OPERATORS, ValueKind
 from segments.language.parser import FIELDS, MAX_CONDITIONS
 
@@ -147,7 +148,7 @@ def _next_focus(name: str, index: int, left: int) -> str:
 def draft_of(document: Any, level: int = 1) -> Draft:
     """The draft of a valid rule document, or of a part of one."""
     draft = _to_draft(document, level)
-    if draft is not None and _same(_to_document(draft), document):
+    if draft is not None and identical(_to_document(draft), document):
         return draft
     return json_draft(document)
 
@@ -206,11 +207,6 @@ def _to_document(draft: Draft) -> Any:
     if any(text != text.strip() or "\n" in text or "\r" in text for text in texts):
         return None
     return document_of(draft.kind, draft.typed, [_to_document(part) for part in draft.parts])
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equality that distinguishes 1, 1.0 and true."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def document_of(kind: PartKind, typed: Mapping[str, Any], parts: Sequence[Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from events.models import EventName
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from segments import services
@@ -17,7 +17,6 @@ from segments.forms import SegmentForm
 from segments.language.sentences import describe, lacking
 from segments.models import Segment
 from segments.sizes import estimate, rule_query
-from segments.views import the_segment
 
 MAX_EVENT_NAMES = 300  # suggestions; any name can be typed
 
@@ -29,7 +28,7 @@ def segment_new(request: HtmxHttpRequest) -> HttpResponse:
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def segment_edit(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    return _edit(request, the_segment(request, key))
+    return _edit(request, get_or_404(request, Segment, key=key))
 
 
 def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:

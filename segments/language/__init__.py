@@ -1,1 +1,1 @@
-"""The rule language: parser, both evaluators and texts. Pure: imports no Django."""
+"""The rule language: parser, evaluators, texts; pure, so it imports no Django."""

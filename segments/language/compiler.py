@@ -65,6 +65,16 @@ def no_player(subject: Subject) -> bool:
     return False
 
 
+def with_lists(segment_id: int, by_rule: Matcher) -> Matcher:
+    """A segment's include and exclude list before its rule; exclude wins."""
+
+    def matches(subject: Subject) -> bool:
+        excluded = subject.lists.get(segment_id)
+        return by_rule(subject) if excluded is None else not excluded
+
+    return matches
+
+
 def _is_in(segments: Mapping[str, Matcher], key: str, subject: Subject) -> bool:
     known = subject.memo.get(key)
     if known is None:

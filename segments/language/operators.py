@@ -12,10 +12,10 @@ from enum import StrEnum
 from operator import eq, ge, gt, le, lt
 from typing import Any, Literal
 
+from ilara_admin.core.json_equality import json_equal
 from segments.language.values import (
     boundary,
     duration,
-    equal,
     is_number,
     moment,
     pattern,
@@ -67,11 +67,11 @@ _STORED = _each(ValueKind.TEXT, ValueKind.NUMBER, ValueKind.BOOLEAN, ValueKind.T
 
 
 def _any_equal(actual: object, values: Iterable[Any]) -> bool:
-    return any(equal(actual, value) for value in values)
+    return any(json_equal(actual, value) for value in values)
 
 
 def _same(value: Any) -> Predicate:
-    return lambda actual, _: equal(actual, value)
+    return lambda actual, _: json_equal(actual, value)
 
 
 def _more(value: Any) -> Predicate:

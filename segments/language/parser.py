@@ -23,6 +23,7 @@ from decimal import Decimal
 from math import inf
 from typing import Any, Literal
 
+from ilara_admin.core.path_error import PathError
 from segments.language.operators import OPERATORS, ValueKind
 from segments.language.values import boundary, duration, exact, is_number, pattern, version
 
@@ -107,13 +108,8 @@ type Leaf = Condition | Membership | EventCondition
 type Node = Group | Leaf
 
 
-class RuleError(ValueError):
+class RuleError(PathError):
     """A rule that cannot be parsed. `path` is like `conditions[1].value`."""
-
-    def __init__(self, path: str, message: str) -> None:
-        super().__init__(f"{path}: {message}" if path else message)
-        self.path = path
-        self.message = message
 
 
 # --- Parse --------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def count_sql(
 
 @dataclass(slots=True)
 class _Writer:
-    """Builds one query. `may` asks for an upper bound; a negation flips it to a lower one."""
+    """Builds one query. `may` requests an upper bound; a negation flips it to a lower one."""
 
     query_context: QueryContext
     one_by_one: bool

@@ -115,12 +115,3 @@ def exact(number: float) -> int | float:
 
 def is_number(value: object) -> bool:
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-
-
-def equal(actual: object, expected: object) -> bool:
-    """Equality that does not treat True as 1."""
-    if isinstance(actual, bool) or isinstance(expected, bool):
-        return actual is expected
-    if is_number(actual) and is_number(expected):
-        return actual == expected
-    return type(actual) is type(expected) and actual == expected

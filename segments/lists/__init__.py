@@ -1,1 +1,1 @@
-"""The include and exclude lists of segments. May import the language."""
+"""The include and exclude lists of segments; may import what segments may import."""

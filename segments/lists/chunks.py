@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
+from ilara_admin.core.progress import Progress, no_progress
 from players import aliases
 from players.models import player_id_for
 from segments.lists.csv_reader import CsvRow
@@ -29,9 +30,6 @@ from segments.models import (
 CHUNK_ROWS = 5_000
 SHOWN_BAD_LINES = 10
 SEGMENT_DELETED = "The segment was deleted in the meantime."
-
-# Called with the amount done and the total, 0 if unknown.
-type Progress = Callable[[int, int], None]
 
 
 class SupersededError(Exception):
@@ -53,6 +51,7 @@ class ChunkRun:
     row adds `row_weight`."""
 
     change: SegmentListChange
+    environment_id: int
     namespace: UUID
     progress: Progress
     done: float = 0
@@ -63,7 +62,7 @@ class ChunkRun:
         return self.change.segment_id, self.change.excluded
 
 
-def take_up(change: SegmentListChange, progress: Progress | None = None) -> ChunkRun:
+def take_up(change: SegmentListChange, progress: Progress = no_progress) -> ChunkRun:
     """Start or restart a change. An earlier run can no longer write."""
     segment = Segment.objects.select_related("environment").filter(pk=change.segment_id).first()
     taken = _mine(change).update(attempt=F("attempt") + 1, touched_at=Now(), done=0)
@@ -72,7 +71,8 @@ def take_up(change: SegmentListChange, progress: Progress | None = None) -> Chun
     change.attempt += 1
     if segment is None:
         raise ValidationError(SEGMENT_DELETED)
-    return ChunkRun(change, segment.environment.namespace, progress or (lambda done, total: None))
+    environment = segment.environment
+    return ChunkRun(change, environment.pk, environment.namespace, progress)
 
 
 def _mine(change: SegmentListChange) -> QuerySet[SegmentListChange]:
@@ -86,7 +86,7 @@ def chunk(run: ChunkRun) -> Iterator[Counts]:
     """One transaction of a change: rows and counters commit together."""
     counts, change = Counts(), run.change
     with transaction.atomic():
-        aliases.hold()
+        aliases.lock_for_lists(run.environment_id)
         segments = Segment.objects.filter(pk=change.segment_id)
         if not segments.select_for_update(no_key=True).values_list("pk").first():
             raise ValidationError(SEGMENT_DELETED)
@@ -103,7 +103,7 @@ def chunk(run: ChunkRun) -> Iterator[Counts]:
         )
         if not written:
             raise SupersededError
-    run.progress(round(run.done), change.total)
+    run.progress("Importing", round(run.done), change.total)
 
 
 # --- Adding ---------------------------------------------------------------------------------------

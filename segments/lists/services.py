@@ -15,9 +15,10 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from ilara_admin.core.audit import Actor, audit_record
+from ilara_admin.core.progress import Progress, no_progress
 from ilara_admin.models import AuditAction
 from segments.lists import chunks
-from segments.lists.chunks import Progress, SupersededError, take_up
+from segments.lists.chunks import SupersededError, take_up
 from segments.lists.csv_reader import check_id, read_ids
 from segments.models import (
     ListAction,
@@ -203,7 +204,7 @@ def upload_read(change: SegmentListChange) -> Iterator[bytes]:
 
 
 def list_run(
-    change: SegmentListChange, pieces: Iterable[bytes] = (), progress: Progress | None = None
+    change: SegmentListChange, pieces: Iterable[bytes] = (), progress: Progress = no_progress
 ) -> SegmentListChange:
     """Run a change from its beginning, also one that was started before. `pieces` are the bytes of
     the file to import.

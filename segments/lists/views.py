@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django_htmx.http import trigger_client_event
 
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, render_form
@@ -30,7 +30,7 @@ SHOWN_CHANGES = 10
 @staff_view(Role.VIEWER)
 def segment_lists(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """One of the two lists; `?list=exclude` selects the exclude list."""
-    segment = _the_segment(request, key)
+    segment = get_or_404(request, Segment, key=key)
     context = _context(request, segment)
     if request.htmx and request.htmx.target == "changes":
         return _changes(request, context)
@@ -77,7 +77,7 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def segment_ids_add(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    segment = _the_segment(request, key)
+    segment = get_or_404(request, Segment, key=key)
     form = IdsForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         try:
@@ -98,7 +98,7 @@ def segment_ids_add(request: HtmxHttpRequest, key: str) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "POST")
 def segment_ids_remove(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Remove one id. The list then reloads itself at its current page."""
-    segment = _the_segment(request, key)
+    segment = get_or_404(request, Segment, key=key)
     try:
         change = services.ids_remove(
             segment,
@@ -116,7 +116,7 @@ def segment_ids_remove(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def segment_lists_import(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    segment = _the_segment(request, key)
+    segment = get_or_404(request, Segment, key=key)
     form = ImportForm(*(request.POST, request.FILES) if request.method == "POST" else ())
     if form.is_valid():
         file = form.cleaned_data["file"]
@@ -142,7 +142,7 @@ def segment_lists_import(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def segment_lists_clear(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    segment = _the_segment(request, key)
+    segment = get_or_404(request, Segment, key=key)
     excluded = _excluded(request)
     size = segment.excluded if excluded else segment.included
     which = _which(request)
@@ -172,7 +172,7 @@ def segment_lists_clear(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 @staff_view(Role.LIVE_OPS, "POST")
 def segment_lists_undo(request: HtmxHttpRequest, key: str, change_id: int) -> HttpResponse:
-    segment = _the_segment(request, key)
+    segment = get_or_404(request, Segment, key=key)
     change = get_object_or_404(segment.list_changes, pk=change_id)
     try:
         undoing = services.list_undo(change, actor=actor_of(request))
@@ -184,11 +184,6 @@ def segment_lists_undo(request: HtmxHttpRequest, key: str, change_id: int) -> Ht
 
 
 # --- Helpers ------------------------------------------------------------------------------------
-
-
-def _the_segment(request: HtmxHttpRequest, key: str) -> Segment:
-    segments = Segment.objects.select_related("environment__project")
-    return get_object_or_404(segments, environment=request.environment, key=key)
 
 
 def _excluded(request: HtmxHttpRequest) -> bool:

@@ -4,7 +4,7 @@
   const on = (type, handler) => document.addEventListener(type, handler);
   const near = (event, selector) => event.target instanceof Element && event.target.closest(selector);
 
-  // --- Dialogs: htmx content in #dialog is shown; [data-opens] opens a dialog of the page ---
+  // --- Dialogs: htmx fills #dialog; [data-opens] opens one that is in the page ---
   on("htmx:afterSwap", ({ detail: { target } }) => {
     if (target?.id !== "dialog") return; // rows of a stream have no target
     if (!target.firstElementChild) target.close();
@@ -20,7 +20,7 @@
     }
   });
 
-  // --- Type to confirm: the button is disabled until the name is typed; the server checks it too ---
+  // --- A dangerous form's button is enabled once the name is typed; the server checks it again ---
   const arm = (input) => {
     const button = input.form.querySelector("footer button");
     if (button) button.disabled = input.value.trim() !== input.dataset.arms;
@@ -29,7 +29,7 @@
   on("input", (event) => near(event, "[data-arms]") && arm(event.target));
   on("htmx:afterSettle", armAll);
 
-  // --- Menus close on Escape or a click elsewhere ---
+  // --- Menus close by Escape or a click elsewhere ---
   const closeMenus = (except) =>
     document.querySelectorAll("details[data-menu][open]").forEach((menu) => {
       if (menu === except) return;
@@ -101,7 +101,7 @@
     }
   });
 
-  // --- Relative times, updated as they age; the same text as the reltime tag ---
+  // --- Relative times, worded like the reltime tag ---
   const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const updateAges = () =>
     document.querySelectorAll("time[data-reltime]").forEach((time) => {
@@ -125,13 +125,13 @@
   };
   on("htmx:responseError", ({ detail: { xhr } }) => {
     const id = xhr.getResponseHeader("X-Request-Id");
-    const why = { 403: "You are not allowed to do that", 404: "That no longer exists", 429: "Too many requests" };
+    const why = { 403: "Permission denied", 404: "Not found", 429: "Too many requests" };
     const what = why[xhr.status] ?? "The request failed";
     alertWith(`${what}. Reload the page and try again.${id ? ` Request ${id}.` : ""}`);
   });
   on("htmx:sendError", () => alertWith("The server is not reachable. Check your connection."));
 
-  // --- Live events: the state of the stream, and a limit on the number of rows ---
+  // --- Live events: the state of the stream, a limit to the rows shown ---
   let reconnecting;
   const showState = (text) =>
     document.querySelectorAll("[data-tail-state]").forEach((each) => (each.textContent = text));

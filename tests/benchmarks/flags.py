@@ -61,7 +61,7 @@ def main(rounds: int) -> None:
     from django.test.utils import CaptureQueriesContext
 
     from flags import schemas, usage
-    from flags.lookup import find_evaluation_context
+    from flags.api import find_evaluation_context
     from flags.models import Flag
     from flags.services import flag_create
     from ilara_admin.api import dispatch, key_usage

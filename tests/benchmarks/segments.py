@@ -121,11 +121,12 @@ def one_player(environment: Any, token: str, player_id: Any) -> None:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
+    from ilara_admin.api.environment_cache import at_version
     from ilara_admin.core.audit import Actor
-    from segments.cache import compile_segments
-    from segments.lookup import stored_subject
+    from segments.cache import SegmentRow, compile_segments
     from segments.models import Segment
     from segments.services import segment_create
+    from segments.subject import stored_subject
 
     for number in range(SEGMENTS):
         segment_create(
@@ -158,10 +159,10 @@ def one_player(environment: Any, token: str, player_id: Any) -> None:
     with CaptureQueriesContext(connection) as queries:
         request(listed)
     statements = len(queries)  # the next request forgets them
-    rows = Segment.objects.filter(environment=environment).values("id", "key", "name", "rule")
-    compiled = list(compile_segments(rows, {}).values())
+    found = Segment.objects.filter(environment=environment).values_list("id", "key", "name", "rule")
+    compiled = list(compile_segments([SegmentRow(*row) for row in found], {}).values())
     wanted = frozenset().union(*(each.event_counts for each in compiled))
-    stored = stored_subject(environment, player_id, wanted)
+    stored = stored_subject(at_version(environment), player_id, wanted)
     assert stored
     subject = stored[1]
 

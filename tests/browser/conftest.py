@@ -18,6 +18,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.homes import HANG_SECONDS
 from tests.processes import program
 from tests.running import Serve
 
@@ -58,7 +59,7 @@ class Ilara:
 def running_ilara(home: Path, *options: str) -> Iterator[Ilara]:
     serve = Serve(home, "--workers", "1", *options)
     try:
-        yield Ilara(serve.ready())
+        yield Ilara(serve.ready(4 * HANG_SECONDS))  # it may fill a sample game first
         serve.stop()
     finally:
         serve.clean_up()
@@ -92,10 +93,12 @@ class Window:
     keyboard: bool = False
     complaints: list[str] = field(default_factory=list)
 
+    def address(self, path: str) -> str:
+        """Of a page of the sample game's live environment, or of the whole site (leading slash)."""
+        return self.base + (path if path.startswith("/") else f"/sample-game/live/{path}")
+
     def open(self, path: str) -> Page:
-        """A page of the sample game's live environment, or of the whole site (leading slash)."""
-        url = path if path.startswith("/") else f"/sample-game/live/{path}"
-        self.page.goto(self.base + url)
+        self.page.goto(self.address(path))
         return self.page
 
     def press(self, role: str, name: str | re.Pattern[str], *, exact: bool = False) -> None:

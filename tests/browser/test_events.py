@@ -48,5 +48,5 @@ def test_see_why_an_event_was_rejected(admin: Window, ilara: Ilara) -> None:
     page.wait_for_url(re.compile(f"name={name}"))
     settled(page)
     expect(page.get_by_role("main")).to_contain_text("more than 24 hours ahead")
-    page.get_by_text("What was sent").first.click()
+    page.get_by_text("Payload").first.click()
     expect(page.get_by_role("main")).to_contain_text("2099-01-01")

@@ -2,14 +2,15 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.urls import resolve
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
-from tests.browser.conftest import Ilara, Window
+from tests.browser.conftest import PATIENCE_MILLISECONDS, Ilara, Window
 from tests.browser.test_support import call, register
 from tests.pages import PAGES as ADDRESSES
 
@@ -67,15 +68,25 @@ def test_list__names_every_page() -> None:
     assert shown - NO_PAGES <= listed
 
 
+MODES: list[tuple[Literal["light", "dark"], int]] = [
+    ("light", 1280), ("light", 390), ("dark", 1280), ("dark", 390),
+]  # fmt: skip
+AXE = Axe().axe_script
+
+
 def problems(page: Page) -> list[str]:
-    """What axe finds, and a page that is wider than the window."""
-    found = Axe().run(page).response["violations"]
+    """What axe finds in each theme and width, and where the page is wider than the window."""
+    page.evaluate(AXE)
     said = []
-    for item in found:
-        places = json.dumps([node["html"][:160] for node in item["nodes"]][:3])
-        said.append(f"{page.url}: {item['id']}: {places}")
-    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-        said.append(f"{page.url}: scrolls sideways")
+    for scheme, width in MODES:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
+        place = f"{page.url} ({scheme}, {width})"
+        for item in page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]:
+            nodes = json.dumps([node["html"][:160] for node in item["nodes"]][:3])
+            said.append(f"{place}: {item['id']}: {nodes}")
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            said.append(f"{place}: scrolls sideways")
     return said
 
 
@@ -93,38 +104,60 @@ def first_link(page: Page, start: str) -> str:
     return found.partition(start)[2]
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_every_page(scheme: str, width: int, window: Callable[..., Window], ilara: Ilara) -> None:
+@pytest.fixture(scope="module")
+def sample(ilara: Ilara) -> dict[str, str]:
+    """What the placeholders of the addresses stand for, except what pages link to."""
     player = register(ilara, level=45)["id"]
     event = {"player_id": player, "event_name": "opened", "properties": {"from": ["a", "b"]}}
     call(ilara, "events/events", event)
     call(ilara, f"players/players/{player}/purchase", {"amount": 1, "transaction_id": "t-1"})
     name = {"external_id": f"guest_{player}"}
     call(ilara, f"players/players/{player}/aliases", name, ilara.key("live", "secret"))
-    admin = window(color_scheme=scheme, viewport={"width": width, "height": 900})
-    page = admin.open(f"players/{player}/notes/add/")
+    return {"player": player}
+
+
+@pytest.fixture(scope="module")
+def walker(
+    ilara: Ilara, chromium: Browser, signed_in: Any, sample: dict[str, str]
+) -> Iterator[Window]:
+    """One window for all pages."""
+    # A theme changes at once, without a transition.
+    context = chromium.new_context(storage_state=signed_in, reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE_MILLISECONDS)
+    walker = Window(context, context.new_page(), ilara.url)
+    walker.listen(walker.page)
+    page = walker.open(f"players/{sample['player']}/notes/add/")
     page.get_by_label("Note").fill("Two\nlines")
-    page.get_by_role("button", name="Add note").click()
-    page.wait_for_url(f"**/players/{player}/")
-    filled = {
-        "player": player,
+    page.locator("form", has=page.get_by_label("Note")).get_by_role("button").first.click()
+    page.wait_for_url(f"**/players/{sample['player']}/")
+    sample |= {
         "note": linked(page, "/notes/([^/]+)/delete/"),
         "alias": linked(page, "/ids/([^/]+)/remove/"),
-        "event": first_link(admin.open("events/?name=opened"), "/events/"),
-        "name": first_link(admin.open("events/names/"), "/events/names/").strip("/"),
+        "event": first_link(walker.open("events/?name=opened"), "/events/"),
+        "name": first_link(walker.open("events/names/"), "/events/names/").strip("/"),
     }
-    found: list[str] = []
-    for path in PAGES:
-        page = admin.open(path.format(**filled))
-        assert page.locator("h1").count() == 1, path
-        missing = "Nothing is here" in page.locator("h1").inner_text()
-        assert missing == (path == "/nowhere/"), path
-        found += problems(page)
-    # Dialogs are pages too, and lie on top of one.
-    page = admin.open("flags/new-shop/")
+    yield walker
+    context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page(path: str, walker: Window, sample: dict[str, str]) -> None:
+    walker.complaints.clear()
+    page = walker.page
+    response = page.goto(walker.address(path.format(**sample)))
+    assert response
+    assert response.status == (404 if path == "/nowhere/" else 200)
+    assert page.locator("h1").count() == 1
+    assert problems(page) == []
+    assert walker.complaints == []
+
+
+@pytest.mark.browser
+def test_dialog_on_top_of_a_page(walker: Window) -> None:
+    """Dialogs are pages too."""
+    page = walker.open("flags/new-shop/")
     page.get_by_role("link", name="Turn off").click()
     page.get_by_role("dialog").wait_for()
-    found += problems(page)
-    assert found == []
+    assert problems(page) == []
+    assert walker.complaints == []

@@ -110,7 +110,7 @@ def test_schedule_and_what_it_means_for_players(admin: Window) -> None:
     admin.press("link", "Edit rules")
     admin.press("button", "Add rule")
     admin.fill(page.get_by_role("spinbutton", name="Percentage"), "5")
-    unfold(admin, "Over time")
+    unfold(admin, "Schedule")
     admin.select(page.get_by_label("The percentage"), "Changes in steps")
     admin.fill(page.get_by_label("Steps"), "soon 50")
     admin.press("button", "Review changes")
@@ -134,7 +134,7 @@ def test_prerequisite_and_clone(admin: Window) -> None:
     admin.select(page.get_by_label("Only where"), "new_tutorial gives enabled")
     admin.press("button", "Review changes")
     admin.press("button", "Save to live")
-    expect(page.get_by_role("main")).to_contain_text("Only where new_tutorial gives enabled")
+    expect(page.get_by_role("main")).to_contain_text("Only if new_tutorial serves enabled")
 
     admin.open(f"flags/{key}/clone/")
     admin.fill(page.get_by_role("textbox", name="Key"), f"{key}-two")

@@ -47,4 +47,4 @@ def test_add_find_remove_undo_import_and_clear(admin: Window, tmp_path: Path) ->
     admin.fill(page.get_by_label("to confirm"), "android-players")
     admin.press("button", re.compile("^Clear the exclude list"))
     expect(page.get_by_role("main")).to_contain_text("30,001 removed", timeout=60_000)
-    expect(page.get_by_role("heading", name="Nobody is excluded")).to_be_visible()
+    expect(page.get_by_role("heading", name="No excluded ids")).to_be_visible()

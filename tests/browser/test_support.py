@@ -67,7 +67,7 @@ def test_help_a_player_found_by_an_alias(
     notes = page.get_by_role("region", name="Notes")
     expect(notes).to_contain_text("Lost the gems")
 
-    facts = page.get_by_role("region", name="Facts")
+    facts = page.get_by_role("region", name="Fields")
     expect(facts).to_contain_text("4.99 USD")
     support.press("link", "Refund of 4.99 USD")
     support.fill(page.get_by_role("textbox", name="Reason"), "A child bought it")
@@ -185,7 +185,7 @@ def test_issue_rotate_and_revoke_a_key(admin: Window, ilara: Ilara) -> None:
     admin.press("link", f"Rotate {name}")
     admin.check(page.get_by_role("radio", name="At once"))
     admin.press("button", "Issue a new key")
-    expect(page.get_by_role("main")).to_contain_text("has ended")
+    expect(page.get_by_role("main")).to_contain_text("no longer works")
     successor = token_shown(page)
     assert refusal(ilara, token) == "This API key has expired"
     call(ilara, "players/players", body, successor)

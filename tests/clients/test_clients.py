@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,14 +19,16 @@ from events.models import Event
 from ilara_admin.apidocs.clients import CLIENTS, FOLDER, usage
 from ilara_admin.models import Environment, KeyKind, Tier
 from players.models import Player, player_id_for
-from tests.clients.drivers import DRIVERS, LANGUAGES, Driver, build_go, commands, go
+from tests.clients.drivers import DRIVERS, LANGUAGES, Driver, build_go, go
 from tests.clients.proxy import Proxy, Seen, proxy_to
 from tests.factories import make_constant_flag, make_environment, make_key
 from tests.replay import TIME, matches
 from tests.running import free_port
-from tests.serving import gunicorns
+from tests.serving import Gunicorn, gunicorns
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+
+type Commands = Mapping[str, list[str]]  # the driver's command line, per language
 
 STEPS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "scenario.json").read_text())
 FLAGS = {
@@ -89,9 +90,11 @@ def make_game() -> Game:
     return Game(environment, make_environment(tier=Tier.FREE))
 
 
-def test_scenario__has_equal_outcomes_in_all_languages(transactional_db: None) -> None:
+def test_scenario__has_equal_outcomes_in_all_languages(
+    transactional_db: None, command: Commands
+) -> None:
     port = free_port()
-    with commands() as command, ExitStack() as stack, ExitStack() as servers:
+    with ExitStack() as stack, ExitStack() as servers:
         servers.enter_context(gunicorns(1, port))
         plays = {}
         for language in LANGUAGES:
@@ -118,33 +121,32 @@ def test_scenario__has_equal_outcomes_in_all_languages(transactional_db: None) -
             check_requests(language, play.proxy.seen)
 
 
-def test_examples__work_as_printed(transactional_db: None) -> None:
-    with commands() as command, gunicorns(1) as (server,), TemporaryDirectory() as name:
-        folder = Path(name)
-        for client in CLIENTS:
-            environment = make_environment()
-            key = make_key(environment).token
-            example = usage(client, f"{server.address}/v1", key)
-            run_example(client.language, example, folder, command)
-            player = Player.objects.get(environment=environment)
-            assert player.attributes == ({} if client.language == "Go" else {"level": 45})
-            assert Event.objects.get(player_id=player.id).name == "level_complete"
-
-
-def test_exit__sends_queued_events(transactional_db: None) -> None:
-    with commands() as command, gunicorns(1) as (server,), TemporaryDirectory() as name:
-        for client in CLIENTS[:2]:  # Go has no exit hook
-            environment = make_environment()
-            example = usage(client, f"{server.address}/v1", make_key(environment).token)
-            *lines, last = example.splitlines()
-            assert "close()" in last
-            run_example(client.language, "\n".join(lines), Path(name), command)
-            assert Event.objects.filter(environment_id=environment.pk).count() == 1
-
-
-def run_example(
-    language: str, example: str, folder: Path, command: Mapping[str, list[str]]
+def test_examples__work_as_printed(
+    transactional_db: None, command: Commands, gunicorn: Gunicorn, tmp_path: Path
 ) -> None:
+    for client in CLIENTS:
+        environment = make_environment()
+        key = make_key(environment).token
+        example = usage(client, f"{gunicorn.address}/v1", key)
+        run_example(client.language, example, tmp_path, command)
+        player = Player.objects.get(environment=environment)
+        assert player.attributes == ({} if client.language == "Go" else {"level": 45})
+        assert Event.objects.get(player_id=player.id).name == "level_complete"
+
+
+def test_exit__sends_queued_events(
+    transactional_db: None, command: Commands, gunicorn: Gunicorn, tmp_path: Path
+) -> None:
+    for client in CLIENTS[:2]:  # Go has no exit hook
+        environment = make_environment()
+        example = usage(client, f"{gunicorn.address}/v1", make_key(environment).token)
+        *lines, last = example.splitlines()
+        assert "close()" in last
+        run_example(client.language, "\n".join(lines), tmp_path, command)
+        assert Event.objects.filter(environment_id=environment.pk).count() == 1
+
+
+def run_example(language: str, example: str, folder: Path, command: Commands) -> None:
     match language:
         case "Python":
             shutil.copy(FOLDER / "ilara.py", folder)
@@ -169,17 +171,15 @@ def run_example(
     assert (run.stdout.strip(), run.stderr) == (shown, ""), run
 
 
-def test_files__are_formatted_and_parse() -> None:
-    with commands() as command:
-        assert run_quietly("gofmt", "-l", str(FOLDER), str(DRIVERS)) == ""
-        assert run_quietly(command["node"][0], "--check", str(FOLDER / "ilara.mjs")) == ""
+def test_files__are_formatted_and_parse(command: Commands) -> None:
+    assert run_quietly("gofmt", "-l", str(FOLDER), str(DRIVERS)) == ""
+    assert run_quietly(command["node"][0], "--check", str(FOLDER / "ilara.mjs")) == ""
 
 
-def test_go_client__passes_its_unit_tests(tmp_path: Path) -> None:
-    with commands():
-        shutil.copy(DRIVERS / "ilara_test.go", tmp_path)
-        build_go(tmp_path)
-        go(tmp_path, "test", ".")
+def test_go_client__passes_its_unit_tests(tmp_path: Path, command: Commands) -> None:
+    shutil.copy(DRIVERS / "ilara_test.go", tmp_path)
+    build_go(tmp_path)
+    go(tmp_path, "test", ".")
 
 
 def run_quietly(*command: str) -> str:

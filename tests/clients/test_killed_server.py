@@ -1,12 +1,13 @@
 """Events and streams survive kills of the server: no event is lost or duplicated."""
 
 import time
+from collections.abc import Mapping
 from functools import partial
 
 import pytest
 from django.conf import settings
 
-from tests.clients.drivers import LANGUAGES, Driver, commands, ending
+from tests.clients.drivers import LANGUAGES, Driver, ending
 from tests.homes import empty_home, wait_until
 from tests.running import Serve, killed_and_started_again, query
 
@@ -27,8 +28,10 @@ def has_sent_all(driver: Driver) -> bool:
     return bool(driver.do("public", "flush") == 0)
 
 
-def test_killed_server__loses_and_duplicates_no_event() -> None:
-    with empty_home() as home, commands() as command:
+def test_killed_server__loses_and_duplicates_no_event(
+    command: Mapping[str, list[str]],
+) -> None:
+    with empty_home() as home:
         serve = Serve(home, "--workers", "2").ready()
         try:
             keys = {"public": serve.says("live public"), "secret": serve.says("live secret")}

@@ -1,9 +1,11 @@
 """Tests of the Python client that need no Ilara server."""
 
 import importlib.util
+import json
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType
@@ -27,6 +29,35 @@ def ilara() -> Iterator[ModuleType]:
     spec.loader.exec_module(module)
     yield module
     del sys.modules["ilara"]
+
+
+@contextmanager
+def replying(data: Any) -> Iterator[tuple[str, list[Any]]]:
+    """The address of a server that replies to POST with `data`, and the bodies it received."""
+    bodies: list[Any] = []
+
+    class Replying(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"success": True, "data": data}).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Not logged."""
+
+    with served_by(Replying) as address:
+        yield address, bodies
+
+
+@contextmanager
+def served_by(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        serving = threading.Thread(target=server.serve_forever, args=[0.01])
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        serving.join()
 
 
 def test_pause__is_random_up_to_a_bound_that_doubles_to_a_limit(ilara: ModuleType) -> None:
@@ -70,14 +101,10 @@ def test_float_amount__is_refused(ilara: ModuleType, amount: Any) -> None:
 @pytest.mark.parametrize(
     ("amount", "sent"), [(Decimal("5E+1"), "50"), (Decimal("4.90"), "4.90"), (3, "3"), ("1", "1")]
 )
-def test_amount__is_sent_as_printed(
-    ilara: ModuleType, monkeypatch: pytest.MonkeyPatch, amount: Any, sent: str
-) -> None:
-    with ilara.Ilara(NOWHERE, "key") as client:
-        bodies: list[Any] = []
-        monkeypatch.setattr(client, "_call", lambda method, path, body: bodies.append(body))
+def test_amount__is_sent_as_printed(ilara: ModuleType, amount: Any, sent: str) -> None:
+    with replying({}) as (address, bodies), ilara.Ilara(address, "key") as client:
         client.record_purchase("p", amount)
-    assert bodies[0]["amount"] == sent
+    assert [body["amount"] for body in bodies] == [sent]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +119,10 @@ def test_amount__is_sent_as_printed(
 def test_flag_value__must_have_the_type_of_the_default(
     ilara: ModuleType, value: Any, default: Any, fits: bool
 ) -> None:
-    assert ilara._is_like(value, default) is fits
+    with replying({"value": value}) as (address, _), ilara.Ilara(address, "key") as client:
+        found = client.flag("key", "p", default)
+    wanted = value if fits else default
+    assert (type(found), found) == (type(wanted), wanted)
 
 
 def test_event_that_cannot_be_json__is_refused_by_track(ilara: ModuleType) -> None:
@@ -124,7 +154,18 @@ def test_deadline__limits_a_call_with_all_its_attempts(ilara: ModuleType) -> Non
     assert (caught.value.code, caught.value.status) == ("NETWORK_ERROR", 0)
 
 
-def test_stream__can_be_closed_between_connections(ilara: ModuleType) -> None:
+def test_stream__can_be_closed_between_connections(
+    ilara: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    pause = ilara.pause
+
+    def recording_pause(failures: int, least: float) -> Any:
+        pauses.append(least)
+        return pause(failures, least)
+
+    monkeypatch.setattr(ilara, "pause", recording_pause)
+
     class Once(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -135,18 +176,13 @@ def test_stream__can_be_closed_between_connections(ilara: ModuleType) -> None:
         def log_message(self, *_: object) -> None:
             """Not logged."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Once) as server:
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
-        with ilara.Ilara(f"http://127.0.0.1:{server.server_port}", "key") as client:
-            stream, events = client.stream(), []
-            reading = threading.Thread(target=lambda: events.extend(stream))
-            reading.start()
-            wait_until(lambda: stream._retry == 3600 and stream.last_id == "1")
-            reading.join(0.5)  # long enough to see the connection end
-            stream.close()
-            reading.join(5)
-            assert not reading.is_alive()
-            assert [event["event_id"] for event in events] == ["e"]
-        server.shutdown()
-        serving.join()
+    with served_by(Once) as address, ilara.Ilara(address, "key") as client:
+        stream, events = client.stream(), []
+        reading = threading.Thread(target=lambda: events.extend(stream))
+        reading.start()
+        wait_until(lambda: bool(pauses))
+        stream.close()
+        reading.join(5)
+        assert not reading.is_alive()
+        assert (stream.last_id, pauses) == ("1", [3600])
+        assert [event["event_id"] for event in events] == ["e"]

@@ -18,14 +18,13 @@ import msgspec
 import psycopg
 import pytest
 from django.db import connection
-from pytest_django import DjangoDbBlocker
 
 from ilara_admin.core.api_keys import NewKey, api_key_create
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.projects import project_create
 from ilara_admin.models import Environment, KeyKind
 from tests.homes import HANG_SECONDS
-from tests.serving import database_url, gunicorns
+from tests.serving import Gunicorn, database_url, gunicorns
 
 ACTOR = Actor("Ada")
 STREAM = "/v1/events/events/stream"
@@ -86,10 +85,9 @@ def serving(**environ: str) -> Iterator[Server]:
             server.close_readers()
 
 
-@pytest.fixture(scope="module")
-def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Server]:
-    with django_db_blocker.unblock(), serving() as running:
-        yield running
+@pytest.fixture
+def server(gunicorn: Gunicorn) -> Server:
+    return Server(gunicorn.process, gunicorn.port)
 
 
 # --- Readers ------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def test_catalogue__lists_names_with_counts(
     send(public_api, player, "start", "start", "purchase <b>")
     html = text_of(viewer.get(url_of(environment, "event_names")))
     assert html.index("purchase &lt;b&gt;") < html.index(">start</a>")
-    assert "2 events in all, 2 at the highest" in html
+    assert "2 events in total, 2 at the highest" in html
     assert "Counted" in html
 
 
@@ -201,7 +201,7 @@ def test_long_payload__is_marked_as_truncated(
 ) -> None:
     bad = {"player_id": str(player.pk), "event_name": "", "properties": {"x": "y" * 9_000}}
     public_api.post(EVENTS, bad)
-    assert "it was longer" in text_of(viewer.get(url_of(environment, "event_rejected")))
+    assert "Truncated." in text_of(viewer.get(url_of(environment, "event_rejected")))
 
 
 def test_rejected_events__are_paginated(viewer: Client, environment: Environment) -> None:

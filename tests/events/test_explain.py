@@ -19,10 +19,10 @@ from pytest_django import DjangoDbBlocker
 from events import export, log_reader, partitions, rollups, tail
 from events.forms import TailForm
 from events.log_reader import Filter
-from events.views import _count_after
+from events.timeline import timeline
+from events.views import count_after
 from ilara_admin.core import db
 from ilara_admin.models import Environment
-from players.timeline import timeline
 from segments.language.parser import EventCount
 from segments.language.sql import count_sql
 from tests.events.conftest import make_environment
@@ -85,13 +85,13 @@ type Plan = dict[str, Any]
 def plans() -> Iterator[list[Plan]]:
     """The plans of the statements that run inside, on the raw connection and through Django."""
     found: list[Plan] = []
-    run = db._run
+    run = db.fetch_all
 
-    def explained(sql: str, params: Any) -> list[db.Row]:
+    def explained(sql: str, params: Any, **options: bool) -> list[db.Row]:
         with psycopg.RawCursor(connection.connection) as cursor:
             cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
             found.append(_plan(cursor.fetchone()))
-        return run(sql, params)
+        return run(sql, params, **options)
 
     def wrapper(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
         if not str(sql).lstrip().startswith(("SELECT", "WITH")):
@@ -105,7 +105,7 @@ def plans() -> Iterator[list[Plan]]:
 
     with pytest.MonkeyPatch.context() as patched, connection.execute_wrapper(wrapper):
         connection.ensure_connection()
-        patched.setattr(db, "_run", explained)
+        patched.setattr(db, "fetch_all", explained)
         yield found
 
 
@@ -184,8 +184,8 @@ def waiting_after_a_pause(environment: Environment) -> None:
     (last,) = log_reader.newest(environment.pk, 1)
     request: Any = RequestFactory().get("/", {"name": "level_up"})
     request.environment = environment
-    assert TailForm(request.GET).filter(environment)
-    _count_after(request, last.id - 1_000)
+    assert TailForm(request).filter(environment)
+    count_after(request, last.id - 1_000)
 
 
 def timeline_of_a_player(environment: Environment) -> None:

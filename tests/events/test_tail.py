@@ -21,16 +21,38 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def environment(transactional_db: None) -> Iterator[Environment]:
     yield make_environment()
-    for follower in list(tail._followers.values()):
-        for reader in follower.readers:
-            reader.close()
-    # The follower's thread holds a connection to the test database.
-    wait_for(lambda: not tail._followers)
-    wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("events-")])
+    while READERS:
+        READERS.pop().close()
+    wait_for(lambda: not followers())  # follower threads hold connections to the test database
+
+
+def followers() -> list[str]:
+    """The names of the follower threads."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith("events-")]
+
+
+READERS: list[Subscription] = []
 
 
 def subscribe(environment: Environment, wanted: Filter = log_reader.EVERYTHING) -> Subscription:
-    return tail.subscribe(environment.pk, tail.begin(environment.pk), wanted)
+    reader = tail.subscribe(environment.pk, tail.begin(environment.pk), wanted)
+    READERS.append(reader)
+    return reader
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of all events offered to readers, queued or not."""
+    names: list[str] = []
+    offer = Subscription.offer
+
+    def recording_offer(reader: Subscription, entry: log_reader.LogEntry, cursor: int) -> None:
+        offer(reader, entry, cursor)
+        names.append(entry.event.event_name)
+
+    monkeypatch.setattr(Subscription, "offer", recording_offer)
+    return names
 
 
 def store(environment: Environment, *names: str) -> list[int]:
@@ -52,38 +74,34 @@ def take(arrivals: Iterator[Arrival], count: int) -> list[str | int]:
     return found
 
 
-def waiting(reader: Subscription) -> int:
-    return len(reader._queue) + reader._missed
-
-
 def test_slow_reader__gets_the_gap_in_order(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, offered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "QUEUE_EVENTS", 2)
     reader = subscribe(environment)
     arrivals = reader.follow()
     next(arrivals)
     store(environment, *"abcde")
-    wait_for(lambda: waiting(reader) == 5)
+    wait_for(lambda: offered == [*"abcde"])
     assert take(arrivals, 3) == ["a", "b", 3]
     store(environment, "f")
     assert take(arrivals, 1) == ["f"]
 
 
 def test_gap__counts_only_matching_events(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, offered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "QUEUE_EVENTS", 1)
     reader = subscribe(environment, Filter("x"))
     arrivals = reader.follow()
     next(arrivals)
     store(environment, *"xaxbx")
-    wait_for(lambda: waiting(reader) == 3)
+    wait_for(lambda: offered == [*"xaxbx"])
     assert take(arrivals, 2) == ["x", 2]
 
 
 def test_overflow_while_catching_up__rereads_without_repeating(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, offered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "QUEUE_EVENTS", 2)
     monkeypatch.setattr(log_reader, "PAGE_ROWS", 2)
@@ -92,7 +110,7 @@ def test_overflow_while_catching_up__rereads_without_repeating(
     arrivals = reader.follow(first - 1)
     assert take(arrivals, 1) == ["a"]
     store(environment, *"efghi")
-    wait_for(lambda: waiting(reader) == 5)
+    wait_for(lambda: offered == [*"efghi"])
     assert take(arrivals, 8) == [*"bcdefghi"]
     store(environment, "j")
     assert take(arrivals, 1) == ["j"]
@@ -104,8 +122,9 @@ def test_readers__share_one_thread_that_ends_with_the_last_reader(environment: E
     assert [thread.name for thread in threading.enumerate()].count(name) == 1
     for reader in readers:
         reader.close()
-    wait_for(lambda: name not in [thread.name for thread in threading.enumerate()])
-    assert tail._followers == {}
+    wait_for(lambda: not followers())
+    subscribe(environment)
+    assert followers() == [name]
 
 
 def test_database_outage__is_logged_once_and_loses_nothing(
@@ -139,7 +158,7 @@ def test_crash_of_the_follower__ends_its_readers(
     crashes: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", crashes.append)
     reader = subscribe(environment)
-    monkeypatch.setattr(tail.Follower, "_poll", lambda self: 1 / 0)
+    monkeypatch.setattr(db, "fetch_one", lambda *args, **options: 1 / 0)
     assert len(list(reader.follow())) == 1
     assert reader.ended
     wait_for(lambda: crashes)
@@ -147,6 +166,7 @@ def test_crash_of_the_follower__ends_its_readers(
 
 def test_deleted_environment__ends_its_readers(environment: Environment) -> None:
     reader = tail.subscribe(-1, tail.begin(environment.pk))
+    READERS.append(reader)
     assert [arrival.entry for arrival in reader.follow()] == [None]
     assert reader.ended == "This environment was deleted"
 
@@ -189,7 +209,7 @@ def test_stop__ends_readers(environment: Environment) -> None:
     stopping.set()
     try:
         assert list(arrivals) == []
-        wait_for(lambda: not tail._followers)
+        wait_for(lambda: not followers())
     finally:
         stopping.clear()
 

@@ -27,7 +27,7 @@ from tests.events.conftest import (
 )
 from tests.homes import HANG_SECONDS
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 # --- Frames -------------------------------------------------------------------------------------
 
@@ -65,7 +65,6 @@ def test_response_headers__suit_server_sent_events(game: Game) -> None:
     assert any(line.startswith(":") for line in reader.lines)
 
 
-@pytest.mark.slow
 def test_idle_stream__sends_comments(game: Game) -> None:
     reader = game.open()
     before = len(reader.lines)
@@ -122,7 +121,6 @@ def test_resume_beyond_the_log__streams_new_events(game: Game) -> None:
     assert reader.names(1) == ["live"]
 
 
-@pytest.mark.slow
 def test_cursor__advances_past_settled_events(game: Game) -> None:
     reader = game.open(event_name="never")
     with database_session() as session:
@@ -192,7 +190,6 @@ def test_public_key__is_refused(game: Game) -> None:
     assert reply["error"]["code"] == "UNAUTHORIZED"
 
 
-@pytest.mark.slow
 def test_reader_over_the_limit__gets_503_with_retry_after(transactional_db: None) -> None:
     with serving(ILARA_THREADS="10") as server:
         game = make_game(server)
@@ -215,7 +212,6 @@ def _is_accepted(game: Game) -> bool:
 # --- Late commits -------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("begins_first", [True, False])
 def test_late_commit__reaches_every_reader(begins_first: bool, game: Game) -> None:
     """Ids are drawn in the order late, early; `early` commits three seconds before `late`.
@@ -256,7 +252,6 @@ def test_earlier_insert__reaches_a_reader_that_starts_before_its_commit(game: Ga
     assert reader.drain() == []
 
 
-@pytest.mark.slow
 def test_reconnecting_readers__see_every_event(transactional_db: None) -> None:
     """20 readers, while 8 writers use transactions of varying length and one stays open for three
     seconds."""
@@ -331,7 +326,6 @@ def _read_and_reconnect(
 # --- Slow readers -------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_slow_reader__gets_the_number_of_missed_events(game: Game) -> None:
     fast, slow = game.open(event_name="wanted"), game.open(event_name="wanted")
     slow.reading.clear()
@@ -376,7 +370,6 @@ def test_revoked_key__ends_its_streams_only(game: Game) -> None:
     stays.close()
 
 
-@pytest.mark.slow
 def test_expired_key__ends_its_stream(game: Game) -> None:
     key = api_key_create(
         environment=game.environment,
@@ -392,7 +385,6 @@ def test_expired_key__ends_its_stream(game: Game) -> None:
     reader.close()
 
 
-@pytest.mark.slow
 def test_shutdown__ends_open_streams_at_once(transactional_db: None) -> None:
     with serving() as server:
         game = make_game(server)
@@ -408,7 +400,6 @@ def test_shutdown__ends_open_streams_at_once(transactional_db: None) -> None:
 # --- Connections --------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_streams__share_one_connection_and_release_it(transactional_db: None) -> None:
     with serving() as server:
         game = make_game(server)
@@ -425,7 +416,6 @@ def test_streams__share_one_connection_and_release_it(transactional_db: None) ->
         wait_for(lambda: server.connections() == [])
 
 
-@pytest.mark.slow
 def test_200_idle_streams__use_little_memory_and_few_connections(
     transactional_db: None,
 ) -> None:
@@ -464,7 +454,6 @@ def _resident(server: Server) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.slow
 def test_terminated_connections__are_reopened(transactional_db: None) -> None:
     with serving() as server, database_session() as session:
         game = make_game(server)

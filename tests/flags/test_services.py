@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 
 from flags.engine.document import Prerequisite, Rule, boolean_document, decode_document
 from flags.engine.evaluation import EvaluationContext, compile_flag, evaluate
-from flags.models import Flag, FlagRevision, flags_by_segment
+from flags.models import Flag, FlagOverride, FlagRevision, flags_by_segment
 from flags.services import (
     RevisionConflict,
     flag_clone,
@@ -21,11 +21,13 @@ from flags.services import (
     flag_set_archived,
     flag_set_enabled,
     flag_update,
+    override_set,
 )
 from ilara_admin.models import AuditEntry, Environment
+from players.erasure import player_delete
 from segments.language.compiler import Subject
 from segments.models import Segment
-from tests.factories import ACTOR, make_environment
+from tests.factories import ACTOR, make_environment, make_player
 
 ON = boolean_document(enabled=True, rules=(Rule(id="all", variant="enabled"),))
 
@@ -359,3 +361,13 @@ def test_flags_that_name_a_segment__are_found_even_archived(flag: Flag) -> None:
     flag_set_archived(flag, True, actor=ACTOR)
     assert flags_by_segment(environment) == {"beta-testers": ["new-shop", "new_tutorial"]}
     assert list(Flag.objects.of(environment).naming("beta-testers").archived(True)) == [flag]
+
+
+def test_override_of_an_erased_player__is_refused(environment: Environment) -> None:
+    """The id may become an alias, whose rows have moved by then."""
+    flag = Flag.objects.filter(environment=environment)[0]
+    player = make_player(environment)
+    player_delete(player, actor=ACTOR)
+    with pytest.raises(ValidationError, match="was erased meanwhile"):
+        override_set(flag, player, flag.spec.variants[0].key, actor=ACTOR)
+    assert not FlagOverride.objects.exists()

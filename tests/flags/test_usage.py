@@ -118,7 +118,7 @@ def test_database_away__loses_no_count(
     public_api.post(f"{FLAGS}/evaluate", body)
     with monkeypatch.context() as patched:
         patched.setattr(connection, "cursor", away)
-        usage._flush_quietly()
+        usage.flush_quietly()
     assert "could not be written yet" in caplog.text
     assert sum(used(flag).values()) == 2
 

@@ -2,20 +2,22 @@
 
 import io
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count, Max, Min, Sum
+from pytest_django import DjangoDbBlocker
 
 from events.models import Event
 from flags.engine.document import ValueType
 from flags.models import Flag
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.projects import project_create
-from ilara_admin.demo import SEED, Filled, demo_fill
-from ilara_admin.demo.config import _history, _working_hour
+from ilara_admin.demo.config import history, working_hour
+from ilara_admin.demo.fill import SEED, Filled, demo_fill
 from ilara_admin.demo.game import EVENT_DAYS, player_draw
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.commands import serve
@@ -51,10 +53,19 @@ def project(db: None) -> Project:
     return project_create(name="Demo", slug="demo", actor=ACTOR)
 
 
+@pytest.fixture(scope="module")
+def filled(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Project]:
+    """Filled once in a transaction. Each test runs in a savepoint of it."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        project = project_create(name="Filled", slug="filled", actor=ACTOR)
+        _fill(project)
+        yield project
+        transaction.set_rollback(True)
+
+
 @pytest.fixture
-def live(project: Project) -> Environment:
-    _fill(project)
-    return project.environments.get(slug="live")
+def live(filled: Project, db: None) -> Environment:
+    return filled.environments.get(slug="live")
 
 
 # --- The drawn players, without a database ------------------------------------------------------
@@ -132,9 +143,9 @@ def test_counters__are_those_of_the_ledgers(live: Environment) -> None:
     }
     purchases = {
         row["player_id"]: row
-        for row in Purchase.objects.values("player_id").annotate(
-            number=Count("digest"), amount=Sum("amount")
-        )
+        for row in Purchase.objects.filter(refunded_at=None)
+        .values("player_id")
+        .annotate(number=Count("digest"), amount=Sum("amount"))
     }
     players = Player.objects.of(live)
     assert players.count() == 200
@@ -166,7 +177,7 @@ def test_active_days_and_returns__follow_from_the_sessions(live: Environment) ->
 
 
 def test_names_and_attributes__are_complete_and_leave_player_123_free(
-    project: Project, live: Environment
+    live: Environment,
 ) -> None:
     assert not Player.objects.filter(external_id="player_123").exists()
     player = Player.objects.get(environment=live, external_id="player_10001")
@@ -174,13 +185,28 @@ def test_names_and_attributes__are_complete_and_leave_player_123_free(
     assert {"username", "level", "country", "platform", "app_version", "is_vip", "language"} <= set(
         player.attributes
     )
-    assert 1 <= Player.objects.of(project.environments.get(slug="test")).count() <= 20
+    test = live.project.environments.get(slug="test")
+    assert 1 <= Player.objects.of(test).count() <= 20
 
 
 def test_payer_seen_last__has_a_note_and_a_linked_id(live: Environment) -> None:
     player = Player.objects.of(live).payers().recent_first()[0]
     assert "gems" in player.notes.get().text
     assert player.aliases.get().external_id.startswith("guest_")
+
+
+def test_lists_and_refunds__are_there(live: Environment) -> None:
+    care = Segment.objects.get(environment=live, key="personal-care")
+    assert (care.included, care.excluded) == (1, 3)
+    refunded = Purchase.objects.filter(player__environment=live).exclude(refunded_at=None)
+    logged = (
+        Event.objects.of(live).filter(name="ilara.refund").values_list("received_at", flat=True)
+    )
+    recent = NOW - timedelta(days=EVENT_DAYS - 2)
+    assert refunded.exists()
+    assert set(refunded.filter(refunded_at__gt=recent).values_list("refunded_at", flat=True)) == {
+        moment for moment in logged if moment > recent
+    }
 
 
 def test_events__lie_in_the_last_month_in_the_order_of_arrival(live: Environment) -> None:
@@ -224,13 +250,13 @@ def test_audit_entries__stand_in_the_order_of_their_times(live: Environment) -> 
 def test_history__has_passed_at_any_hour() -> None:
     for hour in range(24):
         now = NOW.replace(hour=hour)
-        assert all(_working_hour(now, change.days_ago) < now for change in _history(now))
+        assert all(working_hour(now, change.days_ago) < now for change in history(now))
 
 
-def test_filling_again__adds_nothing_and_says_so(project: Project, live: Environment) -> None:
+def test_filling_again__adds_nothing_and_says_so(live: Environment) -> None:
     version = Environment.objects.get(pk=live.pk).config_version
-    again = _fill(project)
-    assert again == Filled("demo")
+    again = _fill(live.project)
+    assert again == Filled("filled")
     assert "already" in str(again)
     assert Environment.objects.get(pk=live.pk).config_version == version
 
@@ -238,6 +264,7 @@ def test_filling_again__adds_nothing_and_says_so(project: Project, live: Environ
 def test_serve_demo_beside_real_games__leaves_them_alone(
     monkeypatch: pytest.MonkeyPatch, db: None
 ) -> None:
+    before = Project.objects.count()
     for slug in ("my-game", "zelda"):
         project_create(name=slug, slug=slug, actor=ACTOR)
     filled: list[str] = []
@@ -245,7 +272,7 @@ def test_serve_demo_beside_real_games__leaves_them_alone(
     for _ in range(2):
         serve.Command(stdout=io.StringIO()).prepare_content(demo=True, tier=None)
     assert filled == ["sample-game", "sample-game"]
-    assert Project.objects.count() == 3
+    assert Project.objects.count() == before + 3
 
 
 def test_a_flag_of_the_same_key__is_left_alone(project: Project) -> None:

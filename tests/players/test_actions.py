@@ -14,7 +14,7 @@ from players.notes import note_add, note_delete
 from players.services import purchase_refund
 from tests.api_client import PLAYERS, Api
 from tests.factories import ACTOR, make_player
-from tests.pages import message_of, signed_in, text_of, url_of
+from tests.pages import message_of, signed_in, text_of, tone_of, url_of
 
 
 @pytest.fixture
@@ -27,10 +27,10 @@ def page_of(client: Client, player: Player) -> str:
 
 
 def undo_of(client: Client, player: Player) -> str:
-    """Undoes the newest change of the player, as the toast offers; what is said then."""
+    """Undoes the newest change of the player, as the toast offers; the tone of the reply."""
     entry = AuditEntry.objects.filter(object_type="player").order_by("-id")[0]
     url = url_of(player.environment, "player_undo", player.pk, entry.pk)
-    return message_of(client.post(url))
+    return tone_of(client.post(url))
 
 
 # --- Notes ----------------------------------------------------------------------------------------
@@ -39,7 +39,7 @@ def undo_of(client: Client, player: Player) -> str:
 def test_note__is_shown_with_its_lines_and_escaped(support: Client, player: Player) -> None:
     url = url_of(player.environment, "player_note_add", player.pk)
     response = support.post(url, {"text": "  Lost <b>gems</b>\r\n\r\nGave 120 back\n"})
-    assert (response.status_code, message_of(response)) == (302, "The note is kept.")
+    assert (response.status_code, tone_of(response)) == (302, "ok")
     assert "<p data-lines>Lost &lt;b&gt;gems&lt;/b&gt;\n\nGave 120 back</p>" in page_of(
         support, player
     )
@@ -121,7 +121,7 @@ def test_deleted_note__comes_back_as_it_was(support: Client, player: Player) -> 
     support.post(url_of(player.environment, "player_note_add", player.pk), {"text": "Two\nlines"})
     before = PlayerNote.objects.values().get()
     note_delete(player, before["id"], actor=ACTOR)
-    assert "Undone" in undo_of(support, player)
+    assert undo_of(support, player) == "ok"
     assert PlayerNote.objects.values().get() == before
     undo_of(support, player)  # and goes again
     assert not PlayerNote.objects.exists()
@@ -138,9 +138,9 @@ def test_deleted_note__is_brought_back_by_its_author_or_an_admin(
     assert undo not in text_of(support.get(log))
     assert support.post(undo).status_code == 403
     assert undo in text_of(signed_in().get(log))
-    assert message_of(signed_in().post(undo)).startswith("Undone")
+    assert tone_of(signed_in().post(undo)) == "ok"
     # Once; a second click finds it there.
-    assert message_of(signed_in().post(undo)) == "Nothing was changed."
+    assert tone_of(signed_in().post(undo)) == "info"
     assert PlayerNote.objects.get().text == "Written by a command"
 
 
@@ -157,12 +157,12 @@ def test_note_of_another_player__is_404(support: Client, player: Player) -> None
 def test_id__is_linked_unlinked_and_both_undone(support: Client, player: Player) -> None:
     add = url_of(player.environment, "player_alias_add", player.pk)
     response = support.post(add, {"external_id": "guest <7>", "reason": "Made an account"})
-    assert message_of(response) == "“guest <7>” means this player from now on."
+    assert tone_of(response) == "ok"
     alias = PlayerAlias.objects.get()
     assert "guest &lt;7&gt;" in page_of(support, player)
     remove = url_of(player.environment, "player_alias_remove", player.pk, alias.pk)
     assert "Unlink guest &lt;7&gt;" in text_of(support.get(remove))
-    assert message_of(support.post(remove)) == "“guest <7>” is free again."
+    assert tone_of(support.post(remove)) == "ok"
     assert aliases_of(player.pk) == []
     undo_of(support, player)
     assert aliases_of(player.pk) == ["guest <7>"]
@@ -187,7 +187,8 @@ def test_undo_that_is_too_late__says_why(support: Client, player: Player) -> Non
     alias = PlayerAlias.objects.get()
     support.post(url_of(player.environment, "player_alias_remove", player.pk, alias.pk))
     make_player(player.environment, "guest-7")
-    assert "is a player of its own" in undo_of(support, player)
+    assert undo_of(support, player) == "danger"
+    assert aliases_of(player.pk) == []
 
 
 def test_viewer__sees_linked_ids_and_notes_without_acts(player: Player) -> None:
@@ -210,7 +211,7 @@ def test_whole_alias__leads_to_its_player_and_says_so(
     player_alias_link(player, "guest-7", actor=ACTOR)
     response = support.get(url_of(player.environment, name), {"q": "guest-7"})
     assert response["Location"] == url_of(player.environment, "player_detail", player.pk)
-    assert message_of(response) == "“guest-7” is linked to this player."
+    assert "guest-7" in message_of(response)
     own = support.get(url_of(player.environment, name), {"q": player.external_id})
     assert own["Location"] == response["Location"]
 
@@ -222,7 +223,7 @@ def test_start_of_an_alias__shows_which_and_whose(
     for number in (1, 2):
         player_alias_link(player, f"guest-{number}", actor=ACTOR)
     page = text_of(support.get(url_of(player.environment, name), {"q": "guest"}))
-    assert page.count('is linked to</span> <a class="mono"') == 2
+    assert page.count("is linked to</span>") == 2
     assert "guest-1" in page
     assert player.external_id in page
     assert "No players match" not in page
@@ -264,7 +265,7 @@ def test_purchase__is_refunded_reversed_and_both_undone(support: Client, buyer: 
     assert refund in page_of(support, buyer)
     assert "Mark 10.00 USD as refunded" in text_of(support.get(refund))
     response = support.post(refund, {"reason": "Child bought it"})
-    assert message_of(response) == "The purchase of 10.00 USD is marked as refunded."
+    assert tone_of(response) == "ok"
     assert revenue(buyer) == (1, Decimal("4.99"))
     page = page_of(support, buyer)
     assert (refund in page, reverse in page) == (False, True)
@@ -274,7 +275,7 @@ def test_purchase__is_refunded_reversed_and_both_undone(support: Client, buyer: 
     undo_of(support, buyer)  # the undoing
     assert revenue(buyer) == (1, Decimal("4.99"))
     response = support.post(reverse)
-    assert message_of(response).endswith("The purchase of 10.00 USD counts again.")
+    assert tone_of(response) == "ok"
     assert revenue(buyer) == (2, Decimal("14.99"))
     entry = AuditEntry.objects.get(reason="Child bought it")
     assert (entry.action, (entry.after or {})["amount"]) == ("player.purchase_refunded", "10.00")

@@ -125,6 +125,7 @@ def test_nightly_job__fits_each_environment_by_a_job_of_its_own(environment: Env
     tasks.refit(environment_id=other.pk)  # gone meanwhile
 
 
+@pytest.mark.slow
 def test_web_processes__load_no_scipy() -> None:
     code = (
         "import sys; import ilara_admin.wsgi, ilara_admin.urls, ilara_admin.api_urls;"

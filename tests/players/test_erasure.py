@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
-from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection
 
@@ -13,9 +12,10 @@ from flags.models import Flag
 from flags.services import override_set
 from ilara_admin.models import AuditEntry, Environment
 from players.aliases import player_alias_link, player_alias_unlink
-from players.erasure import HELD, WITHOUT_CONTENT, player_delete, player_export
+from players.erasure import player_delete, player_export
 from players.models import Player, player_id_for
 from players.notes import note_add, note_delete
+from players.player_data import registered
 from players.schemas import PlayerPatch
 from players.services import player_update
 from segments.lists.services import ids_add
@@ -38,6 +38,8 @@ def hero(environment: Environment, public_api: Api) -> Player:
     body = {"player_id": str(player.pk), "event_name": "start", "event_id": "e-1"}
     public_api.post(EVENTS, body)
     public_api.post(EVENTS, {**body, "event_name": "ilara.fake"})
+    fake = {**body, "event_name": "ilara.fake", "player_id": str(player.pk).upper()}
+    public_api.post(EVENTS, fake)
     for sent in (NAME, ALIAS, FORMER, str(player_id_for(environment.namespace, ALIAS))):
         assert public_api.post(EVENTS, {**body, "player_id": sent}).status in (400, 404)
     until = datetime.now(UTC) + timedelta(days=1)
@@ -71,7 +73,7 @@ def traces(player: Player) -> list[str]:
         for table in names:
             cursor.execute(
                 f"""SELECT count(*) FROM "{table}" t
-                    WHERE to_jsonb(t)::text LIKE ANY(%s)""",
+                    WHERE to_jsonb(t)::text ILIKE ANY(%s)""",
                 [[f"%{each}%" for each in known]],
             )
             if cursor.fetchone()[0]:
@@ -79,14 +81,21 @@ def traces(player: Player) -> list[str]:
     return found
 
 
-def test_every_table_with_players__is_known_to_the_erasure() -> None:
-    columns = {
-        model._meta.db_table
-        for model in apps.get_models()
-        for field in model._meta.fields
-        if field.column == "player_id"
-    }
-    assert columns <= {held.table for held in HELD} | set(WITHOUT_CONTENT)
+def test_every_table_that_could_refer_to_a_player__is_registered(db: None) -> None:
+    """By the names of columns and by foreign keys. Partitions hold rows of their parents."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT DISTINCT c.relname FROM pg_class c
+               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+               LEFT JOIN pg_constraint f ON f.conrelid = c.oid AND f.confrelid = 'player'::regclass
+               WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+                 AND NOT c.relispartition
+                 AND (f.oid IS NOT NULL OR a.attname ~ 'player|external_id'
+                      AND a.atttypid = ANY('{uuid,text,varchar,bytea,jsonb}'::regtype[]))"""
+        )
+        found = {name for (name,) in cursor.fetchall()}
+    assert {"event", "purchase", "segment_former_member"} <= found
+    assert found <= {"player", *(data.table for data in registered())}
 
 
 def test_export__holds_every_kind_of_row(hero: Player) -> None:

@@ -13,10 +13,10 @@ from django.db import connection
 from django.db.models import Count, Q, Sum
 
 from events.models import Event
+from events.timeline import Kind, timeline
 from ilara_admin.models import AuditEntry, Environment
 from players.models import Player, Purchase
 from players.services import purchase_refund, purchase_refund_undo
-from players.timeline import TimelineKind, timeline
 from tests.api_client import PLAYERS, Api
 from tests.factories import ACTOR
 from tests.threads import at_once
@@ -71,7 +71,7 @@ def test_timeline__shows_a_purchase_once_and_that_it_was_refunded(
     purchase_refund(player, "t-1", actor=ACTOR)
     (entry,) = timeline(player.pk).entries
     assert getattr(entry.detail, "refunded_at", None) is not None
-    named = timeline(player.pk, kind=TimelineKind.EVENT, event_name="ilara.refund").entries
+    named = timeline(player.pk, kind=Kind.EVENT, event_name="ilara.refund").entries
     assert [getattr(entry.detail, "name", "") for entry in named] == ["ilara.refund"]
 
 
@@ -153,10 +153,7 @@ def test_timeline__shows_each_entry_of_the_ledgers_once(
     purchase_refund(player, "t-1", actor=ACTOR)
     purchase_refund_undo(player, "t-1", actor=ACTOR)
     assert Event.objects.count() == 4
-    assert [entry.kind for entry in timeline(player.pk).entries] == [
-        TimelineKind.PURCHASE,
-        TimelineKind.SESSION,
-    ]
+    assert [entry.kind for entry in timeline(player.pk).entries] == [Kind.PURCHASE, Kind.SESSION]
 
 
 def test_command__refunds_by_transaction_or_by_the_id_in_the_log(

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from django.core.exceptions import ValidationError
 
-from ilara_admin.api.idempotency import digest_of
+from ilara_admin.api.bodies import digest_of
 from ilara_admin.models import AuditEntry, Environment
 from players.aliases import aliases_of, player_alias_link, player_alias_unlink
 from players.erasure import player_delete

@@ -9,10 +9,11 @@ from django.db import connection, transaction
 from ilara_admin.core import api_keys
 from ilara_admin.models import ApiKey, AuditEntry, Environment, KeyKind
 from players import aliases
-from players.models import Player, PlayerAlias
+from players.models import Player, PlayerAlias, player_id_for
 from tests.api_client import PLAYERS, Api
 from tests.factories import ACTOR, make_environment, make_player
 from tests.homes import HANG_SECONDS
+from tests.threads import until_somebody_waits
 
 
 @pytest.fixture
@@ -90,7 +91,10 @@ def test_player_of_another_environment__is_404(secret_api: Api) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_key_revoked_while_the_call_waits__writes_nothing(path: str, secret_api: Api) -> None:
+def test_key_revoked_while_the_call_waits__writes_nothing(
+    path: str, player: Player, environment: Environment, secret_api: Api
+) -> None:
+    alias_id = player_id_for(environment.namespace, "guest-7")
     secret_api.get(f"{PLAYERS}/external/player_123")  # the process knows the key
 
     def link() -> tuple[int, str]:
@@ -102,9 +106,9 @@ def test_key_revoked_while_the_call_waits__writes_nothing(path: str, secret_api:
 
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
-            aliases.lock()
+            aliases.lock_for_link(environment.pk, player.pk, alias_id)
             waiting = pool.submit(link)
-            _until_somebody_waits()
+            until_somebody_waits()
             key = ApiKey.objects.get(kind=KeyKind.SECRET)
             api_keys.api_key_revoke(key, actor=ACTOR)
         answer = waiting.result(timeout=HANG_SECONDS)
@@ -126,18 +130,5 @@ def test_link_during_a_long_erasure__gives_up_so_that_players_can_register(
             connection.close()
 
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
-        aliases.take(player)
+        aliases.lock_for_erasure(player)
         assert pool.submit(act, None).result(timeout=HANG_SECONDS) == (503, 201)
-
-
-def _until_somebody_waits() -> None:
-    with connection.cursor() as cursor:
-        for _ in range(500):
-            cursor.execute(
-                """SELECT count(*) FROM pg_locks
-                   WHERE relation = 'player_alias'::regclass AND NOT granted"""
-            )
-            if cursor.fetchone()[0]:
-                return
-            cursor.execute("SELECT pg_sleep(0.01)")
-    raise AssertionError("nobody waited for the lock")

@@ -19,6 +19,7 @@ from players.models import Player, player_id_for
 from segments.services import segment_create
 from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR, make_environment, make_player
+from tests.pages import squeezed
 
 type SignIn = Callable[..., Client]
 HTMX = {"HX-Request": "true"}
@@ -37,7 +38,7 @@ def at(environment: Environment, path: str = "") -> str:
 def text_of(client: Client, url: str, **headers: str) -> str:
     response = client.get(url, headers=headers)
     assert response.status_code == 200, response
-    return response.content.decode()
+    return squeezed(response.content.decode())
 
 
 def ids_in(html: str) -> list[str]:
@@ -181,7 +182,7 @@ def test_page__says_what_every_flag_gives_and_why(admin: Client, environment: En
     beginner = make_player(environment, "beginner", attributes={"level": 4})
     html = text_of(admin, at(environment, f"{beginner.pk}/"))
     assert "No rule matched, so the default." in html
-    assert "In none right now." in html
+    assert "No segments." in html
 
 
 def test_page__knows_a_changed_flag_at_once(
@@ -209,7 +210,7 @@ def test_page__shows_facts_attributes_and_history(
     for words in (
         "Session of 2 min 5 s",
         "4.99 USD",
-        "another currency than USD",
+        "the currency is not USD",
         "level_up",
         "level 3",
         "&quot;Pia&quot;",
@@ -236,7 +237,7 @@ def test_timeline__is_a_fragment_narrowed_by_the_name_of_an_event(
     assert ">other<" not in html
     assert "No sessions" not in html
     html = text_of(admin, f"{url}?kind=session")
-    assert "Nothing here fits the filters." in html
+    assert "No entries match the filters." in html
 
 
 def test_timeline__goes_on_with_older_entries(

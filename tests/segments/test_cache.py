@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from ilara_admin.models import Environment
-from segments.cache import CompiledSegment, compile_segments
+from segments.cache import CompiledSegment, SegmentRow, compile_segments
 from segments.language.compiler import Subject
 from segments.lists.services import ids_add
 from segments.models import Segment
@@ -31,10 +31,7 @@ def among(*keys: str, operator: str = "in") -> dict[str, Any]:
 
 
 def compiled(**rules: Any) -> dict[str, CompiledSegment]:
-    rows = [
-        {"id": number, "key": key, "name": key, "rule": rule}
-        for number, (key, rule) in enumerate(rules.items())
-    ]
+    rows = [SegmentRow(number, key, key, rule) for number, (key, rule) in enumerate(rules.items())]
     return compile_segments(rows, {})
 
 

@@ -2,6 +2,7 @@ import csv
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -13,7 +14,8 @@ from events import export
 from events.schemas import StreamedEvent
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import IlaraCommand
-from ilara_admin.management.resolve import DURATION, duration, environment_of
+from ilara_admin.management.resolve import environment_of
+from segments.language.values import duration
 
 
 class Command(IlaraCommand):
@@ -49,7 +51,7 @@ class Command(IlaraCommand):
 
 def moment(text: str) -> datetime:
     """A day, a time, or how long ago. What names no zone is in UTC."""
-    if DURATION.fullmatch(text):
+    with suppress(ValueError):
         return timezone.now() - duration(text)
     try:
         found = datetime.fromisoformat(text)

@@ -44,7 +44,7 @@ class Command(IlaraCommand):
             plan = make_plan(read_config(target), wanted, prune=prune)
         except ConfigError as error:
             raise _refusal(error) from None
-        self._show(plan)
+        self.show(plan)
         if not plan.steps:
             self.stdout.write(f"Nothing to do: {target} is as the document says.")
             return
@@ -71,7 +71,7 @@ class Command(IlaraCommand):
         except ConfigError as error:
             raise _refusal(error) from None
 
-    def _show(self, plan: Plan) -> None:
+    def show(self, plan: Plan) -> None:
         for step in plan.steps:
             self.stdout.write(f"{SIGNS[step.action]} {_title(step)}")
             for line in step.lines:

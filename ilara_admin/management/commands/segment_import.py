@@ -57,9 +57,9 @@ class Command(IlaraCommand):
     def _run(self, change: SegmentListChange, file: BinaryIO) -> None:
         bar = ProgressBar()
 
-        def progress(done: int, total: int) -> None:
+        def progress(step: str, done: int, total: int) -> None:
             if done < total:
-                bar("Importing", done, total)
+                bar(step, done, total)
 
         try:
             list_run(change, _pieces(file), progress)

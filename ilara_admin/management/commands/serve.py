@@ -18,7 +18,7 @@ from events import partitions
 from ilara_admin.bootstrap import ADMIN_NAME, FirstStart, first_start
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.projects import project_update
-from ilara_admin.demo import demo_fill
+from ilara_admin.demo.fill import demo_fill
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import database_message
 from ilara_admin.models import Environment, Project, Role, Tier, User

@@ -1,1 +1,1 @@
-"""Django's database engine for the embedded server, and the places that the server uses."""
+"""Django's database engine for the embedded PostgreSQL; may import the rest of runtime."""

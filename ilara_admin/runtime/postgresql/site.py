@@ -142,7 +142,7 @@ def _folder(home: Path) -> Path:
         if os.geteuid() != 0 or _open_to_others(home):
             _make_folder(link)
         else:
-            target = Path(tempfile.mkdtemp(dir=ROOT_FOLDER, prefix=f"{_digest(home)}-"))
+            target = Path(tempfile.mkdtemp(dir=ROOT_FOLDER, prefix=f"{digest(home)}-"))
             target.chmod(0o755)
             link.symlink_to(target)
     return link.resolve()
@@ -165,7 +165,7 @@ def _socket_folder(folder: Path, account: Account | None) -> Path:
     place = folder / "socket"
     # In a libpq address a comma separates hosts.
     if len(os.fsencode(place / f".s.PGSQL.{PORT}")) > MAX_SOCKET_PATH_BYTES or "," in str(place):
-        place = Path("/tmp") / f"ilara-{_digest(folder)}"  # noqa: S108 - its owner is checked below
+        place = Path("/tmp") / f"ilara-{digest(folder)}"  # noqa: S108 - its owner is checked below
     with suppress(FileExistsError):
         place.mkdir(mode=0o700)
     found = place.lstat()
@@ -180,7 +180,7 @@ def _socket_folder(folder: Path, account: Account | None) -> Path:
     return place
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 

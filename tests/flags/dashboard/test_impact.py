@@ -59,7 +59,9 @@ def pair(flag: Flag, draft: FlagDocument) -> tuple[CompiledFlag, CompiledFlag]:
 
 
 def of(flag: Flag, draft: FlagDocument, **options: Any) -> Impact:
-    return impact(flag.environment, *pair(flag, draft), NOW, **options)
+    return impact(
+        environment_cache.at_version(flag.environment), *pair(flag, draft), NOW, **options
+    )
 
 
 def served(api: Api, players: list[Player]) -> dict[str, str]:
@@ -191,13 +193,13 @@ def test_review__shows_who_switches_and_asks_everybody(
         "base": 1,
     }
     review = client.post(url_of(environment, "flag_rules", "f"), form)
-    assert "Ask everybody" in text_of(review)
+    assert "Evaluate all players" in text_of(review)
     assert re.search(r"About [\d.]+ % of players switch", text_of(review))
     again = {"draft": review.context["draft"], "base": 1, "back": "flag_rules"}
     page = text_of(client.post(url_of(environment, "flag_review", "f"), again))
     assert re.search(r"\d+ of 60 players switch\.", page)
     assert "Everybody was asked." in page
-    assert "Ask everybody" not in page
+    assert "Evaluate all players" not in page
     unchanged = {**again, "draft": json.dumps(flag.document), "name": "Another name"}
     page = text_of(client.post(url_of(environment, "flag_review", "f"), unchanged))
     assert "Another name" in page

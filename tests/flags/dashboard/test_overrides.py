@@ -83,7 +83,7 @@ def test_support__sets_takes_back_and_undoes_on_the_players_page(
     assert context(public_api, player) == (True, "override")
     page = client.get(f"{home}/players/{player.pk}/").content.decode()
     assert "Set for this player by" in page
-    assert "It ends" in page
+    assert "Expires" in page
 
     kept = FlagOverride.objects.get().expires_at
     assert kept

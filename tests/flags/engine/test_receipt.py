@@ -22,7 +22,7 @@ from flags.services import (
     override_set,
 )
 from ilara_admin.models import Environment
-from segments.cache import compile_segments, matchers_of, rules_of
+from segments.cache import SegmentRow, compile_segments, matchers_of, rules_of
 from segments.language.compiler import Subject
 from segments.language.parser import Condition, parse
 from segments.language.trace import TracedLeaf, nearest, trace
@@ -32,7 +32,7 @@ from tests.factories import ACTOR, make_player
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PLAYERS = [str(uuid5(UUID(int=0), str(number))) for number in range(500)]
 BETA = {"operator": "AND", "conditions": [{"field": "level", "operator": ">=", "value": 10}]}
-SEGMENTS = compile_segments([{"id": 1, "key": "beta", "name": "Beta", "rule": BETA}], {})
+SEGMENTS = compile_segments([SegmentRow(1, "beta", "Beta", BETA)], {})
 
 
 def flag_of(

@@ -17,7 +17,7 @@ from ilara_admin.models import Environment
 from tests.api_client import Api
 from tests.factories import make_constant_flag, make_environment, make_key, make_player
 from tests.processes import program
-from tests.serving import Gunicorn, gunicorns
+from tests.serving import Gunicorn
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -41,9 +41,8 @@ def game(transactional_db: None) -> Environment:
 
 
 @pytest.fixture
-def server(transactional_db: None) -> Iterator[Gunicorn]:
-    with gunicorns(1) as (one,):
-        yield one
+def server(gunicorn: Gunicorn, transactional_db: None) -> Gunicorn:
+    return gunicorn
 
 
 # --- PyPI -----------------------------------------------------------------------------------------

@@ -5,16 +5,20 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
+from flags.cache import flags_part
 from flags.models import Flag
 from flags.services import flag_set_archived, flag_set_enabled
 from ilara_admin.api import environment_cache
-from ilara_admin.core import tokens
+from ilara_admin.core import db, tokens
 from ilara_admin.core.api_keys import api_key_revoke, api_key_rotate
 from ilara_admin.core.projects import project_update
 from ilara_admin.models import Environment, KeyKind, Tier
+from players.cache import churn_part
 from players.models import Player
+from segments.cache import segments_part
 from segments.models import Segment
 from segments.services import segment_update
 from tests.api_client import FLAGS, PLAYERS, SEGMENTS, Api
@@ -135,14 +139,16 @@ def test_stale_snapshot__writes_nothing_before_the_key_is_checked_again(
 def test_environment_that_never_rests__is_served_all_the_same(
     environment: Environment, public_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = environment_cache._load
+    fetch_one = db.fetch_one
 
-    def load_and_change(environment_id: int) -> environment_cache.Snapshot:
-        loaded = load(environment_id)
-        Environment.objects.filter(pk=environment_id).update(config_version=loaded.version + 1)
-        return loaded
+    def load_and_change(sql: str, params: list[int], **options: bool) -> db.Row | None:
+        row = fetch_one(sql, params, **options)
+        if environment_cache.KEYS_SQL in sql:
+            environments = Environment.objects.filter(pk=params[0])
+            environments.update(config_version=F("config_version") + 1)
+        return row
 
-    monkeypatch.setattr(environment_cache, "_load", load_and_change)
+    monkeypatch.setattr(db, "fetch_one", load_and_change)
     assert public_api.post(PLAYERS, {"external_id": "x"}).status == 201
 
 
@@ -151,7 +157,7 @@ def test_load__is_one_statement(environment: Environment) -> None:
         loaded = environment_cache.load(environment.pk)
     assert len(queries) == 1
     assert loaded.slug == "live"
-    assert list(loaded.parts) == ["churn", "segments", "flags"]
+    assert list(loaded.parts) == [churn_part, segments_part, flags_part]
 
 
 def test_snapshot__holds_one_environment_only(environment: Environment) -> None:
@@ -164,7 +170,7 @@ def test_snapshot__holds_one_environment_only(environment: Environment) -> None:
 def test_empty_environment__loads(environment: Environment) -> None:
     empty = environment.project.environments.get(slug="test")
     loaded = environment_cache.load(empty.pk)
-    assert (loaded.keys, loaded.parts["segments"], loaded.parts["flags"].by_key) == ({}, {}, {})
+    assert (loaded.keys, segments_part.of(loaded), flags_part.of(loaded).by_key) == ({}, {}, {})
 
 
 def test_document_that_cannot_be_read__takes_down_nothing_else(

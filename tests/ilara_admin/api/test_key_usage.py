@@ -4,7 +4,7 @@ from collections.abc import Callable
 from time import monotonic
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 
 from ilara_admin.api import key_usage
 from ilara_admin.models import ApiKey, Environment
@@ -47,15 +47,15 @@ def test_key_in_steady_use__is_written_once_a_minute(
     key_usage.note(key_id)
     key_usage.flush()
     first = ApiKey.objects.get(pk=key_id).last_used_at
+    assert first is not None
+    ApiKey.objects.filter(pk=key_id).update(last_used_at=None)
     later(59)
     key_usage.note(key_id)
-    assert not key_usage._noted
+    key_usage.flush()
+    assert ApiKey.objects.get(pk=key_id).last_used_at is None
     later(1)
     key_usage.note(key_id)
-    assert key_usage._noted == {key_id}
-    ApiKey.objects.filter(pk=key_id).update(last_used_at=None)
     key_usage.flush()
-    assert first is not None
     assert ApiKey.objects.get(pk=key_id).last_used_at is not None
 
 
@@ -77,13 +77,16 @@ def test_nothing_noted__asks_nothing() -> None:
 
 
 def test_database_away__is_logged_and_loses_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def away() -> None:
         raise OperationalError
 
-    key_usage.note(1)
-    monkeypatch.setattr(key_usage, "flush", away)
-    key_usage._flush_quietly()
-    assert key_usage._noted == {1}
+    key_id = make_key(environment).key.pk
+    key_usage.note(key_id)
+    with monkeypatch.context() as patched:
+        patched.setattr(connection, "cursor", away)
+        key_usage.flush_quietly()
     assert "could not be written yet" in caplog.text
+    key_usage.flush()
+    assert ApiKey.objects.get(pk=key_id).last_used_at is not None

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_django import DjangoDbBlocker
 
 from ilara_admin.api.curl import KEY_VARIABLE, curl, pretty
 from ilara_admin.api.endpoint import JSON
 from ilara_admin.api.json_schema import EXAMPLE_ID
-from ilara_admin.apidocs.client_snippets import CALLS
 from ilara_admin.apidocs.clients import FOLDER
 from ilara_admin.apidocs.operations import Operation, operations
 from ilara_admin.apidocs.samples import LANGUAGES, curl_of, samples
@@ -26,7 +24,7 @@ from tests.clients.drivers import go
 from tests.factories import make_environment, make_key
 from tests.processes import program
 from tests.running import bash
-from tests.serving import Gunicorn, gunicorns
+from tests.serving import Gunicorn
 from tests.specification import same_shape
 
 ROOT = "https://games.example"
@@ -38,7 +36,6 @@ each_operation = pytest.mark.parametrize("operation", WITH_CLIENT, ids=lambda ea
 
 
 def test_every_call_of_a_game__is_there_in_every_language() -> None:
-    assert {each.id for each in WITH_CLIENT} == CALLS.keys()
     for operation in operations():
         told = set(samples(operation, ROOT))
         assert told == (set(LANGUAGES) if operation in WITH_CLIENT else {"curl"}), operation.id
@@ -122,10 +119,9 @@ def test_json__is_on_one_line_only_if_it_is_short() -> None:
 # --- Run ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Gunicorn]:
-    with django_db_blocker.unblock(), gunicorns(1) as (started,):
-        yield started
+@pytest.fixture
+def server(gunicorn: Gunicorn) -> Gunicorn:
+    return gunicorn
 
 
 @pytest.fixture
@@ -139,7 +135,7 @@ def test_curl_lines__answer_as_the_examples_say(server: Gunicorn, token: str) ->
     player_id = EXAMPLE_ID
     for operation in operations():
         for example in operation.examples:
-            if operation.endpoint.media != JSON:
+            if operation.docs.media != JSON:
                 continue
             line = curl_of(operation, example, server.address).replace(EXAMPLE_ID, player_id)
             told = json.loads(bash(line.replace("curl", "curl -sS", 1), {KEY_VARIABLE: token}))
@@ -149,7 +145,7 @@ def test_curl_lines__answer_as_the_examples_say(server: Gunicorn, token: str) ->
                 told = {name: told[name] for name in example.reply}
                 told["info"] = {name: told["info"][name] for name in example.reply["info"]}
             wanted = {"success": True, "data": example.reply}
-            wanted = wanted if operation.endpoint.envelope else example.reply
+            wanted = wanted if operation.docs.envelope else example.reply
             assert not list(same_shape(wanted, told)), (operation.id, told)
 
 

@@ -1,6 +1,7 @@
 """Statements beneath Django's cursor: prepared once, healed after a lost connection."""
 
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -66,15 +67,14 @@ def test_lost_connection__is_replaced_for_every_statement(public_api: Api) -> No
 @pytest.fixture
 def losing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Lets the next statement lose its connection after it was found to be good."""
+    execute = psycopg.RawCursor.execute
 
-    found_out = db._is_closed
-
-    def once() -> bool:
-        monkeypatch.setattr(db, "_is_closed", found_out)
+    def once(cursor: psycopg.RawCursor[Any], *args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(psycopg.RawCursor, "execute", execute)
         end_connection()
-        return False
+        return execute(cursor, *args, **options)
 
-    return lambda: monkeypatch.setattr(db, "_is_closed", once)
+    return lambda: monkeypatch.setattr(psycopg.RawCursor, "execute", once)
 
 
 def test_connection_lost_on_the_way__is_replaced_for_what_may_run_twice(

@@ -21,6 +21,7 @@ from players.services import player_update
 from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update
 from tests.factories import ACTOR, make_environment, make_key, make_player, make_staff
+from tests.pages import squeezed
 
 type SignIn = Callable[..., Client]
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
@@ -36,7 +37,7 @@ def page(client: Client, environment: Environment, query: str = "", **headers: s
     url = f"/{environment.project.slug}/{environment.slug}/audit/{query}"
     response = client.get(url, headers=headers)
     assert response.status_code == 200
-    return response.content.decode()
+    return squeezed(response.content.decode())
 
 
 def sentences(html: str) -> list[str]:

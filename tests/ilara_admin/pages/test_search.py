@@ -78,7 +78,7 @@ def test_nothing_found__helps_on(q: str, viewer: Client, environment: Environmen
 
 @pytest.mark.parametrize("q", ["", "   "])
 def test_nothing_asked__says_what_can_be(q: str, viewer: Client, environment: Environment) -> None:
-    assert "What are you looking for?" in results(viewer, environment, q)
+    assert "Enter an external id" in results(viewer, environment, q)
 
 
 def test_other_environments__are_not_searched(viewer: Client, environment: Environment) -> None:

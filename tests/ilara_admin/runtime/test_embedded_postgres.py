@@ -29,6 +29,8 @@ from tests.homes import (
     short_socket_folder,
     wait_until,
 )
+from tests.processes import alive
+from tests.running import open_to_others
 
 AS_ROOT = os.geteuid() == 0
 NOBODY = pwd.getpwnam("nobody")
@@ -124,7 +126,7 @@ def visit() -> Iterator[Visit]:
         visitor.kill()
 
 
-@pytest.fixture(params=[None, pytest.param(NOBODY.pw_uid, marks=pytest.mark.slow)])
+@pytest.fixture(params=[None, NOBODY.pw_uid])
 def uid(request: pytest.FixtureRequest, fresh: Path) -> int | None:
     """Whom the visitors run as: ourselves and, if we are root, an ordinary user too."""
     if request.param is not None:
@@ -136,7 +138,7 @@ def uid(request: pytest.FixtureRequest, fresh: Path) -> int | None:
 def skip_unless_others_can_visit() -> None:
     if not AS_ROOT:
         pytest.skip("only root can start a visitor as another user")
-    if not site._open_to_others(site._package()):
+    if not open_to_others(site.program("postgres").parent):
         pytest.skip("an ordinary user cannot reach the programs of this checkout")
 
 
@@ -147,6 +149,7 @@ def mode(path: Path) -> int:
 # --- Coming and going -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_first_start__creates_and_the_next_start_keeps_the_data(
     fresh: Path, visit: Visit, uid: int | None
 ) -> None:
@@ -166,6 +169,7 @@ def test_first_start__creates_and_the_next_start_keeps_the_data(
     assert select(second.socket, "SELECT answer FROM kept") == (42,)
 
 
+@pytest.mark.slow
 def test_last_user__stops_the_server(home: Path, visit: Visit) -> None:
     first = visit(home).arrive()
     second = visit(home).arrive()
@@ -252,6 +256,7 @@ def test_forked_child_that_never_asked__stops_nothing(home: Path, visit: Visit) 
 # --- After violence -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_user__server_is_found_again_and_stopped(home: Path, visit: Visit) -> None:
     first = visit(home).arrive()
     first.kill()
@@ -276,6 +281,7 @@ def test_everything_killed__next_user_starts_it_with_the_data(
     second.leave()
 
 
+@pytest.mark.slow
 def test_server_killed_under_its_user__next_lease_starts_it(home: Path) -> None:
     server = embedded_postgres.lease(home, FAST)
     os.kill(postmaster(server.data), signal.SIGKILL)
@@ -286,6 +292,7 @@ def test_server_killed_under_its_user__next_lease_starts_it(home: Path) -> None:
     assert not answers(server.socket)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ended", [False, True], ids=["living", "zombie"])
 def test_stale_pid_file_names_another_process__server_starts(home: Path, ended: bool) -> None:
     server = embedded_postgres.lease(home, FAST)
@@ -297,7 +304,7 @@ def test_stale_pid_file_names_another_process__server_starts(home: Path, ended: 
     command = ["true"] if ended else ["sleep", "60"]
     with subprocess.Popen(command, **account) as stranger:  # type: ignore[call-overload]
         if ended:
-            wait_until(lambda: embedded_postgres._command_line(stranger.pid) == "")
+            wait_until(lambda: not alive({stranger.pid}))
         pid_file.write_text("\n".join([str(stranger.pid), *old[1:]]) + "\n")
         os.chown(pid_file, owner.st_uid, owner.st_gid)
         assert embedded_postgres.lease(home, FAST).found == "started"
@@ -308,6 +315,7 @@ def test_stale_pid_file_names_another_process__server_starts(home: Path, ended: 
             stranger.kill()
 
 
+@pytest.mark.slow
 def test_stale_pid_file_at_the_end__no_stranger_is_stopped(home: Path) -> None:
     server = embedded_postgres.lease(home, FAST)
     pid_file = server.data / "postmaster.pid"
@@ -353,11 +361,12 @@ def test_interrupted_initdb__next_user_begins_again(
 # --- Places ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_home_below_a_private_folder__no_mode_changes(tmp_path: Path) -> None:
     home = tmp_path / "private" / "home"
     home.mkdir(parents=True)
     home.parent.chmod(0o700)
-    folders = [home, *home.parents, *site._package().parents]
+    folders = [home, *home.parents, *site.program("postgres").parents]
     before = [(folder.stat().st_mode, folder.stat().st_uid) for folder in folders]
     try:
         first = embedded_postgres.lease(home, FAST)
@@ -401,6 +410,7 @@ def test_socket_folder_of_somebody_else__is_refused(fresh: Path) -> None:
         remove_server(deep)
 
 
+@pytest.mark.slow
 def test_home_without_write_permission__says_what_to_set(fresh: Path, visit: Visit) -> None:
     fresh.chmod(0o555)
     visitor = visit(fresh, uid=NOBODY.pw_uid if AS_ROOT else None)
@@ -426,6 +436,7 @@ def test_link_to_data_that_is_gone__no_empty_database_instead(fresh: Path) -> No
 # --- Errors ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_server_that_refuses_to_start__quotes_its_log(home: Path) -> None:
     with pytest.raises(
         EmbeddedError, match=r"invalid value.*shared_buffers.*server\.log"
@@ -458,6 +469,7 @@ def manage(home: Path, *arguments: str) -> str:
     ).stdout
 
 
+@pytest.mark.slow
 def test_commands_without_queries__start_nothing(fresh: Path) -> None:
     manage(fresh, "check", "--tag", "models")
     assert (fresh / "secret_key").exists()
@@ -480,6 +492,7 @@ def test_test_database__is_in_a_server_without_fsync() -> None:
         assert cursor.fetchone() == ("test_ilara", "off")
 
 
+@pytest.mark.slow
 def test_threads__share_one_lease(home: Path) -> None:
     servers: list[embedded_postgres.Server] = []
     threads = [

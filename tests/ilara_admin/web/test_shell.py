@@ -8,11 +8,11 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from django_htmx.middleware import HtmxDetails
 
-from ilara_admin.middleware import request_id
+from ilara_admin.middleware import LoginMiddleware, TimeZoneMiddleware, request_id
 from ilara_admin.models import Environment, Project, Role, User
 from ilara_admin.pages.errors_and_theme import server_error
 from ilara_admin.web.context_processors import Shell
-from ilara_admin.web.middleware import LoginMiddleware, TimeZoneMiddleware
+from tests.pages import squeezed
 
 
 @pytest.mark.parametrize("header", ["a", "A-z_0.9", "x" * 64])
@@ -152,7 +152,7 @@ def test_environment_is_written_on_the_page(slug: str) -> None:
     html = render_to_string("base.html", {"shell": shell_of("/game/live/", slug=slug)})
     assert f'<body class="shell" data-env="{slug}">' in html
     assert f'<span class="env" data-env="{slug}">{slug.capitalize()}</span>' in html
-    assert f"Game {slug} · Ilara</title>" in html
+    assert f"Game {slug} · Ilara</title>" in squeezed(html)
 
 
 def test_error_pages__render_without_context_and_name_the_request(client: Client) -> None:

@@ -343,13 +343,13 @@ def test_preview__shows_a_count_and_a_sentence_and_saves_nothing(
     text = " ".join(response.content.decode().split())
     assert "level is more than 3 and country is not “BR”" in text
     assert "<strong>2</strong> of 3 players match" in text
-    assert "Players without <code>country</code> are taken in" in text
+    assert "<code>country</code>." in text
     assert not Segment.objects.filter(key="big-spenders").exists()
 
 
 def test_preview__works_without_a_key(new: Page) -> None:
     new.type(key="", rule_0_field="level", rule_0_value="3").preview()
-    assert "There are no players yet" in new.text
+    assert "No players to preview" in new.text
 
 
 def test_edit_of_a_segment_changed_since__must_be_saved_again(

@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from events.models import Event
+from ilara_admin.api.environment_cache import at_version
 from ilara_admin.models import Environment, Project
-from players.cache import parameters_of
 from players.models import Player, player_id_for
-from players.record import PlayerRow, row_of, thresholds_of
-from segments.cache import compile_segments, matchers_of, rules_of
+from players.record import PlayerRow, row_of
+from segments.cache import SegmentRow, compile_segments, matchers_of, rules_of
 from segments.language.compiler import Subject, compile_rule
 from segments.language.operators import OPERATORS, ValueKind
 from segments.language.parser import FIELDS, EventCount, Group, event_counts_of, parse
@@ -252,7 +252,8 @@ class Crowd:
         self.rows = [row_of(player) for player in self.players()]
         self.places = {row.external_id: place for place, row in enumerate(self.rows)}
         rows = Segment.objects.filter(environment=self.environment)
-        self.compiled = compile_segments(rows.values("id", "key", "name", "rule"), {})
+        values = rows.values_list("id", "key", "name", "rule")
+        self.compiled = compile_segments([SegmentRow(*row) for row in values], {})
         self.query = rule_query(self.environment, None, NOW)
         self.listed: dict[UUID, dict[int, bool]] = {}
         for member in SegmentMember.objects.order_by("excluded"):
@@ -362,13 +363,13 @@ def by_function(crowd: Crowd, rule: Group) -> set[UUID]:
     """The ids of matching players, evaluated as in a request."""
     matches = compile_rule(rule, matchers_of(crowd.compiled))
     needed = event_counts_of([rule], rules_of(crowd.compiled))
-    thresholds, parameters = thresholds_of(crowd.environment), parameters_of(crowd.environment)
+    snapshot = at_version(crowd.environment)
 
     counts = crowd.counts(needed)
 
     def subject(row: PlayerRow) -> Subject:
         lists = crowd.listed.get(row.id, {})
-        return subject_of(row, thresholds, parameters, NOW, None, lists, counts[row.id])
+        return subject_of(row, snapshot, NOW, None, lists, counts[row.id])
 
     return {row.id for row in crowd.rows if matches(subject(row))}
 
@@ -378,7 +379,7 @@ def by_sql(query: RuleQuery, *, one_by_one: bool) -> set[UUID]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT p.id FROM player p {found.joins} "
-            f"WHERE p.environment_id = {query.environment.pk} AND {found.where}",
+            f"WHERE p.environment_id = {query.snapshot.environment_id} AND {found.where}",
             found.params,
         )
         return {row[0] for row in cursor.fetchall()}

@@ -94,6 +94,7 @@ def start_import(segment: Segment, *options: str) -> "subprocess.Popen[bytes]":
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_killed_command__can_be_run_again(segment: Segment, tmp_path: Path) -> None:
     ids = [f"player_{number:05}" for number in range(25_000)]
     data = "\n".join(ids).encode()
@@ -133,7 +134,7 @@ def test_change_of_a_killed_worker__is_finished_by_another(
     change = services.list_import(segment, excluded=False, actor=ACTOR)
     services.upload_keep(change, [b"a\nb\nc\nd\n", b"e\nf\ng\n"])
 
-    def killed(done: int, total: int) -> None:
+    def killed(step: str, done: int, total: int) -> None:
         raise SystemExit
 
     with pytest.raises(SystemExit):

@@ -150,15 +150,15 @@ def test_import__adds_valid_lines_and_reports_invalid_ones(segment: Segment) -> 
     change = services.list_import(
         segment, excluded=False, actor=ACTOR, file_name="vips.csv", size=24, reason="sale"
     )
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
     data = b"a\nb\n\xff\nc\nc\nd\n" + b"x" * 256 + b"\ne\n"
     services.list_run(change, [data[:7], data[7:]], lambda *done: seen.append(done))
     change.refresh_from_db()
     assert on(segment) == ["a", "b", "c", "d", "e"]
     assert (change.lines, change.added, change.present, change.bad) == (8, 4, 2, 2)
     assert change.bad_lines == [[3, "is not UTF-8"], [7, "is longer than 255 characters"]]
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-    assert seen[-1] == (len(data), 24)
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    assert seen[-1] == ("Importing", len(data), 24)
     assert last_entry().after == {
         "list": "included", "change": "import", "file": "vips.csv", "added": 4, "bad lines": 2,
     }  # fmt: skip

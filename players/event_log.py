@@ -1,0 +1,21 @@
+"""How the ledgers write to the event log: a session, purchase or refund is stored there by the same
+statement, under a name that no client may use. `events` registers the INSERT."""
+
+SESSION_EVENT = "ilara.session"
+PURCHASE_EVENT = "ilara.purchase"
+REFUND_EVENT = "ilara.refund"
+REVERSAL_EVENT = "ilara.refund_reversed"
+LOGGED_EVENTS = (SESSION_EVENT, PURCHASE_EVENT, REFUND_EVENT, REVERSAL_EVENT)
+
+_inserts: list[str] = []
+
+
+def register(insert: str) -> None:
+    """`insert` precedes a SELECT of player_id, received_at, environment_id, event_id, name,
+    session_id, properties and occurred_at."""
+    _inserts[:] = [insert]
+
+
+def insert_sql() -> str:
+    (insert,) = _inserts
+    return insert

@@ -1,0 +1,54 @@
+"""Tests use the public names of the product, so that its internals can change."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+TESTS = settings.BASE_DIR / "tests"
+MODULES = sorted(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("*.py"))
+
+# Documented names of other packages, and of argparse and sys, which have no public equivalent.
+FOREIGN = {"_meta", "_replace", "_asdict", "_option_string_actions", "_base_executable"}
+OWN = {"self", "cls"}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__") and name not in FOREIGN | {"_"}
+
+
+def private_names(tree: ast.AST) -> Iterator[str]:
+    """The private names of other modules and objects that the code reads, imports or patches."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in OWN:
+                continue
+            case ast.Attribute(attr=attribute) if is_private(attribute):
+                yield attribute
+            case ast.ImportFrom(names=names):
+                yield from (each.name for each in names if is_private(each.name))
+            case ast.Call(func=ast.Attribute(attr="setattr" | "delattr" | "patch" | "object")):
+                texts = [each.value for each in node.args if isinstance(each, ast.Constant)]
+                paths = [text.rpartition(".")[2] for text in texts if isinstance(text, str)]
+                yield from filter(is_private, paths)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_test_module__touches_no_private_name(module: str) -> None:
+    tree = ast.parse(Path(TESTS / module).read_text())
+    assert list(private_names(tree)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["db._run()", "from flags.usage import _lock", 'm.setattr(db, "_run", 1)', "p.patch('a.b._c')"],
+)
+def test_private_name__is_found(code: str) -> None:
+    assert len(list(private_names(ast.parse(code)))) == 1
+
+
+@pytest.mark.parametrize("code", ["self._x", "a.__name__", "Model._meta", "for _ in x: pass"])
+def test_what_is_no_private_name_of_the_product__is_allowed(code: str) -> None:
+    assert list(private_names(ast.parse(code))) == []
