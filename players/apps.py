@@ -6,7 +6,7 @@ class PlayersConfig(AppConfig):
 
     def ready(self) -> None:
         from players import (
-            cache,  # noqa: F401  # importing registers a part of the environment cache
+            cache,  # noqa: F401  # registers a part of the environment cache
             erasure,
             player_data,
         )

@@ -1,5 +1,5 @@
-"""What the apps store about a player. Each app registers its tables, so that export, erasure and
-linking name no table of another app."""
+"""Registry of player data. Each app registers its tables for export, erasure and linking, so that
+no app needs to know the tables of another."""
 
 import uuid
 from collections.abc import Callable
@@ -18,8 +18,8 @@ ERASED = "erased player"
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """`names` are the external ids that mean the player or meant nobody else. `pseudonym` replaces
-    the player's id where something about them stays."""
+    """`names` are the player's external id and aliases, and former aliases that no player uses now.
+    `pseudonym` replaces the player's id in rows that remain."""
 
     player: Player
     names: list[str]
@@ -28,9 +28,9 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class PlayerData:
-    """`export` returns a player's rows as JSON values; None leaves the table out of the export.
-    `erase` returns how many rows it deleted. `move` gives the rows stored under an alias's own id
-    to its player, whose own rows win; None where rows exist for registered players only."""
+    """`export` returns a player's rows as JSON values; None excludes the table. `erase` returns the
+    number of deleted rows. `move` moves rows stored under an alias's id to its player, whose own
+    rows win; None if only registered players have rows."""
 
     table: str
     export: Callable[[Player], Any] | None
@@ -46,7 +46,7 @@ def register(*data: PlayerData) -> None:
 
 
 def registered() -> tuple[PlayerData, ...]:
-    """In the order of the apps, so that all callers lock rows in the same order."""
+    """In app order, so that all callers lock rows in the same order."""
     return tuple(_registered)
 
 
@@ -54,7 +54,7 @@ def registered() -> tuple[PlayerData, ...]:
 
 
 def export_rows(table: str, order: str) -> Callable[[Player], Any]:
-    """All columns but `digest`, a hash of an id that the client chose."""
+    """Exports all columns except `digest`, a hash of the client's id."""
 
     def export(player: Player) -> Any:
         with connection.cursor() as cursor:
@@ -80,10 +80,10 @@ def erase_rows(table: str) -> Callable[[Erasure], int]:
 def move_rows(
     table: str, columns: str, alias_id: uuid.UUID, player: Player, **changed: Any
 ) -> list[Row]:
-    """Move rows from an alias's own id to its player, with the `changed` columns. Returns the
-    `columns` of those that the player had already.
+    """Move rows from an alias's id to its player and set the `changed` columns. Returns the
+    `columns` of rows that the player already had.
 
-    Where players are distributed a row cannot change its player, so it is deleted and inserted.
+    In a distributed table a row cannot change its player, so it is deleted and inserted.
     """
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {table} WHERE player_id = %s RETURNING {columns}", [alias_id])
