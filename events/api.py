@@ -22,7 +22,7 @@ from ilara_admin.api.rate_limits import EVENTS
     decodes_itself=True,
     docs=Docs(
         reply=schemas.EventReceipt,
-        statuses={201: "The event is stored, or was before."},
+        statuses={201: "The event is stored, or was already."},
         headers=("Idempotency-Key",),
         counts=(EVENTS,),
         missing=(UNKNOWN_PLAYER,),
@@ -30,10 +30,10 @@ from ilara_admin.api.rate_limits import EVENTS
     ),
 )
 def event_track(request: ApiRequest) -> HttpResponse:
-    """Track an event. It is stored before the answer is sent. The same `event_id` again answers
-    `duplicate` and stores nothing, so sending it again is safe. Names need no declaration: the
-    catalogue under Live events lists those seen, with their properties, some ten seconds later.
-    Counts as being seen."""
+    """Track an event. It is stored before the response is sent. Sending the same `event_id` again
+    returns `duplicate` and stores nothing, so retries are safe. Event names need no declaration:
+    the catalogue under Live events lists the names seen, with their properties, about ten seconds
+    later. Updates the player's `last_seen_at`."""
     try:
         body, request.ignored = decode_body(request, schemas.EventTrack)
         event = ingest.prepare(body, _sent_at(body), idempotency_key(request))
@@ -64,15 +64,15 @@ def event_track(request: ApiRequest) -> HttpResponse:
     checks_itself=("events",),
     docs=Docs(
         reply=schemas.BatchReceipt,
-        statuses={200: "What became of each event."},
+        statuses={200: "The result of each event."},
         counts=(EVENTS,),
         examples=examples.BATCH,
     ),
 )
 def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
-    """Track up to 1,000 events, each with its own verdict. A bad one harms no other, and one of an
-    unknown player is a bad one; where every event is bad, the answer is 400. What is refused is
-    also kept for 7 days under Live events, Rejected."""
+    """Track up to 1,000 events. Each gets its own result: an invalid event, or one of an unknown
+    player, does not affect the others. If every event is rejected, the response is 400. Rejected
+    events are also stored for 7 days under Live events, Rejected."""
     sent_at = _sent_at(body)
     errors: dict[int, ApiError] = {}
     prepared: dict[int, ingest.Prepared] = {}
@@ -83,19 +83,19 @@ def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
             errors[index] = error
     if prepared:
         count(request, EVENTS, len(prepared))
-    noted = [rejected(body.events[index], error) for index, error in errors.items()]
-    outcome = ingest.store(request, list(prepared.values()), noted, sent_at)
+    rejections = [rejected(body.events[index], error) for index, error in errors.items()]
+    outcome = ingest.store(request, list(prepared.values()), rejections, sent_at)
     for position, index in enumerate(prepared):
         if position not in outcome.known:
             errors[index] = ingest.unknown_player()
     if len(errors) == len(body.events):
         raise _all_rejected(errors)
     accepted = len(outcome.accepted)
-    told = [
+    results = [
         schemas.Rejection(index, schemas.RejectionCode(error.code), error.message, error.field)
         for index, error in sorted(errors.items())
     ]
-    return respond(schemas.BatchReceipt(accepted, len(outcome.known) - accepted, told))
+    return respond(schemas.BatchReceipt(accepted, len(outcome.known) - accepted, results))
 
 
 def _sent_at(body: schemas.EventTrack | schemas.EventBatch) -> datetime | None:
@@ -108,7 +108,7 @@ def _all_rejected(errors: dict[int, ApiError]) -> ApiError:
     first = min(errors)
     error = errors[first]
     field = f"events[{first}].{error.field}" if error.field else f"events[{first}]"
-    message = f"Every event was rejected; the first because: {error.message}"
+    message = f"Every event was rejected. The first error: {error.message}"
     return ApiError(Code.VALIDATION_ERROR, message, field=field)
 
 
@@ -117,7 +117,7 @@ def _all_rejected(errors: dict[int, ApiError]) -> ApiError:
     secret=True,
     docs=Docs(
         reply=schemas.StreamedEvent,
-        statuses={200: "The stream, which goes on until the client leaves."},
+        statuses={200: "The stream, open until the client disconnects."},
         query=schemas.StreamAddress,
         headers=("Last-Event-ID",),
         invalid="after must be the id of an event in this stream",
@@ -127,13 +127,13 @@ def _all_rejected(errors: dict[int, ApiError]) -> ApiError:
     ),
 )
 def event_stream(request: ApiRequest) -> HttpResponseBase:
-    """Follow events as they arrive (server-sent events). Each comes as lines `id:`, the id to go on
-    after, and `data:`, an event as JSON, so `onmessage` fires. A comment with an id comes at
-    the beginning and when nothing happens; `event: gap` with a count says how many were left out
-    where a reader is too slow. After a break send the last id as `Last-Event-ID`, as browsers do by
-    themselves: the stream may then repeat an event and never skips one. Sessions, purchases,
-    refunds and their reversals are among the events: `ilara.session`, `ilara.purchase`,
-    `ilara.refund`, `ilara.refund_reversed`."""
+    """Stream events as they arrive (server-sent events). Each event has a line `id:`, the cursor to
+    resume after, and a line `data:`, the event as JSON, so `onmessage` fires. Comments with an id
+    are sent at the start and when idle. `event: gap` carries the number of events that a slow
+    reader missed. After a disconnect, send the last id as `Last-Event-ID`, as browsers do: the
+    stream may then repeat events but never skips one. Sessions, purchases, refunds and their
+    reversals are events too: `ilara.session`, `ilara.purchase`, `ilara.refund`,
+    `ilara.refund_reversed`."""
     return stream.respond(request)
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of events, one event name, and what was rejected."""
+"""The event catalogue, the page of one event name, and rejected events."""
 
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
@@ -30,7 +30,7 @@ BAR_LABELS = {Span.HOUR: "%H:%M", Span.DAY: "%H:%M", Span.MONTH: "%-d %b"}
 
 @staff_view(Role.VIEWER)
 def event_names(request: HtmxHttpRequest) -> HttpResponse:
-    """Every name that the environment has seen, by its spelling."""
+    """All event names of the environment, sorted by name."""
     now = timezone.now()
     form = NamesForm(request)
     names = EventName.objects.filter(environment=request.environment)
@@ -51,15 +51,15 @@ def event_names(request: HtmxHttpRequest) -> HttpResponse:
 
 @staff_view(Role.VIEWER)
 def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
-    """How often an event arrives, and its properties. `?span=` is what the chart covers."""
+    """How often an event arrives, and its properties. `?span=` selects the chart's range."""
     now = timezone.now()
     name = get_or_404(request, EventName, pk=name_id)
-    asked = request.GET.get("span", "")
-    span = Span(asked) if asked in set(Span) else Span.DAY
+    requested = request.GET.get("span", "")
+    span = Span(requested) if requested in set(Span) else Span.DAY
     context = {
         "name": name,
         "arrived": arrivals(request.environment, now, name),
-        "spans": [(each, words, each is span) for each, words in SPANS.items()],
+        "spans": [(each, label, each is span) for each, label in SPANS.items()],
         "chart": SPANS[span],
         "unit": UNITS[span],
         "bars": _bars(series(request.environment, span, now, name), span),
@@ -93,7 +93,7 @@ def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
 
 @staff_view(Role.VIEWER)
 def event_rejected(request: HtmxHttpRequest) -> HttpResponse:
-    """What was refused lately, and why."""
+    """Recently rejected events, with the reason."""
     form = RejectedForm(request)
     found = RejectedEvent.objects.filter(environment=request.environment)
     if name := form.value("name"):

@@ -1,4 +1,4 @@
-"""Requests of the Events API and what they answer, for the specification."""
+"""Example requests and responses of the Events API, for the specification."""
 
 from ilara_admin.api.endpoint import Example
 from ilara_admin.api.json_schema import EXAMPLE_ID

@@ -1,6 +1,6 @@
-"""Events of a span of time, read in the order of their arrival without ever holding many.
+"""Reads the events of a time span in order of arrival, holding few in memory.
 
-Each hour is a statement of its own: no transaction lasts long, and PostgreSQL sorts no more.
+Each hour is a separate statement, which keeps transactions and sorts short.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 class Hour(NamedTuple):
-    """An hour, or the part of one. `end` does not belong to it."""
+    """An hour, or part of one. `end` is exclusive."""
 
     start: datetime
     end: datetime
@@ -34,7 +34,7 @@ def hours(since: datetime, until: datetime) -> Iterator[Hour]:
 
 
 def progress(since: datetime, until: datetime, hour: Hour) -> tuple[int, int]:
-    """How much is done after this hour, and how much there is, in seconds."""
+    """Seconds done after this hour, and seconds in total."""
     return round((hour.end - since).total_seconds()), round((until - since).total_seconds())
 
 
@@ -59,7 +59,7 @@ def statement(environment_id: int, hour: Hour, name: str | None) -> tuple[str, l
 
 
 def row(event: StreamedEvent) -> list[str]:
-    """As COLUMNS name it. Times are those of the API; a missing session is empty."""
+    """The values of COLUMNS. Times are formatted as in the API; a missing session is empty."""
     return [
         event.event_id,
         str(event.player_id),

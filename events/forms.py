@@ -1,4 +1,4 @@
-"""The forms of the event pages: filters, and what staff say of a name."""
+"""Forms of the event pages: filters, and the description of a name."""
 
 import uuid
 
@@ -29,7 +29,7 @@ class TailForm(FilterForm):
     )
 
     def filter(self, environment: Environment) -> Filter:
-        """What to show. A player who is not registered matches nothing, and that is right."""
+        """The filter to apply. An unregistered player matches nothing."""
         player = self.value("player")
         return Filter(
             self.value("name") or None, _player_id(environment, player) if player else None
@@ -51,7 +51,7 @@ class NamesForm(FilterForm):
         label="Name",
         required=False,
         max_length=128,
-        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "A part of it"}),
+        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "Part of a name"}),
     )
 
 
@@ -60,7 +60,7 @@ class RejectedForm(FilterForm):
         label="Event name",
         required=False,
         max_length=255,
-        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "The whole name"}),
+        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "Exact name"}),
     )
 
 
@@ -91,7 +91,7 @@ class TimelineFilterForm(FilterForm):
 
     @property
     def wanted(self) -> Kind | None:
-        """The one kind asked for; the name of an event asks for events."""
+        """The kind to show. An event name implies events."""
         if self.value("event"):
             return Kind.EVENT
         return Kind[self.value("kind").upper()] if self.value("kind") else None

@@ -1,6 +1,6 @@
-"""Storing events: check each, then one statement that stores what is new and commits.
+"""Stores events: validates each, then inserts the new ones and commits in one statement.
 
-The reply is sent after the commit, so an acknowledged event survives the death of the server.
+The response is sent after the commit, so an acknowledged event survives a crash of the server.
 """
 
 import uuid
@@ -22,16 +22,16 @@ from players.statements import seen
 
 MAX_EVENT_BYTES = 64 * 1024
 SEEN_AGAIN_AFTER = "1 minute"
-# A time zone taken for another is off by a day at most, and a clock that was never set shows 1970.
-# Between these, a wrong clock costs no event: its time stands beside that of the server.
+# A wrong time zone is off by at most a day, and a clock that was never set shows 1970. Within these
+# bounds a wrong clock is accepted: the client's time is stored next to the server's.
 MAX_AHEAD = timedelta(days=1)
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An event that is fit to be stored. `digest` is None when the client gave no id, `happened_at`
-    when it gave no time."""
+    """A validated event. `digest` is None if the client sent no id, `happened_at` if it sent no
+    time."""
 
     player_id: uuid.UUID
     digest: bytes | None
@@ -44,7 +44,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class StoreResult:
-    """What became of the events handed to `store`, by their position there."""
+    """The result of `store`. `known` and `accepted` are positions in its `events`."""
 
     received_at: datetime
     known: frozenset[int]
@@ -52,7 +52,7 @@ class StoreResult:
 
 
 def read_event(data: Any) -> BatchedEvent:
-    """One item of a batch, checked like a body of its own; errors are relative to it."""
+    """One item of a batch, validated like a request body; errors are relative to the item."""
     if not isinstance(data, dict):
         raise invalid("An event must be an object")
     for name, value in data.items():
@@ -63,17 +63,17 @@ def read_event(data: Any) -> BatchedEvent:
 def prepare(
     event: BatchedEvent, sent_at: datetime | None = None, idempotency_key: str | None = None
 ) -> Prepared:
-    """Check what the struct cannot say. Raises ApiError naming the field."""
+    """Check what the struct does not. Raises ApiError naming the field."""
     if event.event_name.startswith(RESERVED_PREFIX):
         raise invalid(f"Names that begin with {RESERVED_PREFIX} are reserved", "event_name")
     if event.timestamp is not None:
         _check_timestamp(event.timestamp, sent_at)
     if event.properties is not None and len(event.properties) > MAX_PROPERTIES:
-        raise invalid(f"An event has {MAX_PROPERTIES} properties at most", "properties")
+        raise invalid(f"An event may have at most {MAX_PROPERTIES} properties", "properties")
     properties = msgspec.json.encode(event.properties or {})
     if len(properties) > MAX_EVENT_BYTES:
         limit = MAX_EVENT_BYTES // 1024
-        raise invalid(f"The properties of an event take {limit} KiB at most", "properties")
+        raise invalid(f"The properties of an event may take at most {limit} KiB", "properties")
     client_id = event.event_id or idempotency_key
     return Prepared(
         player_id=uuid.UUID(event.player_id),
@@ -92,13 +92,13 @@ def _check_timestamp(moment: datetime, sent_at: datetime | None) -> None:
     age = (sent_at or now) - moment
     if age < -MAX_AHEAD:
         clock = "sent_at" if sent_at else "the server's clock"
-        raise invalid(f"timestamp lies more than 24 hours ahead of {clock}", "timestamp")
+        raise invalid(f"timestamp is more than 24 hours ahead of {clock}", "timestamp")
     if now - age < EARLIEST:
-        raise invalid("timestamp lies before 1971: the clock was never set", "timestamp")
+        raise invalid("timestamp is before 1971: the device's clock is not set", "timestamp")
 
 
 def occurred_at(event: Prepared, received_at: datetime, sent_at: datetime | None) -> datetime:
-    """When it happened, as STORE computes it."""
+    """When the event happened, as STORE computes it."""
     if event.happened_at is None:
         return received_at
     skew = received_at - sent_at if sent_at else timedelta()
@@ -106,14 +106,14 @@ def occurred_at(event: Prepared, received_at: datetime, sent_at: datetime | None
 
 
 # $4 index, $5 player, $6 digest, $7 event_id, $8 name, $9 session_id, $10 properties,
-# $11 happened_at (all arrays), $12 at_risk_days, $13 churned_days, $14 sent_at, $15 how often each
-# was sent (an array), from $16 on what REJECT needs.
+# $11 happened_at (all arrays), $12 at_risk_days, $13 churned_days, $14 sent_at, $15 copies sent of
+# each event (an array), from $16 on the parameters of REJECT.
 #
-# PostgreSQL plans without knowing how long the arrays are. `IN` beside an OR is always hashed; a
-# join of `known` and `fresh` might compare each event with each.
+# PostgreSQL plans without knowing the lengths of the arrays. `IN` with an OR is always hashed; a
+# join of `known` and `fresh` might compare every pair of events.
 #
-# The ledger of ids is filled in one order by everybody, so that two batches cannot deadlock. A
-# player whose row somebody else holds is not marked as seen: that somebody is doing it.
+# Receipts are inserted in a fixed order, so two batches cannot deadlock. A player row locked by
+# another transaction is skipped, because that transaction updates it.
 STORE = f""", input AS (
     SELECT * FROM unnest($4::int[], $5::uuid[], $6::bytea[], $7::text[], $8::text[], $9::text[],
                          $10::text[], $11::timestamptz[], $15::int[])
@@ -155,8 +155,8 @@ def store(
     rejected: Sequence[Rejected] = (),
     sent_at: datetime | None = None,
 ) -> StoreResult:
-    """Store what is new and note what was rejected, those of unknown players among it, in one
-    statement. Within the batch, too, one id counts once."""
+    """Store new events and record rejected ones, including those of unknown players, in one
+    statement. An id that occurs twice in the batch is stored once."""
     first: dict[tuple[uuid.UUID, bytes], int] = {}
     rows: list[int] = []
     repeats: dict[int, int] = {}

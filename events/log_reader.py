@@ -1,5 +1,4 @@
-"""Reading the event log: events in the order of their ids, as the stream and the dashboard show
-them."""
+"""Reads the event log in id order, for the stream and the dashboard."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -13,12 +12,12 @@ from ilara_admin.core import db
 
 PAGE_ROWS = 500
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-# `received_at` is when a statement began, its ids are drawn later. No statement takes that long.
+# `received_at` is when the statement began, its ids are drawn later. No statement takes longer.
 SLACK = timedelta(hours=1)
 
 
 class Filter(NamedTuple):
-    """None matches everything."""
+    """A field that is None matches every event."""
 
     event_name: str | None = None
     player_id: UUID | None = None
@@ -34,7 +33,7 @@ EVERYTHING = Filter()
 
 
 class LogEntry(NamedTuple):
-    """An event of the log: its place, its content, and its content as JSON."""
+    """An event in the log: its id, the event, and the event as JSON."""
 
     id: int
     event: StreamedEvent
@@ -42,7 +41,7 @@ class LogEntry(NamedTuple):
 
 
 class LogPage(NamedTuple):
-    """`last_id` ends the page, matching or not; rows after it arrived at `since` or later."""
+    """`last_id` is the last row scanned, matching or not. Later rows arrived after `since`."""
 
     entries: list[LogEntry]
     last_id: int
@@ -59,9 +58,9 @@ def of_ids(environment_id: int, ids: list[int], since: datetime) -> list[LogEntr
 
 
 def page(environment_id: int, after: int, since: datetime, wanted: Filter) -> LogPage | None:
-    """What matches among the PAGE_ROWS rows after the id `after`, or None if there are no rows.
+    """The matching events among the PAGE_ROWS rows after `after`, or None if there are no rows.
 
-    Pages are cut before they are filtered: a rare event costs no statement that runs for minutes.
+    Rows are limited before they are filtered, so a filter for a rare event stays fast.
     """
     end = db.fetch_one(
         f"""SELECT id, received_at FROM (
@@ -109,7 +108,7 @@ def event_of(
     event_id: str, player_id: UUID, name: str, occurred_at: datetime, received_at: datetime,
     session_id: str | None, properties: str,
 ) -> StreamedEvent:  # fmt: skip
-    """A row as the API shows it. `properties` is JSON text."""
+    """A row as shown by the API. `properties` is JSON text."""
     return StreamedEvent(
         event_id=event_id,
         player_id=player_id,

@@ -1,4 +1,4 @@
-"""Events. The tables are made by SQL in the migration: Django makes no partitioned ones."""
+"""Events. The migration creates the tables with SQL, because Django has no partitioned tables."""
 
 from typing import ClassVar, Self
 
@@ -7,7 +7,7 @@ from django.db import models
 from ilara_admin.models import Environment
 
 DESCRIPTION_CHARACTERS = 500
-# The beginning of each statement that stores events.
+# The INSERT clause of each statement that stores events.
 INSERT_EVENT = """INSERT INTO event (player_id, received_at, environment_id, event_id, name,
                        session_id, properties, occurred_at)"""
 
@@ -20,9 +20,9 @@ class EventQuerySet(models.QuerySet["Event"]):
 class Event(models.Model):
     """One tracked event, in a table partitioned by the day of `received_at` (UTC).
 
-    `id` orders by arrival and is the stream's cursor; `event_id` is the client's id or one made
-    on arrival. Nothing points at an event, and there is no foreign key to the player: the insert
-    itself checks that the player exists.
+    `id` is in order of arrival and is the stream's cursor; `event_id` comes from the client or is
+    generated. Nothing references an event, and it has no foreign key to the player: the insert
+    checks that the player exists.
     """
 
     pk = models.CompositePrimaryKey("player_id", "received_at", "id")
@@ -48,9 +48,9 @@ class Event(models.Model):
 
 
 class EventName(models.Model):
-    """The catalogue: a name that an environment has seen, since when, and how often in all.
+    """The catalogue: an event name seen in an environment, with first and last time and total.
 
-    It, the properties and the counts are written by rollups.py alone, but for the description.
+    Only rollups.py writes it, its properties and counts, except for the description.
     """
 
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
@@ -72,14 +72,14 @@ class EventName(models.Model):
 
 
 class EventProperty(models.Model):
-    """A property of the events of one name, once for each JSON type that its values had."""
+    """A property of the events of one name, one row per JSON type of its values."""
 
     pk = models.CompositePrimaryKey("event_name_id", "name", "type")
     event_name = models.ForeignKey(
         EventName, models.CASCADE, related_name="properties", db_index=False
     )
     name = models.CharField(max_length=128)
-    type = models.CharField(max_length=7)  # as jsonb_typeof calls it
+    type = models.CharField(max_length=7)  # as returned by jsonb_typeof
     example = models.TextField()
     count = models.BigIntegerField()
 
@@ -88,7 +88,7 @@ class EventProperty(models.Model):
 
 
 class EventRollup(models.Model):
-    """How many events of a name arrived in the minute or hour that begins at `start` (UTC)."""
+    """How many events of a name arrived in the minute or hour that starts at `start` (UTC)."""
 
     pk = models.CompositePrimaryKey("environment_id", "start", "event_name_id")
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
@@ -111,8 +111,8 @@ class EventHour(EventRollup):
 
 
 class EventFold(models.Model):
-    """How far an environment's events are counted: all up to `folded_id`, which are those that were
-    there at `counted_until`."""
+    """How far an environment's events are counted: up to `folded_id`, which covers all events
+    stored by `counted_until`."""
 
     environment = models.OneToOneField(
         Environment, models.CASCADE, primary_key=True, related_name="+"
@@ -125,7 +125,7 @@ class EventFold(models.Model):
 
 
 class RejectedEvent(models.Model):
-    """An event that was refused, as much as rejections.py keeps of it."""
+    """A rejected event, truncated as rejections.py describes."""
 
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
     received_at = models.DateTimeField()

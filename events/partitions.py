@@ -1,7 +1,7 @@
-"""The daily partitions of the event table: made ahead of time, by UTC day of arrival.
+"""Daily partitions of the event table by UTC day of arrival, created in advance.
 
-Rows of a day that has no partition fall into event_default, and are moved when it is made. Whoever
-reads sees them all the time, in one place or the other.
+Rows of a day without a partition go to event_default and are moved when the partition is created.
+Queries on `event` see them in either place.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ READY = f"""to_regclass(format('event_%s', to_char(
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """`rows` is an estimate by PostgreSQL's statistics. `day` is None for the default partition."""
+    """`rows` is an estimate from PostgreSQL's statistics. `day` is None for the default one."""
 
     name: str
     rows: int
@@ -34,8 +34,8 @@ class Partition:
 
 
 def ensure(today: date | None = None, days_ahead: int = DAYS_AHEAD) -> list[str]:
-    """Make the partitions that are missing: of today, of the days to come, and of strays. Returns
-    their names."""
+    """Create the missing partitions: today's, those of the next days, and those of stray rows.
+    Returns their names."""
     first = today or datetime.now(UTC).date()
     existing = {partition.name for partition in describe()}
     days = {first + timedelta(days=offset) for offset in range(days_ahead + 1)} | days_of_strays()
@@ -46,7 +46,7 @@ def ensure(today: date | None = None, days_ahead: int = DAYS_AHEAD) -> list[str]
 
 
 def describe() -> list[Partition]:
-    """The partitions that exist, in the order of their names."""
+    """The existing partitions, sorted by name."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT c.relname, greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid), 0),
@@ -58,14 +58,14 @@ def describe() -> list[Partition]:
 
 
 def days_of_strays() -> set[date]:
-    """The days of the events in the default partition, which ought to be empty."""
+    """The days of rows in the default partition, which should be empty."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT DISTINCT (received_at AT TIME ZONE 'UTC')::date FROM {DEFAULT}")
         return {day for (day,) in cursor.fetchall()}
 
 
 def drop_before(day: date) -> list[str]:
-    """Drop the partitions of the days before `day`; returns their names."""
+    """Drop the partitions of days before `day`; returns their names."""
     old = [item.name for item in describe() if item.day and item.day < day]
     for name in old:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -87,10 +87,10 @@ def day_of(name: str) -> date | None:
 
 
 def _make(day: date) -> None:
-    """Build the table with its indexes beside its parent and attach it.
+    """Create the table with its indexes as a standalone table and attach it.
 
-    Strays are moved twice: most of them while writers go on, and under a lock the few that came
-    meanwhile, since a table cannot be attached while the default one holds a row of it.
+    Stray rows are moved twice: most of them while inserts continue, then under a lock the few that
+    arrived in the meantime, since attaching fails while the default partition holds matching rows.
     """
     start = datetime.combine(day, time(), UTC)
     names = {

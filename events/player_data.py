@@ -1,4 +1,4 @@
-"""What events store about a player."""
+"""Player data in the tables of events, for export and erasure."""
 
 from django.db import connection
 
@@ -7,8 +7,7 @@ from players.player_data import Erasure, PlayerData, by_player_id, erase_rows
 
 
 def _erase_rejected(erasure: Erasure) -> int:
-    """A rejected event names its player by whatever the game sent as the id: an id, in any case, or
-    an external id."""
+    """Rejected events store the id as sent: a player id in any case, or an external id."""
     namespace = erasure.player.environment.namespace
     ids = [str(player_id_for(namespace, name)) for name in erasure.names]
     with connection.cursor() as cursor:
@@ -22,7 +21,7 @@ def _erase_rejected(erasure: Erasure) -> int:
 
 DATA = (
     by_player_id("event", order="received_at, id"),
-    # Only digests of ids that clients sent.
+    # Not exported: it holds only digests of event ids.
     PlayerData("event_receipt", None, erase_rows("event_receipt")),
     PlayerData("event_rejected", None, _erase_rejected),
 )

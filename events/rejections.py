@@ -1,5 +1,5 @@
-"""Events that were refused, kept for a while with the reason, so that staff can see what a game
-sends wrongly. They are noted by the statement that stores the good ones of the same request."""
+"""Rejected events, stored for KEPT_DAYS with the reason so that staff can debug what a game sends.
+The statement that stores the valid events of the same request inserts them."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,14 +9,14 @@ import msgspec
 from ilara_admin.api.errors import ApiError
 
 KEPT_DAYS = 7
-# Enough to recognise an event by, and little enough that bad ones cost less than good ones.
+# Enough to recognise an event, and cheaper to store than a valid one.
 PAYLOAD_CHARACTERS = 4_096
 TEXT_CHARACTERS = 255
 UNKNOWN_PLAYER = "Player not found"
 
 
 class Rejected(NamedTuple):
-    """`event_name` and `player` are what was sent in their places, None if that was no text."""
+    """`event_name` and `player` are the sent values, None if they were not text."""
 
     event_name: str | None
     player: str | None
@@ -27,7 +27,7 @@ class Rejected(NamedTuple):
 
 
 def rejected(data: Any, error: ApiError) -> Rejected:
-    """The event `data`, plain as it was decoded, and what was wrong with it."""
+    """A row for the decoded event `data` and its error."""
     sent = data if isinstance(data, dict) else {}
     payload = msgspec.json.encode(data)[: 4 * PAYLOAD_CHARACTERS].decode(errors="ignore")
     return Rejected(
@@ -41,7 +41,7 @@ def rejected(data: Any, error: ApiError) -> Rejected:
 
 
 def _text(value: object) -> str | None:
-    """PostgreSQL keeps no text with NUL."""
+    """Text truncated and without NUL, which PostgreSQL cannot store; None if it is not text."""
     if not isinstance(value, str):
         return None
     return value[:TEXT_CHARACTERS].replace("\0", "\N{SYMBOL FOR NULL}")
@@ -70,5 +70,5 @@ NONE_REJECTED: list[list[Any]] = [[] for _ in Rejected._fields]
 
 
 def reject_params(items: Sequence[Rejected]) -> list[list[Any]]:
-    """What REJECT needs for at least one item; NONE_REJECTED for none."""
+    """The parameters of REJECT for at least one item. Use NONE_REJECTED for none."""
     return [list(column) for column in zip(*items, strict=True)]

@@ -1,8 +1,8 @@
-"""Counting events behind the ingest: per minute and hour, the catalogue of names, their properties.
+"""Counts events per minute and hour, and maintains the catalogue of names and properties.
 
-Ingest updates no counter: writers would wait for each other. A job reads what is settled, in the
-order of ids, and adds it up, each event exactly once: what it adds and how far it came are one
-transaction, and no id at or below a settled one can appear later (tail.py explains why).
+Ingest updates no counters, because writers would wait for each other. A job reads settled events in
+id order and counts each exactly once: the counts and the job's position are written in one
+transaction, and no id at or below a settled one can appear later (see tail.py).
 """
 
 from datetime import datetime
@@ -14,9 +14,9 @@ from django.db import connection, transaction
 from events.tail import SETTLE_SECONDS
 from ilara_admin.models import Environment
 
-# A chunk takes a fraction of a second: a long writer would hold up everybody who follows the log.
+# A chunk takes a fraction of a second; a longer transaction would delay all readers of the log.
 CHUNK_EVENTS = 5_000
-# Names made of ids, as in {"item_4711": 1}, must not fill the catalogue.
+# Generated property names, as in {"item_4711": 1}, must not fill the catalogue.
 MAX_PROPERTIES = 500
 EXAMPLE_CHARACTERS = 100
 PATIENCE_SECONDS = 3.0
@@ -24,27 +24,27 @@ POLL_SECONDS = 0.1
 
 
 class Horizon(NamedTuple):
-    """All events up to `id` were there at the moment `at`, or never will be."""
+    """All events up to `id` were visible at the time `at`, or will never be."""
 
     id: int
     at: datetime
 
 
 def fold() -> int:
-    """Count whatever is settled and not counted yet; returns how many events that were.
+    """Count settled events that are not counted yet; returns how many.
 
-    It may be killed at any point, and it may run twice at once. When a transaction keeps what came
-    after it unsettled, the next run counts it.
+    It may be killed at any point, and two runs may overlap. Events that an open transaction keeps
+    from settling are counted by the next run.
     """
     horizon = settled()
     return fold_until(horizon) if horizon else 0
 
 
 def settled() -> Horizon | None:
-    """A horizon as of now, or None when older transactions do not end within PATIENCE_SECONDS."""
-    # A sequence that nobody has asked yet shows the id that it will give first.
+    """The current horizon, or None if older transactions do not end within PATIENCE_SECONDS."""
+    # Before its first use, a sequence shows the id that it will return first.
     highest = _one("SELECT last_value - (NOT is_called)::int, clock_timestamp() FROM event_id_seq")
-    # Whoever drew an id has a transaction id by then, and a lower one than is taken next.
+    # A transaction that drew an id has its transaction id by then, lower than the one taken next.
     sleep(SETTLE_SECONDS)
     (transaction_id,) = _one("SELECT pg_current_xact_id()::text::bigint")
     deadline = monotonic() + PATIENCE_SECONDS
@@ -56,7 +56,7 @@ def settled() -> Horizon | None:
 
 
 def fold_until(horizon: Horizon) -> int:
-    """Count all events up to the horizon; returns how many were not counted before."""
+    """Count all events up to the horizon; returns how many were new."""
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO event_fold (environment_id) SELECT id FROM environment
@@ -71,7 +71,7 @@ def fold_until(horizon: Horizon) -> int:
 
 def fold_chunk(environment_id: int, horizon: Horizon) -> int:
     """Count the next events of one environment; 0 when all up to the horizon are counted, or while
-    somebody else counts them."""
+    another job counts them."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             """SELECT folded_id FROM event_fold WHERE environment_id = %s AND folded_id <= %s
@@ -102,8 +102,8 @@ def _counts(table: str, unit: str) -> str:
     DO UPDATE SET count = known.count + excluded.count"""
 
 
-# What is known of a property stays: its example is the first one of its chunk by spelling, so that
-# a page looks the same tomorrow.
+# An existing property keeps its example: the alphabetically first of its first chunk, so that pages
+# do not change from one day to the next.
 FOLD_SQL = f"""
 WITH page AS MATERIALIZED (
     SELECT id, name, received_at, properties FROM event

@@ -1,4 +1,4 @@
-"""What the Events API takes and gives."""
+"""Request and response structs of the Events API."""
 
 import re
 import uuid
@@ -36,7 +36,7 @@ OpaqueId = Annotated[str, Meta(min_length=1, max_length=128, extra_json_schema=N
 Properties = Annotated[
     dict[str, Any],
     Meta(
-        description=f"{MAX_PROPERTIES} at most, which take 64 KiB at most.",
+        description=f"At most {MAX_PROPERTIES} properties and 64 KiB.",
         extra_json_schema={"maxProperties": MAX_PROPERTIES, **JSON_OBJECT},
     ),
 ]
@@ -45,8 +45,8 @@ Properties = Annotated[
 SentAt = Annotated[
     SentMoment,
     Meta(
-        description="What the sender's clock shows while it sends: what that is wrong by is taken "
-        "off `timestamp`."
+        description="The sender's clock when it sends the request. The server corrects `timestamp` "
+        "by the difference to its own clock."
     ),
 ]
 
@@ -60,14 +60,14 @@ class BatchedEvent(Struct):
         Annotated[
             SentMoment,
             Meta(
-                description="When it happened by the sender's clock, from 1971 to 24 hours ahead; "
-                "absent, it is when the server receives it."
+                description="When it happened, by the sender's clock: from 1971 to 24 hours ahead. "
+                "Default: when the server receives it."
             ),
         ]
         | None
     ) = None
     event_id: (
-        Annotated[OpaqueId, Meta(description="Counts once in seven days. Made here if absent.")]
+        Annotated[OpaqueId, Meta(description="Stored once within seven days. Generated if absent.")]
         | None
     ) = None
 
@@ -77,7 +77,7 @@ class EventTrack(BatchedEvent):
 
 
 class EventBatch(Struct):
-    """Events are read one by one, so that a bad one harms no other."""
+    """Events are validated one by one, so an invalid one does not affect the others."""
 
     events: Annotated[
         list[Any],
@@ -92,7 +92,7 @@ class EventBatch(Struct):
 
 class Status(DocumentedEnum):
     ACCEPTED = "accepted", "The event is stored."
-    DUPLICATE = "duplicate", "Its event_id was there already, within seven days; nothing is stored."
+    DUPLICATE = "duplicate", "Its event_id was stored within the last seven days; not stored again."
 
 
 class EventReceipt(Struct):
@@ -101,22 +101,22 @@ class EventReceipt(Struct):
     event_name: str
     timestamp: Annotated[
         Moment,
-        Meta(description="When it happened, put right where `sent_at` told how."),
+        Meta(description="When it happened, corrected by `sent_at` if given."),
     ]
     received_at: Annotated[Moment, Meta(description="The server's time for this copy.")]
     status: Status
 
 
 class StreamedEvent(EventReceipt):
-    """What `data:` holds."""
+    """The JSON of a `data:` line."""
 
     session_id: str | None
-    # The JSON text of an object.
+    # JSON text of an object.
     properties: Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
 
 
 class StreamQuery(Struct):
-    """The filters of the stream. Both must match."""
+    """The filters of the stream. If both are given, both must match."""
 
     event_name: (
         Annotated[EventName, Meta(description="Only events of this name.", examples=["start"])]
@@ -126,7 +126,7 @@ class StreamQuery(Struct):
 
 
 class StreamAddress(StreamQuery):
-    """What else the address may say; the header Last-Event-ID wins over `after`."""
+    """All query parameters of the stream. The header Last-Event-ID wins over `after`."""
 
     after: (
         Annotated[
@@ -134,8 +134,8 @@ class StreamAddress(StreamQuery):
             Meta(
                 ge=0,
                 le=INTEGER_RANGE.stop - 1,
-                description="The id of the event to go on after; the header Last-Event-ID wins. "
-                "Without either, the stream begins with what arrives next.",
+                description="The id of the event to resume after; the header Last-Event-ID wins. "
+                "Without either, the stream starts with the next event.",
             ),
         ]
         | None
@@ -145,20 +145,20 @@ class StreamAddress(StreamQuery):
 class RejectionCode(DocumentedEnum):
     VALIDATION_ERROR = (
         Code.VALIDATION_ERROR.value,
-        "The event breaks a rule; the message says which.",
+        "The event is invalid; see the message.",
     )
-    NOT_FOUND = Code.NOT_FOUND.value, "No player of the environment has this player_id."
+    NOT_FOUND = Code.NOT_FOUND.value, "The environment has no player with this player_id."
 
 
 class Rejection(Struct):
-    index: Annotated[int, Meta(description="Counts from 0 in the batch.")]
+    index: Annotated[int, Meta(description="The event's position in the batch, from 0.")]
     code: RejectionCode
     message: str
-    field: Annotated[str | None, Meta(description="Relative to that event.")]
+    field: Annotated[str | None, Meta(description="The path within that event.")]
 
 
 class BatchReceipt(Struct):
-    """`accepted`, `duplicates` and the number of `rejected` add up to the events that were sent."""
+    """`accepted`, `duplicates` and the number of `rejected` add up to the number of events sent."""
 
     accepted: int
     duplicates: int

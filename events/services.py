@@ -1,4 +1,4 @@
-"""Writes of staff to the event catalogue. What is counted is written by rollups.py."""
+"""Changes of the event catalogue by staff. rollups.py writes the counts."""
 
 from django.core.exceptions import ValidationError
 from django.db import transaction

@@ -1,5 +1,4 @@
-"""How many events arrived: figures and charts out of the rollups, which no number of events slows
-down."""
+"""Figures and charts of event counts, from the rollups, so their cost does not grow with events."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,14 +12,14 @@ from events.models import EventFold, EventHour, EventMinute, EventName
 from ilara_admin.models import Environment
 
 HOURS = 24
-# The job counts every ten seconds. Behind by so much, it stands still, or has a lot to catch up on.
+# The fold job runs every ten seconds. A longer delay means that it is stopped or overloaded.
 BEHIND_AFTER = timedelta(minutes=2)
 
 type Series = list[tuple[datetime, int]]
 
 
 class Span(StrEnum):
-    """What a chart covers: 60 minutes, 24 hours or 30 days, the last of them still under way."""
+    """The range of a chart: 60 minutes, 24 hours or 30 days, including the current one."""
 
     HOUR = "hour"
     DAY = "day"
@@ -29,8 +28,8 @@ class Span(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """`counted_until` is None where nothing has been counted yet; `behind` says that counting seems
-    to stand still."""
+    """`counted_until` is None if nothing has been counted yet. `behind` means that counting is
+    overdue."""
 
     counted_until: datetime | None
     behind: bool
@@ -38,8 +37,8 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """`last_minute` is about the last minute that is over and counted, `last_day` the sum of
-    `hours`, which are clock hours of UTC in the zone of the reader."""
+    """`last_minute` is the count of the last complete and counted minute, `last_day` the sum of
+    `hours`, which are UTC clock hours converted to the reader's time zone."""
 
     last_minute: int
     last_day: int
@@ -48,7 +47,7 @@ class Arrivals:
 
 
 def arrivals(environment: Environment, now: datetime, name: EventName | None = None) -> Arrivals:
-    """What arrived in an environment in the last 24 hours, of all names or of one."""
+    """Counts of the last 24 hours in an environment, for all names or one."""
     fresh = freshness(environment, now)
     hours = series(environment, Span.DAY, now, name)
     until = fresh.counted_until or now
@@ -71,7 +70,7 @@ def freshness(environment: Environment, now: datetime) -> Freshness:
 def series(
     environment: Environment, span: Span, now: datetime, name: EventName | None = None
 ) -> Series:
-    """The counts of a span, in the zone of the reader, zeros included."""
+    """The counts of a span in the reader's time zone, including zeros."""
     starts = _starts(span, now)
     model = EventMinute if span is Span.HOUR else EventHour
     counts = (
@@ -86,7 +85,7 @@ def series(
 def hours_of(
     names: Iterable[EventName], environment: Environment, now: datetime
 ) -> dict[int, Series]:
-    """The last 24 hours of each name, by its id."""
+    """The counts of the last 24 hours by name id."""
     names = list(names)
     starts = _starts(Span.DAY, now)
     rows = EventHour.objects.filter(
@@ -101,7 +100,7 @@ def hours_of(
 def _starts(span: Span, now: datetime) -> list[datetime]:
     if span is Span.MONTH:
         today = _midnight(now)
-        # Days of the calendar: one of them may have 23 or 25 hours.
+        # Calendar days, because some have 23 or 25 hours.
         return [_midnight(today - timedelta(days=ago)) for ago in range(29, -1, -1)]
     moment = now.astimezone(UTC).replace(second=0, microsecond=0)
     if span is Span.HOUR:
@@ -115,7 +114,7 @@ def _midnight(moment: datetime) -> datetime:
 
 
 def _filled(span: Span, starts: list[datetime], counts: Iterable[tuple[datetime, int]]) -> Series:
-    # Kept apart in UTC: when clocks are set back, two hours of the reader's zone read the same.
+    # Keyed by UTC: when clocks are set back, two hours have the same local time.
     totals = dict.fromkeys((start.astimezone(UTC) for start in starts), 0)
     for start, count in counts:
         bucket = (_midnight(start) if span is Span.MONTH else start).astimezone(UTC)

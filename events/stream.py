@@ -1,7 +1,7 @@
-"""The event stream: events as server-sent events, as they arrive.
+"""The event stream: server-sent events as they arrive.
 
-A stream holds a thread and no database connection. Every event carries the id to resume after;
-browsers send it back by themselves in Last-Event-ID.
+A stream holds a thread but no database connection. Each event carries the id to resume after, which
+browsers send back as Last-Event-ID.
 """
 
 import logging
@@ -25,7 +25,7 @@ from ilara_admin.core.shutdown import stopping
 
 logger = logging.getLogger("ilara.events")
 
-# A client that takes no byte for so long is gone. Without a limit, a stop would wait for it.
+# A client that accepts no byte for this long is considered gone; else a shutdown would wait for it.
 WRITE_SECONDS = 20.0
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 RETRY_MILLISECONDS = 3_000
@@ -35,7 +35,7 @@ type Render = Callable[[Arrival], bytes]
 
 
 def frame(arrival: Arrival) -> bytes:
-    """The event, the gap, or a comment with the id to resume after, which fires no event."""
+    """An event, a gap, or a comment with the id to resume after, which fires no event."""
     if arrival.entry is not None:
         return b"id: %d\ndata: %s\n\n" % (arrival.cursor, arrival.entry.json)
     if arrival.missed:
@@ -44,7 +44,7 @@ def frame(arrival: Arrival) -> bytes:
 
 
 def respond(request: ApiRequest) -> HttpResponseBase:
-    """A reply that goes on until the client leaves, its key ends or the process stops."""
+    """A response that continues until the client disconnects, its key ends or the process stops."""
     wanted, after = _filter(request), _after(request)
     safe, ids = run_one(request, tail.BEGIN_SQL)
     beginning = Beginning(request.snapshot.version, request.now, safe, ids)
@@ -53,7 +53,7 @@ def respond(request: ApiRequest) -> HttpResponseBase:
     except tail.TooManyReadersError:
         raise ApiError(
             Code.INTERNAL_ERROR,
-            "All event streams that this server can hold are in use. Try again in a moment.",
+            "The server has reached its limit of event streams. Try again in a moment.",
             status=503,
             headers={"Retry-After": "5"},
         ) from None
@@ -63,7 +63,7 @@ def respond(request: ApiRequest) -> HttpResponseBase:
 def response(
     request: HttpRequest, reader: Subscription, after: int | None, render: Render = frame
 ) -> HttpResponseBase:
-    """The reply that lets a client follow `reader`, each arrival in the bytes of `render`."""
+    """A response that streams the arrivals of `reader`, each rendered by `render`."""
     connection.close()
     client = request.META.get("gunicorn.socket")
     if isinstance(client, socket.socket):
@@ -74,7 +74,7 @@ def response(
 
 
 class Frames:
-    """The bytes of a stream. `close` is called even if nobody ever asked for the first of them."""
+    """The bytes of a stream. `close` is called even if iteration never started."""
 
     def __init__(self, reader: Subscription, after: int | None, render: Render) -> None:
         self.reader = reader
@@ -86,8 +86,8 @@ class Frames:
         try:
             yield from map(self.render, self.reader.follow(self.after))
         except (OperationalError, InterfaceError) as error:
-            # The client comes back with the id it has.
-            logger.warning("a stream ended while it caught up: %s", error)
+            # The client reconnects with its last id.
+            logger.warning("a stream ended while catching up: %s", error)
         if stopping.is_set():
             yield b"retry: %d\n\n" % RETRY_AFTER_STOP_MILLISECONDS
         elif self.reader.ended:
@@ -105,8 +105,8 @@ def _filter(request: ApiRequest) -> Filter:
 
 
 def _after(request: ApiRequest) -> int | None:
-    """The id to resume after; the header wins, since a browser that comes back sends it along with
-    the address of the beginning."""
+    """The id to resume after. The header wins, because a reconnecting browser sends it with the
+    original URL."""
     header, address = request.headers.get("Last-Event-ID"), request.GET.get("after")
     after = None if address is None else _cursor(address, "after")
     return after if header is None else _cursor(header.strip(), "Last-Event-ID")

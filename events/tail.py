@@ -1,16 +1,16 @@
-"""Following the event log: one thread per process and environment reads it for all its readers.
+"""Follows the event log: one thread per process and environment reads it for all readers.
 
-Ids are handed out before the commit, so a row may appear below ids that were seen long ago. The
-thread therefore looks at everything above `safe` at each poll and hands on what it has not seen
-yet. `safe` is an id below which nothing can appear any more. It advances in three steps:
+Ids are assigned before the commit, so a row may appear below ids that were seen long ago. The
+thread therefore reads everything above `safe` on each poll and passes on what it has not seen yet.
+`safe` is an id at or below which no new row can appear. It advances in three steps:
 
 1. A poll sees the highest id.
-2. A second later, a poll takes a transaction id of its own. Whoever drew an id from the sequence
-   before step 1 has a lower transaction id by then, or has ended. (The snapshot's xmax would not
-   do: it tells which transaction ended last, not which began last.)
-3. A poll finds that all transactions below that one have ended. What they left, it sees.
+2. A second later, a poll takes its own transaction id. A transaction that drew an id from the
+   sequence before step 1 has a lower transaction id by then, or has ended. (The snapshot's xmax is
+   no substitute: it shows which transaction ended last, not which began last.)
+3. A poll finds that all transactions below that one have ended. It sees the rows they left.
 
-So a reader that resumes after `safe` may see some events twice, and never misses one.
+So a reader that resumes after `safe` may see events twice but never misses one.
 """
 
 import logging
@@ -38,11 +38,11 @@ POLL_SECONDS = 0.3
 SETTLE_SECONDS = 1.0  # longer than any insert takes from drawing an id to having a transaction id
 WAKE_SECONDS = 1.0  # how soon a waiting reader notices a stop
 HEARTBEAT_SECONDS = 10.0
-QUEUE_EVENTS = 1_000  # what a reader may lag behind before it misses events
+QUEUE_EVENTS = 1_000  # a slower reader misses events beyond this
 
-# Continues ENV_SQL; the columns are those of Beginning. What has been counted is settled, so a
-# reader begins there. The limit bounds the cost of a beginning: where more than that is not counted
-# yet, nothing is expected to appear any more among rows that arrived half a minute ago.
+# Continues ENV_SQL; the columns are those of Beginning. Counted events are settled, so a reader
+# starts there. The limit bounds the cost: if more events are uncounted, rows that arrived more than
+# 30 seconds ago are taken as settled.
 BEGIN_SQL = """, counted AS (
     SELECT coalesce((SELECT folded_id FROM event_fold WHERE environment_id = $1), 0) AS id)
 , newest AS MATERIALIZED (
@@ -56,8 +56,8 @@ SELECT env.config_version, env.now,
        ARRAY(SELECT id FROM newest)
 FROM env"""
 
-# $2 safe, $3 the earliest received_at, which leaves out old partitions, $4 whether to take a
-# transaction id. A transaction that has one and wrote nothing costs no flush to disk.
+# $2 safe, $3 the earliest received_at, which skips old partitions, $4 whether to take a transaction
+# id. A transaction that takes one but writes nothing causes no flush to disk.
 POLL_SQL = """
 SELECT e.config_version, statement_timestamp(),
        pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
@@ -68,8 +68,8 @@ FROM environment e WHERE e.id = $1"""
 
 
 class Beginning(NamedTuple):
-    """The log as a reader found it: an id that is safe, and ids above it that are not news (those
-    below it are none either)."""
+    """The state of the log when a reader starts: a safe id, and the existing ids above it. The
+    reader gets none of these events."""
 
     version: int
     now: datetime
@@ -78,7 +78,7 @@ class Beginning(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """What a reader gets: an event, or how many it missed, or a sign of life without either.
+    """What a reader gets: an event, a number of missed events, or a heartbeat.
 
     `cursor` is the id to resume after.
     """
@@ -89,7 +89,7 @@ class Arrival(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """An id on its way to become safe. `now` is the database's clock when it was the highest."""
+    """An id that may become safe. `now` is the database's clock when it was the highest."""
 
     id: int
     seen_at: float  # monotonic seconds
@@ -98,19 +98,19 @@ class Candidate(NamedTuple):
 
 
 class TooManyReadersError(Exception):
-    """All the threads that this process spares for streams are taken."""
+    """All threads reserved for streams in this process are in use."""
 
 
 class Subscription:
     """One reader of the log, with a bounded queue between the follower's thread and its own.
 
-    Whoever subscribes calls `close`, even if nothing was read. `ended` says why the log ended it.
+    The subscriber must call `close`, even if it read nothing. `ended` is the reason it was ended.
     """
 
     def __init__(self, follower: "Follower", wanted: Filter, key: Key | None, version: int) -> None:
         self.wanted = wanted
         self.key = key
-        self.version = version  # of the snapshot in which the key was found good
+        self.version = version  # of the snapshot that last validated the key
         self.ended = ""
         self._follower = follower
         self._changed = threading.Condition()
@@ -120,10 +120,10 @@ class Subscription:
         self._caught_up: set[int] = set()
 
     def follow(self, after: int | None = None) -> Iterator[Arrival]:
-        """What arrives after the id `after`, or from now on, with a sign of life at once and every
-        HEARTBEAT_SECONDS. Ends when the log ends it or the process stops."""
+        """Yield arrivals after the id `after`, or from now on, with a heartbeat at once and every
+        HEARTBEAT_SECONDS. Stops when the subscription is ended or the process stops."""
         cursor = self._began
-        # An id beyond the log is from another database, or from before this one was restored.
+        # An id beyond the log is from another database or from before a restore.
         if after is not None and after <= self._follower.highest:
             cursor = after
         yield Arrival(cursor)
@@ -133,7 +133,7 @@ class Subscription:
                     return
                 cursor = arrival.cursor
                 yield arrival
-        told = monotonic()
+        last_sent = monotonic()
         while not self.over:
             arrivals, safe = self._take()
             for arrival in arrivals:
@@ -142,14 +142,14 @@ class Subscription:
                 if arrival.entry is None or arrival.entry.id not in self._caught_up:
                     cursor = max(cursor, arrival.cursor)
                     yield arrival._replace(cursor=cursor)
-            if safe > cursor or monotonic() - told >= HEARTBEAT_SECONDS:
+            if safe > cursor or monotonic() - last_sent >= HEARTBEAT_SECONDS:
                 cursor = max(cursor, safe)
                 yield Arrival(cursor)
-                told = monotonic()
+                last_sent = monotonic()
 
     def _catch_up(self, cursor: int) -> Iterator[Arrival]:
-        """What is in the table by now. Meanwhile the queue gathers what comes; if that is more than
-        it holds, the table is read again from where it was safe."""
+        """Yield what is stored. New events queue up in the meantime; if the queue overflows, the
+        table is read again from the safe id."""
         missed = True
         while missed:
             safe = self._restart()
@@ -172,7 +172,7 @@ class Subscription:
         try:
             return log_reader.page(self._follower.environment_id, after, since, self.wanted)
         finally:
-            # A reader may take its time with a page, and holds no connection meanwhile.
+            # A reader may process a page slowly; it holds no connection in the meantime.
             connection.close()
 
     def _restart(self) -> int:
@@ -182,7 +182,7 @@ class Subscription:
             return self._safe
 
     def _take(self) -> tuple[list[Arrival], int]:
-        """Everything that waits, and the safe id that holds once it is handed on."""
+        """Everything queued, and the id that is safe once it is passed on."""
         with self._changed:
             if not (self._queue or self._missed or self.ended):
                 self._changed.wait(WAKE_SECONDS)
@@ -229,7 +229,7 @@ _registry = threading.Lock()
 
 
 def begin(environment_id: int) -> Beginning:
-    """Where a reader begins that has no API request to ask along with."""
+    """The beginning for a reader outside an API request."""
     row = db.fetch_one(ENV_SQL + BEGIN_SQL, [environment_id, None, None], safe_to_repeat=True)
     if row is None:
         raise LookupError(f"There is no environment {environment_id}.")
@@ -239,7 +239,7 @@ def begin(environment_id: int) -> Beginning:
 def subscribe(
     environment_id: int, beginning: Beginning, wanted: Filter = EVERYTHING, key: Key | None = None
 ) -> Subscription:
-    """A reader from `beginning` on, which ends when `key` is no longer good."""
+    """Subscribe from `beginning` on. The subscription ends when `key` is no longer valid."""
     with _registry:
         if sum(len(follower.readers) for follower in _followers.values()) >= settings.MAX_STREAMS:
             raise TooManyReadersError
@@ -262,8 +262,8 @@ class Follower:
         self._seen = {id for id in beginning.ids if id > self.safe}
         self._since = beginning.now - SLACK
         self._candidate: Candidate | None = None
-        self._away = False
-        # Threads do not survive a fork: it starts with the first reader, in the serving process.
+        self._disconnected = False
+        # Threads do not survive a fork, so it starts with the first reader, in the serving process.
         name = f"events-{environment_id}"
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -276,7 +276,7 @@ class Follower:
             while self._has_readers():
                 started = monotonic()
                 self._poll_patiently()
-                # However long a poll takes, half of the time at least is left to others.
+                # However long a poll takes, at least half of the time is left for other work.
                 if stopping.wait(max(POLL_SECONDS, monotonic() - started)):
                     return
         finally:
@@ -285,7 +285,7 @@ class Follower:
                 if _followers.get(self.environment_id) is self:
                     del _followers[self.environment_id]
             for reader in self.readers:
-                reader.end("The events cannot be read right now")
+                reader.end("Events are not available right now")
 
     def _has_readers(self) -> bool:
         with _registry:
@@ -298,13 +298,13 @@ class Follower:
             self._poll()
         except (OperationalError, InterfaceError) as error:
             connection.close()
-            if not self._away:
+            if not self._disconnected:
                 logger.warning("the event stream waits for the database: %s", error)
-            self._away = True
+            self._disconnected = True
         else:
-            if self._away:
-                logger.warning("the event stream goes on")
-            self._away = False
+            if self._disconnected:
+                logger.warning("the event stream has resumed")
+            self._disconnected = False
 
     def _poll(self) -> None:
         candidate = self._candidate
@@ -320,11 +320,11 @@ class Follower:
         )
         if row is None:
             for reader in self.readers:
-                reader.end("This environment is gone")
+                reader.end("This environment was deleted")
             return
         version, now, xmin, transaction_id, ids = row
         self._check_keys(version, now)
-        self._hand_on([id for id in ids if id not in self._seen])
+        self._pass_on([id for id in ids if id not in self._seen])
         self.highest = max(self.highest, *ids[-1:], self.safe)
         self._settle(now, xmin, transaction_id)
 
@@ -341,13 +341,13 @@ class Follower:
                 reader.key = key = found[0] if found else key
                 reader.version = current.version
                 if not found:
-                    reader.end("This API key is gone")
+                    reader.end("This API key was deleted")
             if key.revoked_at is not None:
                 reader.end("This API key has been revoked")
             elif key.expires_at is not None and now >= key.expires_at:
                 reader.end("This API key has expired")
 
-    def _hand_on(self, ids: list[int]) -> None:
+    def _pass_on(self, ids: list[int]) -> None:
         for start in range(0, len(ids), PAGE_ROWS):
             part = ids[start : start + PAGE_ROWS]
             for entry in log_reader.of_ids(self.environment_id, part, self._since):

@@ -1,4 +1,4 @@
-"""Jobs that count events and keep their tables in order. Each may be killed at any point."""
+"""Jobs that count events and maintain their tables. Each may be killed at any point."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -19,14 +19,14 @@ CHUNK_ROWS = 5_000
 @app.periodic(cron="* * * * * */10")
 @app.task(queueing_lock="events.fold", pass_context=False)
 def fold(timestamp: int, **_: Any) -> None:
-    """Count what has arrived."""
+    """Count the events that have arrived."""
     rollups.fold()
 
 
 @app.periodic(cron="7 * * * *")
 @app.task(queueing_lock="events.maintain", pass_context=False)
 def maintain(timestamp: int, **_: Any) -> None:
-    """Make the partitions of the days to come, and delete whatever has been kept long enough."""
+    """Create upcoming partitions and delete expired rows."""
     partitions.ensure()
     delete_expired(datetime.now(UTC).date())
     delete_old("event_receipt", RECEIPT_DAYS)
@@ -35,27 +35,27 @@ def maintain(timestamp: int, **_: Any) -> None:
 
 
 def delete_expired(today: date) -> None:
-    """Delete the events of days that lie more than `retention_days` back, and their counts. What no
-    environment keeps any more goes as whole partitions; the rest of the shorter ones in chunks."""
-    kept = Environment.objects.aggregate(longest=Max("retention_days"))["longest"]
-    if kept is None:
+    """Delete events older than `retention_days`, and their counts. Partitions that no environment
+    retains are dropped; other expired rows are deleted in chunks."""
+    longest_retention = Environment.objects.aggregate(longest=Max("retention_days"))["longest"]
+    if longest_retention is None:
         return
-    partitions.drop_before(today - timedelta(days=kept))
+    partitions.drop_before(today - timedelta(days=longest_retention))
     for environment in Environment.objects.all():
         until = today - timedelta(days=environment.retention_days)
         for partition in partitions.describe():
             if partition.day and partition.day < until:
-                _repeat(partition.name, "environment_id = %s", [environment.pk])
+                _delete_rows(partition.name, "environment_id = %s", [environment.pk])
         moment = datetime.combine(until, time(), UTC)
-        _repeat("event_hour", "environment_id = %s AND start < %s", [environment.pk, moment])
+        _delete_rows("event_hour", "environment_id = %s AND start < %s", [environment.pk, moment])
 
 
 def delete_old(table: str, days: int, column: str = "received_at") -> None:
-    _repeat(table, f"{column} < now() - make_interval(days => %s)", [days])
+    _delete_rows(table, f"{column} < now() - make_interval(days => %s)", [days])
 
 
-def _repeat(table: str, where: str, params: list[Any]) -> None:
-    """Delete in chunks, each a transaction of its own: a long one would hold up the stream."""
+def _delete_rows(table: str, where: str, params: list[Any]) -> None:
+    """Delete in chunks, each in its own transaction, since a long one would delay the stream."""
     chunk = sql.SQL(
         f"DELETE FROM {{table}} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {{table}} WHERE {where}"
         f" LIMIT {CHUNK_ROWS}))"

@@ -1,6 +1,6 @@
-"""What a player did: sessions, purchases and events, merged, newest first.
+"""A player's timeline: sessions, purchases and events, merged, newest first.
 
-One statement reads a page out of the three tables, each from its own index by player and time.
+One statement reads a page from the three tables, each by its index on player and time.
 """
 
 import json
@@ -23,7 +23,7 @@ LATE_FROM = timedelta(minutes=1)
 
 
 class Kind(IntEnum):
-    """Things of one moment are shown in this order, downwards from the last."""
+    """At equal times, higher values come first."""
 
     SESSION = 1
     PURCHASE = 2
@@ -37,7 +37,7 @@ class Session(msgspec.Struct, frozen=True):
 
     @property
     def duration(self) -> str:
-        """ "1 h 5 min", "40 s", or "" when the game did not say."""
+        """ "1 h 5 min" or "40 s"; "" if unknown."""
         if self.duration_seconds is None:
             return ""
         minutes, seconds = divmod(self.duration_seconds, 60)
@@ -66,7 +66,7 @@ class Event(msgspec.Struct, frozen=True):
 
     @property
     def brief(self) -> str:
-        """ "level 24, stars 3": what fits into a line."""
+        """ "level 24, stars 3", cut to one line."""
         return ", ".join(
             f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
             for name, value in self.properties.items()
@@ -78,8 +78,7 @@ _DETAIL: dict[Kind, Any] = {Kind.SESSION: Session, Kind.PURCHASE: Purchase, Kind
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`late` is the time by the client's clock if the server heard of it much later (or, by a
-    wrong clock, before)."""
+    """`late` is the client's time if it differs from the server's by LATE_FROM or more."""
 
     kind: Kind
     at: datetime
@@ -94,13 +93,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`older` is the cursor of the next page, "" at the end of the history."""
+    """`older` is the cursor of the next page, "" on the last page."""
 
     entries: list[Entry]
     older: str
 
 
-# Each source: its table, what puts equal times into a fixed order, and its facts as JSON.
+# Per kind: the table, a tie-breaker for equal times, and the arguments of jsonb_build_object.
 _SOURCES = {
     Kind.SESSION: (
         "player_session",
@@ -126,7 +125,7 @@ _SOURCES = {
 def timeline(
     player_id: uuid.UUID, *, kind: Kind | None = None, event_name: str = "", before: str = ""
 ) -> Page:
-    """One page, from the newest entry or from where the page before it ended."""
+    """The newest page, or the page after the cursor `before`."""
     cursor = _decode(player_id, before)
     kinds = [kind] if kind else list(Kind)
     parts = " UNION ALL ".join(
@@ -152,18 +151,19 @@ def timeline(
 
 
 def _part(kind: Kind, *, older: bool, named: bool) -> str:
-    table, tie, facts = _SOURCES[kind]
+    table, tie, fields = _SOURCES[kind]
     where = "player_id = %(player)s"
     if kind is Kind.EVENT:
-        # The log of events tells of sessions and purchases, too; the ledgers keep them for longer.
+        # Sessions and purchases are also logged as events; read them from their own tables, which
+        # keep them longer.
         where += " AND name = %(name)s" if named else " AND name <> ALL(%(logged)s)"
     if older:
-        # The first comparison alone gives the index its starting point.
+        # The index scan starts at the first comparison.
         where += f""" AND received_at <= %(at)s::timestamptz
             AND (received_at, {kind:d}, {tie}) < (%(at)s::timestamptz, %(kind)s, %(tie)s)"""
     return f"""(
         SELECT {kind:d} AS kind, received_at AS at, {tie} AS tie,
-               jsonb_build_object({facts})::text AS detail
+               jsonb_build_object({fields})::text AS detail
         FROM {table} WHERE {where}
         ORDER BY received_at DESC, tie DESC LIMIT %(limit)s)"""
 
@@ -177,7 +177,7 @@ def _encode(player_id: uuid.UUID, last: Entry) -> str:
 
 
 def _decode(player_id: uuid.UUID, cursor: str) -> dict[str, Any] | None:
-    """The parameters in a cursor that we made, or None: a bad one means the first page."""
+    """The query parameters in a cursor. None if the signature is invalid."""
     try:
         at, kind, tie = _signer(player_id).unsign_object(cursor)
     except signing.BadSignature:

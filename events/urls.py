@@ -1,4 +1,4 @@
-"""The dashboard's addresses of events, below /<project>/<environment>/events/."""
+"""Dashboard URLs of events, below /<project>/<environment>/events/."""
 
 from django.urls import path
 

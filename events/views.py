@@ -1,4 +1,4 @@
-"""Live events: the page, the stream of rows that feeds it, and one event."""
+"""The Live events page, the stream of table rows that feeds it, and the page of one event."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -24,18 +24,18 @@ from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from players.models import Player
 
 SHOWN_ROWS = 100
-RESUMED_ROWS = 500  # so many are shown after a pause, and what is beyond is counted
+RESUMED_ROWS = 500  # rows shown after a pause; further ones are only counted
 PENDING_LIMIT = 10_000
 KNOWN_IDS = 400
-# A stream ends after so long, and the browser comes back: with its session, if that still holds.
+# The stream ends after this time and the browser reconnects, which checks its session again.
 STREAM_SECONDS = 300
 
 
 @staff_view(Role.VIEWER)
 def event_tail(request: HtmxHttpRequest) -> HttpResponse:
-    """The newest events, and a stream of those to come; paused, it counts them instead.
+    """The newest events and a stream of new ones; while paused, new ones are only counted.
 
-    `?since=` is the cursor at which the reader paused: what came after it is shown first.
+    `?since=` is the cursor at which the page was paused; later events are shown first.
     """
     form = TailForm(request)
     wanted = form.filter(request.environment)
@@ -55,7 +55,7 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
         "unseen": unseen,
         "paused": "paused" in request.GET,
         "polling": request.GET.get("mode") == "poll",
-        # What the reader has seen up to: a pause counts from here.
+        # The newest event the reader has seen; a pause counts from here.
         "newest": found[0].id if found else beginning.safe,
         "query": query,
         "stream_query": f"after={after}&shown={','.join(map(str, shown))}&{query}",
@@ -66,9 +66,9 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
 
 
 def _beginning_of_stream(beginning: tail.Beginning, found: list[int]) -> tuple[int, list[int]]:
-    """Where the stream of a page with these rows begins, and what it need not show again: it may
-    repeat whatever is not known to be settled. Where that is too much for an address, it begins at
-    the oldest row of the page."""
+    """Where the stream of a page with these rows starts, and which ids it should not repeat. The
+    stream repeats everything that is not known to be settled. If that is too much for a URL, it
+    starts at the oldest row of the page."""
     known = {*beginning.ids, *(id for id in found if id > beginning.safe)}
     if len(known) <= KNOWN_IDS:
         return beginning.safe, sorted(known)
@@ -78,7 +78,7 @@ def _beginning_of_stream(beginning: tail.Beginning, found: list[int]) -> tuple[i
 
 @staff_view(Role.VIEWER)
 def event_pending(request: HtmxHttpRequest) -> HttpResponse:
-    """How many events have come since the pause."""
+    """The number of events since the pause."""
     count = count_after(request, _cursor(request.GET, "after") or 0)
     text = f"{count:,}" if count < PENDING_LIMIT else f"more than {PENDING_LIMIT - 1:,}"
     return render(request, "events/_pending.html", {"count": count, "text": text})
@@ -96,7 +96,7 @@ def count_after(request: HtmxHttpRequest, after: int) -> int:
 
 @staff_view(Role.VIEWER)
 def event_stream(request: HtmxHttpRequest) -> HttpResponseBase:
-    """The rows of the live page as server-sent events, for the browser's session."""
+    """The rows of the live page as server-sent events, for a browser session."""
     wanted = TailForm(request).filter(request.environment)
     after = _cursor_of(request.headers.get("Last-Event-ID", "")) or _cursor(request.GET, "after")
     shown = {int(part) for part in request.GET.get("shown", "").split(",") if part.isdecimal()}
@@ -112,12 +112,12 @@ def event_stream(request: HtmxHttpRequest) -> HttpResponseBase:
 def _row_frames(
     request: HtmxHttpRequest, reader: tail.Subscription, shown: set[int]
 ) -> stream.Render:
-    """Arrivals as table rows, in the reader's zone. The ids `shown` are in the page already."""
+    """Render arrivals as table rows, in the reader's time zone. The page already has `shown`."""
     zone, until = timezone.get_current_timezone(), monotonic() + STREAM_SECONDS
 
     def render(arrival: tail.Arrival) -> bytes:
         if monotonic() > until:
-            reader.end("Come back with your session")
+            reader.end("Reconnect with your session")
         if arrival.entry is not None and arrival.entry.id not in shown:
             player_id = arrival.entry.event.player_id
             names = {player_id: external_id(player_id)}
@@ -137,17 +137,17 @@ def _row_frames(
 
 @staff_view(Role.VIEWER)
 def event_detail(request: HtmxHttpRequest, event: int) -> HttpResponse:
-    """One event. `?at=` is when it was received, which tells where it is stored."""
+    """One event. `?at=` is when it was received, which locates its partition."""
     at: datetime | None
     try:
         at = datetime.fromisoformat(request.GET.get("at", ""))
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise Http404("The address of an event says when it was received.")
+        raise Http404("The URL of an event must include when it was received.")
     row = Event.objects.of(request.environment).filter(received_at=at, id=event).first()
     if row is None:
-        raise Http404("There is no such event here, or it is past its retention.")
+        raise Http404("No such event, or its retention period has ended.")
     player = Player.objects.of(request.environment).filter(pk=row.player_id).first()
     return render_partial(
         request, "events/detail.html", {"event": row, "player": player}, partial="event"
@@ -184,12 +184,12 @@ def external_ids(player_ids: Iterable[UUID]) -> dict[UUID, str]:
     return dict(found)
 
 
-@lru_cache(maxsize=10_000)  # an id never changes its external id, and a stream asks row by row
+@lru_cache(maxsize=10_000)  # an id's external id never changes, and a stream looks up row by row
 def external_id(player_id: UUID) -> str:
     return external_ids([player_id]).get(player_id, str(player_id))
 
 
-# --- The address --------------------------------------------------------------------------------
+# --- URL parameters -----------------------------------------------------------------------------
 
 
 def _cursor(query: QueryDict, name: str) -> int | None:
@@ -201,9 +201,9 @@ def _cursor_of(text: str) -> int | None:
 
 
 def _filters(query: QueryDict) -> str:
-    """The filters alone, for the addresses of the stream and of the other states."""
-    kept = QueryDict(mutable=True)
+    """The filters alone, for the URLs of the stream and of the other states."""
+    filters = QueryDict(mutable=True)
     for name in ("name", "player", "mode"):
         if value := query.get(name):
-            kept[name] = str(value)
-    return kept.urlencode()
+            filters[name] = str(value)
+    return filters.urlencode()

@@ -1,4 +1,4 @@
-"""The Players API of linked external ids."""
+"""Endpoints that link external ids to players."""
 
 import uuid
 from collections.abc import Callable
@@ -26,22 +26,22 @@ NO_ALIAS = "The player has no such alias"
     secret=True,
     docs=Docs(
         reply=schemas.PlayerAliases,
-        statuses={201: "The id is linked.", 200: "The id was linked to this player before."},
+        statuses={201: "The id is linked.", 200: "The id was already linked to this player."},
         missing=(NOT_FOUND,),
         conflict="“account_456” is linked to another player, player_789",
         examples=examples.ALIAS_LINK,
     ),
 )
 def alias_link(request: ApiRequest, player_id: uuid.UUID, body: schemas.AliasLink) -> HttpResponse:
-    """Link another external id to a player. From now on it means this player wherever an external
-    id is given: the guest's, once the guest has an account. Replies go on showing the player's own.
-    An id that is a player of its own, or linked to another, is refused."""
+    """Link another external id to a player, for example when a guest creates an account. Calls
+    that take an external id then accept either; replies show the player's original one. An id that
+    is registered as a player or linked to another player is refused."""
 
     def link(player: Player, actor: Actor) -> int:
         try:
             linked = aliases.player_alias_link(player, body.external_id, actor=actor)
         except ValidationError as error:
-            # What the body alone can be wrong about was refused before.
+            # The body itself is valid, so this is a conflict.
             raise invalid(error.messages[0].rstrip("."), "external_id", 409) from None
         return 201 if linked else 200
 
@@ -53,15 +53,15 @@ def alias_link(request: ApiRequest, player_id: uuid.UUID, body: schemas.AliasLin
     secret=True,
     docs=Docs(
         reply=schemas.PlayerAliases,
-        statuses={200: "The id means nobody again."},
+        statuses={200: "The id is unlinked."},
         path={"external_id": schemas.AliasId},
         missing=(NOT_FOUND, NO_ALIAS),
         examples=examples.ALIAS_UNLINK,
     ),
 )
 def alias_unlink(request: ApiRequest, player_id: uuid.UUID, external_id: str) -> HttpResponse:
-    """Unlink an external id from a player. It means nobody again: the next registration by it is a
-    player of its own. It is percent-decoded and may hold slashes."""
+    """Unlink an external id from a player. The next registration with it creates a new player. The
+    id is percent-decoded and may contain slashes."""
     if "\0" in external_id:
         raise invalid("external_id must not contain the character NUL", "external_id")
 
@@ -77,10 +77,10 @@ def _aliases(
     request: ApiRequest,
     player_id: uuid.UUID,
     external_id: str,
-    act: Callable[[Player, Actor], int],
+    change: Callable[[Player, Actor], int],
 ) -> HttpResponse:
-    """Change a player's aliases in the name of the key, and return them. The key is checked again
-    once the locks are granted: one revoked during the wait changes nothing."""
+    """Change a player's aliases as the API key, and return them. The key is checked again after the
+    locks are granted, as it may have been revoked during the wait."""
     find_player(request, player_id)
     with transaction.atomic():
         alias_id = player_id_for(request.snapshot.namespace, external_id)
@@ -92,6 +92,6 @@ def _aliases(
             ) from None
         find_player(request, player_id)
         player = Player.objects.select_related("environment__project").get(pk=player_id)
-        status = act(player, Actor.of_key(ApiKey.objects.get(pk=request.api_key.id)))
+        status = change(player, Actor.of_key(ApiKey.objects.get(pk=request.api_key.id)))
         found = aliases.aliases_of(player.pk)
     return respond(schemas.PlayerAliases(player.pk, player.external_id, found), status=status)

@@ -45,13 +45,13 @@ FIRST_ID = uuid.UUID(int=0)
     basic=True,
     docs=Docs(
         reply=schemas.PlayerDetails,
-        statuses={201: "The player, who is new.", 200: "The player, who was known, updated."},
+        statuses={201: "The new player.", 200: "The updated player."},
         examples=examples.REGISTER,
     ),
 )
 def player_register(request: ApiRequest, body: schemas.PlayerRegister) -> HttpResponse:
-    """Register a player, or update the one with this external id. The player's `id` follows from
-    the external id, so it is the same each time; all other calls take it. Counts as being seen."""
+    """Register a player, or update the player with this external id. The returned `id` is derived
+    from the external id, so it never changes; all other calls take it. Updates `last_seen_at`."""
     attributes, removed = _attributes(body.attributes)
     row = _write(
         request,
@@ -84,8 +84,7 @@ def player_register(request: ApiRequest, body: schemas.PlayerRegister) -> HttpRe
     ),
 )
 def player_list(request: ApiRequest) -> HttpResponse:
-    """List the players, by pages. They come in the order of their ids; a page says with
-    `next_cursor` where the next one begins."""
+    """List the players, ordered by id. Pass `next_cursor` as `cursor` to get the next page."""
     limit = _limit(request)
     cursor = request.GET.get("cursor")
     after = parse_uuid(cursor, "cursor") if cursor else FIRST_ID
@@ -100,7 +99,7 @@ def player_list(request: ApiRequest) -> HttpResponse:
     "GET", docs=Docs(reply=schemas.PlayerDetails, missing=(NOT_FOUND,), examples=examples.GET)
 )
 def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
-    """Read a player. Reading is no visit: `last_seen_at` stays as it is."""
+    """Get a player. Does not change `last_seen_at`."""
     return respond(_player(request, find_player(request, player_id)))
 
 
@@ -115,7 +114,7 @@ def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     ),
 )
 def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResponse:
-    """Read a player by your own id. It is percent-decoded and may hold slashes."""
+    """Get a player by external id. The id is percent-decoded and may contain slashes."""
     if "\0" in external_id:
         raise invalid("external_id must not contain the character NUL", "external_id")
     player_id = player_id_for(request.snapshot.namespace, external_id)
@@ -128,7 +127,7 @@ def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResp
     body=schemas.PlayerPatch,
     docs=Docs(
         reply=schemas.PlayerDetails,
-        statuses={200: "The player, updated."},
+        statuses={200: "The updated player."},
         missing=(NOT_FOUND,),
         examples=examples.PATCH,
     ),
@@ -136,8 +135,8 @@ def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResp
 def player_patch(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.PlayerPatch
 ) -> HttpResponse:
-    """Change device_id, email or attributes. Attributes merge at the top level, and null removes
-    one; null clears the other two. A body that names none of the three is refused."""
+    """Change device_id, email or attributes; at least one is required. Attributes merge at the top
+    level. Null clears device_id or email, and removes an attribute."""
     if body.device_id is UNSET and body.email is UNSET and body.attributes is UNSET:
         raise invalid("Nothing to change: give device_id, email or attributes")
     attributes, removed = _attributes(body.attributes)
@@ -162,7 +161,7 @@ def player_patch(
     body=schemas.SessionRecord,
     docs=Docs(
         reply=schemas.PlayerDetails,
-        statuses={200: "The player, also where the session was counted before."},
+        statuses={200: "The player, also if the session was already counted."},
         headers=("Idempotency-Key",),
         missing=(NOT_FOUND,),
         examples=examples.SESSION,
@@ -171,8 +170,8 @@ def player_patch(
 def session_record(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.SessionRecord
 ) -> HttpResponse:
-    """Count a session. One `session_id` counts once, so sending it again is safe; without an id
-    each call counts. Counts as being seen."""
+    """Record a session. Each `session_id` counts once, so retries are safe; without one every call
+    counts. Updates `last_seen_at`."""
     if body.started_at is not None:
         check_moment(body.started_at, "started_at")
     session_id = client_id(request, body.session_id)
@@ -199,7 +198,7 @@ def session_record(
     exact_numbers=True,
     docs=Docs(
         reply=schemas.PlayerDetails,
-        statuses={200: "The player, also where the purchase was counted before."},
+        statuses={200: "The player, also if the purchase was already counted."},
         query=schemas.PurchaseQuery,
         headers=("Idempotency-Key",),
         missing=(NOT_FOUND,),
@@ -209,9 +208,9 @@ def session_record(
 def purchase_record(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.PurchaseRecord
 ) -> HttpResponse:
-    """Record a purchase. One `transaction_id` counts once, so sending it again is safe; without an
-    id each call counts. The amount is needed in the body or as `?amount=4.99`; where it is in both
-    they must agree. Counts as being seen."""
+    """Record a purchase. Each `transaction_id` counts once, so retries are safe; without one every
+    call counts. The amount is required, in the body or as `?amount=4.99`; if in both, they must be
+    equal. Updates `last_seen_at`."""
     currency = (body.currency or request.snapshot.currency).upper()
     transaction_id = client_id(request, body.transaction_id)
     row = _write(
@@ -239,8 +238,8 @@ def purchase_record(
     docs=Docs(reply=schemas.PlayerLifecycle, missing=(NOT_FOUND,), examples=examples.LIFECYCLE),
 )
 def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
-    """Read the lifecycle stage, since when, and the next one. New players become active; silence
-    makes them at risk, then churned; who comes back from that is reactivated."""
+    """Get the lifecycle stage, when it began, and the next stage. New players become active;
+    inactive players become at risk, then churned; players who return after that are reactivated."""
     player = find_player(request, player_id)
     life = lifecycle_of(player, thresholds_of(request.snapshot), request.now)
     following = None
@@ -265,8 +264,8 @@ def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     docs=Docs(reply=schemas.ChurnRisk, missing=(NOT_FOUND,), examples=examples.CHURN_RISK),
 )
 def churn_risk(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
-    """Read how likely the player is gone, and why. The risk is one minus the probability that the
-    player still plays, by a model over active days; the factors add up to it."""
+    """Get the probability that the player has stopped playing. The model uses the player's active
+    days; the contributions of the factors add up to the score."""
     row = run_one(request, statements.FIND_WITH_ACTIVITY, [player_id])
     player, activity = player_or_404(row[:-1]), row[-1]
     risk = risk_of(player, activity, churn_part.of(request.snapshot), request.now)
@@ -303,9 +302,9 @@ def _attributes(given: dict[str, Any] | UnsetType) -> tuple[str, list[str]]:
     """The attributes to merge, as JSON text, and the names to remove."""
     if isinstance(given, UnsetType):
         return "{}", []
-    kept = {name: value for name, value in given.items() if value is not None}
+    merged = {name: value for name, value in given.items() if value is not None}
     removed = [name for name, value in given.items() if value is None]
-    return msgspec.json.encode(kept).decode(), removed
+    return msgspec.json.encode(merged).decode(), removed
 
 
 def _given[T](value: T | UnsetType) -> T | None:
@@ -345,7 +344,7 @@ def _limit(request: ApiRequest) -> int:
 
 
 class AnyTextConverter(StringConverter):
-    """Whatever follows, slashes and line ends included: Django's `path` stops at a newline."""
+    """The rest of the path, including slashes and newlines; Django's `path` stops at a newline."""
 
     regex = r"[\s\S]+"
 

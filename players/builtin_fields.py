@@ -1,7 +1,7 @@
-"""The built-in fields of the rule language: what record.facts_of says of one player, as SQL.
+"""The built-in fields of the rule language as SQL expressions over a row `p` of `player`.
 
-Expressions over a row `p` of `player`. Two evaluators of one rule must agree, so each expression
-gives exactly what the Python beside it gives: a test draws players and compares.
+Each expression returns exactly the value that record.BuiltinFields computes in Python. A property
+test compares the two.
 """
 
 from players.churn_model.risk import Parameters
@@ -9,7 +9,7 @@ from players.lifecycle import Stage, Thresholds
 
 
 def builtin_fields_sql(now: str, thresholds: Thresholds, parameters: Parameters) -> dict[str, str]:
-    """By the name of the field, its expression; `now` is the SQL of the moment asked about."""
+    """SQL expressions by field name, evaluated at the SQL time `now`."""
     return {
         "external_id": "p.external_id",
         "device_id": "p.device_id",
@@ -30,15 +30,15 @@ def builtin_fields_sql(now: str, thresholds: Thresholds, parameters: Parameters)
     }
 
 
-# What follows the last @, in lower case; letters beyond ASCII stay, since no two programs agree on
-# their lower case.
+# The part after the last @ in lower case. Only ASCII letters change: PostgreSQL and Python differ
+# on the others.
 EMAIL_DOMAIN = """(CASE WHEN strpos(p.email, '@') > 0 THEN translate(
     reverse(split_part(reverse(p.email), '@', 1)),
     'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz') END)"""
 
 
 def stage_sql(now: str, thresholds: Thresholds) -> str:
-    """lifecycle.stage_at."""
+    """lifecycle.stage_at in SQL."""
 
     def ago(days: int) -> str:
         return f"{now} - interval '{24 * days:d} hours'"
@@ -51,7 +51,7 @@ def stage_sql(now: str, thresholds: Thresholds) -> str:
 
 
 def risk_sql(now: str, parameters: Parameters) -> str:
-    """churn.risk_at's score."""
+    """churn_model.risk.score_at in SQL."""
     today, first = (f"({at} AT TIME ZONE 'UTC')::date" for at in (now, "p.first_seen_at"))
     frequency = "greatest(p.active_days - 1, 0)"
     recency = f"(p.last_active_on - {first})"

@@ -1,4 +1,4 @@
-"""The parameters of the churn model, as a part of an environment's snapshot."""
+"""The churn model's parameters, a part of the environment cache."""
 
 from ilara_admin.api.environment_cache import Parts, register_part
 from players.churn_model.risk import PRIOR, Parameters

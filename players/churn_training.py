@@ -1,10 +1,9 @@
-"""Fitting an environment's churn model to its own players, and testing the fit before it serves.
+"""Fits an environment's churn model to its own players and backtests the fit.
 
-The test is a backtest: fit to what was known on a day in the past, score everybody who was there,
-and see who came back in the days after. Each player's row keeps which days they were active on, so
-the past is known exactly.
+The backtest fits to the data as of TEST_DAYS ago, scores the players of that day and checks who
+was active since. Each player row stores its active days, so the past state is exact.
 
-SciPy takes its time and its memory: it is imported when there is something to fit.
+SciPy is slow to import and large, so it is imported only to fit.
 """
 
 from dataclasses import asdict, dataclass
@@ -26,25 +25,23 @@ ENOUGH_PLAYERS = 200
 TEST_DAYS = 14
 MODEL: Final = "mbg"
 
-# Told the step, how much of it is done, and how much there is.
-
 
 @dataclass(frozen=True, slots=True)
 class TooFewError(Exception):
-    """There are only so many players with TEST_DAYS of history after them."""
+    """Fewer than ENOUGH_PLAYERS existed TEST_DAYS days ago."""
 
     players: int
 
     def __str__(self) -> str:
         return (
-            f"{self.players:,} players were there {TEST_DAYS} days ago; {ENOUGH_PLAYERS:,} are "
-            "needed. Until then the documented prior serves."
+            f"{self.players:,} players existed {TEST_DAYS} days ago; {ENOUGH_PLAYERS:,} are "
+            "required. The documented prior is used until then."
         )
 
 
 class Histories(NamedTuple):
-    """A column each, for every player who was there: see churn_fit.py. `silent` says that the
-    player was not active in the days after."""
+    """One item per player in each array; churn_model.fit defines the first three. `silent` is 1 if
+    the player was not active in the TEST_DAYS after."""
 
     frequency: "NDArray[np.int32]"
     recency: "NDArray[np.int32]"
@@ -55,16 +52,15 @@ class Histories(NamedTuple):
 def churn_refit(
     environment: Environment, today: date, progress: Progress = no_progress
 ) -> ChurnFit:
-    """Fit, test and store; in force from the next request on. Raises TooFewError.
+    """Fit, backtest and store; the next request uses the new fit. Raises TooFewError.
 
-    The day under way is left out: it is not over. No entry in the audit log says what the rows of
-    fits say themselves.
+    The current day is left out, as it is not over. Fits are not audited: their rows are the record.
     """
     until = today - timedelta(days=1)
     progress("Reading", 0, 2)
-    then = histories(environment, until - timedelta(days=TEST_DAYS))
-    if len(then.age) < ENOUGH_PLAYERS:
-        raise TooFewError(len(then.age))
+    past = histories(environment, until - timedelta(days=TEST_DAYS))
+    if len(past.age) < ENOUGH_PLAYERS:
+        raise TooFewError(len(past.age))
     progress("Reading", 1, 2)
     now = histories(environment, until)
     progress("Reading", 2, 2)
@@ -72,9 +68,9 @@ def churn_refit(
     from players.churn_model import fit
 
     progress("Backtest", 0, 1)
-    old = fit.fit(then.frequency, then.recency, then.age, MODEL)
-    alive = fit.p_alive(old, then.frequency, then.recency, then.age, MODEL)
-    test = fit.backtest(1 - alive, then.silent)
+    old = fit.fit(past.frequency, past.recency, past.age, MODEL)
+    alive = fit.p_alive(old, past.frequency, past.recency, past.age, MODEL)
+    test = fit.backtest(1 - alive, past.silent)
     progress("Backtest", 1, 1)
     progress("Fit", 0, 1)
     found = fit.fit(now.frequency, now.recency, now.age, MODEL)
@@ -101,7 +97,7 @@ def churn_refit(
 
 
 def histories(environment: Environment, until: date) -> Histories:
-    """Of all players who were there on the day `until`, what was known at its end."""
+    """The histories at the end of the day `until` of all players first seen by then."""
     import numpy as np
 
     with connection.cursor() as cursor:
@@ -110,7 +106,7 @@ def histories(environment: Environment, until: date) -> Histories:
     return Histories(*np.repeat(rows[:, :4], rows[:, 4], axis=0).T)
 
 
-# Equal histories are told once, with their number: there are far fewer of them than players.
+# Equal histories are grouped with their count: there are far fewer of them than players.
 HISTORIES_SQL = f"""
 SELECT bit_count(known) - 1, length(rtrim(known::text, '0')) - 1, age,
        (bit_count(substring(activity FROM age + 2 FOR {TEST_DAYS})) = 0)::int, count(*)

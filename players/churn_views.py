@@ -1,4 +1,4 @@
-"""The page about an environment's churn model: what it says, and how it stood its test."""
+"""The page of an environment's churn model: parameters and backtest."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +16,13 @@ from players.churn_training import ENOUGH_PLAYERS, TEST_DAYS
 from players.models import ChurnFit
 
 FITS_SHOWN = 10
-FEW_PLAYERS = 30  # the share of the silent among fewer of them may be off by 20 points
+FEW_PLAYERS = 30  # with fewer, the observed share may be off by 20 percentage points
 BAR_WIDTH, BAR_GAP, HEIGHT = 10, 2, 100
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnBin:
-    """A bin of the backtest with its bar in a drawing of 118 by 100; scores from 0 to 1."""
+    """A bin of the backtest with its bar in a 118 by 100 drawing. Scores are 0..1."""
 
     start: float
     end: float
@@ -65,7 +65,7 @@ def churn_model(request: HtmxHttpRequest) -> HttpResponse:
 
 
 def _drawn(number: int, found: dict[str, Any]) -> DrawnBin:
-    # A bin with somebody in it stays visible.
+    # A bin with players stays visible.
     height = max(found["silent"] * HEIGHT, 1.0) if found["players"] else 0.0
     return DrawnBin(
         start=found["start"],

@@ -1,4 +1,4 @@
-"""The export and the erasure of one player, from every table that an app has registered."""
+"""Export and erasure of one player, over all tables that the apps have registered."""
 
 import uuid
 from typing import Any
@@ -14,8 +14,8 @@ from players.player_data import ERASED, Erasure, PlayerData, by_player_id
 
 
 def player_export(player: Player) -> dict[str, Any]:
-    """The player's row and, by table, the rows about them, as JSON values. The audit log belongs to
-    the staff and is left out."""
+    """The player's row and the player's rows in other tables, by table, as JSON values. Excludes
+    the audit log, which records the actions of staff."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_jsonb(p) FROM player p WHERE id = %s", [player.pk])
         found = {"player": msgspec.json.decode(cursor.fetchone()[0])}
@@ -27,10 +27,10 @@ def player_export(player: Player) -> dict[str, Any]:
 
 @transaction.atomic
 def player_delete(player: Player, *, actor: Actor, reason: str = "") -> dict[str, int]:
-    """Erase a player, also from the texts of the audit log. Returns the number of deleted rows by
-    table. It cannot be undone; the game may register the player again.
+    """Erase a player, including names in the audit log. Returns the number of deleted rows by
+    table. Cannot be undone; the game may register the player again.
 
-    Counts of events stay, as do reasons that staff wrote about other objects.
+    Event counts remain, as do reasons that staff wrote for other objects.
     """
     names = [player.external_id, *aliases.lock_for_erasure(player)]
     player = (
@@ -59,8 +59,8 @@ def player_delete(player: Player, *, actor: Actor, reason: str = "") -> dict[str
 
 
 def _erase_entries(erasure: Erasure) -> int:
-    """The audit log keeps that something changed, when and by whom. Entries about one player stay
-    together under the pseudonym."""
+    """Keep the action, time and actor of each entry. All entries of the player get the same
+    pseudonym."""
     AuditEntry.objects.filter(object_type="player", object_id=str(erasure.player.pk)).update(
         object_id=str(erasure.pseudonym), object_name=ERASED, before=None, after=None, reason=""
     )

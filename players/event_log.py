@@ -1,5 +1,5 @@
-"""How the ledgers write to the event log: a session, purchase or refund is stored there by the same
-statement, under a name that no client may use. `events` registers the INSERT."""
+"""Events of the ledgers: the statement that stores a session, purchase or refund also logs an
+event, under a name reserved for the server. The events app registers the INSERT clause."""
 
 SESSION_EVENT = "ilara.session"
 PURCHASE_EVENT = "ilara.purchase"

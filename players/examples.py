@@ -1,4 +1,4 @@
-"""Requests of the Players API and what they answer, for the specification."""
+"""Example requests and replies of the Players API, for the OpenAPI document."""
 
 from ilara_admin.api.endpoint import Example
 from ilara_admin.api.json_schema import EXAMPLE_ID

@@ -1,4 +1,4 @@
-"""How stages and risks are called on pages. A tone is a colour of the design system."""
+"""Labels of stages and risk levels. A tone is a colour of the design system."""
 
 from dataclasses import dataclass
 

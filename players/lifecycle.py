@@ -1,12 +1,12 @@
-"""The lifecycle stage: a total, exclusive function of four times and the thresholds. No Django.
+"""The lifecycle stage, a pure function of four times and the thresholds. Imports no Django.
 
-In order of precedence, with half-open boundaries (a silence of exactly 7 days is at risk):
+The first stage that applies, with half-open boundaries (exactly 7 days inactive is at risk):
 
-    churned       silent for churned_days or more
-    at_risk       silent for at_risk_days or more
-    reactivated   came back from a churned silence less than new_days ago
+    churned       inactive for churned_days or more
+    at_risk       inactive for at_risk_days or more
+    reactivated   returned after being churned, less than new_days ago
     new           first seen less than new_days ago
-    active        everybody else
+    active        all others
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from ilara_admin.api.enums import DocumentedEnum
 
 
 class Stage(DocumentedEnum):
-    """The thresholds are settings of the environment."""
+    """The thresholds are environment settings; the defaults are given."""
 
-    NEW = "new", "First seen less than 7 days ago, unless the environment says otherwise."
-    ACTIVE = "active", "Seen lately, and none of the others."
-    AT_RISK = "at_risk", "Silent for 7 days or more."
-    CHURNED = "churned", "Silent for 30 days or more."
-    REACTIVATED = "reactivated", "Came back less than 7 days ago from having churned."
+    NEW = "new", "First seen less than 7 days ago."
+    ACTIVE = "active", "None of the other stages applies."
+    AT_RISK = "at_risk", "Inactive for 7 days or more."
+    CHURNED = "churned", "Inactive for 30 days or more."
+    REACTIVATED = "reactivated", "Returned less than 7 days ago after being churned."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """`active_since` starts the present run without an at-risk silence; `returned_at` is the last
-    time a churned silence ended, or None."""
+    """`active_since` is when the player last returned from at risk or later, else first_seen_at.
+    `returned_at` is when the player last returned from churned, or None."""
 
     first_seen_at: datetime
     last_seen_at: datetime
@@ -45,7 +45,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """`next_stage` comes at `next_at` if the player is not seen before; None after churned."""
+    """`next_stage` begins at `next_at` unless the player is seen before. None if churned."""
 
     stage: Stage
     since: datetime
@@ -68,7 +68,7 @@ def stage_at(history: History, thresholds: Thresholds, now: datetime) -> Stage:
 
 
 def lifecycle_at(history: History, thresholds: Thresholds, now: datetime) -> Lifecycle:
-    """The stage with the time it began and the one that follows without further activity."""
+    """The stage, when it began, and the next stage without further activity."""
     fresh = timedelta(days=thresholds.new_days)
     boundaries = [
         history.first_seen_at + fresh,

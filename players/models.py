@@ -1,4 +1,4 @@
-"""Players and their ledgers."""
+"""Players, their aliases, notes and ledgers, and fits of the churn model."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -26,17 +26,17 @@ def player_id_for(namespace: uuid.UUID, external_id: str) -> uuid.UUID:
 
 
 def attributes_problem(error: IntegrityError) -> str | None:
-    """What to tell whoever sent too many attributes, or None for another kind of error."""
+    """The message if the error is a limit on attributes, else None."""
     text = str(error)
     if "player_attributes_size" in text:
         return f"The player's attributes would exceed {MAX_ATTRIBUTES_BYTES // 1024} KiB"
     if "player_attributes_keys" in text:
-        return f"A player has {MAX_ATTRIBUTE_KEYS} attributes at most"
+        return f"A player can have at most {MAX_ATTRIBUTE_KEYS} attributes"
     return None
 
 
 class BitsField(models.CharField):  # type: ignore[type-arg]  # generic for mypy alone
-    """A row of bits of any length, in Python a text of 0 and 1."""
+    """A bit string of any length; in Python a str of 0 and 1."""
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
         return "varbit"
@@ -50,16 +50,16 @@ class PlayerQuerySet(models.QuerySet["Player"]):
         return self.order_by("-last_seen_at", "id")
 
     def starting_with(self, prefix: str) -> Self:
-        """Players whose external id starts so, in the order of their external ids.
+        """Players whose external id starts with `prefix`, ordered by external id.
 
-        Both the condition and the order follow the index player_search, so that a page costs the
-        same among a thousand players and among ten million. It compares bytes, in any database.
+        The condition and the order use the index player_search, so the cost of a page does not
+        depend on the number of players. Compares bytes, whatever the database's collation.
         """
         found = self.annotate(sort_id=Collate("external_id", "C"))
         return found.filter(sort_id__startswith=prefix).order_by("sort_id")
 
     def in_stage(self, stage: Stage, thresholds: Thresholds, now: datetime) -> Self:
-        """Players of this stage at `now`: lifecycle.stage_at as conditions on columns."""
+        """Players in this stage at `now`: lifecycle.stage_at as conditions on columns."""
         fresh = now - timedelta(days=thresholds.new_days)
         precedence = {
             Stage.CHURNED: models.Q(last_seen_at__lte=now - timedelta(thresholds.churned_days)),
@@ -73,22 +73,22 @@ class PlayerQuerySet(models.QuerySet["Player"]):
             if each is stage:
                 return found.filter(condition)
             found = found.exclude(condition)
-        raise AssertionError("unreachable: the stages above are all there are")
+        raise AssertionError("unreachable: all stages are listed above")
 
     def payers(self, paying: bool = True) -> Self:
         condition = models.Q(purchase_count__gt=0)
         return self.filter(condition if paying else ~condition)
 
     def for_list(self) -> Self:
-        """Without the attributes, which may be large, but with the country if they tell it."""
+        """Without the attributes, which may be large, but with the attribute `country`."""
         return self.defer("attributes").annotate(country=KT("attributes__country"))
 
 
 class Player(models.Model):
     """One player of one environment.
 
-    Counters are kept in the row, and the ledgers below say where they come from. The lifecycle
-    stage and the churn risk are functions of these columns and the clock, never stored.
+    The row stores counters; the ledgers below store what they count. The lifecycle stage and the
+    churn risk are computed from these columns and the current time, never stored.
     """
 
     id = models.UUIDField(primary_key=True)
@@ -104,14 +104,12 @@ class Player(models.Model):
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     last_active_on = models.DateField()  # the UTC day of last_seen_at
-    # A bit for each day from the first to the last active one: 1 where the player was active. So
-    # active_days is how many ones there are. A year takes 46 bytes.
+    # One bit per day from the first to the last active one, 1 if the player was active: active_days
+    # is the number of ones. A year takes 46 bytes.
     activity = BitsField(default="1", db_default=Value("1"))
-    active_since = (
-        models.DateTimeField()
-    )  # the end of the last silence that made the player at risk
-    returned_at = models.DateTimeField(null=True)  # the end of the last churned silence
-    gap_before_return = models.DurationField(null=True)  # how long that silence was
+    active_since = models.DateTimeField()  # the last return from at risk or churned
+    returned_at = models.DateTimeField(null=True)  # the last return from churned
+    gap_before_return = models.DurationField(null=True)  # time unseen before returned_at
 
     objects = PlayerQuerySet.as_manager()
 
@@ -132,30 +130,29 @@ class Player(models.Model):
 
     @property
     def history(self) -> History:
-        """What the lifecycle stage depends on."""
+        """The columns that determine the lifecycle stage."""
         return History(self.first_seen_at, self.last_seen_at, self.active_since, self.returned_at)
 
     def lock(self) -> None:
-        """Hold the row until the transaction ends. Staff take it before rows that belong to the
-        player, as erasing does: whoever takes them the other way round may deadlock with it. Raises
-        ValidationError when the player is gone."""
+        """Lock the row until the transaction ends. Lock order: the player before its other rows, as
+        erasure does; the reverse may deadlock. Raises ValidationError if the player was erased."""
         rows = Player.objects.select_for_update(no_key=True).filter(pk=self.pk)
         if not rows.values_list("pk").first():
             raise ValidationError(f"{self.external_id} was erased meanwhile.")
 
 
 class PlayerAlias(models.Model):
-    """Another external id of a player, such as that of the guest who made an account since.
+    """Another external id of a player, such as the guest id of a player with an account.
 
-    `id` follows from the external id as a player's does, so that whoever looks a player up finds
-    either by primary key. No player has the id of an alias: aliases.py sees to that.
+    `id` is derived from the external id as a player's is, so both are found by primary key. No
+    player has the id of an alias; aliases.py ensures that.
     """
 
     id = models.UUIDField(primary_key=True)
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
     external_id = models.CharField(max_length=255)
-    # Without a constraint in the database: where players are distributed this is a reference table,
-    # which cannot refer to them. Erasing a player removes the rows.
+    # No database constraint: if players are distributed, this is a reference table, which cannot
+    # reference them. Erasure deletes the rows.
     player = models.ForeignKey(
         Player, models.DO_NOTHING, related_name="aliases", db_constraint=False, db_index=False
     )
@@ -170,7 +167,7 @@ class PlayerAlias(models.Model):
 
 
 class PlayerNote(models.Model):
-    """What staff wrote down about a player, for each other: the game never sees it."""
+    """A note by staff about a player. Not visible to the game."""
 
     pk = models.CompositePrimaryKey("player_id", "id")
     player = models.ForeignKey(Player, models.CASCADE, related_name="notes", db_index=False)
@@ -208,8 +205,8 @@ class PlayerSession(models.Model):
 
 class PurchaseQuerySet(models.QuerySet["Purchase"]):
     def counted_since(self, environment: Environment, since: datetime) -> Self:
-        """What counts as revenue. A purchase marks its player as seen, so the players seen since
-        then are all who may have bought, and an index finds them."""
+        """Purchases after `since` that count as revenue. A purchase updates last_seen_at, so the
+        condition on it excludes none and lets the query use an index."""
         return self.filter(
             counted=True,
             refunded_at=None,
@@ -223,9 +220,9 @@ class PurchaseQuerySet(models.QuerySet["Purchase"]):
 class Purchase(models.Model):
     """The ledger of purchases. `digest` makes a client's transaction id count once per player.
 
-    `counted` is false for another currency than the environment's: kept, not summed. `verified`
-    says that a secret key sent it, so a server of the game vouches for the receipt. A refund leaves
-    the row and takes it out of the sum: a player's revenue is what is `counted` and not refunded.
+    `counted` is false if the currency is not the environment's. `verified` is true if sent with a
+    secret key, by the game's server. A refund sets `refunded_at`. A player's revenue is the sum of
+    purchases that are `counted` and not refunded.
     """
 
     pk = models.CompositePrimaryKey("player_id", "digest")
@@ -250,12 +247,12 @@ class Purchase(models.Model):
 
 
 class ChurnFit(models.Model):
-    """One fit of an environment's churn model and how it stood its test. The newest serves; the
-    older ones show how the game has changed. Rows are never changed.
+    """One fit of an environment's churn model with its backtest. The newest is in use; the others
+    are its history. Rows are never changed.
 
-    `players` were fitted, all that were active by the end of the day `until`. The test is about
-    those `tested` who were there `days` days before that: a fit to what was known then, held
-    against who was seen since; churn_fit.Backtest explains its figures.
+    `players` is the number of players first seen by the end of the day `until`, all of whom were
+    fitted. The backtest covers the `tested` players who existed `days` days earlier; the figures
+    are those of churn_model.fit.Backtest.
     """
 
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
@@ -272,7 +269,7 @@ class ChurnFit(models.Model):
     tested = models.IntegerField()
     brier = models.FloatField()
     base_rate = models.FloatField()
-    bins = models.JSONField()  # ten churn_fit.Bin
+    bins = models.JSONField()  # ten churn_model.fit.Bin
 
     class Meta:
         db_table = "churn_fit"

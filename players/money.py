@@ -1,4 +1,4 @@
-"""Amounts of money: decimal from the wire to the database, never a float."""
+"""Amounts of money. Always decimal, never float."""
 
 import re
 from decimal import Decimal
@@ -7,19 +7,19 @@ from typing import Any
 from ilara_admin.api.errors import invalid
 from ilara_admin.api.json_schema import END
 
-# More than nothing.
+# Greater than zero.
 AMOUNT_PATTERN = r"^(?!0+(\.0+)?(?![\s\S]))[0-9]{1,9}(\.[0-9]{1,2})?" + END
 AMOUNT = re.compile(AMOUNT_PATTERN)
 FORM = "a positive decimal with at most two places, at most 999999999.99, such as 4.99"
 
 
 def parse_amount(in_body: Any, in_query: str | None) -> Decimal:
-    """The amount of a purchase, from the body or `?amount=`. If both are there they must agree."""
+    """The amount of a purchase, from the body or `?amount=`. If both are given, they must match."""
     amounts = {_parse(given) for given in (in_body, in_query) if given is not None}
     if not amounts:
         raise invalid("amount is required, in the body or as ?amount=4.99", "amount")
     if len(amounts) > 1:
-        raise invalid("amount differs between the body and the address", "amount")
+        raise invalid("amount in the body and ?amount= must be equal", "amount")
     return amounts.pop()
 
 

@@ -1,5 +1,5 @@
-"""What the apps store about a player. Each app registers its tables, so that export, erasure and
-linking name no table of another app."""
+"""Registry of player data. Each app registers its tables for export, erasure and linking, so that
+no app needs to know the tables of another."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,8 +16,8 @@ ERASED = "erased player"
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """`names` are the external ids that mean the player or meant nobody else. `pseudonym` replaces
-    the player's id where something about them stays."""
+    """`names` are the player's external id and aliases, and former aliases that no player uses now.
+    `pseudonym` replaces the player's id in rows that remain."""
 
     player: Player
     names: list[str]
@@ -59,7 +59,7 @@ def register(*data: PlayerData) -> None:
 
 
 def registered() -> tuple[PlayerData, ...]:
-    """In the order of the apps, so that all callers lock rows in the same order."""
+    """In app order, so that all callers lock rows in the same order."""
     return tuple(_registered)
 
 
@@ -67,7 +67,7 @@ def registered() -> tuple[PlayerData, ...]:
 
 
 def export_rows(table: str, order: str) -> Callable[[Player], Any]:
-    """All columns but `digest`, a hash of an id that the client chose."""
+    """Exports all columns except `digest`, a hash of the client's id."""
 
     def export(player: Player) -> Any:
         with connection.cursor() as cursor:

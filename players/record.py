@@ -1,4 +1,4 @@
-"""A player as one row, and what follows from it at a moment: stage, risk, fields for rules."""
+"""A player row and the values computed from it: stage, risk and built-in fields."""
 
 import uuid
 from collections.abc import Mapping
@@ -43,12 +43,12 @@ def row_of(player: Player) -> PlayerRow:
 
 
 def player_of(row: Row) -> PlayerRow:
-    """The player out of the columns of COLUMNS, whose attributes arrive as JSON text."""
+    """The player in a row of COLUMNS, where the attributes are JSON text."""
     return PlayerRow._make((*row[:4], msgspec.json.decode(row[4]), *row[5:]))
 
 
 def player_or_404(row: Row) -> PlayerRow:
-    """The player that a statement returned; 404 if it found none."""
+    """The player in the row. Raises 404 if the id is None: no player found."""
     if row[0] is None:
         raise not_found(NOT_FOUND)
     return player_of(row)
@@ -56,7 +56,7 @@ def player_or_404(row: Row) -> PlayerRow:
 
 COLUMNS = ", ".join(f"p.{name}" for name in PlayerRow._fields)
 NOT_FOUND = "Player not found"
-# The columns that rules read as they are.
+# Built-in fields that are columns.
 COLUMN_FIELDS = {
     "external_id", "device_id", "email", "session_count", "active_days", "purchase_count",
     "total_revenue", "first_seen_at", "last_seen_at",
@@ -93,7 +93,7 @@ def lifecycle_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> Li
 
 
 def risk_of(player: PlayerRow, activity: str, parameters: Parameters, now: datetime) -> Risk:
-    """`activity` is the player's row of bits, which no other call has to read."""
+    """`activity` is the column of that name, which PlayerRow leaves out."""
     return risk_at(parameters, activity=activity, **_days(player, now))
 
 
@@ -112,8 +112,8 @@ def _days(player: PlayerRow, now: datetime) -> _Days:
 
 
 class BuiltinFields(dict[str, Any]):
-    """The built-in fields of the rule language, each computed when a rule first reads it: few rules
-    need the stage or the risk. builtin_fields.py gives the same values in SQL."""
+    """The built-in fields of the rule language, each computed on first access, as few rules use the
+    stage or the risk. builtin_fields.py has the same in SQL."""
 
     def __init__(self, player: PlayerRow, snapshot: Snapshot, now: datetime) -> None:
         self.player = player
@@ -121,7 +121,7 @@ class BuiltinFields(dict[str, Any]):
         self.now = now
 
     def __missing__(self, name: str) -> Any:
-        """Raises KeyError for a name that is no built-in field."""
+        """Raises KeyError if `name` is not a built-in field."""
         player, now = self.player, self.now
         match name:
             case "lifecycle_stage":
@@ -146,7 +146,7 @@ class BuiltinFields(dict[str, Any]):
 
 
 def email_domain(email: str | None) -> str | None:
-    """What follows the last @, its ASCII letters in lower case."""
+    """The part after the last @, with ASCII letters in lower case."""
     _, at, domain = (email or "").rpartition("@")
     return domain.translate(_LOWER) if at else None
 
@@ -155,7 +155,7 @@ _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 def mask_email(email: str | None) -> str | None:
-    """`p***@example.com`: enough to recognise, too little to write to."""
+    """`p***@example.com`."""
     if email is None:
         return None
     name, at, domain = email.rpartition("@")
@@ -163,5 +163,5 @@ def mask_email(email: str | None) -> str | None:
 
 
 def mask_device(device_id: str | None) -> str | None:
-    """The first four characters: enough to tell two devices apart."""
+    """The first four characters, followed by `***`."""
     return None if device_id is None else f"{device_id[:4]}***"

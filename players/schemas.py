@@ -1,4 +1,4 @@
-"""What the Players API takes and gives."""
+"""Request and reply bodies of the Players API."""
 
 import uuid
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ ExternalId = Annotated[
     Meta(
         min_length=1,
         max_length=255,
-        description="The game's own id of the player. Compared byte by byte: composed and "
-        "decomposed é are two players.",
+        description="The game's id of the player. Compared byte by byte: composed and "
+        "decomposed é are different ids.",
         examples=["player_123"],
         extra_json_schema=NO_NUL,
     ),
@@ -41,15 +41,15 @@ OpaqueId = Annotated[str, Meta(min_length=1, max_length=128, extra_json_schema=N
 Attributes = Annotated[
     dict[str, Any],
     Meta(
-        description="Merged into what is stored, at the top level; a null attribute is removed. "
-        f"{MAX_ATTRIBUTE_KEYS} attributes a player at most, which take 64 KiB at most.",
+        description="Merged into the stored attributes at the top level; null removes one. "
+        f"At most {MAX_ATTRIBUTE_KEYS} attributes and 64 KiB per player.",
         extra_json_schema={"maxProperties": MAX_ATTRIBUTE_KEYS, **JSON_OBJECT},
     ),
 ]
 
 
 class PlayerRegister(Struct):
-    """Absent fields stay as they are; null clears device_id or email."""
+    """Absent fields do not change; null clears device_id or email."""
 
     external_id: ExternalId
     device_id: DeviceId | UnsetType | None = UNSET
@@ -58,7 +58,7 @@ class PlayerRegister(Struct):
 
 
 class PlayerPatch(Struct):
-    """At least one of the three. Absent fields stay as they are; null clears device_id or email."""
+    """One field is required. Absent fields do not change; null clears device_id or email."""
 
     json_schema: ClassVar[dict[str, Any]] = {
         "anyOf": [{"required": [name]} for name in ("device_id", "email", "attributes")]
@@ -70,21 +70,21 @@ class PlayerPatch(Struct):
 
 
 class SessionRecord(Struct):
-    """All of it is optional; the body may be empty."""
+    """All fields are optional; the body may be empty."""
 
-    session_id: Annotated[OpaqueId, Meta(description="Counts once.")] | None = None
+    session_id: Annotated[OpaqueId, Meta(description="Each id counts once.")] | None = None
     started_at: (
         Annotated[
             SentMoment,
-            Meta(description="Between 1970 and 2099; absent, it is when the server is told."),
+            Meta(description="Between 1970 and 2099. Defaults to the time of the request."),
         ]
         | None
     ) = None
-    # Whole, also where a client writes 60.0, which is an integer by JSON Schema.
+    # float, as 60.0 is an integer in JSON Schema.
     duration_seconds: Annotated[float, Meta(ge=0, le=31_536_000, multiple_of=1)] | None = None
 
 
-# It stays as it was written: a float would lose the cents.
+# Parsed from the text as sent, since a float is not exact.
 AMOUNT = {
     "anyOf": [
         {"type": "number", "exclusiveMinimum": 0, "maximum": 999_999_999.99},
@@ -92,11 +92,11 @@ AMOUNT = {
         {"type": "null"},
     ]
 }
-AMOUNT_TEXT = f"Here or in the address, or the same in both: {FORM}. A number or a text."
+AMOUNT_TEXT = f"Required in the body or the query; if in both, equal: {FORM}. A number or a string."
 
 
 class PurchaseRecord(Struct):
-    """The amount is needed here or in the address."""
+    """The amount is required, in the body or the query."""
 
     amount: Annotated[Any, Meta(description=AMOUNT_TEXT, extra_json_schema=AMOUNT)] = None
     currency: (
@@ -104,14 +104,14 @@ class PurchaseRecord(Struct):
             str,
             Meta(
                 pattern="^[A-Za-z]{3}" + END,
-                description="Absent, it is the environment's; an amount in another one is kept and "
-                "not counted.",
+                description="Defaults to the environment's currency. Purchases in another are "
+                "stored, but do not count as revenue.",
                 examples=["EUR"],
             ),
         ]
         | None
     ) = None
-    transaction_id: Annotated[OpaqueId, Meta(description="Counts once, for ever.")] | None = None
+    transaction_id: Annotated[OpaqueId, Meta(description="Each id counts once.")] | None = None
     product_id: OpaqueId | None = None
 
 
@@ -123,15 +123,13 @@ class PurchaseQuery(Struct):
 
 
 class PlayerListQuery(Struct):
-    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE, description="How many a page holds.")] = (
-        DEFAULT_PAGE
-    )
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE, description="Players per page.")] = DEFAULT_PAGE
     cursor: (
         Annotated[
             str,
             Meta(
                 pattern=f"^({UUID})?{END}",
-                description="The next_cursor of the page before; empty for the first page.",
+                description="The next_cursor of the previous page; empty for the first page.",
             ),
         ]
         | None
@@ -146,7 +144,7 @@ class AliasLink(Struct):
 
 
 class PlayerDetails(Struct):
-    id: Annotated[uuid.UUID, Meta(description="What other calls take as the player_id.")]
+    id: Annotated[uuid.UUID, Meta(description="The player_id in other calls.")]
     external_id: str
     device_id: str | None
     email: Annotated[
@@ -162,7 +160,7 @@ class PlayerDetails(Struct):
     is_payer: bool
     first_seen_at: Moment
     last_seen_at: Annotated[
-        Moment, Meta(description="Events move it once a minute at most; reading does not.")
+        Moment, Meta(description="Events update it at most once a minute; reads do not.")
     ]
     attributes: Mapping[str, Any]
 
@@ -187,7 +185,7 @@ class PlayerLifecycle(Struct):
     session_count: int
     next: Annotated[
         StageChange | None,
-        Meta(description="What comes if the player is not seen again; null after the last stage."),
+        Meta(description="The next stage unless the player is seen; null if churned."),
     ]
 
 
@@ -195,17 +193,15 @@ class RiskFactor(Struct):
     factor: FactorName
     description: str
     contribution: Annotated[
-        float, Meta(description="What it adds to the risk; negative where it lowers it.")
+        float, Meta(description="Its part of the risk score; negative if it lowers the score.")
     ]
 
 
 class ChurnRisk(Struct):
-    """The dashboard shows how well the model foretold who was not seen."""
+    """The dashboard shows a backtest of the model."""
 
     player_id: uuid.UUID
-    risk_score: Annotated[
-        float, Meta(description="From 0 to 1: the sum of what the factors contribute.")
-    ]
+    risk_score: Annotated[float, Meta(description="From 0 to 1, the sum of the contributions.")]
     risk_level: RiskLevel
     factors: list[RiskFactor]
     prediction_date: Moment
@@ -213,14 +209,14 @@ class ChurnRisk(Struct):
     model: Annotated[
         str,
         Meta(
-            description="MBG/NBD, and the last day that it was fitted to: `prior` while too few "
-            "players have a history."
+            description="The model, MBG/NBD, and the last day of the data it was fitted to, or "
+            "`prior` while there are too few players to fit."
         ),
     ]
 
 
 class PlayerAliases(Struct):
-    """`external_id` is the player's own; `aliases` are the others, the oldest first."""
+    """`external_id` is the player's original one; `aliases` are the others, oldest first."""
 
     player_id: uuid.UUID
     external_id: str

@@ -1,8 +1,8 @@
-"""The SQL of the players' hot path. Each continues ENV_SQL of ilara_admin/api/dispatch.py and is
+"""The SQL of the Players API. Each statement extends ENV_SQL of ilara_admin/api/dispatch.py and is
 one round trip; its parameters start at $4.
 
-Being seen updates the same columns everywhere. The thresholds travel as parameters, since the
-conflict clause of an upsert may not look at another table on a distributed one.
+The thresholds are parameters because the conflict clause of an upsert into a distributed table
+cannot read another table.
 """
 
 import uuid
@@ -18,19 +18,19 @@ from players.event_log import (
 )
 from players.record import COLUMNS, PlayerRow, player_or_404
 
-# The condition on the player `p` that $4 names: by the player's id, or by the id that follows from
-# an external id, be it the player's own or an alias.
+# Conditions on the player `p`. $4 is the player's id, or the id derived from an external id or
+# alias.
 BY_ID = "p.id = $4"
 BY_EXTERNAL_ID = """p.id = coalesce(
     (SELECT a.player_id FROM player_alias a WHERE a.id = $4), $4)"""
 
-PURCHASE_FACTS = """jsonb_strip_nulls(jsonb_build_object(
+PURCHASE_FIELDS = """jsonb_strip_nulls(jsonb_build_object(
     'amount', entry.amount, 'currency', entry.currency, 'transaction_id', entry.transaction_id,
     'product_id', entry.product_id, 'counted', entry.counted, 'verified', entry.verified))"""
 
 
 def seen(now: str, at_risk_days: str, churned_days: str) -> str:
-    """Assignments for `UPDATE player p`: the player is active at the moment `now`."""
+    """Assignments for `UPDATE player p`: the player was seen at the SQL time `now`."""
     day = f"({now} AT TIME ZONE 'UTC')::date"
     at_risk = f"{now} - p.last_seen_at >= make_interval(days => {at_risk_days}::int)"
     back = f"{now} - p.last_seen_at >= make_interval(days => {churned_days}::int)"
@@ -53,7 +53,7 @@ FROM env LEFT JOIN player p ON {BY_ID} AND p.environment_id = env.id"""
 
 
 def find_player(request: ApiRequest, player_id: uuid.UUID) -> PlayerRow:
-    """The player of this environment, in one statement; 404 if there is none."""
+    """Load the player in one statement. Raises 404 if it does not exist in the environment."""
     return player_or_404(run_one(request, FIND, [player_id]))
 
 
@@ -65,8 +65,8 @@ FIND_WITH_ACTIVITY = f"""
 SELECT env.config_version, env.now, {COLUMNS}, p.activity
 FROM env LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id"""
 
-# Where the external id is an alias, its player is meant. player_registered_by locks the id, then
-# reads the alias, as aliases.py describes.
+# If the external id is an alias, updates its player. player_registered_by locks the id, then reads
+# the alias; see aliases.py.
 #
 # $4 id, $5 external_id, $6 device_id, $7 email, $8 attributes, $9 device_id given, $10 email given,
 # $11 attributes to remove, $12 at_risk_days, $13 churned_days
@@ -138,7 +138,7 @@ def purchase() -> str:
 , logged AS (
     {insert_sql()}
     SELECT player_id, env.now, env.id, coalesce(transaction_id, encode(digest, 'hex')),
-           '{PURCHASE_EVENT}', NULL, {PURCHASE_FACTS}, env.now
+           '{PURCHASE_EVENT}', NULL, {PURCHASE_FIELDS}, env.now
     FROM entry, env)
 , counted AS (
     SELECT count(*)::int AS number, coalesce(sum(amount), 0) AS amount FROM entry WHERE counted)
@@ -168,14 +168,14 @@ def _refund(assignment: str, condition: str, sign: str, event: str, prefix: str)
     SELECT player_id, at, environment_id,
            '{prefix}:' || encode(digest, 'hex') || ':'
                || (extract(epoch FROM at) * 1000000)::bigint,
-           '{event}', NULL, {PURCHASE_FACTS}, at
+           '{event}', NULL, {PURCHASE_FIELDS}, at
     FROM entry JOIN written ON written.id = entry.player_id)
 SELECT amount, currency, counted, at FROM entry"""
 
 
-# Once: a purchase that was refunded before, or is not there, gives no row. Rows are locked in the
-# order of PURCHASE, the ledger's first. Being refunded is nothing that the player does. A purchase
-# may be refunded anew after a refund was reversed, so the ids in the log tell the time as well.
+# Returns no row if the purchase does not exist or is already refunded. Lock order as in PURCHASE:
+# the ledger first. Does not count as activity of the player. Event ids include the time, as a
+# purchase may be refunded again after a reversal.
 #
 # $1 player, $2 digest, and of a refund $3 the time, now if it is null
 @cache

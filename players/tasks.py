@@ -17,8 +17,8 @@ logger = logging.getLogger("ilara.players")
 @app.periodic(cron="17 3 * * *")
 @app.task(queueing_lock="players.refit_nightly", pass_context=False)
 def refit_nightly(timestamp: int, **_: Any) -> None:
-    """Have each environment's churn model fitted anew, each by a job of its own: one that fails
-    keeps its old fit and holds up nobody."""
+    """Defer one job per environment to refit its churn model. After a failure the environment
+    continues with its old fit."""
     for environment_id in Environment.objects.values_list("pk", flat=True):
         with suppress(AlreadyEnqueued):
             refit.configure(queueing_lock=f"players.churn_training.{environment_id}").defer(
@@ -28,7 +28,7 @@ def refit_nightly(timestamp: int, **_: Any) -> None:
 
 @app.task(pass_context=False)
 def refit(environment_id: int) -> None:
-    """Fit one environment, unless it is gone or has too few players."""
+    """Fit one environment. Does nothing if it was deleted or has too few players."""
     environment = Environment.objects.filter(pk=environment_id).first()
     if environment is None:
         return

@@ -1,6 +1,6 @@
-"""The dashboard's addresses of this app, below /<project>/<environment>/players/.
+"""Dashboard URLs of players, under /<project>/<environment>/players/.
 
-The page of one player also shows flags and segments: ilara_admin/pages/player.py has it.
+The player page is in ilara_admin/pages/player.py, as it also shows flags and segments.
 """
 
 from django.urls import path

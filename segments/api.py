@@ -30,8 +30,8 @@ SEGMENT_NOT_FOUND = "Segment not found"
 def segment_evaluate(
     request: ApiRequest, segment_id: str, body: schemas.SegmentEvaluate
 ) -> HttpResponse:
-    """Ask whether a player is in a segment. The rule is asked right now, with what is stored of the
-    player; who is on a list of the segment by hand is in or out whatever the rule says."""
+    """Check whether a player is in a segment. The rule is evaluated now, with the stored player
+    data. The exclude list wins over the include list, and both win over the rule."""
     segment = segments_part.of(request.snapshot).get(segment_id)
     needed = segment.event_counts if segment else ()
     player, subject, _ = find_subject(request, uuid.UUID(body.player_id), needed)
@@ -46,8 +46,8 @@ def segment_evaluate(
     docs=Docs(reply=schemas.PlayerSegments, missing=(NOT_FOUND,), examples=examples.OF_PLAYER),
 )
 def player_segments(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
-    """List the segments a player is in. The rules are asked right now, with what is stored of the
-    player."""
+    """List the segments a player is in. The rules are evaluated now, with the stored player
+    data."""
     segments = segments_part.of(request.snapshot).values()
     needed = frozenset().union(*(segment.event_counts for segment in segments))
     player, subject, _ = find_subject(request, player_id, needed)

@@ -1,4 +1,4 @@
-"""The segments' part of an environment's snapshot."""
+"""The segments' part of the environment cache: compiled rules and lists, by segment key."""
 
 import logging
 from collections.abc import Mapping
@@ -37,8 +37,8 @@ class SegmentRow(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class CompiledSegment:
-    """`matches` looks at the lists first. `event_counts` are all the counts of events that an
-    answer may need, by way of other segments too. `rule` is None if it cannot be read."""
+    """`matches` checks the lists before the rule. `event_counts` are all event counts that a match
+    may need, also through other segments. `rule` is None if the stored rule cannot be parsed."""
 
     id: int
     key: str
@@ -49,18 +49,18 @@ class CompiledSegment:
 
 
 def compile_segments(rows: list[SegmentRow], parts: Parts) -> dict[str, CompiledSegment]:
-    """One rule that cannot be read, or that leads back to itself, takes down nothing else: nobody
-    matches it, and to rules that ask for it it is a segment without members."""
+    """Compile the rows. A rule that cannot be parsed or is part of a cycle matches no players, and
+    other segments keep working."""
     rules: dict[str, Group] = {}
     for row in rows:
         try:
             rules[row.key] = parse(row.rule)
         except RuleError as error:
-            logger.error("the segment %s cannot be read and matches nobody: %s", row.key, error)
-    while circle := circle_in({key: segments_in(rule) for key, rule in rules.items()}):
-        way = " → ".join(circle)
-        logger.error("the segments %s lead back to themselves and match nobody", way)
-        for key in circle[1:]:
+            logger.error("cannot parse segment %s, it matches no players: %s", row.key, error)
+    while cycle := circle_in({key: segments_in(rule) for key, rule in rules.items()}):
+        path = " → ".join(cycle)
+        logger.error("segments form a cycle and match no players: %s", path)
+        for key in cycle[1:]:
             del rules[key]
     matchers: dict[str, Matcher] = {}
     compiled: dict[str, CompiledSegment] = {}

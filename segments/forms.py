@@ -1,4 +1,4 @@
-"""The form of a segment, apart from its rule, and rules as JSON for other forms."""
+"""The segment form without its rule, and checks of rules given as JSON."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from segments.language.parser import RuleError, parse
 
 
 def checked_rule(document: Any) -> Any:
-    """The rule document as it is, or ValidationError saying where it is wrong."""
+    """The rule document unchanged. Raises ValidationError with the place of the error."""
     if document is not None:
         try:
             parse(document)
@@ -22,7 +22,7 @@ def checked_rule(document: Any) -> Any:
 
 
 class OptionalJSONField(forms.JSONField):
-    """A JSON field whose empty value is drawn as nothing instead of `null`."""
+    """A JSON field that shows an empty value as an empty string instead of `null`."""
 
     def prepare_value(self, value: Any) -> Any:
         return "" if value is None else super().prepare_value(value)
@@ -38,12 +38,12 @@ class SegmentForm(forms.Form):
     key = forms.CharField(
         max_length=128,
         validators=[RegexValidator(rf"^{KEY.pattern}\Z", KEY_FORM)],
-        help_text="Its id in the API, such as <code>beta-testers</code>. It cannot change.",
+        help_text="The id in the API, such as <code>beta-testers</code>. It cannot be changed.",
         widget=forms.TextInput(attrs={"autocapitalize": "none", "spellcheck": "false"}),
     )
     name = forms.CharField(max_length=200, required=False)
     description = forms.CharField(
         max_length=500, required=False, widget=forms.Textarea(attrs={"rows": 2})
     )
-    reason = forms.CharField(max_length=500, required=False, help_text="Kept in the audit log.")
+    reason = forms.CharField(max_length=500, required=False, help_text="Stored in the audit log.")
     base = forms.DateTimeField(required=False, widget=forms.HiddenInput)

@@ -1,4 +1,4 @@
-"""Segments: named sets of players, by rule and by two lists, of whom is always in and never in."""
+"""Segments: named sets of players, defined by a rule, an include list and an exclude list."""
 
 from typing import ClassVar, Self
 
@@ -17,10 +17,11 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
 
 
 class Segment(models.Model):
-    """`rule` is the document of segments/language/parser.py. In the API a segment's id is its key.
+    """`rule` is a document as described in segments/language/parser.py. In the API, a segment's id
+    is its key.
 
-    `included` and `excluded` count its lists. Their rows name the segment by an id that is never
-    used again, without a foreign key: a million of them would make its deletion take minutes.
+    `included` and `excluded` are the sizes of its lists. List rows refer to the segment by an id
+    that is never reused, without a foreign key: deleting a million rows in a cascade takes minutes.
     """
 
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
@@ -30,8 +31,8 @@ class Segment(models.Model):
     rule = models.JSONField()
     included = models.BigIntegerField(default=0, db_default=0)
     excluded = models.BigIntegerField(default=0, db_default=0)
-    # The last exact count of members, among how many players, when it was taken, and when the next
-    # one was asked for.
+    # The last exact member count, the number of players at that time, when it was taken, and when
+    # the next count was requested.
     size = models.BigIntegerField(null=True)
     sized_among = models.BigIntegerField(null=True)
     sized_at = models.DateTimeField(null=True)
@@ -53,7 +54,7 @@ class Segment(models.Model):
 
     @property
     def spec(self) -> Group | None:
-        """The rule, or None if it cannot be read: then nobody matches it."""
+        """The parsed rule, or None if it cannot be parsed; then it matches no players."""
         try:
             return parse(self.rule)
         except RuleError:
@@ -61,20 +62,20 @@ class Segment(models.Model):
 
     @property
     def size_share(self) -> float | None:
-        """The members among all players, as a percentage."""
+        """Members as a percentage of all players."""
         return 100 * self.size / self.sized_among if self.size and self.sized_among else None
 
     @property
     def words(self) -> str:
-        """Who is in it, as a sentence; of a rule that cannot be read, what is wrong with it."""
+        """The rule as a sentence, or the error if it cannot be parsed."""
         try:
             return describe(parse(self.rule))
         except RuleError as error:
-            return f"this rule cannot be read, so it takes in nobody ({error})"
+            return f"this rule cannot be parsed, so it matches no players ({error})"
 
 
 def segments_by_segment(environment: Environment) -> dict[str, list[str]]:
-    """By segment key, the segments whose rules ask for it."""
+    """The keys of the segments that refer to each segment, by segment key."""
     found: dict[str, list[str]] = {}
     rows = Segment.objects.filter(environment=environment).values_list("key", "rule")
     for key, rule in rows:
@@ -90,7 +91,7 @@ class ListAction(models.TextChoices):
     REPLACE = "replace"
     CLEAR = "clear"
     UNDO = "undo"
-    DELETE = "delete"  # of the segment: its lists are kept for a while, in case it comes back
+    DELETE = "delete"  # the segment is deleted; its lists are stored for a while, for undo
 
 
 class ListState(models.TextChoices):
@@ -100,28 +101,28 @@ class ListState(models.TextChoices):
 
 
 class SegmentListChange(models.Model):
-    """One change of one list of a segment, from the wish to its end; lists.py carries it out.
+    """One change of one list of a segment. segments/lists/services.py runs it.
 
-    `added` and `removed` grow with every chunk that is committed. `attempt` counts how often it was
-    taken up: whoever holds an older number has been given up for dead and may write no more.
+    `added` and `removed` grow with each committed chunk. Each run increments `attempt`; a run with
+    an older number is considered dead and may not write any more.
     """
 
     segment = models.ForeignKey(
         Segment, models.DO_NOTHING, related_name="list_changes", db_constraint=False, db_index=False
     )
-    excluded = models.BooleanField()  # the list: of whom is never in, or of whom is always in
+    excluded = models.BooleanField()  # True: the exclude list
     action = models.CharField(max_length=10, choices=ListAction)
     state = models.CharField(max_length=10, choices=ListState, default=ListState.RUNNING)
-    problem = models.CharField(max_length=300, blank=True)  # why it stopped
+    problem = models.CharField(max_length=300, blank=True)  # why it stopped early
     undoes = models.ForeignKey("self", models.DO_NOTHING, null=True, related_name="+")
     undone = models.BooleanField(default=False)
     file_name = models.CharField(max_length=255, blank=True)
-    # How far it is: bytes of a file that were read, or rows that were looked at. 0 is unknown.
+    # Progress: bytes read of a file, or rows scanned. A total of 0 means unknown.
     done = models.BigIntegerField(default=0)
     total = models.BigIntegerField(default=0)
-    lines = models.BigIntegerField(default=0)  # ids that were given, good and bad
+    lines = models.BigIntegerField(default=0)  # ids in the input, valid and invalid
     bad = models.BigIntegerField(default=0)
-    bad_lines = models.JSONField(default=list)  # the first few, as pairs of number and problem
+    bad_lines = models.JSONField(default=list)  # the first few, as pairs of line number and problem
     added = models.BigIntegerField(default=0)
     removed = models.BigIntegerField(default=0)
     actor_user = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
@@ -145,12 +146,12 @@ class SegmentListChange(models.Model):
 
     @property
     def present(self) -> int:
-        """Ids that were on the list before, or stand twice in the file."""
+        """Ids that were on the list already, or occur twice in the input."""
         return self.lines - self.bad - self.added
 
 
 class SegmentListPiece(models.Model):
-    """A part of an uploaded file that waits to be taken in."""
+    """A piece of an uploaded file that waits to be imported."""
 
     change = models.ForeignKey(
         SegmentListChange, models.CASCADE, related_name="pieces", db_index=False
@@ -167,20 +168,21 @@ class SegmentListPiece(models.Model):
 
 class SegmentMemberQuerySet(models.QuerySet["SegmentMember"]):
     def on(self, segment: Segment, *, excluded: bool) -> Self:
-        """One list, in the order of its external ids, byte by byte as the index has them."""
+        """One list, ordered by external id in byte order, as in the index."""
         found = self.filter(segment=segment, excluded=excluded)
         return found.annotate(sort_id=Collate("external_id", "C")).order_by("sort_id")
 
     def starting_with(self, segment: Segment, prefix: str, *, excluded: bool) -> Self:
-        """The part of a list whose external ids start so. The index finds it at once."""
+        """The members whose external id starts with `prefix`; uses the index."""
         return self.on(segment, excluded=excluded).filter(sort_id__startswith=prefix)
 
 
 class SegmentMember(models.Model):
-    """An external id on one of a segment's lists. Who stands on both is not in the segment.
+    """An external id on one of a segment's lists. If it is on both, exclude wins.
 
-    `player_id` follows from the external id, so a list may come before its players. It is read
-    with the player, so a change is in force at once without anybody's snapshot changing.
+    `player_id` is derived from the external id, so a list may name players who are not registered
+    yet. Rows are read together with the player, so a change applies to the next request without a
+    reload of the environment cache.
     """
 
     pk = models.CompositePrimaryKey("player_id", "segment_id", "excluded")
@@ -190,7 +192,7 @@ class SegmentMember(models.Model):
     )
     excluded = models.BooleanField()
     external_id = models.CharField(max_length=255)
-    # Which change added it, so that this change can be undone.
+    # The change that added it, for undo.
     change = models.ForeignKey(
         SegmentListChange, models.DO_NOTHING, related_name="+", db_constraint=False
     )
@@ -207,7 +209,7 @@ class SegmentMember(models.Model):
 
 
 class SegmentFormerMember(models.Model):
-    """What a change took off its list, kept for lists.KEPT_DAYS so that it can be put back."""
+    """A row that a change removed from its list, stored for KEPT_DAYS for undo."""
 
     pk = models.CompositePrimaryKey("change_id", "player_id")
     change = models.ForeignKey(
@@ -215,7 +217,7 @@ class SegmentFormerMember(models.Model):
     )
     player_id = models.UUIDField()
     external_id = models.CharField(max_length=255)
-    added_by = models.BigIntegerField()  # SegmentMember.change_id as it was
+    added_by = models.BigIntegerField()  # SegmentMember.change_id of the removed row
 
     class Meta:
         db_table = "segment_former_member"

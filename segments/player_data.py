@@ -1,4 +1,4 @@
-"""What segments store about a player."""
+"""Player data in the tables of segments, for export, erasure and linking."""
 
 import uuid
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _delete_members = erase_rows("segment_member")
 
 
 def _lock_segments(player_id: uuid.UUID) -> None:
-    """Segments are locked before their members, as by all writers of lists."""
+    """Lock order: segments before their members, as in all writes to lists."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT id FROM segment
@@ -53,7 +53,7 @@ def _resize(row: Mapping[str, Any], step: int) -> None:
 
 
 def _erase_entries(erasure: Erasure) -> int:
-    """Changes of a few ids name them in the audit log."""
+    """Remove the ids from audit entries of small list changes, which contain them."""
     with connection.cursor() as cursor:
         for column in ("before", "after"):
             cursor.execute(

@@ -1,4 +1,4 @@
-"""What the Segments API takes and gives."""
+"""Request and response structs of the Segments API."""
 
 import uuid
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Writes to segments."""
+"""Writes to segments. Lock order: segments_lock, then segment rows."""
 
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ from segments.models import Segment
 from segments.tasks import size_forget, size_want
 from segments.usage import named, users_of_segments
 
-SEGMENTS_LOCK = 0x5E6  # the first of two keys of an advisory lock; the second is the environment
+SEGMENTS_LOCK = 0x5E6  # first key of the advisory lock; the second is the environment's id
 
 
 def fields_of(segment: Segment) -> dict[str, Any]:
@@ -39,16 +39,16 @@ def created_fields(segment: Segment) -> dict[str, Any]:
 
 
 def segments_lock(environment: Environment) -> None:
-    """Changes of an environment's segments come one after the other: two at once could close a
-    circle that neither of them sees, or take one key. Take it before locks on their rows."""
+    """Serialise changes to an environment's segments: two concurrent ones could close a cycle that
+    neither sees, or use the same key. Take it before row locks on segments."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [SEGMENTS_LOCK, environment.pk])
 
 
 def check_rule(environment: Environment, rule: Any, key: str = "") -> Group:
-    """The rule, read. Raises ValidationError with the place of what is wrong in it (and as its
-    params `path` and `message`): a segment that is not there, or one that leads back to the segment
-    `key` whose rule this will be.
+    """Parse and check the rule of the segment `key`. Raises ValidationError with the place and the
+    message, also as its params `path` and `message`: for a rule that cannot be parsed, a segment
+    that does not exist, or a cycle.
 
     Call it under segments_lock in the transaction that stores the rule.
     """
@@ -56,8 +56,8 @@ def check_rule(environment: Environment, rule: Any, key: str = "") -> Group:
         parsed = parse(rule)
         if wanted := segments_in(parsed):
             rules = Segment.objects.filter(environment=environment).values_list("key", "rule")
-            asks = {other: segments_named(document) for other, document in rules}
-            check_references(key, rule, {**asks, key: wanted})
+            references = {other: segments_named(document) for other, document in rules}
+            check_references(key, rule, {**references, key: wanted})
     except RuleError as error:
         text = "%(path)s: %(message)s" if error.path else "%(message)s"
         params = {"path": error.path, "message": error.message}
@@ -84,7 +84,7 @@ def locked(segment: Segment) -> Segment:
         .first()
     )
     if found is None:
-        raise ValidationError(f"The segment “{segment.key}” is no longer there.")
+        raise ValidationError(f"The segment “{segment.key}” was deleted.")
     return found
 
 
@@ -123,7 +123,7 @@ def segment_update(
     segment: Segment, *, name: str, rule: Any, description: str, actor: Actor, reason: str = "",
     base: datetime | None = None,
 ) -> AuditEntry | None:  # fmt: skip
-    """Change a segment in place; flags that name it follow on the next request.
+    """Change a segment in place; flags that use it follow on the next request.
 
     Returns None if nothing changed. Raises Conflict if `base` is not the time at which the segment
     was last saved.
@@ -176,7 +176,7 @@ def _conflict(
 
 @transaction.atomic
 def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> AuditEntry:
-    """Remove a segment. What uses it must change first."""
+    """Delete a segment. Raises ValidationError while something uses it."""
     segments_lock(segment.environment)
     # Whoever saves a flag that names the segment locks it, too, until that is stored.
     segment = locked(segment)

@@ -1,6 +1,6 @@
-"""How many players a rule takes in, and who they are: exact counts, estimates, pages of members.
+"""Segment sizes: exact counts, estimates and pages of members.
 
-Player ids are uniformly distributed, so the players that follow a random id are a fair sample.
+Player ids are uniformly distributed, so the players that follow a random id are a random sample.
 """
 
 import uuid
@@ -28,7 +28,7 @@ from segments.models import Segment
 from segments.subject import subject_of
 
 SAMPLE_SIZE = 10_000
-# A player whose events must be counted, or whose row must be read here, costs more.
+# For samples that count events or evaluate rows in Python, which costs more per player.
 SMALL_SAMPLE_SIZE = 2_500
 SHOWN = 10
 PAGE_SIZE = 50
@@ -39,8 +39,8 @@ LOWEST_ID = uuid.UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class RuleQuery:
-    """A rule, ready to be asked for in SQL and, where SQL cannot tell, in Python. With a
-    `segment_id` the lists of that segment count, too."""
+    """A rule, compiled to SQL and, for what SQL cannot express, to Python. With a `segment_id` that
+    segment's lists count as well."""
 
     snapshot: Snapshot
     now: datetime
@@ -62,8 +62,8 @@ class SampleMember(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`exact` when the sample holds everybody. `share` and `margin` are percentages, the margin
-    for 95 % confidence."""
+    """`exact` when the sample holds all players. `share` and `margin` are percentages; the margin
+    is for 95 % confidence."""
 
     sampled: int
     matched: int
@@ -79,14 +79,14 @@ class Estimate:
         if self.exact or not self.sampled:
             return 0.0
         part = self.matched / self.sampled
-        # Never quite 0: a sample without a match does not prove that there is none.
+        # Never 0: a sample without a match does not prove that no player matches (rule of three).
         return 100 * max(1.96 * sqrt(part * (1 - part) / self.sampled), 3 / self.sampled)
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """A page of members in the order of their ids. `after` continues it and is None at the end;
-    the page may be short when few match, since no page looks longer than SEARCH_SECONDS."""
+    """One page of members, ordered by id. `after` is the cursor of the next page, None at the end.
+    A page may be short when few players match: a search stops after SEARCH_SECONDS."""
 
     players: list[PlayerRow]
     after: uuid.UUID | None
@@ -95,11 +95,11 @@ class Members:
 def rule_query(
     environment: Environment, rule: Node | None, now: datetime, segment: Segment | None = None
 ) -> RuleQuery:
-    """Prepare a question about an environment; without a rule only the lists count."""
+    """Prepare queries for a rule. Without a rule only the lists count."""
     snapshot = at_version(environment)
     compiled = segments_part.of(snapshot)
     if segment is not None and compiled[segment.key].rule is None and rule == segment.spec:
-        rule = None  # as stored it leads back to itself, so for requests nobody matches it
+        rule = None  # part of a cycle, so requests match no players either
     matches = no_player if rule is None else compile_rule(rule, matchers_of(compiled))
     query_context = QueryContext(
         environment_id=environment.pk,
@@ -115,34 +115,34 @@ def rule_query(
 
 
 @transaction.atomic
-def count(asked: RuleQuery) -> int:
-    """How many players match, exactly."""
-    found = asked.sql_query(one_by_one=False)
+def count(query: RuleQuery) -> int:
+    """The exact number of matching players."""
+    found = query.sql_query(one_by_one=False)
     what = "count(*)" if found.exact else _columns(found)
-    sql = f"SELECT {what} FROM player p {found.joins} WHERE {EVERYBODY} AND {found.where}"
+    sql = f"SELECT {what} FROM player p {found.joins} WHERE {IN_ENVIRONMENT} AND {found.where}"
     with connection.cursor() as cursor:
-        # It takes longer to compile than it saves, in each process that takes part.
+        # JIT compilation takes longer than it saves, in each parallel worker.
         cursor.execute("SET LOCAL jit = off")
     if found.exact:
-        return int(_fetch(asked, found, sql)[0][0])
+        return int(_fetch(query, found, sql)[0][0])
     with connection.chunked_cursor() as cursor:
-        cursor.execute(sql, {**found.params, "environment": asked.snapshot.environment_id})
+        cursor.execute(sql, {**found.params, "environment": query.snapshot.environment_id})
         chunks = iter(partial(cursor.fetchmany, CHUNK_SIZE), [])
-        return sum(1 for rows in chunks for _ in _matching(asked, found, rows))
+        return sum(1 for rows in chunks for _ in _matching(query, found, rows))
 
 
 def total(environment: Environment) -> int:
-    """How many players there are in all."""
+    """The number of players in the environment."""
     sql = "SELECT count(*) FROM player p WHERE p.environment_id = %s"
     with connection.cursor() as cursor:
         cursor.execute(sql, [environment.pk])
         return int(cursor.fetchone()[0])
 
 
-def members(asked: RuleQuery, after: uuid.UUID = LOWEST_ID) -> Members:
+def members(query: RuleQuery, after: uuid.UUID = LOWEST_ID) -> Members:
     until = monotonic() + SEARCH_SECONDS
     found: list[PlayerRow] = []
-    for players, last in _walk(asked, after):
+    for players, last in _walk(query, after):
         found += players
         if len(found) > PAGE_SIZE:
             return Members(found[:PAGE_SIZE], found[PAGE_SIZE - 1].id)
@@ -151,12 +151,12 @@ def members(asked: RuleQuery, after: uuid.UUID = LOWEST_ID) -> Members:
     return Members(found, None)
 
 
-def estimate(asked: RuleQuery) -> Estimate:
-    """The share of players who match, and some of them, from a sample."""
-    found = asked.sql_query(one_by_one=True)
+def estimate(query: RuleQuery) -> Estimate:
+    """The share of matching players and some examples, from a random sample."""
+    found = query.sql_query(one_by_one=True)
     size = SAMPLE_SIZE if found.exact and not found.counts else SMALL_SAMPLE_SIZE
-    part = f"SELECT * FROM player p WHERE {EVERYBODY} AND id"
-    # The order of ids wraps around, so that a start near the end still finds enough.
+    part = f"SELECT * FROM player p WHERE {IN_ENVIRONMENT} AND id"
+    # The id order wraps around, so a start near the end still fills the sample.
     sample = f"""(SELECT * FROM (
         (({part} >= %(start)s ORDER BY id LIMIT {size})
         UNION ALL ({part} < %(start)s ORDER BY id LIMIT {size}))) ring LIMIT {size}) p"""
@@ -167,11 +167,11 @@ def estimate(asked: RuleQuery) -> Estimate:
                 WHERE {found.where})
             SELECT (SELECT count(*) FROM sampled), count(*),
                 (array_agg(id))[1:{SHOWN}], (array_agg(external_id))[1:{SHOWN}] FROM matched"""
-        sampled, matched, ids, names = _fetch(asked, found, sql, start)[0]
+        sampled, matched, ids, names = _fetch(query, found, sql, start)[0]
         examples = [SampleMember(*each) for each in zip(ids or (), names or (), strict=True)]
     else:
-        rows = _fetch(asked, found, f"SELECT {_columns(found)} FROM {sample} {found.joins}", start)
-        players = list(_matching(asked, found, rows))
+        rows = _fetch(query, found, f"SELECT {_columns(found)} FROM {sample} {found.joins}", start)
+        players = list(_matching(query, found, rows))
         sampled, matched = len(rows), len(players)
         examples = [SampleMember(player.id, player.external_id) for player in players[:SHOWN]]
     return Estimate(sampled, matched, sampled < size, examples)
@@ -179,13 +179,13 @@ def estimate(asked: RuleQuery) -> Estimate:
 
 # --- Statements ---------------------------------------------------------------------------------
 
-EVERYBODY = "p.environment_id = %(environment)s"
+IN_ENVIRONMENT = "p.environment_id = %(environment)s"
 
 
 def _fetch(
-    asked: RuleQuery, found: SqlQuery, sql: str, more: dict[str, Any] | None = None
+    query: RuleQuery, found: SqlQuery, sql: str, more: dict[str, Any] | None = None
 ) -> list[Row]:
-    params = {**found.params, "environment": asked.snapshot.environment_id, **(more or {})}
+    params = {**found.params, "environment": query.snapshot.environment_id, **(more or {})}
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         rows: list[Row] = cursor.fetchall()
@@ -196,8 +196,8 @@ def _columns(found: SqlQuery) -> str:
     return ", ".join((COLUMNS, *found.lists.values(), *found.counts.values()))
 
 
-def _matching(asked: RuleQuery, found: SqlQuery, rows: list[Row]) -> Iterator[PlayerRow]:
-    """The players among rows of _columns for whom the rule holds in Python."""
+def _matching(query: RuleQuery, found: SqlQuery, rows: list[Row]) -> Iterator[PlayerRow]:
+    """The players whose rows (of _columns) match in Python."""
     width = len(PlayerRow._fields)
     for row in rows:
         player, rest = player_of(row[:width]), row[width:]
@@ -207,29 +207,29 @@ def _matching(asked: RuleQuery, found: SqlQuery, rows: list[Row]) -> Iterator[Pl
             if excluded is not None
         }
         counts = dict(zip(found.counts, rest[len(found.lists) :], strict=True))
-        if asked.matches(subject_of(player, asked.snapshot, asked.now, None, lists, counts)):
+        if query.matches(subject_of(player, query.snapshot, query.now, None, lists, counts)):
             yield player
 
 
-def _walk(asked: RuleQuery, after: uuid.UUID) -> Iterator[tuple[list[PlayerRow], uuid.UUID | None]]:
-    """The members after an id, by chunks of players; with each the id that ends it, if more
-    follow."""
-    found = asked.sql_query(one_by_one=True)
-    ids = f"""SELECT p.id FROM player p WHERE {EVERYBODY} AND p.id > %(after)s
+def _walk(query: RuleQuery, after: uuid.UUID) -> Iterator[tuple[list[PlayerRow], uuid.UUID | None]]:
+    """Members after an id, one chunk of players at a time. Each chunk comes with its last id, or
+    None if it is the last chunk."""
+    found = query.sql_query(one_by_one=True)
+    ids = f"""SELECT p.id FROM player p WHERE {IN_ENVIRONMENT} AND p.id > %(after)s
         ORDER BY p.id OFFSET {CHUNK_SIZE - 1} LIMIT 1"""
-    sql = f"""SELECT {_columns(found)} FROM player p {found.joins} WHERE {EVERYBODY}
+    sql = f"""SELECT {_columns(found)} FROM player p {found.joins} WHERE {IN_ENVIRONMENT}
         AND p.id > %(after)s AND (%(last)s::uuid IS NULL OR p.id <= %(last)s::uuid)
         AND {found.where} ORDER BY p.id"""
     last: uuid.UUID | None = after
     while last is not None:
         after = last
-        ends = _fetch(asked, found, ids, {"after": after})
+        ends = _fetch(query, found, ids, {"after": after})
         last = ends[0][0] if ends else None
-        rows = _fetch(asked, found, sql, {"after": after, "last": last})
+        rows = _fetch(query, found, sql, {"after": after, "last": last})
         width = len(PlayerRow._fields)
         players = (
             [player_of(row[:width]) for row in rows]
             if found.exact
-            else list(_matching(asked, found, rows))
+            else list(_matching(query, found, rows))
         )
         yield players, last

@@ -1,5 +1,4 @@
-"""The subject of rules: a player with their lists and the event counts that rules need, in one
-statement."""
+"""Loads a player as a subject: the player row, list memberships and event counts, in one query."""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from segments.language.sql import count_sql
 from segments.lists.services import MEMBERSHIPS_SQL
 
 WIDTH = len(PlayerRow._fields)
-# How far our clock may be off the database's: events are looked for that much longer ago.
+# Tolerated clock difference from the database. The lower bound on event times moves back by this.
 SLACK = timedelta(hours=1)
 NO_LISTS: Mapping[int, bool] = {}
 NO_COUNTS: Mapping[EventCount, int] = {}
@@ -34,9 +33,12 @@ def find_subject(
     more: Sequence[str] = (),
     by: str = BY_ID,
 ) -> tuple[PlayerRow, Subject, Row]:
-    """The player of a request as a subject, with what `more` sub-selects about the player `p` and
-    `env.now` give; 404 without such a player. Events are read only for `event_counts`. `by` may be
-    BY_EXTERNAL_ID, where the id follows from an external id."""
+    """Load the player as a subject in one statement. Raises 404 if the player does not exist.
+
+    `more` are extra SQL expressions over the player `p` and `env.now`; the last item of the result
+    holds their values. Only `event_counts` are read from the events. With `by=BY_EXTERNAL_ID` the
+    player is found by the external id.
+    """
     wanted = list(event_counts)
     params: list[Any] = [player_id]
     columns = subject_columns(wanted, params, "env.now", more, first=4)
@@ -55,8 +57,8 @@ def stored_subject(
     event_counts: Iterable[EventCount],
     more: Sequence[str] = (),
 ) -> tuple[PlayerRow, Subject, Row] | None:
-    """The same for the dashboard, outside any request of the API; `more` uses
-    `statement_timestamp()` as the time. None without such a player."""
+    """find_subject without an API request, for the dashboard. None if the player does not exist.
+    In `more` the time is `statement_timestamp()`."""
     wanted = list(event_counts)
     params: list[Any] = [player_id, snapshot.environment_id]
     columns = subject_columns(wanted, params, "statement_timestamp()", more)
@@ -77,8 +79,8 @@ def subject_columns(
     *,
     first: int = 1,
 ) -> str:
-    """The select list that `subject_in` reads, about the player `p` at the SQL time `now`. Appends
-    to `params`, the first of which is the placeholder `$first`."""
+    """The select list for `subject_in`, over the player `p` and the SQL time `now`. Appends to
+    `params`, whose first item is the placeholder `$first`."""
 
     def bind(value: Any) -> str:
         params.append(value)
@@ -96,7 +98,7 @@ def subject_in(
     now: datetime,
     context: Mapping[str, Any] | None = None,
 ) -> tuple[PlayerRow, Subject, Row]:
-    """Player, subject and the `more` columns in a row of `subject_columns`."""
+    """The player, the subject and the values of `more`, from a row of `subject_columns`."""
     player = player_or_404(row[:WIDTH])
     lists = msgspec.json.decode(row[WIDTH], type=dict[int, bool]) if row[WIDTH] else NO_LISTS
     end = WIDTH + 1 + len(event_counts)
@@ -114,6 +116,6 @@ def subject_of(
     lists: Mapping[int, bool] = NO_LISTS,
     counts: Mapping[EventCount, int] = NO_COUNTS,
 ) -> Subject:
-    """`context` overrides attributes for this evaluation; it is not stored."""
+    """`context` overrides attributes for this evaluation only; it is not stored."""
     attributes = {**player.attributes, **context} if context else player.attributes
     return Subject(attributes, BuiltinFields(player, snapshot, now), now, lists, counts)

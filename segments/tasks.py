@@ -1,4 +1,4 @@
-"""Jobs of segments: counting who is in them, and their lists. Each may be killed at any point."""
+"""Background jobs: member counts and list changes. Each may be killed at any point."""
 
 import logging
 from contextlib import suppress
@@ -21,40 +21,40 @@ from segments.sizes import count, rule_query, total
 
 logger = logging.getLogger("ilara.segments")
 
-# Every chunk touches its change; one untouched for so long has nobody at work on it.
+# Each chunk updates `touched_at`. A change untouched for this long has no live worker.
 DEAD_SECONDS = 60
 MAX_ATTEMPTS = 10
 FORGOTTEN_ROWS = 5_000
-MAX_AT_ONCE = 10_000  # rows to walk over, or bytes of a file, while somebody waits
+MAX_AT_ONCE = 10_000  # rows to scan, or bytes of a file, within the request
 
-HOURLY_PRIORITY = -10  # whoever waits at a page goes first
+HOURLY_PRIORITY = -10  # counts that a page waits for go first
 
 
 # --- Sizes --------------------------------------------------------------------------------------
 
 
 def size_want(segment: Segment) -> None:
-    """Have the segment counted by the worker; in a transaction, once that is committed."""
+    """Request an exact count by the worker, after the current transaction commits."""
     Segment.objects.filter(pk=segment.pk).update(size_wanted_at=Now())
     size_count.defer(segment_id=segment.pk, wanted=True)
 
 
 def size_forget(segment: Segment) -> None:
-    """The size is one of another rule."""
+    """Clear the size after a change of the rule."""
     Segment.objects.filter(pk=segment.pk).update(size=None, sized_among=None, sized_at=None)
 
 
 @app.task(pass_context=False)
 def size_count(segment_id: int, wanted: bool) -> None:
-    """Count the members of a segment exactly. With `wanted` only if somebody still waits for it:
-    the wish may be older than a count that another job has made since."""
+    """Count the members exactly. With `wanted`, skip the count if another job has already
+    fulfilled the request."""
     segment = Segment.objects.select_related("environment").filter(pk=segment_id).first()
     if segment is None or (wanted and segment.size_wanted_at is None):
         return
     now = timezone.now()
     among = total(segment.environment)
     size = count(rule_query(segment.environment, segment.spec, now, segment))
-    # A count belongs to the rule that was counted; one saved meanwhile has asked for its own.
+    # Store the count only for the rule that was counted; a newer rule has its own job.
     Segment.objects.filter(pk=segment_id, rule=segment.rule).update(
         size=size,
         sized_among=max(size, among),
@@ -68,9 +68,9 @@ def size_count(segment_id: int, wanted: bool) -> None:
 @app.periodic(cron="11 * * * *")
 @app.task(queueing_lock="segments.count_sizes", pass_context=False)
 def count_sizes(timestamp: int, **_: Any) -> None:
-    """Have every segment counted, one job each, so that one that fails stops no other."""
+    """Queue a count of every segment, one job each, so that one failure does not stop the rest."""
     for segment_id in Segment.objects.order_by("sized_at", "pk").values_list("pk", flat=True):
-        with suppress(AlreadyEnqueued):  # the worker has not got there for an hour
+        with suppress(AlreadyEnqueued):  # the count queued an hour ago still waits
             size_count.configure(
                 queueing_lock=f"segments.size_count.{segment_id}", priority=HOURLY_PRIORITY
             ).defer(segment_id=segment_id, wanted=False)
@@ -80,8 +80,8 @@ def count_sizes(timestamp: int, **_: Any) -> None:
 
 
 def list_start(change: SegmentListChange) -> None:
-    """Carry a small change out at once, so that its maker sees the result; leave a large one to the
-    worker. Raises ValidationError when a small one cannot be done."""
+    """Run a small change now, so that the caller sees the result; leave a large one to the worker.
+    Raises ValidationError when a small change fails."""
     if change.total <= MAX_AT_ONCE:
         with suppress(SupersededError):
             list_run(change, upload_read(change))
@@ -91,7 +91,7 @@ def list_start(change: SegmentListChange) -> None:
 
 @app.task(pass_context=True)
 def list_carry_out(context: JobContext, change_id: int) -> None:
-    """Carry out a change, unless that has been done."""
+    """Run a change unless it has finished."""
     change = SegmentListChange.objects.filter(pk=change_id, state=ListState.RUNNING).first()
     if change:
         _carry_out(change, context)
@@ -100,7 +100,7 @@ def list_carry_out(context: JobContext, change_id: int) -> None:
 @app.periodic(cron="* * * * *")
 @app.task(queueing_lock="segments.look_after_lists", pass_context=True)
 def look_after_lists(context: JobContext, /, timestamp: int, **_: Any) -> None:
-    """Go on with changes that were left half-way: their worker was killed, or their command."""
+    """Continue changes whose worker or command was killed."""
     dead = SegmentListChange.objects.filter(
         state=ListState.RUNNING, touched_at__lt=Now() - timedelta(seconds=DEAD_SECONDS)
     )
@@ -108,9 +108,9 @@ def look_after_lists(context: JobContext, /, timestamp: int, **_: Any) -> None:
         reads = change.action in (ListAction.IMPORT, ListAction.REPLACE)
         with suppress(SupersededError):
             if reads and not change.pieces.exists():
-                list_give_up(change, "Its command ended half-way. Run it again to go on.")
+                list_give_up(change, "The command was interrupted. Run it again.")
             elif change.attempt >= MAX_ATTEMPTS:
-                list_give_up(change, f"It failed {MAX_ATTEMPTS} times; the worker's log says why.")
+                list_give_up(change, f"Failed {MAX_ATTEMPTS} times. See the worker's log.")
             else:
                 _carry_out(change, context)
 
@@ -123,20 +123,20 @@ def _carry_out(change: SegmentListChange, context: JobContext) -> None:
     try:
         list_run(change, upload_read(change), progress)
     except (SupersededError, ValidationError):
-        pass  # whoever took it up tells its end, and a fault is told by the change itself
+        pass  # another worker runs it, or the error is stored in the change
     except JobAborted:
         raise
     except Exception:
-        logger.exception("list change %s failed and will be tried again", change.pk)
+        logger.exception("list change %s failed and will be retried", change.pk)
 
 
-# --- Forgetting -----------------------------------------------------------------------------------
+# --- Cleanup --------------------------------------------------------------------------------------
 
 
 @app.periodic(cron="41 3 * * *")
 @app.task(queueing_lock="segments.forget_lists", pass_context=False)
 def forget_lists(timestamp: int, **_: Any) -> None:
-    """Drop what is kept for undoing once it is too late for that."""
+    """Delete undo data that is older than KEPT_DAYS."""
     while forget_former_members():
         pass
     while forget_deleted_lists():
@@ -144,7 +144,7 @@ def forget_lists(timestamp: int, **_: Any) -> None:
 
 
 def forget_former_members() -> int:
-    """Drop a chunk of what the oldest change had removed; returns how many rows."""
+    """Delete a chunk of expired removed rows, oldest change first; returns the number of rows."""
     with connection.cursor() as cursor:
         cursor.execute(
             """DELETE FROM segment_former_member WHERE (change_id, player_id) IN (
@@ -159,12 +159,12 @@ def forget_former_members() -> int:
 
 
 def forget_deleted_lists() -> int:
-    """Drop a chunk of the lists of a segment that was deleted long ago; returns how many rows."""
+    """Delete a chunk of the list rows of a segment deleted KEPT_DAYS ago; returns the row count."""
     deletions = SegmentListChange.objects.filter(action=ListAction.DELETE)
     deletion = deletions.filter(finished_at__lt=Now() - timedelta(days=KEPT_DAYS)).first()
     if deletion is None:
         return 0
-    # From here on the lists are not whole any more, so they cannot come back.
+    # The lists are incomplete from here on, so an undo must not restore them.
     deletions.filter(pk=deletion.pk).update(state=ListState.STOPPED)
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,4 +1,4 @@
-"""The dashboard's addresses of segments, below /<project>/<environment>/segments/."""
+"""Dashboard URLs of segments, below /<project>/<environment>/segments/."""
 
 from django.urls import path
 

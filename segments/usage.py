@@ -1,4 +1,4 @@
-"""Who uses a segment. Apps that build on segments register how to find out."""
+"""What uses a segment. Apps that build on segments register a source here."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -22,12 +22,12 @@ _sources: dict[str, Source] = {}
 
 
 def register(kind: str, source: Source) -> None:
-    """`source` gives, by segment key, the keys of what uses it."""
+    """`source` returns, by segment key, the keys of the objects that use it."""
     _sources[kind] = source
 
 
 def users_of_segments(environment: Environment) -> dict[str, list[SegmentUser]]:
-    """By segment key, everything that uses it."""
+    """All objects that use each segment, by segment key."""
     found: dict[str, list[SegmentUser]] = {}
     for kind, source in _sources.items():
         for segment, keys in source(environment).items():

@@ -1,4 +1,4 @@
-"""The segment pages: the list, one segment, its size and members. editing.py changes its rule."""
+"""The segment pages: the list, one segment, its size and members."""
 
 import uuid
 from dataclasses import replace
@@ -32,7 +32,7 @@ from segments.subject import stored_subject
 from segments.tasks import size_want
 from segments.usage import named, users_of_segments
 
-LATE = timedelta(minutes=1)  # a worker that runs has usually counted by then
+LATE = timedelta(minutes=1)  # a running worker has usually finished by then
 
 
 @staff_view(Role.VIEWER)
@@ -66,11 +66,11 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
 def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     segment = get_or_404(request, Segment, key=key)
     trying = "player" in request.GET and request.htmx
-    asked = rule_query(request.environment, segment.spec, timezone.now(), segment)
+    query = rule_query(request.environment, segment.spec, timezone.now(), segment)
     context: dict[str, Any] = {
         "segment": segment,
         "used_by": users_of_segments(request.environment).get(key, []),
-        "preview": None if trying else estimate(asked),
+        "preview": None if trying else estimate(query),
         "lacking": lacking(segment.spec) if segment.spec else [],
         "tried": _try(request, segment),
         "late": _is_late(segment),
@@ -98,13 +98,13 @@ def _try(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any] | None:
 
 
 def _is_late(segment: Segment) -> bool:
-    """Whether a count has been waited for so long that something may be wrong."""
+    """Whether a requested count is overdue."""
     return segment.size_wanted_at is not None and timezone.now() - segment.size_wanted_at > LATE
 
 
 @staff_view(Role.VIEWER)
 def segment_size(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    """The size alone, for a page that waits for it; 204 while there is nothing new to say."""
+    """The size partial, for a page that polls it; 204 while nothing has changed."""
     segment = get_or_404(request, Segment, key=key)
     if not wants_partial(request):
         return redirect_to(request, environment_url(request, "segment_detail", key))
@@ -117,7 +117,7 @@ def segment_size(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 @staff_view(Role.LIVE_OPS, "POST")
 def segment_count(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    """Have the segment counted now."""
+    """Request a count now."""
     segment = get_or_404(request, Segment, key=key)
     with transaction.atomic():
         size_want(segment)
@@ -130,7 +130,7 @@ def segment_count(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 @staff_view(Role.VIEWER)
 def segment_members(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    """Who is in it, by the order of their ids."""
+    """The members, ordered by id."""
     segment = get_or_404(request, Segment, key=key)
     environment, now = request.environment, timezone.now()
     try:
@@ -162,9 +162,9 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
         button="" if used_by else f"Delete {key}",
         cancel_url=url,
         text=(
-            f"It is used by {named(used_by)}, which must change first."
+            f"It is used by {named(used_by)}. Change those first."
             if used_by
-            else "Nothing here uses it. Games that ask for it will be answered 404."
+            else "Nothing in this environment uses it. API requests for it will return 404."
         ),
         dependents=[("ids on its lists", listed)] if listed else (),
         tone="danger",

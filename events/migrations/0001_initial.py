@@ -1,9 +1,9 @@
-"""Events by day, the ledger of event ids, the catalogue and its counts.
+"""Events partitioned by day, event receipts, the catalogue and its counts.
 
-The stream reads by (environment_id, id), counts of a name use (environment_id, name, received_at),
-which includes the players, and one player's events use the primary key. A BRIN index finds time
-ranges at next to no cost: rows lie in the order of their arrival. Identity columns on partitioned
-tables need PostgreSQL 17, so a sequence feeds `id`.
+The stream reads by (environment_id, id). Counts of a name use (environment_id, name, received_at),
+which includes the players. One player's events use the primary key. Time ranges use a BRIN index,
+as rows are stored in order of arrival. Identity columns on partitioned tables need PostgreSQL 17,
+so `id` comes from a sequence.
 """
 
 from django.db import migrations, models

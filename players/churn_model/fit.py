@@ -1,13 +1,13 @@
-"""Fitting the models of churn, and testing what was fitted. NumPy and SciPy, no Django.
+"""Fits and backtests churn models. Uses NumPy and SciPy; imports no Django.
 
-Of MBG/NBD see churn.py. BG/NBD (Fader, Hardie, Lee 2005, "Counting your customers the easy way") is
-here to compare with: in it nobody leaves before the second active day, so that a player of one day
-is alive for ever.
+risk.py describes MBG/NBD. BG/NBD (Fader, Hardie, Lee 2005, "Counting your customers the easy way")
+is here for comparison: its players cannot leave before the second active day, so a player with one
+active day is alive forever.
 
-Arrays in and arrays out: the frequency is the number of active days after the first, the recency
-lies between the first and the last of them, the age between the first and now. The unit of time is
-whatever the two are given in; Ilara fits days, the literature weeks. All is computed in logarithms,
-and the same data give the same figures.
+Functions take and return arrays, one item per player. Frequency is the number of active days after
+the first, recency the time from the first to the last of them, age the time from the first to now.
+Any unit of time works; Ilara uses days, the literature weeks. All is computed in logarithms and is
+deterministic.
 """
 
 from collections.abc import Callable
@@ -24,20 +24,19 @@ from players.churn_model.risk import Parameters
 type Floats = NDArray[np.float64]
 type Model = Literal["mbg", "bg"]
 
-# A normal distribution with this deviation around 0, on the logarithm of each parameter: far too
-# wide to matter where the data say something, and an anchor where they do not, as in a game that
-# nobody has left yet.
+# Standard deviation of a normal prior with mean 0 on the logarithm of each parameter. Too wide to
+# matter unless the data do not determine a parameter, as when no players have left yet.
 ANCHOR = 10.0
 START = (1.0, 5.0, 1.0, 3.0)
-# Of log parameters: nothing within is an overflow, and no data need more.
+# Limit of the log parameters. Values within it do not overflow.
 BOUND = 14.0
 BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """The players whose score lay from `start` to `start + 0.1`: how many, their mean score, and
-    which share of them was not seen in the days after."""
+    """Players with a score from `start` to `start + 0.1`: their number, their mean score, and the
+    share who were not seen in the days after."""
 
     start: float
     players: int
@@ -47,9 +46,9 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """How well scores foretold who would not be seen. `brier` is the mean squared error, 0 at best;
-    `base_rate` is the share of the silent, and telling everybody that rate would score
-    `base_rate * (1 - base_rate)`. `bins` are ten, from the lowest scores to the highest."""
+    """How well scores predicted which players were not seen. `brier` is the mean squared error, 0
+    is best. `base_rate` is the share of players not seen; predicting it for all has a Brier score
+    of `base_rate * (1 - base_rate)`. `bins` are ten, in ascending order."""
 
     players: int
     brier: float
@@ -60,12 +59,13 @@ class Backtest:
 def fit(
     frequency: ArrayLike, recency: ArrayLike, age: ArrayLike, model: Model = "mbg"
 ) -> Parameters:
-    """The parameters under which these players are likeliest. `log_likelihood` is that of all of
-    them. Raises ValueError for no players, and where recency or age cannot be."""
+    """The most likely parameters, given the weak prior ANCHOR. `log_likelihood` is that of all
+    players together, without the prior. Raises ValueError if there are no players or a history is
+    impossible."""
     x, t_x, T = _checked(frequency, recency, age)
     if not len(x):
-        raise ValueError("There is nobody to fit.")
-    # Many players of a few weeks have the same history, which is then computed once.
+        raise ValueError("No players to fit.")
+    # Compute each distinct history once; many players share one.
     unique, counts = np.unique(np.stack([x, t_x, T]), axis=1, return_counts=True)
     likelihood = likelihood_of(unique[0], unique[1], unique[2], counts.astype(float), model)
 
@@ -95,7 +95,7 @@ def log_likelihood(
     age: ArrayLike,
     model: Model = "mbg",
 ) -> float:
-    """Of all these players together."""
+    """The log-likelihood of all players together."""
     x, t_x, T = _checked(frequency, recency, age)
     value, _ = likelihood_of(x, t_x, T, np.ones(len(x)), model)(_four(parameters))
     return value
@@ -108,18 +108,18 @@ def p_alive(
     age: ArrayLike,
     model: Model = "mbg",
 ) -> Floats:
-    """The probability that each of them is still a player. churn.py has MBG/NBD for one."""
+    """P(alive) of each player. risk.p_alive has MBG/NBD for one player."""
     x, t_x, T = _checked(frequency, recency, age)
     r, alpha, a, b = _four(parameters)
     return 1 - _p_gone(r, alpha, a, b, x, t_x, T, _chances(model))
 
 
 def backtest(scores: ArrayLike, silent: ArrayLike) -> Backtest:
-    """Hold risk scores (0..1) against who was not seen afterwards."""
+    """Compare risk scores (0..1) with which players were not seen afterwards."""
     score, was_silent = np.asarray(scores, float), np.asarray(silent, float)
     place = np.minimum((score * BINS).astype(int), BINS - 1)
     counts = np.bincount(place, minlength=BINS)
-    with np.errstate(invalid="ignore"):  # of an empty bin
+    with np.errstate(invalid="ignore"):  # empty bins
         mean_score = np.nan_to_num(np.bincount(place, score, BINS) / counts)
         share = np.nan_to_num(np.bincount(place, was_silent, BINS) / counts)
     return Backtest(
@@ -137,22 +137,22 @@ def backtest(scores: ArrayLike, silent: ArrayLike) -> Backtest:
 
 
 def _chances(model: Model) -> int:
-    """How many more chances to leave than active days after the first."""
+    """Chances to leave in addition to the active days after the first."""
     return 1 if model == "mbg" else 0
 
 
 def likelihood_of(
     x: Floats, t_x: Floats, T: Floats, weights: Floats, model: Model
 ) -> Callable[[Floats], tuple[float, Floats]]:
-    """The log-likelihood of these histories as a function of r, alpha, a, b, with its slope."""
+    """A function of r, alpha, a, b that returns the log-likelihood and its gradient."""
     chances = _chances(model)
-    # Whoever cannot have left yet, which is a BG/NBD player of one day, has no such term.
+    # A BG/NBD player with one active day cannot have left, so has no such term.
     may_be_gone = x + chances > 0
     before = np.where(may_be_gone, x - 1 + chances, 0)
 
     def at(parameters: Floats) -> tuple[float, Floats]:
         r, alpha, a, b = parameters
-        # The one term is that the player is alive, the other that they left after the last day.
+        # `alive`: the player is alive. `gone`: the player left after the last active day.
         alive = -(r + x) * np.log(alpha + T)
         gone = np.log(a) - np.log(b + before) - (r + x) * np.log(alpha + t_x)
         gone = np.where(may_be_gone, gone, -np.inf)
@@ -195,9 +195,9 @@ def _checked(
 ) -> tuple[Floats, Floats, Floats]:
     x, t_x, T = (np.atleast_1d(np.asarray(each, float)) for each in (frequency, recency, age))
     if not x.shape == t_x.shape == T.shape or x.ndim != 1:
-        raise ValueError("Frequency, recency and age are three columns of one length.")
+        raise ValueError("Frequency, recency and age must be one-dimensional and of equal length.")
     good = (x >= 0) & (t_x >= 0) & (t_x <= T) & ((x > 0) | (t_x == 0)) & np.isfinite(T)
     if not good.all():
         place = int(np.argmin(good))
-        raise ValueError(f"No player has the history {x[place]:g}, {t_x[place]:g}, {T[place]:g}.")
+        raise ValueError(f"Impossible history: {x[place]:g}, {t_x[place]:g}, {T[place]:g}.")
     return x, t_x, T

@@ -199,8 +199,8 @@ class Migration(migrations.Migration):
                 "indexes": [models.Index(fields=["environment", "-id"], name="churn_fit_newest")],
             },
         ),
-        # In one statement the alias would be read by a snapshot that is older than the lock. The
-        # seed 1 is aliases.ID_SEED.
+        # A function, as within one statement the alias would be read from a snapshot older than the
+        # lock. The seed 1 is aliases.ID_SEED.
         migrations.RunSQL(
             """
             CREATE FUNCTION player_registered_by(alias_id uuid) RETURNS uuid

@@ -1,8 +1,8 @@
-"""A rule while it is being typed: a tree of parts, each with the texts of its controls. No Django.
+"""A rule while it is being edited: a tree of parts with the texts of their controls. No Django.
 
-A part is named by its place, and its controls after it: `rule-1-0-operator` is the operator of the
-first part inside the second part of the rule `rule`. What typing cannot give (groups inside more
-groups than LEVELS, text that ends in a space) is a part of its own whose one control holds JSON.
+A part is named by its position, and its controls after it: `rule-1-0-operator` is the operator of
+the first part inside the second part of the rule `rule`. What the controls cannot express (groups
+nested deeper than LEVELS, text that ends in a space) is a part with one control that holds JSON.
 """
 
 import json
@@ -17,9 +17,9 @@ from segments.language.parser import FIELDS, MAX_CONDITIONS
 
 type PartKind = Literal["group", "field", "segment", "event", "property", "json"]
 
-LEVELS = 3  # of groups, the rule itself among them
+LEVELS = 3  # of groups, counting the rule itself
 NEVER = "never"
-# What a new part begins with. The first name is the control to type into first.
+# Initial controls of a new part. The first name is the control to focus.
 NEW: Mapping[PartKind, Mapping[str, str]] = {
     "group": {"operator": "OR"},
     "field": {"field": "", "operator": "=="},
@@ -28,17 +28,17 @@ NEW: Mapping[PartKind, Mapping[str, str]] = {
     "property": {"field": "", "operator": "=="},
     "json": {"json": ""},
 }
-# An item of a list as staff type it: text in quotes may hold commas.
+# An item of a typed list: quoted text may contain commas.
 _ITEM = re.compile(r'\s*("(?:[^"\\]|\\.)*"(?=\s*(?:,|$))|[^,]+)')
 _WITHIN = re.compile(r"(0|[1-9][0-9]{0,4})([mhdw])")
-# What these operators take is text, and 40 is not a number there.
+# Operators with these operands take text, so 40 is not parsed as a number.
 _AS_TYPED = ("text", "pattern", "duration", "moment", "version")
 
 
 @dataclass(slots=True)
 class Draft:
-    """`typed` holds texts by the names of the controls, and under `segments` a list of keys;
-    `parts` is what a group holds, or what an event's properties are asked."""
+    """`typed` maps control names to texts, and `segments` to a list of keys. `parts` are the parts
+    of a group, or the property conditions of an event."""
 
     kind: PartKind
     typed: dict[str, Any]
@@ -58,7 +58,7 @@ def new_rule() -> Draft:
 
 
 def read_draft(posted: Mapping[str, Sequence[str]], name: str) -> Draft:
-    """The rule of that name, by the values of all controls that were posted."""
+    """Read the rule `name` from the posted controls."""
     controls: dict[str, dict[str, Sequence[str]]] = {}
     for key, values in posted.items():
         part, _, control = key.rpartition("-")
@@ -78,38 +78,37 @@ def _read(controls: Mapping[str, Mapping[str, Sequence[str]]], name: str, level:
     elif kind not in NEW:
         kind = "field"
     draft = Draft(kind, typed)
-    # An event's properties lie one level below the deepest group's parts.
+    # The properties of an event are one level below the parts of the deepest group.
     if kind in ("group", "event") and level <= LEVELS + 1:
         while (inner := f"{name}-{len(draft.parts)}") in controls:
             draft.parts.append(_read(controls, inner, level + 1))
     return draft
 
 
-def act(draft: Draft, name: str, wish: str) -> str:
-    """Do what a button says: `remove rule-1-0`, or `event rule-1` to add an event to that part.
+def act(draft: Draft, name: str, action: str) -> str:
+    """Apply a button's action: `remove rule-1-0`, or `event rule-1` to add an event to that part.
 
-    Answers with the name of the control or button to go on from. A wish that makes no sense leaves
-    everything as it is.
+    Returns the name of the control or button to focus. An invalid action changes nothing.
     """
-    what, _, place = wish.partition(" ")
+    verb, _, place = action.partition(" ")
     path = _path(place, name)
     if path is None:
         return ""
-    if what == "remove" and path:
+    if verb == "remove" and path:
         holder = _part_at(draft, path[:-1])
         if holder and path[-1] < len(holder.parts):
             del holder.parts[path[-1]]
-            return _beside("-".join([name, *map(str, path[:-1])]), path[-1], len(holder.parts))
+            return _next_focus("-".join([name, *map(str, path[:-1])]), path[-1], len(holder.parts))
         return ""
     part = _part_at(draft, path)
-    if part is None or not _may_hold(part, what, len(path) + 1):
+    if part is None or not _may_hold(part, verb, len(path) + 1):
         return ""
-    part.parts.append(new_part(what))  # type: ignore[arg-type]  # _may_hold knows the kinds
-    return f"{place}-{len(part.parts) - 1}-{next(iter(NEW[what]))}"  # type: ignore[index]
+    part.parts.append(new_part(verb))  # type: ignore[arg-type]  # _may_hold knows the kinds
+    return f"{place}-{len(part.parts) - 1}-{next(iter(NEW[verb]))}"  # type: ignore[index]
 
 
 def _path(place: str, name: str) -> list[int] | None:
-    """The way from the rule to a part, by its name."""
+    """The indexes that lead from the rule to the named part, or None for another rule."""
     if place != name and not place.startswith(f"{name}-"):
         return None
     steps = place.removeprefix(name).split("-")[1:]
@@ -128,18 +127,18 @@ def _part_at(draft: Draft, path: list[int]) -> Draft | None:
     return draft
 
 
-def _may_hold(part: Draft, what: str, level: int) -> bool:
+def _may_hold(part: Draft, verb: str, level: int) -> bool:
     if len(part.parts) >= MAX_CONDITIONS:
         return False
     if part.kind == "event":
-        return what == "property"
+        return verb == "property"
     return part.kind == "group" and (
-        what in ("field", "segment", "event") or (what == "group" and level < LEVELS)
+        verb in ("field", "segment", "event") or (verb == "group" and level < LEVELS)
     )
 
 
-def _beside(name: str, index: int, left: int) -> str:
-    """Where somebody goes on who has removed a part: at the next one, the last, or by adding."""
+def _next_focus(name: str, index: int, left: int) -> str:
+    """What to focus after a removal: the next part, else the last one, else the add button."""
     return f"{name}-{min(index, left - 1)}-remove" if left else f"{name}-add"
 
 
@@ -147,9 +146,9 @@ def _beside(name: str, index: int, left: int) -> str:
 
 
 def draft_of(document: Any, level: int = 1) -> Draft:
-    """How to type a rule that can be read, or a part of one."""
-    draft = _drafted(document, level)
-    if draft is not None and identical(_undrafted(draft), document):
+    """The draft of a valid rule document, or of a part of one."""
+    draft = _to_draft(document, level)
+    if draft is not None and identical(_to_document(draft), document):
         return draft
     return json_draft(document)
 
@@ -158,20 +157,20 @@ def json_draft(document: Any) -> Draft:
     return Draft("json", {"json": json.dumps(document, indent=2, ensure_ascii=False)})
 
 
-def _drafted(document: Any, level: int) -> Draft | None:
+def _to_draft(document: Any, level: int) -> Draft | None:
     if "conditions" in document:
         if level > LEVELS:
             return None
         parts = [draft_of(part, level + 1) for part in document["conditions"]]
         return Draft("group", {"operator": document["operator"]}, parts)
     if "event" in document:
-        return _event_drafted(document)
+        return _event_to_draft(document)
     if document["field"] == "segment":
         return Draft("segment", {"operator": document["operator"], "segments": document["value"]})
-    return _condition_drafted("field", document)
+    return _condition_to_draft("field", document)
 
 
-def _condition_drafted(kind: PartKind, document: Any) -> Draft:
+def _condition_to_draft(kind: PartKind, document: Any) -> Draft:
     name, operator = document["field"], document["operator"]
     value = document.get("value")
     if OPERATORS[operator].takes == "nothing":
@@ -183,7 +182,7 @@ def _condition_drafted(kind: PartKind, document: Any) -> Draft:
     return Draft(kind, {"field": name, "operator": operator, "value": text})
 
 
-def _event_drafted(document: Any) -> Draft | None:
+def _event_to_draft(document: Any) -> Draft | None:
     within = _WITHIN.fullmatch(document["within"])
     where = document.get("where") or {"operator": "AND", "conditions": []}
     if within is None or any("conditions" in item for item in where["conditions"]):
@@ -196,22 +195,22 @@ def _event_drafted(document: Any) -> Draft | None:
         "number": within[1],
         "unit": within[2],
     }
-    parts = [_condition_drafted("property", item) for item in where["conditions"]]
+    parts = [_condition_to_draft("property", item) for item in where["conditions"]]
     return Draft("event", typed, parts)
 
 
-def _undrafted(draft: Draft) -> Any:
-    """What the draft gives when it is posted, or None where a line of text cannot hold it."""
+def _to_document(draft: Draft) -> Any:
+    """The document that posting the draft would give, or None if a text input cannot hold it."""
     if draft.kind == "json":
         return json.loads(draft.typed["json"])
     texts = [text for text in draft.typed.values() if isinstance(text, str)]
     if any(text != text.strip() or "\n" in text or "\r" in text for text in texts):
         return None
-    return document_of(draft.kind, draft.typed, [_undrafted(part) for part in draft.parts])
+    return document_of(draft.kind, draft.typed, [_to_document(part) for part in draft.parts])
 
 
 def document_of(kind: PartKind, typed: Mapping[str, Any], parts: Sequence[Any]) -> dict[str, Any]:
-    """The document of a part, out of what was typed into it and the documents inside it."""
+    """The document of a part, from its controls and the documents of its parts."""
     operator = typed["operator"]
     if kind == "group":
         return {"operator": operator, "conditions": list(parts)}
@@ -241,13 +240,13 @@ ALL = {"operator": "AND"}
 
 
 def kind_of(part: str, name: str) -> ValueKind:
-    """What the field of a condition holds; the properties of events are free."""
+    """The value kind of a condition's field. Event properties are untyped."""
     return FIELDS.get(name, ValueKind.ANY) if part == "field" else ValueKind.ANY
 
 
 def parse_typed(operator: str, text: str, kind: ValueKind = ValueKind.ANY) -> Any:
-    """A value as staff type it. `40`, `true` and `"40"` in quotes are a number, a truth value and
-    text, unless the field holds text anyway; the items of a list are separated by commas."""
+    """Parse a typed value. `40` is a number, `true` a boolean and `"40"` text, except in text
+    fields. List items are separated by commas."""
     takes = OPERATORS[operator].takes
     if takes == "list":
         return [_scalar(item.strip(), kind) for item in _ITEM.findall(text) if item.strip()]
@@ -264,7 +263,7 @@ def _scalar(text: str, kind: ValueKind) -> Any:
 
 
 def as_typed(value: Any, kind: ValueKind = ValueKind.ANY) -> str:
-    """The other way: what parse_typed would read as this value."""
+    """The inverse of parse_typed."""
     if isinstance(value, list):
         return ", ".join(as_typed(item, kind) for item in value)
     plain = isinstance(value, str) and value == value.strip() and value.isprintable()

@@ -1,11 +1,11 @@
-"""The editor of a rule: its parts as forms, its buttons, and faults at the parts they concern.
+"""The rule editor: parts as forms, buttons, and errors shown at the parts they concern.
 
-Any form of a page may hold one or several, each under a name of its own. With the template
+A page's form may contain several editors, each with its own name. With the template
 segments/_rule.html in that form, a view needs
 
     editor = rule_editor("rule", request.POST or None, segments, document)
-    if editor.acted: ...                        draw the page again and save nothing
-    elif (rule := editor.read()) is None: ...   draw it with 422
+    if editor.acted: ...                        render the page again without saving
+    elif (rule := editor.read()) is None: ...   render it with status 422
 """
 
 import re
@@ -20,13 +20,13 @@ from segments.editor.draft import LEVELS, Draft, act, draft_of, json_draft, new_
 from segments.editor.part_forms import BUILT_IN, FORMS, JsonForm, PartForm
 from segments.language.parser import RuleError, parse
 
-ACT = "rule-act"  # the name of all buttons; `json` and `rows` also choose how to edit
+ACT = "rule-act"  # the name of all buttons; `json` and `rows` switch the mode
 _STEP = re.compile(r"conditions\[(\d+)\]")
 
 
 @dataclass(slots=True)
 class RulePart:
-    """A part of a rule on the page. `number` is how people call it, "2.1"; the rule has none."""
+    """A part of a rule on the page. `number` is its visible number, "2.1"; empty for the rule."""
 
     name: str
     number: str
@@ -54,7 +54,7 @@ class RulePart:
 
     @property
     def inside(self) -> str:
-        """What tells buttons that add to this part from those that add to another."""
+        """Distinguishes the labels of add buttons in different parts."""
         return f" to {self.label.lower()}" if self.number else ""
 
     def all(self) -> Iterator["RulePart"]:
@@ -67,7 +67,7 @@ class RulePart:
 
 
 class RuleProblem(NamedTuple):
-    """`id` is of the control to correct, "" where there is no single one."""
+    """`id` is the control's element id, "" if the error has no single control."""
 
     id: str
     where: str
@@ -76,9 +76,8 @@ class RuleProblem(NamedTuple):
 
 @dataclass(slots=True)
 class Editor:
-    """`acted` says that a button was pressed which only changes what is being edited. `focus` names
-    the control or button to go on from. `events` are names to choose from, where a page knows
-    some."""
+    """`acted` means that a button changed the draft, so nothing is saved. `focus` names the control
+    or button to focus. `events` are event names to suggest, if the page has any."""
 
     name: str
     root: RulePart
@@ -88,8 +87,8 @@ class Editor:
     fields: Mapping[str, str] = field(default_factory=lambda: BUILT_IN)
 
     def read(self) -> Any:
-        """The rule that was typed, or None after noting what is wrong with it."""
-        # Not all(...) at once: every part is to say what is wrong with it.
+        """The typed rule, or None after adding errors to the forms."""
+        # A list, so that every part is validated and shows its errors.
         valid = [part.form.is_valid() for part in self.root.all()]
         if not all(valid):
             return None
@@ -102,7 +101,7 @@ class Editor:
         return document
 
     def fault(self, path: str, message: str) -> None:
-        """Note what is wrong at a place in the document, beside the part that was typed for it."""
+        """Add an error at a path of the document to the part that was typed for it."""
         part, end = self.root, 0
         for step in _STEP.finditer(path):
             index = int(step[1])
@@ -112,7 +111,7 @@ class Editor:
         part.form.fault(path[end:].lstrip("."), message)
 
     def refused(self, error: ValidationError) -> bool:
-        """Whether services.check_rule refused the rule; then the fault is noted where it is."""
+        """Show the error if services.check_rule rejected the rule; returns whether it did."""
         for found in getattr(error, "error_dict", {}).get("rule", ()):
             if isinstance(found.params, dict):
                 self.fault(found.params["path"], found.params["message"])
@@ -127,7 +126,7 @@ class Editor:
                 continue
             for name, messages in part.form.errors.items():
                 bound = part.form[name] if name in part.form.fields else None
-                # Of a list of boxes, the first one.
+                # For a group of checkboxes, the first one.
                 place = (bound.id_for_label or f"{bound.auto_id}_0") if bound else ""
                 where = f"{part.label}, {bound.label.lower()}" if bound else part.label
                 found += [RuleProblem(place, where, str(message)) for message in messages]
@@ -137,19 +136,19 @@ class Editor:
 def rule_editor(
     name: str, posted: QueryDict | None, segments: Sequence[str], document: Any = None
 ) -> Editor:
-    """The editor as the request has left it: of what was posted, else of a document, else of a new
-    rule. `segments` are the keys that a rule may ask for."""
+    """The editor after a request: from the posted data, else from a document, else a new rule.
+    `segments` are the keys that a rule may refer to."""
     if posted is None:
         return _opened(name, segments, document)
     draft = read_draft(dict(posted.lists()), name)
-    wish = posted.get(ACT, "")
-    what, _, place = wish.partition(" ")
-    if what in ("json", "rows") and place == name:
-        return _turned(Editor(name, _part(draft, name, segments, bound=True)), segments, what)
-    if what and (place == name or place.startswith(f"{name}-")):
-        focus = act(draft, name, wish)
+    action = posted.get(ACT, "")
+    verb, _, place = action.partition(" ")
+    if verb in ("json", "rows") and place == name:
+        return _switched(Editor(name, _part(draft, name, segments, bound=True)), segments, verb)
+    if verb and (place == name or place.startswith(f"{name}-")):
+        focus = act(draft, name, action)
         return _editor(draft, name, segments, acted=True, focus=focus)
-    return _editor(draft, name, segments, acted=bool(what), bound=not what)
+    return _editor(draft, name, segments, acted=bool(verb), bound=not verb)
 
 
 def _opened(name: str, segments: Sequence[str], document: Any) -> Editor:
@@ -166,13 +165,13 @@ def _opened(name: str, segments: Sequence[str], document: Any) -> Editor:
     return _editor(draft_of(document), name, segments)
 
 
-def _turned(editor: Editor, segments: Sequence[str], what: str) -> Editor:
-    """The same rule, edited the other way, unless it has faults that must be corrected first."""
+def _switched(editor: Editor, segments: Sequence[str], verb: str) -> Editor:
+    """The same rule in the other mode, or unchanged with errors if it is invalid."""
     document = editor.read()
     if document is None:
         return editor
-    draft = json_draft(document) if what == "json" else draft_of(document)
-    focus = f"{editor.name}-{'json' if what == 'json' else 'operator'}"
+    draft = json_draft(document) if verb == "json" else draft_of(document)
+    focus = f"{editor.name}-{'json' if verb == 'json' else 'operator'}"
     return _editor(draft, editor.name, segments, acted=True, focus=focus)
 
 
@@ -192,7 +191,7 @@ def _part(
     draft: Draft, name: str, segments: Sequence[str], *, bound: bool, number: str = "",
     level: int = 1,
 ) -> RulePart:  # fmt: skip
-    # Bound or not, a part shows what was typed; data of our own holds lists as they are.
+    # Bound or not, a part shows what was typed. The data holds lists as they are.
     form_class = FORMS[draft.kind]
     form: PartForm
     if bound:

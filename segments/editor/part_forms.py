@@ -1,4 +1,4 @@
-"""The controls of the rule editor: one form for each kind of part of a rule."""
+"""The controls of the rule editor: one form per kind of part."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -34,8 +34,8 @@ def _choices(*but: str) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 class OperatorSelect(forms.Select):
-    """The operators, of which those that the field does not know are out of sight; ilara.js brings
-    them back when the field changes. One that was chosen all the same stays, to be corrected."""
+    """A select that hides operators the field does not support; ilara.js shows them again when the
+    field changes. A selected one stays visible, so that it can be corrected."""
 
     offered: ValueKind = ValueKind.ANY
 
@@ -52,7 +52,7 @@ class OperatorSelect(forms.Select):
 
 
 class PartForm(forms.Form):
-    """`controls` says which control the last name in the path of a RuleError stands for."""
+    """`controls` maps the last name in the path of a RuleError to a control."""
 
     kind: ClassVar[PartKind]
     controls: ClassVar[Mapping[str, str]] = {}
@@ -62,7 +62,7 @@ class PartForm(forms.Form):
         self.prepare(segments)
 
     def prepare(self, segments: Sequence[str]) -> None:
-        """Fit the choices to what has been typed."""
+        """Adapt the choices to the typed values."""
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
@@ -71,7 +71,7 @@ class PartForm(forms.Form):
         return data
 
     def check(self) -> None:
-        """Read what was typed as the only condition of a rule."""
+        """Validate the part as the only condition of a rule."""
         try:
             parse({"operator": "AND", "conditions": [self.sample()]})
         except RuleError as error:
@@ -84,7 +84,7 @@ class PartForm(forms.Form):
         return document_of(self.kind, self.cleaned_data, parts)
 
     def fault(self, place: str, message: str) -> None:
-        """Note what is wrong, beside the control that the place names if there is one."""
+        """Add an error to the control that `place` names, else to the form."""
         self.add_error(self.controls.get(place.rpartition(".")[2]), message)
 
 
@@ -94,7 +94,7 @@ class GroupForm(PartForm):
     operator = forms.ChoiceField(label="A player matches", choices=GROUPS)
 
     def check(self) -> None:
-        """A group is checked with what it holds."""
+        """Nothing: a group is validated together with its parts."""
 
 
 class ConditionForm(PartForm):
@@ -119,7 +119,7 @@ class ConditionForm(PartForm):
     def check(self) -> None:
         takes = OPERATORS[self.cleaned_data["operator"]].takes
         if takes != "nothing" and not self.cleaned_data["value"]:
-            self.add_error("value", "Say what to compare with.")
+            self.add_error("value", "Enter a value.")
         else:
             super().check()
 
@@ -153,12 +153,12 @@ class SegmentsForm(PartForm):
     )
 
     def prepare(self, segments: Sequence[str]) -> None:
-        """Those that were chosen come first, in their order: so they are posted again."""
+        """Selected keys come first, in their order, because checkboxes post in page order."""
         chosen = list(dict.fromkeys(self["segments"].value() or ()))
         field = self.fields["segments"]
         assert isinstance(field, forms.MultipleChoiceField)
         known = set(segments)
-        field.choices = [(key, key if key in known else f"{key} (gone)") for key in chosen] + [
+        field.choices = [(key, key if key in known else f"{key} (deleted)") for key in chosen] + [
             (key, key) for key in segments if key not in set(chosen)
         ]
 
@@ -179,13 +179,13 @@ class EventForm(PartForm):
 
     def check(self) -> None:
         if self.cleaned_data["operator"] != NEVER and self.cleaned_data["value"] is None:
-            self.add_error("value", "Say how many times.")
+            self.add_error("value", "Enter a number of times.")
         else:
             super().check()
 
 
 class JsonForm(PartForm):
-    """A part of a rule as its document, or with `whole` all of it."""
+    """A part as JSON, or with `whole` the entire rule."""
 
     kind: ClassVar[PartKind] = "json"
     whole = False
@@ -199,9 +199,9 @@ class JsonForm(PartForm):
             return json.loads(self.cleaned_data["json"])
         except json.JSONDecodeError as error:
             place = f"line {error.lineno}, column {error.colno}"
-            raise forms.ValidationError(f"Give valid JSON. {error.msg}: {place}.") from None
+            raise forms.ValidationError(f"Invalid JSON: {error.msg}, {place}.") from None
         except (ValueError, RecursionError):
-            raise forms.ValidationError("Give valid JSON.") from None
+            raise forms.ValidationError("Invalid JSON.") from None
 
     def check(self) -> None:
         if not self.whole:
@@ -212,7 +212,7 @@ class JsonForm(PartForm):
 
     def fault(self, place: str, message: str) -> None:
         text = f"{place}: {message}" if place else message
-        # A name in the JSON may hold half of a character, which no page can.
+        # A name in the JSON may contain a lone surrogate, which cannot be encoded.
         self.add_error("json", text.encode(errors="replace").decode())
 
 

@@ -1,4 +1,4 @@
-"""The editor of a segment, new or not."""
+"""The pages that create and edit a segment."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from segments.language.sentences import describe, lacking
 from segments.models import Segment
 from segments.sizes import estimate, rule_query
 
-MAX_EVENT_NAMES = 300  # to choose from; any may be typed
+MAX_EVENT_NAMES = 300  # suggestions; any name can be typed
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -34,8 +34,8 @@ def segment_edit(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 
 def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
-    """The button `preview` draws the page again with an estimate, those of the rule with the rule
-    as it is then; any other saves."""
+    """The `preview` button renders the page with an estimate and the rule's buttons render it with
+    the changed rule; any other button saves."""
     posted = request.POST if request.method == "POST" else None
     initial: dict[str, Any] = {}
     if segment is not None:
@@ -86,15 +86,15 @@ def _preview(
     segment: Segment | None,
     rule: Any,
 ) -> dict[str, Any]:
-    """The rule in words with an estimate, or nothing after noting what is wrong with it."""
+    """The context of a preview, or {} after adding errors to the editor."""
     key = segment.key if segment else form.cleaned_data.get("key", "")
     try:
         parsed = services.check_rule(request.environment, rule, key)
     except ValidationError as error:
         editor.refused(error)
         return {}
-    asked = rule_query(request.environment, parsed, timezone.now(), segment)
-    found = estimate(asked)
+    query = rule_query(request.environment, parsed, timezone.now(), segment)
+    found = estimate(query)
     return {
         "preview": found,
         "words": describe(parsed),

@@ -1,4 +1,4 @@
-"""Asking one player: rules compiled to functions of a subject. Imports no Django."""
+"""Compiles rules to functions that evaluate one player. Imports no Django."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ type Matcher = Callable[[Subject], bool]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom a rule is asked about: attributes, the built-in fields of FIELDS, and the time.
+    """What a rule is evaluated against: attributes, the built-in fields of FIELDS, and the time.
 
-    `lists` says by the id of a segment whether the player is excluded by hand (True) or included
-    (False); `counts` holds what rules ask about the player's events. `memo` keeps what segments
-    have answered, since rules may ask for the same one many times.
+    `lists` maps a segment's id to True if the player is on its exclude list, False if only on its
+    include list; `counts` holds the event counts that rules need. `memo` caches membership by
+    segment key, since several rules may refer to one segment.
     """
 
     attributes: Mapping[str, Any]
@@ -40,9 +40,8 @@ MISSING = object()
 
 
 def compile_rule(rule: Node, segments: Mapping[str, Matcher] | None = None) -> Matcher:
-    """A function that says whether a subject matches. `segments` gives by key what the rule may
-    ask for; it is looked up when the question comes, and nobody is in a segment that is not
-    there."""
+    """Compile a rule to a function of a subject. `segments` maps keys to matchers; it is read at
+    evaluation time, and no player is in a segment that does not exist."""
     known = {} if segments is None else segments
     match rule:
         case Condition():
@@ -62,7 +61,7 @@ def compile_rule(rule: Node, segments: Mapping[str, Matcher] | None = None) -> M
 
 
 def no_player(subject: Subject) -> bool:
-    """The rule that no player matches."""
+    """A rule that no player matches."""
     return False
 
 
@@ -99,13 +98,13 @@ def _compile_condition(condition: Condition) -> Matcher:
 
 def _builtin_field(builtin_fields: Mapping[str, Any], name: str) -> Any:
     try:
-        return builtin_fields[name]  # unlike `get`, this has a fact computed that is not there yet
+        return builtin_fields[name]  # not `get`, which would skip fields computed on access
     except KeyError:
         return MISSING
 
 
 def reader(name: str) -> Callable[[Subject], Any]:
-    """A function that reads the field from a subject, or MISSING."""
+    """A function that returns the field's value for a subject, or MISSING."""
     if name in FIELDS:
         return lambda subject: _builtin_field(subject.builtin_fields, name)
     path = attribute_path(name)

@@ -1,8 +1,8 @@
-"""The operators of the rule language: what each takes, how it reads, when it holds. No Django.
+"""The operators of the rule language: operand, field kinds and test of each. Imports no Django.
 
-Types are strict: a number equals a number, a text a text, and true is not 1. Where a player has
-no such value, or one of another type, an operator does not hold. The negative ones are the exact
-opposite of a positive one, so there they do hold.
+Types are strict: numbers equal only numbers, text only text, and true is not 1. An operator does
+not hold if the player has no value or one of another type. A negative operator is the exact
+negation of its positive one, so it holds in those cases.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,7 @@ from segments.language.values import (
 
 
 class ValueKind(StrEnum):
-    """What a field holds. The game decides what an attribute holds, so ANY says nothing."""
+    """The type of a field's values. Attributes are ANY, because the game chooses their types."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -37,13 +37,14 @@ class ValueKind(StrEnum):
 type OperandKind = Literal[
     "scalar", "number", "text", "list", "duration", "moment", "version", "pattern", "nothing"
 ]
-# Whether a player's value satisfies the condition now. It is asked only for a value that is there.
+# Whether a player's value satisfies the condition now. Called only if the player has a value.
 type Predicate = Callable[[Any, datetime], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """`test` makes the test for a condition's value. A negative operator has `opposite` instead."""
+    """`test` builds the predicate for a condition's value. A negative operator has `opposite`
+    instead, the name of the positive one."""
 
     takes: OperandKind
     words: str
@@ -90,7 +91,7 @@ def _at_most(value: Any) -> Predicate:
 
 
 def _contains(value: Any) -> Predicate:
-    """A part of a text, or an item of a list."""
+    """A substring of a text, or an item of a list."""
     return lambda actual, _: isinstance(actual, str | list) and value in actual
 
 
@@ -170,7 +171,7 @@ def _version(compare: Callable[[Any, Any], bool]) -> Callable[[Any], Predicate]:
     return make
 
 
-def _is_there(value: Any) -> Predicate:
+def _is_set(value: Any) -> Predicate:
     return lambda actual, _: True
 
 
@@ -202,14 +203,13 @@ OPERATORS: Mapping[str, Operator] = {
     "semver_gte": Operator("version", "is at least version", _ATTRIBUTE, _version(ge)),
     "semver_lt": Operator("version", "is a version below", _ATTRIBUTE, _version(lt)),
     "semver_lte": Operator("version", "is at most version", _ATTRIBUTE, _version(le)),
-    "is_set": Operator("nothing", "is set", _STORED, _is_there),
+    "is_set": Operator("nothing", "is set", _STORED, _is_set),
     "is_not_set": Operator("nothing", "is not set", _STORED, opposite="is_set"),
 }
 
 
 def test_of(name: str, value: Any) -> tuple[Predicate, bool]:
-    """The test that an operator makes of a condition's value, and whether its answer is turned
-    round."""
+    """The predicate of an operator for a condition's value, and whether its result is negated."""
     operator = OPERATORS[name]
     positive = OPERATORS[operator.opposite] if operator.opposite else operator
     assert positive.test, "a positive operator has a test"

@@ -1,18 +1,18 @@
-"""The rule language of segments: the tree of a rule, and how it is read from a document.
+"""The rule language of segments: the tree of a rule, and the parser of rule documents.
 
-A rule is a group {"operator": "AND" | "OR" | "NOT", "conditions": [...]} of conditions and further
-groups; NOT holds when none of its conditions does. A condition is one of
+A rule is a group {"operator": "AND" | "OR" | "NOT", "conditions": [...]} of conditions and nested
+groups; NOT holds when none of its conditions holds. A condition is one of
 
     {"field": "level", "operator": ">=", "value": 40}
     {"field": "segment", "operator": "in", "value": ["beta-testers"]}
     {"event": "level_complete", "operator": ">=", "value": 3, "within": "7d",
      "where": {"operator": "AND", "conditions": [{"field": "stars", "operator": "==", "value": 3}]}}
 
-A field is one of FIELDS, or else a path into the player's attributes ("level", "stats.wins");
-"attributes.level" always means the attribute. `segment` asks whether the player is in one of the
-segments named. The third form counts the player's events of that name that the server received
-within the time span: `>=` at least so many, `<=` at most so many, so that `<=` 0 says never. Its
-`where` is a rule about the properties of the event. Imports no Django.
+A field is one of FIELDS, else a path into the player's attributes ("level", "stats.wins");
+"attributes.level" always means the attribute. `segment` tests whether the player is in one of the
+named segments. The third form counts the player's events of that name that the server received
+within the time span: `>=` means at least that many, `<=` at most, so `<=` 0 means never. Its
+`where` is a rule over the properties of the event. Imports no Django.
 """
 
 import re
@@ -34,7 +34,7 @@ MAX_STRING = 1_000
 MAX_EVENTS = 10_000
 MAX_WITHIN = timedelta(days=366)
 
-# The names of players/lifecycle.py, checked there.
+# The stages of players/lifecycle.py, which checks that they match.
 STAGES = ("new", "active", "at_risk", "churned", "reactivated")
 
 FIELDS: Mapping[str, ValueKind] = {
@@ -55,7 +55,7 @@ FIELDS: Mapping[str, ValueKind] = {
     "segment": ValueKind.SEGMENT,
 }
 
-# PostgreSQL keeps neither NUL nor a lone surrogate.
+# PostgreSQL stores neither NUL nor a lone surrogate.
 NOT_IN_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -68,7 +68,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Whether the player is in any of these segments, or with `negative` in none."""
+    """The player is in any of these segments, or with `negative` in none of them."""
 
     segments: tuple[str, ...]
     negative: bool
@@ -76,7 +76,8 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class EventCount:
-    """Which events of a player are counted, up to `limit`: more need not be told apart."""
+    """Which events of a player are counted. Counting stops at `limit`, the highest count that
+    makes a difference."""
 
     event: str
     within: str
@@ -90,7 +91,7 @@ class EventCount:
 
 @dataclass(frozen=True, slots=True)
 class EventCondition:
-    """Whether that many events were counted. `at_most` turns at least into at most."""
+    """At least `times` events were counted, or with `at_most` at most `times`."""
 
     event_count: EventCount
     at_most: bool
@@ -108,20 +109,20 @@ type Node = Group | Leaf
 
 
 class RuleError(PathError):
-    """A rule that cannot be read. `path` is like `conditions[1].value`."""
+    """A rule that cannot be parsed. `path` is like `conditions[1].value`."""
 
 
-# --- Read ---------------------------------------------------------------------------------------
+# --- Parse --------------------------------------------------------------------------------------
 
 
 def parse(data: Any) -> Group:
-    """Read a rule document. Raises RuleError naming the place and the fix."""
+    """Parse a rule document. Raises RuleError with the path and the fix."""
     return _Reader(MAX_CONDITIONS).group(data, "", 1)
 
 
 class _Reader:
-    """One reading of a document: `left` conditions may still come; inside `where` the fields are
-    the properties of an event."""
+    """Parses one document. `left` is the number of conditions still allowed; `in_where` is true
+    while fields are properties of an event."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -137,7 +138,7 @@ class _Reader:
         if not isinstance(conditions, list) or not conditions:
             raise RuleError(_join(path, "conditions"), "Add at least one condition.")
         if depth > MAX_DEPTH:
-            raise RuleError(path, f"Groups may nest {MAX_DEPTH} deep at most.")
+            raise RuleError(path, f"Nest groups at most {MAX_DEPTH} levels deep.")
         found = [
             self.node(item, _join(path, f"conditions[{index}]"), depth)
             for index, item in enumerate(conditions)
@@ -149,17 +150,17 @@ class _Reader:
             return self.group(data, path, depth + 1)
         self.left -= 1
         if self.left < 0:
-            raise RuleError(path, f"A rule may hold {MAX_CONDITIONS} conditions at most.")
+            raise RuleError(path, f"A rule may have at most {MAX_CONDITIONS} conditions.")
         if not isinstance(data, dict):
             raise RuleError(path, "A condition is an object with field, operator and value.")
-        return self.happened(data, path, depth) if "event" in data else self.condition(data, path)
+        return self.events(data, path, depth) if "event" in data else self.condition(data, path)
 
     def condition(self, data: dict[str, Any], path: str) -> Condition | Membership:
         _check_keys(data, {"field", "operator", "value"}, path)
         name, operator = data.get("field"), data.get("operator")
         if not isinstance(name, str) or not _is_name(name) or not all(name.split(".")):
             raise RuleError(
-                _join(path, "field"), "Name a field: 1 to 128 characters, no empty part."
+                _join(path, "field"), "Name a field with 1 to 128 characters and no empty part."
             )
         if not isinstance(operator, str) or operator not in OPERATORS:
             known = ", ".join(OPERATORS)
@@ -167,10 +168,10 @@ class _Reader:
         kind = ValueKind.ANY if self.in_where else FIELDS.get(name, ValueKind.ANY)
         if kind not in OPERATORS[operator].kinds:
             fitting = ", ".join(key for key, item in OPERATORS.items() if kind in item.kinds)
-            message = f"{name} is a {kind}. Use one of: {fitting}."
+            message = f"{name} is of type {kind}. Use one of: {fitting}."
             raise RuleError(_join(path, "operator"), message)
         if self.in_where and operator in ("matches", "not_matches"):
-            raise RuleError(_join(path, "operator"), "Patterns are not for events' properties.")
+            raise RuleError(_join(path, "operator"), "Event properties do not support patterns.")
         value: Any = data.get("value")
         problem = _value_problem(operator, value) or _kind_problem(name, kind, operator, value)
         if problem:
@@ -178,20 +179,18 @@ class _Reader:
         if kind is ValueKind.SEGMENT:
             return Membership(tuple(dict.fromkeys(value)), operator == "not_in")
         if self.in_where and name in FIELDS:
-            name = f"attributes.{name}"  # an event's property that happens to be called so
+            name = f"attributes.{name}"  # an event property with the name of a built-in field
         return Condition(name, operator, _plain(value, as_decimal=kind is ValueKind.NUMBER))
 
-    def happened(self, data: dict[str, Any], path: str, depth: int) -> EventCondition:
+    def events(self, data: dict[str, Any], path: str, depth: int) -> EventCondition:
         if self.in_where:
-            raise RuleError(path, "What an event's properties are asked may not count events.")
+            raise RuleError(path, "A condition on event properties cannot count events.")
         _check_keys(data, {"event", "operator", "value", "within", "where"}, path)
         name, operator, times = data["event"], data.get("operator"), data.get("value")
         if not isinstance(name, str) or not _is_name(name):
-            raise RuleError(_join(path, "event"), "Name an event: 1 to 128 characters.")
+            raise RuleError(_join(path, "event"), "Give an event name of 1 to 128 characters.")
         if operator not in (">=", "<="):
-            raise RuleError(
-                _join(path, "operator"), "Use >= for at least so many times, <= for at most."
-            )
+            raise RuleError(_join(path, "operator"), "Use >= for at least or <= for at most.")
         least = 1 if operator == ">=" else 0
         if not isinstance(times, int) or isinstance(times, bool) or not (
             least <= times <= MAX_EVENTS
@@ -204,7 +203,7 @@ class _Reader:
         if not timedelta() < within <= MAX_WITHIN:
             raise RuleError(
                 _join(path, "within"),
-                f"Give a time span such as 30d or 12h, {MAX_WITHIN.days}d at most.",
+                f"Give a time span such as 30d or 12h, at most {MAX_WITHIN.days}d.",
             )
         where = None
         if data.get("where") is not None:
@@ -225,9 +224,9 @@ def _value_problem(operator: str, value: Any) -> str | None:
     parts = value if isinstance(value, list) else [value]
     texts = [part for part in parts if isinstance(part, str)]
     if any(len(text) > MAX_STRING or NOT_IN_TEXT.search(text) for text in texts):
-        return f"Text may have {MAX_STRING} characters at most, no NUL and no lone surrogate."
+        return f"Use at most {MAX_STRING} characters, without NUL or lone surrogates."
     if any(is_number(part) and not abs(part) < inf for part in parts):
-        return "Give a number other than NaN and Infinity."
+        return "Give a finite number."
     match OPERATORS[operator].takes:
         case "scalar" if not _is_scalar(value):
             return "Give text, a number, true or false."
@@ -239,7 +238,7 @@ def _value_problem(operator: str, value: Any) -> str | None:
             if not isinstance(value, list) or not 1 <= len(value) <= MAX_LIST_VALUES:
                 return f"Give a list of 1 to {MAX_LIST_VALUES} values."
             if not all(_is_scalar(item) for item in value):
-                return "The list may hold text, numbers, true and false."
+                return "A list may contain text, numbers, true and false."
         case "duration" if not _reads(duration, value):
             return "Give a time span such as 30d, 12h or 90m."
         case "moment" if not _reads(boundary, value):
@@ -252,32 +251,32 @@ def _value_problem(operator: str, value: Any) -> str | None:
             try:
                 pattern(value)
             except ValueError as error:
-                return f"This regular expression cannot be used: {error}."
+                return f"This regular expression is not valid: {error}."
         case "nothing" if value is not None:
             return "This operator takes no value."
     return None
 
 
 def _kind_problem(name: str, kind: ValueKind, operator: str, value: Any) -> str | None:
-    """What is wrong with a value that the operator takes and a built-in field never has."""
+    """The error for a value that fits the operator but not the built-in field, or None."""
     if OPERATORS[operator].takes not in ("scalar", "list"):
         return None
     parts = value if isinstance(value, list) else [value]
     match kind:
         case ValueKind.TEXT | ValueKind.SEGMENT if not all(isinstance(part, str) for part in parts):
-            return f"{name} is a text. Give text in quotes."
+            return f"{name} is text. Give text in quotes."
         case ValueKind.NUMBER if not all(is_number(part) for part in parts):
             return f"{name} is a number. Give a number."
         case ValueKind.BOOLEAN if not isinstance(value, bool):
             return f"{name} is true or false."
     if name == "lifecycle_stage" and not set(parts) <= set(STAGES):
-        return f"Use the stages {', '.join(STAGES)}."
+        return f"Use one of: {', '.join(STAGES)}."
     return None
 
 
 def _plain(value: Any, *, as_decimal: bool) -> Any:
-    """The value as players' values compare with it. Amounts are exact, so what they are compared
-    with must be."""
+    """The value in the type that players' values have. Decimal fields are compared with exact
+    Decimals."""
     if isinstance(value, list):
         return tuple(_plain(item, as_decimal=as_decimal) for item in value)
     if not is_number(value):
@@ -307,7 +306,7 @@ def _join(path: str, part: str) -> str:
     return f"{path}.{part}" if path else part
 
 
-# --- What a rule needs --------------------------------------------------------------------------
+# --- Dependencies of a rule ---------------------------------------------------------------------
 
 
 def attribute_path(name: str) -> list[str]:
@@ -315,7 +314,7 @@ def attribute_path(name: str) -> list[str]:
 
 
 def leaves(rule: Node) -> Iterator[Leaf]:
-    """The conditions of a rule, without those about events' properties."""
+    """The conditions of a rule, without those on event properties."""
     if isinstance(rule, Group):
         for part in rule.conditions:
             yield from leaves(part)
@@ -324,12 +323,12 @@ def leaves(rule: Node) -> Iterator[Leaf]:
 
 
 def segments_in(rule: Node) -> set[str]:
-    """The keys of the segments that a rule asks for itself."""
+    """The keys of the segments that a rule refers to directly."""
     return {key for leaf in leaves(rule) if isinstance(leaf, Membership) for key in leaf.segments}
 
 
 def segments_named(document: Any) -> set[str]:
-    """The same for a document as it is stored; one that cannot be read names nobody."""
+    """segments_in for a stored document; empty if it cannot be parsed."""
     try:
         return set() if document is None else segments_in(parse(document))
     except RuleError:
@@ -337,7 +336,7 @@ def segments_named(document: Any) -> set[str]:
 
 
 def event_counts_of(rules: Iterable[Node], segments: Mapping[str, Node]) -> frozenset[EventCount]:
-    """What these rules ask about events, themselves or by way of the segments that they ask for."""
+    """The event counts that rules need, directly or through segments they refer to."""
     found: set[EventCount] = set()
     seen: set[str] = set()
     waiting = list(rules)

@@ -1,6 +1,6 @@
-"""How segments lean on each other: what they name is there, no circles, no chain without end.
+"""References between segments: they must exist, without cycles and without overlong chains.
 
-`asks` gives by key the segments that each rule asks for. Imports no Django.
+`references` maps each segment's key to the keys its rule refers to. Imports no Django.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,58 +9,58 @@ from typing import Any
 
 from segments.language.parser import RuleError
 
-# A player is asked down a chain by recursion, through rules that may be deep themselves.
+# Evaluation recurses down a chain, through rules that may be deeply nested themselves.
 MAX_CHAIN = 10
 
 type References = Mapping[str, Collection[str]]
 
 
-def check_references(key: str, document: Any, asks: References) -> None:
-    """Raise RuleError, with the place in the rule, unless all that the rule of the segment `key`
-    names is there, and leads neither back to it nor too far. `asks` knows all segments, and `key`
-    as it will be."""
-    for absent in sorted(set(asks[key]) - set(asks)):
+def check_references(key: str, document: Any, references: References) -> None:
+    """Check the references of the rule `document` of the segment `key`. Raises RuleError with the
+    place in the rule if a segment does not exist, or if a reference closes a cycle or makes a chain
+    longer than MAX_CHAIN. `references` covers all segments, with `key` as it will be saved."""
+    for absent in sorted(set(references[key]) - set(references)):
         message = f"There is no segment “{absent}” in this environment."
         raise RuleError(place_of(document, absent), message)
-    if circle := circle_in(_reached(key, asks), key):
-        path, place = _path(circle), _place_in(document, key, circle)
-        raise RuleError(place, f"A segment must not lead back to itself: {path}.")
-    chain = longest_chain(key, asks)
+    if cycle := circle_in(_reached(key, references), key):
+        path, place = _path(cycle), _place_in(document, key, cycle)
+        raise RuleError(place, f"A segment must not refer to itself: {path}.")
+    chain = longest_chain(key, references)
     if len(chain) > MAX_CHAIN:
         path, place = _path(chain), _place_in(document, key, chain)
-        raise RuleError(place, f"At most {MAX_CHAIN} segments may lean on each other: {path}.")
+        raise RuleError(place, f"At most {MAX_CHAIN} segments may form a chain: {path}.")
 
 
-def circle_in(asks: References, start: str = "") -> list[str] | None:
-    """A way from a segment back to itself, both ends named, or None; from `start`, if it is on
-    it."""
+def circle_in(references: References, start: str = "") -> list[str] | None:
+    """A cycle as a list whose first and last key are the same, or None. It begins at `start` if
+    that is part of it."""
     try:
-        dependencies_first(asks)
+        dependencies_first(references)
     except CycleError as error:
-        circle: list[str] = error.args[1][:0:-1]
-        place = circle.index(start) if start in circle else 0
-        circle = circle[place:] + circle[:place]
-        return [*circle, circle[0]]
+        cycle: list[str] = error.args[1][:0:-1]
+        place = cycle.index(start) if start in cycle else 0
+        cycle = cycle[place:] + cycle[:place]
+        return [*cycle, cycle[0]]
     return None
 
 
-def longest_chain(key: str, asks: References) -> list[str]:
-    """The longest way through `key` from segment to segment, each asking for the next."""
-    askers: dict[str, list[str]] = {}
-    for other, asked in asks.items():
-        for each in asked:
-            askers.setdefault(each, []).append(other)
-    return _longest(key, askers)[:0:-1] + _longest(key, asks)
+def longest_chain(key: str, references: References) -> list[str]:
+    """The longest chain of references through `key`."""
+    referrers: dict[str, list[str]] = {}
+    for other, targets in references.items():
+        for each in targets:
+            referrers.setdefault(each, []).append(other)
+    return _longest(key, referrers)[:0:-1] + _longest(key, references)
 
 
-def dependencies_first(asks: References) -> list[str]:
-    """All keys, each after those that it asks for, and always in the same order. Raises CycleError
-    if there is a circle."""
-    return list(TopologicalSorter({key: sorted(asks[key]) for key in sorted(asks)}).static_order())
+def dependencies_first(references: References) -> list[str]:
+    """All keys, each after those it refers to, in a stable order. Raises CycleError on a cycle."""
+    graph = {key: sorted(references[key]) for key in sorted(references)}
+    return list(TopologicalSorter(graph).static_order())
 
 
 def place_of(document: Any, key: str, path: str = "") -> str:
-    """Where in a rule's document a segment is named."""
+    """The path in a rule's document at which a segment is named."""
     for index, item in enumerate(document["conditions"]):
         place = f"{path}.conditions[{index}]" if path else f"conditions[{index}]"
         if "conditions" in item:
@@ -71,32 +71,32 @@ def place_of(document: Any, key: str, path: str = "") -> str:
     return ""
 
 
-def _longest(key: str, asks: References) -> list[str]:
+def _longest(key: str, references: References) -> list[str]:
     chains: dict[str, list[str]] = {}
     try:
-        for each in dependencies_first(_reached(key, asks)):
-            ways = [chains[other] for other in sorted(asks.get(each, ()))]
-            chains[each] = [each, *max(ways, key=len, default=[])]
+        for each in dependencies_first(_reached(key, references)):
+            chains_on = [chains[other] for other in sorted(references.get(each, ()))]
+            chains[each] = [each, *max(chains_on, key=len, default=[])]
     except CycleError:
-        return [key]  # it stands beside a circle, which is not its fault
+        return [key]  # leads into a cycle that does not contain it
     return chains[key]
 
 
-def _reached(key: str, asks: References) -> dict[str, Collection[str]]:
-    """The part of `asks` that `key` leads to."""
+def _reached(key: str, references: References) -> dict[str, Collection[str]]:
+    """The part of `references` reachable from `key`."""
     found: dict[str, Collection[str]] = {}
     waiting = [key]
     while waiting:
         each = waiting.pop()
         if each not in found:
-            found[each] = asks.get(each, ())
+            found[each] = references.get(each, ())
             waiting += found[each]
     return found
 
 
-def _place_in(document: Any, key: str, way: list[str]) -> str:
-    """Where the rule of `key` goes on along a way; the whole rule, if it is the last on it."""
-    following = way[way.index(key) + 1 :] if key in way else way
+def _place_in(document: Any, key: str, chain: list[str]) -> str:
+    """The path in the rule of `key` that names the next key of `chain`; "" for the last key."""
+    following = chain[chain.index(key) + 1 :] if key in chain else chain
     return place_of(document, following[0]) if following else ""
 
 

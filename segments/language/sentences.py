@@ -62,12 +62,13 @@ def _describe_events(rule: EventCondition) -> str:
 
 
 def lacking(rule: Node, negated: bool = False) -> list[str]:
-    """The fields of which a negative condition takes players in who have no value there at all."""
+    """Fields whose negative conditions match players without a value."""
     match rule:
         case Condition(name, operator, _):
-            takes_in = bool(OPERATORS[operator].opposite) is not negated
-            said = operator in ("is_set", "is_not_set")
-            return [field_name(name)] if takes_in and not said and name not in ALWAYS_THERE else []
+            matches_missing = bool(OPERATORS[operator].opposite) is not negated
+            tests_presence = operator in ("is_set", "is_not_set")
+            listed = matches_missing and not tests_presence and name not in ALWAYS_THERE
+            return [field_name(name)] if listed else []
         case Group(operator, parts):
             inside = negated is not (operator == "NOT")
             found = [name for part in parts for name in lacking(part, inside)]
@@ -86,7 +87,7 @@ def field_name(name: str) -> str:
 
 
 def expected(condition: Condition) -> str:
-    """What a condition compares with, in words; nothing where it takes no value."""
+    """The operand of a condition as text, "" if the operator takes none."""
     value = condition.value
     match OPERATORS[condition.operator].takes:
         case "nothing":

@@ -1,8 +1,8 @@
-"""Rules as SQL: the same answers as matching.py gives, for many players in one statement.
+"""Compiles rules to SQL that gives the same results as compiler.py, for many players at once.
 
-An expression says of a row `p` of `player` whether it matches, and is never NULL. One operator is
-beyond PostgreSQL: patterns are RE2's, whose dialect is another. For those the SQL is an upper bound
-and `exact` is false: whoever asks reads the rows and finishes in Python. Imports no Django.
+An expression tests a row `p` of `player` and is never NULL. One operator has no SQL: patterns use
+RE2, whose syntax PostgreSQL does not share. For those the SQL is an upper bound and `exact` is
+false: the caller reads the rows and evaluates them in Python. Imports no Django.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ NOW = "%(now)s::timestamptz"
 
 @dataclass(frozen=True, slots=True)
 class KnownSegment:
-    """A segment that rules may ask for; without a rule when it cannot be read."""
+    """A segment that rules may refer to. `rule` is None if it cannot be parsed."""
 
     id: int
     rule: Node | None
@@ -37,8 +37,8 @@ class KnownSegment:
 
 @dataclass(frozen=True, slots=True)
 class QueryContext:
-    """Where rules are asked: `builtin_fields` gives the expressions of the built-in fields at NOW,
-    which is `now`; `segments` are by key."""
+    """What rules are evaluated against. `builtin_fields` maps names to SQL expressions over NOW,
+    which is bound to `now`; `segments` is by key."""
 
     environment_id: int
     now: datetime
@@ -48,8 +48,8 @@ class QueryContext:
 
 @dataclass(frozen=True, slots=True)
 class SqlQuery:
-    """`FROM player p {joins} WHERE {where}`, and what else a subject needs, as expressions: the
-    entries in lists by segment id, and counted events."""
+    """`FROM player p {joins} WHERE {where}`. `lists` and `counts` are the expressions of a
+    subject's list entries, by segment id, and of its event counts."""
 
     joins: str
     where: str
@@ -66,8 +66,8 @@ def sql_query(
     segment_id: int | None = None,
     one_by_one: bool = False,
 ) -> SqlQuery:
-    """Ask for everybody who matches the rule or, with `segment_id`, is listed. `one_by_one` suits
-    a small part of the players: lists and events are then looked up for each of them."""
+    """Select the players who match the rule. With `segment_id`, that segment's lists decide first.
+    `one_by_one` suits queries over few players: lists and events are looked up per player."""
     writer = _Writer(query_context, one_by_one, params={"now": query_context.now})
     where = "false" if rule is None else writer.node(rule, True)
     if segment_id is not None:
@@ -85,8 +85,8 @@ def sql_query(
 def count_sql(
     event_count: EventCount, bind: Callable[[Any], str], now: str, since: datetime
 ) -> str:
-    """A sub-select that counts the events of the player `p`, up to the behaviour's limit. `now` is
-    SQL; `since` is an earlier moment, given as a value so that older partitions are not touched."""
+    """A subquery that counts the events of the player `p`, up to the event count's limit. `now` is
+    SQL. `since` is an earlier time, passed as a value so that old partitions are skipped."""
     seconds = int(event_count.span.total_seconds())
     return f"""(SELECT count(*) FROM (SELECT FROM event e WHERE e.player_id = p.id
         AND e.name = {bind(event_count.event)} AND e.received_at > {bind(since)}::timestamptz
@@ -96,7 +96,7 @@ def count_sql(
 
 @dataclass(slots=True)
 class _Writer:
-    """Writes one question. An upper bound is wanted while `may`, a lower one inside a negation."""
+    """Builds one query. `may` requests an upper bound; a negation flips it to a lower one."""
 
     query_context: QueryContext
     one_by_one: bool
@@ -126,10 +126,10 @@ class _Writer:
         return _group(rule, lambda part: self.node(part, may is not (rule.operator == "NOT")))
 
     def membership(self, key: str, may: bool) -> str:
-        """A column that says whether the player is in the segment. OFFSET 0 keeps PostgreSQL from
-        writing out the expression wherever the column is used."""
+        """A column that holds whether the player is in the segment. OFFSET 0 stops PostgreSQL from
+        inlining the expression wherever the column is used."""
         if (key, may) not in self.memberships:
-            # A segment that asks for itself: services let none pass, and nobody is in it.
+            # Ends the recursion on a cycle, which services do not store: no player is in it.
             self.memberships[key, may] = "false"
             known = self.query_context.segments.get(key)
             if known is not None:
@@ -141,7 +141,7 @@ class _Writer:
         return self.memberships[key, may]
 
     def listed(self, segment_id: int, inside: str) -> str:
-        """Excluded by hand, else included by hand, else by the rule."""
+        """Exclude list, else include list, else the rule."""
         if segment_id not in self.lists:
             name = f"l{len(self.joins)}"
             if self.one_by_one:
@@ -178,12 +178,12 @@ class _Writer:
 
 
 def _where(event_count: EventCount, bind: Callable[[Any], str], now: str) -> str:
-    """What a behaviour asks of the properties of an event `e`."""
+    """The `where` of an event count, as SQL over the event `e`."""
 
     def write(rule: Node) -> str:
         if isinstance(rule, Group):
             return _group(rule, write)
-        assert isinstance(rule, Condition), "the properties of an event know no others"
+        assert isinstance(rule, Condition), "event properties allow no other conditions"
         return condition_sql(rule, bind, now, {}, True, root="e.properties")
 
     return "true" if event_count.where is None else write(event_count.where)
@@ -200,12 +200,12 @@ def condition_sql(
     operator = OPERATORS[condition.operator]
     negative = bool(operator.opposite)
     name = operator.opposite or condition.operator
-    reach = SqlOptions(bind, now, may is not negative, _boundary(operator.takes, condition.value))
+    options = SqlOptions(bind, now, may is not negative, _boundary(operator.takes, condition.value))
     if condition.field in FIELDS and root == "p.attributes":
-        positive = COLUMN[name](builtin_fields[condition.field], condition.value, reach)
+        positive = COLUMN[name](builtin_fields[condition.field], condition.value, options)
     else:
         path = "".join(f" -> {bind(part)}::text" for part in attribute_path(condition.field))
-        positive = JSON[name](f"({root}{path})", condition.value, reach)
+        positive = JSON[name](f"({root}{path})", condition.value, options)
     return _negated(f"(({positive}) IS TRUE)", negative)
 
 

@@ -1,6 +1,6 @@
-"""A rule asked with its reasons: what each condition expected, what it found, if it held.
+"""Evaluates a rule with reasons: what each condition expected, what it found, whether it passed.
 
-And the nearest miss: the fewest conditions that would have to turn out otherwise. No Django.
+Also the nearest miss: the fewest conditions that would have to change. Imports no Django.
 """
 
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class TracedLeaf:
-    """`words` is the condition as a sentence; `actual` what was found instead or accordingly, in
-    words; `missing` that the player has no such value."""
+    """`words` is the condition as a sentence, `actual` the value found, as text. `missing` means
+    that the player has no value."""
 
     leaf: Leaf
     passed: bool
@@ -40,7 +40,7 @@ type Traced = TracedGroup | TracedLeaf
 
 
 def trace(rule: Node, subject: Subject, segments: Mapping[str, Matcher]) -> Traced:
-    """Ask every condition of the rule, even where the answer is known already."""
+    """Evaluate every condition of the rule, without short-circuiting."""
     if isinstance(rule, Group):
         parts = tuple(trace(part, subject, segments) for part in rule.conditions)
         held = [part.passed for part in parts]
@@ -69,7 +69,7 @@ def _actual(leaf: Leaf, subject: Subject, segments: Mapping[str, Matcher]) -> tu
 
 
 def _shown(value: Any) -> str:
-    """A player's value on one short line."""
+    """A player's value as one short line."""
     match value:
         case datetime():
             text = value.isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -86,22 +86,22 @@ def _shown(value: Any) -> str:
 
 
 def nearest(traced: Traced) -> tuple[TracedLeaf, ...]:
-    """The fewest conditions that had to turn out otherwise for the rule to turn out otherwise; the
-    first such set where there are several."""
+    """The smallest set of conditions that would have to change to flip the rule's result; the first
+    one on a tie."""
     if isinstance(traced, TracedLeaf):
         return (traced,)
-    # An AND that holds falls with any one part, and one that fails needs all its failing parts; an
-    # OR the other way round, and a NOT is an OR seen from behind.
+    # A passing AND flips with any one part, a failing AND needs all its failing parts. OR is the
+    # reverse, and NOT is a negated OR.
     inner = traced.passed is not (traced.operator == "NOT")
-    together = inner is (traced.operator != "AND")
-    turned = [nearest(part) for part in traced.parts if part.passed is inner]
-    if together:
-        return tuple(leaf for found in turned for leaf in found)
-    return min(turned or [()], key=len)
+    all_needed = inner is (traced.operator != "AND")
+    candidates = [nearest(part) for part in traced.parts if part.passed is inner]
+    if all_needed:
+        return tuple(leaf for found in candidates for leaf in found)
+    return min(candidates or [()], key=len)
 
 
 def miss(leaf: TracedLeaf) -> str:
-    """What would have to be otherwise: `level were at least 10; it is 9`."""
+    """The required change as a sentence: `level were at least 10; it is 9`."""
     if leaf.passed:
         found = f"; it is {leaf.actual}" if isinstance(leaf.leaf, Condition) else ""
         return f"it were not so that {leaf.words}{found}"

@@ -1,7 +1,7 @@
-"""The values that rules compare: time spans, moments, versions, patterns. Imports no Django.
+"""The values that rules compare: durations, times, versions, patterns. Imports no Django.
 
-The forms are regular expressions in the dialect that Python and PostgreSQL share, so that both
-evaluators of rules take the same texts for moments and versions.
+Formats are regular expressions in the syntax common to Python and PostgreSQL, so that both
+evaluators accept the same text for times and versions.
 """
 
 import re
@@ -13,7 +13,7 @@ import re2
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
-# Every date that exists from the year 1 on; a time to the microsecond, an offset below 16 hours.
+# Valid dates from year 1; times to the microsecond; offsets below 16 hours.
 _DAY = (
     "(?!0000)(?:"
     "[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
@@ -25,7 +25,7 @@ _ZONE = "(?:Z|[+-](?:0[0-9]|1[0-5]):[0-5][0-9])"
 NAIVE_MOMENT = f"^{_DAY}(?:[T ]{_TIME})?$"
 ZONED_MOMENT = f"^{_DAY}[T ]{_TIME}{_ZONE}$"
 
-# One to four numbers, then what semantic versioning allows: a pre-release and a build.
+# One to four numbers, then the pre-release and build of semantic versioning.
 VERSION = (
     r"^v?[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}"
     r"(?:-[0-9A-Za-z-]{1,40}(?:\.[0-9A-Za-z-]{1,40}){0,7})?(?:\+[0-9A-Za-z.-]{1,80})?$"
@@ -34,7 +34,7 @@ VERSION_PARTS = 4
 IDENTIFIER_LENGTH = 40
 RELEASE = "~"  # sorts after every pre-release
 
-MAX_PATTERN_MEMORY = 1 << 20  # bytes; a pattern that needs more is refused
+MAX_PATTERN_MEMORY = 1 << 20  # bytes; a pattern that needs more is rejected
 
 _is_naive = re.compile(NAIVE_MOMENT[1:-1]).fullmatch
 _is_zoned = re.compile(ZONED_MOMENT[1:-1]).fullmatch
@@ -51,7 +51,7 @@ def duration(text: str) -> timedelta:
 
 
 def moment(value: object) -> datetime | None:
-    """A time of a player, or a text that is one; without a zone it means UTC."""
+    """A player's value as a time. Text without a zone is UTC; None if it is not a time."""
     if isinstance(value, datetime):
         return value
     if not isinstance(value, str):
@@ -62,8 +62,8 @@ def moment(value: object) -> datetime | None:
 
 
 def boundary(text: str) -> datetime | timedelta:
-    """What `before` and `after` compare with: a moment, or how far from now it lies, for `-7d` or
-    `+12h`. Raises ValueError for anything else."""
+    """The operand of `before` and `after`: a time, or an offset from now such as `-7d` or `+12h`.
+    Raises ValueError for anything else."""
     if text[:1] in ("-", "+"):
         span = duration(text[1:])
         return span if text[0] == "+" else -span
@@ -77,8 +77,8 @@ type Version = tuple[tuple[int, ...], str]
 
 
 def version(value: object) -> Version | None:
-    """What versions sort by, after semver.org 2.0.0, part 11: the numbers, filled up with zeros,
-    then the pre-release. Its identifiers are written so that plain text comparison orders them."""
+    """The sort key of a version (semver.org 2.0.0, section 11): numbers padded with zeros, then the
+    pre-release with identifiers rewritten so that text comparison orders them."""
     if not isinstance(value, str) or not _is_version(value):
         return None
     numbers, dash, pre_release = value.removeprefix("v").partition("+")[0].partition("-")
@@ -94,8 +94,8 @@ def version(value: object) -> Version | None:
 
 
 def pattern(text: str) -> Any:
-    """A regular expression of RE2, whose time is linear in the text it searches. Raises
-    ValueError with what is wrong."""
+    """Compile an RE2 regular expression, whose run time is linear in the text. Raises ValueError
+    with the reason."""
     options = re2.Options()
     options.log_errors = False
     options.max_mem = MAX_PATTERN_MEMORY
@@ -107,7 +107,7 @@ def pattern(text: str) -> Any:
 
 
 def exact(number: float) -> int | float:
-    """The number as PostgreSQL's JSON gives it back, where 1e23 is a whole number."""
+    """The number as PostgreSQL's JSON returns it, where 1e23 is an integer."""
     if isinstance(number, float) and number.is_integer():
         return int(Decimal(repr(number)))
     return number

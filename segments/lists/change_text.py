@@ -1,4 +1,4 @@
-"""Changes of lists in words."""
+"""Descriptions of list changes."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,8 +11,8 @@ from segments.models import ListAction, ListState, SegmentListChange
 
 @dataclass(frozen=True, slots=True)
 class ChangeText:
-    """A change as staff read it. `act` and `result` are parts of a sentence; `percent` is None
-    where nobody knows how much there is to do. `entry_id` is its audit entry once it has ended."""
+    """A list change as shown to staff. `act` and `result` are parts of a sentence. `percent` is
+    None if the total is unknown. `entry_id` is the audit entry of a finished change."""
 
     change: SegmentListChange
     act: str
@@ -50,7 +50,7 @@ def _act(change: SegmentListChange) -> str:
         case ListAction.IMPORT:
             return f"{'imports' if running else 'imported'} {file} to the {which}"
         case ListAction.REPLACE:
-            return f"{'replaces' if running else 'replaced'} the {which} by {file}"
+            return f"{'replaces' if running else 'replaced'} the {which} with {file}"
         case ListAction.CLEAR:
             return f"{'clears' if running else 'cleared'} the {which}"
         case ListAction.UNDO if change.undoes and change.undoes.action != ListAction.UNDO:
@@ -68,11 +68,11 @@ def _result(change: SegmentListChange) -> str:
     if change.removed and not few:
         parts.append(f"{change.removed:,} removed")
     if change.lines and change.present and change.action != ListAction.REMOVE:
-        parts.append(f"{change.present:,} there already")
+        parts.append(f"{change.present:,} already on the list")
     if change.bad:
-        parts.append(f"{_counted(change.bad, 'bad line')} left out")
+        parts.append(f"{_counted(change.bad, 'invalid line')} skipped")
     if not parts and not few and change.state != ListState.RUNNING:
-        parts.append("nothing to change")
+        parts.append("no changes")
     return ", ".join(parts)
 
 

@@ -1,7 +1,7 @@
-"""How a change of a list is carried out: in chunks that each commit within a second.
+"""Runs a list change in chunks, each a transaction that commits within a second.
 
-All writers of a segment's lists take turns by locking its row, chunk by chunk. So they cannot
-deadlock, the segment's counts are right, and no row appears behind a segment that was deleted.
+All writers lock the segment's row for each chunk. This prevents deadlocks, keeps the segment's
+counts correct, and no row can appear after the segment was deleted.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,26 +29,26 @@ from segments.models import (
 
 CHUNK_ROWS = 5_000
 SHOWN_BAD_LINES = 10
-GONE = "The segment was deleted meanwhile."
+SEGMENT_DELETED = "The segment was deleted in the meantime."
 
 
 class SupersededError(Exception):
-    """The change is finished, or somebody else has taken it up."""
+    """The change has finished, or another run has taken it over."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """What one chunk adds to the change's row, and what it replaces there."""
+    """What one chunk adds to the change's counters, and the fields it overwrites."""
 
     added: int = 0
     removed: int = 0
-    told: dict[str, Any] = field(default_factory=dict)
+    overwritten: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class ChunkRun:
-    """One attempt at a change. `done` is how much of the change's total was looked at, where a row
-    weighs `row_weight`."""
+    """One run of a change. `done` is the progress in the units of the change's total; each scanned
+    row adds `row_weight`."""
 
     change: SegmentListChange
     environment_id: int
@@ -63,14 +63,14 @@ class ChunkRun:
 
 
 def take_up(change: SegmentListChange, progress: Progress = no_progress) -> ChunkRun:
-    """Begin a change, or begin it again: whoever was at it before may write no more."""
+    """Start or restart a change. An earlier run can no longer write."""
     segment = Segment.objects.select_related("environment").filter(pk=change.segment_id).first()
     taken = _mine(change).update(attempt=F("attempt") + 1, touched_at=Now(), done=0)
     if not taken:
         raise SupersededError
     change.attempt += 1
     if segment is None:
-        raise ValidationError(GONE)
+        raise ValidationError(SEGMENT_DELETED)
     environment = segment.environment
     return ChunkRun(change, environment.pk, environment.namespace, progress)
 
@@ -83,13 +83,13 @@ def _mine(change: SegmentListChange) -> QuerySet[SegmentListChange]:
 
 @contextmanager
 def chunk(run: ChunkRun) -> Iterator[Counts]:
-    """One transaction of a change. Its rows and its counts are written together or not at all."""
+    """One transaction of a change: rows and counters commit together."""
     counts, change = Counts(), run.change
     with transaction.atomic():
         aliases.lock_for_lists(run.environment_id)
         segments = Segment.objects.filter(pk=change.segment_id)
         if not segments.select_for_update(no_key=True).values_list("pk").first():
-            raise ValidationError(GONE)
+            raise ValidationError(SEGMENT_DELETED)
         yield counts
         if growth := counts.added - counts.removed:
             size = "excluded" if change.excluded else "included"
@@ -99,7 +99,7 @@ def chunk(run: ChunkRun) -> Iterator[Counts]:
             removed=F("removed") + counts.removed,
             done=round(run.done),
             touched_at=Now(),
-            **counts.told,
+            **counts.overwritten,
         )
         if not written:
             raise SupersededError
@@ -120,8 +120,8 @@ def take_in(
     position: Callable[[], int],
     named: set[bytes] | None = None,
 ) -> None:
-    """Add the good lines of a file; `position` says how many bytes of it were read. The players
-    that it names are noted in `named`."""
+    """Add the valid lines of a file. `position` returns the bytes read so far. If given, `named`
+    collects the ids of the players in the file."""
     total = bad = 0
     bad_lines: list[tuple[int, str]] = []
     for batch in batched(lines, CHUNK_ROWS):
@@ -132,22 +132,22 @@ def take_in(
         with chunk(run) as counts:
             rows = _rows(run, (line.external_id for line in batch if not line.problem))
             counts.added = _insert(run, rows)
-            counts.told = {"lines": total, "bad": bad, "bad_lines": bad_lines}
+            counts.overwritten = {"lines": total, "bad": bad, "bad_lines": bad_lines}
         if named is not None:
             named.update(player_id.bytes for player_id, _ in rows)
 
 
 def replace(run: ChunkRun, lines: Iterable[CsvRow], position: Callable[[], int]) -> None:
-    """Add the good lines of a file, then take off what was there before and is not in it.
+    """Add the valid lines of a file, then remove earlier rows that the file does not contain.
 
-    In this order nobody who stays on the list is off it for a moment. What others add meanwhile
-    stays. Takes about 100 MB of memory for a million ids.
+    In this order, players who stay on the list never leave it. Rows that others add in the meantime
+    stay. Uses about 100 MB of memory for a million ids.
     """
     named: set[bytes] = set()
     take_in(run, lines, position, named)
     if not named:
-        raise ValidationError("The file holds no external id, so the list stays as it is.")
-    # The second half of the progress bar, whatever the length of the file and of the list.
+        raise ValidationError("The file contains no external id, so the list is unchanged.")
+    # The removal is the second half of the progress bar, whatever the sizes of file and list.
     size = Segment.objects.values_list("excluded" if run.change.excluded else "included", flat=True)
     run.row_weight = position() / max(size.filter(pk=run.change.segment_id).first() or 0, 1)
     place: str | None = ""
@@ -160,16 +160,16 @@ def replace(run: ChunkRun, lines: Iterable[CsvRow], position: Callable[[], int])
 
 
 def _rows(run: ChunkRun, external_ids: Iterable[str]) -> list[tuple[UUID, str]]:
-    """The players that external ids stand for, each with their own external id. Within a chunk: no
-    alias is linked before it ends."""
+    """The players of external ids, with their canonical external ids. Call it inside a chunk, which
+    prevents new aliases."""
     named = [(player_id_for(run.namespace, each), each) for each in external_ids]
     canonical = aliases.canonical([player_id for player_id, _ in named])
     return [canonical.get(player_id, (player_id, each)) for player_id, each in named]
 
 
 def _insert(run: ChunkRun, rows: list[tuple[UUID, str]]) -> int:
-    """Put players on the list; returns how many were not there. COPY is the fastest way to the
-    server, and the order of the primary key the fastest into its index."""
+    """Add players to the list; returns how many are new. COPY and inserting in primary key order
+    are the fastest."""
     with connection.cursor() as cursor:
         cursor.execute(
             """CREATE TEMPORARY TABLE IF NOT EXISTS segment_given (player_id uuid, external_id text)
@@ -188,7 +188,7 @@ def _insert(run: ChunkRun, rows: list[tuple[UUID, str]]) -> int:
         return int(cursor.rowcount)
 
 
-# --- Removing and putting back --------------------------------------------------------------------
+# --- Remove and restore ---------------------------------------------------------------------------
 
 
 def remove(run: ChunkRun, external_ids: Iterable[str]) -> None:
@@ -198,7 +198,7 @@ def remove(run: ChunkRun, external_ids: Iterable[str]) -> None:
 
 
 def sweep(run: ChunkRun, condition: str, params: Sequence[Any]) -> None:
-    """Walk over the whole list and take off what meets a condition on the row `m`."""
+    """Scan the whole list and remove the rows `m` that meet a condition."""
     place: str | None = ""
     while place is not None:
         with chunk(run) as counts:
@@ -211,7 +211,7 @@ def sweep(run: ChunkRun, condition: str, params: Sequence[Any]) -> None:
 
 
 def _part(run: ChunkRun, place: str) -> tuple[list[tuple[UUID, str]], str | None]:
-    """The next rows of the list in the order of their ids, and the place from which to go on."""
+    """The next rows of the list in id order, and the position to continue from."""
     with connection.cursor() as cursor:
         _trust_indexes(cursor)
         cursor.execute(
@@ -226,14 +226,14 @@ def _part(run: ChunkRun, place: str) -> tuple[list[tuple[UUID, str]], str | None
 
 
 def undo(run: ChunkRun) -> None:
-    """Put back what another change removed, then take off what it added."""
+    """Restore what a change removed, then remove what it added."""
     undone = run.change.undoes
     assert undone is not None
     for part in _former(run, undone.pk):
         with chunk(run) as counts:
             counts.added = _put_back(run, undone.pk, part)
     if undone.undoes_id is not None:
-        # What an undoing added are rows of older changes, which it had put back.
+        # The rows that an undo restored belong to older changes.
         for part in _former(run, undone.undoes_id):
             with chunk(run) as counts:
                 counts.removed = _move(
@@ -251,7 +251,7 @@ def undo(run: ChunkRun) -> None:
 
 
 def _former(run: ChunkRun, change_id: int) -> Iterator[list[UUID]]:
-    """The players whom a change had taken off its list, in parts."""
+    """The players that a change removed from its list, in batches."""
     former = SegmentFormerMember.objects.filter(change_id=change_id).order_by("player_id")
     players = former.values_list("player_id", flat=True)
     place = UUID(int=0)
@@ -262,26 +262,25 @@ def _former(run: ChunkRun, change_id: int) -> Iterator[list[UUID]]:
 
 
 def _move(run: ChunkRun, condition: str, params: Sequence[Any]) -> int:
-    """Take the rows off the list that meet a condition on `m`, and keep them with the change.
-    Returns how many."""
+    """Remove the rows `m` that meet a condition and store them for undo. Returns the row count."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"""WITH gone AS (
+            f"""WITH deleted AS (
                 DELETE FROM segment_member m
                 WHERE m.segment_id = %s AND m.excluded = %s AND {condition}
                 RETURNING m.player_id, m.external_id, m.change_id
-            ), kept AS (
+            ), stored AS (
                 INSERT INTO segment_former_member (change_id, player_id, external_id, added_by)
-                SELECT %s, player_id, external_id, change_id FROM gone ON CONFLICT DO NOTHING
+                SELECT %s, player_id, external_id, change_id FROM deleted ON CONFLICT DO NOTHING
             )
-            SELECT count(*) FROM gone""",
+            SELECT count(*) FROM deleted""",
             [*run.one_list, *params, run.change.pk],
         )
         return int(cursor.fetchone()[0])
 
 
 def _put_back(run: ChunkRun, change_id: int, part: list[UUID]) -> int:
-    """Put rows back that a change had removed, in the name of whichever change had added them."""
+    """Restore rows that a change removed, each with the change that originally added it."""
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO segment_member (player_id, segment_id, excluded, external_id, change_id)
@@ -294,6 +293,6 @@ def _put_back(run: ChunkRun, change_id: int, part: list[UUID]) -> int:
 
 
 def _trust_indexes(cursor: Any) -> None:
-    """Rows that are new have no statistics yet. A plan that sorts the whole list for each part of
-    it would take hours for a million of them."""
+    """New rows have no statistics yet, and a plan that sorts the whole list for each batch would
+    take hours for a million rows."""
     cursor.execute("SET LOCAL enable_sort TO off")

@@ -1,8 +1,8 @@
-"""Reading external ids from a CSV file: line by line, telling what is wrong with which.
+"""Reads external ids from a CSV file, line by line, with an error per invalid line.
 
-One id a line, or the column named `external_id` of a table whose fields are separated by commas,
-semicolons or tabs. UTF-8 with or without a byte order mark; fields may be in quotes; blank lines
-are skipped and so is the space around an id. Imports no Django.
+Either one id per line, or the column `external_id` of a table separated by commas, semicolons or
+tabs. UTF-8 with or without a byte order mark. Fields may be quoted. Blank lines and whitespace
+around an id are ignored. Imports no Django.
 """
 
 import csv
@@ -15,17 +15,17 @@ from typing import NamedTuple
 COLUMN = "external_id"
 MAX_CHARACTERS = 255
 MAX_LINE_BYTES = 1024 * 1024
-# A quoted field may go on for so many lines; beyond that, its quotes were never closed.
+# A quoted field may span this many lines; beyond that, the quotes are considered unclosed.
 MAX_FIELD_LINES = 100
 BOM = b"\xef\xbb\xbf"
-# What surrogateescape makes of bytes that are not UTF-8.
+# How surrogateescape decodes bytes that are not UTF-8.
 NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 type NumberedLine = tuple[int, str]
 
 
 class CsvRow(NamedTuple):
-    """An id and the line it stands on, or "" and what is wrong with that line."""
+    """An id and its line number, or "" and the error of that line."""
 
     number: int
     external_id: str
@@ -33,7 +33,7 @@ class CsvRow(NamedTuple):
 
 
 def read_ids(pieces: Iterable[bytes]) -> Iterator[CsvRow]:
-    """The ids of a file that comes in pieces of any size."""
+    """The ids of a file that arrives in pieces of any size."""
     lines = ((number, line) for number, line in enumerate(_lines(pieces), 1) if line.strip())
     first = next(lines, None)
     if first is None:
@@ -43,7 +43,7 @@ def read_ids(pieces: Iterable[bytes]) -> Iterator[CsvRow]:
         for number, line in chain([first], lines):
             fields = _fields(line, ",")
             if fields and len(fields) > 1:
-                yield CsvRow(number, "", f"has several columns, and none is named {COLUMN}")
+                yield CsvRow(number, "", f"has several columns, but none is named {COLUMN}")
             else:
                 yield _checked(number, fields, 0)
         return
@@ -52,13 +52,13 @@ def read_ids(pieces: Iterable[bytes]) -> Iterator[CsvRow]:
 
 
 def check_id(external_id: str) -> str:
-    """What is wrong with an id, or ""."""
+    """The error of an id, or ""."""
     if not external_id:
         return "is empty"
     if len(external_id) > MAX_CHARACTERS:
         return f"is longer than {MAX_CHARACTERS} characters"
     if "\0" in external_id:
-        return "contains the character NUL"
+        return "contains a NUL character"
     if not external_id.isascii() and NOT_UTF8.search(external_id):
         return "is not UTF-8"
     return ""
@@ -66,7 +66,7 @@ def check_id(external_id: str) -> str:
 
 def _checked(number: int, fields: list[str] | None, column: int) -> CsvRow:
     if fields is None:
-        return CsvRow(number, "", "has quotes that do not close or stand in the wrong place")
+        return CsvRow(number, "", "has unclosed or misplaced quotes")
     if column >= len(fields):
         return CsvRow(number, "", f"has no column {COLUMN}")
     external_id = fields[column].strip()
@@ -75,7 +75,7 @@ def _checked(number: int, fields: list[str] | None, column: int) -> CsvRow:
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
-    """The lines without their ends. One that is far too long is cut, and refused later."""
+    """The lines without line endings. Overlong lines are truncated and fail validation later."""
     rest, started = b"", False
     for piece in pieces:
         rest += piece
@@ -96,7 +96,7 @@ def _text(line: bytes) -> str:
 
 
 def _header(line: str) -> tuple[str, int]:
-    """The delimiter and the place of our column, or "" if the file is a plain list."""
+    """The delimiter and the index of the id column; the delimiter is "" for a plain list."""
     for delimiter in ",;\t":
         names = [name.strip().lower() for name in _fields(line, delimiter) or ()]
         if COLUMN in names:
@@ -105,8 +105,8 @@ def _header(line: str) -> tuple[str, int]:
 
 
 def _records(lines: Iterable[NumberedLine]) -> Iterator[NumberedLine]:
-    """Lines, joined where a quoted field goes on over several. Quotes come in pairs; where the
-    other one does not come soon, the line stands alone and those after it are not lost with it."""
+    """Joins lines where a quoted field spans several. If no closing quote follows within
+    MAX_FIELD_LINES, the line stands alone, so that the lines after it are not lost."""
     source, held = iter(lines), deque[NumberedLine]()
     while (line := _next(source, held)) is not None:
         number, text = line
@@ -127,7 +127,7 @@ def _next(source: Iterator[NumberedLine], held: deque[NumberedLine]) -> Numbered
 
 
 def _fields(text: str, delimiter: str) -> list[str] | None:
-    """The fields of one record, or None if its quotes are not as they should be."""
+    """The fields of one record, or None if its quotes are invalid."""
     if '"' not in text:
         return text.split(delimiter)
     try:

@@ -1,4 +1,4 @@
-"""The forms of the lists of segments."""
+"""Forms of the list pages."""
 
 from typing import Any
 
@@ -26,10 +26,10 @@ class MemberFilterForm(FilterForm):
 class IdsForm(forms.Form):
     ids = forms.CharField(
         label="External ids",
-        help_text=f"One a line, up to {MAX_IDS:,}. They may come before their players.",
+        help_text=f"One per line, up to {MAX_IDS:,}. Players may register later.",
         widget=forms.Textarea(attrs={**PLAIN, "rows": 4, "class": "mono"}),
     )
-    reason = forms.CharField(max_length=500, required=False, help_text="Kept in the audit log.")
+    reason = forms.CharField(max_length=500, required=False, help_text="Stored in the audit log.")
 
     def clean_ids(self) -> list[str]:
         lines = self.cleaned_data["ids"].split("\n")
@@ -39,19 +39,21 @@ class IdsForm(forms.Form):
 class ImportForm(forms.Form):
     file = forms.FileField(
         label="CSV file",
-        help_text="One id a line, or a column named <code>external_id</code>.",
+        help_text="One id per line, or a column named <code>external_id</code>.",
         widget=forms.ClearableFileInput(attrs={"accept": ".csv,.txt,text/csv,text/plain"}),
     )
     replace = forms.BooleanField(
-        label="Replace the list", required=False, help_text="What the file does not name goes."
+        label="Replace the list",
+        required=False,
+        help_text="Removes all other ids.",
     )
-    reason = forms.CharField(max_length=500, required=False, help_text="Kept in the audit log.")
+    reason = forms.CharField(max_length=500, required=False, help_text="Stored in the audit log.")
 
     def clean_file(self) -> Any:
         file: UploadedFile[Any] = self.cleaned_data["file"]
         if (file.size or 0) > MAX_UPLOAD_BYTES:
             raise ValidationError(
-                f"The file is larger than {MAX_UPLOAD_BYTES // 1024**2} MiB. Import it by "
+                f"The file is larger than {MAX_UPLOAD_BYTES // 1024**2} MiB. Import it with "
                 "`manage.py segment_import`."
             )
         return file

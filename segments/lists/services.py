@@ -1,10 +1,9 @@
-"""Writes to the lists of segments: who is always in, and who is never in.
+"""Writes to the include and exclude lists of segments.
 
-A change is a row first, then carried out in chunks (list_chunks.py). It may be killed at any point:
-taken up again from its beginning it ends as it would have, since what is there is not added twice
-and what is gone is not removed twice. A change owns the rows that it added and keeps those that it
-removed, so it can be undone for KEPT_DAYS. List rows are read with the player: no change of a list
-bumps the environment's version.
+A change is stored as a row and then run in chunks (chunks.py). It may be killed at any point and is
+restarted from the beginning: adding and removing are idempotent, so the result is the same. A
+change owns the rows it added and stores those it removed, so it can be undone for KEPT_DAYS. List
+rows are read together with the player, so list changes do not increment `config_version`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,20 +30,20 @@ from segments.models import (
     SegmentListPiece,
 )
 
-MAX_IDS = 1_000  # in one change that somebody waits for
+MAX_IDS = 1_000  # in one change that runs within the request
 KEPT_DAYS = 30
 PIECE_BYTES = 1024 * 1024
 AUDITED_IDS = 20
 
-# By a segment's id, whether the player `p` stands on its list of whom is never in: for a statement
-# that reads the player. It names deleted segments, too.
+# For a statement that reads the player `p`: by segment id, true if the player is on the exclude
+# list, false if only on the include list. Includes deleted segments.
 MEMBERSHIPS_SQL = """
     (SELECT jsonb_object_agg(m.segment_id, m.excluded)
      FROM (SELECT segment_id, bool_or(excluded) AS excluded
            FROM segment_member WHERE player_id = p.id GROUP BY segment_id) m)"""
 
 
-# --- A few ids ------------------------------------------------------------------------------------
+# --- Single ids -----------------------------------------------------------------------------------
 
 
 @transaction.atomic
@@ -52,9 +51,9 @@ def ids_add(
     segment: Segment, external_ids: Sequence[str], *, excluded: bool, actor: Actor,
     reason: str = "",
 ) -> SegmentListChange:  # fmt: skip
-    """Put up to MAX_IDS external ids on a list. What is there already stays as it is.
+    """Add up to MAX_IDS external ids to a list. Ids already on it stay unchanged.
 
-    A change that changes nothing leaves no trace; the one returned then has no id.
+    If nothing changes, no change is stored and the returned one has no id.
     """
     change = _few(segment, ListAction.ADD, external_ids, excluded, actor, reason)
     chunks.add(take_up(change), external_ids)
@@ -66,7 +65,7 @@ def ids_remove(
     segment: Segment, external_ids: Sequence[str], *, excluded: bool, actor: Actor,
     reason: str = "",
 ) -> SegmentListChange:  # fmt: skip
-    """Take up to MAX_IDS external ids off a list; as ids_add."""
+    """Remove up to MAX_IDS external ids from a list. Returns the same as ids_add."""
     change = _few(segment, ListAction.REMOVE, external_ids, excluded, actor, reason)
     chunks.remove(take_up(change), external_ids)
     return _finish_few(change, external_ids)
@@ -79,12 +78,12 @@ def _few(
     if not external_ids:
         raise ValidationError("Give at least one external id.")
     if len(external_ids) > MAX_IDS:
-        raise ValidationError(f"Give {MAX_IDS:,} external ids at most, or import a file.")
+        raise ValidationError(f"Give at most {MAX_IDS:,} external ids, or import a file.")
     for external_id in external_ids:
         if problem := check_id(external_id):
             shown = external_id[:60].replace("\0", "")
             raise ValidationError(f"The external id “{shown}” {problem}.")
-    return _wish(segment, action, excluded, actor, reason, lines=len(external_ids))
+    return _create(segment, action, excluded, actor, reason, lines=len(external_ids))
 
 
 def _finish_few(change: SegmentListChange, external_ids: Sequence[str]) -> SegmentListChange:
@@ -95,33 +94,32 @@ def _finish_few(change: SegmentListChange, external_ids: Sequence[str]) -> Segme
     return change
 
 
-# --- Wishes that list_run carries out -------------------------------------------------------------
+# --- Changes that list_run carries out ------------------------------------------------------------
 
 
 def list_import(
     segment: Segment, *, excluded: bool, actor: Actor, replace: bool = False, file_name: str = "",
     size: int = 0, reason: str = "",
 ) -> SegmentListChange:  # fmt: skip
-    """Wish a file taken in; with `replace`, what it does not name goes. `size` is in bytes, 0 if
-    nobody knows."""
+    """Create the change that imports a file; with `replace`, other ids are removed. `size` is in
+    bytes, 0 if unknown."""
     action = ListAction.REPLACE if replace else ListAction.IMPORT
-    total = 2 * size if replace else size  # the list is walked over as well
-    return _wish(segment, action, excluded, actor, reason, file_name=file_name[:255], total=total)
+    total = 2 * size if replace else size  # the list is scanned as well
+    return _create(segment, action, excluded, actor, reason, file_name=file_name[:255], total=total)
 
 
 def list_clear(
     segment: Segment, *, excluded: bool, actor: Actor, reason: str = ""
 ) -> SegmentListChange:
-    """Wish everything off a list that is on it now."""
+    """Create the change that removes all current entries from a list."""
     total = segment.excluded if excluded else segment.included
-    return _wish(segment, ListAction.CLEAR, excluded, actor, reason, total=total)
+    return _create(segment, ListAction.CLEAR, excluded, actor, reason, total=total)
 
 
 @transaction.atomic
 def list_undo(change: SegmentListChange, *, actor: Actor, reason: str = "") -> SegmentListChange:
-    """Wish a change undone: what it added and is still there goes, what it removed comes back.
-
-    What others added or removed since is left alone. Raises ValidationError when it is too late.
+    """Create the change that undoes another: it removes what that added and restores what it
+    removed. Later changes by others stay. Raises ValidationError when it cannot be undone.
     """
     change = (
         SegmentListChange.objects.select_for_update(of=("self",))
@@ -131,13 +129,13 @@ def list_undo(change: SegmentListChange, *, actor: Actor, reason: str = "") -> S
     if change.state == ListState.RUNNING:
         raise ValidationError("This change is still running. Undo it when it is done.")
     if change.undone:
-        raise ValidationError("This change is undone already.")
+        raise ValidationError("This change has already been undone.")
     if not _recent(change):
         raise ValidationError(f"A change can be undone for {KEPT_DAYS} days.")
     change.undone = True
     change.save(update_fields=["undone"])
     size = change.added + change.removed
-    return _wish(
+    return _create(
         change.segment, ListAction.UNDO, change.excluded, actor, reason, undoes=change, total=size
     )
 
@@ -147,7 +145,7 @@ def _recent(change: SegmentListChange) -> bool:
     return SegmentListChange.objects.filter(pk=change.pk, finished_at__gt=since).exists()
 
 
-def _wish(
+def _create(
     segment: Segment, action: ListAction, excluded: bool, actor: Actor, reason: str, **details: Any
 ) -> SegmentListChange:
     return SegmentListChange.objects.create(
@@ -165,8 +163,8 @@ def _wish(
 
 
 def lists_keep(segment: Segment) -> dict[str, int]:
-    """Note that a segment is being deleted. Its list rows stay where they are until they are
-    forgotten. Returns their sizes, {} if there never were any."""
+    """Record that a segment is being deleted. Its list rows stay until cleanup. Returns their
+    sizes, {} if the segment never had list changes."""
     if not segment.list_changes.exists():
         return {}
     SegmentListChange.objects.create(
@@ -209,17 +207,17 @@ def upload_read(change: SegmentListChange) -> Iterator[bytes]:
         yield bytes(change.pieces.get(number=number).data)
 
 
-# --- Carrying out ---------------------------------------------------------------------------------
+# --- Running --------------------------------------------------------------------------------------
 
 
 def list_run(
     change: SegmentListChange, pieces: Iterable[bytes] = (), progress: Progress = no_progress
 ) -> SegmentListChange:
-    """Carry a change out from its beginning, whether or not it was begun before. `pieces` are the
-    bytes of the file to take in.
+    """Run a change from its beginning, also one that was started before. `pieces` are the bytes of
+    the file to import.
 
-    Raises SupersededError when it is finished or somebody else has taken it up, and ValidationError
-    when it cannot be done to the end; what was done until then can be undone.
+    Raises SupersededError when it has finished or another run has taken it over, and
+    ValidationError when it cannot be completed; the part that was done can be undone.
     """
     read = 0
 
@@ -245,13 +243,13 @@ def list_run(
         raise
     finished = _finish(change)
     if finished.added + finished.removed > chunks.CHUNK_ROWS:
-        with connection.cursor() as cursor:  # or the next pages are planned blindly
+        with connection.cursor() as cursor:  # without statistics, the next pages are slow
             cursor.execute("ANALYZE segment_member, segment_former_member")
     return finished
 
 
 def list_give_up(change: SegmentListChange, problem: str) -> SegmentListChange:
-    """Close a change that nobody goes on with. What it did so far stays and can be undone."""
+    """Close a change that will not continue. What it did stays and can be undone."""
     return _finish(change, problem=problem)
 
 
@@ -259,7 +257,7 @@ def list_give_up(change: SegmentListChange, problem: str) -> SegmentListChange:
 def _finish(
     change: SegmentListChange, *, problem: str = "", ids: Sequence[str] = ()
 ) -> SegmentListChange:
-    """Close a change and tell the audit log what it did, unless its segment is gone."""
+    """Close a change and write its audit entry, unless its segment was deleted."""
     closed = SegmentListChange.objects.filter(
         pk=change.pk, attempt=change.attempt, state=ListState.RUNNING
     ).update(
@@ -303,7 +301,7 @@ def _entries(segment: Segment) -> QuerySet[AuditEntry]:
 
 
 def _audit(segment: Segment, change: SegmentListChange, ids: Sequence[str]) -> None:
-    builtin_fields = {
+    fields = {
         "list": "excluded" if change.excluded else "included",
         "change": change.action,
         "file": change.file_name,
@@ -320,6 +318,6 @@ def _audit(segment: Segment, change: SegmentListChange, ids: Sequence[str]) -> N
         environment=segment.environment,
         object_id=segment.key,
         object_name=segment.key,
-        after={name: value for name, value in builtin_fields.items() if value},
+        after={name: value for name, value in fields.items() if value},
         reason=change.reason,
     )

@@ -1,4 +1,4 @@
-"""The pages of the lists of segments."""
+"""The pages of a segment's lists."""
 
 from typing import Any
 
@@ -29,19 +29,19 @@ SHOWN_CHANGES = 10
 
 @staff_view(Role.VIEWER)
 def segment_lists(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    """One of the two lists: `?list=exclude` is that of whom is never in."""
+    """One of the two lists; `?list=exclude` selects the exclude list."""
     segment = get_or_404(request, Segment, key=key)
     context = _context(request, segment)
     if request.htmx and request.htmx.target == "changes":
         return _changes(request, context)
-    if request.htmx and request.htmx.trigger == "results":  # it redraws itself after a removal
+    if request.htmx and request.htmx.trigger == "results":  # it reloads itself after a removal
         context["focus"] = True
         return render_partial(request, "segments/lists.html", context, partial="results")
     return render_list(request, "segments/lists.html", context)
 
 
 def _changes(request: HtmxHttpRequest, context: dict[str, Any]) -> HttpResponse:
-    """The changes alone. Whoever watched one run gets the list with the end of it."""
+    """The changes partial. A page that watched a running change also gets the list at its end."""
     response = render_partial(request, "segments/lists.html", context, partial="changes")
     if request.htmx.trigger == "watch" and not context["running"]:
         both = context | {"beside": True}
@@ -97,7 +97,7 @@ def segment_ids_add(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 @staff_view(Role.LIVE_OPS, "POST")
 def segment_ids_remove(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    """Take one id off. The list, which may stand at any of its pages, then redraws itself."""
+    """Remove one id. The list then reloads itself at its current page."""
     segment = get_or_404(request, Segment, key=key)
     try:
         change = services.ids_remove(
@@ -111,7 +111,7 @@ def segment_ids_remove(request: HtmxHttpRequest, key: str) -> HttpResponse:
         return with_toast(request, response, error.messages[0], tone="danger")
     if not request.htmx:
         return _done(request, segment, change)
-    return _told(request, trigger_client_event(HttpResponse(), "list-changed"), segment, change)
+    return _toasted(request, trigger_client_event(HttpResponse(), "list-changed"), segment, change)
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -151,7 +151,7 @@ def segment_lists_clear(request: HtmxHttpRequest, key: str) -> HttpResponse:
         title=f"Clear the {which} list of {key}",
         button=f"Clear the {which} list",
         cancel_url=_address(request, segment),
-        text=f"{size:,} ids leave the list, from the next request on. "
+        text=f"Removes {size:,} ids from the list, from the next request on. "
         f"This can be undone for {services.KEPT_DAYS} days."
         + (f" The segment is used by {used_by}." if used_by else ""),
         tone="danger",
@@ -201,13 +201,13 @@ def _form(
 
 def _done(request: HtmxHttpRequest, segment: Segment, change: SegmentListChange) -> HttpResponse:
     response = redirect_to(request, _address(request, segment, excluded=change.excluded))
-    return _told(request, response, segment, change)
+    return _toasted(request, response, segment, change)
 
 
-def _told[R: HttpResponse](
+def _toasted[R: HttpResponse](
     request: HtmxHttpRequest, response: R, segment: Segment, change: SegmentListChange
 ) -> R:
-    """Say what a change has done, or that it goes on."""
+    """Add a toast with the result of a change, or that it is running."""
     if change.pk is None:
         return with_toast(request, response, "Nothing was changed.", tone="info")
     change.refresh_from_db()

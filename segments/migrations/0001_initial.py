@@ -1,4 +1,4 @@
-"""Segments, their lists and the changes of these."""
+"""Segments, their lists and list changes."""
 
 from django.conf import settings
 from django.db import migrations, models

@@ -1,15 +1,15 @@
 // Package ilara is a client for Ilara, for Go 1.18 and newer. To install, copy this file into a
-// folder "ilara" of your module; it needs the standard library and nothing else.
+// folder "ilara" of your module; it needs only the standard library.
 //
 //	client, err := ilara.New("http://127.0.0.1:18000/v1", "pk_live_...", ilara.Options{})
-//	defer client.Close(ctx) // sends what still waits
+//	defer client.Close(ctx) // sends queued events
 //	player, err := client.RegisterPlayer(ctx, "player_123", ilara.PlayerFields{})
 //	client.Track(ilara.Event{PlayerID: player.ID, EventName: "level_complete"}) // sent soon
 //	showsTutorial := ilara.Flag(ctx, client, "new_tutorial", player.ID, false)  // never fails
 //
-// One client serves all goroutines. Calls return an *Error: errors.Is(err, ilara.ErrNotFound) and
-// its neighbours ask for the code. Calls are repeated where that is safe, and it nearly always is:
-// events, sessions and purchases get ids here and count once.
+// One client serves all goroutines. Calls return an *Error: test its code with
+// errors.Is(err, ilara.ErrNotFound) and its siblings. Calls are retried where that is safe, which is
+// almost always: events, sessions and purchases get ids here and count once.
 package ilara
 
 import (
@@ -40,15 +40,15 @@ const (
 	longestPause     = 20 * time.Second
 	maxBatchEvents   = 1_000
 	maxBatchBytes    = 1_000_000        // the API takes 1 MiB
-	streamSilence    = 30 * time.Second // a live stream sends something every ten seconds
+	streamSilence    = 30 * time.Second // a stream sends a heartbeat every ten seconds
 	rememberedEvents = 20_000
 	rememberedFlags  = 10_000
 )
 
-// --- What the API takes and answers --------------------------------------------------------------
+// --- Requests and responses of the API -----------------------------------------------------------
 
-// A Player as the API shows it. Numbers among the attributes are json.Number, so that large ids
-// stay whole.
+// A Player as the API returns it. Numbers among the attributes are json.Number, so that large ids
+// keep their precision.
 type Player struct {
 	ID             string         `json:"id"`
 	ExternalID     string         `json:"external_id"`
@@ -63,32 +63,32 @@ type Player struct {
 	Attributes     map[string]any `json:"attributes"`
 }
 
-// PlayerFields are what can be set: nil leaves a text as it is, Null clears it. Attributes merge;
-// one that is nil is removed.
+// PlayerFields are the settable fields: nil leaves a string unchanged, Null clears it. Attributes
+// merge; one that is nil is removed.
 type PlayerFields struct {
 	DeviceID   *string
 	Email      *string
 	Attributes map[string]any
 }
 
-// Null clears a text of PlayerFields.
+// Null clears a string of PlayerFields.
 var Null = new(string)
 
-// PlayerPage is a page of players. NextCursor is empty on the last one.
+// PlayerPage is a page of players. NextCursor is empty on the last page.
 type PlayerPage struct {
 	Players    []Player `json:"players"`
 	NextCursor string   `json:"next_cursor"`
 }
 
-// Session is what may be told of a session. One ID counts once; without yours, it gets one here.
+// Session describes a session. Each ID counts once; if you give none, one is generated.
 type Session struct {
 	ID              string
 	StartedAt       time.Time
 	DurationSeconds int
 }
 
-// Purchase is what may be told of a purchase. Give the store's TransactionID: one counts once, for
-// ever. The amount is a text like "4.99": a float would lose cents.
+// Purchase describes a purchase. Give the store's TransactionID: each counts only once, for ever. The
+// amount is a string like "4.99": a float would lose cents.
 type Purchase struct {
 	Amount        string `json:"amount"`
 	Currency      string `json:"currency,omitempty"`
@@ -130,7 +130,7 @@ type Aliases struct {
 	Aliases    []string `json:"aliases"`
 }
 
-// An Event to send. Without an EventID it gets one here, without a Timestamp it happened now.
+// An Event to send. The default EventID is generated, the default Timestamp is now.
 type Event struct {
 	PlayerID   string         `json:"player_id"`
 	EventName  string         `json:"event_name"`
@@ -155,7 +155,7 @@ type StreamedEvent struct {
 	Properties map[string]any `json:"properties"`
 }
 
-// BatchReceipt has a verdict for each event of a batch.
+// BatchReceipt has a result for each event of a batch.
 type BatchReceipt struct {
 	Accepted   int         `json:"accepted"`
 	Duplicates int         `json:"duplicates"`
@@ -169,7 +169,7 @@ type Rejection struct {
 	Field   *string `json:"field"`
 }
 
-// EvaluationOptions: Context overrides attributes for this call; Explain and At need a secret key.
+// EvaluationOptions: Context overrides attributes for this call; Explain and At require a secret key.
 type EvaluationOptions struct {
 	Context map[string]any
 	Explain bool
@@ -182,7 +182,7 @@ type FlagEvaluation struct {
 	VariantKey string          `json:"variant_key"`
 	Reason     string          `json:"reason"`
 	SegmentID  *string         `json:"segment_id"`
-	Receipt    json.RawMessage `json:"receipt,omitempty"` // where it was asked to explain
+	Receipt    json.RawMessage `json:"receipt,omitempty"` // if called with Explain
 }
 
 type SegmentSummary struct {
@@ -192,8 +192,8 @@ type SegmentSummary struct {
 
 // --- Errors --------------------------------------------------------------------------------------
 
-// Error is what a call returns when it fails. Status is 0 without an answer; RetryAfter is 0 unless
-// the answer names it.
+// Error is returned by failed calls. Status is 0 without a response; RetryAfter is 0 unless the
+// response has it.
 type Error struct {
 	Code       string
 	Message    string
@@ -204,19 +204,19 @@ type Error struct {
 	cause      error
 }
 
-// Detail locates a fault in what was sent.
+// Detail locates an error in the request.
 type Detail struct {
 	Field   string `json:"field"`
 	Message string `json:"message"`
 }
 
-// For errors.Is: the codes of the API, and ErrNetwork where no answer came in time.
+// For errors.Is: the error codes of the API, and ErrNetwork if there is no response in time.
 var (
-	ErrValidation   = &Error{Code: "VALIDATION_ERROR"}    // the call is not what the API needs
-	ErrUnauthorized = &Error{Code: "UNAUTHORIZED"}        // the key is no good, or not for this call
+	ErrValidation   = &Error{Code: "VALIDATION_ERROR"}    // the request is invalid
+	ErrUnauthorized = &Error{Code: "UNAUTHORIZED"}        // the key is invalid or may not make this call
 	ErrNotFound     = &Error{Code: "NOT_FOUND"}           // no such player, flag or segment
-	ErrRateLimited  = &Error{Code: "RATE_LIMIT_EXCEEDED"} // more than the tier allows
-	ErrServer       = &Error{Code: "INTERNAL_ERROR"}      // a fault there, or no answer of Ilara's
+	ErrRateLimited  = &Error{Code: "RATE_LIMIT_EXCEEDED"} // the tier's rate limit is exceeded
+	ErrServer       = &Error{Code: "INTERNAL_ERROR"}      // a server error, or a response not from Ilara
 	ErrNetwork      = &Error{Code: "NETWORK_ERROR"}
 )
 
@@ -224,13 +224,13 @@ func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is compares codes with those of the variables above.
+// Is compares codes with the variables above.
 func (e *Error) Is(target error) bool {
 	other, ok := target.(*Error)
 	return ok && other.Message == "" && other.Code == e.Code
 }
 
-// IsPassing tells whether the same call may succeed a little later.
+// IsPassing reports whether the same call may succeed later.
 func (e *Error) IsPassing() bool {
 	return e.Is(ErrNetwork) || e.Is(ErrRateLimited) || e.Is(ErrServer) || e.Status >= 500
 }
@@ -239,22 +239,21 @@ func networkError(cause error) *Error {
 	return &Error{Code: ErrNetwork.Code, Message: cause.Error(), cause: cause}
 }
 
-// errorOf is the error that an answer tells. What a proxy answers by itself says nothing of the
-// call.
+// errorOf returns the error of a response. A proxy's own response has no error code of the API.
 func errorOf(response *http.Response, body []byte) *Error {
 	found := &Error{Status: response.StatusCode, RequestID: response.Header.Get("X-Request-Id")}
 	if seconds, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 31); err == nil {
 		found.RetryAfter = time.Duration(seconds) * time.Second
 	}
-	var told struct {
+	var reply struct {
 		Error struct {
 			Code, Message string
 			Details       []Detail
 		}
 	}
-	if json.Unmarshal(body, &told) == nil && told.Error.Code != "" {
-		found.Code, found.Message = told.Error.Code, told.Error.Message
-		found.Details = told.Error.Details
+	if json.Unmarshal(body, &reply) == nil && reply.Error.Code != "" {
+		found.Code, found.Message = reply.Error.Code, reply.Error.Message
+		found.Details = reply.Error.Details
 		return found
 	}
 	switch response.StatusCode {
@@ -266,11 +265,11 @@ func errorOf(response *http.Response, body []byte) *Error {
 		found.Code = ErrServer.Code
 	}
 	found.Message = fmt.Sprintf(
-		"HTTP %d, and the answer is not Ilara's. Is the address right?", response.StatusCode)
+		"HTTP %d, and the response is not from Ilara. Check the base URL.", response.StatusCode)
 	return found
 }
 
-// pause is how long to wait after so many failures. By chance, lest all clients come back at once.
+// pause is the time to wait after a number of failures. Random, so that clients do not retry in sync.
 func pause(failures int, retryAfter time.Duration) time.Duration {
 	if retryAfter > 0 {
 		return retryAfter + chance(firstPause)
@@ -289,21 +288,21 @@ func chance(below time.Duration) time.Duration {
 
 // --- The client ----------------------------------------------------------------------------------
 
-// Options of a client; what is zero has a default.
+// Options of a client; zero values select the defaults.
 type Options struct {
 	Timeout       time.Duration // of one request, 10 s
 	Deadline      time.Duration // of a call with all its attempts, 30 s
 	Attempts      int           // 5
-	FlagTimeout   time.Duration // of Flag, which asks once, 1 s
-	FlushAt       int           // tracked events are sent once so many wait, 100,
-	FlushInterval time.Duration // or the first has waited so long, 1 s
+	FlagTimeout   time.Duration // of Flag, which makes one attempt, 1 s
+	FlushAt       int           // events are sent when this many are queued, 100,
+	FlushInterval time.Duration // or the first has been queued this long, 1 s
 	MaxWaiting    int           // beyond it the oldest event is dropped and counted, 10,000
 
-	// OnRejected is told of each event that the server refused, else the log is.
+	// OnRejected is called for each event that the server rejects; the default logs.
 	OnRejected func(event Event, err *Error)
 }
 
-// Client of one environment, the one that its key belongs to.
+// Client of the environment that its key belongs to.
 type Client struct {
 	baseURL, apiKey string
 	options         Options
@@ -314,15 +313,15 @@ type Client struct {
 	goodValues memory[json.RawMessage]
 }
 
-// New makes a client. Close it when the program ends.
+// New creates a client. Close it when the program ends.
 func New(baseURL, apiKey string, options Options) (*Client, error) {
 	if !strings.HasPrefix(baseURL, "http://") && !strings.HasPrefix(baseURL, "https://") {
-		return nil, errors.New("ilara: the address must begin with http:// or https://")
+		return nil, errors.New("ilara: the base URL must begin with http:// or https://")
 	}
 	isForeign := func(character rune) bool { return character <= ' ' || character > '~' }
 	if apiKey == "" || strings.IndexFunc(apiKey, isForeign) >= 0 {
 		return nil, errors.New(
-			"ilara: the key is empty or has a character that no key has, such as a line break")
+			"ilara: the key is empty or has an invalid character, such as a line break")
 	}
 	setDefault(&options.Timeout, 10*time.Second)
 	setDefault(&options.Deadline, 30*time.Second)
@@ -346,7 +345,7 @@ func New(baseURL, apiKey string, options Options) (*Client, error) {
 				MaxIdleConnsPerHost: 50,
 				IdleConnTimeout:     90 * time.Second,
 			},
-			// A POST would arrive as a GET.
+			// A POST would become a GET.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		goodValues: memory[json.RawMessage]{most: rememberedFlags},
@@ -360,7 +359,7 @@ func New(baseURL, apiKey string, options Options) (*Client, error) {
 	return client, nil
 }
 
-// RegisterPlayer makes a player, or updates the one with this id.
+// RegisterPlayer creates a player, or updates the one with this id.
 func (c *Client) RegisterPlayer(
 	ctx context.Context, externalID string, fields PlayerFields,
 ) (*Player, error) {
@@ -369,7 +368,7 @@ func (c *Client) RegisterPlayer(
 	return call[*Player](ctx, c, "POST", "/players/players", body)
 }
 
-// UpdatePlayer changes what the fields name.
+// UpdatePlayer changes the given fields.
 func (c *Client) UpdatePlayer(
 	ctx context.Context, playerID string, fields PlayerFields,
 ) (*Player, error) {
@@ -384,7 +383,7 @@ func (c *Client) GetPlayerByExternalID(ctx context.Context, externalID string) (
 	return call[*Player](ctx, c, "GET", path("/players/players/external/", externalID), nil)
 }
 
-// ListPlayers gives a page of 1 to 200 players; an empty cursor begins. Needs a secret key.
+// ListPlayers returns a page of 1 to 200 players, the first for an empty cursor. Requires a secret key.
 func (c *Client) ListPlayers(ctx context.Context, limit int, cursor string) (*PlayerPage, error) {
 	query := url.Values{"limit": {strconv.Itoa(limit)}}
 	if cursor != "" {
@@ -393,8 +392,8 @@ func (c *Client) ListPlayers(ctx context.Context, limit int, cursor string) (*Pl
 	return call[*PlayerPage](ctx, c, "GET", "/players/players?"+query.Encode(), nil)
 }
 
-// EachPlayer visits all players in the order of their ids, until visit returns an error. Needs a
-// secret key.
+// EachPlayer calls visit for all players, ordered by id, until it returns an error. Requires a secret
+// key.
 func (c *Client) EachPlayer(ctx context.Context, pageSize int, visit func(Player) error) error {
 	for cursor := ""; ; {
 		page, err := c.ListPlayers(ctx, pageSize, cursor)
@@ -412,7 +411,7 @@ func (c *Client) EachPlayer(ctx context.Context, pageSize int, visit func(Player
 	}
 }
 
-// RecordSession counts a session.
+// RecordSession records a session.
 func (c *Client) RecordSession(
 	ctx context.Context, playerID string, session Session,
 ) (*Player, error) {
@@ -426,7 +425,7 @@ func (c *Client) RecordSession(
 	return call[*Player](ctx, c, "POST", path("/players/players/", playerID, "/session"), body)
 }
 
-// RecordPurchase counts a purchase.
+// RecordPurchase records a purchase.
 func (c *Client) RecordPurchase(
 	ctx context.Context, playerID string, purchase Purchase,
 ) (*Player, error) {
@@ -442,14 +441,14 @@ func (c *Client) GetChurnRisk(ctx context.Context, playerID string) (*ChurnRisk,
 	return call[*ChurnRisk](ctx, c, "GET", path("/players/players/", playerID, "/churn-risk"), nil)
 }
 
-// LinkAlias lets a second external id name this player. Needs a secret key.
+// LinkAlias links a second external id to this player. Requires a secret key.
 func (c *Client) LinkAlias(ctx context.Context, playerID, externalID string) (*Aliases, error) {
 	body := map[string]any{"external_id": externalID}
 	return call[*Aliases](ctx, c, "POST", path("/players/players/", playerID, "/aliases"), body)
 }
 
-// UnlinkAlias needs a secret key. It is not repeated if the answer is lost: the second time would
-// find nothing.
+// UnlinkAlias requires a secret key. It is not retried without a response: a retry would get
+// NOT_FOUND.
 func (c *Client) UnlinkAlias(ctx context.Context, playerID, externalID string) (*Aliases, error) {
 	place := path("/players/players/", playerID, "/aliases/", externalID)
 	return call[*Aliases](ctx, c, "DELETE", place, nil)
@@ -457,14 +456,14 @@ func (c *Client) UnlinkAlias(ctx context.Context, playerID, externalID string) (
 
 // --- Events ---
 
-// Track queues an event and returns its id. It fails if the event is not fit for JSON, or if the
+// Track queues an event and returns its id. It fails if the event cannot be encoded as JSON or the
 // client is closed.
 func (c *Client) Track(event Event) (string, error) {
 	event.complete()
 	return event.EventID, c.queue.add(event)
 }
 
-// TrackNow sends one event past the queue.
+// TrackNow sends one event without the queue.
 func (c *Client) TrackNow(ctx context.Context, event Event) (*EventReceipt, error) {
 	event.complete()
 	return call[*EventReceipt](ctx, c, "POST", "/events/events", func() any {
@@ -475,7 +474,7 @@ func (c *Client) TrackNow(ctx context.Context, event Event) (*EventReceipt, erro
 	})
 }
 
-// TrackBatch sends 1 to 1,000 events past the queue.
+// TrackBatch sends 1 to 1,000 events without the queue.
 func (c *Client) TrackBatch(ctx context.Context, events []Event) (*BatchReceipt, error) {
 	events = append([]Event(nil), events...)
 	for index := range events {
@@ -486,18 +485,18 @@ func (c *Client) TrackBatch(ctx context.Context, events []Event) (*BatchReceipt,
 	})
 }
 
-// Dropped is how many tracked events were dropped because too many waited.
+// Dropped is the number of tracked events dropped because the queue was full.
 func (c *Client) Dropped() int {
 	c.queue.mutex.Lock()
 	defer c.queue.mutex.Unlock()
 	return c.queue.dropped
 }
 
-// Flush sends what waits. An error tells how many events still do, when the context is done.
+// Flush sends queued events. If the context ends first, the error has the number still queued.
 func (c *Client) Flush(ctx context.Context) error { return c.queue.flush(ctx) }
 
-// Close flushes and stops. An error tells how many events are lost, when the context is done, or
-// ten seconds have passed. After a signal give it a context that the signal has not ended.
+// Close flushes and stops. If the context ends, or ten seconds pass, the error has the number of lost
+// events. After a signal, pass a context that the signal has not cancelled.
 func (c *Client) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -509,11 +508,11 @@ func (c *Client) Close(ctx context.Context) error {
 
 // --- Flags and segments ---
 
-// Flag is the flag's value for the player. It never fails, asks once and waits for FlagTimeout.
+// Flag returns the flag's value for the player. It never fails; it makes one attempt within FlagTimeout.
 //
-// While the server cannot answer, it is the last value that it gave for this player, if any. In all
-// other cases, and where the value does not fit the type of fallback, it is fallback. Ask when
-// something loads, not in each frame. Attributes can be overridden for this call.
+// While the server is unavailable, it returns the last value received for this player, if any. In all
+// other cases, or if the value does not fit the type of fallback, it returns fallback. Call it when
+// something loads, not every frame. Attributes can be overridden for this call.
 func Flag[T any](
 	ctx context.Context, c *Client, key, playerID string, fallback T, overrides ...map[string]any,
 ) T {
@@ -553,7 +552,7 @@ func (c *Client) flagValue(
 	return nil, err
 }
 
-// EvaluateFlag tells the value and why.
+// EvaluateFlag returns the value and the reason.
 func (c *Client) EvaluateFlag(
 	ctx context.Context, key, playerID string, options EvaluationOptions,
 ) (*FlagEvaluation, error) {
@@ -561,7 +560,7 @@ func (c *Client) EvaluateFlag(
 	return call[*FlagEvaluation](ctx, c, "POST", place, body)
 }
 
-// EvaluateFlags gives all flags by their keys, in one call: what a game wants when it loads.
+// EvaluateFlags returns all flags by key, in one call; use it when the game loads.
 func (c *Client) EvaluateFlags(
 	ctx context.Context, playerID string, options EvaluationOptions,
 ) (map[string]FlagEvaluation, error) {
@@ -570,7 +569,7 @@ func (c *Client) EvaluateFlags(
 	return found.Flags, err
 }
 
-// EvaluateSegment tells whether the player is in the segment.
+// EvaluateSegment reports whether the player is in the segment.
 func (c *Client) EvaluateSegment(ctx context.Context, segmentID, playerID string) (bool, error) {
 	body := map[string]any{"player_id": playerID}
 	place := path("/segments/segments/", segmentID, "/evaluate")
@@ -580,7 +579,7 @@ func (c *Client) EvaluateSegment(ctx context.Context, segmentID, playerID string
 	return found.IsMember, err
 }
 
-// GetPlayerSegments gives the segments that the player is in.
+// GetPlayerSegments returns the segments the player is in.
 func (c *Client) GetPlayerSegments(
 	ctx context.Context, playerID string,
 ) ([]SegmentSummary, error) {
@@ -589,10 +588,10 @@ func (c *Client) GetPlayerSegments(
 	return found.Segments, err
 }
 
-// --- The way of a call ---
+// --- Requests ---
 
-// call tries until it is answered. A body that is a func() any is made for each attempt: it tells our
-// clock, so that a wrong one is put right.
+// call tries until there is a response. A body that is a func() any is built for each attempt: it
+// holds the time, so that the server can correct the client's clock.
 func call[T any](ctx context.Context, c *Client, method, place string, body any) (T, error) {
 	var data, nothing T
 	ctx, cancel := context.WithTimeout(ctx, c.options.Deadline)
@@ -618,7 +617,7 @@ func call[T any](ctx context.Context, c *Client, method, place string, body any)
 	}
 }
 
-// try is one attempt. The data of the answer goes into data.
+// try makes one attempt and decodes the response's data into data.
 func (c *Client) try(
 	ctx context.Context, method, place string, body, data any, timeout time.Duration,
 ) *Error {
@@ -645,12 +644,12 @@ func (c *Client) try(
 	return nil
 }
 
-// open gives the response to a request, its body not yet read, if it is 2xx.
+// open returns the response, its body not read yet, if its status is 2xx.
 func (c *Client) open(
 	ctx context.Context, method, place string, body any, lastEventID string,
 ) (*http.Response, *Error) {
 	if place == "" {
-		return nil, &Error{Code: ErrValidation.Code, Message: "An id that is empty, '.' or '..' has no address"}
+		return nil, &Error{Code: ErrValidation.Code, Message: "An id must not be empty, '.' or '..'"}
 	}
 	var content io.Reader
 	if body != nil {
@@ -689,14 +688,14 @@ func (c *Client) open(
 
 // --- The queue of tracked events -----------------------------------------------------------------
 
-// queue holds events on their way, the oldest first. A goroutine sends one batch at a time, so that
-// order is kept. A batch without an answer is sent again with the same ids: what the server had
-// stored of it counts as a duplicate there.
+// queue holds events to send, oldest first. A goroutine sends one batch at a time, which preserves the
+// order. A batch without a response is sent again with the same ids, so events the server has already
+// stored count as duplicates.
 type queue struct {
 	client *Client
 	start  sync.Once
-	wake   chan struct{} // something has changed that the goroutine should look at
-	hurry  chan struct{} // somebody flushes: a pause after a failure ends
+	wake   chan struct{} // the queue has changed
+	hurry  chan struct{} // a flush was called: ends a pause after a failure
 	ended  chan struct{} // closed at the end
 
 	mutex    sync.Mutex
@@ -709,7 +708,7 @@ type queue struct {
 
 type queued struct {
 	event Event
-	text  json.RawMessage // as it was when it was tracked
+	text  json.RawMessage // encoded when it was tracked
 	due   time.Time
 }
 
@@ -728,7 +727,7 @@ func (q *queue) add(event Event) error {
 		q.waiting = q.waiting[1:]
 		q.dropped++
 		if q.dropped == 1 {
-			log.Printf("ilara: more than %d events wait: the oldest go", options.MaxWaiting)
+			log.Printf("ilara: queue of %d events is full: dropping the oldest", options.MaxWaiting)
 		}
 	}
 	q.waiting = append(q.waiting, queued{event, text, time.Now().Add(options.FlushInterval)})
@@ -755,7 +754,7 @@ func (q *queue) flush(ctx context.Context) error {
 	done := make(chan struct{})
 	q.mutex.Lock()
 	q.flushes = append(q.flushes, done)
-	q.tellIfEmpty()
+	q.wakeIfEmpty()
 	q.mutex.Unlock()
 	nudge(q.wake)
 	nudge(q.hurry)
@@ -773,8 +772,8 @@ func (q *queue) flush(ctx context.Context) error {
 	return nil
 }
 
-// tellIfEmpty ends the waiting of those who flush. The mutex is held.
-func (q *queue) tellIfEmpty() {
+// wakeIfEmpty wakes callers that wait for a flush. The mutex is held.
+func (q *queue) wakeIfEmpty() {
 	if len(q.waiting)+len(q.inFlight) > 0 {
 		return
 	}
@@ -814,12 +813,12 @@ func (q *queue) run() {
 		failures = 0
 		q.mutex.Lock()
 		q.inFlight = nil
-		q.tellIfEmpty()
+		q.wakeIfEmpty()
 		q.mutex.Unlock()
 	}
 }
 
-// next is the batch that failed, or what waits as soon as it is due. Nothing at the end.
+// next returns the failed batch, else the queued events when due; empty when closed.
 func (q *queue) next() []queued {
 	for {
 		left := time.Hour
@@ -896,18 +895,18 @@ func (q *queue) send(batch []queued) *Error {
 
 // --- The stream of events ------------------------------------------------------------------------
 
-// StreamOptions say where a stream begins and what of it is wanted.
+// StreamOptions set the start of a stream and its filters.
 type StreamOptions struct {
-	After     string // an id that OnID has told, else the stream begins with what comes now
+	After     string // an id from OnID; by default the stream starts now
 	EventName string
 	PlayerID  string
-	OnID      func(id string)   // told where the stream stands once all before is handled
-	OnGap     func(count int64) // told how many were left out since handle is too slow, else the log is
+	OnID      func(id string)   // called with the position up to which all events are handled
+	OnGap     func(count int64) // called with the number of events that a slow handle missed; the default logs
 }
 
-// Stream gives events to handle as they arrive. It comes back by itself after any break, where it
-// was, and leaves out what it has given already. It ends with the error of handle, when the context
-// is done, or when the server refuses. Needs a secret key.
+// Stream calls handle for events as they arrive. It reconnects after any interruption, resumes where it
+// was and skips events it has already delivered. It ends with the error of handle, when the context
+// ends, or when the server refuses. Requires a secret key.
 func (c *Client) Stream(
 	ctx context.Context, options StreamOptions, handle func(StreamedEvent) error,
 ) error {
@@ -938,13 +937,13 @@ type stream struct {
 	options  StreamOptions
 	handle   func(StreamedEvent) error
 	lastID   string
-	retry    time.Duration // the server may say otherwise
+	retry    time.Duration // the server may change it
 	failures int
 	seen     memory[struct{}]
 }
 
-// connect reads one connection to its end, by the rules of server-sent events. It gives what broke
-// the connection, and apart from that what handle made of an event.
+// connect reads one connection to its end, parsed as server-sent events. It returns the error of the
+// connection, and separately the error of handle.
 func (s *stream) connect(ctx context.Context) (*Error, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -973,7 +972,7 @@ func (s *stream) connect(ctx context.Context) (*Error, error) {
 		} else if err != nil {
 			return networkError(err), nil
 		}
-		silence.Stop() // handle may take its time
+		silence.Stop() // handle may be slow
 		if line = strings.TrimRight(line, "\r\n"); line != "" {
 			name, value, _ := strings.Cut(line, ": ")
 			fields[name] = value
@@ -1015,7 +1014,7 @@ func (s *stream) deliver(kind, data string) error {
 			return err
 		}
 		if s.options.OnGap == nil {
-			log.Printf("ilara: the stream left out %d events: this reader is too slow", gap.Count)
+			log.Printf("ilara: the stream skipped %d events: this reader is too slow", gap.Count)
 		} else {
 			s.options.OnGap(gap.Count)
 		}
@@ -1025,7 +1024,7 @@ func (s *stream) deliver(kind, data string) error {
 	if err := decoder.Decode(&event); err != nil {
 		return err
 	}
-	// Ids are unique for each player. A resume repeats a few seconds at most.
+	// Ids are unique per player. A resume repeats a few seconds at most.
 	place := event.PlayerID + event.EventID
 	if _, ok := s.seen.values[place]; ok {
 		return nil
@@ -1036,7 +1035,7 @@ func (s *stream) deliver(kind, data string) error {
 
 // --- Helpers -------------------------------------------------------------------------------------
 
-// memory keeps so many values, and forgets those put first.
+// memory stores a limited number of values and evicts the oldest.
 type memory[T any] struct {
 	most   int
 	values map[string]T
@@ -1072,7 +1071,7 @@ func (f PlayerFields) body() map[string]any {
 	return body
 }
 
-// complete makes the event the same however often it is sent.
+// complete sets a fixed id and time, so that sending the event again changes nothing.
 func (e *Event) complete() {
 	e.EventID = orNewID(e.EventID)
 	if e.Timestamp.IsZero() {
@@ -1097,7 +1096,7 @@ func (o EvaluationOptions) request(place, playerID string) (string, map[string]a
 	return place, body
 }
 
-// path is made of fixed parts and, in between, ids. It is empty if an id would name another path.
+// path joins fixed parts alternating with ids. It is empty if an id would be another path.
 func path(parts ...string) string {
 	for index := 1; index < len(parts); index += 2 {
 		if id := parts[index]; id == "" || id == "." || id == ".." {
@@ -1114,7 +1113,7 @@ func orNewID(id string) string {
 	}
 	random := make([]byte, 16)
 	if _, err := rand.Read(random); err != nil {
-		panic(err) // the system has no randomness: nothing on it is safe
+		panic(err) // the system has no source of randomness
 	}
 	random[6], random[8] = random[6]&0x0f|0x40, random[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x",
@@ -1139,5 +1138,5 @@ func setDefault[T int | time.Duration](option *T, value T) {
 }
 
 func logRejected(event Event, err *Error) {
-	log.Printf("ilara: event %s (%s) was refused: %s", event.EventID, event.EventName, err)
+	log.Printf("ilara: event %s (%s) was rejected: %s", event.EventID, event.EventName, err)
 }

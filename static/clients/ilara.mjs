@@ -1,18 +1,18 @@
 /**
- * Ilara for Node 18 and newer, and for browsers. To install, copy this file; it needs nothing else.
+ * Ilara for Node 18 and newer, and for browsers. To install, copy this file; it has no dependencies.
  *
  *     import { Ilara } from "./ilara.mjs";
  *     const ilara = new Ilara("http://127.0.0.1:18000/v1", "pk_live_...");
  *     const player = await ilara.registerPlayer("player_123", { attributes: { level: 45 } });
- *     ilara.track(player.id, "level_complete", { level: 45 }); // waits in memory, sent soon
+ *     ilara.track(player.id, "level_complete", { level: 45 }); // queued in memory, sent soon
  *     const showsTutorial = await ilara.flag("new_tutorial", player.id, false); // never throws
- *     await ilara.close(); // sends what still waits; Node does so too, if it runs out of work
+ *     await ilara.close(); // sends queued events; Node does so too when it exits by itself
  *
- * Before `process.exit()` call `close()` yourself. Calls reject with IlaraError: a subclass for each
- * code of the API, NetworkError where no answer came. They are repeated where that is safe, and it
- * nearly always is: events, sessions and purchases get ids here and count once. Fields have their
- * names of the API; one that is left out stays, null clears. Durations are in milliseconds. Integers
- * that a number cannot hold are BigInt, both ways.
+ * Call `close()` before `process.exit()`. Calls reject with IlaraError: a subclass for each error code
+ * of the API, NetworkError if there is no response. Calls are retried where that is safe, which is
+ * almost always: events, sessions and purchases get ids here and count once. Fields have the API's
+ * names; an omitted one stays, null clears it. Durations are in milliseconds. Integers that a number
+ * cannot represent are BigInt, in both directions.
  *
  * @module
  */
@@ -21,13 +21,13 @@ export const VERSION = "0.1.0";
 
 const [FIRST_PAUSE, LONGEST_PAUSE] = [250, 20_000];
 const [MAX_BATCH_EVENTS, MAX_BATCH_BYTES] = [1_000, 1_000_000]; // the API takes 1 MiB
-const STREAM_SILENCE = 30_000; // a live stream sends something every ten seconds
-const [REMEMBERED_EVENTS, REMEMBERED_FLAGS] = [20_000, 10_000];
-const MAX_KEEPALIVE_BYTES = 60_000; // what browsers send on behalf of a page that goes away
+const STREAM_SILENCE = 30_000; // a stream sends a heartbeat every ten seconds
+const [MAX_SEEN_EVENTS, MAX_LAST_VALUES] = [20_000, 10_000];
+const MAX_KEEPALIVE_BYTES = 60_000; // the limit of browsers for pages that are closing
 const IN_NODE = typeof process !== "undefined" && Boolean(process.versions?.node);
 
 /**
- * What the API answers. Times are RFC 3339 texts in UTC.
+ * Responses of the API. Times are RFC 3339 strings in UTC.
  * @typedef {Record<string, any>} Data
  * @typedef {"new" | "active" | "at_risk" | "churned" | "reactivated"} Stage
  * @typedef {{id: string, external_id: string, device_id: string | null, email: string | null,
@@ -48,7 +48,7 @@ const IN_NODE = typeof process !== "undefined" && Boolean(process.versions?.node
  * @typedef {{flag_key: string, value: any, variant_key: string, reason: string,
  *   segment_id: string | null, receipt?: Data}} FlagEvaluation
  *
- * What the calls take.
+ * Parameters of the calls.
  * @typedef {{device_id?: string | null, email?: string | null, attributes?: Data}} PlayerFields
  * @typedef {{session_id?: string, timestamp?: Date | string, event_id?: string}} EventFields
  * @typedef {EventFields & {player_id: string, event_name: string, properties?: Data}} Event
@@ -57,7 +57,7 @@ const IN_NODE = typeof process !== "undefined" && Boolean(process.versions?.node
 
 // --- Errors --------------------------------------------------------------------------------------
 
-/** `status` is 0 without an answer; `retryAfter` is there where the answer names it. */
+/** `status` is 0 without a response; `retryAfter` is set if the response has it. */
 export class IlaraError extends Error {
   /**
    * @param {string} code
@@ -77,7 +77,7 @@ export class IlaraError extends Error {
   }
 
   /**
-   * Whether the same call may succeed a little later.
+   * Whether the same call may succeed later.
    * @returns {boolean}
    */
   get isPassing() {
@@ -86,17 +86,17 @@ export class IlaraError extends Error {
   }
 }
 
-/** The call is not what the API needs; `details` name the fields. */
+/** The request is invalid; `details` name the fields. */
 export class ValidationError extends IlaraError {}
-/** The key is unknown, expired or revoked, or (status 403) may not make this call. */
+/** The key is unknown, expired or revoked, or (status 403) not allowed to make this call. */
 export class UnauthorizedError extends IlaraError {}
-/** No such player, flag or segment in the environment of the key. */
+/** The key's environment has no such player, flag or segment. */
 export class NotFoundError extends IlaraError {}
-/** More than the tier allows; `retryAfter` says when to go on. */
+/** The tier's rate limit is exceeded; retry after `retryAfter`. */
 export class RateLimitedError extends IlaraError {}
-/** A fault on the other side, or an answer that is not Ilara's. */
+/** An error of the server, or a response that is not from Ilara. */
 export class ServerError extends IlaraError {}
-/** No answer: no connection, or nothing in time. */
+/** No response: no connection, or a timeout. */
 export class NetworkError extends IlaraError {}
 
 /** @type {Record<string, typeof IlaraError>} */
@@ -113,7 +113,7 @@ const ERRORS = {
 const makeError = (...known) => new (ERRORS[known[0]] ?? IlaraError)(...known);
 
 /**
- * The error that an answer tells. What a proxy answers by itself says nothing of the call.
+ * The error of a response. A proxy's own response has no error code of the API.
  * @param {Response} response
  * @param {string} text
  */
@@ -129,14 +129,14 @@ function errorOf(response, text) {
     return makeError(code, message, response.status, { ...known, details });
   } catch {
     const codes = new Map([[413, "VALIDATION_ERROR"], [429, "RATE_LIMIT_EXCEEDED"]]);
-    const message = `HTTP ${response.status}, and the answer is not Ilara's. Is the address right?`;
+    const message = `HTTP ${response.status}, and the response is not from Ilara. Check the URL.`;
     const code = codes.get(response.status) ?? "INTERNAL_ERROR";
     return makeError(code, message, response.status, known);
   }
 }
 
 /**
- * How long to wait after so many failures. By chance, lest all clients come back at once.
+ * How long to wait after a number of failures. Random, so that clients do not retry in sync.
  * @param {number} failures
  * @param {number} [retryAfter]
  */
@@ -147,21 +147,21 @@ export function pause(failures, retryAfter) {
 
 // --- The client ----------------------------------------------------------------------------------
 
-/** A client for one environment, the one that the key belongs to. */
+/** A client for the environment that the key belongs to. */
 export class Ilara {
   #baseUrl;
   #headers;
   #options;
   #queue;
   /** @type {Map<string, string>} */
-  #goodValues = new Map();
+  #lastValues = new Map();
 
   /**
-   * `timeout` bounds one request, `deadline` a call with all its `attempts`; `flagTimeout` is the
-   * timeout of `flag`, which asks once. Tracked events are sent once `flushAt` of them wait, or the
-   * first has waited for `flushInterval`. At most `maxWaiting` are kept: beyond that the oldest is
-   * dropped and counted in `dropped`. `onRejected` is told of each event that the server refused,
-   * else the console is.
+   * `timeout` limits one request, `deadline` a call with all its `attempts`; `flagTimeout` limits
+   * `flag`, which makes one attempt. Tracked events are sent when `flushAt` of them are queued or the
+   * first has been queued for `flushInterval`. At most `maxWaiting` are queued: beyond that the oldest
+   * is dropped and counted in `dropped`. `onRejected` is called for each event that the server
+   * rejects; the default logs to the console.
    * @param {string} baseUrl
    * @param {string} apiKey
    * @param {{timeout?: number, deadline?: number, attempts?: number, flagTimeout?: number,
@@ -172,8 +172,8 @@ export class Ilara {
     if (!/^https?:\/\//.test(baseUrl)) {
       throw new TypeError("baseUrl must begin with http:// or https://");
     }
-    if (!/^[!-~]+$/.test(apiKey)) { // an error of the request would show the key
-      throw new TypeError("apiKey is empty or has a character that no key has, such as a line break");
+    if (!/^[!-~]+$/.test(apiKey)) { // an exception from fetch would show the key
+      throw new TypeError("apiKey is empty or has an invalid character, such as a line break");
     }
     this.#baseUrl = `${baseUrl.replace(/\/+$/, "").replace(/\/v1$/, "")}/v1`;
     this.#headers = { "X-API-Key": apiKey, ...(IN_NODE && { "User-Agent": `ilara-node/${VERSION}` }) };
@@ -194,7 +194,7 @@ export class Ilara {
   // --- Players ---
 
   /**
-   * Make a player, or update the one with this id.
+   * Create a player, or update the one with this id.
    * @type {(externalId: string, fields?: PlayerFields) => Promise<Player>}
    */
   registerPlayer(externalId, fields = {}) {
@@ -220,7 +220,7 @@ export class Ilara {
   }
 
   /**
-   * One page, of 200 at most. Needs a secret key.
+   * One page of at most 200 players. Requires a secret key.
    * @type {(page?: {limit?: number, cursor?: string | null})
    *   => Promise<{players: Player[], next_cursor: string | null}>}
    */
@@ -229,7 +229,7 @@ export class Ilara {
   }
 
   /**
-   * All players, in the order of their ids. Needs a secret key.
+   * All players, ordered by id. Requires a secret key.
    * @param {{pageSize?: number}} [options]
    * @returns {AsyncGenerator<Player, void>}
    */
@@ -244,7 +244,7 @@ export class Ilara {
   }
 
   /**
-   * Count a session. One id counts once; without yours, it gets one here.
+   * Record a session. Each id counts once; if you give none, one is generated.
    * @param {string} playerId
    * @param {{session_id?: string, started_at?: Date | string, duration_seconds?: number}} [session]
    * @returns {Promise<Player>}
@@ -255,9 +255,9 @@ export class Ilara {
   }
 
   /**
-   * Count a purchase. Give the store's transaction id: one counts once, for ever.
+   * Record a purchase. Give the store's transaction id: each counts only once, for ever.
    * @param {string} playerId
-   * @param {string | number} amount a number is sent as it prints: 4.99 as "4.99"
+   * @param {string | number} amount a number is sent as printed: 4.99 as "4.99"
    * @param {{currency?: string, transaction_id?: string, product_id?: string}} [purchase]
    * @returns {Promise<Player>}
    */
@@ -278,7 +278,7 @@ export class Ilara {
   }
 
   /**
-   * Let a second external id name this player. Needs a secret key.
+   * Link a second external id to this player. Requires a secret key.
    * @type {(playerId: string, externalId: string) => Promise<Aliases>}
    */
   linkAlias(playerId, externalId) {
@@ -287,7 +287,7 @@ export class Ilara {
   }
 
   /**
-   * Needs a secret key. Not repeated if the answer is lost: the second would find nothing.
+   * Requires a secret key. Not retried without a response: a retry would get NOT_FOUND.
    * @type {(playerId: string, externalId: string) => Promise<Aliases>}
    */
   unlinkAlias(playerId, externalId) {
@@ -298,8 +298,8 @@ export class Ilara {
   // --- Events ---
 
   /**
-   * Queue an event and return its id. It happened now, unless you say otherwise. Throws at once if it
-   * cannot become JSON.
+   * Queue an event and return its id. The default `timestamp` is now. Throws if the event cannot be
+   * encoded as JSON.
    * @param {string} playerId
    * @param {string} eventName
    * @param {Data} [properties]
@@ -312,7 +312,7 @@ export class Ilara {
   }
 
   /**
-   * Send one event past the queue.
+   * Send one event without the queue.
    * @type {(event: Event) => Promise<EventReceipt>}
    */
   trackNow(event) {
@@ -320,7 +320,7 @@ export class Ilara {
   }
 
   /**
-   * Send 1 to 1,000 events past the queue; the receipt has a verdict for each.
+   * Send 1 to 1,000 events without the queue; the receipt has a result for each.
    * @type {(events: Event[]) => Promise<BatchReceipt>}
    */
   trackBatch(events) {
@@ -329,8 +329,8 @@ export class Ilara {
   }
 
   /**
-   * Events as they arrive, from now on or from a stream's `lastId` on. Secret keys only. `onGap` is
-   * told how many were left out since this reader was too slow, else the console is.
+   * Stream events as they arrive, from now on or after a `lastId`. Requires a secret key. `onGap` is
+   * called with the number of events that this reader was too slow for; the default logs.
    * @param {{after?: string, event_name?: string, player_id?: string,
    *   onGap?: (count: number) => void}} [options]
    */
@@ -342,17 +342,17 @@ export class Ilara {
     }, after, onGap);
   }
 
-  /** How many tracked events were dropped because too many waited. */
+  /** How many tracked events were dropped because the queue was full. */
   get dropped() {
     return this.#queue.dropped;
   }
 
-  /** Send what waits. Gives how many events still do: 0 unless time ran out. */
+  /** Send queued events. Resolves to how many are still queued: 0 unless it timed out. */
   flush(timeout = 10_000) {
     return this.#queue.flush(timeout);
   }
 
-  /** Flush and stop. Gives how many events are lost: 0 unless time ran out. */
+  /** Flush and stop. Resolves to how many events are lost: 0 unless it timed out. */
   close(timeout = 10_000) {
     if (IN_NODE) process.off("beforeExit", this.#onExit);
     else globalThis.document?.removeEventListener("visibilitychange", this.#onHide);
@@ -362,11 +362,11 @@ export class Ilara {
   // --- Flags and segments ---
 
   /**
-   * The flag's value for the player. Never throws, asks once and waits for `flagTimeout`.
+   * The flag's value for the player. Never throws; makes one attempt within `flagTimeout`.
    *
-   * While the server cannot answer, it is the last value that it gave for this player, if any. In
-   * all other cases, and where the value is of another type than the default, it is the default. Ask
-   * when something loads, not in each frame.
+   * While the server is unavailable, returns the last value received for this player, if any. In all
+   * other cases, or if the value's type differs from that of the default, returns the default. Call it
+   * when something loads, not every frame.
    * @template T
    * @param {string} key
    * @param {string} playerId
@@ -382,7 +382,7 @@ export class Ilara {
       const found = await this.#flagValue(key, playerId, context);
       if (defaultValue === null || kindOf(found) === kindOf(defaultValue)) value = found;
     } catch {
-      // Whatever it was, the game goes on.
+      // The game continues whatever the error.
     }
     return value;
   }
@@ -394,11 +394,11 @@ export class Ilara {
     const body = write({ player_id: playerId, context });
     try {
       const { value } = await this.#try("POST", path, body, {}, this.#options.flagTimeout);
-      remember(this.#goodValues, place, write(value), REMEMBERED_FLAGS);
+      remember(this.#lastValues, place, write(value), MAX_LAST_VALUES);
       return value;
     } catch (error) {
-      const kept = this.#goodValues.get(place);
-      if (error instanceof IlaraError && error.isPassing && kept !== undefined) return parse(kept);
+      const last = this.#lastValues.get(place);
+      if (error instanceof IlaraError && error.isPassing && last !== undefined) return parse(last);
       throw error;
     }
   }
@@ -414,7 +414,7 @@ export class Ilara {
   }
 
   /**
-   * All flags by their keys, in one call: what a game wants when it loads.
+   * All flags by key, in one call; use it when the game loads.
    * @type {(playerId: string, options?: EvaluationOptions)
    *   => Promise<Record<string, FlagEvaluation>>}
    */
@@ -431,17 +431,17 @@ export class Ilara {
   }
 
   /**
-   * The segments that the player is in.
+   * The segments the player is in.
    * @type {(playerId: string) => Promise<{id: string, name: string}[]>}
    */
   async getPlayerSegments(playerId) {
     return (await this.#call("GET", ["/segments/player/", playerId])).segments;
   }
 
-  // --- The way of a call ---
+  // --- Requests ---
 
   /**
-   * Try until it is answered. `clock` sends ours along, so that a wrong one is put right.
+   * Try until there is a response. `clock` sends the time, so that the server can correct ours.
    * @param {string} method
    * @param {string | string[]} path
    * @param {Data} [body]
@@ -466,7 +466,7 @@ export class Ilara {
   }
 
   /**
-   * One attempt: the data of the answer, or IlaraError.
+   * One attempt: resolves to the response's data or rejects with IlaraError.
    * @param {string} method
    * @param {string} path
    * @param {string | undefined} body
@@ -477,19 +477,19 @@ export class Ilara {
   async #try(method, path, body, options, timeout) {
     const response = await this.#open(method, path, body, options, AbortSignal.timeout(timeout));
     const ignored = response.headers.get("X-Ilara-Ignored");
-    if (ignored) console.warn(`${method} ${path} knows no such fields: ${ignored}`);
+    if (ignored) console.warn(`${method} ${path} ignored unknown fields: ${ignored}`);
     const text = await response.text().catch(throwNetworkError);
     try {
       const { data } = parse(text);
       if (data !== undefined) return data;
     } catch {
-      // told below
+      // handled below
     }
     throw errorOf(response, text);
   }
 
   /**
-   * The response to a request, its body not yet read. Rejects with IlaraError unless it is 2xx.
+   * The response, its body not read yet. Rejects with IlaraError unless the status is 2xx.
    * @param {string} method
    * @param {string} path
    * @param {string | undefined} body
@@ -507,7 +507,7 @@ export class Ilara {
       headers: { ...this.#headers, ...headers, ...(body && { "Content-Type": "application/json" }) },
       body,
       signal,
-      redirect: "manual", // a POST would arrive as a GET
+      redirect: "manual", // a POST would become a GET
       keepalive: !IN_NODE && body !== undefined && bytesOf(body) < MAX_KEEPALIVE_BYTES,
     }).catch(throwNetworkError);
     if (response.ok) return response;
@@ -518,9 +518,9 @@ export class Ilara {
 // --- The queue of tracked events -----------------------------------------------------------------
 
 /**
- * Events on their way, as JSON, the oldest first. One batch is sent at a time, so that order is
- * kept. A batch without an answer is sent again with the same ids: what the server had stored of it
- * counts as a duplicate there.
+ * Queued events as JSON, oldest first. One batch is sent at a time, which preserves the order. A batch
+ * without a response is sent again with the same ids, so events the server has already stored count
+ * as duplicates.
  */
 class Queue {
   dropped = 0;
@@ -530,11 +530,11 @@ class Queue {
   #waiting = [];
   /** @type {string[]} */
   #inFlight = [];
-  #flushing = 0; // how many callers wait until all is sent
-  #inAHurry = false; // one of them has come since the last failure
+  #flushing = 0; // callers that wait until everything is sent
+  #flushRequested = false; // a flush was called since the last failure
   #closed = false;
   #running = false;
-  #changed = new AbortController(); // ends their waiting, and a pause
+  #changed = new AbortController(); // aborted to wake waiting callers and pauses
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -552,11 +552,11 @@ class Queue {
   add(event) {
     if (this.#closed) throw new Error("this client is closed");
     const { flushInterval, maxWaiting } = this.#options;
-    const text = write(event); // fails here, not later
+    const text = write(event); // throws here instead of later
     if (this.#waiting.length >= maxWaiting) {
       this.#waiting.shift();
       this.dropped += 1;
-      if (this.dropped === 1) console.warn(`more than ${maxWaiting} events wait: the oldest go`);
+      if (this.dropped === 1) console.warn(`queue of ${maxWaiting} events is full: dropping the oldest`);
     }
     this.#waiting.push({ text, due: performance.now() + flushInterval });
     this.#start();
@@ -566,8 +566,8 @@ class Queue {
   /** @param {number} timeout */
   async flush(timeout) {
     this.#flushing += 1;
-    this.#inAHurry = true;
-    this.#tell();
+    this.#flushRequested = true;
+    this.#notify();
     this.#start();
     const ends = performance.now() + timeout;
     while (this.#left() && !this.#closed && performance.now() < ends) {
@@ -581,9 +581,9 @@ class Queue {
   async close(timeout) {
     await this.flush(timeout);
     this.#closed = true;
-    this.#tell();
+    this.#notify();
     const left = this.#left();
-    if (left) console.warn(`events lost, since they could not be sent in time: ${left}`);
+    if (left) console.warn(`events lost that could not be sent in time: ${left}`);
     return left;
   }
 
@@ -591,7 +591,7 @@ class Queue {
     return this.#waiting.length + this.#inFlight.length;
   }
 
-  /** Begin to send, or see to it that it begins as soon as something is due. */
+  /** Start sending, or set a timer for when the first event is due. */
   #start() {
     if (this.#running || this.#closed || !this.#waiting.length) return;
     if (this.#isDue()) {
@@ -622,14 +622,14 @@ class Queue {
       if (wait === undefined) {
         failures = 0;
         this.#inFlight = [];
-        this.#tell();
+        this.#notify();
       } else {
         const ends = performance.now() + wait;
-        while (!this.#closed && !this.#inAHurry && performance.now() < ends) {
+        while (!this.#closed && !this.#flushRequested && performance.now() < ends) {
           await sleep(ends - performance.now(), this.#changed.signal, true);
         }
-        failures = this.#inAHurry ? 0 : failures + 1;
-        this.#inAHurry = false;
+        failures = this.#flushRequested ? 0 : failures + 1;
+        this.#flushRequested = false;
       }
     }
     this.#running = false;
@@ -649,7 +649,7 @@ class Queue {
   }
 
   /**
-   * Send it. Gives the time after which it has to be sent again, undefined if it has not.
+   * Send a batch. Resolves to the time to wait before sending it again, undefined if it is done.
    * @param {string[]} batch
    * @param {number} failures
    */
@@ -661,7 +661,7 @@ class Queue {
         this.#reject(batch[index], makeError(code, message, 200, { details }));
       }
     } catch (error) {
-      if (!(error instanceof IlaraError)) return pause(failures + 1); // not a receipt of Ilara's
+      if (!(error instanceof IlaraError)) return pause(failures + 1); // not a receipt from Ilara
       if (error.isPassing) return pause(failures + 1, error.retryAfter);
       for (const text of batch) this.#reject(text, error);
     }
@@ -677,7 +677,7 @@ class Queue {
     }
   }
 
-  #tell() {
+  #notify() {
     this.#changed.abort();
     this.#changed = new AbortController();
   }
@@ -686,12 +686,12 @@ class Queue {
 // --- The stream of events ------------------------------------------------------------------------
 
 /**
- * `for await` gives its events. It comes back by itself after any break, where it was, and leaves out
- * what it has given already. It ends with the loop, or when `close` is called.
+ * Iterate with `for await`. It reconnects after any interruption, resumes where it was and skips
+ * events it has already returned. It ends with the loop, or when `close` is called.
  */
 export class EventStream {
   /**
-   * Where it stands: give it as `after` to go on later. Then events may come again.
+   * The stream's position: pass it as `after` to resume later. Some events may then repeat.
    * @type {string | undefined}
    */
   lastId;
@@ -701,7 +701,7 @@ export class EventStream {
   /** @type {Map<string, string>} */
   #seen = new Map();
   #failures = 0;
-  #retry = 3_000; // the server may say otherwise
+  #retry = 3_000; // the server may change it
 
   /**
    * @param {(signal: AbortSignal, lastId?: string) => Promise<Response>} open
@@ -725,10 +725,10 @@ export class EventStream {
       let wait;
       try {
         for await (const event of this.#connection()) {
-          // Ids are unique for each player. A resume repeats a few seconds at most.
+          // Ids are unique per player. A resume repeats a few seconds at most.
           const place = JSON.stringify([event.player_id, event.event_id]);
           if (this.#seen.has(place)) continue;
-          remember(this.#seen, place, "", REMEMBERED_EVENTS);
+          remember(this.#seen, place, "", MAX_SEEN_EVENTS);
           yield event;
         }
         wait = pause(1, this.#retry);
@@ -743,7 +743,7 @@ export class EventStream {
   }
 
   /**
-   * The events of one connection, by the rules of server-sent events.
+   * The events of one connection, parsed as server-sent events.
    * @returns {AsyncGenerator<StreamedEvent, void>}
    */
   async *#connection() {
@@ -756,7 +756,7 @@ export class EventStream {
       /** @type {Record<string, string>} */
       let fields = {};
       for await (const line of linesOf(response)) {
-        clearTimeout(silence); // who reads may take their time
+        clearTimeout(silence); // the consumer may be slow
         if (line) {
           const [name] = line.split(": ", 1);
           fields[name] = line.slice(name.length + 2);
@@ -795,7 +795,7 @@ async function* linesOf(response) {
 // --- Helpers -------------------------------------------------------------------------------------
 
 /**
- * An event that is the same however often it is sent.
+ * The event with a fixed id and time, so that sending it again changes nothing.
  * @param {Event} event
  * @returns {Event}
  */
@@ -804,21 +804,21 @@ function complete(event) {
 }
 
 /**
- * The path made of fixed parts, and, in between, ids.
+ * A path from fixed parts alternating with ids.
  * @param {string | string[]} parts
  */
 function pathOf(parts) {
   if (typeof parts === "string") return parts;
   return parts.map((part, index) => {
     if (index % 2 === 0) return part;
-    if (["", ".", ".."].includes(part)) { // they would name another path
-      throw new ValidationError("VALIDATION_ERROR", "An id that is empty, '.' or '..' has no address");
+    if (["", ".", ".."].includes(part)) { // would be another path
+      throw new ValidationError("VALIDATION_ERROR", "An id must not be empty, '.' or '..'");
     }
     return encodeURIComponent(part);
   }).join("");
 }
 
-/** A random UUID. `crypto.randomUUID` is missing on pages that came without HTTPS. */
+/** A random UUID. `crypto.randomUUID` is missing on pages served without HTTPS. */
 function uuid() {
   const bytes = new Uint8Array(16);
   if (globalThis.crypto) crypto.getRandomValues(bytes);
@@ -832,11 +832,11 @@ function uuid() {
 /** @type {(text: string) => number} */
 const bytesOf = (text) => new TextEncoder().encode(text).length;
 
-// Integers beyond the reach of a number pass through JSON as texts that begin with NUL, a character
-// that the API refuses and never sends.
+// Integers that a number cannot represent pass through JSON as strings that begin with NUL, which the
+// API rejects and never sends.
 
 /**
- * Half a character of two, as left by cutting a text elsewhere, would spoil a whole batch.
+ * Lone surrogates, as left by cutting a string, are replaced: one would fail a whole batch.
  * @type {(value: unknown) => string}
  */
 function write(value) {
@@ -865,7 +865,7 @@ function parse(text) {
 /**
  * @param {number} duration
  * @param {AbortSignal} [signal] ends it early
- * @param {boolean} [idle] whether the process may end meanwhile
+ * @param {boolean} [idle] whether the process may exit during the sleep
  */
 function sleep(duration, signal, idle = false) {
   return new Promise((resolve) => {
@@ -903,15 +903,15 @@ function throwNetworkError(fault) {
 
 /** @type {(timer: any) => void} */
 function unref(timer) {
-  timer.unref?.(); // browsers have numbers
+  timer.unref?.(); // in browsers it is a number
 }
 
 /** @type {(event: Event, error: IlaraError) => void} */
 function logRejected(event, error) {
-  console.warn(`event ${event.event_id} (${event.event_name}) was refused: ${error.message}`);
+  console.warn(`event ${event.event_id} (${event.event_name}) was rejected: ${error.message}`);
 }
 
 /** @type {(count: number) => void} */
 function logGap(count) {
-  console.warn(`the stream left out ${count} events: this reader is too slow`);
+  console.warn(`the stream skipped ${count} events: this reader is too slow`);
 }

@@ -1,15 +1,16 @@
-"""Ilara for Python 3.10 and newer. To install, copy this file; it needs `requests` and no more.
+"""Ilara for Python 3.10 and newer. To install, copy this file; it needs only `requests`.
 
     from ilara import Ilara
     ilara = Ilara("http://127.0.0.1:18000/v1", "pk_live_...")
     player = ilara.register_player("player_123", attributes={"level": 45})
-    ilara.track(player["id"], "level_complete", {"level": 45})  # waits in memory, sent by a thread
+    ilara.track(player["id"], "level_complete", {"level": 45})  # queued in memory, sent by a thread
     shows_tutorial = ilara.flag("new_tutorial", player["id"], default=False)  # never raises
-    ilara.close()  # sends what still waits; the end of the program does so, too
+    ilara.close()  # sends queued events; this also happens at program exit
 
-One client serves all threads of a process. After a fork, make a new one. Calls raise IlaraError:
-a subclass for each code of the API, NetworkError where no answer came. Calls are repeated where
-that is safe, and it nearly always is: events, sessions and purchases get ids here and count once.
+One client serves all threads of a process. After a fork, create a new one. Calls raise IlaraError:
+a subclass for each error code of the API, NetworkError if there is no response. Calls are retried
+where that is safe, which is almost always: events, sessions and purchases get ids here and count
+once.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ __version__ = "0.1.0"
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 20.0  # seconds
 MAX_BATCH_EVENTS, MAX_BATCH_BYTES = 1_000, 1_000_000  # the API takes 1 MiB
-STREAM_SILENCE = 30.0  # seconds; a live stream sends something every ten
-REMEMBERED_EVENTS, REMEMBERED_FLAGS = 20_000, 10_000
-KEEP: Any = object()  # the default of fields that stay as they are; None clears
+STREAM_SILENCE = 30.0  # seconds; a stream sends a heartbeat every ten
+MAX_SEEN_EVENTS, MAX_LAST_VALUES = 20_000, 10_000
+KEEP: Any = object()  # the default of unchanged fields; None clears a field
 
 T = TypeVar("T")
 Data = dict[str, Any]
 log = logging.getLogger("ilara")
 
-# --- What the API answers. Times are RFC 3339 texts in UTC. -------------------------------------
+# --- Responses of the API. Times are RFC 3339 strings in UTC. -----------------------------------
 
 
 class Player(TypedDict):
@@ -84,7 +85,7 @@ class BatchReceipt(TypedDict):
     rejected: list[Data]  # index, code, message, field
 
 
-class FlagEvaluation(TypedDict):  # and `receipt`, where it was asked to explain
+class FlagEvaluation(TypedDict):  # and `receipt`, if called with explain
     flag_key: str
     value: Any
     variant_key: str
@@ -96,7 +97,7 @@ class FlagEvaluation(TypedDict):  # and `receipt`, where it was asked to explain
 
 
 class IlaraError(Exception):
-    """`status` is 0 without an answer; `retry_after` is in seconds, where the answer names them."""
+    """`status` is 0 without a response; `retry_after` is in seconds, if the response has it."""
 
     def __init__(
         self, code: str, message: str, status: int = 0, *, details: Sequence[Data] = (),
@@ -109,33 +110,33 @@ class IlaraError(Exception):
 
     @property
     def is_passing(self) -> bool:
-        """Whether the same call may succeed a little later."""
+        """Whether the same call may succeed later."""
         passing = (NetworkError, RateLimitedError, ServerError)
         return isinstance(self, passing) or self.status >= 500
 
 
 class ValidationError(IlaraError):
-    """The call is not what the API needs; `details` name the fields."""
+    """The request is invalid; `details` name the fields."""
 
 
 class UnauthorizedError(IlaraError):
-    """The key is unknown, expired or revoked, or (status 403) may not make this call."""
+    """The key is unknown, expired or revoked, or (status 403) not allowed to make this call."""
 
 
 class NotFoundError(IlaraError):
-    """No such player, flag or segment in the environment of the key."""
+    """The key's environment has no such player, flag or segment."""
 
 
 class RateLimitedError(IlaraError):
-    """More than the tier allows; `retry_after` says when to go on."""
+    """The tier's rate limit is exceeded; retry after `retry_after`."""
 
 
 class ServerError(IlaraError):
-    """A fault on the other side, or an answer that is not Ilara's."""
+    """An error of the server, or a response that is not from Ilara."""
 
 
 class NetworkError(IlaraError):
-    """No answer: no connection, or nothing in time."""
+    """No response: no connection, or a timeout."""
 
 
 ERRORS: dict[str, type[IlaraError]] = {
@@ -149,7 +150,7 @@ ERRORS: dict[str, type[IlaraError]] = {
 
 
 def error_of(response: requests.Response) -> IlaraError:
-    """The error that an answer tells. What a proxy answers by itself says nothing of the call."""
+    """The error of a response. A proxy's own response has no error code of the API."""
     headers, status = response.headers, response.status_code
     after = headers.get("Retry-After", "")
     known: Data = {
@@ -162,13 +163,13 @@ def error_of(response: requests.Response) -> IlaraError:
         code, message, details = error["code"], error["message"], error.get("details") or ()
     if not isinstance(code, str):
         code = {413: "VALIDATION_ERROR", 429: "RATE_LIMIT_EXCEEDED"}.get(status, "INTERNAL_ERROR")
-        message = f"HTTP {status}, and the answer is not Ilara's. Is base_url right?"
+        message = f"HTTP {status}, and the response is not from Ilara. Check base_url."
         details = ()
     return ERRORS.get(code, IlaraError)(code, message, status, details=details, **known)
 
 
 def pause(failures: int, retry_after: float | None = None) -> float:
-    """Seconds to wait after so many failures. By chance, lest all clients come back at once."""
+    """Seconds to wait after a number of failures. Random, so that clients do not retry in sync."""
     if retry_after is not None:
         return retry_after + random.uniform(0, FIRST_PAUSE)
     return random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 20)))
@@ -178,13 +179,13 @@ def pause(failures: int, retry_after: float | None = None) -> float:
 
 
 class Ilara:
-    """A client for one environment, the one that `api_key` belongs to. Options, in seconds:
+    """A client for the environment that `api_key` belongs to. Options, in seconds:
 
-    `timeout` bounds connecting, and each wait for bytes of an answer; `deadline` bounds a call with
-    all its `attempts`; `flag_timeout` is the timeout of `flag`, which asks once. Tracked events are
-    sent once `flush_at` of them wait, or the first has waited for `flush_interval`. At most
-    `max_waiting` are kept: beyond that the oldest is dropped and counted in `dropped`.
-    `on_rejected(event, error)` is told of each event that the server refused, else the log is.
+    `timeout` limits connecting and each wait for response bytes; `deadline` limits a call with all
+    its `attempts`; `flag_timeout` limits `flag`, which makes one attempt. Tracked events are sent
+    when `flush_at` of them are queued or the first has been queued for `flush_interval`. At most
+    `max_waiting` are queued: beyond that the oldest is dropped and counted in `dropped`.
+    `on_rejected(event, error)` is called for each event that the server rejects; the default logs.
     """
 
     def __init__(
@@ -195,22 +196,20 @@ class Ilara:
     ) -> None:  # fmt: skip
         if not base_url.startswith(("http://", "https://")):
             raise ValueError("base_url must begin with http:// or https://")
-        if not re.fullmatch("[!-~]+", api_key):  # an error of the request would show the key
-            raise ValueError(
-                "api_key is empty or has a character that no key has, such as a line break"
-            )
+        if not re.fullmatch("[!-~]+", api_key):  # an exception from requests would show the key
+            raise ValueError("api_key is empty or has an invalid character, such as a line break")
         self.base_url = base_url.rstrip("/").removesuffix("/v1") + "/v1"
         self.timeout, self.deadline, self.attempts = timeout, deadline, attempts
         self.flag_timeout = flag_timeout
         self._session = requests.Session()
         self._session.headers["X-API-Key"] = api_key
         self._session.headers["User-Agent"] = f"ilara-python/{__version__}"
-        # Without cookies no call changes the session, so that threads can share it.
+        # Without cookies, calls do not modify the session, so threads can share it.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.mount("http://", HTTPAdapter(pool_maxsize=50))
         self._session.mount("https://", HTTPAdapter(pool_maxsize=50))
-        self._good_values: OrderedDict[tuple[str, str], str] = OrderedDict()
-        self._good_values_lock = threading.Lock()
+        self._last_values: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._last_values_lock = threading.Lock()
         self._queue = _Queue(self, flush_at, flush_interval, max_waiting, on_rejected)
         atexit.register(self.close)
 
@@ -226,7 +225,7 @@ class Ilara:
         self, external_id: str, *, device_id: str | None = KEEP, email: str | None = KEEP,
         attributes: Data = KEEP,
     ) -> Player:  # fmt: skip
-        """Make a player, or update the one with this id. What is left out stays, None clears."""
+        """Create a player, or update the one with this id. Omitted fields stay, None clears."""
         body = {"external_id": external_id, **_given(device_id, email, attributes)}
         return cast(Player, self._call("POST", "/players/players", body))
 
@@ -234,7 +233,7 @@ class Ilara:
         self, player_id: str, *, device_id: str | None = KEEP, email: str | None = KEEP,
         attributes: Data = KEEP,
     ) -> Player:  # fmt: skip
-        """What is left out stays, None clears. Attributes merge; one that is None is removed."""
+        """Omitted fields stay, None clears. Attributes merge; one that is None is removed."""
         path, body = _path("/players/players/{}", player_id), _given(device_id, email, attributes)
         return cast(Player, self._call("PATCH", path, body))
 
@@ -246,12 +245,12 @@ class Ilara:
         return cast(Player, self._call("GET", path))
 
     def list_players(self, *, limit: int = 50, cursor: str | None = None) -> Data:
-        """One page: `players`, 200 at most, and `next_cursor`. Needs a secret key."""
+        """One page: `players`, at most 200, and `next_cursor`. Requires a secret key."""
         query = {"limit": limit, "cursor": cursor}
         return cast(Data, self._call("GET", "/players/players", query=query))
 
     def iterate_players(self, *, page_size: int = 200) -> Iterator[Player]:
-        """All players, in the order of their ids. Needs a secret key."""
+        """All players, ordered by id. Requires a secret key."""
         cursor = None
         while True:
             page = self.list_players(limit=page_size, cursor=cursor)
@@ -263,7 +262,7 @@ class Ilara:
         self, player_id: str, *, session_id: str | None = None,
         started_at: datetime | None = None, duration_seconds: int | None = None,
     ) -> Player:  # fmt: skip
-        """Count a session. One id counts once; without yours, it gets one here."""
+        """Record a session. Each id counts once; if you give none, one is generated."""
         body = {
             "session_id": session_id or str(uuid.uuid4()),
             "started_at": _time(started_at),
@@ -276,7 +275,7 @@ class Ilara:
         self, player_id: str, amount: Decimal | str | int, *, currency: str | None = None,
         transaction_id: str | None = None, product_id: str | None = None,
     ) -> Player:  # fmt: skip
-        """Count a purchase. Give the store's transaction id: one counts once, for ever."""
+        """Record a purchase. Give the store's transaction id: each counts only once, for ever."""
         if not isinstance(amount, (Decimal, str, int)):
             raise TypeError("amount must be a Decimal, a str or an int: a float loses cents")
         body = {
@@ -295,12 +294,12 @@ class Ilara:
         return cast(Data, self._call("GET", _path("/players/players/{}/churn-risk", player_id)))
 
     def link_alias(self, player_id: str, external_id: str) -> Data:
-        """Let a second external id name this player. Needs a secret key."""
+        """Link a second external id to this player. Requires a secret key."""
         path = _path("/players/players/{}/aliases", player_id)
         return cast(Data, self._call("POST", path, {"external_id": external_id}))
 
     def unlink_alias(self, player_id: str, external_id: str) -> Data:
-        """Needs a secret key. Not repeated if the answer is lost: the second would find nothing."""
+        """Requires a secret key. Not retried without a response: a retry would get NOT_FOUND."""
         path = _path("/players/players/{}/aliases/{}", player_id, external_id)
         return cast(Data, self._call("DELETE", path, repeat=False))
 
@@ -311,9 +310,9 @@ class Ilara:
         session_id: str | None = None, timestamp: datetime | None = None,
         event_id: str | None = None,
     ) -> str:  # fmt: skip
-        """Queue an event and return its id. It happened now, unless you say otherwise.
+        """Queue an event and return its id. The default `timestamp` is now.
 
-        Raises TypeError or ValueError at once if the event cannot become JSON.
+        Raises TypeError or ValueError if the event cannot be encoded as JSON.
         """
         event = {
             "player_id": player_id,
@@ -326,12 +325,12 @@ class Ilara:
         return self._queue.add(_complete(event))
 
     def track_now(self, event: Data) -> EventReceipt:
-        """Send one event past the queue, with the fields that `track` has."""
+        """Send one event without the queue, with the same fields as `track`."""
         body = _complete(event)
         return cast(EventReceipt, self._call("POST", "/events/events", body, clock=True))
 
     def track_batch(self, events: Sequence[Data]) -> BatchReceipt:
-        """Send 1 to 1,000 events past the queue; the receipt has a verdict for each."""
+        """Send 1 to 1,000 events without the queue; the receipt has a result for each."""
         body = {"events": [_complete(event) for event in events]}
         return cast(BatchReceipt, self._call("POST", "/events/events/batch", body, clock=True))
 
@@ -339,24 +338,25 @@ class Ilara:
         self, *, after: str | None = None, event_name: str | None = None,
         player_id: str | None = None, on_gap: Callable[[int], None] | None = None,
     ) -> EventStream:  # fmt: skip
-        """Events as they arrive, from now on or from a stream's `last_id` on. Secret keys only.
+        """Stream events as they arrive, from now on or after a `last_id`. Requires a secret key.
 
-        `on_gap` is told how many were left out since this reader was too slow, else the log is.
+        `on_gap` is called with the number of events that this reader was too slow for; the default
+        logs.
         """
         query = {"event_name": event_name, "player_id": player_id}
         return EventStream(self, query, after, on_gap)
 
     @property
     def dropped(self) -> int:
-        """How many tracked events were dropped because too many waited."""
+        """How many tracked events were dropped because the queue was full."""
         return self._queue.dropped
 
     def flush(self, timeout: float = 10.0) -> int:
-        """Send what waits. Returns how many events still do: 0 unless time ran out."""
+        """Send queued events. Returns how many are still queued: 0 unless it timed out."""
         return self._queue.flush(timeout)
 
     def close(self, timeout: float = 10.0) -> int:
-        """Flush and stop. Returns how many events are lost: 0 unless time ran out."""
+        """Flush and stop. Returns how many events are lost: 0 unless it timed out."""
         atexit.unregister(self.close)
         lost = self._queue.close(timeout)
         self._session.close()
@@ -365,17 +365,17 @@ class Ilara:
     # --- Flags and segments ---
 
     def flag(self, key: str, player_id: str, default: T, context: Data | None = None) -> T:
-        """The flag's value for the player. Never raises, asks once and waits for `flag_timeout`.
+        """The flag's value for the player. Never raises; makes one attempt within `flag_timeout`.
 
-        While the server cannot answer, it is the last value that it gave for this player, if any.
-        In all other cases, and where the value is of another type than `default`, it is `default`.
-        Ask when something loads, not in each frame.
+        While the server is unavailable, returns the last value received for this player, if any.
+        In all other cases, or if the value's type differs from `default`'s, returns `default`.
+        Call it when something loads, not every frame.
         """
         try:
             value = self._flag_value(key, player_id, context)
             return cast(T, value) if _is_like(value, default) else default
         except Exception as error:
-            log.info("flag %s takes its default: %s", key, error)
+            log.info("flag %s: using the default: %s", key, error)
             return default
 
     def _flag_value(self, key: str, player_id: str, context: Data | None) -> Any:
@@ -384,12 +384,12 @@ class Ilara:
         try:
             value = self._try("POST", path, _json(body), None, self.flag_timeout)["value"]
         except IlaraError as error:
-            with self._good_values_lock:
-                if error.is_passing and place in self._good_values:
-                    return json.loads(self._good_values[place])
+            with self._last_values_lock:
+                if error.is_passing and place in self._last_values:
+                    return json.loads(self._last_values[place])
             raise
-        with self._good_values_lock:
-            _remember(self._good_values, place, json.dumps(value), REMEMBERED_FLAGS)
+        with self._last_values_lock:
+            _remember(self._last_values, place, json.dumps(value), MAX_LAST_VALUES)
         return value
 
     def evaluate_flag(
@@ -406,7 +406,7 @@ class Ilara:
         self, player_id: str, *, context: Data | None = None, explain: bool = False,
         at: datetime | None = None,
     ) -> dict[str, FlagEvaluation]:  # fmt: skip
-        """All flags by their keys, in one call: what a game wants when it loads."""
+        """All flags by key, in one call; use it when the game loads."""
         query = {"explain": "true" if explain else None, "at": _time(at)}
         body = {"player_id": player_id, "context": context}
         data = self._call("POST", "/flags/flags/evaluate", body, query)
@@ -417,17 +417,17 @@ class Ilara:
         return cast(bool, self._call("POST", path, {"player_id": player_id})["is_member"])
 
     def get_player_segments(self, player_id: str) -> list[dict[str, str]]:
-        """The segments that the player is in, each with its `id` and `name`."""
+        """The segments the player is in, each with `id` and `name`."""
         data = self._call("GET", _path("/segments/player/{}", player_id))
         return cast("list[dict[str, str]]", data["segments"])
 
-    # --- The way of a call ---
+    # --- Requests ---
 
     def _call(
         self, method: str, path: str, body: Data | None = None, query: Data | None = None, *,
         repeat: bool = True, clock: bool = False,
     ) -> Any:  # fmt: skip
-        """Try until it is answered. `clock` sends ours along, so that a wrong one is put right."""
+        """Try until there is a response. `clock` sends the time, so the server can correct ours."""
         ends = time.monotonic() + self.deadline
         for attempt in itertools.count(1):
             data = None
@@ -444,10 +444,10 @@ class Ilara:
             time.sleep(wait)
 
     def _try(self, method: str, path: str, body: bytes | None, query: Any, timeout: float) -> Any:
-        """One attempt: the data of the answer, or IlaraError."""
+        """One attempt: returns the response's data or raises IlaraError."""
         with self._open(method, path, body, query, timeout) as response:
             if ignored := response.headers.get("X-Ilara-Ignored"):
-                log.warning("%s %s knows no such fields: %s", method, path, ignored)
+                log.warning("%s %s ignored unknown fields: %s", method, path, ignored)
             try:
                 return response.json()["data"]
             except (ValueError, LookupError, TypeError) as error:
@@ -459,13 +459,13 @@ class Ilara:
         self, method: str, path: str, body: bytes | None, query: Data | None, timeout: float,
         headers: dict[str, str] | None = None,
     ) -> requests.Response:  # fmt: skip
-        """The response to a request, its body not yet read. Raises IlaraError unless it is 2xx."""
+        """The response, its body not read yet. Raises IlaraError unless the status is 2xx."""
         headers = {**(headers or {}), **({"Content-Type": "application/json"} if body else {})}
         try:
             response = self._session.request(
                 method, self.base_url + path, params=query, data=body, headers=headers,
                 timeout=timeout, stream=True,
-                allow_redirects=False,  # a POST would arrive as a GET
+                allow_redirects=False,  # a POST would become a GET
             )  # fmt: skip
             if 200 <= response.status_code < 300:
                 return response
@@ -479,10 +479,10 @@ class Ilara:
 
 
 class _Queue:
-    """Events on their way, as JSON, the oldest first.
+    """Queued events as JSON, oldest first.
 
-    A thread sends one batch at a time, so that order is kept. A batch without an answer is sent
-    again with the same ids: what the server had stored of it counts as a duplicate there.
+    A thread sends one batch at a time, which preserves the order. A batch without a response is
+    sent again with the same ids, so events the server already stored count as duplicates.
     """
 
     def __init__(
@@ -493,16 +493,16 @@ class _Queue:
         self._flush_at, self._flush_interval = min(flush_at, max_waiting), flush_interval
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[float, bytes]] = deque()  # with the time to send it by
+        self._waiting: deque[tuple[float, bytes]] = deque()  # with the time by which to send it
         self._in_flight: list[bytes] = []
-        self._flushing = 0  # how many callers wait until all is sent
-        self._in_a_hurry = False  # one of them has come since the last failure
+        self._flushing = 0  # callers that wait until everything is sent
+        self._flush_requested = False  # a flush was called since the last failure
         self._closed = False
         self._thread: threading.Thread | None = None
         self.dropped = 0
 
     def add(self, event: Data) -> str:
-        text = _json(event)  # fails here, not later in the thread
+        text = _json(event)  # raises here instead of later in the thread
         with self._changed:
             if self._closed:
                 raise RuntimeError("this client is closed")
@@ -510,7 +510,9 @@ class _Queue:
                 self._waiting.popleft()
                 self.dropped += 1
                 if self.dropped == 1:
-                    log.warning("more than %d events wait: the oldest go", self._max_waiting)
+                    log.warning(
+                        "queue of %d events is full: dropping the oldest", self._max_waiting
+                    )
             self._waiting.append((time.monotonic() + self._flush_interval, text))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="ilara", daemon=True)
@@ -522,7 +524,7 @@ class _Queue:
     def flush(self, timeout: float) -> int:
         with self._changed:
             self._flushing += 1
-            self._in_a_hurry = True
+            self._flush_requested = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closed or not self._left(), timeout)
             self._flushing -= 1
@@ -534,7 +536,7 @@ class _Queue:
             self._closed = True
             self._changed.notify_all()
             if left := self._left():
-                log.warning("events lost, since they could not be sent in time: %d", left)
+                log.warning("events lost that could not be sent in time: %d", left)
             return left
 
     def _left(self) -> int:
@@ -550,12 +552,12 @@ class _Queue:
                     self._in_flight = []
                     self._changed.notify_all()
                 else:
-                    self._changed.wait_for(lambda: self._closed or self._in_a_hurry, wait)
-                    failures = 0 if self._in_a_hurry else failures + 1
-                    self._in_a_hurry = False
+                    self._changed.wait_for(lambda: self._closed or self._flush_requested, wait)
+                    failures = 0 if self._flush_requested else failures + 1
+                    self._flush_requested = False
 
     def _next(self) -> list[bytes]:
-        """The batch that failed, or what waits as soon as it is due. Nothing at the end."""
+        """The failed batch, else the queued events when due; empty when closed."""
         with self._changed:
             while not (self._closed or self._in_flight):
                 left = self._waiting[0][0] - time.monotonic() if self._waiting else None
@@ -577,7 +579,7 @@ class _Queue:
         return batch
 
     def _send(self, batch: list[bytes], failures: int) -> float | None:
-        """Send it. Returns the seconds after which it has to be sent again, None if it has not."""
+        """Send a batch. Returns the seconds to wait before sending it again, None if it is done."""
         body = b'{"sent_at":"%s","events":[%s]}' % (_now().encode(), b",".join(batch))
         try:
             receipt = self._client._try(
@@ -593,7 +595,7 @@ class _Queue:
                 return pause(failures + 1, error.retry_after)
             for text in batch:
                 self._reject(text, error)
-        except (LookupError, TypeError):  # not a receipt of Ilara's
+        except (LookupError, TypeError):  # not a receipt from Ilara
             return pause(failures + 1)
         return None
 
@@ -601,7 +603,7 @@ class _Queue:
         event = json.loads(text)
         if self._on_rejected is None:
             name, event_id = event["event_name"], event["event_id"]
-            log.warning("event %s (%s) was refused: %s", event_id, name, error)
+            log.warning("event %s (%s) was rejected: %s", event_id, name, error)
             return
         try:
             self._on_rejected(event, error)
@@ -613,10 +615,10 @@ class _Queue:
 
 
 class EventStream:
-    """Iterate over it for events. It comes back by itself after any break, where it was, and leaves
-    out what it has given already. It ends when `close` is called, from whatever thread.
+    """Iterate over it for events. It reconnects after any interruption, resumes where it was and
+    skips events it has already returned. It ends when `close` is called, from any thread.
 
-    `last_id` is where it stands: give it as `after` to go on later. Then events may come again.
+    `last_id` is its position: pass it as `after` to resume later. Some events may then repeat.
     """
 
     def __init__(
@@ -628,17 +630,17 @@ class EventStream:
         self._response: requests.Response | None = None
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._failures = 0
-        self._retry = 3.0  # seconds; the server may say otherwise
+        self._retry = 3.0  # seconds; the server may change it
 
     def __iter__(self) -> Iterator[StreamedEvent]:
         while not self._closed.is_set():
             try:
                 with self._open() as self._response:
                     for event in self._read(self._response):
-                        # Ids are unique for each player. A resume repeats a few seconds at most.
+                        # Ids are unique per player. A resume repeats a few seconds at most.
                         place = (event["player_id"], event["event_id"])
                         if place not in self._seen:
-                            _remember(self._seen, place, None, REMEMBERED_EVENTS)
+                            _remember(self._seen, place, None, MAX_SEEN_EVENTS)
                             yield event
                 wait = pause(1, self._retry)
             except IlaraError as error:
@@ -653,8 +655,8 @@ class EventStream:
         self._closed.set()
         response = self._response
         if response is not None and hasattr(response.raw, "shutdown"):
-            # Older versions end with the next sign of life, in ten seconds.
-            with suppress(OSError, RuntimeError, ValueError):  # it has just ended by itself
+            # Older versions end at the next heartbeat, within ten seconds.
+            with suppress(OSError, RuntimeError, ValueError):  # it has just ended
                 response.raw.shutdown()
 
     def _open(self) -> requests.Response:
@@ -663,7 +665,7 @@ class EventStream:
         return self._client._open("GET", path, None, self._query, STREAM_SILENCE, headers)
 
     def _read(self, response: requests.Response) -> Iterator[StreamedEvent]:
-        """The events of one connection, by the rules of server-sent events."""
+        """The events of one connection, parsed as server-sent events."""
         fields: dict[str, str] = {}
         for line in self._lines(response):
             if line:
@@ -675,13 +677,13 @@ class EventStream:
             if "retry" in fields:
                 self._retry = int(fields["retry"]) / 1000
             if fields.get("event") == "gap":
-                self._tell_gap(json.loads(fields["data"])["count"])
+                self._report_gap(json.loads(fields["data"])["count"])
             elif "data" in fields:
                 yield json.loads(fields["data"])
             fields = {}
 
     def _lines(self, response: requests.Response) -> Iterator[bytes]:
-        # A block size would hold events back until it is full, except where each has its own.
+        # A larger size would delay events until a block is full, except with chunked encoding.
         size = cast(int, None) if response.raw.chunked else 1
         try:
             for line in response.iter_lines(size):
@@ -689,12 +691,12 @@ class EventStream:
                     return
                 yield line
         except (requests.RequestException, OSError, ValueError, AttributeError) as error:
-            # All of them come up when a connection ends, or is closed by `close`, while it is read.
+            # Any of them can occur when a connection ends, or `close` shuts it, during a read.
             raise NetworkError("NETWORK_ERROR", str(error)) from error
 
-    def _tell_gap(self, count: int) -> None:
+    def _report_gap(self, count: int) -> None:
         if self._on_gap is None:
-            log.warning("the stream left out %d events: this reader is too slow", count)
+            log.warning("the stream skipped %d events: this reader is too slow", count)
         else:
             self._on_gap(count)
 
@@ -708,7 +710,7 @@ def _given(device_id: Any, email: Any, attributes: Any) -> Data:
 
 
 def _complete(event: Data) -> Data:
-    """An event that is the same however often it is sent."""
+    """The event with a fixed id and time, so that sending it again changes nothing."""
     fixed = {**event, "event_id": event.get("event_id") or str(uuid.uuid4())}
     moment = event.get("timestamp")
     fixed["timestamp"] = _time(moment) if isinstance(moment, datetime) else moment or _now()
@@ -717,14 +719,14 @@ def _complete(event: Data) -> Data:
 
 def _path(template: str, *parts: str) -> str:
     for part in parts:
-        if part in ("", ".", ".."):  # they would name another path
-            message = "An id that is empty, '.' or '..' has no address"
+        if part in ("", ".", ".."):  # would be another path
+            message = "An id must not be empty, '.' or '..'"
             raise ValidationError("VALIDATION_ERROR", message)
     return template.format(*(quote(part, safe="") for part in parts))
 
 
 def _json(body: Data) -> bytes:
-    """Half a character of two, as left by cutting a text elsewhere, would spoil a whole batch."""
+    """Lone surrogates, as left by cutting a string, are replaced: one would fail a whole batch."""
     text = json.dumps(body, allow_nan=False, ensure_ascii=False)
     return re.sub("[\ud800-\udfff]", "\ufffd", text).encode()
 
@@ -734,12 +736,12 @@ def _now() -> str:
 
 
 def _time(moment: datetime | None) -> str | None:
-    """A time without an offset is local time, as elsewhere in Python."""
+    """A time without an offset is local time, as usual in Python."""
     return None if moment is None else moment.astimezone(timezone.utc).isoformat()
 
 
 def _is_like(value: Any, default: Any) -> bool:
-    """Whether they are of one type. True is no number; a whole one passes for a float."""
+    """Whether both have one type. A bool is not a number; an int is accepted for a float."""
     if default is None:
         return True
     if isinstance(value, bool) or isinstance(default, bool):

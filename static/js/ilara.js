@@ -1,4 +1,4 @@
-// The only script we write. Every feature is found by a data attribute, and every page works without it.
+// The dashboard's only script. Data attributes enable its features; every page works without it.
 "use strict";
 (() => {
   const on = (type, handler) => document.addEventListener(type, handler);
@@ -16,7 +16,7 @@
     const closer = near(event, "dialog [data-close]");
     if (closer) event.preventDefault();
     if (closer || (event.target instanceof HTMLDialogElement && event.target.open)) {
-      event.target.closest("dialog").close(); // a click on the dialog itself is one on its backdrop
+      event.target.closest("dialog").close(); // a click on the dialog element is on its backdrop
     }
   });
 
@@ -38,7 +38,7 @@
     });
   on("click", (event) => closeMenus(near(event, "details[data-menu]")));
 
-  // --- Copying. The clipboard API is missing on plain http ---
+  // --- Copy buttons. The clipboard API is not available over plain http, a common setup ---
   const copy = async (text) => {
     if (navigator.clipboard) return navigator.clipboard.writeText(text);
     const area = document.createElement("textarea");
@@ -64,7 +64,7 @@
     }, 2000);
   });
 
-  // --- Shortcuts: data-shortcut="/" focuses a field, "p" or "g p" clicks; a switch turns them off ---
+  // --- Shortcuts: data-shortcut="/" focuses a field, "p" or "g p" clicks. Can be switched off ---
   let prefix = "";
   const off = () => localStorage.getItem("shortcuts") === "off";
   on("keydown", (event) => {
@@ -86,7 +86,7 @@
     if (box) localStorage.setItem("shortcuts", box.checked ? "on" : "off");
   });
 
-  // --- Rules: the operators that fit the field. The server does the same when it draws the row ---
+  // --- Rules: show only the operators that fit the field, as the server does when it renders a row ---
   on("change", (event) => {
     const field = near(event, "input[list='rule-fields']");
     if (!field) return;
@@ -103,7 +103,7 @@
 
   // --- Relative times, worded like the reltime tag ---
   const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-  const age = () =>
+  const updateAges = () =>
     document.querySelectorAll("time[data-reltime]").forEach((time) => {
       const seconds = Math.trunc((Date.now() - Date.parse(time.dateTime)) / 1000);
       const distance = Math.abs(seconds);
@@ -113,7 +113,7 @@
       const future = `in ${Math.floor((distance + Math.floor(size / 2)) / size)} ${unit}`;
       time.textContent = distance < 5 ? "just now" : seconds > 0 ? past : future;
     });
-  setInterval(age, 15000);
+  setInterval(updateAges, 15000);
 
   // --- Toasts ---
   on("click", (event) => near(event, "[data-dismiss]")?.closest(".toast").remove());
@@ -129,19 +129,19 @@
     const what = why[xhr.status] ?? "The request failed";
     alertWith(`${what}. Reload the page and try again.${id ? ` Request ${id}.` : ""}`);
   });
-  on("htmx:sendError", () => alertWith("The server cannot be reached. Check your connection."));
+  on("htmx:sendError", () => alertWith("The server is not reachable. Check your connection."));
 
   // --- Live events: the state of the stream, a limit to the rows shown ---
   let reconnecting;
-  const state = (label) =>
-    document.querySelectorAll("[data-tail-state]").forEach((each) => (each.textContent = label));
+  const showState = (text) =>
+    document.querySelectorAll("[data-tail-state]").forEach((each) => (each.textContent = text));
   on("htmx:sseOpen", () => {
     clearTimeout(reconnecting);
-    state("Live");
+    showState("Live");
   });
   on("htmx:sseError", () => {
-    clearTimeout(reconnecting); // a planned end of the stream reopens within seconds
-    reconnecting = setTimeout(() => state("Reconnecting"), 5000);
+    clearTimeout(reconnecting); // a planned end of the stream reopens within seconds: show nothing
+    reconnecting = setTimeout(() => showState("Reconnecting"), 5000);
   });
   on("htmx:sseMessage", () => {
     document.querySelectorAll("[data-tail-limit]").forEach((rows) => {
@@ -149,7 +149,7 @@
     });
   });
 
-  // --- What htmx is about to replace is busy ---
+  // --- aria-busy on what htmx is about to replace ---
   on("htmx:beforeRequest", ({ detail }) => detail.target.setAttribute("aria-busy", "true"));
   on("htmx:afterRequest", ({ detail }) => detail.target.removeAttribute("aria-busy"));
 

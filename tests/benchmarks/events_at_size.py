@@ -25,7 +25,7 @@ def main(rows: int) -> None:
     test_explain.fill(environment, rows, DAYS)
     print(f"{rows:,} events of {DAYS} days filled in {perf_counter() - started:.0f} s")
     base = 0.0
-    for statement in [test_explain.player_by_key, *test_explain.ASKED]:
+    for statement in [test_explain.player_by_key, *test_explain.QUERIES]:
         times = []
         for _ in range(TRIES):
             with transaction.atomic():

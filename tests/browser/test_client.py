@@ -78,6 +78,6 @@ def test_client__works_in_a_page_of_another_host(
             "tutorial": True,
             "error": [True, 403, True],
         }
-        assert "POST /players/players knows no such fields: deviceId" in messages
+        assert "POST /players/players ignored unknown fields: deviceId" in messages
     finally:
         page.close()

@@ -35,7 +35,7 @@ def test_add_find_remove_undo_import_and_clear(admin: Window, tmp_path: Path) ->
     page.get_by_label("CSV file").set_input_files(file)
     admin.press("button", "Import")
     changes = page.get_by_role("region", name="Last changes")
-    expect(changes).to_contain_text("30,000 added, 1 bad line left out", timeout=60_000)
+    expect(changes).to_contain_text("30,000 added, 1 invalid line skipped", timeout=60_000)
     expect(page.get_by_role("navigation", name="Lists")).to_contain_text("Exclude 30,001")
 
     admin.fill(page.get_by_label("External id starts with"), f"{mark}-2999")

@@ -1,4 +1,4 @@
-"""The drivers of the clients, ready to start."""
+"""The client drivers."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ from tests.clients.drivers import commands
 
 @pytest.fixture(scope="session")
 def command() -> Iterator[dict[str, list[str]]]:
-    """How to start the driver of each language."""
+    """The driver's command line, per language."""
     with commands() as found:
         yield found

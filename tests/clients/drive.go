@@ -1,5 +1,5 @@
 // Drives the client for Go: a step on each line of stdin, its outcome on a line of stdout. The first
-// line says which clients there are. What is more than one call has a case here, of the same name in
+// line defines the clients. Steps that take more than one call have a case here, with the same name in
 // all three drivers.
 package main
 
@@ -23,7 +23,7 @@ var (
 	ctx      = context.Background()
 	clients  = map[string]*ilara.Client{}
 	streams  = map[string]*collected{}
-	mutex    sync.Mutex // of what other goroutines tell
+	mutex    sync.Mutex // guards what other goroutines write
 	rejected = [][]any{}
 	types    = map[string]string{
 		"VALIDATION_ERROR":    "ValidationError",
@@ -35,7 +35,7 @@ var (
 	}
 )
 
-// collected is what came of a stream.
+// collected is what a stream received.
 type collected struct {
 	stop context.CancelFunc
 	done chan struct{}
@@ -44,7 +44,7 @@ type collected struct {
 	err  error
 }
 
-// arguments are those of any call.
+// arguments are the union of the arguments of all calls.
 type arguments struct {
 	Key             string           `json:"key"`
 	PlayerID        string           `json:"player_id"`
@@ -115,7 +115,7 @@ func main() {
 	}
 }
 
-// options are those of a client, durations in seconds.
+// options of a client, durations in seconds.
 type options struct {
 	Timeout       float64 `json:"timeout"`
 	Deadline      float64 `json:"deadline"`
@@ -256,7 +256,7 @@ func run(client *ilara.Client, name string, text json.RawMessage) (any, error) {
 	panic("unknown call " + name)
 }
 
-// flag asks with the type of the default.
+// flag calls Flag with the type of the default.
 func flag(client *ilara.Client, a arguments) any {
 	contexts := []map[string]any{}
 	if a.Context != nil {
@@ -283,7 +283,7 @@ func decoded[T any](text json.RawMessage) (value T) {
 	return value
 }
 
-// field tells null from a field that is not there.
+// field distinguishes null from a missing field.
 func field(text json.RawMessage, name string) *string {
 	var all map[string]json.RawMessage
 	if text == nil {
@@ -325,7 +325,7 @@ func streamStart(client *ilara.Client, a arguments) {
 	}()
 }
 
-// streamWait gives what came, as soon as it is so many or a minute has passed.
+// streamWait returns the received ids, once there are enough or after a minute.
 func streamWait(a arguments) (any, error) {
 	c := streams[a.Name]
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {

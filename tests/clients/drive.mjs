@@ -1,5 +1,5 @@
 // Drives the client for Node: a step on each line of stdin, its outcome on a line of stdout.
-// The first line says which clients there are. What is more than one call has a function here, of
+// The first line defines the clients. Steps that take more than one call have a function here, with
 // the same name in all three drivers.
 import { createInterface } from "node:readline";
 import { Ilara, IlaraError } from "../../static/clients/ilara.mjs";
@@ -71,7 +71,7 @@ const calls = {
     return null;
   },
 
-  // What came, as soon as it is so many or a minute has passed.
+  // The received ids, once there are `count` of them or after a minute.
   async stream_wait(client, { name, count }) {
     const collected = streams[name];
     const deadline = Date.now() + 60_000;
@@ -84,7 +84,7 @@ const calls = {
 
   stream_gaps: (client, { name }) => streams[name].gaps,
 
-  // Whether it ended at once.
+  // Whether it ended immediately.
   async stream_stop(client, { name }) {
     streams[name].stream.close();
     const deadline = Date.now() + 5_000;
@@ -98,7 +98,7 @@ const calls = {
     return ids;
   },
 
-  // The result, and whether it took so many seconds.
+  // The result, and whether it took between `least` and `most` seconds.
   async timed(client, { call, args, least, most }) {
     const started = Date.now();
     const result = await calls[call](client, args);
@@ -107,7 +107,7 @@ const calls = {
   },
 };
 
-// The steps hold integers that a number cannot: BigInt, and back. The client has its own way.
+// Integers that a number cannot represent become BigInt, independently of the client's code.
 const big = /(?<![\d."])(-?\d{16,})(?![\d."])/g;
 const read = (text) => JSON.parse(text.replace(big, '"big:$1"'), (_, item) => (
   typeof item === "string" && item.startsWith("big:") ? BigInt(item.slice(4)) : item
@@ -117,7 +117,7 @@ const write = (value) => JSON.stringify(value, (_, item) => (
 )).replace(/"big:(-?\d+)"/g, "$1");
 
 const camel = (name) => name.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
-// Options are in seconds where they are durations.
+// These options are given in seconds.
 const DURATIONS = ["timeout", "deadline", "flag_timeout", "flush_interval"];
 
 let ready = false;

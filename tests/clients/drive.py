@@ -1,7 +1,7 @@
 """Drives the Python client: a step on each line of stdin, its outcome on a line of stdout.
 
-The first line says which clients there are. What is more than one call has a function here, of the
-same name in all three drivers.
+The first line defines the clients. Steps that take more than one call have a function here, with
+the same name in all three drivers.
 """
 
 import json
@@ -36,7 +36,7 @@ def track_many(client: ilara.Ilara, player_id: str, prefix: str, count: int, pau
 
 @dataclass
 class Collected:
-    """A stream that a thread reads, and what came."""
+    """A stream read by a thread, and what it received."""
 
     stream: ilara.EventStream
     ids: list[str] = field(default_factory=list)
@@ -60,7 +60,7 @@ def stream_start(client: ilara.Ilara, name: str, **filters: Any) -> None:
 
 
 def stream_wait(client: ilara.Ilara, name: str, count: int) -> list[str]:
-    """What came, as soon as it is so many or a minute has passed."""
+    """The received ids, once there are `count` of them or after a minute."""
     collected = streams[name]
     deadline = time.monotonic() + 60
     while len(collected.ids) < count and time.monotonic() < deadline:
@@ -75,7 +75,7 @@ def stream_gaps(client: ilara.Ilara, name: str) -> list[int]:
 
 
 def stream_stop(client: ilara.Ilara, name: str) -> bool:
-    """Whether it ended at once."""
+    """Whether it ended immediately."""
     streams[name].stream.close()
     threads[name].join(5)
     return not threads[name].is_alive()
@@ -88,7 +88,7 @@ def player_ids(client: ilara.Ilara, page_size: int) -> list[str]:
 def timed(
     client: ilara.Ilara, call: str, args: dict[str, Any], least: float, most: float
 ) -> tuple[Any, bool]:
-    """The result, and whether it took so many seconds."""
+    """The result, and whether it took between `least` and `most` seconds."""
     started = time.monotonic()
     result = run(client, call, args)
     return result, least <= time.monotonic() - started <= most
@@ -133,8 +133,8 @@ def outcome_of(step: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"result": run(clients[step["as"]], step["call"], step.get("args", {}))}
     except ilara.IlaraError as error:
-        told = {"code": error.code, "status": error.status, "message": error.message}
-        return {"error": {"type": type(error).__name__, "details": error.details, **told}}
+        fields = {"code": error.code, "status": error.status, "message": error.message}
+        return {"error": {"type": type(error).__name__, "details": error.details, **fields}}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The drivers of the clients: a process for each language, to which steps are sent."""
+"""The drivers of the clients: one process per language, which executes steps."""
 
 import json
 import os
@@ -20,7 +20,7 @@ LANGUAGES = ("python", "node", "go")
 
 
 class Driver:
-    """`keys` are the API keys of its clients by name, `options` the options of some of them."""
+    """`keys` are the API keys of its clients by name, `options` those that some of them have."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Driver:
         self.process.stdin.flush()
 
     def outcome(self) -> Any:
-        """That of the oldest step not yet asked about: `{"result"}` or `{"error"}`."""
+        """The outcome of the oldest step not read yet: `{"result"}` or `{"error"}`."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         assert line, f"the driver has ended: {self.process.args!r}"
@@ -55,7 +55,7 @@ class Driver:
         return self.outcome()["result"]
 
     def end(self) -> None:
-        """The driver ends with its input, and must then find its way out by itself."""
+        """Close the input of the driver, which must then exit by itself."""
         assert self.process.stdin
         self.process.stdin.close()
         try:
@@ -69,7 +69,7 @@ class Driver:
 
 @contextmanager
 def commands() -> Iterator[dict[str, list[str]]]:
-    """How to start the driver of each language. Go's is compiled, without a network."""
+    """The command that starts the driver of each language. Go's is compiled without a network."""
     node = program("node", "nodejs")
     program("go", "golang-go")
     with tempfile.TemporaryDirectory() as name:
@@ -82,7 +82,7 @@ def commands() -> Iterator[dict[str, list[str]]]:
 
 
 def build_go(folder: Path, main: Path = DRIVERS / "drive.go") -> Path:
-    """The client as a package beside a program, as a game would have it."""
+    """Compile the client as a package with a program, as a game would."""
     (folder / "go.mod").write_text("module game\n\ngo 1.18\n")
     (folder / "ilara").mkdir()
     shutil.copy(FOLDER / "ilara.go", folder / "ilara")

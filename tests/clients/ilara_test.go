@@ -1,4 +1,4 @@
-// What of the client for Go can be asked without Ilara.
+// Tests of the Go client that need no Ilara server.
 package main
 
 import (
@@ -26,16 +26,16 @@ func client(t *testing.T, options ilara.Options, handler http.HandlerFunc) *ilar
 	return client
 }
 
-func TestNewBesideAnotherTransport(t *testing.T) {
+func TestNewWithACustomDefaultTransport(t *testing.T) {
 	before := http.DefaultTransport
-	http.DefaultTransport = wrapped{before} // as programs do to trace all requests
+	http.DefaultTransport = wrapped{before} // as tracing libraries do
 	defer func() { http.DefaultTransport = before }()
 	if _, err := ilara.New("http://h", "key", ilara.Options{}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestNewRefusesAKeyThatIsNone(t *testing.T) {
+func TestNewRefusesAnInvalidKey(t *testing.T) {
 	for _, key := range []string{"pk_live_abc\n", "", "pk_live_ü"} {
 		_, err := ilara.New("http://h", key, ilara.Options{})
 		if err == nil || strings.Contains(err.Error(), "pk_live") {
@@ -44,11 +44,11 @@ func TestNewRefusesAKeyThatIsNone(t *testing.T) {
 	}
 }
 
-func TestCloseSendsNothingThatItCalledLost(t *testing.T) {
-	came, answer := make(chan struct{}, 9), make(chan struct{})
+func TestCloseSendsNothingThatItReportedLost(t *testing.T) {
+	arrived, respond := make(chan struct{}, 9), make(chan struct{})
 	client := client(t, ilara.Options{FlushAt: 1}, func(w http.ResponseWriter, r *http.Request) {
-		came <- struct{}{}
-		<-answer
+		arrived <- struct{}{}
+		<-respond
 		fmt.Fprint(w, `{"data":{"accepted":1,"duplicates":0,"rejected":[]}}`)
 	})
 	track := func() {
@@ -57,17 +57,17 @@ func TestCloseSendsNothingThatItCalledLost(t *testing.T) {
 		}
 	}
 	track()
-	<-came
+	<-arrived
 	track()
 	done, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := client.Close(done); err == nil {
-		t.Error("nothing was called lost")
+		t.Error("nothing was reported lost")
 	}
-	close(answer)
+	close(respond)
 	select {
-	case <-came:
-		t.Error("sent after all")
+	case <-arrived:
+		t.Error("sent a lost event")
 	case <-time.After(300 * time.Millisecond):
 	}
 }
@@ -80,8 +80,8 @@ func TestStreamEndsWithTheErrorOfHandle(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	// Handling needs a call of its own, which fails: the stream is not what broke.
-	failure := &ilara.Error{Code: ilara.ErrNetwork.Code, Message: "no answer"}
+	// handle makes a call that fails, which is not an error of the stream.
+	failure := &ilara.Error{Code: ilara.ErrNetwork.Code, Message: "no response"}
 	ids := []string{}
 	options := ilara.StreamOptions{OnID: func(id string) { ids = append(ids, id) }}
 	err := client.Stream(ctx, options, func(event ilara.StreamedEvent) error {
@@ -93,7 +93,7 @@ func TestStreamEndsWithTheErrorOfHandle(t *testing.T) {
 	if !errors.Is(err, failure) {
 		t.Error(err)
 	}
-	if strings.Join(ids, " ") != "1" { // to go on from there hands the second out again
+	if strings.Join(ids, " ") != "1" { // resuming there delivers the second event again
 		t.Error(ids)
 	}
 }

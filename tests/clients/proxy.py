@@ -1,4 +1,4 @@
-"""A proxy between a client and the server that misbehaves when told to, as networks do."""
+"""A proxy between a client and the server that injects network faults."""
 
 import http.client
 import json
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 
 class Seen(NamedTuple):
-    """A request that came by."""
+    """A request that passed through."""
 
     path: str
     headers: dict[str, str]
@@ -22,16 +22,22 @@ class Seen(NamedTuple):
         return json.loads(self.body)
 
 
-ANSWERS = {
-    "answer 502": (502, b"<h1>Bad Gateway</h1>"),
-    "answer 502 in JSON": (502, b'{"error":{"code":502,"message":"No backend","details":null}}'),
-    "answer 503 for an hour": (503, b'{"error":{"code":"overloaded","message":"Wait an hour"}}'),
+RESPONSES = {
+    "status 502": (502, b"<h1>Bad Gateway</h1>"),
+    "status 502 in JSON": (
+        502,
+        b'{"error":{"code":502,"message":"No backend","details":null}}',
+    ),
+    "status 503 for an hour": (
+        503,
+        b'{"error":{"code":"overloaded","message":"Wait an hour"}}',
+    ),
 }
 
 
 class Proxy(ThreadingHTTPServer):
-    """`faults` are taken one for each request: `lose the reply`, those of ANSWERS, and `stutter`,
-    which begins a stream with a gap and then says everything twice."""
+    """Each request consumes one of `faults`: `lose the reply`, a key of RESPONSES, or `stutter`,
+    which starts a stream with a gap and then sends everything twice."""
 
     daemon_threads = True
 
@@ -52,13 +58,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         proxy.seen.append(Seen(self.path, dict(self.headers), body))
         fault = proxy.faults.popleft() if proxy.faults else ""
-        if fault in ANSWERS:
-            status, answer = ANSWERS[fault]
+        if fault in RESPONSES:
+            status, content = RESPONSES[fault]
             self.send_response(status)
             if status == 503:
                 self.send_header("Retry-After", "3600")
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(content)
             return
         session = http.client.HTTPConnection(proxy.upstream, timeout=60)
         try:
@@ -77,14 +83,14 @@ class _Handler(BaseHTTPRequestHandler):
             while piece := reply.read1():
                 self.wfile.write(piece * (2 if fault == "stutter" else 1))
         except (OSError, http.client.HTTPException):
-            return  # the client sees its connection end
+            return  # closes the client's connection
         finally:
             session.close()
 
     do_GET = do_POST = do_PATCH = do_DELETE = _pass
 
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Not logged."""
 
 
 @contextmanager

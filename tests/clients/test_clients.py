@@ -28,7 +28,7 @@ from tests.serving import Gunicorn, gunicorns
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
-type Commands = Mapping[str, list[str]]  # how to start the driver of each language
+type Commands = Mapping[str, list[str]]  # the driver's command line, per language
 
 STEPS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "scenario.json").read_text())
 FLAGS = {
@@ -48,29 +48,29 @@ NAME = re.compile(r"\$\{(?:(free):)?([^}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """What one driver works with: environments of its own, so that outcomes do not mix."""
+    """The environments of one driver, so that outcomes do not mix."""
 
     environment: Environment
-    thrifty: Environment
+    free_tier: Environment
 
     def keys(self) -> dict[str, str]:
         return {
             "public": make_key(self.environment).token,
             "secret": make_key(self.environment, KeyKind.SECRET).token,
             "bad": "pk_live_nothing",
-            "free": make_key(self.thrifty).token,
-            "hasty": make_key(self.thrifty).token,
+            "free": make_key(self.free_tier).token,
+            "hasty": make_key(self.free_tier).token,
             "once": make_key(self.environment).token,
             "quick": make_key(self.environment).token,
             "small": make_key(self.environment).token,
         }
 
     def id_of(self, name: re.Match[str]) -> str:
-        environment = self.thrifty if name[1] else self.environment
+        environment = self.free_tier if name[1] else self.environment
         return str(player_id_for(environment.namespace, name[2]))
 
     def filled(self, step: Any) -> Any:
-        """The step with the ids of this game's players."""
+        """The step with placeholders replaced by ids of this game's players."""
         if isinstance(step, dict):
             return {name: self.filled(value) for name, value in step.items()}
         if isinstance(step, list):
@@ -90,7 +90,7 @@ def make_game() -> Game:
     return Game(environment, make_environment(tier=Tier.FREE))
 
 
-def test_scenario__has_the_same_outcomes_in_all_languages(
+def test_scenario__has_equal_outcomes_in_all_languages(
     transactional_db: None, command: Commands
 ) -> None:
     port = free_port()
@@ -109,7 +109,7 @@ def test_scenario__has_the_same_outcomes_in_all_languages(
                     servers.close()
                 case "start the server":
                     servers.enter_context(gunicorns(1, port))
-                case "wait until they are on their way":
+                case "wait until they are in flight":
                     time.sleep(0.5)
                 case str(fault):
                     for play in plays.values():
@@ -134,15 +134,15 @@ def test_examples__work_as_printed(
         assert Event.objects.get(player_id=player.id).name == "level_complete"
 
 
-def test_exit__sends_what_still_waits(
+def test_exit__sends_queued_events(
     transactional_db: None, command: Commands, gunicorn: Gunicorn, tmp_path: Path
 ) -> None:
-    for client in CLIENTS[:2]:  # a program in Go has no such hook
+    for client in CLIENTS[:2]:  # Go has no exit hook
         environment = make_environment()
         example = usage(client, f"{gunicorn.address}/v1", make_key(environment).token)
-        *kept, last = example.splitlines()
+        *lines, last = example.splitlines()
         assert "close()" in last
-        run_example(client.language, "\n".join(kept), tmp_path, command)
+        run_example(client.language, "\n".join(lines), tmp_path, command)
         assert Event.objects.filter(environment_id=environment.pk).count() == 1
 
 
@@ -176,7 +176,7 @@ def test_files__are_formatted_and_parse(command: Commands) -> None:
     assert run_quietly(command["node"][0], "--check", str(FOLDER / "ilara.mjs")) == ""
 
 
-def test_client_for_go__passes_its_own_tests(tmp_path: Path, command: Commands) -> None:
+def test_go_client__passes_its_unit_tests(tmp_path: Path, command: Commands) -> None:
     shutil.copy(DRIVERS / "ilara_test.go", tmp_path)
     build_go(tmp_path)
     go(tmp_path, "test", ".")
@@ -223,7 +223,7 @@ def take(step: Mapping[str, Any], number: int, plays: Mapping[str, Play]) -> Non
 
 
 def check_requests(language: str, seen: list[Seen]) -> None:
-    """What outcomes do not show: who asked, what came again, and the clock along with it."""
+    """Check what outcomes do not show: user agent, retried batches, and `sent_at`."""
     agents = {"python": "ilara-python/0.1.0", "node": "ilara-node/0.1.0", "go": "ilara-go/0.1.0"}
     assert {request.headers["User-Agent"] for request in seen} == {agents[language]}
     batches = [request for request in seen if request.path.endswith("/events/batch")]
@@ -232,7 +232,7 @@ def check_requests(language: str, seen: list[Seen]) -> None:
         assert timedelta() < behind < timedelta(minutes=2)
         assert all({"event_id", "timestamp"} <= event.keys() for event in batch.json["events"])
     large = [batch for batch in batches if b"large 0" in batch.body]
-    # The reply to it was lost, so it came again: the same events, and a later clock.
+    # Its reply was lost, so it was sent again with the same events and a later sent_at.
     assert len(large) == 2
     assert large[0].json["events"] == large[1].json["events"]
     assert large[0].json["sent_at"] < large[1].json["sent_at"]
@@ -240,7 +240,7 @@ def check_requests(language: str, seen: list[Seen]) -> None:
 
 
 def plain_of(outcome: Any, game: Game) -> Any:
-    """The outcome without what differs between two games: the ids of players, and times."""
+    """The outcome without player ids and times, which differ between games."""
     text = json.dumps(outcome)
     for name in NAME.finditer(json.dumps(STEPS, ensure_ascii=False)):
         text = text.replace(game.id_of(name), f"the player {name[2]}")

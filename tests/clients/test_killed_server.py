@@ -1,4 +1,4 @@
-"""Tracked events and streams while the server is killed: no event is lost, none is doubled."""
+"""Events and streams survive kills of the server: no event is lost or duplicated."""
 
 import time
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ pytestmark = [
     ),
 ]
 
-EVENTS = 2_000  # of each client
+EVENTS = 2_000  # per client
 PAUSE_SECONDS = 0.003
-# A client that waits too long after a failure would make the test slow, and little else.
+# Short waits, to keep the test fast.
 OPTIONS = {"flush_at": 50, "flush_interval": 0.2, "timeout": 5}
 
 
@@ -28,7 +28,7 @@ def has_sent_all(driver: Driver) -> bool:
     return bool(driver.do("public", "flush") == 0)
 
 
-def test_server_killed_twice__loses_and_doubles_no_event(
+def test_killed_server__loses_and_duplicates_no_event(
     command: Mapping[str, list[str]],
 ) -> None:
     with empty_home() as home:
@@ -49,7 +49,7 @@ def test_server_killed_twice__loses_and_doubles_no_event(
                 wait_for_share(serve, 0.2)
                 serve = killed_and_started_again(serve)
                 wait_for_share(serve, 0.5)
-                # A power cut: this time PostgreSQL goes, too.
+                # As in a power cut, PostgreSQL is killed too.
                 serve.kill_all()
                 time.sleep(1)
                 serve = Serve(home, "--workers", "2", port=serve.port).ready()
@@ -70,7 +70,7 @@ def test_server_killed_twice__loses_and_doubles_no_event(
 
 
 def wait_for_share(serve: Serve, share: float) -> None:
-    """Until so many are stored, and by far not all: each kill must meet events on their way."""
+    """Wait until a share of the events is stored; each kill must hit events in flight."""
 
     def stored() -> int:
         ((count,),) = query(serve.home, "SELECT count(*) FROM event WHERE name = 'step'")

@@ -1,4 +1,4 @@
-"""What of the Python client can be asked without a server."""
+"""Tests of the Python client that need no Ilara server."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ import pytest
 from ilara_admin.apidocs.clients import FOLDER
 from tests.homes import wait_until
 
-NOWHERE = "http://127.0.0.1:9"  # nobody listens on the port for discarding
+NOWHERE = "http://127.0.0.1:9"  # the discard port, where nothing listens
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def ilara() -> Iterator[ModuleType]:
 
 @contextmanager
 def replying(data: Any) -> Iterator[tuple[str, list[Any]]]:
-    """The address of a server that replies to each POST with this data, and the bodies it got."""
+    """The address of a server that replies to POST with `data`, and the bodies it received."""
     bodies: list[Any] = []
 
     class Replying(BaseHTTPRequestHandler):
@@ -44,7 +44,7 @@ def replying(data: Any) -> Iterator[tuple[str, list[Any]]]:
             self.wfile.write(json.dumps({"success": True, "data": data}).encode())
 
         def log_message(self, *_: object) -> None:
-            """Nothing reads the log."""
+            """Not logged."""
 
     with served_by(Replying) as address:
         yield address, bodies
@@ -60,39 +60,37 @@ def served_by(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         serving.join()
 
 
-def test_pause__is_random_below_a_bound_that_doubles_up_to_a_limit(ilara: ModuleType) -> None:
+def test_pause__is_random_up_to_a_bound_that_doubles_to_a_limit(ilara: ModuleType) -> None:
     for failures, bound in ((1, 0.25), (2, 0.5), (5, 4), (8, 20), (1_000_000, 20)):
         pauses = [ilara.pause(failures) for _ in range(2_000)]
         assert 0 <= min(pauses) < 0.1 * bound
         assert 0.9 * bound < max(pauses) <= bound
 
 
-def test_pause__is_never_shorter_than_the_server_asks(ilara: ModuleType) -> None:
+def test_pause__is_at_least_retry_after(ilara: ModuleType) -> None:
     assert all(3 <= ilara.pause(9, 3.0) <= 3.25 for _ in range(1_000))
 
 
 @pytest.mark.parametrize("base_url", ["http://h", "http://h/", "http://h/v1", "http://h/v1/"])
-def test_base_url__may_be_given_with_and_without_the_version(
-    ilara: ModuleType, base_url: str
-) -> None:
+def test_base_url__works_with_and_without_the_version(ilara: ModuleType, base_url: str) -> None:
     with ilara.Ilara(base_url, "key") as client:
         assert client.base_url == "http://h/v1"
 
 
-def test_base_url__without_a_scheme_is_refused(ilara: ModuleType) -> None:
+def test_base_url_without_a_scheme__is_refused(ilara: ModuleType) -> None:
     with pytest.raises(ValueError, match="base_url must begin with http"):
         ilara.Ilara("localhost:18000", "key")
 
 
 @pytest.mark.parametrize("key", ["pk_live_abc\n", "", "pk_live_ü"])
-def test_key__that_is_none_is_refused_and_not_shown(ilara: ModuleType, key: str) -> None:
+def test_invalid_key__is_refused_and_not_shown(ilara: ModuleType, key: str) -> None:
     with pytest.raises(ValueError, match="api_key is empty or has") as caught:
         ilara.Ilara("http://h", key)
     assert "pk_live" not in str(caught.value)
 
 
 @pytest.mark.parametrize("amount", [4.99, None])
-def test_amount__as_a_float_is_refused(ilara: ModuleType, amount: Any) -> None:
+def test_float_amount__is_refused(ilara: ModuleType, amount: Any) -> None:
     with (
         ilara.Ilara(NOWHERE, "key") as client,
         pytest.raises(TypeError, match="a float loses cents"),
@@ -103,7 +101,7 @@ def test_amount__as_a_float_is_refused(ilara: ModuleType, amount: Any) -> None:
 @pytest.mark.parametrize(
     ("amount", "sent"), [(Decimal("5E+1"), "50"), (Decimal("4.90"), "4.90"), (3, "3"), ("1", "1")]
 )
-def test_amount__is_sent_as_it_would_be_printed(ilara: ModuleType, amount: Any, sent: str) -> None:
+def test_amount__is_sent_as_printed(ilara: ModuleType, amount: Any, sent: str) -> None:
     with replying({}) as (address, bodies), ilara.Ilara(address, "key") as client:
         client.record_purchase("p", amount)
     assert [body["amount"] for body in bodies] == [sent]
@@ -118,7 +116,7 @@ def test_amount__is_sent_as_it_would_be_printed(ilara: ModuleType, amount: Any, 
         (None, "b", False),
     ],
 )  # fmt: skip
-def test_value_of_a_flag__must_be_of_the_type_of_the_default(
+def test_flag_value__must_have_the_type_of_the_default(
     ilara: ModuleType, value: Any, default: Any, fits: bool
 ) -> None:
     with replying({"value": value}) as (address, _), ilara.Ilara(address, "key") as client:
@@ -127,7 +125,7 @@ def test_value_of_a_flag__must_be_of_the_type_of_the_default(
     assert (type(found), found) == (type(wanted), wanted)
 
 
-def test_event__that_is_not_fit_for_json_is_refused_where_it_is_tracked(ilara: ModuleType) -> None:
+def test_event_that_cannot_be_json__is_refused_by_track(ilara: ModuleType) -> None:
     with ilara.Ilara(NOWHERE, "key") as client:
         with pytest.raises(TypeError):
             client.track("p", "x", {"when": object()})
@@ -137,7 +135,7 @@ def test_event__that_is_not_fit_for_json_is_refused_where_it_is_tracked(ilara: M
         client.track("p", "x")
 
 
-def test_close__without_a_server_ends_in_time_and_tells_the_loss(
+def test_close_without_a_server__ends_in_time_and_returns_the_loss(
     ilara: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = ilara.Ilara(NOWHERE, "key")
@@ -147,7 +145,7 @@ def test_close__without_a_server_ends_in_time_and_tells_the_loss(
     assert "could not be sent in time: 1" in caplog.text
 
 
-def test_deadline__bounds_a_call_with_all_its_attempts(ilara: ModuleType) -> None:
+def test_deadline__limits_a_call_with_all_its_attempts(ilara: ModuleType) -> None:
     with (
         ilara.Ilara(NOWHERE, "key", attempts=1_000, deadline=0.3) as client,
         pytest.raises(ilara.NetworkError) as caught,
@@ -156,17 +154,17 @@ def test_deadline__bounds_a_call_with_all_its_attempts(ilara: ModuleType) -> Non
     assert (caught.value.code, caught.value.status) == ("NETWORK_ERROR", 0)
 
 
-def test_stream__can_be_closed_between_two_connections(
+def test_stream__can_be_closed_between_connections(
     ilara: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
     pause = ilara.pause
 
-    def noted(failures: int, least: float) -> Any:
+    def recording_pause(failures: int, least: float) -> Any:
         pauses.append(least)
         return pause(failures, least)
 
-    monkeypatch.setattr(ilara, "pause", noted)
+    monkeypatch.setattr(ilara, "pause", recording_pause)
 
     class Once(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -176,7 +174,7 @@ def test_stream__can_be_closed_between_two_connections(
             self.wfile.write(b"retry: 3600000\n\nid: 1\ndata: %s\n\n" % event)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Not logged."""
 
     with served_by(Once) as address, ilara.Ilara(address, "key") as client:
         stream, events = client.stream(), []

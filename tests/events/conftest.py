@@ -1,4 +1,4 @@
-"""A real server for the event stream, readers of it, and an environment to write to."""
+"""A real server for the event stream, its readers, and an environment with a game."""
 
 import http.client
 import queue
@@ -103,7 +103,7 @@ class Message:
 
 
 class Reader:
-    """Reads a stream in a thread of its own and takes it apart as the HTML standard says."""
+    """Reads a stream in its own thread and parses it as the HTML standard specifies."""
 
     def __init__(self, port: int, path: str, headers: dict[str, str]) -> None:
         self.messages: queue.Queue[Message] = queue.Queue()
@@ -114,7 +114,7 @@ class Reader:
         self.reading.set()
         self._client = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS)
         self._client.sock = self._socket = socket.socket()
-        # Small, so that a reader that stops reading is felt soon.
+        # Small, so that a reader that stops reading takes effect soon.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
         self._socket.settimeout(HANG_SECONDS)
         self._socket.connect(("127.0.0.1", port))
@@ -145,14 +145,14 @@ class Reader:
                 elif name == "data":
                     data += value
                 elif not line:
-                    # Only now: a frame that is cut off in the middle counts for nothing.
+                    # Only at the blank line: an incomplete frame is ignored.
                     self.last_event_id = last_event_id
                     if data:
                         decoded = msgspec.json.decode(data)
                         self.messages.put(Message(kind or "message", decoded, self.last_event_id))
                     kind = data = ""
         self.ended.set()
-        # gunicorn, when it stops, waits two seconds for connections that are kept open.
+        # When gunicorn stops, it waits two seconds for open keep-alive connections.
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -181,12 +181,12 @@ class Reader:
 
 
 def wait_for[T](found: Callable[[], T]) -> T:
-    """Ask until the answer is true."""
+    """Poll until `found` returns a true value, and return it."""
     deadline = time.monotonic() + HANG_SECONDS
-    while not (answer := found()):
-        assert time.monotonic() < deadline, "it did not happen in time"
+    while not (result := found()):
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
-    return answer
+    return result
 
 
 # --- The environment ----------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def make_game(server: Server) -> Game:
 
 @contextmanager
 def database_session() -> Iterator[psycopg.Connection[Any]]:
-    """A connection of its own to the test database; nothing is committed by itself."""
+    """A separate connection to the test database. The caller commits."""
     with psycopg.connect(database_url()) as session:
         yield session
 
@@ -247,7 +247,7 @@ def database_session() -> Iterator[psycopg.Connection[Any]]:
 def insert(
     session: psycopg.Connection[Any], environment: Environment, *names: str, size: int = 0
 ) -> list[int]:
-    """Store events by plain SQL, `size` bytes of properties each; returns their ids."""
+    """Store events with plain SQL, each with `size` bytes of properties; returns their ids."""
     rows = session.execute(
         """INSERT INTO event (player_id, received_at, environment_id, event_id, name, properties,
                               occurred_at)

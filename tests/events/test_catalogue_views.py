@@ -1,4 +1,4 @@
-"""The catalogue, one event name, and what was rejected, as staff see them."""
+"""The catalogue, the page of an event name, and rejected events."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,7 +47,7 @@ def name_of(environment: Environment, name: str = "start", **columns: Any) -> Ev
 # --- The catalogue ------------------------------------------------------------------------------
 
 
-def test_catalogue__lists_names_with_their_counts(
+def test_catalogue__lists_names_with_counts(
     viewer: Client, environment: Environment, player: Player, public_api: Api
 ) -> None:
     assert "No events yet" in text_of(viewer.get(url_of(environment, "event_names")))
@@ -58,9 +58,7 @@ def test_catalogue__lists_names_with_their_counts(
     assert "Counted" in html
 
 
-def test_catalogue__is_found_by_a_part_of_the_name(
-    viewer: Client, environment: Environment
-) -> None:
+def test_catalogue_search__matches_part_of_a_name(viewer: Client, environment: Environment) -> None:
     for name in ("level_up", "level_down", "start"):
         name_of(environment, name)
     name_of(make_environment(), "level_elsewhere")
@@ -71,7 +69,7 @@ def test_catalogue__is_found_by_a_part_of_the_name(
     assert "No names match" in text_of(viewer.get(f"{url}?q=zzz"))
 
 
-def test_catalogue__is_read_page_by_page_with_as_many_statements(
+def test_catalogue__is_paginated_with_a_bounded_number_of_queries(
     viewer: Client, environment: Environment, django_assert_max_num_queries: Any
 ) -> None:
     for number in range(60):
@@ -111,7 +109,7 @@ def test_name_of_another_environment__is_not_found(
 
 
 def test_series__has_every_bucket_of_its_span(environment: Environment) -> None:
-    """In Berlin, clocks were set back on 25 October 2026: that day has 25 hours."""
+    """Berlin set its clocks back on 25 October 2026, so that day has 25 hours."""
     name = name_of(environment)
     now = datetime(2026, 10, 25, 12, 30, tzinfo=UTC)
     for hours in range(40):
@@ -193,10 +191,10 @@ def test_description_that_is_too_long__is_refused(
         services.event_name_describe(name, "x" * 501, actor=ACTOR)
 
 
-# --- What was rejected --------------------------------------------------------------------------
+# --- Rejected events ----------------------------------------------------------------------------
 
 
-def test_rejected__are_listed_with_their_reason_newest_first(
+def test_rejected_events__are_listed_with_their_reason_newest_first(
     viewer: Client, environment: Environment, player: Player, public_api: Api
 ) -> None:
     url = url_of(environment, "event_rejected")
@@ -213,7 +211,7 @@ def test_rejected__are_listed_with_their_reason_newest_first(
     assert "Nothing was rejected" in text_of(viewer.get(elsewhere))
 
 
-def test_long_payload__says_that_it_was_cut(
+def test_long_payload__is_marked_as_truncated(
     viewer: Client, environment: Environment, player: Player, public_api: Api
 ) -> None:
     bad = {"player_id": str(player.pk), "event_name": "", "properties": {"x": "y" * 9_000}}
@@ -221,7 +219,7 @@ def test_long_payload__says_that_it_was_cut(
     assert "Truncated." in text_of(viewer.get(url_of(environment, "event_rejected")))
 
 
-def test_rejected__are_read_page_by_page(viewer: Client, environment: Environment) -> None:
+def test_rejected_events__are_paginated(viewer: Client, environment: Environment) -> None:
     for number in range(60):
         RejectedEvent.objects.create(
             environment=environment, received_at=timezone.now(), event_name=f"e-{number}",

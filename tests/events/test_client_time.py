@@ -1,4 +1,4 @@
-"""The time of the client beside that of the server: kept, bounded, and put right on request."""
+"""The client's time of an event: stored next to the server's, bounded, corrected by `sent_at`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,12 +22,12 @@ def ago(distance: timedelta) -> str:
 
 
 def shift(moment: datetime) -> timedelta:
-    """How long ago a moment is, in whole minutes."""
+    """How long ago a time is, rounded to minutes."""
     return timedelta(minutes=round((datetime.now(UTC) - moment) / timedelta(minutes=1)))
 
 
 @pytest.mark.parametrize("distance", [HOUR, 400 * 24 * HOUR, -23 * HOUR])
-def test_wrong_clock__stands_beside_the_time_of_the_server(
+def test_wrong_clock__is_stored_next_to_the_server_time(
     distance: timedelta, body: dict[str, Any], public_api: Api
 ) -> None:
     data = public_api.post(EVENTS, {**body, "timestamp": ago(distance)}).data
@@ -38,7 +38,7 @@ def test_wrong_clock__stands_beside_the_time_of_the_server(
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "words"),
+    ("timestamp", "text"),
     [
         ("2099-01-01T00:00:00Z", "more than 24 hours ahead"),
         ("1970-01-01T00:00:00Z", "before 1971"),
@@ -46,26 +46,26 @@ def test_wrong_clock__stands_beside_the_time_of_the_server(
         ("9999-12-31T23:59:59Z", "between 1970 and 2099"),
     ],
 )
-def test_impossible_clock__is_told_so(
-    timestamp: str, words: str, body: dict[str, Any], public_api: Api
+def test_impossible_timestamp__is_refused(
+    timestamp: str, text: str, body: dict[str, Any], public_api: Api
 ) -> None:
     reply = public_api.post(EVENTS, {**body, "timestamp": timestamp})
     assert (reply.status, reply.error["details"][0]["field"]) == (400, "timestamp")
-    assert words in reply.error["message"]
+    assert text in reply.error["message"]
     assert not Event.objects.exists()
 
 
-def test_clock_a_day_ahead__is_told_so(body: dict[str, Any], public_api: Api) -> None:
+def test_timestamp_more_than_a_day_ahead__is_refused(body: dict[str, Any], public_api: Api) -> None:
     reply = public_api.post(EVENTS, {**body, "timestamp": ago(-25 * HOUR)})
     assert "more than 24 hours ahead of the server's clock" in reply.error["message"]
     assert not Event.objects.exists()
 
 
 @pytest.mark.parametrize("skew", [-30 * 24 * HOUR, 2 * HOUR, 20_000 * 24 * HOUR])
-def test_sent_at__puts_the_clock_right(
+def test_sent_at__corrects_the_clock(
     skew: timedelta, body: dict[str, Any], public_api: Api
 ) -> None:
-    """Whatever the clock shows, the event happened an hour before it was sent."""
+    """Whatever the clock shows, the event happened an hour before the request."""
     sent = {"timestamp": ago(skew + HOUR)}
     data = public_api.post(EVENTS, {**body, **sent, "sent_at": ago(skew)}).data
     batch = {"events": [{**body, **sent}, body], "sent_at": ago(skew)}
@@ -76,14 +76,14 @@ def test_sent_at__puts_the_clock_right(
     assert second.occurred_at == second.received_at
 
 
-def test_event_after_it_was_sent__is_refused(body: dict[str, Any], public_api: Api) -> None:
+def test_event_after_sent_at__is_refused(body: dict[str, Any], public_api: Api) -> None:
     times = {"timestamp": ago(24 * HOUR), "sent_at": ago(50 * HOUR)}
     reply = public_api.post(EVENTS, {**body, **times})
-    assert reply.error["message"] == "timestamp lies more than 24 hours ahead of sent_at"
+    assert reply.error["message"] == "timestamp is more than 24 hours ahead of sent_at"
 
 
 @pytest.mark.parametrize("sent_at", ["1960-01-01T00:00:00Z", "2100-01-01T00:00:00Z", "now", 5])
-def test_impossible_sent_at__refuses_the_whole(
+def test_impossible_sent_at__refuses_the_request(
     sent_at: Any, body: dict[str, Any], public_api: Api
 ) -> None:
     for path, sent in ((EVENTS, body), (f"{EVENTS}/batch", {"events": [body]})):

@@ -1,4 +1,4 @@
-"""Every event is accounted for: in the reply, in the table and in the counts, whatever is killed.
+"""Every event is accounted for in replies, table and counts while processes are killed.
 
 `CONSERVATION_EVENTS=200000 uv run pytest tests/events/test_conservation.py -m slow` runs it at full
 size.
@@ -45,7 +45,7 @@ BAD: list[Any] = [
 
 @dataclass
 class Client:
-    """Sends events of players of its own in batches, each until it is acknowledged."""
+    """Sends events of its own players in batches, retrying each until it is acknowledged."""
 
     address: str
     token: str
@@ -55,7 +55,7 @@ class Client:
     sent: int = 0
     rejected: int = 0
     retries: int = 0
-    # What was acknowledged, by player and id: the name it was sent with first.
+    # Acknowledged events by player and id: the name first sent.
     stored: dict[tuple[str, str], str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
@@ -104,8 +104,8 @@ class Client:
         if accepted + duplicates + len(receipt["rejected"]) != len(batch):
             self.faults.append(f"the sum is wrong: {receipt}")
         if {item["index"] for item in receipt["rejected"]} != bad:
-            self.faults.append(f"others were rejected than {bad}: {receipt['rejected']}")
-        # What was stored by a try whose reply was lost is a duplicate of the next one.
+            self.faults.append(f"rejected others than {bad}: {receipt['rejected']}")
+        # Events stored by an attempt whose reply was lost are duplicates in the next one.
         if not (accepted == len(new) or (tries and accepted == 0)):
             self.faults.append(f"{accepted} accepted of {len(new)} new after {tries} tries")
         for event in valid:
@@ -114,7 +114,7 @@ class Client:
         self.rejected += len(bad)
 
     def _post(self, batch: list[Any]) -> Any:
-        """The receipt, or None when nobody knows what became of the batch."""
+        """The receipt, or None if the result of the batch is unknown."""
         session = http.client.HTTPConnection(self.address, timeout=15)
         try:
             session.request(
@@ -124,7 +124,7 @@ class Client:
                 {"X-API-Key": self.token, "Content-Type": "application/json"},
             )
             if random.random() < 0.05:
-                return None  # the reply is lost on its way
+                return None  # simulates a lost reply
             reply = session.getresponse()
             body = reply.read()
         except (OSError, http.client.HTTPException):
@@ -138,7 +138,7 @@ class Client:
         return decoded["data"]
 
 
-def test_every_event__is_accounted_for_whatever_is_killed() -> None:
+def test_every_event__is_accounted_for_when_processes_are_killed() -> None:
     with empty_home() as home:
         serve = Serve(home, "--workers", "2").ready()
         try:
@@ -196,10 +196,10 @@ def compare(home: Path, clients: list[Client]) -> None:
     rows = query(home, "SELECT player_id::text, event_id, name FROM event")
     assert len(rows) == len(stored)
     assert {(player_id, event_id): name for player_id, event_id, name in rows} == stored
-    # A batch whose reply was lost leaves its bad ones once for each try.
-    ((kept,),) = query(home, "SELECT count(*) FROM event_rejected")
-    assert kept >= sum(client.rejected for client in clients)
-    # The job has been killed, too, and catches up by itself.
+    # A batch whose reply was lost stores its rejected events once per attempt.
+    ((rejected,),) = query(home, "SELECT count(*) FROM event_rejected")
+    assert rejected >= sum(client.rejected for client in clients)
+    # The fold job was killed too and catches up.
     wait_until(
         lambda: query(home, "SELECT coalesce(sum(count), 0) FROM event_minute") == [(len(stored),)],
         60,
@@ -208,7 +208,7 @@ def compare(home: Path, clients: list[Client]) -> None:
         counted: LiteralString = f"""
             SELECT n.name, start, c.count FROM {table} c
             JOIN event_name n ON n.id = event_name_id ORDER BY 1, 2"""
-        there: LiteralString = f"""
+        expected: LiteralString = f"""
             SELECT name, date_trunc('{unit}', received_at, 'UTC'), count(*)
             FROM event GROUP BY 1, 2 ORDER BY 1, 2"""
-        assert query(home, counted) == query(home, there)
+        assert query(home, counted) == query(home, expected)

@@ -1,6 +1,6 @@
-"""What PostgreSQL does with the exact statements that the code sends, at a million events.
+"""The plans of the statements that the code runs, with a million events.
 
-The plans are taken from the statements as they run, with default planner settings.
+The statements are captured as they run, with default planner settings.
 """
 
 from collections.abc import Iterator
@@ -33,8 +33,8 @@ ROWS = 1_000_000
 DAYS = 5
 PLAYERS = 20_000
 PLAYER = UUID(int=77)
-# When the last event came. Soon after midnight the day's partition would hold so little that it is
-# rightly read from end to end.
+# The time of the last event. Soon after midnight the day's partition is so small that a sequential
+# scan is right.
 NOW = datetime.now(UTC)
 if NOW.hour < 3:
     NOW -= timedelta(hours=3)
@@ -53,8 +53,8 @@ FILL = """
 
 
 def fill(environment: Environment, rows: int, days: int = DAYS) -> None:
-    """So many events of the last days in the order of their arrival, nine of ten in `environment`,
-    and PostgreSQL knows about them what autovacuum would have found out."""
+    """Fill the last days with events in order of arrival, nine of ten in `environment`, and update
+    PostgreSQL's statistics."""
     other = make_environment()
     partitions.ensure((NOW - timedelta(days=days)).date(), days)
     values: dict[str, Any] = {
@@ -83,7 +83,7 @@ type Plan = dict[str, Any]
 
 @contextmanager
 def plans() -> Iterator[list[Plan]]:
-    """The plans of the statements that run inside, beneath Django's cursor and through it."""
+    """The plans of the statements that run inside, on the raw connection and through Django."""
     found: list[Plan] = []
     run = db.fetch_all
 
@@ -122,7 +122,7 @@ def nodes(plan: Plan) -> Iterator[Plan]:
 
 
 def read_rows(found: list[Plan]) -> int:
-    """How many rows of events were looked at, those that a filter then dropped among them."""
+    """The number of event rows read, including those that a filter removed."""
     total = 0.0
     for node in (node for plan in found for node in nodes(plan)):
         if str(node.get("Relation Name", "")).startswith("event_2"):
@@ -134,7 +134,7 @@ def read_rows(found: list[Plan]) -> int:
 
 
 def seq_scans(found: list[Plan]) -> list[str]:
-    """Partitions with rows in them that were read from end to end."""
+    """Partitions with rows that were read sequentially."""
     return [
         node["Relation Name"]
         for plan in found
@@ -212,8 +212,8 @@ def hour_of_an_export_of_a_name(environment: Environment) -> None:
 PURCHASES = EventCount("purchase", "2d", None, 5)
 
 
-def behaviour_of_one_player(environment: Environment) -> None:
-    """What a segment asks of one player: how often lately, up to a limit."""
+def event_count_of_one_player(environment: Environment) -> None:
+    """The query of a segment for one player: recent events, up to a limit."""
     params: list[Any] = [PLAYER]
 
     def bind(value: Any) -> str:
@@ -224,8 +224,8 @@ def behaviour_of_one_player(environment: Environment) -> None:
     db.fetch_one(f"SELECT {counted} FROM (SELECT $1::uuid AS id) p", params)
 
 
-def behaviour_of_everybody(environment: Environment) -> None:
-    """What the size of such a segment asks, for the last three hours."""
+def event_count_of_all_players(environment: Environment) -> None:
+    """The query for the size of such a segment, over the last three hours."""
     db.fetch_all(
         """SELECT e.player_id, count(*) FROM event e
            WHERE e.environment_id = $1 AND e.name = $2 AND e.received_at > $3
@@ -234,8 +234,8 @@ def behaviour_of_everybody(environment: Environment) -> None:
     )
 
 
-# What is asked, and how many rows may be looked at for it: a small multiple of what is wanted.
-ASKED = {
+# The queries, and how many rows each may read: a small multiple of the rows it needs.
+QUERIES = {
     newest: 1_000,
     newest_of_a_name: 5_000,
     newest_of_a_rare_name: 2_000,
@@ -248,15 +248,15 @@ ASKED = {
     chunk_of_the_count: 30_000,
     hour_of_an_export: 60_000,
     hour_of_an_export_of_a_name: 2_000,
-    behaviour_of_one_player: 1_000,
-    behaviour_of_everybody: 10_000,
+    event_count_of_one_player: 1_000,
+    event_count_of_all_players: 10_000,
 }
 
 
-@pytest.mark.parametrize("ask", ASKED, ids=lambda ask: ask.__name__)
-def test_statement__is_served_by_an_index(ask: Any, environment: Environment) -> None:
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.__name__)
+def test_statement__is_served_by_an_index(query: Any, environment: Environment) -> None:
     with plans() as found:
-        ask(environment)
+        query(environment)
     assert found
     assert seq_scans(found) == []
-    assert read_rows(found) <= ASKED[ask]
+    assert read_rows(found) <= QUERIES[query]

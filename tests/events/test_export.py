@@ -1,4 +1,4 @@
-"""`manage.py events_export`: what is in the table, in order, and nothing else."""
+"""`manage.py events_export`: the stored events in order."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ SPAN = {"since": START, "until": START + timedelta(days=1)}
 
 
 def insert(environment: Environment, number: int, **columns: Any) -> None:
-    """So many events, ten minutes apart from START on."""
+    """Store `number` events, ten minutes apart from START on."""
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO event (player_id, received_at, environment_id, event_id, name,
@@ -40,11 +40,11 @@ def run(
     capsys: pytest.CaptureFixture[str], environment: Environment, **options: Any
 ) -> tuple[str, str]:
     call_command("events_export", str(environment), **{**SPAN, **options})
-    said = capsys.readouterr()
-    return said.out, said.err
+    captured = capsys.readouterr()
+    return captured.out, captured.err
 
 
-def test_jsonl__has_each_event_as_the_stream_shows_it(
+def test_jsonl__has_events_in_the_format_of_the_stream(
     capsys: pytest.CaptureFixture[str], environment: Environment
 ) -> None:
     insert(make_environment(), 5)
@@ -58,9 +58,7 @@ def test_jsonl__has_each_event_as_the_stream_shows_it(
     assert f"20 events of {environment}." in err
 
 
-def test_csv__is_read_back_whole(
-    capsys: pytest.CaptureFixture[str], environment: Environment
-) -> None:
+def test_csv__can_be_parsed(capsys: pytest.CaptureFixture[str], environment: Environment) -> None:
     insert(environment, 20)
     out, _ = run(capsys, environment, format="csv", event="third")
     rows = list(csv.DictReader(io.StringIO(out)))
@@ -83,7 +81,7 @@ def test_bounds__include_the_start_and_exclude_the_end(
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"),
+    ("text", "expected"),
     [
         ("2026-03-01", "2026-03-01T00:00:00+00:00"),
         ("2026-03-01T12:30", "2026-03-01T12:30:00+00:00"),
@@ -91,16 +89,16 @@ def test_bounds__include_the_start_and_exclude_the_end(
         ("2026-03-01T12:30+02:00", "2026-03-01T12:30:00+02:00"),
     ],
 )
-def test_moment__is_in_utc_unless_it_names_a_zone(text: str, meant: str) -> None:
-    assert moment(text).isoformat() == meant
+def test_time_without_a_zone__is_utc(text: str, expected: str) -> None:
+    assert moment(text).isoformat() == expected
 
 
-def test_moment__may_be_how_long_ago() -> None:
+def test_duration__means_that_long_ago() -> None:
     found, now = moment("7d"), datetime.now(UTC)
     assert timedelta(days=7) <= now - found < timedelta(days=7, minutes=1)
 
 
-def test_span_that_is_none__is_refused(environment: Environment) -> None:
+def test_empty_span__is_refused(environment: Environment) -> None:
     for until in ("2026-03-01", "2026-02-28"):
         with pytest.raises(CommandError, match="before"):
             call_command(
@@ -109,13 +107,13 @@ def test_span_that_is_none__is_refused(environment: Environment) -> None:
 
 
 @pytest.mark.parametrize("since", ["yesterday", "7", "2026-13-01"])
-def test_nonsense__is_told(since: str, environment: Environment) -> None:
+def test_invalid_time__is_refused(since: str, environment: Environment) -> None:
     with pytest.raises(CommandError, match=r"is not a time\. Write"):
         call_command("events_export", str(environment), "--since", since)
 
 
 def test_memory__does_not_grow_with_the_number_of_events(environment: Environment) -> None:
-    """Fetched at once, the rows of this hour would take some 30 MB."""
+    """Fetched at once, the rows of this hour would take about 30 MB."""
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO event (player_id, received_at, environment_id, event_id, name,

@@ -41,26 +41,26 @@ def insert(player: Player, received_at: datetime) -> None:
         )
 
 
-def test_today_and_a_week_ahead__are_there() -> None:
+def test_partitions_of_today_and_the_next_week__exist() -> None:
     today = datetime.now(UTC).date()
     for offset in range(8):
         assert partitions.name_of(today + timedelta(days=offset)) in names()
 
 
-def test_missing_days__are_made_and_named() -> None:
+def test_missing_partitions__are_created_and_returned() -> None:
     made = partitions.ensure(FAR, days_ahead=2)
     assert made == ["event_20900531", "event_20900601", "event_20900602"]
     assert set(made) <= set(names())
 
 
-def test_second_time__makes_nothing() -> None:
+def test_second_run__creates_nothing() -> None:
     partitions.ensure(FAR, days_ahead=1)
     before = names()
     assert partitions.ensure(FAR, days_ahead=1) == []
     assert names() == before
 
 
-def test_strays__move_to_the_partitions_of_their_days(player: Player) -> None:
+def test_stray_rows__move_to_the_partitions_of_their_days(player: Player) -> None:
     start = datetime(2090, 5, 31, tzinfo=UTC)
     moments = [
         start - timedelta(microseconds=1),
@@ -86,7 +86,7 @@ def test_partition__has_the_indexes_of_the_table() -> None:
         assert cursor.fetchone() == (4,)
 
 
-def test_day__is_that_of_utc_whatever_the_session_says() -> None:
+def test_partition__covers_a_utc_day_in_any_session_time_zone() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL TIME ZONE 'Asia/Tokyo'")
         partitions.ensure(FAR, days_ahead=0)
@@ -100,7 +100,7 @@ def test_day__is_that_of_utc_whatever_the_session_says() -> None:
     assert "'2090-06-01 00:00:00+00'" in bounds
 
 
-def test_tracked_event__lands_in_the_partition_of_today(
+def test_tracked_event__is_stored_in_today_s_partition(
     environment: Environment, public_api: Api
 ) -> None:
     player = make_player(environment)
@@ -113,10 +113,10 @@ def test_tracked_event__lands_in_the_partition_of_today(
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_strays_that_go_on_coming__lose_none_while_they_are_moved() -> None:
-    """The worker has been away, and today's events go to the default partition meanwhile."""
+def test_rows_inserted_while_strays_are_moved__are_not_lost() -> None:
+    """The worker was down, so events went to the default partition, and more keep arriving."""
     environment = make_environment()
-    database_url()  # asked by the threads first, it would leave them a connection of Django's
+    database_url()  # called in a thread first, it would open a Django connection there
     sent: list[int] = []
     writing = threading.Event()
     writing.set()

@@ -1,4 +1,4 @@
-"""What was refused is kept with its reason, and only that."""
+"""Rejected events are stored with their reason; other failures are not."""
 
 from typing import Any
 
@@ -21,12 +21,12 @@ def body(player: Player) -> dict[str, Any]:
     return {"player_id": str(player.id), "event_name": "start"}
 
 
-def kept() -> list[tuple[str | None, str | None, str, str | None]]:
+def stored_rejections() -> list[tuple[str | None, str | None, str, str | None]]:
     rows = RejectedEvent.objects.order_by("id")
     return list(rows.values_list("event_name", "player", "code", "field"))
 
 
-def test_refused_event__is_kept_with_its_reason(
+def test_rejected_event__is_stored_with_its_reason(
     body: dict[str, Any], public_api: Api, environment: Environment
 ) -> None:
     sent = {**body, "properties": {"n": 2**70}}
@@ -40,13 +40,11 @@ def test_refused_event__is_kept_with_its_reason(
     assert str(2**70) in row.payload
 
 
-def test_rejected_of_a_batch__are_kept_beside_the_stored(
-    body: dict[str, Any], public_api: Api
-) -> None:
+def test_rejected_events_of_a_batch__are_stored(body: dict[str, Any], public_api: Api) -> None:
     events = [body, "text", {**body, "event_name": ""}, {**body, "player_id": UNKNOWN}]
     data = public_api.post(f"{EVENTS}/batch", {"events": events}).data
     assert (data["accepted"], len(data["rejected"])) == (1, 3)
-    assert kept() == [
+    assert stored_rejections() == [
         (None, None, "VALIDATION_ERROR", None),
         ("", body["player_id"], "VALIDATION_ERROR", "event_name"),
         ("start", UNKNOWN, "NOT_FOUND", None),
@@ -54,19 +52,17 @@ def test_rejected_of_a_batch__are_kept_beside_the_stored(
     assert '"event_name": "start"' in RejectedEvent.objects.latest("id").payload
 
 
-def test_batch_of_bad_events_only__is_kept(body: dict[str, Any], public_api: Api) -> None:
+def test_batch_of_invalid_events__is_stored(body: dict[str, Any], public_api: Api) -> None:
     reply = public_api.post(f"{EVENTS}/batch", {"events": [{**body, "player_id": "x"}] * 3})
-    assert (reply.status, len(kept())) == (400, 3)
+    assert (reply.status, len(stored_rejections())) == (400, 3)
 
 
-def test_unknown_player__is_kept(body: dict[str, Any], public_api: Api) -> None:
+def test_event_of_an_unknown_player__is_stored(body: dict[str, Any], public_api: Api) -> None:
     assert public_api.post(EVENTS, {**body, "player_id": UNKNOWN}).status == 404
-    assert kept() == [("start", UNKNOWN, "NOT_FOUND", None)]
+    assert stored_rejections() == [("start", UNKNOWN, "NOT_FOUND", None)]
 
 
-def test_payload__is_bounded_and_fit_for_the_database(
-    body: dict[str, Any], public_api: Api
-) -> None:
+def test_payload__is_truncated_and_free_of_nul(body: dict[str, Any], public_api: Api) -> None:
     public_api.post(EVENTS, {**body, "event_name": "a\0" * 200, "properties": {"x": "é" * 60_000}})
     row = RejectedEvent.objects.get()
     assert row.event_name
@@ -76,39 +72,35 @@ def test_payload__is_bounded_and_fit_for_the_database(
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"x"', b"\xff", b'{"events": [{"player_id": "'])
-def test_body_that_cannot_be_read__is_no_event(
-    body: bytes, player: Player, public_api: Api
-) -> None:
+def test_unparsable_body__is_not_stored(body: bytes, player: Player, public_api: Api) -> None:
     for path in (EVENTS, f"{EVENTS}/batch"):
         assert public_api.post(path, body).status == 400
-    assert (kept(), Event.objects.count()) == ([], 0)
+    assert (stored_rejections(), Event.objects.count()) == ([], 0)
 
 
-def test_duplicate_and_good_event__are_not_rejections(
-    body: dict[str, Any], public_api: Api
-) -> None:
+def test_valid_and_duplicate_events__are_not_stored(body: dict[str, Any], public_api: Api) -> None:
     for _ in range(2):
         public_api.post(EVENTS, {**body, "event_id": "e-1"})
-    assert kept() == []
+    assert stored_rejections() == []
 
 
-def test_refused_key__leaves_nothing(body: dict[str, Any], player: Player) -> None:
+def test_request_with_a_refused_key__is_not_stored(body: dict[str, Any], player: Player) -> None:
     for token in (None, "pk_live_x"):
         assert Api(token).post(EVENTS, {**body, "event_name": ""}).status == 401
-    assert kept() == []
+    assert stored_rejections() == []
 
 
-def test_batch_beyond_the_rate_limit__leaves_nothing(
+def test_batch_over_the_rate_limit__is_not_stored(
     body: dict[str, Any], public_api: Api, environment: Environment
 ) -> None:
     projects.project_update(environment.project, tier=Tier.FREE, actor=ACTOR)
     batch = {"events": [body] * 30 + ["bad"]}
     assert public_api.post(f"{EVENTS}/batch", batch).status == 200
     assert public_api.post(f"{EVENTS}/batch", batch).status == 429
-    assert (Event.objects.count(), len(kept())) == (30, 1)
+    assert (Event.objects.count(), len(stored_rejections())) == (30, 1)
 
 
-def test_rejections__are_forgotten_after_a_week(body: dict[str, Any], public_api: Api) -> None:
+def test_rejections__are_deleted_after_a_week(body: dict[str, Any], public_api: Api) -> None:
     for _ in range(2):
         public_api.post(EVENTS, {**body, "event_name": ""})
     with connection.cursor() as cursor:
@@ -117,4 +109,4 @@ def test_rejections__are_forgotten_after_a_week(body: dict[str, Any], public_api
                WHERE id = (SELECT min(id) FROM event_rejected)"""
         )
     tasks.delete_old("event_rejected", rejections.KEPT_DAYS)
-    assert len(kept()) == 1
+    assert len(stored_rejections()) == 1

@@ -1,4 +1,4 @@
-"""Events leave when their environment's retention has passed, and not before."""
+"""Events are deleted when their environment's retention period ends, not before."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -25,12 +25,12 @@ def insert(environment: Environment, days_ago: int) -> None:
         )
 
 
-def days_kept(environment: Environment) -> list[int]:
+def days_stored(environment: Environment) -> list[int]:
     found = Event.objects.of(environment).values_list("received_at", flat=True)
     return sorted((TODAY - moment.astimezone(UTC).date()).days for moment in found)
 
 
-def test_each_environment__keeps_its_own_days() -> None:
+def test_each_environment__has_its_retention_period() -> None:
     short, long = make_environment(), make_environment()
     Environment.objects.update(retention_days=20)
     Environment.objects.filter(pk=short.pk).update(retention_days=5)
@@ -39,15 +39,15 @@ def test_each_environment__keeps_its_own_days() -> None:
         for days in (0, 4, 6, 19, 22):
             insert(environment, days)
     tasks.delete_expired(TODAY)
-    assert days_kept(short) == [0, 4]
-    assert days_kept(long) == [0, 4, 6, 19]
+    assert days_stored(short) == [0, 4]
+    assert days_stored(long) == [0, 4, 6, 19]
     names = [partition.name for partition in partitions.describe()]
     assert partitions.name_of(TODAY - timedelta(days=20)) in names
     assert partitions.name_of(TODAY - timedelta(days=21)) not in names
     assert "event_default" in names
 
 
-def test_counts__leave_with_their_events_and_minutes_sooner(environment: Environment) -> None:
+def test_counts__are_deleted_with_their_events_and_minutes_sooner(environment: Environment) -> None:
     now = datetime.now(UTC)
     Environment.objects.filter(pk=environment.pk).update(retention_days=20)
     name = EventName.objects.create(
@@ -63,7 +63,7 @@ def test_counts__leave_with_their_events_and_minutes_sooner(environment: Environ
     assert EventName.objects.get().count == 9
 
 
-def test_receipts__are_forgotten_after_a_week(environment: Environment) -> None:
+def test_receipts__are_deleted_after_a_week(environment: Environment) -> None:
     player = make_player(environment)
     with connection.cursor() as cursor:
         for days in (6, 8):

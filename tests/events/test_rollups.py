@@ -1,4 +1,4 @@
-"""Counting behind the ingest: each event once, whatever happens to the job."""
+"""The fold job counts each event exactly once, also when it is killed or runs twice."""
 
 import random
 import threading
@@ -39,17 +39,17 @@ def rows(sql: str) -> list[tuple[Any, ...]]:
 
 
 def assert_equal_to_the_table() -> None:
-    """The rollups and the catalogue against a count of the events themselves."""
+    """The rollups and the catalogue match a count of the events."""
     for unit, table in (("minute", "event_minute"), ("hour", "event_hour")):
         counted = rows(
             f"""SELECT c.environment_id, n.name, start, c.count FROM {table} c
                 JOIN event_name n ON n.id = event_name_id ORDER BY 1, 2, 3"""
         )
-        there = rows(
+        expected = rows(
             f"""SELECT environment_id, name, date_trunc('{unit}', received_at, 'UTC'), count(*)
                 FROM event GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
         )
-        assert counted == there
+        assert counted == expected
     assert rows(
         """SELECT environment_id, name, count, first_seen_at, last_seen_at FROM event_name
            ORDER BY 1, 2"""
@@ -66,7 +66,7 @@ def assert_equal_to_the_table() -> None:
     )
 
 
-def test_what_is_settled__is_counted_once(environment: Environment) -> None:
+def test_settled_events__are_counted_once(environment: Environment) -> None:
     other = make_environment()
     store(environment, "a", "b", "a")
     store(other, "a")
@@ -77,7 +77,7 @@ def test_what_is_settled__is_counted_once(environment: Environment) -> None:
     assert {row.environment_id for row in EventName.objects.all()} == {environment.pk, other.pk}
 
 
-def test_chunks__come_to_the_same(
+def test_counting_in_chunks__gives_the_same_counts(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sql = rollups.FOLD_SQL.replace(f"LIMIT {rollups.CHUNK_EVENTS}", "LIMIT 3")
@@ -88,8 +88,8 @@ def test_chunks__come_to_the_same(
     assert_equal_to_the_table()
 
 
-def test_events_of_other_days_and_nights__fall_where_they_arrived(environment: Environment) -> None:
-    """As the sample game has them: old times, new ids."""
+def test_backdated_events__are_counted_at_their_arrival(environment: Environment) -> None:
+    """As in the sample game: old times, new ids."""
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO event (player_id, received_at, environment_id, event_id, name,
@@ -98,13 +98,13 @@ def test_events_of_other_days_and_nights__fall_where_they_arrived(environment: E
                       now() FROM generate_series(1, 200) n""",
             [environment.pk],
         )
-        cursor.execute("SET TIME ZONE 'Asia/Kolkata'")  # half an hour off
+        cursor.execute("SET TIME ZONE 'Asia/Kolkata'")  # an offset of half hours
         assert rollups.fold() == 200
         cursor.execute("SET TIME ZONE 'UTC'")
     assert_equal_to_the_table()
 
 
-def test_transaction_that_is_still_open__is_waited_for_and_then_counted(
+def test_events_after_an_open_transaction__are_counted_when_it_ends(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rollups, "PATIENCE_SECONDS", 0.3)
@@ -118,9 +118,7 @@ def test_transaction_that_is_still_open__is_waited_for_and_then_counted(
 
 
 @pytest.mark.parametrize("statement", ["SELECT folded_id", "WITH page", "UPDATE event_fold"])
-def test_job_that_is_killed__is_as_if_it_had_not_begun(
-    statement: str, environment: Environment
-) -> None:
+def test_killed_job__changes_nothing(statement: str, environment: Environment) -> None:
     store(environment, *"abc")
     with pytest.raises(KilledError), connection.execute_wrapper(killed_after(statement)):
         rollups.fold()
@@ -144,8 +142,8 @@ def killed_after(start: str) -> Any:
 
 
 @pytest.mark.slow
-def test_jobs_at_once__count_nothing_twice(environment: Environment) -> None:
-    """Writers with transactions of all lengths, and four jobs that trip over each other."""
+def test_concurrent_jobs__count_nothing_twice(environment: Environment) -> None:
+    """Writers with transactions of varying length, and four overlapping jobs."""
     writing = threading.Event()
     writing.set()
 
@@ -200,7 +198,7 @@ def test_properties__have_types_counts_and_an_example(environment: Environment) 
     ]
 
 
-def test_properties_without_end__are_bounded(environment: Environment) -> None:
+def test_number_of_properties__is_bounded(environment: Environment) -> None:
     with connection.cursor() as cursor:
         for start in (0, 400):
             cursor.execute(
@@ -216,7 +214,7 @@ def test_properties_without_end__are_bounded(environment: Environment) -> None:
     assert EventProperty.objects.get(name="always").count == 800
 
 
-def test_horizon__is_kept_with_its_time(environment: Environment) -> None:
+def test_horizon__is_stored_with_its_time(environment: Environment) -> None:
     (last,) = store(environment, "a")
     before = datetime.now(UTC)
     rollups.fold()
@@ -224,13 +222,13 @@ def test_horizon__is_kept_with_its_time(environment: Environment) -> None:
     assert fold.folded_id == last
     assert fold.counted_until
     assert timedelta() <= fold.counted_until - before < timedelta(seconds=5)
-    rollups.fold()  # nothing has come
+    rollups.fold()  # no new events
     later = EventFold.objects.get(environment=environment).counted_until
     assert later
     assert later > fold.counted_until
 
 
-def test_nothing_beyond_the_horizon__is_counted(environment: Environment) -> None:
+def test_events_after_the_horizon__are_not_counted(environment: Environment) -> None:
     first, second = store(environment, "a", "b")
     assert second > first
     assert rollups.fold_until(Horizon(first, datetime.now(UTC))) == 1
@@ -240,7 +238,7 @@ def test_nothing_beyond_the_horizon__is_counted(environment: Environment) -> Non
     assert_equal_to_the_table()
 
 
-def test_very_first_event__is_counted_though_the_job_ran_before_it(
+def test_first_event_ever__is_counted_after_an_empty_run(
     environment: Environment,
 ) -> None:
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The follower of the event log, in this process."""
+"""The follower of the event log, in the test process."""
 
 import threading
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ def environment(transactional_db: None) -> Iterator[Environment]:
     yield make_environment()
     while READERS:
         READERS.pop().close()
-    wait_for(lambda: not followers())  # their threads hold connections to the test database
+    wait_for(lambda: not followers())  # follower threads hold connections to the test database
 
 
 def followers() -> list[str]:
-    """The names of the threads that follow logs."""
+    """The names of the follower threads."""
     names = [thread.name for thread in threading.enumerate()]
     return [name for name in names if name.startswith("events-")]
 
@@ -43,15 +43,15 @@ def subscribe(environment: Environment, wanted: Filter = log_reader.EVERYTHING) 
 
 @pytest.fixture
 def offered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the events that a reader has been offered, whether it takes them or not."""
+    """The names of all events offered to readers, queued or not."""
     names: list[str] = []
     offer = Subscription.offer
 
-    def noted(reader: Subscription, entry: log_reader.LogEntry, cursor: int) -> None:
+    def recording_offer(reader: Subscription, entry: log_reader.LogEntry, cursor: int) -> None:
         offer(reader, entry, cursor)
         names.append(entry.event.event_name)
 
-    monkeypatch.setattr(Subscription, "offer", noted)
+    monkeypatch.setattr(Subscription, "offer", recording_offer)
     return names
 
 
@@ -74,7 +74,7 @@ def take(arrivals: Iterator[Arrival], count: int) -> list[str | int]:
     return found
 
 
-def test_overrun_reader__finds_the_gap_in_its_place(
+def test_slow_reader__gets_the_gap_in_order(
     environment: Environment, offered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "QUEUE_EVENTS", 2)
@@ -88,7 +88,7 @@ def test_overrun_reader__finds_the_gap_in_its_place(
     assert take(arrivals, 1) == ["f"]
 
 
-def test_gap__counts_only_what_matches(
+def test_gap__counts_only_matching_events(
     environment: Environment, offered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "QUEUE_EVENTS", 1)
@@ -100,7 +100,7 @@ def test_gap__counts_only_what_matches(
     assert take(arrivals, 2) == ["x", 2]
 
 
-def test_overrun_while_catching_up__reads_the_table_again_without_repeating(
+def test_overflow_while_catching_up__rereads_without_repeating(
     environment: Environment, offered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "QUEUE_EVENTS", 2)
@@ -116,7 +116,7 @@ def test_overrun_while_catching_up__reads_the_table_again_without_repeating(
     assert take(arrivals, 1) == ["j"]
 
 
-def test_readers__share_one_thread_that_ends_after_the_last(environment: Environment) -> None:
+def test_readers__share_one_thread_that_ends_with_the_last_reader(environment: Environment) -> None:
     readers = [subscribe(environment) for _ in range(3)]
     name = f"events-{environment.pk}"
     assert [thread.name for thread in threading.enumerate()].count(name) == 1
@@ -127,7 +127,7 @@ def test_readers__share_one_thread_that_ends_after_the_last(environment: Environ
     assert followers() == [name]
 
 
-def test_database_away__is_logged_once_and_missed_nothing(
+def test_database_outage__is_logged_once_and_loses_nothing(
     environment: Environment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tail, "POLL_SECONDS", 0.05)
@@ -148,7 +148,7 @@ def test_database_away__is_logged_once_and_missed_nothing(
     wait_for(lambda: len(caplog.records) == 2)
     assert [record.getMessage() for record in caplog.records] == [
         "the event stream waits for the database: away",
-        "the event stream goes on",
+        "the event stream has resumed",
     ]
 
 
@@ -164,17 +164,17 @@ def test_crash_of_the_follower__ends_its_readers(
     wait_for(lambda: crashes)
 
 
-def test_environment_that_is_gone__ends_its_readers(environment: Environment) -> None:
+def test_deleted_environment__ends_its_readers(environment: Environment) -> None:
     reader = tail.subscribe(-1, tail.begin(environment.pk))
     READERS.append(reader)
     assert [arrival.entry for arrival in reader.follow()] == [None]
-    assert reader.ended == "This environment is gone"
+    assert reader.ended == "This environment was deleted"
 
 
-def test_transaction_that_is_open_for_minutes__reaches_a_reader_that_starts_now(
+def test_old_open_transaction__reaches_a_reader_that_starts_before_its_commit(
     environment: Environment,
 ) -> None:
-    """What it wrote looks long settled; that it is not, the counting knows, which waits for it."""
+    """Its rows look settled by age, but they are not counted, so a reader does not skip them."""
     with database_session() as late, database_session() as early:
         for session, name in ((late, "late"), (early, "early")):
             insert(session, environment, name)
@@ -191,7 +191,7 @@ def test_transaction_that_is_open_for_minutes__reaches_a_reader_that_starts_now(
     assert take(arrivals, 1) == ["late"]
 
 
-def test_beginning__is_what_has_been_counted_last(
+def test_beginning__is_the_last_counted_event(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rollups, "SETTLE_SECONDS", 0.1)
@@ -214,7 +214,7 @@ def test_stop__ends_readers(environment: Environment) -> None:
         stopping.clear()
 
 
-def test_newest__gives_the_last_ones_first(environment: Environment) -> None:
+def test_newest__returns_the_latest_events_first(environment: Environment) -> None:
     store(environment, *"abcabc")
     found = log_reader.newest(environment.pk, 2)
     assert [entry.event.event_name for entry in found] == ["c", "b"]

@@ -1,4 +1,4 @@
-"""Sessions, purchases and events of a player, merged."""
+"""The timeline of a player."""
 
 from datetime import datetime
 
@@ -28,7 +28,7 @@ def busy(player: Player, public_api: Api) -> Player:
     return player
 
 
-def everything(player: Player, **options: object) -> list[Entry]:
+def all_entries(player: Player, **options: object) -> list[Entry]:
     found: list[Entry] = []
     before = ""
     while True:
@@ -40,8 +40,8 @@ def everything(player: Player, **options: object) -> list[Entry]:
         before = page.older
 
 
-def test_pages__hold_everything_once_newest_first(busy: Player) -> None:
-    found = everything(busy)
+def test_pages__contain_each_entry_once_newest_first(busy: Player) -> None:
+    found = all_entries(busy)
     assert len(found) == 64
     assert len({(entry.kind, entry.tie) for entry in found}) == 64
     order = [(entry.at, entry.kind, entry.tie) for entry in found]
@@ -52,14 +52,14 @@ def test_pages__hold_everything_once_newest_first(busy: Player) -> None:
     assert batch == list(range(49, -1, -1))
 
 
-def test_kinds_and_names__narrow_it_down(busy: Player) -> None:
-    assert {entry.kind for entry in everything(busy, kind=Kind.SESSION)} == {Kind.SESSION}
-    assert len(everything(busy, kind=Kind.PURCHASE)) == 2
-    assert len(everything(busy, kind=Kind.EVENT, event_name="many")) == 50
-    assert not everything(busy, kind=Kind.EVENT, event_name="man")
+def test_kind_and_event_name__filter_entries(busy: Player) -> None:
+    assert {entry.kind for entry in all_entries(busy, kind=Kind.SESSION)} == {Kind.SESSION}
+    assert len(all_entries(busy, kind=Kind.PURCHASE)) == 2
+    assert len(all_entries(busy, kind=Kind.EVENT, event_name="many")) == 50
+    assert not all_entries(busy, kind=Kind.EVENT, event_name="man")
 
 
-def test_other_players__stay_out_and_their_cursors_mean_nothing(
+def test_other_player__has_separate_entries_and_cursors(
     busy: Player, environment: Environment
 ) -> None:
     other = make_player(environment, "other")
@@ -69,7 +69,7 @@ def test_other_players__stay_out_and_their_cursors_mean_nothing(
     assert timeline(busy.pk, before="nonsense") == timeline(busy.pk)
 
 
-def test_page__costs_one_statement(busy: Player) -> None:
+def test_page__uses_one_statement(busy: Player) -> None:
     connection.force_debug_cursor = True
     try:
         before = len(connection.queries_log)
@@ -80,13 +80,13 @@ def test_page__costs_one_statement(busy: Player) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(None, ""), (0, "0 s"), (70, "1 min 10 s"), (3700, "1 h 1 min")]
+    ("seconds", "text"), [(None, ""), (0, "0 s"), (70, "1 min 10 s"), (3700, "1 h 1 min")]
 )
-def test_duration__is_said_in_two_parts_at_most(seconds: int | None, words: str) -> None:
-    assert Session(None, datetime.now().astimezone(), seconds).duration == words
+def test_duration__has_at_most_two_units(seconds: int | None, text: str) -> None:
+    assert Session(None, datetime.now().astimezone(), seconds).duration == text
 
 
-def test_late_event__says_when_it_happened(player: Player, public_api: Api) -> None:
+def test_late_event__has_its_client_time(player: Player, public_api: Api) -> None:
     body = {"player_id": str(player.pk), "event_name": "x", "timestamp": "2026-01-01T00:00:00Z"}
     public_api.post(EVENTS, body)
     (entry,) = timeline(player.pk).entries

@@ -1,4 +1,4 @@
-"""Tracking many events: each has its own verdict, and every one is accounted for."""
+"""Tracking batches: each event gets a result, and every event is accounted for."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def event(player: Player, **fields: Any) -> dict[str, Any]:
     return {"player_id": str(player.id), "event_name": "start", **fields}
 
 
-def test_1000_events_with_one_bad__keep_999(player: Player, public_api: Api) -> None:
+def test_1000_events_with_one_invalid__store_999(player: Player, public_api: Api) -> None:
     events = [event(player, properties={"n": number}) for number in range(1_000)]
     events[500]["event_name"] = ""
     data = send(public_api, events).data
@@ -40,7 +40,7 @@ def test_1000_events_with_one_bad__keep_999(player: Player, public_api: Api) -> 
     assert list(stored) == [number for number in range(1_000) if number != 500]
 
 
-def test_events_of_a_batch__come_at_one_moment_in_their_order(
+def test_events_of_a_batch__have_one_time_and_keep_their_order(
     player: Player, public_api: Api
 ) -> None:
     send(public_api, [event(player, event_id=f"e-{number}") for number in range(50)])
@@ -49,7 +49,7 @@ def test_events_of_a_batch__come_at_one_moment_in_their_order(
     assert len({received_at for _, received_at in stored}) == 1
 
 
-def test_each_fault__is_told_with_its_index_code_and_field(player: Player, public_api: Api) -> None:
+def test_each_error__has_its_index_code_and_field(player: Player, public_api: Api) -> None:
     events = [
         event(player),
         "text",
@@ -64,9 +64,9 @@ def test_each_fault__is_told_with_its_index_code_and_field(player: Player, publi
     ]
     data = send(public_api, events).data
     assert data["accepted"] == 1
-    told = [(item["index"], item["code"], item["field"]) for item in data["rejected"]]
+    errors = [(item["index"], item["code"], item["field"]) for item in data["rejected"]]
     bad = "VALIDATION_ERROR"
-    assert told == [
+    assert errors == [
         (1, bad, None),
         (2, bad, None),
         (3, bad, "player_id"),
@@ -79,7 +79,7 @@ def test_each_fault__is_told_with_its_index_code_and_field(player: Player, publi
     ]
 
 
-def test_event_that_nests_too_deep__harms_no_other(player: Player, public_api: Api) -> None:
+def test_event_nested_too_deep__does_not_affect_others(player: Player, public_api: Api) -> None:
     deep: Any = "bottom"
     for _ in range(300):
         deep = [deep]
@@ -88,22 +88,22 @@ def test_event_that_nests_too_deep__harms_no_other(player: Player, public_api: A
     assert "nests deeper" in data["rejected"][0]["message"]
 
 
-def test_batch_of_bad_events_only__is_400(player: Player, public_api: Api) -> None:
+def test_batch_of_invalid_events__is_400(player: Player, public_api: Api) -> None:
     reply = send(public_api, [event(player, event_name=""), event(player, player_id="x")])
     assert reply.status == 400
     message = "event_name must have at least 1 character"
-    assert reply.error["message"] == f"Every event was rejected; the first because: {message}"
+    assert reply.error["message"] == f"Every event was rejected. The first error: {message}"
     assert reply.error["details"][0]["field"] == "events[0].event_name"
 
 
-def test_batch_of_unknown_players_only__is_400(player: Player, public_api: Api) -> None:
+def test_batch_of_unknown_players__is_400(player: Player, public_api: Api) -> None:
     reply = send(public_api, [event(player, player_id=EXAMPLE_ID)])
     assert (reply.status, reply.error["code"]) == (400, "VALIDATION_ERROR")
     assert reply.error["details"][0]["field"] == "events[0]"
 
 
 @pytest.mark.parametrize(
-    ("events", "words"),
+    ("events", "text"),
     [
         ([], "at least 1 item"),
         ([{}] * 1_001, "at most 1000 items"),
@@ -111,10 +111,10 @@ def test_batch_of_unknown_players_only__is_400(player: Player, public_api: Api) 
         (None, "must be an array"),
     ],
 )
-def test_batch_that_is_none__is_400(events: Any, words: str, public_api: Api) -> None:
+def test_invalid_batch__is_400(events: Any, text: str, public_api: Api) -> None:
     reply = send(public_api, events)
     assert reply.status == 400
-    assert words in reply.error["message"]
+    assert text in reply.error["message"]
     assert reply.error["details"][0]["field"] == "events"
 
 
@@ -122,7 +122,7 @@ def test_batch_without_events__is_400(public_api: Api) -> None:
     assert public_api.post(f"{EVENTS}/batch", {}).error["message"] == "events is required"
 
 
-def test_duplicates__inside_and_before_the_batch_are_counted(
+def test_duplicates__within_and_before_the_batch_are_counted(
     player: Player, public_api: Api
 ) -> None:
     public_api.post(EVENTS, event(player, event_id="e-0"))
@@ -132,13 +132,13 @@ def test_duplicates__inside_and_before_the_batch_are_counted(
     assert Event.objects.count() == 3
 
 
-def test_batch_again__is_all_duplicates(player: Player, public_api: Api) -> None:
+def test_repeated_batch__is_all_duplicates(player: Player, public_api: Api) -> None:
     events = [event(player, event_id=f"e-{number}") for number in range(10)]
     assert send(public_api, events).data["accepted"] == 10
     assert send(public_api, events).data == {"accepted": 0, "duplicates": 10, "rejected": []}
 
 
-def test_one_id_of_two_players__is_two_events(
+def test_same_id_of_two_players__is_two_events(
     player: Player, public_api: Api, environment: Environment
 ) -> None:
     other = make_player(environment, "other")
@@ -156,14 +156,14 @@ def test_repeated_event_of_an_unknown_player__is_rejected_each_time(
     assert RejectedEvent.objects.count() == 2
 
 
-def test_player_of_another_environment__is_unknown_here(player: Player, public_api: Api) -> None:
+def test_player_of_another_environment__is_unknown(player: Player, public_api: Api) -> None:
     stranger = make_player(make_environment(slug="test"))
     data = send(public_api, [event(player), event(stranger)]).data
     assert [item["code"] for item in data["rejected"]] == ["NOT_FOUND"]
     assert not Event.objects.filter(player_id=stranger.id).exists()
 
 
-def test_unknown_fields__of_the_batch_are_named(player: Player, public_api: Api) -> None:
+def test_unknown_fields_of_the_batch__are_named(player: Player, public_api: Api) -> None:
     body = {"events": [event(player, extra=1)], "build": "1.2"}
     reply = public_api.post(f"{EVENTS}/batch", body)
     assert reply.headers["X-Ilara-Ignored"] == "build"

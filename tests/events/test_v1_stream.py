@@ -53,7 +53,7 @@ def test_event__has_the_shape_of_the_receipt_and_fires_onmessage(game: Game) -> 
     assert message.data["status"] == "accepted"
 
 
-def test_head__says_how_to_read_it(game: Game) -> None:
+def test_response_headers__suit_server_sent_events(game: Game) -> None:
     reader = game.open()
     headers = reader.response.headers
     assert headers["Content-Type"] == "text/event-stream"
@@ -65,7 +65,7 @@ def test_head__says_how_to_read_it(game: Game) -> None:
     assert any(line.startswith(":") for line in reader.lines)
 
 
-def test_quiet_stream__sends_a_comment_now_and_then(game: Game) -> None:
+def test_idle_stream__sends_comments(game: Game) -> None:
     reader = game.open()
     before = len(reader.lines)
     wait_for(lambda: any(line.startswith(":") for line in reader.lines[before:]))
@@ -92,7 +92,7 @@ def test_duplicate__is_not_sent_again(game: Game) -> None:
 
 
 @pytest.mark.parametrize("how", ["header", "after"])
-def test_resume__repeats_nothing_older_and_misses_nothing(how: str, game: Game) -> None:
+def test_resume__starts_after_the_cursor_and_misses_nothing(how: str, game: Game) -> None:
     with database_session() as session:
         names = [f"e{number}" for number in range(1_200)]
         ids = insert(session, game.environment, *names)
@@ -105,7 +105,7 @@ def test_resume__repeats_nothing_older_and_misses_nothing(how: str, game: Game) 
     assert reader.names(1) == ["live"]
 
 
-def test_resume__header_wins_over_the_address(game: Game) -> None:
+def test_resume__header_wins_over_the_query(game: Game) -> None:
     with database_session() as session:
         ids = insert(session, game.environment, "a", "b", "c")
         session.commit()
@@ -113,7 +113,7 @@ def test_resume__header_wins_over_the_address(game: Game) -> None:
     assert reader.names(1) == ["c"]
 
 
-def test_resume__from_beyond_the_log_still_shows_what_comes(game: Game) -> None:
+def test_resume_beyond_the_log__streams_new_events(game: Game) -> None:
     player_id = game.register()
     reader = game.open(after=str(2**62))
     assert int(reader.last_event_id) < 2**62
@@ -121,7 +121,7 @@ def test_resume__from_beyond_the_log_still_shows_what_comes(game: Game) -> None:
     assert reader.names(1) == ["live"]
 
 
-def test_cursor__moves_past_what_was_seen_once_it_is_settled(game: Game) -> None:
+def test_cursor__advances_past_settled_events(game: Game) -> None:
     reader = game.open(event_name="never")
     with database_session() as session:
         (event,) = insert(session, game.environment, "other")
@@ -130,10 +130,10 @@ def test_cursor__moves_past_what_was_seen_once_it_is_settled(game: Game) -> None
     assert reader.drain() == []
 
 
-# --- Filters and refusals -----------------------------------------------------------------------
+# --- Filters and errors -------------------------------------------------------------------------
 
 
-def test_filters__must_both_match_live_and_resuming(game: Game) -> None:
+def test_filters__must_both_match_live_and_on_resume(game: Game) -> None:
     one, two = game.register("one"), game.register("two")
     start = game.open().last_event_id
     live = game.open(event_name="a", player_id=one.upper(), unknown="ignored")
@@ -175,7 +175,7 @@ BAD_VALUES: list[tuple[str, dict[str, str], str | None]] = [
 ]
 
 
-def test_bad_value__is_refused_by_name(game: Game) -> None:
+def test_invalid_value__is_refused_with_its_field(game: Game) -> None:
     for field, query, header in BAD_VALUES:
         reader = game.open(header, **query)
         assert reader.status == 400, (query, header)
@@ -190,7 +190,7 @@ def test_public_key__is_refused(game: Game) -> None:
     assert reply["error"]["code"] == "UNAUTHORIZED"
 
 
-def test_one_reader_too_many__is_asked_to_come_back(transactional_db: None) -> None:
+def test_reader_over_the_limit__gets_503_with_retry_after(transactional_db: None) -> None:
     with serving(ILARA_THREADS="10") as server:
         game = make_game(server)
         readers = [game.open() for _ in range(2)]
@@ -199,13 +199,13 @@ def test_one_reader_too_many__is_asked_to_come_back(transactional_db: None) -> N
         assert refused.response.headers["Retry-After"] == "5"
         assert refused.error["code"] == "INTERNAL_ERROR"
         readers[0].close()
-        # Its thread is free once it has noticed, at the next write.
+        # The server notices at its next write, then the thread is free.
         game.track(game.register(), "a")
         game.track(game.register(), "b")
-        wait_for(lambda: _is_let_in(game))
+        wait_for(lambda: _is_accepted(game))
 
 
-def _is_let_in(game: Game) -> bool:
+def _is_accepted(game: Game) -> bool:
     return game.open().status == 200
 
 
@@ -213,11 +213,11 @@ def _is_let_in(game: Game) -> bool:
 
 
 @pytest.mark.parametrize("begins_first", [True, False])
-def test_late_commit__is_missed_by_nobody(begins_first: bool, game: Game) -> None:
+def test_late_commit__reaches_every_reader(begins_first: bool, game: Game) -> None:
     """Ids are drawn in the order late, early; `early` commits three seconds before `late`.
 
-    `begins_first` is about the transaction of `late`. Where it begins second, the snapshots that
-    are taken meanwhile do not name it among those in progress.
+    `begins_first` means that the transaction of `late` begins first. If it begins second, snapshots
+    taken in the meantime do not list it as in progress.
     """
     live = game.open()
     with database_session() as late, database_session() as early:
@@ -241,7 +241,7 @@ def test_late_commit__is_missed_by_nobody(begins_first: bool, game: Game) -> Non
     assert game.open(live.last_event_id).drain() == []
 
 
-def test_late_commit_of_before__reaches_a_reader_that_starts_now(game: Game) -> None:
+def test_earlier_insert__reaches_a_reader_that_starts_before_its_commit(game: Game) -> None:
     with database_session() as late, database_session() as early:
         insert(late, game.environment, "late")
         insert(early, game.environment, "early")
@@ -252,8 +252,8 @@ def test_late_commit_of_before__reaches_a_reader_that_starts_now(game: Game) -> 
     assert reader.drain() == []
 
 
-def test_readers_that_come_and_go__see_the_whole_table(transactional_db: None) -> None:
-    """20 of them, while 8 write with transactions of all lengths and one stays open for three
+def test_reconnecting_readers__see_every_event(transactional_db: None) -> None:
+    """20 readers, while 8 writers use transactions of varying length and one stays open for three
     seconds."""
     with serving(ILARA_THREADS="80") as server:
         game = make_game(server)
@@ -265,7 +265,7 @@ def test_readers_that_come_and_go__see_the_whole_table(transactional_db: None) -
         written: list[set[str]] = []
         readers = [
             threading.Thread(
-                target=_come_and_go,
+                target=_read_and_reconnect,
                 args=(game, begun.last_event_id, events, chance.randrange(1000), written),
             )
             for events in found
@@ -309,10 +309,10 @@ def _write(game: Game, seed: int, transactions: int) -> None:
             session.rollback() if chance.random() < 0.1 else session.commit()
 
 
-def _come_and_go(
+def _read_and_reconnect(
     game: Game, cursor: str, events: list[str], seed: int, written: list[set[str]]
 ) -> None:
-    """Read a while and come back, until all is found that was `written`, known once it ended."""
+    """Read for a while and reconnect, until all of `written` is found; it is set at the end."""
     chance = random.Random(seed)
     deadline = time.monotonic() + HANG_SECONDS
     while not written or (written[0] - set(events) and time.monotonic() < deadline):
@@ -326,7 +326,7 @@ def _come_and_go(
 # --- Slow readers -------------------------------------------------------------------------------
 
 
-def test_slow_reader__is_told_how_many_it_missed(game: Game) -> None:
+def test_slow_reader__gets_the_number_of_missed_events(game: Game) -> None:
     fast, slow = game.open(event_name="wanted"), game.open(event_name="wanted")
     slow.reading.clear()
     total = 4_000
@@ -334,7 +334,7 @@ def test_slow_reader__is_told_how_many_it_missed(game: Game) -> None:
         for _ in range(total // 100):
             insert(session, game.environment, *["wanted", "other"] * 100, size=10_000)
             session.commit()
-            # The other reader keeps up, and is not held up by the slow one.
+            # The fast reader is not delayed by the slow one.
             assert [fast.next().type for _ in range(100)] == ["message"] * 100
     slow.reading.set()
     messages: list[Message] = []
@@ -370,7 +370,7 @@ def test_revoked_key__ends_its_streams_only(game: Game) -> None:
     stays.close()
 
 
-def test_key_that_expires__ends_its_stream(game: Game) -> None:
+def test_expired_key__ends_its_stream(game: Game) -> None:
     key = api_key_create(
         environment=game.environment,
         kind=KeyKind.SECRET,
@@ -385,13 +385,13 @@ def test_key_that_expires__ends_its_stream(game: Game) -> None:
     reader.close()
 
 
-def test_stop__ends_open_streams_at_once(transactional_db: None) -> None:
+def test_shutdown__ends_open_streams_at_once(transactional_db: None) -> None:
     with serving() as server:
         game = make_game(server)
         readers = [game.open() for _ in range(5)]
         server.stop()
         for reader in readers:
-            # Said by a stream that was woken; one that holds the stop up is cut off without a word.
+            # Sent by a stream that was woken; one that delays the shutdown is cut off silently.
             assert reader.ended.wait(HANG_SECONDS)
             assert "retry: 1000" in reader.lines
             reader.close()
@@ -400,7 +400,7 @@ def test_stop__ends_open_streams_at_once(transactional_db: None) -> None:
 # --- Connections --------------------------------------------------------------------------------
 
 
-def test_streams__share_one_connection_and_give_it_back(transactional_db: None) -> None:
+def test_streams__share_one_connection_and_release_it(transactional_db: None) -> None:
     with serving() as server:
         game = make_game(server)
         readers = [game.open(after="0") for _ in range(8)]
@@ -408,7 +408,7 @@ def test_streams__share_one_connection_and_give_it_back(transactional_db: None) 
         for reader in readers:
             reader.close()
         with database_session() as session:
-            # They notice at the next writes.
+            # Disconnects are noticed at the next writes.
             for name in ("a", "b", "c"):
                 insert(session, game.environment, name)
                 session.commit()
@@ -416,7 +416,7 @@ def test_streams__share_one_connection_and_give_it_back(transactional_db: None) 
         wait_for(lambda: server.connections() == [])
 
 
-def test_200_idle_streams__cost_little_and_leave_the_server_to_others(
+def test_200_idle_streams__use_little_memory_and_few_connections(
     transactional_db: None,
 ) -> None:
     with serving(ILARA_THREADS="232") as server:
@@ -447,14 +447,14 @@ def _idle_stream(game: Game) -> socket.socket:
 
 
 def _resident(server: Server) -> int:
-    """Bytes in memory of the server's worker."""
+    """Resident memory of the server's worker in bytes."""
     path = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     (worker,) = path.read_text().split()
     pages = int(Path(f"/proc/{worker}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_database_that_ends_connections__is_found_again(transactional_db: None) -> None:
+def test_terminated_connections__are_reopened(transactional_db: None) -> None:
     with serving() as server, database_session() as session:
         game = make_game(server)
         reader = game.open()
@@ -469,5 +469,5 @@ def test_database_that_ends_connections__is_found_again(transactional_db: None) 
         assert not reader.ended.is_set()
 
 
-def test_unknown_player__is_no_error(game: Game) -> None:
+def test_filter_by_an_unknown_player__is_allowed(game: Game) -> None:
     assert game.open(player_id=str(uuid.uuid4())).status == 200

@@ -17,7 +17,7 @@ def body(player: Player) -> dict[str, Any]:
     return {"player_id": str(player.id), "event_name": "level_complete"}
 
 
-def test_event__is_stored_as_it_was_sent(
+def test_event__is_stored_as_sent(
     body: dict[str, Any], public_api: Api, environment: Environment
 ) -> None:
     sent = {
@@ -41,7 +41,7 @@ def test_event__is_stored_as_it_was_sent(
     assert datetime.fromisoformat(data["received_at"]) == event.received_at
 
 
-def test_event_without_a_time__occurred_when_it_came(body: dict[str, Any], public_api: Api) -> None:
+def test_event_without_a_time__occurred_on_arrival(body: dict[str, Any], public_api: Api) -> None:
     data = public_api.post(EVENTS, body).data
     assert data["timestamp"] == data["received_at"]
     event = Event.objects.get()
@@ -49,9 +49,7 @@ def test_event_without_a_time__occurred_when_it_came(body: dict[str, Any], publi
     assert (event.session_id, event.properties) == (None, {})
 
 
-def test_event_without_an_id__gets_one_that_is_stored(
-    body: dict[str, Any], public_api: Api
-) -> None:
+def test_event_without_an_id__gets_a_stored_id(body: dict[str, Any], public_api: Api) -> None:
     first, second = (public_api.post(EVENTS, body).data for _ in range(2))
     assert first["event_id"] != second["event_id"]
     assert first["status"] == second["status"] == "accepted"
@@ -59,7 +57,9 @@ def test_event_without_an_id__gets_one_that_is_stored(
     assert stored == {first["event_id"], second["event_id"]}
 
 
-def test_event_again__is_a_duplicate_and_not_stored(body: dict[str, Any], public_api: Api) -> None:
+def test_repeated_event__is_a_duplicate_and_not_stored(
+    body: dict[str, Any], public_api: Api
+) -> None:
     sent = {**body, "event_id": "e-1", "properties": {"n": 1}}
     assert public_api.post(EVENTS, sent).data["status"] == "accepted"
     again = public_api.post(EVENTS, {**sent, "properties": {"n": 2}})
@@ -76,7 +76,7 @@ def test_event_id__is_unique_per_player_only(
         assert public_api.post(EVENTS, {**sent, "event_id": "e-1"}).data["status"] == "accepted"
 
 
-def test_header__stands_in_for_a_missing_id_only(body: dict[str, Any], public_api: Api) -> None:
+def test_idempotency_key__replaces_a_missing_id_only(body: dict[str, Any], public_api: Api) -> None:
     def send(**fields: str) -> tuple[str, str]:
         data = public_api.post(EVENTS, {**body, **fields}, idempotency_key="k-1").data
         return data["event_id"], data["status"]
@@ -87,7 +87,9 @@ def test_header__stands_in_for_a_missing_id_only(body: dict[str, Any], public_ap
 
 
 @pytest.mark.parametrize("name", ["a", "x" * 128, "Level Complete!", "ünï/cödé 😀", "ilara", "NaN"])
-def test_name_of_any_characters__is_taken(name: str, body: dict[str, Any], public_api: Api) -> None:
+def test_name_with_any_characters__is_accepted(
+    name: str, body: dict[str, Any], public_api: Api
+) -> None:
     assert public_api.post(EVENTS, {**body, "event_name": name}).data["event_name"] == name
     assert Event.objects.get().name == name
 
@@ -114,7 +116,7 @@ def test_name_of_any_characters__is_taken(name: str, body: dict[str, Any], publi
         ({"player_id": None}, "player_id"),
     ],
 )
-def test_faulty_field__is_refused_and_nothing_is_stored(
+def test_invalid_field__is_refused_and_nothing_is_stored(
     fields: dict[str, Any], field: str, body: dict[str, Any], public_api: Api
 ) -> None:
     reply = public_api.post(EVENTS, {**body, **fields})
@@ -122,24 +124,24 @@ def test_faulty_field__is_refused_and_nothing_is_stored(
     assert not Event.objects.exists()
 
 
-def test_properties_at_the_limits__are_kept(body: dict[str, Any], public_api: Api) -> None:
+def test_properties_at_the_limits__are_stored(body: dict[str, Any], public_api: Api) -> None:
     properties = {f"p{number:03}": "x" * 245 for number in range(255)}
     assert public_api.post(EVENTS, {**body, "properties": properties}).status == 201
     assert Event.objects.get().properties == properties
 
 
-def test_null__is_as_good_as_absent(body: dict[str, Any], public_api: Api) -> None:
+def test_null__is_the_same_as_absent(body: dict[str, Any], public_api: Api) -> None:
     empty = dict.fromkeys(["event_id", "session_id", "properties", "timestamp"])
     assert public_api.post(EVENTS, {**body, **empty}).data["status"] == "accepted"
 
 
-def test_missing_fields__are_asked_for(body: dict[str, Any], public_api: Api) -> None:
+def test_missing_fields__are_named(body: dict[str, Any], public_api: Api) -> None:
     for name in body:
         sent = {key: value for key, value in body.items() if key != name}
         assert public_api.post(EVENTS, sent).error["message"] == f"{name} is required"
 
 
-def test_event_of_an_unknown_player__is_not_remembered(
+def test_event_of_an_unknown_player__leaves_no_receipt(
     body: dict[str, Any], public_api: Api, environment: Environment
 ) -> None:
     Player.objects.all().delete()

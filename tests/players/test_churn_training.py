@@ -1,4 +1,4 @@
-"""Fitting an environment: what is read of the past, when it serves, what is kept of the test."""
+"""Fitting an environment: histories, use of the fit, stored backtest."""
 
 import random
 import subprocess
@@ -22,7 +22,7 @@ TODAY = date(2026, 6, 1)
 
 
 def fill(environment: Environment, size: int, *, today: date = TODAY) -> dict[str, str]:
-    """Players of all habits; returns the bits of each by external id."""
+    """Create players with random activity. Returns their activity by external id."""
     draw = random.Random(5)
     bits: dict[str, str] = {}
     players = []
@@ -53,7 +53,7 @@ def fill(environment: Environment, size: int, *, today: date = TODAY) -> dict[st
     return bits
 
 
-def test_histories__are_what_was_known_that_day(environment: Environment) -> None:
+def test_histories__are_as_of_the_given_day(environment: Environment) -> None:
     bits = fill(environment, 120)
     fill(make_environment(), 5)
     until = TODAY - timedelta(days=30)
@@ -70,7 +70,7 @@ def test_histories__are_what_was_known_that_day(environment: Environment) -> Non
     assert {0, 1} == set(found.silent)
 
 
-def test_fit__serves_from_the_next_request_on(environment: Environment, secret_api: Api) -> None:
+def test_fit__is_used_by_the_next_request(environment: Environment, secret_api: Api) -> None:
     fill(environment, 300)
     path = f"{PLAYERS}/{player_id_for(environment.namespace, 'p1')}/churn-risk"
     assert secret_api.get(path).data["model"] == "mbg-nbd/prior"
@@ -81,7 +81,7 @@ def test_fit__serves_from_the_next_request_on(environment: Environment, secret_a
     assert 0 < fit.brier < fit.base_rate * (1 - fit.base_rate)
 
 
-def test_newest_fit__serves(environment: Environment, secret_api: Api) -> None:
+def test_newest_fit__is_used(environment: Environment, secret_api: Api) -> None:
     fill(environment, 300)
     for today in (TODAY, TODAY + timedelta(days=1)):
         churn_refit(environment, today)
@@ -90,39 +90,39 @@ def test_newest_fit__serves(environment: Environment, secret_api: Api) -> None:
     assert ChurnFit.objects.count() == 2
 
 
-def test_fewer_than_200_players_with_history__leave_the_prior(environment: Environment) -> None:
+def test_fewer_than_200_players_with_history__keep_the_prior(environment: Environment) -> None:
     fill(environment, 199)
-    with pytest.raises(TooFewError, match=r"players were there 14 days ago; 200 are needed"):
+    with pytest.raises(TooFewError, match=r"players existed 14 days ago; 200 are required"):
         churn_refit(environment, TODAY)
     assert not ChurnFit.objects.exists()
 
 
-def test_command__fits_and_tells_the_test(
+def test_command__fits_and_prints_the_backtest(
     environment: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(CommandError, match="Not fitted: 0 players"):
         call_command("churn_fit", str(environment))
     fill(environment, 300, today=datetime.now(UTC).date())
     call_command("churn_fit", str(environment))
-    told = capsys.readouterr()
-    assert told.out.startswith("RISK FROM")
-    assert "Brier score 0." in told.err
-    assert "Fit: done" in told.err
+    output = capsys.readouterr()
+    assert output.out.startswith("RISK FROM")
+    assert "Brier score 0." in output.err
+    assert "Fit: done" in output.err
 
 
-def test_nightly_job__fits_each_environment_by_a_job_of_its_own(environment: Environment) -> None:
+def test_nightly_job__defers_one_job_per_environment(environment: Environment) -> None:
     fill(environment, 300, today=datetime.now(UTC).date())
     other = make_environment()
     with app.replace_connector(jobs := InMemoryConnector()):
         tasks.refit_nightly(timestamp=0)
     waiting = [job["args"] for job in jobs.jobs.values()]
-    everybody = Environment.objects.values_list("pk", flat=True)
-    assert sorted(job["environment_id"] for job in waiting) == sorted(everybody)
+    environment_ids = Environment.objects.values_list("pk", flat=True)
+    assert sorted(job["environment_id"] for job in waiting) == sorted(environment_ids)
     for job in waiting:
         tasks.refit(**job)
     assert [fit.environment_id for fit in ChurnFit.objects.all()] == [environment.pk]
     other.project.delete()
-    tasks.refit(environment_id=other.pk)  # gone meanwhile
+    tasks.refit(environment_id=other.pk)  # deleted in the meantime
 
 
 @pytest.mark.slow

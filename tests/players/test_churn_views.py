@@ -1,4 +1,4 @@
-"""The page about the churn model, before and after the first fit."""
+"""The churn model page before and after the first fit."""
 
 from ilara_admin.models import Environment, Role
 from players.churn_training import churn_refit
@@ -6,7 +6,7 @@ from tests.pages import signed_in, text_of, url_of
 from tests.players.test_churn_training import TODAY, fill
 
 
-def test_without_a_fit__the_page_says_what_serves_and_what_is_missing(
+def test_page_without_a_fit__explains_the_prior_and_what_is_required(
     environment: Environment,
 ) -> None:
     text = text_of(signed_in(Role.VIEWER).get(url_of(environment, "churn_model")))
@@ -15,7 +15,7 @@ def test_without_a_fit__the_page_says_what_serves_and_what_is_missing(
     assert 'id="test-title"' not in text
 
 
-def test_with_a_fit__the_page_shows_its_test_as_a_chart_and_a_table(
+def test_page_with_a_fit__shows_the_backtest_as_chart_and_table(
     environment: Environment,
 ) -> None:
     fill(environment, 300)

@@ -1,4 +1,4 @@
-"""A player's data as a document, and its end."""
+"""Export and erasure of a player."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -64,7 +64,7 @@ def segment_of(environment: Environment) -> Segment:
 
 
 def traces(player: Player) -> list[str]:
-    """The tables with a row that names the player in whatever column."""
+    """The tables with a row that contains the player's id or a name in any column."""
     known = [str(player.pk), NAME, ALIAS, FORMER, "hero@", "hero wrote"]
     with connection.cursor() as cursor:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
@@ -81,8 +81,8 @@ def traces(player: Player) -> list[str]:
     return found
 
 
-def test_every_table_that_could_refer_to_a_player__is_registered(db: None) -> None:
-    """By the names of columns and by foreign keys. Partitions hold rows of their parents."""
+def test_every_table_with_player_data__is_registered(db: None) -> None:
+    """Finds tables by column names and foreign keys. Partitions belong to their parents."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT DISTINCT c.relname FROM pg_class c
@@ -98,7 +98,7 @@ def test_every_table_that_could_refer_to_a_player__is_registered(db: None) -> No
     assert found <= {"player", *(data.table for data in registered())}
 
 
-def test_export__holds_every_kind_of_row(hero: Player) -> None:
+def test_export__contains_every_table(hero: Player) -> None:
     document = player_export(Player.objects.get(pk=hero.pk))
     assert document["player"]["email"] == "hero@example.org"
     counts = {name: len(rows) for name, rows in document.items() if name != "player"}
@@ -111,7 +111,7 @@ def test_export__holds_every_kind_of_row(hero: Player) -> None:
     assert document["player_note"][0]["text"].startswith("A note")
 
 
-def test_erasure__leaves_no_trace_of_who_it_was(hero: Player, environment: Environment) -> None:
+def test_erasure__leaves_no_trace_of_the_player(hero: Player, environment: Environment) -> None:
     assert "event" in " ".join(traces(hero))
     other = make_player(environment, "other")
     entries = AuditEntry.objects.count()
@@ -120,7 +120,6 @@ def test_erasure__leaves_no_trace_of_who_it_was(hero: Player, environment: Envir
     assert gone["event"] == 3
     assert segment_of(environment).included == 1
     assert Player.objects.get() == other
-    # One entry more, and the older ones still there.
     assert AuditEntry.objects.count() == entries + 1
     newest = AuditEntry.objects.first()
     assert newest is not None
@@ -129,7 +128,7 @@ def test_erasure__leaves_no_trace_of_who_it_was(hero: Player, environment: Envir
     assert AuditEntry.objects.filter(object_id=newest.object_id).count() == 8
 
 
-def test_unlinked_id_that_is_somebody_elses__stays_in_the_audit_log(
+def test_unlinked_id_of_another_player__stays_in_the_audit_log(
     hero: Player, environment: Environment
 ) -> None:
     make_player(environment, FORMER)
@@ -138,7 +137,7 @@ def test_unlinked_id_that_is_somebody_elses__stays_in_the_audit_log(
     assert [FORMER] in [(after or {}).get("ids") for after in lists]
 
 
-def test_erased_player__may_come_back_as_a_new_one(hero: Player, public_api: Api) -> None:
+def test_erased_player__can_register_as_a_new_one(hero: Player, public_api: Api) -> None:
     player_delete(hero, actor=ACTOR)
     assert public_api.get(f"{PLAYERS}/{hero.pk}").status == 404
     data = public_api.register(NAME)

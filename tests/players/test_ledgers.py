@@ -1,4 +1,4 @@
-"""Sessions and purchases in the log of events, and purchases that are refunded."""
+"""Sessions, purchases and refunds, and their events."""
 
 import random
 from collections import Counter
@@ -32,7 +32,7 @@ def logged() -> list[tuple[str, str, str | None, dict[str, object]]]:
     return [(each.name, each.event_id, each.session_id, each.properties) for each in events]
 
 
-def test_session__is_an_event_that_began_when_it_began(path: str, public_api: Api) -> None:
+def test_session__is_logged_at_its_start_time(path: str, public_api: Api) -> None:
     body = {"session_id": "s-1", "started_at": "2026-05-01T10:00:00Z", "duration_seconds": 90}
     for _ in range(2):
         public_api.post(f"{path}/session", body)
@@ -42,18 +42,18 @@ def test_session__is_an_event_that_began_when_it_began(path: str, public_api: Ap
     assert event.received_at > event.occurred_at
 
 
-def test_purchase__is_an_event_with_its_facts(path: str, public_api: Api) -> None:
+def test_purchase__is_logged_with_its_fields(path: str, public_api: Api) -> None:
     body = {"amount": 4.99, "transaction_id": "t-1", "product_id": "gems"}
     for _ in range(2):
         public_api.post(f"{path}/purchase", body)
-    builtin_fields = {
+    properties = {
         "amount": 4.99, "currency": "USD", "transaction_id": "t-1", "product_id": "gems",
         "counted": True, "verified": False,
     }  # fmt: skip
-    assert logged() == [("ilara.purchase", "t-1", None, builtin_fields)]
+    assert logged() == [("ilara.purchase", "t-1", None, properties)]
 
 
-def test_entries_without_an_id__have_one_in_the_log(path: str, public_api: Api) -> None:
+def test_entry_without_an_id__gets_an_event_id(path: str, public_api: Api) -> None:
     public_api.post(f"{path}/session")
     public_api.post(f"{path}/purchase?amount=1")
     assert [len(event_id) for _, event_id, _, _ in logged()] == [32, 32]
@@ -64,7 +64,7 @@ def test_refused_call__logs_nothing(public_api: Api) -> None:
     assert logged() == []
 
 
-def test_timeline__shows_a_purchase_once_and_that_it_was_refunded(
+def test_timeline__shows_a_refunded_purchase_once(
     path: str, player: Player, public_api: Api
 ) -> None:
     public_api.post(f"{path}/purchase", {"amount": 1, "transaction_id": "t-1"})
@@ -75,9 +75,7 @@ def test_timeline__shows_a_purchase_once_and_that_it_was_refunded(
     assert [getattr(entry.detail, "name", "") for entry in named] == ["ilara.refund"]
 
 
-def test_refund__takes_the_purchase_out_of_the_revenue_only(
-    path: str, player: Player, public_api: Api
-) -> None:
+def test_refund__changes_only_the_revenue(path: str, player: Player, public_api: Api) -> None:
     for name, amount in (("t-1", 5), ("t-2", 3)):
         public_api.post(f"{path}/purchase", {"amount": amount, "transaction_id": name})
     seen = Player.objects.get()
@@ -90,12 +88,12 @@ def test_refund__takes_the_purchase_out_of_the_revenue_only(
     assert (entry.action, entry.reason) == ("player.purchase_refunded", "Bought by a child")
     with pytest.raises(ValidationError, match="has been refunded before"):
         purchase_refund(player, "t-1", actor=ACTOR)
-    # The game sends it once more: it stays refunded.
+    # Sent again by the game: it stays refunded.
     body = {"amount": 5, "transaction_id": "t-1"}
     assert public_api.post(f"{path}/purchase", body).data["total_revenue"] == 3
 
 
-def test_only_purchase_refunded__leaves_no_payer(
+def test_refund_of_the_only_purchase__makes_a_non_payer(
     path: str, player: Player, public_api: Api
 ) -> None:
     public_api.post(f"{path}/purchase", {"amount": 5, "transaction_id": "t-1"})
@@ -103,7 +101,7 @@ def test_only_purchase_refunded__leaves_no_payer(
     assert public_api.get(path).data["is_payer"] is False
 
 
-def test_refund_of_what_was_not_counted__changes_no_sum(
+def test_refund_in_another_currency__changes_no_sum(
     path: str, player: Player, public_api: Api
 ) -> None:
     body = {"amount": 500, "currency": "JPY", "transaction_id": "t-1"}
@@ -113,7 +111,7 @@ def test_refund_of_what_was_not_counted__changes_no_sum(
     assert (now.purchase_count, now.total_revenue) == (0, Decimal(0))
 
 
-def test_reversed_refund__counts_as_before(path: str, player: Player, public_api: Api) -> None:
+def test_reversed_refund__restores_the_counts(path: str, player: Player, public_api: Api) -> None:
     for name, amount in (("t-1", 5), ("t-2", 3)):
         public_api.post(f"{path}/purchase", {"amount": amount, "transaction_id": name})
     before = Player.objects.get()
@@ -126,14 +124,14 @@ def test_reversed_refund__counts_as_before(path: str, player: Player, public_api
     assert not Purchase.objects.exclude(refunded_at=None).exists()
     assert (entry.action, entry.reason) == ("player.refund_reversed", "Paid after all")
     assert [name for name, *_ in logged()[2:]] == ["ilara.refund", "ilara.refund_reversed"] * 2
-    # Readers of the stream tell events by their ids.
+    # Readers of the stream distinguish events by id.
     assert len({event_id for _, event_id, _, _ in logged()}) == 6
     with pytest.raises(ValidationError, match="is not refunded"):
         purchase_refund_undo(player, "t-1", actor=ACTOR)
     assert len(timeline(player.pk).entries) == 2
 
 
-def test_reversed_refund_of_what_was_not_counted__changes_no_sum(
+def test_reversed_refund_in_another_currency__changes_no_sum(
     path: str, player: Player, public_api: Api
 ) -> None:
     body = {"amount": 500, "currency": "JPY", "transaction_id": "t-1"}
@@ -144,10 +142,8 @@ def test_reversed_refund_of_what_was_not_counted__changes_no_sum(
     assert (now.purchase_count, now.total_revenue) == (0, Decimal(0))
 
 
-def test_timeline__shows_each_entry_of_the_ledgers_once(
-    path: str, player: Player, public_api: Api
-) -> None:
-    """They stand among the events, too."""
+def test_timeline__shows_each_ledger_entry_once(path: str, player: Player, public_api: Api) -> None:
+    """Although they are also events."""
     public_api.post(f"{path}/session", {"session_id": "s-1"})
     public_api.post(f"{path}/purchase", {"amount": 1, "transaction_id": "t-1"})
     purchase_refund(player, "t-1", actor=ACTOR)
@@ -156,7 +152,7 @@ def test_timeline__shows_each_entry_of_the_ledgers_once(
     assert [entry.kind for entry in timeline(player.pk).entries] == [Kind.PURCHASE, Kind.SESSION]
 
 
-def test_command__refunds_by_transaction_or_by_the_id_in_the_log(
+def test_command__refunds_by_transaction_or_event_id(
     path: str, environment: Environment, public_api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     public_api.post(f"{path}/purchase?amount=4.99")
@@ -164,12 +160,12 @@ def test_command__refunds_by_transaction_or_by_the_id_in_the_log(
     player = Player.objects.get()
     with pytest.raises(CommandError, match="no purchase “t-9”"):
         call_command("purchase_refund", str(environment), player.external_id, "t-9")
-    with pytest.raises(CommandError, match="has no player “nobody”"):
-        call_command("purchase_refund", str(environment), "nobody", "t-1")
+    with pytest.raises(CommandError, match="has no player “missing”"):
+        call_command("purchase_refund", str(environment), "missing", "t-1")
     call_command("purchase_refund", str(environment), str(player.pk), "t-1", reason="Fraud")
     call_command("purchase_refund", str(environment), player.external_id, logged()[0][1])
-    told = capsys.readouterr().out.splitlines()
-    assert told[-1] == "4.99 USD refunded. player_123 now has 0 purchases and 0.00 in revenue."
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "4.99 USD refunded. player_123 now has 0 purchases and 0.00 in revenue."
     assert AuditEntry.objects.filter(action="player.purchase_refunded").count() == 2
 
 
@@ -182,7 +178,7 @@ def test_concurrent_purchases_refunds_and_reversals__leave_revenue_equal_to_the_
     draw = random.Random(3)
 
     def act(number: int) -> str:
-        # Each of 15 is bought, refunded and has that reversed several times over.
+        # Buys, refunds and reverses each of 15 purchases several times.
         kind, name = number % 3, f"t-{number // 3 % 15}"
         if kind == 0:
             body = {"amount": number // 3 % 15 + 0.25, "transaction_id": name}

@@ -39,7 +39,7 @@ def test_boundary__belongs_to_the_later_stage(
     assert stage_at(history, Thresholds(), boundary) == after
 
 
-def test_player_seen_a_moment_ahead_of_the_clock__is_not_silent() -> None:
+def test_last_seen_in_the_future__is_not_inactive() -> None:
     assert stage_at(NEWCOMER, Thresholds(), day(-1)) == Stage.NEW
 
 
@@ -50,35 +50,35 @@ def test_reactivated__comes_before_new() -> None:
     )
 
 
-def test_newcomer__will_be_at_risk_next() -> None:
+def test_new_player__is_at_risk_next() -> None:
     life = lifecycle_at(NEWCOMER, Thresholds(), day(1))
     assert (life.stage, life.since) == (Stage.NEW, day(0))
     assert (life.next_stage, life.next_at) == (Stage.AT_RISK, day(7))
 
 
-def test_churned_player__is_so_since_the_silence_was_long_enough_and_stays() -> None:
+def test_churned_player__churned_at_the_threshold_and_has_no_next_stage() -> None:
     life = lifecycle_at(REGULAR, Thresholds(), day(200))
     assert (life.stage, life.since) == (Stage.CHURNED, day(130))
     assert (life.next_stage, life.next_at) == (None, None)
 
 
-def test_active_player__is_so_since_no_longer_new() -> None:
+def test_active_player__is_active_since_no_longer_new() -> None:
     life = lifecycle_at(REGULAR, Thresholds(), day(101))
     assert (life.stage, life.since) == (Stage.ACTIVE, day(7))
     assert (life.next_stage, life.next_at) == (Stage.AT_RISK, day(107))
 
 
-def test_player_back_from_an_at_risk_silence__is_active_since_then() -> None:
+def test_player_back_from_at_risk__is_active_since_the_return() -> None:
     assert lifecycle_at(History(day(0), day(60), day(50)), Thresholds(), day(61)).since == day(50)
 
 
-def test_reactivated_player__is_so_since_the_return() -> None:
+def test_reactivated_player__is_reactivated_since_the_return() -> None:
     life = lifecycle_at(RETURNED, Thresholds(), day(103))
     assert (life.stage, life.since) == (Stage.REACTIVATED, day(100))
     assert (life.next_stage, life.next_at) == (Stage.AT_RISK, day(107))
 
 
-def test_order_of_stages_without_activity() -> None:
+def test_inactive_player__passes_the_stages_in_order() -> None:
     moment, seen = day(0), [Stage.NEW]
     while (life := lifecycle_at(NEWCOMER, Thresholds(new_days=3), moment)).next_at is not None:
         assert life.next_stage is not None
@@ -98,7 +98,7 @@ GAPS = st.timedeltas(timedelta(0), timedelta(days=90)) | st.integers(0, 90).map(
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[History, datetime]:
-    """A history as the statements write it, and a moment after it."""
+    """A history that the SQL statements can produce, and a later time."""
     first = START
     returned = draw(st.none() | GAPS.map(lambda gap: first + gap))
     active_since = (returned or first) + draw(GAPS)
@@ -108,7 +108,7 @@ def histories(draw: st.DrawFn) -> tuple[History, datetime]:
 
 @settings(max_examples=300)
 @given(histories(), THRESHOLDS)
-def test_next_transition__happens_at_its_time_and_not_a_moment_sooner(
+def test_next_stage__begins_exactly_at_its_time(
     drawn: tuple[History, datetime], thresholds: Thresholds
 ) -> None:
     history, now = drawn
@@ -126,7 +126,7 @@ def test_next_transition__happens_at_its_time_and_not_a_moment_sooner(
 
 @settings(max_examples=300)
 @given(histories(), THRESHOLDS, st.floats(0, 1))
-def test_stage__has_held_since_it_says(
+def test_stage__has_applied_since_its_start(
     drawn: tuple[History, datetime], thresholds: Thresholds, share: float
 ) -> None:
     history, now = drawn
@@ -138,10 +138,10 @@ def test_stage__has_held_since_it_says(
 
 @settings(max_examples=300)
 @given(histories(), THRESHOLDS)
-def test_stage__is_the_one_whose_words_hold(
+def test_stage__matches_its_definition(
     drawn: tuple[History, datetime], thresholds: Thresholds
 ) -> None:
-    """The table of the module, written down a second time."""
+    """Implements the table in the module's docstring a second time."""
     history, now = drawn
     silent = now - history.last_seen_at
     fresh = timedelta(days=thresholds.new_days)

@@ -19,7 +19,7 @@ from players.money import parse_amount
         ("999999999.99", "999999999.99"),
     ],
 )
-def test_amount__is_kept_to_the_cent(given: Any, amount: str) -> None:
+def test_amount__is_exact_to_the_cent(given: Any, amount: str) -> None:
     assert parse_amount(given, None) == Decimal(amount)
     if isinstance(given, str):
         assert parse_amount(None, given) == Decimal(amount)
@@ -51,17 +51,17 @@ def test_amount__is_kept_to_the_cent(given: Any, amount: str) -> None:
         {},
     ],
 )
-def test_anything_else__is_refused(given: Any) -> None:
+def test_invalid_amount__is_refused(given: Any) -> None:
     with pytest.raises(ApiError, match="amount must be a positive decimal"):
         parse_amount(given, None)
 
 
-def test_missing_amount__is_asked_for() -> None:
+def test_missing_amount__is_refused() -> None:
     with pytest.raises(ApiError, match="amount is required"):
         parse_amount(None, None)
 
 
-def test_amounts_in_body_and_address__must_agree() -> None:
+def test_amounts_in_body_and_query__must_be_equal() -> None:
     assert parse_amount(5, "5.00") == 5
-    with pytest.raises(ApiError, match="amount differs"):
+    with pytest.raises(ApiError, match="must be equal"):
         parse_amount(5, "5.01")

@@ -63,7 +63,7 @@ def test_same_values__write_nothing(player: Player) -> None:
     ("attributes", "words"),
     [
         ({"text": "x" * 65536}, "The player's attributes would exceed 64 KiB."),
-        ({f"a{number}": 1 for number in range(201)}, "A player has 200 attributes at most."),
+        ({f"a{number}": 1 for number in range(201)}, "A player can have at most 200 attributes."),
     ],
 )
 def test_too_many_attributes__are_refused_in_words(

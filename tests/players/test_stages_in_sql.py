@@ -1,4 +1,4 @@
-"""The stage in SQL, as a filter and as an expression, is the function of players/lifecycle.py."""
+"""The stage in SQL, as filter and expression, equals lifecycle.stage_at."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -19,7 +19,7 @@ MOMENT = timedelta(microseconds=1)
 
 
 def around(days: int) -> list[timedelta]:
-    """Silences at the edge of a threshold, and on both sides of it."""
+    """Durations at a threshold and on both sides of it."""
     edge = timedelta(days=days)
     return [edge - MOMENT, edge, edge + MOMENT]
 
@@ -33,9 +33,7 @@ def around(days: int) -> list[timedelta]:
         Thresholds(new_days=1, at_risk_days=30, churned_days=10),
     ],
 )
-def test_in_stage__finds_whom_the_pure_function_names(
-    environment: Environment, thresholds: Thresholds
-) -> None:
+def test_in_stage__agrees_with_stage_at(environment: Environment, thresholds: Thresholds) -> None:
     silences = [
         timedelta(0),
         *around(thresholds.at_risk_days),
@@ -63,12 +61,12 @@ def test_in_stage__finds_whom_the_pure_function_names(
 
 THRESHOLDS = st.builds(
     Thresholds, st.integers(1, 40), st.integers(1, 40), st.integers(1, 40)
-)  # in any order: the function is total
+)  # in any order: stage_at is total
 
 
 @st.composite
 def moments(draw: st.DrawFn) -> tuple[History, Thresholds]:
-    """A history whose times lie on thresholds, beside them, or anywhere."""
+    """A history with times at thresholds, next to them, or anywhere."""
     thresholds = draw(THRESHOLDS)
     edges = [0, thresholds.new_days, thresholds.at_risk_days, thresholds.churned_days]
     ago = st.one_of(
@@ -87,7 +85,7 @@ def moments(draw: st.DrawFn) -> tuple[History, Thresholds]:
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moments())
-def test_stage_sql__is_the_pure_function(db: None, drawn: tuple[History, Thresholds]) -> None:
+def test_stage_sql__agrees_with_stage_at(db: None, drawn: tuple[History, Thresholds]) -> None:
     history, thresholds = drawn
     values = {
         "now": NOW,

@@ -1,4 +1,4 @@
-"""Linking another external id to a player, and unlinking it, by secret key."""
+"""Endpoints that link and unlink external ids."""
 
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -21,7 +21,7 @@ def path(player: Player) -> str:
     return f"{PLAYERS}/{player.pk}/aliases"
 
 
-def test_link__is_201_and_once_more_200(path: str, player: Player, secret_api: Api) -> None:
+def test_link__returns_201_and_if_repeated_200(path: str, player: Player, secret_api: Api) -> None:
     for status in (201, 200):
         reply = secret_api.post(path, {"external_id": "guest-7"})
         assert reply.status == status
@@ -32,7 +32,7 @@ def test_link__is_201_and_once_more_200(path: str, player: Player, secret_api: A
         }
 
 
-def test_aliases__are_shown_in_the_order_of_linking(path: str, secret_api: Api) -> None:
+def test_aliases__are_in_order_of_linking(path: str, secret_api: Api) -> None:
     for external_id in ("zoe", "amy"):
         reply = secret_api.post(path, {"external_id": external_id})
     assert reply.data["aliases"] == ["zoe", "amy"]
@@ -68,7 +68,7 @@ def test_audit_log__names_the_key(path: str, secret_api: Api, environment: Envir
         ({"external_id": 7}, 400),
     ],
 )
-def test_link_that_cannot_be__names_the_field(
+def test_invalid_link__names_the_field(
     body: dict[str, object], status: int, path: str, secret_api: Api, environment: Environment
 ) -> None:
     make_player(environment, "other")
@@ -78,7 +78,7 @@ def test_link_that_cannot_be__names_the_field(
     assert not PlayerAlias.objects.exists()
 
 
-def test_public_key__may_neither_link_nor_unlink(path: str, public_api: Api) -> None:
+def test_public_key__cannot_link_or_unlink(path: str, public_api: Api) -> None:
     assert public_api.post(path, {"external_id": "guest-7"}).status == 403
     assert public_api.delete(f"{path}/guest-7").status == 403
 
@@ -95,7 +95,7 @@ def test_key_revoked_while_the_call_waits__writes_nothing(
     path: str, player: Player, environment: Environment, secret_api: Api
 ) -> None:
     alias_id = player_id_for(environment.namespace, "guest-7")
-    secret_api.get(f"{PLAYERS}/external/player_123")  # the process knows the key
+    secret_api.get(f"{PLAYERS}/external/player_123")  # caches the key in the process
 
     def link() -> tuple[int, str]:
         try:
@@ -111,8 +111,8 @@ def test_key_revoked_while_the_call_waits__writes_nothing(
             until_somebody_waits()
             key = ApiKey.objects.get(kind=KeyKind.SECRET)
             api_keys.api_key_revoke(key, actor=ACTOR)
-        answer = waiting.result(timeout=HANG_SECONDS)
-    assert answer == (401, "This API key has been revoked")
+        reply = waiting.result(timeout=HANG_SECONDS)
+    assert reply == (401, "This API key has been revoked")
     assert not PlayerAlias.objects.exists()
 
 

@@ -1,4 +1,4 @@
-"""Lifecycle and churn risk of a player, and the columns they are made of."""
+"""Lifecycle and churn risk of a player, and the columns they are computed from."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ def ago(**span: float) -> datetime:
         (60, 31, "churned", 31, None),
     ],
 )
-def test_lifecycle__follows_from_the_times(
+def test_lifecycle__is_computed_from_the_times(
     first: int, last: int, stage: str, days: int, following: str | None,
     environment: Environment, public_api: Api,
 ) -> None:  # fmt: skip
@@ -45,14 +45,14 @@ def test_lifecycle__follows_from_the_times(
     assert public_api.get(f"{PLAYERS}/{player.id}").data["lifecycle_stage"] == stage
 
 
-def test_thresholds_of_the_environment__count(environment: Environment, public_api: Api) -> None:
+def test_thresholds_of_the_environment__apply(environment: Environment, public_api: Api) -> None:
     Environment.objects.filter(pk=environment.pk).update(at_risk_days=2, churned_days=3)
     player = make_player(environment, first_seen_at=ago(days=60), last_seen_at=ago(days=2))
     data = public_api.get(f"{PLAYERS}/{player.id}/lifecycle").data
     assert (data["lifecycle_stage"], data["next"]["stage"]) == ("at_risk", "churned")
 
 
-def test_churn_risk__rises_with_silence(environment: Environment, public_api: Api) -> None:
+def test_churn_risk__rises_with_inactivity(environment: Environment, public_api: Api) -> None:
     def score(silence: int) -> tuple[float, str]:
         player = make_player(
             environment,
@@ -72,14 +72,14 @@ def test_churn_risk__rises_with_silence(environment: Environment, public_api: Ap
     assert [level for _, level in scores] == ["low", "medium", "high"]
 
 
-def test_reading_a_player__is_no_visit(environment: Environment, public_api: Api) -> None:
+def test_reads__do_not_change_last_seen_at(environment: Environment, public_api: Api) -> None:
     player = make_player(environment, last_seen_at=ago(days=8))
     for path in ("", "/lifecycle", "/churn-risk"):
         public_api.get(f"{PLAYERS}/{player.id}{path}")
     assert Player.objects.get().last_seen_at == player.last_seen_at
 
 
-# --- Columns of being seen ------------------------------------------------------------------------
+# --- Activity columns -----------------------------------------------------------------------------
 
 
 def visit(call: str, player: Player, api: Api) -> Player:
@@ -101,7 +101,7 @@ CALLS = pytest.mark.parametrize("call", ["register", "session", "purchase", "eve
 
 
 @CALLS
-def test_visit_after_a_churned_silence__is_a_return(
+def test_visit_of_a_churned_player__is_a_return(
     call: str, environment: Environment, public_api: Api
 ) -> None:
     player = make_player(
@@ -119,7 +119,7 @@ def test_visit_after_a_churned_silence__is_a_return(
 
 
 @CALLS
-def test_visit_after_an_at_risk_silence__starts_a_new_run_without_a_return(
+def test_visit_of_an_at_risk_player__sets_active_since_only(
     call: str, environment: Environment, public_api: Api
 ) -> None:
     player = make_player(environment, first_seen_at=ago(days=90), last_seen_at=ago(days=8))
@@ -129,7 +129,7 @@ def test_visit_after_an_at_risk_silence__starts_a_new_run_without_a_return(
 
 
 @CALLS
-def test_visit_after_a_short_silence__goes_on_with_the_run(
+def test_visit_of_an_active_player__keeps_active_since(
     call: str, environment: Environment, public_api: Api
 ) -> None:
     player = make_player(
@@ -142,7 +142,7 @@ def test_visit_after_a_short_silence__goes_on_with_the_run(
 
 
 @CALLS
-def test_second_visit_of_a_day__is_no_second_active_day(
+def test_second_visit_of_a_day__adds_no_active_day(
     call: str, environment: Environment, public_api: Api
 ) -> None:
     player = make_player(environment, last_seen_at=ago(days=2))
@@ -152,7 +152,7 @@ def test_second_visit_of_a_day__is_no_second_active_day(
 
 
 @CALLS
-def test_clock_that_stood_ahead__is_not_turned_back(
+def test_last_seen_in_the_future__does_not_change(
     call: str, environment: Environment, public_api: Api
 ) -> None:
     player = make_player(environment, last_seen_at=datetime.now(UTC) + timedelta(days=2))
@@ -161,7 +161,7 @@ def test_clock_that_stood_ahead__is_not_turned_back(
     assert seen.last_active_on == player.last_active_on
 
 
-def test_events_within_a_minute__leave_the_player_row_alone(
+def test_events_within_a_minute__do_not_update_the_player(
     environment: Environment, public_api: Api
 ) -> None:
     player = make_player(environment, last_seen_at=ago(seconds=20))

@@ -1,4 +1,4 @@
-"""GET players: pages for servers, by id."""
+"""GET players: pages, ordered by id."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.api_client import PLAYERS, Api
 from tests.factories import make_player
 
 
-def test_pages__hold_every_player_once(secret_api: Api, environment: Environment) -> None:
+def test_pages__contain_every_player_once(secret_api: Api, environment: Environment) -> None:
     ids = sorted(str(make_player(environment, f"p{number}").id) for number in range(7))
     seen: list[str] = []
     cursor, pages = "", 0
@@ -19,17 +19,13 @@ def test_pages__hold_every_player_once(secret_api: Api, environment: Environment
     assert pages == 3
 
 
-def test_last_page_that_is_full__has_no_successor(
-    secret_api: Api, environment: Environment
-) -> None:
+def test_full_last_page__has_no_next_cursor(secret_api: Api, environment: Environment) -> None:
     for number in range(3):
         make_player(environment, f"p{number}")
     assert secret_api.get(f"{PLAYERS}?limit=3").data["next_cursor"] is None
 
 
-def test_page__has_50_players_unless_told_otherwise(
-    secret_api: Api, environment: Environment
-) -> None:
+def test_page__has_50_players_by_default(secret_api: Api, environment: Environment) -> None:
     for number in range(51):
         make_player(environment, f"p{number}")
     data = secret_api.get(PLAYERS).data
@@ -47,6 +43,6 @@ def test_limit_out_of_range__is_refused(limit: str, secret_api: Api) -> None:
     assert error["details"][0]["field"] == "limit"
 
 
-def test_cursor_that_is_none__is_refused(secret_api: Api) -> None:
+def test_invalid_cursor__is_refused(secret_api: Api) -> None:
     reply = secret_api.get(f"{PLAYERS}?cursor=next")
     assert (reply.status, reply.error["message"]) == (400, "Invalid cursor format")

@@ -1,4 +1,4 @@
-"""Purchases: exact to the cent, counted once by their id, one currency in the sum."""
+"""Purchases: exact amounts, idempotent by id, one currency in the sum."""
 
 from decimal import Decimal
 from typing import Any
@@ -27,19 +27,19 @@ def test_sum_of_cents__is_exact(path: str, public_api: Api) -> None:
     assert Player.objects.get().total_revenue == Decimal("1.00")
 
 
-@pytest.mark.parametrize(("amount", "kept"), [("4.99", "4.99"), ("4", "4"), ("0.01", "0.01")])
-def test_good_amount__is_kept(amount: str, kept: str, path: str, public_api: Api) -> None:
+@pytest.mark.parametrize(("amount", "stored"), [("4.99", "4.99"), ("4", "4"), ("0.01", "0.01")])
+def test_valid_amount__is_stored(amount: str, stored: str, path: str, public_api: Api) -> None:
     assert public_api.post(f"{path}?amount={amount}").status == 200
     assert public_api.post(path, f'{{"amount": {amount}}}'.encode()).status == 200
-    assert [each.amount for each in Purchase.objects.all()] == [Decimal(kept)] * 2
+    assert [each.amount for each in Purchase.objects.all()] == [Decimal(stored)] * 2
 
 
 @pytest.mark.parametrize("body", [b'{"amount":4.99}', b'{"amount":"4.99"}'])
-def test_amount__is_read_as_it_was_written(body: bytes, path: str, public_api: Api) -> None:
+def test_amount__is_read_exactly(body: bytes, path: str, public_api: Api) -> None:
     assert b'"total_revenue":4.99' in public_api.post(path, body).body
 
 
-def test_largest_amount__is_kept_exactly(path: str, public_api: Api) -> None:
+def test_largest_amount__is_exact(path: str, public_api: Api) -> None:
     reply = public_api.post(path, b'{"amount":999999999.99}')
     assert b'"total_revenue":999999999.99' in reply.body
 
@@ -51,7 +51,7 @@ def test_largest_amount__is_kept_exactly(path: str, public_api: Api) -> None:
         b'"abc"', b'""', b'"4,99"', b'"1e3"', b'"NaN"', b"1e400",
     ],
 )  # fmt: skip
-def test_faulty_amount__is_refused(amount: bytes, path: str, public_api: Api) -> None:
+def test_invalid_amount__is_refused(amount: bytes, path: str, public_api: Api) -> None:
     reply = public_api.post(path, b'{"amount":' + amount + b"}")
     assert (reply.status, reply.error["details"][0]["field"]) == (400, "amount")
     assert not Purchase.objects.exists()
@@ -64,16 +64,16 @@ def test_faulty_amount__is_refused(amount: bytes, path: str, public_api: Api) ->
         "?amount=10000000000000", "?amount=4,99",
     ],
 )  # fmt: skip
-def test_faulty_amount_in_the_address__is_refused(query: str, path: str, public_api: Api) -> None:
+def test_invalid_amount_in_the_query__is_refused(query: str, path: str, public_api: Api) -> None:
     assert public_api.post(path + query).error["details"][0]["field"] == "amount"
 
 
-def test_body_and_address__must_agree(path: str, public_api: Api) -> None:
+def test_body_and_query__must_be_equal(path: str, public_api: Api) -> None:
     assert public_api.post(f"{path}?amount=5.00", {"amount": 5}).status == 200
     assert public_api.post(f"{path}?amount=5.01", {"amount": 5}).status == 400
 
 
-def test_purchase__is_kept_with_what_was_sent(path: str, public_api: Api) -> None:
+def test_purchase__is_stored_as_sent(path: str, public_api: Api) -> None:
     body = {"amount": 4.99, "currency": "usd", "transaction_id": "t-1", "product_id": "sword"}
     public_api.post(path, body)
     purchase = Purchase.objects.get()
@@ -82,12 +82,12 @@ def test_purchase__is_kept_with_what_was_sent(path: str, public_api: Api) -> Non
     assert (purchase.counted, purchase.verified) == (True, False)
 
 
-def test_purchase_by_a_server__is_verified(path: str, secret_api: Api) -> None:
+def test_purchase_by_secret_key__is_verified(path: str, secret_api: Api) -> None:
     secret_api.post(f"{path}?amount=1")
     assert Purchase.objects.get().verified
 
 
-def test_other_currency__is_kept_and_not_counted(path: str, public_api: Api) -> None:
+def test_other_currency__is_stored_and_not_counted(path: str, public_api: Api) -> None:
     data = public_api.post(path, {"amount": 500, "currency": "JPY"}).data
     assert (data["total_revenue"], data["is_payer"]) == (0, False)
     purchase = Purchase.objects.get()
@@ -108,7 +108,7 @@ def test_currency_of_the_environment__counts(
     assert public_api.post(path, {"amount": 2, "currency": "USD"}).data["total_revenue"] == 4
 
 
-def test_purchase_again__counts_once_whatever_it_says(path: str, public_api: Api) -> None:
+def test_repeated_id__counts_once_even_with_other_data(path: str, public_api: Api) -> None:
     first = public_api.post(path, {"amount": 5, "transaction_id": "t-1"}).data
     again = public_api.post(path, {"amount": 9, "transaction_id": "t-1"})
     assert again.status == 200
@@ -116,7 +116,7 @@ def test_purchase_again__counts_once_whatever_it_says(path: str, public_api: Api
     assert Purchase.objects.get().amount == 5
 
 
-def test_header__stands_in_for_a_missing_id_only(path: str, public_api: Api) -> None:
+def test_header__is_used_only_without_an_id(path: str, public_api: Api) -> None:
     public_api.post(f"{path}?amount=1", idempotency_key="k-1")
     public_api.post(f"{path}?amount=1", idempotency_key="k-1")
     assert Purchase.objects.get().transaction_id == "k-1"
@@ -143,7 +143,7 @@ def test_purchases_without_an_id__all_count(path: str, public_api: Api) -> None:
         ({"product_id": 1.5}, "product_id"),
     ],
 )
-def test_faulty_field__is_refused(body: Any, field: str, path: str, public_api: Api) -> None:
+def test_invalid_field__is_refused(body: Any, field: str, path: str, public_api: Api) -> None:
     reply = public_api.post(path, {"amount": 1, **body})
     assert (reply.status, reply.error["details"][0]["field"]) == (400, field)
     assert not Purchase.objects.exists()

@@ -1,4 +1,4 @@
-"""POST and PATCH of a player: what is merged, what stays, what is refused."""
+"""POST and PATCH of a player: merging, limits, external ids and masked e-mail addresses."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def refused(reply: Reply) -> str:
     return str(reply.error["message"])
 
 
-def test_first_time__is_created(public_api: Api, environment: Environment) -> None:
+def test_first_registration__creates_the_player(public_api: Api, environment: Environment) -> None:
     reply = public_api.post(PLAYERS, {"external_id": "hero"})
     assert reply.status == 201
     assert reply.data["id"] == str(player_id_for(environment.namespace, "hero"))
@@ -23,7 +23,7 @@ def test_first_time__is_created(public_api: Api, environment: Environment) -> No
     assert reply.data["first_seen_at"] == reply.data["last_seen_at"]
 
 
-def test_second_time__is_updated(public_api: Api) -> None:
+def test_second_registration__updates_the_player(public_api: Api) -> None:
     first = public_api.register()
     reply = public_api.post(PLAYERS, {"external_id": "player_123"})
     assert reply.status == 200
@@ -32,10 +32,10 @@ def test_second_time__is_updated(public_api: Api) -> None:
     assert reply.data["last_seen_at"] > first["last_seen_at"]
 
 
-def test_absent_fields__stay_and_null_clears(secret_api: Api) -> None:
+def test_absent_fields__do_not_change_and_null_clears(secret_api: Api) -> None:
     secret_api.register(device_id="d", email="p@example.com", attributes={"a": 1})
-    kept = secret_api.register()
-    assert (kept["device_id"], kept["email"], kept["attributes"]) == (
+    unchanged = secret_api.register()
+    assert (unchanged["device_id"], unchanged["email"], unchanged["attributes"]) == (
         "d",
         "p@example.com",
         {"a": 1},
@@ -45,7 +45,7 @@ def test_absent_fields__stay_and_null_clears(secret_api: Api) -> None:
     assert cleared["attributes"] == {"a": 1}
 
 
-def test_empty_text__is_kept_as_such(secret_api: Api) -> None:
+def test_empty_strings__are_stored(secret_api: Api) -> None:
     player = secret_api.register(device_id="", email="")
     assert (player["device_id"], player["email"]) == ("", "")
 
@@ -64,13 +64,13 @@ def test_attributes__merge_at_the_top_level_only(verb: str, public_api: Api) -> 
 
 
 @pytest.mark.parametrize("value", [True, 0, -1.5, "", "é😀", [], {}, [{"a": [1]}], "2026-01-01"])
-def test_attribute_of_any_type__comes_back(value: Any, public_api: Api) -> None:
+def test_attribute_of_any_type__is_returned(value: Any, public_api: Api) -> None:
     public_api.register(attributes={"v": value})
-    kept = public_api.register()["attributes"]["v"]
-    assert (type(kept), kept) == (type(value), value)
+    stored = public_api.register()["attributes"]["v"]
+    assert (type(stored), stored) == (type(value), value)
 
 
-def test_attributes_as_a_whole__cannot_be_null(public_api: Api) -> None:
+def test_attributes__cannot_be_null(public_api: Api) -> None:
     message = "attributes must be an object, not null"
     assert refused(public_api.post(PLAYERS, {"external_id": "x", "attributes": None})) == message
 
@@ -78,7 +78,7 @@ def test_attributes_as_a_whole__cannot_be_null(public_api: Api) -> None:
 # --- Patch ----------------------------------------------------------------------------------------
 
 
-def test_patch__changes_what_it_names(secret_api: Api) -> None:
+def test_patch__changes_the_given_fields(secret_api: Api) -> None:
     player = secret_api.register(device_id="d", email="p@example.com", attributes={"a": 1})
     path = f"{PLAYERS}/{player['id']}"
     changed = secret_api.patch(path, {"device_id": "e"}).data
@@ -87,7 +87,7 @@ def test_patch__changes_what_it_names(secret_api: Api) -> None:
     assert cleared == {**player, "device_id": "e", "email": None, "attributes": {"a": 1, "b": 2}}
 
 
-def test_patch__is_no_visit_of_the_player(secret_api: Api) -> None:
+def test_patch__does_not_change_last_seen_at(secret_api: Api) -> None:
     player = secret_api.register()
     changed = secret_api.patch(f"{PLAYERS}/{player['id']}", {"device_id": "e"}).data
     assert changed["last_seen_at"] == player["last_seen_at"]
@@ -115,7 +115,7 @@ def test_external_id__is_never_changed(public_api: Api) -> None:
 # --- Limits of attributes -------------------------------------------------------------------------
 
 SIZE = "The player's attributes would exceed 64 KiB"
-KEYS = "A player has 200 attributes at most"
+KEYS = "A player can have at most 200 attributes"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -149,7 +149,7 @@ def test_attributes_over_a_limit_by_the_merge__are_refused_and_nothing_changes(
     assert public_api.get(path).data["attributes"]["k1"] == 1
 
 
-def test_attributes_just_inside_the_limits__are_kept(public_api: Api) -> None:
+def test_attributes_at_the_limits__are_stored(public_api: Api) -> None:
     body = {f"k{number}": "x" * 300 for number in range(200)}
     assert public_api.register(attributes=body)["attributes"] == body
 
@@ -186,7 +186,7 @@ def test_external_id_of_any_characters__finds_its_player(
     assert public_api.get(f"{PLAYERS}/external/{in_path}").data == player
 
 
-def test_external_ids__are_compared_as_they_are(public_api: Api) -> None:
+def test_external_ids__are_compared_byte_by_byte(public_api: Api) -> None:
     ids = ["hero", "Hero", "hero ", "h\u00e9ro", "he\u0301ro"]
     assert len({public_api.register(external_id)["id"] for external_id in ids}) == len(ids)
 
@@ -232,7 +232,7 @@ def test_email__is_masked_for_a_public_key_unless_it_sent_it(
         ("[email\u00a0protected]", "[***"),
     ],
 )
-def test_email_of_any_form__is_kept_and_masked(
+def test_email_of_any_form__is_stored_and_masked(
     email: str, masked: str, public_api: Api, secret_api: Api
 ) -> None:
     path = f"{PLAYERS}/{public_api.register(email=email)['id']}"
@@ -240,7 +240,7 @@ def test_email_of_any_form__is_kept_and_masked(
     assert secret_api.get(path).data["email"] == email
 
 
-def test_email__is_shown_to_public_keys_where_the_environment_says_so(
+def test_email__is_shown_to_public_keys_if_the_environment_allows_it(
     environment: Environment, public_api: Api
 ) -> None:
     Environment.objects.filter(pk=environment.pk).update(public_keys_read_email=True)

@@ -1,4 +1,4 @@
-"""Sessions: counted once by their id, kept in a ledger."""
+"""Sessions: idempotent by id, stored in a ledger."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ def test_sessions_without_an_id__all_count(path: str, public_api: Api) -> None:
     assert [public_api.post(path).data["session_count"] for _ in range(3)] == [1, 2, 3]
 
 
-def test_session__is_kept_with_what_was_sent(path: str, public_api: Api) -> None:
+def test_session__is_stored_as_sent(path: str, public_api: Api) -> None:
     body = {
         "session_id": "s-1",
         "started_at": "2026-01-01T12:00:00+02:00",
@@ -30,21 +30,21 @@ def test_session__is_kept_with_what_was_sent(path: str, public_api: Api) -> None
     assert session.started_at == datetime(2026, 1, 1, 10, tzinfo=UTC)
 
 
-def test_session_without_a_body__began_when_it_came(path: str, public_api: Api) -> None:
+def test_session_without_a_body__starts_at_the_request(path: str, public_api: Api) -> None:
     public_api.post(path)
     session = PlayerSession.objects.get()
     assert (session.session_id, session.duration_seconds) == (None, None)
     assert session.started_at == session.received_at
 
 
-def test_session_again__changes_nothing_but_the_last_visit(path: str, public_api: Api) -> None:
+def test_repeated_id__changes_only_last_seen_at(path: str, public_api: Api) -> None:
     first = public_api.post(path, {"session_id": "s-1"}).data
     again = public_api.post(path, {"session_id": "s-1", "duration_seconds": 5}).data
     assert again == {**first, "last_seen_at": again["last_seen_at"]}
     assert PlayerSession.objects.get().duration_seconds is None
 
 
-def test_header__stands_in_for_a_missing_id_only(path: str, public_api: Api) -> None:
+def test_header__is_used_only_without_an_id(path: str, public_api: Api) -> None:
     public_api.post(path, idempotency_key="k-1")
     public_api.post(path, idempotency_key="k-1")
     assert public_api.post(path, {"session_id": "k-1"}).data["session_count"] == 1
@@ -71,13 +71,13 @@ def test_id__is_unique_per_player_only(path: str, public_api: Api) -> None:
         ({"duration_seconds": 1.5}, "duration_seconds"),
     ],
 )
-def test_faulty_field__is_refused(body: Any, field: str, path: str, public_api: Api) -> None:
+def test_invalid_field__is_refused(body: Any, field: str, path: str, public_api: Api) -> None:
     reply = public_api.post(path, body)
     assert (reply.status, reply.error["details"][0]["field"]) == (400, field)
     assert not PlayerSession.objects.exists()
 
 
-def test_duration_written_with_a_point__is_whole_all_the_same(path: str, public_api: Api) -> None:
+def test_duration_60_0__is_a_whole_number(path: str, public_api: Api) -> None:
     assert public_api.post(path, b'{"duration_seconds": 60.0}').status == 200
     assert PlayerSession.objects.get().duration_seconds == 60
     message = public_api.post(path, {"duration_seconds": 1.5}).error["message"]
@@ -85,7 +85,7 @@ def test_duration_written_with_a_point__is_whole_all_the_same(path: str, public_
 
 
 @pytest.mark.parametrize("key", ["", "x" * 129])
-def test_idempotency_key_out_of_range__is_refused(key: str, path: str, public_api: Api) -> None:
+def test_invalid_idempotency_key__is_refused(key: str, path: str, public_api: Api) -> None:
     reply = public_api.post(path, idempotency_key=key)
     assert (reply.status, reply.error["details"][0]["field"]) == (400, "Idempotency-Key")
     assert public_api.post(path, {"session_id": "s-1"}, idempotency_key=key).status == 400

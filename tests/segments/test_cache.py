@@ -1,4 +1,4 @@
-"""Stored segments that cannot hold: they are told of, and nothing else falls with them."""
+"""Invalid stored segments: they are logged and do not affect other segments."""
 
 import logging
 from datetime import UTC, datetime
@@ -18,8 +18,8 @@ from tests.api_client import SEGMENTS, Api
 from tests.factories import ACTOR, make_player
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-EVERYBODY = {"field": "no", "operator": "is_not_set"}
-UNREADABLE = {"operator": "AND", "conditions": [{"field": "level", "operator": "~", "value": 1}]}
+ALL_PLAYERS = {"field": "no", "operator": "is_not_set"}
+INVALID = {"operator": "AND", "conditions": [{"field": "level", "operator": "~", "value": 1}]}
 
 
 def any_of(*conditions: Any) -> dict[str, Any]:
@@ -36,87 +36,87 @@ def compiled(**rules: Any) -> dict[str, CompiledSegment]:
 
 
 def members(segments: dict[str, CompiledSegment], **listed: bool) -> list[str]:
-    """The segments that a player without attributes is in. `listed` says of some that the player
-    stands on a list."""
+    """The segments that a player without attributes is in. `listed` maps segments to the player's
+    list: True for exclude, False for include."""
     lists = {segments[key].id: excluded for key, excluded in listed.items()}
     subject = Subject({}, {}, NOW, lists)
     return [key for key, segment in segments.items() if segment.matches(subject)]
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+def logged_errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
 
 
 @pytest.mark.parametrize(
-    "rule", [UNREADABLE, None, [], {}, 7, "rule", any_of(), {"operator": "AND", "conditions": [[]]}]
+    "rule", [INVALID, None, [], {}, 7, "rule", any_of(), {"operator": "AND", "conditions": [[]]}]
 )
-def test_unreadable_rule__takes_in_nobody_and_is_told_once(
+def test_invalid_rule__matches_no_players_and_is_logged_once(
     rule: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     segments = compiled(
-        a=any_of(EVERYBODY),
+        a=any_of(ALL_PLAYERS),
         broken=rule,
         c=any_of(among("broken")),
         d=any_of(among("broken", operator="not_in")),
     )
     assert members(segments) == ["a", "d"]
     assert members(segments, broken=False) == ["a", "broken", "c"]
-    (line,) = told(caplog)
-    assert line.startswith("the segment broken cannot be read and matches nobody: ")
+    (line,) = logged_errors(caplog)
+    assert line.startswith("cannot parse segment broken, it matches no players: ")
 
 
-def test_segments_in_a_circle__take_in_nobody_and_are_told_once(
+def test_segments_in_a_cycle__match_no_players_and_are_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     segments = compiled(
-        a=any_of(EVERYBODY, among("c")),
-        b=any_of(EVERYBODY, among("a")),
-        c=any_of(EVERYBODY, among("b")),
-        leads_there=any_of(EVERYBODY, among("a")),
-        only_there=any_of(among("a")),
-        itself=any_of(EVERYBODY, among("itself")),
+        a=any_of(ALL_PLAYERS, among("c")),
+        b=any_of(ALL_PLAYERS, among("a")),
+        c=any_of(ALL_PLAYERS, among("b")),
+        leads_to_cycle=any_of(ALL_PLAYERS, among("a")),
+        only_cycle=any_of(among("a")),
+        itself=any_of(ALL_PLAYERS, among("itself")),
     )
-    assert members(segments) == ["leads_there"]
-    assert members(segments, a=False) == ["a", "leads_there", "only_there"]
-    assert told(caplog) == [
-        "the segments a → c → b → a lead back to themselves and match nobody",
-        "the segments itself → itself lead back to themselves and match nobody",
+    assert members(segments) == ["leads_to_cycle"]
+    assert members(segments, a=False) == ["a", "leads_to_cycle", "only_cycle"]
+    assert logged_errors(caplog) == [
+        "segments form a cycle and match no players: a → c → b → a",
+        "segments form a cycle and match no players: itself → itself",
     ]
 
 
 def test_missing_segment__has_no_members(caplog: pytest.LogCaptureFixture) -> None:
     segments = compiled(
-        a=any_of(among("no")), b=any_of(among("no", operator="not_in")), c=any_of(EVERYBODY)
+        a=any_of(among("no")), b=any_of(among("no", operator="not_in")), c=any_of(ALL_PLAYERS)
     )
     assert members(segments) == ["b", "c"]
-    assert told(caplog) == []
+    assert logged_errors(caplog) == []
 
 
-def test_events__are_wanted_by_way_of_other_segments_and_never_of_broken_ones() -> None:
+def test_event_counts__include_those_of_other_segments_but_not_of_invalid_ones() -> None:
     bought = {"event": "buy", "operator": ">=", "value": 1, "within": "7d"}
     segments = compiled(
         buyers=any_of(bought),
-        by_way=any_of(among("buyers")),
-        circle=any_of(bought, among("circle")),
-        other=any_of(EVERYBODY, among("circle")),
+        indirect=any_of(among("buyers")),
+        cycle=any_of(bought, among("cycle")),
+        other=any_of(ALL_PLAYERS, among("cycle")),
     )
     wanted = {
         key: sorted(each.event for each in segment.event_counts)
         for key, segment in segments.items()
     }
-    assert wanted == {"buyers": ["buy"], "by_way": ["buy"], "circle": [], "other": []}
+    assert wanted == {"buyers": ["buy"], "indirect": ["buy"], "cycle": [], "other": []}
 
 
-def test_broken_segments__leave_the_api_and_counts_in_force(
+def test_invalid_segments__do_not_break_the_api_or_counts(
     environment: Environment, public_api: Api
 ) -> None:
-    for key in ("broken", "circle"):
+    for key in ("broken", "cycle"):
         segment_create(
-            environment=environment, key=key, name="", rule=any_of(EVERYBODY), actor=ACTOR
+            environment=environment, key=key, name="", rule=any_of(ALL_PLAYERS), actor=ACTOR
         )
     stored = Segment.objects.filter(environment=environment)
-    stored.filter(key="broken").update(rule=UNREADABLE)
-    stored.filter(key="circle").update(rule=any_of(EVERYBODY, among("circle")))
+    stored.filter(key="broken").update(rule=INVALID)
+    stored.filter(key="cycle").update(rule=any_of(ALL_PLAYERS, among("cycle")))
     player = make_player(environment, attributes={"level": 45})
     found = public_api.get(f"/v1/segments/player/{player.id}").data["segments"]
     assert [segment["id"] for segment in found] == ["beta-testers"]
@@ -125,4 +125,4 @@ def test_broken_segments__leave_the_api_and_counts_in_force(
     assert reply.data["is_member"] is True
     now = timezone.now()
     sizes = {each.key: count(rule_query(environment, each.spec, now, each)) for each in stored}
-    assert sizes == {"beta-testers": 1, "broken": 1, "circle": 0}
+    assert sizes == {"beta-testers": 1, "broken": 1, "cycle": 0}

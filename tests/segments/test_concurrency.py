@@ -1,4 +1,4 @@
-"""Several people change the segments of one environment at the same moment."""
+"""Concurrent changes of the segments of one environment."""
 
 import random
 from typing import Any
@@ -36,7 +36,7 @@ def make(environment: Environment, key: str, rule: Any = RULE) -> Segment:
 
 
 def refusal(act: Any, *args: Any, **named: Any) -> str:
-    """What the service said no with, or nothing."""
+    """The service's error messages, or "" if it succeeded."""
     try:
         act(*args, **named, actor=ACTOR)
     except ValidationError as error:
@@ -49,29 +49,29 @@ def save(segment: Segment, rule: Any) -> str:
 
 
 def is_sound(environment: Environment) -> bool:
-    """Every name names something, and none leads back."""
+    """Every reference has a target, and existing is no cycle."""
     rows = Segment.objects.filter(environment=environment).values_list("key", "rule")
-    asks = {key: segments_named(rule) for key, rule in rows}
-    there = set(asks)
+    references = {key: segments_named(rule) for key, rule in rows}
+    existing = set(references)
     flags = [rule.segment for flag in Flag.objects.of(environment) for rule in flag.spec.rules]
-    named = set().union(*asks.values(), (key for key in flags if key))
-    return named <= there and circle_in(asks) is None
+    named = set().union(*references.values(), (key for key in flags if key))
+    return named <= existing and circle_in(references) is None
 
 
-def test_two_rules_saved_at_once__close_no_circle(environment: Environment) -> None:
+def test_two_rules_saved_concurrently__close_no_cycle(environment: Environment) -> None:
     segments = [make(environment, key) for key in "ab"]
 
-    def name_the_other(number: int) -> str:
+    def refer_to_the_other(number: int) -> str:
         return save(segments[number], among("ab"[1 - number]))
 
     for _ in range(5):
         for segment in segments:
             save(segment, RULE)
-        first, second = sorted(at_once(name_the_other, range(2)), key=len)
-        assert (first, "lead back to itself" in second) == ("", True)
+        first, second = sorted(at_once(refer_to_the_other, range(2)), key=len)
+        assert (first, "refer to itself" in second) == ("", True)
 
 
-def test_segment_deleted_while_a_rule_names_it__leaves_no_name_dangling(
+def test_segment_deleted_while_a_rule_refers_to_it__leaves_no_dangling_reference(
     environment: Environment,
 ) -> None:
     user = make(environment, "user")
@@ -91,15 +91,15 @@ def test_segment_deleted_while_a_rule_names_it__leaves_no_name_dangling(
         assert is_sound(environment)
 
 
-def test_one_key_taken_20_times_at_once__is_taken_once(environment: Environment) -> None:
-    def take(_: int) -> str:
+def test_key_created_20_times_concurrently__is_created_once(environment: Environment) -> None:
+    def create(_: int) -> str:
         return refusal(segment_create, environment=environment, key="new", name="", rule=RULE)
 
-    told = at_once(take, range(20))
-    assert sorted(told) == [""] + ["There is already a segment “new” here."] * 19
+    messages = at_once(create, range(20))
+    assert sorted(messages) == [""] + ["A segment “new” already exists in this environment."] * 19
 
 
-def test_20_threads_changing_segments_and_flags_that_name_each_other__never_deadlock(
+def test_20_threads_changing_segments_and_flags__never_deadlock(
     environment: Environment,
 ) -> None:
     keys = [f"s{number}" for number in range(6)]
@@ -139,7 +139,7 @@ def test_20_threads_changing_segments_and_flags_that_name_each_other__never_dead
     assert Flag.objects.of(environment).count() > 2
 
 
-def test_undo_beside_an_edit__is_whole_or_refused(environment: Environment) -> None:
+def test_undo_concurrent_with_an_edit__is_complete_or_refused(environment: Environment) -> None:
     segment = make(environment, "a")
     for turn in range(5):
         entry = segment_update(segment, name=f"new {turn}", rule=RULE, description="", actor=ACTOR)

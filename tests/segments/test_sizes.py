@@ -1,4 +1,4 @@
-"""How many players a rule takes in, and who: counts, estimates, pages of members, the job."""
+"""Segment sizes: counts, estimates, pages of members, the count job."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from tests.factories import ACTOR, make_environment, make_player
 
 pytestmark = pytest.mark.django_db
 NOW = datetime.now(UTC)
-# One that SQL can tell, and one that Python finishes.
+# The first is evaluated in SQL, the second in Python.
 RULES: list[dict[str, Any]] = [
     {"field": "level", "operator": ">=", "value": 3},
     {"field": "name", "operator": "matches", "value": "^b"},
@@ -33,7 +33,7 @@ def rule(condition: dict[str, Any]) -> dict[str, Any]:
     return {"operator": "AND", "conditions": [condition]}
 
 
-def asked(environment: Environment, condition: dict[str, Any], segment: Any = None) -> RuleQuery:
+def query_of(environment: Environment, condition: dict[str, Any], segment: Any = None) -> RuleQuery:
     return rule_query(environment, parse(rule(condition)), NOW, segment)
 
 
@@ -51,7 +51,7 @@ def fill(environment: Environment, matching: int, others: int) -> list[Player]:
 
 @pytest.fixture
 def elsewhere(environment: Environment) -> Environment:
-    """Another environment, whose players nobody asks about."""
+    """Another environment, whose players must not count."""
     other = make_environment()
     fill(other, 3, 0)
     return other
@@ -59,21 +59,21 @@ def elsewhere(environment: Environment) -> Environment:
 
 @pytest.mark.parametrize("condition", RULES)
 @pytest.mark.usefixtures("elsewhere")
-def test_count_and_estimate__are_exact_while_all_fit_into_the_sample(
+def test_count_and_estimate__are_exact_if_all_players_fit_in_the_sample(
     environment: Environment, condition: dict[str, Any]
 ) -> None:
     players = fill(environment, 4, 6)
-    question = asked(environment, condition)
-    assert (count(question), total(environment)) == (4, 10)
-    found = estimate(question)
+    query = query_of(environment, condition)
+    assert (count(query), total(environment)) == (4, 10)
+    found = estimate(query)
     assert (found.matched, found.sampled, found.exact, found.margin) == (4, 10, True, 0)
     assert {each.id for each in found.examples} == {player.id for player in players[:4]}
-    assert {player.id for player in members(question).players} == {p.id for p in players[:4]}
+    assert {player.id for player in members(query).players} == {p.id for p in players[:4]}
 
 
 @pytest.mark.parametrize("start", ["0" * 32, "f" * 32, "8" * 32])
 @pytest.mark.parametrize("condition", RULES)
-def test_sample__goes_on_at_the_lowest_id_after_the_highest(
+def test_sample__wraps_around_at_the_highest_id(
     environment: Environment, condition: dict[str, Any], start: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -81,12 +81,12 @@ def test_sample__goes_on_at_the_lowest_id_after_the_highest(
     for name in ("SAMPLE_SIZE", "SMALL_SAMPLE_SIZE"):
         monkeypatch.setattr(sizes, name, 8)
     monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(start))
-    found = estimate(asked(environment, condition))
+    found = estimate(query_of(environment, condition))
     assert (found.sampled, found.matched, found.exact) == (8, 8, False)
     assert len({each.id for each in found.examples}) == 8
 
 
-def test_margin__is_never_quite_nothing_for_a_sample() -> None:
+def test_margin_of_a_sample__is_never_zero() -> None:
     assert Estimate(0, 0, True, []).share == 0
     assert Estimate(1_000, 0, False, []).margin == pytest.approx(0.3)
     assert Estimate(10_000, 1_230, False, []).margin == pytest.approx(0.644, abs=0.001)
@@ -94,15 +94,15 @@ def test_margin__is_never_quite_nothing_for_a_sample() -> None:
 
 
 @pytest.mark.parametrize("condition", RULES)
-def test_members__by_pages_are_each_member_once_in_the_order_of_ids(
+def test_member_pages__list_each_member_once_ordered_by_id(
     environment: Environment, condition: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sizes, "PAGE_SIZE", 4)
     monkeypatch.setattr(sizes, "CHUNK_SIZE", 6)
     players = fill(environment, 10, 9)
-    question, found, after = asked(environment, condition), [], sizes.LOWEST_ID
+    query, found, after = query_of(environment, condition), [], sizes.LOWEST_ID
     while True:
-        page = members(question, after)
+        page = members(query, after)
         assert len(page.players) <= 4
         found += [player.id for player in page.players]
         if page.after is None:
@@ -111,27 +111,27 @@ def test_members__by_pages_are_each_member_once_in_the_order_of_ids(
     assert found == sorted(player.id for player in players[:10])
 
 
-def test_members__that_are_far_apart_end_a_page_early(
+def test_search_for_sparse_members__ends_a_page_early(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sizes, "CHUNK_SIZE", 2)
     monkeypatch.setattr(sizes, "SEARCH_SECONDS", 0.0)
     fill(environment, 0, 9)
-    page = members(asked(environment, RULES[0]))
+    page = members(query_of(environment, RULES[0]))
     assert (page.players, page.after is None) == ([], False)
 
 
-def test_lists__count_with_the_rule_and_without_one_that_can_be_read(
+def test_lists__count_with_a_rule_and_without_a_valid_one(
     environment: Environment,
 ) -> None:
     fill(environment, 2, 3)
     segment = make(environment)
     ids_add(segment, ["p-4", "p-0"], excluded=False, actor=ACTOR)
     ids_add(segment, ["p-0"], excluded=True, actor=ACTOR)
-    assert count(asked(environment, RULES[0], segment)) == 2
-    unreadable = rule_query(environment, None, NOW, segment)
-    assert count(unreadable) == estimate(unreadable).matched == 1
-    assert [player.external_id for player in members(unreadable).players] == ["p-4"]
+    assert count(query_of(environment, RULES[0], segment)) == 2
+    without_rule = rule_query(environment, None, NOW, segment)
+    assert count(without_rule) == estimate(without_rule).matched == 1
+    assert [player.external_id for player in members(without_rule).players] == ["p-4"]
     assert count(rule_query(environment, None, NOW)) == 0
 
 
@@ -158,7 +158,7 @@ def jobs(segment: Segment) -> list[dict[str, Any]]:
     return [job.args for job in found if job.args["segment_id"] == segment.pk]
 
 
-def test_new_segment_and_changed_rule__are_counted_but_no_new_name(
+def test_new_segment_or_changed_rule__is_counted_but_a_new_name_is_not(
     environment: Environment,
 ) -> None:
     fill(environment, 2, 3)
@@ -180,7 +180,7 @@ def test_new_segment_and_changed_rule__are_counted_but_no_new_name(
     assert stored(segment).size == 5
 
 
-def test_segment_that_is_not_saved_after_all__is_not_counted(environment: Environment) -> None:
+def test_rolled_back_segment__is_not_counted(environment: Environment) -> None:
     with transaction.atomic():
         segment = make(environment)
         assert jobs(segment)
@@ -188,38 +188,38 @@ def test_segment_that_is_not_saved_after_all__is_not_counted(environment: Enviro
     assert jobs(segment) == []
 
 
-def test_count__of_a_rule_that_was_replaced_meanwhile_is_void(environment: Environment) -> None:
+def test_count_of_a_rule_replaced_in_the_meantime__is_discarded(environment: Environment) -> None:
     fill(environment, 2, 3)
     segment = make(environment)
 
-    def replaced(question: RuleQuery) -> int:
+    def replaced(query: RuleQuery) -> int:
         change(segment, rule=rule({**RULES[0], "value": 2}))
-        return count(question)
+        return count(query)
 
     with patch.object(tasks, "count", replaced):
         size_count(segment.pk, wanted=True)
-    void = stored(segment)
-    assert (void.size, void.sized_at) == (None, None)
-    assert void.size_wanted_at
+    discarded = stored(segment)
+    assert (discarded.size, discarded.sized_at) == (None, None)
+    assert discarded.size_wanted_at
     size_count(**jobs(segment)[-1])
     assert stored(segment).size == 5
 
 
-def test_count__asked_for_while_it_runs_is_still_owed(environment: Environment) -> None:
+def test_count_requested_while_another_runs__stays_requested(environment: Environment) -> None:
     segment = make(environment)
 
-    def asked_again(question: RuleQuery) -> int:
+    def request_again(query: RuleQuery) -> int:
         later = datetime.now(UTC) + timedelta(seconds=1)
         Segment.objects.filter(pk=segment.pk).update(size_wanted_at=later)
-        return count(question)
+        return count(query)
 
-    with patch.object(tasks, "count", asked_again):
+    with patch.object(tasks, "count", request_again):
         size_count(segment.pk, wanted=True)
     assert stored(segment).sized_at
     assert stored(segment).size_wanted_at
 
 
-def test_count__that_nobody_waits_for_any_more_is_left_out(environment: Environment) -> None:
+def test_count_that_is_no_longer_requested__is_skipped(environment: Environment) -> None:
     segment = make(environment)
     with patch.object(tasks, "count", wraps=count) as counted:
         size_count(segment.pk, wanted=True)
@@ -231,7 +231,7 @@ def test_count__that_nobody_waits_for_any_more_is_left_out(environment: Environm
     size_count(segment.pk, wanted=False)
 
 
-def test_count__changes_no_configuration_and_is_not_audited(environment: Environment) -> None:
+def test_count__does_not_change_config_version_and_is_not_audited(environment: Environment) -> None:
     segment = make(environment)
     environment.refresh_from_db()
     before, entries = environment.config_version, AuditEntry.objects.count()
@@ -244,14 +244,14 @@ def test_count__changes_no_configuration_and_is_not_audited(environment: Environ
     assert segment.updated_at == updated_at
 
 
-@pytest.mark.django_db(transaction=True)  # a job that is refused ends a transaction
-def test_every_hour__all_segments_are_counted_each_by_a_job_of_its_own(
+@pytest.mark.django_db(transaction=True)  # a rejected job aborts the transaction
+def test_hourly_count__queues_one_job_per_segment(
     environment: Environment,
 ) -> None:
     one, other = make(environment, "one"), make(environment, "other")
     Segment.objects.filter(pk=other.pk).update(rule={"operator": "XOR"})
     count_sizes(0)
-    count_sizes(0)  # the first round still waits
+    count_sizes(0)  # the first jobs are still queued
     for segment in (one, other):
         assert [job["wanted"] for job in jobs(segment)] == [True, False]
         size_count(**jobs(segment)[1])

@@ -43,7 +43,7 @@ def test_membership__follows_the_attributes(
     assert segments == ([{"id": "beta-testers", "name": "Beta testers"}] if member else [])
 
 
-def test_membership__follows_a_change_at_once(public_api: Api) -> None:
+def test_changed_attribute__applies_to_the_next_request(public_api: Api) -> None:
     player_id = public_api.register()["id"]
     path, body = f"{SEGMENTS}/beta-testers/evaluate", {"player_id": player_id}
     assert public_api.post(path, body).data["is_member"] is False
@@ -67,7 +67,7 @@ def test_membership__follows_a_change_at_once(public_api: Api) -> None:
         ("device_id", "is_not_set", None),
     ],
 )
-def test_built_in_field__is_what_the_player_says(
+def test_built_in_field__has_the_player_s_value(
     field: str, operator: str, value: Any, environment: Environment, public_api: Api
 ) -> None:
     make_segment(environment, "chosen", field, operator, value)
@@ -78,7 +78,7 @@ def test_built_in_field__is_what_the_player_says(
     assert public_api.post(f"{SEGMENTS}/chosen/evaluate", body).data["is_member"] is True
 
 
-def test_segments_of_a_player__come_in_the_order_of_their_keys(
+def test_segments_of_a_player__are_ordered_by_key(
     environment: Environment, public_api: Api
 ) -> None:
     make_segment(environment, "a", "level", ">", 1)
@@ -103,16 +103,16 @@ def test_segment_of_another_environment__is_not_found(
 # --- Lists ----------------------------------------------------------------------------------------
 
 
-def test_lists__decide_before_the_rule_and_exclusion_wins(
+def test_lists__win_over_the_rule_and_exclude_over_include(
     environment: Environment, public_api: Api
 ) -> None:
     segment = Segment.objects.get(environment=environment)
     members = {}
     for name, level, lists in (
-        ("by-rule", 45, ""), ("nobody", 1, ""), ("included", 1, "i"), ("excluded", 45, "e"),
+        ("by-rule", 45, ""), ("neither", 1, ""), ("included", 1, "i"), ("excluded", 45, "e"),
         ("both", 45, "ie"),
     ):  # fmt: skip
-        if lists:  # before there is such a player
+        if lists:  # before the player registers
             for excluded in (False, True):
                 if "ie"[excluded] in lists:
                     ids_add(segment, [name], excluded=excluded, actor=ACTOR)
@@ -123,11 +123,11 @@ def test_lists__decide_before_the_rule_and_exclusion_wins(
         assert member is bool(listed)
         members[name] = member
     assert members == {
-        "by-rule": True, "nobody": False, "included": True, "excluded": False, "both": False
+        "by-rule": True, "neither": False, "included": True, "excluded": False, "both": False
     }  # fmt: skip
 
 
-def test_list_of_a_segment__counts_where_another_asks_for_it(
+def test_list_of_a_segment__counts_when_another_segment_refers_to_it(
     environment: Environment, public_api: Api
 ) -> None:
     make_segment(environment, "outside", "segment", "not_in", ["beta-testers"])
@@ -157,14 +157,14 @@ def test_events__are_counted_by_the_next_request(environment: Environment, publi
     make(environment, "buyers", bought(2))
     make(environment, "never", bought(0, "<="))
     make(environment, "gold", bought(1, where=where))
-    make_segment(environment, "by-way", "segment", "in", ["gold"])
+    make_segment(environment, "indirect", "segment", "in", ["gold"])
     player_id = public_api.register()["id"]
 
     def segments() -> list[str]:
         found = public_api.get(f"/v1/segments/player/{player_id}").data["segments"]
         one_by_one = [
             key
-            for key in ("buyers", "by-way", "gold", "never")
+            for key in ("buyers", "gold", "indirect", "never")
             if public_api.post(f"{SEGMENTS}/{key}/evaluate", {"player_id": player_id}).data[
                 "is_member"
             ]
@@ -180,10 +180,10 @@ def test_events__are_counted_by_the_next_request(environment: Environment, publi
     buy("silver")
     assert segments() == []
     buy("gold")
-    assert segments() == ["buyers", "by-way", "gold"]
+    assert segments() == ["buyers", "gold", "indirect"]
 
 
-def test_event_of_long_ago_or_of_another_player__does_not_count(
+def test_old_event_or_event_of_another_player__does_not_count(
     environment: Environment, public_api: Api
 ) -> None:
     make(environment, "buyers", bought(1))
@@ -203,7 +203,7 @@ def test_event_of_long_ago_or_of_another_player__does_not_count(
 
 
 def statements(api: Api, method: str, path: str, body: Any = None) -> list[str]:
-    assert api.request(method, path, body).status == 200  # from now on the snapshot is known
+    assert api.request(method, path, body).status == 200  # loads the snapshot
     with CaptureQueriesContext(connection) as queries:
         assert api.request(method, path, body).status == 200
     return [query["sql"] for query in queries]
@@ -218,17 +218,17 @@ def test_one_query__whatever_the_number_of_segments(
         make(environment, f"s{number}", bought(number % 3 + 1))
         make_segment(environment, f"t{number}", "segment", "in", [f"s{number}"])
     (sql,) = statements(public_api, "GET", path)
-    # Each question about events is asked once, however many segments ask it.
+    # Each event count is computed once, however many segments need it.
     assert sql.count("FROM event ") == 3
     assert sql.count("FROM segment_member") == 1
 
 
-def test_events__are_read_only_for_rules_that_ask(
+def test_events__are_read_only_for_rules_that_count_them(
     environment: Environment, public_api: Api
 ) -> None:
     make(environment, "buyers", bought(1))
-    make_segment(environment, "by-way", "segment", "in", ["buyers"])
+    make_segment(environment, "indirect", "segment", "in", ["buyers"])
     body = {"player_id": public_api.register()["id"]}
-    for key, reads in (("beta-testers", 0), ("buyers", 1), ("by-way", 1)):
+    for key, reads in (("beta-testers", 0), ("buyers", 1), ("indirect", 1)):
         (sql,) = statements(public_api, "POST", f"{SEGMENTS}/{key}/evaluate", body)
         assert sql.count("FROM event ") == reads, key

@@ -1,4 +1,4 @@
-"""The segment pages, but for the editor."""
+"""The segment pages, except for the editor."""
 
 import re
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def at(environment: Environment, path: str = "") -> str:
     return f"/{environment.project.slug}/{environment.slug}/segments/{path}"
 
 
-def test_list__says_rules_in_words_and_who_uses_them(
+def test_list__shows_rules_as_sentences_and_where_they_are_used(
     client: Client, environment: Environment
 ) -> None:
     text = client.get(at(environment)).content.decode()
@@ -44,7 +44,7 @@ def test_list__says_rules_in_words_and_who_uses_them(
     assert "new_tutorial</a>" in text
 
 
-def test_list__asks_the_same_of_the_database_for_one_row_and_for_fifty(
+def test_list__runs_as_many_queries_for_50_rows_as_for_one(
     client: Client, environment: Environment, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     client.get(at(environment))
@@ -56,12 +56,12 @@ def test_list__asks_the_same_of_the_database_for_one_row_and_for_fifty(
         client.get(at(environment))
 
 
-def test_delete__needs_the_name_and_no_flag_that_uses_it(
+def test_delete__requires_the_typed_key_and_no_flag_that_uses_it(
     client: Client, environment: Environment
 ) -> None:
-    asked = client.get(at(environment, "beta-testers/delete/")).content.decode()
-    assert "new_tutorial, which must change first" in asked
-    assert 'name="typed"' not in asked
+    dialog = client.get(at(environment, "beta-testers/delete/")).content.decode()
+    assert "new_tutorial. Change those first" in dialog
+    assert 'name="typed"' not in dialog
     used = client.post(at(environment, "beta-testers/delete/"), {"typed": "beta-testers"})
     assert used.status_code == 422
     assert "new_tutorial" in used.content.decode()
@@ -77,7 +77,7 @@ def undo_of(response: Any) -> str:
     return str(list(get_messages(response.wsgi_request))[-1].extra_tags)
 
 
-def test_undo__brings_back_the_old_rule_unless_it_was_changed_since(
+def test_undo__restores_the_old_rule_unless_it_has_changed_since(
     client: Client, environment: Environment
 ) -> None:
     segment = Segment.objects.get(environment=environment, key="beta-testers")
@@ -95,7 +95,7 @@ def test_undo__brings_back_the_old_rule_unless_it_was_changed_since(
     assert (segment.rule, segment.name) == (before, "Beta testers")
 
 
-def test_undo__brings_back_a_deleted_segment(client: Client, environment: Environment) -> None:
+def test_undo__restores_a_deleted_segment(client: Client, environment: Environment) -> None:
     segment_create(environment=environment, key="idle", name="Idle", rule=RULE, actor=ACTOR)
     undo = undo_of(client.post(at(environment, "idle/delete/"), {"typed": "idle"}))
     assert client.post(undo).status_code == 302
@@ -104,9 +104,7 @@ def test_undo__brings_back_a_deleted_segment(client: Client, environment: Enviro
     assert client.post(undo).status_code == 409
 
 
-def test_list__searched_for_nul__finds_what_the_rest_finds(
-    client: Client, environment: Environment
-) -> None:
+def test_search_with_nul__ignores_it(client: Client, environment: Environment) -> None:
     assert client.get(f"{at(environment)}?q=beta%00").status_code == 200
 
 
@@ -114,7 +112,7 @@ def test_list__searched_for_nul__finds_what_the_rest_finds(
 
 
 def sized(environment: Environment, **columns: Any) -> Segment:
-    """The segment of which only this is known; a time span is so long ago."""
+    """The segment with only these columns set. A timedelta means that long ago."""
     segment = Segment.objects.get(environment=environment, key="beta-testers")
     values: dict[str, Any] = {
         "size": None,
@@ -145,7 +143,7 @@ LONG_AGO = {"size_wanted_at": 2 * MINUTE}
         (LONG_AGO, "still waiting; is the worker running?", ">counting…<"),
     ],
 )
-def test_size__is_said_with_its_time_or_why_it_is_not_there(
+def test_size__is_shown_with_its_time_or_the_reason_it_is_missing(
     client: Client, environment: Environment, columns: dict[str, Any], detail: str, row: str
 ) -> None:
     sized(environment, **columns)
@@ -153,7 +151,7 @@ def test_size__is_said_with_its_time_or_why_it_is_not_there(
     assert row in squeezed(client.get(at(environment)).content.decode())
 
 
-def test_estimate__stands_in_until_the_size_is_known(
+def test_estimate__is_shown_until_the_size_is_known(
     client: Client, environment: Environment
 ) -> None:
     make_player(environment, attributes={"level": 50})
@@ -169,7 +167,7 @@ def detail_of(client: Client, environment: Environment) -> str:
     return " ".join(squeezed(html).split())
 
 
-def test_waiting_page__is_told_once_there_is_news(client: Client, environment: Environment) -> None:
+def test_polling__gets_204_until_the_size_changes(client: Client, environment: Environment) -> None:
     url = at(environment, "beta-testers/size/")
 
     def poll(query: str = "") -> int:
@@ -182,11 +180,11 @@ def test_waiting_page__is_told_once_there_is_news(client: Client, environment: E
     sized(environment, **COUNTED)
     text = client.get(url, headers=HTMX).content.decode()
     assert "12,345 players" in text
-    assert "hx-trigger" not in text  # it waits no longer
-    assert client.get(url).status_code == 302  # opened by hand
+    assert "hx-trigger" not in text  # polling stops
+    assert client.get(url).status_code == 302  # opened without htmx
 
 
-def test_count_now__asks_the_worker(
+def test_count_now__queues_a_job(
     client: Client, staff_client: Callable[..., Client], environment: Environment
 ) -> None:
     segment = sized(environment)
@@ -208,7 +206,7 @@ def jobs_of(segment: Segment) -> int:
 # --- Members ------------------------------------------------------------------------------------
 
 
-def test_members__by_pages_without_e_mail(client: Client, environment: Environment) -> None:
+def test_members__are_paginated_and_hide_email(client: Client, environment: Environment) -> None:
     for number in range(60):
         make_player(
             environment, f"in-{number}", email=f"{number}@example.com", attributes={"level": 41},
@@ -231,7 +229,7 @@ def test_members__by_pages_without_e_mail(client: Client, environment: Environme
     assert "New" in text
 
 
-def test_members__page_that_ends_early_offers_to_look_further(
+def test_member_page_that_ends_early__offers_to_continue(
     client: Client, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sizes, "CHUNK_SIZE", 5)
@@ -248,7 +246,7 @@ def test_members__page_that_ends_early_offers_to_look_further(
     assert last.external_id in text
 
 
-def test_members__with_a_cursor_that_is_none__begin_at_the_start(
+def test_members_with_an_invalid_cursor__start_at_the_beginning(
     client: Client, environment: Environment
 ) -> None:
     text = client.get(at(environment, "beta-testers/members/?after=x%00")).content.decode()
@@ -256,7 +254,7 @@ def test_members__with_a_cursor_that_is_none__begin_at_the_start(
 
 
 @pytest.mark.parametrize("rows", [1, 40])
-def test_members__cost_the_same_for_one_and_for_forty(
+def test_members__run_as_many_queries_for_40_rows_as_for_one(
     client: Client, environment: Environment, rows: int,
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:  # fmt: skip
@@ -267,13 +265,11 @@ def test_members__cost_the_same_for_one_and_for_forty(
         client.get(at(environment, "beta-testers/members/"))
 
 
-# --- Rules that cannot be read ------------------------------------------------------------------
+# --- Invalid rules ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", [{"operator": "XOR"}, [], "text", None, {"conditions": 3}])
-def test_rule_that_cannot_be_read__crashes_no_page(
-    client: Client, environment: Environment, rule: Any
-) -> None:
+def test_invalid_rule__breaks_no_page(client: Client, environment: Environment, rule: Any) -> None:
     rows = Segment.objects.filter(environment=environment, key="beta-testers")
     rows.update(rule=Value(rule, JSONField()))
     make_player(environment, "p1")
@@ -282,7 +278,7 @@ def test_rule_that_cannot_be_read__crashes_no_page(
     for page in pages:
         assert client.get(at(environment, page)).status_code == 200, page
     text = client.get(at(environment, "beta-testers/?player=p1")).content.decode()
-    assert "this rule cannot be read, so it takes in nobody" in text
+    assert "this rule cannot be parsed, so it matches no players" in text
     assert "<strong>not in</strong>" in text
     for page in ("flag_list", "flag_detail", "flag_rules"):
         arguments = [] if page == "flag_list" else ["new_tutorial"]

@@ -1,4 +1,4 @@
-"""The models of churn against the literature, against simulated players, and against each other."""
+"""Churn models compared with published values, simulated players and each other."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ type Column = NDArray[np.float64]
 
 
 def simulated(parameters: Parameters, players: int, model: Model) -> tuple[Column, Column, Column]:
-    """Frequency, recency and age of players drawn by the model's assumptions."""
+    """Frequency, recency and age of players drawn from the model."""
     random = np.random.default_rng(1)
     age = random.uniform(1, 180, players)
     rate = random.gamma(parameters.r, 1 / parameters.alpha, players)
@@ -48,32 +48,32 @@ def simulated(parameters: Parameters, players: int, model: Model) -> tuple[Colum
         (1000, 10, 100, 0.0),
     ],
 )
-def test_p_alive_of_bg__is_the_published_one(
+def test_p_alive_of_bg__equals_published_values(
     frequency: float, recency: float, age: float, expected: float
 ) -> None:
     found = p_alive(CDNOW, [frequency], [recency], [age], "bg")
     assert found[0] == pytest.approx(expected, abs=6e-5)
 
 
-def test_p_alive_of_mbg__is_that_of_the_request_path() -> None:
+def test_p_alive_of_mbg__equals_the_scalar_version() -> None:
     histories = [(0, 0, 1), (0, 0, 38.86), (2, 30.43, 38.86), (1000, 10, 100), (3, 9, 9)]
     frequency, recency, age = zip(*histories, strict=True)
     found = p_alive(CDNOW, frequency, recency, age)
     assert list(found) == pytest.approx([risk.p_alive(CDNOW, *each) for each in histories])
 
 
-def test_player_of_one_day__is_alive_for_ever_by_bg_and_fades_by_mbg() -> None:
+def test_player_with_one_active_day__stays_alive_in_bg_and_fades_in_mbg() -> None:
     days = [0, 10, 100, 1000]
-    nothing = [0] * 4
-    assert list(p_alive(PRIOR, nothing, nothing, days, "bg")) == [1, 1, 1, 1]
-    fading = list(p_alive(PRIOR, nothing, nothing, days, "mbg"))
+    zeros = [0] * 4
+    assert list(p_alive(PRIOR, zeros, zeros, days, "bg")) == [1, 1, 1, 1]
+    fading = list(p_alive(PRIOR, zeros, zeros, days, "mbg"))
     assert fading == sorted(fading, reverse=True)
     assert fading[-1] < 0.01
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_frequency_of_1000__overflows_nowhere(model: Model) -> None:
-    """Fitting, too: warnings are errors here."""
+def test_frequency_of_1000__does_not_overflow(model: Model) -> None:
+    """Nor does fitting: warnings are errors in tests."""
     histories = ([1000, 1000, 0, 3], [10, 999, 0, 2], [100, 1000, 5, 9])
     assert np.isfinite(log_likelihood(CDNOW, *histories, model))
     found = fit(*histories, model)
@@ -82,18 +82,18 @@ def test_frequency_of_1000__overflows_nowhere(model: Model) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-def test_simulated_players__are_fitted_back(model: Model) -> None:
+def test_fit__recovers_the_parameters_of_simulated_players(model: Model) -> None:
     true = Parameters(r=0.6, alpha=2.5, a=0.6, b=3.4)
     frequency, recency, age = simulated(true, 100_000, model)
     found = fit(frequency, recency, age, model)
     for name in ("r", "alpha", "a", "b"):
         assert getattr(found, name) == pytest.approx(getattr(true, name), rel=0.05)
     assert found.log_likelihood > log_likelihood(true, frequency, recency, age, model)
-    assert found == fit(frequency, recency, age, model), "the same data give the same figures"
+    assert found == fit(frequency, recency, age, model), "the fit is deterministic"
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_slope__is_that_of_the_likelihood(model: Model) -> None:
+def test_gradient__equals_finite_differences(model: Model) -> None:
     x, t_x, age = np.array([[0, 1, 7, 40], [0, 3, 20, 60], [9, 9, 25, 61]], float)
     at = fitting.likelihood_of(x, t_x, age, np.array([5.0, 1, 2, 1]), model)
     point, step = np.array([0.6, 2.5, 0.6, 3.4]), 1e-6
@@ -103,7 +103,7 @@ def test_slope__is_that_of_the_likelihood(model: Model) -> None:
     assert at(point)[1] == pytest.approx(slope, rel=1e-5)
 
 
-def test_game_that_nobody_has_left__is_fitted_without_running_away() -> None:
+def test_data_without_churn__has_a_bounded_fit() -> None:
     found = fit([10] * 300, [10] * 300, [10] * 300)
     assert risk.p_alive(found, 10, 10, 10) > 0.99
     assert all(1e-6 <= value <= 1e6 for value in (found.r, found.alpha, found.b))
@@ -112,17 +112,17 @@ def test_game_that_nobody_has_left__is_fitted_without_running_away() -> None:
 @pytest.mark.parametrize(
     "history", [(-1, 0, 5), (1, 6, 5), (0, 3, 5), (1, -1, 5), (1, 1, float("nan"))]
 )
-def test_history_that_cannot_be__is_refused(history: tuple[float, float, float]) -> None:
-    with pytest.raises(ValueError, match="No player has the history"):
+def test_impossible_history__is_refused(history: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="Impossible history"):
         fit([history[0]], [history[1]], [history[2]])
 
 
-def test_nobody__cannot_be_fitted() -> None:
-    with pytest.raises(ValueError, match="nobody"):
+def test_no_players__cannot_be_fitted() -> None:
+    with pytest.raises(ValueError, match="No players"):
         fit([], [], [])
 
 
-def test_backtest__tells_error_base_rate_and_ten_bins() -> None:
+def test_backtest__returns_error_base_rate_and_ten_bins() -> None:
     found = backtest([0.0, 0.05, 0.1, 0.95, 1.0], [0, 1, 0, 1, 1])
     assert (found.players, found.base_rate) == (5, 0.6)
     assert found.brier == pytest.approx((0 + 0.95**2 + 0.1**2 + 0.05**2 + 0) / 5)

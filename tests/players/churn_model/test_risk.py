@@ -20,20 +20,20 @@ TODAY = date(2026, 6, 1)
         (2, 30.43, 38.86, 0.7744),
     ],
 )
-def test_p_alive__is_the_published_one(
+def test_p_alive__equals_published_values(
     frequency: int, recency: float, age: float, expected: float
 ) -> None:
     assert p_alive(CDNOW, frequency, recency, age) == pytest.approx(expected, abs=5e-5)
 
 
-def test_frequency_of_1000_after_a_long_silence__does_not_overflow() -> None:
+def test_frequency_of_1000_and_long_inactivity__does_not_overflow() -> None:
     assert p_alive(CDNOW, 1_000, 10, 100) == 0.0
     assert p_alive(PRIOR, 100_000, 10, 3_650) == 0.0
 
 
 @settings(max_examples=200)
 @given(st.integers(0, 5_000), st.floats(0, 5_000), st.floats(0, 5_000))
-def test_p_alive__is_a_probability_that_falls_with_silence(
+def test_p_alive__is_a_probability_that_falls_with_inactivity(
     frequency: int, recency: float, silence: float
 ) -> None:
     before = p_alive(PRIOR, frequency, recency, recency + silence)
@@ -41,14 +41,14 @@ def test_p_alive__is_a_probability_that_falls_with_silence(
     assert 0 <= after <= before <= 1
 
 
-def test_prior__says_what_it_promises() -> None:
-    """A player of one day: on that day, after a week and after a month."""
+def test_prior__has_the_documented_retention() -> None:
+    """A player with one active day: on that day, after a week and after a month."""
     alive = [round(p_alive(PRIOR, 0, 0, age), 2) for age in (0, 7, 30)]
     assert alive == [0.85, 0.53, 0.21]
 
 
 def risk(first: int, last: int, active_days: int) -> tuple[float, str, list[str]]:
-    """The score, level and factors of a player seen first and last so many days ago."""
+    """The score, level and factors of a player first and last seen that many days ago."""
     found = risk_at(
         PRIOR,
         first_on=TODAY - timedelta(days=first),
@@ -59,35 +59,35 @@ def risk(first: int, last: int, active_days: int) -> tuple[float, str, list[str]
     return found.score, found.level, [factor.factor for factor in found.factors]
 
 
-def test_player_of_today__is_a_low_risk_by_few_active_days_only() -> None:
+def test_new_player__has_low_risk_from_few_active_days_only() -> None:
     assert risk(0, 0, 1) == (0.15, RiskLevel.LOW, ["few_active_days"])
 
 
-def test_daily_player_who_went_silent__is_a_high_risk_by_inactivity() -> None:
+def test_inactive_daily_player__has_high_risk_from_inactivity() -> None:
     score, level, factors = risk(40, 14, 27)
     assert level == RiskLevel.HIGH
     assert score > 0.9
     assert factors == ["inactivity", "usual_loss"]
 
 
-def test_occasional_player_with_the_same_silence__is_less_at_risk() -> None:
+def test_occasional_player_as_long_inactive__has_lower_risk() -> None:
     assert risk(40, 4, 5)[0] < risk(40, 4, 30)[0]
 
 
 @pytest.mark.parametrize(
-    ("active_days", "ago", "words"),
+    ("active_days", "ago", "text"),
     [
         (1, 1, "No activity since yesterday."),
         (11, 2, "No activity for 2 days; usually plays daily."),
         (3, 5, "No activity for 5 days; usually plays every 5 days."),
     ],
 )
-def test_inactivity__is_told_against_the_habit(active_days: int, ago: int, words: str) -> None:
+def test_inactivity__is_compared_with_the_usual_gap(active_days: int, ago: int, text: str) -> None:
     last_on = TODAY - timedelta(days=ago)
     first_on = last_on - timedelta(days=10 if active_days > 1 else 0)
     activity = make_activity((last_on - first_on).days, active_days)
     found = risk_at(PRIOR, first_on=first_on, last_on=last_on, activity=activity, today=TODAY)
-    assert [item.description for item in found.factors if item.factor == "inactivity"] == [words]
+    assert [item.description for item in found.factors if item.factor == "inactivity"] == [text]
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ def test_inactivity__is_told_against_the_habit(active_days: int, ago: int, words
         ("1" + "0" * 20 + "11111", "; usually plays daily"),
     ],
 )
-def test_habit__is_read_from_the_players_own_gaps(activity: str, habit: str) -> None:
+def test_usual_gap__comes_from_the_players_own_gaps(activity: str, habit: str) -> None:
     last_on = TODAY - timedelta(days=19)
     first_on = last_on - timedelta(days=len(activity) - 1)
     found = risk_at(PRIOR, first_on=first_on, last_on=last_on, activity=activity, today=TODAY)
-    words = {factor.factor.value: factor.description for factor in found.factors}
-    assert words["inactivity"] == f"No activity for 19 days{habit}."
+    descriptions = {factor.factor.value: factor.description for factor in found.factors}
+    assert descriptions["inactivity"] == f"No activity for 19 days{habit}."
 
 
 @settings(max_examples=200)
@@ -131,13 +131,13 @@ def test_contributions__add_up_to_the_score(
 
 
 @pytest.mark.parametrize(("score_from", "level"), [(0.3, "medium"), (0.6, "high")])
-def test_level__turns_at_its_bound(score_from: float, level: str) -> None:
+def test_level__changes_at_its_threshold(score_from: float, level: str) -> None:
     scores = {age: risk(age, age, 1) for age in range(60)}
     for score, found, _ in scores.values():
         assert (score >= score_from) == (found in (level, "high"))
 
 
-def test_clock_behind_the_last_active_day__counts_as_no_silence() -> None:
+def test_clock_behind_the_last_active_day__counts_as_zero_inactivity() -> None:
     found = risk_at(
         PRIOR,
         first_on=TODAY,
@@ -148,7 +148,7 @@ def test_clock_behind_the_last_active_day__counts_as_no_silence() -> None:
     assert 0 <= found.score <= 1
 
 
-def test_prediction__is_dated_and_names_its_model() -> None:
+def test_prediction__has_its_date_and_model() -> None:
     found = risk_at(PRIOR, first_on=TODAY, last_on=TODAY, activity="1", today=TODAY)
     assert found.prediction_date == datetime(2026, 6, 1, tzinfo=UTC)
     assert found.model == "mbg-nbd/prior"

@@ -1,4 +1,4 @@
-"""Rules as they are typed: documents to text and back, what the buttons do."""
+"""Rules as drafts: conversion to text and back, and the editor's buttons."""
 
 from typing import Any
 
@@ -67,9 +67,7 @@ def test_every_operator__is_offered() -> None:
         (group(condition(" x")), ["group", "json"]),
     ],
 )
-def test_part_that_typing_cannot_give__is_json_and_the_rest_is_not(
-    document: Any, expected: Any
-) -> None:
+def test_part_without_controls__is_json_and_the_rest_is_not(document: Any, expected: Any) -> None:
     assert kinds(draft_of(document)) == expected
 
 
@@ -88,12 +86,12 @@ def test_part_that_typing_cannot_give__is_json_and_the_rest_is_not(
         ("1e2", ValueKind.NUMBER, 100.0),
     ],
 )
-def test_value__is_read_by_what_the_field_holds(text: str, kind: ValueKind, value: Any) -> None:
+def test_value__is_parsed_by_the_field_s_kind(text: str, kind: ValueKind, value: Any) -> None:
     found = parse_typed("==", text, kind)
     assert (found, type(found)) == (value, type(value))
 
 
-def test_list__is_read_item_by_item() -> None:
+def test_list__is_parsed_item_by_item() -> None:
     text = '1, "x, y", true, a b, "2"'
     assert parse_typed("in", text) == [1, "x, y", True, "a b", "2"]
     assert parse_typed("in", "1001, 1002", ValueKind.TEXT) == ["1001", "1002"]
@@ -110,7 +108,7 @@ SCALARS = st.one_of(
 
 @example(['"', '"'], ValueKind.ANY)
 @given(st.lists(SCALARS, min_size=1), st.sampled_from([ValueKind.ANY, ValueKind.TEXT]))
-def test_value__survives_being_typed(values: list[Any], kind: ValueKind) -> None:
+def test_value__round_trips_through_text(values: list[Any], kind: ValueKind) -> None:
     if kind is ValueKind.TEXT:
         values = [value for value in values if isinstance(value, str)] or ["a"]
     text = as_typed(values, kind)
@@ -125,7 +123,7 @@ def rule() -> Draft:
 
 
 @pytest.mark.parametrize(
-    ("wish", "focus", "expected"),
+    ("action", "focus", "expected"),
     [
         ("field r", "r-2-field", ["group", "field", ["group", "field"], "field"]),
         ("segment r-1", "r-1-1-operator", ["group", "field", ["group", "field", "segment"]]),
@@ -145,21 +143,21 @@ def rule() -> Draft:
         ("nonsense r", "", ["group", "field", ["group", "field"]]),
     ],
 )  # fmt: skip
-def test_button__adds_or_removes_and_says_where_to_go_on(
-    wish: str, focus: str, expected: Any
+def test_button__adds_or_removes_a_part_and_returns_the_focus(
+    action: str, focus: str, expected: Any
 ) -> None:
     draft = rule()
-    assert (act(draft, "r", wish), kinds(draft)) == (focus, expected)
+    assert (act(draft, "r", action), kinds(draft)) == (focus, expected)
 
 
-def test_groups__nest_as_deep_as_there_are_levels() -> None:
+def test_groups__nest_up_to_the_level_limit() -> None:
     draft, place = new_rule(), "r"
     for _ in range(LEVELS - 1):
         place = act(draft, "r", f"group {place}").removesuffix("-operator")
     assert act(draft, "r", f"group {place}") == ""
 
 
-def test_posted__is_read_by_the_names_of_its_controls() -> None:
+def test_posted_controls__are_read_by_name() -> None:
     draft = read_draft(
         {
             "r-operator": ["OR"], "r-0-kind": ["segment"], "r-0-segments": ["a", "b"],
@@ -173,7 +171,7 @@ def test_posted__is_read_by_the_names_of_its_controls() -> None:
     assert draft.parts[1].parts[0].typed == {"field": "stars"}
 
 
-def test_posted_nesting_without_end__is_cut_off() -> None:
+def test_excessive_posted_nesting__is_cut_off() -> None:
     names = ["r" + "-0" * depth for depth in range(400)]
     draft = read_draft({f"{name}-kind": ["group"] for name in names}, "r")
     assert str(kinds(draft)).count("group") < 10

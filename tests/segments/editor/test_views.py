@@ -1,4 +1,4 @@
-"""The editor of segments, used as a browser without a script would."""
+"""The segment editor, used as a browser without JavaScript would."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def group(*conditions: Any, operator: str = "AND") -> dict[str, Any]:
 
 
 class Page:
-    """An editor in a browser: what is typed into it, and the buttons that are pressed."""
+    """An editor in a browser: type into controls and press buttons."""
 
     def __init__(self, client: Client, url: str) -> None:
         self.client, self.url = client, url
@@ -46,9 +46,9 @@ class Page:
             self.fields[control] = value if isinstance(value, list) else [value]
         return self
 
-    def press(self, wish: str) -> "Page":
-        assert f'value="{wish}"' in self.text, f"no button for {wish}"
-        return self.post({"rule-act": wish})
+    def press(self, action: str) -> "Page":
+        assert f'value="{action}"' in self.text, f"no button for {action}"
+        return self.post({"rule-act": action})
 
     def post(self, button: dict[str, str] | None = None) -> "Page":
         self.show(self.client.post(self.url, {**self.fields, **(button or {})}))
@@ -170,7 +170,7 @@ HARD = [
 
 
 @pytest.mark.parametrize("part", HARD, ids=json.dumps)
-def test_rule_that_is_hard_to_type__survives_an_edit(
+def test_rule_with_unusual_values__survives_an_edit(
     client: Client, environment: Environment, part: Any
 ) -> None:
     make(environment, RULE, "z")
@@ -178,14 +178,12 @@ def test_rule_that_is_hard_to_type__survives_an_edit(
     make(environment, rule)
     page = editor(client, environment, "made").type(name="Renamed")
     assert page.post().response.status_code == 302, page.text
-    kept = Segment.objects.get(environment=environment, key="made")
-    same = json.dumps(kept.rule, sort_keys=True) == json.dumps(rule, sort_keys=True)
-    assert (kept.name, same) == ("Renamed", True)  # 1 is neither 1.0 nor true
+    stored = Segment.objects.get(environment=environment, key="made")
+    same = json.dumps(stored.rule, sort_keys=True) == json.dumps(rule, sort_keys=True)
+    assert (stored.name, same) == ("Renamed", True)  # distinguishes 1, 1.0 and true
 
 
-def test_part_that_has_no_controls__is_json_and_says_so(
-    client: Client, environment: Environment
-) -> None:
+def test_part_without_controls__is_shown_as_json(client: Client, environment: Environment) -> None:
     make(environment, group(group(group(LEVEL, group(LEVEL)))))
     page = editor(client, environment, "made")
     assert page.fields["rule-0-0-0-field"] == ["level"]
@@ -204,7 +202,7 @@ def faults(page: Page) -> list[tuple[str, str]]:
     ]
 
 
-def test_faults__all_stand_where_they_belong_and_nothing_typed_is_lost(new: Page) -> None:
+def test_errors__are_shown_at_their_controls_and_input_is_preserved(new: Page) -> None:
     new.type(rule_0_field="level", rule_0_operator=">=", rule_0_value="many")
     new.press("field rule").type(rule_1_field="is_payer", rule_1_operator=">", rule_1_value="1")
     new.press("segment rule")
@@ -216,46 +214,46 @@ def test_faults__all_stand_where_they_belong_and_nothing_typed_is_lost(new: Page
     assert new.response.status_code == 422
     assert faults(new) == [
         ("id_rule-0-value", "Give a number."),
-        ("id_rule-1-operator", "is_payer is a true or false."),
+        ("id_rule-1-operator", "is_payer is of type true or false."),
         ("id_rule-2-segments_0", "Choose at least one segment."),
         ("id_rule-3-value", "Give a number from 1 to 10000."),
-        ("id_rule-3-0-field", "Name a field: 1 to 128 characters, no empty part."),
-        ("id_rule-4-0-value", "Say what to compare with."),
+        ("id_rule-3-0-field", "Name a field with 1 to 128 characters and no empty part."),
+        ("id_rule-4-0-value", "Enter a value."),
     ]
     for name, _ in faults(new):
         assert f'id="{name}"' in new.text
     assert {**new.fields, "csrfmiddlewaretoken": ""} == {**before, "csrfmiddlewaretoken": ""}
 
 
-def test_faults_that_only_the_database_knows__stand_at_their_part_too(
+def test_errors_found_in_the_database__are_shown_at_their_part(
     client: Client, environment: Environment
 ) -> None:
-    asks = {"field": "segment", "operator": "in", "value": ["made"]}
+    reference = {"field": "segment", "operator": "in", "value": ["made"]}
     make(environment, RULE)
-    make(environment, group(LEVEL, asks), "other")
+    make(environment, group(LEVEL, reference), "other")
     page = editor(client, environment, "made").press("segment rule")
     page.type(rule_1_segments=["other"]).post()
     assert faults(page) == [
         ("id_rule-1-segments_0",
-         "A segment must not lead back to itself: made → other → made.")
+         "A segment must not refer to itself: made → other → made.")
     ]  # fmt: skip
     page.type(rule_1_segments=["nowhere"]).preview()
     assert faults(page) == [
         ("id_rule-1-segments_0", "There is no segment “nowhere” in this environment.")
     ]
-    assert "nowhere (gone)" in page.text
+    assert "nowhere (deleted)" in page.text
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"key": "beta-testers"}, "already a segment"),
+        ({"key": "beta-testers"}, "already exists"),
         ({"key": "not a key"}, "letters, digits"),
         ({"rule_0_field": ""}, "required"),
         ({"rule_0_field": "\0"}, "Null characters"),
     ],
 )
-def test_create__refuses_with_a_word_on_the_place(
+def test_invalid_input__is_refused_with_an_error_at_its_field(
     new: Page, environment: Environment, values: dict[str, str], message: str
 ) -> None:
     new.type(rule_0_field="x", rule_0_value="1").type(**values).post()
@@ -264,13 +262,13 @@ def test_create__refuses_with_a_word_on_the_place(
     assert Segment.objects.filter(environment=environment).count() == 1
 
 
-def test_rule_without_conditions__is_refused_at_the_group(new: Page) -> None:
+def test_group_without_conditions__is_refused_at_the_group(new: Page) -> None:
     new.press("group rule").press("remove rule-0").press("remove rule-0-0").post()
     assert faults(new) == [("", "Add at least one condition.")]
     assert "Group 1: Add at least one condition." in new.text
 
 
-def test_buttons__say_where_to_go_on(new: Page) -> None:
+def test_buttons__move_the_focus(new: Page) -> None:
     assert new.press("field rule").focused == "rule-1-field"
     assert new.press("group rule").focused == "rule-2-operator"
     assert new.press("remove rule-0").focused == "rule-0-remove"
@@ -278,7 +276,7 @@ def test_buttons__say_where_to_go_on(new: Page) -> None:
     assert new.press("remove rule-0").focused == "rule-add"
 
 
-def test_as_json_and_back(new: Page, environment: Environment) -> None:
+def test_switch_to_json_and_back(new: Page, environment: Environment) -> None:
     new.type(rule_0_field="level", rule_0_operator=">", rule_0_value="many").press("json rule")
     assert faults(new) == [("id_rule-0-value", "Give a number.")]
     new.type(rule_0_value="3").press("json rule")
@@ -286,7 +284,7 @@ def test_as_json_and_back(new: Page, environment: Environment) -> None:
     typed = json.loads(new.fields["rule-json"][0])
     assert typed == group({"field": "level", "operator": ">", "value": 3})
     new.type(rule_json="{").press("rows rule")
-    assert "Give valid JSON" in new.text
+    assert "Invalid JSON" in new.text
     assert new.fields["rule-json"] == ["{"]
     new.type(rule_json=json.dumps(group(RULE, operator="OR"))).press("rows rule")
     assert new.fields["rule-0-0-field"] == ["level"]
@@ -300,17 +298,17 @@ def test_as_json_and_back(new: Page, environment: Environment) -> None:
         ('{"operator": "XOR", "conditions": []}', "Use AND, OR or NOT"),
         ("3", "A rule is an object"),
         ('{"operator": "AND", "conditions": [{"\\ud800": 1}]}', "Unknown."),
-        ("[" * 100_000, "Give valid JSON"),
-        ("1" * 5_000, "Give valid JSON"),
+        ("[" * 100_000, "Invalid JSON"),
+        ("1" * 5_000, "Invalid JSON"),
     ],
 )
-def test_json__that_is_no_rule__says_why(new: Page, text: str, message: str) -> None:
+def test_json_that_is_not_a_rule__is_refused(new: Page, text: str, message: str) -> None:
     new.type(rule_0_field="x", rule_0_value="1").press("json rule").type(rule_json=text).post()
     assert new.response.status_code == 422
     assert message in new.text
 
 
-def test_json__may_nest_as_deep_as_a_rule_may(new: Page, environment: Environment) -> None:
+def test_json__can_nest_up_to_the_rule_limit(new: Page, environment: Environment) -> None:
     rule: Any = RULE
     for _ in range(31):
         rule = group(rule)
@@ -320,7 +318,7 @@ def test_json__may_nest_as_deep_as_a_rule_may(new: Page, environment: Environmen
     assert saved(environment) == rule
 
 
-def test_operators__are_those_that_fit_the_field(new: Page) -> None:
+def test_operators__are_limited_to_those_of_the_field(new: Page) -> None:
     def offered() -> set[str]:
         first = new.text[new.text.index('name="rule-0-operator"') :].partition("</select>")[0]
         options = re.findall(r'<option value="([^"]+)"([^>]*)>', first)
@@ -328,12 +326,12 @@ def test_operators__are_those_that_fit_the_field(new: Page) -> None:
 
     assert {">", "semver_eq", "contains_any"} <= offered()
     new.type(rule_0_field="is_payer", rule_0_operator=">").press("field rule")
-    assert offered() == {"==", "!=", "is_set", "is_not_set", ">"}  # what was chosen stays
+    assert offered() == {"==", "!=", "is_set", "is_not_set", ">"}  # the selected one stays
     new.type(rule_0_operator="==").press("field rule")
     assert offered() == {"==", "!=", "is_set", "is_not_set"}
 
 
-def test_preview__counts_says_it_in_words_and_saves_nothing(
+def test_preview__shows_a_count_and_a_sentence_and_saves_nothing(
     new: Page, environment: Environment
 ) -> None:
     for level in (1, 5, 9):
@@ -349,12 +347,12 @@ def test_preview__counts_says_it_in_words_and_saves_nothing(
     assert not Segment.objects.filter(key="big-spenders").exists()
 
 
-def test_preview__needs_no_key(new: Page) -> None:
+def test_preview__works_without_a_key(new: Page) -> None:
     new.type(key="", rule_0_field="level", rule_0_value="3").preview()
     assert "No players to preview" in new.text
 
 
-def test_edit__of_a_segment_that_was_saved_since__asks_once_more(
+def test_edit_of_a_segment_changed_since__must_be_saved_again(
     client: Client, environment: Environment
 ) -> None:
     segment = Segment.objects.get(environment=environment, key="beta-testers")
@@ -373,7 +371,7 @@ def test_edit__of_a_segment_that_was_saved_since__asks_once_more(
     assert (segment.name, len(segment.rule["conditions"])) == ("Mine", 2)
 
 
-def test_rule_that_cannot_be_read__opens_as_json_with_the_fault(
+def test_invalid_stored_rule__opens_as_json_with_the_error(
     client: Client, environment: Environment
 ) -> None:
     segment = make(environment, RULE)
@@ -386,12 +384,12 @@ def test_rule_that_cannot_be_read__opens_as_json_with_the_fault(
     assert saved(environment, "made") == RULE
 
 
-def test_editor__asks_the_same_of_the_database_for_one_condition_and_for_fifty(
+def test_editor__runs_as_many_queries_for_50_conditions_as_for_one(
     client: Client, environment: Environment, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    asks = {"field": "segment", "operator": "in", "value": ["beta-testers"]}
-    make(environment, group(asks), "one")
-    make(environment, group(*[asks] * 50), "fifty")
+    reference = {"field": "segment", "operator": "in", "value": ["beta-testers"]}
+    make(environment, group(reference), "one")
+    make(environment, group(*[reference] * 50), "fifty")
     client.get(url_of(environment, "segment_edit", "one"))
     for key in ("one", "fifty"):
         with django_assert_num_queries(7):

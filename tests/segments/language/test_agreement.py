@@ -1,7 +1,7 @@
-"""Two evaluators of one rule language: the functions of matching.py and the SQL of sql.py.
+"""The two evaluators of the rule language agree: compiler.py and sql.py.
 
-Random rules are asked about random players, in every way in which Ilara asks, and all answers must
-be the same. Values come from small pools full of edges, so that conditions meet what they ask for.
+Random rules are evaluated for random players by every evaluator, and all results must be equal.
+Values come from small pools of edge cases, so that conditions often match.
 """
 
 import json
@@ -57,11 +57,11 @@ VERSIONS = ["1", "1.0", "v1.0.0", "1.0.0.0", "1.10.0", "1.9.9", "2.0.0-rc.1", "2
             "2.0.0-alpha-1", "2.0.0-1", "2.0.0-01", "2.0.0+b7", "2.0.0", "2.0.0-Beta",
             "999999999.0.1"]  # fmt: skip
 NO_VERSIONS = ["1.", "1.2.3.4.5", "1.2.3-", "1234567890", "v", "1.2.3 ", "1,2", "\u0661.\u0662"]
-WORDS = [*TEXTS, *MOMENTS, *NO_MOMENTS, *VERSIONS, *NO_VERSIONS]
+MIXED_TEXTS = [*TEXTS, *MOMENTS, *NO_MOMENTS, *VERSIONS, *NO_VERSIONS]
 ITEMS = ["a", "b", "beta", "1", 1, 1.0, 40, True, False, ""]
 ATTRIBUTES = ["level", "tag", "app", "joined", "list", "stats.wins", "stats.0", "attributes.email",
               "odd key", "50%"]  # fmt: skip
-# Operators that suit what an attribute mostly holds are drawn more often.
+# Operators that fit the usual values of an attribute are drawn more often.
 FITTING = {
     "level": ["==", ">", ">=", "<", "<=", "in"],
     "tag": ["==", "in", "contains", "starts_with", "ends_with", "matches"],
@@ -76,7 +76,7 @@ SPANS = ["1d", "7d", "12h", "30d", "2w", "90m"]  # fmt: skip
 
 # --- Players --------------------------------------------------------------------------------------
 
-leaf = st.sampled_from([*SCALARS, *WORDS, None])
+leaf = st.sampled_from([*SCALARS, *MIXED_TEXTS, None])
 value = st.one_of(
     leaf,
     st.lists(leaf, max_size=4),
@@ -93,7 +93,7 @@ attributes = st.fixed_dictionaries(
 
 
 def usual_attributes(random: Random) -> dict[str, Any]:
-    """What players mostly have: all attributes, of fitting types, with values that rules name."""
+    """Typical attributes: all present, with fitting types and values that rules mention."""
     return {
         "level": random.choice(NUMBERS),
         "tag": random.choice(TEXTS),
@@ -103,12 +103,12 @@ def usual_attributes(random: Random) -> dict[str, Any]:
         "stats": {"wins": random.choice(NUMBERS), "0": random.choice(TEXTS)},
         "email": random.choice(SCALARS),
         "odd key": random.choice([None, True, False, 0, 1]),
-        "50%": random.choice(WORDS),
+        "50%": random.choice(MIXED_TEXTS),
     }
 
 
 def moment(random: Random) -> datetime:
-    """A time that lies on the edge of a span, or beside it."""
+    """A time on or next to the edge of a time span."""
     edge = random.choice([0, 1, 6, 7, 8, 29, 30, 31, 60])
     return NOW - edge * DAY + random.choice([-1, 0, 0, 1]) * random.choice([TICK, DAY / 2])
 
@@ -135,18 +135,18 @@ def columns(random: Random) -> dict[str, Any]:
 # --- Rules ----------------------------------------------------------------------------------------
 
 
-def conditions(*, about_player: bool = True) -> st.SearchStrategy[dict[str, Any]]:
-    """Any operator on any field. Every strategy is built once: building them takes longer than
-    drawing from them."""
-    names = [*ATTRIBUTES, *3 * list(FITTING), *(name for name in FIELDS if about_player)]
+def conditions(*, on_player: bool = True) -> st.SearchStrategy[dict[str, Any]]:
+    """Any operator on any field. Each strategy is built once, since building takes longer than
+    drawing."""
+    names = [*ATTRIBUTES, *3 * list(FITTING), *(name for name in FIELDS if on_player)]
     by_name = []
     for name in names:
-        kind = FIELDS.get(name, ValueKind.ANY) if about_player else ValueKind.ANY
+        kind = FIELDS.get(name, ValueKind.ANY) if on_player else ValueKind.ANY
         by_operator = [
             condition(name, kind, operator)
             for operator in [*OPERATORS, *3 * FITTING.get(name, [])]
             if kind in OPERATORS[operator].kinds
-            and (about_player or OPERATORS[operator].takes != "pattern")
+            and (on_player or OPERATORS[operator].takes != "pattern")
         ]
         by_name.append(st.sampled_from(by_operator).flatmap(lambda chosen: chosen))
     return st.sampled_from(by_name).flatmap(lambda chosen: chosen)
@@ -161,7 +161,7 @@ def condition(name: str, kind: ValueKind, operator: str) -> st.SearchStrategy[di
 
 
 def expected(name: str, kind: ValueKind, takes: str) -> st.SearchStrategy[Any]:
-    texts = st.sampled_from([item for item in [*WORDS, "example.com", "b", "hero-1"] if item])
+    texts = st.sampled_from([item for item in [*MIXED_TEXTS, "example.com", "b", "hero-1"] if item])
     numbers = st.sampled_from([*NUMBERS, 4.99, 1000, 0.5, 0.2])
     scalars: st.SearchStrategy[Any] = st.one_of(texts, numbers, st.booleans())
     match kind:
@@ -190,14 +190,14 @@ def expected(name: str, kind: ValueKind, takes: str) -> st.SearchStrategy[Any]:
     }[takes]
 
 
-def happened(times: st.SearchStrategy[int], operator: str) -> st.SearchStrategy[dict[str, Any]]:
+def counting(times: st.SearchStrategy[int], operator: str) -> st.SearchStrategy[dict[str, Any]]:
     fixed = {
         "event": st.sampled_from([*EVENTS, "never"]),
         "operator": st.just(operator),
         "value": times,
         "within": st.sampled_from(SPANS),
     }
-    return st.fixed_dictionaries(fixed, optional={"where": of_properties})
+    return st.fixed_dictionaries(fixed, optional={"where": property_groups})
 
 
 def groups(
@@ -212,22 +212,22 @@ def groups(
     )
 
 
-of_properties = groups(conditions(about_player=False), depth=1)
-of_events = st.one_of(happened(st.integers(1, 4), ">="), happened(st.integers(0, 4), "<="))
-about_players = conditions()
-one = st.one_of(about_players, about_players, of_events)
-# Mostly one condition alone: in a group the others hide whether two answers to it differ.
-alone = groups(about_players, depth=1, longest=1)
-rules = st.one_of(alone, alone, groups(one))
+property_groups = groups(conditions(on_player=False), depth=1)
+event_leaves = st.one_of(counting(st.integers(1, 4), ">="), counting(st.integers(0, 4), "<="))
+player_conditions = conditions()
+one = st.one_of(player_conditions, player_conditions, event_leaves)
+# Mostly single conditions: in a group, other conditions hide a difference.
+single = groups(player_conditions, depth=1, longest=1)
+rules = st.one_of(single, single, groups(one))
 
-# --- Worlds ---------------------------------------------------------------------------------------
+# --- The environment ------------------------------------------------------------------------------
 
 
 class Crowd:
-    """An environment with players and events that stay as they are, but for the attributes of some.
+    """An environment with fixed players and events, except for the attributes of some players.
 
-    It is committed, and so are changes to it: in one long transaction the old versions of its rows
-    would pile up, and each example would take longer than the one before.
+    Everything is committed: in one long transaction dead rows would pile up and each example would
+    be slower than the one before.
     """
 
     def __init__(self) -> None:
@@ -244,17 +244,17 @@ class Crowd:
             )
         self.events: dict[UUID, list[Event]] = {}
         for player in self.players():
-            self.happen(player, random)
+            self.add_events(player, random)
         for number in range(0, 60, 4):
-            self.list_(f"hero-{number}", excluded=bool(number % 8), key="listed")
-        self.list_("hero-0", excluded=True, key="listed")
-        self.list_("hero-1", excluded=False, key="rule")
+            self.add_to_list(f"hero-{number}", excluded=bool(number % 8), key="listed")
+        self.add_to_list("hero-0", excluded=True, key="listed")
+        self.add_to_list("hero-1", excluded=False, key="rule")
         self.rows = [row_of(player) for player in self.players()]
         self.places = {row.external_id: place for place, row in enumerate(self.rows)}
         rows = Segment.objects.filter(environment=self.environment)
-        found = rows.values_list("id", "key", "name", "rule")
-        self.compiled = compile_segments([SegmentRow(*row) for row in found], {})
-        self.asked = rule_query(self.environment, None, NOW)
+        values = rows.values_list("id", "key", "name", "rule")
+        self.compiled = compile_segments([SegmentRow(*row) for row in values], {})
+        self.query = rule_query(self.environment, None, NOW)
         self.listed: dict[UUID, dict[int, bool]] = {}
         for member in SegmentMember.objects.order_by("excluded"):
             self.listed.setdefault(member.player_id, {})[member.segment_id] = member.excluded
@@ -280,11 +280,11 @@ class Crowd:
         for key, rule in made.items():
             Segment.objects.create(environment=self.environment, key=key, name=key, rule=rule)
 
-    def happen(self, player: Player, random: Random) -> None:
+    def add_events(self, player: Player, random: Random) -> None:
         made: list[Event] = []
         for _ in range(random.choice([0, 1, 3, 6])):
             at = moment(random)
-            properties = {"level": random.choice(SCALARS), "tag": random.choice(WORDS)}
+            properties = {"level": random.choice(SCALARS), "tag": random.choice(MIXED_TEXTS)}
             made.append(
                 Event(
                     id=len(self.events) * 100 + len(made) + 1,
@@ -298,10 +298,10 @@ class Crowd:
                 )
             )
         Event.objects.bulk_create(made)
-        # As they are stored: there 1e23 is a whole number.
+        # Read back as stored: there, 1e23 is an integer.
         self.events[player.pk] = list(Event.objects.filter(player_id=player.pk))
 
-    def list_(self, external_id: str, *, excluded: bool, key: str) -> None:
+    def add_to_list(self, external_id: str, *, excluded: bool, key: str) -> None:
         SegmentMember.objects.create(
             segment=Segment.objects.get(environment=self.environment, key=key),
             player_id=player_id_for(self.environment.namespace, external_id),
@@ -310,13 +310,13 @@ class Crowd:
             change_id=0,
         )
 
-    def ask(self, rule: Group) -> RuleQuery:
-        """sizes.ask, without looking at the segments again."""
+    def query_of(self, rule: Group) -> RuleQuery:
+        """rule_query without loading the segments again."""
         matches = compile_rule(rule, matchers_of(self.compiled))
-        return replace(self.asked, rule=rule, matches=matches)
+        return replace(self.query, rule=rule, matches=matches)
 
-    def give(self, drawn: list[dict[str, Any]]) -> None:
-        """The first players get these attributes; they are read back as the database keeps them."""
+    def set_attributes(self, drawn: list[dict[str, Any]]) -> None:
+        """Set the attributes of the first players and read them back as stored."""
         with connection.cursor() as cursor:
             cursor.execute(
                 """UPDATE player p SET attributes = given.value::jsonb
@@ -334,10 +334,10 @@ class Crowd:
                 self.rows[place] = self.rows[place]._replace(attributes=msgspec.json.decode(value))
 
     def counts(self, wanted: Iterable[EventCount]) -> dict[UUID, dict[EventCount, int]]:
-        """By player, what the SQL of events must count, one event after the other."""
+        """The expected event counts by player, computed event by event."""
         found: dict[UUID, dict[EventCount, int]] = {row.id: {} for row in self.rows}
         for event_count in wanted:
-            matches = compile_rule(event_count.where or parse(EVERYTHING))
+            matches = compile_rule(event_count.where or parse(ALWAYS))
             for player_id, events in self.events.items():
                 counted = [
                     event
@@ -350,17 +350,17 @@ class Crowd:
         return found
 
 
-EVERYTHING = {"operator": "NOT", "conditions": [{"field": "no", "operator": "is_set"}]}
+ALWAYS = {"operator": "NOT", "conditions": [{"field": "no", "operator": "is_set"}]}
 
 
 @pytest.fixture
 def crowd(transactional_db: None) -> Crowd:
-    """One for all examples of a test."""
+    """Shared by all examples of a test."""
     return Crowd()
 
 
 def by_function(crowd: Crowd, rule: Group) -> set[UUID]:
-    """Who matches, as each request is answered."""
+    """The ids of matching players, evaluated as in a request."""
     matches = compile_rule(rule, matchers_of(crowd.compiled))
     needed = event_counts_of([rule], rules_of(crowd.compiled))
     snapshot = at_version(crowd.environment)
@@ -374,28 +374,28 @@ def by_function(crowd: Crowd, rule: Group) -> set[UUID]:
     return {row.id for row in crowd.rows if matches(subject(row))}
 
 
-def by_sql(asked: RuleQuery, *, one_by_one: bool) -> set[UUID]:
-    found = asked.sql_query(one_by_one=one_by_one)
+def by_sql(query: RuleQuery, *, one_by_one: bool) -> set[UUID]:
+    found = query.sql_query(one_by_one=one_by_one)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT p.id FROM player p {found.joins} "
-            f"WHERE p.environment_id = {asked.snapshot.environment_id} AND {found.where}",
+            f"WHERE p.environment_id = {query.snapshot.environment_id} AND {found.where}",
             found.params,
         )
         return {row[0] for row in cursor.fetchall()}
 
 
 def check(crowd: Crowd, document: dict[str, Any], drawn: list[dict[str, Any]]) -> None:
-    crowd.give(drawn)
+    crowd.set_attributes(drawn)
     rule = parse(document)
     wanted = by_function(crowd, rule)
-    asked = crowd.ask(rule)
-    exact = asked.sql_query(one_by_one=True).exact
+    query = crowd.query_of(rule)
+    exact = query.sql_query(one_by_one=True).exact
     for one_by_one in (False, True):
-        found = by_sql(asked, one_by_one=one_by_one)
+        found = by_sql(query, one_by_one=one_by_one)
         assert found == wanted if exact else found >= wanted
     if not exact:
-        assert count(asked) == len(wanted)
+        assert count(query) == len(wanted)
 
 
 AGREEMENT = {"suppress_health_check": list(HealthCheck)}
@@ -403,16 +403,16 @@ AGREEMENT = {"suppress_health_check": list(HealthCheck)}
 
 @settings(max_examples=100, **AGREEMENT)  # type: ignore[arg-type]
 @given(rules, st.lists(attributes, min_size=6, max_size=6))
-def test_random_rules__give_one_answer(crowd: Crowd, rule: Any, drawn: Any) -> None:
+def test_random_rules__give_equal_results(crowd: Crowd, rule: Any, drawn: Any) -> None:
     check(crowd, rule, drawn)
-    asked = rule_query(crowd.environment, parse(rule), NOW)
+    query = rule_query(crowd.environment, parse(rule), NOW)
     found = sorted(by_function(crowd, parse(rule)))
-    assert count(asked) == estimate(asked).matched == len(found)
-    assert [player.id for player in members(asked).players] == found[:50]
+    assert count(query) == estimate(query).matched == len(found)
+    assert [player.id for player in members(query).players] == found[:50]
 
 
 @pytest.mark.slow
 @settings(max_examples=2_000, **AGREEMENT)  # type: ignore[arg-type]
 @given(rules, st.lists(attributes, min_size=6, max_size=6))
-def test_random_rules__give_one_answer_many_times(crowd: Crowd, rule: Any, drawn: Any) -> None:
+def test_many_random_rules__give_equal_results(crowd: Crowd, rule: Any, drawn: Any) -> None:
     check(crowd, rule, drawn)

@@ -1,4 +1,4 @@
-"""The cases of test_rules.py, asked of PostgreSQL: every operator where it holds and where not."""
+"""The cases of test_parser.py, evaluated by PostgreSQL."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from segments.sizes import count, rule_query
 from tests.factories import make_player
 from tests.segments.language.test_parser import ATTRIBUTES, CASES, NOW, and_, condition
 
-# Versions that differ only in how their pre-releases are read, each below the next.
+# Versions in ascending order, with every form of pre-release.
 ASCENDING = [
     "1.0.0-1", "1.0.0-2", "1.0.0-10", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.2",
     "1.0.0-alpha.10", "1.0.0-alpha.beta", "1.0.0-alpha-1", "1.0.0-beta", "1.0.0-rc.9",
@@ -31,9 +31,7 @@ def holds(player: Player, field: str, operator: str, value: Any) -> bool:
 
 
 @pytest.mark.parametrize("operator", CASES)
-def test_operator__holds_where_it_should_and_not_where_it_should_not(
-    player: Player, operator: str
-) -> None:
+def test_operator__holds_exactly_where_expected(player: Player, operator: str) -> None:
     for expected, cases in zip((True, False), CASES[operator], strict=True):
         for field, value in cases:
             if field not in FIELDS:
@@ -41,12 +39,12 @@ def test_operator__holds_where_it_should_and_not_where_it_should_not(
 
 
 @pytest.mark.parametrize("operator", [name for name in OPERATORS if name.startswith("semver_")])
-def test_versions__are_in_order(player: Player, operator: str) -> None:
+def test_versions__are_ordered(player: Player, operator: str) -> None:
     signs = {"eq": "__eq__", "gt": "__gt__", "gte": "__ge__", "lt": "__lt__", "lte": "__le__"}
     sign = signs[operator.removeprefix("semver_")]
     for place, version in enumerate(ASCENDING):
         Player.objects.filter(pk=player.pk).update(attributes={"version": version})
-        # Its neighbours tell as much as all the others.
+        # Comparing the neighbours is enough.
         for other in range(max(place - 1, 0), min(place + 2, len(ASCENDING))):
             expected = getattr(place, sign)(other)
             assert holds(player, "version", operator, ASCENDING[other]) is expected, version

@@ -11,7 +11,7 @@ from segments.language.sentences import describe, lacking
 from segments.language.values import duration
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-FACTS = {
+BUILTIN_FIELDS = {
     "external_id": "hero",
     "device_id": None,
     "lifecycle_stage": "active",
@@ -42,7 +42,7 @@ ATTRIBUTES = {
 
 def holds(field: str, operator: str, value: Any = None) -> bool:
     rule = {"operator": "AND", "conditions": [condition(field, operator, value)]}
-    return compile_rule(parse(rule))(Subject(ATTRIBUTES, FACTS, NOW))
+    return compile_rule(parse(rule))(Subject(ATTRIBUTES, BUILTIN_FIELDS, NOW))
 
 
 def condition(field: str, operator: str, value: Any = None) -> dict[str, Any]:
@@ -151,13 +151,13 @@ def test_cases__cover_every_operator() -> None:
 
 
 @pytest.mark.parametrize("operator", CASES)
-def test_operator__holds_where_it_should(operator: str) -> None:
+def test_operator__holds_where_expected(operator: str) -> None:
     for field, value in CASES[operator][0]:
         assert holds(field, operator, value), (field, value)
 
 
 @pytest.mark.parametrize("operator", CASES)
-def test_operator__fails_where_it_should(operator: str) -> None:
+def test_operator__fails_where_expected(operator: str) -> None:
     for field, value in CASES[operator][1]:
         assert not holds(field, operator, value), (field, value)
 
@@ -187,7 +187,7 @@ def test_missing_built_in_field__is_like_a_missing_attribute() -> None:
     assert holds("device_id", "not_matches", "x")
 
 
-def test_time_to_come__is_not_within_the_last() -> None:
+def test_future_time__is_not_within_the_last() -> None:
     subject = Subject({"at": "2026-06-01T12:00:01Z"}, {}, NOW)
     rule = {"operator": "AND", "conditions": [condition("at", "within_last", "1d")]}
     assert not compile_rule(parse(rule))(subject)
@@ -202,7 +202,7 @@ def test_nested_attribute__is_reached_by_its_path() -> None:
     assert holds("stats.wins.deeper", "is_not_set")
 
 
-def test_name_of_a_built_in_field__means_the_field_and_the_path_the_attribute() -> None:
+def test_attribute_named_like_a_built_in_field__needs_the_prefix() -> None:
     assert holds("is_payer", "==", False)
     assert holds("attributes.is_payer", "==", "an attribute")
     assert holds("attributes.level", "==", 45)
@@ -216,26 +216,26 @@ def test_built_in_field__is_read(field: str, value: Any) -> None:
     assert holds(field, "==", value)
 
 
-def test_revenue__compares_as_a_number() -> None:
+def test_revenue__is_compared_as_a_number() -> None:
     assert holds("total_revenue", ">=", 4.99)
     assert holds("total_revenue", "==", 4.99)
     assert not holds("total_revenue", ">", 4.99)
 
 
-def test_number_far_beyond_a_double__is_compared_exactly() -> None:
+def test_integer_beyond_double_precision__is_compared_exactly() -> None:
     subject = Subject({"big": 2**53 + 1, "huge": 10**23}, {}, NOW)
 
-    def ask(field: str, operator: str, value: Any) -> bool:
+    def evaluate(field: str, operator: str, value: Any) -> bool:
         return compile_rule(parse(and_(condition(field, operator, value))))(subject)
 
-    assert ask("big", ">", float(2**53))
-    assert not ask("big", "==", float(2**53))
-    assert ask("huge", "==", 1e23)
+    assert evaluate("big", ">", float(2**53))
+    assert not evaluate("big", "==", float(2**53))
+    assert evaluate("huge", "==", 1e23)
 
 
 def test_catastrophic_pattern__takes_linear_time() -> None:
     rule = compile_rule(parse(and_(condition("text", "matches", "^(a+)+$"))))
-    # An engine that tracks back would take longer than anybody waits.
+    # A backtracking engine would take exponential time.
     assert not rule(Subject({"text": "a" * 60_000 + "b"}, {}, NOW))
 
 
@@ -258,7 +258,7 @@ YES, NO = condition("level", "==", 45), condition("level", "==", 0)
 )
 def test_group__combines_its_conditions(operator: str, conditions: Any, expected: bool) -> None:
     rule = {"operator": operator, "conditions": conditions}
-    subject = Subject(ATTRIBUTES, FACTS, NOW)
+    subject = Subject(ATTRIBUTES, BUILTIN_FIELDS, NOW)
     assert compile_rule(parse(rule))(subject) is expected
     inverted = {"operator": "NOT", "conditions": [rule]}
     assert compile_rule(parse(inverted))(subject) is not expected
@@ -277,7 +277,7 @@ def or_(*conditions: Any) -> dict[str, Any]:
     return {"operator": "OR", "conditions": list(conditions)}
 
 
-def happened(event: str, operator: str, times: Any, **more: Any) -> dict[str, Any]:
+def events(event: str, operator: str, times: Any, **more: Any) -> dict[str, Any]:
     return {"event": event, "operator": operator, "value": times, "within": "7d", **more}
 
 
@@ -286,7 +286,7 @@ def deep(levels: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("rule", "path", "words"),
+    ("rule", "path", "text"),
     [
         ([], "", "an object"),
         (None, "", "an object"),
@@ -313,7 +313,7 @@ def deep(levels: int) -> dict[str, Any]:
         (and_(condition("a", "contains", "")), "conditions[0].value", "some text"),
         (and_(condition("a", "in", "x")), "conditions[0].value", "a list"),
         (and_(condition("a", "in", [])), "conditions[0].value", "a list"),
-        (and_(condition("a", "in", [None])), "conditions[0].value", "may hold text"),
+        (and_(condition("a", "in", [None])), "conditions[0].value", "may contain text"),
         (and_(condition("a", "in", ["x"] * 1_001)), "conditions[0].value", "1 to 1000"),
         (and_(condition("a", "is_set", 1)), "conditions[0].value", "no value"),
         (and_(condition("a", "within_last", "1y")), "conditions[0].value", "time span"),
@@ -328,49 +328,49 @@ def deep(levels: int) -> dict[str, Any]:
         (and_(condition("a", "matches", "((a{99}){99}){99}")), "conditions[0].value", "repetition"),
         (and_(condition("a", "matches", r"\pL{900}")), "conditions[0].value", "too large"),
         (and_(condition("a", "matches", "")), "conditions[0].value", "regular expression"),
-        (and_(condition("session_count", "contains", "1")), "conditions[0].operator", "a number"),
-        (and_(condition("email", ">", 1)), "conditions[0].operator", "a text"),
-        (and_(condition("first_seen_at", "==", 1)), "conditions[0].operator", "a time"),
+        (and_(condition("session_count", "contains", "1")), "conditions[0].operator", "of type"),
+        (and_(condition("email", ">", 1)), "conditions[0].operator", "type text"),
+        (and_(condition("first_seen_at", "==", 1)), "conditions[0].operator", "type time"),
         (and_(condition("is_payer", "==", "yes")), "conditions[0].value", "true or false"),
         (and_(condition("session_count", "==", "3")), "conditions[0].value", "a number"),
         (and_(condition("email", "in", ["a", 1])), "conditions[0].value", "Give text"),
         (and_(condition("lifecycle_stage", "==", "lost")), "conditions[0].value", "at_risk"),
         (and_(condition("segment", "==", "a")), "conditions[0].operator", "in, not_in"),
         (and_(condition("segment", "in", [1])), "conditions[0].value", "Give text"),
-        (and_(happened("", ">=", 1)), "conditions[0].event", "Name an event"),
-        (and_(happened("a", "==", 1)), "conditions[0].operator", ">= for at least"),
-        (and_(happened("a", ">=", 0)), "conditions[0].value", "from 1 to"),
-        (and_(happened("a", "<=", -1)), "conditions[0].value", "from 0 to"),
-        (and_(happened("a", ">=", True)), "conditions[0].value", "from 1 to"),
-        (and_(happened("a", ">=", 1, within="7")), "conditions[0].within", "time span"),
-        (and_(happened("a", ">=", 1, within="0d")), "conditions[0].within", "time span"),
-        (and_(happened("a", ">=", 1, within="367d")), "conditions[0].within", "366d at most"),
-        (and_(happened("a", ">=", 1, within=None)), "conditions[0].within", "time span"),
-        (and_(happened("a", ">=", 1, where=[])), "conditions[0].where", "an object"),
-        (and_(happened("a", ">=", 1, where=and_(condition("x", "=", 1)))),
+        (and_(events("", ">=", 1)), "conditions[0].event", "event name"),
+        (and_(events("a", "==", 1)), "conditions[0].operator", ">= for at least"),
+        (and_(events("a", ">=", 0)), "conditions[0].value", "from 1 to"),
+        (and_(events("a", "<=", -1)), "conditions[0].value", "from 0 to"),
+        (and_(events("a", ">=", True)), "conditions[0].value", "from 1 to"),
+        (and_(events("a", ">=", 1, within="7")), "conditions[0].within", "time span"),
+        (and_(events("a", ">=", 1, within="0d")), "conditions[0].within", "time span"),
+        (and_(events("a", ">=", 1, within="367d")), "conditions[0].within", "at most 366d"),
+        (and_(events("a", ">=", 1, within=None)), "conditions[0].within", "time span"),
+        (and_(events("a", ">=", 1, where=[])), "conditions[0].where", "an object"),
+        (and_(events("a", ">=", 1, where=and_(condition("x", "=", 1)))),
          "conditions[0].where.conditions[0].operator", "Unknown operator"),
-        (and_(happened("a", ">=", 1, where=and_(condition("x", "matches", "a")))),
-         "conditions[0].where.conditions[0].operator", "Patterns"),
-        (and_(happened("a", ">=", 1, where=and_(happened("b", ">=", 1)))),
-         "conditions[0].where.conditions[0]", "may not count"),
-        (and_({**happened("a", ">=", 1), "field": "x"}), "conditions[0].field", "Unknown"),
+        (and_(events("a", ">=", 1, where=and_(condition("x", "matches", "a")))),
+         "conditions[0].where.conditions[0].operator", "patterns"),
+        (and_(events("a", ">=", 1, where=and_(events("b", ">=", 1)))),
+         "conditions[0].where.conditions[0]", "cannot count"),
+        (and_({**events("a", ">=", 1), "field": "x"}), "conditions[0].field", "Unknown"),
         (and_(condition("a", "==", "x" * 1_001)), "conditions[0].value", "1000 characters"),
         (and_(condition("a", "==", "\0")), "conditions[0].value", "NUL"),
         (and_(condition("a", "in", ["\ud800"])), "conditions[0].value", "surrogate"),
         (and_(condition("a\udfff", "is_set")), "conditions[0].field", "Name a field"),
         (and_(*[YES] * (MAX_CONDITIONS + 1)), "conditions[100]", "100 conditions"),
-        (deep(MAX_DEPTH + 1), ".".join(["conditions[0]"] * MAX_DEPTH), "32 deep"),
+        (deep(MAX_DEPTH + 1), ".".join(["conditions[0]"] * MAX_DEPTH), "32 levels deep"),
     ],
 )  # fmt: skip
-def test_faulty_rule__is_told_with_its_place(rule: Any, path: str, words: str) -> None:
+def test_invalid_rule__is_refused_with_its_path(rule: Any, path: str, text: str) -> None:
     with pytest.raises(RuleError) as caught:
         parse(rule)
     assert caught.value.path == path
-    assert words in caught.value.message
+    assert text in caught.value.message
 
 
 @pytest.mark.parametrize("value", ["x" * 1_001, "\0"])
-def test_texts_of_a_list__obey_the_limits_of_a_text(value: str) -> None:
+def test_list_items__have_the_limits_of_text(value: str) -> None:
     with pytest.raises(RuleError) as caught:
         parse(and_(condition("a", "in", ["x", value])))
     assert caught.value.path == "conditions[0].value"
@@ -383,7 +383,7 @@ def test_number_outside_json__is_refused(value: float) -> None:
             parse(and_(condition("a", operator, value)))
 
 
-def test_rule_at_the_limits__is_read() -> None:
+def test_rule_at_the_limits__is_parsed() -> None:
     parse(deep(MAX_DEPTH))
     parse(and_(*[YES] * MAX_CONDITIONS))
 
@@ -397,21 +397,21 @@ def test_rule_at_the_limits__is_read() -> None:
         ("2w", timedelta(weeks=2)),
     ],
 )
-def test_duration__is_read(text: str, span: timedelta) -> None:
+def test_duration__is_parsed(text: str, span: timedelta) -> None:
     assert duration(text) == span
 
 
 @pytest.mark.parametrize("text", ["", "d", "1", "1s", "-1d", "1.5d", "1 d", "100000d", "٣d"])
-def test_anything_else__is_no_duration(text: str) -> None:
+def test_invalid_duration__is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         duration(text)
 
 
-# --- Words ----------------------------------------------------------------------------------------
+# --- Sentences ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("rule", "words"),
+    ("rule", "text"),
     [
         (and_(condition("level", ">=", 40)), "level is at least 40"),
         (
@@ -434,16 +434,16 @@ def test_anything_else__is_no_duration(text: str) -> None:
         (and_(condition("ends", "after", "+1h")), "ends is after 1 hour from now"),
         (and_(condition("version", "semver_gte", "1.4.0")), "version is at least version 1.4.0"),
         (and_(condition("total_revenue", ">=", 4.5)), "total_revenue is at least 4.5"),
-        (and_(happened("level_complete", ">=", 3)),
+        (and_(events("level_complete", ">=", 3)),
          "did “level_complete” at least 3 times within the last 7 days"),
-        (and_(happened("level_complete", "<=", 0)),
+        (and_(events("level_complete", "<=", 0)),
          "did “level_complete” never within the last 7 days"),
-        (and_(happened("buy", "<=", 1, within="12h", where=or_(condition("price", ">", 5)))),
+        (and_(events("buy", "<=", 1, within="12h", where=or_(condition("price", ">", 5)))),
          "did “buy” (price is more than 5) at most once within the last 12 hours"),
     ],
 )  # fmt: skip
-def test_rule__reads_as_a_sentence(rule: Any, words: str) -> None:
-    assert describe(parse(rule)) == words
+def test_rule__reads_as_a_sentence(rule: Any, text: str) -> None:
+    assert describe(parse(rule)) == text
 
 
 @pytest.mark.parametrize(
@@ -451,14 +451,14 @@ def test_rule__reads_as_a_sentence(rule: Any, words: str) -> None:
     [
         ([condition("country", "==", "BR"), condition("country", "!=", "BR")], ["country"]),
         ([condition("level", "not_in", [1]), condition("level", "!=", 2)], ["level"]),
-        ([{"field": "email", "operator": "is_not_set"}], []),  # that says it itself
+        ([{"field": "email", "operator": "is_not_set"}], []),  # tests presence explicitly
         ([condition("total_revenue", "!=", 0), condition("email", "!=", "x")], ["email"]),
         ([{"operator": "NOT", "conditions": [condition("a", "==", 1)]}], ["a"]),
         ([{"operator": "NOT", "conditions": [condition("a", "!=", 1)]}], []),
         ([condition("segment", "not_in", ["x"])], []),
     ],
 )
-def test_lacking__names_the_fields_whose_absence_is_taken_in(
+def test_lacking__names_fields_that_match_when_missing(
     conditions: list[Any], expected: list[str]
 ) -> None:
     assert lacking(parse({"operator": "AND", "conditions": conditions})) == expected

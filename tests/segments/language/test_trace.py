@@ -1,4 +1,4 @@
-"""Rules asked with their reasons."""
+"""Rules evaluated with reasons."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from segments.language.trace import TracedGroup, TracedLeaf, miss, nearest, trac
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 ATTRIBUTES = {"level": 9, "country": "US", "tags": ["a"], "joined": "2026-05-31T12:00:00Z"}
-FACTS = {"email": None, "first_seen_at": NOW - timedelta(days=2), "is_payer": False}
+BUILTIN_FIELDS = {"email": None, "first_seen_at": NOW - timedelta(days=2), "is_payer": False}
 SEGMENTS: Mapping[str, Matcher] = {"vips": lambda _: False, "beta": lambda _: True}
 
 
@@ -35,7 +35,7 @@ def leaf_of(condition: dict[str, Any], count: int = 0) -> TracedLeaf:
     counts = {
         part.event_count: count for part in rule.conditions if isinstance(part, EventCondition)
     }
-    traced = trace(rule, Subject(ATTRIBUTES, FACTS, NOW, counts=counts), SEGMENTS)
+    traced = trace(rule, Subject(ATTRIBUTES, BUILTIN_FIELDS, NOW, counts=counts), SEGMENTS)
     assert isinstance(traced, TracedGroup)
     (leaf,) = traced.parts
     assert isinstance(leaf, TracedLeaf)
@@ -73,14 +73,14 @@ def leaf_of(condition: dict[str, Any], count: int = 0) -> TracedLeaf:
          "it were not so that did “buy” at least 3 times within the last 7 days"),
     ],
 )  # fmt: skip
-def test_condition__tells_what_it_found(
+def test_condition__reports_what_it_found(
     condition: dict[str, Any], count: int, passed: bool, actual: str, words: str
 ) -> None:
     leaf = leaf_of(condition, count)
     assert (leaf.passed, leaf.actual, miss(leaf)) == (passed, actual, words)
 
 
-def test_long_value__is_cut() -> None:
+def test_long_value__is_truncated() -> None:
     subject = Subject({"text": "x" * 500}, {}, NOW)
     traced = trace(parse(group("AND", is_("text", "==", "y"))), subject, {})
     assert isinstance(traced, TracedGroup)
@@ -88,7 +88,7 @@ def test_long_value__is_cut() -> None:
     assert len(traced.parts[0].actual) == 80
 
 
-# Attributes a to f are true or false, so that each can be turned round.
+# Attributes a to f are booleans, so each can be flipped.
 NAMES = "abcdef"
 trees = st.recursive(
     st.sampled_from(NAMES).map(lambda name: is_(name, "==", True)),
@@ -102,13 +102,13 @@ trees = st.recursive(
 
 
 @given(trees, st.fixed_dictionaries({name: st.booleans() for name in NAMES}))
-def test_trace__answers_like_the_rule(tree: dict[str, Any], values: dict[str, bool]) -> None:
+def test_trace__has_the_result_of_the_rule(tree: dict[str, Any], values: dict[str, bool]) -> None:
     rule, subject = parse(group("AND", tree)), Subject(values, {}, NOW)
     assert trace(rule, subject, {}).passed is compile_rule(rule)(subject)
 
 
 def one_of_each(tree: dict[str, Any], taken: list[str]) -> dict[str, Any]:
-    """The tree with a name of its own in each condition."""
+    """The tree with a distinct name in each condition."""
     if "conditions" in tree:
         return group(tree["operator"], *(one_of_each(part, taken) for part in tree["conditions"]))
     taken.append(f"n{len(taken)}")
@@ -116,7 +116,7 @@ def one_of_each(tree: dict[str, Any], taken: list[str]) -> dict[str, Any]:
 
 
 @given(trees, st.lists(st.booleans(), min_size=32, max_size=32))
-def test_nearest_miss__turns_the_rule_and_no_smaller_one_does(
+def test_nearest_miss__flips_the_rule_and_is_minimal(
     tree: dict[str, Any], drawn: list[bool]
 ) -> None:
     taken: list[str] = []
@@ -125,8 +125,8 @@ def test_nearest_miss__turns_the_rule_and_no_smaller_one_does(
     before = compile_rule(rule)(Subject(values, {}, NOW))
     found = nearest(trace(rule, Subject(values, {}, NOW), {}))
 
-    def after(turned: set[str]) -> bool:
-        changed = {name: value is not (name in turned) for name, value in values.items()}
+    def after(flipped: set[str]) -> bool:
+        changed = {name: value is not (name in flipped) for name, value in values.items()}
         return compile_rule(rule)(Subject(changed, {}, NOW))
 
     names = {leaf.leaf.field for leaf in found if hasattr(leaf.leaf, "field")}

@@ -1,4 +1,4 @@
-"""Several changes of one list at the same moment, and changes that are killed."""
+"""Concurrent changes of one list, and changes that are killed."""
 
 import os
 import subprocess
@@ -30,22 +30,22 @@ def segment() -> Segment:
     return Segment.objects.select_related("environment__project").get(environment=environment)
 
 
-def test_imports_of_overlapping_ids_in_opposite_order__do_not_disturb_each_other(
+def test_concurrent_imports_of_overlapping_ids__add_each_id_once(
     segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 20)
     ids = [f"player_{number}" for number in range(200)]
 
-    def take_in(number: int) -> int:
+    def run_import(number: int) -> int:
         part = [ids[:150], ids[149:49:-1], ids[::-1], ids[50:]][number]
         change = services.list_import(segment, excluded=False, actor=ACTOR)
         return services.list_run(change, ["\n".join(part).encode()]).added
 
-    assert sum(at_once(take_in, range(4))) == 200
+    assert sum(at_once(run_import, range(4))) == 200
     assert on(segment) == sorted(ids)
 
 
-def test_import_beside_clear_and_edits__ends_with_right_counts(
+def test_import_concurrent_with_clear_and_edits__has_correct_counts(
     segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 20)
@@ -69,7 +69,7 @@ def test_import_beside_clear_and_edits__ends_with_right_counts(
     assert set(ids[100:]) - set(ids[::10]) <= set(on(segment))
 
 
-def test_chunk__keeps_its_segment_from_being_deleted(segment: Segment) -> None:
+def test_chunk__locks_its_segment(segment: Segment) -> None:
     def is_free(_: None) -> bool:
         segments = Segment.objects.select_for_update(skip_locked=True)
         with transaction.atomic():
@@ -95,7 +95,7 @@ def start_import(segment: Segment, *options: str) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.slow
-def test_killed_command__is_run_again(segment: Segment, tmp_path: Path) -> None:
+def test_killed_command__can_be_run_again(segment: Segment, tmp_path: Path) -> None:
     ids = [f"player_{number:05}" for number in range(25_000)]
     data = "\n".join(ids).encode()
     with start_import(segment, "-") as process:
@@ -127,7 +127,7 @@ def test_killed_command__is_run_again(segment: Segment, tmp_path: Path) -> None:
     assert on(segment) == ids[before:]
 
 
-def test_worker_killed_in_the_middle__is_followed_by_another(
+def test_change_of_a_killed_worker__is_finished_by_another(
     segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 3)
@@ -141,7 +141,7 @@ def test_worker_killed_in_the_middle__is_followed_by_another(
         services.list_run(change, services.upload_read(change), killed)
     assert on(segment) == ["a", "b", "c"]
     look_after_lists(NOT_STOPPING, timestamp=0)
-    assert on(segment) == ["a", "b", "c"], "it may still be at work"
+    assert on(segment) == ["a", "b", "c"], "the first run may still be alive"
     SegmentListChange.objects.update(touched_at="2020-01-01T00:00:00Z")
     look_after_lists(NOT_STOPPING, timestamp=0)
     assert on(segment) == list("abcdefg")

@@ -47,15 +47,15 @@ def test_file__gives_its_ids(text: bytes, found: list[str]) -> None:
     [
         (b'a\n""\nb', ["a", "b"], [(2, "is empty")]),
         (b"a\n" + b"x" * 256 + b"\nb", ["a", "b"], [(2, "is longer than 255 characters")]),
-        (b"a\n\nx\0y\nb", ["a", "b"], [(3, "contains the character NUL")]),
+        (b"a\n\nx\0y\nb", ["a", "b"], [(3, "contains a NUL character")]),
         (b"a\n\xff\xfe\nb", ["a", "b"], [(2, "is not UTF-8")]),
-        (b"a,1\nb", ["b"], [(1, "has several columns, and none is named external_id")]),
-        (b'"a\nb', ["b"], [(1, "has quotes that do not close or stand in the wrong place")]),
+        (b"a,1\nb", ["b"], [(1, "has several columns, but none is named external_id")]),
+        (b'"a\nb', ["b"], [(1, "has unclosed or misplaced quotes")]),
         (b"name,external_id\nx\ny,b", ["b"], [(2, "has no column external_id")]),
         (b"external_id,name\n,x\nb,y", ["b"], [(2, "is empty")]),
     ],
 )
-def test_bad_line__is_told_and_the_rest_is_read(
+def test_invalid_line__is_reported_and_the_rest_is_read(
     text: bytes, good: list[str], problems: list[tuple[int, str]]
 ) -> None:
     assert ids(text) == good
@@ -67,12 +67,12 @@ def test_longest_id__is_counted_in_characters() -> None:
     assert bad(("é" * 256).encode()) == [(1, "is longer than 255 characters")]
 
 
-def test_quote_that_never_closes__costs_its_own_line_alone() -> None:
+def test_unclosed_quote__affects_only_its_line() -> None:
     rows = b"".join(b"p%d,x\n" % number for number in range(300))
     assert len(ids(b'external_id,note\nbad,"open\n' + rows)) == 300
 
 
-def test_line_without_an_end__is_cut_and_refused() -> None:
+def test_endless_line__is_truncated_and_refused() -> None:
     piece = b"x" * 65_536
     assert bad(*[piece] * (2 * MAX_LINE_BYTES // len(piece))) == [
         (1, "is longer than 255 characters")

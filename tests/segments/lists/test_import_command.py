@@ -36,14 +36,14 @@ def run(segment: Segment, *options: object) -> str:
     return out.getvalue()
 
 
-def refusal(*options: object) -> CommandError:
+def error_of(*options: object) -> CommandError:
     with pytest.raises(CommandError) as error:
         call_command("segment_import", *map(str, options), stdout=io.StringIO())
     assert "\n" not in str(error.value)
     return error.value
 
 
-def test_file__goes_on_the_include_list(segment: Segment, file: Path) -> None:
+def test_file__is_imported_to_the_include_list(segment: Segment, file: Path) -> None:
     out = run(segment, file, "--reason", "sale")
     assert on(segment) == ["a", "b"]
     assert out == (
@@ -69,33 +69,33 @@ def test_standard_input(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> No
     assert on(segment) == ["a", "b"]
 
 
-def test_bad_lines__are_told_in_one_line_and_by_the_exit_code(segment: Segment, file: Path) -> None:
+def test_invalid_lines__are_reported_in_one_line(segment: Segment, file: Path) -> None:
     file.write_bytes(b'a\n""\n' + b"\xff\n" * 20)
-    error = refusal(segment.environment, segment.key, file)
+    error = error_of(segment.environment, segment.key, file)
     assert error.returncode == segment_import.LEFT_OUT
     assert str(error).startswith("21 lines were skipped: line 2 is empty; line 3 is not UTF-8; ")
     assert str(error).endswith("; ….")
     assert on(segment) == ["a"]
 
 
-def test_what_cannot_be_done__is_said_in_one_line(segment: Segment, tmp_path: Path) -> None:
+def test_error__is_reported_in_one_line(segment: Segment, tmp_path: Path) -> None:
     here = segment.environment
-    assert "no segment “nobody”. It has: beta-testers." in str(refusal(here, "nobody", "x"))
-    assert "is not PROJECT/ENV" in str(refusal("x", segment.key, "x"))
-    assert "No such file" in str(refusal(here, segment.key, tmp_path / "none.csv"))
-    assert "Is a directory" in str(refusal(here, segment.key, tmp_path))
+    assert "no segment “missing”. It has: beta-testers." in str(error_of(here, "missing", "x"))
+    assert "is not PROJECT/ENV" in str(error_of("x", segment.key, "x"))
+    assert "No such file" in str(error_of(here, segment.key, tmp_path / "none.csv"))
+    assert "Is a directory" in str(error_of(here, segment.key, tmp_path))
     (tmp_path / "empty.csv").write_bytes(b"")
-    error = refusal(here, segment.key, tmp_path / "empty.csv", "--replace")
+    error = error_of(here, segment.key, tmp_path / "empty.csv", "--replace")
     assert (error.returncode, "no external id" in str(error)) == (1, True)
 
 
-def test_interrupted__says_how_to_go_on(
+def test_interruption__is_reported_with_how_to_continue(
     segment: Segment, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(segment_import, "list_run", interrupted)
-    error = refusal(segment.environment, segment.key, file)
+    error = error_of(segment.environment, segment.key, file)
     assert (error.returncode, "Run it again" in str(error)) == (130, True)
     assert SegmentListChange.objects.get().state == ListState.STOPPED

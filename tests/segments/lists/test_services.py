@@ -1,4 +1,4 @@
-"""Changing the lists of segments."""
+"""Changes of segment lists."""
 
 from collections.abc import Iterable
 from types import SimpleNamespace
@@ -29,14 +29,14 @@ from segments.services import segment_delete
 from tests.factories import ACTOR, make_environment, make_player
 
 pytestmark = pytest.mark.django_db
-# The worker that runs a job, told to stop or not.
+# The context of a job whose worker is stopping, or not.
 STOPPING = cast(JobContext, SimpleNamespace(should_abort=lambda: True))
 NOT_STOPPING = cast(JobContext, SimpleNamespace(should_abort=lambda: False))
 
 
 @pytest.fixture
 def segment(environment: Environment) -> Segment:
-    Segment.objects.filter(environment=environment).update(key="vips")  # no flag names it
+    Segment.objects.filter(environment=environment).update(key="vips")  # no flag uses it
     return Segment.objects.select_related("environment__project").get(environment=environment)
 
 
@@ -46,7 +46,7 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def on(segment: Segment, *, excluded: bool = False) -> list[str]:
-    """The ids of a list, after a look whether the segment counts them right."""
+    """The ids of a list; also checks the segment's stored count."""
     found = SegmentMember.objects.on(segment, excluded=excluded)
     segment.refresh_from_db()
     assert (segment.excluded if excluded else segment.included) == found.count()
@@ -57,7 +57,7 @@ def add(segment: Segment, *ids: str, excluded: bool = False) -> SegmentListChang
     return services.ids_add(segment, ids, excluded=excluded, actor=ACTOR)
 
 
-def take_in(segment: Segment, *ids: str, replace: bool = False) -> SegmentListChange:
+def import_ids(segment: Segment, *ids: str, replace: bool = False) -> SegmentListChange:
     change = services.list_import(segment, excluded=False, actor=ACTOR, replace=replace)
     return services.list_run(change, [f"{each}\n".encode() for each in ids])
 
@@ -79,7 +79,7 @@ def shown(entry: AuditEntry) -> dict[str, Any]:
 # --- A few ids ------------------------------------------------------------------------------------
 
 
-def test_ids__are_added_and_removed_with_a_note_in_the_log(segment: Segment) -> None:
+def test_ids__are_added_and_removed_with_an_audit_entry(segment: Segment) -> None:
     change = services.ids_add(segment, ["b", "a"], excluded=False, actor=ACTOR, reason="launch")
     assert on(segment) == ["a", "b"]
     assert (change.added, change.present, change.state) == (2, 0, ListState.DONE)
@@ -88,20 +88,20 @@ def test_ids__are_added_and_removed_with_a_note_in_the_log(segment: Segment) -> 
     assert (entry.reason, entry.actor_name) == ("launch", "Ada")
     assert shown(entry) == {"list": "included", "change": "add", "added": 2, "ids": ["b", "a"]}
 
-    services.ids_remove(segment, ["a", "nobody"], excluded=False, actor=ACTOR)
+    services.ids_remove(segment, ["a", "missing"], excluded=False, actor=ACTOR)
     assert on(segment) == ["b"]
     assert shown(last_entry()) == {
-        "list": "included", "change": "remove", "removed": 1, "ids": ["a", "nobody"],
+        "list": "included", "change": "remove", "removed": 1, "ids": ["a", "missing"],
     }  # fmt: skip
 
 
-def test_row__has_the_id_that_the_player_will_have(segment: Segment) -> None:
+def test_row__has_the_player_id_before_the_player_registers(segment: Segment) -> None:
     add(segment, "later")
     player = make_player(segment.environment, "later")
     assert SegmentMember.objects.get().player_id == player.id
 
 
-def test_player__may_stand_on_both_lists_and_in_several_segments(segment: Segment) -> None:
+def test_player__can_be_on_both_lists_and_in_several_segments(segment: Segment) -> None:
     other = Segment.objects.create(
         environment=segment.environment, key="other", name="", rule=segment.rule
     )
@@ -115,7 +115,7 @@ def test_player__may_stand_on_both_lists_and_in_several_segments(segment: Segmen
     assert found == f'{{"{segment.pk}": true, "{other.pk}": false}}'
 
 
-def test_ids_that_are_there_already__leave_no_trace(segment: Segment) -> None:
+def test_ids_already_on_the_list__write_nothing(segment: Segment) -> None:
     add(segment, "x")
     entries = AuditEntry.objects.count()
     change = add(segment, "x", "x")
@@ -124,7 +124,7 @@ def test_ids_that_are_there_already__leave_no_trace(segment: Segment) -> None:
     assert AuditEntry.objects.count() == entries
 
 
-def test_change_of_a_list__bumps_nothing(segment: Segment) -> None:
+def test_list_change__keeps_config_version(segment: Segment) -> None:
     before = Environment.objects.get(pk=segment.environment_id).config_version
     add(segment, "x")
     assert Environment.objects.get(pk=segment.environment_id).config_version == before
@@ -134,13 +134,13 @@ def test_change_of_a_list__bumps_nothing(segment: Segment) -> None:
     ("ids", "message"),
     [
         ([], "at least one"),
-        (["x"] * 1_001, "1,000 external ids at most"),
+        (["x"] * 1_001, "at most 1,000 external ids"),
         (["a", ""], "is empty"),
         (["x" * 256], "longer than 255"),
-        (["a\0b"], "“ab” contains the character NUL"),
+        (["a\0b"], "“ab” contains a NUL character"),
     ],
 )
-def test_faulty_ids__are_refused_and_change_nothing(
+def test_invalid_ids__are_refused_and_change_nothing(
     ids: list[str], message: str, segment: Segment
 ) -> None:
     with pytest.raises(ValidationError, match=message):
@@ -152,7 +152,7 @@ def test_faulty_ids__are_refused_and_change_nothing(
 # --- Files ----------------------------------------------------------------------------------------
 
 
-def test_import__adds_the_good_lines_and_tells_the_bad_ones(segment: Segment) -> None:
+def test_import__adds_valid_lines_and_reports_invalid_ones(segment: Segment) -> None:
     add(segment, "a")
     change = services.list_import(
         segment, excluded=False, actor=ACTOR, file_name="vips.csv", size=24, reason="sale"
@@ -171,22 +171,22 @@ def test_import__adds_the_good_lines_and_tells_the_bad_ones(segment: Segment) ->
     }  # fmt: skip
 
 
-def test_import_of_thousands_of_bad_lines__keeps_the_first_few(segment: Segment) -> None:
-    change = take_in(segment, *['""'] * 40)
+def test_import_with_many_invalid_lines__stores_the_first_few(segment: Segment) -> None:
+    change = import_ids(segment, *['""'] * 40)
     assert change.bad == 40
     assert [number for number, _ in change.bad_lines] == list(range(1, 11))
 
 
-def test_replace__takes_off_what_the_file_does_not_name(segment: Segment) -> None:
+def test_replace__removes_ids_missing_from_the_file(segment: Segment) -> None:
     add(segment, *"abcdefgh")
     add(segment, "z", excluded=True)
-    change = take_in(segment, *"cdxyz", replace=True)
+    change = import_ids(segment, *"cdxyz", replace=True)
     assert on(segment) == list("cdxyz")
     assert on(segment, excluded=True) == ["z"]
     assert (change.added, change.removed, change.present) == (3, 6, 2)
 
 
-def test_replace__leaves_what_others_add_meanwhile(segment: Segment) -> None:
+def test_replace__leaves_concurrent_additions(segment: Segment) -> None:
     add(segment, *"abcd")
     change = services.list_import(segment, excluded=False, actor=ACTOR, replace=True)
 
@@ -201,14 +201,14 @@ def test_replace__leaves_what_others_add_meanwhile(segment: Segment) -> None:
 def test_replace_by_an_empty_file__is_refused(segment: Segment) -> None:
     add(segment, "a")
     with pytest.raises(ValidationError, match="no external id"):
-        take_in(segment, "", '""', replace=True)
+        import_ids(segment, "", '""', replace=True)
     assert on(segment) == ["a"]
     stopped = SegmentListChange.objects.get(action=ListAction.REPLACE)
     assert (stopped.state, stopped.bad) == (ListState.STOPPED, 1)
     assert "no external id" in stopped.problem
 
 
-def test_uploaded_file__is_read_back_and_dropped_when_it_is_in(segment: Segment) -> None:
+def test_uploaded_file__is_deleted_after_the_import(segment: Segment) -> None:
     change = services.list_import(segment, excluded=True, actor=ACTOR)
     services.upload_keep(change, [b"a\nb", b"b\n", b"c\n"])
     services.list_run(change, services.upload_read(change))
@@ -216,7 +216,7 @@ def test_uploaded_file__is_read_back_and_dropped_when_it_is_in(segment: Segment)
     assert not SegmentListPiece.objects.exists()
 
 
-def test_change__that_ended_half_way_is_gone_on_with_from_its_beginning(segment: Segment) -> None:
+def test_interrupted_change__restarts_from_its_beginning(segment: Segment) -> None:
     def dies(data: list[bytes]) -> Iterable[bytes]:
         yield from data
         raise KeyboardInterrupt
@@ -235,7 +235,7 @@ def test_change__that_ended_half_way_is_gone_on_with_from_its_beginning(segment:
     assert on(segment) == []
 
 
-def test_change__is_carried_out_by_one_at_a_time(segment: Segment) -> None:
+def test_restarted_change__supersedes_the_earlier_run(segment: Segment) -> None:
     change = services.list_import(segment, excluded=False, actor=ACTOR)
 
     def pieces() -> Iterable[bytes]:
@@ -260,7 +260,7 @@ def test_deleting_the_segment__stops_an_import(segment: Segment) -> None:
         segment_delete(segment, actor=ACTOR)
         yield b"e\nf\ng\n"
 
-    with pytest.raises(ValidationError, match="deleted meanwhile"):
+    with pytest.raises(ValidationError, match="deleted in the meantime"):
         services.list_run(change, pieces())
     assert SegmentMember.objects.count() == 3
     change.refresh_from_db()
@@ -285,28 +285,28 @@ def test_clear__empties_one_list(segment: Segment) -> None:
 
 def test_undo_of_an_addition__removes_exactly_what_it_added(segment: Segment) -> None:
     add(segment, *"abc")
-    change = take_in(segment, *"bcdefg")
+    change = import_ids(segment, *"bcdefg")
     services.ids_remove(segment, ["d", "e"], excluded=False, actor=ACTOR)
     add(segment, "e", "z")
     undo(change)
     assert on(segment) == [*"abc", "e", "z"]
 
 
-def test_undo_of_a_removal__puts_back_what_is_not_there_again(segment: Segment) -> None:
+def test_undo_of_a_removal__restores_ids_not_added_since(segment: Segment) -> None:
     first = add(segment, *"abcde")
     change = services.ids_remove(segment, [*"abcd"], excluded=False, actor=ACTOR)
     add(segment, "b")
     undone = undo(change)
     assert on(segment) == [*"abcde"]
     assert (undone.added, undone.removed) == (3, 0)
-    # What came back still belongs to the change that had added it.
+    # A restored row still belongs to the change that added it.
     undo(first)
     assert on(segment) == ["b"]
 
 
-def test_undo__can_be_undone_and_so_on(segment: Segment) -> None:
+def test_undo__can_be_undone_repeatedly(segment: Segment) -> None:
     add(segment, *"abcdefgh")
-    replaced, before = take_in(segment, *"efghijklm", replace=True), [*"abcdefgh"]
+    replaced, before = import_ids(segment, *"efghijklm", replace=True), [*"abcdefgh"]
     after = [*"efghijklm"]
     last = replaced
     for expected in (before, after, before, after, before):
@@ -323,13 +323,13 @@ def test_undo_of_an_undo__leaves_what_was_added_since(segment: Segment) -> None:
     assert on(segment) == ["a", "e"]
 
 
-def test_undo__is_offered_once_and_for_thirty_days(segment: Segment) -> None:
+def test_undo__is_possible_once_within_30_days(segment: Segment) -> None:
     change = add(segment, "a")
     waiting = services.list_clear(segment, excluded=False, actor=ACTOR)
     with pytest.raises(ValidationError, match="still running"):
         services.list_undo(waiting, actor=ACTOR)
     undo(change)
-    with pytest.raises(ValidationError, match="undone already"):
+    with pytest.raises(ValidationError, match="already been undone"):
         services.list_undo(change, actor=ACTOR)
     old = add(segment, "b")
     SegmentListChange.objects.filter(pk=old.pk).update(finished_at="2020-01-01T00:00:00Z")
@@ -340,7 +340,7 @@ def test_undo__is_offered_once_and_for_thirty_days(segment: Segment) -> None:
 # --- Deleted segments -----------------------------------------------------------------------------
 
 
-def test_deleted_segment__comes_back_with_its_lists(segment: Segment) -> None:
+def test_undo_of_a_deletion__restores_the_lists(segment: Segment) -> None:
     change = add(segment, *"abcd")
     add(segment, "z", excluded=True)
     environment = segment.environment
@@ -357,13 +357,13 @@ def test_deleted_segment__comes_back_with_its_lists(segment: Segment) -> None:
 
 def test_segment_of_the_same_key__does_not_inherit_lists(segment: Segment) -> None:
     add(segment, "a")
-    builtin_fields = {"key": "vips", "name": "", "rule": segment.rule}
+    fields = {"key": "vips", "name": "", "rule": segment.rule}
     segment_delete(segment, actor=ACTOR)
-    made = Segment.objects.create(environment=segment.environment, **builtin_fields)
+    made = Segment.objects.create(environment=segment.environment, **fields)
     assert on(made) == []
 
 
-def test_other_environment__has_lists_of_its_own(segment: Segment) -> None:
+def test_other_environment__has_separate_lists(segment: Segment) -> None:
     other = Segment.objects.get(environment=make_environment())
     add(segment, "a")
     add(other, "a")
@@ -382,7 +382,7 @@ def old(change: SegmentListChange) -> None:
     )
 
 
-def test_change_that_fails_again_and_again__is_given_up(
+def test_change_that_fails_repeatedly__is_stopped(
     segment: Segment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     change = services.list_clear(segment, excluded=False, actor=ACTOR)
@@ -392,11 +392,11 @@ def test_change_that_fails_again_and_again__is_given_up(
         tasks.look_after_lists(NOT_STOPPING, timestamp=0)
     change.refresh_from_db()
     assert (change.state, change.attempt) == (ListState.STOPPED, tasks.MAX_ATTEMPTS)
-    assert "failed 10 times" in change.problem
+    assert "Failed 10 times" in change.problem
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_worker_that_stops__leaves_the_rest_for_its_successor(segment: Segment) -> None:
+def test_stopping_worker__leaves_the_rest_to_the_next_one(segment: Segment) -> None:
     change = services.list_import(segment, excluded=False, actor=ACTOR)
     services.upload_keep(change, [b"a\nb\nc\nd\ne\n"])
     with pytest.raises(JobAborted):
@@ -407,7 +407,7 @@ def test_worker_that_stops__leaves_the_rest_for_its_successor(segment: Segment) 
     tasks.list_carry_out(NOT_STOPPING, change.pk)
 
 
-def test_what_is_kept_for_undoing__is_forgotten_when_it_is_too_late(segment: Segment) -> None:
+def test_undo_data__is_deleted_when_it_expires(segment: Segment) -> None:
     change = add(segment, *"abcd")
     first = services.ids_remove(segment, ["a", "b"], excluded=False, actor=ACTOR)
     services.ids_remove(segment, ["c"], excluded=False, actor=ACTOR)
@@ -418,11 +418,11 @@ def test_what_is_kept_for_undoing__is_forgotten_when_it_is_too_late(segment: Seg
     assert on(segment) == ["d"]
 
 
-def test_lists_of_a_deleted_segment__are_forgotten_after_that_time(segment: Segment) -> None:
-    kept = Segment.objects.create(
-        environment=segment.environment, key="kept", name="", rule=segment.rule
+def test_lists_of_a_deleted_segment__are_deleted_when_they_expire(segment: Segment) -> None:
+    other = Segment.objects.create(
+        environment=segment.environment, key="other", name="", rule=segment.rule
     )
-    add(kept, "x")
+    add(other, "x")
     add(segment, *"abcd")
     entry = segment_delete(segment, actor=ACTOR)
     tasks.forget_lists(timestamp=0)

@@ -1,4 +1,4 @@
-"""The pages of the lists of segments."""
+"""The pages of a segment's lists."""
 
 from collections.abc import Callable
 from typing import Any
@@ -52,12 +52,12 @@ def undo_url(change: SegmentListChange) -> str:
 
 
 def undo_of(response: Any) -> str:
-    """Where the toast's Undo button posts to."""
+    """The URL that the toast's Undo button posts to."""
     (message,) = get_messages(response.wsgi_request)
     return message.extra_tags
 
 
-# --- Looking --------------------------------------------------------------------------------------
+# --- Views ----------------------------------------------------------------------------------------
 
 
 def test_page__shows_one_list_and_who_is_registered(client: Client, segment: Segment) -> None:
@@ -76,9 +76,7 @@ def test_page__shows_one_list_and_who_is_registered(client: Client, segment: Seg
     assert "1 id<" in detail
 
 
-def test_search__compares_the_start_of_ids_and_pages_keep_it(
-    client: Client, segment: Segment
-) -> None:
+def test_search__matches_prefixes_on_every_page(client: Client, segment: Segment) -> None:
     add(segment, *(f"p_{number:03}" for number in range(60)), "P_1", "px1", "p%1")
     page: Any = client.get(f"{at(segment)}?q=p_0").context["page"]
     assert [member.external_id for member in page.rows] == [f"p_{n:03}" for n in range(50)]
@@ -87,7 +85,7 @@ def test_search__compares_the_start_of_ids_and_pages_keep_it(
     assert [member.external_id for member in page.rows] == [f"p_{n:03}" for n in range(50, 60)]
 
 
-def test_page__asks_the_same_of_the_database_for_one_row_and_for_fifty(
+def test_page__runs_as_many_queries_for_50_rows_as_for_one(
     client: Client, segment: Segment, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     add(segment, "a")
@@ -101,7 +99,7 @@ def test_page__asks_the_same_of_the_database_for_one_row_and_for_fifty(
         client.get(at(segment))
 
 
-def test_viewer__reads_and_finds_no_button(
+def test_viewer__sees_the_list_without_buttons(
     staff_client: Callable[..., Client], segment: Segment
 ) -> None:
     add(segment, "a")
@@ -112,10 +110,10 @@ def test_viewer__reads_and_finds_no_button(
     assert "/undo/" not in text
 
 
-# --- Changing -------------------------------------------------------------------------------------
+# --- Changes --------------------------------------------------------------------------------------
 
 
-def test_ids_typed_in__are_added_once_each(client: Client, segment: Segment) -> None:
+def test_typed_ids__are_added_once_each(client: Client, segment: Segment) -> None:
     data = {"ids": " b \r\na\r\n\r\na\r\n", "reason": "asked for"}
     response = client.post(f"{at(segment, 'segment_ids_add')}?list=exclude", data)
     assert response["Location"] == f"{at(segment)}?list=exclude"
@@ -132,10 +130,10 @@ def test_ids_typed_in__are_added_once_each(client: Client, segment: Segment) -> 
         ("", "required"),
         (" \n ", "required"),
         ("a\n" + "x" * 256, "longer than 255"),
-        ("\n".join(map(str, range(1_001))), "1,000 external ids at most"),
+        ("\n".join(map(str, range(1_001))), "at most 1,000 external ids"),
     ],
 )
-def test_ids_that_cannot_be__are_refused_beside_the_field(
+def test_invalid_ids__are_refused_at_the_field(
     ids: str, message: str, client: Client, segment: Segment
 ) -> None:
     response = client.post(at(segment, "segment_ids_add"), {"ids": ids})
@@ -144,9 +142,7 @@ def test_ids_that_cannot_be__are_refused_beside_the_field(
     assert on(segment) == []
 
 
-def test_remove__takes_one_id_off_and_is_undone_from_its_toast(
-    client: Client, segment: Segment
-) -> None:
+def test_remove__removes_one_id_and_its_toast_undoes_it(client: Client, segment: Segment) -> None:
     add(segment, "a", "b")
     url = at(segment, "segment_ids_remove")
     response = client.post(url, {"id": "a"}, headers=htmx("results"))
@@ -164,7 +160,7 @@ def test_remove__takes_one_id_off_and_is_undone_from_its_toast(
     assert response["Location"] == at(segment)
 
 
-def test_small_file__is_taken_in_at_once(client: Client, segment: Segment) -> None:
+def test_small_file__is_imported_within_the_request(client: Client, segment: Segment) -> None:
     url = at(segment, "segment_lists_import")
     response = client.post(url, {"file": csv(b"external_id\na\nb\n\xff\n")})
     assert tone_of(response) == "ok"
@@ -178,7 +174,7 @@ def test_small_file__is_taken_in_at_once(client: Client, segment: Segment) -> No
     assert on(segment) == ["b", "c"]
 
 
-def test_large_file__waits_for_the_worker_and_its_progress_is_watched(
+def test_large_file__is_imported_by_the_worker_and_shows_progress(
     client: Client, segment: Segment
 ) -> None:
     data = b"".join(b"player_%05d\n" % number for number in range(12_000))
@@ -201,7 +197,7 @@ def test_large_file__waits_for_the_worker_and_its_progress_is_watched(
     text = text_of(client.get(at(segment), headers=watching))
     assert 'id="watch"' not in text
     assert "12,000 added" in text
-    assert '<section class="stack" id="results"' in text, "the list is drawn beside it"
+    assert '<section class="stack" id="results"' in text, "the response includes the list"
     assert on(segment)[-1] == "player_11999"
 
 
@@ -214,7 +210,7 @@ def test_large_file__waits_for_the_worker_and_its_progress_is_watched(
         ({"file": csv(b"x" * 1_001)}, "larger than 0 MiB"),
     ],
 )
-def test_file_that_cannot_be__is_refused_beside_the_field(
+def test_invalid_file__is_refused_at_the_field(
     data: dict[str, Any],
     message: str,
     client: Client,
@@ -227,11 +223,11 @@ def test_file_that_cannot_be__is_refused_beside_the_field(
     assert message in text_of(response)
 
 
-def test_clear__asks_for_the_key_and_can_be_undone(client: Client, segment: Segment) -> None:
+def test_clear__requires_the_typed_key_and_can_be_undone(client: Client, segment: Segment) -> None:
     add(segment, *"abc")
     url = at(segment, "segment_lists_clear")
     text = text_of(client.get(url))
-    assert "3 ids leave the list" in text
+    assert "Removes 3 ids from the list" in text
     assert "new_tutorial" in text
     assert client.post(url, {"typed": "x"}).status_code == 422
     assert on(segment) == [*"abc"]
@@ -242,7 +238,7 @@ def test_clear__asks_for_the_key_and_can_be_undone(client: Client, segment: Segm
     assert on(segment) == [*"abc"]
 
 
-def test_deletion_of_the_segment__names_the_lists_and_its_undo_brings_them_back(
+def test_deletion_of_a_segment__shows_its_lists_and_undo_restores_them(
     client: Client, environment: Environment
 ) -> None:
     rule = {"operator": "AND", "conditions": [{"field": "x", "operator": "==", "value": 1}]}
