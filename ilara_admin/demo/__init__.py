@@ -1,1 +1,1 @@
-"""The sample game of `serve --demo`. May import everything."""
+"""The sample game of `serve --demo`; may import everything."""
