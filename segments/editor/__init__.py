@@ -1,1 +1,1 @@
-"""The rule editor: drafts, forms and pages. May import the language and the rest of segments."""
+"""The rule editor: drafts, forms and pages; may import the language and the rest of segments."""
