@@ -6,7 +6,7 @@ from django import forms
 
 from events.log_reader import Filter
 from events.models import DESCRIPTION_CHARACTERS
-from events.timeline import Kind
+from events.timeline import TimelineKind
 from ilara_admin.models import Environment
 from ilara_admin.web.filters import FilterForm
 from ilara_admin.web.forms import SeenForm
@@ -90,11 +90,11 @@ class TimelineFilterForm(FilterForm):
     )
 
     @property
-    def wanted(self) -> Kind | None:
+    def wanted(self) -> TimelineKind | None:
         """The kind to show. An event name implies events."""
         if self.value("event"):
-            return Kind.EVENT
-        return Kind[self.value("kind").upper()] if self.value("kind") else None
+            return TimelineKind.EVENT
+        return TimelineKind[self.value("kind").upper()] if self.value("kind") else None
 
 
 class DescriptionForm(SeenForm):

@@ -22,7 +22,7 @@ BRIEF_LENGTH = 120
 LATE_FROM = timedelta(minutes=1)
 
 
-class Kind(IntEnum):
+class TimelineKind(IntEnum):
     """At equal times, higher values come first."""
 
     SESSION = 1
@@ -30,7 +30,7 @@ class Kind(IntEnum):
     EVENT = 3
 
 
-class Session(msgspec.Struct, frozen=True):
+class TimelineSession(msgspec.Struct, frozen=True):
     session_id: str | None
     happened_at: datetime
     duration_seconds: int | None
@@ -47,7 +47,7 @@ class Session(msgspec.Struct, frozen=True):
         return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-class Purchase(msgspec.Struct, frozen=True):
+class TimelinePurchase(msgspec.Struct, frozen=True):
     transaction_id: str | None
     product_id: str | None
     amount: Decimal
@@ -58,7 +58,7 @@ class Purchase(msgspec.Struct, frozen=True):
     refunded_at: datetime | None
 
 
-class Event(msgspec.Struct, frozen=True):
+class TimelineEvent(msgspec.Struct, frozen=True):
     name: str
     session_id: str | None
     properties: dict[str, Any]
@@ -73,17 +73,21 @@ class Event(msgspec.Struct, frozen=True):
         )[:BRIEF_LENGTH]
 
 
-_DETAIL: dict[Kind, Any] = {Kind.SESSION: Session, Kind.PURCHASE: Purchase, Kind.EVENT: Event}
+_DETAIL: dict[TimelineKind, Any] = {
+    TimelineKind.SESSION: TimelineSession,
+    TimelineKind.PURCHASE: TimelinePurchase,
+    TimelineKind.EVENT: TimelineEvent,
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TimelineEntry:
     """`late` is the client's time if it differs from the server's by LATE_FROM or more."""
 
-    kind: Kind
+    kind: TimelineKind
     at: datetime
     tie: str
-    detail: Session | Purchase | Event
+    detail: TimelineSession | TimelinePurchase | TimelineEvent
 
     @property
     def late(self) -> datetime | None:
@@ -92,28 +96,28 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class TimelinePage:
     """`older` is the cursor of the next page, "" on the last page."""
 
-    entries: list[Entry]
+    entries: list[TimelineEntry]
     older: str
 
 
 # Per kind: the table, a tie-breaker for equal times, and the arguments of jsonb_build_object.
 _SOURCES = {
-    Kind.SESSION: (
+    TimelineKind.SESSION: (
         "player_session",
         "encode(digest, 'hex') COLLATE \"C\"",
         "'session_id', session_id, 'happened_at', started_at, 'duration_seconds', duration_seconds",
     ),
-    Kind.PURCHASE: (
+    TimelineKind.PURCHASE: (
         "purchase",
         "encode(digest, 'hex') COLLATE \"C\"",
         """'transaction_id', transaction_id, 'product_id', product_id, 'amount', amount::text,
            'currency', currency, 'counted', counted, 'verified', verified,
            'happened_at', received_at, 'refunded_at', refunded_at""",
     ),
-    Kind.EVENT: (
+    TimelineKind.EVENT: (
         "event",
         "lpad(id::text, 20, '0') COLLATE \"C\"",
         """'name', name, 'session_id', session_id, 'properties', properties,
@@ -123,11 +127,15 @@ _SOURCES = {
 
 
 def timeline(
-    player_id: uuid.UUID, *, kind: Kind | None = None, event_name: str = "", before: str = ""
-) -> Page:
+    player_id: uuid.UUID,
+    *,
+    kind: TimelineKind | None = None,
+    event_name: str = "",
+    before: str = "",
+) -> TimelinePage:
     """The newest page, or the page after the cursor `before`."""
     cursor = _decode(player_id, before)
-    kinds = [kind] if kind else list(Kind)
+    kinds = [kind] if kind else list(TimelineKind)
     parts = " UNION ALL ".join(
         _part(each, older=cursor is not None, named=bool(event_name)) for each in kinds
     )
@@ -143,17 +151,22 @@ def timeline(
         )
         rows = db.fetchall()
     entries = [
-        Entry(Kind(kind), at, tie, msgspec.json.decode(detail, type=_DETAIL[Kind(kind)]))
+        TimelineEntry(
+            TimelineKind(kind),
+            at,
+            tie,
+            msgspec.json.decode(detail, type=_DETAIL[TimelineKind(kind)]),
+        )
         for kind, at, tie, detail in rows[:PAGE_SIZE]
     ]
     more = len(rows) > PAGE_SIZE
-    return Page(entries, _encode(player_id, entries[-1]) if more else "")
+    return TimelinePage(entries, _encode(player_id, entries[-1]) if more else "")
 
 
-def _part(kind: Kind, *, older: bool, named: bool) -> str:
+def _part(kind: TimelineKind, *, older: bool, named: bool) -> str:
     table, tie, fields = _SOURCES[kind]
     where = "player_id = %(player)s"
-    if kind is Kind.EVENT:
+    if kind is TimelineKind.EVENT:
         # Sessions and purchases are also logged as events; read them from their own tables, which
         # keep them longer.
         where += " AND name = %(name)s" if named else " AND name <> ALL(%(logged)s)"
@@ -172,7 +185,7 @@ def _signer(player_id: uuid.UUID) -> signing.Signer:
     return signing.Signer(salt=f"timeline:{player_id}")
 
 
-def _encode(player_id: uuid.UUID, last: Entry) -> str:
+def _encode(player_id: uuid.UUID, last: TimelineEntry) -> str:
     return _signer(player_id).sign_object([last.at.isoformat(), last.kind, last.tie])
 
 

@@ -21,9 +21,8 @@ from flags.models import Flag, FlagRevision, new_salt
 from flags.validation import check, check_dependents
 from ilara_admin.core import diff
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
-from ilara_admin.core.changes import Conflict, create_or_conflict
+from ilara_admin.core.changes import Conflict, bump_config_version, create_or_conflict
 from ilara_admin.core.diff import Change
-from ilara_admin.core.projects import bump_config_version
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Project
 from segments.keys import KEY, KEY_FORM
 

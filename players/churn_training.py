@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.db import connection, transaction
 
+from ilara_admin.core.changes import bump_config_version
 from ilara_admin.core.progress import Progress, no_progress
-from ilara_admin.core.projects import bump_config_version
 from ilara_admin.models import Environment
 from players.models import ChurnFit
 

@@ -8,9 +8,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
-from ilara_admin.core.changes import Conflict, create_or_conflict
+from ilara_admin.core.changes import Conflict, bump_config_version, create_or_conflict
 from ilara_admin.core.diff import differences
-from ilara_admin.core.projects import bump_config_version
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from segments.keys import KEY, KEY_FORM
 from segments.language.parser import Group, RuleError, parse, segments_in, segments_named
@@ -108,7 +107,7 @@ def segment_insert(segment: Segment, *, actor: Actor, reason: str = "") -> Audit
     segments_lock(environment)
     check_rule(environment, segment.rule, key)
     segment.name = segment.name or key
-    taken = ValidationError({"key": f"There is already a segment “{key}” here."})
+    taken = ValidationError({"key": f"A segment “{key}” already exists in this environment."})
     create_or_conflict(segment, {"segment_key_unique": taken})
     size_want(segment)
     entry = _audit(

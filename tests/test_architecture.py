@@ -184,3 +184,16 @@ def test_signals__are_not_used() -> None:
     users = [path for path in sources() if "django.dispatch" in path.read_text()]
     connecting = [path for path in sources() if "_save.connect" in path.read_text()]
     assert not users + connecting
+
+
+def test_classes__have_unique_names() -> None:
+    """Names that Django and its commands prescribe are exempt."""
+    prescribed = {"Meta", "Command", "Migration"}
+    places: dict[str, list[str]] = {}
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = node.name if isinstance(node, ast.ClassDef | ast.TypeAlias) else None
+            name = name.id if isinstance(name, ast.Name) else name
+            if name and name not in prescribed:
+                places.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    assert not {name: files for name, files in places.items() if len(files) > 1}

@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from ilara_admin.api import dispatch
 from ilara_admin.core import db, tokens
 from ilara_admin.core.api_keys import api_key_revoke
-from ilara_admin.core.projects import bump_config_version
+from ilara_admin.core.changes import bump_config_version
 from ilara_admin.models import Environment, KeyKind
 from players.models import Player
 from tests.api_client import EVENTS, FLAGS, PLAYERS, SEGMENTS, Api, Reply

@@ -105,7 +105,7 @@ def test_flag_save__runs_few_modules(environment: Environment) -> None:
 
     modules = modules_of(save_draft)
     assert "flags/services.py" in modules
-    assert len(modules) <= 13, modules
+    assert len(modules) <= 14, modules
 
 
 def test_player_page__runs_few_modules(player: Player) -> None:
@@ -117,4 +117,4 @@ def test_player_page__runs_few_modules(player: Player) -> None:
 
     modules = modules_of(show)
     assert "ilara_admin/pages/player.py" in modules
-    assert len(modules) <= 29, modules
+    assert len(modules) <= 26, modules

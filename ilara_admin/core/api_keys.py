@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from ilara_admin.core import tokens
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
-from ilara_admin.core.changes import register_permanent
-from ilara_admin.core.projects import bump_config_version, checked_name
+from ilara_admin.core.changes import bump_config_version, register_permanent
+from ilara_admin.core.projects import checked_name
 from ilara_admin.models import (
     ApiKey,
     AuditAction,

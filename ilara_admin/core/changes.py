@@ -10,12 +10,13 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
+from django.db.models import F
 from django.http import HttpRequest
 
 from ilara_admin.core.audit import Actor, changed_fields
 from ilara_admin.core.diff import Change, differences
 from ilara_admin.core.json_equality import json_equal
-from ilara_admin.models import AuditAction, AuditEntry, Role, User
+from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, User
 
 MAX_REASON = 500
 
@@ -29,6 +30,12 @@ def reason_of(request: HttpRequest) -> str:
 
 def clean_reason(text: str) -> str:
     return text.replace("\0", "")[:MAX_REASON]
+
+
+def bump_config_version(*environments: Environment) -> None:
+    """Make every process reload its snapshot. Call it last in the transaction of a change."""
+    for environment in sorted(environments, key=lambda environment: environment.pk):
+        Environment.objects.filter(pk=environment.pk).update(config_version=F("config_version") + 1)
 
 
 # --- Conflicts ------------------------------------------------------------------------------------

@@ -5,11 +5,11 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import F
 
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.core.changes import (
     Fields,
+    bump_config_version,
     create_or_conflict,
     entry_fields,
     merge_changes,
@@ -19,22 +19,12 @@ from ilara_admin.core.changes import (
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Project, Role, Tier
 
 ENVIRONMENT_SLUGS = ("live", "test")
-
-
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
-
-
 # First path segments that a project's slug would collide with.
 RESERVED_SLUGS = frozenset(
     {"v1", "ofrep", "static", "healthz", "readyz", "metrics", "preferences", "account", "staff",
      "sign-in", "sign-out", "projects", "audit", "developers", "_components"}
 )  # fmt: skip
-
-
-def bump_config_version(*environments: Environment) -> None:
-    """Make every process reload its snapshot. Call it last in the transaction of a change."""
-    for environment in sorted(environments, key=lambda environment: environment.pk):
-        Environment.objects.filter(pk=environment.pk).update(config_version=F("config_version") + 1)
 
 
 def _check_slug(slug: str, longest: int) -> None:

@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from events import partitions, rollups
 from ilara_admin.api.bodies import digest_of
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.db import Row
 from ilara_admin.core.progress import Progress, no_progress
 from ilara_admin.demo.config import CHLOE, config_fill
 from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
@@ -35,7 +36,6 @@ TEST_SIZE = 12
 SEED = 20_260
 JSON = msgspec.json.Encoder(decimal_format="number")
 
-type Row = tuple[Any, ...]
 
 PLAYER_COLUMNS = (
     "id environment_id external_id device_id email attributes session_count purchase_count "

@@ -37,7 +37,7 @@ PAGES = [
     "events/", "events/?paused=1", "events/?name=nothing", "events/{event}",
     "events/names/", "events/names/{name}/", "events/names/{name}/describe/", "events/rejected/",
     "keys/", "keys/new/", "keys/1/rotate/",
-    "keys/1/revoke/", "audit/", "developers/",
+    "keys/1/revoke/", "audit/", "audit/{entry}/undo/", "developers/",
     "developers/reference/", "developers/reference/?q=nothing+at+all",
     "developers/reference/flag_evaluate/?lang=python", "developers/reference/event_batch/?lang=go",
     "developers/reference/ofrep_evaluate_all/", "developers/reference/specification/",
@@ -56,6 +56,7 @@ def test_list__has_every_page() -> None:
         "player": nil,
         "note": nil,
         "alias": nil,
+        "entry": 1,
         "event": "1/?at=2026-01-31",
         "name": 1,
     }
@@ -133,6 +134,7 @@ def walker(
     sample |= {
         "note": linked(page, "/notes/([^/]+)/delete/"),
         "alias": linked(page, "/ids/([^/]+)/remove/"),
+        "entry": linked(walker.open("audit/"), "/audit/([0-9]+)/undo/"),
         "event": first_link(walker.open("events/?name=opened"), "/events/"),
         "name": first_link(walker.open("events/names/"), "/events/names/").strip("/"),
     }

@@ -42,8 +42,8 @@ def test_wrong_clock__is_stored_next_to_the_server_time(
     [
         ("2099-01-01T00:00:00Z", "more than 24 hours ahead"),
         ("1970-01-01T00:00:00Z", "before 1971"),
-        ("1969-12-31T23:59:59Z", "between 1970 and 2099"),
-        ("9999-12-31T23:59:59Z", "between 1970 and 2099"),
+        ("1969-12-31T23:59:59Z", "between the years 1970 and 2099"),
+        ("9999-12-31T23:59:59Z", "between the years 1970 and 2099"),
     ],
 )
 def test_impossible_timestamp__is_refused(

@@ -5,7 +5,14 @@ from datetime import datetime
 import pytest
 from django.db import connection
 
-from events.timeline import PAGE_SIZE, Entry, Event, Kind, Session, timeline
+from events.timeline import (
+    PAGE_SIZE,
+    TimelineEntry,
+    TimelineEvent,
+    TimelineKind,
+    TimelineSession,
+    timeline,
+)
 from ilara_admin.models import Environment
 from players.models import Player
 from tests.api_client import EVENTS, PLAYERS, Api
@@ -28,8 +35,8 @@ def busy(player: Player, public_api: Api) -> Player:
     return player
 
 
-def all_entries(player: Player, **options: object) -> list[Entry]:
-    found: list[Entry] = []
+def all_entries(player: Player, **options: object) -> list[TimelineEntry]:
+    found: list[TimelineEntry] = []
     before = ""
     while True:
         page = timeline(player.pk, before=before, **options)  # type: ignore[arg-type]
@@ -47,16 +54,20 @@ def test_pages__contain_each_entry_once_newest_first(busy: Player) -> None:
     order = [(entry.at, entry.kind, entry.tie) for entry in found]
     assert order == sorted(order, reverse=True)
     batch = [
-        entry.detail.properties["n"] for entry in found[:50] if isinstance(entry.detail, Event)
+        entry.detail.properties["n"]
+        for entry in found[:50]
+        if isinstance(entry.detail, TimelineEvent)
     ]
     assert batch == list(range(49, -1, -1))
 
 
 def test_kind_and_event_name__filter_entries(busy: Player) -> None:
-    assert {entry.kind for entry in all_entries(busy, kind=Kind.SESSION)} == {Kind.SESSION}
-    assert len(all_entries(busy, kind=Kind.PURCHASE)) == 2
-    assert len(all_entries(busy, kind=Kind.EVENT, event_name="many")) == 50
-    assert not all_entries(busy, kind=Kind.EVENT, event_name="man")
+    assert {entry.kind for entry in all_entries(busy, kind=TimelineKind.SESSION)} == {
+        TimelineKind.SESSION
+    }
+    assert len(all_entries(busy, kind=TimelineKind.PURCHASE)) == 2
+    assert len(all_entries(busy, kind=TimelineKind.EVENT, event_name="many")) == 50
+    assert not all_entries(busy, kind=TimelineKind.EVENT, event_name="man")
 
 
 def test_other_player__has_separate_entries_and_cursors(
@@ -83,7 +94,7 @@ def test_page__uses_one_statement(busy: Player) -> None:
     ("seconds", "text"), [(None, ""), (0, "0 s"), (70, "1 min 10 s"), (3700, "1 h 1 min")]
 )
 def test_duration__has_at_most_two_units(seconds: int | None, text: str) -> None:
-    assert Session(None, datetime.now().astimezone(), seconds).duration == text
+    assert TimelineSession(None, datetime.now().astimezone(), seconds).duration == text
 
 
 def test_late_event__has_its_client_time(player: Player, public_api: Api) -> None:

@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.models import Count, Q, Sum
 
 from events.models import Event
-from events.timeline import Kind, timeline
+from events.timeline import TimelineKind, timeline
 from ilara_admin.models import AuditEntry, Environment
 from players.models import Player, Purchase
 from players.services import purchase_refund, purchase_refund_undo
@@ -71,7 +71,7 @@ def test_timeline__shows_a_refunded_purchase_once(
     purchase_refund(player, "t-1", actor=ACTOR)
     (entry,) = timeline(player.pk).entries
     assert getattr(entry.detail, "refunded_at", None) is not None
-    named = timeline(player.pk, kind=Kind.EVENT, event_name="ilara.refund").entries
+    named = timeline(player.pk, kind=TimelineKind.EVENT, event_name="ilara.refund").entries
     assert [getattr(entry.detail, "name", "") for entry in named] == ["ilara.refund"]
 
 
@@ -149,7 +149,10 @@ def test_timeline__shows_each_ledger_entry_once(path: str, player: Player, publi
     purchase_refund(player, "t-1", actor=ACTOR)
     purchase_refund_undo(player, "t-1", actor=ACTOR)
     assert Event.objects.count() == 4
-    assert [entry.kind for entry in timeline(player.pk).entries] == [Kind.PURCHASE, Kind.SESSION]
+    assert [entry.kind for entry in timeline(player.pk).entries] == [
+        TimelineKind.PURCHASE,
+        TimelineKind.SESSION,
+    ]
 
 
 def test_command__refunds_by_transaction_or_event_id(

@@ -180,4 +180,4 @@ def test_invalid_document__affects_nothing_else(
     assert list(reply.data["flags"]) == ["new_tutorial"]
     assert reply.data["flags"]["new_tutorial"]["reason"] == "default"
     assert "new-feature cannot be read" in caplog.text
-    assert "beta-testers cannot be read" in caplog.text
+    assert "cannot parse segment beta-testers" in caplog.text
