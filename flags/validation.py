@@ -19,8 +19,8 @@ from segments.models import Segment
 
 
 def check(environment: Environment, key: str, document: FlagDocument) -> None:
-    """Raise ValidationError if the document is invalid or names missing segments or flags. Call it in
-    the transaction that stores the document: it locks what it names."""
+    """Raise ValidationError if the document is invalid or names missing segments or flags. Call it
+    in the transaction that stores the document: it locks what it names."""
     try:
         check_document(document)
         check_rules(document)
