@@ -50,20 +50,20 @@ OVERRIDES = overrides_sql("env.now")
     ),
 )
 def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> HttpResponse:
-    """Evaluate one flag for a player. The answer is the value with the variant and the reason; a
-    change made in the dashboard is in force on the very next call."""
-    question = _query(request)
-    flag = question.flags.by_key.get(key)
-    context = _context(request, body, event_counts_needed([flag] if flag else []), question)
+    """Evaluate one flag for a player. Returns the value, the variant and the reason. Changes in
+    the dashboard apply to the next request."""
+    query = _query(request)
+    flag = query.flags.by_key.get(key)
+    context = _context(request, body, event_counts_needed([flag] if flag else []), query)
     if flag is None:
         raise not_found(FLAG_NOT_FOUND)
     decision = evaluate(flag, context)
-    if question.is_from_game:
+    if query.is_from_game:
         usage.note(flag, decision)
-    prepared = None if question.explain else question.flags.decided.get(id(decision))
+    prepared = None if query.explain else query.flags.decided.get(id(decision))
     if prepared is not None:
         return respond(msgspec.Raw(prepared.value))
-    return respond(_evaluation(request, question, flag, decision, context))
+    return respond(_evaluation(request, query, flag, decision, context))
 
 
 @endpoint(
@@ -78,24 +78,24 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
     ),
 )
 def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpResponse:
-    """Evaluate all flags for a player. Those that are archived are left out."""
-    question = _query(request)
-    context = _context(request, body, question.flags.event_counts, question)
-    flags, ready = split_precomputed(question.flags, context)
-    if question.explain:
-        flags, ready = question.flags.in_use, []
+    """Evaluate all flags for a player, except archived ones."""
+    query = _query(request)
+    context = _context(request, body, query.flags.event_counts, query)
+    flags, ready = split_precomputed(query.flags, context)
+    if query.explain:
+        flags, ready = query.flags.in_use, []
     memo: dict[str, Decision] = {}
     decided = [(flag, decide(flag, context, memo)) for flag in flags]
-    found = [answer.v1 for answer in ready]
+    found = [reply.v1 for reply in ready]
     for flag, decision in decided:
-        prepared = None if question.explain else question.flags.decided.get(id(decision))
+        prepared = None if query.explain else query.flags.decided.get(id(decision))
         if prepared is not None:
             found.append(prepared.member)
         else:
-            answer = _evaluation(request, question, flag, decision, context)
-            found.append(encoder.encode(flag.key) + b":" + encoder.encode(answer))
-    if question.is_from_game:
-        usage.note_all(question.flags, decided)
+            reply = _evaluation(request, query, flag, decision, context)
+            found.append(encoder.encode(flag.key) + b":" + encoder.encode(reply))
+    if query.is_from_game:
+        usage.note_all(query.flags, decided)
     player = context.player_id.encode()
     return respond(
         msgspec.Raw(b'{"player_id":"' + player + b'","flags":{' + b",".join(found) + b"}}")
@@ -103,7 +103,7 @@ def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpRe
 
 
 class EvaluationQuery(NamedTuple):
-    """What the address asks for: a receipt, and flags as they were `at` another time."""
+    """The query parameters: whether to add a receipt, and the time `at` which to evaluate."""
 
     explain: bool
     at: datetime | None
@@ -111,7 +111,7 @@ class EvaluationQuery(NamedTuple):
 
     @property
     def is_from_game(self) -> bool:
-        """What somebody looks into is no use of a flag."""
+        """Whether to count the evaluation as usage: not with `explain` or `at`."""
         return not self.explain and self.at is None
 
 
@@ -123,7 +123,7 @@ def _query(request: ApiRequest) -> EvaluationQuery:
         raise invalid("explain must be true or false", "explain")
     moment = None if at is None else parse_moment(at, "at")
     if (explain == "true" or moment) and not request.api_key.secret:
-        raise unauthorized("A receipt and another time need a secret key", status=403)
+        raise unauthorized("explain and at require a secret key", status=403)
     flags = flags_at(request.snapshot, moment) if moment else flags_part.of(request.snapshot)
     return EvaluationQuery(explain == "true", moment, flags)
 
@@ -132,12 +132,12 @@ def _context(
     request: ApiRequest,
     body: schemas.FlagEvaluate,
     event_counts: frozenset[EventCount],
-    question: EvaluationQuery,
+    query: EvaluationQuery,
 ) -> EvaluationContext:
     context = find_evaluation_context(
         request, uuid.UUID(body.player_id), event_counts, body.context
     )
-    return replace(context, at=question.at) if question.at else context
+    return replace(context, at=query.at) if query.at else context
 
 
 def find_evaluation_context(
@@ -147,8 +147,8 @@ def find_evaluation_context(
     context: Mapping[str, Any] | None,
     by: str = BY_ID,
 ) -> EvaluationContext:
-    """The player as flags are asked about them, in one statement; 404 if there is none. For `by`
-    see find_subject."""
+    """The context of a player, read in one statement; 404 if there is none. For `by` see
+    find_subject."""
     player, subject, (overrides,) = find_subject(
         request, player_id, event_counts, context, [OVERRIDES], by
     )
@@ -158,12 +158,12 @@ def find_evaluation_context(
 
 def _evaluation(
     request: ApiRequest,
-    question: EvaluationQuery,
+    query: EvaluationQuery,
     flag: CompiledFlag,
     decision: Decision,
     context: EvaluationContext,
 ) -> schemas.FlagEvaluation:
-    if not question.explain:
+    if not query.explain:
         return schemas.evaluation(flag, decision)
     receipt = receipt_of(flag, context, decision, segments_part.of(request.snapshot))
     return schemas.evaluation(flag, decision, receipt)

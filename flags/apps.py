@@ -8,7 +8,7 @@ class FlagsConfig(AppConfig):
         from flags import (
             cache,  # noqa: F401  # registers a part of the environment cache
             player_data,
-            undo,  # noqa: F401  # registers how changes are undone
+            undo,  # noqa: F401  # registers the undo of changes
         )
         from flags.engine.sentences import part_text
         from flags.models import flags_by_segment

@@ -42,14 +42,14 @@ class FlagRow(msgspec.Struct):
 
 
 class PrecomputedReply(NamedTuple):
-    """The answer about one flag as JSON, for either API."""
+    """The evaluation of one flag as JSON, for each API."""
 
     v1: bytes  # with the key, as a member of an object
     ofrep: bytes
 
 
 class Encoded(NamedTuple):
-    """The reply of /v1 for one decision, alone and with the key as a member of an object."""
+    """The /v1 evaluation of one decision: alone, and with the key as a member of an object."""
 
     value: bytes
     member: bytes
@@ -60,11 +60,11 @@ type Constants = tuple[tuple[CompiledFlag, PrecomputedReply], ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlagSet:
-    """All flags by key; those in use are `constant`, with their answers ready, or `varying`.
+    """All flags by key. Flags in use are `constant`, with encoded replies, or `varying`.
 
-    `joined_constants` joins the replies of the constant ones. `decided` holds the replies by the
-    identity of the decision: most decisions are made when the flag is compiled.
-    `event_counts` is what those in use ask about a player's events.
+    `joined_constants` joins the replies of the constant flags. `decided` maps the id() of a
+    decision made at compile time to its encoded reply. `event_counts` are the counts that the flags
+    in use need.
     """
 
     by_key: Mapping[str, CompiledFlag]
@@ -84,7 +84,7 @@ def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
         try:
             document = _served(row)
         except DocumentError as error:
-            # One flag that cannot be read must not take down everything else of its environment.
+            # One unreadable flag must not disable the others of its environment.
             logger.error("the flag %s cannot be read and is left out: %s", row.key, error)
             continue
         compiled[row.key] = compile_flag(
@@ -103,7 +103,7 @@ def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
     decided = {
         id(decision): _encoded(flag, decision)
         for flag in compiled.values()
-        for decision in _made_when_compiled(flag)
+        for decision in _compiled_decisions(flag)
     }
     constant = tuple(
         (
@@ -127,8 +127,8 @@ def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
 
 
 def _served(row: FlagRow) -> FlagDocument:
-    """The document of a flag. While it is off or archived its rules need not be readable: it gives
-    its off value."""
+    """The document of a flag. If it is off or archived, unreadable rules are dropped: it serves its
+    off value."""
     data = row.document
     try:
         return read_document(data)
@@ -148,7 +148,7 @@ def _joined_constants(constant: Constants) -> list[PrecomputedReply]:
 def split_precomputed(
     flags: FlagSet, context: EvaluationContext
 ) -> tuple[Sequence[CompiledFlag], list[PrecomputedReply]]:
-    """Which of the flags in use must be asked for this player, and the answers for the rest."""
+    """The flags in use to evaluate for this player, and the precomputed replies of the others."""
     if not context.overrides:
         return flags.varying, flags.joined_constants
     own = [flag for flag, _ in flags.constant if is_overridden(flag, context)]
@@ -156,7 +156,7 @@ def split_precomputed(
     return [*flags.varying, *own], ready
 
 
-def _made_when_compiled(flag: CompiledFlag) -> Iterator[Decision]:
+def _compiled_decisions(flag: CompiledFlag) -> Iterator[Decision]:
     if flag.constant is not None:
         yield flag.constant
         return
@@ -173,7 +173,7 @@ def _encoded(flag: CompiledFlag, decision: Decision) -> Encoded:
 def compile_draft(
     snapshot: Snapshot, flag: CompiledFlag, document: FlagDocument, archived: bool = False
 ) -> CompiledFlag:
-    """The flag as it would be with this document. Raises RuleError if a rule cannot be read."""
+    """The flag compiled with this document. Raises RuleError if a rule cannot be read."""
     segments = segments_part.of(snapshot)
     return compile_flag(
         key=flag.key,

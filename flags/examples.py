@@ -1,9 +1,9 @@
-"""Requests of the Feature Flags API and of OFREP and what they answer, for the specification."""
+"""Examples of requests and replies of the Feature Flags API and OFREP, for the specification."""
 
 from ilara_admin.api.endpoint import Example
 from ilara_admin.api.json_schema import EXAMPLE_ID
 
-ABOUT = {"player_id": EXAMPLE_ID}
+PLAYER = {"player_id": EXAMPLE_ID}
 TUTORIAL = {
     "flag_key": "new_tutorial",
     "value": True,
@@ -75,13 +75,13 @@ RECEIPT = {
     ],
 }
 EVALUATE = (
-    Example(TUTORIAL, ABOUT),
-    Example(TUTORIAL | {"receipt": RECEIPT}, ABOUT, {"explain": "true"}, name="explained"),
+    Example(TUTORIAL, PLAYER),
+    Example(TUTORIAL | {"receipt": RECEIPT}, PLAYER, {"explain": "true"}, name="explained"),
 )
 EVALUATE_ALL = (
     Example(
         {"player_id": EXAMPLE_ID, "flags": {"new-feature": FEATURE, "new_tutorial": TUTORIAL}},
-        ABOUT,
+        PLAYER,
     ),
 )
 

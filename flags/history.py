@@ -1,4 +1,4 @@
-"""The flags of an environment as they were at an earlier time."""
+"""The flags of an environment at an earlier time."""
 
 from datetime import datetime
 
@@ -16,8 +16,8 @@ ORDER BY r.flag_id, r.number DESC"""
 
 
 def flags_at(snapshot: Snapshot, at: datetime) -> FlagSet:
-    """Each flag by the revision in force then; those that came later are not there. Segments are
-    those of now: they keep no revisions."""
+    """Each flag in the revision current at that time, without flags created later. Segments are the
+    current ones: they have no revisions."""
     found = db.fetch_all(REVISIONS, [snapshot.environment_id, at], safe_to_repeat=True)
     rows = [
         FlagRow(id, key, salt, revision, msgspec.json.decode(document), archived)

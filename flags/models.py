@@ -1,4 +1,4 @@
-"""Flags and their revisions."""
+"""Flags, their revisions, overrides and usage."""
 
 import re
 import secrets
@@ -38,18 +38,18 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         return self.filter(document__prerequisites__contains=[{"flag": key}])
 
     def with_last_evaluated(self) -> Self:
-        """Adds `last_evaluated_at`: when the API last gave a value of the flag."""
+        """Adds `last_evaluated_at`: when the API last evaluated the flag."""
         newest = FlagUsage.objects.filter(flag=OuterRef("pk")).order_by("-hour", "-last_at")
         return self.annotate(last_evaluated_at=Subquery(newest.values("last_at")[:1]))
 
     def with_author(self) -> Self:
-        """Adds `changed_by`: who wrote the current revision."""
+        """Adds `changed_by`: the author of the current revision."""
         current = FlagRevision.objects.filter(flag=OuterRef("pk"), number=OuterRef("revision"))
         return self.annotate(changed_by=Subquery(current.values("author_name")[:1]))
 
 
 class FlagMetadata(models.Model):
-    """What a flag says of itself to staff. One without an expected end is permanent."""
+    """Metadata of a flag, for staff. A flag without an expected end is permanent."""
 
     name = models.CharField(max_length=200)
     description = models.CharField(max_length=500, blank=True)
@@ -61,7 +61,7 @@ class FlagMetadata(models.Model):
 
     @property
     def metadata(self) -> dict[str, str]:
-        """As text, the way forms, history and exports carry it."""
+        """As text, for forms, history and exports."""
         end = self.expected_end.isoformat() if self.expected_end else ""
         return {
             "name": self.name,
@@ -72,10 +72,10 @@ class FlagMetadata(models.Model):
 
 
 class Flag(FlagMetadata):
-    """A feature flag. `document` is the current revision's; document.py gives its shape.
+    """A feature flag. `document` is that of the current revision; see engine/document.py.
 
-    The salt feeds the bucketing. It stays when the flag is renamed or restored, so that nobody
-    switches sides for a reason staff cannot see.
+    The salt determines the buckets. Renaming or restoring a flag keeps it, so that players keep
+    their buckets.
     """
 
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
@@ -101,12 +101,12 @@ class Flag(FlagMetadata):
 
     @property
     def spec(self) -> FlagDocument:
-        """The document. Raises DocumentError if it cannot be served; then `problem` says why."""
+        """The document. Raises DocumentError if it cannot be read; see `problem`."""
         return read_document(self.document)
 
     @property
     def problem(self) -> str:
-        """What of the stored document cannot be read, "" if all of it can."""
+        """Why the stored document cannot be read; "" if it can."""
         try:
             read_document(self.document)
         except DocumentError as error:
@@ -116,12 +116,12 @@ class Flag(FlagMetadata):
 
     @property
     def enabled(self) -> bool:
-        """The switch, also of a document that cannot be read."""
+        """The switch, even if the rest of the document cannot be read."""
         return isinstance(self.document, dict) and self.document.get("enabled") is True
 
 
 class FlagRevision(FlagMetadata):
-    """One change of a flag. Append-only: restoring an old one writes a new one."""
+    """A saved state of a flag. Append-only: restoring an old revision creates a new one."""
 
     flag = models.ForeignKey(Flag, models.CASCADE, related_name="revisions", db_index=False)
     number = models.IntegerField()
@@ -150,15 +150,15 @@ class FlagOverrideQuerySet(models.QuerySet["FlagOverride"]):
 
 
 def overrides_sql(now: str) -> str:
-    """A sub-select: the variants by flag id set for the player `p` and in force at the SQL time
+    """A sub-select: the variants by flag id of the player `p`'s overrides in force at the SQL time
     `now`, as JSON; NULL without any."""
     return f"""(SELECT jsonb_object_agg(o.flag_id, o.variant) FROM flag_override o
     WHERE o.player_id = p.id AND (o.expires_at IS NULL OR o.expires_at > {now}))"""
 
 
 class FlagOverride(models.Model):
-    """A variant set for one player, ahead of all rules, until it expires. Read with the player, so
-    it is in force at once without anybody's snapshot changing."""
+    """A variant set for one player until it expires. It takes precedence over rules. Read with the
+    player instead of the snapshot, so it applies at once."""
 
     pk = models.CompositePrimaryKey("player_id", "flag_id")
     player_id = models.UUIDField()
@@ -175,8 +175,8 @@ class FlagOverride(models.Model):
 
 
 class FlagUsage(models.Model):
-    """How often a flag gave a variant in an hour, over the API. Written by the minute: a process
-    that is killed takes what it counted since along."""
+    """How often the API served a variant of a flag in an hour. Written once a minute: a killed
+    process loses its counts since the last write."""
 
     pk = models.CompositePrimaryKey("flag_id", "hour", "variant")
     flag = models.ForeignKey(Flag, models.CASCADE, related_name="usage", db_index=False)
@@ -190,7 +190,7 @@ class FlagUsage(models.Model):
 
 
 def segments_used(document: Any) -> set[str]:
-    """The segments that the rules of a stored document name, as far as it can be read."""
+    """The segments named by the rules of a stored document, as far as it can be read."""
     rules = document.get("rules") if isinstance(document, dict) else None
     rules = [rule for rule in rules if isinstance(rule, dict)] if isinstance(rules, list) else []
     named = {rule["segment"] for rule in rules if isinstance(rule.get("segment"), str)}
@@ -198,7 +198,7 @@ def segments_used(document: Any) -> set[str]:
 
 
 def flags_by_segment(environment: Environment) -> dict[str, list[str]]:
-    """By segment key, the flags that name it in a rule, archived ones included."""
+    """The flags with a rule that names a segment, by segment key, including archived ones."""
     found: dict[str, list[str]] = {}
     for key, document in Flag.objects.of(environment).values_list("key", "document"):
         for segment in segments_used(document):

@@ -1,4 +1,4 @@
-"""Writes to overrides: the variant that one player gets before all rules."""
+"""Writes to overrides, the variants set for one player."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -20,7 +20,7 @@ def override_set(
     flag: Flag, player: Player, variant: str, *, actor: Actor,
     expires_at: datetime | None = None, reason: str = "",
 ) -> AuditEntry | None:  # fmt: skip
-    """Give one player a variant before all rules. In force on the next request."""
+    """Set a variant for one player, in force on the next request."""
     fields = {"variant": variant, "expires_at": expires_at, "author_name": actor.name}
     return override_write(flag, player, fields, actor=actor, reason=reason)
 
@@ -48,7 +48,7 @@ def override_write(
 def override_remove(
     flag: Flag, player: Player, *, actor: Actor, reason: str = ""
 ) -> AuditEntry | None:
-    """Let the rules decide again for this player. Returns None if they did."""
+    """Remove the override of a player. Returns None if there is none."""
     flag = locked(flag)
     before = override_fields(flag, player)
     FlagOverride.objects.filter(flag=flag, player_id=player.pk).delete()
@@ -61,7 +61,7 @@ def override_remove(
 
 
 def override_fields(flag: Flag, player: Player) -> dict[str, Any]:
-    """The override of a player as the audit log keeps it; the player alone if there is none."""
+    """The override of a player as stored in the audit log; only the player if there is none."""
     found = FlagOverride.objects.filter(flag=flag, player_id=player.pk).first()
     if found is None:
         return {"player": player.external_id}

@@ -1,4 +1,4 @@
-"""What flags store about a player."""
+"""Export, erasure and linking of the player data of flags."""
 
 from django.db import connection
 
@@ -6,7 +6,7 @@ from players.player_data import ERASED, Erasure, LinkedRows, PlayerData, by_play
 
 
 def _erase_entries(erasure: Erasure) -> int:
-    """Overrides name their player in the audit log."""
+    """Remove the player from audit entries of overrides."""
     with connection.cursor() as cursor:
         for column in ("before", "after"):
             cursor.execute(

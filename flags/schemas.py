@@ -1,4 +1,4 @@
-"""What the Feature Flags API takes and gives."""
+"""Request and response bodies of the Feature Flags API."""
 
 from typing import Annotated, Any, Literal
 
@@ -17,14 +17,14 @@ FlagKey = Annotated[
 class FlagQuery(Struct):
     explain: Annotated[
         Literal["true", "false"],
-        Meta(description="`true` adds the receipt to the answer. Needs a secret key."),
+        Meta(description="`true` adds the receipt to the reply. Requires a secret key."),
     ] = "false"
     at: (
         Annotated[
             SentMoment,
             Meta(
-                description="Asks with the flags and schedules of that time, past or to come, and "
-                "the player of now. Needs a secret key.",
+                description="Evaluates the flags and schedules of that time, past or future, for "
+                "the current player data. Requires a secret key.",
             ),
         ]
         | None
@@ -37,7 +37,7 @@ class FlagEvaluate(Struct):
         Annotated[
             dict[str, Any],
             Meta(
-                description="Overrides attributes of the player, for this call only.",
+                description="Overrides attributes of the player for this request.",
                 extra_json_schema=JSON_OBJECT,
             ),
         ]
@@ -47,14 +47,14 @@ class FlagEvaluate(Struct):
 
 class FlagEvaluation(Struct):
     flag_key: str
-    value: Annotated[Any, Meta(description="Of the flag's type: boolean, text, number or JSON.")]
+    value: Annotated[Any, Meta(description="Of the flag's type: boolean, string, number or JSON.")]
     variant_key: str
     reason: Reason
     segment_id: Annotated[
         str | None, Meta(description="Null unless the reason is `segment_match`.")
     ]
     receipt: (
-        Annotated[Receipt, Meta(description="There with `?explain=true`: what each rule found.")]
+        Annotated[Receipt, Meta(description="With `?explain=true`: the result of each rule.")]
         | UnsetType
     ) = UNSET
 
@@ -63,7 +63,7 @@ class FlagEvaluations(Struct):
     player_id: PlayerId
     flags: Annotated[
         dict[str, FlagEvaluation],
-        Meta(description="One evaluation for each flag that is not archived, by its key."),
+        Meta(description="The evaluation of each flag that is not archived, by key."),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Writes to flags. Each is one revision, one audit entry, one transaction."""
+"""Writes to flags. Each is one transaction with a revision and an audit entry."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
@@ -76,7 +76,7 @@ def flag_create(
     description: str = "", owner: str = "", expected_end: date | None = None, salt: str = "",
     reason: str = "",
 ) -> Flag:  # fmt: skip
-    """A new flag, with a salt of its own unless one is given."""
+    """Create a flag, with a new salt unless one is given."""
     if not KEY.fullmatch(key):
         raise ValidationError({"key": KEY_FORM})
     check(environment, key, document)
@@ -104,7 +104,7 @@ def flag_create_everywhere(
     project: Project, *, key: str, document: FlagDocument, actor: Actor,
     slugs: Collection[str] | None = None, **metadata: Any,
 ) -> list[Flag]:  # fmt: skip
-    """The flag, off, in every environment of the project, or in those that `slugs` names."""
+    """Create a flag, off, in all environments of the project, or in those of `slugs`."""
     document = msgspec.structs.replace(document, enabled=False)
     return [
         flag_create(environment=environment, key=key, document=document, actor=actor, **metadata)
@@ -118,8 +118,8 @@ def flag_clone(
     flag: Flag, *, key: str, actor: Actor, name: str = "", same_players: bool = False,
     reason: str = "",
 ) -> Flag:  # fmt: skip
-    """A copy under another key, off. `same_players` copies the salt, so that equal percentages take
-    in the same players; else who is in one says nothing about the other."""
+    """Copy a flag under another key, off. `same_players` copies the salt, so that equal percentages
+    include the same players; else the two flags select players independently."""
     return flag_create(
         environment=flag.environment,
         key=key,
@@ -140,8 +140,8 @@ def flag_update(
     metadata: Mapping[str, str] | None = None, reason: str = "",
     action: AuditAction = AuditAction.FLAG_UPDATED,
 ) -> Saved:  # fmt: skip
-    """Save a new document, and what of Flag.about is given. Raises Conflict if `base_revision` is
-    no longer current."""
+    """Save a new document, and `metadata` if given. Raises Conflict if `base_revision` is no longer
+    current."""
     flag = locked(flag)
     described = {**flag.metadata, **(metadata or {})}
     check_revision(flag, base_revision, document, described)
@@ -171,7 +171,7 @@ def _save(
 
 
 def fields_of(flag: Flag) -> dict[str, Any]:
-    """The fields that the audit log names: the parts of the document, and Flag.about."""
+    """The fields of the audit log: the parts of the document and the metadata."""
     document = flag.document if isinstance(flag.document, dict) else {"document": flag.document}
     return {**document, **flag.metadata}
 
@@ -179,7 +179,7 @@ def fields_of(flag: Flag) -> dict[str, Any]:
 def check_revision(
     flag: Flag, base: int, document: FlagDocument, metadata: Mapping[str, str]
 ) -> None:
-    """Raise Conflict unless `base`, the revision that was edited, is current."""
+    """Raise Conflict unless `base`, the edited revision, is current."""
     if flag.revision == base:
         return
     was = flag.revisions.filter(number=base).first()
@@ -196,7 +196,7 @@ def check_revision(
 
 
 def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list[Change]:
-    """As text; part by part if a document cannot be read."""
+    """The differences as text; of the raw JSON if a document cannot be read."""
     try:
         documents = read_document(before.document), read_document(after.document)
     except DocumentError:
@@ -225,7 +225,7 @@ def _set_metadata(flag: Flag | FlagRevision, metadata: Mapping[str, str], key: s
 def flag_reorder(
     flag: Flag, rule_ids: Sequence[str], *, base_revision: int, actor: Actor, reason: str = ""
 ) -> Saved:
-    """Put the rules in another order. Raises ValidationError unless all are named, once each."""
+    """Reorder the rules. Raises ValidationError unless `rule_ids` has each rule once."""
     document = flag.spec
     rules = {rule.id: rule for rule in document.rules}
     if sorted(rule_ids) != sorted(rules):
@@ -241,11 +241,11 @@ def flag_reorder(
 
 @transaction.atomic
 def flag_set_enabled(flag: Flag, enabled: bool, *, actor: Actor, reason: str = "") -> Saved:
-    """The switch. It changes whatever is current, so that it never loses to an open editor. Turning
-    off works for a document that cannot be read."""
+    """Turn a flag on or off. It applies to the current revision, so it never raises Conflict.
+    Turning off works even if the document cannot be read."""
     flag = locked(flag)
     if not isinstance(flag.document, dict):
-        raise ValidationError({"document": "The document is no object. Restore a revision."})
+        raise ValidationError({"document": "The document is not an object. Restore a revision."})
     document = {**flag.document, "enabled": enabled}
     if enabled:
         check(flag.environment, flag.key, _readable(document))
@@ -257,7 +257,7 @@ def flag_set_enabled(flag: Flag, enabled: bool, *, actor: Actor, reason: str = "
 def flag_restore(
     flag: Flag, number: int, *, base_revision: int, actor: Actor, reason: str = ""
 ) -> Saved:
-    """Write an old revision as a new one."""
+    """Save an old revision as a new one."""
     revision = flag.revisions.get(number=number)
     return flag_update(
         flag,
@@ -279,7 +279,7 @@ def flag_set_fields(
     actor: Actor,
     reason: str = "",
 ) -> Saved:
-    """Set some of fields_of a flag, and remove those in `absent`, whatever the rest is now."""
+    """Set some of fields_of a flag and remove those in `absent`; other fields stay."""
     flag = locked(flag)
     now = {name: value for name, value in fields_of(flag).items() if name not in absent}
     document = {**now, **fields}
@@ -305,8 +305,8 @@ def _readable(document: Any) -> FlagDocument:
 def flag_set_archived(
     flag: Flag, archived: bool, *, actor: Actor, at: datetime | None = None, reason: str = ""
 ) -> Saved:
-    """An archived flag serves its off value and leaves the lists; its history stays. `at` is the
-    time of archiving, now unless it is given."""
+    """Archive or unarchive a flag. An archived flag serves its off value. `at` is the time of
+    archiving, by default now."""
     flag = locked(flag)
     if (flag.archived_at is not None) == archived:
         return flag, None

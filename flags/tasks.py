@@ -1,4 +1,4 @@
-"""Jobs of flags."""
+"""Background jobs of flags."""
 
 from typing import Any
 
@@ -11,5 +11,5 @@ from flags import usage
 @app.periodic(cron="37 3 * * *")
 @app.task(queueing_lock="flags.forget_usage", pass_context=False)
 def forget_usage(timestamp: int, **_: Any) -> None:
-    """Delete counts that have been kept long enough."""
+    """Delete old usage counts."""
     usage.usage_forget(timezone.now())

@@ -1,4 +1,4 @@
-"""How changes of flags are undone."""
+"""The undo of changes to flags and overrides."""
 
 from datetime import datetime
 from typing import Any
@@ -23,10 +23,10 @@ def _fields(entry: AuditEntry) -> Fields:
 
 def _restore(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
     flag, before, after = _flag(entry), entry.before or {}, entry.after or {}
-    said: Any = {"actor": actor, "reason": reason}
+    options: Any = {"actor": actor, "reason": reason}
     if before.keys() | after.keys() == {"enabled"}:
-        return services.flag_set_enabled(flag, before["enabled"], **said)[1]
-    return services.flag_set_fields(flag, before, after.keys() - before.keys(), **said)[1]
+        return services.flag_set_enabled(flag, before["enabled"], **options)[1]
+    return services.flag_set_fields(flag, before, after.keys() - before.keys(), **options)[1]
 
 
 def _archived(entry: AuditEntry) -> Fields:

@@ -1,4 +1,4 @@
-"""The dashboard's addresses of flags, below /<project>/<environment>/flags/."""
+"""The URLs of flags, under /<project>/<environment>/flags/."""
 
 from django.urls import path, re_path
 

@@ -1,6 +1,6 @@
-"""How often each flag gave each variant: counted in memory, written once a minute by a thread.
+"""Usage counts of flags by variant: counted in memory, written once a minute by a thread.
 
-Requests never wait for it. What was counted since the last write is lost when a process is killed.
+Requests never wait for the write. A killed process loses its counts since the last write.
 """
 
 import logging
@@ -24,37 +24,37 @@ FLUSH_SECONDS = 60
 KEPT_DAYS = 90
 
 _single: Counter[tuple[int, str]] = Counter()
-# All constant flags of an environment go out together: one count stands for each of them.
+# A bulk evaluation counts all constant flags of an environment at once.
 _together: Counter[FlagSet] = Counter()
 _lock = threading.Lock()
 
 
 def note(flag: CompiledFlag, decision: Decision) -> None:
-    """One flag was evaluated for a game."""
+    """Count the evaluation of one flag."""
     with _lock:
         _single[flag.id, decision.variant.key] += 1
     start_thread()
 
 
-def note_all(flags: FlagSet, asked: Iterable[tuple[CompiledFlag, Decision]]) -> None:
-    """All flags in use were evaluated. `asked` are those that took a decision of their own."""
+def note_all(flags: FlagSet, decided: Iterable[tuple[CompiledFlag, Decision]]) -> None:
+    """Count the evaluation of all flags in use. `decided` are those evaluated individually."""
     with _lock:
         _together[flags] += 1
-        for flag, decision in asked:
+        for flag, decision in decided:
             _single[flag.id, decision.variant.key] += 1
-            if flag.constant is not None:  # an override stood in for what everybody gets
+            if flag.constant is not None:  # overridden: not counted with the constant flags
                 _single[flag.id, flag.constant.variant.key] -= 1
     start_thread()
 
 
 def forget() -> None:
-    """Drop everything, as a process that has just started."""
+    """Drop all counts."""
     _single.clear()
     _together.clear()
 
 
-# Flags that were deleted meanwhile are passed over. The order of rows is the same for everybody,
-# so that two processes do not wait for each other.
+# Skips flags deleted in the meantime. All processes lock rows in the same order, which prevents
+# deadlocks.
 WRITE = """
 INSERT INTO flag_usage (flag_id, hour, variant, count, last_at)
 SELECT f.id, date_trunc('hour', now(), 'UTC'), u.variant, u.count, now()
@@ -66,7 +66,7 @@ DO UPDATE SET count = flag_usage.count + excluded.count, last_at = excluded.last
 
 
 def flush() -> None:
-    """Write what was counted. It is kept for the next time if it cannot be written."""
+    """Write the counts. If that fails, they are kept for the next flush."""
     with _lock:
         single, together = _single.copy(), _together.copy()
         _single.clear()
@@ -93,7 +93,7 @@ def flush_quietly() -> None:
     try:
         flush()
     except (DatabaseError, InterfaceError):
-        logger.warning("the use of flags could not be written yet")
+        logger.warning("could not write flag usage; will retry")
 
 
 start_thread = background.run_every(FLUSH_SECONDS, "flag-usage", flush_quietly)
@@ -108,13 +108,13 @@ class Use(NamedTuple):
 
 
 def use_of(flag: Flag, since: datetime) -> list[Use]:
-    """How often each variant was given since then, most first."""
+    """How often each variant was served since then, most frequent first."""
     rows = FlagUsage.objects.filter(flag=flag, hour__gte=since).values("variant")
     found = rows.annotate(total=Sum("count")).order_by("-total", "variant")
     return [Use(row["variant"], row["total"]) for row in found]
 
 
 def usage_forget(now: datetime) -> int:
-    """Delete what is older than KEPT_DAYS; returns how many rows."""
+    """Delete counts older than KEPT_DAYS; returns the number of rows."""
     deleted, _ = FlagUsage.objects.filter(hour__lt=now - timedelta(days=KEPT_DAYS)).delete()
     return deleted

@@ -1,4 +1,4 @@
-"""Whether a flag document holds in its environment: segments, other flags, rules."""
+"""Checks of a flag document in its environment: segments, other flags, rules."""
 
 from django.core.exceptions import ValidationError
 
@@ -19,8 +19,8 @@ from segments.models import Segment
 
 
 def check(environment: Environment, key: str, document: FlagDocument) -> None:
-    """Raise ValidationError unless the document, the rules, and the segments and flags it names
-    hold. Call it in the transaction that stores the document: it locks what it relies on."""
+    """Raise ValidationError if the document is invalid or names missing segments or flags. Call it
+    in the transaction that stores the document: it locks what it names."""
     try:
         check_document(document)
         check_rules(document)
@@ -42,7 +42,7 @@ def check_dependents(flag: Flag, document: FlagDocument) -> None:
         for item in prerequisites_in(other.document):
             if item.flag == flag.key and (lost := gone & set(item.variants)):
                 names = ", ".join(sorted(lost))
-                fault = f"The flag {other.key} needs {names} of this one. Change it first."
+                fault = f"The flag {other.key} requires {names} of this flag. Change it first."
                 raise ValidationError({"document": fault})
 
 
@@ -52,7 +52,7 @@ def _check_segments(environment: Environment, document: FlagDocument) -> None:
         *(segments_named(rule.conditions) for rule in document.rules if rule.conditions)
     )
     known = Segment.objects.filter(environment=environment, key__in=wanted).order_by("id")
-    # The lock keeps them from being deleted before this is stored.
+    # The lock prevents deletion before the document is stored.
     missing = wanted - {segment.key for segment in known.select_for_update(no_key=True)}
     if missing:
         names = ", ".join(sorted(missing))
@@ -60,8 +60,8 @@ def _check_segments(environment: Environment, document: FlagDocument) -> None:
 
 
 def _lock(environment: Environment) -> None:
-    """Two flags saved at once must not close a circle that neither of them sees. The environment's
-    row is locked after all others, as every change does when it bumps the version."""
+    """Prevents two concurrent saves from forming a cycle. The environment's row is locked last, as
+    bump_config_version does in every change."""
     Environment.objects.select_for_update(no_key=True).get(pk=environment.pk)
 
 

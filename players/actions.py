@@ -1,5 +1,5 @@
-"""What support does for one player: notes, linked ids, refunds. Each act is a dialog over the
-player's page, or a page without a script."""
+"""Support actions on one player: notes, linked ids, refunds. Each is a dialog on the player's page,
+or a page without JavaScript."""
 
 import uuid
 
@@ -28,7 +28,7 @@ from players.services import purchase_of, purchase_refund, purchase_refund_undo
 
 @staff_view(Role.VIEWER)
 def player_notes(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
-    """All notes about a player, the newest first."""
+    """All notes about a player, newest first."""
     player = get_or_404(request, Player, pk=player_id)
     page = KeysetPage.of(notes_of(player), request)
     context = {
@@ -50,13 +50,13 @@ def player_note_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespo
         except ValidationError as error:
             add_errors(form, error)
         else:
-            return _changed(request, player, entry, "The note is kept.")
+            return _changed(request, player, entry, "Note saved.")
     page = FormPage(
         f"Note about {player.external_id}",
         "Add note",
         form,
         environment_url(request, "player_detail", player.pk),
-        text="All staff can read it, the game cannot. A player who asks for their data gets it.",
+        text="Visible to all staff, not to the game. Exports of the player's data include it.",
     )
     return render_form(request, page)
 
@@ -68,16 +68,16 @@ def player_note_delete(
     player = get_or_404(request, Player, pk=player_id)
     note = get_object_or_404(PlayerNote, player=player, id=note_id)
     if not may_delete(request.user, note.author_id):
-        raise PermissionDenied("Only its author and admins may delete a note.")
+        raise PermissionDenied("Only the author and admins can delete a note.")
     if request.method == "POST":
         entry = note_delete(player, note.id, actor=actor_of(request), reason=reason_of(request))
-        return _changed(request, player, entry, "The note is deleted.")
+        return _changed(request, player, entry, "Note deleted.")
     confirm = Confirm(
-        title="Delete the note",
-        button="Delete the note",
+        title="Delete note",
+        button="Delete note",
         cancel_url=environment_url(request, "player_detail", player.pk),
-        text=f"The note of {note.author_name} about {player.external_id}. The audit log keeps its "
-        "text, so that this can be undone.",
+        text=f"By {note.author_name} about {player.external_id}. The audit log stores the text, so "
+        "that this can be undone.",
         tone="danger",
     )
     return render_confirm(request, confirm)
@@ -99,16 +99,14 @@ def player_alias_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResp
         except ValidationError as error:
             add_errors(form, error)
         else:
-            return _changed(
-                request, player, entry, f"“{external_id}” means this player from now on."
-            )
+            return _changed(request, player, entry, f"Linked “{external_id}” to this player.")
     page = FormPage(
         f"Link an id to {player.external_id}",
         "Link",
         form,
         environment_url(request, "player_detail", player.pk),
-        text="From then on the id means this player, for the game and for staff. Its places on "
-        "lists of segments and its flag overrides move to this player, and stay if it is unlinked.",
+        text="The game and staff can then use the id for this player. Its entries on segment lists "
+        "and its flag overrides move to this player, and stay if it is unlinked.",
     )
     return render_form(request, page)
 
@@ -123,13 +121,13 @@ def player_alias_remove(
         entry = player_alias_unlink(
             player, alias.external_id, actor=actor_of(request), reason=reason_of(request)
         )
-        return _changed(request, player, entry, f"“{alias.external_id}” is free again.")
+        return _changed(request, player, entry, f"Unlinked “{alias.external_id}”.")
     confirm = Confirm(
         title=f"Unlink {alias.external_id}",
         button="Unlink",
         cancel_url=environment_url(request, "player_detail", player.pk),
-        text="When the game registers this id again, that makes a player of its own. Places on "
-        f"lists and flag overrides that moved to {player.external_id} stay there.",
+        text="If the game registers this id again, it creates a new player. Segment list entries "
+        f"and flag overrides that moved to {player.external_id} stay there.",
         tone="danger",
     )
     return render_confirm(request, confirm)
@@ -141,23 +139,23 @@ def player_alias_remove(
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_refund(request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str) -> HttpResponse:
     player = get_or_404(request, Player, pk=player_id)
-    amount, bought, error = *_bought(player, purchase), ""
+    amount, description, error = *_purchase_text(player, purchase), ""
     if request.method == "POST":
         try:
             entry = purchase_refund(
                 player, purchase, actor=actor_of(request), reason=reason_of(request)
             )
-        except ValidationError as refused:  # somebody else was faster
+        except ValidationError as refused:  # it was refunded in the meantime
             error = refused.messages[0]
         else:
-            words = f"The purchase of {amount} is marked as refunded."
-            return _changed(request, player, entry, words)
+            text = f"Marked the purchase of {amount} as refunded."
+            return _changed(request, player, entry, text)
     confirm = Confirm(
         title=f"Mark {amount} as refunded",
         button="Mark as refunded",
         cancel_url=environment_url(request, "player_detail", player.pk),
-        text=f"{bought} The purchase stays in the timeline and no longer counts as revenue. No "
-        "money moves: only the store can give it back.",
+        text=f"{description} The purchase stays in the timeline and no longer counts as revenue. "
+        "This does not move money: refund the player in the store.",
         tone="danger",
         error=error,
     )
@@ -169,7 +167,7 @@ def player_refund_reverse(
     request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str
 ) -> HttpResponse:
     player = get_or_404(request, Player, pk=player_id)
-    amount, bought, error = *_bought(player, purchase), ""
+    amount, description, error = *_purchase_text(player, purchase), ""
     if request.method == "POST":
         try:
             entry = purchase_refund_undo(
@@ -178,26 +176,26 @@ def player_refund_reverse(
         except ValidationError as refused:
             error = refused.messages[0]
         else:
-            return _changed(request, player, entry, f"The purchase of {amount} counts again.")
+            return _changed(request, player, entry, f"Reversed the refund of {amount}.")
     confirm = Confirm(
         title=f"Reverse the refund of {amount}",
         button="Reverse the refund",
         cancel_url=environment_url(request, "player_detail", player.pk),
-        text=f"{bought} The purchase counts as revenue again. No money moves.",
+        text=f"{description} The purchase counts as revenue again. This does not move money.",
         error=error,
     )
     return render_confirm(request, confirm)
 
 
-def _bought(player: Player, purchase: str) -> tuple[str, str]:
-    """The amount, and a sentence that tells this purchase from others of the same amount."""
+def _purchase_text(player: Player, purchase: str) -> tuple[str, str]:
+    """The amount, and a sentence with the product and time of the purchase."""
     try:
         found = purchase_of(player, purchase)
     except ValidationError as error:
         raise Http404(error.messages[0]) from None
     when = date_format(localtime(found.received_at), "j M Y, H:i T")
     what = f" {found.product_id}" if found.product_id else ""
-    return money(found.amount, found.currency), f"{player.external_id} bought{what} on {when}."
+    return money(found.amount, found.currency), f"{player.external_id} description{what} on {when}."
 
 
 def _changed(

@@ -1,6 +1,6 @@
-"""Other external ids of a player: the guest's, once the guest has an account.
+"""Aliases: further external ids of a player, such as the guest id from before the account.
 
-An alias works wherever an external id does; calls by player id do not see it.
+An alias works wherever an external id does. Requests by player id do not use aliases.
 """
 
 import uuid
@@ -24,22 +24,21 @@ from players.moved_rows import Moved
 MAX_EXTERNAL_ID = 255
 MAX_FOUND = 10
 PATIENCE = "3s"
-MAX_ALIASES = 100  # of one player: a reply and a page show all of them
+MAX_ALIASES = 100  # per player: a reply and a page show all of them
 
 
 # --- Reading --------------------------------------------------------------------------------------
 
 
 def player_id_of(environment: Environment, external_id: str) -> uuid.UUID:
-    """The id of the player with this external id or alias, whether or not it is registered."""
+    """The id of the player with this external id or alias, registered or not."""
     computed = player_id_for(environment.namespace, external_id)
     linked = PlayerAlias.objects.filter(pk=computed).values_list("player_id", flat=True)
     return linked.first() or computed
 
 
 def canonical(player_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[uuid.UUID, str]]:
-    """Of these ids that follow from external ids, those of aliases, each with the player's own id
-    and external id."""
+    """The player's id and external id, by alias id, for those of these ids that are aliases."""
     rows = PlayerAlias.objects.filter(pk__in=player_ids).values_list(
         "pk", "player_id", "player__external_id"
     )
@@ -47,7 +46,7 @@ def canonical(player_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[uuid.U
 
 
 def aliases_starting_with(environment: Environment, prefix: str) -> list[PlayerAlias]:
-    """The first few aliases that start so, with their players, in the order of the aliases. As
+    """The first MAX_FOUND aliases with this prefix, in order, with their players. See
     PlayerQuerySet.starting_with."""
     found = PlayerAlias.objects.filter(environment=environment).select_related("player")
     found = found.annotate(sort_id=Collate("external_id", "C")).filter(sort_id__startswith=prefix)
@@ -55,7 +54,7 @@ def aliases_starting_with(environment: Environment, prefix: str) -> list[PlayerA
 
 
 def former_aliases_of(player: Player) -> list[str]:
-    """External ids that were unlinked from a player and mean nobody by now, by the audit log."""
+    """External ids unlinked from a player that no player uses now, from the audit log."""
     entries = AuditEntry.objects.filter(
         object_type="player", object_id=str(player.pk), action=AuditAction.PLAYER_ALIAS_UNLINKED
     )
@@ -69,34 +68,34 @@ def former_aliases_of(player: Player) -> list[str]:
 
 
 def aliases_of(player_id: uuid.UUID) -> list[str]:
-    """The other external ids of a player, the oldest link first."""
+    """The aliases of a player, oldest link first."""
     found = PlayerAlias.objects.filter(player_id=player_id).order_by("created_at", "external_id")
     return list(found.values_list("external_id", flat=True))
 
 
 # --- Locks ----------------------------------------------------------------------------------------
-# No player may be registered under an id that is being linked, and no list may be written under an
-# id whose rows are being moved. All locks last until the transaction ends. Their order:
+# Linking an id excludes registration by that id and list changes, which write rows by id. All locks
+# last until the transaction ends. Lock order:
 #
 #   1. the player's key: linking and erasure, exclusive
 #   2. the id's key: linking, exclusive; registration by that id, shared
 #   3. the environment's key: linking, exclusive; each chunk of a list change, shared
 #   4. rows: aliases by id, the player, segments by id, everything else
 #
-# The first two are advisory locks on a hash of the id, so other players are never locked out. A
-# statement takes its snapshot before such a lock is granted: registration locks and then reads the
-# alias in the function player_registered_by, whose statements take snapshots of their own.
+# The first two are advisory locks on a hash of the id, so they do not block other players. A
+# statement takes its snapshot before it waits for a lock. Registration therefore locks and then
+# reads the alias in the function player_registered_by, where each statement has a new snapshot.
 
 ID_SEED, PLAYER_SEED = 1, 2
-LISTS_LOCK = 0xA11  # the first of two keys of an advisory lock; the second is the environment
+LISTS_LOCK = 0xA11  # first key of the advisory lock; the second is the environment's id
 
 
 class BusyError(ValidationError):
-    """Locks were not granted within PATIENCE."""
+    """The locks were not granted within PATIENCE."""
 
 
 def lock_for_link(environment_id: int, player_id: uuid.UUID, alias_id: uuid.UUID) -> None:
-    """Exclude all that could conflict with linking this id to this player. Raises BusyError."""
+    """Take the locks for linking this id to this player. Raises BusyError."""
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
@@ -105,14 +104,14 @@ def lock_for_link(environment_id: int, player_id: uuid.UUID, alias_id: uuid.UUID
             cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LISTS_LOCK, environment_id])
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
-            message = "The player is being erased, or lists are being changed. Try again soon."
+            message = "The player is being erased or a list is being changed. Try again."
             raise BusyError({"external_id": message}) from None
         raise
 
 
 def lock_for_lists(environment_id: int) -> None:
-    """Exclude linking in this environment, so that ids stand for the same players until the
-    transaction ends."""
+    """Exclude linking in this environment, so that no id changes its player until the transaction
+    ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", [LISTS_LOCK, environment_id])
 
@@ -140,11 +139,11 @@ def player_alias_link(
     player: Player, external_id: str, *, actor: Actor, linked_at: datetime | None = None,
     reason: str = "",
 ) -> AuditEntry | None:  # fmt: skip
-    """Let an external id mean this player from now on. What lists and flags hold for it moves to
-    the player, whose own rows win, and stays there when the id is unlinked.
+    """Link an external id to a player. Its rows in lists and flags move to the player, whose own
+    rows win, and stay there when the id is unlinked.
 
-    `linked_at` is the time of the link, now unless it is given. Returns None if it was linked to
-    this player before. Raises ValidationError for `external_id`.
+    `linked_at` is the time of the link, by default now. Returns None if it is already linked to
+    this player. Raises ValidationError for `external_id`.
     """
     _check(player, external_id)
     alias_id = player_id_for(player.environment.namespace, external_id)
@@ -156,11 +155,11 @@ def player_alias_link(
         raise _refusal(f"“{external_id}” is linked to another player, {found.player.external_id}.")
     if Player.objects.filter(pk=alias_id).exists():
         raise _refusal(
-            f"“{external_id}” is a player of its own; only an id that no player was registered by "
-            "can be linked. Erase that player first if it is not needed."
+            f"“{external_id}” is the id of another player. Only an id without a player can be "
+            "linked. Erase that player first if it is not needed."
         )
     if not Player.objects.filter(pk=player.pk).exists():
-        raise _refusal(f"{player.external_id} was erased meanwhile.")
+        raise _refusal(f"{player.external_id} was erased.")
     if PlayerAlias.objects.filter(player=player).count() >= MAX_ALIASES:
         raise _refusal(f"A player has {MAX_ALIASES} linked ids at most. Unlink one first.")
     alias = PlayerAlias(
@@ -168,7 +167,7 @@ def player_alias_link(
         **({"created_at": linked_at} if linked_at else {}),
     )  # fmt: skip
     create_or_conflict(
-        alias, {"player_alias_pkey": _refusal(f"“{external_id}” is linked already.")}
+        alias, {"player_alias_pkey": _refusal(f"“{external_id}” is already linked.")}
     )
     alias.refresh_from_db()
     moved = moved_rows.take_over(alias)
@@ -186,9 +185,9 @@ def player_alias_link(
 def player_alias_unlink(
     player: Player, external_id: str, *, actor: Actor, reason: str = ""
 ) -> AuditEntry | None:
-    """Unlink an external id: the next registration by it is a new player.
+    """Unlink an external id: the next registration with it creates a new player.
 
-    Returns None if it is no alias of this player.
+    Returns None if it is not an alias of this player.
     """
     aliases = PlayerAlias.objects.select_for_update(of=("self",))
     alias_id = player_id_for(player.environment.namespace, external_id)
@@ -203,7 +202,7 @@ def player_alias_unlink(
 
 
 def link_fields(alias: PlayerAlias, moved: Moved | None = None) -> dict[str, Any]:
-    """A link as the audit log keeps it, with the rows that it moved."""
+    """A link as stored in the audit log, with the moved rows."""
     found: dict[str, Any] = {
         "alias": alias.external_id,
         "_linked_at": alias.created_at.isoformat(),
@@ -215,13 +214,13 @@ def link_fields(alias: PlayerAlias, moved: Moved | None = None) -> dict[str, Any
 
 def _check(player: Player, external_id: str) -> None:
     if not external_id:
-        raise _refusal("Give the external id to link.")
+        raise _refusal("Enter the external id to link.")
     if len(external_id) > MAX_EXTERNAL_ID:
         raise _refusal(f"An external id has {MAX_EXTERNAL_ID} characters at most.")
     if "\0" in external_id:
         raise _refusal("An external id must not contain the character NUL.")
     if external_id == player.external_id:
-        raise _refusal(f"“{external_id}” is this player's own external id.")
+        raise _refusal(f"“{external_id}” is the external id of this player.")
 
 
 def _refusal(message: str) -> ValidationError:

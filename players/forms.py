@@ -1,4 +1,4 @@
-"""Forms about players: the filters of the list, and the correction of one."""
+"""Forms about players: filters, editing, notes, linked ids."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ from players.models import MAX_NOTE, Player
 from players.schemas import PlayerPatch
 from players.services import editable_fields
 
-# Ids and names are typed as they are: nobody completes, corrects or capitalises them.
+# No completion, correction or capitalisation by the browser.
 ID_INPUT = {
     "class": "mono",
     "autocomplete": "off",
@@ -37,7 +37,7 @@ class PlayerFilterForm(FilterForm):
             attrs={
                 "type": "search",
                 **ID_INPUT,
-                "placeholder": "Whole, or how it starts",
+                "placeholder": "Complete id or prefix",
                 "enterkeyhint": "search",
             }
         ),
@@ -48,12 +48,12 @@ class PlayerFilterForm(FilterForm):
     )
     payer = forms.ChoiceField(
         required=False,
-        choices=[("", "Everybody"), ("yes", "Payers"), ("no", "Not payers")],
+        choices=[("", "Everyone"), ("yes", "Payers"), ("no", "Not payers")],
     )
 
 
 class PlayerForm(SeenForm):
-    """Only what staff changed is written: the game may have changed the rest in between."""
+    """Edits a player. Only changed fields are written: the game may change the others."""
 
     email = forms.CharField(
         label="E-mail",
@@ -82,7 +82,7 @@ class PlayerForm(SeenForm):
     reason = forms.CharField(
         required=False,
         max_length=500,
-        help_text="Kept in the audit log.",
+        help_text="Stored in the audit log.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
 
@@ -96,11 +96,11 @@ class PlayerForm(SeenForm):
         try:
             value = msgspec.json.decode(text)
         except RecursionError:
-            raise forms.ValidationError("This nests too deeply.") from None
+            raise forms.ValidationError("The JSON is nested too deeply.") from None
         except msgspec.DecodeError as error:
             raise forms.ValidationError(_readable(str(error), text)) from None
         if not isinstance(value, dict):
-            raise forms.ValidationError('Attributes are an object, like {"level": 42}.')
+            raise forms.ValidationError('Attributes must be an object, like {"level": 42}.')
         empty = [name for name, each in value.items() if each is None]
         if empty:
             raise forms.ValidationError(
@@ -111,7 +111,7 @@ class PlayerForm(SeenForm):
     def clean_seen(self) -> dict[str, Any]:
         seen = super().clean_seen()
         if seen is None:
-            raise forms.ValidationError("This form is not complete. Open it again.")
+            raise forms.ValidationError("This form is incomplete. Open it again.")
         return seen
 
     def clean(self) -> dict[str, Any]:
@@ -141,18 +141,18 @@ class AliasForm(forms.Form):
         max_length=255,
         strip=False,
         widget=forms.TextInput(attrs=ID_INPUT),
-        help_text="Such as the guest's id from before there was an account. Capitals count.",
+        help_text="Such as the guest id from before the account. Case-sensitive.",
     )
     reason = forms.CharField(
         required=False,
         max_length=500,
-        help_text="Kept in the audit log.",
+        help_text="Stored in the audit log.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
 
 
 def _patch(given: Mapping[str, Any]) -> PlayerPatch:
-    """What differs from what the form was filled with, held to the limits of a PATCH."""
+    """The changed fields, checked against the limits of a PATCH."""
     original = given["seen"]
     changes: dict[str, Any] = {}
     for name in ("email", "device_id"):
@@ -169,7 +169,7 @@ def _patch(given: Mapping[str, Any]) -> PlayerPatch:
 
 
 def _readable(error: str, text: str) -> str:
-    """ "Line 3: expected ',' or '}'", out of a message that counts bytes."""
+    """Converts the byte offset in the message of msgspec to a line number."""
     problem, _, place = error.removeprefix("JSON is malformed: ").partition(" (byte ")
     if not place:
         return f"This is not valid JSON: {problem}."

@@ -1,4 +1,4 @@
-"""Rows that follow a linked id: those under its own id become the player's, and go back by undo."""
+"""Rows stored under a linked id: linking moves them to the player, undo moves them back."""
 
 import uuid
 from collections import Counter
@@ -11,7 +11,7 @@ from django.db.backends.utils import CursorWrapper
 from players.models import PlayerAlias
 from players.player_data import LinkedRows, registered
 
-type Moved = dict[str, list[list[Any]]]  # by table: the row as it was, whether it is the player's
+type Moved = dict[str, list[list[Any]]]  # by table: the original row, whether it was inserted
 
 
 def _tables() -> dict[str, LinkedRows]:
@@ -19,9 +19,9 @@ def _tables() -> dict[str, LinkedRows]:
 
 
 def take_over(alias: PlayerAlias) -> Moved:
-    """Give rows under an alias's own id to its player, whose own rows win. Returns them.
+    """Move rows from an alias's id to its player, whose own rows win. Returns the rows.
 
-    Where players are distributed a row cannot change its player: it is deleted and inserted.
+    In a distributed table a row cannot change its player, so it is deleted and inserted.
     """
     moved: Moved = {}
     with connection.cursor() as cursor:
@@ -37,7 +37,7 @@ def take_over(alias: PlayerAlias) -> Moved:
 
 
 def give_back(alias: PlayerAlias, moved: Moved) -> None:
-    """Undo take_over. Rows that are not there any more stay away."""
+    """Undo take_over. Rows that changed or were deleted since are not restored."""
     tables = _tables()
     with connection.cursor() as cursor:
         for table, rows in moved.items():
@@ -49,13 +49,13 @@ def give_back(alias: PlayerAlias, moved: Moved) -> None:
 
 
 def counts(moved: Moved) -> dict[str, int]:
-    """How many rows moved, by table, without those that expire."""
+    """The number of moved rows by table, without tables whose rows expire."""
     tables = _tables()
     return {table: len(rows) for table, rows in moved.items() if not tables[table].expire}
 
 
 def unchanged(alias: PlayerAlias, moved: Moved) -> dict[str, int]:
-    """How many of the rows are still as take_over left them, by table."""
+    """The number of rows unchanged since take_over, by table."""
     found: Counter[str] = Counter(dict.fromkeys(counts(moved), 0))
     with connection.cursor() as cursor:
         for table in found:

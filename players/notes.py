@@ -1,5 +1,5 @@
-"""What staff write down about a player. The audit log keeps the texts as well, so that a deletion
-can be undone; erasing the player takes them out of there, too."""
+"""Notes of staff about players. The audit log also stores the texts, so that a deletion can be
+undone; erasing the player removes them there, too."""
 
 import uuid
 from collections.abc import Iterable
@@ -16,26 +16,26 @@ from players.models import MAX_NOTE, Player, PlayerNote
 
 
 def notes_of(player: Player) -> QuerySet[PlayerNote]:
-    """The newest first."""
+    """Newest first."""
     return PlayerNote.objects.filter(player=player).order_by("-created_at", "id")
 
 
 def may_delete(user: User, author_id: int | None) -> bool:
-    """Support may delete notes of their own, and bring them back; admins any."""
+    """Whether the user may delete and restore a note: authors their own, admins all."""
     return user.may(Role.ADMIN) or (user.may(Role.SUPPORT) and author_id == user.pk)
 
 
 def with_right(user: User, notes: Iterable[PlayerNote]) -> list[tuple[PlayerNote, bool]]:
-    """Each note, and whether this member of staff may delete it."""
+    """Each note, and whether the user may delete it."""
     return [(note, may_delete(user, note.author_id)) for note in notes]
 
 
 @transaction.atomic
 def note_add(player: Player, text: str, *, actor: Actor, reason: str = "") -> AuditEntry:
-    """Keep a note about a player. Raises ValidationError for `text`."""
+    """Add a note about a player. Raises ValidationError for `text`."""
     text = text.replace("\r\n", "\n").strip()
     if not text:
-        raise ValidationError({"text": "Write something."})
+        raise ValidationError({"text": "The note is empty."})
     if len(text) > MAX_NOTE:
         raise ValidationError({"text": f"A note has {MAX_NOTE:,} characters at most."})
     if "\0" in text:
@@ -55,7 +55,7 @@ def note_add(player: Player, text: str, *, actor: Actor, reason: str = "") -> Au
 def note_delete(
     player: Player, note_id: uuid.UUID | str, *, actor: Actor, reason: str = ""
 ) -> AuditEntry | None:
-    """Delete a note; None when it is gone already. The caller asks `may_delete` first."""
+    """Delete a note; None if it does not exist. The caller checks `may_delete` first."""
     note = PlayerNote.objects.select_for_update().filter(player=player, id=note_id).first()
     if note is None:
         return None
@@ -67,7 +67,7 @@ def note_delete(
 def note_restore(
     player: Player, fields: dict[str, Any], *, actor: Actor, reason: str = ""
 ) -> AuditEntry | None:
-    """Bring a deleted note back as it was, from its audit entry; None when it is there."""
+    """Restore a deleted note from the fields of its audit entry; None if it exists."""
     player.lock()
     if PlayerNote.objects.filter(player=player, id=fields["_note_id"]).exists():
         return None
@@ -84,7 +84,7 @@ def note_restore(
 
 
 def note_fields(note: PlayerNote) -> dict[str, Any]:
-    """A note as the audit log keeps it."""
+    """A note as stored in the audit log."""
     return {
         "note": note.text,
         "author": note.author_name,

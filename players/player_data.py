@@ -24,26 +24,26 @@ class Erasure:
     pseudonym: uuid.UUID
 
 
-def _nothing(*args: Any) -> None:
+def _do_nothing(*args: Any) -> None:
     pass
 
 
 @dataclass(frozen=True, slots=True)
 class LinkedRows:
-    """`lock` locks what must be locked before the rows of a player id. `resize` is called with -1
-    for a row that both the id and its player had when they are joined, and with 1 when they are
-    separated again. Rows that `expire` are not compared before an undo."""
+    """`lock` takes the locks that precede locks on the rows of a player id. `resize` is called with
+    -1 for each row that both the linked id and the player had, and with 1 when the link is undone.
+    Rows that `expire` are not compared before an undo."""
 
-    lock: Callable[[uuid.UUID], None] = _nothing
-    resize: Callable[[Mapping[str, Any], int], None] = _nothing
+    lock: Callable[[uuid.UUID], None] = _do_nothing
+    resize: Callable[[Mapping[str, Any], int], None] = _do_nothing
     expire: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PlayerData:
-    """`export` returns a player's rows as JSON values; None leaves the table out of the export.
-    `erase` returns how many rows it deleted. `linked` is None where rows exist for registered
-    players only; else rows stored under an id become the player's when the id is linked."""
+    """`export` returns a player's rows as JSON values; None excludes the table. `erase` returns the
+    number of deleted rows. `linked` is None if only registered players have rows; else rows stored
+    under an id move to the player when the id is linked."""
 
     table: str
     export: Callable[[Player], Any] | None

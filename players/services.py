@@ -1,4 +1,4 @@
-"""Writes to players that staff ask for. Games write through /v1, in statements of their own."""
+"""Writes to players by staff. Games write through /v1, see api.py."""
 
 import re
 from datetime import datetime
@@ -25,11 +25,11 @@ def player_update(
     player: Player, patch: PlayerPatch, *, actor: Actor, seen: Fields | None = None,
     reason: str = "",
 ) -> AuditEntry | None:  # fmt: skip
-    """Change some fields by the rules of PATCH under /v1: absent fields stay, null clears,
-    attributes merge at the top level and a null attribute is removed.
+    """Change some fields as PATCH under /v1 does: absent fields stay, null clears, attributes merge
+    at the top level, and a null attribute is removed.
 
-    Returns None if nothing changed. Raises Conflict if a field that changes is no longer as in
-    `seen` (email, device_id and attributes).
+    Returns None if nothing changed. Raises Conflict if a changed field differs from `seen` (email,
+    device_id and attributes).
     """
     player = (
         Player.objects.select_for_update(of=("self",))
@@ -103,7 +103,7 @@ def editable_fields(player: Player) -> dict[str, Any]:
 
 
 def _flat(fields: Fields) -> dict[str, Any]:
-    """Each attribute as a field: someone else may change another one."""
+    """Each attribute as a field, so that changes of other attributes do not conflict."""
     found = {name: value for name, value in fields.items() if name != "attributes"}
     attributes = fields.get("attributes") or {}
     return found | {ATTRIBUTE + name: value for name, value in attributes.items()}
@@ -124,17 +124,17 @@ def purchase_refund(
     player: Player, transaction_id: str, *, actor: Actor, at: datetime | None = None,
     reason: str = "",
 ) -> AuditEntry:  # fmt: skip
-    """Reverse a purchase: it stays in the ledger, marked, and leaves the player's revenue. `at` is
-    the time of the refund, now unless it is given.
+    """Mark a purchase as refunded: it stays in the ledger and no longer counts as revenue. `at` is
+    the time of the refund, by default now.
 
-    `transaction_id` is the game's, or the id in the log of events where the game gave none. Raises
-    ValidationError for one that the player does not have, and for a second refund.
+    For `transaction_id` see purchase_of. Raises ValidationError if the player has no such purchase,
+    or if it is already refunded.
     """
     player.lock()
     purchase = purchase_of(player, transaction_id)
     row = db.fetch_one(statements.refund(), [player.pk, bytes(purchase.digest), at])
     if row is None:
-        raise ValidationError("This purchase has been refunded before.")
+        raise ValidationError("This purchase is already refunded.")
     return audit_record(
         AuditAction.PLAYER_PURCHASE_REFUNDED,
         actor,
@@ -151,7 +151,7 @@ def purchase_refund(
 def purchase_refund_undo(
     player: Player, transaction_id: str, *, actor: Actor, reason: str = ""
 ) -> AuditEntry:
-    """Reverse a refund: the purchase counts again. As purchase_refund."""
+    """Reverse a refund: the purchase counts as revenue again. See purchase_refund."""
     player.lock()
     purchase = purchase_of(player, transaction_id)
     row = db.fetch_one(statements.reversal(), [player.pk, bytes(purchase.digest)])
@@ -170,10 +170,10 @@ def purchase_refund_undo(
 
 
 def purchase_of(player: Player, transaction_id: str) -> Purchase:
-    """A purchase by its id in the ledger, in hexadecimal, or by the game's id of it. Raises
-    ValidationError when the player has no such purchase.
+    """A purchase by its digest in hexadecimal, or by its transaction id. Raises ValidationError if
+    the player has no such purchase.
 
-    The ledger's comes first: pages name purchases by it, and no client chooses it.
+    The digest comes first: pages use it, and clients cannot choose it.
     """
     purchases = Purchase.objects.filter(player=player)
     purchase = None
@@ -188,7 +188,7 @@ def purchase_of(player: Player, transaction_id: str) -> Purchase:
 
 def _audit_fields(purchase: Purchase, row: db.Row) -> dict[str, Any]:
     amount, currency, counted, _ = row
-    # One name for each purchase, however it was given: undo looks for it.
+    # The same name whichever id was given, because undo searches for it.
     return {
         "purchase": purchase.transaction_id or bytes(purchase.digest).hex(),
         "amount": str(amount),

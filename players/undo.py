@@ -1,4 +1,4 @@
-"""How changes of players are undone."""
+"""The undo of changes to players."""
 
 from datetime import datetime
 from typing import Any
@@ -81,9 +81,9 @@ def _link(entry: AuditEntry) -> Fields:
 
 
 def _unlink(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
-    """What the link moved goes back, which an ordinary unlink leaves."""
+    """Also moves the rows back, which an ordinary unlink does not."""
     alias = _alias(entry)
-    assert alias is not None  # it was compared
+    assert alias is not None  # undo compared its fields
     moved_rows.give_back(alias, (entry.after or {}).get("_rows", {}))
     return aliases.player_alias_unlink(alias.player, alias.external_id, actor=actor, reason=reason)
 
@@ -180,4 +180,4 @@ register_undo(
     restore=_restore_note,
     may=_may_undo_note,
 )
-register_permanent({AuditAction.PLAYER_ERASED: "An erased player cannot be brought back."})
+register_permanent({AuditAction.PLAYER_ERASED: "An erased player cannot be restored."})

@@ -27,10 +27,10 @@ from players.services import player_update
 
 @staff_view(Role.VIEWER)
 def player_list(request: HtmxHttpRequest) -> HttpResponse:
-    """Players by when they were last seen, or by external id when searched for.
+    """Players by when they were last seen; search results by external id.
 
-    A whole external id leads to its player, but only once the search is sent: whoever is still
-    typing `player_12` does not mean `player_1`.
+    A complete external id redirects to its player, but only once the search is submitted: while
+    `player_12` is typed, `player_1` must not redirect.
     """
     form = PlayerFilterForm(request)
     q = form.value("q")
@@ -87,7 +87,7 @@ def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
 
 
 def found_by(request: HtmxHttpRequest, player: Player, name: str) -> HttpResponse:
-    """To the player whom a search for a whole name means, saying so where that is an alias."""
+    """Redirect to the player with this id; a toast explains an alias."""
     response = HttpResponseRedirect(environment_url(request, "player_detail", player.pk))
     if name in (player.external_id, str(player.pk)):
         return response

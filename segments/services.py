@@ -32,7 +32,7 @@ def fields_of(segment: Segment) -> dict[str, Any]:
 
 
 def created_fields(segment: Segment) -> dict[str, Any]:
-    """The lists come with a segment that was deleted before."""
+    """Includes the number of ids on lists, which a restored segment has."""
     listed = segment.included + segment.excluded
     return fields_of(segment) | ({"ids on lists": listed} if listed else {})
 
@@ -100,7 +100,7 @@ def segment_create(
 
 @transaction.atomic
 def segment_insert(segment: Segment, *, actor: Actor, reason: str = "") -> AuditEntry:
-    """Store a segment that is not stored yet."""
+    """Insert a segment."""
     environment, key = segment.environment, segment.key
     if not KEY.fullmatch(key):
         raise ValidationError({"key": KEY_FORM})
@@ -153,7 +153,7 @@ def segment_update(
 def _conflict(
     segment: Segment, now: dict[str, Any], wanted: dict[str, Any], base: datetime
 ) -> Conflict:
-    """Segments keep no revisions: what they changed is in the audit log."""
+    """Segments have no revisions: the changes since `base` are taken from the audit log."""
     entries = AuditEntry.objects.filter(
         environment=segment.environment_id,
         action=AuditAction.SEGMENT_UPDATED,
@@ -177,7 +177,7 @@ def _conflict(
 def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> AuditEntry:
     """Delete a segment. Raises ValidationError while something uses it."""
     segments_lock(segment.environment)
-    # Whoever saves a flag that names the segment locks it, too, until that is stored.
+    # A flag save that adds a use of this segment holds the same row lock until it commits.
     segment = locked(segment)
     used_by = users_of_segments(segment.environment).get(segment.key)
     if used_by:

@@ -1,4 +1,4 @@
-"""How changes of segments and their lists are undone."""
+"""The undo of changes to segments and their lists."""
 
 from datetime import datetime, timedelta
 
@@ -48,12 +48,12 @@ def _created(entry: AuditEntry) -> Fields:
 
 def _delete(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
     segment = _segment(entry)
-    assert segment is not None  # its fields were compared
+    assert segment is not None  # undo compared its fields
     return services.segment_delete(segment, actor=actor, reason=reason)
 
 
 def _recreate(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry:
-    """The same row again. Once the lists are being dropped the id must not come back with them."""
+    """Insert the row again, with a new id if its lists are already being deleted."""
     before = dict(entry.before or {})
     pk, lists = before.pop("_id"), before.pop("_lists", None)
     created_at = datetime.fromisoformat(before.pop("_created_at"))
@@ -68,7 +68,7 @@ def _recreate(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry:
 
 
 def _list(entry: AuditEntry) -> Fields:
-    """A change of a list takes back its own rows only, so nothing is compared."""
+    """Undoing a list change affects only its own rows, so there is nothing to compare."""
     return entry.after or {}
 
 
@@ -81,13 +81,13 @@ def _restore_list(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | 
     list_start(undoing)
     undoing.refresh_from_db()
     if undoing.state != ListState.RUNNING and not undoing.added + undoing.removed:
-        raise ValidationError("These ids were changed again since. Nothing is left to undo.")
+        raise ValidationError("These ids have all changed since. Nothing is left to undo.")
     return entry_of(undoing)
 
 
 def _why_not_list(entry: AuditEntry) -> str:
     late = entry.created_at < timezone.now() - timedelta(days=KEPT_DAYS)
-    return f"A change of a list can be undone for {KEPT_DAYS} days." if late else ""
+    return f"List changes can be undone for {KEPT_DAYS} days only." if late else ""
 
 
 register_undo(AuditAction.SEGMENT_CREATED, role=Role.LIVE_OPS, current=_created, restore=_delete)

@@ -1,4 +1,4 @@
-"""The small actions on a flag: switch, percentage, order, restore, archive, clone."""
+"""Actions on a flag: switch, percentage, order, restore, archive, clone."""
 
 import msgspec
 from django.core.exceptions import ValidationError
@@ -33,7 +33,7 @@ from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 
 
 def _conflict(request: HtmxHttpRequest, flag: Flag, conflict: Conflict) -> HttpResponse:
-    """Overwrite posts the same again for the current revision."""
+    """The conflict page. Overwrite repeats the POST for the current revision."""
     url = f"{request.path}?from={conflict.current}"
     return render_conflict(
         request,
@@ -45,7 +45,7 @@ def _conflict(request: HtmxHttpRequest, flag: Flag, conflict: Conflict) -> HttpR
     )
 
 
-def _who_switches(
+def _impact_text(
     request: HtmxHttpRequest, flag: Flag, draft: FlagDocument, *, archived: bool | None = None
 ) -> str:
     found = impact_of(request, flag, draft, archived=archived)
@@ -54,15 +54,13 @@ def _who_switches(
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
-    """Turn on or off, also when the rules cannot be read. The target is in the address, so a second
-    click does not turn it back."""
+    """Turn a flag on or off, even if its rules cannot be read. The URL names the target state, so
+    repeating the request does not toggle it back."""
     flag = get_flag_or_404(request, key)
     enabled = state == "on"
     if flag.archived_at:
         response = redirect_to(request, environment_url(request, "flag_detail", key))
-        return with_toast(
-            request, response, f"{key} is archived. Bring it back first.", tone="warn"
-        )
+        return with_toast(request, response, f"{key} is archived. Unarchive it first.", tone="warn")
     error = ""
     if request.method == "POST":
         try:
@@ -94,12 +92,12 @@ def _switch_text(request: HtmxHttpRequest, flag: Flag, enabled: bool) -> str:
     document = flag.spec
     off = sentences.value_text(document.variant(document.off).value)
     consequence = (
-        "Its rules decide again, from the next request on."
+        "Its rules apply from the next request on."
         if enabled
-        else f"Everyone gets {off}, from the next request on. The rules stay as they are."
+        else f"Everyone gets {off} from the next request on. The rules are not changed."
     )
     draft = msgspec.structs.replace(document, enabled=enabled)
-    return consequence + _who_switches(request, flag, draft)
+    return consequence + _impact_text(request, flag, draft)
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -110,7 +108,7 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
     rule = next((item for item in document.rules if item.id == rule_id), None)
     if rule is None:
         response = redirect_to(request, environment_url(request, "flag_detail", key))
-        return with_toast(request, response, "That rule is no longer there.", tone="warn")
+        return with_toast(request, response, "That rule no longer exists.", tone="warn")
     figure = figure_at(rule, timezone.now())
     form = RolloutForm(
         request.get_full_path(), request.POST or None, initial={"rollout": as_percent(figure)}
@@ -118,7 +116,7 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
     wanted = thousandths(form.cleaned_data["rollout"]) if form.is_valid() else None
     preview = ""
     if wanted is not None and "ask" in request.POST:
-        preview = _who_switches(request, flag, document.with_rollout(rule_id, wanted)).strip()
+        preview = _impact_text(request, flag, document.with_rollout(rule_id, wanted)).strip()
     if request.htmx.target == PREVIEW:
         return HttpResponse(escape(preview))
     if wanted is not None and "ask" not in request.POST and not is_review(request):
@@ -126,7 +124,7 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
             _, entry = services.flag_update(
                 flag,
                 document=document.with_rollout(rule_id, wanted),
-                base_revision=_offered_at(request, flag),
+                base_revision=_base_revision(request, flag),
                 actor=actor_of(request),
                 reason=reason_of(request),
             )
@@ -145,8 +143,8 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
             cancel_url=environment_url(request, "flag_detail", key),
             text=(
                 f"Now {percent(figure)} of {sentences.audience(rule)}. Raising it removes "
-                "nobody; lowering it removes only those who came in last."
-                + (" It ends the schedule." if rule.steps or rule.ramp else "")
+                "no players; lowering it removes the players added last."
+                + (" Saving ends the schedule." if rule.steps or rule.ramp else "")
             ),
             form=form,
             preview=preview,
@@ -154,15 +152,15 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
     )
 
 
-def _offered_at(request: HtmxHttpRequest, flag: Flag) -> int:
-    """The revision that was in sight when this act was offered, from `?from=`."""
+def _base_revision(request: HtmxHttpRequest, flag: Flag) -> int:
+    """The revision shown when the action was offered, from `?from=`."""
     text = request.GET.get("from", "")
     return int(text) if text.isdecimal() and len(text) < 10 else flag.revision
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpResponse:
-    """Write an old revision again, as a new one."""
+    """Save an old revision as a new one."""
     flag = get_flag_or_404(request, key)
     revision = get_object_or_404(flag.revisions, number=number)
     error = ""
@@ -171,7 +169,7 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
             _, entry = services.flag_restore(
                 flag,
                 number,
-                base_revision=_offered_at(request, flag),
+                base_revision=_base_revision(request, flag),
                 actor=actor_of(request),
                 reason=reason_of(request),
             )
@@ -180,7 +178,7 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
         except ValidationError as problem:
             error = " ".join(problem.messages)
         else:
-            return done(request, flag, entry, f"Revision {number} of {key} is in force again.")
+            return done(request, flag, entry, f"Restored revision {number} of {key}.")
     found = services.differences(flag, revision)
     return render_confirm(
         request,
@@ -190,7 +188,7 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
             cancel_url=environment_url(request, "flag_detail", key),
             text=_restore_text(request, flag, revision)
             if found
-            else "This revision is the same as what is in force.",
+            else "This revision equals the current one.",
             changes=found,
             error=error,
         ),
@@ -202,25 +200,25 @@ def _restore_text(request: HtmxHttpRequest, flag: Flag, revision: FlagRevision) 
         draft = read_document(revision.document)
     except DocumentError:
         return "This revision cannot be read."
-    return _who_switches(request, flag, draft)
+    return _impact_text(request, flag, draft)
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
-    """Archive a flag or bring it back."""
+    """Archive or unarchive a flag."""
     flag = get_flag_or_404(request, key)
     archived = state == "archive"
     if request.method == "POST":
         flag, entry = services.flag_set_archived(
             flag, archived, actor=actor_of(request), reason=reason_of(request)
         )
-        text = f"{key} is archived." if archived else f"{key} is back, as it was."
+        text = f"{key} is archived." if archived else f"{key} is unarchived."
         return done(request, flag, entry, text)
     return render_confirm(
         request,
         Confirm(
-            title=f"{'Archive' if archived else 'Bring back'} {key}",
-            button="Archive" if archived else "Bring back",
+            title=f"{'Archive' if archived else 'Unarchive'} {key}",
+            button="Archive" if archived else "Unarchive",
             cancel_url=environment_url(request, "flag_detail", key),
             text=_archive_text(request, flag, archived),
         ),
@@ -233,17 +231,17 @@ def _archive_text(request: HtmxHttpRequest, flag: Flag, archived: bool) -> str:
     document = flag.spec
     off = sentences.value_text(document.variant(document.off).value)
     consequence = (
-        f"Players get {off}, and the flag leaves the lists. Its history stays."
+        f"Players get {off}. The flag moves to the Archived tab and keeps its history."
         if archived
-        else "The flag returns to the lists and serves what its rules say."
+        else "The flag returns to the In use tab and its rules apply again."
     )
-    return consequence + _who_switches(request, flag, document, archived=archived)
+    return consequence + _impact_text(request, flag, document, archived=archived)
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 @readable_flag
 def flag_move(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResponse:
-    """Evaluate a rule before the one that stands before it."""
+    """Move a rule up by one."""
     key, document = flag.key, flag.spec
     order = [rule.id for rule in document.rules]
     place = order.index(rule_id) if rule_id in order else 0
@@ -257,7 +255,7 @@ def flag_move(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpRespons
             _, entry = services.flag_reorder(
                 flag,
                 order,
-                base_revision=_offered_at(request, flag),
+                base_revision=_base_revision(request, flag),
                 actor=actor_of(request),
                 reason=reason_of(request),
             )
@@ -266,7 +264,7 @@ def flag_move(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpRespons
         except ValidationError as problem:
             error = " ".join(problem.messages)
         else:
-            text = f"{key} evaluates {sentences.audience(document.rules[place])} earlier."
+            text = f"{key}: moved {sentences.audience(document.rules[place])} up."
             return done(request, flag, entry, text)
     rules = {rule.id: rule for rule in document.rules}
     draft = msgspec.structs.replace(document, rules=tuple(rules[each] for each in order))
@@ -276,8 +274,8 @@ def flag_move(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpRespons
             title=f"Move rule {place + 1} of {key} up",
             button=f"Move up in {request.environment.slug}",
             cancel_url=environment_url(request, "flag_detail", key),
-            text="The first rule that takes a player in decides."
-            + _who_switches(request, flag, draft),
+            text="The first rule that matches a player decides."
+            + _impact_text(request, flag, draft),
             changes=[
                 Change(
                     f"Rule {number}",
@@ -293,7 +291,7 @@ def flag_move(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpRespons
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 @readable_flag
 def flag_clone(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
-    """Make a copy of a flag under another key."""
+    """Copy a flag under another key."""
     key = flag.key
     form = CloneForm(request.POST or None, initial={"key": f"{key}-copy"[:128]})
     if request.method == "POST" and form.is_valid():

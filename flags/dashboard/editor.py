@@ -1,8 +1,7 @@
-"""The editors of a flag: its rules, its variants, what it waits for. Each leads to a review before
-anything is saved.
+"""The editors of a flag: rules, variants, prerequisites. Each leads to a review before saving.
 
-The review carries the draft and the revision it was made from. If someone else saves in between,
-the conflict page carries the draft on.
+The review page posts the draft and its base revision. If someone else saved in the meantime, the
+conflict page posts the draft on.
 """
 
 import json
@@ -48,7 +47,7 @@ from segments.models import Segment
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 @readable_flag
 def flag_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
-    """Edit the rules: who gets what, how many of them, in which order."""
+    """Edit the rules and their order."""
     document = draft_of(request) or flag.spec
     segments = list(Segment.objects.filter(environment=request.environment).only("key", "name"))
     forms = formset_factory(RuleForm, extra=0, max_num=MAX_ROWS)
@@ -81,7 +80,7 @@ def flag_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 @readable_flag
 def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
-    """Edit name, description, the variants, and what is served otherwise and when off."""
+    """Edit the metadata, the variants, and the default and off variant."""
     document = draft_of(request) or flag.spec
     boolean = document.value_type is ValueType.BOOLEAN
     forms = formset_factory(VariantForm, extra=0, max_num=MAX_ROWS)
@@ -130,7 +129,7 @@ def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 @readable_flag
 def flag_prerequisites(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
-    """Edit what other flags must give a player before this one counts."""
+    """Edit the prerequisites: variants that other flags must serve a player."""
     document = draft_of(request) or flag.spec
     others = Flag.objects.of(request.environment).exclude(pk=flag.pk).archived(False)
     forms = formset_factory(PrerequisiteForm, extra=0, max_num=MAX_ROWS)
@@ -159,7 +158,7 @@ def flag_prerequisites(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
 
 
 def _metadata(request: HtmxHttpRequest, flag: Flag) -> dict[str, str]:
-    """What the flag says of itself as posted along, else as it is."""
+    """The posted metadata; the current metadata where none was posted."""
     return {name: request.POST.get(name, value)[:500] for name, value in flag.metadata.items()}
 
 
@@ -170,7 +169,7 @@ def base_of(request: HtmxHttpRequest, flag: Flag) -> int:
 
 
 def draft_of(request: HtmxHttpRequest) -> FlagDocument | None:
-    """The draft that the review sent back to be edited further, if it did."""
+    """The draft posted by the review or conflict page; None without a readable one."""
     text = request.POST.get("draft")
     if text is None:
         return None
@@ -190,7 +189,7 @@ def review(
     error: str = "",
     everybody: bool = False,
 ) -> HttpResponse:
-    """Show what would change, and for which players, against what is in force now."""
+    """Show the differences from the current revision and the players who would switch."""
     metadata = metadata or flag.metadata
     try:
         services.check_revision(flag, base_of(request, flag), draft, metadata)
@@ -210,7 +209,7 @@ def review(
         "reason": reason_of(request),
         "impact": None if error else impact_of(request, flag, draft, everybody=everybody),
     }
-    # htmx does not swap a whole page into a fragment: the review is a page without it.
+    # The editors post to the review without htmx, so it is always a full page.
     return render(request, "flags/review.html", context, status=422 if error else 200)
 
 
@@ -242,7 +241,7 @@ def _conflict(
 @staff_view(Role.LIVE_OPS, "POST")
 @readable_flag
 def flag_review(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
-    """The review again, with every player evaluated unless it follows a conflict."""
+    """The review with every player evaluated, or, after a conflict, with a sample."""
     back, draft = _back(request), draft_of(request)
     if draft is None:
         return _unreadable(request, flag.key, back)

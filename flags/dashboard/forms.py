@@ -1,4 +1,4 @@
-"""The forms of the flag pages, and their way to a flag document and back."""
+"""The forms of the flag pages and their conversion to and from a flag document."""
 
 import json
 from collections.abc import Sequence
@@ -41,23 +41,25 @@ class FlagFilterForm(FilterForm):
 
 
 class MetadataForm(forms.Form):
-    """What the flag says of itself to staff."""
+    """The metadata of a flag."""
 
     name = forms.CharField(max_length=200, required=False)
     description = forms.CharField(
         max_length=500, required=False, widget=forms.Textarea(attrs={"rows": 2})
     )
-    owner = forms.CharField(max_length=200, required=False, help_text="Whom to ask about it.")
+    owner = forms.CharField(
+        max_length=200, required=False, help_text="The person or team to contact."
+    )
     expected_end = forms.DateField(
         label="Expected end",
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
-        help_text="When it should be gone from the game. Empty: it is there to stay.",
+        help_text="When the game should stop using it. Leave empty for a permanent flag.",
     )
 
     @property
     def metadata(self) -> dict[str, str]:
-        """In the form of Flag.about."""
+        """As Flag.metadata."""
         end = self.cleaned_data["expected_end"]
         return {**self.cleaned_data, "expected_end": end.isoformat() if end else ""}
 
@@ -66,7 +68,7 @@ class FlagNewForm(MetadataForm):
     key = forms.CharField(
         max_length=128,
         validators=[KEY_VALIDATOR],
-        help_text="What the game asks for, such as <code>new_tutorial</code>. It cannot change.",
+        help_text="The key that games use, such as <code>new_tutorial</code>. It cannot change.",
         widget=forms.TextInput(attrs={"autocapitalize": "none", "spellcheck": "false"}),
     )
     value_type = forms.ChoiceField(
@@ -77,7 +79,7 @@ class FlagNewForm(MetadataForm):
             (ValueType.NUMBER, "Number"),
             (ValueType.JSON, "JSON"),
         ],
-        help_text="Values other than on or off begin with one variant; add more on the next page.",
+        help_text="Other types than on or off start with one variant. Add more on the next page.",
     )
     value = forms.CharField(
         label="First value",
@@ -118,7 +120,7 @@ class FlagNewForm(MetadataForm):
 
 
 def parse_value(value_type: ValueType, text: str) -> Any:
-    """A value as staff type it: text as it stands, numbers and JSON as JSON."""
+    """Parse a typed value: text is taken literally, other types as JSON."""
     if value_type is ValueType.STRING:
         return text
     try:
@@ -176,30 +178,30 @@ class ServingForm(forms.Form):
 
 
 class PrerequisiteForm(forms.Form):
-    """One variant that another flag must give, as `<flag> <variant>`: neither has a space."""
+    """A variant that another flag must serve, as `<flag> <variant>`: neither has a space."""
 
-    gives = forms.ChoiceField(label="Only where")
+    gives = forms.ChoiceField(label="Only if")
 
     def __init__(
         self, *args: Any, others: Sequence[Flag], chosen: FlagDocument, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
         choices = {
-            f"{other.key} {variant['key']}": f"{other.key} gives {variant['key']}"
+            f"{other.key} {variant['key']}": f"{other.key} serves {variant['key']}"
             for other in others
             for variant in other.document["variants"]
         }
-        # What is chosen already stays to be seen, even if it can no longer be chosen.
+        # Current prerequisites stay selectable, even if their flag is archived.
         for item in chosen.prerequisites:
             for variant in item.variants:
-                choices.setdefault(f"{item.flag} {variant}", f"{item.flag} gives {variant}")
+                choices.setdefault(f"{item.flag} {variant}", f"{item.flag} serves {variant}")
         field = self.fields["gives"]
         assert isinstance(field, forms.ChoiceField)
         field.choices = [("", "Choose a flag"), *choices.items()]
 
 
 def prerequisites_of(chosen: Sequence[str]) -> tuple[Prerequisite, ...]:
-    """Several variants of one flag: any of them. Several flags: all of them."""
+    """Variants of one flag are alternatives; all flags are required."""
     variants: dict[str, list[str]] = {}
     for choice in dict.fromkeys(chosen):
         flag, _, variant = choice.partition(" ")
@@ -217,13 +219,13 @@ class CloneForm(forms.Form):
     same_players = forms.BooleanField(
         label="Same players",
         required=False,
-        help_text="Copies the salt, too: equal percentages then take in the same players. "
-        "Otherwise who is in one flag says nothing about the other.",
+        help_text="Also copies the salt: equal percentages then include the same players. "
+        "Otherwise the two flags select players independently.",
     )
 
 
 class RolloutForm(forms.Form):
-    """One percentage; while it is typed, the dialog asks who would switch."""
+    """A percentage. While it is typed, the dialog shows which players would switch."""
 
     rollout = percent_field("Percentage")
 
@@ -239,8 +241,8 @@ class RolloutForm(forms.Form):
         }
 
 
-RULES_DECIDE = "*rules*"  # no variant's key
-EXPIRIES = {0: "Until taken back", 1: "1 hour", 24: "1 day", 168: "7 days", 720: "30 days"}
+RULES_DECIDE = "*rules*"  # not a valid variant key
+EXPIRIES = {0: "Until removed", 1: "1 hour", 24: "1 day", 168: "7 days", 720: "30 days"}
 
 
 class OverrideForm(forms.Form):
@@ -251,7 +253,7 @@ class OverrideForm(forms.Form):
         super().__init__(*args, **kwargs)
         field = self.fields["variant"]
         assert isinstance(field, forms.ChoiceField)
-        field.choices = [(RULES_DECIDE, "What the rules say")] + [
+        field.choices = [(RULES_DECIDE, "No override: use the rules")] + [
             (item.key, f"{item.key}: {json.dumps(item.value, ensure_ascii=False)[:60]}")
             for item in document.variants
         ]

@@ -1,7 +1,7 @@
-"""Who would get something else if a draft were saved.
+"""The players who would get another variant or value if a draft were saved.
 
-Players are asked in the order of their ids from a random one on. Ids are uniformly distributed, so
-however far that goes it is a fair sample, and once all the way round it is everybody.
+Players are evaluated in the order of their ids, starting at a random id and wrapping around. Ids
+are uniformly distributed, so the players evaluated so far are a random sample.
 """
 
 import uuid
@@ -35,7 +35,7 @@ from segments.subject import subject_columns, subject_in
 
 SAMPLE_SIZE = 2_500
 CHUNK_SIZE = 2_500
-SECONDS = 20.0  # nobody waits longer for everybody; what was asked by then is a large sample
+SECONDS = 20.0  # the limit for evaluating everyone; then the result is a large sample
 SHOWN = 20
 ALL_IDS = 1 << 128
 Z = 1.96  # 95 % confidence
@@ -43,8 +43,8 @@ Z = 1.96  # 95 % confidence
 
 @dataclass(slots=True)
 class Tally:
-    """Of `players`, who switches: from what nobody is chosen for to something (gains), back
-    (loses), or otherwise (swaps)."""
+    """Of `players`, those who switch: from an untargeted to a targeted variant (gains), back
+    (loses), or otherwise (swaps). See _untargeted."""
 
     players: int = 0
     gains: int = 0
@@ -65,8 +65,8 @@ class SwitchExample(NamedTuple):
 
 @dataclass(slots=True)
 class Impact:
-    """`exact` when everybody was asked, else `total` is an estimate. `switches` counts who switches
-    by variant before and after."""
+    """`exact` if all players were evaluated, else `total` is an estimate. `switches` counts the
+    switching players by variant before and after."""
 
     exact: bool = False
     total: int = 0
@@ -80,12 +80,12 @@ class Impact:
 
     @property
     def switched(self) -> list[tuple[str, str, int]]:
-        """Variants before and after, and how many go that way, most first."""
-        return [(*way, count) for way, count in self.switches.most_common()]
+        """Variant before, variant after and number of players, largest first."""
+        return [(*variants, count) for variants, count in self.switches.most_common()]
 
     @property
     def groups(self) -> list[tuple[str, Tally]]:
-        """The tallies that hold anybody, by what staff call them."""
+        """The tallies with any players, by label."""
         found = [(STAGES[stage].label, tally) for stage, tally in self.by_stage.items()]
         found += [("Payers", self.by_payer[True]), ("Not payers", self.by_payer[False])]
         return [(label, tally) for label, tally in found if tally.players]
@@ -103,35 +103,35 @@ class Impact:
 
     @property
     def basis(self) -> str:
-        """What the headline rests on."""
+        """How many players the headline is based on."""
         if self.exact:
-            return "Everybody was asked." if self.total else ""
+            return "All players were evaluated." if self.total else ""
         low, high = self.interval
         if not self.all.switches:
-            found = f"at most {high:.2f} % of all do"
+            found = f"at most {high:.2f} % switch"
         else:
             found = f"it is {low:.1f} to {high:.1f} %"
-        return f"{self.all.players:,} were asked; with 95 % confidence {found}."
+        return f"{self.all.players:,} were evaluated; with 95 % confidence {found}."
 
     @property
     def share(self) -> float:
-        """Who switches, in per cent."""
+        """The share of players who switch, in percent."""
         return 100 * self.all.switches / self.all.players if self.all.players else 0.0
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % confidence interval of the share, in per cent: Wilson's, good for none, too."""
+        """The 95 % confidence interval of the share in percent, by Wilson, valid for 0 too."""
         if self.exact or not self.all.players:
             return self.share, self.share
         n, part = self.all.players, self.share / 100
         middle = part + Z * Z / (2 * n)
-        reach = Z * sqrt(part * (1 - part) / n + Z * Z / (4 * n * n))
+        half = Z * sqrt(part * (1 - part) / n + Z * Z / (4 * n * n))
         whole = 1 + Z * Z / n
-        return max(100 * (middle - reach) / whole, 0.0), min(100 * (middle + reach) / whole, 100.0)
+        return max(100 * (middle - half) / whole, 0.0), min(100 * (middle + half) / whole, 100.0)
 
 
 def _rounded(number: float) -> int:
-    """To two digits: an estimate is no more exact."""
+    """Rounded to two digits, the precision of the estimate."""
     whole = round(number)
     return round(whole, min(2 - len(str(whole)), 0))
 
@@ -144,10 +144,9 @@ def impact(
     *,
     everybody: bool = False,
 ) -> Impact:
-    """Ask both about a sample, or about everybody, as far as SECONDS reach."""
+    """Evaluate both flags for a sample, or for everyone within SECONDS."""
     found = Impact()
     if live.document == draft.document and live.archived == draft.archived and not everybody:
-        # Nobody need be asked: what is the same gives the same.
         found.exact = True
         return found
     start = uuid.uuid4()
@@ -164,8 +163,8 @@ def impact(
         found.exact = True
     found.total = found.all.players
     if not found.exact:
-        gone = (last.int - start.int) % ALL_IDS
-        found.total = max(round(found.all.players * ALL_IDS / max(gone, 1)), found.all.players)
+        covered = (last.int - start.int) % ALL_IDS
+        found.total = max(round(found.all.players * ALL_IDS / max(covered, 1)), found.all.players)
     return found
 
 
@@ -187,24 +186,24 @@ def _count(
         if category:
             setattr(tally, category, getattr(tally, category) + 1)
     if category:
-        way = before.variant.key, after.variant.key
-        found.switches[way] += 1
+        variants = before.variant.key, after.variant.key
+        found.switches[variants] += 1
         if len(found.examples) < SHOWN:
-            found.examples.append(SwitchExample(player.id, player.external_id, *way))
+            found.examples.append(SwitchExample(player.id, player.external_id, *variants))
 
 
 def _category(live: CompiledFlag, draft: CompiledFlag, before: Decision, after: Decision) -> str:
-    """`gains`, `loses`, `swaps`, or nothing for who keeps variant and value."""
+    """`gains`, `loses`, `swaps`, or "" if variant and value are the same."""
     old, new = before.variant, after.variant
     if old.key == new.key and identical(old.value, new.value):
         return ""
-    had, has = old.key not in _unchosen(live), new.key not in _unchosen(draft)
+    had, has = old.key not in _untargeted(live), new.key not in _untargeted(draft)
     if had == has:
         return "swaps"
     return "gains" if has else "loses"
 
 
-def _unchosen(flag: CompiledFlag) -> set[str]:
+def _untargeted(flag: CompiledFlag) -> set[str]:
     if flag.document.value_type is ValueType.BOOLEAN:
         return {"disabled"}
     return {flag.document.default, flag.document.off}
@@ -216,7 +215,7 @@ def _unchosen(flag: CompiledFlag) -> set[str]:
 def _players(
     snapshot: Snapshot, event_counts: list[EventCount], now: datetime, start: uuid.UUID
 ) -> Iterator[tuple[PlayerRow, EvaluationContext]]:
-    """Everybody once, from `start` on and around."""
+    """Every player once, from the id `start` on, wrapping around."""
     for row in _rows(snapshot, event_counts, now, start):
         player, subject, (overrides,) = subject_in(row, event_counts, snapshot, now)
         variants = msgspec.json.decode(overrides, type=dict[int, str]) if overrides else {}

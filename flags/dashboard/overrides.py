@@ -1,4 +1,4 @@
-"""Setting one player's variant of a flag: what support does for a player who is stuck."""
+"""The dialog that sets the override of a flag for one player."""
 
 import uuid
 from datetime import timedelta
@@ -24,7 +24,7 @@ from players.models import Player
 @staff_view(Role.SUPPORT, "GET", "POST")
 @readable_flag
 def flag_override(request: HtmxHttpRequest, flag: Flag, player_id: uuid.UUID) -> HttpResponse:
-    """Set a player's variant of a flag, or leave it to the rules again."""
+    """Set or remove the override of a flag for a player."""
     player = get_or_404(request, Player, pk=player_id)
     present = FlagOverride.objects.filter(flag=flag, player_id=player.pk).first()
     initial = {"variant": present.variant if present else RULES_DECIDE, "hours": 0}
@@ -43,8 +43,8 @@ def flag_override(request: HtmxHttpRequest, flag: Flag, player_id: uuid.UUID) ->
             title=f"{flag.key} for {player.external_id}",
             button=f"Save to {request.environment.slug}",
             cancel_url=url,
-            text="It counts before all rules, for this player only, from the next request on. "
-            "While the flag is off, every player gets its off value.",
+            text="An override takes precedence over the rules, for this player only, from the next "
+            "request on. It does not apply while the flag is off.",
             form=form,
         ),
     )

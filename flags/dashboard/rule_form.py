@@ -1,4 +1,4 @@
-"""The form of one rule: who, what, how many, when; and its way to a flag document and back."""
+"""The form of one rule and its conversion to and from a flag document."""
 
 import re
 import secrets
@@ -18,7 +18,7 @@ from ilara_admin.core.percentages import as_percent, thousandths
 from segments.forms import OptionalJSONField, checked_rule
 from segments.models import Segment
 
-# Neither is a key: keys begin with a letter or a digit.
+# Not valid keys: keys begin with a letter or a digit.
 SPLIT = "*split*"
 EVERYBODY_CHOICE = "*everybody*"
 FIXED, STEPS, RAMP = TIMINGS = ("fixed", "steps", "ramp")
@@ -27,13 +27,13 @@ STEP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?)\s+(\d{1,3}(?:\.\d
 
 
 def moment_field(label: str, help_text: str = "", required: bool = True) -> forms.DateTimeField:
-    """A time in the zone of whoever types it."""
+    """A time in the user's time zone."""
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M:%S")
     return forms.DateTimeField(label=label, required=required, widget=widget, help_text=help_text)
 
 
 def parse_steps(text: str) -> tuple[ScheduleStep, ...]:
-    """One step a line, `2026-12-01 09:00 25`, in the zone of whoever types it."""
+    """One step per line, `2026-12-01 09:00 25`, in the user's time zone."""
     found = [_step(line) for line in filter(None, map(str.strip, text.splitlines()))]
     if not 1 <= len(found) <= MAX_STEPS:
         raise ValidationError(f"Give 1 to {MAX_STEPS} steps, one on each line.")
@@ -63,14 +63,14 @@ def steps_as_typed(steps: tuple[ScheduleStep, ...]) -> str:
 
 
 class ConditionsField(OptionalJSONField):
-    """A rule is an object: text is what was typed, and is drawn again as it stands."""
+    """Shows invalid input again as typed: a string is input, as rules are objects."""
 
     def prepare_value(self, value: Any) -> Any:
         return value if isinstance(value, str) else super().prepare_value(value)
 
 
 class RuleForm(forms.Form):
-    """One rule. The weights count only when a split is served."""
+    """One rule. The weights apply only to a split."""
 
     id = forms.CharField(required=False, widget=forms.HiddenInput)
     segment = forms.ChoiceField(label="Who")
@@ -88,15 +88,15 @@ class RuleForm(forms.Form):
     )
     steps = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"}),
-        help_text="One on each line: date, time, per cent, such as "
-        "<code>2026-12-01 09:00 25</code>. The percentage above holds until the first.",
+        help_text="One per line: date, time, percent, such as "
+        "<code>2026-12-01 09:00 25</code>. The percentage above applies until the first.",
     )
     ramp_from = percent_field("From, %")
     ramp_to = percent_field("To, %")
     ramp_start = moment_field("Between")
     ramp_end = moment_field("And")
-    start = moment_field("Starts", "Before, the rule matches nobody.", required=False)
-    end = moment_field("Ends", "From then on it matches nobody.", required=False)
+    start = moment_field("Starts", "Before, the rule matches no players.", required=False)
+    end = moment_field("Ends", "From then on, it matches no players.", required=False)
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class RuleForm(forms.Form):
         segment, serve = self.fields["segment"], self.fields["serve"]
         assert isinstance(segment, forms.ChoiceField)
         assert isinstance(serve, forms.ChoiceField)
-        segment.choices = [(EVERYBODY_CHOICE, "Everybody")] + [
+        segment.choices = [(EVERYBODY_CHOICE, "Everyone")] + [
             (item.key, item.key) for item in segments
         ]
         serve.choices = [(key, key) for key in self.keys]
@@ -132,7 +132,7 @@ class RuleForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         for index in range(len(self.keys)):
-            # A weight left empty is 0, and without a split nobody asks for weights.
+            # An empty weight is 0, and weights do not matter without a split.
             if data.get("serve") != SPLIT or self.has_error(f"weight_{index}", "required"):
                 self.errors.pop(f"weight_{index}", None)
         self._clean_timing(data)
@@ -140,14 +140,14 @@ class RuleForm(forms.Form):
             weights = self._weights(data)
             if sum(weights.values()) != EVERYBODY:
                 total = Decimal(sum(weights.values())) / 1000
-                self.add_error("serve", f"The weights must add up to 100 %; they make {total} %.")
+                self.add_error("serve", f"The weights must add up to 100 %, not {total} %.")
         return data
 
     def _clean_timing(self, data: dict[str, Any]) -> None:
-        asked_by = {"rollout": (FIXED, STEPS), "steps": (STEPS,)} | dict.fromkeys(
+        used_by = {"rollout": (FIXED, STEPS), "steps": (STEPS,)} | dict.fromkeys(
             RAMP_FIELDS, (RAMP,)
         )
-        for name, timings in asked_by.items():
+        for name, timings in used_by.items():
             if data.get("timing") not in timings:
                 self.errors.pop(name, None)
         if data.get("timing") == STEPS and "steps" in data:
@@ -157,12 +157,7 @@ class RuleForm(forms.Form):
                 self.add_error("steps", error)
         for start, end in (("start", "end"), ("ramp_start", "ramp_end")):
             first, last = data.get(start), data.get(end)
-            if (
-                first
-                and last
-                and last <= first
-                and data.get("timing") in asked_by.get(end, TIMINGS)
-            ):
+            if first and last and last <= first and data.get("timing") in used_by.get(end, TIMINGS):
                 self.add_error(end, "This must come after the start.")
 
     def clean_conditions(self) -> Any:
@@ -207,7 +202,7 @@ class RuleForm(forms.Form):
 
     @property
     def is_timed(self) -> bool:
-        """Whether the part about time is to be open."""
+        """Whether to open the schedule section."""
         return self["timing"].value() not in (None, "", FIXED) or any(
             self[name].value() or self[name].errors for name in ("start", "end")
         )

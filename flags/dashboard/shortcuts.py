@@ -1,4 +1,4 @@
-"""What the flag pages share: finding a flag, and going back to its page after a change."""
+"""Helpers of the flag pages."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -18,7 +18,7 @@ def get_flag_or_404(request: HtmxHttpRequest, key: str) -> Flag:
 
 
 def readable_flag(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Pass the flag itself in place of its key. One that cannot be read has its page only."""
+    """Pass the flag instead of its key. Redirects to its page if it cannot be read."""
 
     @wraps(view)
     def wrapped(request: HtmxHttpRequest, key: str, **kwargs: Any) -> HttpResponse:
@@ -32,5 +32,5 @@ def readable_flag(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespon
 
 
 def done(request: HtmxHttpRequest, flag: Flag, entry: AuditEntry | None, text: str) -> HttpResponse:
-    """Back to the flag's page, with a toast that can undo the change."""
+    """Redirect to the flag's page, with a toast that can undo the change."""
     return changed(request, environment_url(request, "flag_detail", flag.key), entry, text)

@@ -1,4 +1,4 @@
-"""What speaks for taking a flag out of the game."""
+"""Hints that a flag is no longer needed."""
 
 from datetime import datetime, timedelta
 from typing import cast
@@ -9,8 +9,8 @@ STALE_DAYS = 30
 
 
 def hints(flag: Flag, now: datetime) -> list[str]:
-    """Each a sentence. Asks for a flag `with_last_evaluated`. A permanent flag that games ask for
-    is never stale, however long nobody has changed it."""
+    """Sentences. Requires a flag `with_last_evaluated`. A permanent flag that games evaluate is
+    never stale, however old its last change."""
     if flag.archived_at:
         return []
     found = []
@@ -19,8 +19,8 @@ def hints(flag: Flag, now: datetime) -> list[str]:
         found.append(f"It was expected to end on {end}.")
     last = cast("datetime | None", getattr(flag, "last_evaluated_at", None))
     if now - (last or flag.created_at) > timedelta(days=STALE_DAYS):
-        found.append(f"No game has asked for it in {STALE_DAYS} days.")
+        found.append(f"No game has evaluated it for {STALE_DAYS} days.")
     steady = now - flag.updated_at > timedelta(days=STALE_DAYS)
     if flag.expected_end and steady and not flag.problem and not flag.spec.rules:
-        found.append("It has no rules, so it gives everybody the same.")
+        found.append("It has no rules, so everyone gets the same.")
     return found

@@ -1,4 +1,4 @@
-"""The flag pages: the list, a new flag, one flag. acts.py and editing.py change it."""
+"""The flag pages: the list, a new flag, one flag. actions.py and editor.py change it."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -166,7 +166,7 @@ def _rule_row(rule: Rule, now: datetime) -> dict[str, Any]:
 
 
 def _use(flag: Flag, now: datetime) -> dict[str, Any]:
-    """How often the API gave each variant in the last week."""
+    """How often the API served each variant in the last USE_DAYS."""
     found = use_of(flag, now - timedelta(days=USE_DAYS))
     total = sum(each.times for each in found)
     shares = [Share(each.variant, EVERYBODY * each.times // total) for each in found if total]
@@ -174,7 +174,7 @@ def _use(flag: Flag, now: datetime) -> dict[str, Any]:
 
 
 def _history(flag: Flag) -> list[dict[str, Any]]:
-    """The newest revisions, each with what it changed."""
+    """The newest revisions with their changes."""
     revisions = list(flag.revisions.all()[: HISTORY_SIZE + 1])
     older: list[Any] = [*revisions[1:], None]
     found = []
@@ -187,7 +187,7 @@ def _history(flag: Flag) -> list[dict[str, Any]]:
 
 
 def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
-    """What the flag gives the player whose external id was typed, and why."""
+    """The value for the player with the typed external id, and its receipt."""
     external_id = request.GET.get("player", "").strip()
     if not external_id:
         return None
@@ -222,7 +222,7 @@ def impact_of(
     archived: bool | None = None,
     everybody: bool = False,
 ) -> Impact | None:
-    """Who would switch; None for a draft that cannot be evaluated."""
+    """The players who would switch; None for a draft that cannot be evaluated."""
     known = environment_cache.at_version(request.environment)
     live = flags_of(known).get(flag.key)
     if live is None:

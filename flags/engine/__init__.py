@@ -1,1 +1,1 @@
-"""The flag document and its evaluation; pure, so it imports no Django."""
+"""The flag document and its evaluation. Imports no Django."""

@@ -1,10 +1,10 @@
-"""Which bucket a player falls into. Frozen for ever: a change here would move players.
+"""The bucket of a player. Frozen: any change would move players between variants.
 
     h = murmur3_x86_32(utf8(salt + ":" + player_id), seed)
     b = (h * 100000) >> 32            # 0..99999, by multiply-shift, without modulo bias
 
-The gate (is the player inside the percentage?) and the split (which variant?) hash with different
-seeds, so that being inside a rollout says nothing about the variant. Imports no Django.
+The gate (is the player inside the percentage?) and the split (which variant?) use different seeds,
+so that they are independent. Imports no Django.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ def bucket(salt: str, player_id: str, seed: int) -> int:
 
 
 def gate(salt: str, player_id: str) -> int:
-    """Inside a rollout when smaller than its percentage in thousandths."""
+    """The gate bucket: inside a rollout if smaller than its percentage in thousandths."""
     return bucket(salt, player_id, GATE_SEED)
 
 
@@ -37,10 +37,10 @@ def split(salt: str, player_id: str, slices: Sequence[Slice]) -> str:
 
 
 def reweight(slices: Sequence[Slice], weights: Mapping[str, int]) -> tuple[Slice, ...]:
-    """New slices with these weights (thousandths of a percent, sum 100000), moving the minimum.
+    """New slices with these weights (thousandths of a percent, sum 100000); moves few players.
 
-    A variant that shrinks gives up buckets from the end of its last slice; what was freed goes to
-    the variants that grow, in the order of `weights`. Everybody else keeps what they have.
+    Each slice of a shrinking variant is cut at its end, the last slice first. Freed buckets go to
+    the growing variants, in the order of `weights`. All other buckets keep their variant.
     """
     if sum(weights.values()) != EVERYBODY or min(weights.values()) < 0:
         raise ValueError("The weights must be positive and add up to 100000.")
@@ -68,7 +68,7 @@ def reweight(slices: Sequence[Slice], weights: Mapping[str, int]) -> tuple[Slice
 
 
 def weights_of(slices: Sequence[Slice]) -> dict[str, int]:
-    """How much each variant owns, in thousandths of a percent, in order of first appearance."""
+    """The weight of each variant in thousandths of a percent, in order of first appearance."""
     weights: dict[str, int] = {}
     for part in slices:
         weights[part.variant] = weights.get(part.variant, 0) + part.end - part.start

@@ -1,13 +1,13 @@
-"""The flag document: what a revision holds, and the shape of import and export.
+"""The flag document, as stored in a revision and as imported and exported.
 
     {"value_type": "boolean", "enabled": true,
      "variants": [{"key": "enabled", "value": true}, {"key": "disabled", "value": false}],
      "rules": [{"id": "r1", "segment": "beta-testers", "variant": "enabled", "rollout": 100000}],
      "default": "disabled", "off": "disabled"}
 
-Percentages are integers in thousandths of a percent, so 100000 is everybody. A split stores the
-slices of the bucket range 0..99999 that each variant owns, not only their sums: re-weighting then
-moves as few players as it can. Times are RFC 3339 with an offset. Imports no Django.
+Percentages are integers in thousandths of a percent, so 100000 is everyone. A split stores the
+slices of the bucket range 0..99999 of each variant instead of weights, so that re-weighting moves
+few players. Times are RFC 3339 with an offset. Imports no Django.
 """
 
 from contextlib import suppress
@@ -51,14 +51,14 @@ class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScheduleStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From `at` on, the rule's percentage is `rollout`."""
+    """From `at` on, the percentage of the rule is `rollout`."""
 
     at: Moment
     rollout: int
 
 
 class Ramp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The rule's percentage moves evenly from `from` to `to` between `start` and `end`."""
+    """The percentage of the rule changes linearly from `from` to `to` between `start` and `end`."""
 
     from_: int = msgspec.field(name="from")
     to: int
@@ -67,12 +67,11 @@ class Ramp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Who (segment and conditions, both must hold), how many of them (rollout), gets what, when.
+    """Serves `variant` or `split` (exactly one is set) to `rollout` of the players that match both
+    `segment` and `conditions`, a rule as segments/language/parser.py reads it.
 
-    Exactly one of `variant` and `split` is set. `conditions` is a rule as
-    segments/language/parser.py reads it.
-    `rollout` holds until the first of `steps`; with a `ramp` it is left out. Before `start` and
-    from `end` on the rule matches nobody.
+    `rollout` applies until the first of `steps`; with a `ramp` it is left out. Before `start` and
+    from `end` on the rule matches no players.
     """
 
     id: str
@@ -89,7 +88,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 
 class Prerequisite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The other flag must give the player one of these variants, or this one counts as off."""
+    """The other flag must serve the player one of these variants, or this flag counts as off."""
 
     flag: str
     variants: tuple[str, ...]
@@ -108,7 +107,7 @@ class FlagDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return next(variant for variant in self.variants if variant.key == key)
 
     def with_rollout(self, rule_id: str, rollout: int) -> "FlagDocument":
-        """A percentage set by hand ends the rule's steps or ramp."""
+        """The document with a fixed percentage for one rule; removes its steps and ramp."""
         rules = tuple(
             msgspec.structs.replace(rule, rollout=rollout, steps=(), ramp=None)
             if rule.id == rule_id
@@ -126,7 +125,7 @@ class DocumentError(PathError):
 
 
 def decode_document(data: Any) -> FlagDocument:
-    """Read a document from plain JSON data; raises DocumentError when its shape is wrong."""
+    """Read a document from plain JSON data. Raises DocumentError if its shape is wrong."""
     try:
         return msgspec.convert(data, FlagDocument)
     except msgspec.ValidationError as error:
@@ -135,13 +134,13 @@ def decode_document(data: Any) -> FlagDocument:
 
 
 def encode_document(document: FlagDocument) -> dict[str, Any]:
-    """The document as plain JSON data, in its one canonical form: times in UTC, and what a rule
-    does not say left out."""
+    """The document as plain JSON data in canonical form: times in UTC, defaults of rules left
+    out."""
     canonical = msgspec.structs.replace(document, rules=tuple(map(_in_utc, document.rules)))
-    # By way of text, so that it equals what comes back from the database: lists, not tuples.
+    # The round trip turns tuples into lists, as the database returns them.
     data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(canonical))
     for rule in data["rules"]:
-        # msgspec leaves out what is the default itself, not what equals it.
+        # msgspec compares defaults by identity, not by equality.
         if rule.get("rollout") == EVERYBODY:
             del rule["rollout"]
     return data
@@ -163,7 +162,7 @@ def _in_utc(rule: Rule) -> Rule:
 
 
 def boolean_document(*, enabled: bool = False, rules: tuple[Rule, ...] = ()) -> FlagDocument:
-    """An on/off flag. A boolean flag has exactly these two variants."""
+    """A boolean flag, with the two variants that each boolean flag has."""
     return FlagDocument(
         value_type=ValueType.BOOLEAN,
         variants=BOOLEAN_VARIANTS,
@@ -175,7 +174,7 @@ def boolean_document(*, enabled: bool = False, rules: tuple[Rule, ...] = ()) -> 
 
 
 def _storable(value: Any) -> bool:
-    """Whether PostgreSQL can keep this: Python's own JSON reader is more generous."""
+    """Whether PostgreSQL can store this JSON value: Python accepts more."""
     match value:
         case str():
             return NOT_IN_TEXT.search(value) is None
@@ -228,7 +227,7 @@ def _check_period(path: str, start: datetime | None, end: datetime | None) -> No
 def _check_schedule(path: str, rule: Rule) -> None:
     _check_period(path, rule.start, rule.end)
     if rule.steps and rule.ramp:
-        raise DocumentError(path, "A percentage follows steps or a ramp, not both.")
+        raise DocumentError(path, "Use steps or a ramp, not both.")
     if len(rule.steps) > MAX_STEPS:
         raise DocumentError(f"{path}.steps", f"A schedule has {MAX_STEPS} steps at most.")
     for index, step in enumerate(rule.steps):
@@ -242,11 +241,11 @@ def _check_schedule(path: str, rule: Rule) -> None:
         _check_percentage(f"{path}.ramp.to", rule.ramp.to)
         _check_period(f"{path}.ramp", rule.ramp.start, rule.ramp.end)
         if rule.rollout != EVERYBODY:
-            raise DocumentError(f"{path}.rollout", "With a ramp, leave the percentage out.")
+            raise DocumentError(f"{path}.rollout", "Leave the percentage out if there is a ramp.")
 
 
 def check_document(document: FlagDocument) -> None:
-    """Raise DocumentError unless every reference inside the document holds."""
+    """Raise DocumentError if a value or a reference inside the document is invalid."""
     keys = [variant.key for variant in document.variants]
     if len(set(keys)) != len(keys):
         raise DocumentError("variants", "Two variants have the same key.")
@@ -283,7 +282,7 @@ def check_document(document: FlagDocument) -> None:
     needed = [item.flag for item in document.prerequisites]
     if len(set(needed)) != len(needed):
         raise DocumentError(
-            "prerequisites", "A flag is named twice. Name all its variants at once."
+            "prerequisites", "Two prerequisites name the same flag. Combine their variants."
         )
     for index, item in enumerate(document.prerequisites):
         if not item.variants:
@@ -303,7 +302,7 @@ def check_rules(document: FlagDocument) -> None:
 
 
 def read_document(data: Any) -> FlagDocument:
-    """A stored document, if all of it can be served; else DocumentError."""
+    """Read and check a stored document. Raises DocumentError."""
     document = decode_document(data)
     check_document(document)
     check_rules(document)
@@ -311,7 +310,7 @@ def read_document(data: Any) -> FlagDocument:
 
 
 def variant_keys(data: Any) -> set[str]:
-    """The keys of the variants of a stored document, as far as it can be read."""
+    """The variant keys of a stored document, as far as it can be read."""
     return {item["key"] for item in _items(data, "variants") if isinstance(item.get("key"), str)}
 
 

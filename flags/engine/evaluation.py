@@ -1,7 +1,7 @@
-"""What a flag gives a player, and why. Pure: no Django, no database, no clock of its own.
+"""The evaluation of a flag for a player. Imports no Django; the clock is an argument.
 
-Order: off or archived -> prerequisites -> the override for the player -> the rules in order, the
-first that matches and whose percentage includes the player -> the default.
+Evaluation order: off or archived -> prerequisites -> override -> first rule that matches and whose
+percentage includes the player -> default.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,20 +17,20 @@ from segments.language.parser import EventCount, Group, Membership, Node, event_
 
 
 class Reason(DocumentedEnum):
-    """Why a flag gave what it gave."""
+    """Why a flag serves a variant."""
 
     DISABLED = "disabled", "The flag is off or archived."
     OVERRIDE = "override", "Staff set a variant for this player."
     PREREQUISITE_FAILED = (
         "prerequisite_failed",
-        "Another flag that this one needs gives the player something else.",
+        "A prerequisite serves the player another variant.",
     )
     SEGMENT_MATCH = (
         "segment_match",
-        "A rule that names a segment decided; `segment_id` says which.",
+        "A rule with a segment decided; see `segment_id`.",
     )
-    RULE_MATCH = "rule_match", "A rule with conditions of its own decided."
-    ROLLOUT = "rollout", "A rule for everybody decided, by its percentage."
+    RULE_MATCH = "rule_match", "A rule with conditions and no segment decided."
+    ROLLOUT = "rollout", "A rule for all players decided, by its percentage."
     DEFAULT = "default", "No rule matched."
 
 
@@ -48,8 +48,8 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """`matches` is None where nothing is asked of the player. `decisions` holds, by variant key,
-    what is decided when the rule does."""
+    """`matches` is None if the rule applies to all players. `decisions` holds the decision of the
+    rule by variant key."""
 
     rule: Rule
     matches: Matcher | None
@@ -63,8 +63,9 @@ class CompiledRule:
 
 @dataclass(frozen=True, slots=True)
 class CompiledFlag:
-    """`constant` is what everybody gets: while the flag is off without exception, else unless an
-    override is set for the player. `others` are the environment's flags, for prerequisites."""
+    """`constant` is the decision for all players, or None if it depends on the player or the
+    clock; if the flag is on, overrides take precedence over it. `others` are all flags of the
+    environment, for prerequisites."""
 
     key: str
     salt: str
@@ -77,15 +78,15 @@ class CompiledFlag:
     off: Decision
     default: Decision
     constant: Decision | None
-    event_counts: frozenset[EventCount]  # the counts of events that its own rules need
+    event_counts: frozenset[EventCount]  # of its own rules, without prerequisites
     others: Mapping[str, "CompiledFlag"] = field(repr=False, compare=False)
-    id: int = 0  # of the row that overrides name; 0 for a flag that is not stored
+    id: int = 0  # of the database row; 0 if the flag is not stored
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationContext:
-    """Whom flags are asked about: the player's id in its lower-case 36-character form, what rules
-    see, and the variants set for the player by flag id. Schedules are read at `at`."""
+    """The player: the id in its lower-case 36-character form, the subject of rules, and the
+    overrides as variant by flag id. Schedules are evaluated at `at`."""
 
     player_id: str
     subject: Subject
@@ -105,9 +106,9 @@ def compile_flag(
     others: Mapping[str, CompiledFlag],
     id: int = 0,
 ) -> CompiledFlag:
-    """Prepare a flag for evaluation. A rule that names an unknown segment matches nobody.
+    """Prepare a flag for evaluation. A rule that names an unknown segment matches no players.
 
-    `others` is only kept, so it may still be filled afterwards.
+    `others` is stored without being read, so it may be filled afterwards.
     """
     variants = {variant.key: variant for variant in document.variants}
     off = Decision(variants[document.off], Reason.DISABLED)
@@ -147,7 +148,7 @@ def _compile_rule(
         reason = Reason.RULE_MATCH
     conditions: list[Node] = []
     if rule.segment is not None:
-        # As a condition, so that flags asked in one go ask each segment once.
+        # A condition, so that a bulk evaluation evaluates each segment once.
         conditions.append(Membership((rule.segment,), negative=False))
     if rule.conditions is not None:
         conditions.append(parse(rule.conditions))
@@ -162,7 +163,7 @@ def _compile_rule(
 
 
 def _constant(rules: tuple[CompiledRule, ...], default: Decision) -> Decision | None:
-    """What everybody gets, or None where it depends on the player or on the clock."""
+    """The decision for all players, or None if it depends on the player or the clock."""
     for compiled in rules:
         rule = compiled.rule
         if ceiling(rule) == 0:
@@ -185,23 +186,23 @@ def _event_counts(document: FlagDocument, segments: Mapping[str, Node]) -> froze
 
 
 def event_counts_needed(flags: Iterable[CompiledFlag]) -> frozenset[EventCount]:
-    """The counts of events that these flags need, and those that they wait for."""
+    """The event counts that these flags and their prerequisites need."""
     found: set[EventCount] = set()
     seen: set[str] = set()
-    waiting = list(flags)
-    while waiting:
-        flag = waiting.pop()
+    pending = list(flags)
+    while pending:
+        flag = pending.pop()
         if flag.key not in seen and flag.constant is None:
             seen.add(flag.key)
             found |= flag.event_counts
-            needed = (item.flag for item in flag.document.prerequisites)
-            waiting += [flag.others[key] for key in needed if key in flag.others]
+            prerequisites = (item.flag for item in flag.document.prerequisites)
+            pending += [flag.others[key] for key in prerequisites if key in flag.others]
     return frozenset(found)
 
 
 def decide(flag: CompiledFlag, context: EvaluationContext, memo: dict[str, Decision]) -> Decision:
-    """`evaluate` for flags that are asked in one go: `memo` keeps decisions by flag key, so that
-    what several of them need is decided once."""
+    """`evaluate` for several flags: `memo` caches decisions by flag key, so that each prerequisite
+    is evaluated once."""
     found = memo.get(flag.key)
     if found is None:
         found = memo[flag.key] = evaluate(flag, context, memo)
@@ -209,25 +210,24 @@ def decide(flag: CompiledFlag, context: EvaluationContext, memo: dict[str, Decis
 
 
 def takes(rule: CompiledRule, subject: Subject) -> bool:
-    """Whether the rule is about this player, percentage and time aside."""
+    """Whether segment and conditions of the rule match, regardless of percentage and time."""
     return rule.matches is None or rule.matches(subject)
 
 
 def is_overridden(flag: CompiledFlag, context: EvaluationContext) -> bool:
-    """Whether what the flag gives everybody may differ for this player."""
+    """Whether an override may replace the constant decision for this player."""
     return bool(context.overrides) and flag.is_on and flag.id in context.overrides
 
 
 def evaluate(
     flag: CompiledFlag, context: EvaluationContext, memo: dict[str, Decision] | None = None
 ) -> Decision:
-    """What the flag gives. An override that names a variant which is no longer there counts for
-    nothing."""
+    """Evaluate a flag. An override with a variant that no longer exists is ignored."""
     if not flag.is_on:
         return flag.off
     if flag.document.prerequisites:
         memo = {} if memo is None else memo
-        # Should a circle ever be stored, it ends here: a flag that waits for itself is off.
+        # Ends a cycle, should one ever be stored: a flag that requires itself is off.
         memo[flag.key] = Decision(flag.off.variant, Reason.PREREQUISITE_FAILED)
         for item in flag.document.prerequisites:
             if not _holds(item, flag.others, context, memo):
@@ -247,7 +247,7 @@ def evaluate(
         key = rule.variant
         if rule.split is not None:
             key = split(flag.salt, context.player_id, rule.split)
-        assert key is not None, "check_document lets no rule without a variant or a split pass"
+        assert key is not None, "check_document ensures a variant or a split"
         return compiled.decisions[key]
     return flag.default
 
@@ -258,6 +258,6 @@ def _holds(
     context: EvaluationContext,
     memo: dict[str, Decision],
 ) -> bool:
-    """Whether the other flag gives the player one of the variants. One that is gone does not."""
+    """Whether the other flag exists and serves the player one of the variants."""
     other = others.get(item.flag)
     return other is not None and decide(other, context, memo).variant.key in item.variants

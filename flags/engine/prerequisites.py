@@ -1,4 +1,4 @@
-"""How flags lean on each other: no circles, and no chain without end. Imports no Django."""
+"""Checks of prerequisite chains: no cycles, limited length. Imports no Django."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,13 +6,13 @@ MAX_CHAIN = 16
 
 
 def longest_chain(key: str, needs: Mapping[str, Sequence[str]]) -> list[str]:
-    """The flags that `key` waits for, one after the other, `key` first. A chain that leads back to
-    `key` ends with it and goes before all others: it is a circle."""
+    """The longest chain of prerequisites, starting with `key`. A cycle, a chain that ends with
+    `key`, comes before longer chains. `needs` are the prerequisites of each flag."""
     known: dict[str, list[str]] = {}
 
     def walk(name: str) -> list[str]:
         if name not in known:
-            known[name] = [name]  # a circle that leaves `key` out is not this flag's fault
+            known[name] = [name]  # a cycle without `key` is not reported for this flag
             known[name] = [name, *best(name)]
         return known[name]
 
@@ -24,11 +24,11 @@ def longest_chain(key: str, needs: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def problem(key: str, needs: Mapping[str, Sequence[str]]) -> str | None:
-    """What is wrong with what the flag waits for, told with the path."""
+    """An error message with the path, or None if the chain is valid."""
     chain = longest_chain(key, needs)
     path = " \N{RIGHTWARDS ARROW} ".join(chain)
     if len(chain) > 1 and chain[-1] == key:
-        return f"The prerequisites go in a circle: {path}."
+        return f"The prerequisites form a cycle: {path}."
     if len(chain) > MAX_CHAIN:
-        return f"Prerequisites may chain {MAX_CHAIN} flags at most: {path}."
+        return f"A chain of prerequisites has {MAX_CHAIN} flags at most: {path}."
     return None

@@ -1,7 +1,7 @@
-"""The receipt of a decision: every rule in order, what each condition found, the bucket against the
-percentage, and what came nearest to deciding otherwise. No Django.
+"""The receipt of a decision: the result of each rule and condition, buckets and percentages, and
+the nearest miss. Imports no Django.
 
-It asks everything, even where the answer is known already, so it costs more than the decision.
+It evaluates every condition without short-circuiting, so it costs more than the decision.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class SegmentLike(Protocol):
 
 
 class ConditionReceipt(Struct):
-    """`condition` is the whole sentence, `expected` what follows the field in it."""
+    """`condition` is the sentence, `expected` its part after the field."""
 
     condition: str
     field: str | None
@@ -50,14 +50,14 @@ class GroupReceipt(Struct):
     conditions: "list[Part]"
 
 
-# Both kinds, which the fields tell apart: msgspec would want a tag in each.
+# An untagged union, which msgspec cannot describe.
 PARTS = [ref(GroupReceipt), ref(ConditionReceipt)]
 Part = Annotated[Any, Meta(extra_json_schema={"anyOf": PARTS})]
 PartOrNone = Annotated[Any, Meta(extra_json_schema={"anyOf": [*PARTS, {"type": "null"}]})]
 
 
 class SegmentReceipt(Struct):
-    """`list` is `included` or `excluded` where the player stands on one by hand."""
+    """`list` is `included` or `excluded` if the player is on that list of the segment."""
 
     key: str
     passed: bool
@@ -66,7 +66,7 @@ class SegmentReceipt(Struct):
 
 
 class RolloutReceipt(Struct):
-    """Inside when `bucket` is smaller than `threshold`; both in thousandths of a percent."""
+    """Passed if `bucket` is smaller than `threshold`; both in thousandths of a percent."""
 
     bucket: int
     threshold: int
@@ -77,7 +77,7 @@ class RolloutReceipt(Struct):
 
 
 class RuleReceipt(Struct):
-    """`matched` is about segment and conditions, `decides` whether this rule gave the variant."""
+    """`matched`: segment and conditions match. `decides`: this rule selected the variant."""
 
     index: int
     id: str
@@ -101,8 +101,8 @@ class PrerequisiteReceipt(Struct):
 
 
 class Receipt(Struct):
-    """Flags, schedules and prerequisites are those of `at`; the player's attributes, lists, events
-    and override are those of `player_as_of`."""
+    """Flags, schedules and prerequisites are as of `at`; the player's attributes, lists, events
+    and override are as of `player_as_of`."""
 
     flag_revision: int
     at: Moment
@@ -139,12 +139,11 @@ def nearest_miss(
     decision: Decision,
     segments: Mapping[str, SegmentLike],
 ) -> str | None:
-    """Of the rules that were asked and did not decide, the one that came nearest: with the fewest
-    things in its way, the first of those."""
-    asked_rules = len(flag.rules) if decision.rule_index is None else decision.rule_index
+    """Of the rules evaluated before the decision, the first with the fewest failed requirements."""
+    evaluated = len(flag.rules) if decision.rule_index is None else decision.rule_index
     if decision.reason in (Reason.DISABLED, Reason.PREREQUISITE_FAILED, Reason.OVERRIDE):
         return None
-    found = [(index, _in_the_way(flag, index, context, segments)) for index in range(asked_rules)]
+    found = [(index, _misses(flag, index, context, segments)) for index in range(evaluated)]
     if not found:
         return None
     index, misses = min(found, key=lambda item: len(item[1]))
@@ -168,14 +167,14 @@ def _rule(
     compiled = flag.rules[index]
     rule, decides = compiled.rule, decision.rule_index == index
     conditions = _trace_conditions(rule, context.subject, segments)
-    misses = _in_the_way(flag, index, context, segments)
+    misses = _misses(flag, index, context, segments)
     split_bucket = bucket(flag.salt, context.player_id, SPLIT_SEED) if rule.split else None
     return RuleReceipt(
         index=index,
         id=rule.id,
         name=rule.name,
         segment=_segment(rule.segment, context.subject, segments),
-        conditions=None if conditions is None else _told(conditions),
+        conditions=None if conditions is None else _part(conditions),
         matched=takes(compiled, context.subject),
         rollout=_rollout(flag, rule, context),
         split_bucket=split_bucket,
@@ -212,16 +211,16 @@ def _segment(
         key=key,
         passed=segment.matches(subject),
         list=None if excluded is None else "excluded" if excluded else "included",
-        rule=None if traced is None else _told(traced),
+        rule=None if traced is None else _part(traced),
     )
 
 
-def _in_the_way(
+def _misses(
     flag: CompiledFlag, index: int, context: EvaluationContext, segments: Mapping[str, SegmentLike]
 ) -> list[str]:
-    """What would have to be otherwise for the rule to decide, if it is asked."""
+    """The requirements of the rule that this player fails."""
     rule, subject = flag.rules[index].rule, context.subject
-    found = [] if rule.segment is None else _outside(rule.segment, subject, segments)
+    found = [] if rule.segment is None else _segment_misses(rule.segment, subject, segments)
     conditions = _trace_conditions(rule, subject, segments)
     if conditions is not None and not conditions.passed:
         found += [miss(leaf) for leaf in nearest(conditions)]
@@ -234,8 +233,8 @@ def _in_the_way(
     return found
 
 
-def _outside(key: str, subject: Subject, segments: Mapping[str, SegmentLike]) -> list[str]:
-    """What keeps the player out of the segment; nothing for a member."""
+def _segment_misses(key: str, subject: Subject, segments: Mapping[str, SegmentLike]) -> list[str]:
+    """The requirements that keep the player out of the segment; empty for a member."""
     segment = segments.get(key)
     if segment is not None and segment.matches(subject):
         return []
@@ -263,9 +262,9 @@ def _trace(
     return None if rule is None else trace(rule, subject, matchers)
 
 
-def _told(traced: Traced) -> GroupReceipt | ConditionReceipt:
+def _part(traced: Traced) -> GroupReceipt | ConditionReceipt:
     if isinstance(traced, TracedGroup):
-        return GroupReceipt(traced.operator, traced.passed, [_told(part) for part in traced.parts])
+        return GroupReceipt(traced.operator, traced.passed, [_part(part) for part in traced.parts])
     field, wanted = None, traced.words
     if isinstance(traced.leaf, Condition):
         field = field_name(traced.leaf.field)
@@ -278,14 +277,14 @@ def _prerequisites(flag: CompiledFlag, context: EvaluationContext) -> list[Prere
     memo: dict[str, Decision] = {}
     for item in flag.document.prerequisites:
         other = flag.others.get(item.flag)
-        given = decide(other, context, memo) if other else None
-        variant = given.variant.key if given else None
+        decision = decide(other, context, memo) if other else None
+        variant = decision.variant.key if decision else None
         found.append(
             PrerequisiteReceipt(
                 flag_key=item.flag,
                 wanted=item.variants,
                 variant_key=variant,
-                reason=given.reason if given else None,
+                reason=decision.reason if decision else None,
                 passed=variant in item.variants,
             )
         )

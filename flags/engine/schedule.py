@@ -1,7 +1,4 @@
-"""A rule's percentage over time: a pure function of the clock, so that no job has to move it.
-
-The clock is an argument. Imports no Django.
-"""
+"""A rule's percentage as a pure function of time: no job updates it. Imports no Django."""
 
 from datetime import datetime, timedelta
 
@@ -11,7 +8,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def is_scheduled(rule: Rule) -> bool:
-    """Whether time alone can change what the rule does."""
+    """Whether the percentage of the rule depends on the time."""
     return bool(rule.steps or rule.ramp or rule.start or rule.end)
 
 
@@ -23,26 +20,26 @@ def rollout_at(rule: Rule, now: datetime) -> int:
 
 
 def figure_at(rule: Rule, now: datetime) -> int:
-    """The percentage by steps or ramp alone, in thousandths."""
+    """The percentage in thousandths, without regard to start and end."""
     if rule.ramp:
         ramp = rule.ramp
-        gone = (min(max(now, ramp.start), ramp.end) - ramp.start) // MICROSECOND
-        whole = (ramp.end - ramp.start) // MICROSECOND
-        # Whole thousandths of the way, rounded down, in integers: the same in every language.
-        moved = abs(ramp.to - ramp.from_) * gone // whole
+        elapsed = (min(max(now, ramp.start), ramp.end) - ramp.start) // MICROSECOND
+        duration = (ramp.end - ramp.start) // MICROSECOND
+        # Integer arithmetic, rounded down: the same in every language.
+        moved = abs(ramp.to - ramp.from_) * elapsed // duration
         return ramp.from_ + moved if ramp.to >= ramp.from_ else ramp.from_ - moved
     past = [step.rollout for step in rule.steps if step.at <= now]
     return past[-1] if past else rule.rollout
 
 
 def next_change(rule: Rule, now: datetime) -> tuple[datetime, int] | None:
-    """The next moment named in the schedule, and the percentage from then on."""
+    """The next time in the schedule, and the percentage from then on."""
     moments = [step.at for step in rule.steps]
     moments += [moment for moment in (rule.start, rule.end) if moment]
     if rule.ramp:
         moments += [rule.ramp.start, rule.ramp.end]
-    coming = min((moment for moment in moments if moment > now), default=None)
-    return None if coming is None else (coming, rollout_at(rule, coming))
+    following = min((moment for moment in moments if moment > now), default=None)
+    return None if following is None else (following, rollout_at(rule, following))
 
 
 def ceiling(rule: Rule) -> int:

@@ -1,4 +1,4 @@
-"""Flag documents in words, for staff: rules as sentences, and what a change changes. No Django."""
+"""Texts about flags for staff: rules, differences, reasons of decisions. Imports no Django."""
 
 import json
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ def value_text(value: Any) -> str:
 
 
 def audience(rule: Rule) -> str:
-    """Whom the rule asks for: `beta-testers and level is at least 40`, or `everybody`."""
+    """The audience of a rule: `beta-testers and level is at least 40`, or `everyone`."""
     parts = []
     if rule.segment is not None:
         parts.append(rule.segment)
     if rule.conditions is not None:
         parts.append(describe(parse(rule.conditions)))
-    return " and ".join(parts) or "everybody"
+    return " and ".join(parts) or "everyone"
 
 
 def serves(rule: Rule) -> str:
@@ -53,17 +53,17 @@ def sentence(rule: Rule) -> str:
 
 
 def moment(time: datetime) -> str:
-    """`1 Dec 2026, 09:00 UTC`; seconds only where there are some."""
+    """`1 Dec 2026, 09:00 UTC`; seconds only if not 0."""
     utc = time.astimezone(UTC)
     return f"{utc.day} {utc:%b %Y}, {utc:{'%H:%M:%S' if utc.second else '%H:%M'}} UTC"
 
 
 def percentage(rule: Rule) -> str:
-    """How many the rule takes in, over time: `10 %; 50 % from 1 Dec 2026, 09:00 UTC`."""
+    """The percentage over time: `10 %; 50 % from 1 Dec 2026, 09:00 UTC`."""
     if rule.ramp:
         ramp = rule.ramp
-        way = "rising" if ramp.to >= ramp.from_ else "falling"
-        text = f"{percent(ramp.from_)} {way} evenly"
+        direction = "rising" if ramp.to >= ramp.from_ else "falling"
+        text = f"{percent(ramp.from_)} {direction} evenly"
         text += f" to {percent(ramp.to)} between {moment(ramp.start)} and {moment(ramp.end)}"
     else:
         text = "; ".join(
@@ -80,12 +80,12 @@ def percentage(rule: Rule) -> str:
 
 
 def needs(item: Prerequisite) -> str:
-    """`new-shop gives enabled`."""
-    return f"{item.flag} gives {' or '.join(item.variants)}"
+    """`new-shop serves enabled`."""
+    return f"{item.flag} serves {' or '.join(item.variants)}"
 
 
 def differences(before: FlagDocument, after: FlagDocument) -> list[Change]:
-    """What changes, in the order in which the flag page shows it."""
+    """The differences, in the order of the flag page."""
     found: list[Change] = []
 
     def compare(label: str, old: str, new: str) -> None:
@@ -109,7 +109,7 @@ def differences(before: FlagDocument, after: FlagDocument) -> list[Change]:
     for rule_id in {**old_rules, **new_rules}:
         old_rule, new_rule = old_rules.get(rule_id), new_rules.get(rule_id)
         _compare_rules(compare, _place(after, before, rule_id), old_rule, new_rule)
-    compare("Only where", _needs(before), _needs(after))
+    compare("Only if", _needs(before), _needs(after))
     compare("Order of rules", _order(before, new_rules), _order(after, old_rules))
     compare("Otherwise", before.default, after.default)
     compare("When off", before.off, after.off)
@@ -117,7 +117,7 @@ def differences(before: FlagDocument, after: FlagDocument) -> list[Change]:
 
 
 def metadata_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
-    """What changes in what a flag says of itself."""
+    """The differences between the metadata of two flags."""
     return [
         Change(
             label.replace("_", " ").capitalize(), before[label] or "none", after[label] or "none"
@@ -128,7 +128,7 @@ def metadata_differences(before: Mapping[str, str], after: Mapping[str, str]) ->
 
 
 def part_text(path: Path, value: Any) -> str | None:
-    """The text of a part of a stored document for core/diff.py."""
+    """The text of a part of a stored document, for core/diff.py."""
     inside, name = ("", "", *path)[-2:]
     try:
         if name == "rollout":
@@ -141,7 +141,7 @@ def part_text(path: Path, value: Any) -> str | None:
         if inside == "variants":
             return value_text(msgspec.convert(value, Variant).value)
     except (msgspec.ValidationError, RuleError):
-        pass  # a part of another shape that happens to have this name
+        pass  # another kind of part that has the same name
     return None
 
 
@@ -176,12 +176,12 @@ def _order(document: FlagDocument, shared: Any) -> str:
 
 
 def why(flag: CompiledFlag, decision: Decision, subject: Subject, at: datetime) -> str:
-    """Why a player gets what they get, in a sentence that can be read out."""
+    """The reason of a decision as a sentence."""
     match decision.reason:
         case Reason.DISABLED:
             return "The flag is archived." if flag.archived else "The flag is off."
         case Reason.PREREQUISITE_FAILED:
-            return _why_not(flag, decision)
+            return _why_prerequisite(flag, decision)
         case Reason.OVERRIDE:
             return "Set for this player."
         case Reason.DEFAULT:
@@ -192,21 +192,21 @@ def why(flag: CompiledFlag, decision: Decision, subject: Subject, at: datetime) 
     if decision.reason is Reason.SEGMENT_MATCH:
         return f"Rule {index + 1}: in segment {decision.segment_id}{inside}."
     if decision.reason is Reason.RULE_MATCH:
-        return f"Rule {index + 1}: its conditions hold{inside}."
-    return f"Rule {index + 1}: for everybody{inside}."
+        return f"Rule {index + 1}: conditions match{inside}."
+    return f"Rule {index + 1}: everyone{inside}."
 
 
-def _why_not(flag: CompiledFlag, decision: Decision) -> str:
+def _why_prerequisite(flag: CompiledFlag, decision: Decision) -> str:
     for item in flag.document.prerequisites:
         if item.flag == decision.prerequisite:
-            return f"It counts as off: it needs that {needs(item)}."
-    return "It counts as off: it waits for itself."
+            return f"Off for this player: only if {needs(item)}."
+    return "Off: the flag requires itself."
 
 
 def _why_default(flag: CompiledFlag, subject: Subject, at: datetime) -> str:
-    """It names the first rule that only its percentage withheld."""
+    """Names the first rule that matches except for its percentage."""
     for index, compiled in enumerate(flag.rules):
         if takes(compiled, subject):
             share = percent(compiled.share_at(at))
-            return f"Rule {index + 1} fits, but outside its {share}: the default."
-    return "No rule matched, so the default." if flag.rules else "No rules: the default."
+            return f"Rule {index + 1} matches, but the player is outside its {share}: the default."
+    return "No rule matched: the default." if flag.rules else "No rules: the default."

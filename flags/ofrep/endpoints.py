@@ -1,7 +1,7 @@
-"""OFREP 0.3.0, OpenFeature's remote evaluation protocol: flags for every OpenFeature SDK.
+"""OFREP 0.3.0, OpenFeature's remote evaluation protocol, for OpenFeature SDKs.
 
-Bodies are the protocol's own, without the envelope of /v1, those of errors too. Keys, limits and
-the order of checks are the same.
+Bodies and errors follow the protocol, without the envelope of /v1. API keys, limits and the order
+of checks are those of /v1.
 """
 
 import uuid
@@ -56,16 +56,16 @@ CONTEXT: dict[str, Any] = {
 
 
 class OfrepEvaluate(msgspec.Struct):
-    """`context.targetingKey` is a player's id or external id; the rest are attributes."""
+    """`context.targetingKey` is the id or external id of a player; the rest are attributes."""
 
-    # Without one the answer is OFREP's own code for that.
+    # Optional here, so that a missing context gets OFREP's error code.
     context: Annotated[dict[str, Any] | None, msgspec.Meta(extra_json_schema=CONTEXT)] = None
     json_schema: ClassVar[dict[str, Any]] = {"required": ["context"]}
 
 
 class OfrepFailure(msgspec.Struct, omit_defaults=True):
-    """OFREP's own shape of an error. `errorCode` is there for 400 and 404, `key` where one flag was
-    asked for."""
+    """An error as OFREP defines it. `errorCode` is set for 400 and 404, `key` when one flag was
+    requested."""
 
     errorDetails: str
     errorCode: str | None = None
@@ -73,7 +73,7 @@ class OfrepFailure(msgspec.Struct, omit_defaults=True):
 
 
 def _error(error: ApiError, captured: Mapping[str, str]) -> HttpResponse:
-    """The protocol's failure: it names the flag where one was asked for."""
+    """The error reply; it names the flag when one was requested."""
     key = captured.get("key")
     failure = OfrepFailure(error.message)
     if error.status == 400:
@@ -112,17 +112,17 @@ def _code(error: ApiError) -> str:
     ),
 )
 def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpResponse:
-    """Evaluate one flag, in OpenFeature's words. The key goes into `X-API-Key` or, as a Bearer
-    token, into `Authorization`. Somebody who is not registered yet is decided by the context
-    alone, into the bucket that they will have once they are."""
+    """Evaluate one flag with an OpenFeature SDK. Send the API key in `X-API-Key` or, as a Bearer
+    token, in `Authorization`. A player who is not registered yet is evaluated by the context
+    alone, with the bucket that the player will have once registered."""
     flag = flags_of(request.snapshot).get(key)
     context = _context(request, body, event_counts_needed([flag] if flag else []))
     if flag is None:
         raise not_found(FLAG_NOT_FOUND)
     decision = evaluate(flag, context)
     usage.note(flag, decision)
-    answer = _answer(flag, decision, context)
-    return HttpResponse(encoder.encode(answer), content_type="application/json")
+    reply = _evaluation(flag, decision, context)
+    return HttpResponse(encoder.encode(reply), content_type="application/json")
 
 
 @endpoint(
@@ -133,7 +133,7 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
     shape=_error,
     docs=Docs(
         reply=OfrepEvaluations,
-        statuses={200: "The answers.", 304: "They are what If-None-Match names; without a body."},
+        statuses={200: "The evaluations.", 304: "Unchanged since the ETag in If-None-Match."},
         headers=("If-None-Match",),
         invalid="The context needs a targetingKey",
         examples=examples.OFREP_ALL,
@@ -142,16 +142,16 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
     ),
 )
 def ofrep_evaluate_all(request: ApiRequest, body: OfrepEvaluate) -> HttpResponse:
-    """Evaluate all flags, in OpenFeature's words. The key goes into `X-API-Key` or, as a Bearer
-    token, into `Authorization`. The reply has an ETag; sent back in `If-None-Match`, it is answered
-    with 304 as long as nothing differs."""
+    """Evaluate all flags with an OpenFeature SDK. Send the API key in `X-API-Key` or, as a Bearer
+    token, in `Authorization`. The reply has an ETag. Send it in `If-None-Match` to get 304 while
+    nothing has changed."""
     flags = flags_part.of(request.snapshot)
     context = _context(request, body, flags.event_counts)
-    own, ready = split_precomputed(flags, context)
+    pending, ready = split_precomputed(flags, context)
     memo: dict[str, Decision] = {}
-    decided = [(flag, decide(flag, context, memo)) for flag in own]
-    found = [answer.ofrep for answer in ready]
-    found += [encoder.encode(_answer(flag, decision, context)) for flag, decision in decided]
+    decided = [(flag, decide(flag, context, memo)) for flag in pending]
+    found = [reply.ofrep for reply in ready]
+    found += [encoder.encode(_evaluation(flag, decision, context)) for flag, decision in decided]
     usage.note_all(flags, decided)
     content = b'{"flags":[' + b",".join(found) + b"]}"
     etag = _etag(request.snapshot.version, body.context, content)
@@ -160,14 +160,14 @@ def ofrep_evaluate_all(request: ApiRequest, body: OfrepEvaluate) -> HttpResponse
     return HttpResponse(content, content_type="application/json", headers={"ETag": etag})
 
 
-# --- Whom it is about -----------------------------------------------------------------------------
+# --- Player ---------------------------------------------------------------------------------------
 
 
 def _context(
     request: ApiRequest, body: OfrepEvaluate, event_counts: frozenset[EventCount]
 ) -> EvaluationContext:
-    """The player, or else somebody of whom nothing is known but the context: they fall into the
-    buckets that they will have once they are registered under that external id."""
+    """The player, by id or external id. Without one, only the context is known; the buckets are
+    those of the player who will register with that external id."""
     context = dict(body.context or {})
     key = context.pop(TARGETING_KEY, None)
     if key is None or key == "":
@@ -188,7 +188,9 @@ def _context(
     return EvaluationContext(str(by_external_id), subject, {}, request.now)
 
 
-def _answer(flag: CompiledFlag, decision: Decision, context: EvaluationContext) -> OfrepEvaluation:
+def _evaluation(
+    flag: CompiledFlag, decision: Decision, context: EvaluationContext
+) -> OfrepEvaluation:
     by_bucket = is_by_bucket(flag, decision)
     fields = {"bucket": gate(flag.salt, context.player_id)} if by_bucket else None
     return success(flag, decision, fields)
@@ -198,8 +200,8 @@ def _answer(flag: CompiledFlag, decision: Decision, context: EvaluationContext) 
 
 
 def _etag(version: int, context: Mapping[str, Any] | None, content: bytes) -> str:
-    """Over the configuration, the context and the answer. The answer stands in for the player's own
-    state and for the clock: whatever in them matters to a flag shows in it."""
+    """A hash of the configuration version, the context and the reply. The reply stands for the
+    player's state and the clock: their effect on flags shows in it."""
     canonical = msgspec.json.encode(context, order="sorted")
     parts = (str(version).encode(), sha256(canonical).digest(), content)
     return f'"{sha256(b"|".join(parts)).hexdigest()[:32]}"'
@@ -208,13 +210,13 @@ def _etag(version: int, context: Mapping[str, Any] | None, content: bytes) -> st
 # --- Errors ---------------------------------------------------------------------------------------
 
 
-def _nothing(request: HttpRequest) -> HttpResponseBase:
+def _not_found(request: HttpRequest) -> HttpResponseBase:
     cast(ApiRequest, request).shape_error = lambda error: _error(error, {})
-    raise not_found("There is no such path in OFREP.")
+    raise not_found("OFREP has no such path.")
 
 
 urlpatterns = [
     path("evaluate/flags", route(ofrep_evaluate_all)),
     path("evaluate/flags/<str:key>", route(ofrep_evaluate)),
-    re_path("", _nothing),
+    re_path("", _not_found),
 ]

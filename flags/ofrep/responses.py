@@ -1,4 +1,4 @@
-"""What OFREP, OpenFeature's remote evaluation protocol, says of a decision."""
+"""The replies of OFREP, OpenFeature's remote evaluation protocol."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,17 +13,17 @@ type MetadataValue = bool | str | int | float
 
 
 class OfrepReason(DocumentedEnum):
-    """The reasons of OpenFeature, of which its SDKs know no others."""
+    """The reasons that OpenFeature SDKs know."""
 
-    DISABLED = "DISABLED", "The flag is off or archived, or another one that it needs says no."
-    TARGETING_MATCH = "TARGETING_MATCH", "A rule decided for everybody it is about, or staff did."
-    SPLIT = "SPLIT", "A rule decided by a percentage or a split: the bucket of the player."
+    DISABLED = "DISABLED", "The flag is off or archived, or a prerequisite failed."
+    TARGETING_MATCH = "TARGETING_MATCH", "A rule without a percentage decided, or an override."
+    SPLIT = "SPLIT", "A rule decided by percentage or split, that is, by the player's bucket."
     DEFAULT = "DEFAULT", "The flag has rules, and none of them matched."
-    STATIC = "STATIC", "The flag has no rules: everybody gets the same."
+    STATIC = "STATIC", "The flag has no rules, so all players get the same."
 
 
 class OfrepEvaluation(Struct):
-    """`metadata` holds the flag's revision as `version` and the reason of /v1; where they matter,
+    """`metadata` has the flag's revision as `version` and the reason of /v1; where they apply, also
     the rule, the segment, the prerequisite and the player's bucket."""
 
     key: str
@@ -40,7 +40,7 @@ class OfrepEvaluations(Struct):
 def success(
     flag: CompiledFlag, decision: Decision, fields: Mapping[str, MetadataValue] | None = None
 ) -> OfrepEvaluation:
-    """`fields` go into the metadata, beside the revision and our own reason."""
+    """The OFREP evaluation of a decision. `fields` are added to the metadata."""
     metadata: dict[str, MetadataValue] = {"version": flag.revision, "reason": decision.reason.value}
     if decision.rule_index is not None:
         metadata["ruleId"] = flag.document.rules[decision.rule_index].id
@@ -58,8 +58,8 @@ def success(
 
 
 def ofrep_reason(flag: CompiledFlag, decision: Decision) -> OfrepReason:
-    """The decision in OpenFeature's words. Clients know no others, so a flag that waits for another
-    one is disabled, too; the metadata tell the two apart."""
+    """The OpenFeature reason of a decision. It has none for a failed prerequisite, so that is
+    DISABLED, too; the metadata has the reason of /v1."""
     match decision.reason:
         case Reason.DISABLED | Reason.PREREQUISITE_FAILED:
             return OfrepReason.DISABLED
@@ -72,7 +72,7 @@ def ofrep_reason(flag: CompiledFlag, decision: Decision) -> OfrepReason:
 
 
 def is_by_bucket(flag: CompiledFlag, decision: Decision) -> bool:
-    """Whether a percentage or a split took part in the rule that decided."""
+    """Whether the rule that decided has a percentage or a split."""
     if decision.rule_index is None:
         return False
     rule = flag.document.rules[decision.rule_index]

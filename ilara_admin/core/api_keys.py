@@ -130,8 +130,8 @@ def api_key_rotate(key: ApiKey, *, grace: timedelta, actor: Actor, reason: str =
 
 register_permanent(
     {
-        AuditAction.API_KEY_CREATED: "A key cannot be un-issued. Revoke it instead.",
-        AuditAction.API_KEY_ROTATED: "A rotation cannot be undone. Issue a new key.",
-        AuditAction.API_KEY_REVOKED: "A key cannot be un-revoked. Issue a new one.",
+        AuditAction.API_KEY_CREATED: "Issuing a key cannot be undone. Revoke the key instead.",
+        AuditAction.API_KEY_ROTATED: "A rotation cannot be undone. Issue a new key instead.",
+        AuditAction.API_KEY_REVOKED: "Revoking a key cannot be undone. Issue a new key instead.",
     }
 )

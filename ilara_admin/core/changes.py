@@ -1,7 +1,7 @@
-"""The rules of every change: conflicts, unique keys, undo and reasons.
+"""Conflicts, unique keys, undo and reasons of changes by staff.
 
-Services raise `Conflict` when the caller's revision or fields are no longer current, and create
-rows with `create_or_conflict`. Each app registers how its audit entries are undone.
+Services raise `Conflict` if the caller's revision or fields are no longer current, and create rows
+with `create_or_conflict`. Each app registers the undo of its audit entries.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ type Fields = Mapping[str, Any]
 
 
 def reason_of(request: HttpRequest) -> str:
-    """The posted reason, without NUL, which PostgreSQL refuses."""
+    """The posted reason, without NUL, which PostgreSQL cannot store."""
     return clean_reason(request.POST.get("reason", ""))
 
 
@@ -42,8 +42,8 @@ def bump_config_version(*environments: Environment) -> None:
 
 
 class Conflict(Exception):
-    """The object is no longer what the caller saw. `theirs` is what changed since then, `yours`
-    what the caller wanted to change, `current` the revision or fields to send for overwriting."""
+    """The object has changed since the caller read it. `theirs` are the changes since then, `yours`
+    those of the caller, `current` is the revision or fields to send to overwrite."""
 
     def __init__(
         self,
@@ -64,9 +64,10 @@ def merge_changes(
     object_type: str, object_id: object, name: str, *, seen: Fields | None, now: Fields,
     wanted: Fields,
 ) -> dict[str, Any]:  # fmt: skip
-    """The part of `wanted` that differs from what the caller saw; all of it if `seen` is None.
+    """The fields of `wanted` that differ from `seen`; all of them if `seen` is None.
 
-    Raises Conflict if one of these fields has a third value now. Other fields may have changed.
+    Raises Conflict if one of these is now neither as seen nor as wanted. Other fields may have
+    changed.
     """
     if seen is None:
         return dict(wanted)
@@ -112,11 +113,11 @@ def create_or_conflict[M: models.Model](row: M, taken: Mapping[str, ValidationEr
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """How entries of an action are undone.
+    """The undo of the entries of an action.
 
-    `current` locks the object and returns the fields of the entry as they are now, see
-    entry_fields; `restore` calls the service that puts the old ones back. `why_not` is the sentence
-    for an entry that is an exception, `may` replaces the check of the role.
+    `current` locks the object and returns the present values of the entry's fields, see
+    entry_fields. `restore` calls the service that restores the old values. `why_not` returns the
+    reason why an entry cannot be undone, or "". `may` overrides the check of the role.
     """
 
     role: Role
@@ -143,22 +144,22 @@ def register_undo(
 
 
 def register_permanent(sentences: dict[AuditAction, str]) -> None:
-    """Actions that cannot be undone, each with the sentence that says so."""
+    """Register actions that cannot be undone, each with the reason as a sentence."""
     for action, sentence in sentences.items():
         _permanent[action] = sentence
 
 
 def why_not_undoable(entry: AuditEntry) -> str:
-    """Why an entry cannot be undone, for staff to read; "" if it can."""
+    """The reason why an entry cannot be undone, as a sentence; "" if it can."""
     if entry.action in _permanent:
         return _permanent[entry.action]
     if entry.before is None and entry.after is None:
-        return "What it changed has been erased."
+        return "The changed data was erased."
     return _undos[entry.action].why_not(entry)
 
 
 def may_undo(entry: AuditEntry, user: User) -> bool:
-    """Whether the entry can be undone, and by this member of staff."""
+    """Whether the entry can be undone, and by this user."""
     return not why_not_undoable(entry) and _undos[entry.action].may(user, entry)
 
 
@@ -167,17 +168,17 @@ def needed_role(entry: AuditEntry) -> Role:
 
 
 def entry_fields(entry: AuditEntry, fields: Fields) -> Fields:
-    """Of an object's fields those that the entry changed."""
+    """Those of an object's fields that the entry changed."""
     names = {**(entry.before or {}), **(entry.after or {})}
     return {name: fields[name] for name in names if name in fields}
 
 
 @transaction.atomic
 def undo(entry: AuditEntry, *, actor: Actor, reason: str = "") -> AuditEntry | None:
-    """Put back the fields that an entry changed, by the ordinary service of that change.
+    """Restore the fields that an entry changed, with the service that makes such changes.
 
-    Returns the new audit entry; None if nothing had to change or a job goes on with it. Raises
-    Conflict if one of the fields was changed since, and ValidationError if the service refuses.
+    Returns the new audit entry; None if nothing changed or a job completes the undo. Raises
+    Conflict if one of the fields has changed since, and ValidationError from the service.
     """
     if refusal := why_not_undoable(entry):
         raise ValidationError(refusal)

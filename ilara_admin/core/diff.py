@@ -1,4 +1,4 @@
-"""The difference between two documents as text. Imports no Django."""
+"""The differences between two JSON documents as text. Imports no Django."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ _describers: list[Describe] = []
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference. A side is "" where there is nothing."""
+    """One difference. A side without a value is ""."""
 
     label: str
     before: str
@@ -21,16 +21,16 @@ class Change:
 
 
 def register_text(describe: Describe) -> None:
-    """`describe` returns the text of the part of a document at a path, or None if it is not its."""
+    """`describe` returns the text of the value at a path, or None for values of other apps."""
     if describe not in _describers:
         _describers.append(describe)
 
 
 def differences(before: Any, after: Any) -> list[Change]:
-    """What differs between two documents, leaf by leaf, labelled like `rules.beta.rollout`.
+    """The differences between two documents by leaf, with labels like `rules.beta.rollout`.
 
-    A side is "" where there is nothing; an empty text is “”. Fields like `_id` serve undo alone and
-    are left out.
+    A side without a value is ""; an empty string is “”. Excludes fields like `_id`, which only undo
+    uses.
     """
     return list(_walk((), _shown(before), _shown(after)))
 
@@ -43,7 +43,7 @@ def _shown(document: Any) -> Any:
 
 def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
     left, right = _named(before), _named(after)
-    # A list that appears or disappears is shown item by item, any other part as a whole.
+    # A list that is added or removed is shown by item, any other part as a whole.
     left = {} if left is None and before is None and isinstance(after, list) else left
     right = {} if right is None and after is None and isinstance(before, list) else right
     if left is None or right is None:
@@ -60,7 +60,7 @@ def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
 
 
 def _named(value: Any) -> dict[str, Any] | None:
-    """The parts of a document by name: of an object, or of a list whose items have ids or keys."""
+    """The parts of a value by name: of an object, or of a list whose items have ids or keys."""
     if isinstance(value, dict):
         return None if value.keys() == {"operator", "conditions"} else value
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
@@ -74,7 +74,7 @@ def _named(value: Any) -> dict[str, Any] | None:
 def _text(path: Path, value: Any) -> str:
     if value is None:
         return ""
-    # Where "1" and 1 are both possible, text is in quotes.
+    # Quotes where "1" and 1 are both possible.
     quoted = path[-1:] == ("value",) or (path and path[0].startswith("attributes"))
     if isinstance(value, str) and not quoted:
         return value or "“”"

@@ -73,9 +73,9 @@ def project_update(
     project: Project, *, actor: Actor, name: str | None = None, tier: Tier | None = None,
     seen: Fields | None = None, reason: str = "",
 ) -> AuditEntry | None:  # fmt: skip
-    """Rename a project or move it to another tier, in force on the next request.
+    """Change a project's name or tier, in force on the next request.
 
-    Returns None if nothing changed. Raises Conflict if a field is no longer as in `seen`.
+    Returns None if nothing changed. Raises Conflict if a field differs from `seen`.
     """
     project = Project.objects.select_for_update().get(pk=project.pk)
     before = {"name": project.name, "tier": project.tier}
@@ -141,7 +141,7 @@ def environment_update(
 ) -> AuditEntry | None:  # fmt: skip
     """Change some of ENVIRONMENT_SETTINGS, in force on the next request.
 
-    Returns None if nothing changed. Raises Conflict if a setting is no longer as in `seen`.
+    Returns None if nothing changed. Raises Conflict if a setting differs from `seen`.
     """
     unknown = set(settings) - set(ENVIRONMENT_SETTINGS)
     if unknown:
@@ -177,7 +177,7 @@ def environment_fields(environment: Environment) -> dict[str, Any]:
 
 
 def _locked(pk: int | str) -> Environment:
-    """The lock lets players register meanwhile."""
+    """The lock does not block the registration of players."""
     environments = Environment.objects.select_for_update(of=("self",), no_key=True)
     return environments.select_related("project").get(pk=pk)
 

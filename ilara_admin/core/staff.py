@@ -44,10 +44,10 @@ def staff_update(
     seen: Fields | None = None,
     reason: str = "",
 ) -> AuditEntry | None:
-    """Change what is given. Roles and deactivation are in force on the next request.
+    """Change the given fields. Roles and deactivation are in force on the next request.
 
-    Returns None if nothing changed. Raises ValidationError if no admin would be left, and Conflict
-    if a field is no longer as in `seen`.
+    Returns None if nothing changed. Raises ValidationError if no active admin would be left, and
+    Conflict if a field differs from `seen`.
     """
     admins = _lock(user.pk)
     user.refresh_from_db()
@@ -78,8 +78,8 @@ def staff_update(
 
 
 def _lock(pk: object) -> list[int]:
-    """Lock a member of staff and all admins, in one order: two admins who give up the role at the
-    same time must not both find the other. Returns the admins."""
+    """Lock an account and all admins, in a fixed order: if two admins give up the role at once, one
+    must be refused. Returns the admins."""
     rows = User.objects.select_for_update().order_by("pk")
     rows = rows.filter(Q(role=Role.ADMIN, is_active=True) | Q(pk=pk))
     return [user.pk for user in rows if user.may(Role.ADMIN)]
@@ -124,7 +124,7 @@ def _restore(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
 
 def _why_not(entry: AuditEntry) -> str:
     changes_password = "password" in (entry.after or {})
-    return "A password cannot be brought back. Set a new one." if changes_password else ""
+    return "A password cannot be restored. Set a new one instead." if changes_password else ""
 
 
 register_undo(
@@ -134,4 +134,6 @@ register_undo(
     restore=_restore,
     why_not=_why_not,
 )
-register_permanent({AuditAction.STAFF_CREATED: "Staff are not deleted. Deactivate them instead."})
+register_permanent(
+    {AuditAction.STAFF_CREATED: "A staff account cannot be deleted. Deactivate it instead."}
+)

@@ -1,4 +1,4 @@
-"""What staff see around a change: the confirmation, the conflict, the toast with its Undo."""
+"""The confirmation before a change, the conflict page, and the toast with Undo after it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from ilara_admin.web.htmx import (
     with_toast,
 )
 
-PREVIEW = "confirm-preview"  # the id of the line that shows what the form's values would do
-REVIEW = "review"  # posted by the conflict page's Review
+PREVIEW = "confirm-preview"  # the id of the element that previews the effect of the form's values
+REVIEW = "review"  # posted by Review on the conflict page
 
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
     """Title and button name the object: "Delete checkout_v2". Cancelling leads to `cancel_url`.
-    Without a button there is nothing to confirm: `text` says why."""
+    Without a button the change is not possible, and `text` explains why."""
 
     title: str
     button: str
@@ -41,17 +41,17 @@ class Confirm:
     type_to_confirm: str = ""  # posted as "typed"
     form: BaseForm | None = None
     error: str = ""
-    preview: str | None = None  # what the form's values would do; None offers no preview
+    preview: str | None = None  # the effect of the form's values; None: no preview
 
     def is_typed(self, request: HttpRequest) -> bool:
-        """Whether the name was typed. The browser's own check is a courtesy only."""
+        """Whether the name was typed correctly. The browser's check cannot be relied on."""
         return request.POST.get("typed", "").strip() == self.type_to_confirm
 
 
 def render_confirm(request: HttpRequest, confirm: Confirm) -> HttpResponse:
-    """The confirmation as a page, or as the dialog's content for htmx."""
+    """The confirmation as a page, or as the content of a dialog for htmx."""
     if confirm.form is not None and not confirm.form.errors:
-        # The form's first field gets the focus, not the reason below it.
+        # Focus the first field, not the reason below it.
         first = next(iter(confirm.form.fields.values()))
         first.widget.attrs["autofocus"] = True
     refused = confirm.error or (confirm.form is not None and confirm.form.errors)
@@ -73,18 +73,18 @@ def render_conflict(
     save_url: str = "",
     review_url: str = "",
 ) -> HttpResponse:
-    """What they changed, what you wanted. Status 409, or 422 for htmx, which swaps that.
+    """The changes of the other account and of this request. Status 409, or 422 for htmx.
 
     Overwrite posts `fields` to `save_url`, Review posts them to `review_url`; both default to the
-    address of this request. Without `fields` neither is offered.
+    URL of this request. Without `fields` neither is offered.
     """
-    about = f"{conflict.object_type}:{conflict.object_id}"
+    target = f"{conflict.object_type}:{conflict.object_id}"
     context = {
         "conflict": conflict,
         "latest": AuditEntry.objects.filter(
             object_type=conflict.object_type, object_id=conflict.object_id
         ).first(),
-        "log_url": f"{environment_url(request, 'audit_list')}?{urlencode({'object': about})}",
+        "log_url": f"{environment_url(request, 'audit_list')}?{urlencode({'object': target})}",
         "fields": fields,
         "save_url": save_url or request.get_full_path(),
         "review_url": review_url or request.get_full_path(),
@@ -97,25 +97,25 @@ def render_conflict(
 def form_conflict(
     request: HtmxHttpRequest, form: SeenForm, conflict: Conflict, cancel_url: str
 ) -> HttpResponse:
-    """The conflict of a form that posts back what it was filled with."""
+    """The conflict page of a SeenForm."""
     fields = posted_again(request, seen=form.sign(conflict.current))
     return render_conflict(request, conflict, cancel_url=cancel_url, fields=fields)
 
 
 def posted_again(request: HttpRequest, **replaced: str) -> dict[str, Sequence[str]]:
-    """What was posted, for the conflict page, with fields replaced."""
+    """The posted fields, for the conflict page, with some replaced."""
     dropped = ("csrfmiddlewaretoken", REVIEW)
     posted = {name: each for name, each in request.POST.lists() if name not in dropped}
     return {**posted, **{name: [value] for name, value in replaced.items()}}
 
 
 def is_review(request: HttpRequest) -> bool:
-    """Whether a form was posted by the conflict page to be edited further, not to be saved."""
+    """Whether the conflict page posted the form for further editing, not for saving."""
     return REVIEW in request.POST
 
 
 def undo_url_of(request: HtmxHttpRequest, entry: AuditEntry | None) -> str:
-    """Where the change can be undone, "" if it cannot or not by this member of staff."""
+    """The URL that undoes the change; "" if this user cannot undo it."""
     in_environment = hasattr(request, "environment")
     if entry is None or not in_environment or not may_undo(entry, request.user):
         return ""
@@ -125,7 +125,7 @@ def undo_url_of(request: HtmxHttpRequest, entry: AuditEntry | None) -> str:
 def changed(
     request: HtmxHttpRequest, url: str, entry: AuditEntry | None, text: str
 ) -> HttpResponse:
-    """Redirect after a change, with a toast that can undo it."""
+    """Redirect after a change, with a toast that offers Undo."""
     response = redirect_to(request, url)
     if entry is None:
         return with_toast(request, response, "Nothing was changed.", tone="info")

@@ -42,8 +42,8 @@ def render_form(request: HttpRequest, page: FormPage) -> HttpResponse:
 
 
 class SeenForm(forms.Form):
-    """A form that posts back what it was filled with, so that the service can write only what staff
-    changed and refuse what someone else changed since. `key` names the object."""
+    """A form that posts its initial values, signed, so that the service can write only the changed
+    fields and detect conflicts. `key` names the object."""
 
     seen = forms.CharField(required=False, strip=False, widget=forms.HiddenInput)
 
@@ -53,13 +53,13 @@ class SeenForm(forms.Form):
     ) -> None:  # fmt: skip
         self.salt = f"seen:{key}"
         super().__init__(data, initial={**now, **(initial or {}), "seen": self.sign(now)})
-        self.fields["seen"] = self.fields.pop("seen")  # the first field gets the focus
+        self.fields["seen"] = self.fields.pop("seen")  # last: the first field gets the focus
 
     def sign(self, fields: Mapping[str, Any]) -> str:
         return signing.dumps(fields, salt=self.salt, compress=True)
 
     def clean_seen(self) -> dict[str, Any] | None:
-        """None if it was not posted: then nothing is compared."""
+        """None if not posted; then conflicts are not detected."""
         text = self.cleaned_data["seen"]
         try:
             seen: dict[str, Any] | None = signing.loads(text, salt=self.salt) if text else None
