@@ -78,7 +78,7 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
     ),
 )
 def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpResponse:
-    """Evaluate all flags for a player, except archived ones."""
+    """Evaluate all flags for a player. Archived flags are left out."""
     query = _query(request)
     context = _context(request, body, query.flags.event_counts, query)
     flags, ready = split_precomputed(query.flags, context)

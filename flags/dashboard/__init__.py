@@ -1,1 +1,1 @@
-"""The flag pages. May import all of flags and what flags may import."""
+"""The flag pages; may import all of flags and what flags may import."""

@@ -1,1 +1,1 @@
-"""The flag document and its evaluation. Imports no Django."""
+"""The flag document and its evaluation; imports no Django."""

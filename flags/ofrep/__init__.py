@@ -1,1 +1,1 @@
-"""OFREP, OpenFeature's remote evaluation protocol. May import what flags may import."""
+"""OFREP, OpenFeature's remote evaluation protocol; may import what flags may import."""

@@ -169,7 +169,7 @@ def _raids(today: datetime) -> FlagDocument:
 # --- History --------------------------------------------------------------------------------------
 
 
-class Edit(NamedTuple):
+class DemoStep(NamedTuple):
     """One revision of a flag. `what` is the name, description and document of a new flag; an edit
     of the document; the number of the revision to restore; `off`; or `archive`."""
 
@@ -180,34 +180,34 @@ class Edit(NamedTuple):
     reason: str = ""
 
 
-def history(now: datetime) -> tuple[Edit, ...]:
+def history(now: datetime) -> tuple[DemoStep, ...]:
     today = now.replace(hour=9, minute=0, second=0, microsecond=0)
     ramp = Ramp(40_000, EVERYBODY, today - timedelta(1), today + timedelta(6))
     return (
-        Edit(27.3, ANA, "winter-event", ("Winter event", "Snow, sleighs, a quest.", WINTER)),
-        Edit(26.9, DEV, "match-region", ("Match region", "Where matches are hosted.", REGION)),
-        Edit(24.2, ANA, "onboarding-copy", ("Onboarding copy", "The first sentence.", COPY)),
-        Edit(22.1, BEN, "new-shop", ("New shop", "The shop with larger tiles.", SHOP)),
-        Edit(21.8, BEN, "new-shop", _first(rollout=5_000), "Check crash rates first"),
-        Edit(20.4, DEV, "match-region", _add(BRAZIL), "The São Paulo region is available"),
-        Edit(19.6, CHLOE, "daily-bonus", ("Daily bonus", "The daily login reward.", BONUS)),
-        Edit(18.3, CHLOE, "energy-minutes", ("Energy refill", "Minutes per point.", ENERGY)),
-        Edit(17.0, ANA, "onboarding-copy", _weights(control=50, story=25, short=25), "No errors"),
-        Edit(14.5, BEN, "new-shop", _first(rollout=50_000), "Crash rates are flat"),
-        Edit(14.2, DEV, "new-shop", 2, "Checkout is slow at 50 %"),
-        Edit(12.7, ANA, "winter-event", "off", "The event has ended"),
-        Edit(12.1, DEV, "vulkan-renderer", ("Vulkan renderer", "Android only.", VULKAN)),
-        Edit(10.4, CHLOE, "starter-price", ("Starter price", "In USD, as shown.", PRICE)),
-        Edit(9.2, BEN, "interstitial-ads", ("Interstitial ads", "Between two levels.", ADS)),
-        Edit(7.9, CHLOE, "daily-bonus", _add(CORE), "Reward the core, carefully"),
-        Edit(6.6, DEV, "vulkan-renderer", _first(rollout=40_000), "No more black screens"),
-        Edit(5.8, BEN, "new-shop", _first(rollout=10_000), "Checkout is fixed"),
-        Edit(4.7, ANA, "onboarding-copy", _weights(control=40, story=40, short=20)),
-        Edit(3.5, CHLOE, "interstitial-ads", "off", "Day-1 retention dropped by 2 points"),
-        Edit(2.4, ANA, "winter-event", "archive", "Until next year"),
-        Edit(1.2, BEN, "new-shop", _first(rollout=25_000), "25 % over the weekend"),
-        Edit(1.1, DEV, "vulkan-renderer", _first(rollout=EVERYBODY, ramp=ramp), "Over a week"),
-        Edit(1.0, ANA, "guild-raids", ("Guild raids", "Twenty players, one dragon.",
+        DemoStep(27.3, ANA, "winter-event", ("Winter event", "Snow, sleighs, a quest.", WINTER)),
+        DemoStep(26.9, DEV, "match-region", ("Match region", "Where matches are hosted.", REGION)),
+        DemoStep(24.2, ANA, "onboarding-copy", ("Onboarding copy", "The first sentence.", COPY)),
+        DemoStep(22.1, BEN, "new-shop", ("New shop", "The shop with larger tiles.", SHOP)),
+        DemoStep(21.8, BEN, "new-shop", _first(rollout=5_000), "Check crash rates first"),
+        DemoStep(20.4, DEV, "match-region", _add(BRAZIL), "The São Paulo region is available"),
+        DemoStep(19.6, CHLOE, "daily-bonus", ("Daily bonus", "The daily login reward.", BONUS)),
+        DemoStep(18.3, CHLOE, "energy-minutes", ("Energy refill", "Minutes per point.", ENERGY)),
+        DemoStep(17.0, ANA, "onboarding-copy", _weights(control=50, story=25, short=25), "No errors"),
+        DemoStep(14.5, BEN, "new-shop", _first(rollout=50_000), "Crash rates are flat"),
+        DemoStep(14.2, DEV, "new-shop", 2, "Checkout is slow at 50 %"),
+        DemoStep(12.7, ANA, "winter-event", "off", "The event has ended"),
+        DemoStep(12.1, DEV, "vulkan-renderer", ("Vulkan renderer", "Android only.", VULKAN)),
+        DemoStep(10.4, CHLOE, "starter-price", ("Starter price", "In USD, as shown.", PRICE)),
+        DemoStep(9.2, BEN, "interstitial-ads", ("Interstitial ads", "Between two levels.", ADS)),
+        DemoStep(7.9, CHLOE, "daily-bonus", _add(CORE), "Reward the core, carefully"),
+        DemoStep(6.6, DEV, "vulkan-renderer", _first(rollout=40_000), "No more black screens"),
+        DemoStep(5.8, BEN, "new-shop", _first(rollout=10_000), "Checkout is fixed"),
+        DemoStep(4.7, ANA, "onboarding-copy", _weights(control=40, story=40, short=20)),
+        DemoStep(3.5, CHLOE, "interstitial-ads", "off", "Day-1 retention dropped by 2 points"),
+        DemoStep(2.4, ANA, "winter-event", "archive", "Until next year"),
+        DemoStep(1.2, BEN, "new-shop", _first(rollout=25_000), "25 % over the weekend"),
+        DemoStep(1.1, DEV, "vulkan-renderer", _first(rollout=EVERYBODY, ramp=ramp), "Over a week"),
+        DemoStep(1.0, ANA, "guild-raids", ("Guild raids", "Twenty players, one dragon.",
                _raids(today)), "Servers allow 10 % for now"),
     )  # fmt: skip
 
@@ -243,7 +243,7 @@ def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
         )  # fmt: skip
 
 
-def _apply(environment: Environment, change: Edit) -> Flag:
+def _apply(environment: Environment, change: DemoStep) -> Flag:
     actor, reason = Actor(change.author), change.reason
     if isinstance(change.what, tuple):
         name, description, document = change.what
