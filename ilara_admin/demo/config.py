@@ -192,7 +192,7 @@ def history(now: datetime) -> tuple[DemoStep, ...]:
         DemoStep(20.4, DEV, "match-region", _add(BRAZIL), "The São Paulo region is available"),
         DemoStep(19.6, CHLOE, "daily-bonus", ("Daily bonus", "The daily login reward.", BONUS)),
         DemoStep(18.3, CHLOE, "energy-minutes", ("Energy refill", "Minutes per point.", ENERGY)),
-        DemoStep(17.0, ANA, "onboarding-copy", _weights(control=50, story=25, short=25), "No errors"),
+        DemoStep(17.0, ANA, "onboarding-copy", _weights(control=50, story=25, short=25), "Stable"),
         DemoStep(14.5, BEN, "new-shop", _first(rollout=50_000), "Crash rates are flat"),
         DemoStep(14.2, DEV, "new-shop", 2, "Checkout is slow at 50 %"),
         DemoStep(12.7, ANA, "winter-event", "off", "The event has ended"),
