@@ -119,7 +119,7 @@ def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
         "document": document,
         "variants": variants,
         "serving": serving,
-        "about": metadata,
+        "metadata": metadata,
         "boolean": boolean,
         "base": base_of(request, flag),
     }
@@ -203,7 +203,7 @@ def review(
         "flag": flag,
         "changes": changes,
         "draft": json.dumps(encode_document(draft), ensure_ascii=False),
-        "about": metadata,
+        "metadata": metadata,
         "back": back,
         "error": error,
         "reason": reason_of(request),
