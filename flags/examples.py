@@ -23,7 +23,7 @@ RECEIPT = {
     "flag_revision": 1,
     "at": AT,
     "player_as_of": AT,
-    "summary": "“enabled” by rule 1: the player is in the segment “beta-testers”.",
+    "summary": "Rule 1: in segment beta-testers.",
     "nearest_miss": None,
     "override": None,
     "prerequisites": [],

@@ -195,7 +195,7 @@ def _purchase_text(player: Player, purchase: str) -> tuple[str, str]:
         raise Http404(error.messages[0]) from None
     when = date_format(localtime(found.received_at), "j M Y, H:i T")
     what = f" {found.product_id}" if found.product_id else ""
-    return money(found.amount, found.currency), f"{player.external_id} description{what} on {when}."
+    return money(found.amount, found.currency), f"{player.external_id} bought{what} on {when}."
 
 
 def _changed(

@@ -1,4 +1,4 @@
-"""Eight creations of the same key at the same moment: one succeeds, seven are refused."""
+"""Eight concurrent creations of the same key: one succeeds, seven are refused."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ type Send = Callable[[Client], Any]
 
 
 class Kind(NamedTuple):
-    """The page that creates it, what is posted, and how many there are of the key."""
+    """The page that creates the object, the posted data, and a count of objects with the key."""
 
     page: str
     data: dict[str, Any]
@@ -79,7 +79,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_key_created_by_eight_at_once__is_made_once_and_refused_seven_times(name: str) -> None:
+def test_key_created_by_8_requests_at_once__is_refused_7_times(name: str) -> None:
     kind, environment = KINDS[name], make_environment()
     url = url_of(environment, kind.page, *kind.args(environment))
     clients = [signed_in() for _ in range(TOGETHER)]
@@ -90,13 +90,13 @@ def test_key_created_by_eight_at_once__is_made_once_and_refused_seven_times(name
     elif name == "flag":
         data = {**clients[0].get(url).context["form"].initial, **data}
     statuses = at_once(lambda client: client.post(url, data).status_code, clients)
-    # Who links an id that is this player's already changes nothing.
+    # Linking an id that is already linked to the player changes nothing.
     refused = 302 if name == "alias" else 422
     assert sorted(statuses) == sorted([302, *[refused] * (TOGETHER - 1)])
     assert kind.count(environment) == 1
 
 
-def test_id_linked_to_eight_players_at_once__is_refused_seven_times() -> None:
+def test_id_linked_to_8_players_at_once__is_refused_7_times() -> None:
     environment = make_environment()
     urls = [
         url_of(environment, "player_alias_add", make_player(environment, f"p{number}").pk)
@@ -111,7 +111,7 @@ def test_id_linked_to_eight_players_at_once__is_refused_seven_times() -> None:
     assert PlayerAlias.objects.count() == 1
 
 
-def test_id_linked_by_eight_requests_at_once__is_409_with_the_envelope() -> None:
+def test_id_linked_by_8_requests_at_once__is_409_with_the_envelope() -> None:
     environment = make_environment()
     api = Api(make_key(environment, KeyKind.SECRET).token)
     paths = [
@@ -123,7 +123,7 @@ def test_id_linked_by_eight_requests_at_once__is_409_with_the_envelope() -> None
     assert all(reply.error["code"] for reply in replies if reply.status == 409)
 
 
-def test_flag_of_a_key_that_exists_in_one_environment__is_made_in_none() -> None:
+def test_key_that_exists_in_one_environment__creates_no_flag() -> None:
     environment = make_environment()
     flag_create(
         environment=environment,

@@ -1,4 +1,4 @@
-"""Undo: every change of staff can be taken back from the audit log, or says that it cannot."""
+"""Undo: every change by staff can be undone from the audit log or has a reason why not."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -37,10 +37,10 @@ from tests.factories import ACTOR, make_environment, make_key, make_player, make
 
 type Snapshot = dict[str, list[str]]
 
-# The record of what was done, and what jobs and clocks write.
+# Histories of changes and events.
 LEFT_OUT = (
     "audit_entry", "flag_revision", "segment_list_change", "segment_former_member",
-    "event", "event_receipt",  # the player's log of events, to which refunds append
+    "event", "event_receipt",  # refunds append events
 )  # fmt: skip
 COLUMNS_LEFT_OUT = {
     "environment": {"config_version"},
@@ -71,7 +71,7 @@ def all_rows() -> Snapshot:
 
 
 class Things(NamedTuple):
-    """One of everything that can be changed."""
+    """One of each object that can be changed."""
 
     environment: Environment
     player: Player
@@ -164,7 +164,7 @@ def clear(things: Things) -> None:
 
 
 def guest_rows(things: Things) -> None:
-    """Overrides of an id that is no player, one of them for a flag that the player has, too."""
+    """Overrides of an unregistered id, one for a flag that the player has an override of, too."""
     guest = player_id_for(things.environment.namespace, "guest-1")
     for number, flag in enumerate(Flag.objects.filter(environment=things.environment)):
         FlagOverride.objects.create(player_id=guest, flag=flag, variant="enabled", author_name="Bo")
@@ -368,7 +368,7 @@ def newest() -> AuditEntry:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_undo__leaves_every_table_as_it_was(name: str, things: Things) -> None:
+def test_undo__restores_every_table(name: str, things: Things) -> None:
     case = CASES[name]
     case.first(things)
     before = all_rows()
@@ -405,7 +405,7 @@ def test_undo_after_a_later_change_of_the_same_fields__is_refused(
         assert refused.value.theirs
 
 
-def test_every_action__can_be_undone_or_says_why_not() -> None:
+def test_every_action__can_be_undone_or_has_a_reason() -> None:
     now = datetime.now(UTC)
     entries = [AuditEntry(action=action, after={"x": 1}, created_at=now) for action in AuditAction]
     refusals = {entry.action: why_not_undoable(entry) for entry in entries}
@@ -416,7 +416,7 @@ def test_every_action__can_be_undone_or_says_why_not() -> None:
 
 def test_password__cannot_be_undone(things: Things) -> None:
     staff_set_password(things.user, password="a new long password", actor=ACTOR)
-    with pytest.raises(ValidationError, match="cannot be brought back"):
+    with pytest.raises(ValidationError, match="cannot be restored"):
         undo(newest(), actor=ACTOR)
 
 

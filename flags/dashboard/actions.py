@@ -264,7 +264,7 @@ def flag_move(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpRespons
         except ValidationError as problem:
             error = " ".join(problem.messages)
         else:
-            text = f"{key}: moved {sentences.audience(document.rules[place])} up."
+            text = f"{key}: moved rule {place + 1} up."
             return done(request, flag, entry, text)
     rules = {rule.id: rule for rule in document.rules}
     draft = msgspec.structs.replace(document, rules=tuple(rules[each] for each in order))

@@ -119,7 +119,7 @@ def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
         "document": document,
         "variants": variants,
         "serving": serving,
-        "about": metadata,
+        "metadata": metadata,
         "boolean": boolean,
         "base": base_of(request, flag),
     }
@@ -187,7 +187,7 @@ def review(
     back: str,
     metadata: dict[str, str] | None = None,
     error: str = "",
-    everybody: bool = False,
+    everyone: bool = False,
 ) -> HttpResponse:
     """Show the differences from the current revision and the players who would switch."""
     metadata = metadata or flag.metadata
@@ -203,11 +203,11 @@ def review(
         "flag": flag,
         "changes": changes,
         "draft": json.dumps(encode_document(draft), ensure_ascii=False),
-        "about": metadata,
+        "metadata": metadata,
         "back": back,
         "error": error,
         "reason": reason_of(request),
-        "impact": None if error else impact_of(request, flag, draft, everybody=everybody),
+        "impact": None if error else impact_of(request, flag, draft, everyone=everyone),
     }
     # The editors post to the review without htmx, so it is always a full page.
     return render(request, "flags/review.html", context, status=422 if error else 200)
@@ -245,9 +245,9 @@ def flag_review(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     back, draft = _back(request), draft_of(request)
     if draft is None:
         return _unreadable(request, flag.key, back)
-    everybody = not is_review(request)
+    everyone = not is_review(request)
     return review(
-        request, flag, draft, back=back, metadata=_metadata(request, flag), everybody=everybody
+        request, flag, draft, back=back, metadata=_metadata(request, flag), everyone=everyone
     )
 
 

@@ -142,11 +142,11 @@ def impact(
     draft: CompiledFlag,
     now: datetime,
     *,
-    everybody: bool = False,
+    everyone: bool = False,
 ) -> Impact:
     """Evaluate both flags for a sample, or for everyone within SECONDS."""
     found = Impact()
-    if live.document == draft.document and live.archived == draft.archived and not everybody:
+    if live.document == draft.document and live.archived == draft.archived and not everyone:
         found.exact = True
         return found
     start = uuid.uuid4()
@@ -157,7 +157,7 @@ def impact(
         before, after = evaluate(live, context), evaluate(draft, context)
         _count(found, player, context, _category(live, draft, before, after), before, after)
         last = player.id
-        if found.all.players >= SAMPLE_SIZE and (not everybody or monotonic() > until):
+        if found.all.players >= SAMPLE_SIZE and (not everyone or monotonic() > until):
             break
     else:
         found.exact = True

@@ -20,7 +20,7 @@ from segments.models import Segment
 
 # Not valid keys: keys begin with a letter or a digit.
 SPLIT = "*split*"
-EVERYBODY_CHOICE = "*everybody*"
+EVERYONE_CHOICE = "*everyone*"
 FIXED, STEPS, RAMP = TIMINGS = ("fixed", "steps", "ramp")
 RAMP_FIELDS = ("ramp_from", "ramp_to", "ramp_start", "ramp_end")
 STEP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?)\s+(\d{1,3}(?:\.\d{1,3})?) ?%?")
@@ -111,7 +111,7 @@ class RuleForm(forms.Form):
         segment, serve = self.fields["segment"], self.fields["serve"]
         assert isinstance(segment, forms.ChoiceField)
         assert isinstance(serve, forms.ChoiceField)
-        segment.choices = [(EVERYBODY_CHOICE, "Everyone")] + [
+        segment.choices = [(EVERYONE_CHOICE, "Everyone")] + [
             (item.key, item.key) for item in segments
         ]
         serve.choices = [(key, key) for key in self.keys]
@@ -178,7 +178,7 @@ class RuleForm(forms.Form):
         return Rule(
             id=old.id if old else secrets.token_hex(4),
             name=old.name if old else "",
-            segment=None if data["segment"] == EVERYBODY_CHOICE else data["segment"],
+            segment=None if data["segment"] == EVERYONE_CHOICE else data["segment"],
             conditions=data["conditions"] or None,
             variant=None if split else data["serve"],
             split=split,
@@ -212,7 +212,7 @@ def rule_initial(rule: Rule, document: FlagDocument) -> dict[str, Any]:
     weights = weights_of(rule.split) if rule.split else {}
     initial: dict[str, Any] = {
         "id": rule.id,
-        "segment": rule.segment or EVERYBODY_CHOICE,
+        "segment": rule.segment or EVERYONE_CHOICE,
         "conditions": rule.conditions,
         "serve": SPLIT if rule.split else rule.variant,
         "rollout": as_percent(rule.rollout),

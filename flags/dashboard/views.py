@@ -220,7 +220,7 @@ def impact_of(
     draft: FlagDocument,
     *,
     archived: bool | None = None,
-    everybody: bool = False,
+    everyone: bool = False,
 ) -> Impact | None:
     """The players who would switch; None for a draft that cannot be evaluated."""
     known = environment_cache.at_version(request.environment)
@@ -233,4 +233,4 @@ def impact_of(
         ready = compile_draft(known, live, draft, changed)
     except (DocumentError, RuleError):
         return None
-    return impact(known, live, ready, timezone.now(), everybody=everybody)
+    return impact(known, live, ready, timezone.now(), everyone=everyone)

@@ -37,10 +37,10 @@ def split(salt: str, player_id: str, slices: Sequence[Slice]) -> str:
 
 
 def reweight(slices: Sequence[Slice], weights: Mapping[str, int]) -> tuple[Slice, ...]:
-    """New slices with these weights (thousandths of a percent, sum 100000); moves few players.
+    """New slices with these weights (thousandths of a percent, sum 100000), by the fewest moves.
 
-    Each slice of a shrinking variant is cut at its end, the last slice first. Freed buckets go to
-    the growing variants, in the order of `weights`. All other buckets keep their variant.
+    A shrinking variant loses its highest buckets. They go to the growing variants, in the order of
+    `weights`. All other buckets keep their variant.
     """
     if sum(weights.values()) != EVERYBODY or min(weights.values()) < 0:
         raise ValueError("The weights must be positive and add up to 100000.")

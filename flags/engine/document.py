@@ -7,7 +7,7 @@
 
 Percentages are integers in thousandths of a percent, so 100000 is everyone. A split stores the
 slices of the bucket range 0..99999 of each variant instead of weights, so that re-weighting moves
-few players. Times are RFC 3339 with an offset. Imports no Django.
+the fewest players. Times are RFC 3339 with an offset. Imports no Django.
 """
 
 from contextlib import suppress

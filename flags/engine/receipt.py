@@ -151,7 +151,7 @@ def nearest_miss(
 
 
 def _sentence(index: int, misses: list[str]) -> str:
-    return f"Rule {index + 1} would match if {', and if '.join(misses)}."
+    return f"Rule {index + 1} does not match: {' and '.join(misses)}."
 
 
 # --- One rule -------------------------------------------------------------------------------------
@@ -227,8 +227,8 @@ def _misses(
     share = flag.rules[index].share_at(context.at)
     if share < EVERYBODY and (player_bucket := gate(flag.salt, context.player_id)) >= share:
         found.append(
-            f"its percentage were above {percent(player_bucket)}, the player's bucket; "
-            f"it is {percent(share)}"
+            f"its percentage must be above {percent(player_bucket)}, the player's bucket "
+            f"(actual: {percent(share)})"
         )
     return found
 
@@ -239,9 +239,9 @@ def _segment_misses(key: str, subject: Subject, segments: Mapping[str, SegmentLi
     if segment is not None and segment.matches(subject):
         return []
     if segment is None or segment.rule is None:
-        return [f"there were a segment “{key}” that can be read"]
+        return [f"the segment “{key}” must exist and be readable"]
     if subject.lists.get(segment.id):
-        return [f"the player were not excluded from “{key}” by hand"]
+        return [f"the player must not be on the exclude list of “{key}”"]
     traced = _trace(segment.rule, subject, segments)
     return [] if traced is None else [miss(leaf) for leaf in nearest(traced)]
 

@@ -19,14 +19,12 @@ SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class TracedLeaf:
-    """`words` is the condition as a sentence, `actual` the value found, as text. `missing` means
-    that the player has no value."""
+    """`words` is the condition as a sentence, `actual` the value found, as text."""
 
     leaf: Leaf
     passed: bool
     words: str
     actual: str
-    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +45,24 @@ def trace(rule: Node, subject: Subject, segments: Mapping[str, Matcher]) -> Trac
         passed = {"AND": all(held), "OR": any(held), "NOT": not any(held)}[rule.operator]
         return TracedGroup(rule.operator, passed, parts)
     passed = compile_rule(rule, segments)(subject)
-    actual, missing = _actual(rule, subject, segments)
-    return TracedLeaf(rule, passed, describe(rule), actual, missing)
+    return TracedLeaf(rule, passed, describe(rule), _actual(rule, subject, segments))
 
 
-def _actual(leaf: Leaf, subject: Subject, segments: Mapping[str, Matcher]) -> tuple[str, bool]:
+def _actual(leaf: Leaf, subject: Subject, segments: Mapping[str, Matcher]) -> str:
     match leaf:
         case Membership(keys):
             inside = [key for key in keys if key in segments and segments[key](subject)]
             named = ", ".join(f"“{key}”" for key in inside)
             outside = "not in it" if len(keys) == 1 else "in none of them"
-            return (f"in {named}" if inside else outside), False
+            return f"in {named}" if inside else outside
         case EventCondition(event_count):
             count = subject.counts.get(event_count, 0)
             more = " or more" if count >= event_count.limit else ""
-            return ("never" if not count else f"{count}{more}"), False
+            return f"{count}{more}" if count else "never"
     value = reader(leaf.field)(subject)
     if value is MISSING or value is None:
-        return "missing", True
-    return _shown(value), False
+        return "missing"
+    return _shown(value)
 
 
 def _shown(value: Any) -> str:
@@ -101,29 +98,30 @@ def nearest(traced: Traced) -> tuple[TracedLeaf, ...]:
 
 
 def miss(leaf: TracedLeaf) -> str:
-    """The required change as a sentence: `level were at least 10; it is 9`."""
-    if leaf.passed:
-        found = f"; it is {leaf.actual}" if isinstance(leaf.leaf, Condition) else ""
-        return f"it were not so that {leaf.words}{found}"
+    """The required change: `level must be at least 10 (actual: 9)`."""
     match leaf.leaf:
-        case Membership():
-            return f"the player {_were(leaf.words)}; the player is {leaf.actual}"
         case EventCondition():
-            return f"the player had done {leaf.words.removeprefix('did ')}; it was {leaf.actual}"
+            negation = "not " if leaf.passed else ""
+            text = f"the player must {negation}have done {leaf.words.removeprefix('did ')}"
+        case Membership():
+            text = f"the player {_must(leaf.words, negated=leaf.passed)}"
         case Condition(name) as condition:
-            name = field_name(name)
-            words = _were(f"{OPERATORS[condition.operator].words} {expected(condition)}".rstrip())
-            found = "it is missing" if leaf.missing else f"it is {leaf.actual}"
-            return f"{name} {words}; {found}"
+            words = f"{OPERATORS[condition.operator].words} {expected(condition)}".rstrip()
+            text = f"{field_name(name)} {_must(words, negated=leaf.passed)}"
+    return f"{text} (actual: {leaf.actual})"
 
 
-def _were(words: str) -> str:
-    """`is at least 10` becomes `were at least 10`."""
-    for now, then in (("is ", "were "), ("does not ", "did not ")):
-        if words.startswith(now):
-            return then + words.removeprefix(now)
+def _must(words: str, *, negated: bool) -> str:
+    """`is at least 10` becomes `must be at least 10` or, negated, `must not be at least 10`."""
     verb, _, rest = words.partition(" ")
-    return f"{PAST[verb]} {rest}"
+    for negative, positive in (("not ", ""), ("none of ", "one of ")):
+        if rest.startswith(negative):
+            negated, rest = not negated, positive + rest.removeprefix(negative)
+            break
+    return f"must {'not ' if negated else ''}{INFINITIVES[verb]}{rest}"
 
 
-PAST = {"contains": "contained", "starts": "started", "ends": "ended", "matches": "matched"}
+INFINITIVES = {
+    "is": "be ", "does": "", "contains": "contain ", "starts": "start ", "ends": "end ",
+    "matches": "match ",
+}  # fmt: skip

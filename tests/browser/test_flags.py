@@ -131,7 +131,7 @@ def test_prerequisite_and_clone(admin: Window) -> None:
     key = create_flag(admin)
     page = admin.open(f"flags/{key}/prerequisites/")
     admin.press("button", "Add prerequisite")
-    admin.select(page.get_by_label("Only where"), "new_tutorial gives enabled")
+    admin.select(page.get_by_label("Only if"), "new_tutorial serves enabled")
     admin.press("button", "Review changes")
     admin.press("button", "Save to live")
     expect(page.get_by_role("main")).to_contain_text("Only if new_tutorial serves enabled")
@@ -164,7 +164,9 @@ def test_receipt__shows_reason_and_nearest_miss(admin: Window, ilara: Ilara) -> 
     page = admin.open("flags/new_tutorial/")
     admin.fill(page.get_by_label("External id of a player"), external_id)
     admin.press("button", "Evaluate")
-    expect(page.locator("#try")).to_contain_text("would match if level were at least 40; it is 39")
+    expect(page.locator("#try")).to_contain_text(
+        "does not match: level must be at least 40 (actual: 39)"
+    )
     unfold(admin, "Receipt")
     expect(page.locator(".receipt")).to_contain_text("level is at least 40 no 39")
 

@@ -42,7 +42,7 @@ def last_entry() -> AuditEntry:
 
 
 def trace(environment: Environment) -> tuple[int, int, int]:
-    """What every change must move by one: version, revisions, audit entries."""
+    """Version, revisions and audit entries: each change increments all three."""
     version = Environment.objects.get(pk=environment.pk).config_version
     return version, FlagRevision.objects.count(), AuditEntry.objects.count()
 
@@ -64,23 +64,23 @@ def test_new_flag__is_revision_1(environment: Environment) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "-a", ".a", "a b", "a/b", "é", "x" * 129, "a\n"])
-def test_key_of_another_form__is_refused(key: str, environment: Environment) -> None:
+def test_invalid_key__is_refused(key: str, environment: Environment) -> None:
     with pytest.raises(ValidationError, match="letters, digits"):
         flag_create(environment=environment, key=key, document=ON, actor=ACTOR)
 
 
 @pytest.mark.parametrize("key", ["a", "0", "A.b_c-d", "x" * 128])
-def test_key_of_the_right_form__is_taken(key: str, environment: Environment) -> None:
+def test_valid_key__is_accepted(key: str, environment: Environment) -> None:
     assert flag_create(environment=environment, key=key, document=ON, actor=ACTOR).key == key
 
 
-def test_key_that_is_taken__is_refused_in_its_environment_only(flag: Flag) -> None:
+def test_existing_key__is_refused_in_its_environment_only(flag: Flag) -> None:
     with pytest.raises(ValidationError, match="already a flag"):
         flag_create(environment=flag.environment, key=flag.key, document=ON, actor=ACTOR)
     flag_create(environment=make_environment(), key=flag.key, document=ON, actor=ACTOR)
 
 
-def test_flags_with_equal_keys__have_salts_of_their_own(flag: Flag) -> None:
+def test_flags_with_equal_keys__have_different_salts(flag: Flag) -> None:
     other = flag_create(environment=make_environment(), key=flag.key, document=ON, actor=ACTOR)
     assert flag.salt != other.salt
 
@@ -90,25 +90,25 @@ def broken(**rule: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("document", "words"),
+    ("document", "text"),
     [
         (broken(variant="blue"), r"rules\[0\]\.variant: There is no variant"),
         (broken(variant="enabled", segment="nobody"), "There is no segment nobody"),
         (broken(variant="enabled", conditions={}), r"rules\[0\]\.conditions\.operator: Use AND"),
     ],
 )
-def test_faulty_document__is_refused_and_leaves_no_trace(
-    document: Any, words: str, flag: Flag
+def test_invalid_document__is_refused_and_changes_nothing(
+    document: Any, text: str, flag: Flag
 ) -> None:
     before = trace(flag.environment)
-    with pytest.raises(ValidationError, match=words):
+    with pytest.raises(ValidationError, match=text):
         flag_update(flag, document=document, base_revision=1, actor=ACTOR)
-    with pytest.raises(ValidationError, match=words):
+    with pytest.raises(ValidationError, match=text):
         flag_create(environment=flag.environment, key="other", document=document, actor=ACTOR)
     assert trace(flag.environment) == before
 
 
-def test_segment_of_another_environment__is_none_here(flag: Flag) -> None:
+def test_segment_of_another_environment__is_unknown(flag: Flag) -> None:
     Segment.objects.filter(environment=flag.environment).delete()
     make_environment()
     document = broken(variant="enabled", segment="beta-testers")
@@ -116,7 +116,7 @@ def test_segment_of_another_environment__is_none_here(flag: Flag) -> None:
         flag_update(flag, document=document, base_revision=1, actor=ACTOR)
 
 
-def test_saved_flag__is_the_next_revision(flag: Flag) -> None:
+def test_saved_flag__has_the_next_revision(flag: Flag) -> None:
     before = trace(flag.environment)
     half = boolean_document(
         enabled=True, rules=(Rule(id="all", variant="enabled", rollout=50_000),)
@@ -134,7 +134,7 @@ def test_saved_flag__is_the_next_revision(flag: Flag) -> None:
     assert entry.after == {"rules": [{"id": "all", "variant": "enabled", "rollout": 50_000}]}
 
 
-def test_save_without_a_change__leaves_no_trace(flag: Flag) -> None:
+def test_save_without_a_change__writes_nothing(flag: Flag) -> None:
     before = trace(flag.environment)
     saved, _ = flag_update(
         flag, document=decode_document(flag.document), base_revision=1, actor=ACTOR
@@ -161,7 +161,7 @@ def test_renamed_flag__keeps_key_and_salt(flag: Flag) -> None:
     assert (restored.metadata, restored.salt) == (flag.metadata, flag.salt)
 
 
-def test_end_that_is_no_date__is_refused(flag: Flag) -> None:
+def test_invalid_end_date__is_refused(flag: Flag) -> None:
     with pytest.raises(ValidationError, match="Give a date"):
         flag_update(
             flag, document=ON, base_revision=1, actor=ACTOR, metadata={"expected_end": "soon"}
@@ -176,7 +176,7 @@ def test_save_over_a_newer_revision__is_a_conflict(flag: Flag) -> None:
     assert trace(flag.environment) == before
 
 
-def test_switch__never_loses_to_an_open_editor(flag: Flag) -> None:
+def test_switch__never_conflicts(flag: Flag) -> None:
     stale = Flag.objects.get(pk=flag.pk)
     half = boolean_document(enabled=True, rules=(Rule(id="all", variant="enabled", rollout=1),))
     flag_update(flag, document=half, base_revision=1, actor=ACTOR)
@@ -191,7 +191,7 @@ def test_switch__never_loses_to_an_open_editor(flag: Flag) -> None:
     )
 
 
-def test_restored_revision__is_a_new_one(flag: Flag) -> None:
+def test_restored_revision__is_a_new_revision(flag: Flag) -> None:
     flag_set_enabled(flag, False, actor=ACTOR)
     restored, _ = flag_restore(flag, 1, base_revision=2, actor=ACTOR)
     assert (restored.revision, restored.spec) == (3, ON)
@@ -206,7 +206,7 @@ def test_restore_over_a_newer_revision__is_a_conflict(flag: Flag) -> None:
         flag_restore(flag, 1, base_revision=1, actor=ACTOR)
 
 
-def test_archived_flag__can_come_back(flag: Flag) -> None:
+def test_archived_flag__can_be_unarchived(flag: Flag) -> None:
     before = trace(flag.environment)
     archived, _ = flag_set_archived(flag, True, actor=ACTOR, reason="done")
     assert trace(flag.environment) == tuple(number + 1 for number in before)
@@ -232,7 +232,7 @@ def test_flag_created_everywhere__is_off_in_every_environment(environment: Envir
     assert Flag.objects.get(key="only").environment.slug == "test"
 
 
-def test_key_taken_in_one_environment__creates_it_in_none(environment: Environment) -> None:
+def test_existing_key_in_one_environment__creates_no_flag(environment: Environment) -> None:
     test = environment.project.environments.get(slug="test")
     flag_create(environment=test, key="shop", document=ON, actor=ACTOR)
     with pytest.raises(ValidationError, match="already a flag"):
@@ -245,7 +245,7 @@ PLAYERS = [str(uuid5(UUID(int=0), str(number))) for number in range(200)]
 
 
 def inside(flag: Flag) -> set[str]:
-    """Who the flag takes in once it is on."""
+    """The players included once the flag is on."""
     document = msgspec.structs.replace(flag.spec, enabled=True)
     ready = compile_flag(
         key=flag.key,
@@ -265,7 +265,9 @@ def inside(flag: Flag) -> set[str]:
     }
 
 
-def test_clone__has_players_of_its_own_unless_asked_for_the_same(environment: Environment) -> None:
+def test_clone__selects_players_independently_unless_the_salt_is_copied(
+    environment: Environment,
+) -> None:
     flag = flag_create(environment=environment, key="one", document=HALF, actor=ACTOR, owner="Ana")
     other = flag_clone(flag, key="two", actor=ACTOR)
     same = flag_clone(flag, key="three", actor=ACTOR, same_players=True)
@@ -275,7 +277,7 @@ def test_clone__has_players_of_its_own_unless_asked_for_the_same(environment: En
     assert 0.3 < len(inside(other) & inside(flag)) / len(inside(flag)) < 0.7
 
 
-def test_renamed_flag__moves_nobody(environment: Environment) -> None:
+def test_renamed_flag__keeps_its_players(environment: Environment) -> None:
     flag = flag_create(environment=environment, key="one", document=HALF, actor=ACTOR)
     saved, _ = flag_update(
         flag, document=flag.spec, base_revision=1, actor=ACTOR, metadata={"name": "Other"}
@@ -283,7 +285,7 @@ def test_renamed_flag__moves_nobody(environment: Environment) -> None:
     assert inside(saved) == inside(flag)
 
 
-def test_reordered_rules__are_the_same_rules(flag: Flag) -> None:
+def test_reordered_rules__are_otherwise_unchanged(flag: Flag) -> None:
     two = boolean_document(
         enabled=True,
         rules=(Rule(id="a", variant="enabled", rollout=5), Rule(id="b", variant="disabled")),
@@ -306,28 +308,28 @@ def needing(*needed: str, variant: str = "enabled") -> Any:
     return msgspec.structs.replace(ON, prerequisites=prerequisites)
 
 
-def test_prerequisite__must_be_there(flag: Flag) -> None:
-    for document, words in (
+def test_prerequisite__must_exist(flag: Flag) -> None:
+    for document, text in (
         (needing("gone"), r"prerequisites\[0\]: There is no flag gone"),
         (needing("new_tutorial", variant="blue"), "new_tutorial has no variant blue"),
     ):
-        with pytest.raises(ValidationError, match=words):
+        with pytest.raises(ValidationError, match=text):
             flag_update(flag, document=document, base_revision=1, actor=ACTOR)
 
 
-def test_circle__is_refused_with_its_path(flag: Flag) -> None:
+def test_cycle__is_refused_with_its_path(flag: Flag) -> None:
     environment = flag.environment
-    with pytest.raises(ValidationError, match="circle: new-shop → new-shop"):
+    with pytest.raises(ValidationError, match="cycle: new-shop → new-shop"):
         flag_update(flag, document=needing("new-shop"), base_revision=1, actor=ACTOR)
     b = flag_create(environment=environment, key="b", document=needing("new-shop"), actor=ACTOR)
     flag_create(environment=environment, key="c", document=needing("b"), actor=ACTOR)
-    with pytest.raises(ValidationError, match="circle: new-shop → c → b → new-shop"):
+    with pytest.raises(ValidationError, match="cycle: new-shop → c → b → new-shop"):
         flag_update(flag, document=needing("c"), base_revision=1, actor=ACTOR)
     flag_update(b, document=ON, base_revision=1, actor=ACTOR)
     assert flag_update(flag, document=needing("c"), base_revision=1, actor=ACTOR)[0].revision == 2
 
 
-def test_chain__has_an_end(flag: Flag) -> None:
+def test_chain__is_limited(flag: Flag) -> None:
     needed = flag.key
     for number in range(15):
         key = f"n-{number}"
@@ -337,7 +339,7 @@ def test_chain__has_an_end(flag: Flag) -> None:
         flag_create(environment=flag.environment, key="last", document=needing(needed), actor=ACTOR)
 
 
-def test_variant_that_another_flag_needs__cannot_go(environment: Environment) -> None:
+def test_variant_that_another_flag_requires__cannot_be_removed(environment: Environment) -> None:
     colours = decode_document(
         {
             "value_type": "string",
@@ -351,11 +353,11 @@ def test_variant_that_another_flag_needs__cannot_go(environment: Environment) ->
         environment=environment, key="b", document=needing("colour", variant="blue"), actor=ACTOR
     )
     without = msgspec.structs.replace(colours, variants=colours.variants[:1])
-    with pytest.raises(ValidationError, match="The flag b needs blue of this one"):
+    with pytest.raises(ValidationError, match="The flag b requires blue of this flag"):
         flag_update(flag, document=without, base_revision=1, actor=ACTOR)
 
 
-def test_flags_that_name_a_segment__are_found_even_archived(flag: Flag) -> None:
+def test_flags_that_use_a_segment__include_archived_ones(flag: Flag) -> None:
     environment = flag.environment
     assert flags_by_segment(environment) == {"beta-testers": ["new_tutorial"]}
     using = broken(variant="enabled", segment="beta-testers")
@@ -366,10 +368,10 @@ def test_flags_that_name_a_segment__are_found_even_archived(flag: Flag) -> None:
 
 
 def test_override_of_an_erased_player__is_refused(environment: Environment) -> None:
-    """The id may become an alias, whose rows have moved by then."""
+    """The id may have become an alias, and its rows have already moved."""
     flag = Flag.objects.filter(environment=environment)[0]
     player = make_player(environment)
     player_delete(player, actor=ACTOR)
-    with pytest.raises(ValidationError, match="was erased meanwhile"):
+    with pytest.raises(ValidationError, match="was erased"):
         override_set(flag, player, flag.spec.variants[0].key, actor=ACTOR)
     assert not FlagOverride.objects.exists()

@@ -1,4 +1,4 @@
-"""How often flags gave which variant: counted on the way, written apart from it."""
+"""Usage counts of flags: counted in requests, written separately."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -33,12 +33,12 @@ def used(flag: Flag) -> dict[str, int]:
 
 
 def test_evaluations__are_counted_by_variant(public_api: Api, flag: Flag) -> None:
-    given = {"enabled": 0, "disabled": 0}
+    served = {"enabled": 0, "disabled": 0}
     for number in range(20):
         body = {"player_id": public_api.register(f"p-{number}")["id"]}
-        given[public_api.post(f"{FLAGS}/half/evaluate", body).data["variant_key"]] += 1
-    assert all(given.values())
-    assert used(flag) == given
+        served[public_api.post(f"{FLAGS}/half/evaluate", body).data["variant_key"]] += 1
+    assert all(served.values())
+    assert used(flag) == served
     row = FlagUsage.objects.filter(flag=flag)[0]
     assert (row.hour.minute, row.hour.second) == (0, 0)
     assert timedelta(0) <= datetime.now(UTC) - row.last_at < timedelta(minutes=5)
@@ -48,7 +48,7 @@ def test_evaluations__are_counted_by_variant(public_api: Api, flag: Flag) -> Non
     )
 
 
-def test_all_flags_at_once__count_each_constant_ones_too(
+def test_bulk_evaluation__counts_constant_flags_too(
     public_api: Api, flag: Flag, player: Player
 ) -> None:
     always = flag_create(
@@ -70,9 +70,7 @@ def test_all_flags_at_once__count_each_constant_ones_too(
     assert used(always) == {"enabled": 6, "disabled": 1}
 
 
-def test_whoever_looks_into_a_flag__does_not_use_it(
-    secret_api: Api, flag: Flag, player: Player
-) -> None:
+def test_explain_and_at__are_not_counted(secret_api: Api, flag: Flag, player: Player) -> None:
     body = {"player_id": str(player.pk)}
     for path in (f"{FLAGS}/half/evaluate", f"{FLAGS}/evaluate"):
         secret_api.post(f"{path}?explain=true", body)
@@ -80,7 +78,7 @@ def test_whoever_looks_into_a_flag__does_not_use_it(
     assert used(flag) == {}
 
 
-def test_counts__add_up_over_flushes_and_variants_are_told_most_first(
+def test_counts__add_up_over_flushes_most_frequent_first(
     public_api: Api, flag: Flag, player: Player
 ) -> None:
     body = {"player_id": str(player.pk)}
@@ -95,7 +93,7 @@ def test_counts__add_up_over_flushes_and_variants_are_told_most_first(
     assert use_of(flag, LONG_AGO) == [Use(variant, 3), Use(other, 1)]
 
 
-def test_flag_that_is_gone_by_then__is_passed_over(
+def test_flag_deleted_before_the_flush__is_skipped(
     public_api: Api, flag: Flag, player: Player
 ) -> None:
     public_api.post(f"{FLAGS}/half/evaluate", {"player_id": str(player.pk)})
@@ -104,27 +102,27 @@ def test_flag_that_is_gone_by_then__is_passed_over(
     assert not FlagUsage.objects.exists()
 
 
-def test_database_away__loses_no_count(
+def test_failed_write__loses_no_counts(
     public_api: Api,
     flag: Flag,
     player: Player,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def away() -> None:
+    def fail() -> None:
         raise OperationalError
 
     body = {"player_id": str(player.pk)}
     public_api.post(f"{FLAGS}/half/evaluate", body)
     public_api.post(f"{FLAGS}/evaluate", body)
     with monkeypatch.context() as patched:
-        patched.setattr(connection, "cursor", away)
+        patched.setattr(connection, "cursor", fail)
         usage.flush_quietly()
-    assert "could not be written yet" in caplog.text
+    assert "could not write flag usage" in caplog.text
     assert sum(used(flag).values()) == 2
 
 
-def test_old_counts__are_forgotten(flag: Flag) -> None:
+def test_old_counts__are_deleted(flag: Flag) -> None:
     now = datetime.now(UTC)
     for days in (1, 89, 91):
         FlagUsage.objects.create(

@@ -26,7 +26,7 @@ def test_every_reply__has_a_variant(public_api: Api, environment: Environment) -
     ("value_type", "value"),
     [("string", "é"), ("number", 2.5), ("number", 10), ("json", {"a": [1, None, {"b": True}]})],
 )
-def test_value_of_any_type__comes_back(
+def test_value_of_any_type__is_returned(
     value_type: str, value: Any, public_api: Api, environment: Environment
 ) -> None:
     document = decode_document(
@@ -54,7 +54,9 @@ def test_context__overrides_attributes_for_this_call_only(public_api: Api) -> No
     assert evaluate(public_api, "new_tutorial", player_id)["value"] is True
 
 
-def test_context__does_not_reach_built_in_fields(public_api: Api, environment: Environment) -> None:
+def test_context__does_not_override_built_in_fields(
+    public_api: Api, environment: Environment
+) -> None:
     conditions = {
         "operator": "AND",
         "conditions": [{"field": "is_payer", "operator": "==", "value": True}],
@@ -71,14 +73,14 @@ def test_context__does_not_reach_built_in_fields(public_api: Api, environment: E
 
 
 @pytest.mark.parametrize("context", ["x", [], 1])
-def test_context_that_is_no_object__is_refused(context: Any, public_api: Api) -> None:
+def test_context_that_is_not_an_object__is_refused(context: Any, public_api: Api) -> None:
     body = {"player_id": public_api.register()["id"], "context": context}
     for path in (f"{FLAGS}/new_tutorial/evaluate", f"{FLAGS}/evaluate"):
         reply = public_api.post(path, body)
         assert (reply.status, reply.error["details"][0]["field"]) == (400, "context")
 
 
-def test_all_flags__agree_with_each_alone(public_api: Api) -> None:
+def test_all_flags__equal_single_evaluations(public_api: Api) -> None:
     player_id = public_api.register(attributes={"is_vip": True})["id"]
     data = public_api.post(f"{FLAGS}/evaluate", {"player_id": player_id}).data
     assert data["player_id"] == player_id
@@ -87,7 +89,7 @@ def test_all_flags__agree_with_each_alone(public_api: Api) -> None:
     }
 
 
-def test_all_flags__leave_archived_ones_out(public_api: Api, environment: Environment) -> None:
+def test_all_flags__exclude_archived_ones(public_api: Api, environment: Environment) -> None:
     flag = flag_create(
         environment=environment, key="old", document=boolean_document(enabled=True), actor=ACTOR
     )
@@ -97,13 +99,15 @@ def test_all_flags__leave_archived_ones_out(public_api: Api, environment: Enviro
     assert evaluate(public_api, "old", player_id)["reason"] == "disabled"
 
 
-def test_flag_with_the_key_evaluate__is_reached(public_api: Api, environment: Environment) -> None:
+def test_flag_with_the_key_evaluate__can_be_evaluated(
+    public_api: Api, environment: Environment
+) -> None:
     flag_create(environment=environment, key="evaluate", document=boolean_document(), actor=ACTOR)
     player_id = public_api.register()["id"]
     assert evaluate(public_api, "evaluate", player_id)["flag_key"] == "evaluate"
 
 
-def test_player_id__is_needed(public_api: Api) -> None:
+def test_player_id__is_required(public_api: Api) -> None:
     for path in (f"{FLAGS}/new_tutorial/evaluate", f"{FLAGS}/evaluate"):
         assert public_api.post(path).error["message"] == "player_id is required"
         assert public_api.post(path, {"player_id": 5}).error["message"] == (
@@ -112,6 +116,6 @@ def test_player_id__is_needed(public_api: Api) -> None:
 
 
 @pytest.mark.parametrize("key", ["New_Tutorial", "new_tutorial%20", "%00", "a%2Fb"])
-def test_other_key__is_not_found(key: str, public_api: Api) -> None:
+def test_unknown_key__is_not_found(key: str, public_api: Api) -> None:
     body = {"player_id": public_api.register()["id"]}
     assert public_api.post(f"{FLAGS}/{key}/evaluate", body).status == 404

@@ -1,4 +1,4 @@
-"""What support does for one player in the dashboard: notes, linked ids, refunds, and their undo."""
+"""Support actions on a player: notes, linked ids, refunds, and their undo."""
 
 from decimal import Decimal
 
@@ -27,7 +27,7 @@ def page_of(client: Client, player: Player) -> str:
 
 
 def undo_of(client: Client, player: Player) -> str:
-    """Undoes the newest change of the player, as the toast offers; the tone of the reply."""
+    """Undo the newest change of the player. Returns the tone of the toast."""
     entry = AuditEntry.objects.filter(object_type="player").order_by("-id")[0]
     url = url_of(player.environment, "audit_undo", entry.pk)
     return tone_of(client.post(url))
@@ -51,9 +51,7 @@ def test_note__is_shown_with_its_lines_and_escaped(support: Client, player: Play
 
 
 @pytest.mark.parametrize("text", ["", "  \n ", "x" * (MAX_NOTE + 1), "a\0b"])
-def test_note_that_says_nothing_or_too_much__is_422(
-    text: str, support: Client, player: Player
-) -> None:
+def test_empty_or_too_long_note__is_422(text: str, support: Client, player: Player) -> None:
     url = url_of(player.environment, "player_note_add", player.pk)
     response = support.post(url, {"text": text})
     assert response.status_code == 422
@@ -61,13 +59,13 @@ def test_note_that_says_nothing_or_too_much__is_422(
     assert not PlayerNote.objects.exists()
 
 
-def test_longest_note__is_kept(support: Client, player: Player) -> None:
+def test_longest_note__is_saved(support: Client, player: Player) -> None:
     url = url_of(player.environment, "player_note_add", player.pk)
     assert support.post(url, {"text": "é" * MAX_NOTE}).status_code == 302
     assert len(PlayerNote.objects.get().text) == MAX_NOTE
 
 
-def test_page__shows_five_notes_and_leads_to_the_rest(support: Client, player: Player) -> None:
+def test_page__shows_five_notes_and_links_to_the_rest(support: Client, player: Player) -> None:
     for number in range(5):
         note_add(player, f"Note no. {number}", actor=ACTOR)
     all_url = url_of(player.environment, "player_notes", player.pk)
@@ -111,23 +109,23 @@ def test_note__is_deleted_by_its_author_or_an_admin(
     added = AuditEntry.objects.get(action="player.note_added")
     assert client.post(url).status_code == status
     assert PlayerNote.objects.exists() == (status == 403)
-    if status == 403:  # nor by undoing what somebody else wrote
+    if status == 403:  # nor by undo of a note of another author
         undo = url_of(player.environment, "audit_undo", added.pk)
         assert client.post(undo).status_code == 403
         assert PlayerNote.objects.exists()
 
 
-def test_deleted_note__comes_back_as_it_was(support: Client, player: Player) -> None:
+def test_deleted_note__is_restored_unchanged(support: Client, player: Player) -> None:
     support.post(url_of(player.environment, "player_note_add", player.pk), {"text": "Two\nlines"})
     before = PlayerNote.objects.values().get()
     note_delete(player, before["id"], actor=ACTOR)
     assert undo_of(support, player) == "ok"
     assert PlayerNote.objects.values().get() == before
-    undo_of(support, player)  # and goes again
+    undo_of(support, player)  # deleted again
     assert not PlayerNote.objects.exists()
 
 
-def test_deleted_note__is_brought_back_by_its_author_or_an_admin(
+def test_deleted_note__is_restored_by_its_author_or_an_admin(
     support: Client, player: Player
 ) -> None:
     note_add(player, "Written by a command", actor=ACTOR)
@@ -139,7 +137,7 @@ def test_deleted_note__is_brought_back_by_its_author_or_an_admin(
     assert support.post(undo).status_code == 403
     assert undo in text_of(signed_in().get(log))
     assert tone_of(signed_in().post(undo)) == "ok"
-    # Once; a second click finds it there.
+    # A second click changes nothing.
     assert signed_in().post(undo).status_code == 409
     assert PlayerNote.objects.get().text == "Written by a command"
 
@@ -171,18 +169,18 @@ def test_id__is_linked_unlinked_and_both_undone(support: Client, player: Player)
     assert AuditEntry.objects.get(reason="Made an account").action == "player.alias_linked"
 
 
-def test_id_that_cannot_be_linked__is_told_beside_the_field(
+def test_id_that_cannot_be_linked__has_a_message_at_the_field(
     support: Client, player: Player
 ) -> None:
     make_player(player.environment, "other")
     add = url_of(player.environment, "player_alias_add", player.pk)
-    for external_id, words in (("other", "is a player of its own"), ("", "required")):
+    for external_id, text in (("other", "is the id of another player"), ("", "required")):
         response = support.post(add, {"external_id": external_id})
         assert response.status_code == 422
-        assert words in text_of(response)
+        assert text in text_of(response)
 
 
-def test_undo_that_is_too_late__says_why(support: Client, player: Player) -> None:
+def test_undo_that_is_no_longer_possible__shows_the_reason(support: Client, player: Player) -> None:
     player_alias_link(player, "guest-7", actor=ACTOR)
     alias = PlayerAlias.objects.get()
     support.post(url_of(player.environment, "player_alias_remove", player.pk, alias.pk))
@@ -190,10 +188,10 @@ def test_undo_that_is_too_late__says_why(support: Client, player: Player) -> Non
     entry = AuditEntry.objects.filter(object_type="player").order_by("-id")[0]
     refused = support.post(url_of(player.environment, "audit_undo", entry.pk))
     assert refused.status_code == 422
-    assert "is a player of its own" in text_of(refused)
+    assert "is the id of another player" in text_of(refused)
 
 
-def test_viewer__sees_linked_ids_and_notes_without_acts(player: Player) -> None:
+def test_viewer__sees_linked_ids_and_notes_without_actions(player: Player) -> None:
     player_alias_link(player, "guest-7", actor=ACTOR)
     note_add(player, "Be kind", actor=ACTOR)
     page = page_of(signed_in(Role.VIEWER), player)
@@ -207,7 +205,7 @@ def test_viewer__sees_linked_ids_and_notes_without_acts(player: Player) -> None:
 
 
 @pytest.mark.parametrize("name", ["player_list", "find"])
-def test_whole_alias__leads_to_its_player_and_says_so(
+def test_complete_alias__redirects_to_its_player_with_a_toast(
     name: str, support: Client, player: Player
 ) -> None:
     player_alias_link(player, "guest-7", actor=ACTOR)
@@ -219,7 +217,7 @@ def test_whole_alias__leads_to_its_player_and_says_so(
 
 
 @pytest.mark.parametrize("name", ["player_list", "find"])
-def test_start_of_an_alias__shows_which_and_whose(
+def test_alias_prefix__lists_aliases_with_their_players(
     name: str, support: Client, player: Player
 ) -> None:
     for number in (1, 2):
@@ -232,7 +230,7 @@ def test_start_of_an_alias__shows_which_and_whose(
     assert "Nothing found" not in page
 
 
-def test_search_of_aliases__follows_its_index(environment: Environment) -> None:
+def test_search_of_aliases__uses_the_index(environment: Environment) -> None:
     with CaptureQueriesContext(connection) as queries:
         aliases_starting_with(environment, "guest")
     with connection.cursor() as cursor:
@@ -274,7 +272,7 @@ def test_purchase__is_refunded_reversed_and_both_undone(support: Client, buyer: 
     assert "Not counted as revenue: refunded" in page
     undo_of(support, buyer)
     assert revenue(buyer) == (2, Decimal("14.99"))
-    undo_of(support, buyer)  # the undoing
+    undo_of(support, buyer)  # undo of the undo
     assert revenue(buyer) == (1, Decimal("4.99"))
     response = support.post(reverse)
     assert tone_of(response) == "ok"
@@ -283,9 +281,7 @@ def test_purchase__is_refunded_reversed_and_both_undone(support: Client, buyer: 
     assert (entry.action, (entry.after or {})["amount"]) == ("player.purchase_refunded", "10.00")
 
 
-def test_refund__says_what_was_bought_and_by_whom(
-    support: Client, player: Player, public_api: Api
-) -> None:
+def test_refund__shows_product_and_player(support: Client, player: Player, public_api: Api) -> None:
     body = {"amount": 3, "product_id": "gems", "transaction_id": "t-1"}
     public_api.post(f"{PLAYERS}/{player.pk}/purchase", body)
     url = url_of(player.environment, "player_refund", player.pk, "t-1")
@@ -293,32 +289,32 @@ def test_refund__says_what_was_bought_and_by_whom(
 
 
 @pytest.mark.parametrize("name", ["player_refund", "player_refund_reverse"])
-def test_act_on_a_purchase__means_the_one_that_was_clicked(
+def test_action_on_a_purchase__uses_the_digest_first(
     name: str, support: Client, buyer: Player, public_api: Api
 ) -> None:
-    """A game's id may spell what another purchase has in the ledger."""
+    """A transaction id may equal the digest of another purchase."""
     ledger_id = bytes(Purchase.objects.get(transaction_id=None).digest).hex()
     body = {"amount": 1, "transaction_id": ledger_id}
     public_api.post(f"{PLAYERS}/{buyer.pk}/purchase", body)
     assert "10.00 USD" in text_of(support.get(url_of(buyer.environment, name, buyer.pk, ledger_id)))
 
 
-def test_refund_that_somebody_else_made_first__is_422(support: Client, buyer: Player) -> None:
+def test_second_refund__is_422(support: Client, buyer: Player) -> None:
     purchase_refund(buyer, "t-1", actor=ACTOR)
     response = support.post(url_of(buyer.environment, "player_refund", buyer.pk, "t-1"))
     assert response.status_code == 422
-    assert "has been refunded before" in text_of(response)
+    assert "is already refunded" in text_of(response)
     assert revenue(buyer) == (1, Decimal(10))
 
 
-def test_reason_with_nul__is_kept_without_it(support: Client, buyer: Player) -> None:
+def test_reason_with_nul__is_stored_without_it(support: Client, buyer: Player) -> None:
     url = url_of(buyer.environment, "player_refund", buyer.pk, "t-1")
     assert support.post(url, {"reason": "A child\0 bought it"}).status_code == 302
     entry = AuditEntry.objects.get(action="player.purchase_refunded")
     assert entry.reason == "A child bought it"
 
 
-def test_reversal_of_what_is_not_refunded__is_422(support: Client, buyer: Player) -> None:
+def test_reversal_without_a_refund__is_422(support: Client, buyer: Player) -> None:
     response = support.post(url_of(buyer.environment, "player_refund_reverse", buyer.pk, "t-1"))
     assert response.status_code == 422
     assert "is not refunded" in text_of(response)
@@ -332,14 +328,12 @@ def test_unknown_purchase__is_404(support: Client, buyer: Player) -> None:
 # --- The audit log --------------------------------------------------------------------------------
 
 
-def test_audit_log__offers_to_undo_each_act_to_support_alone(
-    support: Client, player: Player
-) -> None:
+def test_audit_log__offers_undo_to_support_only(support: Client, player: Player) -> None:
     entry = player_alias_link(player, "guest-7", actor=ACTOR)
     assert entry is not None
     undo = f'href="{url_of(player.environment, "audit_undo", entry.pk)}"'
     url = url_of(player.environment, "audit_list")
     page = text_of(support.get(url))
     assert undo in page
-    assert "guest-7" in page.partition("<details>")[0]  # which id, without a click
+    assert "guest-7" in page.partition("<details>")[0]  # the id, without opening the details
     assert undo not in text_of(signed_in(Role.VIEWER).get(url))

@@ -1,4 +1,4 @@
-"""Other external ids of a player: what they mean, what is refused, what moves."""
+"""Aliases: lookups, linking and unlinking, rows that move."""
 
 from io import StringIO
 from typing import Any
@@ -49,10 +49,10 @@ def sizes(segment: Segment) -> tuple[int, int]:
     return segment.included, segment.excluded
 
 
-# --- What an alias means --------------------------------------------------------------------------
+# --- Lookups --------------------------------------------------------------------------------------
 
 
-def test_registering_by_an_alias__updates_the_player(linked: Player, public_api: Api) -> None:
+def test_registration_with_an_alias__updates_the_player(linked: Player, public_api: Api) -> None:
     body = {"external_id": "guest-7", "attributes": {"level": 9}}
     reply = public_api.post(PLAYERS, body)
     assert reply.status == 200
@@ -66,14 +66,14 @@ def test_player_by_an_alias__is_found(linked: Player, public_api: Api) -> None:
     assert public_api.get(f"{PLAYERS}/external/guest-8").status == 404
 
 
-def test_id_that_follows_from_an_alias__is_no_player_id(
+def test_id_derived_from_an_alias__is_not_a_player_id(
     linked: Player, environment: Environment, public_api: Api
 ) -> None:
     computed = player_id_for(environment.namespace, "guest-7")
     assert public_api.get(f"{PLAYERS}/{computed}").status == 404
 
 
-def test_alias_of_another_environment__means_nothing_here(linked: Player) -> None:
+def test_alias_of_another_environment__is_unknown(linked: Player) -> None:
     other = make_environment()
     assert player_id_of(other, "guest-7") == player_id_for(other.namespace, "guest-7")
 
@@ -100,7 +100,7 @@ def test_alias_on_a_list__stands_for_its_player(linked: Player, segment: Segment
     assert (members(segment), sizes(segment)) == ([], (0, 0))
 
 
-def test_file_that_replaces_a_list__keeps_whom_it_names_by_an_alias(
+def test_file_that_replaces_a_list__keeps_players_named_by_alias(
     linked: Player, segment: Segment
 ) -> None:
     ids_add(segment, [linked.external_id, "goes"], excluded=False, actor=ACTOR)
@@ -109,7 +109,7 @@ def test_file_that_replaces_a_list__keeps_whom_it_names_by_an_alias(
     assert members(segment) == [(linked.pk, linked.external_id, False)]
 
 
-def test_commands__take_an_alias_for_its_player(linked: Player, environment: Environment) -> None:
+def test_commands__accept_an_alias(linked: Player, environment: Environment) -> None:
     call_command("player_export", str(environment), "guest-7", stdout=(out := StringIO()))
     assert str(linked.pk) in out.getvalue()
     with pytest.raises(CommandError, match="has no player"):
@@ -128,15 +128,15 @@ def test_linking_twice__changes_nothing(linked: Player) -> None:
 @pytest.mark.parametrize(
     ("external_id", "message"),
     [
-        ("", "Give the external id"),
+        ("", "Enter the external id"),
         ("x" * 256, "255 characters at most"),
         ("a\0b", "NUL"),
-        ("player_123", "own external id"),
-        ("other", "is a player of its own"),
+        ("player_123", "is the external id of this player"),
+        ("other", "is the id of another player"),
         ("taken", "linked to another player, other"),
     ],
 )
-def test_link_that_cannot_be__is_refused(
+def test_invalid_link__is_refused(
     external_id: str, message: str, player: Player, environment: Environment
 ) -> None:
     other = make_player(environment, "other")
@@ -167,7 +167,7 @@ def test_link_and_unlink__are_audited(linked: Player) -> None:
     assert player_alias_unlink(linked, "guest-7", actor=ACTOR) is None
 
 
-def test_unlinked_id__is_free_again(linked: Player, public_api: Api) -> None:
+def test_unlinked_id__can_be_registered(linked: Player, public_api: Api) -> None:
     player_alias_unlink(linked, "guest-7", actor=ACTOR)
     reply = public_api.post(PLAYERS, {"external_id": "guest-7"})
     assert (reply.status, reply.data["external_id"]) == (201, "guest-7")
@@ -184,31 +184,33 @@ def test_link_and_unlink__can_be_undone(linked: Player) -> None:
         undo(unlink, actor=ACTOR)
 
 
-def test_unlinking_undone_too_late__is_refused(linked: Player, environment: Environment) -> None:
+def test_undo_of_unlinking_a_registered_id__is_refused(
+    linked: Player, environment: Environment
+) -> None:
     entry = player_alias_unlink(linked, "guest-7", actor=ACTOR)
     assert entry is not None
     make_player(environment, "guest-7")
-    with pytest.raises(ValidationError, match="is a player of its own"):
+    with pytest.raises(ValidationError, match="is the id of another player"):
         undo(entry, actor=ACTOR)
 
 
-# --- What waits for an alias ----------------------------------------------------------------------
+# --- Rows stored under an alias -------------------------------------------------------------------
 
 
-def test_list_rows_that_wait_for_an_alias__move_to_the_player(
+def test_list_rows_of_a_linked_id__move_to_the_player(
     player: Player, segment: Segment, public_api: Api
 ) -> None:
-    ids_add(segment, ["guest-7", "somebody"], excluded=False, actor=ACTOR)
+    ids_add(segment, ["guest-7", "unlinked"], excluded=False, actor=ACTOR)
     path = f"/v1/segments/segments/{segment.key}/evaluate"
     assert not public_api.post(path, {"player_id": str(player.pk)}).data["is_member"]
     player_alias_link(player, "guest-7", actor=ACTOR)
     assert public_api.post(path, {"player_id": str(player.pk)}).data["is_member"]
-    somebody = player_id_for(segment.environment.namespace, "somebody")
-    assert members(segment) == [(player.pk, "player_123", False), (somebody, "somebody", False)]
+    unlinked = player_id_for(segment.environment.namespace, "unlinked")
+    assert members(segment) == [(player.pk, "player_123", False), (unlinked, "unlinked", False)]
     assert sizes(segment) == (2, 0)
 
 
-def test_rows_of_both__leave_the_players_own(player: Player, segment: Segment) -> None:
+def test_rows_of_both__keep_the_players_rows(player: Player, segment: Segment) -> None:
     own = ids_add(segment, ["player_123"], excluded=False, actor=ACTOR)
     ids_add(segment, ["guest-7"], excluded=False, actor=ACTOR)
     ids_add(segment, ["guest-7"], excluded=True, actor=ACTOR)
@@ -221,9 +223,7 @@ def test_rows_of_both__leave_the_players_own(player: Player, segment: Segment) -
     assert SegmentMember.objects.get(segment=segment, excluded=False).change_id == own.pk
 
 
-def test_undoing_a_removal_of_an_alias__puts_its_player_back(
-    player: Player, segment: Segment
-) -> None:
+def test_undo_of_removing_an_alias__restores_its_player(player: Player, segment: Segment) -> None:
     ids_add(segment, ["guest-7"], excluded=False, actor=ACTOR)
     removal = ids_remove(segment, ["guest-7"], excluded=False, actor=ACTOR)
     player_alias_link(player, "guest-7", actor=ACTOR)
@@ -231,7 +231,7 @@ def test_undoing_a_removal_of_an_alias__puts_its_player_back(
     assert members(segment) == [(player.pk, "player_123", False)]
 
 
-def test_override_that_waits_for_an_alias__moves_unless_there_is_one(
+def test_override_of_a_linked_id__moves_unless_the_player_has_one(
     player: Player, environment: Environment
 ) -> None:
     moves, stays = Flag.objects.filter(environment=environment).order_by("id")[:2]
@@ -253,7 +253,9 @@ def test_override_that_waits_for_an_alias__moves_unless_there_is_one(
 @pytest.mark.parametrize(
     ("name", "args"), [("flag_detail", ["new_tutorial"]), ("segment_detail", ["beta-testers"])]
 )
-def test_trying_an_alias__asks_about_its_player(name: str, args: list[str], linked: Player) -> None:
+def test_try_it_with_an_alias__evaluates_its_player(
+    name: str, args: list[str], linked: Player
+) -> None:
     url = url_of(linked.environment, name, *args)
     page = text_of(signed_in().get(url, {"player": "guest-7"}, headers=HTMX))
     assert url_of(linked.environment, "player_detail", linked.pk) in page

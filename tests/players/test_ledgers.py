@@ -86,7 +86,7 @@ def test_refund__changes_only_the_revenue(path: str, player: Player, public_api:
     assert Purchase.objects.filter(refunded_at=None).get().transaction_id == "t-2"
     assert logged()[-1][0] == "ilara.refund"
     assert (entry.action, entry.reason) == ("player.purchase_refunded", "Bought by a child")
-    with pytest.raises(ValidationError, match="has been refunded before"):
+    with pytest.raises(ValidationError, match="is already refunded"):
         purchase_refund(player, "t-1", actor=ACTOR)
     # Sent again by the game: it stays refunded.
     body = {"amount": 5, "transaction_id": "t-1"}

@@ -1,4 +1,4 @@
-"""Corrections by staff."""
+"""Writes to players by staff."""
 
 from decimal import Decimal
 
@@ -30,14 +30,14 @@ def stored(player: Player) -> tuple[str | None, str | None, object]:
     return player.email, player.device_id, player.attributes
 
 
-def test_absent_fields_stay_null_clears_and_attributes_merge(player: Player) -> None:
+def test_update__keeps_absent_fields_clears_null_and_merges_attributes(player: Player) -> None:
     player_update(
         player, PlayerPatch(email=None, attributes={"level": 4, "vip": None}), actor=ACTOR
     )
     assert stored(player) == (None, "d-1", {"level": 4})
 
 
-def test_entry__holds_what_differs_and_why(player: Player) -> None:
+def test_audit_entry__has_the_changed_fields_and_the_reason(player: Player) -> None:
     patch = PlayerPatch(device_id="d-2", attributes={"level": 3, "coins": 10})
     player_update(player, patch, actor=ACTOR, reason="Ticket 7")
     entry = AuditEntry.objects.latest("id")
@@ -60,22 +60,22 @@ def test_same_values__write_nothing(player: Player) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attributes", "words"),
+    ("attributes", "text"),
     [
         ({"text": "x" * 65536}, "The player's attributes would exceed 64 KiB."),
         ({f"a{number}": 1 for number in range(201)}, "A player can have at most 200 attributes."),
     ],
 )
-def test_too_many_attributes__are_refused_in_words(
-    player: Player, attributes: dict[str, object], words: str
+def test_too_many_attributes__are_refused_with_a_message(
+    player: Player, attributes: dict[str, object], text: str
 ) -> None:
     with pytest.raises(ValidationError) as refused:
         player_update(player, PlayerPatch(attributes=attributes), actor=ACTOR)
-    assert refused.value.message_dict == {"attributes": [words]}
+    assert refused.value.message_dict == {"attributes": [text]}
     assert stored(player) == ("pia@example.com", "d-1", {"level": 3, "vip": True})
 
 
-def test_undo__puts_back_what_was_replaced_and_nothing_else(player: Player) -> None:
+def test_undo__restores_only_the_changed_fields(player: Player) -> None:
     patch = PlayerPatch(email="x@example.com", attributes={"vip": None, "level": 9, "new": 1})
     entry = player_update(player, patch, actor=ACTOR)
     player_update(player, PlayerPatch(attributes={"coins": 5}), actor=ACTOR)
@@ -84,10 +84,10 @@ def test_undo__puts_back_what_was_replaced_and_nothing_else(player: Player) -> N
     assert stored(player) == ("pia@example.com", "d-1", {"level": 3, "vip": True, "coins": 5})
 
 
-# --- Undoing what was changed again ---------------------------------------------------------------
+# --- Undo after later changes ---------------------------------------------------------------------
 
 
-def test_old_refund_undone__leaves_a_later_one(player: Player, public_api: Api) -> None:
+def test_undo_of_an_old_refund__keeps_a_later_one(player: Player, public_api: Api) -> None:
     path = f"{PLAYERS}/{player.pk}/purchase"
     digest = digest_of("t-1").hex()
     public_api.post(path, {"amount": 5, "transaction_id": "t-1"})
@@ -105,9 +105,7 @@ def test_old_refund_undone__leaves_a_later_one(player: Player, public_api: Api) 
     assert (player.purchase_count, player.total_revenue) == (1, Decimal(5))
 
 
-def test_undo__does_not_mind_what_happened_to_others_of_the_kind(
-    player: Player, public_api: Api
-) -> None:
+def test_undo__ignores_changes_of_other_objects(player: Player, public_api: Api) -> None:
     for name in ("t-1", "t-2"):
         public_api.post(f"{PLAYERS}/{player.pk}/purchase", {"amount": 5, "transaction_id": name})
     first = purchase_refund(player, "t-1", actor=ACTOR)
@@ -116,7 +114,7 @@ def test_undo__does_not_mind_what_happened_to_others_of_the_kind(
     assert Purchase.objects.exclude(refunded_at=None).get().transaction_id == "t-2"
 
 
-def test_old_link_undone__leaves_a_later_one(player: Player) -> None:
+def test_undo_of_an_old_link__keeps_a_later_one(player: Player) -> None:
     first = player_alias_link(player, "guest-7", actor=ACTOR)
     assert first is not None
     player_alias_unlink(player, "guest-7", actor=ACTOR)
@@ -126,7 +124,7 @@ def test_old_link_undone__leaves_a_later_one(player: Player) -> None:
     assert aliases_of(player.pk) == ["guest-7"]
 
 
-def test_link_undone_after_the_id_went_to_somebody_else__changes_nothing(
+def test_undo_of_a_link_after_the_id_moved__changes_nothing(
     player: Player, environment: Environment
 ) -> None:
     link = player_alias_link(player, "guest-7", actor=ACTOR)
@@ -142,9 +140,9 @@ def test_link_undone_after_the_id_went_to_somebody_else__changes_nothing(
     assert aliases_of(other.pk) == ["guest-7"]
 
 
-def test_acts_on_a_player_who_was_erased__say_so(player: Player, public_api: Api) -> None:
+def test_actions_on_an_erased_player__have_a_message(player: Player, public_api: Api) -> None:
     public_api.post(f"{PLAYERS}/{player.pk}/purchase", {"amount": 5, "transaction_id": "t-1"})
     player_delete(Player.objects.get(), actor=ACTOR)
     for act in (purchase_refund, purchase_refund_undo, note_add):
-        with pytest.raises(ValidationError, match="was erased meanwhile"):
+        with pytest.raises(ValidationError, match="was erased"):
             act(player, "t-1", actor=ACTOR)

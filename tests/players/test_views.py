@@ -43,7 +43,7 @@ def text_of(client: Client, url: str, **headers: str) -> str:
 
 
 def ids_in(html: str) -> list[str]:
-    """The external ids of a table's rows, from above."""
+    """The external ids of a table's rows, from the top."""
     return re.findall(r'<td><a class="mono" href="[^"]+">([^<]*)</a></td>', html)
 
 
@@ -54,7 +54,7 @@ def queries_for(client: Client, url: str) -> int:
 
 
 def make_players(environment: Environment, names: Sequence[str], **columns: Any) -> None:
-    """Players of whom the first was seen last."""
+    """Players, the most recently seen first."""
     now = datetime.now(UTC)
     for number, name in enumerate(names):
         make_player(environment, name, last_seen_at=now - timedelta(minutes=number), **columns)
@@ -63,7 +63,7 @@ def make_players(environment: Environment, names: Sequence[str], **columns: Any)
 # --- The list -----------------------------------------------------------------------------------
 
 
-def test_list__shows_who_was_seen_last_first(admin: Client, environment: Environment) -> None:
+def test_list__shows_the_most_recently_seen_first(admin: Client, environment: Environment) -> None:
     make_players(environment, ["c", "a", "b"], attributes={"country": "PT"})
     html = text_of(admin, at(environment))
     assert ids_in(html) == ["c", "a", "b"]
@@ -71,7 +71,7 @@ def test_list__shows_who_was_seen_last_first(admin: Client, environment: Environ
     assert "Country" in html
 
 
-def test_country__is_a_column_only_if_somebody_has_one(
+def test_country__is_a_column_only_if_a_player_has_one(
     admin: Client, environment: Environment
 ) -> None:
     make_players(environment, ["a"])
@@ -91,7 +91,9 @@ def test_fragment__has_the_rows_of_the_page_and_a_clean_address(
     assert "2 players" in html
 
 
-def test_whole_external_id__leads_to_its_player(admin: Client, environment: Environment) -> None:
+def test_complete_external_id__redirects_to_its_player(
+    admin: Client, environment: Environment
+) -> None:
     player = make_player(environment, "a/b c?")
     make_player(environment, "a/b c?d")
     response = admin.get(at(environment), {"q": "a/b c?"})
@@ -99,15 +101,13 @@ def test_whole_external_id__leads_to_its_player(admin: Client, environment: Envi
     assert response["Location"] == at(environment, f"{player.pk}/")
 
 
-def test_start_of_an_external_id__finds_them_in_the_order_of_ids(
-    admin: Client, environment: Environment
-) -> None:
+def test_external_id_prefix__lists_players_by_id(admin: Client, environment: Environment) -> None:
     make_players(environment, ["p_2", "p_10", "P_1", "q", "p%", "p_1"])
     assert ids_in(text_of(admin, at(environment, "?q=p_"))) == ["p_1", "p_10", "p_2"]
     assert ids_in(text_of(admin, at(environment, "?q=p%25"), **HTMX)) == ["p%"]
 
 
-def test_search__follows_its_index_in_condition_and_order(environment: Environment) -> None:
+def test_search__uses_the_index_for_condition_and_order(environment: Environment) -> None:
     make_players(environment, ["a"])
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
@@ -132,7 +132,7 @@ def test_filters__narrow_the_list_and_show_as_chips(
     assert len(ids_in(text_of(admin, at(environment, "?stage=nonsense")))) == 3
 
 
-def test_pages__are_walked_by_links(admin: Client, environment: Environment) -> None:
+def test_pages__are_linked(admin: Client, environment: Environment) -> None:
     names = [f"p{number:02}" for number in range(60)]
     make_players(environment, names)
     first = text_of(admin, at(environment))
@@ -142,7 +142,7 @@ def test_pages__are_walked_by_links(admin: Client, environment: Environment) -> 
     assert ids_in(first) + ids_in(second) == names
 
 
-def test_empty_list__says_why(admin: Client, environment: Environment) -> None:
+def test_empty_list__explains_itself(admin: Client, environment: Environment) -> None:
     html = text_of(admin, at(environment))
     assert "No players yet" in html
     assert "curl -X POST &quot;http://testserver/v1/players/players&quot;" in html
@@ -152,7 +152,7 @@ def test_empty_list__says_why(admin: Client, environment: Environment) -> None:
     assert "No players yet" not in html
 
 
-def test_list__asks_the_same_of_the_database_for_one_row_and_for_fifty(
+def test_list__needs_the_same_queries_for_1_row_and_50(
     admin: Client, environment: Environment
 ) -> None:
     make_player(environment, "first", attributes={"country": "PT"})
@@ -162,7 +162,9 @@ def test_list__asks_the_same_of_the_database_for_one_row_and_for_fifty(
     assert queries_for(admin, at(environment)) == one
 
 
-def test_other_environments_players__are_not_here(admin: Client, environment: Environment) -> None:
+def test_players_of_other_environments__are_not_listed(
+    admin: Client, environment: Environment
+) -> None:
     other = make_environment()
     stranger = make_player(other, "stranger")
     assert ids_in(text_of(admin, at(environment, "?q=str"))) == []
@@ -174,7 +176,9 @@ def test_other_environments_players__are_not_here(admin: Client, environment: En
 # --- One player ---------------------------------------------------------------------------------
 
 
-def test_page__says_what_every_flag_gives_and_why(admin: Client, environment: Environment) -> None:
+def test_page__shows_each_flag_value_with_its_reason(
+    admin: Client, environment: Environment
+) -> None:
     tester = make_player(environment, "tester", attributes={"level": 45})
     html = text_of(admin, at(environment, f"{tester.pk}/"))
     assert "Rule 1: in segment beta-testers." in html
@@ -182,11 +186,11 @@ def test_page__says_what_every_flag_gives_and_why(admin: Client, environment: En
     assert "segments/beta-testers/" in html
     beginner = make_player(environment, "beginner", attributes={"level": 4})
     html = text_of(admin, at(environment, f"{beginner.pk}/"))
-    assert "No rule matched, so the default." in html
+    assert "No rule matched: the default." in html
     assert "No segments." in html
 
 
-def test_page__knows_a_changed_flag_at_once(
+def test_page__shows_a_changed_flag_at_once(
     admin: Client, environment: Environment, player: Player
 ) -> None:
     assert "The flag is off." in text_of(admin, at(environment, f"{player.pk}/"))
@@ -197,7 +201,7 @@ def test_page__knows_a_changed_flag_at_once(
     assert "No rules: the default." in html
 
 
-def test_page__shows_facts_attributes_and_history(
+def test_page__shows_fields_attributes_and_history(
     admin: Client, environment: Environment, secret_api: Api
 ) -> None:
     sent = secret_api.register("pia", attributes={"level": 3, "stats": {"wins": 7}, "name": "Pia"})
@@ -208,7 +212,7 @@ def test_page__shows_facts_attributes_and_history(
     event = {"player_id": sent["id"], "event_name": "level_up", "properties": {"level": 3}}
     secret_api.post(EVENTS, event)
     html = text_of(admin, at(environment, f"{sent['id']}/"))
-    for words in (
+    for text in (
         "Session of 2 min 5 s",
         "4.99 USD",
         "the currency is not USD",
@@ -219,10 +223,10 @@ def test_page__shows_facts_attributes_and_history(
         "Churn risk",
         "If not seen again",
     ):
-        assert words in html
+        assert text in html
 
 
-def test_timeline__is_a_fragment_narrowed_by_the_name_of_an_event(
+def test_timeline__is_a_fragment_filtered_by_event_name(
     admin: Client, environment: Environment, player: Player, public_api: Api
 ) -> None:
     for name in ("a&b", "other"):
@@ -241,7 +245,7 @@ def test_timeline__is_a_fragment_narrowed_by_the_name_of_an_event(
     assert "No entries match the filters." in html
 
 
-def test_timeline__goes_on_with_older_entries(
+def test_timeline__continues_with_older_entries(
     admin: Client, environment: Environment, player: Player, public_api: Api
 ) -> None:
     events = [{"player_id": str(player.pk), "event_name": f"e{number:02}"} for number in range(30)]
@@ -257,7 +261,7 @@ def test_timeline__goes_on_with_older_entries(
     assert not url
 
 
-def test_page__asks_the_same_of_the_database_however_much_there_is(
+def test_page__needs_the_same_queries_for_any_amount_of_data(
     admin: Client, environment: Environment, player: Player, public_api: Api
 ) -> None:
     url = at(environment, f"{player.pk}/")
@@ -288,7 +292,7 @@ def test_personal_data__is_masked_below_support(
     assert (f"{player.pk}/edit/" in html) is clear
 
 
-def test_what_a_game_writes__is_never_markup(
+def test_texts_from_the_game__are_escaped(
     admin: Client, environment: Environment, secret_api: Api
 ) -> None:
     sent = secret_api.register(
@@ -308,7 +312,7 @@ def test_what_a_game_writes__is_never_markup(
         assert escape(NASTY)[:20] in html
 
 
-# --- Corrections --------------------------------------------------------------------------------
+# --- Editing ------------------------------------------------------------------------------------
 
 
 def form_of(client: Client, url: str, **changes: str) -> dict[str, str]:
@@ -326,7 +330,7 @@ def pia(environment: Environment) -> Player:
     )
 
 
-def test_edit__changes_what_staff_changed_and_can_be_undone(
+def test_edit__writes_only_changed_fields_and_can_be_undone(
     staff_client: SignIn, environment: Environment, pia: Player
 ) -> None:
     client = staff_client(Role.SUPPORT)
@@ -367,10 +371,10 @@ def test_unchanged_form__writes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "words"),
+    ("field", "value", "text"),
     [
         ("attributes", '{"a": 1,\n oops}', "Line 2"),
-        ("attributes", "[1]", "Attributes are an object"),
+        ("attributes", "[1]", "Attributes must be an object"),
         ("attributes", '{"a": null}', "Leave a out to remove it"),
         ("attributes", '{"a": 99999999999999999999}', "64 bits"),
         ("attributes", '{"": 1}', "1 to 128 characters"),
@@ -383,18 +387,18 @@ def test_unchanged_form__writes_nothing(
         ("seen", "forged", "Open it again"),
     ],
 )
-def test_bad_input__is_422_with_words(
-    admin: Client, environment: Environment, pia: Player, field: str, value: str, words: str
+def test_invalid_input__is_422_with_a_message(
+    admin: Client, environment: Environment, pia: Player, field: str, value: str, text: str
 ) -> None:
     url = at(environment, f"{pia.pk}/edit/")
     response = admin.post(url, form_of(admin, url, **{field: value}))
     assert response.status_code == 422
-    assert words in response.content.decode()
+    assert text in response.content.decode()
     pia.refresh_from_db()
     assert pia.attributes == {"level": 3, "vip": True}
 
 
-def test_viewers__may_not_change_players(
+def test_viewers__cannot_change_players(
     staff_client: SignIn, environment: Environment, pia: Player
 ) -> None:
     client = staff_client(Role.VIEWER)
@@ -402,7 +406,7 @@ def test_viewers__may_not_change_players(
     assert client.get(at(environment, f"{pia.pk}/edit/")).status_code == 403
 
 
-def test_edit_of_a_field_that_changed_in_between__is_a_conflict(
+def test_edit_of_a_field_changed_in_the_meantime__is_a_conflict(
     admin: Client, environment: Environment, pia: Player
 ) -> None:
     url = at(environment, f"{pia.pk}/edit/")

@@ -1,4 +1,4 @@
-"""Who switches if a draft is saved: as many as switch once it is."""
+"""The impact of a draft equals the switches once it is saved."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def half(rollout: int = 50_000, **more: Any) -> FlagDocument:
 
 @pytest.fixture
 def players(environment: Environment) -> list[Player]:
-    """60 players, each third a payer, each fourth silent for long."""
+    """60 players: every third a payer, every fourth churned."""
     return [
         make_player(
             environment,
@@ -87,7 +87,7 @@ def served(api: Api, players: list[Player]) -> dict[str, str]:
             {"field": "is_payer", "operator": "==", "value": True}]}),
     ],
 )  # fmt: skip
-def test_who_switches__is_who_has_switched_once_it_is_saved(
+def test_impact__equals_the_switches_after_saving(
     draft: FlagDocument, flag: Flag, players: list[Player], public_api: Api
 ) -> None:
     override_set(flag, players[5], "enabled", actor=ACTOR)
@@ -95,17 +95,21 @@ def test_who_switches__is_who_has_switched_once_it_is_saved(
     found = of(flag, draft)
     flag_update(flag, document=draft, base_revision=1, actor=ACTOR)
     after = served(public_api, players)
-    moved = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
-    assert (found.exact, found.total, found.all.switches) == (True, 60, len(moved))
-    assert found.all.gains == sum(way == ("disabled", "enabled") for way in moved.values())
-    assert found.all.loses == sum(way == ("enabled", "disabled") for way in moved.values())
-    assert {(each.external_id, (each.before, each.after)) for each in found.examples} <= set(
-        moved.items()
+    switched = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
+    assert (found.exact, found.total, found.all.switches) == (True, 60, len(switched))
+    assert found.all.gains == sum(
+        variants == ("disabled", "enabled") for variants in switched.values()
     )
-    assert len(found.examples) == min(20, len(moved))
+    assert found.all.loses == sum(
+        variants == ("enabled", "disabled") for variants in switched.values()
+    )
+    assert {(each.external_id, (each.before, each.after)) for each in found.examples} <= set(
+        switched.items()
+    )
+    assert len(found.examples) == min(20, len(switched))
 
 
-def test_tallies__are_told_by_stage_and_payer(flag: Flag, players: list[Player]) -> None:
+def test_tallies__are_by_stage_and_payer(flag: Flag, players: list[Player]) -> None:
     found = of(flag, half(100_000))
     assert sum(tally.players for tally in found.by_stage.values()) == 60
     assert found.by_stage[Stage.CHURNED].players == 15
@@ -116,7 +120,7 @@ def test_tallies__are_told_by_stage_and_payer(flag: Flag, players: list[Player])
     assert [label for label, _ in found.groups] == ["New", "Churned", "Payers", "Not payers"]
 
 
-def test_split__tells_gains_from_other_moves(environment: Environment) -> None:
+def test_switches__are_gains_losses_or_swaps(environment: Environment) -> None:
     def colours(variant: str, **more: Any) -> FlagDocument:
         return decode_document(
             {
@@ -140,17 +144,19 @@ def test_split__tells_gains_from_other_moves(environment: Environment) -> None:
     assert (found.all, found.switched) == (Tally(1, 0, 0, 1), [("red", "red", 1)])
 
 
-def test_same_rules__switch_nobody_and_ask_nobody(flag: Flag, players: list[Player]) -> None:
+def test_same_rules__switch_no_players_without_evaluation(
+    flag: Flag, players: list[Player]
+) -> None:
     found = of(flag, half())
     assert (found.headline, found.basis) == ("0 players switch.", "")
 
 
-def test_sample__estimates_with_its_confidence(
+def test_sample__estimates_with_a_confidence_interval(
     flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subject, "SAMPLE_SIZE", 40)
     monkeypatch.setattr(subject, "CHUNK_SIZE", 7)
-    exact = of(flag, half(100_000), everybody=True)
+    exact = of(flag, half(100_000), everyone=True)
     assert (exact.exact, exact.total) == (True, 60)
     hits = 0
     for _ in range(40):
@@ -161,7 +167,7 @@ def test_sample__estimates_with_its_confidence(
         assert 30 < found.total < 120
         assert re.fullmatch(r"About [\d.]+ % of players switch, some \d+ of \d+\.", found.headline)
     assert hits >= 36
-    nobody = of(
+    none = of(
         flag,
         boolean_document(
             enabled=True,
@@ -173,11 +179,11 @@ def test_sample__estimates_with_its_confidence(
             ),
         ),
     )
-    assert nobody.headline == "0 players switch."
-    assert nobody.basis == "40 were asked; with 95 % confidence at most 8.76 % of all do."
+    assert none.headline == "0 players switch."
+    assert none.basis == "40 were evaluated; with 95 % confidence at most 8.76 % switch."
 
 
-def test_review__shows_who_switches_and_asks_everybody(
+def test_review__shows_the_impact_and_evaluates_all_players(
     flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subject, "SAMPLE_SIZE", 40)
@@ -187,7 +193,7 @@ def test_review__shows_who_switches_and_asks_everybody(
         "rules-TOTAL_FORMS": 1,
         "rules-INITIAL_FORMS": 0,
         "rules-0-id": "r",
-        "rules-0-segment": "*everybody*",
+        "rules-0-segment": "*everyone*",
         "rules-0-serve": "enabled",
         "rules-0-rollout": "100",
         "rules-0-timing": "fixed",
@@ -199,7 +205,7 @@ def test_review__shows_who_switches_and_asks_everybody(
     again = {"draft": review.context["draft"], "base": 1, "back": "flag_rules"}
     page = text_of(client.post(url_of(environment, "flag_review", "f"), again))
     assert re.search(r"\d+ of 60 players switch\.", page)
-    assert "Everybody was asked." in page
+    assert "All players were evaluated." in page
     assert "Evaluate all players" not in page
     unchanged = {**again, "draft": json.dumps(flag.document), "name": "Another name"}
     page = text_of(client.post(url_of(environment, "flag_review", "f"), unchanged))

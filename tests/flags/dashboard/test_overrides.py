@@ -1,4 +1,4 @@
-"""A value of their own for one player: ahead of the rules, until it ends."""
+"""Overrides: precedence, expiry, and the dialog."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ def context(api: Api, player: Player) -> tuple[bool, str]:
     return data["value"], data["reason"]
 
 
-def test_override__counts_at_once_and_for_this_player_alone(
+def test_override__applies_at_once_to_this_player_only(
     flag: Flag, player: Player, public_api: Api, environment: Environment
 ) -> None:
     other = make_player(environment, "other")
@@ -50,7 +50,7 @@ def test_override__counts_at_once_and_for_this_player_alone(
     ]
 
 
-def test_override__ends_by_the_clock_of_the_database(
+def test_override__expires_by_the_database_clock(
     flag: Flag, player: Player, public_api: Api
 ) -> None:
     now = datetime.now(UTC)
@@ -62,18 +62,20 @@ def test_override__ends_by_the_clock_of_the_database(
     assert context(public_api, player) == (False, "default")
 
 
-def test_override__waits_while_the_flag_is_off(flag: Flag, player: Player, public_api: Api) -> None:
+def test_override_of_a_flag_that_is_off__does_not_apply(
+    flag: Flag, player: Player, public_api: Api
+) -> None:
     overrides.override_set(flag, player, "enabled", actor=ACTOR)
     services.flag_set_enabled(flag, False, actor=ACTOR)
     assert context(public_api, player) == (False, "disabled")
 
 
-def test_override__of_an_unknown_variant__is_refused(flag: Flag, player: Player) -> None:
+def test_override_with_an_unknown_variant__is_refused(flag: Flag, player: Player) -> None:
     with pytest.raises(ValidationError, match="no variant"):
         overrides.override_set(flag, player, "purple", actor=ACTOR)
 
 
-def test_support__sets_takes_back_and_undoes_on_the_players_page(
+def test_support__sets_removes_and_undoes_overrides(
     flag: Flag, player: Player, public_api: Api, environment: Environment,
     staff_client: Callable[..., Client],
 ) -> None:  # fmt: skip
@@ -87,17 +89,17 @@ def test_support__sets_takes_back_and_undoes_on_the_players_page(
     assert "Set for this player by" in page
     assert "Expires" in page
 
-    kept = FlagOverride.objects.get().expires_at
-    assert kept
+    expiry = FlagOverride.objects.get().expires_at
+    assert expiry
     client.post(url, {"variant": "*rules*", "hours": "0"})
     assert context(public_api, player) == (False, "default")
     entry = AuditEntry.objects.filter(action="flag.override_removed").get()
     client.post(f"{home}/audit/{entry.pk}/undo/")
     assert context(public_api, player) == (True, "override")
-    assert FlagOverride.objects.get().expires_at == kept
+    assert FlagOverride.objects.get().expires_at == expiry
 
 
-def test_player_of_another_environment__cannot_be_reached(
+def test_player_of_another_environment__is_not_found(
     player: Player, staff_client: Callable[..., Client]
 ) -> None:
     elsewhere = make_environment()

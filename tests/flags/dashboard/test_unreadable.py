@@ -1,4 +1,4 @@
-"""A flag whose document, rule or segment cannot be read: its pages open and its switch works."""
+"""Flags with an unreadable document, rule or segment: pages open and the switch works."""
 
 import json
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def the_flag(environment: Environment) -> Flag:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_unreadable_flag__has_its_page_which_says_what_is_wrong_and_a_switch(
+def test_unreadable_flag__has_a_page_with_the_error_and_a_switch(
     name: str, client: Client, environment: Environment, player: Player, public_api: Api
 ) -> None:
     parts, text = BAD[name]
@@ -76,7 +76,7 @@ def test_unreadable_flag__has_its_page_which_says_what_is_wrong_and_a_switch(
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_other_pages__open_beside_an_unreadable_flag(
+def test_other_pages__open_despite_an_unreadable_flag(
     name: str, client: Client, environment: Environment, player: Player
 ) -> None:
     store(environment, **BAD[name][0])
@@ -100,7 +100,9 @@ def test_other_pages__open_beside_an_unreadable_flag(
         assert "cannot be read" in message_of(response), page
 
 
-def test_unreadable_flag__is_archived_or_restored(client: Client, environment: Environment) -> None:
+def test_unreadable_flag__can_be_archived_or_restored(
+    client: Client, environment: Environment
+) -> None:
     store(environment, **BAD["conditions"][0])
     archive = url_of(environment, "flag_archive", "new_tutorial", "archive")
     assert "Rule 1" in text_of(client.get(archive))
@@ -112,7 +114,9 @@ def test_unreadable_flag__is_archived_or_restored(client: Client, environment: E
     assert not the_flag(environment).problem
 
 
-def test_revision_that_cannot_be_read__is_refused(client: Client, environment: Environment) -> None:
+def test_restoring_an_unreadable_revision__is_refused(
+    client: Client, environment: Environment
+) -> None:
     flag = the_flag(environment)
     flag_restore(flag, 1, base_revision=1, actor=ACTOR)
     flag.revisions.filter(number=1).update(document={"odd": 1})
@@ -121,7 +125,7 @@ def test_revision_that_cannot_be_read__is_refused(client: Client, environment: E
     assert client.post(restore).status_code == 422
 
 
-def test_flag_with_an_unreadable_segment__says_which(
+def test_flag_with_an_unreadable_segment__names_it(
     client: Client, environment: Environment, player: Player
 ) -> None:
     Segment.objects.filter(environment=environment).update(rule=BAD_CONDITIONS)

@@ -91,7 +91,7 @@ def test_list__filters(
     assert {flag.key for flag in response.context["page"].rows} == found
 
 
-def test_list__asks_the_same_of_the_database_for_one_row_and_for_fifty(
+def test_list__needs_the_same_queries_for_1_row_and_50(
     client: Client, environment: Environment, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     client.get(at(environment))
@@ -112,7 +112,7 @@ def test_list__asks_the_same_of_the_database_for_one_row_and_for_fifty(
 # --- A new flag -------------------------------------------------------------------------------
 
 
-def test_create__makes_it_off_in_every_environment_chosen(
+def test_create__adds_it_off_in_the_chosen_environments(
     client: Client, environment: Environment
 ) -> None:
     data = {"key": "double_xp", "value_type": "boolean", "environments": ["live", "test"]}
@@ -132,7 +132,7 @@ def test_create__makes_it_off_in_every_environment_chosen(
         ({"key": "n", "value_type": "json", "value": "{"}, "Give a JSON object"),
     ],
 )
-def test_create__refuses_with_a_word_on_the_field(
+def test_invalid_field__is_refused_with_a_message(
     client: Client, environment: Environment, data: dict[str, Any], message: str
 ) -> None:
     response = client.post(at(environment, "+new/"), {**data, "environments": ["live"]})
@@ -143,9 +143,7 @@ def test_create__refuses_with_a_word_on_the_field(
 # --- One flag ---------------------------------------------------------------------------------
 
 
-def test_detail__try_it_says_what_a_player_gets_and_why(
-    client: Client, environment: Environment
-) -> None:
+def test_try_it__shows_value_and_reason(client: Client, environment: Environment) -> None:
     make_player(environment, "ada", attributes={"level": 45})
     response = client.get(at(environment, "new_tutorial/?player=ada"), headers=HTMX)
     text = response.content.decode()
@@ -154,15 +152,13 @@ def test_detail__try_it_says_what_a_player_gets_and_why(
     assert "<html" not in text
 
 
-def test_detail__of_another_environment__is_not_found(client: Client) -> None:
+def test_flag_of_another_environment__is_not_found(client: Client) -> None:
     ours, theirs = make_environment(), make_environment()
     flag_create(environment=theirs, key="theirs", document=boolean_document(), actor=ACTOR)
     assert client.get(at(ours, "theirs/")).status_code == 404
 
 
-def test_switch__asks_then_does_it_and_audits_the_reason(
-    client: Client, environment: Environment
-) -> None:
+def test_switch__confirms_and_audits_the_reason(client: Client, environment: Environment) -> None:
     url = at(environment, "new_tutorial/turn-off/")
     assert client.get(url).status_code == 200
     assert the(environment, "new_tutorial").spec.enabled
@@ -176,16 +172,16 @@ def test_switch__asks_then_does_it_and_audits_the_reason(
     )
 
 
-def test_switch__twice_does_not_turn_it_back(client: Client, environment: Environment) -> None:
+def test_switch_posted_twice__does_not_toggle_back(
+    client: Client, environment: Environment
+) -> None:
     for _ in range(2):
         client.post(at(environment, "new_tutorial/turn-off/"))
     assert not the(environment, "new_tutorial").spec.enabled
     assert the(environment, "new_tutorial").revision == 2
 
 
-def test_undo__restores_and_refuses_when_somebody_saved_since(
-    client: Client, environment: Environment
-) -> None:
+def test_undo__restores_unless_changed_since(client: Client, environment: Environment) -> None:
     flag, _ = flag_set_enabled(the(environment, "new_tutorial"), False, actor=ACTOR)
     url = at(environment, f"new_tutorial/restore/1/?from={flag.revision}")
     flag_set_enabled(flag, True, actor=ACTOR)
@@ -196,7 +192,7 @@ def test_undo__restores_and_refuses_when_somebody_saved_since(
     assert not the(environment, "new_tutorial").spec.enabled
 
 
-def test_percentage__keeps_everything_else(client: Client, environment: Environment) -> None:
+def test_percentage__changes_nothing_else(client: Client, environment: Environment) -> None:
     before = the(environment, "new_tutorial").spec
     client.post(at(environment, "new_tutorial/rules/beta/percentage/"), {"rollout": "12.345"})
     after = the(environment, "new_tutorial").spec
@@ -204,7 +200,7 @@ def test_percentage__keeps_everything_else(client: Client, environment: Environm
 
 
 @pytest.mark.parametrize("amount", ["-1", "100.1", "abc", "", "1.2345", "NaN"])
-def test_percentage__refuses_nonsense(
+def test_invalid_percentage__is_refused(
     client: Client, environment: Environment, amount: str
 ) -> None:
     url = at(environment, "new_tutorial/rules/beta/percentage/")
@@ -212,7 +208,9 @@ def test_percentage__refuses_nonsense(
     assert the(environment, "new_tutorial").revision == 1
 
 
-def test_percentage__set_by_two_at_once__says_so(client: Client, environment: Environment) -> None:
+def test_percentage_on_an_old_revision__is_a_conflict(
+    client: Client, environment: Environment
+) -> None:
     url = at(environment, "new_tutorial/rules/beta/percentage/?from=1")
     assert client.post(url, {"rollout": "50"}).status_code == 302
     refused = client.post(url, {"rollout": "20"})
@@ -224,29 +222,27 @@ def test_percentage__set_by_two_at_once__says_so(client: Client, environment: En
     assert the(environment, "new_tutorial").spec.rules[0].rollout == 20_000
 
 
-def test_percentage__says_who_switches_before_it_is_saved(
-    client: Client, environment: Environment
-) -> None:
+def test_percentage__previews_its_impact(client: Client, environment: Environment) -> None:
     for number in range(4):
         make_player(environment, f"vip-{number}", attributes={"is_vip": True})
     url = at(environment, "new_tutorial/rules/beta/percentage/")
     context = client.post(url, {"rollout": "0", "ask": "1"})
-    assert "4 of 4 players switch. Everybody was asked." in context.content.decode()
+    assert "4 of 4 players switch. All players were evaluated." in context.content.decode()
     line = {"HX-Request": "true", "HX-Target": "confirm-preview"}
     context = client.post(url, {"rollout": "0", "ask": "1"}, headers=line)
-    assert context.content.decode() == "4 of 4 players switch. Everybody was asked."
+    assert context.content.decode() == "4 of 4 players switch. All players were evaluated."
     assert client.post(url, {"rollout": "-1", "ask": "1"}, headers=line).content == b""
     assert the(environment, "new_tutorial").revision == 1
 
 
-def test_percentage_of_a_rule_that_is_gone__says_so(
+def test_percentage_of_a_deleted_rule__shows_a_message(
     client: Client, environment: Environment
 ) -> None:
     response = client.get(at(environment, "new_tutorial/rules/gone/percentage/"))
-    assert "no longer there" in message_of(response)
+    assert "no longer exists" in message_of(response)
 
 
-def test_undo_of_a_switch__leaves_alone_what_was_saved_just_before_it(
+def test_undo_of_a_switch__keeps_earlier_changes(
     client: Client, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def save_first(flag: Flag, enabled: bool, **options: Any) -> Saved:
@@ -263,9 +259,7 @@ def test_undo_of_a_switch__leaves_alone_what_was_saved_just_before_it(
     assert (flag.spec.enabled, flag.name, flag.revision) == (True, "Theirs", 4)
 
 
-def test_undo_of_a_new_name__brings_the_old_one_back(
-    client: Client, environment: Environment
-) -> None:
+def test_undo_of_a_new_name__restores_the_old_one(client: Client, environment: Environment) -> None:
     flag = the(environment, "new_tutorial")
     save = {"draft": json.dumps(flag.document), "base": 1, "name": "Fresh", "description": ""}
     response = client.post(at(environment, "new_tutorial/save/"), save)
@@ -289,9 +283,7 @@ def test_rules__row_buttons_save_nothing(client: Client, environment: Environmen
 
 
 @pytest.mark.parametrize("typed", ["", '{"operator": "AND", "conditions": [', "{}"])
-def test_rules__what_was_typed_comes_back_when_a_row_moves(
-    client: Client, environment: Environment, typed: str
-) -> None:
+def test_row_button__keeps_the_input(client: Client, environment: Environment, typed: str) -> None:
     rule = {**RULE, "conditions": typed}
     response = client.post(
         at(environment, "new-feature/rules/"), rows("rules", rule, rule, row="up-1")
@@ -313,7 +305,7 @@ def test_rules__review_then_save(client: Client, environment: Environment) -> No
     assert saved.revisions.get(number=2).reason == "A quarter first"
 
 
-def test_save__on_a_revision_that_is_gone__shows_both_changes(
+def test_save_on_an_old_revision__shows_both_changes(
     client: Client, environment: Environment
 ) -> None:
     review = client.post(at(environment, "new-feature/rules/"), rows("rules", RULE, base=1))
@@ -336,15 +328,13 @@ def test_save__on_a_revision_that_is_gone__shows_both_changes(
     assert the(environment, "new-feature").spec.rules[0].rollout == 25_000
 
 
-def test_save__of_a_draft_that_is_no_draft__saves_nothing(
-    client: Client, environment: Environment
-) -> None:
+def test_save_of_an_invalid_draft__saves_nothing(client: Client, environment: Environment) -> None:
     for draft in ("{", "[]", json.dumps({"value_type": "boolean"})):
         client.post(at(environment, "new-feature/save/"), {"draft": draft, "base": 1})
     assert the(environment, "new-feature").revision == 1
 
 
-def test_rules__unknown_segment_and_bad_conditions_are_refused(
+def test_rules_with_unknown_segment_or_bad_conditions__are_refused(
     client: Client, environment: Environment
 ) -> None:
     url = at(environment, "new-feature/rules/")
@@ -356,7 +346,7 @@ def test_rules__unknown_segment_and_bad_conditions_are_refused(
     assert "Add at least one condition" in refused.content.decode()
 
 
-def test_variants__of_a_boolean_flag_cannot_change(
+def test_variants_of_a_boolean_flag__cannot_change(
     client: Client, environment: Environment
 ) -> None:
     form = rows(
@@ -375,14 +365,14 @@ def test_variants__of_a_boolean_flag_cannot_change(
     ]
 
 
-def test_archive_and_back(client: Client, environment: Environment) -> None:
+def test_archived_flag__can_be_unarchived(client: Client, environment: Environment) -> None:
     client.post(at(environment, "new_tutorial/archive/"), {"reason": "Done"})
     assert the(environment, "new_tutorial").archived_at
     client.post(at(environment, "new_tutorial/unarchive/"))
     assert the(environment, "new_tutorial").archived_at is None
 
 
-def test_what_a_flag_says__is_escaped(client: Client, environment: Environment) -> None:
+def test_flag_texts__are_escaped(client: Client, environment: Environment) -> None:
     script = "<script>alert(1)</script>"
     flag_create(
         environment=environment,
@@ -408,7 +398,7 @@ def reviewed(client: Client, environment: Environment, **rule: Any) -> Any:
     return json.loads(review.context["draft"])["rules"][0]
 
 
-def test_rules__steps_are_typed_one_a_line_in_the_zone_of_whoever_types(
+def test_steps__are_one_per_line_in_the_users_time_zone(
     client: Client, environment: Environment
 ) -> None:
     user = User.objects.get(pk=client.session["_auth_user_id"])
@@ -423,7 +413,7 @@ def test_rules__steps_are_typed_one_a_line_in_the_zone_of_whoever_types(
     ]
 
 
-def test_rules__ramp_and_period(client: Client, environment: Environment) -> None:
+def test_ramp_and_period__are_saved(client: Client, environment: Environment) -> None:
     rule = reviewed(
         client, environment, timing="ramp", rollout="", ramp_from="5", ramp_to="95",
         ramp_start="2026-12-01T09:00", ramp_end="2026-12-11T09:00", start="2026-12-01T00:00",
@@ -442,10 +432,10 @@ def test_rules__ramp_and_period(client: Client, environment: Environment) -> Non
         ({"timing": "ramp", "ramp_from": "5"}, "This field is required"),
         ({"timing": "fixed", "rollout": ""}, "This field is required"),
         ({"start": "2026-12-02T00:00", "end": "2026-12-01T00:00"}, "must come after"),
-        ({"serve": "*split*", "weight_0": "70", "weight_1": "20"}, "they make 90 %"),
+        ({"serve": "*split*", "weight_0": "70", "weight_1": "20"}, "not 90"),
     ],
 )
-def test_rules__that_make_no_sense_are_refused(
+def test_invalid_schedule__is_refused(
     client: Client, environment: Environment, rule: dict[str, str], message: str
 ) -> None:
     response = client.post(
@@ -455,9 +445,7 @@ def test_rules__that_make_no_sense_are_refused(
     assert message in response.content.decode()
 
 
-def test_schedule__comes_back_into_the_editor_as_it_is(
-    client: Client, environment: Environment
-) -> None:
+def test_schedule__is_unchanged_by_the_editor(client: Client, environment: Environment) -> None:
     start = datetime(2026, 12, 1, 9, tzinfo=UTC)
     scheduled = (
         Rule(id="a", variant="enabled", rollout=5_000, steps=(ScheduleStep(start, 50_000),)),
@@ -484,9 +472,7 @@ def test_schedule__comes_back_into_the_editor_as_it_is(
     assert json.loads(review.context["draft"])["rules"] == encode_document(document)["rules"]
 
 
-def test_percentage_set_by_hand__ends_the_schedule(
-    client: Client, environment: Environment
-) -> None:
+def test_fixed_percentage__ends_the_schedule(client: Client, environment: Environment) -> None:
     step = ScheduleStep(datetime(2020, 1, 1, tzinfo=UTC), 30_000)
     rule = Rule(id="r", variant="enabled", rollout=0, steps=(step,))
     flag_create(
@@ -494,7 +480,7 @@ def test_percentage_set_by_hand__ends_the_schedule(
     )
     page = client.get(at(environment, "timed/rules/r/percentage/")).content.decode()
     assert "Now 30 %" in page
-    assert "It ends the schedule." in page
+    assert "Saving ends the schedule." in page
     client.post(at(environment, "timed/rules/r/percentage/"), {"rollout": "40"})
     saved = the(environment, "timed").spec.rules[0]
     assert (saved.rollout, saved.steps) == (40_000, ())
@@ -503,13 +489,13 @@ def test_percentage_set_by_hand__ends_the_schedule(
 # --- Prerequisites, order, clones ---------------------------------------------------------------
 
 
-def test_prerequisites__variants_of_one_flag_are_any_of_them(
+def test_variants_of_one_prerequisite__are_alternatives(
     client: Client, environment: Environment
 ) -> None:
     url = at(environment, "new-feature/prerequisites/")
     chosen = [{"gives": f"new_tutorial {variant}"} for variant in ("enabled", "disabled")]
     review = client.post(url, rows("needs", *chosen, base=1))
-    assert "new_tutorial gives enabled or disabled" in review.content.decode()
+    assert "new_tutorial serves enabled or disabled" in review.content.decode()
     save = {"draft": review.context["draft"], "base": 1, "back": review.context["back"]}
     client.post(at(environment, "new-feature/save/"), save)
     assert the(environment, "new-feature").spec.prerequisites == (
@@ -519,9 +505,7 @@ def test_prerequisites__variants_of_one_flag_are_any_of_them(
     assert "Required by" in page
 
 
-def test_circle__is_told_at_saving_and_nothing_is_lost(
-    client: Client, environment: Environment
-) -> None:
+def test_cycle__is_refused_and_keeps_the_draft(client: Client, environment: Environment) -> None:
     flag = the(environment, "new-feature")
     needing = msgspec.structs.replace(
         flag.spec, prerequisites=(Prerequisite("new_tutorial", ("enabled",)),)
@@ -537,9 +521,7 @@ def test_circle__is_told_at_saving_and_nothing_is_lost(
     assert b'value="new-feature enabled" selected' in again.content
 
 
-def test_rule__moves_up_unless_somebody_saved_since(
-    client: Client, environment: Environment
-) -> None:
+def test_rule__moves_up_unless_changed_since(client: Client, environment: Environment) -> None:
     rules = (Rule(id="a", variant="enabled", rollout=5), Rule(id="b", variant="disabled"))
     flag_create(
         environment=environment, key="two", document=boolean_document(rules=rules), actor=ACTOR
@@ -565,7 +547,7 @@ def test_clone__is_off_and_may_share_the_salt(client: Client, environment: Envir
 # --- Stale --------------------------------------------------------------------------------------
 
 
-def test_stale_flag__is_told_with_the_reason(client: Client, environment: Environment) -> None:
+def test_stale_flag__shows_the_reason(client: Client, environment: Environment) -> None:
     now = datetime.now(UTC)
     flag = the(environment, "new_tutorial")
     assert b"Stale" not in client.get(at(environment)).content
@@ -574,7 +556,7 @@ def test_stale_flag__is_told_with_the_reason(client: Client, environment: Enviro
     )
     page = client.get(at(environment, "new_tutorial/")).content.decode()
     assert "It was expected to end on 31 Jan 2026." in page
-    assert "No game has asked for it in 30 days." in page
+    assert "No game has evaluated it for 30 days." in page
     assert b"Stale" in client.get(at(environment)).content
     FlagUsage.objects.create(flag=flag, hour=now, variant="enabled", count=3, last_at=now)
     page = client.get(at(environment, "new_tutorial/")).content.decode()

@@ -1,4 +1,4 @@
-"""Bucketing is frozen: shipped games rely on who is where."""
+"""Bucketing is frozen: a change would move players between variants."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -57,7 +57,7 @@ def test_seeds__are_frozen() -> None:
     assert (GATE_SEED, SPLIT_SEED) == (0, 0x1A2A)
 
 
-def test_bucket__lies_in_its_range_and_spreads_evenly() -> None:
+def test_buckets__are_in_range_and_uniform() -> None:
     buckets = [gate("salt", player_id) for player_id in IDS]
     assert 0 <= min(buckets) <= max(buckets) < EVERYBODY
     for tenth in range(10):
@@ -98,7 +98,7 @@ def test_two_flags__are_independent_by_chi_square(
 
 @settings(max_examples=50)
 @given(st.integers(0, EVERYBODY), st.integers(0, EVERYBODY))
-def test_raised_percentage__removes_nobody(one: int, other: int) -> None:
+def test_raised_percentage__removes_no_players(one: int, other: int) -> None:
     low, high = sorted((one, other))
     inside = {player_id for player_id in IDS[:200] if gate("salt", player_id) < low}
     assert inside <= {player_id for player_id in IDS[:200] if gate("salt", player_id) < high}
@@ -107,7 +107,7 @@ def test_raised_percentage__removes_nobody(one: int, other: int) -> None:
 @settings(max_examples=50)
 @given(st.integers(0, EVERYBODY), st.integers(0, EVERYBODY))
 def test_lowered_then_raised_percentage__restores_the_same_players(high: int, low: int) -> None:
-    """The percentage alone decides: nothing is remembered that could differ the second time."""
+    """The result depends on the percentage only, not on its history."""
     rule = Rule(id="r", variant="enabled")
     first, _, third = (takes(rule, rollout) for rollout in (high, min(low, high), high))
     assert first == third
@@ -115,7 +115,7 @@ def test_lowered_then_raised_percentage__restores_the_same_players(high: int, lo
 
 
 def takes(rule: Rule, rollout: int) -> set[str]:
-    """Whom a flag takes in with its rule at this percentage."""
+    """The players included at this percentage."""
     document = boolean_document(enabled=True, rules=(rule,)).with_rollout("r", rollout)
     flag = compile_flag(
         key="f",
@@ -136,7 +136,7 @@ def takes(rule: Rule, rollout: int) -> set[str]:
     }
 
 
-def test_split__gives_the_variant_of_the_slice() -> None:
+def test_split__serves_the_variant_of_the_slice() -> None:
     slices = (Slice("a", 0, 30_000), Slice("b", 30_000, 30_001), Slice("a", 30_001, EVERYBODY))
     for player_id in IDS:
         position = bucket("salt", player_id, SPLIT_SEED)
@@ -146,14 +146,14 @@ def test_split__gives_the_variant_of_the_slice() -> None:
 # --- Reweighting ----------------------------------------------------------------------------------
 
 
-def test_first_weights__are_laid_out_in_their_order() -> None:
+def test_first_weights__become_slices_in_order() -> None:
     assert reweight((), {"a": 20_000, "b": 80_000}) == (
         Slice("a", 0, 20_000),
         Slice("b", 20_000, EVERYBODY),
     )
 
 
-def test_growing_variant__takes_what_the_shrinking_one_gives_up_at_its_end() -> None:
+def test_growing_variant__gets_the_end_of_the_shrinking_slice() -> None:
     halves = reweight((), {"a": 50_000, "b": 50_000})
     assert reweight(halves, {"a": 40_000, "b": 60_000}) == (
         Slice("a", 0, 40_000),

@@ -21,7 +21,7 @@ STRING: dict[str, Any] = {
 
 
 def problem(data: dict[str, Any]) -> tuple[str, str]:
-    """Where a document is wrong, and what is said about it."""
+    """The path and the message of the error."""
     with pytest.raises(DocumentError) as caught:
         check_document(decode_document(data))
     return caught.value.path, caught.value.message
@@ -61,13 +61,13 @@ def needing(*prerequisites: tuple[str, list[str]]) -> dict[str, Any]:
         needing(("other", ["enabled"]), ("third", ["a", "b"])),
     ],
 )
-def test_good_document__passes_and_comes_back(data: dict[str, Any]) -> None:
+def test_valid_document__round_trips(data: dict[str, Any]) -> None:
     document = decode_document(data)
     check_document(document)
     assert decode_document(encode_document(document)) == document
 
 
-def test_canonical_form__leaves_defaults_of_rules_and_variants_out() -> None:
+def test_canonical_form__omits_defaults_of_rules_and_variants() -> None:
     assert BOOLEAN == {
         "value_type": "boolean",
         "variants": [{"key": "enabled", "value": True}, {"key": "disabled", "value": False}],
@@ -79,7 +79,7 @@ def test_canonical_form__leaves_defaults_of_rules_and_variants_out() -> None:
     }
 
 
-def test_canonical_form__is_one_for_equal_documents() -> None:
+def test_canonical_form__is_the_same_for_equal_documents() -> None:
     whole = with_rule(variant="a", rollout=100_000, start="2026-03-01T02:00:00+02:00")
     assert encode_document(decode_document(whole))["rules"] == [
         {"id": "r", "variant": "a", "start": "2026-03-01T00:00:00Z"}
@@ -113,7 +113,7 @@ def test_value__must_be_of_the_type(value_type: str, value: Any, fits: bool) -> 
     "value",
     [float("nan"), float("inf"), "\0", "\ud800", {"a": [float("nan")]}, {"\0": 1}, ["\udfff"]],
 )
-def test_value_that_json_cannot_carry__is_refused(value: Any) -> None:
+def test_value_that_cannot_be_stored__is_refused(value: Any) -> None:
     kinds = {float: "number", str: "string"}
     kind = kinds.get(type(value), "json")
     data = {**STRING, "value_type": kind, "variants": [{"key": "a", "value": value}]}
@@ -123,7 +123,7 @@ def test_value_that_json_cannot_carry__is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "path", "words"),
+    ("data", "path", "text"),
     [
         ({**STRING, "variants": []}, "variants", "at least one"),
         ({**STRING, "variants": STRING["variants"] * 2}, "variants", "same key"),
@@ -150,21 +150,23 @@ def test_value_that_json_cannot_carry__is_refused(value: Any) -> None:
         (scheduled(steps=[{**STEP, "rollout": -1}]), "rules[0].steps[0].rollout", "between 0"),
         (scheduled(steps=[{**STEP, "at": "0001-01-01T00:00:00Z"}]), "rules[0].steps[0].at", "1970"),
         (scheduled(steps=[STEP], ramp=RAMP), "rules[0]", "not both"),
-        (scheduled(ramp=RAMP, rollout=5), "rules[0].rollout", "leave the percentage out"),
+        (scheduled(ramp=RAMP, rollout=5), "rules[0].rollout", "Leave the percentage out"),
         (scheduled(ramp={**RAMP, "to": 100_001}), "rules[0].ramp.to", "between 0"),
         (scheduled(ramp={**RAMP, "from": -1}), "rules[0].ramp.from", "between 0"),
         (scheduled(ramp={**RAMP, "end": DAY}), "rules[0].ramp.end", "after the start"),
-        (needing(("a", ["x"]), ("a", ["y"])), "prerequisites", "named twice"),
+        (needing(("a", ["x"]), ("a", ["y"])), "prerequisites", "same flag"),
         (needing(("a", [])), "prerequisites[0].variants", "at least one"),
     ],
 )
-def test_fault__is_told_with_its_place(data: dict[str, Any], path: str, words: str) -> None:
+def test_invalid_document__is_refused_with_the_path(
+    data: dict[str, Any], path: str, text: str
+) -> None:
     where, message = problem(data)
     assert where == path
-    assert words in message
+    assert text in message
 
 
-def test_variant_beside_a_split__is_refused() -> None:
+def test_variant_with_a_split__is_refused() -> None:
     data = split(("a", 0, 100_000))
     data["rules"][0]["variant"] = "a"
     assert problem(data)[0] == "rules[0]"
@@ -183,5 +185,5 @@ def test_variant_beside_a_split__is_refused() -> None:
         ({}, ""),
     ],
 )
-def test_wrong_shape__is_told_with_its_place(data: dict[str, Any], path: str) -> None:
+def test_wrong_shape__is_refused_with_the_path(data: dict[str, Any], path: str) -> None:
     assert problem(data)[0] == path

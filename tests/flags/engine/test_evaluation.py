@@ -1,16 +1,16 @@
-"""The golden cases of flag evaluation, for authors of clients as well: cases/*.json.
+"""The golden cases of flag evaluation in cases/*.json, also for authors of clients.
 
-    {"about": "what the file is about",
+    {"description": the topic of the file,
      "segments": {"<key>": a rule of segments/language/parser.py},
      "flags": {"<key>": {"salt", "archived" (false), "document": as in flags/engine/document.py}},
-     "cases": [{"name": "what is shown", "flag": "<key>",
+     "cases": [{"name", "flag": "<key>",
                 "player": {"id", "attributes" ({}), "facts" ({}): the built-in fields},
                 "now": the clock (2026-01-01T00:00:00Z),
-                "overrides": {"<flag key>": variant set for the player} ({}),
+                "overrides": {"<flag key>": variant} ({}),
                 "expected": {"value", "variant_key", "reason", "segment_id", "rule_index"}}]}
 
-Every file stands alone: its flags are all there are, its segments, too. What stands in brackets is
-meant where a key is missing. `rule_index` counts from 0 and is null unless a rule decided. Buckets
+Each file has all the flags and segments that its cases use. Values in parentheses are defaults of
+missing keys. `rule_index` counts from 0 and is null unless a rule decided. Buckets
 are those of flags/engine/bucketing.py, whose vectors are in test_bucketing.py.
 """
 
@@ -71,7 +71,7 @@ def compiled(file: dict[str, Any]) -> dict[str, CompiledFlag]:
 COMPILED = {stem: compiled(file) for stem, file in FILES.items()}
 
 
-def asked_of(case: dict[str, Any], flags: dict[str, CompiledFlag]) -> EvaluationContext:
+def context_of(case: dict[str, Any], flags: dict[str, CompiledFlag]) -> EvaluationContext:
     player, now = case["player"], datetime.fromisoformat(case.get("now", NOW))
     subject = Subject(player.get("attributes", {}), player.get("facts", {}), now)
     overrides = {flags[key].id: variant for key, variant in case.get("overrides", {}).items()}
@@ -84,10 +84,10 @@ def test_cases__cover_every_reason() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_decision__is_the_golden_one(name: str) -> None:
+def test_decision__equals_the_golden_case(name: str) -> None:
     stem, case = CASES[name]
     flag = COMPILED[stem][case["flag"]]
-    decision = evaluate(flag, asked_of(case, COMPILED[stem]))
+    decision = evaluate(flag, context_of(case, COMPILED[stem]))
     assert {
         "value": decision.variant.value,
         "variant_key": decision.variant.key,
@@ -98,10 +98,10 @@ def test_decision__is_the_golden_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_constant__is_what_the_flag_gives(name: str) -> None:
-    """Bulk evaluation answers constant flags without asking them."""
+def test_constant__equals_the_decision(name: str) -> None:
+    """Bulk evaluation does not evaluate constant flags."""
     stem, case = CASES[name]
-    flag, context = COMPILED[stem][case["flag"]], asked_of(case, COMPILED[stem])
+    flag, context = COMPILED[stem][case["flag"]], context_of(case, COMPILED[stem])
     if flag.constant is not None and not (flag.is_on and flag.id in context.overrides):
         assert evaluate(flag, context) == flag.constant
 
@@ -109,7 +109,7 @@ def test_constant__is_what_the_flag_gives(name: str) -> None:
 @pytest.mark.parametrize(
     ("stem", "key", "constant"),
     [
-        ("state", "everybody", True),
+        ("state", "everyone", True),
         ("state", "switched-off", True),
         ("state", "archived", True),
         ("state", "no-rules", True),
@@ -125,27 +125,27 @@ def test_constant__is_what_the_flag_gives(name: str) -> None:
         ("prerequisites", "itself-off", True),
     ],
 )
-def test_flags_that_ask_nothing__are_constant(stem: str, key: str, constant: bool) -> None:
+def test_flags_without_requirements__are_constant(stem: str, key: str, constant: bool) -> None:
     assert (COMPILED[stem][key].constant is not None) is constant
 
 
-def test_flags_asked_in_one_go__answer_as_each_alone() -> None:
+def test_bulk_evaluation__equals_single_evaluations() -> None:
     for stem, file in FILES.items():
         flags = COMPILED[stem]
         for case in file["cases"]:
-            context = asked_of(case, flags)
+            context = context_of(case, flags)
             memo: dict[str, Decision] = {}
             for flag in flags.values():
                 assert decide(flag, context, memo) == evaluate(flag, context)
 
 
-def test_circle_of_prerequisites__ends_with_the_off_value() -> None:
-    """None can be saved; should one be stored nevertheless, evaluation does not hang."""
+def test_cycle_of_prerequisites__serves_the_off_value() -> None:
+    """Saving refuses cycles; evaluation still must not hang on a stored one."""
     flags: dict[str, CompiledFlag] = {}
     for key, other in (("a", "b"), ("b", "a")):
         document = decode_document(
             {
-                **FILES["state"]["flags"]["everybody"]["document"],
+                **FILES["state"]["flags"]["everyone"]["document"],
                 "prerequisites": [{"flag": other, "variants": ["enabled"]}],
             }
         )

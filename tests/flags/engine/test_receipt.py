@@ -1,4 +1,4 @@
-"""The receipt says what was decided, and its nearest miss is true."""
+"""The receipt explains the decision, and its nearest miss is correct."""
 
 import re
 from copy import deepcopy
@@ -61,8 +61,8 @@ def context(player_id: str = PLAYERS[0], /, **attributes: Any) -> EvaluationCont
     return EvaluationContext(player_id, Subject(attributes, {}, NOW), {}, NOW)
 
 
-def receipt(flag: CompiledFlag, who: EvaluationContext) -> Receipt:
-    return receipt_of(flag, who, evaluate(flag, who), SEGMENTS)
+def receipt(flag: CompiledFlag, player_context: EvaluationContext) -> Receipt:
+    return receipt_of(flag, player_context, evaluate(flag, player_context), SEGMENTS)
 
 
 def when(*conditions: dict[str, Any], operator: str = "AND") -> dict[str, Any]:
@@ -72,34 +72,34 @@ def when(*conditions: dict[str, Any], operator: str = "AND") -> dict[str, Any]:
 LEVEL = {"field": "level", "operator": ">=", "value": 10}
 
 
-# --- What it says ---------------------------------------------------------------------------------
+# --- Content --------------------------------------------------------------------------------------
 
 
 def test_nearest_miss__is_one_sentence() -> None:
     flag = flag_of({"id": "r", "variant": "a", "conditions": when(LEVEL)})
     found = receipt(flag, context(level=9))
-    assert found.nearest_miss == "Rule 1 would match if level were at least 10; it is 9."
+    assert found.nearest_miss == "Rule 1 does not match: level must be at least 10 (actual: 9)."
     assert receipt(flag, context()).nearest_miss == (
-        "Rule 1 would match if level were at least 10; it is missing."
+        "Rule 1 does not match: level must be at least 10 (actual: missing)."
     )
     assert receipt(flag, context(level=10)).nearest_miss is None
 
 
-def test_nearest_miss__is_that_of_the_rule_with_least_in_its_way() -> None:
+def test_nearest_miss__is_of_the_rule_with_fewest_failures() -> None:
     vip = {"field": "vip", "operator": "==", "value": True}
     flag = flag_of(
         {"id": "r1", "variant": "a", "conditions": when(LEVEL, vip), "rollout": 0},
         {"id": "r2", "variant": "b", "segment": "beta"},
     )
     assert receipt(flag, context(level=1)).nearest_miss == (
-        "Rule 2 would match if level were at least 10; it is 1."
+        "Rule 2 does not match: level must be at least 10 (actual: 1)."
     )
 
 
-def test_percentage__is_told_as_bucket_against_threshold() -> None:
-    who = context("550e8400-e29b-41d4-a716-446655440000")
+def test_percentage__has_bucket_and_threshold() -> None:
+    player_context = context("550e8400-e29b-41d4-a716-446655440000")
     flag = flag_of({"id": "r", "variant": "a", "rollout": 81_912})
-    (rule,) = receipt(flag, who).rules
+    (rule,) = receipt(flag, player_context).rules
     assert (rule.matched, rule.decides) == (True, False)
     assert (rule.rollout.bucket, rule.rollout.threshold, rule.rollout.passed) == (
         81_912,
@@ -107,12 +107,12 @@ def test_percentage__is_told_as_bucket_against_threshold() -> None:
         False,
     )
     assert rule.nearest_miss == (
-        "Rule 1 would match if its percentage were above 81.912 %, the player's bucket; "
-        "it is 81.912 %."
+        "Rule 1 does not match: its percentage must be above 81.912 %, the player's bucket "
+        "(actual: 81.912 %)."
     )
 
 
-def test_schedule__is_told_with_the_figure_in_force_and_what_comes() -> None:
+def test_schedule__has_the_current_and_next_percentage() -> None:
     steps = [
         {"at": "2026-03-01T00:00:00Z", "rollout": 10_000},
         {"at": "2026-03-02T00:00:00Z", "rollout": 50_000},
@@ -126,12 +126,12 @@ def test_schedule__is_told_with_the_figure_in_force_and_what_comes() -> None:
     )
 
 
-def test_segment__is_told_with_its_conditions_and_lists() -> None:
+def test_segment__has_conditions_and_lists() -> None:
     flag = flag_of({"id": "r", "variant": "a", "segment": "beta"})
     (rule,) = receipt(flag, context(level=9)).rules
     assert rule.segment
-    told = msgspec.to_builtins(rule.segment)
-    assert told == {
+    result = msgspec.to_builtins(rule.segment)
+    assert result == {
         "key": "beta",
         "passed": False,
         "list": None,
@@ -156,11 +156,11 @@ def test_segment__is_told_with_its_conditions_and_lists() -> None:
     assert rule.segment
     assert rule.segment.list == "excluded"
     assert rule.nearest_miss == (
-        "Rule 1 would match if the player were not excluded from “beta” by hand."
+        "Rule 1 does not match: the player must not be on the exclude list of “beta”."
     )
 
 
-def test_rules_after_the_deciding_one__are_told_and_are_no_miss() -> None:
+def test_rules_after_the_deciding_one__are_included_but_not_the_nearest_miss() -> None:
     flag = flag_of(
         {"id": "r1", "variant": "a", "conditions": when(LEVEL)},
         {"id": "r2", "variant": "b"},
@@ -169,11 +169,11 @@ def test_rules_after_the_deciding_one__are_told_and_are_no_miss() -> None:
     found = receipt(flag, context(level=2))
     assert [rule.decides for rule in found.rules] == [False, True, False]
     assert found.rules[1].variant_key == "b"
-    assert found.nearest_miss == "Rule 1 would match if level were at least 10; it is 2."
+    assert found.nearest_miss == "Rule 1 does not match: level must be at least 10 (actual: 2)."
     assert found.flag_revision == 7
 
 
-def test_prerequisites__are_told_with_what_they_gave() -> None:
+def test_prerequisites__have_their_variants() -> None:
     rule = {"id": "r", "variant": "a", "conditions": when(LEVEL)}
     others = {"base": flag_of(rule, key="base")}
     needed = [{"flag": "base", "variants": ["a"]}, {"flag": "gone", "variants": ["x"]}]
@@ -183,11 +183,11 @@ def test_prerequisites__are_told_with_what_they_gave() -> None:
         ("base", "a", True),
         ("gone", None, False),
     ]
-    assert found.summary == "It counts as off: it needs that gone gives x."
+    assert found.summary == "Off for this player: only if gone serves x."
     assert found.nearest_miss is None
 
 
-# --- It is true -----------------------------------------------------------------------------------
+# --- Correctness ----------------------------------------------------------------------------------
 
 FIELDS = ["level", "country", "is_vip", "wins"]
 OPERATORS: dict[str, list[Any]] = {
@@ -205,9 +205,9 @@ VALUES = [None, 0, 1, 2, 5, 7.5, 10, "DE", "US", "1", True, False]
 
 def any_condition(random: Random) -> dict[str, Any]:
     operator = random.choice(list(OPERATORS))
-    made = {"field": random.choice(FIELDS), "operator": operator}
+    document = {"field": random.choice(FIELDS), "operator": operator}
     value = random.choice(OPERATORS[operator])
-    return made if value is None else {**made, "value": value}
+    return document if value is None else {**document, "value": value}
 
 
 def any_group(random: Random, depth: int = 0) -> dict[str, Any]:
@@ -221,19 +221,19 @@ def any_group(random: Random, depth: int = 0) -> dict[str, Any]:
 
 
 def any_rule(random: Random, index: int) -> dict[str, Any]:
-    made: dict[str, Any] = {"id": f"r{index}", "rollout": random.choice([0, 30_000, 100_000])}
+    document: dict[str, Any] = {"id": f"r{index}", "rollout": random.choice([0, 30_000, 100_000])}
     if random.random() < 0.7:
-        made["conditions"] = any_group(random)
+        document["conditions"] = any_group(random)
     if random.random() < 0.3:
-        made["segment"] = "beta"
+        document["segment"] = "beta"
     if random.random() < 0.3:
         slices = [("a", 0, 40_000), ("b", 40_000, 100_000)]
-        made["split"] = [{"variant": key, "start": s, "end": e} for key, s, e in slices]
+        document["split"] = [{"variant": key, "start": s, "end": e} for key, s, e in slices]
     else:
-        made["variant"] = random.choice("ab")
+        document["variant"] = random.choice("ab")
     if random.random() < 0.2:
-        made["steps"] = [{"at": "2026-03-01T00:00:00Z", "rollout": 60_000}]
-    return made
+        document["steps"] = [{"at": "2026-03-01T00:00:00Z", "rollout": 60_000}]
+    return document
 
 
 def any_player(random: Random) -> EvaluationContext:
@@ -244,7 +244,7 @@ def any_player(random: Random) -> EvaluationContext:
     return EvaluationContext(random.choice(PLAYERS), subject, overrides, NOW)
 
 
-def test_receipt__says_what_was_decided_for_10_000_random_pairs() -> None:
+def test_receipt__explains_10_000_random_decisions() -> None:
     random = Random(11)
     reasons = set()
     for _ in range(400):
@@ -253,16 +253,16 @@ def test_receipt__says_what_was_decided_for_10_000_random_pairs() -> None:
             enabled=random.random() < 0.95,
         )
         for _ in range(25):
-            who = any_player(random)
-            decision = evaluate(flag, who)
-            found = receipt_of(flag, who, decision, SEGMENTS)
+            player_context = any_player(random)
+            decision = evaluate(flag, player_context)
+            found = receipt_of(flag, player_context, decision, SEGMENTS)
             reasons.add(decision.reason)
             assert derived(flag, found) == (decision.variant.key, decision.reason), found
     assert reasons == set(Reason) - {Reason.PREREQUISITE_FAILED}
 
 
 def derived(flag: CompiledFlag, found: Receipt) -> tuple[str, Reason]:
-    """What the receipt's own figures lead to, without asking the evaluation."""
+    """The decision that follows from the figures in the receipt."""
     document = flag.document
     if not document.enabled:
         return document.off, Reason.DISABLED
@@ -281,12 +281,12 @@ def derived(flag: CompiledFlag, found: Receipt) -> tuple[str, Reason]:
     return document.default, Reason.DEFAULT
 
 
-def variant_of(rule: Rule, told: RuleReceipt) -> str:
+def variant_of(rule: Rule, result: RuleReceipt) -> str:
     if rule.split is None:
         assert rule.variant
         return rule.variant
-    assert told.split_bucket is not None
-    return next(each.variant for each in rule.split if each.start <= told.split_bucket < each.end)
+    assert result.split_bucket is not None
+    return next(each.variant for each in rule.split if each.start <= result.split_bucket < each.end)
 
 
 def reason_of(rule: RuleReceipt) -> Reason:
@@ -295,8 +295,8 @@ def reason_of(rule: RuleReceipt) -> Reason:
     return Reason.ROLLOUT if rule.conditions is None else Reason.RULE_MATCH
 
 
-def turned(leaf: TracedLeaf) -> list[Any]:
-    """Values of the attribute that make the condition answer otherwise."""
+def flipping_values(leaf: TracedLeaf) -> list[Any]:
+    """Values of the attribute that flip the result of the condition."""
     assert isinstance(leaf.leaf, Condition)
     alone = parse(when(document_of(leaf.leaf)))
     return [
@@ -307,38 +307,38 @@ def turned(leaf: TracedLeaf) -> list[Any]:
 
 
 def document_of(condition: Condition) -> dict[str, Any]:
-    made = {"field": condition.field, "operator": condition.operator}
+    document = {"field": condition.field, "operator": condition.operator}
     value = list(condition.value) if isinstance(condition.value, tuple) else condition.value
-    return made if value is None else {**made, "value": value}
+    return document if value is None else {**document, "value": value}
 
 
-def test_changing_exactly_what_the_nearest_miss_names__makes_the_rule_match() -> None:
+def test_changing_what_the_nearest_miss_names__makes_the_rule_match() -> None:
     random = Random(5)
     tried = 0
     while tried < 500:
         conditions = any_group(random)
         flag = flag_of({"id": "r", "variant": "a", "conditions": conditions})
-        who = any_player(random)
-        if evaluate(flag, who).rule_index == 0 or who.overrides:
+        player_context = any_player(random)
+        if evaluate(flag, player_context).rule_index == 0 or player_context.overrides:
             continue
-        leaves = nearest(trace(parse(conditions), who.subject, {}))
+        leaves = nearest(trace(parse(conditions), player_context.subject, {}))
         fields = [leaf.leaf.field for leaf in leaves if isinstance(leaf.leaf, Condition)]
         mentioned = re.findall(r'"field":"(\w+)"', msgspec.json.encode(conditions).decode())
-        # An attribute that is asked for twice cannot be changed for one of the two alone.
+        # An attribute in two conditions cannot be changed for only one of them.
         if any(mentioned.count(field) > 1 for field in fields):
             continue
-        choices = [turned(leaf) for leaf in leaves]
+        choices = [flipping_values(leaf) for leaf in leaves]
         if not all(choices):
-            continue  # nothing could ever satisfy it
-        attributes = deepcopy(dict(who.subject.attributes))
+            continue  # cannot be satisfied
+        attributes = deepcopy(dict(player_context.subject.attributes))
         for field, values in zip(fields, choices, strict=True):
             attributes[field] = values[0]
-        changed = EvaluationContext(who.player_id, Subject(attributes, {}, NOW), {}, NOW)
+        changed = EvaluationContext(player_context.player_id, Subject(attributes, {}, NOW), {}, NOW)
         decision = evaluate(flag, changed)
-        told = nearest_miss(flag, who, evaluate(flag, who), SEGMENTS)
-        assert decision.rule_index == 0, (told, attributes)
-        assert told is not None
-        assert all(field in told for field in fields)
+        result = nearest_miss(flag, player_context, evaluate(flag, player_context), SEGMENTS)
+        assert decision.rule_index == 0, (result, attributes)
+        assert result is not None
+        assert all(field in result for field in fields)
         tried += 1
 
 
@@ -349,14 +349,14 @@ def explain(api: Api, key: str, player_id: object, query: str = "explain=true") 
     return api.post(f"{FLAGS}/{key}/evaluate?{query}", {"player_id": str(player_id)})
 
 
-def test_receipt__comes_with_the_five_fields(secret_api: Api, environment: Environment) -> None:
+def test_receipt__is_added_to_the_five_fields(secret_api: Api, environment: Environment) -> None:
     player = make_player(environment, attributes={"level": 9})
     plain = explain(secret_api, "new_tutorial", player.pk, "")
     data = explain(secret_api, "new_tutorial", player.pk).data
     found = data.pop("receipt")
     assert data == plain.data
     assert found["flag_revision"] == 1
-    assert found["nearest_miss"] == "Rule 1 would match if level were at least 40; it is 9."
+    assert found["nearest_miss"] == "Rule 1 does not match: level must be at least 40 (actual: 9)."
     assert found["rules"][0]["segment"]["key"] == "beta-testers"
     everything = secret_api.post(
         f"{FLAGS}/evaluate?explain=true", {"player_id": str(player.pk)}
@@ -365,7 +365,7 @@ def test_receipt__comes_with_the_five_fields(secret_api: Api, environment: Envir
     assert everything["new-feature"]["receipt"]["summary"] == "The flag is off."
 
 
-def test_receipt__needs_a_secret_key(public_api: Api, environment: Environment) -> None:
+def test_receipt__requires_a_secret_key(public_api: Api, environment: Environment) -> None:
     player = make_player(environment)
     for query in ("explain=true", "at=2026-01-01T00:00:00Z"):
         reply = explain(public_api, "new_tutorial", player.pk, query)
@@ -376,15 +376,13 @@ def test_receipt__needs_a_secret_key(public_api: Api, environment: Environment) 
 @pytest.mark.parametrize(
     "query", ["explain=yes", "at=yesterday", "at=2026-01-01T00:00:00", "at=1969-01-01T00:00:00Z"]
 )
-def test_question_that_cannot_be_read__is_400(
-    query: str, secret_api: Api, environment: Environment
-) -> None:
+def test_invalid_query__is_400(query: str, secret_api: Api, environment: Environment) -> None:
     player = make_player(environment)
     reply = explain(secret_api, "new_tutorial", player.pk, query)
     assert (reply.status, reply.error["details"][0]["field"]) == (400, query.partition("=")[0])
 
 
-def test_another_time__has_the_revision_then_and_the_attributes_of_now(
+def test_past_time__uses_old_revisions_and_current_attributes(
     secret_api: Api, environment: Environment
 ) -> None:
     player = make_player(environment)
@@ -407,13 +405,11 @@ def test_another_time__has_the_revision_then_and_the_attributes_of_now(
     assert [each["receipt"]["flag_revision"] for each in found.values()] == [1, 2, 3]
     assert found[5]["receipt"]["summary"] == "The flag is off."
     assert found[1]["receipt"]["summary"] == "The flag is archived."
-    told = found[8]["receipt"]
-    assert told["at"] < told["player_as_of"]
+    result = found[8]["receipt"]
+    assert result["at"] < result["player_as_of"]
 
 
-def test_time_to_come__shows_where_a_schedule_leads(
-    secret_api: Api, environment: Environment
-) -> None:
+def test_future_time__applies_the_schedule(secret_api: Api, environment: Environment) -> None:
     player = make_player(environment)
     later = datetime(2090, 1, 1, tzinfo=UTC)
     document = boolean_document(enabled=True, rules=(Rule(id="r", variant="enabled", start=later),))
@@ -422,7 +418,7 @@ def test_time_to_come__shows_where_a_schedule_leads(
     assert explain(secret_api, "f", player.pk, "at=2090-01-01T00:00:00Z").data["value"] is True
 
 
-def test_override__is_told(secret_api: Api, environment: Environment) -> None:
+def test_override__is_included(secret_api: Api, environment: Environment) -> None:
     player = make_player(environment)
     flag = flag_create(
         environment=environment, key="f", document=boolean_document(enabled=True), actor=ACTOR

@@ -1,4 +1,4 @@
-"""A percentage that moves by the clock alone. What it means for players is in the golden cases."""
+"""Percentages over time. Effects on players are in the golden cases."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,13 +17,13 @@ moments = st.timedeltas(-24 * HOUR, 48 * HOUR).map(lambda distance: DAY + distan
 
 
 @given(moments, moments)
-def test_rising_ramp__removes_nobody(one: datetime, other: datetime) -> None:
+def test_rising_ramp__removes_no_players(one: datetime, other: datetime) -> None:
     earlier, later = sorted((one, other))
     assert 5_000 <= figure_at(RAMP, earlier) <= figure_at(RAMP, later) <= 55_000
 
 
 @given(moments)
-def test_falling_ramp__is_the_rising_one_upside_down(now: datetime) -> None:
+def test_falling_ramp__mirrors_the_rising_one(now: datetime) -> None:
     falling = Rule(id="r", ramp=Ramp(from_=55_000, to=5_000, start=DAY, end=DAY + 10 * HOUR))
     assert figure_at(falling, now) == 60_000 - figure_at(RAMP, now)
 
@@ -34,7 +34,7 @@ def test_figure__is_never_above_the_ceiling(now: datetime) -> None:
         assert 0 <= rollout_at(rule, now) <= ceiling(rule) <= EVERYBODY
 
 
-def test_next_change__is_the_next_moment_that_is_told() -> None:
+def test_next_change__is_the_next_time_in_the_schedule() -> None:
     before, after = DAY - HOUR, DAY + 2 * HOUR
     assert next_change(STEPS, before) == (DAY, 10_000)
     assert next_change(STEPS, DAY) == (DAY + HOUR, 50_000)
@@ -50,5 +50,5 @@ def test_next_change__is_the_next_moment_that_is_told() -> None:
     [(Rule(id="r", rollout=5), False), (STEPS, True), (RAMP, True),
      (Rule(id="r", start=DAY), True), (Rule(id="r", end=DAY), True)],
 )  # fmt: skip
-def test_rule_that_time_can_change__is_scheduled(rule: Rule, scheduled: bool) -> None:
+def test_rule_that_depends_on_time__is_scheduled(rule: Rule, scheduled: bool) -> None:
     assert is_scheduled(rule) is scheduled

@@ -1,5 +1,5 @@
-// Asks a running Ilara as a game in a browser would, with OpenFeature's own web SDK and provider.
-// Prints one JSON object: what was resolved, and the statuses that the server answered.
+// Evaluates flags like a browser game, with the web SDK and OFREP provider of OpenFeature.
+// Prints a JSON object with the resolved details and the response statuses.
 import { OpenFeature } from "@openfeature/web-sdk";
 import { OFREPWebProvider } from "@openfeature/ofrep-web-provider";
 
@@ -12,16 +12,16 @@ const fetchImplementation = async (...request) => {
 };
 
 const resolve = (client) => {
-  const told = ({ value, variant, reason, errorCode, flagMetadata }) =>
+  const summary = ({ value, variant, reason, errorCode, flagMetadata }) =>
     ({ value, variant, reason, errorCode, flagMetadata });
   return {
-    boolean: told(client.getBooleanDetails("new_tutorial", false)),
-    string: told(client.getStringDetails("copy", "code default")),
-    integer: told(client.getNumberDetails("energy", 1)),
-    fraction: told(client.getNumberDetails("price", 1)),
-    object: told(client.getObjectDetails("bonus", {})),
-    missing: told(client.getStringDetails("nothing", "code default")),
-    mismatch: told(client.getStringDetails("energy", "code default")),
+    boolean: summary(client.getBooleanDetails("new_tutorial", false)),
+    string: summary(client.getStringDetails("copy", "code default")),
+    integer: summary(client.getNumberDetails("energy", 1)),
+    fraction: summary(client.getNumberDetails("price", 1)),
+    object: summary(client.getObjectDetails("bonus", {})),
+    missing: summary(client.getStringDetails("nothing", "code default")),
+    mismatch: summary(client.getStringDetails("energy", "code default")),
   };
 };
 

@@ -1,4 +1,4 @@
-"""OFREP: the same decisions in OpenFeature's words."""
+"""OFREP: the same decisions as OpenFeature evaluations."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -39,7 +39,7 @@ HALF = Rule(id="half", variant="enabled", rollout=50_000)
     ("value_type", "value"),
     [("string", "é"), ("number", 2.5), ("number", 10), ("json", {"a": [1, None]}), ("json", [])],
 )
-def test_value_of_any_type__comes_back(
+def test_value_of_any_type__is_returned(
     value_type: str, value: Any, public_api: Api, environment: Environment
 ) -> None:
     make_constant_flag(environment, "typed", value_type, value)
@@ -52,7 +52,7 @@ def test_value_of_any_type__comes_back(
     }
 
 
-def test_reasons__are_openfeatures_own(public_api: Api, environment: Environment) -> None:
+def test_reasons__are_those_of_openfeature(public_api: Api, environment: Environment) -> None:
     public_api.register(attributes={"level": 45})
     make(environment, "off", HALF, enabled=False)
     make(environment, "static")
@@ -112,27 +112,27 @@ def test_player__is_found_by_either_id(public_api: Api) -> None:
     assert ask(public_api, "new_tutorial", targetingKey=uuid_like).json["value"] is True
 
 
-def test_context__counts_ahead_of_attributes_for_this_call_only(public_api: Api) -> None:
+def test_context__overrides_attributes_for_this_call_only(public_api: Api) -> None:
     public_api.register(attributes={"level": 45})
     assert ask(public_api, "new_tutorial", level=1).json["value"] is False
     assert ask(public_api, "new_tutorial").json["value"] is True
 
 
-def test_unknown_player__is_evaluated_from_the_context_alone(
+def test_unknown_player__is_evaluated_by_the_context_only(
     public_api: Api, environment: Environment
 ) -> None:
-    for key in ("nobody-yet", "550e8400-e29b-41d4-a716-446655440000"):
+    for key in ("unregistered", "550e8400-e29b-41d4-a716-446655440000"):
         assert ask(public_api, "new_tutorial", targetingKey=key).json["value"] is False
         assert ask(public_api, "new_tutorial", targetingKey=key, level=45).json["value"] is True
     conditions = {
         "operator": "AND",
-        "conditions": [{"field": "external_id", "operator": "==", "value": "nobody-yet"}],
+        "conditions": [{"field": "external_id", "operator": "==", "value": "unregistered"}],
     }
     make(environment, "named", Rule(id="r", variant="enabled", conditions=conditions))
-    assert ask(public_api, "named", targetingKey="nobody-yet").json["value"] is True
+    assert ask(public_api, "named", targetingKey="unregistered").json["value"] is True
 
 
-def test_unknown_player__keeps_their_bucket_when_they_register(
+def test_unknown_player__keeps_the_bucket_after_registration(
     public_api: Api, environment: Environment
 ) -> None:
     make(environment, "half", HALF)
@@ -142,7 +142,7 @@ def test_unknown_player__keeps_their_bucket_when_they_register(
         assert ask(public_api, "half", targetingKey=f"p-{number}").json == before
 
 
-def test_all_flags__agree_with_each_alone(public_api: Api, environment: Environment) -> None:
+def test_all_flags__equal_single_evaluations(public_api: Api, environment: Environment) -> None:
     public_api.register(attributes={"level": 45})
     make(environment, "half", HALF)
     flag_set_archived(make(environment, "gone"), True, actor=ACTOR)
@@ -167,7 +167,7 @@ def again(api: Api, etag: str, **context: Any) -> Reply:
     return api.post(ALL, body, if_none_match=etag)
 
 
-def test_nothing_new__is_304_without_a_body(public_api: Api) -> None:
+def test_unchanged_reply__is_304_without_a_body(public_api: Api) -> None:
     public_api.register()
     etag = etag_of(public_api, level=1, name="x")
     for sent in (etag, f"W/{etag}", f'"other", {etag}', "*"):
@@ -176,7 +176,7 @@ def test_nothing_new__is_304_without_a_body(public_api: Api) -> None:
     assert again(public_api, '"other"', level=1, name="x").status == 200
 
 
-def test_whatever_may_change_an_answer__is_no_304(
+def test_change_that_may_affect_flags__is_not_304(
     public_api: Api, environment: Environment
 ) -> None:
     player = public_api.register()
@@ -197,7 +197,7 @@ def test_whatever_may_change_an_answer__is_no_304(
 # --- Keys, limits, errors -------------------------------------------------------------------------
 
 
-def test_bearer_token__does_as_well(environment: Environment) -> None:
+def test_bearer_token__is_accepted(environment: Environment) -> None:
     token = make_key(environment).token
     api = Api(None)
     body = {"context": {"targetingKey": "p"}}
@@ -223,7 +223,7 @@ def test_bearer_token__does_as_well(environment: Environment) -> None:
         (b"\xff", "PARSE_ERROR"),
     ],
 )
-def test_faulty_body__is_400_in_the_protocols_shape(body: Any, code: str, public_api: Api) -> None:
+def test_invalid_body__is_400_in_the_shape_of_ofrep(body: Any, code: str, public_api: Api) -> None:
     one, many = public_api.post(f"{ALL}/new_tutorial", body), public_api.post(ALL, body)
     assert (one.status, many.status) == (400, 400)
     assert one.json.keys() == {"key", "errorCode", "errorDetails"}
@@ -235,7 +235,7 @@ def test_faulty_body__is_400_in_the_protocols_shape(body: Any, code: str, public
     )
 
 
-def test_unknown_flag__is_404_in_the_protocols_shape(public_api: Api) -> None:
+def test_unknown_flag__is_404_in_the_shape_of_ofrep(public_api: Api) -> None:
     reply = ask(public_api, "nothing")
     assert (reply.status, reply.json) == (
         404,
@@ -243,7 +243,7 @@ def test_unknown_flag__is_404_in_the_protocols_shape(public_api: Api) -> None:
     )
 
 
-def test_other_refusals__say_why(public_api: Api, environment: Environment) -> None:
+def test_other_errors__have_a_message(public_api: Api, environment: Environment) -> None:
     revoked = make_key(environment)
     api_key_revoke(revoked.key, actor=ACTOR)
     secret = Api(make_key(environment, KeyKind.SECRET).token)
@@ -263,7 +263,7 @@ def test_other_refusals__say_why(public_api: Api, environment: Environment) -> N
         assert reply.json.keys() == {"errorDetails"}, reply.json
 
 
-def test_crash__is_told_in_the_protocols_shape(
+def test_crash__is_500_in_the_shape_of_ofrep(
     public_api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def crash(*_: Any) -> None:
@@ -278,7 +278,7 @@ def test_crash__is_told_in_the_protocols_shape(
     assert "secret" in caplog.text
 
 
-def test_limit__counts_as_under_v1(environment: Environment) -> None:
+def test_rate_limit__is_shared_with_v1(environment: Environment) -> None:
     project_update(environment.project, tier=Tier.FREE, actor=ACTOR)
     environment_cache.clear_cache()
     api = Api(make_key(environment).token)

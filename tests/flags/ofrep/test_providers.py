@@ -1,4 +1,4 @@
-"""OpenFeature's own providers against a running server: PyPI's for servers, npm's for browsers."""
+"""OpenFeature's providers against a running server: from PyPI for servers, npm for browsers."""
 
 import json
 import shutil
@@ -72,14 +72,16 @@ def test_python_provider__resolves_every_type(client: OpenFeatureClient) -> None
     assert client.get_object_value("bonus", {}, PLAYER) == VALUES["bonus"][1]
 
 
-def test_python_provider__takes_the_code_default_and_says_why(client: OpenFeatureClient) -> None:
+def test_python_provider__falls_back_to_the_code_default_with_an_error(
+    client: OpenFeatureClient,
+) -> None:
     missing = client.get_string_details("nothing", "code default", PLAYER)
     assert (missing.value, missing.error_code) == ("code default", "FLAG_NOT_FOUND")
     mismatch = client.get_string_details("energy", "code default", PLAYER)
     assert (mismatch.value, mismatch.error_code) == ("code default", "TYPE_MISMATCH")
     for context in (EvaluationContext(), EvaluationContext(attributes={"level": 1})):
-        nobody = client.get_boolean_details("new_tutorial", False, context)
-        assert (nobody.value, nobody.error_code) == (False, "TARGETING_KEY_MISSING")
+        without_key = client.get_boolean_details("new_tutorial", False, context)
+        assert (without_key.value, without_key.error_code) == (False, "TARGETING_KEY_MISSING")
     faulty = EvaluationContext("player_123", {"n": 2**70})
     assert client.get_boolean_details("new_tutorial", True, faulty).error_code == (
         "INVALID_CONTEXT"
@@ -87,11 +89,11 @@ def test_python_provider__takes_the_code_default_and_says_why(client: OpenFeatur
 
 
 def test_python_provider__knows_every_reason(client: OpenFeatureClient) -> None:
-    """It refuses a reason that OpenFeature does not name."""
+    """It rejects unknown reasons."""
     off = client.get_boolean_details("new-feature", True, PLAYER)
     assert (off.value, off.reason, off.error_code) == (False, "DISABLED", None)
-    stranger = EvaluationContext("nobody-yet")
-    default = client.get_boolean_details("new_tutorial", True, stranger)
+    unregistered = EvaluationContext("without_key-yet")
+    default = client.get_boolean_details("new_tutorial", True, unregistered)
     assert (default.value, default.reason) == (False, "DEFAULT")
 
 
@@ -113,7 +115,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_web_provider__resolves_every_type_and_meets_a_304(
+def test_web_provider__resolves_every_type_and_handles_304(
     node_folder: Path, server: Gunicorn, game: Environment
 ) -> None:
     token = make_key(game).token
@@ -126,8 +128,8 @@ def test_web_provider__resolves_every_type_and_meets_a_304(
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    told: dict[str, Any] = json.loads(run.stdout)
-    first = told["first"]
+    output: dict[str, Any] = json.loads(run.stdout)
+    first = output["first"]
     assert {name: first[name]["value"] for name in first} == {
         "boolean": True,
         "string": "Tap to begin.",
@@ -142,14 +144,14 @@ def test_web_provider__resolves_every_type_and_meets_a_304(
         "FLAG_NOT_FOUND",
         "TYPE_MISMATCH",
     )
-    assert told["unchanged"] == first
-    assert told["lowered"]["boolean"]["value"] is False
-    assert told["statuses"] == [200, 304, 200, 401, 400]
-    assert told["refusals"].keys() == {"unknown key", "no targetingKey"}
-    assert "ready" not in told["refusals"].values()
+    assert output["unchanged"] == first
+    assert output["lowered"]["boolean"]["value"] is False
+    assert output["statuses"] == [200, 304, 200, 401, 400]
+    assert output["refusals"].keys() == {"unknown key", "no targetingKey"}
+    assert "ready" not in output["refusals"].values()
 
 
-def test_reply_304__has_neither_body_nor_length(server: Gunicorn, game: Environment) -> None:
+def test_reply_304__has_no_body_and_no_length(server: Gunicorn, game: Environment) -> None:
     api: Api = server.api(make_key(game).token)
     body = {"context": {"targetingKey": "player_123"}}
     etag = api.post("/ofrep/v1/evaluate/flags", body).headers["ETag"]

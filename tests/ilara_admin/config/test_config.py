@@ -236,7 +236,7 @@ def test_changed_flag__is_described_as_on_its_page() -> None:
     (step,) = make_plan(current, wanted, prune=False).steps
     assert step.lines == [
         "Owner: none → Ada", "Archived: no → yes", "State: off → on",
-        "Rule 1: none → everybody: enabled to 25 %",
+        "Rule 1: none → everyone: enabled to 25 %",
     ]  # fmt: skip
 
 
@@ -328,11 +328,11 @@ def test_invalid_prerequisite__is_refused() -> None:
 
     wanted = taken(flags={"a": needing("no"), "b": needing("c"), "c": needing("b"),
                           "d": needing("e", "red"), "e": flag()})  # fmt: skip
-    circle = "The prerequisites go in a circle"
+    cycle = "The prerequisites form a cycle"
     assert refused(NOTHING, wanted) == [
         'flags["a"].prerequisites[0]: There is no flag “no” in this environment.',
-        f'flags["b"].prerequisites: {circle}: b → c → b.',
-        f'flags["c"].prerequisites: {circle}: c → b → c.',
+        f'flags["b"].prerequisites: {cycle}: b → c → b.',
+        f'flags["c"].prerequisites: {cycle}: c → b → c.',
         'flags["d"].prerequisites[0]: The flag “e” has no variant “red”.',
     ]
 

@@ -216,7 +216,7 @@ def test_undo__needs_the_role_of_the_change_that_it_makes(
 def test_entry_that_cannot_be_undone__says_why(admin: Client, environment: Environment) -> None:
     key = make_key(environment).key
     api_key_revoke(key, actor=ACTOR)
-    sentence = "A key cannot be un-revoked. Issue a new one."
+    sentence = "Revoking a key cannot be undone. Issue a new key instead."
     assert sentence in page(admin, environment)
     url = url_of(environment, "audit_undo", AuditEntry.objects.all()[0].pk)
     assert sentence in admin.get(url).content.decode()
