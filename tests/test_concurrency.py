@@ -398,4 +398,4 @@ def test_two_flags_saved_at_once__create_no_cycle(environment: Environment) -> N
 
     first, second = sorted(at_once(need, range(2)), key=len)
     assert first == "saved"
-    assert "circle" in second
+    assert "cycle" in second

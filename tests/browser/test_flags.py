@@ -43,7 +43,7 @@ def test_create_switch_and_undo(admin: Window) -> None:
 
     admin.press("button", "Undo")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Off")
-    expect(page.locator("#history")).to_contain_text("Restored revision 1")
+    expect(page.locator("#history")).to_contain_text("Undone")
 
 
 def test_segment_and_percentage(admin: Window) -> None:
