@@ -161,7 +161,7 @@ def judge(
         assert len(reply.body) < limit_request_line + 1_000, reply
         assert reply.headers["connection"] == "close", reply
         return
-    if b"All event streams" in reply.body:  # a closed stream is noticed only at the next send
+    if b"limit of event streams" in reply.body:  # a closed stream is noticed only at the next send
         assert (reply.status, reply.headers["retry-after"]) == (503, "5"), reply
     else:
         assert reply.status < 500, reply
