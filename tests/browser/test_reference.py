@@ -19,7 +19,7 @@ def test_find_how_to_record_a_purchase_choose_python_and_copy(
     page = reader.open("developers/")
     reader.press("link", "Search all calls")
     expect(page.get_by_role("heading", level=1)).to_have_text("API reference")
-    reader.fill(page.get_by_label("Search paths, words and fields"), "purchase transaction")
+    reader.fill(page.get_by_label("Search paths, descriptions and fields"), "purchase transaction")
     expect(page.get_by_role("row").filter(has_text="/v1/")).to_have_count(1)
     expect(page).to_have_url(f"{reader.base}/sample-game/live/developers/reference/"
                              "?q=purchase+transaction")  # fmt: skip
@@ -44,14 +44,14 @@ def test_find_how_to_record_a_purchase_choose_python_and_copy(
     compile(copied, "copied", "exec")
 
     # The language applies to other pages.
-    reader.press("link", "Count a session", exact=True)
-    expect(page.get_by_role("heading", level=1)).to_have_text("Count a session")
+    reader.press("link", "Record a session", exact=True)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Record a session")
     expect(page.get_by_role("region", name="Request")).to_contain_text("ilara.record_session(")
 
 
 def test_reference__works_without_javascript(window: Callable[..., Any]) -> None:
     page = window(java_script_enabled=False).open("developers/reference/")
-    page.get_by_label("Search paths, words and fields").fill("purchase transaction")
+    page.get_by_label("Search paths, descriptions and fields").fill("purchase transaction")
     page.get_by_role("button", name="Apply").click()
     page.get_by_role("link", name="Record a purchase").click()
     page.get_by_role("link", name="Go", exact=True).click()
