@@ -26,12 +26,13 @@ def healthz(request: HttpRequest) -> HttpResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 when the database responds, else 503. Failed checks are reported but do not take the
     machine out of service: requests do not need them."""
-    state = {"database": False, **dict.fromkeys(_checks, False)}
+    names = sorted(_checks)
+    state = {"database": False, **dict.fromkeys(names, False)}
     try:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {', '.join(_checks.values())}")
+            cursor.execute(f"SELECT {', '.join(_checks[name] for name in names)}")
             results = cursor.fetchone()
-        state = {"database": True, **dict(zip(_checks, results, strict=True))}
+        state = {"database": True, **dict(zip(names, results, strict=True))}
     except (DatabaseError, InterfaceError):
         pass
     return JsonResponse(state, status=200 if state["database"] else 503)

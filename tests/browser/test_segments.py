@@ -104,7 +104,7 @@ def test_enter_in_a_field__removes_nothing(window: Callable[..., Window]) -> Non
     page = admin.open("segments/whales/edit/")
     page.get_by_label("Name").press("Enter")
     expect(page.get_by_role("main")).to_contain_text(
-        "While this is true: total_revenue is at least 100"
+        "Players match while total_revenue is at least 100"
     )
     expect(page.get_by_role("group", name="Condition 1")).to_be_visible()
 
