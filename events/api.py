@@ -7,12 +7,14 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 
 from events import examples, ingest, schemas, stream
-from events.rejections import UNKNOWN_PLAYER, rejected
+from events.rejections import rejected
 from ilara_admin.api.bodies import check_moment, decode_body, idempotency_key, read_object
 from ilara_admin.api.dispatch import ApiRequest, count, respond, route
 from ilara_admin.api.endpoint import Docs, endpoint
-from ilara_admin.api.errors import ApiError, Code
+from ilara_admin.api.errors import ApiError, Code, not_found
 from ilara_admin.api.rate_limits import EVENTS
+from players.record import UNKNOWN_PLAYER
+from players.statements import unknown_player
 
 
 @endpoint(
@@ -44,7 +46,7 @@ def event_track(request: ApiRequest) -> HttpResponse:
     count(request, EVENTS)
     outcome = ingest.store(request, [event], sent_at=body.sent_at)
     if not outcome.known:
-        raise ingest.unknown_player()
+        raise unknown_player(request, event.player_id)
     status = schemas.Status.ACCEPTED if outcome.accepted else schemas.Status.DUPLICATE
     receipt = schemas.EventReceipt(
         event_id=event.event_id,
@@ -87,7 +89,7 @@ def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
     outcome = ingest.store(request, list(prepared.values()), rejections, sent_at)
     for position, index in enumerate(prepared):
         if position not in outcome.known:
-            errors[index] = ingest.unknown_player()
+            errors[index] = not_found(UNKNOWN_PLAYER)
     if len(errors) == len(body.events):
         raise _all_rejected(errors)
     accepted = len(outcome.accepted)
@@ -109,7 +111,7 @@ def _all_rejected(errors: dict[int, ApiError]) -> ApiError:
     error = errors[first]
     field = f"events[{first}].{error.field}" if error.field else f"events[{first}]"
     message = f"Every event was rejected. The first error: {error.message}"
-    return ApiError(Code.VALIDATION_ERROR, message, field=field)
+    return ApiError(Code.VALIDATION_ERROR, message, field=field, fix=error.fix)
 
 
 @endpoint(

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from events.models import INSERT_EVENT
-from events.rejections import NONE_REJECTED, REJECT, UNKNOWN_PLAYER, Rejected, reject_params
+from events.rejections import NONE_REJECTED, REJECT, Rejected, reject_params
 from events.schemas import MAX_PROPERTIES, RESERVED_PREFIX, BatchedEvent
 from ilara_admin.api.bodies import check_moment, check_value, digest_of, to_struct
 from ilara_admin.api.dispatch import ApiRequest, run_one
-from ilara_admin.api.errors import ApiError, invalid, not_found
+from ilara_admin.api.errors import invalid
 from players.statements import seen
 
 MAX_EVENT_BYTES = 64 * 1024
@@ -192,7 +192,3 @@ def store(
     known_set = set(known)
     known_set.update(index for index, original in repeats.items() if original in known_set)
     return StoreResult(request.now.astimezone(UTC), frozenset(known_set), frozenset(accepted))
-
-
-def unknown_player() -> ApiError:
-    return not_found(UNKNOWN_PLAYER)

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ilara_admin.api.errors import ApiError
+from players.record import UNKNOWN_PLAYER
 
 KEPT_DAYS = 7
 # Enough to recognise an event, and cheaper to store than a valid one.
 PAYLOAD_CHARACTERS = 4_096
 TEXT_CHARACTERS = 255
-UNKNOWN_PLAYER = "Player not found"
 
 
 class Rejected(NamedTuple):

@@ -26,14 +26,15 @@ from flags.models import overrides_sql
 from ilara_admin.api.bodies import parse_moment
 from ilara_admin.api.dispatch import ApiRequest, encoder, respond, route
 from ilara_admin.api.endpoint import Docs, endpoint
-from ilara_admin.api.errors import invalid, not_found, unauthorized
-from players.record import NOT_FOUND
+from ilara_admin.api.errors import ApiError, forbidden, invalid, not_found
+from ilara_admin.api.hints import did_you_mean
+from players.record import UNKNOWN_PLAYER
 from players.statements import BY_ID
 from segments.cache import segments_part
 from segments.language.parser import EventCount
 from segments.subject import find_subject
 
-FLAG_NOT_FOUND = "Flag not found"
+FLAG_NOT_FOUND = "Flag not found in {slug}, the environment of this key."
 OVERRIDES = overrides_sql("env.now")
 
 
@@ -45,7 +46,7 @@ OVERRIDES = overrides_sql("env.now")
         reply=schemas.FlagEvaluation,
         path={"key": schemas.FlagKey},
         query=schemas.FlagQuery,
-        missing=(NOT_FOUND, FLAG_NOT_FOUND),
+        missing=(UNKNOWN_PLAYER, FLAG_NOT_FOUND.format(slug="live")),
         examples=examples.EVALUATE,
     ),
 )
@@ -56,7 +57,7 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
     flag = query.flags.by_key.get(key)
     context = _context(request, body, event_counts_needed([flag] if flag else []), query)
     if flag is None:
-        raise not_found(FLAG_NOT_FOUND)
+        raise unknown_flag(request, key)
     decision = evaluate(flag, context)
     if query.is_from_game:
         usage.note(flag, decision)
@@ -73,7 +74,7 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
     docs=Docs(
         reply=schemas.FlagEvaluations,
         query=schemas.FlagQuery,
-        missing=(NOT_FOUND,),
+        missing=(UNKNOWN_PLAYER,),
         examples=examples.EVALUATE_ALL,
     ),
 )
@@ -102,6 +103,12 @@ def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpRe
     )
 
 
+def unknown_flag(request: ApiRequest, key: str) -> ApiError:
+    """The 404 for a key, which names the flag that was probably meant."""
+    known = flags_part.of(request.snapshot).by_key
+    return not_found(FLAG_NOT_FOUND.format(slug=request.snapshot.slug) + did_you_mean(key, known))
+
+
 class EvaluationQuery(NamedTuple):
     """The query parameters: whether to add a receipt, and the time `at` which to evaluate."""
 
@@ -123,7 +130,7 @@ def _query(request: ApiRequest) -> EvaluationQuery:
         raise invalid("explain must be true or false", "explain")
     moment = None if at is None else parse_moment(at, "at")
     if (explain == "true" or moment) and not request.api_key.secret:
-        raise unauthorized("explain and at require a secret key", status=403)
+        raise forbidden("explain and at require a secret key (sk_)")
     flags = flags_at(request.snapshot, moment) if moment else flags_part.of(request.snapshot)
     return EvaluationQuery(explain == "true", moment, flags)
 

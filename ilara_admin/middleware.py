@@ -26,6 +26,7 @@ type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 API_PREFIXES = ("/v1/", "/ofrep/")
+API_NOUNS = ("/players", "/events", "/flags", "/segments", "/api/", "/V1/")
 # Load balancers probe by IP address and over HTTP, which later middleware would refuse.
 PROBES = {"/healthz": health.healthz, "/readyz": health.readyz}
 
@@ -43,7 +44,7 @@ class ApiMiddleware:
         request.id = request_id(request.META.get("HTTP_X_REQUEST_ID"))  # type: ignore[attr-defined]
         audit.request_id.set(request.id)  # type: ignore[attr-defined]
         path = request.path_info
-        if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep"):
+        if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep") or _lacks_prefix(request):
             response = dispatch.answer(request)
         elif path in PROBES:
             response = PROBES[path](request)
@@ -51,6 +52,15 @@ class ApiMiddleware:
             response = self.get_response(request)
         response.headers["X-Request-Id"] = request.id  # type: ignore[attr-defined]
         return response
+
+
+def _lacks_prefix(request: HttpRequest) -> bool:
+    """Whether this is a call of the API without `/v1`: it gets the API's error, which suggests the
+    path. Only a call of the API carries a key or JSON; a project may have the same name."""
+    if not request.path_info.startswith(API_NOUNS):
+        return False
+    is_json = "json" in request.META.get("CONTENT_TYPE", "").lower()
+    return is_json or request.method == "OPTIONS" or bool(dispatch.token_of(request))
 
 
 class LoginMiddleware(LoginRequiredMiddleware):

@@ -14,7 +14,7 @@ from ilara_admin.core.audit import Actor
 from ilara_admin.models import ApiKey
 from players import aliases, examples, schemas
 from players.models import Player, player_id_for
-from players.record import NOT_FOUND
+from players.record import UNKNOWN_PLAYER
 from players.statements import find_player
 
 NO_ALIAS = "The player has no such alias"
@@ -27,7 +27,7 @@ NO_ALIAS = "The player has no such alias"
     docs=Docs(
         reply=schemas.PlayerAliases,
         statuses={201: "The id is linked.", 200: "The id was already linked to this player."},
-        missing=(NOT_FOUND,),
+        missing=(UNKNOWN_PLAYER,),
         conflict="“account_456” is linked to another player, player_789",
         examples=examples.ALIAS_LINK,
     ),
@@ -55,7 +55,7 @@ def alias_link(request: ApiRequest, player_id: uuid.UUID, body: schemas.AliasLin
         reply=schemas.PlayerAliases,
         statuses={200: "The id is unlinked."},
         path={"external_id": schemas.AliasId},
-        missing=(NOT_FOUND, NO_ALIAS),
+        missing=(UNKNOWN_PLAYER, NO_ALIAS),
         examples=examples.ALIAS_UNLINK,
     ),
 )

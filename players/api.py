@@ -23,17 +23,16 @@ from players.cache import churn_part
 from players.models import attributes_problem, player_id_for
 from players.money import parse_amount
 from players.record import (
-    NOT_FOUND,
+    UNKNOWN_PLAYER,
     PlayerRow,
     lifecycle_of,
     mask_email,
     player_of,
-    player_or_404,
     risk_of,
     stage_of,
     thresholds_of,
 )
-from players.statements import find_player
+from players.statements import find_player, player_or_404, unknown_player
 
 PAGE_SIZE = re.compile("[0-9]{1,9}")
 FIRST_ID = uuid.UUID(int=0)
@@ -96,7 +95,7 @@ def player_list(request: ApiRequest) -> HttpResponse:
 
 
 @endpoint(
-    "GET", docs=Docs(reply=schemas.PlayerDetails, missing=(NOT_FOUND,), examples=examples.GET)
+    "GET", docs=Docs(reply=schemas.PlayerDetails, missing=(UNKNOWN_PLAYER,), examples=examples.GET)
 )
 def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     """Get a player. Does not change `last_seen_at`."""
@@ -109,7 +108,7 @@ def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
         reply=schemas.PlayerDetails,
         path={"external_id": schemas.ExternalId},
         invalid="external_id must not contain the character NUL",
-        missing=(NOT_FOUND,),
+        missing=(UNKNOWN_PLAYER,),
         examples=examples.GET,
     ),
 )
@@ -119,7 +118,9 @@ def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResp
         raise invalid("external_id must not contain the character NUL", "external_id")
     player_id = player_id_for(request.snapshot.namespace, external_id)
     row = run_one(request, statements.FIND_BY_EXTERNAL_ID, [player_id])
-    return respond(_player(request, player_or_404(row)))
+    if row[0] is None:
+        raise unknown_player(request, external_id)
+    return respond(_player(request, player_of(row)))
 
 
 @endpoint(
@@ -128,7 +129,7 @@ def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResp
     docs=Docs(
         reply=schemas.PlayerDetails,
         statuses={200: "The updated player."},
-        missing=(NOT_FOUND,),
+        missing=(UNKNOWN_PLAYER,),
         examples=examples.PATCH,
     ),
 )
@@ -153,7 +154,7 @@ def player_patch(
             removed,
         ],
     )
-    return respond(_player(request, player_or_404(row), body.email))
+    return respond(_player(request, player_or_404(request, player_id, row), body.email))
 
 
 @endpoint(
@@ -163,7 +164,7 @@ def player_patch(
         reply=schemas.PlayerDetails,
         statuses={200: "The player, also if the session was already counted."},
         headers=("Idempotency-Key",),
-        missing=(NOT_FOUND,),
+        missing=(UNKNOWN_PLAYER,),
         examples=examples.SESSION,
     ),
 )
@@ -189,7 +190,7 @@ def session_record(
         ],
         safe_to_repeat=session_id is not None,
     )
-    return respond(_player(request, player_or_404(row)))
+    return respond(_player(request, player_or_404(request, player_id, row)))
 
 
 @endpoint(
@@ -201,7 +202,7 @@ def session_record(
         statuses={200: "The player, also if the purchase was already counted."},
         query=schemas.PurchaseQuery,
         headers=("Idempotency-Key",),
-        missing=(NOT_FOUND,),
+        missing=(UNKNOWN_PLAYER,),
         examples=examples.PURCHASE,
     ),
 )
@@ -230,12 +231,14 @@ def purchase_record(
         ],
         safe_to_repeat=transaction_id is not None,
     )
-    return respond(_player(request, player_or_404(row)))
+    return respond(_player(request, player_or_404(request, player_id, row)))
 
 
 @endpoint(
     "GET",
-    docs=Docs(reply=schemas.PlayerLifecycle, missing=(NOT_FOUND,), examples=examples.LIFECYCLE),
+    docs=Docs(
+        reply=schemas.PlayerLifecycle, missing=(UNKNOWN_PLAYER,), examples=examples.LIFECYCLE
+    ),
 )
 def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     """Get the lifecycle stage, when it began, and the next stage. New players become active;
@@ -261,13 +264,13 @@ def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
 
 @endpoint(
     "GET",
-    docs=Docs(reply=schemas.ChurnRisk, missing=(NOT_FOUND,), examples=examples.CHURN_RISK),
+    docs=Docs(reply=schemas.ChurnRisk, missing=(UNKNOWN_PLAYER,), examples=examples.CHURN_RISK),
 )
 def churn_risk(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     """Get the probability that the player has stopped playing. The model uses the player's active
     days; the contributions of the factors add up to the score."""
     row = run_one(request, statements.FIND_WITH_ACTIVITY, [player_id])
-    player, activity = player_or_404(row[:-1]), row[-1]
+    player, activity = player_or_404(request, player_id, row[:-1]), row[-1]
     risk = risk_of(player, activity, churn_part.of(request.snapshot), request.now)
     return respond(
         schemas.ChurnRisk(

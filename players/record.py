@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 import msgspec
 
 from ilara_admin.api.environment_cache import Snapshot
-from ilara_admin.api.errors import not_found
 from ilara_admin.core.db import Row
 from players.cache import churn_part
 from players.churn_model.risk import Parameters, Risk, risk_at, score_at
@@ -47,15 +46,12 @@ def player_of(row: Row) -> PlayerRow:
     return PlayerRow._make((*row[:4], msgspec.json.decode(row[4]), *row[5:]))
 
 
-def player_or_404(row: Row) -> PlayerRow:
-    """The player in the row. Raises 404 if the id is None: no player found."""
-    if row[0] is None:
-        raise not_found(NOT_FOUND)
-    return player_of(row)
-
-
 COLUMNS = ", ".join(f"p.{name}" for name in PlayerRow._fields)
 NOT_FOUND = "Player not found"
+UNKNOWN_PLAYER = (
+    f"{NOT_FOUND}. Register it first, with POST /v1/players/players; the id in the reply is the "
+    "player_id."
+)
 # Built-in fields that are columns.
 COLUMN_FIELDS = {
     "external_id", "device_id", "email", "session_count", "active_days", "purchase_count",

@@ -9,6 +9,8 @@ import uuid
 from functools import cache
 
 from ilara_admin.api.dispatch import ApiRequest, run_one
+from ilara_admin.api.errors import ApiError, not_found
+from ilara_admin.core.db import Row
 from players.event_log import (
     PURCHASE_EVENT,
     REFUND_EVENT,
@@ -16,7 +18,7 @@ from players.event_log import (
     SESSION_EVENT,
     insert_sql,
 )
-from players.record import COLUMNS, PlayerRow, player_or_404
+from players.record import COLUMNS, NOT_FOUND, UNKNOWN_PLAYER, PlayerRow, player_of
 
 # Conditions on the player `p`. $4 is the player's id, or the id derived from an external id or
 # alias.
@@ -54,12 +56,42 @@ FROM env LEFT JOIN player p ON {BY_ID} AND p.environment_id = env.id"""
 
 def find_player(request: ApiRequest, player_id: uuid.UUID) -> PlayerRow:
     """Load the player in one statement. Raises 404 if it does not exist in the environment."""
-    return player_or_404(run_one(request, FIND, [player_id]))
+    return player_or_404(request, player_id, run_one(request, FIND, [player_id]))
+
+
+def player_or_404(request: ApiRequest, player_id: uuid.UUID, row: Row) -> PlayerRow:
+    """The player in a row of COLUMNS. Raises 404 if the id is None: no player found."""
+    if row[0] is None:
+        raise unknown_player(request, player_id)
+    return player_of(row)
 
 
 FIND_BY_EXTERNAL_ID = f"""
 SELECT env.config_version, env.now, {COLUMNS}
 FROM env LEFT JOIN player p ON {BY_EXTERNAL_ID} AND p.environment_id = env.id"""
+
+_ELSEWHERE = """
+SELECT env.config_version, env.now, (
+    SELECT e.slug FROM environment e JOIN player p ON p.environment_id = e.id
+    WHERE e.project_id = env.project_id AND {condition} LIMIT 1)
+FROM env"""
+ELSEWHERE = _ELSEWHERE.format(condition="p.id = $4")
+ELSEWHERE_BY_EXTERNAL_ID = _ELSEWHERE.format(condition='p.external_id COLLATE "C" = $4')
+
+
+def unknown_player(request: ApiRequest, player: uuid.UUID | str) -> ApiError:
+    """The 404 for a player's id (a UUID) or external id. With a secret key it names another
+    environment of the project that has the player: the usual reason is the other one's key."""
+    if request.api_key.secret:
+        sql = ELSEWHERE_BY_EXTERNAL_ID if isinstance(player, str) else ELSEWHERE
+        if slug := run_one(request, sql, [player])[0]:
+            here = request.snapshot.slug
+            return not_found(
+                f"{NOT_FOUND} in {here}, the environment of this key. It is registered in {slug}: "
+                f"use a key of {slug}."
+            )
+    return not_found(UNKNOWN_PLAYER)
+
 
 FIND_WITH_ACTIVITY = f"""
 SELECT env.config_version, env.now, {COLUMNS}, p.activity

@@ -8,12 +8,13 @@ from django.urls import path
 from ilara_admin.api.dispatch import ApiRequest, respond, route
 from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import not_found
-from players.record import NOT_FOUND
+from ilara_admin.api.hints import did_you_mean
+from players.record import UNKNOWN_PLAYER
 from segments import examples, schemas
 from segments.cache import segments_part
 from segments.subject import find_subject
 
-SEGMENT_NOT_FOUND = "Segment not found"
+SEGMENT_NOT_FOUND = "Segment not found in {slug}, the environment of this key."
 
 
 @endpoint(
@@ -23,7 +24,7 @@ SEGMENT_NOT_FOUND = "Segment not found"
     docs=Docs(
         reply=schemas.SegmentMembership,
         path={"segment_id": schemas.SegmentKey},
-        missing=(NOT_FOUND, SEGMENT_NOT_FOUND),
+        missing=(UNKNOWN_PLAYER, SEGMENT_NOT_FOUND.format(slug="live")),
         examples=examples.EVALUATE,
     ),
 )
@@ -36,14 +37,16 @@ def segment_evaluate(
     needed = segment.event_counts if segment else ()
     player, subject, _ = find_subject(request, uuid.UUID(body.player_id), needed)
     if segment is None:
-        raise not_found(SEGMENT_NOT_FOUND)
+        known = segments_part.of(request.snapshot)
+        message = SEGMENT_NOT_FOUND.format(slug=request.snapshot.slug)
+        raise not_found(message + did_you_mean(segment_id, known))
     return respond(schemas.SegmentMembership(segment_id, player.id, segment.matches(subject)))
 
 
 @endpoint(
     "GET",
     basic=True,
-    docs=Docs(reply=schemas.PlayerSegments, missing=(NOT_FOUND,), examples=examples.OF_PLAYER),
+    docs=Docs(reply=schemas.PlayerSegments, missing=(UNKNOWN_PLAYER,), examples=examples.OF_PLAYER),
 )
 def player_segments(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     """List the segments a player is in. The rules are evaluated now, with the stored player

@@ -11,8 +11,8 @@ from ilara_admin.api.dispatch import ApiRequest, run_one
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.core import db
 from ilara_admin.core.db import Row
-from players.record import COLUMNS, BuiltinFields, PlayerRow, player_or_404
-from players.statements import BY_ID
+from players.record import COLUMNS, BuiltinFields, PlayerRow, player_of
+from players.statements import BY_ID, unknown_player
 from segments.language.compiler import Subject
 from segments.language.parser import EventCount
 from segments.language.sql import count_sql
@@ -48,6 +48,8 @@ def find_subject(
         f"LEFT JOIN player p ON {by} AND p.environment_id = env.id",
         params,
     )
+    if row[0] is None:
+        raise unknown_player(request, player_id)
     return subject_in(row, wanted, request.snapshot, request.now, context)
 
 
@@ -99,7 +101,7 @@ def subject_in(
     context: Mapping[str, Any] | None = None,
 ) -> tuple[PlayerRow, Subject, Row]:
     """The player, the subject and the values of `more`, from a row of `subject_columns`."""
-    player = player_or_404(row[:WIDTH])
+    player = player_of(row[:WIDTH])
     lists = msgspec.json.decode(row[WIDTH], type=dict[int, bool]) if row[WIDTH] else NO_LISTS
     end = WIDTH + 1 + len(event_counts)
     counts = (

@@ -40,7 +40,9 @@ def outcome(reply: Reply) -> tuple[int, str, str]:
     ["/v1", "/v1/", "/v1/nothing", f"{PLAYERS}/", "/v1/players", f"{PLAYERS}/external/", "/ofrep"],
 )
 def test_unknown_path__is_404_even_without_a_key(path: str) -> None:
-    assert outcome(Api(None).get(path)) == (404, "NOT_FOUND", "There is no such path in the API.")
+    status, code, message = outcome(Api(None).get(path))
+    assert (status, code) == (404, "NOT_FOUND")
+    assert message.startswith("There is no such path in the API. ")
 
 
 @pytest.mark.parametrize(
@@ -98,25 +100,41 @@ def test_malformed_key__is_401_without_a_query(
 ) -> None:
     with django_assert_num_queries(0):
         reply = Api(token).get(f"{PLAYERS}/{EXAMPLE_ID}")
-    assert outcome(reply) == (401, "UNAUTHORIZED", "Invalid API key")
+    assert_refused_key(reply)
+
+
+def assert_refused_key(reply: Reply, reason: str = "") -> None:
+    """A 401 begins with the published text; the reason follows."""
+    status, code, message = outcome(reply)
+    assert (status, code) == (401, "UNAUTHORIZED")
+    assert message.startswith(f"Invalid API key: {reason}")
+    assert reply.headers["WWW-Authenticate"] == 'Bearer realm="Ilara"'
 
 
 def test_unknown_key__is_401(db: None) -> None:
     reply = Api(tokens.new_token("pk", "live")).get(f"{PLAYERS}/{EXAMPLE_ID}")
-    assert outcome(reply) == (401, "UNAUTHORIZED", "Invalid API key")
+    assert_refused_key(reply, "this server has no such key")
 
 
-def test_key_in_another_header__is_401(environment: Environment) -> None:
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_key_as_bearer_token__is_accepted(scheme: str, environment: Environment) -> None:
     token = make_key(environment).token
-    reply = Api(None).get(f"{PLAYERS}/{EXAMPLE_ID}", authorization=f"Bearer {token}")
-    assert outcome(reply)[0] == 401
+    reply = Api(None).post(PLAYERS, {"external_id": "x"}, authorization=f"{scheme} {token}")
+    assert reply.status == 201
+
+
+def test_key_in_both_headers__that_in_x_api_key_wins(
+    environment: Environment, public_api: Api
+) -> None:
+    token = make_key(environment, KeyKind.SECRET).token
+    assert public_api.get(PLAYERS, authorization=f"Bearer {token}").status == 403
 
 
 def test_revoked_key__is_401_with_the_reason(environment: Environment) -> None:
     new = make_key(environment)
     api_key_revoke(new.key, actor=ACTOR)
     reply = Api(new.token).get(f"{PLAYERS}/{EXAMPLE_ID}")
-    assert outcome(reply) == (401, "UNAUTHORIZED", "This API key has been revoked")
+    assert_refused_key(reply, "it has been revoked")
 
 
 def test_expired_key__is_401_with_the_reason(environment: Environment) -> None:
@@ -124,7 +142,7 @@ def test_expired_key__is_401_with_the_reason(environment: Environment) -> None:
     new.key.expires_at = new.key.created_at
     new.key.save(update_fields=["expires_at"])
     reply = Api(new.token).get(f"{PLAYERS}/{EXAMPLE_ID}")
-    assert outcome(reply) == (401, "UNAUTHORIZED", "This API key has expired")
+    assert_refused_key(reply, "it has expired")
 
 
 def test_expired_key__writes_nothing(environment: Environment) -> None:
@@ -144,7 +162,9 @@ def test_key_of_a_deleted_environment__is_401(public_api: Api, environment: Envi
 
 @pytest.mark.parametrize("path", [PLAYERS, f"{EVENTS}/stream"])
 def test_public_key_where_a_secret_one_is_required__is_403(path: str, public_api: Api) -> None:
-    assert outcome(public_api.get(path)) == (403, "UNAUTHORIZED", "This call needs a secret key")
+    status, code, message = outcome(public_api.get(path))
+    assert (status, code) == (403, "UNAUTHORIZED")
+    assert message.startswith("This call needs a secret key")
 
 
 def test_secret_key_in_a_browser__is_403(secret_api: Api) -> None:
@@ -329,14 +349,21 @@ def calls_about(player_id: str) -> list[tuple[str, str, object]]:
 @pytest.mark.parametrize("number", range(11))
 def test_unknown_player__is_404(number: int, public_api: Api) -> None:
     method, path, body = calls_about(EXAMPLE_ID)[number]
-    assert outcome(public_api.request(method, path, body)) == (404, "NOT_FOUND", "Player not found")
+    status, code, message = outcome(public_api.request(method, path, body))
+    assert (status, code) == (404, "NOT_FOUND")
+    assert message.startswith("Player not found. Register it first")
 
 
 @pytest.mark.parametrize("number", range(11))
-def test_player_of_another_environment__is_404_and_unchanged(number: int, secret_api: Api) -> None:
-    stranger = make_player(make_environment(slug="test"))
+def test_player_of_another_environment__is_404_and_unchanged(
+    number: int, environment: Environment, secret_api: Api, public_api: Api
+) -> None:
+    stranger = make_player(environment.project.environments.get(slug="test"))
     method, path, body = calls_about(str(stranger.id))[number]
-    assert outcome(secret_api.request(method, path, body))[0] == 404
+    status, _, message = outcome(secret_api.request(method, path, body))
+    assert status == 404
+    assert message.endswith("It is registered in test: use a key of test.")
+    assert "in test" not in outcome(public_api.request(method, path, body))[2]
     stored = Player.objects.filter(pk=stranger.pk).values()[0]
     assert stored["attributes"] == {}
     assert (stored["session_count"], stored["purchase_count"]) == (0, 0)
@@ -467,6 +494,21 @@ def test_request_id_of_the_caller__is_returned(public_api: Api) -> None:
 def test_invalid_request_id__is_replaced(given: str) -> None:
     reply = Api(None).get("/v1/nothing", x_request_id=given)
     assert re.fullmatch("[0-9a-f]{32}", reply.headers["X-Request-Id"])
+
+
+def test_player_of_another_project__is_not_named(secret_api: Api) -> None:
+    stranger = make_player(make_environment(slug="test"))
+    for path in (f"{PLAYERS}/{stranger.id}", f"{PLAYERS}/external/{stranger.external_id}"):
+        assert "in test" not in outcome(secret_api.get(path))[2]
+
+
+def test_external_id_of_another_environment__is_named_to_secret_keys(
+    environment: Environment, secret_api: Api, public_api: Api
+) -> None:
+    make_player(environment.project.environments.get(slug="test"), "player_9")
+    path = f"{PLAYERS}/external/player_9"
+    assert outcome(secret_api.get(path))[2].endswith("use a key of test.")
+    assert "in test" not in outcome(public_api.get(path))[2]
 
 
 def test_secret_key_of_another_environment__sees_none_of_its_players(secret_api: Api) -> None:

@@ -83,7 +83,7 @@ def game(servers: list[Gunicorn], transactional_db: None) -> Game:
 def test_key_revoked_by_command__is_refused_everywhere_at_once(game: Game) -> None:
     call_command("api_key_revoke", game.key.key.masked)
     replies = game.everywhere("POST", PLAYERS, {"external_id": "late"})
-    refused = (401, "This API key has been revoked")
+    refused = (401, "Invalid API key: it has been revoked. Use another key of this environment.")
     assert [(reply.status, reply.error["message"]) for reply in replies] == [refused] * 4
     assert game.statuses(game.secret) == [200] * 4
 

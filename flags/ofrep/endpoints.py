@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from django.urls import path, re_path
 
 from flags import examples, usage
-from flags.api import FLAG_NOT_FOUND, find_evaluation_context
+from flags.api import FLAG_NOT_FOUND, find_evaluation_context, unknown_flag
 from flags.cache import flags_of, flags_part, split_precomputed
 from flags.engine.bucketing import gate
 from flags.engine.evaluation import (
@@ -99,13 +99,12 @@ def _code(error: ApiError) -> str:
     "POST",
     body=OfrepEvaluate,
     basic=True,
-    bearer=True,
     shape=_error,
     docs=Docs(
         reply=OfrepEvaluation,
         path={"key": FlagKey},
         invalid="The context needs a targetingKey",
-        missing=(FLAG_NOT_FOUND,),
+        missing=(FLAG_NOT_FOUND.format(slug="live"),),
         examples=examples.OFREP,
         envelope=False,
         failure=OfrepFailure,
@@ -118,7 +117,7 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
     flag = flags_of(request.snapshot).get(key)
     context = _context(request, body, event_counts_needed([flag] if flag else []))
     if flag is None:
-        raise not_found(FLAG_NOT_FOUND)
+        raise unknown_flag(request, key)
     decision = evaluate(flag, context)
     usage.note(flag, decision)
     reply = _evaluation(flag, decision, context)
@@ -129,7 +128,6 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
     "POST",
     body=OfrepEvaluate,
     basic=True,
-    bearer=True,
     shape=_error,
     docs=Docs(
         reply=OfrepEvaluations,

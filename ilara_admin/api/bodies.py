@@ -19,6 +19,7 @@ from django.http import HttpRequest
 
 from ilara_admin.api.errors import ApiError, invalid
 from ilara_admin.api.json_schema import (
+    EXAMPLE_ID,
     INTEGER_RANGE,
     MAX_KEY_CHARACTERS,
     MAX_LEVELS,
@@ -42,8 +43,17 @@ def is_uuid(text: str) -> bool:
 def parse_uuid(text: object, field: str) -> UUID:
     """A UUID in its 36-character form, any case; other forms that Python accepts are refused."""
     if not isinstance(text, str) or not is_uuid(text):
-        raise invalid(f"Invalid {field.rpartition('.')[2]} format", field)
+        name = field.rpartition(".")[2]
+        raise invalid(
+            f"Invalid {name} format", field, fix=PLAYER_ID if name == "player_id" else None
+        )
     return UUID(text)
+
+
+PLAYER_ID = (
+    "player_id must be the id in the reply to POST /v1/players/players, a UUID such as "
+    f"{EXAMPLE_ID}. GET /v1/players/players/external/{{external_id}} finds it by external id."
+)
 
 
 def decode_body[T: msgspec.Struct](
@@ -246,7 +256,7 @@ def _readable(text: str, prefix: str) -> ApiError:
     if not field:
         return invalid("The body must be a JSON object")
     if field.endswith("player_id"):
-        return invalid("Invalid player_id format", field)
+        return invalid("Invalid player_id format", field, fix=PLAYER_ID)
     return invalid(f"{field} {_sentence(problem)}", field)
 
 

@@ -5,8 +5,10 @@ method 405, key 401 or 403, limit 429, body 400. The endpoint reports missing re
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 
 import msgspec
@@ -17,11 +19,21 @@ from django.http.response import HttpResponseBase
 from django.urls import Resolver404, URLResolver
 from django.urls.resolvers import RegexPattern
 
-from ilara_admin.api import environment_cache, key_usage, rate_limits
+from ilara_admin.api import environment_cache, hints, key_usage, rate_limits
 from ilara_admin.api.bodies import decode_body, parse_uuid
 from ilara_admin.api.endpoint import Endpoint, EndpointView
 from ilara_admin.api.environment_cache import Key, Snapshot
-from ilara_admin.api.errors import ApiError, Code, invalid, not_found, unauthorized
+from ilara_admin.api.errors import (
+    FOR_SERVERS,
+    NOT_IN_BROWSER,
+    RESTRICTED,
+    ApiError,
+    Code,
+    forbidden,
+    invalid,
+    not_found,
+    unauthorized,
+)
 from ilara_admin.core import db
 
 logger = logging.getLogger("ilara.api")
@@ -30,18 +42,21 @@ MAX_RESTARTS = 3
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": (
-        "X-Request-Id, X-Ilara-Ignored, Retry-After, ETag, RateLimit, RateLimit-Policy, "
-        "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+        "X-Request-Id, X-Ilara-Ignored, Retry-After, ETag, WWW-Authenticate, RateLimit, "
+        "RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
     ),
 }
 PREFLIGHT_HEADERS = CORS_HEADERS | {
     "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
-    "Access-Control-Allow-Headers": (
-        "X-API-Key, Content-Type, Idempotency-Key, X-Request-Id, Last-Event-ID, If-None-Match, "
-        "Authorization"
-    ),
     "Access-Control-Max-Age": "86400",
+    "Vary": "Access-Control-Request-Headers",
 }
+USUAL_HEADERS = (
+    "X-API-Key, Authorization, Content-Type, Content-Encoding, Idempotency-Key, X-Request-Id, "
+    "Last-Event-ID, If-None-Match"
+)
+HEADER_NAMES = re.compile(r"[\w!#$%&'*+.^`|~-]+([ \t]*,[ \t]*[\w!#$%&'*+.^`|~-]+)*", re.ASCII)
+MAX_HEADER_NAMES = 4_096  # characters
 
 encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -108,7 +123,7 @@ _tree = URLResolver(RegexPattern(r"^/"), "ilara_admin.api_urls")
 def answer(request: HttpRequest) -> HttpResponseBase:
     """The response to a request under /v1 or /ofrep. Never raises."""
     if request.method == "OPTIONS":
-        return HttpResponse(status=204, headers=PREFLIGHT_HEADERS)
+        return _preflight(request)
     try:
         response = _answer(request)
     except Exception as error:
@@ -130,6 +145,15 @@ def answer(request: HttpRequest) -> HttpResponseBase:
     if ignored := getattr(request, "ignored", ()):
         response.headers["X-Ilara-Ignored"] = ", ".join(ignored)
     return response
+
+
+def _preflight(request: HttpRequest) -> HttpResponse:
+    """Allows the headers that the browser asks for: a page that traces its calls adds headers that
+    cannot be known here (`traceparent`, `baggage`), and headers give no access."""
+    asked = request.headers.get("Access-Control-Request-Headers", "").strip()
+    allowed = len(asked) <= MAX_HEADER_NAMES and HEADER_NAMES.fullmatch(asked)
+    headers = {"Access-Control-Allow-Headers": asked if allowed else USUAL_HEADERS}
+    return HttpResponse(status=204, headers=PREFLIGHT_HEADERS | headers)
 
 
 def _to_api_error(error: Exception, request: HttpRequest) -> ApiError:
@@ -156,8 +180,34 @@ def _answer(request: HttpRequest) -> HttpResponseBase:
     try:
         match = _tree.resolve(request.path_info)
     except Resolver404:
-        raise not_found("There is no such path in the API.") from None
+        raise not_found(NO_SUCH_PATH + _suggestion(request.path_info)) from None
     return cast(HttpResponseBase, match.func(request, *match.args, **match.kwargs))
+
+
+NO_SUCH_PATH = "There is no such path in the API."
+
+
+def _suggestion(path: str) -> str:
+    found = hints.closest_path(path, _methods())
+    if found is None:
+        return " The reference is at /v1/openapi.json and in the dashboard under API reference."
+    shown, template = found
+    return f" Did you mean {' or '.join(_methods()[template])} {shown}?"
+
+
+@cache
+def _methods() -> Mapping[str, Sequence[str]]:
+    """The methods of each path, like `/v1/players/players/{player_id}`."""
+
+    def walk(patterns: Sequence[Any], before: str) -> Iterator[tuple[str, Sequence[str]]]:
+        for pattern in patterns:
+            place = before + str(pattern.pattern)
+            if isinstance(pattern, URLResolver):
+                yield from walk(pattern.url_patterns, place)
+            elif endpoints := getattr(pattern.callback, "endpoints", None):
+                yield re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", place), sorted(endpoints)
+
+    return dict(walk(_tree.url_patterns, "/"))
 
 
 def _call(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) -> HttpResponseBase:
@@ -174,7 +224,7 @@ def _call(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) -> 
 
 
 def _attempt(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) -> HttpResponseBase:
-    _identify(found, request)
+    _identify(request)
     request.confirmed = False
     try:
         if problem := _key_problem(found, request):
@@ -199,26 +249,34 @@ def count(request: ApiRequest, name: str, amount: int = 1) -> None:
         request.limits[name] = counted
 
 
-def _identify(endpoint: Endpoint, request: ApiRequest) -> None:
-    token = request.headers.get("X-API-Key", "")
-    if not token and endpoint.bearer:
-        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+def _identify(request: ApiRequest) -> None:
+    token = token_of(request)
     found = environment_cache.of_token(token)
     if found is None:
-        raise unauthorized("Invalid API key")
+        raise unauthorized(hints.key_problem(token, request.headers, request.GET))
     request.snapshot, request.api_key = found
+
+
+def token_of(request: HttpRequest) -> str:
+    """The API key in X-API-Key, else in Authorization, with or without `Bearer`; "" if none."""
+    if token := request.headers.get("X-API-Key", "").strip():
+        return token
+    scheme, _, credentials = request.headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    return scheme if scheme.startswith(("pk_", "sk_")) else ""
 
 
 def _key_problem(found: Endpoint, request: ApiRequest) -> ApiError | None:
     key = request.api_key
     if key.revoked_at is not None:
-        return unauthorized("This API key has been revoked")
+        return unauthorized("it has been revoked. Use another key of this environment.")
     if key.secret and "Origin" in request.headers:
-        return unauthorized("A secret key must not be used from a browser", status=403)
+        return forbidden(NOT_IN_BROWSER)
     if found.secret and not key.secret:
-        return unauthorized("This call needs a secret key", status=403)
+        return forbidden(FOR_SERVERS)
     if not key.secret and not found.basic and request.snapshot.public_keys_restricted:
-        return unauthorized("Public keys may only register, track and evaluate here", status=403)
+        return forbidden(RESTRICTED)
     return None
 
 
@@ -268,13 +326,13 @@ def run(
         safe_to_repeat=safe_to_repeat,
     )
     if not rows:
-        raise unauthorized("Invalid API key")
+        raise unauthorized("its environment was deleted.")
     if version is not None and rows[0][0] != version:
         raise StaleSnapshot
     request.confirmed = True
     request.now = rows[0][1]
     if expires_at is not None and request.now >= expires_at:
-        raise unauthorized("This API key has expired")
+        raise unauthorized("it has expired. Use another key of this environment.")
     return [row[2:] for row in rows]
 
 

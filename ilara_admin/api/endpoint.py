@@ -70,7 +70,6 @@ class Endpoint:
     key: bool
     secret: bool
     basic: bool
-    bearer: bool
     checks_itself: tuple[str, ...]
     decodes_itself: bool
     exact_numbers: bool
@@ -89,7 +88,6 @@ def endpoint(
     key: bool = True,
     secret: bool = False,
     basic: bool = False,
-    bearer: bool = False,
     checks_itself: tuple[str, ...] = (),
     decodes_itself: bool = False,
     exact_numbers: bool = False,
@@ -100,10 +98,9 @@ def endpoint(
     a UUID) and the decoded `body`, if any.
 
     `key=False`: no API key is required; `secret`: a secret key is required. `basic` endpoints stay
-    open to public keys in an environment that restricts them. `bearer` also accepts the key in the
-    Authorization header. The view checks the contents of the body fields in `checks_itself`, and
-    with `decodes_itself` the whole body. `exact_numbers` decodes fractions as Decimal. `shape`
-    formats errors."""
+    open to public keys in an environment that restricts them. The view checks the contents of the
+    body fields in `checks_itself`, and with `decodes_itself` the whole body. `exact_numbers`
+    decodes fractions as Decimal. `shape` formats errors."""
     return lambda view: Endpoint(
         method=method,
         view=view,
@@ -111,7 +108,6 @@ def endpoint(
         key=key,
         secret=secret,
         basic=basic,
-        bearer=bearer,
         checks_itself=checks_itself,
         decodes_itself=decodes_itself,
         exact_numbers=exact_numbers,

@@ -85,7 +85,8 @@ class Failure(Struct):
 class ApiError(Exception):
     """Ends a request with `{"success": false, "error": {code, message, details?}}`.
 
-    `field` is the path of the invalid value in the request, like `events[3].player_id`.
+    `field` is the path of the invalid value in the request, like `events[3].player_id`. `fix` says
+    what to do next where `message` is a published text; it becomes the message of the detail.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class ApiError(Exception):
         message: str,
         *,
         field: str | None = None,
+        fix: str | None = None,
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -101,24 +103,43 @@ class ApiError(Exception):
         self.code = code
         self.message = message
         self.field = field
+        self.fix = fix
         self.status = status or STATUS[code]
         self.headers = dict(headers or {})
 
     def response(self) -> HttpResponse:
-        details = UNSET if self.field is None else [Detail(self.field, self.message)]
+        details = UNSET if self.field is None else [Detail(self.field, self.fix or self.message)]
         body = msgspec.json.encode(Failure(False, Fault(self.code, self.message, details)))
         return HttpResponse(
             body, status=self.status, content_type="application/json", headers=self.headers
         )
 
 
-def invalid(message: str, field: str | None = None, status: int | None = None) -> ApiError:
-    return ApiError(Code.VALIDATION_ERROR, message, field=field, status=status)
+def invalid(
+    message: str, field: str | None = None, status: int | None = None, fix: str | None = None
+) -> ApiError:
+    return ApiError(Code.VALIDATION_ERROR, message, field=field, status=status, fix=fix)
 
 
 def not_found(message: str) -> ApiError:
     return ApiError(Code.NOT_FOUND, message)
 
 
-def unauthorized(message: str, status: int = 401) -> ApiError:
-    return ApiError(Code.UNAUTHORIZED, message, status=status)
+INVALID_KEY = "Invalid API key"
+NOT_IN_BROWSER = "A secret key must not be used from a browser. Use a public key (pk_)."
+FOR_SERVERS = "This call needs a secret key (sk_). Make it from your game's server."
+RESTRICTED = (
+    "Public keys may only register, track and evaluate here. Use a secret key on your game's "
+    "server, or lift the restriction in the environment's settings."
+)
+
+
+def unauthorized(reason: str) -> ApiError:
+    """401. The message begins with the published text, the reason follows."""
+    challenge = {"WWW-Authenticate": 'Bearer realm="Ilara"'}
+    return ApiError(Code.UNAUTHORIZED, f"{INVALID_KEY}: {reason}", headers=challenge)
+
+
+def forbidden(message: str) -> ApiError:
+    """403: the key is valid but may not do this."""
+    return ApiError(Code.UNAUTHORIZED, message, status=403)

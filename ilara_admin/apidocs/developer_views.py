@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from django.http import HttpResponse
 from django.shortcuts import render
 
+from ilara_admin.api.bodies import PLAYER_ID
 from ilara_admin.api.curl import (
     EXAMPLE_PLAYER,
     EXAMPLE_REGISTRATION,
@@ -14,7 +16,7 @@ from ilara_admin.api.curl import (
     curl_post,
     key_shown,
 )
-from ilara_admin.api.errors import STATUS, Code, describe_code
+from ilara_admin.api.errors import STATUS, ApiError, Code, describe_code
 from ilara_admin.api.rate_limits import EVENTS, POLICIES, REQUESTS
 from ilara_admin.apidocs.clients import CLIENTS, usage
 from ilara_admin.apidocs.reference import groups
@@ -26,14 +28,11 @@ from players.models import player_id_for
 KEY_VARIABLE = "$ILARA_KEY"
 
 
-ERROR_EXAMPLE = """{
-  "success": false,
-  "error": {
-    "code": "VALIDATION_ERROR",
-    "message": "Invalid player_id format",
-    "details": [{"field": "player_id", "message": "Invalid player_id format"}]
-  }
-}"""
+ERROR_EXAMPLE = msgspec.json.format(
+    ApiError(Code.VALIDATION_ERROR, "Invalid player_id format", field="player_id", fix=PLAYER_ID)
+    .response()
+    .content
+).decode()
 
 
 def limits_text() -> list[tuple[Tier, str, str]]:

@@ -74,7 +74,7 @@ def document() -> dict[str, Any]:
                 "Bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The same key, where OpenFeature SDKs send it.",
+                    "description": "The same key; X-API-Key wins if both are sent.",
                 },
             },
         },
@@ -153,7 +153,7 @@ def _operation(
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": "\n\n".join(filter(None, [operation.text, _rules(operation)])),
-        "security": [{"ApiKey": []}, {"Bearer": []}][: 1 + found.bearer] if found.key else [],
+        "security": [{"ApiKey": []}, {"Bearer": []}] if found.key else [],
         "x-key-kinds": list(operation.keys),
         "x-rate-limits": list(operation.limits),
     }

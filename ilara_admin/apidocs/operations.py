@@ -13,8 +13,19 @@ import msgspec
 from django.urls import URLResolver, get_resolver
 
 from ilara_admin.api import rate_limits
+from ilara_admin.api.bodies import PLAYER_ID
 from ilara_admin.api.endpoint import Docs, Endpoint, Example
-from ilara_admin.api.errors import OTHER_STATUSES, STATUS, ApiError, Code
+from ilara_admin.api.errors import (
+    FOR_SERVERS,
+    NOT_IN_BROWSER,
+    OTHER_STATUSES,
+    RESTRICTED,
+    STATUS,
+    ApiError,
+    Code,
+    unauthorized,
+)
+from ilara_admin.api.hints import key_problem
 from ilara_admin.api.json_schema import INTEGER_RANGE, PlayerId
 from ilara_admin.models import KeyKind, Tier
 
@@ -175,13 +186,14 @@ def _refusals(item: Endpoint, parameters: tuple[Parameter, ...]) -> Iterator[Ref
     def refusal(status: int, message: str, field: str | None = None, when: str = "") -> Refusal:
         code, other = OTHER_STATUSES.get(status) or (_code_of(status), "")
         text = when or (f"{other[0].upper()}{other[1:]}." if other else code.meaning)
-        return Refusal(ApiError(code, message, field=field, status=status), text)
+        fix = PLAYER_ID if field == "player_id" else None
+        return Refusal(ApiError(code, message, field=field, status=status, fix=fix), text)
 
     yield refusal(400, *_invalid(item, parameters))
-    yield refusal(401, "Invalid API key")
+    yield refusal(401, unauthorized(key_problem("", {}, ())).message)
     yield refusal(403, _forbidden(item))
     for message in item.docs.missing:
-        yield refusal(404, message, when=f"{message}.")
+        yield refusal(404, message, when=f"{message.partition('.')[0]}.")
     if item.docs.conflict:
         yield refusal(409, item.docs.conflict)
     if item.body is not None:
@@ -210,7 +222,5 @@ def _invalid(item: Endpoint, parameters: tuple[Parameter, ...]) -> tuple[str, st
 
 def _forbidden(item: Endpoint) -> str:
     if item.secret:
-        return "This call needs a secret key"
-    if not item.basic:
-        return "Public keys may only register, track and evaluate here"
-    return "A secret key must not be used from a browser"
+        return FOR_SERVERS
+    return NOT_IN_BROWSER if item.basic else RESTRICTED

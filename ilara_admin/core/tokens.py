@@ -13,7 +13,9 @@ from zlib import crc32
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_LENGTH = 30
 CHECKSUM_LENGTH = 6
-PATTERN = re.compile(r"(pk|sk)_([a-z0-9](?:[a-z0-9-]{0,19}))_([0-9A-Za-z]{30})([0-9A-Za-z]{6})")
+# The part before the random characters.
+KIND = re.compile(r"(pk|sk)_([a-z0-9](?:[a-z0-9-]{0,19}))_")
+PATTERN = re.compile(KIND.pattern + r"([0-9A-Za-z]{30})([0-9A-Za-z]{6})")
 
 
 def checksum(text: str) -> str:

@@ -6,6 +6,7 @@ import struct
 from typing import Any
 
 from ilara_admin.core import shutdown
+from ilara_admin.runtime import protocol_errors
 
 bind = os.environ.get("ILARA_BIND", "127.0.0.1:18000")
 
@@ -50,3 +51,4 @@ def when_ready(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     shutdown.install()
+    protocol_errors.install()

@@ -67,7 +67,7 @@ def first_day(ilara: Ilara, chromium: Browser) -> None:
         page.get_by_role("textbox", name="to confirm").fill("First build")
         page.get_by_role("button", name=re.compile("^Revoke")).last.click()
         expect(page.get_by_role("row").filter(has_text="First build")).to_contain_text("Revoked")
-        assert "This API key has been revoked" in paste(line)
+        assert "Invalid API key: it has been revoked" in paste(line)
 
         rail.get_by_role("link", name="Audit").click()
         log = page.get_by_role("main")

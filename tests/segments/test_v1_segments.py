@@ -97,7 +97,8 @@ def test_segment_of_another_environment__is_not_found(
     make_segment(other, "theirs", "level", ">", 1)
     body = {"player_id": public_api.register()["id"]}
     reply = public_api.post(f"{SEGMENTS}/theirs/evaluate", body)
-    assert (reply.status, reply.error["message"]) == (404, "Segment not found")
+    message = "Segment not found in live, the environment of this key."
+    assert (reply.status, reply.error["message"]) == (404, message)
 
 
 # --- Lists ----------------------------------------------------------------------------------------

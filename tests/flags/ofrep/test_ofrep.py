@@ -239,7 +239,11 @@ def test_unknown_flag__is_404_in_the_shape_of_ofrep(public_api: Api) -> None:
     reply = ask(public_api, "nothing")
     assert (reply.status, reply.json) == (
         404,
-        {"key": "nothing", "errorCode": "FLAG_NOT_FOUND", "errorDetails": "Flag not found"},
+        {
+            "key": "nothing",
+            "errorCode": "FLAG_NOT_FOUND",
+            "errorDetails": "Flag not found in live, the environment of this key.",
+        },
     )
 
 
