@@ -57,7 +57,7 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
     flag = query.flags.by_key.get(key)
     context = _context(request, body, event_counts_needed([flag] if flag else []), query)
     if flag is None:
-        raise unknown_flag(request, key)
+        raise unknown_flag(request, key, query.flags)
     decision = evaluate(flag, context)
     if query.is_from_game:
         usage.note(flag, decision)
@@ -103,9 +103,9 @@ def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpRe
     )
 
 
-def unknown_flag(request: ApiRequest, key: str) -> ApiError:
+def unknown_flag(request: ApiRequest, key: str, flags: FlagSet) -> ApiError:
     """The 404 for a key, which names the flag that was probably meant."""
-    known = flags_part.of(request.snapshot).by_key
+    known = flags.by_key
     return not_found(FLAG_NOT_FOUND.format(slug=request.snapshot.slug) + did_you_mean(key, known))
 
 

@@ -117,7 +117,7 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
     flag = flags_of(request.snapshot).get(key)
     context = _context(request, body, event_counts_needed([flag] if flag else []))
     if flag is None:
-        raise unknown_flag(request, key)
+        raise unknown_flag(request, key, flags_part.of(request.snapshot))
     decision = evaluate(flag, context)
     usage.note(flag, decision)
     reply = _evaluation(flag, decision, context)

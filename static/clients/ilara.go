@@ -27,6 +27,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -298,7 +299,7 @@ type Options struct {
 	FlushInterval time.Duration // or the first has been queued this long, 1 s
 	MaxWaiting    int           // beyond it the oldest event is dropped and counted, 10,000
 
-	// OnRejected is called for each event that the server rejects; the default logs.
+	// OnRejected is called for each event that the server rejects; the default logs each reason once.
 	OnRejected func(event Event, err *Error)
 }
 
@@ -311,6 +312,7 @@ type Client struct {
 
 	mutex      sync.Mutex
 	goodValues memory[json.RawMessage]
+	warned     memory[bool]
 }
 
 // New creates a client. Close it when the program ends.
@@ -330,9 +332,6 @@ func New(baseURL, apiKey string, options Options) (*Client, error) {
 	setDefault(&options.FlushAt, 100)
 	setDefault(&options.FlushInterval, time.Second)
 	setDefault(&options.MaxWaiting, 10_000)
-	if options.OnRejected == nil {
-		options.OnRejected = logRejected
-	}
 	client := &Client{
 		baseURL: strings.TrimSuffix(strings.TrimRight(baseURL, "/"), "/v1") + "/v1",
 		apiKey:  apiKey,
@@ -349,6 +348,10 @@ func New(baseURL, apiKey string, options Options) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		goodValues: memory[json.RawMessage]{most: rememberedFlags},
+		warned:     memory[bool]{most: rememberedFlags},
+	}
+	if options.OnRejected == nil {
+		client.options.OnRejected = client.logRejected
 	}
 	client.queue = &queue{
 		client: client,
@@ -456,9 +459,12 @@ func (c *Client) UnlinkAlias(ctx context.Context, playerID, externalID string) (
 
 // --- Events ---
 
-// Track queues an event and returns its id. It fails if the event cannot be encoded as JSON or the
-// client is closed.
+// Track queues an event and returns its id. It fails if the event cannot be encoded as JSON, its
+// PlayerID is not the id of a player, or the client is closed.
 func (c *Client) Track(event Event) (string, error) {
+	if err := checkPlayer(event.PlayerID); err != nil {
+		return "", err
+	}
 	event.complete()
 	return event.EventID, c.queue.add(event)
 }
@@ -511,27 +517,51 @@ func (c *Client) Close(ctx context.Context) error {
 // Flag returns the flag's value for the player. It never fails; it makes one attempt within FlagTimeout.
 //
 // While the server is unavailable, it returns the last value received for this player, if any. In all
-// other cases, or if the value does not fit the type of fallback, it returns fallback. Call it when
-// something loads, not every frame. Attributes can be overridden for this call.
+// other cases, or if the value does not fit the type of fallback, it returns fallback; a mistake (a wrong
+// key, an unknown flag or player) is logged once. Call it when something loads, not every frame.
+// Attributes can be overridden for this call.
 func Flag[T any](
 	ctx context.Context, c *Client, key, playerID string, fallback T, overrides ...map[string]any,
 ) T {
 	raw, err := c.flagValue(ctx, key, playerID, overrides)
-	if err != nil || string(raw) == "null" {
+	if err != nil {
+		if !err.IsPassing() {
+			topic := key + ": " + err.Error()
+			if err.Is(ErrUnauthorized) {
+				topic = err.Error() // of a wrong key, one warning is enough for all flags
+			}
+			c.warnOnce(topic, fmt.Sprintf("flag %s: using the default: %s", key, err))
+		}
 		return fallback
 	}
 	var value T
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
-	if decoder.Decode(&value) != nil {
+	if string(raw) == "null" || decoder.Decode(&value) != nil {
+		c.warnOnce("type of "+key,
+			fmt.Sprintf("flag %s: using the default, whose type differs from %s", key, raw))
 		return fallback
 	}
 	return value
 }
 
+// warnOnce logs the text if it is the first on its topic.
+func (c *Client) warnOnce(topic, text string) {
+	c.mutex.Lock()
+	known := c.warned.values[topic]
+	c.warned.put(topic, true)
+	c.mutex.Unlock()
+	if !known {
+		log.Print("ilara: " + text)
+	}
+}
+
 func (c *Client) flagValue(
 	ctx context.Context, key, playerID string, overrides []map[string]any,
-) (json.RawMessage, error) {
+) (json.RawMessage, *Error) {
+	if err := checkPlayer(playerID); err != nil {
+		return nil, err
+	}
 	body := map[string]any{"player_id": playerID}
 	for _, attributes := range overrides {
 		body["context"] = attributes
@@ -571,6 +601,9 @@ func (c *Client) EvaluateFlags(
 
 // EvaluateSegment reports whether the player is in the segment.
 func (c *Client) EvaluateSegment(ctx context.Context, segmentID, playerID string) (bool, error) {
+	if err := checkPlayer(playerID); err != nil {
+		return false, err
+	}
 	body := map[string]any{"player_id": playerID}
 	place := path("/segments/segments/", segmentID, "/evaluate")
 	found, err := call[struct {
@@ -648,6 +681,9 @@ func (c *Client) try(
 func (c *Client) open(
 	ctx context.Context, method, place string, body any, lastEventID string,
 ) (*http.Response, *Error) {
+	if strings.HasPrefix(place, notAPlayer) {
+		return nil, checkPlayer(strings.TrimPrefix(place, notAPlayer))
+	}
 	if place == "" {
 		return nil, &Error{Code: ErrValidation.Code, Message: "An id must not be empty, '.' or '..'"}
 	}
@@ -1080,6 +1116,9 @@ func (e *Event) complete() {
 }
 
 func (o EvaluationOptions) request(place, playerID string) (string, map[string]any) {
+	if checkPlayer(playerID) != nil {
+		return notAPlayer + playerID, nil
+	}
 	body, query := map[string]any{"player_id": playerID}, url.Values{}
 	if o.Context != nil {
 		body["context"] = o.Context
@@ -1096,10 +1135,30 @@ func (o EvaluationOptions) request(place, playerID string) (string, map[string]a
 	return place, body
 }
 
+var playerIDs = regexp.MustCompile("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
+
+// checkPlayer checks the id of a player here: a mistake is easier to find where it was made.
+func checkPlayer(id string) *Error {
+	if playerIDs.MatchString(id) {
+		return nil
+	}
+	return &Error{Code: ErrValidation.Code, Message: "player_id must be the id that registration " +
+		"returned, a UUID, not '" + id + "'. Is it the external id?"}
+}
+
+// notAPlayer begins the place of a call with an invalid player id, which follows it.
+const notAPlayer = "not a player: "
+
 // path joins fixed parts alternating with ids. It is empty if an id would be another path.
 func path(parts ...string) string {
 	for index := 1; index < len(parts); index += 2 {
-		if id := parts[index]; id == "" || id == "." || id == ".." {
+		id, before := parts[index], parts[index-1]
+		if before == "/players/players/" || before == "/segments/player/" {
+			if checkPlayer(id) != nil {
+				return notAPlayer + id
+			}
+		}
+		if id == "" || id == "." || id == ".." {
 			return ""
 		}
 		parts[index] = url.PathEscape(parts[index])
@@ -1137,6 +1196,7 @@ func setDefault[T int | time.Duration](option *T, value T) {
 	}
 }
 
-func logRejected(event Event, err *Error) {
-	log.Printf("ilara: event %s (%s) was rejected: %s", event.EventID, event.EventName, err)
+func (c *Client) logRejected(event Event, err *Error) {
+	c.warnOnce(err.Error(), fmt.Sprintf(
+		"event %s was rejected, with the id %s: %s", event.EventName, event.EventID, err))
 }

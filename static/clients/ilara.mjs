@@ -22,7 +22,8 @@ export const VERSION = "0.1.0";
 const [FIRST_PAUSE, LONGEST_PAUSE] = [250, 20_000];
 const [MAX_BATCH_EVENTS, MAX_BATCH_BYTES] = [1_000, 1_000_000]; // the API takes 1 MiB
 const STREAM_SILENCE = 30_000; // a stream sends a heartbeat every ten seconds
-const [MAX_SEEN_EVENTS, MAX_LAST_VALUES] = [20_000, 10_000];
+const [MAX_SEEN_EVENTS, MAX_LAST_VALUES, MAX_WARNINGS] = [20_000, 10_000, 1_000];
+const PLAYER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const MAX_KEEPALIVE_BYTES = 60_000; // the limit of browsers for pages that are closing
 const IN_NODE = typeof process !== "undefined" && Boolean(process.versions?.node);
 
@@ -155,13 +156,15 @@ export class Ilara {
   #queue;
   /** @type {Map<string, string>} */
   #lastValues = new Map();
+  /** @type {Map<string, string>} */
+  #warned = new Map();
 
   /**
    * `timeout` limits one request, `deadline` a call with all its `attempts`; `flagTimeout` limits
    * `flag`, which makes one attempt. Tracked events are sent when `flushAt` of them are queued or the
    * first has been queued for `flushInterval`. At most `maxWaiting` are queued: beyond that the oldest
    * is dropped and counted in `dropped`. `onRejected` is called for each event that the server
-   * rejects; the default logs to the console.
+   * rejects; the default logs each reason once to the console.
    * @param {string} baseUrl
    * @param {string} apiKey
    * @param {{timeout?: number, deadline?: number, attempts?: number, flagTimeout?: number,
@@ -179,7 +182,7 @@ export class Ilara {
     this.#headers = { "X-API-Key": apiKey, ...(IN_NODE && { "User-Agent": `ilara-node/${VERSION}` }) };
     this.#options = {
       timeout: 10_000, deadline: 30_000, attempts: 5, flagTimeout: 1_000,
-      flushAt: 100, flushInterval: 1_000, maxWaiting: 10_000, onRejected: logRejected, ...options,
+      flushAt: 100, flushInterval: 1_000, maxWaiting: 10_000, onRejected: this.#logRejected, ...options,
     };
     this.#queue = new Queue((body) => (
       this.#try("POST", "/events/events/batch", body, {}, this.#options.timeout)
@@ -187,6 +190,12 @@ export class Ilara {
     if (IN_NODE) process.once("beforeExit", this.#onExit);
     else globalThis.document?.addEventListener("visibilitychange", this.#onHide);
   }
+
+  /** @type {(event: Event, error: IlaraError) => void} */
+  #logRejected = ({ event_id, event_name }, { message }) => this.#warnOnce(
+    `rejected: ${message}`,
+    `event ${event_name} was rejected, with the id ${event_id}: ${message}`,
+  );
 
   #onExit = () => void this.close();
   #onHide = () => void (document.visibilityState === "hidden" && this.flush());
@@ -307,7 +316,7 @@ export class Ilara {
    */
   track(playerId, eventName, properties, more = {}) {
     return this.#queue.add(
-      complete({ ...more, player_id: playerId, event_name: eventName, properties }),
+      complete({ ...more, player_id: playerOf(playerId), event_name: eventName, properties }),
     );
   }
 
@@ -365,8 +374,9 @@ export class Ilara {
    * The flag's value for the player. Never throws; makes one attempt within `flagTimeout`.
    *
    * While the server is unavailable, returns the last value received for this player, if any. In all
-   * other cases, or if the value's type differs from that of the default, returns the default. Call it
-   * when something loads, not every frame.
+   * other cases, or if the value's type differs from that of the default, returns the default; a
+   * mistake (a wrong key, an unknown flag or player) is logged once. Call it when something loads, not
+   * every frame.
    * @template T
    * @param {string} key
    * @param {string} playerId
@@ -381,17 +391,28 @@ export class Ilara {
     try {
       const found = await this.#flagValue(key, playerId, context);
       if (defaultValue === null || kindOf(found) === kindOf(defaultValue)) value = found;
-    } catch {
-      // The game continues whatever the error.
+      else this.#warnOnce(`type of ${key}`, `flag ${key}: using the default, whose type differs from ${write(found)}`);
+    } catch (error) { // the game continues whatever the error
+      if (!(error instanceof IlaraError && error.isPassing)) {
+        // Of a wrong key, one warning is enough for all flags.
+        const topic = error instanceof UnauthorizedError ? error.message : `${key}: ${error}`;
+        this.#warnOnce(topic, `flag ${key}: using the default: ${error}`);
+      }
     }
     return value;
+  }
+
+  /** @type {(topic: string, text: string) => void} */
+  #warnOnce(topic, text) {
+    if (!this.#warned.has(topic)) console.warn(text);
+    remember(this.#warned, topic, "", MAX_WARNINGS);
   }
 
   /** @type {(key: string, playerId: string, context?: Data) => Promise<any>} */
   async #flagValue(key, playerId, context) {
     const place = JSON.stringify([key, playerId]);
     const path = pathOf(["/flags/flags/", key, "/evaluate"]);
-    const body = write({ player_id: playerId, context });
+    const body = write({ player_id: playerOf(playerId), context });
     try {
       const { value } = await this.#try("POST", path, body, {}, this.#options.flagTimeout);
       remember(this.#lastValues, place, write(value), MAX_LAST_VALUES);
@@ -407,10 +428,10 @@ export class Ilara {
    * `context` overrides attributes for this call. `explain` and `at` need a secret key.
    * @type {(key: string, playerId: string, options?: EvaluationOptions) => Promise<FlagEvaluation>}
    */
-  evaluateFlag(key, playerId, { context, explain, at } = {}) {
+  async evaluateFlag(key, playerId, { context, explain, at } = {}) {
     const query = { explain: explain || undefined, at };
     const path = ["/flags/flags/", key, "/evaluate"];
-    return this.#call("POST", path, { player_id: playerId, context }, { query });
+    return this.#call("POST", path, { player_id: playerOf(playerId), context }, { query });
   }
 
   /**
@@ -420,14 +441,14 @@ export class Ilara {
    */
   async evaluateFlags(playerId, { context, explain, at } = {}) {
     const query = { explain: explain || undefined, at };
-    const body = { player_id: playerId, context };
+    const body = { player_id: playerOf(playerId), context };
     return (await this.#call("POST", "/flags/flags/evaluate", body, { query })).flags;
   }
 
   /** @type {(segmentId: string, playerId: string) => Promise<boolean>} */
   async evaluateSegment(segmentId, playerId) {
     const path = ["/segments/segments/", segmentId, "/evaluate"];
-    return (await this.#call("POST", path, { player_id: playerId })).is_member;
+    return (await this.#call("POST", path, { player_id: playerOf(playerId) })).is_member;
   }
 
   /**
@@ -804,6 +825,16 @@ function complete(event) {
 }
 
 /**
+ * The id of a player, checked here: a mistake is easier to find where it was made.
+ * @type {(playerId: string) => string}
+ */
+function playerOf(playerId) {
+  if (PLAYER_ID.test(playerId)) return playerId;
+  throw new ValidationError("VALIDATION_ERROR", "player_id must be the id that registration returned, "
+    + `a UUID, not '${playerId}'. Is it the external id?`);
+}
+
+/**
  * A path from fixed parts alternating with ids.
  * @param {string | string[]} parts
  */
@@ -811,6 +842,7 @@ function pathOf(parts) {
   if (typeof parts === "string") return parts;
   return parts.map((part, index) => {
     if (index % 2 === 0) return part;
+    if (["/players/players/", "/segments/player/"].includes(parts[index - 1])) playerOf(part);
     if (["", ".", ".."].includes(part)) { // would be another path
       throw new ValidationError("VALIDATION_ERROR", "An id must not be empty, '.' or '..'");
     }
@@ -904,11 +936,6 @@ function throwNetworkError(fault) {
 /** @type {(timer: any) => void} */
 function unref(timer) {
   timer.unref?.(); // in browsers it is a number
-}
-
-/** @type {(event: Event, error: IlaraError) => void} */
-function logRejected(event, error) {
-  console.warn(`event ${event.event_id} (${event.event_name}) was rejected: ${error.message}`);
 }
 
 /** @type {(count: number) => void} */

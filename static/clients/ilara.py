@@ -41,7 +41,8 @@ __version__ = "0.1.0"
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 20.0  # seconds
 MAX_BATCH_EVENTS, MAX_BATCH_BYTES = 1_000, 1_000_000  # the API takes 1 MiB
 STREAM_SILENCE = 30.0  # seconds; a stream sends a heartbeat every ten
-MAX_SEEN_EVENTS, MAX_LAST_VALUES = 20_000, 10_000
+MAX_SEEN_EVENTS, MAX_LAST_VALUES, MAX_WARNINGS = 20_000, 10_000, 1_000
+PLAYER_ID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 KEEP: Any = object()  # the default of unchanged fields; None clears a field
 
 T = TypeVar("T")
@@ -185,7 +186,8 @@ class Ilara:
     its `attempts`; `flag_timeout` limits `flag`, which makes one attempt. Tracked events are sent
     when `flush_at` of them are queued or the first has been queued for `flush_interval`. At most
     `max_waiting` are queued: beyond that the oldest is dropped and counted in `dropped`.
-    `on_rejected(event, error)` is called for each event that the server rejects; the default logs.
+    `on_rejected(event, error)` is called for each event that the server rejects; the default logs
+    each reason once.
     """
 
     def __init__(
@@ -209,7 +211,8 @@ class Ilara:
         self._session.mount("http://", HTTPAdapter(pool_maxsize=50))
         self._session.mount("https://", HTTPAdapter(pool_maxsize=50))
         self._last_values: OrderedDict[tuple[str, str], str] = OrderedDict()
-        self._last_values_lock = threading.Lock()
+        self._warned: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()  # of the two above
         self._queue = _Queue(self, flush_at, flush_interval, max_waiting, on_rejected)
         atexit.register(self.close)
 
@@ -312,10 +315,11 @@ class Ilara:
     ) -> str:  # fmt: skip
         """Queue an event and return its id. The default `timestamp` is now.
 
-        Raises TypeError or ValueError if the event cannot be encoded as JSON.
+        Raises TypeError or ValueError if the event cannot be encoded as JSON, and ValidationError
+        if `player_id` is not the id of a player.
         """
         event = {
-            "player_id": player_id,
+            "player_id": _player(player_id),
             "event_name": event_name,
             "properties": properties,
             "session_id": session_id,
@@ -368,27 +372,43 @@ class Ilara:
         """The flag's value for the player. Never raises; makes one attempt within `flag_timeout`.
 
         While the server is unavailable, returns the last value received for this player, if any.
-        In all other cases, or if the value's type differs from `default`'s, returns `default`.
-        Call it when something loads, not every frame.
+        In all other cases, or if the value's type differs from `default`'s, returns `default`; a
+        mistake (a wrong key, an unknown flag or player) is logged once. Call it when something
+        loads, not every frame.
         """
         try:
             value = self._flag_value(key, player_id, context)
-            return cast(T, value) if _is_like(value, default) else default
+            if _is_like(value, default):
+                return cast(T, value)
+            text = f"flag {key}: using the default, whose type differs from {value!r}"
+            self._warn_once(f"type of {key}", text)
         except Exception as error:
-            log.info("flag %s: using the default: %s", key, error)
-            return default
+            text = f"flag {key}: using the default: {error}"
+            if isinstance(error, IlaraError) and error.is_passing:
+                log.info(text)
+            else:  # of a wrong key, one warning is enough for all flags
+                is_key = isinstance(error, UnauthorizedError)
+                self._warn_once(str(error) if is_key else f"{key}: {error}", text)
+        return default
+
+    def _warn_once(self, topic: str, text: str) -> None:
+        """Log a warning, if it is the first on its topic."""
+        with self._lock:
+            level = logging.DEBUG if topic in self._warned else logging.WARNING
+            _remember(self._warned, topic, None, MAX_WARNINGS)
+        log.log(level, text)
 
     def _flag_value(self, key: str, player_id: str, context: Data | None) -> Any:
         path, place = _path("/flags/flags/{}/evaluate", key), (key, player_id)
-        body = {"player_id": player_id, "context": context}
+        body = {"player_id": _player(player_id), "context": context}
         try:
             value = self._try("POST", path, _json(body), None, self.flag_timeout)["value"]
         except IlaraError as error:
-            with self._last_values_lock:
+            with self._lock:
                 if error.is_passing and place in self._last_values:
                     return json.loads(self._last_values[place])
             raise
-        with self._last_values_lock:
+        with self._lock:
             _remember(self._last_values, place, json.dumps(value), MAX_LAST_VALUES)
         return value
 
@@ -399,7 +419,7 @@ class Ilara:
         """`context` overrides attributes for this call. `explain` and `at` need a secret key."""
         path = _path("/flags/flags/{}/evaluate", key)
         query = {"explain": "true" if explain else None, "at": _time(at)}
-        body = {"player_id": player_id, "context": context}
+        body = {"player_id": _player(player_id), "context": context}
         return cast(FlagEvaluation, self._call("POST", path, body, query))
 
     def evaluate_flags(
@@ -408,13 +428,13 @@ class Ilara:
     ) -> dict[str, FlagEvaluation]:  # fmt: skip
         """All flags by key, in one call; use it when the game loads."""
         query = {"explain": "true" if explain else None, "at": _time(at)}
-        body = {"player_id": player_id, "context": context}
+        body = {"player_id": _player(player_id), "context": context}
         data = self._call("POST", "/flags/flags/evaluate", body, query)
         return cast("dict[str, FlagEvaluation]", data["flags"])
 
     def evaluate_segment(self, segment_id: str, player_id: str) -> bool:
         path = _path("/segments/segments/{}/evaluate", segment_id)
-        return cast(bool, self._call("POST", path, {"player_id": player_id})["is_member"])
+        return cast(bool, self._call("POST", path, {"player_id": _player(player_id)})["is_member"])
 
     def get_player_segments(self, player_id: str) -> list[dict[str, str]]:
         """The segments the player is in, each with `id` and `name`."""
@@ -603,7 +623,9 @@ class _Queue:
         event = json.loads(text)
         if self._on_rejected is None:
             name, event_id = event["event_name"], event["event_id"]
-            log.warning("event %s (%s) was rejected: %s", event_id, name, error)
+            self._client._warn_once(
+                str(error), f"event {name} was rejected, with the id {event_id}: {error}"
+            )
             return
         try:
             self._on_rejected(event, error)
@@ -717,7 +739,20 @@ def _complete(event: Data) -> Data:
     return {name: value for name, value in fixed.items() if value is not None}
 
 
+def _player(player_id: str) -> str:
+    """The id of a player, checked here: a mistake is easier to find where it was made."""
+    if not PLAYER_ID.fullmatch(player_id):
+        message = (
+            f"player_id must be the id that registration returned, a UUID, not '{player_id}'. Is "
+            "it the external id?"
+        )
+        raise ValidationError("VALIDATION_ERROR", message)
+    return player_id
+
+
 def _path(template: str, *parts: str) -> str:
+    if template.startswith(("/players/players/{}", "/segments/player/{}")):
+        _player(parts[0])
     for part in parts:
         if part in ("", ".", ".."):  # would be another path
             message = "An id must not be empty, '.' or '..'"

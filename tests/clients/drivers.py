@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ilara_admin.apidocs.clients import FOLDER
 from ilara_admin.runtime.supervisor import ending_with_parent
@@ -20,7 +20,8 @@ LANGUAGES = ("python", "node", "go")
 
 
 class Driver:
-    """`keys` are the API keys of its clients by name, `options` those that some of them have."""
+    """`keys` are the API keys of its clients by name, `options` those that some of them have. `log`
+    is the file for its standard error."""
 
     def __init__(
         self,
@@ -28,11 +29,13 @@ class Driver:
         address: str,
         keys: Mapping[str, str],
         options: Mapping[str, Any],
+        log: IO[bytes] | None = None,
     ) -> None:
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=log,
             text=True,
             preexec_fn=ending_with_parent(),
         )

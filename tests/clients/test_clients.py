@@ -121,6 +121,41 @@ def test_scenario__has_equal_outcomes_in_all_languages(
             check_requests(language, play.proxy.seen)
 
 
+def test_mistakes_in_flag_calls__are_logged_once(
+    transactional_db: None, command: Commands, gunicorn: Gunicorn, tmp_path: Path
+) -> None:
+    """A game that passes a wrong key or an unknown flag must not look as if it worked."""
+    for language in LANGUAGES:
+        game = make_game()
+        with (tmp_path / language).open("wb") as log:
+            driver = Driver(command[language], gunicorn.address, game.keys(), OPTIONS, log)
+            player = driver.do("public", "register_player", external_id="p")["id"]
+            mistakes = [
+                ("bad", "copy", player),
+                ("bad", "energy", player),
+                ("public", "coppy", player),
+                ("public", "copy", "p"),
+                ("public", "energy", player),
+            ]
+            for client, key, player_id in mistakes * 2:
+                arguments = {"key": key, "player_id": player_id, "default": "kept"}
+                assert driver.do(client, "flag", **arguments) == "kept"
+            driver.end()
+        lines = (tmp_path / language).read_text().splitlines()
+        assert len(lines) == 4, lines
+        for line, text in zip(
+            lines,
+            [
+                "Invalid API key: it is incomplete",
+                "Did you mean “copy”?",
+                "a UUID, not 'p'",
+                "energy",
+            ],
+            strict=True,
+        ):
+            assert text in line
+
+
 def test_examples__work_as_printed(
     transactional_db: None, command: Commands, gunicorn: Gunicorn, tmp_path: Path
 ) -> None:

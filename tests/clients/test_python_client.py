@@ -16,6 +16,7 @@ import pytest
 from ilara_admin.apidocs.clients import FOLDER
 from tests.homes import wait_until
 
+PLAYER = "550e8400-e29b-41d4-a716-446655440000"
 NOWHERE = "http://127.0.0.1:9"  # the discard port, where nothing listens
 
 
@@ -95,7 +96,7 @@ def test_float_amount__is_refused(ilara: ModuleType, amount: Any) -> None:
         ilara.Ilara(NOWHERE, "key") as client,
         pytest.raises(TypeError, match="a float loses cents"),
     ):
-        client.record_purchase("p", amount)
+        client.record_purchase(PLAYER, amount)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_float_amount__is_refused(ilara: ModuleType, amount: Any) -> None:
 )
 def test_amount__is_sent_as_printed(ilara: ModuleType, amount: Any, sent: str) -> None:
     with replying({}) as (address, bodies), ilara.Ilara(address, "key") as client:
-        client.record_purchase("p", amount)
+        client.record_purchase(PLAYER, amount)
     assert [body["amount"] for body in bodies] == [sent]
 
 
@@ -120,7 +121,7 @@ def test_flag_value__must_have_the_type_of_the_default(
     ilara: ModuleType, value: Any, default: Any, fits: bool
 ) -> None:
     with replying({"value": value}) as (address, _), ilara.Ilara(address, "key") as client:
-        found = client.flag("key", "p", default)
+        found = client.flag("key", PLAYER, default)
     wanted = value if fits else default
     assert (type(found), found) == (type(wanted), wanted)
 
@@ -128,21 +129,36 @@ def test_flag_value__must_have_the_type_of_the_default(
 def test_event_that_cannot_be_json__is_refused_by_track(ilara: ModuleType) -> None:
     with ilara.Ilara(NOWHERE, "key") as client:
         with pytest.raises(TypeError):
-            client.track("p", "x", {"when": object()})
+            client.track(PLAYER, "x", {"when": object()})
         with pytest.raises(ValueError, match="JSON"):
-            client.track("p", "x", {"speed": float("nan")})
+            client.track(PLAYER, "x", {"speed": float("nan")})
     with pytest.raises(RuntimeError, match="closed"):
-        client.track("p", "x")
+        client.track(PLAYER, "x")
 
 
 def test_close_without_a_server__ends_in_time_and_returns_the_loss(
     ilara: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = ilara.Ilara(NOWHERE, "key")
-    client.track("p", "x")
+    client.track(PLAYER, "x")
     assert client.flush(0.2) == 1
     assert client.close(0.2) == 1
     assert "could not be sent in time: 1" in caplog.text
+
+
+def test_rejected_events__are_logged_once_per_reason(
+    ilara: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    rejected = [
+        {"index": index, "code": "NOT_FOUND", "message": "Player not found.", "field": None}
+        for index in range(3)
+    ]
+    receipt = {"accepted": 0, "duplicates": 0, "rejected": rejected}
+    with replying(receipt) as (address, _), ilara.Ilara(address, "key") as client:
+        for _ in range(3):
+            client.track(PLAYER, "x")
+        assert client.flush(10) == 0
+    assert caplog.text.count("Player not found") == 1
 
 
 def test_deadline__limits_a_call_with_all_its_attempts(ilara: ModuleType) -> None:
@@ -150,7 +166,7 @@ def test_deadline__limits_a_call_with_all_its_attempts(ilara: ModuleType) -> Non
         ilara.Ilara(NOWHERE, "key", attempts=1_000, deadline=0.3) as client,
         pytest.raises(ilara.NetworkError) as caught,
     ):
-        client.get_player("p")
+        client.get_player(PLAYER)
     assert (caught.value.code, caught.value.status) == ("NETWORK_ERROR", 0)
 
 
