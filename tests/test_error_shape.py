@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import OperationalError
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from pytest_django import DjangoAssertNumQueries
 
 from ilara_admin.api import dispatch
@@ -457,6 +457,40 @@ def test_options__is_204_without_a_key(path: str) -> None:
     assert "X-API-Key" in response.headers["Access-Control-Allow-Headers"]
     assert {"PATCH", "DELETE"} <= set(response.headers["Access-Control-Allow-Methods"].split(", "))
     assert response.headers["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [
+        ("x-api-key, baggage, sentry-trace, traceparent", True),
+        ("content-type,x-datadog-trace-id", True),
+        ("x" * 5_000, False),
+        ("x-a\r\nset-cookie: b", False),
+        ("x-a,,x-b", False),
+    ],
+)
+def test_preflight__allows_the_headers_that_are_asked_for(asked: str, allowed: bool) -> None:
+    request = RequestFactory().options(PLAYERS, headers={"Access-Control-Request-Headers": asked})
+    headers = dispatch.answer(request).headers
+    assert (headers["Access-Control-Allow-Headers"] == asked) is allowed
+    assert headers["Vary"] == "Access-Control-Request-Headers"
+
+
+@pytest.mark.parametrize("path", ["/players/players", "/flags/x/evaluate", "/api/v1/events/events"])
+def test_call_without_the_prefix__is_404_with_the_path(path: str, public_api: Api) -> None:
+    status, code, message = outcome(public_api.post(path, {}))
+    assert (status, code) == (404, "NOT_FOUND")
+    assert "Did you mean " in message
+    assert " /v1/" in message
+
+
+def test_preflight_without_the_prefix__lets_the_browser_read_the_error() -> None:
+    response = Client().options("/players/players")
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_page_of_a_project_named_like_a_path__is_no_call_of_the_api(db: None) -> None:
+    assert Client().get("/players/live/").status_code == 302  # to the sign-in page
 
 
 def test_any_host__is_accepted(environment: Environment) -> None:
