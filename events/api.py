@@ -7,6 +7,7 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 
 from events import examples, ingest, schemas, stream
+from events.conflicts import conflicts_of
 from events.rejections import UNKNOWN_PLAYER, rejected
 from ilara_admin.api.bodies import check_moment, decode_body, idempotency_key, read_object
 from ilara_admin.api.dispatch import ApiRequest, count, respond, route
@@ -31,7 +32,8 @@ from ilara_admin.api.rate_limits import EVENTS
 )
 def event_track(request: ApiRequest) -> HttpResponse:
     """Track an event. It is stored before the response is sent. Sending the same `event_id` again
-    returns `duplicate` and stores nothing, so retries are safe. Event names need no declaration:
+    returns `duplicate` and stores nothing, so retries are safe; the header `X-Ilara-Conflict` then
+    names the fields that differ from the stored event. Event names need no declaration:
     the catalogue under Live events lists the names seen, with their properties, about ten seconds
     later. Updates the player's `last_seen_at`."""
     try:
@@ -45,7 +47,10 @@ def event_track(request: ApiRequest) -> HttpResponse:
     outcome = ingest.store(request, [event], sent_at=body.sent_at)
     if not outcome.known:
         raise ingest.unknown_player()
-    status = schemas.Status.ACCEPTED if outcome.accepted else schemas.Status.DUPLICATE
+    status = schemas.Status.ACCEPTED
+    if not outcome.accepted:
+        status = schemas.Status.DUPLICATE
+        request.conflicts = conflicts_of([event], outcome, body.sent_at).get(0, ())
     receipt = schemas.EventReceipt(
         event_id=event.event_id,
         player_id=event.player_id,
@@ -71,7 +76,8 @@ def event_track(request: ApiRequest) -> HttpResponse:
 )
 def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
     """Track up to 1,000 events. Each gets its own result: an invalid event, or one of an unknown
-    player, does not affect the others. If every event is rejected, the response is 400. Rejected
+    player, does not affect the others. `conflicts` names what differs in a repeated `event_id`:
+    the event stored first counts. If every event is rejected, the response is 400. Rejected
     events are also stored for 7 days under Live events, Rejected."""
     sent_at = _sent_at(body)
     errors: dict[int, ApiError] = {}
@@ -91,11 +97,33 @@ def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
     if len(errors) == len(body.events):
         raise _all_rejected(errors)
     accepted = len(outcome.accepted)
+    conflicts: list[schemas.RepeatConflict] = []
+    if accepted < len(outcome.known):
+        conflicts = _conflicts(request, list(prepared), outcome, list(prepared.values()), sent_at)
     results = [
         schemas.Rejection(index, schemas.RejectionCode(error.code), error.message, error.field)
         for index, error in sorted(errors.items())
     ]
-    return respond(schemas.BatchReceipt(accepted, len(outcome.known) - accepted, results))
+    duplicates = len(outcome.known) - accepted
+    return respond(schemas.BatchReceipt(accepted, duplicates, results, conflicts))
+
+
+def _conflicts(
+    request: ApiRequest,
+    indexes: list[int],
+    outcome: ingest.StoreResult,
+    events: list[ingest.Prepared],
+    sent_at: datetime | None,
+) -> list[schemas.RepeatConflict]:
+    """The conflicts of a batch; `indexes` are the positions of `events` in it. The header names
+    each field once."""
+    found = conflicts_of(events, outcome, sent_at)
+    request.conflicts = tuple(dict.fromkeys(name for names in found.values() for name in names))
+    return [
+        schemas.RepeatConflict(indexes[position], name)
+        for position, names in sorted(found.items())
+        for name in names
+    ]
 
 
 def _sent_at(body: schemas.EventTrack | schemas.EventBatch) -> datetime | None:

@@ -30,8 +30,8 @@ MAX_RESTARTS = 3
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": (
-        "X-Request-Id, X-Ilara-Ignored, Retry-After, ETag, RateLimit, RateLimit-Policy, "
-        "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+        "X-Request-Id, X-Ilara-Ignored, X-Ilara-Conflict, Retry-After, ETag, RateLimit, "
+        "RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
     ),
 }
 PREFLIGHT_HEADERS = CORS_HEADERS | {
@@ -48,7 +48,8 @@ encoder = msgspec.json.Encoder(decimal_format="number")
 
 class ApiRequest(HttpRequest):
     """An authenticated request. `now` is the database's clock, set by the first statement.
-    `shape_error` formats errors for the protocol of the endpoint."""
+    `conflicts` are the fields that differ from what is stored under the same id. `shape_error`
+    formats errors for the protocol of the endpoint."""
 
     id: str
     api_key: Key
@@ -57,6 +58,7 @@ class ApiRequest(HttpRequest):
     confirmed: bool
     limits: dict[str, rate_limits.LimitState]
     ignored: tuple[str, ...]
+    conflicts: tuple[str, ...]
     now: datetime
     shape_error: Callable[[ApiError], HttpResponse]
 
@@ -129,6 +131,8 @@ def answer(request: HttpRequest) -> HttpResponseBase:
             response.headers.setdefault(name, value)
     if ignored := getattr(request, "ignored", ()):
         response.headers["X-Ilara-Ignored"] = ", ".join(ignored)
+    if conflicts := getattr(request, "conflicts", ()):
+        response.headers["X-Ilara-Conflict"] = ", ".join(conflicts)
     return response
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ilara_admin.api.bodies import check_value, parse_object, parse_uuid
+from ilara_admin.api.bodies import checked_value, parse_object, parse_uuid
 from ilara_admin.api.errors import ApiError
 from tests.api_client import EVENTS, PLAYERS, Api
 
@@ -206,10 +206,10 @@ def test_exact_numbers__keep_every_digit() -> None:
     assert str(parse_object(b'{"a": 4.10}', exact_numbers=True)["a"]) == "4.10"
 
 
-def test_check_value__counts_levels_from_the_given_level() -> None:
-    check_value([[]], "x", level=15)
+def test_checked_value__counts_levels_from_the_given_level() -> None:
+    assert checked_value([[]], "x", level=15) == [[]]
     with pytest.raises(ApiError, match=r"x\[0\] nests deeper"):
-        check_value([[]], "x", level=16)
+        checked_value([[]], "x", level=16)
 
 
 def test_uuid__names_the_last_part_of_the_field() -> None:
