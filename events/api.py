@@ -25,6 +25,7 @@ from ilara_admin.api.rate_limits import EVENTS
         reply=schemas.EventReceipt,
         statuses={201: "The event is stored, or was already."},
         headers=("Idempotency-Key",),
+        repeats=True,
         counts=(EVENTS,),
         missing=(UNKNOWN_PLAYER,),
         examples=examples.TRACK,
@@ -70,6 +71,7 @@ def event_track(request: ApiRequest) -> HttpResponse:
     docs=Docs(
         reply=schemas.BatchReceipt,
         statuses={200: "The result of each event."},
+        repeats=True,
         counts=(EVENTS,),
         examples=examples.BATCH,
     ),

@@ -26,7 +26,7 @@ TRACK = (
 )
 BATCH = (
     Example(
-        {"accepted": 2, "duplicates": 0, "rejected": []},
+        {"accepted": 2, "duplicates": 0, "rejected": [], "conflicts": []},
         {
             "events": [
                 {
@@ -54,6 +54,7 @@ BATCH = (
                     "field": None,
                 }
             ],
+            "conflicts": [],
         },
         {
             "events": [
@@ -62,6 +63,25 @@ BATCH = (
             ]
         },
         name="partly_rejected",
+    ),
+    Example(
+        {
+            "accepted": 0,
+            "duplicates": 1,
+            "rejected": [],
+            "conflicts": [{"index": 0, "field": "properties"}],
+        },
+        {
+            "events": [
+                {
+                    "player_id": EXAMPLE_ID,
+                    "event_name": "enemy_defeat",
+                    "event_id": "e-1",
+                    "properties": {"enemy_type": "dragon"},
+                },
+            ]
+        },
+        name="repeated_with_other_content",
     ),
 )
 STREAM = (

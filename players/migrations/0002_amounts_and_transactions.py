@@ -1,4 +1,5 @@
-"""Amounts with the places of their currency; transaction ids that count once per environment."""
+"""Amounts with the places of their currency, transaction ids that count once per environment, no
+empty e-mail addresses and device ids."""
 
 from django.db import migrations, models
 
@@ -59,5 +60,13 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+        ),
+        # Some engines write empty text for null. It now counts as absent, so none may be left.
+        migrations.RunSQL(
+            """
+            UPDATE player SET email = nullif(email, ''), device_id = nullif(device_id, '')
+            WHERE email = '' OR device_id = ''
+            """,
+            migrations.RunSQL.noop,
         ),
     ]
