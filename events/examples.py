@@ -66,19 +66,20 @@ BATCH = (
     ),
     Example(
         {
-            "accepted": 0,
+            "accepted": 1,
             "duplicates": 1,
             "rejected": [],
-            "conflicts": [{"index": 0, "field": "properties"}],
+            "conflicts": [{"index": 1, "field": "properties"}],
         },
         {
             "events": [
                 {
                     "player_id": EXAMPLE_ID,
                     "event_name": "enemy_defeat",
-                    "event_id": "e-1",
-                    "properties": {"enemy_type": "dragon"},
-                },
+                    "event_id": "evt_8812",
+                    "properties": {"enemy_type": enemy},
+                }
+                for enemy in ("boss", "dragon")
             ]
         },
         name="repeated_with_other_content",

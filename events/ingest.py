@@ -18,7 +18,7 @@ from events.schemas import MAX_PROPERTIES, RESERVED_PREFIX, BatchedEvent
 from ilara_admin.api.bodies import check_moment, checked_struct, digest_of
 from ilara_admin.api.dispatch import ApiRequest, run_one
 from ilara_admin.api.errors import ApiError, invalid, not_found
-from ilara_admin.core.names import name_problem
+from ilara_admin.core.names import is_plain_name, name_problem
 from players.statements import seen
 
 MAX_EVENT_BYTES = 64 * 1024
@@ -68,9 +68,10 @@ def prepare(
     event: BatchedEvent, sent_at: datetime | None = None, idempotency_key: str | None = None
 ) -> Prepared:
     """Check what the struct does not. Raises ApiError naming the field."""
-    if problem := name_problem(event.event_name):
+    name = event.event_name
+    if not is_plain_name(name) and (problem := name_problem(name)):
         raise invalid(f"event_name {problem}", "event_name")
-    if event.event_name.startswith(RESERVED_PREFIX):
+    if name.startswith(RESERVED_PREFIX):
         raise invalid(f"Names that begin with {RESERVED_PREFIX} are reserved", "event_name")
     if event.timestamp is not None:
         _check_timestamp(event.timestamp, sent_at)
@@ -80,7 +81,7 @@ def prepare(
         player_id=uuid.UUID(event.player_id),
         digest=None if client_id is None else digest_of(client_id),
         event_id=client_id or f"evt_{uuid.uuid4().hex}",
-        name=event.event_name,
+        name=name,
         session_id=event.session_id,
         properties=properties,
         happened_at=event.timestamp,

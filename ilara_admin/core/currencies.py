@@ -22,10 +22,3 @@ def places_of(currency: str) -> int:
 def in_places(amount: Decimal, currency: str) -> Decimal:
     """The amount with the places of its currency, rounded if it has more."""
     return amount.quantize(Decimal(1).scaleb(-places_of(currency)))
-
-
-def amount_text(amount: Decimal, currency: str) -> str:
-    """ "1,234.50", with the places of the currency; more only if the amount has more."""
-    exponent = Decimal(amount).normalize().as_tuple().exponent
-    own = -exponent if isinstance(exponent, int) else 0
-    return f"{amount:,.{max(places_of(currency), own)}f}"

@@ -6,7 +6,7 @@ and the current time.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -128,7 +128,7 @@ def _players_fill(environment: Environment, size: int, now: datetime, progress: 
         progress("Players", number, size)
         player = player_draw(number, size, now, SEED)
         player.sales = [
-            replace(sale, amount=in_places(sale.amount, environment.currency))
+            sale._replace(amount=in_places(sale.amount, environment.currency))
             for sale in player.sales
         ]
         id = player_id_for(environment.namespace, player.external_id)

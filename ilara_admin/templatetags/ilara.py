@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString, mark_safe
 from heroicons.templatetags.heroicons import heroicon_micro
 
 from ilara_admin.core import percentages
-from ilara_admin.core.currencies import amount_text
+from ilara_admin.core.currencies import DEFAULT_PLACES, PLACES
 from ilara_admin.web import access
 from ilara_admin.web.context_processors import NavItem
 
@@ -169,10 +169,15 @@ def money(amount: Decimal | None, currency: str = "") -> str:
     return ABSENT if amount is None else f"{amount_text(amount, currency)} {currency}".rstrip()
 
 
-@register.filter
-def amount(value: Decimal | None, currency: str) -> str:
-    """Only the amount, for a column with the currency in its heading."""
-    return ABSENT if value is None else amount_text(value, currency)
+@register.filter("amount")
+def amount_text(amount: Decimal | None, currency: str) -> str:
+    """An amount in a column with the currency in its heading. Has the places of the currency, more
+    only if the amount has more."""
+    if amount is None:
+        return ABSENT
+    exponent = Decimal(amount).normalize().as_tuple().exponent
+    own = -exponent if isinstance(exponent, int) else 0
+    return f"{amount:,.{max(PLACES.get(currency, DEFAULT_PLACES), own)}f}"
 
 
 @register.filter

@@ -2,9 +2,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ilara_admin.core.currencies import amount_text
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import environment_of, player_in
+from ilara_admin.templatetags.ilara import amount_text
 from players.services import purchase_refund
 
 
