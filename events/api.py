@@ -7,6 +7,7 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 
 from events import examples, ingest, schemas, stream
+from events.conflicts import conflicts_of
 from events.rejections import rejected
 from ilara_admin.api.bodies import check_moment, decode_body, idempotency_key, read_object
 from ilara_admin.api.dispatch import ApiRequest, count, respond, route
@@ -26,6 +27,7 @@ from players.statements import unknown_player
         reply=schemas.EventReceipt,
         statuses={201: "The event is stored, or was already."},
         headers=("Idempotency-Key",),
+        repeats=True,
         counts=(EVENTS,),
         missing=(UNKNOWN_PLAYER,),
         examples=examples.TRACK,
@@ -33,7 +35,8 @@ from players.statements import unknown_player
 )
 def event_track(request: ApiRequest) -> HttpResponse:
     """Track an event. It is stored before the response is sent. Sending the same `event_id` again
-    returns `duplicate` and stores nothing, so retries are safe. Event names need no declaration:
+    returns `duplicate` and stores nothing, so retries are safe; the header `X-Ilara-Conflict` then
+    names the fields that differ from the stored event. Event names need no declaration:
     the catalogue under Live events lists the names seen, with their properties, about ten seconds
     later. Updates the player's `last_seen_at`."""
     try:
@@ -47,7 +50,10 @@ def event_track(request: ApiRequest) -> HttpResponse:
     outcome = ingest.store(request, [event], sent_at=body.sent_at)
     if not outcome.known:
         raise unknown_player(request, event.player_id)
-    status = schemas.Status.ACCEPTED if outcome.accepted else schemas.Status.DUPLICATE
+    status = schemas.Status.ACCEPTED
+    if not outcome.accepted:
+        status = schemas.Status.DUPLICATE
+        request.conflicts = conflicts_of([event], outcome, body.sent_at).get(0, ())
     receipt = schemas.EventReceipt(
         event_id=event.event_id,
         player_id=event.player_id,
@@ -67,13 +73,15 @@ def event_track(request: ApiRequest) -> HttpResponse:
     docs=Docs(
         reply=schemas.BatchReceipt,
         statuses={200: "The result of each event."},
+        repeats=True,
         counts=(EVENTS,),
         examples=examples.BATCH,
     ),
 )
 def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
     """Track up to 1,000 events. Each gets its own result: an invalid event, or one of an unknown
-    player, does not affect the others. If every event is rejected, the response is 400. Rejected
+    player, does not affect the others. `conflicts` names what differs in a repeated `event_id`:
+    the event stored first counts. If every event is rejected, the response is 400. Rejected
     events are also stored for 7 days under Live events, Rejected."""
     sent_at = _sent_at(body)
     errors: dict[int, ApiError] = {}
@@ -93,11 +101,33 @@ def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
     if len(errors) == len(body.events):
         raise _all_rejected(errors)
     accepted = len(outcome.accepted)
+    conflicts: list[schemas.RepeatConflict] = []
+    if accepted < len(outcome.known):
+        conflicts = _conflicts(request, list(prepared), outcome, list(prepared.values()), sent_at)
     results = [
         schemas.Rejection(index, schemas.RejectionCode(error.code), error.message, error.field)
         for index, error in sorted(errors.items())
     ]
-    return respond(schemas.BatchReceipt(accepted, len(outcome.known) - accepted, results))
+    duplicates = len(outcome.known) - accepted
+    return respond(schemas.BatchReceipt(accepted, duplicates, results, conflicts))
+
+
+def _conflicts(
+    request: ApiRequest,
+    indexes: list[int],
+    outcome: ingest.StoreResult,
+    events: list[ingest.Prepared],
+    sent_at: datetime | None,
+) -> list[schemas.RepeatConflict]:
+    """The conflicts of a batch; `indexes` are the positions of `events` in it. The header names
+    each field once."""
+    found = conflicts_of(events, outcome, sent_at)
+    request.conflicts = tuple(dict.fromkeys(name for names in found.values() for name in names))
+    return [
+        schemas.RepeatConflict(indexes[position], name)
+        for position, names in sorted(found.items())
+        for name in names
+    ]
 
 
 def _sent_at(body: schemas.EventTrack | schemas.EventBatch) -> datetime | None:

@@ -26,7 +26,7 @@ TRACK = (
 )
 BATCH = (
     Example(
-        {"accepted": 2, "duplicates": 0, "rejected": []},
+        {"accepted": 2, "duplicates": 0, "rejected": [], "conflicts": []},
         {
             "events": [
                 {
@@ -54,6 +54,7 @@ BATCH = (
                     "field": None,
                 }
             ],
+            "conflicts": [],
         },
         {
             "events": [
@@ -62,6 +63,26 @@ BATCH = (
             ]
         },
         name="partly_rejected",
+    ),
+    Example(
+        {
+            "accepted": 1,
+            "duplicates": 1,
+            "rejected": [],
+            "conflicts": [{"index": 1, "field": "properties"}],
+        },
+        {
+            "events": [
+                {
+                    "player_id": EXAMPLE_ID,
+                    "event_name": "enemy_defeat",
+                    "event_id": "evt_8812",
+                    "properties": {"enemy_type": enemy},
+                }
+                for enemy in ("boss", "dragon")
+            ]
+        },
+        name="repeated_with_other_content",
     ),
 )
 STREAM = (

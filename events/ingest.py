@@ -5,7 +5,7 @@ The response is sent after the commit, so an acknowledged event survives a crash
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,9 +15,10 @@ import msgspec
 from events.models import INSERT_EVENT
 from events.rejections import NONE_REJECTED, REJECT, Rejected, reject_params
 from events.schemas import MAX_PROPERTIES, RESERVED_PREFIX, BatchedEvent
-from ilara_admin.api.bodies import check_moment, check_value, digest_of, to_struct
+from ilara_admin.api.bodies import check_moment, checked_struct, digest_of
 from ilara_admin.api.dispatch import ApiRequest, run_one
 from ilara_admin.api.errors import invalid
+from ilara_admin.core.names import is_plain_name, name_problem
 from players.statements import seen
 
 MAX_EVENT_BYTES = 64 * 1024
@@ -26,64 +27,75 @@ SEEN_AGAIN_AFTER = "1 minute"
 # bounds a wrong clock is accepted: the client's time is stored next to the server's.
 MAX_AHEAD = timedelta(days=1)
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
+# A request may be on its way for this long: a difference up to it, between the sender's clock and
+# the arrival, says nothing about the clock, and correcting it would shift the event by the transit.
+TRANSIT = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A validated event. `digest` is None if the client sent no id, `happened_at` if it sent no
-    time."""
+    """A validated event. `digest` is None if the client sent no id, `properties` (JSON text) and
+    `happened_at` if it sent none."""
 
     player_id: uuid.UUID
     digest: bytes | None
     event_id: str
     name: str
     session_id: str | None
-    properties: str
+    properties: str | None
     happened_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class StoreResult:
-    """The result of `store`. `known` and `accepted` are positions in its `events`."""
+    """The result of `store`. `known` and `accepted` are positions in its `events`. `repeats` are
+    the positions of events that follow one with the same id, with the position of that one."""
 
     received_at: datetime
     known: frozenset[int]
     accepted: frozenset[int]
+    repeats: Mapping[int, int]
 
 
 def read_event(data: Any) -> BatchedEvent:
     """One item of a batch, validated like a request body; errors are relative to the item."""
     if not isinstance(data, dict):
         raise invalid("An event must be an object")
-    for name, value in data.items():
-        check_value(value, name, level=2)
-    return to_struct(data, BatchedEvent)
+    return checked_struct(data, BatchedEvent)
 
 
 def prepare(
     event: BatchedEvent, sent_at: datetime | None = None, idempotency_key: str | None = None
 ) -> Prepared:
     """Check what the struct does not. Raises ApiError naming the field."""
-    if event.event_name.startswith(RESERVED_PREFIX):
+    name = event.event_name
+    if not is_plain_name(name) and (problem := name_problem(name)):
+        raise invalid(f"event_name {problem}", "event_name")
+    if name.startswith(RESERVED_PREFIX):
         raise invalid(f"Names that begin with {RESERVED_PREFIX} are reserved", "event_name")
     if event.timestamp is not None:
         _check_timestamp(event.timestamp, sent_at)
-    if event.properties is not None and len(event.properties) > MAX_PROPERTIES:
-        raise invalid(f"An event may have at most {MAX_PROPERTIES} properties", "properties")
-    properties = msgspec.json.encode(event.properties or {})
-    if len(properties) > MAX_EVENT_BYTES:
-        limit = MAX_EVENT_BYTES // 1024
-        raise invalid(f"The properties of an event may take at most {limit} KiB", "properties")
+    properties = None if event.properties is None else _properties(event.properties)
     client_id = event.event_id or idempotency_key
     return Prepared(
         player_id=uuid.UUID(event.player_id),
         digest=None if client_id is None else digest_of(client_id),
         event_id=client_id or f"evt_{uuid.uuid4().hex}",
-        name=event.event_name,
+        name=name,
         session_id=event.session_id,
-        properties=properties.decode(),
+        properties=properties,
         happened_at=event.timestamp,
     )
+
+
+def _properties(given: dict[str, Any]) -> str:
+    if len(given) > MAX_PROPERTIES:
+        raise invalid(f"An event may have at most {MAX_PROPERTIES} properties", "properties")
+    text = msgspec.json.encode(given)
+    if len(text) > MAX_EVENT_BYTES:
+        limit = MAX_EVENT_BYTES // 1024
+        raise invalid(f"The properties of an event may take at most {limit} KiB", "properties")
+    return text.decode()
 
 
 def _check_timestamp(moment: datetime, sent_at: datetime | None) -> None:
@@ -102,6 +114,8 @@ def occurred_at(event: Prepared, received_at: datetime, sent_at: datetime | None
     if event.happened_at is None:
         return received_at
     skew = received_at - sent_at if sent_at else timedelta()
+    if timedelta() <= skew <= TRANSIT:
+        skew = timedelta()
     return (event.happened_at + skew).astimezone(UTC)
 
 
@@ -133,7 +147,12 @@ STORE = f""", input AS (
 , stored AS (
     {INSERT_EVENT}
     SELECT player_id, env.now, env.id, event_id, accepted.name, session_id, properties::jsonb,
-           coalesce(happened_at + coalesce(env.now - $14::timestamptz, interval '0'), env.now)
+           coalesce(
+               happened_at + CASE
+                   WHEN env.now - $14::timestamptz NOT BETWEEN interval '0'
+                       AND interval '{TRANSIT.total_seconds()} seconds'
+                   THEN env.now - $14::timestamptz ELSE interval '0' END,
+               env.now)
     FROM accepted, env ORDER BY index)
 , due AS (
     SELECT p.id FROM player p, env
@@ -179,7 +198,7 @@ def store(
             [event.event_id for event in sent],
             [event.name for event in sent],
             [event.session_id for event in sent],
-            [event.properties for event in sent],
+            [event.properties or "{}" for event in sent],
             [event.happened_at for event in sent],
             request.snapshot.at_risk_days,
             request.snapshot.churned_days,
@@ -191,4 +210,6 @@ def store(
     )
     known_set = set(known)
     known_set.update(index for index, original in repeats.items() if original in known_set)
-    return StoreResult(request.now.astimezone(UTC), frozenset(known_set), frozenset(accepted))
+    return StoreResult(
+        request.now.astimezone(UTC), frozenset(known_set), frozenset(accepted), repeats
+    )

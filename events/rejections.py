@@ -1,12 +1,12 @@
 """Rejected events, stored for KEPT_DAYS with the reason so that staff can debug what a game sends.
 The statement that stores the valid events of the same request inserts them."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from ilara_admin.api.errors import ApiError
+from ilara_admin.api.json_text import storable
 from players.record import UNKNOWN_PLAYER
 
 KEPT_DAYS = 7
@@ -29,22 +29,32 @@ class Rejected(NamedTuple):
 def rejected(data: Any, error: ApiError) -> Rejected:
     """A row for the decoded event `data` and its error."""
     sent = data if isinstance(data, dict) else {}
-    payload = msgspec.json.encode(data)[: 4 * PAYLOAD_CHARACTERS].decode(errors="ignore")
     return Rejected(
         _text(sent.get("event_name")),
         _text(sent.get("player_id")),
         error.code,
         _text(error.message) or "",
         _text(error.field),
-        payload[:PAYLOAD_CHARACTERS],
+        _payload(data)[:PAYLOAD_CHARACTERS],
     )
 
 
+def _payload(data: Any) -> str:
+    """The event as JSON, and what is no JSON in it as it was sent: NaN, half a surrogate pair."""
+    try:
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        return "(nested too deep to be shown)"
+    return storable(text[:PAYLOAD_CHARACTERS])
+
+
 def _text(value: object) -> str | None:
-    """Text truncated and without NUL, which PostgreSQL cannot store; None if it is not text."""
+    """Text truncated and without what PostgreSQL cannot store: NUL and lone surrogates. None if it
+    is not text."""
     if not isinstance(value, str):
         return None
-    return value[:TEXT_CHARACTERS].replace("\0", "\N{SYMBOL FOR NULL}")
+    text = storable(value[:TEXT_CHARACTERS])[:TEXT_CHARACTERS]
+    return text.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 # Continues the terms `env`, `input` and `known` of STORE. $16 event_name, $17 player, $18 code,

@@ -11,6 +11,7 @@ from ilara_admin.api.errors import Code
 from ilara_admin.api.json_schema import (
     INTEGER_RANGE,
     JSON_OBJECT,
+    LINE_NAME,
     NO_CONTROLS,
     NO_NUL,
     Moment,
@@ -23,16 +24,23 @@ MAX_BATCH_EVENTS = 1_000
 MAX_PROPERTIES = 255
 RESERVED_PREFIX = "ilara."
 
-EventName = Annotated[str, Meta(min_length=1, max_length=128, pattern=NO_CONTROLS)]
+EventName = Annotated[str, Meta(max_length=128, pattern=NO_CONTROLS)]
 TrackedName = Annotated[
-    EventName,
+    str,
     Meta(
-        description=f"Names that begin with {RESERVED_PREFIX} are reserved.",
+        min_length=1,
+        max_length=128,
+        pattern=NO_CONTROLS,
+        description="With a visible character and without spaces at the ends. Names that begin "
+        f"with {RESERVED_PREFIX} are reserved.",
         examples=["level_complete"],
-        extra_json_schema={"not": {"pattern": f"^{re.escape(RESERVED_PREFIX)}"}},
+        extra_json_schema={
+            "pattern": LINE_NAME,
+            "not": {"pattern": f"^{re.escape(RESERVED_PREFIX)}"},
+        },
     ),
 ]
-OpaqueId = Annotated[str, Meta(min_length=1, max_length=128, extra_json_schema=NO_NUL)]
+OpaqueId = Annotated[str, Meta(max_length=128, extra_json_schema=NO_NUL)]
 Properties = Annotated[
     dict[str, Any],
     Meta(
@@ -46,7 +54,8 @@ SentAt = Annotated[
     SentMoment,
     Meta(
         description="The sender's clock when it sends the request. The server corrects `timestamp` "
-        "by the difference to its own clock."
+        "by the difference to its own clock, unless the difference is a plausible transit: up to "
+        "60 seconds between sending and arrival."
     ),
 ]
 
@@ -157,9 +166,18 @@ class Rejection(Struct):
     field: Annotated[str | None, Meta(description="The path within that event.")]
 
 
+class RepeatConflict(Struct):
+    index: Annotated[int, Meta(description="The event's position in the batch, from 0.")]
+    field: Annotated[
+        str, Meta(description="The field that differs from the event stored under the same id.")
+    ]
+
+
 class BatchReceipt(Struct):
-    """`accepted`, `duplicates` and the number of `rejected` add up to the number of events sent."""
+    """`accepted`, `duplicates` and the number of `rejected` add up to the number of events sent.
+    `conflicts` are about duplicates: the event stored first counts."""
 
     accepted: int
     duplicates: int
     rejected: list[Rejection]
+    conflicts: list[RepeatConflict]

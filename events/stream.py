@@ -98,7 +98,7 @@ class Frames:
 
 
 def _filter(request: ApiRequest) -> Filter:
-    given = {name: request.GET[name] for name in request.GET}
+    given = {name: text for name in request.GET if (text := request.GET[name])}
     query = to_struct(given, StreamQuery)
     player_id = None if query.player_id is None else UUID(query.player_id)
     return Filter(query.event_name, player_id)
@@ -108,7 +108,7 @@ def _after(request: ApiRequest) -> int | None:
     """The id to resume after. The header wins, because a reconnecting browser sends it with the
     original URL."""
     header, address = request.headers.get("Last-Event-ID"), request.GET.get("after")
-    after = None if address is None else _cursor(address, "after")
+    after = None if not address else _cursor(address, "after")
     return after if header is None else _cursor(header.strip(), "Last-Event-ID")
 
 

@@ -125,7 +125,7 @@ class EvaluationQuery(NamedTuple):
 def _query(request: ApiRequest) -> EvaluationQuery:
     if not request.META["QUERY_STRING"]:
         return EvaluationQuery(False, None, flags_part.of(request.snapshot))
-    explain, at = request.GET.get("explain", "false"), request.GET.get("at")
+    explain, at = request.GET.get("explain") or "false", request.GET.get("at") or None
     if explain not in ("true", "false"):
         raise invalid("explain must be true or false", "explain")
     moment = None if at is None else parse_moment(at, "at")

@@ -23,6 +23,7 @@ from ilara_admin.core import diff
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.core.changes import Conflict, bump_config_version, create_or_conflict
 from ilara_admin.core.diff import Change
+from ilara_admin.core.projects import check_visible
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Project
 from segments.keys import KEY, KEY_FORM
 
@@ -79,6 +80,7 @@ def flag_create(
     """Create a flag, with a new salt unless one is given."""
     if not KEY.fullmatch(key):
         raise ValidationError({"key": KEY_FORM})
+    check_visible(name or key)
     check(environment, key, document)
     flag = create_or_conflict(
         Flag(
@@ -217,7 +219,10 @@ def _set_metadata(flag: Flag | FlagRevision, metadata: Mapping[str, str], key: s
         flag.expected_end = date.fromisoformat(end) if end else None
     except ValueError:
         raise ValidationError({"expected_end": "Give a date like 2026-12-31."}) from None
-    flag.name = metadata["name"] or key
+    name = metadata["name"] or key
+    if name != flag.name:
+        check_visible(name)
+    flag.name = name
     flag.description, flag.owner = metadata["description"], metadata["owner"]
 
 

@@ -11,6 +11,7 @@ from ilara_admin.api.dispatch import ApiRequest, respond
 from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import ApiError, Code, invalid, not_found
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.names import name_problem
 from ilara_admin.models import ApiKey
 from players import aliases, examples, schemas
 from players.models import Player, player_id_for
@@ -36,6 +37,8 @@ def alias_link(request: ApiRequest, player_id: uuid.UUID, body: schemas.AliasLin
     """Link another external id to a player, for example when a guest creates an account. Calls
     that take an external id then accept either; replies show the player's original one. An id that
     is registered as a player or linked to another player is refused."""
+    if problem := name_problem(body.external_id):
+        raise invalid(f"external_id {problem}", "external_id")
 
     def link(player: Player, actor: Actor) -> int:
         try:
@@ -67,6 +70,8 @@ def alias_unlink(request: ApiRequest, player_id: uuid.UUID, external_id: str) ->
 
     def unlink(player: Player, actor: Actor) -> int:
         if aliases.player_alias_unlink(player, external_id, actor=actor) is None:
+            if problem := name_problem(external_id):
+                raise invalid(f"external_id {problem}", "external_id")
             raise not_found(NO_ALIAS)
         return 200
 

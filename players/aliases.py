@@ -16,6 +16,7 @@ from psycopg.errors import LockNotAvailable
 
 from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.core.changes import create_or_conflict
+from ilara_admin.core.names import name_problem
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from players import moved_rows
 from players.models import Player, PlayerAlias, player_id_for
@@ -219,6 +220,8 @@ def _check(player: Player, external_id: str) -> None:
         raise _refusal(f"An external id has {MAX_EXTERNAL_ID} characters at most.")
     if "\0" in external_id:
         raise _refusal("An external id must not contain the character NUL.")
+    if problem := name_problem(external_id):
+        raise _refusal(f"An external id {problem}.")
     if external_id == player.external_id:
         raise _refusal(f"“{external_id}” is the external id of this player.")
 

@@ -12,11 +12,13 @@ from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 from msgspec import UNSET, UnsetType
 
-from ilara_admin.api.bodies import check_moment, client_id, digest_of, parse_uuid
+from ilara_admin.api.bodies import check_moment, client_id, digest_of, parse_uuid, read_object
 from ilara_admin.api.dispatch import ApiRequest, respond, route, run, run_one
 from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import invalid
+from ilara_admin.core import db
 from ilara_admin.core.db import Row
+from ilara_admin.core.names import name_problem
 from players import examples, schemas, statements
 from players.alias_api import alias_link, alias_unlink
 from players.cache import churn_part
@@ -51,6 +53,8 @@ FIRST_ID = uuid.UUID(int=0)
 def player_register(request: ApiRequest, body: schemas.PlayerRegister) -> HttpResponse:
     """Register a player, or update the player with this external id. The returned `id` is derived
     from the external id, so it never changes; all other calls take it. Updates `last_seen_at`."""
+    if problem := name_problem(body.external_id):
+        raise invalid(f"external_id {problem}", "external_id")
     attributes, removed = _attributes(body.attributes)
     row = _write(
         request,
@@ -119,6 +123,8 @@ def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResp
     player_id = player_id_for(request.snapshot.namespace, external_id)
     row = run_one(request, statements.FIND_BY_EXTERNAL_ID, [player_id])
     if row[0] is None:
+        if problem := name_problem(external_id):
+            raise invalid(f"external_id {problem}", "external_id")
         raise unknown_player(request, external_id)
     return respond(_player(request, player_of(row)))
 
@@ -137,8 +143,10 @@ def player_patch(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.PlayerPatch
 ) -> HttpResponse:
     """Change device_id, email or attributes; at least one is required. Attributes merge at the top
-    level. Null clears device_id or email, and removes an attribute."""
-    if body.device_id is UNSET and body.email is UNSET and body.attributes is UNSET:
+    level. Null clears device_id or email, and removes an attribute. Empty text changes nothing."""
+    unset = body.device_id is UNSET and body.email is UNSET and body.attributes is UNSET
+    # Empty text counts as absent, but is not the mistake of a body without known fields.
+    if unset and not schemas.PATCHED.intersection(read_object(request) or {}):
         raise invalid("Nothing to change: give device_id, email or attributes")
     attributes, removed = _attributes(body.attributes)
     row = _write(
@@ -164,6 +172,7 @@ def player_patch(
         reply=schemas.PlayerDetails,
         statuses={200: "The player, also if the session was already counted."},
         headers=("Idempotency-Key",),
+        repeats=True,
         missing=(UNKNOWN_PLAYER,),
         examples=examples.SESSION,
     ),
@@ -172,25 +181,32 @@ def session_record(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.SessionRecord
 ) -> HttpResponse:
     """Record a session. Each `session_id` counts once, so retries are safe; without one every call
-    counts. Updates `last_seen_at`."""
+    counts. Of a repeated id the first session stays, and the header `X-Ilara-Conflict` names the
+    fields that differ. Updates `last_seen_at`."""
     if body.started_at is not None:
         check_moment(body.started_at, "started_at")
     session_id = client_id(request, body.session_id)
-    row = _write(
+    digest = digest_of(session_id)
+    seconds = None if body.duration_seconds is None else int(body.duration_seconds)
+    recorded, *row = _write(
         request,
         statements.session(),
         [
             player_id,
-            digest_of(session_id),
+            digest,
             session_id,
             body.started_at,
-            None if body.duration_seconds is None else int(body.duration_seconds),
+            seconds,
             request.snapshot.at_risk_days,
             request.snapshot.churned_days,
         ],
         safe_to_repeat=session_id is not None,
     )
-    return respond(_player(request, player_or_404(request, player_id, row)))
+    player = player_or_404(request, player_id, tuple(row))
+    if not recorded:
+        sent = [player_id, digest, body.started_at, seconds]
+        request.conflicts = _conflicts(statements.SESSION_CONFLICTS, sent)
+    return respond(_player(request, player))
 
 
 @endpoint(
@@ -202,6 +218,7 @@ def session_record(
         statuses={200: "The player, also if the purchase was already counted."},
         query=schemas.PurchaseQuery,
         headers=("Idempotency-Key",),
+        repeats=True,
         missing=(UNKNOWN_PLAYER,),
         examples=examples.PURCHASE,
     ),
@@ -209,19 +226,24 @@ def session_record(
 def purchase_record(
     request: ApiRequest, player_id: uuid.UUID, body: schemas.PurchaseRecord
 ) -> HttpResponse:
-    """Record a purchase. Each `transaction_id` counts once, so retries are safe; without one every
-    call counts. The amount is required, in the body or as `?amount=4.99`; if in both, they must be
-    equal. Updates `last_seen_at`."""
+    """Record a purchase. Each `transaction_id` counts once per environment, so retries are safe;
+    without one every call counts. Of a repeated id the first purchase stays, and the header
+    `X-Ilara-Conflict` names the fields that differ: `player_id` if it is another player's. The
+    amount is required, in the body or as `?amount=4.99`; if in both, they must be equal. It is
+    judged by value and may have the decimal places of its currency (ISO 4217): 1.234 KWD, 4.990 USD
+    and 100.00 JPY are fine, 4.99 JPY is not. Updates `last_seen_at`."""
     currency = (body.currency or request.snapshot.currency).upper()
+    amount = parse_amount(body.amount, request.GET.get("amount"), currency)
     transaction_id = client_id(request, body.transaction_id)
-    row = _write(
+    digest = digest_of(transaction_id)
+    recorded, *row = _write(
         request,
         statements.purchase(),
         [
             player_id,
-            digest_of(transaction_id),
+            digest,
             transaction_id,
-            parse_amount(body.amount, request.GET.get("amount")),
+            amount,
             currency,
             currency == request.snapshot.currency,
             request.api_key.secret,
@@ -231,7 +253,12 @@ def purchase_record(
         ],
         safe_to_repeat=transaction_id is not None,
     )
-    return respond(_player(request, player_or_404(request, player_id, row)))
+    player = player_or_404(request, player_id, tuple(row))
+    if not recorded:
+        sent_currency = body.currency and currency
+        sent = [request.snapshot.environment_id, digest, amount, sent_currency, body.product_id]
+        request.conflicts = _conflicts(statements.PURCHASE_CONFLICTS, [*sent, player_id])
+    return respond(_player(request, player))
 
 
 @endpoint(
@@ -301,9 +328,15 @@ def _write(request: ApiRequest, sql: str, params: list[Any], *, safe_to_repeat: 
         raise invalid(problem, "attributes") from None
 
 
-def _attributes(given: dict[str, Any] | UnsetType) -> tuple[str, list[str]]:
+def _conflicts(sql: str, sent: list[Any]) -> tuple[str, ...]:
+    """The names of fields that differ from those stored under the same id, none if it is gone."""
+    row = db.fetch_one(sql, sent, safe_to_repeat=True)
+    return tuple(row[0]) if row else ()
+
+
+def _attributes(given: dict[str, Any] | UnsetType | None) -> tuple[str, list[str]]:
     """The attributes to merge, as JSON text, and the names to remove."""
-    if isinstance(given, UnsetType):
+    if isinstance(given, UnsetType) or given is None:
         return "{}", []
     merged = {name: value for name, value in given.items() if value is not None}
     removed = [name for name, value in given.items() if value is None]
@@ -340,7 +373,7 @@ def _utc(moment: datetime) -> datetime:
 
 
 def _limit(request: ApiRequest) -> int:
-    text = request.GET.get("limit", str(schemas.DEFAULT_PAGE))
+    text = request.GET.get("limit") or str(schemas.DEFAULT_PAGE)
     if not (PAGE_SIZE.fullmatch(text) and 1 <= int(text) <= schemas.MAX_PAGE):
         raise invalid(f"limit must be a number from 1 to {schemas.MAX_PAGE}", "limit")
     return int(text)

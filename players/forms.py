@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from django import forms
 
-from ilara_admin.api.bodies import check_value, to_struct
+from ilara_admin.api.bodies import checked_value, to_struct
 from ilara_admin.api.errors import ApiError
 from ilara_admin.core.json_equality import identical
 from ilara_admin.web.filters import FilterForm
@@ -163,9 +163,8 @@ def _patch(given: Mapping[str, Any]) -> PlayerPatch:
     attributes.update({name: None for name in old if name not in new})
     if attributes:
         changes["attributes"] = attributes
-    for name, value in changes.items():
-        check_value(value, name, level=2)
-    return to_struct(changes, PlayerPatch)
+    checked = {name: checked_value(value, name, level=2) for name, value in changes.items()}
+    return to_struct(checked, PlayerPatch)
 
 
 def _readable(error: str, text: str) -> str:

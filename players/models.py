@@ -100,7 +100,8 @@ class Player(models.Model):
     session_count = models.IntegerField(default=0, db_default=0)
     active_days = models.IntegerField(default=1, db_default=1)
     purchase_count = models.IntegerField(default=0, db_default=0)
-    total_revenue = models.DecimalField(max_digits=16, decimal_places=2, default=0, db_default=0)
+    # Of any precision, as the places depend on the currency.
+    total_revenue = models.DecimalField(default=0, db_default=0)
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     last_active_on = models.DateField()  # the UTC day of last_seen_at
@@ -218,7 +219,9 @@ class PurchaseQuerySet(models.QuerySet["Purchase"]):
 
 
 class Purchase(models.Model):
-    """The ledger of purchases. `digest` makes a client's transaction id count once per player.
+    """The ledger of purchases. `digest` makes a client's transaction id count once per environment.
+
+    The amount has the decimal places of its currency.
 
     `counted` is false if the currency is not the environment's. `verified` is true if sent with a
     secret key, by the game's server. A refund sets `refunded_at`. A player's revenue is the sum of
@@ -227,9 +230,10 @@ class Purchase(models.Model):
 
     pk = models.CompositePrimaryKey("player_id", "digest")
     player = models.ForeignKey(Player, models.CASCADE, related_name="purchases", db_index=False)
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
     digest = models.BinaryField(max_length=16)
     transaction_id = models.CharField(max_length=128, null=True)
-    amount = models.DecimalField(max_digits=12, decimal_places=2)
+    amount = models.DecimalField()
     currency = models.CharField(max_length=3)
     counted = models.BooleanField()
     verified = models.BooleanField()
@@ -243,6 +247,9 @@ class Purchase(models.Model):
         db_table = "purchase"
         indexes: ClassVar = [
             models.Index(fields=["player", "-received_at"], name="purchase_player_time"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["environment", "digest"], name="purchase_unique"),
         ]
 
 

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ilara_admin.api.json_schema import (
     END,
     JSON_OBJECT,
+    NAME,
     NO_CONTROLS,
     NO_NUL,
     UUID,
@@ -19,7 +20,7 @@ from ilara_admin.api.json_schema import (
 from players.churn_model.risk import FactorName, RiskLevel
 from players.lifecycle import Stage
 from players.models import MAX_ATTRIBUTE_KEYS
-from players.money import AMOUNT_PATTERN, FORM
+from players.money import AMOUNT_PATTERN, BELOW, FORM
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
@@ -32,12 +33,12 @@ ExternalId = Annotated[
         description="The game's id of the player. Compared byte by byte: composed and "
         "decomposed é are different ids.",
         examples=["player_123"],
-        extra_json_schema=NO_NUL,
+        extra_json_schema={"pattern": NAME},
     ),
 ]
 DeviceId = Annotated[str, Meta(max_length=255, extra_json_schema=NO_NUL)]
 Email = Annotated[str, Meta(max_length=254, pattern=NO_CONTROLS)]
-OpaqueId = Annotated[str, Meta(min_length=1, max_length=128, extra_json_schema=NO_NUL)]
+OpaqueId = Annotated[str, Meta(max_length=128, extra_json_schema=NO_NUL)]
 Attributes = Annotated[
     dict[str, Any],
     Meta(
@@ -49,24 +50,28 @@ Attributes = Annotated[
 
 
 class PlayerRegister(Struct):
-    """Absent fields do not change; null clears device_id or email."""
+    """Absent fields and empty text do not change; null clears device_id or email."""
 
     external_id: ExternalId
     device_id: DeviceId | UnsetType | None = UNSET
     email: Email | UnsetType | None = UNSET
-    attributes: Attributes | UnsetType = UNSET
+    attributes: Attributes | UnsetType | None = UNSET
+
+
+PATCHED = frozenset({"device_id", "email", "attributes"})
 
 
 class PlayerPatch(Struct):
-    """One field is required. Absent fields do not change; null clears device_id or email."""
+    """One field is required. Absent fields and empty text do not change; null clears device_id or
+    email."""
 
     json_schema: ClassVar[dict[str, Any]] = {
-        "anyOf": [{"required": [name]} for name in ("device_id", "email", "attributes")]
+        "anyOf": [{"required": [name]} for name in sorted(PATCHED)]
     }
 
     device_id: DeviceId | UnsetType | None = UNSET
     email: Email | UnsetType | None = UNSET
-    attributes: Attributes | UnsetType = UNSET
+    attributes: Attributes | UnsetType | None = UNSET
 
 
 class SessionRecord(Struct):
@@ -84,15 +89,18 @@ class SessionRecord(Struct):
     duration_seconds: Annotated[float, Meta(ge=0, le=31_536_000, multiple_of=1)] | None = None
 
 
-# Parsed from the text as sent, since a float is not exact.
+# Read with all its digits, since a float is not exact.
 AMOUNT = {
     "anyOf": [
-        {"type": "number", "exclusiveMinimum": 0, "maximum": 999_999_999.99},
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": BELOW},
         {"type": "string", "pattern": AMOUNT_PATTERN},
         {"type": "null"},
     ]
 }
-AMOUNT_TEXT = f"Required in the body or the query; if in both, equal: {FORM}. A number or a string."
+AMOUNT_TEXT = (
+    f"Required in the body or the query; if in both, equal. A number or a string, {FORM}, with at "
+    "most the decimal places of its currency; 4.990 is 4.99."
+)
 
 
 class PurchaseRecord(Struct):
@@ -111,7 +119,9 @@ class PurchaseRecord(Struct):
         ]
         | None
     ) = None
-    transaction_id: Annotated[OpaqueId, Meta(description="Each id counts once.")] | None = None
+    transaction_id: (
+        Annotated[OpaqueId, Meta(description="Each id counts once per environment.")] | None
+    ) = None
     product_id: OpaqueId | None = None
 
 

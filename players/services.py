@@ -8,7 +8,6 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from msgspec import UNSET
 
-from ilara_admin.api.bodies import digest_of
 from ilara_admin.core import db
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.core.changes import Conflict, Fields, merge_changes
@@ -180,7 +179,7 @@ def purchase_of(player: Player, transaction_id: str) -> Purchase:
     if LEDGER_ID.fullmatch(transaction_id):
         purchase = purchases.filter(digest=bytes.fromhex(transaction_id)).first()
     if purchase is None:
-        purchase = purchases.filter(digest=digest_of(transaction_id)).first()
+        purchase = purchases.filter(transaction_id=transaction_id).first()
     if purchase is None:
         raise ValidationError(f"{player.external_id} has no purchase “{transaction_id}”.")
     return purchase

@@ -155,7 +155,26 @@ def session() -> str:
         {seen("env.now", "$9", "$10")}
     FROM env, target WHERE p.id = target.id
     RETURNING {COLUMNS})
-SELECT env.config_version, env.now, {COLUMNS} FROM env LEFT JOIN written p ON true"""
+SELECT env.config_version, env.now, EXISTS (SELECT FROM entry), {COLUMNS}
+FROM env LEFT JOIN written p ON true"""
+
+
+# The names of the fields sent again that differ from the stored ones; a field that was not sent is
+# null. Of a session: $1 player, $2 digest, $3 started_at, $4 duration_seconds. Of a purchase:
+# $1 environment, $2 digest, $3 amount, $4 currency, $5 product_id, $6 player.
+SESSION_CONFLICTS = """
+SELECT array_remove(ARRAY[
+    CASE WHEN started_at <> $3::timestamptz THEN 'started_at' END,
+    CASE WHEN duration_seconds IS DISTINCT FROM coalesce($4::int, duration_seconds)
+        THEN 'duration_seconds' END], NULL)
+FROM player_session WHERE player_id = $1 AND digest = $2"""
+PURCHASE_CONFLICTS = """
+SELECT array_remove(ARRAY[
+    CASE WHEN amount <> $3::numeric THEN 'amount' END,
+    CASE WHEN currency <> $4::text THEN 'currency' END,
+    CASE WHEN product_id IS DISTINCT FROM coalesce($5::text, product_id) THEN 'product_id' END,
+    CASE WHEN player_id <> $6::uuid THEN 'player_id' END], NULL)
+FROM purchase WHERE environment_id = $1 AND digest = $2"""
 
 
 # $4 player, $5 digest, $6 transaction_id, $7 amount, $8 currency, $9 counted, $10 verified,
@@ -163,9 +182,9 @@ SELECT env.config_version, env.now, {COLUMNS} FROM env LEFT JOIN written p ON tr
 @cache
 def purchase() -> str:
     return f"""{_TARGET}, entry AS (
-    INSERT INTO purchase (player_id, digest, transaction_id, amount, currency, counted, verified,
-                          product_id, received_at)
-    SELECT target.id, $5, $6::text, $7::numeric, $8, $9::bool, $10::bool, $11::text, env.now
+    INSERT INTO purchase (player_id, environment_id, digest, transaction_id, amount, currency,
+                          counted, verified, product_id, received_at)
+    SELECT target.id, env.id, $5, $6::text, $7::numeric, $8, $9::bool, $10::bool, $11::text, env.now
     FROM target, env ON CONFLICT DO NOTHING RETURNING *)
 , logged AS (
     {insert_sql()}
@@ -181,7 +200,8 @@ def purchase() -> str:
         {seen("env.now", "$12", "$13")}
     FROM env, target, counted WHERE p.id = target.id
     RETURNING {COLUMNS})
-SELECT env.config_version, env.now, {COLUMNS} FROM env LEFT JOIN written p ON true"""
+SELECT env.config_version, env.now, EXISTS (SELECT FROM entry), {COLUMNS}
+FROM env LEFT JOIN written p ON true"""
 
 
 def _refund(assignment: str, condition: str, sign: str, event: str, prefix: str) -> str:
@@ -194,7 +214,7 @@ def _refund(assignment: str, condition: str, sign: str, event: str, prefix: str)
         purchase_count = p.purchase_count {sign} entry.counted::int,
         total_revenue = p.total_revenue {sign} CASE WHEN entry.counted THEN entry.amount ELSE 0 END
     FROM entry WHERE p.id = entry.player_id
-    RETURNING p.id, p.environment_id)
+    RETURNING p.id)
 , logged AS (
     {insert_sql()}
     SELECT player_id, at, environment_id,

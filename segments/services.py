@@ -10,6 +10,7 @@ from django.utils import timezone
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.core.changes import Conflict, bump_config_version, create_or_conflict
 from ilara_admin.core.diff import differences
+from ilara_admin.core.projects import check_visible
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from segments.keys import KEY, KEY_FORM
 from segments.language.parser import Group, RuleError, parse, segments_in, segments_named
@@ -107,6 +108,7 @@ def segment_insert(segment: Segment, *, actor: Actor, reason: str = "") -> Audit
     segments_lock(environment)
     check_rule(environment, segment.rule, key)
     segment.name = segment.name or key
+    check_visible(segment.name)
     taken = ValidationError({"key": f"A segment “{key}” already exists in this environment."})
     create_or_conflict(segment, {"segment_key_unique": taken})
     size_want(segment)
@@ -135,6 +137,8 @@ def segment_update(
         wanted = {"name": name or segment.key, "rule": rule, "description": description}
         raise _conflict(segment, before, {**before, **wanted}, base)
     segment.name, segment.rule, segment.description = name or segment.key, rule, description
+    if segment.name != before["name"]:
+        check_visible(segment.name)
     old, new = changed_fields(before, fields_of(segment))
     if not new:
         return None

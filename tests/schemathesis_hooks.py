@@ -4,7 +4,10 @@ Only requests meant to be accepted are changed, so that a refused one is a findi
 """
 
 import os
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from itertools import cycle
 from typing import Any
 from uuid import uuid4
@@ -13,7 +16,9 @@ import requests
 import schemathesis
 from schemathesis import Case, HookContext
 
-from ilara_admin.api.json_schema import INTEGER_RANGE
+from ilara_admin.core.currencies import in_places
+from ilara_admin.core.names import name_problem
+from players.money import BELOW
 
 # Existing objects: calls about others mostly end with 404.
 KNOWN = {
@@ -31,7 +36,8 @@ def before_call(context: HookContext, case: "Case[Any]", kwargs: dict[str, Any])
         return
     body: dict[str, Any] = {}
     if isinstance(case.body, dict):
-        case.body = body = in_64_bits(case.body)
+        case.body = body = finite(case.body)
+        visible(body, "external_id")
     if next(use_known):
         for name in KNOWN.keys() & (case.path_parameters or {}).keys():
             case.path_parameters[name] = KNOWN[name]
@@ -40,21 +46,26 @@ def before_call(context: HookContext, case: "Case[Any]", kwargs: dict[str, Any])
     match operation(case):
         case "event_track":
             happened_in_time(body, body.get("sent_at"))
+            visible(body, "event_name")
         case "event_batch":
             for event in body["events"]:
                 happened_in_time(event, body.get("sent_at"))
+                visible(event, "event_name")
             # A batch with only rejected events is a bad request.
             body["events"][0]["player_id"] = KNOWN["player_id"]
         case "alias_unlink":
             case.path_parameters["external_id"] = linked_to(case.path_parameters["player_id"])
         case "purchase_record":
-            # The amount is in the query string or the body, with at most two decimal places.
-            if "amount" in (case.query or {}):
+            # The amount is in the query string or the body, with the places of its currency.
+            currency = str(body.get("currency") or "USD").upper()
+            query = case.query or {}
+            if query.get("amount"):
                 body.pop("amount", None)
-            elif body.get("amount") is None:
-                case.query = {**(case.query or {}), "amount": "4.99"}
-            elif isinstance(body["amount"], float):
-                body["amount"] = max(round(body["amount"], 2), 0.01)
+                case.query = {**query, "amount": payable(query["amount"], currency)}
+            elif body.get("amount") in (None, ""):
+                case.query = {**query, "amount": payable("5", currency)}
+            else:
+                body["amount"] = payable(body["amount"], currency)
 
 
 def linked_to(player_id: str) -> str:
@@ -69,13 +80,27 @@ def linked_to(player_id: str) -> str:
     return alias
 
 
-def in_64_bits(value: Any) -> Any:
-    """The value with floats in place of integers that are too large."""
+def finite(value: Any) -> Any:
+    """The value with a large integer in place of those that no double holds."""
     if isinstance(value, dict):
-        return {name: in_64_bits(item) for name, item in value.items()}
+        return {name: finite(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [in_64_bits(item) for item in value]
-    return 1e300 if isinstance(value, int) and value not in INTEGER_RANGE else value
+        return [finite(item) for item in value]
+    return 10**300 if isinstance(value, int) and abs(value) > sys.float_info.max else value
+
+
+def visible(body: dict[str, Any], field: str) -> None:
+    """Give a name something to see, which a pattern cannot require."""
+    if isinstance(name := body.get(field), str) and name_problem(name):
+        body[field] = f"x{name}x"[:128] if not name_problem(f"x{name}x"[:128]) else "x"
+
+
+def payable(amount: Any, currency: str) -> str:
+    """The amount, within the bounds and places that a pattern cannot require."""
+    with suppress(InvalidOperation):
+        if 1 <= (value := Decimal(str(amount))) < BELOW - 1:
+            return str(in_places(value, currency))
+    return "1"
 
 
 def operation(case: "Case[Any]") -> str:

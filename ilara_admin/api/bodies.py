@@ -1,14 +1,17 @@
 """Request bodies: from bytes to a struct, or to an error that names the field and the fix.
 
 The whole body is checked before any endpoint runs: size, encoding, nesting, and values that
-PostgreSQL or another client could not read (NUL, lone surrogates, integers beyond 64 bits).
+PostgreSQL or another client could not read (NUL, lone surrogates, numbers beyond any double).
+Numbers count by value: an integer beyond 64 bits becomes the double that other languages read.
 """
 
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Collection
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from functools import cache
 from hashlib import blake2b
+from math import inf, isfinite
 from secrets import token_bytes
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
@@ -17,7 +20,7 @@ from uuid import UUID
 import msgspec
 from django.http import HttpRequest
 
-from ilara_admin.api.errors import ApiError, invalid
+from ilara_admin.api.errors import ApiError, Code, invalid
 from ilara_admin.api.json_schema import (
     EXAMPLE_ID,
     INTEGER_RANGE,
@@ -27,13 +30,19 @@ from ilara_admin.api.json_schema import (
     YEARS,
     Moment,
 )
+from ilara_admin.api.json_text import exact_number, read_leniently, storable
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_IGNORED_NAMES = 20
 
 _uuid = re.compile(UUID_PATTERN)
 _decoder = msgspec.json.Decoder()
-_exact_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_exact_decoder = msgspec.json.Decoder(float_hook=exact_number)
+BOM = b"\xef\xbb\xbf"
+GZIP = ("gzip", "x-gzip")  # RFC 9110 has both names for it
+CONTAINERS = (dict, list)
+LEAST, MOST = INTEGER_RANGE[0], INTEGER_RANGE[-1]
+_surrogate = re.compile("[\ud800-\udfff]").search
 
 
 def is_uuid(text: str) -> bool:
@@ -69,13 +78,41 @@ def decode_body[T: msgspec.Struct](
     """
     body = read_body(request)
     data = parse_object(body, exact_numbers=exact_numbers) if body.strip() else {}
-    for name, value in data.items():
-        check_key(name, name[:64])
-        if name not in checks_itself:
-            check_value(value, name, level=2)
     known = struct.__struct_encode_fields__
-    ignored = [quote(name, safe="")[:64] for name in data if name not in known]
-    return to_struct(data, struct), tuple(ignored[:MAX_IGNORED_NAMES])
+    ignored = [quote(name, "", errors="replace")[:64] for name in data if name not in known]
+    return checked_struct(data, struct, checks_itself), tuple(ignored[:MAX_IGNORED_NAMES])
+
+
+def checked_struct[T: msgspec.Struct](
+    data: dict[str, Any], struct: type[T], checks_itself: Collection[str] = ()
+) -> T:
+    """A decoded body as a struct, after the checks of its values. Empty text in an optional text
+    field counts as absent: some runtimes write it for null."""
+    for name, value in data.items():
+        if not is_key(name):
+            check_key(name, name[:64])
+        if name not in checks_itself and not _is_plain(value):
+            data[name] = checked_value(value, name, level=2)
+    if "" in data.values():
+        for name in optional_texts(struct):
+            if data.get(name) == "":
+                del data[name]
+    return to_struct(data, struct)
+
+
+@cache
+def optional_texts(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The optional fields of a body that take text: texts, times, and amounts."""
+    inspect = msgspec.inspect
+    texts = (inspect.StrType, inspect.DateTimeType, inspect.AnyType)
+    found = []
+    for field in cast(inspect.StructType, inspect.type_info(struct)).fields:
+        of = field.type
+        parts = of.types if isinstance(of, inspect.UnionType) else (of,)
+        plain = (part.type if isinstance(part, inspect.Metadata) else part for part in parts)
+        if not field.required and any(isinstance(part, texts) for part in plain):
+            found.append(field.name)
+    return tuple(found)
 
 
 def read_body(request: HttpRequest) -> bytes:
@@ -120,9 +157,36 @@ def _read_body(request: HttpRequest) -> bytes:
         raise _too_large()
     if not chunked and len(body) < length:
         raise invalid("The body is shorter than its Content-Length says")
-    if body:
-        _check_content_type(environ.get("CONTENT_TYPE", ""))
-    return body
+    if not body:
+        return body
+    _check_content_type(environ.get("CONTENT_TYPE", ""))
+    return _inflated(body, environ.get("HTTP_CONTENT_ENCODING", ""))
+
+
+def _inflated(body: bytes, header: str) -> bytes:
+    """The body without the compression that the header Content-Encoding names."""
+    encoding = header.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in GZIP:
+        raise ApiError(
+            Code.VALIDATION_ERROR,
+            f"Content-Encoding must be gzip or absent, not {header.strip()[:64]}",
+            status=415,
+            headers={"Accept-Encoding": "gzip"},
+        )
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        # Stops behind the limit, however much there is to inflate.
+        plain = stream.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        raise invalid("The body is not gzip, as its Content-Encoding says") from None
+    if len(plain) > MAX_BODY_BYTES:
+        raise _too_large()
+    if not stream.eof or stream.unused_data:
+        problem = "ends early" if not stream.eof else "continues after its end"
+        raise invalid(f"The body {problem}: Content-Encoding says gzip")
+    return plain
 
 
 def _too_large() -> ApiError:
@@ -136,57 +200,79 @@ def _check_content_type(header: str) -> None:
 
 
 def parse_object(body: bytes, *, exact_numbers: bool = False) -> dict[str, Any]:
-    """Decode JSON that must be an object."""
+    """Decode JSON that must be an object. May contain what checked_value refuses."""
+    body = body.removeprefix(BOM)
     try:
         body.decode("utf-8")
         data = (_exact_decoder if exact_numbers else _decoder).decode(body)
-    except UnicodeDecodeError:
-        raise invalid("The body is not valid UTF-8") from None
-    except RecursionError:
-        raise invalid(f"The body nests deeper than {MAX_LEVELS} levels") from None
-    except InvalidOperation:
-        raise invalid("The body is not valid JSON: Number out of range") from None
-    except msgspec.DecodeError as error:
-        text = str(error).removeprefix("JSON is malformed: ").partition(" - at `")[0]
-        raise invalid(f"The body is not valid JSON: {text}") from None
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        data = read_leniently(body, exact_numbers=exact_numbers)
     if not isinstance(data, dict):
         raise invalid("The body must be a JSON object")
     return data
 
 
-def check_value(value: Any, path: str, level: int) -> None:
-    """Raise ApiError unless this JSON value can be stored and returned unchanged.
+def checked_value(value: Any, path: str, level: int) -> Any:
+    """The JSON value as it is stored and returned. Changes containers in place: integers beyond 64
+    bits become doubles. Raises ApiError if it cannot be stored.
 
     `level` is the nesting depth of the value; the body itself is level 1.
     """
-    if isinstance(value, str):
-        if "\0" in value:
-            raise invalid(f"{path} must not contain the character NUL", path)
-    elif isinstance(value, bool | float):
-        return
-    elif isinstance(value, int):
-        if value not in INTEGER_RANGE:
-            raise invalid(f"{path} must be an integer within 64 bits", path)
-    elif isinstance(value, dict | list):
-        if level > MAX_LEVELS:
-            raise invalid(f"{path} nests deeper than {MAX_LEVELS} levels", path)
-        for place, name, item in _children(value, path):
-            if name is not None:
-                check_key(name, place)
-            check_value(item, place, level + 1)
-
-
-def _children(value: Any, path: str) -> Iterator[tuple[str, str | None, Any]]:
+    if isinstance(value, CONTAINERS) and level > MAX_LEVELS:
+        raise invalid(f"{path} nests deeper than {MAX_LEVELS} levels", path)
     if isinstance(value, dict):
-        return ((f"{path}.{name[:64]}", name, item) for name, item in value.items())
-    return ((f"{path}[{index}]", None, item) for index, item in enumerate(value))
+        for name, item in value.items():
+            if not is_key(name):
+                check_key(name, f"{path}.{name[:64]}")
+            if not _is_plain(item):
+                value[name] = checked_value(item, f"{path}.{name[:64]}", level + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if not _is_plain(item):
+                value[index] = checked_value(item, f"{path}[{index}]", level + 1)
+    elif isinstance(value, str) and not _is_storable(value):
+        raise invalid(_text_problem(path, value), path)
+    elif isinstance(value, int | float) and not _is_plain(value):
+        try:
+            value = float(value)
+        except OverflowError:
+            value = inf
+        if not isfinite(value):
+            raise invalid(f"{path} must be a finite number", path)
+    return value
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the value needs no check of its contents and no change."""
+    if isinstance(value, str):
+        return _is_storable(value)
+    if isinstance(value, float):
+        return isfinite(value)
+    if isinstance(value, int):
+        return LEAST <= value <= MOST
+    return not isinstance(value, CONTAINERS)
+
+
+def _is_storable(text: str) -> bool:
+    return "\0" not in text and (text.isascii() or not _surrogate(text))
+
+
+def _text_problem(subject: str, text: str) -> str:
+    if "\0" in text:
+        return f"{subject} must not contain the character NUL"
+    return f"{subject} must be valid Unicode: it has half a surrogate pair or is not UTF-8"
+
+
+def is_key(name: str) -> bool:
+    return 1 <= len(name) <= MAX_KEY_CHARACTERS and _is_storable(name)
 
 
 def check_key(name: str, path: str) -> None:
+    path = storable(path.replace("\0", ""))
     if not 1 <= len(name) <= MAX_KEY_CHARACTERS:
         raise invalid(f"A key has 1 to {MAX_KEY_CHARACTERS} characters", path)
-    if "\0" in name:
-        raise invalid("A key must not contain the character NUL", path.replace("\0", ""))
+    if not _is_storable(name):
+        raise invalid(_text_problem("A key", name), path)
 
 
 def check_moment(moment: datetime, field: str) -> None:
@@ -209,10 +295,10 @@ def parse_moment(text: str, field: str) -> datetime:
 
 
 def idempotency_key(request: HttpRequest) -> str | None:
-    """The Idempotency-Key header, used when the body has no id."""
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not 1 <= len(key) <= 128:
-        raise invalid("Idempotency-Key must have 1 to 128 characters", "Idempotency-Key")
+    """The Idempotency-Key header, used when the body has no id. An empty one counts as absent."""
+    key = request.headers.get("Idempotency-Key") or None
+    if key is not None and len(key) > 128:
+        raise invalid("Idempotency-Key must have at most 128 characters", "Idempotency-Key")
     return key
 
 

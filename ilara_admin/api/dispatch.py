@@ -42,7 +42,8 @@ MAX_RESTARTS = 3
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": (
-        "X-Request-Id, X-Ilara-Ignored, Retry-After, ETag, WWW-Authenticate, RateLimit, "
+        "X-Request-Id, X-Ilara-Ignored, X-Ilara-Conflict, Retry-After, ETag, WWW-Authenticate, "
+        "RateLimit, "
         "RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
     ),
 }
@@ -63,7 +64,8 @@ encoder = msgspec.json.Encoder(decimal_format="number")
 
 class ApiRequest(HttpRequest):
     """An authenticated request. `now` is the database's clock, set by the first statement.
-    `shape_error` formats errors for the protocol of the endpoint."""
+    `conflicts` are the fields that differ from what is stored under the same id. `shape_error`
+    formats errors for the protocol of the endpoint."""
 
     id: str
     api_key: Key
@@ -72,6 +74,7 @@ class ApiRequest(HttpRequest):
     confirmed: bool
     limits: dict[str, rate_limits.LimitState]
     ignored: tuple[str, ...]
+    conflicts: tuple[str, ...]
     now: datetime
     shape_error: Callable[[ApiError], HttpResponse]
 
@@ -144,6 +147,8 @@ def answer(request: HttpRequest) -> HttpResponseBase:
             response.headers.setdefault(name, value)
     if ignored := getattr(request, "ignored", ()):
         response.headers["X-Ilara-Ignored"] = ", ".join(ignored)
+    if conflicts := getattr(request, "conflicts", ()):
+        response.headers["X-Ilara-Conflict"] = ", ".join(conflicts)
     return response
 
 

@@ -38,7 +38,8 @@ class Docs:
 
     `reply` is the type of the reply (inside the envelope, if any), `statuses` the meaning of each
     success status. `path` has the types of path parameters, `query` those of the query string;
-    `headers` names special request headers. `counts` are the limits other than that of requests.
+    `headers` names special request headers. `repeats`: an id may be sent again with other content,
+    which the reply reports. `counts` are the limits other than that of requests.
     `invalid` is an example message of 400 that starts with the field, `missing` are all messages of
     404 and `conflict` is one of 409. `failure` is the type of errors."""
 
@@ -47,6 +48,7 @@ class Docs:
     path: Mapping[str, Any] = field(default_factory=dict)
     query: type[msgspec.Struct] | None = None
     headers: tuple[str, ...] = ()
+    repeats: bool = False
     counts: tuple[str, ...] = ()
     invalid: str = ""
     missing: tuple[str, ...] = ()

@@ -43,7 +43,10 @@ OTHER_STATUSES = {
     405: (Code.VALIDATION_ERROR, "for a method that the path does not support"),
     409: (Code.VALIDATION_ERROR, "for an id that belongs to another player"),
     413: (Code.VALIDATION_ERROR, "for a body above 1 MiB"),
-    415: (Code.VALIDATION_ERROR, "for a body that is not JSON"),
+    415: (
+        Code.VALIDATION_ERROR,
+        "for a body that is not JSON, or compressed in another way than gzip",
+    ),
     403: (
         Code.UNAUTHORIZED,
         "when the key is valid but not allowed for this call: a public key where a secret one is "

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ilara_admin.core.names import SPACES
+
 MAX_LEVELS = 16
 MAX_KEY_CHARACTERS = 128
 INTEGER_RANGE = range(-(2**63), 2**63)
@@ -14,6 +16,9 @@ INTEGER_RANGE = range(-(2**63), 2**63)
 # End of text in both Python and JSON Schema regular expressions: Python's $ allows a newline.
 END = r"(?![\s\S])"
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]*" + END
+# What a pattern can say of core/names.py, for names without NUL and for names without controls.
+NAME = rf"^[^{SPACES}]([^\x00]*[^{SPACES}])?{END}"
+LINE_NAME = rf"^[^{SPACES}]([^\x00-\x1f\x7f]*[^{SPACES}])?{END}"
 UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 UUID_PATTERN = f"^{UUID}{END}"
 EXAMPLE_ID = "550e8400-e29b-41d4-a716-446655440000"
@@ -36,8 +41,7 @@ SentMoment = Annotated[
     ),
 ]
 
-# What bodies.py accepts, as JSON Schema, which can express neither depth nor bounds for integers
-# alone (1e300 counts as an integer).
+# What bodies.py accepts, as JSON Schema, which cannot express depth.
 REF = "#/components/schemas/{name}"
 NO_NUL = {"pattern": r"^[^\x00]*" + END}
 JSON_OBJECT: dict[str, Any] = {
@@ -47,7 +51,7 @@ JSON_OBJECT: dict[str, Any] = {
 JSON_VALUE: dict[str, Any] = {
     "title": "JsonValue",
     "description": f"Any JSON, at most {MAX_LEVELS} levels deep, counted from the body. Integers "
-    "written without a fraction or exponent must fit into 64 bits; strings must not contain NUL.",
+    "beyond 64 bits are read as doubles; strings must not contain NUL.",
     "type": ["null", "boolean", "number", "string", "array", "object"],
     "items": {"$ref": REF.format(name="JsonValue")},
     **NO_NUL,

@@ -53,7 +53,30 @@ CONVENTIONS: tuple[tuple[str, str], ...] = (
     (
         "Idempotency",
         "Requests with an `event_id`, `session_id` or `transaction_id` can be repeated: each id "
-        "counts once. The header `Idempotency-Key` replaces a missing id.",
+        "counts once. The header `Idempotency-Key` replaces a missing id. If a repeat has other "
+        "content, the first one counts, and the header `X-Ilara-Conflict` names the fields that "
+        "differ; a batch lists them in `conflicts`.",
+    ),
+    (
+        "Values",
+        "Values count, not their spelling: 1e1 is 10, and 4.990 is 4.99. Integers beyond 64 bits "
+        "become doubles. Amounts may have the decimal places of their currency (ISO 4217). In a "
+        "batch, an invalid value such as NaN rejects only its event.",
+    ),
+    (
+        "Empty text",
+        "Empty text in an optional text field, header or query parameter counts as absent, as some "
+        "engines write it for null. Only null clears a device id or an e-mail address.",
+    ),
+    (
+        "Names",
+        "External ids and event names need a visible character and no space or invisible "
+        "character at the ends. External ids are case-sensitive; player ids are not.",
+    ),
+    (
+        "Compression",
+        "Bodies may be compressed with `Content-Encoding: gzip`. The limit of 1 MiB applies before "
+        "and after.",
     ),
     (
         "Unknown fields",

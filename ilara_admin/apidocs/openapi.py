@@ -10,6 +10,7 @@ import msgspec
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
+from ilara_admin.api.bodies import optional_texts
 from ilara_admin.api.dispatch import is_known, route
 from ilara_admin.api.endpoint import JSON, Docs, Example, endpoint
 from ilara_admin.api.enums import with_meanings
@@ -18,13 +19,19 @@ from ilara_admin.apidocs.operations import TAGS, Operation, Parameter, Refusal, 
 
 VERSION = "1"
 TEXT = """\
-Bodies are JSON objects of at most 1 MiB; unknown top-level fields are ignored and listed in the \
-header X-Ilara-Ignored. Every reply has the header X-Request-Id: yours if you sent one. On limited \
-tiers, RateLimit has the remaining allowance. Order of checks: path (404), method (405), key \
-(401, 403), limit (429), body (400), resource (404)."""
+Bodies are JSON objects of at most 1 MiB, which applies before and after `Content-Encoding: gzip`. \
+Unknown top-level fields are ignored and listed in the header X-Ilara-Ignored. Empty text in an \
+optional text field, header or query parameter counts as absent. Every reply has the header \
+X-Request-Id: yours if you sent one. On limited tiers, RateLimit has the remaining allowance. \
+Order of checks: path (404), method (405), key (401, 403), limit (429), body (400), resource \
+(404)."""
 REPLY_HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "X-Request-Id": ({"type": "string"}, "The id of the request: the caller's, else a new one."),
     "X-Ilara-Ignored": ({"type": "string"}, "Unknown top-level fields of the body."),
+    "X-Ilara-Conflict": (
+        {"type": "string", "examples": ["amount, currency"]},
+        "The fields that differ from what is stored under the same id, which counts.",
+    ),
     "RateLimit": ({"type": "string"}, "Remaining allowance of each limit, and seconds to reset."),
     "RateLimit-Policy": ({"type": "string"}, "The tier's limits, with windows in seconds."),
     "X-RateLimit-Limit": ({"type": "integer"}, "Requests allowed per window."),
@@ -117,9 +124,26 @@ def _schemas(types: list[Any]) -> tuple[dict[Any, Any], dict[str, Any]]:
         # The items of a body have the same bounds as the body.
         for name in {body.__name__, *re.findall(REF.format(name=r"(\w+)"), text)} - {"JsonValue"}:
             components[name].update(JSON_OBJECT)
+    for struct in (*dict.fromkeys(bodies), *referred):
+        fields = components[struct.__name__]["properties"]
+        for name in optional_texts(struct):
+            fields[name] = _or_empty(fields[name])
     with_meanings(components)
     components |= {"Success": SUCCESS, "JsonValue": JSON_VALUE}
     return dict(zip(types, found, strict=True)), _tidied(components)
+
+
+EMPTY = {"type": "string", "maxLength": 0}
+
+
+def _or_empty(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an optional field that also takes empty text, unless it does anyway."""
+    parts = schema.get("anyOf", [schema])
+    texts = [part for part in parts if part.get("type") == "string"]
+    if any("format" not in text and re.search(text.get("pattern", ""), "") for text in texts):
+        return schema
+    rest = {} if parts == [schema] else {name: schema[name] for name in schema if name != "anyOf"}
+    return {**rest, "anyOf": [*parts, EMPTY]}
 
 
 def _tidied(schema: Any) -> Any:
@@ -192,6 +216,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "description": parameter.text,
         "schema": parameter.schema,
     }
+    if parameter.place == "query":
+        written["allowEmptyValue"] = True  # counts as absent
     return written if parameter.example is None else written | {"example": parameter.example}
 
 
@@ -200,6 +226,8 @@ def _success(operation: Operation, status: int, schemas: dict[Any, Any]) -> dict
     names = ["X-Request-Id"]
     if operation.endpoint.body is not None:
         names.append("X-Ilara-Ignored")
+    if docs.repeats:
+        names.append("X-Ilara-Conflict")
     if "If-None-Match" in docs.headers:
         names.append("ETag")
     if operation.limits:

@@ -40,7 +40,7 @@ TAGS = {
 }
 HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "Idempotency-Key": (
-        {"type": "string", "minLength": 1, "maxLength": 128, "examples": ["order_8812"]},
+        {"type": "string", "maxLength": 128, "examples": ["order_8812"]},
         "Used if the body has no id.",
     ),
     "Last-Event-ID": (

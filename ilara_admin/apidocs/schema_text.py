@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ilara_admin.api.json_schema import END, INTEGER_RANGE, NO_CONTROLS, NO_NUL, UUID_PATTERN
+from ilara_admin.api.json_schema import (
+    END,
+    INTEGER_RANGE,
+    LINE_NAME,
+    NAME,
+    NO_CONTROLS,
+    NO_NUL,
+    UUID_PATTERN,
+)
 
 type Schema = Mapping[str, Any]
 
@@ -13,7 +21,12 @@ PLAIN = {"boolean": "true or false", "string": "string", "number": "number", "nu
 SMALL = 12  # fields
 MEANINGS = "x-enum-descriptions"
 LONG_PATTERN = 40  # characters; longer patterns are explained by their description
-PATTERNS = {UUID_PATTERN: "UUID", NO_CONTROLS: "string without control characters"}
+PATTERNS = {
+    UUID_PATTERN: "UUID",
+    NO_CONTROLS: "string without control characters",
+    NAME: "string without spaces at its ends",
+    LINE_NAME: "string without control characters and without spaces at its ends",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,8 @@ class SchemaText:
                 return types[0]
             last = f", or {types[-1]}" if any(", " in each for each in types) else ""
             return ", ".join(types[:-1]) + (last or f" or {types[-1]}")
+        if parts != [schema]:
+            return self.type(parts[0])
         if "enum" in schema:
             return "one of these" if MEANINGS in schema else _choice(schema["enum"])
         if "const" in schema:
@@ -163,7 +178,9 @@ def _parts(schema: Schema) -> list[Schema]:
     """The alternatives, or the schema itself if there are none."""
     if "properties" in schema:
         return [schema]
-    return schema.get("anyOf") or [schema]
+    # Without the empty text, which optional fields take: the conventions explain it.
+    parts = [part for part in schema.get("anyOf", ()) if part.get("maxLength") != 0]
+    return parts or [schema]
 
 
 def _own_text(parts: list[Schema]) -> str:
@@ -188,7 +205,9 @@ def _span(least: int | None, most: int | None, nouns: str) -> str:
 
 def _range(schema: Schema) -> str:
     least, most = schema.get("minimum"), schema.get("maximum")
-    above = schema.get("exclusiveMinimum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if above is not None and below is not None:
+        return f"above {above:,} and below {below:,}"
     if most == INTEGER_RANGE.stop - 1:
         most = None
     if above is not None:

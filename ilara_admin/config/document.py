@@ -27,6 +27,7 @@ from flags.engine.document import (
     decode_document,
     encode_document,
 )
+from ilara_admin.core.names import name_problem
 from ilara_admin.core.path_error import PathError
 from segments.keys import KEY, KEY_FORM
 from segments.language.parser import NOT_IN_TEXT, RuleError, parse
@@ -190,14 +191,21 @@ def _read_kinds(document: Any, faults: list[PathError]) -> dict[str, ConfigEntri
 
 def _read_segment(key: str, data: Any, faults: list[PathError]) -> ConfigEntry:
     given = _fields(data, SegmentConfig, SegmentConfig.__struct_fields__, faults)
+    _check_name(given.get("name"), faults)
     if "rule" in given:
         _check_rule(given["rule"], "rule", faults)
     return {"description": "", **given, "name": given.get("name") or key}
 
 
+def _check_name(name: str | None, faults: list[PathError]) -> None:
+    if name and (problem := name_problem(name)):
+        faults.append(PathError("name", f"The name {problem}."))
+
+
 def _read_flag(key: str, data: Any, faults: list[PathError]) -> ConfigEntry:
     known = (*FlagDocument.__struct_fields__, *_ABOUT)
     given = _fields(data, FlagMetadataConfig, known, faults)
+    _check_name(given.get("name"), faults)
     if given.get("expected_end") and not _is_date(given["expected_end"]):
         faults.append(PathError("expected_end", "Must be a date like 2026-12-31, or empty."))
     metadata = {

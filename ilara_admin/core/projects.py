@@ -16,6 +16,7 @@ from ilara_admin.core.changes import (
     register_permanent,
     register_undo,
 )
+from ilara_admin.core.names import name_problem
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Project, Role, Tier
 
 ENVIRONMENT_SLUGS = ("live", "test")
@@ -35,10 +36,18 @@ def _check_slug(slug: str, longest: int) -> None:
 
 
 def checked_name(name: str, what: str) -> str:
+    """The name without spaces at its ends. Raises ValidationError."""
     name = name.strip()
     if not 1 <= len(name) <= 100:
         raise ValidationError({"name": f"The {what} needs a name of 1 to 100 characters."})
+    check_visible(name)
     return name
+
+
+def check_visible(name: str) -> None:
+    """Raise ValidationError unless a typed name can be seen and told from others."""
+    if problem := name_problem(name):
+        raise ValidationError({"name": f"The name {problem}."})
 
 
 @transaction.atomic

@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from events import partitions, rollups
 from ilara_admin.api.bodies import digest_of
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.currencies import in_places
 from ilara_admin.core.db import Row
 from ilara_admin.core.progress import Progress, no_progress
 from ilara_admin.demo.config import CHLOE, config_fill
@@ -43,8 +44,8 @@ PLAYER_COLUMNS = (
 )
 SESSION_COLUMNS = "player_id digest session_id started_at duration_seconds received_at"
 PURCHASE_COLUMNS = (
-    "player_id digest transaction_id amount currency counted verified product_id received_at "
-    "refunded_at"
+    "player_id environment_id digest transaction_id amount currency counted verified product_id "
+    "received_at refunded_at"
 )
 EVENT_COLUMNS = (
     "received_at player_id environment_id event_id name session_id properties occurred_at"
@@ -126,6 +127,10 @@ def _players_fill(environment: Environment, size: int, now: datetime, progress: 
     for number in range(size):
         progress("Players", number, size)
         player = player_draw(number, size, now, SEED)
+        player.sales = [
+            sale._replace(amount=in_places(sale.amount, environment.currency))
+            for sale in player.sales
+        ]
         id = player_id_for(environment.namespace, player.external_id)
         players.append(_player_row(environment, id, player))
         sessions.extend(
@@ -134,7 +139,7 @@ def _players_fill(environment: Environment, size: int, now: datetime, progress: 
             for session in player.sessions
         )  # fmt: skip
         purchases.extend(
-            (id, digest_of(sale.transaction_id), sale.transaction_id, sale.amount,
+            (id, environment.pk, digest_of(sale.transaction_id), sale.transaction_id, sale.amount,
              environment.currency, True, sale.verified, sale.product_id, sale.at, sale.refunded_at)
             for sale in player.sales
         )  # fmt: skip

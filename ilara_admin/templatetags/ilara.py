@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString, mark_safe
 from heroicons.templatetags.heroicons import heroicon_micro
 
 from ilara_admin.core import percentages
+from ilara_admin.core.currencies import DEFAULT_PLACES, PLACES
 from ilara_admin.web import access
 from ilara_admin.web.context_processors import NavItem
 
@@ -164,9 +165,19 @@ def share(part: float) -> str:
 
 @register.filter
 def money(amount: Decimal | None, currency: str = "") -> str:
-    """An amount with its currency code, since currency signs are ambiguous. Without `currency`, for
-    a column with the currency in its heading, only the amount."""
-    return ABSENT if amount is None else f"{amount:,.2f} {currency}".rstrip()
+    """An amount with its currency code, since currency signs are ambiguous."""
+    return ABSENT if amount is None else f"{amount_text(amount, currency)} {currency}".rstrip()
+
+
+@register.filter("amount")
+def amount_text(amount: Decimal | None, currency: str) -> str:
+    """An amount in a column with the currency in its heading. Has the places of the currency, more
+    only if the amount has more."""
+    if amount is None:
+        return ABSENT
+    exponent = Decimal(amount).normalize().as_tuple().exponent
+    own = -exponent if isinstance(exponent, int) else 0
+    return f"{amount:,.{max(PLACES.get(currency, DEFAULT_PLACES), own)}f}"
 
 
 @register.filter

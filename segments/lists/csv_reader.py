@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
+from ilara_admin.core.names import name_problem
+
 COLUMN = "external_id"
 MAX_CHARACTERS = 255
 MAX_LINE_BYTES = 1024 * 1024
@@ -61,7 +63,7 @@ def check_id(external_id: str) -> str:
         return "contains a NUL character"
     if not external_id.isascii() and NOT_UTF8.search(external_id):
         return "is not UTF-8"
-    return ""
+    return name_problem(external_id) or ""
 
 
 def _checked(number: int, fields: list[str] | None, column: int) -> CsvRow:

@@ -161,6 +161,13 @@ type BatchReceipt struct {
 	Accepted   int         `json:"accepted"`
 	Duplicates int         `json:"duplicates"`
 	Rejected   []Rejection `json:"rejected"`
+	Conflicts  []Conflict  `json:"conflicts"`
+}
+
+// Conflict names a field of a repeated event that differs from the event stored first, which counts.
+type Conflict struct {
+	Index int    `json:"index"`
+	Field string `json:"field"`
 }
 
 type Rejection struct {

@@ -45,7 +45,8 @@ const IN_NODE = typeof process !== "undefined" && Boolean(process.versions?.node
  *   received_at: string, status: "accepted" | "duplicate"}} EventReceipt
  * @typedef {EventReceipt & {session_id: string | null, properties: Data}} StreamedEvent
  * @typedef {{accepted: number, duplicates: number,
- *   rejected: {index: number, code: string, message: string, field: string | null}[]}} BatchReceipt
+ *   rejected: {index: number, code: string, message: string, field: string | null}[],
+ *   conflicts: {index: number, field: string}[]}} BatchReceipt
  * @typedef {{flag_key: string, value: any, variant_key: string, reason: string,
  *   segment_id: string | null, receipt?: Data}} FlagEvaluation
  *

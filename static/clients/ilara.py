@@ -84,6 +84,7 @@ class BatchReceipt(TypedDict):
     accepted: int
     duplicates: int
     rejected: list[Data]  # index, code, message, field
+    conflicts: list[Data]  # index, field: differs from the event stored first under the same id
 
 
 class FlagEvaluation(TypedDict):  # and `receipt`, if called with explain

@@ -90,3 +90,23 @@ def test_impossible_sent_at__refuses_the_request(
         reply = public_api.post(path, {**sent, "sent_at": sent_at})
         assert (reply.status, reply.error["details"][0]["field"]) == (400, "sent_at")
     assert not Event.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("age", "shifted"),
+    [(0.5, False), (9, False), (55, False), (70, True), (3600, True), (-5, True), (-3600, True)],
+)
+def test_plausible_transit__is_not_taken_for_a_wrong_clock(
+    age: float, shifted: bool, body: dict[str, Any], public_api: Api
+) -> None:
+    """A body may take seconds to arrive; its events happened when they say."""
+    happened = datetime.now(UTC) - HOUR
+    sent_at = datetime.now(UTC) - timedelta(seconds=age)
+    sent = {**body, "timestamp": happened.isoformat()}
+    data = public_api.post(EVENTS, {**sent, "sent_at": sent_at.isoformat()}).data
+    public_api.post(f"{EVENTS}/batch", {"events": [sent], "sent_at": sent_at.isoformat()})
+    single, batched = Event.objects.order_by("id")
+    assert datetime.fromisoformat(data["timestamp"]) == single.occurred_at
+    for event in (single, batched):
+        skew = event.received_at - sent_at if shifted else timedelta()
+        assert event.occurred_at == happened + skew

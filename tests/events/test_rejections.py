@@ -1,7 +1,9 @@
 """Rejected events are stored with their reason; other failures are not."""
 
+import re
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import connection
 
@@ -29,7 +31,7 @@ def stored_rejections() -> list[tuple[str | None, str | None, str, str | None]]:
 def test_rejected_event__is_stored_with_its_reason(
     body: dict[str, Any], public_api: Api, environment: Environment
 ) -> None:
-    sent = {**body, "properties": {"n": 2**70}}
+    sent = {**body, "properties": {"n": 10**400}}
     message = public_api.post(EVENTS, sent).error["message"]
     row = RejectedEvent.objects.get()
     assert (row.environment, row.event_name, row.player) == (
@@ -37,7 +39,70 @@ def test_rejected_event__is_stored_with_its_reason(
     )  # fmt: skip
     assert (row.code, row.message, row.field) == ("VALIDATION_ERROR", message, "properties.n")
     assert row.payload.startswith('{"player_id":')
-    assert str(2**70) in row.payload
+    assert str(10**400) in row.payload
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        (b"NaN", "NaN"),
+        (b"-1e999", "-Infinity"),
+        (rb'"\ud83d"', r'"\ud83d"'),
+        (b'"caf\xe9"', r'"caf\udce9"'),
+        (b"1" * 5_000, "Infinity"),
+        (rb'"\u0000"', r'"\u0000"'),
+    ],
+)
+def test_what_no_other_reader_accepts__rejects_its_event_and_is_stored(
+    text: bytes, stored: str, body: dict[str, Any], public_api: Api
+) -> None:
+    good = msgspec.json.encode(body)
+    bad = good[:-1] + b',"properties":{"n":' + text + b"}}"
+    reply = public_api.post(
+        f"{EVENTS}/batch", b'{"events":[' + b",".join([good, bad, good]) + b"]}"
+    )
+    assert reply.data["accepted"] == 2
+    rejection = reply.data["rejected"][0]
+    assert (rejection["index"], rejection["field"]) == (1, "properties.n")
+    assert rejection["message"].startswith("properties.n must ")
+    assert public_api.post(EVENTS, bad).error["details"][0]["field"] == "properties.n"
+    rows = RejectedEvent.objects.order_by("id")
+    assert [row.field for row in rows] == ["properties.n"] * 2
+    assert all(f'{{"n":{stored}}}' in row.payload for row in rows)
+
+
+def test_name_that_is_not_unicode__is_stored_readable(
+    body: dict[str, Any], public_api: Api
+) -> None:
+    sent = msgspec.json.encode(body).replace(b'"start"', rb'"st\ud83drt"')
+    assert public_api.post(EVENTS, sent).error["details"][0]["field"] == "event_name"
+    assert RejectedEvent.objects.get().event_name == r"st\ud83drt"
+    key = msgspec.json.encode(body)[:-1] + rb',"\ud83d":1}'
+    reply = public_api.post(f"{EVENTS}/batch", b'{"events":[' + key + b"]}")
+    assert reply.error["details"][0]["field"] == r"events[0].\ud83d"
+
+
+@pytest.mark.parametrize(
+    ("bad", "place"),
+    [
+        (b'{"player_id": x}', "events[1].player_id"),
+        (b'{"a": 1 "b"}', "events[1].a"),
+        (b'{"a": "\x01"}', "events[1].a"),
+        (b'{"a" \xff}', "events[1]"),
+        (b'{"a": tru', "events[1].a"),
+    ],
+)
+def test_batch_that_is_not_json__error_names_the_byte_and_the_event(
+    bad: bytes, place: str, body: dict[str, Any], public_api: Api
+) -> None:
+    start = b'{"events":[' + msgspec.json.encode(body) + b","
+    reply = public_api.post(f"{EVENTS}/batch", start + bad + b"]}")
+    assert reply.error["details"][0]["field"] == "events[1]"
+    found = re.search(r"\(byte (\d+), in (.+)\)$", reply.error["message"])
+    assert found
+    assert found[2] == place
+    assert len(start) < int(found[1]) <= len(start + bad)
+    assert not Event.objects.exists()
 
 
 def test_rejected_events_of_a_batch__are_stored(body: dict[str, Any], public_api: Api) -> None:

@@ -10,6 +10,7 @@ from ilara_admin.models import Environment
 from players.models import Player
 from tests.api_client import EVENTS, Api
 from tests.factories import make_player
+from tests.inputs import inputs
 
 
 @pytest.fixture
@@ -64,6 +65,7 @@ def test_repeated_event__is_a_duplicate_and_not_stored(
     assert public_api.post(EVENTS, sent).data["status"] == "accepted"
     again = public_api.post(EVENTS, {**sent, "properties": {"n": 2}})
     assert (again.status, again.data["status"]) == (201, "duplicate")
+    assert again.headers["X-Ilara-Conflict"] == "properties"
     assert again.data["event_id"] == "e-1"
     assert Event.objects.get().properties == {"n": 1}
 
@@ -103,15 +105,13 @@ def test_name_with_any_characters__is_accepted(
         ({"event_name": "a\n"}, "event_name"),
         ({"event_name": "ilara.flag"}, "event_name"),
         ({"event_name": None}, "event_name"),
-        ({"event_id": ""}, "event_id"),
         ({"event_id": "x" * 129}, "event_id"),
         ({"event_id": 7}, "event_id"),
-        ({"session_id": ""}, "session_id"),
         ({"session_id": 7}, "session_id"),
         ({"properties": []}, "properties"),
         ({"properties": {f"p{number}": 1 for number in range(256)}}, "properties"),
         ({"properties": {"big": "x" * 65_536}}, "properties"),
-        ({"properties": {"n": 2**63}}, "properties.n"),
+        ({"properties": {"n": 10**400}}, "properties.n"),
         ({"timestamp": 5}, "timestamp"),
         ({"player_id": None}, "player_id"),
     ],
@@ -133,6 +133,30 @@ def test_properties_at_the_limits__are_stored(body: dict[str, Any], public_api: 
 def test_null__is_the_same_as_absent(body: dict[str, Any], public_api: Api) -> None:
     empty = dict.fromkeys(["event_id", "session_id", "properties", "timestamp"])
     assert public_api.post(EVENTS, {**body, **empty}).data["status"] == "accepted"
+
+
+def test_empty_text__is_the_same_as_absent(body: dict[str, Any], public_api: Api) -> None:
+    empty = dict.fromkeys(["event_id", "session_id", "timestamp", "sent_at"], "")
+    first, second = (public_api.post(EVENTS, {**body, **empty}, idempotency_key="") for _ in "ab")
+    assert first.data["status"] == second.data["status"] == "accepted"
+    assert {event.session_id for event in Event.objects.all()} == {None}
+    batch = {"events": [{**body, **empty}] * 2, "sent_at": ""}
+    assert public_api.post(f"{EVENTS}/batch", batch).data["accepted"] == 2
+    reply = public_api.post(EVENTS, {**body, "properties": ""})
+    assert reply.error["details"][0]["field"] == "properties"
+
+
+@pytest.mark.parametrize("given", inputs("names"), ids=lambda given: given["about"])
+def test_name__needs_something_to_see_and_no_space_outside(
+    given: dict[str, Any], body: dict[str, Any], public_api: Api
+) -> None:
+    reply = public_api.post(EVENTS, {**body, "event_name": given["name"]})
+    assert reply.status == (201 if given["fine"] else 400)
+    if not given["fine"]:
+        assert reply.error["details"][0]["field"] == "event_name"
+        batch = {"events": [body, {**body, "event_name": given["name"]}]}
+        rejected = public_api.post(f"{EVENTS}/batch", batch).data["rejected"]
+        assert [(item["index"], item["field"]) for item in rejected] == [(1, "event_name")]
 
 
 def test_missing_fields__are_named(body: dict[str, Any], public_api: Api) -> None:

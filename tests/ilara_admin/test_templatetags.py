@@ -81,6 +81,10 @@ def test_money_and_number() -> None:
     assert ilara.money(Decimal("18240.5")) == "18,240.50"
     assert ilara.money(Decimal("999999999.99"), "EUR") == "999,999,999.99 EUR"
     assert ilara.money(None) == ilara.ABSENT
+    assert ilara.money(Decimal("1.2"), "KWD") == "1.200 KWD"
+    assert ilara.money(Decimal("1200.00"), "JPY") == "1,200 JPY"
+    assert ilara.amount_text(Decimal("0"), "USD") == "0.00"
+    assert ilara.amount_text(Decimal("1.2345"), "USD") == "1.2345"
     assert ilara.number(1234567) == "1,234,567"
     assert ilara.number(None) == ilara.ABSENT
 

@@ -44,6 +44,22 @@ def test_repeated_id__changes_only_last_seen_at(path: str, public_api: Api) -> N
     assert PlayerSession.objects.get().duration_seconds is None
 
 
+def test_repeated_id__names_what_differs(path: str, public_api: Api) -> None:
+    def conflict(**fields: Any) -> str | None:
+        return public_api.post(path, {"session_id": "s-1", **fields}).headers.get(
+            "X-Ilara-Conflict"
+        )
+
+    start = "2026-01-01T12:00:00Z"
+    assert conflict(started_at=start, duration_seconds=60) is None
+    assert conflict() is None
+    assert conflict(started_at="2026-01-01T14:00:00.000+02:00", duration_seconds=60.0) is None
+    assert conflict(duration_seconds=61) == "duration_seconds"
+    assert conflict(started_at="2026-01-01T12:00:01Z", duration_seconds=61) == (
+        "started_at, duration_seconds"
+    )
+
+
 def test_header__is_used_only_without_an_id(path: str, public_api: Api) -> None:
     public_api.post(path, idempotency_key="k-1")
     public_api.post(path, idempotency_key="k-1")
@@ -61,7 +77,6 @@ def test_id__is_unique_per_player_only(path: str, public_api: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"session_id": ""}, "session_id"),
         ({"session_id": "x" * 129}, "session_id"),
         ({"session_id": 5}, "session_id"),
         ({"started_at": "2026-01-01"}, "started_at"),
@@ -84,8 +99,16 @@ def test_duration_60_0__is_a_whole_number(path: str, public_api: Api) -> None:
     assert message == "duration_seconds must be a whole number"
 
 
-@pytest.mark.parametrize("key", ["", "x" * 129])
-def test_invalid_idempotency_key__is_refused(key: str, path: str, public_api: Api) -> None:
+def test_invalid_idempotency_key__is_refused(path: str, public_api: Api) -> None:
+    key = "x" * 129
     reply = public_api.post(path, idempotency_key=key)
     assert (reply.status, reply.error["details"][0]["field"]) == (400, "Idempotency-Key")
     assert public_api.post(path, {"session_id": "s-1"}, idempotency_key=key).status == 400
+
+
+def test_empty_ids_and_times__count_as_absent(path: str, public_api: Api) -> None:
+    body = {"session_id": "", "started_at": ""}
+    counts = [public_api.post(path, body, idempotency_key="").data["session_count"] for _ in "ab"]
+    assert counts == [1, 2]
+    assert public_api.post(path, {"session_id": ""}, idempotency_key="k").data["session_count"] == 3
+    assert public_api.post(path, {"session_id": "k"}).data["session_count"] == 3

@@ -4,6 +4,7 @@ from django.core.management.base import CommandParser
 
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import environment_of, player_in
+from ilara_admin.templatetags.ilara import amount_text
 from players.services import purchase_refund
 
 
@@ -27,7 +28,8 @@ class Command(IlaraCommand):
         entry = purchase_refund(found, transaction, actor=self.actor, reason=reason)
         found.refresh_from_db()
         refunded = entry.after or {}
+        revenue = amount_text(found.total_revenue, found.environment.currency)
         self.stdout.write(
             f"{refunded['amount']} {refunded['currency']} refunded. {found.external_id} now has "
-            f"{found.purchase_count:,} purchases and {found.total_revenue:,} in revenue."
+            f"{found.purchase_count:,} purchases and {revenue} in revenue."
         )
