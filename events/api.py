@@ -12,7 +12,7 @@ from events.rejections import rejected
 from ilara_admin.api.bodies import check_moment, decode_body, idempotency_key, read_object
 from ilara_admin.api.dispatch import ApiRequest, count, respond, route
 from ilara_admin.api.endpoint import Docs, endpoint
-from ilara_admin.api.errors import ApiError, Code, not_found
+from ilara_admin.api.errors import ApiError, Code, invalid, not_found
 from ilara_admin.api.rate_limits import EVENTS
 from players.record import UNKNOWN_PLAYER
 from players.statements import unknown_player
@@ -40,12 +40,15 @@ def event_track(request: ApiRequest) -> HttpResponse:
     the catalogue under Live events lists the names seen, with their properties, about ten seconds
     later. Updates the player's `last_seen_at`."""
     try:
-        body, request.ignored = decode_body(request, schemas.EventTrack)
+        body = decode_body(request, schemas.EventTrack)
         event = ingest.prepare(body, _sent_at(body), idempotency_key(request))
     except ApiError as error:
+        problem = error
         if (data := read_object(request)) is not None:
-            ingest.store(request, [], [rejected(data, error)])
-        raise
+            if isinstance(data.get("events"), list):
+                problem = invalid("Send a batch to POST /v1/events/events/batch", "events")
+            ingest.store(request, [], [rejected(data, problem)])
+        raise problem from None
     count(request, EVENTS)
     outcome = ingest.store(request, [event], sent_at=body.sent_at)
     if not outcome.known:

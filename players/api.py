@@ -147,7 +147,8 @@ def player_patch(
     unset = body.device_id is UNSET and body.email is UNSET and body.attributes is UNSET
     # Empty text counts as absent, but is not the mistake of a body without known fields.
     if unset and not schemas.PATCHED.intersection(read_object(request) or {}):
-        raise invalid("Nothing to change: give device_id, email or attributes")
+        unknown = f". Unknown: {', '.join(request.ignored)}" if request.ignored else ""
+        raise invalid(f"Nothing to change: give device_id, email or attributes{unknown}")
     attributes, removed = _attributes(body.attributes)
     row = _write(
         request,

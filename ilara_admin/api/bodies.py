@@ -20,6 +20,7 @@ from uuid import UUID
 import msgspec
 from django.http import HttpRequest
 
+from ilara_admin.api import hints
 from ilara_admin.api.errors import ApiError, Code, invalid
 from ilara_admin.api.json_schema import (
     EXAMPLE_ID,
@@ -71,16 +72,28 @@ def decode_body[T: msgspec.Struct](
     checks_itself: tuple[str, ...] = (),
     *,
     exact_numbers: bool = False,
-) -> tuple[T, tuple[str, ...]]:
-    """The decoded body and the names of unknown top-level fields.
+) -> T:
+    """The decoded body. Sets `request.ignored` to the names of unknown top-level fields, also where
+    the body is refused: the wrong name of a required field is among them.
 
     An empty body counts as {}. The contents of fields in `checks_itself` are not checked.
     """
     body = read_body(request)
-    data = parse_object(body, exact_numbers=exact_numbers) if body.strip() else {}
+    data = parse_body(body, exact_numbers=exact_numbers) if body.strip() else {}
+    if not isinstance(data, dict):
+        raise _not_an_object(data, struct)
     known = struct.__struct_encode_fields__
     ignored = [quote(name, "", errors="replace")[:64] for name in data if name not in known]
-    return checked_struct(data, struct, checks_itself), tuple(ignored[:MAX_IGNORED_NAMES])
+    request.ignored = ignored[:MAX_IGNORED_NAMES]  # type: ignore[attr-defined]
+    return checked_struct(data, struct, checks_itself)
+
+
+def _not_an_object(data: Any, struct: type[msgspec.Struct]) -> ApiError:
+    kind = "an array" if isinstance(data, list) else "text, a number, true, false or null"
+    required = [field.name for field in msgspec.structs.fields(struct) if field.required]
+    shown = ", ".join(f'"{name}": {"[…]" if name == "events" else "…"}' for name in required)
+    example = f": {{{shown}}}" if shown else ""
+    return invalid(f"The body must be a JSON object, not {kind}{example}")
 
 
 def checked_struct[T: msgspec.Struct](
@@ -132,9 +145,10 @@ def read_body(request: HttpRequest) -> bytes:
 def read_object(request: HttpRequest) -> dict[str, Any] | None:
     """The object in the body, or None if the body cannot be read as one."""
     try:
-        return parse_object(read_body(request))
+        data = parse_body(read_body(request))
     except ApiError:
         return None
+    return data if isinstance(data, dict) else None
 
 
 def _read_body(request: HttpRequest) -> bytes:
@@ -199,17 +213,14 @@ def _check_content_type(header: str) -> None:
         raise invalid("Send the body as application/json", status=415)
 
 
-def parse_object(body: bytes, *, exact_numbers: bool = False) -> dict[str, Any]:
-    """Decode JSON that must be an object. May contain what checked_value refuses."""
+def parse_body(body: bytes, *, exact_numbers: bool = False) -> Any:
+    """Decode JSON. It may contain what checked_value refuses."""
     body = body.removeprefix(BOM)
     try:
         body.decode("utf-8")
-        data = (_exact_decoder if exact_numbers else _decoder).decode(body)
+        return (_exact_decoder if exact_numbers else _decoder).decode(body)
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
-        data = read_leniently(body, exact_numbers=exact_numbers)
-    if not isinstance(data, dict):
-        raise invalid("The body must be a JSON object")
-    return data
+        return read_leniently(body, exact_numbers=exact_numbers)
 
 
 def checked_value(value: Any, path: str, level: int) -> Any:
@@ -329,21 +340,28 @@ def to_struct[T: msgspec.Struct](data: Any, struct: type[T], prefix: str = "") -
     try:
         return msgspec.convert(data, struct)
     except msgspec.ValidationError as error:
-        raise _readable(str(error), prefix) from None
+        raise _readable(str(error), prefix, data, struct) from None
 
 
-def _readable(text: str, prefix: str) -> ApiError:
+def _readable(text: str, prefix: str, data: Any, struct: type[msgspec.Struct]) -> ApiError:
     problem, _, place = text.partition(" - at `$")
     path = place.rstrip("`").lstrip(".")
     if found := re.search(r"missing required field `(.+)`", problem):
         field = prefix + ".".join(filter(None, [path, found[1]]))
-        return invalid(f"{field} is required", field)
+        fix = PLAYER_ID if found[1] == "player_id" else None
+        return invalid(f"{field} is required{_other_name(found[1], data, struct)}", field, fix=fix)
     field = prefix + path
     if not field:
         return invalid("The body must be a JSON object")
     if field.endswith("player_id"):
         return invalid("Invalid player_id format", field, fix=PLAYER_ID)
     return invalid(f"{field} {_sentence(problem)}", field)
+
+
+def _other_name(wanted: str, data: Any, struct: type[msgspec.Struct]) -> str:
+    unknown = set(data) - set(struct.__struct_encode_fields__) if isinstance(data, dict) else ()
+    found = hints.closest_name(wanted, sorted(unknown))
+    return f". You sent {found}: did you mean {wanted}?" if found else ""
 
 
 def _sentence(problem: str) -> str:

@@ -73,7 +73,7 @@ class ApiRequest(HttpRequest):
     restarts: int
     confirmed: bool
     limits: dict[str, rate_limits.LimitState]
-    ignored: tuple[str, ...]
+    ignored: Sequence[str]
     conflicts: tuple[str, ...]
     now: datetime
     shape_error: Callable[[ApiError], HttpResponse]
@@ -290,7 +290,7 @@ def _arguments(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]
     if "player_id" in arguments:
         arguments["player_id"] = parse_uuid(arguments["player_id"], "player_id")
     if found.body is not None and not found.decodes_itself:
-        arguments["body"], request.ignored = decode_body(
+        arguments["body"] = decode_body(
             request, found.body, found.checks_itself, exact_numbers=found.exact_numbers
         )
     return arguments

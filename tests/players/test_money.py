@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ilara_admin.api.bodies import checked_value, parse_object
+from ilara_admin.api.bodies import checked_value, parse_body
 from ilara_admin.api.errors import ApiError
 from players.money import parse_amount
 from tests.inputs import inputs
@@ -12,7 +12,7 @@ AMOUNTS = inputs("amounts")
 
 
 def amount_of(text: str, currency: str) -> Decimal:
-    data = parse_object(b'{"amount":' + text.encode() + b"}", exact_numbers=True)
+    data = parse_body(b'{"amount":' + text.encode() + b"}", exact_numbers=True)
     value = checked_value(data["amount"], "amount", level=2)
     return parse_amount(None if value == "" else value, None, currency.upper())
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ilara_admin.api.bodies import checked_value, parse_object, parse_uuid
+from ilara_admin.api.bodies import checked_value, parse_body, parse_uuid
 from ilara_admin.api.errors import ApiError
 from ilara_admin.api.json_schema import INTEGER_RANGE
 from ilara_admin.core.json_equality import identical
@@ -312,7 +312,7 @@ def test_amount_out_of_range__is_refused(number: bytes, public_api: Api) -> None
 
 
 def test_exact_numbers__keep_every_digit() -> None:
-    assert str(parse_object(b'{"a": 4.10}', exact_numbers=True)["a"]) == "4.10"
+    assert str(parse_body(b'{"a": 4.10}', exact_numbers=True)["a"]) == "4.10"
 
 
 def test_checked_value__counts_levels_from_the_given_level() -> None:
