@@ -37,7 +37,7 @@ def outcome(reply: Reply) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1", "/v1/", "/v1/nothing", f"{PLAYERS}/", "/v1/players", f"{PLAYERS}/external/", "/ofrep"],
+    ["/v1", "/v1/", "/v1/nothing", f"{PLAYERS}/", "/v1/players", f"{PLAYERS}/external/"],
 )
 def test_unknown_path__is_404_even_without_a_key(path: str) -> None:
     assert outcome(Api(None).get(path)) == (404, "NOT_FOUND", "There is no such path in the API.")
