@@ -15,13 +15,16 @@ type MetadataValue = bool | str | int | float
 
 
 class OfrepReason(DocumentedEnum):
-    """The reasons that OpenFeature SDKs know. OFREP 0.3.0 does not list DEFAULT, which OpenFeature
-    defines and the official providers accept."""
+    """The reasons that OpenFeature SDKs know."""
 
     DISABLED = "DISABLED", "The flag is off or archived, or a prerequisite failed."
     TARGETING_MATCH = "TARGETING_MATCH", "A rule without a percentage decided, or an override."
     SPLIT = "SPLIT", "A rule decided by percentage or split, that is, by the player's bucket."
-    DEFAULT = "DEFAULT", "The flag has rules, and none of them matched."
+    DEFAULT = (
+        "DEFAULT",
+        "The flag has rules, and none of them matched. OpenFeature defines this reason and its "
+        "providers accept it, although OFREP 0.3.0 does not list it.",
+    )
     STATIC = "STATIC", "The flag has no rules, so all players get the same."
 
 
