@@ -14,6 +14,12 @@ FlagKey = Annotated[
 ]
 
 
+VALUE = (
+    "Of the flag's type: boolean, string, number or JSON. If any number of a flag has a fraction, "
+    "all have one (5.0), so that every player gets the same type."
+)
+
+
 class FlagQuery(Struct):
     explain: Annotated[
         Literal["true", "false"],
@@ -47,7 +53,7 @@ class FlagEvaluate(Struct):
 
 class FlagEvaluation(Struct):
     flag_key: str
-    value: Annotated[Any, Meta(description="Of the flag's type: boolean, string, number or JSON.")]
+    value: Annotated[Any, Meta(description=VALUE)]
     variant_key: str
     reason: Reason
     segment_id: Annotated[

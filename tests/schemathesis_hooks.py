@@ -55,6 +55,11 @@ def before_call(context: HookContext, case: "Case[Any]", kwargs: dict[str, Any])
             body["events"][0]["player_id"] = KNOWN["player_id"]
         case "alias_unlink":
             case.path_parameters["external_id"] = linked_to(case.path_parameters["player_id"])
+        case "ofrep_evaluate":
+            # Without a targetingKey, only flags that are the same for all players are evaluated.
+            known_context = body.get("context") or {}
+            known_context["targetingKey"] = known_context.get("targetingKey") or "player_123"
+            body["context"] = known_context
         case "purchase_record":
             # The amount is in the query string or the body, with the places of its currency.
             currency = str(body.get("currency") or "USD").upper()

@@ -41,6 +41,9 @@ def closed(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     found = {name: closed(value) for name, value in schema.items()}
+    for part in found.get("allOf", ()):
+        # Alone it would refuse the fields of the others. The envelope's component has all of them.
+        part.pop("additionalProperties", None)
     if found.get("type") == "object" and "properties" in found:
         found.setdefault("additionalProperties", False)
     return found

@@ -37,7 +37,7 @@ def outcome(reply: Reply) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1", "/v1/", "/v1/nothing", f"{PLAYERS}/", "/v1/players", f"{PLAYERS}/external/", "/ofrep"],
+    ["/v1", "/v1/", "/v1/nothing", f"{PLAYERS}/", "/v1/players", f"{PLAYERS}/external/"],
 )
 def test_unknown_path__is_404_even_without_a_key(path: str) -> None:
     status, code, message = outcome(Api(None).get(path))
@@ -212,7 +212,7 @@ def test_restricted_public_key__may_register_track_and_evaluate(
         (b'"text"', "The body must be a JSON object"),
         (b"{}", "external_id is required"),
         (b"", "external_id is required"),
-        (b'{"external_id": "\xff"}', "The body is not valid UTF-8"),
+        (b'{"external_id": "\xff"}', "external_id must be valid Unicode"),
     ],
 )
 def test_invalid_body__is_400(body: bytes, message: str, public_api: Api) -> None:

@@ -5,11 +5,21 @@ percentage includes the player -> default.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from flags.engine.bucketing import gate, split
-from flags.engine.document import EVERYBODY, FlagDocument, Prerequisite, Rule, Variant
+from flags.engine.document import (
+    EVERYBODY,
+    FlagDocument,
+    Prerequisite,
+    Rule,
+    ValueType,
+    Variant,
+)
 from flags.engine.schedule import ceiling, is_scheduled, rollout_at
 from ilara_admin.api.enums import DocumentedEnum
 from segments.language.compiler import Matcher, Subject, compile_rule
@@ -110,7 +120,7 @@ def compile_flag(
 
     `others` is stored without being read, so it may be filled afterwards.
     """
-    variants = {variant.key: variant for variant in document.variants}
+    variants = served_variants(document)
     off = Decision(variants[document.off], Reason.DISABLED)
     default = Decision(variants[document.default], Reason.DEFAULT)
     rules = tuple(
@@ -136,6 +146,18 @@ def compile_flag(
         others=others,
         id=id,
     )
+
+
+def served_variants(document: FlagDocument) -> dict[str, Variant]:
+    """The variants by key, with the values that are served. If a number has a fraction, all are
+    served as fractions (5 as 5.0): typed clients distinguish them, and the type must be the same
+    for every player."""
+    variants = document.variants
+    is_number = document.value_type is ValueType.NUMBER
+    if is_number and any(isinstance(variant.value, float) for variant in variants):
+        with suppress(OverflowError):
+            variants = tuple(replace(each, value=float(each.value)) for each in variants)
+    return {variant.key: variant for variant in variants}
 
 
 def _compile_rule(
@@ -207,6 +229,42 @@ def decide(flag: CompiledFlag, context: EvaluationContext, memo: dict[str, Decis
     if found is None:
         found = memo[flag.key] = evaluate(flag, context, memo)
     return found
+
+
+def for_everyone(
+    flag: CompiledFlag, at: datetime, memo: dict[str, Decision | None]
+) -> Decision | None:
+    """The decision for every player without an override at this time, or None if it depends on the
+    player. `memo` caches by flag key."""
+    if flag.constant is not None:
+        return flag.constant
+    if flag.key not in memo:
+        # Ends a cycle, as in `evaluate`.
+        memo[flag.key] = Decision(flag.off.variant, Reason.PREREQUISITE_FAILED)
+        memo[flag.key] = _for_everyone(flag, at, memo)
+    return memo[flag.key]
+
+
+def _for_everyone(
+    flag: CompiledFlag, at: datetime, memo: dict[str, Decision | None]
+) -> Decision | None:
+    depends = False
+    for item in flag.document.prerequisites:
+        other = flag.others.get(item.flag)
+        found = other and for_everyone(other, at, memo)
+        if other is None or (found and found.variant.key not in item.variants):
+            return Decision(flag.off.variant, Reason.PREREQUISITE_FAILED, prerequisite=item.flag)
+        depends = depends or found is None
+    if depends:
+        return None
+    for compiled in flag.rules:
+        share, key = compiled.share_at(at), compiled.rule.variant
+        if share == 0:
+            continue
+        if compiled.matches is not None or share < EVERYBODY or key is None:
+            return None
+        return compiled.decisions[key]
+    return flag.default
 
 
 def takes(rule: CompiledRule, subject: Subject) -> bool:

@@ -1,13 +1,15 @@
 """The replies of OFREP, OpenFeature's remote evaluation protocol."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from flags.engine.document import EVERYBODY
 from flags.engine.evaluation import CompiledFlag, Decision, Reason
+from flags.schemas import VALUE
 from ilara_admin.api.enums import DocumentedEnum
+from ilara_admin.api.json_schema import ref
 
 type MetadataValue = bool | str | int | float
 
@@ -18,8 +20,33 @@ class OfrepReason(DocumentedEnum):
     DISABLED = "DISABLED", "The flag is off or archived, or a prerequisite failed."
     TARGETING_MATCH = "TARGETING_MATCH", "A rule without a percentage decided, or an override."
     SPLIT = "SPLIT", "A rule decided by percentage or split, that is, by the player's bucket."
-    DEFAULT = "DEFAULT", "The flag has rules, and none of them matched."
+    DEFAULT = (
+        "DEFAULT",
+        "The flag has rules, and none of them matched. OpenFeature defines this reason and its "
+        "providers accept it, although OFREP 0.3.0 does not list it.",
+    )
     STATIC = "STATIC", "The flag has no rules, so all players get the same."
+
+
+class OfrepErrorCode(DocumentedEnum):
+    """The error codes of OpenFeature that occur here."""
+
+    PARSE_ERROR = "PARSE_ERROR", "The body cannot be read as a JSON object, or is empty."
+    INVALID_CONTEXT = "INVALID_CONTEXT", "The context or its targetingKey is not valid."
+    TARGETING_KEY_MISSING = (
+        "TARGETING_KEY_MISSING",
+        "The flag differs between players and the context has no targetingKey.",
+    )
+    FLAG_NOT_FOUND = "FLAG_NOT_FOUND", "There is no flag with this key."
+
+
+class OfrepFailure(Struct, omit_defaults=True):
+    """An error as OFREP defines it. `errorCode` is set for 400 and 404, `key` when it is about one
+    flag."""
+
+    errorDetails: str
+    errorCode: OfrepErrorCode | None = None
+    key: str | None = None
 
 
 class OfrepEvaluation(Struct):
@@ -29,12 +56,18 @@ class OfrepEvaluation(Struct):
     key: str
     reason: OfrepReason
     variant: str
-    value: Any
+    value: Annotated[Any, Meta(description=VALUE)]
     metadata: dict[str, MetadataValue]
 
 
 class OfrepEvaluations(Struct):
-    flags: list[OfrepEvaluation]
+    """A flag that needs a targetingKey which is missing has a failure."""
+
+    # msgspec has no union of structs without tags.
+    flags: Annotated[
+        list[Any],
+        Meta(extra_json_schema={"items": {"anyOf": [ref(OfrepEvaluation), ref(OfrepFailure)]}}),
+    ]
 
 
 def success(

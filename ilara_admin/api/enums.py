@@ -33,4 +33,4 @@ def with_meanings(components: dict[str, Any]) -> None:
     """Add the descriptions to the schemas of the enumerations, values in declaration order."""
     for name, descriptions in meanings().items():
         if name in components:
-            components[name] |= {"enum": list(descriptions), "x-enum-descriptions": descriptions}
+            components[name] |= {"enum": list(descriptions), "x-enumDescriptions": descriptions}

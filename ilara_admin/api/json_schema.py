@@ -28,6 +28,7 @@ PlayerId = Annotated[
         pattern=UUID_PATTERN,
         description="The `id` of a player, as returned by registration.",
         examples=[EXAMPLE_ID],
+        extra_json_schema={"format": "uuid"},
     ),
 ]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -48,14 +49,15 @@ JSON_OBJECT: dict[str, Any] = {
     "propertyNames": {"minLength": 1, "maxLength": MAX_KEY_CHARACTERS, **NO_NUL},
     "additionalProperties": {"$ref": REF.format(name="JsonValue")},
 }
+# Bounds below `if` and not beside it: generators of clients ignore `if`, so their type is any JSON.
+# From a list of types or from bounds for objects they make types that hold no plain value.
 JSON_VALUE: dict[str, Any] = {
     "title": "JsonValue",
     "description": f"Any JSON, at most {MAX_LEVELS} levels deep, counted from the body. Integers "
     "beyond 64 bits are read as doubles; strings must not contain NUL.",
-    "type": ["null", "boolean", "number", "string", "array", "object"],
-    "items": {"$ref": REF.format(name="JsonValue")},
-    **NO_NUL,
-    **JSON_OBJECT,
+    "if": {"type": "object"},
+    "then": JSON_OBJECT,
+    "else": {"items": {"$ref": REF.format(name="JsonValue")}, **NO_NUL},
 }
 referred: list[type[msgspec.Struct]] = []
 

@@ -237,7 +237,9 @@ def _success(operation: Operation, status: int, schemas: dict[Any, Any]) -> dict
         return written
     content = {"schema": _reply_schema(operation, schemas)}
     if examples := {
-        each.name: _value(docs.envelope, each) for each in docs.examples if each.status == status
+        each.name: {"value": _example(docs, each)}
+        for each in docs.examples
+        if each.status == status
     }:
         content["examples"] = examples
     written["content"] = {docs.media: content}
@@ -252,7 +254,8 @@ def _reply_schema(operation: Operation, schemas: dict[Any, Any]) -> dict[str, An
         return _event(schema)
     if not operation.docs.envelope:
         return schema
-    return {"$ref": REF.format(name="Success"), "properties": {"data": schema}}
+    data = {"type": "object", "properties": {"data": schema}, "required": ["data"]}
+    return {"allOf": [{"$ref": REF.format(name="Success")}, data]}
 
 
 def _event(data: dict[str, Any]) -> dict[str, Any]:
@@ -271,8 +274,12 @@ def _event(data: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": lines, "required": ["data"]}
 
 
-def _value(envelope: bool, example: Example) -> dict[str, Any]:
-    return {"value": {"success": True, "data": example.reply} if envelope else example.reply}
+def _example(docs: Docs, example: Example) -> Any:
+    """The reply as the schema describes it: of a stream, the last event."""
+    if docs.media != JSON:
+        *_, last = example.reply.strip().split("\n\n")
+        return dict(line.split(": ", 1) for line in last.splitlines())
+    return {"success": True, "data": example.reply} if docs.envelope else example.reply
 
 
 def _headers(names: Iterable[str]) -> dict[str, Any]:

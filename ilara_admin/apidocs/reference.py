@@ -143,9 +143,11 @@ def _reply(written: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema of a successful reply, inside the envelope."""
     response = next(each for each in written["responses"].values() if "content" in each)
     schema: Mapping[str, Any] = next(iter(response["content"].values()))["schema"]
-    if "properties" not in schema:
+    # In an envelope, the second part has the type of the data.
+    properties = schema.get("allOf", [schema])[-1].get("properties")
+    if not properties:
         return schema
-    data: Mapping[str, Any] = schema["properties"]["data"]
+    data: Mapping[str, Any] = properties["data"]
     # In a stream it is a string that contains an event or a gap.
     return data["contentSchema"]["anyOf"][0] if "contentSchema" in data else data
 

@@ -19,7 +19,7 @@ type Schema = Mapping[str, Any]
 FORMATS = {"uuid": "UUID", "date-time": "time", "decimal": "number"}
 PLAIN = {"boolean": "true or false", "string": "string", "number": "number", "null": "null"}
 SMALL = 12  # fields
-MEANINGS = "x-enum-descriptions"
+MEANINGS = "x-enumDescriptions"
 LONG_PATTERN = 40  # characters; longer patterns are explained by their description
 PATTERNS = {
     UUID_PATTERN: "UUID",

@@ -22,7 +22,13 @@ from typing import Any
 
 import pytest
 
-from flags.engine.document import check_document, decode_document
+from flags.engine.document import (
+    FlagDocument,
+    ValueType,
+    Variant,
+    check_document,
+    decode_document,
+)
 from flags.engine.evaluation import (
     CompiledFlag,
     Decision,
@@ -31,6 +37,8 @@ from flags.engine.evaluation import (
     compile_flag,
     decide,
     evaluate,
+    for_everyone,
+    served_variants,
 )
 from segments.language.compiler import Subject, compile_rule
 from segments.language.parser import parse
@@ -127,6 +135,48 @@ def test_constant__equals_the_decision(name: str) -> None:
 )
 def test_flags_without_requirements__are_constant(stem: str, key: str, constant: bool) -> None:
     assert (COMPILED[stem][key].constant is not None) is constant
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_decision_for_everyone__equals_that_of_each_player(name: str) -> None:
+    stem, case = CASES[name]
+    flag, context = COMPILED[stem][case["flag"]], context_of(case, COMPILED[stem])
+    common = for_everyone(flag, context.at, {})
+    if common is not None and not context.overrides:
+        assert evaluate(flag, context) == common
+
+
+@pytest.mark.parametrize(
+    ("stem", "key", "same"),
+    [
+        ("state", "switched-off", True),
+        ("state", "no-rules", True),
+        ("rollout", "at-99999", False),
+        ("split", "halves", False),
+        ("segments", "beta", False),
+        ("schedule", "only-end", True),
+        ("prerequisites", "needs-off", True),
+    ],
+)
+def test_flag__is_the_same_for_everyone(stem: str, key: str, same: bool) -> None:
+    found = for_everyone(COMPILED[stem][key], datetime.fromisoformat(NOW), {})
+    assert (found is not None) is same
+
+
+@pytest.mark.parametrize(
+    ("values", "served"),
+    [
+        ([5, 4.99], [5.0, 4.99]),
+        ([5, 5.0], [5.0, 5.0]),
+        ([5, 10], [5, 10]),
+        ([10**400, 0.5], [10**400, 0.5]),  # no fraction can hold it
+    ],
+)
+def test_numbers_of_a_flag__have_one_type(values: list[Any], served: list[Any]) -> None:
+    variants = tuple(Variant(f"v{number}", value) for number, value in enumerate(values))
+    document = FlagDocument(ValueType.NUMBER, variants, "v0", "v0")
+    found = [variant.value for variant in served_variants(document).values()]
+    assert (found, list(map(type, found))) == (served, list(map(type, served)))
 
 
 def test_bulk_evaluation__equals_single_evaluations() -> None:

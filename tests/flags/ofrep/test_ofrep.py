@@ -1,13 +1,23 @@
 """OFREP: the same decisions as OpenFeature evaluations."""
 
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from flags.engine.bucketing import gate
-from flags.engine.document import Prerequisite, Ramp, Rule, boolean_document
+from flags.engine.document import (
+    FlagDocument,
+    Prerequisite,
+    Ramp,
+    Rule,
+    ValueType,
+    Variant,
+    boolean_document,
+)
 from flags.models import Flag
 from flags.overrides import override_set
 from flags.services import flag_create, flag_set_archived, flag_set_enabled
@@ -16,10 +26,11 @@ from ilara_admin.core.api_keys import api_key_revoke
 from ilara_admin.core.projects import project_update
 from ilara_admin.models import Environment, KeyKind, Tier
 from players.models import Player, player_id_for
-from tests.api_client import PLAYERS, Api, Reply
+from tests.api_client import FLAGS, PLAYERS, Api, Reply
 from tests.factories import ACTOR, make_constant_flag, make_key, make_player
 
 ALL = "/ofrep/v1/evaluate/flags"
+INPUTS = json.loads((Path(__file__).parents[2] / "inputs" / "ofrep.json").read_text())
 
 
 def ask(api: Api, key: str, **context: Any) -> Reply:
@@ -206,45 +217,96 @@ def test_bearer_token__is_accepted(environment: Environment) -> None:
     assert api.post(ALL, body, authorization=f"Basic {token}").status == 401
 
 
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        (b"", "TARGETING_KEY_MISSING"),
-        ({}, "TARGETING_KEY_MISSING"),
-        ({"context": {}}, "TARGETING_KEY_MISSING"),
-        ({"context": {"targetingKey": ""}}, "TARGETING_KEY_MISSING"),
-        ({"context": {"targetingKey": None}}, "TARGETING_KEY_MISSING"),
-        ({"context": {"targetingKey": 7}}, "INVALID_CONTEXT"),
-        ({"context": {"targetingKey": "x" * 256}}, "INVALID_CONTEXT"),
-        ({"context": []}, "INVALID_CONTEXT"),
-        ({"context": {"targetingKey": "p", "n": 2**63}}, "INVALID_CONTEXT"),
-        (b"{", "PARSE_ERROR"),
-        (b"[]", "PARSE_ERROR"),
-        (b"\xff", "PARSE_ERROR"),
-    ],
-)
-def test_invalid_body__is_400_in_the_shape_of_ofrep(body: Any, code: str, public_api: Api) -> None:
-    one, many = public_api.post(f"{ALL}/new_tutorial", body), public_api.post(ALL, body)
-    assert (one.status, many.status) == (400, 400)
-    assert one.json.keys() == {"key", "errorCode", "errorDetails"}
-    assert many.json.keys() == {"errorCode", "errorDetails"}
-    assert (one.json["key"], one.json["errorCode"], many.json["errorCode"]) == (
-        "new_tutorial",
-        code,
-        code,
-    )
+@pytest.mark.parametrize("case", INPUTS["cases"], ids=lambda case: case["name"])
+def test_body__is_evaluated_or_refused_with_its_error_code(
+    case: dict[str, Any], public_api: Api
+) -> None:
+    public_api.register(attributes={"level": 45})
+    body = case["body"].encode()
+    many = public_api.post(ALL, body)
+    for key, expected in (("new_tutorial", case["for_one"]), ("new-feature", case["for_all"])):
+        one = public_api.post(f"{ALL}/{key}", body)
+        name = "errorCode" if one.status == 400 else "value"
+        assert (one.json["key"], {name: one.json[name]}) == (key, expected)
+        if name == "errorCode":
+            assert one.json.keys() == {"key", "errorCode", "errorDetails"}
+        if many.status == 400:
+            assert (many.json.keys(), {name: many.json[name]}) == (
+                {"errorCode", "errorDetails"},
+                expected,
+            )
+        else:
+            assert one.json in many.json["flags"]
 
 
-def test_unknown_flag__is_404_in_the_shape_of_ofrep(public_api: Api) -> None:
-    reply = ask(public_api, "nothing")
-    assert (reply.status, reply.json) == (
+def test_without_a_key__flags_that_are_the_same_for_all_players_are_evaluated(
+    public_api: Api, environment: Environment
+) -> None:
+    player = make_player(environment)
+    flag = make(environment, "all", Rule(id="all", variant="enabled"))
+    override_set(flag, player, "disabled", actor=ACTOR)
+    later = Rule(id="later", variant="disabled", start=FAR)
+    make(environment, "scheduled", later, Rule(id="all", variant="enabled"))
+    make(environment, "half", HALF)
+    for key, needed in (("needs-all", "all"), ("needs-half", "half")):
+        document = msgspec.structs.replace(
+            boolean_document(enabled=True, rules=(Rule(id="all", variant="enabled"),)),
+            prerequisites=(Prerequisite(needed, ("enabled",)),),
+        )
+        flag_create(environment=environment, key=key, document=document, actor=ACTOR)
+    reply = public_api.post(ALL, {"context": {"level": 45}})
+    assert reply.status == 200
+    found = {flag["key"]: flag for flag in reply.json["flags"]}
+    assert {key: each.get("value", each.get("errorCode")) for key, each in found.items()} == {
+        "all": True,
+        "scheduled": True,
+        "half": "TARGETING_KEY_MISSING",
+        "needs-all": True,
+        "needs-half": "TARGETING_KEY_MISSING",
+        "new-feature": False,
+        "new_tutorial": "TARGETING_KEY_MISSING",
+    }
+    for key, each in found.items():
+        one = public_api.post(f"{ALL}/{key}", {"context": {"level": 45}})
+        assert (one.status, one.json) == (400 if "errorCode" in each else 200, each)
+    assert public_api.post(ALL, {}, if_none_match=reply.headers["ETag"]).status == 200
+    again = public_api.post(ALL, {"context": {"level": 45}}, if_none_match=reply.headers["ETag"])
+    assert again.status == 304
+
+
+def test_number_flag__has_one_type_for_all_players(
+    public_api: Api, environment: Environment
+) -> None:
+    for key, values in (("price", (5, 4.99)), ("energy", (5, 10))):
+        variants = tuple(Variant(f"v{value}", value) for value in values)
+        rule = Rule(id="beta", segment="beta-testers", variant=variants[1].key)
+        name = variants[0].key
+        document = FlagDocument(ValueType.NUMBER, variants, name, name, enabled=True, rules=(rule,))
+        flag_create(environment=environment, key=key, document=document, actor=ACTOR)
+    one = public_api.post(f"{ALL}/price", {"context": {"targetingKey": "p"}})
+    assert (one.json["value"], type(one.json["value"])) == (5, float)
+    assert type(ask(public_api, "energy").json["value"]) is int
+    body = {"player_id": public_api.register()["id"]}
+    flags = public_api.post(f"{FLAGS}/evaluate", body).data["flags"]
+    assert type(flags["price"]["value"]) is float
+    assert type(flags["energy"]["value"]) is int
+
+
+@pytest.mark.parametrize("case", INPUTS["unknown_keys"], ids=lambda case: case["path"])
+def test_unknown_key__is_404_in_the_shape_of_ofrep(case: dict[str, str], public_api: Api) -> None:
+    reply = public_api.post(f"{ALL}/{case['path']}", {"context": {"targetingKey": "p"}})
+    found = reply.json
+    assert (reply.status, found.pop("errorDetails").partition(".")[0], found) == (
         404,
-        {
-            "key": "nothing",
-            "errorCode": "FLAG_NOT_FOUND",
-            "errorDetails": "Flag not found in live, the environment of this key.",
-        },
+        "Flag not found in live, the environment of this key",
+        {"key": case["key"], "errorCode": "FLAG_NOT_FOUND"},
     )
+    assert public_api.post(f"{ALL}/{case['path']}", {}).json == reply.json
+
+
+def test_unknown_key__may_be_long(public_api: Api) -> None:
+    reply = public_api.post(f"{ALL}/{'x' * 2000}", {})
+    assert (reply.status, reply.json["key"]) == (404, "x" * 2000)
 
 
 def test_other_errors__have_a_message(public_api: Api, environment: Environment) -> None:
@@ -259,10 +321,12 @@ def test_other_errors__have_a_message(public_api: Api, environment: Environment)
         public_api.get(ALL),
         public_api.post("/ofrep/v1/nothing", body),
         public_api.post("/ofrep/v1/", body),
+        public_api.post("/ofrep", body),
+        public_api.post("/ofrep/v2/evaluate/flags", body),
         public_api.request("POST", ALL, body, content_type="text/plain"),
         public_api.post(ALL, b" " * (1024 * 1024 + 1)),
     ]
-    assert [reply.status for reply in found] == [401, 401, 403, 405, 404, 404, 415, 413]
+    assert [reply.status for reply in found] == [401, 401, 403, 405, 404, 404, 404, 404, 415, 413]
     for reply in found:
         assert reply.json.keys() == {"errorDetails"}, reply.json
 

@@ -13,9 +13,11 @@ from openfeature.client import OpenFeatureClient
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 
+from flags.engine.document import FlagDocument, Rule, ValueType, Variant
+from flags.services import flag_create
 from ilara_admin.models import Environment
 from tests.api_client import Api
-from tests.factories import make_constant_flag, make_environment, make_key, make_player
+from tests.factories import ACTOR, make_constant_flag, make_environment, make_key, make_player
 from tests.processes import program
 from tests.serving import Gunicorn
 
@@ -37,6 +39,12 @@ def game(transactional_db: None) -> Environment:
     for key, (value_type, value) in VALUES.items():
         make_constant_flag(environment, key, value_type, value)
     make_player(environment, attributes={"level": 45})
+    whole, fraction = Variant("whole", 5), Variant("fraction", 4.99)
+    rule = Rule(id="beta", segment="beta-testers", variant="fraction")
+    document = FlagDocument(
+        ValueType.NUMBER, (whole, fraction), "whole", "whole", enabled=True, rules=(rule,)
+    )
+    flag_create(environment=environment, key="discount", document=document, actor=ACTOR)
     return environment
 
 
@@ -60,6 +68,7 @@ def client(server: Gunicorn, game: Environment) -> Iterator[OpenFeatureClient]:
 
 
 PLAYER = EvaluationContext("player_123")
+WITHOUT_KEY = (EvaluationContext(), EvaluationContext(attributes={"level": 1}))
 
 
 def test_python_provider__resolves_every_type(client: OpenFeatureClient) -> None:
@@ -79,13 +88,28 @@ def test_python_provider__falls_back_to_the_code_default_with_an_error(
     assert (missing.value, missing.error_code) == ("code default", "FLAG_NOT_FOUND")
     mismatch = client.get_string_details("energy", "code default", PLAYER)
     assert (mismatch.value, mismatch.error_code) == ("code default", "TYPE_MISMATCH")
-    for context in (EvaluationContext(), EvaluationContext(attributes={"level": 1})):
+    for context in WITHOUT_KEY:
         without_key = client.get_boolean_details("new_tutorial", False, context)
         assert (without_key.value, without_key.error_code) == (False, "TARGETING_KEY_MISSING")
-    faulty = EvaluationContext("player_123", {"n": 2**70})
+    faulty = EvaluationContext("player_123", {"clan": "a\0"})
     assert client.get_boolean_details("new_tutorial", True, faulty).error_code == (
         "INVALID_CONTEXT"
     )
+
+
+def test_python_provider__needs_no_key_for_flags_that_are_the_same_for_all(
+    client: OpenFeatureClient,
+) -> None:
+    for context in WITHOUT_KEY:
+        copy = client.get_string_details("copy", "code default", context)
+        assert (copy.value, copy.reason, copy.error_code) == ("Tap to begin.", "STATIC", None)
+
+
+def test_python_provider__gets_the_same_type_for_every_player(client: OpenFeatureClient) -> None:
+    """It accepts no integer for a fraction."""
+    for player, value in ((PLAYER, 4.99), (EvaluationContext("other"), 5.0)):
+        found = client.get_float_details("discount", 1.0, player)
+        assert (found.value, found.error_code) == (value, None)
 
 
 def test_python_provider__knows_every_reason(client: OpenFeatureClient) -> None:
@@ -146,9 +170,13 @@ def test_web_provider__resolves_every_type_and_handles_304(
     )
     assert output["unchanged"] == first
     assert output["lowered"]["boolean"]["value"] is False
-    assert output["statuses"] == [200, 304, 200, 401, 400]
-    assert output["refusals"].keys() == {"unknown key", "no targetingKey"}
-    assert "ready" not in output["refusals"].values()
+    without_key = output["withoutKey"]
+    assert (without_key["string"]["value"], without_key["boolean"]["errorCode"]) == (
+        "Tap to begin.",
+        "TARGETING_KEY_MISSING",
+    )
+    assert output["statuses"] == [200, 304, 200, 200, 401]
+    assert output["refused"] != "ready"
 
 
 def test_reply_304__has_no_body_and_no_length(server: Gunicorn, game: Environment) -> None:

@@ -47,5 +47,5 @@ def test_published_enumerations__describe_each_value() -> None:
     assert {"Reason", "Stage", "RiskLevel", "Code", "RejectionCode"} <= schemas.keys()
     assert len(found) >= 8
     for each in found:
-        assert each["enum"] == list(each["x-enum-descriptions"]), each
+        assert each["enum"] == list(each["x-enumDescriptions"]), each
     assert schemas["Reason"]["enum"] == list(Reason)

@@ -182,6 +182,7 @@ def test_refusals__have_the_messages_of_the_api(
 
     about = {"player_id": EXAMPLE_ID}
     players, flags = "/v1/players/players", "/v1/flags/flags"
+    ofrep = "/ofrep/v1/evaluate/flags/x"
     requests = [
         ("player_register", 400, public.post(players, {})),
         ("player_list", 400, secret.get(f"{players}?limit=0")),
@@ -189,7 +190,7 @@ def test_refusals__have_the_messages_of_the_api(
         ("player_get_by_external_id", 400, public.get(f"{players}/external/%00")),
         ("event_batch", 400, public.post("/v1/events/events/batch", {})),
         ("event_stream", 400, secret.get("/v1/events/events/stream?after=x")),
-        ("ofrep_evaluate", 400, public.post("/ofrep/v1/evaluate/flags/x", {})),
+        ("ofrep_evaluate", 400, public.post(ofrep, {"context": {"targetingKey": 7}})),
         ("player_get", 401, Api(None).get(f"{players}/{EXAMPLE_ID}")),
         ("player_list", 403, public.get(players)),
         ("player_register", 403, secret.post(players, {}, origin="https://game.example")),

@@ -16,7 +16,7 @@ NODE: dict[str, Any] = {
     },
     "required": ["name"],
 }
-COLOUR = {"enum": ["red", "blue"], "x-enum-descriptions": {"red": "It glows.", "blue": "It cools."}}
+COLOUR = {"enum": ["red", "blue"], "x-enumDescriptions": {"red": "It glows.", "blue": "It cools."}}
 SCHEMAS = SchemaText({"Node": NODE, "Colour": COLOUR, "JsonValue": JSON_VALUE})
 TEXT: dict[str, Any] = {"type": "string"}
 NULL = {"type": "null"}

@@ -1,0 +1,1 @@
+"""Generators of clients and linters, from PyPI and npm, on the published specification."""
