@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ilara_admin.core.times import sql_time
 from segments.language.values import (
+    EARLIEST_SECOND,
+    FIRST_MILLISECONDS,
     IDENTIFIER_LENGTH,
-    NAIVE_MOMENT,
+    LATEST_SECOND,
+    MAX_VERSION_PART,
     RELEASE,
     VERSION,
     VERSION_PARTS,
-    ZONED_MOMENT,
     duration,
     version,
 )
@@ -92,10 +95,15 @@ def _contains_all(value: str, expected: Sequence[Any], options: SqlOptions) -> s
 
 
 def _moment(value: str) -> str:
-    text = _text(value)
-    read = f"""CASE WHEN {text} ~ '{ZONED_MOMENT}' THEN {text}::timestamptz
-        WHEN {text} ~ '{NAIVE_MOMENT}' THEN {text}::timestamp AT TIME ZONE 'UTC' END"""
-    return f"({_if_text(value, read)})"
+    number = f"({value})::numeric"
+    milliseconds = f"floor(CASE WHEN abs({number}) < {FIRST_MILLISECONDS} THEN {number} * 1000"
+    milliseconds = f"{milliseconds} ELSE {number} END)"
+    # to_timestamp takes a float, which is exact for whole seconds only.
+    seconds = f"floor({milliseconds} / 1000)"
+    rest = f"mod(mod({milliseconds}, 1000) + 1000, 1000) * interval '1 millisecond'"
+    return f"""(CASE jsonb_typeof({value}) WHEN 'string' THEN {sql_time(_text(value))}
+        WHEN 'number' THEN CASE WHEN {seconds} BETWEEN {EARLIEST_SECOND} AND {LATEST_SECOND}
+            THEN to_timestamp({seconds}::float8) + {rest} END END)"""
 
 
 def _version(sign: str) -> SqlWriter:
@@ -103,16 +111,19 @@ def _version(sign: str) -> SqlWriter:
 
     def write(value: str, expected: str, options: SqlOptions) -> str:
         text = _text(value)
-        numbers = f"string_to_array(substring({text} FROM '^v?([0-9.]+)'), '.')::int[]"
-        numbers = f"({numbers} || array_fill(0, ARRAY[{VERSION_PARTS}]))[1:{VERSION_PARTS}]"
+        digits = f"split_part(split_part(ltrim({text}, 'vV'), '+', 1), '-', 1)"
+        parts = f"string_to_array({digits}, '.')::bigint[]"
+        numbers = f"({parts} || array_fill(0::bigint, ARRAY[{VERSION_PARTS}]))[1:{VERSION_PARTS}]"
         pre_release = f"substring(split_part({text}, '+', 1) FROM '-(.*)$')"
         found = version(expected)
         assert found, "the parser accepts only valid versions"
         return _if_text(
             value,
-            f"""CASE WHEN {text} ~ '{VERSION}' THEN ({numbers}, CASE WHEN {pre_release} IS NULL
-                THEN '{RELEASE}' ELSE {_identifiers(pre_release)} END COLLATE "C") {sign}
-                ({options.bind(list(found[0]))}::int[], {options.bind(found[1])}::text) END""",
+            f"""CASE WHEN {text} !~ '{VERSION}' THEN NULL
+                WHEN {MAX_VERSION_PART} >= ALL ({parts}) THEN ({numbers},
+                CASE WHEN {pre_release} IS NULL THEN '{RELEASE}'
+                ELSE {_identifiers(pre_release)} END COLLATE "C") {sign}
+                ({options.bind(list(found[0]))}::bigint[], {options.bind(found[1])}::text) END""",
         )
 
     return write

@@ -1,43 +1,38 @@
 """The values that rules compare: durations, times, versions, patterns. Imports no Django.
 
-Formats are regular expressions in the syntax common to Python and PostgreSQL, so that both
-evaluators accept the same text for times and versions.
+The format of versions is a regular expression in the syntax common to Python and PostgreSQL, so
+that both evaluators accept the same text; times are read by core/times.py.
 """
 
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from math import floor
 from typing import Any
 
 import re2
 
+from ilara_admin.core.times import read_time
+
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
-# Valid dates from year 1; times to the microsecond; offsets below 16 hours.
-_DAY = (
-    "(?!0000)(?:"
-    "[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
-    "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
-    "|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
-)
-_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?"
-_ZONE = "(?:Z|[+-](?:0[0-9]|1[0-5]):[0-5][0-9])"
-NAIVE_MOMENT = f"^{_DAY}(?:[T ]{_TIME})?$"
-ZONED_MOMENT = f"^{_DAY}[T ]{_TIME}{_ZONE}$"
+# A number as a time: a smaller one is in seconds since 1970, any other in milliseconds.
+FIRST_MILLISECONDS = 10**11
+EARLIEST_SECOND, LATEST_SECOND = -62_135_596_800, 253_402_300_799  # of the years 1 to 9999
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# One to four numbers, then the pre-release and build of semantic versioning.
+# One to eight numbers, then the pre-release and build of semantic versioning.
 VERSION = (
-    r"^v?[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}"
+    r"^[vV]?[0-9]{1,16}(?:\.[0-9]{1,16}){0,7}"
     r"(?:-[0-9A-Za-z-]{1,40}(?:\.[0-9A-Za-z-]{1,40}){0,7})?(?:\+[0-9A-Za-z.-]{1,80})?$"
 )
-VERSION_PARTS = 4
+VERSION_PARTS = 8
+MAX_VERSION_PART = 2**53 - 1
 IDENTIFIER_LENGTH = 40
 RELEASE = "~"  # sorts after every pre-release
 
 MAX_PATTERN_MEMORY = 1 << 20  # bytes; a pattern that needs more is rejected
 
-_is_naive = re.compile(NAIVE_MOMENT[1:-1]).fullmatch
-_is_zoned = re.compile(ZONED_MOMENT[1:-1]).fullmatch
 _is_version = re.compile(VERSION[1:-1]).fullmatch
 _is_number = re.compile("[0-9]+").fullmatch
 
@@ -51,14 +46,26 @@ def duration(text: str) -> timedelta:
 
 
 def moment(value: object) -> datetime | None:
-    """A player's value as a time. Text without a zone is UTC; None if it is not a time."""
-    if isinstance(value, datetime):
-        return value
-    if not isinstance(value, str):
+    """A player's value as a time, None if it is not one. A number counts from 1970, in seconds or
+    milliseconds by its size, and is cut to whole milliseconds."""
+    if isinstance(value, str | datetime):
+        return read_time(value)
+    if not is_number(value):
         return None
-    if _is_zoned(value):
-        return datetime.fromisoformat(value)
-    return datetime.fromisoformat(value).replace(tzinfo=UTC) if _is_naive(value) else None
+    assert isinstance(value, int | float | Decimal)
+    if not abs(value) < LATEST_SECOND * 1000 + 1000:
+        return None
+    if isinstance(value, float):
+        value = Decimal(repr(value))  # as PostgreSQL stores it
+    milliseconds = floor(value * 1000 if is_in_seconds(value) else value)
+    if not EARLIEST_SECOND <= milliseconds // 1000 <= LATEST_SECOND:
+        return None
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def is_in_seconds(number: float | Decimal) -> bool:
+    """Whether a number that stands for a time counts seconds rather than milliseconds."""
+    return abs(number) < FIRST_MILLISECONDS
 
 
 def boundary(text: str) -> datetime | timedelta:
@@ -67,8 +74,8 @@ def boundary(text: str) -> datetime | timedelta:
     if text[:1] in ("-", "+"):
         span = duration(text[1:])
         return span if text[0] == "+" else -span
-    fixed = moment(text)
-    if fixed is None:
+    fixed = read_time(text)
+    if fixed is None or fixed.tzinfo is not UTC:  # the database may not read another offset
         raise ValueError(text)
     return fixed
 
@@ -81,8 +88,10 @@ def version(value: object) -> Version | None:
     pre-release with identifiers rewritten so that text comparison orders them."""
     if not isinstance(value, str) or not _is_version(value):
         return None
-    numbers, dash, pre_release = value.removeprefix("v").partition("+")[0].partition("-")
+    numbers, dash, pre_release = value.lstrip("vV").partition("+")[0].partition("-")
     parts = [int(part) for part in numbers.split(".")]
+    if max(parts) > MAX_VERSION_PART:
+        return None
     parts += [0] * (VERSION_PARTS - len(parts))
     if not dash:
         return tuple(parts), RELEASE
