@@ -24,7 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # One to eight numbers, then the pre-release and build of semantic versioning.
 VERSION = (
     r"^[vV]?[0-9]{1,16}(?:\.[0-9]{1,16}){0,7}"
-    r"(?:-[0-9A-Za-z-]{1,40}(?:\.[0-9A-Za-z-]{1,40}){0,7})?(?:\+[0-9A-Za-z.-]{1,80})?$"
+    r"(?:-[0-9A-Za-z-]{1,40}(?:\.[0-9A-Za-z-]{1,40}){0,7})?(?:\+[0-9A-Za-z.+-]{1,80})?$"
 )
 VERSION_PARTS = 8
 MAX_VERSION_PART = 2**53 - 1
@@ -50,22 +50,23 @@ def moment(value: object) -> datetime | None:
     milliseconds by its size, and is cut to whole milliseconds."""
     if isinstance(value, str | datetime):
         return read_time(value)
-    if not is_number(value):
+    return _since_1970(value) if is_number(value) else None
+
+
+def _since_1970(number: Any) -> datetime | None:
+    if isinstance(number, float):
+        number = Decimal(repr(number))  # as PostgreSQL stores it
+    if not abs(number) < 1000 * (LATEST_SECOND + 1):
         return None
-    assert isinstance(value, int | float | Decimal)
-    if not abs(value) < LATEST_SECOND * 1000 + 1000:
-        return None
-    if isinstance(value, float):
-        value = Decimal(repr(value))  # as PostgreSQL stores it
-    milliseconds = floor(value * 1000 if is_in_seconds(value) else value)
-    if not EARLIEST_SECOND <= milliseconds // 1000 <= LATEST_SECOND:
+    milliseconds = floor(number * 1000 if is_in_seconds(number) else number)
+    if milliseconds < 1000 * EARLIEST_SECOND:
         return None
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
-def is_in_seconds(number: float | Decimal) -> bool:
+def is_in_seconds(number: Any) -> bool:
     """Whether a number that stands for a time counts seconds rather than milliseconds."""
-    return abs(number) < FIRST_MILLISECONDS
+    return bool(abs(number) < FIRST_MILLISECONDS)
 
 
 def boundary(text: str) -> datetime | timedelta:
