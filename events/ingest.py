@@ -15,7 +15,7 @@ import msgspec
 from events.models import INSERT_EVENT
 from events.rejections import NONE_REJECTED, REJECT, UNKNOWN_PLAYER, Rejected, reject_params
 from events.schemas import MAX_PROPERTIES, RESERVED_PREFIX, BatchedEvent
-from ilara_admin.api.bodies import check_moment, check_value, digest_of, to_struct
+from ilara_admin.api.bodies import check_value, digest_of, parse_moment, to_struct
 from ilara_admin.api.dispatch import ApiRequest, run_one
 from ilara_admin.api.errors import ApiError, invalid, not_found
 from players.statements import seen
@@ -66,8 +66,10 @@ def prepare(
     """Check what the struct does not. Raises ApiError naming the field."""
     if event.event_name.startswith(RESERVED_PREFIX):
         raise invalid(f"Names that begin with {RESERVED_PREFIX} are reserved", "event_name")
+    happened_at = None
     if event.timestamp is not None:
-        _check_timestamp(event.timestamp, sent_at)
+        happened_at = parse_moment(event.timestamp, "timestamp")
+        _check_timestamp(happened_at, sent_at)
     if event.properties is not None and len(event.properties) > MAX_PROPERTIES:
         raise invalid(f"An event may have at most {MAX_PROPERTIES} properties", "properties")
     properties = msgspec.json.encode(event.properties or {})
@@ -82,12 +84,11 @@ def prepare(
         name=event.event_name,
         session_id=event.session_id,
         properties=properties.decode(),
-        happened_at=event.timestamp,
+        happened_at=happened_at,
     )
 
 
 def _check_timestamp(moment: datetime, sent_at: datetime | None) -> None:
-    check_moment(moment, "timestamp")
     now = datetime.now(UTC)
     age = (sent_at or now) - moment
     if age < -MAX_AHEAD:
@@ -102,7 +103,7 @@ def occurred_at(event: Prepared, received_at: datetime, sent_at: datetime | None
     if event.happened_at is None:
         return received_at
     skew = received_at - sent_at if sent_at else timedelta()
-    return (event.happened_at + skew).astimezone(UTC)
+    return event.happened_at + skew
 
 
 # $4 index, $5 player, $6 digest, $7 event_id, $8 name, $9 session_id, $10 properties,

@@ -12,7 +12,7 @@ from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 from msgspec import UNSET, UnsetType
 
-from ilara_admin.api.bodies import check_moment, client_id, digest_of, parse_uuid
+from ilara_admin.api.bodies import client_id, digest_of, parse_moment, parse_uuid
 from ilara_admin.api.dispatch import ApiRequest, respond, route, run, run_one
 from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import invalid
@@ -172,8 +172,9 @@ def session_record(
 ) -> HttpResponse:
     """Record a session. Each `session_id` counts once, so retries are safe; without one every call
     counts. Updates `last_seen_at`."""
+    started_at = None
     if body.started_at is not None:
-        check_moment(body.started_at, "started_at")
+        started_at = parse_moment(body.started_at, "started_at")
     session_id = client_id(request, body.session_id)
     row = _write(
         request,
@@ -182,7 +183,7 @@ def session_record(
             player_id,
             digest_of(session_id),
             session_id,
-            body.started_at,
+            started_at,
             None if body.duration_seconds is None else int(body.duration_seconds),
             request.snapshot.at_risk_days,
             request.snapshot.churned_days,

@@ -19,9 +19,10 @@ from ilara_admin.apidocs.operations import TAGS, Operation, Parameter, Refusal, 
 VERSION = "1"
 TEXT = """\
 Bodies are JSON objects of at most 1 MiB; unknown top-level fields are ignored and listed in the \
-header X-Ilara-Ignored. Every reply has the header X-Request-Id: yours if you sent one. On limited \
-tiers, RateLimit has the remaining allowance. Order of checks: path (404), method (405), key \
-(401, 403), limit (429), body (400), resource (404)."""
+header X-Ilara-Ignored. Times without an offset are in UTC. Every reply has the header \
+X-Request-Id: yours if you sent one. On limited tiers, RateLimit has the remaining allowance. \
+Order of checks: path (404), method (405), key (401, 403), limit (429), body (400), resource \
+(404)."""
 REPLY_HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "X-Request-Id": ({"type": "string"}, "The id of the request: the caller's, else a new one."),
     "X-Ilara-Ignored": ({"type": "string"}, "Unknown top-level fields of the body."),

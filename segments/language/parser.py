@@ -59,7 +59,7 @@ FIELDS: Mapping[str, ValueKind] = {
 ATTRIBUTES = "attributes."  # a prefix of fields
 MAX_LEVELS = 16  # of the bodies of the API
 FIELD_FORM = (
-    "Name a field: names of 1 to 128 characters, separated by dots. "
+    "Name a field with 1 to 128 characters and no empty part. "
     "A dot inside a name is written \\. and a backslash \\\\."
 )
 
@@ -322,7 +322,8 @@ def _join(path: str, part: str) -> str:
 
 def attribute_path(name: str) -> list[str]:
     """The keys that lead to an attribute."""
-    return split_path(name.removeprefix(ATTRIBUTES))
+    path = name.removeprefix(ATTRIBUTES)
+    return split_path(path) if "\\" in path else path.split(".")
 
 
 def attribute_name(keys: Iterable[str]) -> str:

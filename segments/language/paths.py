@@ -15,8 +15,6 @@ _TO_ESCAPE = re.compile(r"[.\\]")
 
 def split_path(text: str) -> list[str]:
     """The keys of a path."""
-    if "\\" not in text:
-        return text.split(".")
     keys, start = [], 0
     while start <= len(text):
         found = _key(text, start)

@@ -78,9 +78,12 @@ def _actual(leaf: Leaf, subject: Subject, segments: Mapping[str, Matcher]) -> st
 
 
 def _missing(name: str, subject: Subject) -> str:
-    keys = None if name in FIELDS else attribute_path(name)
-    other = None if keys is None else other_path(subject.attributes, keys)
-    return "missing" if other in (None, keys) else f"missing; did you mean {attribute_name(other)}?"
+    if "." in name and name not in FIELDS:
+        keys = attribute_path(name)
+        other = other_path(subject.attributes, keys)
+        if other is not None and other != keys:
+            return f"missing; did you mean {attribute_name(other)}?"
+    return "missing"
 
 
 def _reading(condition: Condition, value: Any) -> str:
