@@ -16,7 +16,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def text_of(at: datetime | None) -> str | None:
-    return at and at.isoformat().replace("+00:00", "Z")
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 @pytest.mark.parametrize("example", TIMES, ids=lambda example: example["text"])
