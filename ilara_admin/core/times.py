@@ -63,22 +63,22 @@ _A_DAY = timedelta(days=1)
 def read_time(value: object) -> datetime | None:
     """The time in UTC that a text states; None if it states none. An instant outside the years 1 to
     9999 in UTC keeps its offset."""
-    if isinstance(value, datetime):
-        return value
     if not isinstance(value, str):
-        return None
+        return value if isinstance(value, datetime) else None
     if not _is_usual(value):
         return _read(value) if _is_time(value) else None
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
         return None
+    if at.tzinfo is UTC:
+        return at
     return _in_utc(at) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _in_utc(at: datetime) -> datetime:
     try:
-        return at if at.tzinfo is UTC else at.astimezone(UTC)
+        return at.astimezone(UTC)
     except OverflowError:
         return at
 

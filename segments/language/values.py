@@ -28,6 +28,7 @@ VERSION = (
 )
 VERSION_PARTS = 8
 MAX_VERSION_PART = 2**53 - 1
+VERSION_PART_DIGITS = 16
 IDENTIFIER_LENGTH = 40
 RELEASE = "~"  # sorts after every pre-release
 
@@ -48,8 +49,10 @@ def duration(text: str) -> timedelta:
 def moment(value: object) -> datetime | None:
     """A player's value as a time, None if it is not one. A number counts from 1970, in seconds or
     milliseconds by its size, and is cut to whole milliseconds."""
-    if isinstance(value, str | datetime):
+    if isinstance(value, str):
         return read_time(value)
+    if isinstance(value, datetime):
+        return value
     return _since_1970(value) if is_number(value) else None
 
 
