@@ -9,7 +9,7 @@ from django.urls import path
 from events import examples, ingest, schemas, stream
 from events.conflicts import conflicts_of
 from events.rejections import rejected
-from ilara_admin.api.bodies import check_moment, decode_body, idempotency_key, read_object
+from ilara_admin.api.bodies import decode_body, idempotency_key, parse_moment, read_object
 from ilara_admin.api.dispatch import ApiRequest, count, respond, route
 from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import ApiError, Code, invalid, not_found
@@ -41,7 +41,8 @@ def event_track(request: ApiRequest) -> HttpResponse:
     later. Updates the player's `last_seen_at`."""
     try:
         body = decode_body(request, schemas.EventTrack)
-        event = ingest.prepare(body, _sent_at(body), idempotency_key(request))
+        sent_at = _sent_at(body)
+        event = ingest.prepare(body, sent_at, idempotency_key(request))
     except ApiError as error:
         problem = error
         if (data := read_object(request)) is not None:
@@ -50,18 +51,18 @@ def event_track(request: ApiRequest) -> HttpResponse:
             ingest.store(request, [], [rejected(data, problem)])
         raise problem from None
     count(request, EVENTS)
-    outcome = ingest.store(request, [event], sent_at=body.sent_at)
+    outcome = ingest.store(request, [event], sent_at=sent_at)
     if not outcome.known:
         raise unknown_player(request, event.player_id)
     status = schemas.Status.ACCEPTED
     if not outcome.accepted:
         status = schemas.Status.DUPLICATE
-        request.conflicts = conflicts_of([event], outcome, body.sent_at).get(0, ())
+        request.conflicts = conflicts_of([event], outcome, sent_at).get(0, ())
     receipt = schemas.EventReceipt(
         event_id=event.event_id,
         player_id=event.player_id,
         event_name=event.name,
-        timestamp=ingest.occurred_at(event, outcome.received_at, body.sent_at),
+        timestamp=ingest.occurred_at(event, outcome.received_at, sent_at),
         received_at=outcome.received_at,
         status=status,
     )
@@ -134,9 +135,7 @@ def _conflicts(
 
 
 def _sent_at(body: schemas.EventTrack | schemas.EventBatch) -> datetime | None:
-    if body.sent_at is not None:
-        check_moment(body.sent_at, "sent_at")
-    return body.sent_at
+    return None if body.sent_at is None else parse_moment(body.sent_at, "sent_at")
 
 
 def _all_rejected(errors: dict[int, ApiError]) -> ApiError:

@@ -15,7 +15,7 @@ import msgspec
 from events.models import INSERT_EVENT
 from events.rejections import NONE_REJECTED, REJECT, Rejected, reject_params
 from events.schemas import MAX_PROPERTIES, RESERVED_PREFIX, BatchedEvent
-from ilara_admin.api.bodies import check_moment, checked_struct, digest_of
+from ilara_admin.api.bodies import checked_struct, digest_of, parse_moment
 from ilara_admin.api.dispatch import ApiRequest, run_one
 from ilara_admin.api.errors import invalid
 from ilara_admin.core.names import is_plain_name, name_problem
@@ -73,8 +73,10 @@ def prepare(
         raise invalid(f"event_name {problem}", "event_name")
     if name.startswith(RESERVED_PREFIX):
         raise invalid(f"Names that begin with {RESERVED_PREFIX} are reserved", "event_name")
+    happened_at = None
     if event.timestamp is not None:
-        _check_timestamp(event.timestamp, sent_at)
+        happened_at = parse_moment(event.timestamp, "timestamp")
+        _check_timestamp(happened_at, sent_at)
     properties = None if event.properties is None else _properties(event.properties)
     client_id = event.event_id or idempotency_key
     return Prepared(
@@ -84,7 +86,7 @@ def prepare(
         name=name,
         session_id=event.session_id,
         properties=properties,
-        happened_at=event.timestamp,
+        happened_at=happened_at,
     )
 
 
@@ -99,7 +101,6 @@ def _properties(given: dict[str, Any]) -> str:
 
 
 def _check_timestamp(moment: datetime, sent_at: datetime | None) -> None:
-    check_moment(moment, "timestamp")
     now = datetime.now(UTC)
     age = (sent_at or now) - moment
     if age < -MAX_AHEAD:
@@ -116,7 +117,7 @@ def occurred_at(event: Prepared, received_at: datetime, sent_at: datetime | None
     skew = received_at - sent_at if sent_at else timedelta()
     if timedelta() <= skew <= TRANSIT:
         skew = timedelta()
-    return (event.happened_at + skew).astimezone(UTC)
+    return event.happened_at + skew
 
 
 # $4 index, $5 player, $6 digest, $7 event_id, $8 name, $9 session_id, $10 properties,

@@ -12,7 +12,7 @@ from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 from msgspec import UNSET, UnsetType
 
-from ilara_admin.api.bodies import check_moment, client_id, digest_of, parse_uuid, read_object
+from ilara_admin.api.bodies import client_id, digest_of, parse_moment, parse_uuid, read_object
 from ilara_admin.api.dispatch import ApiRequest, respond, route, run, run_one
 from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import invalid
@@ -184,8 +184,9 @@ def session_record(
     """Record a session. Each `session_id` counts once, so retries are safe; without one every call
     counts. Of a repeated id the first session stays, and the header `X-Ilara-Conflict` names the
     fields that differ. Updates `last_seen_at`."""
+    started_at = None
     if body.started_at is not None:
-        check_moment(body.started_at, "started_at")
+        started_at = parse_moment(body.started_at, "started_at")
     session_id = client_id(request, body.session_id)
     digest = digest_of(session_id)
     seconds = None if body.duration_seconds is None else int(body.duration_seconds)
@@ -196,7 +197,7 @@ def session_record(
             player_id,
             digest,
             session_id,
-            body.started_at,
+            started_at,
             seconds,
             request.snapshot.at_risk_days,
             request.snapshot.churned_days,
@@ -205,7 +206,7 @@ def session_record(
     )
     player = player_or_404(request, player_id, tuple(row))
     if not recorded:
-        sent = [player_id, digest, body.started_at, seconds]
+        sent = [player_id, digest, started_at, seconds]
         request.conflicts = _conflicts(statements.SESSION_CONFLICTS, sent)
     return respond(_player(request, player))
 

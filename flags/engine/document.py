@@ -7,7 +7,7 @@
 
 Percentages are integers in thousandths of a percent, so 100000 is everyone. A split stores the
 slices of the bucket range 0..99999 of each variant instead of weights, so that re-weighting moves
-the fewest players. Times are RFC 3339 with an offset. Imports no Django.
+the fewest players. Times are stored in RFC 3339 and read as core/times.py does. Imports no Django.
 """
 
 from contextlib import suppress
@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ilara_admin.core.path_error import PathError
+from ilara_admin.core.times import EXAMPLE, read_time
 from segments.language.parser import NOT_IN_TEXT, RuleError, parse
 
 EVERYBODY = 100_000
@@ -127,10 +128,25 @@ class DocumentError(PathError):
 def decode_document(data: Any) -> FlagDocument:
     """Read a document from plain JSON data. Raises DocumentError if its shape is wrong."""
     try:
-        return msgspec.convert(data, FlagDocument)
+        return msgspec.convert(_with_times(data, "rules"), FlagDocument)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
+        if "datetime" in message:
+            message = f"This must be a time like {EXAMPLE}."
         raise DocumentError(path.rstrip("`"), message) from None
+
+
+def _with_times(data: Any, *inside: str) -> Any:
+    """The data with the times of rules read, also those that msgspec would not accept."""
+    if isinstance(data, list):
+        return [_with_times(item, "steps", "ramp") for item in data]
+    if not isinstance(data, dict):
+        return data
+    read = {name: _with_times(data[name], "steps", "ramp") for name in inside if name in data}
+    for name in ("start", "end", "at"):
+        if isinstance(data.get(name), str):
+            read[name] = read_time(data[name]) or data[name]
+    return data | read
 
 
 def encode_document(document: FlagDocument) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Numbers count by value: an integer beyond 64 bits becomes the double that other 
 import re
 import zlib
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import blake2b
 from math import inf, isfinite
@@ -29,9 +29,9 @@ from ilara_admin.api.json_schema import (
     MAX_LEVELS,
     UUID_PATTERN,
     YEARS,
-    Moment,
 )
 from ilara_admin.api.json_text import exact_number, read_leniently, storable
+from ilara_admin.core.times import EXAMPLE, read_time
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_IGNORED_NAMES = 20
@@ -286,19 +286,14 @@ def check_key(name: str, path: str) -> None:
         raise invalid(_text_problem("A key", name), path)
 
 
-def check_moment(moment: datetime, field: str) -> None:
-    """Raise ApiError unless the year, as written, is one that every part of the system supports."""
-    if moment.year not in YEARS:
-        raise invalid(f"{field} must be between the years {YEARS[0]} and {YEARS[-1]}", field)
-
-
 def parse_moment(text: str, field: str) -> datetime:
-    """Parse a time with an offset from the query string."""
-    try:
-        moment: datetime = msgspec.convert(text, Moment)
-    except msgspec.ValidationError:
-        raise invalid(f"{field} must be {TYPES['datetime']}", field) from None
-    check_moment(moment, field)
+    """Parse a time, in the body or the query string, as UTC. The year, as written, is one that
+    every part of the system supports."""
+    moment = read_time(text)
+    if moment is None:
+        raise invalid(f"{field} must be {TYPES['datetime']}", field)
+    if moment.tzinfo is not UTC or int(text[:4]) not in YEARS:
+        raise invalid(f"{field} must be between the years {YEARS[0]} and {YEARS[-1]}", field)
     return moment
 
 
@@ -331,7 +326,7 @@ def digest_of(client_id: str | None) -> bytes:
 TYPES = {
     "str": "a string", "int": "an integer", "float": "a number", "bool": "true or false",
     "object": "an object", "array": "an array", "null": "null", "decimal": "a number",
-    "datetime": "a time like 2026-01-31T12:00:00Z",
+    "datetime": f"a time like {EXAMPLE}",
 }  # fmt: skip
 
 
@@ -340,12 +335,27 @@ def to_struct[T: msgspec.Struct](data: Any, struct: type[T], prefix: str = "") -
     try:
         return msgspec.convert(data, struct)
     except msgspec.ValidationError as error:
-        raise _readable(str(error), prefix, data, struct) from None
+        problem, _, place = str(error).partition(" - at `$")
+        path = place.rstrip("`").lstrip(".")
+        if path in _moments_in(struct):
+            problem = _TEXT_EXPECTED.sub("Expected `datetime`", problem).replace("`int`", "`float`")
+        raise _readable(problem, path, prefix, data, struct) from None
 
 
-def _readable(text: str, prefix: str, data: Any, struct: type[msgspec.Struct]) -> ApiError:
-    problem, _, place = text.partition(" - at `$")
-    path = place.rstrip("`").lstrip(".")
+_TEXT_EXPECTED = re.compile(r"Expected `str( \| null)?`")
+
+
+@cache
+def _moments_in(struct: type[msgspec.Struct]) -> frozenset[str]:
+    """The names of the fields that take a time."""
+    _, components = msgspec.json.schema_components((struct,))
+    fields = components[struct.__name__]["properties"]
+    return frozenset(name for name, schema in fields.items() if "date-time" in repr(schema))
+
+
+def _readable(
+    problem: str, path: str, prefix: str, data: Any, struct: type[msgspec.Struct]
+) -> ApiError:
     if found := re.search(r"missing required field `(.+)`", problem):
         field = prefix + ".".join(filter(None, [path, found[1]]))
         fix = PLAYER_ID if found[1] == "player_id" else None

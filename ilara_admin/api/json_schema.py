@@ -33,12 +33,13 @@ PlayerId = Annotated[
 ]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 YEARS = range(1970, 2100)
-# A time that a caller sends, in a year that every part of the system supports.
+# A time that a caller sends, as text: bodies.parse_moment reads it. The specification names the
+# format of RFC 3339; the reader accepts more.
 SentMoment = Annotated[
-    Moment,
+    str,
     msgspec.Meta(
         examples=["2026-05-31T12:00:00Z"],
-        extra_json_schema={"pattern": "^(19[7-9]|20[0-9])[0-9]-"},
+        extra_json_schema={"format": "date-time", "pattern": "^(19[7-9]|20[0-9])[0-9]-"},
     ),
 ]
 

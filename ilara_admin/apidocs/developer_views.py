@@ -84,7 +84,17 @@ CONVENTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Times",
-        "Times in replies are in UTC and end in Z. Times in requests need an offset.",
+        "Times in replies are in UTC and end in Z. Requests may state times as any runtime writes "
+        "them in ISO 8601: `2026-05-31T12:00:00.1234567+02:00`, `2026-05-31 12:00:00 +0000 UTC`, "
+        "`20260531T120000Z`. Without an offset they are in UTC. Digits beyond microseconds are "
+        "ignored. Numbers are refused.",
+    ),
+    (
+        "Times and versions in attributes",
+        "Where a rule asks for a time, an attribute or event property may also be a number: below "
+        "100,000,000,000 seconds since 1970, otherwise milliseconds. A version is a text with up "
+        "to eight numbers of at most 9007199254740991, such as `1.4.1759276800`; it may begin with "
+        "`v` and end with a pre-release and a build, `v1.4.0-rc.1+build7`.",
     ),
     (
         "Request id",

@@ -77,13 +77,16 @@ class RuleProblem(NamedTuple):
 @dataclass(slots=True)
 class Editor:
     """`acted` means that a button changed the draft, so nothing is saved. `focus` names the control
-    or button to focus. `events` are event names to suggest, if the page has any."""
+    or button to focus. `events`, `attributes` and `properties` are names to suggest, as rules write
+    them, if the page has any."""
 
     name: str
     root: RulePart
     acted: bool = False
     focus: str = ""
     events: Sequence[str] = ()
+    attributes: Sequence[str] = ()
+    properties: Sequence[str] = ()
     fields: Mapping[str, str] = field(default_factory=lambda: BUILT_IN)
 
     def read(self) -> Any:

@@ -9,6 +9,7 @@ from django import forms
 from segments.editor.draft import NEVER, PartKind, document_of, kind_of
 from segments.language.operators import OPERATORS, ValueKind
 from segments.language.parser import FIELDS, MAX_EVENTS, RuleError, parse
+from segments.language.sentences import place
 from segments.language.values import UNITS
 
 GROUPS = [("AND", "all of these"), ("OR", "any of these"), ("NOT", "none of these")]
@@ -101,7 +102,6 @@ class ConditionForm(PartForm):
     kind: ClassVar[PartKind] = "field"
     controls: ClassVar = {"field": "field", "operator": "operator", "value": "value"}
     field = forms.CharField(
-        max_length=128,
         widget=forms.TextInput(
             attrs={**PLAIN, "list": "rule-fields", "placeholder": "Field or attribute"}
         ),
@@ -114,7 +114,10 @@ class ConditionForm(PartForm):
     def prepare(self, segments: Sequence[str]) -> None:
         widget = self.fields["operator"].widget
         assert isinstance(widget, OperatorSelect)
-        widget.offered = kind_of(self.kind, str(self["field"].value() or ""))
+        field = self["field"]
+        name = str(field.value() or "")
+        widget.offered = kind_of(self.kind, name)
+        field.help_text = place(name)
 
     def check(self) -> None:
         takes = OPERATORS[self.cleaned_data["operator"]].takes
@@ -132,7 +135,7 @@ class PropertyForm(ConditionForm):
     def prepare(self, segments: Sequence[str]) -> None:
         self.fields["field"].label = "Property"
         self.fields["field"].widget.attrs["placeholder"] = "Property"
-        del self.fields["field"].widget.attrs["list"]
+        self.fields["field"].widget.attrs["list"] = "rule-properties"
         operator = self.fields["operator"]
         assert isinstance(operator, forms.ChoiceField)
         operator.choices = _choices(*NOT_OF_PROPERTIES)

@@ -6,7 +6,6 @@ from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.utils import timezone
 
-from events.models import EventName
 from ilara_admin.core.changes import Conflict
 from ilara_admin.models import AuditEntry, Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
@@ -15,12 +14,11 @@ from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from segments import services
 from segments.editor.form_tree import Editor, rule_editor
+from segments.editor.suggestions import suggest_names
 from segments.forms import SegmentForm
 from segments.language.sentences import describe, lacking
 from segments.models import Segment
 from segments.sizes import estimate, rule_query
-
-MAX_EVENT_NAMES = 300  # suggestions; any name can be typed
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -50,8 +48,7 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
         key for key in others.values_list("key", flat=True) if not segment or key != segment.key
     ]
     editor = rule_editor("rule", posted, keys, segment.rule if segment else None)
-    seen = EventName.objects.filter(environment=request.environment).order_by("-count", "name")
-    editor.events = list(seen.values_list("name", flat=True)[:MAX_EVENT_NAMES])
+    suggest_names(editor, request.environment)
     context: dict[str, Any] = {"segment": segment, "editor": editor, "preview": None}
     if posted is None:
         form = SegmentForm(initial=initial)

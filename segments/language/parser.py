@@ -8,11 +8,11 @@ groups; NOT holds when none of its conditions holds. A condition is one of
     {"event": "level_complete", "operator": ">=", "value": 3, "within": "7d",
      "where": {"operator": "AND", "conditions": [{"field": "stars", "operator": "==", "value": 3}]}}
 
-A field is one of FIELDS, else a path into the player's attributes ("level", "stats.wins");
-"attributes.level" always means the attribute. `segment` tests whether the player is in one of the
-named segments. The third form counts the player's events of that name that the server received
-within the time span: `>=` means at least that many, `<=` at most, so `<=` 0 means never. Its
-`where` is a rule over the properties of the event. Imports no Django.
+A field is one of FIELDS, else a path into the player's attributes ("level", "stats.wins") as
+paths.py reads it; "attributes.level" always means the attribute. `segment` tests whether the player
+is in one of the named segments. The third form counts the player's events of that name that the
+server received within the time span: `>=` means at least that many, `<=` at most, so `<=` 0 means
+never. Its `where` is a rule over the properties of the event. Imports no Django.
 """
 
 import re
@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 from ilara_admin.core.path_error import PathError
 from segments.language.operators import OPERATORS, ValueKind
+from segments.language.paths import join_path, split_path
 from segments.language.values import boundary, duration, exact, is_number, pattern, version
 
 MAX_DEPTH = 32
@@ -54,6 +55,13 @@ FIELDS: Mapping[str, ValueKind] = {
     "last_seen_at": ValueKind.TIME,
     "segment": ValueKind.SEGMENT,
 }
+
+ATTRIBUTES = "attributes."  # a prefix of fields
+MAX_LEVELS = 16  # of the bodies of the API
+FIELD_FORM = (
+    "Name a field with 1 to 128 characters and no empty part. "
+    "A dot inside a name is written \\. and a backslash \\\\."
+)
 
 # PostgreSQL stores neither NUL nor a lone surrogate.
 NOT_IN_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -158,10 +166,8 @@ class _Reader:
     def condition(self, data: dict[str, Any], path: str) -> Condition | Membership:
         _check_keys(data, {"field", "operator", "value"}, path)
         name, operator = data.get("field"), data.get("operator")
-        if not isinstance(name, str) or not _is_name(name) or not all(name.split(".")):
-            raise RuleError(
-                _join(path, "field"), "Name a field with 1 to 128 characters and no empty part."
-            )
+        if not isinstance(name, str) or not _is_field(name):
+            raise RuleError(_join(path, "field"), FIELD_FORM)
         if not isinstance(operator, str) or operator not in OPERATORS:
             known = ", ".join(OPERATORS)
             raise RuleError(_join(path, "operator"), f"Unknown operator. Use one of: {known}.")
@@ -179,7 +185,7 @@ class _Reader:
         if kind is ValueKind.SEGMENT:
             return Membership(tuple(dict.fromkeys(value)), operator == "not_in")
         if self.in_where and name in FIELDS:
-            name = f"attributes.{name}"  # an event property with the name of a built-in field
+            name = ATTRIBUTES + name  # an event property with the name of a built-in field
         return Condition(name, operator, _plain(value, as_decimal=kind is ValueKind.NUMBER))
 
     def events(self, data: dict[str, Any], path: str, depth: int) -> EventCondition:
@@ -218,6 +224,11 @@ class _Reader:
 
 def _is_name(text: str) -> bool:
     return 1 <= len(text) <= 128 and not NOT_IN_TEXT.search(text)
+
+
+def _is_field(text: str) -> bool:
+    keys = attribute_path(text)
+    return len(keys) <= MAX_LEVELS and all(map(_is_name, keys))
 
 
 def _value_problem(operator: str, value: Any) -> str | None:
@@ -310,7 +321,15 @@ def _join(path: str, part: str) -> str:
 
 
 def attribute_path(name: str) -> list[str]:
-    return name.removeprefix("attributes.").split(".")
+    """The keys that lead to an attribute."""
+    path = name.removeprefix(ATTRIBUTES)
+    return split_path(path) if "\\" in path else path.split(".")
+
+
+def attribute_name(keys: Iterable[str]) -> str:
+    """The field of a rule for an attribute: the inverse of attribute_path."""
+    name = join_path(keys)
+    return ATTRIBUTES + name if name in FIELDS or name.startswith(ATTRIBUTES) else name
 
 
 def leaves(rule: Node) -> Iterator[Leaf]:

@@ -13,6 +13,7 @@ from segments.language.parser import (
     Membership,
     Node,
     RuleError,
+    attribute_path,
     parse,
 )
 from segments.language.values import UNITS
@@ -84,6 +85,13 @@ def event_words(event_count: EventCount) -> str:
 
 def field_name(name: str) -> str:
     return name.removeprefix("attributes.")
+
+
+def place(name: str) -> str:
+    """Where a field with a dot or a backslash is found: `“wins” inside “stats”`; else ""."""
+    if name in FIELDS or not set(name) & set(".\\"):
+        return ""
+    return " inside ".join(f"“{key}”" for key in reversed(attribute_path(name)))
 
 
 def expected(condition: Condition) -> str:

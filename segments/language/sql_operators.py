@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ilara_admin.core.times import sql_time
 from segments.language.values import (
+    EARLIEST_SECOND,
+    FIRST_MILLISECONDS,
     IDENTIFIER_LENGTH,
-    NAIVE_MOMENT,
+    LATEST_SECOND,
+    MAX_VERSION_PART,
     RELEASE,
     VERSION,
+    VERSION_PART_DIGITS,
     VERSION_PARTS,
-    ZONED_MOMENT,
     duration,
     version,
 )
@@ -91,28 +95,48 @@ def _contains_all(value: str, expected: Sequence[Any], options: SqlOptions) -> s
     return f"CASE WHEN jsonb_typeof({value}) = 'array' THEN {found} END"
 
 
-def _moment(value: str) -> str:
-    text = _text(value)
-    read = f"""CASE WHEN {text} ~ '{ZONED_MOMENT}' THEN {text}::timestamptz
-        WHEN {text} ~ '{NAIVE_MOMENT}' THEN {text}::timestamp AT TIME ZONE 'UTC' END"""
-    return f"({_if_text(value, read)})"
+def moment_sql(value: str) -> str:
+    """values.moment as SQL over a JSON value: a timestamptz, or NULL."""
+    number = f"({value})::numeric"
+    milliseconds = f"floor(CASE WHEN abs({number}) < {FIRST_MILLISECONDS} THEN {number} * 1000"
+    milliseconds = f"{milliseconds} ELSE {number} END)"
+    # to_timestamp takes a float, which is exact for whole seconds only.
+    seconds = f"floor({milliseconds} / 1000)"
+    rest = f"mod(mod({milliseconds}, 1000) + 1000, 1000) * interval '1 millisecond'"
+    return f"""(CASE jsonb_typeof({value}) WHEN 'string' THEN {sql_time(_text(value))}
+        WHEN 'number' THEN CASE WHEN {seconds} BETWEEN {EARLIEST_SECOND} AND {LATEST_SECOND}
+            THEN to_timestamp({seconds}::float8) + {rest} END END)"""
+
+
+_TOO_MANY_DIGITS = "0" * (VERSION_PART_DIGITS + 1)
 
 
 def _version(sign: str) -> SqlWriter:
-    """values.version as a row that sorts like its tuple."""
+    """values.version as a row that sorts like its tuple. Most versions are plain numbers, which
+    need no slow regular expression."""
 
     def write(value: str, expected: str, options: SqlOptions) -> str:
         text = _text(value)
-        numbers = f"string_to_array(substring({text} FROM '^v?([0-9.]+)'), '.')::int[]"
-        numbers = f"({numbers} || array_fill(0, ARRAY[{VERSION_PARTS}]))[1:{VERSION_PARTS}]"
+        digits = f"split_part(split_part(ltrim({text}, 'vV'), '+', 1), '-', 1)"
+        parts = f"string_to_array({digits}, '.')::bigint[]"
+        numbers = f"({parts} || array_fill(0::bigint, ARRAY[{VERSION_PARTS}]))[1:{VERSION_PARTS}]"
+        in_range = (
+            f"{MAX_VERSION_PART} >= ALL ({parts}) AND cardinality({parts}) <= {VERSION_PARTS}"
+        )
         pre_release = f"substring(split_part({text}, '+', 1) FROM '-(.*)$')"
+        order = (
+            f"CASE WHEN {pre_release} IS NULL THEN '{RELEASE}' ELSE {_identifiers(pre_release)} END"
+        )
         found = version(expected)
         assert found, "the parser accepts only valid versions"
+        other = f"({options.bind(list(found[0]))}::bigint[], {options.bind(found[1])}::text)"
+        too_long = f"strpos(translate({text}, '123456789', '000000000'), '{_TOO_MANY_DIGITS}') > 0"
         return _if_text(
             value,
-            f"""CASE WHEN {text} ~ '{VERSION}' THEN ({numbers}, CASE WHEN {pre_release} IS NULL
-                THEN '{RELEASE}' ELSE {_identifiers(pre_release)} END COLLATE "C") {sign}
-                ({options.bind(list(found[0]))}::int[], {options.bind(found[1])}::text) END""",
+            f"""CASE WHEN {text} ~ '^[vV]?[0-9]+(?:[.][0-9]+)*$' THEN CASE WHEN {too_long} THEN NULL
+                    WHEN {in_range} THEN ({numbers}, '{RELEASE}' COLLATE "C") {sign} {other} END
+                WHEN {text} ~ '{VERSION}' THEN CASE WHEN {in_range}
+                    THEN ({numbers}, {order} COLLATE "C") {sign} {other} END END""",
         )
 
     return write
@@ -147,9 +171,9 @@ JSON: Mapping[str, SqlWriter] = {
     ),
     "contains_any": _contains_any,
     "contains_all": _contains_all,
-    "within_last": lambda value, expected, options: options.last(_moment(value), expected),
-    "before": lambda value, expected, options: f"{_moment(value)} < {options.limit}",
-    "after": lambda value, expected, options: f"{_moment(value)} > {options.limit}",
+    "within_last": lambda value, expected, options: options.last(moment_sql(value), expected),
+    "before": lambda value, expected, options: f"{moment_sql(value)} < {options.limit}",
+    "after": lambda value, expected, options: f"{moment_sql(value)} > {options.limit}",
     "semver_eq": _version("="),
     "semver_gt": _version(">"),
     "semver_gte": _version(">="),

@@ -11,8 +11,20 @@ from typing import Any
 
 from segments.language.compiler import MISSING, Matcher, Subject, compile_rule, reader
 from segments.language.operators import OPERATORS
-from segments.language.parser import Condition, EventCondition, Group, Leaf, Membership, Node
+from segments.language.parser import (
+    FIELDS,
+    Condition,
+    EventCondition,
+    Group,
+    Leaf,
+    Membership,
+    Node,
+    attribute_name,
+    attribute_path,
+)
+from segments.language.paths import other_path
 from segments.language.sentences import describe, expected, field_name, value_words
+from segments.language.values import is_in_seconds, is_number, moment, version
 
 SHOWN = 80
 
@@ -61,15 +73,80 @@ def _actual(leaf: Leaf, subject: Subject, segments: Mapping[str, Matcher]) -> st
             return f"{count}{more}" if count else "never"
     value = reader(leaf.field)(subject)
     if value is MISSING or value is None:
-        return "missing"
-    return _shown(value)
+        return _missing(leaf.field, subject)
+    return f"{_shown(value)}{_reading(leaf, value)}"
+
+
+def _missing(name: str, subject: Subject) -> str:
+    if "." in name and name not in FIELDS:
+        keys = attribute_path(name)
+        other = other_path(subject.attributes, keys)
+        if other is not None and other != keys:
+            return f"missing; did you mean {attribute_name(other)}?"
+    return "missing"
+
+
+def _reading(condition: Condition, value: Any) -> str:
+    """What a value's text does not show: how the operator reads it, or why it cannot."""
+    kind, takes = _kind(value), OPERATORS[condition.operator].takes
+    if takes in ("duration", "moment"):
+        at = moment(value)
+        if at is not None and is_number(value):
+            unit = "seconds" if is_in_seconds(value) else "milliseconds"
+            return f", read as {unit}: {_time(at)}"
+        wanted = "" if at else "a time"
+    elif takes == "version":
+        wanted = "" if version(value) else "a version"
+    else:
+        kinds = _kinds_tested(condition)
+        wanted = "" if kind in kinds else " or ".join(kinds)
+    if not wanted:
+        return ""
+    # Of a text, it is plain that it is one; that it is no time is not.
+    is_plain = kind == "text" and takes in ("duration", "moment", "version")
+    return f", which is {'' if is_plain else f'{kind}, '}not {wanted}"
+
+
+def _kinds_tested(condition: Condition) -> list[str]:
+    """The kinds of values that the operator can find to be what is expected."""
+    name = OPERATORS[condition.operator].opposite or condition.operator
+    if name == "contains":
+        return ["text", "a list"]
+    if name in ("contains_any", "contains_all"):
+        return ["a list"]
+    match OPERATORS[name].takes:
+        case "text" | "pattern":
+            return ["text"]
+        case "number":
+            return ["a number"]
+        case "scalar":
+            return [_kind(condition.value)]
+        case "list":
+            return list(dict.fromkeys(map(_kind, condition.value)))
+    return [kind for _, kind in KINDS]
+
+
+# In this order, since true is an integer in Python.
+KINDS = (
+    (bool, "true or false"), (str, "text"), (int | float | Decimal, "a number"), (list, "a list"),
+    (datetime, "a time"), (object, "an object"),
+)  # fmt: skip
+
+
+def _kind(value: Any) -> str:
+    return next(kind for each, kind in KINDS if isinstance(value, each))
+
+
+def _time(at: datetime) -> str:
+    unit = "milliseconds" if at.microsecond else "seconds"
+    return at.isoformat(timespec=unit).replace("+00:00", "Z")
 
 
 def _shown(value: Any) -> str:
     """A player's value as one short line."""
     match value:
         case datetime():
-            text = value.isoformat(timespec="seconds").replace("+00:00", "Z")
+            text = _time(value)
         case list() | dict():
             text = repr(value)
         case str() | bool() | int() | float() | Decimal():

@@ -1,43 +1,39 @@
 """The values that rules compare: durations, times, versions, patterns. Imports no Django.
 
-Formats are regular expressions in the syntax common to Python and PostgreSQL, so that both
-evaluators accept the same text for times and versions.
+The format of versions is a regular expression in the syntax common to Python and PostgreSQL, so
+that both evaluators accept the same text; times are read by core/times.py.
 """
 
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from math import floor
 from typing import Any
 
 import re2
 
+from ilara_admin.core.times import read_time
+
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
-# Valid dates from year 1; times to the microsecond; offsets below 16 hours.
-_DAY = (
-    "(?!0000)(?:"
-    "[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
-    "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
-    "|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
-)
-_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?"
-_ZONE = "(?:Z|[+-](?:0[0-9]|1[0-5]):[0-5][0-9])"
-NAIVE_MOMENT = f"^{_DAY}(?:[T ]{_TIME})?$"
-ZONED_MOMENT = f"^{_DAY}[T ]{_TIME}{_ZONE}$"
+# A number as a time: a smaller one is in seconds since 1970, any other in milliseconds.
+FIRST_MILLISECONDS = 10**11
+EARLIEST_SECOND, LATEST_SECOND = -62_135_596_800, 253_402_300_799  # of the years 1 to 9999
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# One to four numbers, then the pre-release and build of semantic versioning.
+# One to eight numbers, then the pre-release and build of semantic versioning.
 VERSION = (
-    r"^v?[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}"
-    r"(?:-[0-9A-Za-z-]{1,40}(?:\.[0-9A-Za-z-]{1,40}){0,7})?(?:\+[0-9A-Za-z.-]{1,80})?$"
+    r"^[vV]?[0-9]{1,16}(?:\.[0-9]{1,16}){0,7}"
+    r"(?:-[0-9A-Za-z-]{1,40}(?:\.[0-9A-Za-z-]{1,40}){0,7})?(?:\+[0-9A-Za-z.+-]{1,80})?$"
 )
-VERSION_PARTS = 4
+VERSION_PARTS = 8
+MAX_VERSION_PART = 2**53 - 1
+VERSION_PART_DIGITS = 16
 IDENTIFIER_LENGTH = 40
 RELEASE = "~"  # sorts after every pre-release
 
 MAX_PATTERN_MEMORY = 1 << 20  # bytes; a pattern that needs more is rejected
 
-_is_naive = re.compile(NAIVE_MOMENT[1:-1]).fullmatch
-_is_zoned = re.compile(ZONED_MOMENT[1:-1]).fullmatch
 _is_version = re.compile(VERSION[1:-1]).fullmatch
 _is_number = re.compile("[0-9]+").fullmatch
 
@@ -51,14 +47,29 @@ def duration(text: str) -> timedelta:
 
 
 def moment(value: object) -> datetime | None:
-    """A player's value as a time. Text without a zone is UTC; None if it is not a time."""
+    """A player's value as a time, None if it is not one. A number counts from 1970, in seconds or
+    milliseconds by its size, and is cut to whole milliseconds."""
+    if isinstance(value, str):
+        return read_time(value)
     if isinstance(value, datetime):
         return value
-    if not isinstance(value, str):
+    return _since_1970(value) if is_number(value) else None
+
+
+def _since_1970(number: Any) -> datetime | None:
+    if isinstance(number, float):
+        number = Decimal(repr(number))  # as PostgreSQL stores it
+    if not abs(number) < 1000 * (LATEST_SECOND + 1):
         return None
-    if _is_zoned(value):
-        return datetime.fromisoformat(value)
-    return datetime.fromisoformat(value).replace(tzinfo=UTC) if _is_naive(value) else None
+    milliseconds = floor(number * 1000 if is_in_seconds(number) else number)
+    if milliseconds < 1000 * EARLIEST_SECOND:
+        return None
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def is_in_seconds(number: Any) -> bool:
+    """Whether a number that stands for a time counts seconds rather than milliseconds."""
+    return bool(abs(number) < FIRST_MILLISECONDS)
 
 
 def boundary(text: str) -> datetime | timedelta:
@@ -67,8 +78,8 @@ def boundary(text: str) -> datetime | timedelta:
     if text[:1] in ("-", "+"):
         span = duration(text[1:])
         return span if text[0] == "+" else -span
-    fixed = moment(text)
-    if fixed is None:
+    fixed = read_time(text)
+    if fixed is None or fixed.tzinfo is not UTC:  # the database may not read another offset
         raise ValueError(text)
     return fixed
 
@@ -81,8 +92,10 @@ def version(value: object) -> Version | None:
     pre-release with identifiers rewritten so that text comparison orders them."""
     if not isinstance(value, str) or not _is_version(value):
         return None
-    numbers, dash, pre_release = value.removeprefix("v").partition("+")[0].partition("-")
+    numbers, dash, pre_release = value.lstrip("vV").partition("+")[0].partition("-")
     parts = [int(part) for part in numbers.split(".")]
+    if max(parts) > MAX_VERSION_PART:
+        return None
     parts += [0] * (VERSION_PARTS - len(parts))
     if not dash:
         return tuple(parts), RELEASE

@@ -1,6 +1,8 @@
 """The client's time of an event: stored next to the server's, bounded, corrected by `sent_at`."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +37,41 @@ def test_wrong_clock__is_stored_next_to_the_server_time(
     assert shift(event.occurred_at) == distance
     assert shift(event.received_at) == timedelta()
     assert datetime.fromisoformat(data["timestamp"]) == event.occurred_at
+
+
+TIMES = json.loads((Path(__file__).parents[1] / "inputs" / "times.json").read_text())
+
+
+def test_timestamp_of_any_runtime__is_read(body: dict[str, Any], secret_api: Api) -> None:
+    """All examples that are recent, in one batch."""
+    examples = {
+        example["text"]: datetime.fromisoformat(example["instant"])
+        for example in TIMES
+        if "1971" < (example["instant"] or "") < datetime.now(UTC).isoformat()
+    }
+    assert len(examples) > 80
+    events = [{**body, "event_id": text, "timestamp": text} for text in examples]
+    assert secret_api.post(f"{EVENTS}/batch", {"events": events}).data["rejected"] == []
+    stored = dict(Event.objects.values_list("event_id", "occurred_at"))
+    assert stored == examples
+
+
+def test_text_that_is_no_time__is_refused(body: dict[str, Any], secret_api: Api) -> None:
+    texts = [example["text"] for example in TIMES if example["instant"] is None]
+    events = [body, *({**body, "timestamp": text} for text in texts)]
+    rejected = secret_api.post(f"{EVENTS}/batch", {"events": events}).data["rejected"]
+    assert [item["index"] for item in rejected] == list(range(1, len(texts) + 1))
+    assert {item["field"] for item in rejected} == {"timestamp"}
+
+
+@pytest.mark.parametrize(
+    "sent_at", ["2026-05-31T12:00:00.1234567", "2026-05-31 12:00:00 +0000 UTC"]
+)
+def test_sent_at_of_any_runtime__is_read(
+    sent_at: str, body: dict[str, Any], public_api: Api
+) -> None:
+    data = public_api.post(EVENTS, {**body, "timestamp": "20260531T1159Z", "sent_at": sent_at}).data
+    assert 59 < (datetime.now(UTC) - datetime.fromisoformat(data["timestamp"])).seconds < 90
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_bounds__include_the_start_and_exclude_the_end(
         ("2026-03-01", "2026-03-01T00:00:00+00:00"),
         ("2026-03-01T12:30", "2026-03-01T12:30:00+00:00"),
         ("2026-03-01T12:30:00Z", "2026-03-01T12:30:00+00:00"),
-        ("2026-03-01T12:30+02:00", "2026-03-01T12:30:00+02:00"),
+        ("2026-03-01T12:30+02:00", "2026-03-01T10:30:00+00:00"),
     ],
 )
 def test_time_without_a_zone__is_utc(text: str, expected: str) -> None:
@@ -96,6 +96,13 @@ def test_time_without_a_zone__is_utc(text: str, expected: str) -> None:
 def test_duration__means_that_long_ago() -> None:
     found, now = moment("7d"), datetime.now(UTC)
     assert timedelta(days=7) <= now - found < timedelta(days=7, minutes=1)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-03-01", "20260301T000000Z", "2026-03-01 00:00:00 +0000 UTC"]
+)
+def test_time__is_read_as_everywhere(text: str) -> None:
+    assert moment(text) == datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def test_empty_span__is_refused(environment: Environment) -> None:

@@ -3,7 +3,7 @@ import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TextIO
 
 import msgspec
@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from events import export
 from events.schemas import StreamedEvent
+from ilara_admin.core.times import read_time
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import environment_of
@@ -53,11 +54,10 @@ def moment(text: str) -> datetime:
     """Parse a date, a time or an age such as `7d`. The default time zone is UTC."""
     with suppress(ValueError):
         return timezone.now() - duration(text)
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ArgumentTypeError(f"“{text}” is not a time. Write 2026-01-31 or 7d.") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    found = read_time(text)
+    if found is None:
+        raise ArgumentTypeError(f"“{text}” is not a time. Write 2026-01-31 or 7d.")
+    return found
 
 
 def writer_of(stream: TextIO, format: str) -> Callable[[StreamedEvent], object]:

@@ -180,10 +180,35 @@ def test_variant_with_a_split__is_refused() -> None:
         ({**STRING, "variants": [{"key": 1, "value": "x"}]}, "variants[0].key"),
         (with_rule(variant="a", rollout=1.5), "rules[0].rollout"),
         (with_rule(variant="a", percentage=5), "rules[0]"),
-        (scheduled(start="2026-03-01T00:00:00"), "rules[0].start"),
+        (scheduled(start="2026-03-01T00:00:00 PST"), "rules[0].start"),
         (scheduled(ramp={"from": 0, "to": 1}), "rules[0].ramp"),
         ({}, ""),
     ],
 )
 def test_wrong_shape__is_refused_with_the_path(data: dict[str, Any], path: str) -> None:
     assert problem(data)[0] == path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-03-01T00:00:00.0000000Z",
+        "2026-03-01 01:00:00 +0100 CET",
+        "2026-03-01T01:00+01:00[Europe/Berlin]",
+        "20260301T000000Z",
+        "2026-03-01T00:00:00",
+        "2026-03-01",
+    ],
+)
+def test_time_of_any_runtime__is_stored_in_utc(text: str) -> None:
+    ramp = {**RAMP, "start": text}
+    for rule in ({"start": text}, {"end": text}, {"steps": [{**STEP, "at": text}]}, {"ramp": ramp}):
+        found = encode_document(decode_document(scheduled(**rule)))["rules"][0]
+        assert DAY in repr(found)
+
+
+@pytest.mark.parametrize("value", ["soon", "2026-02-30T00:00:00Z", 1767225600])
+def test_text_that_is_no_time__is_refused(value: Any) -> None:
+    path, message = problem(scheduled(steps=[{**STEP, "at": value}]))
+    assert path == "rules[0].steps[0].at"
+    assert message == "This must be a time like 2026-01-31T12:00:00Z."

@@ -374,7 +374,8 @@ def test_receipt__requires_a_secret_key(public_api: Api, environment: Environmen
 
 
 @pytest.mark.parametrize(
-    "query", ["explain=yes", "at=yesterday", "at=2026-01-01T00:00:00", "at=1969-01-01T00:00:00Z"]
+    "query",
+    ["explain=yes", "at=yesterday", "at=2026-01-01T00:00:00 PST", "at=1969-01-01T00:00:00Z"],
 )
 def test_invalid_query__is_400(query: str, secret_api: Api, environment: Environment) -> None:
     player = make_player(environment)

@@ -247,11 +247,13 @@ def test_wrong_type__error_names_the_field(
     ("timestamp", "message"),
     [
         ("yesterday", "timestamp must be a time like 2026-01-31T12:00:00Z"),
-        ("2026-01-31T12:00:00", "timestamp must be a time like 2026-01-31T12:00:00Z"),
-        (
-            1769860800,
-            "timestamp must be a time like 2026-01-31T12:00:00Z or null, not an integer",
-        ),
+        ("", "timestamp must be a time like 2026-01-31T12:00:00Z"),
+        ("2026-02-30T12:00:00Z", "timestamp must be a time like 2026-01-31T12:00:00Z"),
+        ("1769860800", "timestamp must be a time like 2026-01-31T12:00:00Z"),
+        (1769860800, "timestamp must be a time like 2026-01-31T12:00:00Z, not a number"),
+        (1769860800.5, "timestamp must be a time like 2026-01-31T12:00:00Z, not a number"),
+        (True, "timestamp must be a time like 2026-01-31T12:00:00Z, not true or false"),
+        ([], "timestamp must be a time like 2026-01-31T12:00:00Z, not an array"),
         ("1969-12-31T23:59:59Z", "timestamp must be between the years 1970 and 2099"),
         ("2100-01-01T00:00:00Z", "timestamp must be between the years 1970 and 2099"),
         ("9999-12-31T23:59:59-23:59", "timestamp must be between the years 1970 and 2099"),
@@ -292,6 +294,15 @@ def test_body_that_is_not_json__error_names_the_byte(
     assert message.startswith("The body is not valid ")
     assert message.endswith(where), message
     assert field is None
+
+
+@pytest.mark.parametrize("field", ["sent_at", "started_at"])
+def test_number_as_a_time__is_refused_with_the_right_form(field: str, public_api: Api) -> None:
+    player_id = public_api.register()["id"]
+    path = EVENTS if field == "sent_at" else f"{PLAYERS}/{player_id}/session"
+    reply = public_api.post(path, {"player_id": player_id, "event_name": "x", field: 1769860800})
+    message = f"{field} must be a time like 2026-01-31T12:00:00Z, not a number"
+    assert (reply.status, reply.error["message"]) == (400, message)
 
 
 def test_ignored_fields__are_listed_up_to_20(public_api: Api) -> None:

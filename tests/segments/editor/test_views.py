@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from events.models import EventName, EventProperty
 from ilara_admin.models import Environment, Role
+from segments.language.parser import FIELD_FORM
 from segments.models import Segment
 from segments.services import segment_create, segment_update
 from tests.factories import ACTOR, make_player
@@ -217,7 +220,7 @@ def test_errors__are_shown_at_their_controls_and_input_is_preserved(new: Page) -
         ("id_rule-1-operator", "is_payer is of type true or false."),
         ("id_rule-2-segments_0", "Choose at least one segment."),
         ("id_rule-3-value", "Give a number from 1 to 10000."),
-        ("id_rule-3-0-field", "Name a field with 1 to 128 characters and no empty part."),
+        ("id_rule-3-0-field", FIELD_FORM),
         ("id_rule-4-0-value", "Enter a value."),
     ]
     for name, _ in faults(new):
@@ -392,5 +395,48 @@ def test_editor__runs_as_many_queries_for_50_conditions_as_for_one(
     make(environment, group(*[reference] * 50), "fifty")
     client.get(url_of(environment, "segment_edit", "one"))
     for key in ("one", "fifty"):
-        with django_assert_num_queries(7):
+        with django_assert_num_queries(8):
             client.get(url_of(environment, "segment_edit", key))
+
+
+# --- Names with dots ------------------------------------------------------------------------------
+
+
+def test_names_seen__are_suggested_as_rules_write_them(
+    client: Client, environment: Environment
+) -> None:
+    attributes = {
+        "level": 1,
+        "stats": {"wins": 1},
+        "stats.wins": 2,
+        "a\\b": 3,
+        "email": "x",
+        " ": 4,
+    }
+    make_player(environment, "dotted", attributes=attributes)
+    now = timezone.now()
+    name = EventName.objects.create(
+        environment=environment, name="win", count=1, first_seen_at=now, last_seen_at=now
+    )
+    EventProperty.objects.create(
+        event_name=name, name="item.name", type="string", example="x", count=1
+    )
+    html = client.get(url_of(environment, "segment_new")).content.decode()
+    lists = {part.partition('"')[0]: part for part in html.split('<datalist id="')[1:]}
+    for value in ("level", "stats.wins", r"stats\.wins", r"a\\b", "attributes.email"):
+        assert f'<option value="{value}" data-kind="attribute">' in lists["rule-fields"]
+    assert 'value=" "' not in html
+    assert r'<option value="item\.name">' in lists["rule-properties"]
+    assert '<option value="win">' in lists["rule-events"]
+
+
+def test_name_with_a_dot__is_explained_and_kept(client: Client, environment: Environment) -> None:
+    condition = {"field": r"stats\.wins", "operator": "==", "value": 3}
+    where = group({"field": "item.name", "operator": "==", "value": "sword"})
+    event = {"event": "buy", "operator": ">=", "value": 1, "within": "7d", "where": where}
+    make(environment, group(condition, event))
+    page = editor(client, environment, "made")
+    assert "“stats.wins”</small>" in page.text
+    assert "“name” inside “item”</small>" in page.text
+    page.type(reason="Same").post()
+    assert Segment.objects.get(key="made").rule == group(condition, event)

@@ -40,7 +40,6 @@ TEXTS = ["", "a", "A", "ab", "beta", "Beta", "é", "e\u0301", "日本", "😀x",
          "a\\b", "1", "1.0", "true", "null", "[]", " x ", "line\nend", "pro", "SS"]  # fmt: skip
 NUMBERS = [0, 1, -1, 2, 40, 40.0, 40.5, 0.1, 0.30000000000000004, 1e-7, 2**53, 2**53 + 1, -(2**63),
            2**63 - 1, 1e22, 1e23, 1.5e300, 5e-324, 12345678.9]  # fmt: skip
-SCALARS = [*TEXTS, *NUMBERS, True, False]
 MOMENTS = [
     NOW.isoformat(), (NOW - DAY).isoformat(), (NOW + DAY).isoformat(),
     (NOW - 7 * DAY).isoformat().replace("+00:00", "Z"), (NOW - 7 * DAY - TICK).isoformat(),
@@ -48,25 +47,43 @@ MOMENTS = [
     (NOW - DAY).strftime("%Y-%m-%dT%H:%M:%S.5"), "2024-02-29", "2000-02-29T23:59:59+15:59",
     "0001-01-01", "9999-12-31T23:59:59.999999Z", "2026-06-01T12:00:00.123456-03:30",
 ]  # fmt: skip
+ODD_MOMENTS = [
+    (NOW - DAY).isoformat().replace("+00:00", ".0000000Z"), (NOW - DAY).strftime("%Y%m%dT%H%M%SZ"),
+    (NOW - DAY).strftime("%Y-%m-%d %H:%M:%S.5 +0000 UTC"), "2024-02-29T24:00:00Z",
+    (NOW - 7 * DAY).isoformat().replace("+00:00", "+00:00[UTC]"), "2016-12-31T23:59:60.5Z",
+    (NOW - 7 * DAY).strftime("%Y-%m-%d %H:%M:%S,999999999+00"), "0001-01-01T00:00:00+02:00",
+    "9999-12-31T18:59:60-05:00", "2026-06-01T12:00:00.123456789-23:59", "20260601",
+]  # fmt: skip
+SECONDS = int(NOW.timestamp()) - 86_400
+EPOCH_NUMBERS = [
+    SECONDS, SECONDS * 1000, SECONDS + 0.123456, SECONDS * 1000 + 0.5, SECONDS - 6 * 86_400,
+    -1.0001, 1.001, 10**11 - 1, 10**11, -(10**11), -62_135_596_800, -62_135_596_801,
+    253_402_300_799_999, 253_402_300_800_000, 253_402_300_799.9999, 99_999_999_999.9999,
+]  # fmt: skip
 NO_MOMENTS = ["2023-02-29", "1900-02-29", "0000-01-01", "2026-13-01", "2026-06-31", "24:00",
               "2026-6-1", "2026-06-01T24:00", "2026-06-01T12:00+16:00", "2026-06-01T12:00:60Z",
-              "20260601", "2026-06-01T12:00:00.1234567Z", "2026-06-01\n",
-              "\u0662026-06-01"]  # fmt: skip
+              "2026-06-01T12:0000Z", "9999-12-31T24:00", "2016-12-31T15:59:60-07:00",
+              "2026-06-01-05", "2026-06-01T12:00Z[", "2026-06-01\n", "\u0662026-06-01"]  # fmt: skip
 VERSIONS = ["1", "1.0", "v1.0.0", "1.0.0.0", "1.10.0", "1.9.9", "2.0.0-rc.1", "2.0.0-rc.10",
             "2.0.0-rc.9", "2.0.0-rc.1.x", "2.0.0-rc", "2.0.0-alpha", "2.0.0-alpha.1",
             "2.0.0-alpha-1", "2.0.0-1", "2.0.0-01", "2.0.0+b7", "2.0.0", "2.0.0-Beta",
-            "999999999.0.1"]  # fmt: skip
-NO_VERSIONS = ["1.", "1.2.3.4.5", "1.2.3-", "1234567890", "v", "1.2.3 ", "1,2", "\u0661.\u0662"]
-MIXED_TEXTS = [*TEXTS, *MOMENTS, *NO_MOMENTS, *VERSIONS, *NO_VERSIONS]
+            "999999999.0.1", "V1.0", "1.4.1759276800", "1.4.1759276800.0.2", "1.2.3.4.5.6.7.8",
+            "9007199254740991", "0001.0", "1.2.3-rc+a+b"]  # fmt: skip
+NO_VERSIONS = ["1.", "1.2.3.4.5.6.7.8.9", "1.2.3-", "9007199254740992", "1.99999999999999999",
+               "vv1", "v", "1.2.3 ", "1,2", "\u0661.\u0662"]  # fmt: skip
+SCALARS = [*TEXTS, *NUMBERS, *EPOCH_NUMBERS, True, False]
+MIXED_TEXTS = [*TEXTS, *MOMENTS, *ODD_MOMENTS, *NO_MOMENTS, *VERSIONS, *NO_VERSIONS]
 ITEMS = ["a", "b", "beta", "1", 1, 1.0, 40, True, False, ""]
-ATTRIBUTES = ["level", "tag", "app", "joined", "list", "stats.wins", "stats.0", "attributes.email",
-              "odd key", "50%"]  # fmt: skip
+ATTRIBUTES = ["level", "tag", "app", "joined", "seen", "list", "stats.wins", "stats.0",
+              "attributes.email", "odd key", "50%", r"stats\.wins", r"a\\b.c\.d",
+              r"attributes\.x", "attributes.attributes.x"]  # fmt: skip
 # Operators that fit the usual values of an attribute are drawn more often.
 FITTING = {
     "level": ["==", ">", ">=", "<", "<=", "in"],
     "tag": ["==", "in", "contains", "starts_with", "ends_with", "matches"],
     "app": ["semver_eq", "semver_gt", "semver_gte", "semver_lt", "semver_lte"],
     "joined": ["within_last", "not_within_last", "before", "after"],
+    "seen": ["within_last", "not_within_last", "before", "after"],
     "list": ["contains", "contains_any", "contains_all", "not_contains"],
 }
 EMAILS = [None, "a@example.com", "A@Example.COM", "no at", "a@", "@b", "a@b@C.org", "é@É.fr", ""]
@@ -86,7 +103,10 @@ value = st.one_of(
 attributes = st.fixed_dictionaries(
     {},
     optional=dict.fromkeys(
-        ("level", "tag", "app", "joined", "stats", "list", "email", "odd key", "50%", "segment"),
+        (
+            *("level", "tag", "app", "joined", "seen", "stats", "list", "email", "odd key", "50%"),
+            *("segment", "stats.wins", "attributes.x", "attributes"),
+        ),
         value,
     ),
 )
@@ -98,12 +118,17 @@ def usual_attributes(random: Random) -> dict[str, Any]:
         "level": random.choice(NUMBERS),
         "tag": random.choice(TEXTS),
         "app": random.choice([*VERSIONS, *VERSIONS, *NO_VERSIONS]),
-        "joined": random.choice([*MOMENTS, *MOMENTS, *NO_MOMENTS]),
+        "joined": random.choice([*MOMENTS, *MOMENTS, *ODD_MOMENTS, *NO_MOMENTS]),
+        "seen": random.choice([*EPOCH_NUMBERS, *ODD_MOMENTS, *NUMBERS]),
         "list": random.sample(ITEMS, random.randrange(5)),
         "stats": {"wins": random.choice(NUMBERS), "0": random.choice(TEXTS)},
         "email": random.choice(SCALARS),
         "odd key": random.choice([None, True, False, 0, 1]),
         "50%": random.choice(MIXED_TEXTS),
+        "stats.wins": random.choice(NUMBERS),
+        "a\\b": {"c.d": random.choice(SCALARS)},
+        "attributes.x": random.choice(SCALARS),
+        "attributes": {"x": random.choice(SCALARS)},
     }
 
 
@@ -184,7 +209,9 @@ def expected(name: str, kind: ValueKind, takes: str) -> st.SearchStrategy[Any]:
         "text": texts,
         "list": st.lists(scalars, min_size=1, max_size=4),
         "duration": st.sampled_from(SPANS),
-        "moment": st.sampled_from([*MOMENTS, "-7d", "-1d", "+1d", "-30d", "-90m"]),
+        "moment": st.sampled_from(
+            [*MOMENTS, *ODD_MOMENTS[:7], "-7d", "-1d", "+1d", "-30d", "-90m"]
+        ),
         "version": st.sampled_from(VERSIONS),
         "pattern": st.sampled_from(PATTERNS),
     }[takes]
@@ -284,7 +311,12 @@ class Crowd:
         made: list[Event] = []
         for _ in range(random.choice([0, 1, 3, 6])):
             at = moment(random)
-            properties = {"level": random.choice(SCALARS), "tag": random.choice(MIXED_TEXTS)}
+            properties = {
+                "level": random.choice(SCALARS),
+                "tag": random.choice(MIXED_TEXTS),
+                "seen": random.choice([*EPOCH_NUMBERS, *ODD_MOMENTS]),
+                "stats.wins": random.choice(NUMBERS),
+            }
             made.append(
                 Event(
                     id=len(self.events) * 100 + len(made) + 1,

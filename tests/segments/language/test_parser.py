@@ -1,5 +1,7 @@
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from segments.language.compiler import Subject, compile_rule
 from segments.language.operators import OPERATORS
 from segments.language.parser import MAX_CONDITIONS, MAX_DEPTH, RuleError, parse
 from segments.language.sentences import describe, lacking
-from segments.language.values import duration
+from segments.language.values import duration, moment, version
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 BUILTIN_FIELDS = {
@@ -37,6 +39,13 @@ ATTRIBUTES = {
     "level.two": 2,
     "version": "1.10.0-rc.2",
     "build": "v2.4",
+    "stamped": "V1.4.1759276800.0.2",
+    "seconds": 1767225600,
+    "milliseconds": 1767225600123.9,
+    "nanoseconds": 1767225600000000000,
+    "a\\b": {"c d.": 3},
+    "attributes.x": 4,
+    "attributes": {"x": 5},
 }
 
 
@@ -115,11 +124,22 @@ CASES: dict[str, tuple[list[tuple[str, Any]], list[tuple[str, Any]]]] = {
         ],
     ),
     "after": (
-        [("joined", "2026-05-31"), ("joined", "-25h"), ("last_seen_at", "2026-01-01")],
+        [
+            ("joined", "2026-05-31"),
+            ("joined", "-25h"),
+            ("last_seen_at", "2026-01-01"),
+            ("level", "1970-01-01T00:00:44Z"),
+            ("seconds", "2025-12-31"),
+            ("milliseconds", "2026-01-01T00:00:00.122999Z"),
+        ],
         [
             ("joined", "2026-05-31T12:00:00Z"),
             ("joined", "-1d"),
-            ("level", "1970-01-01"),
+            ("level", "1970-01-01T00:00:45Z"),
+            ("seconds", "2026-01-01"),
+            ("milliseconds", "2026-01-01T00:00:00.123Z"),
+            ("nanoseconds", "2026-01-01"),
+            ("vip", "1970-01-01"),
             ("joined", "+1d"),
         ],
     ),
@@ -131,7 +151,10 @@ CASES: dict[str, tuple[list[tuple[str, Any]], list[tuple[str, Any]]]] = {
         [("version", "1.9.9"), ("version", "1.10.0-rc.1"), ("version", "1.10.0-beta.11")],
         [("version", "1.10.0-rc.2"), ("version", "1.10.0-rc.10"), ("version", "1.10")],
     ),
-    "semver_gte": ([("version", "1.10.0-rc.2"), ("build", "2")], [("version", "1.10.0")]),
+    "semver_gte": (
+        [("version", "1.10.0-rc.2"), ("build", "2"), ("stamped", "1.4.1759276800.0.2")],
+        [("version", "1.10.0"), ("stamped", "1.4.1759276800.0.3")],
+    ),
     "semver_lt": (
         [("version", "1.10.0"), ("version", "1.10.0-rc.2.1"), ("version", "1.10.0-rc.a")],
         [("version", "1.10.0-rc.2"), ("version", "1.9"), ("country", "9")],
@@ -200,6 +223,15 @@ def test_nested_attribute__is_reached_by_its_path() -> None:
     assert holds("stats.wins", "==", 12)
     assert holds("attributes.stats.best.time", "==", 3)
     assert holds("stats.wins.deeper", "is_not_set")
+
+
+def test_backslash__makes_a_dot_part_of_a_name() -> None:
+    assert holds(r"level\.two", "==", 2)
+    assert holds("level.two", "is_not_set")
+    assert holds(r"a\\b.c d\.", "==", 3)
+    assert holds(r"a\b.c d\.", "==", 3)  # other backslashes stand for themselves
+    assert holds(r"attributes\.x", "==", 4)
+    assert holds("attributes.attributes.x", "==", 5)
 
 
 def test_attribute_named_like_a_built_in_field__needs_the_prefix() -> None:
@@ -301,6 +333,9 @@ def deep(levels: int) -> dict[str, Any]:
         (and_(condition("a\0b", "==", 1)), "conditions[0].field", "Name a field"),
         (and_(condition("a..b", "==", 1)), "conditions[0].field", "Name a field"),
         (and_(condition("x" * 129, "==", 1)), "conditions[0].field", "Name a field"),
+        (and_(condition("attributes.", "==", 1)), "conditions[0].field", "Name a field"),
+        (and_(condition(".".join("x" * 17), "==", 1)), "conditions[0].field", "Name a field"),
+        (and_(condition(r"a\\.", "==", 1)), "conditions[0].field", "Name a field"),
         (and_(condition("a", "=", 1)), "conditions[0].operator", "Unknown operator"),
         (and_({"field": "a", "operator": ["=="]}), "conditions[0].operator", "Unknown operator"),
         (and_({**YES, "values": 1}), "conditions[0].values", "Unknown"),
@@ -321,6 +356,8 @@ def deep(levels: int) -> dict[str, Any]:
         (and_(condition("a", "before", "2026-02-30")), "conditions[0].value", "a date"),
         (and_(condition("a", "after", "yesterday")), "conditions[0].value", "a date"),
         (and_(condition("a", "after", 7)), "conditions[0].value", "a date"),
+        (and_(condition("a", "after", 1767225600)), "conditions[0].value", "a date"),
+        (and_(condition("a", "semver_gt", "1.9007199254740992")), "conditions[0].value", "version"),
         (and_(condition("a", "semver_gt", "one")), "conditions[0].value", "a version"),
         (and_(condition("a", "semver_gt", 1.2)), "conditions[0].value", "a version"),
         (and_(condition("a", "matches", "(")), "conditions[0].value", "missing )"),
@@ -405,6 +442,48 @@ def test_duration__is_parsed(text: str, span: timedelta) -> None:
 def test_invalid_duration__is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         duration(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "1970-01-01T00:00:00+00:00"),
+        (1767225600, "2026-01-01T00:00:00+00:00"),
+        (1767225600.9999, "2026-01-01T00:00:00.999000+00:00"),
+        (1.001, "1970-01-01T00:00:01.001000+00:00"),
+        (-0.0001, "1969-12-31T23:59:59.999000+00:00"),
+        (10**11 - 1, "5138-11-16T09:46:39+00:00"),
+        (10**11, "1973-03-03T09:46:40+00:00"),
+        (1767225600123, "2026-01-01T00:00:00.123000+00:00"),
+        (1767225600123.9, "2026-01-01T00:00:00.123000+00:00"),
+        (-(10**11), "1966-10-31T14:13:20+00:00"),
+        (-62_135_596_800, "0001-01-01T00:00:00+00:00"),
+        (253_402_300_799_999, "9999-12-31T23:59:59.999000+00:00"),
+        (253_402_300_799_999.9, "9999-12-31T23:59:59.999000+00:00"),
+    ],
+)
+def test_number__is_read_as_seconds_or_milliseconds(number: float, text: str) -> None:
+    found = moment(number)
+    assert found is not None
+    assert found.isoformat() == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, None, [], -62_135_596_801, 253_402_300_800_000, 1767225600000000, 1e300, "1767225600"],
+)
+def test_other_value__is_no_time(value: object) -> None:
+    assert moment(value) is None
+
+
+VERSIONS = json.loads((Path(__file__).parents[2] / "inputs" / "versions.json").read_text())
+
+
+@pytest.mark.parametrize("example", VERSIONS, ids=lambda example: example["text"])
+def test_version__is_read_as_its_writer_meant_it(example: dict[str, Any]) -> None:
+    equals = example["equals"]
+    assert version(example["text"]) == (None if equals is None else version(equals))
+    assert (version(example["text"]) is None) is (equals is None)
 
 
 # --- Sentences ------------------------------------------------------------------------------------

@@ -85,6 +85,70 @@ def test_condition__reports_what_it_found(
     assert (leaf.passed, leaf.actual, miss(leaf)) == (passed, actual, words)
 
 
+VALUES: dict[str, Any] = {
+    "text": "45", "number": 45, "vip": True, "list": ["45"], "object": {"a": 1}, "bad": "soon",
+    "seconds": 1767225600, "milliseconds": 1767225600123, "far": 10**18, "version": 1.4,
+    "stats.wins": 3, "stats": {"kills": 1, "a.b": 2}, "none": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "operator", "value", "actual"),
+    [
+        ("text", ">=", 40, "“45”, which is text, not a number"),
+        ("vip", "<", 40, "true, which is true or false, not a number"),
+        ("number", ">=", 50, "45"),
+        ("text", "==", 45, "“45”, which is text, not a number"),
+        ("text", "!=", 45, "“45”, which is text, not a number"),
+        ("number", "==", "45", "45, which is a number, not text"),
+        ("number", "==", True, "45, which is a number, not true or false"),
+        ("number", "==", 44, "45"),
+        ("number", "in", ["44", "45"], "45, which is a number, not text"),
+        ("vip", "not_in", ["a", 1], "true, which is true or false, not text or a number"),
+        ("number", "in", ["44", 1], "45"),
+        ("number", "contains", "4", "45, which is a number, not text or a list"),
+        ("list", "contains", "4", "['45']"),
+        ("object", "not_contains", "a", "{'a': 1}, which is an object, not text or a list"),
+        ("list", "starts_with", "4", "['45'], which is a list, not text"),
+        ("number", "ends_with", "5", "45, which is a number, not text"),
+        ("number", "matches", "5", "45, which is a number, not text"),
+        ("text", "contains_any", ["45"], "“45”, which is text, not a list"),
+        ("number", "contains_all", ["45"], "45, which is a number, not a list"),
+        ("bad", "after", "2026-01-01", "“soon”, which is not a time"),
+        ("bad", "not_within_last", "7d", "“soon”, which is not a time"),
+        ("far", "before", "-7d", "1000000000000000000, which is a number, not a time"),
+        ("vip", "before", "-7d", "true, which is true or false, not a time"),
+        ("seconds", "before", "-7d", "1767225600, read as seconds: 2026-01-01T00:00:00Z"),
+        ("milliseconds", "within_last", "7d",
+         "1767225600123, read as milliseconds: 2026-01-01T00:00:00.123Z"),
+        ("bad", "semver_gte", "1.4", "“soon”, which is not a version"),
+        ("version", "semver_gte", "1.4", "1.4, which is a number, not a version"),
+        ("text", "semver_gte", "46", "“45”"),
+        ("vip", "is_not_set", None, "true"),
+        ("stats.wins", "==", 3, r"missing; did you mean stats\.wins?"),
+        (r"stats\.kills", "==", 1, "missing; did you mean stats.kills?"),
+        ("stats.a.b", "==", 2, r"missing; did you mean stats.a\.b?"),
+        ("stats.deaths", "==", 1, "missing"),
+        ("none", "==", 1, "missing"),
+    ],
+)  # fmt: skip
+def test_value_of_another_type__says_why_the_condition_cannot_hold(
+    field: str, operator: str, value: Any, actual: str
+) -> None:
+    rule = parse(group("AND", is_(field, operator, value)))
+    traced = trace(rule, Subject(VALUES, {}, NOW), SEGMENTS)
+    assert isinstance(traced, TracedGroup)
+    (leaf,) = traced.parts
+    assert isinstance(leaf, TracedLeaf)
+    assert leaf.actual == actual
+
+
+def test_miss__names_the_type() -> None:
+    rule = parse(group("AND", is_("level", ">=", 40)))
+    (leaf,) = nearest(trace(rule, Subject({"level": "45"}, {}, NOW), {}))
+    assert miss(leaf) == ("level must be at least 40 (actual: “45”, which is text, not a number)")
+
+
 def test_long_value__is_truncated() -> None:
     subject = Subject({"text": "x" * 500}, {}, NOW)
     traced = trace(parse(group("AND", is_("text", "==", "y"))), subject, {})
