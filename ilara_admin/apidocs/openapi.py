@@ -21,8 +21,9 @@ VERSION = "1"
 TEXT = """\
 Bodies are JSON objects of at most 1 MiB, which applies before and after `Content-Encoding: gzip`. \
 Unknown top-level fields are ignored and listed in the header X-Ilara-Ignored. Empty text in an \
-optional text field, header or query parameter counts as absent. Times without an offset are in UTC. Every reply has \
-the header X-Request-Id: yours if you sent one. On limited tiers, RateLimit has the remaining allowance. \
+optional text field, header or query parameter counts as absent. Times without an offset are in \
+UTC. Every reply has the header X-Request-Id: yours if you sent one. On limited tiers, RateLimit \
+has the remaining allowance. \
 Order of checks: path (404), method (405), key (401, 403), limit (429), body (400), resource \
 (404)."""
 REPLY_HEADERS: dict[str, tuple[dict[str, Any], str]] = {
