@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from flags.dashboard import actions, editor, overrides, views
+from ilara_admin.web import converters  # noqa: F401  # registers any_uuid
 
 KEY = "<str:key>"
 
@@ -16,7 +17,7 @@ urlpatterns = [
     path(f"{KEY}/prerequisites/", editor.flag_prerequisites, name="flag_prerequisites"),
     path(f"{KEY}/clone/", actions.flag_clone, name="flag_clone"),
     path(f"{KEY}/variants/", editor.flag_variants, name="flag_variants"),
-    path(f"{KEY}/players/<uuid:player_id>/", overrides.flag_override, name="flag_override"),
+    path(f"{KEY}/players/<any_uuid:player_id>/", overrides.flag_override, name="flag_override"),
     path(f"{KEY}/review/", editor.flag_review, name="flag_review"),
     path(f"{KEY}/save/", editor.flag_save, name="flag_save"),
     path(f"{KEY}/restore/<int:number>/", actions.flag_restore, name="flag_restore"),

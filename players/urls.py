@@ -5,32 +5,33 @@ The player page is in ilara_admin/pages/player.py, as it also shows flags and se
 
 from django.urls import path
 
+from ilara_admin.web import converters  # noqa: F401  # registers any_uuid
 from players import actions, churn_views, views
 
 urlpatterns = [
     path("", views.player_list, name="player_list"),
     path("churn/", churn_views.churn_model, name="churn_model"),
-    path("<uuid:player_id>/edit/", views.player_edit, name="player_edit"),
-    path("<uuid:player_id>/notes/", actions.player_notes, name="player_notes"),
-    path("<uuid:player_id>/notes/add/", actions.player_note_add, name="player_note_add"),
+    path("<any_uuid:player_id>/edit/", views.player_edit, name="player_edit"),
+    path("<any_uuid:player_id>/notes/", actions.player_notes, name="player_notes"),
+    path("<any_uuid:player_id>/notes/add/", actions.player_note_add, name="player_note_add"),
     path(
-        "<uuid:player_id>/notes/<uuid:note_id>/delete/",
+        "<any_uuid:player_id>/notes/<any_uuid:note_id>/delete/",
         actions.player_note_delete,
         name="player_note_delete",
     ),
-    path("<uuid:player_id>/ids/add/", actions.player_alias_add, name="player_alias_add"),
+    path("<any_uuid:player_id>/ids/add/", actions.player_alias_add, name="player_alias_add"),
     path(
-        "<uuid:player_id>/ids/<uuid:alias_id>/remove/",
+        "<any_uuid:player_id>/ids/<any_uuid:alias_id>/remove/",
         actions.player_alias_remove,
         name="player_alias_remove",
     ),
     path(
-        "<uuid:player_id>/purchases/<str:purchase>/refund/",
+        "<any_uuid:player_id>/purchases/<str:purchase>/refund/",
         actions.player_refund,
         name="player_refund",
     ),
     path(
-        "<uuid:player_id>/purchases/<str:purchase>/reverse/",
+        "<any_uuid:player_id>/purchases/<str:purchase>/reverse/",
         actions.player_refund_reverse,
         name="player_refund_reverse",
     ),

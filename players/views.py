@@ -89,6 +89,6 @@ def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
 def found_by(request: HtmxHttpRequest, player: Player, name: str) -> HttpResponse:
     """Redirect to the player with this id; a toast explains an alias."""
     response = HttpResponseRedirect(environment_url(request, "player_detail", player.pk))
-    if name in (player.external_id, str(player.pk)):
+    if name == player.external_id or name.lower() == str(player.pk):
         return response
     return with_toast(request, response, f"“{name}” is linked to this player.", tone="info")

@@ -4,10 +4,11 @@ from django.urls import path
 
 from ilara_admin.apidocs import developer_views, reference_views
 from ilara_admin.pages import audit_log, keys, overview, player, search, settings, staff
+from ilara_admin.web import converters  # noqa: F401  # registers any_uuid
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
-    path("players/<uuid:player_id>/", player.player_detail, name="player_detail"),
+    path("players/<any_uuid:player_id>/", player.player_detail, name="player_detail"),
     path("find/", search.find, name="find"),
     path("audit/", audit_log.audit_list, name="audit_list"),
     path("audit/<int:entry_id>/undo/", audit_log.audit_undo, name="audit_undo"),

@@ -16,20 +16,19 @@ class Migration(migrations.Migration):
         migrations.RunSQL(
             [
                 "ALTER TABLE purchase ADD COLUMN environment_id bigint",
-                """
-                UPDATE purchase SET environment_id = player.environment_id
-                FROM player WHERE player.id = purchase.player_id
-                """,
+                # One update: a second one of the same rows would leave their foreign keys to be
+                # checked at the commit, and the table could not be altered.
                 """
                 UPDATE purchase
-                SET digest = decode(
-                    md5(purchase.player_id::text || encode(purchase.digest, 'hex')), 'hex')
+                SET environment_id = ranked.environment_id,
+                    digest = CASE WHEN nth = 1 THEN purchase.digest ELSE decode(
+                        md5(purchase.player_id::text || encode(purchase.digest, 'hex')), 'hex') END
                 FROM (
-                    SELECT player_id, digest, row_number() OVER (
-                        PARTITION BY environment_id, digest ORDER BY received_at, player_id) AS nth
-                    FROM purchase) AS ranked
-                WHERE nth > 1 AND ranked.player_id = purchase.player_id
-                  AND ranked.digest = purchase.digest
+                    SELECT player_id, digest, player.environment_id, row_number() OVER (
+                        PARTITION BY player.environment_id, digest
+                        ORDER BY received_at, player_id) AS nth
+                    FROM purchase JOIN player ON player.id = player_id) AS ranked
+                WHERE ranked.player_id = purchase.player_id AND ranked.digest = purchase.digest
                 """,
                 """
                 ALTER TABLE purchase

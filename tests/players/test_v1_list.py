@@ -34,8 +34,13 @@ def test_page__has_50_players_by_default(secret_api: Api, environment: Environme
     assert len(secret_api.get(f"{PLAYERS}?limit=200").data["players"]) == 51
 
 
+def test_empty_parameters__count_as_absent(secret_api: Api) -> None:
+    secret_api.register()
+    assert len(secret_api.get(f"{PLAYERS}?limit=&cursor=").data["players"]) == 1
+
+
 @pytest.mark.parametrize(
-    "limit", ["0", "201", "-1", "ten", "", "1.5", "٣", "9" * 30, "0000000019", "1" + "0" * 5_000]
+    "limit", ["0", "201", "-1", "ten", "1.5", "٣", "9" * 30, "0000000019", "1" + "0" * 5_000]
 )
 def test_limit_out_of_range__is_refused(limit: str, secret_api: Api) -> None:
     error = secret_api.get(f"{PLAYERS}?limit={limit}").error

@@ -157,6 +157,13 @@ def test_number__is_returned_by_value(given: dict[str, Any], public_api: Api) ->
         assert public_api.patch(path, {"attributes": {"a": stored}}).status == 200
 
 
+def test_integer_beyond_64_bits__is_the_double_that_others_read(public_api: Api) -> None:
+    stored = public_api.register(attributes={"n": [2**64 + 1, {"m": -(2**63) - 1}]})["attributes"]
+    assert stored["n"][0] not in (2**64 + 1, float("inf"))
+    assert float(stored["n"][0]) == 2.0**64
+    assert float(stored["n"][1]["m"]) == -(2.0**63)
+
+
 JSON_NUMBERS = st.one_of(
     st.integers(-(10**25), 10**25),
     st.integers(-(2**66), 2**66),

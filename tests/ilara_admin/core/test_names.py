@@ -2,14 +2,26 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.core.exceptions import ValidationError
 
+from flags.engine.document import boolean_document
+from flags.services import flag_create, flag_update
 from ilara_admin.api.json_schema import LINE_NAME, NAME
+from ilara_admin.core import projects
+from ilara_admin.core.api_keys import api_key_create
 from ilara_admin.core.names import BLANKS, NO_VISIBLE, OUTER_SPACE, SPACES, name_problem
+from ilara_admin.models import Environment, KeyKind
+from players.aliases import player_alias_link
+from segments.services import segment_create
+from tests.factories import ACTOR, make_player
 from tests.inputs import inputs
 
+RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
 OUTER = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 
 
@@ -52,3 +64,30 @@ def test_published_pattern__refuses_no_name_that_is_fine(given: dict[str, Any]) 
     # A pattern cannot tell what is drawn; it knows the spaces outside.
     if name_problem(given["name"]) == OUTER_SPACE:
         assert not re.search(NAME, given["name"])
+
+
+@pytest.mark.parametrize("name", ["\u200b", "shop\u200b", "\u202eshop", "\u3164"])
+def test_typed_name__is_refused_for_every_object(name: str, environment: Environment) -> None:
+    flag = flag_create(
+        environment=environment, key="shop", document=boolean_document(), actor=ACTOR
+    )
+    acts: list[Callable[[], object]] = [
+        lambda: projects.project_create(name=name, slug="shop", actor=ACTOR),
+        lambda: projects.project_update(environment.project, name=name, actor=ACTOR),
+        lambda: api_key_create(
+            environment=environment, kind=KeyKind.PUBLIC, name=name, actor=ACTOR
+        ),
+        lambda: segment_create(
+            environment=environment, key="s", name=name, rule=RULE, actor=ACTOR
+        ),
+        lambda: flag_create(
+            environment=environment, key="f", name=name, document=flag.spec, actor=ACTOR
+        ),
+        lambda: flag_update(
+            flag, document=flag.spec, base_revision=1, actor=ACTOR, metadata={"name": name}
+        ),
+        lambda: player_alias_link(make_player(environment, f"p-{uuid4()}"), name, actor=ACTOR),
+    ]  # fmt: skip
+    for act in acts:
+        with pytest.raises(ValidationError, match="must"):
+            act()

@@ -1,10 +1,14 @@
 """Reading external ids from a file."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segments.lists.csv_reader import MAX_LINE_BYTES, read_ids
+from ilara_admin.core.names import name_problem
+from segments.lists.csv_reader import MAX_LINE_BYTES, check_id, read_ids
+from tests.inputs import inputs
 
 
 def ids(*pieces: bytes) -> list[str]:
@@ -79,12 +83,18 @@ def test_endless_line__is_truncated_and_refused() -> None:
     ]
 
 
+@pytest.mark.parametrize("given_name", inputs("names"), ids=lambda given: given["about"])
+def test_id__needs_something_to_see_and_no_space_outside(given_name: dict[str, Any]) -> None:
+    problem = check_id(given_name["name"])
+    assert (not problem) is given_name["fine"]
+
+
 @given(
     st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)),
     st.integers(1, 7),
 )
 def test_pieces_of_any_size__give_the_same_ids(texts: list[str], size: int) -> None:
-    expected = [text.strip() for text in texts if text.strip()]
+    expected = [text.strip() for text in texts if not name_problem(text.strip())]
     data = "".join(f'"{text.replace('"', '""')}"\r\n' for text in expected).encode()
     data = b"external_id\n" + data
     assert ids(*(data[at : at + size] for at in range(0, len(data), size))) == expected
