@@ -21,7 +21,7 @@ from ilara_admin.core.progress import Progress, no_progress
 from ilara_admin.models import AuditAction, AuditEntry
 from segments.lists import chunks
 from segments.lists.chunks import SupersededError, take_up
-from segments.lists.csv_reader import check_id, read_ids
+from segments.lists.csv_reader import FileRefusedError, check_id, read_ids
 from segments.models import (
     ListAction,
     ListState,
@@ -34,6 +34,7 @@ MAX_IDS = 1_000  # in one change that runs within the request
 KEPT_DAYS = 30
 PIECE_BYTES = 1024 * 1024
 AUDITED_IDS = 20
+MAX_PROBLEM = 300
 
 # For a statement that reads the player `p`: by segment id, true if the player is on the exclude
 # list, false if only on the include list. Includes deleted segments.
@@ -238,6 +239,9 @@ def list_run(
                 chunks.sweep(run, "m.change_id < %s", [change.pk])
             case ListAction.UNDO:
                 chunks.undo(run)
+    except FileRefusedError as error:
+        _finish(change, problem=str(error)[:MAX_PROBLEM])
+        raise ValidationError(str(error)) from None
     except ValidationError as error:
         _finish(change, problem=error.messages[0])
         raise
