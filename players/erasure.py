@@ -13,15 +13,25 @@ from players.models import Player
 from players.player_data import ERASED, Erasure, PlayerData, by_player_id
 
 
-def player_export(player: Player) -> dict[str, Any]:
+@transaction.atomic
+def player_export(player: Player, *, actor: Actor, reason: str = "") -> dict[str, Any]:
     """The player's row and the player's rows in other tables, by table, as JSON values. Excludes
-    the audit log, which records the actions of staff."""
+    the audit log, which records the actions of staff, and now this export."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_jsonb(p) FROM player p WHERE id = %s", [player.pk])
         found = {"player": msgspec.json.decode(cursor.fetchone()[0])}
     for data in player_data.registered():
         if data.export:
             found[data.table] = data.export(player)
+    audit_record(
+        AuditAction.PLAYER_EXPORTED,
+        actor,
+        environment=player.environment,
+        object_id=player.pk,
+        object_name=player.external_id,
+        after={"rows": {table: len(rows) for table, rows in found.items() if table != "player"}},
+        reason=reason,
+    )
     return found
 
 

@@ -9,7 +9,7 @@ import re
 _UNSEEN = r"\s\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
 _QUOTES = "'\"\u2018\u2019\u201c\u201d\uff02\uff07"
 # ASCII and full-width signs, also after white space and quotes, which some spreadsheets drop.
-_FORMULA = re.compile(rf"[\t\r\n]|[{_UNSEEN}{_QUOTES}]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_FORMULA = re.compile(rf"[{_QUOTES}]*[\t\r\n]|[{_UNSEEN}{_QUOTES}]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
 HELP = (
     "A cell that a spreadsheet would run as a formula, because it begins with = + - @ or a tab, "

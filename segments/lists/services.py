@@ -8,6 +8,7 @@ rows are read together with the player, so list changes do not increment `config
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -17,17 +18,20 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Now
 
 from ilara_admin.core.audit import Actor, audit_record
+from ilara_admin.core.changes import register_permanent
 from ilara_admin.core.progress import Progress, no_progress
+from ilara_admin.core.spreadsheet import cell
 from ilara_admin.models import AuditAction, AuditEntry
 from segments.lists import chunks
 from segments.lists.chunks import SupersededError, take_up
-from segments.lists.csv_reader import FileRefusedError, check_id, read_ids
+from segments.lists.csv_reader import COLUMN, FileRefusedError, check_id, read_ids
 from segments.models import (
     ListAction,
     ListState,
     Segment,
     SegmentListChange,
     SegmentListPiece,
+    SegmentMember,
 )
 
 MAX_IDS = 1_000  # in one change that runs within the request
@@ -35,6 +39,7 @@ KEPT_DAYS = 30
 PIECE_BYTES = 1024 * 1024
 AUDITED_IDS = 20
 MAX_PROBLEM = 300
+EXPORT_ROWS = 2_000  # fetched at once
 
 # For a statement that reads the player `p`: by segment id, true if the player is on the exclude
 # list, false if only on the include list. Includes deleted segments.
@@ -206,6 +211,33 @@ def upload_read(change: SegmentListChange) -> Iterator[bytes]:
     """The pieces of an uploaded file, one in memory at a time."""
     for number in range(change.pieces.count()):
         yield bytes(change.pieces.get(number=number).data)
+
+
+# --- Export ---------------------------------------------------------------------------------------
+
+
+def list_export(
+    segment: Segment, *, excluded: bool, actor: Actor, reason: str = ""
+) -> Iterator[list[str]]:
+    """The rows of a list as CSV cells, header first, which an import reads back. Records the export
+    in the audit log."""
+    audit_record(
+        AuditAction.SEGMENT_LIST_EXPORTED,
+        actor,
+        environment=segment.environment,
+        object_id=segment.key,
+        object_name=segment.key,
+        after={
+            "list": "excluded" if excluded else "included",
+            "rows": segment.excluded if excluded else segment.included,
+        },
+        reason=reason,
+    )
+    members = SegmentMember.objects.on(segment, excluded=excluded).values_list("external_id")
+    return chain([[COLUMN]], ([cell(each)] for (each,) in members.iterator(EXPORT_ROWS)))
+
+
+register_permanent({AuditAction.SEGMENT_LIST_EXPORTED: "An export changes nothing."})
 
 
 # --- Running --------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_every_table_with_player_data__is_registered(db: None) -> None:
 
 
 def test_export__contains_every_table(hero: Player) -> None:
-    document = player_export(Player.objects.get(pk=hero.pk))
+    document = player_export(Player.objects.get(pk=hero.pk), actor=ACTOR)
     assert document["player"]["email"] == "hero@example.org"
     counts = {name: len(rows) for name, rows in document.items() if name != "player"}
     assert counts == {

@@ -235,6 +235,26 @@ def test_column_pasted_from_a_spreadsheet__is_added(client: Client, segment: Seg
     assert on(segment) == ["a", "b"]
 
 
+def test_download__can_be_imported_again_and_is_audited(client: Client, segment: Segment) -> None:
+    ids = ["plain", "=cmd|'x", "'=y", "'z", "\uff1d1", "-5", "+a", "a,b", 'q"r', "é"]
+    add(segment, *ids)
+    response = client.post(at(segment, "segment_lists_download"))
+    data = b"".join(response.streaming_content)  # type: ignore[attr-defined]
+    assert data.startswith(b"\xef\xbb\xbfexternal_id\r\n")
+    assert b"\n'=cmd" in data
+    assert b"\n-5\r" in data
+    assert "beta-testers-include.csv" in response["Content-Disposition"]
+    entry = AuditEntry.objects.order_by("-id")[0]
+    assert (entry.action, entry.after) == (
+        "segment.list_exported", {"list": "included", "rows": len(ids)},
+    )  # fmt: skip
+    assert "exported a list of the segment" in text_of(
+        client.get(url_of(segment.environment, "audit_list"))
+    )
+    client.post(f"{at(segment, 'segment_lists_import')}?list=exclude", {"file": csv(data)})
+    assert on(segment, excluded=True) == on(segment) == sorted(ids)
+
+
 def test_clear__requires_the_typed_key_and_can_be_undone(client: Client, segment: Segment) -> None:
     add(segment, *"abc")
     url = at(segment, "segment_lists_clear")
