@@ -37,6 +37,19 @@ def player_id_of(environment: Environment, external_id: str) -> uuid.UUID:
     return linked.first() or computed
 
 
+def player_id_named(environment: Environment, text: str) -> uuid.UUID:
+    """The id of the player with this external id or alias, else with this player id in any
+    spelling. If there is none, the id that the external id would give."""
+    found = player_id_of(environment, text)
+    try:
+        given = uuid.UUID(text)
+    except ValueError:
+        return found
+    known = Player.objects.filter(environment=environment, pk__in=[found, given])
+    known_ids = set(known.values_list("pk", flat=True))
+    return given if found not in known_ids and given in known_ids else found
+
+
 def canonical(player_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[uuid.UUID, str]]:
     """The player's id and external id, by alias id, for those of these ids that are aliases."""
     rows = PlayerAlias.objects.filter(pk__in=player_ids).values_list(

@@ -20,6 +20,7 @@ from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.web.pagination import KeysetPage
+from players.aliases import player_id_named
 from players.models import Player
 from segments.lists import change_text, services
 from segments.lists.forms import IdsForm, ImportForm, MemberFilterForm
@@ -57,6 +58,9 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
     form = MemberFilterForm(request)
     if q := form.value("q"):
         members = SegmentMember.objects.starting_with(segment, q, excluded=excluded)
+        if not members.exists():
+            named = player_id_named(request.environment, q)
+            members = SegmentMember.objects.on(segment, excluded=excluded).filter(player_id=named)
     else:
         members = SegmentMember.objects.on(segment, excluded=excluded)
     page = KeysetPage.of(members.select_related("change"), request)
