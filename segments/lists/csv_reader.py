@@ -126,6 +126,23 @@ def check_id(external_id: str) -> str:
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+def blank(data: bytes, names: Iterable[str]) -> bytes:
+    """A file with the fields that are one of the names, in any case, filled with spaces. Its length
+    stays the same."""
+    encoding = "utf-8"
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        encoding = "utf-16-le" if data.startswith(BOM_UTF16_LE) else "utf-16-be"
+    errors = "surrogateescape" if encoding == "utf-8" else "surrogatepass"
+    wanted = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    field = re.compile(rf"(?<![^\s,;\"'\ufeff])(?:{wanted})(?![^\s,;\"'])", re.IGNORECASE)
+    text = data[: len(data) // 2 * 2 if encoding != "utf-8" else None].decode(encoding, errors)
+    blanked = field.sub(
+        lambda found: " " * (len(found[0].encode(encoding, errors)) // len(" ".encode(encoding))),
+        text,
+    ).encode(encoding, errors)
+    return blanked + data[len(blanked) :]
+
+
 # --- Rows -----------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from ilara_admin.core import spreadsheet
 from segments.lists.csv_reader import (
     MAX_LINE_CHARACTERS,
     FileRefusedError,
+    blank,
     checked,
     read_ids,
 )
@@ -129,6 +130,17 @@ def test_file_of_a_program__gives_its_ids_or_is_refused(case: dict[str, Any], si
     for (number, problem), (wanted, text) in zip(problems, case.get("bad", ()), strict=True):
         assert number == wanted
         assert text in problem
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_blank__fills_whole_fields_only(encoding: str) -> None:
+    bom = "\ufeff" if encoding == "utf-16-be" else ""
+    text = f'{bom}héro\r\nhéro-2\nx,"HÉRO";héro\nsuperhéro\na@b.c\n'
+    data = text.encode(encoding)
+    blanked = blank(data, ["héro", "a@b.c"])
+    assert len(blanked) == len(data)
+    found = blanked.decode(encoding).replace(" ", "")
+    assert found == f'{bom}\r\nhéro-2\nx,"";\nsuperhéro\n\n'
 
 
 LINE_ENDS = st.sampled_from(["\n", "\r\n", "\r"])
