@@ -13,6 +13,7 @@ from events.models import EventName, RejectedEvent
 from events.rejections import KEPT_DAYS, PAYLOAD_CHARACTERS
 from events.stats import Series, Span, arrivals, freshness, hours_of, series
 from ilara_admin.core.changes import Conflict
+from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import Bar
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
@@ -92,8 +93,8 @@ def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
         except Conflict as conflict:
             return form_conflict(request, form, conflict, url)
         else:
-            return changed(request, url, entry, f"Described {name}.")
-    return render_form(request, FormPage(f"Describe {name}", "Save", form, url))
+            return changed(request, url, entry, f"Described {isolated(name.name)}.")
+    return render_form(request, FormPage(f"Describe {isolated(name.name)}", "Save", form, url))
 
 
 @staff_view(Role.VIEWER)

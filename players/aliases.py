@@ -16,6 +16,7 @@ from psycopg.errors import LockNotAvailable
 
 from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.core.changes import create_or_conflict
+from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from players import moved_rows
 from players.models import Player, PlayerAlias, player_id_for
@@ -165,14 +166,15 @@ def player_alias_link(
     if found is not None:
         if found.player_id == player.pk:
             return None
-        raise _refusal(f"“{external_id}” is linked to another player, {found.player.external_id}.")
+        other = isolated(found.player.external_id)
+        raise _refusal(f"“{isolated(external_id)}” is linked to another player, {other}.")
     if Player.objects.filter(pk=alias_id).exists():
         raise _refusal(
-            f"“{external_id}” is the id of another player. Only an id without a player can be "
-            "linked. Erase that player first if it is not needed."
+            f"“{isolated(external_id)}” is the id of another player. Only an id without a player "
+            "can be linked. Erase that player first if it is not needed."
         )
     if not Player.objects.filter(pk=player.pk).exists():
-        raise _refusal(f"{player.external_id} was erased.")
+        raise _refusal(f"{isolated(player.external_id)} was erased.")
     if PlayerAlias.objects.filter(player=player).count() >= MAX_ALIASES:
         raise _refusal(f"A player has {MAX_ALIASES} linked ids at most. Unlink one first.")
     alias = PlayerAlias(
@@ -180,7 +182,7 @@ def player_alias_link(
         **({"created_at": linked_at} if linked_at else {}),
     )  # fmt: skip
     create_or_conflict(
-        alias, {"player_alias_pkey": _refusal(f"“{external_id}” is already linked.")}
+        alias, {"player_alias_pkey": _refusal(f"“{isolated(external_id)}” is already linked.")}
     )
     alias.refresh_from_db()
     moved = moved_rows.take_over(alias)
@@ -233,7 +235,7 @@ def _check(player: Player, external_id: str) -> None:
     if "\0" in external_id:
         raise _refusal("An external id must not contain the character NUL.")
     if external_id == player.external_id:
-        raise _refusal(f"“{external_id}” is the external id of this player.")
+        raise _refusal(f"“{isolated(external_id)}” is the external id of this player.")
 
 
 def _refusal(message: str) -> ValidationError:

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.core.changes import Conflict
+from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import changed, form_conflict, is_review
@@ -80,7 +81,8 @@ def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
             return form_conflict(request, form, conflict, url)
         else:
             return changed(request, url, entry, "Saved. The game sees it at its next request.")
-    return render_form(request, FormPage(f"Edit {player.external_id}", "Save", form, url))
+    title = f"Edit {isolated(player.external_id)}"
+    return render_form(request, FormPage(title, "Save", form, url))
 
 
 # --- Helpers ------------------------------------------------------------------------------------
@@ -91,4 +93,6 @@ def found_by(request: HtmxHttpRequest, player: Player, name: str) -> HttpRespons
     response = HttpResponseRedirect(environment_url(request, "player_detail", player.pk))
     if name == player.external_id or name.lower() in (str(player.pk), player.pk.hex):
         return response
-    return with_toast(request, response, f"“{name}” is linked to this player.", tone="info")
+    return with_toast(
+        request, response, f"“{isolated(name)}” is linked to this player.", tone="info"
+    )

@@ -26,6 +26,9 @@ _CONTROL = re.compile(f"[{_CONTROLS}]")
 _CONTROL_BUT_LINE_END = re.compile(f"(?!\n)[{_CONTROLS}]")
 
 
+RIGHT_TO_LEFT = {"R", "AL", "AN"}
+
+
 def trim(text: str) -> str:
     """Without outer white space, including no-break and zero-width characters."""
     return text.strip(UNSEEN)
@@ -41,7 +44,9 @@ def isolated(text: str) -> str:
     """For a sentence of plain text, such as a toast or a title: cannot affect the words around it.
     Control characters become visible; a right-to-left text stays right-to-left."""
     text = visible(text)
-    return text if text.isascii() else f"{FIRST_STRONG_ISOLATE}{text}{POP_ISOLATE}"
+    if text.isascii() or not any(unicodedata.bidirectional(each) in RIGHT_TO_LEFT for each in text):
+        return text
+    return f"{FIRST_STRONG_ISOLATE}{text}{POP_ISOLATE}"
 
 
 def columns(text: str) -> int:

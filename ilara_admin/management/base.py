@@ -26,11 +26,13 @@ class VisibleOutput(OutputWrapper):
 
     @classmethod
     def of(cls, output: OutputWrapper) -> "VisibleOutput":
-        new = cls(output._out, output.ending)
+        new = cls(output._out, output.ending)  # type: ignore[arg-type]
         new.style_func = output.style_func
         return new
 
-    def write(self, msg: str = "", style_func: Any = None, ending: str | None = None) -> None:
+    def write(  # type: ignore[override]  # as the base class, whose stub differs
+        self, msg: str = "", style_func: Any = None, ending: str | None = None
+    ) -> None:
         super().write(visible(msg, lines=True), style_func, ending)
 
 

@@ -232,8 +232,10 @@ def mentions(environment: Environment, player: Player, public_api: Api) -> None:
     made = segment_create(
         environment=environment, key="without", rule=rule, actor=ACTOR, reason=EXTERNAL, **texts
     )
-    texts["description"] = f"Not for {LINKED}"
-    segment_update(made, rule=rule, actor=ACTOR, reason=EMAILS[2], **texts)
+    segment_update(
+        made, name=made.name, description=f"Not for {LINKED}", rule=rule, actor=ACTOR,
+        reason=EMAILS[2],
+    )  # fmt: skip
     rules = (Rule("r", conditions=rule, variant="enabled"),)
     flag_create(
         environment=environment, key="for-one", document=boolean_document(rules=rules),

@@ -50,7 +50,8 @@ def test_every_field__ignores_outer_white_space(
             return response["Location"]
         context: Any = response.context
         rows = context.get("rows") or context.get("page") or context.get("groups") or []
-        return [str(row) for row in getattr(rows, "rows", rows)]
+        rows = getattr(rows, "rows", rows)
+        return [row["id"] if isinstance(row, dict) and "id" in row else str(row) for row in rows]
 
     wanted = found(text)
     assert wanted
