@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilara_admin.core import spreadsheet
+from ilara_admin.core.text import trim
 from segments.lists.csv_reader import (
     MAX_LINE_CHARACTERS,
     FileRefusedError,
@@ -100,8 +101,9 @@ def test_endless_line__is_truncated_and_refused() -> None:
     st.integers(1, 7),
 )
 def test_pieces_of_any_size__give_the_same_ids(texts: list[str], size: int) -> None:
-    expected = [text.strip() for text in texts if text.strip()]
-    data = "".join(f'"{text.replace('"', '""')}"\r\n' for text in expected).encode()
+    expected = [trim(text) for text in texts if trim(text)]
+    cells = [spreadsheet.cell(text).replace('"', '""') for text in expected]
+    data = "".join(f'"{cell}"\r\n' for cell in cells).encode()
     data = b"external_id\n" + data
     assert ids(*(data[at : at + size] for at in range(0, len(data), size))) == expected
 
