@@ -1,15 +1,19 @@
 """The event catalogue, the page of one event name, and rejected events."""
 
+from datetime import timedelta
+
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.utils import timezone
 
 from events import services
 from events.forms import DescriptionForm, NamesForm, RejectedForm
+from events.log_reader import recent_examples
 from events.models import EventName, RejectedEvent
 from events.rejections import KEPT_DAYS, PAYLOAD_CHARACTERS
 from events.stats import Series, Span, arrivals, freshness, hours_of, series
 from ilara_admin.core.changes import Conflict
+from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import Bar
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
@@ -19,6 +23,7 @@ from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from ilara_admin.web.pagination import KeysetPage
 
+RECENT = timedelta(days=1)  # before the last event, so that few partitions are read
 SPANS = {Span.HOUR: "Last hour", Span.DAY: "Last 24 hours", Span.MONTH: "Last 30 days"}
 UNITS = {
     Span.HOUR: "Events per minute",
@@ -56,6 +61,7 @@ def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
     name = get_or_404(request, EventName, pk=name_id)
     requested = request.GET.get("span", "")
     span = Span(requested) if requested in set(Span) else Span.DAY
+    examples = recent_examples(request.environment.pk, name.name, name.last_seen_at - RECENT)
     context = {
         "name": name,
         "arrived": arrivals(request.environment, now, name),
@@ -64,7 +70,7 @@ def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
         "unit": UNITS[span],
         "bars": _bars(series(request.environment, span, now, name), span),
         "properties": [
-            (known, round(100 * known.count / name.count))
+            (known, round(100 * known.count / name.count), examples.get((known.name, known.type)))
             for known in name.properties.order_by("-count", "name", "type")
         ],
         "may_edit": request.user.may(Role.LIVE_OPS),
@@ -87,8 +93,8 @@ def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
         except Conflict as conflict:
             return form_conflict(request, form, conflict, url)
         else:
-            return changed(request, url, entry, f"Described {name}.")
-    return render_form(request, FormPage(f"Describe {name}", "Save", form, url))
+            return changed(request, url, entry, f"Described {isolated(name.name)}.")
+    return render_form(request, FormPage(f"Describe {isolated(name.name)}", "Save", form, url))
 
 
 @staff_view(Role.VIEWER)

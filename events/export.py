@@ -11,6 +11,9 @@ from django.db import connection, transaction
 
 from events.log_reader import event_of
 from events.schemas import StreamedEvent
+from ilara_admin.core.audit import Actor, audit_record
+from ilara_admin.core.spreadsheet import cell
+from ilara_admin.models import AuditAction, AuditEntry, Environment
 
 HOUR = timedelta(hours=1)
 FETCH_ROWS = 2_000
@@ -59,15 +62,38 @@ def statement(environment_id: int, hour: Hour, name: str | None) -> tuple[str, l
 
 
 def row(event: StreamedEvent) -> list[str]:
-    """The values of COLUMNS. Times are formatted as in the API; a missing session is empty."""
+    """The values of COLUMNS. Times are formatted as in the API; a missing session is empty. Texts
+    of clients do not run as formulas in a spreadsheet."""
     return [
-        event.event_id,
+        cell(event.event_id),
         str(event.player_id),
-        event.event_name,
+        cell(event.event_name),
         *(
             moment.isoformat().replace("+00:00", "Z")
             for moment in (event.timestamp, event.received_at)
         ),
-        event.session_id or "",
+        cell(event.session_id or ""),
         bytes(event.properties).decode(),
     ]
+
+
+def record(
+    environment: Environment, since: datetime, until: datetime, name: str | None, count: int, *,
+    actor: Actor, reason: str = "",
+) -> AuditEntry:  # fmt: skip
+    """The audit entry of an export of `count` events."""
+    fields = {
+        "since": since.isoformat(),
+        "until": until.isoformat(),
+        "event": name,
+        "events": count,
+    }
+    return audit_record(
+        AuditAction.ENVIRONMENT_EVENTS_EXPORTED,
+        actor,
+        environment=environment,
+        object_id=environment.pk,
+        object_name=str(environment),
+        after={name: value for name, value in fields.items() if value is not None},
+        reason=reason,
+    )

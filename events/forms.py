@@ -1,7 +1,5 @@
 """Forms of the event pages: filters, and the description of a name."""
 
-import uuid
-
 from django import forms
 
 from events.log_reader import Filter
@@ -10,7 +8,7 @@ from events.timeline import TimelineKind
 from ilara_admin.models import Environment
 from ilara_admin.web.filters import FilterForm
 from ilara_admin.web.forms import SeenForm
-from players.aliases import player_id_of
+from players.aliases import player_id_named
 
 
 class TailForm(FilterForm):
@@ -32,15 +30,8 @@ class TailForm(FilterForm):
         """The filter to apply. An unregistered player matches nothing."""
         player = self.value("player")
         return Filter(
-            self.value("name") or None, _player_id(environment, player) if player else None
+            self.value("name") or None, player_id_named(environment, player) if player else None
         )
-
-
-def _player_id(environment: Environment, text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return player_id_of(environment, text)
 
 
 SEARCH = {"type": "search", "autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}

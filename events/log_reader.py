@@ -11,6 +11,8 @@ from events.schemas import Status, StreamedEvent
 from ilara_admin.core import db
 
 PAGE_ROWS = 500
+EXAMPLE_EVENTS = 100
+EXAMPLE_CHARACTERS = 100
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 # `received_at` is when the statement began, its ids are drawn later. No statement takes longer.
 SLACK = timedelta(hours=1)
@@ -51,6 +53,24 @@ class LogPage(NamedTuple):
 def newest(environment_id: int, count: int, wanted: Filter = EVERYTHING) -> list[LogEntry]:
     """The last `count` events, newest first."""
     return _read(environment_id, EARLIEST, _where(wanted), f"id DESC LIMIT {count:d}")
+
+
+def recent_examples(environment_id: int, name: str, since: datetime) -> dict[tuple[str, str], str]:
+    """The newest value of each property and JSON type among the last EXAMPLE_EVENTS events of a
+    name after `since`, as text."""
+    rows = db.fetch_all(
+        f"""SELECT item.key, jsonb_typeof(item.value),
+                   (array_agg(left(item.value #>> '{{}}', {EXAMPLE_CHARACTERS})
+                              ORDER BY recent.received_at DESC))[1]
+            FROM (SELECT properties, received_at FROM event
+                  WHERE environment_id = $1 AND name = $2 AND received_at > $3
+                  ORDER BY received_at DESC LIMIT {EXAMPLE_EVENTS}) recent,
+                 jsonb_each(recent.properties) item
+            GROUP BY 1, 2""",
+        [environment_id, name, since],
+        safe_to_repeat=True,
+    )
+    return {(key, type): "null" if text is None else text for key, type, text in rows}
 
 
 def of_ids(environment_id: int, ids: list[int], since: datetime) -> list[LogEntry]:

@@ -72,7 +72,10 @@ class EventName(models.Model):
 
 
 class EventProperty(models.Model):
-    """A property of the events of one name, one row per JSON type of its values."""
+    """A property of the events of one name, one row per JSON type of its values.
+
+    Values are not stored here: they belong to a player, and erasure would have to find them.
+    """
 
     pk = models.CompositePrimaryKey("event_name_id", "name", "type")
     event_name = models.ForeignKey(
@@ -80,7 +83,6 @@ class EventProperty(models.Model):
     )
     name = models.CharField(max_length=128)
     type = models.CharField(max_length=7)  # as returned by jsonb_typeof
-    example = models.TextField()
     count = models.BigIntegerField()
 
     class Meta:

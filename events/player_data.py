@@ -2,21 +2,57 @@
 
 from django.db import connection
 
+from events.models import EventName, EventProperty
 from players.models import player_id_for
 from players.player_data import Erasure, PlayerData, by_player_id, erase_rows
+from players.redaction import MIN_CHARACTERS, Redaction, like_patterns
 
 
 def _erase_rejected(erasure: Erasure) -> int:
-    """Rejected events store the id as sent: a player id in any case, or an external id."""
+    """Rejected events are stored as sent, and name the player anywhere in any spelling."""
     namespace = erasure.player.environment.namespace
-    ids = [str(player_id_for(namespace, name)) for name in erasure.names]
+    ids = [player_id_for(namespace, name) for name in erasure.names]
+    sent = {*erasure.names, *(text for each in ids for text in (str(each), each.hex))}
+    within = [text for text in {*sent, *erasure.identifiers} if len(text) >= MIN_CHARACTERS]
+    patterns = like_patterns(within)
+    columns = ("event_name", "player", "message", "field", "payload")
+    named = " OR ".join(f"{column} ILIKE ANY(%(patterns)s)" for column in columns)
     with connection.cursor() as cursor:
         cursor.execute(
-            """DELETE FROM event_rejected
-               WHERE environment_id = %s AND (player = ANY(%s) OR lower(player) = ANY(%s))""",
-            [erasure.player.environment_id, erasure.names, ids],
+            f"""DELETE FROM event_rejected WHERE environment_id = %(environment)s
+                AND (lower(player) = ANY(%(sent)s) OR {named})""",
+            {
+                "environment": erasure.player.environment_id,
+                "sent": [text.lower() for text in sent],
+                "patterns": patterns,
+            },
         )
         return int(cursor.rowcount)
+
+
+def _erase_names(erasure: Erasure) -> int:
+    """Names of events and properties that a game built from the player's data, and descriptions."""
+    environment_id = erasure.player.environment_id
+    words = Redaction(erasure.identifiers)
+    words.rows("event_name", ("description",), "environment_id = %s", [environment_id])
+    names = EventName.objects.filter(environment_id=environment_id)
+    deleted = 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT n.id, p.name FROM event_name n
+               LEFT JOIN event_property p ON p.event_name_id = n.id AND p.name ILIKE ANY(%s)
+               WHERE n.environment_id = %s AND (p.name IS NOT NULL OR n.name ILIKE ANY(%s))""",
+            [patterns := like_patterns(erasure.identifiers), environment_id, patterns],
+        )
+        found = cursor.fetchall()
+    for name_id, name in found:
+        if name is not None and words.text(name) != name:
+            rows = EventProperty.objects.filter(event_name_id=name_id, name=name)
+            deleted += rows.delete()[0]
+    for event_name in names.filter(pk__in={name_id for name_id, _ in found}):
+        if words.text(event_name.name) != event_name.name:
+            deleted += event_name.delete()[0]
+    return deleted
 
 
 DATA = (
@@ -24,4 +60,5 @@ DATA = (
     # Not exported: it holds only digests of event ids.
     PlayerData("event_receipt", None, erase_rows("event_receipt")),
     PlayerData("event_rejected", None, _erase_rejected),
+    PlayerData("event_name", None, _erase_names),
 )

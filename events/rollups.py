@@ -18,7 +18,6 @@ from ilara_admin.models import Environment
 CHUNK_EVENTS = 5_000
 # Generated property names, as in {"item_4711": 1}, must not fill the catalogue.
 MAX_PROPERTIES = 500
-EXAMPLE_CHARACTERS = 100
 PATIENCE_SECONDS = 3.0
 POLL_SECONDS = 0.1
 
@@ -102,8 +101,6 @@ def _counts(table: str, unit: str) -> str:
     DO UPDATE SET count = known.count + excluded.count"""
 
 
-# An existing property keeps its example: the alphabetically first of its first chunk, so that pages
-# do not change from one day to the next.
 FOLD_SQL = f"""
 WITH page AS MATERIALIZED (
     SELECT id, name, received_at, properties FROM event
@@ -122,7 +119,7 @@ WITH page AS MATERIALIZED (
 , hours AS ({_counts("event_hour", "hour")})
 , seen AS (
     SELECT names.id AS event_name_id, item.key AS name, jsonb_typeof(item.value) AS type,
-           min(left(item.value #>> '{{}}', {EXAMPLE_CHARACTERS})) AS example, count(*) AS count
+           count(*) AS count
     FROM page JOIN names USING (name), jsonb_each(page.properties) AS item GROUP BY 1, 2, 3)
 , ranked AS (
     SELECT seen.*, known.name IS NOT NULL AS is_known,
@@ -130,8 +127,8 @@ WITH page AS MATERIALIZED (
                               ORDER BY seen.count DESC, seen.name) AS rank
     FROM seen LEFT JOIN event_property known USING (event_name_id, name, type))
 , properties AS (
-    INSERT INTO event_property AS known (event_name_id, name, type, example, count)
-    SELECT event_name_id, name, type, coalesce(example, 'null'), count FROM ranked
+    INSERT INTO event_property AS known (event_name_id, name, type, count)
+    SELECT event_name_id, name, type, count FROM ranked
     WHERE is_known OR rank + (SELECT count(*) FROM event_property held
                               WHERE held.event_name_id = ranked.event_name_id) <= {MAX_PROPERTIES}
     ON CONFLICT (event_name_id, name, type) DO UPDATE SET count = known.count + excluded.count)

@@ -5,7 +5,12 @@ from django.db import transaction
 
 from events.models import DESCRIPTION_CHARACTERS, EventName
 from ilara_admin.core.audit import Actor, audit_record
-from ilara_admin.core.changes import Fields, merge_changes, register_undo
+from ilara_admin.core.changes import (
+    Fields,
+    merge_changes,
+    register_permanent,
+    register_undo,
+)
 from ilara_admin.models import AuditAction, AuditEntry, Role
 
 
@@ -53,4 +58,5 @@ def _restore(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
     return event_name_describe(event_name, **(entry.before or {}), actor=actor, reason=reason)
 
 
+register_permanent({AuditAction.ENVIRONMENT_EVENTS_EXPORTED: "An export changes nothing."})
 register_undo(AuditAction.EVENT_NAME_DESCRIBED, role=Role.LIVE_OPS, current=_now, restore=_restore)

@@ -1,29 +1,28 @@
 """Export, erasure and linking of the player data of flags."""
 
-from django.db import connection
+from flags.models import Flag
+from ilara_admin.core.changes import bump_config_version
+from players.player_data import Erasure, LinkedRows, PlayerData, by_player_id
+from players.redaction import Redaction
 
-from players.player_data import ERASED, Erasure, LinkedRows, PlayerData, by_player_id
+TEXTS = ("name", "description", "owner", "reason")
 
 
-def _erase_entries(erasure: Erasure) -> int:
-    """Remove the player from audit entries of overrides."""
-    with connection.cursor() as cursor:
-        for column in ("before", "after"):
-            cursor.execute(
-                f"""UPDATE audit_entry
-                    SET {column} = jsonb_set({column}, '{{player}}', to_jsonb(%(erased)s::text))
-                    WHERE environment_id = %(environment)s AND object_type = 'flag'
-                      AND {column}->>'player' = ANY(%(names)s)""",
-                {
-                    "environment": erasure.player.environment_id,
-                    "names": erasure.names,
-                    "erased": ERASED,
-                },
-            )
+def _erase_in_revisions(erasure: Erasure) -> int:
+    """Remove the player from reasons, descriptions, and the values of rules."""
+    environment = erasure.player.environment
+    flags = Flag.objects.filter(environment=environment).values_list("pk", flat=True)
+    words, values = Redaction(erasure.identifiers), Redaction(erasure.identifiers, whole=True)
+    of_flags, ids = "flag_id = ANY(%s)", [list(flags)]
+    words.rows("flag_revision", TEXTS, of_flags, ids)
+    values.rows("flag_revision", ("document",), of_flags, ids)
+    words.rows("flag", TEXTS[:3], "id = ANY(%s)", ids)
+    if values.rows("flag", ("document",), "id = ANY(%s)", ids):
+        bump_config_version(environment)
     return 0
 
 
 DATA = (
     by_player_id("flag_override", order="flag_id", linked=LinkedRows()),
-    PlayerData("audit_entry", None, _erase_entries),
+    PlayerData("flag_revision", None, _erase_in_revisions),
 )

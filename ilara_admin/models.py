@@ -178,6 +178,7 @@ class AuditAction(models.TextChoices):
     PROJECT_UPDATED = "project.updated"
     ENVIRONMENT_CREATED = "environment.created"
     ENVIRONMENT_UPDATED = "environment.updated"
+    ENVIRONMENT_EVENTS_EXPORTED = "environment.events_exported"
     API_KEY_CREATED = "api_key.created"
     API_KEY_ROTATED = "api_key.rotated"
     API_KEY_REVOKED = "api_key.revoked"
@@ -196,6 +197,7 @@ class AuditAction(models.TextChoices):
     SEGMENT_UPDATED = "segment.updated"
     SEGMENT_DELETED = "segment.deleted"
     SEGMENT_LIST_CHANGED = "segment.list_changed"
+    SEGMENT_LIST_EXPORTED = "segment.list_exported"
     PLAYER_UPDATED = "player.updated"
     PLAYER_PURCHASE_REFUNDED = "player.purchase_refunded"
     PLAYER_REFUND_REVERSED = "player.refund_reversed"
@@ -203,6 +205,7 @@ class AuditAction(models.TextChoices):
     PLAYER_ALIAS_UNLINKED = "player.alias_unlinked"
     PLAYER_NOTE_ADDED = "player.note_added"
     PLAYER_NOTE_DELETED = "player.note_deleted"
+    PLAYER_EXPORTED = "player.exported"
     PLAYER_ERASED = "player.erased"
     EVENT_NAME_DESCRIBED = "event_name.described"
 

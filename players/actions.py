@@ -10,6 +10,7 @@ from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
 from ilara_admin.core.changes import reason_of
+from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditEntry, Role
 from ilara_admin.templatetags.ilara import money
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
@@ -52,7 +53,7 @@ def player_note_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespo
         else:
             return _changed(request, player, entry, "Note saved.")
     page = FormPage(
-        f"Note about {player.external_id}",
+        f"Note about {isolated(player.external_id)}",
         "Add note",
         form,
         environment_url(request, "player_detail", player.pk),
@@ -76,8 +77,8 @@ def player_note_delete(
         title="Delete note",
         button="Delete note",
         cancel_url=environment_url(request, "player_detail", player.pk),
-        text=f"By {note.author_name} about {player.external_id}. The audit log stores the text, so "
-        "that this can be undone.",
+        text=f"By {note.author_name} about {isolated(player.external_id)}. The audit log stores "
+        "the text, so that this can be undone.",
         tone="danger",
     )
     return render_confirm(request, confirm)
@@ -99,9 +100,11 @@ def player_alias_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResp
         except ValidationError as error:
             add_errors(form, error)
         else:
-            return _changed(request, player, entry, f"Linked “{external_id}” to this player.")
+            return _changed(
+                request, player, entry, f"Linked “{isolated(external_id)}” to this player."
+            )
     page = FormPage(
-        f"Link an id to {player.external_id}",
+        f"Link an id to {isolated(player.external_id)}",
         "Link",
         form,
         environment_url(request, "player_detail", player.pk),
@@ -121,13 +124,13 @@ def player_alias_remove(
         entry = player_alias_unlink(
             player, alias.external_id, actor=actor_of(request), reason=reason_of(request)
         )
-        return _changed(request, player, entry, f"Unlinked “{alias.external_id}”.")
+        return _changed(request, player, entry, f"Unlinked “{isolated(alias.external_id)}”.")
     confirm = Confirm(
-        title=f"Unlink {alias.external_id}",
+        title=f"Unlink {isolated(alias.external_id)}",
         button="Unlink",
         cancel_url=environment_url(request, "player_detail", player.pk),
         text="If the game registers this id again, it creates a new player. Segment list entries "
-        f"and flag overrides that moved to {player.external_id} stay there.",
+        f"and flag overrides that moved to {isolated(player.external_id)} stay there.",
         tone="danger",
     )
     return render_confirm(request, confirm)
@@ -194,8 +197,9 @@ def _purchase_text(player: Player, purchase: str) -> tuple[str, str]:
     except ValidationError as error:
         raise Http404(error.messages[0]) from None
     when = date_format(localtime(found.received_at), "j M Y, H:i T")
-    what = f" {found.product_id}" if found.product_id else ""
-    return money(found.amount, found.currency), f"{player.external_id} bought{what} on {when}."
+    what = f" {isolated(found.product_id)}" if found.product_id else ""
+    who = isolated(player.external_id)
+    return money(found.amount, found.currency), f"{who} bought{what} on {when}."
 
 
 def _changed(

@@ -17,6 +17,7 @@ from psycopg.errors import LockNotAvailable
 from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.core.changes import create_or_conflict
 from ilara_admin.core.names import name_problem
+from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from players import moved_rows
 from players.models import Player, PlayerAlias, player_id_for
@@ -36,6 +37,19 @@ def player_id_of(environment: Environment, external_id: str) -> uuid.UUID:
     computed = player_id_for(environment.namespace, external_id)
     linked = PlayerAlias.objects.filter(pk=computed).values_list("player_id", flat=True)
     return linked.first() or computed
+
+
+def player_id_named(environment: Environment, text: str) -> uuid.UUID:
+    """The id of the player with this external id or alias, else with this player id in any
+    spelling. If there is none, the id that the external id would give."""
+    found = player_id_of(environment, text)
+    try:
+        given = uuid.UUID(text)
+    except ValueError:
+        return found
+    known = Player.objects.filter(environment=environment, pk__in=[found, given])
+    known_ids = set(known.values_list("pk", flat=True))
+    return given if found not in known_ids and given in known_ids else found
 
 
 def canonical(player_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[uuid.UUID, str]]:
@@ -153,14 +167,15 @@ def player_alias_link(
     if found is not None:
         if found.player_id == player.pk:
             return None
-        raise _refusal(f"“{external_id}” is linked to another player, {found.player.external_id}.")
+        other = isolated(found.player.external_id)
+        raise _refusal(f"“{isolated(external_id)}” is linked to another player, {other}.")
     if Player.objects.filter(pk=alias_id).exists():
         raise _refusal(
-            f"“{external_id}” is the id of another player. Only an id without a player can be "
-            "linked. Erase that player first if it is not needed."
+            f"“{isolated(external_id)}” is the id of another player. Only an id without a player "
+            "can be linked. Erase that player first if it is not needed."
         )
     if not Player.objects.filter(pk=player.pk).exists():
-        raise _refusal(f"{player.external_id} was erased.")
+        raise _refusal(f"{isolated(player.external_id)} was erased.")
     if PlayerAlias.objects.filter(player=player).count() >= MAX_ALIASES:
         raise _refusal(f"A player has {MAX_ALIASES} linked ids at most. Unlink one first.")
     alias = PlayerAlias(
@@ -168,7 +183,7 @@ def player_alias_link(
         **({"created_at": linked_at} if linked_at else {}),
     )  # fmt: skip
     create_or_conflict(
-        alias, {"player_alias_pkey": _refusal(f"“{external_id}” is already linked.")}
+        alias, {"player_alias_pkey": _refusal(f"“{isolated(external_id)}” is already linked.")}
     )
     alias.refresh_from_db()
     moved = moved_rows.take_over(alias)
@@ -223,7 +238,7 @@ def _check(player: Player, external_id: str) -> None:
     if problem := name_problem(external_id):
         raise _refusal(f"An external id {problem}.")
     if external_id == player.external_id:
-        raise _refusal(f"“{external_id}” is the external id of this player.")
+        raise _refusal(f"“{isolated(external_id)}” is the external id of this player.")
 
 
 def _refusal(message: str) -> ValidationError:

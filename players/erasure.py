@@ -11,26 +11,37 @@ from ilara_admin.models import AuditAction, AuditEntry
 from players import aliases, player_data
 from players.models import Player
 from players.player_data import ERASED, Erasure, PlayerData, by_player_id
+from players.redaction import Redaction, identifiers, personal_texts
 
 
-def player_export(player: Player) -> dict[str, Any]:
+@transaction.atomic
+def player_export(player: Player, *, actor: Actor, reason: str = "") -> dict[str, Any]:
     """The player's row and the player's rows in other tables, by table, as JSON values. Excludes
-    the audit log, which records the actions of staff."""
+    the audit log, which records the actions of staff, and now this export."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_jsonb(p) FROM player p WHERE id = %s", [player.pk])
         found = {"player": msgspec.json.decode(cursor.fetchone()[0])}
     for data in player_data.registered():
         if data.export:
             found[data.table] = data.export(player)
+    audit_record(
+        AuditAction.PLAYER_EXPORTED,
+        actor,
+        environment=player.environment,
+        object_id=player.pk,
+        object_name=player.external_id,
+        after={"rows": {table: len(rows) for table, rows in found.items() if table != "player"}},
+        reason=reason,
+    )
     return found
 
 
 @transaction.atomic
 def player_delete(player: Player, *, actor: Actor, reason: str = "") -> dict[str, int]:
-    """Erase a player, including names in the audit log. Returns the number of deleted rows by
-    table. Cannot be undone; the game may register the player again.
+    """Erase a player, and what names the player in the audit log, reasons and rules. Returns the
+    number of deleted rows by table. Cannot be undone; the game may register the player again.
 
-    Event counts remain, as do reasons that staff wrote for other objects.
+    Event counts remain, and what the game stored with other players, such as a list of friends.
     """
     names = [player.external_id, *aliases.lock_for_erasure(player)]
     player = (
@@ -38,7 +49,8 @@ def player_delete(player: Player, *, actor: Actor, reason: str = "") -> dict[str
         .select_related("environment__project")
         .get(pk=player.pk)
     )
-    erasure = Erasure(player, [*names, *aliases.former_aliases_of(player)], uuid.uuid4())
+    names += aliases.former_aliases_of(player)
+    erasure = Erasure(player, names, _identifiers(player, names), uuid.uuid4())
     deleted: dict[str, int] = {}
     for data in player_data.registered():
         deleted[data.table] = deleted.get(data.table, 0) + data.erase(erasure)
@@ -53,17 +65,42 @@ def player_delete(player: Player, *, actor: Actor, reason: str = "") -> dict[str
         object_id=erasure.pseudonym,
         object_name=ERASED,
         after=deleted,
-        reason=reason,
+        reason=Redaction(erasure.identifiers).text(reason),
     )
     return deleted
 
 
+def _identifiers(player: Player, names: list[str]) -> list[str]:
+    """What identifies the player in a text, now and before changes by staff."""
+    found: list[object] = [
+        *names,
+        player.email,
+        player.device_id,
+        *personal_texts(player.attributes),
+    ]
+    entries = AuditEntry.objects.filter(object_type="player", object_id=str(player.pk))
+    for sides in entries.values_list("before", "after"):
+        for side in sides:
+            found += [(side or {}).get(name) for name in ("email", "device_id")]
+            found += personal_texts((side or {}).get("attributes"))
+    return identifiers(player.pk, found)
+
+
 def _erase_entries(erasure: Erasure) -> int:
-    """Keep the action, time and actor of each entry. All entries of the player get the same
-    pseudonym."""
+    """Keep the action, time and actor of each entry about the player. All get the same pseudonym.
+    Entries about other objects lose the player's names."""
     AuditEntry.objects.filter(object_type="player", object_id=str(erasure.player.pk)).update(
         object_id=str(erasure.pseudonym), object_name=ERASED, before=None, after=None, reason=""
     )
+    # Another player may have the same e-mail or device id, which undo needs.
+    own = identifiers(erasure.player.pk, erasure.names)
+    for names, others in ((erasure.identifiers, "object_type <> 'player'"), (own, "true")):
+        Redaction(names).rows(
+            "audit_entry",
+            ("object_name", "before", "after", "reason"),
+            f"environment_id = %s AND {others}",
+            [erasure.player.environment_id],
+        )
     return 0
 
 

@@ -12,6 +12,7 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Collate, Now
 from django.utils import timezone
 
+from ilara_admin.core.text import isolated
 from ilara_admin.models import Environment, User
 from players.lifecycle import History, Stage, Thresholds
 
@@ -139,7 +140,7 @@ class Player(models.Model):
         erasure does; the reverse may deadlock. Raises ValidationError if the player was erased."""
         rows = Player.objects.select_for_update(no_key=True).filter(pk=self.pk)
         if not rows.values_list("pk").first():
-            raise ValidationError(f"{self.external_id} was erased meanwhile.")
+            raise ValidationError(f"{isolated(self.external_id)} was erased meanwhile.")
 
 
 class PlayerAlias(models.Model):

@@ -10,17 +10,19 @@ import msgspec
 from django.db import connection
 
 from players.models import Player
-
-ERASED = "erased player"
+from players.redaction import ERASED as ERASED
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
     """`names` are the player's external id and aliases, and former aliases that no player uses now.
+    `identifiers` are these, the id in its spellings, and e-mails, device ids and names, also former
+    ones.
     `pseudonym` replaces the player's id in rows that remain."""
 
     player: Player
     names: list[str]
+    identifiers: list[str]
     pseudonym: uuid.UUID
 
 

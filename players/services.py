@@ -11,6 +11,7 @@ from msgspec import UNSET
 from ilara_admin.core import db
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.core.changes import Conflict, Fields, merge_changes
+from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditAction, AuditEntry
 from players import statements
 from players.models import Player, Purchase, attributes_problem
@@ -181,7 +182,8 @@ def purchase_of(player: Player, transaction_id: str) -> Purchase:
     if purchase is None:
         purchase = purchases.filter(transaction_id=transaction_id).first()
     if purchase is None:
-        raise ValidationError(f"{player.external_id} has no purchase “{transaction_id}”.")
+        who, what = isolated(player.external_id), isolated(transaction_id)
+        raise ValidationError(f"{who} has no purchase “{what}”.")
     return purchase
 
 

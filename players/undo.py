@@ -180,4 +180,9 @@ register_undo(
     restore=_restore_note,
     may=_may_undo_note,
 )
-register_permanent({AuditAction.PLAYER_ERASED: "An erased player cannot be restored."})
+register_permanent(
+    {
+        AuditAction.PLAYER_ERASED: "An erased player cannot be restored.",
+        AuditAction.PLAYER_EXPORTED: "An export changes nothing.",
+    }
+)

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.core.changes import Conflict
+from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import changed, form_conflict, is_review
@@ -16,7 +17,7 @@ from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, wants_partial, with_toast
 from ilara_admin.web.pagination import KeysetPage
-from players.aliases import aliases_starting_with, player_id_of
+from players.aliases import aliases_starting_with, player_id_named
 from players.forms import PAYING, PlayerFilterForm, PlayerForm
 from players.labels import STAGES
 from players.lifecycle import Stage, stage_at
@@ -36,7 +37,7 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
     q = form.value("q")
     players = Player.objects.of(request.environment).for_list()
     if q and not wants_partial(request):
-        found = players.filter(pk=player_id_of(request.environment, q)).first()
+        found = players.filter(pk=player_id_named(request.environment, q)).first()
         if found is not None:
             return found_by(request, found, q)
     now, thresholds = timezone.now(), thresholds_of(request.environment)
@@ -80,7 +81,8 @@ def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
             return form_conflict(request, form, conflict, url)
         else:
             return changed(request, url, entry, "Saved. The game sees it at its next request.")
-    return render_form(request, FormPage(f"Edit {player.external_id}", "Save", form, url))
+    title = f"Edit {isolated(player.external_id)}"
+    return render_form(request, FormPage(title, "Save", form, url))
 
 
 # --- Helpers ------------------------------------------------------------------------------------
@@ -89,6 +91,8 @@ def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
 def found_by(request: HtmxHttpRequest, player: Player, name: str) -> HttpResponse:
     """Redirect to the player with this id; a toast explains an alias."""
     response = HttpResponseRedirect(environment_url(request, "player_detail", player.pk))
-    if name == player.external_id or name.lower() == str(player.pk):
+    if name == player.external_id or name.lower() in (str(player.pk), player.pk.hex):
         return response
-    return with_toast(request, response, f"“{name}” is linked to this player.", tone="info")
+    return with_toast(
+        request, response, f"“{isolated(name)}” is linked to this player.", tone="info"
+    )

@@ -6,16 +6,12 @@ from typing import Any
 
 from django.db import connection
 
-from players.player_data import (
-    Erasure,
-    LinkedRows,
-    PlayerData,
-    by_player_id,
-    erase_rows,
-    export_rows,
-)
-
-_delete_members = erase_rows("segment_member")
+from ilara_admin.core.changes import bump_config_version
+from players.models import Player, PlayerAlias, player_id_for
+from players.player_data import Erasure, LinkedRows, PlayerData, by_player_id, export_rows
+from players.redaction import Redaction
+from segments.lists.csv_reader import blank
+from segments.models import ListState, Segment, SegmentListChange
 
 
 def _lock_segments(player_id: uuid.UUID) -> None:
@@ -30,18 +26,35 @@ def _lock_segments(player_id: uuid.UUID) -> None:
 
 
 def _erase_members(erasure: Erasure) -> int:
-    _lock_segments(erasure.player.pk)
+    """Also entries by what identifies the player, such as the player's id, if no other player has
+    it as external id."""
+    ids = [erasure.player.pk, *_entered_as(erasure)]
+    for player_id in ids:
+        _lock_segments(player_id)
     with connection.cursor() as cursor:
         cursor.execute(
             """UPDATE segment SET included = segment.included - on_lists.included,
                                   excluded = segment.excluded - on_lists.excluded
                FROM (SELECT segment_id, count(*) FILTER (WHERE NOT excluded) AS included,
                             count(*) FILTER (WHERE excluded) AS excluded
-                     FROM segment_member WHERE player_id = %s GROUP BY 1) on_lists
+                     FROM segment_member WHERE player_id = ANY(%s) GROUP BY 1) on_lists
                WHERE segment.id = on_lists.segment_id""",
-            [erasure.player.pk],
+            [ids],
         )
-    return _delete_members(erasure)
+        cursor.execute("DELETE FROM segment_former_member WHERE player_id = ANY(%s)", [ids])
+        cursor.execute("DELETE FROM segment_member WHERE player_id = ANY(%s)", [ids])
+        return int(cursor.rowcount)
+
+
+def _entered_as(erasure: Erasure) -> list[uuid.UUID]:
+    spellings = {
+        *erasure.identifiers, str(erasure.player.pk).upper(), erasure.player.pk.hex.upper(),
+    }  # fmt: skip
+    namespace = erasure.player.environment.namespace
+    ids = {player_id_for(namespace, text) for text in spellings} - {erasure.player.pk}
+    others = Player.objects.filter(pk__in=ids).values_list("pk", flat=True)
+    linked = PlayerAlias.objects.filter(pk__in=ids).exclude(player=erasure.player)
+    return sorted(ids - {*others, *linked.values_list("pk", flat=True)})
 
 
 def _resize(row: Mapping[str, Any], step: int) -> None:
@@ -52,18 +65,34 @@ def _resize(row: Mapping[str, Any], step: int) -> None:
         )
 
 
-def _erase_entries(erasure: Erasure) -> int:
-    """Remove the ids from audit entries of small list changes, which contain them."""
-    with connection.cursor() as cursor:
-        for column in ("before", "after"):
-            cursor.execute(
-                f"""UPDATE audit_entry
-                    SET {column} = jsonb_set({column}, '{{ids}}',
-                                             ({column}->'ids') - %(names)s::text[])
-                    WHERE environment_id = %(environment)s AND object_type = 'segment'
-                      AND {column}->'ids' ?| %(names)s""",
-                {"environment": erasure.player.environment_id, "names": erasure.names},
-            )
+def _erase_in_segments(erasure: Erasure) -> int:
+    """Remove the player from the values of rules, and from what staff wrote."""
+    environment = erasure.player.environment
+    segments = Segment.objects.filter(environment=environment).values_list("pk", flat=True)
+    words, values = Redaction(erasure.identifiers), Redaction(erasure.identifiers, whole=True)
+    ids = [list(segments)]
+    words.rows("segment", ("name", "description"), "id = ANY(%s)", ids)
+    texts = ("reason", "file_name", "problem")
+    words.rows("segment_list_change", texts, "segment_id = ANY(%s)", ids)
+    if values.rows("segment", ("rule",), "id = ANY(%s)", ids):
+        bump_config_version(environment)
+    return 0
+
+
+def _erase_in_uploads(erasure: Erasure) -> int:
+    """Blank the player's line in files that wait to be imported."""
+    environment = erasure.player.environment
+    waiting = SegmentListChange.objects.filter(
+        state=ListState.RUNNING, segment__environment=environment
+    )
+    for change in waiting.select_for_update(of=("self",)).order_by("pk"):
+        pieces = list(change.pieces.order_by("number"))
+        data = b"".join(bytes(piece.data) for piece in pieces)
+        blanked = blank(data, {*erasure.identifiers, *erasure.names})
+        if blanked != data:
+            for piece in pieces:
+                piece.data, blanked = blanked[: len(piece.data)], blanked[len(piece.data) :]
+                piece.save(update_fields=["data"])
     return 0
 
 
@@ -75,5 +104,6 @@ DATA = (
         LinkedRows(lock=_lock_segments, resize=_resize),
     ),
     by_player_id("segment_former_member", order="change_id", linked=LinkedRows(expire=True)),
-    PlayerData("audit_entry", None, _erase_entries),
+    PlayerData("segment", None, _erase_in_segments),
+    PlayerData("segment_list_piece", None, _erase_in_uploads),
 )

@@ -19,5 +19,10 @@ urlpatterns = [
     path("<str:key>/lists/add/", list_views.segment_ids_add, name="segment_ids_add"),
     path("<str:key>/lists/remove/", list_views.segment_ids_remove, name="segment_ids_remove"),
     path("<str:key>/lists/import/", list_views.segment_lists_import, name="segment_lists_import"),
+    path(
+        "<str:key>/lists/download/",
+        list_views.segment_lists_download,
+        name="segment_lists_download",
+    ),
     path("<str:key>/lists/clear/", list_views.segment_lists_clear, name="segment_lists_clear"),
 ]

@@ -16,10 +16,10 @@ from ilara_admin.core.changes import reason_of
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import Confirm, changed, render_confirm
-from ilara_admin.web.filters import render_list
+from ilara_admin.web.filters import render_list, searched
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, wants_partial
 from ilara_admin.web.pagination import KeysetPage
-from players.aliases import player_id_of
+from players.aliases import player_id_named
 from players.labels import STAGES
 from players.record import stage_of, thresholds_of
 from segments import services
@@ -80,13 +80,13 @@ def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 
 def _try(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any] | None:
-    external_id = request.GET.get("player", "").strip()
+    external_id = searched(request, "player")
     if not external_id:
         return None
     environment = request.environment
     snapshot = at_version(environment)
     compiled = segments_part.of(snapshot)[segment.key]
-    player_id = player_id_of(environment, external_id)
+    player_id = player_id_named(environment, external_id)
     found = stored_subject(snapshot, player_id, compiled.event_counts)
     if found is None:
         return {"external_id": external_id}

@@ -22,11 +22,12 @@ TABLE: dict[Role, set[str]] = {
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
         "event_rejected",
     },
-    # Edits players, writes notes, links ids, refunds purchases, sets flag overrides.
+    # Edits players, writes notes, links ids, refunds purchases, sets flag overrides, downloads
+    # lists of players.
     Role.SUPPORT: {
         "player_edit", "player_note_add", "player_note_delete",
         "player_alias_add", "player_alias_remove", "player_refund", "player_refund_reverse",
-        "flag_override",
+        "flag_override", "segment_lists_download",
         "audit_undo",  # if the role may make the change that it makes
     },
     # Edits flags and segments, describes events.

@@ -13,6 +13,7 @@ from flags.dashboard.shortcuts import readable_flag
 from flags.models import Flag, FlagOverride
 from flags.overrides import override_remove, override_set
 from ilara_admin.core.changes import reason_of
+from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditEntry, Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import Confirm, changed, render_confirm
@@ -26,6 +27,7 @@ from players.models import Player
 def flag_override(request: HtmxHttpRequest, flag: Flag, player_id: uuid.UUID) -> HttpResponse:
     """Set or remove the override of a flag for a player."""
     player = get_or_404(request, Player, pk=player_id)
+    who = isolated(player.external_id)
     present = FlagOverride.objects.filter(flag=flag, player_id=player.pk).first()
     initial = {"variant": present.variant if present else RULES_DECIDE, "hours": 0}
     form = OverrideForm(flag.spec, request.POST or None, initial=initial)
@@ -36,11 +38,11 @@ def flag_override(request: HtmxHttpRequest, flag: Flag, player_id: uuid.UUID) ->
         except ValidationError as error:
             add_errors(form, error)
         else:
-            return changed(request, url, entry, f"Saved {flag.key} for {player.external_id}.")
+            return changed(request, url, entry, f"Saved {flag.key} for {who}.")
     return render_confirm(
         request,
         Confirm(
-            title=f"{flag.key} for {player.external_id}",
+            title=f"{flag.key} for {who}",
             button=f"Save to {request.environment.slug}",
             cancel_url=url,
             text="An override takes precedence over the rules, for this player only, from the next "

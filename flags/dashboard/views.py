@@ -32,11 +32,11 @@ from ilara_admin.api import environment_cache
 from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import Share
 from ilara_admin.web.access import actor_of, environment_url, staff_view
-from ilara_admin.web.filters import render_list
+from ilara_admin.web.filters import render_list, searched
 from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.web.pagination import KeysetPage
-from players.aliases import player_id_of
+from players.aliases import player_id_named
 from segments.cache import segments_part
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe as describe_rule
@@ -188,7 +188,7 @@ def _history(flag: Flag) -> list[dict[str, Any]]:
 
 def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
     """The value for the player with the typed external id, and its receipt."""
-    external_id = request.GET.get("player", "").strip()
+    external_id = searched(request, "player")
     if not external_id:
         return None
     environment = request.environment
@@ -196,7 +196,7 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
     ready = flags_of(known).get(flag.key)
     if ready is None or flag.problem:
         return None
-    player_id = player_id_of(environment, external_id)
+    player_id = player_id_named(environment, external_id)
     found = stored_subject(known, player_id, event_counts_needed([ready]))
     if found is None:
         return {"external_id": external_id}

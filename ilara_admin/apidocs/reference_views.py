@@ -7,7 +7,7 @@ from ilara_admin.apidocs.reference import entries, groups
 from ilara_admin.apidocs.samples import LANGUAGES, curl_of, samples
 from ilara_admin.models import KeyKind, Role
 from ilara_admin.web.access import staff_view
-from ilara_admin.web.filters import render_list
+from ilara_admin.web.filters import render_list, searched
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 
 LANGUAGE_COOKIE = "ilara_language"
@@ -18,7 +18,7 @@ MAX_QUERY = 100
 @staff_view(Role.VIEWER)
 def reference(request: HtmxHttpRequest) -> HttpResponse:
     """All operations, or those that match `?q=`."""
-    q = request.GET.get("q", "").strip()[:MAX_QUERY]
+    q = searched(request, "q")[:MAX_QUERY]
     found = groups(q)
     context = {
         "q": q,

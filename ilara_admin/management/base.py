@@ -9,14 +9,31 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from django.db import DatabaseError, OperationalError, ProgrammingError
 from psycopg.errors import UndefinedTable
 
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.text import columns, visible
 from ilara_admin.models import User
 
 PASSWORD_VARIABLE = "ILARA_STAFF_PASSWORD"  # noqa: S105  # the name of a variable
+
+
+class VisibleOutput(OutputWrapper):
+    """Shows control characters of client texts as escapes, so that none runs on the terminal. JSON
+    stays the same document."""
+
+    @classmethod
+    def of(cls, output: OutputWrapper) -> "VisibleOutput":
+        new = cls(output._out, output.ending)  # type: ignore[arg-type]
+        new.style_func = output.style_func
+        return new
+
+    def write(  # type: ignore[override]  # as the base class, whose stub differs
+        self, msg: str = "", style_func: Any = None, ending: str | None = None
+    ) -> None:
+        super().write(visible(msg, lines=True), style_func, ending)
 
 
 class IlaraCommand(BaseCommand):
@@ -26,6 +43,8 @@ class IlaraCommand(BaseCommand):
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self.stdout = VisibleOutput.of(self.stdout)
+        self.stderr = VisibleOutput.of(self.stderr)
         try:
             self.run(**options)
         except ValidationError as error:
@@ -51,11 +70,11 @@ class IlaraCommand(BaseCommand):
     def table(self, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Write aligned columns, numbers right-aligned."""
         rows = list(rows)
-        cells = [[str(cell) for cell in row] for row in (head, *rows)]
+        cells = [[visible(str(cell)) for cell in row] for row in (head, *rows)]
         widths, numbers = _widths(cells), _numeric(head, rows)
         for row in cells:
             padded = (
-                cell.rjust(width) if number else cell.ljust(width)
+                _gap(cell, width) + cell if number else cell + _gap(cell, width)
                 for cell, width, number in zip(row, widths, numbers, strict=True)
             )
             self.stdout.write("  ".join(padded).rstrip())
@@ -70,7 +89,11 @@ def database_message(error: DatabaseError) -> str:
 
 
 def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [max(map(columns, column)) for column in zip(*cells, strict=True)]
+
+
+def _gap(cell: str, width: int) -> str:
+    return " " * (width - columns(cell))
 
 
 def _numeric(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[bool]:

@@ -1,7 +1,5 @@
 """Parse command-line arguments: objects by name, and time spans. All raise CommandError."""
 
-import uuid
-from contextlib import suppress
 from datetime import timedelta
 
 from django.core.management.base import CommandError
@@ -9,7 +7,7 @@ from django.db.models import Q
 
 from ilara_admin.core import tokens
 from ilara_admin.models import ApiKey, Environment, Project, User
-from players.aliases import player_id_of
+from players.aliases import player_id_named
 from players.models import Player
 from segments.language import values
 
@@ -65,10 +63,7 @@ def staff_of(username: str) -> User:
 def player_in(environment: Environment, text: str) -> Player:
     """The player with this external id or alias, else with this player id."""
     players = Player.objects.of(environment).select_related("environment__project")
-    player = players.filter(pk=player_id_of(environment, text)).first()
-    if player is None:
-        with suppress(ValueError):
-            player = players.filter(pk=uuid.UUID(text)).first()
+    player = players.filter(pk=player_id_named(environment, text)).first()
     if player is None:
         raise CommandError(f"{environment} has no player “{text}”.")
     return player

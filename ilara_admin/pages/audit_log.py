@@ -13,6 +13,7 @@ from ilara_admin.core.changes import (
     undo,
     why_not_undoable,
 )
+from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditAction, AuditEntry, AuditEntryQuerySet, Role
 from ilara_admin.pages.audit_text import audit_lines, entry_changes, page_of, verb_of
 from ilara_admin.web.access import actor_of, environment_url, staff_view
@@ -93,9 +94,9 @@ def audit_undo(request: HtmxHttpRequest, entry_id: int) -> HttpResponse:
             return render_conflict(request, conflict, cancel_url=_after(request, entry))
         else:
             return _done(request, entry, undone)
-    subject = f"{entry.actor_name} {verb_of(entry)} {entry.object_name}"
+    subject = f"{entry.actor_name} {verb_of(entry)} {isolated(entry.object_name)}"
     confirm = Confirm(
-        title=f"Undo a change of {entry.object_name}",
+        title=f"Undo a change of {isolated(entry.object_name)}",
         button="" if refusal else "Undo",
         cancel_url=environment_url(request, "audit_list"),
         text=f"{subject}. {refusal or 'This puts back what was there before:'}",

@@ -18,6 +18,7 @@ VERBS = {
     AuditAction.PROJECT_UPDATED: "changed the project",
     AuditAction.ENVIRONMENT_CREATED: "created the environment",
     AuditAction.ENVIRONMENT_UPDATED: "changed the environment",
+    AuditAction.ENVIRONMENT_EVENTS_EXPORTED: "exported events of the environment",
     AuditAction.API_KEY_CREATED: "issued the API key",
     AuditAction.API_KEY_ROTATED: "rotated the API key",
     AuditAction.API_KEY_REVOKED: "revoked the API key",
@@ -36,6 +37,7 @@ VERBS = {
     AuditAction.SEGMENT_UPDATED: "changed the segment",
     AuditAction.SEGMENT_DELETED: "deleted the segment",
     AuditAction.SEGMENT_LIST_CHANGED: "changed a list of the segment",
+    AuditAction.SEGMENT_LIST_EXPORTED: "exported a list of the segment",
     AuditAction.PLAYER_UPDATED: "changed the player",
     AuditAction.PLAYER_PURCHASE_REFUNDED: "refunded a purchase of the player",
     AuditAction.PLAYER_REFUND_REVERSED: "reversed a refund of the player",
@@ -43,6 +45,7 @@ VERBS = {
     AuditAction.PLAYER_ALIAS_UNLINKED: "unlinked an id from the player",
     AuditAction.PLAYER_NOTE_ADDED: "added a note about the player",
     AuditAction.PLAYER_NOTE_DELETED: "deleted a note about the player",
+    AuditAction.PLAYER_EXPORTED: "exported the data of the player",
     AuditAction.PLAYER_ERASED: "erased the player",
     AuditAction.EVENT_NAME_DESCRIBED: "described the event",
 }
@@ -110,7 +113,7 @@ def page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
     """The page of what was changed, "" if it has none."""
     if entry.action in GONE:
         return ""
-    if entry.action == AuditAction.SEGMENT_LIST_CHANGED:
+    if entry.action in (AuditAction.SEGMENT_LIST_CHANGED, AuditAction.SEGMENT_LIST_EXPORTED):
         excluded = (entry.after or {}).get("list") == "excluded"
         return (
             environment_url(request, "segment_lists", entry.object_id) + "?list=exclude" * excluded

@@ -11,6 +11,7 @@ from django.shortcuts import render
 from flags.models import Flag
 from ilara_admin.models import Environment, Role
 from ilara_admin.web.access import environment_url, staff_view
+from ilara_admin.web.filters import searched
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.aliases import aliases_starting_with, player_id_of
 from players.models import Player
@@ -24,7 +25,7 @@ MAX_FOUND = 10
 @staff_view(Role.VIEWER)
 def find(request: HtmxHttpRequest) -> HttpResponse:
     """Redirect to a single exact match, else list the results."""
-    q = request.GET.get("q", "").strip()
+    q = searched(request, "q")
     context: dict[str, Any] = {"q": q}
     if q and len(q) <= MAX_QUERY and "\0" not in q:
         found = _found(request.environment, q)

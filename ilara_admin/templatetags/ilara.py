@@ -16,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from heroicons.templatetags.heroicons import heroicon_micro
 
-from ilara_admin.core import percentages
+from ilara_admin.core import percentages, text
 from ilara_admin.core.currencies import DEFAULT_PLACES, PLACES
 from ilara_admin.web import access
 from ilara_admin.web.context_processors import NavItem
@@ -149,6 +149,12 @@ def reltime(moment: datetime | None, never: str = "never") -> SafeString:
         title,
         reltime_words(here, timezone.localtime(timezone.now())),
     )
+
+
+@register.filter
+def isolated(value: object) -> str:
+    """A client's text for a place without elements: a title, a label."""
+    return text.isolated(str(value))
 
 
 @register.filter

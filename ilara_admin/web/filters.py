@@ -7,6 +7,7 @@ from django import forms
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django_htmx.http import push_url
 
+from ilara_admin.core.text import trim
 from ilara_admin.web.htmx import render_partial, wants_partial
 
 
@@ -26,7 +27,7 @@ class FilterForm(forms.Form):
     cursors: ClassVar[tuple[str, ...]] = ("after", "before")
 
     def __init__(self, request: HttpRequest) -> None:
-        super().__init__(request.GET)
+        super().__init__({name: searched(request, name) for name in self.base_fields})
         self.request = request
         self.is_valid()
 
@@ -52,6 +53,12 @@ class FilterForm(forms.Form):
         if isinstance(field, forms.ChoiceField):
             return str(dict(field.choices)[self.value(name)])  # type: ignore[arg-type]
         return self.value(name)
+
+
+def searched(request: HttpRequest, name: str) -> str:
+    """The text of a search or filter field, without outer white space, also of the kinds that come
+    with copied text and that nobody sees; "" if it is missing."""
+    return trim(request.GET.get(name, ""))
 
 
 def _address(request: HttpRequest, *, without: tuple[str, ...] = ()) -> str:

@@ -8,6 +8,7 @@ rows are read together with the player, so list changes do not increment `config
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -17,23 +18,28 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Now
 
 from ilara_admin.core.audit import Actor, audit_record
+from ilara_admin.core.changes import register_permanent
 from ilara_admin.core.progress import Progress, no_progress
+from ilara_admin.core.spreadsheet import cell
 from ilara_admin.models import AuditAction, AuditEntry
 from segments.lists import chunks
 from segments.lists.chunks import SupersededError, take_up
-from segments.lists.csv_reader import check_id, read_ids
+from segments.lists.csv_reader import COLUMN, FileRefusedError, check_id, read_ids
 from segments.models import (
     ListAction,
     ListState,
     Segment,
     SegmentListChange,
     SegmentListPiece,
+    SegmentMember,
 )
 
 MAX_IDS = 1_000  # in one change that runs within the request
 KEPT_DAYS = 30
 PIECE_BYTES = 1024 * 1024
 AUDITED_IDS = 20
+MAX_PROBLEM = 300
+EXPORT_ROWS = 2_000  # fetched at once
 
 # For a statement that reads the player `p`: by segment id, true if the player is on the exclude
 # list, false if only on the include list. Includes deleted segments.
@@ -207,6 +213,33 @@ def upload_read(change: SegmentListChange) -> Iterator[bytes]:
         yield bytes(change.pieces.get(number=number).data)
 
 
+# --- Export ---------------------------------------------------------------------------------------
+
+
+def list_export(
+    segment: Segment, *, excluded: bool, actor: Actor, reason: str = ""
+) -> Iterator[list[str]]:
+    """The rows of a list as CSV cells, header first, which an import reads back. Records the export
+    in the audit log."""
+    audit_record(
+        AuditAction.SEGMENT_LIST_EXPORTED,
+        actor,
+        environment=segment.environment,
+        object_id=segment.key,
+        object_name=segment.key,
+        after={
+            "list": "excluded" if excluded else "included",
+            "rows": segment.excluded if excluded else segment.included,
+        },
+        reason=reason,
+    )
+    members = SegmentMember.objects.on(segment, excluded=excluded).values_list("external_id")
+    return chain([[COLUMN]], ([cell(each)] for (each,) in members.iterator(EXPORT_ROWS)))
+
+
+register_permanent({AuditAction.SEGMENT_LIST_EXPORTED: "An export changes nothing."})
+
+
 # --- Running --------------------------------------------------------------------------------------
 
 
@@ -238,6 +271,9 @@ def list_run(
                 chunks.sweep(run, "m.change_id < %s", [change.pk])
             case ListAction.UNDO:
                 chunks.undo(run)
+    except FileRefusedError as error:
+        _finish(change, problem=str(error)[:MAX_PROBLEM])
+        raise ValidationError(str(error)) from None
     except ValidationError as error:
         _finish(change, problem=error.messages[0])
         raise

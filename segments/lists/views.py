@@ -1,11 +1,14 @@
 """The pages of a segment's lists."""
 
+import csv
+from itertools import chain
 from typing import Any
+from urllib.parse import quote
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.forms import Form
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.template.loader import render_to_string
 from django_htmx.http import trigger_client_event
 
@@ -17,6 +20,7 @@ from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.web.pagination import KeysetPage
+from players.aliases import player_id_named
 from players.models import Player
 from segments.lists import change_text, services
 from segments.lists.forms import IdsForm, ImportForm, MemberFilterForm
@@ -54,6 +58,9 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
     form = MemberFilterForm(request)
     if q := form.value("q"):
         members = SegmentMember.objects.starting_with(segment, q, excluded=excluded)
+        if not members.exists():
+            named = player_id_named(request.environment, q)
+            members = SegmentMember.objects.on(segment, excluded=excluded).filter(player_id=named)
     else:
         members = SegmentMember.objects.on(segment, excluded=excluded)
     page = KeysetPage.of(members.select_related("change"), request)
@@ -72,6 +79,7 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
         "changes": [change_text.change_text(change, change.entry_id) for change in latest],
         "running": any(change.state == ListState.RUNNING for change in latest),
         "may_edit": request.user.may(Role.LIVE_OPS),
+        "may_download": request.user.may(Role.SUPPORT),
     }
 
 
@@ -138,6 +146,28 @@ def segment_lists_import(request: HtmxHttpRequest, key: str) -> HttpResponse:
         else:
             return _done(request, segment, change)
     return _form(request, segment, form, f"Import to the {_which(request)} list", "Import")
+
+
+@staff_view(Role.SUPPORT, "POST")
+def segment_lists_download(request: HtmxHttpRequest, key: str) -> StreamingHttpResponse:
+    """The list as CSV. A spreadsheet needs the byte order mark to read UTF-8."""
+    segment = get_or_404(request, Segment, key=key)
+    rows = services.list_export(segment, excluded=_excluded(request), actor=actor_of(request))
+    writer = csv.writer(_Echo())
+    lines = (writer.writerow(row) for row in rows)
+    response = StreamingHttpResponse(
+        chain(["\ufeff"], lines), content_type="text/csv; charset=utf-8"
+    )
+    name = quote(f"{key}-{_which(request)}.csv")
+    response["Content-Disposition"] = f"attachment; filename*=UTF-8''{name}"
+    return response
+
+
+class _Echo:
+    """A file whose `write` returns the text, so that csv.writer.writerow does."""
+
+    def write(self, text: str) -> str:
+        return text
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")

@@ -3,17 +3,22 @@
 import csv
 import io
 import json
+import sys
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
+import msgspec
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
 from events import export
-from ilara_admin.management.commands.events_export import moment
-from ilara_admin.models import Environment
+from events.schemas import Status, StreamedEvent
+from ilara_admin.management.commands.events_export import moment, writer_of
+from ilara_admin.models import AuditEntry, Environment
+from segments.lists.csv_reader import read_ids
 from tests.factories import make_environment
 
 pytestmark = pytest.mark.django_db
@@ -66,6 +71,63 @@ def test_csv__can_be_parsed(capsys: pytest.CaptureFixture[str], environment: Env
     assert tuple(rows[0]) == export.COLUMNS
     assert json.loads(rows[1]["properties"])["text"] == 'a,"b"\nü'
     assert (rows[1]["received_at"], rows[1]["session_id"]) == ("2026-03-01T12:30:00Z", "")
+
+
+def test_csv__runs_no_formula_and_gives_the_player_ids_back(
+    capsys: pytest.CaptureFixture[str], environment: Environment
+) -> None:
+    insert(environment, 3)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE event SET event_id = '=1+1', session_id = E'\\t@x', name = '-5'")
+    out, _ = run(capsys, environment, format="csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert rows[0]["event_id"] == "'=1+1"
+    assert rows[0]["session_id"] == "'\t@x"
+    assert rows[0]["event_name"] == "-5"
+    ids = [row.external_id for row in read_ids([out.encode()])]
+    assert ids == [row["player_id"] for row in rows]
+
+
+def test_terminal__gets_no_escape_sequence() -> None:
+    class Tty(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    name = "\x1b[2J\u202eadmin\x9b31m"
+    properties = msgspec.Raw(msgspec.json.encode({"text": name}))
+    now = datetime.now(UTC)
+    event = StreamedEvent("e", uuid4(), name, now, now, Status.ACCEPTED, None, properties)
+    for format in ("jsonl", "csv"):
+        write = writer_of(stream := Tty(), format)
+        write(event)
+        assert not set("\x1b\x9b\u202e") & set(stream.getvalue())
+        if format == "jsonl":
+            assert json.loads(stream.getvalue())["event_name"] == name
+    write = writer_of(file := io.StringIO(), "csv")
+    write(event)
+    assert name in file.getvalue()
+
+
+def test_export__is_recorded_in_the_audit_log(
+    capsys: pytest.CaptureFixture[str], environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(environment, 20)
+    run(capsys, environment, event="third", reason="asked for")
+    entry = AuditEntry.objects.order_by("-id")[0]
+    assert (entry.action, entry.object_name) == ("environment.events_exported", str(environment))
+    assert (entry.actor_name, entry.reason) == ("manage.py events_export", "asked for")
+    assert entry.after is not None
+    assert (entry.after["events"], entry.after["event"]) == (7, "third")
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    call_command("events_export", str(environment), **SPAN)
+    newest = AuditEntry.objects.order_by("-id")[0]
+    assert newest.pk > entry.pk
+    assert (newest.after or {})["events"] == 0
 
 
 def test_bounds__include_the_start_and_exclude_the_end(

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 
 from events import rollups
+from events.log_reader import recent_examples
 from events.models import EventFold, EventHour, EventMinute, EventName, EventProperty
 from events.rollups import Horizon
 from ilara_admin.models import Environment
@@ -174,7 +175,7 @@ def test_concurrent_jobs__count_nothing_twice(environment: Environment) -> None:
     assert_equal_to_the_table()
 
 
-def test_properties__have_types_counts_and_an_example(environment: Environment) -> None:
+def test_properties__have_types_and_counts_and_store_no_values(environment: Environment) -> None:
     with connection.cursor() as cursor:
         for properties in ('{"level": 5, "item": "sword"}', '{"level": "six", "vip": true}',
                            '{"level": 7, "list": [1, 2], "none": null}'):  # fmt: skip
@@ -185,17 +186,27 @@ def test_properties__have_types_counts_and_an_example(environment: Environment) 
                 [environment.pk, properties],
             )
     rollups.fold()
-    found = EventProperty.objects.order_by("name", "type").values_list(
-        "name", "type", "count", "example"
-    )
+    found = EventProperty.objects.order_by("name", "type").values_list("name", "type", "count")
     assert list(found) == [
-        ("item", "string", 1, "sword"),
-        ("level", "number", 2, "5"),
-        ("level", "string", 1, "six"),
-        ("list", "array", 1, "[1, 2]"),
-        ("none", "null", 1, "null"),
-        ("vip", "boolean", 1, "true"),
+        ("item", "string", 1),
+        ("level", "number", 2),
+        ("level", "string", 1),
+        ("list", "array", 1),
+        ("none", "null", 1),
+        ("vip", "boolean", 1),
     ]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT string_agg(p::text, ' ') FROM event_property p")
+        assert "sword" not in cursor.fetchone()[0]
+    since = datetime.now(UTC) - timedelta(hours=1)
+    assert recent_examples(environment.pk, "x", since) == {
+        ("item", "string"): "sword",
+        ("level", "number"): "7",
+        ("level", "string"): "six",
+        ("list", "array"): "[1, 2]",
+        ("none", "null"): "null",
+        ("vip", "boolean"): "true",
+    }
 
 
 def test_number_of_properties__is_bounded(environment: Environment) -> None:

@@ -8,8 +8,13 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from events.models import EventName
+from events.rollups import fold
+from events.services import event_name_describe
+from flags.engine.document import Rule, boolean_document
 from flags.models import Flag
-from flags.overrides import override_set
+from flags.overrides import override_remove, override_set
+from flags.services import flag_create
 from ilara_admin.models import AuditEntry, Environment
 from players.aliases import player_alias_link, player_alias_unlink
 from players.erasure import player_delete, player_export
@@ -18,10 +23,19 @@ from players.notes import note_add, note_delete
 from players.player_data import registered
 from players.schemas import PlayerPatch
 from players.services import player_update
-from segments.lists.services import ids_add
-from segments.models import Segment
+from segments.lists.services import (
+    ids_add,
+    ids_remove,
+    list_import,
+    list_run,
+    upload_keep,
+    upload_read,
+)
+from segments.models import Segment, SegmentListChange
+from segments.services import segment_create, segment_update
 from tests.api_client import EVENTS, PLAYERS, Api
-from tests.factories import ACTOR, make_player
+from tests.factories import ACTOR, make_constant_flag, make_player
+from tests.segments.lists.test_services import on
 
 NAME = "hero-4711"
 ALIAS = "guest-of-4711"
@@ -99,7 +113,7 @@ def test_every_table_with_player_data__is_registered(db: None) -> None:
 
 
 def test_export__contains_every_table(hero: Player) -> None:
-    document = player_export(Player.objects.get(pk=hero.pk))
+    document = player_export(Player.objects.get(pk=hero.pk), actor=ACTOR)
     assert document["player"]["email"] == "hero@example.org"
     counts = {name: len(rows) for name, rows in document.items() if name != "player"}
     assert counts == {
@@ -155,3 +169,154 @@ def test_commands__export_and_erase(hero: Player, environment: Environment) -> N
     assert "1 in player" in out.getvalue()
     with pytest.raises(CommandError, match="has no player"):
         call_command("player_export", str(environment), NAME)
+
+
+# --- Everything that identifies a player, everywhere ----------------------------------------------
+
+EXTERNAL, LINKED, UNLINKED = "Hero.4711+x", "guest_of_4711", "Tablet 4711"
+EMAILS = ["Hero%1@Example.com", "old_hero@example.com", "second@example.net"]
+DEVICE, OLD_DEVICE = 'device"4711\\', "former-device-4711"
+FREE = "Heribert von Heldenstein"
+NEEDLES = [EXTERNAL, LINKED, UNLINKED, *EMAILS, DEVICE, OLD_DEVICE, FREE]
+
+
+def mentions(environment: Environment, player: Player, public_api: Api) -> None:
+    """Write what identifies the player wherever games and staff can write."""
+    path, spellings = f"{PLAYERS}/{player.pk}", spelled(player)
+    patch = PlayerPatch(email=EMAILS[1], device_id=OLD_DEVICE)
+    player_update(player, patch, actor=ACTOR, reason=f"{FREE} wrote from {EMAILS[0]}")
+    patch = PlayerPatch(
+        email=EMAILS[0], device_id=DEVICE,
+        attributes={"name": FREE, "contact": {"mails": [EMAILS[2]]}},
+    )  # fmt: skip
+    player_update(player, patch, actor=ACTOR)
+    player_alias_link(player, LINKED, actor=ACTOR, reason=f"is {EXTERNAL}")
+    player_alias_link(player, UNLINKED, actor=ACTOR)
+    player_alias_unlink(player, UNLINKED, actor=ACTOR)
+    note_add(player, f"{FREE}\n{EXTERNAL}", actor=ACTOR)
+    public_api.post(f"{path}/session", {"session_id": f"s {EXTERNAL}"})
+    purchase = {"amount": 4.99, "transaction_id": f"t {EMAILS[0]}", "product_id": EXTERNAL}
+    public_api.post(f"{path}/purchase", purchase)
+    body = {"player_id": str(player.pk), "event_name": "chat", "session_id": EXTERNAL}
+    properties = {
+        "text": FREE, "mail": EMAILS[0], EMAILS[0]: 1, "by": spellings, f"friend {EXTERNAL}": "x",
+    }  # fmt: skip
+    assert public_api.post(EVENTS, {**body, "properties": properties}).status == 201
+    public_api.post(EVENTS, {**body, "event_name": f"mail to {EMAILS[0]}"})
+    for sent in (*spellings, *NEEDLES):
+        public_api.post(EVENTS, {**body, "player_id": sent, "event_name": "ilara.x"})
+        public_api.post(EVENTS, {"playerId": sent, "event_name": "chat"})
+        public_api.post(EVENTS, {**body, "player_id": "x", "properties": {"from": [{"is": sent}]}})
+        public_api.post(EVENTS, {**body, "player_id": "x", sent: sent})
+        batch = {"events": [{**body, "player_id": "x", "event_id": sent}]}
+        public_api.post(f"{EVENTS}/batch", batch)
+    fold()
+
+    flag = Flag.objects.get(environment=environment, key="new-feature")
+    for reason in NEEDLES[:8]:
+        override_set(flag, player, "enabled", actor=ACTOR, reason=f"for “{reason}”")
+        override_remove(flag, player, actor=ACTOR, reason=f"{reason}: no more")
+    segment = segment_of(environment)
+    ids_add(segment, [EXTERNAL, LINKED, *spellings], excluded=True, actor=ACTOR, reason=EMAILS[1])
+    ids_add(segment, [*EMAILS[:2], "other"], excluded=False, actor=ACTOR, reason=EXTERNAL)
+    ids_remove(segment, [EMAILS[1]], excluded=False, actor=ACTOR)
+    rule = {
+        "operator": "AND",
+        "conditions": [
+            {"field": "email", "operator": "in", "value": [*EMAILS, "other@example.com"]},
+            {"field": "external_id", "operator": "!=", "value": EXTERNAL},
+            {"field": "device_id", "operator": "==", "value": DEVICE},
+        ],
+    }
+    texts = {"name": f"Without {EXTERNAL}", "description": f"Asked for by {EMAILS[1]}"}
+    made = segment_create(
+        environment=environment, key="without", rule=rule, actor=ACTOR, reason=EXTERNAL, **texts
+    )
+    segment_update(
+        made, name=made.name, description=f"Not for {LINKED}", rule=rule, actor=ACTOR,
+        reason=EMAILS[2],
+    )  # fmt: skip
+    rules = (Rule("r", conditions=rule, variant="enabled"),)
+    flag_create(
+        environment=environment, key="for-one", document=boolean_document(rules=rules),
+        actor=ACTOR, reason=EXTERNAL, description=f"Only {EXTERNAL}", owner=EMAILS[0],
+    )  # fmt: skip
+    name = EventName.objects.get(environment=environment, name="chat")
+    event_name_describe(name, f"As {EMAILS[0]} said", actor=ACTOR)
+    for encoding in ("utf-8", "utf-16"):
+        change = list_import(
+            segment, excluded=False, actor=ACTOR, file_name=f"{EMAILS[0]}.csv", reason=LINKED
+        )
+        file = f"external_id,note\nfirst,1\n{EXTERNAL},x\n{LINKED.upper()},\nlast,\n"
+        upload_keep(change, [file.encode(encoding)[:30], file.encode(encoding)[30:]])
+
+
+def spelled(player: Player) -> list[str]:
+    return [str(player.pk), str(player.pk).upper(), player.pk.hex]
+
+
+def remains(player: Player) -> set[tuple[str, str]]:
+    """The columns with one of the needles, in any case, as text, JSON or bytes."""
+    texts = {*NEEDLES, *spelled(player)}
+    texts |= {json.dumps(text, ensure_ascii=False)[1:-1] for text in texts}
+    found = {text.lower() for text in texts}
+    for encoding in ("utf-8", "utf-16-le"):
+        found |= {text.encode(encoding).hex() for text in texts}
+    columns = set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT table_name, column_name FROM information_schema.columns
+               WHERE table_schema = 'public'"""
+        )
+        for table, column in cursor.fetchall():
+            cursor.execute(
+                f"""SELECT 1 FROM "{table}" t, unnest(%s::text[]) needle
+                    WHERE strpos(lower(t."{column}"::text), needle) > 0 LIMIT 1""",
+                [sorted(found)],
+            )
+            if cursor.fetchone():
+                columns.add((table, column))
+    return columns
+
+
+def test_erasure__leaves_nothing_in_any_column(environment: Environment, public_api: Api) -> None:
+    player = make_player(environment, EXTERNAL, email=EMAILS[0], device_id=DEVICE)
+    other = make_player(environment, f"{EXTERNAL}-2", device_id=DEVICE)
+    player_update(other, PlayerPatch(device_id=OLD_DEVICE), actor=ACTOR)
+    mentions(environment, player, public_api)
+    assert len(remains(player)) > 30
+    Player.objects.filter(pk=other.pk).update(external_id="other", device_id=None)
+    theirs = AuditEntry.objects.get(object_id=str(other.pk))
+    version = Environment.objects.get(pk=environment.pk).config_version
+
+    player_delete(player, actor=ACTOR, reason=f"{EMAILS[1]} asked, id {player.pk.hex}")
+
+    assert theirs.after == {"device_id": OLD_DEVICE}, "the undo of another player stays possible"
+    AuditEntry.objects.filter(object_id=str(other.pk)).delete()
+    assert remains(player) == set()
+    kept = Segment.objects.get(key="without")
+    assert kept.rule["conditions"][0]["value"][-1] == "other@example.com"
+    assert kept.spec, "the rule can still be read"
+    assert Flag.objects.get(key="for-one").problem == ""
+    assert Environment.objects.get(pk=environment.pk).config_version > version
+    assert on(segment_of(environment)) == ["other"]
+    sizes = Segment.objects.values_list("included", "excluded").get(key="beta-testers")
+    assert sizes == (1, 0)
+    for change in SegmentListChange.objects.filter(state="running").order_by("pk"):
+        list_run(change, upload_read(change))
+    assert on(segment_of(environment)) == ["first", "last", "other"]
+
+
+def test_erasure__keeps_texts_that_only_contain_the_name(environment: Environment) -> None:
+    player = make_player(environment, "cat")
+    longer = make_player(environment, "hero")
+    make_constant_flag(environment, "cats", "string", "cat")
+    segment = segment_of(environment)
+    description = "The cat and hero-2 of superheroes"
+    segment_update(
+        segment, name=segment.name, rule=segment.rule, description=description, actor=ACTOR
+    )
+    for each in (player, longer):
+        player_delete(each, actor=ACTOR, reason="asked")
+    segment.refresh_from_db()
+    assert segment.description == description

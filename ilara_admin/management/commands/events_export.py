@@ -1,4 +1,5 @@
 import csv
+import os
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from django.utils import timezone
 
 from events import export
 from events.schemas import StreamedEvent
+from ilara_admin.core import spreadsheet
+from ilara_admin.core.text import visible
 from ilara_admin.core.times import read_time
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import IlaraCommand
@@ -20,7 +23,10 @@ from segments.language.values import duration
 
 
 class Command(IlaraCommand):
-    help = "Write the events of an environment to stdout, in order of arrival."
+    help = (
+        "Write the events of an environment to stdout, in order of arrival. The audit log records "
+        f"the export. CSV: {spreadsheet.HELP}"
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("environment", metavar="PROJECT/ENV")
@@ -29,10 +35,11 @@ class Command(IlaraCommand):
         parser.add_argument("--until", type=moment, help="same format; default: now")
         parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl")
         parser.add_argument("--event", help="only events with this name", metavar="NAME")
+        parser.add_argument("--reason", default="", help="for the audit log")
 
     def run(
         self, *, environment: str, since: datetime, until: datetime | None, format: str,
-        event: str | None, **options: Any,
+        event: str | None, reason: str, **options: Any,
     ) -> None:  # fmt: skip
         found, now = environment_of(environment), timezone.now()
         until = min(until or now, now)
@@ -41,12 +48,17 @@ class Command(IlaraCommand):
         write = writer_of(sys.stdout, format)
         bar, count = ProgressBar(), 0
         bar("Events", 0, 1)
-        for hour in export.hours(since, until):
-            for exported in export.read(found.pk, hour, event):
-                write(exported)
-                count += 1
-            bar("Events", *export.progress(since, until, hour))
-        sys.stdout.flush()
+        try:
+            for hour in export.hours(since, until):
+                for exported in export.read(found.pk, hour, event):
+                    write(exported)
+                    count += 1
+                bar("Events", *export.progress(since, until, hour))
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader, such as head, has what it wants
+            _discard_output()
+        finally:  # also what was written before an interruption
+            export.record(found, since, until, event, count, actor=self.actor, reason=reason)
         self.note(f"{count:,} events of {found}.")
 
 
@@ -60,7 +72,24 @@ def moment(text: str) -> datetime:
     return found
 
 
-def writer_of(stream: TextIO, format: str) -> Callable[[StreamedEvent], object]:
+def _discard_output() -> None:
+    """Let the flush at the exit of the process succeed."""
+    with suppress(OSError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+class Terminal:
+    """A terminal as a file, on which the texts of clients run no escape sequences."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.stream.write(visible(text, lines=True))
+
+
+def writer_of(output: TextIO, format: str) -> Callable[[StreamedEvent], object]:
+    stream = Terminal(output) if output.isatty() else output
     if format == "jsonl":
         return lambda event: stream.write(msgspec.json.encode(event).decode() + "\n")
     rows = csv.writer(stream, lineterminator="\n")

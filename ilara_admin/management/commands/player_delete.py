@@ -3,6 +3,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from ilara_admin.core.text import visible
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import environment_of, player_in
 from players.erasure import player_delete
@@ -26,7 +27,8 @@ class Command(IlaraCommand):
             if not sys.stdin.isatty():
                 raise CommandError("Cannot prompt without a terminal. Pass --yes to erase.")
             self.note(f"This erases {found.external_id} of {found.environment} permanently.")
-            if input("Type the external id to continue: ") != found.external_id:
+            typed = input("Type the external id to continue: ")
+            if typed not in (found.external_id, visible(found.external_id)):
                 raise CommandError("The id does not match. Nothing was erased.")
         deleted = player_delete(found, actor=self.actor, reason=reason)
         rows = [f"{count:,} in {table}" for table, count in deleted.items() if count]

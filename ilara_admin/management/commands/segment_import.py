@@ -13,6 +13,7 @@ from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import environment_of
 from ilara_admin.models import Environment
 from segments.lists.chunks import SupersededError
+from segments.lists.csv_reader import FileRefusedError, checked
 from segments.lists.services import list_give_up, list_import, list_run
 from segments.models import Segment, SegmentListChange
 
@@ -23,9 +24,12 @@ INTERRUPTED = 130
 
 class Command(IlaraCommand):
     help = (
-        "Add the external ids of a CSV file to a list of a segment: one id per line, or a column "
-        "named external_id. Players with these ids need not exist yet. Running it again adds "
-        f"nothing twice. Exits with {LEFT_OUT} if lines were skipped."
+        "Add the external ids of a CSV file to a list of a segment: one id per line, or a table "
+        "with a column named external_id, player_id, user_id or id, separated by commas, "
+        "semicolons or tabs; UTF-8, or UTF-16 with a byte order mark. Players with these ids need "
+        "not exist yet; the ids of registered players, as in events_export, work as well. Running "
+        f"it again adds nothing twice. Exits with {LEFT_OUT} if lines were skipped, and with 1, "
+        "without a change, if the file is not such a list."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -41,6 +45,7 @@ class Command(IlaraCommand):
     def run(self, **options: Any) -> None:
         segment = _segment_of(environment_of(options["environment"]), options["segment"])
         with _opened(options["file"]) as file:
+            pieces = _checked(file, options["file"])
             change = list_import(
                 segment,
                 excluded=options["exclude"],
@@ -50,11 +55,11 @@ class Command(IlaraCommand):
                 actor=self.actor,
                 reason=options["reason"],
             )
-            self._run(change, file)
+            self._run(change, pieces)
         segment.refresh_from_db()
         self._report(segment, change)
 
-    def _run(self, change: SegmentListChange, file: BinaryIO) -> None:
+    def _run(self, change: SegmentListChange, pieces: Iterator[bytes]) -> None:
         bar = ProgressBar()
 
         def progress(step: str, done: int, total: int) -> None:
@@ -62,7 +67,7 @@ class Command(IlaraCommand):
                 bar(step, done, total)
 
         try:
-            list_run(change, _pieces(file), progress)
+            list_run(change, pieces, progress)
         except SupersededError:
             raise CommandError(
                 "The import was cancelled after a minute without progress. Run it again to resume."
@@ -126,5 +131,10 @@ def _size(file: BinaryIO) -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    return iter(partial(file.read, READ_BYTES), b"")
+def _checked(file: BinaryIO, path: str) -> Iterator[bytes]:
+    """The file in pieces. Refuses it before anything is written."""
+    try:
+        return checked(iter(partial(file.read, READ_BYTES), b""))
+    except FileRefusedError as error:
+        name = "The input" if path == "-" else _name(path)
+        raise CommandError(f"{name} was not imported. {error}") from None

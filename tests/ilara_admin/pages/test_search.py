@@ -44,6 +44,7 @@ def test_exact_name__redirects_to_its_page(viewer: Client, environment: Environm
     assert led_to(viewer, environment, "player 1/2") == f"players/{player.pk}/"
     assert led_to(viewer, environment, f" {player.pk} ") == f"players/{player.pk}/"
     assert led_to(viewer, environment, str(player.pk).upper()) == f"players/{player.pk}/"
+    assert led_to(viewer, environment, "\u00a0player 1/2\u200b ") == f"players/{player.pk}/"
     assert led_to(viewer, environment, "new_tutorial") == "flags/new_tutorial/"
     assert led_to(viewer, environment, "beta-testers") == "segments/beta-testers/"
 

@@ -418,9 +418,7 @@ def test_names_seen__are_suggested_as_rules_write_them(
     name = EventName.objects.create(
         environment=environment, name="win", count=1, first_seen_at=now, last_seen_at=now
     )
-    EventProperty.objects.create(
-        event_name=name, name="item.name", type="string", example="x", count=1
-    )
+    EventProperty.objects.create(event_name=name, name="item.name", type="string", count=1)
     html = client.get(url_of(environment, "segment_new")).content.decode()
     lists = {part.partition('"')[0]: part for part in html.split('<datalist id="')[1:]}
     for value in ("level", "stats.wins", r"stats\.wins", r"a\\b", "attributes.email"):

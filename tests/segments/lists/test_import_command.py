@@ -12,6 +12,7 @@ from django.core.management.base import CommandError
 from ilara_admin.management.commands import segment_import
 from ilara_admin.models import AuditEntry, Environment
 from segments.models import ListState, Segment, SegmentListChange
+from tests.factories import make_environment, make_player
 from tests.segments.lists.test_services import on
 
 pytestmark = pytest.mark.django_db
@@ -87,6 +88,38 @@ def test_error__is_reported_in_one_line(segment: Segment, tmp_path: Path) -> Non
     (tmp_path / "empty.csv").write_bytes(b"")
     error = error_of(here, segment.key, tmp_path / "empty.csv", "--replace")
     assert (error.returncode, "no external id" in str(error)) == (1, True)
+
+
+def test_file_that_is_no_list__is_refused_and_writes_nothing(
+    segment: Segment, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = AuditEntry.objects.count()
+    file.write_bytes(b"player_1;x@example.com\nplayer_2;y@example.com\n")
+    error = error_of(segment.environment, segment.key, file)
+    assert error.returncode == 1
+    assert str(error).startswith("vips.csv was not imported. The line “player_1;x@example.com” has")
+    assert "external_id" in str(error)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"PK\3\4" + bytes(9))))
+    assert "Excel" in str(error_of(segment.environment, segment.key, "-"))
+    assert on(segment) == []
+    assert not SegmentListChange.objects.exists()
+    assert AuditEntry.objects.count() == entries
+
+
+def test_player_ids__stand_for_registered_players(segment: Segment, file: Path) -> None:
+    here = segment.environment
+    one, two = make_player(here, "one"), make_player(here, "two")
+    named = make_player(here, str(two.pk).upper())
+    alien = make_player(make_environment(), "alien")
+    later = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+    lines = ["player_id", str(one.pk).upper(), two.pk.hex, named.external_id, later, str(alien.pk)]
+    file.write_text("\n".join(lines))
+    error = error_of(here, segment.key, file)
+    assert str(error).startswith("1 line was skipped: line 6 is the id of no player here.")
+    assert on(segment) == sorted(["one", "two", named.external_id, later])
+    file.write_text(str(alien.pk))
+    run(segment, file)  # without that header, it is an external id like any other
+    assert str(alien.pk) in on(segment)
 
 
 def test_interruption__is_reported_with_how_to_continue(

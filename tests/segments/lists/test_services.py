@@ -14,7 +14,7 @@ from ilara_admin.core.changes import undo as undo_entry
 from ilara_admin.models import AuditAction, AuditEntry, Environment
 from players.models import player_id_for
 from segments import tasks
-from segments.lists import chunks, services
+from segments.lists import chunks, csv_reader, services
 from segments.lists.chunks import SupersededError, take_up
 from segments.models import (
     ListAction,
@@ -43,6 +43,8 @@ def segment(environment: Environment) -> Segment:
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(csv_reader, "HEAD_BYTES", 1)
+    monkeypatch.setattr(csv_reader, "HEAD_LINES", 1)
 
 
 def on(segment: Segment, *, excluded: bool = False) -> list[str]:

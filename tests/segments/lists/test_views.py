@@ -131,6 +131,8 @@ def test_typed_ids__are_added_once_each(client: Client, segment: Segment) -> Non
         (" \n ", "required"),
         ("a\n" + "x" * 256, "longer than 255"),
         ("\n".join(map(str, range(1_001))), "at most 1,000 external ids"),
+        ("player_1\tx@example.com", "2 columns separated by tabs"),
+        ('{"ids": ["a"]}', "JSON"),
     ],
 )
 def test_invalid_ids__are_refused_at_the_field(
@@ -208,6 +210,9 @@ def test_large_file__is_imported_by_the_worker_and_shows_progress(
         ({"file": csv(b"")}, "empty"),
         ({"file": csv(b'""\n'), "replace": "on"}, "no external id"),
         ({"file": csv(b"x" * 1_001)}, "larger than 0 MiB"),
+        ({"file": csv(b"external_id\n")}, "no external id"),
+        ({"file": csv(b"%PDF-1.7\n")}, "PDF"),
+        ({"file": csv(b"player_1;x@example.com\n")}, "2 columns separated by semicolons"),
     ],
 )
 def test_invalid_file__is_refused_at_the_field(
@@ -221,6 +226,33 @@ def test_invalid_file__is_refused_at_the_field(
     response = client.post(at(segment, "segment_lists_import"), data)
     assert response.status_code == 422
     assert message in text_of(response)
+    assert on(segment) == []
+
+
+def test_column_pasted_from_a_spreadsheet__is_added(client: Client, segment: Segment) -> None:
+    data = {"ids": "Player ID\tLevel\r\n a\u00a0\t4\r\nb\t5\r\n"}
+    client.post(at(segment, "segment_ids_add"), data)
+    assert on(segment) == ["a", "b"]
+
+
+def test_download__can_be_imported_again_and_is_audited(client: Client, segment: Segment) -> None:
+    ids = ["plain", "=cmd|'x", "'=y", "'z", "\uff1d1", "-5", "+a", "a,b", 'q"r', "é"]
+    add(segment, *ids)
+    response = client.post(at(segment, "segment_lists_download"))
+    data = b"".join(response.streaming_content)  # type: ignore[attr-defined]
+    assert data.startswith(b"\xef\xbb\xbfexternal_id\r\n")
+    assert b"\n'=cmd" in data
+    assert b"\n-5\r" in data
+    assert "beta-testers-include.csv" in response["Content-Disposition"]
+    entry = AuditEntry.objects.order_by("-id")[0]
+    assert (entry.action, entry.after) == (
+        "segment.list_exported", {"list": "included", "rows": len(ids)},
+    )  # fmt: skip
+    assert "exported a list of the segment" in text_of(
+        client.get(url_of(segment.environment, "audit_list"))
+    )
+    client.post(f"{at(segment, 'segment_lists_import')}?list=exclude", {"file": csv(data)})
+    assert on(segment, excluded=True) == on(segment) == sorted(ids)
 
 
 def test_clear__requires_the_typed_key_and_can_be_undone(client: Client, segment: Segment) -> None:
