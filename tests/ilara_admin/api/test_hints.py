@@ -5,7 +5,8 @@ import pytest
 from ilara_admin.api.hints import closest_name, closest_path, did_you_mean, key_problem
 from ilara_admin.core import tokens
 
-TOKEN = tokens.new_token("pk", "live")
+RANDOM = "4R5SWTipk4EfSMPrKyuHySijWeRCo9"
+TOKEN = f"pk_live_{RANDOM}{tokens.checksum(RANDOM)}"
 PATHS = [
     "/v1/players/players",
     "/v1/players/players/external/{external_id}",
