@@ -192,7 +192,7 @@ def test_restricted_public_key__may_register_track_and_evaluate(
         (b'"text"', "The body must be a JSON object"),
         (b"{}", "external_id is required"),
         (b"", "external_id is required"),
-        (b'{"external_id": "\xff"}', "The body is not valid UTF-8"),
+        (b'{"external_id": "\xff"}', "external_id must be valid Unicode"),
     ],
 )
 def test_invalid_body__is_400(body: bytes, message: str, public_api: Api) -> None:
