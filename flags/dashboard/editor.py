@@ -5,7 +5,10 @@ conflict page posts the draft on.
 """
 
 import json
+from contextlib import suppress
+from datetime import tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from django.core.exceptions import ValidationError
@@ -47,7 +50,18 @@ from segments.models import Segment
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 @readable_flag
 def flag_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
-    """Edit the rules and their order."""
+    """Edit the rules and their order. Times are in the zone in which the form was shown."""
+    with timezone.override(_zone_of(request)):
+        return _edit_rules(request, flag)
+
+
+def _zone_of(request: HtmxHttpRequest) -> tzinfo:
+    with suppress(ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo(request.POST.get("zone", ""))
+    return timezone.get_current_timezone()
+
+
+def _edit_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     document = draft_of(request) or flag.spec
     segments = list(Segment.objects.filter(environment=request.environment).only("key", "name"))
     forms = formset_factory(RuleForm, extra=0, max_num=MAX_ROWS)
