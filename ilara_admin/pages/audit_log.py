@@ -99,7 +99,7 @@ def audit_undo(request: HtmxHttpRequest, entry_id: int) -> HttpResponse:
         button="" if refusal else "Undo",
         cancel_url=environment_url(request, "audit_list"),
         text=f"{subject}. {refusal or 'This puts back what was there before:'}",
-        changes=() if refusal else entry_changes(request, entry.after, entry.before),
+        changes=() if refusal else entry_changes(request, entry, entry.after, entry.before),
         error=error or (refusal if request.method == "POST" else ""),
     )
     return render_confirm(request, confirm)
