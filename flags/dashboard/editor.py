@@ -18,6 +18,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from flags import services
+from flags.dashboard.affected import affected_flags
 from flags.dashboard.forms import (
     MetadataForm,
     PrerequisiteForm,
@@ -38,6 +39,7 @@ from flags.engine.document import (
     encode_document,
 )
 from flags.models import Flag
+from flags.validation import lost_variants_text
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, staff_view
@@ -213,6 +215,9 @@ def review(
     changes += sentences.metadata_differences(
         flag.metadata, {**metadata, "name": metadata["name"] or flag.key}
     )
+    lost = lost_variants_text(flag, draft)
+    found = None if error else impact_of(request, flag, draft, everyone=everyone)
+    error = error or lost
     context: dict[str, Any] = {
         "flag": flag,
         "changes": changes,
@@ -221,7 +226,8 @@ def review(
         "back": back,
         "error": error,
         "reason": reason_of(request),
-        "impact": None if error else impact_of(request, flag, draft, everyone=everyone),
+        "impact": found,
+        "affected": affected_flags(request, flag, found, only_changed=not lost) if found else [],
     }
     # The editors post to the review without htmx, so it is always a full page.
     return render(request, "flags/review.html", context, status=422 if error else 200)

@@ -264,6 +264,15 @@ def why(flag: CompiledFlag, decision: Decision, subject: Subject, at: datetime) 
     return f"Rule {index + 1}: everyone{inside}."
 
 
+def why_override_waits(flag: CompiledFlag, decision: Decision, variant: str) -> str:
+    """Why a player's override does not decide, as the end of a sentence."""
+    if variant not in flag.variants:
+        return "it is ignored, as the flag has no such variant"
+    if decision.reason is Reason.PREREQUISITE_FAILED:
+        return f"it does not act until {decision.prerequisite or flag.key} allows it"
+    return f"it does not act while the flag is {'archived' if flag.archived else 'off'}"
+
+
 def _why_prerequisite(flag: CompiledFlag, decision: Decision) -> str:
     for item in flag.document.prerequisites:
         if item.flag == decision.prerequisite:
