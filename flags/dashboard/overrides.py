@@ -24,7 +24,7 @@ from ilara_admin.web.htmx import HtmxHttpRequest
 from ilara_admin.web.pagination import KeysetPage
 from players.models import Player
 
-SHOWN = 10
+SHOWN = 5
 
 
 class ShownOverride(NamedTuple):

@@ -23,7 +23,7 @@ class NotOneTime(ValueError):
     def __init__(self, local: datetime, zone: tzinfo, choices: Sequence[datetime]) -> None:
         self.choices = choices
         twice = all(each.replace(tzinfo=None) == local for each in choices)
-        why = "occurs twice, as clocks are set back" if twice else "is skipped as clocks change"
+        why = "occurs twice, as clocks go back" if twice else "is skipped, as clocks go forward"
         super().__init__(f"In {zone}, {clock_text(local)} {why}.")
 
 
@@ -100,6 +100,12 @@ def clock_text(local: datetime) -> str:
     """`31 Oct 2027, 02:30`, with an offset `31 Oct 2027, 02:30 UTC+02:00`; seconds if not 0."""
     text = f"{local.day} {local:%b %Y}, {local:{'%H:%M:%S' if local.second else '%H:%M'}}"
     return f"{text} {local.tzinfo}" if local.tzinfo else text
+
+
+def choice_text(at: datetime) -> str:
+    """`02:30 UTC+02:00, 31 Oct 2027`: what differs between two choices comes first."""
+    date, _, clock = clock_text(at).partition(", ")
+    return f"{clock}, {date}"
 
 
 def line_text(instant: datetime, zone: tzinfo) -> str:

@@ -10,6 +10,7 @@ from django.utils import timezone
 from ilara_admin.core.local_times import (
     NotOneTime,
     Typed,
+    choice_text,
     choices_for,
     clock_text,
     resolve,
@@ -29,6 +30,7 @@ class MomentInput(forms.TextInput):
 
     input_type = "datetime-local"
     template_name = "components/_moment.html"
+    field_label = ""
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> Typed:
         return _posted(data, name)
@@ -43,9 +45,10 @@ class MomentInput(forms.TextInput):
         context["widget"] |= {
             "exact_name": name + EXACT,
             "exact": typed.exact,
+            "field_label": self.field_label,
             "described_by": context["widget"]["attrs"].get("aria-describedby", ""),
             "choices": [
-                (each.isoformat(), clock_text(each), chosen)
+                (each.isoformat(), choice_text(each), chosen)
                 for each, chosen in choices_for(typed, zone)
             ],
         }
@@ -57,6 +60,11 @@ class MomentField(forms.Field):
     until one of its two meanings is chosen."""
 
     widget = MomentInput
+
+    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
+        assert isinstance(widget, MomentInput)
+        widget.field_label = str(self.label or "")
+        return super().widget_attrs(widget)
 
     def prepare_value(self, value: Any) -> Typed | None:
         if isinstance(value, Typed):

@@ -523,8 +523,10 @@ def test_time_that_occurs_twice_or_not_at_all__is_a_question(
     asked = client.post(url, rows("rules", typed, base=1))
     html = asked.content.decode()
     assert asked.status_code == 422
-    assert "In Europe/Berlin, 28 Mar 2027, 02:30 is skipped as clocks change." in html
+    assert "In Europe/Berlin, 28 Mar 2027, 02:30 is skipped, as clocks go forward." in html
     assert "Choose 31 Oct 2027, 02:30 UTC+02:00 or 31 Oct 2027, 02:30 UTC+01:00." in html
+    for text in ("03:30 UTC+02:00, 28 Mar 2027", "02:30 UTC+01:00, 31 Oct 2027"):
+        assert f"{text}</option>" in html
     sent = fields_of(html, "editor")
     assert sent["rules-0-rollout"] == ["25"]
     assert (sent["rules-0-start"], sent["rules-0-start_exact"]) == (["2027-03-28T02:30"], [""])

@@ -76,7 +76,7 @@ def test_time_that_occurs_twice__asks_which() -> None:
     with pytest.raises(NotOneTime) as refused:
         resolve(Typed(TWICE), BERLIN)
     assert str(refused.value) == (
-        "In Europe/Berlin, 31 Oct 2027, 02:30 occurs twice, as clocks are set back."
+        "In Europe/Berlin, 31 Oct 2027, 02:30 occurs twice, as clocks go back."
     )
     assert [clock_text(each) for each in refused.value.choices] == [
         "31 Oct 2027, 02:30 UTC+02:00", "31 Oct 2027, 02:30 UTC+01:00",
