@@ -11,7 +11,7 @@ from events.forms import DescriptionForm, NamesForm, RejectedForm
 from events.log_reader import recent_examples
 from events.models import EventName, RejectedEvent
 from events.rejections import KEPT_DAYS, PAYLOAD_CHARACTERS
-from events.stats import Series, Span, arrivals, freshness, hours_of, series
+from events.stats import Series, Span, arrivals, bar_labels, freshness, hours_of, series
 from ilara_admin.core.changes import Conflict
 from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
@@ -30,7 +30,6 @@ UNITS = {
     Span.DAY: "Events per hour",
     Span.MONTH: "Events per day",
 }
-BAR_LABELS = {Span.HOUR: "%H:%M", Span.DAY: "%H:%M", Span.MONTH: "%-d %b"}
 
 
 @staff_view(Role.VIEWER)
@@ -115,7 +114,8 @@ def event_rejected(request: HtmxHttpRequest) -> HttpResponse:
 
 
 def _bars(counts: Series, span: Span) -> list[Bar]:
-    return [Bar(start.strftime(BAR_LABELS[span]), count) for start, count in counts]
+    labels = bar_labels(counts, span)
+    return [Bar(label, count) for label, (_, count) in zip(labels, counts, strict=True)]
 
 
 def _total(counts: Series) -> int:

@@ -1,19 +1,33 @@
-"""Figures and charts of event counts, from the rollups, so their cost does not grow with events."""
+"""Figures and charts of event counts.
 
-from collections.abc import Iterable, Mapping
+They come from the rollups and the events that are not counted yet, so their cost does not grow with
+the number of events, and an event shows as soon as it is stored.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from django.db.models import Sum
+from django.db import connection
 from django.utils import timezone
 
-from events.models import EventFold, EventHour, EventMinute, EventName
+from events.models import EventFold, EventHour, EventName
+from ilara_admin.core.local_times import day_starts
 from ilara_admin.models import Environment
 
 HOURS = 24
+DAYS = 30
 # The fold job runs every ten seconds. A longer delay means that it is stopped or overloaded.
 BEHIND_AFTER = timedelta(minutes=2)
+# More uncounted events than this are left to the fold job.
+TAIL_EVENTS = 20_000
+# The newest events that are read for the last minute. The second limit serves 300 events a second.
+NEWEST_EVENTS = (500, 20_000)
+MINUTE = timedelta(minutes=1)
 
 type Series = list[tuple[datetime, int]]
 
@@ -24,6 +38,9 @@ class Span(StrEnum):
     HOUR = "hour"
     DAY = "day"
     MONTH = "month"
+
+
+BAR_LABELS = {Span.HOUR: "%H:%M", Span.DAY: "%H:%M", Span.MONTH: "%-d %b"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +54,8 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """`last_minute` is the count of the last complete and counted minute, `last_day` the sum of
-    `hours`, which are UTC clock hours converted to the reader's time zone."""
+    """`last_minute` is the count of the last 60 seconds, `last_day` the sum of `hours`, which are
+    UTC clock hours converted to the reader's time zone."""
 
     last_minute: int
     last_day: int
@@ -48,16 +65,12 @@ class Arrivals:
 
 def arrivals(environment: Environment, now: datetime, name: EventName | None = None) -> Arrivals:
     """Counts of the last 24 hours in an environment, for all names or one."""
-    fresh = freshness(environment, now)
     hours = series(environment, Span.DAY, now, name)
-    until = fresh.counted_until or now
-    minute = until.replace(second=0, microsecond=0) - timedelta(minutes=1)
-    counts = EventMinute.objects.filter(start=minute, **_wanted(environment, name))
     return Arrivals(
-        last_minute=counts.aggregate(total=Sum("count", default=0))["total"],
+        last_minute=last_minute(environment, now, name),
         last_day=sum(number for _, number in hours),
         hours=hours,
-        fresh=fresh,
+        fresh=freshness(environment, now),
     )
 
 
@@ -67,19 +80,59 @@ def freshness(environment: Environment, now: datetime) -> Freshness:
     return Freshness(until, until is not None and now - until > BEHIND_AFTER)
 
 
+LAST_MINUTE_SQL = """
+SELECT count(*) FILTER (WHERE received_at > %(since)s
+                          AND (%(name)s::text IS NULL OR name = %(name)s)),
+       count(*) = %(limit)s AND (array_agg(received_at ORDER BY id))[1] > %(since)s
+FROM (SELECT id, received_at, name FROM event
+      WHERE environment_id = %(environment)s AND received_at >= date_trunc('day', %(since)s, 'UTC')
+      ORDER BY id DESC LIMIT %(limit)s) newest"""
+
+
+def last_minute(environment: Environment, now: datetime, name: EventName | None = None) -> int:
+    """The events of the last 60 seconds. If they are too many to read, those of the last complete
+    minute."""
+    values: dict[str, Any] = {
+        "environment": environment.pk,
+        "since": now - MINUTE,
+        "name": name.name if name else None,
+    }
+    count = 0
+    for limit in NEWEST_EVENTS:
+        with connection.cursor() as cursor:
+            cursor.execute(LAST_MINUTE_SQL, {**values, "limit": limit})
+            count, is_cut = cursor.fetchone()
+        if not is_cut:
+            return int(count)
+    minute = now.astimezone(UTC).replace(second=0, microsecond=0) - MINUTE
+    return max(count, dict(_counts(environment, Span.HOUR, minute, name)).get(minute, 0))
+
+
 def series(
     environment: Environment, span: Span, now: datetime, name: EventName | None = None
 ) -> Series:
     """The counts of a span in the reader's time zone, including zeros."""
     starts = _starts(span, now)
-    model = EventMinute if span is Span.HOUR else EventHour
-    counts = (
-        model.objects.filter(start__gte=starts[0], **_wanted(environment, name))
-        .values_list("start")
-        .annotate(total=Sum("count"))
-        .order_by()
-    )
-    return _filled(span, starts, counts)
+    counts = Counter[datetime]()
+    for start, count in _counts(environment, span, starts[0], name):
+        counts[start] += count
+    if span is Span.MONTH:
+        for start, late in _after_midnight(environment, starts, name):
+            hour = start.replace(minute=0)
+            moved = min(late, counts[hour])
+            counts[hour] -= moved
+            counts[start] += moved
+    return _filled(starts, counts.items())
+
+
+def bar_labels(counts: Series, span: Span) -> list[str]:
+    """The local time of each bar, with the abbreviation of the zone where one occurs twice."""
+    texts = [start.strftime(BAR_LABELS[span]) for start, _ in counts]
+    often = Counter(texts)
+    return [
+        f"{text} {start:%Z}" if often[text] > 1 else text
+        for text, (start, _) in zip(texts, counts, strict=True)
+    ]
 
 
 def hours_of(
@@ -94,34 +147,91 @@ def hours_of(
     by_name: dict[int, list[tuple[datetime, int]]] = {name.pk: [] for name in names}
     for name_id, start, count in rows:
         by_name[name_id].append((start, count))
-    return {name_id: _filled(Span.DAY, starts, found) for name_id, found in by_name.items()}
+    return {name_id: _filled(starts, found) for name_id, found in by_name.items()}
+
+
+# One statement, because the fold job moves events from the second part to the first.
+COUNTS_SQL = """
+SELECT start, sum(count)::bigint FROM (
+    SELECT start, count FROM {table}
+    WHERE environment_id = %(environment)s AND start >= %(since)s
+      AND (%(name_id)s::bigint IS NULL OR event_name_id = %(name_id)s)
+    UNION ALL
+    SELECT date_trunc('{unit}', received_at, 'UTC'), 1
+    FROM (SELECT received_at, name FROM event
+          WHERE environment_id = %(environment)s AND received_at >= %(since)s
+            AND id > coalesce((SELECT folded_id FROM event_fold
+                               WHERE environment_id = %(environment)s), 0)
+          ORDER BY id LIMIT %(limit)s) tail
+    WHERE %(name)s::text IS NULL OR name = %(name)s) counted
+GROUP BY start"""
+
+
+def _counts(
+    environment: Environment, span: Span, since: datetime, name: EventName | None
+) -> list[tuple[datetime, int]]:
+    """The counts by minute, or by hour, from the minute or hour of `since` on."""
+    since = since.astimezone(UTC)
+    unit, since = ("minute", since) if span is Span.HOUR else ("hour", since.replace(minute=0))
+    sql = COUNTS_SQL.format(table=f"event_{unit}", unit=unit)
+    values = {
+        "environment": environment.pk,
+        "since": since,
+        "name_id": name.pk if name else None,
+        "name": name.name if name else None,
+        "limit": TAIL_EVENTS,
+    }
+    return _rows(sql, values)
+
+
+AFTER_MIDNIGHT_SQL = """
+SELECT start, (SELECT count(*) FROM event
+               WHERE environment_id = %(environment)s AND received_at >= start
+                 AND received_at < date_trunc('hour', start, 'UTC') + interval '1 hour'
+                 AND (%(name)s::text IS NULL OR name = %(name)s))
+FROM unnest(%(starts)s::timestamptz[]) start"""
+
+
+def _after_midnight(
+    environment: Environment, starts: Sequence[datetime], name: EventName | None
+) -> list[tuple[datetime, int]]:
+    """Where days begin within a clock hour, as in India: the events from there to the end of that
+    hour. The rollups count an hour as a whole."""
+    within = [start for start in starts if start.minute]
+    if not within:
+        return []
+    values = {
+        "environment": environment.pk,
+        "starts": within,
+        "name": name.name if name else None,
+    }
+    return _rows(AFTER_MIDNIGHT_SQL, values)
+
+
+def _rows(sql: str, values: dict[str, Any]) -> list[tuple[datetime, int]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return [(start.astimezone(UTC), count) for start, count in cursor.fetchall()]
 
 
 def _starts(span: Span, now: datetime) -> list[datetime]:
+    """When each bar begins and the last one ends, in UTC."""
     if span is Span.MONTH:
-        today = _midnight(now)
-        # Calendar days, because some have 23 or 25 hours.
-        return [_midnight(today - timedelta(days=ago)) for ago in range(29, -1, -1)]
+        today = timezone.localtime(now).date()
+        return day_starts(today, DAYS, timezone.get_current_timezone())
     moment = now.astimezone(UTC).replace(second=0, microsecond=0)
     if span is Span.HOUR:
-        return [moment - timedelta(minutes=ago) for ago in range(59, -1, -1)]
+        return [moment - timedelta(minutes=ago) for ago in range(59, -2, -1)]
     hour = moment.replace(minute=0)
-    return [hour - timedelta(hours=ago) for ago in range(HOURS - 1, -1, -1)]
+    return [hour - timedelta(hours=ago) for ago in range(HOURS - 1, -2, -1)]
 
 
-def _midnight(moment: datetime) -> datetime:
-    return timezone.localtime(moment).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _filled(span: Span, starts: list[datetime], counts: Iterable[tuple[datetime, int]]) -> Series:
-    # Keyed by UTC: when clocks are set back, two hours have the same local time.
-    totals = dict.fromkeys((start.astimezone(UTC) for start in starts), 0)
+def _filled(starts: Sequence[datetime], counts: Iterable[tuple[datetime, int]]) -> Series:
+    totals = [0] * (len(starts) + 1)
     for start, count in counts:
-        bucket = (_midnight(start) if span is Span.MONTH else start).astimezone(UTC)
-        if bucket in totals:
-            totals[bucket] += count
-    return [(timezone.localtime(start), total) for start, total in totals.items()]
-
-
-def _wanted(environment: Environment, name: EventName | None) -> Mapping[str, object]:
-    return {"environment": environment} | ({} if name is None else {"event_name": name})
+        totals[bisect_right(starts, start)] += count
+    # The first and the last total lie outside the chart.
+    return [
+        (timezone.localtime(start), total)
+        for start, total in zip(starts[:-1], totals[1:-1], strict=True)
+    ]

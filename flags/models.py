@@ -144,9 +144,11 @@ class FlagRevision(FlagMetadata):
 
 
 class FlagOverrideQuerySet(models.QuerySet["FlagOverride"]):
+    def unexpired(self, now: datetime) -> Self:
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=now))
+
     def in_force(self, player_id: uuid.UUID, now: datetime) -> Self:
-        live = Q(expires_at=None) | Q(expires_at__gt=now)
-        return self.filter(live, player_id=player_id)
+        return self.unexpired(now).filter(player_id=player_id)
 
 
 def overrides_sql(now: str) -> str:

@@ -198,18 +198,18 @@ def check_revision(
 
 
 def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list[Change]:
-    """The differences as text; of the raw JSON if a document cannot be read."""
+    """The differences as text; of the raw JSON where a document cannot be read."""
     try:
         documents = read_document(before.document), read_document(after.document)
     except DocumentError:
-        found = diff.differences(before.document, after.document)
+        found = diff.differences(before.document, after.document, "flag")
     else:
         found = sentences.differences(*documents)
     found += sentences.metadata_differences(before.metadata, after.metadata)
     if isinstance(before, FlagRevision) and isinstance(after, FlagRevision):
-        states = ["in use", "archived"]
-        if before.archived != after.archived:
-            found.append(Change("Lists", states[before.archived], states[after.archived]))
+        found += sentences.field_differences(
+            {"archived": before.archived}, {"archived": after.archived}
+        )
     return found
 
 

@@ -6,11 +6,20 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from flags import overrides, services
+from flags.engine.document import DocumentError, FlagDocument, read_document
 from flags.models import Flag
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.changes import Fields, entry_fields, register_permanent, register_undo
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from players.models import Player, player_id_for
+
+DOCUMENT_ACTIONS = (
+    AuditAction.FLAG_UPDATED,
+    AuditAction.FLAG_ENABLED,
+    AuditAction.FLAG_DISABLED,
+    AuditAction.FLAG_RESTORED,
+)
+ARCHIVE_ACTIONS = (AuditAction.FLAG_ARCHIVED, AuditAction.FLAG_UNARCHIVED)
 
 
 def _flag(entry: AuditEntry) -> Flag:
@@ -27,6 +36,28 @@ def _restore(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
     if before.keys() | after.keys() == {"enabled"}:
         return services.flag_set_enabled(flag, before["enabled"], **options)[1]
     return services.flag_set_fields(flag, before, after.keys() - before.keys(), **options)[1]
+
+
+def after_undo(entry: AuditEntry) -> tuple[Flag, FlagDocument, bool] | None:
+    """The flag of an entry, and its document and whether it is archived once the entry is undone;
+    None for other entries and if the document could not be read."""
+    before, after = entry.before or {}, entry.after or {}
+    if entry.action not in (*DOCUMENT_ACTIONS, *ARCHIVE_ACTIONS):
+        return None
+    flag = Flag.objects.get(environment=entry.environment_id, key=entry.object_id)
+    archived = bool(before.get("archived", flag.archived_at is not None))
+    kept = {
+        name: value
+        for name, value in services.fields_of(flag).items()
+        if name in before or name not in after
+    }
+    fields = {**kept, **before} if entry.action in DOCUMENT_ACTIONS else kept
+    for name in flag.metadata:
+        del fields[name]
+    try:
+        return flag, read_document(fields), archived
+    except DocumentError:
+        return None
 
 
 def _archived(entry: AuditEntry) -> Fields:
@@ -69,17 +100,13 @@ def _restore_override(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntr
 
 
 register_undo(
-    AuditAction.FLAG_UPDATED,
-    AuditAction.FLAG_ENABLED,
-    AuditAction.FLAG_DISABLED,
-    AuditAction.FLAG_RESTORED,
+    *DOCUMENT_ACTIONS,
     role=Role.LIVE_OPS,
     current=_fields,
     restore=_restore,
 )
 register_undo(
-    AuditAction.FLAG_ARCHIVED,
-    AuditAction.FLAG_UNARCHIVED,
+    *ARCHIVE_ACTIONS,
     role=Role.LIVE_OPS,
     current=_archived,
     restore=_restore_archived,

@@ -17,6 +17,7 @@ urlpatterns = [
     path(f"{KEY}/prerequisites/", editor.flag_prerequisites, name="flag_prerequisites"),
     path(f"{KEY}/clone/", actions.flag_clone, name="flag_clone"),
     path(f"{KEY}/variants/", editor.flag_variants, name="flag_variants"),
+    path(f"{KEY}/overrides/", overrides.flag_overrides, name="flag_overrides"),
     path(f"{KEY}/players/<any_uuid:player_id>/", overrides.flag_override, name="flag_override"),
     path(f"{KEY}/review/", editor.flag_review, name="flag_review"),
     path(f"{KEY}/save/", editor.flag_save, name="flag_save"),

@@ -33,17 +33,31 @@ def check(environment: Environment, key: str, document: FlagDocument) -> None:
 
 
 def check_dependents(flag: Flag, document: FlagDocument) -> None:
-    """Raise ValidationError if another flag needs a variant that this document no longer has."""
-    gone = variant_keys(flag.document) - {item.key for item in document.variants}
-    if not gone:
+    """Raise ValidationError if other flags need a variant that this document no longer has."""
+    if variant_keys(flag.document) <= {item.key for item in document.variants}:
         return
     _lock(flag.environment)
-    for other in Flag.objects.of(flag.environment).needing(flag.key):
-        for item in prerequisites_in(other.document):
-            if item.flag == flag.key and (lost := gone & set(item.variants)):
-                names = ", ".join(sorted(lost))
-                fault = f"The flag {other.key} requires {names} of this flag. Change it first."
-                raise ValidationError({"document": fault})
+    if fault := lost_variants_text(flag, document):
+        raise ValidationError({"document": fault})
+
+
+def lost_variants_text(flag: Flag, document: FlagDocument) -> str:
+    """Which flags need a variant that this document no longer has; "" if none does."""
+    gone = variant_keys(flag.document) - {item.key for item in document.variants}
+    found = []
+    for other in Flag.objects.of(flag.environment).needing(flag.key) if gone else ():
+        lost = {
+            variant
+            for item in prerequisites_in(other.document)
+            if item.flag == flag.key
+            for variant in gone & set(item.variants)
+        }
+        if lost:
+            names = ", ".join(sorted(lost))
+            found.append(f"The flag {other.key} requires {names} of this flag.")
+    if not found:
+        return ""
+    return " ".join([*found, f"Change {'it' if len(found) == 1 else 'them'} first."])
 
 
 def _check_segments(environment: Environment, document: FlagDocument) -> None:

@@ -18,7 +18,7 @@ TABLE: dict[Role, set[str]] = {
         "account", "account_password",
         "player_list", "player_detail", "player_notes", "churn_model",
         "segment_list", "segment_detail", "segment_size", "segment_members", "segment_lists",
-        "flag_list", "flag_detail",
+        "flag_list", "flag_detail", "flag_overrides",
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
         "event_rejected",
     },

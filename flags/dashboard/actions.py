@@ -1,5 +1,8 @@
 """Actions on a flag: switch, percentage, order, restore, archive, clone."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+
 import msgspec
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
@@ -8,13 +11,16 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from flags import services
+from flags.dashboard.affected import affected_flags
 from flags.dashboard.forms import CloneForm, RolloutForm
+from flags.dashboard.impact import Impact
 from flags.dashboard.shortcuts import done, get_flag_or_404, readable_flag
 from flags.dashboard.views import impact_of
 from flags.engine import sentences
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from flags.engine.schedule import figure_at
 from flags.models import Flag, FlagRevision
+from flags.validation import lost_variants_text
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.core.diff import Change
 from ilara_admin.core.percentages import as_percent, percent, thousandths
@@ -45,11 +51,16 @@ def _conflict(request: HtmxHttpRequest, flag: Flag, conflict: Conflict) -> HttpR
     )
 
 
-def _impact_text(
-    request: HtmxHttpRequest, flag: Flag, draft: FlagDocument, *, archived: bool | None = None
-) -> str:
-    found = impact_of(request, flag, draft, archived=archived)
+def _impact_text(found: Impact | None) -> str:
     return f" {found.headline} {found.basis}".rstrip() if found else ""
+
+
+def _preview(request: HtmxHttpRequest, flag: Flag, draft: FlagDocument) -> str:
+    """Who switches, here and in the flags that depend on this one."""
+    found = impact_of(request, flag, draft)
+    others = affected_flags(request, flag, found, only_changed=True) if found else []
+    texts = [_impact_text(found).strip(), *(f"{each.name}: {each.text}" for each in others)]
+    return " ".join(filter(None, texts))
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -72,13 +83,17 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
         else:
             text = f"{key} is {state}. Players see it at their next request."
             return done(request, flag, entry, text)
+    found = None
+    if not flag.problem:
+        found = impact_of(request, flag, msgspec.structs.replace(flag.spec, enabled=enabled))
     return render_confirm(
         request,
         Confirm(
             title=f"Turn {state} {key}",
             button=f"Turn {state} in {request.environment.slug}",
             cancel_url=environment_url(request, "flag_detail", key),
-            text=_switch_text(request, flag, enabled),
+            text=_switch_text(flag, enabled, found),
+            affected=affected_flags(request, flag, found),
             tone="primary" if enabled else "danger",
             changes=[Change("State", "off" if enabled else "on", state)],
             error=error,
@@ -86,7 +101,7 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
     )
 
 
-def _switch_text(request: HtmxHttpRequest, flag: Flag, enabled: bool) -> str:
+def _switch_text(flag: Flag, enabled: bool, found: Impact | None) -> str:
     if flag.problem:
         return f"The stored document cannot be read. {flag.problem}"
     document = flag.spec
@@ -96,8 +111,7 @@ def _switch_text(request: HtmxHttpRequest, flag: Flag, enabled: bool) -> str:
         if enabled
         else f"Everyone gets {off} from the next request on. The rules are not changed."
     )
-    draft = msgspec.structs.replace(document, enabled=enabled)
-    return consequence + _impact_text(request, flag, draft)
+    return consequence + _impact_text(found)
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -116,7 +130,7 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
     wanted = thousandths(form.cleaned_data["rollout"]) if form.is_valid() else None
     preview = ""
     if wanted is not None and "ask" in request.POST:
-        preview = _impact_text(request, flag, document.with_rollout(rule_id, wanted)).strip()
+        preview = _preview(request, flag, document.with_rollout(rule_id, wanted))
     if request.htmx.target == PREVIEW:
         return HttpResponse(escape(preview))
     if wanted is not None and "ask" not in request.POST and not is_review(request):
@@ -179,28 +193,37 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
             error = " ".join(problem.messages)
         else:
             return done(request, flag, entry, f"Restored revision {number} of {key}.")
-    found = services.differences(flag, revision)
+    changes = services.differences(flag, revision)
+    draft = _readable(revision)
+    found = impact_of(request, flag, draft) if draft else None
+    if draft and not error:
+        error = lost_variants_text(flag, draft)
     return render_confirm(
         request,
         Confirm(
             title=f"Restore revision {number} of {key}",
             button=f"Restore in {request.environment.slug}",
             cancel_url=environment_url(request, "flag_detail", key),
-            text=_restore_text(request, flag, revision)
-            if found
-            else "This revision equals the current one.",
-            changes=found,
+            text=_restore_text(changes, draft, found),
+            changes=changes,
+            affected=affected_flags(request, flag, found),
             error=error,
         ),
     )
 
 
-def _restore_text(request: HtmxHttpRequest, flag: Flag, revision: FlagRevision) -> str:
-    try:
-        draft = read_document(revision.document)
-    except DocumentError:
-        return "This revision cannot be read."
-    return _impact_text(request, flag, draft)
+def _readable(revision: FlagRevision) -> FlagDocument | None:
+    with suppress(DocumentError):
+        return read_document(revision.document)
+    return None
+
+
+def _restore_text(
+    changes: Sequence[Change], draft: FlagDocument | None, found: Impact | None
+) -> str:
+    if not changes:
+        return "This revision equals the current one."
+    return _impact_text(found).strip() if draft else "This revision cannot be read."
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -214,18 +237,20 @@ def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse
         )
         text = f"{key} is archived." if archived else f"{key} is unarchived."
         return done(request, flag, entry, text)
+    found = None if flag.problem else impact_of(request, flag, flag.spec, archived=archived)
     return render_confirm(
         request,
         Confirm(
             title=f"{'Archive' if archived else 'Unarchive'} {key}",
             button="Archive" if archived else "Unarchive",
             cancel_url=environment_url(request, "flag_detail", key),
-            text=_archive_text(request, flag, archived),
+            text=_archive_text(flag, archived, found),
+            affected=affected_flags(request, flag, found),
         ),
     )
 
 
-def _archive_text(request: HtmxHttpRequest, flag: Flag, archived: bool) -> str:
+def _archive_text(flag: Flag, archived: bool, found: Impact | None) -> str:
     if flag.problem:
         return f"The stored document cannot be read. {flag.problem}"
     document = flag.spec
@@ -235,7 +260,7 @@ def _archive_text(request: HtmxHttpRequest, flag: Flag, archived: bool) -> str:
         if archived
         else "The flag returns to the In use tab and its rules apply again."
     )
-    return consequence + _impact_text(request, flag, document, archived=archived)
+    return consequence + _impact_text(found)
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -268,14 +293,15 @@ def flag_move(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpRespons
             return done(request, flag, entry, text)
     rules = {rule.id: rule for rule in document.rules}
     draft = msgspec.structs.replace(document, rules=tuple(rules[each] for each in order))
+    found = impact_of(request, flag, draft)
     return render_confirm(
         request,
         Confirm(
             title=f"Move rule {place + 1} of {key} up",
             button=f"Move up in {request.environment.slug}",
             cancel_url=environment_url(request, "flag_detail", key),
-            text="The first rule that matches a player decides."
-            + _impact_text(request, flag, draft),
+            text="The first rule that matches a player decides." + _impact_text(found),
+            affected=affected_flags(request, flag, found, only_changed=True),
             changes=[
                 Change(
                     f"Rule {number}",

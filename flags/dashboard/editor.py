@@ -5,7 +5,10 @@ conflict page posts the draft on.
 """
 
 import json
+from contextlib import suppress
+from datetime import tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from django.core.exceptions import ValidationError
@@ -15,6 +18,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from flags import services
+from flags.dashboard.affected import affected_flags
 from flags.dashboard.forms import (
     MetadataForm,
     PrerequisiteForm,
@@ -35,6 +39,7 @@ from flags.engine.document import (
     encode_document,
 )
 from flags.models import Flag
+from flags.validation import lost_variants_text
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, staff_view
@@ -47,7 +52,18 @@ from segments.models import Segment
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 @readable_flag
 def flag_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
-    """Edit the rules and their order."""
+    """Edit the rules and their order. Times are in the zone in which the form was shown."""
+    with timezone.override(_zone_of(request)):
+        return _edit_rules(request, flag)
+
+
+def _zone_of(request: HtmxHttpRequest) -> tzinfo:
+    with suppress(ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo(request.POST.get("zone", ""))
+    return timezone.get_current_timezone()
+
+
+def _edit_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     document = draft_of(request) or flag.spec
     segments = list(Segment.objects.filter(environment=request.environment).only("key", "name"))
     forms = formset_factory(RuleForm, extra=0, max_num=MAX_ROWS)
@@ -199,6 +215,9 @@ def review(
     changes += sentences.metadata_differences(
         flag.metadata, {**metadata, "name": metadata["name"] or flag.key}
     )
+    lost = lost_variants_text(flag, draft)
+    found = None if error else impact_of(request, flag, draft, everyone=everyone)
+    error = error or lost
     context: dict[str, Any] = {
         "flag": flag,
         "changes": changes,
@@ -207,7 +226,8 @@ def review(
         "back": back,
         "error": error,
         "reason": reason_of(request),
-        "impact": None if error else impact_of(request, flag, draft, everyone=everyone),
+        "impact": found,
+        "affected": affected_flags(request, flag, found, only_changed=not lost) if found else [],
     }
     # The editors post to the review without htmx, so it is always a full page.
     return render(request, "flags/review.html", context, status=422 if error else 200)

@@ -1,7 +1,9 @@
-"""The players who would get another variant or value if a draft were saved.
+"""The players who would get another variant or value if a draft were saved, of the flag itself and
+of the flags that depend on it.
 
-Players are evaluated in the order of their ids, starting at a random id and wrapping around. Ids
-are uniformly distributed, so the players evaluated so far are a random sample.
+Players are evaluated in the order of their ids, starting at an id derived from the flag and
+wrapping around. Ids are uniformly distributed, so the players evaluated so far are a random sample;
+it is the same one each time.
 """
 
 import uuid
@@ -9,18 +11,21 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from math import sqrt
 from time import monotonic
 from typing import Any, NamedTuple
 
 import msgspec
 
+from flags.engine import sentences
+from flags.engine.dependents import Dependent, dependents_of, never_holds, with_draft
 from flags.engine.document import ValueType
 from flags.engine.evaluation import (
     CompiledFlag,
     Decision,
     EvaluationContext,
-    evaluate,
+    decide,
     event_counts_needed,
 )
 from flags.models import overrides_sql
@@ -64,12 +69,54 @@ class SwitchExample(NamedTuple):
 
 
 @dataclass(slots=True)
+class DependentImpact:
+    """A flag that depends on the changed one: `before` and `after` the change, and how many of the
+    evaluated players switch there."""
+
+    dependent: Dependent
+    before: CompiledFlag
+    after: CompiledFlag
+    switches: int = 0
+
+    @property
+    def is_affected(self) -> bool:
+        """Whether players switch there, or none can get anything but its off value any more."""
+        return self.switches > 0 or self.loses_all
+
+    @property
+    def loses_all(self) -> bool:
+        after = self.after
+        return after.is_on and never_holds(after, after.others) and not self._lost_before
+
+    @property
+    def _lost_before(self) -> bool:
+        return never_holds(self.before, self.before.others)
+
+    def text(self, impact: "Impact") -> str:
+        """What the flag requires, and what happens to the players there."""
+        requires = requirement(self.dependent)
+        if not self.after.is_on:
+            return f"{requires} It is off, so nothing changes for its players now."
+        if self.loses_all:
+            off = sentences.value_text(self.after.off.variant.value)
+            requires += f" It will serve {off} to everyone."
+        return f"{requires} {impact.sentence(self.switches, 'there')}"
+
+
+def requirement(dependent: Dependent) -> str:
+    """`Only if new-shop serves enabled.`, or `Through offers: only if offers serves on.`"""
+    needed = f"nly if {sentences.needs(dependent.item)}."
+    return f"Through {', '.join(dependent.path)}: o{needed}" if dependent.path else f"O{needed}"
+
+
+@dataclass(slots=True)
 class Impact:
-    """`exact` if all players were evaluated, else `total` is an estimate. `switches` counts the
-    switching players by variant before and after."""
+    """`exact` if all players were evaluated, else they are a sample of `total`. `switches` counts
+    the switching players by variant before and after."""
 
     exact: bool = False
     total: int = 0
+    dependents: list[DependentImpact] = field(default_factory=list)
     all: Tally = field(default_factory=Tally)
     by_stage: dict[Stage, Tally] = field(
         default_factory=lambda: {stage: Tally() for stage in Stage}
@@ -92,14 +139,20 @@ class Impact:
 
     @property
     def headline(self) -> str:
-        switches = self.all.switches
+        return self.sentence(self.all.switches)
+
+    def sentence(self, switches: int, where: str = "") -> str:
+        """How many players switch, in words; `where` ends the sentence."""
+        end = f" {where}." if where else "."
         if not switches:
-            return "0 players switch."
+            return f"0 players switch{end}"
         if self.exact:
             verb = "switches" if switches == 1 else "switch"
-            return f"{switches:,} of {self.total:,} players {verb}."
-        some, total = _rounded(self.share / 100 * self.total), _rounded(self.total)
-        return f"About {self.share:.1f} % of players switch, some {some:,} of {total:,}."
+            return f"{switches:,} of {self.total:,} players {verb}{end}"
+        part = switches / self.all.players
+        some = min(_rounded(part * self.total), self.total)
+        share = f"About {100 * part:.1f} % of players switch"
+        return f"{share}{end[:-1]}, some {some:,} of {self.total:,}."
 
     @property
     def basis(self) -> str:
@@ -144,28 +197,55 @@ def impact(
     *,
     everyone: bool = False,
 ) -> Impact:
-    """Evaluate both flags for a sample, or for everyone within SECONDS."""
+    """Evaluate both flags and those that depend on them, for a sample or, within SECONDS, for
+    everyone."""
     found = Impact()
     if live.document == draft.document and live.archived == draft.archived and not everyone:
         found.exact = True
         return found
-    start = uuid.uuid4()
-    last = start
+    flags = live.others
+    after_flags = with_draft(draft, flags)
+    found.dependents = [
+        DependentImpact(dependent, dependent.flag, after_flags[dependent.flag.key])
+        for dependent in dependents_of(live.key, flags)
+    ]
+    on = [each for each in found.dependents if each.after.is_on]
+    start = _sample_start(snapshot, live)
     until = monotonic() + SECONDS
-    event_counts = list(event_counts_needed([live, draft]))
+    event_counts = list(
+        event_counts_needed([live, draft, *(each.before for each in on)])
+        | event_counts_needed([each.after for each in on])
+    )
     for player, context in _players(snapshot, event_counts, now, start):
-        before, after = evaluate(live, context), evaluate(draft, context)
+        # A flag is evaluated once for all flags that need it.
+        old: dict[str, Decision] = {}
+        new: dict[str, Decision] = {}
+        before, after = decide(live, context, old), decide(draft, context, new)
         _count(found, player, context, _category(live, draft, before, after), before, after)
-        last = player.id
+        for each in on:
+            each.switches += _switches(
+                decide(each.before, context, old), decide(each.after, context, new)
+            )
         if found.all.players >= SAMPLE_SIZE and (not everyone or monotonic() > until):
             break
     else:
         found.exact = True
     found.total = found.all.players
     if not found.exact:
-        covered = (last.int - start.int) % ALL_IDS
-        found.total = max(round(found.all.players * ALL_IDS / max(covered, 1)), found.all.players)
+        found.total = max(found.total, _population(snapshot))
     return found
+
+
+def _sample_start(snapshot: Snapshot, flag: CompiledFlag) -> uuid.UUID:
+    digest = sha256(f"{snapshot.environment_id}:{flag.key}".encode()).digest()
+    return uuid.UUID(bytes=digest[:16])
+
+
+def _population(snapshot: Snapshot) -> int:
+    sql = "SELECT count(*) FROM player WHERE environment_id = $1"
+    row = db.fetch_one(sql, [snapshot.environment_id])
+    assert row is not None
+    return int(row[0])
 
 
 def _count(
@@ -194,13 +274,18 @@ def _count(
 
 def _category(live: CompiledFlag, draft: CompiledFlag, before: Decision, after: Decision) -> str:
     """`gains`, `loses`, `swaps`, or "" if variant and value are the same."""
-    old, new = before.variant, after.variant
-    if old.key == new.key and identical(old.value, new.value):
+    if not _switches(before, after):
         return ""
+    old, new = before.variant, after.variant
     had, has = old.key not in _untargeted(live), new.key not in _untargeted(draft)
     if had == has:
         return "swaps"
     return "gains" if has else "loses"
+
+
+def _switches(before: Decision, after: Decision) -> bool:
+    old, new = before.variant, after.variant
+    return old.key != new.key or not identical(old.value, new.value)
 
 
 def _untargeted(flag: CompiledFlag) -> set[str]:

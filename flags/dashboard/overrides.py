@@ -1,15 +1,17 @@
-"""The dialog that sets the override of a flag for one player."""
+"""The overrides of a flag, and the dialog that sets one for a player."""
 
 import uuid
-from datetime import timedelta
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.utils import timezone
 
 from flags.dashboard.forms import RULES_DECIDE, OverrideForm
-from flags.dashboard.shortcuts import readable_flag
+from flags.dashboard.shortcuts import get_flag_or_404, readable_flag
+from flags.engine.document import variant_keys
 from flags.models import Flag, FlagOverride
 from flags.overrides import override_remove, override_set
 from ilara_admin.core.changes import reason_of
@@ -17,9 +19,59 @@ from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditEntry, Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import Confirm, changed, render_confirm
+from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import HtmxHttpRequest
+from ilara_admin.web.pagination import KeysetPage
 from players.models import Player
+
+SHOWN = 5
+
+
+class ShownOverride(NamedTuple):
+    """`is_unknown` if the flag has no such variant any more."""
+
+    override: FlagOverride
+    external_id: str
+    is_unknown: bool
+
+
+class FlagOverrides(NamedTuple):
+    """The number of unexpired overrides of a flag, and the newest ones."""
+
+    total: int
+    rows: list[ShownOverride]
+
+
+def overrides_of(flag: Flag, now: datetime) -> FlagOverrides:
+    found = flag.overrides.unexpired(now)
+    newest = list(found.order_by("-created_at", "player_id")[: SHOWN + 1])
+    total = len(newest) if len(newest) <= SHOWN else found.count()
+    return FlagOverrides(total, _shown(flag, newest[:SHOWN]))
+
+
+def _shown(flag: Flag, overrides: Sequence[FlagOverride]) -> list[ShownOverride]:
+    players = Player.objects.filter(pk__in=[each.player_id for each in overrides])
+    names = dict(players.values_list("pk", "external_id"))
+    variants = variant_keys(flag.document)
+    return [
+        ShownOverride(
+            each,
+            names.get(each.player_id, str(each.player_id)),
+            each.variant not in variants,
+        )
+        for each in overrides
+    ]
+
+
+@staff_view(Role.VIEWER)
+def flag_overrides(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """All unexpired overrides of a flag, newest first."""
+    flag = get_flag_or_404(request, key)
+    overrides = flag.overrides.unexpired(timezone.now()).order_by("-created_at", "player_id")
+    page = KeysetPage.of(overrides, request)
+    context = {"flag": flag, "page": page, "rows": _shown(flag, page.rows)}
+    return render_list(request, "flags/overrides.html", context)
 
 
 @staff_view(Role.SUPPORT, "GET", "POST")

@@ -3,7 +3,6 @@
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +13,15 @@ from django.utils import timezone
 from flags.dashboard.forms import percent_field
 from flags.engine.bucketing import reweight, weights_of
 from flags.engine.document import EVERYBODY, MAX_STEPS, FlagDocument, Ramp, Rule, ScheduleStep
+from ilara_admin.core.local_times import (
+    NotOneTime,
+    Typed,
+    line_text,
+    line_with_offset,
+    resolve,
+)
 from ilara_admin.core.percentages import as_percent, thousandths
+from ilara_admin.web.moment_field import MomentField, with_instants
 from segments.forms import OptionalJSONField, checked_rule
 from segments.models import Segment
 
@@ -23,20 +30,26 @@ SPLIT = "*split*"
 EVERYONE_CHOICE = "*everyone*"
 FIXED, STEPS, RAMP = TIMINGS = ("fixed", "steps", "ramp")
 RAMP_FIELDS = ("ramp_from", "ramp_to", "ramp_start", "ramp_end")
-STEP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?)\s+(\d{1,3}(?:\.\d{1,3})?) ?%?")
-
-
-def moment_field(label: str, help_text: str = "", required: bool = True) -> forms.DateTimeField:
-    """A time in the user's time zone."""
-    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M:%S")
-    return forms.DateTimeField(label=label, required=required, widget=widget, help_text=help_text)
+STEP = re.compile(
+    r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)"
+    r"(?: ?(Z|[+-]\d\d:\d\d(?::\d\d)?))?\s+(\d{1,3}(?:\.\d{1,3})?) ?%?"
+)
 
 
 def parse_steps(text: str) -> tuple[ScheduleStep, ...]:
-    """One step per line, `2026-12-01 09:00 25`, in the user's time zone."""
-    found = [_step(line) for line in filter(None, map(str.strip, text.splitlines()))]
-    if not 1 <= len(found) <= MAX_STEPS:
+    """One step per line, `2026-12-01 09:00 25`, in the user's time zone or with an offset:
+    `2026-12-01 09:00 +01:00 25`."""
+    lines = list(filter(None, map(str.strip, text.splitlines())))
+    if not 1 <= len(lines) <= MAX_STEPS:
         raise ValidationError(f"Give 1 to {MAX_STEPS} steps, one on each line.")
+    found, faults = [], []
+    for line in lines:
+        try:
+            found.append(_step(line))
+        except ValidationError as fault:
+            faults.append(fault)
+    if faults:
+        raise ValidationError(faults)
     return tuple(found)
 
 
@@ -45,21 +58,21 @@ def _step(line: str) -> ScheduleStep:
     try:
         if found is None:
             raise ValueError(line)
-        day, time, percent = found.groups()
-        at = datetime.fromisoformat(f"{day} {time}")
+        day, time, offset, percent = found.groups()
+        typed = Typed(f"{day} {time}{offset or ''}")
+        at = resolve(typed, timezone.get_current_timezone())
+        assert at is not None
+    except NotOneTime as problem:
+        first, second = (f"{line_with_offset(each)} {percent}" for each in problem.choices)
+        raise ValidationError(f"“{line[:60]}”: {problem} Write {first} or {second}.") from None
     except ValueError:
         raise ValidationError(f"“{line[:60]}”: write it like 2026-12-01 09:00 25.") from None
-    aware = timezone.make_aware(at, timezone.get_current_timezone())
-    return ScheduleStep(aware, thousandths(Decimal(percent)))
+    return ScheduleStep(at, thousandths(Decimal(percent)))
 
 
 def steps_as_typed(steps: tuple[ScheduleStep, ...]) -> str:
-    lines = []
-    for step in steps:
-        at = timezone.localtime(step.at)
-        form = "%Y-%m-%d %H:%M:%S" if at.second else "%Y-%m-%d %H:%M"
-        lines.append(f"{at.strftime(form)} {as_percent(step.rollout)}")
-    return "\n".join(lines)
+    zone = timezone.get_current_timezone()
+    return "\n".join(f"{line_text(step.at, zone)} {as_percent(step.rollout)}" for step in steps)
 
 
 class ConditionsField(OptionalJSONField):
@@ -89,14 +102,19 @@ class RuleForm(forms.Form):
     steps = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"}),
         help_text="One per line: date, time, percent, such as "
-        "<code>2026-12-01 09:00 25</code>. The percentage above applies until the first.",
+        "<code>2026-12-01 09:00 25</code>. The percentage above applies until the first. "
+        "An offset, such as <code>09:00 +01:00</code>, stands after the time.",
     )
     ramp_from = percent_field("From, %")
     ramp_to = percent_field("To, %")
-    ramp_start = moment_field("Between")
-    ramp_end = moment_field("And")
-    start = moment_field("Starts", "Before, the rule matches no players.", required=False)
-    end = moment_field("Ends", "From then on, it matches no players.", required=False)
+    ramp_start = MomentField(label="Between")
+    ramp_end = MomentField(label="And")
+    start = MomentField(
+        label="Starts", required=False, help_text="Before, the rule matches no players."
+    )
+    end = MomentField(
+        label="Ends", required=False, help_text="From then on, it matches no players."
+    )
 
     def __init__(
         self,
@@ -106,6 +124,7 @@ class RuleForm(forms.Form):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.initial = with_instants(self.fields, self.initial)
         self.document = document
         self.keys = [variant.key for variant in document.variants]
         segment, serve = self.fields["segment"], self.fields["serve"]

@@ -10,8 +10,10 @@ from django.utils import timezone
 
 from flags import services
 from flags.cache import compile_draft, flags_of
+from flags.dashboard.affected import dependents_in_use
 from flags.dashboard.forms import FlagFilterForm, FlagNewForm
 from flags.dashboard.impact import Impact, impact
+from flags.dashboard.overrides import overrides_of
 from flags.dashboard.shortcuts import get_flag_or_404
 from flags.dashboard.stale import hints
 from flags.engine import sentences
@@ -125,7 +127,8 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     context: dict[str, Any] = {
         "flag": flag,
         "unreadable_segments": _unreadable_segments(flag),
-        "needed_by": Flag.objects.of(request.environment).needing(key).archived(False),
+        "dependents": dependents_in_use(request, flag),
+        "overrides": overrides_of(flag, now),
         "use": _use(flag, now),
         "hints": hints(flag, now),
         "history": _history(flag),

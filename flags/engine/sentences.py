@@ -1,7 +1,7 @@
 """Texts about flags for staff: rules, differences, reasons of decisions. Imports no Django."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from flags.engine.bucketing import weights_of
 from flags.engine.document import EVERYBODY, FlagDocument, Prerequisite, Rule, Slice, Variant
 from flags.engine.evaluation import CompiledFlag, Decision, Reason, takes
 from flags.engine.schedule import is_scheduled
+from ilara_admin.core import diff
 from ilara_admin.core.diff import Change, Path
 from ilara_admin.core.percentages import percent
 from segments.language.compiler import Subject
@@ -86,34 +87,14 @@ def needs(item: Prerequisite) -> str:
 
 def differences(before: FlagDocument, after: FlagDocument) -> list[Change]:
     """The differences, in the order of the flag page."""
-    found: list[Change] = []
-
-    def compare(label: str, old: str, new: str) -> None:
-        if old != new:
-            found.append(Change(label, old, new))
-
-    compare("State", _state(before), _state(after))
-    old_variants = {variant.key: variant for variant in before.variants}
-    new_variants = {variant.key: variant for variant in after.variants}
-    for key in {**old_variants, **new_variants}:
-        old, new = old_variants.get(key), new_variants.get(key)
-        compare(
-            f"Variant {key}",
-            value_text(old.value) if old else "none",
-            value_text(new.value) if new else "none",
-        )
-        if old and new:
-            compare(f"Name of {key}", old.name or "none", new.name or "none")
-    old_rules = {rule.id: rule for rule in before.rules}
-    new_rules = {rule.id: rule for rule in after.rules}
-    for rule_id in {**old_rules, **new_rules}:
-        old_rule, new_rule = old_rules.get(rule_id), new_rules.get(rule_id)
-        _compare_rules(compare, _place(after, before, rule_id), old_rule, new_rule)
-    compare("Only if", _needs(before), _needs(after))
-    compare("Order of rules", _order(before, new_rules), _order(after, old_rules))
-    compare("Otherwise", before.default, after.default)
-    compare("When off", before.off, after.off)
-    return found
+    return [
+        *_changed("State", _state(before.enabled), _state(after.enabled)),
+        *_variant_changes(before.variants, after.variants),
+        *_rule_changes(before.rules, after.rules),
+        *_changed("Only if", _needs(before.prerequisites), _needs(after.prerequisites)),
+        *_changed("Otherwise", before.default, after.default),
+        *_changed("When off", before.off, after.off),
+    ]
 
 
 def metadata_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
@@ -125,6 +106,43 @@ def metadata_differences(before: Mapping[str, str], after: Mapping[str, str]) ->
         for label in before
         if before[label] != after[label]
     ]
+
+
+def field_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Like `differences`, between some fields of a flag as the audit log stores them. A field that
+    cannot be read is compared as JSON."""
+    found: list[Change] = []
+    for name in {**before, **after}:
+        old, new = before.get(name), after.get(name)
+        try:
+            found += _field_changes(name, old, new)
+        except (msgspec.ValidationError, RuleError):
+            found += diff.differences({name: old}, {name: new})
+    return found
+
+
+def _field_changes(name: str, before: Any, after: Any) -> list[Change]:
+    """The change of one field; None on a side without it."""
+    if name == "variants":
+        old, new = _read(before, tuple[Variant, ...]), _read(after, tuple[Variant, ...])
+        return _variant_changes(old or (), new or ())
+    if name == "rules":
+        return _rule_changes(
+            _read(before, tuple[Rule, ...]) or (), _read(after, tuple[Rule, ...]) or ()
+        )
+    if name not in _FIELDS:
+        return diff.differences({name: before}, {name: after})
+    label, kind, text = _FIELDS[name]
+    texts = ["" if side is None else text(msgspec.convert(side, kind)) for side in (before, after)]
+    return _changed(label, *texts)
+
+
+def _read[T](value: Any, kind: type[T]) -> T | None:
+    return None if value is None else msgspec.convert(value, kind)
+
+
+def _changed(label: str, before: str, after: str) -> list[Change]:
+    return [Change(label, before, after)] if before != after else []
 
 
 def part_text(path: Path, value: Any) -> str | None:
@@ -145,34 +163,84 @@ def part_text(path: Path, value: Any) -> str | None:
     return None
 
 
-def _compare_rules(compare: Any, label: str, old: Rule | None, new: Rule | None) -> None:
-    if old is None or new is None:
-        compare(label, sentence(old) if old else "none", sentence(new) if new else "none")
-        return
-    compare(f"{label}, name", old.name or "none", new.name or "none")
-    compare(f"{label}, who", audience(old), audience(new))
-    compare(f"{label}, serves", serves(old), serves(new))
-    compare(f"{label}, percentage", percentage(old), percentage(new))
+def _variant_changes(before: Sequence[Variant], after: Sequence[Variant]) -> list[Change]:
+    found: list[Change] = []
+    old_variants = {variant.key: variant for variant in before}
+    new_variants = {variant.key: variant for variant in after}
+    for key in {**old_variants, **new_variants}:
+        old, new = old_variants.get(key), new_variants.get(key)
+        texts = [value_text(each.value) if each else "none" for each in (old, new)]
+        found += _changed(f"Variant {key}", *texts)
+        if old and new:
+            found += _changed(f"Name of {key}", old.name or "none", new.name or "none")
+    return found
 
 
-def _needs(document: FlagDocument) -> str:
-    return ", ".join(needs(item) for item in document.prerequisites) or "always"
+def _rule_changes(before: Sequence[Rule], after: Sequence[Rule]) -> list[Change]:
+    found: list[Change] = []
+    old_rules = {rule.id: rule for rule in before}
+    new_rules = {rule.id: rule for rule in after}
+    for rule_id in {**old_rules, **new_rules}:
+        label = _place(before, after, rule_id)
+        old, new = old_rules.get(rule_id), new_rules.get(rule_id)
+        if old is None or new is None:
+            found += _changed(label, *(sentence(each) if each else "none" for each in (old, new)))
+            continue
+        found += _changed(f"{label}, name", old.name or "none", new.name or "none")
+        found += _changed(f"{label}, who", audience(old), audience(new))
+        found += _changed(f"{label}, serves", serves(old), serves(new))
+        found += _changed(f"{label}, percentage", percentage(old), percentage(new))
+    return found + _order_changes(before, after)
 
 
-def _state(document: FlagDocument) -> str:
-    return "on" if document.enabled else "off"
-
-
-def _place(after: FlagDocument, before: FlagDocument, rule_id: str) -> str:
-    for document, note in ((after, ""), (before, " (removed)")):
-        ids = [rule.id for rule in document.rules]
+def _place(before: Sequence[Rule], after: Sequence[Rule], rule_id: str) -> str:
+    for rules, note in ((after, ""), (before, " (removed)")):
+        ids = [rule.id for rule in rules]
         if rule_id in ids:
             return f"Rule {ids.index(rule_id) + 1}{note}"
     return "Rule"
 
 
-def _order(document: FlagDocument, shared: Any) -> str:
-    return ", ".join(audience(rule) for rule in document.rules if rule.id in shared)
+def _order_changes(before: Sequence[Rule], after: Sequence[Rule]) -> list[Change]:
+    """The order of the rules in both, if it differs. What else changed is told rule by rule."""
+    shared = {rule.id for rule in before} & {rule.id for rule in after}
+    old, new = ([rule for rule in side if rule.id in shared] for side in (before, after))
+    if [rule.id for rule in old] == [rule.id for rule in new]:
+        return []
+    for text in (audience, sentence):
+        texts = [", ".join(map(text, rules)) for rules in (old, new)]
+        if texts[0] != texts[1]:
+            return [Change("Order of rules", *texts)]
+    places = {rule.id: f"rule {number}" for number, rule in enumerate(before, start=1)}
+    texts = [", ".join(places[rule.id] for rule in rules) for rules in (old, new)]
+    return [Change("Order of rules", *texts)]
+
+
+def _needs(prerequisites: Sequence[Prerequisite]) -> str:
+    return ", ".join(map(needs, prerequisites)) or "always"
+
+
+def _state(enabled: bool) -> str:
+    return "on" if enabled else "off"
+
+
+def _metadata(text: str) -> str:
+    return text or "none"
+
+
+# The label, type and text of the other fields of a flag.
+_FIELDS: Mapping[str, tuple[str, Any, Callable[[Any], str]]] = {
+    "value_type": ("Value", str, str),
+    "enabled": ("State", bool, _state),
+    "prerequisites": ("Only if", tuple[Prerequisite, ...], _needs),
+    "default": ("Otherwise", str, str),
+    "off": ("When off", str, str),
+    "name": ("Name", str, _metadata),
+    "description": ("Description", str, _metadata),
+    "owner": ("Owner", str, _metadata),
+    "expected_end": ("Expected end", str, _metadata),
+    "archived": ("Lists", bool, lambda archived: "archived" if archived else "in use"),
+}
 
 
 def why(flag: CompiledFlag, decision: Decision, subject: Subject, at: datetime) -> str:
@@ -194,6 +262,15 @@ def why(flag: CompiledFlag, decision: Decision, subject: Subject, at: datetime) 
     if decision.reason is Reason.RULE_MATCH:
         return f"Rule {index + 1}: conditions match{inside}."
     return f"Rule {index + 1}: everyone{inside}."
+
+
+def why_override_waits(flag: CompiledFlag, decision: Decision, variant: str) -> str:
+    """Why a player's override does not decide, as the end of a sentence."""
+    if variant not in flag.variants:
+        return "it is ignored, as the flag has no such variant"
+    if decision.reason is Reason.PREREQUISITE_FAILED:
+        return f"it does not act until {decision.prerequisite or flag.key} allows it"
+    return f"it does not act while the flag is {'archived' if flag.archived else 'off'}"
 
 
 def _why_prerequisite(flag: CompiledFlag, decision: Decision) -> str:

@@ -87,8 +87,8 @@ def merge_changes(
             object_type,
             object_id,
             name,
-            theirs=differences(was, is_now),
-            yours=differences(is_now, will),
+            theirs=differences(was, is_now, object_type),
+            yours=differences(is_now, will, object_type),
             current={**seen, **is_now},
         )
     return mine
@@ -191,7 +191,7 @@ def undo(entry: AuditEntry, *, actor: Actor, reason: str = "") -> AuditEntry | N
             entry.object_type,
             entry.object_id,
             entry.object_name,
-            theirs=differences(expected, present),
-            yours=differences(now, before),
+            theirs=differences(expected, present, entry.object_type),
+            yours=differences(now, before, entry.object_type),
         )
     return found.restore(entry, actor, reason or "Undone")

@@ -7,8 +7,10 @@ from typing import Any
 
 type Path = tuple[str, ...]
 type Describe = Callable[[Path, Any], str | None]
+type Compare = Callable[[dict[str, Any], dict[str, Any]], list["Change"]]
 
 _describers: list[Describe] = []
+_comparers: dict[str, Compare] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,23 @@ def register_text(describe: Describe) -> None:
         _describers.append(describe)
 
 
-def differences(before: Any, after: Any) -> list[Change]:
-    """The differences between two documents by leaf, with labels like `rules.beta.rollout`.
+def register_differences(object_type: str, compare: Compare) -> None:
+    """`compare` returns the differences between fields of objects of this type, in the words of
+    their page."""
+    _comparers[object_type] = compare
+
+
+def differences(before: Any, after: Any, object_type: str = "") -> list[Change]:
+    """The differences between two documents: in the words of the page of `object_type`, else by
+    leaf, with labels like `rules.beta.rollout`.
 
     A side without a value is ""; an empty string is “”. Excludes fields like `_id`, which only undo
     uses.
     """
-    return list(_walk((), _shown(before), _shown(after)))
+    before, after = _shown(before), _shown(after)
+    if object_type in _comparers and isinstance(before, dict) and isinstance(after, dict):
+        return _comparers[object_type](before, after)
+    return list(_walk((), before, after))
 
 
 def _shown(document: Any) -> Any:

@@ -5,6 +5,9 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 
+from flags.dashboard.affected import affected_flags, dependents_in_use
+from flags.dashboard.views import impact_of
+from flags.undo import after_undo
 from ilara_admin.core.changes import (
     Conflict,
     may_undo,
@@ -17,7 +20,14 @@ from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditAction, AuditEntry, AuditEntryQuerySet, Role
 from ilara_admin.pages.audit_text import audit_lines, entry_changes, page_of, verb_of
 from ilara_admin.web.access import actor_of, environment_url, staff_view
-from ilara_admin.web.confirm import Confirm, render_confirm, render_conflict, undo_url_of
+from ilara_admin.web.confirm import (
+    ASKED,
+    Affected,
+    Confirm,
+    render_confirm,
+    render_conflict,
+    undo_url_of,
+)
 from ilara_admin.web.filters import FilterForm, render_list
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 from ilara_admin.web.pagination import KeysetPage
@@ -85,7 +95,9 @@ def audit_undo(request: HtmxHttpRequest, entry_id: int) -> HttpResponse:
     if not refusal and not may_undo(entry, request.user):
         raise PermissionDenied(_who_may(entry))
     error = ""
-    if request.method == "POST" and not refusal:
+    affected = [] if refusal else _affected(request, entry)
+    # The Undo of a toast posts without asking first.
+    if request.method == "POST" and not refusal and (ASKED in request.POST or not affected):
         try:
             undone = undo(entry, actor=actor_of(request), reason=reason_of(request))
         except ValidationError as problem:
@@ -100,10 +112,23 @@ def audit_undo(request: HtmxHttpRequest, entry_id: int) -> HttpResponse:
         button="" if refusal else "Undo",
         cancel_url=environment_url(request, "audit_list"),
         text=f"{subject}. {refusal or 'This puts back what was there before:'}",
-        changes=() if refusal else entry_changes(request, entry.after, entry.before),
+        changes=() if refusal else entry_changes(request, entry, entry.after, entry.before),
+        affected=affected,
         error=error or (refusal if request.method == "POST" else ""),
     )
     return render_confirm(request, confirm)
+
+
+def _affected(request: HtmxHttpRequest, entry: AuditEntry) -> list[Affected]:
+    """The flags in which the undo of a change of another flag changes something."""
+    found = after_undo(entry)
+    if found is None:
+        return []
+    flag, document, archived = found
+    if not dependents_in_use(request, flag):
+        return []
+    impact = impact_of(request, flag, document, archived=archived)
+    return affected_flags(request, flag, impact, only_changed=True)
 
 
 def _who_may(entry: AuditEntry) -> str:

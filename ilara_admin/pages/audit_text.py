@@ -99,7 +99,7 @@ def audit_lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list
             f"{log_url}?{urlencode({'object': f'{entry.object_type}:{entry.object_id}'})}",
             undo_url_of(request, entry),
             why_not_undoable(entry),
-            entry_changes(request, entry.before, entry.after),
+            entry_changes(request, entry, entry.before, entry.after),
         )
         for entry in entries
     ]
@@ -124,11 +124,15 @@ def page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
 
 
 def entry_changes(
-    request: HtmxHttpRequest, before: dict[str, Any] | None, after: dict[str, Any] | None
+    request: HtmxHttpRequest,
+    entry: AuditEntry,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
 ) -> list[Change]:
-    """The fields of an entry, with e-mails and device ids masked below the role support."""
+    """A change from some fields of an entry to others, in the words of the object's page. E-mails
+    and device ids are masked below the role support."""
     masks = not request.user.may(Role.SUPPORT)
-    return differences(_readable(before, masks), _readable(after, masks))
+    return differences(_readable(before, masks), _readable(after, masks), entry.object_type)
 
 
 def _readable(side: dict[str, Any] | None, masks: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from events.models import Event
-from events.stats import Arrivals, arrivals
+from events.stats import Arrivals, Span, arrivals, bar_labels
 from flags.models import Flag
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.models import AuditEntry, Environment, Role
@@ -31,7 +31,12 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
     entries = AuditEntry.objects.of(request.environment).order_by("-id")[:LAST_CHANGES]
     context: dict[str, Any] = {
         "arrived": arrived,
-        "hours": [Bar(f"{hour:%H:%M}", number) for hour, number in arrived.hours],
+        "hours": [
+            Bar(label, number)
+            for label, (_, number) in zip(
+                bar_labels(arrived.hours, Span.DAY), arrived.hours, strict=True
+            )
+        ],
         "figures": figures,
         "lines": audit_lines(request, entries),
         "steps": _steps(request, arrived, figures, now),

@@ -1,7 +1,8 @@
 """The page of one player: metadata, timeline, and current flags and segments."""
 
 import uuid
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from django.http import HttpResponse
 from django.utils import timezone
@@ -10,10 +11,11 @@ from events.forms import TimelineFilterForm
 from events.timeline import timeline
 from flags.cache import flags_part
 from flags.engine import sentences
-from flags.engine.evaluation import Decision, EvaluationContext, Reason, decide
+from flags.engine.evaluation import CompiledFlag, Decision, EvaluationContext, Reason, decide
 from flags.engine.receipt import nearest_miss
 from flags.models import FlagOverride
 from ilara_admin.api import environment_cache
+from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import json_pretty
 from ilara_admin.web.access import get_or_404, staff_view
@@ -32,6 +34,7 @@ from players.record import (
     thresholds_of,
 )
 from segments.cache import segments_part
+from segments.language.compiler import Subject
 from segments.subject import stored_subject, subject_of
 
 SHOWN_NOTES = 5
@@ -67,22 +70,6 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     life = lifecycle_of(row, thresholds_of(known), now)
     may_edit = request.user.may(Role.SUPPORT)
     notes = list(notes_of(player)[: SHOWN_NOTES + 1])
-    decisions = []
-    overrides = {each.flag_id: each for each in FlagOverride.objects.in_force(player.pk, now)}
-    variants = {flag_id: override.variant for flag_id, override in overrides.items()}
-    context = EvaluationContext(str(player.pk), subject, variants, now)
-    memo: dict[str, Decision] = {}
-    for flag in flags.in_use:
-        override = overrides.get(flag.id)
-        decision = decide(flag, context, memo)
-        explanation = sentences.why(flag, decision, subject, now)
-        if decision.reason is Reason.DEFAULT:
-            miss = nearest_miss(flag, context, decision, segments_part.of(known))
-            explanation = f"{explanation} {miss}" if miss else explanation
-        if decision.reason is Reason.OVERRIDE and override:
-            explanation = f"Set for this player by {override.author_name}."
-        value = sentences.value_text(decision.variant.value)
-        decisions.append((flag.key, value, decision, explanation, override))
     return {
         "aliases": player.aliases.order_by("created_at", "external_id"),
         "notes": with_right(request.user, notes[:SHOWN_NOTES]),
@@ -95,9 +82,67 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
         "risk": risk,
         "risk_badge": RISKS[risk.level],
         "attributes": [_attribute(*each) for each in sorted(player.attributes.items())],
-        "decisions": decisions,
+        "decisions": _decisions(known, player, subject, now),
         "segments": [each for each in segments if each.matches(subject)],
     }
+
+
+class ShownDecision(NamedTuple):
+    """A flag as this player gets it. `decision` is None if the flag cannot be read."""
+
+    key: str
+    value: str
+    decision: Decision | None
+    explanation: str
+    override: FlagOverride | None
+
+
+def _decisions(
+    known: Snapshot, player: Player, subject: Subject, now: datetime
+) -> list[ShownDecision]:
+    """Every flag in use, and others with an override for this player."""
+    flags = flags_part.of(known)
+    found = FlagOverride.objects.in_force(player.pk, now).select_related("flag")
+    overrides = {each.flag_id: each for each in found}
+    variants = {flag_id: override.variant for flag_id, override in overrides.items()}
+    context = EvaluationContext(str(player.pk), subject, variants, now)
+    memo: dict[str, Decision] = {}
+    shown = []
+    for flag in flags.by_key.values():
+        override = overrides.pop(flag.id, None)
+        if flag.archived and override is None:
+            continue
+        decision = decide(flag, context, memo)
+        value = sentences.value_text(decision.variant.value)
+        explanation = _explanation(known, flag, context, decision, override)
+        shown.append(ShownDecision(flag.key, value, decision, explanation, override))
+    for override in overrides.values():
+        text = f"{_set_by(override)}, but the flag cannot be read."
+        shown.append(ShownDecision(override.flag.key, "", None, text, override))
+    return sorted(shown, key=lambda each: each.key)
+
+
+def _explanation(
+    known: Snapshot,
+    flag: CompiledFlag,
+    context: EvaluationContext,
+    decision: Decision,
+    override: FlagOverride | None,
+) -> str:
+    if override and decision.reason is Reason.OVERRIDE:
+        return f"Set for this player by {override.author_name}."
+    text = sentences.why(flag, decision, context.subject, context.at)
+    if decision.reason is Reason.DEFAULT:
+        miss = nearest_miss(flag, context, decision, segments_part.of(known))
+        text = f"{text} {miss}" if miss else text
+    if override:
+        waits = sentences.why_override_waits(flag, decision, override.variant)
+        text = f"{text} {_set_by(override)}, but {waits}."
+    return text
+
+
+def _set_by(override: FlagOverride) -> str:
+    return f"Set to {override.variant} for this player by {override.author_name}"
 
 
 def _attribute(name: str, value: Any) -> tuple[str, str, bool]:

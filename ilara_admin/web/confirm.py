@@ -21,8 +21,18 @@ from ilara_admin.web.htmx import (
     with_toast,
 )
 
+ASKED = "asked"  # posted by the dialog, not by the Undo of a toast
 PREVIEW = "confirm-preview"  # the id of the element that previews the effect of the form's values
 REVIEW = "review"  # posted by Review on the conflict page
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """Another object that a change affects, and what happens there, as sentences."""
+
+    name: str
+    url: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,7 @@ class Confirm:
     tone: Literal["primary", "danger"] = "primary"
     changes: Sequence[Change] = ()
     dependents: Sequence[tuple[str, int]] = ()  # ("players with an override", 12)
+    affected: Sequence[Affected] = ()
     reason: Literal["hidden", "optional", "required"] = "optional"  # posted as "reason"
     type_to_confirm: str = ""  # posted as "typed"
     form: BaseForm | None = None

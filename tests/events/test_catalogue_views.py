@@ -1,23 +1,29 @@
 """The catalogue, the page of an event name, and rejected events."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from events import services
 from events.models import Event, EventHour, EventMinute, EventName, RejectedEvent
 from events.rollups import Horizon, fold_until
-from events.stats import Span, series
+from events.stats import Span, bar_labels, series
 from ilara_admin.models import AuditEntry, Environment, Role
 from players.models import Player
 from tests.api_client import EVENTS, Api
 from tests.factories import ACTOR, make_environment
 from tests.form_fields import fields_of
 from tests.pages import HTMX, message_of, signed_in, text_of, url_of
+from tests.zones import BEGIN, around, clock_changes
+
+QUARTER = timedelta(minutes=15)
 
 pytestmark = pytest.mark.django_db
 
@@ -128,6 +134,49 @@ def test_series__has_every_bucket_of_its_span(environment: Environment) -> None:
     assert (len(days), days[-1][0].isoformat()) == (30, "2026-10-25T00:00:00+02:00")
     assert [count for _, count in minutes] == [7] + [0] * 59
     assert series(make_environment(), Span.DAY, now)[0][1] == 0
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        "America/Havana", "America/Santiago", "Africa/Cairo", "Asia/Beirut", "America/Scoresbysund",
+        "Australia/Lord_Howe", "Europe/Berlin", "Asia/Kolkata", "Pacific/Chatham",
+    ],
+)  # fmt: skip
+def test_days__count_each_event_once(environment: Environment, player: Player, zone: str) -> None:
+    """An event in each half hour around a change of clocks, half of them counted by the job."""
+    name = name_of(environment, count=0)
+    for change in clock_changes()[ZoneInfo(zone)][-2:] or [BEGIN]:
+        Event.objects.of(environment).delete()
+        EventHour.objects.all().delete()
+        times = [moment + QUARTER for moment in around(change, 60)]
+        store_at(environment, times)
+        middle = Event.objects.of(environment).order_by("id")[len(times) // 2].id
+        fold_until(Horizon(middle, timezone.now()))
+        local = Counter(moment.astimezone(ZoneInfo(zone)).date() for moment in times)
+        with timezone.override(zone):
+            for days in (2, 30):
+                found = series(environment, Span.MONTH, change + timedelta(days=days), name)
+                expected = [(start.date(), local.get(start.date(), 0)) for start, _ in found]
+                assert [(start.date(), count) for start, count in found] == expected
+                assert found == series(environment, Span.MONTH, change + timedelta(days=days))
+            found = series(environment, Span.MONTH, change + timedelta(days=5))
+            assert sum(count for _, count in found) == len(times)
+            hours = series(environment, Span.DAY, change + timedelta(hours=12))
+            assert sum(count for _, count in hours) == 48
+            labels = bar_labels(hours, Span.DAY)
+            assert len(set(labels)) == 24
+
+
+def store_at(environment: Environment, times: list[datetime]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO event (player_id, received_at, environment_id, event_id, name,
+                                  properties, occurred_at)
+               SELECT gen_random_uuid(), at, %s, at::text, 'start', '{}', at
+               FROM unnest(%s::timestamptz[]) at""",
+            [environment.pk, times],
+        )
 
 
 # --- Descriptions -------------------------------------------------------------------------------

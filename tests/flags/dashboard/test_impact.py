@@ -4,6 +4,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -159,13 +160,13 @@ def test_sample__estimates_with_a_confidence_interval(
     exact = of(flag, half(100_000), everyone=True)
     assert (exact.exact, exact.total) == (True, 60)
     hits = 0
-    for _ in range(40):
+    for number in range(40):
+        monkeypatch.setattr(subject, "_sample_start", lambda *_, n=number: UUID(int=n << 122))
         found = of(flag, half(100_000))
-        assert (found.exact, found.all.players) == (False, 40)
+        assert (found.exact, found.all.players, found.total) == (False, 40, 60)
         low, high = found.interval
         hits += low <= exact.share <= high
-        assert 30 < found.total < 120
-        assert re.fullmatch(r"About [\d.]+ % of players switch, some \d+ of \d+\.", found.headline)
+        assert re.fullmatch(r"About [\d.]+ % of players switch, some \d+ of 60\.", found.headline)
     assert hits >= 36
     none = of(
         flag,
@@ -181,6 +182,15 @@ def test_sample__estimates_with_a_confidence_interval(
     )
     assert none.headline == "0 players switch."
     assert none.basis == "40 were evaluated; with 95 % confidence at most 8.76 % switch."
+
+
+def test_sample__is_the_same_while_nothing_changes(
+    flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject, "SAMPLE_SIZE", 40)
+    found = [of(flag, half(100_000)) for _ in range(3)]
+    assert found[0] == found[1] == found[2]
+    assert f"of {len(players)}." in found[0].headline
 
 
 def test_review__shows_the_impact_and_evaluates_all_players(

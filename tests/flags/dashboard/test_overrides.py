@@ -3,16 +3,20 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from django.core.exceptions import ValidationError
+from django.db.models import F
 from django.test import Client
 
 from flags import overrides, services
+from flags.engine.document import Prerequisite
 from flags.models import Flag, FlagOverride
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role
 from players.models import Player
 from tests.api_client import FLAGS, Api
 from tests.factories import ACTOR, make_environment, make_player
+from tests.pages import squeezed, text_of, url_of
 
 pytestmark = pytest.mark.django_db
 
@@ -97,6 +101,82 @@ def test_support__sets_removes_and_undoes_overrides(
     client.post(f"{home}/audit/{entry.pk}/undo/")
     assert context(public_api, player) == (True, "override")
     assert FlagOverride.objects.get().expires_at == expiry
+
+
+def test_overrides__are_on_the_page_of_the_flag_and_of_the_player(
+    flag: Flag, player: Player, environment: Environment, staff_client: Callable[..., Client]
+) -> None:
+    client = staff_client(Role.VIEWER)
+    page, all_of_it, of_player = (
+        url_of(environment, "flag_detail", flag.key),
+        url_of(environment, "flag_overrides", flag.key),
+        url_of(environment, "player_detail", player.pk),
+    )
+    assert "Overrides" not in text_of(client.get(page))
+    assert "No overrides" in text_of(client.get(all_of_it))
+    now = datetime.now(UTC)
+    gone = make_player(environment, "gone")
+    overrides.override_set(flag, gone, "enabled", actor=ACTOR, expires_at=now - timedelta(hours=1))
+    until = now + timedelta(hours=5)
+    overrides.override_set(flag, player, "enabled", actor=ACTOR, expires_at=until)
+    for url in (page, all_of_it):
+        html = text_of(client.get(url))
+        assert f"<bdi>{player.external_id}</bdi>" in html
+        assert "in 5 h" in html
+        assert "gone" not in html
+    assert "1 player" in text_of(client.get(page))
+    assert "do not act" not in text_of(client.get(page))
+
+    by = "Set to enabled for this player by Ada"
+    services.flag_set_enabled(flag, False, actor=ACTOR)
+    assert "They do not act while the flag is off." in squeezed(text_of(client.get(page)))
+    assert f"{by}, but it does not act while the flag is off." in text_of(client.get(of_player))
+    services.flag_set_archived(flag, True, actor=ACTOR)
+    assert "while the flag is archived." in squeezed(text_of(client.get(page)))
+    html = text_of(client.get(of_player))
+    assert f"{by}, but it does not act while the flag is archived." in html
+    Flag.objects.filter(pk=flag.pk).update(document={"enabled": True}, archived_at=None)
+    Environment.objects.update(config_version=F("config_version") + 1)
+    assert f"{by}, but the flag cannot be read." in text_of(client.get(of_player))
+    assert f"<bdi>{player.external_id}</bdi>" in text_of(client.get(page))
+
+
+def test_override_that_cannot_act__says_why(
+    flag: Flag, player: Player, environment: Environment, staff_client: Callable[..., Client]
+) -> None:
+    client = staff_client(Role.VIEWER)
+    url = url_of(environment, "player_detail", player.pk)
+    overrides.override_set(flag, player, "enabled", actor=ACTOR)
+    FlagOverride.objects.update(variant="purple")
+    assert "but it is ignored, as the flag has no such variant." in text_of(client.get(url))
+    assert "No such variant any more" in text_of(
+        client.get(url_of(environment, "flag_detail", flag.key))
+    )
+    FlagOverride.objects.update(variant="enabled")
+    needing = msgspec.structs.replace(
+        flag.spec, prerequisites=(Prerequisite("new-feature", ("enabled",)),)
+    )
+    services.flag_update(flag, document=needing, base_revision=1, actor=ACTOR)
+    assert "but it does not act until new-feature allows it." in text_of(client.get(url))
+
+
+def test_many_overrides__are_counted_and_paginated(
+    flag: Flag, environment: Environment, staff_client: Callable[..., Client]
+) -> None:
+    client = staff_client(Role.VIEWER)
+    FlagOverride.objects.bulk_create(
+        FlagOverride(
+            player_id=make_player(environment, f"p-{number}").pk,
+            flag=flag,
+            variant="enabled",
+            author_name="Ada",
+        )
+        for number in range(60)
+    )
+    html = text_of(client.get(url_of(environment, "flag_detail", flag.key)))
+    assert (html.count("<bdi>p-"), "All 60 overrides" in html) == (5, True)
+    first = text_of(client.get(url_of(environment, "flag_overrides", flag.key)))
+    assert (first.count("<bdi>p-"), 'rel="next"' in first) == (50, True)
 
 
 def test_player_of_another_environment__is_not_found(

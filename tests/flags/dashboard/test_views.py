@@ -4,7 +4,9 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -27,6 +29,7 @@ from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, User
 from tests.factories import ACTOR, make_environment, make_player
 from tests.form_fields import fields_of
 from tests.pages import message_of
+from tests.zones import BEGIN, around, clock_changes
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
@@ -457,19 +460,105 @@ def test_schedule__is_unchanged_by_the_editor(client: Client, environment: Envir
     document = boolean_document(rules=scheduled)
     flag_create(environment=environment, key="timed", document=document, actor=ACTOR)
     page = client.get(at(environment, "timed/rules/"))
-    typed = {}
-    for index, form in enumerate(page.context["rules"].forms):
-        for bound in form:
-            value = bound.value()
-            if value is not None:
-                text = bound.field.widget.format_value(value)
-                typed[f"rules-{index}-{bound.name}"] = text[0] if isinstance(text, list) else text
-    sent = {name: value for name, value in typed.items() if value is not None}
-    review = client.post(
-        at(environment, "timed/rules/"),
-        {"rules-TOTAL_FORMS": 3, "rules-INITIAL_FORMS": 0, "base": 1, **sent},
-    )
+    sent = fields_of(page.content.decode(), "editor")
+    review = client.post(at(environment, "timed/rules/"), sent)
     assert json.loads(review.context["draft"])["rules"] == encode_document(document)["rules"]
+
+
+def in_zone_of(client: Client, zone: str) -> None:
+    User.objects.filter(pk=client.session["_auth_user_id"]).update(time_zone=zone)
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        "Europe/Berlin", "America/Havana", "Australia/Lord_Howe", "Africa/Casablanca",
+        "America/Scoresbysund", "America/St_Johns", "UTC",
+    ],
+)  # fmt: skip
+def test_times_around_a_change_of_clocks__are_unchanged_by_the_editor(
+    client: Client, environment: Environment, zone: str
+) -> None:
+    in_zone_of(client, zone)
+    part = timedelta(seconds=7, microseconds=123_456)
+    rules = []
+    for number, change in enumerate(clock_changes()[ZoneInfo(zone)][-2:] or [BEGIN]):
+        moments = list(around(change, 1))
+        steps = [
+            ScheduleStep(moment, 1_000 * index + number) for index, moment in enumerate(moments)
+        ]
+        rules += [
+            Rule(id=f"steps-{number}", variant="enabled", rollout=0, steps=tuple(steps)),
+            *(
+                Rule(
+                    id=f"times-{number}-{index}",
+                    variant="enabled",
+                    ramp=Ramp(0, 90_000, start, end + part),
+                    start=start + part,
+                    end=end,
+                )
+                for index, (start, end) in enumerate(pairwise(moments))
+            ),
+        ]
+    document = boolean_document(rules=tuple(rules))
+    flag_create(environment=environment, key="timed", document=document, actor=ACTOR)
+    url = at(environment, "timed/rules/")
+    sent = fields_of(client.get(url).content.decode(), "editor")
+    moved = client.post(url, {**sent, "row": "up-1"}).content.decode()
+    sent = fields_of(
+        client.post(url, {**fields_of(moved, "editor"), "row": "up-1"}).content.decode(), "editor"
+    )
+    in_zone_of(client, "Asia/Tokyo")  # the form keeps the zone in which it was shown
+    review = client.post(url, sent)
+    assert json.loads(review.context["draft"]) == encode_document(document)
+    assert "No changes." in review.content.decode()
+
+
+def test_time_that_occurs_twice_or_not_at_all__is_a_question(
+    client: Client, environment: Environment
+) -> None:
+    in_zone_of(client, "Europe/Berlin")
+    url = at(environment, "new-feature/rules/")
+    typed = {**RULE, "start": "2027-03-28T02:30", "end": "2027-10-31T02:30"}
+    asked = client.post(url, rows("rules", typed, base=1))
+    html = asked.content.decode()
+    assert asked.status_code == 422
+    assert "In Europe/Berlin, 28 Mar 2027, 02:30 is skipped, as clocks go forward." in html
+    assert "Choose 31 Oct 2027, 02:30 UTC+02:00 or 31 Oct 2027, 02:30 UTC+01:00." in html
+    for text in ("03:30 UTC+02:00, 28 Mar 2027", "02:30 UTC+01:00, 31 Oct 2027"):
+        assert f"{text}</option>" in html
+    sent = fields_of(html, "editor")
+    assert sent["rules-0-rollout"] == ["25"]
+    assert (sent["rules-0-start"], sent["rules-0-start_exact"]) == (["2027-03-28T02:30"], [""])
+    chosen = {
+        **sent,
+        "rules-0-start_exact": "2027-03-28T03:30:00+02:00",
+        "rules-0-end_exact": "2027-10-31T02:30:00+01:00",
+    }
+    assert all(
+        f'<option value="{chosen[f"rules-0-{name}_exact"]}"' in html for name in ("start", "end")
+    )
+    rule = json.loads(client.post(url, chosen).context["draft"])["rules"][0]
+    assert (rule["start"], rule["end"]) == ("2027-03-28T01:30:00Z", "2027-10-31T01:30:00Z")
+
+
+def test_step_that_occurs_twice_or_not_at_all__is_a_question(
+    client: Client, environment: Environment
+) -> None:
+    in_zone_of(client, "Europe/Berlin")
+    steps = "2027-03-28 02:30 25\n2027-10-31 02:30 50"
+    typed = {**RULE, "timing": "steps", "steps": steps}
+    asked = client.post(at(environment, "new-feature/rules/"), rows("rules", typed, base=1))
+    html = asked.content.decode()
+    assert asked.status_code == 422
+    assert "Write 2027-03-28 01:30 +01:00 25 or 2027-03-28 03:30 +02:00 25." in html
+    assert "Write 2027-10-31 02:30 +02:00 50 or 2027-10-31 02:30 +01:00 50." in html
+    assert fields_of(html, "editor")["rules-0-steps"] == [steps]
+    answer = "2027-03-28 03:30 +02:00 25\n2027-10-31 02:30 +01:00 50\n2027-10-31 03:00 60"
+    rule = reviewed(client, environment, timing="steps", steps=answer)
+    assert [step["at"] for step in rule["steps"]] == [
+        "2027-03-28T01:30:00Z", "2027-10-31T01:30:00Z", "2027-10-31T02:00:00Z",
+    ]  # fmt: skip
 
 
 def test_fixed_percentage__ends_the_schedule(client: Client, environment: Environment) -> None:

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from flags.models import Flag
 from flags.overrides import override_set
-from flags.services import flag_set_enabled
+from flags.services import flag_set_enabled, flag_update
 from ilara_admin.core.api_keys import api_key_revoke
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.diff import Change, differences
@@ -25,7 +25,7 @@ from players.services import player_update
 from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update
 from tests.factories import ACTOR, make_environment, make_key, make_player, make_staff
-from tests.pages import squeezed, url_of
+from tests.pages import squeezed, text_of, url_of
 
 type SignIn = Callable[..., Client]
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
@@ -76,6 +76,21 @@ def test_entry__shows_reason_and_differences(admin: Client, environment: Environ
     assert "<del>Beta testers</del>" in html
     assert "<ins>Testers</ins>" in html
     assert "level is more than 1" in html
+
+
+def test_flag_entry__has_the_labels_of_the_flags_history(
+    admin: Client, environment: Environment
+) -> None:
+    flag = Flag.objects.get(environment=environment, key="new_tutorial")
+    (rule,) = flag.spec.rules
+    draft = flag.spec.with_rollout(rule.id, 40_000)
+    _, entry = flag_update(flag, document=draft, base_revision=1, actor=ACTOR)
+    assert entry
+    history = squeezed(text_of(admin.get(url_of(environment, "flag_detail", flag.key))))
+    undo = squeezed(text_of(admin.get(url_of(environment, "audit_undo", entry.pk))))
+    for html in (page(admin, environment), history, undo):
+        assert "Rule 1, percentage" in html
+        assert f"rules.{rule.id}" not in html
 
 
 def test_entries_of_other_environments__are_hidden(admin: Client, environment: Environment) -> None:

@@ -9,9 +9,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from events.models import Event, EventFold
+from events import stats
+from events.models import Event, EventName
 from events.rollups import Horizon, fold_until
-from events.stats import arrivals
+from events.stats import arrivals, last_minute
 from flags.models import Flag
 from flags.services import flag_set_enabled
 from ilara_admin.core.api_keys import api_key_create
@@ -96,18 +97,51 @@ def test_arrivals__are_counted_by_hour_in_the_users_time_zone(
     assert late == [False, True]
 
 
-def test_last_minute__is_the_last_complete_and_counted_one(
+def test_events__are_counted_as_soon_as_they_arrive(
+    viewer: Client, environment: Environment, player: Player, public_api: Api
+) -> None:
+    event = {"player_id": str(player.pk), "event_name": "start"}
+    for sent, folded in ((30, False), (60, True), (90, False)):
+        public_api.post(f"{EVENTS}/batch", {"events": [event] * 30})
+        if folded:
+            fold_until(Horizon(Event.objects.latest("id").id, datetime.now(UTC)))
+        html = page(viewer, environment)
+        assert figures(html)[2:4] == [f"{sent}", f"{sent} in 24 h"]
+        assert f": {sent} events</title>" in html
+
+
+def test_last_minute__is_the_last_60_seconds(
     environment: Environment, player: Player, public_api: Api
 ) -> None:
-    public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
-    (received_at,) = Event.objects.of(environment).values_list("received_at", flat=True)
-    minute = received_at.replace(second=0, microsecond=0)
-    found = []
-    for until in (received_at, minute + 2 * HALF, minute + 3 * HALF, minute + 4 * HALF):
-        fold_until(Horizon(2**62, until))
-        EventFold.objects.update(counted_until=until)
-        found.append(arrivals(environment, until).last_minute)
-    assert found == [0, 1, 1, 0]
+    for name in ("start", "end", "start"):
+        public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": name})
+    first, *_, last = Event.objects.order_by("id").values_list("received_at", flat=True)
+    assert last_minute(environment, last + 2 * HALF - timedelta(microseconds=1)) >= 1
+    assert last_minute(environment, first + 2 * HALF - timedelta(microseconds=1)) == 3
+    assert last_minute(environment, last + 2 * HALF) == 0
+    fold_until(Horizon(2**62, last))
+    start = EventName.objects.get(environment=environment, name="start")
+    assert last_minute(environment, last, start) == 2
+    assert last_minute(make_environment(), last) == 0
+
+
+def test_last_minute_with_too_many_events__is_the_last_complete_one(
+    environment: Environment, player: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,200 events, one every tenth of a second: 600 a minute, of which 100 are read."""
+    monkeypatch.setattr(stats, "NEWEST_EVENTS", (10, 100))
+    now = timezone.now().replace(second=30, microsecond=0)
+    with connection.cursor() as cursor:
+        cursor.execute(INSERT_TENTHS, [now - timedelta(minutes=2), environment.pk])
+    assert last_minute(environment, now) == 600
+    fold_until(Horizon(2**62, now))
+    assert last_minute(environment, now) == 600
+
+
+INSERT_TENTHS = """
+INSERT INTO event (player_id, received_at, environment_id, event_id, name, properties, occurred_at)
+SELECT gen_random_uuid(), %s::timestamptz + n * interval '0.1 s', %s, n::text, 'x', '{}', now()
+FROM generate_series(1, 1200) n"""
 
 
 def test_last_changes__are_ten_sentences(viewer: Client, environment: Environment) -> None:

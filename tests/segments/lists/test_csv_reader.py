@@ -156,7 +156,8 @@ def test_blank__fills_whole_fields_only(encoding: str) -> None:
 
 LINE_ENDS = st.sampled_from(["\n", "\r\n", "\r"])
 PRINTABLE = st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zl", "Zp", "Zs"])
-IDS = st.lists(st.text(PRINTABLE, min_size=1, max_size=20), min_size=1, max_size=8)
+NAMES = st.text(PRINTABLE, min_size=1, max_size=20).filter(lambda text: not name_problem(text))
+IDS = st.lists(NAMES, min_size=1, max_size=8)
 ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])
 
 
