@@ -5,7 +5,7 @@ from django.db import connection
 from events.models import EventName, EventProperty
 from players.models import player_id_for
 from players.player_data import Erasure, PlayerData, by_player_id, erase_rows
-from players.redaction import MIN_CHARACTERS, Redaction, like_patterns
+from players.redaction import Redaction, is_distinctive, like_patterns
 
 
 def _erase_rejected(erasure: Erasure) -> int:
@@ -13,7 +13,7 @@ def _erase_rejected(erasure: Erasure) -> int:
     namespace = erasure.player.environment.namespace
     ids = [player_id_for(namespace, name) for name in erasure.names]
     sent = {*erasure.names, *(text for each in ids for text in (str(each), each.hex))}
-    within = [text for text in {*sent, *erasure.identifiers} if len(text) >= MIN_CHARACTERS]
+    within = [text for text in {*sent, *erasure.identifiers} if is_distinctive(text)]
     patterns = like_patterns(within)
     columns = ("event_name", "player", "message", "field", "payload")
     named = " OR ".join(f"{column} ILIKE ANY(%(patterns)s)" for column in columns)

@@ -12,7 +12,7 @@ def _erase_in_revisions(erasure: Erasure) -> int:
     """Remove the player from reasons, descriptions, and the values of rules."""
     environment = erasure.player.environment
     flags = Flag.objects.filter(environment=environment).values_list("pk", flat=True)
-    words, values = Redaction(erasure.identifiers), Redaction(erasure.identifiers, whole=True)
+    words, values = Redaction(erasure.identifiers), Redaction(erasure.identifiers, only_values=True)
     of_flags, ids = "flag_id = ANY(%s)", [list(flags)]
     words.rows("flag_revision", TEXTS, of_flags, ids)
     values.rows("flag_revision", ("document",), of_flags, ids)

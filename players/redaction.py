@@ -1,8 +1,9 @@
 """Removes what names an erased player from texts of other objects: audit entries, reasons, rules.
 
-A row is found by a substring and then changed only where the name stands on its own, so that
-`hero-1` stays in `hero-12`. A name of fewer than MIN_CHARACTERS is changed only where it is a whole
-value: within a sentence it might be anything.
+Players choose some of their names, such as a user name, and a name may be a word that flags, rules
+and other players use. So a name is removed from a sentence only if it is distinctive, and only
+where it stands on its own: `hero-1` stays in `hero-12`. In documents, only values that stand for a
+player are removed: the operands of conditions on ids and e-mail addresses, and the like.
 """
 
 import json
@@ -15,11 +16,14 @@ import msgspec
 from django.db import connection
 
 ERASED = "erased player"
-MIN_CHARACTERS = 4
+MIN_CHARACTERS = 6
+LONG = 16
 PERSONAL = {
     "name", "username", "displayname", "nickname", "nick", "fullname", "realname", "playername",
     "phone", "phonenumber", "address",
 }  # fmt: skip
+# Names of values that stand for a player, in documents and audit entries.
+OF_PLAYERS = {"player", "players", "ids", "externalid", "aliases", "alias", "email", "deviceid"}
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
@@ -34,8 +38,7 @@ def personal_texts(document: Any, name: str = "") -> set[str]:
     stand under a name of PERSONAL."""
     match document:
         case str():
-            personal = re.sub(r"[\W_]", "", name).lower() in PERSONAL
-            return {document} if personal or EMAIL.fullmatch(document) else set()
+            return {document} if _is_of_players(name) or EMAIL.fullmatch(document) else set()
         case dict():
             parts = [personal_texts(part, key) for key, part in document.items()]
         case list():
@@ -51,26 +54,48 @@ def like_patterns(names: Iterable[str]) -> list[str]:
     return [f"%{re.sub(r'([\\%_])', r'\\\1', form)}%" for form in sorted(forms)]
 
 
-class Redaction:
-    """Replaces names by ERASED. With `whole`, only where they are a whole value."""
+def is_distinctive(name: str) -> bool:
+    """Whether a text that contains the name is about the player: an id, an e-mail address or a full
+    name, but not a word like `gold`, `beta-testers` or `new_tutorial`."""
+    special = "@" in name or any(each.isdigit() or each.isspace() for each in name)
+    return len(name) >= LONG or (special and len(name) >= MIN_CHARACTERS)
 
-    def __init__(self, names: Sequence[str], *, whole: bool = False) -> None:
+
+def _is_of_players(name: str) -> bool:
+    folded = re.sub(r"[\W_]", "", name).lower()
+    return folded in OF_PLAYERS or folded in PERSONAL
+
+
+class Redaction:
+    """Replaces names by ERASED. With `only_values`, only in values that stand for a player, as in
+    the documents of flags and segments, which must stay valid."""
+
+    def __init__(self, names: Sequence[str], *, only_values: bool = False) -> None:
         self.names = names
         self.folded = {name.lower() for name in names}
-        long = [re.escape(name) for name in names if len(name) >= MIN_CHARACTERS and not whole]
-        words = rf"(?<![\w-])(?:{'|'.join(long)})(?![\w-])" if long else r"(?!)"
-        self.pattern = re.compile(words, re.IGNORECASE)
+        words = [re.escape(name) for name in names if is_distinctive(name) and not only_values]
+        pattern = rf"(?<![\w-])(?:{'|'.join(words)})(?![\w-])" if words else r"(?!)"
+        self.pattern = re.compile(pattern, re.IGNORECASE)
 
     def text(self, text: str) -> str:
-        return ERASED if text.lower() in self.folded else self.pattern.sub(ERASED, text)
+        return self.pattern.sub(ERASED, text)
 
-    def json(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, list):
-            return [self.json(item) for item in value]
-        if isinstance(value, dict):
-            return {self.text(name): self.json(item) for name, item in value.items()}
+    def json(self, value: Any, name: str = "") -> Any:
+        """`name` is that of the value, or of the field of its condition."""
+        match value:
+            case str():
+                is_players = _is_of_players(name) and value.lower() in self.folded
+                return ERASED if is_players else self.text(value)
+            case list():
+                return [self.json(item, name) for item in value]
+            case {"field": str(field), "value": operand}:
+                return {**value, "value": self.json(operand, field.rpartition(".")[2])}
+            case dict():
+                # A `name` is that of a flag, a variant or a segment.
+                return {
+                    self.text(key): self.json(item, "" if key == "name" else key)
+                    for key, item in value.items()
+                }
         return value
 
     def rows(self, table: str, columns: Sequence[str], where: str, params: Sequence[Any]) -> int:

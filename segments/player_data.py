@@ -69,7 +69,7 @@ def _erase_in_segments(erasure: Erasure) -> int:
     """Remove the player from the values of rules, and from what staff wrote."""
     environment = erasure.player.environment
     segments = Segment.objects.filter(environment=environment).values_list("pk", flat=True)
-    words, values = Redaction(erasure.identifiers), Redaction(erasure.identifiers, whole=True)
+    words, values = Redaction(erasure.identifiers), Redaction(erasure.identifiers, only_values=True)
     ids = [list(segments)]
     words.rows("segment", ("name", "description"), "id = ANY(%s)", ids)
     texts = ("reason", "file_name", "problem")

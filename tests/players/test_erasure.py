@@ -307,6 +307,34 @@ def test_erasure__leaves_nothing_in_any_column(environment: Environment, public_
     assert on(segment_of(environment)) == ["first", "last", "other"]
 
 
+def test_erasure__of_a_player_named_like_a_key_changes_no_flag_and_no_segment(
+    environment: Environment,
+) -> None:
+    """Players choose their names: none may break what others are served."""
+    words = ["enabled", "new_tutorial", "beta-testers", "gold", "level_complete"]
+    rule = {
+        "operator": "OR",
+        "conditions": [
+            {"field": "tier", "operator": "in", "value": words},
+            {"field": "username", "operator": "==", "value": "gold"},
+        ],
+    }
+    segment_create(
+        environment=environment, key="gold", name="gold", rule=rule, actor=ACTOR, reason="gold"
+    )
+    documents = list(Flag.objects.order_by("key").values_list("key", "document", "name"))
+    entries = AuditEntry.objects.order_by("pk")
+    audited = list(entries.values_list("object_name", "reason"))
+    for word in words:
+        player = make_player(environment, word, attributes={"username": word})
+        player_delete(player, actor=ACTOR, reason="asked")
+    assert list(Flag.objects.order_by("key").values_list("key", "document", "name")) == documents
+    kept = Segment.objects.get(key="gold")
+    assert (kept.name, kept.rule["conditions"][0]["value"]) == ("gold", words)
+    assert kept.rule["conditions"][1]["value"] == "erased player"
+    assert list(entries.values_list("object_name", "reason"))[: len(audited)] == audited
+
+
 def test_erasure__keeps_texts_that_only_contain_the_name(environment: Environment) -> None:
     player = make_player(environment, "cat")
     longer = make_player(environment, "hero")
