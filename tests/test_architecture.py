@@ -39,6 +39,7 @@ PURE = (
     "ilara_admin.config.plan",
     "ilara_admin.core.json_equality",
     "ilara_admin.core.local_times",
+    "ilara_admin.core.times",
     "ilara_admin.core.tokens",
     "players.churn_model",
     "players.lifecycle",
