@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Ilara, Window, settled
+from tests.browser.test_every_page import problems
 from tests.browser.test_support import register
 
 pytestmark = pytest.mark.browser
@@ -125,6 +126,57 @@ def test_schedule_and_what_it_means_for_players(admin: Window) -> None:
     expect(page.get_by_text("of players switch")).to_be_visible()
     admin.press("button", "Turn on in live")
     expect(page.get_by_role("heading", level=1)).to_contain_text("On")
+
+
+def test_time_that_is_skipped__is_a_question(admin: Window) -> None:
+    """In Europe/Berlin, 02:30 is skipped on 28 March 2027 and occurs twice on 31 October."""
+    in_time_zone(admin, "Europe/Berlin")
+    try:
+        create_flag(admin)
+        page = admin.page
+        admin.press("link", "Edit rules")
+        admin.press("button", "Add rule")
+        admin.fill(page.get_by_role("spinbutton", name="Percentage"), "5")
+        unfold(admin, "Schedule")
+        page.get_by_label("Starts").fill("2027-03-28T02:30")
+        page.get_by_label("Ends").fill("2027-10-31T02:30")
+        admin.press("button", "Review changes")
+        expect(page.get_by_role("main")).to_contain_text("02:30 is skipped, as clocks go forward")
+        expect(page.get_by_role("spinbutton", name="Percentage")).to_have_value("5")
+        admin.select(page.get_by_label("Which time: Starts"), "03:30 UTC+02:00, 28 Mar 2027")
+        admin.select(page.get_by_label("Which time: Ends"), "02:30 UTC+01:00, 31 Oct 2027")
+        admin.press("button", "Review changes")
+        period = "not before 28 Mar 2027, 01:30 UTC; until 31 Oct 2027, 01:30 UTC"
+        expect(page.get_by_role("main")).to_contain_text(period)
+        admin.press("button", "Save to live")
+        admin.press("link", "Edit rules")
+        expect(page.get_by_label("Which time: Ends")).to_have_value("2027-10-31T02:30:00+01:00")
+        admin.press("button", "Review changes")
+        expect(page.get_by_role("main")).to_contain_text("No changes.")
+    finally:
+        in_time_zone(admin, "UTC")
+
+
+def test_question_about_a_time__is_accessible(window: Callable[..., Window]) -> None:
+    # Without transitions, so that axe does not measure colours in between.
+    admin = window(reduced_motion="reduce")
+    in_time_zone(admin, "Europe/Berlin")
+    try:
+        page = admin.open("flags/new_tutorial/rules/")
+        unfold(admin, "Schedule")
+        page.get_by_label("Ends").fill("2027-10-31T02:30")
+        admin.press("button", "Review changes")
+        expect(page.get_by_label("Which time: Ends")).to_be_visible()
+        assert problems(page) == []
+    finally:
+        in_time_zone(admin, "UTC")
+
+
+def in_time_zone(admin: Window, zone: str) -> None:
+    page = admin.open("/account/")
+    page.get_by_label("Time zone").select_option(zone)
+    with page.expect_navigation():
+        page.get_by_role("button", name="Save").click()
 
 
 def test_prerequisite_and_clone(admin: Window) -> None:
