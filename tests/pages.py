@@ -113,6 +113,7 @@ def address(page: Page, world: World) -> tuple[str, bool]:
     made_up: dict[str, list[object]] = {
         "int": [AuditEntry.objects.values_list("pk", flat=True)[0]],
         "uuid": [world.player.id],
+        "anycaseuuid": [world.player.id],
     }
     choices = [
         known.get(name) or made_up.get(kind, ["made-up"]) for name, kind in page.parameters.items()

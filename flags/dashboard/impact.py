@@ -210,7 +210,7 @@ def impact(
         for dependent in dependents_of(live.key, flags)
     ]
     on = [each for each in found.dependents if each.after.is_on]
-    start = _sample_start(snapshot, live)
+    start = sample_start(snapshot, live)
     until = monotonic() + SECONDS
     event_counts = list(
         event_counts_needed([live, draft, *(each.before for each in on)])
@@ -236,7 +236,7 @@ def impact(
     return found
 
 
-def _sample_start(snapshot: Snapshot, flag: CompiledFlag) -> uuid.UUID:
+def sample_start(snapshot: Snapshot, flag: CompiledFlag) -> uuid.UUID:
     digest = sha256(f"{snapshot.environment_id}:{flag.key}".encode()).digest()
     return uuid.UUID(bytes=digest[:16])
 

@@ -113,7 +113,7 @@ def test_patch__does_not_change_last_seen_at(secret_api: Api) -> None:
 def test_patch_without_a_known_field__is_refused(body: Any, public_api: Api) -> None:
     path = f"{PLAYERS}/{public_api.register()['id']}"
     message = "Nothing to change: give device_id, email or attributes"
-    assert refused(public_api.patch(path, body)) == message
+    assert refused(public_api.patch(path, body)).startswith(message)
 
 
 def test_patch_with_no_attributes__changes_nothing(public_api: Api) -> None:

@@ -161,7 +161,7 @@ def test_sample__estimates_with_a_confidence_interval(
     assert (exact.exact, exact.total) == (True, 60)
     hits = 0
     for number in range(40):
-        monkeypatch.setattr(subject, "_sample_start", lambda *_, n=number: UUID(int=n << 122))
+        monkeypatch.setattr(subject, "sample_start", lambda *_, n=number: UUID(int=n << 122))
         found = of(flag, half(100_000))
         assert (found.exact, found.all.players, found.total) == (False, 40, 60)
         low, high = found.interval
