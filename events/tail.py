@@ -341,11 +341,11 @@ class Follower:
                 reader.key = key = found[0] if found else key
                 reader.version = current.version
                 if not found:
-                    reader.end("This API key was deleted")
+                    reader.end("Invalid API key: it was deleted")
             if key.revoked_at is not None:
-                reader.end("This API key has been revoked")
+                reader.end("Invalid API key: it has been revoked")
             elif key.expires_at is not None and now >= key.expires_at:
-                reader.end("This API key has expired")
+                reader.end("Invalid API key: it has expired")
 
     def _pass_on(self, ids: list[int]) -> None:
         for start in range(0, len(ids), PAGE_ROWS):

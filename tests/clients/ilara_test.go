@@ -52,7 +52,7 @@ func TestCloseSendsNothingThatItReportedLost(t *testing.T) {
 		fmt.Fprint(w, `{"data":{"accepted":1,"duplicates":0,"rejected":[]}}`)
 	})
 	track := func() {
-		if _, err := client.Track(ilara.Event{PlayerID: "p", EventName: "step"}); err != nil {
+		if _, err := client.Track(ilara.Event{PlayerID: "550e8400-e29b-41d4-a716-446655440000", EventName: "step"}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -158,7 +158,6 @@ def test_other_environment__is_not_seen(game: Game) -> None:
 
 
 BAD_VALUES: list[tuple[str, dict[str, str], str | None]] = [
-    ("after", {"after": ""}, None),
     ("after", {"after": "-1"}, None),
     ("after", {"after": "x"}, None),
     ("after", {"after": "²"}, None),

@@ -22,7 +22,7 @@ from tests.factories import ACTOR, make_player
 from tests.inputs import inputs
 
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
-OUTER = {"Zs", "Zl", "Zp", "Cc", "Cf"}
+OUTER = {"Zs", "Zl", "Zp", "Cc"}
 
 
 @pytest.mark.parametrize("given", inputs("names"), ids=lambda given: given["about"])
@@ -48,12 +48,17 @@ def test_every_letter_digit_and_sign__is_a_name() -> None:
             assert name_problem(character) is None, hex(number)
 
 
-def test_published_class__has_exactly_the_spaces_of_the_first_plane() -> None:
-    published = re.compile(f"[{SPACES}]")
-    for number in range(0x10000):
+def test_spaces__are_all_white_space_and_no_mark_of_direction() -> None:
+    space = re.compile(f"[{SPACES}]")
+    for number in range(0x110000):
         character = chr(number)
-        is_space = unicodedata.category(character) in OUTER or character in BLANKS
-        assert bool(published.match(character)) is is_space, hex(number)
+        if unicodedata.category(character) in ("Cc", "Zs", "Zl", "Zp") or character in BLANKS:
+            assert space.match(character), hex(number)
+        if unicodedata.bidirectional(character) in BIDI:
+            assert not space.match(character), hex(number)
+
+
+BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 @pytest.mark.parametrize("given", inputs("names"), ids=lambda given: given["about"])
@@ -66,7 +71,7 @@ def test_published_pattern__refuses_no_name_that_is_fine(given: dict[str, Any]) 
         assert not re.search(NAME, given["name"])
 
 
-@pytest.mark.parametrize("name", ["\u200b", "shop\u200b", "\u202eshop", "\u3164"])
+@pytest.mark.parametrize("name", ["\u200b", "shop\u200b", "\u3164"])
 def test_typed_name__is_refused_for_every_object(name: str, environment: Environment) -> None:
     flag = flag_create(
         environment=environment, key="shop", document=boolean_document(), actor=ACTOR
