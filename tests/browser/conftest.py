@@ -18,6 +18,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.homes import HANG_SECONDS
 from tests.processes import program
 from tests.running import Serve
 
@@ -58,7 +59,7 @@ class Ilara:
 def running_ilara(home: Path, *options: str) -> Iterator[Ilara]:
     serve = Serve(home, "--workers", "1", *options)
     try:
-        yield Ilara(serve.ready())  # may fill a sample game first
+        yield Ilara(serve.ready(2 * HANG_SECONDS))  # may fill a sample game first
         serve.stop()
     finally:
         serve.clean_up()

@@ -104,7 +104,7 @@ def write_everything(ilara: Ilara) -> dict[str, str]:
     player = call(ilara, "players/players", body)["id"]
     event = {"player_id": player, "event_name": NAME, "event_id": NAME, "session_id": NAME}
     call(ilara, "events/events", {**event, "properties": {NAME: NAME, "deep": DEEP, "n": [ID] * 9}})
-    call(ilara, "events/events/batch", {"events": [{**event, "player_id": ID}, {**event, ID: 1}]})
+    call(ilara, "events/events/batch", {"events": [{**event, "player_id": ID}, {**event, NAME: 1}]})
     call(ilara, f"players/players/{player}/session", {"session_id": NAME})
     purchase = {"amount": 1, "transaction_id": NAME, "product_id": NAME}
     call(ilara, f"players/players/{player}/purchase", purchase)
