@@ -107,9 +107,9 @@ def _filter(request: ApiRequest) -> Filter:
 def _after(request: ApiRequest) -> int | None:
     """The id to resume after. The header wins, because a reconnecting browser sends it with the
     original URL."""
-    header, address = request.headers.get("Last-Event-ID"), request.GET.get("after")
-    after = None if not address else _cursor(address, "after")
-    return after if header is None else _cursor(header.strip(), "Last-Event-ID")
+    header, address = request.headers.get("Last-Event-ID", "").strip(), request.GET.get("after")
+    after = _cursor(address, "after") if address else None
+    return _cursor(header, "Last-Event-ID") if header else after
 
 
 def _cursor(text: str, field: str) -> int:

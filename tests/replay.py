@@ -67,8 +67,9 @@ def filled(template: Any, saved: dict[str, str]) -> Any:
 
 
 def renamed(steps: Steps, external_id: str) -> Steps:
-    """The same case with another player, for a server with replayed cases."""
-    renamed: Steps = json.loads(json.dumps(steps).replace("player_123", external_id))
+    """The same case with another player and another purchase, for a server with replayed cases."""
+    text = json.dumps(steps).replace("player_123", external_id)
+    renamed: Steps = json.loads(text.replace('"t-1"', f'"t-{external_id}"'))
     return renamed
 
 

@@ -52,7 +52,7 @@ def test_help_a_player_found_by_an_alias(
     player = register(ilara)
     guest, other = f"guest_{uuid4().hex[:8]}", f"tablet_{uuid4().hex[:8]}"
     path = f"players/players/{player['id']}"
-    call(ilara, f"{path}/purchase", {"amount": 4.99, "transaction_id": "t-1"})
+    call(ilara, f"{path}/purchase", {"amount": 4.99, "transaction_id": f"t-{guest}"})
     call(ilara, f"{path}/aliases", {"external_id": guest}, ilara.key("live", "secret"))
     support = window(keyboard=keyboard)
     page = support.open("")

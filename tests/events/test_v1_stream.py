@@ -163,12 +163,9 @@ BAD_VALUES: list[tuple[str, dict[str, str], str | None]] = [
     ("after", {"after": "²"}, None),
     ("after", {"after": str(2**63)}, None),
     ("Last-Event-ID", {}, "x"),
-    ("Last-Event-ID", {}, ""),
     ("Last-Event-ID", {"after": "1"}, "1.5"),
     ("after", {"after": str(2**63)}, "1"),
     ("player_id", {"player_id": "player_123"}, None),
-    ("player_id", {"player_id": ""}, None),
-    ("event_name", {"event_name": ""}, None),
     ("event_name", {"event_name": "a\nb"}, None),
     ("event_name", {"event_name": "a" * 129}, None),
 ]
