@@ -204,7 +204,12 @@ def check_ofrep(reply: Reply) -> None:
         assert set(content) <= {"errorDetails", "errorCode", "key"}, reply
         return
     for flag in content.get("flags", [content]):
-        assert set(flag) == {"key", "reason", "variant", "value", "metadata"}, reply
+        # Without a targetingKey, a flag that differs between players is an error of its own.
+        if "flags" in content and "errorCode" in flag:
+            assert flag["errorCode"] == "TARGETING_KEY_MISSING", reply
+            assert set(flag) == {"key", "errorCode", "errorDetails"}, reply
+        else:
+            assert set(flag) == {"key", "reason", "variant", "value", "metadata"}, reply
 
 
 # --- Values ---------------------------------------------------------------------------------------
