@@ -3,7 +3,6 @@
 from django.urls import path, re_path
 
 from flags.dashboard import actions, editor, overrides, views
-from ilara_admin.web import converters  # noqa: F401  # registers any_uuid
 
 KEY = "<str:key>"
 

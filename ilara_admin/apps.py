@@ -5,6 +5,9 @@ class IlaraAdminConfig(AppConfig):
     name = "ilara_admin"
 
     def ready(self) -> None:
+        from ilara_admin.web import converters
+
+        converters.register()
         # Importing these registers checks and how changes are undone.
         from ilara_admin import checks  # noqa: F401
         from ilara_admin.core import api_keys, projects, staff  # noqa: F401

@@ -5,7 +5,6 @@ The player page is in ilara_admin/pages/player.py, as it also shows flags and se
 
 from django.urls import path
 
-from ilara_admin.web import converters  # noqa: F401  # registers any_uuid
 from players import actions, churn_views, views
 
 urlpatterns = [

@@ -202,7 +202,7 @@ def _place(before: Sequence[Rule], after: Sequence[Rule], rule_id: str) -> str:
 
 
 def _order_changes(before: Sequence[Rule], after: Sequence[Rule]) -> list[Change]:
-    """The order of the rules in both, if it differs. What else changed is told rule by rule."""
+    """The order of the rules that both sides have, if it differs."""
     shared = {rule.id for rule in before} & {rule.id for rule in after}
     old, new = ([rule for rule in side if rule.id in shared] for side in (before, after))
     if [rule.id for rule in old] == [rule.id for rule in new]:

@@ -45,7 +45,7 @@ def checked_name(name: str, what: str) -> str:
 
 
 def check_visible(name: str) -> None:
-    """Raise ValidationError unless a typed name can be seen and told from others."""
+    """Raise ValidationError unless a typed name is visible and has no outer space."""
     if problem := name_problem(name):
         raise ValidationError({"name": f"The name {problem}."})
 

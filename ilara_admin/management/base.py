@@ -26,7 +26,7 @@ class VisibleOutput(OutputWrapper):
 
     @classmethod
     def of(cls, output: OutputWrapper) -> "VisibleOutput":
-        new = cls(output._out, output.ending)  # type: ignore[arg-type]
+        new = cls(output._out, output.ending)  # type: ignore[arg-type]  # the stub wants TextIO
         new.style_func = output.style_func
         return new
 

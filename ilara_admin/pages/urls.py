@@ -4,7 +4,6 @@ from django.urls import path
 
 from ilara_admin.apidocs import developer_views, reference_views
 from ilara_admin.pages import audit_log, keys, overview, player, search, settings, staff
-from ilara_admin.web import converters  # noqa: F401  # registers any_uuid
 
 urlpatterns = [
     path("", overview.overview, name="overview"),

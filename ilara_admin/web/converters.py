@@ -10,4 +10,5 @@ class AnyCaseUUIDConverter(UUIDConverter):
     regex = UUIDConverter.regex.replace("a-f", "a-fA-F")
 
 
-register_converter(AnyCaseUUIDConverter, "any_uuid")
+def register() -> None:
+    register_converter(AnyCaseUUIDConverter, "any_uuid")

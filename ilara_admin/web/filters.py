@@ -56,8 +56,8 @@ class FilterForm(forms.Form):
 
 
 def searched(request: HttpRequest, name: str) -> str:
-    """The text of a search or filter field, without outer white space, also of the kinds that come
-    with copied text and that nobody sees; "" if it is missing."""
+    """The text of a search or filter field without outer white space, including the invisible kinds
+    that come with copied text; "" if it is missing."""
     return trim(request.GET.get(name, ""))
 
 

@@ -1,7 +1,6 @@
 """The drivers of the clients: one process per language, which executes steps."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import IO, Any
 
 from ilara_admin.apidocs.clients import FOLDER
 from ilara_admin.runtime.supervisor import ending_with_parent
-from tests.processes import program
+from tests.processes import output_of, program
 
 DRIVERS = Path(__file__).parent
 LANGUAGES = ("python", "node", "go")
@@ -98,15 +97,7 @@ def build_go(folder: Path, main: Path = DRIVERS / "drive.go") -> Path:
 
 def go(folder: Path, *arguments: str) -> None:
     offline = {"GOTOOLCHAIN": "local", "GOPROXY": "off", "GOFLAGS": "-mod=mod", "GO111MODULE": "on"}
-    run = subprocess.run(
-        ["go", *arguments],
-        cwd=folder,
-        env={**os.environ, **offline, "CGO_ENABLED": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+    output_of(["go", *arguments], folder, CGO_ENABLED="0", **offline)
 
 
 @contextmanager

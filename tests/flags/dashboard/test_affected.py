@@ -56,7 +56,7 @@ def flag(environment: Environment) -> Flag:
     return Flag.objects.get(environment=environment, key="base")
 
 
-def told(html: str) -> dict[str, str]:
+def affected(html: str) -> dict[str, str]:
     """What the dialog or review says, by flag."""
     found = re.findall(r'<li><a class="mono" href="[^"]*">([^<]+)</a>\s*(.*?)</li>', html, re.S)
     return {key: " ".join(text.split()).replace("&quot;", '"') for key, text in found}
@@ -78,7 +78,7 @@ def test_turning_off__names_the_flags_and_is_one_confirmation_away(
     url = url_of(flag.environment, "flag_switch", "base", "off")
     html = text_of(client.get(url))
     assert "4 flags depend on it" in html
-    assert told(html) == OFF
+    assert affected(html) == OFF
     player = Player.objects.filter(environment=flag.environment)[0]
     asked = {"player_id": str(player.pk)}
     before = public_api.post(f"{FLAGS}/evaluate", asked).data["flags"]
@@ -90,7 +90,7 @@ def test_turning_off__names_the_flags_and_is_one_confirmation_away(
 
 def test_archiving_and_their_opposites__name_the_flags(client: Client, flag: Flag) -> None:
     archive = url_of(flag.environment, "flag_archive", "base", "archive")
-    assert told(text_of(client.get(archive))) == OFF
+    assert affected(text_of(client.get(archive))) == OFF
     flag_set_archived(flag, True, actor=ACTOR)
     html = text_of(client.get(url_of(flag.environment, "flag_archive", "base", "unarchive")))
     back = {
@@ -99,12 +99,14 @@ def test_archiving_and_their_opposites__name_the_flags(client: Client, flag: Fla
         "fallback": OFF["fallback"],
         "offers": "Through shop: only if shop serves enabled. 3 of 3 players switch there.",
     }
-    assert told(html) == back
+    assert affected(html) == back
     flag_set_archived(flag, False, actor=ACTOR)
     flag_set_enabled(flag, False, actor=ACTOR)
-    assert told(text_of(client.get(url_of(flag.environment, "flag_switch", "base", "on")))) == back
+    assert (
+        affected(text_of(client.get(url_of(flag.environment, "flag_switch", "base", "on")))) == back
+    )
     restore = url_of(flag.environment, "flag_restore", "base", 1)
-    assert told(text_of(client.get(restore))) == back
+    assert affected(text_of(client.get(restore))) == back
 
 
 def test_undo__asks_first_where_other_flags_change(client: Client, flag: Flag) -> None:
@@ -115,7 +117,7 @@ def test_undo__asks_first_where_other_flags_change(client: Client, flag: Flag) -
     toast = client.post(url)
     assert toast.status_code == 200
     changed = {key: text for key, text in OFF.items() if key != "sleeper"}
-    assert told(text_of(toast)) == told(text_of(client.get(url))) == changed
+    assert affected(text_of(toast)) == affected(text_of(client.get(url))) == changed
     flag.refresh_from_db()
     assert flag.enabled
     assert client.post(url, {"asked": "1"}).status_code == 302
@@ -135,7 +137,7 @@ def test_review_and_percentage__show_the_switches_of_other_flags(
         "rules-0-timing": "fixed",
     }  # fmt: skip
     review = text_of(client.post(url_of(flag.environment, "flag_rules", "base"), data))
-    assert set(told(review)) == {"shop", "offers", "fallback"}
+    assert set(affected(review)) == {"shop", "offers", "fallback"}
     url = url_of(flag.environment, "flag_rollout", "base", "r")
     preview = text_of(client.post(url, {"rollout": "0", "ask": "1"}))
     assert "shop: Only if base serves enabled. 3 of 3 players switch there." in preview
@@ -168,7 +170,7 @@ def test_variant_that_others_require__is_told_at_the_review(
     assert page.status_code == 422
     assert "The flag offers requires b of this flag. The flag shop requires b of this flag." in html
     assert "Change them first." in html
-    assert told(html)["shop"] == (
+    assert affected(html)["shop"] == (
         "Only if base serves b. It will serve false to everyone. 1 of 1 players switches there."
     )
     assert flag.revision == 1
@@ -179,7 +181,7 @@ def test_unreadable_flag__still_turns_off_and_names_the_flags(client: Client, fl
     Flag.objects.filter(pk=flag.pk).update(document=broken)
     url = url_of(flag.environment, "flag_switch", "base", "off")
     html = text_of(client.get(url))
-    assert told(html)["shop"] == "Only if base serves enabled."
+    assert affected(html)["shop"] == "Only if base serves enabled."
     assert client.post(url).status_code == 302
 
 
@@ -192,7 +194,7 @@ def test_page__shows_which_flags_need_it(client: Client, flag: Flag) -> None:
 
 def test_flag_without_dependents__shows_none(client: Client, flag: Flag) -> None:
     html = text_of(client.get(url_of(flag.environment, "flag_switch", "offers", "off")))
-    assert told(html) == {}
+    assert affected(html) == {}
     assert "depend" not in html
     flag_update(
         Flag.objects.get(environment=flag.environment, key="offers"),

@@ -2,10 +2,8 @@
 
 import ast
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +20,7 @@ from ilara_admin.apidocs.samples import LANGUAGES, curl_of, samples
 from ilara_admin.models import KeyKind
 from tests.clients.drivers import go
 from tests.factories import make_environment, make_key
-from tests.processes import program
+from tests.processes import output_of, program
 from tests.running import bash
 from tests.serving import Gunicorn
 from tests.specification import same_shape
@@ -177,18 +175,8 @@ def test_programs__run_against_a_server(server: Gunicorn, token: str, tmp_path: 
     player = server.api(token).register(attributes={"level": 45})
     commands = programs(tmp_path, server.address, player["id"])
 
-    def run(*command: str, **env: str) -> str:
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env={**os.environ, **env},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, (command, done.stderr)
-        return done.stdout
+    def run(*command: str, **environ: str) -> str:
+        return output_of(command, tmp_path, **environ)
 
     assert run("gofmt", "-l", *(f"{each.id}/main.go" for each in WITH_CLIENT)) == ""
     go(tmp_path, "vet", "./...")

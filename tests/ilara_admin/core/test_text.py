@@ -18,7 +18,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
     "text",
     ["t3 ", " t3", "\u00a0t3\u2007", "\u200bt3\ufeff", "t3\r\n", "\u2068t3\u2069", "\u3000t3"],
 )
-def test_trim__removes_what_nobody_sees(text: str) -> None:
+def test_trim__removes_invisible_outer_space(text: str) -> None:
     assert trim(text) == "t3"
 
 

@@ -239,7 +239,7 @@ def test_download__can_be_imported_again_and_is_audited(client: Client, segment:
     ids = ["plain", "=cmd|'x", "'=y", "'z", "\uff1d1", "-5", "+a", "a,b", 'q"r', "é"]
     add(segment, *ids)
     response = client.post(at(segment, "segment_lists_download"))
-    data = b"".join(response.streaming_content)  # type: ignore[attr-defined]
+    data = response.getvalue()
     assert data.startswith(b"\xef\xbb\xbfexternal_id\r\n")
     assert b"\n'=cmd" in data
     assert b"\n-5\r" in data
