@@ -18,8 +18,9 @@ type Conflicts = dict[int, tuple[str, ...]]  # names of fields, by position of t
 # from reading whole partitions.
 #
 # $1 index, $2 player, $3 digest, $4 event_id, $5 name, $6 session_id, $7 properties, $8 timestamp,
-# $9 corrected timestamp (all arrays), $10 by how many seconds a corrected timestamp may differ.
-# What was not sent is null.
+# $9 corrected timestamp (all arrays), $10 the longest transit in seconds, null without `sent_at`,
+# $11 now. What was not sent is null. With `sent_at`, a request that arrives again is corrected by
+# the time that has passed, too.
 _DIFFERING = """
 SELECT t.index, array_remove(ARRAY[
     CASE WHEN e.name <> t.name THEN 'event_name' END,
@@ -27,7 +28,9 @@ SELECT t.index, array_remove(ARRAY[
         THEN 'session_id' END,
     CASE WHEN e.properties <> t.properties::jsonb THEN 'properties' END,
     CASE WHEN e.occurred_at <> t.sent
-              AND abs(extract(epoch FROM e.occurred_at - t.corrected)) > $10::float
+              AND abs(extract(epoch FROM e.occurred_at - t.corrected)) >
+                  CASE WHEN $10::float IS NULL THEN 0
+                       ELSE $10 + extract(epoch FROM $11::timestamptz - receipt.received_at) END
         THEN 'timestamp' END], NULL)
 FROM unnest($1::int[], $2::uuid[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[],
             $8::timestamptz[], $9::timestamptz[])
@@ -102,8 +105,8 @@ def _differing_from_stored(
             [event.properties for event in repeats],
             [event.happened_at for event in repeats],
             corrected,
-            # Corrections of the same clock differ by the transits of the two requests.
-            TRANSIT.total_seconds() if sent_at else 0.0,
+            TRANSIT.total_seconds() if sent_at else None,
+            now,
         ],
         safe_to_repeat=True,
     )

@@ -1,7 +1,8 @@
 """Figures and charts of event counts.
 
-They come from the rollups and the events that are not counted yet, so their cost does not grow with
-the number of events, and an event shows as soon as it is stored.
+They come from the rollups and the events that are not counted yet, so an event shows as soon as it
+is stored. Their cost does not grow with the number of events, except for days in zones that are not
+whole hours from UTC: an hour in which a day begins is split by reading its events.
 """
 
 from bisect import bisect_right
@@ -138,7 +139,8 @@ def bar_labels(counts: Series, span: Span) -> list[str]:
 def hours_of(
     names: Iterable[EventName], environment: Environment, now: datetime
 ) -> dict[int, Series]:
-    """The counts of the last 24 hours by name id."""
+    """The counts of the last 24 hours by name id, from the rollups alone: an event shows after some
+    ten seconds."""
     names = list(names)
     starts = _starts(Span.DAY, now)
     rows = EventHour.objects.filter(

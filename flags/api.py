@@ -29,7 +29,7 @@ from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import ApiError, forbidden, invalid, not_found
 from ilara_admin.api.hints import did_you_mean
 from players.record import UNKNOWN_PLAYER
-from players.statements import BY_ID
+from players.statements import BY_ID, unknown_player
 from segments.cache import segments_part
 from segments.language.parser import EventCount
 from segments.subject import find_subject
@@ -141,9 +141,10 @@ def _context(
     event_counts: frozenset[EventCount],
     query: EvaluationQuery,
 ) -> EvaluationContext:
-    context = find_evaluation_context(
-        request, uuid.UUID(body.player_id), event_counts, body.context
-    )
+    player_id = uuid.UUID(body.player_id)
+    context = find_evaluation_context(request, player_id, event_counts, body.context)
+    if context is None:
+        raise unknown_player(request, player_id)
     return replace(context, at=query.at) if query.at else context
 
 
@@ -153,12 +154,13 @@ def find_evaluation_context(
     event_counts: Iterable[EventCount],
     context: Mapping[str, Any] | None,
     by: str = BY_ID,
-) -> EvaluationContext:
-    """The context of a player, read in one statement; 404 if there is none. For `by` see
-    find_subject."""
-    player, subject, (overrides,) = find_subject(
-        request, player_id, event_counts, context, [OVERRIDES], by
-    )
+) -> EvaluationContext | None:
+    """The context of a player, read in one statement; None if there is no such player. For `by`
+    see find_subject."""
+    found = find_subject(request, player_id, event_counts, context, [OVERRIDES], by)
+    if found is None:
+        return None
+    player, subject, (overrides,) = found
     decoded = msgspec.json.decode(overrides, type=dict[int, str]) if overrides else {}
     return EvaluationContext(str(player.id), subject, decoded, request.now)
 

@@ -158,9 +158,11 @@ def _save(
     flag: Flag, document: Any, metadata: Mapping[str, str], *, actor: Actor, reason: str,
     action: AuditAction,
 ) -> Saved:  # fmt: skip
-    before = fields_of(flag)
+    before, name = fields_of(flag), flag.name
     flag.document = document
     _set_metadata(flag, metadata, flag.key)
+    if flag.name != name:
+        check_visible(flag.name)
     old, new = changed_fields(before, fields_of(flag))
     if not new and not old:
         return flag, None
@@ -219,10 +221,7 @@ def _set_metadata(flag: Flag | FlagRevision, metadata: Mapping[str, str], key: s
         flag.expected_end = date.fromisoformat(end) if end else None
     except ValueError:
         raise ValidationError({"expected_end": "Give a date like 2026-12-31."}) from None
-    name = metadata["name"] or key
-    if name != flag.name:
-        check_visible(name)
-    flag.name = name
+    flag.name = metadata["name"] or key
     flag.description, flag.owner = metadata["description"], metadata["owner"]
 
 

@@ -56,11 +56,12 @@ class ApiMiddleware:
 
 def _lacks_prefix(request: HttpRequest) -> bool:
     """Whether this is a call of the API without `/v1`: it gets the API's error, which suggests the
-    path. Only a call of the API carries a key or JSON; a project may have the same name."""
+    path. Only a call of the API carries a key of ours or JSON; a project may have the same name."""
     if not request.path_info.startswith(API_NOUNS):
         return False
     is_json = "json" in request.META.get("CONTENT_TYPE", "").lower()
-    return is_json or request.method == "OPTIONS" or bool(dispatch.token_of(request))
+    has_key = dispatch.token_of(request).startswith(("pk_", "sk_"))
+    return is_json or request.method == "OPTIONS" or has_key
 
 
 class LoginMiddleware(LoginRequiredMiddleware):

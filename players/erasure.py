@@ -7,11 +7,12 @@ import msgspec
 from django.db import connection, transaction
 
 from ilara_admin.core.audit import Actor, audit_record
+from ilara_admin.core.changes import bump_config_version
 from ilara_admin.models import AuditAction, AuditEntry
 from players import aliases, player_data
 from players.models import Player
-from players.player_data import ERASED, Erasure, PlayerData, by_player_id
-from players.redaction import Redaction, identifiers, personal_texts
+from players.player_data import Erasure, PlayerData, by_player_id
+from players.redaction import ERASED, Redaction, identifiers, personal_texts
 
 
 @transaction.atomic
@@ -67,6 +68,8 @@ def player_delete(player: Player, *, actor: Actor, reason: str = "") -> dict[str
         after=deleted,
         reason=Redaction(erasure.identifiers).text(reason),
     )
+    if erasure.changed:
+        bump_config_version(player.environment)
     return deleted
 
 
@@ -94,13 +97,13 @@ def _erase_entries(erasure: Erasure) -> int:
     )
     # Another player may have the same e-mail or device id, which undo needs.
     own = identifiers(erasure.player.pk, erasure.names)
+    here, params = "environment_id = %s AND ", [erasure.player.environment_id]
     for names, others in ((erasure.identifiers, "object_type <> 'player'"), (own, "true")):
-        Redaction(names).rows(
-            "audit_entry",
-            ("object_name", "before", "after", "reason"),
-            f"environment_id = %s AND {others}",
-            [erasure.player.environment_id],
-        )
+        redaction = Redaction(names)
+        redaction.rows("audit_entry", ("before", "after", "reason"), here + others, params)
+        # A flag and a segment have keys, which staff chose and others refer to.
+        unkeyed = f"{here}{others} AND object_type NOT IN ('flag', 'segment')"
+        redaction.rows("audit_entry", ("object_name",), unkeyed, params)
     return 0
 
 

@@ -3,27 +3,27 @@ no app needs to know the tables of another."""
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from django.db import connection
 
 from players.models import Player
-from players.redaction import ERASED as ERASED
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
     """`names` are the player's external id and aliases, and former aliases that no player uses now.
     `identifiers` are these, the id in its spellings, and e-mails, device ids and names, also former
-    ones.
-    `pseudonym` replaces the player's id in rows that remain."""
+    ones. `pseudonym` replaces the player's id in rows that remain. `changed` collects the tables of
+    documents that requests read, so that they are loaded again."""
 
     player: Player
     names: list[str]
     identifiers: list[str]
     pseudonym: uuid.UUID
+    changed: set[str] = field(default_factory=set)
 
 
 def _do_nothing(*args: Any) -> None:

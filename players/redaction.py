@@ -1,15 +1,15 @@
 """Removes what names an erased player from texts of other objects: audit entries, reasons, rules.
 
 Players choose some of their names, such as a user name, and a name may be a word that flags, rules
-and other players use. So a name is removed from a sentence only if it is distinctive, and only
-where it stands on its own: `hero-1` stays in `hero-12`. In documents, only values that stand for a
-player are removed: the operands of conditions on ids and e-mail addresses, and the like.
+and other players use. So a sentence loses a name only if it is distinctive, and only where it
+stands on its own: `hero-1` stays in `hero-12`. In documents, only values that stand for a player
+are removed: operands of conditions on ids and e-mail addresses, and the like. Keys stay.
 """
 
 import json
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,13 +18,20 @@ from django.db import connection
 ERASED = "erased player"
 MIN_CHARACTERS = 6
 LONG = 16
+# Replaces a name in a sentence. No longer than a name, so that the sentence fits into its column.
+ERASED_WORD = "erased"
+# Names of values that a player's own attributes give to that player, without case and punctuation.
 PERSONAL = {
     "name", "username", "displayname", "nickname", "nick", "fullname", "realname", "playername",
     "phone", "phonenumber", "address",
 }  # fmt: skip
 # Names of values that stand for a player, in documents and audit entries.
 OF_PLAYERS = {"player", "players", "ids", "externalid", "aliases", "alias", "email", "deviceid"}
+# Names of texts that staff wrote, in documents and audit entries.
+SENTENCES = {"name", "description", "owner", "reason", "text"}
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+# A name stands on its own: not within a longer id, address, number or time.
+BEFORE = r"(?<![\w@+-])(?<!\w\.)"
 
 
 def identifiers(player_id: uuid.UUID, values: Iterable[object]) -> list[str]:
@@ -34,15 +41,18 @@ def identifiers(player_id: uuid.UUID, values: Iterable[object]) -> list[str]:
 
 
 def personal_texts(document: Any, name: str = "") -> set[str]:
-    """The texts of a JSON document, such as a player's attributes, that are e-mail addresses or
-    stand under a name of PERSONAL."""
+    """The texts in a player's attributes that name this player: those under a name of PERSONAL, and
+    e-mail addresses under a name with `mail`. Objects in a list are about others, such as
+    friends."""
     match document:
         case str():
-            return {document} if _is_of_players(name) or EMAIL.fullmatch(document) else set()
+            folded = _folded(name)
+            is_email = "mail" in folded and EMAIL.fullmatch(document)
+            return {document} if folded in PERSONAL or is_email else set()
         case dict():
             parts = [personal_texts(part, key) for key, part in document.items()]
         case list():
-            parts = [personal_texts(part, name) for part in document]
+            parts = [personal_texts(part, name) for part in document if isinstance(part, str)]
         case _:
             return set()
     return set().union(*parts)
@@ -50,8 +60,13 @@ def personal_texts(document: Any, name: str = "") -> set[str]:
 
 def like_patterns(names: Iterable[str]) -> list[str]:
     """ILIKE patterns that find the names within text and within JSON text."""
-    forms = {form for name in names for form in (name, json.dumps(name, ensure_ascii=False)[1:-1])}
+    forms = {form for name in names for form in (name, within_json(name))}
     return [f"%{re.sub(r'([\\%_])', r'\\\1', form)}%" for form in sorted(forms)]
+
+
+def within_json(name: str) -> str:
+    """How the name stands within JSON text."""
+    return json.dumps(name, ensure_ascii=False)[1:-1]
 
 
 def is_distinctive(name: str) -> bool:
@@ -61,42 +76,43 @@ def is_distinctive(name: str) -> bool:
     return len(name) >= LONG or (special and len(name) >= MIN_CHARACTERS)
 
 
-def _is_of_players(name: str) -> bool:
-    folded = re.sub(r"[\W_]", "", name).lower()
-    return folded in OF_PLAYERS or folded in PERSONAL
-
-
 class Redaction:
-    """Replaces names by ERASED. With `only_values`, only in values that stand for a player, as in
-    the documents of flags and segments, which must stay valid."""
+    """Removes names from texts and documents. The `keys` of flags or segments stay in texts."""
 
-    def __init__(self, names: Sequence[str], *, only_values: bool = False) -> None:
+    def __init__(self, names: Sequence[str], keys: Collection[str] = ()) -> None:
         self.names = names
         self.folded = {name.lower() for name in names}
-        words = [re.escape(name) for name in names if is_distinctive(name) and not only_values]
-        pattern = rf"(?<![\w-])(?:{'|'.join(words)})(?![\w-])" if words else r"(?!)"
+        words = [_alone(name) for name in names if is_distinctive(name) and name not in keys]
+        pattern = f"{BEFORE}(?:{'|'.join(words)})" if words else r"(?!)"
         self.pattern = re.compile(pattern, re.IGNORECASE)
 
     def text(self, text: str) -> str:
-        return self.pattern.sub(ERASED, text)
+        return self.pattern.sub(ERASED_WORD, text)
 
     def json(self, value: Any, name: str = "") -> Any:
-        """`name` is that of the value, or of the field of its condition."""
+        """A document, or the part of it under a name."""
         match value:
-            case str():
-                is_players = _is_of_players(name) and value.lower() in self.folded
-                return ERASED if is_players else self.text(value)
+            case str() if _folded(name) in OF_PLAYERS:
+                return self._value(value)
+            case str() if name in SENTENCES:
+                return self.text(value)
             case list():
                 return [self.json(item, name) for item in value]
             case {"field": str(field), "value": operand}:
-                return {**value, "value": self.json(operand, field.rpartition(".")[2])}
+                return {**value, "value": self._operand(field, operand)}
             case dict():
-                # A `name` is that of a flag, a variant or a segment.
-                return {
-                    self.text(key): self.json(item, "" if key == "name" else key)
-                    for key, item in value.items()
-                }
+                return {key: self.json(item, key) for key, item in value.items()}
         return value
+
+    def _operand(self, field: str, operand: Any) -> Any:
+        if _folded(field.rpartition(".")[2]) not in OF_PLAYERS | PERSONAL:
+            return operand
+        return [self._value(item) for item in operand] if isinstance(operand, list) else (
+            self._value(operand)
+        )  # fmt: skip
+
+    def _value(self, value: Any) -> Any:
+        return ERASED if isinstance(value, str) and value.lower() in self.folded else value
 
     def rows(self, table: str, columns: Sequence[str], where: str, params: Sequence[Any]) -> int:
         """Change the text and JSON columns of the rows `t` that meet a condition. Returns how many
@@ -113,7 +129,10 @@ class Redaction:
             )
             for id, *texts in cursor.fetchall():
                 before = [None if text is None else msgspec.json.decode(text) for text in texts]
-                after = [self.json(value) for value in before]
+                after = [
+                    self.text(value) if isinstance(value, str) else self.json(value)
+                    for value in before
+                ]
                 if after != before:
                     self._update(cursor, table, columns, id, after)
                     changed += 1
@@ -130,3 +149,13 @@ class Redaction:
                 WHERE id = %s""",
             [msgspec.json.encode(row).decode(), id],
         )
+
+
+def _alone(name: str) -> str:
+    """A pattern for the name. A file name may follow it with a dot: `hero-1.csv`."""
+    longer = r"(?:\.(?!(?:csv|tsv|txt)\b))?\w" if "@" in name else r"\w|\.\d"
+    return rf"{re.escape(name)}(?!{longer}|[@-])"
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()

@@ -12,7 +12,7 @@ from ilara_admin.api.hints import did_you_mean
 from players.record import UNKNOWN_PLAYER
 from segments import examples, schemas
 from segments.cache import segments_part
-from segments.subject import find_subject
+from segments.subject import subject_or_404
 
 SEGMENT_NOT_FOUND = "Segment not found in {slug}, the environment of this key."
 
@@ -35,12 +35,13 @@ def segment_evaluate(
     data. The exclude list wins over the include list, and both win over the rule."""
     segment = segments_part.of(request.snapshot).get(segment_id)
     needed = segment.event_counts if segment else ()
-    player, subject, _ = find_subject(request, uuid.UUID(body.player_id), needed)
+    player_id = uuid.UUID(body.player_id)
+    subject = subject_or_404(request, player_id, needed)
     if segment is None:
         known = segments_part.of(request.snapshot)
         message = SEGMENT_NOT_FOUND.format(slug=request.snapshot.slug)
         raise not_found(message + did_you_mean(segment_id, known))
-    return respond(schemas.SegmentMembership(segment_id, player.id, segment.matches(subject)))
+    return respond(schemas.SegmentMembership(segment_id, player_id, segment.matches(subject)))
 
 
 @endpoint(
@@ -53,13 +54,13 @@ def player_segments(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     data."""
     segments = segments_part.of(request.snapshot).values()
     needed = frozenset().union(*(segment.event_counts for segment in segments))
-    player, subject, _ = find_subject(request, player_id, needed)
+    subject = subject_or_404(request, player_id, needed)
     found = [
         schemas.SegmentSummary(segment.key, segment.name)
         for segment in segments
         if segment.matches(subject)
     ]
-    return respond(schemas.PlayerSegments(player.id, found))
+    return respond(schemas.PlayerSegments(player_id, found))
 
 
 urlpatterns = [

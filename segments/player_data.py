@@ -6,7 +6,6 @@ from typing import Any
 
 from django.db import connection
 
-from ilara_admin.core.changes import bump_config_version
 from players.models import Player, PlayerAlias, player_id_for
 from players.player_data import Erasure, LinkedRows, PlayerData, by_player_id, export_rows
 from players.redaction import Redaction
@@ -68,14 +67,12 @@ def _resize(row: Mapping[str, Any], step: int) -> None:
 def _erase_in_segments(erasure: Erasure) -> int:
     """Remove the player from the values of rules, and from what staff wrote."""
     environment = erasure.player.environment
-    segments = Segment.objects.filter(environment=environment).values_list("pk", flat=True)
-    words, values = Redaction(erasure.identifiers), Redaction(erasure.identifiers, only_values=True)
-    ids = [list(segments)]
-    words.rows("segment", ("name", "description"), "id = ANY(%s)", ids)
+    segments = dict(Segment.objects.filter(environment=environment).values_list("key", "pk"))
+    redaction, ids = Redaction(erasure.identifiers, keys=segments), [list(segments.values())]
     texts = ("reason", "file_name", "problem")
-    words.rows("segment_list_change", texts, "segment_id = ANY(%s)", ids)
-    if values.rows("segment", ("rule",), "id = ANY(%s)", ids):
-        bump_config_version(environment)
+    redaction.rows("segment_list_change", texts, "segment_id = ANY(%s)", ids)
+    if redaction.rows("segment", ("name", "description", "rule"), "id = ANY(%s)", ids):
+        erasure.changed.add("segment")
     return 0
 
 

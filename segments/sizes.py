@@ -131,11 +131,11 @@ def count(query: RuleQuery) -> int:
         return sum(1 for rows in chunks for _ in _matching(query, found, rows))
 
 
-def total(environment: Environment) -> int:
+def total(environment_id: int) -> int:
     """The number of players in the environment."""
     sql = "SELECT count(*) FROM player p WHERE p.environment_id = %s"
     with connection.cursor() as cursor:
-        cursor.execute(sql, [environment.pk])
+        cursor.execute(sql, [environment_id])
         return int(cursor.fetchone()[0])
 
 

@@ -32,8 +32,8 @@ def find_subject(
     context: Mapping[str, Any] | None = None,
     more: Sequence[str] = (),
     by: str = BY_ID,
-) -> tuple[PlayerRow, Subject, Row]:
-    """Load the player as a subject in one statement. Raises 404 if the player does not exist.
+) -> tuple[PlayerRow, Subject, Row] | None:
+    """Load the player as a subject in one statement. None if the player does not exist.
 
     `more` are extra SQL expressions over the player `p` and `env.now`; the last item of the result
     holds their values. Only `event_counts` are read from the events. With `by=BY_EXTERNAL_ID` the
@@ -49,8 +49,17 @@ def find_subject(
         params,
     )
     if row[0] is None:
-        raise unknown_player(request, player_id)
+        return None
     return subject_in(row, wanted, request.snapshot, request.now, context)
+
+
+def subject_or_404(
+    request: ApiRequest, player_id: uuid.UUID, event_counts: Iterable[EventCount]
+) -> Subject:
+    found = find_subject(request, player_id, event_counts)
+    if found is None:
+        raise unknown_player(request, player_id)
+    return found[1]
 
 
 def stored_subject(

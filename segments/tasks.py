@@ -52,7 +52,7 @@ def size_count(segment_id: int, wanted: bool) -> None:
     if segment is None or (wanted and segment.size_wanted_at is None):
         return
     now = timezone.now()
-    among = total(segment.environment)
+    among = total(segment.environment_id)
     size = count(rule_query(segment.environment, segment.spec, now, segment))
     # Store the count only for the rule that was counted; a newer rule has its own job.
     Segment.objects.filter(pk=segment_id, rule=segment.rule).update(

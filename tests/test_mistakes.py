@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,9 @@ from ilara_admin.core import tokens
 from ilara_admin.models import Environment, KeyKind
 from tests.api_client import Api
 from tests.factories import make_key, make_player
+from tests.inputs import inputs
 
-MISTAKES = json.loads((Path(__file__).parent / "inputs" / "mistakes.json").read_text())
+MISTAKES = inputs("mistakes")
 KNOWN = {
     "mistake", "method", "key", "headers", "path", "body", "raw", "content_type", "status",
     "message", "says", "ignored",

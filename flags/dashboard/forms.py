@@ -10,6 +10,7 @@ from django.core.validators import RegexValidator
 
 from flags.engine.document import FlagDocument, Prerequisite, ValueType, Variant
 from flags.models import Flag
+from ilara_admin.core.names import name_problem
 from ilara_admin.models import Environment
 from ilara_admin.web.confirm import PREVIEW
 from ilara_admin.web.filters import FilterForm
@@ -56,6 +57,12 @@ class MetadataForm(forms.Form):
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
         help_text="When the game should stop using it. Leave empty for a permanent flag.",
     )
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if name and (problem := name_problem(name)):
+            raise ValidationError(f"The name {problem}.")
+        return name
 
     @property
     def metadata(self) -> dict[str, str]:

@@ -35,6 +35,7 @@ from ilara_admin.core.json_equality import identical
 from players.labels import STAGES
 from players.lifecycle import Stage
 from players.record import PlayerRow
+from segments import sizes
 from segments.language.parser import EventCount
 from segments.subject import subject_columns, subject_in
 
@@ -232,20 +233,13 @@ def impact(
         found.exact = True
     found.total = found.all.players
     if not found.exact:
-        found.total = max(found.total, _population(snapshot))
+        found.total = max(found.total, sizes.total(snapshot.environment_id))
     return found
 
 
 def sample_start(snapshot: Snapshot, flag: CompiledFlag) -> uuid.UUID:
     digest = sha256(f"{snapshot.environment_id}:{flag.key}".encode()).digest()
     return uuid.UUID(bytes=digest[:16])
-
-
-def _population(snapshot: Snapshot) -> int:
-    sql = "SELECT count(*) FROM player WHERE environment_id = $1"
-    row = db.fetch_one(sql, [snapshot.environment_id])
-    assert row is not None
-    return int(row[0])
 
 
 def _count(

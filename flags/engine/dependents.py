@@ -45,22 +45,29 @@ def with_draft(draft: CompiledFlag, flags: Mapping[str, CompiledFlag]) -> dict[s
     return after
 
 
-def never_holds(
-    flag: CompiledFlag, others: Mapping[str, CompiledFlag], above: frozenset[str] = frozenset()
+def never_holds(flag: CompiledFlag, others: Mapping[str, CompiledFlag]) -> bool:
+    """Whether the prerequisites of a flag hold for no player, so that all get its off value."""
+    return _never_holds(flag, others, {})
+
+
+def _never_holds(
+    flag: CompiledFlag, others: Mapping[str, CompiledFlag], served: dict[str, set[str]]
 ) -> bool:
-    """Whether the prerequisites of a flag hold for no player, so that all get its off value.
-    `above` are the flags on the way here."""
     return any(
         item.flag not in others
-        or not _served(others[item.flag], others, above | {flag.key}) & set(item.variants)
+        or not _served(others[item.flag], others, served) & set(item.variants)
         for item in flag.document.prerequisites
     )
 
 
 def _served(
-    flag: CompiledFlag, others: Mapping[str, CompiledFlag], above: frozenset[str]
+    flag: CompiledFlag, others: Mapping[str, CompiledFlag], served: dict[str, set[str]]
 ) -> set[str]:
-    """The variants that a flag may serve. One that requires itself, as in a draft, is off."""
-    if not flag.is_on or flag.key in above or never_holds(flag, others, above):
-        return {flag.document.off}
-    return set(flag.variants)  # to players with an override, whatever its rules
+    """The variants that a flag may serve. One that requires itself, as in a draft, is off. `served`
+    caches by key."""
+    if flag.key not in served:
+        served[flag.key] = {flag.document.off}  # ends a cycle
+        if flag.is_on and not _never_holds(flag, others, served):
+            # All variants, to players with an override, whatever the rules.
+            served[flag.key] = set(flag.variants)
+    return served[flag.key]

@@ -42,7 +42,7 @@ from flags.schemas import FlagKey
 from ilara_admin.api.bodies import is_uuid, read_body
 from ilara_admin.api.dispatch import ApiRequest, encoder, is_known, route, run
 from ilara_admin.api.endpoint import Docs, endpoint
-from ilara_admin.api.errors import ApiError, Code, invalid, not_found
+from ilara_admin.api.errors import ApiError, invalid, not_found
 from ilara_admin.api.json_schema import JSON_OBJECT, NO_NUL
 from players.models import player_id_for
 from players.statements import BY_EXTERNAL_ID, BY_ID
@@ -235,11 +235,8 @@ def _context(
     if is_uuid(key):
         tries.insert(0, (uuid.UUID(key), BY_ID))
     for player_id, by in tries:
-        try:
-            return find_evaluation_context(request, player_id, event_counts, attributes, by)
-        except ApiError as error:
-            if error.code is not Code.NOT_FOUND:
-                raise
+        if found := find_evaluation_context(request, player_id, event_counts, attributes, by):
+            return found
     subject = Subject(attributes, {"external_id": key}, request.now)
     return EvaluationContext(str(by_external_id), subject, {}, request.now)
 

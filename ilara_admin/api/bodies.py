@@ -370,7 +370,7 @@ def _readable(
 
 def _other_name(wanted: str, data: Any, struct: type[msgspec.Struct]) -> str:
     unknown = set(data) - set(struct.__struct_encode_fields__) if isinstance(data, dict) else ()
-    found = hints.closest_name(wanted, sorted(unknown))
+    found = hints.closest_name(wanted, sorted(unknown)[: hints.MAX_NAMES])
     return f". You sent {found}: did you mean {wanted}?" if found else ""
 
 

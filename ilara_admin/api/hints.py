@@ -19,6 +19,10 @@ PLACEHOLDER = re.compile(
 )
 QUOTES = "\"'`“”\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
 MAX_SHOWN = 120
+# Requests without a valid key count against no limit, so a hint must cost little.
+MAX_PATH, MAX_PARTS = 500, 12
+MAX_TOKEN = 200
+MAX_NAMES = 200
 
 
 # --- API keys -------------------------------------------------------------------------------------
@@ -53,6 +57,8 @@ def _token_problem(token: str) -> str:
         return "it is in quotes. Send it without them."
     if token.lower().startswith("bearer "):
         return f"the word Bearer belongs into the header Authorization, not into {KEY_HEADER}."
+    if len(token) > MAX_TOKEN:
+        return f"it is too long. {copy}"
     if " " in token:
         return "it contains a space. Send the key alone."
     if not tokens.is_well_formed(token) and PLACEHOLDER.search(token):
@@ -81,7 +87,7 @@ def closest_path(path: str, templates: Iterable[str]) -> tuple[str, str] | None:
     parts = [part for part in path.split("/") if part]
     if parts[:1] == ["api"]:
         parts = parts[1:]
-    if not set(parts) - {"v1", "ofrep"}:
+    if not set(parts) - {"v1", "ofrep"} or len(path) > MAX_PATH or len(parts) > MAX_PARTS:
         return None
     found = [(_distance(parts, template.strip("/").split("/")), template) for template in templates]
     (cost, filled), template = min(found, key=lambda item: (item[0][0], len(item[1])))
@@ -141,13 +147,16 @@ SYNONYMS: Mapping[str, frozenset[str]] = {
 
 
 def closest_name(wanted: str, given: Iterable[str]) -> str | None:
-    """The name in `given` that was probably meant to be `wanted`, or None."""
+    """The name in `given` that was probably meant to be `wanted`, or None. Among many names, only
+    one with the same letters and digits."""
     folded = {_fold(name): name for name in given}
     if exact := folded.get(_fold(wanted)):
         return exact
     for synonym in SYNONYMS.get(wanted, ()):
         if synonym in folded:
             return folded[synonym]
+    if len(folded) > MAX_NAMES:
+        return None
     near = get_close_matches(_fold(wanted), folded, n=1, cutoff=0.8)
     return folded[near[0]] if near else None
 

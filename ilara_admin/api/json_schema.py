@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ilara_admin.core.names import SPACES
+from ilara_admin.core.names import SPACE_CLASS
 
 MAX_LEVELS = 16
 MAX_KEY_CHARACTERS = 128
@@ -17,8 +17,8 @@ INTEGER_RANGE = range(-(2**63), 2**63)
 END = r"(?![\s\S])"
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]*" + END
 # What a pattern can say of core/names.py, for names without NUL and for names without controls.
-NAME = rf"^[^{SPACES}]([^\x00]*[^{SPACES}])?{END}"
-LINE_NAME = rf"^[^{SPACES}]([^\x00-\x1f\x7f]*[^{SPACES}])?{END}"
+NAME = rf"^[^{SPACE_CLASS}]([^\x00]*[^{SPACE_CLASS}])?{END}"
+LINE_NAME = rf"^[^{SPACE_CLASS}]([^\x00-\x1f\x7f]*[^{SPACE_CLASS}])?{END}"
 UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 UUID_PATTERN = f"^{UUID}{END}"
 EXAMPLE_ID = "550e8400-e29b-41d4-a716-446655440000"

@@ -39,6 +39,8 @@ REPLY_HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "X-RateLimit-Remaining": ({"type": "integer"}, "Requests left in the window."),
     "X-RateLimit-Reset": ({"type": "integer"}, "Seconds until the window closes."),
     "Retry-After": ({"type": "integer"}, "Seconds to wait before a retry."),
+    "WWW-Authenticate": ({"type": "string"}, "The scheme that carries a key."),
+    "Accept-Encoding": ({"type": "string"}, "The accepted Content-Encoding, if that is the fault."),
     "ETag": ({"type": "string"}, "The version of this reply, for If-None-Match."),
 }  # fmt: skip
 # Replies with a player's id that other calls need.
@@ -317,6 +319,12 @@ def _failure(
     names = ["X-Request-Id"]
     if error.status in (429, 503):
         names.append("Retry-After")
+    if error.status == 401:
+        names.append("WWW-Authenticate")
+    if operation.endpoint.body is not None and error.status == 400:
+        names.append("X-Ilara-Ignored")
+    if operation.endpoint.body is not None and error.status == 415:
+        names.append("Accept-Encoding")
     if error.status not in (401, 500, 503):
         names += [name for name in REPLY_HEADERS if "RateLimit" in name]
     examples = {

@@ -16,12 +16,15 @@ BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
 UNDRAWN = "\u034f\u17b4\u17b5\u180b-\u180d\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef"
 # What counts as a space at an end: separators, controls, characters without width (zero-width
 # space, joiners, byte order mark) and blanks. Marks of direction are none: names in Arabic or
-# Hebrew may need them. A class of a regular expression that JSON Schema can publish.
-SPACES = (
-    "\\u0000-\\u0020\\u007f-\\u00a0\\u00ad\\u115f\\u1160\\u1680\\u180e\\u2000-\\u200d\\u2028\\u2029"
-    "\\u202f\\u205f-\\u2064\\u2800\\u3000\\u3164\\ufeff\\uffa0"
-)
-_is_space = re.compile(f"[{SPACES}]").match
+# Hebrew may need them.
+_SPACE_RANGES = (
+    (0x00, 0x20), (0x7F, 0xA0), (0xAD, 0xAD), (0x115F, 0x1160), (0x1680, 0x1680), (0x180E, 0x180E),
+    (0x2000, 0x200D), (0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x2064), (0x2800, 0x2800),
+    (0x3000, 0x3000), (0x3164, 0x3164), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0),
+)  # fmt: skip
+SPACES = "".join(chr(code) for first, last in _SPACE_RANGES for code in range(first, last + 1))
+# The same as a class of a regular expression that JSON Schema can publish.
+SPACE_CLASS = "".join(f"\\u{first:04x}-\\u{last:04x}" for first, last in _SPACE_RANGES)
 _is_undrawn = re.compile(f"[{BLANKS}{UNDRAWN}]").match
 _INVISIBLE = {"Cc", "Cf", "Cs", "Cn", "Zs", "Zl", "Zp"}
 
@@ -39,7 +42,7 @@ def name_problem(text: str) -> str | None:
         return None
     if not any(map(_is_visible, text)):
         return NO_VISIBLE
-    return OUTER_SPACE if _is_space(text[0]) or _is_space(text[-1]) else None
+    return OUTER_SPACE if text[0] in SPACES or text[-1] in SPACES else None
 
 
 def _is_visible(character: str) -> bool:

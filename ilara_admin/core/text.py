@@ -9,13 +9,11 @@ isolate early, and ESC or a C1 control is a command to a terminal. In HTML, the 
 import re
 import unicodedata
 
+from ilara_admin.core.names import SPACES
+
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
-# White space, and characters without width that come with copied text: marks, isolates, BOM.
-UNSEEN = (
-    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
-    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
-    "\u200b\u200c\u200d\u200e\u200f\u2060\u2066\u2067\u2068\u2069\ufeff"
-)
+# Copied text brings isolates along, which pages and terminals put around names.
+_OUTER = SPACES + "\u2066\u2067\u2068\u2069"
 # Controls, line and paragraph separators, direction controls, and other unseen format characters
 # except U+200C and U+200D, which Persian and emoji need.
 _CONTROLS = (
@@ -30,8 +28,9 @@ RIGHT_TO_LEFT = {"R", "AL", "AN"}
 
 
 def trim(text: str) -> str:
-    """Without outer white space, including no-break and zero-width characters."""
-    return text.strip(UNSEEN)
+    """Without outer white space, including no-break and zero-width characters, and without outer
+    isolates."""
+    return text.strip(_OUTER)
 
 
 def visible(text: str, *, lines: bool = False) -> str:

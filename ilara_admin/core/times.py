@@ -57,7 +57,6 @@ _is_time = re.compile(TIME[1:-1]).fullmatch
 _parts = re.compile(
     f"([0-9]{{4}}-?[0-9]{{2}}-?[0-9]{{2}})(?:[Tt ]({_CLOCK}))?(?: ?([+-])([0-9:]+))?"
 ).match
-_A_DAY = timedelta(days=1)
 
 
 def read_time(value: object) -> datetime | None:

@@ -95,9 +95,10 @@ def audit_undo(request: HtmxHttpRequest, entry_id: int) -> HttpResponse:
     if not refusal and not may_undo(entry, request.user):
         raise PermissionDenied(_who_may(entry))
     error = ""
-    affected = [] if refusal else _affected(request, entry)
     # The Undo of a toast posts without asking first.
-    if request.method == "POST" and not refusal and (ASKED in request.POST or not affected):
+    asked = request.method == "POST" and ASKED in request.POST
+    affected = [] if refusal or asked else _affected(request, entry)
+    if request.method == "POST" and not refusal and (asked or not affected):
         try:
             undone = undo(entry, actor=actor_of(request), reason=reason_of(request))
         except ValidationError as problem:

@@ -11,8 +11,8 @@ class Migration(migrations.Migration):
             "player", "total_revenue", models.DecimalField(default=0, db_default=0)
         ),
         migrations.AlterField("purchase", "amount", models.DecimalField()),
-        # Until now a transaction id counted once per player. If several players have it, the first
-        # one keeps it; the others stay in the ledger, under a digest that no client id has.
+        # A transaction id counts once per environment. Of several players who have it, the first one
+        # keeps it; the others stay in the ledger, under a digest that no client id has.
         migrations.RunSQL(
             [
                 "ALTER TABLE purchase ADD COLUMN environment_id bigint",
@@ -60,7 +60,7 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
-        # Some engines write empty text for null. It now counts as absent, so none may be left.
+        # Empty text counts as absent: some engines write it for null.
         migrations.RunSQL(
             """
             UPDATE player SET email = nullif(email, ''), device_id = nullif(device_id, '')

@@ -48,7 +48,6 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
         key for key in others.values_list("key", flat=True) if not segment or key != segment.key
     ]
     editor = rule_editor("rule", posted, keys, segment.rule if segment else None)
-    suggest_names(editor, request.environment)
     context: dict[str, Any] = {"segment": segment, "editor": editor, "preview": None}
     if posted is None:
         form = SegmentForm(initial=initial)
@@ -70,6 +69,7 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
             except Conflict as conflict:
                 return _conflict(request, conflict)
     context |= {"form": form, "faults": editor.faults}
+    suggest_names(editor, request.environment)
     wrong = posted is not None and (form.errors or editor.faults)
     return render_partial(
         request, "segments/edit.html", context, partial="editor", status=422 if wrong else 200

@@ -115,9 +115,13 @@ def chunk(run: ChunkRun) -> Iterator[Counts]:
 # --- Adding ---------------------------------------------------------------------------------------
 
 
-def add(run: ChunkRun, external_ids: Sequence[str]) -> None:
+def add(run: ChunkRun, lines: Sequence[CsvRow]) -> None:
+    """Add the ids of all lines. Raises ValidationError at the first that cannot be one."""
     with chunk(run) as counts:
-        counts.added = _insert(run, _rows(run, external_ids))
+        read, rows = _without_strangers(run, lines)
+        if faulty := next((line for line in read if line.problem), None):
+            raise ValidationError(f"Line {faulty.number} {faulty.problem}.")
+        counts.added = _insert(run, rows)
 
 
 def take_in(

@@ -15,8 +15,8 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from ilara_admin.core import spreadsheet
-from ilara_admin.core.names import name_problem
-from ilara_admin.core.text import UNSEEN, trim, visible
+from ilara_admin.core.names import SPACES, name_problem
+from ilara_admin.core.text import trim, visible
 
 COLUMN = "external_id"
 PLAYER_ID = "playerid"
@@ -95,7 +95,7 @@ def read_ids(pieces: Iterable[bytes]) -> Iterator[CsvRow]:
     lines = _lines(_not_another_format(pieces))
     filled = ((number, line) for number, line in enumerate(lines, 1) if trim(line))
     layout, records = _layout(_records(filled))
-    empty = "".join(layout.delimiters) + UNSEEN
+    empty = "".join(layout.delimiters) + SPACES
     for number, line in records:
         if line.strip(empty):
             yield _row(number, line, layout)

@@ -40,6 +40,7 @@ class IdsForm(forms.Form):
             raise ValidationError(str(error)) from None
         if faulty := next((row for row in rows if row.problem), None):
             raise ValidationError(f"Line {faulty.number} {faulty.problem}.")
+        self.cleaned_data["column"] = rows[0].column if rows else ""
         return list(dict.fromkeys(row.external_id for row in rows))
 
 

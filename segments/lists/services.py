@@ -24,7 +24,7 @@ from ilara_admin.core.spreadsheet import cell
 from ilara_admin.models import AuditAction, AuditEntry
 from segments.lists import chunks
 from segments.lists.chunks import SupersededError, take_up
-from segments.lists.csv_reader import COLUMN, FileRefusedError, check_id, read_ids
+from segments.lists.csv_reader import COLUMN, CsvRow, FileRefusedError, check_id, read_ids
 from segments.models import (
     ListAction,
     ListState,
@@ -55,14 +55,16 @@ MEMBERSHIPS_SQL = """
 @transaction.atomic
 def ids_add(
     segment: Segment, external_ids: Sequence[str], *, excluded: bool, actor: Actor,
-    reason: str = "",
+    reason: str = "", column: str = "",
 ) -> SegmentListChange:  # fmt: skip
-    """Add up to MAX_IDS external ids to a list. Ids already on it stay unchanged.
+    """Add up to MAX_IDS external ids to a list. Ids already on it stay unchanged. `column` is the
+    name of their column in a table, as in CsvRow.
 
     If nothing changes, no change is stored and the returned one has no id.
     """
     change = _few(segment, ListAction.ADD, external_ids, excluded, actor, reason)
-    chunks.add(take_up(change), external_ids)
+    lines = [CsvRow(number, each, "", column) for number, each in enumerate(external_ids, 1)]
+    chunks.add(take_up(change), lines)
     return _finish_few(change, external_ids)
 
 

@@ -95,6 +95,7 @@ def segment_ids_add(request: HtmxHttpRequest, key: str) -> HttpResponse:
                 excluded=_excluded(request),
                 actor=actor_of(request),
                 reason=form.cleaned_data["reason"],
+                column=form.cleaned_data["column"],
             )
         except ValidationError as error:
             form.add_error("ids", error)

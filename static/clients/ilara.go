@@ -375,7 +375,7 @@ func (c *Client) RegisterPlayer(
 ) (*Player, error) {
 	body := fields.body()
 	body["external_id"] = externalID
-	return call[*Player](ctx, c, "POST", "/players/players", body)
+	return call[*Player](ctx, c, "POST", path("/players/players"), body)
 }
 
 // UpdatePlayer changes the given fields.
@@ -399,7 +399,7 @@ func (c *Client) ListPlayers(ctx context.Context, limit int, cursor string) (*Pl
 	if cursor != "" {
 		query.Set("cursor", cursor)
 	}
-	return call[*PlayerPage](ctx, c, "GET", "/players/players?"+query.Encode(), nil)
+	return call[*PlayerPage](ctx, c, "GET", path("/players/players?"+query.Encode()), nil)
 }
 
 // EachPlayer calls visit for all players, ordered by id, until it returns an error. Requires a secret
@@ -460,8 +460,8 @@ func (c *Client) LinkAlias(ctx context.Context, playerID, externalID string) (*A
 // UnlinkAlias requires a secret key. It is not retried without a response: a retry would get
 // NOT_FOUND.
 func (c *Client) UnlinkAlias(ctx context.Context, playerID, externalID string) (*Aliases, error) {
-	place := path("/players/players/", playerID, "/aliases/", externalID)
-	return call[*Aliases](ctx, c, "DELETE", place, nil)
+	to := path("/players/players/", playerID, "/aliases/", externalID)
+	return call[*Aliases](ctx, c, "DELETE", to, nil)
 }
 
 // --- Events ---
@@ -479,7 +479,7 @@ func (c *Client) Track(event Event) (string, error) {
 // TrackNow sends one event without the queue.
 func (c *Client) TrackNow(ctx context.Context, event Event) (*EventReceipt, error) {
 	event.complete()
-	return call[*EventReceipt](ctx, c, "POST", "/events/events", func() any {
+	return call[*EventReceipt](ctx, c, "POST", path("/events/events"), func() any {
 		return struct {
 			Event
 			SentAt time.Time `json:"sent_at"`
@@ -493,7 +493,7 @@ func (c *Client) TrackBatch(ctx context.Context, events []Event) (*BatchReceipt,
 	for index := range events {
 		events[index].complete()
 	}
-	return call[*BatchReceipt](ctx, c, "POST", "/events/events/batch", func() any {
+	return call[*BatchReceipt](ctx, c, "POST", path("/events/events/batch"), func() any {
 		return map[string]any{"sent_at": time.Now(), "events": events}
 	})
 }
@@ -593,16 +593,16 @@ func (c *Client) flagValue(
 func (c *Client) EvaluateFlag(
 	ctx context.Context, key, playerID string, options EvaluationOptions,
 ) (*FlagEvaluation, error) {
-	place, body := options.request(path("/flags/flags/", key, "/evaluate"), playerID)
-	return call[*FlagEvaluation](ctx, c, "POST", place, body)
+	to, body := options.request(path("/flags/flags/", key, "/evaluate"), playerID)
+	return call[*FlagEvaluation](ctx, c, "POST", to, body)
 }
 
 // EvaluateFlags returns all flags by key, in one call; use it when the game loads.
 func (c *Client) EvaluateFlags(
 	ctx context.Context, playerID string, options EvaluationOptions,
 ) (map[string]FlagEvaluation, error) {
-	place, body := options.request("/flags/flags/evaluate", playerID)
-	found, err := call[struct{ Flags map[string]FlagEvaluation }](ctx, c, "POST", place, body)
+	to, body := options.request(path("/flags/flags/evaluate"), playerID)
+	found, err := call[struct{ Flags map[string]FlagEvaluation }](ctx, c, "POST", to, body)
 	return found.Flags, err
 }
 
@@ -612,10 +612,10 @@ func (c *Client) EvaluateSegment(ctx context.Context, segmentID, playerID string
 		return false, err
 	}
 	body := map[string]any{"player_id": playerID}
-	place := path("/segments/segments/", segmentID, "/evaluate")
+	to := path("/segments/segments/", segmentID, "/evaluate")
 	found, err := call[struct {
 		IsMember bool `json:"is_member"`
-	}](ctx, c, "POST", place, body)
+	}](ctx, c, "POST", to, body)
 	return found.IsMember, err
 }
 
@@ -623,8 +623,8 @@ func (c *Client) EvaluateSegment(ctx context.Context, segmentID, playerID string
 func (c *Client) GetPlayerSegments(
 	ctx context.Context, playerID string,
 ) ([]SegmentSummary, error) {
-	place := path("/segments/player/", playerID)
-	found, err := call[struct{ Segments []SegmentSummary }](ctx, c, "GET", place, nil)
+	to := path("/segments/player/", playerID)
+	found, err := call[struct{ Segments []SegmentSummary }](ctx, c, "GET", to, nil)
 	return found.Segments, err
 }
 
@@ -632,7 +632,7 @@ func (c *Client) GetPlayerSegments(
 
 // call tries until there is a response. A body that is a func() any is built for each attempt: it
 // holds the time, so that the server can correct the client's clock.
-func call[T any](ctx context.Context, c *Client, method, place string, body any) (T, error) {
+func call[T any](ctx context.Context, c *Client, method string, to place, body any) (T, error) {
 	var data, nothing T
 	ctx, cancel := context.WithTimeout(ctx, c.options.Deadline)
 	defer cancel()
@@ -641,7 +641,7 @@ func call[T any](ctx context.Context, c *Client, method, place string, body any)
 		if fresh, ok := body.(func() any); ok {
 			sent = fresh()
 		}
-		err := c.try(ctx, method, place, sent, &data, c.options.Timeout)
+		err := c.try(ctx, method, to, sent, &data, c.options.Timeout)
 		if err == nil {
 			return data, nil
 		}
@@ -659,11 +659,11 @@ func call[T any](ctx context.Context, c *Client, method, place string, body any)
 
 // try makes one attempt and decodes the response's data into data.
 func (c *Client) try(
-	ctx context.Context, method, place string, body, data any, timeout time.Duration,
+	ctx context.Context, method string, to place, body, data any, timeout time.Duration,
 ) *Error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	response, failure := c.open(ctx, method, place, body, "")
+	response, failure := c.open(ctx, method, to, body, "")
 	if failure != nil {
 		return failure
 	}
@@ -686,13 +686,10 @@ func (c *Client) try(
 
 // open returns the response, its body not read yet, if its status is 2xx.
 func (c *Client) open(
-	ctx context.Context, method, place string, body any, lastEventID string,
+	ctx context.Context, method string, to place, body any, lastEventID string,
 ) (*http.Response, *Error) {
-	if strings.HasPrefix(place, notAPlayer) {
-		return nil, checkPlayer(strings.TrimPrefix(place, notAPlayer))
-	}
-	if place == "" {
-		return nil, &Error{Code: ErrValidation.Code, Message: "An id must not be empty, '.' or '..'"}
+	if to.err != nil {
+		return nil, to.err
 	}
 	var content io.Reader
 	if body != nil {
@@ -702,7 +699,7 @@ func (c *Client) open(
 		}
 		content = bytes.NewReader(text)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, c.baseURL+place, content)
+	request, err := http.NewRequestWithContext(ctx, method, c.baseURL+to.path, content)
 	if err != nil {
 		return nil, &Error{Code: ErrValidation.Code, Message: err.Error(), cause: err}
 	}
@@ -913,7 +910,7 @@ func (q *queue) send(batch []queued) *Error {
 	}
 	body := map[string]any{"sent_at": time.Now(), "events": events}
 	var receipt BatchReceipt
-	err := q.client.try(context.Background(), "POST", "/events/events/batch", body, &receipt,
+	err := q.client.try(context.Background(), "POST", path("/events/events/batch"), body, &receipt,
 		q.client.options.Timeout)
 	if err != nil {
 		if err.IsPassing() {
@@ -1000,8 +997,8 @@ func (s *stream) connect(ctx context.Context) (*Error, error) {
 			query.Set(name, value)
 		}
 	}
-	place := "/events/events/stream?" + query.Encode()
-	response, failure := s.client.open(ctx, "GET", place, nil, s.lastID)
+	to := path("/events/events/stream?" + query.Encode())
+	response, failure := s.client.open(ctx, "GET", to, nil, s.lastID)
 	if failure != nil {
 		return failure, nil
 	}
@@ -1122,9 +1119,9 @@ func (e *Event) complete() {
 	}
 }
 
-func (o EvaluationOptions) request(place, playerID string) (string, map[string]any) {
-	if checkPlayer(playerID) != nil {
-		return notAPlayer + playerID, nil
+func (o EvaluationOptions) request(to place, playerID string) (place, map[string]any) {
+	if to.err == nil {
+		to.err = checkPlayer(playerID)
 	}
 	body, query := map[string]any{"player_id": playerID}, url.Values{}
 	if o.Context != nil {
@@ -1136,10 +1133,10 @@ func (o EvaluationOptions) request(place, playerID string) (string, map[string]a
 	if !o.At.IsZero() {
 		query.Set("at", o.At.Format(time.RFC3339Nano))
 	}
-	if place != "" && len(query) > 0 {
-		place += "?" + query.Encode()
+	if len(query) > 0 {
+		to.path += "?" + query.Encode()
 	}
-	return place, body
+	return to, body
 }
 
 var playerIDs = regexp.MustCompile("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
@@ -1153,24 +1150,28 @@ func checkPlayer(id string) *Error {
 		"returned, a UUID, not '" + id + "'. Is it the external id?"}
 }
 
-// notAPlayer begins the place of a call with an invalid player id, which follows it.
-const notAPlayer = "not a player: "
+// place is the path of a call, or the error of an id in it.
+type place struct {
+	path string
+	err  *Error
+}
 
-// path joins fixed parts alternating with ids. It is empty if an id would be another path.
-func path(parts ...string) string {
+// path joins fixed parts alternating with ids.
+func path(parts ...string) place {
 	for index := 1; index < len(parts); index += 2 {
 		id, before := parts[index], parts[index-1]
 		if before == "/players/players/" || before == "/segments/player/" {
-			if checkPlayer(id) != nil {
-				return notAPlayer + id
+			if err := checkPlayer(id); err != nil {
+				return place{err: err}
 			}
 		}
-		if id == "" || id == "." || id == ".." {
-			return ""
+		if id == "" || id == "." || id == ".." { // would be another path
+			message := "An id must not be empty, '.' or '..'"
+			return place{err: &Error{Code: ErrValidation.Code, Message: message}}
 		}
 		parts[index] = url.PathEscape(parts[index])
 	}
-	return strings.Join(parts, "")
+	return place{path: strings.Join(parts, "")}
 }
 
 func orNewID(id string) string {

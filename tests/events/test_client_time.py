@@ -1,8 +1,6 @@
 """The client's time of an event: stored next to the server's, bounded, corrected by `sent_at`."""
 
-import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from events.models import Event
 from players.models import Player
 from tests.api_client import EVENTS, Api
+from tests.inputs import inputs
 
 HOUR = timedelta(hours=1)
 
@@ -39,7 +38,7 @@ def test_wrong_clock__is_stored_next_to_the_server_time(
     assert datetime.fromisoformat(data["timestamp"]) == event.occurred_at
 
 
-TIMES = json.loads((Path(__file__).parents[1] / "inputs" / "times.json").read_text())
+TIMES = inputs("times")
 
 
 def test_timestamp_of_any_runtime__is_read(body: dict[str, Any], secret_api: Api) -> None:

@@ -7,16 +7,14 @@ import sys
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
-import msgspec
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
 from events import export
-from events.schemas import Status, StreamedEvent
-from ilara_admin.management.commands.events_export import moment, writer_of
+from events.models import Event
+from ilara_admin.management.commands.events_export import moment
 from ilara_admin.models import AuditEntry, Environment
 from segments.lists.csv_reader import read_ids
 from tests.factories import make_environment
@@ -88,24 +86,26 @@ def test_csv__runs_no_formula_and_gives_the_player_ids_back(
     assert ids == [row["player_id"] for row in rows]
 
 
-def test_terminal__gets_no_escape_sequence() -> None:
-    class Tty(io.StringIO):
+def test_terminal__gets_no_escape_sequence(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     name = "\x1b[2J\u202eadmin\x9b31m"
-    properties = msgspec.Raw(msgspec.json.encode({"text": name}))
-    now = datetime.now(UTC)
-    event = StreamedEvent("e", uuid4(), name, now, now, Status.ACCEPTED, None, properties)
+    insert(environment, 1)
+    Event.objects.update(name=name)
+
+    def written(stream: io.StringIO, format: str) -> str:
+        monkeypatch.setattr(sys, "stdout", stream)
+        call_command("events_export", str(environment), **SPAN, format=format)
+        return stream.getvalue()
+
     for format in ("jsonl", "csv"):
-        write = writer_of(stream := Tty(), format)
-        write(event)
-        assert not set("\x1b\x9b\u202e") & set(stream.getvalue())
-        if format == "jsonl":
-            assert json.loads(stream.getvalue())["event_name"] == name
-    write = writer_of(file := io.StringIO(), "csv")
-    write(event)
-    assert name in file.getvalue()
+        assert not set("\x1b\x9b\u202e") & set(written(Terminal(), format))
+    assert json.loads(written(Terminal(), "jsonl"))["event_name"] == name
+    assert name in written(io.StringIO(), "csv")
 
 
 def test_export__is_recorded_in_the_audit_log(

@@ -311,7 +311,7 @@ def test_erasure__of_a_player_named_like_a_key_changes_no_flag_and_no_segment(
     environment: Environment,
 ) -> None:
     """Players choose their names: none may break what others are served."""
-    words = ["enabled", "new_tutorial", "beta-testers", "gold", "level_complete"]
+    words = ["enabled", "new_tutorial", "beta-testers", "gold", "level_complete", "checkout_v2"]
     rule = {
         "operator": "OR",
         "conditions": [
@@ -322,6 +322,7 @@ def test_erasure__of_a_player_named_like_a_key_changes_no_flag_and_no_segment(
     segment_create(
         environment=environment, key="gold", name="gold", rule=rule, actor=ACTOR, reason="gold"
     )
+    make_constant_flag(environment, "checkout_v2", "string", "checkout_v2")
     documents = list(Flag.objects.order_by("key").values_list("key", "document", "name"))
     entries = AuditEntry.objects.order_by("pk")
     audited = list(entries.values_list("object_name", "reason"))
@@ -333,6 +334,37 @@ def test_erasure__of_a_player_named_like_a_key_changes_no_flag_and_no_segment(
     assert (kept.name, kept.rule["conditions"][0]["value"]) == ("gold", words)
     assert kept.rule["conditions"][1]["value"] == "erased player"
     assert list(entries.values_list("object_name", "reason"))[: len(audited)] == audited
+
+
+def test_erasure__keeps_others_whom_the_attributes_name(environment: Environment) -> None:
+    friend = make_player(environment, "friend_12345", email="friend@example.com")
+    attributes = {
+        "players": [friend.external_id],
+        "friends": [{"name": "Federica Friend", "email": friend.email}],
+        "clan": {"ids": [friend.external_id]},
+    }
+    rule = {
+        "operator": "AND",
+        "conditions": [{"field": "external_id", "operator": "in", "value": ["friend_12345"]}],
+    }
+    segment = segment_create(
+        environment=environment, key="friends", name="Federica Friend", rule=rule, actor=ACTOR
+    )
+    ids_add(segment, ["friend_12345"], excluded=False, actor=ACTOR)
+    player_delete(make_player(environment, "hero", attributes=attributes), actor=ACTOR, reason="")
+    kept = Segment.objects.get(key="friends")
+    assert (kept.name, kept.rule) == ("Federica Friend", rule)
+    assert on(kept) == ["friend_12345"]
+
+
+def test_erasure__leaves_texts_that_fit_their_columns(environment: Environment) -> None:
+    player, segment = make_player(environment, "user42"), segment_of(environment)
+    segment_update(
+        segment, name="x", description="user42 " * 71, rule=segment.rule, actor=ACTOR,
+        reason="user42 " * 71,
+    )  # fmt: skip
+    player_delete(player, actor=ACTOR, reason="user42 " * 71)
+    assert segment_of(environment).description == "erased " * 71
 
 
 def test_erasure__keeps_texts_that_only_contain_the_name(environment: Environment) -> None:

@@ -64,7 +64,7 @@ def test_count_and_estimate__are_exact_if_all_players_fit_in_the_sample(
 ) -> None:
     players = fill(environment, 4, 6)
     query = query_of(environment, condition)
-    assert (count(query), total(environment)) == (4, 10)
+    assert (count(query), total(environment.pk)) == (4, 10)
     found = estimate(query)
     assert (found.matched, found.sampled, found.exact, found.margin) == (4, 10, True, 0)
     assert {each.id for each in found.examples} == {player.id for player in players[:4]}

@@ -8,13 +8,12 @@ from datetime import datetime
 from typing import Any, TextIO
 
 import msgspec
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser, OutputWrapper
 from django.utils import timezone
 
 from events import export
 from events.schemas import StreamedEvent
 from ilara_admin.core import spreadsheet
-from ilara_admin.core.text import visible
 from ilara_admin.core.times import read_time
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import IlaraCommand
@@ -45,7 +44,8 @@ class Command(IlaraCommand):
         until = min(until or now, now)
         if since >= until:
             raise CommandError("--since must be before --until, and before now.")
-        write = writer_of(sys.stdout, format)
+        # A file gets the events as they are; a terminal must not run what they contain.
+        write = writer_of(self.stdout if sys.stdout.isatty() else sys.stdout, format)
         bar, count = ProgressBar(), 0
         bar("Events", 0, 1)
         try:
@@ -78,18 +78,7 @@ def _discard_output() -> None:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-class Terminal:
-    """A terminal as a file, on which the texts of clients run no escape sequences."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        return self.stream.write(visible(text, lines=True))
-
-
-def writer_of(output: TextIO, format: str) -> Callable[[StreamedEvent], object]:
-    stream = Terminal(output) if output.isatty() else output
+def writer_of(stream: TextIO | OutputWrapper, format: str) -> Callable[[StreamedEvent], object]:
     if format == "jsonl":
         return lambda event: stream.write(msgspec.json.encode(event).decode() + "\n")
     rows = csv.writer(stream, lineterminator="\n")

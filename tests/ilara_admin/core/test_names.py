@@ -14,7 +14,7 @@ from flags.services import flag_create, flag_update
 from ilara_admin.api.json_schema import LINE_NAME, NAME
 from ilara_admin.core import projects
 from ilara_admin.core.api_keys import api_key_create
-from ilara_admin.core.names import BLANKS, NO_VISIBLE, OUTER_SPACE, SPACES, name_problem
+from ilara_admin.core.names import BLANKS, NO_VISIBLE, OUTER_SPACE, SPACE_CLASS, name_problem
 from ilara_admin.models import Environment, KeyKind
 from players.aliases import player_alias_link
 from segments.services import segment_create
@@ -49,7 +49,7 @@ def test_every_letter_digit_and_sign__is_a_name() -> None:
 
 
 def test_spaces__are_all_white_space_and_no_mark_of_direction() -> None:
-    space = re.compile(f"[{SPACES}]")
+    space = re.compile(f"[{SPACE_CLASS}]")
     for number in range(0x110000):
         character = chr(number)
         if unicodedata.category(character) in ("Cc", "Zs", "Zl", "Zp") or character in BLANKS:

@@ -1,8 +1,6 @@
 """Times as the standard libraries of common runtimes write them."""
 
-import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -10,8 +8,9 @@ import pytest
 from django.db import connection
 
 from ilara_admin.core.times import read_time, sql_time
+from tests.inputs import inputs
 
-TIMES = json.loads((Path(__file__).parents[2] / "inputs" / "times.json").read_text())
+TIMES = inputs("times")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -21,6 +20,7 @@ from segments.language.sql_operators import moment_sql
 from segments.language.values import moment
 from segments.sizes import count, rule_query
 from tests.factories import make_player
+from tests.inputs import inputs
 from tests.segments.language.test_parser import ATTRIBUTES, CASES, NOW, and_, condition
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -104,8 +104,7 @@ def some_version(random: Random) -> str:
 
 def test_versions__are_compared_alike(db: None) -> None:
     random = Random(4)
-    examples = Path(__file__).parents[2] / "inputs" / "versions.json"
-    texts = [item["text"] for item in json.loads(examples.read_text())]
+    texts = [item["text"] for item in inputs("versions")]
     texts = list(dict.fromkeys(texts + [some_version(random) for _ in range(1_000)]))
     params: dict[str, Any] = {"now": NOW}
 

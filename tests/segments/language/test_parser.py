@@ -1,7 +1,5 @@
-import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +9,7 @@ from segments.language.operators import OPERATORS
 from segments.language.parser import MAX_CONDITIONS, MAX_DEPTH, RuleError, parse
 from segments.language.sentences import describe, lacking
 from segments.language.values import duration, moment, version
+from tests.inputs import inputs
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 BUILTIN_FIELDS = {
@@ -476,7 +475,7 @@ def test_other_value__is_no_time(value: object) -> None:
     assert moment(value) is None
 
 
-VERSIONS = json.loads((Path(__file__).parents[2] / "inputs" / "versions.json").read_text())
+VERSIONS = inputs("versions")
 
 
 @pytest.mark.parametrize("example", VERSIONS, ids=lambda example: example["text"])

@@ -1,10 +1,8 @@
 """Reading external ids from a file."""
 
 import base64
-import json
 import tracemalloc
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +22,7 @@ from segments.lists.csv_reader import (
 )
 from tests.inputs import inputs
 
-CASES = json.loads((Path(__file__).parents[2] / "inputs" / "csv.json").read_text())
+CASES = inputs("csv")
 
 
 def ids(*pieces: bytes) -> list[str]:
