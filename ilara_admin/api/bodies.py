@@ -7,7 +7,7 @@ Numbers count by value: an integer beyond 64 bits becomes the double that other 
 
 import re
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import blake2b
@@ -20,10 +20,9 @@ from uuid import UUID
 import msgspec
 from django.http import HttpRequest
 
-from ilara_admin.api import hints
+from ilara_admin.api import body_errors
 from ilara_admin.api.errors import ApiError, Code, invalid
 from ilara_admin.api.json_schema import (
-    EXAMPLE_ID,
     INTEGER_RANGE,
     MAX_KEY_CHARACTERS,
     MAX_LEVELS,
@@ -31,7 +30,7 @@ from ilara_admin.api.json_schema import (
     YEARS,
 )
 from ilara_admin.api.json_text import exact_number, read_leniently, storable
-from ilara_admin.core.times import EXAMPLE, read_time
+from ilara_admin.core.times import read_time
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_IGNORED_NAMES = 20
@@ -46,6 +45,14 @@ LEAST, MOST = INTEGER_RANGE[0], INTEGER_RANGE[-1]
 _surrogate = re.compile("[\ud800-\udfff]").search
 
 
+class BodyRequest(HttpRequest):
+    """`raw_body` is set once the body was read: the bytes, or why they are refused. `ignored` are
+    the names of unknown top-level fields."""
+
+    raw_body: bytes | ApiError
+    ignored: Sequence[str]
+
+
 def is_uuid(text: str) -> bool:
     return _uuid.fullmatch(text) is not None
 
@@ -55,19 +62,15 @@ def parse_uuid(text: object, field: str) -> UUID:
     if not isinstance(text, str) or not is_uuid(text):
         name = field.rpartition(".")[2]
         raise invalid(
-            f"Invalid {name} format", field, fix=PLAYER_ID if name == "player_id" else None
+            f"Invalid {name} format",
+            field,
+            fix=body_errors.PLAYER_ID if name == "player_id" else None,
         )
     return UUID(text)
 
 
-PLAYER_ID = (
-    "player_id must be the id in the reply to POST /v1/players/players, a UUID such as "
-    f"{EXAMPLE_ID}. GET /v1/players/players/external/{{external_id}} finds it by external id."
-)
-
-
 def decode_body[T: msgspec.Struct](
-    request: HttpRequest,
+    request: BodyRequest,
     struct: type[T],
     checks_itself: tuple[str, ...] = (),
     *,
@@ -81,19 +84,11 @@ def decode_body[T: msgspec.Struct](
     body = read_body(request)
     data = parse_body(body, exact_numbers=exact_numbers) if body.strip() else {}
     if not isinstance(data, dict):
-        raise _not_an_object(data, struct)
+        raise body_errors.not_an_object(data, struct)
     known = struct.__struct_encode_fields__
     ignored = [quote(name, "", errors="replace")[:64] for name in data if name not in known]
-    request.ignored = ignored[:MAX_IGNORED_NAMES]  # type: ignore[attr-defined]
+    request.ignored = ignored[:MAX_IGNORED_NAMES]
     return checked_struct(data, struct, checks_itself)
-
-
-def _not_an_object(data: Any, struct: type[msgspec.Struct]) -> ApiError:
-    kind = "an array" if isinstance(data, list) else "text, a number, true, false or null"
-    required = [field.name for field in msgspec.structs.fields(struct) if field.required]
-    shown = ", ".join(f'"{name}": {"[…]" if name == "events" else "…"}' for name in required)
-    example = f": {{{shown}}}" if shown else ""
-    return invalid(f"The body must be a JSON object, not {kind}{example}")
 
 
 def checked_struct[T: msgspec.Struct](
@@ -128,21 +123,20 @@ def optional_texts(struct: type[msgspec.Struct]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def read_body(request: HttpRequest) -> bytes:
+def read_body(request: BodyRequest) -> bytes:
     """The complete body, within the size limit. Read once and stored with the request, as is the
     error of a refused body: when the request is restarted, the rest must not pass as a body."""
     if not hasattr(request, "raw_body"):
         try:
-            request.raw_body = _read_body(request)  # type: ignore[attr-defined]
+            request.raw_body = _read_body(request)
         except ApiError as error:
-            request.raw_body = error  # type: ignore[attr-defined]
-    body: bytes | ApiError = request.raw_body  # type: ignore[attr-defined]
-    if isinstance(body, ApiError):
-        raise body
-    return body
+            request.raw_body = error
+    if isinstance(request.raw_body, ApiError):
+        raise request.raw_body
+    return request.raw_body
 
 
-def read_object(request: HttpRequest) -> dict[str, Any] | None:
+def read_object(request: BodyRequest) -> dict[str, Any] | None:
     """The object in the body, or None if the body cannot be read as one."""
     try:
         data = parse_body(read_body(request))
@@ -291,7 +285,7 @@ def parse_moment(text: str, field: str) -> datetime:
     every part of the system supports."""
     moment = read_time(text)
     if moment is None:
-        raise invalid(f"{field} must be {TYPES['datetime']}", field)
+        raise invalid(f"{field} must be {body_errors.TYPES['datetime']}", field)
     if moment.tzinfo is not UTC or int(text[:4]) not in YEARS:
         raise invalid(f"{field} must be between the years {YEARS[0]} and {YEARS[-1]}", field)
     return moment
@@ -321,13 +315,7 @@ def digest_of(client_id: str | None) -> bytes:
     return blake2b(client_id.encode(), digest_size=16).digest()
 
 
-# --- Structs and messages ---------------------------------------------------------------------
-
-TYPES = {
-    "str": "a string", "int": "an integer", "float": "a number", "bool": "true or false",
-    "object": "an object", "array": "an array", "null": "null", "decimal": "a number",
-    "datetime": f"a time like {EXAMPLE}",
-}  # fmt: skip
+# --- Structs --------------------------------------------------------------------------------------
 
 
 def to_struct[T: msgspec.Struct](data: Any, struct: type[T], prefix: str = "") -> T:
@@ -335,60 +323,4 @@ def to_struct[T: msgspec.Struct](data: Any, struct: type[T], prefix: str = "") -
     try:
         return msgspec.convert(data, struct)
     except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `$")
-        path = place.rstrip("`").lstrip(".")
-        if path in _moments_in(struct):
-            problem = _TEXT_EXPECTED.sub("Expected `datetime`", problem).replace("`int`", "`float`")
-        raise _readable(problem, path, prefix, data, struct) from None
-
-
-_TEXT_EXPECTED = re.compile(r"Expected `str( \| null)?`")
-
-
-@cache
-def _moments_in(struct: type[msgspec.Struct]) -> frozenset[str]:
-    """The names of the fields that take a time."""
-    _, components = msgspec.json.schema_components((struct,))
-    fields = components[struct.__name__]["properties"]
-    return frozenset(name for name, schema in fields.items() if "date-time" in repr(schema))
-
-
-def _readable(
-    problem: str, path: str, prefix: str, data: Any, struct: type[msgspec.Struct]
-) -> ApiError:
-    if found := re.search(r"missing required field `(.+)`", problem):
-        field = prefix + ".".join(filter(None, [path, found[1]]))
-        fix = PLAYER_ID if found[1] == "player_id" else None
-        return invalid(f"{field} is required{_other_name(found[1], data, struct)}", field, fix=fix)
-    field = prefix + path
-    if not field:
-        return invalid("The body must be a JSON object")
-    if field.endswith("player_id"):
-        return invalid("Invalid player_id format", field, fix=PLAYER_ID)
-    return invalid(f"{field} {_sentence(problem)}", field)
-
-
-def _other_name(wanted: str, data: Any, struct: type[msgspec.Struct]) -> str:
-    unknown = set(data) - set(struct.__struct_encode_fields__) if isinstance(data, dict) else ()
-    found = hints.closest_name(wanted, sorted(unknown)[: hints.MAX_NAMES])
-    return f". You sent {found}: did you mean {wanted}?" if found else ""
-
-
-def _sentence(problem: str) -> str:
-    if found := re.search(r"Expected `(.+?)`, got `(.+?)`", problem):
-        wanted = " or ".join(TYPES.get(name, name) for name in found[1].split(" | "))
-        return f"must be {wanted}, not {TYPES.get(found[2], found[2])}"
-    if found := re.search(r"Expected `(\w+)` of length (>=|<=) (\d+)", problem):
-        bound = "at least" if found[2] == ">=" else "at most"
-        noun = {"str": "character", "array": "item", "object": "key"}.get(found[1], "item")
-        return f"must have {bound} {found[3]} {noun}{'' if found[3] == '1' else 's'}"
-    if found := re.search(r"Expected `\w+` (>=|<=|>|<) (\S+)", problem):
-        bounds = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
-        return f"must be {bounds[found[1]]} {found[2]}"
-    if "multiple of 1" in problem:
-        return "must be a whole number"
-    if "RFC3339" in problem or "datetime" in problem:
-        return f"must be {TYPES['datetime']}"
-    if "matching regex" in problem:
-        return "has characters that are not allowed"
-    return f"is invalid: {problem}"
+        raise body_errors.of_struct(error, data, struct, prefix) from None

@@ -20,7 +20,7 @@ from django.urls import Resolver404, URLResolver
 from django.urls.resolvers import RegexPattern
 
 from ilara_admin.api import environment_cache, hints, key_usage, rate_limits
-from ilara_admin.api.bodies import decode_body, parse_uuid
+from ilara_admin.api.bodies import BodyRequest, decode_body, parse_uuid
 from ilara_admin.api.endpoint import Endpoint, EndpointView
 from ilara_admin.api.environment_cache import Key, Snapshot
 from ilara_admin.api.errors import (
@@ -62,7 +62,7 @@ MAX_HEADER_NAMES = 4_096  # characters
 encoder = msgspec.json.Encoder(decimal_format="number")
 
 
-class ApiRequest(HttpRequest):
+class ApiRequest(BodyRequest):
     """An authenticated request. `now` is the database's clock, set by the first statement.
     `conflicts` are the fields that differ from what is stored under the same id. `shape_error`
     formats errors for the protocol of the endpoint."""
@@ -73,7 +73,6 @@ class ApiRequest(HttpRequest):
     restarts: int
     confirmed: bool
     limits: dict[str, rate_limits.LimitState]
-    ignored: Sequence[str]
     conflicts: tuple[str, ...]
     now: datetime
     shape_error: Callable[[ApiError], HttpResponse]

@@ -8,7 +8,7 @@ import msgspec
 from django.http import HttpResponse
 from django.shortcuts import render
 
-from ilara_admin.api.bodies import PLAYER_ID
+from ilara_admin.api.body_errors import PLAYER_ID
 from ilara_admin.api.curl import (
     EXAMPLE_PLAYER,
     EXAMPLE_REGISTRATION,

@@ -13,7 +13,7 @@ import msgspec
 from django.urls import URLResolver, get_resolver
 
 from ilara_admin.api import rate_limits
-from ilara_admin.api.bodies import PLAYER_ID
+from ilara_admin.api.body_errors import PLAYER_ID
 from ilara_admin.api.endpoint import Docs, Endpoint, Example
 from ilara_admin.api.errors import (
     FOR_SERVERS,
