@@ -8,10 +8,11 @@ import sys
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ilara_admin.settings")
     from django.core.exceptions import ImproperlyConfigured
-    from django.core.management import execute_from_command_line
+
+    from ilara_admin.management.help import IlaraManagement
 
     try:
-        execute_from_command_line(sys.argv)
+        IlaraManagement(sys.argv).execute()
     except ImproperlyConfigured as error:
         sys.exit(f"ilara: {error}")
     except KeyboardInterrupt:

@@ -1,28 +1,29 @@
-"""The first start: an admin, a project with its environments, and their keys."""
+"""The first contents of an installation: an admin, a project with its environments, their keys."""
 
 import secrets
 from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.migrations.executor import MigrationExecutor
 
 from ilara_admin.core.api_keys import api_key_create
 from ilara_admin.core.audit import Actor
-from ilara_admin.core.projects import project_create
 from ilara_admin.core.staff import staff_create
 from ilara_admin.models import KeyKind, Project, Role, Tier, User
-from ilara_admin.starter import environment_start
+from ilara_admin.starter import project_open
 
 ADMIN_NAME = "admin"
+
+type Tokens = dict[tuple[str, str], str]  # by (environment, kind)
 
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """Secrets in plain text: the admin's password, None if staff already existed, and the tokens by
-    (environment, kind)."""
+    """Secrets in plain text: the admin's password, None if staff already existed, and the keys."""
 
     project: Project
     password: str | None
-    tokens: dict[tuple[str, str], str]
+    tokens: Tokens
 
 
 @transaction.atomic
@@ -32,15 +33,42 @@ def first_start(*, name: str, slug: str, tier: Tier, actor: Actor) -> FirstStart
         return None
     password = None
     if not User.objects.exists():
-        password = secrets.token_urlsafe(12)
+        password = generated_password()
         staff_create(username=ADMIN_NAME, role=Role.ADMIN, password=password, actor=actor)
-    project = project_create(name=name, slug=slug, tier=tier, actor=actor)
-    tokens: dict[tuple[str, str], str] = {}
+    project, tokens = project_with_keys(name=name, slug=slug, tier=tier, actor=actor)
+    return FirstStart(project, password, tokens)
+
+
+@transaction.atomic
+def project_with_keys(*, name: str, slug: str, tier: Tier, actor: Actor) -> tuple[Project, Tokens]:
+    """Create a project whose environments have the initial content and a key of each kind."""
+    project = project_open(name=name, slug=slug, tier=tier, actor=actor)
+    tokens: Tokens = {}
     for environment in project.environments.all():
-        environment_start(environment, actor)
         for kind in KeyKind:
             new = api_key_create(
                 environment=environment, kind=kind, name=f"First {kind} key", actor=actor
             )
             tokens[environment.slug, kind] = new.token
-    return FirstStart(project, password, tokens)
+    return project, tokens
+
+
+def generated_password() -> str:
+    return secrets.token_urlsafe(12)
+
+
+def credential_lines(username: str, password: str | None, tokens: Tokens) -> list[tuple[str, str]]:
+    """New secrets for display, as labels and texts. Print them before the transaction that creates
+    them is committed, so that an interruption cannot lose them."""
+    lines = [("sign in", f"{username} / {password}")] if password else []
+    lines += [(f"{environment} {kind}", token) for (environment, kind), token in tokens.items()]
+    shown = [what for what, new in (("the password", password), ("the keys", tokens)) if new]
+    if shown:
+        lines.append(("store", f"{' and '.join(shown)}: they are not shown again"))
+    return lines
+
+
+def missing_migrations() -> int:
+    """How many migrations the database lacks."""
+    executor = MigrationExecutor(connection)
+    return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))

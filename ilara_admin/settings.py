@@ -34,6 +34,13 @@ if not SECRET_KEY:
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 HTTPS = env.bool("ILARA_HTTPS", default=False)
+# Further directives of the header Strict-Transport-Security.
+HSTS = env.list("ILARA_HSTS", default=[])
+if unknown := set(HSTS) - {"includeSubDomains", "preload"}:
+    raise ImproperlyConfigured(
+        f"ILARA_HSTS has {', '.join(sorted(unknown))}: use includeSubDomains, preload or both, "
+        "separated by a comma."
+    )
 # The number of proxies in front; each appends its client's address to X-Forwarded-For.
 PROXIES = env.int("ILARA_PROXIES", default=0)
 
@@ -134,7 +141,10 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_HSTS_INCLUDE_SUBDOMAINS = "includeSubDomains" in HSTS
+SECURE_HSTS_PRELOAD = "preload" in HSTS
+# They concern hosts other than Ilara's, so both are off unless ILARA_HSTS names them.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_REFERRER_POLICY = "same-origin"
 CSRF_FAILURE_VIEW = "ilara_admin.pages.errors_and_theme.csrf_failure"

@@ -5,7 +5,7 @@ from django.conf import settings
 from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
-from ilara_admin.pages import account, errors_and_theme
+from ilara_admin.pages import account, errors_and_theme, home
 from ilara_admin.pages.sign_in import SignInView
 
 handler400 = "ilara_admin.pages.errors_and_theme.bad_request"
@@ -19,7 +19,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/", account.account, name="account"),
     path("account/password/", account.account_password, name="account_password"),
     path("preferences/theme/", errors_and_theme.theme, name="theme"),
-    path("", errors_and_theme.home, name="home"),
+    path("", home.home, name="home"),
     path(
         "<slug:project>/<slug:environment>/",
         include(

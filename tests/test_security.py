@@ -109,6 +109,39 @@ def test_https__makes_cookies_secure_and_redirects(https: str, secure: bool) -> 
     assert done.stdout.strip() == str([secure] * 4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "header"),
+    [
+        ("", "max-age=31536000"),
+        ("includeSubDomains,preload", "max-age=31536000; includeSubDomains; preload"),
+    ],
+)
+def test_hsts__is_for_this_host_unless_set(given: str, header: str) -> None:
+    code = (
+        "from django.http import HttpResponse; "
+        "from django.middleware.security import SecurityMiddleware; "
+        "from django.test import RequestFactory; "
+        "request = RequestFactory().get('/', secure=True); "
+        "response = SecurityMiddleware(lambda request: HttpResponse())(request); "
+        "print(response['Strict-Transport-Security'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=settings.BASE_DIR,
+        env={
+            **os.environ,
+            "ILARA_HTTPS": "1",
+            "ILARA_HSTS": given,
+            "DJANGO_SETTINGS_MODULE": "ilara_admin.settings",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == header
+
+
 # --- URLs -----------------------------------------------------------------------------------------
 
 

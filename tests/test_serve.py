@@ -163,6 +163,19 @@ def test_second_serve_on_the_same_home__error_has_the_address_of_the_first(
     assert first.get("/readyz")[0] == 200
 
 
+def test_interrupted_first_start__has_printed_working_credentials(start: Start) -> None:
+    with empty_home() as home:
+        serve = start(home, "--demo", *ONE_WORKER)
+        wait_until(lambda: "  store " in serve.out)
+        serve.stop()
+        assert "  demo " not in serve.out, "it was not interrupted"
+        again = start(home, *ONE_WORKER).ready()
+        assert again.says("project").startswith("sample-game found")
+        key = serve.says("live public")
+        assert HttpApi(again.address, key).register()["external_id"] == "player_123"
+        assert sign_in(again, "admin", serve.says("sign in").partition(" / ")[2]) == 302
+
+
 # --- Later starts ---------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.text import slugify
 
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.core.changes import (
@@ -33,6 +34,12 @@ def _check_slug(slug: str, longest: int) -> None:
         raise ValidationError(
             {"slug": f"Use 1 to {longest} lowercase letters, digits and inner hyphens."}
         )
+
+
+def slug_from(name: str) -> str:
+    """A valid slug that resembles the name."""
+    slug = slugify(name).replace("_", "-")[:40].strip("-") or "game"
+    return f"{slug}-game" if slug in RESERVED_SLUGS else slug
 
 
 def checked_name(name: str, what: str) -> str:

@@ -2,9 +2,11 @@
 
 import getpass
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
@@ -98,6 +100,16 @@ def _gap(cell: str, width: int) -> str:
 
 def _numeric(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[bool]:
     return [all(isinstance(row[place], int) for row in rows) for place in range(len(head))]
+
+
+def manage() -> str:
+    """The command line for other commands, started the same way as this one."""
+    if "UV" in os.environ:  # set by `uv run`
+        return "uv run manage.py"
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return f"{shlex.quote(str(python))} manage.py"
 
 
 def minute(moment: datetime | None) -> str:

@@ -1,17 +1,16 @@
-"""The home redirect, the theme switch, the error pages and the component gallery."""
+"""The theme switch, the error pages and the component gallery."""
 
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect, render
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import get_script_prefix
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from ilara_admin.pages import gallery
-from ilara_admin.web.access import last_environment
 from ilara_admin.web.context_processors import THEME_COOKIE, THEMES
 
 THEME_COOKIE_SECONDS = 365 * 24 * 3600
@@ -44,15 +43,6 @@ def _is_ours(request: HttpRequest, url: str) -> bool:
     return url_has_allowed_host_and_scheme(
         url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
-
-
-@require_GET
-def home(request: HttpRequest) -> HttpResponse:
-    """Redirect to the overview of the last visited or first environment."""
-    environment = last_environment(request)
-    if environment is None:
-        raise Http404("No projects yet.")
-    return redirect("overview", environment.project.slug, environment.slug)
 
 
 # --- Error pages --------------------------------------------------------------------------------

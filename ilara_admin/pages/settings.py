@@ -227,7 +227,7 @@ def project_new(request: HtmxHttpRequest) -> HttpResponse:
             add_errors(form, error)
         else:
             first = project.environments.order_by("id")[0]
-            return _to_keys(request, first, f"{project.name} created. Create its first key here.")
+            return to_keys(request, first, f"{project.name} created. Create its first key here.")
     page = FormPage(
         title="New project",
         button="Create project",
@@ -254,7 +254,7 @@ def environment_new(request: HtmxHttpRequest) -> HttpResponse:
             add_errors(form, error)
         else:
             text = f"{created.slug} created. Create its first key here."
-            return _to_keys(request, created, text)
+            return to_keys(request, created, text)
     page = FormPage(
         title=f"New environment of {project.name}",
         button="Create environment",
@@ -266,7 +266,7 @@ def environment_new(request: HtmxHttpRequest) -> HttpResponse:
     return render_form(request, page)
 
 
-def _to_keys(request: HtmxHttpRequest, environment: Environment, text: str) -> HttpResponse:
+def to_keys(request: HtmxHttpRequest, environment: Environment, text: str) -> HttpResponse:
     """Redirect to the keys, the next step for a new environment."""
     url = reverse("key_list", args=[environment.project.slug, environment.slug])
     return with_toast(request, redirect_to(request, url), text)

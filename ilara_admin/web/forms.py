@@ -19,7 +19,8 @@ _SENT_KEPT = 20
 
 @dataclass(frozen=True, slots=True)
 class FormPage:
-    """A page with only a form: a dialog with JavaScript, a page without."""
+    """A page with only a form: a dialog with JavaScript, a page without. It has a Cancel button if
+    `cancel_url` is not empty."""
 
     title: str
     button: str

@@ -1,12 +1,13 @@
 """Commands: output, changes and errors."""
 
 import io
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
 import pytest
-from django.core.management import call_command
+from django.core.management import call_command, get_commands
 from django.core.management.base import CommandError
 
 from events import partitions
@@ -14,6 +15,7 @@ from ilara_admin.core.api_keys import NewKey, api_key_create
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.projects import project_create
 from ilara_admin.core.tokens import digest, is_well_formed
+from ilara_admin.management.help import IlaraManagement
 from ilara_admin.management.resolve import api_key_of, duration, environment_of
 from ilara_admin.models import (
     ApiKey,
@@ -132,6 +134,19 @@ def test_last_four_of_two_keys__lists_their_ids(key: NewKey, live: Environment) 
         api_key_of(key.key.last_four)
     assert f"{key.key.pk} (game/live" in str(error.value)
     assert f"{other.pk} (game/live" in str(error.value)
+
+
+# --- Help ---------------------------------------------------------------------------------------
+
+
+def test_help__lists_every_command_of_ours_with_its_purpose() -> None:
+    text = IlaraManagement(["manage.py", "help"]).main_help_text()
+    ours = [name for name, app in get_commands().items() if app == "ilara_admin"]
+    assert {"serve", "setup"} <= set(ours)
+    for name in (*ours, "migrate"):
+        (line,) = re.findall(rf"^  {name} +([A-Z].*)", text, re.MULTILINE)
+        assert len(line) > 10
+    assert max(map(len, text.splitlines())) <= 100
 
 
 # --- API keys -----------------------------------------------------------------------------------

@@ -1,9 +1,6 @@
 import argparse
-import os
-import shlex
 import sys
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -11,16 +8,22 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import OperationalError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db import OperationalError, connection, transaction
 
 from events import partitions
-from ilara_admin.bootstrap import ADMIN_NAME, FirstStart, first_start
+from ilara_admin.bootstrap import (
+    ADMIN_NAME,
+    FirstStart,
+    Tokens,
+    credential_lines,
+    first_start,
+    missing_migrations,
+)
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.projects import project_update
 from ilara_admin.demo.fill import demo_fill
 from ilara_admin.management.bar import ProgressBar
-from ilara_admin.management.base import database_message
+from ilara_admin.management.base import database_message, manage
 from ilara_admin.models import Environment, Project, Role, Tier, User
 from ilara_admin.runtime import embedded_postgres, supervisor
 from ilara_admin.runtime.supervisor import Child, ServeError, Stop
@@ -104,23 +107,26 @@ class Command(BaseCommand):
         for problem in checks.run_checks(tags=[checks.Tags.database], databases=["default"]):
             if problem.is_serious():
                 raise ServeError(" ".join(filter(None, (str(problem.msg), problem.hint))))
-        executor = MigrationExecutor(connection)
-        missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+        missing = missing_migrations()
         call_command("migrate", verbosity=0, interactive=False)
         partitions.ensure()
         self.say("tables", f"{missing} migrations applied" if missing else "up to date")
 
     def prepare_content(self, *, demo: bool, tier: Tier | None) -> FirstStart | None:
         name, slug = SAMPLE if demo else ("My game", "my-game")
-        first = first_start(name=name, slug=slug, tier=tier or Tier.ENTERPRISE, actor=ACTOR)
-        if tier and not first:
-            project_update(Project.objects.order_by("id")[0], tier=tier, actor=ACTOR)
-        # Never add sample data to an existing game: it could not be separated from real players.
-        sample = sample_project() if demo else None
-        done = "created" if first else "found"
-        for project in Project.objects.prefetch_related("environments"):
-            environments = ", ".join(item.slug for item in project.environments.all())
-            self.say("project", f"{project.slug} {done}, tier {project.tier}: {environments}")
+        with transaction.atomic():
+            first = first_start(name=name, slug=slug, tier=tier or Tier.ENTERPRISE, actor=ACTOR)
+            if tier and not first:
+                project_update(Project.objects.order_by("id")[0], tier=tier, actor=ACTOR)
+            # Never in an existing game: sample data could not be separated from real players.
+            sample = sample_project() if demo else None
+            done = "created" if first else "found"
+            for project in Project.objects.prefetch_related("environments"):
+                environments = ", ".join(item.slug for item in project.environments.all())
+                self.say("project", f"{project.slug} {done}, tier {project.tier}: {environments}")
+            if first:
+                for label, text in credential_lines(ADMIN_NAME, first.password, first.tokens):
+                    self.say(label, text)
         if sample:
             self.say("demo", str(demo_fill(sample, ACTOR, ProgressBar())))
         return first
@@ -148,14 +154,7 @@ class Command(BaseCommand):
 
     def greet(self, first: FirstStart | None, address: str) -> None:
         self.say("address", address)
-        if first:
-            if first.password:
-                self.say("sign in", f"{ADMIN_NAME} / {first.password}")
-            for (environment, kind), token in first.tokens.items():
-                self.say(f"{environment} {kind}", token)
-            shown = "the password and the keys" if first.password else "the keys"
-            self.say("store", f"{shown}: they are not shown again")
-        else:
+        if not first:
             example = Environment.objects.select_related("project")[0]
             self.say("sign in", "with your password; set a new one with")
             self.say("", f"{manage()} staff_password {admin()}")
@@ -165,9 +164,7 @@ class Command(BaseCommand):
         if first:
             self.try_it(first.project.environments.get(slug="live"), first.tokens, address)
 
-    def try_it(
-        self, environment: Environment, tokens: dict[tuple[str, str], str], address: str
-    ) -> None:
+    def try_it(self, environment: Environment, tokens: Tokens, address: str) -> None:
         """Print three example calls. The player's id is derived from its external id, so it is
         known before the player is registered."""
         player_id = player_id_for(environment.namespace, EXAMPLE_PLAYER)
@@ -221,16 +218,6 @@ def sample_project() -> Project:
     name, slug = SAMPLE
     found = Project.objects.filter(slug=slug).first()
     return found or project_open(name=name, slug=slug, tier=Tier.ENTERPRISE, actor=ACTOR)
-
-
-def manage() -> str:
-    """The command line for other commands, started the same way as this one."""
-    if "UV" in os.environ:  # set by `uv run`
-        return "uv run manage.py"
-    python = Path(sys.executable)
-    if python.is_relative_to(Path.cwd()):
-        python = python.relative_to(Path.cwd())
-    return f"{shlex.quote(str(python))} manage.py"
 
 
 def admin() -> str:
