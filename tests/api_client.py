@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -97,11 +98,18 @@ class Api:
 
 
 class HttpApi(Api):
-    """The same over HTTP, to a server at an address like `http://127.0.0.1:18000`."""
+    """The same over HTTP, to a server at an address like `http://127.0.0.1:18000`; with `tls`, over
+    HTTPS to a host and port."""
 
-    def __init__(self, address: str, token: str | None) -> None:
+    def __init__(self, address: str, token: str | None, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(token)
         self.address = address.removeprefix("http://")
+        self.tls = tls
+
+    def session(self) -> http.client.HTTPConnection:
+        if self.tls:
+            return http.client.HTTPSConnection(self.address, timeout=60, context=self.tls)
+        return http.client.HTTPConnection(self.address, timeout=60)
 
     def send(
         self,
@@ -113,8 +121,7 @@ class HttpApi(Api):
         environ: Mapping[str, Any],
     ) -> Reply:
         assert not environ, "a WSGI environment cannot be sent"
-        session = http.client.HTTPConnection(self.address, timeout=60)
-        with contextlib.closing(session):
+        with contextlib.closing(self.session()) as session:
             session.request(method, path, data, {"Content-Type": content_type, **headers})
             response = session.getresponse()
             return Reply(response.status, dict(response.headers), response.read())

@@ -41,14 +41,14 @@ class Python:
     uid: int | None = None
 
     def start(self, *arguments: str, folder: Path, **options: Any) -> "subprocess.Popen[str]":
-        environment = {**_clean(), **self.environment, **options.pop("env", {})}
+        environment = {**clean_environment(), **self.environment, **options.pop("env", {})}
         if self.uid is not None:
             options |= {"user": self.uid, "group": OTHER_USER.pw_gid, "extra_groups": []}
         command = [str(self.path), *arguments]
         return subprocess.Popen(command, cwd=folder, env=environment, text=True, **options)
 
 
-def _clean() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """The environment variables without those that configure Ilara."""
     ours = {"DATABASE_URL", "SECRET_KEY", "ALLOWED_HOSTS", "DEBUG", "DJANGO_SETTINGS_MODULE"}
     return {
@@ -257,7 +257,7 @@ def bash(command: str, env: Mapping[str, str] | None = None, folder: Path | None
     run = subprocess.run(
         ["bash", "-e", "-u", "-o", "pipefail", "-c", command],
         cwd=folder or settings.BASE_DIR,
-        env={**_clean(), **(env or {})},
+        env={**clean_environment(), **(env or {})},
         capture_output=True,
         text=True,
         timeout=HANG_SECONDS,

@@ -157,7 +157,7 @@ def test_other_roles__learn_who_can_create_it(role: Role) -> None:
     client = signed_in(role)
     for response in (client.get("/"), client.post("/", {"name": "Skyforge"})):
         page = text_of(response)
-        assert f"An admin can create the first project here: {admin}." in page
+        assert f"Ask an admin to create the first project: {admin}." in page
         assert "<form" not in page.partition("<main")[2].partition("</main>")[0]
     assert not Project.objects.exists()
 
