@@ -13,6 +13,7 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from tests.running import free_port
 
@@ -28,13 +29,14 @@ class External:
 
     def create(self, name: str) -> str:
         """Create an empty database in UTF-8; returns its URL."""
+        command = sql.SQL("CREATE DATABASE {} OWNER {} ENCODING 'UTF8' TEMPLATE template0")
         with psycopg.connect(self._url("postgres", "postgres"), autocommit=True) as session:
-            session.execute(f"CREATE DATABASE {name} OWNER {ROLE} ENCODING 'UTF8' TEMPLATE template0")  # type: ignore[arg-type]  # fmt: skip
+            session.execute(command.format(sql.Identifier(name), sql.Identifier(ROLE)))
         return self._url(f"{ROLE}:{PASSWORD}", name)
 
-    def query(self, name: str, sql: LiteralString) -> list[tuple[Any, ...]]:
+    def query(self, name: str, text: LiteralString) -> list[tuple[Any, ...]]:
         with psycopg.connect(self._url(ROLE, name), password=PASSWORD) as session:
-            return session.execute(sql).fetchall()
+            return session.execute(text).fetchall()
 
     def _url(self, user: str, name: str) -> str:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{name}"
@@ -62,7 +64,7 @@ def external_postgres() -> Iterator[External]:
         os.chown(place, user.pw_uid, user.pw_gid)
 
     def run(program: str, *arguments: str) -> None:
-        command = [folders[version] / program, "-D", place / "data", *arguments]
+        command = [str(folders[version] / program), "-D", str(place / "data"), *arguments]
         subprocess.run(
             command, cwd=place, stdout=subprocess.DEVNULL, timeout=60, check=True, **account
         )
@@ -74,7 +76,11 @@ def external_postgres() -> Iterator[External]:
         try:
             server = External(version, port)
             with psycopg.connect(server._url("postgres", "postgres"), autocommit=True) as session:
-                session.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
+                session.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
+                        sql.Identifier(ROLE), sql.Literal(PASSWORD)
+                    )
+                )
             yield server
         finally:
             run("pg_ctl", "stop", "--mode=immediate", "--silent")

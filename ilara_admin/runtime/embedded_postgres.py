@@ -225,8 +225,8 @@ def _check_version(data: Path) -> None:
         if version != MAJOR:
             raise EmbeddedError(
                 f"PostgreSQL {version} wrote {data}, and this version of Ilara includes PostgreSQL "
-                f"{MAJOR}: run `manage.py backup` with the version of Ilara that used it, move that "
-                "folder away, and run `manage.py restore` (README, “Backups and upgrades”)."
+                f"{MAJOR}: run `manage.py backup` with the version of Ilara that used it, move "
+                "that folder away, and run `manage.py restore` (README, “Backups and upgrades”)."
             )
 
 

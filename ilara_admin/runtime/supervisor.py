@@ -71,7 +71,7 @@ def only_one(home: Path, address: str) -> Iterator[str]:
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock = open(home / "serve.lock", "a+", opener=open_lock)
+        lock = os.fdopen(open_lock(home / "serve.lock", os.O_RDWR | os.O_APPEND), "a+")
     except OSError as error:
         raise embedded_postgres.unusable(home, error) from None
     with lock:

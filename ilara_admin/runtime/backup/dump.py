@@ -17,7 +17,12 @@ from psycopg import sql
 
 from ilara_admin.core.progress import Progress
 from ilara_admin.runtime.backup.manifest import FORMAT, BackupError, Manifest, write
-from ilara_admin.runtime.backup.programs import Messages, Programs, programs
+from ilara_admin.runtime.backup.programs import (
+    Messages,
+    Programs,
+    programs,
+    server_version,
+)
 
 # The limits of a session that would end a long backup.
 UNLIMITED = ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
@@ -36,7 +41,7 @@ def dump(file: BinaryIO, progress: Progress) -> Manifest:
             cursor.execute(
                 "SELECT set_config(name, '0', true) FROM pg_settings WHERE name = %s", [name]
             )
-        server = connection.pg_version // 10_000
+        server = server_version()
         tools = programs(at_least=server)
         manifest = _manifest(cursor, server, tools.version, progress)
         cursor.execute("SELECT pg_export_snapshot()")
@@ -80,14 +85,14 @@ def _fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _manifest(
-    cursor: CursorWrapper, server: int, version: int, progress: Progress
-) -> Manifest:
+def _manifest(cursor: CursorWrapper, server: int, version: int, progress: Progress) -> Manifest:
     cursor.execute("SELECT current_database(), current_schema()")
     database, schema = cursor.fetchone()
     tables = _tables(cursor, schema)
     if "django_migrations" not in tables:
-        raise BackupError(f"The database {database} has no tables yet: there is nothing to back up.")
+        raise BackupError(
+            f"The database {database} has no tables yet: there is nothing to back up."
+        )
     rows = {}
     for number, table in enumerate(tables):
         progress("Counting rows", number, len(tables))

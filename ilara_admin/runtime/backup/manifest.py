@@ -19,7 +19,8 @@ class BackupError(Exception):
 class Manifest(msgspec.Struct, frozen=True):
     """`rows` counts the rows of each table in `schema`, in the snapshot that was dumped.
 
-    `server` and `programs` are major versions of PostgreSQL, `migrations` like "events.0001_initial".
+    `server` and `programs` are major versions of PostgreSQL; migrations are named like
+    "events.0001_initial".
     """
 
     format: str

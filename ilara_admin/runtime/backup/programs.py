@@ -52,6 +52,13 @@ class Programs:
                 process.kill()
 
 
+def server_version() -> int:
+    """The major version of the database of the settings."""
+    connection.ensure_connection()
+    assert connection.connection
+    return int(connection.connection.info.server_version // 10_000)
+
+
 def programs(at_least: int) -> Programs:
     """The programs for the database of the settings: the oldest that have at least this major
     version. Raises BackupError."""

@@ -15,17 +15,22 @@ from psycopg import sql
 
 from ilara_admin.core.progress import Progress
 from ilara_admin.runtime.backup.manifest import BackupError, Manifest, read
-from ilara_admin.runtime.backup.programs import Messages, Programs, programs
+from ilara_admin.runtime.backup.programs import (
+    Messages,
+    Programs,
+    programs,
+    server_version,
+)
 from ilara_admin.runtime.postgresql.site import summarize_output
 
 # pg_dump writes it since version 17, and older servers refuse it.
 TRANSACTION_TIMEOUT = b"SET transaction_timeout = 0;\n"
 TRANSACTION_TIMEOUT_SINCE = 17
 HEAD_BYTES = 4096
-PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 2
 
-# Statements that empty the schema, without what belongs to an extension or an identity column. CASCADE
-# drops some objects before their turn.
+# Statements that empty the schema, without what belongs to an extension or an identity column.
+# CASCADE drops some objects before their turn.
 DROPS = """
     WITH place AS (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s),
     part AS (SELECT classid, objid FROM pg_depend WHERE deptype IN ('e', 'i') AND objsubid = 0)
@@ -65,8 +70,7 @@ def restore(file: BinaryIO, replace: str | None, progress: Progress) -> Restored
     """
     manifest = read(file)
     with connection.cursor() as cursor:
-        server = connection.pg_version // 10_000
-        tools = programs(at_least=manifest.programs)
+        server, tools = server_version(), programs(at_least=manifest.programs)
         cursor.execute("SELECT current_database(), current_schema()")
         database, schema = cursor.fetchone()
         _refuse_while_used(database)
@@ -108,7 +112,9 @@ def _other_connections() -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-               AND pid <> pg_backend_pid() AND backend_type = 'client backend'"""
+               AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
+               -- An ordinary role does not see the type of the sessions of other roles.
+               AND coalesce(backend_type, 'client backend') = 'client backend'"""
         )
         return int(cursor.fetchone()[0])
 

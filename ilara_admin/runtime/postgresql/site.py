@@ -201,7 +201,7 @@ def _short_folder(link: Path, owners: set[int]) -> Path:
     if not link.is_symlink() or not _private(link.readlink(), owners):
         draft = link.with_name("socket.new")
         draft.unlink(missing_ok=True)
-        draft.symlink_to(tempfile.mkdtemp(dir="/tmp", prefix="ilara-"))  # noqa: S108
+        draft.symlink_to(tempfile.mkdtemp(dir="/tmp", prefix="ilara-"))
         draft.rename(link)
     return link.readlink()
 

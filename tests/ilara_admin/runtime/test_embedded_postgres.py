@@ -435,7 +435,11 @@ def test_locks__cannot_be_opened_by_other_users(fresh: Path) -> None:
         )
         for lock in locks:
             reader = subprocess.run(
-                ["cat", lock], user=OTHER_USER.pw_uid, extra_groups=[], capture_output=True, check=False
+                ["cat", lock],
+                user=OTHER_USER.pw_uid,
+                extra_groups=[],
+                capture_output=True,
+                check=False,
             )
             assert b"Permission denied" in reader.stderr
     embedded_postgres.release(fresh)
@@ -492,7 +496,7 @@ def test_data_of_another_major_version__error_names_the_fix(fresh: Path) -> None
     data = fresh / "postgresql" / "data"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("17\n")
-    with pytest.raises(EmbeddedError, match="manage.py backup") as raised:
+    with pytest.raises(EmbeddedError, match="with the version of Ilara that used it") as raised:
         embedded_postgres.lease(fresh, FAST)
     assert str(raised.value).startswith(
         f"PostgreSQL 17 wrote {data}, and this version of Ilara includes PostgreSQL {site.MAJOR}: "
