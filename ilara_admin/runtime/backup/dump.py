@@ -134,6 +134,7 @@ def _archive(
     with tools.run(
         "pg_dump",
         "--format=custom",
+        "--compress=1",  # the default takes 2.5 times as long and saves 6 %
         "--verbose",
         "--no-password",
         f"--snapshot={snapshot}",
