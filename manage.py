@@ -3,6 +3,10 @@
 
 import os
 import sys
+from contextlib import suppress
+
+# What shells expect of a program that Ctrl-C ended, and of one whose reader went.
+INTERRUPTED, READER_GONE = 130, 141
 
 
 def main() -> None:
@@ -16,8 +20,26 @@ def main() -> None:
     except ImproperlyConfigured as error:
         sys.exit(f"ilara: {error}")
     except KeyboardInterrupt:
-        sys.exit(130)  # what shells expect of a program that Ctrl-C ended
+        sys.exit(INTERRUPTED)
+    finally:
+        # Now, when a reader such as `head` that has gone is still an error that can be handled.
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+
+
+def _discard_output() -> None:
+    """Send to nowhere what the streams without a reader still hold; Python flushes them at exit."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            with suppress(OSError), open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:
+        _discard_output()
+        sys.exit(READER_GONE)

@@ -30,6 +30,7 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from ilara_admin.runtime.postgresql.site import (
+    MAJOR,
     NAME,
     PORT,
     EmbeddedError,
@@ -203,6 +204,7 @@ def _ensure_running(site: Site, settings: Mapping[str, str]) -> Found:
             time.sleep(0.05)
             continue
         with _undisturbed():
+            _check_version(site.data)
             if not site.data.exists():
                 _create(site, settings)
                 found = Found.CREATED
@@ -214,6 +216,18 @@ def _ensure_running(site: Site, settings: Mapping[str, str]) -> Found:
                 stale.unlink(missing_ok=True)
             _start(site, settings)
     return found
+
+
+def _check_version(data: Path) -> None:
+    """Raise EmbeddedError if another major version wrote the data: PostgreSQL cannot read it."""
+    with suppress(FileNotFoundError):
+        version = (data / "PG_VERSION").read_text().strip()
+        if version != MAJOR:
+            raise EmbeddedError(
+                f"PostgreSQL {version} wrote {data}, and this version of Ilara includes PostgreSQL "
+                f"{MAJOR}: run `manage.py backup` with the version of Ilara that used it, move "
+                "that folder away, and run `manage.py restore` (README, “Backups and upgrades”)."
+            )
 
 
 @contextmanager

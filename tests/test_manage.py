@@ -1,0 +1,55 @@
+"""manage.py itself: commands end quietly when their reader goes, as in `manage.py … | head`."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from ilara_admin.runtime import embedded_postgres
+from tests.conftest import FAST
+from tests.homes import HANG_SECONDS, empty_home
+from tests.running import OURS
+
+
+def run_without_reader(home: Path, *arguments: str) -> tuple[int, str]:
+    """The exit code and stderr of a command whose stdout nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with OURS.start(
+            *["manage.py", *arguments],
+            folder=settings.BASE_DIR,
+            env={"ILARA_HOME": str(home), "PYTHONUNBUFFERED": ""},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+        ) as process:
+            _, errors = process.communicate(timeout=HANG_SECONDS)
+    finally:
+        os.close(writer)
+    return process.returncode, errors
+
+
+@pytest.mark.parametrize(
+    "arguments", [["help"], pytest.param(["help", "serve"], marks=pytest.mark.slow)]
+)
+def test_help__ends_quietly_when_its_reader_goes(tmp_path: Path, arguments: list[str]) -> None:
+    assert run_without_reader(tmp_path, *arguments) == (141, "")
+
+
+@pytest.mark.slow
+def test_commands__end_quietly_when_their_reader_goes() -> None:
+    if settings.DATABASE_URL:
+        pytest.skip("DATABASE_URL names the server")
+    with empty_home() as home:
+        embedded_postgres.lease(home, FAST)
+        command, env = ("manage.py", "migrate", "--verbosity=0"), {"ILARA_HOME": str(home)}
+        with OURS.start(*command, folder=settings.BASE_DIR, env=env) as process:
+            assert process.wait(HANG_SECONDS) == 0
+        for arguments in (["showmigrations"], ["backup", "-"]):
+            code, errors = run_without_reader(home, *arguments)
+            assert (code, "Traceback" in errors, "Error" in errors) == (141, False, False), errors
+        embedded_postgres.release(home)
+        assert run_without_reader(home, "api_key_list")[0] == 141
+        assert not (home / "postgresql/data/postmaster.pid").exists(), "PostgreSQL is left"
