@@ -74,18 +74,20 @@ class ApiMiddleware:
 
 
 def _measure(request: HttpRequest, status: int, seconds: float) -> None:
-    match, path = request.resolver_match, request.path_info
-    if match is not None:
-        route = route_template(match.route)
-    elif path in PROBES or path == METRICS:
-        route = path
-    else:
-        route = "static" if path.startswith(settings.STATIC_URL) else UNMATCHED
     method = request.method if request.method in METHODS else OTHER_METHOD
+    route = request.resolver_match.route if request.resolver_match else _other_route(request)
     request_seconds(method, route, status).observe(seconds)
     if logger.isEnabledFor(logging.INFO):
-        extra = {"route": route, "status": status, "duration_ms": round(seconds * 1000, 1)}
+        duration = round(seconds * 1000, 1)
+        extra = {"route": route_template(route), "status": status, "duration_ms": duration}
         logger.info("answered", extra=extra)
+
+
+def _other_route(request: HttpRequest) -> str:
+    path = request.path_info
+    if path in PROBES or path == METRICS:
+        return path
+    return settings.STATIC_URL if path.startswith(settings.STATIC_URL) else UNMATCHED
 
 
 def _lacks_prefix(request: HttpRequest) -> bool:

@@ -1,12 +1,17 @@
 """What is counted for `/metrics` (see runtime/metrics.py).
 
-Under gunicorn, prometheus_client keeps each value in a file that all web processes of the server
-share, so a count is never lost with its process.
+Under gunicorn, each web process keeps its values in files, which whichever process is asked sums up.
+So a count is not lost with its process.
 """
 
 from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from ilara_admin.core import shared_value
+from ilara_admin.core.route_template import route_template
+
+shared_value.install()
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 OTHER_METHOD = "OTHER"
@@ -41,9 +46,9 @@ DATABASE_ERRORS = Counter(
 
 @cache
 def request_seconds(method: str, route: str, status: int) -> Histogram:
-    """The histogram of these labels: one of METHODS or OTHER_METHOD, and a route template. Labels must not
+    """The histogram of these labels: one of METHODS or OTHER_METHOD, and a Django route. Labels must not
     grow with traffic."""
-    return _REQUEST_SECONDS.labels(method, route, status)
+    return _REQUEST_SECONDS.labels(method, route_template(route), status)
 
 
 # The first characters of SQLSTATE codes; the longest match wins.
