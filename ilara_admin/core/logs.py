@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, TextIO
 
 from ilara_admin.core.route_template import route_template
 
@@ -33,15 +33,8 @@ def config(level: str, *, as_json: bool) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"repeats": {"()": RepeatFilter}},
         "formatters": {"line": {"()": JsonFormatter if as_json else LineFormatter}},
-        "handlers": {
-            "stderr": {
-                "class": "logging.StreamHandler",
-                "formatter": "line",
-                "filters": ["repeats"],
-            }
-        },
+        "handlers": {"stderr": {"()": RepeatHandler, "formatter": "line"}},
         "loggers": {
             # Without the handlers of Django and gunicorn. gunicorn sets its own level.
             "django": {"level": level},
@@ -80,6 +73,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     request = getattr(record, "request", None) or current_request.get()
     status = getattr(record, "status", getattr(record, "status_code", None))
     error = record.exc_info[1] if record.exc_info else None
+    if status is not None and status < 500:
+        error = None  # the client caused it, and the message says enough
     fields = {
         "request_id": getattr(request, "id", None),
         "route": getattr(record, "route", None) or _route(request),
@@ -88,9 +83,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
         "duration_ms": getattr(record, "duration_ms", None),
         "message": message_of(record),
         "repeated": getattr(record, "repeated", None),
-        "error": error and error_text(error),
-        # An error that the client caused needs no traceback.
-        "traceback": _frames(error) if error and (status or 500) >= 500 else None,
+        "error": error_text(error) if error else None,
+        "traceback": _frames(error) if error else None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -182,38 +176,41 @@ class RepeatWindow:
     last: logging.LogRecord | None = None
 
 
-class RepeatFilter(logging.Filter):
-    """Passes the first of equal warnings and errors, then one line with their number every
-    REPEAT_SECONDS while they go on."""
+class RepeatHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not generic at runtime
+    """Writes to stderr the first of equal warnings and errors, then one line with their number
+    every REPEAT_SECONDS while they go on."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
         self._windows: dict[RepeatKey, RepeatWindow] = {}
-        self._lock = threading.Lock()
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno < logging.WARNING or hasattr(record, "repeated"):
-            return True
-        with self._lock:
-            key = self._key(record)
-            window = self._windows.get(key)
-            if window is None:
-                self._windows[key] = RepeatWindow(monotonic() + REPEAT_SECONDS)
-                return True
-            window.repeated += 1
-            window.last = record
-            if window.repeated == 1:
-                self._report_at(key, window.closes_at)
-            return False
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called with the handler's lock."""
+        if record.levelno < logging.WARNING:
+            super().emit(record)
+            return
+        self._close_quiet_windows()
+        key = self._key(record)
+        window = self._windows.get(key)
+        if window is None:
+            self._windows[key] = RepeatWindow(monotonic() + REPEAT_SECONDS)
+            super().emit(record)
+            return
+        window.repeated += 1
+        window.last = record
+        if window.repeated == 1:
+            timer = threading.Timer(window.closes_at - monotonic(), self._report, [key])
+            timer.daemon = True
+            timer.start()
 
     def _key(self, record: logging.LogRecord) -> RepeatKey:
-        self._close_quiet_windows()
         site = (record.name, record.pathname, record.lineno)
         error = record.exc_info[1] if record.exc_info else None
         text = message_of(record) + (error_text(error) if error else "")
+        if (site, text) in self._windows:
+            return (site, text)
         open_here = sum(other == site for other, _ in self._windows)
-        known = (site, text) in self._windows
-        return (site, text if known or open_here < DIFFERENT_TEXTS else None)
+        return (site, text if open_here < DIFFERENT_TEXTS else None)
 
     def _close_quiet_windows(self) -> None:
         now = monotonic()
@@ -221,19 +218,16 @@ class RepeatFilter(logging.Filter):
             if not window.repeated and window.closes_at <= now:
                 del self._windows[key]
 
-    def _report_at(self, key: RepeatKey, moment: float) -> None:
-        timer = threading.Timer(max(moment - monotonic(), 0), self._report, [key])
-        timer.daemon = True
-        timer.start()
-
     def _report(self, key: RepeatKey) -> None:
-        with self._lock:
+        self.acquire()
+        try:
             window = self._windows[key]
-            last, repeated = window.last, window.repeated
             self._windows[key] = RepeatWindow(monotonic() + REPEAT_SECONDS)
-        if last is not None:
-            last.repeated = repeated
-            logging.getLogger(last.name).handle(last)
+            if window.last is not None:
+                window.last.__dict__["repeated"] = window.repeated
+                super().emit(window.last)
+        finally:
+            self.release()
 
 
 # --- Slow queries ---------------------------------------------------------------------------------

@@ -13,10 +13,9 @@ class ServerLogger(glogging.Logger):
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
-        formatter = logs.JsonFormatter() if _as_json() else logs.LineFormatter()
-        for handler in self.error_log.handlers:
-            handler.setFormatter(formatter)
-            handler.filters = [logs.RepeatFilter()]
+        handler = logs.RepeatHandler()
+        handler.setFormatter(logs.JsonFormatter() if _as_json() else logs.LineFormatter())
+        self.error_log.handlers = [handler]
 
 
 def _as_json() -> bool:
