@@ -200,8 +200,6 @@ TEMPLATES = [
 LOG_FORMAT = env.str("ILARA_LOG_FORMAT", default="json" if DATABASE_URL else "text")
 if LOG_FORMAT not in {"json", "text"}:
     raise ImproperlyConfigured("ILARA_LOG_FORMAT must be json or text.")
-LOGGING = logs.config(
-    env.str("ILARA_LOG_LEVEL", default="WARNING"), as_json=LOG_FORMAT == "json"
-)
+LOGGING = logs.config(env.str("ILARA_LOG_LEVEL", default="WARNING"), as_json=LOG_FORMAT == "json")
 # Statements that take longer are logged.
 SLOW_QUERY_SECONDS = (env.float("ILARA_SLOW_QUERY_MS", default=0) or math.inf) / 1000

@@ -22,7 +22,15 @@ from ilara_admin.core.client_address import forwarded_address
 from ilara_admin.runtime.metrics_folder import VARIABLE
 
 # What proxies add. With such a header, the peer is a proxy and not the client.
-FORWARDING = ("X_FORWARDED", "FORWARDED", "X_REAL_IP", "VIA", "X_CLIENT_IP", "TRUE_CLIENT_IP", "CF_")
+FORWARDING = (
+    "X_FORWARDED",
+    "FORWARDED",
+    "X_REAL_IP",
+    "VIA",
+    "X_CLIENT_IP",
+    "TRUE_CLIENT_IP",
+    "CF_",
+)
 FORWARDING_KEYS = tuple(f"HTTP_{name}" for name in FORWARDING)
 
 DATABASE_SECONDS = 1.0

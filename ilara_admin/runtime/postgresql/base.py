@@ -38,7 +38,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if settings.SLOW_QUERY_SECONDS != float("inf"):
+        if float("inf") != settings.SLOW_QUERY_SECONDS:
             self.execute_wrappers.append(_log_if_slow)
 
     def get_connection_params(self) -> dict[str, Any]:
