@@ -53,7 +53,7 @@ def database_url() -> str:
 
 @contextmanager
 def gunicorns(
-    number: int, port: int | None = None, /, *, log: IO[str] | None = None, **environ: str
+    number: int, port: int | None = None, log: IO[str] | None = None, /, **environ: str
 ) -> Iterator[list[Gunicorn]]:
     """`number` servers, each with one worker and a free port, or one server on `port`. `log` takes
     their stderr."""

@@ -79,7 +79,7 @@ def game() -> Iterator[Game]:
         log = home / "web.log"
         with (
             log.open("w") as file,
-            gunicorns(1, log=file, DATABASE_URL=url, ILARA_THREADS="4") as (server,),
+            gunicorns(1, None, file, DATABASE_URL=url, ILARA_THREADS="4") as (server,),
         ):
             yield Game(home, url, server, server.api(run.stdout.strip()), log)
         embedded_postgres.release(home)

@@ -1,4 +1,4 @@
-"""`/metrics` of real servers: the numbers of two web processes, and who reaches it through nginx."""
+"""`/metrics` of real servers: the sums of two web processes, and requests through nginx."""
 
 import os
 import signal

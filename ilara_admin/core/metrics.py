@@ -1,7 +1,7 @@
 """What is counted for `/metrics` (see runtime/metrics.py).
 
-Under gunicorn, each web process keeps its values in files, which whichever process is asked sums up.
-So a count is not lost with its process.
+Under gunicorn, each web process keeps its values in files. The process that is asked sums them up,
+so a count is not lost with its process.
 """
 
 from functools import cache
@@ -46,8 +46,8 @@ DATABASE_ERRORS = Counter(
 
 @cache
 def request_seconds(method: str, route: str, status: int) -> Histogram:
-    """The histogram of these labels: one of METHODS or OTHER_METHOD, and a Django route. Labels must not
-    grow with traffic."""
+    """The histogram of these labels: one of METHODS or OTHER_METHOD, and a Django route. Labels
+    must not grow with traffic."""
     return _REQUEST_SECONDS.labels(method, route_template(route), status)
 
 

@@ -22,15 +22,15 @@ from ilara_admin.core.client_address import forwarded_address
 from ilara_admin.runtime.metrics_folder import VARIABLE
 
 # What proxies add. With such a header, the peer is a proxy and not the client.
-FORWARDING = (
+FORWARDING = [
     "X_FORWARDED",
     "FORWARDED",
-    "X_REAL_IP",
     "VIA",
+    "X_REAL_IP",
     "X_CLIENT_IP",
     "TRUE_CLIENT_IP",
     "CF_",
-)
+]
 FORWARDING_KEYS = tuple(f"HTTP_{name}" for name in FORWARDING)
 
 DATABASE_SECONDS = 1.0
@@ -145,7 +145,7 @@ class Figures:
     """A collector for prometheus_client."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        readings = _read_in_time()
+        readings = read_in_time()
         up = GaugeMetricFamily("ilara_database_up", "Whether the database answered this scrape")
         up.add_metric([], float(readings is not None))
         yield up
@@ -161,7 +161,7 @@ class Figures:
 _reading = threading.Lock()
 
 
-def _read_in_time() -> list[Reading] | None:
+def read_in_time() -> list[Reading] | None:
     """The figures, or None if the database fails or takes longer than DATABASE_SECONDS.
 
     A server that hangs enforces no timeout. So another thread waits for it, at most one in this
@@ -191,4 +191,5 @@ def _read() -> list[Reading]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = {DATABASE_SECONDS * 1000:.0f}")
         cursor.execute(" UNION ALL ".join(f"({query})" for query in _queries))
-        return cursor.fetchall()
+        rows: list[Reading] = cursor.fetchall()
+    return rows

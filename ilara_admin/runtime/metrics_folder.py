@@ -12,15 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # read when core/metrics.py is imported
 PREFIX = "ilara-metrics-"
 
-# Held by the server and inherited by its web processes: the folder is in use while one of them runs.
+# Inherited by the web processes: the folder is in use while one of them runs.
 _locks: list[IO[str]] = []
 
 
 def create() -> None:
-    """Create the folder of this server. Call it before prometheus_client is imported."""
+    """Create the folder of this server. Call it before core/metrics.py is imported."""
     _remove_abandoned()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     lock = _lock_of(folder).open("w")

@@ -8,7 +8,7 @@ from gunicorn import glogging
 from ilara_admin.core import logs
 
 
-class ServerLogger(glogging.Logger):
+class ServerLogger(glogging.Logger):  # type: ignore[misc]  # gunicorn is not typed
     """Web processes replace its handler when they load the settings."""
 
     def setup(self, cfg: Any) -> None:

@@ -89,7 +89,7 @@ def test_line__has_the_fields_of_the_request(lines: Lines) -> None:
 
 
 def test_exception__is_one_line_without_values(lines: Lines) -> None:
-    error = raised(lambda: {}["ada@example.com\nsecond line"])
+    error = raised(lambda: dict[str, int]()["ada@example.com\nsecond line"])
     logger.error("a job failed", exc_info=error)
     (line,) = lines.lines
     assert "\n" not in line

@@ -18,7 +18,7 @@ from ilara_admin.core.shared_value import VARIABLE
     [
         ("", "/"),
         ("sign-in/", "/sign-in/"),
-        ("<slug:project>/<slug:environment>/flags/<str:key>/", "/{project}/{environment}/flags/{key}/"),
+        ("<slug:project>/flags/<str:key>/", "/{project}/flags/{key}/"),
         ("^/v1/players/players/<player_id>", "/v1/players/players/{player_id}"),
         ("/v1/flags/flags", "/v1/flags/flags"),
         ("^/^ofrep(?:/|$)", "unmatched"),

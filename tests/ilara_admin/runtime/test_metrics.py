@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django.fixtures import Settings
 
 from events import rollups
-from ilara_admin.models import Environment
+from ilara_admin.models import Environment, Tier
 from ilara_admin.runtime import metrics, metrics_folder
 from tests.api_client import EVENTS, FLAGS, PLAYERS, Api
 from tests.factories import make_environment, make_key
@@ -50,7 +50,7 @@ def scraped() -> Samples:
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "_read_in_time", lambda: None)
+    monkeypatch.setattr(metrics, "read_in_time", lambda: None)
 
 
 def status(address: str = "127.0.0.1", **environ: Any) -> int:
@@ -204,7 +204,7 @@ def test_events_and_evaluations__are_counted_as_the_replies_say(environment: Env
 
 
 def test_refusal_by_a_limit__is_counted(db: None) -> None:
-    environment = make_environment(tier="free")
+    environment = make_environment(tier=Tier.FREE)
     api = Api(make_key(environment).token)
     player_id = api.register()["id"]
     before = value(scraped(), "ilara_rate_limit_refusals_total", policy="events")
