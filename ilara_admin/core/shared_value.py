@@ -15,6 +15,7 @@ from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+INITIAL_BYTES = 1 << 16
 
 _lock = threading.Lock()
 
@@ -28,7 +29,13 @@ def install() -> None:
 @cache
 def _file(kind: str) -> MmapedDict:
     # The name tells the collector the type of the metrics and the process.
-    return MmapedDict(str(Path(os.environ[VARIABLE]) / f"{kind}_{os.getpid()}.db"))
+    path = Path(os.environ[VARIABLE]) / f"{kind}_{os.getpid()}.db"
+    if not path.exists():
+        # The collector, which may read it at any moment, fails on an empty file.
+        draft = path.with_suffix(".new")
+        draft.write_bytes(bytes(INITIAL_BYTES))
+        draft.rename(path)
+    return MmapedDict(str(path))
 
 
 class SharedValue:
