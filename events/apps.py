@@ -8,13 +8,15 @@ class EventsConfig(AppConfig):
         from events import (
             partitions,
             player_data,
+            rollups,
             services,  # noqa: F401  # registers how changes are undone
         )
         from events.models import INSERT_EVENT
-        from ilara_admin.runtime import health
+        from ilara_admin.runtime import health, metrics
         from players import event_log
         from players.player_data import register
 
         event_log.register(INSERT_EVENT)
         register(*player_data.DATA)
         health.register_check("partitions", partitions.READY)
+        metrics.register_figures(rollups.FIGURES, rollups.FIGURES_SQL)

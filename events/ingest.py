@@ -18,6 +18,7 @@ from events.schemas import MAX_PROPERTIES, RESERVED_PREFIX, BatchedEvent
 from ilara_admin.api.bodies import checked_struct, digest_of, parse_moment
 from ilara_admin.api.dispatch import ApiRequest, run_one
 from ilara_admin.api.errors import invalid
+from ilara_admin.core import metrics
 from ilara_admin.core.names import is_plain_name, name_problem
 from players.statements import seen
 
@@ -211,6 +212,13 @@ def store(
     )
     known_set = set(known)
     known_set.update(index for index, original in repeats.items() if original in known_set)
+    for counter, number in (
+        (metrics.ACCEPTED, len(accepted)),
+        (metrics.DUPLICATE, len(known_set) - len(accepted)),
+        (metrics.REJECTED, len(rejected) + len(events) - len(known_set)),
+    ):
+        if number:
+            counter.inc(number)
     return StoreResult(
         request.now.astimezone(UTC), frozenset(known_set), frozenset(accepted), repeats
     )

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 
 from events.tail import SETTLE_SECONDS
 from ilara_admin.models import Environment
+from ilara_admin.runtime.metrics import Figure
 
 # A chunk takes a fraction of a second; a longer transaction would delay all readers of the log.
 CHUNK_EVENTS = 5_000
@@ -20,6 +21,19 @@ CHUNK_EVENTS = 5_000
 MAX_PROPERTIES = 500
 PATIENCE_SECONDS = 3.0
 POLL_SECONDS = 0.1
+
+FIGURES = {
+    "ilara_fold_lag_seconds": Figure("Age of the newest complete count of events"),
+    "ilara_fold_lag_events": Figure("Events stored after the last one counted, at most"),
+}
+FIGURES_SQL = """
+    SELECT figure.name, '', figure.value
+    FROM (SELECT extract(epoch FROM now() - min(counted_until)) AS seconds,
+                 (SELECT last_value - (NOT is_called)::int FROM event_id_seq) - min(folded_id)
+                     AS events
+          FROM event_fold) lag,
+    LATERAL (VALUES ('ilara_fold_lag_seconds', coalesce(seconds, 0)::float8),
+                    ('ilara_fold_lag_events', greatest(events, 0)::float8)) figure (name, value)"""
 
 
 class Horizon(NamedTuple):

@@ -29,7 +29,7 @@ from events.log_reader import EARLIEST, EVERYTHING, PAGE_ROWS, SLACK, Filter, Lo
 from ilara_admin.api import environment_cache
 from ilara_admin.api.dispatch import ENV_SQL
 from ilara_admin.api.environment_cache import Key
-from ilara_admin.core import db
+from ilara_admin.core import db, metrics
 from ilara_admin.core.shutdown import stopping
 
 logger = logging.getLogger("ilara.events")
@@ -248,6 +248,7 @@ def subscribe(
             follower = _followers[environment_id] = Follower(environment_id, beginning)
         reader = Subscription(follower, wanted, key, beginning.version)
         follower.readers = (*follower.readers, reader)
+        metrics.OPEN_STREAMS.inc()
     return reader
 
 
@@ -269,7 +270,9 @@ class Follower:
 
     def leave(self, reader: Subscription) -> None:
         with _registry:
-            self.readers = tuple(item for item in self.readers if item is not reader)
+            remaining = tuple(item for item in self.readers if item is not reader)
+            metrics.OPEN_STREAMS.dec(len(self.readers) - len(remaining))
+            self.readers = remaining
 
     def _run(self) -> None:
         try:

@@ -16,7 +16,7 @@ from django.db.models import Sum
 from flags.cache import FlagSet
 from flags.engine.evaluation import CompiledFlag, Decision
 from flags.models import Flag, FlagUsage
-from ilara_admin.core import background
+from ilara_admin.core import background, metrics
 
 logger = logging.getLogger("ilara.flags")
 
@@ -33,17 +33,22 @@ def note(flag: CompiledFlag, decision: Decision) -> None:
     """Count the evaluation of one flag."""
     with _lock:
         _single[flag.id, decision.variant.key] += 1
+    metrics.EVALUATIONS.inc()
     start_thread()
 
 
 def note_all(flags: FlagSet, decided: Iterable[tuple[CompiledFlag, Decision]]) -> None:
     """Count the evaluation of all flags in use. `decided` are those evaluated individually."""
+    evaluated = len(flags.constant)
     with _lock:
         _together[flags] += 1
         for flag, decision in decided:
             _single[flag.id, decision.variant.key] += 1
-            if flag.constant is not None:  # overridden: not counted with the constant flags
+            if flag.constant is None:
+                evaluated += 1
+            else:  # overridden: not counted with the constant flags
                 _single[flag.id, flag.constant.variant.key] -= 1
+    metrics.EVALUATIONS.inc(evaluated)
     start_thread()
 
 

@@ -1,15 +1,19 @@
-"""Ilara's middleware. `ApiMiddleware` runs first: it sets the request id, and handles `/v1`,
-`/ofrep` and health probes before any other middleware runs. The others serve the dashboard.
+"""Ilara's middleware. `ApiMiddleware` runs first: it sets the request id, measures the request, and
+handles `/v1`, `/ofrep`, `/metrics` and health probes before any other middleware runs. The others
+serve the dashboard.
 
 The request id appears on error pages, in logs, in audit entries and in the X-Request-Id header.
 """
 
+import logging
 import re
 import uuid
 import zoneinfo
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest
@@ -19,8 +23,12 @@ from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect
 
 from ilara_admin.api import dispatch
-from ilara_admin.core import audit
-from ilara_admin.runtime import health
+from ilara_admin.core import audit, logs
+from ilara_admin.core.metrics import METHODS, OTHER_METHOD, request_seconds
+from ilara_admin.core.route_template import UNMATCHED, route_template
+from ilara_admin.runtime import health, metrics
+
+logger = logging.getLogger("ilara.request")
 
 type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -29,6 +37,7 @@ API_PREFIXES = ("/v1/", "/ofrep/")
 API_NOUNS = ("/players", "/events", "/flags", "/segments", "/api/", "/V1/")
 # Load balancers probe by IP address and over HTTP, which later middleware would refuse.
 PROBES = {"/healthz": health.healthz, "/readyz": health.readyz}
+METRICS = "/metrics"
 
 
 def request_id(header: str | None) -> str:
@@ -41,17 +50,44 @@ class ApiMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        started = perf_counter()
         request.id = request_id(request.META.get("HTTP_X_REQUEST_ID"))  # type: ignore[attr-defined]
         audit.request_id.set(request.id)  # type: ignore[attr-defined]
-        path = request.path_info
-        if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep") or _lacks_prefix(request):
-            response = dispatch.answer(request)
-        elif path in PROBES:
-            response = PROBES[path](request)
-        else:
-            response = self.get_response(request)
+        token = logs.current_request.set(request)
+        try:
+            response = self._answer(request)
+            _measure(request, response.status_code, perf_counter() - started)
+        finally:
+            logs.current_request.reset(token)
         response.headers["X-Request-Id"] = request.id  # type: ignore[attr-defined]
         return response
+
+    def _answer(self, request: HttpRequest) -> HttpResponseBase:
+        path = request.path_info
+        if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep") or _lacks_prefix(request):
+            return dispatch.answer(request)
+        if path in PROBES:
+            return PROBES[path](request)
+        if path == METRICS and metrics.is_allowed(request):
+            return metrics.metrics(request)
+        return self.get_response(request)
+
+
+def _measure(request: HttpRequest, status: int, seconds: float) -> None:
+    method = request.method if request.method in METHODS else OTHER_METHOD
+    route = request.resolver_match.route if request.resolver_match else _other_route(request)
+    request_seconds(method, route, status).observe(seconds)
+    if logger.isEnabledFor(logging.INFO):
+        duration = round(seconds * 1000, 1)
+        extra = {"route": route_template(route), "status": status, "duration_ms": duration}
+        logger.info("answered", extra=extra)
+
+
+def _other_route(request: HttpRequest) -> str:
+    path = request.path_info
+    if path in PROBES or path == METRICS:
+        return path
+    return settings.STATIC_URL if path.startswith(settings.STATIC_URL) else UNMATCHED
 
 
 def _lacks_prefix(request: HttpRequest) -> bool:

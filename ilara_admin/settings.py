@@ -4,6 +4,8 @@ Django's settings keep their names (`DEBUG`); Ilara's start with `ILARA_`. All a
 `.env.example` and the README.
 """
 
+import math
+from ipaddress import ip_network
 from pathlib import Path
 
 import environ
@@ -11,6 +13,7 @@ from django.contrib.messages import constants as messages
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
+from ilara_admin.core import logs
 from ilara_admin.runtime import embedded_postgres
 
 env = environ.FileAwareEnv()
@@ -43,6 +46,18 @@ if unknown := set(HSTS) - {"includeSubDomains", "preload"}:
     )
 # The number of proxies in front; each appends its client's address to X-Forwarded-For.
 PROXIES = env.int("ILARA_PROXIES", default=0)
+
+# Who may read /metrics.
+try:
+    METRICS_NETWORKS = [
+        ip_network(text)
+        for text in env.list("ILARA_METRICS_NETWORKS", default=["127.0.0.0/8", "::1"])
+    ]
+except ValueError as error:
+    raise ImproperlyConfigured(
+        f"ILARA_METRICS_NETWORKS is not valid: {error}. Use addresses or networks separated by "
+        "commas, such as 127.0.0.0/8,::1,10.0.0.0/8."
+    ) from None
 
 ROOT_URLCONF = "ilara_admin.urls"
 WSGI_APPLICATION = "ilara_admin.wsgi.application"
@@ -97,7 +112,8 @@ if DATABASE_URL:
     if DATABASE_URL.partition("://")[0] not in {"postgresql", "postgres"}:
         raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// URL.")
     try:
-        DATABASES = {"default": env.db_url_config(DATABASE_URL)}
+        engine = embedded_postgres.ENGINE
+        DATABASES = {"default": env.db_url_config(DATABASE_URL, engine=engine)}
     except ValueError:
         # The message must not contain the URL or the error: both include the password.
         raise ImproperlyConfigured(
@@ -191,12 +207,9 @@ TEMPLATES = [
 
 # --- Logging ------------------------------------------------------------------------------------
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    # Client errors are not logged.
-    "loggers": {"django.request": {"level": "ERROR"}},
-    "root": {"handlers": ["stderr"], "level": env.str("ILARA_LOG_LEVEL", default="WARNING")},
-}
+LOG_FORMAT = env.str("ILARA_LOG_FORMAT", default="json" if DATABASE_URL else "text")
+if LOG_FORMAT not in {"json", "text"}:
+    raise ImproperlyConfigured("ILARA_LOG_FORMAT must be json or text.")
+LOGGING = logs.config(env.str("ILARA_LOG_LEVEL", default="WARNING"), as_json=LOG_FORMAT == "json")
+# Statements that take longer are logged.
+SLOW_QUERY_SECONDS = (env.float("ILARA_SLOW_QUERY_MS", default=0) or math.inf) / 1000

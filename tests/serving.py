@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import IO
 from urllib.parse import quote, urlencode
 
 from django.conf import settings
@@ -51,14 +52,17 @@ def database_url() -> str:
 
 
 @contextmanager
-def gunicorns(number: int, port: int | None = None, /, **environ: str) -> Iterator[list[Gunicorn]]:
-    """`number` servers, each with one worker and a free port, or one server on `port`."""
+def gunicorns(
+    number: int, port: int | None = None, log: IO[str] | None = None, /, **environ: str
+) -> Iterator[list[Gunicorn]]:
+    """`number` servers, each with one worker and a free port, or one server on `port`. `log` takes
+    their stderr."""
     if "DATABASE_URL" not in environ:
         environ["DATABASE_URL"] = database_url()
     started: list[Gunicorn] = []
     try:
         for _ in range(number):
-            started.append(_start(environ, port or free_port()))
+            started.append(_start(environ, port or free_port(), log))
         for server in started:
             wait_until(server.answers)
         yield started
@@ -72,7 +76,7 @@ def gunicorns(number: int, port: int | None = None, /, **environ: str) -> Iterat
             server.process.wait()
 
 
-def _start(environ: dict[str, str], port: int) -> Gunicorn:
+def _start(environ: dict[str, str], port: int, log: IO[str] | None) -> Gunicorn:
     command = [sys.executable, "-m", "gunicorn", "-c", "ilara_admin/runtime/gunicorn_conf.py"]
     process = subprocess.Popen(
         [*command, "--log-level", "warning", "ilara_admin.wsgi"],
@@ -85,6 +89,7 @@ def _start(environ: dict[str, str], port: int) -> Gunicorn:
             "ILARA_WORKERS": "1",
             **environ,
         },
+        stderr=log,
         preexec_fn=ending_with_parent(),
     )
     return Gunicorn(process, port)

@@ -1,22 +1,27 @@
-"""PostgreSQL stops under a running server and restarts: requests get 503, then work again."""
+"""PostgreSQL stops under a running server and restarts: requests get 503, then work again, and the
+log stays small."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
 
-from ilara_admin.core import tokens
+from ilara_admin.core import logs, tokens
 from ilara_admin.runtime import embedded_postgres
 from ilara_admin.runtime.postgresql.site import NAME, PORT
 from tests.api_client import EVENTS, FLAGS, PLAYERS, HttpApi, Reply
 from tests.conftest import FAST
-from tests.homes import empty_home, kill_server
+from tests.homes import empty_home, kill_server, wait_until
 from tests.serving import Gunicorn, gunicorns
 
 pytestmark = pytest.mark.slow
@@ -42,8 +47,10 @@ print(start.tokens["live", "public"])
 @dataclass(frozen=True, slots=True)
 class Game:
     home: Path
+    url: str
     server: Gunicorn
     api: HttpApi
+    log: Path
 
     def start_database(self) -> None:
         embedded_postgres.lease(self.home, DURABLE)
@@ -69,8 +76,12 @@ def game() -> Iterator[Game]:
             text=True,
             check=True,
         )
-        with gunicorns(1, DATABASE_URL=url, ILARA_THREADS="4") as (server,):
-            yield Game(home, server, server.api(run.stdout.strip()))
+        log = home / "web.log"
+        with (
+            log.open("w") as file,
+            gunicorns(1, None, file, DATABASE_URL=url, ILARA_THREADS="4") as (server,),
+        ):
+            yield Game(home, url, server, server.api(run.stdout.strip()), log)
         embedded_postgres.release(home)
 
 
@@ -117,3 +128,44 @@ def test_postgresql_that_stops_and_restarts__is_503_and_then_200(
     for reply in [reply for _ in range(4) for reply in calls()]:
         assert reply.status in (200, 201), reply.json
     assert game.server.api(None).get("/readyz").status == 200
+
+
+REQUESTS = 600  # 20 seconds at 100 a second are 2,000
+SECONDS = 6
+
+
+def test_absent_database__is_counted_in_the_log_and_not_repeated(game: Game) -> None:
+    """At most 100 KB for 20 s at 100 requests a second."""
+    body = {"player_id": game.api.register("ada@example.com")["id"]}
+    sleep(logs.REPEAT_SECONDS + 1)  # until earlier failures are reported
+    before = game.log.stat().st_size
+    session = settings.SESSION_COOKIE_NAME
+    stop(game)
+    started = monotonic()
+
+    def ask(number: int) -> int:
+        sleep(max(started + SECONDS * number / REQUESTS - monotonic(), 0))
+        if number % 10 == 0:
+            return game.api.get("/?q=ada@example.com", cookie=f"{session}={'x' * 32}").status
+        return game.api.post(f"{FLAGS}/evaluate", body).status
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(ask, range(REQUESTS)))
+
+    def entries() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in game.log.read_text()[before:].splitlines()]
+
+    def counted() -> int:
+        failed = [entry for entry in entries() if "OperationalError" in entry.get("error", "")]
+        return sum(entry.get("repeated", 1) for entry in failed)
+
+    assert set(statuses) == {500, 503}
+    wait_until(lambda: counted() >= REQUESTS)
+    assert counted() == REQUESTS
+    text = game.log.read_text()[before:]
+    assert len(text) < 100_000 * REQUESTS / 2_000
+    assert "ada@example.com" not in text
+    first = next(entry for entry in entries() if entry["logger"] == "ilara.api")
+    assert {"time", "level", "request_id", "route", "method", "message", "error"} <= set(first)
+    assert first["route"] == f"{FLAGS}/evaluate"
+    game.start_database()

@@ -35,6 +35,7 @@ from ilara_admin.api.errors import (
     unauthorized,
 )
 from ilara_admin.core import db
+from ilara_admin.core.route_template import route_template
 
 logger = logging.getLogger("ilara.api")
 
@@ -169,7 +170,7 @@ def _to_api_error(error: Exception, request: HttpRequest) -> ApiError:
         case TooManyFieldsSent():
             return invalid("The query string has too many parameters")
         case OperationalError() | InterfaceError():
-            logger.error("database away request_id=%s", request_id, exc_info=error)
+            logger.error("the database failed request_id=%s", request_id, exc_info=error)
             return ApiError(
                 Code.INTERNAL_ERROR,
                 "The database cannot be reached right now. Try again in a moment.",
@@ -185,6 +186,7 @@ def _answer(request: HttpRequest) -> HttpResponseBase:
         match = _tree.resolve(request.path_info)
     except Resolver404:
         raise not_found(NO_SUCH_PATH + _suggestion(request.path_info)) from None
+    request.resolver_match = match
     return cast(HttpResponseBase, match.func(request, *match.args, **match.kwargs))
 
 
@@ -209,7 +211,7 @@ def _methods() -> Mapping[str, Sequence[str]]:
             if isinstance(pattern, URLResolver):
                 yield from walk(pattern.url_patterns, place)
             elif endpoints := getattr(pattern.callback, "endpoints", None):
-                yield re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", place), sorted(endpoints)
+                yield route_template(place), sorted(endpoints)
 
     return dict(walk(_tree.url_patterns, "/"))
 

@@ -20,7 +20,7 @@ from time import monotonic
 
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.api.errors import ApiError, Code
-from ilara_admin.core import db
+from ilara_admin.core import db, metrics
 from ilara_admin.models import Tier
 
 TRIES = 5
@@ -192,6 +192,7 @@ def _refusal(snapshot: Snapshot, policy: Policy) -> ApiError | None:
 def refused(state: LimitState) -> ApiError:
     policy = state.policy
     span = "minute" if policy.window == 60 else "second"
+    metrics.RATE_LIMIT_REFUSALS.labels(policy.name).inc()
     return ApiError(
         Code.RATE_LIMIT_EXCEEDED,
         f"This tier allows {policy.limit:,} {policy.name} per {span}. "

@@ -11,7 +11,10 @@ from time import monotonic
 from typing import Any
 
 import psycopg
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
+
+from ilara_admin.core import logs
 
 type Row = tuple[Any, ...]
 
@@ -48,9 +51,11 @@ def _run(sql: str, params: Sequence[Any]) -> list[Row]:
             cursor.execute(sql, params, prepare=True)
             return cursor.fetchall()
     finally:
+        seconds = monotonic() - started
         if connection.queries_logged:
-            seconds = f"{monotonic() - started:.3f}"
-            connection.queries_log.append({"sql": sql, "time": seconds})
+            connection.queries_log.append({"sql": sql, "time": f"{seconds:.3f}"})
+        if seconds > settings.SLOW_QUERY_SECONDS:
+            logs.slow_query(sql, seconds)
 
 
 def _is_closed() -> bool:

@@ -10,13 +10,14 @@ from hashlib import sha256
 from typing import Any, cast
 
 from django import forms
-from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.utils import timezone
+
+from ilara_admin.core.client_address import client_address
 
 WINDOW_SECONDS = 15 * 60
 FAILURES_PER_NAME = 10
@@ -64,16 +65,6 @@ def forgive(username: str, address: str) -> None:
             "DELETE FROM sign_in_attempt WHERE subject = %s OR window_ends_at <= now()",
             [_name_subject(username, address)],
         )
-
-
-def client_address(request: HttpRequest) -> str:
-    """The peer's address, or the one added to X-Forwarded-For by the outermost of our proxies.
-    Earlier entries, and the whole header without a proxy, can be forged."""
-    if settings.PROXIES:
-        hops = request.headers.get("X-Forwarded-For", "").split(",")[-settings.PROXIES :]
-        if len(hops) == settings.PROXIES and hops[0].strip():
-            return hops[0].strip()
-    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def _name_subject(username: str, address: str) -> str:

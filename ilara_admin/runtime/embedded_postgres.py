@@ -51,6 +51,7 @@ __all__ = [
     "unusable",
 ]
 
+ENGINE = "ilara_admin.runtime.postgresql"  # also of an external database
 PATIENCE_SECONDS = 60
 SETTINGS = {
     "listen_addresses": "",
@@ -118,8 +119,7 @@ def database(home: Path) -> dict[str, Any]:
 
     HOST is the home: `ilara_admin.runtime.postgresql` turns it into the socket folder.
     """
-    engine = "ilara_admin.runtime.postgresql"
-    return {"ENGINE": engine, "NAME": NAME, "USER": NAME, "HOST": str(home), "PORT": PORT}
+    return {"ENGINE": ENGINE, "NAME": NAME, "USER": NAME, "HOST": str(home), "PORT": PORT}
 
 
 def lease(home: Path, settings: Mapping[str, str] | None = None) -> Server:

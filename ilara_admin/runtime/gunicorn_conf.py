@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 from ilara_admin.core import shutdown
-from ilara_admin.runtime import protocol_errors
+from ilara_admin.runtime import metrics_folder, protocol_errors
 
 bind = os.environ.get("ILARA_BIND", "127.0.0.1:18000")
 
@@ -29,6 +29,8 @@ keepalive = 75
 # Two servers would collide on the control socket in the home folder.
 control_socket_disable = True
 
+logger_class = "ilara_admin.runtime.server_logger.ServerLogger"
+
 # An external id in a path has up to 255 characters of at most 12 bytes each.
 limit_request_line = 8190
 limit_request_field_size = 8190
@@ -40,6 +42,18 @@ forwarder_headers = ""
 # A client that stalls in the middle of a request is dropped after this time. Otherwise a few dozen
 # such clients would occupy all threads.
 SILENCE_SECONDS = 10
+
+
+def on_starting(server: Any) -> None:
+    metrics_folder.create()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    metrics_folder.forget_process(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    metrics_folder.remove()
 
 
 def when_ready(server: Any) -> None:

@@ -1,0 +1,57 @@
+"""The folder in which the web processes of one server keep their metrics.
+
+It belongs to one gunicorn server, so servers of the same installation never mix, and only its user
+may read it. It is removed when the server ends; what a killed server left, when the next starts.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # read when core/metrics.py is imported
+PREFIX = "ilara-metrics-"
+
+# Inherited by the web processes: the folder is in use while one of them runs.
+_locks: list[IO[str]] = []
+
+
+def create() -> None:
+    """Create the folder of this server. Call it before core/metrics.py is imported."""
+    _remove_abandoned()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    lock = _lock_of(folder).open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    _locks.append(lock)
+    os.environ[VARIABLE] = str(folder)
+
+
+def remove() -> None:
+    """Remove the folder of this server."""
+    if folder := os.environ.pop(VARIABLE, ""):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_process(pid: int) -> None:
+    """Drop the gauges of a process that has ended. What it counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    if VARIABLE in os.environ:
+        mark_process_dead(pid)
+
+
+def _remove_abandoned() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        # Another user's folder, a folder that is being created, or one in use is left alone.
+        with suppress(OSError):
+            if folder.lstat().st_uid == os.geteuid():
+                with _lock_of(folder).open("r+") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder / "lock"
