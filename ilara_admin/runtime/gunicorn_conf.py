@@ -1,8 +1,7 @@
 """Gunicorn settings: `gunicorn -c ilara_admin/runtime/gunicorn_conf.py ilara_admin.wsgi`."""
 
 import os
-import socket
-import struct
+import resource
 from typing import Any
 
 from ilara_admin.core import shutdown
@@ -11,12 +10,19 @@ from ilara_admin.runtime import protocol_errors
 bind = os.environ.get("ILARA_BIND", "127.0.0.1:18000")
 
 # An open event stream occupies a thread, so processes alone are not enough.
-worker_class = "gthread"
+worker_class = "ilara_admin.runtime.gunicorn_worker.RequestWorker"
 # More than one process per core would compete for the cores.
 workers = int(os.environ.get("ILARA_WORKERS") or min(os.cpu_count() or 1, 8))
 # Each thread keeps its database connection open: workers x threads must stay well below
 # PostgreSQL's max_connections.
 threads = int(os.environ.get("ILARA_THREADS") or 32)
+
+# A silent client costs a file descriptor. At this number, the one that is silent for the longest time
+# is dropped.
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+_files = max(_soft, 16_384 if _hard == resource.RLIM_INFINITY else min(_hard, 16_384))
+resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _hard))
+worker_connections = min(10_000, _files // 2)
 
 # A request takes milliseconds; one that takes 30 seconds is stuck.
 timeout = 30
@@ -36,17 +42,6 @@ limit_request_field_size = 8190
 # By default, a client behind a local proxy could change the path of its request with the headers
 # SCRIPT_NAME and PATH_INFO. Ilara is served from the root of its host and needs neither.
 forwarder_headers = ""
-
-# A client that stalls in the middle of a request is dropped after this time. Otherwise a few dozen
-# such clients would occupy all threads.
-SILENCE_SECONDS = 10
-
-
-def when_ready(server: Any) -> None:
-    limit = struct.pack("ll", SILENCE_SECONDS, 0)
-    for listener in server.LISTENERS:
-        # Accepted connections inherit the limit. gunicorn sets no socket timeout.
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
 
 def post_worker_init(worker: Any) -> None:

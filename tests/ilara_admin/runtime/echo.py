@@ -1,0 +1,14 @@
+"""A small WSGI application: it answers with the body it got, after `?seconds`."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+def application(
+    environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], Any]
+) -> Iterable[bytes]:
+    body = environ["wsgi.input"].read()
+    time.sleep(float(environ["QUERY_STRING"] or 0))
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
