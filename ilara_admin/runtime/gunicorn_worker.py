@@ -20,7 +20,7 @@ from ilara_admin.runtime.protocol_errors import write_error
 
 BUFFERED_BYTES = 256 * 1024 * 1024  # of all incomplete requests; beyond, the largest are dropped
 SWEEP_SECONDS = 0.5
-SEND_SECONDS = 60  # for a client to take a piece of the response
+SEND_SECONDS = 120  # for a client to take a piece of the response
 # A thread waits so long for the next request on its connection while no other request needs a
 # thread: passing the connection to the main loop and back costs more.
 NEXT_SECONDS = 0.005
@@ -32,6 +32,11 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]
         self.waiting: dict[Connection, None] = {}  # for bytes; the longest first
         self.ready: deque[Connection] = deque()  # for a thread
         self.next_sweep = 0.0
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        if cfg.is_ssl:
+            raise RuntimeError("Ilara's web server does not speak TLS: put a proxy in front of it.")
 
     # --- The main loop --------------------------------------------------------------------------
 
