@@ -5,17 +5,14 @@ import resource
 from typing import Any
 
 from ilara_admin.core import shutdown
-from ilara_admin.runtime import protocol_errors
+from ilara_admin.runtime import protocol_errors, servers
 
 bind = os.environ.get("ILARA_BIND", "127.0.0.1:18000")
 
 # An open event stream occupies a thread, so processes alone are not enough.
 worker_class = "ilara_admin.runtime.gunicorn_worker.RequestWorker"
-# More than one process per core would compete for the cores.
-workers = int(os.environ.get("ILARA_WORKERS") or min(os.cpu_count() or 1, 8))
-# Each thread keeps its database connection open: workers x threads must stay well below
-# PostgreSQL's max_connections.
-threads = int(os.environ.get("ILARA_THREADS") or 32)
+workers = servers.web_workers()
+threads = servers.web_threads()
 
 # A silent client costs a file descriptor. At this number, the one that is silent for the longest time
 # is dropped.

@@ -43,8 +43,8 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]
     def accept(self, listener: socket) -> None:
         try:
             sock, address = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
+        except OSError:
+            return  # another process was faster, or the client has gone
         self.nr_conns += 1
         self.wait(Connection(self.cfg, sock, address, listener.getsockname()))
         if self.nr_conns >= self.worker_connections:
@@ -98,6 +98,9 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]
     def linger(self, conn: Connection) -> None:
         """Let the client close first: closing while it sends would reset the connection before it
         has read the response."""
+        if conn.sock.fileno() < 0:  # gthread has closed it, after an error in the application
+            self.nr_conns -= 1
+            return
         conn.lingering = True
         with suppress(OSError):
             conn.sock.shutdown(SHUT_WR)

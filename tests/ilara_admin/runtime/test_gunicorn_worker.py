@@ -38,9 +38,11 @@ class Server:
     def __init__(self, *options: str) -> None:
         self.port = free_port()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", "ilara_admin/runtime/gunicorn_conf.py"]
-            + ["--bind", f"127.0.0.1:{self.port}", "--workers", "1", "--threads", "4"]
-            + [*options, "--log-level", "warning", "tests.ilara_admin.runtime.echo"],
+            [
+                *(sys.executable, "-m", "gunicorn", "-c", "ilara_admin/runtime/gunicorn_conf.py"),
+                *("--bind", f"127.0.0.1:{self.port}", "--workers", "1", "--threads", "4"),
+                *(*options, "--log-level", "warning", "tests.ilara_admin.runtime.echo"),
+            ],
             cwd=settings.BASE_DIR,
             preexec_fn=ending_with_parent(),
         )
@@ -236,6 +238,18 @@ def test_upload_above_the_limit__gets_the_envelope_before_it_is_sent(server: Ser
         head, _, body = channel.recv(10_000).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 413 ")
     assert json.loads(body)["success"] is False
+
+
+def test_error_in_the_middle_of_a_response__closes_only_its_connection(server: Server) -> None:
+    with closing(server.client()) as client:
+        assert ask(client, b"a") == b"a"
+        with server.connect() as broken:
+            broken.sendall(b"GET /broken HTTP/1.1\r\nHost: h\r\n\r\n")
+            broken.shutdown(socket.SHUT_WR)
+            assert received(broken).startswith(b"HTTP/1.1 200 ")
+        time.sleep(0.2)  # past what would end the main loop
+        assert ask(client, b"b") == b"b"
+        assert client.sock
 
 
 # --- Stop and reload ------------------------------------------------------------------------------
