@@ -20,8 +20,8 @@ LINGER_SECONDS = 2  # for the client to close after the last response
 RECEIVE_BYTES = 64 * 1024
 PIECE_BYTES = 8 * 1024  # gunicorn copies a piece for each chunk in it
 HEAD_BYTES = 64 * 1024
-# The API refuses a body beyond 1 MiB without reading it, but one in chunks only after it has read so
-# much; the rest is for what surrounds the chunks.
+# The API refuses a body beyond 1 MiB without reading it, but one in chunks only after reading so
+# much. The rest is for what surrounds the chunks.
 API_BYTES, API_CHUNKED_BYTES = 1024 * 1024, 2 * 1024 * 1024
 API_PREFIXES = ("/v1", "/ofrep")
 UPLOAD_BYTES = 65 * 1024 * 1024  # the largest file that a page accepts, and its form
@@ -35,7 +35,7 @@ class Parser(RequestParser):  # type: ignore[misc]
 
     error: Exception | None = None
 
-    def parse_head(self, data: bytes) -> None:
+    def parse_head(self, data: bytearray) -> None:
         self.unreader.unread(data)
         try:
             super().__next__()

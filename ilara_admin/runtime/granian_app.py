@@ -1,4 +1,4 @@
-"""The WSGI application for granian: `granian --interface wsgi ilara_admin.runtime.granian_app:application`.
+"""The WSGI application for granian.
 
 A granian worker sets its signal handlers after it has imported this, so `shutdown` is installed
 behind them.

@@ -14,8 +14,8 @@ worker_class = "ilara_admin.runtime.gunicorn_worker.RequestWorker"
 workers = servers.web_workers()
 threads = servers.web_threads()
 
-# A silent client costs a file descriptor. At this number, the one that is silent for the longest time
-# is dropped.
+# A silent client costs a file descriptor. At this number of clients, the one that is silent for the
+# longest time is dropped.
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 _files = max(_soft, 16_384 if _hard == resource.RLIM_INFINITY else min(_hard, 16_384))
 resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _hard))

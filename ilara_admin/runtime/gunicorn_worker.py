@@ -1,8 +1,8 @@
 """The gunicorn worker: a main loop receives requests, and threads answer those that are complete.
 
-gunicorn's gthread waits in its main loop for the first byte only. From there on, a client that sends
-slowly occupies a thread. Here a request takes a thread when its head and its body have arrived. TLS
-and HTTP/2 belong to a proxy.
+gunicorn's gthread waits in its main loop for the first byte only. From there on, a client that
+sends slowly occupies a thread. Here a request takes a thread when its head and its body have
+arrived. TLS and HTTP/2 belong to a proxy.
 """
 
 import time
