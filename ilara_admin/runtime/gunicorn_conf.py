@@ -1,22 +1,25 @@
 """Gunicorn settings: `gunicorn -c ilara_admin/runtime/gunicorn_conf.py ilara_admin.wsgi`."""
 
 import os
-import socket
-import struct
+import resource
 from typing import Any
 
 from ilara_admin.core import shutdown
-from ilara_admin.runtime import metrics_folder, protocol_errors
+from ilara_admin.runtime import metrics_folder, protocol_errors, servers
 
 bind = os.environ.get("ILARA_BIND", "127.0.0.1:18000")
 
 # An open event stream occupies a thread, so processes alone are not enough.
-worker_class = "gthread"
-# More than one process per core would compete for the cores.
-workers = int(os.environ.get("ILARA_WORKERS") or min(os.cpu_count() or 1, 8))
-# Each thread keeps its database connection open: workers x threads must stay well below
-# PostgreSQL's max_connections.
-threads = int(os.environ.get("ILARA_THREADS") or 32)
+worker_class = "ilara_admin.runtime.gunicorn_worker.RequestWorker"
+workers = servers.web_workers()
+threads = servers.web_threads()
+
+# A silent client costs a file descriptor. At this number of clients, the one that is silent for the
+# longest time is dropped.
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+_files = max(_soft, 16_384 if _hard == resource.RLIM_INFINITY else min(_hard, 16_384))
+resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _hard))
+worker_connections = min(10_000, _files // 2)
 
 # A request takes milliseconds; one that takes 30 seconds is stuck.
 timeout = 30
@@ -39,10 +42,6 @@ limit_request_field_size = 8190
 # SCRIPT_NAME and PATH_INFO. Ilara is served from the root of its host and needs neither.
 forwarder_headers = ""
 
-# A client that stalls in the middle of a request is dropped after this time. Otherwise a few dozen
-# such clients would occupy all threads.
-SILENCE_SECONDS = 10
-
 
 def on_starting(server: Any) -> None:
     metrics_folder.create()
@@ -54,13 +53,6 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def on_exit(server: Any) -> None:
     metrics_folder.remove()
-
-
-def when_ready(server: Any) -> None:
-    limit = struct.pack("ll", SILENCE_SECONDS, 0)
-    for listener in server.LISTENERS:
-        # Accepted connections inherit the limit. gunicorn sets no socket timeout.
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -10,6 +10,8 @@ import socket
 from gunicorn import util
 
 FIXES = {
+    408: "Send the whole request within 10 seconds, and at least 1,000 bytes a second.",
+    413: "Send a smaller file.",
     414: "Shorten the address; send data in the body.",
     431: "Send fewer or shorter headers.",
 }

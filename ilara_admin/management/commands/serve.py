@@ -25,7 +25,7 @@ from ilara_admin.demo.fill import demo_fill
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import database_message, manage
 from ilara_admin.models import Environment, Project, Role, Tier, User
-from ilara_admin.runtime import embedded_postgres, supervisor
+from ilara_admin.runtime import embedded_postgres, servers, supervisor
 from ilara_admin.runtime.supervisor import Child, ServeError, Stop
 from ilara_admin.starter import project_open
 from players.models import player_id_for
@@ -46,6 +46,12 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
         parser.add_argument("--port", type=port, default=18000, help="port to listen on")
         parser.add_argument("--workers", type=positive, help="web processes; default: one per core")
+        parser.add_argument(
+            "--server",
+            choices=servers.SERVERS,
+            default=servers.GUNICORN,
+            help="web server; granian is an extra and needs a buffering proxy in front",
+        )
         parser.add_argument("--tier", choices=Tier.values, help="rate limits of the project")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -63,8 +69,18 @@ class Command(BaseCommand):
             self.fail(" ".join(error.messages))
 
     def serve(
-        self, *, host: str, port: int, workers: int | None, demo: bool, tier: str | None, **_: Any
+        self,
+        *,
+        host: str,
+        port: int,
+        workers: int | None,
+        server: str,
+        demo: bool,
+        tier: str | None,
+        **_: Any,
     ) -> None:
+        if not servers.is_installed(server):
+            raise ServeError(f"{server} is not installed: run `uv sync --extra {server}` first.")
         address = supervisor.url(host, port)
         with ExitStack() as stack:
             if settings.DATABASE_URL:
@@ -75,12 +91,15 @@ class Command(BaseCommand):
             self.line("Ilara is starting.")
             self.prepare_database(stack)
             first = self.prepare_content(demo=demo, tier=Tier(tier) if tier else None)
-            children = self.children(host, port, workers)
+            web = servers.web_command(server, host, port, workers)
+            children = self.children(web, host)
             stack.callback(supervisor.end, children, self.line)
             for child in children:
                 child.start()
             supervisor.wait_until_it_answers(address, children[0])
             self.line("Ilara is running.")
+            if advice := servers.proxy_advice(server, host):
+                self.say("proxy", advice)
             self.greet(first, address)
             connection.close()
             supervisor.watch(children, self.line)
@@ -131,19 +150,12 @@ class Command(BaseCommand):
             self.say("demo", str(demo_fill(sample, ACTOR, ProgressBar())))
         return first
 
-    def children(self, host: str, port: int, workers: int | None) -> list[Child]:
-        environment = {
-            "DJANGO_SETTINGS_MODULE": "ilara_admin.settings",
-            "ILARA_BIND": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-        }
-        if workers:
-            environment["ILARA_WORKERS"] = str(workers)
+    def children(self, web: list[str], host: str) -> list[Child]:
+        environment = {"DJANGO_SETTINGS_MODULE": "ilara_admin.settings"}
         name = f"[{host}]" if ":" in host else host
         if not set(settings.ALLOWED_HOSTS) & {name, "*"}:
             # The printed address must open in a browser.
             environment["ALLOWED_HOSTS"] = ",".join([*settings.ALLOWED_HOSTS, name])
-        gunicorn = "-m gunicorn -c ilara_admin/runtime/gunicorn_conf.py --log-level warning"
-        web = [sys.executable, *gunicorn.split(), "ilara_admin.wsgi"]
         worker = [sys.executable, "manage.py", "worker"]
         return [
             Child("web server", web, environment, settings.BASE_DIR),

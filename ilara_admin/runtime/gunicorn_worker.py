@@ -1,0 +1,162 @@
+"""The gunicorn worker: a main loop receives requests, and threads answer those that are complete.
+
+gunicorn's gthread waits in its main loop for the first byte only. From there on, a client that
+sends slowly occupies a thread. Here a request takes a thread when its head and its body have
+arrived. TLS and HTTP/2 belong to a proxy.
+"""
+
+import time
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from selectors import EVENT_READ
+from socket import SHUT_WR, socket
+from typing import Any
+
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
+
+from ilara_admin.runtime.connection import Connection
+from ilara_admin.runtime.protocol_errors import write_error
+
+BUFFERED_BYTES = 256 * 1024 * 1024  # of all incomplete requests; beyond, the largest are dropped
+SWEEP_SECONDS = 0.5
+SEND_SECONDS = 120  # for a client to take a piece of the response
+# A thread waits so long for the next request on its connection while no other request needs a
+# thread: passing the connection to the main loop and back costs more.
+NEXT_SECONDS = 0.005
+
+
+class RequestWorker(ThreadWorker):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.waiting: dict[Connection, None] = {}  # for bytes; the longest first
+        self.ready: deque[Connection] = deque()  # for a thread
+        self.next_sweep = 0.0
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        if cfg.is_ssl:
+            raise RuntimeError("Ilara's web server does not speak TLS: put a proxy in front of it.")
+
+    # --- The main loop --------------------------------------------------------------------------
+
+    def accept(self, listener: socket) -> None:
+        try:
+            sock, address = listener.accept()
+        except OSError:
+            return  # another process was faster, or the client has gone
+        self.nr_conns += 1
+        self.wait(Connection(self.cfg, sock, address, listener.getsockname()))
+        if self.nr_conns >= self.worker_connections:
+            self.drop(next(iter(self.waiting)))
+
+    def wait(self, conn: Connection) -> None:
+        conn.since = time.monotonic()
+        conn.sock.setblocking(False)
+        self.waiting[conn] = None
+        self.poller.register(conn.sock, EVENT_READ, partial(self.on_readable, conn))
+
+    def stop_waiting(self, conn: Connection) -> None:
+        del self.waiting[conn]
+        self.poller.unregister(conn.sock)
+
+    def on_readable(self, conn: Connection, _sock: socket) -> None:
+        if conn not in self.waiting:
+            return  # dropped in the same round of events
+        try:
+            if conn.receive():
+                self.stop_waiting(conn)
+                self.enqueue_req(conn)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.drop(conn)
+
+    def enqueue_req(self, conn: Connection) -> None:
+        if conn.refused:
+            self.refuse(conn, 413, "Content Too Large", "The body is too large")
+        else:
+            self.ready.append(conn)
+            self.tpool.submit(self.answer)
+
+    def finished(self, conn: Connection, keep: bool) -> None:
+        """Take a connection back from a thread."""
+        if not keep:
+            self.linger(conn)
+        elif conn.is_ready():
+            self.enqueue_req(conn)
+        else:
+            self.wait(conn)
+            if not self.alive:
+                self._cap_keepalive(time.monotonic() + STOP_KEEPALIVE_LINGER)
+
+    def refuse(self, conn: Connection, status: int, reason: str, message: str) -> None:
+        with suppress(OSError):
+            write_error(conn.sock, status, reason, message)
+        self.linger(conn)
+
+    def linger(self, conn: Connection) -> None:
+        """Let the client close first: closing while it sends would reset the connection before it
+        has read the response."""
+        if conn.sock.fileno() < 0:  # gthread has closed it, after an error in the application
+            self.nr_conns -= 1
+            return
+        conn.lingering = True
+        with suppress(OSError):
+            conn.sock.shutdown(SHUT_WR)
+        self.wait(conn)
+
+    def drop(self, conn: Connection) -> None:
+        self.stop_waiting(conn)
+        self.nr_conns -= 1
+        conn.close()
+
+    def murder_keepalived(self, force: bool = False) -> None:
+        """gthread calls this after each round of events."""
+        now = time.monotonic()
+        if now < self.next_sweep and not force:
+            return
+        self.next_sweep = now + SWEEP_SECONDS
+        for conn in [conn for conn in self.waiting if force or conn.deadline() < now]:
+            if force or conn.idle or conn.lingering:
+                self.drop(conn)
+            else:
+                self.stop_waiting(conn)
+                self.refuse(conn, 408, "Request Timeout", "The request arrived too slowly")
+        held = sum(len(conn.received) for conn in self.waiting)
+        while held > BUFFERED_BYTES:
+            largest = max(self.waiting, key=lambda conn: len(conn.received))
+            held -= len(largest.received)
+            self.drop(largest)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """gthread calls this when it stops."""
+        for conn in self.waiting:
+            if conn.idle:
+                conn.since = min(conn.since, deadline - self.cfg.keepalive)
+
+    # --- Threads --------------------------------------------------------------------------------
+
+    def answer(self) -> None:
+        conn = self.ready.popleft()
+        keep = False
+        try:
+            keep = self.handle(conn)
+            while keep and self.alive and not self.ready and conn.receive_within(NEXT_SECONDS):
+                keep = self.handle(conn)
+        finally:
+            self.method_queue.defer(self.finished, conn, keep)
+
+    def handle(self, conn: Connection) -> bool:
+        conn.hand_over()
+        keep = bool(super().handle(conn))
+        if keep:
+            conn.start_next()
+        return keep
+
+    def handle_request(self, req: Any, conn: Connection) -> bool:
+        conn.sock.settimeout(SEND_SECONDS)
+        try:
+            return bool(super().handle_request(req, conn))
+        except TimeoutError:
+            return False

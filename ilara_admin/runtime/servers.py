@@ -1,0 +1,65 @@
+"""The web servers that `serve` can start, and their commands."""
+
+import importlib.util
+import os
+import sys
+from ipaddress import ip_address
+
+from django.conf import settings
+
+GUNICORN, GRANIAN = "gunicorn", "granian"
+SERVERS = (GUNICORN, GRANIAN)
+
+
+def web_workers() -> int:
+    """Processes. More than one per core would compete for the cores."""
+    return int(os.environ.get("ILARA_WORKERS") or min(os.cpu_count() or 1, 8))
+
+
+def web_threads() -> int:
+    """Threads of a process. Each keeps its database connection open: processes x threads must stay
+    well below PostgreSQL's max_connections."""
+    return int(os.environ.get("ILARA_THREADS") or 32)
+
+
+def is_installed(server: str) -> bool:
+    return importlib.util.find_spec(server) is not None
+
+
+def web_command(server: str, host: str, port: int, workers: int | None = None) -> list[str]:
+    """To be run with the checkout as the working folder."""
+    count = str(workers or web_workers())
+    if server == GRANIAN:
+        threads = str(web_threads())
+        return [
+            *(sys.executable, "-m", "granian", "--interface", "wsgi", "--http", "1", "--no-ws"),
+            *("--host", host, "--port", str(port), "--workers", count),
+            # More requests than threads wait in the socket, for a process that has a free thread.
+            *("--blocking-threads", threads, "--backpressure", threads),
+            *("--workers-kill-timeout", "10", "--respawn-failed-workers"),
+            # At the level of warnings, it calls so many threads unusual.
+            *("--log-level", "error", "ilara_admin.runtime.granian_app:application"),
+        ]
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return [
+        *(sys.executable, "-m", "gunicorn", "-c", "ilara_admin/runtime/gunicorn_conf.py"),
+        *("--bind", address, "--workers", count, "--log-level", "warning", "ilara_admin.wsgi"),
+    ]
+
+
+def proxy_advice(server: str, host: str) -> str:
+    """What belongs in front of the server at this address, or "" if nothing does."""
+    if settings.HTTPS:
+        return ""
+    if not _is_loopback(host):
+        return "keys travel unencrypted: put a TLS proxy in front and set ILARA_HTTPS=1"
+    if server == GRANIAN:
+        return "put one that buffers in front: slow clients occupy granian's threads"
+    return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

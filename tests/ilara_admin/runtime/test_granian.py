@@ -1,0 +1,75 @@
+"""`serve --server granian`: the published API, bodies in chunks, event streams, and a stop."""
+
+import http.client
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from django.conf import settings
+
+from tests.api_client import EVENTS, PLAYERS, HttpApi
+from tests.homes import HANG_SECONDS, empty_home
+from tests.replay import CASES, renamed, replay
+from tests.running import Serve
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(settings.DATABASE_URL), reason="DATABASE_URL replaces the database under test"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serve]:
+    with empty_home() as home:
+        serve = Serve(home, "--server", "granian", "--workers", "1")
+        yield serve.ready()
+        serve.clean_up()
+
+
+def test_granian__replies_as_published(serve: Serve) -> None:
+    assert "buffers" in serve.says("proxy")
+    for number, steps in enumerate(CASES.values()):
+        replay(renamed(steps, f"granian_{number}"), serve.api("live public"), "$public")
+
+
+def test_granian__refuses_in_the_envelope(serve: Serve) -> None:
+    api = serve.api()
+    for reply, status in [
+        (HttpApi(serve.address, None).get(f"{PLAYERS}/x"), 401),
+        (api.get("/v1/nothing"), 404),
+        (api.post(PLAYERS, b"{"), 400),
+        (api.post(PLAYERS, b" " * (1024 * 1024 + 1)), 413),
+    ]:
+        assert (reply.status, reply.error["message"] != "") == (status, True)
+
+
+def test_granian__reads_bodies_in_chunks(serve: Serve) -> None:
+    with closing(client(serve)) as session:
+        for _ in range(2):
+            headers = {"X-API-Key": serve.says("live public"), "Content-Type": "application/json"}
+            body = iter([b'{"external_id": ', b'"chunky"}'])
+            session.request("POST", PLAYERS, body, headers, encode_chunked=True)
+            response = session.getresponse()
+            assert response.status in (200, 201)
+            response.read()
+
+
+def test_granian__streams_events_and_stops(serve: Serve) -> None:
+    with closing(client(serve)) as session:
+        session.request("GET", f"{EVENTS}/stream", headers={"X-API-Key": serve.says("live secret")})
+        stream = session.getresponse()
+        api = serve.api()
+        player = api.register()["id"]
+        api.post(EVENTS, {"player_id": player, "event_name": "seen_on_granian"})
+        while b"seen_on_granian" not in stream.readline():
+            assert not stream.isclosed()
+        serve.stop()
+        # It ended with a hint instead of being cut off.
+        assert stream.read().endswith(b"retry: 1000\n\n")
+        assert serve.err == ""
+
+
+def client(serve: Serve) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", serve.port, timeout=HANG_SECONDS)
