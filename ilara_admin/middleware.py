@@ -19,7 +19,7 @@ from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect
 
 from ilara_admin.api import dispatch
-from ilara_admin.core import audit
+from ilara_admin.core import audit, limits
 from ilara_admin.runtime import health
 
 type GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -49,7 +49,8 @@ class ApiMiddleware:
         elif path in PROBES:
             response = PROBES[path](request)
         else:
-            response = self.get_response(request)
+            with limits.using(limits.PAGE):
+                response = self.get_response(request)
         response.headers["X-Request-Id"] = request.id  # type: ignore[attr-defined]
         return response
 

@@ -127,10 +127,16 @@ def lease(home: Path, settings: Mapping[str, str] | None = None) -> Server:
     Called before every new connection, so a crashed server is restarted. `settings` are PostgreSQL
     settings and apply only if this call starts the server. Raises EmbeddedError.
     """
-    with _guard:
-        held = _leases.get(home)
-        if held and held.server and _ping(held.site.socket) == pq.Ping.OK:
+    held = _leases.get(home)
+    if held and held.server:
+        # Not under the guard: a server that hangs would let the threads wait one after another. It
+        # cannot be restarted; connecting to it fails by its own timeout.
+        answer = _ping(held.site.socket)
+        if answer == pq.Ping.OK:
             return held.server
+        if answer == pq.Ping.NO_RESPONSE and _postmaster_lives(held.site.data):
+            return held.server
+    with _guard:
         try:
             site = Site.of(home)
             with exclusive(site.folder / "start.lock"):
@@ -186,7 +192,7 @@ def _enter(home: Path, site: Site) -> _Lease:
 
 def _ping(socket: Path) -> pq.Ping:
     """OK: accepts connections; REJECT: starting or stopping; NO_RESPONSE: not running."""
-    address = make_conninfo(host=str(socket), port=PORT, user=NAME, dbname=NAME, connect_timeout=5)
+    address = make_conninfo(host=str(socket), port=PORT, user=NAME, dbname=NAME, connect_timeout=2)
     return pq.Ping(pq.PGconn.ping(address.encode()))
 
 

@@ -6,17 +6,16 @@ import struct
 from typing import Any
 
 from ilara_admin.core import shutdown
-from ilara_admin.runtime import protocol_errors
+from ilara_admin.runtime import protocol_errors, sizing
 
 bind = os.environ.get("ILARA_BIND", "127.0.0.1:18000")
 
 # An open event stream occupies a thread, so processes alone are not enough.
 worker_class = "gthread"
 # More than one process per core would compete for the cores.
-workers = int(os.environ.get("ILARA_WORKERS") or min(os.cpu_count() or 1, 8))
-# Each thread keeps its database connection open: workers x threads must stay well below
-# PostgreSQL's max_connections.
-threads = int(os.environ.get("ILARA_THREADS") or 32)
+workers = sizing.WORKERS
+# Each thread keeps its database connection open.
+threads = sizing.THREADS
 
 # A request takes milliseconds; one that takes 30 seconds is stuck.
 timeout = 30
@@ -52,3 +51,14 @@ def when_ready(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     shutdown.install()
     protocol_errors.install()
+    if worker.age == 1:  # the first one speaks for all
+        warn_of_too_many_connections(worker)
+
+
+def warn_of_too_many_connections(worker: Any) -> None:
+    from ilara_admin.core import db  # needs Django, which this process has now set up
+
+    allowed = db.max_connections()
+    problem = allowed and sizing.too_many_connections(workers, threads, allowed)
+    if problem:
+        worker.log.warning(problem)

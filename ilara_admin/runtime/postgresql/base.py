@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from django.db.backends.postgresql import base, client
+from django.db.backends.postgresql import client
 
+from ilara_admin.core.postgresql import base
 from ilara_admin.runtime import embedded_postgres
 from ilara_admin.runtime.postgresql.site import program
 
