@@ -78,4 +78,3 @@ def test_frozen_database__is_503_in_time_and_recovers(game: Game) -> None:
         for reply, _ in pool.map(lambda c: timed(game.api, *c), calls * THREADS):
             assert reply.status in (200, 201), reply.json
         wait_until(lambda: nobody.get("/readyz").status == 200)
-
