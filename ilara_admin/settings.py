@@ -87,6 +87,7 @@ MIDDLEWARE = [
 
 # --- Database -----------------------------------------------------------------------------------
 
+
 def _database(variable: str, url: str) -> dict[str, Any]:
     if url.partition("://")[0] not in {"postgresql", "postgres"}:
         raise ImproperlyConfigured(f"{variable} must be a postgresql:// URL.")

@@ -32,9 +32,7 @@ class Connection(psycopg.Connection[Any]):
     limits: Limits  # what the session was last set to
     params: Mapping[str, Any]
 
-    def wait[R](
-        self, gen: PQGen[R], interval: float = 0.1, timeout: float | None = None
-    ) -> R:
+    def wait[R](self, gen: PQGen[R], interval: float = 0.1, timeout: float | None = None) -> R:
         """psycopg calls it for everything that a connection sends, commits included."""
         seconds = limits.current().answer
         try:
@@ -80,6 +78,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def create_cursor(self, name: str | None = None) -> Any:
         self.prepare()
         return super().create_cursor(name)
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        if not autocommit:  # a transaction begins
+            with self.wrap_database_errors:
+                self.prepare()
+        super()._set_autocommit(autocommit)
 
     def prepare(self) -> None:
         """Give the session of an open connection the limits of the current work. Does nothing
