@@ -49,8 +49,11 @@ class ApiMiddleware:
         elif path in PROBES:
             response = PROBES[path](request)
         else:
-            with limits.using(limits.PAGE):
+            limits.of_thread.limits = limits.PAGE
+            try:
                 response = self.get_response(request)
+            finally:
+                limits.of_thread.limits = None
         response.headers["X-Request-Id"] = request.id  # type: ignore[attr-defined]
         return response
 

@@ -48,7 +48,7 @@ def test_full_disk__is_said_and_not_ready_until_there_is_space() -> None:
         server = embedded_postgres.lease(home, DURABLE)
         with small_disk(home / "disk", os.stat(server.socket).st_uid) as disk:
             with psycopg.connect(url_of(server.socket), autocommit=True) as admin:
-                admin.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")  # type: ignore[arg-type]
+                admin.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
                 admin.execute("CREATE DATABASE small TABLESPACE small")
             with own_game("small", home=home) as game:
                 player_id = game.api.register()["id"]

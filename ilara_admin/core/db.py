@@ -54,6 +54,7 @@ def _run(sql: str, params: Sequence[Any]) -> list[Row]:
     try:
         with connection.wrap_database_errors:
             connection.prepare()
+            assert connection.connection
             with psycopg.RawCursor(connection.connection) as cursor:
                 cursor.execute(sql, params, prepare=True)
                 return cursor.fetchall()

@@ -34,7 +34,7 @@ class Connection(psycopg.Connection[Any]):
 
     def wait[R](self, gen: PQGen[R], interval: float = 0.1, timeout: float | None = None) -> R:
         """psycopg calls it for everything that a connection sends, commits included."""
-        seconds = limits.current().answer
+        seconds = (limits.of_thread.limits or limits.of_process).answer
         try:
             return super().wait(gen, interval, timeout or seconds or None)
         except psycopg.errors._WaitTimeout:
@@ -83,13 +83,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if not autocommit:  # a transaction begins
             with self.wrap_database_errors:
                 self.prepare()
-        super()._set_autocommit(autocommit)
+        super()._set_autocommit(autocommit)  # type: ignore[misc]  # not in the stubs
 
     def prepare(self) -> None:
         """Give the session of an open connection the limits of the current work. Does nothing
         within a transaction, whose rollback would take them back."""
         refuse_if_hanging()
-        wanted, raw = limits.current(), self.connection
+        wanted, raw = limits.of_thread.limits or limits.of_process, self.connection
         assert raw
         if raw.limits is wanted or self.in_atomic_block or self.is_pooled:
             return
