@@ -12,6 +12,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
+from ilara_admin.core.limits import PAGE
+
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", ".localhost"})
 SECRET_KEY_CHARACTERS = 50
 SECRET_KEY_DISTINCT = 5
@@ -111,5 +113,65 @@ def check_postgresql(
             f"PostgreSQL {version} is too old for Ilara.",
             hint=f"Use PostgreSQL {OLDEST_POSTGRESQL} or newer.",
             id="ilara.E003",
+        )
+    ]
+
+
+@register(Tags.database)
+def check_encoding(
+    app_configs: Sequence[AppConfig] | None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> Iterable[CheckMessage]:
+    """Runs with `migrate` and `check --database default`. Other encodings refuse texts that players
+    send, or store bytes that are no text."""
+    if "default" not in (databases or ()):
+        return []
+    connection = connections["default"]
+    connection.ensure_connection()
+    assert connection.connection
+    encoding = connection.connection.info.parameter_status("server_encoding")
+    if encoding == "UTF8":
+        return []
+    return [
+        Error(
+            f"The database's encoding is {encoding}; Ilara needs UTF8.",
+            hint="An encoding cannot be changed: create the database again with "
+            "`createdb --template template0 --encoding UTF8 NAME`.",
+            id="ilara.E004",
+        )
+    ]
+
+
+@register(Tags.database)
+def check_pooled_role(
+    app_configs: Sequence[AppConfig] | None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> Iterable[CheckMessage]:
+    """Through a pooler, only the defaults of the role limit statements."""
+    if "default" not in (databases or ()) or not settings.POOLED_DATABASE:
+        return []
+    role = settings.POOLED_DATABASE["USER"]
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            """SELECT count(DISTINCT split_part(item, '=', 1))
+               FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole,
+                    unnest(s.setconfig) item
+               WHERE r.rolname = %s AND split_part(item, '=', 1) = ANY(%s)""",
+            [role, list(PAGE.settings)],
+        )
+        (found,) = cursor.fetchone()
+    if found == len(PAGE.settings):
+        return []
+    statements = " ".join(
+        f"ALTER ROLE {connections['default'].ops.quote_name(role)} SET {name} = {value};"
+        for name, value in PAGE.settings.items()
+    )
+    return [
+        Warning(
+            "Statements through the pooler have no time limits: it refuses those of Ilara.",
+            hint=f"Give its role defaults, then reload the pooler: {statements}",
+            id="ilara.W004",
         )
     ]

@@ -23,7 +23,7 @@ from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect
 
 from ilara_admin.api import dispatch
-from ilara_admin.core import audit, logs
+from ilara_admin.core import audit, limits, logs
 from ilara_admin.core.metrics import METHODS, OTHER_METHOD, request_seconds
 from ilara_admin.core.route_template import UNMATCHED, route_template
 from ilara_admin.runtime import health, metrics
@@ -70,7 +70,11 @@ class ApiMiddleware:
             return PROBES[path](request)
         if path == METRICS and metrics.is_allowed(request):
             return metrics.metrics(request)
-        return self.get_response(request)
+        limits.of_thread.limits = limits.PAGE
+        try:
+            return self.get_response(request)
+        finally:
+            limits.of_thread.limits = None
 
 
 def _measure(request: HttpRequest, status: int, seconds: float) -> None:

@@ -7,6 +7,7 @@ Django's settings keep their names (`DEBUG`); Ilara's start with `ILARA_`. All a
 import math
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import environ
 from django.contrib.messages import constants as messages
@@ -14,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
 from ilara_admin.core import logs
-from ilara_admin.runtime import embedded_postgres
+from ilara_admin.runtime import embedded_postgres, sizing
 
 env = environ.FileAwareEnv()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -68,7 +69,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 
 # An open event stream occupies a thread. Eight threads stay reserved for other requests.
-ILARA_THREADS = env.int("ILARA_THREADS", default=32)
+ILARA_THREADS = env.int("ILARA_THREADS", default=sizing.THREADS)
 MAX_STREAMS = max(ILARA_THREADS - 8, 1)
 
 # --- Apps and middleware ------------------------------------------------------------------------
@@ -108,31 +109,56 @@ MIDDLEWARE = [
 
 # --- Database -----------------------------------------------------------------------------------
 
-if DATABASE_URL:
-    if DATABASE_URL.partition("://")[0] not in {"postgresql", "postgres"}:
-        raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// URL.")
+
+def _database(variable: str, url: str) -> dict[str, Any]:
+    if url.partition("://")[0] not in {"postgresql", "postgres"}:
+        raise ImproperlyConfigured(f"{variable} must be a postgresql:// URL.")
     try:
-        engine = embedded_postgres.ENGINE
-        DATABASES = {"default": env.db_url_config(DATABASE_URL, engine=engine)}
+        found: dict[str, Any] = env.db_url_config(url)
     except ValueError:
         # The message must not contain the URL or the error: both include the password.
         raise ImproperlyConfigured(
-            "DATABASE_URL is not valid: use postgresql://user:password@host:5432/name, with "
+            f"{variable} is not valid: use postgresql://user:password@host:5432/name, with "
             "special characters in the password percent-encoded."
         ) from None
+    return found | {"ENGINE": "ilara_admin.core.postgresql"}
+
+
+if DATABASE_URL:
+    DATABASES = {"default": _database("DATABASE_URL", DATABASE_URL)}
 else:
     DATABASES = {"default": embedded_postgres.database(ILARA_HOME)}
 DATABASES["default"]["CONN_MAX_AGE"] = None
-# Otherwise every thread would show an error page after a restart of PostgreSQL. core/db.py checks
-# by itself, since only Django's cursors run this health check.
+# Otherwise every thread would show an error page after a restart of PostgreSQL.
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"]["OPTIONS"] = {
     # With Django's default, None, psycopg prepares no statements, not even with prepare=True.
     "prepare_threshold": 5,
     # A host that drops packets would block every thread for two minutes.
-    "connect_timeout": 10,
+    "connect_timeout": 5,
     **DATABASES["default"].get("OPTIONS", {}),
 }
+
+# What the web processes use instead of DATABASES: a pooler in transaction mode, which keeps nothing
+# of a session from one transaction to the next. See ilara_admin.wsgi.
+POOLER_URL = env.str("ILARA_POOLER_URL", default="")
+POOLED_DATABASE: dict[str, Any] = {}
+if POOLER_URL:
+    if not DATABASE_URL:
+        raise ImproperlyConfigured(
+            "ILARA_POOLER_URL needs DATABASE_URL: the direct address of the same database, for "
+            "the worker and the commands."
+        )
+    POOLED_DATABASE = {
+        **_database("ILARA_POOLER_URL", POOLER_URL),
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        "POOLED": True,
+    }
+    POOLED_DATABASE["OPTIONS"] = {
+        "connect_timeout": 5,
+        **POOLED_DATABASE.get("OPTIONS", {}),
+        "prepare_threshold": None,
+    }
 
 # --- Sign-in ------------------------------------------------------------------------------------
 

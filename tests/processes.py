@@ -12,7 +12,8 @@ import pytest
 def program(name: str, package: str) -> str:
     """The path of a program from Debian's `package`. If it is missing, the test is skipped, or
     fails in CI, which installs it."""
-    path = shutil.which(name)
+    # Debian puts servers where an ordinary user does not look.
+    path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if path is None:
         message = f"This test needs {name}: apt-get install {package}"
         if os.environ.get("CI"):

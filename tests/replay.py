@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from tests.api_client import Api
+from tests.api_client import PLAYERS, Api
 
 type Steps = list[dict[str, Any]]
 
@@ -71,6 +71,14 @@ def renamed(steps: Steps, external_id: str) -> Steps:
     text = json.dumps(steps).replace("player_123", external_id)
     renamed: Steps = json.loads(text.replace('"t-1"', f'"t-{external_id}"'))
     return renamed
+
+
+def lists_players(steps: Steps) -> bool:
+    requests = [step["request"] for step in steps]
+    return any(
+        request["method"] == "GET" and request["path"].partition("?")[0] == PLAYERS
+        for request in requests
+    )
 
 
 def replay(steps: Steps, api: Api, key: str) -> None:

@@ -2,87 +2,27 @@
 log stays small."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
 
 from ilara_admin.core import logs, tokens
 from ilara_admin.runtime import embedded_postgres
-from ilara_admin.runtime.postgresql.site import NAME, PORT
-from tests.api_client import EVENTS, FLAGS, PLAYERS, HttpApi, Reply
-from tests.conftest import FAST
-from tests.homes import empty_home, kill_server, wait_until
-from tests.serving import Gunicorn, gunicorns
+from tests.api_client import EVENTS, FLAGS, PLAYERS, Reply
+from tests.homes import kill_server, wait_until
+from tests.own_database import Game, own_game
 
 pytestmark = pytest.mark.slow
-
-# Acknowledged data must survive a kill; other safety is skipped for speed.
-DURABLE = {**FAST, "synchronous_commit": "on"}
-
-# What `serve` does before it starts the web server.
-FIRST_START = """
-import django
-django.setup()
-from django.core.management import call_command
-from ilara_admin.core.audit import Actor
-from ilara_admin.bootstrap import first_start
-from ilara_admin.models import Tier
-call_command("migrate", verbosity=0)
-call_command("partitions", stdout=open("/dev/null", "w"))
-start = first_start(name="Game", slug="game", tier=Tier.ENTERPRISE, actor=Actor("Ada"))
-print(start.tokens["live", "public"])
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Game:
-    home: Path
-    url: str
-    server: Gunicorn
-    api: HttpApi
-    log: Path
-
-    def start_database(self) -> None:
-        embedded_postgres.lease(self.home, DURABLE)
 
 
 @pytest.fixture(scope="module")
 def game() -> Iterator[Game]:
-    """A server with a separate PostgreSQL, which can be stopped."""
-    with empty_home() as home:
-        found = embedded_postgres.lease(home, DURABLE)
-        where = urlencode({"host": str(found.socket), "port": PORT})
-        url = f"postgresql://{NAME}@/{NAME}?{where}"
-        run = subprocess.run(
-            [sys.executable, "-c", FIRST_START],
-            cwd=settings.BASE_DIR,
-            env={
-                **os.environ,
-                "DJANGO_SETTINGS_MODULE": "ilara_admin.settings",
-                "DATABASE_URL": url,
-                "SECRET_KEY": "x",
-            },
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        log = home / "web.log"
-        with (
-            log.open("w") as file,
-            gunicorns(1, None, file, DATABASE_URL=url, ILARA_THREADS="4") as (server,),
-        ):
-            yield Game(home, url, server, server.api(run.stdout.strip()), log)
-        embedded_postgres.release(home)
+    with own_game(ILARA_THREADS="4") as game:
+        yield game
 
 
 def stop(game: Game) -> None:
@@ -159,7 +99,7 @@ def test_absent_database__is_counted_in_the_log_and_not_repeated(game: Game) -> 
         failed = [entry for entry in entries() if "OperationalError" in entry.get("error", "")]
         return sum(entry.get("repeated", 1) for entry in failed)
 
-    assert set(statuses) == {500, 503}
+    assert set(statuses) == {503}
     wait_until(lambda: counted() >= REQUESTS)
     assert counted() == REQUESTS
     text = game.log.read_text()[before:]

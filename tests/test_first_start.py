@@ -14,9 +14,8 @@ import pytest
 from django.conf import settings
 
 from ilara_admin.runtime.postgresql import site
-from tests.api_client import PLAYERS
 from tests.homes import HANG_SECONDS, remove_server
-from tests.replay import CASES, Steps, renamed, replay
+from tests.replay import CASES, lists_players, renamed, replay
 from tests.running import OTHER_USER, OURS, Python, Serve, python_of_other_user
 
 pytestmark = [
@@ -99,14 +98,6 @@ def test_fresh_clone__serves_the_published_api_and_passes_its_tests(
     finally:
         serve.clean_up()
     assert {folder: owner_and_mode(folder) for folder in above} == before
-
-
-def lists_players(steps: Steps) -> bool:
-    requests = [step["request"] for step in steps]
-    return any(
-        request["method"] == "GET" and request["path"].partition("?")[0] == PLAYERS
-        for request in requests
-    )
 
 
 def owner_and_mode(folder: Path) -> tuple[int, int, int]:

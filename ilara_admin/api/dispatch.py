@@ -173,7 +173,7 @@ def _to_api_error(error: Exception, request: HttpRequest) -> ApiError:
             logger.error("the database failed request_id=%s", request_id, exc_info=error)
             return ApiError(
                 Code.INTERNAL_ERROR,
-                "The database cannot be reached right now. Try again in a moment.",
+                db.explain(error),
                 status=503,
                 headers={"Retry-After": "1"},
             )

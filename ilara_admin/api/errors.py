@@ -52,7 +52,7 @@ OTHER_STATUSES = {
         "when the key is valid but not allowed for this call: a public key where a secret one is "
         "required, or a secret key from a browser",
     ),
-    503: (Code.INTERNAL_ERROR, "with Retry-After while the database cannot be reached"),
+    503: (Code.INTERNAL_ERROR, "with Retry-After while the database is away, too slow or full"),
 }
 
 

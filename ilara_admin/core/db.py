@@ -1,22 +1,27 @@
 """Database access of the hot path: prepared statements that bypass Django's cursor.
 
-The only module that touches the psycopg connection. Statements use `$1` placeholders and are
-prepared once per connection. Errors are raised as Django's, and a lost connection is replaced at
-the next statement. JSONB is returned as text; the caller decodes it.
+Statements use `$1` placeholders and are prepared once per connection. Errors are raised as
+Django's, and a lost connection is replaced at the next statement. JSONB is returned as text; the
+caller decodes it.
 """
 
-import select
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import connection as default_connection
+from psycopg import errors
 
-from ilara_admin.core import logs
+from ilara_admin.core import logs, outage
+from ilara_admin.core.postgresql.base import DatabaseWrapper, NoAnswer, answers, is_closed
 
 type Row = tuple[Any, ...]
+
+connection = cast(DatabaseWrapper, default_connection)
 
 
 def fetch_all(sql: str, params: Sequence[Any], *, safe_to_repeat: bool = False) -> list[Row]:
@@ -27,8 +32,9 @@ def fetch_all(sql: str, params: Sequence[Any], *, safe_to_repeat: bool = False) 
     """
     try:
         return _run(sql, params)
-    except (OperationalError, InterfaceError):
-        if not safe_to_repeat or connection.in_atomic_block or not _is_closed():
+    except (OperationalError, InterfaceError) as error:
+        lost = is_closed(connection.connection) and not isinstance(error.__cause__, NoAnswer)
+        if not (safe_to_repeat and lost) or connection.in_atomic_block:
             raise
         connection.close()
         return _run(sql, params)
@@ -42,14 +48,17 @@ def fetch_one(sql: str, params: Sequence[Any], *, safe_to_repeat: bool = False) 
 
 def _run(sql: str, params: Sequence[Any]) -> list[Row]:
     connection.ensure_connection()
-    if _is_closed() and not connection.in_atomic_block:
+    if is_closed(connection.connection) and not connection.in_atomic_block:
         connection.close()
         connection.ensure_connection()
     started = monotonic()
     try:
-        with connection.wrap_database_errors, psycopg.RawCursor(connection.connection) as cursor:
-            cursor.execute(sql, params, prepare=True)
-            return cursor.fetchall()
+        with connection.wrap_database_errors:
+            connection.prepare()
+            assert connection.connection
+            with psycopg.RawCursor(connection.connection) as cursor:
+                cursor.execute(sql, params, prepare=True)
+                return cursor.fetchall()
     finally:
         seconds = monotonic() - started
         if connection.queries_logged:
@@ -58,13 +67,34 @@ def _run(sql: str, params: Sequence[Any]) -> list[Row]:
             logs.slow_query(sql, seconds)
 
 
-def _is_closed() -> bool:
-    """Whether the server has disconnected. An idle server sends nothing except a disconnect, so
-    readable means closed. psycopg would notice only at the next statement, too late to know whether
-    the server ran it."""
-    raw = connection.connection
-    if raw is None or raw.closed:
+def is_reachable(seconds: float) -> bool:
+    """Whether this thread is connected, or could be within this time."""
+    if not is_closed(connection.connection):
         return True
-    inbox = select.poll()
-    inbox.register(raw.fileno(), select.POLLIN)
-    return bool(inbox.poll(0))
+    return outage.answers(partial(answers, connection.get_connection_params), seconds)
+
+
+def max_connections() -> int | None:
+    """How many connections PostgreSQL allows; None if unknown now, or behind a pooler."""
+    if connection.is_pooled:
+        return None
+    try:
+        row = fetch_one("SELECT current_setting('max_connections')::int", [])
+    except (DatabaseError, InterfaceError):
+        return None
+    finally:
+        connection.close()
+    return row[0] if row else None
+
+
+def explain(error: DatabaseError | InterfaceError) -> str:
+    """What went wrong with the database and what to do, for callers of the API and staff."""
+    match error.__cause__:
+        case errors.DiskFull():
+            return (
+                "The database has no space left, so nothing was stored. The operator of this "
+                "server must free some space."
+            )
+        case errors.QueryCanceled() | errors.LockNotAvailable() | NoAnswer():
+            return "The database takes too long to answer. Try again in a moment."
+    return "The database cannot be reached right now. Try again in a moment."

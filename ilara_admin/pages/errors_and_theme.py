@@ -1,8 +1,10 @@
 """The theme switch, the error pages and the component gallery."""
 
+import sys
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -10,6 +12,7 @@ from django.urls import get_script_prefix
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
+from ilara_admin.core import db
 from ilara_admin.pages import gallery
 from ilara_admin.web.context_processors import THEME_COOKIE, THEMES
 
@@ -65,12 +68,16 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Django calls it while it handles the exception."""
+    error = sys.exception()
+    if isinstance(error, OperationalError | InterfaceError):
+        return _plain_error(request, 503, reason=db.explain(error))
     return _plain_error(request, 500)
 
 
-def _plain_error(request: HttpRequest, status: int) -> HttpResponse:
+def _plain_error(request: HttpRequest, status: int, **context: str) -> HttpResponse:
     """A page rendered without context processors: the session or database may be what failed."""
-    context = {"request_id": getattr(request, "id", "")}
+    context["request_id"] = getattr(request, "id", "")
     return HttpResponse(render_to_string(f"{status}.html", context), status=status)
 
 

@@ -51,7 +51,6 @@ __all__ = [
     "unusable",
 ]
 
-ENGINE = "ilara_admin.runtime.postgresql"  # also of an external database
 PATIENCE_SECONDS = 60
 SETTINGS = {
     "listen_addresses": "",
@@ -119,7 +118,8 @@ def database(home: Path) -> dict[str, Any]:
 
     HOST is the home: `ilara_admin.runtime.postgresql` turns it into the socket folder.
     """
-    return {"ENGINE": ENGINE, "NAME": NAME, "USER": NAME, "HOST": str(home), "PORT": PORT}
+    engine = "ilara_admin.runtime.postgresql"
+    return {"ENGINE": engine, "NAME": NAME, "USER": NAME, "HOST": str(home), "PORT": PORT}
 
 
 def lease(home: Path, settings: Mapping[str, str] | None = None) -> Server:
@@ -128,10 +128,16 @@ def lease(home: Path, settings: Mapping[str, str] | None = None) -> Server:
     Called before every new connection, so a crashed server is restarted. `settings` are PostgreSQL
     settings and apply only if this call starts the server. Raises EmbeddedError.
     """
-    with _guard:
-        held = _leases.get(home)
-        if held and held.server and _ping(held.site.socket) == pq.Ping.OK:
+    held = _leases.get(home)
+    if held and held.server:
+        # Not under the guard: a server that hangs would let the threads wait one after another. It
+        # cannot be restarted; connecting to it fails by its own timeout.
+        answer = _ping(held.site.socket)
+        if answer == pq.Ping.OK:
             return held.server
+        if answer == pq.Ping.NO_RESPONSE and _postmaster_lives(held.site.data):
+            return held.server
+    with _guard:
         try:
             site = Site.of(home)
             with exclusive(site.folder / "start.lock"):
@@ -187,7 +193,7 @@ def _enter(home: Path, site: Site) -> _Lease:
 
 def _ping(socket: Path) -> pq.Ping:
     """OK: accepts connections; REJECT: starting or stopping; NO_RESPONSE: not running."""
-    address = make_conninfo(host=str(socket), port=PORT, user=NAME, dbname=NAME, connect_timeout=5)
+    address = make_conninfo(host=str(socket), port=PORT, user=NAME, dbname=NAME, connect_timeout=2)
     return pq.Ping(pq.PGconn.ping(address.encode()))
 
 

@@ -5,14 +5,16 @@ import resource
 from typing import Any
 
 from ilara_admin.core import shutdown
-from ilara_admin.runtime import metrics_folder, protocol_errors, servers
+from ilara_admin.runtime import metrics_folder, protocol_errors, sizing
 
 bind = os.environ.get("ILARA_BIND", "127.0.0.1:18000")
 
 # An open event stream occupies a thread, so processes alone are not enough.
 worker_class = "ilara_admin.runtime.gunicorn_worker.RequestWorker"
-workers = servers.web_workers()
-threads = servers.web_threads()
+# More than one process per core would compete for the cores.
+workers = sizing.WORKERS
+# Each thread keeps its database connection open.
+threads = sizing.THREADS
 
 # A silent client costs a file descriptor. At this number of clients, the one that is silent for the
 # longest time is dropped.
@@ -58,3 +60,14 @@ def on_exit(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     shutdown.install()
     protocol_errors.install()
+    if worker.age == 1:  # the first one speaks for all
+        warn_of_too_many_connections(worker)
+
+
+def warn_of_too_many_connections(worker: Any) -> None:
+    from ilara_admin.core import db  # needs Django, which this process has now set up
+
+    allowed = db.max_connections()
+    problem = allowed and sizing.too_many_connections(workers, threads, allowed)
+    if problem:
+        worker.log.warning(problem)

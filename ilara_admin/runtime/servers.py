@@ -1,25 +1,15 @@
 """The web servers that `serve` can start, and their commands."""
 
 import importlib.util
-import os
 import sys
 from ipaddress import ip_address
 
 from django.conf import settings
 
+from ilara_admin.runtime import sizing
+
 GUNICORN, GRANIAN = "gunicorn", "granian"
 SERVERS = (GUNICORN, GRANIAN)
-
-
-def web_workers() -> int:
-    """Processes. More than one per core would compete for the cores."""
-    return int(os.environ.get("ILARA_WORKERS") or min(os.cpu_count() or 1, 8))
-
-
-def web_threads() -> int:
-    """Threads of a process. Each keeps its database connection open: processes x threads must stay
-    well below PostgreSQL's max_connections."""
-    return int(os.environ.get("ILARA_THREADS") or 32)
 
 
 def is_installed(server: str) -> bool:
@@ -28,9 +18,9 @@ def is_installed(server: str) -> bool:
 
 def web_command(server: str, host: str, port: int, workers: int | None = None) -> list[str]:
     """To be run with the checkout as the working folder."""
-    count = str(workers or web_workers())
+    count = str(workers or sizing.WORKERS)
     if server == GRANIAN:
-        threads = str(web_threads())
+        threads = str(sizing.THREADS)
         return [
             *(sys.executable, "-m", "granian", "--interface", "wsgi", "--http", "1", "--no-ws"),
             *("--host", host, "--port", str(port), "--workers", count),

@@ -1,6 +1,7 @@
 """The system checks of settings."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,11 @@ from unittest import mock
 import pytest
 from django.conf import settings as django_settings
 from django.core import checks
+from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django.fixtures import Settings
 
-from ilara_admin.checks import check_postgresql
+from ilara_admin.checks import check_encoding, check_pooled_role, check_postgresql
 
 STRONG = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO"
 PUBLIC: dict[str, Any] = {
@@ -75,9 +78,36 @@ def test_an_old_postgresql__is_refused(version: int, expected: list[str]) -> Non
         assert [m.id for m in check_postgresql(None, databases=["default"])] == expected
 
 
+@pytest.fixture
+def ascii_database(transactional_db: None) -> Iterator[BaseDatabaseWrapper]:
+    """Connected to a database whose encoding is SQL_ASCII."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """CREATE DATABASE ilara_ascii TEMPLATE template0 ENCODING 'SQL_ASCII'
+               LOCALE_PROVIDER libc LOCALE 'C'"""
+        )
+        place = {**connection.settings_dict, "NAME": "ilara_ascii"}
+        database = type(connections["default"])(place, "default")
+        yield database
+        database.close()
+        cursor.execute("DROP DATABASE ilara_ascii")
+
+
+def test_database_that_is_not_utf8__is_refused(ascii_database: BaseDatabaseWrapper) -> None:
+    with mock.patch("ilara_admin.checks.connections", {"default": ascii_database}):
+        (error,) = check_encoding(None, databases=["default"])
+    assert error.id == "ilara.E004"
+    assert "SQL_ASCII" in error.msg
+    assert "--encoding UTF8" in (error.hint or "")
+    with mock.patch("ilara_admin.checks.connections", {"default": connection}):
+        assert list(check_encoding(None, databases=["default"])) == []
+
+
 def test_postgresql__is_checked_only_with_databases() -> None:
     with mock.patch("ilara_admin.checks.connections", {}):
         assert list(check_postgresql(None)) == []
+        assert list(check_encoding(None)) == []
+        assert list(check_pooled_role(None)) == []
 
 
 def test_env_example__lists_every_setting() -> None:

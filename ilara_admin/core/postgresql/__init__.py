@@ -1,0 +1,1 @@
+"""Django's PostgreSQL engine with time limits; imports only the rest of core."""

@@ -1,0 +1,30 @@
+"""The number of web processes and threads, and the database connections that they need.
+
+The defaults fit PostgreSQL's default of 100 connections. gunicorn's configuration imports this
+before Django is set up.
+"""
+
+import os
+
+WORKERS = int(os.environ.get("ILARA_WORKERS") or min(os.cpu_count() or 1, 6))
+# A stream occupies a thread. Each thread keeps its connection.
+THREADS = int(os.environ.get("ILARA_THREADS") or min(max(72 // WORKERS, 10), 32))
+
+BACKGROUND = 1  # connections of each process beside those of its threads
+JOBS = 8  # connections of the job worker
+SPARE = 10  # for people, backups and PostgreSQL's own reserve
+
+
+def too_many_connections(workers: int, threads: int, allowed: int) -> str | None:
+    """One line that says why the processes do not fit PostgreSQL's `max_connections` and what to
+    change, or None if they fit."""
+    needed = workers * (threads + BACKGROUND) + JOBS
+    if needed <= allowed - SPARE:
+        return None
+    fitting = (allowed - SPARE - JOBS) // workers - BACKGROUND
+    fewer = f"set ILARA_THREADS={fitting}, or " if fitting >= 4 else "use fewer ILARA_WORKERS, or "
+    return (
+        f"{workers} web processes with {threads} threads each, and the worker, may open {needed} "
+        f"database connections, but PostgreSQL allows {allowed}, of which {SPARE} are kept free: "
+        f"{fewer}raise max_connections to {needed + SPARE}."
+    )
