@@ -21,7 +21,7 @@ from ilara_admin.config.document import Config, read
 from ilara_admin.config.plan import make_plan
 from ilara_admin.management.base import PASSWORD_VARIABLE
 from ilara_admin.management.commands import import_config
-from ilara_admin.runtime import gunicorn_conf
+from ilara_admin.runtime import gunicorn_conf, servers
 from segments.language.operators import OPERATORS
 from segments.language.parser import FIELDS, parse
 from tests.homes import empty_home
@@ -88,7 +88,7 @@ def test_table_of_commands__lists_all_with_existing_options() -> None:
 
 
 def read_by_the_code() -> set[str]:
-    source = inspect.getsource(settings_module) + inspect.getsource(gunicorn_conf)
+    source = "".join(map(inspect.getsource, (settings_module, gunicorn_conf, servers)))
     return {*re.findall(r'env(?:iron)?\.\w+\(\s*"([A-Z_]+)"', source), PASSWORD_VARIABLE}
 
 
