@@ -39,7 +39,9 @@ class Programs:
     @contextmanager
     def run(self, name: str, *arguments: str, **pipes: Any) -> Iterator["subprocess.Popen[bytes]"]:
         """Run a program. It is killed if it has not ended by the end of the block."""
-        environment = {**os.environ, "LC_ALL": "C", "PGPASSWORD": self.password}
+        environment = {**os.environ, "LC_ALL": "C"}
+        if self.password:  # else PGPASSWORD or a password file may have it
+            environment["PGPASSWORD"] = self.password
         with subprocess.Popen(
             [self.folder / name, *arguments],
             env=environment,
