@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ilara_admin.core.api_keys import api_key_create
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.models import Environment, KeyKind, Tier, User
+from players.days import days_count
 from players.models import Player
 
 
@@ -42,6 +44,7 @@ class Command(IlaraCommand):
             environment = Environment.objects.select_related("project").get(slug="live")
             if not Player.objects.of(environment).exists():
                 load(environment, Size(players, events, segments, flags), ProgressBar())
+                days_count(environment, datetime.now(UTC))
                 with connection.cursor() as cursor:
                     cursor.execute("VACUUM (ANALYZE)")
             self.show_pages(environment, requests)
