@@ -10,8 +10,7 @@ import msgspec
 from django.db import connection
 from django.test import Client
 
-from ilara_admin.models import Environment
-from players.models import Player
+from players.models import PlayerQuerySet
 
 TRACKED = "/v1/events/events"
 # The tables that grow, partitions counted as one.
@@ -54,16 +53,17 @@ JOIN pg_class ON oid IN (SELECT relid FROM pg_partition_tree(name::regclass)
 GROUP BY name, place ORDER BY place"""
 
 
-def written_by_events(environment: Environment, token: str, events: int) -> Written:
-    """Track single events of random players through the API, twice as many as `events`. Changes
-    the server's settings, so it needs a server of its own."""
-    players = _some_players(environment, 2 * events)
+def written_by_events(players: PlayerQuerySet, token: str, events: int) -> Written:
+    """Track single events of random ones of the players through the API, twice as many as `events`.
+    Changes the server's settings, so it needs a server of its own."""
+    ids = list(players.values_list("id", flat=True))
+    drawn = random.choices(ids, k=2 * events)  # noqa: S311
     client = Client(SERVER_NAME="localhost", headers={"X-API-Key": token})
     _execute("CHECKPOINT")
-    seconds, wal, images, updates, hot = _track(client, players[:events])
+    seconds, wal, images, updates, hot = _track(client, drawn[:events])
     _execute("ALTER SYSTEM SET full_page_writes = off")
     _execute("SELECT pg_reload_conf()")
-    _, wal_without, *_ = _track(client, players[events:])
+    _, wal_without, *_ = _track(client, drawn[events:])
     _execute("ALTER SYSTEM RESET full_page_writes")
     _execute("SELECT pg_reload_conf()")
     return Written(
@@ -91,12 +91,6 @@ def _track(client: Client, players: Sequence[uuid.UUID]) -> tuple[float, ...]:
             raise RuntimeError(f"{TRACKED} answered {reply.status_code}: {reply.content!r}")
     seconds = perf_counter() - started
     return seconds, *(after - each for after, each in zip(_counters(), before, strict=True))
-
-
-def _some_players(environment: Environment, number: int) -> Sequence[uuid.UUID]:
-    """Random players, drawn with a fixed seed."""
-    ids = list(Player.objects.of(environment).order_by("id").values_list("id", flat=True))
-    return random.Random(1).choices(ids, k=number)  # noqa: S311
 
 
 def _counters() -> tuple[int, ...]:
