@@ -6,6 +6,7 @@ bits of players' activity tell who was active on a past day, so that missed days
 """
 
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 from django.db import connection
 from django.db.models import Min
@@ -83,7 +84,7 @@ FROM (SELECT count(*) AS purchases, count(DISTINCT player_id) AS payers,
 
 def _count(environment_id: int, day: date) -> PlayerDay:
     end = day_end(day)
-    values = {
+    values: dict[str, Any] = {
         "environment": environment_id,
         "day": day,
         "start": end - timedelta(days=1),

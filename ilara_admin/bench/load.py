@@ -53,7 +53,11 @@ class Size(NamedTuple):
 def load(environment: Environment, size: Size, progress: Progress) -> None:
     """Fill an empty environment and count its events. Vacuum afterwards."""
     now = datetime.now(UTC)
-    values = {"environment": environment.pk, "players": size.players, "now": now}
+    values: dict[str, Any] = {
+        "environment": environment.pk,
+        "players": size.players,
+        "now": now,
+    }
     progress("Players", 0, 1)
     _ids_copy(environment, size.players)
     with connection.cursor() as cursor:

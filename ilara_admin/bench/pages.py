@@ -120,7 +120,7 @@ def _cases(environment: Environment) -> dict[str, dict[str, list[Case]]]:
     holds several objects, since their pages may differ."""
     players, segments, flags = _players(environment), _segments(environment), _flags(environment)
     entries = AuditEntry.objects.of(environment).order_by("-id")[:3]
-    events = [
+    events: list[Case] = [
         {
             "name_id": name.pk,
             "event": event.id,

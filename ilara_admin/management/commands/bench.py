@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db import connection
 
+from ilara_admin.api import key_usage
 from ilara_admin.bench.database import own_database
 from ilara_admin.bench.figures import sizes, written_by_events
 from ilara_admin.bench.load import Size, load
@@ -75,6 +76,7 @@ class Command(IlaraCommand):
         players, today = Player.objects.of(environment), datetime.now(UTC).date()
         again = written_by_events(players.filter(last_active_on=today), key.token, tracked)
         first = written_by_events(players.filter(last_active_on__lt=today), key.token, tracked)
+        key_usage.flush()  # while the database is there
         self.stdout.write("")
         self.table(
             ("WRITTEN PER EVENT OF A RANDOM PLAYER", "SEEN TODAY", "FIRST OF THE DAY"),
