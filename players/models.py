@@ -108,7 +108,7 @@ class Player(models.Model):
     churn risk are computed from these columns and the current time, never stored.
 
     No index has a column that each event changes: such an update would write to all indexes. With
-    the free space that FILLFACTOR leaves in each page it is HOT and writes the changed bytes only.
+    the free space that the fillfactor leaves in a page it is HOT and writes the changed bytes only.
     """
 
     id = models.UUIDField(primary_key=True)
