@@ -1,7 +1,7 @@
-"""Players, their aliases, notes and ledgers, and fits of the churn model."""
+"""Players, their aliases, notes and ledgers, daily figures, and fits of the churn model."""
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Self
 
 from django.core.exceptions import ValidationError
@@ -48,7 +48,9 @@ class PlayerQuerySet(models.QuerySet["Player"]):
         return self.filter(environment=environment)
 
     def recent_first(self) -> Self:
-        return self.order_by("-last_seen_at", "id")
+        """By the day last seen, then by id: an order by last_seen_at would need an index that each
+        event changes."""
+        return self.order_by("-last_active_on", "id")
 
     def starting_with(self, prefix: str) -> Self:
         """Players whose external id starts with `prefix`, ordered by external id.
@@ -61,19 +63,23 @@ class PlayerQuerySet(models.QuerySet["Player"]):
 
     def in_stage(self, stage: Stage, thresholds: Thresholds, now: datetime) -> Self:
         """Players in this stage at `now`: lifecycle.stage_at as conditions on columns."""
+        churned = now - timedelta(days=thresholds.churned_days)
+        at_risk = now - timedelta(days=thresholds.at_risk_days)
         fresh = now - timedelta(days=thresholds.new_days)
-        precedence = {
-            Stage.CHURNED: models.Q(last_seen_at__lte=now - timedelta(thresholds.churned_days)),
-            Stage.AT_RISK: models.Q(last_seen_at__lte=now - timedelta(thresholds.at_risk_days)),
-            Stage.REACTIVATED: models.Q(returned_at__gt=fresh),
-            Stage.NEW: models.Q(first_seen_at__gt=fresh),
-            Stage.ACTIVE: models.Q(),
-        }
+        returned = models.Q(returned_at__gt=fresh)
+        # By precedence: the condition of each stage, and its negation for the stages below.
+        rows = (
+            (Stage.CHURNED, _seen_by(churned), _seen_after(churned)),
+            (Stage.AT_RISK, _seen_by(at_risk), _seen_after(at_risk)),
+            (Stage.REACTIVATED, returned, ~returned),
+            (Stage.NEW, models.Q(first_seen_at__gt=fresh), models.Q(first_seen_at__lte=fresh)),
+            (Stage.ACTIVE, models.Q(), models.Q()),
+        )
         found = self
-        for each, condition in precedence.items():
+        for each, condition, negation in rows:
             if each is stage:
                 return found.filter(condition)
-            found = found.exclude(condition)
+            found = found.filter(negation)
         raise AssertionError("unreachable: all stages are listed above")
 
     def payers(self, paying: bool = True) -> Self:
@@ -85,11 +91,24 @@ class PlayerQuerySet(models.QuerySet["Player"]):
         return self.defer("attributes").annotate(country=KT("attributes__country"))
 
 
+# last_seen_at has no index, so that most updates of a player are HOT. The day follows from it, and
+# lets the index player_recent serve the condition.
+def _seen_by(moment: datetime) -> models.Q:
+    return models.Q(last_seen_at__lte=moment, last_active_on__lte=moment.astimezone(UTC).date())
+
+
+def _seen_after(moment: datetime) -> models.Q:
+    return models.Q(last_seen_at__gt=moment, last_active_on__gte=moment.astimezone(UTC).date())
+
+
 class Player(models.Model):
     """One player of one environment.
 
     The row stores counters; the ledgers below store what they count. The lifecycle stage and the
     churn risk are computed from these columns and the current time, never stored.
+
+    No index has a column that each event changes: such an update would write to all indexes. With
+    the free space that the fillfactor leaves in a page it is HOT and writes the changed bytes only.
     """
 
     id = models.UUIDField(primary_key=True)
@@ -118,7 +137,13 @@ class Player(models.Model):
     class Meta:
         db_table = "player"
         indexes: ClassVar = [
-            models.Index(fields=["environment", "-last_seen_at", "id"], name="player_last_seen"),
+            models.Index(fields=["environment", "-last_active_on", "id"], name="player_recent"),
+            models.Index(fields=["environment", "first_seen_at"], name="player_first_seen"),
+            models.Index(
+                fields=["environment", "returned_at"],
+                name="player_returned",
+                condition=models.Q(returned_at__isnull=False),
+            ),
             models.Index("environment", Collate("external_id", "C"), name="player_search"),
             models.Index(fields=["environment", "id"], name="player_environment"),
         ]
@@ -205,20 +230,6 @@ class PlayerSession(models.Model):
         ]
 
 
-class PurchaseQuerySet(models.QuerySet["Purchase"]):
-    def counted_since(self, environment: Environment, since: datetime) -> Self:
-        """Purchases after `since` that count as revenue. A purchase updates last_seen_at, so the
-        condition on it excludes none and lets the query use an index."""
-        return self.filter(
-            counted=True,
-            refunded_at=None,
-            received_at__gt=since,
-            player__environment=environment,
-            player__last_seen_at__gt=since,
-            player__purchase_count__gt=0,
-        )
-
-
 class Purchase(models.Model):
     """The ledger of purchases. `digest` makes a client's transaction id count once per environment.
 
@@ -242,16 +253,36 @@ class Purchase(models.Model):
     received_at = models.DateTimeField(db_default=Now())
     refunded_at = models.DateTimeField(null=True)
 
-    objects = PurchaseQuerySet.as_manager()
-
     class Meta:
         db_table = "purchase"
         indexes: ClassVar = [
+            models.Index(fields=["environment", "received_at"], name="purchase_time"),
             models.Index(fields=["player", "-received_at"], name="purchase_player_time"),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["environment", "digest"], name="purchase_unique"),
         ]
+
+
+class PlayerDay(models.Model):
+    """The figures of one environment and UTC day, as of `counted_at`. Only days.py writes it.
+
+    `active` players were seen, `new` ones for the first time. `purchases` count as revenue and were
+    not refunded when they were counted; `payers` made them.
+    """
+
+    pk = models.CompositePrimaryKey("environment_id", "day")
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
+    day = models.DateField()
+    active = models.IntegerField()
+    new = models.IntegerField()
+    purchases = models.IntegerField()
+    payers = models.IntegerField()
+    revenue = models.DecimalField()
+    counted_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "player_day"
 
 
 class ChurnFit(models.Model):

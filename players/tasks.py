@@ -10,6 +10,7 @@ from procrastinate.exceptions import AlreadyEnqueued
 
 from ilara_admin.models import Environment
 from players.churn_training import TooFewError, churn_refit
+from players.days import days_count
 
 logger = logging.getLogger("ilara.players")
 
@@ -24,6 +25,14 @@ def refit_nightly(timestamp: int, **_: Any) -> None:
             refit.configure(queueing_lock=f"players.churn_training.{environment_id}").defer(
                 environment_id=environment_id
             )
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queueing_lock="players.count_days", pass_context=False)
+def count_days(timestamp: int, **_: Any) -> None:
+    """Count the players and purchases of the current day."""
+    for environment in Environment.objects.all():
+        days_count(environment, datetime.now(UTC))
 
 
 @app.task(pass_context=False)

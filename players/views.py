@@ -28,7 +28,7 @@ from players.services import player_update
 
 @staff_view(Role.VIEWER)
 def player_list(request: HtmxHttpRequest) -> HttpResponse:
-    """Players by when they were last seen; search results by external id.
+    """Players by the day they were last seen; search results by external id.
 
     A complete external id redirects to its player, but only once the search is submitted: while
     `player_12` is typed, `player_1` must not redirect.

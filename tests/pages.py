@@ -2,9 +2,8 @@
 
 import re
 import threading
-from collections.abc import Iterator
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 from django.contrib.messages import get_messages
@@ -12,13 +11,13 @@ from django.db import connections, transaction
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.test import Client
-from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
+from django.urls import NoReverseMatch, reverse
 
 from ilara_admin.models import AuditEntry, Environment, Role
+from ilara_admin.web.routes import Page, all_pages
 from tests.factories import World, make_staff
 
 HTMX = {"HX-Request": "true"}
-SCOPE = "<slug:project>/<slug:environment>/"
 
 
 def signed_in(role: Role = Role.ADMIN, **options: Any) -> Client:
@@ -51,45 +50,6 @@ def tone_of(response: Any) -> str:
     *_, message = get_messages(response.wsgi_request)
     tone: str = message.level_tag
     return tone
-
-
-class Page(NamedTuple):
-    """A URL pattern of the dashboard. `name` is its path if it has no name."""
-
-    name: str
-    route: str
-    pattern: URLPattern
-    parameters: dict[str, str]  # name and converter: int, str, uuid, ...
-
-    @property
-    def view(self) -> Any:
-        return self.pattern.callback
-
-    @property
-    def section(self) -> str:
-        """The first part of the path below the environment."""
-        return self.route.removeprefix(SCOPE).partition("/")[0]
-
-
-def all_pages() -> list[Page]:
-    """Every page, in the order of the URL patterns."""
-    return list(_walk(get_resolver().url_patterns, "", {}))
-
-
-def _walk(
-    patterns: list[URLPattern | URLResolver], route: str, parameters: dict[str, str]
-) -> Iterator[Page]:
-    for pattern in patterns:
-        below = route + str(pattern.pattern)
-        found = dict(parameters)
-        for name in pattern.pattern.regex.groupindex:
-            converter = pattern.pattern.converters.get(name)
-            kind = type(converter).__name__ if converter else "RegexConverter"
-            found[name] = kind.removesuffix("Converter").lower()
-        if isinstance(pattern, URLResolver):
-            yield from _walk(pattern.url_patterns, below, found)
-        else:
-            yield Page(pattern.name or f"/{below}", below, pattern, found)
 
 
 PAGES = {page.name: page for page in all_pages()}

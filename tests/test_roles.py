@@ -6,8 +6,9 @@ import pytest
 from django.test import Client
 
 from ilara_admin.models import Role, User
+from ilara_admin.web.routes import SCOPE
 from tests.factories import World
-from tests.pages import PAGES, SCOPE, address, ask
+from tests.pages import PAGES, address, ask
 
 # The lowest role that may open each page. Each role includes the permissions of the previous ones.
 TABLE: dict[Role, set[str]] = {

@@ -1,10 +1,10 @@
-"""The overview: figures of the last day, recent changes, setup steps of a new environment."""
+"""The overview: figures of today, recent changes, setup steps of a new environment."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -18,7 +18,8 @@ from ilara_admin.pages.audit_text import audit_lines
 from ilara_admin.templatetags.ilara import Bar
 from ilara_admin.web.access import environment_url, staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest
-from players.models import Player, Purchase
+from players.days import day_figures
+from players.models import Player
 
 LAST_CHANGES = 10
 
@@ -45,14 +46,11 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
 
 
 def _figures(environment: Environment, now: datetime) -> dict[str, Any]:
-    day_ago = now - timedelta(days=1)
-    players = Player.objects.of(environment).filter(last_seen_at__gt=day_ago)
+    today = now.astimezone(UTC).date()
     flags = Flag.objects.filter(environment=environment, archived_at=None)
     return {
-        **players.aggregate(seen=Count("pk"), new=Count("pk", filter=Q(first_seen_at__gt=day_ago))),
-        **Purchase.objects.counted_since(environment, day_ago).aggregate(
-            revenue=Sum("amount", default=0), payers=Count("player_id", distinct=True)
-        ),
+        "today": day_figures(environment, today, now),
+        "yesterday": day_figures(environment, today - timedelta(days=1), now),
         **flags.aggregate(
             flags=Count("pk"), flags_on=Count("pk", filter=Q(document__enabled=True))
         ),

@@ -38,13 +38,13 @@ class KeysetPage[M: models.Model]:
         after = keys.decode(request.GET.get("after"))
         before = None if after else keys.decode(request.GET.get("before"))
         if before:
-            newest_last = list(keys.beyond(before, backwards=True)[: size + 1])
+            newest_last = keys.beyond(before, size + 1, backwards=True)
             # With fewer rows than a page before the cursor, show the full first page.
             if len(newest_last) >= size:
                 has_previous = len(newest_last) > size
                 rows = newest_last[:size][::-1]
                 return cls._build(keys, request, rows, has_next=True, has_previous=has_previous)
-        found = list((keys.beyond(after) if after else queryset)[: size + 1])
+        found = keys.beyond(after, size + 1) if after else list(queryset[: size + 1])
         rows, has_next = found[:size], len(found) > size
         if after and not rows:
             return cls(rows, "", _querystring(request))
@@ -118,21 +118,25 @@ class _Keys[M: models.Model]:
         except (signing.BadSignature, ValidationError, ValueError, TypeError):
             return None
 
-    def beyond(self, values: list[Any], *, backwards: bool = False) -> models.QuerySet[M]:
-        """The rows after `values` in the queryset's order, or before them in the opposite order."""
-        conditions = []
-        for (name, descending), value in zip(self.columns, values, strict=True):
-            strictly = "lt" if descending != backwards else "gt"
-            conditions.append((name, strictly, value))
-        name, strictly, value = conditions[0]
-        where = models.Q(**{f"{name}__{strictly}": value})
+    def beyond(self, values: list[Any], size: int, *, backwards: bool = False) -> list[M]:
+        """Up to `size` rows after `values` in the queryset's order, or before them in the opposite
+        order.
+
+        With two columns, first those that share the first value and then the others: one condition
+        for both would read all rows that share it, and they may be many.
+        """
+        queryset = self.queryset.reverse() if backwards else self.queryset
+        conditions = [
+            {f"{name}__{'lt' if descending != backwards else 'gt'}": value}
+            for (name, descending), value in zip(self.columns, values, strict=True)
+        ]
+        found: list[M] = []
         if len(conditions) == 2:
-            # Gives the index its starting point.
-            name2, strictly2, value2 = conditions[1]
-            where |= models.Q(**{f"{name2}__{strictly2}": value2})
-            where &= models.Q(**{f"{name}__{strictly}e": value})
-        found = self.queryset.filter(where)
-        return found.reverse() if backwards else found
+            same = {self.columns[0][0]: values[0]}
+            found = list(queryset.filter(**same, **conditions[1])[:size])
+        if len(found) < size:
+            found += queryset.filter(**conditions[0])[: size - len(found)]
+        return found
 
 
 def _text(value: Any) -> str:

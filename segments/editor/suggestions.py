@@ -33,7 +33,7 @@ def _property_names(event_names: list[int]) -> list[str]:
 
 def _attribute_names(environment: Environment) -> list[str]:
     """The attributes of the players seen last."""
-    players = Player.objects.of(environment).order_by("-last_seen_at", "id")
+    players = Player.objects.of(environment).recent_first()
     counts: Counter[str] = Counter()
     for attributes in players.values_list("attributes", flat=True)[:SAMPLED_PLAYERS]:
         counts.update(map(attribute_name, paths_in(attributes, LEVELS)))

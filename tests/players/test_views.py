@@ -57,7 +57,7 @@ def make_players(environment: Environment, names: Sequence[str], **columns: Any)
     """Players, the most recently seen first."""
     now = datetime.now(UTC)
     for number, name in enumerate(names):
-        make_player(environment, name, last_seen_at=now - timedelta(minutes=number), **columns)
+        make_player(environment, name, last_seen_at=now - timedelta(days=number), **columns)
 
 
 # --- The list -----------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def viewer(staff_client: SignIn) -> Client:
     return staff_client(Role.VIEWER)
 
 
-def test_figures__count_the_last_24_hours_of_this_environment(
+def test_figures__count_today_and_yesterday_in_this_environment(
     viewer: Client, environment: Environment, player: Player, public_api: Api
 ) -> None:
     two_days_ago = datetime.now(UTC) - timedelta(days=2)
@@ -59,9 +59,9 @@ def test_figures__count_the_last_24_hours_of_this_environment(
         public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
     fold_until(Horizon(2**62, datetime.now(UTC) + timedelta(minutes=1)))
     assert figures(page(viewer, environment)) == [
-        *("2", "1 new"),
+        *("2", "1 new", "0 yesterday"),
         *("6", "6 in 24 h"),  # including three purchases
-        *("5.99 USD", "1 payer"),
+        *("5.99 USD", "1 payer", "0.00 USD yesterday"),
         *("1", "of 2 flags"),
     ]
 
@@ -106,7 +106,7 @@ def test_events__are_counted_as_soon_as_they_arrive(
         if folded:
             fold_until(Horizon(Event.objects.latest("id").id, datetime.now(UTC)))
         html = page(viewer, environment)
-        assert figures(html)[2:4] == [f"{sent}", f"{sent} in 24 h"]
+        assert figures(html)[3:5] == [f"{sent}", f"{sent} in 24 h"]
         assert f": {sent} events</title>" in html
 
 

@@ -1,0 +1,219 @@
+"""Times every page of the dashboard, found from the URL patterns, with objects that exist."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
+from statistics import median
+from time import perf_counter
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from django.http.response import HttpResponseBase
+from django.test import Client
+from django.urls import NoReverseMatch, reverse
+
+from events.models import Event, EventName
+from flags.models import Flag
+from ilara_admin.models import ApiKey, AuditEntry, Environment, User
+from ilara_admin.web.routes import SCOPE, Page, all_pages
+from players.models import Player, PlayerAlias, PlayerNote, Purchase
+from segments.models import Segment
+
+REQUESTS = 20  # of each row, after one of each URL
+SECONDS = 10.0  # after this time a row makes do with fewer requests
+STATES = ("on", "archive")
+ENDLESS = {"event_stream"}
+SEARCHED = "player_12"
+
+type Case = Mapping[str, object]
+
+
+class Timing(NamedTuple):
+    """Milliseconds of server time. `kind` tells rows of one page apart."""
+
+    name: str
+    kind: str
+    status: int
+    requests: int
+    p50: float
+    p95: float
+    slowest: str  # the URL of the slowest request
+
+
+def times_of_pages(
+    environment: Environment, user: User, requests: int = REQUESTS
+) -> Iterator[Timing]:
+    """Time the pages that answer GET, in the order of the URL patterns."""
+    client = Client(SERVER_NAME="localhost")
+    client.force_login(user)
+    cases = _cases(environment)
+    for page in all_pages():
+        if "GET" not in getattr(page.view, "methods", ("GET",)) or page.name in ENDLESS:
+            continue
+        timed: set[str] = set()
+        for kind, found in cases.get(page.section, {"": [{}]}).items():
+            urls = urls_of(page, environment, found)
+            if timed.isdisjoint(urls):
+                yield from _times(client, page.name, kind, urls, requests)
+            timed.update(urls)
+
+
+def urls_of(page: Page, environment: Environment, cases: list[Case]) -> list[str]:
+    """The page's distinct URLs. Raises NoReverseMatch if no case has an object that it needs."""
+    scope = {"project": environment.project.slug, "environment": environment.slug}
+    urls: dict[str, None] = {}
+    for case in cases:
+        for state in STATES:
+            known = {"state": state, "operation_id": "player_register", **scope, **case}
+            if page.route.startswith(SCOPE) and not set(page.parameters) <= set(known):
+                continue
+            try:
+                arguments = {name: known[name] for name in page.parameters}
+                urls[reverse(page.name, kwargs=arguments) + str(case.get("?", ""))] = None
+            except (NoReverseMatch, KeyError):
+                continue
+    if not urls:
+        raise NoReverseMatch(f"bench has no object for the parameters of {page.route}")
+    return list(urls)
+
+
+def _times(
+    client: Client, name: str, kind: str, urls: list[str], requests: int
+) -> Iterator[Timing]:
+    """Times of the page and, unless it has kinds, of each of its filters."""
+    first = _get(client, urls[0])
+    yield _timed(client, name, kind, urls, requests)
+    for query in _queries(first) if not kind else ():
+        yield _timed(client, name, query, [f"{urls[0]}?{query}"], requests)
+
+
+def _timed(client: Client, name: str, kind: str, urls: list[str], requests: int) -> Timing:
+    for url in urls[1:requests]:
+        _get(client, url)
+    times: list[tuple[float, str]] = []
+    until = perf_counter() + SECONDS
+    while len(times) < requests and (perf_counter() < until or not times):
+        url = urls[len(times) % len(urls)]
+        started = perf_counter()
+        response = _get(client, url)
+        times.append((1_000 * (perf_counter() - started), url))
+    times.sort()
+    p95 = times[math.ceil(0.95 * len(times)) - 1][0]
+    p50 = median(each for each, _ in times)
+    return Timing(name, kind, response.status_code, len(times), p50, p95, times[-1][1])
+
+
+def _get(client: Client, url: str) -> HttpResponseBase:
+    """The response, read to its end."""
+    response = client.get(url, secure=True)
+    if response.streaming:
+        response.getvalue()
+    return response
+
+
+# --- Objects in URLs ----------------------------------------------------------------------------
+
+
+def _cases(environment: Environment) -> dict[str, dict[str, list[Case]]]:
+    """Values for the parameters of URLs by section and kind, with a query string as "?". A list
+    holds several objects, since their pages may differ."""
+    players, segments, flags = _players(environment), _segments(environment), _flags(environment)
+    entries = AuditEntry.objects.of(environment).order_by("-id")[:3]
+    events: list[Case] = [
+        {
+            "name_id": name.pk,
+            "event": event.id,
+            "?": "?" + urlencode({"at": event.received_at.isoformat()}),
+        }
+        for name, event in zip(
+            EventName.objects.filter(environment=environment).order_by("-count")[:5],
+            Event.objects.of(environment).order_by("-id")[:5],
+            strict=False,
+        )
+    ]
+    return {
+        "players": {"": players},
+        "segments": segments,
+        "flags": {"": [{**flag, **players[0]} for flag in flags]},
+        "events": {"": events},
+        "audit": {"": [{"entry_id": entry.pk} for entry in entries]},
+        "keys": {"": [{"pk": key.pk} for key in ApiKey.objects.filter(environment=environment)]},
+        "staff": {"": [{"pk": user.pk} for user in User.objects.all()[:3]]},
+    }
+
+
+def _players(environment: Environment) -> list[Case]:
+    """Those with notes, linked ids and purchases, and some of the others."""
+    notes = dict(PlayerNote.objects.filter(environment=environment).values_list("player_id", "id"))
+    aliases = dict(PlayerAlias.objects.filter(player__in=notes).values_list("player_id", "id"))
+    purchases = Purchase.objects.filter(environment=environment).order_by("-received_at")[:3]
+    others = Player.objects.of(environment).order_by("id").values_list("id", flat=True)[:5]
+    made = [
+        {"player_id": player, "note_id": note, "alias_id": aliases[player]}
+        for player, note in notes.items()
+    ]
+    return [
+        *made,
+        *({"player_id": each.player_id, "purchase": each.digest.hex()} for each in purchases),
+        *({"player_id": player} for player in others),
+    ]
+
+
+def _segments(environment: Environment) -> dict[str, list[Case]]:
+    kinds: dict[str, list[Case]] = {"": [], "counts events": []}
+    for key, rule in Segment.objects.filter(environment=environment).values_list("key", "rule"):
+        kinds["counts events" if '"event"' in json.dumps(rule) else ""].append({"key": key})
+    return {kind: _some(cases) for kind, cases in kinds.items() if cases}
+
+
+def _flags(environment: Environment) -> list[Case]:
+    found = Flag.objects.of(environment).values_list("key", "document")
+    return _some(
+        [
+            {"key": key, "number": 1, "rule_id": document["rules"][-1]["id"]}
+            for key, document in found
+            if document.get("rules")
+        ]
+    )
+
+
+def _some(cases: list[Case], number: int = 10) -> list[Case]:
+    return cases[:: max(len(cases) // number, 1)][:number]
+
+
+# --- Filters of lists ---------------------------------------------------------------------------
+
+
+def _queries(response: HttpResponseBase) -> list[str]:
+    """The query strings of the page's filters, each filter on its own, and of the next page."""
+    reader = _FilterReader()
+    reader.feed(getattr(response, "content", b"").decode())
+    return list(dict.fromkeys(urlencode(pair) for pair in reader.found))
+
+
+class _FilterReader(HTMLParser):
+    """Collects the fields of forms of the class `filters`, as a query string would hold them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[dict[str, str]] = []
+        self.inside = False
+        self.select = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.inside = given.get("class") == "filters"
+        if not self.inside:
+            return
+        if tag == "select":
+            self.select = given["name"]
+        elif tag == "option" and given.get("value"):
+            self.found.append({self.select: given["value"]})
+        elif tag == "input" and given.get("name") == "q":
+            self.found.append({"q": SEARCHED})
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self.inside = False
