@@ -3,6 +3,7 @@
 import re
 import secrets
 import uuid
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
@@ -13,6 +14,7 @@ from django.db.models.functions import Now
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from ilara_admin.models import Environment, User
 from segments.language.parser import segments_named
+from segments.models import mentioning
 
 
 def new_salt() -> str:
@@ -199,10 +201,12 @@ def segments_used(document: Any) -> set[str]:
     return named.union(*(segments_named(rule.get("conditions")) for rule in rules))
 
 
-def flags_by_segment(environment: Environment) -> dict[str, list[str]]:
-    """The flags with a rule that names a segment, by segment key, including archived ones."""
+def flags_by_segment(environment: Environment, keys: Collection[str]) -> dict[str, list[str]]:
+    """The flags with a rule that names a segment of `keys`, by segment key, including archived
+    ones."""
     found: dict[str, list[str]] = {}
-    for key, document in Flag.objects.of(environment).values_list("key", "document"):
-        for segment in segments_used(document):
+    flags = mentioning(Flag.objects.of(environment), "document", keys)
+    for key, document in flags.values_list("key", "document"):
+        for segment in segments_used(document).intersection(keys):
             found.setdefault(segment, []).append(key)
     return found
