@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from ilara_admin.models import Environment, User
@@ -191,6 +192,32 @@ class FlagUsage(models.Model):
 
     class Meta:
         db_table = "flag_usage"
+
+
+class FlagImpact(models.Model):
+    """The evaluation of all players with a draft, by a job; see dashboard/impact_job.py.
+
+    It is kept for a day and holds nothing of single players. The ids are walked in `chunks` equal
+    ranges, of which `chunk` are done; `found` are the counts so far. `fingerprint` is that of the
+    draft and the environment's configuration, so that a result is never out of date."""
+
+    flag = models.ForeignKey(Flag, models.CASCADE, related_name="+")
+    fingerprint = models.CharField(max_length=64, unique=True)
+    config_version = models.BigIntegerField()
+    document = models.JSONField()
+    players = models.BigIntegerField()  # in the environment, at the start
+    chunk = models.IntegerField(default=0)
+    chunks = models.IntegerField()
+    found = models.JSONField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    touched_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        db_table = "flag_impact"
+
+    @property
+    def is_done(self) -> bool:
+        return self.chunk >= self.chunks
 
 
 def segments_used(document: Any) -> set[str]:

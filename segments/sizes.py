@@ -171,9 +171,9 @@ def estimate(query: RuleQuery) -> Estimate:
         sampled, matched, ids, names = _fetch(query, found, sql, start)[0]
         examples = [SampleMember(*each) for each in zip(ids or (), names or (), strict=True)]
     else:
+        matched = f"SELECT {_columns(found)} FROM few p {found.joins} WHERE {found.where}"
         sql = f"""{few} SELECT sample.size, matched.* FROM (SELECT count(*) AS size FROM few) sample
-            LEFT JOIN (SELECT {_columns(found)} FROM few p {found.joins} WHERE {found.where}) matched
-            ON true"""
+            LEFT JOIN ({matched}) matched ON true"""
         rows = _fetch(query, found, sql, start)
         may_match = [row for _, *row in rows if row[0] is not None]
         players = list(_matching(query, found, may_match))

@@ -103,9 +103,7 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
         "risk": risk,
         "risk_badge": RISKS[risk.level],
         "attributes": [_attribute(*each) for each in sorted(player.attributes.items())],
-        "segments": [
-            each for each in segments_part.of(known).values() if each.matches(subject)
-        ],
+        "segments": [each for each in segments_part.of(known).values() if each.matches(subject)],
         **_flags(request, player, known, subject, now),
     }
 

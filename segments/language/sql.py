@@ -50,10 +50,10 @@ class QueryContext:
 
 @dataclass(frozen=True, slots=True)
 class SqlQuery:
-    """`FROM player p {joins} WHERE {where}`, or for few players `WITH few AS (…){ctes} SELECT … FROM
-    few p {joins} WHERE {where}`. `lists` and `counts` are the expressions of a subject's list
-    entries, by segment id, and of its event counts; players who match whatever their events are may
-    have a count of 0."""
+    """`FROM player p {joins} WHERE {where}`; with `one_by_one`, `WITH few AS (…){ctes} SELECT …
+    FROM few p {joins} WHERE {where}`, where `few` selects players. `lists` and `counts` are the
+    expressions of a subject's list entries, by segment id, and of its event counts. Players whose
+    result depends on no events may have a count of 0."""
 
     ctes: str
     joins: str
@@ -104,6 +104,18 @@ def count_sql(
         AND e.name = {bind(event_count.event)} AND {_received(event_count, bind, since)}
         AND e.received_at > {now} - interval '{seconds} seconds'
         AND {_where(event_count, bind, now)} LIMIT {event_count.limit}) counted)"""
+
+
+def counts_sql(
+    event_count: EventCount, bind: Callable[[Any], str], now: str, since: datetime, scope: str
+) -> str:
+    """A subquery with `player_id` and the number of events, as `times`, of the players with any.
+    `scope` is SQL over the event `e`; the rest is as in count_sql."""
+    seconds = int(event_count.span.total_seconds())
+    return f"""(SELECT e.player_id, count(*) AS times FROM event e WHERE {scope}
+        AND e.name = {bind(event_count.event)} AND {_received(event_count, bind, since)}
+        AND e.received_at > {now} - interval '{seconds} seconds'
+        AND {_where(event_count, bind, now)} GROUP BY e.player_id)"""
 
 
 def _received(event_count: EventCount, bind: Callable[[Any], str], since: datetime) -> str:
@@ -193,18 +205,11 @@ class _Writer:
         if event_count not in self.counts:
             name = f"b{len(self.joins)}"
             since = self.query_context.now - event_count.span
-            those = (
-                "AND e.player_id = ANY((SELECT ids FROM undecided)::uuid[])"
-                if self.one_by_one
-                else ""
-            )
-            self.joins.append(f"""LEFT JOIN (
-                SELECT e.player_id, count(*) AS times FROM event e
-                WHERE e.environment_id = {self.query_context.environment_id:d} {those}
-                AND e.name = {self.bind(event_count.event)}
-                AND {_received(event_count, self.bind, since)}
-                AND {_where(event_count, self.bind, NOW)}
-                GROUP BY e.player_id) {name} ON {name}.player_id = p.id""")
+            scope = f"e.environment_id = {self.query_context.environment_id:d}"
+            if self.one_by_one:
+                scope += " AND e.player_id = ANY((SELECT ids FROM undecided)::uuid[])"
+            counted = counts_sql(event_count, self.bind, NOW, since, scope)
+            self.joins.append(f"LEFT JOIN {counted} {name} ON {name}.player_id = p.id")
             self.counts[event_count] = f"coalesce({name}.times, 0)"
         return self.counts[event_count]
 
