@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Cast, Collate, Now
+from django.db.models.lookups import Regex
 
 from ilara_admin.models import Environment, User
 from segments.language.parser import Group, RuleError, parse, segments_named
@@ -82,9 +83,8 @@ def mentioning[M: models.Model](
     """The rows whose JSON column contains one of the keys as a string anywhere, so that only these
     need parsing."""
     any_key = "|".join(re.escape(key) for key in keys)
-    return rows.annotate(document_text=Cast(column, models.TextField())).filter(
-        document_text__regex=f'"({any_key})"'
-    )
+    pattern = models.Value(f'"({any_key})"')
+    return rows.filter(Regex(Cast(column, models.TextField()), pattern))
 
 
 def segments_by_segment(environment: Environment, keys: Collection[str]) -> dict[str, list[str]]:

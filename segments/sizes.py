@@ -175,7 +175,7 @@ def estimate(query: RuleQuery) -> Estimate:
         sql = f"""{few} SELECT sample.size, matched.* FROM (SELECT count(*) AS size FROM few) sample
             LEFT JOIN ({matched}) matched ON true"""
         rows = _fetch(query, found, sql, start)
-        may_match = [row for _, *row in rows if row[0] is not None]
+        may_match = [row[1:] for row in rows if row[1] is not None]
         players = list(_matching(query, found, may_match))
         sampled, matched = rows[0][0], len(players)
         examples = [SampleMember(player.id, player.external_id) for player in players[:SHOWN]]

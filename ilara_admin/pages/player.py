@@ -4,13 +4,13 @@ import uuid
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django import forms
 from django.http import HttpResponse, QueryDict
 from django.utils import timezone
 
 from events.forms import TimelineFilterForm
 from events.timeline import timeline
 from flags.cache import flags_part
+from flags.dashboard.forms import PlayerFlagsForm
 from flags.engine import sentences
 from flags.engine.evaluation import CompiledFlag, Decision, EvaluationContext, Reason, decide
 from flags.engine.receipt import nearest_miss
@@ -20,7 +20,7 @@ from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import json_pretty
 from ilara_admin.web.access import get_or_404, staff_view
-from ilara_admin.web.filters import FilterForm, render_list
+from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import HtmxHttpRequest, wants_partial
 from players.cache import churn_part
 from players.labels import RISKS, STAGES
@@ -42,24 +42,14 @@ SHOWN_NOTES = 5
 SHOWN_FLAGS = 25
 
 
-class PlayerFlagsForm(FilterForm):
-    flag = forms.CharField(
-        label="Find a flag",
-        required=False,
-        max_length=128,
-        widget=forms.TextInput(attrs={"type": "search", "autocomplete": "off"}),
-    )
-    start = forms.IntegerField(label="", required=False, min_value=0, widget=forms.HiddenInput)
-
-
 @staff_view(Role.VIEWER)
 def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
     """The page, or for htmx only the timeline or the flags. Flags and segments are as /v1 evaluates
     them now."""
     player = get_or_404(request, Player, pk=player_id)
     if wants_partial(request) and request.htmx.target == "flags":
-        context = _flags(request, player, *_evaluated(request, player))
-        return render_list(request, "players/_panel_flags.html", context, partial="flags")
+        flags = _flags(request, player, *_evaluated(request, player))
+        return render_list(request, "players/_panel_flags.html", flags, partial="flags")
     form = TimelineFilterForm(request)
     before = request.GET.get("before", "")
     page = timeline(player.pk, kind=form.wanted, event_name=form.value("event"), before=before)

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.test import Client
 
 from flags.engine.document import Rule, boolean_document, encode_document
+from flags.engine.evaluation import CompiledFlag
 from flags.engine.receipt import nearest_miss
 from flags.models import Flag
 from flags.overrides import override_set
@@ -41,11 +43,13 @@ def test_flags_that_matter__come_first_and_the_rest_in_pages(
     player: Player, staff_client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, url = staff_client(Role.SUPPORT), url_of(player.environment, "player_detail", player.pk)
-    explained = []
-    monkeypatch.setattr(
-        "ilara_admin.pages.player.nearest_miss",
-        lambda flag, *rest: (explained.append(flag.key), nearest_miss(flag, *rest))[1],
-    )
+    explained: list[str] = []
+
+    def noted(flag: CompiledFlag, *rest: Any) -> str:
+        explained.append(flag.key)
+        return nearest_miss(flag, *rest)
+
+    monkeypatch.setattr("ilara_admin.pages.player.nearest_miss", noted)
     html = text_of(client.get(url))
     first = keys(html)
     assert first[:5] == ["flag-31", "flag-54", "flag-56", "flag-58", "flag-00"]
