@@ -87,12 +87,16 @@ def test_job__is_exact_and_continues_after_a_kill(job: FlagImpact, flag: Flag) -
     impact_run(job.pk, kill_after(0))  # nothing is left
 
 
-def test_range_that_another_worker_finished__counts_once(job: FlagImpact) -> None:
+def test_worker_that_another_overtakes__stops(job: FlagImpact) -> None:
+    checks: list[int] = []
+
     def other_is_faster() -> None:
-        if FlagImpact.objects.get().chunk == 1:
+        checks.append(FlagImpact.objects.get().chunk)
+        if checks == [0, 1]:
             impact_run(job.pk, kill_after(5))
 
     impact_run(job.pk, other_is_faster)
+    assert checks == [0, 1]
     assert found_of(job).all.players == 60
 
 
