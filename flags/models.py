@@ -3,16 +3,19 @@
 import re
 import secrets
 import uuid
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from ilara_admin.models import Environment, User
 from segments.language.parser import segments_named
+from segments.models import mentioning
 
 
 def new_salt() -> str:
@@ -191,6 +194,32 @@ class FlagUsage(models.Model):
         db_table = "flag_usage"
 
 
+class FlagImpact(models.Model):
+    """The evaluation of all players with a draft, by a job; see dashboard/impact_job.py.
+
+    It is kept for a day and holds nothing of single players. The ids are walked in `chunks` equal
+    ranges, of which `chunk` are done; `found` are the counts so far. `fingerprint` is that of the
+    draft and the environment's configuration, so that a result is never out of date."""
+
+    flag = models.ForeignKey(Flag, models.CASCADE, related_name="+")
+    fingerprint = models.CharField(max_length=64, unique=True)
+    config_version = models.BigIntegerField()
+    document = models.JSONField()
+    players = models.BigIntegerField()  # in the environment, at the start
+    chunk = models.IntegerField(default=0)
+    chunks = models.IntegerField()
+    found = models.JSONField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    touched_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        db_table = "flag_impact"
+
+    @property
+    def is_done(self) -> bool:
+        return self.chunk >= self.chunks
+
+
 def segments_used(document: Any) -> set[str]:
     """The segments named by the rules of a stored document, as far as it can be read."""
     rules = document.get("rules") if isinstance(document, dict) else None
@@ -199,10 +228,12 @@ def segments_used(document: Any) -> set[str]:
     return named.union(*(segments_named(rule.get("conditions")) for rule in rules))
 
 
-def flags_by_segment(environment: Environment) -> dict[str, list[str]]:
-    """The flags with a rule that names a segment, by segment key, including archived ones."""
+def flags_by_segment(environment: Environment, keys: Collection[str]) -> dict[str, list[str]]:
+    """The flags with a rule that names a segment of `keys`, by segment key, including archived
+    ones."""
     found: dict[str, list[str]] = {}
-    for key, document in Flag.objects.of(environment).values_list("key", "document"):
-        for segment in segments_used(document):
+    flags = mentioning(Flag.objects.of(environment), "document", keys)
+    for key, document in flags.values_list("key", "document"):
+        for segment in segments_used(document).intersection(keys):
             found.setdefault(segment, []).append(key)
     return found

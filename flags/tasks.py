@@ -3,7 +3,9 @@
 from typing import Any
 
 from django.utils import timezone
+from procrastinate import JobContext
 from procrastinate.contrib.django import app
+from procrastinate.exceptions import JobAborted
 
 from flags import usage
 
@@ -13,3 +15,15 @@ from flags import usage
 def forget_usage(timestamp: int, **_: Any) -> None:
     """Delete old usage counts."""
     usage.usage_forget(timezone.now())
+
+
+@app.task(pass_context=True)
+def evaluate_everyone(context: JobContext, impact_id: int) -> None:
+    """Evaluate all players with a draft."""
+    from flags.dashboard.impact_job import impact_run  # it queues this task
+
+    def check() -> None:
+        if context.should_abort():
+            raise JobAborted
+
+    impact_run(impact_id, check)

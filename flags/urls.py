@@ -19,6 +19,7 @@ urlpatterns = [
     path(f"{KEY}/overrides/", overrides.flag_overrides, name="flag_overrides"),
     path(f"{KEY}/players/<any_uuid:player_id>/", overrides.flag_override, name="flag_override"),
     path(f"{KEY}/review/", editor.flag_review, name="flag_review"),
+    path(f"{KEY}/impact/<int:number>/", editor.flag_impact, name="flag_impact"),
     path(f"{KEY}/save/", editor.flag_save, name="flag_save"),
     path(f"{KEY}/restore/<int:number>/", actions.flag_restore, name="flag_restore"),
     re_path(r"^(?P<key>[^/]+)/turn-(?P<state>on|off)/$", actions.flag_switch, name="flag_switch"),

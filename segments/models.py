@@ -1,10 +1,13 @@
 """Segments: named sets of players, defined by a rule, an include list and an exclude list."""
 
+import re
+from collections.abc import Collection, Iterable
 from typing import ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Collate, Now
+from django.db.models.functions import Cast, Collate, Now
+from django.db.models.lookups import Regex
 
 from ilara_admin.models import Environment, User
 from segments.language.parser import Group, RuleError, parse, segments_named
@@ -74,12 +77,22 @@ class Segment(models.Model):
             return f"this rule cannot be parsed, so it matches no players ({error})"
 
 
-def segments_by_segment(environment: Environment) -> dict[str, list[str]]:
-    """The keys of the segments that refer to each segment, by segment key."""
+def mentioning[M: models.Model](
+    rows: models.QuerySet[M], column: str, keys: Iterable[str]
+) -> models.QuerySet[M]:
+    """The rows whose JSON column contains one of the keys as a string anywhere, so that only these
+    need parsing."""
+    any_key = "|".join(re.escape(key) for key in keys)
+    pattern = models.Value(f'"({any_key})"')
+    return rows.filter(Regex(Cast(column, models.TextField()), pattern))
+
+
+def segments_by_segment(environment: Environment, keys: Collection[str]) -> dict[str, list[str]]:
+    """The keys of the segments that refer to each of the segments `keys`, by segment key."""
     found: dict[str, list[str]] = {}
-    rows = Segment.objects.filter(environment=environment).values_list("key", "rule")
-    for key, rule in rows:
-        for segment in segments_named(rule):
+    rows = mentioning(Segment.objects.filter(environment=environment), "rule", keys)
+    for key, rule in rows.values_list("key", "rule"):
+        for segment in segments_named(rule).intersection(keys):
             found.setdefault(segment, []).append(key)
     return found
 

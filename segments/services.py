@@ -18,7 +18,7 @@ from segments.language.references import check_references
 from segments.lists.services import lists_keep
 from segments.models import Segment
 from segments.tasks import size_forget, size_want
-from segments.usage import named, users_of_segments
+from segments.usage import named, users_of
 
 SEGMENTS_LOCK = 0x5E6  # first key of the advisory lock; the second is the environment's id
 
@@ -183,7 +183,7 @@ def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> Audit
     segments_lock(segment.environment)
     # A flag save that adds a use of this segment holds the same row lock until it commits.
     segment = locked(segment)
-    used_by = users_of_segments(segment.environment).get(segment.key)
+    used_by = users_of(segment.environment, segment.key)
     if used_by:
         raise ValidationError(
             f"The segment “{segment.key}” is used by {named(used_by)}. Change those first."

@@ -27,13 +27,14 @@ from segments.language.sql import NOW, KnownSegment, QueryContext, SqlQuery, sql
 from segments.models import Segment
 from segments.subject import subject_of
 
-SAMPLE_SIZE = 10_000
+SAMPLE_SIZE = 5_000
 # For samples that count events or evaluate rows in Python, which costs more per player.
 SMALL_SAMPLE_SIZE = 2_500
 SHOWN = 10
 PAGE_SIZE = 50
 CHUNK_SIZE = 5_000
-SEARCH_SECONDS = 1.0
+SMALL_CHUNK_SIZE = 1_000  # likewise, of a page of members
+SEARCH_SECONDS = 0.1
 LOWEST_ID = uuid.UUID(int=0)
 
 
@@ -154,25 +155,29 @@ def members(query: RuleQuery, after: uuid.UUID = LOWEST_ID) -> Members:
 def estimate(query: RuleQuery) -> Estimate:
     """The share of matching players and some examples, from a random sample."""
     found = query.sql_query(one_by_one=True)
-    size = SAMPLE_SIZE if found.exact and not found.counts else SMALL_SAMPLE_SIZE
+    size = SAMPLE_SIZE if _is_cheap(found) else SMALL_SAMPLE_SIZE
     part = f"SELECT * FROM player p WHERE {IN_ENVIRONMENT} AND id"
     # The id order wraps around, so a start near the end still fills the sample.
     sample = f"""(SELECT * FROM (
         (({part} >= %(start)s ORDER BY id LIMIT {size})
         UNION ALL ({part} < %(start)s ORDER BY id LIMIT {size}))) ring LIMIT {size}) p"""
     start = {"start": uuid.uuid4()}
+    few = f"WITH few AS MATERIALIZED (SELECT * FROM {sample}){found.ctes}"
     if found.exact:
-        sql = f"""WITH sampled AS MATERIALIZED (SELECT * FROM {sample}),
-            matched AS (SELECT p.id, p.external_id FROM sampled p {found.joins}
-                WHERE {found.where})
-            SELECT (SELECT count(*) FROM sampled), count(*),
+        sql = f"""{few}, matched AS (
+                SELECT p.id, p.external_id FROM few p {found.joins} WHERE {found.where})
+            SELECT (SELECT count(*) FROM few), count(*),
                 (array_agg(id))[1:{SHOWN}], (array_agg(external_id))[1:{SHOWN}] FROM matched"""
         sampled, matched, ids, names = _fetch(query, found, sql, start)[0]
         examples = [SampleMember(*each) for each in zip(ids or (), names or (), strict=True)]
     else:
-        rows = _fetch(query, found, f"SELECT {_columns(found)} FROM {sample} {found.joins}", start)
-        players = list(_matching(query, found, rows))
-        sampled, matched = len(rows), len(players)
+        matched = f"SELECT {_columns(found)} FROM few p {found.joins} WHERE {found.where}"
+        sql = f"""{few} SELECT sample.size, matched.* FROM (SELECT count(*) AS size FROM few) sample
+            LEFT JOIN ({matched}) matched ON true"""
+        rows = _fetch(query, found, sql, start)
+        may_match = [row[1:] for row in rows if row[1] is not None]
+        players = list(_matching(query, found, may_match))
+        sampled, matched = rows[0][0], len(players)
         examples = [SampleMember(player.id, player.external_id) for player in players[:SHOWN]]
     return Estimate(sampled, matched, sampled < size, examples)
 
@@ -190,6 +195,11 @@ def _fetch(
         cursor.execute(sql, params)
         rows: list[Row] = cursor.fetchall()
         return rows
+
+
+def _is_cheap(found: SqlQuery) -> bool:
+    """Whether the SQL decides alone, without events."""
+    return found.exact and not found.counts
 
 
 def _columns(found: SqlQuery) -> str:
@@ -215,21 +225,18 @@ def _walk(query: RuleQuery, after: uuid.UUID) -> Iterator[tuple[list[PlayerRow],
     """Members after an id, one chunk of players at a time. Each chunk comes with its last id, or
     None if it is the last chunk."""
     found = query.sql_query(one_by_one=True)
+    size = CHUNK_SIZE if _is_cheap(found) else SMALL_CHUNK_SIZE
     ids = f"""SELECT p.id FROM player p WHERE {IN_ENVIRONMENT} AND p.id > %(after)s
-        ORDER BY p.id OFFSET {CHUNK_SIZE - 1} LIMIT 1"""
-    sql = f"""SELECT {_columns(found)} FROM player p {found.joins} WHERE {IN_ENVIRONMENT}
-        AND p.id > %(after)s AND (%(last)s::uuid IS NULL OR p.id <= %(last)s::uuid)
-        AND {found.where} ORDER BY p.id"""
+        ORDER BY p.id OFFSET {size - 1} LIMIT 1"""
+    # A page needs no more, and where many match this ends after a few of the chunk's players.
+    columns, limit = (COLUMNS, f"LIMIT {PAGE_SIZE + 1}") if found.exact else (_columns(found), "")
+    sql = f"""WITH few AS (SELECT * FROM player p WHERE {IN_ENVIRONMENT}
+            AND p.id > %(after)s AND (%(last)s::uuid IS NULL OR p.id <= %(last)s::uuid)){found.ctes}
+        SELECT {columns} FROM few p {found.joins} WHERE {found.where} ORDER BY p.id {limit}"""
     last: uuid.UUID | None = after
     while last is not None:
         after = last
         ends = _fetch(query, found, ids, {"after": after})
         last = ends[0][0] if ends else None
         rows = _fetch(query, found, sql, {"after": after, "last": last})
-        width = len(PlayerRow._fields)
-        players = (
-            [player_of(row[:width]) for row in rows]
-            if found.exact
-            else list(_matching(query, found, rows))
-        )
-        yield players, last
+        yield list(map(player_of, rows) if found.exact else _matching(query, found, rows)), last

@@ -15,7 +15,7 @@ from players.record import COLUMNS, BuiltinFields, PlayerRow, player_of
 from players.statements import BY_ID, unknown_player
 from segments.language.compiler import Subject
 from segments.language.parser import EventCount
-from segments.language.sql import count_sql
+from segments.language.sql import count_sql, counts_sql
 from segments.lists.services import MEMBERSHIPS_SQL
 
 WIDTH = len(PlayerRow._fields)
@@ -100,6 +100,37 @@ def subject_columns(
     earliest = datetime.now(UTC) - SLACK
     counts = [count_sql(item, bind, now, earliest - item.span) for item in event_counts]
     return ", ".join((COLUMNS, MEMBERSHIPS_SQL, *counts, *more))
+
+
+def subjects_sql(
+    few: str,
+    environment_id: int,
+    event_counts: list[EventCount],
+    params: list[Any],
+    now: str,
+    more: Sequence[str] = (),
+) -> str:
+    """A statement with a row for `subject_in` for each player that the query `few` selects, in the
+    order of their ids. Appends to `params`, whose first item is the placeholder `$1`. Events of all
+    players are counted at once: a search per player and partition takes ten times as long."""
+
+    def bind(value: Any) -> str:
+        params.append(value)
+        return f"${len(params)}"
+
+    those = "e.player_id = ANY((SELECT ids FROM those)::uuid[])"
+    scope = f"e.environment_id = {environment_id:d} AND {those}"
+    earliest = datetime.now(UTC) - SLACK
+    joins = [
+        f"LEFT JOIN {counts_sql(item, bind, now, earliest - item.span, scope)} b{number} "
+        f"ON b{number}.player_id = p.id"
+        for number, item in enumerate(event_counts)
+    ]
+    counts = [f"coalesce(b{number}.times, 0)" for number in range(len(event_counts))]
+    return f"""WITH few AS MATERIALIZED ({few}),
+            those AS MATERIALIZED (SELECT array_agg(id) AS ids FROM few)
+        SELECT {", ".join((COLUMNS, MEMBERSHIPS_SQL, *counts, *more))}
+        FROM few p {" ".join(joins)} ORDER BY p.id"""
 
 
 def subject_in(

@@ -30,7 +30,7 @@ from segments.models import Segment
 from segments.sizes import LOWEST_ID, estimate, members, rule_query
 from segments.subject import stored_subject
 from segments.tasks import size_want
-from segments.usage import named, users_of_segments
+from segments.usage import named, users_of, users_of_segments
 
 LATE = timedelta(minutes=1)  # a running worker has usually finished by then
 
@@ -43,12 +43,12 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
     if text := form.value("q"):
         segments = segments.matching(text)
     page = KeysetPage.of(segments.order_by("key"), request)
-    used = users_of_segments(request.environment)
+    used = users_of_segments(request.environment, [segment.key for segment in page.rows])
     rows = [
         {
             "segment": segment,
             "words": segment.words,
-            "used_by": used.get(segment.key, []),
+            "used_by": used[segment.key],
         }
         for segment in page.rows
     ]
@@ -69,7 +69,7 @@ def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     query = rule_query(request.environment, segment.spec, timezone.now(), segment)
     context: dict[str, Any] = {
         "segment": segment,
-        "used_by": users_of_segments(request.environment).get(key, []),
+        "used_by": users_of(request.environment, key),
         "preview": None if trying else estimate(query),
         "lacking": lacking(segment.spec) if segment.spec else [],
         "tried": _try(request, segment),
@@ -154,7 +154,7 @@ def segment_members(request: HtmxHttpRequest, key: str) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
     segment = get_or_404(request, Segment, key=key)
-    used_by = users_of_segments(request.environment).get(key, [])
+    used_by = users_of(request.environment, key)
     listed = segment.included + segment.excluded
     url = environment_url(request, "segment_detail", key)
     confirm = Confirm(

@@ -27,6 +27,7 @@ from flags.dashboard.forms import (
     prerequisites_of,
     value_as_typed,
 )
+from flags.dashboard.impact_job import impact_found, impact_start, keep_going
 from flags.dashboard.rule_form import RuleForm, rule_initial
 from flags.dashboard.shortcuts import done, readable_flag
 from flags.dashboard.views import impact_of
@@ -38,14 +39,20 @@ from flags.engine.document import (
     decode_document,
     encode_document,
 )
-from flags.models import Flag
+from flags.models import Flag, FlagImpact
 from flags.validation import lost_variants_text
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import is_review, render_conflict
 from ilara_admin.web.formsets import MAX_ROWS, moved_rows
-from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
+from ilara_admin.web.htmx import (
+    HtmxHttpRequest,
+    redirect_to,
+    render_partial,
+    wants_partial,
+    with_toast,
+)
 from segments.models import Segment
 
 
@@ -217,6 +224,11 @@ def review(
     )
     lost = lost_variants_text(flag, draft)
     found = None if error else impact_of(request, flag, draft, everyone=everyone)
+    job = None
+    if everyone and found and not found.exact:
+        job = impact_start(flag, draft, request.environment)
+        keep_going(job)
+        found = (impact_found(job) if job.chunk else None) or found
     error = error or lost
     context: dict[str, Any] = {
         "flag": flag,
@@ -227,6 +239,7 @@ def review(
         "error": error,
         "reason": reason_of(request),
         "impact": found,
+        "job": job,
         "affected": affected_flags(request, flag, found, only_changed=not lost) if found else [],
     }
     # The editors post to the review without htmx, so it is always a full page.
@@ -269,6 +282,22 @@ def flag_review(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     return review(
         request, flag, draft, back=back, metadata=_metadata(request, flag), everyone=everyone
     )
+
+
+@staff_view(Role.LIVE_OPS)
+@readable_flag
+def flag_impact(request: HtmxHttpRequest, flag: Flag, number: int) -> HttpResponse:
+    """The progress and the result of a job, for a review that polls it."""
+    if not wants_partial(request):
+        return redirect_to(request, environment_url(request, "flag_detail", flag.key))
+    job = FlagImpact.objects.filter(flag=flag, pk=number).select_related("flag__environment")
+    found = job.first()
+    if found:
+        keep_going(found)
+        if not found.chunk:
+            return HttpResponse(status=204)
+    impact = impact_found(found) if found else None
+    return render(request, "flags/_impact.html", {"flag": flag, "job": found, "impact": impact})
 
 
 BACK = ("flag_rules", "flag_variants", "flag_prerequisites")

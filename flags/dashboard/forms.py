@@ -41,6 +41,18 @@ class FlagFilterForm(FilterForm):
     show = forms.CharField(label="", required=False, widget=forms.HiddenInput)
 
 
+class PlayerFlagsForm(FilterForm):
+    """The flags of one player, from the place `start` on."""
+
+    flag = forms.CharField(
+        label="Find a flag",
+        required=False,
+        max_length=128,
+        widget=forms.TextInput(attrs={"type": "search", "autocomplete": "off"}),
+    )
+    start = forms.IntegerField(label="", required=False, min_value=0, widget=forms.HiddenInput)
+
+
 class MetadataForm(forms.Form):
     """The metadata of a flag."""
 

@@ -8,7 +8,7 @@ it is the same one each time.
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -37,11 +37,11 @@ from players.lifecycle import Stage
 from players.record import PlayerRow
 from segments import sizes
 from segments.language.parser import EventCount
-from segments.subject import subject_columns, subject_in
+from segments.subject import subject_in, subjects_sql
 
 SAMPLE_SIZE = 2_500
 CHUNK_SIZE = 2_500
-SECONDS = 20.0  # the limit for evaluating everyone; then the result is a large sample
+SECONDS = 1.0  # the limit for evaluating everyone at once; a job evaluates more players
 SHOWN = 20
 ALL_IDS = 1 << 128
 Z = 1.96  # 95 % confidence
@@ -200,24 +200,49 @@ def impact(
 ) -> Impact:
     """Evaluate both flags and those that depend on them, for a sample or, within SECONDS, for
     everyone."""
-    found = Impact()
     if live.document == draft.document and live.archived == draft.archived and not everyone:
+        return Impact(exact=True)
+    found = empty_impact(live, draft)
+    start, until = sample_start(snapshot, live), monotonic() + SECONDS
+    for _ in evaluated(found, snapshot, live, draft, now, from_start(start)):
+        if found.all.players >= SAMPLE_SIZE and (not everyone or monotonic() > until):
+            break
+    else:
         found.exact = True
-        return found
+    found.total = found.all.players
+    if not found.exact:
+        found.total = max(found.total, sizes.total(snapshot.environment_id))
+    return found
+
+
+def empty_impact(live: CompiledFlag, draft: CompiledFlag) -> Impact:
+    """An impact without players, with the flags that depend on the changed one."""
     flags = live.others
     after_flags = with_draft(draft, flags)
-    found.dependents = [
-        DependentImpact(dependent, dependent.flag, after_flags[dependent.flag.key])
-        for dependent in dependents_of(live.key, flags)
-    ]
+    return Impact(
+        dependents=[
+            DependentImpact(dependent, dependent.flag, after_flags[dependent.flag.key])
+            for dependent in dependents_of(live.key, flags)
+        ]
+    )
+
+
+def evaluated(
+    found: Impact,
+    snapshot: Snapshot,
+    live: CompiledFlag,
+    draft: CompiledFlag,
+    now: datetime,
+    ranges: Iterable[tuple[uuid.UUID, uuid.UUID]],
+) -> Iterator[None]:
+    """Evaluate the players in these ranges of ids (after, to), and yield after each is counted in
+    `found`."""
     on = [each for each in found.dependents if each.after.is_on]
-    start = sample_start(snapshot, live)
-    until = monotonic() + SECONDS
     event_counts = list(
         event_counts_needed([live, draft, *(each.before for each in on)])
         | event_counts_needed([each.after for each in on])
     )
-    for player, context in _players(snapshot, event_counts, now, start):
+    for player, context in _players(snapshot, event_counts, now, ranges):
         # A flag is evaluated once for all flags that need it.
         old: dict[str, Decision] = {}
         new: dict[str, Decision] = {}
@@ -227,14 +252,7 @@ def impact(
             each.switches += _switches(
                 decide(each.before, context, old), decide(each.after, context, new)
             )
-        if found.all.players >= SAMPLE_SIZE and (not everyone or monotonic() > until):
-            break
-    else:
-        found.exact = True
-    found.total = found.all.players
-    if not found.exact:
-        found.total = max(found.total, sizes.total(snapshot.environment_id))
-    return found
+        yield
 
 
 def sample_start(snapshot: Snapshot, flag: CompiledFlag) -> uuid.UUID:
@@ -291,26 +309,35 @@ def _untargeted(flag: CompiledFlag) -> set[str]:
 # --- Players --------------------------------------------------------------------------------------
 
 
+def from_start(start: uuid.UUID) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """All ids from `start` on, wrapping around."""
+    return [(start, uuid.UUID(int=ALL_IDS - 1)), (uuid.UUID(int=0), start)]
+
+
 def _players(
-    snapshot: Snapshot, event_counts: list[EventCount], now: datetime, start: uuid.UUID
+    snapshot: Snapshot,
+    event_counts: list[EventCount],
+    now: datetime,
+    ranges: Iterable[tuple[uuid.UUID, uuid.UUID]],
 ) -> Iterator[tuple[PlayerRow, EvaluationContext]]:
-    """Every player once, from the id `start` on, wrapping around."""
-    for row in _rows(snapshot, event_counts, now, start):
+    for row in _rows(snapshot, event_counts, now, ranges):
         player, subject, (overrides,) = subject_in(row, event_counts, snapshot, now)
         variants = msgspec.json.decode(overrides, type=dict[int, str]) if overrides else {}
         yield player, EvaluationContext(str(player.id), subject, variants, now)
 
 
 def _rows(
-    snapshot: Snapshot, event_counts: list[EventCount], now: datetime, start: uuid.UUID
+    snapshot: Snapshot,
+    event_counts: list[EventCount],
+    now: datetime,
+    ranges: Iterable[tuple[uuid.UUID, uuid.UUID]],
 ) -> Iterator[db.Row]:
     params: list[Any] = [snapshot.environment_id, None, None, now]
     at = "$4::timestamptz"
-    columns = subject_columns(event_counts, params, at, [overrides_sql(at)])
-    sql = f"""SELECT {columns} FROM player p
-        WHERE p.environment_id = $1 AND p.id > $2::uuid AND p.id <= $3::uuid
-        ORDER BY p.id LIMIT {CHUNK_SIZE}"""
-    for after, end in ((start, uuid.UUID(int=ALL_IDS - 1)), (uuid.UUID(int=0), start)):
+    few = f"""SELECT * FROM player WHERE environment_id = $1 AND id > $2::uuid AND id <= $3::uuid
+        ORDER BY id LIMIT {CHUNK_SIZE}"""
+    sql = subjects_sql(few, snapshot.environment_id, event_counts, params, at, [overrides_sql(at)])
+    for after, end in ranges:
         while True:
             params[1:3] = [after, end]
             rows = db.fetch_all(sql, params)

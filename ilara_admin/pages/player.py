@@ -4,12 +4,13 @@ import uuid
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.utils import timezone
 
 from events.forms import TimelineFilterForm
 from events.timeline import timeline
 from flags.cache import flags_part
+from flags.dashboard.forms import PlayerFlagsForm
 from flags.engine import sentences
 from flags.engine.evaluation import CompiledFlag, Decision, EvaluationContext, Reason, decide
 from flags.engine.receipt import nearest_miss
@@ -38,12 +39,17 @@ from segments.language.compiler import Subject
 from segments.subject import stored_subject, subject_of
 
 SHOWN_NOTES = 5
+SHOWN_FLAGS = 25
 
 
 @staff_view(Role.VIEWER)
 def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
-    """The page, or for htmx only the timeline. Flags and segments are as /v1 evaluates them now."""
+    """The page, or for htmx only the timeline or the flags. Flags and segments are as /v1 evaluates
+    them now."""
     player = get_or_404(request, Player, pk=player_id)
+    if wants_partial(request) and request.htmx.target == "flags":
+        flags = _flags(request, player, *_evaluated(request, player))
+        return render_list(request, "players/_panel_flags.html", flags, partial="flags")
     form = TimelineFilterForm(request)
     before = request.GET.get("before", "")
     page = timeline(player.pk, kind=form.wanted, event_name=form.value("event"), before=before)
@@ -59,13 +65,18 @@ def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespons
     return render_list(request, "players/detail.html", context, partial="timeline")
 
 
-def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
-    now, row = timezone.now(), row_of(player)
+def _evaluated(request: HtmxHttpRequest, player: Player) -> tuple[Snapshot, Subject, datetime]:
+    now = timezone.now()
     known = environment_cache.at_version(request.environment)
-    flags, segments = flags_part.of(known), segments_part.of(known).values()
-    needed = flags.event_counts.union(*(segment.event_counts for segment in segments))
+    segments = segments_part.of(known).values()
+    needed = flags_part.of(known).event_counts.union(*(each.event_counts for each in segments))
     found = stored_subject(known, player.pk, needed)
-    subject = found[1] if found else subject_of(row, known, now)
+    return known, found[1] if found else subject_of(row_of(player), known, now), now
+
+
+def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
+    known, subject, now = _evaluated(request, player)
+    row = row_of(player)
     risk = risk_of(row, player.activity, churn_part.of(known), now)
     life = lifecycle_of(row, thresholds_of(known), now)
     may_edit = request.user.may(Role.SUPPORT)
@@ -82,8 +93,8 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
         "risk": risk,
         "risk_badge": RISKS[risk.level],
         "attributes": [_attribute(*each) for each in sorted(player.attributes.items())],
-        "decisions": _decisions(known, player, subject, now),
-        "segments": [each for each in segments if each.matches(subject)],
+        "segments": [each for each in segments_part.of(known).values() if each.matches(subject)],
+        **_flags(request, player, known, subject, now),
     }
 
 
@@ -97,29 +108,77 @@ class ShownDecision(NamedTuple):
     override: FlagOverride | None
 
 
-def _decisions(
-    known: Snapshot, player: Player, subject: Subject, now: datetime
-) -> list[ShownDecision]:
-    """Every flag in use, and others with an override for this player."""
-    flags = flags_part.of(known)
+class _Row(NamedTuple):
+    """A flag of a player. `flag` and `decision` are None if the flag cannot be read."""
+
+    key: str
+    flag: CompiledFlag | None
+    decision: Decision | None
+    override: FlagOverride | None
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Overrides first, then what the rules give this player, defaults, and flags that are
+        off."""
+        if self.override or not self.flag or not self.decision:
+            return 0, self.key
+        document = self.flag.document
+        if self.decision.variant.key not in (document.default, document.off):
+            return 1, self.key
+        return 3 if self.decision.reason is Reason.DISABLED else 2, self.key
+
+
+def _flags(
+    request: HtmxHttpRequest, player: Player, known: Snapshot, subject: Subject, now: datetime
+) -> dict[str, Any]:
+    """One page of the flags in use, and of others with an override for this player. Only what is
+    shown is explained: that takes most of the time."""
+    form = PlayerFlagsForm(request)
     found = FlagOverride.objects.in_force(player.pk, now).select_related("flag")
     overrides = {each.flag_id: each for each in found}
     variants = {flag_id: override.variant for flag_id, override in overrides.items()}
     context = EvaluationContext(str(player.pk), subject, variants, now)
     memo: dict[str, Decision] = {}
-    shown = []
-    for flag in flags.by_key.values():
+    rows = []
+    for flag in flags_part.of(known).by_key.values():
         override = overrides.pop(flag.id, None)
-        if flag.archived and override is None:
-            continue
-        decision = decide(flag, context, memo)
-        value = sentences.value_text(decision.variant.value)
-        explanation = _explanation(known, flag, context, decision, override)
-        shown.append(ShownDecision(flag.key, value, decision, explanation, override))
-    for override in overrides.values():
-        text = f"{_set_by(override)}, but the flag cannot be read."
-        shown.append(ShownDecision(override.flag.key, "", None, text, override))
-    return sorted(shown, key=lambda each: each.key)
+        if override or not flag.archived:
+            rows.append(_Row(flag.key, flag, decide(flag, context, memo), override))
+    rows += [_Row(override.flag.key, None, None, override) for override in overrides.values()]
+    wanted = form.value("flag").casefold()
+    matching = [row for row in rows if wanted in row.key.casefold()]
+    start = form.cleaned_data.get("start") or 0
+    shown = sorted(matching, key=lambda row: row.order)[start : start + SHOWN_FLAGS]
+    return {
+        "player": player,
+        "flags_form": form,
+        "flags_total": len(rows),
+        "flags_matching": len(matching),
+        "flags_start": start,
+        "flags_end": start + len(shown),
+        "flags_earlier": _flags_query(form, start - SHOWN_FLAGS) if start else "",
+        "flags_later": (
+            _flags_query(form, start + SHOWN_FLAGS) if start + SHOWN_FLAGS < len(matching) else ""
+        ),
+        "decisions": [_shown(known, row, context) for row in shown],
+        "may_edit": request.user.may(Role.SUPPORT),
+    }
+
+
+def _flags_query(form: PlayerFlagsForm, start: int) -> str:
+    query = QueryDict(mutable=True)
+    query.update({"flag": form.value("flag"), "start": str(max(start, 0))})
+    return f"?{query.urlencode()}"
+
+
+def _shown(known: Snapshot, row: _Row, context: EvaluationContext) -> ShownDecision:
+    if row.flag is None or row.decision is None:
+        assert row.override
+        text = f"{_set_by(row.override)}, but the flag cannot be read."
+        return ShownDecision(row.key, "", None, text, row.override)
+    value = sentences.value_text(row.decision.variant.value)
+    explanation = _explanation(known, row.flag, context, row.decision, row.override)
+    return ShownDecision(row.key, value, row.decision, explanation, row.override)
 
 
 def _explanation(

@@ -25,6 +25,8 @@ from segments.language.sql_operators import COLUMN, JSON, SqlOptions
 from segments.language.values import boundary
 
 NOW = "%(now)s::timestamptz"
+# No event is received this long after "now". Partitions are made a week ahead.
+LATEST = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,12 @@ class QueryContext:
 
 @dataclass(frozen=True, slots=True)
 class SqlQuery:
-    """`FROM player p {joins} WHERE {where}`. `lists` and `counts` are the expressions of a
-    subject's list entries, by segment id, and of its event counts."""
+    """`FROM player p {joins} WHERE {where}`; with `one_by_one`, `WITH few AS (…){ctes} SELECT …
+    FROM few p {joins} WHERE {where}`, where `few` selects players. `lists` and `counts` are the
+    expressions of a subject's list entries, by segment id, and of its event counts. Players whose
+    result depends on no events may have a count of 0."""
 
+    ctes: str
     joins: str
     where: str
     params: dict[str, Any]
@@ -67,12 +72,18 @@ def sql_query(
     one_by_one: bool = False,
 ) -> SqlQuery:
     """Select the players who match the rule. With `segment_id`, that segment's lists decide first.
-    `one_by_one` suits queries over few players: lists and events are looked up per player."""
+    `one_by_one` suits queries over few players: their lists are looked up per player, and events
+    are counted only for players that the rest of the rule leaves undecided."""
     writer = _Writer(query_context, one_by_one, params={"now": query_context.now})
-    where = "false" if rule is None else writer.node(rule, True)
-    if segment_id is not None:
-        where = writer.listed(segment_id, where)
+    where = writer.rule(rule, segment_id)
+    ctes = ""
+    if one_by_one and writer.counts:
+        without = _Writer(query_context, one_by_one, writer.params, without_counts=True)
+        unknown = f"({without.rule(rule, segment_id)}) IS NULL"
+        ctes = f""", undecided AS MATERIALIZED (
+            SELECT array_agg(p.id) AS ids FROM few p {" ".join(without.joins)} WHERE {unknown})"""
     return SqlQuery(
+        ctes=ctes,
         joins="\n".join(writer.joins),
         where=where,
         params=writer.params,
@@ -86,23 +97,47 @@ def count_sql(
     event_count: EventCount, bind: Callable[[Any], str], now: str, since: datetime
 ) -> str:
     """A subquery that counts the events of the player `p`, up to the event count's limit. `now` is
-    SQL. `since` is an earlier time, passed as a value so that old partitions are skipped."""
+    SQL. `since` is the start of the time span or a little earlier, passed as a value so that
+    partitions outside of it are skipped."""
     seconds = int(event_count.span.total_seconds())
     return f"""(SELECT count(*) FROM (SELECT FROM event e WHERE e.player_id = p.id
-        AND e.name = {bind(event_count.event)} AND e.received_at > {bind(since)}::timestamptz
+        AND e.name = {bind(event_count.event)} AND {_received(event_count, bind, since)}
         AND e.received_at > {now} - interval '{seconds} seconds'
         AND {_where(event_count, bind, now)} LIMIT {event_count.limit}) counted)"""
 
 
+def counts_sql(
+    event_count: EventCount, bind: Callable[[Any], str], now: str, since: datetime, scope: str
+) -> str:
+    """A subquery with `player_id` and the number of events, as `times`, of the players with any.
+    `scope` is SQL over the event `e`; the rest is as in count_sql."""
+    seconds = int(event_count.span.total_seconds())
+    return f"""(SELECT e.player_id, count(*) AS times FROM event e WHERE {scope}
+        AND e.name = {bind(event_count.event)} AND {_received(event_count, bind, since)}
+        AND e.received_at > {now} - interval '{seconds} seconds'
+        AND {_where(event_count, bind, now)} GROUP BY e.player_id)"""
+
+
+def _received(event_count: EventCount, bind: Callable[[Any], str], since: datetime) -> str:
+    until = since + event_count.span + LATEST
+    return (
+        f"e.received_at > {bind(since)}::timestamptz AND e.received_at < {bind(until)}::timestamptz"
+    )
+
+
 @dataclass(slots=True)
 class _Writer:
-    """Builds one query. `may` requests an upper bound; a negation flips it to a lower one."""
+    """Builds one query. `may` requests an upper bound; a negation flips it to a lower one.
+
+    `without_counts` writes event counts and patterns as NULL: the rule is NULL for the players
+    whose result depends on them."""
 
     query_context: QueryContext
     one_by_one: bool
+    params: dict[str, Any]
+    without_counts: bool = False
     exact: bool = True
     joins: list[str] = field(default_factory=list)
-    params: dict[str, Any] = field(default_factory=dict)
     lists: dict[int, str] = field(default_factory=dict)
     counts: dict[EventCount, str] = field(default_factory=dict)
     memberships: dict[tuple[str, bool], str] = field(default_factory=dict)
@@ -112,10 +147,17 @@ class _Writer:
         self.params[name] = value
         return f"%({name})s"
 
+    def rule(self, rule: Node | None, segment_id: int | None) -> str:
+        where = "false" if rule is None else self.node(rule, True)
+        return where if segment_id is None else self.listed(segment_id, where)
+
     def node(self, rule: Node, may: bool) -> str:
         match rule:
             case Condition():
-                self.exact = self.exact and OPERATORS[rule.operator].takes != "pattern"
+                if OPERATORS[rule.operator].takes == "pattern":
+                    self.exact = False
+                    if self.without_counts:
+                        return "NULL::boolean"
                 return condition_sql(rule, self.bind, NOW, self.query_context.builtin_fields, may)
             case Membership(keys, negative):
                 found = [self.membership(key, may is not negative) for key in keys]
@@ -158,21 +200,16 @@ class _Writer:
         return f"coalesce(NOT {self.lists[segment_id]}, {inside})"
 
     def count(self, event_count: EventCount) -> str:
+        if self.without_counts:
+            return "NULL::bigint"
         if event_count not in self.counts:
             name = f"b{len(self.joins)}"
             since = self.query_context.now - event_count.span
+            scope = f"e.environment_id = {self.query_context.environment_id:d}"
             if self.one_by_one:
-                counted = count_sql(event_count, self.bind, NOW, since)
-                join = f"CROSS JOIN LATERAL (SELECT {counted} AS times OFFSET 0) {name}"
-            else:
-                join = f"""LEFT JOIN (
-                    SELECT e.player_id, count(*) AS times FROM event e
-                    WHERE e.environment_id = {self.query_context.environment_id:d}
-                    AND e.name = {self.bind(event_count.event)}
-                    AND e.received_at > {self.bind(since)}::timestamptz
-                    AND {_where(event_count, self.bind, NOW)}
-                    GROUP BY e.player_id) {name} ON {name}.player_id = p.id"""
-            self.joins.append(join)
+                scope += " AND e.player_id = ANY((SELECT ids FROM undecided)::uuid[])"
+            counted = counts_sql(event_count, self.bind, NOW, since, scope)
+            self.joins.append(f"LEFT JOIN {counted} {name} ON {name}.player_id = p.id")
             self.counts[event_count] = f"coalesce({name}.times, 0)"
         return self.counts[event_count]
 

@@ -26,7 +26,7 @@ from segments.lists import change_text, services
 from segments.lists.forms import IdsForm, ImportForm, MemberFilterForm
 from segments.models import ListState, Segment, SegmentListChange, SegmentMember
 from segments.tasks import list_start
-from segments.usage import named, users_of_segments
+from segments.usage import named, users_of
 
 SHOWN_CHANGES = 10
 
@@ -177,7 +177,7 @@ def segment_lists_clear(request: HtmxHttpRequest, key: str) -> HttpResponse:
     excluded = _excluded(request)
     size = segment.excluded if excluded else segment.included
     which = _which(request)
-    used_by = named(users_of_segments(request.environment).get(key, []))
+    used_by = named(users_of(request.environment, key))
     confirm = Confirm(
         title=f"Clear the {which} list of {key}",
         button=f"Clear the {which} list",

@@ -17,8 +17,10 @@ from ilara_admin.models import AuditAction, AuditEntry, Environment, Role
 from ilara_admin.templatetags.ilara import ABSENT
 from players.models import Player
 from segments import sizes
+from segments.language.parser import segments_named
 from segments.models import Segment
 from segments.services import segment_create
+from segments.usage import users_of, users_of_segments
 from tests.factories import ACTOR, make_player
 from tests.form_fields import fields_of
 from tests.pages import HTMX, squeezed, url_of
@@ -283,3 +285,36 @@ def test_invalid_rule__breaks_no_page(client: Client, environment: Environment, 
     for page in ("flag_list", "flag_detail", "flag_rules"):
         arguments = [] if page == "flag_list" else ["new_tutorial"]
         assert client.get(url_of(environment, page, *arguments)).status_code == 200, page
+
+
+def test_segment_pages__parse_only_rules_that_mention_the_segment(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 300 segments and 1,000 flags, parsing each of them takes longer than the rest."""
+    parsed: list[Any] = []
+
+    def counted(document: Any) -> set[str]:
+        parsed.append(document)
+        return segments_named(document)
+
+    monkeypatch.setattr("segments.models.segments_named", counted)
+    monkeypatch.setattr("flags.models.segments_named", counted)
+    level = {"field": "level", "operator": ">=", "value": 1}
+    for key in ("a", "a.b", "b"):
+        segment_create(
+            environment=environment, key=key, name="", actor=ACTOR,
+            rule={"operator": "AND", "conditions": [level]},
+        )  # fmt: skip
+    inside = {"field": "segment", "operator": "in", "value": ["a"]}
+    for key in ("uses-a", "uses-a-too"):
+        segment_create(
+            environment=environment, key=key, name="", actor=ACTOR,
+            rule={"operator": "AND", "conditions": [level, inside]},
+        )  # fmt: skip
+    parsed.clear()
+    assert list(map(str, users_of(environment, "a"))) == [
+        "the segment uses-a", "the segment uses-a-too",
+    ]  # fmt: skip
+    assert len(parsed) == 2
+    assert users_of(environment, "a.b") == users_of(environment, "axb") == []
+    assert users_of_segments(environment, []) == {}

@@ -410,7 +410,7 @@ def by_sql(query: RuleQuery, *, one_by_one: bool) -> set[UUID]:
     found = query.sql_query(one_by_one=one_by_one)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT p.id FROM player p {found.joins} "
+            f"WITH few AS (SELECT * FROM player){found.ctes} SELECT p.id FROM few p {found.joins} "
             f"WHERE p.environment_id = {query.snapshot.environment_id} AND {found.where}",
             found.params,
         )

@@ -1,0 +1,141 @@
+"""The impact of a draft on all players, evaluated by a job.
+
+The ids are walked in ranges of equal width, and each finished range is stored, so that a killed job
+continues where it was. Requests with the same draft and configuration share one job.
+"""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from procrastinate.exceptions import AlreadyEnqueued
+
+from flags import tasks
+from flags.cache import compile_draft, flags_of
+from flags.dashboard.impact import ALL_IDS, CHUNK_SIZE, Impact, Tally, empty_impact, evaluated
+from flags.engine.document import FlagDocument, decode_document, encode_document
+from flags.engine.evaluation import CompiledFlag
+from flags.models import Flag, FlagImpact
+from ilara_admin.api.environment_cache import Snapshot, at_version
+from ilara_admin.models import Environment
+from players.lifecycle import Stage
+from segments import sizes
+
+KEPT = timedelta(days=1)
+# Each range updates `touched_at`. A job untouched for this long has no live worker.
+DEAD = timedelta(minutes=1)
+
+
+def impact_start(flag: Flag, draft: FlagDocument, environment: Environment) -> FlagImpact:
+    """The evaluation of this draft under the current configuration, started unless it exists."""
+    document = encode_document(draft)
+    content = [flag.pk, environment.config_version, document]
+    players = sizes.total(environment.pk)
+    FlagImpact.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
+    with transaction.atomic():
+        job, created = FlagImpact.objects.get_or_create(
+            fingerprint=sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+            defaults={
+                "flag": flag,
+                "config_version": environment.config_version,
+                "document": document,
+                "players": players,
+                "chunks": max(1, players // CHUNK_SIZE),
+            },
+        )
+        if created:
+            _queue(job)
+    return job
+
+
+def keep_going(job: FlagImpact) -> None:
+    """Queue a job again whose worker was killed."""
+    late = FlagImpact.objects.filter(pk=job.pk, touched_at__lt=timezone.now() - DEAD)
+    if not job.is_done and late.update(touched_at=Now()):
+        _queue(job)
+
+
+def _queue(job: FlagImpact) -> None:
+    with suppress(AlreadyEnqueued), transaction.atomic():
+        tasks.evaluate_everyone.configure(queueing_lock=f"flags.impact.{job.pk}").defer(
+            impact_id=job.pk
+        )
+
+
+def impact_run(impact_id: int, check: Callable[[], None]) -> None:
+    """Evaluate the ranges that are left. `check` runs before each and may raise. Ends early when
+    the configuration changes, as nobody can see the result any more, or another worker is faster.
+    """
+    jobs = FlagImpact.objects.filter(pk=impact_id).select_related("flag__environment")
+    while (job := jobs.first()) and not job.is_done:
+        check()
+        if (flags := _flags(job)) is None:
+            job.delete()
+            return
+        found = _read(job, flags)
+        for _ in evaluated(found, *flags, job.created_at, [_range(job)]):
+            pass
+        done = jobs.filter(chunk=job.chunk)
+        values = {"chunk": job.chunk + 1, "found": _stored(found), "touched_at": Now()}
+        if not done.update(**values):
+            return
+
+
+def impact_found(job: FlagImpact) -> Impact | None:
+    """What the job found so far, exact when it is done; None if the configuration has changed."""
+    flags = _flags(job)
+    if flags is None:
+        return None
+    found = _read(job, flags)
+    found.exact = job.is_done
+    found.total = found.all.players if job.is_done else max(job.players, found.all.players)
+    return found
+
+
+def _flags(job: FlagImpact) -> tuple[Snapshot, CompiledFlag, CompiledFlag] | None:
+    environment = job.flag.environment
+    known = at_version(environment)
+    live = flags_of(known).get(job.flag.key)
+    if live is None or known.version != job.config_version:
+        return None
+    return known, live, compile_draft(known, live, decode_document(job.document), live.archived)
+
+
+def _range(job: FlagImpact) -> tuple[uuid.UUID, uuid.UUID]:
+    after, end = (
+        uuid.UUID(int=(ALL_IDS - 1) * number // job.chunks) for number in (job.chunk, job.chunk + 1)
+    )
+    return after, end
+
+
+def _stored(found: Impact) -> dict[str, Any]:
+    """The counts as JSON, without the examples: they name players."""
+    return {
+        "all": asdict(found.all),
+        "stages": {stage.value: asdict(tally) for stage, tally in found.by_stage.items()},
+        "payers": asdict(found.by_payer[True]),
+        "others": asdict(found.by_payer[False]),
+        "switches": [[*variants, count] for variants, count in found.switches.items()],
+        "dependents": {each.dependent.flag.key: each.switches for each in found.dependents},
+    }
+
+
+def _read(job: FlagImpact, flags: tuple[Snapshot, CompiledFlag, CompiledFlag]) -> Impact:
+    found = empty_impact(*flags[1:])
+    if data := job.found:
+        found.all = Tally(**data["all"])
+        found.by_stage = {Stage(stage): Tally(**each) for stage, each in data["stages"].items()}
+        found.by_payer = {True: Tally(**data["payers"]), False: Tally(**data["others"])}
+        found.switches = Counter({(old, new): count for old, new, count in data["switches"]})
+        for each in found.dependents:
+            each.switches = data["dependents"][each.dependent.flag.key]
+    return found
