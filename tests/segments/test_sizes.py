@@ -1,5 +1,6 @@
 """Segment sizes: counts, estimates, pages of members, the count job."""
 
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,7 +9,6 @@ from unittest.mock import patch
 import pytest
 from django.db import connection, transaction
 from procrastinate.contrib.django.models import ProcrastinateJob
-from psycopg.types.json import Jsonb
 
 from ilara_admin.models import AuditEntry, Environment
 from players.models import Player
@@ -166,8 +166,9 @@ def start_job(segment: Segment) -> dict[str, Any]:
     (args,) = jobs(segment)
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE procrastinate_jobs SET status = 'doing' WHERE args = %s AND status = 'todo'",
-            [Jsonb(args)],
+            """UPDATE procrastinate_jobs SET status = 'doing'
+               WHERE args = %s::jsonb AND status = 'todo'""",
+            [json.dumps(args)],
         )
     return args
 
