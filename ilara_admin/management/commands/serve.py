@@ -94,7 +94,7 @@ class Command(BaseCommand):
             self.prepare_database(stack)
             first = self.prepare_content(demo=demo, tier=Tier(tier) if tier else None)
             web = servers.web_command(server, host, port, workers)
-            children = self.children(web, host)
+            children = self.children(web, host, port)
             stack.callback(supervisor.end, children, self.line)
             for child in children:
                 child.start()
@@ -152,7 +152,7 @@ class Command(BaseCommand):
             self.say("demo", str(demo_fill(sample, ACTOR, ProgressBar())))
         return first
 
-    def children(self, web: list[str], host: str) -> list[Child]:
+    def children(self, web: list[str], host: str, port: int) -> list[Child]:
         environment = {"DJANGO_SETTINGS_MODULE": "ilara_admin.settings"}
         name = f"[{host}]" if ":" in host else host
         if not set(settings.ALLOWED_HOSTS) & {name, "*"}:
