@@ -13,6 +13,7 @@ from psycopg import sql
 DAYS_AHEAD = 7
 LOCK_TIMEOUT = "4s"
 DEFAULT = "event_default"
+MAKING_LOCK = 0xE7E27  # of the transaction that creates a partition
 
 # For /readyz: tomorrow's partition exists and no event went to the default one.
 READY = f"""to_regclass(format('event_%s', to_char(
@@ -40,9 +41,7 @@ def ensure(today: date | None = None, days_ahead: int = DAYS_AHEAD) -> list[str]
     existing = {partition.name for partition in describe()}
     days = {first + timedelta(days=offset) for offset in range(days_ahead + 1)} | days_of_strays()
     missing = [day for day in sorted(days) if name_of(day) not in existing]
-    for day in missing:
-        _make(day)
-    return [name_of(day) for day in missing]
+    return [name_of(day) for day in missing if _make(day)]
 
 
 def describe() -> list[Partition]:
@@ -70,7 +69,7 @@ def drop_before(day: date) -> list[str]:
     for name in old:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
-            cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+            cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
     return old
 
 
@@ -86,8 +85,9 @@ def day_of(name: str) -> date | None:
         return None
 
 
-def _make(day: date) -> None:
-    """Create the table with its indexes as a standalone table and attach it.
+def _make(day: date) -> bool:
+    """Create the table with its indexes as a standalone table and attach it; False if another
+    process has just done so.
 
     Stray rows are moved twice: most of them while inserts continue, then under a lock the few that
     arrived in the meantime, since attaching fails while the default partition holds matching rows.
@@ -114,5 +114,10 @@ def _make(day: date) -> None:
     ]
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [MAKING_LOCK])
+        cursor.execute("SELECT to_regclass(%s)", [name_of(day)])
+        if cursor.fetchone()[0]:
+            return False
         for statement in statements:
             cursor.execute(sql.SQL(statement).format(**names))
+    return True

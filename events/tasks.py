@@ -1,4 +1,6 @@
-"""Jobs that count events and maintain their tables. Each may be killed at any point."""
+"""Jobs that count events and maintain their tables. Each may be killed at any point and may run
+twice, also at the same time: the fold locks its position, partitions are created under a lock, and
+the rest only deletes what has expired."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -9,6 +11,7 @@ from procrastinate.contrib.django import app
 from psycopg import sql
 
 from events import partitions, rejections, rollups
+from ilara_admin.core.jobs import EVENTS_QUEUE, RETRY
 from ilara_admin.models import Environment
 
 RECEIPT_DAYS = 7
@@ -16,18 +19,25 @@ MINUTE_DAYS = 7
 CHUNK_ROWS = 5_000
 
 
-@app.periodic(cron="* * * * * */10")
-@app.task(queueing_lock="events.fold", pass_context=False)
+@app.periodic(cron="* * * * * */5")
+@app.task(queue=EVENTS_QUEUE, queueing_lock="events.fold", pass_context=False)
 def fold(timestamp: int, **_: Any) -> None:
     """Count the events that have arrived."""
     rollups.fold()
 
 
 @app.periodic(cron="7 * * * *")
-@app.task(queueing_lock="events.maintain", pass_context=False)
-def maintain(timestamp: int, **_: Any) -> None:
-    """Create upcoming partitions and delete expired rows."""
+@app.task(queue=EVENTS_QUEUE, queueing_lock="events.ensure_partitions", pass_context=False)
+def ensure_partitions(timestamp: int, **_: Any) -> None:
+    """Create upcoming partitions. They are created days ahead, so the next hour is soon enough
+    after a failure."""
     partitions.ensure()
+
+
+@app.periodic(cron="9 * * * *")
+@app.task(queueing_lock="events.maintain", retry=RETRY, pass_context=False)
+def maintain(timestamp: int, **_: Any) -> None:
+    """Delete expired rows."""
     delete_expired(datetime.now(UTC).date())
     delete_old("event_receipt", RECEIPT_DAYS)
     delete_old("event_rejected", rejections.KEPT_DAYS)

@@ -1,13 +1,32 @@
-"""Periodic jobs of the foundation."""
+"""Periodic jobs of the foundation. Each only deletes what is due, or takes over what is due, so it
+may be killed at any point and may run twice."""
 
 from typing import Any
 
 from django.core.management import call_command
+from procrastinate import JobContext
 from procrastinate.contrib.django import app
+
+from ilara_admin.core import jobs
+from ilara_admin.core.jobs import EVENTS_QUEUE, RETRY
 
 
 @app.periodic(cron="23 4 * * *")
-@app.task(queueing_lock="ilara_admin.clear_sessions", pass_context=False)
+@app.task(queueing_lock="ilara_admin.clear_sessions", retry=RETRY, pass_context=False)
 def clear_sessions(timestamp: int, **_: Any) -> None:
     """Delete expired sessions."""
     call_command("clearsessions")
+
+
+@app.periodic(cron="* * * * * */10")
+@app.task(queue=EVENTS_QUEUE, queueing_lock="ilara_admin.take_over", pass_context=True)
+async def take_over(context: JobContext, /, timestamp: int, **_: Any) -> None:
+    """Queue the jobs of dead workers again."""
+    await jobs.take_over(context.app.job_manager)
+
+
+@app.periodic(cron="53 4 * * *")
+@app.task(queueing_lock="ilara_admin.forget_jobs", retry=RETRY, pass_context=False)
+def forget_jobs(timestamp: int, **_: Any) -> None:
+    """Delete jobs that failed or were aborted long ago."""
+    jobs.jobs_forget()

@@ -1,4 +1,5 @@
-"""Jobs about players."""
+"""Jobs about players. Each may be killed at any point and may run twice: a second fit stores the
+same result again, and the latest counts."""
 
 import logging
 from contextlib import suppress
@@ -8,6 +9,7 @@ from typing import Any
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued
 
+from ilara_admin.core.jobs import EVENTS_QUEUE, RETRY
 from ilara_admin.models import Environment
 from players.churn_training import TooFewError, churn_refit
 from players.days import days_count
@@ -16,7 +18,7 @@ logger = logging.getLogger("ilara.players")
 
 
 @app.periodic(cron="17 3 * * *")
-@app.task(queueing_lock="players.refit_nightly", pass_context=False)
+@app.task(queueing_lock="players.refit_nightly", retry=RETRY, pass_context=False)
 def refit_nightly(timestamp: int, **_: Any) -> None:
     """Defer one job per environment to refit its churn model. After a failure the environment
     continues with its old fit."""
@@ -28,14 +30,14 @@ def refit_nightly(timestamp: int, **_: Any) -> None:
 
 
 @app.periodic(cron="* * * * *")
-@app.task(queueing_lock="players.count_days", pass_context=False)
+@app.task(queueing_lock="players.count_days", queue=EVENTS_QUEUE, pass_context=False)
 def count_days(timestamp: int, **_: Any) -> None:
     """Count the players and purchases of the current day."""
     for environment in Environment.objects.all():
         days_count(environment, datetime.now(UTC))
 
 
-@app.task(pass_context=False)
+@app.task(retry=RETRY, pass_context=False)
 def refit(environment_id: int) -> None:
     """Fit one environment. Does nothing if it was deleted or has too few players."""
     environment = Environment.objects.filter(pk=environment_id).first()

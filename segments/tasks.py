@@ -1,4 +1,6 @@
-"""Background jobs: member counts and list changes. Each may be killed at any point."""
+"""Background jobs: member counts and list changes. Each may be killed at any point and may run
+twice, also at the same time: a count is stored only while it is wanted, a list change belongs to
+the run that took it up last, and the rest only deletes what is old."""
 
 import logging
 from contextlib import suppress
@@ -12,11 +14,13 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from procrastinate import JobContext
 from procrastinate.contrib.django import app
-from procrastinate.exceptions import AlreadyEnqueued, JobAborted
+from procrastinate.exceptions import JobAborted
 
+from ilara_admin.core.jobs import RETRY
 from segments.lists.chunks import SupersededError
 from segments.lists.services import KEPT_DAYS, list_give_up, list_run, upload_read
 from segments.models import ListAction, ListState, Segment, SegmentListChange
+from segments.recounts import dependents_want, sizes_refresh
 from segments.sizes import count, rule_query, total
 
 logger = logging.getLogger("ilara.segments")
@@ -27,29 +31,20 @@ MAX_ATTEMPTS = 10
 FORGOTTEN_ROWS = 5_000
 MAX_AT_ONCE = 10_000  # rows to scan, or bytes of a file, within the request
 
-HOURLY_PRIORITY = -10  # counts that a page waits for go first
-
 
 # --- Sizes --------------------------------------------------------------------------------------
 
 
-def size_want(segment: Segment) -> None:
-    """Request an exact count by the worker, after the current transaction commits."""
-    Segment.objects.filter(pk=segment.pk).update(size_wanted_at=Now())
-    size_count.defer(segment_id=segment.pk, wanted=True)
-
-
-def size_forget(segment: Segment) -> None:
-    """Clear the size after a change of the rule."""
-    Segment.objects.filter(pk=segment.pk).update(size=None, sized_among=None, sized_at=None)
-
-
-@app.task(pass_context=False)
-def size_count(segment_id: int, wanted: bool) -> None:
-    """Count the members exactly. With `wanted`, skip the count if another job has already
-    fulfilled the request."""
+@app.task(retry=RETRY, pass_context=False)
+def size_count(segment_id: int, members_changed: bool = False) -> None:
+    """Count the members exactly, unless another job has already fulfilled the request. With
+    `members_changed`, the segments that refer to this one are counted as well."""
     segment = Segment.objects.select_related("environment").filter(pk=segment_id).first()
-    if segment is None or (wanted and segment.size_wanted_at is None):
+    if segment is None:
+        return
+    if members_changed:
+        dependents_want(segment)
+    if segment.size_wanted_at is None:
         return
     now = timezone.now()
     among = total(segment.environment_id)
@@ -68,12 +63,8 @@ def size_count(segment_id: int, wanted: bool) -> None:
 @app.periodic(cron="11 * * * *")
 @app.task(queueing_lock="segments.count_sizes", pass_context=False)
 def count_sizes(timestamp: int, **_: Any) -> None:
-    """Queue a count of every segment, one job each, so that one failure does not stop the rest."""
-    for segment_id in Segment.objects.order_by("sized_at", "pk").values_list("pk", flat=True):
-        with suppress(AlreadyEnqueued):  # the count queued an hour ago still waits
-            size_count.configure(
-                queueing_lock=f"segments.size_count.{segment_id}", priority=HOURLY_PRIORITY
-            ).defer(segment_id=segment_id, wanted=False)
+    """Queue counts of the segments with the oldest sizes."""
+    sizes_refresh()
 
 
 # --- Lists --------------------------------------------------------------------------------------
@@ -89,7 +80,7 @@ def list_start(change: SegmentListChange) -> None:
         list_carry_out.defer(change_id=change.pk)
 
 
-@app.task(pass_context=True)
+@app.task(retry=RETRY, pass_context=True)
 def list_carry_out(context: JobContext, change_id: int) -> None:
     """Run a change unless it has finished."""
     change = SegmentListChange.objects.filter(pk=change_id, state=ListState.RUNNING).first()
@@ -134,7 +125,7 @@ def _carry_out(change: SegmentListChange, context: JobContext) -> None:
 
 
 @app.periodic(cron="41 3 * * *")
-@app.task(queueing_lock="segments.forget_lists", pass_context=False)
+@app.task(queueing_lock="segments.forget_lists", retry=RETRY, pass_context=False)
 def forget_lists(timestamp: int, **_: Any) -> None:
     """Delete undo data that is older than KEPT_DAYS."""
     while forget_former_members():

@@ -27,9 +27,9 @@ from segments.cache import segments_part
 from segments.forms import SegmentFilterForm
 from segments.language.sentences import lacking
 from segments.models import Segment
+from segments.recounts import OLD_IN_THE_LIST, OLD_ON_ITS_PAGE, size_want, sizes_look
 from segments.sizes import LOWEST_ID, estimate, members, rule_query
 from segments.subject import stored_subject
-from segments.tasks import size_want
 from segments.usage import named, users_of, users_of_segments
 
 LATE = timedelta(minutes=1)  # a running worker has usually finished by then
@@ -43,6 +43,7 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
     if text := form.value("q"):
         segments = segments.matching(text)
     page = KeysetPage.of(segments.order_by("key"), request)
+    sizes_look(page.rows, OLD_IN_THE_LIST)
     used = users_of_segments(request.environment, [segment.key for segment in page.rows])
     rows = [
         {
@@ -66,6 +67,8 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
 def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     segment = get_or_404(request, Segment, key=key)
     trying = "player" in request.GET and request.htmx
+    if sizes_look([segment], OLD_ON_ITS_PAGE):
+        segment.refresh_from_db(fields=["size_wanted_at"])
     query = rule_query(request.environment, segment.spec, timezone.now(), segment)
     context: dict[str, Any] = {
         "segment": segment,

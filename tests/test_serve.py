@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from ilara_admin.runtime import supervisor
+from ilara_admin.runtime.supervisor import Child
 from tests.api_client import EVENTS, PLAYERS, HttpApi
 from tests.homes import answers, empty_home, wait_until
 from tests.processes import alive
@@ -409,12 +411,52 @@ def test_worker_killed__is_restarted(used: Serve, start: Start) -> None:
     serve.stop()
 
 
-def test_web_server_killed__everything_stops_with_an_error(used: Serve, start: Start) -> None:
-    serve = start(used.home).ready()
-    os.kill(pid_of(serve, "gunicorn"), signal.SIGKILL)
-    assert serve.failed() == "ilara: The web server exited with code -9: see the lines above."
-    # Its workers exit by themselves, and the last one stops PostgreSQL.
-    wait_until(lambda: not (serve.data / "postmaster.pid").exists())
+def test_web_server_killed__is_restarted_and_its_workers_release_the_port(
+    used: Serve, start: Start
+) -> None:
+    serve = start(used.home, *ONE_WORKER).ready()
+    stream = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=30)
+    stream.request("GET", f"{EVENTS}/stream", headers={"X-API-Key": used.says("live secret")})
+    listening = stream.getresponse()
+    assert listening.read1(1), "a worker of the killed server has something to do"
+    before = pid_of(serve, "gunicorn")
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: "The web server exited with code -9; restarting it." in serve.out)
+    wait_until(lambda: any("gunicorn" in line for line in arguments(serve)))
+    wait_until(lambda: answers_http(serve))
+    assert pid_of(serve, "gunicorn") != before
+    assert listening.read().endswith(b"retry: 1000\n\n")
+    stream.close()
+    serve.stop()
+    assert serve.err == ""
+
+
+def answers_http(serve: Serve) -> bool:
+    try:
+        return serve.get("/healthz")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def test_child_that_exits_at_once__is_restarted_after_growing_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "PAUSES_SECONDS", (0, 0.05, 0.1))
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        if len(said) == 4:
+            raise supervisor.Stop
+
+    child = Child("web server", ["false"], {}, tmp_path)
+    child.start()
+    with pytest.raises(supervisor.Stop):
+        supervisor.watch([child], say)
+    assert said == [
+        f"The web server exited with code 1; restarting it in {pause} s."
+        for pause in (0.05, 0.1, 0.1, 0.1)
+    ]
 
 
 def test_postgresql_killed__it_restarts_for_the_next_requests(used: Serve, start: Start) -> None:

@@ -1,13 +1,17 @@
-"""Whether this process is shutting down.
+"""Whether this process is shutting down, and that it does so with its parent.
 
 Long responses, like the event stream, must check `stopping`: shutdown waits for open responses, up
 to the server's graceful timeout.
 """
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 from types import FrameType
+
+PR_SET_PDEATHSIG = 1
 
 stopping = threading.Event()
 
@@ -32,3 +36,11 @@ def _chain(number: signal.Signals) -> None:
     signal.signal(number, handle)
     # As in gunicorn: signals do not interrupt the system calls of open responses.
     signal.siginterrupt(number, False)
+
+
+def end_with_parent(parent: int, libc: ctypes.CDLL) -> None:
+    """Called in a new child: it gets SIGTERM when its parent ends, even by `kill -9`."""
+    if sys.platform == "linux":
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # the parent ended before the prctl call
+            os._exit(1)

@@ -1,5 +1,6 @@
 """Gunicorn settings: `gunicorn -c ilara_admin/runtime/gunicorn_conf.py ilara_admin.wsgi`."""
 
+import ctypes
 import os
 import resource
 from typing import Any
@@ -55,6 +56,11 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def on_exit(server: Any) -> None:
     metrics_folder.remove()
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    # Otherwise a worker of a killed server holds the port until its open streams end.
+    shutdown.end_with_parent(worker.ppid, ctypes.CDLL(None))
 
 
 def post_worker_init(worker: Any) -> None:

@@ -8,21 +8,24 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from ilara_admin.core.shutdown import end_with_parent
 from ilara_admin.runtime import embedded_postgres
 from ilara_admin.runtime.postgresql.site import open_lock
 
-PR_SET_PDEATHSIG = 1
 START_SECONDS = 60
 # Much longer than gunicorn's graceful_timeout, so that it exits by itself even on a busy machine.
 STOP_SECONDS = 30
-RESTART_SECONDS = 5
+# A child that exits within SOON_SECONDS of its start is restarted after growing pauses, since the
+# cause may last.
+SOON_SECONDS = 10
+PAUSES_SECONDS = (0, 1, 2, 5, 10, 30)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -102,7 +105,7 @@ def url(host: str, port: int) -> str:
 def check_port(host: str, port: int, *, patience: float = 0) -> None:
     """Raise ServeError unless the address is free, or becomes free within `patience` seconds."""
     deadline = time.monotonic() + patience
-    while (error := _bind_error(host, port)) and time.monotonic() < deadline:
+    while (error := bind_error(host, port)) and time.monotonic() < deadline:
         time.sleep(0.2)
     if error:
         raise ServeError(
@@ -110,7 +113,8 @@ def check_port(host: str, port: int, *, patience: float = 0) -> None:
         )
 
 
-def _bind_error(host: str, port: int) -> str:
+def bind_error(host: str, port: int) -> str:
+    """Why nobody can listen on the address now, or ""."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -126,36 +130,31 @@ def _bind_error(host: str, port: int) -> str:
 
 def ending_with_parent() -> Callable[[], None]:
     """For `preexec_fn`: the child gets SIGTERM when this process ends, even by `kill -9`."""
-    parent, libc = os.getpid(), ctypes.CDLL(None)
-
-    def request_signal() -> None:
-        if sys.platform == "linux":
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # the parent ended before the prctl call
-                os._exit(1)
-
-    return request_signal
+    return partial(end_with_parent, os.getpid(), ctypes.CDLL(None))
 
 
 @dataclass(slots=True)
 class Child:
-    """A child process. `restarts`: restart it when it exits instead of stopping Ilara."""
+    """A child process. It is restarted when it exits, once `may_start` returns True."""
 
     name: str
     command: list[str]
     environment: Mapping[str, str]
     folder: Path
-    restarts: bool = False
+    may_start: Callable[[], bool] = lambda: True
     process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0
+    restart_at: float | None = None  # while it has exited
+    failures: int = 0  # how often in a row it exited soon after its start
 
     def start(self) -> None:
         # A Stop in between would leave a process that is never ended.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        end_with_parent = ending_with_parent()
+        end_with_this = ending_with_parent()
 
         def prepare() -> None:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            end_with_parent()
+            end_with_this()
 
         try:
             self.process = subprocess.Popen(
@@ -165,6 +164,7 @@ class Child:
                 start_new_session=True,  # Ctrl-C is for this process, which ends its children
                 preexec_fn=prepare,
             )
+            self.started_at, self.restart_at = time.monotonic(), None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -192,23 +192,25 @@ def wait_until_it_answers(address: str, server: Child) -> None:
 
 
 def watch(children: list[Child], say: Callable[[str], None]) -> None:
-    """Block until Stop is raised. Raise ServeError when a child without `restarts` exits; restart
-    the others after a pause, since the cause may last."""
-    restart_at: dict[str, float] = {}
+    """Block until Stop is raised, and restart children that exit."""
     while True:
         for child in children:
-            code = child.ended
-            if code is None:
-                continue
-            if not child.restarts:
-                raise ServeError(f"The {child.name} exited with code {code}: see the lines above.")
-            if child.name not in restart_at:
-                restart_at[child.name] = time.monotonic() + RESTART_SECONDS
-                say(f"The {child.name} exited with code {code}; restarting it shortly.")
-            elif time.monotonic() > restart_at[child.name]:
-                del restart_at[child.name]
-                child.start()
+            if child.ended is not None:
+                _restart(child, say)
         time.sleep(0.1)
+
+
+def _restart(child: Child, say: Callable[[str], None]) -> None:
+    """Announce the restart of a child that has exited; start it when it is due."""
+    now = time.monotonic()
+    if child.restart_at is None:
+        child.failures = child.failures + 1 if now - child.started_at < SOON_SECONDS else 0
+        pause = PAUSES_SECONDS[min(child.failures, len(PAUSES_SECONDS) - 1)]
+        child.restart_at = now + pause
+        when = f" in {pause} s" if pause else ""
+        say(f"The {child.name} exited with code {child.ended}; restarting it{when}.")
+    elif now >= child.restart_at and child.may_start():
+        child.start()
 
 
 def end(children: list[Child], say: Callable[[str], None]) -> None:

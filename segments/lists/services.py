@@ -33,6 +33,7 @@ from segments.models import (
     SegmentListPiece,
     SegmentMember,
 )
+from segments.recounts import LIST_PAUSE, size_want_after_change
 
 MAX_IDS = 1_000  # in one change that runs within the request
 KEPT_DAYS = 30
@@ -296,6 +297,9 @@ def _finish(
     change: SegmentListChange, *, problem: str = "", ids: Sequence[str] = ()
 ) -> SegmentListChange:
     """Close a change and write its audit entry, unless its segment was deleted."""
+    segments = Segment.objects.select_related("environment__project")
+    locked = segments.select_for_update(of=("self",), no_key=True)  # first, as in a chunk
+    segment = locked.filter(pk=change.segment_id).first()
     closed = SegmentListChange.objects.filter(
         pk=change.pk, attempt=change.attempt, state=ListState.RUNNING
     ).update(
@@ -308,10 +312,10 @@ def _finish(
         raise SupersededError
     change.pieces.all().delete()
     change.refresh_from_db()
-    segments = Segment.objects.select_related("environment__project")
-    segment = segments.filter(pk=change.segment_id).first()
     if segment is not None:
         _audit(segment, change, ids)
+        if change.added or change.removed:
+            size_want_after_change(segment, after=LIST_PAUSE)
     return change
 
 

@@ -1,23 +1,25 @@
 """Segment sizes: counts, estimates, pages of members, the count job."""
 
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from ilara_admin.models import AuditEntry, Environment
 from players.models import Player
 from segments import sizes, tasks
 from segments.language.parser import parse
-from segments.lists.services import ids_add
+from segments.lists.services import ids_add, ids_remove
 from segments.models import Segment
+from segments.recounts import OLD_ON_ITS_PAGE, size_want, sizes_look
 from segments.services import segment_create, segment_update
 from segments.sizes import Estimate, RuleQuery, count, estimate, members, rule_query, total
-from segments.tasks import count_sizes, size_count, size_want
+from segments.tasks import count_sizes, size_count
 from tests.factories import ACTOR, make_environment, make_player
 
 pytestmark = pytest.mark.django_db
@@ -154,8 +156,25 @@ def change(segment: Segment, **details: Any) -> None:
 
 
 def jobs(segment: Segment) -> list[dict[str, Any]]:
-    found = ProcrastinateJob.objects.filter(task_name=size_count.name).order_by("id")
+    """The arguments of the segment's jobs that are queued."""
+    found = ProcrastinateJob.objects.filter(task_name=size_count.name, status="todo").order_by("id")
     return [job.args for job in found if job.args["segment_id"] == segment.pk]
+
+
+def start_job(segment: Segment) -> dict[str, Any]:
+    """What a worker does before it runs the segment's job; returns the arguments."""
+    (args,) = jobs(segment)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE procrastinate_jobs SET status = 'doing'
+               WHERE args = %s::jsonb AND status = 'todo'""",
+            [json.dumps(args)],
+        )
+    return args
+
+
+def run_job(segment: Segment) -> None:
+    size_count(**start_job(segment))
 
 
 def test_new_segment_or_changed_rule__is_counted_but_a_new_name_is_not(
@@ -164,19 +183,19 @@ def test_new_segment_or_changed_rule__is_counted_but_a_new_name_is_not(
     fill(environment, 2, 3)
     segment = make(environment)
     assert stored(segment).size_wanted_at
-    assert jobs(segment) == [{"segment_id": segment.pk, "wanted": True}]
-    size_count(**jobs(segment)[0])
+    assert jobs(segment) == [{"segment_id": segment.pk}]
+    run_job(segment)
     counted = stored(segment)
     assert (counted.size, counted.sized_among, counted.size_wanted_at) == (2, 5, None)
     assert counted.sized_at
     assert counted.size_share == 40
 
     change(segment, name="Other")
-    assert (stored(segment).size, len(jobs(segment))) == (2, 1)
+    assert (stored(segment).size, jobs(segment)) == (2, [])
     change(segment, rule=rule({**RULES[0], "value": 2}))
     changed = stored(segment)
-    assert (changed.size, changed.sized_at, len(jobs(segment))) == (None, None, 2)
-    size_count(**jobs(segment)[1])
+    assert (changed.size, changed.sized_at, len(jobs(segment))) == (None, None, 1)
+    run_job(segment)
     assert stored(segment).size == 5
 
 
@@ -188,7 +207,18 @@ def test_rolled_back_segment__is_not_counted(environment: Environment) -> None:
     assert jobs(segment) == []
 
 
-def test_count_of_a_rule_replaced_in_the_meantime__is_discarded(environment: Environment) -> None:
+def test_requests__queue_one_job(environment: Environment) -> None:
+    segment = make(environment)
+    size_want(segment)
+    change(segment, rule=rule({**RULES[0], "value": 2}))
+    ids_add(segment, ["p-1"], excluded=False, actor=ACTOR)
+    count_sizes(0)
+    (job,) = ProcrastinateJob.objects.filter(args__segment_id=segment.pk)
+    # The first waits for nothing, so the pause after a change of a list does not delay it.
+    assert (job.args["members_changed"], job.scheduled_at) == (True, None)
+
+
+def test_rule_changed_during_the_count__is_counted_once_more(environment: Environment) -> None:
     fill(environment, 2, 3)
     segment = make(environment)
 
@@ -197,12 +227,12 @@ def test_count_of_a_rule_replaced_in_the_meantime__is_discarded(environment: Env
         return count(query)
 
     with patch.object(tasks, "count", replaced):
-        size_count(segment.pk, wanted=True)
+        run_job(segment)
     discarded = stored(segment)
     assert (discarded.size, discarded.sized_at) == (None, None)
     assert discarded.size_wanted_at
-    size_count(**jobs(segment)[-1])
-    assert stored(segment).size == 5
+    run_job(segment)
+    assert (stored(segment).size, jobs(segment)) == (5, [])
 
 
 def test_count_requested_while_another_runs__stays_requested(environment: Environment) -> None:
@@ -214,7 +244,7 @@ def test_count_requested_while_another_runs__stays_requested(environment: Enviro
         return count(query)
 
     with patch.object(tasks, "count", request_again):
-        size_count(segment.pk, wanted=True)
+        size_count(segment.pk)
     assert stored(segment).sized_at
     assert stored(segment).size_wanted_at
 
@@ -222,13 +252,11 @@ def test_count_requested_while_another_runs__stays_requested(environment: Enviro
 def test_count_that_is_no_longer_requested__is_skipped(environment: Environment) -> None:
     segment = make(environment)
     with patch.object(tasks, "count", wraps=count) as counted:
-        size_count(segment.pk, wanted=True)
-        size_count(segment.pk, wanted=True)
+        size_count(segment.pk)
+        size_count(segment.pk)
         assert counted.call_count == 1
-        size_count(segment.pk, wanted=False)
-        assert counted.call_count == 2
     segment.delete()
-    size_count(segment.pk, wanted=False)
+    size_count(segment.pk)
 
 
 def test_count__does_not_change_config_version_and_is_not_audited(environment: Environment) -> None:
@@ -237,23 +265,101 @@ def test_count__does_not_change_config_version_and_is_not_audited(environment: E
     before, entries = environment.config_version, AuditEntry.objects.count()
     updated_at = segment.updated_at
     size_want(segment)
-    size_count(segment.pk, wanted=True)
+    size_count(segment.pk)
     environment.refresh_from_db()
     segment.refresh_from_db()
     assert (environment.config_version, AuditEntry.objects.count()) == (before, entries)
     assert segment.updated_at == updated_at
 
 
-@pytest.mark.django_db(transaction=True)  # a rejected job aborts the transaction
-def test_hourly_count__queues_one_job_per_segment(
-    environment: Environment,
-) -> None:
-    one, other = make(environment, "one"), make(environment, "other")
-    Segment.objects.filter(pk=other.pk).update(rule={"operator": "XOR"})
+# --- When segments are counted again --------------------------------------------------------------
+
+
+def referring(environment: Environment, key: str, to: str) -> Segment:
+    condition = {"field": "segment", "operator": "in", "value": [to]}
+    return segment_create(
+        environment=environment, key=key, name="", rule=rule(condition), actor=ACTOR
+    )
+
+
+def test_segments_that_refer_to_a_changed_one__are_counted_too(environment: Environment) -> None:
+    fill(environment, 2, 3)
+    base, other = make(environment, "base"), make(environment, "other")
+    near = referring(environment, "near", "base")
+    far = referring(environment, "far", "near")
+    all_of_them = (base, near, far, other)
+    for segment in all_of_them:
+        run_job(segment)
+    assert stored(far).size == 2
+
+    change(base, rule=rule({**RULES[0], "value": 2}))
+    run_job(base)
+    assert [len(jobs(segment)) for segment in all_of_them] == [0, 1, 1, 0]
+    run_job(near)
+    run_job(far)
+    assert [stored(segment).size for segment in all_of_them] == [5, 5, 5, 2]
+    assert not any(jobs(segment) for segment in all_of_them)
+
+    ids_add(near, ["p-0"], excluded=True, actor=ACTOR)
+    (job,) = ProcrastinateJob.objects.filter(args__segment_id=near.pk, status="todo")
+    assert job.scheduled_at, "a list that changes id by id is not counted for each of them"
+    run_job(near)
+    assert [len(jobs(segment)) for segment in all_of_them] == [0, 0, 1, 0]
+    run_job(far)
+    assert [stored(segment).size for segment in all_of_them] == [5, 4, 4, 2]
+
+
+def test_list_change_without_effect__is_not_counted(environment: Environment) -> None:
+    segment = make(environment)
+    run_job(segment)
+    ids_remove(segment, ["p-1"], excluded=False, actor=ACTOR)
+    assert jobs(segment) == []
+
+
+def test_old_size_that_is_looked_at__is_counted_again(environment: Environment) -> None:
+    segment = make(environment)
+    run_job(segment)
+    assert not sizes_look([stored(segment)], OLD_ON_ITS_PAGE)
+    assert jobs(segment) == []
+    aged(segment, OLD_ON_ITS_PAGE)
+    assert sizes_look([stored(segment)], OLD_ON_ITS_PAGE)
+    assert jobs(segment) == [{"segment_id": segment.pk}]
+    wanted_at = stored(segment).size_wanted_at
+    sizes_look([stored(segment)], OLD_ON_ITS_PAGE)
+    assert stored(segment).size_wanted_at == wanted_at
+
+
+def aged(segment: Segment, age: timedelta) -> None:
+    moment = datetime.now(UTC) - age - timedelta(seconds=1)
+    Segment.objects.filter(pk=segment.pk).update(sized_at=moment)
+
+
+def test_sizes_of_yesterday__are_counted_a_share_an_hour(environment: Environment) -> None:
+    Segment.objects.all().delete()
+    segments = [make(environment, f"s-{number}") for number in range(30)]
+    for segment in segments:
+        run_job(segment)
     count_sizes(0)
-    count_sizes(0)  # the first jobs are still queued
-    for segment in (one, other):
-        assert [job["wanted"] for job in jobs(segment)] == [True, False]
-        size_count(**jobs(segment)[1])
-        segment.refresh_from_db()
-        assert (segment.size, segment.size_wanted_at) == (0, None)
+    assert not any(jobs(segment) for segment in segments)
+    for number, segment in enumerate(segments):
+        aged(segment, timedelta(days=2, hours=-number))
+    Segment.objects.filter(pk=segments[0].pk).update(rule={"operator": "XOR"})
+    count_sizes(0)
+    assert [len(jobs(segment)) for segment in segments] == [1, 1, *[0] * 28]
+    count_sizes(0)
+    assert [len(jobs(segment)) for segment in segments] == [1, 1, 1, 1, *[0] * 26]
+    run_job(segments[0])
+    assert (stored(segments[0]).size, stored(segments[0]).size_wanted_at) == (0, None)
+
+
+def test_request_whose_job_was_lost__is_queued_again(environment: Environment) -> None:
+    segment = make(environment)
+    start_job(segment)
+    count_sizes(0)
+    assert jobs(segment) == []
+    long_ago = datetime.now(UTC) - timedelta(days=1)
+    Segment.objects.filter(pk=segment.pk).update(size_wanted_at=long_ago)
+    count_sizes(0)
+    assert stored(segment).size_wanted_at == long_ago
+    run_job(segment)
+    assert stored(segment).sized_at

@@ -33,8 +33,10 @@ from players.models import player_id_for
 ACTOR = Actor.of_command("serve")
 SAMPLE = ("Sample game", "sample-game")  # name and slug
 EXAMPLE_PLAYER = "player_123"
-# After a `kill -9` of this command, its web server still finishes its requests.
+# After a `kill -9` of this command, its web server still finishes its requests. Without a lock in
+# ILARA_HOME, another program may be using the port just as well.
 PATIENCE_SECONDS = 30
+PATIENCE_WITHOUT_LOCK_SECONDS = 10
 
 
 class Command(BaseCommand):
@@ -84,7 +86,7 @@ class Command(BaseCommand):
         address = supervisor.url(host, port)
         with ExitStack() as stack:
             if settings.DATABASE_URL:
-                supervisor.check_port(host, port)
+                supervisor.check_port(host, port, patience=PATIENCE_WITHOUT_LOCK_SECONDS)
             else:
                 killed = stack.enter_context(supervisor.only_one(settings.ILARA_HOME, address))
                 supervisor.check_port(host, port, patience=PATIENCE_SECONDS if killed else 0)
@@ -92,7 +94,7 @@ class Command(BaseCommand):
             self.prepare_database(stack)
             first = self.prepare_content(demo=demo, tier=Tier(tier) if tier else None)
             web = servers.web_command(server, host, port, workers)
-            children = self.children(web, host)
+            children = self.children(web, host, port)
             stack.callback(supervisor.end, children, self.line)
             for child in children:
                 child.start()
@@ -150,16 +152,21 @@ class Command(BaseCommand):
             self.say("demo", str(demo_fill(sample, ACTOR, ProgressBar())))
         return first
 
-    def children(self, web: list[str], host: str) -> list[Child]:
+    def children(self, web: list[str], host: str, port: int) -> list[Child]:
         environment = {"DJANGO_SETTINGS_MODULE": "ilara_admin.settings"}
         name = f"[{host}]" if ":" in host else host
         if not set(settings.ALLOWED_HOSTS) & {name, "*"}:
             # The printed address must open in a browser.
             environment["ALLOWED_HOSTS"] = ",".join([*settings.ALLOWED_HOSTS, name])
         worker = [sys.executable, "manage.py", "worker"]
+
+        def port_is_free() -> bool:
+            """Workers of a killed web server hold the port until their requests are done."""
+            return not supervisor.bind_error(host, port)
+
         return [
-            Child("web server", web, environment, settings.BASE_DIR),
-            Child("job worker", worker, environment, settings.BASE_DIR, restarts=True),
+            Child("web server", web, environment, settings.BASE_DIR, may_start=port_is_free),
+            Child("job worker", worker, environment, settings.BASE_DIR),
         ]
 
     # --- Output ---------------------------------------------------------------------------------

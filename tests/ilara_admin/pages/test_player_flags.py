@@ -45,7 +45,7 @@ def test_flags_that_matter__come_first_and_the_rest_in_pages(
     client, url = staff_client(Role.SUPPORT), url_of(player.environment, "player_detail", player.pk)
     explained: list[str] = []
 
-    def noted(flag: CompiledFlag, *rest: Any) -> str:
+    def noted(flag: CompiledFlag, *rest: Any) -> str | None:
         explained.append(flag.key)
         return nearest_miss(flag, *rest)
 
