@@ -30,15 +30,15 @@ class External:
     def create(self, name: str) -> str:
         """Create an empty database in UTF-8; returns its URL."""
         command = sql.SQL("CREATE DATABASE {} OWNER {} ENCODING 'UTF8' TEMPLATE template0")
-        with psycopg.connect(self._url("postgres", "postgres"), autocommit=True) as session:
+        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as session:
             session.execute(command.format(sql.Identifier(name), sql.Identifier(ROLE)))
-        return self._url(f"{ROLE}:{PASSWORD}", name)
+        return self.url(f"{ROLE}:{PASSWORD}", name)
 
     def query(self, name: str, text: LiteralString) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self._url(ROLE, name), password=PASSWORD) as session:
+        with psycopg.connect(self.url(ROLE, name), password=PASSWORD) as session:
             return session.execute(text).fetchall()
 
-    def _url(self, user: str, name: str) -> str:
+    def url(self, user: str, name: str) -> str:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{name}"
 
 
@@ -75,7 +75,7 @@ def external_postgres() -> Iterator[External]:
         run("pg_ctl", "start", "--wait", "--silent", "-l", str(place / "log"), "-o", options)
         try:
             server = External(version, port)
-            with psycopg.connect(server._url("postgres", "postgres"), autocommit=True) as session:
+            with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as session:
                 session.execute(
                     sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
                         sql.Identifier(ROLE), sql.Literal(PASSWORD)

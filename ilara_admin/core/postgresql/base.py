@@ -31,7 +31,7 @@ class NoAnswer(psycopg.OperationalError):
     """The database did not answer in time. Whether it ran the statement is unknown."""
 
 
-class Connection(psycopg.Connection[Any]):
+class DatabaseConnection(psycopg.Connection[Any]):
     """Stops waiting for an answer after the limit of the current work."""
 
     limits: Limits  # what the session was last set to
@@ -54,7 +54,7 @@ class Connection(psycopg.Connection[Any]):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    connection: Connection | None
+    connection: DatabaseConnection | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -73,12 +73,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         # The options of DATABASE_URL come last, so that they win.
         return params | {"options": " ".join([*ours, params.get("options", "")]).rstrip()}
 
-    def get_new_connection(self, params: dict[str, Any]) -> Connection:
+    def get_new_connection(self, params: dict[str, Any]) -> DatabaseConnection:
         """As Django's, without its options `pool` and `isolation_level`."""
         refuse_if_hanging()
         self.isolation_level = IsolationLevel.READ_COMMITTED
         try:
-            raw = Connection.connect(**params)
+            raw = DatabaseConnection.connect(**params)
         except psycopg.errors.ConnectionTimeout:
             outage.suspect(partial(answers, lambda: params))
             raise
@@ -155,7 +155,7 @@ def answers(params: Callable[[], Mapping[str, Any]]) -> bool:
     try:
         with limits.using(limits.PROBE):
             given = params()
-            with Connection.connect(**{**given, "connect_timeout": CONNECT_SECONDS}) as raw:
+            with DatabaseConnection.connect(**{**given, "connect_timeout": CONNECT_SECONDS}) as raw:
                 raw.params = given
                 raw.execute("SELECT 1")
     except (psycopg.errors.ConnectionTimeout, NoAnswer):

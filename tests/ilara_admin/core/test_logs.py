@@ -116,15 +116,15 @@ def test_database_error__names_the_constraint_but_no_value(
 ) -> None:
     def run(sql: str) -> BaseException:
         with connection.cursor() as cursor:
-            return raised(lambda: cursor.execute(sql))
+            error = raised(lambda: cursor.execute(sql))
+            cursor.execute("ROLLBACK TO before")
+            return error
 
     with connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE ada (email text CONSTRAINT one_ada UNIQUE, at date)")
         cursor.execute("INSERT INTO ada VALUES ('ada@example.com')")
         cursor.execute("SAVEPOINT before")
     refused = run("INSERT INTO ada VALUES ('ada@example.com')")
-    with connection.cursor() as cursor:
-        cursor.execute("ROLLBACK TO before")
     mistyped = run("SELECT 'ada@example.com'::date")
     assert (type(refused), type(mistyped)) == (IntegrityError, DataError)
     for error in (refused, mistyped):
