@@ -87,6 +87,15 @@ def max_connections() -> int | None:
     return row[0] if row else None
 
 
+def reason(error: BaseException) -> str:
+    """The first line of an error, for operators; PostgreSQL adds hints as questions on further
+    lines."""
+    line = str(error).strip().partition("\n")[0]
+    for start in ("connection failed: ", "connection is bad: "):
+        line = line.removeprefix(start)
+    return line
+
+
 def explain(error: DatabaseError | InterfaceError) -> str:
     """What went wrong with the database and what to do, for callers of the API and staff."""
     match error.__cause__:

@@ -20,6 +20,8 @@ from procrastinate.exceptions import ConnectorException, JobAborted, UniqueViola
 from procrastinate.jobs import DEFAULT_QUEUE, Job, Status
 from procrastinate.manager import JobManager
 
+from ilara_admin.core import db
+
 logger = logging.getLogger("ilara.jobs")
 
 # The lane of short jobs that keep events usable. All other jobs are in the default queue.
@@ -93,13 +95,9 @@ class Outage:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of a database error, without what libpq puts before it."""
-    if isinstance(error, ConnectorException) and error.__cause__:
-        error = error.__cause__
-    line = str(error).strip().partition("\n")[0]
-    for start in ("connection failed: ", "connection is bad: "):
-        line = line.removeprefix(start)
-    return line
+    """The reason of a database error, which procrastinate wraps."""
+    wrapped = isinstance(error, ConnectorException) and error.__cause__
+    return db.reason(wrapped or error)
 
 
 class Manager(JobManager):

@@ -12,9 +12,10 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
-from django.db import DatabaseError, OperationalError, ProgrammingError
+from django.db import OperationalError, ProgrammingError
 from psycopg.errors import UndefinedTable
 
+from ilara_admin.core import db
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.text import columns, visible
 from ilara_admin.models import User
@@ -52,7 +53,7 @@ class IlaraCommand(BaseCommand):
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
         except OperationalError as error:
-            raise CommandError(f"Database error: {database_message(error)}") from None
+            raise CommandError(f"Database error: {db.reason(error)}") from None
         except ProgrammingError as error:
             if not isinstance(error.__cause__, UndefinedTable):
                 raise
@@ -80,14 +81,6 @@ class IlaraCommand(BaseCommand):
                 for cell, width, number in zip(row, widths, numbers, strict=True)
             )
             self.stdout.write("  ".join(padded).rstrip())
-
-
-def database_message(error: DatabaseError) -> str:
-    """The first line of the error; PostgreSQL adds hints as questions on further lines."""
-    line = str(error).strip().partition("\n")[0]
-    for start in ("connection failed: ", "connection is bad: "):
-        line = line.removeprefix(start)
-    return line
 
 
 def _widths(cells: Sequence[Sequence[str]]) -> list[int]:

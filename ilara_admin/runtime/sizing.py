@@ -7,12 +7,17 @@ before Django is set up.
 import os
 
 WORKERS = int(os.environ.get("ILARA_WORKERS") or min(os.cpu_count() or 1, 6))
-# A stream occupies a thread. Each thread keeps its connection.
-THREADS = int(os.environ.get("ILARA_THREADS") or min(max(72 // WORKERS, 10), 32))
-
 BACKGROUND = 1  # connections of each process beside those of its threads
 JOBS = 8  # connections of the job worker
 SPARE = 10  # for people, backups and PostgreSQL's own reserve
+
+
+def threads_for(workers: int) -> int:
+    """Threads of each process. A stream occupies a thread, and each thread keeps its connection."""
+    return int(os.environ.get("ILARA_THREADS") or min(max(72 // workers, 10), 32))
+
+
+THREADS = threads_for(WORKERS)
 
 
 def too_many_connections(workers: int, threads: int, allowed: int) -> str | None:

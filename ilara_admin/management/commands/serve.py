@@ -19,13 +19,14 @@ from ilara_admin.bootstrap import (
     first_start,
     missing_migrations,
 )
+from ilara_admin.core import db
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.projects import project_update
 from ilara_admin.demo.fill import demo_fill
 from ilara_admin.management.bar import ProgressBar
-from ilara_admin.management.base import database_message, manage
+from ilara_admin.management.base import manage
 from ilara_admin.models import Environment, Project, Role, Tier, User
-from ilara_admin.runtime import embedded_postgres, servers, supervisor
+from ilara_admin.runtime import embedded_postgres, metrics_folder, servers, supervisor
 from ilara_admin.runtime.supervisor import Child, ServeError, Stop
 from ilara_admin.starter import project_open
 from players.models import player_id_for
@@ -64,7 +65,7 @@ class Command(BaseCommand):
             where = "" if settings.DATABASE_URL else f" The data stays in {settings.ILARA_HOME}."
             self.line(f"Ilara has stopped.{where}")
         except OperationalError as error:
-            self.fail(f"The database cannot be used: {database_message(error)}")
+            self.fail(f"The database cannot be used: {db.reason(error)}")
         except (ServeError, ImproperlyConfigured) as error:
             self.fail(str(error))
         except ValidationError as error:
@@ -94,7 +95,10 @@ class Command(BaseCommand):
             self.prepare_database(stack)
             first = self.prepare_content(demo=demo, tier=Tier(tier) if tier else None)
             web = servers.web_command(server, host, port, workers)
-            children = self.children(web, host, port)
+            if server == servers.GRANIAN:  # gunicorn's configuration does it itself
+                stack.callback(metrics_folder.remove)
+                metrics_folder.create()
+            children = self.children(web, host, port, workers)
             stack.callback(supervisor.end, children, self.line)
             for child in children:
                 child.start()
@@ -152,8 +156,10 @@ class Command(BaseCommand):
             self.say("demo", str(demo_fill(sample, ACTOR, ProgressBar())))
         return first
 
-    def children(self, web: list[str], host: str, port: int) -> list[Child]:
+    def children(self, web: list[str], host: str, port: int, workers: int | None) -> list[Child]:
         environment = {"DJANGO_SETTINGS_MODULE": "ilara_admin.settings"}
+        if workers:
+            environment["ILARA_WORKERS"] = str(workers)  # decides the number of threads
         name = f"[{host}]" if ":" in host else host
         if not set(settings.ALLOWED_HOSTS) & {name, "*"}:
             # The printed address must open in a browser.
