@@ -197,7 +197,7 @@ class FlagUsage(models.Model):
 class FlagImpact(models.Model):
     """The evaluation of all players with a draft, by a job; see dashboard/impact_job.py.
 
-    It is kept for a day and holds nothing of single players. The ids are walked in `chunks` equal
+    It is kept for minutes, a day at most. The ids are walked in `chunks` equal
     ranges, of which `chunk` are done; `found` are the counts so far. `fingerprint` is that of the
     draft and the environment's configuration, so that a result is never out of date."""
 

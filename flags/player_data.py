@@ -1,6 +1,6 @@
 """Export, erasure and linking of the player data of flags."""
 
-from flags.models import Flag
+from flags.models import Flag, FlagImpact
 from players.player_data import Erasure, LinkedRows, PlayerData, by_player_id
 from players.redaction import Redaction
 
@@ -15,6 +15,7 @@ def _erase_in_revisions(erasure: Erasure) -> int:
     # The order of locks is that of a change of a flag.
     if redaction.rows("flag", COLUMNS, "id = ANY(%s)", ids):
         erasure.changed.add("flag")
+    FlagImpact.objects.filter(flag__environment=environment).delete()  # its drafts may name players
     redaction.rows("flag_revision", (*COLUMNS, "reason"), "flag_id = ANY(%s)", ids)
     return 0
 

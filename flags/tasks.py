@@ -1,5 +1,7 @@
-"""Background jobs of flags: they only delete what is old, so they may run twice."""
+"""Background jobs of flags. They may run twice: they delete what is old, or store each part of an
+evaluation once."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -14,14 +16,17 @@ from ilara_admin.core.jobs import RETRY
 @app.periodic(cron="37 3 * * *")
 @app.task(queueing_lock="flags.forget_usage", retry=RETRY, pass_context=False)
 def forget_usage(timestamp: int, **_: Any) -> None:
-    """Delete old usage counts."""
+    """Delete old usage counts and evaluations of drafts."""
+    from flags.dashboard.impact_job import impacts_forget  # it queues the task below
+
     usage.usage_forget(timezone.now())
+    impacts_forget(timedelta(days=1))
 
 
 @app.task(pass_context=True)
 def evaluate_everyone(context: JobContext, impact_id: int) -> None:
     """Evaluate all players with a draft."""
-    from flags.dashboard.impact_job import impact_run  # it queues this task
+    from flags.dashboard.impact_job import impact_run
 
     def check() -> None:
         if context.should_abort():

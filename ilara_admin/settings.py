@@ -69,7 +69,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 
 # An open event stream occupies a thread. Eight threads stay reserved for other requests.
-ILARA_THREADS = env.int("ILARA_THREADS", default=sizing.THREADS)
+ILARA_THREADS = env.int("ILARA_THREADS", default=sizing.web_threads(sizing.web_workers()))
 MAX_STREAMS = max(ILARA_THREADS - 8, 1)
 
 # --- Apps and middleware ------------------------------------------------------------------------

@@ -1,15 +1,5 @@
 """The WSGI entry point: `gunicorn ilara_admin.wsgi`."""
 
-import os
+from ilara_admin.runtime.web_application import web_application
 
-from django.conf import settings
-from django.core.wsgi import get_wsgi_application
-from django.db import connections
-
-from ilara_admin.core import limits
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ilara_admin.settings")
-application = get_wsgi_application()
-limits.set_for_process(limits.API)
-# In place: the engine reads it at each new connection.
-connections.settings["default"].update(settings.POOLED_DATABASE)
+application = web_application()

@@ -9,7 +9,7 @@ from typing import Any
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued
 
-from ilara_admin.core.jobs import EVENTS_QUEUE, RETRY
+from ilara_admin.core.jobs import RETRY
 from ilara_admin.models import Environment
 from players.churn_training import TooFewError, churn_refit
 from players.days import days_count
@@ -30,7 +30,7 @@ def refit_nightly(timestamp: int, **_: Any) -> None:
 
 
 @app.periodic(cron="* * * * *")
-@app.task(queueing_lock="players.count_days", queue=EVENTS_QUEUE, pass_context=False)
+@app.task(queueing_lock="players.count_days", lock="players.count_days", pass_context=False)
 def count_days(timestamp: int, **_: Any) -> None:
     """Count the players and purchases of the current day."""
     for environment in Environment.objects.all():

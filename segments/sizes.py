@@ -27,7 +27,7 @@ from segments.language.sql import NOW, KnownSegment, QueryContext, SqlQuery, sql
 from segments.models import Segment
 from segments.subject import subject_of
 
-SAMPLE_SIZE = 5_000
+SAMPLE_SIZE = 6_000
 # For samples that count events or evaluate rows in Python, which costs more per player.
 SMALL_SAMPLE_SIZE = 2_500
 SHOWN = 10

@@ -143,7 +143,8 @@ def test_examples__get_the_printed_replies() -> None:
     exports = re.search(r"^```\n(export HOST=.*?)\n```", README, re.MULTILINE | re.DOTALL)
     assert exports
     shown = examples()
-    assert len(shown) == README.count("\ncurl ") >= 3, "a curl block has no reply after it"
+    api = README.partition("\n## In production\n")[0]
+    assert len(shown) == api.count("\ncurl ") >= 3, "a curl block has no reply after it"
     with empty_home() as home:
         serve = Serve(home, "--workers", "1")
         try:

@@ -421,7 +421,7 @@ def test_web_server_killed__is_restarted_and_its_workers_release_the_port(
     assert listening.read1(1), "a worker of the killed server has something to do"
     before = pid_of(serve, "gunicorn")
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: "The web server exited with code -9; restarting it." in serve.out)
+    wait_until(lambda: "The web server exited with code -9; restarting it" in serve.out)
     wait_until(lambda: any("gunicorn" in line for line in arguments(serve)))
     wait_until(lambda: answers_http(serve))
     assert pid_of(serve, "gunicorn") != before

@@ -200,7 +200,7 @@ def test_worker__outlives_an_absent_database(
     database.run(SEND)
     # The events are counted after recovery, a period of the fold and the settling time.
     wait_until(lambda: database.one(COUNTED) > before, 5 + 5 + 4)
-    wait_until(lambda: "ilara.jobs the database is back" in worker.log.read_text())
+    wait_until(lambda: "the database is back" in worker.log.read_text())
     own = [line for line in worker.lines if "the database" in line]
     assert "the database is away, waiting for it: " in own[0]
     assert len(own) <= 4, "a lane that notices it late may say it once more"

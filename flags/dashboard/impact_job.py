@@ -30,7 +30,8 @@ from ilara_admin.models import Environment
 from players.lifecycle import Stage
 from segments import sizes
 
-KEPT = timedelta(days=1)
+# A finished evaluation is shown again for this long: players change.
+FRESH = timedelta(minutes=5)
 # Each range updates `touched_at`. A job untouched for this long has no live worker.
 DEAD = timedelta(minutes=1)
 
@@ -40,7 +41,7 @@ def impact_start(flag: Flag, draft: FlagDocument, environment: Environment) -> F
     document = encode_document(draft)
     content = [flag.pk, environment.config_version, document]
     players = sizes.total(environment.pk)
-    FlagImpact.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
+    impacts_forget(FRESH)
     with transaction.atomic():
         job, created = FlagImpact.objects.get_or_create(
             fingerprint=sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
@@ -57,6 +58,11 @@ def impact_start(flag: Flag, draft: FlagDocument, environment: Environment) -> F
     return job
 
 
+def impacts_forget(age: timedelta) -> None:
+    """Delete evaluations that ended, or whose page was left, so long ago."""
+    FlagImpact.objects.filter(touched_at__lt=timezone.now() - age).delete()
+
+
 def keep_going(job: FlagImpact) -> None:
     """Queue a job again whose worker was killed."""
     late = FlagImpact.objects.filter(pk=job.pk, touched_at__lt=timezone.now() - DEAD)
@@ -65,10 +71,11 @@ def keep_going(job: FlagImpact) -> None:
 
 
 def _queue(job: FlagImpact) -> None:
+    name = f"flags.impact.{job.pk}"
+    # One at a time leaves a slot of the worker to other jobs.
+    queue = tasks.evaluate_everyone.configure(queueing_lock=name, lock="flags.impact", priority=-1)
     with suppress(AlreadyEnqueued), transaction.atomic():
-        tasks.evaluate_everyone.configure(queueing_lock=f"flags.impact.{job.pk}").defer(
-            impact_id=job.pk
-        )
+        queue.defer(impact_id=job.pk)
 
 
 def impact_run(impact_id: int, check: Callable[[], None]) -> None:

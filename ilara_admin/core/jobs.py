@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 from django.db import InterfaceError, OperationalError, connection
-from procrastinate import RetryStrategy
+from procrastinate import RetryDecision, RetryStrategy
 from procrastinate.connector import BaseConnector
 from procrastinate.exceptions import ConnectorException, JobAborted, UniqueViolation
 from procrastinate.jobs import DEFAULT_QUEUE, Job, Status
@@ -28,9 +28,18 @@ logger = logging.getLogger("ilara.jobs")
 EVENTS_QUEUE = "events"
 
 MAX_ATTEMPTS = 5
-# For tasks that nothing else repeats soon: a lost connection, a timeout or a stop of the worker
-# says nothing about the job. Retries after 3, 9, 27, 81 and 243 seconds.
-RETRY = RetryStrategy(
+
+
+class _Retry(RetryStrategy):
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        """None for a statement that takes longer than a job's limit: it would do so again."""
+        too_long = isinstance(exception.__cause__, psycopg.errors.QueryCanceled)
+        return None if too_long else super().get_retry_decision(exception=exception, job=job)
+
+
+# For tasks that nothing else repeats soon: a lost connection, or a stop of the worker, says nothing
+# about the job. Retries after 3, 9, 27, 81 and 243 seconds.
+RETRY = _Retry(
     max_attempts=MAX_ATTEMPTS,
     exponential_wait=3,
     retry_exceptions=(OperationalError, InterfaceError, JobAborted),

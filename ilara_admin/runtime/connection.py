@@ -23,14 +23,14 @@ HEAD_BYTES = 64 * 1024
 # The API refuses a body beyond 1 MiB without reading it, but one in chunks only after reading so
 # much. The rest is for what surrounds the chunks.
 API_BYTES, API_CHUNKED_BYTES = 1024 * 1024, 2 * 1024 * 1024
-API_PREFIXES = ("/v1", "/ofrep")
+API_PREFIXES = ("/v1/", "/ofrep/")
 UPLOAD_BYTES = 65 * 1024 * 1024  # the largest file that a page accepts, and its form
 
 _head_end = re.compile(rb"\r\n\r\n|(?<!\r)\n")  # gunicorn refuses LF alone
 _chunk_size = re.compile(rb"[0-9a-fA-F]+")
 
 
-class Parser(RequestParser):  # type: ignore[misc]
+class Parser(RequestParser):  # type: ignore[misc]  # gunicorn is not typed
     """gunicorn's parser, for bytes that have arrived."""
 
     error: Exception | None = None
@@ -58,7 +58,7 @@ class Parser(RequestParser):  # type: ignore[misc]
         return bytearray(b"".join((self.unreader.take_buffered(), *(self.unreader.iter or ()))))
 
 
-class Connection(TConn):  # type: ignore[misc]
+class Connection(TConn):  # type: ignore[misc]  # gunicorn is not typed
     """It belongs to the main loop or to one thread at a time."""
 
     def __init__(self, cfg: Any, sock: socket, client: Any, server: Any) -> None:

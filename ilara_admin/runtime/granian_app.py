@@ -4,14 +4,13 @@ A granian worker sets its signal handlers after it has imported this, so `shutdo
 behind them.
 """
 
-import os
 import signal
 from typing import Any
 
-from django.core.wsgi import get_wsgi_application
 from granian import _signals
 
 from ilara_admin.core import shutdown
+from ilara_admin.runtime.web_application import web_application
 
 _set_signals = _signals.set_main_signals
 
@@ -26,5 +25,4 @@ def _set_signals_and_ours(*handlers: Any) -> None:
 
 _signals.set_main_signals = _set_signals_and_ours
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ilara_admin.settings")
-application = get_wsgi_application()
+application = web_application()

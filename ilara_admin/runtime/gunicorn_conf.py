@@ -12,10 +12,8 @@ bind = os.environ.get("ILARA_BIND", "127.0.0.1:18000")
 
 # An open event stream occupies a thread, so processes alone are not enough.
 worker_class = "ilara_admin.runtime.gunicorn_worker.RequestWorker"
-# More than one process per core would compete for the cores.
-workers = sizing.WORKERS
-# Each thread keeps its database connection open.
-threads = sizing.THREADS
+workers = sizing.web_workers()
+threads = sizing.web_threads(workers)
 
 # A silent client costs a file descriptor. At this number of clients, the one that is silent for the
 # longest time is dropped.
@@ -47,7 +45,7 @@ forwarder_headers = ""
 
 
 def on_starting(server: Any) -> None:
-    metrics_folder.create()
+    os.environ[metrics_folder.VARIABLE] = metrics_folder.create()
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -55,7 +53,7 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    metrics_folder.remove()
+    metrics_folder.remove(os.environ.pop(metrics_folder.VARIABLE))
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -74,6 +72,7 @@ def warn_of_too_many_connections(worker: Any) -> None:
     from ilara_admin.core import db  # needs Django, which this process has now set up
 
     allowed = db.max_connections()
-    problem = allowed and sizing.too_many_connections(workers, threads, allowed)
+    cfg = worker.cfg  # the command line may differ from the values above
+    problem = allowed and sizing.too_many_connections(cfg.workers, cfg.threads, allowed)
     if problem:
         worker.log.warning(problem)

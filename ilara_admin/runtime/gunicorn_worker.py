@@ -26,7 +26,7 @@ SEND_SECONDS = 120  # for a client to take a piece of the response
 NEXT_SECONDS = 0.005
 
 
-class RequestWorker(ThreadWorker):  # type: ignore[misc]
+class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typed
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.waiting: dict[Connection, None] = {}  # for bytes; the longest first

@@ -93,7 +93,9 @@ class Figure(NamedTuple):
 _figures = {
     "ilara_database_connections": Figure("Connections to this database, by state", "state"),
     "ilara_database_connections_max": Figure("Connections that the server allows"),
-    "ilara_job_workers": Figure("Job workers with a heartbeat in the last minute"),
+    "ilara_job_workers": Figure(
+        "Lanes of job workers with a heartbeat in the last minute; a worker has two"
+    ),
     "ilara_jobs_waiting": Figure("Jobs that are due and wait for a worker", "queue"),
     "ilara_jobs_running": Figure("Jobs that a worker has taken", "queue"),
     "ilara_jobs_failed": Figure("Jobs that failed and are not retried", "queue"),

@@ -12,27 +12,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # read when core/metrics.py is imported
+# Names the folder for the web processes. core/shared_value.py reads it.
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 PREFIX = "ilara-metrics-"
 
 # Inherited by the web processes: the folder is in use while one of them runs.
 _locks: list[IO[str]] = []
 
 
-def create() -> None:
-    """Create the folder of this server. Call it before core/metrics.py is imported."""
+def create() -> str:
+    """Create the folder of a server, to be named by VARIABLE in its web processes."""
     _remove_abandoned()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     lock = _lock_of(folder).open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     _locks.append(lock)
-    os.environ[VARIABLE] = str(folder)
+    return str(folder)
 
 
-def remove() -> None:
-    """Remove the folder of this server."""
-    if folder := os.environ.pop(VARIABLE, ""):
-        shutil.rmtree(folder, ignore_errors=True)
+def remove(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def forget_process(pid: int) -> None:

@@ -18,10 +18,10 @@ def is_installed(server: str) -> bool:
 
 def web_command(server: str, host: str, port: int, workers: int | None = None) -> list[str]:
     """To be run with the checkout as the working folder."""
-    workers = workers or sizing.WORKERS
+    workers = workers or sizing.web_workers()
     count = str(workers)
     if server == GRANIAN:
-        threads = str(sizing.threads_for(workers))
+        threads = str(sizing.web_threads(workers))
         return [
             *(sys.executable, "-m", "granian", "--interface", "wsgi", "--http", "1", "--no-ws"),
             *("--host", host, "--port", str(port), "--workers", count),

@@ -6,18 +6,19 @@ before Django is set up.
 
 import os
 
-WORKERS = int(os.environ.get("ILARA_WORKERS") or min(os.cpu_count() or 1, 6))
 BACKGROUND = 1  # connections of each process beside those of its threads
 JOBS = 8  # connections of the job worker
 SPARE = 10  # for people, backups and PostgreSQL's own reserve
 
 
-def threads_for(workers: int) -> int:
+def web_workers() -> int:
+    """Processes. More than one per core would compete for the cores."""
+    return int(os.environ.get("ILARA_WORKERS") or min(os.cpu_count() or 1, 6))
+
+
+def web_threads(workers: int) -> int:
     """Threads of each process. A stream occupies a thread, and each thread keeps its connection."""
     return int(os.environ.get("ILARA_THREADS") or min(max(72 // workers, 10), 32))
-
-
-THREADS = threads_for(WORKERS)
 
 
 def too_many_connections(workers: int, threads: int, allowed: int) -> str | None:

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -139,7 +139,7 @@ class Child:
 
     name: str
     command: list[str]
-    environment: Mapping[str, str]
+    environment: dict[str, str]
     folder: Path
     may_start: Callable[[], bool] = lambda: True
     process: subprocess.Popen[bytes] | None = None

@@ -1,5 +1,6 @@
 """Texts of clients at their longest and strangest widen no page and move nothing beside them."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from playwright.sync_api import Browser, Page
 from tests.browser.conftest import PATIENCE_MILLISECONDS, Ilara, Window
 from tests.browser.test_every_page import first_link, linked
 from tests.browser.test_support import call
+from tests.homes import wait_until
 
 MARK = "m4rk"
 # Ends an isolate, reverses, opens isolates and never closes them; Hebrew, a joined emoji, stacked
@@ -143,12 +145,15 @@ def fill_by_hand(walker: Window, sample: dict[str, str]) -> None:
     send("players/{player}/notes/add/", text=NAME + "\n" + ID * 3)
     send("segments/whales/lists/add/", ids=f"{ID}\n{MARK}x{NAME}", reason=ID)
     send("flags/+new/", key=sample["key"], name="N" * 200, description="D" * 500)
+    names = f"events/names/?q={MARK}"
+    # The worker counts events a moment after they arrive.
+    wait_until(lambda: re.search(r"/events/names/\d+/", walker.open(names).content()) is not None)
     sample |= {
         "alias": linked(walker.open(f"players/{sample['player']}/"), "/ids/([^/]+)/remove/"),
         "purchase": linked(walker.page, "/purchases/([^/]+)/refund/"),
         "entry": linked(walker.open("audit/"), "/audit/([0-9]+)/undo/"),
         "event": first_link(walker.open(f"events/?player={sample['player']}"), "/events/"),
-        "name": linked(walker.open(f"events/names/?q={MARK}"), "/events/names/([0-9]+)/"),
+        "name": linked(walker.open(names), "/events/names/([0-9]+)/"),
     }
 
 

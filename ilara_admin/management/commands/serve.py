@@ -26,7 +26,7 @@ from ilara_admin.demo.fill import demo_fill
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import manage
 from ilara_admin.models import Environment, Project, Role, Tier, User
-from ilara_admin.runtime import embedded_postgres, metrics_folder, servers, supervisor
+from ilara_admin.runtime import embedded_postgres, metrics_folder, servers, sizing, supervisor
 from ilara_admin.runtime.supervisor import Child, ServeError, Stop
 from ilara_admin.starter import project_open
 from players.models import player_id_for
@@ -95,10 +95,13 @@ class Command(BaseCommand):
             self.prepare_database(stack)
             first = self.prepare_content(demo=demo, tier=Tier(tier) if tier else None)
             web = servers.web_command(server, host, port, workers)
-            if server == servers.GRANIAN:  # gunicorn's configuration does it itself
-                stack.callback(metrics_folder.remove)
-                metrics_folder.create()
             children = self.children(web, host, port, workers)
+            if server == servers.GRANIAN:  # gunicorn's configuration does both itself
+                folder = metrics_folder.create()
+                stack.callback(metrics_folder.remove, folder)
+                children[0].environment[metrics_folder.VARIABLE] = folder
+                if problem := connections_problem(workers):
+                    self.say("connections", problem)
             stack.callback(supervisor.end, children, self.line)
             for child in children:
                 child.start()
@@ -170,9 +173,10 @@ class Command(BaseCommand):
             """Workers of a killed web server hold the port until their requests are done."""
             return not supervisor.bind_error(host, port)
 
+        folder = settings.BASE_DIR
         return [
-            Child("web server", web, environment, settings.BASE_DIR, may_start=port_is_free),
-            Child("job worker", worker, environment, settings.BASE_DIR),
+            Child("web server", web, {**environment}, folder, may_start=port_is_free),
+            Child("job worker", worker, environment, folder),
         ]
 
     # --- Output ---------------------------------------------------------------------------------
@@ -237,6 +241,13 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number
+
+
+def connections_problem(workers: int | None) -> str | None:
+    count, allowed = workers or sizing.web_workers(), db.max_connections()
+    if allowed is None:
+        return None
+    return sizing.too_many_connections(count, sizing.web_threads(count), allowed)
 
 
 def sample_project() -> Project:

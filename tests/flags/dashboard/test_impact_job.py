@@ -139,13 +139,14 @@ def test_changed_configuration__ends_the_job_and_hides_its_result(
     assert impact_start(flag, DRAFT, flag.environment).chunk == 0
 
 
-def test_results__hold_no_player_and_expire_after_a_day(
+def test_results__hold_no_player_and_expire_after_minutes(
     job: FlagImpact, flag: Flag, players: list[Player]
 ) -> None:
     impact_run(job.pk, lambda: None)
     stored = json.dumps(FlagImpact.objects.values().get(), default=str)
     assert not [each for each in players if each.external_id in stored or str(each.pk) in stored]
-    FlagImpact.objects.update(created_at=timezone.now() - timedelta(days=1, seconds=1))
+    assert impact_start(flag, DRAFT, flag.environment).pk == job.pk
+    FlagImpact.objects.update(touched_at=timezone.now() - timedelta(minutes=5, seconds=1))
     assert impact_start(flag, half(), flag.environment).pk != job.pk
     assert not FlagImpact.objects.filter(pk=job.pk).exists()
 

@@ -27,6 +27,16 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "test.backup"
 
 
+@pytest.fixture
+def alone(transactional_db: None) -> None:
+    """Servers that other tests share keep connections to this database, which they replace."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+        )
+
+
 def write(file: Path) -> Manifest:
     with complete_file(file) as stream:
         return dump(stream, no_progress)
@@ -90,6 +100,7 @@ def test_missing_folder__is_named(file: Path) -> None:
 
 
 @DATABASE
+@pytest.mark.usefixtures("alone")
 def test_no_fitting_programs__error_says_what_to_install() -> None:
     with pytest.raises(BackupError, match=r"PostgreSQL 99 or newer \(found: .*client-99"):
         programs.programs(at_least=99)
@@ -100,6 +111,7 @@ def test_no_fitting_programs__error_says_what_to_install() -> None:
 
 @pytest.mark.slow
 @DATABASE
+@pytest.mark.usefixtures("alone")
 def test_restore__database_is_as_before(file: Path) -> None:
     environment = make_environment()
     written = write(file)
@@ -132,6 +144,7 @@ def contents() -> dict[str, str]:
 
 @pytest.mark.slow
 @DATABASE
+@pytest.mark.usefixtures("alone")
 def test_changes_during_the_backup__are_not_in_it(file: Path) -> None:
     """The counts and the dump see one snapshot: otherwise the restore would refuse the counts."""
     make_environment()
@@ -152,6 +165,7 @@ def test_changes_during_the_backup__are_not_in_it(file: Path) -> None:
 
 
 def other_session() -> "psycopg.Connection[tuple[Any, ...]]":
+    connection.ensure_connection()
     assert connection.connection
     info = connection.connection.info
     return psycopg.connect(info.dsn, password=info.password)
@@ -159,6 +173,7 @@ def other_session() -> "psycopg.Connection[tuple[Any, ...]]":
 
 @pytest.mark.slow
 @DATABASE
+@pytest.mark.usefixtures("alone")
 def test_refused_restores__change_nothing(file: Path, tmp_path: Path) -> None:
     make_environment()
     written = write(file)
@@ -190,6 +205,7 @@ def test_refused_restores__change_nothing(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @DATABASE
+@pytest.mark.usefixtures("alone")
 def test_commands__say_what_to_do_next(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_environment()
     call_command("backup", str(file))

@@ -267,10 +267,10 @@ def test_database_that_does_not_answer__leaves_the_counts(transactional_db: None
 SERVER = """
 import os, sys
 from ilara_admin.runtime import metrics_folder
-metrics_folder.create()
-print(os.environ[metrics_folder.VARIABLE], flush=True)
+folder = metrics_folder.create()
+print(folder, flush=True)
 sys.stdin.read()
-metrics_folder.remove()
+metrics_folder.remove(folder)
 """
 
 

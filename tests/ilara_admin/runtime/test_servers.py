@@ -3,7 +3,6 @@
 import pytest
 from pytest_django.fixtures import Settings
 
-from ilara_admin.runtime import sizing
 from ilara_admin.runtime.servers import GRANIAN, GUNICORN, SERVERS, proxy_advice, web_command
 
 
@@ -15,7 +14,7 @@ def test_command__has_the_configured_number_of_processes(
         command = web_command(server, "127.0.0.1", 1, given)
         return command[command.index("--workers") + 1]
 
-    monkeypatch.setattr(sizing, "WORKERS", 3)
+    monkeypatch.setenv("ILARA_WORKERS", "3")
     assert processes(None) == "3"
     assert processes(2) == "2"
 

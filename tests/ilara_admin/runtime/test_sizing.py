@@ -3,40 +3,48 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from django.conf import settings
 from django.db import connection
 
 from ilara_admin.runtime.embedded_postgres import SETTINGS
-from ilara_admin.runtime.sizing import too_many_connections
+from ilara_admin.runtime.sizing import too_many_connections, web_threads, web_workers
 from tests.running import free_port
 from tests.serving import database_url
 
-PRINT = "from ilara_admin.runtime import sizing; print(sizing.WORKERS, sizing.THREADS)"
 POSTGRESQL_DEFAULT = 100
 
+type Defaults = Callable[..., tuple[int, int]]
 
-def defaults(cores: int, **environ: str) -> tuple[int, int]:
-    code = f"import os; os.cpu_count = lambda: {cores}; {PRINT}"
-    clean = {name: text for name, text in os.environ.items() if not name.startswith("ILARA_")}
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=settings.BASE_DIR, env={**clean, **environ}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    workers, threads = map(int, run.stdout.split())
-    return workers, threads
+
+@pytest.fixture
+def defaults(monkeypatch: pytest.MonkeyPatch) -> Defaults:
+    """The numbers of processes and threads on a machine, with settings."""
+
+    def found(cores: int, **environ: str) -> tuple[int, int]:
+        monkeypatch.setattr(os, "cpu_count", lambda: cores)
+        for name in ("ILARA_WORKERS", "ILARA_THREADS"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        return web_workers(), web_threads(web_workers())
+
+    return found
 
 
 @pytest.mark.parametrize(
     ("cores", "expected"), [(1, (1, 32)), (2, (2, 32)), (4, (4, 18)), (8, (6, 12)), (64, (6, 12))]
 )
-def test_defaults__fit_postgresqls_default(cores: int, expected: tuple[int, int]) -> None:
+def test_defaults__fit_postgresqls_default(
+    defaults: Defaults, cores: int, expected: tuple[int, int]
+) -> None:
     assert defaults(cores) == expected
     assert too_many_connections(*expected, POSTGRESQL_DEFAULT) is None
 
 
-def test_settings__replace_the_defaults() -> None:
+def test_settings__replace_the_defaults(defaults: Defaults) -> None:
     assert defaults(8, ILARA_WORKERS="3", ILARA_THREADS="5") == (3, 5)
     assert defaults(8, ILARA_WORKERS="12") == (12, 10)
     assert too_many_connections(12, 10, int(SETTINGS["max_connections"])) is None
