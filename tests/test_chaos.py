@@ -23,6 +23,7 @@ import msgspec
 import pytest
 from django.conf import settings
 
+from ilara_admin.core.limits import API
 from tests.api_client import EVENTS, FLAGS, PLAYERS
 from tests.homes import answers, empty_home, postmaster, wait_until
 from tests.processes import command_line, families, parents
@@ -200,9 +201,8 @@ def database_killed(serve: Serve) -> None:
 
 def database_stopped(serve: Serve) -> None:
     with _stopped(sorted(families(postmaster(serve.data)))):
-        time.sleep(STOPPED_SECONDS / 2)
+        time.sleep(API.answer + 1)
         assert metric(serve, "ilara_database_up") == 0
-        time.sleep(STOPPED_SECONDS / 2)
 
 
 def metric(serve: Serve, name: str, labels: str = "") -> float:
@@ -259,8 +259,9 @@ def disturb(serve: Serve, clients: list[Client]) -> None:
             happens(serve)
             recovered(name, clients)
             assert not serve.ended(), serve.err
-            if happens is database_killed:
+            if happens is database_stopped:
                 assert metric(serve, "ilara_database_errors_total", 'kind="connection"') > 0
+                assert metric(serve, REQUESTS, 'status="503"') > 0
         assert metric(serve, REQUESTS, f'route="{EVENTS}/batch"') > 0
         wait_until(lambda: metric(serve, "ilara_job_workers") > 0)
         rounds += 1
