@@ -189,7 +189,7 @@ def prepared_repository(machine: Machine) -> Path:
 
 
 def debian_nginx(machine: Machine) -> None:
-    """Debian's own nginx.conf, with this machine's folders and only our server."""
+    """Debian's nginx.conf, with the folders of this machine and no server but ours."""
     text = Path("/etc/nginx/nginx.conf").read_text()
     folder = machine.etc / "nginx"
     for printed, changed in {
@@ -273,7 +273,7 @@ def test_production_section__works_as_printed(machine: Machine) -> None:
             lines = iter(stream.readline, b"")
             assert b"level_complete" in next(line for line in lines if line.startswith(b"data: "))
 
-    # The proxy's own answers, and what passes it.
+    # What the proxy answers itself, and what it passes on.
     for path in ("/metrics", "//metrics", "/metrics/", "/%6detrics", "/x/../metrics?a"):
         reply = api.get(path)
         assert (reply.status, b"<center>nginx" in reply.body) == (404, True), path
@@ -309,7 +309,7 @@ def test_units__are_valid(tmp_path: Path) -> None:
         units.append(str(copy))
     assert len(units) == 2
     done = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, check=False)
-    # A missing man page is no fault, nor is what it says about the machine's own units.
+    # Missing man pages and messages about other units of the machine do not matter.
     ours = [line for line in done.stderr.splitlines() if "ilara-" in line]
     assert ours == []
 

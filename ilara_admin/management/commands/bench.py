@@ -76,7 +76,7 @@ class Command(IlaraCommand):
         players, today = Player.objects.of(environment), datetime.now(UTC).date()
         again = written_by_events(players.filter(last_active_on=today), key.token, tracked)
         first = written_by_events(players.filter(last_active_on__lt=today), key.token, tracked)
-        key_usage.flush()  # while the database is there
+        key_usage.flush()  # before the database is removed
         self.stdout.write("")
         self.table(
             ("WRITTEN PER EVENT OF A RANDOM PLAYER", "SEEN TODAY", "FIRST OF THE DAY"),
