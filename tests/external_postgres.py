@@ -37,7 +37,7 @@ def running_server(programs: Path, folder: Path, port: int) -> Iterator[None]:
         os.chown(folder, OTHER_USER.pw_uid, OTHER_USER.pw_gid)
 
     def run(name: str, *arguments: str) -> None:
-        command = [programs / name, "-D", folder / "data", *arguments]
+        command = [str(programs / name), "-D", str(folder / "data"), *arguments]
         subprocess.run(
             command, cwd=folder, stdout=subprocess.DEVNULL, timeout=60, check=True, **account
         )
