@@ -5,8 +5,8 @@ import os
 import sys
 from contextlib import suppress
 
-# What shells expect of a program that Ctrl-C ended, and of one whose reader went.
-INTERRUPTED, READER_GONE = 130, 141
+# The usual exit codes of programs ended by Ctrl-C, and by a closed pipe.
+INTERRUPTED, PIPE_CLOSED = 130, 141
 
 
 def main() -> None:
@@ -22,13 +22,13 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     finally:
-        # Now, when a reader such as `head` that has gone is still an error that can be handled.
+        # Python would flush them at exit, too late to handle the error of a closed pipe.
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
 
 
 def _discard_output() -> None:
-    """Send to nowhere what the streams without a reader still hold; Python flushes them at exit."""
+    """Let the flush at exit succeed: discard what a stream with a closed pipe still holds."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
@@ -42,4 +42,4 @@ if __name__ == "__main__":
         main()
     except BrokenPipeError:
         _discard_output()
-        sys.exit(READER_GONE)
+        sys.exit(PIPE_CLOSED)

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register, run_checks
 from django.db import connections
 
 from ilara_admin.core.limits import PAGE
@@ -18,6 +18,14 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", ".localhost"})
 SECRET_KEY_CHARACTERS = 50
 SECRET_KEY_DISTINCT = 5
 OLDEST_POSTGRESQL = 15
+
+
+def database_problem() -> str | None:
+    """Why Ilara cannot use the database, and the fix; None if it can."""
+    for found in run_checks(tags=[Tags.database], databases=["default"]):
+        if found.is_serious():
+            return " ".join(filter(None, (str(found.msg), found.hint)))
+    return None
 
 
 @register(Tags.security)

@@ -1,7 +1,6 @@
 """A PostgreSQL of this machine's packages, as an external server."""
 
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -12,77 +11,82 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
-import pytest
 from psycopg import sql
 
-from tests.running import free_port
+from tests.processes import program
+from tests.running import OTHER_USER, free_port
 
 ROLE, PASSWORD = "game", "not-a-secret"
+
+
+def server_programs() -> list[Path]:
+    """The folders of the programs of each installed version, the oldest first."""
+    debian = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if not debian:
+        return [Path(program("initdb", "postgresql")).parent]
+    return sorted(debian, key=lambda folder: int(folder.parent.name))
+
+
+@contextmanager
+def running_server(programs: Path, folder: Path, port: int) -> Iterator[None]:
+    """A fresh server in an empty folder, with Debian's usual access: over TCP with a password. Over
+    the socket, which is in the folder, every role is trusted."""
+    account: dict[str, Any] = {}
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        account = {"user": OTHER_USER.pw_uid, "group": OTHER_USER.pw_gid, "extra_groups": []}
+        os.chown(folder, OTHER_USER.pw_uid, OTHER_USER.pw_gid)
+
+    def run(name: str, *arguments: str) -> None:
+        command = [str(programs / name), "-D", str(folder / "data"), *arguments]
+        subprocess.run(
+            command, cwd=folder, stdout=subprocess.DEVNULL, timeout=60, check=True, **account
+        )
+
+    access = ("--username=postgres", "--auth-local=trust", "--auth-host=scram-sha-256")
+    run("initdb", "--no-sync", *access)
+    options = f"-c listen_addresses=127.0.0.1 -c port={port} -k {folder} -F"
+    run("pg_ctl", "start", "--wait", "--silent", "-l", str(folder / "log"), "-o", options)
+    try:
+        yield
+    finally:
+        run("pg_ctl", "stop", "--mode=immediate", "--silent")
 
 
 @dataclass(frozen=True, slots=True)
 class External:
     """A server with a role that may do no more than own its databases."""
 
-    version: int
+    folder: Path
     port: int
 
     def create(self, name: str) -> str:
         """Create an empty database in UTF-8; returns its URL."""
         command = sql.SQL("CREATE DATABASE {} OWNER {} ENCODING 'UTF8' TEMPLATE template0")
-        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as session:
-            session.execute(command.format(sql.Identifier(name), sql.Identifier(ROLE)))
-        return self.url(f"{ROLE}:{PASSWORD}", name)
+        self.administer(command.format(sql.Identifier(name), sql.Identifier(ROLE)))
+        return f"postgresql://{ROLE}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
 
     def query(self, name: str, text: LiteralString) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.url(ROLE, name), password=PASSWORD) as session:
+        with psycopg.connect(**self.address, user=ROLE, dbname=name) as session:
             return session.execute(text).fetchall()
 
-    def url(self, user: str, name: str) -> str:
-        return f"postgresql://{user}@127.0.0.1:{self.port}/{name}"
+    def administer(self, command: sql.Composed) -> None:
+        with psycopg.connect(**self.address, user="postgres", autocommit=True) as session:
+            session.execute(command)
+
+    @property
+    def address(self) -> dict[str, Any]:
+        return {"host": str(self.folder), "port": self.port}
 
 
 @contextmanager
 def external_postgres() -> Iterator[External]:
-    """The oldest server below /usr/lib/postgresql, started in a temporary folder."""
-    folders = {
-        int(folder.parent.name): folder
-        for folder in Path("/usr/lib/postgresql").glob("*/bin")
-        if (folder / "initdb").exists()
-    }
-    if not folders:
-        message = "This test needs a PostgreSQL server: apt-get install postgresql"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    version, port = min(folders), free_port()
-    place = Path(tempfile.mkdtemp(prefix="ilara-external-"))
-    account: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        user = pwd.getpwnam("nobody")
-        account = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        os.chown(place, user.pw_uid, user.pw_gid)
-
-    def run(program: str, *arguments: str) -> None:
-        command = [str(folders[version] / program), "-D", str(place / "data"), *arguments]
-        subprocess.run(
-            command, cwd=place, stdout=subprocess.DEVNULL, timeout=60, check=True, **account
-        )
-
+    """The oldest installed server, started in a temporary folder."""
+    programs = server_programs()[0]
+    server = External(Path(tempfile.mkdtemp(prefix="ilara-external-")), free_port())
+    create_role = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
     try:
-        run("initdb", "--username=postgres", "--auth=trust", "--no-sync")
-        options = f"-c listen_addresses=127.0.0.1 -c port={port} -k {place} -F"
-        run("pg_ctl", "start", "--wait", "--silent", "-l", str(place / "log"), "-o", options)
-        try:
-            server = External(version, port)
-            with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as session:
-                session.execute(
-                    sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
-                        sql.Identifier(ROLE), sql.Literal(PASSWORD)
-                    )
-                )
+        with running_server(programs, server.folder, server.port):
+            server.administer(create_role.format(sql.Identifier(ROLE), sql.Literal(PASSWORD)))
             yield server
-        finally:
-            run("pg_ctl", "stop", "--mode=immediate", "--silent")
     finally:
-        shutil.rmtree(place)
+        shutil.rmtree(server.folder)

@@ -27,7 +27,7 @@ IDS = "SELECT event_id FROM event"
 
 
 class Sender(threading.Thread):
-    """Sends batches of new events until it is told to stop, and collects what was acknowledged."""
+    """Sends batches of new events until `going` is false, and collects what was acknowledged."""
 
     def __init__(self, api: HttpApi, name: str) -> None:
         super().__init__(name=name)

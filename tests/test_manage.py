@@ -1,4 +1,4 @@
-"""manage.py itself: commands end quietly when their reader goes, as in `manage.py … | head`."""
+"""manage.py itself: commands end quietly when stdout is closed, as in `manage.py … | head`."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from tests.running import OURS
 
 
 def run_without_reader(home: Path, *arguments: str) -> tuple[int, str]:
-    """The exit code and stderr of a command whose stdout nobody reads any more."""
+    """The exit code and stderr of a command whose stdout is a closed pipe."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -34,12 +34,12 @@ def run_without_reader(home: Path, *arguments: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     "arguments", [["help"], pytest.param(["help", "serve"], marks=pytest.mark.slow)]
 )
-def test_help__ends_quietly_when_its_reader_goes(tmp_path: Path, arguments: list[str]) -> None:
+def test_help__ends_quietly_when_stdout_is_closed(tmp_path: Path, arguments: list[str]) -> None:
     assert run_without_reader(tmp_path, *arguments) == (141, "")
 
 
 @pytest.mark.slow
-def test_commands__end_quietly_when_their_reader_goes() -> None:
+def test_commands__end_quietly_when_stdout_is_closed() -> None:
     if settings.DATABASE_URL:
         pytest.skip("DATABASE_URL names the server")
     with empty_home() as home:

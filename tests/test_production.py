@@ -11,10 +11,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, HTTPSHandler, Request, build_opener
 
@@ -22,9 +21,10 @@ import pytest
 from django.conf import settings
 
 from tests.api_client import EVENTS, FLAGS, PLAYERS, HttpApi
+from tests.external_postgres import running_server, server_programs
 from tests.homes import HANG_SECONDS, wait_until
 from tests.processes import alive, output_of, program
-from tests.running import OTHER_USER, clean_environment, free_port
+from tests.running import clean_environment, free_port
 from tests.test_readme import README, read_by_the_code
 
 DEPLOY = settings.BASE_DIR / "ilara_admin/deploy"
@@ -130,61 +130,21 @@ def machine() -> Iterator[Machine]:
     folder = Path(tempfile.mkdtemp(prefix="ilara-machine-"))
     folder.chmod(0o755)  # nginx's processes must enter it
     machine = Machine(folder, {name: free_port() for name in ORDINARY_PORTS})
-    for name in ("etc/nginx/conf.d", "etc/systemd/system", "opt", "bin"):
+    for name in ("etc/nginx/conf.d", "etc/systemd/system", "opt", "bin", "postgresql"):
         (folder / name).mkdir(parents=True)
     for name, script in STAND_INS.items():
         path = folder / "bin" / name
         path.write_text(f"#!/bin/bash\nset -e\n{script}\n")
         path.chmod(0o755)
     try:
-        with fresh_postgresql(machine):
+        place, port = folder / "postgresql", machine.ports["postgresql"]
+        with running_server(server_programs()[-1], place, port):
             try:
                 yield machine
             finally:
                 machine.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def fresh_postgresql(machine: Machine) -> Iterator[None]:
-    """Debian's PostgreSQL with its usual access: over TCP with a password."""
-    folder = machine.folder / "postgresql"
-    folder.mkdir()
-    user: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        user = {"user": OTHER_USER.pw_uid, "group": OTHER_USER.pw_gid, "extra_groups": []}
-        os.chown(folder, OTHER_USER.pw_uid, OTHER_USER.pw_gid)
-    data, programs = folder / "data", postgresql_programs()
-    access = ["--auth-local=trust", "--auth-host=scram-sha-256", "--username=postgres"]
-    subprocess.run(
-        [programs / "initdb", "--no-sync", *access, "-D", data],
-        check=True, capture_output=True, cwd=folder, **user,
-    )  # fmt: skip
-    options = {
-        "listen_addresses": "127.0.0.1",
-        "port": machine.ports["postgresql"],
-        "unix_socket_directories": folder,
-        "fsync": "off",
-    }
-    arguments = [f"--{name}={value}" for name, value in options.items()]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [programs / "postgres", "-D", data, *arguments],
-            cwd=folder, stdout=log, stderr=log, **user,
-        )  # fmt: skip
-    try:
-        wait_until(lambda: "ready to accept connections" in (folder / "log").read_text())
-        yield
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(HANG_SECONDS)
-
-
-def postgresql_programs() -> Path:
-    """The newest of Debian's, which are not on the PATH."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    return found[-1].parent if found else Path(program("postgres", "postgresql")).parent
 
 
 # --- The commands of the README -------------------------------------------------------------------
@@ -229,7 +189,7 @@ def prepared_repository(machine: Machine) -> Path:
 
 
 def debian_nginx(machine: Machine) -> None:
-    """Debian's own nginx.conf, with this machine's folders and only our server."""
+    """Debian's nginx.conf, with the folders of this machine and no server but ours."""
     text = Path("/etc/nginx/nginx.conf").read_text()
     folder = machine.etc / "nginx"
     for printed, changed in {
@@ -269,7 +229,7 @@ class Website:
 @pytest.mark.slow
 @pytest.mark.skipif(bool(settings.DATABASE_URL), reason="it starts an external PostgreSQL itself")
 def test_production_section__works_as_printed(machine: Machine) -> None:
-    nginx, programs = program("nginx", "nginx"), postgresql_programs()
+    nginx = program("nginx", "nginx")
     program("openssl", "openssl")
     debian_nginx(machine)
     output = machine.run(
@@ -281,7 +241,7 @@ def test_production_section__works_as_printed(machine: Machine) -> None:
         PGHOST=str(machine.folder / "postgresql"),
         PGPORT=str(machine.ports["postgresql"]),
         PGUSER="postgres",
-        PATH=f"{machine.folder}/bin:{programs}:{os.environ['PATH']}",
+        PATH=f"{machine.folder}/bin:{server_programs()[-1]}:{os.environ['PATH']}",
     )
     assert '{"database": true, ' in output.splitlines()[-1]
     settings_file = machine.folder / "opt/ilara/.env"
@@ -313,7 +273,7 @@ def test_production_section__works_as_printed(machine: Machine) -> None:
             lines = iter(stream.readline, b"")
             assert b"level_complete" in next(line for line in lines if line.startswith(b"data: "))
 
-    # The proxy's own answers, and what passes it.
+    # What the proxy answers itself, and what it passes on.
     for path in ("/metrics", "//metrics", "/metrics/", "/%6detrics", "/x/../metrics?a"):
         reply = api.get(path)
         assert (reply.status, b"<center>nginx" in reply.body) == (404, True), path
@@ -349,7 +309,7 @@ def test_units__are_valid(tmp_path: Path) -> None:
         units.append(str(copy))
     assert len(units) == 2
     done = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, check=False)
-    # A missing man page is no fault, nor is what it says about the machine's own units.
+    # Missing man pages and messages about other units of the machine do not matter.
     ours = [line for line in done.stderr.splitlines() if "ilara-" in line]
     assert ours == []
 

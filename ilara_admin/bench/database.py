@@ -1,4 +1,4 @@
-"""An embedded database of this process's own."""
+"""A separate database for the measurements."""
 
 import shutil
 import tempfile
@@ -13,7 +13,7 @@ from ilara_admin.runtime import embedded_postgres
 
 
 @contextmanager
-def own_database(home: Path | None) -> Iterator[None]:
+def bench_database(home: Path | None) -> Iterator[None]:
     """Use the embedded server of `home`, or of a temporary folder, instead of the configured
     database, with all tables. A temporary folder is removed at the end."""
     kept = home is not None

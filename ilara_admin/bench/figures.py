@@ -1,8 +1,8 @@
 """Sizes of tables and the WAL that events write."""
 
-import random
 import uuid
 from collections.abc import Sequence
+from random import SystemRandom
 from time import perf_counter
 from typing import NamedTuple
 
@@ -55,9 +55,9 @@ GROUP BY name, place ORDER BY place"""
 
 def written_by_events(players: PlayerQuerySet, token: str, events: int) -> Written:
     """Track single events of random ones of the players through the API, twice as many as `events`.
-    Changes the server's settings, so it needs a server of its own."""
+    Changes settings of the server, so nothing else may use it."""
     ids = list(players.values_list("id", flat=True))
-    drawn = random.choices(ids, k=2 * events)  # noqa: S311
+    drawn = SystemRandom().choices(ids, k=2 * events)
     client = Client(SERVER_NAME="localhost", headers={"X-API-Key": token})
     _execute("CHECKPOINT")
     seconds, wal, images, updates, hot = _track(client, drawn[:events])

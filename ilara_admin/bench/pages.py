@@ -21,7 +21,7 @@ from players.models import Player, PlayerAlias, PlayerNote, Purchase
 from segments.models import Segment
 
 REQUESTS = 20  # of each row, after one of each URL
-SECONDS = 10.0  # after this time a row makes do with fewer requests
+SECONDS = 10.0  # after this time no further requests are sent for a row
 STATES = ("on", "archive")
 ENDLESS = {"event_stream"}
 SEARCHED = "player_12"
@@ -30,7 +30,7 @@ type Case = Mapping[str, object]
 
 
 class Timing(NamedTuple):
-    """Milliseconds of server time. `kind` tells rows of one page apart."""
+    """Milliseconds of server time. `kind` distinguishes the rows of one page."""
 
     name: str
     kind: str

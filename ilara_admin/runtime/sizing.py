@@ -7,7 +7,7 @@ before Django is set up.
 import os
 
 BACKGROUND = 1  # connections of each process beside those of its threads
-JOBS = 8  # connections of the job worker
+JOBS = 10  # connections of the job worker, five for each of its queues
 SPARE = 10  # for people, backups and PostgreSQL's own reserve
 
 

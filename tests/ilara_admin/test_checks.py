@@ -14,7 +14,12 @@ from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django.fixtures import Settings
 
-from ilara_admin.checks import check_encoding, check_pooled_role, check_postgresql
+from ilara_admin.checks import (
+    check_encoding,
+    check_pooled_role,
+    check_postgresql,
+    database_problem,
+)
 
 STRONG = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO"
 PUBLIC: dict[str, Any] = {
@@ -96,11 +101,13 @@ def ascii_database(transactional_db: None) -> Iterator[BaseDatabaseWrapper]:
 def test_database_that_is_not_utf8__is_refused(ascii_database: BaseDatabaseWrapper) -> None:
     with mock.patch("ilara_admin.checks.connections", {"default": ascii_database}):
         (error,) = check_encoding(None, databases=["default"])
+        assert database_problem() == f"{error.msg} {error.hint}"
     assert error.id == "ilara.E004"
     assert "SQL_ASCII" in error.msg
     assert "--encoding UTF8" in (error.hint or "")
     with mock.patch("ilara_admin.checks.connections", {"default": connection}):
         assert list(check_encoding(None, databases=["default"])) == []
+        assert database_problem() is None
 
 
 def test_postgresql__is_checked_only_with_databases() -> None:

@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 from django.db import connection
 
 from ilara_admin.api import key_usage
-from ilara_admin.bench.database import own_database
+from ilara_admin.bench.database import bench_database
 from ilara_admin.bench.figures import sizes, written_by_events
 from ilara_admin.bench.load import Size, load
 from ilara_admin.bench.pages import REQUESTS, times_of_pages
@@ -21,8 +21,8 @@ from players.models import Player
 
 class Command(IlaraCommand):
     help = (
-        "Measure the pages, the sizes of tables and the WAL per event on a database of its own "
-        "with made-up players, events, segments and flags."
+        "Measure the pages, the sizes of tables and the WAL per event, on a separate embedded "
+        "database with made-up players, events, segments and flags."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -40,7 +40,7 @@ class Command(IlaraCommand):
         self, *, players: int, events: int, segments: int, flags: int, requests: int, tracked: int,
         home: Path | None, **options: Any,
     ) -> None:  # fmt: skip
-        with own_database(home and home.absolute()):
+        with bench_database(home and home.absolute()):
             first_start(name="Bench", slug="bench", tier=Tier.ENTERPRISE, actor=self.actor)
             environment = Environment.objects.select_related("project").get(slug="live")
             if not Player.objects.of(environment).exists():
@@ -76,7 +76,7 @@ class Command(IlaraCommand):
         players, today = Player.objects.of(environment), datetime.now(UTC).date()
         again = written_by_events(players.filter(last_active_on=today), key.token, tracked)
         first = written_by_events(players.filter(last_active_on__lt=today), key.token, tracked)
-        key_usage.flush()  # while the database is there
+        key_usage.flush()  # before the database is removed
         self.stdout.write("")
         self.table(
             ("WRITTEN PER EVENT OF A RANDOM PLAYER", "SEEN TODAY", "FIRST OF THE DAY"),

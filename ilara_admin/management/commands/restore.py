@@ -2,9 +2,9 @@ import sys
 from contextlib import nullcontext
 from typing import Any, BinaryIO
 
-from django.core import checks
 from django.core.management.base import CommandError, CommandParser
 
+from ilara_admin.checks import database_problem
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.runtime import supervisor
@@ -25,9 +25,8 @@ class Command(IlaraCommand):
         )
 
     def run(self, *, file: str, replace: str | None, **options: Any) -> None:
-        for problem in checks.run_checks(tags=[checks.Tags.database], databases=["default"]):
-            if problem.is_serious():
-                raise CommandError(" ".join(filter(None, (str(problem.msg), problem.hint))))
+        if problem := database_problem():
+            raise CommandError(problem)
         try:
             with _opened(file) as stream, supervisor.stoppable():
                 restored = restore(stream, replace, ProgressBar())

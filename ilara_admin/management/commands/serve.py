@@ -4,7 +4,6 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from django.conf import settings
-from django.core import checks
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
@@ -19,6 +18,7 @@ from ilara_admin.bootstrap import (
     first_start,
     missing_migrations,
 )
+from ilara_admin.checks import database_problem
 from ilara_admin.core import db
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.projects import project_update
@@ -132,9 +132,8 @@ class Command(BaseCommand):
             }[server.found] + f" {settings.ILARA_HOME}"
         connection.ensure_connection()
         self.say("database", found)
-        for problem in checks.run_checks(tags=[checks.Tags.database], databases=["default"]):
-            if problem.is_serious():
-                raise ServeError(" ".join(filter(None, (str(problem.msg), problem.hint))))
+        if problem := database_problem():
+            raise ServeError(problem)
         missing = missing_migrations()
         call_command("migrate", verbosity=0, interactive=False)
         partitions.ensure()

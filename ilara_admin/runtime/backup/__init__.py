@@ -1,1 +1,1 @@
-"""Backup and restore with PostgreSQL's own programs; may import core and the rest of runtime."""
+"""Backup and restore with the programs of PostgreSQL; may import core and the rest of runtime."""

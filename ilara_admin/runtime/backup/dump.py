@@ -1,4 +1,4 @@
-"""Write a backup of the database of the settings, while it is used."""
+"""Write a backup of the configured database, while it is used."""
 
 import os
 import shutil
@@ -17,12 +17,7 @@ from psycopg import sql
 
 from ilara_admin.core.progress import Progress
 from ilara_admin.runtime.backup.manifest import FORMAT, BackupError, Manifest, write
-from ilara_admin.runtime.backup.programs import (
-    Messages,
-    Programs,
-    programs,
-    server_version,
-)
+from ilara_admin.runtime.backup.programs import Messages, Programs, programs, server_version
 
 # The limits of a session that would end a long backup.
 UNLIMITED = ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
@@ -36,11 +31,11 @@ def dump(file: BinaryIO, progress: Progress) -> Manifest:
     """
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        for name in UNLIMITED:
-            # A setting that this version of PostgreSQL does not know has no row.
-            cursor.execute(
-                "SELECT set_config(name, '0', true) FROM pg_settings WHERE name = %s", [name]
-            )
+        # Settings that this version of PostgreSQL lacks have no row.
+        cursor.execute(
+            "SELECT set_config(name, '0', true) FROM pg_settings WHERE name = ANY(%s)",
+            [list(UNLIMITED)],
+        )
         server = server_version()
         tools = programs(at_least=server)
         manifest = _manifest(cursor, server, tools.version, progress)
@@ -146,12 +141,8 @@ def _archive(
     ) as process:
         assert process.stdout
         assert process.stderr
-        step, total = "Backing up rows", manifest.total
-        messages = Messages(
-            process.stderr, manifest, lambda rows: progress(step, min(rows, total - 1), total)
-        )
+        messages = Messages(process.stderr, manifest, "Backing up rows", progress)
         shutil.copyfileobj(process.stdout, file)
         if process.wait():
             raise BackupError(f"pg_dump failed: {messages.failure()}")
-        messages.join()
-        progress(step, total, total)
+        messages.finish()

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from django.db import connection
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
+from ilara_admin.core.progress import Progress
 from ilara_admin.runtime.backup.manifest import BackupError, Manifest
 from ilara_admin.runtime.postgresql.site import EmbeddedError, program, summarize_output
 
@@ -55,15 +56,15 @@ class Programs:
 
 
 def server_version() -> int:
-    """The major version of the database of the settings."""
+    """The major version of the server of the configured database."""
     connection.ensure_connection()
     assert connection.connection
     return int(connection.connection.info.server_version // 10_000)
 
 
 def programs(at_least: int) -> Programs:
-    """The programs for the database of the settings: the oldest that have at least this major
-    version. Raises BackupError."""
+    """The programs for the configured database: the oldest that have at least this major version.
+    Raises BackupError."""
     connection.ensure_connection()
     assert connection.connection
     encrypted = connection.connection.info.pgconn.ssl_in_use
@@ -80,8 +81,8 @@ def programs(at_least: int) -> Programs:
 
 
 def _address() -> tuple[str, str]:
-    """The connection string and the password, from the settings alone: psycopg's own libpq also has
-    parameters that older programs do not know."""
+    """The connection string and the password, from the settings. An open connection also
+    lists parameters of psycopg's libpq that older programs refuse."""
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     given = connection.get_connection_params()
     password = given.pop("password", "")
@@ -120,9 +121,11 @@ def _version(folder: Path) -> int | None:
 class Messages(threading.Thread):
     """Reads what a program started with `--verbose` writes to stderr, and reports its progress."""
 
-    def __init__(self, stderr: IO[bytes], manifest: Manifest, on_rows: Callable[[int], None]):
+    def __init__(
+        self, stderr: IO[bytes], manifest: Manifest, step: str, progress: Progress
+    ) -> None:
         super().__init__(daemon=True)
-        self.stderr, self.manifest, self.on_rows = stderr, manifest, on_rows
+        self.stderr, self.manifest, self.step, self.progress = stderr, manifest, step, progress
         self.last: deque[str] = deque(maxlen=200)
         self.start()
 
@@ -134,7 +137,13 @@ class Messages(threading.Thread):
             if begun := CONTENTS.search(line):
                 table = begun[1].removeprefix(f"{self.manifest.schema}.")
                 done, current = done + current, self.manifest.rows.get(table, 0)
-                self.on_rows(done)
+                total = self.manifest.total
+                self.progress(self.step, min(done, total - 1), total)
+
+    def finish(self) -> None:
+        """Report the end of a program that succeeded."""
+        self.join()
+        self.progress(self.step, self.manifest.total, self.manifest.total)
 
     def failure(self) -> str:
         """What explains the failure of the program, after its end."""

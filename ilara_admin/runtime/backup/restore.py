@@ -1,4 +1,4 @@
-"""Restore a backup into the database of the settings: completely or not at all."""
+"""Restore a backup into the configured database: completely or not at all."""
 
 import shutil
 import subprocess
@@ -15,12 +15,7 @@ from psycopg import sql
 
 from ilara_admin.core.progress import Progress
 from ilara_admin.runtime.backup.manifest import BackupError, Manifest, read
-from ilara_admin.runtime.backup.programs import (
-    Messages,
-    Programs,
-    programs,
-    server_version,
-)
+from ilara_admin.runtime.backup.programs import Messages, Programs, programs, server_version
 from ilara_admin.runtime.postgresql.site import summarize_output
 
 # pg_dump writes it since version 17, and older servers refuse it.
@@ -113,7 +108,7 @@ def _other_connections() -> int:
         cursor.execute(
             """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
-               -- An ordinary role does not see the type of the sessions of other roles.
+               -- For sessions of other roles, an ordinary role reads NULL as the type.
                AND coalesce(backend_type, 'client backend') = 'client backend'"""
         )
         return int(cursor.fetchone()[0])
@@ -154,10 +149,7 @@ def _run(
         assert psql.stdin
         assert archive.stdout
         assert archive.stderr
-        step, total = "Restoring rows", manifest.total
-        messages = Messages(
-            archive.stderr, manifest, lambda rows: progress(step, min(rows, total - 1), total)
-        )
+        messages = Messages(archive.stderr, manifest, "Restoring rows", progress)
         try:
             _send(psql.stdin, _before(drops))
             head = archive.stdout.read(HEAD_BYTES)
@@ -170,12 +162,11 @@ def _run(
                 raise BackupError(
                     f"The backup cannot be read; nothing was changed: {messages.failure()}"
                 )
-            messages.join()
-            progress(step, total, total)
+            messages.finish()
             progress("Checking counts", 0, 1)
             _send(psql.stdin, [*_checks(manifest), "COMMIT;"])
         except BrokenPipeError:
-            pass  # psql has failed, and says why
+            pass  # psql has failed: its exit code is checked below
         finally:
             with suppress(BrokenPipeError):
                 psql.stdin.close()
@@ -194,7 +185,7 @@ def _before(drops: list[str]) -> Iterator[str]:
     yield "SET client_min_messages = warning;"
     yield "SET statement_timeout = 0;"
     yield "SET idle_in_transaction_session_timeout = 0;"
-    yield "SET lock_timeout = '10s';"  # pg_restore sets it to 0 once nothing can be in the way
+    yield "SET lock_timeout = '10s';"  # for the drops: the archive begins by setting it to 0
     yield "BEGIN;"
     yield from drops
 

@@ -125,9 +125,9 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def open_lock(path: Path | str, flags: int = os.O_RDONLY) -> int:
-    """Open a lock file that no other user can open: whoever can read a file can also hold its lock.
+    """Open a lock file, private to its owner: every user who can read a file can also lock it.
 
-    Root gives it to the owner of the folder, who may use the same home.
+    Root makes the owner of the folder the owner of the file, as both may use the same home.
     """
     descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
@@ -196,8 +196,8 @@ def _socket_folder(folder: Path, account: Account | None) -> Path:
 
 
 def _short_folder(link: Path, owners: set[int]) -> Path:
-    """The folder in /tmp to which the link points. Nobody can take its name in advance, and if
-    somebody did after /tmp was emptied, another one replaces it."""
+    """The folder in /tmp to which the link points. Its name is random, so that no other user can
+    create it first. If it is missing or belongs to another user, a new one replaces it."""
     if not link.is_symlink() or not _private(link.readlink(), owners):
         draft = link.with_name("socket.new")
         draft.unlink(missing_ok=True)

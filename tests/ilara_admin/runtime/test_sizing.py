@@ -56,7 +56,7 @@ def test_settings__replace_the_defaults(defaults: Defaults) -> None:
 )
 def test_too_many__names_the_numbers_and_the_fix(workers: int, threads: int, fix: str) -> None:
     line = too_many_connections(workers, threads, 100) or ""
-    needed = workers * (threads + 1) + 8
+    needed = workers * (threads + 1) + 10
     assert f"{workers} web processes with {threads} threads" in line
     assert f"may open {needed} database connections, but PostgreSQL allows 100" in line
     assert line.endswith(f"{fix} max_connections to {needed + 10}.")
