@@ -17,7 +17,7 @@ from segments.language.parser import Group, RuleError, parse, segments_in, segme
 from segments.language.references import check_references
 from segments.lists.services import lists_keep
 from segments.models import Segment
-from segments.recounts import size_forget, size_want, size_want_after_change
+from segments.recounts import size_forget, size_want
 from segments.usage import named, users_of
 
 SEGMENTS_LOCK = 0x5E6  # first key of the advisory lock; the second is the environment's id
@@ -146,7 +146,7 @@ def segment_update(
     segment.save(update_fields=["name", "rule", "description", "updated_at"])
     if "rule" in new:
         size_forget(segment)
-        size_want_after_change(segment)
+        size_want(segment, members_changed=True)
     entry = _audit(
         AuditAction.SEGMENT_UPDATED, segment, actor, before=old, after=new, reason=reason
     )
