@@ -40,7 +40,7 @@ def created_fields(segment: Segment) -> dict[str, Any]:
 
 def segments_lock(environment: Environment) -> None:
     """Serialise changes to an environment's segments: two concurrent ones could close a cycle that
-    neither sees, or use the same key. Take it before row locks on segments."""
+    neither check finds, or use the same key. Take it before row locks on segments."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [SEGMENTS_LOCK, environment.pk])
 
