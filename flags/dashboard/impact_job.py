@@ -28,7 +28,6 @@ from flags.models import Flag, FlagImpact
 from ilara_admin.api.environment_cache import Snapshot, at_version
 from ilara_admin.models import Environment
 from players.lifecycle import Stage
-from segments import sizes
 
 # A finished evaluation is shown again for this long: players change.
 FRESH = timedelta(minutes=5)
@@ -36,11 +35,13 @@ FRESH = timedelta(minutes=5)
 DEAD = timedelta(minutes=1)
 
 
-def impact_start(flag: Flag, draft: FlagDocument, environment: Environment) -> FlagImpact:
-    """The evaluation of this draft under the current configuration, started unless it exists."""
+def impact_start(
+    flag: Flag, draft: FlagDocument, environment: Environment, players: int
+) -> FlagImpact:
+    """The evaluation of this draft under the current configuration, started unless it exists.
+    `players` is their number in the environment."""
     document = encode_document(draft)
     content = [flag.pk, environment.config_version, document]
-    players = sizes.total(environment.pk)
     impacts_forget(FRESH)
     with transaction.atomic():
         job, created = FlagImpact.objects.get_or_create(
