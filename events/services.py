@@ -20,7 +20,7 @@ def event_name_describe(
     reason: str = "",
 ) -> AuditEntry | None:  # fmt: skip
     """Set what an event means. Returns None if nothing changed; raises Conflict if the description
-    is no longer as in `seen`. No request under /v1 sees it, so no process has to reload."""
+    is no longer as in `seen`. It affects no request under /v1, so no process has to reload."""
     event_name = _locked(event_name.pk)
     description = description.strip()
     if len(description) > DESCRIPTION_CHARACTERS:

@@ -197,9 +197,10 @@ class FlagUsage(models.Model):
 class FlagImpact(models.Model):
     """The evaluation of all players with a draft, by a job; see dashboard/impact_job.py.
 
-    It is kept for minutes, a day at most. The ids are walked in `chunks` equal
-    ranges, of which `chunk` are done; `found` are the counts so far. `fingerprint` is that of the
-    draft and the environment's configuration, so that a result is never out of date."""
+    It is kept for minutes, a day at most. The ids are walked in `chunks` equal ranges, of which
+    `chunk` are done; `found` are the counts so far. `fingerprint` is that of the draft and the
+    environment's configuration, so that a result is never out of date.
+    """
 
     flag = models.ForeignKey(Flag, models.CASCADE, related_name="+")
     fingerprint = models.CharField(max_length=64, unique=True)

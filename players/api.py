@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -21,16 +21,14 @@ from ilara_admin.core.db import Row
 from ilara_admin.core.names import name_problem
 from players import examples, schemas, statements
 from players.alias_api import alias_link, alias_unlink
-from players.cache import churn_part
+from players.insight_api import churn_risk, player_lifecycle
 from players.models import attributes_problem, player_id_for
 from players.money import parse_amount
 from players.record import (
     UNKNOWN_PLAYER,
     PlayerRow,
-    lifecycle_of,
     mask_email,
     player_of,
-    risk_of,
     stage_of,
     thresholds_of,
 )
@@ -263,60 +261,6 @@ def purchase_record(
     return respond(_player(request, player))
 
 
-@endpoint(
-    "GET",
-    docs=Docs(
-        reply=schemas.PlayerLifecycle, missing=(UNKNOWN_PLAYER,), examples=examples.LIFECYCLE
-    ),
-)
-def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
-    """Get the lifecycle stage, when it began, and the next stage. New players become active;
-    inactive players become at risk, then churned; players who return after that are reactivated."""
-    player = find_player(request, player_id)
-    life = lifecycle_of(player, thresholds_of(request.snapshot), request.now)
-    following = None
-    if life.next_stage is not None and life.next_at is not None:
-        following = schemas.StageChange(life.next_stage, _utc(life.next_at))
-    return respond(
-        schemas.PlayerLifecycle(
-            player_id=player.id,
-            lifecycle_stage=life.stage,
-            stage_since=_utc(life.since),
-            first_seen_at=_utc(player.first_seen_at),
-            last_seen_at=_utc(player.last_seen_at),
-            days_since_last_seen=max((request.now - player.last_seen_at).days, 0),
-            session_count=player.session_count,
-            next=following,
-        )
-    )
-
-
-@endpoint(
-    "GET",
-    docs=Docs(reply=schemas.ChurnRisk, missing=(UNKNOWN_PLAYER,), examples=examples.CHURN_RISK),
-)
-def churn_risk(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
-    """Get the probability that the player has stopped playing. The model uses the player's active
-    days; the contributions of the factors add up to the score."""
-    row = run_one(request, statements.FIND_WITH_ACTIVITY, [player_id])
-    player, activity = player_or_404(request, player_id, row[:-1]), row[-1]
-    risk = risk_of(player, activity, churn_part.of(request.snapshot), request.now)
-    return respond(
-        schemas.ChurnRisk(
-            player_id=player.id,
-            risk_score=risk.score,
-            risk_level=risk.level,
-            factors=[
-                schemas.RiskFactor(item.factor, item.description, item.contribution)
-                for item in risk.factors
-            ],
-            prediction_date=risk.prediction_date,
-            confidence=risk.confidence,
-            model=risk.model,
-        )
-    )
-
-
 # --- Helpers ------------------------------------------------------------------------------------
 
 
@@ -364,14 +308,10 @@ def _player(
         session_count=player.session_count,
         total_revenue=player.total_revenue,
         is_payer=player.purchase_count > 0,
-        first_seen_at=_utc(player.first_seen_at),
-        last_seen_at=_utc(player.last_seen_at),
+        first_seen_at=player.first_seen_at.astimezone(UTC),
+        last_seen_at=player.last_seen_at.astimezone(UTC),
         attributes=player.attributes,
     )
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
 
 
 def _limit(request: ApiRequest) -> int:

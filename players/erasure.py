@@ -91,14 +91,14 @@ def _identifiers(player: Player, names: list[str]) -> list[str]:
 
 def _erase_entries(erasure: Erasure) -> int:
     """Keep the action, time and actor of each entry about the player. All get the same pseudonym.
-    Entries about other objects lose the player's names."""
+    Remove the player's names from entries about other objects."""
     AuditEntry.objects.filter(object_type="player", object_id=str(erasure.player.pk)).update(
         object_id=str(erasure.pseudonym), object_name=ERASED, before=None, after=None, reason=""
     )
     # Another player may have the same e-mail or device id, which undo needs.
-    own = identifiers(erasure.player.pk, erasure.names)
+    unique = identifiers(erasure.player.pk, erasure.names)
     here, params = "environment_id = %s AND ", [erasure.player.environment_id]
-    for names, others in ((erasure.identifiers, "object_type <> 'player'"), (own, "true")):
+    for names, others in ((erasure.identifiers, "object_type <> 'player'"), (unique, "true")):
         redaction = Redaction(names)
         redaction.rows("audit_entry", ("before", "after", "reason"), here + others, params)
         # A flag and a segment have keys, which staff chose and others refer to.

@@ -1,9 +1,9 @@
 """Removes what names an erased player from texts of other objects: audit entries, reasons, rules.
 
 Players choose some of their names, such as a user name, and a name may be a word that flags, rules
-and other players use. So a sentence loses a name only if it is distinctive, and only where it
-stands on its own: `hero-1` stays in `hero-12`. In documents, only values that stand for a player
-are removed: operands of conditions on ids and e-mail addresses, and the like. Keys stay.
+and other players use. So a name is removed from a sentence only if it is distinctive, and not where
+it is part of a longer word: `hero-1` stays in `hero-12`. In documents, only values that identify a
+player are removed: operands of conditions on ids and e-mail addresses, and the like. Keys stay.
 """
 
 import json
@@ -25,12 +25,12 @@ PERSONAL = {
     "name", "username", "displayname", "nickname", "nick", "fullname", "realname", "playername",
     "phone", "phonenumber", "address",
 }  # fmt: skip
-# Names of values that stand for a player, in documents and audit entries.
+# Names of values that identify a player, in documents and audit entries.
 OF_PLAYERS = {"player", "players", "ids", "externalid", "aliases", "alias", "email", "deviceid"}
 # Names of texts that staff wrote, in documents and audit entries.
 SENTENCES = {"name", "description", "owner", "reason", "text"}
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-# A name stands on its own: not within a longer id, address, number or time.
+# A name does not begin within a longer id, address, number or time.
 BEFORE = r"(?<![\w@+-])(?<!\w\.)"
 
 
@@ -65,7 +65,7 @@ def like_patterns(names: Iterable[str]) -> list[str]:
 
 
 def within_json(name: str) -> str:
-    """How the name stands within JSON text."""
+    """The name as JSON text contains it: escaped, without quotes."""
     return json.dumps(name, ensure_ascii=False)[1:-1]
 
 
@@ -107,9 +107,9 @@ class Redaction:
     def _operand(self, field: str, operand: Any) -> Any:
         if _folded(field.rpartition(".")[2]) not in OF_PLAYERS | PERSONAL:
             return operand
-        return [self._value(item) for item in operand] if isinstance(operand, list) else (
-            self._value(operand)
-        )  # fmt: skip
+        if isinstance(operand, list):
+            return [self._value(item) for item in operand]
+        return self._value(operand)
 
     def _value(self, value: Any) -> Any:
         return ERASED if isinstance(value, str) and value.lower() in self.folded else value
@@ -152,7 +152,8 @@ class Redaction:
 
 
 def _alone(name: str) -> str:
-    """A pattern for the name. A file name may follow it with a dot: `hero-1.csv`."""
+    """A pattern for the name where no longer one continues. A file extension may follow:
+    `hero-1.csv`."""
     longer = r"(?:\.(?!(?:csv|tsv|txt)\b))?\w" if "@" in name else r"\w|\.\d"
     return rf"{re.escape(name)}(?!{longer}|[@-])"
 

@@ -31,14 +31,12 @@ CHECKS_PER_DAY = 24  # runs of sizes_refresh
 LOST = timedelta(hours=6)  # the job of a request this old has failed
 
 
-def size_want(segment: Segment) -> None:
-    """Request an exact count by the worker, after the current transaction commits."""
-    _want([segment.pk])
-
-
-def size_want_after_change(segment: Segment, *, after: timedelta = timedelta()) -> None:
-    """Request counts of a segment whose members changed and of those that refer to it."""
-    _want([segment.pk], after=after, members_changed=True)
+def size_want(
+    segment: Segment, *, members_changed: bool = False, after: timedelta = timedelta()
+) -> None:
+    """Request an exact count by the worker, after the current transaction commits. If its members
+    changed, the segments that refer to it are counted as well."""
+    _want([segment.pk], members_changed=members_changed, after=after)
 
 
 def size_forget(segment: Segment) -> None:
@@ -98,6 +96,7 @@ def _want(
 def _queue(
     ids: list[int], *, priority: int, after: timedelta = timedelta(), members_changed: bool = False
 ) -> None:
+    # Arguments of a queued job stay unless they are given again.
     more = {"members_changed": True} if members_changed else {}
     jobs = {f"{TASK}.{each}": {"segment_id": each, **more} for each in ids}
     defer_once(TASK, jobs, priority=priority, after=after)

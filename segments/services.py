@@ -17,7 +17,7 @@ from segments.language.parser import Group, RuleError, parse, segments_in, segme
 from segments.language.references import check_references
 from segments.lists.services import lists_keep
 from segments.models import Segment
-from segments.recounts import size_forget, size_want, size_want_after_change
+from segments.recounts import size_forget, size_want
 from segments.usage import named, users_of
 
 SEGMENTS_LOCK = 0x5E6  # first key of the advisory lock; the second is the environment's id
@@ -40,7 +40,7 @@ def created_fields(segment: Segment) -> dict[str, Any]:
 
 def segments_lock(environment: Environment) -> None:
     """Serialise changes to an environment's segments: two concurrent ones could close a cycle that
-    neither sees, or use the same key. Take it before row locks on segments."""
+    neither check finds, or use the same key. Take it before row locks on segments."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [SEGMENTS_LOCK, environment.pk])
 
@@ -146,7 +146,7 @@ def segment_update(
     segment.save(update_fields=["name", "rule", "description", "updated_at"])
     if "rule" in new:
         size_forget(segment)
-        size_want_after_change(segment)
+        size_want(segment, members_changed=True)
     entry = _audit(
         AuditAction.SEGMENT_UPDATED, segment, actor, before=old, after=new, reason=reason
     )

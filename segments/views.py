@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -122,8 +121,7 @@ def segment_size(request: HtmxHttpRequest, key: str) -> HttpResponse:
 def segment_count(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Request a count now."""
     segment = get_or_404(request, Segment, key=key)
-    with transaction.atomic():
-        size_want(segment)
+    size_want(segment)
     if not wants_partial(request):
         return redirect_to(request, environment_url(request, "segment_detail", key))
     segment.refresh_from_db()

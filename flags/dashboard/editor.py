@@ -226,7 +226,7 @@ def review(
     found = None if error else impact_of(request, flag, draft, everyone=everyone)
     job = None
     if everyone and found and not found.exact:
-        job = impact_start(flag, draft, request.environment)
+        job = impact_start(flag, draft, request.environment, found.total)
         keep_going(job)
         found = (impact_found(job) if job.chunk else None) or found
     error = error or lost

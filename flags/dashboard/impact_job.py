@@ -28,7 +28,6 @@ from flags.models import Flag, FlagImpact
 from ilara_admin.api.environment_cache import Snapshot, at_version
 from ilara_admin.models import Environment
 from players.lifecycle import Stage
-from segments import sizes
 
 # A finished evaluation is shown again for this long: players change.
 FRESH = timedelta(minutes=5)
@@ -36,11 +35,13 @@ FRESH = timedelta(minutes=5)
 DEAD = timedelta(minutes=1)
 
 
-def impact_start(flag: Flag, draft: FlagDocument, environment: Environment) -> FlagImpact:
-    """The evaluation of this draft under the current configuration, started unless it exists."""
+def impact_start(
+    flag: Flag, draft: FlagDocument, environment: Environment, players: int
+) -> FlagImpact:
+    """The evaluation of this draft under the current configuration, started unless it exists.
+    `players` is their number in the environment."""
     document = encode_document(draft)
     content = [flag.pk, environment.config_version, document]
-    players = sizes.total(environment.pk)
     impacts_forget(FRESH)
     with transaction.atomic():
         job, created = FlagImpact.objects.get_or_create(
@@ -59,12 +60,12 @@ def impact_start(flag: Flag, draft: FlagDocument, environment: Environment) -> F
 
 
 def impacts_forget(age: timedelta) -> None:
-    """Delete evaluations that ended, or whose page was left, so long ago."""
+    """Delete the evaluations that were last continued so long ago."""
     FlagImpact.objects.filter(touched_at__lt=timezone.now() - age).delete()
 
 
 def keep_going(job: FlagImpact) -> None:
-    """Queue a job again whose worker was killed."""
+    """Queue the job again if it failed or its worker was killed."""
     late = FlagImpact.objects.filter(pk=job.pk, touched_at__lt=timezone.now() - DEAD)
     if not job.is_done and late.update(touched_at=Now()):
         _queue(job)
@@ -79,9 +80,9 @@ def _queue(job: FlagImpact) -> None:
 
 
 def impact_run(impact_id: int, check: Callable[[], None]) -> None:
-    """Evaluate the ranges that are left. `check` runs before each and may raise. Ends early when
-    the configuration changes, as nobody can see the result any more, or another worker is faster.
-    """
+    """Evaluate the ranges that are left. `check` runs before each and may raise. Ends early if the
+    configuration has changed, so that the result is out of date, or if another run of the job has
+    stored the range meanwhile."""
     jobs = FlagImpact.objects.filter(pk=impact_id).select_related("flag__environment")
     while (job := jobs.first()) and not job.is_done:
         check()
@@ -91,9 +92,8 @@ def impact_run(impact_id: int, check: Callable[[], None]) -> None:
         found = _read(job, flags)
         for _ in evaluated(found, *flags, job.created_at, [_range(job)]):
             pass
-        done = jobs.filter(chunk=job.chunk)
         values = {"chunk": job.chunk + 1, "found": _stored(found), "touched_at": Now()}
-        if not done.update(**values):
+        if not jobs.filter(chunk=job.chunk).update(**values):
             return
 
 

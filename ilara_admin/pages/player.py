@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.http import HttpResponse, QueryDict
+from django.http import HttpResponse
 from django.utils import timezone
 
 from events.forms import TimelineFilterForm
@@ -108,6 +108,34 @@ class ShownDecision(NamedTuple):
     override: FlagOverride | None
 
 
+class FlagsPage(NamedTuple):
+    """One page of the `matching` flags among `total`. `next` and `previous` are query strings, or
+    "" at the ends."""
+
+    rows: list[ShownDecision]
+    start: int
+    matching: int
+    total: int
+    previous: str
+    next: str
+
+    @property
+    def first(self) -> int:
+        return self.start + 1
+
+    @property
+    def last(self) -> int:
+        return self.start + len(self.rows)
+
+    @property
+    def is_only(self) -> bool:
+        return not self.next and not self.previous
+
+    @property
+    def are_many(self) -> bool:
+        return self.total > SHOWN_FLAGS
+
+
 class _Row(NamedTuple):
     """A flag of a player. `flag` and `decision` are None if the flag cannot be read."""
 
@@ -149,26 +177,27 @@ def _flags(
     matching = [row for row in rows if wanted in row.key.casefold()]
     start = form.cleaned_data.get("start") or 0
     shown = sorted(matching, key=lambda row: row.order)[start : start + SHOWN_FLAGS]
+
+    def at(place: int) -> str:
+        query = request.GET.copy()
+        query["start"] = str(place)
+        return f"?{query.urlencode()}"
+
+    is_last = start + SHOWN_FLAGS >= len(matching)
+    page = FlagsPage(
+        rows=[_shown(known, row, context) for row in shown],
+        start=start,
+        matching=len(matching),
+        total=len(rows),
+        previous=at(max(start - SHOWN_FLAGS, 0)) if start else "",
+        next="" if is_last else at(start + SHOWN_FLAGS),
+    )
     return {
         "player": player,
+        "flags": page,
         "flags_form": form,
-        "flags_total": len(rows),
-        "flags_matching": len(matching),
-        "flags_start": start,
-        "flags_end": start + len(shown),
-        "flags_earlier": _flags_query(form, start - SHOWN_FLAGS) if start else "",
-        "flags_later": (
-            _flags_query(form, start + SHOWN_FLAGS) if start + SHOWN_FLAGS < len(matching) else ""
-        ),
-        "decisions": [_shown(known, row, context) for row in shown],
         "may_edit": request.user.may(Role.SUPPORT),
     }
-
-
-def _flags_query(form: PlayerFlagsForm, start: int) -> str:
-    query = QueryDict(mutable=True)
-    query.update({"flag": form.value("flag"), "start": str(max(start, 0))})
-    return f"?{query.urlencode()}"
 
 
 def _shown(known: Snapshot, row: _Row, context: EvaluationContext) -> ShownDecision:

@@ -99,11 +99,8 @@ def count_sql(
     """A subquery that counts the events of the player `p`, up to the event count's limit. `now` is
     SQL. `since` is the start of the time span or a little earlier, passed as a value so that
     partitions outside of it are skipped."""
-    seconds = int(event_count.span.total_seconds())
     return f"""(SELECT count(*) FROM (SELECT FROM event e WHERE e.player_id = p.id
-        AND e.name = {bind(event_count.event)} AND {_received(event_count, bind, since)}
-        AND e.received_at > {now} - interval '{seconds} seconds'
-        AND {_where(event_count, bind, now)} LIMIT {event_count.limit}) counted)"""
+        AND {_is_counted(event_count, bind, now, since)} LIMIT {event_count.limit}) counted)"""
 
 
 def counts_sql(
@@ -111,18 +108,21 @@ def counts_sql(
 ) -> str:
     """A subquery with `player_id` and the number of events, as `times`, of the players with any.
     `scope` is SQL over the event `e`; the rest is as in count_sql."""
-    seconds = int(event_count.span.total_seconds())
     return f"""(SELECT e.player_id, count(*) AS times FROM event e WHERE {scope}
-        AND e.name = {bind(event_count.event)} AND {_received(event_count, bind, since)}
-        AND e.received_at > {now} - interval '{seconds} seconds'
-        AND {_where(event_count, bind, now)} GROUP BY e.player_id)"""
+        AND {_is_counted(event_count, bind, now, since)} GROUP BY e.player_id)"""
 
 
-def _received(event_count: EventCount, bind: Callable[[Any], str], since: datetime) -> str:
+def _is_counted(
+    event_count: EventCount, bind: Callable[[Any], str], now: str, since: datetime
+) -> str:
+    """Whether the event `e` counts, whoever its player is."""
     until = since + event_count.span + LATEST
-    return (
-        f"e.received_at > {bind(since)}::timestamptz AND e.received_at < {bind(until)}::timestamptz"
-    )
+    seconds = int(event_count.span.total_seconds())
+    return f"""e.name = {bind(event_count.event)}
+        AND e.received_at > {bind(since)}::timestamptz
+        AND e.received_at < {bind(until)}::timestamptz
+        AND e.received_at > {now} - interval '{seconds} seconds'
+        AND {_where(event_count, bind, now)}"""
 
 
 @dataclass(slots=True)
@@ -237,17 +237,14 @@ def condition_sql(
     operator = OPERATORS[condition.operator]
     negative = bool(operator.opposite)
     name = operator.opposite or condition.operator
-    options = SqlOptions(bind, now, may is not negative, _boundary(operator.takes, condition.value))
+    moment = boundary(condition.value) if operator.takes == "moment" else None
+    options = SqlOptions(bind, now, may is not negative, moment)
     if condition.field in FIELDS and root == "p.attributes":
         positive = COLUMN[name](builtin_fields[condition.field], condition.value, options)
     else:
         path = "".join(f" -> {bind(part)}::text" for part in attribute_path(condition.field))
         positive = JSON[name](f"({root}{path})", condition.value, options)
     return _negated(f"(({positive}) IS TRUE)", negative)
-
-
-def _boundary(takes: str, value: Any) -> datetime | timedelta | None:
-    return boundary(value) if takes == "moment" else None
 
 
 def _group(rule: Group, write: Callable[[Node], str]) -> str:

@@ -4,7 +4,6 @@ All writers lock the segment's row for each chunk. This prevents deadlocks, keep
 counts correct, and no row can appear after the segment was deleted.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,9 +17,10 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from ilara_admin.core.progress import Progress, no_progress
+from ilara_admin.models import Environment
 from players import aliases
-from players.models import Player, player_id_for
-from segments.lists.csv_reader import PLAYER_ID, CsvRow
+from segments.lists.csv_reader import CsvRow
+from segments.lists.resolution import players_named, without_strangers
 from segments.models import (
     ListState,
     Segment,
@@ -31,11 +31,6 @@ from segments.models import (
 CHUNK_ROWS = 5_000
 SHOWN_BAD_LINES = 10
 SEGMENT_DELETED = "The segment was deleted in the meantime."
-STRANGER = "is the id of no player here. If it is the game's own id, name the column external_id"
-UUID_TEXT = re.compile(
-    "[0-9a-f]{8}(-?)[0-9a-f]{4}\\1[0-9a-f]{4}\\1[0-9a-f]{4}\\1[0-9a-f]{12}", re.I
-)
-PLAYER_ID_VERSION = 5  # as player_id_for computes it
 
 
 class SupersededError(Exception):
@@ -57,8 +52,7 @@ class ChunkRun:
     row adds `row_weight`."""
 
     change: SegmentListChange
-    environment_id: int
-    namespace: UUID
+    environment: Environment
     progress: Progress
     done: float = 0
     row_weight: float = 1
@@ -77,8 +71,7 @@ def take_up(change: SegmentListChange, progress: Progress = no_progress) -> Chun
     change.attempt += 1
     if segment is None:
         raise ValidationError(SEGMENT_DELETED)
-    environment = segment.environment
-    return ChunkRun(change, environment.pk, environment.namespace, progress)
+    return ChunkRun(change, segment.environment, progress)
 
 
 def _mine(change: SegmentListChange) -> QuerySet[SegmentListChange]:
@@ -92,7 +85,7 @@ def chunk(run: ChunkRun) -> Iterator[Counts]:
     """One transaction of a change: rows and counters commit together."""
     counts, change = Counts(), run.change
     with transaction.atomic():
-        aliases.lock_for_lists(run.environment_id)
+        aliases.lock_for_lists(run.environment.pk)
         segments = Segment.objects.filter(pk=change.segment_id)
         if not segments.select_for_update(no_key=True).values_list("pk").first():
             raise ValidationError(SEGMENT_DELETED)
@@ -118,7 +111,7 @@ def chunk(run: ChunkRun) -> Iterator[Counts]:
 def add(run: ChunkRun, lines: Sequence[CsvRow]) -> None:
     """Add the ids of all lines. Raises ValidationError at the first that cannot be one."""
     with chunk(run) as counts:
-        read, rows = _without_strangers(run, lines)
+        read, rows = without_strangers(run.environment, lines)
         if faulty := next((line for line in read if line.problem), None):
             raise ValidationError(f"Line {faulty.number} {faulty.problem}.")
         counts.added = _insert(run, rows)
@@ -137,7 +130,7 @@ def take_in(
     for batch in batched(lines, CHUNK_ROWS):
         run.done = position()
         with chunk(run) as counts:
-            lines_read, rows = _without_strangers(run, batch)
+            lines_read, rows = without_strangers(run.environment, batch)
             faulty = [(line.number, line.problem) for line in lines_read if line.problem]
             total, bad = total + len(batch), bad + len(faulty)
             bad_lines = (bad_lines + faulty)[:SHOWN_BAD_LINES]
@@ -169,63 +162,6 @@ def replace(run: ChunkRun, lines: Iterable[CsvRow], position: Callable[[], int])
             counts.removed = _move(run, condition, [unnamed, run.change.pk]) if unnamed else 0
 
 
-def _rows(run: ChunkRun, external_ids: Iterable[str]) -> list[tuple[UUID, str]]:
-    """The players of external ids, with their canonical external ids. Call it inside a chunk, which
-    prevents new aliases. An id that no player has as external id may be a player's id."""
-    named = [(player_id_for(run.namespace, each), each) for each in external_ids]
-    canonical = aliases.canonical([player_id for player_id, _ in named])
-    by_player_id = _by_player_id(run, named)
-    return [
-        canonical.get(player_id) or by_player_id.get(each) or (player_id, each)
-        for player_id, each in named
-    ]
-
-
-def _by_player_id(run: ChunkRun, named: Sequence[tuple[UUID, str]]) -> dict[str, tuple[UUID, str]]:
-    """The player whose id a text is, by text, unless another player has it as external id."""
-    wanted = {each: UUID(each) for _, each in named if UUID_TEXT.fullmatch(each)}
-    if not wanted:
-        return {}
-    ids = [*wanted.values(), *(player_id for player_id, each in named if each in wanted)]
-    players = Player.objects.filter(environment_id=run.environment_id, pk__in=ids)
-    found = dict(players.values_list("pk", "external_id"))
-    taken = {each for player_id, each in named if player_id in found}
-    return {
-        each: (player_id, found[player_id])
-        for each, player_id in wanted.items()
-        if player_id in found and each not in taken
-    }
-
-
-def _without_strangers(
-    run: ChunkRun, batch: Sequence[CsvRow]
-) -> tuple[list[CsvRow], list[tuple[UUID, str]]]:
-    """The lines of a file, and the players of the valid ones. In a column of player ids, an id of
-    Ilara's kind that no player here has comes from another environment or an erased player."""
-    valid = [line for line in batch if not line.problem]
-    rows = _rows(run, (line.external_id for line in valid))
-    suspects = {
-        player_id
-        for line, (player_id, external_id) in zip(valid, rows, strict=True)
-        if line.column == PLAYER_ID
-        and external_id == line.external_id
-        and UUID_TEXT.fullmatch(external_id)
-        and UUID(external_id).version == PLAYER_ID_VERSION
-    }
-    if not suspects:
-        return list(batch), rows
-    suspects -= set(Player.objects.filter(pk__in=suspects).values_list("pk", flat=True))
-    strangers = {
-        line.number
-        for line, (player_id, _) in zip(valid, rows, strict=True)
-        if player_id in suspects
-    }
-    lines = [
-        line._replace(problem=STRANGER) if line.number in strangers else line for line in batch
-    ]
-    return lines, [row for row in rows if row[0] not in suspects]
-
-
 def _insert(run: ChunkRun, rows: list[tuple[UUID, str]]) -> int:
     """Add players to the list; returns how many are new. COPY and inserting in primary key order
     are the fastest."""
@@ -252,7 +188,7 @@ def _insert(run: ChunkRun, rows: list[tuple[UUID, str]]) -> int:
 
 def remove(run: ChunkRun, external_ids: Iterable[str]) -> None:
     with chunk(run) as counts:
-        player_ids = [player_id for player_id, _ in _rows(run, external_ids)]
+        player_ids = [player_id for player_id, _ in players_named(run.environment, external_ids)]
         counts.removed = _move(run, "m.player_id = ANY(%s)", [player_ids])
 
 

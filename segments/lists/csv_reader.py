@@ -156,7 +156,7 @@ def _row(number: int, line: str, layout: Layout) -> CsvRow:
     if layout.place >= len(fields):
         return CsvRow(number, "", f"has no column {layout.name}")
     if (layout.place or layout.width == 1) and _filled(fields[layout.width :]):
-        # Its id may stand in another column than the header says.
+        # The id may be in another column than the header names.
         wanted = f"the header has {layout.width}" if layout.name else "the first line has 1"
         return CsvRow(number, "", f"has {len(fields)} columns, but {wanted}")
     external_id = spreadsheet.plain(trim(fields[layout.place]))

@@ -33,7 +33,7 @@ from segments.models import (
     SegmentListPiece,
     SegmentMember,
 )
-from segments.recounts import LIST_PAUSE, size_want_after_change
+from segments.recounts import LIST_PAUSE, size_want
 
 MAX_IDS = 1_000  # in one change that runs within the request
 KEPT_DAYS = 30
@@ -315,7 +315,7 @@ def _finish(
     if segment is not None:
         _audit(segment, change, ids)
         if change.added or change.removed:
-            size_want_after_change(segment, after=LIST_PAUSE)
+            size_want(segment, members_changed=True, after=LIST_PAUSE)
     return change
 
 

@@ -68,6 +68,7 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
     players = Player.objects.of(request.environment).filter(pk__in=ids)
     changes = services.with_entry_id(segment.list_changes.select_related("undoes"), segment)
     latest: list[Any] = list(changes.order_by("-id")[:SHOWN_CHANGES])
+    listed = segment.excluded if excluded else segment.included
     return {
         "segment": segment,
         "excluded": excluded,
@@ -79,7 +80,7 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
         "changes": [change_text.change_text(change, change.entry_id) for change in latest],
         "running": any(change.state == ListState.RUNNING for change in latest),
         "may_edit": request.user.may(Role.LIVE_OPS),
-        "may_download": request.user.may(Role.SUPPORT),
+        "may_download": listed > 0 and request.user.may(Role.SUPPORT),
     }
 
 

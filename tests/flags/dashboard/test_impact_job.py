@@ -37,7 +37,7 @@ def job(flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch) -> F
     monkeypatch.setattr(impact_job, "CHUNK_SIZE", 10)
     monkeypatch.setattr(impact, "CHUNK_SIZE", 4)
     flag.environment.refresh_from_db()
-    return impact_start(flag, DRAFT, flag.environment)
+    return impact_start(flag, DRAFT, flag.environment, 60)
 
 
 def found_of(job: FlagImpact) -> Impact:
@@ -101,11 +101,11 @@ def test_worker_that_another_overtakes__stops(job: FlagImpact) -> None:
 
 
 def test_same_draft__shares_one_job(job: FlagImpact, flag: Flag) -> None:
-    assert impact_start(flag, DRAFT, flag.environment).pk == job.pk
+    assert impact_start(flag, DRAFT, flag.environment, 60).pk == job.pk
     assert queued() == [job.pk]
     keep_going(job)
     assert queued() == [job.pk]
-    other = impact_start(flag, half(1_000), flag.environment)
+    other = impact_start(flag, half(1_000), flag.environment, 60)
     assert queued() == [job.pk, other.pk]
 
 
@@ -136,7 +136,7 @@ def test_changed_configuration__ends_the_job_and_hides_its_result(
     impact_run(job.pk, lambda: None)
     assert not FlagImpact.objects.exists()
     flag.environment.refresh_from_db()
-    assert impact_start(flag, DRAFT, flag.environment).chunk == 0
+    assert impact_start(flag, DRAFT, flag.environment, 60).chunk == 0
 
 
 def test_results__hold_no_player_and_expire_after_minutes(
@@ -145,9 +145,9 @@ def test_results__hold_no_player_and_expire_after_minutes(
     impact_run(job.pk, lambda: None)
     stored = json.dumps(FlagImpact.objects.values().get(), default=str)
     assert not [each for each in players if each.external_id in stored or str(each.pk) in stored]
-    assert impact_start(flag, DRAFT, flag.environment).pk == job.pk
+    assert impact_start(flag, DRAFT, flag.environment, 60).pk == job.pk
     FlagImpact.objects.update(touched_at=timezone.now() - timedelta(minutes=5, seconds=1))
-    assert impact_start(flag, half(), flag.environment).pk != job.pk
+    assert impact_start(flag, half(), flag.environment, 60).pk != job.pk
     assert not FlagImpact.objects.filter(pk=job.pk).exists()
 
 
@@ -163,6 +163,7 @@ def test_review__follows_the_job_to_the_exact_answer(
     poll = url_of(environment, "flag_impact", "f", job.pk)
     assert f'hx-get="{poll}"' in page
     assert queued() == [job.pk]
+    assert FlagImpact.objects.values_list("pk", "players").get() == (job.pk, 60)
     assert client.get(poll, headers=HTMX).status_code == 204  # nothing new
     with pytest.raises(Killed):
         impact_run(job.pk, kill_after(3))

@@ -255,6 +255,14 @@ def test_download__can_be_imported_again_and_is_audited(client: Client, segment:
     assert on(segment, excluded=True) == on(segment) == sorted(ids)
 
 
+def test_download__is_offered_for_a_list_with_ids(client: Client, segment: Segment) -> None:
+    offer = "Download the include list"
+    assert offer not in text_of(client.get(at(segment)))
+    add(segment, "a")
+    assert offer in text_of(client.get(at(segment), headers=htmx("results")))
+    assert "Download the" not in text_of(client.get(f"{at(segment)}?list=exclude"))
+
+
 def test_clear__requires_the_typed_key_and_can_be_undone(client: Client, segment: Segment) -> None:
     add(segment, *"abc")
     url = at(segment, "segment_lists_clear")
