@@ -25,7 +25,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from ilara_admin.api import dispatch
 from ilara_admin.core import audit, limits, logs
 from ilara_admin.core.metrics import METHODS, OTHER_METHOD, request_seconds
-from ilara_admin.core.route_template import UNMATCHED, route_template
+from ilara_admin.core.route_template import API_PREFIXES, UNMATCHED, route_template
 from ilara_admin.runtime import health, metrics
 
 logger = logging.getLogger("ilara.request")
@@ -33,7 +33,6 @@ logger = logging.getLogger("ilara.request")
 type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-API_PREFIXES = ("/v1/", "/ofrep/")
 API_NOUNS = ("/players", "/events", "/flags", "/segments", "/api/", "/V1/")
 # Load balancers probe by IP address and over HTTP, which later middleware would refuse.
 PROBES = {"/healthz": health.healthz, "/readyz": health.readyz}
