@@ -29,7 +29,7 @@ NEXT_SECONDS = 0.005
 class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typed
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.waiting: dict[Connection, None] = {}  # for bytes; the longest first
+        self.waiting: dict[Connection, None] = {}  # for bytes; the most silent first
         self.ready: deque[Connection] = deque()  # for a thread
         self.next_sweep = 0.0
 
@@ -70,6 +70,8 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
             if conn.receive():
                 self.stop_waiting(conn)
                 self.enqueue_req(conn)
+            else:
+                self.waiting[conn] = self.waiting.pop(conn)  # for the order
         except BlockingIOError:
             pass
         except OSError:
