@@ -50,15 +50,16 @@ class ApiMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = perf_counter()
-        request.id = request_id(request.META.get("HTTP_X_REQUEST_ID"))  # type: ignore[attr-defined]
-        audit.request_id.set(request.id)  # type: ignore[attr-defined]
+        number = request_id(request.META.get("HTTP_X_REQUEST_ID"))
+        request.id = number  # type: ignore[attr-defined]  # Ilara's attribute
+        audit.request_id.set(number)
         token = logs.current_request.set(request)
         try:
             response = self._answer(request)
             _measure(request, response.status_code, perf_counter() - started)
         finally:
             logs.current_request.reset(token)
-        response.headers["X-Request-Id"] = request.id  # type: ignore[attr-defined]
+        response.headers["X-Request-Id"] = number
         return response
 
     def _answer(self, request: HttpRequest) -> HttpResponseBase:

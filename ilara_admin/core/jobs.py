@@ -36,6 +36,9 @@ RETRY = _Retry(
     retry_exceptions=(OperationalError, InterfaceError, JobAborted),
 )
 
+# For FROM: a worker has two lanes, each with its heartbeat.
+LIVE_LANES = "procrastinate_workers WHERE last_heartbeat > now() - interval '1 minute'"
+
 KEPT_DAYS = 7
 
 

@@ -28,6 +28,10 @@ MAX_ERROR = 300
 FRAMES = 8
 
 
+def default_format(database_url: str) -> str:
+    return "json" if database_url else "text"
+
+
 def config(level: str, *, as_json: bool) -> dict[str, Any]:
     """A configuration for `logging.config.dictConfig`: everything goes to stderr."""
     return {
@@ -231,13 +235,3 @@ class RepeatHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not gen
                 super().emit(window.last)
         finally:
             self.release()
-
-
-# --- Slow queries ---------------------------------------------------------------------------------
-
-slow_logger = logging.getLogger("ilara.slow_query")
-
-
-def slow_query(sql: str, seconds: float) -> None:
-    """Log a statement without its parameters."""
-    slow_logger.warning("%s", sql, extra={"duration_ms": round(seconds * 1000)})

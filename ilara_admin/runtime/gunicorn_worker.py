@@ -36,7 +36,9 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         if cfg.is_ssl:
-            raise RuntimeError("Ilara's web server does not speak TLS: put a proxy in front of it.")
+            raise RuntimeError(
+                "Ilara's web server does not support TLS: put a proxy in front of it."
+            )
 
     # --- The main loop --------------------------------------------------------------------------
 

@@ -137,14 +137,14 @@ class Lane:
                 if stopping.is_set():
                     return
                 self.log.back()
-                await self.worker.run()  # type: ignore[no-untyped-call]
+                await self.worker.run()
 
     def app(self, connector: PsycopgConnector, stack: ExitStack) -> App:
         """One lane also queues the periodic jobs, through the app that declares the tasks."""
         if self.queue == EVENTS_QUEUE:
             return stack.enter_context(app.replace_connector(connector))
         lane_app = app.with_connector(connector)
-        lane_app.periodic_registry = PeriodicRegistry()  # type: ignore[no-untyped-call]
+        lane_app.periodic_registry = PeriodicRegistry()
         return lane_app
 
     def options(self, lane_app: App) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class Lane:
 
     def stop(self) -> None:
         if self.worker:
-            self.worker.stop()  # type: ignore[no-untyped-call]
+            self.worker.stop()
 
     async def unregister(self) -> None:
         """Its running jobs belong to no worker any more."""
