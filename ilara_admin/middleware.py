@@ -25,7 +25,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from ilara_admin.api import dispatch
 from ilara_admin.core import audit, limits, logs
 from ilara_admin.core.metrics import METHODS, OTHER_METHOD, request_seconds
-from ilara_admin.core.route_template import UNMATCHED, route_template
+from ilara_admin.core.route_template import API_PREFIXES, UNMATCHED, route_template
 from ilara_admin.runtime import health, metrics
 
 logger = logging.getLogger("ilara.request")
@@ -33,7 +33,6 @@ logger = logging.getLogger("ilara.request")
 type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-API_PREFIXES = ("/v1/", "/ofrep/")
 API_NOUNS = ("/players", "/events", "/flags", "/segments", "/api/", "/V1/")
 # Load balancers probe by IP address and over HTTP, which later middleware would refuse.
 PROBES = {"/healthz": health.healthz, "/readyz": health.readyz}
@@ -51,15 +50,16 @@ class ApiMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = perf_counter()
-        request.id = request_id(request.META.get("HTTP_X_REQUEST_ID"))  # type: ignore[attr-defined]
-        audit.request_id.set(request.id)  # type: ignore[attr-defined]
+        number = request_id(request.META.get("HTTP_X_REQUEST_ID"))
+        request.id = number  # type: ignore[attr-defined]  # Ilara's attribute
+        audit.request_id.set(number)
         token = logs.current_request.set(request)
         try:
             response = self._answer(request)
             _measure(request, response.status_code, perf_counter() - started)
         finally:
             logs.current_request.reset(token)
-        response.headers["X-Request-Id"] = request.id  # type: ignore[attr-defined]
+        response.headers["X-Request-Id"] = number
         return response
 
     def _answer(self, request: HttpRequest) -> HttpResponseBase:

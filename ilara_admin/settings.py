@@ -233,7 +233,7 @@ TEMPLATES = [
 
 # --- Logging ------------------------------------------------------------------------------------
 
-LOG_FORMAT = env.str("ILARA_LOG_FORMAT", default="json" if DATABASE_URL else "text")
+LOG_FORMAT = env.str("ILARA_LOG_FORMAT", default=logs.default_format(DATABASE_URL))
 if LOG_FORMAT not in {"json", "text"}:
     raise ImproperlyConfigured("ILARA_LOG_FORMAT must be json or text.")
 LOGGING = logs.config(env.str("ILARA_LOG_LEVEL", default="WARNING"), as_json=LOG_FORMAT == "json")

@@ -7,8 +7,8 @@ from django.core.management import call_command
 from procrastinate import JobContext
 from procrastinate.contrib.django import app
 
-from ilara_admin.core import jobs
-from ilara_admin.core.jobs import EVENTS_QUEUE, RETRY
+from ilara_admin.core.jobs import EVENTS_QUEUE, RETRY, jobs_forget
+from ilara_admin.runtime import job_manager
 
 
 @app.periodic(cron="23 4 * * *")
@@ -22,11 +22,11 @@ def clear_sessions(timestamp: int, **_: Any) -> None:
 @app.task(queue=EVENTS_QUEUE, queueing_lock="ilara_admin.take_over", pass_context=True)
 async def take_over(context: JobContext, /, timestamp: int, **_: Any) -> None:
     """Queue the jobs of dead workers again."""
-    await jobs.take_over(context.app.job_manager)
+    await job_manager.take_over(context.app.job_manager)
 
 
 @app.periodic(cron="53 4 * * *")
 @app.task(queueing_lock="ilara_admin.forget_jobs", retry=RETRY, pass_context=False)
 def forget_jobs(timestamp: int, **_: Any) -> None:
     """Delete jobs that failed or were aborted long ago."""
-    jobs.jobs_forget()
+    jobs_forget()

@@ -11,13 +11,18 @@ from time import monotonic
 from typing import Any, cast
 
 import psycopg
-from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.db import connection as default_connection
 from psycopg import errors
 
-from ilara_admin.core import logs, outage
-from ilara_admin.core.postgresql.base import DatabaseWrapper, NoAnswer, answers, is_closed
+from ilara_admin.core import outage
+from ilara_admin.core.postgresql.base import (
+    DatabaseWrapper,
+    NoAnswer,
+    answers,
+    is_closed,
+    log_if_slow,
+)
 
 type Row = tuple[Any, ...]
 
@@ -63,8 +68,7 @@ def _run(sql: str, params: Sequence[Any]) -> list[Row]:
         seconds = monotonic() - started
         if connection.queries_logged:
             connection.queries_log.append({"sql": sql, "time": f"{seconds:.3f}"})
-        if seconds > settings.SLOW_QUERY_SECONDS:
-            logs.slow_query(sql, seconds)
+        log_if_slow(sql, seconds)
 
 
 def is_reachable(seconds: float) -> bool:

@@ -28,6 +28,10 @@ MAX_ERROR = 300
 FRAMES = 8
 
 
+def default_format(database_url: str) -> str:
+    return "json" if database_url else "text"
+
+
 def config(level: str, *, as_json: bool) -> dict[str, Any]:
     """A configuration for `logging.config.dictConfig`: everything goes to stderr."""
     return {
@@ -70,7 +74,7 @@ def _time(record: logging.LogRecord) -> str:
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     """The known fields of a record, in order. Nothing else of a request is logged: its path,
     query, body, headers and addresses may contain personal data."""
-    request = getattr(record, "request", None) or current_request.get()
+    request = getattr(record, "request", None)
     status = getattr(record, "status", getattr(record, "status_code", None))
     error = record.exc_info[1] if record.exc_info else None
     if status is not None and status < 500:
@@ -102,11 +106,12 @@ REQUEST_ID = re.compile(r" request_id=\S*")
 def message_of(record: logging.LogRecord) -> str:
     """The message in one line, with the route instead of a request's path and without its id."""
     text = record.getMessage()
-    path = getattr(getattr(record, "request", None), "path", None)
+    request = getattr(record, "request", None)
+    path = getattr(request, "path", None)
     if path and isinstance(record.args, tuple):
         # Django escapes the path that it logs.
         hidden = path.encode("unicode_escape").decode("ascii")
-        route = _route(record.request) or "an unknown path"  # type: ignore[attr-defined]
+        route = _route(request) or "an unknown path"
         args = tuple(route if each == hidden else each for each in record.args)
         text = str(record.msg) % args if args else text
     if record.name == "gunicorn.error":
@@ -186,6 +191,8 @@ class RepeatHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not gen
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called with the handler's lock."""
+        # A timer's thread may write the record.
+        record.__dict__.setdefault("request", current_request.get())
         if record.levelno < logging.WARNING:
             super().emit(record)
             return
@@ -228,13 +235,3 @@ class RepeatHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not gen
                 super().emit(window.last)
         finally:
             self.release()
-
-
-# --- Slow queries ---------------------------------------------------------------------------------
-
-slow_logger = logging.getLogger("ilara.slow_query")
-
-
-def slow_query(sql: str, seconds: float) -> None:
-    """Log a statement without its parameters."""
-    slow_logger.warning("%s", sql, extra={"duration_ms": round(seconds * 1000)})

@@ -1,7 +1,7 @@
 """What this process knows about its database: whether it hangs, and whether it is out of space.
 
-A hanging server accepts connections and never answers. A thread that waits for it serves nobody, so
-once a new connection gets no answer either, statements fail at once until one does.
+A hanging server accepts connections and never answers. Threads that wait for it answer no other
+requests. So once a new connection gets no answer either, statements fail at once until one does.
 """
 
 import threading

@@ -1,8 +1,12 @@
-"""Routes as metrics and logs name them: never a path, which may contain an external id."""
+"""Routes as metrics and logs name them: never a path, which may contain an external id.
+
+The web server imports this before Django is set up.
+"""
 
 import re
 from functools import cache
 
+API_PREFIXES = ("/v1/", "/ofrep/")
 CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>")
 UNMATCHED = "^$"  # the route of a path that does not exist
 

@@ -14,7 +14,8 @@ from typing import Any
 from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+from ilara_admin.core.variables import METRICS_FOLDER
+
 INITIAL_BYTES = 1 << 16
 
 _lock = threading.Lock()
@@ -22,14 +23,14 @@ _lock = threading.Lock()
 
 def install() -> None:
     """Use these values for the metrics that are created afterwards, if there is a folder."""
-    if VARIABLE in os.environ:
+    if METRICS_FOLDER in os.environ:
         values.ValueClass = SharedValue
 
 
 @cache
 def _file(kind: str) -> MmapedDict:
     # The name tells the collector the type of the metrics and the process.
-    path = Path(os.environ[VARIABLE]) / f"{kind}_{os.getpid()}.db"
+    path = Path(os.environ[METRICS_FOLDER]) / f"{kind}_{os.getpid()}.db"
     if not path.exists():
         # The collector, which may read it at any moment, fails on an empty file.
         draft = path.with_suffix(".new")

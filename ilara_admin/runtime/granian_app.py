@@ -16,7 +16,7 @@ _set_signals = _signals.set_main_signals
 
 
 def _set_signals_and_ours(*handlers: Any) -> None:
-    _set_signals(*handlers)  # type: ignore[no-untyped-call]
+    _set_signals(*handlers)  # type: ignore[no-untyped-call]  # granian is not typed
     shutdown.install()
     for number in (signal.SIGINT, signal.SIGTERM):
         # The handlers run in the main thread, which waits in a system call.

@@ -6,6 +6,7 @@ import resource
 from typing import Any
 
 from ilara_admin.core import shutdown
+from ilara_admin.core.variables import METRICS_FOLDER
 from ilara_admin.runtime import metrics_folder, protocol_errors, sizing
 
 bind = os.environ.get("ILARA_BIND", "127.0.0.1:18000")
@@ -45,7 +46,7 @@ forwarder_headers = ""
 
 
 def on_starting(server: Any) -> None:
-    os.environ[metrics_folder.VARIABLE] = metrics_folder.create()
+    os.environ[METRICS_FOLDER] = metrics_folder.create()
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -53,7 +54,7 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    metrics_folder.remove(os.environ.pop(metrics_folder.VARIABLE))
+    metrics_folder.remove(os.environ.pop(METRICS_FOLDER))
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -64,7 +65,7 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     shutdown.install()
     protocol_errors.install()
-    if worker.age == 1:  # the first one speaks for all
+    if worker.age == 1:  # all are configured alike
         warn_of_too_many_connections(worker)
 
 

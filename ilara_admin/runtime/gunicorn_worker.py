@@ -15,7 +15,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from ilara_admin.runtime.connection import Connection
+from ilara_admin.runtime.connection import PATIENCE_SECONDS, Connection
 from ilara_admin.runtime.protocol_errors import write_error
 
 BUFFERED_BYTES = 256 * 1024 * 1024  # of all incomplete requests; beyond, the largest are dropped
@@ -29,14 +29,16 @@ NEXT_SECONDS = 0.005
 class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typed
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.waiting: dict[Connection, None] = {}  # for bytes; the longest first
+        self.waiting: dict[Connection, None] = {}  # for bytes; the most silent first
         self.ready: deque[Connection] = deque()  # for a thread
         self.next_sweep = 0.0
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         if cfg.is_ssl:
-            raise RuntimeError("Ilara's web server does not speak TLS: put a proxy in front of it.")
+            raise RuntimeError(
+                "Ilara's web server does not support TLS: put a proxy in front of it."
+            )
 
     # --- The main loop --------------------------------------------------------------------------
 
@@ -51,7 +53,10 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
             self.drop(next(iter(self.waiting)))
 
     def wait(self, conn: Connection) -> None:
-        conn.since = time.monotonic()
+        seconds = self.cfg.keepalive if conn.idle else PATIENCE_SECONDS
+        if conn.lingering or (conn.idle and not self.alive):
+            seconds = STOP_KEEPALIVE_LINGER
+        conn.deadline = time.monotonic() + seconds
         conn.sock.setblocking(False)
         self.waiting[conn] = None
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_readable, conn))
@@ -67,17 +72,16 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
             if conn.receive():
                 self.stop_waiting(conn)
                 self.enqueue_req(conn)
+            else:
+                self.waiting[conn] = self.waiting.pop(conn)  # for the order
         except BlockingIOError:
             pass
         except OSError:
             self.drop(conn)
 
     def enqueue_req(self, conn: Connection) -> None:
-        if conn.refused:
-            self.refuse(conn, 413, "Content Too Large", "The body is too large")
-        else:
-            self.ready.append(conn)
-            self.tpool.submit(self.answer)
+        self.ready.append(conn)
+        self.tpool.submit(self.answer)
 
     def finished(self, conn: Connection, keep: bool) -> None:
         """Take a connection back from a thread."""
@@ -87,13 +91,6 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
             self.enqueue_req(conn)
         else:
             self.wait(conn)
-            if not self.alive:
-                self._cap_keepalive(time.monotonic() + STOP_KEEPALIVE_LINGER)
-
-    def refuse(self, conn: Connection, status: int, reason: str, message: str) -> None:
-        with suppress(OSError):
-            write_error(conn.sock, status, reason, message)
-        self.linger(conn)
 
     def linger(self, conn: Connection) -> None:
         """Let the client close first: closing while it sends would reset the connection before it
@@ -109,7 +106,8 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
     def drop(self, conn: Connection) -> None:
         self.stop_waiting(conn)
         self.nr_conns -= 1
-        conn.close()
+        conn.request = None  # it refers to `conn`
+        conn.sock.close()
 
     def murder_keepalived(self, force: bool = False) -> None:
         """gthread calls this after each round of events."""
@@ -117,12 +115,13 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
         if now < self.next_sweep and not force:
             return
         self.next_sweep = now + SWEEP_SECONDS
-        for conn in [conn for conn in self.waiting if force or conn.deadline() < now]:
+        for conn in [conn for conn in self.waiting if force or conn.deadline < now]:
             if force or conn.idle or conn.lingering:
                 self.drop(conn)
             else:
                 self.stop_waiting(conn)
-                self.refuse(conn, 408, "Request Timeout", "The request arrived too slowly")
+                refuse(conn, 408, "Request Timeout", "The request arrived too slowly")
+                self.linger(conn)
         held = sum(len(conn.received) for conn in self.waiting)
         while held > BUFFERED_BYTES:
             largest = max(self.waiting, key=lambda conn: len(conn.received))
@@ -133,30 +132,37 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
         """gthread calls this when it stops."""
         for conn in self.waiting:
             if conn.idle:
-                conn.since = min(conn.since, deadline - self.cfg.keepalive)
+                conn.deadline = min(conn.deadline, deadline)
 
     # --- Threads --------------------------------------------------------------------------------
 
     def answer(self) -> None:
-        conn = self.ready.popleft()
-        keep = False
+        conn, keep = self.ready.popleft(), False
         try:
-            keep = self.handle(conn)
-            while keep and self.alive and not self.ready and conn.receive_within(NEXT_SECONDS):
-                keep = self.handle(conn)
+            keep = bool(self.handle(conn))
+            while keep and self.alive and not self.ready and self.next_is_ready(conn):
+                keep = bool(self.handle(conn))
         finally:
             self.method_queue.defer(self.finished, conn, keep)
 
-    def handle(self, conn: Connection) -> bool:
-        conn.hand_over()
-        keep = bool(super().handle(conn))
-        if keep:
-            conn.start_next()
-        return keep
+    def next_is_ready(self, conn: Connection) -> bool:
+        if conn.is_ready():
+            return True
+        conn.sock.settimeout(NEXT_SECONDS)
+        with suppress(OSError):  # also when it is late: the main loop goes on
+            return conn.receive()
+        return False
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
         conn.sock.settimeout(SEND_SECONDS)
-        try:
-            return bool(super().handle_request(req, conn))
-        except TimeoutError:
+        if conn.refused:
+            refuse(conn, 413, "Content Too Large", "The body is too large")
             return False
+        with suppress(TimeoutError):
+            return bool(super().handle_request(req, conn))
+        return False
+
+
+def refuse(conn: Connection, status: int, reason: str, message: str) -> None:
+    with suppress(OSError):
+        write_error(conn.sock, status, reason, message)

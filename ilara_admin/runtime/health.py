@@ -5,15 +5,13 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
 from ilara_admin.core import db, limits, outage
+from ilara_admin.core.jobs import LIVE_LANES
 
 CONNECT_SECONDS = 0.9
 PROBE_KILOBYTES = 256
 
 # Boolean SQL expressions by name: the conditions of readiness.
-_checks = {
-    "worker": """EXISTS (SELECT FROM procrastinate_workers
-                 WHERE last_heartbeat > now() - interval '1 minute')"""
-}
+_checks = {"worker": f"EXISTS (SELECT FROM {LIVE_LANES})"}
 
 
 def register_check(name: str, sql: str) -> None:

@@ -19,7 +19,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from ilara_admin.core.client_address import forwarded_address
-from ilara_admin.runtime.metrics_folder import VARIABLE
+from ilara_admin.core.jobs import LIVE_LANES
+from ilara_admin.core.variables import METRICS_FOLDER
 
 # What proxies add. With such a header, the peer is a proxy and not the client.
 FORWARDING = [
@@ -58,7 +59,7 @@ def is_allowed(request: HttpRequest) -> bool:
 
 def _is_forwarded(request: HttpRequest) -> bool:
     """Whether a proxy passed the request on. nginx without `proxy_set_header` adds nothing, but
-    speaks HTTP/1.0, which no scraper does."""
+    uses HTTP/1.0, which no scraper does."""
     if request.META.get("SERVER_PROTOCOL") == "HTTP/1.0":
         return True
     return any(key.startswith(FORWARDING_KEYS) for key in request.META)
@@ -71,7 +72,7 @@ def _is_forwarded(request: HttpRequest) -> bool:
 def metrics(request: HttpRequest) -> HttpResponse:
     """The metrics in Prometheus' text format."""
     counted = REGISTRY
-    if VARIABLE in os.environ:
+    if METRICS_FOLDER in os.environ:
         counted = CollectorRegistry()
         MultiProcessCollector(counted)
     read = CollectorRegistry()
@@ -107,8 +108,7 @@ _queries = [
     """SELECT 'ilara_database_connections', coalesce(state, 'other'), count(*)::float8
        FROM pg_stat_activity WHERE datname = current_database() GROUP BY 2""",
     "SELECT 'ilara_database_connections_max', '', current_setting('max_connections')::float8",
-    """SELECT 'ilara_job_workers', '', count(*)::float8 FROM procrastinate_workers
-       WHERE last_heartbeat > now() - interval '1 minute'""",
+    f"SELECT 'ilara_job_workers', '', count(*)::float8 FROM {LIVE_LANES}",
     # A job was due when it was deferred or, if later, at its scheduled time.
     """SELECT figure.name, queue, figure.value
        FROM (

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-# Names the folder for the web processes. core/shared_value.py reads it.
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+from ilara_admin.core.variables import METRICS_FOLDER
+
 PREFIX = "ilara-metrics-"
 
 # Inherited by the web processes: the folder is in use while one of them runs.
@@ -21,7 +21,7 @@ _locks: list[IO[str]] = []
 
 
 def create() -> str:
-    """Create the folder of a server, to be named by VARIABLE in its web processes."""
+    """Create the folder of a server, to be named by METRICS_FOLDER in its web processes."""
     _remove_abandoned()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     lock = _lock_of(folder).open("w")
@@ -38,7 +38,7 @@ def forget_process(pid: int) -> None:
     """Drop the gauges of a process that has ended. What it counted stays."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    if VARIABLE in os.environ:
+    if METRICS_FOLDER in os.environ:
         mark_process_dead(pid)
 
 

@@ -21,5 +21,5 @@ class ServerLogger(glogging.Logger):  # type: ignore[misc]  # gunicorn is not ty
 def _as_json() -> bool:
     """What LOG_FORMAT of the settings will be, without loading them: each web process reads them
     anew, so that a reload applies changes."""
-    has_database = "DATABASE_URL" in os.environ or "DATABASE_URL_FILE" in os.environ
-    return os.environ.get("ILARA_LOG_FORMAT", "json" if has_database else "text") == "json"
+    url = os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_URL_FILE", "")
+    return os.environ.get("ILARA_LOG_FORMAT", logs.default_format(url)) == "json"

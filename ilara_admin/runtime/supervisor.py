@@ -114,7 +114,7 @@ def check_port(host: str, port: int, *, patience: float = 0) -> None:
 
 
 def bind_error(host: str, port: int) -> str:
-    """Why nobody can listen on the address now, or ""."""
+    """Why a server cannot listen on the address now, or ""."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -5,6 +5,7 @@ Through a pooler in transaction mode a session belongs to one transaction, so no
 the limits of the database role apply there.
 """
 
+import logging
 import select
 import sys
 from collections.abc import Callable, Mapping
@@ -20,8 +21,10 @@ from django.db.backends.postgresql import base
 from psycopg import IsolationLevel
 from psycopg.abc import PQGen
 
-from ilara_admin.core import limits, logs, metrics, outage
+from ilara_admin.core import limits, metrics, outage
 from ilara_admin.core.limits import Limits
+
+slow_logger = logging.getLogger("ilara.slow_query")
 
 POOLED = "POOLED"  # in DATABASES: the address is a pooler's
 CONNECT_SECONDS = 2  # for a probe; psycopg waits no less
@@ -59,7 +62,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if float("inf") != settings.SLOW_QUERY_SECONDS:
-            self.execute_wrappers.append(_log_if_slow)
+            self.execute_wrappers.append(_measure)
 
     @property
     def is_pooled(self) -> bool:
@@ -120,16 +123,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
     errors_occurred = property(attrgetter("_errors_occurred"), _set_errors_occurred)
 
 
-def _log_if_slow(
+def _measure(
     execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
 ) -> Any:
     started = monotonic()
     try:
         return execute(sql, params, many, context)
     finally:
-        seconds = monotonic() - started
-        if seconds > settings.SLOW_QUERY_SECONDS:
-            logs.slow_query(sql, seconds)
+        log_if_slow(sql, monotonic() - started)
+
+
+def log_if_slow(sql: str, seconds: float) -> None:
+    """Log a statement without its parameters."""
+    if seconds > settings.SLOW_QUERY_SECONDS:
+        slow_logger.warning("%s", sql, extra={"duration_ms": round(seconds * 1000)})
 
 
 def is_closed(raw: psycopg.Connection[Any] | None) -> bool:

@@ -22,6 +22,7 @@ from ilara_admin.checks import database_problem
 from ilara_admin.core import db
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.projects import project_update
+from ilara_admin.core.variables import METRICS_FOLDER
 from ilara_admin.demo.fill import demo_fill
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import manage
@@ -99,7 +100,7 @@ class Command(BaseCommand):
             if server == servers.GRANIAN:  # gunicorn's configuration does both itself
                 folder = metrics_folder.create()
                 stack.callback(metrics_folder.remove, folder)
-                children[0].environment[metrics_folder.VARIABLE] = folder
+                children[0].environment[METRICS_FOLDER] = folder
                 if problem := connections_problem(workers):
                     self.say("connections", problem)
             stack.callback(supervisor.end, children, self.line)

@@ -237,6 +237,21 @@ def test_equal_failures__are_counted(lines: Lines, brief: None) -> None:
     wait_until(lambda: counted(lines) == 51)
 
 
+def test_repeated_failure__has_the_fields_of_its_request(lines: Lines, brief: None) -> None:
+    token = logs.current_request.set(a_request(f"/game/live/players/{uuid.uuid4()}/"))
+    try:
+        for _ in range(2):
+            logger.error("it failed")
+    finally:
+        logs.current_request.reset(token)
+    wait_until(lambda: counted(lines) == 2)
+    first, second = lines.entries
+    assert second["repeated"] == 1
+    for entry in (first, second):
+        fields = [entry[name] for name in ("request_id", "route", "method")]
+        assert fields == ["r-1", "/{project}/{environment}/players/{player_id}/", "GET"]
+
+
 def test_failures_with_ever_other_texts__are_counted_together(lines: Lines, brief: None) -> None:
     for number in range(100):
         fail(f"x{number}")

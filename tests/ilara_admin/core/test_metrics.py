@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from ilara_admin.core.metrics import database_error_kind
 from ilara_admin.core.route_template import route_template
-from ilara_admin.core.shared_value import VARIABLE
+from ilara_admin.core.variables import METRICS_FOLDER
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_values_of_two_processes__are_summed(tmp_path: Path) -> None:
     def run(code: str) -> str:
         return subprocess.run(
             [sys.executable, "-c", code],
-            env={VARIABLE: str(tmp_path)},
+            env={METRICS_FOLDER: str(tmp_path)},
             capture_output=True,
             text=True,
             check=True,

@@ -1,7 +1,10 @@
 """When a request that arrives in pieces is ready to be answered."""
 
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from selectors import DefaultSelector
 from typing import Any
 
 import pytest
@@ -9,9 +12,9 @@ from gunicorn.config import Config
 from gunicorn.http.errors import LimitRequestHeaders, ParseException
 
 from ilara_admin.api.bodies import MAX_BODY_BYTES
-from ilara_admin.middleware import API_PREFIXES
 from ilara_admin.runtime import connection
 from ilara_admin.runtime.connection import Connection
+from ilara_admin.runtime.gunicorn_worker import RequestWorker
 from segments.lists.forms import MAX_UPLOAD_BYTES
 
 POST = b"POST /v1/x HTTP/1.1\r\nHost: h\r\n"
@@ -38,11 +41,9 @@ class Client:
     def answer(self) -> bytes:
         """Do what a thread does with a request that is ready; the body that the application reads.
         Raises gunicorn's error."""
-        self.connection.hand_over()
         request: Any = next(self.connection.parser)
         body: bytes = request.body.read()
         assert self.connection.parser.finish_body()
-        self.connection.start_next()
         return body
 
 
@@ -51,7 +52,7 @@ def client() -> Iterator[Client]:
     client = Client()
     yield client
     client.socket.close()
-    client.connection.close()
+    client.connection.sock.close()
 
 
 REQUESTS = {
@@ -85,10 +86,8 @@ def test_pipelined_requests__are_ready_one_after_the_other(client: Client) -> No
 
 def test_body_that_the_application_did_not_read__is_no_request(client: Client) -> None:
     assert client.send(POST + b"Content-Length: 200000\r\n\r\n" + b"x" * 200_000)
-    client.connection.hand_over()
     next(client.connection.parser)
     assert client.connection.parser.finish_body()
-    client.connection.start_next()
     assert client.connection.idle
     assert client.send(REQUESTS["chunks"][0])
     assert client.answer() == REQUESTS["chunks"][1]
@@ -125,7 +124,6 @@ def test_long_head__is_refused(client: Client) -> None:
 def test_limits__are_those_of_the_application() -> None:
     assert connection.API_BYTES == MAX_BODY_BYTES
     assert connection.UPLOAD_BYTES > MAX_UPLOAD_BYTES
-    assert all(prefix.startswith(connection.API_PREFIXES) for prefix in API_PREFIXES)
 
 
 @pytest.mark.parametrize(("excess", "ready"), [(0, False), (1, True)])
@@ -136,17 +134,15 @@ def test_api_body_above_its_limit__is_ready_without_it(
     assert client.send(head) == ready
     assert not client.connection.refused
     if ready:
-        client.connection.hand_over()
-        assert client.connection.parser.mesg.should_close()
+        assert client.connection.request.should_close()
 
 
 def test_api_body_in_chunks_above_its_limit__is_ready_before_its_end(client: Client) -> None:
     chunk = b"100\r\n" + b"x" * 256 + b"\r\n"
     assert not client.send(CHUNKED + chunk * (connection.API_CHUNKED_BYTES // len(chunk)))
     assert client.send(chunk)
-    client.connection.hand_over()
-    assert client.connection.parser.mesg.should_close()
-    read = client.connection.parser.mesg.body.read(connection.API_BYTES + 1)
+    assert client.connection.request.should_close()
+    read = client.connection.request.body.read(connection.API_BYTES + 1)
     assert len(read) > connection.API_BYTES
 
 
@@ -177,9 +173,8 @@ def test_body_that_ends_early__reaches_the_application(client: Client) -> None:
     assert not client.send(POST + b"Content-Length: 5\r\n\r\nabc")
     client.socket.shutdown(socket.SHUT_WR)
     assert client.connection.receive()
-    client.connection.hand_over()
-    assert client.connection.parser.mesg.body.read() == b"abc"
-    assert client.connection.parser.mesg.should_close()
+    assert client.connection.request.body.read() == b"abc"
+    assert client.connection.request.should_close()
 
 
 def test_client_that_leaves__is_an_error(client: Client) -> None:
@@ -190,10 +185,26 @@ def test_client_that_leaves__is_an_error(client: Client) -> None:
 
 
 def test_deadline__allows_for_bytes_that_arrived(client: Client) -> None:
-    client.connection.since = 0
-    assert client.connection.deadline() == Config().keepalive
+    def remaining() -> float:
+        return client.connection.deadline - time.monotonic()
+
     client.send(POST)
-    client.connection.since = 0
-    assert client.connection.deadline() == pytest.approx(10, abs=0.1)
+    assert remaining() == pytest.approx(10, abs=0.1)
+    client.connection.deadline -= 5
     client.send(b"Content-Length: 100000\r\n\r\n" + b"x" * 20_000)
-    assert client.connection.deadline() == pytest.approx(30, abs=0.1)
+    assert remaining() == pytest.approx(25, abs=0.1)
+
+
+def test_idle_connection__waits_for_the_keepalive_time(client: Client) -> None:
+    worker = RequestWorker(1, 1, [], None, 30, Config(), None)
+    with closing(worker.tmp), DefaultSelector() as worker.poller:
+        worker.wait(client.connection)
+        now = time.monotonic()
+        assert client.connection.deadline - now == pytest.approx(Config().keepalive, abs=0.1)
+
+
+@pytest.mark.parametrize("digit", [b"0", b"1"])
+def test_long_size_of_a_chunk__is_searched_in_linear_time(digit: bytes, client: Client) -> None:
+    started = time.thread_time()
+    assert client.send(CHUNKED + digit * 70_000)
+    assert time.thread_time() - started < 1

@@ -181,12 +181,19 @@ def test_silent_client__is_dropped_after_a_time() -> None:
 
 def test_more_clients_than_connections__drop_the_most_silent(many_files: None) -> None:
     with serving("--worker-connections", "20") as server, ExitStack() as stack:
-        silent = [stack.enter_context(server.connect()) for _ in range(40)]
-        with closing(server.client()) as client:
-            assert ask(client, b"a") == b"a"
+        upload = stack.enter_context(server.connect())
+        upload.sendall(POST + b"Content-Length: 41\r\n\r\n")
+        silent = []
+        for _ in range(40):
+            silent.append(stack.enter_context(server.connect()))
+            with closing(server.client()) as client:
+                assert ask(client, b"a") == b"a"  # all before it are accepted
+            upload.sendall(b"x")
         assert received(silent[0]) == b""
         silent[-1].sendall(GET)
         assert silent[-1].recv(100).startswith(b"HTTP/1.1 200 ")
+        upload.sendall(b"x")
+        assert upload.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 # --- Requests on one connection -------------------------------------------------------------------

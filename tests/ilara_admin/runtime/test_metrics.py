@@ -19,8 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django.fixtures import Settings
 
 from events import rollups
+from ilara_admin.core.variables import METRICS_FOLDER
 from ilara_admin.models import Environment, Tier
-from ilara_admin.runtime import metrics, metrics_folder
+from ilara_admin.runtime import metrics
 from tests.api_client import EVENTS, FLAGS, PLAYERS, Api
 from tests.factories import make_environment, make_key
 
@@ -299,4 +300,4 @@ def test_folder__is_private_and_removed(tmp_path: Path) -> None:
         process.communicate("")
         assert process.returncode == 0
     assert not list(tmp_path.iterdir())
-    assert metrics_folder.VARIABLE not in os.environ
+    assert METRICS_FOLDER not in os.environ
