@@ -49,10 +49,6 @@ def on_starting(server: Any) -> None:
     os.environ[METRICS_FOLDER] = metrics_folder.create()
 
 
-def child_exit(server: Any, worker: Any) -> None:
-    metrics_folder.forget_process(worker.pid)
-
-
 def on_exit(server: Any) -> None:
     metrics_folder.remove(os.environ.pop(METRICS_FOLDER))
 
