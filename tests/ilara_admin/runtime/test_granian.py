@@ -4,7 +4,7 @@ import http.client
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 from django.conf import settings
@@ -92,6 +92,15 @@ def answers(serve: Serve) -> bool:
     with suppress(OSError, http.client.HTTPException):
         return serve.get("/healthz")[0] == 200
     return False
+
+
+def test_granian__serves_others_beside_many_idle_clients(serve: Serve) -> None:
+    with ExitStack() as stack:
+        for _ in range(2 * settings.ILARA_THREADS):
+            idle = stack.enter_context(closing(client(serve)))
+            idle.request("GET", "/healthz")
+            idle.getresponse().read()
+        assert answers(serve)
 
 
 def test_granian__streams_events_and_stops(serve: Serve) -> None:
