@@ -19,8 +19,7 @@ def web_workers() -> int:
 
 def web_threads(workers: int) -> int:
     """Threads of each process: as many as there are connections for, up to 32. A stream occupies a
-    thread, and slow statements occupy one each; a thread that waits costs 50 kB and its connection.
-    """
+    thread, slow statements one each. A waiting thread costs 50 kB and its database connection."""
     return int(os.environ.get("ILARA_THREADS") or min(max(72 // workers, 10), 32))
 
 
