@@ -100,18 +100,24 @@ def of_token(token: str) -> tuple[Snapshot, Key] | None:
         if row is None:
             return None
         environment_id = row[0]
-        # The cached snapshot may be older than the key.
-        snapshot = _snapshots.get(environment_id)
-        if snapshot is None or digest not in snapshot.keys:
-            load(environment_id)
+        with _loading:
+            # The cached snapshot may be older than the key.
+            found = _snapshots.get(environment_id)
+            if found is None or digest not in found.keys:
+                _load(environment_id)
     snapshot = of_environment(environment_id)
     key = snapshot.keys.get(digest)
     return None if key is None else (snapshot, key)
 
 
 def of_environment(environment_id: int) -> Snapshot:
-    """The cached snapshot, loaded if missing. May be stale."""
-    return _snapshots.get(environment_id) or load(environment_id)
+    """The cached snapshot, loaded if missing. May be stale. Threads that miss it share one load:
+    after a start, all requests of the first moments do."""
+    snapshot = _snapshots.get(environment_id)
+    if snapshot is None:
+        with _loading:
+            snapshot = _snapshots.get(environment_id) or _load(environment_id)
+    return snapshot
 
 
 def at_version(environment: Environment) -> Snapshot:

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import resource
 from typing import Any
 
 from ilara_admin.core import shutdown
@@ -15,13 +14,11 @@ bind = os.environ.get("ILARA_BIND", "127.0.0.1:18000")
 worker_class = "ilara_admin.runtime.gunicorn_worker.RequestWorker"
 workers = sizing.web_workers()
 threads = sizing.web_threads(workers)
+# Loading the application before the fork would save memory, but a reload would keep the old code.
+preload_app = False
 
-# A silent client costs a file descriptor. At this number of clients, the one that is silent for the
-# longest time is dropped.
-_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-_files = max(_soft, 16_384 if _hard == resource.RLIM_INFINITY else min(_hard, 16_384))
-resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _hard))
-worker_connections = min(10_000, _files // 2)
+# At this number of clients, the one that is silent for the longest time is dropped.
+worker_connections = sizing.web_connections()
 
 # A request takes milliseconds; one that takes 30 seconds is stuck.
 timeout = 30
@@ -47,10 +44,6 @@ forwarder_headers = ""
 
 def on_starting(server: Any) -> None:
     os.environ[METRICS_FOLDER] = metrics_folder.create()
-
-
-def child_exit(server: Any, worker: Any) -> None:
-    metrics_folder.forget_process(worker.pid)
 
 
 def on_exit(server: Any) -> None:

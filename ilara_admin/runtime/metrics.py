@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from ilara_admin.core.client_address import forwarded_address
 from ilara_admin.core.jobs import LIVE_LANES
 from ilara_admin.core.variables import METRICS_FOLDER
+from ilara_admin.runtime import metrics_folder
 
 # What proxies add. With such a header, the peer is a proxy and not the client.
 FORWARDING = [
@@ -72,7 +73,8 @@ def _is_forwarded(request: HttpRequest) -> bool:
 def metrics(request: HttpRequest) -> HttpResponse:
     """The metrics in Prometheus' text format."""
     counted = REGISTRY
-    if METRICS_FOLDER in os.environ:
+    if folder := os.environ.get(METRICS_FOLDER):
+        metrics_folder.forget_ended(folder)
         counted = CollectorRegistry()
         MultiProcessCollector(counted)
     read = CollectorRegistry()

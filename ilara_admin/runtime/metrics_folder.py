@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from ilara_admin.core.variables import METRICS_FOLDER
-
 PREFIX = "ilara-metrics-"
 
 # Inherited by the web processes: the folder is in use while one of them runs.
@@ -34,12 +32,15 @@ def remove(folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def forget_process(pid: int) -> None:
-    """Drop the gauges of a process that has ended. What it counted stays."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    if METRICS_FOLDER in os.environ:
-        mark_process_dead(pid)
+def forget_ended(folder: str) -> None:
+    """Drop the gauges of processes that have ended. What they counted stays."""
+    for path in Path(folder).glob("gauge_live*_*.db"):
+        try:
+            os.kill(int(path.stem.rpartition("_")[2]), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)  # another process may answer a scrape, too
+        except PermissionError:
+            pass  # the number is another user's process by now; the gauges stay until it ends
 
 
 def _remove_abandoned() -> None:

@@ -25,8 +25,8 @@ def web_command(server: str, host: str, port: int, workers: int | None = None) -
         return [
             *(sys.executable, "-m", "granian", "--interface", "wsgi", "--http", "1", "--no-ws"),
             *("--host", host, "--port", str(port), "--workers", count),
-            # More requests than threads wait in the socket, for a process that has a free thread.
-            *("--blocking-threads", threads, "--backpressure", threads),
+            # Its backpressure counts clients, also those that are connected and silent.
+            *("--blocking-threads", threads, "--backpressure", str(sizing.web_connections())),
             *("--workers-kill-timeout", "10", "--respawn-failed-workers"),
             # At the level of warnings, it calls so many threads unusual.
             *("--log-level", "error", "ilara_admin.runtime.granian_app:application"),

@@ -104,9 +104,10 @@ class Command(BaseCommand):
                 if problem := connections_problem(workers):
                     self.say("connections", problem)
             stack.callback(supervisor.end, children, self.line)
-            for child in children:
-                child.start()
-            supervisor.wait_until_it_answers(address, children[0])
+            web_server, job_worker = children
+            web_server.start()
+            supervisor.wait_until_it_answers(address, web_server)
+            job_worker.start()  # before, it would compete with the web server for the cores
             self.line("Ilara is running.")
             if advice := servers.proxy_advice(server, host):
                 self.say("proxy", advice)
@@ -136,7 +137,8 @@ class Command(BaseCommand):
         if problem := database_problem():
             raise ServeError(problem)
         missing = missing_migrations()
-        call_command("migrate", verbosity=0, interactive=False)
+        if missing:
+            call_command("migrate", verbosity=0, interactive=False)
         partitions.ensure()
         self.say("tables", f"{missing} migrations applied" if missing else "up to date")
 

@@ -159,6 +159,18 @@ def test_load__is_one_statement(environment: Environment) -> None:
     assert list(loaded.parts) == [churn_part, segments_part, flags_part]
 
 
+def test_threads_of_a_new_process__share_one_load(environment: Environment) -> None:
+    token = make_key(environment).token
+    environment_cache.clear_cache()
+    found = at_once(environment_cache.of_token, [token] * 8)
+    assert len({id(snapshot) for snapshot, _ in filter(None, found)}) == 1
+    environment_cache.clear_cache()
+    assert (
+        len({id(each) for each in at_once(environment_cache.of_environment, [environment.pk] * 8)})
+        == 1
+    )
+
+
 def test_snapshot__has_one_environment_only(environment: Environment) -> None:
     token = make_key(environment).token
     make_key(make_environment())

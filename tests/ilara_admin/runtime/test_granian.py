@@ -1,14 +1,17 @@
 """`serve --server granian`: the published API, bodies in chunks, event streams, and a stop."""
 
 import http.client
+import os
+import signal
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 from django.conf import settings
 
 from tests.api_client import EVENTS, PLAYERS, HttpApi
-from tests.homes import HANG_SECONDS, empty_home
+from tests.homes import HANG_SECONDS, empty_home, wait_until
+from tests.processes import command_line, parents
 from tests.replay import CASES, renamed, replay
 from tests.running import Serve
 
@@ -54,6 +57,50 @@ def test_granian__reads_bodies_in_chunks(serve: Serve) -> None:
             response = session.getresponse()
             assert response.status in (200, 201)
             response.read()
+
+
+def test_granian__forgets_the_open_streams_of_a_killed_process(serve: Serve) -> None:
+    def open_streams() -> str:
+        text = serve.get("/metrics")[1]
+        return next(line for line in text.splitlines() if line.startswith("ilara_open_streams "))
+
+    with closing(client(serve)) as session:
+        session.request("GET", f"{EVENTS}/stream", headers={"X-API-Key": serve.says("live secret")})
+        session.getresponse().readline()
+        assert open_streams() == "ilara_open_streams 1.0"
+        os.kill(web_process(serve), signal.SIGKILL)
+    wait_until(lambda: answers(serve))
+    assert open_streams() == "ilara_open_streams 0.0"
+
+
+def web_process(serve: Serve) -> int:
+    """The process that granian has started for requests."""
+    (server,) = (
+        pid
+        for pid, parent in parents().items()
+        if parent == serve.process.pid and "granian" in command_line(pid)
+    )
+    (process,) = (
+        pid
+        for pid, parent in parents().items()
+        if parent == server and "resource_tracker" not in command_line(pid)
+    )
+    return process
+
+
+def answers(serve: Serve) -> bool:
+    with suppress(OSError, http.client.HTTPException):
+        return serve.get("/healthz")[0] == 200
+    return False
+
+
+def test_granian__serves_others_beside_many_idle_clients(serve: Serve) -> None:
+    with ExitStack() as stack:
+        for _ in range(2 * settings.ILARA_THREADS):
+            idle = stack.enter_context(closing(client(serve)))
+            idle.request("GET", "/healthz")
+            idle.getresponse().read()
+        assert answers(serve)
 
 
 def test_granian__streams_events_and_stops(serve: Serve) -> None:

@@ -21,7 +21,7 @@ from pytest_django.fixtures import Settings
 from events import rollups
 from ilara_admin.core.variables import METRICS_FOLDER
 from ilara_admin.models import Environment, Tier
-from ilara_admin.runtime import metrics
+from ilara_admin.runtime import metrics, metrics_folder
 from tests.api_client import EVENTS, FLAGS, PLAYERS, Api
 from tests.factories import make_environment, make_key
 
@@ -301,3 +301,13 @@ def test_folder__is_private_and_removed(tmp_path: Path) -> None:
         assert process.returncode == 0
     assert not list(tmp_path.iterdir())
     assert METRICS_FOLDER not in os.environ
+
+
+def test_ended_processes__lose_their_gauges_only(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    kept = [f"gauge_livesum_{os.getpid()}.db", "gauge_livesum_1.db", f"counter_{ended.pid}.db"]
+    for name in [*kept, f"gauge_livesum_{ended.pid}.db", f"gauge_liveall_{ended.pid}.db"]:
+        (tmp_path / name).touch()
+    metrics_folder.forget_ended(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
