@@ -207,6 +207,8 @@ def paths() -> Iterator[Request]:
 
 
 def bodies() -> Iterator[Request]:
+    value: Any
+    fields: Any
     for method, path, _ in WITH_BODY:
         for body in (b"", b"{", b"[]"):
             yield send(method, path, body, key="secret")
@@ -255,6 +257,7 @@ def nested(levels: int) -> Any:
 
 
 def players() -> Iterator[Request]:
+    body: Any
     for query in ("limit=1", "limit=0", "limit=201", "limit=x", "limit=", "limit=2&limit=1", "x=1",
                   "limit=1&cursor=", "cursor=x", f"cursor={VETERAN}",
                   f"cursor={LAST}", "limit=%31"):  # fmt: skip
@@ -307,6 +310,8 @@ def players() -> Iterator[Request]:
 
 
 def events() -> Iterator[Request]:
+    fault: Any
+    value: Any
     win = {"player_id": NEWCOMER, "event_name": "win", "event_id": "w-1", "properties": {"a": 1}}
     yield post(EVENTS, win)
     yield post(EVENTS, win)
@@ -362,6 +367,7 @@ def events() -> Iterator[Request]:
 
 
 def flags() -> Iterator[Request]:
+    body: Any
     keys = [*FLAGS, "new_tutorial", "new-feature"]
     for key in keys:
         yield post(EVALUATE.format(key), {"player_id": VETERAN})
@@ -392,6 +398,7 @@ def flags() -> Iterator[Request]:
 
 
 def segments() -> Iterator[Request]:
+    body: Any
     for key in (*SEGMENTS, "beta-testers"):
         for player in (VETERAN, NEWCOMER, LOST):
             yield post(MEMBER.format(key), {"player_id": player})
@@ -409,6 +416,7 @@ def segments() -> Iterator[Request]:
 
 
 def ofrep() -> Iterator[Request]:
+    context: Any
     newcomer = {"context": {"targetingKey": "newcomer", "level": 3}}
     yield post(OFREP, newcomer)
     yield post(OFREP, newcomer, If_None_Match=ETAG)
