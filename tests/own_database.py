@@ -1,23 +1,17 @@
 """A server with a PostgreSQL of its own, which a test may stop, freeze or fill."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
-
-from django.conf import settings
 
 from ilara_admin.runtime import embedded_postgres
 from ilara_admin.runtime.postgresql.site import NAME, PORT
 from tests.api_client import HttpApi
 from tests.conftest import FAST
 from tests.homes import empty_home, postmaster
-from tests.processes import families
+from tests.processes import django_output, families, stopped
 from tests.serving import Gunicorn, gunicorns
 
 # Acknowledged data must survive a kill; other safety is skipped for speed.
@@ -51,17 +45,9 @@ class Game:
     def start_database(self) -> None:
         embedded_postgres.lease(self.home, DURABLE)
 
-    @contextmanager
-    def frozen_database(self) -> Iterator[None]:
-        """PostgreSQL and its backends stand still: its kernel still accepts connections."""
-        frozen = families(postmaster((self.home / "postgresql").resolve() / "data"))
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in frozen:
-                os.kill(pid, signal.SIGCONT)
+    def frozen_database(self) -> AbstractContextManager[None]:
+        """PostgreSQL and its backends stand still."""
+        return stopped(families(postmaster((self.home / "postgresql").resolve() / "data")))
 
 
 def url_of(socket: Path, name: str = NAME) -> str:
@@ -79,22 +65,10 @@ def own_game(name: str = NAME, *, home: Path | None = None, **environ: str) -> I
             embedded_postgres.release(home)
         return
     url = url_of(embedded_postgres.lease(home).socket, name)
-    run = subprocess.run(
-        [sys.executable, "-c", FIRST_START],
-        cwd=settings.BASE_DIR,
-        env={
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "ilara_admin.settings",
-            "DATABASE_URL": url,
-            "SECRET_KEY": "x",
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    token = django_output(FIRST_START, DATABASE_URL=url).strip()
     log = home / "web.log"
     with (
         log.open("w") as file,
         gunicorns(1, None, file, DATABASE_URL=url, **environ) as (server,),
     ):
-        yield Game(home, url, server, server.api(run.stdout.strip()), log)
+        yield Game(home, url, server, server.api(token), log)

@@ -2,11 +2,15 @@
 
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 
 def program(name: str, package: str) -> str:
@@ -37,6 +41,12 @@ def output_of(command: Sequence[str], folder: Path, **environ: str) -> str:
     return done.stdout
 
 
+def django_output(code: str, **environ: str) -> str:
+    """The standard output of Python code that runs with our settings in a new process."""
+    environ = {"DJANGO_SETTINGS_MODULE": "ilara_admin.settings", "SECRET_KEY": "x", **environ}
+    return output_of([sys.executable, "-c", code], settings.BASE_DIR, **environ)
+
+
 def parents() -> dict[int, int]:
     """The parent of each process, without zombies."""
     listing = subprocess.run(
@@ -62,3 +72,16 @@ def families(*pids: int) -> set[int]:
     while more := {pid for pid, parent in table.items() if parent in found} - found:
         found |= more
     return found & table.keys()
+
+
+@contextmanager
+def stopped(pids: Iterable[int]) -> Iterator[None]:
+    """The processes stand still; the kernel still accepts connections for them."""
+    pids = list(pids)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
+import pytest
 from django.conf import settings
 
 from ilara_admin.runtime.supervisor import ending_with_parent
@@ -28,6 +29,10 @@ from tests.api_client import HttpApi
 from tests.homes import HANG_SECONDS, wait_until
 from tests.processes import alive, families
 
+# `serve` starts no PostgreSQL where DATABASE_URL names one.
+on_embedded_database = pytest.mark.skipif(
+    bool(settings.DATABASE_URL), reason="DATABASE_URL replaces the database under test"
+)
 OTHER_USER = pwd.getpwnam("nobody")
 TOKEN = re.compile(r"\b[ps]k_(?:live|test)_\w+")
 

@@ -12,14 +12,9 @@ from django.conf import settings
 from tests.api_client import EVENTS, HttpApi
 from tests.external_postgres import External, external_postgres
 from tests.homes import HANG_SECONDS, empty_home, wait_until
-from tests.running import OURS, Serve, query
+from tests.running import OURS, Serve, on_embedded_database, query
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        bool(settings.DATABASE_URL), reason="DATABASE_URL replaces the database under test"
-    ),
-]
+pytestmark = [pytest.mark.slow, on_embedded_database]
 
 STRONG = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO"
 BATCH = 50

@@ -12,8 +12,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -21,20 +21,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from django.conf import settings
 
 from ilara_admin.core.limits import API
+from tests import processes
 from tests.api_client import EVENTS, FLAGS, PLAYERS
 from tests.homes import answers, empty_home, postmaster, wait_until
 from tests.processes import command_line, families, parents
-from tests.running import Serve, query
+from tests.running import Serve, on_embedded_database, query
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        bool(settings.DATABASE_URL), reason="DATABASE_URL replaces the database that is killed"
-    ),
-]
+pytestmark = [pytest.mark.slow, on_embedded_database]
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
 CLIENTS = 8
@@ -175,21 +170,10 @@ def killed(which: Callable[[Serve], int]) -> Callable[[Serve], None]:
 
 def stopped(which: Callable[[Serve], int]) -> Callable[[Serve], None]:
     def happens(serve: Serve) -> None:
-        with _stopped([which(serve)]):
+        with processes.stopped([which(serve)]):
             time.sleep(STOPPED_SECONDS)
 
     return happens
-
-
-@contextmanager
-def _stopped(pids: list[int]) -> Iterator[None]:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def database_killed(serve: Serve) -> None:
@@ -200,7 +184,7 @@ def database_killed(serve: Serve) -> None:
 
 
 def database_stopped(serve: Serve) -> None:
-    with _stopped(sorted(families(postmaster(serve.data)))):
+    with processes.stopped(families(postmaster(serve.data))):
         time.sleep(API.answer + 1)
         assert metric(serve, "ilara_database_up") == 0
 

@@ -1,10 +1,7 @@
 """Attacks on the dashboard: forged posts, session fixation, frames, redirects, ids of other
 environments, privilege escalation, leaked secrets."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 
 import pytest
@@ -17,6 +14,7 @@ from ilara_admin.core.projects import project_create
 from ilara_admin.models import ApiKey, AuditEntry, Environment, Role, User
 from tests.factories import ACTOR, PASSWORD, World, make_environment, make_key, make_staff
 from tests.pages import PAGES, address, ask, signed_in, text_of, url_of
+from tests.processes import django_output
 
 POSTED = [name for name, page in PAGES.items() if "POST" in getattr(page.view, "methods", ())]
 SHOWN = [name for name, page in PAGES.items() if "GET" in getattr(page.view, "methods", ())]
@@ -98,15 +96,7 @@ def test_https__makes_cookies_secure_and_redirects(https: str, secure: bool) -> 
         "from django.conf import settings as s; print([s.SESSION_COOKIE_SECURE, "
         "s.CSRF_COOKIE_SECURE, s.SECURE_SSL_REDIRECT, s.SECURE_HSTS_SECONDS > 0])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=settings.BASE_DIR,
-        env={**os.environ, "ILARA_HTTPS": https, "DJANGO_SETTINGS_MODULE": "ilara_admin.settings"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == str([secure] * 4)
+    assert django_output(code, ILARA_HTTPS=https).strip() == str([secure] * 4)
 
 
 @pytest.mark.slow
@@ -126,20 +116,7 @@ def test_hsts__is_for_this_host_unless_set(given: str, header: str) -> None:
         "response = SecurityMiddleware(lambda request: HttpResponse())(request); "
         "print(response['Strict-Transport-Security'])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=settings.BASE_DIR,
-        env={
-            **os.environ,
-            "ILARA_HTTPS": "1",
-            "ILARA_HSTS": given,
-            "DJANGO_SETTINGS_MODULE": "ilara_admin.settings",
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == header
+    assert django_output(code, ILARA_HTTPS="1", ILARA_HSTS=given).strip() == header
 
 
 # --- URLs -----------------------------------------------------------------------------------------

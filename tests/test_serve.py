@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 
 from ilara_admin.runtime import supervisor
 from ilara_admin.runtime.supervisor import Child
@@ -25,16 +24,12 @@ from tests.running import (
     Serve,
     bash,
     free_port,
+    on_embedded_database,
     pasted,
     python_of_other_user,
 )
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        bool(settings.DATABASE_URL), reason="DATABASE_URL replaces the database under test"
-    ),
-]
+pytestmark = [pytest.mark.slow, on_embedded_database]
 
 type Start = Callable[..., Serve]
 ONE_WORKER = ("--workers", "1")  # for tests that need no more: each takes seconds to start

@@ -10,34 +10,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
-from urllib.parse import urlencode
 
 import psycopg
 import pytest
 from django.conf import settings
 
 from ilara_admin.runtime import embedded_postgres
-from ilara_admin.runtime.postgresql.site import NAME, PORT
+from ilara_admin.runtime.postgresql.site import NAME
 from ilara_admin.runtime.supervisor import ending_with_parent
 from tests.conftest import FAST
 from tests.homes import HANG_SECONDS, empty_home, kill_server, wait_until
+from tests.own_database import FIRST_START, url_of
+from tests.processes import django_output
 
 pytestmark = pytest.mark.slow
 
 SEGMENTS = 200
 # With this WAL level, a table lock takes no transaction id, so events still settle under it.
 SETTINGS = {**FAST, "wal_level": "minimal", "max_wal_senders": "0"}
-FIRST_START = f"""
-import django
-django.setup()
-from django.core.management import call_command
-from ilara_admin.core.audit import Actor
-from ilara_admin.bootstrap import first_start
-from ilara_admin.models import Tier
+CREATE_SEGMENTS = f"""
 from segments.services import segment_create
-call_command("migrate", verbosity=0)
-call_command("partitions", stdout=open("/dev/null", "w"))
-start = first_start(name="Game", slug="game", tier=Tier.ENTERPRISE, actor=Actor("Ada"))
 rule = {{"operator": "AND", "conditions": [{{"field": "level", "operator": ">=", "value": 3}}]}}
 environment = start.project.environments.get(slug="live")
 for number in range({SEGMENTS}):
@@ -52,8 +44,7 @@ class Database:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.start()
-        script = [sys.executable, "-c", FIRST_START]
-        subprocess.run(script, cwd=settings.BASE_DIR, env=self.environ, check=True)
+        django_output(FIRST_START + CREATE_SEGMENTS, DATABASE_URL=url_of(self.socket))
 
     def start(self) -> None:
         self.socket = embedded_postgres.lease(self.home, SETTINGS).socket
@@ -64,16 +55,6 @@ class Database:
     def kill(self) -> None:
         kill_server(self.home)
         self.stop()
-
-    @property
-    def environ(self) -> dict[str, str]:
-        where = urlencode({"host": str(self.socket), "port": PORT})
-        return {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "ilara_admin.settings",
-            "DATABASE_URL": f"postgresql://{NAME}@/{NAME}?{where}",
-            "SECRET_KEY": "x",
-        }
 
     def session(self) -> "psycopg.Connection[tuple[Any, ...]]":
         return psycopg.connect(host=str(self.socket), user=NAME, dbname=NAME, autocommit=True)
@@ -103,7 +84,7 @@ class WorkerProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "worker"],
                 cwd=settings.BASE_DIR,
-                env=database.environ,
+                env={**os.environ, "DATABASE_URL": url_of(database.socket), "SECRET_KEY": "x"},
                 stdout=log,
                 stderr=log,
                 preexec_fn=ending_with_parent(),
@@ -167,6 +148,18 @@ def counts_wanted(database: Database) -> None:
     )
 
 
+@contextmanager
+def two_counts_running(
+    database: Database, start: Callable[[], WorkerProcess]
+) -> Iterator[WorkerProcess]:
+    """A worker that runs two counts until the end of the block, while the others are queued."""
+    with database.slow_counts():
+        counts_wanted(database)
+        worker = start()
+        wait_until(lambda: database.one(RUNNING) == 2)
+        yield worker
+
+
 def test_fold__is_less_than_10_seconds_behind_with_200_slow_counts_queued(
     database: Database, start: Callable[[], WorkerProcess]
 ) -> None:
@@ -227,10 +220,7 @@ def test_failed_job__does_not_end_the_worker(
 def test_killed_worker__its_jobs_run_again(
     database: Database, start: Callable[[], WorkerProcess]
 ) -> None:
-    with database.slow_counts():
-        counts_wanted(database)
-        worker = start()
-        wait_until(lambda: database.one(RUNNING) == 2)
+    with two_counts_running(database, start) as worker:
         worker.kill()
         lost = database.one("SELECT array_agg(id) FROM procrastinate_jobs WHERE status = 'doing'")
         database.run("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'")
@@ -244,10 +234,7 @@ def test_killed_worker__its_jobs_run_again(
 def test_stop__returns_running_jobs_to_the_queue(
     database: Database, start: Callable[[], WorkerProcess]
 ) -> None:
-    with database.slow_counts():
-        counts_wanted(database)
-        worker = start()
-        wait_until(lambda: database.one(RUNNING) == 2)
+    with two_counts_running(database, start) as worker:
         worker.stop()
         assert not [line for line in worker.lines if "runs again" not in line]
         assert database.one(RUNNING) == 0

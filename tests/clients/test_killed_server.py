@@ -5,18 +5,12 @@ from collections.abc import Mapping
 from functools import partial
 
 import pytest
-from django.conf import settings
 
 from tests.clients.drivers import LANGUAGES, Driver, ending
 from tests.homes import empty_home, wait_until
-from tests.running import Serve, killed_and_started_again, query
+from tests.running import Serve, killed_and_started_again, on_embedded_database, query
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        bool(settings.DATABASE_URL), reason="DATABASE_URL replaces the database that is killed"
-    ),
-]
+pytestmark = [pytest.mark.slow, on_embedded_database]
 
 EVENTS = 2_000  # per client
 PAUSE_SECONDS = 0.003

@@ -17,18 +17,12 @@ from typing import Any, LiteralString
 
 import msgspec
 import pytest
-from django.conf import settings
 
 from tests.api_client import EVENTS, HttpApi
 from tests.homes import empty_home, wait_until
-from tests.running import Serve, killed_and_started_again, query
+from tests.running import Serve, killed_and_started_again, on_embedded_database, query
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        bool(settings.DATABASE_URL), reason="DATABASE_URL replaces the database that is killed"
-    ),
-]
+pytestmark = [pytest.mark.slow, on_embedded_database]
 
 TOTAL = int(os.environ.get("CONSERVATION_EVENTS", "16000"))
 CLIENTS = 8

@@ -1,12 +1,9 @@
 """Fitting an environment: histories, use of the fit, stored backtest."""
 
 import random
-import subprocess
-import sys
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
 from procrastinate.contrib.django import app
 from procrastinate.testing import InMemoryConnector
@@ -17,6 +14,7 @@ from players.churn_training import TEST_DAYS, TooFewError, churn_refit, historie
 from players.models import ChurnFit, Player, player_id_for
 from tests.api_client import PLAYERS, Api
 from tests.factories import make_environment
+from tests.processes import django_output
 
 TODAY = date(2026, 6, 1)
 
@@ -131,8 +129,4 @@ def test_web_processes__load_no_scipy() -> None:
         "import sys; import ilara_admin.wsgi, ilara_admin.urls, ilara_admin.api_urls;"
         "print([name for name in ('numpy', 'scipy') if name in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=settings.BASE_DIR, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.strip() == "[]"
+    assert django_output(code).strip() == "[]"

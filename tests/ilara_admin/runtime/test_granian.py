@@ -13,14 +13,9 @@ from tests.api_client import EVENTS, PLAYERS, HttpApi
 from tests.homes import HANG_SECONDS, empty_home, wait_until
 from tests.processes import command_line, parents
 from tests.replay import CASES, renamed, replay
-from tests.running import Serve
+from tests.running import Serve, on_embedded_database
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        bool(settings.DATABASE_URL), reason="DATABASE_URL replaces the database under test"
-    ),
-]
+pytestmark = [pytest.mark.slow, on_embedded_database]
 
 
 @pytest.fixture(scope="module")
