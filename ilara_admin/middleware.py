@@ -49,23 +49,13 @@ class ApiMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        started = perf_counter()
-        number = request_id(request.META.get("HTTP_X_REQUEST_ID"))
-        request.id = number  # type: ignore[attr-defined]  # Ilara's attribute
-        audit.request_id.set(number)
-        token = logs.current_request.set(request)
-        try:
-            response = self._answer(request)
-            _measure(request, response.status_code, perf_counter() - started)
-        finally:
-            logs.current_request.reset(token)
-        response.headers["X-Request-Id"] = number
-        return response
+        path = request.path_info
+        if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep") or _lacks_prefix(request):
+            return answer_api(request)
+        return _observed(request, self._answer)
 
     def _answer(self, request: HttpRequest) -> HttpResponseBase:
         path = request.path_info
-        if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep") or _lacks_prefix(request):
-            return dispatch.answer(request)
         if path in PROBES:
             return PROBES[path](request)
         if path == METRICS and metrics.is_allowed(request):
@@ -75,6 +65,27 @@ class ApiMiddleware:
             return self.get_response(request)
         finally:
             limits.of_thread.limits = None
+
+
+def answer_api(request: HttpRequest) -> HttpResponseBase:
+    """The response to a call of the API. Web processes call this without a middleware."""
+    return _observed(request, dispatch.answer)
+
+
+def _observed(request: HttpRequest, answer: GetResponse) -> HttpResponseBase:
+    """The response, with the id of the request. The request is measured and logged."""
+    started = perf_counter()
+    number = request_id(request.META.get("HTTP_X_REQUEST_ID"))
+    request.id = number  # type: ignore[attr-defined]  # Ilara's attribute
+    audit.request_id.set(number)
+    token = logs.current_request.set(request)
+    try:
+        response = answer(request)
+        _measure(request, response.status_code, perf_counter() - started)
+    finally:
+        logs.current_request.reset(token)
+    response.headers["X-Request-Id"] = number
+    return response
 
 
 def _measure(request: HttpRequest, status: int, seconds: float) -> None:
