@@ -1,6 +1,7 @@
 """Ilara's middleware. `ApiMiddleware` runs first: it sets the request id, measures the request, and
 handles `/v1`, `/ofrep`, `/metrics` and health probes before any other middleware runs. The others
-serve the dashboard.
+serve the dashboard. Web processes call `api_application` for most calls of the API, before Django's
+handler.
 
 The request id appears on error pages, in logs, in audit entries and in the X-Request-Id header.
 """
@@ -9,14 +10,16 @@ import logging
 import re
 import uuid
 import zoneinfo
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import connections
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase, HttpResponseRedirectBase
 from django.shortcuts import resolve_url
 from django.utils import timezone
@@ -68,8 +71,21 @@ class ApiMiddleware:
 
 
 def answer_api(request: HttpRequest) -> HttpResponseBase:
-    """The response to a call of the API. Web processes call this without a middleware."""
+    """The response to a call of the API."""
     return _observed(request, dispatch.answer)
+
+
+def api_application(
+    environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], Any]
+) -> Iterable[bytes]:
+    """A WSGI application for calls of the API. They need nothing that Django's handler does around
+    a view, except its care for the thread's connection to the database."""
+    connections["default"].close_if_unusable_or_obsolete()
+    response = answer_api(WSGIRequest(environ))
+    status = f"{response.status_code} {response.reason_phrase}"
+    start_response(status, list(response.headers.items()))
+    # The server closes a stream. Other responses hold nothing; closing them would send a signal.
+    return [response.content] if isinstance(response, HttpResponse) else response
 
 
 def _observed(request: HttpRequest, answer: GetResponse) -> HttpResponseBase:

@@ -118,6 +118,7 @@ def is_known(request: HttpRequest, etag: str) -> bool:
 
 # --- Request handling -----------------------------------------------------------------------------
 
+
 def answer(request: HttpRequest) -> HttpResponseBase:
     """The response to a request under /v1 or /ofrep. Never raises."""
     if request.method == "OPTIONS":

@@ -21,10 +21,11 @@ from ilara_admin.runtime.protocol_errors import write_error
 
 BUFFERED_BYTES = 256 * 1024 * 1024  # of all incomplete requests; beyond, the largest are dropped
 SWEEP_SECONDS = 0.5
-SEND_SECONDS = 120  # for a client to take a piece of the response
+# Seconds and microseconds.
+SEND_TIME = struct.pack("@ll", 120, 0)  # for a client to take a piece of the response
 # A thread waits so long for the next request on its connection while no other request needs a
 # thread: passing the connection to the main loop and back costs more.
-NEXT_MICROSECONDS = 5_000
+NEXT_TIME = struct.pack("@ll", 0, 5_000)
 
 
 class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typed
@@ -48,14 +49,14 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
             sock, address = listener.accept()
         except OSError:
             return  # another process was faster, or the client has gone
-        # The kernel keeps the time of threads: a timeout of Python costs two more system calls for
-        # each one on the socket, and each is an occasion to lose the interpreter's lock.
-        sock.setsockopt(SOL_SOCKET, SO_RCVTIMEO, struct.pack("@ll", 0, NEXT_MICROSECONDS))
-        sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, struct.pack("@ll", SEND_SECONDS, 0))
+        # For threads. Timeouts of Python would take two more system calls to receive and to send.
+        sock.setsockopt(SOL_SOCKET, SO_RCVTIMEO, NEXT_TIME)
+        sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, SEND_TIME)
         self.nr_conns += 1
         self.wait(Connection(self.cfg, sock, address, listener.getsockname()))
         if self.nr_conns >= self.worker_connections:
-            self.drop(list(self.waiting)[0])
+            most_silent, *_ = self.all_waiting()
+            self.drop(most_silent)
 
     def wait(self, conn: Connection) -> None:
         seconds = self.cfg.keepalive if conn.idle else PATIENCE_SECONDS
@@ -65,6 +66,10 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
         # In this order: a thread may run this, and the main loop drops only what is registered.
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_readable, conn))
         self.waiting[conn] = None
+
+    def all_waiting(self) -> list[Connection]:
+        """A copy, as threads add to `waiting` at any time."""
+        return list(self.waiting)
 
     def stop_waiting(self, conn: Connection) -> None:
         del self.waiting[conn]
@@ -120,22 +125,22 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
         if now < self.next_sweep and not force:
             return
         self.next_sweep = now + SWEEP_SECONDS
-        for conn in [conn for conn in list(self.waiting) if force or conn.deadline < now]:
+        for conn in [conn for conn in self.all_waiting() if force or conn.deadline < now]:
             if force or conn.idle or conn.lingering:
                 self.drop(conn)
             else:
                 self.stop_waiting(conn)
                 refuse(conn, 408, "Request Timeout", "The request arrived too slowly")
                 self.linger(conn)
-        held = sum(len(conn.received) for conn in list(self.waiting))
+        held = sum(len(conn.received) for conn in self.all_waiting())
         while held > BUFFERED_BYTES:
-            largest = max(list(self.waiting), key=lambda conn: len(conn.received))
+            largest = max(self.all_waiting(), key=lambda conn: len(conn.received))
             held -= len(largest.received)
             self.drop(largest)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """gthread calls this when it stops."""
-        for conn in list(self.waiting):
+        for conn in self.all_waiting():
             if conn.idle:
                 conn.deadline = min(conn.deadline, deadline)
 
@@ -156,6 +161,8 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
     def next_is_ready(self, conn: Connection) -> bool:
         if conn.is_ready():
             return True
+        if conn.sock.gettimeout() is not None:
+            conn.sock.settimeout(None)  # a stream has set its own
         with suppress(OSError):  # also when it is late: the main loop goes on
             return conn.receive()
         return False
@@ -164,13 +171,9 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
         if conn.refused:
             refuse(conn, 413, "Content Too Large", "The body is too large")
             return False
-        try:
+        with suppress(TimeoutError, BlockingIOError):
             return bool(super().handle_request(req, conn))
-        except (TimeoutError, BlockingIOError):
-            return False
-        finally:
-            if conn.sock.gettimeout() is not None:
-                conn.sock.settimeout(None)  # a stream has set its own
+        return False
 
 
 def refuse(conn: Connection, status: int, reason: str, message: str) -> None:
