@@ -16,8 +16,9 @@ from django.core.exceptions import TooManyFieldsSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import ResolverMatch
 
-from ilara_admin.api import environment_cache, hints, key_usage, rate_limits, resolver
+from ilara_admin.api import environment_cache, hints, key_usage, rate_limits, route_table
 from ilara_admin.api.bodies import BodyRequest, decode_body, parse_uuid
 from ilara_admin.api.endpoint import Endpoint, EndpointView
 from ilara_admin.api.environment_cache import Key, Snapshot
@@ -178,11 +179,21 @@ def _to_api_error(error: Exception, request: HttpRequest) -> ApiError:
 
 
 def _answer(request: HttpRequest) -> HttpResponseBase:
-    found = resolver.resolve(request.path_info)
+    found = resolve(request.path_info)
     if found is None:
         raise not_found(NO_SUCH_PATH + _suggestion(request.path_info))
     request.resolver_match, captured = found
     return cast(HttpResponseBase, request.resolver_match.func(request, **captured))
+
+
+def resolve(path: str) -> tuple[ResolverMatch, dict[str, str]] | None:
+    """The route of a path and the parameters in it, as Django finds them."""
+    expression, routes = route_table.table()
+    found = expression.match(path)
+    if found is None or found.lastindex is None:
+        return None
+    match, groups = routes[found.lastindex]
+    return match, {name: found[number] for name, number in groups.items()}
 
 
 NO_SUCH_PATH = "There is no such path in the API."
@@ -201,7 +212,7 @@ def _methods() -> Mapping[str, Sequence[str]]:
     """The methods of each path, like `/v1/players/players/{player_id}`."""
     return {
         route_template(match.route): sorted(endpoints)
-        for match, _ in resolver.table().routes.values()
+        for match, _ in route_table.table().routes.values()
         if (endpoints := getattr(match.func, "endpoints", None))
     }
 

@@ -8,14 +8,15 @@ import pytest
 from django.urls import Resolver404, get_resolver
 from django.urls.converters import StringConverter
 
-from ilara_admin.api import resolver
+from ilara_admin.api import route_table
+from ilara_admin.api.dispatch import resolve
 
 VALUES = ("0b9c1d3e-8f3b-5d3c-9c57-1f1f2f3f4f5f", "evaluate", "batch", "a b", "é", "%2F", "\n", "")
 
 
 def paths() -> Iterator[str]:
     """Of each route: values for its parameters, and changes of its beginning, end and segments."""
-    for match, _ in resolver.table().routes.values():
+    for match, _ in route_table.table().routes.values():
         route = "/" + match.route.removeprefix("^").partition("(")[0]
         for value in VALUES:
             path = re.sub("<[^>]+>", value, route)
@@ -29,10 +30,10 @@ def paths() -> Iterator[str]:
 
 
 def test_paths__resolve_as_by_django() -> None:
-    django = get_resolver(resolver.URLS)
+    django = get_resolver(route_table.URLS)
     found = 0
     for path in dict.fromkeys(paths()):
-        ours = resolver.resolve(path)
+        ours = resolve(path)
         try:
             expected = django.resolve(path)
         except Resolver404:
@@ -54,7 +55,7 @@ def test_routes__take_texts_only() -> None:
             yield from each.pattern.converters.values()  # type: ignore[attr-defined]
             yield from converters(getattr(each, "url_patterns", []))
 
-    kinds = list(converters(get_resolver(resolver.URLS).url_patterns))
+    kinds = list(converters(get_resolver(route_table.URLS).url_patterns))
     assert kinds
     for kind in kinds:
         assert type(kind).to_python is StringConverter.to_python
@@ -62,4 +63,4 @@ def test_routes__take_texts_only() -> None:
 
 @pytest.mark.parametrize("path", ["", "v1/openapi.json", "/", "/v1", "/v1/"])
 def test_other_paths__have_no_route(path: str) -> None:
-    assert resolver.resolve(path) is None
+    assert resolve(path) is None
