@@ -21,7 +21,7 @@ class Environs(RequestFactory):
     """Makes WSGI environments, which a request of Django would change."""
 
     def request(self, **request: Any) -> Any:
-        return self._base_environ(**request)
+        return self._base_environ(**request)  # type: ignore[attr-defined]  # not in the stubs
 
 
 class DirectApi(Api):
@@ -36,7 +36,7 @@ class DirectApi(Api):
         headers: dict[str, str],
         environ: Mapping[str, Any],
     ) -> Reply:
-        sent = Environs(headers=headers).generic(method, path, data, content_type, **environ)
+        sent: Any = Environs(headers=headers).generic(method, path, data, content_type, **environ)
         started: list[Any] = []
         body = api_application(sent, lambda status, headers: started.extend((status, headers)))
         status, received = started

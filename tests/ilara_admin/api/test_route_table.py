@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import pytest
 from django.urls import Resolver404, get_resolver
@@ -50,9 +51,9 @@ def test_paths__resolve_as_by_django() -> None:
 def test_routes__take_texts_only() -> None:
     """The table passes parameters as they are in the path."""
 
-    def converters(patterns: list[object]) -> Iterator[object]:
+    def converters(patterns: Any) -> Iterator[Any]:
         for each in patterns:
-            yield from each.pattern.converters.values()  # type: ignore[attr-defined]
+            yield from each.pattern.converters.values()
             yield from converters(getattr(each, "url_patterns", []))
 
     kinds = list(converters(get_resolver(route_table.URLS).url_patterns))
