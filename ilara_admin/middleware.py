@@ -1,6 +1,7 @@
 """Ilara's middleware. `ApiMiddleware` runs first: it sets the request id, measures the request, and
 handles `/v1`, `/ofrep`, `/metrics` and health probes before any other middleware runs. The others
-serve the dashboard.
+serve the dashboard. Web processes call `api_application` for most calls of the API, before Django's
+handler.
 
 The request id appears on error pages, in logs, in audit entries and in the X-Request-Id header.
 """
@@ -9,14 +10,16 @@ import logging
 import re
 import uuid
 import zoneinfo
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import connections
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase, HttpResponseRedirectBase
 from django.shortcuts import resolve_url
 from django.utils import timezone
@@ -49,23 +52,13 @@ class ApiMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        started = perf_counter()
-        number = request_id(request.META.get("HTTP_X_REQUEST_ID"))
-        request.id = number  # type: ignore[attr-defined]  # Ilara's attribute
-        audit.request_id.set(number)
-        token = logs.current_request.set(request)
-        try:
-            response = self._answer(request)
-            _measure(request, response.status_code, perf_counter() - started)
-        finally:
-            logs.current_request.reset(token)
-        response.headers["X-Request-Id"] = number
-        return response
+        path = request.path_info
+        if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep") or _lacks_prefix(request):
+            return answer_api(request)
+        return _observed(request, self._answer)
 
     def _answer(self, request: HttpRequest) -> HttpResponseBase:
         path = request.path_info
-        if path.startswith(API_PREFIXES) or path in ("/v1", "/ofrep") or _lacks_prefix(request):
-            return dispatch.answer(request)
         if path in PROBES:
             return PROBES[path](request)
         if path == METRICS and metrics.is_allowed(request):
@@ -75,6 +68,40 @@ class ApiMiddleware:
             return self.get_response(request)
         finally:
             limits.of_thread.limits = None
+
+
+def answer_api(request: HttpRequest) -> HttpResponseBase:
+    """The response to a call of the API."""
+    return _observed(request, dispatch.answer)
+
+
+def api_application(
+    environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], Any]
+) -> Iterable[bytes]:
+    """A WSGI application for calls of the API. They need nothing that Django's handler does around
+    a view, except its care for the thread's connection to the database."""
+    connections["default"].close_if_unusable_or_obsolete()
+    response = answer_api(WSGIRequest(environ))
+    status = f"{response.status_code} {response.reason_phrase}"
+    start_response(status, list(response.headers.items()))
+    # The server closes a stream. Other responses hold nothing; closing them would send a signal.
+    return [response.content] if isinstance(response, HttpResponse) else response
+
+
+def _observed(request: HttpRequest, answer: GetResponse) -> HttpResponseBase:
+    """The response, with the id of the request. The request is measured and logged."""
+    started = perf_counter()
+    number = request_id(request.META.get("HTTP_X_REQUEST_ID"))
+    request.id = number  # type: ignore[attr-defined]  # Ilara's attribute
+    audit.request_id.set(number)
+    token = logs.current_request.set(request)
+    try:
+        response = answer(request)
+        _measure(request, response.status_code, perf_counter() - started)
+    finally:
+        logs.current_request.reset(token)
+    response.headers["X-Request-Id"] = number
+    return response
 
 
 def _measure(request: HttpRequest, status: int, seconds: float) -> None:

@@ -6,7 +6,7 @@ method 405, key 401 or 403, limit 429, body 400. The endpoint reports missing re
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, cast
@@ -16,10 +16,9 @@ from django.core.exceptions import TooManyFieldsSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import Resolver404, URLResolver
-from django.urls.resolvers import RegexPattern
+from django.urls import ResolverMatch
 
-from ilara_admin.api import environment_cache, hints, key_usage, rate_limits
+from ilara_admin.api import environment_cache, hints, key_usage, rate_limits, route_table
 from ilara_admin.api.bodies import BodyRequest, decode_body, parse_uuid
 from ilara_admin.api.endpoint import Endpoint, EndpointView
 from ilara_admin.api.environment_cache import Key, Snapshot
@@ -120,8 +119,6 @@ def is_known(request: HttpRequest, etag: str) -> bool:
 
 # --- Request handling -----------------------------------------------------------------------------
 
-_tree = URLResolver(RegexPattern(r"^/"), "ilara_admin.api_urls")
-
 
 def answer(request: HttpRequest) -> HttpResponseBase:
     """The response to a request under /v1 or /ofrep. Never raises."""
@@ -182,12 +179,21 @@ def _to_api_error(error: Exception, request: HttpRequest) -> ApiError:
 
 
 def _answer(request: HttpRequest) -> HttpResponseBase:
-    try:
-        match = _tree.resolve(request.path_info)
-    except Resolver404:
-        raise not_found(NO_SUCH_PATH + _suggestion(request.path_info)) from None
-    request.resolver_match = match
-    return cast(HttpResponseBase, match.func(request, *match.args, **match.kwargs))
+    found = resolve(request.path_info)
+    if found is None:
+        raise not_found(NO_SUCH_PATH + _suggestion(request.path_info))
+    request.resolver_match, captured = found
+    return cast(HttpResponseBase, request.resolver_match.func(request, **captured))
+
+
+def resolve(path: str) -> tuple[ResolverMatch, dict[str, str]] | None:
+    """The route of a path and the parameters in it, as Django finds them."""
+    expression, routes = route_table.table()
+    found = expression.match(path)
+    if found is None or found.lastindex is None:
+        return None
+    match, groups = routes[found.lastindex]
+    return match, {name: found[number] for name, number in groups.items()}
 
 
 NO_SUCH_PATH = "There is no such path in the API."
@@ -204,16 +210,11 @@ def _suggestion(path: str) -> str:
 @cache
 def _methods() -> Mapping[str, Sequence[str]]:
     """The methods of each path, like `/v1/players/players/{player_id}`."""
-
-    def walk(patterns: Sequence[Any], before: str) -> Iterator[tuple[str, Sequence[str]]]:
-        for pattern in patterns:
-            place = before + str(pattern.pattern)
-            if isinstance(pattern, URLResolver):
-                yield from walk(pattern.url_patterns, place)
-            elif endpoints := getattr(pattern.callback, "endpoints", None):
-                yield route_template(place), sorted(endpoints)
-
-    return dict(walk(_tree.url_patterns, "/"))
+    return {
+        route_template(match.route): sorted(endpoints)
+        for match, _ in route_table.table().routes.values()
+        if (endpoints := getattr(match.func, "endpoints", None))
+    }
 
 
 def _call(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) -> HttpResponseBase:
@@ -265,9 +266,11 @@ def _identify(request: ApiRequest) -> None:
 
 def token_of(request: HttpRequest) -> str:
     """The API key in X-API-Key, else in Authorization, with or without `Bearer`; "" if none."""
-    if token := request.headers.get("X-API-Key", "").strip():
-        return token
-    scheme, _, credentials = request.headers.get("Authorization", "").strip().partition(" ")
+    # `request.headers` would convert all of META first.
+    if token := request.META.get("HTTP_X_API_KEY", "").strip():
+        return str(token)
+    header = str(request.META.get("HTTP_AUTHORIZATION", ""))
+    scheme, _, credentials = header.strip().partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
     return scheme if scheme.startswith(("pk_", "sk_")) else ""
@@ -277,7 +280,7 @@ def _key_problem(found: Endpoint, request: ApiRequest) -> ApiError | None:
     key = request.api_key
     if key.revoked_at is not None:
         return unauthorized("it has been revoked. Use another key of this environment.")
-    if key.secret and "Origin" in request.headers:
+    if key.secret and "HTTP_ORIGIN" in request.META:
         return forbidden(NOT_IN_BROWSER)
     if found.secret and not key.secret:
         return forbidden(FOR_SERVERS)

@@ -6,7 +6,7 @@ gunicorn parses. This decides when it can do so without waiting for the client.
 import re
 import time
 from contextlib import suppress
-from socket import socket
+from socket import MSG_DONTWAIT, socket
 from typing import Any
 
 from gunicorn.http.body import ChunkedReader
@@ -52,9 +52,9 @@ class Connection(Unreader):  # type: ignore[misc]  # gunicorn is not typed
     def idle(self) -> bool:
         return not (self.received or self.request or self.lingering)
 
-    def receive(self) -> bool:
+    def receive(self, flags: int = 0) -> bool:
         """Receive what is there; `is_ready`. Raises OSError if the client has gone."""
-        piece = self.sock.recv(RECEIVE_BYTES)
+        piece = self.sock.recv(RECEIVE_BYTES, flags)
         if not piece and (self.lingering or not self.request):
             raise ConnectionResetError
         if self.lingering:
@@ -88,7 +88,7 @@ class Connection(Unreader):  # type: ignore[misc]  # gunicorn is not typed
         if not complete and self.request._expected_100_continue:
             self.request._expected_100_continue = False
             with suppress(OSError):
-                self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n", MSG_DONTWAIT)
         return complete
 
     def parse_head(self) -> bool:

@@ -4,13 +4,15 @@ A granian worker sets its signal handlers after it has imported this, so `shutdo
 behind them.
 """
 
+import os
 import signal
 from typing import Any
 
+from django.conf import settings
+from django.utils.module_loading import import_string
 from granian import _signals
 
 from ilara_admin.core import shutdown
-from ilara_admin.runtime.web_application import web_application
 
 _set_signals = _signals.set_main_signals
 
@@ -25,4 +27,5 @@ def _set_signals_and_ours(*handlers: Any) -> None:
 
 _signals.set_main_signals = _set_signals_and_ours
 
-application = web_application()
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ilara_admin.settings")
+application = import_string(settings.WSGI_APPLICATION)

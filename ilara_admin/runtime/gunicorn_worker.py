@@ -5,12 +5,13 @@ sends slowly occupies a thread. Here a request takes a thread when its head and 
 arrived. TLS and HTTP/2 belong to a proxy.
 """
 
+import struct
 import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
 from selectors import EVENT_READ
-from socket import SHUT_WR, socket
+from socket import MSG_DONTWAIT, SHUT_WR, SO_RCVTIMEO, SO_SNDTIMEO, SOL_SOCKET, socket
 from typing import Any
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
@@ -20,10 +21,11 @@ from ilara_admin.runtime.protocol_errors import write_error
 
 BUFFERED_BYTES = 256 * 1024 * 1024  # of all incomplete requests; beyond, the largest are dropped
 SWEEP_SECONDS = 0.5
-SEND_SECONDS = 120  # for a client to take a piece of the response
+# Seconds and microseconds.
+SEND_TIME = struct.pack("@ll", 120, 0)  # for a client to take a piece of the response
 # A thread waits so long for the next request on its connection while no other request needs a
 # thread: passing the connection to the main loop and back costs more.
-NEXT_SECONDS = 0.005
+NEXT_TIME = struct.pack("@ll", 0, 5_000)
 
 
 class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typed
@@ -47,19 +49,27 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
             sock, address = listener.accept()
         except OSError:
             return  # another process was faster, or the client has gone
+        # For threads. Timeouts of Python would take two more system calls to receive and to send.
+        sock.setsockopt(SOL_SOCKET, SO_RCVTIMEO, NEXT_TIME)
+        sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, SEND_TIME)
         self.nr_conns += 1
         self.wait(Connection(self.cfg, sock, address, listener.getsockname()))
         if self.nr_conns >= self.worker_connections:
-            self.drop(next(iter(self.waiting)))
+            most_silent, *_ = self.all_waiting()
+            self.drop(most_silent)
 
     def wait(self, conn: Connection) -> None:
         seconds = self.cfg.keepalive if conn.idle else PATIENCE_SECONDS
         if conn.lingering or (conn.idle and not self.alive):
             seconds = STOP_KEEPALIVE_LINGER
         conn.deadline = time.monotonic() + seconds
-        conn.sock.setblocking(False)
-        self.waiting[conn] = None
+        # In this order: a thread may run this, and the main loop drops only what is registered.
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_readable, conn))
+        self.waiting[conn] = None
+
+    def all_waiting(self) -> list[Connection]:
+        """A copy, as threads add to `waiting` at any time."""
+        return list(self.waiting)
 
     def stop_waiting(self, conn: Connection) -> None:
         del self.waiting[conn]
@@ -67,9 +77,9 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
 
     def on_readable(self, conn: Connection, _sock: socket) -> None:
         if conn not in self.waiting:
-            return  # dropped in the same round of events
+            return  # dropped in the same round of events, or about to wait
         try:
-            if conn.receive():
+            if conn.receive(MSG_DONTWAIT):
                 self.stop_waiting(conn)
                 self.enqueue_req(conn)
             else:
@@ -115,22 +125,22 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
         if now < self.next_sweep and not force:
             return
         self.next_sweep = now + SWEEP_SECONDS
-        for conn in [conn for conn in self.waiting if force or conn.deadline < now]:
+        for conn in [conn for conn in self.all_waiting() if force or conn.deadline < now]:
             if force or conn.idle or conn.lingering:
                 self.drop(conn)
             else:
                 self.stop_waiting(conn)
                 refuse(conn, 408, "Request Timeout", "The request arrived too slowly")
                 self.linger(conn)
-        held = sum(len(conn.received) for conn in self.waiting)
+        held = sum(len(conn.received) for conn in self.all_waiting())
         while held > BUFFERED_BYTES:
-            largest = max(self.waiting, key=lambda conn: len(conn.received))
+            largest = max(self.all_waiting(), key=lambda conn: len(conn.received))
             held -= len(largest.received)
             self.drop(largest)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """gthread calls this when it stops."""
-        for conn in self.waiting:
+        for conn in self.all_waiting():
             if conn.idle:
                 conn.deadline = min(conn.deadline, deadline)
 
@@ -143,22 +153,25 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
             while keep and self.alive and not self.ready and self.next_is_ready(conn):
                 keep = bool(self.handle(conn))
         finally:
-            self.method_queue.defer(self.finished, conn, keep)
+            if keep and self.alive and conn.idle:
+                self.wait(conn)
+            else:
+                self.method_queue.defer(self.finished, conn, keep)
 
     def next_is_ready(self, conn: Connection) -> bool:
         if conn.is_ready():
             return True
-        conn.sock.settimeout(NEXT_SECONDS)
+        if conn.sock.gettimeout() is not None:
+            conn.sock.settimeout(None)  # a stream has set its own
         with suppress(OSError):  # also when it is late: the main loop goes on
             return conn.receive()
         return False
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
-        conn.sock.settimeout(SEND_SECONDS)
         if conn.refused:
             refuse(conn, 413, "Content Too Large", "The body is too large")
             return False
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, BlockingIOError):
             return bool(super().handle_request(req, conn))
         return False
 
