@@ -1,6 +1,7 @@
 """The Events API."""
 
 from datetime import datetime
+from uuid import UUID
 
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
@@ -51,16 +52,17 @@ def event_track(request: ApiRequest) -> HttpResponse:
         raise problem from None
     count(request, EVENTS)
     outcome = ingest.store(request, event, sent_at)
+    player_id = UUID(event.player_id)
     if outcome.unknown:
         rejections.record(request, [rejections.of_unknown_player(event)])
-        raise unknown_player(request, event.player_id)
+        raise unknown_player(request, player_id)
     status = schemas.Status.ACCEPTED
     if outcome.duplicates:
         status = schemas.Status.DUPLICATE
         request.conflicts = conflicts_of([event], outcome, sent_at).get(0, ())
     receipt = schemas.EventReceipt(
         event_id=event.event_id,
-        player_id=event.player_id,
+        player_id=player_id,
         event_name=event.name,
         timestamp=ingest.occurred_at(event, outcome.received_at, sent_at),
         received_at=outcome.received_at,

@@ -5,6 +5,7 @@ Runs only for duplicates, so that new events need no second query.
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 import msgspec
 
@@ -97,7 +98,7 @@ def _differing_from_stored(
         _DIFFERING,
         [
             list(indexes),
-            [event.player_id for event in repeats],
+            [UUID(event.player_id) for event in repeats],
             [event.digest for event in repeats],
             [event.event_id for event in repeats],
             [event.name for event in repeats],

@@ -3,11 +3,11 @@
 The response is sent after the commit, so an acknowledged event survives a crash of the server.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -33,10 +33,10 @@ TRANSIT = timedelta(seconds=60)
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A validated event. `digest` is None if the client sent no id, `properties` (JSON text) and
-    `happened_at` if it sent none."""
+    """A validated event. `player_id` is a UUID in lower case. `digest` is None if the client sent
+    no id, `properties` and `happened_at` if it sent none."""
 
-    player_id: uuid.UUID
+    player_id: str
     digest: bytes | None
     event_id: str
     name: str
@@ -80,9 +80,9 @@ def prepare(
     properties = None if event.properties is None else _properties(event.properties)
     client_id = event.event_id or idempotency_key
     return Prepared(
-        player_id=uuid.UUID(event.player_id),
+        player_id=event.player_id.lower(),
         digest=None if client_id is None else digest_of(client_id),
-        event_id=client_id or f"evt_{uuid.uuid4().hex}",
+        event_id=client_id or f"evt_{token_hex(16)}",
         name=name,
         session_id=event.session_id,
         properties=properties,
@@ -133,6 +133,7 @@ def _occurred_at(happened_at: str, sent_at: str) -> str:
 
 
 # The terms of TRACK and of BATCH. Conditions of players are on `p`.
+_DUE = f"p.last_seen_at < {{now}} - interval '{SEEN_AGAIN_AFTER}'"
 
 
 def _found(which: str) -> str:
@@ -158,22 +159,16 @@ def _stored(columns: Sequence[str], sent_at: str, source: str) -> str:
     FROM env, {source})"""
 
 
-def _touched(which: str, locked: str, at_risk_days: str, churned_days: str) -> str:
-    """Marks players as seen: those that `which` names, of which `locked` are locked. A row that
-    another transaction has locked is skipped, because that transaction updates it: so batches
-    cannot deadlock. The lock is taken by a select of one table, as distributed tables need it."""
-    return f"""locked AS (
-    SELECT p.id FROM player p
-    WHERE {which} AND p.environment_id = $1
-      AND p.last_seen_at < statement_timestamp() - interval '{SEEN_AGAIN_AFTER}'
-    FOR NO KEY UPDATE SKIP LOCKED)
-, touched AS (
+def _touched(which: str, source: str, at_risk_days: str, churned_days: str) -> str:
+    """Marks players as seen."""
+    return f"""touched AS (
     UPDATE player p SET {seen("env.now", at_risk_days, churned_days)}
-    FROM env, locked WHERE {locked} AND env.open)"""
+    FROM env, {source} WHERE {which} AND {_DUE.format(now="env.now")})"""
 
 
 def _track(accepted: str) -> str:
     """The statement for one event. `accepted` is the term that has a row if the event is new.
+    It takes its only lock of a player last, so it may wait for it.
 
     $4 player, $5 event_id, $6 name, $7 session_id, $8 properties, $9 happened_at, $10 sent_at,
     $11 at_risk_days, $12 churned_days, $13 digest if the event has an id.
@@ -183,7 +178,7 @@ def _track(accepted: str) -> str:
     return f""", {_found("p.id = $4")}
 {f", {receipt}" if accepted == "fresh" else ""}
 , {_stored(columns, "$10", accepted)}
-, {_touched("p.id = $4", "p.id = $4", "$11", "$12")}
+, {_touched("p.id = $4", "found", "$11", "$12")}
 SELECT env.config_version, env.now, EXISTS (SELECT FROM found), EXISTS (SELECT FROM {accepted})
 FROM env"""
 
@@ -200,7 +195,9 @@ TRACK_ONCE = _track("fresh")  # for an event with an id
 # column with IN is always hashed, whereas a condition with IN may become a join that compares every
 # pair.
 #
-# Receipts are inserted in a fixed order, so that two batches cannot deadlock.
+# Two batches cannot deadlock: receipts are inserted in a fixed order, and players are locked
+# afterwards. A player that another transaction has locked is skipped, because that transaction
+# updates it.
 _PLAYERS = "p.id = ANY ((SELECT $4::uuid[])::uuid[])"
 _NEW_RECEIPTS = """SELECT player_id, digest, env.now FROM sent, env
     WHERE known AND digest IS NOT NULL ORDER BY player_id, digest"""
@@ -223,7 +220,11 @@ BATCH = f""", {_found(_PLAYERS)}
         [f"checked.{name}" for name in _COLUMNS], "$6", "checked WHERE accepted ORDER BY position"
     )
 }
-, {_touched(_PLAYERS, "p.id = locked.id", "$7", "$8")}
+, locked AS (
+    SELECT p.id FROM player p
+    WHERE {_PLAYERS} AND p.environment_id = $1 AND {_DUE.format(now="statement_timestamp()")}
+    FOR NO KEY UPDATE SKIP LOCKED)
+, {_touched("p.id = locked.id AND env.open", "locked", "$7", "$8")}
 SELECT env.config_version, env.now, ARRAY(SELECT position FROM sent WHERE NOT known),
        ARRAY(SELECT position FROM checked WHERE NOT accepted)
 FROM env"""
@@ -266,7 +267,7 @@ def store_batch(
     request: ApiRequest, events: Sequence[Prepared], sent_at: datetime | None
 ) -> StoreResult:
     """Store the new ones of the events in one statement. An id that occurs twice is stored once."""
-    first: dict[tuple[uuid.UUID, bytes], int] = {}
+    first: dict[tuple[str, bytes], int] = {}
     rows: list[int] = []
     repeats: dict[int, int] = {}
     for index, event in enumerate(events):
@@ -281,7 +282,7 @@ def store_batch(
         request,
         BATCH,
         [
-            f"{{{','.join({str(event.player_id) for event in sent})}}}",
+            f"{{{','.join({event.player_id for event in sent})}}}",
             msgspec.json.encode(sent).decode(),
             sent_at,
             request.snapshot.at_risk_days,

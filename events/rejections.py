@@ -65,7 +65,7 @@ def _text(value: object) -> str | None:
 def of_unknown_player(event: Prepared) -> Rejected:
     """A row for a valid event whose player is unknown."""
     sent = {
-        "player_id": str(event.player_id),
+        "player_id": event.player_id,
         "event_name": event.name,
         "event_id": event.event_id,
         "session_id": event.session_id,
@@ -74,7 +74,7 @@ def of_unknown_player(event: Prepared) -> Rejected:
     }
     given = {name: value for name, value in sent.items() if value is not None}
     payload = json.dumps(given, ensure_ascii=False)[:PAYLOAD_CHARACTERS]
-    return Rejected(event.name, sent["player_id"], Code.NOT_FOUND, UNKNOWN_PLAYER, None, payload)
+    return Rejected(event.name, event.player_id, Code.NOT_FOUND, UNKNOWN_PLAYER, None, payload)
 
 
 # $1 environment, then the columns from event_name on as arrays.
