@@ -1,14 +1,14 @@
 """The Events API."""
 
 from datetime import datetime
+from uuid import UUID
 
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
 
-from events import examples, ingest, schemas, stream
+from events import examples, ingest, rejections, schemas, stream
 from events.conflicts import conflicts_of
-from events.rejections import rejected
 from ilara_admin.api.bodies import decode_body, idempotency_key, parse_moment, read_object
 from ilara_admin.api.dispatch import ApiRequest, count, respond, route
 from ilara_admin.api.endpoint import Docs, endpoint
@@ -48,19 +48,21 @@ def event_track(request: ApiRequest) -> HttpResponse:
         if (data := read_object(request)) is not None:
             if isinstance(data.get("events"), list):
                 problem = invalid("Send a batch to POST /v1/events/events/batch", "events")
-            ingest.store(request, [], [rejected(data, problem)])
+            rejections.record(request, [rejections.rejected(data, problem)])
         raise problem from None
     count(request, EVENTS)
-    outcome = ingest.store(request, [event], sent_at=sent_at)
-    if not outcome.known:
-        raise unknown_player(request, event.player_id)
+    outcome = ingest.store(request, event, sent_at)
+    player_id = UUID(event.player_id)
+    if outcome.unknown:
+        rejections.record(request, [rejections.of_unknown_player(event)])
+        raise unknown_player(request, player_id)
     status = schemas.Status.ACCEPTED
-    if not outcome.accepted:
+    if outcome.duplicates:
         status = schemas.Status.DUPLICATE
         request.conflicts = conflicts_of([event], outcome, sent_at).get(0, ())
     receipt = schemas.EventReceipt(
         event_id=event.event_id,
-        player_id=event.player_id,
+        player_id=player_id,
         event_name=event.name,
         timestamp=ingest.occurred_at(event, outcome.received_at, sent_at),
         received_at=outcome.received_at,
@@ -95,24 +97,28 @@ def event_batch(request: ApiRequest, body: schemas.EventBatch) -> HttpResponse:
             prepared[index] = ingest.prepare(ingest.read_event(item), sent_at)
         except ApiError as error:
             errors[index] = error
+    refused = [rejections.rejected(body.events[index], error) for index, error in errors.items()]
+    accepted = duplicates = 0
+    conflicts: list[schemas.RepeatConflict] = []
     if prepared:
         count(request, EVENTS, len(prepared))
-    rejections = [rejected(body.events[index], error) for index, error in errors.items()]
-    outcome = ingest.store(request, list(prepared.values()), rejections, sent_at)
-    for position, index in enumerate(prepared):
-        if position not in outcome.known:
-            errors[index] = not_found(UNKNOWN_PLAYER)
+        indexes, events = list(prepared), list(prepared.values())
+        outcome = ingest.store_batch(request, events, sent_at)
+        for position in sorted(outcome.unknown):
+            errors[indexes[position]] = not_found(UNKNOWN_PLAYER)
+            refused.append(rejections.of_unknown_player(events[position]))
+        duplicates = len(outcome.duplicates)
+        accepted = len(events) - len(outcome.unknown) - duplicates
+        if duplicates:
+            conflicts = _conflicts(request, indexes, outcome, events, sent_at)
+    if refused:
+        rejections.record(request, refused)
     if len(errors) == len(body.events):
         raise _all_rejected(errors)
-    accepted = len(outcome.accepted)
-    conflicts: list[schemas.RepeatConflict] = []
-    if accepted < len(outcome.known):
-        conflicts = _conflicts(request, list(prepared), outcome, list(prepared.values()), sent_at)
     results = [
         schemas.Rejection(index, schemas.RejectionCode(error.code), error.message, error.field)
         for index, error in sorted(errors.items())
     ]
-    duplicates = len(outcome.known) - accepted
     return respond(schemas.BatchReceipt(accepted, duplicates, results, conflicts))
 
 

@@ -5,10 +5,11 @@ Runs only for duplicates, so that new events need no second query.
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 import msgspec
 
-from events.ingest import TRANSIT, Prepared, StoreResult, occurred_at
+from events.ingest import TRANSIT, Prepared, StoreResult, occurred_at, properties_text
 from ilara_admin.core import db
 from ilara_admin.core.json_equality import json_equal
 
@@ -54,9 +55,9 @@ def conflicts_of(
     """
     found: Conflicts = {}
     stored_before: list[int] = []
-    for index in sorted(result.known - result.accepted):
+    for index in sorted(result.duplicates):
         original = result.repeats.get(index)
-        if original is None or original not in result.accepted:
+        if original is None or original in result.duplicates:
             stored_before.append(index)
         elif names := _differing(events[index], events[original]):
             found[index] = names
@@ -69,7 +70,7 @@ def _differing(repeat: Prepared, original: Prepared) -> tuple[str, ...]:
     sent = {
         "event_name": (repeat.name, original.name),
         "session_id": (repeat.session_id, original.session_id),
-        "properties": (repeat.properties, original.properties or "{}"),
+        "properties": (repeat.properties, original.properties or msgspec.Raw(b"{}")),
         "timestamp": (repeat.happened_at, original.happened_at),
     }
     return tuple(
@@ -77,12 +78,12 @@ def _differing(repeat: Prepared, original: Prepared) -> tuple[str, ...]:
         for name, (value, first) in sent.items()
         if value is not None
         and value != first
-        and not (name == "properties" and json_equal(_decoded(value), _decoded(first)))
+        and not (isinstance(value, msgspec.Raw) and json_equal(_decoded(value), _decoded(first)))
     )
 
 
 def _decoded(text: object) -> object:
-    assert isinstance(text, str)
+    assert isinstance(text, msgspec.Raw)
     return msgspec.json.decode(text)
 
 
@@ -97,12 +98,12 @@ def _differing_from_stored(
         _DIFFERING,
         [
             list(indexes),
-            [event.player_id for event in repeats],
+            [UUID(event.player_id) for event in repeats],
             [event.digest for event in repeats],
             [event.event_id for event in repeats],
             [event.name for event in repeats],
             [event.session_id for event in repeats],
-            [event.properties for event in repeats],
+            [properties_text(event) for event in repeats],
             [event.happened_at for event in repeats],
             corrected,
             TRANSIT.total_seconds() if sent_at else None,

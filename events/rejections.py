@@ -1,12 +1,17 @@
 """Rejected events, stored for KEPT_DAYS with the reason so that staff can debug what a game sends.
-The statement that stores the valid events of the same request inserts them."""
+They are stored after the valid events of the same request."""
 
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ilara_admin.api.errors import ApiError
+import msgspec
+
+from events.ingest import Prepared
+from ilara_admin.api.dispatch import ApiRequest, run
+from ilara_admin.api.errors import ApiError, Code
 from ilara_admin.api.json_text import storable
+from ilara_admin.core import db, metrics
 from players.record import UNKNOWN_PLAYER
 
 KEPT_DAYS = 7
@@ -57,28 +62,38 @@ def _text(value: object) -> str | None:
     return text.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
-# Continues the terms `env`, `input` and `known` of STORE. $16 event_name, $17 player, $18 code,
-# $19 message, $20 field, $21 payload (all arrays).
-REJECT = f""", refused AS (
-    INSERT INTO event_rejected
-        (environment_id, received_at, event_name, player, code, message, field, payload)
-    SELECT env.id, env.now, t.* FROM env, unnest(
-        $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[]) AS t
-    WHERE env.open
-    UNION ALL
-    SELECT env.id, env.now, input.name, input.player_id::text, 'NOT_FOUND', '{UNKNOWN_PLAYER}',
-           NULL,
-           left(jsonb_strip_nulls(jsonb_build_object(
-               'player_id', input.player_id, 'event_name', input.name, 'event_id', input.event_id,
-               'session_id', input.session_id, 'timestamp', input.happened_at,
-               'properties', input.properties::jsonb))::text, {PAYLOAD_CHARACTERS})
-    FROM env, input, generate_series(1, input.copies)
-    WHERE env.open AND index NOT IN (SELECT index FROM known))"""
+def of_unknown_player(event: Prepared) -> Rejected:
+    """A row for a valid event whose player is unknown."""
+    sent = {
+        "player_id": event.player_id,
+        "event_name": event.name,
+        "event_id": event.event_id,
+        "session_id": event.session_id,
+        "timestamp": event.happened_at and event.happened_at.isoformat(),
+        "properties": event.properties and msgspec.json.decode(event.properties),
+    }
+    given = {name: value for name, value in sent.items() if value is not None}
+    payload = json.dumps(given, ensure_ascii=False)[:PAYLOAD_CHARACTERS]
+    return Rejected(event.name, event.player_id, Code.NOT_FOUND, UNKNOWN_PLAYER, None, payload)
 
 
-NONE_REJECTED: list[list[Any]] = [[] for _ in Rejected._fields]
+# $1 environment, then the columns from event_name on as arrays.
+_INSERT = """
+INSERT INTO event_rejected
+    (environment_id, received_at, event_name, player, code, message, field, payload)
+SELECT e.id, statement_timestamp(), t.* FROM environment e,
+    unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS t
+WHERE e.id = $1 RETURNING id"""
 
 
-def reject_params(items: Sequence[Rejected]) -> list[list[Any]]:
-    """The parameters of REJECT for at least one item. Use NONE_REJECTED for none."""
-    return [list(column) for column in zip(*items, strict=True)]
+def record(request: ApiRequest, rejections: Sequence[Rejected]) -> None:
+    """Store at least one rejected event.
+
+    A statement of its own, as the table is not keyed by player and few requests need it. It does
+    not restart the request, which may have stored events.
+    """
+    if not request.confirmed:
+        run(request, "SELECT config_version, now FROM env")
+    columns = [list(column) for column in zip(*rejections, strict=True)]
+    db.fetch_all(_INSERT, [request.snapshot.environment_id, *columns], safe_to_repeat=True)
+    metrics.REJECTED.inc(len(rejections))

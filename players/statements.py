@@ -1,6 +1,9 @@
 """The SQL of the Players API. Each statement extends ENV_SQL of ilara_admin/api/dispatch.py and is
 one round trip; its parameters start at $4.
 
+Each names the player's id by parameter, not by a column of another table: if players are
+distributed, the parameter tells the shard.
+
 The thresholds are parameters because the conflict clause of an upsert into a distributed table
 cannot read another table.
 """
@@ -153,7 +156,7 @@ def session() -> str:
     UPDATE player p SET
         session_count = p.session_count + (SELECT count(*) FROM entry)::int,
         {seen("env.now", "$9", "$10")}
-    FROM env, target WHERE p.id = target.id
+    FROM env, target WHERE p.id = $4
     RETURNING {COLUMNS})
 SELECT env.config_version, env.now, EXISTS (SELECT FROM entry), {COLUMNS}
 FROM env LEFT JOIN written p ON true"""
@@ -198,7 +201,7 @@ def purchase() -> str:
         purchase_count = p.purchase_count + counted.number,
         total_revenue = p.total_revenue + counted.amount,
         {seen("env.now", "$12", "$13")}
-    FROM env, target, counted WHERE p.id = target.id
+    FROM env, target, counted WHERE p.id = $4
     RETURNING {COLUMNS})
 SELECT env.config_version, env.now, EXISTS (SELECT FROM entry), {COLUMNS}
 FROM env LEFT JOIN written p ON true"""
@@ -213,7 +216,7 @@ def _refund(assignment: str, condition: str, sign: str, event: str, prefix: str)
     UPDATE player p SET
         purchase_count = p.purchase_count {sign} entry.counted::int,
         total_revenue = p.total_revenue {sign} CASE WHEN entry.counted THEN entry.amount ELSE 0 END
-    FROM entry WHERE p.id = entry.player_id
+    FROM entry WHERE p.id = $1
     RETURNING p.id)
 , logged AS (
     {insert_sql()}

@@ -43,6 +43,7 @@ GZIP = ("gzip", "x-gzip")  # RFC 9110 has both names for it
 CONTAINERS = (dict, list)
 LEAST, MOST = INTEGER_RANGE[0], INTEGER_RANGE[-1]
 _surrogate = re.compile("[\ud800-\udfff]").search
+is_key = re.compile(f"[^\0\ud800-\udfff]{{1,{MAX_KEY_CHARACTERS}}}").fullmatch
 
 
 class BodyRequest(HttpRequest):
@@ -249,8 +250,8 @@ def checked_value(value: Any, path: str, level: int) -> Any:
 
 def _is_plain(value: Any) -> bool:
     """Whether the value needs no check of its contents and no change."""
-    if isinstance(value, str):
-        return _is_storable(value)
+    if isinstance(value, str):  # _is_storable, without the call
+        return "\0" not in value and (value.isascii() or not _surrogate(value))
     if isinstance(value, float):
         return isfinite(value)
     if isinstance(value, int):
@@ -266,10 +267,6 @@ def _text_problem(subject: str, text: str) -> str:
     if "\0" in text:
         return f"{subject} must not contain the character NUL"
     return f"{subject} must be valid Unicode: it has half a surrogate pair or is not UTF-8"
-
-
-def is_key(name: str) -> bool:
-    return 1 <= len(name) <= MAX_KEY_CHARACTERS and _is_storable(name)
 
 
 def check_key(name: str, path: str) -> None:
