@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from ilara_admin.bench.summary import percentile
 
-PYTHON, WRK = "python", "wrk"
+DRIVERS = WRK, PYTHON = "wrk", "python"
 TIMEOUT_SECONDS = 30
 
 

@@ -10,7 +10,7 @@ from django.db import connection
 from ilara_admin.api import key_usage
 from ilara_admin.bench import growth
 from ilara_admin.bench.database import bench_database
-from ilara_admin.bench.drivers import default_driver
+from ilara_admin.bench.drivers import DRIVERS, default_driver
 from ilara_admin.bench.figures import sizes, written_by_events
 from ilara_admin.bench.load import ACTOR, Size, load
 from ilara_admin.bench.pages import REQUESTS, times_of_pages
@@ -65,6 +65,7 @@ class Command(IlaraCommand):
         path.add_argument("--rounds", type=int, default=3)
         path.add_argument("--seconds", type=float, default=2, help="of a call in a round")
         path.add_argument("--server", choices=SERVERS, default=GUNICORN)
+        path.add_argument("--driver", choices=DRIVERS, default=default_driver())
         path.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here")
 
     def run(
@@ -142,13 +143,13 @@ class Command(IlaraCommand):
 
     def bench_api(
         self, home: Path | None, cores: Cores, players: int, flags: int, *, only: str, rounds: int,
-        seconds: float, server: str, **options: Any,
+        seconds: float, server: str, driver: str, **options: Any,
     ) -> None:  # fmt: skip
         with bench_database(home) as database:
             environment = _loaded(Size(players, 0, 0, 0))
             flags_fill(environment, flags)
             choices = sampled_choices(environment, players)
-            setup = Setup(database, cores, server, default_driver(), seconds, choices)
+            setup = Setup(database, cores, server, driver, seconds, choices)
             scenarios = self.scenarios(environment)
             limits = limit_scenarios(environment, choices)
             chosen = {name: scenarios[name] for name in _chosen(only, list(scenarios))}
@@ -172,7 +173,7 @@ class Command(IlaraCommand):
 
     def bench_growth(
         self, home: Path | None, cores: Cores, players: int, flags: int, *, only: str, rounds: int,
-        seconds: float, server: str, **options: Any,
+        seconds: float, server: str, driver: str, **options: Any,
     ) -> None:  # fmt: skip
         chosen = _chosen(only, list(growth.CALLS))
         progress, found = ProgressBar(), []
@@ -180,7 +181,7 @@ class Command(IlaraCommand):
             with bench_database(None) as database:
                 environment = _loaded(Size(count, 0, 0, 0))
                 choices = sampled_choices(environment, count)
-                setup = Setup(database, cores, server, default_driver(), seconds, choices)
+                setup = Setup(database, cores, server, driver, seconds, choices)
                 scenarios = self.scenarios(environment)
                 for step in plan:
                     progress(f"{step.size:,} {step.varied}", 0, 1)
