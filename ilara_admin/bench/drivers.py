@@ -25,7 +25,11 @@ DRIVERS = WRK, PYTHON = "wrk", "python"
 TIMEOUT_SECONDS = 30
 
 
-class Call(NamedTuple):
+class BenchError(Exception):
+    """A measurement failed; the message is one line."""
+
+
+class HttpCall(NamedTuple):
     method: str
     path: str
     body: str = ""
@@ -50,7 +54,7 @@ def default_driver() -> str:
 
 
 def drive(
-    driver: str, port: int, call: Call, choices: Choices, connections: int, seconds: float
+    driver: str, port: int, call: HttpCall, choices: Choices, connections: int, seconds: float
 ) -> Load:
     run = by_wrk if driver == WRK else by_python
     return run(port, call, choices, connections, seconds)
@@ -80,7 +84,7 @@ end
 """
 
 
-def by_wrk(port: int, call: Call, choices: Choices, connections: int, seconds: float) -> Load:
+def by_wrk(port: int, call: HttpCall, choices: Choices, connections: int, seconds: float) -> Load:
     """wrk takes whole seconds, so it runs for at least as long."""
     script = SCRIPT % {
         "choices": ",".join(f"{name}={_table(values)}" for name, values in choices.items()),
@@ -115,7 +119,9 @@ def _table(values: Sequence[str]) -> str:
 # --- Python ---------------------------------------------------------------------------------------
 
 
-def by_python(port: int, call: Call, choices: Choices, connections: int, seconds: float) -> Load:
+def by_python(
+    port: int, call: HttpCall, choices: Choices, connections: int, seconds: float
+) -> Load:
     requests = requests_of(call, choices)
     times: list[float] = []
     errors = 0
@@ -134,7 +140,7 @@ def by_python(port: int, call: Call, choices: Choices, connections: int, seconds
         while waiting:
             ready = selector.select(TIMEOUT_SECONDS)
             if not ready:
-                raise TimeoutError(f"No response to {call.path} within {TIMEOUT_SECONDS} seconds.")
+                raise BenchError(f"No response to {call.path} within {TIMEOUT_SECONDS} seconds.")
             for key, _ in ready:
                 session = key.fileobj  # type: ignore[assignment]  # a socket was registered
                 sent_at, before = waiting[session]
@@ -163,7 +169,7 @@ def is_complete(reply: bytes) -> bool:
     return bool(blank) and len(body) >= int(length[1] if length else 0)
 
 
-def requests_of(call: Call, choices: Choices) -> Iterator[bytes]:
+def requests_of(call: HttpCall, choices: Choices) -> Iterator[bytes]:
     """The call with ever new placeholders, without end."""
     run = secrets.token_hex(6)
     numbers = count()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,13 +40,14 @@ def family(pid: int) -> list[int]:
     found = [pid]
     for each in found:
         for children in Path(f"/proc/{each}/task").glob("*/children"):
-            found += map(int, children.read_text().split())
+            found += map(int, _text(children).split())
     return found
 
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of the process and its descendants, those that have ended included."""
-    return sum(ticks_of(Path(f"/proc/{each}/stat").read_text()) for each in family(pid)) / TICKS
+    stats = [_text(Path(f"/proc/{each}/stat")) for each in family(pid)]
+    return sum(ticks_of(stat) for stat in stats if stat) / TICKS
 
 
 def ticks_of(stat: str) -> int:
@@ -56,5 +57,12 @@ def ticks_of(stat: str) -> int:
 
 def resident_bytes(pid: int) -> int:
     """Memory of the largest process of the family."""
-    pages = [Path(f"/proc/{each}/statm").read_text().split()[1] for each in family(pid)]
-    return max(map(int, pages)) * PAGE_BYTES
+    texts = [_text(Path(f"/proc/{each}/statm")) for each in family(pid)]
+    return max(int(text.split()[1]) for text in texts if text) * PAGE_BYTES
+
+
+def _text(path: Path) -> str:
+    """Empty if the process has just ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return path.read_text()
+    return ""

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from django.db import connection
 
 from ilara_admin.bench import drivers, servers
-from ilara_admin.bench.drivers import Choices
+from ilara_admin.bench.drivers import BenchError, Choices
 from ilara_admin.bench.limit_views import TABLE
 from ilara_admin.bench.processes import Cores, cpu_seconds, resident_bytes
 from ilara_admin.bench.scenarios import Scenario
-from ilara_admin.bench.servers import Server
+from ilara_admin.bench.servers import WebServer
 from ilara_admin.bench.streams import READERS, deliver, open_readers
 from ilara_admin.bench.summary import Sample
 from ilara_admin.core.progress import Progress
@@ -56,7 +56,7 @@ def measure(
     progress: Progress,
 ) -> Measured:
     """Limits are measured just before the first scenario that is compared with them. Raises
-    RuntimeError if a request fails."""
+    BenchError if a request fails."""
     samples: dict[str, list[Sample]] = defaultdict(list)
     memory = 0
     with connection.cursor() as cursor:
@@ -73,13 +73,13 @@ def measure(
                     samples[limit].append(sample(setup, limit, limits[limit], limit_views))
                 with _server_for(setup, scenario, running) as server:
                     samples[name].append(sample(setup, name, scenario, server))
-                    memory = max(memory, resident_bytes(server.pid))
+            memory = max(memory, resident_bytes(running.pid))
         progress(f"Round {number + 1}", 1, 1)
     return Measured(samples, memory)
 
 
 @contextmanager
-def _server_for(setup: Setup, scenario: Scenario, running: Server) -> Iterator[Server]:
+def _server_for(setup: Setup, scenario: Scenario, running: WebServer) -> Iterator[WebServer]:
     if not scenario.fresh and not scenario.stream:
         yield running
         return
@@ -88,8 +88,8 @@ def _server_for(setup: Setup, scenario: Scenario, running: Server) -> Iterator[S
         yield fresh
 
 
-def sample(setup: Setup, name: str, scenario: Scenario, server: Server) -> Sample:
-    """Raises RuntimeError if a request fails."""
+def sample(setup: Setup, name: str, scenario: Scenario, server: WebServer) -> Sample:
+    """Raises BenchError if a request fails."""
     call, choices, stream = scenario.call, setup.choices, scenario.stream
     if stream:
         with open_readers(server.port, stream) as readers:
@@ -102,7 +102,7 @@ def sample(setup: Setup, name: str, scenario: Scenario, server: Server) -> Sampl
         load = drivers.drive(setup.driver, server.port, call, choices, CONNECTIONS, setup.seconds)
         after = _cpu(setup, server)
     if load.errors or not load.requests:
-        raise RuntimeError(f"{name}: {load.errors:,} of {load.requests:,} requests failed")
+        raise BenchError(f"{name}: {load.errors:,} of {load.requests:,} requests failed")
     units = load.requests if stream else load.requests * scenario.rows
     of_server, of_postgresql = (
         1e6 * (end - start) / load.requests for end, start in zip(after, before, strict=True)
@@ -110,7 +110,7 @@ def sample(setup: Setup, name: str, scenario: Scenario, server: Server) -> Sampl
     return Sample(units / load.seconds, load.p50, load.p99, of_server, of_postgresql)
 
 
-def _cpu(setup: Setup, server: Server) -> tuple[float, float]:
+def _cpu(setup: Setup, server: WebServer) -> tuple[float, float]:
     """Seconds of the server and of PostgreSQL."""
     postmaster = (setup.database.data / "postmaster.pid").read_text().partition("\n")[0]
     return cpu_seconds(server.pid), cpu_seconds(int(postmaster))

@@ -10,7 +10,7 @@ from flags.engine.bucketing import reweight
 from flags.engine.document import FlagDocument, Rule, ValueType, Variant, boolean_document
 from flags.models import Flag
 from flags.services import flag_create
-from ilara_admin.bench.drivers import Call, Choices
+from ilara_admin.bench.drivers import Choices, HttpCall
 from ilara_admin.bench.load import ACTOR
 from ilara_admin.models import Environment
 from players.models import player_id_for
@@ -28,19 +28,19 @@ EVENT_WITH_ID = {**EVENT, "event_id": "@new"}
 
 
 class Scenario(NamedTuple):
-    call: Call
+    call: HttpCall
     limit: str = ""  # the limit view that it is compared with
     rows: int = 1  # of a request
     fresh: bool = False  # on a server that has just started
-    stream: Call | None = None  # opened by READERS clients, which count its events
+    stream: HttpCall | None = None  # opened by READERS clients, which count its events
 
 
 def api_scenarios(public: str, secret: str) -> dict[str, Scenario]:
     """By name, in the order of their limits. The keys are those of the environment."""
     headers = {"X-API-Key": public, "Content-Type": "application/json"}
 
-    def post(path: str, body: object) -> Call:
-        return Call("POST", path, json.dumps(body), headers)
+    def post(path: str, body: object) -> HttpCall:
+        return HttpCall("POST", path, json.dumps(body), headers)
 
     flags, ofrep = "/v1/flags/flags", "/ofrep/v1/evaluate/flags"
     players, events = "/v1/players/players", "/v1/events/events"
@@ -52,7 +52,7 @@ def api_scenarios(public: str, secret: str) -> dict[str, Scenario]:
         "evaluate-all": Scenario(post(f"{flags}/evaluate", ONE_PLAYER), SELECT),
         "ofrep": Scenario(post(f"{ofrep}/{FLAG}", openfeature), SELECT),
         "ofrep-all": Scenario(post(ofrep, openfeature), SELECT),
-        "get": Scenario(Call("GET", f"{players}/@player", headers=headers), SELECT),
+        "get": Scenario(HttpCall("GET", f"{players}/@player", headers=headers), SELECT),
         "segment": Scenario(
             post("/v1/segments/segments/beta-testers/evaluate", ONE_PLAYER), SELECT
         ),
@@ -65,7 +65,7 @@ def api_scenarios(public: str, secret: str) -> dict[str, Scenario]:
         "stream": Scenario(
             post(f"{events}/batch", _batch(STREAM_BATCH)),
             rows=STREAM_BATCH,
-            stream=Call("GET", f"{events}/stream", headers={"X-API-Key": secret}),
+            stream=HttpCall("GET", f"{events}/stream", headers={"X-API-Key": secret}),
         ),
     }
 
@@ -82,9 +82,9 @@ def limit_scenarios(environment: Environment, choices: Choices) -> dict[str, Sce
     )  # fmt: skip
     copied = "".join("\t".join(map(str, row)) + "\n" for row in rows)
     return {
-        SELECT: Scenario(Call("POST", "/select", json.dumps(ONE_PLAYER), headers)),
-        INSERT: Scenario(Call("POST", "/insert", json.dumps(EVENT_WITH_ID), headers)),
-        COPY: Scenario(Call("POST", "/copy", copied), rows=BATCH),
+        SELECT: Scenario(HttpCall("POST", "/select", json.dumps(ONE_PLAYER), headers)),
+        INSERT: Scenario(HttpCall("POST", "/insert", json.dumps(EVENT_WITH_ID), headers)),
+        COPY: Scenario(HttpCall("POST", "/copy", copied), rows=BATCH),
     }
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 
+from ilara_admin.bench.drivers import BenchError
 from ilara_admin.bench.processes import running_on
 from ilara_admin.runtime import embedded_postgres, sizing
 from ilara_admin.runtime.servers import web_command
@@ -21,7 +22,7 @@ from ilara_admin.runtime.supervisor import START_SECONDS, STOP_SECONDS, ending_w
 HOST = "127.0.0.1"
 
 
-class Server(NamedTuple):
+class WebServer(NamedTuple):
     pid: int
     port: int
 
@@ -33,7 +34,7 @@ def ilara(
     cores: frozenset[int],
     workers: int = 1,
     threads: int | None = None,
-) -> Iterator[Server]:
+) -> Iterator[WebServer]:
     port = _free_port()
     environment = {"ILARA_THREADS": str(threads)} if threads else {}
     with _running(web_command(server, HOST, port, workers), environment, database, cores, port) as (
@@ -43,7 +44,7 @@ def ilara(
 
 
 @contextmanager
-def limit_views(database: embedded_postgres.Server, cores: frozenset[int]) -> Iterator[Server]:
+def limit_views(database: embedded_postgres.Server, cores: frozenset[int]) -> Iterator[WebServer]:
     """As many threads as Ilara has."""
     port = _free_port()
     command = [
@@ -63,7 +64,7 @@ def _running(
     database: embedded_postgres.Server,
     cores: frozenset[int],
     port: int,
-) -> Iterator[Server]:
+) -> Iterator[WebServer]:
     given = {
         "DATABASE_URL": f"postgresql://ilara@/ilara?host={database.socket}",
         "SECRET_KEY": settings.SECRET_KEY,
@@ -79,7 +80,7 @@ def _running(
         )
     try:
         _wait_until_it_answers(process, port)
-        yield Server(process.pid, port)
+        yield WebServer(process.pid, port)
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -103,4 +104,4 @@ def _wait_until_it_answers(process: "subprocess.Popen[bytes]", port: int) -> Non
             session.getresponse()
             return
         time.sleep(0.05)
-    raise RuntimeError(f"The server on port {port} did not start: see the lines above.")
+    raise BenchError(f"The server on port {port} did not start: see the lines above.")

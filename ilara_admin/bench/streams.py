@@ -8,7 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 
-from ilara_admin.bench.drivers import TIMEOUT_SECONDS, Call, Choices, Load, requests_of
+from ilara_admin.bench.drivers import (
+    TIMEOUT_SECONDS,
+    BenchError,
+    Choices,
+    HttpCall,
+    Load,
+    requests_of,
+)
 from ilara_admin.bench.summary import percentile
 
 READERS = 100
@@ -21,13 +28,13 @@ EVENT = b"\ndata: {"
 class Reader:
     """An open stream that counts the events it gets."""
 
-    def __init__(self, port: int, stream: Call) -> None:
+    def __init__(self, port: int, stream: HttpCall) -> None:
         self.events, self.rest = 0, b""
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
         self.socket.sendall(next(requests_of(stream, {})))
         head = self.socket.recv(1 << 16)
         if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(f"A stream was refused: {head.decode(errors='replace')}")
+            raise BenchError(f"A stream was refused: {head.decode(errors='replace')}")
 
     def receive(self) -> int:
         """The number of new events."""
@@ -39,7 +46,7 @@ class Reader:
 
 
 @contextmanager
-def open_readers(port: int, stream: Call) -> Iterator[list[Reader]]:
+def open_readers(port: int, stream: HttpCall) -> Iterator[list[Reader]]:
     readers = [Reader(port, stream) for _ in range(READERS)]
     try:
         time.sleep(SETTLE_SECONDS)
@@ -50,7 +57,12 @@ def open_readers(port: int, stream: Call) -> Iterator[list[Reader]]:
 
 
 def deliver(
-    port: int, readers: Sequence[Reader], batch: Call, size: int, choices: Choices, seconds: float
+    port: int,
+    readers: Sequence[Reader],
+    batch: HttpCall,
+    size: int,
+    choices: Choices,
+    seconds: float,
 ) -> Load:
     """Track batches of `size` events until each reader has all of them. A request of the result is
     one delivery, from sending to arrival; an error is one that is missing."""
@@ -78,7 +90,9 @@ def deliver(
     return Load(len(times), took, percentile(times, 0.5), percentile(times, 0.99), missing)
 
 
-def _send(port: int, batch: Call, choices: Choices, seconds: float, sent_at: list[float]) -> None:
+def _send(
+    port: int, batch: HttpCall, choices: Choices, seconds: float, sent_at: list[float]
+) -> None:
     """Append the time of each batch to `sent_at`."""
     with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as session:
         for request in requests_of(batch, choices):

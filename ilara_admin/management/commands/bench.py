@@ -10,7 +10,7 @@ from django.db import connection
 from ilara_admin.api import key_usage
 from ilara_admin.bench import growth
 from ilara_admin.bench.database import bench_database
-from ilara_admin.bench.drivers import DRIVERS, default_driver
+from ilara_admin.bench.drivers import DRIVERS, BenchError, default_driver
 from ilara_admin.bench.figures import sizes, written_by_events
 from ilara_admin.bench.load import ACTOR, Size, load
 from ilara_admin.bench.pages import REQUESTS, times_of_pages
@@ -50,10 +50,10 @@ class Command(IlaraCommand):
         )
         parser.add_argument("--players", type=int, help="with growth, the largest number of them")
         parser.add_argument("--flags", type=int, help="with growth, the largest number of them")
-        parser.add_argument(
+        pages = parser.add_argument_group(PAGES)
+        pages.add_argument(
             "--home", type=Path, help="keep the database in this folder and use it again"
         )
-        pages = parser.add_argument_group(PAGES)
         pages.add_argument("--events", type=int, default=1_000_000)
         pages.add_argument("--segments", type=int, default=200)
         pages.add_argument("--requests", type=int, default=REQUESTS, help="of each page")
@@ -68,32 +68,33 @@ class Command(IlaraCommand):
         path.add_argument("--driver", choices=DRIVERS, default=default_driver())
         path.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here")
 
-    def run(
-        self, *, part: str, players: int | None, flags: int | None, home: Path | None,
-        **options: Any,
-    ) -> None:  # fmt: skip
-        players, flags = players or PLAYERS[part], flags or FLAGS[part]
-        home = home and home.absolute()
+    def run(self, *, part: str, players: int | None, flags: int | None, **options: Any) -> None:
+        players = PLAYERS[part] if players is None else players
+        flags = FLAGS[part] if flags is None else flags
+        given = {"players": players, "flags": flags, **options}
+        for name in ("players", "flags", "requests", "rounds", "seconds"):
+            if given[name] <= 0:
+                raise CommandError(f"--{name} must be greater than 0.")
         if part == PAGES:
-            self.bench_pages(home, players, flags, **options)
-        elif not hasattr(os, "sched_setaffinity"):
+            self.bench_pages(players, flags, **options)
+            return
+        if not hasattr(os, "sched_setaffinity"):
             raise CommandError(f"bench {part} needs Linux: it reads the CPU time from /proc.")
-        else:
-            cores = divided_cores()
-            bench = self.bench_api if part == API else self.bench_growth
-            try:
-                with running_on(cores.others):
-                    bench(home, cores, players, flags, **options)
-            except RuntimeError as error:
-                raise CommandError(str(error)) from None
+        cores = divided_cores()
+        bench = self.bench_api if part == API else self.bench_growth
+        try:
+            with running_on(cores.others):
+                bench(cores, players, flags, **options)
+        except BenchError as error:
+            raise CommandError(str(error)) from None
 
     # --- Pages ----------------------------------------------------------------------------------
 
     def bench_pages(
-        self, home: Path | None, players: int, flags: int, *, events: int, segments: int,
+        self, players: int, flags: int, *, home: Path | None, events: int, segments: int,
         requests: int, tracked: int, **options: Any,
     ) -> None:  # fmt: skip
-        with bench_database(home):
+        with bench_database(home and home.absolute()):
             environment = _loaded(Size(players, events, segments, flags))
             self.show_pages(environment, requests)
             self.show_sizes()
@@ -142,18 +143,19 @@ class Command(IlaraCommand):
     # --- Request path ---------------------------------------------------------------------------
 
     def bench_api(
-        self, home: Path | None, cores: Cores, players: int, flags: int, *, only: str, rounds: int,
-        seconds: float, server: str, driver: str, **options: Any,
+        self, cores: Cores, players: int, flags: int, *, only: str, rounds: int, seconds: float,
+        server: str, driver: str, **options: Any,
     ) -> None:  # fmt: skip
-        with bench_database(home) as database:
+        names = _chosen(only, list(api_scenarios("", "")))
+        with bench_database(None) as database:
             environment = _loaded(Size(players, 0, 0, 0))
             flags_fill(environment, flags)
             choices = sampled_choices(environment, players)
             setup = Setup(database, cores, server, driver, seconds, choices)
             scenarios = self.scenarios(environment)
             limits = limit_scenarios(environment, choices)
-            chosen = {name: scenarios[name] for name in _chosen(only, list(scenarios))}
             self.note(method(setup, rounds))
+            chosen = {name: scenarios[name] for name in names}
             samples, memory = measure(setup, chosen, limits, rounds, ProgressBar())
         calls = compared(samples, {name: each.limit for name, each in chosen.items()})
         self.table(
@@ -172,8 +174,8 @@ class Command(IlaraCommand):
         )
 
     def bench_growth(
-        self, home: Path | None, cores: Cores, players: int, flags: int, *, only: str, rounds: int,
-        seconds: float, server: str, driver: str, **options: Any,
+        self, cores: Cores, players: int, flags: int, *, only: str, rounds: int, seconds: float,
+        server: str, driver: str, **options: Any,
     ) -> None:  # fmt: skip
         chosen = _chosen(only, list(growth.CALLS))
         progress, found = ProgressBar(), []
