@@ -13,7 +13,7 @@ from ilara_admin.runtime import embedded_postgres
 
 
 @contextmanager
-def bench_database(home: Path | None) -> Iterator[None]:
+def bench_database(home: Path | None) -> Iterator[embedded_postgres.Server]:
     """Use the embedded server of `home`, or of a temporary folder, instead of the configured
     database, with all tables. A temporary folder is removed at the end."""
     kept = home is not None
@@ -26,7 +26,7 @@ def bench_database(home: Path | None) -> Iterator[None]:
     server = embedded_postgres.lease(place)
     try:
         call_command("migrate", verbosity=0, interactive=False)
-        yield
+        yield server
     finally:
         connections.close_all()
         embedded_postgres.release(place)
