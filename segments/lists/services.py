@@ -51,7 +51,6 @@ def memberships_sql(player: str) -> str:
            FROM segment_member WHERE player_id = {player} GROUP BY segment_id) m)"""
 
 
-
 # --- Single ids -----------------------------------------------------------------------------------
 
 
