@@ -20,9 +20,9 @@ from players.event_log import (
 )
 from players.record import COLUMNS, NOT_FOUND, UNKNOWN_PLAYER, PlayerRow, player_of
 
-# The player's id. Everything about a player is found by it instead of by `p.id`, so that Citus sends
-# the statement to one shard. $4 is the id, or the one derived from an external id or alias: aliases
-# are a reference table there, and such a statement asks all shards, as the id is known only then.
+# The player's id as SQL. Everything about a player is found by it instead of by `p.id`: then Citus
+# sends the statement to one shard. $4 is the id, or the one derived from an external id or alias.
+# With an alias, a reference table on Citus, the shard is not known beforehand: all are asked.
 BY_ID = "$4"
 BY_EXTERNAL_ID = "coalesce((SELECT a.player_id FROM player_alias a WHERE a.id = $4), $4)"
 

@@ -72,10 +72,11 @@ def nodes(tree: Any, *, nested: bool = True) -> Iterator[Any]:
         node = pending.pop()
         if isinstance(node, tuple):
             pending += node
-        elif isinstance(node, ast.Node):
-            if node is tree or nested or not isinstance(node, QUERIES):
-                yield node
-                pending += [getattr(node, name) for name in node]
+        elif isinstance(node, ast.Node) and (
+            node is tree or nested or not isinstance(node, QUERIES)
+        ):
+            yield node
+            pending += [getattr(node, name) for name in node]
 
 
 def equalities(own: list[Any]) -> Iterator[tuple[Any, Any]]:
