@@ -1,7 +1,7 @@
 """Statements with `$1` placeholders, prepared once per connection.
 
 They go straight to libpq: a cursor of psycopg builds its dumpers and loaders anew for every
-statement, which takes more CPU than all the rest of a call to the database.
+statement, which takes half of the CPU of a call to the database.
 """
 
 from collections.abc import Sequence
