@@ -61,7 +61,8 @@ class PreparedStatements:
 
     def _result(self) -> PQGen[PGresult]:
         """The result of what was sent. Raises psycopg's error if it failed."""
-        result, *_ = yield from execute(self.pgconn)
+        results: list[PGresult] = yield from execute(self.pgconn)
+        result = results[0]
         if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
             raise errors.error_from_result(result)
         return result
