@@ -48,7 +48,7 @@ def problems_of(sql: str) -> list[str]:
             continue
         own = list(nodes(query, nested=False))
         tables = {
-            node.alias.aliasname if node.alias else node.relname: node.relname
+            str(node.alias.aliasname if node.alias else node.relname): node.relname
             for node in own
             if isinstance(node, ast.RangeVar) and node.relname in KEYS
         }
@@ -81,7 +81,9 @@ def nodes(tree: Any, *, nested: bool = True) -> Iterator[Any]:
 
 def equalities(own: list[Any]) -> Iterator[tuple[Any, Any]]:
     for node in own:
-        if isinstance(node, ast.A_Expr) and node.kind in EQUALITIES and node.name[0].sval == "=":
+        if not isinstance(node, ast.A_Expr) or node.kind not in EQUALITIES:
+            continue
+        if [part.sval for part in node.name or ()] == ["="]:
             yield node.lexpr, node.rexpr
             yield node.rexpr, node.lexpr
 
@@ -96,7 +98,7 @@ def table_of(key: Any, tables: dict[str, str]) -> str | None:
 
 
 def text_of(column: ast.ColumnRef) -> str:
-    return ".".join(getattr(field, "sval", "*") for field in column.fields)
+    return ".".join(getattr(field, "sval", "*") for field in column.fields or ())
 
 
 def by_parameter(value: Any) -> bool:
