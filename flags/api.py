@@ -29,13 +29,13 @@ from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import ApiError, forbidden, invalid, not_found
 from ilara_admin.api.hints import did_you_mean
 from players.record import UNKNOWN_PLAYER
-from players.statements import BY_ID, unknown_player
+from players.statements import BY_EXTERNAL_ID, BY_ID, unknown_player
 from segments.cache import segments_part
 from segments.language.parser import EventCount
 from segments.subject import find_subject
 
 FLAG_NOT_FOUND = "Flag not found in {slug}, the environment of this key."
-OVERRIDES = overrides_sql("env.now")
+OVERRIDES = {by: overrides_sql(by, "env.now") for by in (BY_ID, BY_EXTERNAL_ID)}
 
 
 @endpoint(
@@ -157,7 +157,7 @@ def find_evaluation_context(
 ) -> EvaluationContext | None:
     """The context of a player, read in one statement; None if there is no such player. For `by`
     see find_subject."""
-    found = find_subject(request, player_id, event_counts, context, [OVERRIDES], by)
+    found = find_subject(request, player_id, event_counts, context, (OVERRIDES[by],), by)
     if found is None:
         return None
     player, subject, (overrides,) = found

@@ -49,10 +49,13 @@ class PrecomputedReply(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """The /v1 evaluation of one decision: alone, and with the key as a member of an object."""
+    """The evaluation of one decision as JSON. For /v1: alone, and with the key as a member of an
+    object. For OFREP: without the player's bucket, which `with_bucket` adds where it belongs."""
 
     value: bytes
     member: bytes
+    ofrep: bytes
+    by_bucket: bool
 
 
 type Constants = tuple[tuple[CompiledFlag, PrecomputedReply], ...]
@@ -63,8 +66,8 @@ class FlagSet:
     """All flags by key. Flags in use are `constant`, with encoded replies, or `varying`.
 
     `joined_constants` joins the replies of the constant flags. `decided` maps the id() of a
-    decision made at compile time to its encoded reply. `event_counts` are the counts that the flags
-    in use need.
+    decision made at compile time to its encoded replies. `event_counts` are the counts that the
+    flags in use need.
     """
 
     by_key: Mapping[str, CompiledFlag]
@@ -108,9 +111,7 @@ def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
     constant = tuple(
         (
             flag,
-            PrecomputedReply(
-                decided[id(flag.constant)].member, encode(responses.success(flag, flag.constant))
-            ),
+            PrecomputedReply(decided[id(flag.constant)].member, decided[id(flag.constant)].ofrep),
         )
         for flag in in_use
         if flag.constant is not None
@@ -167,7 +168,12 @@ def _compiled_decisions(flag: CompiledFlag) -> Iterator[Decision]:
 
 def _encoded(flag: CompiledFlag, decision: Decision) -> Encoded:
     value = encode(schemas.evaluation(flag, decision))
-    return Encoded(value, encode(flag.key) + b":" + value)
+    return Encoded(
+        value,
+        encode(flag.key) + b":" + value,
+        encode(responses.success(flag, decision)),
+        responses.is_by_bucket(flag, decision),
+    )
 
 
 def compile_draft(

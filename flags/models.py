@@ -154,11 +154,11 @@ class FlagOverrideQuerySet(models.QuerySet["FlagOverride"]):
         return self.unexpired(now).filter(player_id=player_id)
 
 
-def overrides_sql(now: str) -> str:
-    """A sub-select: the variants by flag id of the player `p`'s overrides in force at the SQL time
-    `now`, as JSON; NULL without any."""
+def overrides_sql(player: str, now: str) -> str:
+    """A sub-select: the variants by flag id of the overrides in force, as JSON; NULL without any.
+    The player's id and the time are SQL."""
     return f"""(SELECT jsonb_object_agg(o.flag_id, o.variant) FROM flag_override o
-    WHERE o.player_id = p.id AND (o.expires_at IS NULL OR o.expires_at > {now}))"""
+    WHERE o.player_id = {player} AND (o.expires_at IS NULL OR o.expires_at > {now}))"""
 
 
 class FlagOverride(models.Model):

@@ -6,7 +6,7 @@ Requests never wait for the write. A killed process loses its counts since the l
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -37,18 +37,18 @@ def note(flag: CompiledFlag, decision: Decision) -> None:
     start_thread()
 
 
-def note_all(flags: FlagSet, decided: Iterable[tuple[CompiledFlag, Decision]]) -> None:
+def note_all(flags: FlagSet, decided: Sequence[tuple[CompiledFlag, Decision]]) -> None:
     """Count the evaluation of all flags in use. `decided` are those evaluated individually."""
-    evaluated = len(flags.constant)
+    served = [(flag.id, decision.variant.key) for flag, decision in decided]
+    # Counted with the constant flags, but not served.
+    overridden = [
+        (flag.id, flag.constant.variant.key) for flag, _ in decided if flag.constant is not None
+    ]
     with _lock:
         _together[flags] += 1
-        for flag, decision in decided:
-            _single[flag.id, decision.variant.key] += 1
-            if flag.constant is None:
-                evaluated += 1
-            else:  # overridden: not counted with the constant flags
-                _single[flag.id, flag.constant.variant.key] -= 1
-    metrics.EVALUATIONS.inc(evaluated)
+        _single.update(served)
+        _single.subtract(overridden)
+    metrics.EVALUATIONS.inc(len(flags.constant) + len(served) - len(overridden))
     start_thread()
 
 

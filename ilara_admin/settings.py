@@ -132,7 +132,7 @@ DATABASES["default"]["CONN_MAX_AGE"] = None
 # Otherwise every thread would show an error page after a restart of PostgreSQL.
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"]["OPTIONS"] = {
-    # With Django's default, None, psycopg prepares no statements, not even with prepare=True.
+    # With Django's default, None, the statements of core/db would not be prepared.
     "prepare_threshold": 5,
     # A host that drops packets would block every thread for two minutes.
     "connect_timeout": 5,

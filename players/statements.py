@@ -23,11 +23,11 @@ from players.event_log import (
 )
 from players.record import COLUMNS, NOT_FOUND, UNKNOWN_PLAYER, PlayerRow, player_of
 
-# Conditions on the player `p`. $4 is the player's id, or the id derived from an external id or
-# alias.
-BY_ID = "p.id = $4"
-BY_EXTERNAL_ID = """p.id = coalesce(
-    (SELECT a.player_id FROM player_alias a WHERE a.id = $4), $4)"""
+# The player's id as SQL. Everything about a player is found by it instead of by `p.id`: then Citus
+# sends the statement to one shard. $4 is the id, or the one derived from an external id or alias.
+# With an alias, a reference table on Citus, the shard is not known beforehand: all are asked.
+BY_ID = "$4"
+BY_EXTERNAL_ID = "coalesce((SELECT a.player_id FROM player_alias a WHERE a.id = $4), $4)"
 
 PURCHASE_FIELDS = """jsonb_strip_nulls(jsonb_build_object(
     'amount', entry.amount, 'currency', entry.currency, 'transaction_id', entry.transaction_id,
@@ -54,7 +54,7 @@ def seen(now: str, at_risk_days: str, churned_days: str) -> str:
 
 FIND = f"""
 SELECT env.config_version, env.now, {COLUMNS}
-FROM env LEFT JOIN player p ON {BY_ID} AND p.environment_id = env.id"""
+FROM env LEFT JOIN player p ON p.id = {BY_ID} AND p.environment_id = env.id"""
 
 
 def find_player(request: ApiRequest, player_id: uuid.UUID) -> PlayerRow:
@@ -71,7 +71,7 @@ def player_or_404(request: ApiRequest, player_id: uuid.UUID, row: Row) -> Player
 
 FIND_BY_EXTERNAL_ID = f"""
 SELECT env.config_version, env.now, {COLUMNS}
-FROM env LEFT JOIN player p ON {BY_EXTERNAL_ID} AND p.environment_id = env.id"""
+FROM env LEFT JOIN player p ON p.id = {BY_EXTERNAL_ID} AND p.environment_id = env.id"""
 
 _ELSEWHERE = """
 SELECT env.config_version, env.now, (

@@ -3,7 +3,8 @@
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,8 +16,8 @@ from players.record import COLUMNS, BuiltinFields, PlayerRow, player_of
 from players.statements import BY_ID, unknown_player
 from segments.language.compiler import Subject
 from segments.language.parser import EventCount
-from segments.language.sql import count_sql, counts_sql
-from segments.lists.services import MEMBERSHIPS_SQL
+from segments.language.sql import LATEST, Window, count_sql, counts_sql
+from segments.lists.services import memberships_sql
 
 WIDTH = len(PlayerRow._fields)
 # Tolerated clock difference from the database. The lower bound on event times moves back by this.
@@ -30,27 +31,20 @@ def find_subject(
     player_id: uuid.UUID,
     event_counts: Iterable[EventCount],
     context: Mapping[str, Any] | None = None,
-    more: Sequence[str] = (),
+    more: tuple[str, ...] = (),
     by: str = BY_ID,
 ) -> tuple[PlayerRow, Subject, Row] | None:
     """Load the player as a subject in one statement. None if the player does not exist.
 
-    `more` are extra SQL expressions over the player `p` and `env.now`; the last item of the result
+    `more` are extra SQL expressions over the id `by` and `env.now`; the last item of the result
     holds their values. Only `event_counts` are read from the events. With `by=BY_EXTERNAL_ID` the
     player is found by the external id.
     """
-    wanted = list(event_counts)
-    params: list[Any] = [player_id]
-    columns = subject_columns(wanted, params, "env.now", more, first=4)
-    row = run_one(
-        request,
-        f"SELECT env.config_version, env.now, {columns} FROM env "
-        f"LEFT JOIN player p ON {by} AND p.environment_id = env.id",
-        params,
-    )
+    find = _find(frozenset(event_counts), more, by)
+    row = run_one(request, find.sql, [player_id, *find.params()])
     if row[0] is None:
         return None
-    return subject_in(row, wanted, request.snapshot, request.now, context)
+    return subject_in(row, find.event_counts, request.snapshot, request.now, context)
 
 
 def subject_or_404(
@@ -63,43 +57,74 @@ def subject_or_404(
 
 
 def stored_subject(
-    snapshot: Snapshot,
-    player_id: uuid.UUID,
-    event_counts: Iterable[EventCount],
-    more: Sequence[str] = (),
+    snapshot: Snapshot, player_id: uuid.UUID, event_counts: Iterable[EventCount]
 ) -> tuple[PlayerRow, Subject, Row] | None:
-    """find_subject without an API request, for the dashboard. None if the player does not exist.
-    In `more` the time is `statement_timestamp()`."""
-    wanted = list(event_counts)
-    params: list[Any] = [player_id, snapshot.environment_id]
-    columns = subject_columns(wanted, params, "statement_timestamp()", more)
-    row = db.fetch_one(
-        f"""SELECT statement_timestamp(), {columns} FROM player p
-            WHERE p.id = $1 AND p.environment_id = $2""",
-        params,
-        safe_to_repeat=True,
-    )
-    return None if row is None else subject_in(row[1:], wanted, snapshot, row[0])
+    """find_subject without an API request, for the dashboard. None if the player does not exist."""
+    find = _stored(frozenset(event_counts))
+    params = [player_id, snapshot.environment_id, *find.params()]
+    row = db.fetch_one(find.sql, params, safe_to_repeat=True)
+    return None if row is None else subject_in(row[1:], find.event_counts, snapshot, row[0])
 
 
-def subject_columns(
-    event_counts: list[EventCount],
-    params: list[Any],
+class SubjectQuery(NamedTuple):
+    """A statement with a row for `subject_in`, but for its first columns. The parameters about its
+    event counts come last."""
+
+    sql: str
+    event_counts: tuple[EventCount, ...]
+    values: tuple[Any, ...]
+
+    def params(self) -> list[Any]:
+        if not self.event_counts:
+            return []
+        earliest = datetime.now(UTC) - SLACK
+        starts = [earliest - item.span for item in self.event_counts]
+        return [earliest + LATEST, *starts, *self.values]
+
+
+# The texts are built once: they depend on the configuration only.
+@lru_cache(maxsize=1_000)
+def _find(event_counts: frozenset[EventCount], more: tuple[str, ...], by: str) -> SubjectQuery:
+    return _subject_query(
+        f"SELECT env.config_version, env.now, {{columns}} FROM env "
+        f"LEFT JOIN player p ON p.id = {by} AND p.environment_id = env.id",
+        event_counts, by, "env.now", more, first=5,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1_000)
+def _stored(event_counts: frozenset[EventCount]) -> SubjectQuery:
+    return _subject_query(
+        """SELECT statement_timestamp(), {columns} FROM player p
+           WHERE p.id = $1 AND p.environment_id = $2""",
+        event_counts, "$1", "statement_timestamp()", (), first=3,
+    )  # fmt: skip
+
+
+def _subject_query(
+    template: str,
+    event_counts: Iterable[EventCount],
+    player: str,
     now: str,
-    more: Sequence[str] = (),
+    more: tuple[str, ...],
     *,
-    first: int = 1,
-) -> str:
-    """The select list for `subject_in`, over the player `p` and the SQL time `now`. Appends to
-    `params`, whose first item is the placeholder `$first`."""
+    first: int,
+) -> SubjectQuery:
+    """`template` with the select list in place of `{columns}`. The parameters for `params` begin
+    with `$first`."""
+    wanted = tuple(event_counts)
+    values: list[Any] = []
 
     def bind(value: Any) -> str:
-        params.append(value)
-        return f"${first + len(params) - 1}"
+        values.append(value)
+        return f"${first + len(wanted) + len(values)}"
 
-    earliest = datetime.now(UTC) - SLACK
-    counts = [count_sql(item, bind, now, earliest - item.span) for item in event_counts]
-    return ", ".join((COLUMNS, MEMBERSHIPS_SQL, *counts, *more))
+    counts = [
+        count_sql(item, player, bind, Window(now, f"${first + 1 + number}", f"${first}"))
+        for number, item in enumerate(wanted)
+    ]
+    columns = ", ".join((COLUMNS, memberships_sql(player), *counts, *more))
+    return SubjectQuery(template.format(columns=columns), wanted, tuple(values))
 
 
 def subjects_sql(
@@ -129,18 +154,19 @@ def subjects_sql(
     counts = [f"coalesce(b{number}.times, 0)" for number in range(len(event_counts))]
     return f"""WITH few AS MATERIALIZED ({few}),
             those AS MATERIALIZED (SELECT array_agg(id) AS ids FROM few)
-        SELECT {", ".join((COLUMNS, MEMBERSHIPS_SQL, *counts, *more))}
+        SELECT {", ".join((COLUMNS, memberships_sql("p.id"), *counts, *more))}
         FROM few p {" ".join(joins)} ORDER BY p.id"""
 
 
 def subject_in(
     row: Row,
-    event_counts: list[EventCount],
+    event_counts: Sequence[EventCount],
     snapshot: Snapshot,
     now: datetime,
     context: Mapping[str, Any] | None = None,
 ) -> tuple[PlayerRow, Subject, Row]:
-    """The player, the subject and the values of `more`, from a row of `subject_columns`."""
+    """The player, the subject and the values of `more`, from a row of these columns: COLUMNS, the
+    memberships, the event counts, `more`."""
     player = player_of(row[:WIDTH])
     lists = msgspec.json.decode(row[WIDTH], type=dict[int, bool]) if row[WIDTH] else NO_LISTS
     end = WIDTH + 1 + len(event_counts)

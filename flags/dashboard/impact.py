@@ -336,7 +336,9 @@ def _rows(
     at = "$4::timestamptz"
     few = f"""SELECT * FROM player WHERE environment_id = $1 AND id > $2::uuid AND id <= $3::uuid
         ORDER BY id LIMIT {CHUNK_SIZE}"""
-    sql = subjects_sql(few, snapshot.environment_id, event_counts, params, at, [overrides_sql(at)])
+    sql = subjects_sql(
+        few, snapshot.environment_id, event_counts, params, at, [overrides_sql("p.id", at)]
+    )
     for after, end in ranges:
         while True:
             params[1:3] = [after, end]

@@ -292,9 +292,10 @@ def evaluate(
                 return Decision(
                     flag.off.variant, Reason.PREREQUISITE_FAILED, prerequisite=item.flag
                 )
-    override = context.overrides.get(flag.id)
-    if override is not None and override in flag.variants:
-        return Decision(flag.variants[override], Reason.OVERRIDE)
+    if context.overrides:
+        override = context.overrides.get(flag.id)
+        if override is not None and override in flag.variants:
+            return Decision(flag.variants[override], Reason.OVERRIDE)
     for compiled in flag.rules:
         if compiled.matches is not None and not compiled.matches(context.subject):
             continue

@@ -19,7 +19,7 @@ from django.urls.converters import StringConverter
 
 from flags import examples, usage
 from flags.api import FLAG_NOT_FOUND, find_evaluation_context, unknown_flag
-from flags.cache import flags_of, flags_part, split_precomputed
+from flags.cache import FlagSet, flags_of, flags_part, split_precomputed
 from flags.engine.bucketing import gate
 from flags.engine.evaluation import (
     CompiledFlag,
@@ -35,8 +35,8 @@ from flags.ofrep.responses import (
     OfrepEvaluation,
     OfrepEvaluations,
     OfrepFailure,
-    is_by_bucket,
     success,
+    with_bucket,
 )
 from flags.schemas import FlagKey
 from ilara_admin.api.bodies import is_uuid, read_body
@@ -134,7 +134,8 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
     context = _context(request, sent.key, sent.attributes, event_counts_needed([flag]))
     decision = evaluate(flag, context)
     usage.note(flag, decision)
-    return _json(_evaluation(flag, decision, context))
+    content = _encoded(flags_part.of(request.snapshot), flag, decision, context)
+    return HttpResponse(content, content_type="application/json")
 
 
 @endpoint(
@@ -191,7 +192,7 @@ def _all_for_player(request: ApiRequest, key: str, attributes: Mapping[str, Any]
     memo: dict[str, Decision] = {}
     decided = [(flag, decide(flag, context, memo)) for flag in pending]
     found = [reply.ofrep for reply in ready]
-    found += [encoder.encode(_evaluation(flag, decision, context)) for flag, decision in decided]
+    found += [_encoded(flags, flag, decision, context) for flag, decision in decided]
     usage.note_all(flags, decided)
     return found
 
@@ -241,12 +242,16 @@ def _context(
     return EvaluationContext(str(by_external_id), subject, {}, request.now)
 
 
-def _evaluation(
-    flag: CompiledFlag, decision: Decision, context: EvaluationContext
-) -> OfrepEvaluation:
-    by_bucket = is_by_bucket(flag, decision)
-    fields = {"bucket": gate(flag.salt, context.player_id)} if by_bucket else None
-    return success(flag, decision, fields)
+def _encoded(
+    flags: FlagSet, flag: CompiledFlag, decision: Decision, context: EvaluationContext
+) -> bytes:
+    """The evaluation as JSON."""
+    ready = flags.decided.get(id(decision))
+    if ready is None:  # no rule decided, but an override or a prerequisite
+        return encoder.encode(success(flag, decision))
+    if ready.by_bucket:
+        return with_bucket(ready.ofrep, gate(flag.salt, context.player_id))
+    return ready.ofrep
 
 
 # --- ETag -----------------------------------------------------------------------------------------

@@ -90,6 +90,11 @@ def success(
     )
 
 
+def with_bucket(success: bytes, bucket: int) -> bytes:
+    """An encoded OfrepEvaluation with the bucket added to the metadata, its last field."""
+    return success[:-2] + b',"bucket":%d}}' % bucket
+
+
 def ofrep_reason(flag: CompiledFlag, decision: Decision) -> OfrepReason:
     """The OpenFeature reason of a decision. It has none for a failed prerequisite, so that is
     DISABLED, too; the metadata has the reason of /v1."""

@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -330,7 +330,7 @@ def run(
     version = None if settled else request.snapshot.version
     expires_at = request.api_key.expires_at
     rows = db.fetch_all(
-        ENV_SQL + sql,
+        _with_env(sql),
         [request.snapshot.environment_id, version, expires_at, *params],
         safe_to_repeat=safe_to_repeat,
     )
@@ -343,6 +343,12 @@ def run(
     if expires_at is not None and request.now >= expires_at:
         raise unauthorized("it has expired. Use another key of this environment.")
     return [row[2:] for row in rows]
+
+
+# Built once: prepared statements are looked up by their text, whose hash Python keeps.
+@lru_cache(maxsize=1_000)
+def _with_env(sql: str) -> str:
+    return ENV_SQL + sql
 
 
 def run_one(

@@ -10,9 +10,13 @@ from functools import partial
 from time import monotonic
 from typing import Any, cast
 
-import psycopg
-from django.db import DatabaseError, InterfaceError, OperationalError
-from django.db import connection as default_connection
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    connections,
+)
 from psycopg import errors
 
 from ilara_admin.core import outage
@@ -26,7 +30,10 @@ from ilara_admin.core.postgresql.base import (
 
 type Row = tuple[Any, ...]
 
-connection = cast(DatabaseWrapper, default_connection)
+
+def of_thread() -> DatabaseWrapper:
+    """The connection of this thread. Django's `connection` looks it up at every attribute."""
+    return cast(DatabaseWrapper, connections[DEFAULT_DB_ALIAS])
 
 
 def fetch_all(sql: str, params: Sequence[Any], *, safe_to_repeat: bool = False) -> list[Row]:
@@ -35,14 +42,15 @@ def fetch_all(sql: str, params: Sequence[Any], *, safe_to_repeat: bool = False) 
     `safe_to_repeat` allows a retry on a new connection if the connection is lost: for reads and
     idempotent writes.
     """
+    connection = of_thread()
     try:
-        return _run(sql, params)
+        return _run(connection, sql, params)
     except (OperationalError, InterfaceError) as error:
         lost = is_closed(connection.connection) and not isinstance(error.__cause__, NoAnswer)
         if not (safe_to_repeat and lost) or connection.in_atomic_block:
             raise
         connection.close()
-        return _run(sql, params)
+        return _run(connection, sql, params)
 
 
 def fetch_one(sql: str, params: Sequence[Any], *, safe_to_repeat: bool = False) -> Row | None:
@@ -51,7 +59,7 @@ def fetch_one(sql: str, params: Sequence[Any], *, safe_to_repeat: bool = False) 
     return rows[0] if rows else None
 
 
-def _run(sql: str, params: Sequence[Any]) -> list[Row]:
+def _run(connection: DatabaseWrapper, sql: str, params: Sequence[Any]) -> list[Row]:
     connection.ensure_connection()
     if is_closed(connection.connection) and not connection.in_atomic_block:
         connection.close()
@@ -61,9 +69,7 @@ def _run(sql: str, params: Sequence[Any]) -> list[Row]:
         with connection.wrap_database_errors:
             connection.prepare()
             assert connection.connection
-            with psycopg.RawCursor(connection.connection) as cursor:
-                cursor.execute(sql, params, prepare=True)
-                return cursor.fetchall()
+            return connection.connection.fetch_all(sql, params)
     finally:
         seconds = monotonic() - started
         if connection.queries_logged:
@@ -73,6 +79,7 @@ def _run(sql: str, params: Sequence[Any]) -> list[Row]:
 
 def is_reachable(seconds: float) -> bool:
     """Whether this thread is connected, or could be within this time."""
+    connection = of_thread()
     if not is_closed(connection.connection):
         return True
     return outage.answers(partial(answers, connection.get_connection_params), seconds)
@@ -80,6 +87,7 @@ def is_reachable(seconds: float) -> bool:
 
 def max_connections() -> int | None:
     """How many connections PostgreSQL allows; None if unknown now, or behind a pooler."""
+    connection = of_thread()
     if connection.is_pooled:
         return None
     try:

@@ -46,6 +46,8 @@ def compile_rule(rule: Node, segments: Mapping[str, Matcher] | None = None) -> M
     match rule:
         case Condition():
             return _compile_condition(rule)
+        case Membership((key,), negative):
+            return lambda subject: negative is not _is_in(known, key, subject)
         case Membership(keys, negative):
             return lambda subject: negative is not any(_is_in(known, key, subject) for key in keys)
         case EventCondition(event_count, at_most, times):
@@ -53,6 +55,8 @@ def compile_rule(rule: Node, segments: Mapping[str, Matcher] | None = None) -> M
                 at_most is not (subject.counts.get(event_count, 0) >= times + at_most)
             )
     parts = [compile_rule(part, known) for part in rule.conditions]
+    if len(parts) == 1 and rule.operator != "NOT":
+        return parts[0]
     if rule.operator == "AND":
         return lambda subject: all(part(subject) for part in parts)
     if rule.operator == "OR":

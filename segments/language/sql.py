@@ -93,36 +93,43 @@ def sql_query(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The times of an event count, as SQL. `since` is the start of the time span before `now`, or a
+    little earlier; it and `until` are parameters, so that partitions outside are skipped."""
+
+    now: str
+    since: str
+    until: str
+
+
 def count_sql(
-    event_count: EventCount, bind: Callable[[Any], str], now: str, since: datetime
+    event_count: EventCount, player: str, bind: Callable[[Any], str], window: Window
 ) -> str:
-    """A subquery that counts the events of the player `p`, up to the event count's limit. `now` is
-    SQL. `since` is the start of the time span or a little earlier, passed as a value so that
-    partitions outside of it are skipped."""
-    return f"""(SELECT count(*) FROM (SELECT FROM event e WHERE e.player_id = p.id
-        AND {_is_counted(event_count, bind, now, since)} LIMIT {event_count.limit}) counted)"""
+    """A subquery that counts a player's events, up to the event count's limit. The player's id is
+    SQL."""
+    return f"""(SELECT count(*) FROM (SELECT FROM event e WHERE e.player_id = {player}
+        AND {_is_counted(event_count, bind, window)} LIMIT {event_count.limit}) counted)"""
 
 
 def counts_sql(
     event_count: EventCount, bind: Callable[[Any], str], now: str, since: datetime, scope: str
 ) -> str:
     """A subquery with `player_id` and the number of events, as `times`, of the players with any.
-    `scope` is SQL over the event `e`; the rest is as in count_sql."""
+    `scope` is SQL over the event `e`; the times are as in Window."""
+    window = Window(now, bind(since), bind(since + event_count.span + LATEST))
     return f"""(SELECT e.player_id, count(*) AS times FROM event e WHERE {scope}
-        AND {_is_counted(event_count, bind, now, since)} GROUP BY e.player_id)"""
+        AND {_is_counted(event_count, bind, window)} GROUP BY e.player_id)"""
 
 
-def _is_counted(
-    event_count: EventCount, bind: Callable[[Any], str], now: str, since: datetime
-) -> str:
+def _is_counted(event_count: EventCount, bind: Callable[[Any], str], window: Window) -> str:
     """Whether the event `e` counts, whoever its player is."""
-    until = since + event_count.span + LATEST
     seconds = int(event_count.span.total_seconds())
     return f"""e.name = {bind(event_count.event)}
-        AND e.received_at > {bind(since)}::timestamptz
-        AND e.received_at < {bind(until)}::timestamptz
-        AND e.received_at > {now} - interval '{seconds} seconds'
-        AND {_where(event_count, bind, now)}"""
+        AND e.received_at > {window.since}::timestamptz
+        AND e.received_at < {window.until}::timestamptz
+        AND e.received_at > {window.now} - interval '{seconds} seconds'
+        AND {_where(event_count, bind, window.now)}"""
 
 
 @dataclass(slots=True)

@@ -42,12 +42,13 @@ AUDITED_IDS = 20
 MAX_PROBLEM = 300
 EXPORT_ROWS = 2_000  # fetched at once
 
-# For a statement that reads the player `p`: by segment id, true if the player is on the exclude
-# list, false if only on the include list. Includes deleted segments.
-MEMBERSHIPS_SQL = """
-    (SELECT jsonb_object_agg(m.segment_id, m.excluded)
+
+def memberships_sql(player: str) -> str:
+    """A sub-select: by segment id, true if the player is on the exclude list, false if only on the
+    include list. Includes deleted segments. The player's id is SQL."""
+    return f"""(SELECT jsonb_object_agg(m.segment_id, m.excluded)
      FROM (SELECT segment_id, bool_or(excluded) AS excluded
-           FROM segment_member WHERE player_id = p.id GROUP BY segment_id) m)"""
+           FROM segment_member WHERE player_id = {player} GROUP BY segment_id) m)"""
 
 
 # --- Single ids -----------------------------------------------------------------------------------

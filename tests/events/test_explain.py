@@ -24,7 +24,7 @@ from events.views import count_after
 from ilara_admin.core import db
 from ilara_admin.models import Environment
 from segments.language.parser import EventCount
-from segments.language.sql import count_sql
+from segments.language.sql import LATEST, Window, count_sql
 from tests.events.conftest import make_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
@@ -220,8 +220,8 @@ def event_count_of_one_player(environment: Environment) -> None:
         params.append(value)
         return f"${len(params)}"
 
-    counted = count_sql(PURCHASES, bind, "statement_timestamp()", NOW - PURCHASES.span)
-    db.fetch_one(f"SELECT {counted} FROM (SELECT $1::uuid AS id) p", params)
+    window = Window("statement_timestamp()", bind(NOW - PURCHASES.span), bind(NOW + LATEST))
+    db.fetch_one(f"SELECT {count_sql(PURCHASES, '$1', bind, window)}", params)
 
 
 def event_count_of_all_players(environment: Environment) -> None:

@@ -8,8 +8,8 @@ the limits of the database role apply there.
 import logging
 import select
 import sys
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from operator import attrgetter
 from time import monotonic
 from typing import Any
@@ -23,6 +23,7 @@ from psycopg.abc import PQGen
 
 from ilara_admin.core import limits, metrics, outage
 from ilara_admin.core.limits import Limits
+from ilara_admin.core.postgresql.prepared import PreparedStatements
 
 slow_logger = logging.getLogger("ilara.slow_query")
 
@@ -39,6 +40,21 @@ class DatabaseConnection(psycopg.Connection[Any]):
 
     limits: Limits  # what the session was last set to
     params: Mapping[str, Any]
+
+    @cached_property
+    def statements(self) -> PreparedStatements:
+        return PreparedStatements(self.pgconn, self.adapters)
+
+    def fetch_all(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """All rows of one statement with `$1` placeholders. It is prepared, unless the setting
+        `prepare_threshold` is None."""
+        with self.lock:
+            return self.wait(self._fetch_all(sql, params))
+
+    def _fetch_all(self, sql: str, params: Sequence[Any]) -> PQGen[list[tuple[Any, ...]]]:
+        yield from self._start_query()  # begins a transaction where psycopg's cursor would
+        prepare = self.prepare_threshold is not None
+        return (yield from self.statements.run(sql, params, prepare=prepare))
 
     def wait[R](self, gen: PQGen[R], interval: float = 0.1, timeout: float | None = None) -> R:
         """psycopg calls it for everything that a connection sends, commits included."""

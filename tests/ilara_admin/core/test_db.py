@@ -15,6 +15,7 @@ from django.db import (
 from django.urls import reverse
 
 from ilara_admin.core import db
+from ilara_admin.core.postgresql.base import DatabaseConnection
 from ilara_admin.models import Environment
 from players.models import Player
 from tests.api_client import EVENTS, FLAGS, PLAYERS, Api
@@ -49,6 +50,7 @@ def test_statement_of_100_players__is_prepared_once(
         "evaluate": lambda pk: public_api.post(f"{FLAGS}/evaluate", {"player_id": pk}).status,
         "track": lambda pk: public_api.post(EVENTS, {"player_id": pk, "event_name": "e"}).status,
     }
+    connection.close()  # earlier tests may have prepared it
     public_api.get(PLAYERS)  # a refused request loads the environment too
     before = prepared()
     assert {calls[call](player_id) for player_id in ids} <= {200, 201}
@@ -67,14 +69,14 @@ def test_lost_connection__is_replaced_for_every_statement(public_api: Api) -> No
 @pytest.fixture
 def losing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Makes the next statement lose its connection after the check that it is open."""
-    execute = psycopg.RawCursor.execute
+    fetch_all = DatabaseConnection.fetch_all
 
-    def once(cursor: psycopg.RawCursor[Any], *args: Any, **options: Any) -> Any:
-        monkeypatch.setattr(psycopg.RawCursor, "execute", execute)
+    def once(raw: DatabaseConnection, *args: Any) -> Any:
+        monkeypatch.setattr(DatabaseConnection, "fetch_all", fetch_all)
         end_connection()
-        return execute(cursor, *args, **options)
+        return fetch_all(raw, *args)
 
-    return lambda: monkeypatch.setattr(psycopg.RawCursor, "execute", once)
+    return lambda: monkeypatch.setattr(DatabaseConnection, "fetch_all", once)
 
 
 def test_connection_lost_during_a_statement__is_replaced_for_idempotent_statements(

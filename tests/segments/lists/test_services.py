@@ -112,7 +112,7 @@ def test_player__can_be_on_both_lists_and_in_several_segments(segment: Segment) 
     add(other, "x")
     with connection.cursor() as cursor:
         player_id = player_id_for(segment.environment.namespace, "x")
-        cursor.execute(f"SELECT {services.MEMBERSHIPS_SQL} FROM (SELECT %s AS id) p", [player_id])
+        cursor.execute(f"SELECT {services.memberships_sql('%s')}", [player_id])
         (found,) = cursor.fetchone()
     assert found == f'{{"{segment.pk}": true, "{other.pk}": false}}'
 
