@@ -1,9 +1,9 @@
 """Template tags and filters, available in every template without loading."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -158,7 +158,10 @@ def reltime(moment: datetime | None, never: str = "never") -> SafeString:
     return mark_safe(f'<time datetime="{stamp}Z" title="{title}" data-reltime>{words}</time>')  # noqa: S308
 
 
-_MONTHS = ("", *"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())  # strftime is slow
+# strftime is slow.
+_MONTHS = [
+    "", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"
+]  # fmt: skip
 
 
 def _exact(moment: datetime) -> str:
@@ -237,6 +240,17 @@ def prose(text: str) -> SafeString:
 def json_pretty(value: Any) -> str:
     """Indented JSON as plain text; the template escapes it."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+@register.filter
+def attributes(attrs: Mapping[str, object]) -> SafeString:
+    """The attributes of a control in HTML. True stands for one without a value, False for none."""
+    written = [
+        format_html(" {}" if value is True else ' {}="{}"', name, value)
+        for name, value in attrs.items()
+        if value is not False
+    ]
+    return mark_safe("".join(written))  # noqa: S308 - each part is escaped
 
 
 # --- Charts -------------------------------------------------------------------------------------
