@@ -19,6 +19,7 @@ from heroicons.templatetags.heroicons import heroicon_micro
 
 from ilara_admin.core import percentages, text
 from ilara_admin.core.currencies import DEFAULT_PLACES, PLACES
+from ilara_admin.core.diff import Change
 from ilara_admin.web import access
 from ilara_admin.web.context_processors import NavItem
 
@@ -224,6 +225,15 @@ def counted(count: int, noun: str) -> str:
 
 
 @register.filter
+def difference(change: Change) -> SafeString:
+    """A value before and after, without a side that has none."""
+    sides = (("del", change.before), ("ins", change.after))
+    return format_html_join(
+        " → ", "<{0}>{1}</{0}>", ((tag, truncatechars(text, 1000)) for tag, text in sides if text)
+    )
+
+
+@register.filter
 def prose(text: str) -> SafeString:
     """Plain text in which `backquotes` mark code."""
     return format_html_join(
@@ -286,15 +296,16 @@ def bars(buckets: Iterable[Bar], label: str, unit: str = "", size: str = "") -> 
     for index, bar in enumerate(data):
         # A non-empty bucket stays visible next to a tall one.
         tall = max(round(bar.value / top * height, 2), 1.5) if bar.value else 0
-        place = {"x": index * (width + gap), "y": height - tall, "height": tall}
-        drawn.append({"bar": bar, "title": f"{bar.label}: {bar.value:,} {unit}".strip(), **place})
+        title = f"{bar.label}: {bar.value:,} {unit}".strip()
+        x = index * (width + gap)
+        drawn.append(_bar_svg(bar.href, title, x, width, height, tall))
     middle = data[len(data) // 2].label if len(data) > 2 else ""
     return {
         "label": label,
         "unit": unit,
         "size": size,
+        "buckets": data,
         "bars": drawn,
-        "bar_width": width,
         "width": max(len(data) * (width + gap) - gap, 1),
         "height": height,
         "top": top,
@@ -304,6 +315,16 @@ def bars(buckets: Iterable[Bar], label: str, unit: str = "", size: str = "") -> 
         "middle": middle,
         "last": data[-1].label if data else "",
     }
+
+
+def _bar_svg(href: str, title: str, x: int, width: int, height: int, tall: float) -> SafeString:
+    svg = format_html(
+        "<title>{}</title>"
+        '<rect x="{x}" y="{}" width="{width}" height="{}"/>'
+        '<rect data-hit x="{x}" y="0" width="{width}" height="{height}"/>',
+        title, height - tall, tall, x=x, width=width, height=height,
+    )  # fmt: skip
+    return format_html('<a href="{}" tabindex="-1">{}</a>', href, svg) if href else svg
 
 
 @dataclass(frozen=True, slots=True)
