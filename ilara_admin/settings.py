@@ -163,6 +163,7 @@ if POOLER_URL:
 # --- Sign-in ------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "ilara_admin.User"
+SESSION_ENGINE = "ilara_admin.web.sessions"
 LOGIN_URL = "sign_in"
 LOGIN_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [

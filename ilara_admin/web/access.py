@@ -5,7 +5,7 @@ Every dashboard view has one decorator, which names its role and methods. Below
 """
 
 from collections.abc import Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, cast
 
 from django.core.exceptions import PermissionDenied
@@ -16,6 +16,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.projects import all_environments
 from ilara_admin.models import Environment, Role
 from ilara_admin.web.htmx import HtmxHttpRequest
 
@@ -53,10 +54,9 @@ def staff_view(role: Role, *methods: str) -> Callable[[DashboardView], Dashboard
 
 
 def _set_environment(request: HtmxHttpRequest, project: str, environment: str) -> None:
-    found = (
-        Environment.objects.select_related("project")
-        .filter(project__slug=project, slug=environment)
-        .first()
+    request.environments, slugs = all_environments(), (project, environment)
+    found = next(
+        (each for each in request.environments if (each.project.slug, each.slug) == slugs), None
     )
     if found is None:
         raise Http404("No such project or environment.")
@@ -85,7 +85,12 @@ def get_or_404[M: models.Model](
 def environment_url(request: HttpRequest, name: str, *args: object) -> str:
     """The URL of a page in the current environment."""
     environment: Environment = cast(HtmxHttpRequest, request).environment
-    return reverse(name, args=[environment.project.slug, environment.slug, *args])
+    return _reversed(name, environment.project.slug, environment.slug, *args)
+
+
+@lru_cache(maxsize=1024, typed=True)  # `reverse` tries the pattern again each time
+def _reversed(name: str, *args: object) -> str:
+    return reverse(name, args=args)
 
 
 def actor_of(request: HtmxHttpRequest) -> Actor:

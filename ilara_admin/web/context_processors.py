@@ -4,10 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from typing import NamedTuple
 
 from django.http import HttpRequest
+from django.middleware.csrf import get_token
 from django.urls import get_script_prefix
+from django.utils.functional import SimpleLazyObject
 
+from ilara_admin.core.projects import all_environments
 from ilara_admin.models import Environment, Project, Role, User
 
 THEME_COOKIE = "ilara_theme"
@@ -42,9 +46,19 @@ _SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentLink:
-    environment: Environment
+    slug: str
     url: str
     current: bool
+
+
+class Switcher(NamedTuple):
+    """The current project and environment, and links to all: each project's name with links to the
+    current section in its environments. `settings_url` is "" for those who cannot add any."""
+
+    project: str
+    environment: str
+    projects: tuple[tuple[str, tuple[EnvironmentLink, ...]], ...]
+    settings_url: str
 
 
 class Shell:
@@ -57,13 +71,8 @@ class Shell:
         self.request_id: str = getattr(request, "id", "")
         theme = request.COOKIES.get(THEME_COOKIE, "")
         self.theme = theme if theme in THEMES else "system"
-        self.themes = (
-            ("system", "Same as the system", "computer-desktop"),
-            ("light", "Light", "sun"),
-            ("dark", "Dark", "moon"),
-        )
 
-    @property
+    @cached_property
     def home_url(self) -> str:
         if self.project is None or self.environment is None:
             return get_script_prefix()
@@ -75,31 +84,41 @@ class Shell:
         return f"{self.home_url}find/" if self.environment else ""
 
     @cached_property
-    def navigation(self) -> list[NavItem]:
+    def navigation(self) -> tuple[NavItem, ...]:
         return self._items(_WORK)
 
     @cached_property
-    def settings_navigation(self) -> list[NavItem]:
+    def settings_navigation(self) -> tuple[NavItem, ...]:
         return self._items([item for item in _SETTINGS if self.is_admin or item[0] != "Staff"])
 
     @property
+    def shortcuts(self) -> tuple[tuple[str, str], ...]:
+        """The letter after "g" and the label of each page of the navigation."""
+        return tuple(
+            (item.shortcut, item.label) for item in (*self.navigation, *self.settings_navigation)
+        )
+
+    @cached_property
     def is_admin(self) -> bool:
         user = getattr(self._request, "user", None)
         return isinstance(user, User) and user.may(Role.ADMIN)
 
-    @cached_property
-    def projects(self) -> list[tuple[Project, list[EnvironmentLink]]]:
-        """Every project with links to the current section in each of its environments."""
-        environments = Environment.objects.select_related("project").order_by("project__name", "id")
-        return [
-            (project, [self._environment_link(project, each) for each in group])
+    @property
+    def switcher(self) -> Switcher | None:
+        if self.project is None or self.environment is None:
+            return None
+        environments = getattr(self._request, "environments", None) or all_environments()
+        projects = tuple(
+            (project.name, tuple(self._environment_link(project, each) for each in group))
             for project, group in groupby(environments, key=lambda each: each.project)
-        ]
+        )
+        settings_url = f"{self.home_url}settings/" if self.is_admin else ""
+        return Switcher(self.project.name, self.environment.slug, projects, settings_url)
 
     def _environment_link(self, project: Project, environment: Environment) -> EnvironmentLink:
         current = self.environment is not None and environment.pk == self.environment.pk
         url = self._url(project, environment) + self._section
-        return EnvironmentLink(environment, url, current)
+        return EnvironmentLink(environment.slug, url, current)
 
     @cached_property
     def _section(self) -> str:
@@ -109,20 +128,21 @@ class Shell:
         tails = (tail for _, tail, _, _ in (*_WORK, *_SETTINGS) if tail)
         return next((tail for tail in tails if below.startswith(tail)), "")
 
-    def _items(self, items: Iterable[tuple[str, str, str, str]]) -> list[NavItem]:
+    def _items(self, items: Iterable[tuple[str, str, str, str]]) -> tuple[NavItem, ...]:
         if self.environment is None:
-            return []
-        path = self._request.path
-        navigation = []
-        for label, tail, icon, key in items:
-            current = tail == self._section if tail else path == self.home_url
-            navigation.append(NavItem(label, self.home_url + tail, icon, key, current))
-        return navigation
+            return ()
+        path, home = self._request.path, self.home_url
+        return tuple(
+            NavItem(label, home + tail, icon, key, tail == self._section if tail else path == home)
+            for label, tail, icon, key in items
+        )
 
     @staticmethod
     def _url(project: Project, environment: Environment) -> str:
         return f"{get_script_prefix()}{project.slug}/{environment.slug}/"
 
 
-def shell(request: HttpRequest) -> dict[str, Shell]:
-    return {"shell": Shell(request)}
+def shell(request: HttpRequest) -> dict[str, object]:
+    # Django's own csrf_token is another one at each use, also within one tag.
+    token = SimpleLazyObject(lambda: get_token(request))
+    return {"shell": Shell(request), "csrf_token": token}

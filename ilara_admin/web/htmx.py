@@ -30,6 +30,7 @@ class HtmxHttpRequest(HttpRequest):
     user: User
     project: Project  # set below /<project>/<environment>/
     environment: Environment
+    environments: list[Environment]  # all
 
 
 def wants_partial(request: HttpRequest) -> bool:

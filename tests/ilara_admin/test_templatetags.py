@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 from django.template import Context, Template
 from django.utils import timezone
+from django.utils.safestring import mark_safe
 
+from ilara_admin.core.diff import Change
 from ilara_admin.models import Environment, Project
 from ilara_admin.templatetags import ilara
 from ilara_admin.templatetags.ilara import Bar, Share
@@ -136,6 +138,31 @@ def test_rollout() -> None:
     html = render("{% rollout 12500 %}")
     assert 'width="12500"' in html
     assert "12.5 %" in html
+
+
+def test_pure__is_rendered_once_for_each_combination_of_values() -> None:
+    source = '{% pure "components/_env.html" slug=slug %}'
+    assert 'data-env="live"' in render(source, slug="live")
+    assert 'data-env="test"' in render(source, slug="test")
+    assert "<b>" in render(source, slug=mark_safe("<b>"))
+    assert "<b>" not in render(source, slug="<b>")  # equal to the markup, but a text
+
+
+def test_truncatechars() -> None:
+    assert render("{{ text|truncatechars:4 }}", text="<ab>") == "&lt;ab&gt;"
+    assert render("{{ text|truncatechars:4 }}", text="<abc>") == "&lt;ab…"
+    assert render("{{ text|truncatechars:4 }}", text=None) == "None"
+
+
+def test_difference__leaves_out_a_side_without_a_value() -> None:
+    assert render("{{ x|difference }}", x=Change("", "<", "2")) == "<del>&lt;</del> → <ins>2</ins>"
+    assert render("{{ x|difference }}", x=Change("", "", "2")) == "<ins>2</ins>"
+
+
+def test_attributes() -> None:
+    attrs = {"class": 'a"b', "required": True, "checked": False, "min": 0, "pattern": None}
+    html = render("{{ attrs|attributes }}", attrs=attrs)
+    assert html == ' class="a&quot;b" required min="0" pattern="None"'
 
 
 def test_icon__is_hidden_from_assistive_technology() -> None:

@@ -98,7 +98,7 @@ def test_list__needs_the_same_queries_for_1_row_and_50(
     client: Client, environment: Environment, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     client.get(at(environment))
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(5):
         client.get(f"{at(environment)}?q=new_tutorial")
     for number in range(50):
         flag_create(
@@ -107,7 +107,7 @@ def test_list__needs_the_same_queries_for_1_row_and_50(
             document=boolean_document(rules=(Rule(id="r", variant="enabled"),)),
             actor=ACTOR,
         )
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(5):
         response = client.get(f"{at(environment)}?q=many")
     assert len(response.context["page"].rows) == 50
 

@@ -133,8 +133,11 @@ def test_switcher__links_to_the_same_section() -> None:
     Environment.objects.create(project=project, slug="test")
     request = RequestFactory().get("/game/live/flags/new_tutorial/")
     request.__dict__.update(project=project, environment=live)
-    ((found, links),) = Shell(request).projects
-    assert found == project
+    switcher = Shell(request).switcher
+    assert switcher
+    assert (switcher.project, switcher.environment) == ("Game", "live")
+    ((name, links),) = switcher.projects
+    assert name == "Game"
     assert [(link.url, link.current) for link in links] == [
         ("/game/live/flags/", True),
         ("/game/test/flags/", False),
@@ -143,7 +146,7 @@ def test_switcher__links_to_the_same_section() -> None:
 
 def test_shell_outside_an_environment__renders(rf: RequestFactory) -> None:
     shell = Shell(rf.get("/flags/"))
-    assert (shell.navigation, shell.find_url, shell.home_url) == ([], "", "/")
+    assert (shell.navigation, shell.find_url, shell.home_url) == ((), "", "/")
 
 
 @pytest.mark.django_db

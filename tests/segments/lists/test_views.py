@@ -90,12 +90,12 @@ def test_page__runs_as_many_queries_for_50_rows_as_for_one(
 ) -> None:
     add(segment, "a")
     client.get(at(segment))
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(7):
         client.get(at(segment))
     add(segment, *(f"b{number}" for number in range(60)))
     for number in range(9):
         add(segment, f"c{number}")
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(7):
         client.get(at(segment))
 
 
