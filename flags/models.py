@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from django.db import models
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import Func, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -44,6 +44,12 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         """Adds `last_evaluated_at`: when the API last evaluated the flag."""
         newest = FlagUsage.objects.filter(flag=OuterRef("pk")).order_by("-hour", "-last_at")
         return self.annotate(last_evaluated_at=Subquery(newest.values("last_at")[:1]))
+
+    def with_variant_keys(self) -> Self:
+        """Adds `variant_keys`, without the rest of the document."""
+        template = "jsonb_path_query_array(%(expressions)s, '$.variants[*].key')"
+        keys = Func("document", template=template, output_field=models.JSONField())
+        return self.annotate(variant_keys=keys)
 
     def with_author(self) -> Self:
         """Adds `changed_by`: the author of the current revision."""
