@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from itertools import product
 from math import sqrt
 from time import monotonic
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from typing import NamedTuple
 from flags.dashboard.impact_rows import EvaluatedPlayer, Ranges, players_for
 from flags.engine import sentences
 from flags.engine.dependents import Dependent, dependents_of, never_holds, with_draft
-from flags.engine.document import ValueType
+from flags.engine.document import ValueType, Variant
 from flags.engine.evaluation import CompiledFlag, Decision, decide
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.core.json_equality import identical
@@ -228,15 +229,17 @@ def evaluated(
     flags = [live, draft, *(flag for each in on for flag in (each.before, each.after))]
     players, (old_flag, new_flag, *pairs) = players_for(snapshot, flags, now, ranges)
     dependents = list(zip(on, pairs[::2], pairs[1::2], strict=True))
+    category_of = _categories(live, draft)
     for player in players:
         # A flag is evaluated once for all flags that need it.
         old: dict[str, Decision] = {}
         new: dict[str, Decision] = {}
         context = player.context
         before, after = decide(old_flag, context, old), decide(new_flag, context, new)
-        _count(found, player, _category(live, draft, before, after), before, after)
+        _count(found, player, category_of[before.variant.key, after.variant.key], before, after)
         for each, earlier, later in dependents:
-            each.switches += _switches(decide(earlier, context, old), decide(later, context, new))
+            was, will_be = decide(earlier, context, old), decide(later, context, new)
+            each.switches += _differ(was.variant, will_be.variant)
         yield
 
 
@@ -264,19 +267,18 @@ def _count(
             found.examples.append(SwitchExample(player.id, player.external_id, *variants))
 
 
-def _category(live: CompiledFlag, draft: CompiledFlag, before: Decision, after: Decision) -> str:
-    """`gains`, `loses`, `swaps`, or "" if variant and value are the same."""
-    if not _switches(before, after):
-        return ""
-    old, new = before.variant, after.variant
-    had, has = old.key not in _untargeted(live), new.key not in _untargeted(draft)
-    if had == has:
-        return "swaps"
-    return "gains" if has else "loses"
+def _categories(live: CompiledFlag, draft: CompiledFlag) -> dict[tuple[str, str], str]:
+    """`gains`, `loses`, `swaps`, or "" if variant and value are the same, by variant before and
+    after."""
+    found = {}
+    for old, new in product(live.variants.values(), draft.variants.values()):
+        had, has = old.key not in _untargeted(live), new.key not in _untargeted(draft)
+        category = "swaps" if had == has else "gains" if has else "loses"
+        found[old.key, new.key] = category if _differ(old, new) else ""
+    return found
 
 
-def _switches(before: Decision, after: Decision) -> bool:
-    old, new = before.variant, after.variant
+def _differ(old: Variant, new: Variant) -> bool:
     return old.key != new.key or not identical(old.value, new.value)
 
 
