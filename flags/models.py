@@ -45,11 +45,11 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         newest = FlagUsage.objects.filter(flag=OuterRef("pk")).order_by("-hour", "-last_at")
         return self.annotate(last_evaluated_at=Subquery(newest.values("last_at")[:1]))
 
-    def with_variant_keys(self) -> Self:
-        """Adds `variant_keys`, without the rest of the document."""
+    def variant_keys(self) -> list[tuple[str, list[str]]]:
+        """The keys of each flag and of its variants, without the rest of the documents."""
         template = "jsonb_path_query_array(%(expressions)s, '$.variants[*].key')"
         keys = Func("document", template=template, output_field=models.JSONField())
-        return self.annotate(variant_keys=keys)
+        return list(self.values_list("key", keys))
 
     def with_author(self) -> Self:
         """Adds `changed_by`: the author of the current revision."""

@@ -211,8 +211,7 @@ class PrerequisiteForm(forms.Form):
 
 def prerequisite_choices(others: FlagQuerySet, chosen: FlagDocument) -> dict[str, str]:
     """The choices of PrerequisiteForm, with their labels."""
-    rows = others.with_variant_keys().values_list("key", "variant_keys")
-    served = [(flag, variant) for flag, variants in rows for variant in variants]
+    served = [(flag, variant) for flag, keys in others.variant_keys() for variant in keys]
     # Current prerequisites stay selectable, even if their flag is archived.
     served += [(item.flag, variant) for item in chosen.prerequisites for variant in item.variants]
     return {f"{flag} {variant}": f"{flag} serves {variant}" for flag, variant in served}
