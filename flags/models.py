@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from django.db import models
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import Func, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -44,6 +44,12 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         """Adds `last_evaluated_at`: when the API last evaluated the flag."""
         newest = FlagUsage.objects.filter(flag=OuterRef("pk")).order_by("-hour", "-last_at")
         return self.annotate(last_evaluated_at=Subquery(newest.values("last_at")[:1]))
+
+    def variant_keys(self) -> list[tuple[str, list[str]]]:
+        """The keys of each flag and of its variants, without the rest of the documents."""
+        template = "jsonb_path_query_array(%(expressions)s, '$.variants[*].key')"
+        keys = Func("document", template=template, output_field=models.JSONField())
+        return list(self.values_list("key", keys))
 
     def with_author(self) -> Self:
         """Adds `changed_by`: the author of the current revision."""

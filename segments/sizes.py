@@ -102,16 +102,21 @@ def rule_query(
     if segment is not None and compiled[segment.key].rule is None and rule == segment.spec:
         rule = None  # part of a cycle, so requests match no players either
     matches = no_player if rule is None else compile_rule(rule, matchers_of(compiled))
-    query_context = QueryContext(
-        environment_id=environment.pk,
-        now=now,
-        builtin_fields=builtin_fields_sql(NOW, thresholds_of(snapshot), churn_part.of(snapshot)),
-        segments={key: KnownSegment(item.id, item.rule) for key, item in compiled.items()},
-    )
+    query_context = query_context_of(snapshot, now)
     if segment is None:
         return RuleQuery(snapshot, now, rule, None, query_context, matches)
     return RuleQuery(
         snapshot, now, rule, segment.pk, query_context, with_lists(segment.pk, matches)
+    )
+
+
+def query_context_of(snapshot: Snapshot, now: datetime) -> QueryContext:
+    compiled = segments_part.of(snapshot)
+    return QueryContext(
+        environment_id=snapshot.environment_id,
+        now=now,
+        builtin_fields=builtin_fields_sql(NOW, thresholds_of(snapshot), churn_part.of(snapshot)),
+        segments={key: KnownSegment(item.id, item.rule) for key, item in compiled.items()},
     )
 
 
@@ -138,6 +143,14 @@ def total(environment_id: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute(sql, [environment_id])
         return int(cursor.fetchone()[0])
+
+
+def total_lately(environment_id: int) -> int:
+    """The number of players when the members of a segment were last counted; a count takes too long
+    for a page."""
+    counted = Segment.objects.filter(environment=environment_id, sized_at__isnull=False)
+    newest = counted.order_by("-sized_at").values_list("sized_among", flat=True).first()
+    return newest or total(environment_id)
 
 
 def members(query: RuleQuery, after: uuid.UUID = LOWEST_ID) -> Members:

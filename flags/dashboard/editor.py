@@ -24,6 +24,7 @@ from flags.dashboard.forms import (
     PrerequisiteForm,
     ServingForm,
     VariantForm,
+    prerequisite_choices,
     prerequisites_of,
     value_as_typed,
 )
@@ -53,6 +54,7 @@ from ilara_admin.web.htmx import (
     wants_partial,
     with_toast,
 )
+from ilara_admin.web.suggestions import Suggestions
 from segments.models import Segment
 
 
@@ -72,7 +74,8 @@ def _zone_of(request: HtmxHttpRequest) -> tzinfo:
 
 def _edit_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     document = draft_of(request) or flag.spec
-    segments = list(Segment.objects.filter(environment=request.environment).only("key", "name"))
+    keys = Segment.objects.filter(environment=request.environment).values_list("key", flat=True)
+    segments = Suggestions("segment-keys", {key: key for key in keys})
     forms = formset_factory(RuleForm, extra=0, max_num=MAX_ROWS)
     options = {"segments": segments, "document": document, "empty_permitted": False}
     moved = moved_rows(request.POST, "rules")
@@ -94,6 +97,7 @@ def _edit_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
         "flag": flag,
         "document": document,
         "rules": rules,
+        "segments": segments,
         "base": base_of(request, flag),
         "zone": timezone.get_current_timezone_name(),
     }
@@ -155,8 +159,9 @@ def flag_prerequisites(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     """Edit the prerequisites: variants that other flags must serve a player."""
     document = draft_of(request) or flag.spec
     others = Flag.objects.of(request.environment).exclude(pk=flag.pk).archived(False)
+    variants = Suggestions("flag-variants", prerequisite_choices(others, document))
     forms = formset_factory(PrerequisiteForm, extra=0, max_num=MAX_ROWS)
-    options = {"others": list(others), "chosen": document, "empty_permitted": False}
+    options = {"variants": variants, "empty_permitted": False}
     moved = moved_rows(request.POST, "needs")
     status = 200
     if request.method == "POST" and moved is None and "draft" not in request.POST:
@@ -175,7 +180,7 @@ def flag_prerequisites(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
                 for variant in item.variants
             ]
         needs = forms(prefix="needs", initial=initial, form_kwargs=options)
-    context = {"flag": flag, "needs": needs, "base": base_of(request, flag)}
+    context = {"flag": flag, "needs": needs, "variants": variants, "base": base_of(request, flag)}
     template = "flags/prerequisites.html"
     return render_partial(request, template, context, partial="editor", status=status)
 

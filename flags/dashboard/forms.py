@@ -9,11 +9,12 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
 from flags.engine.document import FlagDocument, Prerequisite, ValueType, Variant
-from flags.models import Flag
+from flags.models import FlagQuerySet
 from ilara_admin.core.names import name_problem
 from ilara_admin.models import Environment
 from ilara_admin.web.confirm import PREVIEW
 from ilara_admin.web.filters import FilterForm
+from ilara_admin.web.suggestions import SuggestedChoiceField, Suggestions
 from segments.keys import KEY, KEY_FORM
 
 KEY_VALIDATOR = RegexValidator(rf"^{KEY.pattern}\Z", KEY_FORM)
@@ -199,24 +200,21 @@ class ServingForm(forms.Form):
 class PrerequisiteForm(forms.Form):
     """A variant that another flag must serve, as `<flag> <variant>`: neither has a space."""
 
-    gives = forms.ChoiceField(label="Only if")
+    gives = SuggestedChoiceField(label="Only if")
 
-    def __init__(
-        self, *args: Any, others: Sequence[Flag], chosen: FlagDocument, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, variants: Suggestions, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choices = {
-            f"{other.key} {variant['key']}": f"{other.key} serves {variant['key']}"
-            for other in others
-            for variant in other.document["variants"]
-        }
-        # Current prerequisites stay selectable, even if their flag is archived.
-        for item in chosen.prerequisites:
-            for variant in item.variants:
-                choices.setdefault(f"{item.flag} {variant}", f"{item.flag} serves {variant}")
         field = self.fields["gives"]
-        assert isinstance(field, forms.ChoiceField)
-        field.choices = [("", "Choose a flag"), *choices.items()]
+        assert isinstance(field, SuggestedChoiceField)
+        field.suggest(variants, empty=("", "Choose a flag"))
+
+
+def prerequisite_choices(others: FlagQuerySet, chosen: FlagDocument) -> dict[str, str]:
+    """The choices of PrerequisiteForm, with their labels."""
+    served = [(flag, variant) for flag, keys in others.variant_keys() for variant in keys]
+    # Current prerequisites stay selectable, even if their flag is archived.
+    served += [(item.flag, variant) for item in chosen.prerequisites for variant in item.variants]
+    return {f"{flag} {variant}": f"{flag} serves {variant}" for flag, variant in served}
 
 
 def prerequisites_of(chosen: Sequence[str]) -> tuple[Prerequisite, ...]:

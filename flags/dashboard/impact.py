@@ -8,39 +8,27 @@ it is the same one each time.
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from itertools import product
 from math import sqrt
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-
+from flags.dashboard.impact_rows import EvaluatedPlayer, Ranges, players_for
 from flags.engine import sentences
 from flags.engine.dependents import Dependent, dependents_of, never_holds, with_draft
-from flags.engine.document import ValueType
-from flags.engine.evaluation import (
-    CompiledFlag,
-    Decision,
-    EvaluationContext,
-    decide,
-    event_counts_needed,
-)
-from flags.models import overrides_sql
+from flags.engine.document import ValueType, Variant
+from flags.engine.evaluation import CompiledFlag, Decision, decide
 from ilara_admin.api.environment_cache import Snapshot
-from ilara_admin.core import db
 from ilara_admin.core.json_equality import identical
 from players.labels import STAGES
 from players.lifecycle import Stage
-from players.record import PlayerRow
 from segments import sizes
-from segments.language.parser import EventCount
-from segments.subject import subject_in, subjects_sql
 
 SAMPLE_SIZE = 2_500
-CHUNK_SIZE = 2_500
 SECONDS = 1.0  # the limit for evaluating everyone at once; a job evaluates more players
 SHOWN = 20
 ALL_IDS = 1 << 128
@@ -211,7 +199,7 @@ def impact(
         found.exact = True
     found.total = found.all.players
     if not found.exact:
-        found.total = max(found.total, sizes.total(snapshot.environment_id))
+        found.total = max(found.total, sizes.total_lately(snapshot.environment_id))
     return found
 
 
@@ -233,25 +221,25 @@ def evaluated(
     live: CompiledFlag,
     draft: CompiledFlag,
     now: datetime,
-    ranges: Iterable[tuple[uuid.UUID, uuid.UUID]],
+    ranges: Ranges,
 ) -> Iterator[None]:
     """Evaluate the players in these ranges of ids (after, to), and yield after each is counted in
     `found`."""
     on = [each for each in found.dependents if each.after.is_on]
-    event_counts = list(
-        event_counts_needed([live, draft, *(each.before for each in on)])
-        | event_counts_needed([each.after for each in on])
-    )
-    for player, context in _players(snapshot, event_counts, now, ranges):
+    flags = [live, draft, *(flag for each in on for flag in (each.before, each.after))]
+    players, (old_flag, new_flag, *pairs) = players_for(snapshot, flags, now, ranges)
+    dependents = list(zip(on, pairs[::2], pairs[1::2], strict=True))
+    category_of = _categories(live, draft)
+    for player in players:
         # A flag is evaluated once for all flags that need it.
         old: dict[str, Decision] = {}
         new: dict[str, Decision] = {}
-        before, after = decide(live, context, old), decide(draft, context, new)
-        _count(found, player, context, _category(live, draft, before, after), before, after)
-        for each in on:
-            each.switches += _switches(
-                decide(each.before, context, old), decide(each.after, context, new)
-            )
+        context = player.context
+        before, after = decide(old_flag, context, old), decide(new_flag, context, new)
+        _count(found, player, category_of[before.variant.key, after.variant.key], before, after)
+        for each, earlier, later in dependents:
+            was, will_be = decide(earlier, context, old), decide(later, context, new)
+            each.switches += _differ(was.variant, will_be.variant)
         yield
 
 
@@ -262,18 +250,13 @@ def sample_start(snapshot: Snapshot, flag: CompiledFlag) -> uuid.UUID:
 
 def _count(
     found: Impact,
-    player: PlayerRow,
-    context: EvaluationContext,
+    player: EvaluatedPlayer,
     category: str,
     before: Decision,
     after: Decision,
 ) -> None:
-    builtin_fields = context.subject.builtin_fields
-    for tally in (
-        found.all,
-        found.by_stage[Stage(builtin_fields["lifecycle_stage"])],
-        found.by_payer[builtin_fields["is_payer"]],
-    ):
+    stage, payer = found.by_stage[Stage(player.stage)], found.by_payer[player.is_payer]
+    for tally in (found.all, stage, payer):
         tally.players += 1
         if category:
             setattr(tally, category, getattr(tally, category) + 1)
@@ -284,19 +267,18 @@ def _count(
             found.examples.append(SwitchExample(player.id, player.external_id, *variants))
 
 
-def _category(live: CompiledFlag, draft: CompiledFlag, before: Decision, after: Decision) -> str:
-    """`gains`, `loses`, `swaps`, or "" if variant and value are the same."""
-    if not _switches(before, after):
-        return ""
-    old, new = before.variant, after.variant
-    had, has = old.key not in _untargeted(live), new.key not in _untargeted(draft)
-    if had == has:
-        return "swaps"
-    return "gains" if has else "loses"
+def _categories(live: CompiledFlag, draft: CompiledFlag) -> dict[tuple[str, str], str]:
+    """`gains`, `loses`, `swaps`, or "" if variant and value are the same, by variant before and
+    after."""
+    found = {}
+    for old, new in product(live.variants.values(), draft.variants.values()):
+        had, has = old.key not in _untargeted(live), new.key not in _untargeted(draft)
+        category = "swaps" if had == has else "gains" if has else "loses"
+        found[old.key, new.key] = category if _differ(old, new) else ""
+    return found
 
 
-def _switches(before: Decision, after: Decision) -> bool:
-    old, new = before.variant, after.variant
+def _differ(old: Variant, new: Variant) -> bool:
     return old.key != new.key or not identical(old.value, new.value)
 
 
@@ -312,38 +294,3 @@ def _untargeted(flag: CompiledFlag) -> set[str]:
 def from_start(start: uuid.UUID) -> list[tuple[uuid.UUID, uuid.UUID]]:
     """All ids from `start` on, wrapping around."""
     return [(start, uuid.UUID(int=ALL_IDS - 1)), (uuid.UUID(int=0), start)]
-
-
-def _players(
-    snapshot: Snapshot,
-    event_counts: list[EventCount],
-    now: datetime,
-    ranges: Iterable[tuple[uuid.UUID, uuid.UUID]],
-) -> Iterator[tuple[PlayerRow, EvaluationContext]]:
-    for row in _rows(snapshot, event_counts, now, ranges):
-        player, subject, (overrides,) = subject_in(row, event_counts, snapshot, now)
-        variants = msgspec.json.decode(overrides, type=dict[int, str]) if overrides else {}
-        yield player, EvaluationContext(str(player.id), subject, variants, now)
-
-
-def _rows(
-    snapshot: Snapshot,
-    event_counts: list[EventCount],
-    now: datetime,
-    ranges: Iterable[tuple[uuid.UUID, uuid.UUID]],
-) -> Iterator[db.Row]:
-    params: list[Any] = [snapshot.environment_id, None, None, now]
-    at = "$4::timestamptz"
-    few = f"""SELECT * FROM player WHERE environment_id = $1 AND id > $2::uuid AND id <= $3::uuid
-        ORDER BY id LIMIT {CHUNK_SIZE}"""
-    sql = subjects_sql(
-        few, snapshot.environment_id, event_counts, params, at, [overrides_sql("p.id", at)]
-    )
-    for after, end in ranges:
-        while True:
-            params[1:3] = [after, end]
-            rows = db.fetch_all(sql, params)
-            yield from rows
-            if len(rows) < CHUNK_SIZE:
-                break
-            after = rows[-1][0]

@@ -21,7 +21,8 @@ from procrastinate.exceptions import AlreadyEnqueued
 
 from flags import tasks
 from flags.cache import compile_draft, flags_of
-from flags.dashboard.impact import ALL_IDS, CHUNK_SIZE, Impact, Tally, empty_impact, evaluated
+from flags.dashboard.impact import ALL_IDS, Impact, Tally, empty_impact, evaluated
+from flags.dashboard.impact_rows import CHUNK_SIZE
 from flags.engine.document import FlagDocument, decode_document, encode_document
 from flags.engine.evaluation import CompiledFlag
 from flags.models import Flag, FlagImpact

@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -22,8 +21,8 @@ from ilara_admin.core.local_times import (
 )
 from ilara_admin.core.percentages import as_percent, thousandths
 from ilara_admin.web.moment_field import MomentField, with_instants
+from ilara_admin.web.suggestions import SuggestedChoiceField, Suggestions
 from segments.forms import OptionalJSONField, checked_rule
-from segments.models import Segment
 
 # Not valid keys: keys begin with a letter or a digit.
 SPLIT = "*split*"
@@ -86,7 +85,7 @@ class RuleForm(forms.Form):
     """One rule. The weights apply only to a split."""
 
     id = forms.CharField(required=False, widget=forms.HiddenInput)
-    segment = forms.ChoiceField(label="Who")
+    segment = SuggestedChoiceField(label="Who")
     conditions = ConditionsField(
         label="And conditions (JSON)",
         required=False,
@@ -119,7 +118,7 @@ class RuleForm(forms.Form):
     def __init__(
         self,
         *args: Any,
-        segments: Sequence[Segment],
+        segments: Suggestions,
         document: FlagDocument,
         **kwargs: Any,
     ) -> None:
@@ -128,11 +127,9 @@ class RuleForm(forms.Form):
         self.document = document
         self.keys = [variant.key for variant in document.variants]
         segment, serve = self.fields["segment"], self.fields["serve"]
-        assert isinstance(segment, forms.ChoiceField)
+        assert isinstance(segment, SuggestedChoiceField)
         assert isinstance(serve, forms.ChoiceField)
-        segment.choices = [(EVERYONE_CHOICE, "Everyone")] + [
-            (item.key, item.key) for item in segments
-        ]
+        segment.suggest(segments, empty=(EVERYONE_CHOICE, "Everyone"))
         serve.choices = [(key, key) for key in self.keys]
         if len(self.keys) > 1:
             serve.choices = [*serve.choices, (SPLIT, "A split")]

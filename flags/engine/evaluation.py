@@ -168,20 +168,26 @@ def _compile_rule(
         reason = Reason.SEGMENT_MATCH
     elif rule.conditions is not None:
         reason = Reason.RULE_MATCH
+    condition = condition_of(rule)
+    return CompiledRule(
+        rule=rule,
+        matches=compile_rule(condition, segments) if condition else None,
+        scheduled=is_scheduled(rule),
+        decisions={
+            key: Decision(variant, reason, rule.segment, index) for key, variant in variants.items()
+        },
+    )
+
+
+def condition_of(rule: Rule) -> Group | None:
+    """What the rule requires of players; None if it applies to all."""
     conditions: list[Node] = []
     if rule.segment is not None:
         # A condition, so that a bulk evaluation evaluates each segment once.
         conditions.append(Membership((rule.segment,), negative=False))
     if rule.conditions is not None:
         conditions.append(parse(rule.conditions))
-    return CompiledRule(
-        rule=rule,
-        matches=compile_rule(Group("AND", tuple(conditions)), segments) if conditions else None,
-        scheduled=is_scheduled(rule),
-        decisions={
-            key: Decision(variant, reason, rule.segment, index) for key, variant in variants.items()
-        },
-    )
+    return Group("AND", tuple(conditions)) if conditions else None
 
 
 def _constant(rules: tuple[CompiledRule, ...], default: Decision) -> Decision | None:

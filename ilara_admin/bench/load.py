@@ -34,6 +34,7 @@ from players.notes import note_add
 from segments.lists.services import ids_add
 from segments.models import Segment
 from segments.services import segment_create
+from segments.tasks import size_count
 
 ACTOR = Actor.of_command("bench")
 PLAYER_DAYS = 60  # the player last seen longest ago
@@ -80,6 +81,8 @@ def load(environment: Environment, size: Size, progress: Progress) -> None:
     _support_fill(environment)
     progress("Counts", 0, 1)
     rollups.fold()
+    if counted := Segment.objects.filter(environment=environment).first():
+        size_count(counted.pk)  # pages take the number of players from the newest count
     progress("Counts", 1, 1)
 
 

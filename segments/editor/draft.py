@@ -68,7 +68,7 @@ def read_draft(posted: Mapping[str, Sequence[str]], name: str) -> Draft:
 
 def _read(controls: Mapping[str, Mapping[str, Sequence[str]]], name: str, level: int) -> Draft:
     typed: dict[str, Any] = {
-        control: list(values) if control == "segments" else values[-1]
+        control: list(filter(None, values)) if control == "segments" else values[-1]
         for control, values in controls.get(name, {}).items()
         if values
     }

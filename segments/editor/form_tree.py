@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
+from ilara_admin.web.suggestions import Suggestions
 from segments.editor.draft import LEVELS, Draft, act, draft_of, json_draft, new_rule, read_draft
 from segments.editor.part_forms import BUILT_IN, FORMS, JsonForm, PartForm
 from segments.language.parser import RuleError, parse
@@ -82,6 +83,7 @@ class Editor:
 
     name: str
     root: RulePart
+    segments: Suggestions
     acted: bool = False
     focus: str = ""
     events: Sequence[str] = ()
@@ -122,6 +124,12 @@ class Editor:
         return False
 
     @property
+    def datalist(self) -> str:
+        """The segments to suggest, if a part can hold one."""
+        is_needed = any(part.kind == "segment" for part in self.root.all())
+        return self.segments.datalist if is_needed else ""
+
+    @property
     def faults(self) -> list[RuleProblem]:
         found = []
         for part in self.root.all():
@@ -137,52 +145,54 @@ class Editor:
 
 
 def rule_editor(
-    name: str, posted: QueryDict | None, segments: Sequence[str], document: Any = None
+    name: str, posted: QueryDict | None, keys: Sequence[str], document: Any = None
 ) -> Editor:
     """The editor after a request: from the posted data, else from a document, else a new rule.
-    `segments` are the keys that a rule may refer to."""
+    `keys` are those of the segments that a rule may refer to."""
+    segments = Suggestions("segment-keys", {key: key for key in keys})
     if posted is None:
         return _opened(name, segments, document)
     draft = read_draft(dict(posted.lists()), name)
     action = posted.get(ACT, "")
     verb, _, place = action.partition(" ")
     if verb in ("json", "rows") and place == name:
-        return _switched(Editor(name, _part(draft, name, segments, bound=True)), segments, verb)
+        editor = Editor(name, _part(draft, name, segments, bound=True), segments)
+        return _switched(editor, verb)
     if verb and (place == name or place.startswith(f"{name}-")):
         focus = act(draft, name, action)
         return _editor(draft, name, segments, acted=True, focus=focus)
     return _editor(draft, name, segments, acted=bool(verb), bound=not verb)
 
 
-def _opened(name: str, segments: Sequence[str], document: Any) -> Editor:
+def _opened(name: str, segments: Suggestions, document: Any) -> Editor:
     if document is None:
         return _editor(new_rule(), name, segments)
     try:
         parse(document)
     except RuleError as error:
         draft = json_draft(document)
-        editor = Editor(name, _part(draft, name, segments, bound=True))
+        editor = Editor(name, _part(draft, name, segments, bound=True), segments)
         editor.root.form.is_valid()
         editor.fault(error.path, error.message)
         return editor
     return _editor(draft_of(document), name, segments)
 
 
-def _switched(editor: Editor, segments: Sequence[str], verb: str) -> Editor:
+def _switched(editor: Editor, verb: str) -> Editor:
     """The same rule in the other mode, or unchanged with errors if it is invalid."""
     document = editor.read()
     if document is None:
         return editor
     draft = json_draft(document) if verb == "json" else draft_of(document)
     focus = f"{editor.name}-{'json' if verb == 'json' else 'operator'}"
-    return _editor(draft, editor.name, segments, acted=True, focus=focus)
+    return _editor(draft, editor.name, editor.segments, acted=True, focus=focus)
 
 
 def _editor(
-    draft: Draft, name: str, segments: Sequence[str], *, acted: bool = False, focus: str = "",
+    draft: Draft, name: str, segments: Suggestions, *, acted: bool = False, focus: str = "",
     bound: bool = False,
 ) -> Editor:  # fmt: skip
-    editor = Editor(name, _part(draft, name, segments, bound=bound), acted, focus)
+    editor = Editor(name, _part(draft, name, segments, bound=bound), segments, acted, focus)
     for part in editor.root.all():
         for bound_field in part.form:
             if bound_field.html_name == focus:
@@ -191,7 +201,7 @@ def _editor(
 
 
 def _part(
-    draft: Draft, name: str, segments: Sequence[str], *, bound: bool, number: str = "",
+    draft: Draft, name: str, segments: Suggestions, *, bound: bool, number: str = "",
     level: int = 1,
 ) -> RulePart:  # fmt: skip
     # Bound or not, a part shows what was typed. The data holds lists as they are.

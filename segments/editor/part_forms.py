@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django import forms
 
+from ilara_admin.web.suggestions import Suggestions
 from segments.editor.draft import NEVER, PartKind, document_of, kind_of
 from segments.language.operators import OPERATORS, ValueKind
 from segments.language.parser import FIELDS, MAX_EVENTS, RuleError, parse
@@ -58,11 +59,11 @@ class PartForm(forms.Form):
     kind: ClassVar[PartKind]
     controls: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, *args: Any, segments: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, segments: Suggestions, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.prepare(segments)
 
-    def prepare(self, segments: Sequence[str]) -> None:
+    def prepare(self, segments: Suggestions) -> None:
         """Adapt the choices to the typed values."""
 
     def clean(self) -> dict[str, Any]:
@@ -111,7 +112,7 @@ class ConditionForm(PartForm):
         required=False, widget=forms.TextInput(attrs={**PLAIN, "placeholder": "Value"})
     )
 
-    def prepare(self, segments: Sequence[str]) -> None:
+    def prepare(self, segments: Suggestions) -> None:
         widget = self.fields["operator"].widget
         assert isinstance(widget, OperatorSelect)
         field = self["field"]
@@ -132,7 +133,7 @@ class PropertyForm(ConditionForm):
 
     kind: ClassVar[PartKind] = "property"
 
-    def prepare(self, segments: Sequence[str]) -> None:
+    def prepare(self, segments: Suggestions) -> None:
         self.fields["field"].label = "Property"
         self.fields["field"].widget.attrs["placeholder"] = "Property"
         self.fields["field"].widget.attrs["list"] = "rule-properties"
@@ -146,6 +147,27 @@ class PropertyForm(ConditionForm):
         return {"event": "any", "operator": ">=", "value": 1, "within": "1d", "where": where}
 
 
+class ChosenSegments(forms.CheckboxSelectMultiple):
+    """The chosen segments as checkboxes, and a text input that adds another one."""
+
+    template_name = "segments/_chosen.html"
+
+    def __init__(self, segments: Suggestions) -> None:
+        super().__init__()
+        self.segments = segments
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        id_ = context["widget"]["attrs"].get("id", "")
+        more = self.segments.input("Add a segment").render(
+            name, "", {"id": self.id_for_label(id_), "aria-label": "Add a segment"}
+        )
+        return {**context, "more": more}
+
+    def id_for_label(self, id_: str, index: Any = None) -> str:
+        return f"{id_}_more" if index is None else super().id_for_label(id_, index)
+
+
 class SegmentsForm(PartForm):
     kind: ClassVar[PartKind] = "segment"
     controls: ClassVar = {"operator": "operator", "value": "segments"}
@@ -155,15 +177,17 @@ class SegmentsForm(PartForm):
         error_messages={"required": "Choose at least one segment."},
     )
 
-    def prepare(self, segments: Sequence[str]) -> None:
+    def prepare(self, segments: Suggestions) -> None:
         """Selected keys come first, in their order, because checkboxes post in page order."""
         chosen = list(dict.fromkeys(self["segments"].value() or ()))
         field = self.fields["segments"]
         assert isinstance(field, forms.MultipleChoiceField)
-        known = set(segments)
-        field.choices = [(key, key if key in known else f"{key} (deleted)") for key in chosen] + [
-            (key, key) for key in segments if key not in set(chosen)
-        ]
+        known = segments.choices
+        shown = [(key, key if key in known else f"{key} (deleted)") for key in chosen]
+        field.choices = shown + [(key, key) for key in known if key not in set(chosen)]
+        if segments.are_many:
+            field.widget = ChosenSegments(segments)
+            field.widget.choices = shown
 
 
 class EventForm(PartForm):

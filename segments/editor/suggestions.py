@@ -34,10 +34,11 @@ def _property_names(event_names: list[int]) -> list[str]:
 def _attribute_names(environment: Environment) -> list[str]:
     """The attributes of the players seen last."""
     players = Player.objects.of(environment).recent_first()
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[str, ...]] = Counter()
     for attributes in players.values_list("attributes", flat=True)[:SAMPLED_PLAYERS]:
-        counts.update(map(attribute_name, paths_in(attributes, LEVELS)))
-    return [name for name, _ in counts.most_common(MAX_NAMES) if _can_be_typed(name)]
+        counts.update(paths_in(attributes, LEVELS))
+    names = (attribute_name(path) for path, _ in counts.most_common(MAX_NAMES))
+    return list(filter(_can_be_typed, names))
 
 
 def _can_be_typed(name: str) -> bool:

@@ -5,7 +5,7 @@ RE2, whose syntax PostgreSQL does not share. For those the SQL is an upper bound
 false: the caller reads the rows and evaluates them in Python. Imports no Django.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -76,14 +76,8 @@ def sql_query(
     are counted only for players that the rest of the rule leaves undecided."""
     writer = _Writer(query_context, one_by_one, params={"now": query_context.now})
     where = writer.rule(rule, segment_id)
-    ctes = ""
-    if one_by_one and writer.counts:
-        without = _Writer(query_context, one_by_one, writer.params, without_counts=True)
-        unknown = f"({without.rule(rule, segment_id)}) IS NULL"
-        ctes = f""", undecided AS MATERIALIZED (
-            SELECT array_agg(p.id) AS ids FROM few p {" ".join(without.joins)} WHERE {unknown})"""
     return SqlQuery(
-        ctes=ctes,
+        ctes=_undecided(writer, lambda without: [without.rule(rule, segment_id)]),
         joins="\n".join(writer.joins),
         where=where,
         params=writer.params,
@@ -91,6 +85,40 @@ def sql_query(
         lists=writer.lists,
         counts=writer.counts,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnsQuery:
+    """As SqlQuery with `one_by_one`: `columns` are the results of the rules, in their order."""
+
+    ctes: str
+    joins: str
+    columns: list[str]
+    params: dict[str, Any]
+    exact: bool
+
+
+def columns_sql(rules: Sequence[Node], query_context: QueryContext) -> ColumnsQuery:
+    """Several rules for the same players, in one query."""
+    writer = _Writer(query_context, True, params={"now": query_context.now})
+    columns = [writer.node(rule, True) for rule in rules]
+    return ColumnsQuery(
+        ctes=_undecided(writer, lambda without: [without.node(rule, True) for rule in rules]),
+        joins="\n".join(writer.joins),
+        columns=columns,
+        params=writer.params,
+        exact=writer.exact,
+    )
+
+
+def _undecided(writer: "_Writer", write: Callable[["_Writer"], list[str]]) -> str:
+    """The players whose events must be counted, for queries over few players."""
+    if not (writer.one_by_one and writer.counts):
+        return ""
+    without = _Writer(writer.query_context, True, writer.params, without_counts=True)
+    unknown = " OR ".join(f"({rule}) IS NULL" for rule in write(without))
+    return f""", undecided AS MATERIALIZED (
+            SELECT array_agg(p.id) AS ids FROM few p {" ".join(without.joins)} WHERE {unknown})"""
 
 
 @dataclass(frozen=True, slots=True)

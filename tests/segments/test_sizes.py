@@ -18,7 +18,16 @@ from segments.lists.services import ids_add, ids_remove
 from segments.models import Segment
 from segments.recounts import OLD_ON_ITS_PAGE, size_want, sizes_look
 from segments.services import segment_create, segment_update
-from segments.sizes import Estimate, RuleQuery, count, estimate, members, rule_query, total
+from segments.sizes import (
+    Estimate,
+    RuleQuery,
+    count,
+    estimate,
+    members,
+    rule_query,
+    total,
+    total_lately,
+)
 from segments.tasks import count_sizes, size_count
 from tests.factories import ACTOR, make_environment, make_player
 
@@ -175,6 +184,18 @@ def start_job(segment: Segment) -> dict[str, Any]:
 
 def run_job(segment: Segment) -> None:
     size_count(**start_job(segment))
+
+
+def test_number_of_players__is_that_of_the_newest_count_so_that_a_page_counts_none(
+    environment: Environment,
+) -> None:
+    fill(environment, 2, 3)
+    assert total_lately(environment.pk) == 5  # counted, as no segment was
+    for number in (1, 2):
+        run_job(make(environment, key=f"s{number}"))
+        make_player(environment, f"later-{number}")
+    assert total_lately(environment.pk) == 6
+    assert total(environment.pk) == 7
 
 
 def test_new_segment_or_changed_rule__is_counted_but_a_new_name_is_not(

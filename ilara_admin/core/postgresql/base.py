@@ -23,7 +23,7 @@ from psycopg.abc import PQGen
 
 from ilara_admin.core import limits, metrics, outage
 from ilara_admin.core.limits import Limits
-from ilara_admin.core.postgresql.prepared import PreparedStatements
+from ilara_admin.core.postgresql.prepared import PreparedStatements, Rows
 
 slow_logger = logging.getLogger("ilara.slow_query")
 
@@ -45,13 +45,13 @@ class DatabaseConnection(psycopg.Connection[Any]):
     def statements(self) -> PreparedStatements:
         return PreparedStatements(self.pgconn, self.adapters)
 
-    def fetch_all(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def fetch_all(self, sql: str, params: Sequence[Any]) -> Rows:
         """All rows of one statement with `$1` placeholders. It is prepared, unless the setting
         `prepare_threshold` is None."""
         with self.lock:
             return self.wait(self._fetch_all(sql, params))
 
-    def _fetch_all(self, sql: str, params: Sequence[Any]) -> PQGen[list[tuple[Any, ...]]]:
+    def _fetch_all(self, sql: str, params: Sequence[Any]) -> PQGen[Rows]:
         yield from self._start_query()  # begins a transaction where psycopg's cursor would
         prepare = self.prepare_threshold is not None
         return (yield from self.statements.run(sql, params, prepare=prepare))

@@ -15,6 +15,8 @@ from psycopg.generators import execute
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
+type Rows = list[tuple[Any, ...]]
+
 MAX_STATEMENTS = 100  # in one session; psycopg's own default
 
 
@@ -28,7 +30,7 @@ class PreparedStatements:
         self.names: dict[tuple[str, tuple[int, ...]], bytes] = {}  # the last used one is last
         self.numbers = count()
 
-    def run(self, sql: str, params: Sequence[Any], *, prepare: bool) -> PQGen[list[tuple[Any, ...]]]:
+    def run(self, sql: str, params: Sequence[Any], *, prepare: bool) -> PQGen[Rows]:
         """The rows of a statement; psycopg's Connection.wait runs the generator."""
         values = self.transformer.dump_sequence(params, [PyFormat.AUTO] * len(params))
         types, formats = self.transformer.types or (), self.transformer.formats

@@ -11,6 +11,7 @@ import pytest
 
 from flags.cache import compile_draft, flags_of
 from flags.dashboard import impact as subject
+from flags.dashboard import impact_rows
 from flags.dashboard.impact import Impact, Tally, impact
 from flags.engine.document import FlagDocument, Rule, boolean_document, decode_document
 from flags.engine.evaluation import CompiledFlag
@@ -156,7 +157,7 @@ def test_sample__estimates_with_a_confidence_interval(
     flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subject, "SAMPLE_SIZE", 40)
-    monkeypatch.setattr(subject, "CHUNK_SIZE", 7)
+    monkeypatch.setattr(impact_rows, "CHUNK_SIZE", 7)
     exact = of(flag, half(100_000), everyone=True)
     assert (exact.exact, exact.total) == (True, 60)
     hits = 0

@@ -11,7 +11,7 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from flags import tasks
-from flags.dashboard import impact, impact_job
+from flags.dashboard import impact, impact_job, impact_rows
 from flags.dashboard.impact import Impact
 from flags.dashboard.impact_job import impact_found, impact_run, impact_start, keep_going
 from flags.engine.document import Prerequisite, encode_document
@@ -35,7 +35,7 @@ def job(flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch) -> F
     document = msgspec.structs.replace(half(100_000), prerequisites=needs)
     flag_create(environment=flag.environment, key="needs-f", document=document, actor=ACTOR)
     monkeypatch.setattr(impact_job, "CHUNK_SIZE", 10)
-    monkeypatch.setattr(impact, "CHUNK_SIZE", 4)
+    monkeypatch.setattr(impact_rows, "CHUNK_SIZE", 4)
     flag.environment.refresh_from_db()
     return impact_start(flag, DRAFT, flag.environment, 60)
 
