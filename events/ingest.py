@@ -133,7 +133,6 @@ def _occurred_at(happened_at: str, sent_at: str) -> str:
 
 
 # The terms of TRACK and of BATCH. Conditions of players are on `p`.
-_DUE = f"p.last_seen_at < {{now}} - interval '{SEEN_AGAIN_AFTER}'"
 
 
 def _found(which: str) -> str:
@@ -159,16 +158,21 @@ def _stored(columns: Sequence[str], sent_at: str, source: str) -> str:
     FROM env, {source})"""
 
 
-def _touched(which: str, source: str, at_risk_days: str, churned_days: str) -> str:
-    """Marks players as seen."""
-    return f"""touched AS (
+def _touched(which: str, at_risk_days: str, churned_days: str) -> str:
+    """Marks players as seen who were not within the last minute. A player that another transaction
+    has locked is skipped, because that transaction updates it."""
+    return f"""locked AS (
+    SELECT p.id FROM player p
+    WHERE {which} AND p.environment_id = $1
+      AND p.last_seen_at < statement_timestamp() - interval '{SEEN_AGAIN_AFTER}'
+    FOR NO KEY UPDATE SKIP LOCKED)
+, touched AS (
     UPDATE player p SET {seen("env.now", at_risk_days, churned_days)}
-    FROM env, {source} WHERE {which} AND {_DUE.format(now="env.now")})"""
+    FROM env WHERE {which} AND p.id IN (SELECT id FROM locked) AND env.open)"""
 
 
 def _track(accepted: str) -> str:
     """The statement for one event. `accepted` is the term that has a row if the event is new.
-    It takes its only lock of a player last, so it may wait for it.
 
     $4 player, $5 event_id, $6 name, $7 session_id, $8 properties, $9 happened_at, $10 sent_at,
     $11 at_risk_days, $12 churned_days, $13 digest if the event has an id.
@@ -178,7 +182,7 @@ def _track(accepted: str) -> str:
     return f""", {_found("p.id = $4")}
 {f", {receipt}" if accepted == "fresh" else ""}
 , {_stored(columns, "$10", accepted)}
-, {_touched("p.id = $4", "found", "$11", "$12")}
+, {_touched("p.id = $4", "$11", "$12")}
 SELECT env.config_version, env.now, EXISTS (SELECT FROM found), EXISTS (SELECT FROM {accepted})
 FROM env"""
 
@@ -195,9 +199,7 @@ TRACK_ONCE = _track("fresh")  # for an event with an id
 # column with IN is always hashed, whereas a condition with IN may become a join that compares every
 # pair.
 #
-# Two batches cannot deadlock: receipts are inserted in a fixed order, and players are locked
-# afterwards. A player that another transaction has locked is skipped, because that transaction
-# updates it.
+# Two batches cannot deadlock: receipts are inserted in a fixed order, and locked players skipped.
 _PLAYERS = "p.id = ANY ((SELECT $4::uuid[])::uuid[])"
 _NEW_RECEIPTS = """SELECT player_id, digest, env.now FROM sent, env
     WHERE known AND digest IS NOT NULL ORDER BY player_id, digest"""
@@ -220,11 +222,7 @@ BATCH = f""", {_found(_PLAYERS)}
         [f"checked.{name}" for name in _COLUMNS], "$6", "checked WHERE accepted ORDER BY position"
     )
 }
-, locked AS (
-    SELECT p.id FROM player p
-    WHERE {_PLAYERS} AND p.environment_id = $1 AND {_DUE.format(now="statement_timestamp()")}
-    FOR NO KEY UPDATE SKIP LOCKED)
-, {_touched("p.id = locked.id AND env.open", "locked", "$7", "$8")}
+, {_touched(_PLAYERS, "$7", "$8")}
 SELECT env.config_version, env.now, ARRAY(SELECT position FROM sent WHERE NOT known),
        ARRAY(SELECT position FROM checked WHERE NOT accepted)
 FROM env"""

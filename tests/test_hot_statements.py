@@ -5,7 +5,7 @@ Each call is made once, and what it ran is read with PostgreSQL's own parser.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pglast
@@ -42,8 +42,6 @@ def problems_of(sql: str) -> list[str]:
     """What Citus would refuse or send to every shard."""
     found = []
     for query in nodes(pglast.parse_sql(sql)):
-        if isinstance(query, ast.LockingClause):
-            found.append("takes a row lock")
         if not isinstance(query, QUERIES) or isinstance(query, ast.InsertStmt):
             continue
         own = list(nodes(query, nested=False))
@@ -61,6 +59,15 @@ def problems_of(sql: str) -> list[str]:
                 keyed.add(name)
             elif isinstance(other, ast.ColumnRef):
                 found.append(f"compares {text_of(key)} with {text_of(other)}")
+        if any(isinstance(node, ast.LockingClause) for node in own):
+            # Citus locks rows in single-shard queries only.
+            if sum(isinstance(node, ast.RangeVar) for node in own) > 1:
+                found.append("locks rows in a join")
+            elif not any(
+                isinstance(other, ast.ParamRef) and table_of(key, tables)
+                for key, other in equalities(own, [A_Expr_Kind.AEXPR_OP])
+            ):
+                found.append("locks rows of several players")
         found += [f"{tables[name]} is not found by a parameter" for name in tables.keys() - keyed]
     return found
 
@@ -79,9 +86,11 @@ def nodes(tree: Any, *, nested: bool = True) -> Iterator[Any]:
             pending += [getattr(node, name) for name in node]
 
 
-def equalities(own: list[Any]) -> Iterator[tuple[Any, Any]]:
+def equalities(
+    own: list[Any], kinds: Sequence[A_Expr_Kind] = EQUALITIES
+) -> Iterator[tuple[Any, Any]]:
     for node in own:
-        if not isinstance(node, ast.A_Expr) or node.kind not in EQUALITIES:
+        if not isinstance(node, ast.A_Expr) or node.kind not in kinds:
             continue
         if [part.sval for part in node.name or ()] == ["="]:
             yield node.lexpr, node.rexpr
@@ -129,7 +138,15 @@ def by_parameter(value: Any) -> bool:
             "UPDATE player p SET email = NULL FROM target t WHERE p.id = t.id",
             ["compares p.id with t.id", "player is not found by a parameter"],
         ),
-        ("SELECT 1 FROM player p WHERE p.id = $1 FOR UPDATE", ["takes a row lock"]),
+        ("SELECT 1 FROM player p WHERE p.id = $1 FOR UPDATE", []),
+        (
+            "SELECT 1 FROM player p, environment e WHERE p.id = $1 FOR UPDATE OF p",
+            ["locks rows in a join"],
+        ),
+        (
+            "SELECT 1 FROM player p WHERE p.id = ANY ($1) FOR UPDATE",
+            ["locks rows of several players"],
+        ),
     ],
 )
 def test_statement__has_these_problems(sql: str, expected: list[str]) -> None:

@@ -19,8 +19,10 @@ from tests.factories import make_key, make_player
 from tests.pages import signed_in, url_of
 
 ROOT = Path(__file__).resolve().parent.parent
-# The engine lies beneath the ORM: a reader of a request does not pass through it.
-OTHERS = (ROOT / "tests", ROOT / ".venv", ROOT / "ilara_admin" / "core" / "postgresql")
+# The engines of the database and of sessions lie beneath Django: a reader of a request does not
+# pass through them.
+ENGINES = (ROOT / "ilara_admin/core/postgresql", ROOT / "ilara_admin/web/sessions.py")
+OTHERS = (ROOT / "tests", ROOT / ".venv", *ENGINES)
 TOOL = sys.monitoring.PROFILER_ID
 
 

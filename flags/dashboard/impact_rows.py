@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from django.db import connection
@@ -25,6 +25,7 @@ from flags.engine.evaluation import (
 from flags.models import overrides_sql
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.core import db
+from segments.language.compiler import Matcher
 from segments.language.sql import NOW, columns_sql
 from segments.sizes import query_context_of
 from segments.subject import subject_in, subjects_sql
@@ -57,22 +58,19 @@ def players_for(
     columns = columns_sql(list(rules.values()), context)
     if not columns.exact:
         return _subjects(snapshot, flags, now, ranges), flags
+    fields = context.builtin_fields
+    selected = [
+        *columns.columns,
+        "p.id",
+        "p.external_id",
+        fields["lifecycle_stage"],
+        fields["is_payer"],
+        overrides_sql("p.id", NOW),
+    ]
     sql = f"""WITH few AS MATERIALIZED (
             SELECT * FROM player WHERE environment_id = {snapshot.environment_id:d}
                 AND id > %(after)s AND id <= %(end)s ORDER BY id LIMIT {CHUNK_SIZE}){columns.ctes}
-        SELECT {
-        ", ".join(
-            (
-                *columns.columns,
-                "p.id",
-                "p.external_id",
-                context.builtin_fields["lifecycle_stage"],
-                context.builtin_fields["is_payer"],
-                overrides_sql("p.id", NOW),
-            )
-        )
-    }
-        FROM few p {columns.joins} ORDER BY p.id"""
+        SELECT {", ".join(selected)} FROM few p {columns.joins} ORDER BY p.id"""
     by_column = _reading_columns(reached, {key: place for place, key in enumerate(rules)})
     players = _decided(sql, columns.params, now, ranges)
     return players, [by_column[id(flag)] for flag in flags]
@@ -122,7 +120,9 @@ def _column_rules(flag: CompiledFlag, places: dict[bytes, int]) -> tuple[Compile
     if not flag.is_on:
         return ()
     return tuple(
-        replace(each, matches=itemgetter(places[_key(each.rule)])) if each.matches else each
+        replace(each, matches=cast(Matcher, itemgetter(places[_key(each.rule)])))
+        if each.matches
+        else each
         for each in flag.rules
     )
 

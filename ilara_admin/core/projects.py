@@ -1,11 +1,10 @@
-"""Projects and environments: all of them, and writes, each in one transaction."""
+"""Changes of projects and environments, each in one transaction."""
 
 import re
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import DEFAULT_DB_ALIAS, transaction
-from django.db.models import Model
+from django.db import transaction
 from django.utils.text import slugify
 
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
@@ -18,7 +17,6 @@ from ilara_admin.core.changes import (
     register_permanent,
     register_undo,
 )
-from ilara_admin.core.db import fetch_all
 from ilara_admin.core.names import name_problem
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Project, Role, Tier
 
@@ -29,32 +27,6 @@ RESERVED_SLUGS = frozenset(
     {"v1", "ofrep", "static", "healthz", "readyz", "metrics", "preferences", "account", "staff",
      "sign-in", "sign-out", "projects", "audit", "developers", "_components"}
 )  # fmt: skip
-
-
-def _columns(model: type[Model]) -> list[str]:
-    return [f"{model._meta.db_table}.{field.column}" for field in model._meta.concrete_fields]
-
-
-_PROJECT, _ENVIRONMENT = _columns(Project), _columns(Environment)
-ENVIRONMENTS = f"""
-SELECT {", ".join(_PROJECT + _ENVIRONMENT)}
-FROM environment JOIN project ON project.id = environment.project_id
-ORDER BY project.name, environment.id"""
-
-
-def all_environments() -> list[Environment]:
-    """Every environment, with its project, by the name of the project.
-
-    Every page reads them. Django needs ten times as long to write a statement as to run this one.
-    """
-    projects: dict[int, Project] = {}
-    environments = []
-    for row in fetch_all(ENVIRONMENTS, [], safe_to_repeat=True):
-        project = Project.from_db(DEFAULT_DB_ALIAS, (), row[: len(_PROJECT)])
-        environment = Environment.from_db(DEFAULT_DB_ALIAS, (), row[len(_PROJECT) :])
-        environment.project = projects.setdefault(project.pk, project)
-        environments.append(environment)
-    return environments
 
 
 def _check_slug(slug: str, longest: int) -> None:

@@ -11,8 +11,8 @@ from django.middleware.csrf import get_token
 from django.urls import get_script_prefix
 from django.utils.functional import SimpleLazyObject
 
-from ilara_admin.core.projects import all_environments
 from ilara_admin.models import Environment, Project, Role, User
+from ilara_admin.web.access import all_environments
 
 THEME_COOKIE = "ilara_theme"
 THEMES = ("system", "light", "dark")

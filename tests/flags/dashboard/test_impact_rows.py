@@ -21,6 +21,7 @@ from flags.overrides import override_set
 from flags.services import flag_create
 from ilara_admin.models import Environment
 from players.models import Player
+from segments.language.sql import columns_sql
 from segments.lists.services import ids_add
 from segments.models import Segment
 from segments.services import segment_create
@@ -62,7 +63,6 @@ def rules(*conditions: dict[str, Any]) -> FlagDocument:
 
 
 def decide_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    columns_sql = impact_rows.columns_sql
     monkeypatch.setattr(
         impact_rows, "columns_sql", lambda *args: replace(columns_sql(*args), exact=False)
     )

@@ -84,11 +84,11 @@ def test_list__needs_as_many_queries_for_50_keys_as_for_one(
     client, url = signed_in(), url_of(environment, "key_list")
     make_key(environment)
     client.get(url)  # the first visit stores the environment in the session
-    with django_assert_num_queries(5):  # session, user, environment, keys, the switcher
+    with django_assert_num_queries(4):  # session, user, environments, keys
         client.get(url)
     for _ in range(49):
         make_key(environment)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(4):
         assert text_of(client.get(url)).count("<tr") == 51
 
 
