@@ -24,11 +24,27 @@ HEAD_BYTES = 64 * 1024
 # The API refuses a body beyond 1 MiB without reading it, but one in chunks only after reading so
 # much. The rest is for what surrounds the chunks.
 API_BYTES, API_CHUNKED_BYTES = 1024 * 1024, 2 * 1024 * 1024
+SEND_SECONDS = 120  # for a client to take a response, or a piece of it
+SMALL_BYTES = 16 * 1024  # fits into the kernel's buffer
 UPLOAD_BYTES = 65 * 1024 * 1024  # the largest file that a page accepts, and its form
 
 _head_end = re.compile(rb"\r\n\r\n|(?<!\r)\n")  # gunicorn refuses LF alone
 # Possessive: a long line without an end takes linear time.
 _chunk_head = re.compile(rb"([0-9a-fA-F]++)[^\r\n]*+\r\n")
+
+
+class ClientSocket(socket):
+    """Limits the time that a client has to take a response."""
+
+    def sendall(self, data: bytes, flags: int = 0) -> None:  # type: ignore[override]  # the buffer
+        # Python's timeout takes two system calls more, and the kernel's begins anew with each byte.
+        if len(data) <= SMALL_BYTES or self.gettimeout() is not None:
+            return super().sendall(data, flags)
+        self.settimeout(SEND_SECONDS)
+        try:
+            super().sendall(data, flags)
+        finally:
+            self.settimeout(None)
 
 
 class Connection(Unreader):  # type: ignore[misc]  # gunicorn is not typed

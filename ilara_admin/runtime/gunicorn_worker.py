@@ -16,16 +16,15 @@ from typing import Any
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from ilara_admin.runtime.connection import PATIENCE_SECONDS, Connection
+from ilara_admin.runtime.connection import PATIENCE_SECONDS, SEND_SECONDS, ClientSocket, Connection
 from ilara_admin.runtime.protocol_errors import write_error
 
 BUFFERED_BYTES = 256 * 1024 * 1024  # of all incomplete requests; beyond, the largest are dropped
 SWEEP_SECONDS = 0.5
-# Seconds and microseconds.
-SEND_TIME = struct.pack("@ll", 120, 0)  # for a client to take a piece of the response
 # A thread waits so long for the next request on its connection while no other request needs a
 # thread: passing the connection to the main loop and back costs more.
-NEXT_TIME = struct.pack("@ll", 0, 5_000)
+NEXT_TIME = struct.pack("@ll", 0, 5_000)  # seconds and microseconds
+SEND_TIME = struct.pack("@ll", SEND_SECONDS, 0)
 
 
 class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typed
@@ -46,9 +45,10 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
 
     def accept(self, listener: socket) -> None:
         try:
-            sock, address = listener.accept()
+            accepted, address = listener.accept()
         except OSError:
             return  # another process was faster, or the client has gone
+        sock = ClientSocket(fileno=accepted.detach())
         # For threads. Timeouts of Python would take two more system calls to receive and to send.
         sock.setsockopt(SOL_SOCKET, SO_RCVTIMEO, NEXT_TIME)
         sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, SEND_TIME)

@@ -1,8 +1,10 @@
 """When a request that arrives in pieces is ready to be answered."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from selectors import DefaultSelector
 from typing import Any
@@ -13,7 +15,7 @@ from gunicorn.http.errors import LimitRequestHeaders, ParseException
 
 from ilara_admin.api.bodies import MAX_BODY_BYTES
 from ilara_admin.runtime import connection
-from ilara_admin.runtime.connection import Connection
+from ilara_admin.runtime.connection import ClientSocket, Connection
 from ilara_admin.runtime.gunicorn_worker import RequestWorker
 from segments.lists.forms import MAX_UPLOAD_BYTES
 
@@ -208,3 +210,23 @@ def test_long_size_of_a_chunk__is_searched_in_linear_time(digit: bytes, client: 
     started = time.thread_time()
     assert client.send(CHUNKED + digit * 70_000)
     assert time.thread_time() - started < 1
+
+
+def test_client_that_takes_a_response_slowly__is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SEND_SECONDS", 0.3)
+    reader, server = socket.socketpair()
+    with closing(reader), closing(ClientSocket(fileno=server.detach())) as sender:
+        stop = threading.Event()
+
+        def read_slowly() -> None:
+            while not stop.wait(0.02):
+                reader.recv(4_096)
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(read_slowly)
+            try:
+                with pytest.raises(TimeoutError):
+                    sender.sendall(bytes(50_000_000))
+            finally:
+                stop.set()
+        assert sender.gettimeout() is None
