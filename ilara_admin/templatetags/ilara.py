@@ -53,7 +53,8 @@ def nav_link(item: NavItem) -> SafeString:
 @lru_cache(maxsize=512, typed=True)  # typed: markup and a text may be equal
 def pure(template_name: str, **context: object) -> SafeString:
     """Include a template whose output depends on nothing but these values. It is rendered once for
-    each combination, so there must be few: no texts of players, no times."""
+    each combination, so there must be few: no texts of players, no times. No model instances
+    either: two states of one row are equal."""
     return render_to_string(template_name, context)
 
 
