@@ -239,8 +239,7 @@ def flags_by_segment(environment: Environment, keys: Collection[str]) -> dict[st
     """The flags with a rule that names a segment of `keys`, by segment key, including archived
     ones."""
     found: dict[str, list[str]] = {}
-    flags = mentioning(Flag.objects.of(environment), "document", keys)
-    for key, document in flags.values_list("key", "document"):
+    for key, document in mentioning("flag", "document", environment, keys):
         for segment in segments_used(document).intersection(keys):
             found.setdefault(segment, []).append(key)
     return found

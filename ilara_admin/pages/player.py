@@ -24,8 +24,8 @@ from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import HtmxHttpRequest, wants_partial
 from players.cache import churn_part
 from players.labels import RISKS, STAGES
-from players.models import Player
-from players.notes import notes_of, with_right
+from players.models import Player, PlayerAlias, PlayerNote
+from players.notes import with_right
 from players.record import (
     lifecycle_of,
     mask_device,
@@ -41,12 +41,17 @@ from segments.subject import stored_subject, subject_of
 SHOWN_NOTES = 5
 SHOWN_FLAGS = 25
 
+ALIASES = "SELECT * FROM player_alias WHERE player_id = %s ORDER BY created_at, external_id"
+NOTES = "SELECT * FROM player_note WHERE player_id = %s ORDER BY created_at DESC, id LIMIT %s"
+OVERRIDES = """
+SELECT * FROM flag_override WHERE player_id = %s AND (expires_at IS NULL OR expires_at > %s)"""
+
 
 @staff_view(Role.VIEWER)
 def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
     """The page, or for htmx only the timeline or the flags. Flags and segments are as /v1 evaluates
     them now."""
-    player = get_or_404(request, Player, pk=player_id)
+    player = get_or_404(request, Player, id=player_id)
     if wants_partial(request) and request.htmx.target == "flags":
         flags = _flags(request, player, *_evaluated(request, player))
         return render_list(request, "players/_panel_flags.html", flags, partial="flags")
@@ -80,9 +85,9 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     risk = risk_of(row, player.activity, churn_part.of(known), now)
     life = lifecycle_of(row, thresholds_of(known), now)
     may_edit = request.user.may(Role.SUPPORT)
-    notes = list(notes_of(player)[: SHOWN_NOTES + 1])
+    notes = list(PlayerNote.objects.raw(NOTES, [player.pk, SHOWN_NOTES + 1]))
     return {
-        "aliases": player.aliases.order_by("created_at", "external_id"),
+        "aliases": list(PlayerAlias.objects.raw(ALIASES, [player.pk])),
         "notes": with_right(request.user, notes[:SHOWN_NOTES]),
         "more_notes": len(notes) > SHOWN_NOTES,
         "email": player.email if may_edit else mask_email(player.email),
@@ -162,7 +167,7 @@ def _flags(
     """One page of the flags in use, and of others with an override for this player. Only what is
     shown is explained: that takes most of the time."""
     form = PlayerFlagsForm(request)
-    found = FlagOverride.objects.in_force(player.pk, now).select_related("flag")
+    found = FlagOverride.objects.raw(OVERRIDES, [player.pk, now])
     overrides = {each.flag_id: each for each in found}
     variants = {flag_id: override.variant for flag_id, override in overrides.items()}
     context = EvaluationContext(str(player.pk), subject, variants, now)
