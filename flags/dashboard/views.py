@@ -210,7 +210,7 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
         return {"external_id": external_id}
     player, subject, _ = found
     overrides = FlagOverride.objects.in_force(player.id, subject.now)
-    variants = dict(overrides.values_list("flag_id", "variant"))
+    variants = {each.flag_id: each.variant for each in overrides}
     context = EvaluationContext(str(player.id), subject, variants, subject.now)
     decision = evaluate(ready, context)
     return {

@@ -24,8 +24,8 @@ from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import HtmxHttpRequest, wants_partial
 from players.cache import churn_part
 from players.labels import RISKS, STAGES
-from players.models import Player, PlayerAlias, PlayerNote
-from players.notes import with_right
+from players.models import Player, PlayerAlias
+from players.notes import newest_notes, with_right
 from players.record import (
     lifecycle_of,
     mask_device,
@@ -42,9 +42,6 @@ SHOWN_NOTES = 5
 SHOWN_FLAGS = 25
 
 ALIASES = "SELECT * FROM player_alias WHERE player_id = %s ORDER BY created_at, external_id"
-NOTES = "SELECT * FROM player_note WHERE player_id = %s ORDER BY created_at DESC, id LIMIT %s"
-OVERRIDES = """
-SELECT * FROM flag_override WHERE player_id = %s AND (expires_at IS NULL OR expires_at > %s)"""
 
 
 @staff_view(Role.VIEWER)
@@ -63,11 +60,21 @@ def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespons
         "form": form,
         "page": page,
         "before": before,
+        "event_url": _event_url(request),
         "may_edit": request.user.may(Role.SUPPORT),
     }
     if not wants_partial(request):
         context |= _details(request, player)
     return render_list(request, "players/detail.html", context, partial="timeline")
+
+
+def _event_url(request: HtmxHttpRequest) -> str:
+    """The URL of the timeline of one event, up to the event's name."""
+    query = request.GET.copy()
+    for name in ("event", "before", "kind"):
+        query.pop(name, None)
+    query["event"] = ""
+    return f"{request.path}?{query.urlencode()}"
 
 
 def _evaluated(request: HtmxHttpRequest, player: Player) -> tuple[Snapshot, Subject, datetime]:
@@ -85,7 +92,7 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     risk = risk_of(row, player.activity, churn_part.of(known), now)
     life = lifecycle_of(row, thresholds_of(known), now)
     may_edit = request.user.may(Role.SUPPORT)
-    notes = list(PlayerNote.objects.raw(NOTES, [player.pk, SHOWN_NOTES + 1]))
+    notes = newest_notes(player, SHOWN_NOTES + 1)
     return {
         "aliases": list(PlayerAlias.objects.raw(ALIASES, [player.pk])),
         "notes": with_right(request.user, notes[:SHOWN_NOTES]),
@@ -167,7 +174,7 @@ def _flags(
     """One page of the flags in use, and of others with an override for this player. Only what is
     shown is explained: that takes most of the time."""
     form = PlayerFlagsForm(request)
-    found = FlagOverride.objects.raw(OVERRIDES, [player.pk, now])
+    found = FlagOverride.objects.in_force(player.pk, now)
     overrides = {each.flag_id: each for each in found}
     variants = {flag_id: override.variant for flag_id, override in overrides.items()}
     context = EvaluationContext(str(player.pk), subject, variants, now)
