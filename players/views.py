@@ -62,7 +62,7 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
 
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_edit(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
-    player = get_or_404(request, Player, pk=player_id)
+    player = get_or_404(request, Player, id=player_id)
     form = PlayerForm(player, request.POST if request.method == "POST" else None)
     url = environment_url(request, "player_detail", player.pk)
     if request.method == "POST" and form.is_valid() and not is_review(request):

@@ -1,13 +1,13 @@
 """Segments: named sets of players, defined by a rule, an include list and an exclude list."""
 
+import json
 import re
 from collections.abc import Collection, Iterable
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from django.db import models
+from django.db import connection, models
 from django.db.models import Q
-from django.db.models.functions import Cast, Collate, Now
-from django.db.models.lookups import Regex
+from django.db.models.functions import Collate, Now
 
 from ilara_admin.models import Environment, User
 from segments.language.parser import Group, RuleError, parse, segments_named
@@ -77,21 +77,25 @@ class Segment(models.Model):
             return f"this rule cannot be parsed, so it matches no players ({error})"
 
 
-def mentioning[M: models.Model](
-    rows: models.QuerySet[M], column: str, keys: Iterable[str]
-) -> models.QuerySet[M]:
-    """The rows whose JSON column contains one of the keys as a string anywhere, so that only these
-    need parsing."""
+def mentioning(
+    table: str, column: str, environment: Environment, keys: Iterable[str]
+) -> list[tuple[str, Any]]:
+    """The key and the JSON of an environment's rows whose JSON column contains one of the keys as
+    a string anywhere, by key; so that only these need parsing."""
     any_key = "|".join(re.escape(key) for key in keys)
-    pattern = models.Value(f'"({any_key})"')
-    return rows.filter(Regex(Cast(column, models.TextField()), pattern))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""SELECT key, {column} FROM {table}
+                WHERE environment_id = %s AND {column}::text ~ %s ORDER BY key""",
+            [environment.pk, f'"({any_key})"'],
+        )
+        return [(key, json.loads(document)) for key, document in cursor]
 
 
 def segments_by_segment(environment: Environment, keys: Collection[str]) -> dict[str, list[str]]:
     """The keys of the segments that refer to each of the segments `keys`, by segment key."""
     found: dict[str, list[str]] = {}
-    rows = mentioning(Segment.objects.filter(environment=environment), "rule", keys)
-    for key, rule in rows.values_list("key", "rule"):
+    for key, rule in mentioning("segment", "rule", environment, keys):
         for segment in segments_named(rule).intersection(keys):
             found.setdefault(segment, []).append(key)
     return found

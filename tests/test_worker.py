@@ -239,6 +239,6 @@ def test_stop__returns_running_jobs_to_the_queue(
         assert not [line for line in worker.lines if "runs again" not in line]
         assert database.one(RUNNING) == 0
         assert database.one("SELECT count(*) FROM procrastinate_workers") == 0
-        assert database.one("SELECT count(*) FROM procrastinate_jobs WHERE attempts = 1") == 2
+        assert database.one(f"{QUEUED} AND attempts = 1") == 2
         assert database.one(QUEUED) == database.one("SELECT count(*) FROM segment")
     database.run("DELETE FROM procrastinate_jobs")

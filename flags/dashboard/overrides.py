@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.http import HttpResponse
 from django.utils import timezone
 
@@ -43,16 +44,24 @@ class FlagOverrides(NamedTuple):
     rows: list[ShownOverride]
 
 
+NEWEST = """
+SELECT * FROM flag_override WHERE flag_id = %s AND (expires_at IS NULL OR expires_at > %s)
+ORDER BY created_at DESC, player_id LIMIT %s"""
+
+
 def overrides_of(flag: Flag, now: datetime) -> FlagOverrides:
-    found = flag.overrides.unexpired(now)
-    newest = list(found.order_by("-created_at", "player_id")[: SHOWN + 1])
-    total = len(newest) if len(newest) <= SHOWN else found.count()
+    newest = list(FlagOverride.objects.raw(NEWEST, [flag.pk, now, SHOWN + 1]))
+    total = len(newest) if len(newest) <= SHOWN else flag.overrides.unexpired(now).count()
     return FlagOverrides(total, _shown(flag, newest[:SHOWN]))
 
 
+NAMES = "SELECT id, external_id FROM player WHERE id = ANY(%s)"
+
+
 def _shown(flag: Flag, overrides: Sequence[FlagOverride]) -> list[ShownOverride]:
-    players = Player.objects.filter(pk__in=[each.player_id for each in overrides])
-    names = dict(players.values_list("pk", "external_id"))
+    with connection.cursor() as cursor:
+        cursor.execute(NAMES, [[each.player_id for each in overrides]])
+        names = dict(cursor.fetchall())
     variants = variant_keys(flag.document)
     return [
         ShownOverride(
@@ -78,7 +87,7 @@ def flag_overrides(request: HtmxHttpRequest, key: str) -> HttpResponse:
 @readable_flag
 def flag_override(request: HtmxHttpRequest, flag: Flag, player_id: uuid.UUID) -> HttpResponse:
     """Set or remove the override of a flag for a player."""
-    player = get_or_404(request, Player, pk=player_id)
+    player = get_or_404(request, Player, id=player_id)
     who = isolated(player.external_id)
     present = FlagOverride.objects.filter(flag=flag, player_id=player.pk).first()
     initial = {"variant": present.variant if present else RULES_DECIDE, "hours": 0}

@@ -12,9 +12,16 @@ from ilara_admin.web.access import environment_url, get_or_404
 from ilara_admin.web.confirm import changed
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 
+# As Flag.objects.with_author().with_last_evaluated().
+WITH_AUTHOR_AND_LAST_EVALUATED = """
+    (SELECT r.author_name FROM flag_revision r
+     WHERE r.flag_id = flag.id AND r.number = flag.revision) AS changed_by,
+    (SELECT u.last_at FROM flag_usage u WHERE u.flag_id = flag.id
+     ORDER BY u.hour DESC, u.last_at DESC LIMIT 1) AS last_evaluated_at"""
+
 
 def get_flag_or_404(request: HtmxHttpRequest, key: str) -> Flag:
-    return get_or_404(request, Flag.objects.with_author().with_last_evaluated(), key=key)
+    return get_or_404(request, Flag, WITH_AUTHOR_AND_LAST_EVALUATED, key=key)
 
 
 def readable_flag(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

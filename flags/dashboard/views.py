@@ -28,7 +28,7 @@ from flags.engine.document import (
 from flags.engine.evaluation import EvaluationContext, evaluate, event_counts_needed
 from flags.engine.receipt import receipt_of
 from flags.engine.schedule import is_scheduled, next_change, rollout_at
-from flags.models import Flag, FlagOverride, segments_used
+from flags.models import Flag, FlagOverride, FlagRevision, segments_used
 from flags.usage import use_of
 from ilara_admin.api import environment_cache
 from ilara_admin.models import Role
@@ -150,10 +150,12 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 
 def _unreadable_segments(flag: Flag) -> list[Segment]:
-    used = Segment.objects.filter(
-        environment=flag.environment, key__in=segments_used(flag.document)
-    )
-    return [segment for segment in used if segment.spec is None]
+    compiled = segments_part.of(environment_cache.at_version(flag.environment))
+    used = segments_used(flag.document)
+    if all(key in compiled and compiled[key].rule for key in used):
+        return []
+    segments = Segment.objects.filter(environment=flag.environment, key__in=used)
+    return [segment for segment in segments if segment.spec is None]
 
 
 def _rule_row(rule: Rule, now: datetime) -> dict[str, Any]:
@@ -176,9 +178,12 @@ def _use(flag: Flag, now: datetime) -> dict[str, Any]:
     return {"total": total, "shares": shares}
 
 
+NEWEST = "SELECT * FROM flag_revision WHERE flag_id = %s ORDER BY number DESC LIMIT %s"
+
+
 def _history(flag: Flag) -> list[dict[str, Any]]:
     """The newest revisions with their changes."""
-    revisions = list(flag.revisions.all()[: HISTORY_SIZE + 1])
+    revisions = list(FlagRevision.objects.raw(NEWEST, [flag.pk, HISTORY_SIZE + 1]))
     older: list[Any] = [*revisions[1:], None]
     found = []
     for revision, before in zip(revisions[:HISTORY_SIZE], older, strict=False):
@@ -205,7 +210,7 @@ def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
         return {"external_id": external_id}
     player, subject, _ = found
     overrides = FlagOverride.objects.in_force(player.id, subject.now)
-    variants = dict(overrides.values_list("flag_id", "variant"))
+    variants = {each.flag_id: each.variant for each in overrides}
     context = EvaluationContext(str(player.id), subject, variants, subject.now)
     decision = evaluate(ready, context)
     return {

@@ -24,8 +24,8 @@ from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import HtmxHttpRequest, wants_partial
 from players.cache import churn_part
 from players.labels import RISKS, STAGES
-from players.models import Player
-from players.notes import notes_of, with_right
+from players.models import Player, PlayerAlias
+from players.notes import newest_notes, with_right
 from players.record import (
     lifecycle_of,
     mask_device,
@@ -41,12 +41,14 @@ from segments.subject import stored_subject, subject_of
 SHOWN_NOTES = 5
 SHOWN_FLAGS = 25
 
+ALIASES = "SELECT * FROM player_alias WHERE player_id = %s ORDER BY created_at, external_id"
+
 
 @staff_view(Role.VIEWER)
 def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse:
     """The page, or for htmx only the timeline or the flags. Flags and segments are as /v1 evaluates
     them now."""
-    player = get_or_404(request, Player, pk=player_id)
+    player = get_or_404(request, Player, id=player_id)
     if wants_partial(request) and request.htmx.target == "flags":
         flags = _flags(request, player, *_evaluated(request, player))
         return render_list(request, "players/_panel_flags.html", flags, partial="flags")
@@ -58,11 +60,21 @@ def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespons
         "form": form,
         "page": page,
         "before": before,
+        "event_url": _event_url(request),
         "may_edit": request.user.may(Role.SUPPORT),
     }
     if not wants_partial(request):
         context |= _details(request, player)
     return render_list(request, "players/detail.html", context, partial="timeline")
+
+
+def _event_url(request: HtmxHttpRequest) -> str:
+    """The URL of the timeline of one event, up to the event's name."""
+    query = request.GET.copy()
+    for name in ("event", "before", "kind"):
+        query.pop(name, None)
+    query["event"] = ""
+    return f"{request.path}?{query.urlencode()}"
 
 
 def _evaluated(request: HtmxHttpRequest, player: Player) -> tuple[Snapshot, Subject, datetime]:
@@ -80,9 +92,9 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     risk = risk_of(row, player.activity, churn_part.of(known), now)
     life = lifecycle_of(row, thresholds_of(known), now)
     may_edit = request.user.may(Role.SUPPORT)
-    notes = list(notes_of(player)[: SHOWN_NOTES + 1])
+    notes = newest_notes(player, SHOWN_NOTES + 1)
     return {
-        "aliases": player.aliases.order_by("created_at", "external_id"),
+        "aliases": list(PlayerAlias.objects.raw(ALIASES, [player.pk])),
         "notes": with_right(request.user, notes[:SHOWN_NOTES]),
         "more_notes": len(notes) > SHOWN_NOTES,
         "email": player.email if may_edit else mask_email(player.email),
@@ -162,7 +174,7 @@ def _flags(
     """One page of the flags in use, and of others with an override for this player. Only what is
     shown is explained: that takes most of the time."""
     form = PlayerFlagsForm(request)
-    found = FlagOverride.objects.in_force(player.pk, now).select_related("flag")
+    found = FlagOverride.objects.in_force(player.pk, now)
     overrides = {each.flag_id: each for each in found}
     variants = {flag_id: override.variant for flag_id, override in overrides.items()}
     context = EvaluationContext(str(player.pk), subject, variants, now)

@@ -12,7 +12,6 @@ from django.core.exceptions import PermissionDenied
 from django.db import DEFAULT_DB_ALIAS, connection, models
 from django.http import Http404, HttpRequest, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
-from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
 from ilara_admin.core.audit import Actor
@@ -101,10 +100,19 @@ def last_environment(request: HttpRequest) -> Environment | None:
 
 
 def get_or_404[M: models.Model](
-    request: HtmxHttpRequest, rows: type[M] | models.QuerySet[M], **lookup: Any
+    request: HtmxHttpRequest, model: type[M], more: str = "", **columns: Any
 ) -> M:
-    """The object in the request's environment; 404 if there is none."""
-    found = get_object_or_404(rows, environment=request.environment, **lookup)
+    """The object in the request's environment with these values in its columns; 404 if there is
+    none. `more` are SQL expressions with names: further attributes of the object.
+
+    Detail pages read it. Django needs twice as long to write the statement as for all of this.
+    """
+    columns["environment_id"] = request.environment.pk
+    sql = f"""SELECT {", ".join([*_columns(model), *([more] if more else [])])}
+        FROM {model._meta.db_table} WHERE {" AND ".join(f"{name} = %s" for name in columns)}"""
+    found = next(iter(model._default_manager.raw(sql, list(columns.values()))), None)
+    if found is None:
+        raise Http404(f"No such {model._meta.verbose_name}.")
     found.environment = request.environment  # type: ignore[attr-defined]  # saves a join
     return found
 

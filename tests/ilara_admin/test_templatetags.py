@@ -91,6 +91,16 @@ def test_money_and_number() -> None:
     assert ilara.number(None) == ilara.ABSENT
 
 
+def test_timeline_event__escapes_texts_of_games() -> None:
+    now = timezone.now()
+    event = SimpleNamespace(name="<a>&", properties={"<b>": 1}, brief="<b> 1")
+    drawn = ilara.timeline_event(SimpleNamespace(detail=event, at=now, late=now), "/p?event=")
+    assert 'href="/p?event=%3Ca%3E%26#timeline"' in drawn
+    assert drawn.count("<time ") == 2
+    assert "<a>" not in drawn
+    assert "<b>" not in drawn
+
+
 def test_json_pretty__is_escaped_by_the_template() -> None:
     html = render("{{ document|json_pretty }}", document={"name": "</pre><script>é"})
     assert "<script>" not in html
