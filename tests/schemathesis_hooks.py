@@ -32,8 +32,12 @@ use_known = cycle((True, True, True, False))
 
 @schemathesis.hook
 def filter_case(context: HookContext, case: "Case[Any]") -> bool:
-    """Unknown headers are no fault: clients, proxies and tracers add them."""
-    return not any("unknown-property" in name.lower() for name in case.headers or {})
+    """Unknown headers are no fault: clients, proxies and tracers add them. An empty one counts as
+    missing, whatever its type."""
+    return not any(
+        "unknown-property" in name.lower() or not value
+        for name, value in (case.headers or {}).items()
+    )
 
 
 @schemathesis.hook

@@ -32,7 +32,8 @@ def reference(request: HtmxHttpRequest) -> HttpResponse:
 @staff_view(Role.VIEWER)
 def reference_operation(request: HtmxHttpRequest, operation_id: str) -> HttpResponse:
     """One operation. `?lang=` sets the language of the samples, which is stored in a cookie."""
-    entry = entries().get(operation_id)
+    found = entries()
+    entry = found.get(operation_id)
     if entry is None:
         raise Http404("No such operation.")
     root = api_root(request)
@@ -40,8 +41,8 @@ def reference_operation(request: HtmxHttpRequest, operation_id: str) -> HttpResp
     language = _language(request)
     secret = entry.operation.endpoint.secret
     _, prefix = key_shown(request.environment, KeyKind.SECRET if secret else KeyKind.PUBLIC)
-    order = list(entries().values())
-    place = order.index(entry)
+    order = list(found.values())
+    place = list(found).index(operation_id)
     context = {
         "entry": entry,
         "operation": entry.operation,

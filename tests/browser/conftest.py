@@ -122,7 +122,11 @@ class Window:
 
     def select(self, target: Locator, label: str) -> None:
         settled(self.page)
-        if self.keyboard:
+        if suggestions := target.get_attribute("list"):  # a field with many choices
+            find = "(all, label) => all.find(each => (each.label || each.value) === label).value"
+            options = self.page.locator(f"#{suggestions} option")
+            self.fill(target, options.evaluate_all(find, label))
+        elif self.keyboard:
             self.reach(target)
             self.page.keyboard.type(label)
         else:
