@@ -122,6 +122,8 @@ class HttpApi(Api):
     ) -> Reply:
         assert not environ, "a WSGI environment cannot be sent"
         with contextlib.closing(self.session()) as session:
-            session.request(method, path, data, {"Content-Type": content_type, **headers})
+            # A server may refuse a large body before it has read it.
+            with contextlib.suppress(BrokenPipeError):
+                session.request(method, path, data, {"Content-Type": content_type, **headers})
             response = session.getresponse()
             return Reply(response.status, dict(response.headers), response.read())

@@ -209,7 +209,8 @@ def test_failed_job__does_not_end_the_worker(
         """INSERT INTO procrastinate_jobs (queue_name, task_name)
            VALUES ('default', 'segments.tasks.size_count'), ('events', 'unknown')"""
     )
-    failed = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'failed'"
+    failed = """SELECT count(*) FROM procrastinate_jobs WHERE status = 'failed'
+                AND task_name IN ('segments.tasks.size_count', 'unknown')"""
     wait_until(lambda: database.one(failed) == 2)
     counts_wanted(database)
     wait_until(lambda: database.one(RUNNING) + database.one(QUEUED) == 1)  # the failed one
@@ -236,7 +237,9 @@ def test_stop__returns_running_jobs_to_the_queue(
 ) -> None:
     with two_counts_running(database, start) as worker:
         worker.stop()
-        assert not [line for line in worker.lines if "runs again" not in line]
+        # A periodic job may have waited for the locked table, too.
+        usual = ("runs again", "due to statement timeout")
+        assert not [line for line in worker.lines if not any(text in line for text in usual)]
         assert database.one(RUNNING) == 0
         assert database.one("SELECT count(*) FROM procrastinate_workers") == 0
         assert database.one(f"{QUEUED} AND attempts = 1") == 2
