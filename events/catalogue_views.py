@@ -15,7 +15,7 @@ from events.stats import Series, Span, arrivals, bar_labels, freshness, hours_of
 from ilara_admin.core.changes import Conflict
 from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
-from ilara_admin.templatetags.ilara import Bar
+from ilara_admin.templatetags.charts import Bar
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import changed, form_conflict, is_review
 from ilara_admin.web.filters import render_list

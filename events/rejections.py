@@ -89,8 +89,8 @@ WHERE e.id = $1 RETURNING id"""
 def record(request: ApiRequest, rejections: Sequence[Rejected]) -> None:
     """Store at least one rejected event.
 
-    A statement of its own, as the table is not keyed by player and few requests need it. It does
-    not restart the request, which may have stored events.
+    A separate statement, as the table is not keyed by player and few requests need it. It does not
+    restart the request, which may have stored events.
     """
     if not request.confirmed:
         run(request, "SELECT config_version, now FROM env")

@@ -227,7 +227,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "ilara_admin.web.context_processors.shell",
             ],
-            "builtins": ["ilara_admin.templatetags.ilara"],
+            "builtins": ["ilara_admin.templatetags.ilara", "ilara_admin.templatetags.charts"],
         },
     }
 ]

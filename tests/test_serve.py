@@ -454,6 +454,22 @@ def test_child_that_exits_at_once__is_restarted_after_growing_pauses(
     ]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_stop_that_python_dropped__is_raised_again() -> None:
+    class Dropping:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0)
+
+    def watch() -> None:
+        with supervisor.stoppable():
+            Dropping()
+            supervisor.watch([], print)
+
+    with pytest.raises(supervisor.Stop):
+        watch()
+
+
 def test_postgresql_killed__it_restarts_for_the_next_requests(used: Serve, start: Start) -> None:
     token = used.says("live public")
     serve = start(used.home, *ONE_WORKER).ready()

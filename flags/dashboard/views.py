@@ -32,7 +32,7 @@ from flags.models import Flag, FlagOverride, FlagRevision, segments_used
 from flags.usage import use_of
 from ilara_admin.api import environment_cache
 from ilara_admin.models import Role
-from ilara_admin.templatetags.ilara import Share
+from ilara_admin.templatetags.charts import Share
 from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.filters import render_list, searched
 from ilara_admin.web.forms import add_errors

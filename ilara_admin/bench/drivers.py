@@ -135,14 +135,14 @@ def by_python(
         started = perf_counter()
         for _ in range(connections):
             session = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
-            selector.register(session, selectors.EVENT_READ)
+            selector.register(session, selectors.EVENT_READ, session)
             send(session)
         while waiting:
             ready = selector.select(TIMEOUT_SECONDS)
             if not ready:
                 raise BenchError(f"No response to {call.path} within {TIMEOUT_SECONDS} seconds.")
             for key, _ in ready:
-                session = key.fileobj  # type: ignore[assignment]  # a socket was registered
+                session = key.data
                 sent_at, before = waiting[session]
                 received = session.recv(1 << 20)
                 reply = before + received

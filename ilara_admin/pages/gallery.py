@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from ilara_admin.core.diff import Change
 from ilara_admin.models import Environment, Project
-from ilara_admin.templatetags.ilara import Bar, Share
+from ilara_admin.templatetags.charts import Bar, Share
 from ilara_admin.web.confirm import Confirm
 
 ENVIRONMENTS = ("live", "test")

@@ -15,7 +15,7 @@ from flags.models import Flag
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.models import AuditEntry, Environment, Role
 from ilara_admin.pages.audit_text import audit_lines
-from ilara_admin.templatetags.ilara import Bar
+from ilara_admin.templatetags.charts import Bar
 from ilara_admin.web.access import environment_url, staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.days import day_figures

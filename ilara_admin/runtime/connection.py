@@ -5,6 +5,7 @@ gunicorn parses. This decides when it can do so without waiting for the client.
 
 import re
 import time
+from collections.abc import Buffer
 from contextlib import suppress
 from socket import MSG_DONTWAIT, socket
 from typing import Any
@@ -36,9 +37,9 @@ _chunk_head = re.compile(rb"([0-9a-fA-F]++)[^\r\n]*+\r\n")
 class ClientSocket(socket):
     """Limits the time that a client has to take a response."""
 
-    def sendall(self, data: bytes, flags: int = 0) -> None:  # type: ignore[override]  # the buffer
-        # Python's timeout takes two system calls more, and the kernel's begins anew with each byte.
-        if len(data) <= SMALL_BYTES or self.gettimeout() is not None:
+    def sendall(self, data: Buffer, flags: int = 0, /) -> None:
+        # Python's timeout takes two more system calls. The kernel's limits each part of the data.
+        if memoryview(data).nbytes <= SMALL_BYTES or self.gettimeout() is not None:
             return super().sendall(data, flags)
         self.settimeout(SEND_SECONDS)
         try:

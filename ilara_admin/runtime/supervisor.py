@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,10 +38,14 @@ class Stop(KeyboardInterrupt):
     """A signal to stop arrived. Libraries treat this exception like Ctrl-C."""
 
 
+_requested = threading.Event()
+
+
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal raise Stop in this block, so that it can clean up."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    _requested.clear()
     for number in SIGNALS:
         # Under nohup, a closed terminal must not stop Ilara.
         if (number, before[number]) != (signal.SIGHUP, signal.SIG_IGN):
@@ -54,7 +59,14 @@ def stoppable() -> Iterator[None]:
 
 def _raise_stop(number: int, frame: FrameType | None) -> None:
     ignore_signals()
+    _requested.set()
     raise Stop
+
+
+def _raise_if_requested() -> None:
+    """Python drops an exception that a signal raises within `__del__` or a callback."""
+    if _requested.is_set():
+        raise Stop
 
 
 def ignore_signals() -> None:
@@ -179,6 +191,7 @@ def wait_until_it_answers(address: str, server: Child) -> None:
     target = address.removeprefix("http://")
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
+        _raise_if_requested()
         if server.ended is not None:
             raise ServeError(f"The {server.name} exited at once: see the lines above.")
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -194,6 +207,7 @@ def wait_until_it_answers(address: str, server: Child) -> None:
 def watch(children: list[Child], say: Callable[[str], None]) -> None:
     """Block until Stop is raised, and restart children that exit."""
     while True:
+        _raise_if_requested()
         for child in children:
             if child.ended is not None:
                 _restart(child, say)

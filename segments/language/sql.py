@@ -151,7 +151,7 @@ def counts_sql(
 
 
 def _is_counted(event_count: EventCount, bind: Callable[[Any], str], window: Window) -> str:
-    """Whether the event `e` counts, whoever its player is."""
+    """Whether the event `e` counts for its player."""
     seconds = int(event_count.span.total_seconds())
     return f"""e.name = {bind(event_count.event)}
         AND e.received_at > {window.since}::timestamptz

@@ -1,5 +1,5 @@
-"""One event has a statement of its own: it gives the same results as a batch, and PostgreSQL plans
-neither anew for each request."""
+"""One event, which has its own statement, has the results of a batch. PostgreSQL keeps the plans of
+both statements."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -11,8 +11,8 @@ from django.utils.safestring import mark_safe
 
 from ilara_admin.core.diff import Change
 from ilara_admin.models import Environment, Project
-from ilara_admin.templatetags import ilara
-from ilara_admin.templatetags.ilara import Bar, Share
+from ilara_admin.templatetags import charts, ilara
+from ilara_admin.templatetags.charts import Bar, Share
 from ilara_admin.web.context_processors import NavItem
 from tests.pages import squeezed
 
@@ -112,7 +112,7 @@ def test_json_pretty__is_escaped_by_the_template() -> None:
     [(0, 1), (1, 1), (2, 2), (3, 5), (9, 10), (10, 10), (11, 20), (21, 25), (26, 50), (910, 1000)],
 )
 def test_nice_ceiling(value: int, ceiling: int) -> None:
-    assert ilara.nice_ceiling(value) == ceiling
+    assert charts.nice_ceiling(value) == ceiling
 
 
 def test_bars__renders_each_bucket_in_chart_and_table() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.api_client import EVENTS, PLAYERS
 from tests.recorded.world import FLAGS, LOST, NEWCOMER, SEGMENTS, STRANGER, TOKENS, VETERAN
 
 ETAG = "$ETAG"  # in a header: the ETag of the last reply that has one
@@ -14,8 +15,6 @@ LAST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 JSON = "application/json"
 
-PLAYERS = "/v1/players/players"
-EVENTS = "/v1/events/events"
 ONE = f"{PLAYERS}/{VETERAN}"
 EVALUATE = "/v1/flags/flags/{}/evaluate"
 ALL_FLAGS = "/v1/flags/flags/evaluate"

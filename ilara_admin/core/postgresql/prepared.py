@@ -1,7 +1,7 @@
 """Statements with `$1` placeholders, prepared once per connection.
 
-They go straight to libpq: a cursor of psycopg builds its dumpers and loaders anew for every
-statement, which takes half of the CPU of a call to the database.
+They bypass psycopg's cursors, which build dumpers and loaders again for every statement: that takes
+half of the CPU of a call to the database.
 """
 
 from collections.abc import Sequence

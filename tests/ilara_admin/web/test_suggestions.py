@@ -55,7 +55,7 @@ def test_empty_input__means_the_first_choice() -> None:
 @pytest.mark.parametrize("count", [3, MAX_LISTED + 1])
 def test_unknown_choice__is_refused(count: int) -> None:
     assert who(count, {"who": " key-1 "}).is_valid()
-    assert "nobody is not one of" in str(who(count, {"who": "nobody"}).errors)
+    assert "absent is not one of" in str(who(count, {"who": "absent"}).errors)
 
 
 # --- Segments of a rule ---------------------------------------------------------------------------
