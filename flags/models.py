@@ -57,19 +57,21 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         return self.annotate(changed_by=Subquery(current.values("author_name")[:1]))
 
 
-class FlagMetadata(models.Model):
-    """Metadata of a flag, for staff. A flag without an expected end is permanent."""
+class FlagDetails(models.Model):
+    """Details of a flag, for staff. A flag without an expected end is permanent."""
 
     name = models.CharField(max_length=200)
     description = models.CharField(max_length=500, blank=True)
     owner = models.CharField(max_length=200, blank=True)
     expected_end = models.DateField(null=True)
+    tags = models.JSONField(default=list)  # texts, sorted
+    links = models.JSONField(default=list)  # [{"label", "url"}]
 
     class Meta:
         abstract = True
 
     @property
-    def metadata(self) -> dict[str, str]:
+    def details(self) -> dict[str, str]:
         """As text, for forms, history and exports."""
         end = self.expected_end.isoformat() if self.expected_end else ""
         return {
@@ -80,7 +82,7 @@ class FlagMetadata(models.Model):
         }
 
 
-class Flag(FlagMetadata):
+class Flag(FlagDetails):
     """A feature flag. `document` is that of the current revision; see engine/document.py.
 
     The salt determines the buckets. Renaming or restoring a flag keeps it, so that players keep
@@ -93,6 +95,7 @@ class Flag(FlagMetadata):
     revision = models.IntegerField(default=1)
     document = models.JSONField()
     archived_at = models.DateTimeField(null=True)
+    archives_at = models.DateTimeField(null=True)  # the end of its shadow period
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
 
@@ -129,7 +132,7 @@ class Flag(FlagMetadata):
         return isinstance(self.document, dict) and self.document.get("enabled") is True
 
 
-class FlagRevision(FlagMetadata):
+class FlagRevision(FlagDetails):
     """A saved state of a flag. Append-only: restoring an old revision creates a new one."""
 
     flag = models.ForeignKey(Flag, models.CASCADE, related_name="revisions", db_index=False)
@@ -180,6 +183,7 @@ class FlagOverride(models.Model):
     variant = models.CharField(max_length=128)
     expires_at = models.DateTimeField(null=True)
     author_name = models.CharField(max_length=200)
+    reason = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(db_default=Now())
 
     objects = FlagOverrideQuerySet.as_manager()
@@ -189,18 +193,33 @@ class FlagOverride(models.Model):
 
 
 class FlagUsage(models.Model):
-    """How often the API served a variant of a flag in an hour. Written once a minute: a killed
-    process loses its counts since the last write."""
+    """How often the API served a variant of a flag in an hour, of which `single` times alone and
+    not with all flags. Written once a minute: a killed process loses its counts since the last
+    write."""
 
     pk = models.CompositePrimaryKey("flag_id", "hour", "variant")
     flag = models.ForeignKey(Flag, models.CASCADE, related_name="usage", db_index=False)
     hour = models.DateTimeField()
     variant = models.CharField(max_length=128)
     count = models.BigIntegerField()
+    single = models.BigIntegerField(default=0)
     last_at = models.DateTimeField()
 
     class Meta:
         db_table = "flag_usage"
+
+
+class FlagClient(models.Model):
+    """A kind of client that evaluated a flag alone: its name and version as sent, and when last."""
+
+    pk = models.CompositePrimaryKey("flag_id", "client")
+    flag = models.ForeignKey(Flag, models.CASCADE, related_name="clients", db_index=False)
+    client = models.CharField(max_length=128)
+    count = models.BigIntegerField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "flag_client"
 
 
 class FlagImpact(models.Model):

@@ -104,12 +104,12 @@ def flag_create(
 @transaction.atomic
 def flag_create_everywhere(
     project: Project, *, key: str, document: FlagDocument, actor: Actor,
-    slugs: Collection[str] | None = None, **metadata: Any,
+    slugs: Collection[str] | None = None, **details: Any,
 ) -> list[Flag]:  # fmt: skip
     """Create a flag, off, in all environments of the project, or in those of `slugs`."""
     document = msgspec.structs.replace(document, enabled=False)
     return [
-        flag_create(environment=environment, key=key, document=document, actor=actor, **metadata)
+        flag_create(environment=environment, key=key, document=document, actor=actor, **details)
         for environment in project.environments.order_by("pk")
         if slugs is None or environment.slug in slugs
     ]
@@ -139,13 +139,13 @@ def flag_clone(
 @transaction.atomic
 def flag_update(
     flag: Flag, *, document: FlagDocument, base_revision: int, actor: Actor,
-    metadata: Mapping[str, str] | None = None, reason: str = "",
+    details: Mapping[str, str] | None = None, reason: str = "",
     action: AuditAction = AuditAction.FLAG_UPDATED,
 ) -> Saved:  # fmt: skip
-    """Save a new document, and `metadata` if given. Raises Conflict if `base_revision` is no longer
+    """Save a new document, and `details` if given. Raises Conflict if `base_revision` is no longer
     current."""
     flag = locked(flag)
-    described = {**flag.metadata, **(metadata or {})}
+    described = {**flag.details, **(details or {})}
     check_revision(flag, base_revision, document, described)
     check(flag.environment, flag.key, document)
     check_dependents(flag, document)
@@ -155,19 +155,19 @@ def flag_update(
 
 
 def _save(
-    flag: Flag, document: Any, metadata: Mapping[str, str], *, actor: Actor, reason: str,
+    flag: Flag, document: Any, details: Mapping[str, str], *, actor: Actor, reason: str,
     action: AuditAction,
 ) -> Saved:  # fmt: skip
     before, name = fields_of(flag), flag.name
     flag.document = document
-    _set_metadata(flag, metadata, flag.key)
+    _set_details(flag, details, flag.key)
     if flag.name != name:
         check_visible(flag.name)
     old, new = changed_fields(before, fields_of(flag))
     if not new and not old:
         return flag, None
     flag.updated_at = timezone.now()
-    flag.save(update_fields=["document", *flag.metadata, "updated_at"])
+    flag.save(update_fields=["document", *flag.details, "updated_at"])
     _revise_next(flag, actor, reason)
     entry = audit(action, flag, actor, before=old, after=new, reason=reason)
     bump_config_version(flag.environment)
@@ -175,20 +175,20 @@ def _save(
 
 
 def fields_of(flag: Flag) -> dict[str, Any]:
-    """The fields of the audit log: the parts of the document and the metadata."""
+    """The fields of the audit log: the parts of the document and the details."""
     document = flag.document if isinstance(flag.document, dict) else {"document": flag.document}
-    return {**document, **flag.metadata}
+    return {**document, **flag.details}
 
 
 def check_revision(
-    flag: Flag, base: int, document: FlagDocument, metadata: Mapping[str, str]
+    flag: Flag, base: int, document: FlagDocument, details: Mapping[str, str]
 ) -> None:
     """Raise Conflict unless `base`, the edited revision, is current."""
     if flag.revision == base:
         return
     was = flag.revisions.filter(number=base).first()
     wanted = FlagRevision(document=encode_document(document))
-    _set_metadata(wanted, metadata, flag.key)
+    _set_details(wanted, details, flag.key)
     raise Conflict(
         "flag",
         flag.key,
@@ -207,7 +207,7 @@ def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list
         found = diff.differences(before.document, after.document, "flag")
     else:
         found = sentences.differences(*documents)
-    found += sentences.metadata_differences(before.metadata, after.metadata)
+    found += sentences.details_differences(before.details, after.details)
     if isinstance(before, FlagRevision) and isinstance(after, FlagRevision):
         found += sentences.field_differences(
             {"archived": before.archived}, {"archived": after.archived}
@@ -215,14 +215,14 @@ def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list
     return found
 
 
-def _set_metadata(flag: Flag | FlagRevision, metadata: Mapping[str, str], key: str) -> None:
-    end = metadata["expected_end"]
+def _set_details(flag: Flag | FlagRevision, details: Mapping[str, str], key: str) -> None:
+    end = details["expected_end"]
     try:
         flag.expected_end = date.fromisoformat(end) if end else None
     except ValueError:
         raise ValidationError({"expected_end": "Give a date like 2026-12-31."}) from None
-    flag.name = metadata["name"] or key
-    flag.description, flag.owner = metadata["description"], metadata["owner"]
+    flag.name = details["name"] or key
+    flag.description, flag.owner = details["description"], details["owner"]
 
 
 @transaction.atomic
@@ -254,7 +254,7 @@ def flag_set_enabled(flag: Flag, enabled: bool, *, actor: Actor, reason: str = "
     if enabled:
         check(flag.environment, flag.key, _readable(document))
     action = AuditAction.FLAG_ENABLED if enabled else AuditAction.FLAG_DISABLED
-    return _save(flag, document, flag.metadata, actor=actor, reason=reason, action=action)
+    return _save(flag, document, flag.details, actor=actor, reason=reason, action=action)
 
 
 @transaction.atomic
@@ -266,7 +266,7 @@ def flag_restore(
     return flag_update(
         flag,
         document=_readable(revision.document),
-        metadata=revision.metadata,
+        details=revision.details,
         base_revision=base_revision,
         actor=actor,
         reason=reason or f"Restored revision {number}",
@@ -287,11 +287,11 @@ def flag_set_fields(
     flag = locked(flag)
     now = {name: value for name, value in fields_of(flag).items() if name not in absent}
     document = {**now, **fields}
-    metadata = {name: document.pop(name) for name in flag.metadata}
+    details = {name: document.pop(name) for name in flag.details}
     return flag_update(
         flag,
         document=_readable(document),
-        metadata=metadata,
+        details=details,
         base_revision=flag.revision,
         actor=actor,
         reason=reason,

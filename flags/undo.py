@@ -52,7 +52,7 @@ def after_undo(entry: AuditEntry) -> tuple[Flag, FlagDocument, bool] | None:
         if name in before or name not in after
     }
     fields = {**kept, **before} if entry.action in DOCUMENT_ACTIONS else kept
-    for name in flag.metadata:
+    for name in flag.details:
         del fields[name]
     try:
         return flag, read_document(fields), archived

@@ -264,3 +264,26 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor_name} {self.action} {self.object_name}"
+
+
+class SavedView(models.Model):
+    """The filters and the order of a list, saved by a member of staff under a name. `page` is the
+    name of the list's URL, `query` what follows the ? in its address."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="+", db_index=False)
+    project = models.ForeignKey(Project, models.CASCADE, related_name="+")
+    page = models.CharField(max_length=40)
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=2000)
+
+    class Meta:
+        db_table = "saved_view"
+        ordering = ("name",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["user", "project", "page", "name"], name="saved_view_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -126,10 +126,8 @@ def update(things: Things, **fields: Any) -> None:
 
 def rename(things: Things, name: str) -> None:
     flag = things.flag
-    metadata = {**flag.metadata, "name": name, "expected_end": "2031-01-01"}
-    flag_update(
-        flag, document=flag.spec, metadata=metadata, base_revision=flag.revision, actor=ACTOR
-    )
+    details = {**flag.details, "name": name, "expected_end": "2031-01-01"}
+    flag_update(flag, document=flag.spec, details=details, base_revision=flag.revision, actor=ACTOR)
 
 
 def roll_out(things: Things, share: int) -> None:

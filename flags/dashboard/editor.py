@@ -20,7 +20,7 @@ from django.utils import timezone
 from flags import services
 from flags.dashboard.affected import affected_flags
 from flags.dashboard.forms import (
-    MetadataForm,
+    DetailsForm,
     PrerequisiteForm,
     ServingForm,
     VariantForm,
@@ -107,7 +107,7 @@ def _edit_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 @readable_flag
 def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
-    """Edit the metadata, the variants, and the default and off variant."""
+    """Edit the details, the variants, and the default and off variant."""
     document = draft_of(request) or flag.spec
     boolean = document.value_type is ValueType.BOOLEAN
     forms = formset_factory(VariantForm, extra=0, max_num=MAX_ROWS)
@@ -129,24 +129,24 @@ def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     if posted is not None:
         keys = [form["key"].value() or "" for form in variants.forms]
     serving = ServingForm(keys, posted, initial={"default": document.default, "off": document.off})
-    metadata = MetadataForm(posted, initial=_metadata(request, flag))
+    details = DetailsForm(posted, initial=_details(request, flag))
     status = 200
     if posted is not None:
-        if variants.is_valid() and serving.is_valid() and metadata.is_valid():
+        if variants.is_valid() and serving.is_valid() and details.is_valid():
             changed = msgspec.structs.replace(
                 document,
                 variants=tuple(form.variant() for form in variants.forms),
                 default=serving.cleaned_data["default"],
                 off=serving.cleaned_data["off"],
             )
-            return review(request, flag, changed, back="flag_variants", metadata=metadata.metadata)
+            return review(request, flag, changed, back="flag_variants", details=details.details)
         status = 422
     context = {
         "flag": flag,
         "document": document,
         "variants": variants,
         "serving": serving,
-        "metadata": metadata,
+        "details": details,
         "boolean": boolean,
         "base": base_of(request, flag),
     }
@@ -185,9 +185,9 @@ def flag_prerequisites(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     return render_partial(request, template, context, partial="editor", status=status)
 
 
-def _metadata(request: HtmxHttpRequest, flag: Flag) -> dict[str, str]:
-    """The posted metadata; the current metadata where none was posted."""
-    return {name: request.POST.get(name, value)[:500] for name, value in flag.metadata.items()}
+def _details(request: HtmxHttpRequest, flag: Flag) -> dict[str, str]:
+    """The posted details; the current details where none was posted."""
+    return {name: request.POST.get(name, value)[:500] for name, value in flag.details.items()}
 
 
 def base_of(request: HtmxHttpRequest, flag: Flag) -> int:
@@ -213,19 +213,19 @@ def review(
     draft: FlagDocument,
     *,
     back: str,
-    metadata: dict[str, str] | None = None,
+    details: dict[str, str] | None = None,
     error: str = "",
     everyone: bool = False,
 ) -> HttpResponse:
     """Show the differences from the current revision and the players who would switch."""
-    metadata = metadata or flag.metadata
+    details = details or flag.details
     try:
-        services.check_revision(flag, base_of(request, flag), draft, metadata)
+        services.check_revision(flag, base_of(request, flag), draft, details)
     except Conflict as conflict:
-        return _conflict(request, flag, conflict, draft, metadata, back)
+        return _conflict(request, flag, conflict, draft, details, back)
     changes = sentences.differences(flag.spec, draft)
-    changes += sentences.metadata_differences(
-        flag.metadata, {**metadata, "name": metadata["name"] or flag.key}
+    changes += sentences.details_differences(
+        flag.details, {**details, "name": details["name"] or flag.key}
     )
     lost = lost_variants_text(flag, draft)
     found = None if error else impact_of(request, flag, draft, everyone=everyone)
@@ -239,7 +239,7 @@ def review(
         "flag": flag,
         "changes": changes,
         "draft": json.dumps(encode_document(draft), ensure_ascii=False),
-        "metadata": metadata,
+        "details": details,
         "back": back,
         "error": error,
         "reason": reason_of(request),
@@ -256,11 +256,11 @@ def _conflict(
     flag: Flag,
     conflict: Conflict,
     draft: FlagDocument,
-    metadata: dict[str, str],
+    details: dict[str, str],
     back: str,
 ) -> HttpResponse:
     fields = {
-        **metadata,
+        **details,
         "draft": json.dumps(encode_document(draft), ensure_ascii=False),
         "base": str(conflict.current),
         "back": back,
@@ -285,7 +285,7 @@ def flag_review(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
         return _unreadable(request, flag.key, back)
     everyone = not is_review(request)
     return review(
-        request, flag, draft, back=back, metadata=_metadata(request, flag), everyone=everyone
+        request, flag, draft, back=back, details=_details(request, flag), everyone=everyone
     )
 
 
@@ -326,20 +326,20 @@ def flag_save(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     back, draft = _back(request), draft_of(request)
     if draft is None:
         return _unreadable(request, flag.key, back)
-    metadata = _metadata(request, flag)
+    details = _details(request, flag)
     try:
         saved, entry = services.flag_update(
             flag,
             document=draft,
             base_revision=base_of(request, flag),
             actor=actor_of(request),
-            metadata=metadata,
+            details=details,
             reason=reason_of(request),
         )
     except Conflict as conflict:
-        return _conflict(request, flag, conflict, draft, metadata, back)
+        return _conflict(request, flag, conflict, draft, details, back)
     except ValidationError as problem:
         return review(
-            request, flag, draft, back=back, metadata=metadata, error=" ".join(problem.messages)
+            request, flag, draft, back=back, details=details, error=" ".join(problem.messages)
         )
     return done(request, saved, entry, f"Saved {flag.key}. Players see it at their next request.")

@@ -54,8 +54,8 @@ class PlayerFlagsForm(FilterForm):
     start = forms.IntegerField(label="", required=False, min_value=0, widget=forms.HiddenInput)
 
 
-class MetadataForm(forms.Form):
-    """The metadata of a flag."""
+class DetailsForm(forms.Form):
+    """The details of a flag."""
 
     name = forms.CharField(max_length=200, required=False)
     description = forms.CharField(
@@ -78,13 +78,13 @@ class MetadataForm(forms.Form):
         return name
 
     @property
-    def metadata(self) -> dict[str, str]:
-        """As Flag.metadata."""
+    def details(self) -> dict[str, str]:
+        """As Flag.details."""
         end = self.cleaned_data["expected_end"]
         return {**self.cleaned_data, "expected_end": end.isoformat() if end else ""}
 
 
-class FlagNewForm(MetadataForm):
+class FlagNewForm(DetailsForm):
     key = forms.CharField(
         max_length=128,
         validators=[KEY_VALIDATOR],

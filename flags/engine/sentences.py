@@ -97,8 +97,8 @@ def differences(before: FlagDocument, after: FlagDocument) -> list[Change]:
     ]
 
 
-def metadata_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
-    """The differences between the metadata of two flags."""
+def details_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
+    """The differences between the details of two flags."""
     return [
         Change(
             label.replace("_", " ").capitalize(), before[label] or "none", after[label] or "none"
@@ -224,7 +224,7 @@ def _state(enabled: bool) -> str:
     return "on" if enabled else "off"
 
 
-def _metadata(text: str) -> str:
+def _details(text: str) -> str:
     return text or "none"
 
 
@@ -235,10 +235,10 @@ _FIELDS: Mapping[str, tuple[str, Any, Callable[[Any], str]]] = {
     "prerequisites": ("Only if", tuple[Prerequisite, ...], _needs),
     "default": ("Otherwise", str, str),
     "off": ("When off", str, str),
-    "name": ("Name", str, _metadata),
-    "description": ("Description", str, _metadata),
-    "owner": ("Owner", str, _metadata),
-    "expected_end": ("Expected end", str, _metadata),
+    "name": ("Name", str, _details),
+    "description": ("Description", str, _details),
+    "owner": ("Owner", str, _details),
+    "expected_end": ("Expected end", str, _details),
     "archived": ("Lists", bool, lambda archived: "archived" if archived else "in use"),
 }
 

@@ -8,7 +8,7 @@
                              "rule": {"operator": "AND", "conditions": […]}}}}
 
 A rule has the format of segments/language/parser.py; a flag has the fields of
-flags/engine/document.py and its metadata. A missing section leaves its kind unchanged.
+flags/engine/document.py and its details. A missing section leaves its kind unchanged.
 Imports no Django.
 """
 
@@ -136,7 +136,7 @@ class SegmentConfig(msgspec.Struct, frozen=True):
     description: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 
-class FlagMetadataConfig(msgspec.Struct, frozen=True):
+class FlagDetailsConfig(msgspec.Struct, frozen=True):
     """A flag's fields outside its document."""
 
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
@@ -151,11 +151,11 @@ def document_of(flag: ConfigEntry) -> FlagDocument:
     return decode_document({name: flag[name] for name in flag if name not in _ABOUT})
 
 
-def metadata_of(flag: ConfigEntry) -> dict[str, str]:
+def details_of(flag: ConfigEntry) -> dict[str, str]:
     return {name: flag[name] for name in _ABOUT if name != "archived"}
 
 
-_ABOUT = FlagMetadataConfig.__struct_fields__
+_ABOUT = FlagDetailsConfig.__struct_fields__
 
 
 def _read_kinds(document: Any, faults: list[PathError]) -> dict[str, ConfigEntries]:
@@ -204,17 +204,17 @@ def _check_name(name: str | None, faults: list[PathError]) -> None:
 
 def _read_flag(key: str, data: Any, faults: list[PathError]) -> ConfigEntry:
     known = (*FlagDocument.__struct_fields__, *_ABOUT)
-    given = _fields(data, FlagMetadataConfig, known, faults)
+    given = _fields(data, FlagDetailsConfig, known, faults)
     _check_name(given.get("name"), faults)
     if given.get("expected_end") and not _is_date(given["expected_end"]):
         faults.append(PathError("expected_end", "Must be a date like 2026-12-31, or empty."))
-    metadata = {
-        **msgspec.structs.asdict(FlagMetadataConfig()),
+    details = {
+        **msgspec.structs.asdict(FlagDetailsConfig()),
         **given,
         "name": given.get("name") or key,
     }
     if not isinstance(data, dict):
-        return metadata
+        return details
     rest = {name: data[name] for name in FlagDocument.__struct_fields__ if name in data}
     try:
         document = decode_document(rest)
@@ -224,8 +224,8 @@ def _read_flag(key: str, data: Any, faults: list[PathError]) -> ConfigEntry:
         check_document(document)
     except DocumentError as error:
         faults.append(error)
-        return metadata
-    return metadata | encode_document(document)
+        return details
+    return details | encode_document(document)
 
 
 def _fields(

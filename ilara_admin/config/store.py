@@ -12,8 +12,8 @@ from ilara_admin.config.document import (
     Config,
     ConfigEntry,
     ConfigError,
+    details_of,
     document_of,
-    metadata_of,
     place,
 )
 from ilara_admin.config.plan import Plan, PlanAction, PlanStep
@@ -43,7 +43,7 @@ def _flag_entry(flag: Flag) -> ConfigEntry:
         document = encode_document(flag.spec)
     except DocumentError:
         document = flag.document
-    return {**flag.metadata, "archived": flag.archived_at is not None, **document}
+    return {**flag.details, "archived": flag.archived_at is not None, **document}
 
 
 @transaction.atomic
@@ -97,17 +97,17 @@ def _change_flag(environment: Environment, step: PlanStep, actor: Actor, reason:
     if step.entry is None:
         flag_set_archived(flags.get(key=step.key), True, actor=actor, reason=reason)
         return
-    document, metadata = document_of(step.entry), metadata_of(step.entry)
+    document, details = document_of(step.entry), details_of(step.entry)
     if step.action is PlanAction.CREATE:
-        end = metadata.pop("expected_end")
+        end = details.pop("expected_end")
         flag = flag_create(
-            environment=environment, key=step.key, document=document, **metadata,
+            environment=environment, key=step.key, document=document, **details,
             expected_end=date.fromisoformat(end) if end else None, actor=actor, reason=reason,
         )  # fmt: skip
     else:
         flag = flags.get(key=step.key)
         flag, _ = flag_update(
-            flag, document=document, metadata=metadata, base_revision=flag.revision, actor=actor,
+            flag, document=document, details=details, base_revision=flag.revision, actor=actor,
             reason=reason,
         )  # fmt: skip
     flag_set_archived(flag, step.entry["archived"], actor=actor, reason=reason)

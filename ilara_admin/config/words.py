@@ -2,7 +2,7 @@
 
 from flags.engine import sentences
 from flags.engine.document import DocumentError
-from ilara_admin.config.document import ConfigEntry, document_of, metadata_of
+from ilara_admin.config.document import ConfigEntry, details_of, document_of
 from ilara_admin.core.diff import Change
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe as describe_rule
@@ -43,7 +43,7 @@ def _rule(entry: ConfigEntry) -> str:
 
 
 def _flag(before: ConfigEntry, after: ConfigEntry) -> list[Change]:
-    found = sentences.metadata_differences(metadata_of(before), metadata_of(after))
+    found = sentences.details_differences(details_of(before), details_of(after))
     if before["archived"] is not after["archived"]:
         found.append(Change("Archived", _yes(before["archived"]), _yes(after["archived"])))
     try:

@@ -149,7 +149,7 @@ def test_renamed_flag__keeps_key_and_salt(flag: Flag) -> None:
         document=ON,
         base_revision=1,
         actor=ACTOR,
-        metadata={"name": "Shop", "description": "Sells", "expected_end": "2026-12-31"},
+        details={"name": "Shop", "description": "Sells", "expected_end": "2026-12-31"},
     )
     assert (saved.key, saved.salt) == (flag.key, flag.salt)
     assert last_entry().after == {
@@ -158,13 +158,13 @@ def test_renamed_flag__keeps_key_and_salt(flag: Flag) -> None:
         "expected_end": "2026-12-31",
     }
     restored, _ = flag_restore(saved, 1, base_revision=2, actor=ACTOR)
-    assert (restored.metadata, restored.salt) == (flag.metadata, flag.salt)
+    assert (restored.details, restored.salt) == (flag.details, flag.salt)
 
 
 def test_invalid_end_date__is_refused(flag: Flag) -> None:
     with pytest.raises(ValidationError, match="Give a date"):
         flag_update(
-            flag, document=ON, base_revision=1, actor=ACTOR, metadata={"expected_end": "soon"}
+            flag, document=ON, base_revision=1, actor=ACTOR, details={"expected_end": "soon"}
         )
 
 
@@ -280,7 +280,7 @@ def test_clone__selects_players_independently_unless_the_salt_is_copied(
 def test_renamed_flag__keeps_its_players(environment: Environment) -> None:
     flag = flag_create(environment=environment, key="one", document=HALF, actor=ACTOR)
     saved, _ = flag_update(
-        flag, document=flag.spec, base_revision=1, actor=ACTOR, metadata={"name": "Other"}
+        flag, document=flag.spec, base_revision=1, actor=ACTOR, details={"name": "Other"}
     )
     assert inside(saved) == inside(flag)
 

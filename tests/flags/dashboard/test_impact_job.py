@@ -48,7 +48,7 @@ def found_of(job: FlagImpact) -> Impact:
 
 
 def queued() -> list[int]:
-    jobs = ProcrastinateJob.objects.filter(task_name=tasks.evaluate_everyone.name)
+    jobs = ProcrastinateJob.objects.filter(task_name=tasks.evaluate_everyone.name).order_by("id")
     return [job.args["impact_id"] for job in jobs]
 
 

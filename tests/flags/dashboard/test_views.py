@@ -249,8 +249,8 @@ def test_undo_of_a_switch__keeps_earlier_changes(
     client: Client, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def save_first(flag: Flag, enabled: bool, **options: Any) -> Saved:
-        metadata = {"name": "Theirs"}
-        flag_update(flag, document=flag.spec, metadata=metadata, base_revision=1, actor=ACTOR)
+        details = {"name": "Theirs"}
+        flag_update(flag, document=flag.spec, details=details, base_revision=1, actor=ACTOR)
         return flag_set_enabled(flag, enabled, **options)
 
     monkeypatch.setattr("flags.services.flag_set_enabled", save_first)
@@ -269,7 +269,7 @@ def test_undo_of_a_new_name__restores_the_old_one(client: Client, environment: E
     assert the(environment, "new_tutorial").name == "Fresh"
     [message] = get_messages(response.wsgi_request)
     client.post(message.extra_tags)
-    assert the(environment, "new_tutorial").metadata == flag.metadata
+    assert the(environment, "new_tutorial").details == flag.details
     page = client.get(at(environment, "new_tutorial/")).content.decode()
     assert len(re.findall(r"<del>Fresh</del> →\s+<ins>New tutorial</ins>", page)) == 1
 

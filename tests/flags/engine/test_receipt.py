@@ -424,7 +424,7 @@ def test_override__is_included(secret_api: Api, environment: Environment) -> Non
     flag = flag_create(
         environment=environment, key="f", document=boolean_document(enabled=True), actor=ACTOR
     )
-    flag_update(flag, document=flag.spec, base_revision=1, actor=ACTOR, metadata={"name": "F"})
+    flag_update(flag, document=flag.spec, base_revision=1, actor=ACTOR, details={"name": "F"})
     override_set(flag, player, "enabled", actor=ACTOR)
     found = explain(secret_api, "f", player.pk).data["receipt"]
     assert (found["override"], found["summary"]) == ("enabled", "Set for this player.")

@@ -209,7 +209,7 @@ def change_flag(environment: Environment) -> None:
     flag = Flag.objects.get(environment=environment, key="new-feature")
     flag_update(
         flag, document=flag.spec, base_revision=flag.revision, actor=ACTOR,
-        metadata={**flag.metadata, "owner": "Ada"},
+        details={**flag.details, "owner": "Ada"},
     )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def test_typed_name__is_refused_for_every_object(name: str, environment: Environ
             environment=environment, key="f", name=name, document=flag.spec, actor=ACTOR
         ),
         lambda: flag_update(
-            flag, document=flag.spec, base_revision=1, actor=ACTOR, metadata={"name": name}
+            flag, document=flag.spec, base_revision=1, actor=ACTOR, details={"name": name}
         ),
         lambda: player_alias_link(make_player(environment, f"p-{uuid4()}"), name, actor=ACTOR),
     ]  # fmt: skip
