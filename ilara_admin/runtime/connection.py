@@ -4,10 +4,11 @@ gunicorn parses. This decides when it can do so without waiting for the client.
 """
 
 import re
+import socket as socket_module
 import time
 from collections.abc import Buffer
 from contextlib import suppress
-from socket import MSG_DONTWAIT, socket
+from socket import IPPROTO_TCP, MSG_DONTWAIT, TCP_NODELAY, socket
 from typing import Any
 
 from gunicorn.http.body import ChunkedReader
@@ -17,6 +18,8 @@ from gunicorn.http.unreader import Unreader
 
 from ilara_admin.core.route_template import API_PREFIXES
 
+# macOS has none: a head leaves at once.
+MSG_MORE: int = getattr(socket_module, "MSG_MORE", 0)
 # A request must arrive within 10 seconds, and one more for each 1,000 bytes.
 PATIENCE_SECONDS, BYTES_PER_SECOND = 10, 1_000
 RECEIVE_BYTES = 64 * 1024
@@ -35,17 +38,40 @@ _chunk_head = re.compile(rb"([0-9a-fA-F]++)[^\r\n]*+\r\n")
 
 
 class ClientSocket(socket):
-    """Limits the time that a client has to take a response."""
+    """Limits the time that a client has to take a response. The head of a response leaves with the
+    beginning of its body, in one packet."""
+
+    holds_head = False
 
     def sendall(self, data: Buffer, flags: int = 0, /) -> None:
+        size = memoryview(data).nbytes
+        if not size:  # it would not let go of a head
+            return None
+        is_head = isinstance(data, bytes) and data[:7] == b"HTTP/1." and data[-4:] == b"\r\n\r\n"
+        self.holds_head = is_head
+        flags |= MSG_MORE * is_head
         # Python's timeout takes two more system calls. The kernel's limits each part of the data.
-        if memoryview(data).nbytes <= SMALL_BYTES or self.gettimeout() is not None:
+        if size <= SMALL_BYTES or self.gettimeout() is not None:
             return super().sendall(data, flags)
         self.settimeout(SEND_SECONDS)
         try:
             super().sendall(data, flags)
         finally:
             self.settimeout(None)
+
+    def end_response(self) -> None:
+        """Let go of a head without a body."""
+        if self.holds_head:
+            self.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+
+
+class ClientRequest(Request):  # type: ignore[misc]  # gunicorn is not typed
+    def _peer_is_trusted_proxy(self) -> bool:
+        """gunicorn would parse the client's address for each request."""
+        conn = self.unreader
+        if conn.is_trusted_proxy is None:
+            conn.is_trusted_proxy = super()._peer_is_trusted_proxy()
+        return bool(conn.is_trusted_proxy)
 
 
 class Connection(Unreader):  # type: ignore[misc]  # gunicorn is not typed
@@ -56,13 +82,14 @@ class Connection(Unreader):  # type: ignore[misc]  # gunicorn is not typed
 
     initialized, is_http2 = True, False  # gthread need not wait for anything
 
-    def __init__(self, cfg: Any, sock: socket, client: Any, server: Any) -> None:
+    def __init__(self, cfg: Any, sock: ClientSocket, client: Any, server: Any) -> None:
         super().__init__()
         self.cfg, self.sock, self.client, self.server = cfg, sock, client, server
         self.received = bytearray()  # of the head; when that is parsed, of the body
         self.scanned = 0  # where the search in `received` continues
         self.request: Any = None  # gunicorn's, or the error that it answers
         self.refused = self.lingering = False
+        self.is_trusted_proxy: bool | None = None
         self.deadline = 0.0  # of time.monotonic()
 
     @property
@@ -115,7 +142,7 @@ class Connection(Unreader):  # type: ignore[misc]  # gunicorn is not typed
             self.scanned = max(len(self.received) - 3, 0)
             return False
         try:
-            self.request = Request(self.cfg, self, self.client)
+            self.request = ClientRequest(self.cfg, self, self.client)
         except NoMoreData as error:
             self.request = LimitRequestHeaders("the head") if is_long else error
         except Exception as error:

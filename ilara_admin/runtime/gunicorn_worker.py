@@ -172,7 +172,9 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not type
             refuse(conn, 413, "Content Too Large", "The body is too large")
             return False
         with suppress(TimeoutError, BlockingIOError):
-            return bool(super().handle_request(req, conn))
+            keep = bool(super().handle_request(req, conn))
+            conn.sock.end_response()
+            return keep
         return False
 
 

@@ -29,7 +29,8 @@ class Client:
 
     def __init__(self) -> None:
         self.socket, server = socket.socketpair()
-        self.connection = Connection(Config(), server, ("127.0.0.1", 1), ("127.0.0.1", 2))
+        sock = ClientSocket(fileno=server.detach())
+        self.connection = Connection(Config(), sock, ("127.0.0.1", 1), ("127.0.0.1", 2))
         self.socket.settimeout(5)
 
     def send(self, data: bytes) -> bool:

@@ -209,6 +209,24 @@ def test_kept_connection__answers_each_request(server: Server) -> None:
         assert client.sock is channel
 
 
+def test_head_and_body__arrive_in_one_packet(server: Server) -> None:
+    with server.connect() as channel:
+        for _ in range(20):
+            channel.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc")
+            assert channel.recv(65_536).endswith(b"\r\n\r\nabc")
+
+
+def test_head_without_a_body__does_not_wait_for_one(server: Server) -> None:
+    """The kernel would keep it for 0.2 seconds."""
+    with closing(server.client()) as client:
+        started = time.monotonic()
+        for _ in range(50):
+            client.request("HEAD", "/")
+            response = client.getresponse()
+            assert (response.status, response.read()) == (200, b"")
+        assert time.monotonic() - started < 5
+
+
 def test_chunked_body__is_read(server: Server) -> None:
     with closing(server.client()) as client:
         for _ in range(3):
