@@ -21,7 +21,9 @@ def override_set(
     expires_at: datetime | None = None, reason: str = "",
 ) -> AuditEntry | None:  # fmt: skip
     """Set a variant for one player, in force on the next request."""
-    fields = {"variant": variant, "expires_at": expires_at, "author_name": actor.name}
+    fields = {
+        "variant": variant, "expires_at": expires_at, "author_name": actor.name, "reason": reason,
+    }  # fmt: skip
     return override_write(flag, player, fields, actor=actor, reason=reason)
 
 
@@ -70,5 +72,6 @@ def override_fields(flag: Flag, player: Player) -> dict[str, Any]:
         "variant": found.variant,
         "until": found.expires_at.isoformat() if found.expires_at else None,
         "_author": found.author_name,
+        "_reason": found.reason,
         "_created_at": found.created_at.isoformat(),
     }

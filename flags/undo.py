@@ -35,6 +35,8 @@ def _restore(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
     options: Any = {"actor": actor, "reason": reason}
     if before.keys() | after.keys() == {"enabled"}:
         return services.flag_set_enabled(flag, before["enabled"], **options)[1]
+    if before.keys() | after.keys() <= flag.details.keys():
+        return services.flag_set_details(flag, dict(before), **options)[1]
     return services.flag_set_fields(flag, before, after.keys() - before.keys(), **options)[1]
 
 
@@ -94,6 +96,7 @@ def _restore_override(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntr
         "variant": before["variant"],
         "expires_at": datetime.fromisoformat(until) if until else None,
         "author_name": before["_author"],
+        "reason": before.get("_reason", ""),
         "created_at": datetime.fromisoformat(before["_created_at"]),
     }
     return overrides.override_write(flag, player, fields, actor=actor, reason=reason)

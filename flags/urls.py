@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from flags.dashboard import actions, editor, overrides, views
+from flags.dashboard import actions, details, editor, overrides, views
 
 KEY = "<str:key>"
 
@@ -14,6 +14,7 @@ urlpatterns = [
     path(f"{KEY}/rules/<str:rule_id>/percentage/", actions.flag_rollout, name="flag_rollout"),
     path(f"{KEY}/rules/<str:rule_id>/up/", actions.flag_move, name="flag_move"),
     path(f"{KEY}/prerequisites/", editor.flag_prerequisites, name="flag_prerequisites"),
+    path(f"{KEY}/details/", details.flag_details, name="flag_details"),
     path(f"{KEY}/clone/", actions.flag_clone, name="flag_clone"),
     path(f"{KEY}/variants/", editor.flag_variants, name="flag_variants"),
     path(f"{KEY}/overrides/", overrides.flag_overrides, name="flag_overrides"),

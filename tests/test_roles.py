@@ -36,7 +36,7 @@ TABLE: dict[Role, set[str]] = {
         "segment_new", "segment_edit", "segment_delete", "segment_count",
         "segment_ids_add", "segment_ids_remove", "segment_lists_import", "segment_lists_clear",
         "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_review", "flag_impact",
-        "flag_save",
+        "flag_save", "flag_details",
         "flag_move", "flag_prerequisites", "flag_clone",
         "flag_restore", "flag_switch", "flag_archive",
         "event_name_describe",

@@ -95,6 +95,7 @@ def flag_new(request: HtmxHttpRequest) -> HttpResponse:
     environments = list(request.project.environments.all())
     owner = actor_of(request).name
     form = FlagNewForm(environments, request.POST or None, initial={"owner": owner})
+    form.suggest_tags(Flag.objects.of(request.environment).tags())
     if request.method == "POST" and form.is_valid():
         chosen = form.cleaned_data["environments"]
         try:
@@ -106,6 +107,7 @@ def flag_new(request: HtmxHttpRequest) -> HttpResponse:
                 description=form.cleaned_data["description"],
                 owner=form.cleaned_data["owner"],
                 expected_end=form.cleaned_data["expected_end"],
+                tags=form.cleaned_data["tags"],
                 document=form.document(),
                 actor=actor_of(request),
             )

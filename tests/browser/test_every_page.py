@@ -24,7 +24,7 @@ PAGES = [
     "players/?q=guest", "find/?q=guest", "flags/", "flags/+new/",
     "flags/?show=archived", "flags/?q=nothing",
     "flags/new-shop/", "flags/onboarding-copy/", "flags/onboarding-copy/rules/",
-    "flags/onboarding-copy/variants/", "flags/new-shop/rules/everyone/percentage/",
+    "flags/onboarding-copy/variants/", "flags/new-shop/details/", "flags/new-shop/rules/everyone/percentage/",
     "flags/new-shop/players/{player}/", "flags/new-shop/turn-off/", "flags/new-shop/restore/1/",
     "flags/new-shop/archive/", "flags/new-shop/overrides/", "flags/new-shop/clone/",
     "flags/guild-raids/?player=player_10000",
