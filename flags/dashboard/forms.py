@@ -144,7 +144,7 @@ class DetailsForm(SeenForm, DetailsFields):
 
 
 class FlagNewForm(DetailsFields):
-    links = None  # added once there is a flag to link
+    links = None  # type: ignore[assignment]  # added once there is a flag to link
     key = forms.CharField(
         max_length=128,
         validators=[KEY_VALIDATOR],

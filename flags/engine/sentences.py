@@ -19,6 +19,9 @@ from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe
 
 
+SHOWN_OVERRIDES = 20
+
+
 def value_text(value: Any) -> str:
     """A variant's value on one line, as JSON: text in quotes, so that "1" and 1 differ."""
     return json.dumps(value, ensure_ascii=False)
@@ -221,6 +224,14 @@ def _links(links: Sequence[Mapping[str, str]]) -> str:
     return ", ".join(f"{link['label']} {link['url']}" for link in links) or "none"
 
 
+def _overrides(overrides: Sequence[Mapping[str, Any]] | int) -> str:
+    """`a: enabled, b: disabled`; the number of many."""
+    if isinstance(overrides, int) or len(overrides) > SHOWN_OVERRIDES:
+        number = overrides if isinstance(overrides, int) else len(overrides)
+        return f"{number:,} players"
+    return ", ".join(f"{each['player']}: {each['variant']}" for each in overrides) or "none"
+
+
 # The label, type and text of the other fields of a flag.
 _FIELDS: Mapping[str, tuple[str, Any, Callable[[Any], str]]] = {
     "value_type": ("Value", str, str),
@@ -234,6 +245,7 @@ _FIELDS: Mapping[str, tuple[str, Any, Callable[[Any], str]]] = {
     "expected_end": ("Expected end", str, _text),
     "tags": ("Tags", tuple[str, ...], lambda tags: ", ".join(tags) or "none"),
     "links": ("Links", tuple[dict[str, str], ...], _links),
+    "overrides": ("Overrides", list[dict[str, Any]] | int, _overrides),
     "archived": ("Lists", bool, lambda archived: "archived" if archived else "in use"),
 }
 
