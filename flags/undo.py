@@ -95,9 +95,9 @@ def _restore_override(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntr
     return overrides.override_write(flag, player, fields, actor=actor, reason=reason)
 
 
-def _names(overrides: Any) -> list[str]:
-    """The players of the overrides of an entry, of which there may be only a number."""
-    return [fields["player"] for fields in overrides] if isinstance(overrides, list) else []
+def _names(stored: Any) -> list[str]:
+    """The players of the overrides in an entry, which may hold only their number."""
+    return [fields["player"] for fields in stored] if isinstance(stored, list) else []
 
 
 def _overrides(entry: AuditEntry) -> Fields:

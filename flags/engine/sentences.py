@@ -18,7 +18,6 @@ from segments.language.compiler import Subject
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe
 
-
 SHOWN_OVERRIDES = 20
 
 
