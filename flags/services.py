@@ -173,7 +173,8 @@ def _save(
 ) -> Saved:  # fmt: skip
     before, name = fields_of(flag), flag.name
     flag.document = document
-    _set_details(flag, details, flag.key)
+    if details != flag.details:
+        _set_details(flag, details, flag.key)
     if flag.name != name:
         check_visible(flag.name)
     old, new = changed_fields(before, fields_of(flag))

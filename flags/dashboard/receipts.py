@@ -47,8 +47,8 @@ class ReceiptForm(forms.Form):
         required=False,
         max_length=MAX_TYPED,
         widget=forms.Textarea(attrs={"rows": 2, "class": "mono", "spellcheck": "false"}),
-        help_text="One per line, <code>level: 40</code>, or a JSON object. They replace the "
-        "player's own; without a player, somebody is made up.",
+        help_text="Lines like <code>level: 40</code>, or JSON. Replace the player's own, or make "
+        "one up.",
     )
 
     def clean_player(self) -> str:

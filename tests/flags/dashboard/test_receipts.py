@@ -32,7 +32,7 @@ def receipt(client: Client, flag: Flag, **fields: str) -> str:
     url = url_of(flag.environment, "flag_detail", flag.key)
     html = text_of(client.get(url, fields, headers=HTMX))
     assert html.strip().startswith('<div id="try"')
-    return squeezed(html)
+    return squeezed(html.strip())
 
 
 @pytest.mark.parametrize(
