@@ -12,6 +12,7 @@ from django.db.models import Func, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from flags.details import Details
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from ilara_admin.models import Environment, User
 from segments.language.parser import segments_named
@@ -45,6 +46,11 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         newest = FlagUsage.objects.filter(flag=OuterRef("pk")).order_by("-hour", "-last_at")
         return self.annotate(last_evaluated_at=Subquery(newest.values("last_at")[:1]))
 
+    def tags(self) -> list[str]:
+        """The tags of these flags, each once."""
+        each = Func("tags", function="jsonb_array_elements_text", output_field=models.TextField())
+        return list(self.order_by().values_list(each, flat=True).distinct().order_by(each))
+
     def variant_keys(self) -> list[tuple[str, list[str]]]:
         """The keys of each flag and of its variants, without the rest of the documents."""
         template = "jsonb_path_query_array(%(expressions)s, '$.variants[*].key')"
@@ -58,27 +64,29 @@ class FlagQuerySet(models.QuerySet["Flag"]):
 
 
 class FlagDetails(models.Model):
-    """Details of a flag, for staff. A flag without an expected end is permanent."""
+    """What staff write about a flag; see flags/details.py."""
 
     name = models.CharField(max_length=200)
     description = models.CharField(max_length=500, blank=True)
     owner = models.CharField(max_length=200, blank=True)
     expected_end = models.DateField(null=True)
-    tags = models.JSONField(default=list)  # texts, sorted
-    links = models.JSONField(default=list)  # [{"label", "url"}]
+    tags = models.JSONField(default=list)
+    links = models.JSONField(default=list)
 
     class Meta:
         abstract = True
 
     @property
-    def details(self) -> dict[str, str]:
-        """As text, for forms, history and exports."""
+    def details(self) -> Details:
+        """As plain JSON data, for forms, history and exports."""
         end = self.expected_end.isoformat() if self.expected_end else ""
         return {
             "name": self.name,
             "description": self.description,
             "owner": self.owner,
             "expected_end": end,
+            "tags": self.tags,
+            "links": self.links,
         }
 
 

@@ -1,6 +1,6 @@
 """Writes to flags. Each is one transaction with a revision and an audit entry."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from flags.details import Details, Link, read_links, read_tags
 from flags.engine import sentences
 from flags.engine.document import (
     DocumentError,
@@ -21,8 +22,14 @@ from flags.models import Flag, FlagRevision, new_salt
 from flags.validation import check, check_dependents
 from ilara_admin.core import diff
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
-from ilara_admin.core.changes import Conflict, bump_config_version, create_or_conflict
+from ilara_admin.core.changes import (
+    Conflict,
+    bump_config_version,
+    create_or_conflict,
+    merge_changes,
+)
 from ilara_admin.core.diff import Change
+from ilara_admin.core.path_error import PathError
 from ilara_admin.core.projects import check_visible
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Project
 from segments.keys import KEY, KEY_FORM
@@ -51,6 +58,8 @@ def _revise(flag: Flag, actor: Actor, reason: str) -> None:
         description=flag.description,
         owner=flag.owner,
         expected_end=flag.expected_end,
+        tags=flag.tags,
+        links=flag.links,
         author=actor.user,
         author_name=actor.name,
         reason=reason,
@@ -74,8 +83,8 @@ def locked(flag: Flag) -> Flag:
 @transaction.atomic
 def flag_create(
     *, environment: Environment, key: str, document: FlagDocument, actor: Actor, name: str = "",
-    description: str = "", owner: str = "", expected_end: date | None = None, salt: str = "",
-    reason: str = "",
+    description: str = "", owner: str = "", expected_end: date | None = None,
+    tags: Sequence[str] = (), links: Sequence[Link] = (), salt: str = "", reason: str = "",
 ) -> Flag:  # fmt: skip
     """Create a flag, with a new salt unless one is given."""
     if not KEY.fullmatch(key):
@@ -91,6 +100,8 @@ def flag_create(
             description=description,
             owner=owner,
             expected_end=expected_end,
+            tags=_checked("tags", read_tags, tags),
+            links=_checked("links", read_links, links),
             document=encode_document(document),
         ),
         {"flag_key_unique": ValidationError({"key": f"There is already a flag “{key}” here."})},
@@ -131,6 +142,8 @@ def flag_clone(
         description=flag.description,
         owner=flag.owner,
         expected_end=flag.expected_end,
+        tags=flag.tags,
+        links=flag.links,
         salt=flag.salt if same_players else "",
         reason=reason or f"Cloned from {flag.key}",
     )
@@ -139,7 +152,7 @@ def flag_clone(
 @transaction.atomic
 def flag_update(
     flag: Flag, *, document: FlagDocument, base_revision: int, actor: Actor,
-    details: Mapping[str, str] | None = None, reason: str = "",
+    details: Details | None = None, reason: str = "",
     action: AuditAction = AuditAction.FLAG_UPDATED,
 ) -> Saved:  # fmt: skip
     """Save a new document, and `details` if given. Raises Conflict if `base_revision` is no longer
@@ -155,12 +168,13 @@ def flag_update(
 
 
 def _save(
-    flag: Flag, document: Any, details: Mapping[str, str], *, actor: Actor, reason: str,
+    flag: Flag, document: Any, details: Details, *, actor: Actor, reason: str,
     action: AuditAction,
 ) -> Saved:  # fmt: skip
     before, name = fields_of(flag), flag.name
     flag.document = document
-    _set_details(flag, details, flag.key)
+    if details != flag.details:
+        _set_details(flag, details, flag.key)
     if flag.name != name:
         check_visible(flag.name)
     old, new = changed_fields(before, fields_of(flag))
@@ -180,9 +194,7 @@ def fields_of(flag: Flag) -> dict[str, Any]:
     return {**document, **flag.details}
 
 
-def check_revision(
-    flag: Flag, base: int, document: FlagDocument, details: Mapping[str, str]
-) -> None:
+def check_revision(flag: Flag, base: int, document: FlagDocument, details: Details) -> None:
     """Raise Conflict unless `base`, the edited revision, is current."""
     if flag.revision == base:
         return
@@ -207,7 +219,7 @@ def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list
         found = diff.differences(before.document, after.document, "flag")
     else:
         found = sentences.differences(*documents)
-    found += sentences.details_differences(before.details, after.details)
+    found += sentences.field_differences(before.details, after.details)
     if isinstance(before, FlagRevision) and isinstance(after, FlagRevision):
         found += sentences.field_differences(
             {"archived": before.archived}, {"archived": after.archived}
@@ -215,7 +227,7 @@ def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list
     return found
 
 
-def _set_details(flag: Flag | FlagRevision, details: Mapping[str, str], key: str) -> None:
+def _set_details(flag: Flag | FlagRevision, details: Details, key: str) -> None:
     end = details["expected_end"]
     try:
         flag.expected_end = date.fromisoformat(end) if end else None
@@ -223,6 +235,30 @@ def _set_details(flag: Flag | FlagRevision, details: Mapping[str, str], key: str
         raise ValidationError({"expected_end": "Give a date like 2026-12-31."}) from None
     flag.name = details["name"] or key
     flag.description, flag.owner = details["description"], details["owner"]
+    flag.tags = _checked("tags", read_tags, details["tags"])
+    flag.links = _checked("links", read_links, details["links"])
+
+
+def _checked[T](name: str, read: Callable[[Any], T], value: Any) -> T:
+    try:
+        return read(value)
+    except PathError as error:
+        raise ValidationError({name: error.message}) from None
+
+
+@transaction.atomic
+def flag_set_details(
+    flag: Flag, details: Details, *, actor: Actor, seen: Details | None = None, reason: str = ""
+) -> Saved:
+    """Set some of the details, even if the document cannot be read. Raises Conflict if one of them
+    is neither as wanted nor as in `seen`, the details that the actor saw."""
+    flag = locked(flag)
+    now = flag.details
+    changed = merge_changes("flag", flag.key, flag.key, seen=seen, now=now, wanted=details)
+    return _save(
+        flag, flag.document, {**now, **changed}, actor=actor, reason=reason,
+        action=AuditAction.FLAG_UPDATED,
+    )  # fmt: skip
 
 
 @transaction.atomic

@@ -35,6 +35,8 @@ def _restore(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
     options: Any = {"actor": actor, "reason": reason}
     if before.keys() | after.keys() == {"enabled"}:
         return services.flag_set_enabled(flag, before["enabled"], **options)[1]
+    if before.keys() | after.keys() <= flag.details.keys():
+        return services.flag_set_details(flag, dict(before), **options)[1]
     return services.flag_set_fields(flag, before, after.keys() - before.keys(), **options)[1]
 
 
@@ -89,14 +91,32 @@ def _restore_override(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntr
     flag, player, before = _flag(entry), _player(entry), entry.before or {}
     if "variant" not in before:
         return overrides.override_remove(flag, player, actor=actor, reason=reason)
-    until = before["until"]
-    fields = {
-        "variant": before["variant"],
-        "expires_at": datetime.fromisoformat(until) if until else None,
-        "author_name": before["_author"],
-        "created_at": datetime.fromisoformat(before["_created_at"]),
-    }
+    fields = overrides.columns_of(before)
     return overrides.override_write(flag, player, fields, actor=actor, reason=reason)
+
+
+def _names(stored: Any) -> list[str]:
+    """The players of the overrides in an entry, which may hold only their number."""
+    return [fields["player"] for fields in stored] if isinstance(stored, list) else []
+
+
+def _overrides(entry: AuditEntry) -> Fields:
+    before, after = entry.before or {}, entry.after or {}
+    names = [*_names(before["overrides"]), *_names(after["overrides"])]
+    return {"overrides": overrides.overrides_fields(_flag(entry), names)}
+
+
+def _restore_overrides(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
+    before, after = entry.before or {}, entry.after or {}
+    return overrides.overrides_replace(
+        _flag(entry), _names(after["overrides"]), before["overrides"], actor=actor, reason=reason
+    )
+
+
+def _why_not_overrides(entry: AuditEntry) -> str:
+    if isinstance((entry.before or {}).get("overrides"), list):
+        return ""
+    return f"More than {overrides.MAX_KEPT} overrides are not kept."
 
 
 register_undo(
@@ -117,5 +137,12 @@ register_undo(
     role=Role.SUPPORT,
     current=_override,
     restore=_restore_override,
+)
+register_undo(
+    AuditAction.FLAG_OVERRIDES_REPLACED,
+    role=Role.LIVE_OPS,
+    current=_overrides,
+    restore=_restore_overrides,
+    why_not=_why_not_overrides,
 )
 register_permanent({AuditAction.FLAG_CREATED: "A flag cannot be deleted. Archive it instead."})

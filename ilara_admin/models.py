@@ -193,6 +193,7 @@ class AuditAction(models.TextChoices):
     FLAG_RESTORED = "flag.restored"
     FLAG_OVERRIDDEN = "flag.overridden"
     FLAG_OVERRIDE_REMOVED = "flag.override_removed"
+    FLAG_OVERRIDES_REPLACED = "flag.overrides_replaced"
     SEGMENT_CREATED = "segment.created"
     SEGMENT_UPDATED = "segment.updated"
     SEGMENT_DELETED = "segment.deleted"

@@ -28,7 +28,7 @@ PERSONAL = {
 # Names of values that identify a player, in documents and audit entries.
 OF_PLAYERS = {"player", "players", "ids", "externalid", "aliases", "alias", "email", "deviceid"}
 # Names of texts that staff wrote, in documents and audit entries.
-SENTENCES = {"name", "description", "owner", "reason", "text"}
+SENTENCES = {"name", "description", "owner", "reason", "_reason", "text", "tags"}
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 # A name does not begin within a longer id, address, number or time.
 BEFORE = r"(?<![\w@+-])(?<!\w\.)"
@@ -98,6 +98,8 @@ class Redaction:
                 return self.text(value)
             case list():
                 return [self.json(item, name) for item in value]
+            case {"label": str(label), "url": str(url), **rest} if not rest:
+                return {"label": self.text(label), "url": self.text(url)}
             case {"field": str(field), "value": operand}:
                 return {**value, "value": self._operand(field, operand)}
             case dict():
@@ -130,8 +132,8 @@ class Redaction:
             for id, *texts in cursor.fetchall():
                 before = [None if text is None else msgspec.json.decode(text) for text in texts]
                 after = [
-                    self.text(value) if isinstance(value, str) else self.json(value)
-                    for value in before
+                    self.text(value) if isinstance(value, str) else self.json(value, column)
+                    for value, column in zip(before, columns, strict=True)
                 ]
                 if after != before:
                     self._update(cursor, table, columns, id, after)

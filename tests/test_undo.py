@@ -12,10 +12,11 @@ from django.db import connection
 from events.models import EventName
 from events.services import event_name_describe
 from flags.models import Flag, FlagOverride
-from flags.overrides import override_remove, override_set
+from flags.overrides import override_remove, override_set, overrides_clear
 from flags.services import (
     flag_restore,
     flag_set_archived,
+    flag_set_details,
     flag_set_enabled,
     flag_update,
 )
@@ -180,6 +181,7 @@ class Case(NamedTuple):
 
 
 A = AuditAction
+LINK = {"label": "Ticket", "url": "https://tracker.example/1"}
 CASES = {
     "flag rollout": Case(
         A.FLAG_UPDATED, lambda t: roll_out(t, 5_000), lambda t: roll_out(t, 6_000)
@@ -240,6 +242,17 @@ CASES = {
         first=lambda t: override_set(
             t.flag, t.player, "enabled", actor=BO, expires_at=datetime.now(UTC) + timedelta(hours=1)
         ),
+    ),
+    "overrides cleared": Case(
+        A.FLAG_OVERRIDES_REPLACED,
+        lambda t: overrides_clear(t.flag, actor=ACTOR),
+        lambda t: override_set(t.flag, t.player, "disabled", actor=ACTOR),
+        first=lambda t: override_set(t.flag, t.player, "enabled", actor=BO, reason="A test"),
+    ),
+    "flag tags": Case(
+        A.FLAG_UPDATED,
+        lambda t: flag_set_details(t.flag, {"tags": ["a"], "links": [LINK]}, actor=ACTOR),
+        lambda t: flag_set_details(t.flag, {"tags": ["b"]}, actor=ACTOR),
     ),
     "segment created": Case(
         A.SEGMENT_CREATED,

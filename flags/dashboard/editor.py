@@ -20,7 +20,6 @@ from django.utils import timezone
 from flags import services
 from flags.dashboard.affected import affected_flags
 from flags.dashboard.forms import (
-    DetailsForm,
     PrerequisiteForm,
     ServingForm,
     VariantForm,
@@ -107,7 +106,7 @@ def _edit_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 @readable_flag
 def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
-    """Edit the details, the variants, and the default and off variant."""
+    """Edit the variants, and the default and off variant."""
     document = draft_of(request) or flag.spec
     boolean = document.value_type is ValueType.BOOLEAN
     forms = formset_factory(VariantForm, extra=0, max_num=MAX_ROWS)
@@ -129,24 +128,22 @@ def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     if posted is not None:
         keys = [form["key"].value() or "" for form in variants.forms]
     serving = ServingForm(keys, posted, initial={"default": document.default, "off": document.off})
-    details = DetailsForm(posted, initial=_details(request, flag))
     status = 200
     if posted is not None:
-        if variants.is_valid() and serving.is_valid() and details.is_valid():
+        if variants.is_valid() and serving.is_valid():
             changed = msgspec.structs.replace(
                 document,
                 variants=tuple(form.variant() for form in variants.forms),
                 default=serving.cleaned_data["default"],
                 off=serving.cleaned_data["off"],
             )
-            return review(request, flag, changed, back="flag_variants", details=details.details)
+            return review(request, flag, changed, back="flag_variants")
         status = 422
     context = {
         "flag": flag,
         "document": document,
         "variants": variants,
         "serving": serving,
-        "details": details,
         "boolean": boolean,
         "base": base_of(request, flag),
     }
@@ -185,11 +182,6 @@ def flag_prerequisites(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     return render_partial(request, template, context, partial="editor", status=status)
 
 
-def _details(request: HtmxHttpRequest, flag: Flag) -> dict[str, str]:
-    """The posted details; the current details where none was posted."""
-    return {name: request.POST.get(name, value)[:500] for name, value in flag.details.items()}
-
-
 def base_of(request: HtmxHttpRequest, flag: Flag) -> int:
     """The revision that the editor was opened on."""
     base = request.POST.get("base", "")
@@ -213,20 +205,15 @@ def review(
     draft: FlagDocument,
     *,
     back: str,
-    details: dict[str, str] | None = None,
     error: str = "",
     everyone: bool = False,
 ) -> HttpResponse:
     """Show the differences from the current revision and the players who would switch."""
-    details = details or flag.details
     try:
-        services.check_revision(flag, base_of(request, flag), draft, details)
+        services.check_revision(flag, base_of(request, flag), draft, flag.details)
     except Conflict as conflict:
-        return _conflict(request, flag, conflict, draft, details, back)
+        return _conflict(request, flag, conflict, draft, back)
     changes = sentences.differences(flag.spec, draft)
-    changes += sentences.details_differences(
-        flag.details, {**details, "name": details["name"] or flag.key}
-    )
     lost = lost_variants_text(flag, draft)
     found = None if error else impact_of(request, flag, draft, everyone=everyone)
     job = None
@@ -239,7 +226,6 @@ def review(
         "flag": flag,
         "changes": changes,
         "draft": json.dumps(encode_document(draft), ensure_ascii=False),
-        "details": details,
         "back": back,
         "error": error,
         "reason": reason_of(request),
@@ -256,11 +242,9 @@ def _conflict(
     flag: Flag,
     conflict: Conflict,
     draft: FlagDocument,
-    details: dict[str, str],
     back: str,
 ) -> HttpResponse:
     fields = {
-        **details,
         "draft": json.dumps(encode_document(draft), ensure_ascii=False),
         "base": str(conflict.current),
         "back": back,
@@ -284,9 +268,7 @@ def flag_review(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     if draft is None:
         return _unreadable(request, flag.key, back)
     everyone = not is_review(request)
-    return review(
-        request, flag, draft, back=back, details=_details(request, flag), everyone=everyone
-    )
+    return review(request, flag, draft, back=back, everyone=everyone)
 
 
 @staff_view(Role.LIVE_OPS)
@@ -326,20 +308,16 @@ def flag_save(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     back, draft = _back(request), draft_of(request)
     if draft is None:
         return _unreadable(request, flag.key, back)
-    details = _details(request, flag)
     try:
         saved, entry = services.flag_update(
             flag,
             document=draft,
             base_revision=base_of(request, flag),
             actor=actor_of(request),
-            details=details,
             reason=reason_of(request),
         )
     except Conflict as conflict:
-        return _conflict(request, flag, conflict, draft, details, back)
+        return _conflict(request, flag, conflict, draft, back)
     except ValidationError as problem:
-        return review(
-            request, flag, draft, back=back, details=details, error=" ".join(problem.messages)
-        )
+        return review(request, flag, draft, back=back, error=" ".join(problem.messages))
     return done(request, saved, entry, f"Saved {flag.key}. Players see it at their next request.")

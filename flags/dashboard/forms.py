@@ -1,19 +1,23 @@
 """The forms of the flag pages and their conversion to and from a flag document."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
+from flags.details import Details, Link, links_text, tags_text, typed_links, typed_tags
 from flags.engine.document import FlagDocument, Prerequisite, ValueType, Variant
-from flags.models import FlagQuerySet
+from flags.models import Flag, FlagQuerySet
+from ilara_admin.core.changes import MAX_REASON
 from ilara_admin.core.names import name_problem
+from ilara_admin.core.path_error import PathError
 from ilara_admin.models import Environment
 from ilara_admin.web.confirm import PREVIEW
 from ilara_admin.web.filters import FilterForm
+from ilara_admin.web.forms import SeenForm
 from ilara_admin.web.suggestions import SuggestedChoiceField, Suggestions
 from segments.keys import KEY, KEY_FORM
 
@@ -54,8 +58,21 @@ class PlayerFlagsForm(FilterForm):
     start = forms.IntegerField(label="", required=False, min_value=0, widget=forms.HiddenInput)
 
 
-class DetailsForm(forms.Form):
-    """The details of a flag."""
+class TagsInput(forms.TextInput):
+    """Suggests the tags `in_use`, after each comma."""
+
+    template_name = "components/_tags.html"
+    in_use: Sequence[str] = ()
+
+    def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
+        listed = {"list": f"id_{name}_in_use", "data-tags": True, "autocomplete": "off"}
+        context = super().get_context(name, value, {**(attrs or {}), **listed})
+        context["widget"]["in_use"] = self.in_use
+        return context
+
+
+class DetailsFields(forms.Form):
+    """The details of a flag, with tags and links as text."""
 
     name = forms.CharField(max_length=200, required=False)
     description = forms.CharField(
@@ -70,6 +87,19 @@ class DetailsForm(forms.Form):
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
         help_text="When the game should stop using it. Leave empty for a permanent flag.",
     )
+    tags = forms.CharField(
+        required=False, widget=TagsInput, help_text="Separated by commas: economy, season-3."
+    )
+    links = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+        help_text="One per line, a label and an address: <code>Ticket https://example.com/12</code>",
+    )
+
+    def suggest_tags(self, in_use: Sequence[str]) -> None:
+        widget = self.fields["tags"].widget
+        assert isinstance(widget, TagsInput)
+        widget.in_use = in_use
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
@@ -77,14 +107,44 @@ class DetailsForm(forms.Form):
             raise ValidationError(f"The name {problem}.")
         return name
 
+    def clean_tags(self) -> list[str]:
+        return _typed(typed_tags, self.cleaned_data["tags"])
+
+    def clean_links(self) -> list[Link]:
+        return _typed(typed_links, self.cleaned_data["links"])
+
+
+def _typed[T](read: Callable[[str], T], text: str) -> T:
+    try:
+        return read(text)
+    except PathError as error:
+        raise ValidationError(error.message) from None
+
+
+class DetailsForm(SeenForm, DetailsFields):
+    """Only changed details are written: somebody else may change the others."""
+
+    reason = forms.CharField(
+        required=False,
+        max_length=MAX_REASON,
+        help_text="Stored in the history and the audit log.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+    def __init__(self, flag: Flag, data: Mapping[str, Any] | None = None) -> None:
+        as_text = {"tags": tags_text(flag.tags), "links": links_text(flag.links)}
+        super().__init__(f"flag:{flag.pk}", flag.details, data, as_text)
+        self.order_fields([*DetailsFields.base_fields, "reason", "seen"])
+
     @property
-    def details(self) -> dict[str, str]:
-        """As Flag.details."""
-        end = self.cleaned_data["expected_end"]
-        return {**self.cleaned_data, "expected_end": end.isoformat() if end else ""}
+    def details(self) -> Details:
+        found = {name: self.cleaned_data[name] for name in DetailsFields.base_fields}
+        end = found["expected_end"]
+        return {**found, "expected_end": end.isoformat() if end else ""}
 
 
-class FlagNewForm(DetailsForm):
+class FlagNewForm(DetailsFields):
+    links = None  # type: ignore[assignment]  # added once there is a flag to link
     key = forms.CharField(
         max_length=128,
         validators=[KEY_VALIDATOR],

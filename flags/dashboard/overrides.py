@@ -11,11 +11,12 @@ from django.http import HttpResponse
 from django.utils import timezone
 
 from flags.dashboard.forms import RULES_DECIDE, OverrideForm
-from flags.dashboard.shortcuts import get_flag_or_404, readable_flag
+from flags.dashboard.shortcuts import done, get_flag_or_404, readable_flag
 from flags.engine.document import variant_keys
 from flags.models import Flag, FlagOverride
-from flags.overrides import override_remove, override_set
+from flags.overrides import MAX_KEPT, override_remove, override_set, overrides_clear
 from ilara_admin.core.changes import reason_of
+from ilara_admin.core.diff import Change
 from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditEntry, Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
@@ -27,6 +28,8 @@ from ilara_admin.web.pagination import KeysetPage
 from players.models import Player
 
 SHOWN = 5
+REVIEWED = 10
+RULES = "the rules decide"
 
 
 class ShownOverride(NamedTuple):
@@ -79,8 +82,74 @@ def flag_overrides(request: HtmxHttpRequest, key: str) -> HttpResponse:
     flag = get_flag_or_404(request, key)
     overrides = flag.overrides.unexpired(timezone.now()).order_by("-created_at", "player_id")
     page = KeysetPage.of(overrides, request)
-    context = {"flag": flag, "page": page, "rows": _shown(flag, page.rows)}
+    context = {
+        "flag": flag,
+        "page": page,
+        "rows": _shown(flag, page.rows),
+        "may_edit": request.user.may(Role.LIVE_OPS),
+        "may_override": request.user.may(Role.SUPPORT),
+    }
     return render_list(request, "flags/overrides.html", context)
+
+
+@staff_view(Role.SUPPORT, "GET", "POST")
+def flag_override_remove(request: HtmxHttpRequest, key: str, player_id: uuid.UUID) -> HttpResponse:
+    """Remove the override of one player, from the page of the flag."""
+    flag = get_flag_or_404(request, key)
+    player = get_or_404(request, Player, id=player_id)
+    who = isolated(player.external_id)
+    if request.method == "POST":
+        entry = override_remove(flag, player, actor=actor_of(request), reason=reason_of(request))
+        return done(request, flag, entry, f"{who} gets what the rules of {key} say.")
+    present = FlagOverride.objects.filter(flag=flag, player_id=player.pk).first()
+    return render_confirm(
+        request,
+        Confirm(
+            title=f"Remove the override of {key} for {who}",
+            button=f"Remove in {request.environment.slug}",
+            cancel_url=environment_url(request, "flag_detail", key),
+            text="The rules decide for this player, from the next request on.",
+            tone="danger",
+            changes=[Change(who, present.variant, RULES)] if present else [],
+        ),
+    )
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def flag_overrides_clear(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Remove all overrides of a flag."""
+    flag = get_flag_or_404(request, key)
+    if request.method == "POST":
+        entry = overrides_clear(flag, actor=actor_of(request), reason=reason_of(request))
+        return done(request, flag, entry, f"Removed the overrides of {key}.")
+    total = flag.overrides.count()
+    newest = list(flag.overrides.order_by("-created_at", "player_id")[:REVIEWED])
+    return render_confirm(
+        request,
+        Confirm(
+            title=f"Remove all overrides of {key}",
+            button=f"Remove {total:,} in {request.environment.slug}" if total else "",
+            cancel_url=environment_url(request, "flag_detail", key),
+            text=_clear_text(total),
+            tone="danger",
+            changes=[
+                Change(isolated(row.external_id), row.override.variant, RULES)
+                for row in _shown(flag, newest)
+            ],
+        ),
+    )
+
+
+def _clear_text(total: int) -> str:
+    if not total:
+        return "It has no overrides."
+    players = "1 player" if total == 1 else f"{total:,} players"
+    text = f"The rules decide for {players}, from the next request on. "
+    if total > REVIEWED:
+        text += f"The newest {REVIEWED} are below. "
+    if total > MAX_KEPT:
+        return text + f"This cannot be undone: more than {MAX_KEPT} overrides are not kept."
+    return text + "One undo sets them again."
 
 
 @staff_view(Role.SUPPORT, "GET", "POST")

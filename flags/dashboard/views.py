@@ -12,8 +12,10 @@ from flags import services
 from flags.cache import compile_draft, flags_of
 from flags.dashboard.affected import dependents_in_use
 from flags.dashboard.forms import FlagFilterForm, FlagNewForm
+from flags.dashboard.history import PARAMETER, history_of
 from flags.dashboard.impact import Impact, impact
 from flags.dashboard.overrides import overrides_of
+from flags.dashboard.receipts import receipt_context
 from flags.dashboard.shortcuts import get_flag_or_404
 from flags.dashboard.stale import hints
 from flags.engine import sentences
@@ -25,27 +27,28 @@ from flags.engine.document import (
     Rule,
     check_document,
 )
-from flags.engine.evaluation import EvaluationContext, evaluate, event_counts_needed
-from flags.engine.receipt import receipt_of
 from flags.engine.schedule import is_scheduled, next_change, rollout_at
-from flags.models import Flag, FlagOverride, FlagRevision, segments_used
+from flags.models import Flag, segments_used
 from flags.usage import use_of
 from ilara_admin.api import environment_cache
 from ilara_admin.models import Role
 from ilara_admin.templatetags.charts import Share
 from ilara_admin.web.access import actor_of, environment_url, staff_view
-from ilara_admin.web.filters import render_list, searched
+from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import add_errors
-from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
+from ilara_admin.web.htmx import (
+    HtmxHttpRequest,
+    redirect_to,
+    render_partial,
+    wants_partial,
+    with_toast,
+)
 from ilara_admin.web.pagination import KeysetPage
-from players.aliases import player_id_named
 from segments.cache import segments_part
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe as describe_rule
 from segments.models import Segment
-from segments.subject import stored_subject
 
-HISTORY_SIZE = 20
 SHOWN_RULES = 2
 USE_DAYS = 7
 
@@ -95,6 +98,7 @@ def flag_new(request: HtmxHttpRequest) -> HttpResponse:
     environments = list(request.project.environments.all())
     owner = actor_of(request).name
     form = FlagNewForm(environments, request.POST or None, initial={"owner": owner})
+    form.suggest_tags(Flag.objects.of(request.environment).tags())
     if request.method == "POST" and form.is_valid():
         chosen = form.cleaned_data["environments"]
         try:
@@ -106,6 +110,7 @@ def flag_new(request: HtmxHttpRequest) -> HttpResponse:
                 description=form.cleaned_data["description"],
                 owner=form.cleaned_data["owner"],
                 expected_end=form.cleaned_data["expected_end"],
+                tags=form.cleaned_data["tags"],
                 document=form.document(),
                 actor=actor_of(request),
             )
@@ -124,29 +129,39 @@ def flag_new(request: HtmxHttpRequest) -> HttpResponse:
 @staff_view(Role.VIEWER)
 def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     flag, now = get_flag_or_404(request, key), timezone.now()
-    context: dict[str, Any] = {
-        "flag": flag,
+    template = "flags/detail.html"
+    context: dict[str, Any] = {"flag": flag, "may_edit": request.user.may(Role.LIVE_OPS)}
+    if wants_partial(request) and PARAMETER not in request.GET:
+        context |= receipt_context(request, flag)
+        return render_partial(request, template, context, partial="try")
+    context |= history_of(request, flag)
+    if not flag.problem:
+        context |= document_context(flag.spec, now)
+    if wants_partial(request):
+        return render_partial(request, template, context, partial="history")
+    context |= {
         "unreadable_segments": _unreadable_segments(flag),
         "dependents": dependents_in_use(request, flag),
         "overrides": overrides_of(flag, now),
         "use": _use(flag, now),
         "hints": hints(flag, now),
-        "history": _history(flag),
-        "tried": _try(request, flag),
-        "may_edit": request.user.may(Role.LIVE_OPS),
+        "may_override": request.user.may(Role.SUPPORT),
+        **receipt_context(request, flag),
     }
-    if not flag.problem:
-        document = flag.spec
-        context |= {
-            "document": document,
-            "variants": [
-                {"variant": variant, "text": sentences.value_text(variant.value)}
-                for variant in document.variants
-            ],
-            "rules": [_rule_row(rule, now) for rule in document.rules],
-        }
-    partial = "try" if "player" in request.GET else "history"
-    return render_partial(request, "flags/detail.html", context, partial=partial)
+    return render_partial(request, template, context, partial="history")
+
+
+def document_context(document: FlagDocument, at: datetime) -> dict[str, Any]:
+    """What the panels of rules and variants show of a document, with the percentages of that
+    time."""
+    return {
+        "document": document,
+        "variants": [
+            {"variant": variant, "text": sentences.value_text(variant.value)}
+            for variant in document.variants
+        ],
+        "rules": [_rule_row(rule, at) for rule in document.rules],
+    }
 
 
 def _unreadable_segments(flag: Flag) -> list[Segment]:
@@ -176,50 +191,6 @@ def _use(flag: Flag, now: datetime) -> dict[str, Any]:
     total = sum(each.times for each in found)
     shares = [Share(each.variant, EVERYBODY * each.times // total) for each in found if total]
     return {"total": total, "shares": shares}
-
-
-NEWEST = "SELECT * FROM flag_revision WHERE flag_id = %s ORDER BY number DESC LIMIT %s"
-
-
-def _history(flag: Flag) -> list[dict[str, Any]]:
-    """The newest revisions with their changes."""
-    revisions = list(FlagRevision.objects.raw(NEWEST, [flag.pk, HISTORY_SIZE + 1]))
-    older: list[Any] = [*revisions[1:], None]
-    found = []
-    for revision, before in zip(revisions[:HISTORY_SIZE], older, strict=False):
-        changes = []
-        if before is not None:
-            changes = services.differences(before, revision)
-        found.append({"revision": revision, "changes": changes, "is_first": revision.number == 1})
-    return found
-
-
-def _try(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any] | None:
-    """The value for the player with the typed external id, and its receipt."""
-    external_id = searched(request, "player")
-    if not external_id:
-        return None
-    environment = request.environment
-    known = environment_cache.at_version(environment)
-    ready = flags_of(known).get(flag.key)
-    if ready is None or flag.problem:
-        return None
-    player_id = player_id_named(environment, external_id)
-    found = stored_subject(known, player_id, event_counts_needed([ready]))
-    if found is None:
-        return {"external_id": external_id}
-    player, subject, _ = found
-    overrides = FlagOverride.objects.in_force(player.id, subject.now)
-    variants = {each.flag_id: each.variant for each in overrides}
-    context = EvaluationContext(str(player.id), subject, variants, subject.now)
-    decision = evaluate(ready, context)
-    return {
-        "external_id": external_id,
-        "player": player,
-        "value": sentences.value_text(decision.variant.value),
-        "variant": decision.variant.key,
-        "receipt": receipt_of(ready, context, decision, segments_part.of(known)),
-    }
 
 
 def impact_of(

@@ -18,6 +18,8 @@ from segments.language.compiler import Subject
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe
 
+SHOWN_OVERRIDES = 20
+
 
 def value_text(value: Any) -> str:
     """A variant's value on one line, as JSON: text in quotes, so that "1" and 1 differ."""
@@ -97,20 +99,9 @@ def differences(before: FlagDocument, after: FlagDocument) -> list[Change]:
     ]
 
 
-def details_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
-    """The differences between the details of two flags."""
-    return [
-        Change(
-            label.replace("_", " ").capitalize(), before[label] or "none", after[label] or "none"
-        )
-        for label in before
-        if before[label] != after[label]
-    ]
-
-
 def field_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Like `differences`, between some fields of a flag as the audit log stores them. A field that
-    cannot be read is compared as JSON."""
+    """Like `differences`, between some fields of a flag as the audit log stores them, such as its
+    details. A field that cannot be read is compared as JSON."""
     found: list[Change] = []
     for name in {**before, **after}:
         old, new = before.get(name), after.get(name)
@@ -224,8 +215,20 @@ def _state(enabled: bool) -> str:
     return "on" if enabled else "off"
 
 
-def _details(text: str) -> str:
+def _text(text: str) -> str:
     return text or "none"
+
+
+def _links(links: Sequence[Mapping[str, str]]) -> str:
+    return ", ".join(f"{link['label']} {link['url']}" for link in links) or "none"
+
+
+def _overrides(overrides: Sequence[Mapping[str, Any]] | int) -> str:
+    """`a: enabled, b: disabled`; the number of many."""
+    if isinstance(overrides, int) or len(overrides) > SHOWN_OVERRIDES:
+        number = overrides if isinstance(overrides, int) else len(overrides)
+        return f"{number:,} players"
+    return ", ".join(f"{each['player']}: {each['variant']}" for each in overrides) or "none"
 
 
 # The label, type and text of the other fields of a flag.
@@ -235,10 +238,13 @@ _FIELDS: Mapping[str, tuple[str, Any, Callable[[Any], str]]] = {
     "prerequisites": ("Only if", tuple[Prerequisite, ...], _needs),
     "default": ("Otherwise", str, str),
     "off": ("When off", str, str),
-    "name": ("Name", str, _details),
-    "description": ("Description", str, _details),
-    "owner": ("Owner", str, _details),
-    "expected_end": ("Expected end", str, _details),
+    "name": ("Name", str, _text),
+    "description": ("Description", str, _text),
+    "owner": ("Owner", str, _text),
+    "expected_end": ("Expected end", str, _text),
+    "tags": ("Tags", tuple[str, ...], lambda tags: ", ".join(tags) or "none"),
+    "links": ("Links", tuple[dict[str, str], ...], _links),
+    "overrides": ("Overrides", list[dict[str, Any]] | int, _overrides),
     "archived": ("Lists", bool, lambda archived: "archived" if archived else "in use"),
 }
 

@@ -2,13 +2,13 @@
 
     {"version": 1,
      "flags": {"new-shop": {"name": "New shop", "description": "", "owner": "",
-                            "expected_end": "", "archived": false,
+                            "expected_end": "", "tags": [], "links": [], "archived": false,
                             "value_type": "boolean", "enabled": true, …}},
      "segments": {"whales": {"name": "Whales", "description": "",
                              "rule": {"operator": "AND", "conditions": […]}}}}
 
 A rule has the format of segments/language/parser.py; a flag has the fields of
-flags/engine/document.py and its details. A missing section leaves its kind unchanged.
+flags/engine/document.py and those of flags/details.py. A missing section leaves its kind unchanged.
 Imports no Django.
 """
 
@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from flags.details import Details, read_links, read_tags
 from flags.engine.document import (
     DocumentError,
     FlagDocument,
@@ -143,6 +144,8 @@ class FlagDetailsConfig(msgspec.Struct, frozen=True):
     description: Annotated[str, msgspec.Meta(max_length=500)] = ""
     owner: Annotated[str, msgspec.Meta(max_length=200)] = ""
     expected_end: str = ""
+    tags: list[str] = []
+    links: list[dict[str, str]] = []
     archived: bool = False
 
 
@@ -151,7 +154,7 @@ def document_of(flag: ConfigEntry) -> FlagDocument:
     return decode_document({name: flag[name] for name in flag if name not in _ABOUT})
 
 
-def details_of(flag: ConfigEntry) -> dict[str, str]:
+def details_of(flag: ConfigEntry) -> Details:
     return {name: flag[name] for name in _ABOUT if name != "archived"}
 
 
@@ -208,6 +211,11 @@ def _read_flag(key: str, data: Any, faults: list[PathError]) -> ConfigEntry:
     _check_name(given.get("name"), faults)
     if given.get("expected_end") and not _is_date(given["expected_end"]):
         faults.append(PathError("expected_end", "Must be a date like 2026-12-31, or empty."))
+    for name, read_one in (("tags", read_tags), ("links", read_links)):
+        try:
+            given[name] = read_one(given.get(name, []))
+        except PathError as error:
+            faults.append(error.below(name))
     details = {
         **msgspec.structs.asdict(FlagDetailsConfig()),
         **given,

@@ -43,7 +43,7 @@ def _rule(entry: ConfigEntry) -> str:
 
 
 def _flag(before: ConfigEntry, after: ConfigEntry) -> list[Change]:
-    found = sentences.details_differences(details_of(before), details_of(after))
+    found = sentences.field_differences(details_of(before), details_of(after))
     if before["archived"] is not after["archived"]:
         found.append(Change("Archived", _yes(before["archived"]), _yes(after["archived"])))
     try:

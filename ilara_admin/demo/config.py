@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from flags import services as flag_services
+from flags.details import Link
 from flags.engine.bucketing import reweight
 from flags.engine.document import (
     EVERYBODY,
@@ -166,6 +167,21 @@ def _raids(today: datetime) -> FlagDocument:
     return replace(_on(rule), prerequisites=(needed,))
 
 
+TAGS: dict[str, tuple[str, ...]] = {
+    "daily-bonus": ("economy", "retention"), "energy-minutes": ("economy",),
+    "guild-raids": ("season-3", "social"), "interstitial-ads": ("ads", "economy"),
+    "match-region": ("servers",), "new-shop": ("economy", "shop"),
+    "onboarding-copy": ("onboarding", "season-3"), "starter-price": ("economy", "shop"),
+    "vulkan-renderer": ("android",), "winter-event": ("event",),
+}  # fmt: skip
+LINKS: dict[str, tuple[Link, ...]] = {
+    "onboarding-copy": (
+        {"label": "Ticket", "url": "https://tracker.example/GAME-812"},
+        {"label": "Design", "url": "https://design.example/onboarding"},
+    ),
+}
+
+
 # --- History --------------------------------------------------------------------------------------
 
 
@@ -249,7 +265,8 @@ def _apply(environment: Environment, change: DemoStep) -> Flag:
         name, description, document = change.what
         return flag_services.flag_create(
             environment=environment, key=change.key, document=document, actor=actor, name=name,
-            description=description, owner=actor.name, reason=reason,
+            description=description, owner=actor.name, tags=TAGS.get(change.key, ()),
+            links=LINKS.get(change.key, ()), reason=reason,
         )  # fmt: skip
     flag = Flag.objects.get(environment=environment, key=change.key)
     if change.what == "off":

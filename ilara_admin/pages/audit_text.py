@@ -33,6 +33,7 @@ VERBS = {
     AuditAction.FLAG_RESTORED: "restored an earlier revision of the flag",
     AuditAction.FLAG_OVERRIDDEN: "set a player's override of the flag",
     AuditAction.FLAG_OVERRIDE_REMOVED: "removed a player's override of the flag",
+    AuditAction.FLAG_OVERRIDES_REPLACED: "replaced the overrides of the flag",
     AuditAction.SEGMENT_CREATED: "created the segment",
     AuditAction.SEGMENT_UPDATED: "changed the segment",
     AuditAction.SEGMENT_DELETED: "deleted the segment",

@@ -86,6 +86,16 @@
     if (box) localStorage.setItem("shortcuts", box.checked ? "on" : "off");
   });
 
+  // --- Tags: suggestions complete the whole value, so they begin with the tags typed before ---
+  on("input", (event) => {
+    const field = near(event, "input[data-tags]");
+    if (!field) return;
+    const before = field.value.slice(0, field.value.lastIndexOf(",") + 1).trim();
+    for (const option of field.list.options) {
+      option.value = before ? `${before} ${option.dataset.tag}` : option.dataset.tag;
+    }
+  });
+
   // --- Rules: show only the operators that fit the field, as the server does when it renders a row ---
   on("change", (event) => {
     const field = near(event, "input[list='rule-fields']");

@@ -25,6 +25,8 @@ PAGES = [
     "flags/?show=archived", "flags/?q=nothing",
     "flags/new-shop/", "flags/onboarding-copy/", "flags/onboarding-copy/rules/",
     "flags/onboarding-copy/variants/", "flags/new-shop/rules/everyone/percentage/",
+    "flags/new-shop/details/", "flags/new-shop/revisions/1/", "flags/new-shop/compare/",
+    "flags/new-shop/overrides/clear/", "flags/new-shop/players/{player}/remove/",
     "flags/new-shop/players/{player}/", "flags/new-shop/turn-off/", "flags/new-shop/restore/1/",
     "flags/new-shop/archive/", "flags/new-shop/overrides/", "flags/new-shop/clone/",
     "flags/guild-raids/?player=player_10000",

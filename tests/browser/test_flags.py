@@ -47,6 +47,88 @@ def test_create_switch_and_undo(admin: Window) -> None:
     expect(page.locator("#history")).to_contain_text("Undone")
 
 
+def clone_flag(admin: Window) -> str:
+    """A copy of a flag with a rule for everyone."""
+    key = f"flag-{uuid4().hex[:8]}"
+    page = admin.open("flags/new-shop/clone/")
+    admin.fill(page.get_by_role("textbox", name="Key"), key)
+    admin.press("button", "Clone")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(key)
+    return key
+
+
+def test_percentage__from_5_to_10(admin: Window) -> None:
+    clone_flag(admin)
+    page = admin.page
+    for share in ("5", "10"):
+        admin.press("link", "Set the percentage of rule 1")
+        admin.fill(page.get_by_role("spinbutton", name="Percentage"), share)
+        admin.press("button", "Save to live")
+        expect(page.locator("#history")).to_contain_text(f"→ {share} %")
+    expect(page.locator("#history")).to_contain_text("5 % → 10 %")
+
+
+def test_kill_and_undo(admin: Window) -> None:
+    clone_flag(admin)
+    page = admin.page
+    admin.press("link", "Turn on")
+    admin.press("button", "Turn on in live")
+    admin.press("link", "Turn off")
+    admin.press("button", "Turn off in live")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Off")
+    admin.press("button", "Undo")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("On")
+
+
+def test_restore_and_compare(admin: Window) -> None:
+    key = clone_flag(admin)
+    page = admin.page
+    admin.press("link", "Set the percentage of rule 1")
+    admin.fill(page.get_by_role("spinbutton", name="Percentage"), "7")
+    admin.press("button", "Save to live")
+    admin.press("link", "Compare revisions")
+    expect(page.get_by_role("main")).to_contain_text("→ 7 %")
+    admin.press("link", "Revision 1", exact=True)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Revision 1")
+    admin.open(f"flags/{key}/")
+    admin.press("link", "Restore revision 1")
+    admin.press("button", "Restore in live")
+    expect(page.locator("#history")).to_contain_text("Restored revision 1")
+    expect(page.locator("#history")).to_contain_text("7 % →")
+
+
+def test_override_and_remove(admin: Window, ilara: Ilara) -> None:
+    key, player = clone_flag(admin), register(ilara, level=3)
+    page = admin.open(f"flags/{key}/players/{player['id']}/")
+    admin.select(page.get_by_label("Value", exact=True), "enabled: true")
+    admin.fill(page.get_by_label("Reason"), "Device of a tester")
+    admin.press("button", "Save to live")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(player["external_id"])
+
+    admin.open(f"flags/{key}/")
+    expect(page.get_by_role("region", name="Overrides")).to_contain_text("Device of a tester")
+    admin.press("link", f"Remove the override of {player['external_id']}")
+    admin.press("button", "Remove in live")
+    expect(page.get_by_role("region", name="Overrides")).to_have_count(0)
+    admin.press("button", "Undo")
+    admin.press("link", "Remove all")
+    expect(page.get_by_text("One undo sets them again.")).to_be_visible()
+    admin.press("button", "Remove 1 in live")
+    expect(page.get_by_role("region", name="Overrides")).to_have_count(0)
+
+
+def test_details(admin: Window) -> None:
+    clone_flag(admin)
+    page = admin.page
+    admin.press("link", "Edit details")
+    admin.fill(page.get_by_label("Owner"), "Shop team")
+    admin.fill(page.get_by_label("Tags"), "shop, economy")
+    admin.fill(page.get_by_label("Links"), "Ticket https://tracker.example/12")
+    admin.press("button", "Save", exact=True)
+    expect(page.get_by_role("link", name="Ticket")).to_be_visible()
+    expect(page.get_by_role("region", name="Details")).to_contain_text("economy shop")
+
+
 def test_segment_and_percentage(admin: Window) -> None:
     create_flag(admin)
     page = admin.page
@@ -211,6 +293,16 @@ def test_order_of_rules(admin: Window) -> None:
     expect(page.locator(".rules > li").first).to_contain_text("Players in beta-testers")
 
 
+def test_receipt__of_made_up_attributes_at_another_time(admin: Window) -> None:
+    page = admin.open("flags/new_tutorial/")
+    admin.fill(page.get_by_label("Attributes"), "level: 45")
+    admin.press("button", "Evaluate")
+    expect(page.locator("#try")).to_contain_text("Rule 1: in segment beta-testers.")
+    page.get_by_label("At", exact=True).fill("2020-01-31T12:00")
+    admin.press("button", "Evaluate")
+    expect(page.locator("#try")).to_contain_text("The flag did not exist then")
+
+
 def test_receipt__shows_reason_and_nearest_miss(admin: Window, ilara: Ilara) -> None:
     external_id = register(ilara, level=39)["external_id"]
     page = admin.open("flags/new_tutorial/")
@@ -223,19 +315,20 @@ def test_receipt__shows_reason_and_nearest_miss(admin: Window, ilara: Ilara) -> 
     expect(page.locator(".receipt")).to_contain_text("level is at least 40 no 39")
 
 
-def test_flag_changed_concurrently__keeps_both_changes(window: Callable[..., Window]) -> None:
-    mine, theirs = window(), window()
+def test_two_editors_in_conflict__see_both_changes(
+    admin: Window, window: Callable[..., Window]
+) -> None:
+    mine, theirs = admin, window()
     key = create_flag(mine)
-    mine.page.get_by_role("link", name="Edit rules").click()
-    mine.page.get_by_role("button", name="Add rule").click()
-    settled(mine.page)
-    mine.page.get_by_role("spinbutton", name="Percentage").fill("10")
+    mine.press("link", "Edit rules")
+    mine.press("button", "Add rule")
+    mine.fill(mine.page.get_by_role("spinbutton", name="Percentage"), "10")
 
     theirs.open(f"flags/{key}/turn-on/")
     theirs.page.get_by_role("button", name="Turn on in live").click()
     expect(theirs.page.get_by_role("heading", level=1)).to_contain_text("On")
 
-    mine.page.get_by_role("button", name="Review changes").click()
+    mine.press("button", "Review changes")
     expect(mine.page.get_by_role("alert").first).to_contain_text("while you were editing")
     expect(mine.page.get_by_role("main")).to_contain_text("off → on")
     assert "enabled to 10 %" in mine.page.get_by_role("main").inner_text()

@@ -240,7 +240,11 @@ def mentions(environment: Environment, player: Player, public_api: Api) -> None:
     flag_create(
         environment=environment, key="for-one", document=boolean_document(rules=rules),
         actor=ACTOR, reason=EXTERNAL, description=f"Only {EXTERNAL}", owner=EMAILS[0],
+        tags=[EMAILS[0], "shop"],
+        links=[{"label": f"Ask {EXTERNAL}", "url": f"https://desk.example/?of={EXTERNAL}"}],
     )  # fmt: skip
+    other = make_player(environment, "someone-else")
+    override_set(flag, other, "enabled", actor=ACTOR, reason=f"As {EXTERNAL} asked")
     name = EventName.objects.get(environment=environment, name="chat")
     event_name_describe(name, f"As {EMAILS[0]} said", actor=ACTOR)
     for encoding in ("utf-8", "utf-16"):

@@ -218,7 +218,9 @@ def test_review__shows_the_impact_and_evaluates_all_players(
     assert re.search(r"\d+ of 60 players switch\.", page)
     assert "All players were evaluated." in page
     assert "Evaluate all players" not in page
-    unchanged = {**again, "draft": json.dumps(flag.document), "name": "Another name"}
+    named = {**flag.document["variants"][0], "name": "Another name"}
+    document = {**flag.document, "variants": [named, *flag.document["variants"][1:]]}
+    unchanged = {**again, "draft": json.dumps(document)}
     page = text_of(client.post(url_of(environment, "flag_review", "f"), unchanged))
     assert "Another name" in page
     assert "0 players switch." in page

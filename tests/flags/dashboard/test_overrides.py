@@ -14,7 +14,9 @@ from django.test import Client
 from flags import overrides, services
 from flags.engine.document import Prerequisite
 from flags.models import Flag, FlagOverride
+from ilara_admin.core.changes import Conflict, undo
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role
+from players.erasure import player_delete
 from players.models import Player
 from tests.api_client import FLAGS, Api
 from tests.factories import ACTOR, make_environment, make_player
@@ -196,3 +198,117 @@ def test_player_of_another_environment__is_not_found(
     assert (
         staff_client(Role.ADMIN).post(url, {"variant": "enabled", "hours": "0"}).status_code == 404
     )
+
+
+# --- Remove one, remove all -----------------------------------------------------------------------
+
+
+def test_reason__is_shown_exported_and_restored(
+    flag: Flag, player: Player, environment: Environment, staff_client: Callable[..., Client]
+) -> None:
+    client = staff_client(Role.SUPPORT)
+    url = url_of(environment, "flag_override", flag.key, player.pk)
+    client.post(url, {"variant": "enabled", "hours": "0", "reason": "Ticket 12"})
+    assert FlagOverride.objects.get().reason == "Ticket 12"
+    assert "“Ticket 12”" in text_of(client.get(url_of(environment, "flag_detail", flag.key)))
+    overrides.override_remove(flag, player, actor=ACTOR)
+    undo(AuditEntry.objects.all()[0], actor=ACTOR)
+    assert FlagOverride.objects.get().reason == "Ticket 12"
+
+
+def test_support__removes_one_override_on_the_page_of_the_flag(
+    flag: Flag, player: Player, environment: Environment, staff_client: Callable[..., Client]
+) -> None:
+    client, viewer = staff_client(Role.SUPPORT), staff_client(Role.VIEWER)
+    overrides.override_set(flag, player, "enabled", actor=ACTOR)
+    page = url_of(environment, "flag_detail", flag.key)
+    url = url_of(environment, "flag_override_remove", flag.key, player.pk)
+    assert url in text_of(client.get(page))
+    assert url not in text_of(viewer.get(page))
+    assert "the rules decide" in text_of(client.get(url))
+    response = client.post(url, {"reason": "Done"})
+    assert response.headers["Location"] == page
+    assert not FlagOverride.objects.exists()
+    assert AuditEntry.objects.all()[0].reason == "Done"
+    assert client.post(url).status_code == 302, "there is nothing left to remove"
+
+
+def test_all_overrides__are_removed_after_a_review_and_restored_by_one_undo(
+    flag: Flag, player: Player, public_api: Api, environment: Environment,
+    staff_client: Callable[..., Client],
+) -> None:  # fmt: skip
+    client = staff_client(Role.LIVE_OPS)
+    until = datetime.now(UTC) + timedelta(hours=3)
+    other = make_player(environment, "other")
+    overrides.override_set(flag, player, "enabled", actor=ACTOR, reason="A", expires_at=until)
+    overrides.override_set(flag, other, "disabled", actor=ACTOR)
+    before = sorted(FlagOverride.objects.values_list(*COLUMNS))
+    url = url_of(environment, "flag_overrides_clear", flag.key)
+    review = text_of(client.get(url))
+    assert "The rules decide for 2 players" in review
+    assert "One undo sets them again." in review
+    client.post(url, {"reason": "The test is over"})
+    assert not FlagOverride.objects.exists()
+    assert context(public_api, player) == (False, "default")
+    entry = AuditEntry.objects.all()[0]
+    assert entry.reason == "The test is over"
+    assert "other: disabled, player_123: enabled" in text_of(
+        client.get(url_of(environment, "audit_list"))
+    )
+    undone = undo(entry, actor=ACTOR)
+    assert sorted(FlagOverride.objects.values_list(*COLUMNS)) == before
+    assert context(public_api, player) == (True, "override")
+    assert undone
+    undo(undone, actor=ACTOR)
+    assert not FlagOverride.objects.exists()
+
+
+COLUMNS = ("player_id", "variant", "expires_at", "author_name", "reason", "created_at")
+
+
+def test_undo_of_a_removal_of_all__conflicts_with_an_override_set_since(
+    flag: Flag, player: Player
+) -> None:
+    overrides.override_set(flag, player, "enabled", actor=ACTOR)
+    entry = overrides.overrides_clear(flag, actor=ACTOR)
+    assert entry
+    overrides.override_set(flag, player, "disabled", actor=ACTOR)
+    with pytest.raises(Conflict):
+        undo(entry, actor=ACTOR)
+    assert FlagOverride.objects.get().variant == "disabled"
+
+
+def test_undo_of_a_removal_of_all__leaves_out_an_erased_player(
+    flag: Flag, player: Player, environment: Environment
+) -> None:
+    erased = make_player(environment, "guest-4711")
+    for each in (player, erased):
+        overrides.override_set(flag, each, "enabled", actor=ACTOR)
+    entry = overrides.overrides_clear(flag, actor=ACTOR)
+    assert entry
+    player_delete(erased, actor=ACTOR)
+    entry.refresh_from_db()
+    undo(entry, actor=ACTOR)
+    assert FlagOverride.objects.get().player_id == player.pk
+
+
+def test_removal_of_more_overrides_than_are_kept__says_so_and_is_permanent(
+    flag: Flag, environment: Environment, staff_client: Callable[..., Client],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for module in ("flags.overrides", "flags.dashboard.overrides"):
+        monkeypatch.setattr(f"{module}.MAX_KEPT", 2)
+    for number in range(3):
+        player = make_player(environment, f"p-{number}")
+        overrides.override_set(flag, player, "enabled", actor=ACTOR)
+    client = staff_client(Role.LIVE_OPS)
+    url = url_of(environment, "flag_overrides_clear", flag.key)
+    assert "This cannot be undone" in text_of(client.get(url))
+    client.post(url)
+    entry = AuditEntry.objects.all()[0]
+    assert (entry.before, entry.after) == ({"overrides": 3}, {"overrides": []})
+    with pytest.raises(ValidationError, match="are not kept"):
+        undo(entry, actor=ACTOR)
+    assert "3 players" in text_of(client.get(url_of(environment, "audit_list")))
+    assert overrides.overrides_clear(flag, actor=ACTOR) is None
+    assert "It has no overrides." in text_of(client.get(url))

@@ -264,8 +264,9 @@ def test_undo_of_a_switch__keeps_earlier_changes(
 
 def test_undo_of_a_new_name__restores_the_old_one(client: Client, environment: Environment) -> None:
     flag = the(environment, "new_tutorial")
-    save = {"draft": json.dumps(flag.document), "base": 1, "name": "Fresh", "description": ""}
-    response = client.post(at(environment, "new_tutorial/save/"), save)
+    url = at(environment, "new_tutorial/details/")
+    form = client.get(url).context["page"].form
+    response = client.post(url, {**form.initial, "name": "Fresh"})
     assert the(environment, "new_tutorial").name == "Fresh"
     [message] = get_messages(response.wsgi_request)
     client.post(message.extra_tags)

@@ -251,6 +251,7 @@ def test_flags_with_all_fields__are_copied_to_another_environment(
     text = """{"version": 1, "segments": {"s": {"rule": {"operator": "NOT", "conditions": [
       {"field": "level", "operator": "is_set"}]}}}, "flags": {
       "a": {"owner": "Ada", "expected_end": "2026-12-31", "archived": true, "enabled": true,
+        "tags": ["shop", "economy", "shop"], "links": [{"label": "Ticket", "url": "https://a/1"}],
         "value_type": "json", "variants": [{"key": "x", "value": {"n": [1, 2.5, null]}}],
         "default": "x", "off": "x", "prerequisites": [{"flag": "b", "variants": ["enabled"]}]},
       "b": {"value_type": "boolean", "default": "disabled", "off": "disabled", "variants": [

@@ -112,6 +112,10 @@ def test_invalid_segment__is_refused_with_the_path(entry: Any, message: str) -> 
         (flag(enabled=1), ".enabled: Expected `bool`, got `int`"),
         (flag(archived="no"), ".archived: Expected `bool`, got `str`."),
         (flag(expected_end="soon"), ".expected_end: Must be a date like 2026-12-31, or empty."),
+        (flag(tags="shop"), ".tags: Expected `array`, got `str`."),
+        (flag(tags=["a", "b,c"]), ".tags[1]: A tag has no commas"),
+        (flag(links=[{"label": "x", "url": "javascript:x"}]), ".links[0].url: Give an address"),
+        (flag(links=[{"label": "x"}]), ".links[0]: Must be an object with label and url."),
         (flag(default="on"), ".default: There is no variant 'on'."),
         (flag(rules=[{"id": "r", "variant": "enabled", "rolout": 1}]), ".rules[0]: Object"),
         (
