@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import DatabaseError, InterfaceError, connection
+from django.utils import timezone
 
 from flags.cache import FlagSet
 from flags.engine.evaluation import CompiledFlag, Decision
 from flags.models import Flag, FlagUsage
 from ilara_admin.core import background, metrics
+from ilara_admin.core.local_times import day_starts
 
 logger = logging.getLogger("ilara.flags")
 
@@ -23,7 +25,8 @@ FLUSH_SECONDS = 60
 KEPT_DAYS = 90
 
 _single: Counter[tuple[int, str]] = Counter()
-# A bulk evaluation counts all constant flags of an environment at once.
+# Bulk evaluations: flags evaluated individually, and all constant flags of an environment at once.
+_bulk: Counter[tuple[int, str]] = Counter()
 _together: Counter[FlagSet] = Counter()
 _lock = threading.Lock()
 
@@ -45,8 +48,8 @@ def note_all(flags: FlagSet, decided: Sequence[tuple[CompiledFlag, Decision]]) -
     ]
     with _lock:
         _together[flags] += 1
-        _single.update(served)
-        _single.subtract(overridden)
+        _bulk.update(served)
+        _bulk.subtract(overridden)
     metrics.EVALUATIONS.inc(len(flags.constant) + len(served) - len(overridden))
     start_thread()
 
@@ -54,33 +57,37 @@ def note_all(flags: FlagSet, decided: Sequence[tuple[CompiledFlag, Decision]]) -
 def forget() -> None:
     """Drop all counts."""
     _single.clear()
+    _bulk.clear()
     _together.clear()
 
 
 # Skips flags deleted in the meantime. All processes lock rows in the same order, which prevents
 # deadlocks.
 WRITE = """
-INSERT INTO flag_usage (flag_id, hour, variant, count, last_at)
-SELECT f.id, date_trunc('hour', now(), 'UTC'), u.variant, u.count, now()
-FROM unnest(%s::bigint[], %s::text[], %s::bigint[]) u (flag_id, variant, count)
+INSERT INTO flag_usage (flag_id, hour, variant, count, single, last_at)
+SELECT f.id, date_trunc('hour', now(), 'UTC'), u.variant, u.count, u.single, now()
+FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[]) u (flag_id, variant, count, single)
 JOIN flag f ON f.id = u.flag_id
 ORDER BY f.id, u.variant
 ON CONFLICT (flag_id, hour, variant)
-DO UPDATE SET count = flag_usage.count + excluded.count, last_at = excluded.last_at"""
+DO UPDATE SET count = flag_usage.count + excluded.count,
+    single = flag_usage.single + excluded.single, last_at = excluded.last_at"""
 
 
 def flush() -> None:
     """Write the counts. If that fails, they are kept for the next flush."""
     with _lock:
-        single, together = _single.copy(), _together.copy()
+        single, bulk, together = _single.copy(), _bulk.copy(), _together.copy()
         _single.clear()
+        _bulk.clear()
         _together.clear()
     counts = single.copy()
+    counts.update(bulk)
     for flags, times in together.items():
         for flag, _ in flags.constant:
             if flag.constant is not None:
                 counts[flag.id, flag.constant.variant.key] += times
-    rows = [(*key, count) for key, count in counts.items() if count > 0]
+    rows = [(*key, count, single[key]) for key, count in counts.items() if count > 0]
     if not rows:
         return
     try:
@@ -89,6 +96,7 @@ def flush() -> None:
     except (DatabaseError, InterfaceError):
         with _lock:
             _single.update(single)
+            _bulk.update(bulk)
             _together.update(together)
         raise
 
@@ -121,6 +129,52 @@ def use_of(flag: Flag, since: datetime) -> list[Use]:
     with connection.cursor() as cursor:
         cursor.execute(USE, [flag.pk, since])
         return [Use(*row) for row in cursor]
+
+
+BY_VARIANT = """
+SELECT variant, width_bucket(hour, %(starts)s::timestamptz[]) - 1, sum(count)::bigint
+FROM flag_usage
+WHERE flag_id = %(flag)s AND hour >= %(since)s AND hour < %(until)s
+GROUP BY 1, 2"""
+
+
+def by_variant(flag: Flag, starts: Sequence[datetime]) -> dict[str, list[int]]:
+    """How often each variant was served in each of the spans that begin at `starts`, the last of
+    which is their end. Usage is counted by UTC hours: one that two spans share counts in the
+    earlier."""
+    values = {"flag": flag.pk, "starts": starts[:-1], "since": starts[0], "until": starts[-1]}
+    found: dict[str, list[int]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(BY_VARIANT, values)
+        for variant, index, count in cursor:
+            found.setdefault(variant, [0] * (len(starts) - 1))[index] = count
+    return found
+
+
+DAILY = """
+SELECT flag_id, width_bucket(hour, %(starts)s::timestamptz[]) - 1, sum(count)::bigint
+FROM flag_usage
+WHERE flag_id = ANY(%(flags)s) AND hour >= %(since)s
+GROUP BY 1, 2"""
+
+
+def daily(flag_ids: Sequence[int], since: datetime) -> dict[int, list[int]]:
+    """Evaluations of each flag per day, from the day of `since` to today, in the user's zone."""
+    starts = _days_since(since)
+    found = {flag_id: [0] * len(starts) for flag_id in flag_ids}
+    values = {"flags": list(flag_ids), "starts": starts, "since": starts[0]}
+    with connection.cursor() as cursor:
+        cursor.execute(DAILY, values)
+        for flag_id, index, count in cursor:
+            found[flag_id][index] = count
+    return found
+
+
+def _days_since(since: datetime) -> list[datetime]:
+    """When the days since then begin, in the user's zone."""
+    today = timezone.localdate()
+    days = (today - timezone.localdate(since)).days + 1
+    return day_starts(today, days, timezone.get_current_timezone())[:-1]
 
 
 def usage_forget(now: datetime) -> int:

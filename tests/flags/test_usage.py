@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import OperationalError, connection
+from django.utils import timezone
 
 from flags import usage
 from flags.engine.document import Rule, boolean_document
@@ -70,6 +71,20 @@ def test_bulk_evaluation__counts_constant_flags_too(
     assert used(always) == {"enabled": 6, "disabled": 1}
 
 
+def test_single_evaluations__are_told_apart(public_api: Api, flag: Flag, player: Player) -> None:
+    body = {"player_id": str(player.pk)}
+    context = {"context": {"targetingKey": player.external_id}}
+    for _ in range(3):
+        public_api.post(f"{FLAGS}/half/evaluate", body)
+    usage.flush()
+    public_api.post("/ofrep/v1/evaluate/flags/half", context)
+    public_api.post(f"{FLAGS}/evaluate", body)
+    public_api.post("/ofrep/v1/evaluate/flags", context)
+    usage.flush()
+    [row] = FlagUsage.objects.filter(flag=flag)
+    assert (row.count, row.single) == (6, 4)
+
+
 def test_explain_and_at__are_not_counted(secret_api: Api, flag: Flag, player: Player) -> None:
     body = {"player_id": str(player.pk)}
     for path in (f"{FLAGS}/half/evaluate", f"{FLAGS}/evaluate"):
@@ -130,3 +145,33 @@ def test_old_counts__are_deleted(flag: Flag) -> None:
         )
     assert usage.usage_forget(now) == 1
     assert FlagUsage.objects.count() == 2
+
+
+def use(flag: Flag, variant: str, hour: datetime, count: int) -> None:
+    FlagUsage.objects.create(flag=flag, hour=hour, variant=variant, count=count, last_at=hour)
+
+
+def test_by_variant__counts_each_span(flag: Flag) -> None:
+    starts = [datetime(2026, 3, 1, hour, tzinfo=UTC) for hour in range(4)]
+    use(flag, "enabled", starts[0] - timedelta(hours=1), 100)
+    use(flag, "enabled", starts[0], 1)
+    use(flag, "disabled", starts[0], 2)
+    use(flag, "enabled", starts[2], 3)
+    use(flag, "enabled", starts[3], 100)
+    assert usage.by_variant(flag, starts) == {"enabled": [1, 0, 3], "disabled": [2, 0, 0]}
+    assert usage.by_variant(flag, [starts[0], starts[3]]) == {"enabled": [4], "disabled": [2]}
+
+
+def test_daily__counts_days_of_the_users_zone(flag: Flag) -> None:
+    other = flag_create(
+        environment=flag.environment, key="other", document=boolean_document(), actor=ACTOR
+    )
+    with timezone.override("Asia/Tokyo"):  # UTC+9
+        today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+        use(flag, "enabled", today, 1)
+        use(flag, "disabled", today, 2)
+        use(flag, "enabled", today - timedelta(hours=1), 4)
+        use(flag, "enabled", today - timedelta(days=2, hours=1), 100)
+        found = usage.daily([flag.pk, other.pk], timezone.now() - timedelta(days=2))
+    assert found == {flag.pk: [0, 4, 3], other.pk: [0, 0, 0]}
+    assert usage.daily([], timezone.now()) == {}
