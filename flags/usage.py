@@ -66,7 +66,8 @@ def forget() -> None:
 WRITE = """
 INSERT INTO flag_usage (flag_id, hour, variant, count, single, last_at)
 SELECT f.id, date_trunc('hour', now(), 'UTC'), u.variant, u.count, u.single, now()
-FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[]) u (flag_id, variant, count, single)
+FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[])
+    u (flag_id, variant, count, single)
 JOIN flag f ON f.id = u.flag_id
 ORDER BY f.id, u.variant
 ON CONFLICT (flag_id, hour, variant)

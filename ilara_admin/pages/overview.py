@@ -10,12 +10,11 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from events.models import Event
-from events.stats import Arrivals, Span, arrivals, bar_labels
+from events.stats import Arrivals, arrivals, chart_of
 from flags.models import Flag
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.models import AuditEntry, Environment, Role
 from ilara_admin.pages.audit_text import audit_lines
-from ilara_admin.templatetags.charts import Bar
 from ilara_admin.web.access import environment_url, staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.days import day_figures
@@ -32,12 +31,7 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
     entries = AuditEntry.objects.of(request.environment).order_by("-id")[:LAST_CHANGES]
     context: dict[str, Any] = {
         "arrived": arrived,
-        "hours": [
-            Bar(label, number)
-            for label, (_, number) in zip(
-                bar_labels(arrived.hours, Span.DAY), arrived.hours, strict=True
-            )
-        ],
+        "hours": chart_of(arrived.hours, "Events per hour, last 24 hours"),
         "figures": figures,
         "lines": audit_lines(request, entries),
         "steps": _steps(request, arrived, figures, now),
