@@ -11,6 +11,7 @@ from django.utils import timezone
 from flags import services
 from flags.cache import compile_draft, flags_of
 from flags.dashboard.affected import dependents_in_use
+from flags.dashboard.evaluations import evaluations_of
 from flags.dashboard.forms import FlagFilterForm, FlagNewForm
 from flags.dashboard.impact import Impact, impact
 from flags.dashboard.overrides import overrides_of
@@ -130,6 +131,7 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "dependents": dependents_in_use(request, flag),
         "overrides": overrides_of(flag, now),
         "use": _use(flag, now),
+        "evaluations": evaluations_of(request, flag, now),
         "hints": hints(flag, now),
         "history": _history(flag),
         "tried": _try(request, flag),
@@ -145,7 +147,8 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
             ],
             "rules": [_rule_row(rule, now) for rule in document.rules],
         }
-    partial = "try" if "player" in request.GET else "history"
+    asked = {"player": "try", "evaluations": "evaluations"}
+    partial = next((asked[name] for name in asked if name in request.GET), "history")
     return render_partial(request, "flags/detail.html", context, partial=partial)
 
 

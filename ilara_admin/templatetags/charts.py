@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 from django.template.loader import render_to_string
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from ilara_admin.core import percentages
 from ilara_admin.web.charts import (
@@ -17,6 +17,9 @@ from ilara_admin.web.charts import (
     Chart,
     HeatMap,
     Intervals,
+    cells_markup,
+    columns_markup,
+    rows_markup,
     spark_path,
     value_text,
 )
@@ -24,17 +27,24 @@ from ilara_admin.web.charts import (
 register = template.Library()
 
 
-TEMPLATES: dict[type[AnyChart], str] = {
-    Chart: "components/_chart.html",
-    Intervals: "components/_intervals.html",
-    HeatMap: "components/_heat_map.html",
-}
-
-
 @register.simple_tag
 def chart(drawn: AnyChart) -> SafeString:
-    """A chart of ilara_admin/web/charts.py."""
-    return render_to_string(TEMPLATES[type(drawn)], {"chart": drawn})
+    """A chart of ilara_admin/web/charts.py, whose markup is escaped."""
+    match drawn:
+        case Chart():
+            template, markup = (
+                "components/_chart.html",
+                {
+                    "columns": mark_safe(columns_markup(drawn)),  # noqa: S308
+                    "rows": mark_safe(rows_markup(drawn)),  # noqa: S308
+                },
+            )
+        case HeatMap():
+            cells = [(row, mark_safe(cells_markup(drawn, row))) for row in drawn.rows]  # noqa: S308
+            template, markup = "components/_heat_map.html", {"rows": cells}
+        case Intervals():
+            template, markup = "components/_intervals.html", {}
+    return render_to_string(template, {"chart": drawn, **markup})
 
 
 @register.simple_tag

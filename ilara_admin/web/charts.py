@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from html import escape
 
 type Number = float | None  # None, NaN and infinity are gaps
 
@@ -65,8 +66,8 @@ class Tick:
 
     @property
     def anchor(self) -> str:
-        """How its label along x stays inside the chart."""
-        return "start" if self.at < 2 else "end" if self.at > 98 else "middle"
+        """How its label along x stays inside the chart, which has space before it only."""
+        return "end" if self.at > 98 else "middle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +329,60 @@ def _merged(markers: list[Marker]) -> list[Marker]:
     return [*markers[: PINS - 1], Marker(first.at, label, first.href)]
 
 
+# --- Markup ---------------------------------------------------------------------------------------
+
+# A chart has up to a hundred columns: Django's templates would take most of the time of a page.
+
+
+def column_markup(column: ChartColumn, key: str, attributes: str = "") -> str:
+    """Where the pointer or the focus reads a column. The radio buttons of a chart are one Tab stop,
+    and the arrow keys move between them; an empty `form` keeps them out of any form."""
+    attributes += " data-end" if column.end else ""
+    attributes += " data-marked" if column.markers else ""
+    figures = "".join(map(_figure_markup, column.figures))
+    pins = "".join(
+        f'<a href="{escape(each.href)}"><span class="tip">{escape(each.label)}</span></a>'
+        for each in column.markers
+    )
+    return (
+        f'<div data-hit{attributes}><label><input type="radio" name="{key}" form="">'
+        f'<span class="tip"><strong>{escape(column.label)}</strong>{figures}</span></label>'
+        f"{pins}</div>"
+    )
+
+
+def _figure_markup(figure: ChartFigure) -> str:
+    series = f' data-series="{figure.series}"' if figure.series else ""
+    return f"<span{series}>{escape(figure.name)} <b>{escape(figure.text)}</b></span>"
+
+
+def columns_markup(chart: Chart) -> str:
+    """All columns. The newest is where the focus arrives."""
+    markup = "".join(column_markup(column, chart.key) for column in chart.columns)
+    last = markup.rpartition('form=""')
+    return f"{last[0]}{last[1]} checked{last[2]}" if last[1] else ""
+
+
+def rows_markup(chart: Chart) -> str:
+    """A row of the table for each column."""
+    return "".join(
+        f'<tr><th scope="row">{escape(column.label)}{_links_markup(column.markers)}</th>'
+        + "".join(f'<td class="num">{escape(each.text)}</td>' for each in column.figures)
+        + "</tr>"
+        for column in chart.columns
+    )
+
+
+def _links_markup(markers: Iterable[Marker]) -> str:
+    return "".join(f' <a href="{escape(each.href)}">{escape(each.label)}</a>' for each in markers)
+
+
+def cells_markup(heat: HeatMap, row: HeatRow) -> str:
+    return "".join(
+        column_markup(column, heat.key, f' data-level="{level}"') for level, _, column in row.cells
+    )
+
+
 # --- Intervals and heat maps ----------------------------------------------------------------------
 
 
@@ -448,7 +503,7 @@ def value_text(value: Number, unit: str = "") -> str:
     if known == int(known):
         text = f"{int(known):,}" if abs(known) < 10**18 else f"{known:.3g}"
     else:
-        text = f"{known:,.2f}" if abs(known) >= 1 else f"{known:.2g}"
+        text = f"{known:,.2f}".rstrip("0").rstrip(".") if abs(known) >= 1 else f"{known:.2g}"
     if unit == PERCENT:
         return _signed(f"{text} %")
     return _signed(f"{text} {unit if text == '1' else unit + 's'}" if unit else text)
@@ -494,8 +549,7 @@ def label_axis(labels: Sequence[str], short: Sequence[str] = ()) -> Axis:
 
 def time_axis(starts: Sequence[datetime]) -> Axis:
     """Columns of minutes, hours or days, from when each begins, in the reader's zone."""
-    daily = _step(starts) > timedelta(hours=2)
-    wide, narrow = (_time_ticks(starts, most, daily) for most in (WIDE, NARROW))
+    wide, narrow = _time_ticks(starts)
     return Axis(time_labels(starts), wide, narrow, starts)
 
 
@@ -521,21 +575,32 @@ _KEYS: list[Callable[[datetime], object]] = [
 ]
 
 
-def _time_ticks(starts: Sequence[datetime], most: int, daily: bool) -> list[Tick]:
-    """Ticks at round times of the local clock: days at the middle of their column, clock times
-    where it begins."""
+def _time_ticks(starts: Sequence[datetime]) -> tuple[list[Tick], list[Tick]]:
+    """Ticks at round times of the local clock, for a wide and a narrow page: days at the middle of
+    their column, clock times where it begins."""
     if not starts:
-        return []
+        return [], []
+    daily = _step(starts) > timedelta(hours=2)
     before = (starts[0].astimezone(UTC) - _step(starts)).astimezone(starts[0].tzinfo)
-    pairs = list(enumerate(zip([before, *starts], starts, strict=False)))
+    moments = [before, *starts]
+    fitting: list[list[Tick]] = []
     for key in _KEYS:
-        found = [(index, last, at) for index, (last, at) in pairs if key(last) != key(at)]
-        if len(found) <= most:
+        keys = list(map(key, moments))
+        found = [index for index in range(len(starts)) if keys[index] != keys[index + 1]]
+        while len(fitting) < 2 and len(found) <= (WIDE, NARROW)[len(fitting)]:
+            fitting.append(
+                [
+                    Tick(
+                        _percent(index + (0.5 if daily else 0), len(starts)),
+                        _tick_text(moments[index], moments[index + 1], daily),
+                    )
+                    for index in found
+                ]
+            )
+        if len(fitting) == 2:
             break
-    return [
-        Tick(_percent(index + (0.5 if daily else 0), len(starts)), _tick_text(last, at, daily))
-        for index, last, at in found
-    ]
+    wide, narrow = fitting
+    return wide, narrow
 
 
 def _tick_text(last: datetime, at: datetime, daily: bool) -> str:

@@ -109,7 +109,7 @@ def test_axis_text(value: float, unit: str, text: str) -> None:
     ("value", "unit", "text"),
     [
         (0, "event", "0 events"), (1, "event", "1 event"), (1_234_567, "", "1,234,567"),
-        (1234.567, "", "1,234.57"), (0.0123, "", "0.012"), (-3.5, "%", "\N{MINUS SIGN}3.50 %"),
+        (1234.567, "", "1,234.57"), (0.0123, "", "0.012"), (-3.5, "%", "\N{MINUS SIGN}3.5 %"),
         (100, "%", "100 %"),
         (None, "event", ABSENT), (float("nan"), "", ABSENT), (float("inf"), "%", ABSENT),
         (10**20, "", "1e+20"),
@@ -122,6 +122,11 @@ def test_value_text(value: float | None, unit: str, text: str) -> None:
 # --- Time axes ------------------------------------------------------------------------------------
 
 
+def test_last_label__stays_inside_the_chart() -> None:
+    assert charts.Tick(0, "28 Nov").anchor == "middle"
+    assert charts.Tick(99, "28 Nov").anchor == "end"
+
+
 def test_hours__are_ticked_at_round_clock_times_with_the_date_at_midnight() -> None:
     axis = time_axis(hours(48))
     assert texts(axis.wide) == [
@@ -129,7 +134,6 @@ def test_hours__are_ticked_at_round_clock_times_with_the_date_at_midnight() -> N
     ]
     assert texts(axis.narrow) == ["12:00", "5 Mar", "12:00", "6 Mar"]
     assert [tick.at for tick in axis.narrow] == [0, 25, 50, 75]
-    assert axis.narrow[0].anchor == "start"
     assert axis.labels[12] == "5 Mar, 00:00"
 
 
