@@ -15,9 +15,10 @@ from django.utils import timezone
 
 from flags.cache import FlagSet
 from flags.engine.evaluation import CompiledFlag, Decision
-from flags.models import Flag, FlagUsage
+from flags.models import EnvironmentUsage, Flag, FlagUsage
 from ilara_admin.core import background, metrics
 from ilara_admin.core.local_times import day_starts
+from ilara_admin.models import Environment
 
 logger = logging.getLogger("ilara.flags")
 
@@ -62,17 +63,25 @@ def forget() -> None:
 
 
 # Skips flags deleted in the meantime. All processes lock rows in the same order, which prevents
-# deadlocks.
+# deadlocks: PostgreSQL completes the last statement before the one that nothing reads.
 WRITE = """
-INSERT INTO flag_usage (flag_id, hour, variant, count, single, last_at)
-SELECT f.id, date_trunc('hour', now(), 'UTC'), u.variant, u.count, u.single, now()
-FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[])
-    u (flag_id, variant, count, single)
-JOIN flag f ON f.id = u.flag_id
-ORDER BY f.id, u.variant
-ON CONFLICT (flag_id, hour, variant)
-DO UPDATE SET count = flag_usage.count + excluded.count,
-    single = flag_usage.single + excluded.single, last_at = excluded.last_at"""
+WITH counted AS (
+    SELECT f.id, f.environment_id, u.variant, u.count, u.single,
+        date_trunc('hour', now(), 'UTC') AS hour
+    FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[])
+        u (flag_id, variant, count, single)
+    JOIN flag f ON f.id = u.flag_id
+), written AS (
+    INSERT INTO flag_usage (flag_id, hour, variant, count, single, last_at)
+    SELECT id, hour, variant, count, single, now() FROM counted ORDER BY id, variant
+    ON CONFLICT (flag_id, hour, variant)
+    DO UPDATE SET count = flag_usage.count + excluded.count,
+        single = flag_usage.single + excluded.single, last_at = excluded.last_at
+)
+INSERT INTO environment_usage (environment_id, hour, count)
+SELECT environment_id, hour, sum(count) FROM counted GROUP BY 1, 2 ORDER BY 1
+ON CONFLICT (environment_id, hour)
+DO UPDATE SET count = environment_usage.count + excluded.count"""
 
 
 def flush() -> None:
@@ -171,6 +180,36 @@ def daily(flag_ids: Sequence[int], since: datetime) -> dict[int, list[int]]:
     return found
 
 
+ENVIRONMENT_DAILY = """
+SELECT width_bucket(hour, %(starts)s::timestamptz[]) - 1, sum(count)::bigint
+FROM environment_usage
+WHERE environment_id = %(environment)s AND hour >= %(since)s
+GROUP BY 1"""
+
+
+def environment_daily(environment: Environment, since: datetime) -> list[tuple[datetime, int]]:
+    """When each day since then begins in the user's zone, and how often flags were evaluated."""
+    starts = _days_since(since)
+    values = {"environment": environment.pk, "starts": starts, "since": starts[0]}
+    with connection.cursor() as cursor:
+        cursor.execute(ENVIRONMENT_DAILY, values)
+        counts = dict(cursor.fetchall())
+    return [(timezone.localtime(start), counts.get(day, 0)) for day, start in enumerate(starts)]
+
+
+RECOUNT = """
+INSERT INTO environment_usage (environment_id, hour, count)
+SELECT f.environment_id, u.hour, sum(u.count)
+FROM flag_usage u JOIN flag f ON f.id = u.flag_id WHERE f.environment_id = %s GROUP BY 1, 2
+ON CONFLICT (environment_id, hour) DO UPDATE SET count = excluded.count"""
+
+
+def environment_recount(environment: Environment) -> None:
+    """Add up the usage of the environment's flags, after it was filled."""
+    with connection.cursor() as cursor:
+        cursor.execute(RECOUNT, [environment.pk])
+
+
 def _days_since(since: datetime) -> list[datetime]:
     """When the days since then begin, in the user's zone."""
     today = timezone.localdate()
@@ -180,5 +219,7 @@ def _days_since(since: datetime) -> list[datetime]:
 
 def usage_forget(now: datetime) -> int:
     """Delete counts older than KEPT_DAYS; returns the number of rows."""
-    deleted, _ = FlagUsage.objects.filter(hour__lt=now - timedelta(days=KEPT_DAYS)).delete()
+    old = now - timedelta(days=KEPT_DAYS)
+    deleted, _ = FlagUsage.objects.filter(hour__lt=old).delete()
+    deleted += EnvironmentUsage.objects.filter(hour__lt=old).delete()[0]
     return deleted

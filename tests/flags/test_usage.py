@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from flags import usage
 from flags.engine.document import Rule, boolean_document
-from flags.models import Flag, FlagUsage
+from flags.models import EnvironmentUsage, Flag, FlagUsage
 from flags.overrides import override_set
 from flags.services import flag_create
 from flags.usage import Use, use_of
@@ -83,6 +83,22 @@ def test_single_evaluations__are_told_apart(public_api: Api, flag: Flag, player:
     usage.flush()
     [row] = FlagUsage.objects.filter(flag=flag)
     assert (row.count, row.single) == (6, 4)
+
+
+def test_environment__has_the_sum_of_its_flags(public_api: Api, flag: Flag, player: Player) -> None:
+    body = {"player_id": str(player.pk)}
+    for _ in range(2):
+        public_api.post(f"{FLAGS}/half/evaluate", body)
+        public_api.post(f"{FLAGS}/evaluate", body)
+        usage.flush()
+    [(today, count)] = usage.environment_daily(flag.environment, timezone.now())
+    expected = sum(FlagUsage.objects.values_list("count", flat=True))
+    assert expected > 4
+    assert (today.hour, today.minute, count) == (0, 0, expected)
+    EnvironmentUsage.objects.all().delete()
+    usage.environment_recount(flag.environment)
+    usage.environment_recount(flag.environment)
+    assert sum(EnvironmentUsage.objects.values_list("count", flat=True)) == expected
 
 
 def test_explain_and_at__are_not_counted(secret_api: Api, flag: Flag, player: Player) -> None:
