@@ -11,11 +11,10 @@ from events.forms import DescriptionForm, NamesForm, RejectedForm
 from events.log_reader import recent_examples
 from events.models import EventName, RejectedEvent
 from events.rejections import KEPT_DAYS, PAYLOAD_CHARACTERS
-from events.stats import Series, Span, arrivals, bar_labels, freshness, hours_of, series
+from events.stats import Series, Span, arrivals, chart_of, freshness, hours_of, series
 from ilara_admin.core.changes import Conflict
 from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
-from ilara_admin.templatetags.charts import Bar
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import changed, form_conflict, is_review
 from ilara_admin.web.filters import render_list
@@ -46,7 +45,8 @@ def event_names(request: HtmxHttpRequest) -> HttpResponse:
         "form": form,
         "page": page,
         "rows": [
-            (name, _bars(hours[name.pk], Span.DAY), _total(hours[name.pk])) for name in page.rows
+            (name, [count for _, count in hours[name.pk]], _total(hours[name.pk]))
+            for name in page.rows
         ],
         "fresh": freshness(request.environment, now),
     }
@@ -66,8 +66,7 @@ def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
         "arrived": arrivals(request.environment, now, name),
         "spans": [(each, label, each is span) for each, label in SPANS.items()],
         "chart": SPANS[span],
-        "unit": UNITS[span],
-        "bars": _bars(series(request.environment, span, now, name), span),
+        "bars": chart_of(series(request.environment, span, now, name), UNITS[span]),
         "properties": [
             (known, round(100 * known.count / name.count), examples.get((known.name, known.type)))
             for known in name.properties.order_by("-count", "name", "type")
@@ -111,11 +110,6 @@ def event_rejected(request: HtmxHttpRequest) -> HttpResponse:
         "days": KEPT_DAYS,
     }
     return render_list(request, "events/rejected.html", context)
-
-
-def _bars(counts: Series, span: Span) -> list[Bar]:
-    labels = bar_labels(counts, span)
-    return [Bar(label, count) for label, (_, count) in zip(labels, counts, strict=True)]
 
 
 def _total(counts: Series) -> int:

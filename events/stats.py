@@ -19,6 +19,7 @@ from django.utils import timezone
 from events.models import EventFold, EventHour, EventName
 from ilara_admin.core.local_times import day_starts
 from ilara_admin.models import Environment
+from ilara_admin.web.charts import Chart, ChartSeries, bars, time_axis
 
 HOURS = 24
 DAYS = 30
@@ -39,9 +40,6 @@ class Span(StrEnum):
     HOUR = "hour"
     DAY = "day"
     MONTH = "month"
-
-
-BAR_LABELS = {Span.HOUR: "%H:%M", Span.DAY: "%H:%M", Span.MONTH: "%-d %b"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +124,11 @@ def series(
     return _filled(starts, counts.items())
 
 
-def bar_labels(counts: Series, span: Span) -> list[str]:
-    """The local time of each bar, with the abbreviation of the zone where one occurs twice."""
-    texts = [start.strftime(BAR_LABELS[span]) for start, _ in counts]
-    often = Counter(texts)
-    return [
-        f"{text} {start:%Z}" if often[text] > 1 else text
-        for text, (start, _) in zip(texts, counts, strict=True)
-    ]
+def chart_of(counts: Series, label: str) -> Chart:
+    axis = time_axis([start for start, _ in counts])
+    return bars(
+        axis, [ChartSeries("Events", [count for _, count in counts])], label=label, unit="event"
+    )
 
 
 def hours_of(

@@ -217,6 +217,19 @@ class FlagUsage(models.Model):
         db_table = "flag_usage"
 
 
+class EnvironmentUsage(models.Model):
+    """How often the API evaluated the flags of an environment in an hour: the sum of FlagUsage,
+    which has too many rows to add up for a page."""
+
+    pk = models.CompositePrimaryKey("environment_id", "hour")
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
+    hour = models.DateTimeField()
+    count = models.BigIntegerField()
+
+    class Meta:
+        db_table = "environment_usage"
+
+
 class FlagClient(models.Model):
     """A kind of client that evaluated a flag alone: its name and version as sent, and when last."""
 

@@ -8,14 +8,16 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from django.db import DatabaseError, InterfaceError, connection
+from django.utils import timezone
 
 from flags.cache import FlagSet
 from flags.engine.evaluation import CompiledFlag, Decision
-from flags.models import Flag, FlagUsage
+from flags.models import EnvironmentUsage, Flag, FlagUsage
 from ilara_admin.core import background, metrics
+from ilara_admin.core.local_times import day_starts
+from ilara_admin.models import Environment
 
 logger = logging.getLogger("ilara.flags")
 
@@ -23,7 +25,8 @@ FLUSH_SECONDS = 60
 KEPT_DAYS = 90
 
 _single: Counter[tuple[int, str]] = Counter()
-# A bulk evaluation counts all constant flags of an environment at once.
+# Bulk evaluations: flags evaluated individually, and all constant flags of an environment at once.
+_bulk: Counter[tuple[int, str]] = Counter()
 _together: Counter[FlagSet] = Counter()
 _lock = threading.Lock()
 
@@ -45,8 +48,8 @@ def note_all(flags: FlagSet, decided: Sequence[tuple[CompiledFlag, Decision]]) -
     ]
     with _lock:
         _together[flags] += 1
-        _single.update(served)
-        _single.subtract(overridden)
+        _bulk.update(served)
+        _bulk.subtract(overridden)
     metrics.EVALUATIONS.inc(len(flags.constant) + len(served) - len(overridden))
     start_thread()
 
@@ -54,33 +57,46 @@ def note_all(flags: FlagSet, decided: Sequence[tuple[CompiledFlag, Decision]]) -
 def forget() -> None:
     """Drop all counts."""
     _single.clear()
+    _bulk.clear()
     _together.clear()
 
 
 # Skips flags deleted in the meantime. All processes lock rows in the same order, which prevents
-# deadlocks.
+# deadlocks: PostgreSQL completes the last statement before the one that nothing reads.
 WRITE = """
-INSERT INTO flag_usage (flag_id, hour, variant, count, last_at)
-SELECT f.id, date_trunc('hour', now(), 'UTC'), u.variant, u.count, now()
-FROM unnest(%s::bigint[], %s::text[], %s::bigint[]) u (flag_id, variant, count)
-JOIN flag f ON f.id = u.flag_id
-ORDER BY f.id, u.variant
-ON CONFLICT (flag_id, hour, variant)
-DO UPDATE SET count = flag_usage.count + excluded.count, last_at = excluded.last_at"""
+WITH counted AS (
+    SELECT f.id, f.environment_id, u.variant, u.count, u.single,
+        date_trunc('hour', now(), 'UTC') AS hour
+    FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[])
+        u (flag_id, variant, count, single)
+    JOIN flag f ON f.id = u.flag_id
+), written AS (
+    INSERT INTO flag_usage (flag_id, hour, variant, count, single, last_at)
+    SELECT id, hour, variant, count, single, now() FROM counted ORDER BY id, variant
+    ON CONFLICT (flag_id, hour, variant)
+    DO UPDATE SET count = flag_usage.count + excluded.count,
+        single = flag_usage.single + excluded.single, last_at = excluded.last_at
+)
+INSERT INTO environment_usage (environment_id, hour, count)
+SELECT environment_id, hour, sum(count) FROM counted GROUP BY 1, 2 ORDER BY 1
+ON CONFLICT (environment_id, hour)
+DO UPDATE SET count = environment_usage.count + excluded.count"""
 
 
 def flush() -> None:
     """Write the counts. If that fails, they are kept for the next flush."""
     with _lock:
-        single, together = _single.copy(), _together.copy()
+        single, bulk, together = _single.copy(), _bulk.copy(), _together.copy()
         _single.clear()
+        _bulk.clear()
         _together.clear()
     counts = single.copy()
+    counts.update(bulk)
     for flags, times in together.items():
         for flag, _ in flags.constant:
             if flag.constant is not None:
                 counts[flag.id, flag.constant.variant.key] += times
-    rows = [(*key, count) for key, count in counts.items() if count > 0]
+    rows = [(*key, count, single[key]) for key, count in counts.items() if count > 0]
     if not rows:
         return
     try:
@@ -89,6 +105,7 @@ def flush() -> None:
     except (DatabaseError, InterfaceError):
         with _lock:
             _single.update(single)
+            _bulk.update(bulk)
             _together.update(together)
         raise
 
@@ -106,24 +123,85 @@ start_thread = background.run_every(FLUSH_SECONDS, "flag-usage", flush_quietly)
 # --- Reads ----------------------------------------------------------------------------------------
 
 
-class Use(NamedTuple):
-    variant: str
-    times: int
+BY_VARIANT = """
+SELECT variant, width_bucket(hour, %(starts)s::timestamptz[]) - 1, sum(count)::bigint
+FROM flag_usage
+WHERE flag_id = %(flag)s AND hour >= %(since)s AND hour < %(until)s
+GROUP BY 1, 2"""
 
 
-USE = """
-SELECT variant, sum(count)::bigint AS times FROM flag_usage WHERE flag_id = %s AND hour >= %s
-GROUP BY variant ORDER BY times DESC, variant"""
-
-
-def use_of(flag: Flag, since: datetime) -> list[Use]:
-    """How often each variant was served since then, most frequent first."""
+def by_variant(flag: Flag, starts: Sequence[datetime]) -> dict[str, list[int]]:
+    """How often each variant was served in each of the spans that begin at `starts`, the last of
+    which is their end. Usage is counted by UTC hours: one that two spans share counts in the
+    earlier."""
+    values = {"flag": flag.pk, "starts": starts[:-1], "since": starts[0], "until": starts[-1]}
+    found: dict[str, list[int]] = {}
     with connection.cursor() as cursor:
-        cursor.execute(USE, [flag.pk, since])
-        return [Use(*row) for row in cursor]
+        cursor.execute(BY_VARIANT, values)
+        for variant, index, count in cursor:
+            found.setdefault(variant, [0] * (len(starts) - 1))[index] = count
+    return found
+
+
+DAILY = """
+SELECT flag_id, width_bucket(hour, %(starts)s::timestamptz[]) - 1, sum(count)::bigint
+FROM flag_usage
+WHERE flag_id = ANY(%(flags)s) AND hour >= %(since)s
+GROUP BY 1, 2"""
+
+
+def daily(flag_ids: Sequence[int], since: datetime) -> dict[int, list[int]]:
+    """Evaluations of each flag per day, from the day of `since` to today, in the user's zone."""
+    starts = _days_since(since)
+    found = {flag_id: [0] * len(starts) for flag_id in flag_ids}
+    values = {"flags": list(flag_ids), "starts": starts, "since": starts[0]}
+    with connection.cursor() as cursor:
+        cursor.execute(DAILY, values)
+        for flag_id, index, count in cursor:
+            found[flag_id][index] = count
+    return found
+
+
+ENVIRONMENT_DAILY = """
+SELECT width_bucket(hour, %(starts)s::timestamptz[]) - 1, sum(count)::bigint
+FROM environment_usage
+WHERE environment_id = %(environment)s AND hour >= %(since)s
+GROUP BY 1"""
+
+
+def environment_daily(environment: Environment, since: datetime) -> list[tuple[datetime, int]]:
+    """When each day since then begins in the user's zone, and how often flags were evaluated."""
+    starts = _days_since(since)
+    values = {"environment": environment.pk, "starts": starts, "since": starts[0]}
+    with connection.cursor() as cursor:
+        cursor.execute(ENVIRONMENT_DAILY, values)
+        counts = dict(cursor.fetchall())
+    return [(timezone.localtime(start), counts.get(day, 0)) for day, start in enumerate(starts)]
+
+
+RECOUNT = """
+INSERT INTO environment_usage (environment_id, hour, count)
+SELECT f.environment_id, u.hour, sum(u.count)
+FROM flag_usage u JOIN flag f ON f.id = u.flag_id WHERE f.environment_id = %s GROUP BY 1, 2
+ON CONFLICT (environment_id, hour) DO UPDATE SET count = excluded.count"""
+
+
+def environment_recount(environment: Environment) -> None:
+    """Add up the usage of the environment's flags, after it was filled."""
+    with connection.cursor() as cursor:
+        cursor.execute(RECOUNT, [environment.pk])
+
+
+def _days_since(since: datetime) -> list[datetime]:
+    """When the days since then begin, in the user's zone."""
+    today = timezone.localdate()
+    days = (today - timezone.localdate(since)).days + 1
+    return day_starts(today, days, timezone.get_current_timezone())[:-1]
 
 
 def usage_forget(now: datetime) -> int:
     """Delete counts older than KEPT_DAYS; returns the number of rows."""
-    deleted, _ = FlagUsage.objects.filter(hour__lt=now - timedelta(days=KEPT_DAYS)).delete()
+    old = now - timedelta(days=KEPT_DAYS)
+    deleted, _ = FlagUsage.objects.filter(hour__lt=old).delete()
+    deleted += EnvironmentUsage.objects.filter(hour__lt=old).delete()[0]
     return deleted

@@ -1,6 +1,5 @@
 """The page of an environment's churn model: parameters and backtest."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpResponse
@@ -9,6 +8,7 @@ from django.shortcuts import render
 from ilara_admin.api.environment_cache import at_version
 from ilara_admin.models import Role
 from ilara_admin.web.access import staff_view
+from ilara_admin.web.charts import Chart, ChartSeries, bars, label_axis
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.cache import churn_part
 from players.churn_model.risk import HIGH_FROM, MEDIUM_FROM
@@ -17,25 +17,6 @@ from players.models import ChurnFit
 
 FITS_SHOWN = 10
 FEW_PLAYERS = 30  # with fewer, the observed share may be off by 20 percentage points
-BAR_WIDTH, BAR_GAP, HEIGHT = 10, 2, 100
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnBin:
-    """A bin of the backtest with its bar in a 118 by 100 drawing. Scores are 0..1."""
-
-    start: float
-    end: float
-    players: int
-    score: float
-    silent: float
-    x: float
-    y: float
-    height: float
-
-    @property
-    def few(self) -> bool:
-        return self.players < FEW_PLAYERS
 
 
 @staff_view(Role.VIEWER)
@@ -50,30 +31,40 @@ def churn_model(request: HtmxHttpRequest) -> HttpResponse:
         "high_from": HIGH_FROM,
         "enough": ENOUGH_PLAYERS,
         "test_days": TEST_DAYS,
-        "few": FEW_PLAYERS,
     }
     if fits:
         fit = fits[0]
         guessing = fit.base_rate * (1 - fit.base_rate)
         context |= {
             "fit": fit,
-            "bins": [_drawn(number, each) for number, each in enumerate(fit.bins)],
+            "chart": _chart(fit),
             "guessing": guessing,
             "better": 1 - fit.brier / guessing if guessing else 0.0,
         }
     return render(request, "players/churn.html", context)
 
 
-def _drawn(number: int, found: dict[str, Any]) -> DrawnBin:
-    # A bin with players stays visible.
-    height = max(found["silent"] * HEIGHT, 1.0) if found["players"] else 0.0
-    return DrawnBin(
-        start=found["start"],
-        end=found["start"] + 0.1,
-        players=found["players"],
-        score=found["score"],
-        silent=found["silent"],
-        x=number * (BAR_WIDTH + BAR_GAP),
-        y=HEIGHT - height,
-        height=height,
-    )
+def _chart(fit: ChurnFit) -> Chart:
+    """By risk: the share of players who were not seen, and the risk that was predicted."""
+    shares = [100 * each["silent"] if each["players"] else None for each in fit.bins]
+    few = [each["players"] < FEW_PLAYERS for each in fit.bins]
+    names = [
+        f"Risk {each['start']:.0%} to {each['start'] + 0.1:.0%}, {each['players']:,} players"
+        for each in fit.bins
+    ]
+    starts = [f"{each['start']:.0%}" for each in fit.bins]
+    series = [
+        ChartSeries("Not seen", _where(shares, [not each for each in few])),
+        ChartSeries(f"Not seen, fewer than {FEW_PLAYERS} players", _where(shares, few)),
+        ChartSeries(
+            "Predicted",
+            [100 * each["score"] if each["players"] else None for each in fit.bins],
+            line=True,
+        ),
+    ]
+    label = f"Players of each risk who were not seen in the next {fit.days} days"
+    return bars(label_axis(names, starts), series, label=label, unit="%")
+
+
+def _where(values: list[float | None], chosen: list[bool]) -> list[float | None]:
+    return [value if each else None for value, each in zip(values, chosen, strict=True)]

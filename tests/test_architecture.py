@@ -41,6 +41,7 @@ PURE = (
     "ilara_admin.core.local_times",
     "ilara_admin.core.times",
     "ilara_admin.core.tokens",
+    "ilara_admin.web.charts",
     "players.churn_model",
     "players.lifecycle",
     "segments.editor.draft",

@@ -1,6 +1,6 @@
 """The flag pages: the list, a new flag, one flag. actions.py and editor.py change it."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from flags import services
 from flags.cache import compile_draft, flags_of
+from flags.dashboard import evaluations
 from flags.dashboard.affected import dependents_in_use
 from flags.dashboard.forms import FlagFilterForm, FlagNewForm
 from flags.dashboard.history import PARAMETER, history_of
@@ -21,7 +22,6 @@ from flags.dashboard.stale import hints
 from flags.engine import sentences
 from flags.engine.bucketing import weights_of
 from flags.engine.document import (
-    EVERYBODY,
     DocumentError,
     FlagDocument,
     Rule,
@@ -29,7 +29,6 @@ from flags.engine.document import (
 )
 from flags.engine.schedule import is_scheduled, next_change, rollout_at
 from flags.models import Flag, segments_used
-from flags.usage import use_of
 from ilara_admin.api import environment_cache
 from ilara_admin.models import Role
 from ilara_admin.templatetags.charts import Share
@@ -50,7 +49,6 @@ from segments.language.sentences import describe as describe_rule
 from segments.models import Segment
 
 SHOWN_RULES = 2
-USE_DAYS = 7
 
 
 @staff_view(Role.VIEWER)
@@ -131,6 +129,9 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     flag, now = get_flag_or_404(request, key), timezone.now()
     template = "flags/detail.html"
     context: dict[str, Any] = {"flag": flag, "may_edit": request.user.may(Role.LIVE_OPS)}
+    if wants_partial(request) and evaluations.PARAMETER in request.GET:
+        context["evaluations"] = evaluations.evaluations_of(request, flag, now)
+        return render_partial(request, template, context, partial="evaluations")
     if wants_partial(request) and PARAMETER not in request.GET:
         context |= receipt_context(request, flag)
         return render_partial(request, template, context, partial="try")
@@ -143,7 +144,7 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "unreadable_segments": _unreadable_segments(flag),
         "dependents": dependents_in_use(request, flag),
         "overrides": overrides_of(flag, now),
-        "use": _use(flag, now),
+        "evaluations": evaluations.evaluations_of(request, flag, now),
         "hints": hints(flag, now),
         "may_override": request.user.may(Role.SUPPORT),
         **receipt_context(request, flag),
@@ -183,14 +184,6 @@ def _rule_row(rule: Rule, now: datetime) -> dict[str, Any]:
         "schedule": sentences.percentage(rule) if is_scheduled(rule) else "",
         "next": next_change(rule, now),
     }
-
-
-def _use(flag: Flag, now: datetime) -> dict[str, Any]:
-    """How often the API served each variant in the last USE_DAYS."""
-    found = use_of(flag, now - timedelta(days=USE_DAYS))
-    total = sum(each.times for each in found)
-    shares = [Share(each.variant, EVERYBODY * each.times // total) for each in found if total]
-    return {"total": total, "shares": shares}
 
 
 def impact_of(

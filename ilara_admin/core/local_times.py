@@ -134,6 +134,10 @@ def day_starts(today: date, days: int, zone: tzinfo) -> list[datetime]:
 
 def _day_start(day: date, zone: tzinfo) -> datetime:
     """The second in which the local date becomes `day` or a later one."""
+    usual = datetime.combine(day, time(), zone).astimezone(UTC)
+    before = usual - timedelta(seconds=1)
+    if before.astimezone(zone).date() < day == usual.astimezone(zone).date():
+        return usual
     midnight = datetime.combine(day, time(), UTC)
     # No zone is further from UTC than this.
     low, high = -26 * 3600, 26 * 3600

@@ -10,10 +10,14 @@ from django.utils import timezone
 
 from ilara_admin.core.diff import Change
 from ilara_admin.models import Environment, Project
-from ilara_admin.templatetags.charts import Bar, Share
+from ilara_admin.templatetags.charts import Share
+from ilara_admin.web import charts
+from ilara_admin.web.charts import ChartInterval, ChartSeries, Marker
 from ilara_admin.web.confirm import Confirm
 
 ENVIRONMENTS = ("live", "test")
+COUNTS = [310, 280, 190, 120, 90, 70, 64, 88, 140, 260, 390, 430, 520, 610, 580, 640, 720, 860]
+COUNTS += [910, 870, 760, 640, 480, 0]
 
 
 class SampleFlagForm(forms.Form):
@@ -59,6 +63,58 @@ def environment(slug: str) -> tuple[Project, Environment]:
     return project, Environment(project=project, slug=slug if slug in ENVIRONMENTS else "live")
 
 
+def _charts(theme: str) -> dict[str, Any]:
+    """One of each kind. The label names the theme, since it has to be unique on a page."""
+    now = timezone.localtime().replace(minute=0, second=0, microsecond=0)
+    hours = charts.time_axis([now - timedelta(hours=ago) for ago in reversed(range(24))])
+    half, third = [count // 2 for count in COUNTS], [count // 3 for count in COUNTS]
+    lift = [None, 4, 2.5, 3, None, 1.5, 1, 1.2, 0.4, -0.5, -1.2, -0.8]
+    markers = [
+        Marker(now - timedelta(hours=ago), f"Revision {20 - ago}: 5 % → 10 %", "?")
+        for ago in (0, 9, 14, 14)
+    ]
+    days = charts.label_axis([f"Day {day}" for day in range(8)])
+    kept = [
+        [100, 44, 35, 31, 28, 26, 25, 24],
+        [100, 41, 33, 28, 26, None, None, None],
+        [100, 38, *[None] * 6],
+    ]
+    return {
+        "bars": charts.bars(
+            hours, [ChartSeries("Events", COUNTS)], label=f"Events per hour, {theme}", unit="event"
+        ),
+        "stacked": charts.bars(
+            hours,
+            [
+                ChartSeries("control", COUNTS),
+                ChartSeries("blue", half),
+                ChartSeries("green", third),
+            ],
+            label=f"Evaluations per hour, {theme}",
+            unit="evaluation",
+            markers=markers,
+        ),
+        "lines": charts.lines(
+            charts.label_axis([f"{each} Nov" for each in range(1, 13)]),
+            [ChartSeries("blue", lift), ChartSeries("green", [each and -each for each in lift])],
+            label=f"Lift by day, {theme}",
+            unit="%",
+        ),
+        "intervals": charts.intervals(
+            [
+                ChartInterval("Revenue", -1.2, 3.4, 8.0),
+                ChartInterval("Retention, day 7", 0.8, 2.1, 3.4),
+                ChartInterval("Sessions", None, None, None),
+            ],
+            label="Lift over control",
+            unit="%",
+        ),
+        "heat": charts.heat_map(
+            ["1 Nov", "2 Nov", "3 Nov"], days, kept, label=f"Retention, {theme}", unit="%"
+        ),
+    }
+
+
 def _sample(prefix: str) -> dict[str, Any]:
     wrong = {"key": "", "name": "New tutorial", "value_type": "boolean", "rollout": "250"}
     return {
@@ -66,19 +122,16 @@ def _sample(prefix: str) -> dict[str, Any]:
         "form": SampleFlagForm(auto_id=f"{prefix}_%s"),
         "bad_form": SampleFlagForm(wrong, auto_id=f"{prefix}_bad_%s"),
         "filters": SampleFilterForm({"state": "on"}, auto_id=f"{prefix}_filter_%s"),
+        "charts": _charts(prefix),
     }
 
 
 def context() -> dict[str, Any]:
     now = timezone.now()
     ago = [now - timedelta(seconds=each) for each in (12, 190, 8000, 90000, 900000, 9000000)]
-    counts = [310, 280, 190, 120, 90, 70, 64, 88, 140, 260, 390, 430, 520, 610, 580, 640, 720, 860]
-    counts += [910, 870, 760, 640, 480, 0]
-    hours = [Bar(f"{hour:02}:00", count, f"?hour={hour}") for hour, count in enumerate(counts)]
     return {
         "samples": [("light", _sample("light")), ("dark", _sample("dark"))],
-        "hours": hours,
-        "spark": [Bar(each.label, each.value) for each in hours],
+        "spark": COUNTS,
         "shares": [
             Share("control", 50_000),
             Share("blue", 25_000),

@@ -10,18 +10,20 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from events.models import Event
-from events.stats import Arrivals, Span, arrivals, bar_labels
+from events.stats import Arrivals, arrivals, chart_of
 from flags.models import Flag
+from flags.usage import environment_daily
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.models import AuditEntry, Environment, Role
 from ilara_admin.pages.audit_text import audit_lines
-from ilara_admin.templatetags.charts import Bar
 from ilara_admin.web.access import environment_url, staff_view
+from ilara_admin.web.charts import Chart, ChartSeries, bars, time_axis
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.days import day_figures
 from players.models import Player
 
 LAST_CHANGES = 10
+EVALUATION_DAYS = 30
 
 
 @staff_view(Role.VIEWER)
@@ -32,17 +34,27 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
     entries = AuditEntry.objects.of(request.environment).order_by("-id")[:LAST_CHANGES]
     context: dict[str, Any] = {
         "arrived": arrived,
-        "hours": [
-            Bar(label, number)
-            for label, (_, number) in zip(
-                bar_labels(arrived.hours, Span.DAY), arrived.hours, strict=True
-            )
-        ],
+        "hours": chart_of(arrived.hours, "Events per hour, last 24 hours"),
+        "evaluations": _evaluations(request.environment, now),
         "figures": figures,
         "lines": audit_lines(request, entries),
         "steps": _steps(request, arrived, figures, now),
     }
     return render(request, "ilara_admin/overview.html", context)
+
+
+def _evaluations(environment: Environment, now: datetime) -> Chart | None:
+    """By day; None if there were none."""
+    days = environment_daily(environment, now - timedelta(days=EVALUATION_DAYS - 1))
+    counts = [count for _, count in days]
+    if not any(counts):
+        return None
+    return bars(
+        time_axis([start for start, _ in days]),
+        [ChartSeries("Evaluations", counts)],
+        label=f"Evaluations of flags per day, last {EVALUATION_DAYS} days",
+        unit="evaluation",
+    )
 
 
 def _figures(environment: Environment, now: datetime) -> dict[str, Any]:

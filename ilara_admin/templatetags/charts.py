@@ -1,77 +1,63 @@
 """Charts as SVG, available in every template without loading."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django import template
+from django.template.loader import render_to_string
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from ilara_admin.core import percentages
+from ilara_admin.web.charts import (
+    COLUMN,
+    HEIGHT,
+    AnyChart,
+    Chart,
+    HeatMap,
+    Intervals,
+    cells_markup,
+    columns_markup,
+    rows_markup,
+    spark_path,
+    value_text,
+)
 
 register = template.Library()
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One bucket of a chart. `href` is the URL of its rows."""
-
-    label: str
-    value: int
-    href: str = ""
-
-
-def nice_ceiling(value: int) -> int:
-    """The end of an axis: the smallest of 1, 2, 2.5, 5 and 10 times a power of ten >= `value`."""
-    magnitude = int("1" + "0" * (len(str(value)) - 1))
-    for tenths in (10, 20, 25, 50, 100):
-        ceiling = magnitude * tenths // 10
-        if ceiling >= max(value, 1):
-            return ceiling
-    raise AssertionError("unreachable: ten times its magnitude exceeds any number")
-
-
-@register.inclusion_tag("components/_bars.html")
-def bars(buckets: Iterable[Bar], label: str, unit: str = "", size: str = "") -> dict[str, Any]:
-    """A bar chart. size="spark" draws a small one for table rows, without axis or table."""
-    data = list(buckets)
-    width, gap, height = (4, 1, 20) if size == "spark" else (10, 2, 100)
-    peak = max((bar.value for bar in data), default=0)
-    top = nice_ceiling(peak)
-    drawn = []
-    for index, bar in enumerate(data):
-        # A non-empty bucket stays visible next to a tall one.
-        tall = max(round(bar.value / top * height, 2), 1.5) if bar.value else 0
-        title = f"{bar.label}: {bar.value:,} {unit}".strip()
-        x = index * (width + gap)
-        drawn.append(_bar_svg(bar.href, title, x, width, height, tall))
-    middle = data[len(data) // 2].label if len(data) > 2 else ""
-    return {
-        "label": label,
-        "unit": unit,
-        "size": size,
-        "buckets": data,
-        "bars": drawn,
-        "width": max(len(data) * (width + gap) - gap, 1),
-        "height": height,
-        "top": top,
-        "peak": peak,
-        "total": sum(bar.value for bar in data),
-        "first": data[0].label if data else "",
-        "middle": middle,
-        "last": data[-1].label if data else "",
-    }
+@register.simple_tag
+def chart(drawn: AnyChart) -> SafeString:
+    """A chart of ilara_admin/web/charts.py, whose markup is escaped."""
+    match drawn:
+        case Chart():
+            template, markup = (
+                "components/_chart.html",
+                {
+                    "columns": mark_safe(columns_markup(drawn)),  # noqa: S308
+                    "rows": mark_safe(rows_markup(drawn)),  # noqa: S308
+                },
+            )
+        case HeatMap():
+            cells = [(row, mark_safe(cells_markup(drawn, row))) for row in drawn.rows]  # noqa: S308
+            template, markup = "components/_heat_map.html", {"rows": cells}
+        case Intervals():
+            template, markup = "components/_intervals.html", {}
+    return render_to_string(template, {"chart": drawn, **markup})
 
 
-def _bar_svg(href: str, title: str, x: int, width: int, height: int, tall: float) -> SafeString:
-    svg = format_html(
-        "<title>{}</title>"
-        '<rect x="{x}" y="{}" width="{width}" height="{}"/>'
-        '<rect data-hit x="{x}" y="0" width="{width}" height="{height}"/>',
-        title, height - tall, tall, x=x, width=width, height=height,
-    )  # fmt: skip
-    return format_html('<a href="{}" tabindex="-1">{}</a>', href, svg) if href else svg
+@register.simple_tag
+def sparkline(values: Sequence[int], label: str, unit: str) -> SafeString:
+    """Small bars for a row of a table. `unit` is a noun in the singular."""
+    total, most = value_text(sum(values), unit), value_text(max(values, default=0))
+    title = f"{label}: {total} in total, {most} at the highest"
+    width = max(len(values), 1) * COLUMN
+    return format_html(_SPARKLINE, width, HEIGHT, title, spark_path(values))
+
+
+_SPARKLINE = """<svg class="sparkline" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img">
+<title>{}</title><path d="{}"/></svg>"""
 
 
 @dataclass(frozen=True, slots=True)

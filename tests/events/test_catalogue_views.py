@@ -14,8 +14,9 @@ from django.utils import timezone
 from events import services
 from events.models import Event, EventHour, EventMinute, EventName, RejectedEvent
 from events.rollups import Horizon, fold_until
-from events.stats import Span, bar_labels, series
+from events.stats import Span, series
 from ilara_admin.models import AuditEntry, Environment, Role
+from ilara_admin.web.charts import time_labels
 from players.models import Player
 from tests.api_client import EVENTS, Api
 from tests.factories import ACTOR, make_environment
@@ -99,12 +100,12 @@ def test_name__shows_counts_and_properties(
     html = text_of(viewer.get(url_of(environment, "event_name", name.pk)))
     assert html.count("50 %") == 2
     assert "&lt;i&gt;" in html
-    assert html.count("<rect data-hit") == 24
+    assert html.count("<div data-hit") == 24
     assert "Describe" not in html
     for span, bars in (("hour", 60), ("month", 30), ("nonsense", 24)):
         url = url_of(environment, "event_name", name.pk)
         html = text_of(viewer.get(f"{url}?span={span}", headers=HTMX))
-        assert html.count("<rect data-hit") == bars
+        assert html.count("<div data-hit") == bars
 
 
 def test_name_of_another_environment__is_not_found(
@@ -164,7 +165,7 @@ def test_days__count_each_event_once(environment: Environment, player: Player, z
             assert sum(count for _, count in found) == len(times)
             hours = series(environment, Span.DAY, change + timedelta(hours=12))
             assert sum(count for _, count in hours) == 48
-            labels = bar_labels(hours, Span.DAY)
+            labels = time_labels([start for start, _ in hours])
             assert len(set(labels)) == 24
 
 

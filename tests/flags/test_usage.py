@@ -4,13 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.models import Sum
+from django.utils import timezone
 
 from flags import usage
 from flags.engine.document import Rule, boolean_document
-from flags.models import Flag, FlagUsage
+from flags.models import EnvironmentUsage, Flag, FlagUsage
 from flags.overrides import override_set
 from flags.services import flag_create
-from flags.usage import Use, use_of
 from ilara_admin.models import Environment
 from players.models import Player
 from tests.api_client import FLAGS, Api
@@ -29,7 +30,8 @@ def flag(environment: Environment) -> Flag:
 
 def used(flag: Flag) -> dict[str, int]:
     usage.flush()
-    return dict(use_of(flag, LONG_AGO))
+    rows = FlagUsage.objects.filter(flag=flag).values_list("variant")
+    return dict(rows.annotate(times=Sum("count")))
 
 
 def test_evaluations__are_counted_by_variant(public_api: Api, flag: Flag) -> None:
@@ -70,6 +72,36 @@ def test_bulk_evaluation__counts_constant_flags_too(
     assert used(always) == {"enabled": 6, "disabled": 1}
 
 
+def test_single_evaluations__are_told_apart(public_api: Api, flag: Flag, player: Player) -> None:
+    body = {"player_id": str(player.pk)}
+    context = {"context": {"targetingKey": player.external_id}}
+    for _ in range(3):
+        public_api.post(f"{FLAGS}/half/evaluate", body)
+    usage.flush()
+    public_api.post("/ofrep/v1/evaluate/flags/half", context)
+    public_api.post(f"{FLAGS}/evaluate", body)
+    public_api.post("/ofrep/v1/evaluate/flags", context)
+    usage.flush()
+    [row] = FlagUsage.objects.filter(flag=flag)
+    assert (row.count, row.single) == (6, 4)
+
+
+def test_environment__has_the_sum_of_its_flags(public_api: Api, flag: Flag, player: Player) -> None:
+    body = {"player_id": str(player.pk)}
+    for _ in range(2):
+        public_api.post(f"{FLAGS}/half/evaluate", body)
+        public_api.post(f"{FLAGS}/evaluate", body)
+        usage.flush()
+    [(today, count)] = usage.environment_daily(flag.environment, timezone.now())
+    expected = sum(FlagUsage.objects.values_list("count", flat=True))
+    assert expected > 4
+    assert (today.hour, today.minute, count) == (0, 0, expected)
+    EnvironmentUsage.objects.all().delete()
+    usage.environment_recount(flag.environment)
+    usage.environment_recount(flag.environment)
+    assert sum(EnvironmentUsage.objects.values_list("count", flat=True)) == expected
+
+
 def test_explain_and_at__are_not_counted(secret_api: Api, flag: Flag, player: Player) -> None:
     body = {"player_id": str(player.pk)}
     for path in (f"{FLAGS}/half/evaluate", f"{FLAGS}/evaluate"):
@@ -78,9 +110,7 @@ def test_explain_and_at__are_not_counted(secret_api: Api, flag: Flag, player: Pl
     assert used(flag) == {}
 
 
-def test_counts__add_up_over_flushes_most_frequent_first(
-    public_api: Api, flag: Flag, player: Player
-) -> None:
+def test_counts__add_up_over_flushes(public_api: Api, flag: Flag, player: Player) -> None:
     body = {"player_id": str(player.pk)}
     variant = ""
     for _ in range(3):
@@ -89,8 +119,7 @@ def test_counts__add_up_over_flushes_most_frequent_first(
     other = {"enabled": "disabled", "disabled": "enabled"}[variant]
     override_set(flag, player, other, actor=ACTOR)
     public_api.post(f"{FLAGS}/half/evaluate", body)
-    usage.flush()
-    assert use_of(flag, LONG_AGO) == [Use(variant, 3), Use(other, 1)]
+    assert used(flag) == {variant: 3, other: 1}
 
 
 def test_flag_deleted_before_the_flush__is_skipped(
@@ -130,3 +159,33 @@ def test_old_counts__are_deleted(flag: Flag) -> None:
         )
     assert usage.usage_forget(now) == 1
     assert FlagUsage.objects.count() == 2
+
+
+def use(flag: Flag, variant: str, hour: datetime, count: int) -> None:
+    FlagUsage.objects.create(flag=flag, hour=hour, variant=variant, count=count, last_at=hour)
+
+
+def test_by_variant__counts_each_span(flag: Flag) -> None:
+    starts = [datetime(2026, 3, 1, hour, tzinfo=UTC) for hour in range(4)]
+    use(flag, "enabled", starts[0] - timedelta(hours=1), 100)
+    use(flag, "enabled", starts[0], 1)
+    use(flag, "disabled", starts[0], 2)
+    use(flag, "enabled", starts[2], 3)
+    use(flag, "enabled", starts[3], 100)
+    assert usage.by_variant(flag, starts) == {"enabled": [1, 0, 3], "disabled": [2, 0, 0]}
+    assert usage.by_variant(flag, [starts[0], starts[3]]) == {"enabled": [4], "disabled": [2]}
+
+
+def test_daily__counts_days_of_the_users_zone(flag: Flag) -> None:
+    other = flag_create(
+        environment=flag.environment, key="other", document=boolean_document(), actor=ACTOR
+    )
+    with timezone.override("Asia/Tokyo"):  # UTC+9
+        today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+        use(flag, "enabled", today, 1)
+        use(flag, "disabled", today, 2)
+        use(flag, "enabled", today - timedelta(hours=1), 4)
+        use(flag, "enabled", today - timedelta(days=2, hours=1), 100)
+        found = usage.daily([flag.pk, other.pk], timezone.now() - timedelta(days=2))
+    assert found == {flag.pk: [0, 4, 3], other.pk: [0, 0, 0]}
+    assert usage.daily([], timezone.now()) == {}

@@ -11,10 +11,9 @@ from django.utils.safestring import mark_safe
 
 from ilara_admin.core.diff import Change
 from ilara_admin.models import Environment, Project
-from ilara_admin.templatetags import charts, ilara
-from ilara_admin.templatetags.charts import Bar, Share
+from ilara_admin.templatetags import ilara
+from ilara_admin.templatetags.charts import Share
 from ilara_admin.web.context_processors import NavItem
-from tests.pages import squeezed
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
@@ -105,34 +104,6 @@ def test_json_pretty__is_escaped_by_the_template() -> None:
     html = render("{{ document|json_pretty }}", document={"name": "</pre><script>é"})
     assert "<script>" not in html
     assert "&lt;script&gt;é" in html
-
-
-@pytest.mark.parametrize(
-    ("value", "ceiling"),
-    [(0, 1), (1, 1), (2, 2), (3, 5), (9, 10), (10, 10), (11, 20), (21, 25), (26, 50), (910, 1000)],
-)
-def test_nice_ceiling(value: int, ceiling: int) -> None:
-    assert charts.nice_ceiling(value) == ceiling
-
-
-def test_bars__renders_each_bucket_in_chart_and_table() -> None:
-    buckets = [Bar("00:00", 0), Bar("01:00", 1, "?hour=1"), Bar("02:00", 1000)]
-    html = render('{% bars buckets label="Events" unit="events" %}', buckets=buckets)
-    assert html.count("<rect") == 6
-    assert 'height="100.0"' in html  # the tallest reaches the end of the axis
-    assert 'height="1.5"' in html  # one event of a thousand is still visible
-    assert "<title>02:00: 1,000 events</title>" in html
-    assert '<th scope="row"><a href="?hour=1">01:00</a></th>' in squeezed(html)
-    assert "style=" not in html
-
-
-def test_bars__escapes_labels() -> None:
-    html = render('{% bars buckets label="x" %}', buckets=[Bar("<b>", 1)])
-    assert "<b>" not in html
-
-
-def test_bars_of_nothing() -> None:
-    assert "<svg" in render('{% bars buckets label="Events" %}', buckets=[])
 
 
 def test_shares__lie_side_by_side() -> None:

@@ -22,7 +22,10 @@ def test_page_with_a_fit__shows_the_backtest_as_chart_and_table(
     fit = churn_refit(environment, TODAY)
     text = text_of(signed_in(Role.VIEWER).get(url_of(environment, "churn_model")))
     assert f"<strong>{fit.brier:.3f}</strong>" in text
-    assert text.count("<rect data-hit") == 10
+    assert text.count("<div data-hit") == 10
     assert text.count('<th scope="row">') == 10
     fullest = max(fit.bins, key=lambda each: int(each["players"]))
-    assert f"{fullest['players']} players not seen" in text
+    assert (
+        f"Risk {fullest['start']:.0%} to {fullest['start'] + 0.1:.0%}, {fullest['players']} players"
+        in text
+    )

@@ -1,0 +1,93 @@
+"""Charts: values by mouse and keyboard, markers, the span of time, paper."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.browser.conftest import Ilara, Window
+from tests.running import query
+
+pytestmark = pytest.mark.browser
+
+FLAG = "flags/new-shop/"
+FILL = """
+INSERT INTO flag_usage (flag_id, hour, variant, count, last_at)
+SELECT f.id, date_trunc('hour', now(), 'UTC') - n * interval '1 hour', 'enabled', 100 + n, now()
+FROM flag f JOIN environment e ON e.id = f.environment_id, generate_series(0, 2000) n
+WHERE f.key = 'new-shop' AND e.slug = 'live'
+ON CONFLICT (flag_id, hour, variant) DO UPDATE SET count = excluded.count
+RETURNING 1"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def used(ilara: Ilara) -> None:
+    """Evaluations of one flag: 100 in this hour, 101 in the one before, and so on."""
+    query(ilara.serve.home, FILL)
+
+
+def shown(tips: Locator) -> list[str]:
+    """The texts that are not only for screen readers."""
+    find = "all => all.filter(each => each.offsetWidth > 1).map(each => each.innerText)"
+    texts: list[str] = tips.evaluate_all(find)
+    return [" ".join(text.split()) for text in texts]
+
+
+def test_values__show_where_the_pointer_or_the_focus_is(admin: Window) -> None:
+    page = admin.open(FLAG)
+    tips = page.locator("#evaluations .tip")
+    columns = page.locator("#evaluations div[data-hit]")
+    assert shown(tips) == []
+    if admin.keyboard:
+        admin.reach(columns.last.locator("input"))
+        page.keyboard.press("ArrowLeft")
+    else:
+        columns.nth(-2).hover()
+    [text] = shown(tips)
+    assert re.search(r"^\d+ \w+, \d\d:00 enabled 101 disabled 0 101 evaluations$", text)
+    # One Tab stop for all values: the next is the table.
+    if admin.keyboard:
+        page.keyboard.press("Tab")
+        expect(page.locator("#evaluations summary")).to_be_focused()
+        page.keyboard.press("Enter")
+    else:
+        page.locator("#evaluations summary").click()
+    row = page.locator("#evaluations tbody tr").last
+    expect(row).to_contain_text("100 evaluations")
+    expect(row).to_be_visible()
+
+
+def test_marker__leads_to_the_difference_of_its_revision(admin: Window) -> None:
+    page = admin.open(FLAG)
+    admin.press("link", "By day")
+    expect(page.locator("#evaluations")).to_contain_text("last 90 days")
+    pin = page.locator("#evaluations div[data-hit] > a", has_text="Revision 5 by")
+    if admin.keyboard:
+        admin.reach(pin)
+    else:
+        pin.hover()
+    [text] = shown(page.locator("#evaluations .tip"))
+    assert re.search(r"^Revision 5 by Ben \(sample\), .*: Checkout is fixed$", text)
+    admin.press("link", re.compile("^Revision 5 by"))
+    expect(page).to_have_url(re.compile(r"#revision-5$"))
+    expect(page.locator("#revision-5")).to_contain_text("5 % → 10 %")
+    expect(page.locator("#revision-5")).to_be_in_viewport()
+
+
+def test_chart__stays_inside_a_phone_and_is_light_on_paper(
+    window: Callable[..., Window],
+) -> None:
+    narrow = window(viewport={"width": 390, "height": 800}, color_scheme="dark")
+    page = narrow.open(f"{FLAG}?evaluations=day")
+    columns = page.locator("#evaluations div[data-hit]")
+    for number in (0, 44, 45, 89):
+        columns.nth(number).hover()
+        box = columns.nth(number).locator(".tip").first.bounding_box()
+        assert box
+        assert box["width"] > 50
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    page.emulate_media(media="print")
+    colour = "getComputedStyle(document.body.querySelector('.panel')).backgroundColor"
+    assert page.evaluate(colour) == "oklch(1 0 0)"
