@@ -114,9 +114,8 @@ def _restore_overrides(entry: AuditEntry, actor: Actor, reason: str) -> AuditEnt
 
 
 def _why_not_overrides(entry: AuditEntry) -> str:
-    if isinstance((entry.before or {}).get("overrides"), list):
-        return ""
-    return f"More than {overrides.MAX_KEPT} overrides are not kept."
+    are_kept = not isinstance((entry.before or {}).get("overrides"), int)
+    return "" if are_kept else f"More than {overrides.MAX_KEPT} overrides are not kept."
 
 
 register_undo(

@@ -58,6 +58,9 @@ class ReceiptForm(forms.Form):
         return typed_attributes(self.cleaned_data["attributes"])
 
 
+BLANK = ReceiptForm()  # one for all requests, so that it is rendered once
+
+
 def typed_attributes(text: str) -> dict[str, Any]:
     """The attributes in a JSON object, or in lines like `level: 40`, whose values are JSON or else
     text. Raises ValidationError."""
@@ -101,7 +104,7 @@ class Tried:
 def receipt_context(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any]:
     """The form, and the receipt if somebody was named."""
     asked = any(request.GET.get(name) for name in ReceiptForm.base_fields)
-    form = ReceiptForm(request.GET if asked else None)
+    form = ReceiptForm(request.GET) if asked else BLANK
     tried = None
     if asked and form.is_valid() and not flag.problem:
         given = form.cleaned_data
