@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
@@ -134,7 +135,12 @@ def by_variant(flag: Flag, starts: Sequence[datetime]) -> dict[str, list[int]]:
     """How often each variant was served in each of the spans that begin at `starts`, the last of
     which is their end. Usage is counted by UTC hours: one that two spans share counts in the
     earlier."""
-    values = {"flag": flag.pk, "starts": starts[:-1], "since": starts[0], "until": starts[-1]}
+    values: dict[str, Any] = {
+        "flag": flag.pk,
+        "starts": starts[:-1],
+        "since": starts[0],
+        "until": starts[-1],
+    }
     found: dict[str, list[int]] = {}
     with connection.cursor() as cursor:
         cursor.execute(BY_VARIANT, values)
@@ -154,7 +160,7 @@ def daily(flag_ids: Sequence[int], since: datetime) -> dict[int, list[int]]:
     """Evaluations of each flag per day, from the day of `since` to today, in the user's zone."""
     starts = _days_since(since)
     found = {flag_id: [0] * len(starts) for flag_id in flag_ids}
-    values = {"flags": list(flag_ids), "starts": starts, "since": starts[0]}
+    values: dict[str, Any] = {"flags": list(flag_ids), "starts": starts, "since": starts[0]}
     with connection.cursor() as cursor:
         cursor.execute(DAILY, values)
         for flag_id, index, count in cursor:
@@ -172,7 +178,7 @@ GROUP BY 1"""
 def environment_daily(environment: Environment, since: datetime) -> list[tuple[datetime, int]]:
     """When each day since then begins in the user's zone, and how often flags were evaluated."""
     starts = _days_since(since)
-    values = {"environment": environment.pk, "starts": starts, "since": starts[0]}
+    values: dict[str, Any] = {"environment": environment.pk, "starts": starts, "since": starts[0]}
     with connection.cursor() as cursor:
         cursor.execute(ENVIRONMENT_DAILY, values)
         counts = dict(cursor.fetchall())

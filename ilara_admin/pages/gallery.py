@@ -74,7 +74,7 @@ def _charts(theme: str) -> dict[str, Any]:
         for ago in (0, 9, 14, 14)
     ]
     days = charts.label_axis([f"Day {day}" for day in range(8)])
-    kept = [
+    kept: list[list[float | None]] = [
         [100, 44, 35, 31, 28, 26, 25, 24],
         [100, 41, 33, 28, 26, None, None, None],
         [100, 38, *[None] * 6],

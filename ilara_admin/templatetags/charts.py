@@ -30,21 +30,19 @@ register = template.Library()
 @register.simple_tag
 def chart(drawn: AnyChart) -> SafeString:
     """A chart of ilara_admin/web/charts.py, whose markup is escaped."""
+    context: dict[str, Any] = {"chart": drawn}
     match drawn:
         case Chart():
-            template, markup = (
-                "components/_chart.html",
-                {
-                    "columns": mark_safe(columns_markup(drawn)),  # noqa: S308
-                    "rows": mark_safe(rows_markup(drawn)),  # noqa: S308
-                },
-            )
+            template = "components/_chart.html"
+            context["columns"] = mark_safe(columns_markup(drawn))  # noqa: S308
+            context["rows"] = mark_safe(rows_markup(drawn))  # noqa: S308
         case HeatMap():
-            cells = [(row, mark_safe(cells_markup(drawn, row))) for row in drawn.rows]  # noqa: S308
-            template, markup = "components/_heat_map.html", {"rows": cells}
+            template = "components/_heat_map.html"
+            cells = [mark_safe(cells_markup(drawn, row)) for row in drawn.rows]  # noqa: S308
+            context["rows"] = zip(drawn.rows, cells, strict=True)
         case Intervals():
-            template, markup = "components/_intervals.html", {}
-    return render_to_string(template, {"chart": drawn, **markup})
+            template = "components/_intervals.html"
+    return render_to_string(template, context)
 
 
 @register.simple_tag

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.browser
 
 FLAG = "flags/new-shop/"
 FILL = """
-INSERT INTO flag_usage (flag_id, hour, variant, count, last_at)
-SELECT f.id, date_trunc('hour', now(), 'UTC') - n * interval '1 hour', 'enabled', 100 + n, now()
+INSERT INTO flag_usage (flag_id, hour, variant, count, single, last_at)
+SELECT f.id, date_trunc('hour', now(), 'UTC') - n * interval '1 hour', 'enabled', 100 + n, 0, now()
 FROM flag f JOIN environment e ON e.id = f.environment_id, generate_series(0, 2000) n
 WHERE f.key = 'new-shop' AND e.slug = 'live'
 ON CONFLICT (flag_id, hour, variant) DO UPDATE SET count = excluded.count
