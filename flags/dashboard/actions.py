@@ -13,7 +13,7 @@ from django.utils.html import escape
 from flags import services
 from flags.dashboard.affected import affected_flags
 from flags.dashboard.forms import CloneForm, RolloutForm
-from flags.dashboard.impact import Impact
+from flags.dashboard.impact_figures import Impact
 from flags.dashboard.shortcuts import done, get_flag_or_404, readable_flag
 from flags.dashboard.views import impact_of
 from flags.engine import sentences

@@ -12,7 +12,8 @@ from flags import services
 from flags.cache import compile_draft, flags_of
 from flags.dashboard.affected import dependents_in_use
 from flags.dashboard.forms import FlagFilterForm, FlagNewForm
-from flags.dashboard.impact import Impact, impact
+from flags.dashboard.impact import impact
+from flags.dashboard.impact_figures import Impact
 from flags.dashboard.overrides import overrides_of
 from flags.dashboard.shortcuts import get_flag_or_404
 from flags.dashboard.stale import hints

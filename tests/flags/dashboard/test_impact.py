@@ -12,7 +12,8 @@ import pytest
 from flags.cache import compile_draft, flags_of
 from flags.dashboard import impact as subject
 from flags.dashboard import impact_rows
-from flags.dashboard.impact import Impact, Tally, impact
+from flags.dashboard.impact import impact
+from flags.dashboard.impact_figures import Impact, Tally
 from flags.engine.document import FlagDocument, Rule, boolean_document, decode_document
 from flags.engine.evaluation import CompiledFlag
 from flags.models import Flag
@@ -153,11 +154,16 @@ def test_same_rules__switch_no_players_without_evaluation(
     assert (found.headline, found.basis) == ("0 players switch.", "")
 
 
-def test_sample__estimates_with_a_confidence_interval(
-    flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "EVERYONE", 50)
     monkeypatch.setattr(subject, "SAMPLE_SIZE", 40)
     monkeypatch.setattr(impact_rows, "CHUNK_SIZE", 7)
+
+
+def test_sample__estimates_with_a_confidence_interval(
+    flag: Flag, players: list[Player], small_samples: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exact = of(flag, half(100_000), everyone=True)
     assert (exact.exact, exact.total) == (True, 60)
     hits = 0
@@ -165,39 +171,37 @@ def test_sample__estimates_with_a_confidence_interval(
         monkeypatch.setattr(subject, "sample_start", lambda *_, n=number: UUID(int=n << 122))
         found = of(flag, half(100_000))
         assert (found.exact, found.all.players, found.total) == (False, 40, 60)
-        low, high = found.interval
-        hits += low <= exact.share <= high
-        assert re.fullmatch(r"About [\d.]+ % of players switch, some \d+ of 60\.", found.headline)
+        about, low, high = found.estimate(found.all.switches)
+        hits += low <= exact.all.switches <= high
+        assert found.headline == (f"About {about} of 60 players switch, between {low} and {high}.")
     assert hits >= 36
-    none = of(
-        flag,
-        boolean_document(
-            enabled=True,
-            rules=(
-                *half().rules,
-                *half(
-                    0,
-                ).rules,
-            ),
-        ),
-    )
-    assert none.headline == "0 players switch."
-    assert none.basis == "40 were evaluated; with 95 % confidence at most 8.76 % switch."
+    reordered = boolean_document(enabled=True, rules=(*half().rules, *half(0).rules))
+    none = of(flag, reordered)
+    assert none.headline == "About 0 of 60 players switch, at most 2."
+    assert none.basis.startswith("Estimated from 40 players:")
 
 
 def test_sample__is_the_same_while_nothing_changes(
-    flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch
+    flag: Flag, players: list[Player], small_samples: None
 ) -> None:
-    monkeypatch.setattr(subject, "SAMPLE_SIZE", 40)
     found = [of(flag, half(100_000)) for _ in range(3)]
     assert found[0] == found[1] == found[2]
-    assert f"of {len(players)}." in found[0].headline
+    assert f"of {len(players)} players" in found[0].headline
+
+
+def test_few_players__are_all_asked_without_words_about_samples(
+    flag: Flag, players: list[Player], small_samples: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject, "EVERYONE", 60)
+    found = of(flag, half(100_000))
+    assert (found.exact, found.total) == (True, 60)
+    assert found.headline == f"{found.all.switches} of 60 players switch."
+    assert found.basis == "All players were evaluated."
 
 
 def test_review__shows_the_impact_and_evaluates_all_players(
-    flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch
+    flag: Flag, players: list[Player], small_samples: None
 ) -> None:
-    monkeypatch.setattr(subject, "SAMPLE_SIZE", 40)
     client = signed_in(Role.LIVE_OPS)
     environment = flag.environment
     form = {
@@ -212,7 +216,7 @@ def test_review__shows_the_impact_and_evaluates_all_players(
     }
     review = client.post(url_of(environment, "flag_rules", "f"), form)
     assert "Evaluate all players" in text_of(review)
-    assert re.search(r"About [\d.]+ % of players switch", text_of(review))
+    assert re.search(r"About \d+ of 60 players switch, between \d+ and \d+\.", text_of(review))
     again = {"draft": review.context["draft"], "base": 1, "back": "flag_rules"}
     page = text_of(client.post(url_of(environment, "flag_review", "f"), again))
     assert re.search(r"\d+ of 60 players switch\.", page)
