@@ -69,6 +69,10 @@ def impact(
     return found
 
 
+def takes_a_sample(environment_id: int) -> bool:
+    return sizes.total_lately(environment_id) > EVERYONE
+
+
 class Plan(NamedTuple):
     """What is to be evaluated. `found` has no players yet; `sides` has, for each of its dates, the
     time and the flags before and after the change: the changed one, then `dependents`, those of

@@ -133,11 +133,11 @@ class Estimated(NamedTuple):
 
 
 class ImpactLine(NamedTuple):
-    """A line of the table: see DateCount."""
+    """A line of the table. `numbers` are the switches, and with later dates who differ; see
+    DateCount."""
 
     date: ImpactDate
-    switches: Estimated
-    differ: Estimated
+    numbers: list[Estimated]
     served: str
 
 
@@ -209,20 +209,34 @@ class Impact:
         low, high = interval(found, self.all.players, self.total)
         return Estimated(about, min(rounded(low), about), max(rounded(high), about))
 
-    def lines(self, counts: Sequence[DateCount]) -> list[ImpactLine]:
-        """The lines of the table for one flag."""
-        return [
-            ImpactLine(
-                date, self.estimate(each.switches), self.estimate(each.differ), each.served_text
-            )
-            for date, each in zip(self.dates, counts, strict=True)
-        ]
+    @property
+    def has_later_dates(self) -> bool:
+        return len(self.dates) > 1
+
+    @property
+    def assumes_on(self) -> bool:
+        """Whether the later dates assume that the flag is turned on."""
+        return len(self.dates) > 2 and self.dates[1].at is None
 
     @property
     def table(self) -> list[tuple[DependentImpact | None, list[ImpactLine]]]:
-        """The lines of the changed flag, with None, and of those that depend on it."""
-        others = [each for each in self.dependents if each.counts]
+        """The lines of the changed flag, with None, and with later dates those of the flags in
+        which they change something."""
+        others = [each for each in self.dependents if each.counts and each.is_affected]
         return [
-            (None, self.lines(self.counts)),
-            *((each, self.lines(each.counts)) for each in others),
+            (None, self._lines(self.counts)),
+            *((each, self._lines(each.counts)) for each in others if self.has_later_dates),
+        ]
+
+    def _lines(self, counts: Sequence[DateCount]) -> list[ImpactLine]:
+        return [
+            ImpactLine(
+                date,
+                [
+                    self.estimate(each.switches),
+                    *([self.estimate(each.differ)] if self.has_later_dates else []),
+                ],
+                each.served_text,
+            )
+            for date, each in zip(self.dates, counts, strict=True)
         ]

@@ -52,7 +52,7 @@ def players_for(
     }
     places = {key: place for place, key in enumerate(rules)}
     ids = sorted({flag.id for flag in reached.values() if flag.is_on and flag.id})
-    conditions = [found for each in rules.values() if (found := condition_of(each.rule))]
+    conditions = [node for each in rules.values() if (node := condition_of(each.rule))]
     context = query_context_of(snapshot, now)
     columns = columns_sql(conditions, context)
     if columns.exact:
@@ -132,7 +132,10 @@ def _decided(
             if rows:
                 first, last = last, uuid.UUID(rows[-1][0])
                 overrides = _overrides(flag_ids, now, first, last)
-                yield [PlayerFacts(*row[:4], row[4:], overrides.get(row[0], ())) for row in rows]
+                yield [
+                    PlayerFacts(*row[:4], matches=row[4:], overrides=overrides.get(row[0], ()))
+                    for row in rows
+                ]
             if len(rows) < CHUNK_SIZE:
                 break
 
