@@ -9,7 +9,7 @@ from typing import NamedTuple
 from flags.engine import sentences
 from flags.engine.dependents import Dependent, never_holds
 from flags.engine.evaluation import CompiledFlag
-from ilara_admin.core.confidence import interval, rounded
+from ilara_admin.core import confidence
 from players.labels import STAGES
 from players.lifecycle import Stage
 
@@ -205,9 +205,7 @@ class Impact:
         """How many players there are, if `found` of the evaluated ones are."""
         if self.exact or not self.all.players:
             return Estimated(found, found, found)
-        about = min(rounded(found / self.all.players * self.total), self.total)
-        low, high = interval(found, self.all.players, self.total)
-        return Estimated(about, min(rounded(low), about), max(rounded(high), about))
+        return Estimated(*confidence.estimate(found, self.all.players, self.total))
 
     @property
     def has_later_dates(self) -> bool:

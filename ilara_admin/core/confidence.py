@@ -37,7 +37,11 @@ def interval(found: int, sampled: int, total: int) -> tuple[int, int]:
     )
 
 
-def rounded(number: float) -> int:
-    """Rounded to three digits, the precision of an estimate."""
-    whole = round(number)
-    return round(whole, min(3 - len(str(whole)), 0))
+def estimate(found: int, sampled: int, total: int) -> tuple[int, int, int]:
+    """How many there are among `total`, and the ends of the interval, in round numbers: to two
+    digits of the interval's width. The ends are rounded outwards, so that it holds as often."""
+    low, high = interval(found, sampled, total)
+    unit = 10 ** max(len(str(high - low)) - 2, 0)
+    about = round(found / sampled * total / unit) * unit if sampled else 0
+    low, high = low // unit * unit, min(-(-high // unit) * unit, total)
+    return min(max(about, low), high), low, high

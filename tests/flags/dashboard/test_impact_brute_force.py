@@ -58,11 +58,8 @@ LIVE = flag_needing(
     Rule(id="few", segment="high", variant="enabled", rollout=20_000),
     Rule(id="all", variant="enabled", rollout=5_000),
 )
-STEPS = (
-    ScheduleStep(days(1), 30_000),
-    ScheduleStep(days(2), 10_000),
-    ScheduleStep(days(3), 80_000),
-)
+LATER = [days(1), days(2), days(3)]
+STEPS = tuple(map(ScheduleStep, LATER, (30_000, 10_000, 80_000)))
 DRAFT = flag_needing(
     "season",
     Rule(id="vip", conditions=all_of(("vip", "==", True)), variant="disabled", end=days(2)),
