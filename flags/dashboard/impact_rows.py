@@ -133,7 +133,7 @@ def _decided(
                 first, last = last, uuid.UUID(rows[-1][0])
                 overrides = _overrides(flag_ids, now, first, last)
                 yield [
-                    PlayerFacts(*row[:4], matches=row[4:], overrides=overrides.get(row[0], ()))
+                    PlayerFacts._make((*row[:4], row[4:], overrides.get(row[0], ())))
                     for row in rows
                 ]
             if len(rows) < CHUNK_SIZE:
