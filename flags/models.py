@@ -255,6 +255,7 @@ class FlagImpact(models.Model):
     fingerprint = models.CharField(max_length=64, unique=True)
     config_version = models.BigIntegerField()
     document = models.JSONField()
+    archived = models.BooleanField(default=False)  # with the draft
     players = models.BigIntegerField()  # in the environment, at the start
     chunk = models.IntegerField(default=0)
     chunks = models.IntegerField()

@@ -7,15 +7,21 @@ import msgspec
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
 
 from flags import services
 from flags.dashboard.affected import affected_flags
 from flags.dashboard.forms import CloneForm, RolloutForm
-from flags.dashboard.impact import Impact
+from flags.dashboard.impact import takes_a_sample
+from flags.dashboard.impact_panel import (
+    EVERYONE_BUTTON,
+    DialogImpact,
+    asks_everyone,
+    dialog_impact,
+)
 from flags.dashboard.shortcuts import done, get_flag_or_404, readable_flag
-from flags.dashboard.views import impact_of
 from flags.engine import sentences
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from flags.engine.schedule import figure_at
@@ -51,16 +57,12 @@ def _conflict(request: HtmxHttpRequest, flag: Flag, conflict: Conflict) -> HttpR
     )
 
 
-def _impact_text(found: Impact | None) -> str:
-    return f" {found.headline} {found.basis}".rstrip() if found else ""
-
-
-def _preview(request: HtmxHttpRequest, flag: Flag, draft: FlagDocument) -> str:
+def _preview(request: HtmxHttpRequest, flag: Flag, draft: FlagDocument) -> SafeString:
     """Who switches, here and in the flags that depend on this one."""
-    found = impact_of(request, flag, draft)
-    others = affected_flags(request, flag, found, only_changed=True) if found else []
-    texts = [_impact_text(found).strip(), *(f"{each.name}: {each.text}" for each in others)]
-    return " ".join(filter(None, texts))
+    found, html = dialog_impact(request, flag, draft)
+    affected = affected_flags(request, flag, found, only_changed=True) if found else []
+    others = render_to_string("components/_affected.html", {"affected": affected})
+    return mark_safe(html + others)  # noqa: S308 - both are HTML
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -73,7 +75,7 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
         response = redirect_to(request, environment_url(request, "flag_detail", key))
         return with_toast(request, response, f"{key} is archived. Unarchive it first.", tone="warn")
     error = ""
-    if request.method == "POST":
+    if request.method == "POST" and not asks_everyone(request):
         try:
             flag, entry = services.flag_set_enabled(
                 flag, enabled, actor=actor_of(request), reason=reason_of(request)
@@ -83,17 +85,20 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
         else:
             text = f"{key} is {state}. Players see it at their next request."
             return done(request, flag, entry, text)
-    found = None
+    shown = DialogImpact()
     if not flag.problem:
-        found = impact_of(request, flag, msgspec.structs.replace(flag.spec, enabled=enabled))
+        draft = msgspec.structs.replace(flag.spec, enabled=enabled)
+        shown = dialog_impact(request, flag, draft)
     return render_confirm(
         request,
         Confirm(
             title=f"Turn {state} {key}",
             button=f"Turn {state} in {request.environment.slug}",
             cancel_url=environment_url(request, "flag_detail", key),
-            text=_switch_text(flag, enabled, found),
-            affected=affected_flags(request, flag, found),
+            text=_switch_text(flag, enabled),
+            figures=shown.html,
+            second_button=shown.second_button,
+            affected=affected_flags(request, flag, shown.impact),
             tone="primary" if enabled else "danger",
             changes=[Change("State", "off" if enabled else "on", state)],
             error=error,
@@ -101,17 +106,16 @@ def flag_switch(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
     )
 
 
-def _switch_text(flag: Flag, enabled: bool, found: Impact | None) -> str:
+def _switch_text(flag: Flag, enabled: bool) -> str:
     if flag.problem:
         return f"The stored document cannot be read. {flag.problem}"
     document = flag.spec
     off = sentences.value_text(document.variant(document.off).value)
-    consequence = (
+    return (
         "Its rules apply from the next request on."
         if enabled
         else f"Everyone gets {off} from the next request on. The rules are not changed."
     )
-    return consequence + _impact_text(found)
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -128,12 +132,12 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
         request.get_full_path(), request.POST or None, initial={"rollout": as_percent(figure)}
     )
     wanted = thousandths(form.cleaned_data["rollout"]) if form.is_valid() else None
-    preview = ""
-    if wanted is not None and "ask" in request.POST:
+    preview, asks = "", "ask" in request.POST or asks_everyone(request)
+    if wanted is not None and asks:
         preview = _preview(request, flag, document.with_rollout(rule_id, wanted))
     if request.htmx.target == PREVIEW:
-        return HttpResponse(escape(preview))
-    if wanted is not None and "ask" not in request.POST and not is_review(request):
+        return HttpResponse(preview)
+    if wanted is not None and not asks and not is_review(request):
         try:
             _, entry = services.flag_update(
                 flag,
@@ -162,6 +166,7 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
             ),
             form=form,
             preview=preview,
+            second_button=EVERYONE_BUTTON if takes_a_sample(request.environment.pk) else ("", ""),
         ),
     )
 
@@ -178,7 +183,7 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
     flag = get_flag_or_404(request, key)
     revision = get_object_or_404(flag.revisions, number=number)
     error = ""
-    if request.method == "POST" and not is_review(request):
+    if request.method == "POST" and not is_review(request) and not asks_everyone(request):
         try:
             _, entry = services.flag_restore(
                 flag,
@@ -195,7 +200,9 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
             return done(request, flag, entry, f"Restored revision {number} of {key}.")
     changes = services.differences(flag, revision)
     draft = _readable(revision)
-    found = impact_of(request, flag, draft) if draft else None
+    shown = DialogImpact()
+    if draft:
+        shown = dialog_impact(request, flag, draft)
     if draft and not error:
         error = lost_variants_text(flag, draft)
     return render_confirm(
@@ -204,9 +211,11 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
             title=f"Restore revision {number} of {key}",
             button=f"Restore in {request.environment.slug}",
             cancel_url=environment_url(request, "flag_detail", key),
-            text=_restore_text(changes, draft, found),
+            text=_restore_text(changes, draft),
+            figures=shown.html if changes else "",
+            second_button=shown.second_button,
             changes=changes,
-            affected=affected_flags(request, flag, found),
+            affected=affected_flags(request, flag, shown.impact),
             error=error,
         ),
     )
@@ -218,12 +227,10 @@ def _readable(revision: FlagRevision) -> FlagDocument | None:
     return None
 
 
-def _restore_text(
-    changes: Sequence[Change], draft: FlagDocument | None, found: Impact | None
-) -> str:
+def _restore_text(changes: Sequence[Change], draft: FlagDocument | None) -> str:
     if not changes:
         return "This revision equals the current one."
-    return _impact_text(found).strip() if draft else "This revision cannot be read."
+    return "" if draft else "This revision cannot be read."
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -231,36 +238,39 @@ def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse
     """Archive or unarchive a flag."""
     flag = get_flag_or_404(request, key)
     archived = state == "archive"
-    if request.method == "POST":
+    if request.method == "POST" and not asks_everyone(request):
         flag, entry = services.flag_set_archived(
             flag, archived, actor=actor_of(request), reason=reason_of(request)
         )
         text = f"{key} is archived." if archived else f"{key} is unarchived."
         return done(request, flag, entry, text)
-    found = None if flag.problem else impact_of(request, flag, flag.spec, archived=archived)
+    shown = DialogImpact()
+    if not flag.problem:
+        shown = dialog_impact(request, flag, flag.spec, archived=archived)
     return render_confirm(
         request,
         Confirm(
             title=f"{'Archive' if archived else 'Unarchive'} {key}",
             button="Archive" if archived else "Unarchive",
             cancel_url=environment_url(request, "flag_detail", key),
-            text=_archive_text(flag, archived, found),
-            affected=affected_flags(request, flag, found),
+            text=_archive_text(flag, archived),
+            figures=shown.html,
+            second_button=shown.second_button,
+            affected=affected_flags(request, flag, shown.impact),
         ),
     )
 
 
-def _archive_text(flag: Flag, archived: bool, found: Impact | None) -> str:
+def _archive_text(flag: Flag, archived: bool) -> str:
     if flag.problem:
         return f"The stored document cannot be read. {flag.problem}"
     document = flag.spec
     off = sentences.value_text(document.variant(document.off).value)
-    consequence = (
+    return (
         f"Players get {off}. The flag moves to the Archived tab and keeps its history."
         if archived
         else "The flag returns to the In use tab and its rules apply again."
     )
-    return consequence + _impact_text(found)
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -275,7 +285,7 @@ def flag_move(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpRespons
         return with_toast(request, response, "That rule cannot move further up.", tone="warn")
     order[place - 1 : place + 1] = order[place], order[place - 1]
     error = ""
-    if request.method == "POST" and not is_review(request):
+    if request.method == "POST" and not is_review(request) and not asks_everyone(request):
         try:
             _, entry = services.flag_reorder(
                 flag,
@@ -293,15 +303,17 @@ def flag_move(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpRespons
             return done(request, flag, entry, text)
     rules = {rule.id: rule for rule in document.rules}
     draft = msgspec.structs.replace(document, rules=tuple(rules[each] for each in order))
-    found = impact_of(request, flag, draft)
+    shown = dialog_impact(request, flag, draft)
     return render_confirm(
         request,
         Confirm(
             title=f"Move rule {place + 1} of {key} up",
             button=f"Move up in {request.environment.slug}",
             cancel_url=environment_url(request, "flag_detail", key),
-            text="The first rule that matches a player decides." + _impact_text(found),
-            affected=affected_flags(request, flag, found, only_changed=True),
+            text="The first rule that matches a player decides.",
+            figures=shown.html,
+            second_button=shown.second_button,
+            affected=affected_flags(request, flag, shown.impact, only_changed=True),
             changes=[
                 Change(
                     f"Rule {number}",

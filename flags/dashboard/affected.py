@@ -1,7 +1,7 @@
 """The flags that depend on a changed one, for dialogs and reviews."""
 
 from flags.cache import flags_of
-from flags.dashboard.impact import Impact, requirement
+from flags.dashboard.impact_figures import Impact, requirement
 from flags.engine.dependents import Dependent, dependents_of
 from flags.models import Flag
 from ilara_admin.api import environment_cache

@@ -27,10 +27,10 @@ from flags.dashboard.forms import (
     prerequisites_of,
     value_as_typed,
 )
-from flags.dashboard.impact_job import impact_found, impact_start, keep_going
+from flags.dashboard.impact_job import impact_found, keep_going
+from flags.dashboard.impact_panel import impact_with_job
 from flags.dashboard.rule_form import RuleForm, rule_initial
 from flags.dashboard.shortcuts import done, readable_flag
-from flags.dashboard.views import impact_of
 from flags.engine import sentences
 from flags.engine.document import (
     DocumentError,
@@ -215,12 +215,9 @@ def review(
         return _conflict(request, flag, conflict, draft, back)
     changes = sentences.differences(flag.spec, draft)
     lost = lost_variants_text(flag, draft)
-    found = None if error else impact_of(request, flag, draft, everyone=everyone)
-    job = None
-    if everyone and found and not found.exact:
-        job = impact_start(flag, draft, request.environment, found.total)
-        keep_going(job)
-        found = (impact_found(job) if job.chunk else None) or found
+    found, job = None, None
+    if not error:
+        found, job = impact_with_job(request, flag, draft, everyone=everyone)
     error = error or lost
     context: dict[str, Any] = {
         "flag": flag,
@@ -284,7 +281,8 @@ def flag_impact(request: HtmxHttpRequest, flag: Flag, number: int) -> HttpRespon
         if not found.chunk:
             return HttpResponse(status=204)
     impact = impact_found(found) if found else None
-    return render(request, "flags/_impact.html", {"flag": flag, "job": found, "impact": impact})
+    context = {"flag": flag, "job": found, "impact": impact, "compact": "compact" in request.GET}
+    return render(request, "flags/_impact.html", context)
 
 
 BACK = ("flag_rules", "flag_variants", "flag_prerequisites")

@@ -21,10 +21,10 @@ from procrastinate.exceptions import AlreadyEnqueued
 
 from flags import tasks
 from flags.cache import compile_draft, flags_of
-from flags.dashboard.impact import ALL_IDS, Impact, Tally, empty_impact, evaluated
+from flags.dashboard.impact import ALL_IDS, Plan, evaluate, planned
+from flags.dashboard.impact_figures import DateCount, Impact, Tally
 from flags.dashboard.impact_rows import CHUNK_SIZE
 from flags.engine.document import FlagDocument, decode_document, encode_document
-from flags.engine.evaluation import CompiledFlag
 from flags.models import Flag, FlagImpact
 from ilara_admin.api.environment_cache import Snapshot, at_version
 from ilara_admin.models import Environment
@@ -37,12 +37,19 @@ DEAD = timedelta(minutes=1)
 
 
 def impact_start(
-    flag: Flag, draft: FlagDocument, environment: Environment, players: int
+    flag: Flag,
+    draft: FlagDocument,
+    environment: Environment,
+    players: int,
+    *,
+    archived: bool | None = None,
 ) -> FlagImpact:
     """The evaluation of this draft under the current configuration, started unless it exists.
-    `players` is their number in the environment."""
+    `players` is their number in the environment. Unless `archived` is given, that of the flag does
+    not change."""
     document = encode_document(draft)
-    content = [flag.pk, environment.config_version, document]
+    archived = flag.archived_at is not None if archived is None else archived
+    content = [flag.pk, environment.config_version, document, archived]
     impacts_forget(FRESH)
     with transaction.atomic():
         job, created = FlagImpact.objects.get_or_create(
@@ -51,6 +58,7 @@ def impact_start(
                 "flag": flag,
                 "config_version": environment.config_version,
                 "document": document,
+                "archived": archived,
                 "players": players,
                 "chunks": max(1, players // CHUNK_SIZE),
             },
@@ -87,35 +95,39 @@ def impact_run(impact_id: int, check: Callable[[], None]) -> None:
     jobs = FlagImpact.objects.filter(pk=impact_id).select_related("flag__environment")
     while (job := jobs.first()) and not job.is_done:
         check()
-        if (flags := _flags(job)) is None:
+        if (ready := _plan(job)) is None:
             job.delete()
             return
-        found = _read(job, flags)
-        for _ in evaluated(found, *flags, job.created_at, [_range(job)]):
-            pass
-        values = {"chunk": job.chunk + 1, "found": _stored(found), "touched_at": Now()}
+        snapshot, plan = ready
+        evaluate(plan, snapshot, [_range(job)])
+        values = {"chunk": job.chunk + 1, "found": _stored(plan.found), "touched_at": Now()}
         if not jobs.filter(chunk=job.chunk).update(**values):
             return
 
 
 def impact_found(job: FlagImpact) -> Impact | None:
     """What the job found so far, exact when it is done; None if the configuration has changed."""
-    flags = _flags(job)
-    if flags is None:
+    ready = _plan(job)
+    if ready is None:
         return None
-    found = _read(job, flags)
+    found = ready[1].found
     found.exact = job.is_done
     found.total = found.all.players if job.is_done else max(job.players, found.all.players)
     return found
 
 
-def _flags(job: FlagImpact) -> tuple[Snapshot, CompiledFlag, CompiledFlag] | None:
+def _plan(job: FlagImpact) -> tuple[Snapshot, Plan] | None:
+    """What the job evaluates, with the counts so far; None if the configuration has changed."""
     environment = job.flag.environment
     known = at_version(environment)
     live = flags_of(known).get(job.flag.key)
     if live is None or known.version != job.config_version:
         return None
-    return known, live, compile_draft(known, live, decode_document(job.document), live.archived)
+    draft = compile_draft(known, live, decode_document(job.document), job.archived)
+    plan = planned(known, live, draft, job.created_at)
+    if job.found:
+        _restore(plan.found, job.found)
+    return known, plan
 
 
 def _range(job: FlagImpact) -> tuple[uuid.UUID, uuid.UUID]:
@@ -133,17 +145,26 @@ def _stored(found: Impact) -> dict[str, Any]:
         "payers": asdict(found.by_payer[True]),
         "others": asdict(found.by_payer[False]),
         "switches": [[*variants, count] for variants, count in found.switches.items()],
-        "dependents": {each.dependent.flag.key: each.switches for each in found.dependents},
+        "dates": _stored_counts(found.counts),
+        "dependents": {
+            each.dependent.flag.key: _stored_counts(each.counts) for each in found.dependents
+        },
     }
 
 
-def _read(job: FlagImpact, flags: tuple[Snapshot, CompiledFlag, CompiledFlag]) -> Impact:
-    found = empty_impact(*flags[1:])
-    if data := job.found:
-        found.all = Tally(**data["all"])
-        found.by_stage = {Stage(stage): Tally(**each) for stage, each in data["stages"].items()}
-        found.by_payer = {True: Tally(**data["payers"]), False: Tally(**data["others"])}
-        found.switches = Counter({(old, new): count for old, new, count in data["switches"]})
-        for each in found.dependents:
-            each.switches = data["dependents"][each.dependent.flag.key]
-    return found
+def _stored_counts(counts: list[DateCount]) -> list[list[Any]]:
+    return [[each.switches, each.differ, each.served] for each in counts]
+
+
+def _restore(found: Impact, data: dict[str, Any]) -> None:
+    found.all = Tally(**data["all"])
+    found.by_stage = {Stage(stage): Tally(**each) for stage, each in data["stages"].items()}
+    found.by_payer = {True: Tally(**data["payers"]), False: Tally(**data["others"])}
+    found.switches = Counter({(old, new): count for old, new, count in data["switches"]})
+    found.counts = _counts(data["dates"])
+    for each in found.dependents:
+        each.counts = _counts(data["dependents"][each.dependent.flag.key])
+
+
+def _counts(data: list[list[Any]]) -> list[DateCount]:
+    return [DateCount(switches, differ, Counter(served)) for switches, differ, served in data]

@@ -14,7 +14,8 @@ from flags.dashboard import evaluations
 from flags.dashboard.affected import dependents_in_use
 from flags.dashboard.forms import FlagFilterForm, FlagNewForm
 from flags.dashboard.history import PARAMETER, history_of
-from flags.dashboard.impact import Impact, impact
+from flags.dashboard.impact import impact
+from flags.dashboard.impact_figures import Impact
 from flags.dashboard.overrides import overrides_of
 from flags.dashboard.receipts import receipt_context
 from flags.dashboard.shortcuts import get_flag_or_404

@@ -48,11 +48,13 @@ class Confirm:
     changes: Sequence[Change] = ()
     dependents: Sequence[tuple[str, int]] = ()  # ("players with an override", 12)
     affected: Sequence[Affected] = ()
+    second_button: tuple[str, str] = ("", "")  # the name it posts and its text
+    figures: str = ""  # the numbers behind the text, as HTML
     reason: Literal["hidden", "optional", "required"] = "optional"  # posted as "reason"
     type_to_confirm: str = ""  # posted as "typed"
     form: BaseForm | None = None
     error: str = ""
-    preview: str | None = None  # the effect of the form's values; None: no preview
+    preview: str | None = None  # the effect of the form's values, or HTML; None: no preview
 
     def is_typed(self, request: HttpRequest) -> bool:
         """Whether the name was typed correctly. The browser's check cannot be relied on."""

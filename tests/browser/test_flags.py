@@ -211,6 +211,37 @@ def test_schedule_and_what_it_means_for_players(admin: Window) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("On")
 
 
+def test_schedule_a_ramp_and_read_its_path(admin: Window) -> None:
+    key = create_flag(admin)
+    page = admin.open(f"flags/{key}/rules/")
+    admin.press("button", "Add rule")
+    settled(page)
+    unfold(admin, "Schedule")
+    admin.select(page.get_by_label("The percentage"), "Moves evenly")
+    admin.fill(page.get_by_label("From, %"), "0")
+    admin.fill(page.get_by_label("To, %"), "100")
+    # Typing into the parts of such a field depends on the browser's language.
+    page.get_by_label("Between").fill("2090-01-01T09:00")
+    page.get_by_label("And", exact=True).fill("2090-01-05T09:00")
+    admin.press("button", "Review changes")
+    path = page.get_by_role("region", name="Who switches, by date")
+    rows = path.locator("tbody tr")
+    expect(rows.nth(0)).to_contain_text(re.compile(r"Now\s+0\s+0\s+disabled 100 %"))
+    expect(rows.nth(1)).to_contain_text("Once it is turned on")
+    expect(rows.nth(4)).to_contain_text(
+        re.compile(r"3 Jan 2090, 09:00\s+Rule 1 at 50 %.*(enabled|disabled) 5\d(\.\d)? %", re.S)
+    )
+    expect(rows.nth(6)).to_contain_text(re.compile(r"5 Jan 2090, 09:00.*enabled 100 %", re.S))
+    expect(rows).to_have_count(7)
+    admin.press("button", "Save to live")
+    expect(page.locator(".rules")).to_contain_text("rising evenly to 100 %")
+
+    admin.press("link", "Turn on")
+    expect(path.locator("tbody tr").last).to_contain_text("enabled 100 %")
+    admin.press("button", "Turn on in live")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("On")
+
+
 def test_time_that_is_skipped__is_a_question(admin: Window) -> None:
     """In Europe/Berlin, 02:30 is skipped on 28 March 2027 and occurs twice on 31 October."""
     in_time_zone(admin, "Europe/Berlin")

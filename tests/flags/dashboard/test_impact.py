@@ -12,8 +12,17 @@ import pytest
 from flags.cache import compile_draft, flags_of
 from flags.dashboard import impact as subject
 from flags.dashboard import impact_rows
-from flags.dashboard.impact import Impact, Tally, impact
-from flags.engine.document import FlagDocument, Rule, boolean_document, decode_document
+from flags.dashboard.impact import impact
+from flags.dashboard.impact_figures import Impact, Tally
+from flags.engine.document import (
+    FlagDocument,
+    Prerequisite,
+    Ramp,
+    Rule,
+    ScheduleStep,
+    boolean_document,
+    decode_document,
+)
 from flags.engine.evaluation import CompiledFlag
 from flags.models import Flag
 from flags.overrides import override_set
@@ -153,11 +162,16 @@ def test_same_rules__switch_no_players_without_evaluation(
     assert (found.headline, found.basis) == ("0 players switch.", "")
 
 
-def test_sample__estimates_with_a_confidence_interval(
-    flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "EVERYONE", 50)
     monkeypatch.setattr(subject, "SAMPLE_SIZE", 40)
     monkeypatch.setattr(impact_rows, "CHUNK_SIZE", 7)
+
+
+def test_sample__estimates_with_a_confidence_interval(
+    flag: Flag, players: list[Player], small_samples: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exact = of(flag, half(100_000), everyone=True)
     assert (exact.exact, exact.total) == (True, 60)
     hits = 0
@@ -165,39 +179,37 @@ def test_sample__estimates_with_a_confidence_interval(
         monkeypatch.setattr(subject, "sample_start", lambda *_, n=number: UUID(int=n << 122))
         found = of(flag, half(100_000))
         assert (found.exact, found.all.players, found.total) == (False, 40, 60)
-        low, high = found.interval
-        hits += low <= exact.share <= high
-        assert re.fullmatch(r"About [\d.]+ % of players switch, some \d+ of 60\.", found.headline)
+        about, low, high = found.estimate(found.all.switches)
+        hits += low <= exact.all.switches <= high
+        assert found.headline == (f"About {about} of 60 players switch, between {low} and {high}.")
     assert hits >= 36
-    none = of(
-        flag,
-        boolean_document(
-            enabled=True,
-            rules=(
-                *half().rules,
-                *half(
-                    0,
-                ).rules,
-            ),
-        ),
-    )
-    assert none.headline == "0 players switch."
-    assert none.basis == "40 were evaluated; with 95 % confidence at most 8.76 % switch."
+    reordered = boolean_document(enabled=True, rules=(*half().rules, *half(0).rules))
+    none = of(flag, reordered)
+    assert none.headline == "About 0 of 60 players switch, at most 2."
+    assert none.basis.startswith("Estimated from 40 players:")
 
 
 def test_sample__is_the_same_while_nothing_changes(
-    flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch
+    flag: Flag, players: list[Player], small_samples: None
 ) -> None:
-    monkeypatch.setattr(subject, "SAMPLE_SIZE", 40)
     found = [of(flag, half(100_000)) for _ in range(3)]
     assert found[0] == found[1] == found[2]
-    assert f"of {len(players)}." in found[0].headline
+    assert f"of {len(players)} players" in found[0].headline
+
+
+def test_few_players__are_all_asked_without_words_about_samples(
+    flag: Flag, players: list[Player], small_samples: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject, "EVERYONE", 60)
+    found = of(flag, half(100_000))
+    assert (found.exact, found.total) == (True, 60)
+    assert found.headline == f"{found.all.switches} of 60 players switch."
+    assert found.basis == "All players were evaluated."
 
 
 def test_review__shows_the_impact_and_evaluates_all_players(
-    flag: Flag, players: list[Player], monkeypatch: pytest.MonkeyPatch
+    flag: Flag, players: list[Player], small_samples: None
 ) -> None:
-    monkeypatch.setattr(subject, "SAMPLE_SIZE", 40)
     client = signed_in(Role.LIVE_OPS)
     environment = flag.environment
     form = {
@@ -212,7 +224,7 @@ def test_review__shows_the_impact_and_evaluates_all_players(
     }
     review = client.post(url_of(environment, "flag_rules", "f"), form)
     assert "Evaluate all players" in text_of(review)
-    assert re.search(r"About [\d.]+ % of players switch", text_of(review))
+    assert re.search(r"About \d+ of 60 players switch, between \d+ and \d+\.", text_of(review))
     again = {"draft": review.context["draft"], "base": 1, "back": "flag_rules"}
     page = text_of(client.post(url_of(environment, "flag_review", "f"), again))
     assert re.search(r"\d+ of 60 players switch\.", page)
@@ -224,3 +236,73 @@ def test_review__shows_the_impact_and_evaluates_all_players(
     page = text_of(client.post(url_of(environment, "flag_review", "f"), unchanged))
     assert "Another name" in page
     assert "0 players switch." in page
+
+
+def dated(found: Impact, key: str = "f") -> list[tuple[str, int, int, int]]:
+    """By date: what happens, who switches, who differs, and who is served `enabled`."""
+    counts = {each.after.key: each.counts for each in found.dependents} | {"f": found.counts}
+    return [
+        (date.text, each.switches, each.differ, each.served["enabled"])
+        for date, each in zip(found.dates, counts[key], strict=True)
+    ]
+
+
+RAMP = Ramp(from_=0, to=100_000, start=NOW + timedelta(days=1), end=NOW + timedelta(days=3))
+
+
+def test_dates__are_now_and_the_steps_of_the_schedule(flag: Flag, players: list[Player]) -> None:
+    now = of(flag, half(0)).all.switches
+    found = dated(of(flag, half(100_000, ramp=RAMP)))
+    texts = ["Now", *(f"Rule 1 at {share} %" for share in (0, 25, 50, 75, 100))]
+    assert [each[0] for each in found] == texts
+    assert found[0][1:] == (now, now, 0)
+    assert found[1][1:] == (0, now, 0)
+    assert found[3][2:] == (0, now)  # at 50 %, as it is now
+    assert found[5][2:] == (60 - now, 60)
+    assert sum(each[1] for each in found[1:]) == 60
+
+
+def test_flag_that_is_off__shows_what_turning_it_on_does(
+    environment: Environment, players: list[Player]
+) -> None:
+    document = msgspec.structs.replace(half(), enabled=False)
+    flag = flag_create(environment=environment, key="f", document=document, actor=ACTOR)
+    draft = msgspec.structs.replace(half(100_000, ramp=RAMP), enabled=False)
+    found = of(flag, draft)
+    live = dated(of(flag, half()))[0][1]
+    assert found.headline == "0 players switch."
+    assert found.assumes_on
+    assert dated(found)[:2] == [("Now", 0, 0, 0), ("Once it is turned on", 0, live, 0)]
+    assert dated(found)[-1] == ("Rule 1 at 100 %", dated(found)[-1][1], 60 - live, 60)
+
+
+def test_flag_that_is_turned_off__has_no_later_dates(
+    environment: Environment, players: list[Player]
+) -> None:
+    document = half(100_000, ramp=RAMP)
+    flag = flag_create(environment=environment, key="f", document=document, actor=ACTOR)
+    found = of(flag, msgspec.structs.replace(document, enabled=False))
+    assert [each.text for each in found.dates] == ["Now"]
+    assert not found.has_later_dates
+
+
+def test_override_that_ends__counts_until_then(flag: Flag, players: list[Player]) -> None:
+    until = NOW + timedelta(hours=36)
+    override_set(flag, players[0], "enabled", expires_at=until, actor=ACTOR)
+    rule = Rule(id="r", variant="disabled", steps=(ScheduleStep(NOW + timedelta(days=1), 50_000),
+        ScheduleStep(NOW + timedelta(days=2), 100_000)))  # fmt: skip
+    found = dated(of(flag, boolean_document(enabled=True, rules=(rule,))))
+    assert [each[3] for each in found] == [1, 1, 0]
+
+
+def test_dependent_flags__have_numbers_of_their_own_at_each_date(
+    flag: Flag, players: list[Player]
+) -> None:
+    needs = (Prerequisite("f", ("enabled",)),)
+    document = msgspec.structs.replace(half(100_000), prerequisites=needs)
+    flag_create(environment=flag.environment, key="needs-f", document=document, actor=ACTOR)
+    found = of(flag, half(100_000, ramp=RAMP))
+    assert dated(found, "needs-f") == dated(found)
+    ((own, _), (other, lines)) = found.table
+    assert (own, other) == (None, found.dependents[0])
+    assert [each.date for each in lines] == found.dates

@@ -12,7 +12,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from flags import tasks
 from flags.dashboard import impact, impact_job, impact_rows
-from flags.dashboard.impact import Impact
+from flags.dashboard.impact_figures import Impact
 from flags.dashboard.impact_job import impact_found, impact_run, impact_start, keep_going
 from flags.engine.document import Prerequisite, encode_document
 from flags.models import Flag, FlagImpact
@@ -53,8 +53,9 @@ def queued() -> list[int]:
 
 
 def counts(found: Impact) -> Any:
-    dependents = [(each.dependent.flag.key, each.switches) for each in found.dependents]
-    return found.exact, found.total, found.all, found.groups, found.switched, dependents
+    dependents = [(each.dependent.flag.key, each.counts) for each in found.dependents]
+    by_date = found.dates, found.counts
+    return found.exact, found.total, found.all, found.groups, found.switched, by_date, dependents
 
 
 class Killed(Exception):
@@ -154,6 +155,7 @@ def test_results__hold_no_player_and_expire_after_minutes(
 def test_review__follows_the_job_to_the_exact_answer(
     job: FlagImpact, flag: Flag, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(impact, "EVERYONE", 50)
     monkeypatch.setattr(impact, "SAMPLE_SIZE", 20)
     monkeypatch.setattr(impact, "SECONDS", 0.0)
     client, environment = signed_in(Role.LIVE_OPS), flag.environment

@@ -233,7 +233,9 @@ def test_percentage__previews_its_impact(client: Client, environment: Environmen
     assert "4 of 4 players switch. All players were evaluated." in context.content.decode()
     line = {"HX-Request": "true", "HX-Target": "confirm-preview"}
     context = client.post(url, {"rollout": "0", "ask": "1"}, headers=line)
-    assert context.content.decode() == "4 of 4 players switch. All players were evaluated."
+    said = re.search(r"<p>(.*?)</p>", context.content.decode())
+    assert said
+    assert said[1] == "4 of 4 players switch. All players were evaluated."
     assert client.post(url, {"rollout": "-1", "ask": "1"}, headers=line).content == b""
     assert the(environment, "new_tutorial").revision == 1
 

@@ -1,0 +1,15 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("flags", "0003_page"),
+    ]
+
+    operations = [
+        migrations.AddField(
+            model_name="flagimpact",
+            name="archived",
+            field=models.BooleanField(default=False),
+        ),
+    ]
