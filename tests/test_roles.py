@@ -29,7 +29,7 @@ TABLE: dict[Role, set[str]] = {
         "player_edit", "player_note_add", "player_note_delete",
         "player_alias_add", "player_alias_remove", "player_refund", "player_refund_reverse",
         "flag_override", "flag_override_remove", "segment_lists_download",
-        "audit_undo",  # if the role may make the change that it makes
+        "audit_undo", "audit_undo_together",  # if the role may make the change that it makes
     },
     # Edits flags and segments, describes events.
     Role.LIVE_OPS: {

@@ -11,6 +11,11 @@ urlpatterns = [
     path("find/", search.find, name="find"),
     path("audit/", audit_log.audit_list, name="audit_list"),
     path("audit/<int:entry_id>/undo/", audit_log.audit_undo, name="audit_undo"),
+    path(
+        "audit/<int:entry_id>/undo/together/",
+        audit_log.audit_undo_together,
+        name="audit_undo_together",
+    ),
     path("keys/", keys.key_list, name="key_list"),
     path("keys/new/", keys.key_create, name="key_create"),
     path("keys/<int:pk>/rotate/", keys.key_rotate, name="key_rotate"),
