@@ -119,6 +119,17 @@ def _dependencies(kind: str, entry: ConfigEntry) -> set[str]:
     return {item["flag"] for item in entry.get("prerequisites", ())}
 
 
+def references_of(entry: ConfigEntry) -> dict[str, set[str]]:
+    """The keys of the segments and flags that an entry names, by kind."""
+    segments = {key for _, key in _segments_of_flag(entry)}
+    if "rule" in entry:
+        segments |= segments_named(entry["rule"])
+    return {
+        "segments": segments,
+        "flags": {item["flag"] for item in entry.get("prerequisites", ())},
+    }
+
+
 # --- Faults -------------------------------------------------------------------------------------
 
 

@@ -119,7 +119,11 @@ def get_or_404[M: models.Model](
 
 def environment_url(request: HttpRequest, name: str, *args: object) -> str:
     """The URL of a page in the current environment."""
-    environment: Environment = cast(HtmxHttpRequest, request).environment
+    return url_in(cast(HtmxHttpRequest, request).environment, name, *args)
+
+
+def url_in(environment: Environment, name: str, *args: object) -> str:
+    """The URL of a page in any environment."""
     return _reversed(name, environment.project.slug, environment.slug, *args)
 
 
