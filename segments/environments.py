@@ -8,7 +8,7 @@ from django.shortcuts import render
 
 from ilara_admin.core.json_equality import json_equal
 from ilara_admin.models import Environment, Role
-from ilara_admin.web.access import url_in
+from ilara_admin.web.access import project_environments, url_in
 from ilara_admin.web.htmx import HtmxHttpRequest
 from segments.models import Segment
 
@@ -27,7 +27,7 @@ class SegmentThere:
 
 def segment_environments(request: HtmxHttpRequest, key: str) -> list[SegmentThere]:
     """The segment in each environment of the project, in the order of the switcher."""
-    siblings = [each for each in request.environments if each.project == request.project]
+    siblings = project_environments(request)
     segments = Segment.objects.filter(environment__in=siblings, key=key)
     found = {segment.environment_id: segment for segment in segments}
     here = found.get(request.environment.pk)

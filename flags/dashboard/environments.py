@@ -10,7 +10,7 @@ from flags.engine import sentences
 from flags.engine.document import FlagDocument
 from flags.models import Flag
 from ilara_admin.models import Environment, Role
-from ilara_admin.web.access import url_in
+from ilara_admin.web.access import project_environments, url_in
 from ilara_admin.web.htmx import HtmxHttpRequest
 
 SHOWN_RULES = 2
@@ -29,10 +29,14 @@ class FlagThere:
     is_here: bool
     is_equal: bool
 
+    @property
+    def is_archived(self) -> bool:
+        return self.flag is not None and self.flag.archived_at is not None
+
 
 def flag_environments(request: HtmxHttpRequest, key: str) -> list[FlagThere]:
     """The flag in each environment of the project, in the order of the switcher."""
-    siblings = [each for each in request.environments if each.project == request.project]
+    siblings = project_environments(request)
     flags = Flag.objects.filter(environment__in=siblings, key=key).with_author()
     found = {flag.environment_id: flag for flag in flags}
     here = found.get(request.environment.pk)
@@ -42,7 +46,7 @@ def flag_environments(request: HtmxHttpRequest, key: str) -> list[FlagThere]:
             flag=(flag := found.get(each.pk)),
             url=url_in(each, "flag_detail", key),
             summary=summary_of(flag) if flag else "",
-            changed_by=getattr(flag, "changed_by", None) or "",
+            changed_by=getattr(flag, "changed_by", ""),
             is_here=each.pk == request.environment.pk,
             is_equal=flag is not None and here is not None and flag.document == here.document,
         )

@@ -31,8 +31,8 @@ class ConfigKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A flag or a segment that is not the same here and there. Without changes, one side lacks it,
-    or only the notation differs."""
+    """A flag or a segment that is not the same here and there. `changes` are from here to there; if
+    one side lacks it, one change with its text on the other side."""
 
     name: ConfigKey
     is_here: bool
@@ -55,7 +55,8 @@ def compare(here: Config, there: Config) -> list[Difference]:
     for name in names:
         one, other = entry_in(here, name), entry_in(there, name)
         if one is None or other is None:
-            found.append(Difference(name, one is not None, other is not None, []))
+            texts = (introduced(name.kind, side) if side else "" for side in (one, other))
+            found.append(Difference(name, bool(one), bool(other), [Change("All of it", *texts)]))
         elif not json_equal(one, other):
             found.append(Difference(name, True, True, changes(name.kind, one, other)))
     return found
@@ -64,6 +65,14 @@ def compare(here: Config, there: Config) -> list[Difference]:
 def changes(kind: str, before: ConfigEntry, after: ConfigEntry) -> list[Change]:
     """The differences between two entries in words, also of flags that cannot be read."""
     try:
-        return words.changes(kind, before, after)
+        return words.changes(kind, before, after) or [Change("Notation", "", words.NOT_SEEN)]
     except DocumentError as error:
         return [Change("Document", "", f"cannot be read ({error})")]
+
+
+def introduced(kind: str, entry: ConfigEntry) -> str:
+    """An entry on one line: `boolean, on; everyone: enabled to 25 %; otherwise disabled`."""
+    try:
+        return "; ".join(words.introduce(kind, entry))
+    except DocumentError as error:
+        return f"cannot be read ({error})"

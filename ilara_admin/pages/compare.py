@@ -49,6 +49,7 @@ def _compare(request: HtmxHttpRequest, other: str, only: ConfigKey | None = None
         "only": only,
         "sections": sections,
         "parent": PAGES[only.kind] if only else "",
+        "swap_url": url_in(there, "environment_compare", request.environment.slug),
         "may_edit": request.user.may(Role.LIVE_OPS),
     }
     return render(request, "ilara_admin/compare.html", context)

@@ -6,7 +6,7 @@ here, or link here, with the keys and the target, and are redirected.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django.core import signing
@@ -27,7 +27,13 @@ from ilara_admin.core.diff import Change
 from ilara_admin.core.json_equality import json_equal
 from ilara_admin.core.path_error import PathError
 from ilara_admin.models import AuditEntry, Environment, Role
-from ilara_admin.web.access import actor_of, environment_url, staff_view, url_in
+from ilara_admin.web.access import (
+    actor_of,
+    environment_url,
+    project_environments,
+    staff_view,
+    url_in,
+)
 from ilara_admin.web.confirm import (
     Affected,
     changed_together,
@@ -85,10 +91,8 @@ def _to_target(request: HtmxHttpRequest, kind: str, keys: list[str], slug: str) 
 
 def sibling(request: HtmxHttpRequest, slug: str) -> Environment | None:
     """Another environment of the same project."""
-    for each in request.environments:
-        if each.project == request.project and each.slug == slug:
-            return None if each == request.environment else each
-    return None
+    others = (each for each in project_environments(request) if each != request.environment)
+    return next((each for each in others if each.slug == slug), None)
 
 
 def _back(request: HtmxHttpRequest, kind: str, text: str) -> HttpResponse:
@@ -109,6 +113,7 @@ class CopiedItem:
     lines: list[str]
     changes: list[Change]
     impact: Impact | None
+    is_new_and_off: bool = False
 
     @property
     def is_equal(self) -> bool:
@@ -212,7 +217,8 @@ def _items(
         lines = step.lines if step and step.action is PlanAction.CREATE else []
         differences = changes(name.kind, before, step.entry) if before and step else []
         impact = impacts.get(name.key) if name.kind == "flags" else None
-        found.append(CopiedItem(name, url, lines, differences, impact))
+        off = before is None and step is not None and _state(step.entry) == "off"
+        found.append(CopiedItem(name, url, lines, differences, impact, off))
     return found
 
 
@@ -233,21 +239,31 @@ def _affected(
     return [each for name, each in found.items() if name not in copied]
 
 
-def _states(here: Config, there: Config, names: list[ConfigKey]) -> list[tuple[str, str, str]]:
-    """The flags that are not in the same state here and there: key, state here, state there."""
-    found = []
-    for name in names:
-        if name.kind == "flags":
-            states = _state(entry_in(here, name)), _state(entry_in(there, name))
-            if states[0] != states[1] and states != ("off", "missing"):
-                found.append((name.key, *states))
-    return found
+class StateDifference(NamedTuple):
+    """A flag that is in another state here than there: on, off, archived, or missing there."""
+
+    key: str
+    here: str
+    there: str
+
+    @property
+    def act(self) -> str:
+        return {"on": "Turn it on", "off": "Turn it off", "archived": "Archive it"}[self.here]
+
+
+def _states(here: Config, there: Config, names: list[ConfigKey]) -> list[StateDifference]:
+    found = [
+        StateDifference(name.key, _state(entry_in(here, name)), _state(entry_in(there, name)))
+        for name in names
+        if name.kind == "flags"
+    ]
+    return [each for each in found if each.here != each.there and each[1:] != ("off", "missing")]
 
 
 def _state(flag: ConfigEntry | None) -> str:
     if flag is None:
         return "missing"
-    return "archived" if flag["archived"] else "on" if flag.get("enabled") else "off"
+    return "archived" if flag.get("archived") else "on" if flag.get("enabled") else "off"
 
 
 def _listed(source: Environment, plan: Plan) -> list[Segment]:

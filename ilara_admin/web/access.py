@@ -63,6 +63,11 @@ def _set_environment(request: HtmxHttpRequest, project: str, environment: str) -
         request.session[SESSION_KEY] = found.pk
 
 
+def project_environments(request: HtmxHttpRequest) -> list[Environment]:
+    """The environments of the current project, in the order of the switcher."""
+    return [each for each in request.environments if each.project == request.project]
+
+
 def _columns(model: type[models.Model]) -> list[str]:
     return [f"{model._meta.db_table}.{field.column}" for field in model._meta.concrete_fields]
 
