@@ -11,12 +11,13 @@ from ilara_admin.models import Environment, Role
 from ilara_admin.web.access import project_environments, url_in
 from ilara_admin.web.htmx import HtmxHttpRequest
 from segments.models import Segment
+from segments.services import fields_of
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentThere:
     """A segment in one environment; `segment` is None where it is missing. `is_here` in the
-    environment of the request. `is_equal` if its rule is the same as here."""
+    environment of the request. `is_equal` if it is the same as here."""
 
     environment: Environment
     segment: Segment | None
@@ -37,7 +38,7 @@ def segment_environments(request: HtmxHttpRequest, key: str) -> list[SegmentTher
             segment=(there := found.get(each.pk)),
             url=url_in(each, "segment_detail", key),
             is_here=each == request.environment,
-            is_equal=bool(there and here and json_equal(there.rule, here.rule)),
+            is_equal=bool(there and here and json_equal(fields_of(there), fields_of(here))),
         )
         for each in siblings
     ]

@@ -1,6 +1,7 @@
 """A flag in all environments of its project: the matrix of its page, and the page where it is
 missing."""
 
+import json
 from dataclasses import dataclass
 
 from django.http import Http404, HttpResponse
@@ -19,7 +20,7 @@ SHOWN_RULES = 2
 @dataclass(frozen=True, slots=True)
 class FlagThere:
     """A flag in one environment; `flag` is None where it is missing. `is_here` in the environment
-    of the request. `is_equal` if its document is the same as here."""
+    of the request. `is_equal` if it is the same as here."""
 
     environment: Environment
     flag: Flag | None
@@ -48,10 +49,15 @@ def flag_environments(request: HtmxHttpRequest, key: str) -> list[FlagThere]:
             summary=summary_of(flag) if flag else "",
             changed_by=getattr(flag, "changed_by", ""),
             is_here=each.pk == request.environment.pk,
-            is_equal=flag is not None and here is not None and flag.document == here.document,
+            is_equal=flag is not None and here is not None and _state(flag) == _state(here),
         )
         for each in siblings
     ]
+
+
+def _state(flag: Flag) -> str:
+    """What a copy would make equal, as text: 1 and true differ."""
+    return json.dumps([flag.document, flag.details, flag.archived_at is None], sort_keys=True)
 
 
 def summary_of(flag: Flag) -> str:

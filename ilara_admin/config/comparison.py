@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from flags.engine.document import DocumentError
 from ilara_admin.config import words
 from ilara_admin.config.document import KINDS, Config, ConfigEntry
 from ilara_admin.core.diff import Change
 from ilara_admin.core.json_equality import json_equal
+from ilara_admin.core.path_error import PathError
 
 
 class ConfigKey(NamedTuple):
@@ -66,7 +66,7 @@ def changes(kind: str, before: ConfigEntry, after: ConfigEntry) -> list[Change]:
     """The differences between two entries in words, also of flags that cannot be read."""
     try:
         return words.changes(kind, before, after) or [Change("Notation", "", words.NOT_SEEN)]
-    except DocumentError as error:
+    except PathError as error:
         return [Change("Document", "", f"cannot be read ({error})")]
 
 
@@ -74,5 +74,5 @@ def introduced(kind: str, entry: ConfigEntry) -> str:
     """An entry on one line: `boolean, on; everyone: enabled to 25 %; otherwise disabled`."""
     try:
         return "; ".join(words.introduce(kind, entry))
-    except DocumentError as error:
+    except PathError as error:
         return f"cannot be read ({error})"

@@ -43,7 +43,7 @@ def _flag_entry(flag: Flag) -> ConfigEntry:
     try:
         document = encode_document(flag.spec)
     except DocumentError:
-        document = flag.document
+        document = flag.document if isinstance(flag.document, dict) else {"document": flag.document}
     return {**flag.details, "archived": flag.archived_at is not None, **document}
 
 

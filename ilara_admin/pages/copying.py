@@ -14,7 +14,6 @@ from django.http import HttpResponse, HttpResponseRedirect
 
 from flags.dashboard.affected import affected_flags
 from flags.dashboard.impact import Impact
-from flags.engine.document import DocumentError
 from flags.models import Flag
 from ilara_admin.config.comparison import ConfigKey, changes, entry_in
 from ilara_admin.config.copying import CopyChoice, needed_for, wanted_in
@@ -74,8 +73,8 @@ def _copy(request: HtmxHttpRequest, kind: str) -> HttpResponse:
         return _back(request, kind, "Choose what to copy from which environment.")
     try:
         return _review(request, source, [ConfigKey(kind, key) for key in keys])
-    except DocumentError as error:
-        return _back(request, kind, f"A flag in {source.slug} cannot be read: {error}")
+    except PathError as error:
+        return _back(request, kind, f"A flag cannot be read: {error}")
 
 
 def _to_target(request: HtmxHttpRequest, kind: str, keys: list[str], slug: str) -> HttpResponse:
@@ -293,9 +292,13 @@ def _check_source(
     """Raise ConfigError unless all that the plan copies is as it was reviewed."""
     for step in plan.steps:
         name = ConfigKey(step.kind, step.key)
-        if not json_equal(entry_in(here, name), seen["source"].get(str(name))):
-            text = f"{step.key} was changed in {source.slug} since. This is how it is now."
-            raise ConfigError([PathError("", text)])
+        if str(name) not in seen["source"]:
+            text = f"The {name.noun} {step.key} is needed, too."
+        elif not json_equal(entry_in(here, name), seen["source"][str(name)]):
+            text = f"{step.key} was changed in {source.slug} since."
+        else:
+            continue
+        raise ConfigError([PathError("", f"{text} Look at the review again.")])
 
 
 def _check_target(there: Config, plan: Plan, seen: Mapping[str, Entries]) -> None:

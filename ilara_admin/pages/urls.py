@@ -20,7 +20,11 @@ urlpatterns = [
     path("players/<any_uuid:player_id>/", player.player_detail, name="player_detail"),
     path("flags/+copy/", copying.flag_copy, name="flag_copy"),
     path("segments/+copy/", copying.segment_copy, name="segment_copy"),
-    path("flags/<str:key>/compare/<slug:other>/", compare.flag_environment_compare, name="flag_environment_compare"),
+    path(
+        "flags/<str:key>/compare/<slug:other>/",
+        compare.flag_environment_compare,
+        name="flag_environment_compare",
+    ),
     path(
         "segments/<str:key>/compare/<slug:other>/",
         compare.segment_environment_compare,

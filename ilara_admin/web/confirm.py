@@ -92,9 +92,9 @@ def render_conflict(
     target = f"{conflict.object_type}:{conflict.object_id}"
     context = {
         "conflict": conflict,
-        "latest": AuditEntry.objects.filter(
-            object_type=conflict.object_type, object_id=conflict.object_id
-        ).first(),
+        "latest": AuditEntry.objects.with_staff(request.environment)
+        .filter(object_type=conflict.object_type, object_id=conflict.object_id)
+        .first(),
         "log_url": f"{environment_url(request, 'audit_list')}?{urlencode({'object': target})}",
         "fields": fields,
         "save_url": save_url or request.get_full_path(),

@@ -17,6 +17,7 @@ from ilara_admin.models import AuditEntry, Environment, Role
 from segments.models import Segment
 from segments.services import segment_create
 from tests.factories import ACTOR, make_player
+from tests.flags.dashboard.test_unreadable import BAD, store
 from tests.pages import message_of, squeezed, text_of, url_of
 
 type SignIn = Callable[..., Client]
@@ -285,10 +286,10 @@ def test_compare__lists_what_differs(ops: Client, live: Environment, test: Envir
     assert "shop State off on" in rows
     assert "only-here All of it boolean, off; otherwise disabled Missing" in rows
     assert "high All of it Missing level is at least 4" in rows
-    one = text_of(ops.get(url_of(test, "flag_compare", "shop", "live")))
+    one = text_of(ops.get(url_of(test, "flag_environment_compare", "shop", "live")))
     assert "Rule 1" in one
     assert "only-here" not in one
-    assert ops.get(url_of(test, "flag_compare", "nothing", "live")).status_code == 404
+    assert ops.get(url_of(test, "flag_environment_compare", "nothing", "live")).status_code == 404
     assert ops.get(url_of(test, "environment_compare", "nowhere")).status_code == 404
 
 
@@ -326,3 +327,17 @@ def test_missing_here__offers_a_copy(
 
 def test_viewer__may_not_copy(staff_client: SignIn, live: Environment) -> None:
     assert staff_client(Role.SUPPORT).get(copy_url(live, "test", "x")).status_code == 403
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_unreadable_flag__does_not_break_the_pages(
+    name: str, ops: Client, live: Environment, test: Environment
+) -> None:
+    make_flag(test, "shop", document_for("beta-testers"))
+    make_flag(test, "new_tutorial", boolean_document())
+    store(live, **BAD[name][0])
+    assert "new_tutorial" in text_of(ops.get(url_of(test, "environment_compare", "live")))
+    assert "New in live" in review(ops, copy_url(live, "test", "shop"))[0]
+    for url in (copy_url(live, "test", "new_tutorial"), copy_url(test, "live", "new_tutorial")):
+        assert ops.get(url).status_code in (200, 302)
+    assert "annot be read" in text_of(ops.get(url_of(test, "flag_detail", "new_tutorial")))
