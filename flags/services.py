@@ -19,7 +19,7 @@ from flags.engine.document import (
     read_document,
 )
 from flags.models import Flag, FlagRevision, new_salt
-from flags.validation import check, check_dependents
+from flags.validation import check, check_dependents, check_unused
 from ilara_admin.core import diff
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.core.changes import (
@@ -73,11 +73,15 @@ def _revise_next(flag: Flag, actor: Actor, reason: str) -> None:
 
 
 def locked(flag: Flag) -> Flag:
-    return (
+    found = (
         Flag.objects.select_for_update(of=("self",))
         .select_related("environment__project")
-        .get(pk=flag.pk)
+        .filter(pk=flag.pk)
+        .first()
     )
+    if found is None:
+        raise ValidationError(f"The flag “{flag.key}” was deleted.")
+    return found
 
 
 @transaction.atomic
@@ -87,29 +91,75 @@ def flag_create(
     tags: Sequence[str] = (), links: Sequence[Link] = (), salt: str = "", reason: str = "",
 ) -> Flag:  # fmt: skip
     """Create a flag, with a new salt unless one is given."""
+    flag = Flag(
+        environment=environment,
+        key=key,
+        salt=salt or new_salt(),
+        name=name or key,
+        description=description,
+        owner=owner,
+        expected_end=expected_end,
+        tags=_checked("tags", read_tags, tags),
+        links=_checked("links", read_links, links),
+        document=encode_document(document),
+    )
+    flag_insert(flag, actor=actor, reason=reason)
+    return flag
+
+
+@transaction.atomic
+def flag_insert(flag: Flag, *, actor: Actor, reason: str = "") -> AuditEntry:
+    """Insert a flag."""
+    environment, key = flag.environment, flag.key
     if not KEY.fullmatch(key):
         raise ValidationError({"key": KEY_FORM})
-    check_visible(name or key)
-    check(environment, key, document)
-    flag = create_or_conflict(
-        Flag(
-            environment=environment,
-            key=key,
-            salt=salt or new_salt(),
-            name=name or key,
-            description=description,
-            owner=owner,
-            expected_end=expected_end,
-            tags=_checked("tags", read_tags, tags),
-            links=_checked("links", read_links, links),
-            document=encode_document(document),
-        ),
-        {"flag_key_unique": ValidationError({"key": f"There is already a flag “{key}” here."})},
-    )
+    check_visible(flag.name)
+    check(environment, key, _readable(flag.document))
+    taken = ValidationError({"key": f"There is already a flag “{key}” here."})
+    create_or_conflict(flag, {"flag_key_unique": taken})
     _revise(flag, actor, reason)
-    audit(AuditAction.FLAG_CREATED, flag, actor, after=flag.document, reason=reason)
+    entry = audit(AuditAction.FLAG_CREATED, flag, actor, after=flag.document, reason=reason)
     bump_config_version(environment)
-    return flag
+    return entry
+
+
+@transaction.atomic
+def flag_delete(flag: Flag, *, actor: Actor, reason: str = "") -> AuditEntry:
+    """Delete a flag with its revisions, for the undo of its creation. Raises ValidationError while
+    it is archived, has overrides, or is required by other flags."""
+    flag = locked(flag)
+    check_unused(flag)
+    before = {
+        **fields_of(flag),
+        "_id": flag.pk,
+        "_salt": flag.salt,
+        "_created_at": flag.created_at.isoformat(),
+        "_updated_at": flag.updated_at.isoformat(),
+    }
+    entry = audit(AuditAction.FLAG_DELETED, flag, actor, before=before, reason=reason)
+    environment = flag.environment
+    flag.delete()
+    bump_config_version(environment)
+    return entry
+
+
+@transaction.atomic
+def flag_recreate(
+    environment: Environment, key: str, before: Mapping[str, Any], *, actor: Actor, reason: str = ""
+) -> AuditEntry:
+    """Insert a deleted flag again, with its row's id. `before` is that of the deletion's entry."""
+    fields = dict(before)
+    flag = Flag(
+        environment=environment,
+        key=key,
+        pk=fields.pop("_id"),
+        salt=fields.pop("_salt"),
+        created_at=datetime.fromisoformat(fields.pop("_created_at")),
+        updated_at=datetime.fromisoformat(fields.pop("_updated_at")),
+    )
+    _set_details(flag, {name: fields.pop(name) for name in flag.details}, key)
+    flag.document = fields
+    return flag_insert(flag, actor=actor, reason=reason)
 
 
 @transaction.atomic

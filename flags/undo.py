@@ -1,15 +1,16 @@
 """The undo of changes to flags and overrides."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 
 from flags import overrides, services
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from flags.models import Flag
 from ilara_admin.core.audit import Actor
-from ilara_admin.core.changes import Fields, entry_fields, register_permanent, register_undo
+from ilara_admin.core.changes import Fields, entry_fields, register_undo
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from players.models import Player, player_id_for
 
@@ -19,11 +20,20 @@ DOCUMENT_ACTIONS = (
     AuditAction.FLAG_DISABLED,
     AuditAction.FLAG_RESTORED,
 )
+# A flag that games have used for longer must keep its history.
+DELETABLE = timedelta(days=1)
 ARCHIVE_ACTIONS = (AuditAction.FLAG_ARCHIVED, AuditAction.FLAG_UNARCHIVED)
 
 
+def _found(entry: AuditEntry) -> Flag | None:
+    return Flag.objects.filter(environment=entry.environment_id, key=entry.object_id).first()
+
+
 def _flag(entry: AuditEntry) -> Flag:
-    return services.locked(Flag.objects.get(environment=entry.environment_id, key=entry.object_id))
+    found = _found(entry)
+    if found is None:
+        raise ValidationError(f"The flag “{entry.object_id}” was deleted.")
+    return services.locked(found)
 
 
 def _fields(entry: AuditEntry) -> Fields:
@@ -46,7 +56,9 @@ def after_undo(entry: AuditEntry) -> tuple[Flag, FlagDocument, bool] | None:
     before, after = entry.before or {}, entry.after or {}
     if entry.action not in (*DOCUMENT_ACTIONS, *ARCHIVE_ACTIONS):
         return None
-    flag = Flag.objects.get(environment=entry.environment_id, key=entry.object_id)
+    flag = _found(entry)
+    if flag is None:
+        return None
     archived = bool(before.get("archived", flag.archived_at is not None))
     kept = {
         name: value
@@ -60,6 +72,27 @@ def after_undo(entry: AuditEntry) -> tuple[Flag, FlagDocument, bool] | None:
         return flag, read_document(fields), archived
     except DocumentError:
         return None
+
+
+def _fields_if_found(entry: AuditEntry) -> Fields:
+    return _fields(entry) if _found(entry) else {}
+
+
+def _delete(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry:
+    return services.flag_delete(_flag(entry), actor=actor, reason=reason)
+
+
+def _recreate(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry:
+    assert entry.environment
+    before = entry.before or {}
+    return services.flag_recreate(
+        entry.environment, entry.object_id, before, actor=actor, reason=reason
+    )
+
+
+def _why_not_delete(entry: AuditEntry) -> str:
+    late = entry.created_at < timezone.now() - DELETABLE
+    return "A flag can be deleted on its first day only. Archive it instead." if late else ""
 
 
 def _archived(entry: AuditEntry) -> Fields:
@@ -144,4 +177,13 @@ register_undo(
     restore=_restore_overrides,
     why_not=_why_not_overrides,
 )
-register_permanent({AuditAction.FLAG_CREATED: "A flag cannot be deleted. Archive it instead."})
+register_undo(
+    AuditAction.FLAG_CREATED,
+    role=Role.LIVE_OPS,
+    current=_fields_if_found,
+    restore=_delete,
+    why_not=_why_not_delete,
+)
+register_undo(
+    AuditAction.FLAG_DELETED, role=Role.LIVE_OPS, current=_fields_if_found, restore=_recreate
+)

@@ -41,6 +41,19 @@ def check_dependents(flag: Flag, document: FlagDocument) -> None:
         raise ValidationError({"document": fault})
 
 
+def check_unused(flag: Flag) -> None:
+    """Raise ValidationError if the flag is archived, has overrides, or is required by others."""
+    _lock(flag.environment)
+    needing = Flag.objects.of(flag.environment).needing(flag.key).values_list("key", flat=True)
+    if flag.archived_at:
+        raise ValidationError(f"The flag {flag.key} is archived. Unarchive it first.")
+    if flag.overrides.exists():
+        raise ValidationError(f"The flag {flag.key} has overrides. Remove them first.")
+    if needing:
+        names = ", ".join(needing)
+        raise ValidationError(f"The flag {flag.key} is required by {names}. Change those first.")
+
+
 def lost_variants_text(flag: Flag, document: FlagDocument) -> str:
     """Which flags need a variant that this document no longer has; "" if none does."""
     gone = variant_keys(flag.document) - {item.key for item in document.variants}

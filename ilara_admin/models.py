@@ -185,6 +185,7 @@ class AuditAction(models.TextChoices):
     STAFF_CREATED = "staff.created"
     STAFF_UPDATED = "staff.updated"
     FLAG_CREATED = "flag.created"
+    FLAG_DELETED = "flag.deleted"
     FLAG_UPDATED = "flag.updated"
     FLAG_ENABLED = "flag.enabled"
     FLAG_DISABLED = "flag.disabled"
@@ -261,6 +262,7 @@ class AuditEntry(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["environment", "-id"], name="audit_environment"),
             models.Index(fields=["object_type", "object_id", "-id"], name="audit_object"),
+            models.Index(fields=["request_id"], name="audit_request"),
         ]
 
     def __str__(self) -> str:

@@ -24,11 +24,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
         "<slug:project>/<slug:environment>/",
         include(
             [
+                # First: `flags/+copy/` looks like the page of a flag.
+                path("", include("ilara_admin.pages.urls")),
                 path("players/", include("players.urls")),
                 path("flags/", include("flags.urls")),
                 path("segments/", include("segments.urls")),
                 path("events/", include("events.urls")),
-                path("", include("ilara_admin.pages.urls")),
             ]
         ),
     ),

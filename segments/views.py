@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
@@ -23,6 +23,7 @@ from players.labels import STAGES
 from players.record import stage_of, thresholds_of
 from segments import services
 from segments.cache import segments_part
+from segments.environments import segment_environments, segment_missing
 from segments.forms import SegmentFilterForm
 from segments.language.sentences import lacking
 from segments.models import Segment
@@ -64,7 +65,10 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
 
 @staff_view(Role.VIEWER)
 def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    segment = get_or_404(request, Segment, key=key)
+    try:
+        segment = get_or_404(request, Segment, key=key)
+    except Http404:
+        return segment_missing(request, key)
     trying = "player" in request.GET and request.htmx
     if sizes_look([segment], OLD_ON_ITS_PAGE):
         segment.refresh_from_db(fields=["size_wanted_at"])
@@ -72,6 +76,7 @@ def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     context: dict[str, Any] = {
         "segment": segment,
         "used_by": users_of(request.environment, key),
+        "environments": segment_environments(request, key),
         "preview": None if trying else estimate(query),
         "lacking": lacking(segment.spec) if segment.spec else [],
         "tried": _try(request, segment),

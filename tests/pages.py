@@ -66,6 +66,7 @@ def address(page: Page, world: World) -> tuple[str, bool]:
         "rule_id": ["beta"],
         "number": [1],
         "entry_id": [world.entry.pk],
+        "other": ["test"],
         "state": ["on", "archive"],
         "pk": [world.key.pk if page.section == "keys" else world.members[Role.VIEWER].pk],
         "key": ["beta-testers" if page.section == "segments" else "new_tutorial"],

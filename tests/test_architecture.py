@@ -36,6 +36,8 @@ PURE = (
     "ilara_admin.api.enums",
     "ilara_admin.apidocs.client_snippets",
     "ilara_admin.apidocs.schema_text",
+    "ilara_admin.config.comparison",
+    "ilara_admin.config.copying",
     "ilara_admin.config.plan",
     "ilara_admin.core.json_equality",
     "ilara_admin.core.local_times",

@@ -20,6 +20,7 @@ TABLE: dict[Role, set[str]] = {
         "player_list", "player_detail", "player_notes", "churn_model",
         "segment_list", "segment_detail", "segment_size", "segment_members", "segment_lists",
         "flag_list", "flag_detail", "flag_overrides", "flag_revision", "flag_compare",
+        "environment_compare", "flag_environment_compare", "segment_environment_compare",
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
         "event_rejected",
     },
@@ -29,7 +30,7 @@ TABLE: dict[Role, set[str]] = {
         "player_edit", "player_note_add", "player_note_delete",
         "player_alias_add", "player_alias_remove", "player_refund", "player_refund_reverse",
         "flag_override", "flag_override_remove", "segment_lists_download",
-        "audit_undo",  # if the role may make the change that it makes
+        "audit_undo", "audit_undo_together",  # if the role may make the change that it makes
     },
     # Edits flags and segments, describes events.
     Role.LIVE_OPS: {
@@ -37,7 +38,7 @@ TABLE: dict[Role, set[str]] = {
         "segment_ids_add", "segment_ids_remove", "segment_lists_import", "segment_lists_clear",
         "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_review", "flag_impact",
         "flag_save", "flag_details", "flag_overrides_clear",
-        "flag_move", "flag_prerequisites", "flag_clone",
+        "flag_move", "flag_prerequisites", "flag_clone", "flag_copy", "segment_copy",
         "flag_restore", "flag_switch", "flag_archive",
         "event_name_describe",
     },

@@ -1,6 +1,6 @@
 """Undo: every change by staff can be undone from the audit log or has a reason why not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -11,17 +11,25 @@ from django.db import connection
 
 from events.models import EventName
 from events.services import event_name_describe
+from flags.engine.document import Prerequisite, Rule
 from flags.models import Flag, FlagOverride
 from flags.overrides import override_remove, override_set, overrides_clear
 from flags.services import (
+    flag_create,
     flag_restore,
     flag_set_archived,
     flag_set_details,
     flag_set_enabled,
     flag_update,
 )
-from ilara_admin.core.audit import Actor
-from ilara_admin.core.changes import Conflict, undo, why_not_undoable
+from ilara_admin.core.audit import Actor, request_id
+from ilara_admin.core.changes import (
+    Conflict,
+    entries_together,
+    undo,
+    undo_together,
+    why_not_undoable,
+)
 from ilara_admin.core.projects import environment_update, project_update
 from ilara_admin.core.staff import staff_set_password, staff_update
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, Tier, User
@@ -142,6 +150,15 @@ def restore_first(things: Things) -> None:
     flag_restore(flag, 1, base_revision=flag.revision, actor=ACTOR)
 
 
+def create_flag(things: Things) -> None:
+    flag_create(environment=things.environment, key="new", document=things.flag.spec, actor=ACTOR)
+
+
+def switch_new_flag(things: Things) -> None:
+    flag = Flag.objects.get(environment=things.environment, key="new")
+    flag_set_enabled(flag, not flag.enabled, actor=ACTOR)
+
+
 def update_segment(things: Things, **fields: Any) -> None:
     segment = things.segment
     now = {"name": segment.name, "rule": segment.rule, "description": segment.description}
@@ -183,6 +200,13 @@ class Case(NamedTuple):
 A = AuditAction
 LINK = {"label": "Ticket", "url": "https://tracker.example/1"}
 CASES = {
+    "flag created": Case(A.FLAG_CREATED, create_flag, switch_new_flag),
+    "flag deleted": Case(
+        A.FLAG_DELETED,
+        lambda t: undo(newest(), actor=ACTOR),
+        create_flag,
+        first=create_flag,
+    ),
     "flag rollout": Case(
         A.FLAG_UPDATED, lambda t: roll_out(t, 5_000), lambda t: roll_out(t, 6_000)
     ),
@@ -438,3 +462,85 @@ def test_undo__restores_only_the_fields_of_its_entry(things: Things) -> None:
     undo(entry, actor=ACTOR)
     assert things.flag.spec.rules[0].rollout == 100_000
     assert things.flag.name == "Later"
+
+
+@pytest.fixture
+def one_request(things: Things) -> Iterator[None]:
+    token = request_id.set("r-1")
+    yield
+    request_id.reset(token)
+
+
+@pytest.mark.usefixtures("one_request")
+def test_undo_together__takes_back_all_of_a_change(things: Things) -> None:
+    """A flag and the segment that it needs, a flag that was turned off and archived."""
+    before = all_rows()
+    create_segment(things)
+    rules = (Rule(id="r1", segment="new", variant="enabled"),)
+    document = msgspec.structs.replace(things.flag.spec, rules=rules)
+    flag_create(environment=things.environment, key="new", document=document, actor=ACTOR)
+    flag_set_enabled(things.flag, False, actor=ACTOR)
+    flag_set_archived(things.flag, True, actor=ACTOR)
+    changed, entries = all_rows(), entries_together(newest())
+    actions = [A.FLAG_ARCHIVED, A.FLAG_DISABLED, A.FLAG_CREATED, A.SEGMENT_CREATED]
+    assert [entry.action for entry in entries] == actions
+    with pytest.raises(ValidationError, match="is used by the flag new"):
+        undo(entries[-1], actor=BO)
+
+    undone = undo_together(entries, actor=BO)
+    assert all_rows() == before
+    undo_together(undone, actor=BO)
+    assert all_rows() == changed
+
+
+@pytest.mark.usefixtures("one_request")
+def test_undo_together__undoes_nothing_if_one_was_changed_since(things: Things) -> None:
+    create_segment(things)
+    roll_out(things, 5_000)
+    entries = entries_together(newest())
+    assert len(entries) == 2
+    roll_out(things, 6_000)
+    later = all_rows()
+    with pytest.raises(Conflict):
+        undo_together(entries, actor=BO)
+    assert all_rows() == later
+
+
+def test_entries_together__are_of_one_request_and_account(things: Things) -> None:
+    token = request_id.set("")  # of a command
+    create_flag(things)
+    create_segment(things)
+    assert entries_together(newest()) == [newest()]
+    request_id.set("r-2")
+    roll_out(things, 5_000)
+    rename(things, "New")
+    request_id.reset(token)
+    newer, older = AuditEntry.objects.all()[:2]
+    assert entries_together(older) == [newer, older]
+    AuditEntry.objects.filter(pk=newer.pk).update(actor_user=things.user)
+    assert entries_together(older) == [older]
+
+
+def test_flag_that_is_in_use__is_not_deleted(things: Things) -> None:
+    create_flag(things)
+    entry = newest()
+    needs = (Prerequisite(flag="new", variants=("enabled",)),)
+    update(things, prerequisites=needs)
+    with pytest.raises(ValidationError, match="required by new_tutorial"):
+        undo(entry, actor=ACTOR)
+    update(things, prerequisites=())
+    flag = Flag.objects.get(environment=things.environment, key="new")
+    override_set(flag, things.player, "enabled", actor=ACTOR)
+    with pytest.raises(ValidationError, match="has overrides"):
+        undo(entry, actor=ACTOR)
+    override_remove(flag, things.player, actor=ACTOR)
+    flag_set_archived(flag, True, actor=ACTOR)
+    with pytest.raises(ValidationError, match="is archived"):
+        undo(entry, actor=ACTOR)
+    flag_set_archived(flag, False, actor=ACTOR)
+    entry.created_at -= timedelta(days=2)
+    with pytest.raises(ValidationError, match="on its first day only"):
+        undo(entry, actor=ACTOR)
+    entry.created_at += timedelta(days=2)
+    undo(entry, actor=ACTOR)
+    assert not Flag.objects.filter(pk=flag.pk).exists()

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
@@ -12,6 +12,7 @@ from flags import services
 from flags.cache import compile_draft, flags_of
 from flags.dashboard import evaluations
 from flags.dashboard.affected import dependents_in_use
+from flags.dashboard.environments import flag_environments, flag_missing
 from flags.dashboard.forms import FlagFilterForm, FlagNewForm
 from flags.dashboard.history import PARAMETER, history_of
 from flags.dashboard.impact import impact
@@ -127,7 +128,10 @@ def flag_new(request: HtmxHttpRequest) -> HttpResponse:
 
 @staff_view(Role.VIEWER)
 def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
-    flag, now = get_flag_or_404(request, key), timezone.now()
+    try:
+        flag, now = get_flag_or_404(request, key), timezone.now()
+    except Http404:
+        return flag_missing(request, key)
     template = "flags/detail.html"
     context: dict[str, Any] = {"flag": flag, "may_edit": request.user.may(Role.LIVE_OPS)}
     if wants_partial(request) and evaluations.PARAMETER in request.GET:
@@ -144,6 +148,7 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     context |= {
         "unreadable_segments": _unreadable_segments(flag),
         "dependents": dependents_in_use(request, flag),
+        "environments": flag_environments(request, key),
         "overrides": overrides_of(flag, now),
         "evaluations": evaluations.evaluations_of(request, flag, now),
         "hints": hints(flag, now),

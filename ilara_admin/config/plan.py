@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
 
 from flags.engine import prerequisites
+from flags.engine.document import prerequisites_in, variant_keys
 from ilara_admin.config import words
 from ilara_admin.config.document import (
     KINDS,
@@ -116,7 +116,15 @@ def _in_order(kind: str, entries: ConfigEntries) -> list[str]:
 def _dependencies(kind: str, entry: ConfigEntry) -> set[str]:
     if kind == "segments":
         return segments_named(entry["rule"])
-    return {item["flag"] for item in entry.get("prerequisites", ())}
+    return {item.flag for item in prerequisites_in(entry)}
+
+
+def references_of(entry: ConfigEntry) -> dict[str, set[str]]:
+    """The keys of the segments and flags that an entry names, by kind."""
+    segments = {key for _, key in _segments_of_flag(entry)}
+    if "rule" in entry:
+        segments |= segments_named(entry["rule"])
+    return {"segments": segments, "flags": {item.flag for item in prerequisites_in(entry)}}
 
 
 # --- Faults -------------------------------------------------------------------------------------
@@ -133,7 +141,7 @@ def _segment_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Itera
 
 def _flag_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator[PathError]:
     needs = {
-        key: [item["flag"] for item in entry.get("prerequisites", ())]
+        key: [item.flag for item in prerequisites_in(entry)]
         for key, entry in final["flags"].items()
     }
     entries = wanted.entries("flags")
@@ -145,24 +153,25 @@ def _flag_faults(wanted: Config, final: Mapping[str, ConfigEntries]) -> Iterator
                     message = f"The segment “{segment}” would be removed but is used here."
                 yield PathError(place("flags", key, path), message)
     for key, entry in entries.items():
-        for index, item in enumerate(entry.get("prerequisites", ())):
+        for index, item in enumerate(prerequisites_in(entry)):
             path = place("flags", key, f"prerequisites[{index}]")
-            other = final["flags"].get(item["flag"])
+            other = final["flags"].get(item.flag)
             if other is None:
-                message = f"There is no flag “{item['flag']}” in this environment."
+                message = f"There is no flag “{item.flag}” in this environment."
                 yield PathError(path, message)
                 continue
-            missing = set(item["variants"]) - {variant["key"] for variant in other["variants"]}
-            for name in sorted(missing):
-                yield PathError(path, f"The flag “{item['flag']}” has no variant “{name}”.")
+            for name in sorted(set(item.variants) - variant_keys(other)):
+                yield PathError(path, f"The flag “{item.flag}” has no variant “{name}”.")
         if problem := prerequisites.problem(key, needs):
             yield PathError(place("flags", key, "prerequisites"), problem)
 
 
 def _segments_of_flag(entry: ConfigEntry) -> Iterator[tuple[str, str]]:
-    """Each segment that a flag uses, with its path."""
-    rules: list[dict[str, Any]] = entry.get("rules", [])
-    for index, rule in enumerate(rules):
+    """Each segment that a flag uses, with its path, as far as it can be read."""
+    rules = entry.get("rules")
+    for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+        if not isinstance(rule, dict):
+            continue
         if rule.get("segment"):
             yield f"rules[{index}].segment", rule["segment"]
         for key in sorted(segments_named(rule.get("conditions"))):

@@ -1,5 +1,6 @@
 """The configuration of an environment: read from the database, changed through services."""
 
+from collections.abc import Mapping
 from datetime import date
 
 from django.core.exceptions import ValidationError
@@ -42,14 +43,18 @@ def _flag_entry(flag: Flag) -> ConfigEntry:
     try:
         document = encode_document(flag.spec)
     except DocumentError:
-        document = flag.document
+        document = flag.document if isinstance(flag.document, dict) else {"document": flag.document}
     return {**flag.details, "archived": flag.archived_at is not None, **document}
 
 
 @transaction.atomic
-def apply_plan(environment: Environment, plan: Plan, *, actor: Actor, reason: str = "") -> None:
-    """Apply all steps or none. Raises Conflict if the environment no longer matches the plan's
-    base, and ConfigError if a service refuses a step."""
+def apply_plan(
+    environment: Environment, plan: Plan, *, actor: Actor, reason: str = "",
+    salts: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Apply all steps or none. `salts` are those of new flags by key, by default new ones. Raises
+    Conflict if the environment no longer matches the plan's base, and ConfigError if a service
+    refuses a step."""
     # The lock order of the services: flags, segments, the environment's row last.
     if "flags" in plan.base.kinds:
         flags = Flag.objects.of(environment).order_by("pk")
@@ -63,9 +68,12 @@ def apply_plan(environment: Environment, plan: Plan, *, actor: Actor, reason: st
     if not json_equal(current, seen):
         raise _conflict(environment, differences(seen, current))
     for step in plan.steps:
-        change = _change_segment if step.kind == "segments" else _change_flag
         try:
-            change(environment, step, actor, reason)
+            if step.kind == "segments":
+                _change_segment(environment, step, actor, reason)
+            else:
+                salt = (salts or {}).get(step.key, "")
+                _change_flag(environment, step, actor, reason, salt)
         except ValidationError as error:
             if hasattr(error, "error_dict") and "key" in error.error_dict:  # created since
                 raise _conflict(environment, [Change(step.key, "", error.messages[0])]) from None
@@ -92,7 +100,9 @@ def _change_segment(environment: Environment, step: PlanStep, actor: Actor, reas
         segment_update(segment, **step.entry, actor=actor, reason=reason)
 
 
-def _change_flag(environment: Environment, step: PlanStep, actor: Actor, reason: str) -> None:
+def _change_flag(
+    environment: Environment, step: PlanStep, actor: Actor, reason: str, salt: str
+) -> None:
     flags = Flag.objects.of(environment).select_related("environment__project")
     if step.entry is None:
         flag_set_archived(flags.get(key=step.key), True, actor=actor, reason=reason)
@@ -102,7 +112,8 @@ def _change_flag(environment: Environment, step: PlanStep, actor: Actor, reason:
         end = details.pop("expected_end")
         flag = flag_create(
             environment=environment, key=step.key, document=document, **details,
-            expected_end=date.fromisoformat(end) if end else None, actor=actor, reason=reason,
+            expected_end=date.fromisoformat(end) if end else None, salt=salt, actor=actor,
+            reason=reason,
         )  # fmt: skip
     else:
         flag = flags.get(key=step.key)

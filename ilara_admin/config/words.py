@@ -20,8 +20,13 @@ def introduce(kind: str, entry: ConfigEntry) -> list[str]:
     return [f"{document.value_type}, {state}", *rules, f"otherwise {document.default}"]
 
 
+def changes(kind: str, before: ConfigEntry, after: ConfigEntry) -> list[Change]:
+    """The differences between two entries; empty if only the notation differs."""
+    return (_segment if kind == "segments" else _flag)(before, after)
+
+
 def differences(kind: str, before: ConfigEntry, after: ConfigEntry) -> list[str]:
-    found = (_segment if kind == "segments" else _flag)(before, after)
+    found = changes(kind, before, after)
     return [f"{each.label}: {each.before} → {each.after}" for each in found] or [NOT_SEEN]
 
 

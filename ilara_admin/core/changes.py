@@ -5,12 +5,14 @@ with `create_or_conflict`. Each app registers the undo of its audit entries.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
-from django.db.models import F
+from django.db.models import Count, F
 from django.http import HttpRequest
 
 from ilara_admin.core.audit import Actor, changed_fields
@@ -19,6 +21,7 @@ from ilara_admin.core.json_equality import json_equal
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, User
 
 MAX_REASON = 500
+REQUEST_SPAN = timedelta(minutes=1)  # longer than any request takes
 
 type Fields = Mapping[str, Any]
 
@@ -195,3 +198,53 @@ def undo(entry: AuditEntry, *, actor: Actor, reason: str = "") -> AuditEntry | N
             yours=differences(now, before, entry.object_type),
         )
     return found.restore(entry, actor, reason or "Undone")
+
+
+def entries_together(entry: AuditEntry) -> list[AuditEntry]:
+    """The entries that one account made in one request, in the environment of this entry, newest
+    first. Only the entry itself if it is from a command."""
+    if not entry.request_id:
+        return [entry]
+    found = AuditEntry.objects.filter(
+        request_id=entry.request_id,
+        actor_user=entry.actor_user_id,
+        environment=entry.environment_id,
+        # A proxy may give the same id to several requests.
+        created_at__range=(entry.created_at - REQUEST_SPAN, entry.created_at + REQUEST_SPAN),
+    )
+    return list(found.select_related("environment__project").order_by("-id"))
+
+
+def made_together(entries: Sequence[AuditEntry]) -> set[int]:
+    """The ids of those of the entries that were made together with others."""
+    requests = {entry.request_id for entry in entries} - {""}
+    changes = AuditEntry.objects.filter(request_id__in=requests).order_by()
+    changes = changes.values_list("request_id", "actor_user", "environment")
+    several = set(
+        changes.annotate(count=Count("pk"))
+        .filter(count__gt=1)
+        .values_list("request_id", "actor_user", "environment")
+    )
+    return {
+        entry.pk
+        for entry in entries
+        if (entry.request_id, entry.actor_user_id, entry.environment_id) in several
+    }
+
+
+@transaction.atomic
+def undo_together(
+    entries: Sequence[AuditEntry], *, actor: Actor, reason: str = ""
+) -> list[AuditEntry]:
+    """Undo several entries, newest first, all or none. Returns the new entries. Raises as `undo`
+    does."""
+    newest_first = sorted(entries, key=lambda entry: entry.pk, reverse=True)
+    for entry in newest_first:
+        if refusal := why_not_undoable(entry):
+            raise ValidationError(f"{entry.object_name}: {refusal}")
+    # Lock all objects first, in one order: each undo locks the environment's row last.
+    for entry in sorted(entries, key=lambda entry: (entry.object_type, entry.object_id)):
+        with suppress(ValidationError):  # deleted by one of the changes
+            _undos[entry.action].current(entry)
+    undone = [undo(entry, actor=actor, reason=reason) for entry in newest_first]
+    return [entry for entry in undone if entry is not None]

@@ -25,6 +25,7 @@ VERBS = {
     AuditAction.STAFF_CREATED: "added the staff account",
     AuditAction.STAFF_UPDATED: "changed the staff account",
     AuditAction.FLAG_CREATED: "created the flag",
+    AuditAction.FLAG_DELETED: "deleted the flag",
     AuditAction.FLAG_UPDATED: "changed the flag",
     AuditAction.FLAG_ENABLED: "turned on the flag",
     AuditAction.FLAG_DISABLED: "turned off the flag",
@@ -62,7 +63,7 @@ SECTION_PAGES = {
     "environment": "environment_settings",
     "project": "environment_settings",
 }
-GONE = (AuditAction.PLAYER_ERASED, AuditAction.SEGMENT_DELETED)
+GONE = (AuditAction.PLAYER_ERASED, AuditAction.FLAG_DELETED, AuditAction.SEGMENT_DELETED)
 PERSONAL = {"email": mask_email, "device_id": mask_device}
 
 

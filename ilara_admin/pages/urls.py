@@ -3,14 +3,42 @@
 from django.urls import path
 
 from ilara_admin.apidocs import developer_views, reference_views
-from ilara_admin.pages import audit_log, keys, overview, player, search, settings, staff
+from ilara_admin.pages import (
+    audit_log,
+    compare,
+    copying,
+    keys,
+    overview,
+    player,
+    search,
+    settings,
+    staff,
+)
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
     path("players/<any_uuid:player_id>/", player.player_detail, name="player_detail"),
+    path("flags/+copy/", copying.flag_copy, name="flag_copy"),
+    path("segments/+copy/", copying.segment_copy, name="segment_copy"),
+    path(
+        "flags/<str:key>/compare/<slug:other>/",
+        compare.flag_environment_compare,
+        name="flag_environment_compare",
+    ),
+    path(
+        "segments/<str:key>/compare/<slug:other>/",
+        compare.segment_environment_compare,
+        name="segment_environment_compare",
+    ),
+    path("compare/<slug:other>/", compare.environment_compare, name="environment_compare"),
     path("find/", search.find, name="find"),
     path("audit/", audit_log.audit_list, name="audit_list"),
     path("audit/<int:entry_id>/undo/", audit_log.audit_undo, name="audit_undo"),
+    path(
+        "audit/<int:entry_id>/undo/together/",
+        audit_log.audit_undo_together,
+        name="audit_undo_together",
+    ),
     path("keys/", keys.key_list, name="key_list"),
     path("keys/new/", keys.key_create, name="key_create"),
     path("keys/<int:pk>/rotate/", keys.key_rotate, name="key_rotate"),

@@ -63,6 +63,11 @@ def _set_environment(request: HtmxHttpRequest, project: str, environment: str) -
         request.session[SESSION_KEY] = found.pk
 
 
+def project_environments(request: HtmxHttpRequest) -> list[Environment]:
+    """The environments of the current project, in the order of the switcher."""
+    return [each for each in request.environments if each.project == request.project]
+
+
 def _columns(model: type[models.Model]) -> list[str]:
     return [f"{model._meta.db_table}.{field.column}" for field in model._meta.concrete_fields]
 
@@ -119,7 +124,11 @@ def get_or_404[M: models.Model](
 
 def environment_url(request: HttpRequest, name: str, *args: object) -> str:
     """The URL of a page in the current environment."""
-    environment: Environment = cast(HtmxHttpRequest, request).environment
+    return url_in(cast(HtmxHttpRequest, request).environment, name, *args)
+
+
+def url_in(environment: Environment, name: str, *args: object) -> str:
+    """The URL of a page in any environment."""
     return _reversed(name, environment.project.slug, environment.slug, *args)
 
 

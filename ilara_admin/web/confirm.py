@@ -94,9 +94,9 @@ def render_conflict(
     target = f"{conflict.object_type}:{conflict.object_id}"
     context = {
         "conflict": conflict,
-        "latest": AuditEntry.objects.filter(
-            object_type=conflict.object_type, object_id=conflict.object_id
-        ).first(),
+        "latest": AuditEntry.objects.with_staff(request.environment)
+        .filter(object_type=conflict.object_type, object_id=conflict.object_id)
+        .first(),
         "log_url": f"{environment_url(request, 'audit_list')}?{urlencode({'object': target})}",
         "fields": fields,
         "save_url": save_url or request.get_full_path(),
@@ -135,6 +135,15 @@ def undo_url_of(request: HtmxHttpRequest, entry: AuditEntry | None) -> str:
     return environment_url(request, "audit_undo", entry.pk)
 
 
+def undo_together_url_of(request: HtmxHttpRequest, entries: Sequence[AuditEntry]) -> str:
+    """The URL that undoes several changes of one request; "" if this user cannot undo them all."""
+    if len(entries) < 2:
+        return undo_url_of(request, entries[0] if entries else None)
+    if not all(may_undo(entry, request.user) for entry in entries):
+        return ""
+    return environment_url(request, "audit_undo_together", entries[0].pk)
+
+
 def changed(
     request: HtmxHttpRequest, url: str, entry: AuditEntry | None, text: str
 ) -> HttpResponse:
@@ -143,3 +152,13 @@ def changed(
     if entry is None:
         return with_toast(request, response, "Nothing was changed.", tone="info")
     return with_toast(request, response, text, undo_url=undo_url_of(request, entry))
+
+
+def changed_together(
+    request: HtmxHttpRequest, url: str, entries: Sequence[AuditEntry], text: str
+) -> HttpResponse:
+    """Redirect after several changes in this request, with a toast whose Undo takes all back."""
+    response = redirect_to(request, url)
+    if not entries:
+        return with_toast(request, response, "Nothing was changed.", tone="info")
+    return with_toast(request, response, text, undo_url=undo_together_url_of(request, entries))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from typing import NamedTuple
+from urllib.parse import quote
 
 from django.http import HttpRequest
 from django.middleware.csrf import get_token
@@ -43,6 +44,10 @@ _SETTINGS = (
     ("Settings", "settings/", "cog-6-tooth", "c"),
 )
 
+# Sections whose objects have the same keys in all environments of a project.
+_SHARED = ("flags/", "segments/")
+_CURSORS = ("after", "before")
+
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentLink:
@@ -53,7 +58,8 @@ class EnvironmentLink:
 
 class Switcher(NamedTuple):
     """The current project and environment, and links to all: each project's name with links to the
-    current section in its environments. `settings_url` is "" for those who cannot add any."""
+    current page in its environments, or to its section. `settings_url` is "" for those who cannot
+    add any."""
 
     project: str
     environment: str
@@ -117,16 +123,44 @@ class Shell:
 
     def _environment_link(self, project: Project, environment: Environment) -> EnvironmentLink:
         current = self.environment is not None and environment.pk == self.environment.pk
-        url = self._url(project, environment) + self._section
-        return EnvironmentLink(environment.slug, url, current)
+        url = self._url(project, environment)
+        place = self._place if project == self.project else self._section
+        return EnvironmentLink(environment.slug, url + place + self._filters, current)
+
+    @cached_property
+    def _below(self) -> str:
+        """The path below the environment."""
+        return self._request.path.removeprefix(self.home_url) if self.environment else ""
 
     @cached_property
     def _section(self) -> str:
-        """The first part of the path below the environment. Ids after it are not valid in other
-        environments."""
-        below = self._request.path.removeprefix(self.home_url) if self.environment else ""
+        """The first part of the path below the environment."""
         tails = (tail for _, tail, _, _ in (*_WORK, *_SETTINGS) if tail)
-        return next((tail for tail in tails if below.startswith(tail)), "")
+        return next((tail for tail in tails if self._below.startswith(tail)), "")
+
+    @cached_property
+    def _place(self) -> str:
+        """The section, in those of _SHARED with the object that the page is about. Ids of other
+        objects are not valid in other environments."""
+        if self._section not in _SHARED:
+            return self._section
+        key = self._below.removeprefix(self._section).partition("/")[0]
+        return f"{self._section}{quote(key)}/" if key and key[0] != "+" else self._section
+
+    @cached_property
+    def _filters(self) -> str:
+        """The query of a list, without its page."""
+        if self._below != self._section:
+            return ""
+        query = self._request.GET.copy()
+        for name in _CURSORS:
+            query.pop(name, None)
+        return f"?{query.urlencode()}" if query else ""
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the links of the switcher name an object or have filters."""
+        return self._place != self._section or bool(self._filters)
 
     def _items(self, items: Iterable[tuple[str, str, str, str]]) -> tuple[NavItem, ...]:
         if self.environment is None:

@@ -159,6 +159,13 @@
     });
   });
 
+  // --- Links to other environments keep the filters of a list, which htmx puts into the address ---
+  on("htmx:pushedIntoHistory", () => {
+    const query = new URLSearchParams(location.search);
+    ["after", "before"].forEach((name) => query.delete(name));
+    document.querySelectorAll("a[data-environment]").forEach((link) => (link.search = query));
+  });
+
   // --- aria-busy on what htmx is about to replace ---
   on("htmx:beforeRequest", ({ detail }) => detail.target.setAttribute("aria-busy", "true"));
   on("htmx:afterRequest", ({ detail }) => detail.target.removeAttribute("aria-busy"));

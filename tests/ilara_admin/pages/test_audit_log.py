@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 
 from flags.models import Flag
 from flags.overrides import override_set
-from flags.services import flag_set_enabled, flag_update
+from flags.services import flag_set_archived, flag_set_enabled, flag_update
 from ilara_admin.core.api_keys import api_key_revoke
-from ilara_admin.core.audit import Actor
+from ilara_admin.core.audit import Actor, request_id
 from ilara_admin.core.diff import Change, differences
 from ilara_admin.core.projects import project_update
 from ilara_admin.core.staff import staff_update
@@ -315,3 +315,28 @@ def test_differences__are_described_as_on_the_pages(
     before: object, after: object, found: list[tuple[str, str, str]]
 ) -> None:
     assert differences(before, after) == [Change(*each) for each in found]
+
+
+def test_changes_of_one_request__are_undone_together(
+    admin: Client, environment: Environment
+) -> None:
+    request_id.set("bulk-1")
+    flags = list(Flag.objects.filter(environment=environment, archived_at=None))
+    assert len(flags) > 1
+    for flag in flags:
+        flag_set_archived(flag, True, actor=ACTOR)
+    older = AuditEntry.objects.all()[len(flags) - 1]
+    url = url_of(environment, "audit_undo_together", older.pk)
+    assert url in page(admin, environment)
+
+    shown = squeezed(admin.get(url).content.decode())
+    assert f"Undo {len(flags)} changes" in shown
+    for flag in flags:
+        assert f"flag {flag.key}: Lists" in shown
+    response = admin.post(url)
+    assert not Flag.objects.filter(environment=environment).archived(True).exists()
+    [toast] = get_messages(response.wsgi_request)
+    assert "together" in toast.extra_tags
+
+    admin.post(toast.extra_tags)  # again archived
+    assert not Flag.objects.filter(environment=environment).archived(False).exists()

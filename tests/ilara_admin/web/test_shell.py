@@ -127,20 +127,39 @@ def test_staff_page__is_in_the_navigation_for_admins_only() -> None:
 
 
 @pytest.mark.django_db
-def test_switcher__links_to_the_same_section() -> None:
+@pytest.mark.parametrize(
+    ("path", "kept", "elsewhere"),
+    [
+        ("flags/", "flags/", "flags/"),
+        ("flags/new_tutorial/", "flags/new_tutorial/", "flags/"),
+        ("flags/new_tutorial/rules/?from=3", "flags/new_tutorial/", "flags/"),
+        ("flags/a%20b/", "flags/a%20b/", "flags/"),
+        ("flags/+new/", "flags/", "flags/"),
+        ("segments/whales/lists/?list=exclude", "segments/whales/", "segments/"),
+        ("players/0190d1f0-0000-7000-8000-000000000000/", "players/", "players/"),
+        ("flags/?state=on&after=x&q=a%26b", "flags/?state=on&q=a%26b", "flags/?state=on&q=a%26b"),
+        ("keys/new/?x=1", "keys/", "keys/"),
+        ("find/?q=x", "", ""),
+    ],
+)
+def test_switcher__keeps_the_place(path: str, kept: str, elsewhere: str) -> None:
+    """The flag or segment in the same project, the section in others, the filters of a list."""
     project = Project.objects.create(name="Game", slug="game")
+    other = Project.objects.create(name="Other", slug="other")
     live = Environment.objects.create(project=project, slug="live")
     Environment.objects.create(project=project, slug="test")
-    request = RequestFactory().get("/game/live/flags/new_tutorial/")
+    Environment.objects.create(project=other, slug="live")
+    request = RequestFactory().get(f"/game/live/{path}")
     request.__dict__.update(project=project, environment=live)
     switcher = Shell(request).switcher
     assert switcher
     assert (switcher.project, switcher.environment) == ("Game", "live")
-    ((name, links),) = switcher.projects
-    assert name == "Game"
-    assert [(link.url, link.current) for link in links] == [
-        ("/game/live/flags/", True),
-        ("/game/test/flags/", False),
+    assert [name for name, _ in switcher.projects] == ["Game", "Other"]
+    links = [(link.url, link.current) for _, each in switcher.projects for link in each]
+    assert links == [
+        (f"/game/live/{kept}", True),
+        (f"/game/test/{kept}", False),
+        (f"/other/live/{elsewhere}", False),
     ]
 
 

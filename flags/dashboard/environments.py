@@ -1,0 +1,87 @@
+"""A flag in all environments of its project: the matrix of its page, and the page where it is
+missing."""
+
+import json
+from dataclasses import dataclass
+
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+
+from flags.engine import sentences
+from flags.engine.document import FlagDocument
+from flags.models import Flag
+from ilara_admin.models import Environment, Role
+from ilara_admin.web.access import project_environments, url_in
+from ilara_admin.web.htmx import HtmxHttpRequest
+
+SHOWN_RULES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FlagThere:
+    """A flag in one environment; `flag` is None where it is missing. `is_here` in the environment
+    of the request. `is_equal` if it is the same as here."""
+
+    environment: Environment
+    flag: Flag | None
+    url: str
+    summary: str
+    changed_by: str
+    is_here: bool
+    is_equal: bool
+
+    @property
+    def is_archived(self) -> bool:
+        return self.flag is not None and self.flag.archived_at is not None
+
+
+def flag_environments(request: HtmxHttpRequest, key: str) -> list[FlagThere]:
+    """The flag in each environment of the project, in the order of the switcher."""
+    siblings = project_environments(request)
+    flags = Flag.objects.filter(environment__in=siblings, key=key).with_author()
+    found = {flag.environment_id: flag for flag in flags}
+    here = found.get(request.environment.pk)
+    return [
+        FlagThere(
+            environment=each,
+            flag=(flag := found.get(each.pk)),
+            url=url_in(each, "flag_detail", key),
+            summary=summary_of(flag) if flag else "",
+            changed_by=getattr(flag, "changed_by", ""),
+            is_here=each.pk == request.environment.pk,
+            is_equal=flag is not None and here is not None and _state(flag) == _state(here),
+        )
+        for each in siblings
+    ]
+
+
+def _state(flag: Flag) -> str:
+    """What a copy would make equal, as text: 1 and true differ."""
+    return json.dumps([flag.document, flag.details, flag.archived_at is None], sort_keys=True)
+
+
+def summary_of(flag: Flag) -> str:
+    """The rules in one sentence: `beta-testers: enabled to 25 %; otherwise disabled`."""
+    if flag.problem:
+        return "cannot be read"
+    document: FlagDocument = flag.spec
+    rules = [sentences.sentence(rule) for rule in document.rules]
+    if more := len(rules) - SHOWN_RULES:
+        rules[SHOWN_RULES:] = [f"{more} more"] if more > 0 else []
+    if not rules:
+        return f"everyone gets {document.default}"
+    return "; ".join([*rules, f"otherwise {document.default}"])
+
+
+def flag_missing(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """The page of a flag that exists in other environments only. Raises Http404 if in none."""
+    elsewhere = [each for each in flag_environments(request, key) if each.flag]
+    if not elsewhere:
+        raise Http404("No such flag.")
+    context = {
+        "kind": "flag",
+        "key": key,
+        "elsewhere": [(each.environment, each.url) for each in elsewhere],
+        "may_edit": request.user.may(Role.LIVE_OPS),
+    }
+    return render(request, "components/missing_here.html", context, status=404)
