@@ -12,18 +12,20 @@ from tests.running import query
 pytestmark = pytest.mark.browser
 
 FLAG = "flags/new-shop/"
+CLEAR = """
+DELETE FROM flag_usage WHERE flag_id IN (SELECT id FROM flag WHERE key = 'new-shop') RETURNING 1"""
 FILL = """
 INSERT INTO flag_usage (flag_id, hour, variant, count, single, last_at)
 SELECT f.id, date_trunc('hour', now(), 'UTC') - n * interval '1 hour', 'enabled', 100 + n, 0, now()
 FROM flag f JOIN environment e ON e.id = f.environment_id, generate_series(0, 2000) n
 WHERE f.key = 'new-shop' AND e.slug = 'live'
-ON CONFLICT (flag_id, hour, variant) DO UPDATE SET count = excluded.count
 RETURNING 1"""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def used(ilara: Ilara) -> None:
     """Evaluations of one flag: 100 in this hour, 101 in the one before, and so on."""
+    query(ilara.serve.home, CLEAR)
     query(ilara.serve.home, FILL)
 
 
