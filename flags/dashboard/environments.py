@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 
 from flags.engine import sentences
-from flags.engine.document import FlagDocument
 from flags.models import Flag
 from ilara_admin.models import Environment, Role
 from ilara_admin.web.access import project_environments, url_in
 from ilara_admin.web.htmx import HtmxHttpRequest
-
-SHOWN_RULES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ def flag_environments(request: HtmxHttpRequest, key: str) -> list[FlagThere]:
             environment=each,
             flag=(flag := found.get(each.pk)),
             url=url_in(each, "flag_detail", key),
-            summary=summary_of(flag) if flag else "",
+            summary=_summary(flag) if flag else "",
             changed_by=getattr(flag, "changed_by", ""),
             is_here=each.pk == request.environment.pk,
             is_equal=flag is not None and here is not None and _state(flag) == _state(here),
@@ -60,17 +58,11 @@ def _state(flag: Flag) -> str:
     return json.dumps([flag.document, flag.details, flag.archived_at is None], sort_keys=True)
 
 
-def summary_of(flag: Flag) -> str:
-    """The rules in one sentence: `beta-testers: enabled to 25 %; otherwise disabled`."""
+def _summary(flag: Flag) -> str:
     if flag.problem:
         return "cannot be read"
-    document: FlagDocument = flag.spec
-    rules = [sentences.sentence(rule) for rule in document.rules]
-    if more := len(rules) - SHOWN_RULES:
-        rules[SHOWN_RULES:] = [f"{more} more"] if more > 0 else []
-    if not rules:
-        return f"everyone gets {document.default}"
-    return "; ".join([*rules, f"otherwise {document.default}"])
+    archived = flag.archived_at is not None
+    return sentences.summary(flag.spec, timezone.localtime(), archived=archived)
 
 
 def flag_missing(request: HtmxHttpRequest, key: str) -> HttpResponse:

@@ -9,7 +9,8 @@ import msgspec
 from django.utils import timezone
 
 from flags.cache import compile_draft, flags_of, flags_part
-from flags.dashboard.impact import Impact, impact
+from flags.dashboard.impact import impact
+from flags.dashboard.impact_figures import Impact
 from flags.engine.document import (
     DocumentError,
     check_document,

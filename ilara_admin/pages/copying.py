@@ -13,7 +13,7 @@ from django.core import signing
 from django.http import HttpResponse, HttpResponseRedirect
 
 from flags.dashboard.affected import affected_flags
-from flags.dashboard.impact import Impact
+from flags.dashboard.impact_figures import Impact
 from flags.models import Flag
 from ilara_admin.config.comparison import ConfigKey, changes, entry_in
 from ilara_admin.config.copying import CopyChoice, needed_for, wanted_in
@@ -214,7 +214,9 @@ def _items(
         before, step = entry_in(plan.base, name), steps.get(name)
         url = environment_url(request, PAGES[name.kind], name.key) if before else ""
         lines = step.lines if step and step.action is PlanAction.CREATE else []
-        differences = changes(name.kind, before, step.entry) if before and step else []
+        differences = (
+            changes(name.kind, before, step.entry) if before and step and step.entry else []
+        )
         impact = impacts.get(name.key) if name.kind == "flags" else None
         off = before is None and step is not None and _state(step.entry) == "off"
         found.append(CopiedItem(name, url, lines, differences, impact, off))

@@ -3,6 +3,7 @@ now and at later dates, for the flag and for those that depend on it."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -72,7 +73,7 @@ DRAFT = flag_needing(
 def flag(environment: Environment) -> Flag:
     """`base` needs `season`, which is ramped; `shop` needs base, and `offers` needs shop."""
     with connection.cursor() as cursor:
-        values = {"environment": environment.pk, "count": PLAYERS, "now": NOW}
+        values: dict[str, Any] = {"environment": environment.pk, "count": PLAYERS, "now": NOW}
         cursor.execute(PLAYERS_SQL, values)
         cursor.execute("ANALYZE player")
     high = all_of(("level", ">=", 40), ("lifecycle_stage", "!=", "churned"))
