@@ -48,7 +48,7 @@ def test_copy_to_live_with_a_missing_segment(admin: Window, in_test: str) -> Non
     admin.tick(page.get_by_label("Turn it on in live, too"))
     if page.get_by_role("button", name="Update the review").count():  # without JavaScript
         admin.press("button", "Update the review")
-    expect(main).to_contain_text(re.compile(r"[1-9][\d,]* of [\d,]+ players switch"))
+    expect(main).to_contain_text(re.compile(r"[1-9][\d,.]* (% )?of ([\d,]+ )?players switch"))
     admin.fill(page.get_by_label("Reason"), "Spring begins")
     admin.press("button", "Copy to live")
     expect(page.get_by_role("heading", level=1)).to_contain_text("On")
