@@ -64,6 +64,7 @@ from ilara_admin.web.htmx import (
 )
 from ilara_admin.web.suggestions import Suggestions
 from segments.editor.audience import SIZE, render_size
+from segments.editor.form_tree import ACT
 from segments.editor.suggestions import catalogue_of, suggest
 from segments.models import Segment
 
@@ -101,7 +102,7 @@ def _edit_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     elif saves_nothing(request.POST):
         rules = typed_rules(request.POST, options)
         for form in rules.forms:
-            if form.add_prefix("") == f"{RULES}-{request.POST.get(SIZE)}-":
+            if form.prefix == f"{RULES}-{request.POST.get(SIZE)}":
                 form.audience = rule_audience(request.environment, form)
     else:
         rules = Rules(request.POST, prefix=RULES, form_kwargs=options)
@@ -120,6 +121,7 @@ def _edit_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
         "rules": rules,
         "segments": segments,
         "catalogue": catalogue,
+        "pressed": request.POST.get(ACT, ""),
         "base": base_of(request, flag),
         "zone": timezone.get_current_timezone_name(),
     }

@@ -23,7 +23,8 @@ def saves_nothing(posted: QueryDict) -> bool:
 
 
 def typed_rules(posted: QueryDict, options: dict[str, Any]) -> "BaseFormSet[RuleForm]":
-    """The rules as typed, after a button that saves nothing."""
+    """The rules as typed, after a button that saves nothing. The rule whose audience was asked for
+    shows its errors."""
     typed = typed_rows(posted, RULES)
     order = moved_order(posted, len(typed)) or list(range(len(typed)))
     rows = [{} if old is None else typed[old] for old in order]
@@ -32,7 +33,9 @@ def typed_rules(posted: QueryDict, options: dict[str, Any]) -> "BaseFormSet[Rule
         if old is not None:
             was = f"{RULES}-{old}-{CONDITIONS}"
             name = form.add_prefix(CONDITIONS)
-            form.conditions = optional_editor(name, posted, options["segments"], was=was)
+            form.conditions = optional_editor(
+                name, posted, options["segments"], was=was, checked=str(old) == posted.get(SIZE)
+            )
     return rules
 
 

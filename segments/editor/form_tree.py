@@ -214,9 +214,7 @@ def optional_editor(
         if rule is None:
             return editor
         if pressed == "edit":
-            return _editor(
-                draft_of(rule), name, segments, acted=True, focus=f"{name}-operator"
-            )
+            return _shown(draft_of(rule), name, segments)
         return _folded(name, segments, rule, focus=f"{name}-edit" if pressed else "")
     if place == name or place.startswith(f"{name}-"):
         return rule_editor(name, posted, segments)
@@ -253,8 +251,13 @@ def _switched(editor: Editor, verb: str) -> Editor:
     if document is None:
         return editor
     draft = json_draft(document) if verb == "json" else draft_of(document)
-    focus = f"{editor.name}-{'json' if verb == 'json' else 'operator'}"
-    return _editor(draft, editor.name, editor.segments, acted=True, focus=focus)
+    return _shown(draft, editor.name, editor.segments)
+
+
+def _shown(draft: Draft, name: str, segments: Suggestions) -> Editor:
+    """The editor with the focus on its first control."""
+    focus = f"{name}-{'json' if draft.kind == 'json' else 'operator'}"
+    return _editor(draft, name, segments, acted=True, focus=focus)
 
 
 def _editor(
