@@ -221,10 +221,10 @@ def field_hint(name: str, catalogue: Catalogue) -> str:
         return ""
     if name in FIELDS:
         return f"built in, {FIELDS[name]}"
-    if item := catalogue.attributes.get(name):
+    path = tuple(attribute_path(name))
+    if item := catalogue.attributes.get(attribute_name(path)):
         often = f"; often {', '.join(item.values[:4])}" if item.values else ""
         return about(item) + often
-    path = tuple(attribute_path(name))
     if not catalogue.players or path in catalogue.paths or len(path) > LEVELS:
         return ""
     nobody = (
@@ -270,5 +270,5 @@ def values_of(name: str, catalogue: Catalogue) -> tuple[str, ...]:
         return STAGES
     if FIELDS.get(name) is ValueKind.BOOLEAN:
         return ("true", "false")
-    item = catalogue.attributes.get(name)
+    item = catalogue.attributes.get(attribute_name(attribute_path(name)))
     return item.values if item else ()
