@@ -43,9 +43,7 @@ def audience_of(
     return _estimate(environment, parts, segment) if parts else None
 
 
-def _estimate(
-    environment: Environment, parts: Sequence[Node], segment: Segment | None
-) -> Estimate:
+def _estimate(environment: Environment, parts: Sequence[Node], segment: Segment | None) -> Estimate:
     whole = parts[0] if len(parts) == 1 else Group("AND", tuple(parts))
     query = rule_query(environment, whole, timezone.now(), segment)
     # Always the same sample, so that an added condition never seems to add players.

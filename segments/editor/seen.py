@@ -26,8 +26,6 @@ MAX_PATHS = 50_000  # read of a sample, which bounds the time that it takes
 LEVELS = 3  # of nested attributes
 TYPES_TRIED = 20  # values of an attribute whose text is tried as a time or a version
 
-type Path = tuple[str, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class SeenName:
@@ -55,7 +53,7 @@ class Catalogue:
     players: int = 0
     is_complete: bool = True
     attributes: Mapping[str, SeenName] = field(default_factory=dict)
-    paths: frozenset[Path] = frozenset()
+    paths: frozenset[tuple[str, ...]] = frozenset()
     events: Mapping[str, SeenEvent] = field(default_factory=dict)
     has_all_events: bool = True
 
@@ -87,9 +85,9 @@ BUILT_IN = {name: kind for name, kind in FIELDS.items() if kind is not ValueKind
 
 def attributes_seen(sample: Iterable[Mapping[str, Any]], limit: int) -> Catalogue:
     """The attributes of up to `limit` players, the commonest first."""
-    counts: Counter[Path] = Counter()
-    values: dict[Path, Counter[Any]] = {}
-    types: dict[Path, Counter[str]] = {}
+    counts: Counter[tuple[str, ...]] = Counter()
+    values: dict[tuple[str, ...], Counter[Any]] = {}
+    types: dict[tuple[str, ...], Counter[str]] = {}
     players = total = 0
     for attributes in sample:
         players += 1
@@ -151,9 +149,7 @@ def _types(types: Counter[str], values: Counter[Any]) -> tuple[str, ...]:
         special = "time"
     elif texts and all("." in text and version(text) for text in texts):
         special = "version"
-    return tuple(
-        special if special and name == "text" else name for name, _ in types.most_common()
-    )
+    return tuple(special if special and name == "text" else name for name, _ in types.most_common())
 
 
 def _frequent(values: Counter[Any]) -> tuple[str, ...]:

@@ -47,7 +47,9 @@ def saved(page: Page, environment: Environment) -> list[Any]:
     assert "draft" in (page.response.context or {}), page.text
     draft = {"draft": page.response.context["draft"], "base": "1"}
     page.client.post(url_of(environment, "flag_save", "f"), draft)
-    return [each.conditions for each in Flag.objects.get(environment=environment, key="f").spec.rules]
+    return [
+        each.conditions for each in Flag.objects.get(environment=environment, key="f").spec.rules
+    ]
 
 
 def test_conditions__are_added_edited_and_removed(
@@ -69,9 +71,7 @@ def test_conditions__are_added_edited_and_removed(
     ]
 
 
-def test_conditions__are_removed(
-    open_rules: Callable[..., Page], environment: Environment
-) -> None:
+def test_conditions__are_removed(open_rules: Callable[..., Page], environment: Environment) -> None:
     page = open_rules(rule(1, group(LEVEL)))
     page.press("edit rules-0-conditions").press("clear rules-0-conditions")
     assert page.focused == "rules-0-conditions-edit"

@@ -27,12 +27,19 @@ def seen(*players: dict[str, Any]) -> Catalogue:
 
 def catalogue() -> Catalogue:
     sample = attributes_seen(
-        [{"level": 3, "stats": {"wins": 1, "best": {"a": {"b": 1}}}}, {"level": 3, "country": "BR"}],
+        [
+            {"level": 3, "stats": {"wins": 1, "best": {"a": {"b": 1}}}},
+            {"level": 3, "country": "BR"},
+        ],
         LIMIT,
     )
     events = events_seen(
         {"win": 10, "quit": 0},
-        [("win", "stars", "number", 8), ("win", "stars", "string", 1), ("win", "item.id", "array", 9)],
+        [
+            ("win", "stars", "number", 8),
+            ("win", "stars", "string", 1),
+            ("win", "item.id", "array", 9),
+        ],
     )
     return Catalogue(2, True, sample.attributes, sample.paths, events)
 
@@ -65,7 +72,10 @@ def test_attributes__have_shares_and_frequent_values_and_the_commonest_comes_fir
 
 
 def test_values_of_one_player__are_not_shown() -> None:
-    assert seen({"mail": "ana@example.com"}, {"mail": "bo@example.com"}).attributes["mail"].values == ()
+    assert (
+        seen({"mail": "ana@example.com"}, {"mail": "bo@example.com"}).attributes["mail"].values
+        == ()
+    )
 
 
 @pytest.mark.parametrize("value", ["a, b", "40", " a", 'say "x"', 40, 1.5, True])
