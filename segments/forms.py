@@ -1,31 +1,10 @@
-"""The segment form without its rule, and checks of rules given as JSON."""
-
-from typing import Any
+"""The segment form without its rule, and the filter of the list."""
 
 from django import forms
-from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
 from ilara_admin.web.filters import FilterForm
 from segments.keys import KEY, KEY_FORM
-from segments.language.parser import RuleError, parse
-
-
-def checked_rule(document: Any) -> Any:
-    """The rule document unchanged. Raises ValidationError with the place of the error."""
-    if document is not None:
-        try:
-            parse(document)
-        except RuleError as error:
-            raise ValidationError(str(error)) from None
-    return document
-
-
-class OptionalJSONField(forms.JSONField):
-    """A JSON field that shows an empty value as an empty string instead of `null`."""
-
-    def prepare_value(self, value: Any) -> Any:
-        return "" if value is None else super().prepare_value(value)
 
 
 class SegmentFilterForm(FilterForm):

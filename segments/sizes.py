@@ -165,8 +165,9 @@ def members(query: RuleQuery, after: uuid.UUID = LOWEST_ID) -> Members:
     return Members(found, None)
 
 
-def estimate(query: RuleQuery) -> Estimate:
-    """The share of matching players and some examples, from a random sample."""
+def estimate(query: RuleQuery, start: uuid.UUID | None = None) -> Estimate:
+    """The share of matching players and some examples, from a random sample. With a `start` it is
+    always the same sample, so that results for several rules can be compared."""
     found = query.sql_query(one_by_one=True)
     size = SAMPLE_SIZE if _is_cheap(found) else SMALL_SAMPLE_SIZE
     part = f"SELECT * FROM player p WHERE {IN_ENVIRONMENT} AND id"
@@ -174,20 +175,20 @@ def estimate(query: RuleQuery) -> Estimate:
     sample = f"""(SELECT * FROM (
         (({part} >= %(start)s ORDER BY id LIMIT {size})
         UNION ALL ({part} < %(start)s ORDER BY id LIMIT {size}))) ring LIMIT {size}) p"""
-    start = {"start": uuid.uuid4()}
+    first = {"start": start or uuid.uuid4()}
     few = f"WITH few AS MATERIALIZED (SELECT * FROM {sample}){found.ctes}"
     if found.exact:
         sql = f"""{few}, matched AS (
                 SELECT p.id, p.external_id FROM few p {found.joins} WHERE {found.where})
             SELECT (SELECT count(*) FROM few), count(*),
                 (array_agg(id))[1:{SHOWN}], (array_agg(external_id))[1:{SHOWN}] FROM matched"""
-        sampled, matched, ids, names = _fetch(query, found, sql, start)[0]
+        sampled, matched, ids, names = _fetch(query, found, sql, first)[0]
         examples = [SampleMember(*each) for each in zip(ids or (), names or (), strict=True)]
     else:
         matched = f"SELECT {_columns(found)} FROM few p {found.joins} WHERE {found.where}"
         sql = f"""{few} SELECT sample.size, matched.* FROM (SELECT count(*) AS size FROM few) sample
             LEFT JOIN ({matched}) matched ON true"""
-        rows = _fetch(query, found, sql, start)
+        rows = _fetch(query, found, sql, first)
         may_match = [row[1:] for row in rows if row[1] is not None]
         players = list(_matching(query, found, may_match))
         sampled, matched = rows[0][0], len(players)

@@ -30,7 +30,15 @@ from flags.dashboard.forms import (
 from flags.dashboard.impact_job import impact_found, keep_going
 from flags.dashboard.impact_panel import impact_with_job
 from flags.dashboard.metadata_form import MetadataForm, metadata_as_typed
-from flags.dashboard.rule_form import RuleForm, rule_initial
+from flags.dashboard.rule_form import rule_initial
+from flags.dashboard.rule_rows import (
+    RULES,
+    Rules,
+    rule_audience,
+    saves_nothing,
+    typed_rule,
+    typed_rules,
+)
 from flags.dashboard.shortcuts import done, readable_flag
 from flags.engine import sentences
 from flags.engine.document import (
@@ -55,6 +63,9 @@ from ilara_admin.web.htmx import (
     with_toast,
 )
 from ilara_admin.web.suggestions import Suggestions
+from segments.editor.audience import SIZE, render_size
+from segments.editor.form_tree import ACT
+from segments.editor.suggestions import catalogue_of, suggest
 from segments.models import Segment
 
 
@@ -76,28 +87,41 @@ def _edit_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     document = draft_of(request) or flag.spec
     keys = Segment.objects.filter(environment=request.environment).values_list("key", flat=True)
     segments = Suggestions("segment-keys", {key: key for key in keys})
-    forms = formset_factory(RuleForm, extra=0, max_num=MAX_ROWS)
     options = {"segments": segments, "document": document, "empty_permitted": False}
-    moved = moved_rows(request.POST, "rules")
+    catalogue = catalogue_of(request.environment)
     status = 200
-    if request.method == "POST" and moved is None and "draft" not in request.POST:
-        rules = forms(request.POST, prefix="rules", form_kwargs=options)
+    if request.method != "POST" or "draft" in request.POST:
+        initial = [rule_initial(rule, document) for rule in document.rules]
+        rules = Rules(prefix=RULES, initial=initial, form_kwargs=options)
+    elif SIZE in request.POST and wants_partial(request):
+        form = typed_rule(request.POST, options)
+        audience = rule_audience(request.environment, form)
+        return render_size(
+            request, audience, form.conditions, catalogue, everyone=form.for_everyone
+        )
+    elif saves_nothing(request.POST):
+        rules = typed_rules(request.POST, options)
+        for form in rules.forms:
+            if form.prefix == f"{RULES}-{request.POST.get(SIZE)}":
+                form.audience = rule_audience(request.environment, form)
+    else:
+        rules = Rules(request.POST, prefix=RULES, form_kwargs=options)
         if rules.is_valid():
             changed = msgspec.structs.replace(
                 document, rules=tuple(form.rule() for form in rules.forms)
             )
             return review(request, flag, changed, back="flag_rules")
         status = 422
-    else:
-        initial = moved
-        if initial is None:
-            initial = [rule_initial(rule, document) for rule in document.rules]
-        rules = forms(prefix="rules", initial=initial, form_kwargs=options)
+    for form in rules.forms:
+        if form.conditions and not form.conditions.folded:
+            suggest(form.conditions, catalogue)
     context = {
         "flag": flag,
         "document": document,
         "rules": rules,
         "segments": segments,
+        "catalogue": catalogue,
+        "pressed": request.POST.get(ACT, ""),
         "base": base_of(request, flag),
         "zone": timezone.get_current_timezone_name(),
     }

@@ -22,7 +22,8 @@ from ilara_admin.core.local_times import (
 from ilara_admin.core.percentages import as_percent, thousandths
 from ilara_admin.web.moment_field import MomentField, with_instants
 from ilara_admin.web.suggestions import SuggestedChoiceField, Suggestions
-from segments.forms import OptionalJSONField, checked_rule
+from segments.editor.form_tree import Editor, optional_editor
+from segments.sizes import Estimate
 
 # Not valid keys: keys begin with a letter or a digit.
 SPLIT = "*split*"
@@ -74,23 +75,17 @@ def steps_as_typed(steps: tuple[ScheduleStep, ...]) -> str:
     return "\n".join(f"{line_text(step.at, zone)} {as_percent(step.rollout)}" for step in steps)
 
 
-class ConditionsField(OptionalJSONField):
-    """Shows invalid input again as typed: a string is input, as rules are objects."""
-
-    def prepare_value(self, value: Any) -> Any:
-        return value if isinstance(value, str) else super().prepare_value(value)
+CONDITIONS = "conditions"  # the name of the editor of a rule's conditions, after the form's prefix
 
 
 class RuleForm(forms.Form):
-    """One rule. The weights apply only to a split."""
+    """One rule. The weights apply only to a split. `conditions` is None without any."""
+
+    conditions: Editor | None
+    audience: Estimate | None = None
 
     id = forms.CharField(required=False, widget=forms.HiddenInput)
     segment = SuggestedChoiceField(label="Who")
-    conditions = ConditionsField(
-        label="And conditions (JSON)",
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"}),
-    )
     serve = forms.ChoiceField(label="Gets")
     rollout = percent_field("Percentage", initial=100)
     timing = forms.ChoiceField(
@@ -125,6 +120,10 @@ class RuleForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.initial = with_instants(self.fields, self.initial)
         self.document = document
+        posted = self.data if self.is_bound else None
+        rule = self.initial.get(CONDITIONS)
+        name = self.add_prefix(CONDITIONS)
+        self.conditions = optional_editor(name, posted, segments, rule, checked=True)
         self.keys = [variant.key for variant in document.variants]
         segment, serve = self.fields["segment"], self.fields["serve"]
         assert isinstance(segment, SuggestedChoiceField)
@@ -137,6 +136,14 @@ class RuleForm(forms.Form):
             self.fields[f"weight_{index}"] = percent_field(f"{key}, %")
 
     @property
+    def for_all_segments(self) -> bool:
+        return self["segment"].value() in (None, "", EVERYONE_CHOICE)
+
+    @property
+    def for_everyone(self) -> bool:
+        return self.for_all_segments and self.conditions is None
+
+    @property
     def weight_fields(self) -> list[forms.BoundField]:
         return [self[f"weight_{index}"] for index in range(len(self.keys))]
 
@@ -147,6 +154,9 @@ class RuleForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
+        data[CONDITIONS] = self.conditions and self.conditions.read()
+        if self.conditions and data[CONDITIONS] is None:
+            self.add_error(None, "Correct the conditions.")
         for index in range(len(self.keys)):
             # An empty weight is 0, and weights do not matter without a split.
             if data.get("serve") != SPLIT or self.has_error(f"weight_{index}", "required"):
@@ -176,9 +186,6 @@ class RuleForm(forms.Form):
             if first and last and last <= first and data.get("timing") in used_by.get(end, TIMINGS):
                 self.add_error(end, "This must come after the start.")
 
-    def clean_conditions(self) -> Any:
-        return checked_rule(self.cleaned_data["conditions"])
-
     def _weights(self, data: dict[str, Any]) -> dict[str, int]:
         return {
             key: thousandths(data.get(f"weight_{index}") or Decimal(0))
@@ -195,7 +202,7 @@ class RuleForm(forms.Form):
             id=old.id if old else secrets.token_hex(4),
             name=old.name if old else "",
             segment=None if data["segment"] == EVERYONE_CHOICE else data["segment"],
-            conditions=data["conditions"] or None,
+            conditions=data[CONDITIONS],
             variant=None if split else data["serve"],
             split=split,
             start=data["start"],
@@ -229,7 +236,7 @@ def rule_initial(rule: Rule, document: FlagDocument) -> dict[str, Any]:
     initial: dict[str, Any] = {
         "id": rule.id,
         "segment": rule.segment or EVERYONE_CHOICE,
-        "conditions": rule.conditions,
+        CONDITIONS: rule.conditions,
         "serve": SPLIT if rule.split else rule.variant,
         "rollout": as_percent(rule.rollout),
         "timing": RAMP if rule.ramp else STEPS if rule.steps else FIXED,

@@ -28,13 +28,21 @@ def typed_rows(data: QueryDict, prefix: str) -> list[dict[str, Any]]:
 
 def moved_rows(data: QueryDict, prefix: str) -> list[dict[str, Any]] | None:
     """The rows after the button's action, or None if another button was pressed."""
+    rows = typed_rows(data, prefix)
+    order = moved_order(data, len(rows))
+    return None if order is None else [{} if old is None else rows[old] for old in order]
+
+
+def moved_order(data: QueryDict, count: int) -> list[int | None] | None:
+    """The old places of the rows after the button's action, None for an added row. None if another
+    button was pressed."""
     action, _, place = data.get("row", "").partition("-")
     if not action:
         return None
-    rows = typed_rows(data, prefix)
+    rows: list[int | None] = list(range(count))
     index = int(place) if place.isdecimal() else -1
     if action == "add" and len(rows) < MAX_ROWS:
-        rows.append({})
+        rows.append(None)
     elif 0 <= index < len(rows):
         if action == "remove":
             del rows[index]

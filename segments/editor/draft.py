@@ -18,6 +18,7 @@ from segments.language.parser import FIELDS, MAX_CONDITIONS
 type PartKind = Literal["group", "field", "segment", "event", "property", "json"]
 
 LEVELS = 3  # of groups, counting the rule itself
+FOLDED = "folded"  # the kind posted for a rule that is not being edited; its control holds JSON
 NEVER = "never"
 # Initial controls of a new part. The first name is the control to focus.
 NEW: Mapping[PartKind, Mapping[str, str]] = {
@@ -74,7 +75,7 @@ def _read(controls: Mapping[str, Mapping[str, Sequence[str]]], name: str, level:
     }
     kind = typed.pop("kind", "")
     if level == 1:
-        kind = "json" if kind == "json" else "group"
+        kind = "json" if kind in ("json", FOLDED) else "group"
     elif kind not in NEW:
         kind = "field"
     draft = Draft(kind, typed)

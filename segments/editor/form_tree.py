@@ -6,34 +6,52 @@ segments/_rule.html in that form, a view needs
     editor = rule_editor("rule", request.POST or None, segments, document)
     if editor.acted: ...                        render the page again without saving
     elif (rule := editor.read()) is None: ...   render it with status 422
+
+With optional_editor and the template segments/_optional_rule.html, the rule may be left out, and
+it is folded to a sentence until staff edit it.
 """
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
 from ilara_admin.web.suggestions import Suggestions
-from segments.editor.draft import LEVELS, Draft, act, draft_of, json_draft, new_rule, read_draft
-from segments.editor.part_forms import BUILT_IN, FORMS, JsonForm, PartForm
+from segments.editor.draft import (
+    FOLDED,
+    LEVELS,
+    Draft,
+    act,
+    draft_of,
+    json_draft,
+    new_rule,
+    read_draft,
+)
+from segments.editor.part_forms import FORMS, JsonForm, PartForm
 from segments.language.parser import RuleError, parse
+from segments.language.sentences import describe
 
-ACT = "rule-act"  # the name of all buttons; `json` and `rows` switch the mode
+# The name of all buttons. `json` and `rows` switch the mode; a rule that may be left out has `edit`,
+# `fold` and `clear`.
+ACT = "rule-act"
 _STEP = re.compile(r"conditions\[(\d+)\]")
 
 
 @dataclass(slots=True)
 class RulePart:
-    """A part of a rule on the page. `number` is its visible number, "2.1"; empty for the rule."""
+    """A part of a rule on the page. `number` is its visible number, "2.1"; empty for the rule.
+    `values` are suggested for its value."""
 
     name: str
     number: str
     form: PartForm
     parts: list["RulePart"] = field(default_factory=list)
     level: int = 1
+    values: Sequence[str] = ()
 
     @property
     def kind(self) -> str:
@@ -78,18 +96,24 @@ class RuleProblem(NamedTuple):
 @dataclass(slots=True)
 class Editor:
     """`acted` means that a button changed the draft, so nothing is saved. `focus` names the control
-    or button to focus. `events`, `attributes` and `properties` are names to suggest, as rules write
-    them, if the page has any."""
+    or button to focus. A `folded` rule is shown as a sentence and is not being edited."""
 
     name: str
     root: RulePart
     segments: Suggestions
     acted: bool = False
     focus: str = ""
-    events: Sequence[str] = ()
-    attributes: Sequence[str] = ()
-    properties: Sequence[str] = ()
-    fields: Mapping[str, str] = field(default_factory=lambda: BUILT_IN)
+    folded: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """A folded rule in words."""
+        return describe(parse(json.loads(self.json)))
+
+    @property
+    def json(self) -> str:
+        """The text of a rule that is edited as JSON, or folded."""
+        return str(self.root.form["json"].value())
 
     def read(self) -> Any:
         """The typed rule, or None after adding errors to the forms."""
@@ -145,11 +169,10 @@ class Editor:
 
 
 def rule_editor(
-    name: str, posted: QueryDict | None, keys: Sequence[str], document: Any = None
+    name: str, posted: QueryDict | None, segments: Suggestions, document: Any = None
 ) -> Editor:
     """The editor after a request: from the posted data, else from a document, else a new rule.
-    `keys` are those of the segments that a rule may refer to."""
-    segments = Suggestions("segment-keys", {key: key for key in keys})
+    `segments` are those that a rule may refer to."""
     if posted is None:
         return _opened(name, segments, document)
     draft = read_draft(dict(posted.lists()), name)
@@ -162,6 +185,50 @@ def rule_editor(
         focus = act(draft, name, action)
         return _editor(draft, name, segments, acted=True, focus=focus)
     return _editor(draft, name, segments, acted=bool(verb), bound=not verb)
+
+
+def optional_editor(
+    name: str,
+    posted: QueryDict | None,
+    segments: Suggestions,
+    document: Any = None,
+    *,
+    was: str = "",
+    checked: bool = False,
+) -> Editor | None:
+    """Like rule_editor, for a rule that may be left out: None without one. `was` is its name in the
+    posted data, if its row moved. `checked` shows the errors of what was typed."""
+    if posted is None:
+        return None if document is None else _folded(name, segments, document)
+    verb, _, place = posted.get(ACT, "").partition(" ")
+    pressed = verb if place == name else ""
+    kind = posted.get(f"{was or name}-kind", "")
+    if pressed == "clear" or not (kind or pressed == "edit"):
+        return None
+    if not kind:
+        return _editor(new_rule(), name, segments, acted=True, focus=f"{name}-0-field")
+    if pressed == "fold" or kind == FOLDED:
+        draft = read_draft(dict(posted.lists()), was or name)
+        editor = Editor(name, _part(draft, name, segments, bound=True), segments, acted=True)
+        rule = editor.read()
+        if rule is None:
+            return editor
+        if pressed == "edit":
+            return _shown(draft_of(rule), name, segments)
+        return _folded(name, segments, rule, focus=f"{name}-edit" if pressed else "")
+    if place == name or place.startswith(f"{name}-"):
+        return rule_editor(name, posted, segments)
+    draft = read_draft(dict(posted.lists()), was or name)
+    return _editor(draft, name, segments, bound=checked)
+
+
+def _folded(name: str, segments: Suggestions, document: Any, focus: str = "") -> Editor:
+    """A valid rule as a sentence; an invalid one as JSON with its error."""
+    editor = _opened(name, segments, document)
+    if editor.root.form.is_bound:
+        return editor
+    found = _editor(json_draft(document), name, segments, focus=focus, bound=True)
+    return replace(found, folded=True)
 
 
 def _opened(name: str, segments: Suggestions, document: Any) -> Editor:
@@ -184,8 +251,13 @@ def _switched(editor: Editor, verb: str) -> Editor:
     if document is None:
         return editor
     draft = json_draft(document) if verb == "json" else draft_of(document)
-    focus = f"{editor.name}-{'json' if verb == 'json' else 'operator'}"
-    return _editor(draft, editor.name, editor.segments, acted=True, focus=focus)
+    return _shown(draft, editor.name, editor.segments)
+
+
+def _shown(draft: Draft, name: str, segments: Suggestions) -> Editor:
+    """The editor with the focus on its first control."""
+    focus = f"{name}-{'json' if draft.kind == 'json' else 'operator'}"
+    return _editor(draft, name, segments, acted=True, focus=focus)
 
 
 def _editor(

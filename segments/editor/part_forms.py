@@ -9,8 +9,7 @@ from django import forms
 from ilara_admin.web.suggestions import Suggestions
 from segments.editor.draft import NEVER, PartKind, document_of, kind_of
 from segments.language.operators import OPERATORS, ValueKind
-from segments.language.parser import FIELDS, MAX_EVENTS, RuleError, parse
-from segments.language.sentences import place
+from segments.language.parser import MAX_EVENTS, RuleError, parse
 from segments.language.values import UNITS
 
 GROUPS = [("AND", "all of these"), ("OR", "any of these"), ("NOT", "none of these")]
@@ -115,10 +114,10 @@ class ConditionForm(PartForm):
     def prepare(self, segments: Suggestions) -> None:
         widget = self.fields["operator"].widget
         assert isinstance(widget, OperatorSelect)
-        field = self["field"]
-        name = str(field.value() or "")
+        name = str(self["field"].value() or "")
         widget.offered = kind_of(self.kind, name)
-        field.help_text = place(name)
+        if self.kind == "field":
+            self.fields["value"].widget.attrs["list"] = f"{self.prefix}-values"
 
     def check(self) -> None:
         takes = OPERATORS[self.cleaned_data["operator"]].takes
@@ -247,4 +246,3 @@ FORMS: Mapping[PartKind, type[PartForm]] = {
     form.kind: form
     for form in (GroupForm, ConditionForm, PropertyForm, SegmentsForm, EventForm, JsonForm)
 }
-BUILT_IN = {name: kind for name, kind in FIELDS.items() if kind is not ValueKind.SEGMENT}

@@ -1,46 +1,96 @@
-"""The names that the rule editor suggests: of events, their properties, and players' attributes."""
+"""Reads what the rule editor suggests: names of attributes and events, values, and hints."""
 
-from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from time import monotonic
+from uuid import UUID
 
-from django.db.models import Sum
+import msgspec
+from django.db.models import TextField
+from django.db.models.functions import Cast
 
 from events.models import EventName, EventProperty
 from ilara_admin.models import Environment
 from players.models import Player
-from segments.editor.form_tree import Editor
-from segments.language.parser import attribute_name
-from segments.language.paths import join_path, paths_in
+from segments.editor.form_tree import Editor, RulePart
+from segments.editor.seen import (
+    MAX_NAMES,
+    Catalogue,
+    attributes_seen,
+    event_hint,
+    events_seen,
+    field_hint,
+    property_hint,
+    values_of,
+)
+from segments.language.sentences import place
 
-MAX_NAMES = 300  # any other name can be typed
-SAMPLED_PLAYERS = 200
-LEVELS = 3  # of nested attributes
+SAMPLED_PLAYERS = 1_000
+MAX_PROPERTIES = 3_000
+KEPT_SECONDS = 60
+
+# By the environment's namespace: what each process read, and when.
+_kept: dict[UUID, tuple[float, Catalogue]] = {}
 
 
-def suggest_names(editor: Editor, environment: Environment) -> None:
-    """Fill in the names seen in the environment, as rules write them, the commonest first."""
+def catalogue_of(environment: Environment) -> Catalogue:
+    """What was seen in the environment, at most KEPT_SECONDS ago."""
+    at, kept = _kept.get(environment.namespace, (0.0, None))
+    if kept is None or monotonic() - at > KEPT_SECONDS:
+        kept = _read(environment)
+        _kept[environment.namespace] = monotonic(), kept
+    return kept
+
+
+def _read(environment: Environment) -> Catalogue:
     seen = EventName.objects.filter(environment=environment).order_by("-count", "name")
-    events = dict(seen.values_list("id", "name")[:MAX_NAMES])
-    editor.events = list(events.values())
-    editor.properties = _property_names(list(events))
-    editor.attributes = _attribute_names(environment)
+    names = {pk: (name, count) for pk, name, count in seen.values_list("id", "name", "count")[
+        :MAX_NAMES
+    ]}  # fmt: skip
+    properties = EventProperty.objects.filter(event_name_id__in=list(names)).order_by("-count")
+    rows = properties.values_list("event_name_id", "name", "type", "count")[:MAX_PROPERTIES]
+    return replace(
+        attributes_seen(_recent_attributes(environment), SAMPLED_PLAYERS),
+        events=events_seen(
+            dict(names.values()), ((names[pk][0], name, kind, n) for pk, name, kind, n in rows)
+        ),
+        has_all_events=len(names) < MAX_NAMES,
+    )
 
 
-def _property_names(event_names: list[int]) -> list[str]:
-    found = EventProperty.objects.filter(event_name_id__in=event_names).values("name")
-    found = found.annotate(total=Sum("count")).order_by("-total", "name")
-    return list(filter(_can_be_typed, (join_path([row["name"]]) for row in found[:MAX_NAMES])))
-
-
-def _attribute_names(environment: Environment) -> list[str]:
+def _recent_attributes(environment: Environment) -> Iterator[dict[str, object]]:
     """The attributes of the players seen last."""
     players = Player.objects.of(environment).recent_first()
-    counts: Counter[tuple[str, ...]] = Counter()
-    for attributes in players.values_list("attributes", flat=True)[:SAMPLED_PLAYERS]:
-        counts.update(paths_in(attributes, LEVELS))
-    names = (attribute_name(path) for path, _ in counts.most_common(MAX_NAMES))
-    return list(filter(_can_be_typed, names))
+    # As text: Django's decoder takes several times as long.
+    texts = players.annotate(text=Cast("attributes", TextField())).values_list("text", flat=True)
+    decode = msgspec.json.Decoder(dict[str, object]).decode
+    return (decode(text) for text in texts[:SAMPLED_PLAYERS])
 
 
-def _can_be_typed(name: str) -> bool:
-    """Whether a text input keeps the name as it is; the others are written as JSON."""
-    return name.isprintable() and name == name.strip()
+def suggest(editor: Editor, catalogue: Catalogue) -> None:
+    """Fill in the values to suggest and the hints of the conditions."""
+    for part in editor.root.all():
+        _suggest(part, catalogue)
+
+
+def _suggest(part: RulePart, catalogue: Catalogue) -> None:
+    match part.kind:
+        case "field":
+            name = _typed(part, "field")
+            part.values = values_of(name, catalogue)
+            _hint(part, "field", place(name), field_hint(name, catalogue))
+        case "event":
+            event = _typed(part, "event")
+            _hint(part, "event", event_hint(event, catalogue))
+            for inner in part.parts:
+                name = _typed(inner, "field")
+                _hint(inner, "field", place(name), property_hint(name, event, catalogue))
+
+
+def _typed(part: RulePart, control: str) -> str:
+    return str(part.form[control].value() or "").strip()
+
+
+def _hint(part: RulePart, control: str, *texts: str) -> None:
+    # Never empty, so that the element is there when the next hint replaces it.
+    part.form[control].help_text = "; ".join(filter(None, texts)) or " "

@@ -11,10 +11,12 @@ from ilara_admin.models import AuditEntry, Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import changed, is_review, posted_again, render_conflict
 from ilara_admin.web.forms import add_errors
-from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
+from ilara_admin.web.htmx import HtmxHttpRequest, render_partial, wants_partial
+from ilara_admin.web.suggestions import Suggestions
 from segments import services
+from segments.editor.audience import SIZE, audience_of, render_size
 from segments.editor.form_tree import Editor, rule_editor
-from segments.editor.suggestions import suggest_names
+from segments.editor.suggestions import catalogue_of, suggest
 from segments.forms import SegmentForm
 from segments.language.sentences import describe, lacking
 from segments.models import Segment
@@ -44,11 +46,27 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
             "base": segment.updated_at.isoformat(),
         }
     others = Segment.objects.filter(environment=request.environment).order_by("key")
-    keys = [
-        key for key in others.values_list("key", flat=True) if not segment or key != segment.key
-    ]
-    editor = rule_editor("rule", posted, keys, segment.rule if segment else None)
-    context: dict[str, Any] = {"segment": segment, "editor": editor, "preview": None}
+    segments = Suggestions(
+        "segment-keys",
+        {
+            key: key
+            for key in others.values_list("key", flat=True)
+            if not segment or key != segment.key
+        },
+    )
+    editor = rule_editor("rule", posted, segments, segment.rule if segment else None)
+    catalogue = catalogue_of(request.environment)
+    if posted is not None and SIZE in posted and wants_partial(request):
+        own = segment.key if segment else ""
+        audience = audience_of(request.environment, editor, segment=segment, key=own)
+        return render_size(request, audience, editor, catalogue)
+    context: dict[str, Any] = {
+        "segment": segment,
+        "editor": editor,
+        "preview": None,
+        "catalogue": catalogue,
+        "segments": segments,
+    }
     if posted is None:
         form = SegmentForm(initial=initial)
     elif editor.acted:
@@ -69,7 +87,7 @@ def _edit(request: HtmxHttpRequest, segment: Segment | None) -> HttpResponse:
             except Conflict as conflict:
                 return _conflict(request, conflict)
     context |= {"form": form, "faults": editor.faults}
-    suggest_names(editor, request.environment)
+    suggest(editor, catalogue)
     wrong = posted is not None and (form.errors or editor.faults)
     return render_partial(
         request, "segments/edit.html", context, partial="editor", status=422 if wrong else 200

@@ -348,6 +348,42 @@ def test_receipt__of_made_up_attributes_at_another_time(admin: Window) -> None:
     expect(page.locator("#try")).to_contain_text("The flag did not exist then")
 
 
+def test_conditions_by_the_builder(admin: Window) -> None:
+    create_flag(admin)
+    page = admin.page
+    admin.press("link", "Edit rules")
+    admin.press("button", "Add rule")
+    admin.press("button", "Add conditions to rule 1")
+    rule = page.get_by_role("group", name="Rule 1", exact=True)
+    condition = rule.get_by_role("group", name="Condition 1", exact=True)
+    admin.fill(condition.get_by_label("Field"), "level")
+    admin.select(condition.get_by_label("Operator"), "is at least")
+    admin.fill(condition.get_by_label("Value"), "10")
+    admin.press("button", "Add event")
+    event = rule.get_by_role("group", name="Condition 2", exact=True)
+    admin.fill(event.get_by_label("Event"), "level_complete")
+    if page.get_by_role("button", name="Preview rule 1").count():  # without JavaScript
+        admin.press("button", "Preview rule 1")
+    expect(condition).to_contain_text("number, 100 % of players")
+    expect(rule.get_by_label("Audience")).to_contain_text("players match")
+    admin.press("button", "Done with the conditions of rule 1")
+    words = "level is at least 10 and did “level_complete” at least once within the last 7 days"
+    expect(rule).to_contain_text(words)
+
+    admin.fill(rule.get_by_role("spinbutton", name="Percentage"), "25")
+    admin.press("button", "Edit the conditions of rule 1")
+    admin.press("button", "Edit as JSON")
+    text = rule.get_by_role("textbox", name="JSON")
+    admin.fill(text, text.input_value().replace("10", "20"))
+    admin.press("button", "Edit as conditions")
+    expect(condition.get_by_label("Value")).to_have_value("20")
+    admin.press("button", "Review changes")
+    words = words.replace("10", "20")
+    expect(page.get_by_role("main")).to_contain_text(f"{words}: enabled to 25 %")
+    admin.press("button", "Save to live")
+    expect(page.locator(".rules")).to_contain_text(words)
+
+
 def test_receipt__shows_reason_and_nearest_miss(admin: Window, ilara: Ilara) -> None:
     external_id = register(ilara, level=39)["external_id"]
     page = admin.open("flags/new_tutorial/")

@@ -99,6 +99,29 @@ def test_rule_of_groups_events_and_segments(admin: Window) -> None:
     expect(page.locator("tbody tr").first).to_be_visible()
 
 
+def test_conditions_by_the_builder(admin: Window) -> None:
+    page = admin.open("segments/+new/")
+    admin.fill(page.get_by_role("textbox", name="Key", exact=True), f"segment-{uuid4().hex[:8]}")
+    condition = page.get_by_role("group", name="Condition 1")
+    admin.fill(condition.get_by_label("Field"), "contry")
+    admin.fill(condition.get_by_label("Value"), "BR")
+    if page.get_by_role("button", name="Preview").count():
+        admin.press("button", "Preview")
+    expect(condition).to_contain_text("players has contry; did you mean country?")
+    admin.fill(condition.get_by_label("Field"), "country")
+    admin.press("button", "Edit as JSON")
+    text = page.get_by_role("textbox", name="JSON")
+    expect(text).to_have_value(re.compile('"country"'))
+    admin.fill(text, '{"operator": "NOT", "conditions": ' + text.input_value().split(":", 2)[2])
+    admin.press("button", "Edit as conditions")
+    expect(page.get_by_label("Players match")).to_have_value("NOT")
+    expect(condition).to_contain_text("text, 100 % of players; often")
+    if admin.page.evaluate("typeof htmx") == "object":
+        expect(page.get_by_label("Audience")).to_contain_text("players match")
+    admin.press("button", "Create segment")
+    expect(page.get_by_role("main")).to_contain_text("not (country is “BR”)")
+
+
 def test_enter_in_a_field__removes_nothing(window: Callable[..., Window]) -> None:
     admin = window()
     page = admin.open("segments/whales/edit/")

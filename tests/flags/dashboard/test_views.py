@@ -55,10 +55,11 @@ def rows(prefix: str, *forms: dict[str, Any], **more: Any) -> dict[str, Any]:
     return data
 
 
-RULE = {
-    "segment": "beta-testers", "serve": "enabled", "rollout": "25", "timing": "fixed",
-    "conditions": "",
-}  # fmt: skip
+RULE = {"segment": "beta-testers", "serve": "enabled", "rollout": "25", "timing": "fixed"}
+
+
+def with_conditions(typed: str, kind: str = "json") -> dict[str, str]:
+    return {**RULE, "conditions-kind": kind, "conditions-json": typed}
 
 
 # --- The list ---------------------------------------------------------------------------------
@@ -290,11 +291,11 @@ def test_rules__row_buttons_save_nothing(client: Client, environment: Environmen
 
 @pytest.mark.parametrize("typed", ["", '{"operator": "AND", "conditions": [', "{}"])
 def test_row_button__keeps_the_input(client: Client, environment: Environment, typed: str) -> None:
-    rule = {**RULE, "conditions": typed}
+    rule = with_conditions(typed)
     response = client.post(
         at(environment, "new-feature/rules/"), rows("rules", rule, rule, row="up-1")
     )
-    assert [form["conditions"].value() for form in response.context["rules"]] == [typed] * 2
+    assert [form.conditions.json for form in response.context["rules"]] == [typed] * 2
     assert response.content.decode().count(escape(typed) + "</textarea>") >= 2
 
 
@@ -346,10 +347,11 @@ def test_rules_with_unknown_segment_or_bad_conditions__are_refused(
     url = at(environment, "new-feature/rules/")
     unknown = client.post(url, rows("rules", {**RULE, "segment": "nobody"}, base=1))
     assert unknown.status_code == 422
-    conditions = {**RULE, "conditions": '{"operator": "AND", "conditions": []}'}
-    refused = client.post(url, rows("rules", conditions, base=1))
-    assert refused.status_code == 422
-    assert "Add at least one condition" in refused.content.decode()
+    for kind in ("json", "folded"):
+        conditions = with_conditions('{"operator": "AND", "conditions": []}', kind)
+        refused = client.post(url, rows("rules", conditions, base=1))
+        assert refused.status_code == 422
+        assert "Add at least one condition" in refused.content.decode()
 
 
 def test_variants_of_a_boolean_flag__cannot_change(

@@ -1,23 +1,28 @@
 """Rules as drafts: conversion to text and back, and the editor's buttons."""
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ilara_admin.core.json_equality import identical
 from segments.editor.draft import (
     LEVELS,
     Draft,
     act,
     as_typed,
+    document_of,
     draft_of,
+    json_draft,
     new_rule,
     parse_typed,
     read_draft,
 )
 from segments.editor.part_forms import OFFERED
 from segments.language.operators import OPERATORS, ValueKind
+from tests.segments.language.test_agreement import rules
 
 
 def group(*conditions: Any, operator: str = "AND") -> dict[str, Any]:
@@ -175,3 +180,34 @@ def test_excessive_posted_nesting__is_cut_off() -> None:
     names = ["r" + "-0" * depth for depth in range(400)]
     draft = read_draft({f"{name}-kind": ["group"] for name in names}, "r")
     assert str(kinds(draft)).count("group") < 10
+
+
+def posted(draft: Draft, name: str) -> dict[str, list[str]]:
+    """The controls of a draft as a browser posts them."""
+    found = {f"{name}-kind": [draft.kind]}
+    for control, value in draft.typed.items():
+        found[f"{name}-{control}"] = value if isinstance(value, list) else [value]
+    for index, part in enumerate(draft.parts):
+        found |= posted(part, f"{name}-{index}")
+    return found
+
+
+def typed(draft: Draft) -> Any:
+    """The document of what was typed, as the forms read it."""
+    if draft.kind == "json":
+        return json.loads(draft.typed["json"])
+    return document_of(draft.kind, draft.typed, [typed(part) for part in draft.parts])
+
+
+@given(rules)
+def test_random_rule__survives_the_controls_and_json(document: Any) -> None:
+    """Builder → JSON → builder, with all that a browser posts in between."""
+    in_json = read_draft(posted(json_draft(document), "r"), "r")
+    as_conditions = read_draft(posted(draft_of(typed(in_json)), "r"), "r")
+    assert identical(typed(as_conditions), document)
+    assert kinds(draft_of(typed(as_conditions))) == kinds(draft_of(document))
+
+
+@given(rules)
+def test_random_rule__opens_with_controls(document: Any) -> None:
+    assert draft_of(document).kind == "group"

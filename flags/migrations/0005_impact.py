@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("flags", "0003_page"),
+        ("flags", "0004_charts"),
     ]
 
     operations = [
