@@ -18,6 +18,7 @@ VALUE = (
     "Of the flag's type: boolean, string, number or JSON. If any number of a flag has a fraction, "
     "all have one (5.0), so that every player gets the same type."
 )
+NO_VALUE = " Null if the variant has no value: use the default in your code."
 
 
 class FlagQuery(Struct):
@@ -53,7 +54,7 @@ class FlagEvaluate(Struct):
 
 class FlagEvaluation(Struct):
     flag_key: str
-    value: Annotated[Any, Meta(description=VALUE)]
+    value: Annotated[Any, Meta(description=VALUE + NO_VALUE)]
     variant_key: str
     reason: Reason
     segment_id: Annotated[

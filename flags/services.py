@@ -261,18 +261,22 @@ def check_revision(flag: Flag, base: int, document: FlagDocument, details: Detai
     )
 
 
-def differences(before: Flag | FlagRevision, after: Flag | FlagRevision) -> list[Change]:
-    """The differences as text; of the raw JSON where a document cannot be read."""
+def differences(
+    before: Flag | FlagRevision, after: Flag | FlagRevision, at: datetime | None = None
+) -> list[Change]:
+    """The differences as text, as they read at a time, by default now; of the raw JSON where a
+    document cannot be read."""
+    at = timezone.localtime(at)
     try:
         documents = read_document(before.document), read_document(after.document)
     except DocumentError:
-        found = diff.differences(before.document, after.document, "flag")
+        found = diff.differences(before.document, after.document, "flag", at=at)
     else:
-        found = sentences.differences(*documents)
-    found += sentences.field_differences(before.details, after.details)
+        found = sentences.differences(*documents, at)
+    found += sentences.field_differences(before.details, after.details, at)
     if isinstance(before, FlagRevision) and isinstance(after, FlagRevision):
         found += sentences.field_differences(
-            {"archived": before.archived}, {"archived": after.archived}
+            {"archived": before.archived}, {"archived": after.archived}, at
         )
     return found
 

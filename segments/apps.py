@@ -13,9 +13,11 @@ class SegmentsConfig(AppConfig):
             undo,  # noqa: F401  # registers how changes are undone
             usage,
         )
+        from segments.change_words import field_differences
         from segments.language.sentences import part_text
         from segments.models import segments_by_segment
 
         usage.register("segment", segments_by_segment)
         register(*player_data.DATA)
         diff.register_text(part_text)
+        diff.register_differences("segment", field_differences)

@@ -171,8 +171,8 @@ def _conflict(
         "segment",
         segment.key,
         segment.key,
-        theirs=differences(was, now),
-        yours=differences(now, wanted),
+        theirs=differences(was, now, "segment"),
+        yours=differences(now, wanted, "segment"),
         current=segment.updated_at.isoformat(),
     )
 

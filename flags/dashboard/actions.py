@@ -29,7 +29,7 @@ from flags.models import Flag, FlagRevision
 from flags.validation import lost_variants_text
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.core.diff import Change
-from ilara_admin.core.percentages import as_percent, percent, thousandths
+from ilara_admin.core.percentages import as_percent, thousandths
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import (
@@ -138,10 +138,11 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
     if request.htmx.target == PREVIEW:
         return HttpResponse(preview)
     if wanted is not None and not asks and not is_review(request):
+        draft = document.with_rollout(rule_id, wanted)
         try:
             _, entry = services.flag_update(
                 flag,
-                document=document.with_rollout(rule_id, wanted),
+                document=draft,
                 base_revision=_base_revision(request, flag),
                 actor=actor_of(request),
                 reason=reason_of(request),
@@ -151,7 +152,8 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
         except ValidationError as problem:
             form.add_error(None, problem.messages)
         else:
-            text = f"{key}: {sentences.audience(rule)} at {percent(wanted)}."
+            saved = next(each for each in draft.rules if each.id == rule_id)
+            text = f"{key}: {sentences.sentence(saved, timezone.localtime())}."
             return done(request, flag, entry, text)
     return render_confirm(
         request,
@@ -160,7 +162,7 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
             button=f"Save to {request.environment.slug}",
             cancel_url=environment_url(request, "flag_detail", key),
             text=(
-                f"Now {percent(figure)} of {sentences.audience(rule)}. Raising it removes "
+                f"Now {sentences.sentence(rule, timezone.localtime())}. Raising it removes "
                 "no players; lowering it removes the players added last."
                 + (" Saving ends the schedule." if rule.steps or rule.ramp else "")
             ),
@@ -317,7 +319,10 @@ def flag_move(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpRespons
             changes=[
                 Change(
                     f"Rule {number}",
-                    *(sentences.sentence(each.rules[number - 1]) for each in (document, draft)),
+                    *(
+                        sentences.sentence(each.rules[number - 1], timezone.localtime())
+                        for each in (document, draft)
+                    ),
                 )
                 for number in (place, place + 1)
             ],

@@ -29,6 +29,7 @@ from flags.dashboard.forms import (
 )
 from flags.dashboard.impact_job import impact_found, keep_going
 from flags.dashboard.impact_panel import impact_with_job
+from flags.dashboard.metadata_form import MetadataForm, metadata_as_typed
 from flags.dashboard.rule_form import RuleForm, rule_initial
 from flags.dashboard.shortcuts import done, readable_flag
 from flags.engine import sentences
@@ -106,7 +107,7 @@ def _edit_rules(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 @readable_flag
 def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
-    """Edit the variants, and the default and off variant."""
+    """Edit the variants, the default and off variant, and the metadata."""
     document = draft_of(request) or flag.spec
     boolean = document.value_type is ValueType.BOOLEAN
     forms = formset_factory(VariantForm, extra=0, max_num=MAX_ROWS)
@@ -115,6 +116,7 @@ def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
         {
             "key": variant.key,
             "value": value_as_typed(document.value_type, variant.value),
+            "no_value": variant.value is None,
             "name": variant.name,
         }
         for variant in document.variants
@@ -128,14 +130,17 @@ def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     if posted is not None:
         keys = [form["key"].value() or "" for form in variants.forms]
     serving = ServingForm(keys, posted, initial={"default": document.default, "off": document.off})
+    typed_metadata = request.POST.get("metadata", metadata_as_typed(document.metadata))
+    metadata = MetadataForm(posted, initial={"metadata": typed_metadata})
     status = 200
     if posted is not None:
-        if variants.is_valid() and serving.is_valid():
+        if all(form.is_valid() for form in (variants, serving, metadata)):
             changed = msgspec.structs.replace(
                 document,
                 variants=tuple(form.variant() for form in variants.forms),
                 default=serving.cleaned_data["default"],
                 off=serving.cleaned_data["off"],
+                metadata=metadata.cleaned_data["metadata"],
             )
             return review(request, flag, changed, back="flag_variants")
         status = 422
@@ -144,6 +149,7 @@ def flag_variants(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
         "document": document,
         "variants": variants,
         "serving": serving,
+        "metadata": metadata,
         "boolean": boolean,
         "base": base_of(request, flag),
     }
@@ -213,7 +219,7 @@ def review(
         services.check_revision(flag, base_of(request, flag), draft, flag.details)
     except Conflict as conflict:
         return _conflict(request, flag, conflict, draft, back)
-    changes = sentences.differences(flag.spec, draft)
+    changes = sentences.differences(flag.spec, draft, timezone.localtime())
     lost = lost_variants_text(flag, draft)
     found, job = None, None
     if not error:

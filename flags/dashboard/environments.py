@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 
 from flags.engine import sentences
-from flags.engine.document import FlagDocument
 from flags.models import Flag
 from ilara_admin.models import Environment, Role
 from ilara_admin.web.access import project_environments, url_in
 from ilara_admin.web.htmx import HtmxHttpRequest
-
-SHOWN_RULES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +59,10 @@ def _state(flag: Flag) -> str:
 
 
 def summary_of(flag: Flag) -> str:
-    """The rules in one sentence: `beta-testers: enabled to 25 %; otherwise disabled`."""
+    """The rules in one sentence: `25 % of beta-testers get enabled; otherwise disabled`."""
     if flag.problem:
         return "cannot be read"
-    document: FlagDocument = flag.spec
-    rules = [sentences.sentence(rule) for rule in document.rules]
-    if more := len(rules) - SHOWN_RULES:
-        rules[SHOWN_RULES:] = [f"{more} more"] if more > 0 else []
-    if not rules:
-        return f"everyone gets {document.default}"
-    return "; ".join([*rules, f"otherwise {document.default}"])
+    return sentences.rules_sentence(flag.spec, timezone.localtime())
 
 
 def flag_missing(request: HtmxHttpRequest, key: str) -> HttpResponse:

@@ -10,6 +10,7 @@ from django.core.validators import RegexValidator
 
 from flags.details import Details, Link, links_text, tags_text, typed_links, typed_tags
 from flags.engine.document import FlagDocument, Prerequisite, ValueType, Variant
+from flags.engine.sentences import value_text
 from flags.models import Flag, FlagQuerySet
 from ilara_admin.core.changes import MAX_REASON
 from ilara_admin.core.names import name_problem
@@ -218,6 +219,8 @@ def parse_value(value_type: ValueType, text: str) -> Any:
 
 
 def value_as_typed(value_type: ValueType, value: Any) -> str:
+    if value is None:
+        return ""
     if value_type is ValueType.STRING:
         return str(value)
     return json.dumps(value, ensure_ascii=False, indent=2 if isinstance(value, dict) else None)
@@ -226,6 +229,9 @@ def value_as_typed(value_type: ValueType, value: Any) -> str:
 class VariantForm(forms.Form):
     key = forms.CharField(max_length=128, validators=[KEY_VALIDATOR])
     value = forms.CharField(required=False, strip=False)
+    no_value = forms.BooleanField(
+        label="No value", required=False, help_text="Games use the default in their code."
+    )
     name = forms.CharField(max_length=200, required=False)
 
     def __init__(self, *args: Any, value_type: ValueType, **kwargs: Any) -> None:
@@ -234,11 +240,18 @@ class VariantForm(forms.Form):
         if value_type is ValueType.JSON:
             self.fields["value"].widget = forms.Textarea(attrs={"rows": 3, "class": "mono"})
         if value_type is ValueType.BOOLEAN:
+            del self.fields["no_value"]
             for name in ("key", "value"):
                 self.fields[name].disabled = True
 
-    def clean_value(self) -> Any:
-        return parse_value(self.value_type, self.cleaned_data["value"])
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        try:
+            typed = data.get("value", "")
+            data["value"] = None if data.get("no_value") else parse_value(self.value_type, typed)
+        except ValidationError as error:
+            self.add_error("value", error)
+        return data
 
     def variant(self) -> Variant:
         data = self.cleaned_data
@@ -331,6 +344,5 @@ class OverrideForm(forms.Form):
         field = self.fields["variant"]
         assert isinstance(field, forms.ChoiceField)
         field.choices = [(RULES_DECIDE, "No override: use the rules")] + [
-            (item.key, f"{item.key}: {json.dumps(item.value, ensure_ascii=False)[:60]}")
-            for item in document.variants
+            (item.key, f"{item.key}: {value_text(item.value)[:60]}") for item in document.variants
         ]

@@ -35,7 +35,10 @@ def history_of(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any]:
         newer = f"?{PARAMETER}={following}" if following < flag.revision else "?"
     return {
         "history": [
-            HistoryItem(revision, services.differences(before, revision) if before else [])
+            HistoryItem(
+                revision,
+                services.differences(before, revision, revision.created_at) if before else [],
+            )
             for revision, before in zip(shown, [*found[1:], None], strict=False)
         ],
         "history_page": KeysetPage(shown, older, newer),

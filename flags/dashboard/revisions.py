@@ -49,7 +49,7 @@ def flag_compare(request: HtmxHttpRequest, key: str) -> HttpResponse:
     context: dict[str, Any] = {"flag": flag, "form": form}
     if form.is_valid():
         a, b = form.cleaned_data["a"], form.cleaned_data["b"]
-        context |= {"revisions": [a, b], "changes": services.differences(a, b)}
+        context |= {"revisions": [a, b], "changes": services.differences(a, b, b.created_at)}
         context |= _may_restore(request, flag)
     return render(request, "flags/compare.html", context)
 
@@ -63,7 +63,7 @@ def flag_revision(request: HtmxHttpRequest, key: str, number: int) -> HttpRespon
     context: dict[str, Any] = {
         "flag": flag,
         "revision": revision,
-        "changes": services.differences(before, revision) if before else [],
+        "changes": services.differences(before, revision, revision.created_at) if before else [],
         **_may_restore(request, flag),
         **_document(revision),
     }

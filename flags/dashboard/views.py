@@ -46,8 +46,7 @@ from ilara_admin.web.htmx import (
 )
 from ilara_admin.web.pagination import KeysetPage
 from segments.cache import segments_part
-from segments.language.parser import RuleError, parse
-from segments.language.sentences import describe as describe_rule
+from segments.language.parser import RuleError
 from segments.models import Segment
 
 SHOWN_RULES = 2
@@ -82,7 +81,11 @@ def _list_row(flag: Flag, now: datetime) -> dict[str, Any]:
     if flag.problem:
         return {"flag": flag, "hints": hints(flag, now)}
     document = flag.spec
-    rules = [(rule, rollout_at(rule, now)) for rule in document.rules[:SHOWN_RULES]]
+    here = timezone.localtime(now)
+    rules = [
+        (sentences.sentence_parts(rule, here), rollout_at(rule, now))
+        for rule in document.rules[:SHOWN_RULES]
+    ]
     more = len(document.rules) - len(rules)
     return {
         "flag": flag,
@@ -167,6 +170,9 @@ def document_context(document: FlagDocument, at: datetime) -> dict[str, Any]:
             {"variant": variant, "text": sentences.value_text(variant.value)}
             for variant in document.variants
         ],
+        "metadata": [
+            (key, sentences.value_text(value)) for key, value in sorted(document.metadata.items())
+        ],
         "rules": [_rule_row(rule, at) for rule in document.rules],
     }
 
@@ -184,10 +190,14 @@ def _rule_row(rule: Rule, now: datetime) -> dict[str, Any]:
     weights = weights_of(rule.split) if rule.split else {}
     return {
         "rule": rule,
-        "conditions": describe_rule(parse(rule.conditions)) if rule.conditions else "",
+        "parts": sentences.sentence_parts(rule, timezone.localtime(now)),
         "shares": [Share(key, weight) for key, weight in weights.items()],
         "figure": rollout_at(rule, now),
-        "schedule": sentences.percentage(rule) if is_scheduled(rule) else "",
+        "schedule": (
+            sentences.percentage(rule, timezone.get_current_timezone())
+            if is_scheduled(rule)
+            else ""
+        ),
         "next": next_change(rule, now),
     }
 

@@ -3,13 +3,15 @@
     {"value_type": "boolean", "enabled": true,
      "variants": [{"key": "enabled", "value": true}, {"key": "disabled", "value": false}],
      "rules": [{"id": "r1", "segment": "beta-testers", "variant": "enabled", "rollout": 100000}],
-     "default": "disabled", "off": "disabled"}
+     "default": "disabled", "off": "disabled", "metadata": {"team": "growth"}}
 
 Percentages are integers in thousandths of a percent, so 100000 is everyone. A split stores the
 slices of the bucket range 0..99999 of each variant instead of weights, so that re-weighting moves
 the fewest players. Times are stored in RFC 3339 and read as core/times.py does. Imports no Django.
 """
 
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -25,8 +27,18 @@ from segments.language.parser import NOT_IN_TEXT, RuleError, parse
 
 EVERYBODY = 100_000
 MAX_STEPS = 50
+MAX_METADATA = 20
+MAX_METADATA_TEXT = 500
+MAX_METADATA_NUMBER = 2**53  # exact in every language
+METADATA_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}")
+METADATA_KEY_FORM = (
+    "Use 1 to 64 letters, digits and _ . : / - in a key; begin with a letter or digit."
+)
+# What OFREP says of the evaluation itself, in the same object.
+OWN_METADATA = ("version", "reason", "ruleId", "segmentId", "prerequisite", "bucket")
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
+type MetadataValue = bool | str | int | float
 type Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -38,6 +50,9 @@ class ValueType(StrEnum):
 
 
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A `value` of None is no value: games use the default in their code. A boolean flag always has
+    values."""
+
     key: str
     value: Any
     name: str = ""
@@ -96,6 +111,8 @@ class Prerequisite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FlagDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`metadata` is for games: OFREP hands it out with each evaluation."""
+
     value_type: ValueType
     variants: tuple[Variant, ...]
     default: str
@@ -103,6 +120,7 @@ class FlagDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = False
     rules: tuple[Rule, ...] = ()
     prerequisites: tuple[Prerequisite, ...] = ()
+    metadata: dict[str, MetadataValue] = {}
 
     def variant(self, key: str) -> Variant:
         return next(variant for variant in self.variants if variant.key == key)
@@ -150,11 +168,13 @@ def _with_times(data: Any, *inside: str) -> Any:
 
 
 def encode_document(document: FlagDocument) -> dict[str, Any]:
-    """The document as plain JSON data in canonical form: times in UTC, defaults of rules left
-    out."""
+    """The document as plain JSON data in canonical form: times in UTC, defaults of rules and empty
+    metadata left out."""
     canonical = msgspec.structs.replace(document, rules=tuple(map(_in_utc, document.rules)))
     # The round trip turns tuples into lists, as the database returns them.
     data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(canonical))
+    if not data["metadata"]:
+        del data["metadata"]
     for rule in data["rules"]:
         # msgspec compares defaults by identity, not by equality.
         if rule.get("rollout") == EVERYBODY:
@@ -204,6 +224,8 @@ def _storable(value: Any) -> bool:
 
 
 def _value_fits(value_type: ValueType, value: Any) -> bool:
+    if value is None:
+        return value_type is not ValueType.BOOLEAN
     match value_type:
         case ValueType.BOOLEAN:
             return isinstance(value, bool)
@@ -260,6 +282,29 @@ def _check_schedule(path: str, rule: Rule) -> None:
             raise DocumentError(f"{path}.rollout", "Leave the percentage out if there is a ramp.")
 
 
+def check_metadata(metadata: Mapping[str, MetadataValue]) -> None:
+    """Raise DocumentError for metadata that OFREP cannot hand out."""
+    if len(metadata) > MAX_METADATA:
+        raise DocumentError("metadata", f"A flag has {MAX_METADATA} pairs of metadata at most.")
+    for key, value in metadata.items():
+        path = f"metadata.{key}"
+        if not METADATA_KEY.fullmatch(key):
+            raise DocumentError(path, METADATA_KEY_FORM)
+        if key in OWN_METADATA:
+            raise DocumentError(
+                path, "OFREP uses this key for the evaluation itself. Choose another."
+            )
+        if not _storable(value):
+            raise DocumentError(path, "It must not hold NUL, lone surrogates, NaN or Infinity.")
+        if isinstance(value, str):
+            if len(value) > MAX_METADATA_TEXT:
+                raise DocumentError(
+                    path, f"A text of metadata has {MAX_METADATA_TEXT} characters at most."
+                )
+        elif abs(value) > MAX_METADATA_NUMBER:
+            raise DocumentError(path, "A number of metadata lies between -2^53 and 2^53.")
+
+
 def check_document(document: FlagDocument) -> None:
     """Raise DocumentError if a value or a reference inside the document is invalid."""
     keys = [variant.key for variant in document.variants]
@@ -303,6 +348,7 @@ def check_document(document: FlagDocument) -> None:
     for index, item in enumerate(document.prerequisites):
         if not item.variants:
             raise DocumentError(f"prerequisites[{index}].variants", "Name at least one variant.")
+    check_metadata(document.metadata)
 
 
 def check_rules(document: FlagDocument) -> None:

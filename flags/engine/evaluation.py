@@ -151,12 +151,15 @@ def compile_flag(
 def served_variants(document: FlagDocument) -> dict[str, Variant]:
     """The variants by key, with the values that are served. If a number has a fraction, all are
     served as fractions (5 as 5.0): typed clients distinguish them, and the type must be the same
-    for every player."""
+    for every player. No value stays no value."""
     variants = document.variants
     is_number = document.value_type is ValueType.NUMBER
     if is_number and any(isinstance(variant.value, float) for variant in variants):
         with suppress(OverflowError):
-            variants = tuple(replace(each, value=float(each.value)) for each in variants)
+            variants = tuple(
+                each if each.value is None else replace(each, value=float(each.value))
+                for each in variants
+            )
     return {variant.key: variant for variant in variants}
 
 

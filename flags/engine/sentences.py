@@ -2,67 +2,183 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, tzinfo
+from functools import partial
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from flags.engine.bucketing import weights_of
-from flags.engine.document import EVERYBODY, FlagDocument, Prerequisite, Rule, Slice, Variant
+from flags.engine.document import (
+    EVERYBODY,
+    FlagDocument,
+    MetadataValue,
+    Prerequisite,
+    Rule,
+    Slice,
+    Variant,
+)
 from flags.engine.evaluation import CompiledFlag, Decision, Reason, takes
-from flags.engine.schedule import is_scheduled
+from flags.engine.schedule import MICROSECOND, figure_at
 from ilara_admin.core import diff
 from ilara_admin.core.diff import Change, Path
+from ilara_admin.core.local_times import clock_text, in_zone, readings
 from ilara_admin.core.percentages import percent
+from ilara_admin.core.times import read_time
 from segments.language.compiler import Subject
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe
 
 SHOWN_OVERRIDES = 20
+MOST_RULES = 3  # in a summary
+OVERRIDE_FIELDS = ("player", "variant", "until")
+
+
+class Part(NamedTuple):
+    """A piece of a sentence: plain words, or the name of a `segment` or a `variant`, which a page
+    may link."""
+
+    text: str
+    kind: Literal["", "segment", "variant"] = ""
 
 
 def value_text(value: Any) -> str:
     """A variant's value on one line, as JSON: text in quotes, so that "1" and 1 differ."""
-    return json.dumps(value, ensure_ascii=False)
+    return "no value" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def summary(document: FlagDocument, at: datetime, *, archived: bool = False) -> str:
+    """What a flag serves at a time, on one line: `50 % of testers get B; otherwise A`. For `at` see
+    `sentence`."""
+    if archived or not document.enabled:
+        return f"{'archived' if archived else 'off'}: everyone gets {document.off}"
+    return rules_sentence(document, at)
+
+
+def rules_sentence(document: FlagDocument, at: datetime) -> str:
+    """What a flag serves while it is on, as in `summary`."""
+    rules = [sentence(rule, at) for rule in document.rules]
+    if len(rules) > MOST_RULES:
+        rules[MOST_RULES - 1 :] = [f"{len(rules) - MOST_RULES + 1} more rules"]
+    last = f"otherwise {document.default}" if rules else f"everyone gets {document.default}"
+    text = "; ".join([*rules, last])
+    needed = " and ".join(map(needs, document.prerequisites))
+    return f"only if {needed}: {text}" if needed else text
+
+
+def sentence(rule: Rule, at: datetime) -> str:
+    """What a rule serves at a time, and what comes: `50 % of testers get B, rising to 100 % by
+    4 Dec`. Dates are in the time zone of `at`."""
+    return "".join(part.text for part in sentence_parts(rule, at))
+
+
+def sentence_parts(rule: Rule, at: datetime) -> list[Part]:
+    """The pieces of `sentence`."""
+    ended = rule.end is not None and at >= rule.end
+    begins = rule.start if rule.start and at < rule.start and not ended else None
+    figured = rule.end - MICROSECOND if ended and rule.end else begins or at
+    figure = _rounded(figure_at(rule, figured), rule)
+    everyone = figure == EVERYBODY and rule.segment is None and rule.conditions is None
+    verb = "got" if ended else "gets" if everyone else "get"
+    when = f" from {short_moment(begins, at)}" if begins else ""
+    if rule.end:
+        when += f" until {short_moment(rule.end, at, always_clock=True)}"
+    if not ended:
+        when += schedule(rule, at)
+    found = [
+        Part("" if figure == EVERYBODY else f"{percent(figure)} of "),
+        *([Part("everyone")] if everyone else _audience(rule)),
+        Part(f" {verb} "),
+        *_served(rule),
+        Part(when),
+    ]
+    return [part for part in found if part.text]
+
+
+def _rounded(figure: int, rule: Rule) -> int:
+    """A percentage on its way from one to another, rounded down to tenths: 54.166 % as 54.1 %."""
+    ramp = rule.ramp
+    moving = ramp is not None and figure not in (ramp.from_, ramp.to)
+    return figure // 100 * 100 if moving and figure >= 1_000 else figure
+
+
+def schedule(rule: Rule, at: datetime) -> str:
+    """How the percentage of a rule goes on after a time, as the end of a sentence: `, rising to
+    100 % by 4 Dec`; "" if it stays."""
+    at = max(at, rule.start.astimezone(at.tzinfo)) if rule.start else at
+    figure, ramp = figure_at(rule, at), rule.ramp
+    if ramp:
+        if at >= ramp.end or figure == ramp.to:
+            return ""
+        path = f"{_direction([figure, ramp.to])} to {percent(ramp.to)}"
+        end = short_moment(ramp.end, at)
+        if at >= ramp.start:
+            return f", {path} by {end}"
+        return f", {path} from {short_moment(ramp.start, at)} to {end}"
+    steps = [step for step in rule.steps if step.at > at]
+    if not steps:
+        return ""
+    direction = _direction([figure, *(step.rollout for step in steps)])
+    if len(steps) > 2:
+        last = steps[-1]
+        end = short_moment(last.at, at)
+        return f", {direction} to {percent(last.rollout)} by {end} in {len(steps)} steps"
+    texts = [f"{percent(step.rollout)} on {short_moment(step.at, at)}" for step in steps]
+    return f", {direction} to {' and '.join(texts)}"
+
+
+def _direction(figures: Sequence[int]) -> str:
+    ups = {later >= earlier for earlier, later in pairwise(figures)}
+    return "changing" if len(ups) > 1 else "rising" if True in ups else "falling"
 
 
 def audience(rule: Rule) -> str:
-    """The audience of a rule: `beta-testers and level is at least 40`, or `everyone`."""
-    parts = []
-    if rule.segment is not None:
-        parts.append(rule.segment)
-    if rule.conditions is not None:
-        parts.append(describe(parse(rule.conditions)))
-    return " and ".join(parts) or "everyone"
+    """The players that a rule is for: `testers where level is at least 40`, or `everyone`."""
+    if rule.segment is None and rule.conditions is None:
+        return "everyone"
+    return "".join(part.text for part in _audience(rule))
 
 
-def serves(rule: Rule) -> str:
-    """What the rule serves: `enabled`, or `control 50 %, short 50 %`."""
+def _audience(rule: Rule) -> list[Part]:
+    who = Part("players") if rule.segment is None else Part(rule.segment, "segment")
+    if rule.conditions is None:
+        return [who]
+    return [who, Part(f" where {describe(parse(rule.conditions))}")]
+
+
+def _served(rule: Rule) -> list[Part]:
+    """`B`, or `A (50 %), B (30 %) or C (20 %)`."""
     if rule.split is None:
-        return str(rule.variant)
-    return ", ".join(
-        f"{variant} {percent(weight)}" for variant, weight in weights_of(rule.split).items()
-    )
+        return [Part(str(rule.variant), "variant")]
+    found: list[Part] = []
+    weights = list(weights_of(rule.split).items())
+    for place, (variant, weight) in enumerate(weights, start=1):
+        between = "" if place == len(weights) else " or " if place == len(weights) - 1 else ", "
+        found += [Part(variant, "variant"), Part(f" ({percent(weight)}){between}")]
+    return found
 
 
-def sentence(rule: Rule) -> str:
-    """`beta-testers: enabled to 25 %`."""
-    share = ""
-    if is_scheduled(rule):
-        share = f", {percentage(rule)}"
-    elif rule.rollout != EVERYBODY:
-        share = f" to {percent(rule.rollout)}"
-    return f"{audience(rule)}: {serves(rule)}{share}"
+def short_moment(time: datetime, at: datetime, *, always_clock: bool = False) -> str:
+    """`4 Dec, 09:00`, at midnight `4 Dec` unless `always_clock`; in the time zone of `at`, with the
+    year if it is another than that of `at`. UTC is named, and the offset of a time that occurs
+    twice."""
+    here = in_zone(time, at.tzinfo or UTC)
+    year = f" {here.year}" if here.year != at.year else ""
+    day = f"{here.day} {here:%b}{year}"
+    if not always_clock and here.hour == here.minute == here.second == 0:
+        return day
+    clock = f"{here:{'%H:%M:%S' if here.second else '%H:%M'}}"
+    twice = len(readings(here.replace(tzinfo=None), at.tzinfo or UTC)) > 1
+    return f"{day}, {clock}{f' {here.tzinfo}' if twice or not here.utcoffset() else ''}"
 
 
-def moment(time: datetime) -> str:
-    """`1 Dec 2026, 09:00 UTC`; seconds only if not 0."""
-    utc = time.astimezone(UTC)
-    return f"{utc.day} {utc:%b %Y}, {utc:{'%H:%M:%S' if utc.second else '%H:%M'}} UTC"
+def percentage(rule: Rule, zone: tzinfo = UTC) -> str:
+    """The percentage over all time: `10 %; 50 % from 1 Dec 2026, 09:00 UTC`."""
 
+    def moment(time: datetime) -> str:
+        return clock_text(in_zone(time, zone))
 
-def percentage(rule: Rule) -> str:
-    """The percentage over time: `10 %; 50 % from 1 Dec 2026, 09:00 UTC`."""
     if rule.ramp:
         ramp = rule.ramp
         direction = "rising" if ramp.to >= ramp.from_ else "falling"
@@ -87,43 +203,68 @@ def needs(item: Prerequisite) -> str:
     return f"{item.flag} serves {' or '.join(item.variants)}"
 
 
-def differences(before: FlagDocument, after: FlagDocument) -> list[Change]:
-    """The differences, in the order of the flag page."""
+def differences(before: FlagDocument, after: FlagDocument, at: datetime) -> list[Change]:
+    """The differences, in the order of the flag page, with rules as `sentence` at that time."""
     return [
         *_changed("State", _state(before.enabled), _state(after.enabled)),
         *_variant_changes(before.variants, after.variants),
-        *_rule_changes(before.rules, after.rules),
+        *_rule_changes(before.rules, after.rules, at),
         *_changed("Only if", _needs(before.prerequisites), _needs(after.prerequisites)),
         *_changed("Otherwise", before.default, after.default),
         *_changed("When off", before.off, after.off),
+        *_metadata_changes(before.metadata, after.metadata),
     ]
 
 
-def field_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+def field_differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], at: datetime
+) -> list[Change]:
     """Like `differences`, between some fields of a flag as the audit log stores them, such as its
     details. A field that cannot be read is compared as JSON."""
     found: list[Change] = []
+    if "player" in {**before, **after}:
+        found += _changed("Override", *(override_sentence(side, at) for side in (before, after)))
+        before, after = (
+            {name: side[name] for name in side if name not in OVERRIDE_FIELDS}
+            for side in (before, after)
+        )
     for name in {**before, **after}:
         old, new = before.get(name), after.get(name)
         try:
-            found += _field_changes(name, old, new)
+            found += _field_changes(name, old, new, at)
         except (msgspec.ValidationError, RuleError):
-            found += diff.differences({name: old}, {name: new})
+            found += diff.differences({name: old}, {name: new}, at=at)
     return found
 
 
-def _field_changes(name: str, before: Any, after: Any) -> list[Change]:
+def override_sentence(fields: Mapping[str, Any], at: datetime) -> str:
+    """`player_123 gets B until 4 Dec, 18:00`, of the fields that the audit log stores of an
+    override; `none` without one."""
+    if "variant" not in fields:
+        return "none"
+    text = f"{fields['player']} gets {fields['variant']}"
+    until = read_time(fields["until"]) if fields.get("until") else None
+    return f"{text} until {short_moment(until, at, always_clock=True)}" if until else text
+
+
+def _field_changes(name: str, before: Any, after: Any, at: datetime) -> list[Change]:
     """The change of one field; None on a side without it."""
     if name == "variants":
         old, new = _read(before, tuple[Variant, ...]), _read(after, tuple[Variant, ...])
         return _variant_changes(old or (), new or ())
     if name == "rules":
         return _rule_changes(
-            _read(before, tuple[Rule, ...]) or (), _read(after, tuple[Rule, ...]) or ()
+            _read(before, tuple[Rule, ...]) or (), _read(after, tuple[Rule, ...]) or (), at
+        )
+    if name == "metadata":
+        return _metadata_changes(
+            *(_read(side, dict[str, MetadataValue]) or {} for side in (before, after))
         )
     if name not in _FIELDS:
-        return diff.differences({name: before}, {name: after})
+        return diff.differences({name: before}, {name: after}, at=at)
     label, kind, text = _FIELDS[name]
+    if name == "prerequisites":
+        before, after = before or [], after or []
     texts = ["" if side is None else text(msgspec.convert(side, kind)) for side in (before, after)]
     return _changed(label, *texts)
 
@@ -136,7 +277,7 @@ def _changed(label: str, before: str, after: str) -> list[Change]:
     return [Change(label, before, after)] if before != after else []
 
 
-def part_text(path: Path, value: Any) -> str | None:
+def part_text(path: Path, value: Any, at: datetime) -> str | None:
     """The text of a part of a stored document, for core/diff.py."""
     inside, name = ("", "", *path)[-2:]
     try:
@@ -146,7 +287,7 @@ def part_text(path: Path, value: Any) -> str | None:
             weights = weights_of(msgspec.convert(value, tuple[Slice, ...]))
             return ", ".join(f"{variant} {percent(weight)}" for variant, weight in weights.items())
         if inside == "rules":
-            return sentence(msgspec.convert(value, Rule))
+            return sentence(msgspec.convert(value, Rule), at)
         if inside == "variants":
             return value_text(msgspec.convert(value, Variant).value)
     except (msgspec.ValidationError, RuleError):
@@ -167,7 +308,17 @@ def _variant_changes(before: Sequence[Variant], after: Sequence[Variant]) -> lis
     return found
 
 
-def _rule_changes(before: Sequence[Rule], after: Sequence[Rule]) -> list[Change]:
+def _metadata_changes(
+    before: Mapping[str, MetadataValue], after: Mapping[str, MetadataValue]
+) -> list[Change]:
+    found: list[Change] = []
+    for key in sorted({**before, **after}):
+        texts = [value_text(side[key]) if key in side else "none" for side in (before, after)]
+        found += _changed(f"Metadata {key}", *texts)
+    return found
+
+
+def _rule_changes(before: Sequence[Rule], after: Sequence[Rule], at: datetime) -> list[Change]:
     found: list[Change] = []
     old_rules = {rule.id: rule for rule in before}
     new_rules = {rule.id: rule for rule in after}
@@ -175,13 +326,15 @@ def _rule_changes(before: Sequence[Rule], after: Sequence[Rule]) -> list[Change]
         label = _place(before, after, rule_id)
         old, new = old_rules.get(rule_id), new_rules.get(rule_id)
         if old is None or new is None:
-            found += _changed(label, *(sentence(each) if each else "none" for each in (old, new)))
+            texts = (sentence(each, at) if each else "none" for each in (old, new))
+            found += _changed(label, *texts)
             continue
         found += _changed(f"{label}, name", old.name or "none", new.name or "none")
-        found += _changed(f"{label}, who", audience(old), audience(new))
-        found += _changed(f"{label}, serves", serves(old), serves(new))
-        found += _changed(f"{label}, percentage", percentage(old), percentage(new))
-    return found + _order_changes(before, after)
+        # The sentence leaves out what is past, and a schedule may differ in its middle only.
+        found += _changed(label, sentence(old, at), sentence(new, at)) or _changed(
+            f"{label}, percentage", *(percentage(each, at.tzinfo or UTC) for each in (old, new))
+        )
+    return found + _order_changes(before, after, at)
 
 
 def _place(before: Sequence[Rule], after: Sequence[Rule], rule_id: str) -> str:
@@ -192,18 +345,18 @@ def _place(before: Sequence[Rule], after: Sequence[Rule], rule_id: str) -> str:
     return "Rule"
 
 
-def _order_changes(before: Sequence[Rule], after: Sequence[Rule]) -> list[Change]:
+def _order_changes(before: Sequence[Rule], after: Sequence[Rule], at: datetime) -> list[Change]:
     """The order of the rules that both sides have, if it differs."""
     shared = {rule.id for rule in before} & {rule.id for rule in after}
     old, new = ([rule for rule in side if rule.id in shared] for side in (before, after))
     if [rule.id for rule in old] == [rule.id for rule in new]:
         return []
-    for text in (audience, sentence):
-        texts = [", ".join(map(text, rules)) for rules in (old, new)]
+    for text in (audience, partial(sentence, at=at)):
+        texts = ["; ".join(map(text, rules)) for rules in (old, new)]
         if texts[0] != texts[1]:
             return [Change("Order of rules", *texts)]
     places = {rule.id: f"rule {number}" for number, rule in enumerate(before, start=1)}
-    texts = [", ".join(places[rule.id] for rule in rules) for rules in (old, new)]
+    texts = ["; ".join(places[rule.id] for rule in rules) for rules in (old, new)]
     return [Change("Order of rules", *texts)]
 
 

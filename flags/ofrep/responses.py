@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from flags.engine.document import EVERYBODY
+from flags.engine.document import EVERYBODY, MetadataValue
 from flags.engine.evaluation import CompiledFlag, Decision, Reason
 from flags.schemas import VALUE
 from ilara_admin.api.enums import DocumentedEnum
 from ilara_admin.api.json_schema import ref
 
-type MetadataValue = bool | str | int | float
+NO_VALUE = " Left out if the variant has no value: the SDK then uses the default in your code."
 
 
 class OfrepReason(DocumentedEnum):
@@ -49,14 +49,14 @@ class OfrepFailure(Struct, omit_defaults=True):
     key: str | None = None
 
 
-class OfrepEvaluation(Struct):
-    """`metadata` has the flag's revision as `version` and the reason of /v1; where they apply, also
-    the rule, the segment, the prerequisite and the player's bucket."""
+class OfrepEvaluation(Struct, kw_only=True):
+    """`metadata` has the flag's own pairs, its revision as `version` and the reason of /v1; where
+    they apply, also the rule, the segment, the prerequisite and the player's bucket."""
 
     key: str
     reason: OfrepReason
     variant: str
-    value: Annotated[Any, Meta(description=VALUE)]
+    value: Annotated[Any, Meta(description=VALUE + NO_VALUE)] | UnsetType = UNSET
     metadata: dict[str, MetadataValue]
 
 
@@ -74,7 +74,11 @@ def success(
     flag: CompiledFlag, decision: Decision, fields: Mapping[str, MetadataValue] | None = None
 ) -> OfrepEvaluation:
     """The OFREP evaluation of a decision. `fields` are added to the metadata."""
-    metadata: dict[str, MetadataValue] = {"version": flag.revision, "reason": decision.reason.value}
+    metadata: dict[str, MetadataValue] = {
+        **flag.document.metadata,
+        "version": flag.revision,
+        "reason": decision.reason.value,
+    }
     if decision.rule_index is not None:
         metadata["ruleId"] = flag.document.rules[decision.rule_index].id
     if decision.segment_id is not None:
@@ -85,7 +89,7 @@ def success(
         key=flag.key,
         reason=ofrep_reason(flag, decision),
         variant=decision.variant.key,
-        value=decision.variant.value,
+        value=UNSET if decision.variant.value is None else decision.variant.value,
         metadata={**metadata, **(fields or {})},
     )
 

@@ -1,5 +1,7 @@
 """Configuration entries and their differences as text. No Django."""
 
+from datetime import UTC, datetime
+
 from flags.engine import sentences
 from flags.engine.document import DocumentError
 from ilara_admin.config.document import ConfigEntry, details_of, document_of
@@ -16,7 +18,7 @@ def introduce(kind: str, entry: ConfigEntry) -> list[str]:
         return [_rule(entry)]
     document = document_of(entry)
     state = "archived" if entry["archived"] else ("on" if document.enabled else "off")
-    rules = [sentences.sentence(rule) for rule in document.rules]
+    rules = [sentences.sentence(rule, datetime.now(UTC)) for rule in document.rules]
     return [f"{document.value_type}, {state}", *rules, f"otherwise {document.default}"]
 
 
@@ -48,14 +50,14 @@ def _rule(entry: ConfigEntry) -> str:
 
 
 def _flag(before: ConfigEntry, after: ConfigEntry) -> list[Change]:
-    found = sentences.field_differences(details_of(before), details_of(after))
+    found = sentences.field_differences(details_of(before), details_of(after), datetime.now(UTC))
     if before["archived"] is not after["archived"]:
         found.append(Change("Archived", _yes(before["archived"]), _yes(after["archived"])))
     try:
         old = document_of(before)
     except DocumentError as error:
         return [*found, Change("Document", f"not valid ({error})", "as in the file")]
-    return found + sentences.differences(old, document_of(after))
+    return found + sentences.differences(old, document_of(after), datetime.now(UTC))
 
 
 def _yes(value: bool) -> str:

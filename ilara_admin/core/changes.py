@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
 from django.db.models import Count, F
 from django.http import HttpRequest
+from django.utils import timezone
 
 from ilara_admin.core.audit import Actor, changed_fields
 from ilara_admin.core.diff import Change, differences
@@ -90,8 +91,8 @@ def merge_changes(
             object_type,
             object_id,
             name,
-            theirs=differences(was, is_now, object_type),
-            yours=differences(is_now, will, object_type),
+            theirs=differences(was, is_now, object_type, at=timezone.localtime()),
+            yours=differences(is_now, will, object_type, at=timezone.localtime()),
             current={**seen, **is_now},
         )
     return mine
@@ -194,8 +195,8 @@ def undo(entry: AuditEntry, *, actor: Actor, reason: str = "") -> AuditEntry | N
             entry.object_type,
             entry.object_id,
             entry.object_name,
-            theirs=differences(expected, present, entry.object_type),
-            yours=differences(now, before, entry.object_type),
+            theirs=differences(expected, present, entry.object_type, at=timezone.localtime()),
+            yours=differences(now, before, entry.object_type, at=timezone.localtime()),
         )
     return found.restore(entry, actor, reason or "Undone")
 

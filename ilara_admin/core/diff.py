@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 type Path = tuple[str, ...]
-type Describe = Callable[[Path, Any], str | None]
-type Compare = Callable[[dict[str, Any], dict[str, Any]], list["Change"]]
+type Describe = Callable[[Path, Any, datetime], str | None]
+type Compare = Callable[[dict[str, Any], dict[str, Any], datetime], list["Change"]]
 
 _describers: list[Describe] = []
 _comparers: dict[str, Compare] = {}
@@ -23,7 +24,8 @@ class Change:
 
 
 def register_text(describe: Describe) -> None:
-    """`describe` returns the text of the value at a path, or None for values of other apps."""
+    """`describe` returns the text of the value at a path, or None for values of other apps. For the
+    time that it gets see `differences`."""
     if describe not in _describers:
         _describers.append(describe)
 
@@ -34,17 +36,25 @@ def register_differences(object_type: str, compare: Compare) -> None:
     _comparers[object_type] = compare
 
 
-def differences(before: Any, after: Any, object_type: str = "") -> list[Change]:
+def has_words(object_type: str) -> bool:
+    """Whether labels of changes are in the words of a page, not names of fields."""
+    return object_type in _comparers
+
+
+def differences(
+    before: Any, after: Any, object_type: str = "", *, at: datetime | None = None
+) -> list[Change]:
     """The differences between two documents: in the words of the page of `object_type`, else by
     leaf, with labels like `rules.beta.rollout`.
 
-    A side without a value is ""; an empty string is “”. Excludes fields like `_id`, which only undo
-    uses.
+    `at` is the time for which texts describe what depends on it, in the reader's time zone; by
+    default now, in UTC. A side without a value is ""; an empty string is “”. Excludes fields like
+    `_id`, which only undo uses.
     """
-    before, after = _shown(before), _shown(after)
+    before, after, at = _shown(before), _shown(after), at or datetime.now(UTC)
     if object_type in _comparers and isinstance(before, dict) and isinstance(after, dict):
-        return _comparers[object_type](before, after)
-    return list(_walk((), before, after))
+        return _comparers[object_type](before, after, at)
+    return list(_walk((), before, after, at))
 
 
 def _shown(document: Any) -> Any:
@@ -53,17 +63,17 @@ def _shown(document: Any) -> Any:
     return {name: value for name, value in document.items() if not name.startswith("_")}
 
 
-def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
+def _walk(path: Path, before: Any, after: Any, at: datetime) -> Iterator[Change]:
     left, right = _named(before), _named(after)
     # A list that is added or removed is shown by item, any other part as a whole.
     left = {} if left is None and before is None and isinstance(after, list) else left
     right = {} if right is None and after is None and isinstance(before, list) else right
     if left is None or right is None:
         if type(before) is not type(after) or before != after:
-            yield Change(".".join(path), _text(path, before), _text(path, after))
+            yield Change(".".join(path), _text(path, before, at), _text(path, after, at))
         return
     for name in {**left, **right}:
-        yield from _walk((*path, name), left.get(name), right.get(name))
+        yield from _walk((*path, name), left.get(name), right.get(name), at)
     order = [
         [name for name in one if name in other] for one, other in ((left, right), (right, left))
     ]
@@ -83,7 +93,7 @@ def _named(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def _text(path: Path, value: Any) -> str:
+def _text(path: Path, value: Any, at: datetime) -> str:
     if value is None:
         return ""
     # Quotes where "1" and 1 are both possible.
@@ -91,6 +101,6 @@ def _text(path: Path, value: Any) -> str:
     if isinstance(value, str) and not quoted:
         return value or "“”"
     for describe in _describers:
-        if (text := describe(path, value)) is not None:
+        if (text := describe(path, value, at)) is not None:
             return text
     return json.dumps(value, ensure_ascii=False)

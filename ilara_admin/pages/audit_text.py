@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from django.utils import timezone
+
 from ilara_admin.core.changes import why_not_undoable
-from ilara_admin.core.diff import Change, differences
+from ilara_admin.core.diff import Change, differences, has_words
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.web.access import environment_url
 from ilara_admin.web.confirm import undo_url_of
@@ -64,6 +66,7 @@ SECTION_PAGES = {
     "project": "environment_settings",
 }
 GONE = (AuditAction.PLAYER_ERASED, AuditAction.FLAG_DELETED, AuditAction.SEGMENT_DELETED)
+SENTENCES = 240  # two sentences, before and after, have so many characters
 PERSONAL = {"email": mask_email, "device_id": mask_device}
 
 
@@ -81,12 +84,20 @@ class AuditLine:
     changes: list[Change]
 
     @property
+    def in_words(self) -> bool:
+        """Whether the labels of the differences are words, not names of fields."""
+        return has_words(self.entry.object_type)
+
+    @property
     def short(self) -> list[Change]:
         """The differences, if they add to the sentence and are short."""
-        adding = (".updated", ".described", "linked")
-        if not self.entry.action.endswith(adding) or len(self.changes) > 2:
+        adding = (".updated", ".described", "linked", ".restored", "overridden", "_removed")
+        if not self.entry.action.endswith((*adding, ".list_changed")) or (
+            len(self.changes) > (4 if self.in_words else 2)
+        ):
             return []
-        brief = all(len(change.before) + len(change.after) <= 60 for change in self.changes)
+        most = SENTENCES if self.in_words else 60
+        brief = all(len(change.before) + len(change.after) <= most for change in self.changes)
         return self.changes if brief else []
 
 
@@ -131,10 +142,11 @@ def entry_changes(
     before: dict[str, Any] | None,
     after: dict[str, Any] | None,
 ) -> list[Change]:
-    """A change from some fields of an entry to others, in the words of the object's page. E-mails
-    and device ids are masked below the role support."""
+    """A change from some fields of an entry to others, in the words of the object's page as they
+    read when it was made. E-mails and device ids are masked below the role support."""
     masks = not request.user.may(Role.SUPPORT)
-    return differences(_readable(before, masks), _readable(after, masks), entry.object_type)
+    sides = _readable(before, masks), _readable(after, masks)
+    return differences(*sides, entry.object_type, at=timezone.localtime(entry.created_at))
 
 
 def _readable(side: dict[str, Any] | None, masks: bool) -> dict[str, Any]:

@@ -77,14 +77,16 @@ def shares(parts: Sequence[Share], label: str) -> dict[str, Any]:
 
 
 @register.simple_tag
-def rollout(thousandths: int) -> SafeString:
-    """One percentage as a bar with its number."""
-    return format_html(_ROLLOUT, thousandths, percentages.percent(thousandths))
+def rollout(thousandths: int, *, text: bool = True) -> SafeString:
+    """One percentage as a bar, with its number unless a text says it."""
+    number = format_html(_ROLLOUT_NUMBER, percentages.percent(thousandths)) if text else ""
+    return format_html(_ROLLOUT, thousandths, number)
 
 
 _ROLLOUT = """<div class="shares" data-size="figure">
   <svg viewBox="0 0 100000 1" preserveAspectRatio="none" aria-hidden="true">
     <rect data-series="1" x="0" y="0" width="{}" height="1"/>
   </svg>
-  <span><span class="visually-hidden">Rollout </span>{}</span>
+  {}
 </div>"""
+_ROLLOUT_NUMBER = '<span><span class="visually-hidden">Rollout </span>{}</span>'

@@ -1,5 +1,6 @@
 """Rules in plain English. Imports no Django."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -39,7 +40,7 @@ def describe(rule: Node) -> str:
     return f"not ({text})" if rule.operator == "NOT" else text
 
 
-def part_text(path: tuple[str, ...], value: Any) -> str | None:
+def part_text(path: tuple[str, ...], value: Any, _at: datetime) -> str | None:
     """The text of a stored rule for core/diff.py."""
     if path[-1:] not in (("rule",), ("conditions",)):
         return None

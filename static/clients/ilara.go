@@ -186,7 +186,7 @@ type EvaluationOptions struct {
 
 type FlagEvaluation struct {
 	FlagKey    string          `json:"flag_key"`
-	Value      json.RawMessage `json:"value"`
+	Value      json.RawMessage `json:"value"` // null: no value, use the default in your code
 	VariantKey string          `json:"variant_key"`
 	Reason     string          `json:"reason"`
 	SegmentID  *string         `json:"segment_id"`
@@ -524,9 +524,9 @@ func (c *Client) Close(ctx context.Context) error {
 // Flag returns the flag's value for the player. It never fails; it makes one attempt within FlagTimeout.
 //
 // While the server is unavailable, it returns the last value received for this player, if any. In all
-// other cases, or if the value does not fit the type of fallback, it returns fallback; a mistake (a wrong
-// key, an unknown flag or player) is logged once. Call it when something loads, not every frame.
-// Attributes can be overridden for this call.
+// other cases, if the player's variant has no value, or if the value does not fit the type of fallback, it
+// returns fallback; a mistake (a wrong key, an unknown flag or player) is logged once. Call it when
+// something loads, not every frame. Attributes can be overridden for this call.
 func Flag[T any](
 	ctx context.Context, c *Client, key, playerID string, fallback T, overrides ...map[string]any,
 ) T {
@@ -541,10 +541,13 @@ func Flag[T any](
 		}
 		return fallback
 	}
+	if string(raw) == "null" {
+		return fallback
+	}
 	var value T
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
-	if string(raw) == "null" || decoder.Decode(&value) != nil {
+	if decoder.Decode(&value) != nil {
 		c.warnOnce("type of "+key,
 			fmt.Sprintf("flag %s: using the default, whose type differs from %s", key, raw))
 		return fallback

@@ -47,6 +47,7 @@ const IN_NODE = typeof process !== "undefined" && Boolean(process.versions?.node
  * @typedef {{accepted: number, duplicates: number,
  *   rejected: {index: number, code: string, message: string, field: string | null}[],
  *   conflicts: {index: number, field: string}[]}} BatchReceipt
+ * A value of null is no value: use the default in your code.
  * @typedef {{flag_key: string, value: any, variant_key: string, reason: string,
  *   segment_id: string | null, receipt?: Data}} FlagEvaluation
  *
@@ -375,9 +376,9 @@ export class Ilara {
    * The flag's value for the player. Never throws; makes one attempt within `flagTimeout`.
    *
    * While the server is unavailable, returns the last value received for this player, if any. In all
-   * other cases, or if the value's type differs from that of the default, returns the default; a
-   * mistake (a wrong key, an unknown flag or player) is logged once. Call it when something loads, not
-   * every frame.
+   * other cases, if the player's variant has no value, or if the value's type differs from that of the
+   * default, returns the default; a mistake (a wrong key, an unknown flag or player) is logged once.
+   * Call it when something loads, not every frame.
    * @template T
    * @param {string} key
    * @param {string} playerId
@@ -391,7 +392,8 @@ export class Ilara {
     let value = defaultValue;
     try {
       const found = await this.#flagValue(key, playerId, context);
-      if (defaultValue === null || kindOf(found) === kindOf(defaultValue)) value = found;
+      if (found === null) value = defaultValue;
+      else if (defaultValue === null || kindOf(found) === kindOf(defaultValue)) value = found;
       else this.#warnOnce(`type of ${key}`, `flag ${key}: using the default, whose type differs from ${write(found)}`);
     } catch (error) { // the game continues whatever the error
       if (!(error instanceof IlaraError && error.isPassing)) {

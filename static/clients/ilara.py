@@ -89,7 +89,7 @@ class BatchReceipt(TypedDict):
 
 class FlagEvaluation(TypedDict):  # and `receipt`, if called with explain
     flag_key: str
-    value: Any
+    value: Any  # None: no value, use the default in your code
     variant_key: str
     reason: str
     segment_id: str | None
@@ -373,12 +373,14 @@ class Ilara:
         """The flag's value for the player. Never raises; makes one attempt within `flag_timeout`.
 
         While the server is unavailable, returns the last value received for this player, if any.
-        In all other cases, or if the value's type differs from `default`'s, returns `default`; a
-        mistake (a wrong key, an unknown flag or player) is logged once. Call it when something
-        loads, not every frame.
+        In all other cases, if the player's variant has no value, or if the value's type differs
+        from `default`'s, returns `default`; a mistake (a wrong key, an unknown flag or player) is
+        logged once. Call it when something loads, not every frame.
         """
         try:
             value = self._flag_value(key, player_id, context)
+            if value is None:
+                return default
             if _is_like(value, default):
                 return cast(T, value)
             text = f"flag {key}: using the default, whose type differs from {value!r}"

@@ -65,7 +65,9 @@ def test_percentage__from_5_to_10(admin: Window) -> None:
         admin.fill(page.get_by_role("spinbutton", name="Percentage"), share)
         admin.press("button", "Save to live")
         expect(page.locator("#history")).to_contain_text(f"→ {share} %")
-    expect(page.locator("#history")).to_contain_text("5 % → 10 %")
+    expect(page.locator("#history")).to_contain_text(
+        "5 % of players get enabled → 10 % of players get enabled"
+    )
 
 
 def test_kill_and_undo(admin: Window) -> None:
@@ -94,7 +96,7 @@ def test_restore_and_compare(admin: Window) -> None:
     admin.press("link", "Restore revision 1")
     admin.press("button", "Restore in live")
     expect(page.locator("#history")).to_contain_text("Restored revision 1")
-    expect(page.locator("#history")).to_contain_text("7 % →")
+    expect(page.locator("#history")).to_contain_text("7 % of players get enabled →")
 
 
 def test_override_and_remove(admin: Window, ilara: Ilara) -> None:
@@ -138,9 +140,9 @@ def test_segment_and_percentage(admin: Window) -> None:
     admin.select(page.get_by_label("Who"), "beta-testers")
     admin.fill(page.get_by_role("spinbutton", name="Percentage"), "12.5")
     admin.press("button", "Review changes")
-    expect(page.get_by_role("main")).to_contain_text("beta-testers: enabled to 12.5 %")
+    expect(page.get_by_role("main")).to_contain_text("12.5 % of beta-testers get enabled")
     admin.press("button", "Save to live")
-    expect(page.locator(".rules")).to_contain_text("Players in beta-testers get enabled")
+    expect(page.locator(".rules")).to_contain_text("12.5 % of beta-testers get enabled")
     expect(page.locator(".rules")).to_contain_text("12.5 %")
 
     admin.press("link", "Set the percentage of rule 1")
@@ -150,7 +152,9 @@ def test_segment_and_percentage(admin: Window) -> None:
     expect(page.locator("#confirm-preview")).to_contain_text("players switch")
     admin.press("button", "Save to live")
     expect(page.locator(".rules")).to_contain_text("40 %")
-    expect(page.locator("#history")).to_contain_text("12.5 % → 40 %")
+    expect(page.locator("#history")).to_contain_text(
+        "12.5 % of beta-testers get enabled → 40 % of beta-testers get enabled"
+    )
 
 
 def test_variants_and_split(admin: Window) -> None:
@@ -165,6 +169,14 @@ def test_variants_and_split(admin: Window) -> None:
     admin.press("button", "Save to live")
     expect(page.get_by_role("main")).to_contain_text('"hi"')
 
+    admin.press("link", "Edit", exact=True)
+    admin.tick(page.get_by_role("group", name="Variant 1").get_by_label("No value"))
+    admin.fill(page.get_by_label("Metadata"), "team = growth")
+    admin.press("button", "Review changes")
+    expect(page.get_by_role("main")).to_contain_text('"hello" → no value')
+    admin.press("button", "Save to live")
+    expect(page.get_by_role("main")).to_contain_text("no value: the default in the code")
+
     admin.press("link", "Edit rules")
     admin.press("button", "Add rule")
     admin.select(page.get_by_label("Gets"), "A split")
@@ -174,7 +186,10 @@ def test_variants_and_split(admin: Window) -> None:
     expect(page.get_by_role("main")).to_contain_text("not 90 %")
     admin.fill(page.get_by_label("short, %"), "30")
     admin.press("button", "Review changes")
+    split = "everyone gets default (70 %) or short (30 %)"
+    expect(page.get_by_role("main")).to_contain_text(split)
     admin.press("button", "Save to live")
+    expect(page.locator("#history")).to_contain_text(split)
     expect(page.locator(".rules")).to_contain_text(re.compile(r"default\s+70 %\s*short\s+30 %"))
 
 
@@ -260,7 +275,7 @@ def test_time_that_is_skipped__is_a_question(admin: Window) -> None:
         admin.select(page.get_by_label("Which time: Starts"), "03:30 UTC+02:00, 28 Mar 2027")
         admin.select(page.get_by_label("Which time: Ends"), "02:30 UTC+01:00, 31 Oct 2027")
         admin.press("button", "Review changes")
-        period = "not before 28 Mar 2027, 01:30 UTC; until 31 Oct 2027, 01:30 UTC"
+        period = "enabled from 28 Mar 2027, 03:30 until 31 Oct 2027, 02:30 UTC+01:00"
         expect(page.get_by_role("main")).to_contain_text(period)
         admin.press("button", "Save to live")
         admin.press("link", "Edit rules")
@@ -322,7 +337,7 @@ def test_order_of_rules(admin: Window) -> None:
     admin.press("button", "Save to live")
     admin.press("link", "Move rule 2 up")
     admin.press("button", "Move up in live")
-    expect(page.locator(".rules > li").first).to_contain_text("Players in beta-testers")
+    expect(page.locator(".rules > li").first).to_contain_text("beta-testers get enabled")
 
 
 def test_receipt__of_made_up_attributes_at_another_time(admin: Window) -> None:
@@ -363,7 +378,7 @@ def test_two_editors_in_conflict__see_both_changes(
     mine.press("button", "Review changes")
     expect(mine.page.get_by_role("alert").first).to_contain_text("while you were editing")
     expect(mine.page.get_by_role("main")).to_contain_text("off → on")
-    assert "enabled to 10 %" in mine.page.get_by_role("main").inner_text()
+    assert "10 % of players get enabled" in mine.page.get_by_role("main").inner_text()
 
 
 def test_kill_switch__by_keyboard_alone(window: Callable[..., Window]) -> None:

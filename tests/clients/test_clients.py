@@ -36,6 +36,7 @@ FLAGS = {
     "energy": ("number", 10),
     "price": ("number", 2.5),
     "bonus": ("json", {"coins": 100, "items": ["sword", None]}),
+    "hint": ("string", None),  # no value
 }
 OPTIONS = {
     "hasty": {"attempts": 1},

@@ -43,6 +43,29 @@ def test_value_of_any_type__is_returned(
     assert (data["value"], data["reason"], data["segment_id"]) == (value, "default", None)
 
 
+def test_variant_without_a_value__is_null(
+    public_api: Api, secret_api: Api, environment: Environment
+) -> None:
+    document = decode_document(
+        {
+            "value_type": "number",
+            "variants": [{"key": "none", "value": None}, {"key": "half", "value": 0.5}],
+            "default": "none",
+            "off": "half",
+            "enabled": True,
+        }
+    )
+    flag_create(environment=environment, key="typed", document=document, actor=ACTOR)
+    player_id = public_api.register()["id"]
+    data = evaluate(public_api, "typed", player_id)
+    assert (data["value"], data["variant_key"]) == (None, "none")
+    everything = public_api.post(f"{FLAGS}/evaluate", {"player_id": player_id}).data["flags"]
+    assert everything["typed"] == data
+    path = f"{FLAGS}/typed/evaluate?explain=true"
+    explained = secret_api.post(path, {"player_id": player_id}).data
+    assert (explained["value"], explained["receipt"]["summary"]) == (None, "No rules: the default.")
+
+
 def test_context__overrides_attributes_for_this_call_only(public_api: Api) -> None:
     player_id = public_api.register(attributes={"level": 45})["id"]
     assert evaluate(public_api, "new_tutorial", player_id, context={"level": 1})["value"] is False

@@ -26,7 +26,7 @@ from flags.engine.document import (
 from flags.models import Flag, FlagUsage
 from flags.services import Saved, flag_create, flag_set_enabled, flag_update
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, User
-from tests.factories import ACTOR, make_environment, make_player
+from tests.factories import ACTOR, make_constant_flag, make_environment, make_player
 from tests.form_fields import fields_of
 from tests.pages import message_of
 from tests.zones import BEGIN, around, clock_changes
@@ -301,7 +301,7 @@ def test_row_button__keeps_the_input(client: Client, environment: Environment, t
 def test_rules__review_then_save(client: Client, environment: Environment) -> None:
     url = at(environment, "new-feature/rules/")
     review = client.post(url, rows("rules", RULE, base=1))
-    assert "beta-testers: enabled to 25 %" in review.content.decode()
+    assert "25 % of beta-testers get enabled" in review.content.decode()
     assert the(environment, "new-feature").revision == 1
     draft = review.context["draft"]
     save = {"draft": draft, "base": 1, "reason": "A quarter first"}
@@ -323,7 +323,7 @@ def test_save_on_an_old_revision__shows_both_changes(
     text = response.content.decode()
     assert "while you were editing" in text
     assert "off" in text
-    assert "beta-testers: enabled to 25 %" in text
+    assert "25 % of beta-testers get enabled" in text
     assert the(environment, "new-feature").revision == 2
 
     again = fields_of(text, "conflict")
@@ -369,6 +369,45 @@ def test_variants_of_a_boolean_flag__cannot_change(
         ("enabled", True),
         ("disabled", False),
     ]
+
+
+def test_no_value_and_metadata__are_edited_reviewed_and_undone(
+    client: Client, environment: Environment
+) -> None:
+    make_constant_flag(environment, "copy", "string", "hi")
+    url = at(environment, "copy/variants/")
+    values = [{"key": "only", "value": "hi", "no_value": "on"}, {"key": "b", "value": "x"}]
+    faulty = client.post(url, rows("variants", *values, base=1, default="only", off="b",
+                                   metadata="version = 1"))  # fmt: skip
+    assert faulty.status_code == 422
+    assert "OFREP uses this key" in faulty.content.decode()
+    form = rows("variants", *values, base=1, default="only", off="b", metadata="team = growth")
+    review = client.post(url, form)
+    assert [(each.label, each.before, each.after) for each in review.context["changes"]] == [
+        ("Variant only", '"hi"', "no value"),
+        ("Variant b", "none", '"x"'),
+        ("When off", "only", "b"),
+        ("Metadata team", "none", '"growth"'),
+    ]
+    save = {"draft": review.context["draft"], "base": 1}
+    response = client.post(at(environment, "copy/save/"), save)
+    document = the(environment, "copy").document
+    assert document["variants"][0] == {"key": "only", "value": None}
+    assert document["metadata"] == {"team": "growth"}
+    shown = client.get(url).content.decode()
+    ticked = r'name="variants-0-no_value"[^>]* checked'
+    assert re.search(ticked, shown)
+    assert "team = growth</textarea>" in shown
+    # The buttons of rows keep both as typed.
+    added = rows("variants", *values, row="add", metadata="team = x")
+    kept = client.post(url, added).content.decode()
+    assert re.search(ticked, kept)
+    assert "team = x</textarea>" in kept
+    [message] = get_messages(response.wsgi_request)
+    client.post(message.extra_tags)
+    undone = the(environment, "copy").document
+    assert "metadata" not in undone
+    assert undone["variants"] == [{"key": "only", "value": "hi"}]
 
 
 def test_archived_flag__can_be_unarchived(client: Client, environment: Environment) -> None:

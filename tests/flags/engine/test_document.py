@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from flags.engine.document import (
+    OWN_METADATA,
     DocumentError,
     Rule,
     boolean_document,
@@ -18,6 +19,10 @@ STRING: dict[str, Any] = {
     "default": "a",
     "off": "a",
 }
+
+
+def with_metadata(**metadata: Any) -> dict[str, Any]:
+    return {**STRING, "metadata": metadata}
 
 
 def problem(data: dict[str, Any]) -> tuple[str, str]:
@@ -98,7 +103,9 @@ def test_canonical_form__is_the_same_for_equal_documents() -> None:
         ("json", {"a": 1}, True),
         ("json", [], True),
         ("json", "x", False),
-        ("json", None, False),
+        ("json", None, True),
+        ("string", None, True),
+        ("number", None, True),
     ],
 )
 def test_value__must_be_of_the_type(value_type: str, value: Any, fits: bool) -> None:
@@ -156,6 +163,15 @@ def test_value_that_cannot_be_stored__is_refused(value: Any) -> None:
         (scheduled(ramp={**RAMP, "end": DAY}), "rules[0].ramp.end", "after the start"),
         (needing(("a", ["x"]), ("a", ["y"])), "prerequisites", "same flag"),
         (needing(("a", [])), "prerequisites[0].variants", "at least one"),
+        (with_metadata(**{f"k{n}": n for n in range(21)}), "metadata", "20 pairs"),
+        (with_metadata(**{"": 1}), "metadata.", "1 to 64 letters"),
+        (with_metadata(**{"a" * 65: 1}), f"metadata.{'a' * 65}", "1 to 64 letters"),
+        (with_metadata(**{"a b": 1}), "metadata.a b", "1 to 64 letters"),
+        *((with_metadata(**{name: 1}), f"metadata.{name}", "OFREP uses") for name in OWN_METADATA),
+        (with_metadata(a="x" * 501), "metadata.a", "500 characters"),
+        (with_metadata(a="\0"), "metadata.a", "NUL"),
+        (with_metadata(a=float("nan")), "metadata.a", "NaN"),
+        (with_metadata(a=2**53 + 1), "metadata.a", "2^53"),
     ],
 )
 def test_invalid_document__is_refused_with_the_path(
@@ -164,6 +180,17 @@ def test_invalid_document__is_refused_with_the_path(
     where, message = problem(data)
     assert where == path
     assert text in message
+
+
+def test_boolean_flag__always_has_values() -> None:
+    data = {**BOOLEAN, "variants": [{"key": "enabled", "value": None}, BOOLEAN["variants"][1]]}
+    assert problem(data) == ("variants[0].value", "The value must be a boolean.")
+
+
+def test_metadata__is_stored_only_if_there_is_any() -> None:
+    metadata = {"team": "growth", "build": 12, "ratio": 0.5, "beta": True}
+    assert encode_document(decode_document(with_metadata(**metadata)))["metadata"] == metadata
+    assert "metadata" not in encode_document(decode_document(with_metadata()))
 
 
 def test_variant_with_a_split__is_refused() -> None:
@@ -176,6 +203,8 @@ def test_variant_with_a_split__is_refused() -> None:
     ("data", "path"),
     [
         ({**STRING, "value_type": "text"}, "value_type"),
+        (with_metadata(a=None), "metadata[...]"),
+        (with_metadata(a=[1]), "metadata[...]"),
         ({**STRING, "surprise": 1}, ""),
         ({**STRING, "variants": [{"key": 1, "value": "x"}]}, "variants[0].key"),
         (with_rule(variant="a", rollout=1.5), "rules[0].rollout"),

@@ -20,6 +20,7 @@ const resolve = (client) => {
     integer: summary(client.getNumberDetails("energy", 1)),
     fraction: summary(client.getNumberDetails("price", 1)),
     object: summary(client.getObjectDetails("bonus", {})),
+    noValue: summary(client.getStringDetails("hint", "code default")),
     missing: summary(client.getStringDetails("nothing", "code default")),
     mismatch: summary(client.getStringDetails("energy", "code default")),
   };

@@ -63,6 +63,57 @@ def test_value_of_any_type__is_returned(
     }
 
 
+def test_variant_without_a_value__has_no_value_in_any_reply(
+    public_api: Api, environment: Environment
+) -> None:
+    """OFREP's code default: constant, by rule, by override, with and without a targetingKey."""
+    player = public_api.register()
+    for key, rules in (("same", ()), ("rule", (Rule(id="half", variant="none", rollout=50_000),))):
+        variants = (Variant("some", 5), Variant("none", None), Variant("part", 0.5))
+        document = FlagDocument(
+            ValueType.NUMBER, variants, "none", "some", enabled=True, rules=rules
+        )
+        flag_create(environment=environment, key=key, document=document, actor=ACTOR)
+    flag = Flag.objects.get(environment=environment, key="rule")
+    assert "value" not in ask(public_api, "same").json
+    assert "value" not in public_api.post(f"{ALL}/same", {"context": {}}).json
+    reply = ask(public_api, "rule").json
+    assert (reply["variant"], "value" in reply) == ("none", False)
+    for variant, value in (("none", None), ("some", 5.0)):
+        override_set(flag, Player.objects.get(pk=player["id"]), variant, actor=ACTOR)
+        reply = ask(public_api, "rule").json
+        assert (reply["variant"], reply.get("value")) == (variant, value)
+        everything = public_api.post(ALL, {"context": {"targetingKey": "player_123"}}).json
+        by_key = {each["key"]: each for each in everything["flags"]}
+        assert by_key["rule"].get("value") == value
+        assert "value" not in by_key["same"]
+
+
+def test_metadata_of_the_flag__is_handed_out(public_api: Api, environment: Environment) -> None:
+    metadata = {"team": "growth", "build": 12, "ratio": 0.5, "beta": True}
+    own = msgspec.structs.replace(boolean_document(enabled=True, rules=(HALF,)), metadata=metadata)
+    flag_create(environment=environment, key="own", document=own, actor=ACTOR)
+    for reply in (
+        ask(public_api, "own").json,
+        next(
+            each
+            for each in public_api.post(ALL, {"context": {"targetingKey": "player_123"}}).json[
+                "flags"
+            ]
+            if each["key"] == "own"
+        ),
+    ):
+        found = reply["metadata"]
+        assert {name: found[name] for name in metadata} == metadata
+        assert found.keys() - metadata.keys() == {
+            "version",
+            "reason",
+            *(("ruleId", "bucket") if reply["variant"] == "enabled" else ()),
+        }
+    player_id = public_api.register()["id"]
+    assert "metadata" not in public_api.post(f"{FLAGS}/own/evaluate", {"player_id": player_id}).data
+
+
 def test_reasons__are_those_of_openfeature(public_api: Api, environment: Environment) -> None:
     public_api.register(attributes={"level": 45})
     make(environment, "off", HALF, enabled=False)

@@ -30,6 +30,7 @@ VALUES = {
     "energy": ("number", 10),
     "price": ("number", 2.5),
     "bonus": ("json", {"coins": 100, "items": ["sword", None]}),
+    "hint": ("string", None),  # no value
 }
 
 
@@ -79,6 +80,11 @@ def test_python_provider__resolves_every_type(client: OpenFeatureClient) -> None
     assert client.get_integer_value("energy", 1, PLAYER) == 10
     assert client.get_float_value("price", 1.0, PLAYER) == 2.5
     assert client.get_object_value("bonus", {}, PLAYER) == VALUES["bonus"][1]
+
+
+def test_python_provider__uses_the_code_default_for_no_value(client: OpenFeatureClient) -> None:
+    found = client.get_string_details("hint", "code default", PLAYER)
+    assert (found.value, found.variant, found.error_code) == ("code default", "only", None)
 
 
 def test_python_provider__falls_back_to_the_code_default_with_an_error(
@@ -160,10 +166,12 @@ def test_web_provider__resolves_every_type_and_handles_304(
         "integer": 10,
         "fraction": 2.5,
         "object": VALUES["bonus"][1],
+        "noValue": "code default",
         "missing": "code default",
         "mismatch": "code default",
     }
     assert first["boolean"]["flagMetadata"]["segmentId"] == "beta-testers"
+    assert (first["noValue"]["variant"], first["noValue"].get("errorCode")) == ("only", None)
     assert (first["missing"]["errorCode"], first["mismatch"]["errorCode"]) == (
         "FLAG_NOT_FOUND",
         "TYPE_MISMATCH",

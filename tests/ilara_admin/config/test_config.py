@@ -240,8 +240,25 @@ def test_changed_flag__is_described_as_on_its_page() -> None:
     (step,) = make_plan(current, wanted, prune=False).steps
     assert step.lines == [
         "Owner: none → Ada", "Archived: no → yes", "State: off → on",
-        "Rule 1: none → everyone: enabled to 25 %",
+        "Rule 1: none → 25 % of players get enabled",
     ]  # fmt: skip
+
+
+def test_no_value_and_metadata__are_written_read_and_described() -> None:
+    text = [{"key": "a", "value": "x"}, {"key": "b", "value": None}]
+    values = {"value_type": "string", "variants": text, "default": "a", "off": "b"}
+    config = taken(flags={"f": {**values, "metadata": {"team": "growth", "build": 1}}})
+    assert read(write(config).encode()) == config
+    changed = [{"key": "a", "value": None}, text[1]]
+    wanted = taken(flags={"f": {**values, "variants": changed, "metadata": {"build": True}}})
+    (step,) = make_plan(config, wanted, prune=False).steps
+    assert step.lines == [
+        'Variant a: "x" → no value', "Metadata build: 1 → true", 'Metadata team: "growth" → none',
+    ]  # fmt: skip
+    bare = taken(flags={"f": values})
+    assert "metadata" not in write(bare)
+    (step,) = make_plan(config, bare, prune=False).steps
+    assert step.lines == ["Metadata build: 1 → none", 'Metadata team: "growth" → none']
 
 
 def test_new_segments__come_after_their_references() -> None:

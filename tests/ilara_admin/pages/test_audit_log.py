@@ -89,7 +89,7 @@ def test_flag_entry__has_the_labels_of_the_flags_history(
     history = squeezed(text_of(admin.get(url_of(environment, "flag_detail", flag.key))))
     undo = squeezed(text_of(admin.get(url_of(environment, "audit_undo", entry.pk))))
     for html in (page(admin, environment), history, undo):
-        assert "Rule 1, percentage" in html
+        assert "40 % of beta-testers get enabled" in html
         assert f"rules.{rule.id}" not in html
 
 
@@ -293,7 +293,7 @@ SLICES = [
         (
             {},
             {"rules": [{"id": "r", "segment": "testers", "variant": "on", "rollout": 5_000}]},
-            [("rules.r", "", "testers: on to 5 %")],
+            [("rules.r", "", "5 % of testers get on")],
         ),
         (
             {"rules": [{"id": "r", "split": [{"variant": "a", "start": 0, "end": 100_000}]}]},
