@@ -65,7 +65,9 @@ def test_percentage__from_5_to_10(admin: Window) -> None:
         admin.fill(page.get_by_role("spinbutton", name="Percentage"), share)
         admin.press("button", "Save to live")
         expect(page.locator("#history")).to_contain_text(f"→ {share} %")
-    expect(page.locator("#history")).to_contain_text("5 % → 10 %")
+    expect(page.locator("#history")).to_contain_text(
+        "5 % of players get enabled → 10 % of players get enabled"
+    )
 
 
 def test_kill_and_undo(admin: Window) -> None:
@@ -94,7 +96,7 @@ def test_restore_and_compare(admin: Window) -> None:
     admin.press("link", "Restore revision 1")
     admin.press("button", "Restore in live")
     expect(page.locator("#history")).to_contain_text("Restored revision 1")
-    expect(page.locator("#history")).to_contain_text("7 % →")
+    expect(page.locator("#history")).to_contain_text("7 % of players get enabled →")
 
 
 def test_override_and_remove(admin: Window, ilara: Ilara) -> None:
