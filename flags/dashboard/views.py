@@ -57,14 +57,15 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
     archived = form.value("show") == "archived"
     flags = Flag.objects.of(request.environment)
     exists = flags.exists()
-    flags = flags.archived(archived).with_author().with_last_evaluated().order_by("key")
+    now = timezone.now()
+    flags = flags.archived(archived).with_author().with_evidence(now).order_by("key")
     if text := form.value("q"):
         flags = flags.matching(text)
     if state := form.value("state"):
         flags = flags.filter(document__enabled=state == "on")
     if segment := form.value("segment"):
         flags = flags.naming(segment)
-    page, now = KeysetPage.of(flags, request), timezone.now()
+    page = KeysetPage.of(flags, request)
     context = {
         "form": form,
         "page": page,
