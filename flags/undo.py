@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 
-from flags import overrides, services
+from flags import overrides, services, shadow
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from flags.models import Flag
 from ilara_admin.core.audit import Actor
@@ -20,6 +21,7 @@ DOCUMENT_ACTIONS = (
     AuditAction.FLAG_RESTORED,
 )
 ARCHIVE_ACTIONS = (AuditAction.FLAG_ARCHIVED, AuditAction.FLAG_UNARCHIVED)
+SHADOW_ACTIONS = (AuditAction.FLAG_ARCHIVE_SCHEDULED, AuditAction.FLAG_ARCHIVE_CANCELLED)
 
 
 def _flag(entry: AuditEntry) -> Flag:
@@ -68,10 +70,25 @@ def _archived(entry: AuditEntry) -> Fields:
 
 def _restore_archived(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
     before = entry.before or {}
-    at = datetime.fromisoformat(before["_archived_at"]) if before["_archived_at"] else None
+    at, later = _time(before["_archived_at"]), _time(before.get("archives_at"))
+    if later and later <= timezone.now():
+        later = None  # or it would be archived again at once
     return services.flag_set_archived(
-        _flag(entry), before["archived"], at=at, actor=actor, reason=reason
+        _flag(entry), before["archived"], at=at, archives_at=later, actor=actor, reason=reason
     )[1]
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _shadow(entry: AuditEntry) -> Fields:
+    return services.shadow_fields(_flag(entry))
+
+
+def _restore_shadow(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
+    at = _time((entry.before or {})["archives_at"])
+    return shadow.flag_archive_later(_flag(entry), at, actor=actor, reason=reason)[1]
 
 
 def _player(entry: AuditEntry) -> Player:
@@ -129,6 +146,12 @@ register_undo(
     role=Role.LIVE_OPS,
     current=_archived,
     restore=_restore_archived,
+)
+register_undo(
+    *SHADOW_ACTIONS,
+    role=Role.LIVE_OPS,
+    current=_shadow,
+    restore=_restore_shadow,
 )
 register_undo(
     AuditAction.FLAG_OVERRIDDEN,

@@ -245,6 +245,7 @@ _FIELDS: Mapping[str, tuple[str, Any, Callable[[Any], str]]] = {
     "tags": ("Tags", tuple[str, ...], lambda tags: ", ".join(tags) or "none"),
     "links": ("Links", tuple[dict[str, str], ...], _links),
     "overrides": ("Overrides", list[dict[str, Any]] | int, _overrides),
+    "archives_at": ("Archives", datetime, moment),
     "archived": ("Lists", bool, lambda archived: "archived" if archived else "in use"),
 }
 

@@ -30,6 +30,8 @@ VERBS = {
     AuditAction.FLAG_DISABLED: "turned off the flag",
     AuditAction.FLAG_ARCHIVED: "archived the flag",
     AuditAction.FLAG_UNARCHIVED: "unarchived the flag",
+    AuditAction.FLAG_ARCHIVE_SCHEDULED: "set a date to archive the flag",
+    AuditAction.FLAG_ARCHIVE_CANCELLED: "removed the date to archive the flag",
     AuditAction.FLAG_RESTORED: "restored an earlier revision of the flag",
     AuditAction.FLAG_OVERRIDDEN: "set a player's override of the flag",
     AuditAction.FLAG_OVERRIDE_REMOVED: "removed a player's override of the flag",
@@ -82,7 +84,7 @@ class AuditLine:
     @property
     def short(self) -> list[Change]:
         """The differences, if they add to the sentence and are short."""
-        adding = (".updated", ".described", "linked")
+        adding = (".updated", ".described", "linked", ".archive_scheduled")
         if not self.entry.action.endswith(adding) or len(self.changes) > 2:
             return []
         brief = all(len(change.before) + len(change.after) <= 60 for change in self.changes)
