@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 import msgspec
 from django.core.exceptions import ValidationError
@@ -12,14 +13,16 @@ from django.utils.html import escape
 
 from flags import services
 from flags.dashboard.affected import affected_flags
-from flags.dashboard.forms import CloneForm, RolloutForm
+from flags.dashboard.forms import ArchiveForm, CloneForm, RolloutForm
 from flags.dashboard.impact import Impact
 from flags.dashboard.shortcuts import done, get_flag_or_404, readable_flag
+from flags.dashboard.stale import asked_text
 from flags.dashboard.views import impact_of
 from flags.engine import sentences
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from flags.engine.schedule import figure_at
 from flags.models import Flag, FlagRevision
+from flags.shadow import flag_archive_later
 from flags.validation import lost_variants_text
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.core.diff import Change
@@ -228,24 +231,59 @@ def _restore_text(
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
-    """Archive or unarchive a flag."""
-    flag = get_flag_or_404(request, key)
-    archived = state == "archive"
-    if request.method == "POST":
-        flag, entry = services.flag_set_archived(
-            flag, archived, actor=actor_of(request), reason=reason_of(request)
-        )
-        text = f"{key} is archived." if archived else f"{key} is unarchived."
-        return done(request, flag, entry, text)
+    """Archive or unarchive a flag, or archive it after a shadow period."""
+    flag, now = get_flag_or_404(request, key), timezone.now()
+    archived, posted = state == "archive", request.method == "POST"
+    form = ArchiveForm(request.POST if posted else None) if archived else None
+    error = ""
+    if posted and (form is None or form.is_valid()):
+        actor, reason = actor_of(request), reason_of(request)
+        days = form.cleaned_data["days"] if form else 0
+        try:
+            if days:
+                at = now + timedelta(days=days)
+                flag, entry = flag_archive_later(flag, at, actor=actor, reason=reason)
+                text = f"{key} archives on {sentences.moment(at)}."
+            else:
+                flag, entry = services.flag_set_archived(flag, archived, actor=actor, reason=reason)
+                text = f"{key} is {state}d."
+        except ValidationError as problem:
+            error = " ".join(problem.messages)
+        else:
+            return done(request, flag, entry, text)
     found = None if flag.problem else impact_of(request, flag, flag.spec, archived=archived)
+    text = _archive_text(flag, archived, found)
     return render_confirm(
         request,
         Confirm(
             title=f"{'Archive' if archived else 'Unarchive'} {key}",
             button="Archive" if archived else "Unarchive",
             cancel_url=environment_url(request, "flag_detail", key),
-            text=_archive_text(flag, archived, found),
+            text=f"{text} {asked_text(flag, now)}".strip() if archived else text,
             affected=affected_flags(request, flag, found),
+            form=form,
+            error=error,
+        ),
+    )
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def flag_keep(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Cancel the archiving of a flag in its shadow period."""
+    flag = get_flag_or_404(request, key)
+    if request.method == "POST" or not flag.archives_at:
+        flag, entry = flag_archive_later(
+            flag, None, actor=actor_of(request), reason=reason_of(request)
+        )
+        return done(request, flag, entry, f"{key} stays in use.")
+    return render_confirm(
+        request,
+        Confirm(
+            title=f"Keep {key}",
+            button="Keep the flag",
+            cancel_url=environment_url(request, "flag_detail", key),
+            text="It will not be archived. It serves as before.",
+            changes=[Change("Archives", sentences.moment(flag.archives_at), "never")],
         ),
     )
 

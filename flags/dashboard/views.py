@@ -18,7 +18,7 @@ from flags.dashboard.impact import Impact, impact
 from flags.dashboard.overrides import overrides_of
 from flags.dashboard.receipts import receipt_context
 from flags.dashboard.shortcuts import get_flag_or_404
-from flags.dashboard.stale import hints
+from flags.dashboard.stale import asked_of, hints
 from flags.engine import sentences
 from flags.engine.bucketing import weights_of
 from flags.engine.document import (
@@ -147,6 +147,7 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "overrides": overrides_of(flag, now),
         "evaluations": evaluations.evaluations_of(request, flag, now),
         "hints": hints(flag, now),
+        "asked": asked_of(flag, now),
         "may_override": request.user.may(Role.SUPPORT),
         **receipt_context(request, flag),
     }

@@ -1,20 +1,23 @@
 """Evidence that flags are no longer needed."""
 
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
 import pytest
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from msgspec.structs import replace
 
 from flags.dashboard.shortcuts import get_flag_or_404
 from flags.dashboard.stale import hints
 from flags.engine.document import Ramp, Rule, ScheduleStep, boolean_document, encode_document
-from flags.models import Flag, FlagUsage
+from flags.models import Flag, FlagClient, FlagUsage
 from flags.services import flag_create
-from ilara_admin.models import Environment
+from ilara_admin.models import AuditEntry, Environment, Role
 from tests.factories import ACTOR
+from tests.pages import message_of, squeezed, text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -123,3 +126,97 @@ def test_page__has_the_same_evidence_as_the_list(environment: Environment) -> No
     assert hints(get_flag_or_404(request, "steady"), now) == [STEADY]
     assert hints(get_flag_or_404(request, "waiting"), now) == []
     assert encode_document(waiting.spec)["rules"][0]["start"].endswith("Z")
+
+
+# --- The pages ------------------------------------------------------------------------------------
+
+
+def asked(flag: Flag, client: str, hours_ago: float) -> None:
+    at = datetime.now(UTC) - timedelta(hours=hours_ago)
+    FlagClient.objects.create(flag=flag, client=client, count=7, last_at=at)
+
+
+def page_at(client: Client, environment: Environment, path: str) -> str:
+    response = client.get(f"/{environment.project.slug}/{environment.slug}/flags/{path}")
+    assert response.status_code == 200
+    return " ".join(squeezed(text_of(response)).split())
+
+
+def old(environment: Environment, key: str) -> Flag:
+    then = datetime.now(UTC) - 60 * DAY
+    return make(environment, key, created_at=then, updated_at=then)
+
+
+def test_stale_page__shows_evidence_and_who_asks(
+    staff_client: Callable[..., Client], environment: Environment
+) -> None:
+    client, now = staff_client(Role.LIVE_OPS), datetime.now(UTC)
+    unused, leaving, gone = (old(environment, key) for key in ("unused", "leaving", "gone"))
+    asked(unused, "ilara-go/1.1", 24 * 40)
+    asked(leaving, "old-game/2", 2.5)
+    asked(gone, "older-game/1", 3.5)
+    Flag.objects.filter(pk=leaving.pk).update(archives_at=now + timedelta(days=3))
+    Flag.objects.filter(pk=gone.pk).update(archived_at=now - timedelta(days=3))
+    page = page_at(client, environment, "+stale/")
+    stale, shadow, still = re.findall("<tbody>.*?</tbody>", page, re.DOTALL)
+    assert UNUSED in stale
+    assert "ilara-go/1.1" in stale
+    assert "leaving" not in stale + still
+    assert ">in 3 d<" in shadow
+    assert "old-game/2" in shadow
+    assert ">2 h ago<" in shadow
+    assert "older-game/1" in still
+    reader = page_at(staff_client(Role.VIEWER), environment, "+stale/")
+    assert "unused" in reader
+    assert "Archive unused" in page
+    assert "Archive unused" not in reader
+
+    assert "Games still ask for it. Asked last by" in page_at(client, environment, "gone/")
+    detail = page_at(client, environment, "leaving/")
+    assert "Until then it serves as before." in detail
+    assert "old-game/2" in detail
+
+
+def test_archive_dialog__offers_a_shadow_period_that_can_be_cancelled(
+    staff_client: Callable[..., Client], environment: Environment
+) -> None:
+    client = staff_client(Role.LIVE_OPS)
+    flag = old(environment, "leaving")
+    asked(flag, "old-game/2", 2.5)
+    assert "Asked last by old-game/2, 2 h ago." in page_at(client, environment, "leaving/archive/")
+    base = f"/{environment.project.slug}/{environment.slug}/flags/leaving"
+    assert client.post(f"{base}/archive/", {"days": "8"}).status_code == 422
+    response = client.post(f"{base}/archive/", {"days": "7", "reason": "Launched"})
+    assert "leaving archives on " in message_of(response)
+    flag.refresh_from_db()
+    assert flag.archived_at is None
+    assert flag.archives_at
+    assert abs(flag.archives_at - datetime.now(UTC) - 7 * DAY) < timedelta(minutes=5)
+    assert "Launched" in AuditEntry.objects.order_by("id").values_list("reason", flat=True).last()
+
+    assert "It will not be archived." in page_at(client, environment, "leaving/keep/")
+    assert "stays in use" in message_of(client.post(f"{base}/keep/"))
+    flag.refresh_from_db()
+    assert (flag.archives_at, flag.archived_at) == (None, None)
+    assert "Nothing was changed" in message_of(client.post(f"{base}/keep/"))
+
+    client.post(f"{base}/archive/")
+    flag.refresh_from_db()
+    assert flag.archived_at
+
+
+def test_flag_page__tells_single_from_bulk_evaluations(
+    staff_client: Callable[..., Client], environment: Environment
+) -> None:
+    client, now = staff_client(Role.VIEWER), datetime.now(UTC)
+    flag = old(environment, "bulk-only")
+    use = FlagUsage.objects.create(
+        flag=flag, hour=now, variant="enabled", count=5, single=0, last_at=now
+    )
+    page = page_at(client, environment, "bulk-only/")
+    assert "only together with all flags, 5 times" in page
+    FlagUsage.objects.filter(pk=use.pk).update(single=2)
+    asked(flag, "game/3", 1)
+    page = page_at(client, environment, "bulk-only/")
+    assert "2 evaluations alone, 3 together" in page
+    assert "game/3" in page
