@@ -39,6 +39,7 @@ PLAYERS = (
 )
 FLAGS_AT_START = ("onboarding-copy", "match-region", "new_tutorial")
 FLAGS_IN_SHOP = ("new-shop", "starter-price")
+OLD_VERSION, FLAGS_OF_IT = "2.0.1", ("legacy-matchmaker", "winter-event")
 
 AWAY = (OSError, http.client.HTTPException)  # RemoteDisconnected is both
 
@@ -53,7 +54,7 @@ class RefusedError(Exception):
         self.status = status
 
 
-class Server:
+class GameApi:
     """The API under `address`, over one connection that is opened again when it breaks."""
 
     def __init__(self, address: str, key: str) -> None:
@@ -93,9 +94,9 @@ class Server:
 class SimulatedPlayer:
     """One player, who plays one session after another."""
 
-    def __init__(self, server: Server, number: int) -> None:
+    def __init__(self, api: GameApi, number: int) -> None:
         self.name, self.country, self.platform, self.version = PLAYERS[number]
-        self.server, self.external_id = server, f"simulated_{number + 1}"
+        self.api, self.external_id = api, f"simulated_{number + 1}"
         self.rng = Random(self.external_id)
         self.id, self.level, self.retries = "", 1, 0
 
@@ -110,7 +111,7 @@ class SimulatedPlayer:
         rng, session_id, started_at = self.rng, f"sess_{uuid.uuid4().hex[:16]}", datetime.now(UTC)
         yield from self._register()
         yield from self._post("/flags/flags/evaluate", {"player_id": self.id})
-        for flag in FLAGS_AT_START:
+        for flag in FLAGS_AT_START + FLAGS_OF_IT * (self.version == OLD_VERSION):
             yield from self._evaluate(flag)
         yield from self._track(
             session_id, "session_start",
@@ -193,7 +194,7 @@ class SimulatedPlayer:
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         """Yields after the request; the value is the data of the reply."""
-        data = self.server.post(path, body, self.version)
+        data = self.api.post(path, body, self.version)
         yield
         return data
 
@@ -202,9 +203,9 @@ class SimulatedPlayer:
             yield
 
 
-def play(server: Server) -> None:
+def play(api: GameApi) -> None:
     """Play until the process is stopped, or the key no longer works."""
-    players = [SimulatedPlayer(server, number) for number in range(len(PLAYERS))]
+    players = [SimulatedPlayer(api, number) for number in range(len(PLAYERS))]
     turns = [player.play() for player in players]
     for number in cycle(range(len(players))):
         try:
@@ -223,7 +224,7 @@ def play(server: Server) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    play(Server(os.environ[ADDRESS], os.environ[KEY]))
+    play(GameApi(os.environ[ADDRESS], os.environ[KEY]))
     sys.stderr.write(f"The key “{KEY_NAME}” was revoked: the simulated players stop.\n")
     # `serve` would start it again.
     while True:
