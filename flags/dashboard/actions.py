@@ -234,7 +234,10 @@ def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse
     """Archive or unarchive a flag, or archive it after a shadow period."""
     flag, now = get_flag_or_404(request, key), timezone.now()
     archived, posted = state == "archive", request.method == "POST"
-    form = ArchiveForm(request.POST if posted else None) if archived else None
+    data = (
+        {"days": "0", **request.POST.dict()} if posted else None
+    )  # the Undo of a toast sends none
+    form = ArchiveForm(data) if archived else None
     error = ""
     if posted and (form is None or form.is_valid()):
         actor, reason = actor_of(request), reason_of(request)

@@ -312,8 +312,6 @@ class ArchiveForm(forms.Form):
         label="When",
         choices=list(SHADOW_DAYS.items()),
         coerce=int,
-        required=False,
-        empty_value=0,
         help_text="Until then the flag serves as before, and its page shows who still asks for it.",
     )
 
