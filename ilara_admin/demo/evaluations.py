@@ -107,7 +107,7 @@ def _at(context: EvaluationContext, at: datetime) -> EvaluationContext:
 
 
 def _traffic(hour: datetime, now: datetime, rng: Random) -> float:
-    growth = 0.5 ** ((now - hour) / timedelta(days=GROWTH_DAYS))
+    growth: float = 0.5 ** ((now - hour) / timedelta(days=GROWTH_DAYS))
     weight = RHYTHM[hour.hour] * len(RHYTHM) / sum(RHYTHM)
     return PER_HOUR * growth * weight * rng.uniform(0.8, 1.2)
 

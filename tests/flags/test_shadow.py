@@ -55,7 +55,7 @@ def test_shadow_period__serves_as_before_then_archives_as_the_author(
 
     undo(last, actor=BO)  # unarchives, and does not archive again
     flag.refresh_from_db()
-    assert (flag.archived_at, flag.archives_at) == (None, None)
+    assert [flag.archived_at, flag.archives_at] == [None, None]
     assert archive_due(in_days(100)) == 0
 
 

@@ -359,4 +359,4 @@ def test_simulated_players__have_one_key_that_the_next_start_replaces(db: None) 
     assert (new.kind, new.environment.slug) == (KeyKind.PUBLIC, "live")
     assert tokens.digest(children[1].environment[play.KEY]) == new.digest
     assert children[1].environment[play.KEY] not in " ".join(children[1].command)
-    assert children[1].environment[play.KEY] not in command.stdout.getvalue()  # type: ignore[attr-defined]
+    assert children[1].environment[play.KEY] not in command.stdout.getvalue()
