@@ -60,7 +60,7 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
         raise unknown_flag(request, key, query.flags)
     decision = evaluate(flag, context)
     if query.is_from_game:
-        usage.note(flag, decision)
+        usage.note(flag, decision, request.META.get("HTTP_USER_AGENT", ""))
     prepared = None if query.explain else query.flags.decided.get(id(decision))
     if prepared is not None:
         return respond(msgspec.Raw(prepared.value))

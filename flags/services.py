@@ -397,23 +397,32 @@ def _readable(document: Any) -> FlagDocument:
 
 @transaction.atomic
 def flag_set_archived(
-    flag: Flag, archived: bool, *, actor: Actor, at: datetime | None = None, reason: str = ""
-) -> Saved:
+    flag: Flag, archived: bool, *, actor: Actor, at: datetime | None = None,
+    archives_at: datetime | None = None, reason: str = "",
+) -> Saved:  # fmt: skip
     """Archive or unarchive a flag. An archived flag serves its off value. `at` is the time of
-    archiving, by default now."""
+    archiving, by default now. `archives_at` is the end of the shadow period of an unarchived
+    flag."""
     flag = locked(flag)
     if (flag.archived_at is not None) == archived:
         return flag, None
     before = archived_fields(flag)
     flag.archived_at = (at or timezone.now()) if archived else None
-    flag.save(update_fields=["archived_at"])
+    flag.archives_at = None if archived else archives_at
+    flag.save(update_fields=["archived_at", "archives_at"])
     _revise_next(flag, actor, reason)
     action = AuditAction.FLAG_ARCHIVED if archived else AuditAction.FLAG_UNARCHIVED
-    entry = audit(action, flag, actor, before=before, after=archived_fields(flag), reason=reason)
+    old, new = changed_fields(before, archived_fields(flag))
+    entry = audit(action, flag, actor, before=old, after=new, reason=reason)
     bump_config_version(flag.environment)
     return flag, entry
 
 
 def archived_fields(flag: Flag) -> dict[str, Any]:
     at = flag.archived_at
-    return {"archived": at is not None, "_archived_at": at.isoformat() if at else None}
+    archived = {"archived": at is not None, "_archived_at": at.isoformat() if at else None}
+    return {**archived, **shadow_fields(flag)}
+
+
+def shadow_fields(flag: Flag) -> dict[str, Any]:
+    return {"archives_at": flag.archives_at.isoformat() if flag.archives_at else None}

@@ -9,7 +9,7 @@ from procrastinate import JobContext
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import JobAborted
 
-from flags import usage
+from flags import clients_seen, shadow, usage
 from ilara_admin.core.jobs import RETRY
 
 
@@ -20,7 +20,15 @@ def forget_usage(timestamp: int, **_: Any) -> None:
     from flags.dashboard.impact_job import impacts_forget  # it queues the task below
 
     usage.usage_forget(timezone.now())
+    clients_seen.clients_forget(timezone.now())
     impacts_forget(timedelta(days=1))
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queueing_lock="flags.archive_due", pass_context=False)
+def archive_due(timestamp: int, **_: Any) -> None:
+    """Archive the flags whose shadow period has ended."""
+    shadow.archive_due(timezone.now())
 
 
 @app.task(pass_context=True)

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from flags import overrides, services
+from flags import overrides, services, shadow
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from flags.models import Flag
 from ilara_admin.core.audit import Actor
@@ -23,6 +23,7 @@ DOCUMENT_ACTIONS = (
 # A flag that games have used for longer must keep its history.
 DELETABLE = timedelta(days=1)
 ARCHIVE_ACTIONS = (AuditAction.FLAG_ARCHIVED, AuditAction.FLAG_UNARCHIVED)
+SHADOW_ACTIONS = (AuditAction.FLAG_ARCHIVE_SCHEDULED, AuditAction.FLAG_ARCHIVE_CANCELLED)
 
 
 def _found(entry: AuditEntry) -> Flag | None:
@@ -101,10 +102,25 @@ def _archived(entry: AuditEntry) -> Fields:
 
 def _restore_archived(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
     before = entry.before or {}
-    at = datetime.fromisoformat(before["_archived_at"]) if before["_archived_at"] else None
+    at, later = _time(before["_archived_at"]), _time(before.get("archives_at"))
+    if later and later <= timezone.now():
+        later = None  # or it would be archived again at once
     return services.flag_set_archived(
-        _flag(entry), before["archived"], at=at, actor=actor, reason=reason
+        _flag(entry), before["archived"], at=at, archives_at=later, actor=actor, reason=reason
     )[1]
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _shadow(entry: AuditEntry) -> Fields:
+    return services.shadow_fields(_flag(entry))
+
+
+def _restore_shadow(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
+    at = _time((entry.before or {})["archives_at"])
+    return shadow.flag_archive_later(_flag(entry), at, actor=actor, reason=reason)[1]
 
 
 def _player(entry: AuditEntry) -> Player:
@@ -162,6 +178,12 @@ register_undo(
     role=Role.LIVE_OPS,
     current=_archived,
     restore=_restore_archived,
+)
+register_undo(
+    *SHADOW_ACTIONS,
+    role=Role.LIVE_OPS,
+    current=_shadow,
+    restore=_restore_shadow,
 )
 register_undo(
     AuditAction.FLAG_OVERRIDDEN,

@@ -2,19 +2,21 @@
 
 from django.urls import path, re_path
 
-from flags.dashboard import actions, details, editor, overrides, revisions, views
+from flags.dashboard import actions, archive, details, editor, overrides, revisions, stale, views
 
 KEY = "<str:key>"
 
 urlpatterns = [
     path("", views.flag_list, name="flag_list"),
     path("+new/", views.flag_new, name="flag_new"),
+    path("+stale/", stale.flag_stale_list, name="flag_stale_list"),
     path(f"{KEY}/", views.flag_detail, name="flag_detail"),
     path(f"{KEY}/rules/", editor.flag_rules, name="flag_rules"),
     path(f"{KEY}/rules/<str:rule_id>/percentage/", actions.flag_rollout, name="flag_rollout"),
     path(f"{KEY}/rules/<str:rule_id>/up/", actions.flag_move, name="flag_move"),
     path(f"{KEY}/prerequisites/", editor.flag_prerequisites, name="flag_prerequisites"),
     path(f"{KEY}/details/", details.flag_details, name="flag_details"),
+    path(f"{KEY}/keep/", archive.flag_keep, name="flag_keep"),
     path(f"{KEY}/clone/", actions.flag_clone, name="flag_clone"),
     path(f"{KEY}/variants/", editor.flag_variants, name="flag_variants"),
     path(f"{KEY}/overrides/", overrides.flag_overrides, name="flag_overrides"),
@@ -33,6 +35,6 @@ urlpatterns = [
     path(f"{KEY}/restore/<int:number>/", actions.flag_restore, name="flag_restore"),
     re_path(r"^(?P<key>[^/]+)/turn-(?P<state>on|off)/$", actions.flag_switch, name="flag_switch"),
     re_path(
-        r"^(?P<key>[^/]+)/(?P<state>archive|unarchive)/$", actions.flag_archive, name="flag_archive"
+        r"^(?P<key>[^/]+)/(?P<state>archive|unarchive)/$", archive.flag_archive, name="flag_archive"
     ),
 ]

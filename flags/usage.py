@@ -13,6 +13,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
+from flags import clients_seen
 from flags.cache import FlagSet
 from flags.engine.evaluation import CompiledFlag, Decision
 from flags.models import EnvironmentUsage, Flag, FlagUsage
@@ -32,8 +33,9 @@ _together: Counter[FlagSet] = Counter()
 _lock = threading.Lock()
 
 
-def note(flag: CompiledFlag, decision: Decision) -> None:
-    """Count the evaluation of one flag."""
+def note(flag: CompiledFlag, decision: Decision, user_agent: str) -> None:
+    """Count the evaluation of one flag by a client with this User-Agent."""
+    clients_seen.note(flag.id, user_agent)
     with _lock:
         _single[flag.id, decision.variant.key] += 1
     metrics.EVALUATIONS.inc()
@@ -60,6 +62,7 @@ def forget() -> None:
     _single.clear()
     _bulk.clear()
     _together.clear()
+    clients_seen.forget()
 
 
 # Skips flags deleted in the meantime. All processes lock rows in the same order, which prevents
@@ -86,6 +89,7 @@ DO UPDATE SET count = environment_usage.count + excluded.count"""
 
 def flush() -> None:
     """Write the counts. If that fails, they are kept for the next flush."""
+    clients_seen.flush()
     with _lock:
         single, bulk, together = _single.copy(), _bulk.copy(), _together.copy()
         _single.clear()

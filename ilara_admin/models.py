@@ -191,6 +191,8 @@ class AuditAction(models.TextChoices):
     FLAG_DISABLED = "flag.disabled"
     FLAG_ARCHIVED = "flag.archived"
     FLAG_UNARCHIVED = "flag.unarchived"
+    FLAG_ARCHIVE_SCHEDULED = "flag.archive_scheduled"
+    FLAG_ARCHIVE_CANCELLED = "flag.archive_cancelled"
     FLAG_RESTORED = "flag.restored"
     FLAG_OVERRIDDEN = "flag.overridden"
     FLAG_OVERRIDE_REMOVED = "flag.override_removed"

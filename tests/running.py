@@ -134,7 +134,10 @@ class Serve:
         python: Python = OURS,
         folder: Path | None = None,
         env: Mapping[str, str] | None = None,
+        plays: bool = False,
     ) -> None:
+        if "--demo" in options and not plays:
+            options += ("--no-play",)  # simulated players would change what tests count
         self.home, self.port = home, port or free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.notes = Path(tempfile.mkdtemp(prefix="ilara-serve-"))

@@ -16,7 +16,7 @@ import pytest
 from ilara_admin.runtime import supervisor
 from ilara_admin.runtime.supervisor import Child
 from tests.api_client import EVENTS, PLAYERS, HttpApi
-from tests.homes import answers, empty_home, wait_until
+from tests.homes import HANG_SECONDS, answers, empty_home, wait_until
 from tests.processes import alive
 from tests.running import (
     OURS,
@@ -27,6 +27,7 @@ from tests.running import (
     on_embedded_database,
     pasted,
     python_of_other_user,
+    query,
 )
 
 pytestmark = [pytest.mark.slow, on_embedded_database]
@@ -404,6 +405,27 @@ def test_worker_killed__is_restarted(used: Serve, start: Start) -> None:
     wait_until(lambda: "The job worker exited with code -9" in serve.out)
     wait_until(lambda: any("manage.py worker" in line for line in arguments(serve)))
     serve.stop()
+
+
+def test_demo__players_play_through_the_api_also_after_a_restart(used: Serve, start: Start) -> None:
+    serve = start(used.home, "--demo", *ONE_WORKER, plays=True).ready(2 * HANG_SECONDS)
+    assert serve.says("players") == "6 simulated players play; --no-play leaves them out"
+    wait_until(lambda: played(serve) > 3)
+    os.kill(pid_of(serve, "gunicorn"), signal.SIGKILL)
+    wait_until(lambda: "The web server exited with code -9; restarting it" in serve.out)
+    before = played(serve)
+    wait_until(lambda: played(serve) > before + 3)
+    assert "sample game" not in serve.out, "it was not restarted"
+    assert not TOKEN.search(serve.out + serve.err)
+    assert not any(TOKEN.search(line) for line in arguments(serve))
+    serve.stop()
+
+
+def played(serve: Serve) -> int:
+    """The number of events of the simulated players."""
+    sql = """SELECT count(*) FROM event JOIN player ON player.id = player_id
+             WHERE external_id LIKE 'simulated!_%' ESCAPE '!'"""
+    return int(query(serve.home, sql)[0][0])
 
 
 def test_web_server_killed__is_restarted_and_its_workers_release_the_port(

@@ -22,6 +22,7 @@ from flags.services import (
     flag_set_enabled,
     flag_update,
 )
+from flags.shadow import flag_archive_later
 from ilara_admin.core.audit import Actor, request_id
 from ilara_admin.core.changes import (
     Conflict,
@@ -57,6 +58,7 @@ COLUMNS_LEFT_OUT = {
     "segment": {"updated_at", "size", "sized_among", "sized_at", "size_wanted_at"},
 }
 BO = Actor("Bo")
+SOON = datetime.now(UTC) + timedelta(days=7)
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
 
 
@@ -233,6 +235,23 @@ CASES = {
         A.FLAG_ARCHIVED,
         lambda t: flag_set_archived(t.flag, True, actor=ACTOR),
         lambda t: flag_set_archived(t.flag, False, actor=ACTOR),
+    ),
+    "flag archived in its shadow period": Case(
+        A.FLAG_ARCHIVED,
+        lambda t: flag_set_archived(t.flag, True, actor=ACTOR),
+        lambda t: flag_set_archived(t.flag, False, actor=ACTOR),
+        first=lambda t: flag_archive_later(t.flag, SOON, actor=ACTOR),
+    ),
+    "flag archives later": Case(
+        A.FLAG_ARCHIVE_SCHEDULED,
+        lambda t: flag_archive_later(t.flag, SOON, actor=ACTOR),
+        lambda t: flag_archive_later(t.flag, None, actor=ACTOR),
+    ),
+    "flag does not archive": Case(
+        A.FLAG_ARCHIVE_CANCELLED,
+        lambda t: flag_archive_later(t.flag, None, actor=ACTOR),
+        lambda t: flag_archive_later(t.flag, SOON, actor=ACTOR),
+        first=lambda t: flag_archive_later(t.flag, SOON, actor=ACTOR),
     ),
     "flag unarchived": Case(
         A.FLAG_UNARCHIVED,

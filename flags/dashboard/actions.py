@@ -236,46 +236,6 @@ def _restore_text(changes: Sequence[Change], draft: FlagDocument | None) -> str:
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
-def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse:
-    """Archive or unarchive a flag."""
-    flag = get_flag_or_404(request, key)
-    archived = state == "archive"
-    if request.method == "POST" and not asks_everyone(request):
-        flag, entry = services.flag_set_archived(
-            flag, archived, actor=actor_of(request), reason=reason_of(request)
-        )
-        text = f"{key} is archived." if archived else f"{key} is unarchived."
-        return done(request, flag, entry, text)
-    shown = DialogImpact()
-    if not flag.problem:
-        shown = dialog_impact(request, flag, flag.spec, archived=archived)
-    return render_confirm(
-        request,
-        Confirm(
-            title=f"{'Archive' if archived else 'Unarchive'} {key}",
-            button="Archive" if archived else "Unarchive",
-            cancel_url=environment_url(request, "flag_detail", key),
-            text=_archive_text(flag, archived),
-            figures=shown.html,
-            second_button=shown.second_button,
-            affected=affected_flags(request, flag, shown.impact),
-        ),
-    )
-
-
-def _archive_text(flag: Flag, archived: bool) -> str:
-    if flag.problem:
-        return f"The stored document cannot be read. {flag.problem}"
-    document = flag.spec
-    off = sentences.value_text(document.variant(document.off).value)
-    return (
-        f"Players get {off}. The flag moves to the Archived tab and keeps its history."
-        if archived
-        else "The flag returns to the In use tab and its rules apply again."
-    )
-
-
-@staff_view(Role.LIVE_OPS, "GET", "POST")
 @readable_flag
 def flag_move(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResponse:
     """Move a rule up by one."""

@@ -314,6 +314,21 @@ class CloneForm(forms.Form):
     )
 
 
+SHADOW_DAYS = {0: "Now", 7: "After 7 days", 14: "After 14 days", 30: "After 30 days",
+               90: "After 90 days"}  # fmt: skip
+
+
+class ArchiveForm(forms.Form):
+    """When to archive a flag, in days."""
+
+    days = forms.TypedChoiceField(
+        label="When",
+        choices=list(SHADOW_DAYS.items()),
+        coerce=int,
+        help_text="Until then the flag serves as before, and its page shows who still asks for it.",
+    )
+
+
 class RolloutForm(forms.Form):
     """A percentage. While it is typed, the dialog shows which players would switch."""
 

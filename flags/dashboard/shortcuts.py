@@ -6,22 +6,25 @@ from typing import Any
 
 from django.http import HttpResponse
 
-from flags.models import Flag
+from flags.models import STALE_DAYS, Flag, only_variant_sql
 from ilara_admin.models import AuditEntry
 from ilara_admin.web.access import environment_url, get_or_404
 from ilara_admin.web.confirm import changed
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 
-# As Flag.objects.with_author().with_last_evaluated().
-WITH_AUTHOR_AND_LAST_EVALUATED = """
+# As Flag.objects.with_author().with_evidence(now).
+GIVEN = f"""flag.id, flag.document, flag.updated_at, now() - interval '{STALE_DAYS} days',
+    to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')"""
+WITH_AUTHOR_AND_EVIDENCE = f"""
     (SELECT r.author_name FROM flag_revision r
      WHERE r.flag_id = flag.id AND r.number = flag.revision) AS changed_by,
     (SELECT u.last_at FROM flag_usage u WHERE u.flag_id = flag.id
-     ORDER BY u.hour DESC, u.last_at DESC LIMIT 1) AS last_evaluated_at"""
+     ORDER BY u.hour DESC, u.last_at DESC LIMIT 1) AS last_evaluated_at,
+    {only_variant_sql(GIVEN)} AS only_variant"""
 
 
 def get_flag_or_404(request: HtmxHttpRequest, key: str) -> Flag:
-    return get_or_404(request, Flag, WITH_AUTHOR_AND_LAST_EVALUATED, key=key)
+    return get_or_404(request, Flag, WITH_AUTHOR_AND_EVIDENCE, key=key)
 
 
 def readable_flag(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

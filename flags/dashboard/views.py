@@ -20,7 +20,7 @@ from flags.dashboard.impact_figures import Impact
 from flags.dashboard.overrides import overrides_of
 from flags.dashboard.receipts import receipt_context
 from flags.dashboard.shortcuts import get_flag_or_404
-from flags.dashboard.stale import hints
+from flags.dashboard.stale import asked_of, hints
 from flags.engine import sentences
 from flags.engine.bucketing import weights_of
 from flags.engine.document import (
@@ -58,14 +58,15 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
     archived = form.value("show") == "archived"
     flags = Flag.objects.of(request.environment)
     exists = flags.exists()
-    flags = flags.archived(archived).with_author().with_last_evaluated().order_by("key")
+    now = timezone.now()
+    flags = flags.archived(archived).with_author().with_evidence(now).order_by("key")
     if text := form.value("q"):
         flags = flags.matching(text)
     if state := form.value("state"):
         flags = flags.filter(document__enabled=state == "on")
     if segment := form.value("segment"):
         flags = flags.naming(segment)
-    page, now = KeysetPage.of(flags, request), timezone.now()
+    page = KeysetPage.of(flags, request)
     context = {
         "form": form,
         "page": page,
@@ -155,6 +156,7 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "overrides": overrides_of(flag, now),
         "evaluations": evaluations.evaluations_of(request, flag, now),
         "hints": hints(flag, now),
+        "asked": asked_of(flag, now),
         "may_override": request.user.may(Role.SUPPORT),
         **receipt_context(request, flag),
     }

@@ -255,6 +255,10 @@ def _field_changes(name: str, before: Any, after: Any, at: datetime) -> list[Cha
         return _metadata_changes(
             *(_read(side, dict[str, MetadataValue]) or {} for side in (before, after))
         )
+    if name == "archives_at":
+        times = (_read(side, datetime) for side in (before, after))
+        texts = [short_moment(time, at, always_clock=True) if time else "never" for time in times]
+        return _changed("Archives", *texts)
     if name not in _FIELDS:
         return diff.differences({name: before}, {name: after}, at=at)
     label, kind, text = _FIELDS[name]

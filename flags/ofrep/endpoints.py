@@ -129,11 +129,11 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
         common = for_everyone(flag, _now(request), {})
         if common is None:
             return _json(_without_key(flag), status=400)
-        usage.note(flag, common)
+        usage.note(flag, common, request.META.get("HTTP_USER_AGENT", ""))
         return _json(success(flag, common))
     context = _context(request, sent.key, sent.attributes, event_counts_needed([flag]))
     decision = evaluate(flag, context)
-    usage.note(flag, decision)
+    usage.note(flag, decision, request.META.get("HTTP_USER_AGENT", ""))
     content = _encoded(flags_part.of(request.snapshot), flag, decision, context)
     return HttpResponse(content, content_type="application/json")
 

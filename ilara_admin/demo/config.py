@@ -1,4 +1,4 @@
-"""The segments and flags of the sample game, with four weeks of history.
+"""The segments and flags of the sample game, with their history.
 
 Each change goes through the services, oldest first, with a sample author, and is then backdated.
 Existing segments and flags with the same keys stay unchanged.
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from django.utils import timezone
 from msgspec.structs import replace
 
 from flags import services as flag_services
@@ -25,6 +26,7 @@ from flags.engine.document import (
     boolean_document,
 )
 from flags.models import Flag, FlagRevision
+from flags.shadow import flag_archive_later
 from ilara_admin.core.audit import Actor
 from ilara_admin.models import AuditEntry, Environment
 from segments.models import Segment
@@ -115,6 +117,11 @@ def _add(rule: Rule) -> Edit:
     return lambda document: replace(document, rules=(*document.rules, rule))
 
 
+CLOUD = boolean_document(
+    enabled=True,
+    rules=(Rule(id="everyone", name="Everyone", variant="enabled", rollout=10_000),),
+)
+MATCHMAKER = _on(Rule(id="all", name="Everyone", variant="enabled"))
 WINTER = _on(Rule(id="all", name="Everyone", variant="enabled"))
 SHOP = boolean_document(rules=(Rule(id="everyone", name="Everyone", variant="enabled", rollout=0),))
 ADS = _on(
@@ -167,7 +174,12 @@ def _raids(today: datetime) -> FlagDocument:
     return replace(_on(rule), prerequisites=(needed,))
 
 
+SEGMENT_DAYS = 28  # since then there are segments
+SHADOW_DAYS = 7
+# In how many days a flag should end.
+ENDS = {"cloud-saves": -20, "new-shop": 45, "onboarding-copy": 20, "starter-price": 30}
 TAGS: dict[str, tuple[str, ...]] = {
+    "cloud-saves": ("accounts",), "legacy-matchmaker": ("servers",),
     "daily-bonus": ("economy", "retention"), "energy-minutes": ("economy",),
     "guild-raids": ("season-3", "social"), "interstitial-ads": ("ads", "economy"),
     "match-region": ("servers",), "new-shop": ("economy", "shop"),
@@ -187,7 +199,8 @@ LINKS: dict[str, tuple[Link, ...]] = {
 
 class DemoStep(NamedTuple):
     """One revision of a flag. `what` is the name, description and document of a new flag; an edit
-    of the document; the number of the revision to restore; `off`; or `archive`."""
+    of the document; the number of the revision to restore; `off`; `archive`; or `shadow`, to
+    archive it in SHADOW_DAYS."""
 
     days_ago: float
     author: str
@@ -200,6 +213,10 @@ def history(now: datetime) -> tuple[DemoStep, ...]:
     today = now.replace(hour=9, minute=0, second=0, microsecond=0)
     ramp = Ramp(40_000, EVERYBODY, today - timedelta(1), today + timedelta(6))
     return (
+        DemoStep(86.4, DEV, "cloud-saves", ("Cloud saves", "Saves follow the account.", CLOUD)),
+        DemoStep(74.3, DEV, "cloud-saves", _first(rollout=EVERYBODY), "No save was lost"),
+        DemoStep(62.5, BEN, "legacy-matchmaker", ("Old matchmaker", "Used before version 2.1.",
+               MATCHMAKER)),
         DemoStep(27.3, ANA, "winter-event", ("Winter event", "Snow, sleighs, a quest.", WINTER)),
         DemoStep(26.9, DEV, "match-region", ("Match region", "Where matches are hosted.", REGION)),
         DemoStep(24.2, ANA, "onboarding-copy", ("Onboarding copy", "The first sentence.", COPY)),
@@ -221,6 +238,7 @@ def history(now: datetime) -> tuple[DemoStep, ...]:
         DemoStep(4.7, ANA, "onboarding-copy", _weights(control=40, story=40, short=20)),
         DemoStep(3.5, CHLOE, "interstitial-ads", "off", "Day-1 retention dropped by 2 points"),
         DemoStep(2.4, ANA, "winter-event", "archive", "Until next year"),
+        DemoStep(2.1, BEN, "legacy-matchmaker", "shadow", "Version 2.1 does not ask for it"),
         DemoStep(1.2, BEN, "new-shop", _first(rollout=25_000), "25 % over the weekend"),
         DemoStep(1.1, DEV, "vulkan-renderer", _first(rollout=EVERYBODY, ramp=ramp), "Over a week"),
         DemoStep(1.0, ANA, "guild-raids", ("Guild raids", "Twenty players, one dragon.",
@@ -238,19 +256,22 @@ def working_hour(now: datetime, days_ago: float) -> datetime:
 def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
     """Create the segments, the flags with their history, and the segment of all sample players."""
     used = set(Segment.objects.filter(environment=environment).values_list("key", flat=True))
+    taken = set(Flag.objects.of(environment).values_list("key", flat=True))
+    steps = [step for step in history(now) if step.key not in taken]
+    older = [step for step in steps if step.days_ago > SEGMENT_DAYS]  # these name no segment
+    for step in older:
+        _take(environment, step, now)
     for key, name, description, rule in SEGMENTS:
         if key not in used:
             segment = segment_create(
                 environment=environment, key=key, name=name, description=description, rule=rule,
                 actor=Actor(ANA),
             )  # fmt: skip
-            moment = working_hour(now, 28)
+            moment = working_hour(now, SEGMENT_DAYS)
             Segment.objects.filter(pk=segment.pk).update(created_at=moment, updated_at=moment)
             _backdate_audit(environment, moment)
-    taken = set(Flag.objects.of(environment).values_list("key", flat=True))
-    for change in history(now):
-        if change.key not in taken:
-            _backdate(_apply(environment, change), working_hour(now, change.days_ago))
+    for step in steps[len(older) :]:
+        _take(environment, step, now)
     if "sample-players" not in used:
         segment_create(
             environment=environment, key="sample-players", name="Sample players",
@@ -259,20 +280,33 @@ def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
         )  # fmt: skip
 
 
-def _apply(environment: Environment, change: DemoStep) -> Flag:
+def _take(environment: Environment, step: DemoStep, now: datetime) -> None:
+    flag, moment = _apply(environment, step, now), working_hour(now, step.days_ago)
+    if step.what == "shadow":  # no revision
+        _backdate_audit(environment, moment)
+    else:
+        _backdate(flag, moment)
+
+
+def _apply(environment: Environment, change: DemoStep, now: datetime) -> Flag:
     actor, reason = Actor(change.author), change.reason
     if isinstance(change.what, tuple):
         name, description, document = change.what
+        ends = ENDS.get(change.key)
         return flag_services.flag_create(
             environment=environment, key=change.key, document=document, actor=actor, name=name,
             description=description, owner=actor.name, tags=TAGS.get(change.key, ()),
             links=LINKS.get(change.key, ()), reason=reason,
+            expected_end=None if ends is None else (now + timedelta(ends)).date(),
         )  # fmt: skip
     flag = Flag.objects.get(environment=environment, key=change.key)
     if change.what == "off":
         return flag_services.flag_set_enabled(flag, False, actor=actor, reason=reason)[0]
     if change.what == "archive":
         return flag_services.flag_set_archived(flag, True, actor=actor, reason=reason)[0]
+    if change.what == "shadow":
+        at = timezone.now() + timedelta(days=SHADOW_DAYS)
+        return flag_archive_later(flag, at, actor=actor, reason=reason)[0]
     if isinstance(change.what, int):
         return flag_services.flag_restore(
             flag, change.what, base_revision=flag.revision, actor=actor, reason=reason

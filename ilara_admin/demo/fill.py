@@ -20,6 +20,7 @@ from ilara_admin.core.currencies import in_places
 from ilara_admin.core.db import Row
 from ilara_admin.core.progress import Progress, no_progress
 from ilara_admin.demo.config import CHLOE, config_fill
+from ilara_admin.demo.evaluations import evaluations_fill
 from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
 from ilara_admin.demo.records import SamplePlayer, Seen
 from ilara_admin.management.bar import ProgressBar
@@ -104,6 +105,7 @@ def demo_fill(
         _support_fill(live)
         with connection.cursor() as cursor:  # planner statistics for the first pages
             cursor.execute("ANALYZE player, player_session, purchase, event")
+        evaluations_fill(live, now, SEED)
         progress("Flags and segments", 1, 1)
     progress("Counts", 0, 1)
     rollups.fold()  # counts for the first pages, before the worker runs

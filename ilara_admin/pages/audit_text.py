@@ -33,6 +33,8 @@ VERBS = {
     AuditAction.FLAG_DISABLED: "turned off the flag",
     AuditAction.FLAG_ARCHIVED: "archived the flag",
     AuditAction.FLAG_UNARCHIVED: "unarchived the flag",
+    AuditAction.FLAG_ARCHIVE_SCHEDULED: "set a date to archive the flag",
+    AuditAction.FLAG_ARCHIVE_CANCELLED: "removed the date to archive the flag",
     AuditAction.FLAG_RESTORED: "restored an earlier revision of the flag",
     AuditAction.FLAG_OVERRIDDEN: "set a player's override of the flag",
     AuditAction.FLAG_OVERRIDE_REMOVED: "removed a player's override of the flag",
@@ -91,7 +93,15 @@ class AuditLine:
     @property
     def short(self) -> list[Change]:
         """The differences, if they add to the sentence and are short."""
-        adding = (".updated", ".described", "linked", ".restored", "overridden", "_removed")
+        adding = (
+            ".updated",
+            ".described",
+            "linked",
+            ".archive_scheduled",
+            ".restored",
+            "overridden",
+            "_removed",
+        )
         if not self.entry.action.endswith((*adding, ".list_changed")) or (
             len(self.changes) > (4 if self.in_words else 2)
         ):

@@ -35,8 +35,8 @@ from segments.editor.part_forms import FORMS, JsonForm, PartForm
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe
 
-# The name of all buttons. `json` and `rows` switch the mode; a rule that may be left out has `edit`,
-# `fold` and `clear`.
+# The name of all buttons. `json` and `rows` switch the mode; a rule that may be left out has also
+# `edit`, `fold` and `clear`.
 ACT = "rule-act"
 _STEP = re.compile(r"conditions\[(\d+)\]")
 

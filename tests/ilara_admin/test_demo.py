@@ -8,21 +8,23 @@ from itertools import pairwise
 
 import pytest
 from django.db import connection, transaction
-from django.db.models import Count, Max, Min, Sum
+from django.db.models import Count, F, Max, Min, Sum
 from pytest_django import DjangoDbBlocker
 
 from events.models import Event
 from flags.engine.document import ValueType
-from flags.models import Flag
+from flags.models import Flag, FlagClient, FlagUsage
+from ilara_admin.core import tokens
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.progress import no_progress
 from ilara_admin.core.projects import project_create
+from ilara_admin.demo import play
 from ilara_admin.demo.config import history, working_hour
 from ilara_admin.demo.fill import SEED, Filled, demo_fill
 from ilara_admin.demo.game import EVENT_DAYS, player_draw
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.commands import serve
-from ilara_admin.models import AuditEntry, Environment, Project
+from ilara_admin.models import ApiKey, AuditEntry, Environment, KeyKind, Project
 from ilara_admin.starter import environment_start
 from players.lifecycle import History, Stage, Thresholds, stage_at
 from players.models import Player, PlayerSession, Purchase, player_id_for
@@ -222,7 +224,7 @@ def test_events__are_from_the_last_30_days_ordered_by_receipt(live: Environment)
 
 def test_flags__are_mid_rollout_with_a_history(live: Environment) -> None:
     flags = {flag.key: flag for flag in Flag.objects.filter(environment=live)}
-    assert 8 <= len(flags) <= 10
+    assert 8 <= len(flags) <= 12
     assert {flag.spec.value_type for flag in flags.values()} == set(ValueType)
     assert any(flag.archived_at for flag in flags.values())
     assert any(not flag.spec.enabled and not flag.archived_at for flag in flags.values())
@@ -303,3 +305,58 @@ def test_full_size_game__has_realistic_totals(project: Project) -> None:
     payers = [amount for amount in revenue if amount]
     assert 0.02 < len(payers) / 5_000 < 0.08
     assert sum(payers[: len(payers) // 10]) > 0.4 * float(sum(payers))
+
+
+# --- Evaluations and the simulated players ------------------------------------------------------
+
+
+def served(live: Environment, key: str) -> dict[str, set[str]]:
+    """The variants served, by the revision of the flag at the hour's begin."""
+    flag = Flag.objects.get(environment=live, key=key)
+    found: dict[str, set[str]] = {}
+    revisions = list(flag.revisions.order_by("number"))
+    for row in FlagUsage.objects.filter(flag=flag):
+        at = [each for each in revisions if each.created_at <= row.hour][-1]
+        found.setdefault(f"{at.number} {at.reason}", set()).add(row.variant)
+    return found
+
+
+def test_evaluations__follow_the_revisions_of_each_flag(live: Environment) -> None:
+    both = {"enabled", "disabled"}
+    cloud = served(live, "cloud-saves")
+    assert cloud == {"1 ": both, "2 No save was lost": {"enabled"}}
+    ads = served(live, "interstitial-ads")
+    assert ads["2 Day-1 retention dropped by 2 points"] == {"disabled"}
+    assert served(live, "new-shop")["1 "] == {"disabled"}
+    rows = FlagUsage.objects.filter(flag__environment=live)
+    assert not rows.filter(last_at__gt=NOW).exists()
+    assert not rows.filter(single__gt=F("count")).exists()
+    assert rows.aggregate(first=Min("hour"))["first"] < NOW - timedelta(days=80)
+    region = rows.filter(flag__key="match-region").aggregate(single=Sum("single"))
+    assert region["single"] == 0, "only evaluated with all others"
+    archived = Flag.objects.get(environment=live, key="winter-event").archived_at
+    since = rows.filter(flag__key="winter-event", hour__gt=archived)
+    assert since.exists()
+    assert not since.exclude(single=F("count")).exists(), "old versions still ask for it"
+
+
+def test_one_flag_is_stale_and_one_in_its_shadow_period(live: Environment) -> None:
+    flags = Flag.objects.of(live)
+    assert [flag.key for flag in flags.stale(NOW)] == ["cloud-saves"]
+    (leaving,) = flags.filter(archives_at__isnull=False)
+    assert leaving.key == "legacy-matchmaker"
+    clients = FlagClient.objects.filter(flag=leaving).values_list("client", flat=True)
+    assert set(clients) == {"sample-game/1.9.4", "sample-game/2.0.1"}
+    assert leaving.revisions.exclude(tags=["matchmaking"]).count() == 0
+
+
+def test_simulated_players__have_one_key_that_the_next_start_replaces(db: None) -> None:
+    command = serve.Command(stdout=io.StringIO())
+    children = [command.simulated_players("http://127.0.0.1:1") for _ in range(2)]
+    old, new = ApiKey.objects.filter(name=play.KEY_NAME).order_by("pk")
+    assert old.revoked_at
+    assert not new.revoked_at
+    assert (new.kind, new.environment.slug) == (KeyKind.PUBLIC, "live")
+    assert tokens.digest(children[1].environment[play.KEY]) == new.digest
+    assert children[1].environment[play.KEY] not in " ".join(children[1].command)
+    assert children[1].environment[play.KEY] not in command.stdout.getvalue()

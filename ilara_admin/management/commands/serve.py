@@ -20,13 +20,15 @@ from ilara_admin.bootstrap import (
 )
 from ilara_admin.checks import database_problem
 from ilara_admin.core import db
+from ilara_admin.core.api_keys import api_key_create, api_key_revoke
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.projects import project_update
 from ilara_admin.core.variables import METRICS_FOLDER
+from ilara_admin.demo import play
 from ilara_admin.demo.fill import demo_fill
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import manage
-from ilara_admin.models import Environment, Project, Role, Tier, User
+from ilara_admin.models import ApiKey, Environment, KeyKind, Project, Role, Tier, User
 from ilara_admin.runtime import embedded_postgres, metrics_folder, servers, sizing, supervisor
 from ilara_admin.runtime.supervisor import Child, ServeError, Stop
 from ilara_admin.starter import project_open
@@ -47,6 +49,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--demo", action="store_true", help="add a sample game with data")
+        parser.add_argument(
+            "--no-play", action="store_true", help="without simulated players in the sample game"
+        )
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
         parser.add_argument("--port", type=port, default=18000, help="port to listen on")
         parser.add_argument("--workers", type=positive, help="web processes; default: one per core")
@@ -80,6 +85,7 @@ class Command(BaseCommand):
         workers: int | None,
         server: str,
         demo: bool,
+        no_play: bool,
         tier: str | None,
         **_: Any,
     ) -> None:
@@ -104,10 +110,13 @@ class Command(BaseCommand):
                 if problem := connections_problem(workers):
                     self.say("connections", problem)
             stack.callback(supervisor.end, children, self.line)
-            web_server, job_worker = children
+            if demo and not no_play:
+                children.append(self.simulated_players(address))
+            web_server, *others = children
             web_server.start()
             supervisor.wait_until_it_answers(address, web_server)
-            job_worker.start()  # before, it would compete with the web server for the cores
+            for child in others:  # before, they would compete with the web server for the cores
+                child.start()
             self.line("Ilara is running.")
             if advice := servers.proxy_advice(server, host):
                 self.say("proxy", advice)
@@ -180,6 +189,28 @@ class Command(BaseCommand):
             Child("web server", web, {**environment}, folder, may_start=port_is_free),
             Child("job worker", worker, environment, folder),
         ]
+
+    def simulated_players(self, address: str) -> Child:
+        """They play with a key of their own, which replaces that of the last start."""
+        environment = sample_project().environments.get(slug="live")
+        old = ApiKey.objects.filter(environment=environment, name=play.KEY_NAME, revoked_at=None)
+        reason = "The sample game has started"
+        for key in old:
+            api_key_revoke(key, actor=ACTOR, reason=reason)
+        new = api_key_create(
+            environment=environment,
+            kind=KeyKind.PUBLIC,
+            name=play.KEY_NAME,
+            actor=ACTOR,
+            reason=reason,
+        )
+        self.say(
+            "players", f"{len(play.PLAYERS)} simulated players play; --no-play leaves them out"
+        )
+        # In the environment, since all users may read the arguments of a process.
+        given = {play.ADDRESS: address, play.KEY: new.token}
+        command = [sys.executable, "-m", play.__name__]
+        return Child("sample game", command, given, settings.BASE_DIR)
 
     # --- Output ---------------------------------------------------------------------------------
 
