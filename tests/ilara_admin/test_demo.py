@@ -347,7 +347,7 @@ def test_one_flag_is_stale_and_one_in_its_shadow_period(live: Environment) -> No
     assert leaving.key == "legacy-matchmaker"
     clients = FlagClient.objects.filter(flag=leaving).values_list("client", flat=True)
     assert set(clients) == {"sample-game/1.9.4", "sample-game/2.0.1"}
-    assert leaving.revisions.exclude(tags=["matchmaking"]).count() == 0
+    assert leaving.revisions.exclude(tags=["servers"]).count() == 0
 
 
 def test_simulated_players__have_one_key_that_the_next_start_replaces(db: None) -> None:
