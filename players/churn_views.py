@@ -49,21 +49,22 @@ def _chart(fit: ChurnFit) -> Chart:
     shares = [100 * each["silent"] if each["players"] else None for each in fit.bins]
     few = [each["players"] < FEW_PLAYERS for each in fit.bins]
     names = [
-        f"Risk {each['start']:.0%} to {each['start'] + 0.1:.0%}, {each['players']:,} players"
+        f"Risk {_percent(each['start'])} to {_percent(each['start'] + 0.1)},"
+        f" {each['players']:,} players"
         for each in fit.bins
     ]
-    starts = [f"{each['start']:.0%}" for each in fit.bins]
-    series = [
-        ChartSeries("Not seen", _where(shares, [not each for each in few])),
-        ChartSeries(f"Not seen, fewer than {FEW_PLAYERS} players", _where(shares, few)),
-        ChartSeries(
-            "Predicted",
-            [100 * each["score"] if each["players"] else None for each in fit.bins],
-            line=True,
-        ),
-    ]
+    starts = [_percent(each["start"]) for each in fit.bins]
+    predicted = [100 * each["score"] if each["players"] else None for each in fit.bins]
+    series = [ChartSeries("Not seen", _where(shares, [not each for each in few]))]
+    if any(few):
+        series.append(ChartSeries(f"Fewer than {FEW_PLAYERS} players", _where(shares, few)))
+    series.append(ChartSeries("Predicted", predicted, line=True))
     label = f"Players of each risk who were not seen in the next {fit.days} days"
     return bars(label_axis(names, starts), series, label=label, unit="%")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _where(values: list[float | None], chosen: list[bool]) -> list[float | None]:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from flags.models import Flag, FlagRevision
 from flags.usage import KEPT_DAYS, by_variant
 from ilara_admin.core.local_times import clock_text, day_starts
+from ilara_admin.web.access import environment_url
 from ilara_admin.web.charts import COLOURS, Chart, ChartSeries, Marker, bars, time_axis
 from ilara_admin.web.htmx import HtmxHttpRequest
 
@@ -40,7 +41,7 @@ def evaluations_of(request: HtmxHttpRequest, flag: Flag, now: datetime) -> dict[
     starts = _starts(span, now)
     counts = by_variant(flag, starts)
     return {
-        "chart": _chart(flag, starts, counts, title) if counts else None,
+        "chart": _chart(request, flag, starts, counts, title) if counts else None,
         "title": title,
         "spans": [(each, label, each is span) for each, (label, _) in SPANS.items()],
     }
@@ -58,14 +59,18 @@ def _starts(span: EvaluationSpan, now: datetime) -> list[datetime]:
 
 
 def _chart(
-    flag: Flag, starts: Sequence[datetime], counts: dict[str, list[int]], title: str
+    request: HtmxHttpRequest,
+    flag: Flag,
+    starts: Sequence[datetime],
+    counts: dict[str, list[int]],
+    title: str,
 ) -> Chart:
     return bars(
         time_axis(starts[:-1]),
         _series(flag, counts),
         label=title,
         unit="evaluation",
-        markers=_markers(flag, starts[0]),
+        markers=_markers(request, flag, starts[0]),
     )
 
 
@@ -84,7 +89,7 @@ def _series(flag: Flag, counts: dict[str, list[int]]) -> list[ChartSeries]:
     return series
 
 
-def _markers(flag: Flag, since: datetime) -> Iterator[Marker]:
+def _markers(request: HtmxHttpRequest, flag: Flag, since: datetime) -> Iterator[Marker]:
     """Reads no documents, which may be large."""
     found = FlagRevision.objects.filter(flag=flag, created_at__gte=since).order_by("-number")
     fields = ("number", "author_name", "reason", "created_at")
@@ -93,4 +98,4 @@ def _markers(flag: Flag, since: datetime) -> Iterator[Marker]:
         label = f"Revision {number} by {author}, {clock_text(local)}"
         if reason:
             label += f": {shorten(reason, REASON, placeholder='…')}"
-        yield Marker(created_at, label, f"#revision-{number}")
+        yield Marker(created_at, label, environment_url(request, "flag_revision", flag.key, number))

@@ -23,6 +23,7 @@ SPARK_LEAST = 12  # the same in a sparkline, which is an eighth as tall
 TICKS = 5  # of a number axis, at most
 WIDE, NARROW = 13, 5  # labels of the x axis that fit on a page, and on a phone
 COLOURS = 6
+INK = "ink"  # of a line over bars, which has to differ from each of them
 PINS = 3  # markers of a column; more are merged
 LEVELS = 5  # of a heat map, above zero
 PERCENT = "%"
@@ -82,9 +83,9 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class ChartFigure:
-    """A value in words. `series` is the number of its colour, 0 for none."""
+    """A value in words. `series` is the number of its colour, or INK; 0 for none."""
 
-    series: int
+    series: int | str
     name: str
     text: str
 
@@ -103,7 +104,7 @@ class ChartColumn:
 class Curve:
     """A series as SVG paths. `dots` are points without neighbours."""
 
-    series: int
+    series: int | str
     path: str
     dots: str = ""
     line: bool = False
@@ -208,7 +209,7 @@ def bars(
     scale = scale_for(reached, whole=_whole(series))
     curves = [
         _line(number, each.values, scale) if each.line else Curve(number, _bars(stack, scale))
-        for number, (each, stack) in _coloured(zip(series, stacks, strict=True))
+        for (number, each), stack in zip(_coloured(series), stacks, strict=True)
     ]
     summed = len(series) > 1 and unit != PERCENT and not overlaid
     return _chart(axis, series, scale, curves, label, unit, markers, summed=summed)
@@ -288,7 +289,7 @@ def _bars(stack: Iterable[tuple[float, float]], scale: "Scale", least: float = L
     return "".join(drawn)
 
 
-def _line(series: int, values: Sequence[Number], scale: "Scale") -> Curve:
+def _line(series: int | str, values: Sequence[Number], scale: "Scale") -> Curve:
     path, dots, run = "", "", []
     for index, value in enumerate([*values, None]):
         known = _known(value)
@@ -525,9 +526,9 @@ def _whole(series: Iterable[ChartSeries]) -> bool:
     return all(value is None or isinstance(value, int) for each in series for value in each.values)
 
 
-def _coloured[T](items: Iterable[T]) -> Iterator[tuple[int, T]]:
-    """The items with the numbers of their colours."""
-    return ((index % COLOURS + 1, item) for index, item in enumerate(items))
+def _coloured(series: Iterable[ChartSeries]) -> Iterator[tuple[int | str, ChartSeries]]:
+    """The series with the numbers of their colours."""
+    return ((INK if each.line else index % COLOURS + 1, each) for index, each in enumerate(series))
 
 
 # --- The axis of columns --------------------------------------------------------------------------

@@ -25,7 +25,5 @@ def test_page_with_a_fit__shows_the_backtest_as_chart_and_table(
     assert text.count("<div data-hit") == 10
     assert text.count('<th scope="row">') == 10
     fullest = max(fit.bins, key=lambda each: int(each["players"]))
-    assert (
-        f"Risk {fullest['start']:.0%} to {fullest['start'] + 0.1:.0%}, {fullest['players']} players"
-        in text
-    )
+    start = round(100 * fullest["start"])
+    assert f"Risk {start} % to {start + 10} %, {fullest['players']} players</strong>" in text

@@ -221,7 +221,7 @@ def test_bars_of_percentages__end_at_100_and_do_not_add_up() -> None:
     drawn = bars(plain(2), series, label="x", unit="%")
     assert texts(drawn.rows)[-1] == "100 %"
     assert [figure.text for figure in drawn.columns[1].figures] == [ABSENT, "50 %"]
-    assert drawn.curves[1].path == "M5 120L15 80"
+    assert (drawn.curves[1].path, drawn.curves[1].series) == ("M5 120L15 80", charts.INK)
 
 
 def test_lines__break_at_gaps_and_show_lone_points() -> None:
