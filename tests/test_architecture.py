@@ -39,6 +39,7 @@ PURE = (
     "ilara_admin.config.comparison",
     "ilara_admin.config.copying",
     "ilara_admin.config.plan",
+    "ilara_admin.core.confidence",
     "ilara_admin.core.json_equality",
     "ilara_admin.core.local_times",
     "ilara_admin.core.times",

@@ -73,7 +73,7 @@ def takes_a_sample(environment_id: int) -> bool:
     return sizes.total_lately(environment_id) > EVERYONE
 
 
-class Plan(NamedTuple):
+class ImpactPlan(NamedTuple):
     """What is to be evaluated. `found` has no players yet; `sides` has, for each of its dates, the
     time and the flags before and after the change: the changed one, then `dependents`, those of
     the flags that depend on it that are on."""
@@ -85,7 +85,9 @@ class Plan(NamedTuple):
     categories: Mapping[tuple[str, str], str]
 
 
-def planned(snapshot: Snapshot, live: CompiledFlag, draft: CompiledFlag, now: datetime) -> Plan:
+def planned(
+    snapshot: Snapshot, live: CompiledFlag, draft: CompiledFlag, now: datetime
+) -> ImpactPlan:
     after_flags = with_draft(draft, live.others)
     dependents = [
         DependentImpact(each, each.flag, after_flags[each.flag.key])
@@ -108,7 +110,7 @@ def planned(snapshot: Snapshot, live: CompiledFlag, draft: CompiledFlag, now: da
     found.counts = [DateCount() for _ in sides]
     for each in on:
         each.counts = [DateCount() for _ in sides]
-    return Plan(now, found, on, sides, _categories(live, draft))
+    return ImpactPlan(now, found, on, sides, _categories(live, draft))
 
 
 def _turned_on(snapshot: Snapshot, flag: CompiledFlag, keys: list[str]) -> list[CompiledFlag]:
@@ -122,7 +124,11 @@ def _turned_on(snapshot: Snapshot, flag: CompiledFlag, keys: list[str]) -> list[
 
 
 def evaluate(
-    plan: Plan, snapshot: Snapshot, ranges: Ranges, enough: int | None = None, until: float = 0.0
+    plan: ImpactPlan,
+    snapshot: Snapshot,
+    ranges: Ranges,
+    enough: int | None = None,
+    until: float = 0.0,
 ) -> bool:
     """Count the players in these ranges of ids (after, to) in `plan.found`; returns whether these
     are all. Else they are `enough`, or more if there was time for more `until` then."""
@@ -154,7 +160,7 @@ def evaluate(
     return complete
 
 
-def _count(plan: Plan, cohort: Cohort, served: list[tuple[Served, Served]]) -> None:
+def _count(plan: ImpactPlan, cohort: Cohort, served: list[tuple[Served, Served]]) -> None:
     """Add the players of a cohort, who are served this at each date before and after the change."""
     found, players, first = plan.found, cohort.players, cohort.first
     (before, *_), (after, *_) = served[0]

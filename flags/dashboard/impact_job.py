@@ -21,7 +21,7 @@ from procrastinate.exceptions import AlreadyEnqueued
 
 from flags import tasks
 from flags.cache import compile_draft, flags_of
-from flags.dashboard.impact import ALL_IDS, Plan, evaluate, planned
+from flags.dashboard.impact import ALL_IDS, ImpactPlan, evaluate, planned
 from flags.dashboard.impact_figures import DateCount, Impact, Tally
 from flags.dashboard.impact_rows import CHUNK_SIZE
 from flags.engine.document import FlagDocument, decode_document, encode_document
@@ -116,7 +116,7 @@ def impact_found(job: FlagImpact) -> Impact | None:
     return found
 
 
-def _plan(job: FlagImpact) -> tuple[Snapshot, Plan] | None:
+def _plan(job: FlagImpact) -> tuple[Snapshot, ImpactPlan] | None:
     """What the job evaluates, with the counts so far; None if the configuration has changed."""
     environment = job.flag.environment
     known = at_version(environment)
