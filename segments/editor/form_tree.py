@@ -35,8 +35,8 @@ from segments.editor.part_forms import FORMS, JsonForm, PartForm
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe
 
-# The name of all buttons. `json` and `rows` switch the mode; `edit`, `fold` and `clear` are those of
-# a rule that may be left out.
+# The name of all buttons. `json` and `rows` switch the mode; `edit`, `fold` and `clear` belong to a
+# rule that may be left out.
 ACT = "rule-act"
 _STEP = re.compile(r"conditions\[(\d+)\]")
 
