@@ -148,12 +148,6 @@ class Editor:
         return False
 
     @property
-    def datalist(self) -> str:
-        """The segments to suggest, if a part can hold one."""
-        is_needed = any(part.kind == "segment" for part in self.root.all())
-        return self.segments.datalist if is_needed else ""
-
-    @property
     def faults(self) -> list[RuleProblem]:
         found = []
         for part in self.root.all():

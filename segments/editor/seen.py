@@ -58,7 +58,7 @@ class Catalogue:
     has_all_events: bool = True
 
     @property
-    def fields(self) -> list[tuple[str, str, str]]:
+    def fields(self) -> list[tuple[str, ValueKind, str]]:
         """The fields to suggest: name, kind for the choice of operators, and text."""
         built_in = [(name, kind, f"{name}: built in, {kind}") for name, kind in BUILT_IN.items()]
         return built_in + [
