@@ -35,8 +35,8 @@ from segments.editor.part_forms import FORMS, JsonForm, PartForm
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe
 
-# The name of all buttons. `json` and `rows` switch the mode; a rule that may be left out has also
-# `edit`, `fold` and `clear`.
+# The name of all buttons. `json` and `rows` switch the mode; `edit`, `fold` and `clear` belong to a
+# rule that may be left out.
 ACT = "rule-act"
 _STEP = re.compile(r"conditions\[(\d+)\]")
 
@@ -146,12 +146,6 @@ class Editor:
                 self.fault(found.params["path"], found.params["message"])
                 return True
         return False
-
-    @property
-    def datalist(self) -> str:
-        """The segments to suggest, if a part can hold one."""
-        is_needed = any(part.kind == "segment" for part in self.root.all())
-        return self.segments.datalist if is_needed else ""
 
     @property
     def faults(self) -> list[RuleProblem]:

@@ -5,7 +5,7 @@ Attributes come from a sample of players, so an absent name may still exist: a h
 saving.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -14,8 +14,8 @@ from typing import Any
 from segments.editor.draft import as_typed
 from segments.language.operators import ValueKind
 from segments.language.parser import FIELDS, STAGES, attribute_name, attribute_path
-from segments.language.paths import join_path, paths_in, split_path
-from segments.language.values import is_number, moment, version
+from segments.language.paths import join_path, split_path, values_in
+from segments.language.values import moment, version
 
 MAX_NAMES = 300  # suggested; any other name can be typed
 MAX_VALUES = 8
@@ -58,7 +58,7 @@ class Catalogue:
     has_all_events: bool = True
 
     @property
-    def fields(self) -> list[tuple[str, str, str]]:
+    def fields(self) -> list[tuple[str, ValueKind, str]]:
         """The fields to suggest: name, kind for the choice of operators, and text."""
         built_in = [(name, kind, f"{name}: built in, {kind}") for name, kind in BUILT_IN.items()]
         return built_in + [
@@ -85,59 +85,46 @@ BUILT_IN = {name: kind for name, kind in FIELDS.items() if kind is not ValueKind
 
 def attributes_seen(sample: Iterable[Mapping[str, Any]], limit: int) -> Catalogue:
     """The attributes of up to `limit` players, the commonest first."""
-    counts: Counter[tuple[str, ...]] = Counter()
-    values: dict[tuple[str, ...], Counter[Any]] = {}
-    types: dict[tuple[str, ...], Counter[str]] = {}
+    columns: defaultdict[tuple[str, ...], list[Any]] = defaultdict(list)
     players = total = 0
     for attributes in sample:
         players += 1
-        for path in paths_in(attributes, LEVELS):
+        for path, value in values_in(attributes, LEVELS):
+            columns[path].append(value)
             total += 1
-            counts[path] += 1
-            value: Any = attributes
-            for key in path:
-                value = value[key]
-            types.setdefault(path, Counter())[_type_of(value)] += 1
-            found = values.setdefault(path, Counter())
-            # As a pair with its type: true equals 1.
-            found.update((type(item), item) for item in _scalars(value))
         if total > MAX_PATHS:
             break
-    names = [path for path, _ in counts.most_common() if _can_be_typed(attribute_name(path))]
-    seen = [
-        SeenName(
-            attribute_name(path),
-            _types(types[path], values[path]),
-            counts[path] / players,
-            _frequent(values[path]),
-        )
-        for path in names[:MAX_NAMES]
-    ]
+    common = sorted(columns, key=lambda path: len(columns[path]), reverse=True)
+    names = [path for path in common if _can_be_typed(attribute_name(path))][:MAX_NAMES]
+    seen = [_seen(attribute_name(path), columns[path], players) for path in names]
     return Catalogue(
         players,
         players < limit and total <= MAX_PATHS,
         {item.name: item for item in seen},
-        frozenset(path[:end] for path in counts for end in range(1, len(path) + 1)),
+        frozenset(path[:end] for path in columns for end in range(1, len(path) + 1)),
     )
 
 
-def _scalars(value: Any) -> Iterable[Any]:
-    """The value if it is not an object, or the items of a list."""
-    items = value if isinstance(value, list) else [value]
-    return (item for item in items if isinstance(item, str | bool) or is_number(item))
+def _seen(name: str, column: Sequence[Any], players: int) -> SeenName:
+    items: list[Any] = []
+    for value in column:
+        items += value if isinstance(value, list) else (value,)
+    # As pairs with their types: true equals 1.
+    values = Counter((type(item), item) for item in items if type(item) in SCALARS)
+    types = Counter(JSON_TYPES[type(value)] for value in column)
+    return SeenName(name, _types(types, values), len(column) / players, _frequent(values))
 
 
-def _type_of(value: Any) -> str:
-    match value:
-        case bool():
-            return "true or false"
-        case str():
-            return "text"
-        case list():
-            return "list"
-        case None:
-            return "null"
-    return "number" if is_number(value) else "object"
+SCALARS = frozenset({str, bool, int, float})
+JSON_TYPES: Mapping[type, str] = {
+    str: "text",
+    bool: "true or false",
+    int: "number",
+    float: "number",
+    list: "list",
+    dict: "object",
+    type(None): "null",
+}
 
 
 def _types(types: Counter[str], values: Counter[Any]) -> tuple[str, ...]:
@@ -171,8 +158,7 @@ def _can_be_typed(text: str) -> bool:
 
 # --- The catalogue of events ----------------------------------------------------------------------
 
-# Names of PostgreSQL's jsonb_typeof in our words.
-JSON_TYPES = {"string": "text", "array": "list", "boolean": "true or false"}
+TYPES_IN_SQL = {"string": "text", "array": "list", "boolean": "true or false"}
 
 
 def events_seen(
@@ -182,7 +168,7 @@ def events_seen(
     found: dict[str, dict[str, Counter[str]]] = {}
     for event, name, kind, count in properties:
         types = found.setdefault(event, {}).setdefault(join_path([name]), Counter())
-        types[JSON_TYPES.get(kind, kind)] += count
+        types[TYPES_IN_SQL.get(kind, kind)] += count
     return {
         event: SeenEvent(
             total,

@@ -29,13 +29,15 @@ def join_path(keys: Iterable[str]) -> str:
     return ".".join(_TO_ESCAPE.sub(r"\\\g<0>", key) for key in keys)
 
 
-def paths_in(value: Any, levels: int) -> Iterator[tuple[str, ...]]:
-    """The keys that lead to each value in an object that is not an object itself."""
+def values_in(value: Any, levels: int) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The values in an object that are not objects themselves, each with the keys that lead to it.
+    Objects deeper than `levels` are values, as are empty ones."""
     for key, inner in value.items():
-        if isinstance(inner, Mapping) and inner and levels > 1:
-            yield from ((key, *rest) for rest in paths_in(inner, levels - 1))
+        if isinstance(inner, dict) and inner and levels > 1:
+            for rest, found in values_in(inner, levels - 1):
+                yield (key, *rest), found
         else:
-            yield (key,)
+            yield (key,), inner
 
 
 def other_path(value: Any, keys: Sequence[str]) -> list[str] | None:

@@ -68,7 +68,7 @@ def editor(*segments: str) -> Editor:
     posted["r-kind"], posted["r-operator"] = "group", "AND"
     posted["r-0-kind"], posted["r-0-operator"] = "segment", "in"
     posted.setlist("r-0-segments", list(segments))
-    return rule_editor("r", posted, KEYS)
+    return rule_editor("r", posted, Suggestions("segment-keys", {key: key for key in KEYS}))
 
 
 def test_typed_segment__is_added_to_the_chosen_ones() -> None:
@@ -79,7 +79,7 @@ def test_typed_segment__is_added_to_the_chosen_ones() -> None:
     assert html.count("checkbox") == 2
     assert 'aria-label="Add a segment"' in html
     assert 'value="s-30"' not in html
-    assert 'value="s-30"' in found.datalist
+    assert 'value="s-30"' in found.segments.datalist
 
 
 def test_no_segment__is_an_error_at_the_input() -> None:

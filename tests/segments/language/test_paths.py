@@ -18,7 +18,7 @@ from segments.language.parser import (
     attribute_path,
     parse,
 )
-from segments.language.paths import join_path, other_path, paths_in, split_path
+from segments.language.paths import join_path, other_path, split_path, values_in
 from segments.language.sql import NOW as SQL_NOW
 from segments.language.sql import condition_sql
 from tests.segments.language.test_parser import NOW, and_, condition, events
@@ -130,4 +130,9 @@ def test_other_path__differs_in_the_dots(
 
 def test_paths__lead_to_the_values() -> None:
     value = {"a": 1, "b": {"c": {"d": {"e": 1}}, "f": []}, "g": {}}
-    assert list(paths_in(value, 3)) == [("a",), ("b", "c", "d"), ("b", "f"), ("g",)]
+    assert list(values_in(value, 3)) == [
+        (("a",), 1),
+        (("b", "c", "d"), {"e": 1}),
+        (("b", "f"), []),
+        (("g",), {}),
+    ]
