@@ -41,6 +41,7 @@ PLAYER_DAYS = 60  # the player last seen longest ago
 EVENT_DAYS = 30
 RECEIPT_DAYS = 7
 CHUNK_EVENTS = 250_000
+USAGE_DAYS = 14
 LISTED = 1_000  # ids on the list of every tenth segment
 
 
@@ -78,6 +79,8 @@ def load(environment: Environment, size: Size, progress: Progress) -> None:
     progress("Events", size.events, size.events)
     _segments_create(environment, size.segments, progress)
     _flags_create(environment, size.flags, progress)
+    with connection.cursor() as cursor:
+        cursor.execute(USAGE, {**values, "days": USAGE_DAYS})
     _support_fill(environment)
     progress("Counts", 0, 1)
     rollups.fold()
@@ -272,10 +275,23 @@ def _flags_create(environment: Environment, count: int, progress: Progress) -> N
         flag_create(
             environment=environment,
             key=f"flag-{number}",
+            owner=f"Team {number % 7}",
+            tags=[f"tag-{number % 11}"],
             document=_document(number, segments, now),
             actor=ACTOR,
         )
     progress("Flags", count, count)
+
+
+# Each hour two variants of nineteen in twenty flags.
+USAGE = """
+INSERT INTO flag_usage (flag_id, hour, variant, count, single, last_at)
+SELECT flag.id, moment, variant ->> 'key', 1000, 0, moment + interval '59 minutes'
+FROM flag, generate_series(1, 24 * %(days)s) hours,
+    date_trunc('hour', %(now)s - make_interval(hours => hours), 'UTC') moment,
+    jsonb_path_query(document, '$.variants[0 to 1]') variant
+WHERE environment_id = %(environment)s AND flag.id %% 20 <> 0
+ORDER BY moment, flag.id"""
 
 
 def _support_fill(environment: Environment) -> None:

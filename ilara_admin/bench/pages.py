@@ -9,13 +9,14 @@ from time import perf_counter
 from typing import NamedTuple
 from urllib.parse import urlencode
 
+from django.http import QueryDict
 from django.http.response import HttpResponseBase
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
 
 from events.models import Event, EventName
 from flags.models import Flag
-from ilara_admin.models import ApiKey, AuditEntry, Environment, User
+from ilara_admin.models import ApiKey, AuditEntry, Environment, SavedView, User
 from ilara_admin.web.routes import SCOPE, Page, all_pages
 from players.models import Player, PlayerAlias, PlayerNote, Purchase
 from segments.models import Segment
@@ -47,7 +48,7 @@ def times_of_pages(
     """Time the pages that answer GET, in the order of the URL patterns."""
     client = Client(SERVER_NAME="localhost")
     client.force_login(user)
-    cases = _cases(environment)
+    cases = _cases(environment) | {"views": {"": [_view(environment, user)]}}
     for page in all_pages():
         if "GET" not in getattr(page.view, "methods", ("GET",)) or page.name in ENDLESS:
             continue
@@ -143,6 +144,13 @@ def _cases(environment: Environment) -> dict[str, dict[str, list[Case]]]:
     }
 
 
+def _view(environment: Environment, user: User) -> Case:
+    view, _ = SavedView.objects.get_or_create(
+        user=user, project=environment.project, page="flag_list", name="On", query="state=on"
+    )
+    return {"page": view.page, "view_id": view.pk}
+
+
 def _players(environment: Environment) -> list[Case]:
     """Those with notes, linked ids and purchases, and some of the others."""
     notes = dict(PlayerNote.objects.filter(environment=environment).values_list("player_id", "id"))
@@ -186,25 +194,31 @@ def _some(cases: list[Case], number: int = 10) -> list[Case]:
 
 
 def _queries(response: HttpResponseBase) -> list[str]:
-    """The query strings of the page's filters, each filter on its own, and of the next page."""
+    """The query strings of the page's filters and orders, each on its own."""
     reader = _FilterReader()
     reader.feed(getattr(response, "content", b"").decode())
     return list(dict.fromkeys(urlencode(pair) for pair in reader.found))
 
 
 class _FilterReader(HTMLParser):
-    """Collects the fields of forms of the class `filters`, as a query string would hold them."""
+    """Collects the fields of forms of the class `filters`, as a query string would hold them, and
+    the orders that the headers of tables link to."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[dict[str, str]] = []
-        self.inside = False
+        self.inside = self.in_header = False
         self.select = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         if tag == "form":
             self.inside = given.get("class") == "filters"
+        elif tag in ("thead", "tbody"):
+            self.in_header = tag == "thead"
+        elif tag == "a" and self.in_header:
+            order = QueryDict(given.get("href", "").partition("?")[2]).get("sort", "")
+            self.found += [{"sort": each} for each in _both_directions(order)]
         if not self.inside:
             return
         if tag == "select":
@@ -217,3 +231,8 @@ class _FilterReader(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":
             self.inside = False
+
+
+def _both_directions(order: str) -> list[str]:
+    name = order.removeprefix("-")
+    return [name, f"-{name}"] if name else []
