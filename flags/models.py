@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from django.db import models
-from django.db.models import F, Func, OuterRef, Q, Subquery, Value
-from django.db.models.functions import Now
+from django.db.models import Case, Exists, F, Func, OuterRef, Q, Subquery, Value, When
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from flags.details import Details
@@ -19,6 +19,7 @@ from segments.language.parser import segments_named
 from segments.models import mentioning
 
 STALE_DAYS = 30
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new_salt() -> str:
@@ -53,6 +54,16 @@ class FlagQuerySet(models.QuerySet["Flag"]):
     def archived(self, archived: bool) -> Self:
         return self.filter(archived_at__isnull=not archived)
 
+    def in_state(self, state: str) -> Self:
+        """`on`, `off` or `archived`; else all in use, on and off."""
+        found = self.archived(state == "archived")
+        switched_on = Q(document__enabled=True)
+        states = {"on": switched_on, "off": ~switched_on}
+        return found.filter(states[state]) if state in states else found
+
+    def tagged(self, tag: str) -> Self:
+        return self.filter(tags__contains=[tag])
+
     def matching(self, text: str) -> Self:
         return self.filter(Q(key__icontains=text) | Q(name__icontains=text))
 
@@ -63,6 +74,10 @@ class FlagQuerySet(models.QuerySet["Flag"]):
     def needing(self, key: str) -> Self:
         """Flags that have this flag as a prerequisite."""
         return self.filter(document__prerequisites__contains=[{"flag": key}])
+
+    def never_evaluated(self) -> Self:
+        """Without usage; counts are deleted after usage.KEPT_DAYS."""
+        return self.exclude(Exists(FlagUsage.objects.filter(flag=OuterRef("pk"))))
 
     def with_last_evaluated(self) -> Self:
         """Adds `last_evaluated_at`: when the API last evaluated the flag."""
@@ -92,6 +107,13 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         ended, steady = Q(expected_end__lt=now.date()), Q(only_variant__isnull=False)
         in_use = self.filter(archived_at=None, archives_at=None)
         return in_use.with_evidence(now).filter(ended | unused | steady)
+
+    def sortable(self) -> Self:
+        """Adds `is_off` and `evaluated_at`, to order by: neither is ever NULL. Requires flags
+        `with_evidence`."""
+        is_off = Case(When(document__enabled=True, then=Value(0)), default=Value(1))
+        newest = Coalesce("last_evaluated_at", Value(NEVER))
+        return self.annotate(is_off=is_off, evaluated_at=newest)
 
     def variant_keys(self) -> list[tuple[str, list[str]]]:
         """The keys of each flag and of its variants, without the rest of the documents."""

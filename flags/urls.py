@@ -2,14 +2,27 @@
 
 from django.urls import path, re_path
 
-from flags.dashboard import actions, archive, details, editor, overrides, revisions, stale, views
+from flags.dashboard import (
+    actions,
+    archive,
+    bulk,
+    details,
+    editor,
+    listing,
+    overrides,
+    revisions,
+    stale_list,
+    views,
+)
 
 KEY = "<str:key>"
 
 urlpatterns = [
-    path("", views.flag_list, name="flag_list"),
+    path("", listing.flag_list, name="flag_list"),
+    re_path(r"^\+(?P<action>tag|untag|turn-off|archive)/$", bulk.flag_bulk, name="flag_bulk"),
+    path("+csv/", listing.flag_list_csv, name="flag_list_csv"),
     path("+new/", views.flag_new, name="flag_new"),
-    path("+stale/", stale.flag_stale_list, name="flag_stale_list"),
+    path("+stale/", stale_list.flag_stale_list, name="flag_stale_list"),
     path(f"{KEY}/", views.flag_detail, name="flag_detail"),
     path(f"{KEY}/rules/", editor.flag_rules, name="flag_rules"),
     path(f"{KEY}/rules/<str:rule_id>/percentage/", actions.flag_rollout, name="flag_rollout"),

@@ -68,6 +68,8 @@ def address(page: Page, world: World) -> tuple[str, bool]:
         "entry_id": [world.entry.pk],
         "other": ["test"],
         "state": ["on", "archive"],
+        "action": ["archive"],
+        "page": ["flag_list"],
         "pk": [world.key.pk if page.section == "keys" else world.members[Role.VIEWER].pk],
         "key": ["beta-testers" if page.section == "segments" else "new_tutorial"],
     }

@@ -36,17 +36,6 @@ def percent_field(label: str, **options: Any) -> forms.DecimalField:
     )
 
 
-class FlagFilterForm(FilterForm):
-    q = forms.CharField(
-        label="Search", required=False, widget=forms.TextInput(attrs={"type": "search"})
-    )
-    state = forms.ChoiceField(
-        label="State", required=False, choices=[("", "Any"), ("on", "On"), ("off", "Off")]
-    )
-    segment = forms.CharField(label="Segment", required=False, widget=forms.HiddenInput)
-    show = forms.CharField(label="", required=False, widget=forms.HiddenInput)
-
-
 class PlayerFlagsForm(FilterForm):
     """The flags of one player, from the place `start` on."""
 

@@ -1,24 +1,13 @@
-"""Evidence that a flag is no longer needed, the page of such flags, and who asks for a flag."""
+"""Evidence that a flag is no longer needed, and who asks for a flag."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from django.db import connection
-from django.db.models import Exists, F, OuterRef
-from django.http import HttpResponse
-from django.utils import timezone
 
 from flags.models import STALE_DAYS, Flag, FlagClient
-from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import reltime_words
-from ilara_admin.web.access import staff_view
-from ilara_admin.web.filters import render_list
-from ilara_admin.web.htmx import HtmxHttpRequest
-from ilara_admin.web.pagination import KeysetPage
-
-SHOWN = 50
-STILL_DAYS = 7  # an archived flag that was asked for in these days is still asked for
 
 
 def hints(flag: Flag, now: datetime) -> list[str]:
@@ -87,34 +76,3 @@ def asked_of(flag: Flag, now: datetime) -> Asked:
         cursor.execute(TIMES, [flag.pk, now - timedelta(days=STALE_DAYS)])
         single, bulk = cursor.fetchone()
     return Asked(clients, single, bulk)
-
-
-# --- The page -------------------------------------------------------------------------------------
-
-
-@staff_view(Role.VIEWER)
-def flag_stale_list(request: HtmxHttpRequest) -> HttpResponse:
-    """Stale flags with the evidence, flags in their shadow period, and archived flags that games
-    still ask for."""
-    now = timezone.now()
-    flags = Flag.objects.of(request.environment)
-    page = KeysetPage.of(flags.stale(now).order_by("key"), request)
-    shadow = list(flags.filter(archived_at=None, archives_at__isnull=False)[:SHOWN])
-    asking = FlagClient.objects.filter(
-        flag=OuterRef("pk"),
-        last_at__gt=F("flag__archived_at"),
-    ).filter(last_at__gt=now - timedelta(days=STILL_DAYS))
-    still = list(flags.archived(True).filter(Exists(asking))[:SHOWN])
-    asked = asked_last([*page.rows, *shadow, *still])
-
-    def rows(chosen: Collection[Flag]) -> list[dict[str, Any]]:
-        return [{"flag": flag, "asked": asked.get(flag.pk)} for flag in chosen]
-
-    context = {
-        "page": page,
-        "rows": [{**row, "hints": hints(row["flag"], now)} for row in rows(page.rows)],
-        "shadow": rows(shadow),
-        "still": rows(still),
-        "may_edit": request.user.may(Role.LIVE_OPS),
-    }
-    return render_list(request, "flags/stale.html", context)

@@ -1,4 +1,4 @@
-"""The flag pages: the list, a new flag, one flag. actions.py and editor.py change it."""
+"""The pages of a new flag and of one flag. actions.py and editor.py change it."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from flags.cache import compile_draft, flags_of
 from flags.dashboard import evaluations
 from flags.dashboard.affected import dependents_in_use
 from flags.dashboard.environments import flag_environments, flag_missing
-from flags.dashboard.forms import FlagFilterForm, FlagNewForm
+from flags.dashboard.forms import FlagNewForm
 from flags.dashboard.history import PARAMETER, history_of
 from flags.dashboard.impact import impact
 from flags.dashboard.impact_figures import Impact
@@ -35,7 +35,6 @@ from ilara_admin.api import environment_cache
 from ilara_admin.models import Role
 from ilara_admin.templatetags.charts import Share
 from ilara_admin.web.access import actor_of, environment_url, staff_view
-from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import (
     HtmxHttpRequest,
@@ -44,57 +43,9 @@ from ilara_admin.web.htmx import (
     wants_partial,
     with_toast,
 )
-from ilara_admin.web.pagination import KeysetPage
 from segments.cache import segments_part
 from segments.language.parser import RuleError
 from segments.models import Segment
-
-SHOWN_RULES = 2
-
-
-@staff_view(Role.VIEWER)
-def flag_list(request: HtmxHttpRequest) -> HttpResponse:
-    form = FlagFilterForm(request)
-    archived = form.value("show") == "archived"
-    flags = Flag.objects.of(request.environment)
-    exists = flags.exists()
-    now = timezone.now()
-    flags = flags.archived(archived).with_author().with_evidence(now).order_by("key")
-    if text := form.value("q"):
-        flags = flags.matching(text)
-    if state := form.value("state"):
-        flags = flags.filter(document__enabled=state == "on")
-    if segment := form.value("segment"):
-        flags = flags.naming(segment)
-    page = KeysetPage.of(flags, request)
-    context = {
-        "form": form,
-        "page": page,
-        "rows": [_list_row(flag, now) for flag in page.rows],
-        "archived": archived,
-        "exists": exists,
-        "may_edit": request.user.may(Role.LIVE_OPS),
-    }
-    return render_list(request, "flags/list.html", context)
-
-
-def _list_row(flag: Flag, now: datetime) -> dict[str, Any]:
-    if flag.problem:
-        return {"flag": flag, "hints": hints(flag, now)}
-    document = flag.spec
-    here = timezone.localtime(now)
-    rules = [
-        (sentences.sentence_parts(rule, here), rollout_at(rule, now))
-        for rule in document.rules[:SHOWN_RULES]
-    ]
-    more = len(document.rules) - len(rules)
-    return {
-        "flag": flag,
-        "document": document,
-        "rules": rules,
-        "more": more,
-        "hints": hints(flag, now),
-    }
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")

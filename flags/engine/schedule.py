@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from flags.engine.document import Rule
+from flags.engine.document import EVERYBODY, FlagDocument, Rule
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -47,3 +47,14 @@ def ceiling(rule: Rule) -> int:
     if rule.ramp:
         return max(rule.ramp.from_, rule.ramp.to)
     return max(rule.rollout, *(step.rollout for step in rule.steps), 0)
+
+
+def is_rolling_out(document: FlagDocument, now: datetime) -> bool:
+    """Whether a rule of the flag, which is on, serves only a part of the players that match it."""
+    shares = (rollout_at(rule, now) for rule in document.rules)
+    return document.enabled and any(0 < share < EVERYBODY for share in shares)
+
+
+def changes_later(document: FlagDocument, now: datetime) -> bool:
+    """Whether the schedule of a rule has a time ahead."""
+    return any(next_change(rule, now) for rule in document.rules)

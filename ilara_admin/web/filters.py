@@ -1,5 +1,6 @@
 """List filters: a form read from the query string, and a chip for each active filter."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,6 +10,8 @@ from django_htmx.http import push_url
 
 from ilara_admin.core.text import trim
 from ilara_admin.web.htmx import render_partial, wants_partial
+from ilara_admin.web.pagination import OF_ONE_PAGE
+from ilara_admin.web.suggestions import SuggestedChoiceField, Suggestions
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +25,25 @@ class Chip:
 
 class FilterForm(forms.Form):
     """Every field is optional; an invalid value is ignored. A field with an empty label has no
-    chip. `cursors` are the pagination parameters, which the links of chips drop."""
+    chip. `suggested` are the choices of the SuggestedChoiceFields; another value finds nothing."""
 
-    cursors: ClassVar[tuple[str, ...]] = ("after", "before")
+    cursors: ClassVar[tuple[str, ...]] = OF_ONE_PAGE
 
-    def __init__(self, request: HttpRequest) -> None:
+    def __init__(
+        self, request: HttpRequest, suggested: Mapping[str, Iterable[str]] | None = None
+    ) -> None:
         super().__init__({name: searched(request, name) for name in self.base_fields})
         self.request = request
+        self.suggestions = [self._suggest(*each) for each in (suggested or {}).items()]
         self.is_valid()
+
+    def _suggest(self, name: str, values: Iterable[str]) -> Suggestions:
+        field = self.fields[name]
+        assert isinstance(field, SuggestedChoiceField)
+        given = [self.data[name]] if self.data[name] else []
+        found = Suggestions(f"{name}-suggestions", {each: each for each in [*values, *given]})
+        field.suggest(found, empty=("", "Any"))
+        return found
 
     def value(self, name: str) -> str:
         """The value of a filter, or "" if it is missing or not valid."""
@@ -42,7 +56,7 @@ class FilterForm(forms.Form):
             Chip(
                 str(self[name].label),
                 self._text(name),
-                _address(self.request, without=(name, *self.cursors)),
+                address(self.request, **dict.fromkeys((name, *self.cursors), "")),
             )
             for name, field in self.fields.items()
             if field.label != "" and self.value(name)
@@ -61,11 +75,11 @@ def searched(request: HttpRequest, name: str) -> str:
     return trim(request.GET.get(name, ""))
 
 
-def _address(request: HttpRequest, *, without: tuple[str, ...] = ()) -> str:
-    """The URL of this list with its non-empty parameters, except those in `without`."""
+def address(request: HttpRequest, **replaced: str) -> str:
+    """The URL of this list with its non-empty parameters, some of them replaced; "" drops one."""
     query = QueryDict(mutable=True)
-    for name, value in request.GET.items():
-        if value and name not in without:
+    for name, value in {**request.GET.dict(), **replaced}.items():
+        if value:
             query[name] = str(value)
     return f"{request.path}?{query.urlencode()}" if query else request.path
 
@@ -76,5 +90,5 @@ def render_list(
     """The page with a list, or for htmx only the list, with its URL pushed to the history."""
     response = render_partial(request, template, context, partial=partial)
     if wants_partial(request):
-        push_url(response, _address(request))
+        push_url(response, address(request))
     return response

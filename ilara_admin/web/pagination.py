@@ -11,6 +11,8 @@ from django.db import models
 from django.http import HttpRequest, QueryDict
 
 PAGE_SIZE = 50
+# Parameters that links to other pages and lists drop. `selected` ticks the rows of one page.
+OF_ONE_PAGE = ("after", "before", "selected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class KeysetPage[M: models.Model]:
 
 def _querystring(request: HttpRequest, **cursor: str) -> str:
     query: QueryDict = request.GET.copy()
-    for name in ("after", "before"):
+    for name in OF_ONE_PAGE:
         query.pop(name, None)
     for name, value in cursor.items():
         query[name] = value

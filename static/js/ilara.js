@@ -111,6 +111,31 @@
     }
   });
 
+  // --- Lists: select a range with Shift, or all rows of a page; say how many are selected ---
+  const boxes = (form) => [...form.querySelectorAll("tbody input[type=checkbox]")];
+  const countSelected = (form) => {
+    const all = boxes(form);
+    const selected = all.filter((box) => box.checked).length;
+    form.querySelector("[data-selected]").textContent = selected ? `${selected} selected` : "";
+    const whole = form.querySelector("[data-selects-all]");
+    whole.checked = selected === all.length;
+    whole.indeterminate = selected > 0 && selected < all.length;
+  };
+  const countAllSelected = () => document.querySelectorAll("[data-selection]").forEach(countSelected);
+  let lastBox;
+  on("click", (event) => {
+    const form = near(event, "[data-selection]");
+    if (!form || !event.target.matches("input[type=checkbox]")) return;
+    const all = boxes(form);
+    const range = [all.indexOf(lastBox), all.indexOf(event.target)].sort((one, other) => one - other);
+    const affected = event.target.matches("[data-selects-all]") ? all
+      : event.shiftKey && range[0] >= 0 ? all.slice(range[0], range[1] + 1) : [];
+    for (const box of affected) box.checked = event.target.checked;
+    lastBox = event.target;
+    countSelected(form);
+  });
+  on("htmx:afterSettle", countAllSelected);
+
   // --- Relative times, worded like the reltime tag ---
   const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const updateAges = () =>
@@ -171,6 +196,7 @@
   on("htmx:afterRequest", ({ detail }) => detail.target.removeAttribute("aria-busy"));
 
   armAll();
+  countAllSelected();
   const box = document.querySelector("[data-shortcuts-switch]");
   if (box) box.checked = !off();
 })();

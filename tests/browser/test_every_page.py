@@ -23,7 +23,7 @@ PAGES = [
     "players/{player}/ids/add/", "players/{player}/ids/{alias}/remove/",
     "players/{player}/purchases/t-1/refund/", "players/{player}/purchases/t-1/reverse/",
     "players/?q=guest", "find/?q=guest", "flags/", "flags/+new/",
-    "flags/?show=archived", "flags/?q=nothing", "flags/+stale/", "flags/legacy-matchmaker/",
+    "flags/?state=archived", "flags/?q=nothing", "flags/+stale/", "flags/legacy-matchmaker/",
     "flags/legacy-matchmaker/keep/",
     "flags/new-shop/", "flags/onboarding-copy/", "flags/onboarding-copy/rules/",
     "flags/onboarding-copy/variants/", "flags/new-shop/rules/everyone/percentage/",
