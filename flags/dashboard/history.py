@@ -31,8 +31,7 @@ def history_of(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any]:
     older = f"?{PARAMETER}={newest - SIZE}" if len(found) > SIZE else ""
     newer = ""
     if newest < flag.revision:
-        following = newest + SIZE
-        newer = f"?{PARAMETER}={following}" if following < flag.revision else "?"
+        newer = f"?{PARAMETER}={min(newest + SIZE, flag.revision)}"
     return {
         "history": [
             HistoryItem(
