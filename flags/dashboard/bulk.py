@@ -11,7 +11,7 @@ from django.shortcuts import render
 
 from flags.bulk import BulkChange, archiving, flags_change, tagging, turning_off, untagging
 from flags.dashboard.affected import affected_flags
-from flags.dashboard.impact import Impact
+from flags.dashboard.impact_figures import Impact
 from flags.dashboard.views import impact_of
 from flags.details import read_tags
 from flags.models import Flag

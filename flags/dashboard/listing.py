@@ -15,7 +15,7 @@ from flags.cache import flags_of
 from flags.dashboard.stale import hints
 from flags.engine import sentences
 from flags.engine.document import DocumentError, FlagDocument
-from flags.engine.schedule import changes_later, is_rolling_out
+from flags.engine.schedule import changes_later, figure_at, is_rolling_out
 from flags.models import Flag, FlagQuerySet
 from flags.usage import daily
 from ilara_admin.api import environment_cache
