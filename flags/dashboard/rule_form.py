@@ -3,10 +3,11 @@
 import re
 import secrets
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.http import QueryDict
 from django.utils import timezone
 
 from flags.dashboard.forms import percent_field
@@ -120,7 +121,7 @@ class RuleForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.initial = with_instants(self.fields, self.initial)
         self.document = document
-        posted = self.data if self.is_bound else None
+        posted = cast("QueryDict", self.data) if self.is_bound else None
         rule = self.initial.get(CONDITIONS)
         name = self.add_prefix(CONDITIONS)
         self.conditions = optional_editor(name, posted, segments, rule, checked=True)

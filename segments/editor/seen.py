@@ -60,10 +60,10 @@ class Catalogue:
     @property
     def fields(self) -> list[tuple[str, ValueKind, str]]:
         """The fields to suggest: name, kind for the choice of operators, and text."""
-        built_in = [(name, kind, f"{name}: built in, {kind}") for name, kind in BUILT_IN.items()]
-        return built_in + [
-            (item.name, ValueKind.ANY, f"{item.name}: {about(item)}")
-            for item in self.attributes.values()
+        seen = self.attributes.values()
+        return [
+            *((name, kind, f"{name}: built in, {kind}") for name, kind in BUILT_IN.items()),
+            *((item.name, ValueKind.ANY, f"{item.name}: {about(item)}") for item in seen),
         ]
 
     @property

@@ -184,7 +184,7 @@ def test_excessive_posted_nesting__is_cut_off() -> None:
 
 def posted(draft: Draft, name: str) -> dict[str, list[str]]:
     """The controls of a draft as a browser posts them."""
-    found = {f"{name}-kind": [draft.kind]}
+    found: dict[str, list[str]] = {f"{name}-kind": [draft.kind]}
     for control, value in draft.typed.items():
         found[f"{name}-{control}"] = value if isinstance(value, list) else [value]
     for index, part in enumerate(draft.parts):
