@@ -20,7 +20,7 @@ TABLE: dict[Role, set[str]] = {
         "player_list", "player_detail", "player_notes", "churn_model",
         "segment_list", "segment_detail", "segment_size", "segment_members", "segment_lists",
         "flag_list", "flag_list_csv", "flag_detail", "flag_overrides", "flag_revision",
-        "flag_compare",
+        "flag_compare", "flag_stale_list",
         "environment_compare", "flag_environment_compare", "segment_environment_compare",
         "saved_view_new", "saved_view_rename", "saved_view_delete",  # one's own
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
@@ -41,7 +41,7 @@ TABLE: dict[Role, set[str]] = {
         "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_review", "flag_impact",
         "flag_save", "flag_details", "flag_overrides_clear", "flag_bulk",
         "flag_move", "flag_prerequisites", "flag_clone", "flag_copy", "segment_copy",
-        "flag_restore", "flag_switch", "flag_archive",
+        "flag_restore", "flag_switch", "flag_archive", "flag_keep",
         "event_name_describe",
     },
     # Keys, staff, settings, projects and environments.

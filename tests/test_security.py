@@ -228,12 +228,13 @@ def test_key_of_another_environment__is_404(
     assert (key.revoked_at, key.expires_at) == (None, None)
 
 
-# Staff and API operations do not belong to an environment; all other objects in URLs do.
+# Staff and API operations do not belong to an environment; all other objects in URLs do. These
+# parameters name no object of an environment.
+PLACES = {"project", "environment", "other", "action", "page"}
 NAMED = [
     name
     for name, page in PAGES.items()
-    if set(page.parameters) - {"project", "environment"}
-    and page.section not in ("staff", "developers")
+    if set(page.parameters) - PLACES and page.section not in ("staff", "developers")
 ]
 
 

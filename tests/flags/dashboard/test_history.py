@@ -74,11 +74,17 @@ def test_place_after_the_newest_revision__shows_the_newest(flag: Flag, client: C
     assert 'rel="prev"' not in html
 
 
+def change(before: int, after: int) -> str:
+    """The difference of two revisions as HTML."""
+    texts = (f"{percent} % of beta-testers get enabled" for percent in (before, after))
+    return "<del>{}</del> → <ins>{}</ins>".format(*texts)
+
+
 def test_revision__shows_what_it_changed_and_the_flag_as_it_was(flag: Flag, client: Client) -> None:
     flag_set_details(flag, {"owner": "Ada", "tags": ["late"]}, actor=ACTOR, reason="Handed over")
     url = url_of(flag.environment, "flag_revision", flag.key, 5)
     html = squeezed(text_of(client.get(url)))
-    assert "<del>3 %</del> → <ins>4 %</ins>" in html
+    assert change(3, 4) in html
     assert "beta-testers" in html
     assert "Ada" not in html.partition("<main")[2].replace("Ada, ", "")
     restore = url_of(flag.environment, "flag_restore", flag.key, 5)
@@ -102,9 +108,9 @@ def test_revision_that_cannot_be_read__is_shown_as_json(flag: Flag, client: Clie
 
 def test_any_two_revisions__are_compared_in_their_order(flag: Flag, client: Client) -> None:
     url = url_of(flag.environment, "flag_compare", flag.key)
-    assert "<del>2 %</del> → <ins>9 %</ins>" in text_of(client.get(url, {"a": 3, "b": 10}))
-    assert "<del>9 %</del> → <ins>2 %</ins>" in text_of(client.get(url, {"a": 10, "b": 3}))
-    assert "<del>23 %</del> → <ins>24 %</ins>" in text_of(client.get(url))
+    assert change(2, 9) in text_of(client.get(url, {"a": 3, "b": 10}))
+    assert change(9, 2) in text_of(client.get(url, {"a": 10, "b": 3}))
+    assert change(23, 24) in text_of(client.get(url))
     assert "They do not differ." in text_of(client.get(url, {"a": 4, "b": 4}))
     for wrong in ("99", "0", "x", ""):
         html = text_of(client.get(url, {"a": wrong, "b": 3}))

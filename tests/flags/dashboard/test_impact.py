@@ -172,17 +172,18 @@ def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sample__estimates_with_a_confidence_interval(
     flag: Flag, players: list[Player], small_samples: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact = of(flag, half(100_000), everyone=True)
-    assert (exact.exact, exact.total) == (True, 60)
     hits = 0
     for number in range(40):
+        Flag.objects.update(salt=number)  # other players switch
         monkeypatch.setattr(subject, "sample_start", lambda *_, n=number: UUID(int=n << 122))
+        exact = of(flag, half(100_000), everyone=True)
+        assert (exact.exact, exact.total) == (True, 60)
         found = of(flag, half(100_000))
         assert (found.exact, found.all.players, found.total) == (False, 40, 60)
         about, low, high = found.estimate(found.all.switches)
         hits += low <= exact.all.switches <= high
         assert found.headline == (f"About {about} of 60 players switch, between {low} and {high}.")
-    assert hits >= 36
+    assert hits >= 32  # fewer in one of 5,000 runs
     reordered = boolean_document(enabled=True, rules=(*half().rules, *half(0).rules))
     none = of(flag, reordered)
     assert none.headline == "About 0 of 60 players switch, at most 2."

@@ -281,7 +281,7 @@ def test_csv__has_the_filtered_flags_in_their_order(
     response = client.get(f"{url_of(environment, 'flag_list_csv')}?tag=shop&sort=-key")
     rows = list(csv.DictReader(io.StringIO(text_of(response))))
     assert [row["key"] for row in rows] == ["tenth", "plain", "formula"]
-    assert rows[0]["rules"] == "everyone: enabled to 10 %"
+    assert rows[0]["rules"] == "10 % of players get enabled"
     assert rows[0]["tags"] == "shop, ui"
     assert (rows[2]["owner"], rows[2]["name"]) == ("'=1+1", "'@evil")
     assert rows[2]["evaluations_14_days"] == "7"

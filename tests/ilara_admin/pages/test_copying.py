@@ -106,7 +106,7 @@ def test_copy__creates_the_flag_and_its_missing_segments(
     link = f"{url_of(test, 'flag_copy')}?key=shop&to=live"
     html, fields = review(ops, link)
     assert "New in live" in html
-    assert "core: enabled" in html
+    assert "core get enabled" in html
     assert fields["along"] == ["segments:core", "segments:high"]
     assert "level is at least 40" in html
     assert "It is off until you turn it on" in html
@@ -299,7 +299,7 @@ def test_flag_page__shows_all_environments(
     make_flag(test, "shop", document_for("beta-testers", enabled=True))
     html = squeezed(text_of(ops.get(url_of(test, "flag_detail", "shop"))))
     panel = html[html.index('id="environments"') : html.index("History</h2>")]
-    assert "beta-testers: enabled; otherwise disabled" in panel
+    assert "beta-testers get enabled; otherwise disabled" in panel
     assert "Missing" in panel
     assert f"{url_of(test, 'flag_copy')}?key=shop&amp;to=live" in panel
 
