@@ -63,6 +63,8 @@ def times_of_pages(
 def urls_of(page: Page, environment: Environment, cases: list[Case]) -> list[str]:
     """The page's distinct URLs. Raises NoReverseMatch if no case has an object that it needs."""
     scope = {"project": environment.project.slug, "environment": environment.slug}
+    if other := environment.project.environments.exclude(pk=environment.pk).first():
+        scope["other"] = other.slug
     urls: dict[str, None] = {}
     for case in cases:
         for state in STATES:
