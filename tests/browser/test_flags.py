@@ -381,7 +381,7 @@ def test_conditions_by_the_builder(admin: Window) -> None:
     expect(condition.get_by_label("Value")).to_have_value("20")
     admin.press("button", "Review changes")
     words = words.replace("10", "20")
-    expect(page.get_by_role("main")).to_contain_text(f"{words}: enabled to 25 %")
+    expect(page.get_by_role("main")).to_contain_text(f"25 % of players where {words} get enabled")
     admin.press("button", "Save to live")
     expect(page.locator(".rules")).to_contain_text(words)
 
