@@ -19,7 +19,8 @@ from django.utils import timezone
 from events.models import EventFold, EventHour, EventName
 from ilara_admin.core.local_times import day_starts
 from ilara_admin.models import Environment
-from ilara_admin.web.charts import Chart, ChartSeries, bars, time_axis
+from ilara_admin.web.chart_axes import time_axis
+from ilara_admin.web.charts import Chart, ChartSeries, bars
 
 HOURS = 24
 DAYS = 30

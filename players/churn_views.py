@@ -8,7 +8,8 @@ from django.shortcuts import render
 from ilara_admin.api.environment_cache import at_version
 from ilara_admin.models import Role
 from ilara_admin.web.access import staff_view
-from ilara_admin.web.charts import Chart, ChartSeries, bars, label_axis
+from ilara_admin.web.chart_axes import label_axis
+from ilara_admin.web.charts import Chart, ChartSeries, bars
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.cache import churn_part
 from players.churn_model.risk import HIGH_FROM, MEDIUM_FROM

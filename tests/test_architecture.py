@@ -44,6 +44,8 @@ PURE = (
     "ilara_admin.core.local_times",
     "ilara_admin.core.times",
     "ilara_admin.core.tokens",
+    "ilara_admin.web.chart_axes",
+    "ilara_admin.web.chart_markup",
     "ilara_admin.web.charts",
     "players.churn_model",
     "players.lifecycle",

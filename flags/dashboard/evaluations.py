@@ -12,7 +12,8 @@ from flags.models import Flag, FlagRevision
 from flags.usage import KEPT_DAYS, by_variant
 from ilara_admin.core.local_times import clock_text, day_starts
 from ilara_admin.web.access import environment_url
-from ilara_admin.web.charts import COLOURS, Chart, ChartSeries, Marker, bars, time_axis
+from ilara_admin.web.chart_axes import time_axis
+from ilara_admin.web.charts import COLOURS, Chart, ChartSeries, Marker, bars
 from ilara_admin.web.htmx import HtmxHttpRequest
 
 PARAMETER = "evaluations"

@@ -11,7 +11,7 @@ from django.utils import timezone
 from ilara_admin.core.diff import Change
 from ilara_admin.models import Environment, Project
 from ilara_admin.templatetags.charts import Share
-from ilara_admin.web import charts
+from ilara_admin.web import chart_axes, charts
 from ilara_admin.web.charts import ChartInterval, ChartSeries, Marker
 from ilara_admin.web.confirm import Confirm
 
@@ -66,14 +66,14 @@ def environment(slug: str) -> tuple[Project, Environment]:
 def _charts(theme: str) -> dict[str, Any]:
     """One of each kind. The label names the theme, since it has to be unique on a page."""
     now = timezone.localtime().replace(minute=0, second=0, microsecond=0)
-    hours = charts.time_axis([now - timedelta(hours=ago) for ago in reversed(range(24))])
+    hours = chart_axes.time_axis([now - timedelta(hours=ago) for ago in reversed(range(24))])
     half, third = [count // 2 for count in COUNTS], [count // 3 for count in COUNTS]
     lift = [None, 4, 2.5, 3, None, 1.5, 1, 1.2, 0.4, -0.5, -1.2, -0.8]
     markers = [
         Marker(now - timedelta(hours=ago), f"Revision {20 - ago}: 5 % → 10 %", "?")
         for ago in (0, 9, 14, 14)
     ]
-    days = charts.label_axis([f"Day {day}" for day in range(8)])
+    days = chart_axes.label_axis([f"Day {day}" for day in range(8)])
     kept: list[list[float | None]] = [
         [100, 44, 35, 31, 28, 26, 25, 24],
         [100, 41, 33, 28, 26, None, None, None],
@@ -95,7 +95,7 @@ def _charts(theme: str) -> dict[str, Any]:
             markers=markers,
         ),
         "lines": charts.lines(
-            charts.label_axis([f"{each} Nov" for each in range(1, 13)]),
+            chart_axes.label_axis([f"{each} Nov" for each in range(1, 13)]),
             [ChartSeries("blue", lift), ChartSeries("green", [each and -each for each in lift])],
             label=f"Lift by day, {theme}",
             unit="%",

@@ -17,7 +17,8 @@ from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
 from ilara_admin.models import AuditEntry, Environment, Role
 from ilara_admin.pages.audit_text import audit_lines
 from ilara_admin.web.access import environment_url, staff_view
-from ilara_admin.web.charts import Chart, ChartSeries, bars, time_axis
+from ilara_admin.web.chart_axes import time_axis
+from ilara_admin.web.charts import Chart, ChartSeries, bars
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.days import day_figures
 from players.models import Player

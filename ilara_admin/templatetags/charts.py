@@ -10,6 +10,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from ilara_admin.core import percentages
+from ilara_admin.web.chart_axes import value_text
+from ilara_admin.web.chart_markup import cells_markup, columns_markup, rows_markup
 from ilara_admin.web.charts import (
     COLUMN,
     HEIGHT,
@@ -17,11 +19,7 @@ from ilara_admin.web.charts import (
     Chart,
     HeatMap,
     Intervals,
-    cells_markup,
-    columns_markup,
-    rows_markup,
     spark_path,
-    value_text,
 )
 
 register = template.Library()

@@ -1,4 +1,4 @@
-"""Charts: scales, ticks, paths and texts. Imports no Django; the tag `chart` draws them.
+"""Charts: bars, lines, intervals, heat maps. Imports no Django; the tag `chart` draws them.
 
 A drawing is as wide as its place on the page. So positions along x are percentages, or units of a
 view box that is stretched, and positions along y are pixels.
@@ -7,27 +7,31 @@ view box that is stretched, and positions along y are pixels.
 import math
 import re
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from html import escape
+from datetime import datetime
 
-type Number = float | None  # None, NaN and infinity are gaps
+from ilara_admin.web.chart_axes import (
+    PERCENT,
+    Axis,
+    Number,
+    Scale,
+    Tick,
+    all_finite,
+    axis_text,
+    finite,
+    scale_for,
+    value_text,
+)
 
 HEIGHT = 160  # pixels of a plot
 COLUMN, GAP = 10, 1  # units of the view box: a column, and the space on both sides of its bar
 LEAST = 1.5  # pixels of a bar that is not zero
 SPARK_LEAST = 12  # the same in a sparkline, which is an eighth as tall
-TICKS = 5  # of a number axis, at most
-WIDE, NARROW = 13, 5  # labels of the x axis that fit on a page, and on a phone
 COLOURS = 6
 INK = "ink"  # of a line over bars, which has to differ from each of them
 PINS = 3  # markers of a column; more are merged
 LEVELS = 5  # of a heat map, above zero
-PERCENT = "%"
-ABSENT = "\N{EN DASH}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +60,6 @@ class ChartInterval:
     low: Number
     estimate: Number
     high: Number
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """`at` is in percent along x, in pixels along y."""
-
-    at: float
-    text: str
-
-    @property
-    def anchor(self) -> str:
-        """How its label along x stays inside the chart, which has space before it only."""
-        return "end" if self.at > 98 else "middle"
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """The columns: a label for each, and ticks for a wide and a narrow page."""
-
-    labels: Sequence[str]
-    wide: Sequence[Tick]
-    narrow: Sequence[Tick]
-    starts: Sequence[datetime] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +181,11 @@ def bars(
     for each in series:
         stack = []
         for index, value in enumerate(each.values):
-            ends = below if (known := _known(value) or 0) < 0 else above
+            ends = below if (known := finite(value) or 0) < 0 else above
             stack.append((ends[index], ends[index] + known))
             ends[index] += 0 if each.line else known
         stacks.append(stack)
-    overlaid = [value for each in series if each.line for value in _finite(each.values)]
+    overlaid = [value for each in series if each.line for value in all_finite(each.values)]
     reached = [0, *above, *below, *overlaid, *([100] if unit == PERCENT else [])]
     scale = scale_for(reached, whole=_whole(series))
     curves = [
@@ -224,7 +205,7 @@ def lines(
     markers: Iterable[Marker] = (),
 ) -> Chart:
     """A line for each series, broken where a value is missing."""
-    known = [value for each in series for value in _finite(each.values)]
+    known = [value for each in series for value in all_finite(each.values)]
     scale = scale_for(known, whole=_whole(series))
     curves = [_line(number, each.values, scale) for number, each in _coloured(series)]
     return _chart(axis, series, scale, curves, label, unit, markers, summed=False)
@@ -233,7 +214,7 @@ def lines(
 def _chart(
     axis: Axis,
     series: Sequence[ChartSeries],
-    scale: "Scale",
+    scale: Scale,
     curves: Sequence[Curve],
     label: str,
     unit: str,
@@ -254,13 +235,13 @@ def _chart(
         if single:
             figures = [ChartFigure(0, "", figures[0].text)]
         if summed:
-            total = sum(_known(each.values[index]) or 0 for each in series)
+            total = sum(finite(each.values[index]) or 0 for each in series)
             figures.append(ChartFigure(0, "", value_text(total, unit)))
         columns.append(
             ChartColumn(name, figures, index * 2 >= len(axis.labels), pinned.get(index, ()))
         )
     legend = [
-        ChartFigure(number, each.name, value_text(sum(_finite(each.values))) if summed else "")
+        ChartFigure(number, each.name, value_text(sum(all_finite(each.values))) if summed else "")
         for number, each in _coloured(series)
     ]
     return Chart(
@@ -276,7 +257,7 @@ def _chart(
     )
 
 
-def _bars(stack: Iterable[tuple[float, float]], scale: "Scale", least: float = LEAST) -> str:
+def _bars(stack: Iterable[tuple[float, float]], scale: Scale, least: float = LEAST) -> str:
     """All bars of a series as one path. What is not zero stays visible beside a tall bar."""
     drawn = []
     for index, (start, end) in enumerate(stack):
@@ -289,10 +270,10 @@ def _bars(stack: Iterable[tuple[float, float]], scale: "Scale", least: float = L
     return "".join(drawn)
 
 
-def _line(series: int | str, values: Sequence[Number], scale: "Scale") -> Curve:
+def _line(series: int | str, values: Sequence[Number], scale: Scale) -> Curve:
     path, dots, run = "", "", []
     for index, value in enumerate([*values, None]):
-        known = _known(value)
+        known = finite(value)
         if known is not None:
             run.append(f"{index * COLUMN + COLUMN // 2} {_pixel(scale, known):g}")
             continue
@@ -308,7 +289,7 @@ def _key(label: str) -> str:
     return re.sub(r"\W+", "-", label.lower())
 
 
-def _pixel(scale: "Scale", value: float) -> float:
+def _pixel(scale: Scale, value: float) -> float:
     return round(HEIGHT * (1 - scale.share(value)), 2)
 
 
@@ -330,58 +311,13 @@ def _merged(markers: list[Marker]) -> list[Marker]:
     return [*markers[: PINS - 1], Marker(first.at, label, first.href)]
 
 
-# --- Markup ---------------------------------------------------------------------------------------
-
-# A chart has up to a hundred columns: Django's templates would take most of the time of a page.
-
-
-def column_markup(column: ChartColumn, key: str, attributes: str = "") -> str:
-    """Where the pointer or the focus reads a column. The radio buttons of a chart are one Tab stop,
-    and the arrow keys move between them; an empty `form` keeps them out of any form."""
-    attributes += " data-end" if column.end else ""
-    attributes += " data-marked" if column.markers else ""
-    figures = "".join(map(_figure_markup, column.figures))
-    pins = "".join(
-        f'<a href="{escape(each.href)}"><span class="tip">{escape(each.label)}</span></a>'
-        for each in column.markers
-    )
-    return (
-        f'<div data-hit{attributes}><label><input type="radio" name="{key}" form="">'
-        f'<span class="tip"><strong>{escape(column.label)}</strong>{figures}</span></label>'
-        f"{pins}</div>"
-    )
+def _whole(series: Iterable[ChartSeries]) -> bool:
+    return all(value is None or isinstance(value, int) for each in series for value in each.values)
 
 
-def _figure_markup(figure: ChartFigure) -> str:
-    series = f' data-series="{figure.series}"' if figure.series else ""
-    return f"<span{series}>{escape(figure.name)} <b>{escape(figure.text)}</b></span>"
-
-
-def columns_markup(chart: Chart) -> str:
-    """All columns. The newest is where the focus arrives."""
-    markup = "".join(column_markup(column, chart.key) for column in chart.columns)
-    last = markup.rpartition('form=""')
-    return f"{last[0]}{last[1]} checked{last[2]}" if last[1] else ""
-
-
-def rows_markup(chart: Chart) -> str:
-    """A row of the table for each column."""
-    return "".join(
-        f'<tr><th scope="row">{escape(column.label)}{_links_markup(column.markers)}</th>'
-        + "".join(f'<td class="num">{escape(each.text)}</td>' for each in column.figures)
-        + "</tr>"
-        for column in chart.columns
-    )
-
-
-def _links_markup(markers: Iterable[Marker]) -> str:
-    return "".join(f' <a href="{escape(each.href)}">{escape(each.label)}</a>' for each in markers)
-
-
-def cells_markup(heat: HeatMap, row: HeatRow) -> str:
-    return "".join(
-        column_markup(column, heat.key, f' data-level="{level}"') for level, _, column in row.cells
-    )
+def _coloured(series: Iterable[ChartSeries]) -> Iterator[tuple[int | str, ChartSeries]]:
+    """The series with the numbers of their colours."""
+    return ((INK if each.line else index % COLOURS + 1, each) for index, each in enumerate(series))
 
 
 # --- Intervals and heat maps ----------------------------------------------------------------------
@@ -390,7 +326,7 @@ def cells_markup(heat: HeatMap, row: HeatRow) -> str:
 def intervals(rows: Sequence[ChartInterval], *, label: str, unit: str = "") -> Intervals:
     """Estimates on one scale, which includes zero: whether an interval does is what one looks
     for."""
-    ends = [end for row in rows for end in _finite((row.low, row.estimate, row.high))]
+    ends = [end for row in rows for end in all_finite((row.low, row.estimate, row.high))]
     scale = scale_for([0, *ends], whole=False)
 
     def place(value: float) -> float:
@@ -398,7 +334,11 @@ def intervals(rows: Sequence[ChartInterval], *, label: str, unit: str = "") -> I
 
     drawn = []
     for row in rows:
-        low, estimate, high = _known(row.low), _known(row.estimate), _known(row.high)
+        low, estimate, high = (
+            finite(row.low),
+            finite(row.estimate),
+            finite(row.high),
+        )
         at, limits = None, ""
         if low is not None and estimate is not None and high is not None:
             at = (place(low), place(estimate), place(high))
@@ -417,11 +357,11 @@ def heat_map(
     unit: str = "",
 ) -> HeatMap:
     """`values` are those of each row by column. Tints are proportional to the highest value."""
-    known = [value for row in values for value in _finite(row)]
+    known = [value for row in values for value in all_finite(row)]
     low, high = min([0, *known]), max([0, *known])
 
     def level(value: Number) -> int:
-        if (found := _known(value)) is None:
+        if (found := finite(value)) is None:
             return -1
         return math.ceil(LEVELS * (found - low) / (high - low)) if high > low else 0
 
@@ -435,190 +375,6 @@ def heat_map(
         drawn.append(HeatRow(name, cells))
     legend = (value_text(low, unit), value_text(high, unit))
     return HeatMap(label, _key(label), columns, drawn, legend)
-
-
-# --- Number axes ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A number axis, from its first to its last tick."""
-
-    ticks: Sequence[float]
-
-    @property
-    def low(self) -> float:
-        return self.ticks[0]
-
-    @property
-    def high(self) -> float:
-        return self.ticks[-1]
-
-    def share(self, value: float) -> float:
-        """Where on the axis a value is: 0 to 1."""
-        return (value - self.low) / (self.high - self.low)
-
-
-def scale_for(values: Sequence[float], *, whole: bool) -> Scale:
-    """The axis for the values, with at most TICKS ticks at round numbers. `whole`: there is nothing
-    between integers. Without two different values it includes zero."""
-    low, high = min(values, default=0), max(values, default=0)
-    if low == high:
-        low, high = min(low, 0), max(high, 0 if low else 1)
-    start, end = Decimal(str(low)), Decimal(str(high))  # as written: 0.3 is three tenths
-    step = _round_step(end - start, whole=whole)
-    while True:
-        first, last = math.floor(start / step), math.ceil(end / step)
-        if last - first < TICKS:
-            return Scale([float(step * number) for number in range(first, last + 1)])
-        step = _round_step(step * TICKS, whole=whole)
-
-
-def _round_step(span: Decimal, *, whole: bool) -> Decimal:
-    """The smallest of 1, 2, 2.5 and 5 times a power of ten that divides the span into fewer than
-    TICKS steps."""
-    least = span / (TICKS - 1)
-    power = Decimal(1).scaleb(least.adjusted())
-    for factor in ("1", "2", "2.5", "5", "10"):
-        step = Decimal(factor) * power
-        if step >= least and (not whole or step % 1 == 0):
-            return step
-    return Decimal(1)  # whole numbers that lie closer
-
-
-SUFFIXES = ("", "k", "M", "B", "T")
-
-
-def axis_text(value: float, unit: str = "") -> str:
-    """1500 as "1.5k". Only a percentage shows its unit."""
-    magnitude = min(max(math.floor(math.log10(abs(value)) / 3), 0), 4) if value else 0
-    scaled = value / 1000**magnitude
-    text = f"{scaled:.3g}" if abs(scaled) >= 10**4 else f"{scaled:.10g}"
-    return _signed(f"{text}{SUFFIXES[magnitude]}{' %' if unit == PERCENT else ''}")
-
-
-def value_text(value: Number, unit: str = "") -> str:
-    """1234.567 as "1,234.57", with the unit; a dash if there is none."""
-    if (known := _known(value)) is None:
-        return ABSENT
-    if known == int(known):
-        text = f"{int(known):,}" if abs(known) < 10**18 else f"{known:.3g}"
-    else:
-        text = f"{known:,.2f}".rstrip("0").rstrip(".") if abs(known) >= 1 else f"{known:.2g}"
-    if unit == PERCENT:
-        return _signed(f"{text} %")
-    return _signed(f"{text} {unit if text == '1' else unit + 's'}" if unit else text)
-
-
-def _signed(text: str) -> str:
-    return text.replace("-", "\N{MINUS SIGN}", 1) if text.startswith("-") else text
-
-
-def _known(value: Number) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _finite(values: Iterable[Number]) -> list[float]:
-    return [value for value in map(_known, values) if value is not None]
-
-
-def _whole(series: Iterable[ChartSeries]) -> bool:
-    return all(value is None or isinstance(value, int) for each in series for value in each.values)
-
-
-def _coloured(series: Iterable[ChartSeries]) -> Iterator[tuple[int | str, ChartSeries]]:
-    """The series with the numbers of their colours."""
-    return ((INK if each.line else index % COLOURS + 1, each) for index, each in enumerate(series))
-
-
-# --- The axis of columns --------------------------------------------------------------------------
-
-
-def label_axis(labels: Sequence[str], short: Sequence[str] = ()) -> Axis:
-    """Columns in a given order, such as days since something. `short` labels stand at the axis."""
-
-    def ticks(most: int) -> list[Tick]:
-        every = math.ceil(len(labels) / most) or 1
-        return [
-            Tick(_percent(index + 0.5, len(labels)), label)
-            for index, label in enumerate(short or labels)
-            if index % every == 0
-        ]
-
-    return Axis(labels, ticks(WIDE), ticks(NARROW))
-
-
-def time_axis(starts: Sequence[datetime]) -> Axis:
-    """Columns of minutes, hours or days, from when each begins, in the reader's zone."""
-    wide, narrow = _time_ticks(starts)
-    return Axis(time_labels(starts), wide, narrow, starts)
-
-
-def time_labels(starts: Sequence[datetime]) -> list[str]:
-    """Dates, or dates and clock times with the abbreviation of the zone where one occurs twice."""
-    if _step(starts) > timedelta(hours=2):
-        return [f"{start:%a} {start.day} {start:%b}" for start in starts]
-    texts = [f"{start.day} {start:%b}, {start:%H:%M}" for start in starts]
-    often = Counter(texts)
-    return [
-        f"{text} {start:%Z}" if often[text] > 1 else text
-        for text, start in zip(texts, starts, strict=True)
-    ]
-
-
-# A tick stands where the key of the local time changes: the finest that are few enough are taken.
-_KEYS: list[Callable[[datetime], object]] = [
-    *(lambda at, n=n: (at.date(), at.hour, at.minute // n) for n in (5, 10, 15, 30)),
-    *(lambda at, n=n: (at.date(), at.hour // n) for n in (1, 2, 3, 6, 12)),
-    *(lambda at, n=n: at.toordinal() // n for n in (1, 2)),
-    *(lambda at, n=n: (at.toordinal() - 1) // n for n in (7, 14)),  # from Mondays
-    *(lambda at, n=n: (at.year, (at.month - 1) // n) for n in (1, 3, 12)),
-]
-
-
-def _time_ticks(starts: Sequence[datetime]) -> tuple[list[Tick], list[Tick]]:
-    """Ticks at round times of the local clock, for a wide and a narrow page: days at the middle of
-    their column, clock times where it begins."""
-    if not starts:
-        return [], []
-    daily = _step(starts) > timedelta(hours=2)
-    before = (starts[0].astimezone(UTC) - _step(starts)).astimezone(starts[0].tzinfo)
-    moments = [before, *starts]
-    fitting: list[list[Tick]] = []
-    for key in _KEYS:
-        keys = list(map(key, moments))
-        found = [index for index in range(len(starts)) if keys[index] != keys[index + 1]]
-        while len(fitting) < 2 and len(found) <= (WIDE, NARROW)[len(fitting)]:
-            fitting.append(
-                [
-                    Tick(
-                        _percent(index + (0.5 if daily else 0), len(starts)),
-                        _tick_text(moments[index], moments[index + 1], daily),
-                    )
-                    for index in found
-                ]
-            )
-        if len(fitting) == 2:
-            break
-    wide, narrow = fitting
-    return wide, narrow
-
-
-def _tick_text(last: datetime, at: datetime, daily: bool) -> str:
-    if daily or at.date() != last.date():
-        return f"{at.day} {at:%b}"
-    return f"{at:%H:%M}"
-
-
-def _step(starts: Sequence[datetime]) -> timedelta:
-    """The length of the first column; an hour if there is only one."""
-    if len(starts) < 2:
-        return timedelta(hours=1)
-    return starts[1].astimezone(UTC) - starts[0].astimezone(UTC)
-
-
-def _percent(part: float, whole: int) -> float:
-    return round(100 * part / whole, 3)
 
 
 # --- Sparklines -----------------------------------------------------------------------------------

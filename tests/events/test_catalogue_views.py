@@ -16,7 +16,7 @@ from events.models import Event, EventHour, EventMinute, EventName, RejectedEven
 from events.rollups import Horizon, fold_until
 from events.stats import Span, series
 from ilara_admin.models import AuditEntry, Environment, Role
-from ilara_admin.web.charts import time_labels
+from ilara_admin.web.chart_axes import time_labels
 from players.models import Player
 from tests.api_client import EVENTS, Api
 from tests.factories import ACTOR, make_environment

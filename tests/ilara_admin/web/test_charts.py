@@ -10,24 +10,26 @@ import pytest
 from django.template import Context, Template
 
 from ilara_admin.core.local_times import day_starts
-from ilara_admin.web import charts
-from ilara_admin.web.charts import (
+from ilara_admin.web import chart_axes, charts
+from ilara_admin.web.chart_axes import (
     ABSENT,
-    HEIGHT,
     TICKS,
+    axis_text,
+    label_axis,
+    scale_for,
+    time_axis,
+    value_text,
+)
+from ilara_admin.web.charts import (
+    HEIGHT,
     ChartInterval,
     ChartSeries,
     Marker,
-    axis_text,
     bars,
     heat_map,
     intervals,
-    label_axis,
     lines,
-    scale_for,
     spark_path,
-    time_axis,
-    value_text,
 )
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -123,8 +125,8 @@ def test_value_text(value: float | None, unit: str, text: str) -> None:
 
 
 def test_last_label__stays_inside_the_chart() -> None:
-    assert charts.Tick(0, "28 Nov").anchor == "middle"
-    assert charts.Tick(99, "28 Nov").anchor == "end"
+    assert chart_axes.Tick(0, "28 Nov").anchor == "middle"
+    assert chart_axes.Tick(99, "28 Nov").anchor == "end"
 
 
 def test_hours__are_ticked_at_round_clock_times_with_the_date_at_midnight() -> None:
@@ -156,8 +158,8 @@ def test_many_days__are_ticked_on_mondays() -> None:
     axis = time_axis(days(90))
     mondays = {f"{day.day} {day:%b}" for day in days(90) if day.weekday() == 0}
     assert set(texts(axis.wide)) <= mondays
-    assert 5 <= len(axis.wide) <= charts.WIDE
-    assert 2 <= len(axis.narrow) <= charts.NARROW
+    assert 5 <= len(axis.wide) <= chart_axes.WIDE
+    assert 2 <= len(axis.narrow) <= chart_axes.NARROW
 
 
 def test_clocks_go_back__labels_stay_unique_and_ticks_on_the_clock() -> None:
@@ -187,7 +189,7 @@ def test_no_column_and_one_column(starts: list[datetime]) -> None:
 # --- Paths ----------------------------------------------------------------------------------------
 
 
-def plain(number: int) -> charts.Axis:
+def plain(number: int) -> chart_axes.Axis:
     return label_axis([f"c{each}" for each in range(number)])
 
 
