@@ -10,7 +10,7 @@ class FlagsConfig(AppConfig):
             player_data,
             undo,  # noqa: F401  # registers the undo of changes
         )
-        from flags.engine.sentences import field_differences, part_text
+        from flags.engine.change_words import field_differences, part_text
         from flags.models import flags_by_segment
         from ilara_admin.core import diff
         from players.player_data import register

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from flags.details import Details, Link, read_links, read_tags
-from flags.engine import sentences
+from flags.engine import change_words
 from flags.engine.document import (
     DocumentError,
     FlagDocument,
@@ -272,10 +272,10 @@ def differences(
     except DocumentError:
         found = diff.differences(before.document, after.document, "flag", at=at)
     else:
-        found = sentences.differences(*documents, at)
-    found += sentences.field_differences(before.details, after.details, at)
+        found = change_words.differences(*documents, at)
+    found += change_words.field_differences(before.details, after.details, at)
     if isinstance(before, FlagRevision) and isinstance(after, FlagRevision):
-        found += sentences.field_differences(
+        found += change_words.field_differences(
             {"archived": before.archived}, {"archived": after.archived}, at
         )
     return found

@@ -40,7 +40,7 @@ from flags.dashboard.rule_rows import (
     typed_rules,
 )
 from flags.dashboard.shortcuts import done, readable_flag
-from flags.engine import sentences
+from flags.engine import change_words
 from flags.engine.document import (
     DocumentError,
     FlagDocument,
@@ -243,7 +243,7 @@ def review(
         services.check_revision(flag, base_of(request, flag), draft, flag.details)
     except Conflict as conflict:
         return _conflict(request, flag, conflict, draft, back)
-    changes = sentences.differences(flag.spec, draft, timezone.localtime())
+    changes = change_words.differences(flag.spec, draft, timezone.localtime())
     lost = lost_variants_text(flag, draft)
     found, job = None, None
     if not error:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from flags.engine import sentences
+from flags.engine import change_words, sentences
 from flags.engine.document import DocumentError
 from ilara_admin.config.document import ConfigEntry, details_of, document_of
 from ilara_admin.core.diff import Change
@@ -50,14 +50,14 @@ def _rule(entry: ConfigEntry) -> str:
 
 
 def _flag(before: ConfigEntry, after: ConfigEntry) -> list[Change]:
-    found = sentences.field_differences(details_of(before), details_of(after), datetime.now(UTC))
+    found = change_words.field_differences(details_of(before), details_of(after), datetime.now(UTC))
     if before["archived"] is not after["archived"]:
         found.append(Change("Archived", _yes(before["archived"]), _yes(after["archived"])))
     try:
         old = document_of(before)
     except DocumentError as error:
         return [*found, Change("Document", f"not valid ({error})", "as in the file")]
-    return found + sentences.differences(old, document_of(after), datetime.now(UTC))
+    return found + change_words.differences(old, document_of(after), datetime.now(UTC))
 
 
 def _yes(value: bool) -> str:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from flags.engine.change_words import differences, field_differences
 from flags.engine.document import (
     FlagDocument,
     Prerequisite,
@@ -18,7 +19,7 @@ from flags.engine.document import (
     boolean_document,
     encode_document,
 )
-from flags.engine.sentences import differences, field_differences, sentence, summary
+from flags.engine.sentences import sentence, summary
 from ilara_admin.core.diff import Change
 
 AT = datetime(2026, 11, 28, 12, tzinfo=UTC)
