@@ -19,6 +19,7 @@ from flags.engine.evaluation import (
     event_counts_needed,
 )
 from flags.models import Flag, FlagClient, FlagRevision, FlagUsage
+from flags.usage import environment_recount
 from ilara_admin.api import environment_cache
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.demo.game import RHYTHM, VERSIONS
@@ -48,6 +49,7 @@ def evaluations_fill(environment: Environment, now: datetime, seed: int) -> None
         rows = list(_usage(flag, revisions, known, contexts, now, Random(f"{seed}/{flag.key}")))
         FlagUsage.objects.bulk_create(rows, batch_size=2_000)
         FlagClient.objects.bulk_create(_clients(flag, sum(row.single for row in rows), now))
+    environment_recount(environment)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE flag, flag_usage, flag_client")
 

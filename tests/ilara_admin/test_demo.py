@@ -31,6 +31,8 @@ from players.models import Player, PlayerSession, Purchase, player_id_for
 from players.statements import seen
 from segments.models import Segment
 
+pytestmark = pytest.mark.slow  # each fills a project
+
 ACTOR = Actor("manage.py serve")
 NOW = datetime(2026, 3, 14, 13, 20, tzinfo=UTC)
 THRESHOLDS = Thresholds()

@@ -173,7 +173,7 @@ def test_sample__estimates_with_a_confidence_interval(
     flag: Flag, players: list[Player], small_samples: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hits = 0
-    for number in range(40):
+    for number in range(20):
         Flag.objects.update(salt=number)  # other players switch
         monkeypatch.setattr(subject, "sample_start", lambda *_, n=number: UUID(int=n << 122))
         exact = of(flag, half(100_000), everyone=True)
@@ -183,7 +183,7 @@ def test_sample__estimates_with_a_confidence_interval(
         about, low, high = found.estimate(found.all.switches)
         hits += low <= exact.all.switches <= high
         assert found.headline == (f"About {about} of 60 players switch, between {low} and {high}.")
-    assert hits >= 32  # fewer in one of 5,000 runs
+    assert hits >= 15  # fewer in one of 30,000 runs
     reordered = boolean_document(enabled=True, rules=(*half().rules, *half(0).rules))
     none = of(flag, reordered)
     assert none.headline == "About 0 of 60 players switch, at most 2."

@@ -244,6 +244,7 @@ def any_player(random: Random) -> EvaluationContext:
     return EvaluationContext(random.choice(PLAYERS), subject, overrides, NOW)
 
 
+@pytest.mark.slow
 def test_receipt__explains_10_000_random_decisions() -> None:
     random = Random(11)
     reasons = set()

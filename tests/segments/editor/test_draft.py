@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ilara_admin.core.json_equality import identical
@@ -199,6 +199,7 @@ def typed(draft: Draft) -> Any:
     return document_of(draft.kind, draft.typed, [typed(part) for part in draft.parts])
 
 
+@settings(max_examples=50)
 @given(rules)
 def test_random_rule__survives_the_controls_and_json(document: Any) -> None:
     """Builder → JSON → builder, with all that a browser posts in between."""
