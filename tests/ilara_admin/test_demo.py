@@ -13,7 +13,7 @@ from pytest_django import DjangoDbBlocker
 
 from events.models import Event
 from flags.engine.document import ValueType
-from flags.models import Flag, FlagClient, FlagUsage
+from flags.models import EnvironmentUsage, Flag, FlagClient, FlagUsage
 from ilara_admin.core import tokens
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.progress import no_progress
@@ -333,6 +333,8 @@ def test_evaluations__follow_the_revisions_of_each_flag(live: Environment) -> No
     rows = FlagUsage.objects.filter(flag__environment=live)
     assert not rows.filter(last_at__gt=NOW).exists()
     assert not rows.filter(single__gt=F("count")).exists()
+    together = EnvironmentUsage.objects.filter(environment=live)
+    assert together.aggregate(Sum("count")) == rows.aggregate(Sum("count"))
     assert rows.aggregate(first=Min("hour"))["first"] < NOW - timedelta(days=80)
     region = rows.filter(flag__key="match-region").aggregate(single=Sum("single"))
     assert region["single"] == 0, "only evaluated with all others"
