@@ -62,7 +62,7 @@ def flag_archive(request: HtmxHttpRequest, key: str, state: str) -> HttpResponse
 def _archive(request: HtmxHttpRequest, flag: Flag, archived: bool, days: int) -> Saved:
     actor, reason = actor_of(request), reason_of(request)
     if days:
-        at = timezone.now() + timedelta(days=days)
+        at = (timezone.now() + timedelta(days=days)).replace(second=0, microsecond=0)
         return flag_archive_later(flag, at, actor=actor, reason=reason)
     return services.flag_set_archived(flag, archived, actor=actor, reason=reason)
 

@@ -305,7 +305,7 @@ def _apply(environment: Environment, change: DemoStep, now: datetime) -> Flag:
     if change.what == "archive":
         return flag_services.flag_set_archived(flag, True, actor=actor, reason=reason)[0]
     if change.what == "shadow":
-        at = timezone.now() + timedelta(days=SHADOW_DAYS)
+        at = (timezone.now() + timedelta(days=SHADOW_DAYS)).replace(second=0, microsecond=0)
         return flag_archive_later(flag, at, actor=actor, reason=reason)[0]
     if isinstance(change.what, int):
         return flag_services.flag_restore(
