@@ -73,7 +73,9 @@ def test_marker__leads_to_the_difference_of_its_revision(admin: Window) -> None:
     assert re.search(r"^Revision 5 by Ben \(sample\), .*: Checkout is fixed$", text)
     admin.press("link", re.compile("^Revision 5 by"))
     expect(page).to_have_url(re.compile(r"/flags/new-shop/revisions/5/$"))
-    expect(page.get_by_role("main")).to_contain_text("5 % → 10 %")
+    expect(page.get_by_role("main")).to_contain_text(
+        "5 % of players get enabled → 10 % of players get enabled"
+    )
 
 
 def test_chart__stays_inside_a_phone_and_is_light_on_paper(
