@@ -27,7 +27,7 @@ from tests.factories import ACTOR, make_environment, make_key, make_player
 from tests.homes import HANG_SECONDS
 from tests.threads import at_once, until_somebody_waits
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 5}]}
 

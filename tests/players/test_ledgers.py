@@ -172,6 +172,7 @@ def test_command__refunds_by_transaction_or_event_id(
     assert AuditEntry.objects.filter(action="player.purchase_refunded").count() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_purchases_refunds_and_reversals__leave_revenue_equal_to_the_ledger(
     public_api: Api,

@@ -83,6 +83,7 @@ def moments(draw: st.DrawFn) -> tuple[History, Thresholds]:
     return History(first, last, first, back), thresholds
 
 
+@pytest.mark.slow
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moments())
 def test_stage_sql__agrees_with_stage_at(db: None, drawn: tuple[History, Thresholds]) -> None:

@@ -29,13 +29,13 @@ DIALOGS: dict[str, tuple[str, tuple[Any, ...], dict[str, str]]] = {
     "archive": ("flag_archive", ("archive",), {}),
     "restore": ("flag_restore", (1,), {}),
     "move": ("flag_move", ("low",), {}),
-    "percentage": ("flag_rollout", ("r",), {"rollout": "90"}),
+    "percentage": ("flag_rollout", ("r",), {"rollout": "50"}),
 }
 
 
 @pytest.fixture
 def two_rules(flag: Flag) -> Flag:
-    low = Rule(id="low", variant="disabled", rollout=10_000)
+    low = Rule(id="low", variant="disabled", rollout=50_000)
     document = boolean_document(enabled=True, rules=(*half(100_000).rules, low))
     return flag_update(flag, document=document, base_revision=1, actor=ACTOR)[0]
 

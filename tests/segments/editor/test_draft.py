@@ -111,6 +111,7 @@ SCALARS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @example(['"', '"'], ValueKind.ANY)
 @given(st.lists(SCALARS, min_size=1), st.sampled_from([ValueKind.ANY, ValueKind.TEXT]))
 def test_value__round_trips_through_text(values: list[Any], kind: ValueKind) -> None:
@@ -199,6 +200,7 @@ def typed(draft: Draft) -> Any:
     return document_of(draft.kind, draft.typed, [typed(part) for part in draft.parts])
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(rules)
 def test_random_rule__survives_the_controls_and_json(document: Any) -> None:
@@ -209,6 +211,7 @@ def test_random_rule__survives_the_controls_and_json(document: Any) -> None:
     assert kinds(draft_of(typed(as_conditions))) == kinds(draft_of(document))
 
 
+@pytest.mark.slow
 @given(rules)
 def test_random_rule__opens_with_controls(document: Any) -> None:
     assert draft_of(document).kind == "group"

@@ -433,6 +433,7 @@ def check(crowd: Crowd, document: dict[str, Any], drawn: list[dict[str, Any]]) -
 AGREEMENT = {"suppress_health_check": list(HealthCheck)}
 
 
+@pytest.mark.slow
 @settings(max_examples=100, **AGREEMENT)  # type: ignore[arg-type]
 @given(rules, st.lists(attributes, min_size=6, max_size=6))
 def test_random_rules__give_equal_results(crowd: Crowd, rule: Any, drawn: Any) -> None:
