@@ -171,6 +171,10 @@ class Flag(FlagDetails):
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
 
+    # Only of flags `with_evidence`.
+    last_evaluated_at: datetime | None
+    only_variant: str | None
+
     objects = FlagQuerySet.as_manager()
 
     class Meta:

@@ -4,12 +4,12 @@ missing."""
 from dataclasses import dataclass
 
 from django.http import Http404, HttpResponse
-from django.shortcuts import render
 
 from ilara_admin.core.json_equality import json_equal
-from ilara_admin.models import Environment, Role
+from ilara_admin.models import Environment
 from ilara_admin.web.access import project_environments, url_in
 from ilara_admin.web.htmx import HtmxHttpRequest
+from ilara_admin.web.missing import render_missing
 from segments.models import Segment
 from segments.services import fields_of
 
@@ -49,10 +49,5 @@ def segment_missing(request: HtmxHttpRequest, key: str) -> HttpResponse:
     elsewhere = [each for each in segment_environments(request, key) if each.segment]
     if not elsewhere:
         raise Http404("No such segment.")
-    context = {
-        "kind": "segment",
-        "key": key,
-        "elsewhere": [(each.environment, each.url) for each in elsewhere],
-        "may_edit": request.user.may(Role.LIVE_OPS),
-    }
-    return render(request, "components/missing_here.html", context, status=404)
+    places = [(each.environment, each.url) for each in elsewhere]
+    return render_missing(request, "segment", key, places)

@@ -9,7 +9,8 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from flags import services
 from flags.dashboard.affected import affected_flags
@@ -62,7 +63,7 @@ def _preview(request: HtmxHttpRequest, flag: Flag, draft: FlagDocument) -> SafeS
     found, html = dialog_impact(request, flag, draft)
     affected = affected_flags(request, flag, found, only_changed=True) if found else []
     others = render_to_string("components/_affected.html", {"affected": affected})
-    return mark_safe(html + others)  # noqa: S308 - both are HTML
+    return format_html("{}{}", html, others)
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")

@@ -5,14 +5,14 @@ import json
 from dataclasses import dataclass
 
 from django.http import Http404, HttpResponse
-from django.shortcuts import render
 from django.utils import timezone
 
 from flags.engine import sentences
 from flags.models import Flag
-from ilara_admin.models import Environment, Role
+from ilara_admin.models import Environment
 from ilara_admin.web.access import project_environments, url_in
 from ilara_admin.web.htmx import HtmxHttpRequest
+from ilara_admin.web.missing import render_missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,6 @@ def flag_missing(request: HtmxHttpRequest, key: str) -> HttpResponse:
     elsewhere = [each for each in flag_environments(request, key) if each.flag]
     if not elsewhere:
         raise Http404("No such flag.")
-    context = {
-        "kind": "flag",
-        "key": key,
-        "elsewhere": [(each.environment, each.url) for each in elsewhere],
-        "may_edit": request.user.may(Role.LIVE_OPS),
-    }
-    return render(request, "components/missing_here.html", context, status=404)
+    return render_missing(
+        request, "flag", key, [(each.environment, each.url) for each in elsewhere]
+    )

@@ -62,7 +62,7 @@ class TagsInput(forms.TextInput):
 
 
 class DetailsFields(forms.Form):
-    """The details of a flag, with tags and links as text."""
+    """The details of a flag that a new one can have, with tags as text."""
 
     name = forms.CharField(max_length=200, required=False)
     description = forms.CharField(
@@ -80,11 +80,6 @@ class DetailsFields(forms.Form):
     tags = forms.CharField(
         required=False, widget=TagsInput, help_text="Separated by commas: economy, season-3."
     )
-    links = forms.CharField(
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
-        help_text="One per line, a label and an address: <code>Ticket https://example.com/12</code>",
-    )
 
     def suggest_tags(self, in_use: Sequence[str]) -> None:
         widget = self.fields["tags"].widget
@@ -100,9 +95,6 @@ class DetailsFields(forms.Form):
     def clean_tags(self) -> list[str]:
         return _typed(typed_tags, self.cleaned_data["tags"])
 
-    def clean_links(self) -> list[Link]:
-        return _typed(typed_links, self.cleaned_data["links"])
-
 
 def _typed[T](read: Callable[[str], T], text: str) -> T:
     try:
@@ -112,8 +104,13 @@ def _typed[T](read: Callable[[str], T], text: str) -> T:
 
 
 class DetailsForm(SeenForm, DetailsFields):
-    """Only changed details are written: somebody else may change the others."""
+    """Only changed details are written, so that two people can change different ones."""
 
+    links = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+        help_text="One per line, a label and an address: <code>Ticket https://example.com/12</code>",
+    )
     reason = forms.CharField(
         required=False,
         max_length=MAX_REASON,
@@ -124,17 +121,19 @@ class DetailsForm(SeenForm, DetailsFields):
     def __init__(self, flag: Flag, data: Mapping[str, Any] | None = None) -> None:
         as_text = {"tags": tags_text(flag.tags), "links": links_text(flag.links)}
         super().__init__(f"flag:{flag.pk}", flag.details, data, as_text)
-        self.order_fields([*DetailsFields.base_fields, "reason", "seen"])
+        self.order_fields([*DetailsFields.base_fields, "links", "reason", "seen"])
+
+    def clean_links(self) -> list[Link]:
+        return _typed(typed_links, self.cleaned_data["links"])
 
     @property
     def details(self) -> Details:
-        found = {name: self.cleaned_data[name] for name in DetailsFields.base_fields}
+        found = {name: self.cleaned_data[name] for name in (*DetailsFields.base_fields, "links")}
         end = found["expected_end"]
         return {**found, "expected_end": end.isoformat() if end else ""}
 
 
 class FlagNewForm(DetailsFields):
-    links = None  # type: ignore[assignment]  # added once there is a flag to link
     key = forms.CharField(
         max_length=128,
         validators=[KEY_VALIDATOR],

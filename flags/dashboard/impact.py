@@ -1,8 +1,7 @@
 """The players who would get another variant or value if a draft were saved: now, once the flag is
 turned on, and at later dates of its schedule; of the flag and of the flags that depend on it.
 
-Later dates count the players as they are now: nobody knows what they will have done by then. Only
-percentages and overrides follow the clock.
+Later dates count the players as they are now. Only percentages and overrides follow the clock.
 
 Up to EVERYONE players all are evaluated. Of more, a sample is: the players whose ids follow an id
 derived from the flag, wrapping around. Ids are uniformly distributed, so that is a random sample;

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
 
 from flags.dashboard.impact_figures import Impact
 from flags.dashboard.impact_job import impact_found, impact_start, keep_going
@@ -42,7 +43,7 @@ class DialogImpact(NamedTuple):
     it."""
 
     impact: Impact | None = None
-    html: str = ""
+    html: SafeString = SafeString("")
 
     @property
     def second_button(self) -> tuple[str, str]:

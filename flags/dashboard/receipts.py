@@ -89,8 +89,8 @@ def _value(text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """`player_id` is None for somebody made up, `at` is None for now. Without a receipt, `problem`
-    says why."""
+    """`player_id` is None without a player, for attributes alone; `at` is None for now. Without a
+    receipt, `problem` says why."""
 
     name: str
     player_id: uuid.UUID | None = None
@@ -102,7 +102,7 @@ class Tried:
 
 
 def receipt_context(request: HtmxHttpRequest, flag: Flag) -> dict[str, Any]:
-    """The form, and the receipt if somebody was named."""
+    """The form, and the receipt if a player or attributes were given."""
     asked = any(request.GET.get(name) for name in ReceiptForm.base_fields)
     form = ReceiptForm(request.GET) if asked else BLANK
     tried = None

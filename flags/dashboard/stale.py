@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from django.db import connection
 
@@ -14,8 +14,7 @@ def hints(flag: Flag, now: datetime) -> list[str]:
     """Sentences; none unless the flag is stale. Requires a flag `with_evidence`."""
     if flag.archived_at or flag.archives_at:
         return []
-    last = cast("datetime | None", flag.last_evaluated_at)  # type: ignore[attr-defined]
-    only = cast("str | None", flag.only_variant)  # type: ignore[attr-defined]
+    last, only = flag.last_evaluated_at, flag.only_variant
     found = []
     if flag.expected_end and flag.expected_end < now.date():
         end = f"{flag.expected_end.day} {flag.expected_end:%b %Y}"
@@ -41,7 +40,7 @@ def asked_last(flags: Collection[Flag]) -> dict[int, FlagClient]:
 
 
 def asked_text(flag: Flag, now: datetime) -> str:
-    """`Asked last by ilara-go/1.1, 2 h ago.`, or "" if nobody is known to have asked for it."""
+    """`Asked last by ilara-go/1.1, 2 h ago.`, or "" without a known client."""
     client = asked_last([flag]).get(flag.pk)
     when = client and reltime_words(client.last_at, now)
     return f"Asked last by {client.client}, {when}." if client else ""

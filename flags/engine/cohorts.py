@@ -1,4 +1,4 @@
-"""Groups of players whom some flags cannot tell apart, at any of some times.
+"""Groups of players who get equal results from some flags at each of some times.
 
 A flag looks at a player's buckets only to compare them with percentages and slices. So players are
 alike if their buckets lie between the same bounds, the same rules match them and they have the same

@@ -1,4 +1,4 @@
-"""When the schedules of a flag change whom it serves. Imports no Django."""
+"""The times at which schedules change which players a flag serves. Imports no Django."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime

@@ -45,7 +45,7 @@ def test_evaluations__are_counted_by_variant(public_api: Api, flag: Flag) -> Non
     assert (row.hour.minute, row.hour.second) == (0, 0)
     assert timedelta(0) <= datetime.now(UTC) - row.last_at < timedelta(minutes=5)
     found = Flag.objects.with_last_evaluated().get(pk=flag.pk)
-    assert found.last_evaluated_at == max(  # type: ignore[attr-defined]
+    assert found.last_evaluated_at == max(
         FlagUsage.objects.filter(flag=flag).values_list("last_at", flat=True)
     )
 

@@ -137,7 +137,7 @@ ORDERS: dict[str, Callable[[Flag], Any]] = {
     "key": lambda flag: flag.key,
     "state": lambda flag: (not flag.enabled, flag.key),
     "owner": lambda flag: (flag.owner, flag.key),
-    "evaluated": lambda flag: (flag.last_evaluated_at or NOW - 9999 * DAY, flag.key),  # type: ignore[attr-defined]
+    "evaluated": lambda flag: (flag.last_evaluated_at or NOW - 9999 * DAY, flag.key),
     "changed": lambda flag: (flag.updated_at, flag.key),
 }
 
