@@ -9,6 +9,8 @@ from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models.functions import Now
 
+NO_NAMES = models.Value([], models.JSONField())
+
 
 class Tier(models.TextChoices):
     FREE = "free"
@@ -49,6 +51,11 @@ class Environment(models.Model):
     currency = models.CharField(max_length=3, default="USD", db_default="USD")
     public_keys_read_email = models.BooleanField(default=False, db_default=False)
     public_keys_restricted = models.BooleanField(default=False, db_default=False)
+    # Sorted names: attributes that staff can search by, and what is personal beside e-mails, device
+    # ids and linked ids.
+    searchable_attributes = models.JSONField(default=list, db_default=NO_NAMES)
+    personal_attributes = models.JSONField(default=list, db_default=NO_NAMES)
+    personal_properties = models.JSONField(default=list, db_default=NO_NAMES)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -179,6 +186,8 @@ class AuditAction(models.TextChoices):
     ENVIRONMENT_CREATED = "environment.created"
     ENVIRONMENT_UPDATED = "environment.updated"
     ENVIRONMENT_EVENTS_EXPORTED = "environment.events_exported"
+    ENVIRONMENT_PLAYERS_EXPORTED = "environment.players_exported"
+    ENVIRONMENT_AUDIT_EXPORTED = "environment.audit_exported"
     API_KEY_CREATED = "api_key.created"
     API_KEY_ROTATED = "api_key.rotated"
     API_KEY_REVOKED = "api_key.revoked"
@@ -209,6 +218,7 @@ class AuditAction(models.TextChoices):
     PLAYER_ALIAS_UNLINKED = "player.alias_unlinked"
     PLAYER_NOTE_ADDED = "player.note_added"
     PLAYER_NOTE_DELETED = "player.note_deleted"
+    PLAYER_DATA_SEEN = "player.data_seen"
     PLAYER_EXPORTED = "player.exported"
     PLAYER_ERASED = "player.erased"
     EVENT_NAME_DESCRIBED = "event_name.described"

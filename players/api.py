@@ -24,10 +24,10 @@ from players.alias_api import alias_link, alias_unlink
 from players.insight_api import churn_risk, player_lifecycle
 from players.models import attributes_problem, player_id_for
 from players.money import parse_amount
+from players.personal import mask_email
 from players.record import (
     UNKNOWN_PLAYER,
     PlayerRow,
-    mask_email,
     player_of,
     stage_of,
     thresholds_of,

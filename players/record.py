@@ -148,16 +148,3 @@ def email_domain(email: str | None) -> str | None:
 
 
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
-
-
-def mask_email(email: str | None) -> str | None:
-    """`p***@example.com`."""
-    if email is None:
-        return None
-    name, at, domain = email.rpartition("@")
-    return f"{name[:1]}***@{domain}" if at else f"{email[:1]}***"
-
-
-def mask_device(device_id: str | None) -> str | None:
-    """The first four characters, followed by `***`."""
-    return None if device_id is None else f"{device_id[:4]}***"

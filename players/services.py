@@ -1,7 +1,7 @@
 """Writes to players by staff. Games write through /v1, see api.py."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -70,6 +70,26 @@ def player_update(
         after=after,
         reason=reason,
     )
+
+
+def personal_data_seen(player: Player, *, actor: Actor) -> None:
+    """Record that an account sees personal data of a player, if there is any: once per account,
+    player and UTC day."""
+    marked = player.attributes.keys() & set(player.environment.personal_attributes)
+    if not (player.email or player.device_id or marked or player.aliases.exists()):
+        return
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    entries = AuditEntry.objects.filter(
+        object_type="player", object_id=player.pk, actor_user=actor.user
+    )
+    if not entries.filter(action=AuditAction.PLAYER_DATA_SEEN, created_at__gte=today).exists():
+        audit_record(
+            AuditAction.PLAYER_DATA_SEEN,
+            actor,
+            environment=player.environment,
+            object_id=player.pk,
+            object_name=player.external_id,
+        )
 
 
 ATTRIBUTE = "attributes."

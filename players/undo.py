@@ -183,6 +183,7 @@ register_undo(
 register_permanent(
     {
         AuditAction.PLAYER_ERASED: "An erased player cannot be restored.",
+        AuditAction.PLAYER_DATA_SEEN: "It was seen; nothing changed.",
         AuditAction.PLAYER_EXPORTED: "An export changes nothing.",
     }
 )

@@ -144,7 +144,13 @@ ENVIRONMENT_SETTINGS = (
     "currency",
     "public_keys_read_email",
     "public_keys_restricted",
+    "searchable_attributes",
+    "personal_attributes",
+    "personal_properties",
 )
+NAME_LISTS = ENVIRONMENT_SETTINGS[-3:]
+MAX_NAMES = 50
+MAX_NAME = 100  # characters
 
 
 CURRENCY = re.compile("[A-Z]{3}")
@@ -207,6 +213,10 @@ def _check_settings(environment: Environment) -> None:
         errors["churned_days"] = "Use more days than for “at risk”."
     if not CURRENCY.fullmatch(environment.currency):
         errors["currency"] = "Use a three-letter currency code, like USD."
+    for field in NAME_LISTS:
+        names = getattr(environment, field)
+        if len(names) > MAX_NAMES or any(not 1 <= len(name) <= MAX_NAME for name in names):
+            errors[field] = f"Use at most {MAX_NAMES} names of 1 to {MAX_NAME} characters."
     if errors:
         raise ValidationError(errors)
 
@@ -244,6 +254,8 @@ register_undo(
 )
 register_permanent(
     {
+        AuditAction.ENVIRONMENT_PLAYERS_EXPORTED: "An export changes nothing.",
+        AuditAction.ENVIRONMENT_AUDIT_EXPORTED: "An export changes nothing.",
         AuditAction.PROJECT_CREATED: "A project cannot be deleted.",
         AuditAction.ENVIRONMENT_CREATED: "An environment cannot be deleted.",
     }

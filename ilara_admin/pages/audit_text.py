@@ -9,11 +9,11 @@ from django.utils import timezone
 
 from ilara_admin.core.changes import why_not_undoable
 from ilara_admin.core.diff import Change, differences, has_words
-from ilara_admin.models import AuditAction, AuditEntry, Role
-from ilara_admin.web.access import environment_url
+from ilara_admin.models import AuditAction, AuditEntry
+from ilara_admin.web.access import environment_url, sees_personal
 from ilara_admin.web.confirm import undo_url_of
 from ilara_admin.web.htmx import HtmxHttpRequest
-from players.record import mask_device, mask_email
+from players.personal import mask_device, mask_email
 
 VERBS = {
     AuditAction.PROJECT_CREATED: "created the project",
@@ -21,6 +21,8 @@ VERBS = {
     AuditAction.ENVIRONMENT_CREATED: "created the environment",
     AuditAction.ENVIRONMENT_UPDATED: "changed the environment",
     AuditAction.ENVIRONMENT_EVENTS_EXPORTED: "exported events of the environment",
+    AuditAction.ENVIRONMENT_PLAYERS_EXPORTED: "exported players of the environment",
+    AuditAction.ENVIRONMENT_AUDIT_EXPORTED: "exported the audit log of the environment",
     AuditAction.API_KEY_CREATED: "issued the API key",
     AuditAction.API_KEY_ROTATED: "rotated the API key",
     AuditAction.API_KEY_REVOKED: "revoked the API key",
@@ -51,6 +53,7 @@ VERBS = {
     AuditAction.PLAYER_ALIAS_UNLINKED: "unlinked an id from the player",
     AuditAction.PLAYER_NOTE_ADDED: "added a note about the player",
     AuditAction.PLAYER_NOTE_DELETED: "deleted a note about the player",
+    AuditAction.PLAYER_DATA_SEEN: "saw personal data of the player",
     AuditAction.PLAYER_EXPORTED: "exported the data of the player",
     AuditAction.PLAYER_ERASED: "erased the player",
     AuditAction.EVENT_NAME_DESCRIBED: "described the event",
@@ -154,7 +157,7 @@ def entry_changes(
 ) -> list[Change]:
     """A change from some fields of an entry to others, in the words of the object's page as they
     read when it was made. E-mails and device ids are masked below the role support."""
-    masks = not request.user.may(Role.SUPPORT)
+    masks = not sees_personal(request)
     sides = _readable(before, masks), _readable(after, masks)
     return differences(*sides, entry.object_type, at=timezone.localtime(entry.created_at))
 

@@ -19,21 +19,16 @@ from ilara_admin.api import environment_cache
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.models import Role
 from ilara_admin.templatetags.ilara import json_pretty
-from ilara_admin.web.access import get_or_404, staff_view
+from ilara_admin.web.access import actor_of, get_or_404, sees_personal, staff_view
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import HtmxHttpRequest, wants_partial
 from players.cache import churn_part
 from players.labels import RISKS, STAGES
 from players.models import Player, PlayerAlias
 from players.notes import newest_notes, with_right
-from players.record import (
-    lifecycle_of,
-    mask_device,
-    mask_email,
-    risk_of,
-    row_of,
-    thresholds_of,
-)
+from players.personal import mask_device, mask_email
+from players.record import lifecycle_of, risk_of, row_of, thresholds_of
+from players.services import personal_data_seen
 from segments.cache import segments_part
 from segments.language.compiler import Subject
 from segments.subject import stored_subject, subject_of
@@ -91,14 +86,15 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     row = row_of(player)
     risk = risk_of(row, player.activity, churn_part.of(known), now)
     life = lifecycle_of(row, thresholds_of(known), now)
-    may_edit = request.user.may(Role.SUPPORT)
+    if personal := sees_personal(request):
+        personal_data_seen(player, actor=actor_of(request))
     notes = newest_notes(player, SHOWN_NOTES + 1)
     return {
         "aliases": list(PlayerAlias.objects.raw(ALIASES, [player.pk])),
         "notes": with_right(request.user, notes[:SHOWN_NOTES]),
         "more_notes": len(notes) > SHOWN_NOTES,
-        "email": player.email if may_edit else mask_email(player.email),
-        "device_id": player.device_id if may_edit else mask_device(player.device_id),
+        "email": player.email if personal else mask_email(player.email),
+        "device_id": player.device_id if personal else mask_device(player.device_id),
         "life": life,
         "stage": STAGES[life.stage],
         "next_stage": STAGES[life.next_stage] if life.next_stage else None,

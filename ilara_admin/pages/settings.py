@@ -35,6 +35,21 @@ def _days(label: str, help_text: str) -> forms.IntegerField:
     return forms.IntegerField(label=label, min_value=1, max_value=3650, help_text=help_text)
 
 
+class NamesField(forms.CharField):
+    """Names, one per line; the value is the sorted list."""
+
+    widget = forms.Textarea(
+        attrs={"class": "mono", "rows": 3, "autocapitalize": "none", "spellcheck": "false"}
+    )
+
+    def prepare_value(self, value: Any) -> str:
+        return value if isinstance(value, str) else "\n".join(value or ())
+
+    def clean(self, value: Any) -> list[str]:
+        lines = super().clean(value).replace("\0", "").splitlines()
+        return sorted({line.strip() for line in lines} - {""})
+
+
 class EnvironmentForm(SeenForm):
     new_days = _days(
         "New for, in days", "Days a player counts as new after the first visit or a return."
@@ -73,6 +88,19 @@ class EnvironmentForm(SeenForm):
             "Games that read players or record purchases with a public key fail at once."
         ),
         widget=forms.CheckboxInput(attrs={"class": "switch", "role": "switch"}),
+    )
+    searchable_attributes = NamesField(
+        required=False,
+        help_text="Staff find players by their values, such as user_name. One name per line.",
+    )
+    personal_attributes = NamesField(
+        required=False,
+        help_text="Masked below the role support, as e-mails, device ids and linked ids are.",
+    )
+    personal_properties = NamesField(
+        label="Personal event properties",
+        required=False,
+        help_text="Masked below the role support, in events of any name.",
     )
     reason = _reason()
 
@@ -150,7 +178,22 @@ def environment_rows(environment: Environment) -> list[SettingRow]:
             "register, track and evaluate" if environment.public_keys_restricted
             else "make all calls except listing players and streaming events",
         ),
+        SettingRow("Players are found by", _names(environment.searchable_attributes, "ids only")),
+        SettingRow(
+            "Personal attributes",
+            _names(environment.personal_attributes, "none"),
+            "masked below the role support",
+        ),
+        SettingRow(
+            "Personal event properties",
+            _names(environment.personal_properties, "none"),
+            "masked below the role support",
+        ),
     ]  # fmt: skip
+
+
+def _names(names: list[str], none: str) -> str:
+    return ", ".join(names) or none
 
 
 def _days_text(days: int) -> str:

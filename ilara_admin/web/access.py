@@ -137,5 +137,10 @@ def _reversed(name: str, *args: object) -> str:
     return reverse(name, args=args)
 
 
+def sees_personal(request: HtmxHttpRequest) -> bool:
+    """Whether the user may see personal data of players; see players/personal.py."""
+    return request.user.may(Role.SUPPORT)
+
+
 def actor_of(request: HtmxHttpRequest) -> Actor:
     return Actor.of_user(request.user)

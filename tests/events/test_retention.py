@@ -1,6 +1,6 @@
 """Events are deleted when their environment's retention period ends, not before."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -11,7 +11,10 @@ from ilara_admin.models import Environment
 from tests.factories import make_environment, make_player
 
 pytestmark = pytest.mark.django_db
-TODAY = datetime.now(UTC).date()
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
 
 
 def insert(environment: Environment, days_ago: int) -> None:
@@ -27,23 +30,23 @@ def insert(environment: Environment, days_ago: int) -> None:
 
 def days_stored(environment: Environment) -> list[int]:
     found = Event.objects.of(environment).values_list("received_at", flat=True)
-    return sorted((TODAY - moment.astimezone(UTC).date()).days for moment in found)
+    return sorted((today() - moment.astimezone(UTC).date()).days for moment in found)
 
 
 def test_each_environment__has_its_retention_period() -> None:
     short, long = make_environment(), make_environment()
     Environment.objects.update(retention_days=20)
     Environment.objects.filter(pk=short.pk).update(retention_days=5)
-    partitions.ensure(TODAY - timedelta(days=30), 30)
+    partitions.ensure(today() - timedelta(days=30), 30)
     for environment in (short, long):
         for days in (0, 4, 6, 19, 22):
             insert(environment, days)
-    tasks.delete_expired(TODAY)
+    tasks.delete_expired(today())
     assert days_stored(short) == [0, 4]
     assert days_stored(long) == [0, 4, 6, 19]
     names = [partition.name for partition in partitions.describe()]
-    assert partitions.name_of(TODAY - timedelta(days=20)) in names
-    assert partitions.name_of(TODAY - timedelta(days=21)) not in names
+    assert partitions.name_of(today() - timedelta(days=20)) in names
+    assert partitions.name_of(today() - timedelta(days=21)) not in names
     assert "event_default" in names
 
 

@@ -75,7 +75,7 @@ def test_days_count__repeats_only_days_that_may_still_change(environment: Enviro
 
 
 def test_older_figures__do_not_replace_newer_ones(environment: Environment) -> None:
-    make_player(environment)
+    make_player(environment, first_seen_at=NOW, last_seen_at=NOW)
     days_count(environment, NOW)
     later = timezone.now() + timedelta(hours=1)
     PlayerDay.objects.update(active=77, counted_at=later)

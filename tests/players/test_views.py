@@ -110,7 +110,10 @@ def test_external_id_prefix__lists_players_by_id(admin: Client, environment: Env
 def test_search__uses_the_index_for_condition_and_order(environment: Environment) -> None:
     make_players(environment, ["a"])
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;"
+            "SET LOCAL enable_sort = off"
+        )
     plan = Player.objects.of(environment).starting_with("abc").for_list()[:50].explain()
     assert "player_search" in plan
     assert "Sort" not in plan
@@ -340,7 +343,7 @@ def test_edit__writes_only_changed_fields_and_can_be_undone(
     page = client.post(url, sent, follow=True).content.decode()
     pia.refresh_from_db()
     assert (pia.email, pia.attributes) == (None, {"level": 4, "coins": 9})
-    entry = AuditEntry.objects.latest("id")
+    entry = AuditEntry.objects.exclude(action="player.data_seen").latest("id")
     assert (entry.action, entry.reason) == ("player.updated", "Ticket 7")
     undo = url_of(environment, "audit_undo", entry.pk)
     assert f'action="{undo}"' in page
@@ -364,10 +367,11 @@ def test_unchanged_form__writes_nothing(
     admin: Client, environment: Environment, pia: Player
 ) -> None:
     url = at(environment, f"{pia.pk}/edit/")
-    entries = AuditEntry.objects.count()
+    changes = AuditEntry.objects.exclude(action="player.data_seen")
+    entries = changes.count()
     page = admin.post(url, form_of(admin, url), follow=True).content.decode()
     assert "Nothing was changed." in page
-    assert AuditEntry.objects.count() == entries
+    assert changes.count() == entries
 
 
 def test_player_id_in_capitals__opens_the_same_page(
@@ -431,3 +435,17 @@ def test_edit_of_a_field_changed_in_the_meantime__is_a_conflict(
     pia.refresh_from_db()
     assert (pia.email, pia.device_id) == ("mine@x.example", "new")
     assert pia.attributes == {"level": 5, "vip": True, "coins": 1}
+
+
+def test_personal_data__is_recorded_once_a_day_for_each_account_that_sees_it(
+    staff_client: SignIn, environment: Environment, pia: Player
+) -> None:
+    seen = AuditEntry.objects.filter(action="player.data_seen", object_id=pia.pk)
+    viewer, support = staff_client(Role.VIEWER), staff_client(Role.SUPPORT)
+    assert "pia@example.com" not in text_of(viewer, at(environment, f"{pia.pk}/"))
+    assert not seen.exists()
+    for _ in range(2):
+        assert "pia@example.com" in text_of(support, at(environment, f"{pia.pk}/"))
+    assert seen.count() == 1
+    text_of(staff_client(Role.SUPPORT), at(environment, f"{pia.pk}/"))
+    assert seen.count() == 2

@@ -1,7 +1,7 @@
 """The chart of a flag's evaluations."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,8 +14,6 @@ from flags.services import flag_create
 from ilara_admin.models import Environment, Role, User
 from tests.factories import ACTOR
 from tests.pages import HTMX, signed_in, text_of, url_of
-
-NOW = datetime.now(UTC)
 
 
 @pytest.fixture
@@ -30,7 +28,7 @@ def flag(environment: Environment) -> Flag:
 
 
 def use(flag: Flag, variant: str, ago: timedelta, count: int) -> None:
-    at = (NOW - ago).replace(minute=0, second=0, microsecond=0)
+    at = (timezone.now() - ago).replace(minute=0, second=0, microsecond=0)
     FlagUsage.objects.create(flag=flag, hour=at, variant=variant, count=count, last_at=at)
 
 
@@ -63,16 +61,16 @@ def test_columns__begin_in_the_users_zone(viewer: Client, flag: Flag) -> None:
     use(flag, "enabled", timedelta(), 7)
     User.objects.update(time_zone="Asia/Kolkata")
     with timezone.override("Asia/Kolkata"):
-        local = timezone.localtime(NOW.replace(minute=0))
+        local = timezone.localtime(timezone.now().replace(minute=0))
     assert f"<strong>{local.day} {local:%b}, {local:%H}:30</strong>" in panel(viewer, flag)
 
 
 def test_every_revision__has_a_marker_that_leads_to_its_diff(viewer: Client, flag: Flag) -> None:
     use(flag, "enabled", timedelta(), 1)
-    FlagRevision.objects.filter(flag=flag).update(created_at=NOW - timedelta(days=3))
+    FlagRevision.objects.filter(flag=flag).update(created_at=timezone.now() - timedelta(days=3))
     fields = {"flag": flag, "name": "x", "document": flag.document, "author_name": "Ana <b>"}
     FlagRevision.objects.create(
-        **fields, number=2, reason="Slow " * 100, created_at=NOW - timedelta(hours=30)
+        **fields, number=2, reason="Slow " * 100, created_at=timezone.now() - timedelta(hours=30)
     )
     html = panel(viewer, flag)
     first, second = (url_of(flag.environment, "flag_revision", "chart", each) for each in (1, 2))

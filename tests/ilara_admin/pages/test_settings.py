@@ -61,6 +61,17 @@ def test_change__is_stored_audited_and_increments_the_version(environment: Envir
     assert entry.reason == "Slow game"
 
 
+def test_names__are_sorted_and_limited(environment: Environment) -> None:
+    url = url_of(environment, "environment_edit")
+    data = SAME | {"personal_attributes": "name\r\n  nick\nname\n\n"}
+    signed_in().post(url, data)
+    environment.refresh_from_db()
+    assert environment.personal_attributes == ["name", "nick"]
+    too_many = "\n".join(map(str, range(51)))
+    page = text_of(signed_in().post(url, data | {"searchable_attributes": too_many}))
+    assert "Use at most 50 names of 1 to 100 characters." in page
+
+
 def test_restricting_public_keys__is_in_force_on_the_next_request(environment: Environment) -> None:
     api = Api(make_key(environment).token)
     player = api.post(PLAYERS, {"external_id": "a"}).data
