@@ -226,11 +226,12 @@ def flag_list_csv(request: HtmxHttpRequest) -> HttpResponse:
 
 def _csv_row(flag: Flag, evaluations: int, now: datetime) -> list[str]:
     given: Any = flag  # annotated
-    document = None if flag.problem else flag.spec
     here = timezone.localtime(now)
-    rules = ["cannot be read"]
-    if document:
+    try:
+        document = flag.spec
         rules = [sentences.sentence(rule, here) for rule in document.rules]
+    except DocumentError:
+        document, rules = None, ["cannot be read"]
     return [
         flag.key,
         flag.name,

@@ -44,22 +44,30 @@ def entry_in(config: Config, name: ConfigKey) -> ConfigEntry | None:
     return config.entries(name.kind).get(name.key)
 
 
-def compare(here: Config, there: Config) -> list[Difference]:
-    """What differs between two configurations: segments, then flags, by key."""
-    names = sorted(
-        {ConfigKey(kind, key) for side in (here, there) for kind in KINDS
-         for key in side.entries(kind)},
-        key=lambda name: (KINDS.index(name.kind), name.key),
-    )  # fmt: skip
-    found = []
-    for name in names:
-        one, other = entry_in(here, name), entry_in(there, name)
-        if one is None or other is None:
-            texts = (introduced(name.kind, side) if side else "" for side in (one, other))
-            found.append(Difference(name, bool(one), bool(other), [Change("All of it", *texts)]))
-        elif not json_equal(one, other):
-            found.append(Difference(name, True, True, changes(name.kind, one, other)))
-    return found
+def names_in(*configs: Config) -> list[ConfigKey]:
+    """What one of the configurations has: segments, then flags, by key."""
+    return [
+        ConfigKey(kind, key)
+        for kind in KINDS
+        for key in sorted({key for config in configs for key in config.entries(kind)})
+    ]
+
+
+def differing(here: Config, there: Config) -> list[ConfigKey]:
+    """What is not the same in both configurations."""
+    return [
+        name
+        for name in names_in(here, there)
+        if not json_equal(entry_in(here, name), entry_in(there, name))
+    ]
+
+
+def difference(here: Config, there: Config, name: ConfigKey) -> Difference:
+    one, other = entry_in(here, name), entry_in(there, name)
+    if one is None or other is None:
+        texts = (introduced(name.kind, side) if side else "" for side in (one, other))
+        return Difference(name, bool(one), bool(other), [Change("All of it", *texts)])
+    return Difference(name, True, True, changes(name.kind, one, other))
 
 
 def changes(kind: str, before: ConfigEntry, after: ConfigEntry) -> list[Change]:

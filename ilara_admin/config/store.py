@@ -28,14 +28,16 @@ from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update, segments_lock
 
 
-def read_config(environment: Environment) -> Config:
+def read_config(environment: Environment, key: str | None = None) -> Config:
+    """The flags and segments of an environment, or those with this key."""
+    named = {} if key is None else {"key": key}
     segments = {
         segment.key: {
             "name": segment.name, "description": segment.description, "rule": segment.rule,
         }
-        for segment in Segment.objects.filter(environment=environment)
+        for segment in Segment.objects.filter(environment=environment, **named)
     }  # fmt: skip
-    flags = {flag.key: _flag_entry(flag) for flag in Flag.objects.of(environment)}
+    flags = {flag.key: _flag_entry(flag) for flag in Flag.objects.of(environment).filter(**named)}
     return Config({"segments": segments, "flags": flags})
 
 

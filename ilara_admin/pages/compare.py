@@ -3,12 +3,20 @@
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 
-from ilara_admin.config.comparison import ConfigKey, Difference, compare
+from ilara_admin.config.comparison import (
+    ConfigKey,
+    Difference,
+    difference,
+    differing,
+    names_in,
+)
 from ilara_admin.config.store import read_config
 from ilara_admin.models import Environment, Role
 from ilara_admin.pages.copying import COPIES, PAGES, sibling
 from ilara_admin.web.access import environment_url, staff_view, url_in
 from ilara_admin.web.htmx import HtmxHttpRequest
+
+SHOWN = 25  # differences on a page
 
 
 @staff_view(Role.VIEWER)
@@ -32,27 +40,51 @@ def _compare(request: HtmxHttpRequest, other: str, only: ConfigKey | None = None
     there = sibling(request, other)
     if there is None:
         raise Http404("No such environment in this project.")
-    configs = read_config(request.environment), read_config(there)
-    if only and not any(only.key in config.entries(only.kind) for config in configs):
+    key = only.key if only else None
+    configs = read_config(request.environment, key), read_config(there, key)
+    known = [name for name in names_in(*configs) if only in (None, name)]
+    if only and not known:
         raise Http404(f"No such {only.noun}.")
-    found = compare(*configs)
+    differ = [name for name in differing(*configs) if only in (None, name)]
+    page = _Page(differ, _start(request))
     sections = []
     for kind in PAGES:
-        rows = [_row(request, there, each) for each in found
-                if each.name.kind == kind and only in (None, each.name)]  # fmt: skip
         if only is None or only.kind == kind:
-            same = len({key for config in configs for key in config.entries(kind)}) - len(rows)
-            sections.append({"kind": kind, "rows": rows, "same": same,
-                             "copy_url": environment_url(request, COPIES[kind])})  # fmt: skip
+            differing_here = sum(name.kind == kind for name in differ)
+            sections.append({
+                "kind": kind,
+                "rows": [_row(request, there, difference(*configs, name))
+                         for name in page.rows if name.kind == kind],
+                "differ": differing_here,
+                "same": sum(name.kind == kind for name in known) - differing_here,
+                "copy_url": environment_url(request, COPIES[kind]),
+            })  # fmt: skip
     context = {
         "there": there,
         "only": only,
+        "page": page,
         "sections": sections,
         "parent": PAGES[only.kind] if only else "",
         "swap_url": url_in(there, "environment_compare", request.environment.slug),
         "may_edit": request.user.may(Role.LIVE_OPS),
     }
     return render(request, "ilara_admin/compare.html", context)
+
+
+class _Page:
+    """Some of the names. `next` and `previous` are query strings, or "" at the ends."""
+
+    def __init__(self, names: list[ConfigKey], start: int) -> None:
+        end = start + SHOWN
+        self.rows = names[start:end]
+        self.next = f"?start={end}" if end < len(names) else ""
+        self.previous = f"?start={max(start - SHOWN, 0)}" if start else ""
+        self.is_only = not self.next and not self.previous
+
+
+def _start(request: HtmxHttpRequest) -> int:
+    text = request.GET.get("start", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 0
 
 
 def _row(request: HtmxHttpRequest, there: Environment, found: Difference) -> dict[str, object]:

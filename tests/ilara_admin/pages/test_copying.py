@@ -293,6 +293,21 @@ def test_compare__lists_what_differs(ops: Client, live: Environment, test: Envir
     assert ops.get(url_of(test, "environment_compare", "nowhere")).status_code == 404
 
 
+def test_compare__has_pages(ops: Client, live: Environment, test: Environment) -> None:
+    for number in range(30):
+        flag_create(
+            environment=live, key=f"many-{number:02}", document=boolean_document(), actor=ACTOR
+        )
+    url = url_of(test, "environment_compare", "live")
+    first, second = text_of(ops.get(url)), text_of(ops.get(f"{url}?start=25"))
+    keys = [re.findall(r'class="mono" href="[^"]*">(many-\d\d)<', html) for html in (first, second)]
+    assert sorted([*keys[0], *keys[1]]) == [f"many-{number:02}" for number in range(30)]
+    assert "?start=25" in first
+    assert "?start=0" in second
+    for bad in ("-1", "x", "9" * 30):
+        assert ops.get(f"{url}?start={bad}").status_code == 200
+
+
 def test_flag_page__shows_all_environments(
     ops: Client, live: Environment, test: Environment
 ) -> None:
