@@ -18,32 +18,41 @@ $$"""
 KEEP = """
 CREATE FUNCTION player_value_keep() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    old_email text;
-    old_device text;
-    old_attributes jsonb := '{}';
+    fields text[];
+    found text[];
+    names jsonb;
+    name text;
+    old_attributes jsonb;
 BEGIN
+    IF TG_OP = 'INSERT' OR OLD.email IS DISTINCT FROM NEW.email THEN
+        IF TG_OP = 'UPDATE' OR NEW.email IS NOT NULL THEN
+            fields := fields || 'email'::text;
+            found := found || left(lower(NEW.email), 255);
+        END IF;
+    END IF;
+    IF TG_OP = 'INSERT' OR OLD.device_id IS DISTINCT FROM NEW.device_id THEN
+        IF TG_OP = 'UPDATE' OR NEW.device_id IS NOT NULL THEN
+            fields := fields || 'device_id'::text;
+            found := found || NEW.device_id::text;
+        END IF;
+    END IF;
     IF TG_OP = 'UPDATE' THEN
-        old_email := OLD.email;
-        old_device := OLD.device_id;
         old_attributes := OLD.attributes;
     END IF;
-    IF old_email IS DISTINCT FROM NEW.email THEN
-        INSERT INTO player_value AS v (player_id, field, environment_id, value)
-        VALUES (NEW.id, 'email', NEW.environment_id, left(lower(NEW.email), 255))
-        ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
+    IF old_attributes IS DISTINCT FROM NEW.attributes THEN
+        SELECT searchable_attributes INTO names FROM environment WHERE id = NEW.environment_id;
+        FOR place IN 0 .. jsonb_array_length(names) - 1 LOOP
+            name := names ->> place;
+            IF old_attributes -> name IS DISTINCT FROM NEW.attributes -> name THEN
+                fields := fields || ('attributes.' || name);
+                found := found || player_searchable(NEW.attributes -> name);
+            END IF;
+        END LOOP;
     END IF;
-    IF old_device IS DISTINCT FROM NEW.device_id THEN
-        INSERT INTO player_value AS v (player_id, field, environment_id, value)
-        VALUES (NEW.id, 'device_id', NEW.environment_id, NEW.device_id)
-        ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
-    END IF;
-    IF old_attributes <> NEW.attributes THEN
-        INSERT INTO player_value AS v (player_id, field, environment_id, value)
-        SELECT NEW.id, 'attributes.' || name, NEW.environment_id,
-               player_searchable(NEW.attributes -> name)
-        FROM environment e, jsonb_array_elements_text(e.searchable_attributes) name
-        WHERE e.id = NEW.environment_id
-          AND old_attributes -> name IS DISTINCT FROM NEW.attributes -> name
+    IF fields IS NOT NULL THEN
+        INSERT INTO player_value (player_id, field, environment_id, value)
+        SELECT NEW.id, given.field, NEW.environment_id, given.value
+        FROM unnest(fields, found) AS given (field, value)
         ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
     END IF;
     RETURN NULL;
