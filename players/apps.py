@@ -10,6 +10,7 @@ class PlayersConfig(AppConfig):
             erasure,
             player_data,
             undo,  # noqa: F401  # registers how changes are undone
+            values,  # noqa: F401  # registers what a change of the settings does
         )
 
         player_data.register(*erasure.DATA)

@@ -11,7 +11,7 @@ from ilara_admin.core.changes import bump_config_version
 from ilara_admin.models import AuditAction, AuditEntry
 from players import aliases, player_data
 from players.models import Player
-from players.player_data import Erasure, PlayerData, by_player_id
+from players.player_data import Erasure, PlayerData, by_player_id, erase_rows
 from players.redaction import ERASED, Redaction, identifiers, personal_texts
 
 
@@ -112,5 +112,7 @@ DATA = (
     by_player_id("purchase", order="received_at, digest"),
     by_player_id("player_alias", order="created_at, external_id"),
     by_player_id("player_note", order="created_at, id"),
+    # The values are in the player's row.
+    PlayerData("player_value", None, erase_rows("player_value")),
     PlayerData("audit_entry", None, _erase_entries),
 )

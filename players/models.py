@@ -19,6 +19,7 @@ from players.lifecycle import History, Stage, Thresholds
 MAX_ATTRIBUTES_BYTES = 64 * 1024
 MAX_ATTRIBUTE_KEYS = 200
 MAX_NOTE = 2_000  # characters
+MAX_VALUE = 255  # characters of a searchable value
 
 
 def player_id_for(namespace: uuid.UUID, external_id: str) -> uuid.UUID:
@@ -227,6 +228,7 @@ class PlayerSession(models.Model):
         db_table = "player_session"
         indexes: ClassVar = [
             models.Index(fields=["player", "-received_at"], name="session_player_time"),
+            models.Index(fields=["digest"], name="session_digest"),
         ]
 
 
@@ -262,6 +264,49 @@ class Purchase(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["environment", "digest"], name="purchase_unique"),
         ]
+
+
+class PlayerValue(models.Model):
+    """A value that staff find a player by: of `email`, `device_id`, or `attributes.<name>` of an
+    attribute that the environment declares searchable. Null after the value was removed.
+
+    A trigger on `player` writes it when a value changes, so that `player` needs no index on columns
+    that the game changes. E-mails and texts are in lower case, numbers as text, all cut to
+    MAX_VALUE characters. Arrays, objects and booleans have no row. Readers ignore attributes that
+    are not declared (any more).
+    """
+
+    pk = models.CompositePrimaryKey("player_id", "field")
+    # No database constraint, which would cost a query per value: the trigger runs while the player
+    # is locked. Erasure deletes the rows.
+    player = models.ForeignKey(
+        Player, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    field = models.CharField(max_length=120)
+    environment = models.ForeignKey(
+        Environment, models.CASCADE, related_name="+", db_constraint=False, db_index=False
+    )
+    value = models.CharField(max_length=MAX_VALUE, null=True, db_collation="C")
+
+    class Meta:
+        db_table = "player_value"
+        indexes: ClassVar = [
+            models.Index(fields=["environment", "field", "value"], name="player_value_search"),
+        ]
+
+
+class ValueFill(models.Model):
+    """A field whose rows of PlayerValue are not complete, or not yet removed. A job works through
+    the players in the order of their ids; `position` is how far it is, the first 32 bits of an id.
+    """
+
+    pk = models.CompositePrimaryKey("environment_id", "field")
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
+    field = models.CharField(max_length=120)
+    position = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "player_value_fill"
 
 
 class PlayerDay(models.Model):

@@ -1,6 +1,8 @@
 """Writes to players by staff. Games write through /v1, see api.py."""
 
 import re
+import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +14,7 @@ from ilara_admin.core import db
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.core.changes import Conflict, Fields, merge_changes
 from ilara_admin.core.text import isolated
-from ilara_admin.models import AuditAction, AuditEntry
+from ilara_admin.models import AuditAction, AuditEntry, Environment
 from players import statements
 from players.models import Player, Purchase, attributes_problem
 from players.schemas import PlayerPatch
@@ -76,20 +78,33 @@ def personal_data_seen(player: Player, *, actor: Actor) -> None:
     """Record that an account sees personal data of a player, if there is any: once per account,
     player and UTC day."""
     marked = player.attributes.keys() & set(player.environment.personal_attributes)
-    if not (player.email or player.device_id or marked or player.aliases.exists()):
-        return
+    if player.email or player.device_id or marked or player.aliases.exists():
+        personal_data_listed(player.environment, {player.pk: player.external_id}, actor=actor)
+
+
+def personal_data_listed(
+    environment: Environment, players: Mapping[uuid.UUID, str], *, actor: Actor
+) -> None:
+    """Record, as personal_data_seen does, that an account sees personal data of these players,
+    given by id with their external ids."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     entries = AuditEntry.objects.filter(
-        object_type="player", object_id=player.pk, actor_user=actor.user
+        object_type="player",
+        object_id__in=list(map(str, players)),
+        actor_user=actor.user,
+        action=AuditAction.PLAYER_DATA_SEEN,
+        created_at__gte=today,
     )
-    if not entries.filter(action=AuditAction.PLAYER_DATA_SEEN, created_at__gte=today).exists():
-        audit_record(
-            AuditAction.PLAYER_DATA_SEEN,
-            actor,
-            environment=player.environment,
-            object_id=player.pk,
-            object_name=player.external_id,
-        )
+    recorded = set(entries.values_list("object_id", flat=True)) if players else set()
+    for player_id, external_id in players.items():
+        if str(player_id) not in recorded:
+            audit_record(
+                AuditAction.PLAYER_DATA_SEEN,
+                actor,
+                environment=environment,
+                object_id=player_id,
+                object_name=external_id,
+            )
 
 
 ATTRIBUTE = "attributes."

@@ -13,6 +13,8 @@ from ilara_admin.core.jobs import RETRY
 from ilara_admin.models import Environment
 from players.churn_training import TooFewError, churn_refit
 from players.days import days_count
+from players.models import ValueFill
+from players.values import fill_defer, values_fill
 
 logger = logging.getLogger("ilara.players")
 
@@ -35,6 +37,21 @@ def count_days(timestamp: int, **_: Any) -> None:
     """Count the players and purchases of the current day."""
     for environment in Environment.objects.all():
         days_count(environment, datetime.now(UTC))
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queueing_lock="players.fill_again", pass_context=False)
+def fill_again(timestamp: int) -> None:
+    """Defer the jobs that complete searchable values: after an update of Ilara, and after one that
+    did not come to its end."""
+    for environment_id in ValueFill.objects.values_list("environment_id", flat=True).distinct():
+        fill_defer(environment_id)
+
+
+@app.task(retry=RETRY, pass_context=False)
+def fill_values(environment_id: int) -> None:
+    """Complete the searchable values of one environment."""
+    values_fill(environment_id)
 
 
 @app.task(retry=RETRY, pass_context=False)

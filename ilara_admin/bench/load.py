@@ -27,10 +27,12 @@ from flags.models import Flag
 from flags.services import flag_create
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.progress import Progress
+from ilara_admin.core.projects import environment_update
 from ilara_admin.models import Environment
 from players.aliases import player_alias_link
 from players.models import Player, player_id_for
 from players.notes import note_add
+from players.values import values_fill
 from segments.lists.services import ids_add
 from segments.models import Segment
 from segments.services import segment_create
@@ -61,6 +63,8 @@ def load(environment: Environment, size: Size, progress: Progress) -> None:
         "now": now,
     }
     progress("Players", 0, 1)
+    environment_update(environment, {"searchable_attributes": ["guild"]}, actor=ACTOR)
+    values_fill(environment.pk)
     _ids_copy(environment, size.players)
     with connection.cursor() as cursor:
         for statement in (PLAYERS, SESSIONS, PURCHASES):

@@ -18,7 +18,7 @@ from events.models import Event, EventName
 from flags.models import Flag
 from ilara_admin.models import ApiKey, AuditEntry, Environment, SavedView, User
 from ilara_admin.web.routes import SCOPE, Page, all_pages
-from players.models import Player, PlayerAlias, PlayerNote, Purchase
+from players.models import Player, PlayerAlias, PlayerNote, PlayerSession, Purchase
 from segments.models import Segment
 
 REQUESTS = 20  # of each row, after one of each URL
@@ -141,6 +141,7 @@ def _cases(environment: Environment) -> dict[str, dict[str, list[Case]]]:
         "flags": {"": [{**flag, **players[0]} for flag in flags]},
         "events": {"": events},
         "audit": {"": [{"entry_id": entry.pk} for entry in entries]},
+        "find": _searches(environment),
         "keys": {"": [{"pk": key.pk} for key in ApiKey.objects.filter(environment=environment)]},
         "staff": {"": [{"pk": user.pk} for user in User.objects.all()[:3]]},
     }
@@ -168,6 +169,39 @@ def _players(environment: Environment) -> list[Case]:
         *({"player_id": each.player_id, "purchase": each.digest.hex()} for each in purchases),
         *({"player_id": player} for player in others),
     ]
+
+
+def _searches(environment: Environment) -> dict[str, list[Case]]:
+    """What people search for, by kind: texts that name one player, beginnings that many have, and
+    texts that nothing has."""
+    players = Player.objects.of(environment).exclude(email=None).exclude(device_id=None)
+    player = players.order_by("id").first()
+    texts: dict[str, list[str]] = {
+        "": [""],
+        "beginning": ["player", "player_1", "dev_", "p", "guest"],
+        "nothing": ["zzz", "zzz@example.com", "0190d1f0-0000-7000-8000-000000000000"],
+        "flag": ["flag", "segment", "level"],
+    }
+    if player:
+        texts |= {
+            "id": [player.external_id, str(player.pk)],
+            "e-mail": [str(player.email), str(player.email).upper()],
+            "device": [str(player.device_id)],
+        }
+        texts["attribute"] = [
+            str(player.attributes[name])
+            for name in environment.searchable_attributes
+            if name in player.attributes
+        ]
+    purchases = Purchase.objects.filter(environment=environment).order_by("-received_at")[:3]
+    texts["transaction"] = [bytes(each.digest).hex() for each in purchases]
+    sessions = PlayerSession.objects.filter(player=player) if player else ()
+    texts["session"] = [bytes(each.digest).hex() for each in sessions[:3]]
+    return {
+        kind: [{"?": "?" + urlencode({"q": text})} for text in found]
+        for kind, found in texts.items()
+        if found
+    }
 
 
 def _segments(environment: Environment) -> dict[str, list[Case]]:

@@ -1,6 +1,7 @@
 """Changes of projects and environments, each in one transaction."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -155,6 +156,14 @@ MAX_NAME = 100  # characters
 
 CURRENCY = re.compile("[A-Z]{3}")
 
+# Called in the transaction of a change, with the settings that changed, before and after.
+type SettingsListener = Callable[[Environment, Fields, Fields], None]
+_listeners: list[SettingsListener] = []
+
+
+def on_settings_change(listener: SettingsListener) -> None:
+    _listeners.append(listener)
+
 
 @transaction.atomic
 def environment_update(
@@ -191,6 +200,8 @@ def environment_update(
         reason=reason,
     )
     bump_config_version(environment)
+    for listener in _listeners:
+        listener(environment, old, new)
     return entry
 
 

@@ -19,6 +19,7 @@ from ilara_admin.core.audit import Actor
 from ilara_admin.core.currencies import in_places
 from ilara_admin.core.db import Row
 from ilara_admin.core.progress import Progress, no_progress
+from ilara_admin.core.projects import environment_update
 from ilara_admin.demo.config import CHLOE, config_fill
 from ilara_admin.demo.evaluations import evaluations_fill
 from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
@@ -30,6 +31,7 @@ from players.churn_training import TooFewError, churn_refit
 from players.event_log import PURCHASE_EVENT, REFUND_EVENT, SESSION_EVENT
 from players.models import Player, player_id_for
 from players.notes import note_add
+from players.values import values_fill
 from segments.lists.services import ids_add
 from segments.models import Segment
 
@@ -97,6 +99,9 @@ def demo_fill(
         Environment.objects.select_for_update(no_key=True).get(pk=live.pk)
         if _has_sample(live, size):
             return Filled(project.slug)
+        searchable = sorted({*live.searchable_attributes, "username"})
+        environment_update(live, {"searchable_attributes": searchable}, actor=actor)
+        values_fill(live.pk)
         filled = _players_fill(live, size, now, progress)
         if test and not _has_sample(test, TEST_SIZE):
             _players_fill(test, TEST_SIZE, now, no_progress)

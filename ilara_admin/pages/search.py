@@ -1,82 +1,224 @@
-"""The find box of every page: an exact match opens its page, anything else a list of results."""
+"""Find by anything: players, flags, segments and events, for the find page and the palette."""
 
-import uuid
-from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
+from urllib.parse import urlencode, urlsplit
 
-from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models import BooleanField, ExpressionWrapper, Model, Q, QuerySet
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
+from events.models import EventName
 from flags.models import Flag
-from ilara_admin.models import Environment, Role
-from ilara_admin.web.access import environment_url, staff_view
+from ilara_admin.core.text import isolated
+from ilara_admin.models import Role
+from ilara_admin.web.access import actor_of, environment_url, sees_personal, staff_view, url_in
 from ilara_admin.web.filters import searched
-from ilara_admin.web.htmx import HtmxHttpRequest
-from players.aliases import aliases_starting_with, player_id_of
-from players.models import Player
-from players.views import found_by
+from ilara_admin.web.htmx import HtmxHttpRequest, with_toast
+from players.lookup import (
+    EXTERNAL_ID,
+    LABELS,
+    LINKED_ID,
+    MAX_TEXT,
+    PLAYER_ID,
+    SESSION,
+    TRANSACTION,
+    FoundPlayer,
+    is_personal,
+    label_of,
+    mask_matched,
+    players_found,
+    ways_for,
+)
+from players.purchases import purchase_url
+from players.services import personal_data_listed
+from players.values import fill_shares, searchable_fields
 from segments.models import Segment
 
-MAX_QUERY = 255  # the longest external id
 MAX_FOUND = 10
+
+
+class Hit(NamedTuple):
+    """`detail` is plain text: what matched, or a name. `exact` if the whole text matched. `seen_at`
+    is when a player was last seen."""
+
+    label: str
+    url: str
+    detail: str = ""
+    exact: bool = False
+    seen_at: datetime | None = None
+
+
+class HitGroup(NamedTuple):
+    """Hits of one kind. `more_url` is the list of all, "" if these are all."""
+
+    title: str
+    hits: list[Hit]
+    more_url: str = ""
 
 
 @staff_view(Role.VIEWER)
 def find(request: HtmxHttpRequest) -> HttpResponse:
-    """Redirect to a single exact match, else list the results."""
+    """Redirect to a single exact match, else list the results. Says what was tried."""
     q = searched(request, "q")
-    context: dict[str, Any] = {"q": q}
-    if q and len(q) <= MAX_QUERY and "\0" not in q:
-        found = _found(request.environment, q)
-        exact = _exact(request, q, found)
-        if len(exact) == 1:
-            if found["known"]:
-                return found_by(request, found["known"][0], q)
-            return HttpResponseRedirect(exact.pop())
-        context |= found
-        context["more_players"] = len(found["players"]) == MAX_FOUND
+    found, named = _found(request, q, MAX_FOUND), _named(request, q, MAX_FOUND)
+    groups = _grouped(request, q, MAX_FOUND, found)
+    # A player that is found in several ways counts once; the longest URL leads to a purchase.
+    hits = [hit for group in (*groups, *named) for hit in group.hits if hit.exact]
+    exact = {urlsplit(hit.url).path: hit for hit in sorted(hits, key=lambda hit: len(hit.url))}
+    if len(exact) == 1:
+        ways = [each.way for each in found if each.exact]
+        return _opened(request, exact.popitem()[1].url, q, ways[-1] if ways else "")
+    if sees_personal(request):
+        groups = _revealed(request, q, found)
+    ways = ways_for(q, searchable_fields(request.environment))
+    context = {
+        "q": q,
+        "groups": [group for group in (*groups, *named) if group.hits],
+        "tried": [label_of(way) for way in ways],
+        "attributes": request.environment.searchable_attributes,
+        "incomplete": [
+            (label_of(field), f"{share:.0%}")
+            for field, share in fill_shares(request.environment).items()
+        ],
+        "sees_personal": sees_personal(request),
+        "is_admin": request.user.may(Role.ADMIN),
+    }
     return render(request, "ilara_admin/find.html", context)
 
 
-def _found(environment: Environment, q: str) -> dict[str, Any]:
-    players = Player.objects.of(environment)
-    ids = [player_id_of(environment, q), *_uuid(q)]
-    named = Q(key__icontains=q) | Q(name__icontains=q)
-    exact_first = (ExpressionWrapper(~Q(key=q), BooleanField()), "key")
-    return {
-        "known": list(players.filter(pk__in=ids).for_list()),
-        "linked": aliases_starting_with(environment, q),
-        "players": list(players.starting_with(q).for_list()[:MAX_FOUND]),
-        "flags": list(
-            Flag.objects.filter(named, environment=environment).order_by(*exact_first)[:MAX_FOUND]
-        ),
-        "segments": list(
-            Segment.objects.filter(named, environment=environment).order_by(*exact_first)[
-                :MAX_FOUND
-            ]
-        ),
+def search_groups(request: HtmxHttpRequest, q: str, most: int) -> list[HitGroup]:
+    """What matches the text, at most this many hits of each kind, exact ones first; no empty
+    groups. Texts that nothing can have match nothing. Personal data is masked for every role, so
+    that nothing is revealed while typing."""
+    groups = _grouped(request, q, most, _found(request, q, most)) + _named(request, q, most)
+    return [group for group in groups if group.hits]
+
+
+# --- Players --------------------------------------------------------------------------------------
+
+
+def _found(request: HtmxHttpRequest, q: str, most: int) -> list[FoundPlayer]:
+    """Staff who may not see a personal value find it as a whole only: by how it begins, they could
+    guess it character by character."""
+    environment = request.environment
+    personal = [
+        way
+        for way in ways_for(q, searchable_fields(environment))
+        if is_personal(way, environment.personal_attributes)
+    ]
+    whole = () if sees_personal(request) else personal
+    return players_found(environment, q, most, whole=whole)
+
+
+def _grouped(
+    request: HtmxHttpRequest, q: str, most: int, found: list[FoundPlayer], *, masked: bool = True
+) -> list[HitGroup]:
+    """The players by the way that they were found."""
+    groups = []
+    for way, players in groupby(found, key=attrgetter("way")):
+        hits = [_hit(request, each, masked=masked) for each in players]
+        more = ""
+        if way == EXTERNAL_ID and len(hits) == most:
+            more = environment_url(request, "player_list") + "?" + urlencode({"q": q})
+        groups.append(HitGroup(label_of(way), hits, more))
+    return groups
+
+
+def _revealed(request: HtmxHttpRequest, q: str, found: list[FoundPlayer]) -> list[HitGroup]:
+    """The groups with personal data, and an entry in the audit log for each player of whom it is
+    shown."""
+    environment = request.environment
+    shown = {
+        each.player_id: each.external_id
+        for each in found
+        if is_personal(each.way, environment.personal_attributes)
     }
+    personal_data_listed(environment, shown, actor=actor_of(request))
+    return _grouped(request, q, MAX_FOUND, found, masked=False)
 
 
-def _exact(request: HtmxHttpRequest, q: str, found: Mapping[str, Any]) -> set[str]:
-    return {
-        *(environment_url(request, "player_detail", player.pk) for player in found["known"]),
-        *(
-            environment_url(request, "flag_detail", flag.key)
-            for flag in found["flags"]
-            if flag.key == q
-        ),
-        *(
-            environment_url(request, "segment_detail", each.key)
-            for each in found["segments"]
-            if each.key == q
-        ),
-    }
+def _hit(request: HtmxHttpRequest, found: FoundPlayer, *, masked: bool) -> Hit:
+    environment = request.environment
+    url = url_in(environment, "player_detail", found.player_id)
+    if found.digest is not None:
+        url = purchase_url(environment, found.player_id, found.digest)
+    detail = "" if found.way == EXTERNAL_ID else found.matched
+    if masked and is_personal(found.way, environment.personal_attributes):
+        detail = mask_matched(found.way, found.matched)
+    return Hit(found.external_id, url, detail, found.exact, found.last_seen_at)
 
 
-def _uuid(text: str) -> list[uuid.UUID]:
-    try:
-        return [uuid.UUID(text)]
-    except ValueError:
+def _opened(request: HtmxHttpRequest, url: str, q: str, way: str) -> HttpResponse:
+    """A redirect, with a toast if the page does not name the text that was found."""
+    response = HttpResponseRedirect(url)
+    if way in ("", EXTERNAL_ID, PLAYER_ID):
+        return response
+    what = {
+        LINKED_ID: "is linked to this player",
+        TRANSACTION: "is a purchase of this player",
+        SESSION: "is a session of this player",
+    }.get(way, f"is the {_inside(label_of(way))} of this player")
+    return with_toast(request, response, f"“{isolated(q)}” {what}.", tone="info")
+
+
+def _inside(label: str) -> str:
+    """A label within a sentence. Attributes keep their names."""
+    return label[0].lower() + label[1:] if label in LABELS.values() else isolated(label)
+
+
+# --- Flags, segments and events -------------------------------------------------------------------
+
+
+def _named(request: HtmxHttpRequest, q: str, most: int) -> list[HitGroup]:
+    """Flags and segments by key or name, and events by name."""
+    if not q or len(q) > MAX_TEXT or "\0" in q:
         return []
+
+    def first[M: Model](found: QuerySet[M], key: str, *more: str) -> QuerySet[M]:
+        wanted = Q(**{f"{key}__icontains": q})
+        for name in more:
+            wanted |= Q(**{f"{name}__icontains": q})
+        found = found.filter(wanted, environment=request.environment)
+        return found.order_by(ExpressionWrapper(~Q(**{key: q}), BooleanField()), key)[:most]
+
+    flags = [
+        Hit(
+            flag.key,
+            environment_url(request, "flag_detail", flag.key),
+            _detail(
+                flag.name if flag.name != flag.key else "", "archived" * bool(flag.archived_at)
+            ),
+            flag.key == q,
+        )
+        for flag in first(Flag.objects.all(), "key", "name")
+    ]
+    segments = [
+        Hit(
+            segment.key,
+            environment_url(request, "segment_detail", segment.key),
+            segment.name if segment.name != segment.key else "",
+            segment.key == q,
+        )
+        for segment in first(Segment.objects.all(), "key", "name")
+    ]
+    events = [
+        Hit(
+            event.name,
+            environment_url(request, "event_name", event.pk),
+            event.description,
+            event.name == q,
+        )
+        for event in first(EventName.objects.all(), "name")
+    ]
+    return [
+        HitGroup("Flags", flags),
+        HitGroup("Segments", segments),
+        HitGroup("Events", events),
+    ]
+
+
+def _detail(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)

@@ -16,6 +16,7 @@ from ilara_admin.web.access import actor_of, environment_url, project_environmen
 from ilara_admin.web.confirm import changed, form_conflict, is_review
 from ilara_admin.web.forms import FormPage, SeenForm, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
+from players.values import ATTRIBUTE, fill_shares
 
 SLUG = forms.TextInput(
     attrs={"class": "mono", "autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
@@ -178,7 +179,14 @@ def environment_rows(environment: Environment) -> list[SettingRow]:
             "register, track and evaluate" if environment.public_keys_restricted
             else "make all calls except listing players and streaming events",
         ),
-        SettingRow("Players are found by", _names(environment.searchable_attributes, "ids only")),
+        SettingRow(
+            "Searchable attributes",
+            _names(environment.searchable_attributes, "none"),
+            ", ".join(
+                f"{field.removeprefix(ATTRIBUTE)}: values of {share:.0%} of the players collected"
+                for field, share in fill_shares(environment).items()
+            ),
+        ),
         SettingRow(
             "Personal attributes",
             _names(environment.personal_attributes, "none"),
