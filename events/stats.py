@@ -197,7 +197,7 @@ def unusual_names(environment: Environment, fresh: Freshness, now: datetime) -> 
     }
     if not names:
         return {}
-    values = {
+    values: dict[str, Any] = {
         "environment": environment.pk,
         "last": last,
         "compared": [last, *hours_before(last)],

@@ -69,11 +69,10 @@ SPANS = {
 
 
 def sizes_of(request: HtmxHttpRequest, segment: Segment, now: datetime) -> dict[str, Any]:
-    """The context of the panel: `chart` (None without counts), `title`, and `spans` to choose by
-    `?sizes=`, each with its value, label and whether it is shown."""
+    """The context of the panel: `chart` (None without counts), and `spans` to choose by `?sizes=`,
+    each with its value, label and whether it is shown."""
     chosen = request.GET.get(PARAMETER, "")
     span = SizeSpan(chosen) if chosen in set(SizeSpan) else SizeSpan.DAYS
-    title = SPANS[span][1]
     starts = _starts(span, now)
     counts = list(
         SegmentSize.objects.filter(segment=segment, hour__gte=starts[0] - STAYS)
@@ -84,13 +83,12 @@ def sizes_of(request: HtmxHttpRequest, segment: Segment, now: datetime) -> dict[
     chart = bars(
         time_axis(starts[:-1]),
         [ChartSeries("Players", values)],
-        label=title,
+        label=SPANS[span][1],
         unit="player",
         markers=_changes(request, segment, starts[0]),
     )
     return {
         "chart": chart if any(value is not None for value in values) else None,
-        "title": title,
         "spans": [(each, label, each is span) for each, (label, _) in SPANS.items()],
     }
 

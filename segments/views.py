@@ -203,7 +203,10 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 
 def _dependents(request: HtmxHttpRequest, used_by: list[SegmentUser]) -> list[Affected]:
-    pages = {"flag": ("flag_detail", "a flag"), "segment": ("segment_detail", "a segment")}
+    pages = {
+        "flag": ("flag_detail", "is a flag that targets it"),
+        "segment": ("segment_detail", "is a segment that refers to it"),
+    }
     return [
         Affected(key, environment_url(request, pages[kind][0], key), pages[kind][1])
         for kind, key in used_by
