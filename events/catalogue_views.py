@@ -1,56 +1,173 @@
 """The event catalogue, the page of one event name, and rejected events."""
 
-from datetime import timedelta
+import csv
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
-from django.http import HttpResponse
+from django.db.models import Case, IntegerField, Value, When
+from django.http import Http404, HttpResponse
 from django.utils import timezone
 
 from events import services
-from events.forms import DescriptionForm, NamesForm, RejectedForm
+from events.forms import NAME_COLUMNS, DescriptionForm, NamesForm, RejectedForm
 from events.log_reader import recent_examples
-from events.models import EventName, RejectedEvent
+from events.models import EventName, EventNameQuerySet, EventProperty, RejectedEvent
 from events.rejections import KEPT_DAYS, PAYLOAD_CHARACTERS
-from events.stats import Series, Span, arrivals, chart_of, freshness, hours_of, series
-from ilara_admin.core.changes import Conflict
+from events.stats import (
+    Series,
+    Span,
+    arrivals,
+    chart_of,
+    day_start,
+    freshness,
+    hours_of,
+    in_words,
+    series,
+    unusual_names,
+)
+from events.unusual import State, Unusual
+from events.usage import users_of_events
+from ilara_admin.core.changes import Conflict, reason_of
+from ilara_admin.core.projects import environment_update
+from ilara_admin.core.spreadsheet import cell
 from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
-from ilara_admin.web.confirm import changed, form_conflict, is_review
+from ilara_admin.web.access import (
+    actor_of,
+    environment_url,
+    get_or_404,
+    sees_personal,
+    staff_view,
+)
+from ilara_admin.web.confirm import Confirm, changed, form_conflict, is_review, render_confirm
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from ilara_admin.web.pagination import KeysetPage
+from ilara_admin.web.sorting import headers, ordering
+from players.personal import mask_value
 
 RECENT = timedelta(days=1)  # before the last event, so that few partitions are read
-SPANS = {Span.HOUR: "Last hour", Span.DAY: "Last 24 hours", Span.MONTH: "Last 30 days"}
+SPANS = {
+    Span.HOUR: "Last hour",
+    Span.DAY: "Last 24 hours",
+    Span.MONTH: "Last 30 days",
+    Span.QUARTER: "Last 90 days",
+}
 UNITS = {
     Span.HOUR: "Events per minute",
     Span.DAY: "Events per hour",
     Span.MONTH: "Events per day",
+    Span.QUARTER: "Events per day",
 }
+URGENCY = list(State)  # of the order by state; other events follow
+
+
+# --- The list -------------------------------------------------------------------------------------
 
 
 @staff_view(Role.VIEWER)
 def event_names(request: HtmxHttpRequest) -> HttpResponse:
-    """All event names of the environment, sorted by name."""
+    """The event names of the environment."""
     now = timezone.now()
     form = NamesForm(request)
-    names = EventName.objects.filter(environment=request.environment)
-    if text := form.value("q"):
-        names = names.filter(name__icontains=text)
-    page = KeysetPage.of(names.order_by("name"), request)
+    fresh = freshness(request.environment, now)
+    unusual = unusual_names(request.environment, fresh, now)
+    sort = form.value("sort") or "name"
+    names = _matching(request, form, unusual, now)
+    page = KeysetPage.of(names.order_by(*ordering(NAME_COLUMNS, sort)), request)
     hours = hours_of(page.rows, request.environment, now)
+    users = users_of_events(request.environment, [name.name for name in page.rows])
+    said = in_words(unusual, now)
     context = {
         "form": form,
         "page": page,
+        "headers": headers(request, NAME_COLUMNS, sort),
         "rows": [
-            (name, [count for _, count in hours[name.pk]], _total(hours[name.pk]))
+            {
+                "name": name,
+                "unusual": said.get(name.pk),
+                "hours": [count for _, count in hours[name.pk]],
+                "total": _total(hours[name.pk]),
+                "users": users[name.name],
+            }
             for name in page.rows
         ],
-        "fresh": freshness(request.environment, now),
+        "fresh": fresh,
     }
     return render_list(request, "events/names.html", context)
+
+
+def _matching(
+    request: HtmxHttpRequest, form: NamesForm, unusual: dict[int, Unusual], now: datetime
+) -> EventNameQuerySet:
+    """The names that match the search, with what the list is sorted by."""
+    names = EventName.objects.of(request.environment)
+    if text := form.value("q"):
+        names = names.matching(text)
+    urgent = [
+        When(pk__in=[pk for pk, each in unusual.items() if each.state is state], then=Value(place))
+        for place, state in enumerate(URGENCY)
+    ]
+    state = Case(*urgent, default=Value(len(URGENCY)), output_field=IntegerField())
+    return names.counted_since(day_start(now)).annotate(state=state)
+
+
+CSV = (
+    "event", "state", "last_24_hours", "total", "first_seen", "last_seen", "owner", "description",
+    "used_by",
+)  # fmt: skip
+
+
+@staff_view(Role.VIEWER)
+def event_names_csv(request: HtmxHttpRequest) -> HttpResponse:
+    """All names that match the search, in the order of the list."""
+    now = timezone.now()
+    form = NamesForm(request)
+    fresh = freshness(request.environment, now)
+    unusual = unusual_names(request.environment, fresh, now)
+    order = ordering(NAME_COLUMNS, form.value("sort") or "name")
+    names = list(_matching(request, form, unusual, now).order_by(*order))
+    users = users_of_events(request.environment, [name.name for name in names])
+    file = f"events-{request.project.slug}-{request.environment.slug}.csv"
+    disposition = {"Content-Disposition": f'attachment; filename="{file}"'}
+    response = HttpResponse(content_type="text/csv; charset=utf-8", headers=disposition)
+    writer = csv.writer(response)
+    writer.writerow(CSV)
+    for name in names:
+        counted: Any = name  # annotated
+        found = unusual.get(name.pk)
+        row = [
+            name.name,
+            found.state.value if found else "",
+            str(counted.recent),
+            str(name.count),
+            *(_csv_time(moment) for moment in (name.first_seen_at, name.last_seen_at)),
+            name.owner,
+            name.description,
+            ", ".join(f"{user.kind} {user.key}" for user in users[name.name]),
+        ]
+        writer.writerow(map(cell, row))
+    return response
+
+
+def _csv_time(moment: datetime) -> str:
+    """As in the API."""
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+# --- One name -------------------------------------------------------------------------------------
+
+
+class PropertyRow(NamedTuple):
+    """`share` is a fraction of the events. `example` is None without a recent one."""
+
+    known: EventProperty
+    share: float
+    example: str | None
+    personal: bool
 
 
 @staff_view(Role.VIEWER)
@@ -60,32 +177,46 @@ def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
     name = get_or_404(request, EventName, id=name_id)
     requested = request.GET.get("span", "")
     span = Span(requested) if requested in set(Span) else Span.DAY
-    examples = recent_examples(request.environment.pk, name.name, name.last_seen_at - RECENT)
+    arrived = arrivals(request.environment, now, name)
+    unusual = unusual_names(request.environment, arrived.fresh, now)
     context = {
         "name": name,
-        "arrived": arrivals(request.environment, now, name),
+        "unusual": in_words(unusual, now).get(name.pk),
+        "arrived": arrived,
         "spans": [(each, label, each is span) for each, label in SPANS.items()],
         "chart": SPANS[span],
         "bars": chart_of(series(request.environment, span, now, name), UNITS[span]),
-        "properties": [
-            (known, round(100 * known.count / name.count), examples.get((known.name, known.type)))
-            for known in name.properties.order_by("-count", "name", "type")
-        ],
+        "properties": _properties(request, name),
+        "users": users_of_events(request.environment, [name.name])[name.name],
         "may_edit": request.user.may(Role.LIVE_OPS),
+        "may_mark": request.user.may(Role.ADMIN),
     }
     return render_partial(request, "events/name.html", context, partial="chart")
+
+
+def _properties(request: HtmxHttpRequest, name: EventName) -> list[PropertyRow]:
+    """With examples as this user may see them."""
+    examples = recent_examples(request.environment.pk, name.name, name.last_seen_at - RECENT)
+    personal, shown = set(request.environment.personal_properties), sees_personal(request)
+    rows = []
+    for known in name.properties.order_by("-count", "name", "type"):
+        example = examples.get((known.name, known.type))
+        if known.name in personal and not shown and example is not None:
+            example = mask_value(example if known.type == "string" else 0)
+        rows.append(PropertyRow(known, known.count / name.count, example, known.name in personal))
+    return rows
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
     name = get_or_404(request, EventName, id=name_id)
     url = environment_url(request, "event_name", name.pk)
-    form = DescriptionForm(
-        f"event_name:{name.pk}", {"description": name.description}, request.POST or None
-    )
+    form = DescriptionForm(f"event_name:{name.pk}", services.described(name), request.POST or None)
     if request.method == "POST" and form.is_valid() and not is_review(request):
+        given: dict[str, Any] = dict(form.cleaned_data)
+        seen = given.pop("seen")
         try:
-            entry = services.event_name_describe(name, actor=actor_of(request), **form.cleaned_data)
+            entry = services.event_name_describe(name, given, seen=seen, actor=actor_of(request))
         except ValidationError as error:
             add_errors(form, error)
         except Conflict as conflict:
@@ -93,6 +224,48 @@ def event_name_describe(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
         else:
             return changed(request, url, entry, f"Described {isolated(name.name)}.")
     return render_form(request, FormPage(f"Describe {isolated(name.name)}", "Save", form, url))
+
+
+@staff_view(Role.ADMIN, "GET", "POST")
+def event_property_personal(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
+    """Add `?property=` to the personal properties of the environment, or with `?remove=1` remove
+    it."""
+    name = get_or_404(request, EventName, id=name_id)
+    given, remove = request.GET.get("property", ""), "remove" in request.GET
+    if given not in set(name.properties.values_list("name", flat=True)):
+        raise Http404("No such property.")
+    personal = request.environment.personal_properties
+    wanted = sorted({*personal, given} - ({given} if remove else set()))
+    url = environment_url(request, "event_name", name.pk)
+    confirm = Confirm(
+        title=f"{isolated(given)} is {'not ' * remove}personal",
+        button="Mark as not personal" if remove else "Mark as personal",
+        cancel_url=url,
+        text=(
+            "Everyone sees its values, in events of any name."
+            if remove
+            else "Its values are masked below the role support, in events of any name."
+        ),
+        tone="danger" if remove else "primary",
+    )
+    if request.method == "GET":
+        return render_confirm(request, confirm)
+    try:
+        entry = environment_update(
+            request.environment,
+            {"personal_properties": wanted},
+            seen={"personal_properties": personal},
+            actor=actor_of(request),
+            reason=reason_of(request),
+        )
+    except (ValidationError, Conflict) as error:
+        text = error.messages[0] if isinstance(error, ValidationError) else f"{error} Try again."
+        return render_confirm(request, replace(confirm, error=text))
+    is_personal = "is not personal" if remove else "is personal"
+    return changed(request, url, entry, f"{isolated(given)} {is_personal}.")
+
+
+# --- Rejected events ------------------------------------------------------------------------------
 
 
 @staff_view(Role.VIEWER)

@@ -3,11 +3,12 @@
 from django import forms
 
 from events.log_reader import Filter
-from events.models import DESCRIPTION_CHARACTERS
+from events.models import DESCRIPTION_CHARACTERS, OWNER_CHARACTERS
 from events.timeline import TimelineKind
 from ilara_admin.models import Environment
 from ilara_admin.web.filters import FilterForm
 from ilara_admin.web.forms import SeenForm
+from ilara_admin.web.sorting import Column, sort_field
 from players.aliases import player_id_named
 
 
@@ -37,13 +38,23 @@ class TailForm(FilterForm):
 SEARCH = {"type": "search", "autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
 
 
+NAME_COLUMNS = {
+    "name": Column("Event", ["name"]),
+    "state": Column("State", ["state", "name"]),
+    "day": Column("Last 24 hours", ["recent", "name"], newest_first=True),
+    "total": Column("Total", ["count", "name"], newest_first=True),
+    "seen": Column("Last seen", ["last_seen_at", "name"], newest_first=True),
+}
+
+
 class NamesForm(FilterForm):
     q = forms.CharField(
-        label="Name",
+        label="Search",
         required=False,
         max_length=128,
-        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "Part of a name"}),
+        widget=forms.TextInput(attrs={**SEARCH, "placeholder": "Name, description or owner"}),
     )
+    sort = sort_field(NAME_COLUMNS)
 
 
 class RejectedForm(FilterForm):
@@ -94,4 +105,10 @@ class DescriptionForm(SeenForm):
         required=False,
         max_length=DESCRIPTION_CHARACTERS,
         widget=forms.Textarea(attrs={"rows": 3}),
+    )
+    owner = forms.CharField(
+        required=False,
+        max_length=OWNER_CHARACTERS,
+        help_text="The team or person to ask.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )

@@ -1,12 +1,16 @@
 """Events. The migration creates the tables with SQL, because Django has no partitioned tables."""
 
+from datetime import datetime
 from typing import ClassVar, Self
 
 from django.db import models
+from django.db.models import FilteredRelation, Q, Sum
+from django.db.models.functions import Coalesce
 
 from ilara_admin.models import Environment
 
 DESCRIPTION_CHARACTERS = 500
+OWNER_CHARACTERS = 200
 # The INSERT clause of each statement that stores events.
 INSERT_EVENT = """INSERT INTO event (player_id, received_at, environment_id, event_id, name,
                        session_id, properties, occurred_at)"""
@@ -15,6 +19,21 @@ INSERT_EVENT = """INSERT INTO event (player_id, received_at, environment_id, eve
 class EventQuerySet(models.QuerySet["Event"]):
     def of(self, environment: Environment) -> Self:
         return self.filter(environment_id=environment.pk)
+
+
+class EventNameQuerySet(models.QuerySet["EventName"]):
+    def of(self, environment: Environment) -> Self:
+        return self.filter(environment=environment)
+
+    def matching(self, text: str) -> Self:
+        return self.filter(
+            Q(name__icontains=text) | Q(description__icontains=text) | Q(owner__icontains=text)
+        )
+
+    def counted_since(self, start: datetime) -> Self:
+        """Adds `recent`: the number of events in the hours from `start` on."""
+        hours = FilteredRelation("hours", condition=Q(hours__start__gte=start))
+        return self.annotate(since=hours).annotate(recent=Coalesce(Sum("since__count"), 0))
 
 
 class Event(models.Model):
@@ -50,15 +69,18 @@ class Event(models.Model):
 class EventName(models.Model):
     """The catalogue: an event name seen in an environment, with first and last time and total.
 
-    Only rollups.py writes it, its properties and counts, except for the description.
+    Only rollups.py writes it, its properties and counts, except for description and owner.
     """
 
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
     name = models.CharField(max_length=128)
     description = models.CharField(max_length=DESCRIPTION_CHARACTERS, blank=True, db_default="")
+    owner = models.CharField(max_length=OWNER_CHARACTERS, blank=True, db_default="")
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     count = models.BigIntegerField()
+
+    objects = EventNameQuerySet.as_manager()
 
     class Meta:
         db_table = "event_name"
@@ -108,6 +130,8 @@ class EventMinute(EventRollup):
 
 
 class EventHour(EventRollup):
+    event_name = models.ForeignKey(EventName, models.CASCADE, related_name="hours", db_index=False)
+
     class Meta:
         db_table = "event_hour"
 

@@ -2,28 +2,39 @@
 
 They come from the rollups and the events that are not counted yet, so an event shows as soon as it
 is stored. Their cost does not grow with the number of events, except for days in zones that are not
-whole hours from UTC: an hour in which a day begins is split by reading its events.
+whole hours from UTC: an hour in which a day begins is split by reading its events, and counts for
+one of the two days in charts of more than 30 days.
 """
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.utils import timezone
 
 from events.models import EventFold, EventHour, EventName
+from events.unusual import (
+    FEWEST_MISSED,
+    FEWEST_MORE,
+    WEEK,
+    State,
+    Unusual,
+    hours_before,
+    judge,
+    last_hour,
+    words,
+)
 from ilara_admin.core.local_times import day_starts
 from ilara_admin.models import Environment
 from ilara_admin.web.chart_axes import time_axis
 from ilara_admin.web.charts import Chart, ChartSeries, bars
 
 HOURS = 24
-DAYS = 30
 # The fold job runs every ten seconds. A longer delay means that it is stopped or overloaded.
 BEHIND_AFTER = timedelta(minutes=2)
 # More uncounted events than this are left to the fold job.
@@ -36,11 +47,15 @@ type Series = list[tuple[datetime, int]]
 
 
 class Span(StrEnum):
-    """The range of a chart: 60 minutes, 24 hours or 30 days, including the current one."""
+    """The range of a chart: 60 minutes, 24 hours, 30 or 90 days, including the current one."""
 
     HOUR = "hour"
     DAY = "day"
     MONTH = "month"
+    QUARTER = "quarter"
+
+
+DAYS = {Span.MONTH: 30, Span.QUARTER: 90}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +131,7 @@ def series(
     counts = Counter[datetime]()
     for start, count in _counts(environment, span, starts[0], name):
         counts[start] += count
-    if span is Span.MONTH:
+    if span is Span.MONTH:  # three times as many would take too long
         for start, late in _after_midnight(environment, starts, name):
             hour = start.replace(minute=0)
             moved = min(late, counts[hour])
@@ -147,6 +162,74 @@ def hours_of(
         by_name[name_id].append((start, count))
     return {name_id: _filled(starts, found) for name_id, found in by_name.items()}
 
+
+def day_start(now: datetime) -> datetime:
+    """When the first of the hours begins that hours_of returns."""
+    return _starts(Span.DAY, now)[0]
+
+
+# --- Unusual events -------------------------------------------------------------------------------
+
+UNUSUAL_SQL = """
+SELECT event_name_id, start, count FROM event_hour
+WHERE environment_id = %(environment)s AND start = ANY(%(compared)s)
+  AND event_name_id IN (
+      SELECT event_name_id FROM event_hour
+      WHERE environment_id = %(environment)s AND start = %(last)s AND count >= %(surge)s)
+UNION
+SELECT event_name_id, start, count FROM event_hour
+WHERE environment_id = %(environment)s AND start > %(last)s - interval '9 days' AND start < %(last)s
+  AND event_name_id = ANY(%(quiet)s)"""
+
+
+def unusual_names(environment: Environment, fresh: Freshness, now: datetime) -> dict[int, Unusual]:
+    """The events that stopped or surged, by name id; none while counting is behind."""
+    if fresh.counted_until is None or fresh.behind:
+        return {}
+    last = last_hour(fresh.counted_until)
+    kept_since = now - timedelta(days=environment.retention_days)
+    names = {
+        pk: (max(first, kept_since), seen)
+        for pk, first, seen in EventName.objects.of(environment)
+        .filter(first_seen_at__lt=last - WEEK, last_seen_at__gt=last - WEEK)
+        .filter(count__gte=min(FEWEST_MISSED, FEWEST_MORE))
+        .values_list("pk", "first_seen_at", "last_seen_at")
+    }
+    if not names:
+        return {}
+    values: dict[str, Any] = {
+        "environment": environment.pk,
+        "last": last,
+        "compared": [last, *hours_before(last)],
+        "surge": FEWEST_MORE,
+        "quiet": [pk for pk, (_, seen) in names.items() if seen < last],
+    }
+    counts: dict[int, dict[datetime, int]] = {pk: {} for pk in names}
+    with connection.cursor() as cursor:
+        cursor.execute(UNUSUAL_SQL, values)
+        for pk, start, count in cursor:
+            if pk in counts:
+                counts[pk][start] = count
+    found = {
+        pk: judge(counts[pk], known_since=since, last_seen=seen, last=last)
+        for pk, (since, seen) in names.items()
+    }
+    return {pk: each for pk, each in found.items() if each}
+
+
+class InWords(NamedTuple):
+    """An event to point out: its state, and a sentence that says what was compared."""
+
+    state: State
+    text: str
+
+
+def in_words(found: Mapping[int, Unusual], now: datetime) -> dict[int, InWords]:
+    here = timezone.localtime(now)
+    return {pk: InWords(each.state, words(each, here)) for pk, each in found.items()}
+
+
+# --- Counts ---------------------------------------------------------------------------------------
 
 # One statement, because the fold job moves events from the second part to the first.
 COUNTS_SQL = """
@@ -214,9 +297,9 @@ def _rows(sql: str, values: dict[str, Any]) -> list[tuple[datetime, int]]:
 
 def _starts(span: Span, now: datetime) -> list[datetime]:
     """When each bar begins and the last one ends, in UTC."""
-    if span is Span.MONTH:
+    if span in DAYS:
         today = timezone.localtime(now).date()
-        return day_starts(today, DAYS, timezone.get_current_timezone())
+        return day_starts(today, DAYS[span], timezone.get_current_timezone())
     moment = now.astimezone(UTC).replace(second=0, microsecond=0)
     if span is Span.HOUR:
         return [moment - timedelta(minutes=ago) for ago in range(59, -2, -1)]

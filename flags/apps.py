@@ -5,18 +5,20 @@ class FlagsConfig(AppConfig):
     name = "flags"
 
     def ready(self) -> None:
+        from events import usage as event_usage
         from flags import (
             cache,  # noqa: F401  # registers a part of the environment cache
             player_data,
             undo,  # noqa: F401  # registers the undo of changes
         )
         from flags.engine.change_words import field_differences, part_text
-        from flags.models import flags_by_segment
+        from flags.models import flags_by_event, flags_by_segment
         from ilara_admin.core import diff
         from players.player_data import register
         from segments import usage
 
         usage.register("flag", flags_by_segment)
+        event_usage.register("flag", "flag_detail", flags_by_event)
         register(*player_data.DATA)
         diff.register_text(part_text)
         diff.register_differences("flag", field_differences)

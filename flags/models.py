@@ -15,7 +15,7 @@ from django.utils import timezone
 from flags.details import Details
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from ilara_admin.models import Environment, User
-from segments.language.parser import segments_named
+from segments.language.parser import events_named, segments_named
 from segments.models import mentioning
 
 STALE_DAYS = 30
@@ -341,10 +341,29 @@ class FlagImpact(models.Model):
 
 def segments_used(document: Any) -> set[str]:
     """The segments named by the rules of a stored document, as far as it can be read."""
-    rules = document.get("rules") if isinstance(document, dict) else None
-    rules = [rule for rule in rules if isinstance(rule, dict)] if isinstance(rules, list) else []
+    rules = _rules(document)
     named = {rule["segment"] for rule in rules if isinstance(rule.get("segment"), str)}
     return named.union(*(segments_named(rule.get("conditions")) for rule in rules))
+
+
+def events_used(document: Any) -> set[str]:
+    """The events that the rules of a stored document count, as far as it can be read."""
+    return set().union(*(events_named(rule.get("conditions")) for rule in _rules(document)))
+
+
+def _rules(document: Any) -> list[dict[str, Any]]:
+    rules = document.get("rules") if isinstance(document, dict) else None
+    return [rule for rule in rules if isinstance(rule, dict)] if isinstance(rules, list) else []
+
+
+def flags_by_event(environment: Environment, names: Collection[str]) -> dict[str, list[str]]:
+    """The flags with a rule that counts each of the events `names`, by event name, including
+    archived ones."""
+    found: dict[str, list[str]] = {}
+    for key, document in mentioning("flag", "document", environment, names):
+        for name in events_used(document).intersection(names):
+            found.setdefault(name, []).append(key)
+    return found
 
 
 def flags_by_segment(environment: Environment, keys: Collection[str]) -> dict[str, list[str]]:

@@ -4,13 +4,21 @@ from django import forms
 from django.core.validators import RegexValidator
 
 from ilara_admin.web.filters import FilterForm
+from ilara_admin.web.sorting import Column, sort_field
 from segments.keys import KEY, KEY_FORM
+
+COLUMNS = {
+    "key": Column("Key", ["key"]),
+    "size": Column("Size", ["known_size", "key"], newest_first=True),
+    "changed": Column("Changed", ["updated_at", "key"], newest_first=True),
+}
 
 
 class SegmentFilterForm(FilterForm):
     q = forms.CharField(
         label="Search", required=False, widget=forms.TextInput(attrs={"type": "search"})
     )
+    sort = sort_field(COLUMNS)
 
 
 class SegmentForm(forms.Form):

@@ -7,16 +7,20 @@ from typing import Any, ClassVar, Self
 
 from django.db import connection, models
 from django.db.models import Q
-from django.db.models.functions import Collate, Now
+from django.db.models.functions import Coalesce, Collate, Now
 
 from ilara_admin.models import Environment, User
-from segments.language.parser import Group, RuleError, parse, segments_named
+from segments.language.parser import Group, RuleError, events_named, parse, segments_named
 from segments.language.sentences import describe
 
 
 class SegmentQuerySet(models.QuerySet["Segment"]):
     def matching(self, text: str) -> Self:
         return self.filter(Q(key__icontains=text) | Q(name__icontains=text))
+
+    def sortable(self) -> Self:
+        """Adds `known_size`: the size, -1 before the first count."""
+        return self.annotate(known_size=Coalesce("size", -1))
 
 
 class Segment(models.Model):
@@ -78,18 +82,28 @@ class Segment(models.Model):
 
 
 def mentioning(
-    table: str, column: str, environment: Environment, keys: Iterable[str]
+    table: str, column: str, environment: Environment, names: Iterable[str]
 ) -> list[tuple[str, Any]]:
-    """The key and the JSON of an environment's rows whose JSON column contains one of the keys as
+    """The key and the JSON of an environment's rows whose JSON column contains one of the names as
     a string anywhere, by key; so that only these need parsing."""
-    any_key = "|".join(re.escape(key) for key in keys)
+    written = (json.dumps(name, ensure_ascii=False)[1:-1] for name in names)
+    any_name = "|".join(re.escape(text) for text in written)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""SELECT key, {column} FROM {table}
                 WHERE environment_id = %s AND {column}::text ~ %s ORDER BY key""",
-            [environment.pk, f'"({any_key})"'],
+            [environment.pk, f'"({any_name})"'],
         )
         return [(key, json.loads(document)) for key, document in cursor]
+
+
+def segments_by_event(environment: Environment, names: Collection[str]) -> dict[str, list[str]]:
+    """The keys of the segments whose rule counts each of the events `names`, by event name."""
+    found: dict[str, list[str]] = {}
+    for key, rule in mentioning("segment", "rule", environment, names):
+        for name in events_named(rule).intersection(names):
+            found.setdefault(name, []).append(key)
+    return found
 
 
 def segments_by_segment(environment: Environment, keys: Collection[str]) -> dict[str, list[str]]:
@@ -99,6 +113,22 @@ def segments_by_segment(environment: Environment, keys: Collection[str]) -> dict
         for segment in segments_named(rule).intersection(keys):
             found.setdefault(segment, []).append(key)
     return found
+
+
+class SegmentSize(models.Model):
+    """The number of members at the last count of a UTC hour, and of all players then. After two
+    days the last row of each UTC day remains, see size_history.py."""
+
+    pk = models.CompositePrimaryKey("segment_id", "hour")
+    segment = models.ForeignKey(
+        Segment, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    hour = models.DateTimeField()
+    size = models.BigIntegerField()
+    among = models.BigIntegerField()
+
+    class Meta:
+        db_table = "segment_size"
 
 
 class ListAction(models.TextChoices):

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Case, F, When
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -21,6 +21,7 @@ from segments.lists.chunks import SupersededError
 from segments.lists.services import KEPT_DAYS, list_give_up, list_run, upload_read
 from segments.models import ListAction, ListState, Segment, SegmentListChange
 from segments.recounts import dependents_want, sizes_refresh
+from segments.size_history import size_note, sizes_thin_out
 from segments.sizes import count, rule_query, total
 
 logger = logging.getLogger("ilara.segments")
@@ -49,15 +50,19 @@ def size_count(segment_id: int, members_changed: bool = False) -> None:
     now = timezone.now()
     among = total(segment.environment_id)
     size = count(rule_query(segment.environment, segment.spec, now, segment))
-    # Store the count only for the rule that was counted; a newer rule has its own job.
-    Segment.objects.filter(pk=segment_id, rule=segment.rule).update(
-        size=size,
-        sized_among=max(size, among),
-        sized_at=now,
-        size_wanted_at=Case(
-            When(size_wanted_at=segment.size_wanted_at, then=None), default=F("size_wanted_at")
-        ),
-    )
+    among = max(size, among)
+    with transaction.atomic():
+        # Store the count only for the rule that was counted; a newer rule has its own job.
+        is_current = Segment.objects.filter(pk=segment_id, rule=segment.rule).update(
+            size=size,
+            sized_among=among,
+            sized_at=now,
+            size_wanted_at=Case(
+                When(size_wanted_at=segment.size_wanted_at, then=None), default=F("size_wanted_at")
+            ),
+        )
+        if is_current:
+            size_note(segment_id, now, size, among)
 
 
 @app.periodic(cron="11 * * * *")
@@ -65,6 +70,13 @@ def size_count(segment_id: int, members_changed: bool = False) -> None:
 def count_sizes(timestamp: int, **_: Any) -> None:
     """Queue counts of the segments with the oldest sizes."""
     sizes_refresh()
+
+
+@app.periodic(cron="43 3 * * *")
+@app.task(queueing_lock="segments.forget_sizes", retry=RETRY, pass_context=False)
+def forget_sizes(timestamp: int, **_: Any) -> None:
+    """Delete old counts."""
+    sizes_thin_out(timezone.now())
 
 
 # --- Lists --------------------------------------------------------------------------------------

@@ -14,23 +14,25 @@ from ilara_admin.api.environment_cache import at_version
 from ilara_admin.core.changes import reason_of
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
-from ilara_admin.web.confirm import Confirm, changed, render_confirm
+from ilara_admin.web.confirm import Affected, Confirm, changed, render_confirm
 from ilara_admin.web.filters import render_list, searched
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, wants_partial
 from ilara_admin.web.pagination import KeysetPage
+from ilara_admin.web.sorting import headers, ordering
 from players.aliases import player_id_named
 from players.labels import STAGES
 from players.record import stage_of, thresholds_of
 from segments import services
 from segments.cache import segments_part
 from segments.environments import segment_environments, segment_missing
-from segments.forms import SegmentFilterForm
+from segments.forms import COLUMNS, SegmentFilterForm
 from segments.language.sentences import lacking
 from segments.models import Segment
 from segments.recounts import OLD_IN_THE_LIST, OLD_ON_ITS_PAGE, size_want, sizes_look
+from segments.size_history import PARAMETER, sizes_of
 from segments.sizes import LOWEST_ID, estimate, members, rule_query
 from segments.subject import stored_subject
-from segments.usage import named, users_of, users_of_segments
+from segments.usage import SegmentUser, users_of, users_of_segments
 
 LATE = timedelta(minutes=1)  # a running worker has usually finished by then
 
@@ -42,7 +44,8 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
     form = SegmentFilterForm(request)
     if text := form.value("q"):
         segments = segments.matching(text)
-    page = KeysetPage.of(segments.order_by("key"), request)
+    sort = form.value("sort") or "key"
+    page = KeysetPage.of(segments.sortable().order_by(*ordering(COLUMNS, sort)), request)
     sizes_look(page.rows, OLD_IN_THE_LIST)
     used = users_of_segments(request.environment, [segment.key for segment in page.rows])
     rows = [
@@ -55,6 +58,7 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
     ]
     context = {
         "page": page,
+        "headers": headers(request, COLUMNS, sort),
         "rows": rows,
         "form": form,
         "exists": exists,
@@ -69,16 +73,21 @@ def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         segment = get_or_404(request, Segment, key=key)
     except Http404:
         return segment_missing(request, key)
+    now = timezone.now()
+    if request.htmx and PARAMETER in request.GET:
+        context = {"segment": segment, "sizes": sizes_of(request, segment, now)}
+        return render_partial(request, "segments/detail.html", context, partial="sizes")
     trying = "player" in request.GET and request.htmx
     if sizes_look([segment], OLD_ON_ITS_PAGE):
         segment.refresh_from_db(fields=["size_wanted_at"])
-    query = rule_query(request.environment, segment.spec, timezone.now(), segment)
-    context: dict[str, Any] = {
+    query = rule_query(request.environment, segment.spec, now, segment)
+    context = {
         "segment": segment,
         "used_by": users_of(request.environment, key),
         "environments": segment_environments(request, key),
         "preview": None if trying else estimate(query),
         "lacking": lacking(segment.spec) if segment.spec else [],
+        "sizes": None if trying else sizes_of(request, segment, now),
         "tried": _try(request, segment),
         "late": _is_late(segment),
         "may_edit": request.user.may(Role.LIVE_OPS),
@@ -168,10 +177,12 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
         button="" if used_by else f"Delete {key}",
         cancel_url=url,
         text=(
-            f"It is used by {named(used_by)}. Change those first."
+            "It cannot be deleted while it is in use. Change these first."
             if used_by
             else "Nothing in this environment uses it. API requests for it will return 404."
         ),
+        affected=_dependents(request, used_by),
+        affected_title="Used by",
         dependents=[("ids on its lists", listed)] if listed else (),
         tone="danger",
         type_to_confirm=key,
@@ -189,6 +200,17 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
             request, environment_url(request, "segment_list"), entry, f"Deleted the segment {key}."
         )
     return render_confirm(request, confirm)
+
+
+def _dependents(request: HtmxHttpRequest, used_by: list[SegmentUser]) -> list[Affected]:
+    pages = {
+        "flag": ("flag_detail", "is a flag that targets it"),
+        "segment": ("segment_detail", "is a segment that refers to it"),
+    }
+    return [
+        Affected(key, environment_url(request, pages[kind][0], key), pages[kind][1])
+        for kind, key in used_by
+    ]
 
 
 def _refused(confirm: Confirm, error: str) -> Confirm:

@@ -24,7 +24,7 @@ TABLE: dict[Role, set[str]] = {
         "environment_compare", "flag_environment_compare", "segment_environment_compare",
         "saved_view_new", "saved_view_rename", "saved_view_delete",  # one's own
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
-        "event_rejected",
+        "event_names_csv", "event_rejected",
     },
     # Edits players, writes notes, links ids, refunds purchases, sets flag overrides, downloads
     # lists of players.
@@ -44,12 +44,13 @@ TABLE: dict[Role, set[str]] = {
         "flag_restore", "flag_switch", "flag_archive", "flag_keep",
         "event_name_describe",
     },
-    # Keys, staff, settings, projects and environments.
+    # Keys, staff, settings, personal properties, projects and environments.
     Role.ADMIN: {
         "key_create", "key_rotate", "key_revoke",
         "staff_list", "staff_new", "staff_edit", "staff_password", "staff_deactivate",
         "staff_reactivate",
         "environment_edit", "environment_new", "project_edit", "project_new",
+        "event_property_personal",
     },
 }  # fmt: skip
 NEEDED = {name: role for role, names in TABLE.items() for name in names}

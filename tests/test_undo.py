@@ -386,8 +386,10 @@ CASES = {
     ),
     "event described": Case(
         A.EVENT_NAME_DESCRIBED,
-        lambda t: event_name_describe(t.event_name, "New", actor=ACTOR),
-        lambda t: event_name_describe(t.event_name, "Newer", actor=ACTOR),
+        lambda t: event_name_describe(
+            t.event_name, {"description": "New", "owner": "Bo"}, actor=ACTOR
+        ),
+        lambda t: event_name_describe(t.event_name, {"owner": "Ada"}, actor=ACTOR),
     ),
     "environment settings": Case(
         A.ENVIRONMENT_UPDATED,

@@ -127,7 +127,13 @@ def _cases(environment: Environment) -> dict[str, dict[str, list[Case]]]:
         {
             "name_id": name.pk,
             "event": event.id,
-            "?": "?" + urlencode({"at": event.received_at.isoformat()}),
+            "?": "?"
+            + urlencode(
+                {
+                    "at": event.received_at.isoformat(),
+                    "property": getattr(name.properties.first(), "name", ""),
+                }
+            ),
         }
         for name, event in zip(
             EventName.objects.filter(environment=environment).order_by("-count")[:5],

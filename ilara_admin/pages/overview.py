@@ -9,8 +9,8 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from events.models import Event
-from events.stats import Arrivals, arrivals, chart_of
+from events.models import Event, EventName
+from events.stats import Arrivals, Freshness, InWords, arrivals, chart_of, in_words, unusual_names
 from flags.models import Flag
 from flags.usage import environment_daily
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
@@ -35,6 +35,7 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
     entries = AuditEntry.objects.of(request.environment).order_by("-id")[:LAST_CHANGES]
     context: dict[str, Any] = {
         "arrived": arrived,
+        "unusual": _unusual(request.environment, arrived.fresh, now),
         "hours": chart_of(arrived.hours, "Events per hour, last 24 hours"),
         "evaluations": _evaluations(request.environment, now),
         "figures": figures,
@@ -42,6 +43,15 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
         "steps": _steps(request, arrived, figures, now),
     }
     return render(request, "ilara_admin/overview.html", context)
+
+
+def _unusual(
+    environment: Environment, fresh: Freshness, now: datetime
+) -> list[tuple[EventName, InWords]]:
+    """The events that stopped or surged, the most frequent ones first."""
+    found = in_words(unusual_names(environment, fresh, now), now)
+    names = EventName.objects.filter(pk__in=found).order_by("-count") if found else []
+    return [(name, found[name.pk]) for name in names]
 
 
 def _evaluations(environment: Environment, now: datetime) -> Chart | None:

@@ -48,6 +48,7 @@ class Confirm:
     changes: Sequence[Change] = ()
     dependents: Sequence[tuple[str, int]] = ()  # ("players with an override", 12)
     affected: Sequence[Affected] = ()
+    affected_title: str = "Flags that depend on it"
     second_button: tuple[str, str] = ("", "")  # the name it posts and its text
     figures: str = ""  # the numbers behind the text, as HTML
     reason: Literal["hidden", "optional", "required"] = "optional"  # posted as "reason"

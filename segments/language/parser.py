@@ -348,10 +348,22 @@ def segments_in(rule: Node) -> set[str]:
 
 def segments_named(document: Any) -> set[str]:
     """segments_in for a stored document; empty if it cannot be parsed."""
+    rule = _stored(document)
+    return segments_in(rule) if rule else set()
+
+
+def events_named(document: Any) -> set[str]:
+    """The events that the rule of a stored document counts, without those of segments that it
+    refers to; empty if it cannot be parsed."""
+    rule = _stored(document)
+    return {each.event for each in event_counts_of([rule], {})} if rule else set()
+
+
+def _stored(document: Any) -> Group | None:
     try:
-        return set() if document is None else segments_in(parse(document))
+        return None if document is None else parse(document)
     except RuleError:
-        return set()
+        return None
 
 
 def event_counts_of(rules: Iterable[Node], segments: Mapping[str, Node]) -> frozenset[EventCount]:

@@ -40,7 +40,10 @@ PAGES = [
     "segments/whales/lists/?list=exclude", "segments/whales/lists/add/",
     "segments/whales/lists/import/", "segments/whales/lists/clear/",
     "events/", "events/?paused=1", "events/?name=nothing", "events/{event}",
-    "events/names/", "events/names/{name}/", "events/names/{name}/describe/", "events/rejected/",
+    "events/names/", "events/names/{name}/", "events/names/{name}/describe/",
+    "events/names/?sort=-day", "events/names/{name}/?span=quarter",
+    "events/names/{name}/personal/?property={property}",
+    "events/rejected/", "segments/?sort=-size", "segments/whales/?sizes=hour",
     "keys/", "keys/new/", "keys/1/rotate/",
     "keys/1/revoke/", "audit/", "audit/{entry}/undo/", "audit/{entry}/undo/together/",
     "compare/test/", "flags/new-shop/compare/test/", "segments/whales/compare/test/",
@@ -56,8 +59,8 @@ PAGES = [
 ]  # fmt: skip
 # Fetched by other pages, or of objects that the sample game lacks.
 NO_PAGES = {
-    "event_stream", "event_pending", "flag_impact", "flag_list_csv", "segment_size",
-    "saved_view_rename", "saved_view_delete",
+    "event_stream", "event_pending", "event_names_csv", "flag_impact", "flag_list_csv",
+    "segment_size", "saved_view_rename", "saved_view_delete",
 }  # fmt: skip
 
 
@@ -71,6 +74,7 @@ def test_list__has_every_page() -> None:
         "entry": 1,
         "event": "1/?at=2026-01-31",
         "name": 1,
+        "property": "x",
     }
     paths = [path if path.startswith("/") else f"/sample-game/live/{path}" for path in PAGES]
     listed = {
@@ -150,6 +154,8 @@ def walker(
         "event": first_link(walker.open("events/?name=opened"), "/events/"),
         "name": first_link(walker.open("events/names/"), "/events/names/").strip("/"),
     }
+    events = walker.open(f"events/names/{sample['name']}/")
+    sample["property"] = linked(events, r'/personal/\?property=([^"&]+)')
     yield walker
     context.close()
 

@@ -246,7 +246,7 @@ def mentions(environment: Environment, player: Player, public_api: Api) -> None:
     other = make_player(environment, "someone-else")
     override_set(flag, other, "enabled", actor=ACTOR, reason=f"As {EXTERNAL} asked")
     name = EventName.objects.get(environment=environment, name="chat")
-    event_name_describe(name, f"As {EMAILS[0]} said", actor=ACTOR)
+    event_name_describe(name, {"description": f"As {EMAILS[0]} said"}, actor=ACTOR)
     for encoding in ("utf-8", "utf-16"):
         change = list_import(
             segment, excluded=False, actor=ACTOR, file_name=f"{EMAILS[0]}.csv", reason=LINKED

@@ -59,11 +59,33 @@ def test_list__runs_as_many_queries_for_50_rows_as_for_one(
         client.get(at(environment))
 
 
+def test_list__is_sorted_by_size_and_last_change_on_every_page(
+    client: Client, environment: Environment
+) -> None:
+    now = datetime.now(UTC)
+    Segment.objects.filter(environment=environment).delete()
+    Segment.objects.bulk_create(
+        Segment(
+            environment=environment, key=f"s-{number:02}", rule=RULE,
+            size=number if number % 2 else None, updated_at=now - timedelta(minutes=number),
+        )
+        for number in range(60)
+    )  # fmt: skip
+    for sort, first, last in (
+        ("-size", "s-59", "s-00"), ("size", "s-00", "s-59"), ("-changed", "s-00", "s-59"),
+    ):  # fmt: skip
+        page = client.get(f"{at(environment)}?sort={sort}").context["page"]
+        following = client.get(at(environment) + page.next).context["page"].rows
+        assert (page.rows[0].key, following[-1].key) == (first, last)
+        assert len({row.key for row in [*page.rows, *following]}) == 60
+
+
 def test_delete__requires_the_typed_key_and_no_flag_that_uses_it(
     client: Client, environment: Environment
 ) -> None:
     dialog = client.get(at(environment, "beta-testers/delete/")).content.decode()
-    assert "new_tutorial. Change those first" in dialog
+    assert "Change these first" in dialog
+    assert f'{url_of(environment, "flag_detail", "new_tutorial")}">new_tutorial</a>' in dialog
     assert 'name="typed"' not in dialog
     used = client.post(at(environment, "beta-testers/delete/"), {"typed": "beta-testers"})
     assert used.status_code == 422

@@ -6,8 +6,9 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from flags.models import Flag
-from ilara_admin.core.projects import environment_update
+from ilara_admin.core.projects import environment_fields, environment_update
 from ilara_admin.models import AuditEntry, Environment, Project, Role
+from ilara_admin.web.access import all_environments
 from segments.models import Segment
 from tests.api_client import PLAYERS, Api
 from tests.factories import ACTOR, make_key
@@ -30,6 +31,16 @@ def test_viewer__sees_the_settings_but_no_buttons(environment: Environment) -> N
     assert "Enterprise" in page
     assert url_of(environment, "environment_edit") not in page
     assert url_of(environment, "project_new") not in page
+
+
+def test_environment_of_a_request__is_equal_to_the_stored_one(environment: Environment) -> None:
+    names = {"personal_properties": ["nick"], "searchable_attributes": ["a", "b"]}
+    environment_update(environment, names, actor=ACTOR)
+    stored = Environment.objects.get(pk=environment.pk)
+    (found,) = [each for each in all_environments() if each == environment]
+    assert environment_fields(found) == environment_fields(stored)
+    page = text_of(signed_in(Role.VIEWER).get(url_of(environment, "environment_settings")))
+    assert ("a, b" in page, "nick" in page) == (True, True)
 
 
 def test_settings__are_in_the_navigation_for_every_role(environment: Environment) -> None:
