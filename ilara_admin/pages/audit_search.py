@@ -16,14 +16,21 @@ from ilara_admin.models import AUDITED, AuditEntry, Environment
 
 FEW = 2_000  # entries that are sorted after they are found
 MAX_NAMES = 500
+COMMON = 10  # matches among the newest entries, with which the next ones are soon found
+READ_NAMES = 5  # that are read one by one; the entries of more names are frequent
 COMMAND = "manage.py "
 PUNCTUATION = "-/#.:@_()[]\"'"
 # The expression of the index audit_reason.
 WORDS = """to_tsvector('simple'::regconfig, translate(reason, '-/#.:@_()[]"''', '             '))"""
+NEWEST_REASONS = """
+SELECT count(*) FROM (
+    SELECT reason FROM audit_entry WHERE environment_id = %(environment)s
+    ORDER BY created_at DESC, id DESC LIMIT 1000) newest"""
+# IS TRUE keeps the planner from the indexes of the foreign keys, which would find too many.
 BY = {
-    "staff": "actor_user_id IS NOT NULL",
-    "key": "actor_key_id IS NOT NULL",
-    "command": "actor_user_id IS NULL AND actor_key_id IS NULL",
+    "staff": "(actor_user_id IS NOT NULL) IS TRUE",
+    "key": "(actor_key_id IS NOT NULL) IS TRUE",
+    "command": "(actor_user_id IS NULL AND actor_key_id IS NULL) IS TRUE",
 }
 
 
@@ -77,6 +84,8 @@ class AuditReader:
     ) -> list[AuditEntry]:
         """Up to `size` entries after the time and id of an entry, newest first; `backwards`, those
         before it, oldest first."""
+        if self.names == []:
+            return []
         sign, order = (">", "ASC") if backwards else ("<", "DESC")
         params = {**self.params, "size": size, "names": self.names}
         conditions = list(self.conditions)
@@ -88,7 +97,7 @@ class AuditReader:
         among = ["action = ANY(%(actions)s)"]
         among += [] if self.names is None else ["actor_name = ANY(%(names)s)"]
         parts = [_newest([shared, *among, *conditions], newest)]
-        if self.is_searched:
+        if self.is_searched or len(self.names or ()) > READ_NAMES:
             parts.append(_newest([own, *among, *conditions], newest))
         else:
             each = [own, "action = each_action", *conditions]
@@ -123,7 +132,8 @@ class AuditReader:
         named = "object_name = %(object)s" if typed else "object_name LIKE %(like)s"
         by_id = "object_type = ANY(%(types)s) AND object_id = %(object)s"
         by_name = f"object_type = ANY(%(types)s) AND {named}"
-        return self._few("about", f"({by_name} OR {by_id})", by_id, by_name)
+        in_scopes = [f"{scope} AND {by_name}" for scope in self.scopes]
+        return self._few("about", f"{by_name} OR {by_id}", by_id, *in_scopes)
 
     def _reason(self) -> str:
         spaced = self.wanted.reason.translate(dict.fromkeys(map(ord, PUNCTUATION), " "))
@@ -131,24 +141,23 @@ class AuditReader:
         if not words:
             return "false"
         self.params["words"] = " & ".join(words)
-        return self._few(
-            "reasons", *[f"reason <> '' AND {WORDS} @@ to_tsquery('simple', %(words)s)"] * 2
-        )
+        condition = f"reason <> '' AND {WORDS} @@ to_tsquery('simple', %(words)s)"
+        with connection.cursor() as cursor:
+            cursor.execute(f"{NEWEST_REASONS} WHERE {condition}", self.params)
+            if cursor.fetchone()[0] >= COMMON:  # the index would collect them all first
+                return f"({condition}) IS TRUE"
+        return self._few("reasons", condition, condition)
 
     def _few(self, name: str, condition: str, *indexed: str) -> str:
-        """The condition; if few entries meet it, their ids instead. Each of `indexed` is a part of
-        the condition that an index serves."""
-        own, shared = self.scopes
-        parts = [
-            f"(SELECT id FROM audit_entry WHERE {scope} AND {each} LIMIT {FEW + 1})"
-            for each in indexed
-            for scope in (own, shared)
-        ]
+        """The condition; if few entries meet it, their ids instead. An index serves each of
+        `indexed`, which find the same entries and those of other environments."""
+        each = f"(SELECT id FROM audit_entry WHERE {{}} LIMIT {FEW + 1})"
         with connection.cursor() as cursor:
-            cursor.execute(" UNION ALL ".join(parts), self.params)
+            cursor.execute(" UNION ALL ".join(map(each.format, indexed)), self.params)
             ids = [pk for (pk,) in cursor.fetchall()]
         if len(ids) > FEW:
-            return condition
+            # So frequent that the newest are soon found: no index should collect them all first.
+            return f"({condition}) IS TRUE"
         self.params[name] = ids
         return f"id = ANY(%({name})s)"
 
