@@ -4,7 +4,7 @@ An alias works wherever an external id does. Requests by player id do not use al
 """
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -66,6 +66,13 @@ def aliases_starting_with(environment: Environment, prefix: str) -> list[PlayerA
     found = PlayerAlias.objects.filter(environment=environment).select_related("player")
     found = found.annotate(sort_id=Collate("external_id", "C")).filter(sort_id__startswith=prefix)
     return list(found.order_by("sort_id")[:MAX_FOUND])
+
+
+def linked_among(environment: Environment, external_ids: Iterable[str]) -> set[str]:
+    """Those of the external ids that are linked to a player under another one."""
+    ids = [player_id_for(environment.namespace, each) for each in external_ids]
+    found = PlayerAlias.objects.filter(pk__in=ids)
+    return set(found.values_list("external_id", flat=True))
 
 
 def former_aliases_of(player: Player) -> list[str]:

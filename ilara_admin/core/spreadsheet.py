@@ -4,7 +4,9 @@ A cell that begins like a formula gets a leading apostrophe, with which spreadsh
 `plain` removes it again: plain(cell(text)) is text, for every text.
 """
 
+import csv
 import re
+from collections.abc import Iterable
 
 _UNSEEN = r"\s\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
 _QUOTES = "'\"\u2018\u2019\u201c\u201d\uff02\uff07"
@@ -28,3 +30,16 @@ def plain(text: str) -> str:
 
 def _is_formula(text: str) -> bool:
     return bool(_FORMULA.match(text)) and not _NUMBER.fullmatch(text)
+
+
+class _Echo:
+    """A file whose `write` returns the text, so that csv.writer.writerow does."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def line(texts: Iterable[str]) -> str:
+    """A line of a CSV file that is streamed."""
+    written: str = csv.writer(_Echo()).writerow(texts)
+    return written

@@ -1,16 +1,20 @@
 """The audit log: who changed what, when and why, and Undo."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import date, datetime
+from typing import Any
 
 from django import forms
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpResponse
-from django.shortcuts import get_object_or_404
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 
 from flags.dashboard.affected import affected_flags, dependents_in_use
 from flags.dashboard.views import impact_of
 from flags.undo import after_undo
+from ilara_admin.core.audit import audit_record
 from ilara_admin.core.changes import (
     Conflict,
     entries_together,
@@ -22,10 +26,23 @@ from ilara_admin.core.changes import (
     why_not_undoable,
 )
 from ilara_admin.core.diff import Change
+from ilara_admin.core.local_times import day_starts
 from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditAction, AuditEntry, AuditEntryQuerySet, Role
-from ilara_admin.pages.audit_text import audit_lines, entry_changes, page_of, verb_of
-from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.pages import audit_export
+from ilara_admin.pages.audit_masks import readable_entries
+from ilara_admin.pages.audit_search import BY, AuditReader, Wanted, actors
+from ilara_admin.pages.audit_text import (
+    CHANGES,
+    EXPORTS,
+    SEEN,
+    VERBS,
+    audit_lines,
+    entry_changes,
+    page_of,
+    verb_of,
+)
+from ilara_admin.web.access import actor_of, environment_url, sees_personal, staff_view
 from ilara_admin.web.confirm import (
     ASKED,
     Affected,
@@ -37,6 +54,9 @@ from ilara_admin.web.confirm import (
 from ilara_admin.web.filters import FilterForm, render_list
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 from ilara_admin.web.pagination import KeysetPage
+from ilara_admin.web.saved_views import plain_query, view_tabs
+from players.models import Player
+from players.services import personal_data_seen
 
 KINDS = {
     "flag": "Flags",
@@ -48,11 +68,51 @@ KINDS = {
     "project": "Projects",
     "staff": "Staff",
 }
+SHOWN = {"": CHANGES, "seen": SEEN, "exports": EXPORTS, "all": tuple(AuditAction)}
+SHOWN_NAMES = {
+    "": "Changes", "seen": "Who saw personal data", "exports": "Exports", "all": "All",
+}  # fmt: skip
+VIEWS = {name: f"show={show}" if show else "" for show, name in SHOWN_NAMES.items()}
+BY_NAMES = dict(zip(BY, ("Staff", "API keys", "Commands"), strict=True))
 SHOWN_CHANGES = 3  # as a sentence
+SHOWN_TOGETHER = 50
 SEARCH = {"type": "search", "autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 class AuditFilterForm(FilterForm):
+    show = forms.ChoiceField(required=False, choices=SHOWN_NAMES)
+    kind = forms.ChoiceField(
+        label="What",
+        required=False,
+        choices=[
+            ("", "Everything"),
+            *(
+                (
+                    name,
+                    [
+                        (kind, f"All of {name}"),
+                        *(
+                            (action, _capital(verb))
+                            for action, verb in VERBS.items()
+                            if action.partition(".")[0] == kind
+                        ),
+                    ],
+                )
+                for kind, name in KINDS.items()
+            ),
+        ],
+    )
+    by = forms.ChoiceField(required=False, choices=[("", "Anyone"), *BY_NAMES.items()])
+    actor = forms.CharField(
+        label="Who",
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={**SEARCH, "placeholder": "Name", "list": "actors"}),
+    )
     object = forms.CharField(
         required=False,
         max_length=300,
@@ -60,36 +120,70 @@ class AuditFilterForm(FilterForm):
             attrs={**SEARCH, "class": "mono", "placeholder": "flag:new_tutorial"}
         ),
     )
-    kind = forms.ChoiceField(
-        label="Type", required=False, choices=[("", "Everything"), *KINDS.items()]
-    )
-    actor = forms.CharField(
-        label="Who",
+    reason = forms.CharField(
         required=False,
-        max_length=200,
-        widget=forms.TextInput(attrs={**SEARCH, "placeholder": "Name"}),
+        max_length=100,
+        widget=forms.TextInput(attrs={**SEARCH, "placeholder": "Words"}),
     )
+    since = forms.DateField(label="From", required=False, widget=forms.DateInput({"type": "date"}))
+    until = forms.DateField(label="To", required=False, widget=forms.DateInput({"type": "date"}))
+
+    def _text(self, name: str) -> str:
+        given: Any = self.cleaned_data[name]
+        if isinstance(given, date):
+            return f"{given.day} {given:%b %Y}"
+        if name == "kind":
+            return KINDS[given] if given in KINDS else _capital(VERBS[AuditAction(given)])
+        return super()._text(name)
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(
+            actions=_actions(self.value("show"), self.value("kind")),
+            by=self.value("by"),
+            actor=self.value("actor"),
+            about=self.value("object"),
+            reason=self.value("reason"),
+            since=self._day("since", 0),
+            until=self._day("until", 1),
+        )
+
+    def _day(self, name: str, end: int) -> datetime | None:
+        """The start of a day in the person's zone, or its end."""
+        day: date | None = self.cleaned_data.get(name)
+        return day_starts(day, 1, timezone.get_current_timezone())[end] if day else None
+
+
+def _actions(show: str, kind: str) -> list[str]:
+    """A chosen action is shown even if the view hides it."""
+    if kind and kind not in KINDS:
+        return [kind]
+    return [each for each in SHOWN[show] if not kind or each.partition(".")[0] == kind]
 
 
 @staff_view(Role.VIEWER)
 def audit_list(request: HtmxHttpRequest) -> HttpResponse:
-    """Newest first. Only admins see entries about staff."""
+    """Newest first; by default without exports and looks at personal data. Only admins see entries
+    about staff."""
     form = AuditFilterForm(request)
-    entries = _visible(request)
-    if kind := form.value("kind"):
-        entries = entries.filter(object_type=kind)
-    if actor := form.value("actor"):
-        entries = entries.filter(actor_name__icontains=actor)
-    if wanted := form.value("object"):
-        entries = entries.about(wanted)
-    page = KeysetPage.of(entries.order_by("-id"), request)
+    reader = _reader(request, form)
+    newest_first = AuditEntry.objects.order_by("-created_at", "-id")
+    page = KeysetPage.of(newest_first, request, read=reader.read)
     context = {
         "form": form,
         "page": page,
         "lines": audit_lines(request, page.rows),
         "together": made_together(page.rows),
+        "views": view_tabs(request, "audit_list", VIEWS),
+        "actors": actors(request.environment),
+        "query": plain_query(request.GET.urlencode()),
+        "most": audit_export.MOST,
     }
     return render_list(request, "ilara_admin/audit_list.html", context)
+
+
+def _reader(request: HtmxHttpRequest, form: AuditFilterForm) -> AuditReader:
+    return AuditReader(request.environment, form.wanted, staff=request.user.may(Role.ADMIN))
 
 
 def _visible(request: HtmxHttpRequest) -> AuditEntryQuerySet:
@@ -97,6 +191,72 @@ def _visible(request: HtmxHttpRequest) -> AuditEntryQuerySet:
     if request.user.may(Role.ADMIN):
         return AuditEntry.objects.with_staff(request.environment)
     return AuditEntry.objects.of(request.environment)
+
+
+@staff_view(Role.VIEWER)
+def audit_entry(request: HtmxHttpRequest, entry_id: int) -> HttpResponse:
+    """One entry: its values before and after in words, or with `?view=json` as stored."""
+    entry = get_object_or_404(_visible(request), pk=entry_id)
+    (line,) = audit_lines(request, [entry])
+    together = [each for each in entries_together(entry) if each != entry]
+    if entry.object_type == "player" and sees_personal(request):
+        _seen(request, entry)
+    context = {
+        "line": line,
+        "as_json": request.GET.get("view") == "json",
+        "before": audit_export.stored(line.entry.before),
+        "after": audit_export.stored(line.entry.after),
+        "others": audit_lines(request, together[:SHOWN_TOGETHER]),
+        "more": max(len(together) - SHOWN_TOGETHER, 0),
+        "undo_all": bool(together),
+    }
+    return render(request, "ilara_admin/audit_entry.html", context)
+
+
+def _seen(request: HtmxHttpRequest, entry: AuditEntry) -> None:
+    """Record the look, if the entry has personal data of a player."""
+    if audit_export.has_personal(request.environment, entry):
+        player = Player.objects.of(request.environment).filter(pk=entry.object_id).first()
+        if player is not None:
+            player.environment = request.environment
+            personal_data_seen(player, actor=actor_of(request))
+
+
+@staff_view(Role.VIEWER, "POST")
+def audit_export_file(request: HtmxHttpRequest) -> StreamingHttpResponse:
+    """The newest entries that match the filters as CSV, or with `format=jsonl` as JSON lines, as
+    this role may see them."""
+    form = AuditFilterForm(request)
+    reader = _reader(request, form)
+    kind = "jsonl" if request.POST.get("format") == "jsonl" else "csv"
+    given = {name: str(form.cleaned_data[name]) for name in form.fields if form.value(name)}
+    audit_record(
+        AuditAction.ENVIRONMENT_AUDIT_EXPORTED,
+        actor_of(request),
+        environment=request.environment,
+        object_id=request.environment.pk,
+        object_name=str(request.environment),
+        after={"format": kind, **given},
+    )
+    entries = _all_entries(request, reader)
+    lines = audit_export.json_lines(entries) if kind == "jsonl" else audit_export.csv_lines(entries)
+    name = f"audit-{request.project.slug}-{request.environment.slug}.{kind}"
+    return StreamingHttpResponse(
+        lines,
+        content_type=f"{audit_export.TYPES[kind]}; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _all_entries(request: HtmxHttpRequest, reader: AuditReader) -> Iterator[AuditEntry]:
+    """Up to audit_export.MOST entries, few in memory."""
+    after: tuple[Any, ...] | None = None
+    for _ in range(audit_export.MOST // audit_export.STEP):
+        rows = reader.read(after, audit_export.STEP)
+        yield from readable_entries(request, rows)
+        if len(rows) < audit_export.STEP:
+            return
+        after = (rows[-1].created_at, rows[-1].pk)
 
 
 @staff_view(Role.SUPPORT, "GET", "POST")
@@ -136,7 +296,7 @@ def _undo(request: HtmxHttpRequest, entries: Sequence[AuditEntry]) -> HttpRespon
         button="" if refusal else "Undo" if len(entries) == 1 else "Undo all",
         cancel_url=environment_url(request, "audit_list"),
         text=f"{subject}. {refusal or 'This puts back what was there before:'}",
-        changes=() if refusal else _changes(request, entries),
+        changes=() if refusal else _changes(entries),
         affected=affected,
         error=error or (refusal if request.method == "POST" else ""),
     )
@@ -158,10 +318,10 @@ def _list_of(entries: Sequence[AuditEntry]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _changes(request: HtmxHttpRequest, entries: Sequence[AuditEntry]) -> list[Change]:
+def _changes(entries: Sequence[AuditEntry]) -> list[Change]:
     """What the undo changes. Of several entries, each change names its object."""
     if len(entries) == 1:
-        return entry_changes(request, entries[0], entries[0].after, entries[0].before)
+        return entry_changes(entries[0], entries[0].after, entries[0].before)
     found = []
     for entry in entries:
         name = f"{entry.object_type.replace('_', ' ')} {entry.object_name}"
@@ -171,7 +331,7 @@ def _changes(request: HtmxHttpRequest, entries: Sequence[AuditEntry]) -> list[Ch
             continue
         found += [
             replace(change, label=f"{name}: {change.label}")
-            for change in entry_changes(request, entry, entry.after, entry.before)
+            for change in entry_changes(entry, entry.after, entry.before)
         ]
     return found
 

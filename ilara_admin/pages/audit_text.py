@@ -1,6 +1,6 @@
 """Audit entries as text: a sentence, a link to the object, and the differences."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -10,10 +10,10 @@ from django.utils import timezone
 from ilara_admin.core.changes import why_not_undoable
 from ilara_admin.core.diff import Change, differences, has_words
 from ilara_admin.models import AuditAction, AuditEntry
-from ilara_admin.web.access import environment_url, sees_personal
+from ilara_admin.pages.audit_masks import readable_entries
+from ilara_admin.web.access import environment_url
 from ilara_admin.web.confirm import undo_url_of
 from ilara_admin.web.htmx import HtmxHttpRequest
-from players.personal import mask_device, mask_email
 
 VERBS = {
     AuditAction.PROJECT_CREATED: "created the project",
@@ -71,8 +71,11 @@ SECTION_PAGES = {
     "project": "environment_settings",
 }
 GONE = (AuditAction.PLAYER_ERASED, AuditAction.FLAG_DELETED, AuditAction.SEGMENT_DELETED)
+NOUNS = {"event_name": "event", "api_key": "API key", "staff": "staff account"}
 SENTENCES = 240  # two sentences, before and after, have so many characters
-PERSONAL = {"email": mask_email, "device_id": mask_device}
+SEEN = (AuditAction.PLAYER_DATA_SEEN,)
+EXPORTS = tuple(action for action in AuditAction if action.endswith("exported"))
+CHANGES = tuple(action for action in AuditAction if action not in {*SEEN, *EXPORTS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,14 @@ class AuditLine:
     undo_url: str
     permanent: str
     changes: list[Change]
+
+    @property
+    def actor_kind(self) -> str:
+        return kind_of_actor(self.entry)
+
+    @property
+    def kind(self) -> str:
+        return NOUNS.get(self.entry.object_type, self.entry.object_type)
 
     @property
     def in_words(self) -> bool:
@@ -125,10 +136,16 @@ def audit_lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list
             f"{log_url}?{urlencode({'object': f'{entry.object_type}:{entry.object_id}'})}",
             undo_url_of(request, entry),
             why_not_undoable(entry),
-            entry_changes(request, entry, entry.before, entry.after),
+            entry_changes(entry, entry.before, entry.after),
         )
-        for entry in entries
+        for entry in readable_entries(request, entries)
     ]
+
+
+def kind_of_actor(entry: AuditEntry) -> str:
+    if entry.actor_key_id:
+        return "API key"
+    return "Staff" if entry.actor_user_id else "Command"
 
 
 def verb_of(entry: AuditEntry) -> str:
@@ -150,20 +167,9 @@ def page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
 
 
 def entry_changes(
-    request: HtmxHttpRequest,
-    entry: AuditEntry,
-    before: dict[str, Any] | None,
-    after: dict[str, Any] | None,
+    entry: AuditEntry, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
 ) -> list[Change]:
     """A change from some fields of an entry to others, in the words of the object's page as they
-    read when it was made. E-mails and device ids are masked below the role support."""
-    masks = not sees_personal(request)
-    sides = _readable(before, masks), _readable(after, masks)
-    return differences(*sides, entry.object_type, at=timezone.localtime(entry.created_at))
-
-
-def _readable(side: dict[str, Any] | None, masks: bool) -> dict[str, Any]:
-    return {
-        name: PERSONAL[name](value) if masks and name in PERSONAL else value
-        for name, value in (side or {}).items()
-    }
+    read when it was made."""
+    at = timezone.localtime(entry.created_at)
+    return differences(dict(before or {}), dict(after or {}), entry.object_type, at=at)

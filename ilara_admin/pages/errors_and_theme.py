@@ -8,12 +8,13 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.template.loader import render_to_string
-from django.urls import get_script_prefix
+from django.urls import Resolver404, get_script_prefix
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from ilara_admin.core import db
 from ilara_admin.pages import gallery
+from ilara_admin.web.access import refusal
 from ilara_admin.web.context_processors import THEME_COOKIE, THEMES
 
 THEME_COOKIE_SECONDS = 365 * 24 * 3600
@@ -52,11 +53,11 @@ def _is_ours(request: HttpRequest, url: str) -> bool:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _plain_error(request, 400)
+    return refusal(request, 400)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return render(request, "403.html", {"reason": str(exception)}, status=403)
+    return refusal(request, 403, str(exception))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -64,7 +65,9 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return render(request, "404.html", status=404)
+    reason = "" if isinstance(exception, Resolver404) else str(exception)
+    # Django's own texts name patterns and models.
+    return refusal(request, 404, "" if reason.endswith("the given query.") else reason)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -14,8 +14,9 @@ from events.stats import Arrivals, Freshness, InWords, arrivals, chart_of, in_wo
 from flags.models import Flag
 from flags.usage import environment_daily
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
-from ilara_admin.models import AuditEntry, Environment, Role
-from ilara_admin.pages.audit_text import audit_lines
+from ilara_admin.models import Environment, Role
+from ilara_admin.pages.audit_search import AuditReader, Wanted
+from ilara_admin.pages.audit_text import CHANGES, audit_lines
 from ilara_admin.web.access import environment_url, staff_view
 from ilara_admin.web.chart_axes import time_axis
 from ilara_admin.web.charts import Chart, ChartSeries, bars
@@ -32,14 +33,14 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
     now = timezone.now()
     arrived = arrivals(request.environment, now)
     figures = _figures(request.environment, now)
-    entries = AuditEntry.objects.of(request.environment).order_by("-id")[:LAST_CHANGES]
+    log = AuditReader(request.environment, Wanted(CHANGES), staff=False)
     context: dict[str, Any] = {
         "arrived": arrived,
         "unusual": _unusual(request.environment, arrived.fresh, now),
         "hours": chart_of(arrived.hours, "Events per hour, last 24 hours"),
         "evaluations": _evaluations(request.environment, now),
         "figures": figures,
-        "lines": audit_lines(request, entries),
+        "lines": audit_lines(request, log.read(None, LAST_CHANGES)),
         "steps": _steps(request, arrived, figures, now),
     }
     return render(request, "ilara_admin/overview.html", context)

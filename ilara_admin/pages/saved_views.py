@@ -15,7 +15,7 @@ from ilara_admin.web.forms import FormPage, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 from ilara_admin.web.saved_views import MAX_VIEWS, address_of, plain_query
 
-LISTS = ("flag_list",)  # the URL names of lists with saved views
+LISTS = ("flag_list", "audit_list")  # the URL names of lists with saved views
 MAX_QUERY = 2000
 
 

@@ -34,6 +34,8 @@ urlpatterns = [
     path("compare/<slug:other>/", compare.environment_compare, name="environment_compare"),
     path("find/", search.find, name="find"),
     path("audit/", audit_log.audit_list, name="audit_list"),
+    path("audit/export/", audit_log.audit_export_file, name="audit_export"),
+    path("audit/<int:entry_id>/", audit_log.audit_entry, name="audit_entry"),
     path("audit/<int:entry_id>/undo/", audit_log.audit_undo, name="audit_undo"),
     path(
         "audit/<int:entry_id>/undo/together/",

@@ -11,12 +11,14 @@ from typing import Any, cast
 
 from django.core.exceptions import PermissionDenied
 from django.db import DEFAULT_DB_ALIAS, connection, models
-from django.http import Http404, HttpRequest, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from ilara_admin.core.audit import Actor
-from ilara_admin.models import Environment, Project, Role
+from ilara_admin.models import Environment, Project, Role, User
 from ilara_admin.web.htmx import HtmxHttpRequest
 
 SESSION_KEY = "environment"
@@ -37,7 +39,7 @@ def staff_view(role: Role, *methods: str) -> Callable[[DashboardView], Dashboard
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             staff = cast(HtmxHttpRequest, request)
             if request.method not in (*allowed, *(("HEAD",) if "GET" in allowed else ())):
-                return HttpResponseNotAllowed(allowed)
+                return _not_allowed(staff, allowed)
             if "\0" in request.path:
                 raise Http404("PostgreSQL cannot store NUL in text.")
             if "project" in kwargs:
@@ -50,6 +52,65 @@ def staff_view(role: Role, *methods: str) -> Callable[[DashboardView], Dashboard
         return guarded
 
     return decorate
+
+
+# --- Refusals -------------------------------------------------------------------------------------
+
+BASE, BARE = "base.html", "base_bare.html"
+SHOWN_ADMINS = 5
+
+
+def refusal(request: HttpRequest, status: int, reason: str = "") -> HttpResponse:
+    """The page of a 400, 403, 404 or 405. It keeps the navigation for staff in an environment. htmx
+    gets the reason as text, which it shows as a toast."""
+    if reason and getattr(request, "htmx", None):
+        return HttpResponse(reason, status=status, content_type="text/plain; charset=utf-8")
+    user = getattr(request, "user", None)
+    signed_in = isinstance(user, User) and user.is_authenticated
+    context: dict[str, Any] = {"reason": reason, "frame": BARE, "back": _referrer(request)}
+    if signed_in and _find_environment(request):
+        context["frame"] = BASE
+    if signed_in and status == 403:
+        admins = User.objects.filter(role=Role.ADMIN, is_active=True).order_by("pk")
+        context["admins"] = [
+            each.get_full_name() or each.username for each in admins[:SHOWN_ADMINS]
+        ]
+    return render(request, f"{status}.html", context, status=status)
+
+
+def _not_allowed(request: HtmxHttpRequest, allowed: tuple[str, ...]) -> HttpResponse:
+    """405. Someone who opened the address of a form gets a page."""
+    if request.method != "GET":
+        return HttpResponseNotAllowed(allowed)
+    response = refusal(request, 405)
+    response["Allow"] = ", ".join(allowed)
+    return response
+
+
+def _find_environment(request: HttpRequest) -> bool:
+    """Whether the address is in an environment, which then is the request's also if no view has
+    looked for it."""
+    staff = cast(HtmxHttpRequest, request)
+    if not hasattr(staff, "environment"):
+        slugs = tuple(request.path_info.split("/")[1:3])
+        environments = all_environments() if len(slugs) == 2 else []
+        for each in environments:
+            if (each.project.slug, each.slug) == slugs:
+                staff.environments = environments
+                staff.environment, staff.project = each, each.project
+    return hasattr(staff, "environment")
+
+
+def _referrer(request: HttpRequest) -> str:
+    """The page of ours that led here, "" if there is none."""
+    url = request.headers.get("Referer", "")
+    ours = url_has_allowed_host_and_scheme(
+        url, allowed_hosts={request.META.get("HTTP_HOST", "")}, require_https=request.is_secure()
+    )
+    return url if ours and not url.endswith(request.get_full_path()) else ""
+
+
+# --- The environment ------------------------------------------------------------------------------
 
 
 def _set_environment(request: HtmxHttpRequest, project: str, environment: str) -> None:

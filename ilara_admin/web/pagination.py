@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from django.core import signing
 from django.core.exceptions import FieldDoesNotExist, ValidationError
@@ -13,6 +14,15 @@ from django.http import HttpRequest, QueryDict
 PAGE_SIZE = 50
 # Parameters that links to other pages and lists drop. `selected` ticks the rows of one page.
 OF_ONE_PAGE = ("after", "before", "selected")
+
+
+class Read[M: models.Model](Protocol):
+    """Reads up to `size` rows after the values of a cursor, in the order of the queryset, or before
+    them in the opposite order."""
+
+    def __call__(
+        self, after: Sequence[Any] | None, size: int, *, backwards: bool = False
+    ) -> list[M]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +39,31 @@ class KeysetPage[M: models.Model]:
 
     @classmethod
     def of(
-        cls, queryset: models.QuerySet[M], request: HttpRequest, *, size: int = PAGE_SIZE
+        cls,
+        queryset: models.QuerySet[M],
+        request: HttpRequest,
+        *,
+        size: int = PAGE_SIZE,
+        read: Read[M] | None = None,
     ) -> KeysetPage[M]:
         """The page at `?after=` or `?before=` of the request, else the first one.
 
         The queryset must be ordered by a unique column, or by a column and then a unique one.
-        Nullable columns raise ValueError: comparing with NULL would silently lose rows.
+        Nullable columns raise ValueError: comparing with NULL would silently lose rows. `read`
+        replaces the queryset where one statement for all rows would be slow.
         """
         keys = _Keys(queryset)
+        read = read or keys.read
         after = keys.decode(request.GET.get("after"))
         before = None if after else keys.decode(request.GET.get("before"))
         if before:
-            newest_last = keys.beyond(before, size + 1, backwards=True)
+            newest_last = read(before, size + 1, backwards=True)
             # With fewer rows than a page before the cursor, show the full first page.
             if len(newest_last) >= size:
                 has_previous = len(newest_last) > size
                 rows = newest_last[:size][::-1]
                 return cls._build(keys, request, rows, has_next=True, has_previous=has_previous)
-        found = keys.beyond(after, size + 1) if after else list(queryset[: size + 1])
+        found = read(after, size + 1)
         rows, has_next = found[:size], len(found) > size
         if after and not rows:
             return cls(rows, "", _querystring(request))
@@ -120,21 +137,22 @@ class _Keys[M: models.Model]:
         except (signing.BadSignature, ValidationError, ValueError, TypeError):
             return None
 
-    def beyond(self, values: list[Any], size: int, *, backwards: bool = False) -> list[M]:
-        """Up to `size` rows after `values` in the queryset's order, or before them in the opposite
-        order.
+    def read(self, after: Sequence[Any] | None, size: int, *, backwards: bool = False) -> list[M]:
+        """See Read.
 
         With two columns, first those that share the first value and then the others: one condition
         for both would read all rows that share it, and they may be many.
         """
         queryset = self.queryset.reverse() if backwards else self.queryset
+        if not after:
+            return list(queryset[:size])
         conditions = [
             {f"{name}__{'lt' if descending != backwards else 'gt'}": value}
-            for (name, descending), value in zip(self.columns, values, strict=True)
+            for (name, descending), value in zip(self.columns, after, strict=True)
         ]
         found: list[M] = []
         if len(conditions) == 2:
-            same = {self.columns[0][0]: values[0]}
+            same = {self.columns[0][0]: after[0]}
             found = list(queryset.filter(**same, **conditions[1])[:size])
         if len(found) < size:
             found += queryset.filter(**conditions[0])[: size - len(found)]

@@ -1,6 +1,5 @@
 """The pages of a segment's lists."""
 
-import csv
 from itertools import chain
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +12,7 @@ from django.template.loader import render_to_string
 from django_htmx.http import trigger_client_event
 
 from ilara_admin.core.changes import reason_of
+from ilara_admin.core.spreadsheet import line
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm, undo_url_of
@@ -155,21 +155,12 @@ def segment_lists_download(request: HtmxHttpRequest, key: str) -> StreamingHttpR
     """The list as CSV. A spreadsheet needs the byte order mark to read UTF-8."""
     segment = get_or_404(request, Segment, key=key)
     rows = services.list_export(segment, excluded=_excluded(request), actor=actor_of(request))
-    writer = csv.writer(_Echo())
-    lines = (writer.writerow(row) for row in rows)
     response = StreamingHttpResponse(
-        chain(["\ufeff"], lines), content_type="text/csv; charset=utf-8"
+        chain(["\ufeff"], map(line, rows)), content_type="text/csv; charset=utf-8"
     )
     name = quote(f"{key}-{_which(request)}.csv")
     response["Content-Disposition"] = f"attachment; filename*=UTF-8''{name}"
     return response
-
-
-class _Echo:
-    """A file whose `write` returns the text, so that csv.writer.writerow does."""
-
-    def write(self, text: str) -> str:
-        return text
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")

@@ -162,7 +162,9 @@
     const id = xhr.getResponseHeader("X-Request-Id");
     const why = { 403: "Permission denied", 404: "Not found", 429: "Too many requests" };
     const what = why[xhr.status] ?? "The request failed";
-    alertWith(`${what}. Reload the page and try again.${id ? ` Request ${id}.` : ""}`);
+    const isText = (xhr.getResponseHeader("Content-Type") ?? "").startsWith("text/plain");
+    const then = isText ? xhr.responseText : "Reload the page and try again.";
+    alertWith(`${what}. ${then}${id ? ` Request ${id}.` : ""}`);
   });
   on("htmx:sendError", () => alertWith("The server is not reachable. Check your connection."));
 
