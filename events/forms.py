@@ -41,10 +41,10 @@ class TailForm(FilterForm):
         label="Event name", required=False, max_length=128, widget=forms.TextInput(SEARCH)
     )
     player = forms.CharField(
-        label="Player, by external id or player id",
+        label="Player",
         required=False,
         max_length=255,
-        widget=forms.TextInput(SEARCH),
+        widget=forms.TextInput({**SEARCH, "placeholder": "External id or player id"}),
     )
     prop = forms.CharField(
         label="Property", required=False, max_length=128, widget=forms.TextInput(SEARCH)
@@ -140,9 +140,15 @@ class TailForm(FilterForm):
     @property
     def query(self) -> str:
         """The filters alone, for the URLs of the stream and of the other states of the page."""
-        fields = [*self.fields, "start" + EXACT, "end" + EXACT]
-        given = {name: self.data.get(name) for name in fields}
-        return urlencode({name: text for name, text in given.items() if text})
+        return self._query(*self.data)
+
+    @property
+    def live_query(self) -> str:
+        """The same without the time range."""
+        return self._query("name", "player", "prop", "operator", "operand")
+
+    def _query(self, *names: str) -> str:
+        return urlencode({name: self.data[name] for name in names if self.data[name]})
 
 
 class NamesForm(FilterForm):

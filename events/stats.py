@@ -167,7 +167,7 @@ def rates(environment: Environment, now: datetime, name: str | None) -> Chart:
         for each in names
     ] or [ChartSeries(name or "Events", [0] * (len(starts) - 1))]
     axis = time_axis([timezone.localtime(start) for start in starts[:-1]])
-    return bars(axis, series, label="Events per minute in the last hour", unit="event")
+    return bars(axis, series, label=f"{name} per minute" if name else "Events per minute", unit="event")
 
 
 def chart_of(counts: Series, label: str) -> Chart:

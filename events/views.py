@@ -105,11 +105,10 @@ def event_rate(request: HtmxHttpRequest) -> HttpResponse:
 
 
 def _rate(request: HtmxHttpRequest, form: TailForm) -> dict[str, Any]:
-    now, name = timezone.now(), form.value("name")
+    now = timezone.now()
     return {
-        "name": name,
         "query": form.query,
-        "chart": rates(request.environment, now, name or None),
+        "chart": rates(request.environment, now, form.value("name") or None),
         "counts_more": bool(form.value("player") or form.value("prop")),
         "fresh": freshness(request.environment, now),
     }

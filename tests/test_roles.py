@@ -23,7 +23,8 @@ TABLE: dict[Role, set[str]] = {
         "flag_compare", "flag_stale_list",
         "environment_compare", "flag_environment_compare", "segment_environment_compare",
         "saved_view_new", "saved_view_rename", "saved_view_delete",  # one's own
-        "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
+        "event_tail", "event_rate", "event_pending", "event_stream", "event_download",
+        "event_detail", "event_names", "event_name",
         "event_rejected",
     },
     # Edits players, writes notes, links ids, refunds purchases, sets flag overrides, downloads

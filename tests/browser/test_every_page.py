@@ -40,6 +40,7 @@ PAGES = [
     "segments/whales/lists/?list=exclude", "segments/whales/lists/add/",
     "segments/whales/lists/import/", "segments/whales/lists/clear/",
     "events/", "events/?paused=1", "events/?name=nothing", "events/{event}",
+    "events/?start=2026-01-31T12:00&prop=level", "events/?prop=level&operator=equals",
     "events/names/", "events/names/{name}/", "events/names/{name}/describe/", "events/rejected/",
     "keys/", "keys/new/", "keys/1/rotate/",
     "keys/1/revoke/", "audit/", "audit/{entry}/undo/", "audit/{entry}/undo/together/",
@@ -56,7 +57,7 @@ PAGES = [
 ]  # fmt: skip
 # Fetched by other pages, or of objects that the sample game lacks.
 NO_PAGES = {
-    "event_stream", "event_pending", "flag_impact", "flag_list_csv", "segment_size",
+    "event_stream", "event_pending", "event_rate", "flag_impact", "flag_list_csv", "segment_size",
     "saved_view_rename", "saved_view_delete",
 }  # fmt: skip
 
