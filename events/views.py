@@ -82,7 +82,8 @@ def _live(request: HtmxHttpRequest, form: TailForm) -> dict[str, Any]:
         "newest": ids[0] if ids else beginning.safe,
         "stream_query": f"after={after}&shown={','.join(map(str, shown))}&{form.query}",
         "limit": PAGE_ROWS,
-        **_rate(request, form),
+        # The counts of a name are not kept by player.
+        **({} if form.value("player") else _rate(request, form)),
         **_found(request, found),
     }
 
@@ -109,7 +110,7 @@ def _rate(request: HtmxHttpRequest, form: TailForm) -> dict[str, Any]:
     return {
         "query": form.query,
         "chart": rates(request.environment, now, form.value("name") or None),
-        "counts_more": bool(form.value("player") or form.value("prop")),
+        "counts_more": bool(form.value("prop")),
         "fresh": freshness(request.environment, now),
     }
 
