@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
-from events.log_reader import event_of
+from events.log_reader import Filter, event_of
 from events.schemas import StreamedEvent
+from events.search import Span
 from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.core.spreadsheet import cell
 from ilara_admin.models import AuditAction, AuditEntry, Environment
@@ -81,19 +82,36 @@ def record(
     environment: Environment, since: datetime, until: datetime, name: str | None, count: int, *,
     actor: Actor, reason: str = "",
 ) -> AuditEntry:  # fmt: skip
-    """The audit entry of an export of `count` events."""
+    """The audit entry of an export of `count` events by the command."""
+    fields = {"since": since.isoformat(), "until": until.isoformat(), "event": name}
+    return _record(environment, fields, count, actor, reason)
+
+
+def record_download(
+    environment: Environment, wanted: Filter, span: Span, count: int, *, actor: Actor
+) -> AuditEntry:
+    """The audit entry of a download of `count` events. It names the property of a filter, but not
+    the value, which may be personal."""
     fields = {
-        "since": since.isoformat(),
-        "until": until.isoformat(),
-        "event": name,
-        "events": count,
+        "since": span.since.isoformat() if span.since else None,
+        "until": span.until.isoformat() if span.until else None,
+        "event": wanted.event_name,
+        "player": str(wanted.player_id) if wanted.player_id else None,
+        "property": wanted.where.name if wanted.where else None,
     }
+    return _record(environment, fields, count, actor, "")
+
+
+def _record(
+    environment: Environment, fields: dict[str, str | None], count: int, actor: Actor, reason: str
+) -> AuditEntry:
+    given = {name: value for name, value in fields.items() if value is not None}
     return audit_record(
         AuditAction.ENVIRONMENT_EVENTS_EXPORTED,
         actor,
         environment=environment,
         object_id=environment.pk,
         object_name=str(environment),
-        after={name: value for name, value in fields.items() if value is not None},
+        after={**given, "events": count},
         reason=reason,
     )

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from events.properties import PropertyFilter, decoded
 from events.schemas import Status, StreamedEvent
 from ilara_admin.core import db
 
@@ -23,11 +24,13 @@ class Filter(NamedTuple):
 
     event_name: str | None = None
     player_id: UUID | None = None
+    where: PropertyFilter | None = None
 
     def matches(self, event: StreamedEvent) -> bool:
-        return self.event_name in (None, event.event_name) and self.player_id in (
-            None,
-            event.player_id,
+        return (
+            self.event_name in (None, event.event_name)
+            and self.player_id in (None, event.player_id)
+            and (self.where is None or self.where.matches(decoded(event.properties)))
         )
 
 
@@ -51,8 +54,8 @@ class LogPage(NamedTuple):
 
 
 def newest(environment_id: int, count: int, wanted: Filter = EVERYTHING) -> list[LogEntry]:
-    """The last `count` events, newest first."""
-    return _read(environment_id, EARLIEST, _where(wanted), f"id DESC LIMIT {count:d}")
+    """The last `count` events, newest first. For a filter by a property, see search.py."""
+    return read(environment_id, EARLIEST, _where(wanted), f"id DESC LIMIT {count:d}")
 
 
 def recent_examples(environment_id: int, name: str, since: datetime) -> dict[tuple[str, str], str]:
@@ -74,7 +77,7 @@ def recent_examples(environment_id: int, name: str, since: datetime) -> dict[tup
 
 
 def of_ids(environment_id: int, ids: list[int], since: datetime) -> list[LogEntry]:
-    return _read(environment_id, since, [("id = ANY", ids)])
+    return read(environment_id, since, [("id = ANY", ids)])
 
 
 def page(environment_id: int, after: int, since: datetime, wanted: Filter) -> LogPage | None:
@@ -95,7 +98,10 @@ def page(environment_id: int, after: int, since: datetime, wanted: Filter) -> Lo
         return None
     last_id, received_at = end
     conditions = [("id >", after), ("id <=", last_id), *_where(wanted)]
-    return LogPage(_read(environment_id, since, conditions), last_id, received_at - SLACK)
+    entries = read(environment_id, since, conditions)
+    if wanted.where is not None:
+        entries = [entry for entry in entries if wanted.matches(entry.event)]
+    return LogPage(entries, last_id, received_at - SLACK)
 
 
 def _where(wanted: Filter) -> list[tuple[str, Any]]:
@@ -103,12 +109,13 @@ def _where(wanted: Filter) -> list[tuple[str, Any]]:
     return [(sql, value) for sql, value in pairs if value is not None]
 
 
-def _read(
+def read(
     environment_id: int,
     since: datetime,
     conditions: Iterable[tuple[str, Any]],
     order: str = "id",
 ) -> list[LogEntry]:
+    """The events that arrived since then and meet all conditions, such as ("id >", 5)."""
     params: list[Any] = [environment_id, since]
     sql = """SELECT id, event_id, player_id, name, occurred_at, received_at, session_id, properties
              FROM event WHERE environment_id = $1 AND received_at >= $2"""

@@ -42,6 +42,8 @@ TAIL_EVENTS = 20_000
 # The newest events that are read for the last minute. The second limit serves 300 events a second.
 NEWEST_EVENTS = (500, 20_000)
 MINUTE = timedelta(minutes=1)
+RATED_NAMES = 5  # with a colour of their own in the chart of rates
+OTHER_NAMES = "Other names"
 
 type Series = list[tuple[datetime, int]]
 
@@ -138,6 +140,51 @@ def series(
             counts[hour] -= moved
             counts[start] += moved
     return _filled(starts, counts.items())
+
+
+RATES_SQL = f"""
+WITH counted AS (
+    SELECT name, start, sum(count)::bigint AS count FROM (
+        SELECT names.name, minutes.start, minutes.count
+        FROM event_minute minutes JOIN event_name names ON names.id = minutes.event_name_id
+        WHERE minutes.environment_id = %(environment)s AND minutes.start >= %(since)s
+        UNION ALL
+        SELECT name, date_trunc('minute', received_at, 'UTC'), 1
+        FROM (SELECT received_at, name FROM event
+              WHERE environment_id = %(environment)s AND received_at >= %(since)s
+                AND id > coalesce((SELECT folded_id FROM event_fold
+                                   WHERE environment_id = %(environment)s), 0)
+              ORDER BY id LIMIT {TAIL_EVENTS}) tail) both_parts
+    WHERE %(name)s::text IS NULL OR name = %(name)s
+    GROUP BY name, start)
+, ranked AS (
+    SELECT name, row_number() OVER (ORDER BY sum(count) DESC, name) AS place
+    FROM counted GROUP BY name)
+SELECT CASE WHEN place <= {RATED_NAMES} THEN name END, start, sum(count)::bigint
+FROM counted JOIN ranked USING (name) GROUP BY 1, 2"""
+
+
+def rates(environment: Environment, now: datetime, name: str | None) -> Chart:
+    """Events per minute in the last hour, stacked by name: the most frequent ones and the rest, or
+    one name."""
+    starts = _starts(Span.HOUR, now)
+    values: dict[str, Any] = {"environment": environment.pk, "since": starts[0], "name": name}
+    by_name: dict[str | None, list[tuple[datetime, int]]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(RATES_SQL, values)
+        for found, start, count in cursor.fetchall():
+            by_name.setdefault(found, []).append((start.astimezone(UTC), count))
+    counts = {each: _filled(starts, found) for each, found in by_name.items()}
+    totals = {each: sum(count for _, count in found) for each, found in counts.items()}
+    names = sorted(counts, key=lambda each: (each is None, -totals[each]))
+    series = [
+        ChartSeries(OTHER_NAMES if each is None else each, [count for _, count in counts[each]])
+        for each in names
+    ] or [ChartSeries(name or "Events", [0] * (len(starts) - 1))]
+    axis = time_axis([timezone.localtime(start) for start in starts[:-1]])
+    return bars(
+        axis, series, label=f"{name} per minute" if name else "Events per minute", unit="event"
+    )
 
 
 def chart_of(counts: Series, label: str) -> Chart:

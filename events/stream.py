@@ -6,7 +6,7 @@ browsers send back as Last-Event-ID.
 
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connection
@@ -30,8 +30,6 @@ WRITE_SECONDS = 20.0
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 RETRY_MILLISECONDS = 3_000
 RETRY_AFTER_STOP_MILLISECONDS = 1_000
-
-type Render = Callable[[Arrival], bytes]
 
 
 def frame(arrival: Arrival) -> bytes:
@@ -57,34 +55,33 @@ def respond(request: ApiRequest) -> HttpResponseBase:
             status=503,
             headers={"Retry-After": "5"},
         ) from None
-    return response(request, reader, after)
+    return response(request, reader, map(frame, reader.follow(after)))
 
 
 def response(
-    request: HttpRequest, reader: Subscription, after: int | None, render: Render = frame
+    request: HttpRequest, reader: Subscription, frames: Iterator[bytes]
 ) -> HttpResponseBase:
-    """A response that streams the arrivals of `reader`, each rendered by `render`."""
+    """A response that streams `frames`, made from the arrivals of `reader`."""
     connection.close()
     client = request.META.get("gunicorn.socket")
     if isinstance(client, socket.socket):
         client.settimeout(WRITE_SECONDS)
     return StreamingHttpResponse(
-        Frames(reader, after, render), content_type="text/event-stream", headers=HEADERS
+        Frames(reader, frames), content_type="text/event-stream", headers=HEADERS
     )
 
 
 class Frames:
     """The bytes of a stream. `close` is called even if iteration never started."""
 
-    def __init__(self, reader: Subscription, after: int | None, render: Render) -> None:
+    def __init__(self, reader: Subscription, frames: Iterator[bytes]) -> None:
         self.reader = reader
-        self.after = after
-        self.render = render
+        self.frames = frames
 
     def __iter__(self) -> Iterator[bytes]:
         yield b"retry: %d\n\n" % RETRY_MILLISECONDS
         try:
-            yield from map(self.render, self.reader.follow(self.after))
+            yield from self.frames
         except (OperationalError, InterfaceError) as error:
             # The client reconnects with its last id.
             logger.warning("a stream ended while catching up: %s", error)

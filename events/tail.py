@@ -122,32 +122,41 @@ class Subscription:
     def follow(self, after: int | None = None) -> Iterator[Arrival]:
         """Yield arrivals after the id `after`, or from now on, with a heartbeat at once and every
         HEARTBEAT_SECONDS. Stops when the subscription is ended or the process stops."""
+        for batch in self.batches(after):
+            for arrival in batch:
+                if self.over:
+                    return
+                yield arrival
+
+    def batches(self, after: int | None = None) -> Iterator[list[Arrival]]:
+        """As `follow`, with what arrived together in one list. A heartbeat is a list of its own."""
         cursor = self._began
         # An id beyond the log is from another database or from before a restore.
         if after is not None and after <= self._follower.highest:
             cursor = after
-        yield Arrival(cursor)
+        yield [Arrival(cursor)]
         if after is not None:
-            for arrival in self._catch_up(cursor):
+            for batch in self._catch_up(cursor):
                 if self.over:
                     return
-                cursor = arrival.cursor
-                yield arrival
+                cursor = batch[-1].cursor
+                yield batch
         last_sent = monotonic()
         while not self.over:
             arrivals, safe = self._take()
+            batch = []
             for arrival in arrivals:
-                if self.over:
-                    return
                 if arrival.entry is None or arrival.entry.id not in self._caught_up:
                     cursor = max(cursor, arrival.cursor)
-                    yield arrival._replace(cursor=cursor)
+                    batch.append(arrival._replace(cursor=cursor))
+            if batch:
+                yield batch
             if safe > cursor or monotonic() - last_sent >= HEARTBEAT_SECONDS:
                 cursor = max(cursor, safe)
-                yield Arrival(cursor)
+                yield [Arrival(cursor)]
                 last_sent = monotonic()
 
-    def _catch_up(self, cursor: int) -> Iterator[Arrival]:
+    def _catch_up(self, cursor: int) -> Iterator[list[Arrival]]:
         """Yield what is stored. New events queue up in the meantime; if the queue overflows, the
         table is read again from the safe id."""
         missed = True
@@ -156,17 +165,27 @@ class Subscription:
             self._caught_up = {id for id in self._caught_up if id > cursor}
             position, since = cursor, EARLIEST
             while page := self._page(position, since):
+                batch = []
                 for entry in page.entries:
                     if entry.id in self._caught_up:
                         continue
                     if entry.id > safe:
                         self._caught_up.add(entry.id)
                     cursor = max(cursor, min(entry.id, safe))
-                    yield Arrival(cursor, entry)
+                    batch.append(Arrival(cursor, entry))
                 position, since = page.last_id, page.since
                 cursor = max(cursor, min(position, safe))
-                yield Arrival(cursor)
+                yield [*batch, Arrival(cursor)]
             missed = self._missed > 0
+
+    def seconds_behind(self, arrivals: list[Arrival]) -> float:
+        """The age of what is passed on with these arrivals: of their newest event by the database's
+        clock; without events, the time since the log was last read."""
+        since_read = monotonic() - self._follower.read_at
+        newest = [each.entry.event.received_at for each in arrivals if each.entry is not None]
+        if not newest:
+            return since_read
+        return since_read + (self._follower.now - max(newest)).total_seconds()
 
     def _page(self, after: int, since: datetime) -> log_reader.LogPage | None:
         try:
@@ -262,6 +281,7 @@ class Follower:
         self.readers: tuple[Subscription, ...] = ()
         self._seen = {id for id in beginning.ids if id > self.safe}
         self._since = beginning.now - SLACK
+        self.now, self.read_at = beginning.now, monotonic()  # when the log was last read
         self._candidate: Candidate | None = None
         self._disconnected = False
         # Threads do not survive a fork, so it starts with the first reader, in the serving process.
@@ -326,6 +346,7 @@ class Follower:
                 reader.end("This environment was deleted")
             return
         version, now, xmin, transaction_id, ids = row
+        self.now, self.read_at = now, monotonic()
         self._check_keys(version, now)
         self._pass_on([id for id in ids if id not in self._seen])
         self.highest = max(self.highest, *ids[-1:], self.safe)

@@ -2,12 +2,14 @@
 
 from django.urls import path
 
-from events import catalogue_views, views
+from events import catalogue_views, download, live_stream, views
 
 urlpatterns = [
     path("", views.event_tail, name="event_tail"),
     path("pending/", views.event_pending, name="event_pending"),
-    path("stream/", views.event_stream, name="event_stream"),
+    path("rate/", views.event_rate, name="event_rate"),
+    path("stream/", live_stream.event_stream, name="event_stream"),
+    path("download/", download.event_download, name="event_download"),
     path("names/", catalogue_views.event_names, name="event_names"),
     path("names/csv/", catalogue_views.event_names_csv, name="event_names_csv"),
     path("names/<int:name_id>/", catalogue_views.event_name, name="event_name"),

@@ -1,68 +1,91 @@
-"""The Live events page, the stream of table rows that feeds it, and the page of one event."""
+"""The Live events page: events as they arrive, the search of past ones, and one event."""
 
-from collections.abc import Iterable, Mapping
 from datetime import datetime
-from functools import lru_cache
-from time import monotonic
 from typing import Any
-from uuid import UUID
 
-from django.db import connection
-from django.http import Http404, HttpResponse, QueryDict, StreamingHttpResponse
-from django.http.response import HttpResponseBase
+import msgspec
+from django.db.models import TextField
+from django.db.models.functions import Cast
+from django.http import Http404, HttpResponse
 from django.shortcuts import render
-from django.template.loader import render_to_string
 from django.utils import timezone
 
-from events import log_reader, stream, tail
+from events import search, tail
 from events.forms import TailForm
-from events.log_reader import LogEntry
 from events.models import Event
+from events.properties import is_personal, visible
+from events.rows import rows_of
+from events.search import ALL_TIME, Found, position_of
+from events.stats import freshness, rates
 from ilara_admin.models import Role
-from ilara_admin.web.access import environment_url, staff_view
+from ilara_admin.web.access import actor_of, sees_personal, staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from players.models import Player
+from players.services import personal_data_seen
 
 SHOWN_ROWS = 100
-RESUMED_ROWS = 500  # rows shown after a pause; further ones are only counted
+PAGE_ROWS = 500  # rows that the live page holds; after a pause, further ones are only counted
 PENDING_LIMIT = 10_000
 KNOWN_IDS = 400
-# The stream ends after this time and the browser reconnects, which checks its session again.
-STREAM_SECONDS = 300
 
 
 @staff_view(Role.VIEWER)
 def event_tail(request: HtmxHttpRequest) -> HttpResponse:
-    """The newest events and a stream of new ones; while paused, new ones are only counted.
+    """The newest events and a stream of new ones; or past events, if a time range is given.
 
-    `?since=` is the cursor at which the page was paused; later events are shown first.
+    `?paused=` stops the stream, and new events are only counted. `?since=` is the cursor at which
+    the page was paused; later events are shown first. `?before=` continues a search.
     """
     form = TailForm(request)
-    wanted = form.filter(request.environment)
-    beginning = tail.begin(request.environment.pk)
-    since = _cursor(request.GET, "since")
-    found = log_reader.newest(
-        request.environment.pk, SHOWN_ROWS if since is None else RESUMED_ROWS, wanted
-    )
-    unseen = 0
-    if since is not None and len(found) == RESUMED_ROWS and found[-1].id > since:
-        unseen = max(count_after(request, since) - RESUMED_ROWS, 0)
-    query = _filters(request.GET)
-    after, shown = _beginning_of_stream(beginning, [entry.id for entry in found])
-    context = {
-        "form": form,
-        "rows": _rows(request, found, external_ids(entry.event.player_id for entry in found)),
-        "unseen": unseen,
-        "paused": "paused" in request.GET,
-        "polling": request.GET.get("mode") == "poll",
-        # The newest event the reader has seen; a pause counts from here.
-        "newest": found[0].id if found else beginning.safe,
-        "query": query,
-        "stream_query": f"after={after}&shown={','.join(map(str, shown))}&{query}",
-        "limit": RESUMED_ROWS,
-        "now": timezone.now(),
-    }
+    before = position_of(request.GET.get("before", ""))
+    context: dict[str, Any] = {"form": form, "query": form.query, "now": timezone.now()}
+    if form.problems:
+        context |= {"state": "refused"}
+    elif form.is_past or before:
+        found = search.search(
+            request.environment.pk, form.filter(request.environment), form.span, SHOWN_ROWS, before
+        )
+        context |= {"state": "past", "is_continued": before is not None, **_found(request, found)}
+    else:
+        context |= _live(request, form)
     return render_partial(request, "events/tail.html", context, partial="tail")
+
+
+def _found(request: HtmxHttpRequest, found: Found) -> dict[str, Any]:
+    return {
+        "rows": rows_of(request, found.entries),
+        "looked_to": found.looked_to,
+    }
+
+
+def _live(request: HtmxHttpRequest, form: TailForm) -> dict[str, Any]:
+    environment_id, wanted = request.environment.pk, form.filter(request.environment)
+    beginning = tail.begin(environment_id)
+    since = cursor_of(request.GET.get("since", ""))
+    size = SHOWN_ROWS if since is None else PAGE_ROWS
+    found = search.search(environment_id, wanted, ALL_TIME, size)
+    ids = sorted((entry.id for entry in found.entries), reverse=True)
+    unseen = 0
+    if since is not None and len(ids) == PAGE_ROWS and ids[-1] > since:
+        count, _ = search.count_after(environment_id, wanted, since, PENDING_LIMIT)
+        unseen = max(count - PAGE_ROWS, 0)
+    after, shown = _beginning_of_stream(beginning, ids)
+    state = "live"
+    if "paused" in request.GET:
+        state = "paused"
+    elif request.GET.get("mode") == "poll":
+        state = "full"
+    return {
+        "state": state,
+        "unseen": unseen,
+        # The newest event the reader has seen; a pause counts from here.
+        "newest": ids[0] if ids else beginning.safe,
+        "stream_query": f"after={after}&shown={','.join(map(str, shown))}&{form.query}",
+        "limit": PAGE_ROWS,
+        # The counts of a name are not kept by player.
+        **({} if form.value("player") else _rate(request, form)),
+        **_found(request, found),
+    }
 
 
 def _beginning_of_stream(beginning: tail.Beginning, found: list[int]) -> tuple[int, list[int]]:
@@ -77,62 +100,35 @@ def _beginning_of_stream(beginning: tail.Beginning, found: list[int]) -> tuple[i
 
 
 @staff_view(Role.VIEWER)
-def event_pending(request: HtmxHttpRequest) -> HttpResponse:
-    """The number of events since the pause."""
-    count = count_after(request, _cursor(request.GET, "after") or 0)
-    text = f"{count:,}" if count < PENDING_LIMIT else f"more than {PENDING_LIMIT - 1:,}"
-    return render(request, "events/_pending.html", {"count": count, "text": text})
+def event_rate(request: HtmxHttpRequest) -> HttpResponse:
+    """The chart of the live page, which reloads it."""
+    return render(request, "events/_rate.html", _rate(request, TailForm(request)))
 
 
-def count_after(request: HtmxHttpRequest, after: int) -> int:
-    wanted = TailForm(request).filter(request.environment)
-    found = Event.objects.of(request.environment).filter(id__gt=after)
-    if wanted.event_name:
-        found = found.filter(name=wanted.event_name)
-    if wanted.player_id:
-        found = found.filter(player_id=wanted.player_id)
-    return found.order_by()[:PENDING_LIMIT].count()
+def _rate(request: HtmxHttpRequest, form: TailForm) -> dict[str, Any]:
+    now = timezone.now()
+    return {
+        "query": form.query,
+        "chart": rates(request.environment, now, form.value("name") or None),
+        "counts_more": bool(form.value("prop")),
+        "fresh": freshness(request.environment, now),
+    }
 
 
 @staff_view(Role.VIEWER)
-def event_stream(request: HtmxHttpRequest) -> HttpResponseBase:
-    """The rows of the live page as server-sent events, for a browser session."""
-    wanted = TailForm(request).filter(request.environment)
-    after = _cursor_of(request.headers.get("Last-Event-ID", "")) or _cursor(request.GET, "after")
-    shown = {int(part) for part in request.GET.get("shown", "").split(",") if part.isdecimal()}
-    beginning = tail.begin(request.environment.pk)
-    try:
-        reader = tail.subscribe(request.environment.pk, beginning, wanted)
-    except tail.TooManyReadersError:
-        full = "event: full\ndata: full\n\n"
-        return StreamingHttpResponse([full], content_type="text/event-stream")
-    return stream.response(request, reader, after, _row_frames(request, reader, shown))
-
-
-def _row_frames(
-    request: HtmxHttpRequest, reader: tail.Subscription, shown: set[int]
-) -> stream.Render:
-    """Render arrivals as table rows, in the reader's time zone. The page already has `shown`."""
-    zone, until = timezone.get_current_timezone(), monotonic() + STREAM_SECONDS
-
-    def render(arrival: tail.Arrival) -> bytes:
-        if monotonic() > until:
-            reader.end("Reconnect with your session")
-        if arrival.entry is not None and arrival.entry.id not in shown:
-            player_id = arrival.entry.event.player_id
-            names = {player_id: external_id(player_id)}
-            context: dict[str, Any] = {"rows": _rows(request, [arrival.entry], names)}
-        elif arrival.missed:
-            context = {"unseen": arrival.missed}
-        else:
-            return b": alive\nid: %d\n\n" % arrival.cursor
-        with timezone.override(zone):
-            html = render_to_string("events/_rows.html", context, request)
-        connection.close()
-        data = "".join(f"data: {line}\n" for line in html.strip().splitlines())
-        return f"event: rows\nid: {arrival.cursor}\n{data}\n".encode()
-
-    return render
+def event_pending(request: HtmxHttpRequest) -> HttpResponse:
+    """The number of events since the pause."""
+    form = TailForm(request)
+    if form.problems:
+        raise Http404("The filters are not valid.")
+    count, is_cut = search.count_after(
+        request.environment.pk,
+        form.filter(request.environment),
+        cursor_of(request.GET.get("after", "")) or 0,
+        PENDING_LIMIT,
+    )
+    text = f"at least {count:,}" if is_cut else f"{count:,}"
+    return render(request, "events/_pending.html", {"count": count, "text": text})
 
 
 @staff_view(Role.VIEWER)
@@ -145,65 +141,26 @@ def event_detail(request: HtmxHttpRequest, event: int) -> HttpResponse:
         at = None
     if at is None or at.tzinfo is None:
         raise Http404("The URL of an event must include when it was received.")
-    row = Event.objects.of(request.environment).filter(received_at=at, id=event).first()
+    row: Any = (
+        Event.objects.of(request.environment)
+        .annotate(text=Cast("properties", TextField()))
+        .filter(received_at=at, id=event)
+        .first()
+    )
     if row is None:
         raise Http404("No such event, or its retention period has ended.")
     player = Player.objects.of(request.environment).filter(pk=row.player_id).first()
-    return render_partial(
-        request, "events/detail.html", {"event": row, "player": player}, partial="event"
-    )
+    text = row.text.encode()
+    personal = request.environment.personal_properties
+    if not sees_personal(request):
+        text = visible(text, personal)
+    elif player and is_personal(text, personal):
+        player.environment = request.environment
+        personal_data_seen(player, actor=actor_of(request), shown=True)
+    pretty = msgspec.json.format(text, indent=2).decode()
+    context = {"event": row, "player": player, "properties": pretty}
+    return render_partial(request, "events/detail.html", context, partial="event")
 
 
-# --- Rows ---------------------------------------------------------------------------------------
-
-
-def _rows(
-    request: HtmxHttpRequest, found: list[LogEntry], names: Mapping[UUID, str]
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": entry.id,
-            "event": entry.event,
-            "properties": bytes(entry.event.properties).decode(),
-            "player": names.get(entry.event.player_id, str(entry.event.player_id)),
-            "player_url": environment_url(request, "player_detail", entry.event.player_id),
-            "url": _event_url(request, entry),
-        }
-        for entry in found
-    ]
-
-
-def _event_url(request: HtmxHttpRequest, entry: LogEntry) -> str:
-    query = QueryDict(mutable=True)
-    query["at"] = entry.event.received_at.isoformat()
-    return f"{environment_url(request, 'event_detail', entry.id)}?{query.urlencode()}"
-
-
-def external_ids(player_ids: Iterable[UUID]) -> dict[UUID, str]:
-    found = Player.objects.filter(pk__in=set(player_ids)).values_list("id", "external_id")
-    return dict(found)
-
-
-@lru_cache(maxsize=10_000)  # an id's external id never changes, and a stream looks up row by row
-def external_id(player_id: UUID) -> str:
-    return external_ids([player_id]).get(player_id, str(player_id))
-
-
-# --- URL parameters -----------------------------------------------------------------------------
-
-
-def _cursor(query: QueryDict, name: str) -> int | None:
-    return _cursor_of(query.get(name, ""))
-
-
-def _cursor_of(text: str) -> int | None:
+def cursor_of(text: str) -> int | None:
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else None
-
-
-def _filters(query: QueryDict) -> str:
-    """The filters alone, for the URLs of the stream and of the other states."""
-    filters = QueryDict(mutable=True)
-    for name in ("name", "player", "mode"):
-        if value := query.get(name):
-            filters[name] = str(value)
-    return filters.urlencode()

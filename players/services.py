@@ -74,11 +74,11 @@ def player_update(
     )
 
 
-def personal_data_seen(player: Player, *, actor: Actor) -> None:
+def personal_data_seen(player: Player, *, actor: Actor, shown: bool = False) -> None:
     """Record that an account sees personal data of a player, if there is any: once per account,
-    player and UTC day."""
+    player and UTC day. `shown`: there is, beside what is stored with the player."""
     marked = player.attributes.keys() & set(player.environment.personal_attributes)
-    if player.email or player.device_id or marked or player.aliases.exists():
+    if shown or player.email or player.device_id or marked or player.aliases.exists():
         personal_data_listed(player.environment, {player.pk: player.external_id}, actor=actor)
 
 

@@ -25,6 +25,7 @@ TABLE: dict[Role, set[str]] = {
         "saved_view_new", "saved_view_rename", "saved_view_delete",  # one's own
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
         "event_names_csv", "event_rejected",
+        "event_rate", "event_download",
     },
     # Edits players, writes notes, links ids, refunds purchases, sets flag overrides, downloads
     # lists of players.

@@ -10,6 +10,7 @@ from django_htmx.http import push_url
 
 from ilara_admin.core.text import trim
 from ilara_admin.web.htmx import render_partial, wants_partial
+from ilara_admin.web.moment_field import EXACT, MomentField
 from ilara_admin.web.pagination import OF_ONE_PAGE
 from ilara_admin.web.suggestions import SuggestedChoiceField, Suggestions
 
@@ -32,7 +33,10 @@ class FilterForm(forms.Form):
     def __init__(
         self, request: HttpRequest, suggested: Mapping[str, Iterable[str]] | None = None
     ) -> None:
-        super().__init__({name: searched(request, name) for name in self.base_fields})
+        moments = [
+            name + EXACT for name, each in self.base_fields.items() if isinstance(each, MomentField)
+        ]
+        super().__init__({name: searched(request, name) for name in [*self.base_fields, *moments]})
         self.request = request
         self.suggestions = [self._suggest(*each) for each in (suggested or {}).items()]
         self.is_valid()

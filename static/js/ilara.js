@@ -168,23 +168,61 @@
   });
   on("htmx:sendError", () => alertWith("The server is not reachable. Check your connection."));
 
-  // --- Live events: the state of the stream, a limit to the rows shown ---
-  let reconnecting;
-  const showState = (text) =>
-    document.querySelectorAll("[data-tail-state]").forEach((each) => (each.textContent = text));
-  on("htmx:sseOpen", () => {
+  // --- Live events: rows by animation frame, a limit to the rows shown, the state in words ---
+  const QUIET = 25000; // milliseconds without a word from the stream, which speaks every ten seconds
+  let arrived = [], heard = 0, cursor = "", reconnecting;
+  const showState = (text, kind, tone) => {
+    const badge = document.querySelector("[data-tail-state]");
+    if (!badge) return;
+    badge.textContent = text;
+    badge.dataset.tone = tone;
+    if (badge.dataset.tailState === kind) return; // a screen reader hears changes, not each second
+    badge.dataset.tailState = kind;
+    document.getElementById("announce").textContent = `Live events: ${text}`;
+  };
+  const insertRows = () => {
+    const body = document.querySelector("[data-tail-limit]");
+    const html = arrived.reverse().join("");
+    arrived = [];
+    if (!body || !html) return;
+    const rows = document.createElement("template");
+    rows.innerHTML = html;
+    // After a reconnection, the stream repeats what may not have arrived.
+    for (const row of rows.content.querySelectorAll("tr[id]")) if (document.getElementById(row.id)) row.remove();
+    htmx.swap(body, rows.innerHTML, { swapStyle: "afterbegin", swapDelay: 0, settleDelay: 20 });
+    const left = [...body.children].slice(Number(body.dataset.tailLimit));
+    for (const row of left) if (!row.contains(document.activeElement)) row.remove();
+    const note = document.querySelector("[data-tail-left]");
+    if (!left.length || !note) return;
+    note.dataset.tailLeft = Number(note.dataset.tailLeft) + left.length;
+    note.textContent = `${Number(note.dataset.tailLeft).toLocaleString("en")} older ones left it.`;
+  };
+  on("htmx:sseBeforeMessage", (event) => {
+    if (!event.target.matches("[data-tail-limit]")) return;
+    event.preventDefault();
+    arrived.push(event.detail.data);
+    if (arrived.length > 1) return;
+    if (document.hidden) setTimeout(insertRows, 1000);
+    else requestAnimationFrame(insertRows);
+  });
+  on("visibilitychange", () => insertRows()); // a hidden page has no animation frames
+  on("sse:state", ({ detail }) => {
+    [heard, cursor] = [Date.now(), detail.lastEventId];
     clearTimeout(reconnecting);
-    showState("Live");
+    if (detail.data === "0") showState("Live", "live", "ok");
+    else showState(`${detail.data} s behind`, "behind", "warn");
   });
   on("htmx:sseError", () => {
     clearTimeout(reconnecting); // a planned end of the stream reopens within seconds: show nothing
-    reconnecting = setTimeout(() => showState("Reconnecting"), 5000);
+    reconnecting = setTimeout(() => showState("Reconnecting", "reconnecting", "warn"), 5000);
   });
-  on("htmx:sseMessage", () => {
-    document.querySelectorAll("[data-tail-limit]").forEach((rows) => {
-      while (rows.childElementCount > Number(rows.dataset.tailLimit)) rows.lastElementChild.remove();
-    });
-  });
+  setInterval(() => {
+    const badge = document.querySelector("[data-tail-state]");
+    if (!badge || !heard || Date.now() - heard < QUIET) return;
+    heard = Date.now(); // the connection is dead, but the browser does not know: open a new one
+    showState("Reconnecting", "reconnecting", "warn");
+    htmx.ajax("GET", `${badge.dataset.resume}&since=${cursor}`, { target: "#tail", swap: "outerHTML" });
+  }, 5000);
 
   // --- Links to other environments keep the filters of a list, which htmx puts into the address ---
   on("htmx:pushedIntoHistory", () => {

@@ -44,6 +44,7 @@ PAGES = [
     "events/names/?sort=-day", "events/names/{name}/?span=quarter",
     "events/names/{name}/personal/?property={property}",
     "events/rejected/", "segments/?sort=-size", "segments/whales/?sizes=hour",
+    "events/?start=2026-01-31T12:00&prop=level", "events/?prop=level&operator=equals",
     "keys/", "keys/new/", "keys/1/rotate/",
     "keys/1/revoke/", "audit/", "audit/{entry}/undo/", "audit/{entry}/undo/together/",
     "compare/test/", "flags/new-shop/compare/test/", "segments/whales/compare/test/",
@@ -61,6 +62,7 @@ PAGES = [
 NO_PAGES = {
     "event_stream", "event_pending", "event_names_csv", "flag_impact", "flag_list_csv",
     "segment_size", "saved_view_rename", "saved_view_delete",
+    "event_rate",
 }  # fmt: skip
 
 

@@ -132,6 +132,7 @@ def test_watch_events_without_javascript__the_page_refreshes(
     name = f"boss_{uuid4().hex[:6]}"
     page = window(java_script_enabled=False).open(f"events/?name={name}")
     expect(page.locator("#tail noscript .badge")).to_be_visible()
+    page.get_by_role("link", name="Refresh every 5 s").click()
     call(ilara, "events/events", {"player_id": player["id"], "event_name": name})
     expect(page.get_by_role("cell", name=name)).to_have_count(1)
 

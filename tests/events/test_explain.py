@@ -13,14 +13,13 @@ import msgspec
 import psycopg
 import pytest
 from django.db import connection
-from django.test import RequestFactory
 from pytest_django import DjangoDbBlocker
 
-from events import export, log_reader, partitions, rollups, tail
-from events.forms import TailForm
+from events import export, log_reader, partitions, rollups, search, stats, tail
 from events.log_reader import Filter
+from events.properties import PropertyFilter, PropertyOperator
+from events.search import ALL_TIME, Span
 from events.timeline import timeline
-from events.views import count_after
 from ilara_admin.core import db
 from ilara_admin.models import Environment
 from segments.language.parser import EventCount
@@ -182,10 +181,46 @@ def poll_of_the_stream(environment: Environment) -> None:
 
 def waiting_after_a_pause(environment: Environment) -> None:
     (last,) = log_reader.newest(environment.pk, 1)
-    request: Any = RequestFactory().get("/", {"name": "level_up"})
-    request.environment = environment
-    assert TailForm(request).filter(environment)
-    count_after(request, last.id - 1_000)
+    search.count_after(environment.pk, Filter("level_up"), last.id - 1_000, 10_000)
+
+
+MIDDLE = Span(NOW - timedelta(days=2, hours=7), NOW - timedelta(days=2))
+NO_LEVEL = PropertyFilter("level", PropertyOperator.AT_LEAST, "6")
+SWORD = PropertyFilter("item", PropertyOperator.EQUALS, "sword")
+
+
+def search_of_a_time(environment: Environment) -> None:
+    assert len(search.search(environment.pk, log_reader.EVERYTHING, MIDDLE, 100).entries) == 100
+
+
+def search_of_a_name(environment: Environment) -> None:
+    assert len(search.search(environment.pk, Filter("level_up"), MIDDLE, 100).entries) == 100
+
+
+def search_of_a_rare_name(environment: Environment) -> None:
+    assert search.search(environment.pk, Filter("rare-11"), ALL_TIME, 100).entries
+
+
+def search_of_an_unknown_name(environment: Environment) -> None:
+    assert search.search(environment.pk, Filter("unknown"), ALL_TIME, 100).looked_to is None
+
+
+def search_of_a_player(environment: Environment) -> None:
+    assert search.search(environment.pk, Filter(None, PLAYER), MIDDLE, 100).looked_to is None
+
+
+def search_of_a_property(environment: Environment) -> None:
+    wanted = Filter(where=SWORD)
+    assert len(search.search(environment.pk, wanted, MIDDLE, 100).entries) == 100
+
+
+def search_of_a_property_that_no_event_has(environment: Environment) -> None:
+    found = search.search(environment.pk, Filter(where=NO_LEVEL), MIDDLE, 100)
+    assert (found.entries, found.looked_to is None) == ([], False)
+
+
+def chart_of_rates(environment: Environment) -> None:
+    stats.rates(environment, NOW, None)
 
 
 def timeline_of_a_player(environment: Environment) -> None:
@@ -244,6 +279,14 @@ QUERIES = {
     beginning_of_a_stream: 30_000,
     poll_of_the_stream: 1_000,
     waiting_after_a_pause: 5_000,
+    search_of_a_time: 10_000,
+    search_of_a_name: 5_000,
+    search_of_a_rare_name: 2_000,
+    search_of_an_unknown_name: 100,
+    search_of_a_player: 1_000,
+    search_of_a_property: 10_000,
+    search_of_a_property_that_no_event_has: 40_000,
+    chart_of_rates: 25_000,
     timeline_of_a_player: 1_000,
     chunk_of_the_count: 30_000,
     hour_of_an_export: 60_000,
