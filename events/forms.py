@@ -4,7 +4,7 @@ from django import forms
 
 from events.log_reader import Filter
 from events.models import DESCRIPTION_CHARACTERS
-from events.timeline import TimelineKind
+from events.timeline import TimelineFilter, TimelineKind
 from ilara_admin.models import Environment
 from ilara_admin.web.filters import FilterForm
 from ilara_admin.web.forms import SeenForm
@@ -55,6 +55,9 @@ class RejectedForm(FilterForm):
     )
 
 
+MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local"})
+
+
 class TimelineFilterForm(FilterForm):
     kind = forms.ChoiceField(
         label="Show",
@@ -64,6 +67,7 @@ class TimelineFilterForm(FilterForm):
             ("session", "Sessions"),
             ("purchase", "Purchases"),
             ("event", "Events"),
+            ("staff", "Staff actions"),
         ],
     )
     event = forms.CharField(
@@ -72,20 +76,33 @@ class TimelineFilterForm(FilterForm):
         max_length=128,
         strip=False,
         widget=forms.TextInput(
-            attrs={
-                **SEARCH,
-                "class": "mono",
-                "placeholder": "level_completed",
-            }
+            attrs={**SEARCH, "class": "mono", "placeholder": "level_completed"},
         ),
     )
+    text = forms.CharField(
+        label="Text in properties",
+        required=False,
+        max_length=128,
+        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "sword_7"}),
+    )
+    since = forms.DateTimeField(label="From", required=False, widget=MOMENT)
+    until = forms.DateTimeField(label="To", required=False, widget=MOMENT)
 
     @property
-    def wanted(self) -> TimelineKind | None:
-        """The kind to show. An event name implies events."""
-        if self.value("event"):
-            return TimelineKind.EVENT
-        return TimelineKind[self.value("kind").upper()] if self.value("kind") else None
+    def wanted(self) -> TimelineFilter:
+        kind = self.value("kind")
+        return TimelineFilter(
+            TimelineKind[kind.upper()] if kind else None,
+            self.value("event"),
+            self.value("text"),
+            self.cleaned_data.get("since"),
+            self.cleaned_data.get("until"),
+        )
+
+    @property
+    def narrows(self) -> bool:
+        """Whether one of the fields that seldom matter is in use."""
+        return any(self.cleaned_data.get(name) for name in ("text", "since", "until"))
 
 
 class DescriptionForm(SeenForm):

@@ -263,6 +263,12 @@ class Purchase(models.Model):
             models.UniqueConstraint(fields=["environment", "digest"], name="purchase_unique"),
         ]
 
+    @property
+    def audit_name(self) -> str:
+        """What the audit log calls it: the same whichever id was given, because undo searches for
+        it."""
+        return self.transaction_id or bytes(self.digest).hex()
+
 
 class PlayerDay(models.Model):
     """The figures of one environment and UTC day, as of `counted_at`. Only days.py writes it.

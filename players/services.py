@@ -72,11 +72,12 @@ def player_update(
     )
 
 
-def personal_data_seen(player: Player, *, actor: Actor) -> None:
+def personal_data_seen(player: Player, *, actor: Actor, in_events: bool = False) -> None:
     """Record that an account sees personal data of a player, if there is any: once per account,
-    player and UTC day."""
+    player and UTC day. `in_events`: the page shows personal event properties."""
     marked = player.attributes.keys() & set(player.environment.personal_attributes)
-    if not (player.email or player.device_id or marked or player.aliases.exists()):
+    fields = player.email or player.device_id or marked
+    if not (fields or in_events or player.aliases.exists()):
         return
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     entries = AuditEntry.objects.filter(
@@ -209,9 +210,8 @@ def purchase_of(player: Player, transaction_id: str) -> Purchase:
 
 def _audit_fields(purchase: Purchase, row: db.Row) -> dict[str, Any]:
     amount, currency, counted, _ = row
-    # The same name whichever id was given, because undo searches for it.
     return {
-        "purchase": purchase.transaction_id or bytes(purchase.digest).hex(),
+        "purchase": purchase.audit_name,
         "amount": str(amount),
         "currency": currency,
         "counted": counted,
