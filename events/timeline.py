@@ -96,8 +96,6 @@ _DETAIL: dict[TimelineKind, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """`late` is the client's time if it differs from the server's by LATE_FROM or more."""
-
     kind: TimelineKind
     at: datetime
     tie: str
@@ -105,8 +103,14 @@ class TimelineEntry:
 
     @property
     def late(self) -> datetime | None:
+        """The client's time if it differs from the server's by LATE_FROM or more. A session may be
+        reported at its start or at its end."""
         happened_at = self.detail.happened_at
-        return happened_at if abs(self.at - happened_at) >= LATE_FROM else None
+        times = [happened_at]
+        if isinstance(self.detail, TimelineSession) and self.detail.duration_seconds:
+            times.append(happened_at + timedelta(seconds=self.detail.duration_seconds))
+        is_late = all(abs(self.at - each) >= LATE_FROM for each in times)
+        return happened_at if is_late else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ilara_admin.web.access import url_in
 from players.models import Player, Purchase
 from players.services import LEDGER_ID
 
-SHOWN = 5
+SHOWN = 4
 
 
 def purchase_anchor(digest: bytes) -> str:

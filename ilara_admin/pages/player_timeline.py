@@ -15,6 +15,7 @@ from events.timeline import (
     TimelineEvent,
     TimelinePurchase,
 )
+from ilara_admin.core.diff import Change
 from ilara_admin.models import AuditEntry
 from ilara_admin.pages.audit_text import AuditLine, audit_lines
 from ilara_admin.web.access import environment_url, sees_personal
@@ -35,10 +36,23 @@ class TimelineRow:
 
     @property
     def brief(self) -> str:
-        """What a change by staff changed, on one line."""
-        changes = self.line.changes if self.line else []
-        parts = (" → ".join(filter(None, (each.before, each.after))) for each in changes)
-        return "; ".join(parts)[:BRIEF_LENGTH]
+        """What staff changed, on one line: the text of a note, an amount, or the differences."""
+        if self.line is None:
+            return ""
+        entry = self.line.entry
+        fields = entry.after or entry.before or {}
+        if "note" in fields:
+            text = str(fields["note"])
+        elif "purchase" in fields:
+            text = f"{fields['amount']} {fields['currency']}, {fields['purchase']}"
+        else:
+            text = "; ".join(map(_words, self.line.short))
+        return text[:BRIEF_LENGTH]
+
+
+def _words(change: Change) -> str:
+    sides = " → ".join(filter(None, (change.before, change.after)))
+    return f"{change.label} {sides}" if change.label else sides
 
 
 type Day = tuple[str, list[TimelineRow]]
