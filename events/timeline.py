@@ -204,21 +204,23 @@ _SOURCES = (
         """object_type = 'player' AND object_id = %(player)s::text
            AND action <> 'player.data_seen'""",
     ),
+    # OFFSET 0, because an index on the environment looks better than it is.
     _Source(
         TimelineKind.STAFF,
-        "audit_entry",
+        """(SELECT * FROM audit_entry
+            WHERE action IN ('flag.overridden', 'flag.override_removed', 'flag.overrides_replaced',
+                             'segment.list_changed')
+              AND (jsonb_path_query_array(coalesce(before, '[]'), '$.**{0 to 2}.player')
+                   || jsonb_path_query_array(coalesce(after, '[]'), '$.**{0 to 2}.player')
+                   || jsonb_path_query_array(coalesce(after, '[]'), '$.ids[*]'))
+                  ?| ARRAY(SELECT external_id FROM player WHERE id = %(player)s
+                           UNION ALL SELECT external_id FROM player_alias
+                           WHERE player_id = %(player)s)
+            OFFSET 0) AS naming""",
         "created_at",
         _ID,
         _ENTRY,
-        """environment_id = (SELECT environment_id FROM player WHERE id = %(player)s)
-           AND action IN ('flag.overridden', 'flag.override_removed', 'flag.overrides_replaced',
-                          'segment.list_changed')
-           AND (jsonb_path_query_array(coalesce(before, '[]'), '$.**{0 to 2}.player')
-                || jsonb_path_query_array(coalesce(after, '[]'), '$.**{0 to 2}.player')
-                || jsonb_path_query_array(coalesce(after, '[]'), '$.ids[*]'))
-               ?| ARRAY(SELECT external_id FROM player WHERE id = %(player)s
-                        UNION ALL SELECT external_id FROM player_alias
-                        WHERE player_id = %(player)s)""",
+        "environment_id = (SELECT environment_id FROM player WHERE id = %(player)s)",
     ),
 )
 

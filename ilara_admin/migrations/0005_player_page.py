@@ -14,7 +14,8 @@ class Migration(migrations.Migration):
             model_name="auditentry",
             index=models.Index(
                 condition=models.Q(
-                    ("object_type", "player"), models.Q(("action", "player.data_seen"), _negated=True)
+                    ("object_type", "player"),
+                    models.Q(("action", "player.data_seen"), _negated=True),
                 ),
                 fields=["object_id", "-created_at", "-id"],
                 name="audit_player_time",

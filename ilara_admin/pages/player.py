@@ -137,7 +137,9 @@ def player_summary(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespon
     facts = Facts(
         external_id=player.external_id,
         permalink=request.build_absolute_uri(url_in(environment, "player_detail", player.pk)),
-        stage=STAGES[lifecycle_of(row_of(player), thresholds_of(found.known), found.now).stage].label,
+        stage=STAGES[
+            lifecycle_of(row_of(player), thresholds_of(found.known), found.now).stage
+        ].label,
         first_seen_at=player.first_seen_at,
         last_seen_at=player.last_seen_at,
         attributes=masked(player.attributes, environment.personal_attributes),

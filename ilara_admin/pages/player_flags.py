@@ -112,9 +112,7 @@ class _Row(NamedTuple):
         return self.decision.variant.key not in (document.default, document.off)
 
 
-def flags_panel(
-    request: HtmxHttpRequest, player: Player, evaluated: Evaluated
-) -> dict[str, Any]:
+def flags_panel(request: HtmxHttpRequest, player: Player, evaluated: Evaluated) -> dict[str, Any]:
     """One page of the flags in use, and of others with an override for this player. Only what is
     shown is explained: that takes most of the time."""
     form = PlayerFlagsForm(request)
@@ -152,7 +150,9 @@ def flags_that_differ(
     """The first flags that give this player another value than their default or have an override
     for it, and the number of all of them."""
     rows, context = _decided(player, evaluated)
-    differing = sorted((row for row in rows if row.differs or row.override), key=lambda row: row.order)
+    differing = sorted(
+        (row for row in rows if row.differs or row.override), key=lambda row: row.order
+    )
     return [_shown(evaluated.known, row, context) for row in differing[:most]], len(differing)
 
 

@@ -102,7 +102,9 @@ def _row(
             shown = msgspec.structs.replace(event, properties=masked(event.properties, marked))
             url = environment_url(request, "event_detail", int(entry.tie))
             at = urlencode({"at": entry.at.isoformat()})
-            return TimelineRow(TimelineEntry(entry.kind, entry.at, entry.tie, shown), url=f"{url}?{at}")
+            return TimelineRow(
+                TimelineEntry(entry.kind, entry.at, entry.tie, shown), url=f"{url}?{at}"
+            )
         case TimelinePurchase():
             return TimelineRow(entry, anchor=purchase_anchor(bytes.fromhex(entry.tie)))
     return TimelineRow(entry)

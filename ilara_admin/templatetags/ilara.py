@@ -330,13 +330,17 @@ def timeline_event(row: Any, url: str) -> SafeString:
 
 MOST_JSON = 4_000  # characters of properties in a timeline; the page of the event has all
 _TIMELINE_EVENT = """<details>
-<summary>{} {} <span data-line><span class="mono">{}</span> <span class="mono muted">{}</span></span>{}</summary>
+<summary>
+  {} {} <span data-line><span class="mono">{}</span> <span class="mono muted">{}</span></span>{}
+</summary>
 <div>{}{}{}<p class="actions">
-  <a class="btn" data-size="small" href="{whole}" hx-get="{whole}" hx-target="#dialog">Whole event</a>
-  <a class="btn" data-size="small" href="{url}#timeline" hx-get="{url}" hx-target="#timeline" hx-swap="outerHTML"
-    hx-indicator="#timeline">Only events of this name</a>
+  <a class="btn" data-size="small" href="{whole}" hx-get="{whole}" hx-target="#dialog">
+    Whole event
+  </a>
+  <a class="btn" data-size="small" href="{url}#timeline" hx-get="{url}" hx-target="#timeline"
+    hx-swap="outerHTML" hx-indicator="#timeline">Only events of this name</a>
 </p></div>
 </details>"""
-_LATE_BADGE = mark_safe('<span class="badge" data-tone="warn">Late</span>')  # noqa: S308 - no values
+_LATE_BADGE = mark_safe('<span class="badge" data-tone="warn">Late</span>')
 _LATE = "<p>Occurred {} by the device clock.</p>"
 _SESSION = '<p>Session <span class="mono">{}</span></p>'

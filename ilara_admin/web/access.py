@@ -4,6 +4,7 @@ Every dashboard view has one decorator, which names its role and methods. Below
 /<project>/<environment>/ it turns the two slugs into `request.project` and `request.environment`.
 """
 
+import json
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, cast
@@ -73,6 +74,11 @@ def _columns(model: type[models.Model]) -> list[str]:
 
 
 _PROJECT, _ENVIRONMENT = _columns(Project), _columns(Environment)
+_JSON = [
+    place
+    for place, field in enumerate(Environment._meta.concrete_fields, len(_PROJECT))
+    if isinstance(field, models.JSONField)
+]
 ENVIRONMENTS = f"""
 SELECT {", ".join(_PROJECT + _ENVIRONMENT)}
 FROM environment JOIN project ON project.id = environment.project_id
@@ -88,7 +94,10 @@ def all_environments() -> list[Environment]:
     environments = []
     with connection.cursor() as cursor:
         cursor.execute(ENVIRONMENTS)
-        for row in cursor:
+        for columns in cursor:
+            row = list(columns)
+            for place in _JSON:  # Django reads JSON as text
+                row[place] = json.loads(row[place])
             project = Project.from_db(DEFAULT_DB_ALIAS, (), row[: len(_PROJECT)])
             environment = Environment.from_db(DEFAULT_DB_ALIAS, (), row[len(_PROJECT) :])
             environment.project = projects.setdefault(project.pk, project)

@@ -19,7 +19,7 @@ from pytest_django import DjangoDbBlocker
 from events import export, log_reader, partitions, rollups, tail
 from events.forms import TailForm
 from events.log_reader import Filter
-from events.timeline import timeline
+from events.timeline import TimelineFilter, timeline
 from events.views import count_after
 from ilara_admin.core import db
 from ilara_admin.models import Environment
@@ -190,7 +190,7 @@ def waiting_after_a_pause(environment: Environment) -> None:
 
 def timeline_of_a_player(environment: Environment) -> None:
     timeline(PLAYER)
-    timeline(PLAYER, event_name="purchase")
+    timeline(PLAYER, TimelineFilter(event_name="purchase"))
 
 
 def chunk_of_the_count(environment: Environment) -> None:
