@@ -188,6 +188,26 @@ def test_staff_actions__are_found_by_their_indexes(player: Player) -> None:
     assert "Seq Scan on audit_entry" not in plan
 
 
+def test_other_player__has_separate_entries_and_cursors(
+    busy: Player, environment: Environment
+) -> None:
+    other = make_player(environment, "other")
+    assert not timeline(other.pk).entries
+    cursor = timeline(busy.pk).older
+    assert timeline(other.pk, before=cursor) == timeline(other.pk)
+    assert timeline(busy.pk, before="nonsense") == timeline(busy.pk)
+
+
+def test_page__uses_one_statement(busy: Player) -> None:
+    connection.force_debug_cursor = True
+    try:
+        before = len(connection.queries_log)
+        timeline(busy.pk)
+        assert len(connection.queries_log) == before + 1
+    finally:
+        connection.force_debug_cursor = False
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(None, ""), (0, "0 s"), (70, "1 min 10 s"), (3700, "1 h 1 min")]
 )
