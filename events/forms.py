@@ -16,7 +16,7 @@ from events.properties import (
     PropertyOperator,
 )
 from events.search import ALL_TIME, Span
-from events.timeline import TimelineKind
+from events.timeline import TimelineFilter, TimelineKind
 from ilara_admin.core.local_times import line_text
 from ilara_admin.core.text import isolated
 from ilara_admin.models import Environment, Role
@@ -180,6 +180,9 @@ class RejectedForm(FilterForm):
     )
 
 
+MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local"})
+
+
 class TimelineFilterForm(FilterForm):
     kind = forms.ChoiceField(
         label="Show",
@@ -189,6 +192,7 @@ class TimelineFilterForm(FilterForm):
             ("session", "Sessions"),
             ("purchase", "Purchases"),
             ("event", "Events"),
+            ("staff", "Staff actions"),
         ],
     )
     event = forms.CharField(
@@ -197,20 +201,33 @@ class TimelineFilterForm(FilterForm):
         max_length=128,
         strip=False,
         widget=forms.TextInput(
-            attrs={
-                **SEARCH,
-                "class": "mono",
-                "placeholder": "level_completed",
-            }
+            attrs={**SEARCH, "class": "mono", "placeholder": "level_completed"},
         ),
     )
+    text = forms.CharField(
+        label="Text in properties",
+        required=False,
+        max_length=128,
+        widget=forms.TextInput(attrs={**SEARCH, "class": "mono", "placeholder": "sword_7"}),
+    )
+    since = forms.DateTimeField(label="From", required=False, widget=MOMENT)
+    until = forms.DateTimeField(label="To", required=False, widget=MOMENT)
 
     @property
-    def wanted(self) -> TimelineKind | None:
-        """The kind to show. An event name implies events."""
-        if self.value("event"):
-            return TimelineKind.EVENT
-        return TimelineKind[self.value("kind").upper()] if self.value("kind") else None
+    def wanted(self) -> TimelineFilter:
+        kind = self.value("kind")
+        return TimelineFilter(
+            TimelineKind[kind.upper()] if kind else None,
+            self.value("event"),
+            self.value("text"),
+            self.cleaned_data.get("since"),
+            self.cleaned_data.get("until"),
+        )
+
+    @property
+    def narrows(self) -> bool:
+        """Whether one of the fields that seldom matter is in use."""
+        return any(self.cleaned_data.get(name) for name in ("text", "since", "until"))
 
 
 class DescriptionForm(SeenForm):

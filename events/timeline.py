@@ -1,6 +1,7 @@
-"""A player's timeline: sessions, purchases and events, merged, newest first.
+"""A player's timeline: sessions, purchases, events and what staff did, merged, newest first.
 
-One statement reads a page from the three tables, each by its index on player and time.
+One statement reads a page from the tables, each by an index on player and time. What staff did is
+in the audit log: the entries about the player, and those about flags and segments that name it.
 """
 
 import json
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from django.core import signing
@@ -17,8 +18,9 @@ from django.db import connection
 
 from players.event_log import LOGGED_EVENTS
 
-PAGE_SIZE = 25
-BRIEF_LENGTH = 120
+PAGE_SIZE = 50
+BRIEF_LENGTH = 200
+SEARCHED = 5_000  # events of a player that one page looks through
 LATE_FROM = timedelta(minutes=1)
 _json_text = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -29,6 +31,7 @@ class TimelineKind(IntEnum):
     SESSION = 1
     PURCHASE = 2
     EVENT = 3
+    STAFF = 4
 
 
 class TimelineSession(msgspec.Struct, frozen=True):
@@ -74,75 +77,166 @@ class TimelineEvent(msgspec.Struct, frozen=True):
         )[:BRIEF_LENGTH]
 
 
+class TimelineAction(msgspec.Struct, frozen=True):
+    """An entry of the audit log, by its id."""
+
+    entry_id: int
+    happened_at: datetime
+
+
+type Detail = TimelineSession | TimelinePurchase | TimelineEvent | TimelineAction
+
 _DETAIL: dict[TimelineKind, Any] = {
     TimelineKind.SESSION: TimelineSession,
     TimelineKind.PURCHASE: TimelinePurchase,
     TimelineKind.EVENT: TimelineEvent,
+    TimelineKind.STAFF: TimelineAction,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """`late` is the client's time if it differs from the server's by LATE_FROM or more."""
-
     kind: TimelineKind
     at: datetime
     tie: str
-    detail: TimelineSession | TimelinePurchase | TimelineEvent
+    detail: Detail
 
     @property
     def late(self) -> datetime | None:
+        """The client's time if it differs from the server's by LATE_FROM or more. A session may be
+        reported at its start or at its end."""
         happened_at = self.detail.happened_at
-        return happened_at if abs(self.at - happened_at) >= LATE_FROM else None
+        times = [happened_at]
+        if isinstance(self.detail, TimelineSession) and self.detail.duration_seconds:
+            times.append(happened_at + timedelta(seconds=self.detail.duration_seconds))
+        is_late = all(abs(self.at - each) >= LATE_FROM for each in times)
+        return happened_at if is_late else None
 
 
 @dataclass(frozen=True, slots=True)
 class TimelinePage:
-    """`older` is the cursor of the next page, "" on the last page."""
+    """`older` is the cursor of the next page, "" on the last page. `searched_to` is the time of the
+    last event that a search looked at if it stopped there, after SEARCHED events."""
 
     entries: list[TimelineEntry]
     older: str
+    searched_to: datetime | None = None
 
 
-# Per kind: the table, a tie-breaker for equal times, and the arguments of jsonb_build_object.
-_SOURCES = {
-    TimelineKind.SESSION: (
+@dataclass(frozen=True, slots=True)
+class TimelineFilter:
+    """What to show: entries that arrived from `since` until before `until`. An event name or a
+    `text` in the properties, in any case, finds only events."""
+
+    kind: TimelineKind | None = None
+    event_name: str = ""
+    text: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def searches(self) -> bool:
+        return bool(self.event_name or self.text)
+
+    @property
+    def kinds(self) -> list[TimelineKind]:
+        if self.searches:
+            return [TimelineKind.EVENT]
+        return [self.kind] if self.kind else list(TimelineKind)
+
+
+EVERYTHING = TimelineFilter()
+
+
+class _Source(NamedTuple):
+    """A table, its time, a tie-breaker for equal times, the arguments of jsonb_build_object, and
+    the condition."""
+
+    kind: TimelineKind
+    table: str
+    at: str
+    tie: str
+    fields: str
+    where: str
+
+
+_DIGEST = "encode(digest, 'hex') COLLATE \"C\""
+_ID = "lpad(id::text, 20, '0') COLLATE \"C\""
+_ENTRY = "'entry_id', id, 'happened_at', created_at"
+_OWN = "player_id = %(player)s"
+_SOURCES = (
+    _Source(
+        TimelineKind.SESSION,
         "player_session",
-        "encode(digest, 'hex') COLLATE \"C\"",
+        "received_at",
+        _DIGEST,
         "'session_id', session_id, 'happened_at', started_at, 'duration_seconds', duration_seconds",
+        _OWN,
     ),
-    TimelineKind.PURCHASE: (
+    _Source(
+        TimelineKind.PURCHASE,
         "purchase",
-        "encode(digest, 'hex') COLLATE \"C\"",
+        "received_at",
+        _DIGEST,
         """'transaction_id', transaction_id, 'product_id', product_id, 'amount', amount::text,
            'currency', currency, 'counted', counted, 'verified', verified,
            'happened_at', received_at, 'refunded_at', refunded_at""",
+        _OWN,
     ),
-    TimelineKind.EVENT: (
+    # Sessions and purchases are also logged as events; they come from their own tables, which keep
+    # them longer.
+    _Source(
+        TimelineKind.EVENT,
         "event",
-        "lpad(id::text, 20, '0') COLLATE \"C\"",
+        "received_at",
+        _ID,
         """'name', name, 'session_id', session_id, 'properties', properties,
            'happened_at', occurred_at""",
+        f"{_OWN} AND name <> ALL(%(logged)s)",
     ),
-}
+    # The conditions of these two are those of the indexes audit_player_time and audit_names_player.
+    _Source(
+        TimelineKind.STAFF,
+        "audit_entry",
+        "created_at",
+        _ID,
+        _ENTRY,
+        """object_type = 'player' AND object_id = %(player)s::text
+           AND action <> 'player.data_seen'""",
+    ),
+    # OFFSET 0, because an index on the environment looks better than it is.
+    _Source(
+        TimelineKind.STAFF,
+        """(SELECT * FROM audit_entry
+            WHERE action IN ('flag.overridden', 'flag.override_removed', 'flag.overrides_replaced',
+                             'segment.list_changed')
+              AND (jsonb_path_query_array(coalesce(before, '[]'), '$.**{0 to 2}.player')
+                   || jsonb_path_query_array(coalesce(after, '[]'), '$.**{0 to 2}.player')
+                   || jsonb_path_query_array(coalesce(after, '[]'), '$.ids[*]'))
+                  ?| ARRAY(SELECT external_id FROM player WHERE id = %(player)s
+                           UNION ALL SELECT external_id FROM player_alias
+                           WHERE player_id = %(player)s)
+            OFFSET 0) AS naming""",
+        "created_at",
+        _ID,
+        _ENTRY,
+        "environment_id = (SELECT environment_id FROM player WHERE id = %(player)s)",
+    ),
+)
 
 
 def timeline(
-    player_id: uuid.UUID,
-    *,
-    kind: TimelineKind | None = None,
-    event_name: str = "",
-    before: str = "",
+    player_id: uuid.UUID, wanted: TimelineFilter = EVERYTHING, *, before: str = ""
 ) -> TimelinePage:
     """The newest page, or the page after the cursor `before`."""
     cursor = _decode(player_id, before)
-    kinds = [kind] if kind else list(TimelineKind)
-    parts = " UNION ALL ".join(
-        _part(each, older=cursor is not None, named=bool(event_name)) for each in kinds
-    )
+    sources = [source for source in _SOURCES if source.kind in wanted.kinds]
+    part = _searched if wanted.searches else _part
+    parts = " UNION ALL ".join(part(each, wanted, cursor is not None) for each in sources)
     params = {
-        "player": player_id, "name": event_name, "logged": list(LOGGED_EVENTS),
-        "limit": PAGE_SIZE + 1, **(cursor or {}),
+        "player": player_id, "name": wanted.event_name, "text": wanted.text.lower(),
+        "since": wanted.since, "until": wanted.until, "logged": list(LOGGED_EVENTS),
+        "limit": PAGE_SIZE + 1, "searched": SEARCHED, **(cursor or {}),
     }  # fmt: skip
     with connection.cursor() as db:
         db.execute(
@@ -151,43 +245,66 @@ def timeline(
             params,
         )
         rows = db.fetchall()
-    entries = [
-        TimelineEntry(
-            TimelineKind(kind),
-            at,
-            tie,
-            msgspec.json.decode(detail, type=_DETAIL[TimelineKind(kind)]),
-        )
-        for kind, at, tie, detail in rows[:PAGE_SIZE]
-    ]
-    more = len(rows) > PAGE_SIZE
-    return TimelinePage(entries, _encode(player_id, entries[-1]) if more else "")
+    entries = [_entry(*row[:4]) for row in rows[:PAGE_SIZE] if row[3]]
+    if len(rows) > PAGE_SIZE:
+        return TimelinePage(entries, _encode(player_id, *rows[PAGE_SIZE - 1][:3]))
+    if rows and rows[-1][4]:
+        return TimelinePage(entries, _encode(player_id, *rows[-1][:3]), rows[-1][1])
+    return TimelinePage(entries, "")
 
 
-def _part(kind: TimelineKind, *, older: bool, named: bool) -> str:
-    table, tie, fields = _SOURCES[kind]
-    where = "player_id = %(player)s"
-    if kind is TimelineKind.EVENT:
-        # Sessions and purchases are also logged as events; read them from their own tables, which
-        # keep them longer.
-        where += " AND name = %(name)s" if named else " AND name <> ALL(%(logged)s)"
+def _entry(kind: int, at: datetime, tie: str, detail: str) -> TimelineEntry:
+    found = TimelineKind(kind)
+    return TimelineEntry(found, at, tie, msgspec.json.decode(detail, type=_DETAIL[found]))
+
+
+def _part(source: _Source, wanted: TimelineFilter, older: bool) -> str:
+    return f"""(
+        SELECT {source.kind:d} AS kind, {source.at} AS at, {source.tie} AS tie,
+               jsonb_build_object({source.fields})::text AS detail, false AS is_last
+        FROM {source.table} WHERE {source.where} {_range(source, wanted, older)}
+        ORDER BY {source.at} DESC, tie DESC LIMIT %(limit)s)"""
+
+
+def _searched(source: _Source, wanted: TimelineFilter, older: bool) -> str:
+    """Looks through SEARCHED events at most, as no index finds a name or a text of one player. The
+    last of so many comes without a detail if it is not what is wanted."""
+    found = "name = %(name)s" if wanted.event_name else "name <> ALL(%(logged)s)"
+    if wanted.text:
+        found += " AND strpos(lower(properties::text), %(text)s) > 0"
+    return f"""(
+        SELECT {source.kind:d} AS kind, at, tie,
+               CASE WHEN is_found THEN jsonb_build_object({source.fields})::text END AS detail,
+               place = %(searched)s AS is_last
+        FROM (SELECT *, {found} AS is_found,
+                     row_number() OVER (ORDER BY at DESC, tie DESC) AS place
+              FROM (SELECT *, {source.at} AS at, {source.tie} AS tie FROM {source.table}
+                    WHERE {_OWN} {_range(source, wanted, older)}
+                    ORDER BY at DESC, tie DESC LIMIT %(searched)s) AS newest) AS searched
+        WHERE is_found OR place = %(searched)s
+        ORDER BY at DESC, tie DESC LIMIT %(limit)s)"""
+
+
+def _range(source: _Source, wanted: TimelineFilter, older: bool) -> str:
+    conditions = ""
+    if wanted.since:
+        conditions += f" AND {source.at} >= %(since)s"
+    if wanted.until:
+        conditions += f" AND {source.at} < %(until)s"
     if older:
         # The index scan starts at the first comparison.
-        where += f""" AND received_at <= %(at)s::timestamptz
-            AND (received_at, {kind:d}, {tie}) < (%(at)s::timestamptz, %(kind)s, %(tie)s)"""
-    return f"""(
-        SELECT {kind:d} AS kind, received_at AS at, {tie} AS tie,
-               jsonb_build_object({fields})::text AS detail
-        FROM {table} WHERE {where}
-        ORDER BY received_at DESC, tie DESC LIMIT %(limit)s)"""
+        conditions += f""" AND {source.at} <= %(at)s::timestamptz
+            AND ({source.at}, {source.kind:d}, {source.tie})
+                < (%(at)s::timestamptz, %(kind)s, %(tie)s)"""
+    return conditions
 
 
 def _signer(player_id: uuid.UUID) -> signing.Signer:
     return signing.Signer(salt=f"timeline:{player_id}")
 
 
-def _encode(player_id: uuid.UUID, last: TimelineEntry) -> str:
-    return _signer(player_id).sign_object([last.at.isoformat(), last.kind, last.tie])
+def _encode(player_id: uuid.UUID, kind: int, at: datetime, tie: str) -> str:
+    return _signer(player_id).sign_object([at.isoformat(), kind, tie])
 
 
 def _decode(player_id: uuid.UUID, cursor: str) -> dict[str, Any] | None:

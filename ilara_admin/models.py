@@ -280,6 +280,13 @@ class AuditEntry(models.Model):
             ),
             models.Index(fields=["object_type", "object_id", "-id"], name="audit_object"),
             models.Index(fields=["request_id"], name="audit_request"),
+            # Of a player's timeline. The migration 0005 adds audit_names_player, of the entries
+            # about flags and segments that name a player.
+            models.Index(
+                fields=["object_id", "-created_at", "-id"],
+                name="audit_player_time",
+                condition=models.Q(object_type="player") & ~models.Q(action="player.data_seen"),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -20,8 +20,9 @@ from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from ilara_admin.web.pagination import KeysetPage
 from players.aliases import player_alias_link, player_alias_unlink
 from players.forms import AliasForm, NoteForm
-from players.models import Player, PlayerAlias, PlayerNote
+from players.models import Player, PlayerAlias, PlayerNote, Purchase
 from players.notes import may_delete, note_add, note_delete, notes_of, with_right
+from players.purchases import purchase_page
 from players.services import purchase_of, purchase_refund, purchase_refund_undo
 
 # --- Notes ----------------------------------------------------------------------------------------
@@ -142,7 +143,9 @@ def player_alias_remove(
 @staff_view(Role.SUPPORT, "GET", "POST")
 def player_refund(request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str) -> HttpResponse:
     player = get_or_404(request, Player, id=player_id)
-    amount, description, error = *_purchase_text(player, purchase), ""
+    found = _purchase(player, purchase)
+    page = purchase_page(request.environment, player.pk, found.digest)
+    amount, description, error = *_purchase_text(player, found), ""
     if request.method == "POST":
         try:
             entry = purchase_refund(
@@ -151,12 +154,11 @@ def player_refund(request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str)
         except ValidationError as refused:  # it was refunded in the meantime
             error = refused.messages[0]
         else:
-            text = f"Marked the purchase of {amount} as refunded."
-            return _changed(request, player, entry, text)
+            return changed(request, page, entry, f"Marked the purchase of {amount} as refunded.")
     confirm = Confirm(
         title=f"Mark {amount} as refunded",
         button="Mark as refunded",
-        cancel_url=environment_url(request, "player_detail", player.pk),
+        cancel_url=page,
         text=f"{description} The purchase stays in the timeline and no longer counts as revenue. "
         "This does not move money: refund the player in the store.",
         tone="danger",
@@ -170,7 +172,9 @@ def player_refund_reverse(
     request: HtmxHttpRequest, player_id: uuid.UUID, purchase: str
 ) -> HttpResponse:
     player = get_or_404(request, Player, id=player_id)
-    amount, description, error = *_purchase_text(player, purchase), ""
+    found = _purchase(player, purchase)
+    page = purchase_page(request.environment, player.pk, found.digest)
+    amount, description, error = *_purchase_text(player, found), ""
     if request.method == "POST":
         try:
             entry = purchase_refund_undo(
@@ -179,23 +183,26 @@ def player_refund_reverse(
         except ValidationError as refused:
             error = refused.messages[0]
         else:
-            return _changed(request, player, entry, f"Reversed the refund of {amount}.")
+            return changed(request, page, entry, f"Reversed the refund of {amount}.")
     confirm = Confirm(
         title=f"Reverse the refund of {amount}",
         button="Reverse the refund",
-        cancel_url=environment_url(request, "player_detail", player.pk),
+        cancel_url=page,
         text=f"{description} The purchase counts as revenue again. This does not move money.",
         error=error,
     )
     return render_confirm(request, confirm)
 
 
-def _purchase_text(player: Player, purchase: str) -> tuple[str, str]:
-    """The amount, and a sentence with the product and time of the purchase."""
+def _purchase(player: Player, purchase: str) -> Purchase:
     try:
-        found = purchase_of(player, purchase)
+        return purchase_of(player, purchase)
     except ValidationError as error:
         raise Http404(error.messages[0]) from None
+
+
+def _purchase_text(player: Player, found: Purchase) -> tuple[str, str]:
+    """The amount, and a sentence with the product and time of the purchase."""
     when = date_format(localtime(found.received_at), "j M Y, H:i T")
     what = f" {isolated(found.product_id)}" if found.product_id else ""
     who = isolated(player.external_id)

@@ -265,6 +265,12 @@ class Purchase(models.Model):
             models.UniqueConstraint(fields=["environment", "digest"], name="purchase_unique"),
         ]
 
+    @property
+    def audit_name(self) -> str:
+        """What the audit log calls it: the same whichever id was given, because undo searches for
+        it."""
+        return self.transaction_id or bytes(self.digest).hex()
+
 
 class PlayerValue(models.Model):
     """A value that staff find a player by: of `email`, `device_id`, or `attributes.<name>` of an

@@ -224,9 +224,8 @@ def purchase_of(player: Player, transaction_id: str) -> Purchase:
 
 def _audit_fields(purchase: Purchase, row: db.Row) -> dict[str, Any]:
     amount, currency, counted, _ = row
-    # The same name whichever id was given, because undo searches for it.
     return {
-        "purchase": purchase.transaction_id or bytes(purchase.digest).hex(),
+        "purchase": purchase.audit_name,
         "amount": str(amount),
         "currency": currency,
         "counted": counted,

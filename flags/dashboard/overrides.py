@@ -94,20 +94,24 @@ def flag_overrides(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 @staff_view(Role.SUPPORT, "GET", "POST")
 def flag_override_remove(request: HtmxHttpRequest, key: str, player_id: uuid.UUID) -> HttpResponse:
-    """Remove the override of one player, from the page of the flag."""
+    """Remove the override of one player, from the page of the flag, or with `?back=player` from
+    that of the player."""
     flag = get_flag_or_404(request, key)
     player = get_or_404(request, Player, id=player_id)
     who = isolated(player.external_id)
+    url = environment_url(request, "flag_detail", key)
+    if request.GET.get("back") == "player":
+        url = environment_url(request, "player_detail", player.pk)
     if request.method == "POST":
         entry = override_remove(flag, player, actor=actor_of(request), reason=reason_of(request))
-        return done(request, flag, entry, f"{who} gets what the rules of {key} say.")
+        return changed(request, url, entry, f"{who} gets what the rules of {key} say.")
     present = FlagOverride.objects.filter(flag=flag, player_id=player.pk).first()
     return render_confirm(
         request,
         Confirm(
             title=f"Remove the override of {key} for {who}",
             button=f"Remove in {request.environment.slug}",
-            cancel_url=environment_url(request, "flag_detail", key),
+            cancel_url=url,
             text="The rules decide for this player, from the next request on.",
             tone="danger",
             changes=[Change(who, present.variant, RULES)] if present else [],

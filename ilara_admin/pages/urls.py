@@ -19,6 +19,7 @@ from ilara_admin.pages import (
 urlpatterns = [
     path("", overview.overview, name="overview"),
     path("players/<any_uuid:player_id>/", player.player_detail, name="player_detail"),
+    path("players/<any_uuid:player_id>/summary/", player.player_summary, name="player_summary"),
     path("flags/+copy/", copying.flag_copy, name="flag_copy"),
     path("segments/+copy/", copying.segment_copy, name="segment_copy"),
     path(

@@ -181,14 +181,25 @@ def reltime(moment: datetime | None, never: str = "never") -> SafeString:
     """A relative time; its tooltip has the exact time in the user's zone and in UTC."""
     if moment is None:
         return format_html('<span class="muted">{}</span>', never)
-    here, utc = timezone.localtime(moment), moment.astimezone(UTC)
+    here = timezone.localtime(moment)
+    return _time(here, reltime_words(here, timezone.now()), " data-reltime")
+
+
+@register.simple_tag
+def clock(moment: datetime) -> SafeString:
+    """The time of day in the user's zone, with the tooltip of a relative time."""
+    here = timezone.localtime(moment)
+    return _time(here, here.time().isoformat(timespec="seconds"))
+
+
+def _time(here: datetime, words: str, more: str = "") -> SafeString:
+    utc = here.astimezone(UTC)
     title = f"{_exact(here)} {here.tzname()}"
     if here.utcoffset():
         title += f" · {_exact(utc)} UTC"
-    words = reltime_words(here, timezone.now())
     stamp = utc.replace(tzinfo=None).isoformat(timespec="seconds")
     # Digits and names of months and zones. Escaping them would take most of the time.
-    return mark_safe(f'<time datetime="{stamp}Z" title="{title}" data-reltime>{words}</time>')  # noqa: S308 - see above
+    return mark_safe(f'<time datetime="{stamp}Z" title="{title}"{more}>{words}</time>')  # noqa: S308 - see above
 
 
 # strftime is slow.
@@ -296,29 +307,40 @@ def attributes(attrs: Mapping[str, object]) -> SafeString:
 
 
 @register.simple_tag
-def timeline_event(entry: Any, url: str) -> SafeString:
-    """An event of a player's timeline (a TimelineEntry). `url` is that of the timeline of one
-    event, up to its name. Most rows are events, and a template takes several times as long."""
-    event, late = entry.detail, entry.late
+def timeline_event(row: Any, url: str) -> SafeString:
+    """An event of a player's timeline (a TimelineRow). `url` is that of the timeline of one event,
+    up to its name. Most rows are events, and a template takes several times as long."""
+    entry, event = row.entry, row.entry.detail
+    late = entry.late
+    text = json_pretty(event.properties) if event.properties else ""
     return format_html(
         _TIMELINE_EVENT,
+        clock(entry.at),
+        icon("bolt"),
         event.name,
-        reltime(entry.at),
+        event.brief,
+        _LATE_BADGE if late else "",
         format_html(_LATE, reltime(late)) if late else "",
-        format_html(_PROPERTIES, event.brief, isolated(event.name), json_pretty(event.properties))
-        if event.properties
-        else "",
+        format_html(_SESSION, event.session_id) if event.session_id else "",
+        format_html("<pre>{}</pre>", truncatechars(text, MOST_JSON)) if text else "",
         url=url + quote_plus(event.name),
+        whole=row.url,
     )
 
 
-_TIMELINE_EVENT = """<span>
-  <a class="mono" href="{url}#timeline" hx-get="{url}" hx-target="#timeline" hx-swap="outerHTML"
-    hx-indicator="#timeline">{}</a>
-</span>
-{} {} {}"""
-_LATE = '<span class="muted">Occurred {} by the device clock.</span>'
-_PROPERTIES = """<details>
-  <summary class="mono muted">{}</summary>
-  <pre tabindex="0" role="region" aria-label="Properties of {}">{}</pre>
+MOST_JSON = 4_000  # characters of properties in a timeline; the page of the event has all
+_TIMELINE_EVENT = """<details>
+<summary>
+  {} {} <span data-line><span class="mono">{}</span> <span class="mono muted">{}</span></span>{}
+</summary>
+<div>{}{}{}<p class="actions">
+  <a class="btn" data-size="small" href="{whole}" hx-get="{whole}" hx-target="#dialog">
+    Whole event
+  </a>
+  <a class="btn" data-size="small" href="{url}#timeline" hx-get="{url}" hx-target="#timeline"
+    hx-swap="outerHTML" hx-indicator="#timeline">Only events of this name</a>
+</p></div>
 </details>"""
+_LATE_BADGE = mark_safe('<span class="badge" data-tone="warn">Late</span>')
+_LATE = "<p>Occurred {} by the device clock.</p>"
+_SESSION = '<p>Session <span class="mono">{}</span></p>'

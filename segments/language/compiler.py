@@ -1,6 +1,6 @@
 """Compiles rules to functions that evaluate one player. Imports no Django."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,8 @@ class Subject:
 
     `lists` maps a segment's id to True if the player is on its exclude list, False if only on its
     include list; `counts` holds the event counts that rules need. `memo` caches membership by
-    segment key, since several rules may refer to one segment.
+    segment key, since several rules may refer to one segment. `hidden` are the built-in fields and
+    attributes whose values texts mask; they count in rules as they are.
     """
 
     attributes: Mapping[str, Any]
@@ -34,6 +35,7 @@ class Subject:
     lists: Mapping[int, bool] = field(default_factory=dict)
     counts: Mapping[EventCount, int] = field(default_factory=dict)
     memo: dict[str, bool] = field(default_factory=dict, compare=False)
+    hidden: Collection[str] = ()
 
 
 MISSING = object()

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from players.personal import mask_value
 from segments.language.compiler import MISSING, Matcher, Subject, compile_rule, reader
 from segments.language.operators import OPERATORS
 from segments.language.parser import (
@@ -74,6 +75,8 @@ def _actual(leaf: Leaf, subject: Subject, segments: Mapping[str, Matcher]) -> st
     value = reader(leaf.field)(subject)
     if value is MISSING or value is None:
         return _missing(leaf.field, subject)
+    if leaf.field in subject.hidden or attribute_path(leaf.field)[0] in subject.hidden:
+        return _shown(mask_value(value))
     return f"{_shown(value)}{_reading(leaf, value)}"
 
 

@@ -18,8 +18,9 @@ from tests.pages import PAGES as ADDRESSES
 MISSING = ["/sample-game/test/flags/new-shop/", "/nowhere/"]
 PAGES = [
     "", "players/", "players/?stage=churned", "players/?q=unknown", "players/churn/",
-    "players/{player}/", "players/{player}/edit/", "players/{player}/notes/",
-    "players/{player}/notes/add/", "players/{player}/notes/{note}/delete/",
+    "players/{player}/", "players/{player}/summary/", "players/{player}/edit/",
+    "players/{player}/notes/", "players/{player}/notes/add/",
+    "players/{player}/notes/{note}/delete/",
     "players/{player}/ids/add/", "players/{player}/ids/{alias}/remove/",
     "players/{player}/purchases/t-1/refund/", "players/{player}/purchases/t-1/reverse/",
     "players/?q=guest", "find/?q=guest", "flags/", "flags/+new/",

@@ -36,7 +36,7 @@ PAGES = [
     "", "players/", f"players/?q={MARK}", "players/{player}/", "players/{player}/edit/",
     "players/{player}/notes/", "players/{player}/notes/add/", "players/{player}/ids/add/",
     "players/{player}/ids/{alias}/remove/", "players/{player}/purchases/{purchase}/refund/",
-    f"players/{{player}}/?event={MARK}", f"find/?q={MARK}", "flags/new-shop/players/{player}/",
+    "players/{player}/summary/", f"players/{{player}}/?event={MARK}", f"find/?q={MARK}", "flags/new-shop/players/{player}/",
     f"flags/new-shop/?player={ID}", f"segments/whales/?player={ID}", "segments/whales/lists/",
     f"segments/whales/lists/?q={MARK}x", "flags/", "flags/{key}/",
     "flags/{key}/rules/", "flags/{key}/archive/",

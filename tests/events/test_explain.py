@@ -19,7 +19,7 @@ from events import export, log_reader, partitions, rollups, search, stats, tail
 from events.log_reader import Filter
 from events.properties import PropertyFilter, PropertyOperator
 from events.search import ALL_TIME, Span
-from events.timeline import timeline
+from events.timeline import TimelineFilter, timeline
 from ilara_admin.core import db
 from ilara_admin.models import Environment
 from segments.language.parser import EventCount
@@ -225,7 +225,7 @@ def chart_of_rates(environment: Environment) -> None:
 
 def timeline_of_a_player(environment: Environment) -> None:
     timeline(PLAYER)
-    timeline(PLAYER, event_name="purchase")
+    timeline(PLAYER, TimelineFilter(event_name="purchase"))
 
 
 def chunk_of_the_count(environment: Environment) -> None:

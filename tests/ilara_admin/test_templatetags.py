@@ -92,8 +92,9 @@ def test_money_and_number() -> None:
 
 def test_timeline_event__escapes_texts_of_games() -> None:
     now = timezone.now()
-    event = SimpleNamespace(name="<a>&", properties={"<b>": 1}, brief="<b> 1")
-    drawn = ilara.timeline_event(SimpleNamespace(detail=event, at=now, late=now), "/p?event=")
+    event = SimpleNamespace(name="<a>&", properties={"<b>": 1}, brief="<b> 1", session_id="<a>&")
+    entry = SimpleNamespace(detail=event, at=now, late=now)
+    drawn = ilara.timeline_event(SimpleNamespace(entry=entry, url="/e?at=1"), "/p?event=")
     assert 'href="/p?event=%3Ca%3E%26#timeline"' in drawn
     assert drawn.count("<time ") == 2
     assert "<a>" not in drawn

@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.models import Count, Q, Sum
 
 from events.models import Event
-from events.timeline import TimelineKind, timeline
+from events.timeline import TimelineFilter, TimelineKind, timeline
 from ilara_admin.models import AuditEntry, Environment
 from players.models import Player, Purchase
 from players.services import purchase_refund, purchase_refund_undo
@@ -69,9 +69,9 @@ def test_timeline__shows_a_refunded_purchase_once(
 ) -> None:
     public_api.post(f"{path}/purchase", {"amount": 1, "transaction_id": "t-1"})
     purchase_refund(player, "t-1", actor=ACTOR)
-    (entry,) = timeline(player.pk).entries
+    (entry,) = timeline(player.pk, TimelineFilter(TimelineKind.PURCHASE)).entries
     assert getattr(entry.detail, "refunded_at", None) is not None
-    named = timeline(player.pk, kind=TimelineKind.EVENT, event_name="ilara.refund").entries
+    named = timeline(player.pk, TimelineFilter(event_name="ilara.refund")).entries
     assert [getattr(entry.detail, "name", "") for entry in named] == ["ilara.refund"]
 
 
@@ -128,7 +128,7 @@ def test_reversed_refund__restores_the_counts(path: str, player: Player, public_
     assert len({event_id for _, event_id, _, _ in logged()}) == 6
     with pytest.raises(ValidationError, match="is not refunded"):
         purchase_refund_undo(player, "t-1", actor=ACTOR)
-    assert len(timeline(player.pk).entries) == 2
+    assert len(timeline(player.pk, TimelineFilter(TimelineKind.PURCHASE)).entries) == 2
 
 
 def test_reversed_refund_in_another_currency__changes_no_sum(
@@ -149,10 +149,10 @@ def test_timeline__shows_each_ledger_entry_once(path: str, player: Player, publi
     purchase_refund(player, "t-1", actor=ACTOR)
     purchase_refund_undo(player, "t-1", actor=ACTOR)
     assert Event.objects.count() == 4
-    assert [entry.kind for entry in timeline(player.pk).entries] == [
-        TimelineKind.PURCHASE,
-        TimelineKind.SESSION,
-    ]
+    kinds = [entry.kind for entry in timeline(player.pk).entries]
+    assert kinds == [
+        TimelineKind.STAFF, TimelineKind.STAFF, TimelineKind.PURCHASE, TimelineKind.SESSION,
+    ]  # fmt: skip
 
 
 def test_command__refunds_by_transaction_or_event_id(

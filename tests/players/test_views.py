@@ -5,17 +5,25 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.html import escape
 
+from flags.engine.document import Rule, boolean_document, encode_document
 from flags.models import Flag
+from flags.overrides import override_set
 from flags.services import flag_set_enabled
-from ilara_admin.models import AuditEntry, Environment, Role
-from players.models import Player
+from ilara_admin.models import AuditEntry, Environment, Role, User
+from players.aliases import player_alias_link
+from players.models import Player, Purchase
+from players.notes import note_add
+from players.purchases import SHOWN, purchase_url
+from players.services import purchase_refund, purchase_refund_undo
 from segments.services import segment_create
 from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR, make_environment, make_player
@@ -218,6 +226,7 @@ def test_page__shows_fields_attributes_and_history(
     for text in (
         "Session of 2 min 5 s",
         "4.99 USD",
+        "Verified",
         "the currency is not USD",
         "level_up",
         "level 3",
@@ -251,16 +260,16 @@ def test_timeline__is_a_fragment_filtered_by_event_name(
 def test_timeline__continues_with_older_entries(
     admin: Client, environment: Environment, player: Player, public_api: Api
 ) -> None:
-    events = [{"player_id": str(player.pk), "event_name": f"e{number:02}"} for number in range(30)]
+    events = [{"player_id": str(player.pk), "event_name": f"e{number:02}"} for number in range(60)]
     public_api.post(f"{EVENTS}/batch", {"events": events})
     url = at(environment, f"{player.pk}/")
     found: list[str] = []
     for _ in range(2):
         html = text_of(admin, url)
-        found += re.findall(r">(e\d\d)</a>", html)
+        found += re.findall(r">(e\d\d)</span>", html)
         older = re.search(r'rel="next" href="([^"#]+)', html)
         url = older[1].replace("&amp;", "&") if older else ""
-    assert found == [f"e{number:02}" for number in range(29, -1, -1)]
+    assert found == [f"e{number:02}" for number in range(59, -1, -1)]
     assert not url
 
 
@@ -278,6 +287,135 @@ def test_page__needs_the_same_queries_for_any_amount_of_data(
         segment_create(environment=environment, key=f"s{number}", name="", rule=rule, actor=ACTOR)
     admin.get(url)  # loads the changed environment
     assert queries_for(admin, url) == one
+
+
+def test_timeline__shows_what_staff_did_under_local_days(
+    admin: Client, environment: Environment, player: Player
+) -> None:
+    note_add(player, "Lost the gems", actor=ACTOR)
+    flag = Flag.objects.get(environment=environment, key="new_tutorial")
+    override_set(flag, player, "enabled", actor=ACTOR, reason="QA")
+    User.objects.update(time_zone="Pacific/Kiritimati")
+    html = text_of(admin, at(environment, f"{player.pk}/"))
+    timeline = html[html.index('id="timeline"') :]
+    here = datetime.now(ZoneInfo("Pacific/Kiritimati"))
+    assert re.search(rf"{here.day} {here:%B %Y}</h3>", timeline)
+    assert " +14 · " in timeline
+    assert "Lost the gems" in timeline
+    assert "new_tutorial</span>" in timeline
+    assert "Reason: <bdi>QA</bdi>" in timeline
+    assert "Lost the gems" not in text_of(
+        admin, at(environment, f"{player.pk}/?kind=event"), **HTMX
+    )
+
+
+def test_purchases__are_the_newest_and_the_one_in_the_address(
+    staff_client: SignIn, environment: Environment, player: Player, public_api: Api, secret_api: Api
+) -> None:
+    client, path = staff_client(Role.SUPPORT), f"{PLAYERS}/{player.pk}/purchase"
+    for number in range(8):
+        api = secret_api if number else public_api
+        api.post(path, {"amount": 5 + number, "transaction_id": f"t-{number}"})
+    rows = {each.transaction_id: bytes(each.digest) for each in Purchase.objects.all()}
+    purchase_refund(player, "t-0", actor=ACTOR)
+    purchase_refund_undo(player, "t-0", actor=ACTOR)
+    purchase_refund(player, "t-7", actor=ACTOR)
+
+    def panel(url: str) -> str:
+        html = text_of(client, url)
+        return html[html.index('id="purchases"') : html.index('id="timeline"')]
+
+    html = panel(at(environment, f"{player.pk}/"))
+    assert [f"t-{number}" for number in range(8) if f">t-{number}<" in html] == [
+        f"t-{number}" for number in range(8 - SHOWN, 8)
+    ]
+    assert f"by <bdi>{ACTOR.name}</bdi>" in html
+    assert "?kind=purchase#timeline" in html
+    address, _, anchor = purchase_url(environment, player.pk, rows["t-0"]).partition("#")
+    html = panel(address)
+    assert f'id="{anchor}" aria-current="true"' in html
+    assert ">t-0<" in html
+    assert "Not verified" in html
+    assert html.count("Refunded") == 1
+    for unknown in ("0" * 32, "nonsense", anchor):
+        assert "does not have the purchase" in panel(
+            at(environment, f"{player.pk}/?purchase={unknown}")
+        )
+    assert "(5.00 USD not verified)" in text_of(client, address)
+
+
+def mark_personal(environment: Environment) -> None:
+    Environment.objects.filter(pk=environment.pk).update(
+        personal_attributes=["city", "home"], personal_properties=["friend"]
+    )
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT])
+def test_marked_data_and_linked_ids__are_masked_below_support(
+    role: Role, staff_client: SignIn, environment: Environment, public_api: Api
+) -> None:
+    """In the fields, the attributes, the timeline and the reasons of flags."""
+    mark_personal(environment)
+    personal = {"city": "Bergen", "home": {"zip": "5003"}}
+    player = make_player(environment, attributes={**personal, "level": 7}, email="pia@example.com")
+    player_alias_link(player, "guest-4711", actor=ACTOR)
+    event = {"event_name": "met", "properties": {"friend": "Olav Hansen", "level": 8}}
+    public_api.post(EVENTS, {"player_id": str(player.pk), **event})
+    for number, field in enumerate(("city", "email")):
+        condition = {"field": field, "operator": "==", "value": "Oslo"}
+        rules = (
+            Rule(
+                id="r", variant="enabled", conditions={"operator": "AND", "conditions": [condition]}
+            ),
+        )
+        document = encode_document(boolean_document(enabled=True, rules=rules))
+        Flag.objects.create(environment=environment, key=f"for-{number}", document=document)
+    Environment.objects.filter(pk=environment.pk).update(config_version=F("config_version") + 1)
+    html = text_of(staff_client(role), at(environment, f"{player.pk}/"))
+    # The audit log has the linked id in its own words.
+    html = re.sub(r'<li data-kind="4">.*?</li>', "", html, flags=re.DOTALL)
+    for secret in ("Bergen", "5003", "guest-4711", "Olav Hansen", "pia@example.com"):
+        assert (secret in html) is (role == Role.SUPPORT), secret
+    assert "(actual: " in html
+    assert "level" in html
+
+
+def test_personal_event_properties__are_recorded_as_seen(
+    staff_client: SignIn, environment: Environment, player: Player, public_api: Api
+) -> None:
+    mark_personal(environment)
+    seen = AuditEntry.objects.filter(action="player.data_seen", object_id=player.pk)
+    url, support = at(environment, f"{player.pk}/"), staff_client(Role.SUPPORT)
+    text_of(support, url)
+    assert not seen.exists()
+    public_api.post(EVENTS, {
+        "player_id": str(player.pk), "event_name": "met", "properties": {"friend": "Olav"},
+    })  # fmt: skip
+    assert "Olav" in text_of(support, url, **HTMX)
+    assert seen.count() == 1
+
+
+def test_summary__masks_personal_data_for_everybody(
+    admin: Client, environment: Environment, public_api: Api
+) -> None:
+    Environment.objects.filter(pk=environment.pk).update(personal_attributes=["country"])
+    player = make_player(
+        environment, "pia", email="pia@example.com", device_id="device-4711",
+        attributes={"country": "Norway", "platform": "ios", "level": 45},
+    )  # fmt: skip
+    player_alias_link(player, "guest-4711", actor=ACTOR)
+    public_api.post(f"{PLAYERS}/{player.pk}/purchase", {"amount": 5, "transaction_id": "t-1"})
+    url = at(environment, f"{player.pk}/summary/")
+    html = text_of(admin, url)
+    for text in (
+        f"Page: http://testserver{at(environment, f'{player.pk}/')}", "Country: N***",
+        "Platform: ios", "revenue 5.00 USD (5.00 USD not verified)", "t-1, not verified",
+        "Segments: beta-testers", "- new_tutorial = true: Rule 1: in segment beta-testers.",
+    ):  # fmt: skip
+        assert text in html
+    for secret in ("pia@example.com", "device-4711", "guest-4711", "Norway"):
+        assert secret not in html
+    assert "<!doctype" not in text_of(admin, url, **HTMX)
 
 
 @pytest.mark.parametrize("role", list(Role))

@@ -13,7 +13,7 @@ from flags.engine.receipt import nearest_miss
 from flags.models import Flag
 from flags.overrides import override_set
 from ilara_admin.models import Environment, Role
-from ilara_admin.pages.player import SHOWN_FLAGS
+from ilara_admin.pages.player_flags import SHOWN_FLAGS
 from players.models import Player
 from tests.factories import ACTOR
 from tests.pages import HTMX, text_of, url_of
@@ -49,7 +49,7 @@ def test_flags_that_matter__come_first_and_the_rest_in_pages(
         explained.append(flag.key)
         return nearest_miss(flag, *rest)
 
-    monkeypatch.setattr("ilara_admin.pages.player.nearest_miss", noted)
+    monkeypatch.setattr("ilara_admin.pages.player_flags.nearest_miss", noted)
     html = text_of(client.get(url))
     first = keys(html)
     assert first[:5] == ["flag-31", "flag-54", "flag-56", "flag-58", "flag-00"]

@@ -202,3 +202,30 @@ def test_nearest_miss__flips_the_rule_and_is_minimal(
     assert after(names) is not before
     if len(names) > 1:
         assert all(after({name}) is before for name in taken)
+
+
+@pytest.mark.parametrize(
+    ("condition", "actual"),
+    [
+        (is_("email", "ends_with", ".org"), "“p***”"),
+        (is_("country", "==", "DE"), "“U***”"),
+        (is_("attributes.country", "==", 1), "“U***”"),
+        (is_("home.city", "==", "Oslo"), "“B***”"),
+        (is_("home", "==", "Oslo"), "“***”"),
+        (is_("level", ">=", 10), "9"),
+        (is_("missing", "==", "DE"), "missing"),
+    ],
+)
+def test_hidden_value__counts_as_it_is_and_shows_masked(
+    condition: dict[str, Any], actual: str
+) -> None:
+    attributes = {**ATTRIBUTES, "home": {"city": "Bergen"}}
+    fields = {**BUILTIN_FIELDS, "email": "pia@example.com"}
+    rule = parse(group("AND", condition))
+    subject = Subject(attributes, fields, NOW, hidden={"email", "country", "home", "missing"})
+    traced = trace(rule, subject, SEGMENTS)
+    assert isinstance(traced, TracedGroup)
+    (leaf,) = traced.parts
+    assert isinstance(leaf, TracedLeaf)
+    assert leaf.actual == actual
+    assert leaf.passed is compile_rule(rule, SEGMENTS)(Subject(attributes, fields, NOW))
