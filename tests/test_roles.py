@@ -14,8 +14,8 @@ from tests.pages import PAGES, address, ask
 TABLE: dict[Role, set[str]] = {
     # Sees everything, with players' e-mails and device ids masked; edits the own account.
     Role.VIEWER: {
-        "overview", "find", "audit_list", "key_list", "environment_settings", "developers",
-        "reference", "reference_operation",
+        "overview", "find", "palette", "audit_list", "key_list", "environment_settings",
+        "developers", "reference", "reference_operation",
         "account", "account_password",
         "player_list", "player_detail", "player_notes", "churn_model",
         "segment_list", "segment_detail", "segment_size", "segment_members", "segment_lists",

@@ -9,6 +9,7 @@ from ilara_admin.pages import (
     copying,
     keys,
     overview,
+    palette,
     player,
     saved_views,
     search,
@@ -33,6 +34,7 @@ urlpatterns = [
     ),
     path("compare/<slug:other>/", compare.environment_compare, name="environment_compare"),
     path("find/", search.find, name="find"),
+    path("palette/", palette.palette, name="palette"),
     path("audit/", audit_log.audit_list, name="audit_list"),
     path("audit/<int:entry_id>/undo/", audit_log.audit_undo, name="audit_undo"),
     path(

@@ -56,7 +56,7 @@ PAGES = [
 ]  # fmt: skip
 # Fetched by other pages, or of objects that the sample game lacks.
 NO_PAGES = {
-    "event_stream", "event_pending", "flag_impact", "flag_list_csv", "segment_size",
+    "event_stream", "event_pending", "flag_impact", "flag_list_csv", "palette", "segment_size",
     "saved_view_rename", "saved_view_delete",
 }  # fmt: skip
 
@@ -173,5 +173,17 @@ def test_dialog_over_a_page__is_accessible(walker: Window) -> None:
     page = walker.open("flags/new-shop/")
     page.get_by_role("link", name="Turn off").click()
     page.get_by_role("dialog").wait_for()
+    assert problems(page) == []
+    assert walker.complaints == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("typed", ["", "new"])
+def test_open_palette__is_accessible(typed: str, walker: Window) -> None:
+    walker.complaints.clear()
+    page = walker.open("flags/new-shop/")
+    page.keyboard.press("Control+k")
+    page.keyboard.type(typed)
+    page.get_by_role("option", name="New flag").wait_for()
     assert problems(page) == []
     assert walker.complaints == []
