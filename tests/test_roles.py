@@ -16,7 +16,7 @@ TABLE: dict[Role, set[str]] = {
     Role.VIEWER: {
         "overview", "find", "audit_list", "audit_entry", "audit_export", "key_list",
         "environment_settings", "developers", "reference", "reference_operation",
-        "account", "account_password",
+        "palette", "account", "account_password",
         "player_list", "player_detail", "player_summary", "player_notes", "churn_model",
         "segment_list", "segment_detail", "segment_size", "segment_members", "segment_lists",
         "flag_list", "flag_list_csv", "flag_detail", "flag_overrides", "flag_revision",

@@ -45,7 +45,7 @@ def test_everything_a_client_writes__is_escaped_on_every_page(
         "/", "/players/", f"/players/{player['id']}/", f"/players/{player['id']}/edit/",
         "/events/", "/events/?paused=1", f"/events/{entry.id}/?at={at}", "/audit/",
         "/find/?q=%3Cimg", "/segments/beta-testers/", "/segments/beta-testers/lists/",
-        "/flags/new_tutorial/?player=%3Cimg",
+        "/flags/new_tutorial/?player=%3Cimg", "/palette/?q=%3Cimg", "/palette/",
     ):  # fmt: skip
         response = client.get(home + page)
         html = response.content.decode()

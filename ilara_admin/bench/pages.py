@@ -150,6 +150,7 @@ def _cases(environment: Environment) -> dict[str, dict[str, list[Case]]]:
         "find": _searches(environment),
         "keys": {"": [{"pk": key.pk} for key in ApiKey.objects.filter(environment=environment)]},
         "staff": {"": [{"pk": user.pk} for user in User.objects.all()[:3]]},
+        "palette": {"": [{}], "search": [{"?": "?" + urlencode({"q": SEARCHED})}]},
     }
 
 

@@ -19,7 +19,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from ilara_admin.core.audit import Actor
 from ilara_admin.models import Environment, Project, Role, User
-from ilara_admin.web.htmx import HtmxHttpRequest
+from ilara_admin.web import recent
+from ilara_admin.web.htmx import HtmxHttpRequest, wants_partial
 
 SESSION_KEY = "environment"
 
@@ -46,7 +47,15 @@ def staff_view(role: Role, *methods: str) -> Callable[[DashboardView], Dashboard
                 _set_environment(staff, kwargs.pop("project"), kwargs.pop("environment"))
             if not staff.user.may(role):
                 raise PermissionDenied(f"This needs the role {role.label.lower()}.")
-            return view(staff, *args, **kwargs)
+            response = view(staff, *args, **kwargs)
+            if (
+                staff.resolver_match
+                and staff.resolver_match.url_name in recent.OBJECT_PAGES
+                and response.status_code == 200
+                and not wants_partial(staff)
+            ):
+                recent.remember(staff)
+            return response
 
         guarded.role, guarded.methods = role, allowed  # type: ignore[attr-defined]
         return guarded

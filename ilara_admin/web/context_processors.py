@@ -89,6 +89,11 @@ class Shell:
         """The URL of the find box; "" on pages outside an environment."""
         return f"{self.home_url}find/" if self.environment else ""
 
+    @property
+    def palette_url(self) -> str:
+        """The URL of the options of the find box; "" on pages outside an environment."""
+        return f"{self.home_url}palette/" if self.environment else ""
+
     @cached_property
     def navigation(self) -> tuple[NavItem, ...]:
         return self._items(_WORK)

@@ -1,4 +1,4 @@
-// The dashboard's only script. Data attributes enable its features; every page works without it.
+// The dashboard's script; the palette has its own. Data attributes enable its features; every page works without it.
 "use strict";
 (() => {
   const on = (type, handler) => document.addEventListener(type, handler);
@@ -64,7 +64,7 @@
     }, 2000);
   });
 
-  // --- Shortcuts: data-shortcut="/" focuses a field, "p" or "g p" clicks. Can be switched off ---
+  // --- Shortcuts: data-shortcut="/" enters a field, "p" or "g p" clicks. Can be switched off ---
   let prefix = "";
   const off = () => localStorage.getItem("shortcuts") === "off";
   on("keydown", (event) => {
@@ -79,7 +79,7 @@
     if (!target) return;
     event.preventDefault();
     if (target.matches("input")) target.select();
-    else target.click();
+    target.click();
   });
   on("change", (event) => {
     const box = near(event, "[data-shortcuts-switch]");

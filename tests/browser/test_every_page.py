@@ -64,6 +64,7 @@ NO_PAGES = {
     "event_stream", "event_pending", "event_names_csv", "flag_impact", "flag_list_csv",
     "segment_size", "saved_view_rename", "saved_view_delete",
     "event_rate",
+    "palette",
 }  # fmt: skip
 
 
@@ -182,5 +183,17 @@ def test_dialog_over_a_page__is_accessible(walker: Window) -> None:
     page = walker.open("flags/new-shop/")
     page.get_by_role("link", name="Turn off").click()
     page.get_by_role("dialog").wait_for()
+    assert problems(page) == []
+    assert walker.complaints == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("typed", ["", "new"])
+def test_open_palette__is_accessible(typed: str, walker: Window) -> None:
+    walker.complaints.clear()
+    page = walker.open("flags/new-shop/")
+    page.keyboard.press("Control+k")
+    page.keyboard.type(typed)
+    page.get_by_role("option", name="New flag").wait_for()
     assert problems(page) == []
     assert walker.complaints == []

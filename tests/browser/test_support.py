@@ -35,7 +35,7 @@ def register(ilara: Ilara, **attributes: Any) -> dict[str, Any]:
 def test_find_a_player_in_one_step_and_read_their_flags(admin: Window, ilara: Ilara) -> None:
     player = register(ilara, level=45)
     page = admin.open("")
-    admin.fill(page.get_by_role("searchbox", name="Find"), player["external_id"])
+    admin.fill(page.get_by_label("Find"), player["external_id"])
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text(player["external_id"])
     row = page.get_by_role("list", name="Flags").get_by_role("listitem")
@@ -57,7 +57,7 @@ def test_help_a_player_found_by_an_alias(
     call(ilara, f"{path}/aliases", {"external_id": guest}, ilara.key("live", "secret"))
     support = window(keyboard=keyboard)
     page = support.open("")
-    support.fill(page.get_by_role("searchbox", name="Find"), guest)
+    support.fill(page.get_by_label("Find"), guest)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text(player["external_id"])
     expect(page.get_by_text(f"“{guest}” is linked to this player.")).to_be_visible()

@@ -138,7 +138,7 @@ def test_staff_actions__are_those_about_the_player_and_those_that_name_it(
     for each in (player, other):
         note_add(each, "Hello", actor=ACTOR)
         override_set(flag, each, "enabled", actor=ACTOR)
-        personal_data_seen(each, actor=ACTOR, in_events=True)
+        personal_data_seen(each, actor=ACTOR, shown=True)
     overrides_clear(flag, actor=ACTOR)
     ids_add(segment, ["guest", "somebody"], excluded=False, actor=ACTOR)
     ids_add(segment, ["other"], excluded=False, actor=ACTOR)
