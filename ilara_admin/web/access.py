@@ -4,6 +4,7 @@ Every dashboard view has one decorator, which names its role and methods. Below
 /<project>/<environment>/ it turns the two slugs into `request.project` and `request.environment`.
 """
 
+import json
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, cast
@@ -73,6 +74,11 @@ def _columns(model: type[models.Model]) -> list[str]:
 
 
 _PROJECT, _ENVIRONMENT = _columns(Project), _columns(Environment)
+_JSON = [
+    field.attname
+    for field in Environment._meta.concrete_fields
+    if isinstance(field, models.JSONField)
+]
 ENVIRONMENTS = f"""
 SELECT {", ".join(_PROJECT + _ENVIRONMENT)}
 FROM environment JOIN project ON project.id = environment.project_id
@@ -92,6 +98,8 @@ def all_environments() -> list[Environment]:
             project = Project.from_db(DEFAULT_DB_ALIAS, (), row[: len(_PROJECT)])
             environment = Environment.from_db(DEFAULT_DB_ALIAS, (), row[len(_PROJECT) :])
             environment.project = projects.setdefault(project.pk, project)
+            for name in _JSON:  # from_db expects what the field would have read
+                setattr(environment, name, json.loads(getattr(environment, name)))
             environments.append(environment)
     return environments
 
