@@ -8,8 +8,9 @@ class PlayersConfig(AppConfig):
         from players import (
             cache,  # noqa: F401  # registers a part of the environment cache
             erasure,
+            exports,
             player_data,
             undo,  # noqa: F401  # registers how changes are undone
         )
 
-        player_data.register(*erasure.DATA)
+        player_data.register(*erasure.DATA, *exports.DATA)

@@ -18,6 +18,8 @@ from tests.pages import PAGES as ADDRESSES
 MISSING = ["/sample-game/test/flags/new-shop/", "/nowhere/"]
 PAGES = [
     "", "players/", "players/?stage=churned", "players/?q=unknown", "players/churn/",
+    "players/?attribute=level&test=least&value=x&columns=email,.level", "players/columns/",
+    "players/exports/",
     "players/{player}/", "players/{player}/edit/", "players/{player}/notes/",
     "players/{player}/notes/add/", "players/{player}/notes/{note}/delete/",
     "players/{player}/ids/add/", "players/{player}/ids/{alias}/remove/",
@@ -57,7 +59,7 @@ PAGES = [
 # Fetched by other pages, or of objects that the sample game lacks.
 NO_PAGES = {
     "event_stream", "event_pending", "flag_impact", "flag_list_csv", "segment_size",
-    "saved_view_rename", "saved_view_delete",
+    "player_export_download", "saved_view_rename", "saved_view_delete",
 }  # fmt: skip
 
 
