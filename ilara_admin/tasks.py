@@ -1,14 +1,16 @@
-"""Periodic jobs of the foundation. Each only deletes what is due, or takes over what is due, so it
-may be killed at any point and may run twice."""
+"""Jobs of the foundation and of pages. Each only deletes what is due, takes over what is due, or
+continues where it was, so it may be killed at any point and may run twice."""
 
 from typing import Any
 
 from django.core.management import call_command
 from procrastinate import JobContext
 from procrastinate.contrib.django import app
+from procrastinate.exceptions import JobAborted
 
 from ilara_admin.core.jobs import EVENTS_QUEUE, RETRY, jobs_forget
 from ilara_admin.runtime import job_manager
+from players.exports import exports_forget
 
 
 @app.periodic(cron="23 4 * * *")
@@ -30,3 +32,22 @@ async def take_over(context: JobContext, /, timestamp: int, **_: Any) -> None:
 def forget_jobs(timestamp: int, **_: Any) -> None:
     """Delete jobs that failed or were aborted long ago."""
     jobs_forget()
+
+
+@app.task(retry=RETRY, pass_context=True)
+def export_players(context: JobContext, export_id: int) -> None:
+    """Write an export of the list of players."""
+    from ilara_admin.pages.player_export_job import export_run  # it queues this task
+
+    def check() -> None:
+        if context.should_abort():
+            raise JobAborted
+
+    export_run(export_id, check)
+
+
+@app.periodic(cron="29 * * * *")
+@app.task(queueing_lock="ilara_admin.forget_exports", retry=RETRY, pass_context=False)
+def forget_exports(timestamp: int, **_: Any) -> None:
+    """Delete the exports of players that were made a day ago."""
+    exports_forget()

@@ -8,9 +8,10 @@ class PlayersConfig(AppConfig):
         from players import (
             cache,  # noqa: F401  # registers a part of the environment cache
             erasure,
+            exports,
             player_data,
             undo,  # noqa: F401  # registers how changes are undone
             values,  # noqa: F401  # registers what a change of the settings does
         )
 
-        player_data.register(*erasure.DATA)
+        player_data.register(*erasure.DATA, *exports.DATA)

@@ -1,4 +1,4 @@
-"""Forms about players: filters, editing, notes, linked ids."""
+"""Forms about players: editing, notes, linked ids."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +9,7 @@ from django import forms
 from ilara_admin.api.bodies import checked_value, to_struct
 from ilara_admin.api.errors import ApiError
 from ilara_admin.core.json_equality import identical
-from ilara_admin.web.filters import FilterForm
 from ilara_admin.web.forms import SeenForm
-from players.labels import STAGES
-from players.lifecycle import Stage
 from players.models import MAX_NOTE, Player
 from players.schemas import PlayerPatch
 from players.services import editable_fields
@@ -24,32 +21,6 @@ ID_INPUT = {
     "autocapitalize": "none",
     "spellcheck": "false",
 }
-PAYING = {"yes": True, "no": False}
-
-
-class PlayerFilterForm(FilterForm):
-    q = forms.CharField(
-        label="External id",
-        required=False,
-        max_length=255,
-        strip=False,
-        widget=forms.TextInput(
-            attrs={
-                "type": "search",
-                **ID_INPUT,
-                "placeholder": "Complete id or prefix",
-                "enterkeyhint": "search",
-            }
-        ),
-    )
-    stage = forms.ChoiceField(
-        required=False,
-        choices=[("", "Any stage"), *((stage, STAGES[stage].label) for stage in Stage)],
-    )
-    payer = forms.ChoiceField(
-        required=False,
-        choices=[("", "Everyone"), ("yes", "Payers"), ("no", "Not payers")],
-    )
 
 
 class PlayerForm(SeenForm):

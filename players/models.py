@@ -1,7 +1,6 @@
 """Players, their aliases, notes and ledgers, daily figures, and fits of the churn model."""
 
 import uuid
-from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Self
 
 from django.core.exceptions import ValidationError
@@ -14,7 +13,7 @@ from django.utils import timezone
 
 from ilara_admin.core.text import isolated
 from ilara_admin.models import Environment, User
-from players.lifecycle import History, Stage, Thresholds
+from players.lifecycle import History
 
 MAX_ATTRIBUTES_BYTES = 64 * 1024
 MAX_ATTRIBUTE_KEYS = 200
@@ -44,6 +43,13 @@ class BitsField(models.CharField):  # type: ignore[type-arg]  # generic for mypy
         return "varbit"
 
 
+class IdsField(models.Field):  # type: ignore[type-arg]  # generic for mypy alone
+    """A list of UUIDs."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return "uuid[]"
+
+
 class PlayerQuerySet(models.QuerySet["Player"]):
     def of(self, environment: Environment) -> Self:
         return self.filter(environment=environment)
@@ -62,27 +68,6 @@ class PlayerQuerySet(models.QuerySet["Player"]):
         found = self.annotate(sort_id=Collate("external_id", "C"))
         return found.filter(sort_id__startswith=prefix).order_by("sort_id")
 
-    def in_stage(self, stage: Stage, thresholds: Thresholds, now: datetime) -> Self:
-        """Players in this stage at `now`: lifecycle.stage_at as conditions on columns."""
-        churned = now - timedelta(days=thresholds.churned_days)
-        at_risk = now - timedelta(days=thresholds.at_risk_days)
-        fresh = now - timedelta(days=thresholds.new_days)
-        returned = models.Q(returned_at__gt=fresh)
-        # By precedence: the condition of each stage, and its negation for the stages below.
-        rows = (
-            (Stage.CHURNED, _seen_by(churned), _seen_after(churned)),
-            (Stage.AT_RISK, _seen_by(at_risk), _seen_after(at_risk)),
-            (Stage.REACTIVATED, returned, ~returned),
-            (Stage.NEW, models.Q(first_seen_at__gt=fresh), models.Q(first_seen_at__lte=fresh)),
-            (Stage.ACTIVE, models.Q(), models.Q()),
-        )
-        found = self
-        for each, condition, negation in rows:
-            if each is stage:
-                return found.filter(condition)
-            found = found.filter(negation)
-        raise AssertionError("unreachable: all stages are listed above")
-
     def payers(self, paying: bool = True) -> Self:
         condition = models.Q(purchase_count__gt=0)
         return self.filter(condition if paying else ~condition)
@@ -90,16 +75,6 @@ class PlayerQuerySet(models.QuerySet["Player"]):
     def for_list(self) -> Self:
         """Without the attributes, which may be large, but with the attribute `country`."""
         return self.defer("attributes").annotate(country=KT("attributes__country"))
-
-
-# last_seen_at has no index, so that most updates of a player are HOT. The day follows from it, and
-# lets the index player_recent serve the condition.
-def _seen_by(moment: datetime) -> models.Q:
-    return models.Q(last_seen_at__lte=moment, last_active_on__lte=moment.astimezone(UTC).date())
-
-
-def _seen_after(moment: datetime) -> models.Q:
-    return models.Q(last_seen_at__gt=moment, last_active_on__gte=moment.astimezone(UTC).date())
 
 
 class Player(models.Model):
@@ -210,6 +185,54 @@ class PlayerNote(models.Model):
         db_table = "player_note"
         indexes: ClassVar = [
             models.Index(fields=["player", "-created_at", "id"], name="note_player_time"),
+        ]
+
+
+class PlayerExport(models.Model):
+    """A list of players as CSV for the member of staff who asked, written by a job; see exports.py.
+
+    Either `rule`, a rule document of segments and null for everyone, or `ids` selects the players.
+    `columns` are keys of the list, `filters` the rule in words. If it is `masked`, personal data
+    is, to which the attributes `personal` belonged. The players are walked by external id; those
+    after `position` are left. Of about `total` players, `looked` were looked at; `rows` are written
+    in `chunks`. A `problem` ended it early.
+    """
+
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, models.CASCADE, related_name="+", db_index=False)
+    rule = models.JSONField(null=True)
+    ids = models.JSONField(null=True)
+    columns = models.JSONField()
+    filters = models.TextField(blank=True)
+    masked = models.BooleanField()
+    personal = models.JSONField()
+    position = models.JSONField(null=True)
+    total = models.BigIntegerField(default=0)
+    looked = models.BigIntegerField(default=0)
+    rows = models.BigIntegerField(default=0)
+    chunks = models.IntegerField(default=0)
+    done = models.BooleanField(default=False)
+    problem = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    touched_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        db_table = "player_export"
+        indexes: ClassVar = [models.Index(fields=["user", "-id"], name="player_export_of_user")]
+
+
+class PlayerExportChunk(models.Model):
+    """A part of an export: compressed CSV, and the ids of its players, for erasure."""
+
+    export = models.ForeignKey(PlayerExport, models.CASCADE, related_name="parts", db_index=False)
+    number = models.IntegerField()
+    data = models.BinaryField()
+    players = IdsField()
+
+    class Meta:
+        db_table = "player_export_chunk"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["export", "number"], name="player_export_chunk_unique"),
         ]
 
 

@@ -28,7 +28,7 @@ PERSONAL = {
 # Names of values that identify a player, in documents and audit entries.
 OF_PLAYERS = {"player", "players", "ids", "externalid", "aliases", "alias", "email", "deviceid"}
 # Names of texts that staff wrote, in documents and audit entries.
-SENTENCES = {"name", "description", "owner", "reason", "_reason", "text", "tags"}
+SENTENCES = {"name", "description", "owner", "reason", "_reason", "text", "tags", "filters"}
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 # A name does not begin within a longer id, address, number or time.
 BEFORE = r"(?<![\w@+-])(?<!\w\.)"

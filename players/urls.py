@@ -1,6 +1,6 @@
 """Dashboard URLs of players, under /<project>/<environment>/players/.
 
-The player page is in ilara_admin/pages/player.py, as it also shows flags and segments.
+The list and the page of a player are in ilara_admin/pages, as they also show segments and flags.
 """
 
 from django.urls import path
@@ -8,7 +8,6 @@ from django.urls import path
 from players import actions, churn_views, views
 
 urlpatterns = [
-    path("", views.player_list, name="player_list"),
     path("churn/", churn_views.churn_model, name="churn_model"),
     path("<any_uuid:player_id>/edit/", views.player_edit, name="player_edit"),
     path("<any_uuid:player_id>/notes/", actions.player_notes, name="player_notes"),

@@ -124,7 +124,7 @@ def query_context_of(snapshot: Snapshot, now: datetime) -> QueryContext:
 def count(query: RuleQuery) -> int:
     """The exact number of matching players."""
     found = query.sql_query(one_by_one=False)
-    what = "count(*)" if found.exact else _columns(found)
+    what = "count(*)" if found.exact else columns_of(found)
     sql = f"SELECT {what} FROM player p {found.joins} WHERE {IN_ENVIRONMENT} AND {found.where}"
     with connection.cursor() as cursor:
         # JIT compilation takes longer than it saves, in each parallel worker.
@@ -134,7 +134,7 @@ def count(query: RuleQuery) -> int:
     with connection.chunked_cursor() as cursor:
         cursor.execute(sql, {**found.params, "environment": query.snapshot.environment_id})
         chunks = iter(partial(cursor.fetchmany, CHUNK_SIZE), [])
-        return sum(1 for rows in chunks for _ in _matching(query, found, rows))
+        return sum(1 for rows in chunks for _ in matching(query, found, rows))
 
 
 def total(environment_id: int) -> int:
@@ -169,7 +169,7 @@ def estimate(query: RuleQuery, start: uuid.UUID | None = None) -> Estimate:
     """The share of matching players and some examples, from a random sample. With a `start` it is
     always the same sample, so that results for several rules can be compared."""
     found = query.sql_query(one_by_one=True)
-    size = SAMPLE_SIZE if _is_cheap(found) else SMALL_SAMPLE_SIZE
+    size = SAMPLE_SIZE if is_cheap(found) else SMALL_SAMPLE_SIZE
     part = f"SELECT * FROM player p WHERE {IN_ENVIRONMENT} AND id"
     # The id order wraps around, so a start near the end still fills the sample.
     sample = f"""(SELECT * FROM (
@@ -185,12 +185,12 @@ def estimate(query: RuleQuery, start: uuid.UUID | None = None) -> Estimate:
         sampled, matched, ids, names = _fetch(query, found, sql, first)[0]
         examples = [SampleMember(*each) for each in zip(ids or (), names or (), strict=True)]
     else:
-        matched = f"SELECT {_columns(found)} FROM few p {found.joins} WHERE {found.where}"
+        matched = f"SELECT {columns_of(found)} FROM few p {found.joins} WHERE {found.where}"
         sql = f"""{few} SELECT sample.size, matched.* FROM (SELECT count(*) AS size FROM few) sample
             LEFT JOIN ({matched}) matched ON true"""
         rows = _fetch(query, found, sql, first)
         may_match = [row[1:] for row in rows if row[1] is not None]
-        players = list(_matching(query, found, may_match))
+        players = list(matching(query, found, may_match))
         sampled, matched = rows[0][0], len(players)
         examples = [SampleMember(player.id, player.external_id) for player in players[:SHOWN]]
     return Estimate(sampled, matched, sampled < size, examples)
@@ -211,17 +211,17 @@ def _fetch(
         return rows
 
 
-def _is_cheap(found: SqlQuery) -> bool:
+def is_cheap(found: SqlQuery) -> bool:
     """Whether the SQL decides alone, without events."""
     return found.exact and not found.counts
 
 
-def _columns(found: SqlQuery) -> str:
+def columns_of(found: SqlQuery) -> str:
     return ", ".join((COLUMNS, *found.lists.values(), *found.counts.values()))
 
 
-def _matching(query: RuleQuery, found: SqlQuery, rows: list[Row]) -> Iterator[PlayerRow]:
-    """The players whose rows (of _columns) match in Python."""
+def matching(query: RuleQuery, found: SqlQuery, rows: list[Row]) -> Iterator[PlayerRow]:
+    """The players whose rows (of columns_of) match in Python."""
     width = len(PlayerRow._fields)
     for row in rows:
         player, rest = player_of(row[:width]), row[width:]
@@ -239,11 +239,11 @@ def _walk(query: RuleQuery, after: uuid.UUID) -> Iterator[tuple[list[PlayerRow],
     """Members after an id, one chunk of players at a time. Each chunk comes with its last id, or
     None if it is the last chunk."""
     found = query.sql_query(one_by_one=True)
-    size = CHUNK_SIZE if _is_cheap(found) else SMALL_CHUNK_SIZE
+    size = CHUNK_SIZE if is_cheap(found) else SMALL_CHUNK_SIZE
     ids = f"""SELECT p.id FROM player p WHERE {IN_ENVIRONMENT} AND p.id > %(after)s
         ORDER BY p.id OFFSET {size - 1} LIMIT 1"""
     # A page needs no more, and where many match this ends after a few of the chunk's players.
-    columns, limit = (COLUMNS, f"LIMIT {PAGE_SIZE + 1}") if found.exact else (_columns(found), "")
+    columns, limit = (COLUMNS, f"LIMIT {PAGE_SIZE + 1}") if found.exact else (columns_of(found), "")
     sql = f"""WITH few AS (SELECT * FROM player p WHERE {IN_ENVIRONMENT}
             AND p.id > %(after)s AND (%(last)s::uuid IS NULL OR p.id <= %(last)s::uuid)){found.ctes}
         SELECT {columns} FROM few p {found.joins} WHERE {found.where} ORDER BY p.id {limit}"""
@@ -253,4 +253,4 @@ def _walk(query: RuleQuery, after: uuid.UUID) -> Iterator[tuple[list[PlayerRow],
         ends = _fetch(query, found, ids, {"after": after})
         last = ends[0][0] if ends else None
         rows = _fetch(query, found, sql, {"after": after, "last": last})
-        yield list(map(player_of, rows) if found.exact else _matching(query, found, rows)), last
+        yield list(map(player_of, rows) if found.exact else matching(query, found, rows)), last

@@ -18,6 +18,8 @@ TABLE: dict[Role, set[str]] = {
         "environment_settings", "developers", "reference", "reference_operation",
         "palette", "account", "account_password",
         "player_list", "player_detail", "player_summary", "player_notes", "churn_model",
+        "player_columns", "player_exports", "player_export_start",
+        "player_export_download",  # one's own, masked
         "segment_list", "segment_detail", "segment_size", "segment_members", "segment_lists",
         "flag_list", "flag_list_csv", "flag_detail", "flag_overrides", "flag_revision",
         "flag_compare", "flag_stale_list",
@@ -30,14 +32,14 @@ TABLE: dict[Role, set[str]] = {
     # Edits players, writes notes, links ids, refunds purchases, sets flag overrides, downloads
     # lists of players.
     Role.SUPPORT: {
-        "player_edit", "player_note_add", "player_note_delete",
+        "player_edit", "player_note_add", "player_bulk_note", "player_note_delete",
         "player_alias_add", "player_alias_remove", "player_refund", "player_refund_reverse",
         "flag_override", "flag_override_remove", "segment_lists_download",
         "audit_undo", "audit_undo_together",  # if the role may make the change that it makes
     },
     # Edits flags and segments, describes events.
     Role.LIVE_OPS: {
-        "segment_new", "segment_edit", "segment_delete", "segment_count",
+        "player_bulk_list", "segment_new", "segment_edit", "segment_delete", "segment_count",
         "segment_ids_add", "segment_ids_remove", "segment_lists_import", "segment_lists_clear",
         "flag_new", "flag_rules", "flag_rollout", "flag_variants", "flag_review", "flag_impact",
         "flag_save", "flag_details", "flag_overrides_clear", "flag_bulk",

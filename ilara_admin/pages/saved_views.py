@@ -15,7 +15,7 @@ from ilara_admin.web.forms import FormPage, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 from ilara_admin.web.saved_views import MAX_VIEWS, address_of, plain_query
 
-LISTS = ("flag_list", "audit_list")  # the URL names of lists with saved views
+LISTS = ("flag_list", "player_list", "audit_list")  # the URL names of lists with saved views
 MAX_QUERY = 2000
 
 
@@ -62,8 +62,8 @@ def saved_view_new(request: HtmxHttpRequest, page: str) -> HttpResponse:
             button="Save",
             form=form,
             cancel_url=environment_url(request, page),
-            text="Keeps the filters and the order, for you in every environment of this project. "
-            "A view of yours with the same name is replaced.",
+            text="Keeps the filters, the order and the columns, for you in every environment of "
+            "this project. A view of yours with the same name is replaced.",
         ),
     )
 

@@ -11,6 +11,9 @@ from ilara_admin.pages import (
     overview,
     palette,
     player,
+    player_bulk,
+    player_exports,
+    player_list,
     saved_views,
     search,
     settings,
@@ -19,6 +22,17 @@ from ilara_admin.pages import (
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
+    path("players/", player_list.player_list, name="player_list"),
+    path("players/columns/", player_list.player_columns, name="player_columns"),
+    path("players/selected/list/", player_bulk.player_bulk_list, name="player_bulk_list"),
+    path("players/selected/note/", player_bulk.player_bulk_note, name="player_bulk_note"),
+    path("players/exports/", player_exports.player_exports, name="player_exports"),
+    path("players/exports/start/", player_exports.player_export_start, name="player_export_start"),
+    path(
+        "players/exports/<int:export_id>/",
+        player_exports.player_export_download,
+        name="player_export_download",
+    ),
     path("players/<any_uuid:player_id>/", player.player_detail, name="player_detail"),
     path("players/<any_uuid:player_id>/summary/", player.player_summary, name="player_summary"),
     path("flags/+copy/", copying.flag_copy, name="flag_copy"),

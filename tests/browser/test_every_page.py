@@ -21,6 +21,8 @@ PAGES = [
     "players/{player}/", "players/{player}/summary/", "players/{player}/edit/",
     "players/{player}/notes/", "players/{player}/notes/add/",
     "players/{player}/notes/{note}/delete/",
+    "players/?attribute=level&test=least&value=x&columns=email,.level", "players/columns/",
+    "players/exports/",
     "players/{player}/ids/add/", "players/{player}/ids/{alias}/remove/",
     "players/{player}/purchases/t-1/refund/", "players/{player}/purchases/t-1/reverse/",
     "players/?q=guest", "find/?q=guest", "flags/", "flags/+new/",
@@ -65,6 +67,7 @@ NO_PAGES = {
     "segment_size", "saved_view_rename", "saved_view_delete",
     "event_rate",
     "palette",
+    "player_export_download",
 }  # fmt: skip
 
 
