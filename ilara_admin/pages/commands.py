@@ -79,7 +79,7 @@ ACTIONS = (
     Offer("New environment", "environment_new", "plus", "create add", in_dialog=True),
     Offer("New project", "project_new", "plus", "create add game", in_dialog=True),
     Offer("Edit settings", "environment_edit", "pencil-square", "change environment"),
-    Offer("Change password", "account_password", "lock-closed", "account"),
+    Offer("Change password", "account_password", "lock-closed", "account", in_dialog=True),
 )
 # For one object; its name follows the label.
 OBJECT_ACTIONS = {
