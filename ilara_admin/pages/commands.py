@@ -91,6 +91,7 @@ OBJECT_ACTIONS = {
         Offer("Edit", "player_edit", "pencil-square", "change attributes", in_dialog=True),
         Offer("Add a note to", "player_note_add", "plus", "write comment", in_dialog=True),
         Offer("Link an id to", "player_alias_add", "link", "alias", in_dialog=True),
+        Offer("Summary of", "player_summary", "clipboard-document", "ticket copy", in_dialog=True),
     ),
     "segment": (
         Offer("Edit", "segment_edit", "pencil-square", "change rule"),
