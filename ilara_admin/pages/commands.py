@@ -79,7 +79,7 @@ ACTIONS = (
     Offer("New environment", "environment_new", "plus", "create add", in_dialog=True),
     Offer("New project", "project_new", "plus", "create add game", in_dialog=True),
     Offer("Edit settings", "environment_edit", "pencil-square", "change environment"),
-    Offer("Change password", "account_password", "lock-closed", "account"),
+    Offer("Change password", "account_password", "lock-closed", "account", in_dialog=True),
 )
 # For one object; its name follows the label.
 OBJECT_ACTIONS = {
@@ -91,6 +91,7 @@ OBJECT_ACTIONS = {
         Offer("Edit", "player_edit", "pencil-square", "change attributes", in_dialog=True),
         Offer("Add a note to", "player_note_add", "plus", "write comment", in_dialog=True),
         Offer("Link an id to", "player_alias_add", "link", "alias", in_dialog=True),
+        Offer("Summary of", "player_summary", "clipboard-document", "ticket copy", in_dialog=True),
     ),
     "segment": (
         Offer("Edit", "segment_edit", "pencil-square", "change rule"),

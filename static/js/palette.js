@@ -122,7 +122,9 @@
     leave();
   });
 
-  list.addEventListener("htmx:afterSwap", ({ detail }) => {
+  // Not after the swap: only later does htmx know which options open the dialog.
+  list.addEventListener("htmx:afterSettle", ({ target, detail }) => {
+    if (target !== list || list.hidden) return;
     isStale = detail.requestConfig.parameters.q !== box.value;
     const all = options();
     all.forEach((option, place) => (option.id = `palette-${place}`));

@@ -170,7 +170,9 @@ class Window:
     def _on_console(self, message: ConsoleMessage) -> None:
         # Chromium logs each 4xx, but that is the correct status of an invalid form.
         refused = "the server responded with a status of 4" in message.text
-        if message.type in ("error", "warning") and not refused:
+        # htmx logs each request that a newer one replaces. It names other failures, too.
+        replaced = message.text.startswith(("htmx:afterRequest,", "htmx:sendAbort,"))
+        if message.type in ("error", "warning") and not refused and not replaced:
             self.complaints.append(f"{self.page.url}: {message.text}")
 
 

@@ -248,7 +248,9 @@ def test_words_of_the_navigation__belong_to_its_labels() -> None:
 
 # What each role is offered beyond the previous one.
 OFFERED = {
-    Role.VIEWER: {"Sign out", "Switch to test", "Event catalogue", "Change password"},
+    Role.VIEWER: {
+        "Sign out", "Switch to test", "Event catalogue", "Change password", "Summary of player_123"
+    },
     Role.SUPPORT: {"Edit player_123", "Add a note to player_123", "Link an id to player_123"},
     Role.LIVE_OPS: {
         "New flag", "New segment", "Turn on new-feature", "Edit rules of new-feature",
