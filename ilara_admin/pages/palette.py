@@ -18,19 +18,22 @@ from flags.models import Flag
 from ilara_admin.models import Environment, Role
 from ilara_admin.pages import commands
 from ilara_admin.pages.commands import PaletteOption
-from ilara_admin.pages.search import MAX_QUERY, _found
+from ilara_admin.pages.search import search_groups
 from ilara_admin.web.access import environment_url, staff_view
 from ilara_admin.web.context_processors import Shell
 from ilara_admin.web.filters import searched
 from ilara_admin.web.htmx import HtmxHttpRequest
 from ilara_admin.web.matching import rank
 from ilara_admin.web.recent import PAGE_OF, ObjectId, recent_objects
+from players.lookup import EXTERNAL_ID, LABELS, MAX_TEXT
 from players.models import Player
 from segments.models import Segment
 
 SHOWN = 5  # of each group
 SWITCHED = 30  # flags among which "turn off" chooses
 ICONS = {"player": "user", "flag": "flag", "segment": "funnel", "event": "bolt"}
+KINDS = {"Flags": "flag", "Segments": "segment", "Events": "event"}  # other groups hold players
+TITLES = {LABELS[EXTERNAL_ID]: "Players"}
 # The parameter with the id of an object in the URLs of a section, and the object's kind.
 SECTIONS = {
     "players": ("player", "player_id"),
@@ -125,33 +128,26 @@ def _results(
 def _found_options(
     request: HtmxHttpRequest, q: str
 ) -> tuple[list[PaletteOption], dict[str, list[PaletteOption]]]:
-    """What has exactly this name, and what else the search finds, by the title of its group."""
-    if len(q) > MAX_QUERY or "\0" in q:
-        return [], {}
-    environment = request.environment
-    found = _found(environment, q)
-    events = EventName.objects.filter(environment=environment, name__icontains=q)[:SHOWN]
-    groups = {
-        "Players": [*map(_player, found["known"]), *map(_player, found["players"])],
-        "Linked ids": [_player(each.player) for each in found["linked"]],
-        "Flags": list(map(_flag, found["flags"])),
-        "Segments": list(map(_segment, found["segments"])),
-        "Events": list(map(_event, events)),
-    }
-    known = {str(each.pk) for each in found["known"]}
-    exact = {}
-    for each in (each for group in groups.values() for each in group):
-        (option,) = _options(request, [each])
-        if each.name == q:
-            exact[option.url] = option
-        elif each.kind == "player" and each.id in known:
-            # By another id: the page of results says by which.
-            exact[option.url] = replace(option, url=_find_url(request, q))
-    others = {
-        title: [each for each in _options(request, group) if each.url not in exact]
-        for title, group in groups.items()
-    }
-    return list(exact.values()), others
+    """What matches as a whole, and what else the search finds, by the title of its group."""
+    exact: dict[str, PaletteOption] = {}
+    others: dict[str, list[PaletteOption]] = {}
+    for title, hits, _ in search_groups(request, q, SHOWN):
+        icon = ICONS[KINDS.get(title, "player")]
+        # A player that is found in several ways counts once; the longest URL leads to a purchase.
+        for hit in sorted(hits, key=lambda hit: len(hit.url)):
+            option = PaletteOption(icon, name=hit.label, note=hit.detail, url=hit.url)
+            if not hit.exact:
+                others.setdefault(TITLES.get(title, title), []).append(option)
+            elif hit.label == q:
+                exact[urlsplit(hit.url).path] = option
+            else:
+                note = f"{title} {hit.detail}"
+                exact[urlsplit(hit.url).path] = replace(option, note=note.strip())
+    found = list(exact.values())
+    if len(found) == 1 and found[0].name != q:
+        # The page of results opens it and says how it was found.
+        found = [replace(found[0], url=_find_url(request, q))]
+    return found, others
 
 
 def _find_url(request: HtmxHttpRequest, q: str) -> str:
@@ -162,7 +158,7 @@ def _acted_on(request: HtmxHttpRequest, q: str) -> list[PaletteObject]:
     """Objects that an action in words may be about, by the last word: "turn off shop", "note
     player_12"."""
     words = q.split()
-    if not request.user.may(Role.SUPPORT) or not words or len(q) > MAX_QUERY or "\0" in q:
+    if not request.user.may(Role.SUPPORT) or not words or len(q) > MAX_TEXT or "\0" in q:
         return []
     environment = request.environment
     flags = Flag.objects.filter(environment=environment, archived_at=None)
