@@ -15,18 +15,18 @@ from players.services import LEDGER_ID
 SHOWN = 4
 
 
-def purchase_anchor(digest: bytes) -> str:
+def purchase_anchor(digest: bytes | memoryview) -> str:
     """The id of the row of a purchase on the player's page."""
     return f"purchase-{bytes(digest).hex()}"
 
 
-def purchase_page(environment: Environment, player_id: uuid.UUID, digest: bytes) -> str:
+def purchase_page(environment: Environment, player_id: uuid.UUID, digest: bytes | memoryview) -> str:
     """The player's page with one purchase, which the page shows however old it is."""
     page = url_in(environment, "player_detail", player_id)
     return f"{page}?purchase={bytes(digest).hex()}"
 
 
-def purchase_url(environment: Environment, player_id: uuid.UUID, digest: bytes) -> str:
+def purchase_url(environment: Environment, player_id: uuid.UUID, digest: bytes | memoryview) -> str:
     """The same page at the row of the purchase."""
     return f"{purchase_page(environment, player_id, digest)}#{purchase_anchor(digest)}"
 

@@ -82,7 +82,7 @@ def _without_linked(value: Any, linked: Collection[str], *, is_name: bool = Fals
 def _without_fields(side: dict[str, Any], personal: Collection[str]) -> dict[str, Any]:
     """The fields of a player or of a link, which stays personal when it is removed."""
     masks = {"email": mask_email, "device_id": mask_device, "alias": mask_text}
-    found = {
+    found: dict[str, Any] = {
         name: masks[name](value) if name in masks and isinstance(value, str) else value
         for name, value in side.items()
         if name != "_rows"  # moved to the player with a link, by the linked id

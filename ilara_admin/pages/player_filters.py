@@ -284,7 +284,8 @@ class PlayerListForm(FilterForm):
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
         for name in ("since", "until"):
-            if (day := given.get(name)) and not FIRST_YEAR <= day.year <= LAST_YEAR:
+            day = given.get(name)
+            if day and not FIRST_YEAR <= day.year <= LAST_YEAR:
                 self.add_error(name, f"Give a year from {FIRST_YEAR} to {LAST_YEAR}.")
         return given
 
@@ -298,15 +299,17 @@ def _text_field(label: str, **attrs: str) -> forms.CharField:
 
 for _slot in SLOTS:
     _number = f" {_slot}" if _slot else ""
-    PlayerListForm.base_fields |= {
-        f"attribute{_slot}": _text_field(
-            f"Attribute{_number}", list="attributes", placeholder="Attribute"
-        ),
-        f"test{_slot}": forms.ChoiceField(
-            label="",
-            required=False,
-            choices=[("", "is"), *((key, text) for key, text in TESTS.items() if key != "is")],
-            widget=forms.Select(attrs={"aria-label": f"Test of attribute{_number}"}),
-        ),
-        f"value{_slot}": _text_field(f"Value{_number}", placeholder="Value"),
-    }
+    PlayerListForm.base_fields.update(
+        {
+            f"attribute{_slot}": _text_field(
+                f"Attribute{_number}", list="attributes", placeholder="Attribute"
+            ),
+            f"test{_slot}": forms.ChoiceField(
+                label="",
+                required=False,
+                choices=[("", "is"), *((key, text) for key, text in TESTS.items() if key != "is")],
+                widget=forms.Select(attrs={"aria-label": f"Test of attribute{_number}"}),
+            ),
+            f"value{_slot}": _text_field(f"Value{_number}", placeholder="Value"),
+        }
+    )

@@ -171,8 +171,6 @@ def all_environments() -> list[Environment]:
             project = Project.from_db(DEFAULT_DB_ALIAS, (), row[: len(_PROJECT)])
             environment = Environment.from_db(DEFAULT_DB_ALIAS, (), row[len(_PROJECT) :])
             environment.project = projects.setdefault(project.pk, project)
-            for name in _JSON:  # from_db expects what the field would have read
-                setattr(environment, name, json.loads(getattr(environment, name)))
             environments.append(environment)
     return environments
 

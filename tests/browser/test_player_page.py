@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 def player(ilara: Ilara) -> dict[str, Any]:
     """A player with more purchases than the panel shows, and events."""
     name = f"player_{uuid4().hex[:8]}"
-    body = {"external_id": name, "attributes": {"level": 45, "country": "PT"}}
+    body: dict[str, Any] = {"external_id": name, "attributes": {"level": 45, "country": "PT"}}
     made = call(ilara, "players/players", body)
     path = f"players/players/{made['id']}"
     for number in range(6):
