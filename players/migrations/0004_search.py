@@ -16,18 +16,6 @@ $$"""
 # A removed value stays as a row with null: a job that fills in the values of a field, and has read
 # the value before, then finds the row and does not store the value again.
 KEEP = """
-CREATE FUNCTION player_value_store(
-    player uuid, of_environment bigint, of_field text, new_value text) RETURNS void
-LANGUAGE plpgsql AS $$
-BEGIN
-    UPDATE player_value SET value = new_value WHERE player_id = player AND field = of_field;
-    IF NOT FOUND THEN
-        INSERT INTO player_value (player_id, field, environment_id, value)
-        VALUES (player, of_field, of_environment, new_value)
-        ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
-    END IF;
-END
-$$;
 CREATE FUNCTION player_value_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO player_value (player_id, field, environment_id, value)
@@ -46,25 +34,25 @@ BEGIN
 END
 $$;
 CREATE FUNCTION player_value_update() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    name text;
 BEGIN
     IF OLD.email IS DISTINCT FROM NEW.email THEN
-        PERFORM player_value_store(
-            NEW.id, NEW.environment_id, 'email', left(lower(NEW.email), 255));
+        INSERT INTO player_value (player_id, field, environment_id, value)
+        VALUES (NEW.id, 'email', NEW.environment_id, left(lower(NEW.email), 255))
+        ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
     END IF;
     IF OLD.device_id IS DISTINCT FROM NEW.device_id THEN
-        PERFORM player_value_store(NEW.id, NEW.environment_id, 'device_id', NEW.device_id);
+        INSERT INTO player_value (player_id, field, environment_id, value)
+        VALUES (NEW.id, 'device_id', NEW.environment_id, NEW.device_id)
+        ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
     END IF;
     IF OLD.attributes <> NEW.attributes THEN
-        FOR name IN
-            SELECT each FROM environment e, jsonb_array_elements_text(e.searchable_attributes) each
-            WHERE e.id = NEW.environment_id
-              AND OLD.attributes -> each IS DISTINCT FROM NEW.attributes -> each
-        LOOP
-            PERFORM player_value_store(NEW.id, NEW.environment_id, 'attributes.' || name,
-                                       player_searchable(NEW.attributes -> name));
-        END LOOP;
+        INSERT INTO player_value (player_id, field, environment_id, value)
+        SELECT NEW.id, 'attributes.' || name, NEW.environment_id,
+               player_searchable(NEW.attributes -> name)
+        FROM environment e, jsonb_array_elements_text(e.searchable_attributes) name
+        WHERE e.id = NEW.environment_id
+          AND OLD.attributes -> name IS DISTINCT FROM NEW.attributes -> name
+        ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
     END IF;
     RETURN NULL;
 END
@@ -154,7 +142,7 @@ class Migration(migrations.Migration):
         migrations.RunSQL(SEARCHABLE, "DROP FUNCTION player_searchable"),
         migrations.RunSQL(
             KEEP,
-            "DROP FUNCTION player_value_update, player_value_insert, player_value_store",
+            "DROP FUNCTION player_value_update, player_value_insert",
         ),
         migrations.RunSQL(
             TRIGGERS,
