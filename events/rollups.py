@@ -6,13 +6,12 @@ transaction, and no id at or below a settled one can appear later (see tail.py).
 """
 
 from datetime import datetime
-from time import sleep
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
 from events.tail import SETTLE_SECONDS
-from ilara_admin.core.jobs import older_transactions_ended
 from ilara_admin.models import Environment
 from ilara_admin.runtime.metrics import Figure
 
@@ -20,6 +19,8 @@ from ilara_admin.runtime.metrics import Figure
 CHUNK_EVENTS = 5_000
 # Generated property names, as in {"item_4711": 1}, must not fill the catalogue.
 MAX_PROPERTIES = 500
+PATIENCE_SECONDS = 3.0
+POLL_SECONDS = 0.1
 
 FIGURES = {
     "ilara_fold_lag_seconds": Figure("Age of the newest complete count of events"),
@@ -53,12 +54,18 @@ def fold() -> int:
 
 
 def settled() -> Horizon | None:
-    """The current horizon, or None if older transactions do not end soon."""
+    """The current horizon, or None if older transactions do not end within PATIENCE_SECONDS."""
     # Before its first use, a sequence shows the id that it will return first.
     highest = _one("SELECT last_value - (NOT is_called)::int, clock_timestamp() FROM event_id_seq")
     # A transaction that drew an id has its transaction id by then, lower than the one taken next.
     sleep(SETTLE_SECONDS)
-    return Horizon(*highest) if older_transactions_ended() else None
+    (transaction_id,) = _one("SELECT pg_current_xact_id()::text::bigint")
+    deadline = monotonic() + PATIENCE_SECONDS
+    while _one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")[0] < transaction_id:
+        if monotonic() > deadline:
+            return None
+        sleep(POLL_SECONDS)
+    return Horizon(*highest)
 
 
 def fold_until(horizon: Horizon) -> int:

@@ -8,9 +8,10 @@ import uuid
 from typing import Any
 
 from django.db import connection, transaction
+from psycopg import sql
 
 from ilara_admin.core.changes import Fields
-from ilara_admin.core.jobs import defer_once, older_transactions_ended
+from ilara_admin.core.jobs import defer_once
 from ilara_admin.core.projects import on_settings_change
 from ilara_admin.models import Environment
 from players.models import ValueFill
@@ -60,17 +61,61 @@ def fill_defer(environment_id: int) -> None:
 
 
 def values_fill(environment_id: int) -> None:
-    """Work through the fields of an environment that are not complete. Transactions that have not
-    seen a change of the settings may write for some seconds; if they take longer, the next run
-    continues."""
+    """Work through the fields of an environment that are not complete. Raises OperationalError if
+    other transactions that write players do not end within PATIENCE."""
     fills = ValueFill.objects.filter(environment_id=environment_id)
-    if not fills.exists() or not older_transactions_ended():
-        return
+    if fills.filter(field__startswith=ATTRIBUTE).exists():
+        attributes_watch()
     while fill := fills.order_by("field").first():
         if fill.position == 0:
             _clear(fill)
         while _advance(fill):
             pass
+
+
+@transaction.atomic
+def attributes_watch() -> None:
+    """Let the triggers of players run for attributes that any environment declares searchable.
+
+    The names are part of the triggers: looking them up at every change of attributes would slow
+    down writing players by more than a tenth. The lock excludes transactions that write players, so
+    that all others see the new triggers.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
+        cursor.execute("LOCK TABLE player IN SHARE ROW EXCLUSIVE MODE")
+        cursor.execute("SET LOCAL lock_timeout = DEFAULT")
+        declared = Environment.objects.values_list("searchable_attributes", flat=True)
+        names = sorted({name for each in declared for name in each})
+        inserted, updated = [], []
+        if len(names) > MAX_WATCHED:
+            inserted.append(sql.SQL("NEW.attributes <> '{}'"))
+            updated.append(sql.SQL("OLD.attributes <> NEW.attributes"))
+        elif names:
+            inserted.append(sql.SQL("NEW.attributes ?| {}").format(sql.Literal(names)))
+            updated += [
+                sql.SQL("OLD.attributes -> {0} IS DISTINCT FROM NEW.attributes -> {0}").format(
+                    sql.Literal(name)
+                )
+                for name in names
+            ]
+        either = sql.SQL(" OR ")
+        statement = sql.SQL(TRIGGERS).format(
+            inserted=either.join([sql.SQL(INSERTED), *inserted]),
+            updated=either.join([sql.SQL(UPDATED), *updated]),
+        )
+        cursor.execute(statement.as_string(cursor.connection).replace("%", "%%"), [])
+
+
+PATIENCE = "500ms"  # registrations wait meanwhile
+MAX_WATCHED = 50
+INSERTED = "NEW.email IS NOT NULL OR NEW.device_id IS NOT NULL"
+UPDATED = "OLD.email IS DISTINCT FROM NEW.email OR OLD.device_id IS DISTINCT FROM NEW.device_id"
+TRIGGERS = """
+CREATE OR REPLACE TRIGGER player_value_inserted AFTER INSERT ON player
+FOR EACH ROW WHEN ({inserted}) EXECUTE FUNCTION player_value_insert();
+CREATE OR REPLACE TRIGGER player_value_updated AFTER UPDATE OF email, device_id, attributes
+ON player FOR EACH ROW WHEN ({updated}) EXECUTE FUNCTION player_value_update()"""
 
 
 def _clear(fill: ValueFill) -> None:

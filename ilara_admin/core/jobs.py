@@ -7,7 +7,6 @@ only cut off from the database continues while another one takes its jobs over.
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from time import monotonic, sleep
 from typing import Any
 
 import psycopg
@@ -41,8 +40,6 @@ RETRY = _Retry(
 LIVE_LANES = "procrastinate_workers WHERE last_heartbeat > now() - interval '1 minute'"
 
 KEPT_DAYS = 7
-PATIENCE_SECONDS = 3.0
-POLL_SECONDS = 0.1
 
 
 def defer_once(
@@ -89,21 +86,3 @@ def jobs_forget() -> int:
             [KEPT_DAYS],
         )
         return int(cursor.rowcount)
-
-
-def older_transactions_ended() -> bool:
-    """Wait until all transactions that have written by now have ended; False if one takes longer
-    than PATIENCE_SECONDS. They may have read what was in force before."""
-    transaction_id = _number("SELECT pg_current_xact_id()::text::bigint")
-    deadline = monotonic() + PATIENCE_SECONDS
-    while _number("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint") < transaction_id:
-        if monotonic() > deadline:
-            return False
-        sleep(POLL_SECONDS)
-    return True
-
-
-def _number(sql: str) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
-        return int(cursor.fetchone()[0])

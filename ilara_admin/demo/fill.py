@@ -94,14 +94,15 @@ def demo_fill(
     test = project.environments.filter(slug="test").first()
     first_day = (now - timedelta(days=EVENT_DAYS)).date()
     partitions.ensure(first_day, EVENT_DAYS + partitions.DAYS_AHEAD)
+    if not _has_sample(live, size):  # outside of the transaction, since it locks the players
+        searchable = sorted({*live.searchable_attributes, "username"})
+        environment_update(live, {"searchable_attributes": searchable}, actor=actor)
+        values_fill(live.pk)
     with transaction.atomic():
         # Serializes concurrent fills. Players can still register under this lock.
         Environment.objects.select_for_update(no_key=True).get(pk=live.pk)
         if _has_sample(live, size):
             return Filled(project.slug)
-        searchable = sorted({*live.searchable_attributes, "username"})
-        environment_update(live, {"searchable_attributes": searchable}, actor=actor)
-        values_fill(live.pk)
         filled = _players_fill(live, size, now, progress)
         if test and not _has_sample(test, TEST_SIZE):
             _players_fill(test, TEST_SIZE, now, no_progress)

@@ -16,59 +16,58 @@ $$"""
 # A removed value stays as a row with null: a job that fills in the values of a field, and has read
 # the value before, then finds the row and does not store the value again.
 KEEP = """
-CREATE FUNCTION player_value_keep() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    fields text[];
-    found text[];
-    names jsonb;
-    name text;
-    old_attributes jsonb;
+CREATE FUNCTION player_value_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'INSERT' OR OLD.email IS DISTINCT FROM NEW.email THEN
-        IF TG_OP = 'UPDATE' OR NEW.email IS NOT NULL THEN
-            fields := fields || 'email'::text;
-            found := found || left(lower(NEW.email), 255);
-        END IF;
-    END IF;
-    IF TG_OP = 'INSERT' OR OLD.device_id IS DISTINCT FROM NEW.device_id THEN
-        IF TG_OP = 'UPDATE' OR NEW.device_id IS NOT NULL THEN
-            fields := fields || 'device_id'::text;
-            found := found || NEW.device_id::text;
-        END IF;
-    END IF;
-    IF TG_OP = 'UPDATE' THEN
-        old_attributes := OLD.attributes;
-    END IF;
-    IF old_attributes IS DISTINCT FROM NEW.attributes THEN
-        SELECT searchable_attributes INTO names FROM environment WHERE id = NEW.environment_id;
-        FOR place IN 0 .. jsonb_array_length(names) - 1 LOOP
-            name := names ->> place;
-            IF old_attributes -> name IS DISTINCT FROM NEW.attributes -> name THEN
-                fields := fields || ('attributes.' || name);
-                found := found || player_searchable(NEW.attributes -> name);
-            END IF;
-        END LOOP;
-    END IF;
-    IF fields IS NOT NULL THEN
+    INSERT INTO player_value (player_id, field, environment_id, value)
+    SELECT NEW.id, field, NEW.environment_id, value
+    FROM (VALUES ('email', left(lower(NEW.email), 255)), ('device_id', NEW.device_id))
+        AS given (field, value)
+    WHERE value IS NOT NULL;
+    IF NEW.attributes <> '{}' THEN
         INSERT INTO player_value (player_id, field, environment_id, value)
-        SELECT NEW.id, given.field, NEW.environment_id, given.value
-        FROM unnest(fields, found) AS given (field, value)
+        SELECT NEW.id, 'attributes.' || name, NEW.environment_id,
+               player_searchable(NEW.attributes -> name)
+        FROM environment e, jsonb_array_elements_text(e.searchable_attributes) name
+        WHERE e.id = NEW.environment_id AND player_searchable(NEW.attributes -> name) IS NOT NULL;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE FUNCTION player_value_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.email IS DISTINCT FROM NEW.email THEN
+        INSERT INTO player_value (player_id, field, environment_id, value)
+        VALUES (NEW.id, 'email', NEW.environment_id, left(lower(NEW.email), 255))
+        ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
+    END IF;
+    IF OLD.device_id IS DISTINCT FROM NEW.device_id THEN
+        INSERT INTO player_value (player_id, field, environment_id, value)
+        VALUES (NEW.id, 'device_id', NEW.environment_id, NEW.device_id)
+        ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
+    END IF;
+    IF OLD.attributes <> NEW.attributes THEN
+        INSERT INTO player_value (player_id, field, environment_id, value)
+        SELECT NEW.id, 'attributes.' || name, NEW.environment_id,
+               player_searchable(NEW.attributes -> name)
+        FROM environment e, jsonb_array_elements_text(e.searchable_attributes) name
+        WHERE e.id = NEW.environment_id
+          AND OLD.attributes -> name IS DISTINCT FROM NEW.attributes -> name
         ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
     END IF;
     RETURN NULL;
 END
 $$"""
 
-INSERTED = """
+# The conditions decide most writes, as calling a function costs much more. values.py adds the
+# attributes that staff declare searchable.
+TRIGGERS = """
 CREATE TRIGGER player_value_inserted AFTER INSERT ON player FOR EACH ROW
-WHEN (NEW.email IS NOT NULL OR NEW.device_id IS NOT NULL OR NEW.attributes <> '{}')
-EXECUTE FUNCTION player_value_keep()"""
-
-UPDATED = """
+WHEN (NEW.email IS NOT NULL OR NEW.device_id IS NOT NULL)
+EXECUTE FUNCTION player_value_insert();
 CREATE TRIGGER player_value_updated AFTER UPDATE OF email, device_id, attributes ON player
-FOR EACH ROW WHEN ((OLD.email, OLD.device_id, OLD.attributes)
-    IS DISTINCT FROM (NEW.email, NEW.device_id, NEW.attributes))
-EXECUTE FUNCTION player_value_keep()"""
+FOR EACH ROW
+WHEN (OLD.email IS DISTINCT FROM NEW.email OR OLD.device_id IS DISTINCT FROM NEW.device_id)
+EXECUTE FUNCTION player_value_update()"""
 
 # Of the players that exist. A job fills in their values.
 FILL = """
@@ -141,8 +140,14 @@ class Migration(migrations.Migration):
             "playersession", models.Index(fields=["digest"], name="session_digest")
         ),
         migrations.RunSQL(SEARCHABLE, "DROP FUNCTION player_searchable"),
-        migrations.RunSQL(KEEP, "DROP FUNCTION player_value_keep"),
-        migrations.RunSQL(INSERTED, "DROP TRIGGER player_value_inserted ON player"),
-        migrations.RunSQL(UPDATED, "DROP TRIGGER player_value_updated ON player"),
+        migrations.RunSQL(
+            KEEP,
+            "DROP FUNCTION player_value_update, player_value_insert",
+        ),
+        migrations.RunSQL(
+            TRIGGERS,
+            """DROP TRIGGER player_value_updated ON player;
+               DROP TRIGGER player_value_inserted ON player""",
+        ),
         migrations.RunSQL(FILL, migrations.RunSQL.noop),
     ]

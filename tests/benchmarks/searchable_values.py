@@ -30,11 +30,13 @@ def main(rounds: int) -> None:
     from ilara_admin.core.projects import environment_update, project_create
     from ilara_admin.models import KeyKind
     from players.models import player_id_for
+    from players.values import values_fill
 
     actor = Actor("benchmark")
     project = project_create(name="Game", slug="game", actor=actor)
     environment = project.environments.get(slug="live")
     environment_update(environment, {"searchable_attributes": ["user_name"]}, actor=actor)
+    values_fill(environment.pk)
     kind = KeyKind.PUBLIC
     key = api_key_create(environment=environment, kind=kind, name="k", actor=actor).token
     requests = RequestFactory(headers={"X-API-Key": key})

@@ -13,7 +13,6 @@ from events import rollups
 from events.log_reader import recent_examples
 from events.models import EventFold, EventHour, EventMinute, EventName, EventProperty
 from events.rollups import Horizon
-from ilara_admin.core import jobs
 from ilara_admin.models import Environment
 from tests.events.conftest import database_session, insert, make_environment, wait_for
 
@@ -109,7 +108,7 @@ def test_backdated_events__are_counted_at_their_arrival(environment: Environment
 def test_events_after_an_open_transaction__are_counted_when_it_ends(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(rollups, "PATIENCE_SECONDS", 0.3)
     with database_session() as late:
         insert(late, environment, "late")
         store(environment, "early")

@@ -57,7 +57,9 @@ def test_personal_values__are_masked_by_their_way() -> None:
 
 @pytest.fixture
 def searchable(environment: Environment) -> Environment:
-    return declare(environment, "user_name")
+    declare(environment, "user_name")
+    values_fill(environment.pk)
+    return environment
 
 
 def declare(environment: Environment, *names: str) -> Environment:
@@ -116,6 +118,7 @@ def test_declared_attribute__is_filled_in_by_a_job(
     for number in range(5):
         make_player(environment, f"p{number}", attributes={"user_name": f"Name {number}"})
     declare(environment, "user_name")
+    values.attributes_watch()
     late = make_player(environment, "late", attributes={"user_name": "Late"})
     assert fill_shares(environment) == {NAME: 0.0}
     with connection.cursor() as cursor:
@@ -282,4 +285,9 @@ def test_page__says_what_was_tried(searchable: Environment) -> None:
         assert f"<bdi>{label}</bdi>" in page
     assert "<bdi>Player id</bdi>" not in page
     assert '<span class="mono">user_name</span>' in page
-    assert "Values of <bdi>user_name</bdi> are still being collected: 0% of" in page
+    assert "still being collected" not in page
+    declare(searchable, "user_name", "guild")
+    page = text_of(signed_in().get(url_of(searchable, "find"), {"q": "nobody"}))
+    assert "Values of <bdi>guild</bdi> are still being collected: 0% of" in page
+    page = text_of(signed_in().get(url_of(searchable, "environment_settings")))
+    assert "guild: values of 0% of the players collected" in page
