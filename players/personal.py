@@ -34,6 +34,11 @@ def mask_value(value: Any) -> Any:
     return mask_text(value) if isinstance(value, str) else value if value is None else MASK
 
 
+def personal_fields(personal_attributes: Collection[str]) -> set[str]:
+    """The fields of rules with personal values: built-in ones, and attributes with these names."""
+    return {"email", "device_id", *personal_attributes}
+
+
 def masked(values: Mapping[str, Any], personal: Collection[str]) -> dict[str, Any]:
     """Attributes or properties, with the values of the `personal` names masked."""
     return {

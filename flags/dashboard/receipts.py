@@ -20,9 +20,11 @@ from flags.models import Flag, FlagOverride
 from ilara_admin.api import environment_cache
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.core.text import trim
+from ilara_admin.web.access import sees_personal
 from ilara_admin.web.htmx import HtmxHttpRequest
 from ilara_admin.web.moment_field import MomentField
 from players.aliases import player_id_named
+from players.personal import personal_fields
 from players.record import PlayerRow
 from segments.cache import segments_part
 from segments.language.compiler import Subject
@@ -134,6 +136,9 @@ def _tried(
         return Tried(
             name, problem="No player has this external id. Give attributes to make one up."
         )
+    if not sees_personal(request):
+        hidden = personal_fields(request.environment.personal_attributes)
+        subject = replace(subject, hidden=hidden)
     context = EvaluationContext(str(player_id), subject, variants, at or subject.now)
     decision = evaluate(ready, context)
     return Tried(

@@ -6,7 +6,7 @@ from typing import Any
 from django.http import HttpResponse
 
 from events.forms import TimelineFilterForm
-from events.timeline import timeline
+from events.timeline import SEARCHED, timeline
 from flags.engine import sentences
 from ilara_admin.models import Role
 from ilara_admin.pages.player_flags import Evaluated, evaluated, flags_panel, flags_that_differ
@@ -61,6 +61,7 @@ def player_detail(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespons
         "days": days_of(request, page.entries),
         "before": before,
         "event_url": _event_url(request),
+        "searched": SEARCHED,
         "may_edit": personal,
     }
     if not wants_partial(request):

@@ -17,6 +17,7 @@ from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.models import Environment, Role
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.models import Player
+from players.personal import personal_fields
 from players.record import row_of
 from segments.cache import segments_part
 from segments.language.compiler import Subject
@@ -34,7 +35,7 @@ class Evaluated(NamedTuple):
 
     def masked(self, environment: Environment) -> "Evaluated":
         """The same for texts without personal data."""
-        hidden = {"email", "device_id", *environment.personal_attributes}
+        hidden = personal_fields(environment.personal_attributes)
         return self._replace(subject=replace(self.subject, hidden=hidden))
 
 

@@ -98,7 +98,7 @@ def test_search_the_properties_of_events(
     page.keyboard.press("Enter")
     expect(timeline.locator(".timeline > li")).to_have_count(1)
     expect(timeline.locator(".timeline")).to_contain_text("level_start")
-    expect(timeline.get_by_label("Text in properties")).to_be_visible()
+    expect(timeline.get_by_role("searchbox", name="Text in properties")).to_be_visible()
 
 
 @pytest.mark.parametrize("keyboard", [False, True])
@@ -147,7 +147,7 @@ def test_override__is_removed_with_two_clicks(window: Callable[..., Window], ila
     agent = window()
     page = opened(agent, made)
     agent.press("link", "Set new_tutorial for this player")
-    agent.check(page.get_by_role("radio", name="enabled"))
+    agent.select(page.get_by_label("Value", exact=True), "enabled: true")
     agent.press("button", "Save to live")
     flags = part(page, "Flags")
     row = flags.get_by_role("listitem").filter(has_text="new_tutorial")

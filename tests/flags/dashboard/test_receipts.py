@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 
 from flags.dashboard.receipts import typed_attributes
+from flags.engine.document import Rule, boolean_document
 from flags.models import Flag, FlagRevision
 from flags.overrides import override_set
 from flags.services import flag_set_enabled, flag_update
@@ -83,6 +84,21 @@ def test_attributes_of_a_player__are_replaced_for_the_receipt_only(
     )
     player.refresh_from_db()
     assert player.attributes == {"level": 39}
+
+
+def test_personal_values__are_masked_below_support(
+    client: Client, flag: Flag, environment: Environment
+) -> None:
+    make_player(environment, "ada", email="ada@example.com")
+    condition = {"field": "email", "operator": "ends_with", "value": ".org"}
+    rules = (
+        Rule(id="r", variant="enabled", conditions={"operator": "AND", "conditions": [condition]}),
+    )
+    document = boolean_document(enabled=True, rules=rules)
+    flag_update(flag, document=document, base_revision=1, actor=ACTOR)
+    assert "ada@example.com" not in receipt(client, flag, player="ada")
+    assert "(actual: “a***”)" in receipt(client, flag, player="ada")
+    assert "ada@example.com" in receipt(signed_in(Role.SUPPORT), flag, player="ada")
 
 
 def test_unknown_player__says_so(client: Client, flag: Flag) -> None:
