@@ -12,6 +12,7 @@ import msgspec
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.core.db import Row
 from players.cache import churn_part
+from players.churn_model.reasons import RiskReasons, reasons_at
 from players.churn_model.risk import Parameters, Risk, risk_at, score_at
 from players.lifecycle import History, Lifecycle, Stage, Thresholds, lifecycle_at, stage_at
 from players.models import Player
@@ -91,6 +92,12 @@ def lifecycle_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> Li
 def risk_of(player: PlayerRow, activity: str, parameters: Parameters, now: datetime) -> Risk:
     """`activity` is the column of that name, which PlayerRow leaves out."""
     return risk_at(parameters, activity=activity, **_days(player, now))
+
+
+def reasons_of(
+    player: PlayerRow, activity: str, parameters: Parameters, now: datetime
+) -> RiskReasons:
+    return reasons_at(parameters, activity=activity, **_days(player, now))
 
 
 class _Days(TypedDict):

@@ -99,7 +99,7 @@ def risk_at(
     resting = min(round(1 - p_alive(parameters, frequency, recency, recency), 4), score)
     return Risk(
         score=score,
-        level=_level(score),
+        level=level_of(score),
         factors=_factors(score, resting, age - recency, activity),
         confidence=round(max(alive, 1 - alive), 4),
         prediction_date=datetime.combine(today, time(), UTC),
@@ -120,7 +120,7 @@ def observed(first_on: date, last_on: date, active_days: int, today: date) -> tu
     return max(active_days - 1, 0), recency, max((today - first_on).days, recency)
 
 
-def _level(score: float) -> RiskLevel:
+def level_of(score: float) -> RiskLevel:
     if score >= HIGH_FROM:
         return RiskLevel.HIGH
     return RiskLevel.MEDIUM if score >= MEDIUM_FROM else RiskLevel.LOW
@@ -143,13 +143,22 @@ def _factors(score: float, resting: float, silence: int, activity: str) -> tuple
     return tuple(sorted(factors, key=lambda factor: -factor.contribution))
 
 
+def gaps_in(activity: str) -> list[int]:
+    """The days from each active day to the next."""
+    active = [day for day, bit in enumerate(activity) if bit == "1"]
+    return [later - day for day, later in pairwise(active)]
+
+
+def usual_gap(gaps: list[int]) -> int:
+    return median_low(gaps[-RECENT_GAPS:])
+
+
 def _habit(activity: str, silence: int) -> str:
     """The player's usual gap between active days, and the longest if the silence exceeds it."""
-    active = [day for day, bit in enumerate(activity) if bit == "1"]
-    gaps = [later - day for day, later in pairwise(active)]
+    gaps = gaps_in(activity)
     if not gaps:
         return ""
-    usual = median_low(gaps[-RECENT_GAPS:])
+    usual = usual_gap(gaps)
     text = "; usually plays daily" if usual == 1 else f"; usually plays every {usual} days"
     longest = max(gaps)
     if len(gaps) + 1 >= FEW_DAYS and silence > longest > usual:
