@@ -162,10 +162,12 @@ class AttributeForm(SeenForm):
         initial: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.player, self.was = player, was
-        shown = {was: player.attributes[was]} if was in player.attributes else {}
-        values = initial_of(*next(iter(shown.items()))) if shown else {}
+        shown, values = {}, {}
+        if was is not None and was in player.attributes:  # it may have been removed meanwhile
+            shown = {was: player.attributes[was]}
+            values = initial_of(was, player.attributes[was])
         super().__init__(f"attribute:{player.pk}", {"attributes": shown}, data, values)
-        self.initial |= initial or {}
+        self.initial.update(initial or {})
         if was is None:
             self.order_fields(["name", "type", "value"])
         fit_controls(self)
@@ -271,7 +273,7 @@ class AttributesForm(SeenForm):
         self.rows = [
             AttributeRow(prefix=f"{PREFIX}-{place}", initial=row) for place, row in enumerate(rows)
         ]
-        self.initial |= {"reason": data.get("reason", ""), "seen": data.get("seen", "")}
+        self.initial.update(reason=data.get("reason", ""), seen=data.get("seen", ""))
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
@@ -293,7 +295,7 @@ class AttributesForm(SeenForm):
                 names.add(name)
                 new[name] = value
         self.faults = [
-            RowFault(row[field].id_for_label, row.legend, message)
+            RowFault(row[field].id_for_label, row.legend, str(message))
             for row in filled
             for field, messages in row.errors.items()
             for message in messages

@@ -8,9 +8,10 @@ from django.http import HttpResponse
 
 from ilara_admin.models import Role
 from ilara_admin.pages.player_flags import Evaluated, evaluated
-from ilara_admin.web.access import environment_url, get_or_404, sees_personal, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, sees_personal, staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from players.models import Player
+from players.services import personal_data_seen
 from segments.cache import CompiledSegment, matchers_of, segments_part
 from segments.forms import PlayerSegmentsForm
 from segments.why import why
@@ -23,7 +24,9 @@ def player_segments(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespo
     """The page, or for htmx only the list, which replaces that of the player's page."""
     player = get_or_404(request, Player, id=player_id)
     found = evaluated(request.environment, player)
-    if not sees_personal(request):
+    if sees_personal(request):
+        personal_data_seen(player, actor=actor_of(request))
+    else:
         found = found.masked(request.environment)
     context = {"player": player, **segments_panel(request, player, found)}
     return render_partial(request, "players/segments.html", context, partial="segments")
@@ -66,11 +69,8 @@ class SegmentsPage(NamedTuple):
 
 def segments_panel(request: HtmxHttpRequest, player: Player, found: Evaluated) -> dict[str, Any]:
     """One page of the segments. Only what is shown is explained: that takes most of the time."""
-    form, segments, subject = (
-        PlayerSegmentsForm(request),
-        segments_part.of(found.known),
-        found.subject,
-    )
+    form, subject = PlayerSegmentsForm(request), found.subject
+    segments = segments_part.of(found.known)
     inside = {key: each.matches(subject) for key, each in segments.items()}
     wanted, show = form.value("segment").casefold(), form.value("show") or "in"
     if wanted:

@@ -40,7 +40,7 @@ def test_export__is_that_of_the_command_and_is_audited(admin: Client, pia: Playe
     response = admin.post(url, {"reason": "Ticket 7"})
     assert f'filename="player-{pia.pk}.json"' in response["Content-Disposition"]
     entry = AuditEntry.objects.get(action=AuditAction.PLAYER_EXPORTED)
-    assert (entry.reason, entry.after["rows"]["player_note"]) == ("Ticket 7", 1)
+    assert (entry.reason, (entry.after or {})["rows"]["player_note"]) == ("Ticket 7", 1)
     written = StringIO()
     call_command("player_export", str(pia.environment), PIA, stdout=written)
     assert json.loads(response.content) == json.loads(written.getvalue())

@@ -89,7 +89,7 @@ def test_all__adds_changes_renames_and_removes_with_one_undo(support: Client, pi
     assert now(pia) == expected
     entry = AuditEntry.objects.get(action=AuditAction.PLAYER_UPDATED)
     assert entry.reason == "Ticket 7"
-    assert set(entry.after["attributes"]) == {"coins", "level", "code", "share"}
+    assert set((entry.after or {})["attributes"]) == {"coins", "level", "code", "share"}
     support.post(url_of(pia.environment, "audit_undo", entry.pk))
     assert now(pia) == {**STORED, "by_game": 1, "tags": ["b"]}
 

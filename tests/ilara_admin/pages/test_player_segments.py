@@ -87,8 +87,8 @@ def test_personal_data__is_hidden_from_viewers(
     environment = player.environment
     environment.personal_attributes = ["level"]
     environment.save(update_fields=["personal_attributes"])
-    rule = {"field": "email", "operator": "ends_with", "value": "@other.example"}
-    rule = {"operator": "AND", "conditions": [rule]}
+    mail = {"field": "email", "operator": "ends_with", "value": "@other.example"}
+    rule = {"operator": "AND", "conditions": [mail]}
     Segment.objects.create(environment=environment, key="mail", rule=rule)
     url = url_of(environment, "player_segments", player.pk)
     for role, shown in ((Role.VIEWER, False), (Role.SUPPORT, True)):

@@ -1,6 +1,7 @@
 """What is behind a churn risk, and what would change it."""
 
 from datetime import date, timedelta
+from typing import TypedDict
 
 import pytest
 
@@ -10,9 +11,19 @@ from players.churn_model.risk import PRIOR, RiskLevel, level_of, risk_at, score_
 FIRST = date(2026, 5, 1)
 
 
+class History(TypedDict):
+    first_on: date
+    last_on: date
+    activity: str
+
+
 def test_reasons__are_the_numbers_of_the_history() -> None:
     activity = "1011000001"
-    history = {"first_on": FIRST, "last_on": FIRST + timedelta(9), "activity": activity}
+    history: History = {
+        "first_on": FIRST,
+        "last_on": FIRST + timedelta(9),
+        "activity": activity,
+    }
     today = FIRST + timedelta(12)
     found = reasons_at(PRIOR, today=today, **history)
     assert (found.active_days, found.days, found.silence) == (4, 13, 3)
@@ -25,8 +36,12 @@ def test_reasons__are_the_numbers_of_the_history() -> None:
 
 
 def test_next_level__is_reached_on_that_day_without_activity() -> None:
-    history = {"first_on": FIRST, "last_on": FIRST + timedelta(3), "activity": "1111"}
-    today, levels = FIRST + timedelta(3), []
+    history: History = {
+        "first_on": FIRST,
+        "last_on": FIRST + timedelta(3),
+        "activity": "1111",
+    }
+    today, levels = FIRST + timedelta(3), list[RiskLevel | None]()
     found = reasons_at(PRIOR, today=today, **history)
     assert found.if_active is None
     while found.next_on:
