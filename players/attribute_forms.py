@@ -29,7 +29,7 @@ from players.schemas import PlayerPatch
 
 PREFIX = "attribute"
 MAX_ROWS = 220  # a player has up to 200 attributes
-REMOVE = "remove"  # the button of the dialog
+REMOVE = "removes"  # the button of the dialog; a control named remove would hide form.remove()
 NAMES = "attribute-names"  # the id of the <datalist>
 AS_TYPED = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
 

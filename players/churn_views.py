@@ -6,19 +6,17 @@ from django.http import HttpResponse
 from django.shortcuts import render
 
 from ilara_admin.api.environment_cache import at_version
-from ilara_admin.models import Environment, Role
+from ilara_admin.models import Role
 from ilara_admin.web.access import staff_view
 from ilara_admin.web.chart_axes import label_axis
 from ilara_admin.web.charts import Chart, ChartSeries, bars
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.cache import churn_part
-from players.churn_model.reasons import calibration
-from players.churn_model.risk import HIGH_FROM, MEDIUM_FROM, RiskLevel
+from players.churn_model.risk import FEW_PLAYERS, HIGH_FROM, MEDIUM_FROM
 from players.churn_training import ENOUGH_PLAYERS, TEST_DAYS
 from players.models import ChurnFit
 
 FITS_SHOWN = 10
-FEW_PLAYERS = 30  # with fewer, the observed share may be off by 20 percentage points
 
 
 @staff_view(Role.VIEWER)
@@ -44,16 +42,6 @@ def churn_model(request: HtmxHttpRequest) -> HttpResponse:
             "better": 1 - fit.brier / guessing if guessing else 0.0,
         }
     return render(request, "players/churn.html", context)
-
-
-def level_in_backtest(environment: Environment, level: RiskLevel) -> dict[str, Any]:
-    """What the newest backtest says of players at a risk level: `calibration`, None without a fit,
-    and `test_days`."""
-    fit = ChurnFit.objects.filter(environment=environment).only("bins", "days").first()
-    if fit is None:
-        return {"calibration": None}
-    found = calibration(fit.bins, level)
-    return {"calibration": found, "few": found.players < FEW_PLAYERS, "test_days": fit.days}
 
 
 def _chart(fit: ChurnFit) -> Chart:

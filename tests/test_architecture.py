@@ -53,7 +53,6 @@ PURE = (
     "segments.editor.draft",
     "segments.keys",
     "segments.language",
-    "segments.why",
 )
 
 

@@ -7,13 +7,13 @@ from django.http import HttpResponse
 
 from events.forms import TimelineFilterForm
 from events.timeline import timeline
+from flags.engine import sentences
 from ilara_admin.models import Role
-from ilara_admin.pages.player_attributes import shown_attributes
 from ilara_admin.pages.player_flags import Evaluated, evaluated, flags_panel, flags_that_differ
 from ilara_admin.pages.player_segments import segments_panel
 from ilara_admin.pages.player_summary import Facts, FlagFact, PurchaseFact, summary_text
 from ilara_admin.pages.player_timeline import days_of, shows_personal
-from ilara_admin.templatetags.ilara import money
+from ilara_admin.templatetags.ilara import json_pretty, money
 from ilara_admin.web.access import (
     actor_of,
     environment_url,
@@ -25,13 +25,19 @@ from ilara_admin.web.access import (
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial, wants_partial
 from players.cache import churn_part
-from players.churn_views import level_in_backtest
 from players.labels import RISKS, STAGES
 from players.models import Player, PlayerAlias
 from players.notes import newest_notes, notes_of, with_right
 from players.personal import mask_device, mask_email, mask_text, masked
 from players.purchases import purchases_panel
-from players.record import lifecycle_of, reasons_of, risk_of, row_of, thresholds_of
+from players.record import (
+    level_in_backtest,
+    lifecycle_of,
+    reasons_of,
+    risk_of,
+    row_of,
+    thresholds_of,
+)
 from players.services import personal_data_seen
 from segments.cache import segments_part
 
@@ -91,6 +97,7 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
     reasons = reasons_of(row, player.activity, churn_part.of(known), now)
     life = lifecycle_of(row, thresholds_of(known), now)
     personal = sees_personal(request)
+    marked = () if personal else request.environment.personal_attributes
     notes = newest_notes(player, SHOWN_NOTES + 1)
     aliases = list(PlayerAlias.objects.raw(ALIASES, [player.pk]))
     return {
@@ -110,12 +117,20 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
         "risk_badge": RISKS[risk.level],
         "reasons": reasons,
         "next_risk": RISKS[reasons.next_level] if reasons.next_level else None,
-        **level_in_backtest(request.environment, risk.level),
-        "attributes": shown_attributes(player, personal=personal),
+        "backtest": level_in_backtest(request.environment.pk, risk.level),
+        "attributes": [
+            _attribute(*each) for each in sorted(masked(player.attributes, marked).items())
+        ],
         "may_erase": request.user.may(Role.ADMIN),
         **segments_panel(request, player, found),
         **flags_panel(request, player, found),
     }
+
+
+def _attribute(name: str, value: Any) -> tuple[str, str, bool]:
+    """Name, value as JSON, and whether it has several lines."""
+    nested = isinstance(value, dict | list) and bool(value)
+    return name, json_pretty(value) if nested else sentences.value_text(value), nested
 
 
 # --- The summary for a ticket ---------------------------------------------------------------------

@@ -2,16 +2,14 @@
 players have are suggested."""
 
 import uuid
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpResponse
 
-from flags.engine.sentences import value_text
 from ilara_admin.core.changes import Conflict
 from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
-from ilara_admin.templatetags.ilara import json_pretty
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
 from ilara_admin.web.confirm import changed, form_conflict, is_review
 from ilara_admin.web.forms import SeenForm, add_errors
@@ -24,7 +22,6 @@ from players.attribute_forms import (
 )
 from players.attribute_types import AttributeType
 from players.models import Player
-from players.personal import masked
 from players.services import personal_data_seen, player_update
 from segments.editor.seen import SeenName, about
 from segments.editor.suggestions import catalogue_of
@@ -76,30 +73,6 @@ def player_attributes(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRes
     if request.method == "POST" and form.is_valid() and not is_review(request):
         return _save(request, player, form, SAVED) or _render_all(request, player, form)
     return _render_all(request, player, form)
-
-
-# --- The panel ----------------------------------------------------------------------------------
-
-
-class ShownAttribute(NamedTuple):
-    """`text` is the value as JSON, on several lines if it is `nested`."""
-
-    name: str
-    text: str
-    nested: bool
-
-
-def shown_attributes(player: Player, *, personal: bool) -> list[ShownAttribute]:
-    """The attributes by name. Those that are personal data are masked unless `personal`."""
-    values = player.attributes
-    if not personal:
-        values = masked(values, player.environment.personal_attributes)
-    return [_shown(*each) for each in sorted(values.items())]
-
-
-def _shown(name: str, value: Any) -> ShownAttribute:
-    nested = isinstance(value, dict | list) and bool(value)
-    return ShownAttribute(name, json_pretty(value) if nested else value_text(value), nested)
 
 
 # --- Helpers --------------------------------------------------------------------------------------

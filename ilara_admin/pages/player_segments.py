@@ -14,7 +14,7 @@ from players.models import Player
 from players.services import personal_data_seen
 from segments.cache import CompiledSegment, matchers_of, segments_part
 from segments.forms import PlayerSegmentsForm
-from segments.why import why
+from segments.language.trace import why
 
 SHOWN_SEGMENTS = 25
 
@@ -33,7 +33,7 @@ def player_segments(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpRespo
 
 
 class ShownSegment(NamedTuple):
-    """`reason` is a sentence, see segments/why.py."""
+    """`reason` is a sentence, see segments/language/trace.py."""
 
     key: str
     name: str

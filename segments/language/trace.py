@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from players.personal import mask_value
 from segments.language.compiler import MISSING, Matcher, Subject, compile_rule, reader
@@ -231,3 +231,29 @@ INFINITIVES = {
     "is": "be ", "does": "", "contains": "contain ", "starts": "start ", "ends": "end ",
     "matches": "match ",
 }  # fmt: skip
+
+
+# --- Members of a segment --------------------------------------------------------------------------
+
+
+class HasRule(Protocol):
+    """A segment as segments/cache.py compiles it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def rule(self) -> Node | None: ...
+
+
+def why(segment: HasRule, subject: Subject, segments: Mapping[str, Matcher]) -> str:
+    """A sentence: `level is at least 10 (actual: 12).` for a member, `level must be at least 10
+    (actual: 9).` for others."""
+    excluded = subject.lists.get(segment.id)
+    if excluded is not None:
+        return f"On the {'exclude' if excluded else 'include'} list."
+    if segment.rule is None:
+        return "The rule cannot be read, so it matches no players."
+    traced = trace(segment.rule, subject, segments)
+    if traced.passed:
+        return f"{' and '.join(map(reason, deciding(traced)))}."
+    return f"{' and '.join(map(miss, nearest(traced)))}."

@@ -7,7 +7,7 @@ import pytest
 
 from segments.cache import SegmentRow, compile_segments, matchers_of
 from segments.language.compiler import Subject
-from segments.why import why
+from segments.language.trace import why
 
 HIGH = {"field": "level", "operator": ">=", "value": 5}
 VIP = {"field": "vip", "operator": "==", "value": True}

@@ -134,7 +134,7 @@ def test_one__is_changed_renamed_and_removed(support: Client, pia: Player) -> No
     assert "level" not in now(pia)
     assert support.get(url).status_code == 404
     url = f"{url_one(pia)}?attribute=lvl"
-    support.post(url, form_at(support, url) | {"value": ["?"], "remove": ["1"]})
+    support.post(url, form_at(support, url) | {"value": ["?"], "removes": ["1"]})
     assert "lvl" not in now(pia)
 
 

@@ -9,7 +9,7 @@ from django.test import Client
 from ilara_admin.models import Environment, Role
 from ilara_admin.pages.player_segments import SHOWN_SEGMENTS
 from players.models import Player
-from segments import why as reasons
+from segments.language import trace
 from segments.models import Segment
 from tests.factories import make_player
 from tests.pages import HTMX, text_of, url_of
@@ -47,7 +47,7 @@ def test_members__have_their_reason_on_the_page_and_others_on_demand(
 
     def noted(*given: object) -> str:
         explained.append(1)
-        return reasons.why(*given)  # type: ignore[arg-type]  # passes on what it is given
+        return trace.why(*given)  # type: ignore[arg-type]  # passes on what it is given
 
     monkeypatch.setattr("ilara_admin.pages.player_segments.why", noted)
     html = text_of(client.get(url_of(player.environment, "player_detail", player.pk)))

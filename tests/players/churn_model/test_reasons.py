@@ -5,8 +5,15 @@ from typing import TypedDict
 
 import pytest
 
-from players.churn_model.reasons import calibration, reasons_at
-from players.churn_model.risk import PRIOR, RiskLevel, level_of, risk_at, score_at
+from players.churn_model.risk import (
+    PRIOR,
+    RiskLevel,
+    calibration,
+    level_of,
+    reasons_at,
+    risk_at,
+    score_at,
+)
 
 FIRST = date(2026, 5, 1)
 
