@@ -172,7 +172,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-# --- What is behind it -----------------------------------------------------------------------------
+# --- What is behind it ----------------------------------------------------------------------------
 
 DAYS_AHEAD = 365
 FEW_PLAYERS = 30  # with fewer, the observed share may be off by 20 percentage points
