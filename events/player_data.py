@@ -72,7 +72,7 @@ def _erase_names(erasure: Erasure) -> int:
 
 
 DATA = (
-    by_player_id("event", order="received_at, id"),
+    by_player_id("event", "event", order="received_at, id"),
     # Not exported: it holds only digests of event ids.
     PlayerData("event_receipt", None, erase_rows("event_receipt")),
     PlayerData("event_rejected", None, _erase_rejected),

@@ -39,6 +39,6 @@ def _erase_in_overrides(redaction: Redaction, flags: list[int]) -> None:
 
 
 DATA = (
-    by_player_id("flag_override", order="flag_id", linked=LinkedRows()),
+    by_player_id("flag_override", "flag override", order="flag_id", linked=LinkedRows()),
     PlayerData("flag_revision", None, _erase_in_revisions),
 )

@@ -12,12 +12,11 @@ from ilara_admin.web.chart_axes import label_axis
 from ilara_admin.web.charts import Chart, ChartSeries, bars
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.cache import churn_part
-from players.churn_model.risk import HIGH_FROM, MEDIUM_FROM
+from players.churn_model.risk import FEW_PLAYERS, HIGH_FROM, MEDIUM_FROM
 from players.churn_training import ENOUGH_PLAYERS, TEST_DAYS
 from players.models import ChurnFit
 
 FITS_SHOWN = 10
-FEW_PLAYERS = 30  # with fewer, the observed share may be off by 20 percentage points
 
 
 @staff_view(Role.VIEWER)

@@ -108,10 +108,10 @@ def _erase_entries(erasure: Erasure) -> int:
 
 
 DATA = (
-    by_player_id("player_session", order="received_at, digest"),
-    by_player_id("purchase", order="received_at, digest"),
-    by_player_id("player_alias", order="created_at, external_id"),
-    by_player_id("player_note", order="created_at, id"),
+    by_player_id("player_session", "session", order="received_at, digest"),
+    by_player_id("purchase", "purchase", order="received_at, digest"),
+    by_player_id("player_alias", "linked id", order="created_at, external_id"),
+    by_player_id("player_note", "note", order="created_at, id"),
     # The values are in the player's row.
     PlayerData("player_value", None, erase_rows("player_value")),
     PlayerData("audit_entry", None, _erase_entries),

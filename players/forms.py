@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from django import forms
 
 from ilara_admin.api.bodies import checked_value, to_struct
 from ilara_admin.api.errors import ApiError
-from ilara_admin.core.json_equality import identical
 from ilara_admin.web.forms import SeenForm
+from players.attribute_types import patch_of, read_json, typed
 from players.models import MAX_NOTE, Player
 from players.schemas import PlayerPatch
 from players.services import editable_fields
@@ -58,18 +57,16 @@ class PlayerForm(SeenForm):
     )
 
     def __init__(self, player: Player, data: Mapping[str, Any] | None = None) -> None:
-        text = msgspec.json.format(msgspec.json.encode(player.attributes), indent=2).decode()
+        text = typed(player.attributes)
         now = editable_fields(player)
         super().__init__(f"player:{player.pk}", now, data, initial={"attributes": text})
 
     def clean_attributes(self) -> dict[str, Any]:
         text = self.cleaned_data["attributes"].strip() or "{}"
         try:
-            value = msgspec.json.decode(text)
-        except RecursionError:
-            raise forms.ValidationError("The JSON is nested too deeply.") from None
-        except msgspec.DecodeError as error:
-            raise forms.ValidationError(_readable(str(error), text)) from None
+            value = read_json(text)
+        except ValueError as error:
+            raise forms.ValidationError(f"The text {error}.") from None
         if not isinstance(value, dict):
             raise forms.ValidationError('Attributes must be an object, like {"level": 42}.')
         empty = [name for name, each in value.items() if each is None]
@@ -129,19 +126,7 @@ def _patch(given: Mapping[str, Any]) -> PlayerPatch:
     for name in ("email", "device_id"):
         if given[name] != (original[name] or ""):
             changes[name] = given[name] or None
-    old, new = original["attributes"], given["attributes"]
-    attributes = {name: value for name, value in new.items() if not identical(old.get(name), value)}
-    attributes.update({name: None for name in old if name not in new})
-    if attributes:
+    if attributes := patch_of(original["attributes"], given["attributes"]):
         changes["attributes"] = attributes
     checked = {name: checked_value(value, name, level=2) for name, value in changes.items()}
     return to_struct(checked, PlayerPatch)
-
-
-def _readable(error: str, text: str) -> str:
-    """Converts the byte offset in the message of msgspec to a line number."""
-    problem, _, place = error.removeprefix("JSON is malformed: ").partition(" (byte ")
-    if not place:
-        return f"This is not valid JSON: {problem}."
-    line = text.encode()[: int(place.rstrip(")"))].count(b"\n") + 1
-    return f"This is not valid JSON. Line {line}: {problem}."

@@ -45,12 +45,14 @@ class LinkedRows:
 class PlayerData:
     """`export` returns a player's rows as JSON values; None excludes the table. `erase` returns the
     number of deleted rows. `linked` is None if only registered players have rows; else rows stored
-    under an id move to the player when the id is linked."""
+    under an id move to the player when the id is linked. `noun` names a row for staff; "" if the
+    table has no rows by player id, so that what will be deleted is known only afterwards."""
 
     table: str
     export: Callable[[Player], Any] | None
     erase: Callable[[Erasure], int]
     linked: LinkedRows | None = None
+    noun: str = ""
 
 
 _registered: list[PlayerData] = []
@@ -92,6 +94,21 @@ def erase_rows(table: str) -> Callable[[Erasure], int]:
     return erase
 
 
-def by_player_id(table: str, *, order: str, linked: LinkedRows | None = None) -> PlayerData:
+def count_rows(player: Player) -> list[tuple[str, int]]:
+    """The noun and the number of the player's rows in each table with a noun; tables without rows
+    are left out."""
+    named = [data for data in registered() if data.noun]
+    counts = ", ".join(
+        f"(SELECT count(*) FROM {data.table} WHERE player_id = %(player)s)" for data in named
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {counts}", {"player": player.pk})
+        found = cursor.fetchone()
+    return [(data.noun, count) for data, count in zip(named, found, strict=True) if count]
+
+
+def by_player_id(
+    table: str, noun: str, *, order: str, linked: LinkedRows | None = None
+) -> PlayerData:
     """A table whose rows are exported in this order and deleted by `player_id`."""
-    return PlayerData(table, export_rows(table, order), erase_rows(table), linked)
+    return PlayerData(table, export_rows(table, order), erase_rows(table), linked, noun)

@@ -12,9 +12,19 @@ import msgspec
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.core.db import Row
 from players.cache import churn_part
-from players.churn_model.risk import Parameters, Risk, risk_at, score_at
+from players.churn_model.risk import (
+    Calibration,
+    Parameters,
+    Risk,
+    RiskLevel,
+    RiskReasons,
+    calibration,
+    reasons_at,
+    risk_at,
+    score_at,
+)
 from players.lifecycle import History, Lifecycle, Stage, Thresholds, lifecycle_at, stage_at
-from players.models import Player
+from players.models import ChurnFit, Player
 
 
 class PlayerRow(NamedTuple):
@@ -91,6 +101,19 @@ def lifecycle_of(player: PlayerRow, thresholds: Thresholds, now: datetime) -> Li
 def risk_of(player: PlayerRow, activity: str, parameters: Parameters, now: datetime) -> Risk:
     """`activity` is the column of that name, which PlayerRow leaves out."""
     return risk_at(parameters, activity=activity, **_days(player, now))
+
+
+def reasons_of(
+    player: PlayerRow, activity: str, parameters: Parameters, now: datetime
+) -> RiskReasons:
+    return reasons_at(parameters, activity=activity, **_days(player, now))
+
+
+def level_in_backtest(environment_id: int, level: RiskLevel) -> tuple[Calibration, int] | None:
+    """What the newest backtest says of players at a risk level, and how many days it covers. None
+    without a fit."""
+    fit = ChurnFit.objects.filter(environment=environment_id).only("bins", "days").first()
+    return (calibration(fit.bins, level), fit.days) if fit else None
 
 
 class _Days(TypedDict):

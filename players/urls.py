@@ -5,11 +5,13 @@ The list and the page of a player are in ilara_admin/pages, as they also show se
 
 from django.urls import path
 
-from players import actions, churn_views, views
+from players import actions, churn_views, data_views, views
 
 urlpatterns = [
     path("churn/", churn_views.churn_model, name="churn_model"),
     path("<any_uuid:player_id>/edit/", views.player_edit, name="player_edit"),
+    path("<any_uuid:player_id>/export/", data_views.player_data_export, name="player_data_export"),
+    path("<any_uuid:player_id>/erase/", data_views.player_erase, name="player_erase"),
     path("<any_uuid:player_id>/notes/", actions.player_notes, name="player_notes"),
     path("<any_uuid:player_id>/notes/add/", actions.player_note_add, name="player_note_add"),
     path(

@@ -21,6 +21,25 @@ class SegmentFilterForm(FilterForm):
     sort = sort_field(COLUMNS)
 
 
+class PlayerSegmentsForm(FilterForm):
+    """The segments of one player, from the place `start` on. `show` are those that the player is
+    in, or is not in; a search finds both."""
+
+    segment = forms.CharField(
+        label="Find a segment",
+        required=False,
+        max_length=128,
+        widget=forms.TextInput(attrs={"type": "search", "autocomplete": "off"}),
+    )
+    show = forms.ChoiceField(
+        label="",
+        required=False,
+        choices=[("in", "In"), ("out", "Not in")],
+        widget=forms.HiddenInput,
+    )
+    start = forms.IntegerField(label="", required=False, min_value=0, widget=forms.HiddenInput)
+
+
 class SegmentForm(forms.Form):
     key = forms.CharField(
         max_length=128,

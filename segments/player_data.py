@@ -99,8 +99,14 @@ DATA = (
         export_rows("segment_member", "segment_id, excluded"),
         _erase_members,
         LinkedRows(lock=_lock_segments, resize=_resize),
+        noun="segment list row",
     ),
-    by_player_id("segment_former_member", order="change_id", linked=LinkedRows(expire=True)),
+    by_player_id(
+        "segment_former_member",
+        "former segment list row",
+        order="change_id",
+        linked=LinkedRows(expire=True),
+    ),
     PlayerData("segment", None, _erase_in_segments),
     PlayerData("segment_list_piece", None, _erase_in_uploads),
 )

@@ -47,6 +47,7 @@ PURE = (
     "ilara_admin.web.chart_axes",
     "ilara_admin.web.chart_markup",
     "ilara_admin.web.charts",
+    "players.attribute_types",
     "players.churn_model",
     "players.lifecycle",
     "segments.editor.draft",

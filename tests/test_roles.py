@@ -18,6 +18,7 @@ TABLE: dict[Role, set[str]] = {
         "environment_settings", "developers", "reference", "reference_operation",
         "palette", "account", "account_password",
         "player_list", "player_detail", "player_summary", "player_notes", "churn_model",
+        "player_segments",
         "player_columns", "player_exports", "player_export_start",
         "player_export_download",  # one's own, masked
         "segment_list", "segment_detail", "segment_size", "segment_members", "segment_lists",
@@ -32,7 +33,8 @@ TABLE: dict[Role, set[str]] = {
     # Edits players, writes notes, links ids, refunds purchases, sets flag overrides, downloads
     # lists of players.
     Role.SUPPORT: {
-        "player_edit", "player_note_add", "player_bulk_note", "player_note_delete",
+        "player_edit", "player_attribute", "player_attributes",
+        "player_note_add", "player_bulk_note", "player_note_delete",
         "player_alias_add", "player_alias_remove", "player_refund", "player_refund_reverse",
         "flag_override", "flag_override_remove", "segment_lists_download",
         "audit_undo", "audit_undo_together",  # if the role may make the change that it makes
@@ -47,8 +49,10 @@ TABLE: dict[Role, set[str]] = {
         "flag_restore", "flag_switch", "flag_archive", "flag_keep",
         "event_name_describe",
     },
-    # Keys, staff, settings, personal properties, projects and environments.
+    # Keys, staff, settings, personal properties, projects and environments; exports and erases
+    # players.
     Role.ADMIN: {
+        "player_data_export", "player_erase",
         "key_create", "key_rotate", "key_revoke",
         "staff_list", "staff_new", "staff_edit", "staff_password", "staff_deactivate",
         "staff_reactivate",

@@ -43,6 +43,8 @@ def test_everything_a_client_writes__is_escaped_on_every_page(
     client = staff_client(Role.ADMIN)
     for page in (
         "/", "/players/", f"/players/{player['id']}/", f"/players/{player['id']}/edit/",
+        f"/players/{player['id']}/attributes/", f"/players/{player['id']}/segments/?show=out",
+        f"/players/{player['id']}/export/", f"/players/{player['id']}/erase/",
         "/events/", "/events/?paused=1", f"/events/{entry.id}/?at={at}", "/audit/",
         "/find/?q=%3Cimg", "/segments/beta-testers/", "/segments/beta-testers/lists/",
         "/flags/new_tutorial/?player=%3Cimg", "/palette/?q=%3Cimg", "/palette/",

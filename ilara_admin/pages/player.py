@@ -10,6 +10,7 @@ from events.timeline import SEARCHED, timeline
 from flags.engine import sentences
 from ilara_admin.models import Role
 from ilara_admin.pages.player_flags import Evaluated, evaluated, flags_panel, flags_that_differ
+from ilara_admin.pages.player_segments import segments_panel
 from ilara_admin.pages.player_summary import Facts, FlagFact, PurchaseFact, summary_text
 from ilara_admin.pages.player_timeline import days_of, shows_personal
 from ilara_admin.templatetags.ilara import json_pretty, money
@@ -29,7 +30,14 @@ from players.models import Player, PlayerAlias
 from players.notes import newest_notes, notes_of, with_right
 from players.personal import mask_device, mask_email, mask_text, masked
 from players.purchases import purchases_panel
-from players.record import lifecycle_of, risk_of, row_of, thresholds_of
+from players.record import (
+    level_in_backtest,
+    lifecycle_of,
+    reasons_of,
+    risk_of,
+    row_of,
+    thresholds_of,
+)
 from players.services import personal_data_seen
 from segments.cache import segments_part
 
@@ -84,9 +92,10 @@ def _explained(request: HtmxHttpRequest, player: Player) -> Evaluated:
 
 
 def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
-    known, subject, now = found = _explained(request, player)
+    known, _, now = found = _explained(request, player)
     row = row_of(player)
     risk = risk_of(row, player.activity, churn_part.of(known), now)
+    reasons = reasons_of(row, player.activity, churn_part.of(known), now)
     life = lifecycle_of(row, thresholds_of(known), now)
     personal = sees_personal(request)
     marked = () if personal else request.environment.personal_attributes
@@ -107,10 +116,14 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
         "next_stage": STAGES[life.next_stage] if life.next_stage else None,
         "risk": risk,
         "risk_badge": RISKS[risk.level],
+        "reasons": reasons,
+        "next_risk": RISKS[reasons.next_level] if reasons.next_level else None,
+        "backtest": level_in_backtest(request.environment.pk, risk.level),
         "attributes": [
             _attribute(*each) for each in sorted(masked(player.attributes, marked).items())
         ],
-        "segments": [each for each in segments_part.of(known).values() if each.matches(subject)],
+        "may_erase": request.user.may(Role.ADMIN),
+        **segments_panel(request, player, found),
         **flags_panel(request, player, found),
     }
 

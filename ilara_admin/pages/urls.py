@@ -11,9 +11,11 @@ from ilara_admin.pages import (
     overview,
     palette,
     player,
+    player_attributes,
     player_bulk,
     player_exports,
     player_list,
+    player_segments,
     saved_views,
     search,
     settings,
@@ -35,6 +37,21 @@ urlpatterns = [
     ),
     path("players/<any_uuid:player_id>/", player.player_detail, name="player_detail"),
     path("players/<any_uuid:player_id>/summary/", player.player_summary, name="player_summary"),
+    path(
+        "players/<any_uuid:player_id>/attributes/",
+        player_attributes.player_attributes,
+        name="player_attributes",
+    ),
+    path(
+        "players/<any_uuid:player_id>/attributes/one/",
+        player_attributes.player_attribute,
+        name="player_attribute",
+    ),
+    path(
+        "players/<any_uuid:player_id>/segments/",
+        player_segments.player_segments,
+        name="player_segments",
+    ),
     path("flags/+copy/", copying.flag_copy, name="flag_copy"),
     path("segments/+copy/", copying.segment_copy, name="segment_copy"),
     path(

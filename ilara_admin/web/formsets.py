@@ -11,10 +11,10 @@ from django.http import QueryDict
 MAX_ROWS = 100
 
 
-def typed_rows(data: QueryDict, prefix: str) -> list[dict[str, Any]]:
-    """The posted values of each row of the formset, by field name."""
+def typed_rows(data: QueryDict, prefix: str, most: int = MAX_ROWS) -> list[dict[str, Any]]:
+    """The posted values of each row of the formset, by field name, for up to `most` rows."""
     try:
-        total = min(int(data.get(f"{prefix}-TOTAL_FORMS", "0")), MAX_ROWS)
+        total = min(int(data.get(f"{prefix}-TOTAL_FORMS", "0")), most)
     except ValueError:
         total = 0
     rows: list[dict[str, Any]] = []

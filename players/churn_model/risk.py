@@ -8,8 +8,10 @@ active days after the first, the last of them t_x days after it, observed for T 
     P(alive) = 1 / (1 + a / (b + x) * ((alpha + T) / (alpha + t_x)) ** (r + x))
 """
 
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from math import exp, log, nan
 from statistics import median_low
@@ -99,7 +101,7 @@ def risk_at(
     resting = min(round(1 - p_alive(parameters, frequency, recency, recency), 4), score)
     return Risk(
         score=score,
-        level=_level(score),
+        level=level_of(score),
         factors=_factors(score, resting, age - recency, activity),
         confidence=round(max(alive, 1 - alive), 4),
         prediction_date=datetime.combine(today, time(), UTC),
@@ -120,7 +122,7 @@ def observed(first_on: date, last_on: date, active_days: int, today: date) -> tu
     return max(active_days - 1, 0), recency, max((today - first_on).days, recency)
 
 
-def _level(score: float) -> RiskLevel:
+def level_of(score: float) -> RiskLevel:
     if score >= HIGH_FROM:
         return RiskLevel.HIGH
     return RiskLevel.MEDIUM if score >= MEDIUM_FROM else RiskLevel.LOW
@@ -143,13 +145,22 @@ def _factors(score: float, resting: float, silence: int, activity: str) -> tuple
     return tuple(sorted(factors, key=lambda factor: -factor.contribution))
 
 
+def gaps_in(activity: str) -> list[int]:
+    """The days from each active day to the next."""
+    active = [day for day, bit in enumerate(activity) if bit == "1"]
+    return [later - day for day, later in pairwise(active)]
+
+
+def usual_gap(gaps: list[int]) -> int:
+    return median_low(gaps[-RECENT_GAPS:])
+
+
 def _habit(activity: str, silence: int) -> str:
     """The player's usual gap between active days, and the longest if the silence exceeds it."""
-    active = [day for day, bit in enumerate(activity) if bit == "1"]
-    gaps = [later - day for day, later in pairwise(active)]
+    gaps = gaps_in(activity)
     if not gaps:
         return ""
-    usual = median_low(gaps[-RECENT_GAPS:])
+    usual = usual_gap(gaps)
     text = "; usually plays daily" if usual == 1 else f"; usually plays every {usual} days"
     longest = max(gaps)
     if len(gaps) + 1 >= FEW_DAYS and silence > longest > usual:
@@ -159,3 +170,93 @@ def _habit(activity: str, silence: int) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+# --- What is behind it ----------------------------------------------------------------------------
+
+DAYS_AHEAD = 365
+FEW_PLAYERS = 30  # with fewer, the observed share may be off by 20 percentage points
+STARTS = {RiskLevel.LOW: 0.0, RiskLevel.MEDIUM: MEDIUM_FROM, RiskLevel.HIGH: HIGH_FROM}
+
+
+@dataclass(frozen=True, slots=True)
+class RiskReasons:
+    """Days are in UTC. `days` is the number since the first one, with today. `usual` and `longest`
+    are gaps between active days, None with one active day. `pausing` is the share of players with
+    this history, as the model knows them, who still play and pause as long as now: 0..1.
+
+    `if_active` is the score if the player is active today, None if that was so. `next_level` is
+    reached on `next_on` if the player is not active until then; None if not within a year.
+    """
+
+    active_days: int
+    days: int
+    silence: int
+    usual: int | None
+    longest: int | None
+    typical: float
+    pausing: float
+    if_active: float | None
+    next_level: RiskLevel | None
+    next_on: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Of `players` at a risk level, the share `silent` was not seen in the days after the test."""
+
+    players: int
+    silent: float
+
+    @property
+    def is_of_few(self) -> bool:
+        return self.players < FEW_PLAYERS
+
+
+def reasons_at(
+    parameters: Parameters, *, first_on: date, last_on: date, activity: str, today: date
+) -> RiskReasons:
+    """For `activity` see risk.risk_at."""
+    active_days, gaps = activity.count("1"), gaps_in(activity)
+    frequency, recency, age = observed(first_on, last_on, active_days, today)
+    alpha, r = parameters.alpha, parameters.r
+
+    def score_on(day: date) -> float:
+        return score_at(
+            parameters, first_on=first_on, last_on=last_on, active_days=active_days, today=day
+        )
+
+    if_active = score_at(
+        parameters, first_on=first_on, last_on=today, active_days=active_days + 1, today=today
+    )
+    next_level, next_on = None, None
+    coming = [level for level, start in STARTS.items() if start > STARTS[level_of(score_on(today))]]
+    if coming:
+        # The score grows with each day.
+        ahead = range(1, DAYS_AHEAD + 1)
+        place = bisect_left(
+            ahead, STARTS[coming[0]], key=lambda each: score_on(today + timedelta(each))
+        )
+        if place < len(ahead):
+            next_on = today + timedelta(ahead[place])
+            next_level = level_of(score_on(next_on))
+    return RiskReasons(
+        active_days=active_days,
+        days=age + 1,
+        silence=age - recency,
+        usual=usual_gap(gaps) if gaps else None,
+        longest=max(gaps, default=None),
+        typical=alpha / r,
+        pausing=((alpha + recency) / (alpha + age)) ** (r + frequency),
+        if_active=if_active if age > recency else None,
+        next_level=next_level,
+        next_on=next_on,
+    )
+
+
+def calibration(bins: Iterable[Mapping[str, float]], level: RiskLevel) -> Calibration:
+    """The backtest's bins of a risk level, see fit.Bin, together."""
+    those = [each for each in bins if level_of(each["start"]) is level]
+    players = sum(int(each["players"]) for each in those)
+    silent = sum(each["players"] * each["silent"] for each in those)
+    return Calibration(players, silent / players if players else 0.0)

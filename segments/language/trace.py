@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from players.personal import mask_value
 from segments.language.compiler import MISSING, Matcher, Subject, compile_rule, reader
@@ -159,6 +159,32 @@ def _shown(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
+# --- The reason -----------------------------------------------------------------------------------
+
+
+def deciding(traced: Traced) -> tuple[TracedLeaf, ...]:
+    """Conditions that suffice for the rule's result: the first ones, where several do."""
+    if isinstance(traced, TracedLeaf):
+        return (traced,)
+    inner = _inner(traced)
+    candidates = [deciding(part) for part in traced.parts if part.passed is inner]
+    # A passing AND needs all its parts, a failing AND any failing one. OR is the reverse.
+    if inner is (traced.operator == "AND"):
+        return tuple(leaf for found in candidates for leaf in found)
+    return min(candidates or [()], key=len)
+
+
+def reason(leaf: TracedLeaf) -> str:
+    """The condition with what was found: `level is at least 10 (actual: 12)`."""
+    text = leaf.words if leaf.passed else f"not true: {leaf.words}"
+    return f"{text} (actual: {leaf.actual})"
+
+
+def _inner(group: TracedGroup) -> bool:
+    """The result of the parts: NOT is a negated OR."""
+    return group.passed is not (group.operator == "NOT")
+
+
 # --- The nearest miss -----------------------------------------------------------------------------
 
 
@@ -168,8 +194,8 @@ def nearest(traced: Traced) -> tuple[TracedLeaf, ...]:
     if isinstance(traced, TracedLeaf):
         return (traced,)
     # A passing AND flips with any one part, a failing AND needs all its failing parts. OR is the
-    # reverse, and NOT is a negated OR.
-    inner = traced.passed is not (traced.operator == "NOT")
+    # reverse.
+    inner = _inner(traced)
     all_needed = inner is (traced.operator != "AND")
     candidates = [nearest(part) for part in traced.parts if part.passed is inner]
     if all_needed:
@@ -205,3 +231,29 @@ INFINITIVES = {
     "is": "be ", "does": "", "contains": "contain ", "starts": "start ", "ends": "end ",
     "matches": "match ",
 }  # fmt: skip
+
+
+# --- Members of a segment -------------------------------------------------------------------------
+
+
+class HasRule(Protocol):
+    """A segment as segments/cache.py compiles it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def rule(self) -> Node | None: ...
+
+
+def why(segment: HasRule, subject: Subject, segments: Mapping[str, Matcher]) -> str:
+    """A sentence: `level is at least 10 (actual: 12).` for a member, `level must be at least 10
+    (actual: 9).` for others."""
+    excluded = subject.lists.get(segment.id)
+    if excluded is not None:
+        return f"On the {'exclude' if excluded else 'include'} list."
+    if segment.rule is None:
+        return "The rule cannot be read, so it matches no players."
+    traced = trace(segment.rule, subject, segments)
+    if traced.passed:
+        return f"{' and '.join(map(reason, deciding(traced)))}."
+    return f"{' and '.join(map(miss, nearest(traced)))}."

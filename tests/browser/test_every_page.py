@@ -19,6 +19,9 @@ MISSING = ["/sample-game/test/flags/new-shop/", "/nowhere/"]
 PAGES = [
     "", "players/", "players/?stage=churned", "players/?q=unknown", "players/churn/",
     "players/{player}/", "players/{player}/summary/", "players/{player}/edit/",
+    "players/{player}/attributes/", "players/{player}/attributes/one/",
+    "players/{player}/attributes/one/?attribute=level", "players/{player}/segments/?show=out",
+    "players/{player}/export/", "players/{player}/erase/",
     "players/{player}/notes/", "players/{player}/notes/add/",
     "players/{player}/notes/{note}/delete/",
     "players/?attribute=level&test=least&value=x&columns=email,.level", "players/columns/",

@@ -34,6 +34,8 @@ for _ in range(6):  # two levels each
 
 PAGES = [
     "", "players/", f"players/?q={MARK}", "players/{player}/", "players/{player}/edit/",
+    "players/{player}/attributes/", f"players/{{player}}/attributes/one/?attribute={NAME}",
+    "players/{player}/segments/?show=out", "players/{player}/export/", "players/{player}/erase/",
     "players/{player}/notes/", "players/{player}/notes/add/", "players/{player}/ids/add/",
     "players/{player}/ids/{alias}/remove/", "players/{player}/purchases/{purchase}/refund/",
     "players/{player}/summary/", f"players/{{player}}/?event={MARK}",
