@@ -9,6 +9,7 @@ from django.db.models.functions import Cast
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django_htmx.http import push_url
 
 from events import search, tail
 from events.forms import TailForm
@@ -19,6 +20,7 @@ from events.search import ALL_TIME, Found, position_of
 from events.stats import freshness, rates
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, sees_personal, staff_view
+from ilara_admin.web.filters import address
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from players.models import Player
 from players.services import personal_data_seen
@@ -48,13 +50,17 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
         context |= {"state": "past", "is_continued": before is not None, **_found(request, found)}
     else:
         context |= _live(request, form)
-    return render_partial(request, "events/tail.html", context, partial="tail")
+    response = render_partial(request, "events/tail.html", context, partial="tail")
+    if request.htmx.trigger == "tail-filters":
+        push_url(response, address(request))
+    return response
 
 
 def _found(request: HtmxHttpRequest, found: Found) -> dict[str, Any]:
     return {
         "rows": rows_of(request, found.entries),
         "looked_to": found.looked_to,
+        "is_full": len(found.entries) >= SHOWN_ROWS,
     }
 
 
