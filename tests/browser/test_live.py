@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Ilara, Window, settled
-from tests.browser.event_flood import WATCH, Flood, accounted
+from tests.browser.event_flood import WATCH, Flood, wait_until_accounted
 from tests.browser.test_support import call, register
 
 pytestmark = pytest.mark.browser
@@ -140,7 +140,6 @@ def test_two_tabs_at_200_events_a_second__miss_no_event_and_answer_clicks(
     sent = flood.finish()
     assert sent >= 1_000
     for tab in tabs:
-        tab.wait_for_function("sent => seen.size + skipped >= sent", arg=sent)
-        assert accounted(tab) == sent
+        wait_until_accounted(tab, sent)
         assert tab.locator(".tail tr").count() <= 501
         expect(tab.locator("[data-tail-left]")).to_contain_text("older ones left it")
