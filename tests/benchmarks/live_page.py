@@ -38,7 +38,7 @@ def main(ilara: Ilara, seconds: int, rate: int) -> None:
         sign_in(tabs[0], ilara)
         for tab in tabs:
             tab.goto(f"{ilara.url}/sample-game/live/events/?name={name}")
-            tab.wait_for_function("document.querySelector('[data-tail-state=live]')")
+            tab.locator("[data-tail-state=live]").wait_for()
             tab.evaluate(WATCH)
         quiet = [median(click(tab) for _ in range(3)) for tab in tabs]
         # So that both tabs hold as many rows as they may.
