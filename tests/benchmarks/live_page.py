@@ -2,8 +2,8 @@
 
 `uv run python -m tests.benchmarks.live_page [seconds] [events a second]`, with a server and a
 sample game of its own. Prints for each tab how many events it accounted for, the JavaScript heap
-after a collection, before and after, and the time of clicks during the flood as multiples of one
-before it.
+after a collection, before and after, the share of the time that its main thread is busy, and the
+time of clicks during the flood as multiples of one before it.
 """
 
 import re
@@ -15,7 +15,7 @@ from statistics import median
 from time import perf_counter, sleep
 from uuid import uuid4
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from tests.browser.conftest import ARGUMENTS, Ilara, running_ilara
 from tests.browser.event_flood import WATCH, Flood, wait_until_accounted
@@ -46,7 +46,11 @@ def main(ilara: Ilara, seconds: int, rate: int) -> None:
         for tab in tabs:
             tab.bring_to_front()
             wait_until_accounted(tab, earlier)
+        sessions = [context.new_cdp_session(tab) for tab in tabs]
+        for session in sessions:
+            session.send("Performance.enable", {"timeDomain": "threadTicks"})
         before = [heap(tab) for tab in tabs]
+        busy_before = [busy(session) for session in sessions]
         flood = Flood(ilara, player, name, rate, seconds)
         clicks: list[list[float]] = [[], []]
         while flood.is_running:
@@ -61,10 +65,12 @@ def main(ilara: Ilara, seconds: int, rate: int) -> None:
             wait_until_accounted(tab, sent)
             skipped = tab.evaluate("skipped")
             rows, ratios = tab.locator(".tail tr").count(), sorted(clicks[number])
+            used = busy(sessions[number]) - busy_before[number]
             grown = heap(tab) / before[number]
             print(
                 f"tab {number + 1}: all {sent:,} events, {skipped:,} of them as not shown; "
-                f"{rows} rows; heap {grown:.2f} times; {len(ratios)} clicks, median "
+                f"{rows} rows; heap {grown:.2f} times; busy {used / seconds:.0%}; "
+                f"{len(ratios)} clicks, median "
                 f"{median(ratios) / quiet[number]:.1f}, slowest {ratios[-1] / quiet[number]:.1f} "
                 f"times, {ratios[-1] * 1000:.0f} ms"
             )
@@ -96,6 +102,13 @@ def heap(page: Page) -> float:
     used: float = session.send("Runtime.getHeapUsage")["usedSize"]
     session.detach()
     return used
+
+
+def busy(session: CDPSession) -> float:
+    """Seconds of CPU that the tab's main thread has used."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    found: float = next(each["value"] for each in metrics if each["name"] == "TaskDuration")
+    return found
 
 
 if __name__ == "__main__":
