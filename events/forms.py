@@ -149,7 +149,8 @@ class TailForm(FilterForm):
         return self._query("name", "player", "prop", "operator", "operand")
 
     def _query(self, *names: str) -> str:
-        return urlencode({name: self.data[name] for name in names if self.data[name]})
+        unused = () if self.value("prop") else ("operator", "operand")
+        return urlencode({n: self.data[n] for n in names if self.data[n] and n not in unused})
 
 
 NAME_COLUMNS = {

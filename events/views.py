@@ -1,5 +1,6 @@
 """The Live events page: events as they arrive, the search of past ones, and one event."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -9,9 +10,11 @@ from django.db.models.functions import Cast
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django_htmx.http import push_url
 
 from events import search, tail
 from events.forms import TailForm
+from events.log_reader import Filter
 from events.models import Event
 from events.properties import is_personal, visible
 from events.rows import rows_of
@@ -19,12 +22,13 @@ from events.search import ALL_TIME, Found, position_of
 from events.stats import freshness, rates
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, sees_personal, staff_view
+from ilara_admin.web.filters import address
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from players.models import Player
 from players.services import personal_data_seen
 
 SHOWN_ROWS = 100
-PAGE_ROWS = 500  # rows that the live page holds; after a pause, further ones are only counted
+PAGE_ROWS = 200  # that the live page holds; after a pause, further ones are only counted
 PENDING_LIMIT = 10_000
 KNOWN_IDS = 400
 
@@ -42,19 +46,28 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
     if form.problems:
         context |= {"state": "refused"}
     elif form.is_past or before:
-        found = search.search(
-            request.environment.pk, form.filter(request.environment), form.span, SHOWN_ROWS, before
-        )
-        context |= {"state": "past", "is_continued": before is not None, **_found(request, found)}
+        wanted = form.filter(request.environment)
+        found = search.search(request.environment.pk, wanted, form.span, SHOWN_ROWS, before)
+        context |= {"state": "past", "is_continued": before is not None}
+        context |= _found(request, found, wanted)
     else:
         context |= _live(request, form)
-    return render_partial(request, "events/tail.html", context, partial="tail")
+    response = render_partial(request, "events/tail.html", context, partial="tail")
+    if request.htmx.trigger == "tail-filters":
+        push_url(response, address(request))
+    return response
 
 
-def _found(request: HtmxHttpRequest, found: Found) -> dict[str, Any]:
+def _found(request: HtmxHttpRequest, found: Found, wanted: Filter) -> dict[str, Any]:
+    player = None
+    if wanted.player_id and found.entries:
+        player = Player.objects.of(request.environment).filter(pk=wanted.player_id).first()
+    if player:
+        _record_seen(request, player, (entry.event.properties for entry in found.entries))
     return {
         "rows": rows_of(request, found.entries),
         "looked_to": found.looked_to,
+        "is_full": len(found.entries) >= SHOWN_ROWS,
     }
 
 
@@ -84,7 +97,7 @@ def _live(request: HtmxHttpRequest, form: TailForm) -> dict[str, Any]:
         "limit": PAGE_ROWS,
         # The counts of a name are not kept by player.
         **({} if form.value("player") else _rate(request, form)),
-        **_found(request, found),
+        **_found(request, found, wanted),
     }
 
 
@@ -151,15 +164,23 @@ def event_detail(request: HtmxHttpRequest, event: int) -> HttpResponse:
         raise Http404("No such event, or its retention period has ended.")
     player = Player.objects.of(request.environment).filter(pk=row.player_id).first()
     text = row.text.encode()
-    personal = request.environment.personal_properties
     if not sees_personal(request):
-        text = visible(text, personal)
-    elif player and is_personal(text, personal):
-        player.environment = request.environment
-        personal_data_seen(player, actor=actor_of(request), shown=True)
+        text = visible(text, request.environment.personal_properties)
+    elif player:
+        _record_seen(request, player, [text])
     pretty = msgspec.json.format(text, indent=2).decode()
     context = {"event": row, "player": player, "properties": pretty}
     return render_partial(request, "events/detail.html", context, partial="event")
+
+
+def _record_seen(
+    request: HtmxHttpRequest, player: Player, properties: Iterable[bytes | msgspec.Raw]
+) -> None:
+    """Record that the user sees personal data in the events of one player, if there is any."""
+    personal = request.environment.personal_properties
+    if sees_personal(request) and any(is_personal(each, personal) for each in properties):
+        player.environment = request.environment
+        personal_data_seen(player, actor=actor_of(request), shown=True)
 
 
 def cursor_of(text: str) -> int | None:

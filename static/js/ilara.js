@@ -170,7 +170,8 @@
 
   // --- Live events: rows by animation frame, a limit to the rows shown, the state in words ---
   const QUIET = 25000; // milliseconds without a word from the stream, which speaks every ten seconds
-  let arrived = [], heard = 0, cursor = "", reconnecting;
+  const TINTED = 20; // more rows at once are not tinted: fading them would take all of the time
+  let arrived = [], busyUntil = 0, heard = 0, cursor = "", reconnecting;
   const showState = (text, kind, tone) => {
     const badge = document.querySelector("[data-tail-state]");
     if (!badge) return;
@@ -185,26 +186,46 @@
     const html = arrived.reverse().join("");
     arrived = [];
     if (!body || !html) return;
+    const began = performance.now();
     const rows = document.createElement("template");
     rows.innerHTML = html;
     // After a reconnection, the stream repeats what may not have arrived.
     for (const row of rows.content.querySelectorAll("tr[id]")) if (document.getElementById(row.id)) row.remove();
-    htmx.swap(body, rows.innerHTML, { swapStyle: "afterbegin", swapDelay: 0, settleDelay: 20 });
+    const added = [...rows.content.children];
+    if (added.length <= TINTED) {
+      for (const row of added) row.classList.add("htmx-added");
+      setTimeout(() => added.forEach((row) => row.classList.remove("htmx-added")), 20);
+    }
+    for (const row of added) row.dataset.raw = "";
+    body.prepend(rows.content);
     const left = [...body.children].slice(Number(body.dataset.tailLimit));
     for (const row of left) if (!row.contains(document.activeElement)) row.remove();
     const note = document.querySelector("[data-tail-left]");
-    if (!left.length || !note) return;
-    note.dataset.tailLeft = Number(note.dataset.tailLeft) + left.length;
-    note.textContent = `${Number(note.dataset.tailLeft).toLocaleString("en")} older ones left it.`;
+    if (left.length && note) {
+      note.dataset.tailLeft = Number(note.dataset.tailLeft) + left.length;
+      note.textContent = `${Number(note.dataset.tailLeft).toLocaleString("en")} older ones left it.`;
+    }
+    body.getBoundingClientRect(); // lays out the page, which takes most of the time
+    const ended = performance.now();
+    busyUntil = ended + 4 * (ended - began); // most of the time is left for the reader
   };
   on("htmx:sseBeforeMessage", (event) => {
     if (!event.target.matches("[data-tail-limit]")) return;
     event.preventDefault();
     arrived.push(event.detail.data);
     if (arrived.length > 1) return;
-    if (document.hidden) setTimeout(insertRows, 1000);
-    else requestAnimationFrame(insertRows);
+    const wait = document.hidden ? 1000 : busyUntil - performance.now();
+    setTimeout(() => (document.hidden ? insertRows() : requestAnimationFrame(insertRows)), wait);
   });
+  // htmx needs some time for each link, so it gets a row that arrived when the reader turns to it.
+  for (const type of ["pointerover", "focusin"]) {
+    on(type, (event) => {
+      const row = near(event, "tr[data-raw]");
+      if (!row) return;
+      delete row.dataset.raw;
+      htmx.process(row);
+    });
+  }
   on("visibilitychange", () => insertRows()); // a hidden page has no animation frames
   on("sse:state", ({ detail }) => {
     [heard, cursor] = [Date.now(), detail.lastEventId];

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Ilara, Window, settled
-from tests.browser.event_flood import WATCH, Flood, accounted
+from tests.browser.event_flood import WATCH, Flood, wait_until_accounted
 from tests.browser.test_support import call, register
 
 pytestmark = pytest.mark.browser
@@ -47,7 +47,7 @@ def test_filter_by_a_property_and_download(admin: Window, name: str, tmp_path: P
     admin.fill(page.get_by_label("Event name"), name)
     admin.fill(page.get_by_label("Property"), "level")
     admin.select(page.get_by_label("Comparison"), "is at least")
-    admin.fill(page.get_by_label("Value"), "3")
+    admin.fill(page.get_by_role("searchbox", name="Value"), "3")
     page.keyboard.press("Enter")
     in_part(page, "operand=3")
     expect(page.get_by_label("Active filters")).to_contain_text("level is at least 3")
@@ -78,7 +78,10 @@ def test_search_past_events(admin: Window, name: str) -> None:
     assert levels(page) == [4, 3, 2, 1]
     admin.press("link", "Remove filter Event name")
     expect(page.locator(".tail tr")).to_have_count(100)
-    admin.press("link", "Older events")
+    older = page.get_by_role("link", name="Older events").first
+    if admin.keyboard:
+        admin.reach(older)
+    older.press("Enter")
     in_part(page, "before=")
     expect(page.locator(".tail tr")).to_have_count(100)
     admin.press("link", "Back to live")
@@ -137,7 +140,6 @@ def test_two_tabs_at_200_events_a_second__miss_no_event_and_answer_clicks(
     sent = flood.finish()
     assert sent >= 1_000
     for tab in tabs:
-        tab.wait_for_function("sent => seen.size + skipped >= sent", arg=sent)
-        assert accounted(tab) == sent
-        assert tab.locator(".tail tr").count() <= 501
+        wait_until_accounted(tab, sent)
+        assert tab.locator(".tail tr").count() <= 201
         expect(tab.locator("[data-tail-left]")).to_contain_text("older ones left it")

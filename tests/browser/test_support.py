@@ -114,7 +114,7 @@ def test_pause_and_resume__lose_nothing(window: Callable[..., Window], ilara: Il
     call(ilara, "events/events", event)
     expect(page.get_by_role("cell", name=name)).to_have_count(1)
     page.keyboard.press("p")
-    expect(page.get_by_text("Paused")).to_be_visible()
+    expect(page.locator("#tail").get_by_text("Paused")).to_be_visible()
     for _ in range(3):
         call(ilara, "events/events", event)
     expect(page.locator("#pending")).to_have_text("3 new events")

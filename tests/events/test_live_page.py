@@ -155,7 +155,12 @@ def test_chart__follows_the_filter_by_name(live: Environment, staff_client: Clie
 
 def test_paused_page__counts_matching_events(live: Environment, staff_client: Clients) -> None:
     first = log_reader.newest(live.pk, 10)[-1]
-    query = {"after": first.id, "prop": "level", "operator": "at_least", "operand": "3"}
+    query: dict[str, Any] = {
+        "after": first.id,
+        "prop": "level",
+        "operator": "at_least",
+        "operand": "3",
+    }
     assert "2 new events" in text_of(staff_client().get(url_of(live, "event_pending"), query))
 
 
@@ -194,6 +199,18 @@ def test_personal_properties_and_addresses__are_masked_for_viewers(
         assert SECRET in text, place
         assert EMAIL in text, place
     assert AuditEntry.objects.filter(action="player.data_seen").count() == 1
+
+
+def test_list_of_one_player__is_audited_if_it_shows_personal_data(
+    live: Environment, staff_client: Clients
+) -> None:
+    client, url = staff_client(Role.SUPPORT), url_of(live, "event_tail")
+    seen = AuditEntry.objects.filter(action="player.data_seen")
+    client.get(url)
+    client.get(url, {"player": "player_123", "name": "started"})
+    assert not seen.exists()
+    client.get(url, {"player": "player_123"})
+    assert seen.get().object_name == "player_123"
 
 
 @pytest.mark.parametrize(
