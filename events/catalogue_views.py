@@ -76,7 +76,9 @@ def event_names(request: HtmxHttpRequest) -> HttpResponse:
     fresh = freshness(request.environment, now)
     unusual = unusual_names(request.environment, fresh, now)
     sort = form.value("sort") or "name"
-    names = _matching(request, form, unusual, now)
+    names = _matching(request, form, unusual)
+    if sort.endswith("day"):
+        names = names.counted_since(day_start(now))
     page = KeysetPage.of(names.order_by(*ordering(NAME_COLUMNS, sort)), request)
     hours = hours_of(page.rows, request.environment, now)
     users = users_of_events(request.environment, [name.name for name in page.rows])
@@ -101,9 +103,9 @@ def event_names(request: HtmxHttpRequest) -> HttpResponse:
 
 
 def _matching(
-    request: HtmxHttpRequest, form: NamesForm, unusual: dict[int, Unusual], now: datetime
+    request: HtmxHttpRequest, form: NamesForm, unusual: dict[int, Unusual]
 ) -> EventNameQuerySet:
-    """The names that match the search, with what the list is sorted by."""
+    """The names that match the search, with `state`: the place of their state in the list."""
     names = EventName.objects.of(request.environment)
     if text := form.value("q"):
         names = names.matching(text)
@@ -112,7 +114,7 @@ def _matching(
         for place, state in enumerate(URGENCY)
     ]
     state = Case(*urgent, default=Value(len(URGENCY)), output_field=IntegerField())
-    return names.counted_since(day_start(now)).annotate(state=state)
+    return names.annotate(state=state)
 
 
 CSV = (
@@ -129,7 +131,7 @@ def event_names_csv(request: HtmxHttpRequest) -> HttpResponse:
     fresh = freshness(request.environment, now)
     unusual = unusual_names(request.environment, fresh, now)
     order = ordering(NAME_COLUMNS, form.value("sort") or "name")
-    names = list(_matching(request, form, unusual, now).order_by(*order))
+    names = list(_matching(request, form, unusual).counted_since(day_start(now)).order_by(*order))
     users = users_of_events(request.environment, [name.name for name in names])
     file = f"events-{request.project.slug}-{request.environment.slug}.csv"
     disposition = {"Content-Disposition": f'attachment; filename="{file}"'}

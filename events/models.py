@@ -134,6 +134,10 @@ class EventHour(EventRollup):
 
     class Meta:
         db_table = "event_hour"
+        # For the days of one name: with the primary key, those of all names would be read.
+        indexes: ClassVar = [
+            models.Index(fields=["event_name", "start"], name="event_hour_of_name"),
+        ]
 
 
 class EventFold(models.Model):

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from events.models import EventFold, EventHour, EventName
 from events.unusual import (
+    DAY,
     FEWEST_MISSED,
     FEWEST_MORE,
     WEEK,
@@ -217,16 +218,17 @@ def day_start(now: datetime) -> datetime:
 
 # --- Unusual events -------------------------------------------------------------------------------
 
-UNUSUAL_SQL = """
-SELECT event_name_id, start, count FROM event_hour
-WHERE environment_id = %(environment)s AND start = ANY(%(compared)s)
-  AND event_name_id IN (
+# The names that may have stopped or surged, so that only their counts are read.
+CANDIDATES_SQL = """
+SELECT id, first_seen_at, last_seen_at FROM event_name
+WHERE environment_id = %(environment)s AND count >= %(fewest)s
+  AND first_seen_at < %(week)s AND last_seen_at > %(week)s
+  AND (last_seen_at < %(last)s OR id IN (
       SELECT event_name_id FROM event_hour
-      WHERE environment_id = %(environment)s AND start = %(last)s AND count >= %(surge)s)
-UNION
-SELECT event_name_id, start, count FROM event_hour
-WHERE environment_id = %(environment)s AND start > %(last)s - interval '9 days' AND start < %(last)s
-  AND event_name_id = ANY(%(quiet)s)"""
+      WHERE environment_id = %(environment)s AND (start = %(last)s OR start = ANY(%(compared)s))
+      GROUP BY event_name_id
+      HAVING sum(count) FILTER (WHERE start = %(last)s) - %(more)s
+             >= coalesce(max(count) FILTER (WHERE start < %(last)s), 0)))"""
 
 
 def unusual_names(environment: Environment, fresh: Freshness, now: datetime) -> dict[int, Unusual]:
@@ -234,32 +236,27 @@ def unusual_names(environment: Environment, fresh: Freshness, now: datetime) -> 
     if fresh.counted_until is None or fresh.behind:
         return {}
     last = last_hour(fresh.counted_until)
-    kept_since = now - timedelta(days=environment.retention_days)
-    names = {
-        pk: (max(first, kept_since), seen)
-        for pk, first, seen in EventName.objects.of(environment)
-        .filter(first_seen_at__lt=last - WEEK, last_seen_at__gt=last - WEEK)
-        .filter(count__gte=min(FEWEST_MISSED, FEWEST_MORE))
-        .values_list("pk", "first_seen_at", "last_seen_at")
-    }
-    if not names:
-        return {}
     values: dict[str, Any] = {
         "environment": environment.pk,
+        "fewest": min(FEWEST_MISSED, FEWEST_MORE),
+        "more": FEWEST_MORE,
         "last": last,
-        "compared": [last, *hours_before(last)],
-        "surge": FEWEST_MORE,
-        "quiet": [pk for pk, (_, seen) in names.items() if seen < last],
+        "week": last - WEEK,
+        "compared": hours_before(last),
     }
-    counts: dict[int, dict[datetime, int]] = {pk: {} for pk in names}
     with connection.cursor() as cursor:
-        cursor.execute(UNUSUAL_SQL, values)
-        for pk, start, count in cursor:
-            if pk in counts:
-                counts[pk][start] = count
+        cursor.execute(CANDIDATES_SQL, values)
+        names = cursor.fetchall()
+    counts: dict[int, dict[datetime, int]] = {pk: {} for pk, _, _ in names}
+    compared = EventHour.objects.filter(
+        event_name__in=counts, start__gt=last - WEEK - 2 * DAY, start__lte=last
+    )
+    for pk, start, count in compared.values_list("event_name_id", "start", "count"):
+        counts[pk][start] = count
+    kept_since = now - timedelta(days=environment.retention_days)
     found = {
-        pk: judge(counts[pk], known_since=since, last_seen=seen, last=last)
-        for pk, (since, seen) in names.items()
+        pk: judge(counts[pk], known_since=max(first, kept_since), last_seen=seen, last=last)
+        for pk, first, seen in names
     }
     return {pk: each for pk, each in found.items() if each}
 

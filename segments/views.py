@@ -74,7 +74,7 @@ def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     except Http404:
         return segment_missing(request, key)
     now = timezone.now()
-    if request.htmx and PARAMETER in request.GET:
+    if wants_partial(request) and PARAMETER in request.GET:
         context = {"segment": segment, "sizes": sizes_of(request, segment, now)}
         return render_partial(request, "segments/detail.html", context, partial="sizes")
     trying = "player" in request.GET and request.htmx

@@ -16,4 +16,8 @@ class Migration(migrations.Migration):
                 "events.eventname", models.CASCADE, related_name="hours", db_index=False
             ),
         ),
+        # Rows are inserted once an hour for each name; their updates change no indexed column.
+        migrations.AddIndex(
+            "EventHour", models.Index(fields=["event_name", "start"], name="event_hour_of_name")
+        ),
     ]

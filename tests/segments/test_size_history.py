@@ -7,12 +7,12 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from ilara_admin.core.changes import undo
 from ilara_admin.models import Environment, Role
 from segments.models import Segment, SegmentSize
 from segments.services import segment_delete, segment_update
 from segments.size_history import KEPT_DAYS, STAYS, at_ends, size_note, sizes_thin_out
 from segments.tasks import size_count
-from segments.undo import _recreate
 from tests.factories import ACTOR, make_player
 from tests.pages import HTMX, text_of, url_of
 
@@ -104,6 +104,6 @@ def test_deleted_segment__has_its_sizes_again_after_undo(segment: Segment) -> No
     idle = Segment.objects.create(environment=environment, key="idle", name="Idle", rule=rule)
     size_note(idle.pk, MONDAY, 7, 9)
     entry = segment_delete(idle, actor=ACTOR)
-    _recreate(entry, ACTOR, "")
+    undo(entry, actor=ACTOR)
     back = Segment.objects.get(environment=environment, key="idle")
     assert SegmentSize.objects.filter(segment=back).get().size == 7

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from django.contrib.messages import get_messages
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
 from procrastinate.contrib.django.models import ProcrastinateJob
 from pytest_django import DjangoAssertNumQueries
 
 from ilara_admin.models import AuditEntry, Environment, Role
 from segments.lists import forms, services
-from segments.models import ListAction, ListState, Segment, SegmentListChange
+from segments.models import ListAction, ListState, Segment, SegmentListChange, SegmentMember
 from segments.tasks import list_carry_out
 from tests.factories import ACTOR, make_player
 from tests.pages import text_of, tone_of, url_of
@@ -83,6 +84,21 @@ def test_search__matches_prefixes_on_every_page(client: Client, segment: Segment
     assert "q=p_0" in page.next
     page = client.get(at(segment) + page.next).context["page"]
     assert [member.external_id for member in page.rows] == [f"p_{n:03}" for n in range(50, 60)]
+
+
+def test_search__uses_the_index_for_condition_and_order(segment: Segment) -> None:
+    add(segment, "a")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+    for members in (
+        SegmentMember.objects.starting_with(segment, "p_0", excluded=False),
+        SegmentMember.objects.on(segment, excluded=False),
+    ):
+        plan = members.select_related("change")[:50].explain()
+        assert "segment_member_list" in plan
+        assert "Sort" not in plan
+    plan = SegmentMember.objects.starting_with(segment, "p_0", excluded=False)[:50].explain()
+    assert "'p_0'" in plan.partition("Index Cond:")[2].partition("\n")[0]
 
 
 def test_page__runs_as_many_queries_for_50_rows_as_for_one(
