@@ -1,6 +1,7 @@
 """The receipt on a flag's page: its evaluation for a player or made-up attributes, at any time."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -20,9 +21,11 @@ from flags.models import Flag, FlagOverride
 from ilara_admin.api import environment_cache
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.core.text import trim
+from ilara_admin.web.access import sees_personal
 from ilara_admin.web.htmx import HtmxHttpRequest
 from ilara_admin.web.moment_field import MomentField
 from players.aliases import player_id_named
+from players.personal import PERSONAL_FIELDS
 from players.record import PlayerRow
 from segments.cache import segments_part
 from segments.language.compiler import Subject
@@ -125,7 +128,11 @@ def _tried(
     variants: dict[int, str] = {}
     if found:
         player, subject, _ = found
-        subject = replace(subject, attributes={**subject.attributes, **attributes})
+        subject = replace(
+            subject,
+            attributes={**subject.attributes, **attributes},
+            hidden=_hidden(request, attributes),
+        )
         overrides = FlagOverride.objects.in_force(player.id, subject.now)
         variants = {each.flag_id: each.variant for each in overrides}
     elif attributes:
@@ -144,6 +151,13 @@ def _tried(
         receipt=receipt_of(ready, context, decision, segments_part.of(known)),
         at=at,
     )
+
+
+def _hidden(request: HtmxHttpRequest, typed: Collection[str]) -> set[str]:
+    """The personal fields and attributes that this role may not see. Typed ones are known."""
+    if sees_personal(request):
+        return set()
+    return {*PERSONAL_FIELDS, *request.environment.personal_attributes} - set(typed)
 
 
 def _made_up(
