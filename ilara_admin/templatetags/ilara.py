@@ -194,9 +194,11 @@ def clock(moment: datetime) -> SafeString:
 
 @register.simple_tag
 def exact_time(moment: datetime) -> SafeString:
-    """The date and the time of day in the user's zone, with the tooltip of a relative time."""
+    """The date and the time of day in the user's zone, with seconds if not 0, with the tooltip of a
+    relative time."""
     here = timezone.localtime(moment)
-    return _time(here, _exact(here))
+    words = _exact(here)
+    return _time(here, words if here.second else words.removesuffix(":00"))
 
 
 @register.filter
