@@ -20,7 +20,9 @@ def purchase_anchor(digest: bytes | memoryview) -> str:
     return f"purchase-{bytes(digest).hex()}"
 
 
-def purchase_page(environment: Environment, player_id: uuid.UUID, digest: bytes | memoryview) -> str:
+def purchase_page(
+    environment: Environment, player_id: uuid.UUID, digest: bytes | memoryview
+) -> str:
     """The player's page with one purchase, which the page shows however old it is."""
     page = url_in(environment, "player_detail", player_id)
     return f"{page}?purchase={bytes(digest).hex()}"
