@@ -1,6 +1,7 @@
 """The event catalogue, the page of one event name, and rejected events."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from events import services
 from events.forms import NAME_COLUMNS, DescriptionForm, NamesForm, RejectedForm
 from events.log_reader import recent_examples
 from events.models import EventName, EventNameQuerySet, EventProperty, RejectedEvent
-from events.rejections import KEPT_DAYS, PAYLOAD_CHARACTERS
+from events.rejections import KEPT_DAYS, PAYLOAD_CHARACTERS, without_personal
 from events.stats import (
     Series,
     Span,
@@ -47,7 +48,8 @@ from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from ilara_admin.web.pagination import KeysetPage
 from ilara_admin.web.sorting import headers, ordering
-from players.personal import mask_value
+from players.aliases import linked_among
+from players.personal import mask_text, mask_value
 
 RECENT = timedelta(days=1)  # before the last event, so that few partitions are read
 SPANS = {
@@ -281,10 +283,26 @@ def event_rejected(request: HtmxHttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "page": page,
-        "rows": [(row, len(row.payload) == PAYLOAD_CHARACTERS) for row in page.rows],
+        "rows": _rejected(request, page.rows),
         "days": KEPT_DAYS,
     }
     return render_list(request, "events/rejected.html", context)
+
+
+def _rejected(
+    request: HtmxHttpRequest, rows: Sequence[RejectedEvent]
+) -> list[tuple[RejectedEvent, bool]]:
+    """The events, each with whether its payload is cut off. Linked ids and personal properties are
+    masked below the role support."""
+    found = [(row, len(row.payload) == PAYLOAD_CHARACTERS) for row in rows]
+    if not sees_personal(request):
+        linked = linked_among(request.environment, [row.player for row in rows if row.player])
+        for row in rows:
+            personal = request.environment.personal_properties
+            row.payload = without_personal(row.payload, personal)
+            if row.player in linked:
+                row.player, row.payload = mask_text(row.player), ""
+    return found
 
 
 def _total(counts: Series) -> int:

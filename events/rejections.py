@@ -2,7 +2,7 @@
 They are stored after the valid events of the same request."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,6 +12,7 @@ from ilara_admin.api.dispatch import ApiRequest, run
 from ilara_admin.api.errors import ApiError, Code
 from ilara_admin.api.json_text import storable
 from ilara_admin.core import db, metrics
+from players.personal import masked
 from players.record import UNKNOWN_PLAYER
 
 KEPT_DAYS = 7
@@ -51,6 +52,18 @@ def _payload(data: Any) -> str:
     except RecursionError:
         return "(nested too deep to be shown)"
     return storable(text[:PAYLOAD_CHARACTERS])
+
+
+def without_personal(payload: str, personal: Collection[str]) -> str:
+    """A stored payload with the values of the `personal` properties masked; "" if it cannot be
+    read, such as one that is truncated."""
+    try:
+        sent = json.loads(payload)
+    except (ValueError, RecursionError):
+        return ""
+    if isinstance(sent, dict) and isinstance(sent.get("properties"), dict):
+        sent["properties"] = masked(sent["properties"], personal)
+    return json.dumps(sent, ensure_ascii=False, separators=(",", ":"))
 
 
 def _text(value: object) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 MASK = "***"
+PERSONAL_FIELDS = ("email", "device_id")  # of every player
 
 
 def mask_email(email: str | None) -> str | None:

@@ -3,13 +3,15 @@
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from html.parser import HTMLParser
 from itertools import islice
+from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from django.db import connections
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import StreamingHttpResponse
 from django.test import Client
 from django.urls import Resolver404, resolve
 
@@ -17,8 +19,8 @@ from ilara_admin.models import Role
 from tests.factories import World
 from tests.pages import PAGES, address
 
-PER_VIEW = 40  # addresses of one view with the same parameters
-FRAMES = 4  # of a stream
+PER_VIEW = 4  # addresses of one view with the same parameters
+FRAMES = 2  # of a stream: its settings, and the first event
 LINKS = ("href", "hx-get", "sse-connect", "src")
 
 
@@ -43,6 +45,8 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         self.links += [given[name] for name in LINKS if given.get(name)]
+        if stream := given.get("sse-connect"):
+            self.links.append(f"{stream.partition('?')[0]}?after=0")
         name = given.get("name", "")
         if tag == "form":
             self.form = Form(given.get("method", "get").lower(), given.get("action", ""))
@@ -76,6 +80,7 @@ def texts_of(client: Client, world: World, role: Role, typed: Iterable[str]) -> 
     )
     seen: Counter[tuple[str, ...]] = Counter()
     asked: set[str] = set()
+    filled: set[tuple[str, str, str]] = set()
     found: dict[str, str] = {}
     words = list(typed)
     while waiting:
@@ -83,7 +88,7 @@ def texts_of(client: Client, world: World, role: Role, typed: Iterable[str]) -> 
         if url in asked or not _is_new_enough(url, seen, words):
             continue
         asked.add(url)
-        found[url] = text = _text(client, lambda url=url: client.get(url, follow=True))
+        found[url] = text = _text(partial(client.get, url, follow=True))
         reader = Reader()
         reader.feed(text)
         for link in reader.links:
@@ -93,13 +98,13 @@ def texts_of(client: Client, world: World, role: Role, typed: Iterable[str]) -> 
             if not target.startswith(prefix):
                 continue
             if form.method == "get":
-                waiting.extend(_filtered(target, form, words))
+                waiting.extend(_filtered(target, form, words, filled))
             elif _only_reads(target, role):
                 for name, value in form.buttons or [("", "")]:
                     key = f"POST {target} {name}={value}"
                     if key not in found and _is_new_enough(target, seen, [value]):
                         data = {**form.fields, name: value} if name else form.fields
-                        found[key] = _text(client, lambda: client.post(target, data))
+                        found[key] = _text(partial(client.post, target, data))
         waiting = deque(each for each in waiting if each.startswith(prefix))
     return found
 
@@ -122,20 +127,25 @@ def _is_new_enough(url: str, seen: Counter[tuple[str, ...]], words: list[str]) -
     return seen[kind] <= PER_VIEW
 
 
-def _filtered(target: str, form: Form, words: list[str]) -> Iterable[str]:
-    """The addresses of the form with one field filled in."""
+def _filtered(
+    target: str, form: Form, words: list[str], filled: set[tuple[str, str, str]]
+) -> Iterable[str]:
+    """The addresses of the form with one field filled in, each once for a view."""
     path = target.partition("?")[0]
-    for name in form.typed:
-        for text in words:
-            yield f"{path}?{urlencode({**form.fields, name: text})}"
-    for name, values in form.choices.items():
-        for value in values:
+    try:
+        view = resolve(path).url_name or path
+    except Resolver404:
+        return
+    pairs = [(name, text) for name in form.typed for text in words]
+    pairs += [(name, value) for name, values in form.choices.items() for value in values]
+    for name, value in pairs:
+        if (view, name, value) not in filled:
+            filled.add((view, name, value))
             yield f"{path}?{urlencode({**form.fields, name: value})}"
 
 
 def _only_reads(target: str, role: Role) -> bool:
-    """Whether this is a download: a view that takes no GET, which this role may call, and whose name
-    says so."""
+    """Whether this is a download: a view without GET whose name says so, open to this role."""
     try:
         match = resolve(urlsplit(target).path)
     except Resolver404:
@@ -149,7 +159,7 @@ def _only_reads(target: str, role: Role) -> bool:
     )
 
 
-def _text(client: Client, ask: Callable[[], HttpResponse]) -> str:
+def _text(ask: Callable[[], Any]) -> str:
     """The text of a response, of a stream the first frames. A stream closes its connection."""
     with patch.object(connections["default"], "close"):
         response = ask()

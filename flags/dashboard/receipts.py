@@ -1,6 +1,7 @@
 """The receipt on a flag's page: its evaluation for a player or made-up attributes, at any time."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -127,7 +128,11 @@ def _tried(
     variants: dict[int, str] = {}
     if found:
         player, subject, _ = found
-        subject = replace(subject, attributes={**subject.attributes, **attributes})
+        subject = replace(
+            subject,
+            attributes={**subject.attributes, **attributes},
+            hidden=_hidden(request, attributes),
+        )
         overrides = FlagOverride.objects.in_force(player.id, subject.now)
         variants = {each.flag_id: each.variant for each in overrides}
     elif attributes:
@@ -136,9 +141,6 @@ def _tried(
         return Tried(
             name, problem="No player has this external id. Give attributes to make one up."
         )
-    if not sees_personal(request):
-        hidden = personal_fields(request.environment.personal_attributes)
-        subject = replace(subject, hidden=hidden)
     context = EvaluationContext(str(player_id), subject, variants, at or subject.now)
     decision = evaluate(ready, context)
     return Tried(
@@ -149,6 +151,13 @@ def _tried(
         receipt=receipt_of(ready, context, decision, segments_part.of(known)),
         at=at,
     )
+
+
+def _hidden(request: HtmxHttpRequest, typed: Collection[str]) -> set[str]:
+    """The personal fields and attributes that this role may not see. Typed ones are known."""
+    if sees_personal(request):
+        return set()
+    return personal_fields(request.environment.personal_attributes) - set(typed)
 
 
 def _made_up(

@@ -192,11 +192,26 @@ def clock(moment: datetime) -> SafeString:
     return _time(here, here.time().isoformat(timespec="seconds"))
 
 
+@register.simple_tag
+def exact_time(moment: datetime) -> SafeString:
+    """The date and the time of day in the user's zone, with seconds if not 0, with the tooltip of a
+    relative time."""
+    here = timezone.localtime(moment)
+    words = _exact(here)
+    return _time(here, words if here.second else words.removesuffix(":00"))
+
+
+@register.filter
+def both_zones(moment: datetime) -> str:
+    """A time in the user's zone and in UTC, for a tooltip."""
+    here = timezone.localtime(moment)
+    text = f"{_exact(here)} {here.tzname()}"
+    return f"{text} · {_exact(here.astimezone(UTC))} UTC" if here.utcoffset() else text
+
+
 def _time(here: datetime, words: str, more: str = "") -> SafeString:
     utc = here.astimezone(UTC)
-    title = f"{_exact(here)} {here.tzname()}"
-    if here.utcoffset():
-        title += f" · {_exact(utc)} UTC"
+    title = both_zones(here)
     stamp = utc.replace(tzinfo=None).isoformat(timespec="seconds")
     # Digits and names of months and zones. Escaping them would take most of the time.
     return mark_safe(f'<time datetime="{stamp}Z" title="{title}"{more}>{words}</time>')  # noqa: S308 - see above

@@ -1,5 +1,6 @@
 """The pages of a segment's lists."""
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 from urllib.parse import quote
@@ -14,14 +15,15 @@ from django_htmx.http import trigger_client_event
 from ilara_admin.core.changes import reason_of
 from ilara_admin.core.spreadsheet import line
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, sees_personal, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm, undo_url_of
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, with_toast
 from ilara_admin.web.pagination import KeysetPage
-from players.aliases import player_id_named
+from players.aliases import linked_among, player_id_named
 from players.models import Player
+from players.personal import mask_text
 from segments.lists import change_text, services
 from segments.lists.forms import IdsForm, ImportForm, MemberFilterForm
 from segments.models import ListState, Segment, SegmentListChange, SegmentMember
@@ -77,11 +79,26 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
         "form": form,
         "page": page,
         "registered": set(players.values_list("pk", flat=True)),
+        "rows": _rows(request, page.rows),
         "changes": [change_text.change_text(change, change.entry_id) for change in latest],
         "running": any(change.state == ListState.RUNNING for change in latest),
         "may_edit": request.user.may(Role.LIVE_OPS),
         "may_download": listed > 0 and request.user.may(Role.SUPPORT),
     }
+
+
+def _rows(
+    request: HtmxHttpRequest, members: Sequence[SegmentMember]
+) -> list[tuple[SegmentMember, str]]:
+    """The rows, each with the id as this role may see it: an id that is linked to a player with
+    another external id is personal."""
+    linked: set[str] = set()
+    if not sees_personal(request):
+        linked = linked_among(request.environment, [member.external_id for member in members])
+    return [
+        (each, mask_text(each.external_id) if each.external_id in linked else each.external_id)
+        for each in members
+    ]
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -32,6 +33,18 @@ DEEP: Any = NAME
 for _ in range(6):  # two levels each
     DEEP = {NAME[:60]: [DEEP]}
 
+# Runs a script if a page does not escape it.
+HTML = (
+    f'{MARK}</pre></script><script>hacked=1</script><img src=x onerror=hacked=1>\'" on="{{{{x}}}}'
+)
+
+
+def heavy_attributes() -> dict[str, Any]:
+    """As many attributes as a player may have, of almost the size that all may have."""
+    texts = ["W" * 250, HTML, STRANGE * 2, "👨\u200d👩\u200d👧" * 9]
+    return {f"{HTML[:80]}{number}": texts[number % 4] for number in range(200)}
+
+
 PAGES = [
     "", "players/", f"players/?q={MARK}", "players/{player}/", "players/{player}/edit/",
     "players/{player}/attributes/", f"players/{{player}}/attributes/one/?attribute={NAME}",
@@ -46,6 +59,9 @@ PAGES = [
     "events/", "events/?paused=1", f"events/?name={NAME}", "events/{event}", "events/names/",
     "events/names/{name}/", "events/names/{name}/describe/", "events/rejected/",
     f"events/rejected/?name={MARK}", "audit/", f"audit/?object={MARK}", "audit/{entry}/undo/",
+    "audit/?kind=player.note_added", "audit/{entry}/", "audit/{entry}/?view=json",
+    "players/{heavy}/", "players/{heavy}/edit/", "players/{heavy}/notes/",
+    f"events/?player={quote(HTML)}", f"audit/?object={quote(HTML)}", f"find/?q={quote(HTML)}",
 ]  # fmt: skip
 
 WIDTH = "document.scrollingElement.scrollWidth - innerWidth"
@@ -98,6 +114,8 @@ def problems(page: Page) -> list[str]:
         if (wider := page.evaluate(WIDTH)) > 0:
             found.append(f"{page.url[:120]} at {width}: {wider} px too wide")
         found += [f"{page.url[:120]} at {width}: {each!a}" for each in page.evaluate(ORDER, MARK)]
+    if page.evaluate("window.hacked") is not None:
+        found.append(f"{page.url[:120]} ran a script")
     return found
 
 
@@ -115,7 +133,11 @@ def write_everything(ilara: Ilara) -> dict[str, str]:
     call(ilara, f"players/players/{player}/purchase", purchase)
     secret = ilara.key("live", "secret")
     call(ilara, f"players/players/{player}/aliases", {"external_id": ALIAS}, secret)
-    return {"player": player, "key": "k" * 128}
+    body = {"external_id": HTML, "email": HTML, "device_id": HTML, "attributes": heavy_attributes()}
+    heavy = call(ilara, "players/players", body)["id"]
+    event = {"player_id": heavy, "event_name": HTML[:128], "session_id": HTML[:128]}
+    call(ilara, "events/events", {**event, "properties": {HTML[:100]: HTML, "list": [HTML] * 9}})
+    return {"player": player, "heavy": heavy, "key": "k" * 128}
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +168,7 @@ def fill_by_hand(walker: Window, sample: dict[str, str]) -> None:
         page.wait_for_load_state()
 
     send("players/{player}/notes/add/", text=NAME + "\n" + ID * 3)
+    send("players/{heavy}/notes/add/", text=HTML)
     send("segments/whales/lists/add/", ids=f"{ID}\n{MARK}x{NAME}", reason=ID)
     send("flags/+new/", key=sample["key"], name="N" * 200, description="D" * 500)
     names = f"events/names/?q={MARK}"

@@ -1,14 +1,19 @@
 """The audit log."""
 
+import csv
+import io
+import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
 from django.contrib.messages import get_messages
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from flags.models import Flag
 from flags.overrides import override_set
@@ -19,9 +24,13 @@ from ilara_admin.core.diff import Change, differences
 from ilara_admin.core.projects import project_update
 from ilara_admin.core.staff import staff_update
 from ilara_admin.models import AuditAction, AuditEntry, Environment, KeyKind, Role
+from ilara_admin.pages.audit_log import AuditFilterForm
 from ilara_admin.pages.audit_text import VERBS
+from players.aliases import player_alias_link
+from players.erasure import player_export
 from players.schemas import PlayerPatch
-from players.services import player_update
+from players.services import personal_data_seen, player_update
+from segments.lists.services import ids_add
 from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update
 from tests.factories import ACTOR, make_environment, make_key, make_player, make_staff
@@ -186,6 +195,150 @@ def test_log__needs_as_many_queries_for_50_rows_as_for_one(
     for number in range(45):
         segment_create(environment=environment, key=f"s{number}", name="", rule=RULE, actor=ACTOR)
     assert queries() == one
+
+
+# --- Views, filters and files -------------------------------------------------------------------
+
+
+def test_looks_and_exports__are_hidden_until_asked_for(
+    admin: Client, environment: Environment
+) -> None:
+    player = make_player(environment, email="pia@example.com")
+    personal_data_seen(player, actor=ACTOR)
+    player_export(player, actor=ACTOR)
+    player_update(player, PlayerPatch(email="x"), actor=ACTOR)
+    seen, exported, changed = (
+        f"Ada {verb} the player player_123"
+        for verb in ("saw personal data of", "exported the data of", "changed")
+    )
+    query = "?object=player:player_123"
+    for show, expected in (
+        ("", [changed]),
+        ("&show=seen", [seen]),
+        ("&show=exports", [exported]),
+        ("&show=all", [changed, exported, seen]),
+        ("&kind=player.data_seen", [seen]),  # an action wins over the view that hides it
+    ):
+        assert sentences(page(admin, environment, query + show)) == expected
+
+
+def test_filters_by_kind_of_actor_reason_and_day__are_exact(
+    admin: Client, environment: Environment
+) -> None:
+    segment = Segment.objects.get(environment=environment)
+    key = make_key(environment).key
+    for actor, reason in (
+        (Actor.of_user(make_staff(username="bo")), "Asked for in SUP-12, twice"),
+        (Actor.of_key(key), "undone"),
+        (Actor.of_command("import_config"), ""),
+    ):
+        name = f"By {actor.name}"
+        segment_update(segment, name=name, rule=RULE, description="", actor=actor, reason=reason)
+        segment.refresh_from_db()
+
+    def who(query: str) -> list[str]:
+        found = sentences(page(admin, environment, f"?kind=segment.updated&{query}"))
+        return [each.partition(" changed")[0] for each in found]
+
+    assert who("") == ["manage.py import_config", "Test", "bo"]
+    assert who("by=staff") == ["bo"]
+    assert who("by=key") == ["Test"]
+    assert who("by=command") == ["manage.py import_config"]
+    assert who("actor=IMPORT") == ["manage.py import_config"]
+    assert who("reason=sup-12") == who("reason=twi") == who("reason=asked+twice") == ["bo"]
+    assert who("reason=sup-13") == who("reason='") == []
+    today = timezone.localdate()
+    day = timedelta(days=1)
+    assert len(who(f"since={today - day}&until={today + day}")) == 3
+    assert who(f"since={today + 2 * day}") == who(f"until={today - 2 * day}") == []
+
+
+def test_days__begin_in_the_persons_zone(environment: Environment, rf: RequestFactory) -> None:
+    with timezone.override("Asia/Tokyo"):
+        wanted = AuditFilterForm(rf.get("/", {"since": "2026-12-01", "until": "2026-12-01"})).wanted
+    assert wanted.since == datetime(2026, 11, 30, 15, tzinfo=UTC)
+    assert wanted.until == datetime(2026, 12, 1, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT])
+def test_files__are_masked_by_role_and_audited(
+    role: Role, staff_client: SignIn, environment: Environment
+) -> None:
+    player = make_player(environment, email="old@example.com", attributes={"nick": "Secret"})
+    Environment.objects.filter(pk=environment.pk).update(personal_attributes=["nick"])
+    player_update(
+        player,
+        PlayerPatch(email="new@example.com", attributes={"nick": "Pia"}),
+        actor=Actor("=1+1"),
+        reason="=2",
+    )
+    player_alias_link(player, "guest_7", actor=ACTOR)
+    client = staff_client(role)
+    url = url_of(environment, "audit_export") + "?kind=player"
+    files = {}
+    for kind in ("csv", "jsonl"):
+        response = client.post(url, {"format": kind})
+        assert response["Content-Disposition"].endswith(f'.{kind}"')
+        files[kind] = b"".join(response).decode()  # type: ignore[attr-defined]
+        newest = AuditEntry.objects.all()[0]
+        assert newest.action == AuditAction.ENVIRONMENT_AUDIT_EXPORTED
+        assert newest.after == {"format": kind, "kind": "player"}
+    for text in files.values():
+        for secret in ("new@example.com", "Secret", "Pia", "guest_7"):
+            assert (secret in text) is (role == Role.SUPPORT)
+    rows = list(csv.DictReader(io.StringIO(files["csv"].removeprefix("\ufeff"))))
+    assert [row["action"] for row in rows] == ["player.alias_linked", "player.updated"]
+    assert (rows[1]["actor"], rows[1]["reason"]) == ("'=1+1", "'=2")
+    assert rows[1]["at"].endswith("Z")
+    documents = [json.loads(line) for line in files["jsonl"].splitlines()]
+    assert [each["object"]["name"] for each in documents] == ["player_123"] * 2
+    assert "_linked_at" not in documents[0]["after"]
+
+
+def test_entry__has_a_page_with_both_sides_and_what_was_changed_with_it(
+    admin: Client, environment: Environment
+) -> None:
+    request_id.set("bulk-2")
+    for flag in Flag.objects.filter(environment=environment, archived_at=None):
+        flag_set_archived(flag, True, actor=ACTOR)
+    newest, *others = AuditEntry.objects.filter(request_id="bulk-2")
+    url = url_of(environment, "audit_entry", newest.pk)
+    assert url in page(admin, environment)
+    words = squeezed(text_of(admin.get(url)))
+    assert "<del>In use</del>" in words or "<ins>" in words
+    assert url_of(environment, "flag_detail", newest.object_id) in words
+    assert url_of(environment, "audit_undo_together", newest.pk) in words
+    for other in others:
+        assert url_of(environment, "audit_entry", other.pk) in words
+    stored = text_of(admin.get(f"{url}?view=json"))
+    assert "archived" in stored
+
+
+def test_look_at_an_entry_with_personal_data__is_audited(
+    staff_client: SignIn, environment: Environment
+) -> None:
+    player = make_player(environment)
+    entry = player_update(player, PlayerPatch(email="new@example.com"), actor=ACTOR)
+    assert entry
+    url = url_of(environment, "audit_entry", entry.pk)
+    looks = AuditEntry.objects.filter(action=AuditAction.PLAYER_DATA_SEEN)
+    assert "new@example.com" not in text_of(staff_client(Role.VIEWER).get(url))
+    assert not looks.exists()
+    assert "new@example.com" in text_of(staff_client(Role.SUPPORT).get(url))
+    assert looks.count() == 1
+
+
+def test_id_that_is_linked_now__is_masked_for_viewers(
+    staff_client: SignIn, environment: Environment
+) -> None:
+    segment = Segment.objects.get(environment=environment)
+    ids_add(segment, ["guest_7", "player_9"], excluded=False, actor=ACTOR)
+    player_alias_link(make_player(environment), "guest_7", actor=ACTOR)
+    html = page(staff_client(Role.VIEWER), environment)
+    assert "guest_7" not in html
+    assert "player_9" in html
+    assert "g***" in html
+    assert "guest_7" in page(staff_client(Role.SUPPORT), environment)
 
 
 # --- Undo ---------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from ilara_admin.middleware import LoginMiddleware, TimeZoneMiddleware, request_
 from ilara_admin.models import Environment, Project, Role, User
 from ilara_admin.pages.errors_and_theme import server_error
 from ilara_admin.web.context_processors import Shell
-from tests.pages import squeezed
+from tests.factories import make_staff
+from tests.pages import signed_in, squeezed, text_of, url_of
 
 
 @pytest.mark.parametrize("header", ["a", "A-z_0.9", "x" * 64])
@@ -188,6 +189,40 @@ def test_error_pages__render_without_context_and_show_the_request_id(client: Cli
     response = server_error(request)
     assert response.status_code == 500
     assert b"abc" in response.content
+
+
+def test_error_pages__keep_the_navigation_and_say_who_can_help(environment: Environment) -> None:
+    boss = make_staff(username="boss")
+    viewer = signed_in(Role.VIEWER)
+    here = url_of(environment, "overview")
+    back = f"http://testserver{here}flags/"
+    for path, status, text in (
+        ("staff/", 403, "This needs the role admin."),
+        ("nowhere/", 404, "Page not found"),
+        ("flags/nothing/", 404, "No such flag."),
+        ("audit/export/", 405, "This address only takes the data of a form."),
+    ):
+        response = viewer.get(here + path, headers={"Referer": back})
+        html = text_of(response)
+        assert response.status_code == status
+        assert text in html
+        assert f'<a class="btn" data-tone="primary" href="{back}">Back</a>' in html
+        assert 'aria-label="Main"' in html
+        assert "Search from this page" in html
+        assert (boss.username in html) is (status == 403)
+    assert response["Allow"] == "POST"
+    assert "You have the role viewer." in text_of(viewer.get(here + "staff/"))
+    for client, path in ((viewer, "/nowhere/"), (Client(), here + "nowhere/")):
+        assert 'aria-label="Main"' not in text_of(client.get(path))
+    refused = viewer.get(here + "staff/", headers={"HX-Request": "true", "Referer": back})
+    assert text_of(refused) == "This needs the role admin."
+
+
+def test_referrer_of_another_site__is_not_the_way_back(environment: Environment) -> None:
+    url = url_of(environment, "overview") + "nowhere/"
+    for referrer in ("https://evil.example/", "javascript:alert(1)", f"http://testserver{url}"):
+        html = text_of(signed_in(Role.VIEWER).get(url, headers={"Referer": referrer}))
+        assert ">Back</a>" not in html
 
 
 def test_failed_csrf_check__shows_what_to_do() -> None:
