@@ -36,6 +36,8 @@ MOST = 20_000
 PAGE_SIZE = 50
 # The first chunk: few, so that PostgreSQL plans for a page and not for all players.
 FIRST_CHUNK_SIZE = 4 * PAGE_SIZE
+# The others of a page: the time is looked at after each.
+PAGE_CHUNK_SIZE = 2_000
 EVERYONE = SqlQuery("", "", "true", {}, True, {}, {})
 
 
@@ -91,7 +93,7 @@ class Place(NamedTuple):
         return tuple(_text(getattr(self, key.column)) for key in keys)
 
 
-# The values of the keys, as texts that PostgreSQL reads.
+# The values of the keys, as texts that PostgreSQL reads. Of the first key alone, see _few.
 type Position = tuple[str, ...]
 
 
@@ -161,8 +163,8 @@ def search(search: Search, after: Position | None, size: int = PAGE_SIZE) -> Sea
 
 
 class Chunk(NamedTuple):
-    """The matching players among the next `size`, and the place of the last one, None at the
-    end of all players; then `size` is an upper bound."""
+    """The matching players among the next `size`, and where they end; None at the end of all
+    players, and then `size` is an upper bound."""
 
     places: list[Place]
     size: int
@@ -170,72 +172,76 @@ class Chunk(NamedTuple):
 
 
 def walk(search: Search, after: Position | None, most: int | None = None) -> Iterator[Chunk]:
-    """All players that match, a chunk at a time. A chunk that has `most` of them may end there:
-    then `end` is None, and the caller must not rely on it."""
+    """All players that match, a chunk at a time. The last chunk is the one that has `most` of them;
+    its `end` is None, and the caller must not rely on it."""
     sql = EVERYONE if search.query is None else search.query.sql_query(one_by_one=True)
-    whole = CHUNK_SIZE if is_cheap(sql) else SMALL_CHUNK_SIZE
+    whole = CHUNK_SIZE if most is None else PAGE_CHUNK_SIZE
+    whole = whole if is_cheap(sql) else SMALL_CHUNK_SIZE
     size = whole if most is None else FIRST_CHUNK_SIZE
     while True:
-        few, params = _few(search, after, size)
-        places = _matching(search, sql, few, params, most)
+        few = _few(search, after, size)
+        places = _matching(search, sql, few, most)
         if most is not None and len(places) >= most:
             yield Chunk(places, size, None)
             return
-        end = _end(search, few, params, size)
-        yield Chunk(places, size, end)
-        if end is None:
+        chunk = Chunk(places, *_end(search, few, after))
+        yield chunk
+        if chunk.end is None:
             return
-        after, size = end, whole
+        after, size = chunk.end, whole
 
 
 # --- Statements -----------------------------------------------------------------------------------
 
 
-def _few(search: Search, after: Position | None, size: int) -> tuple[str, dict[str, Any]]:
-    """A sub-select of the next `size` players after a position."""
+class Few(NamedTuple):
+    """A sub-select of up to `size` players, which have one value of the first key if `is_part`."""
+
+    sql: str
+    params: Mapping[str, Any]
+    order: str
+    size: int
+    is_part: bool
+
+
+def _few(search: Search, after: Position | None, size: int) -> Few:
+    """The next players after a position.
+
+    Where the directions of two keys differ, as of the days last active and the ids, no comparison
+    of rows says what follows, and PostgreSQL would sort the union of the rest of a day and the
+    other days. So the rest of a day is a chunk of its own, and a position without the second key
+    is the end of its day.
+    """
     keys = search.keys
     conditions, params = search.scope.conditions(keys)
-    order = ", ".join(key.order for key in keys)
-
-    def select(*beyond: str) -> str:
-        where = " AND ".join((IN_ENVIRONMENT, *conditions, *beyond))
-        return f"(SELECT p.* FROM player p WHERE {where} ORDER BY {order} LIMIT {size})"
-
-    if after is None:
-        return select(), params
-    params |= {f"after_{number}": text for number, text in enumerate(after)}
-    first, *others = [
-        (key, f"%(after_{number})s::{key.type}") for number, key in enumerate(keys)
-    ]  # fmt: skip
-    sign = "<" if keys[0].descending else ">"
-    if not others:
-        return select(f"{first[0].sql} {sign} {first[1]}"), params
-    [(second, value)] = others
-    if second.descending == keys[0].descending:
-        row = f"({first[0].sql}, {second.sql}) {sign} ({first[1]}, {value})"
-        return select(row), params
-    # The directions differ, so that no comparison of rows says what follows. The others of the
-    # same first value come first.
-    same = select(f"{first[0].sql} = {first[1]}", f"{second.sql} {_sign(second)} {value}")
-    rest = select(f"{first[0].sql} {sign} {first[1]}")
-    return f"(SELECT p.* FROM ({same} UNION ALL {rest}) p ORDER BY {order} LIMIT {size})", params
+    is_part = False
+    if after is not None:
+        params |= {f"after_{number}": text for number, text in enumerate(after)}
+        values = [f"%(after_{number})s::{key.type}" for number, key in enumerate(keys)]
+        signs = ["<" if key.descending else ">" for key in keys]
+        if len(after) == 1:
+            conditions.append(f"{keys[0].sql} {signs[0]} {values[0]}")
+        elif signs[0] == signs[1]:
+            row = ", ".join(key.sql for key in keys)
+            conditions.append(f"({row}) {signs[0]} ({', '.join(values)})")
+        else:
+            is_part = True
+            conditions.append(f"{keys[0].sql} = {values[0]}")
+            conditions.append(f"{keys[1].sql} {signs[1]} {values[1]}")
+    order = ", ".join(key.order for key in keys[is_part:])
+    where = " AND ".join((IN_ENVIRONMENT, *conditions))
+    sql = f"(SELECT p.* FROM player p WHERE {where} ORDER BY {order} LIMIT {size})"
+    return Few(sql, params, order, size, is_part)
 
 
-def _sign(key: OrderKey) -> str:
-    return "<" if key.descending else ">"
-
-
-def _matching(
-    search: Search, sql: SqlQuery, few: str, params: Mapping[str, Any], most: int | None
-) -> list[Place]:
-    order = ", ".join(key.order for key in search.keys)
+def _matching(search: Search, sql: SqlQuery, few: Few, most: int | None) -> list[Place]:
     columns = ", ".join(f"p.{name}" for name in Place._fields) if sql.exact else columns_of(sql)
     limit = f"LIMIT {most:d}" if most is not None and sql.exact else ""
     rows = _rows(
         search,
-        f"""WITH few AS {few}{sql.ctes}
-            SELECT {columns} FROM few p {sql.joins} WHERE {sql.where} ORDER BY {order} {limit}""",
-        {**sql.params, **params},
+        f"""WITH few AS {few.sql}{sql.ctes} SELECT {columns}
+            FROM few p {sql.joins} WHERE {sql.where} ORDER BY {few.order} {limit}""",
+        {**sql.params, **few.params},
     )
     if sql.exact:
         return [Place._make(row) for row in rows]
@@ -246,14 +252,18 @@ def _matching(
     ]
 
 
-def _end(search: Search, few: str, params: Mapping[str, Any], size: int) -> Position | None:
-    """The place of the last player of a full chunk."""
-    columns, order = (
-        ", ".join(parts)
-        for parts in ([key.sql for key in search.keys], [key.order for key in search.keys])
-    )
-    sql = f"SELECT {columns} FROM {few} p ORDER BY {order} OFFSET {size - 1} LIMIT 1"
-    return next((tuple(map(_text, row)) for row in _rows(search, sql, params)), None)
+def _end(search: Search, few: Few, after: Position | None) -> tuple[int, Position | None]:
+    """The number of the players, and the place of the last one; None if there are no more."""
+    columns = ", ".join(key.sql for key in search.keys)
+    last = f"""SELECT {columns} FROM {few.sql} p
+        ORDER BY {few.order} OFFSET {few.size - 1} LIMIT 1"""
+    for row in _rows(search, last, few.params):
+        return few.size, tuple(map(_text, row))
+    if not few.is_part:
+        return few.size, None
+    assert after is not None
+    [(number,)] = _rows(search, f"SELECT count(*) FROM {few.sql} p", few.params)
+    return number, after[:1]
 
 
 def _rows(search: Search, sql: str, params: Mapping[str, Any]) -> list[Row]:

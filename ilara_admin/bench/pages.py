@@ -25,6 +25,18 @@ REQUESTS = 20  # of each row, after one of each URL
 SECONDS = 10.0  # after this time no further requests are sent for a row
 STATES = ("on", "archive")
 ENDLESS = {"event_stream"}
+# Filters by typed values, which a page does not list as choices: common and rare players.
+TYPED = {
+    "player_list": (
+        {"country": "PT"},
+        {"attribute": "level", "test": "least", "value": "40"},
+        {"attribute": "level", "value": "no such level"},
+        {"attribute": "username", "test": "set"},
+        {"within": "7"},
+        {"since": "2020-01-01", "until": "2025-12-31"},
+        {"columns": "email,.level,.country,revenue"},
+    ),
+}
 SEARCHED = "player_12"
 
 type Case = Mapping[str, object]
@@ -87,7 +99,8 @@ def _times(
     """Times of the page and, unless it has kinds, of each of its filters."""
     first = _get(client, urls[0])
     yield _timed(client, name, kind, urls, requests)
-    for query in _queries(first) if not kind else ():
+    typed = [urlencode(each) for each in TYPED.get(name, ())]
+    for query in [*_queries(first), *typed] if not kind else ():
         yield _timed(client, name, query, [f"{urls[0]}?{query}"], requests)
 
 

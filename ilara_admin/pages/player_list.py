@@ -204,7 +204,7 @@ def _position(
         found = signer.unsign_object(request.GET.get(name, ""))
     except (signing.BadSignature, ValueError):
         return None
-    return tuple(found) if len(found) == len(wanted.keys) else None
+    return tuple(found) if 1 <= len(found) <= len(wanted.keys) else None
 
 
 def _link(request: HttpRequest, signer: signing.Signer, **position: Position) -> str:

@@ -92,7 +92,7 @@ def test_search_with_few_matches__ends_and_says_where_to_continue(
     players: list[Player], environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(player_search, "FIRST_CHUNK_SIZE", 2)
-    monkeypatch.setattr(player_search, "CHUNK_SIZE", 2)
+    monkeypatch.setattr(player_search, "PAGE_CHUNK_SIZE", 2)
     monkeypatch.setattr(player_search, "MOST", 4)
     wanted = of(environment, "id", {"field": "name", "operator": "==", "value": "n7"})
     first = search(wanted, None)
@@ -170,3 +170,22 @@ def test_every_order_and_scope__has_an_index(
 
 def test_every_order__is_that_of_an_index() -> None:
     assert set(ORDERS) == {"id", "-seen", "-first"}
+
+
+@pytest.mark.parametrize("sort", ["seen", "-seen"])
+def test_search_within_a_day__counts_whom_it_looked_at(
+    sort: str, players: list[Player], environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three were last active on a day, or two, so that a chunk of two ends within a day."""
+    monkeypatch.setattr(player_search, "FIRST_CHUNK_SIZE", 2)
+    monkeypatch.setattr(player_search, "PAGE_CHUNK_SIZE", 2)
+    monkeypatch.setattr(player_search, "MOST", 1)
+    wanted = of(environment, sort, {"field": "name", "operator": "==", "value": "nobody"})
+    looked, after = [], None
+    while True:
+        found = search(wanted, after)
+        after = found.end
+        if after is None:
+            break
+        looked.append(found.looked)
+    assert sum(filter(None, looked)) == len(players)
