@@ -13,7 +13,7 @@ from events.forms import TailForm
 from events.log_reader import Filter
 from events.rows import shown
 from events.schemas import StreamedEvent
-from events.search import Span
+from events.search import TimeRange
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest
@@ -41,7 +41,7 @@ def event_download(request: HtmxHttpRequest) -> StreamingHttpResponse:
     )
 
 
-def _lines(request: HtmxHttpRequest, wanted: Filter, span: Span, format: str) -> Iterator[str]:
+def _lines(request: HtmxHttpRequest, wanted: Filter, span: TimeRange, format: str) -> Iterator[str]:
     """The file. The audit log records how many events were sent, also if the reader went away."""
     write = csv.writer(_Echo()).writerow
     count = 0
@@ -57,7 +57,7 @@ def _lines(request: HtmxHttpRequest, wanted: Filter, span: Span, format: str) ->
         export.record_download(request.environment, wanted, span, count, actor=actor_of(request))
 
 
-def _events(environment_id: int, wanted: Filter, span: Span) -> Iterator[StreamedEvent]:
+def _events(environment_id: int, wanted: Filter, span: TimeRange) -> Iterator[StreamedEvent]:
     left, looked = DOWNLOADED_ROWS, 0
     for chunk in search.chunks(environment_id, wanted, span, CHUNK_ROWS):
         for entry in chunk.entries[:left]:

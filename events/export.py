@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from events.log_reader import Filter, event_of
 from events.schemas import StreamedEvent
-from events.search import Span
+from events.search import TimeRange
 from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.core.spreadsheet import cell
 from ilara_admin.models import AuditAction, AuditEntry, Environment
@@ -88,7 +88,7 @@ def record(
 
 
 def record_download(
-    environment: Environment, wanted: Filter, span: Span, count: int, *, actor: Actor
+    environment: Environment, wanted: Filter, span: TimeRange, count: int, *, actor: Actor
 ) -> AuditEntry:
     """The audit entry of a download of `count` events. It names the property of a filter, but not
     the value, which may be personal."""

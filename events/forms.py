@@ -15,7 +15,7 @@ from events.properties import (
     PropertyFilter,
     PropertyOperator,
 )
-from events.search import ALL_TIME, Span
+from events.search import ALL_TIME, TimeRange
 from events.timeline import TimelineFilter, TimelineKind
 from ilara_admin.core.local_times import line_text
 from ilara_admin.core.text import isolated
@@ -63,8 +63,8 @@ class TailForm(FilterForm):
     end = MomentField(label="To", required=False)
 
     @property
-    def span(self) -> Span:
-        return Span(self.cleaned_data.get("start"), self.cleaned_data.get("end"))
+    def span(self) -> TimeRange:
+        return TimeRange(self.cleaned_data.get("start"), self.cleaned_data.get("end"))
 
     @property
     def is_past(self) -> bool:

@@ -26,14 +26,14 @@ MARGIN = timedelta(seconds=API.statement + 4)
 BISECTED = 256  # ids between the bounds that a bisection returns
 
 
-class Span(NamedTuple):
+class TimeRange(NamedTuple):
     """A time range of arrival; `until` is exclusive, None is open."""
 
     since: datetime | None = None
     until: datetime | None = None
 
 
-ALL_TIME = Span()
+ALL_TIME = TimeRange()
 
 
 class Position(NamedTuple):
@@ -59,7 +59,7 @@ def position_of(text: str) -> Position | None:
         return None
 
 
-class Found(NamedTuple):
+class FoundEvents(NamedTuple):
     """Matching events, newest first. `looked_to` is None if there are no further ones."""
 
     entries: list[LogEntry]
@@ -67,8 +67,8 @@ class Found(NamedTuple):
 
 
 def search(
-    environment_id: int, wanted: Filter, span: Span, count: int, before: Position | None = None
-) -> Found:
+    environment_id: int, wanted: Filter, span: TimeRange, count: int, before: Position | None = None
+) -> FoundEvents:
     """The newest `count` matching events of a time range, after those up to `before`."""
     until = monotonic() + LOOKED_SECONDS
     entries: list[LogEntry] = []
@@ -79,10 +79,10 @@ def search(
         looked += chunk.looked
         if len(entries) > count or (len(entries) == count and chunk.looked_to):
             last = entries[count - 1]
-            return Found(entries[:count], Position(last.id, last.event.received_at))
+            return FoundEvents(entries[:count], Position(last.id, last.event.received_at))
         if chunk.looked_to is None or looked >= LOOKED_EVENTS or monotonic() > until:
-            return Found(entries, chunk.looked_to)
-    return Found(entries, None)
+            return FoundEvents(entries, chunk.looked_to)
+    return FoundEvents(entries, None)
 
 
 class Chunk(NamedTuple):
@@ -94,7 +94,7 @@ class Chunk(NamedTuple):
 
 
 def chunks(
-    environment_id: int, wanted: Filter, span: Span, count: int, before: Position | None = None
+    environment_id: int, wanted: Filter, span: TimeRange, count: int, before: Position | None = None
 ) -> Iterator[Chunk]:
     """All matching events of a time range, newest first. `count` is the size of a chunk without a
     filter by a property; with one, chunks grow while few events match."""
@@ -114,7 +114,7 @@ def chunks(
 def _chunk(
     environment_id: int,
     wanted: Filter,
-    span: Span,
+    span: TimeRange,
     bounds: tuple[int | None, int | None],
     before: Position | None,
     size: int,
@@ -201,7 +201,7 @@ WITH RECURSIVE bisection(low, high) AS (
 SELECT low, high FROM bisection ORDER BY high - low LIMIT 1"""
 
 
-def _id_bounds(environment_id: int, span: Span) -> tuple[int | None, int | None]:
+def _id_bounds(environment_id: int, span: TimeRange) -> tuple[int | None, int | None]:
     """Ids between which all events of a time range lie: both exclusive, None is open."""
     after = below = None
     if span.since is not None:

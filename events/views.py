@@ -18,7 +18,7 @@ from events.log_reader import Filter
 from events.models import Event
 from events.properties import is_personal, visible
 from events.rows import rows_of
-from events.search import ALL_TIME, Found, position_of
+from events.search import ALL_TIME, FoundEvents, position_of
 from events.stats import freshness, rates
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, sees_personal, staff_view
@@ -58,7 +58,7 @@ def event_tail(request: HtmxHttpRequest) -> HttpResponse:
     return response
 
 
-def _found(request: HtmxHttpRequest, found: Found, wanted: Filter) -> dict[str, Any]:
+def _found(request: HtmxHttpRequest, found: FoundEvents, wanted: Filter) -> dict[str, Any]:
     player = None
     if wanted.player_id and found.entries:
         player = Player.objects.of(request.environment).filter(pk=wanted.player_id).first()

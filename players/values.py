@@ -87,7 +87,8 @@ def attributes_watch() -> None:
         cursor.execute("SET LOCAL lock_timeout = DEFAULT")
         declared = Environment.objects.values_list("searchable_attributes", flat=True)
         names = sorted({name for each in declared for name in each})
-        inserted, updated = [], []
+        inserted: list[sql.Composable] = []
+        updated: list[sql.Composable] = []
         if len(names) > MAX_WATCHED:
             inserted.append(sql.SQL("NEW.attributes <> '{}'"))
             updated.append(sql.SQL("OLD.attributes <> NEW.attributes"))

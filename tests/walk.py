@@ -164,7 +164,7 @@ def _text(ask: Callable[[], Any]) -> str:
     with patch.object(connections["default"], "close"):
         response = ask()
         if not isinstance(response, StreamingHttpResponse):
-            return response.content.decode()
+            return str(response.content.decode())
         chunks = iter(response)
         is_stream = response.headers["Content-Type"].startswith("text/event-stream")
         text = b"".join(islice(chunks, FRAMES) if is_stream else chunks).decode()

@@ -27,7 +27,8 @@ from ilara_admin.pages.player_columns import (
     read_columns,
     rows_of,
 )
-from ilara_admin.pages.player_filters import PlayerListForm, document_of, scope_of
+from ilara_admin.pages.player_filters import document_of, scope_of
+from ilara_admin.pages.player_list_form import PlayerListForm
 from ilara_admin.web import sorting
 from ilara_admin.web.access import environment_url, sees_personal, staff_view
 from ilara_admin.web.filters import address, render_list
@@ -159,9 +160,13 @@ def known_count(form: PlayerListForm, segments: list[Segment]) -> tuple[int, Any
     count of all players would tell."""
     names = {chip.label for chip in form.chips}
     if not names:
-        counted = [each for each in segments if each.sized_at and each.sized_among]
-        newest = max(counted, key=lambda each: each.sized_at, default=None)
-        return (newest.sized_among, newest.sized_at) if newest else None
+        counts = [
+            (each.sized_at, each.sized_among)
+            for each in segments
+            if each.sized_at and each.sized_among
+        ]
+        counted_at, among = max(counts, default=(None, 0))
+        return (among, counted_at) if counted_at else None
     chosen = next((each for each in segments if each.key == form.value("segment")), None)
     if names == {"Segment"} and chosen and chosen.size is not None:
         return chosen.size, chosen.sized_at

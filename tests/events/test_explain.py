@@ -18,7 +18,7 @@ from pytest_django import DjangoDbBlocker
 from events import export, log_reader, partitions, rollups, search, stats, tail
 from events.log_reader import Filter
 from events.properties import PropertyFilter, PropertyOperator
-from events.search import ALL_TIME, Span
+from events.search import ALL_TIME, TimeRange
 from events.timeline import TimelineFilter, timeline
 from ilara_admin.core import db
 from ilara_admin.models import Environment
@@ -184,7 +184,7 @@ def waiting_after_a_pause(environment: Environment) -> None:
     search.count_after(environment.pk, Filter("level_up"), last.id - 1_000, 10_000)
 
 
-MIDDLE = Span(NOW - timedelta(days=2, hours=7), NOW - timedelta(days=2))
+MIDDLE = TimeRange(NOW - timedelta(days=2, hours=7), NOW - timedelta(days=2))
 NO_LEVEL = PropertyFilter("level", PropertyOperator.AT_LEAST, "6")
 SWORD = PropertyFilter("item", PropertyOperator.EQUALS, "sword")
 

@@ -12,7 +12,7 @@ from django.db import connection
 from events import search
 from events.log_reader import EVERYTHING, Filter
 from events.properties import PropertyFilter, PropertyOperator
-from events.search import ALL_TIME, Position, Span, position_of
+from events.search import ALL_TIME, Position, TimeRange, position_of
 from ilara_admin.models import Environment
 
 pytestmark = pytest.mark.django_db
@@ -44,9 +44,9 @@ def found(environment: Environment, *args: Any, **options: Any) -> tuple[list[st
     return [entry.event.event_id for entry in entries], looked_to is not None
 
 
-def span(since: float | None, until: float | None) -> Span:
+def span(since: float | None, until: float | None) -> TimeRange:
     at = [None if each is None else START + each * MINUTE for each in (since, until)]
-    return Span(*at)
+    return TimeRange(*at)
 
 
 @pytest.mark.parametrize(

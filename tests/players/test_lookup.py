@@ -130,7 +130,7 @@ def test_declared_attribute__is_filled_in_by_a_job(
     values_fill(environment.pk)
     assert fill_shares(environment) == {}
     filled = PlayerValue.objects.filter(field=NAME).values_list("value", flat=True)
-    assert sorted(filled) == ["late", *(f"name {number}" for number in range(5))]
+    assert sorted(map(str, filled)) == ["late", *(f"name {number}" for number in range(5))]
     assert stored(late.pk)
 
     declare(environment)

@@ -279,7 +279,7 @@ def test_files__are_masked_by_role_and_audited(
     for kind in ("csv", "jsonl"):
         response = client.post(url, {"format": kind})
         assert response["Content-Disposition"].endswith(f'.{kind}"')
-        files[kind] = b"".join(response).decode()  # type: ignore[attr-defined]
+        files[kind] = b"".join(response).decode()
         newest = AuditEntry.objects.all()[0]
         assert newest.action == AuditAction.ENVIRONMENT_AUDIT_EXPORTED
         assert newest.after == {"format": kind, "kind": "player"}

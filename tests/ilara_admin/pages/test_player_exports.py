@@ -61,7 +61,7 @@ def download(client: Client, export: PlayerExport) -> list[list[str]]:
     url = url_of(export.environment, "player_export_download", export.pk)
     response = client.get(url)
     assert response.status_code == 200
-    text = response.getvalue().decode("utf-8-sig")  # type: ignore[attr-defined]
+    text = response.getvalue().decode("utf-8-sig")
     return list(csv.reader(io.StringIO(text)))
 
 
