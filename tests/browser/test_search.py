@@ -40,7 +40,7 @@ def test_find_a_player_by_what_a_ticket_names(admin: Window, ilara: Ilara) -> No
     body = {"external_id": player["external_id"], "email": f"{name}@example.com"}
     call(ilara, "players/players", {**body, "device_id": f"device-{name}"})
     page = admin.open("settings/edit/")
-    admin.fill(page.get_by_role("textbox", name="Searchable attributes"), "user_name")
+    admin.fill(page.get_by_role("textbox", name="Searchable attributes"), "user_name\nusername")
     admin.press("button", "Save")
     expect(page.get_by_role("main")).to_contain_text("user_name")
 
