@@ -85,7 +85,9 @@ def _day(row: TimelineRow) -> str:
 
 def _lines(request: HtmxHttpRequest, entries: Iterable[TimelineEntry]) -> dict[int, AuditLine]:
     ids = [each.detail.entry_id for each in entries if isinstance(each.detail, TimelineAction)]
-    found = AuditEntry.objects.filter(pk__in=ids) if ids else ()
+    if not ids:
+        return {}
+    found = AuditEntry.objects.filter(pk__in=ids)
     return {line.entry.pk: line for line in audit_lines(request, found)}
 
 
