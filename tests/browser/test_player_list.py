@@ -52,7 +52,7 @@ def test_selected_players_get_a_list_entry_and_a_note(admin: Window) -> None:
 
     tick()
     admin.press("button", "Add to a list")
-    admin.select(page.get_by_label("Segment"), "whales")
+    admin.select(page.get_by_label("Segment", exact=True), "whales")
     admin.press("button", "Add 3 players to a segment's list in live")
     expect(page.get_by_text("Added 3 players to the include list of whales.")).to_be_visible()
     assert page.url.endswith("players/?sort=id")
