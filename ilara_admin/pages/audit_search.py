@@ -28,9 +28,9 @@ SELECT count(*) FROM (
     ORDER BY created_at DESC, id DESC LIMIT 1000) newest"""
 # IS TRUE keeps the planner from the indexes of the foreign keys, which would find too many.
 BY = {
-    "staff": "(actor_user_id IS NOT NULL) IS TRUE",
+    "staff": "(actor_key_id IS NULL AND actor_name NOT LIKE 'manage.py %%') IS TRUE",
     "key": "(actor_key_id IS NOT NULL) IS TRUE",
-    "command": "(actor_user_id IS NULL AND actor_key_id IS NULL) IS TRUE",
+    "command": "(actor_key_id IS NULL AND actor_name LIKE 'manage.py %%') IS TRUE",
 }
 
 

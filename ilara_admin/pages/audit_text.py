@@ -11,6 +11,7 @@ from ilara_admin.core.changes import why_not_undoable
 from ilara_admin.core.diff import Change, differences, has_words
 from ilara_admin.models import AuditAction, AuditEntry
 from ilara_admin.pages.audit_masks import readable_entries
+from ilara_admin.pages.audit_search import COMMAND
 from ilara_admin.web.access import environment_url
 from ilara_admin.web.confirm import undo_url_of
 from ilara_admin.web.htmx import HtmxHttpRequest
@@ -145,7 +146,7 @@ def audit_lines(request: HtmxHttpRequest, entries: Iterable[AuditEntry]) -> list
 def kind_of_actor(entry: AuditEntry) -> str:
     if entry.actor_key_id:
         return "API key"
-    return "Staff" if entry.actor_user_id else "Command"
+    return "Command" if entry.actor_name.startswith(COMMAND) else "Staff"
 
 
 def verb_of(entry: AuditEntry) -> str:

@@ -113,8 +113,10 @@ def _find_environment(request: HttpRequest) -> bool:
 def _referrer(request: HttpRequest) -> str:
     """The page of ours that led here, "" if there is none."""
     url = request.headers.get("Referer", "")
+    # A 400 may be about the host, which get_host would raise again.
+    host = request.META.get("HTTP_HOST") or request.META.get("SERVER_NAME", "")
     ours = url_has_allowed_host_and_scheme(
-        url, allowed_hosts={request.META.get("HTTP_HOST", "")}, require_https=request.is_secure()
+        url, allowed_hosts={host}, require_https=request.is_secure()
     )
     return url if ours and not url.endswith(request.get_full_path()) else ""
 
