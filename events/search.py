@@ -85,7 +85,7 @@ def search(
     return FoundEvents(entries, None)
 
 
-class Chunk(NamedTuple):
+class EventChunk(NamedTuple):
     """The matches among `looked` events, newest first. `looked_to` is None in the last chunk."""
 
     entries: list[LogEntry]
@@ -95,7 +95,7 @@ class Chunk(NamedTuple):
 
 def chunks(
     environment_id: int, wanted: Filter, span: TimeRange, count: int, before: Position | None = None
-) -> Iterator[Chunk]:
+) -> Iterator[EventChunk]:
     """All matching events of a time range, newest first. `count` is the size of a chunk without a
     filter by a property; with one, chunks grow while few events match."""
     by_time = wanted.event_name is not None or wanted.player_id is not None
@@ -120,7 +120,7 @@ def _chunk(
     size: int,
     *,
     by_time: bool,
-) -> Chunk:
+) -> EventChunk:
     params: list[Any] = []
 
     def bind(value: Any) -> str:
@@ -150,13 +150,13 @@ def _chunk(
         safe_to_repeat=True,
     )
     if row is None:
-        return Chunk([], 0, None)
+        return EventChunk([], 0, None)
     looked, last_id, last_at, ids, since = row
     entries = (
         {entry.id: entry for entry in log_reader.of_ids(environment_id, ids, since)} if ids else {}
     )
     found = [entries[id] for id in ids if id in entries]
-    return Chunk(found, looked, Position(last_id, last_at) if looked == size else None)
+    return EventChunk(found, looked, Position(last_id, last_at) if looked == size else None)
 
 
 def count_after(environment_id: int, wanted: Filter, after: int, limit: int) -> tuple[int, bool]:

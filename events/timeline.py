@@ -84,7 +84,7 @@ class TimelineAction(msgspec.Struct, frozen=True):
     happened_at: datetime
 
 
-type Detail = TimelineSession | TimelinePurchase | TimelineEvent | TimelineAction
+type EntryDetail = TimelineSession | TimelinePurchase | TimelineEvent | TimelineAction
 
 _DETAIL: dict[TimelineKind, Any] = {
     TimelineKind.SESSION: TimelineSession,
@@ -99,7 +99,7 @@ class TimelineEntry:
     kind: TimelineKind
     at: datetime
     tie: str
-    detail: Detail
+    detail: EntryDetail
 
     @property
     def late(self) -> datetime | None:

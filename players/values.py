@@ -69,7 +69,7 @@ def values_fill(environment_id: int) -> None:
     while fill := fills.order_by("field").first():
         if fill.position == 0:
             _clear(fill)
-        while _advance(fill):
+        while fill_advance(fill):
             pass
 
 
@@ -150,7 +150,7 @@ ATTRIBUTE_VALUE = "player_searchable(attributes -> %(name)s)"
 
 
 @transaction.atomic
-def _advance(fill: ValueFill) -> bool:
+def fill_advance(fill: ValueFill) -> bool:
     """Store the values of the next players; False at the end, or if the field changed meanwhile."""
     environment = Environment.objects.get(pk=fill.environment_id)
     last = END

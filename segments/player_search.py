@@ -162,7 +162,7 @@ def search(search: Search, after: Position | None, size: int = PAGE_SIZE) -> Sea
     return SearchResult(found, None)
 
 
-class Chunk(NamedTuple):
+class PlayerChunk(NamedTuple):
     """The matching players among the next `size`, and where they end; None at the end of all
     players, and then `size` is an upper bound."""
 
@@ -171,7 +171,7 @@ class Chunk(NamedTuple):
     end: Position | None
 
 
-def walk(search: Search, after: Position | None, most: int | None = None) -> Iterator[Chunk]:
+def walk(search: Search, after: Position | None, most: int | None = None) -> Iterator[PlayerChunk]:
     """All players that match, a chunk at a time. The last chunk is the one that has `most` of them;
     its `end` is None, and the caller must not rely on it."""
     sql = EVERYONE if search.query is None else search.query.sql_query(one_by_one=True)
@@ -182,9 +182,9 @@ def walk(search: Search, after: Position | None, most: int | None = None) -> Ite
         few = _few(search, after, size)
         places = _matching(search, sql, few, most)
         if most is not None and len(places) >= most:
-            yield Chunk(places, size, None)
+            yield PlayerChunk(places, size, None)
             return
-        chunk = Chunk(places, *_end(search, few, after))
+        chunk = PlayerChunk(places, *_end(search, few, after))
         yield chunk
         if chunk.end is None:
             return

@@ -90,7 +90,7 @@ def address(page: Page, world: World) -> tuple[str, bool]:
     raise AssertionError(f"add the parameters of {page.route} to `known`")
 
 
-def _wait_for_followers() -> None:
+def wait_for_followers() -> None:
     """Wait for the threads that follow the event log. They end after their last reader, with a poll
     that would fail after the end of the test."""
     for thread in threading.enumerate():
@@ -107,6 +107,6 @@ def ask(client: Client, method: str, url: str) -> HttpResponseBase:
         response = client.generic(method, url, content_type="application/x-www-form-urlencoded")
         if response.streaming:
             response.close()
-            _wait_for_followers()
+            wait_for_followers()
         transaction.set_rollback(True)
     return response

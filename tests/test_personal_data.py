@@ -21,7 +21,7 @@ from segments.lists.services import ids_add
 from segments.models import Segment
 from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR, World, make_environment, make_key, make_staff
-from tests.pages import _wait_for_followers
+from tests.pages import wait_for_followers
 from tests.walk import texts_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -101,7 +101,7 @@ def known() -> Iterator[Known]:
     typed = [secret[:-3] for secret in SECRETS.values()]
     typed.append(MAIL.format(SECRETS["email"]).upper())
     yield Known(world, typed)
-    _wait_for_followers()
+    wait_for_followers()
 
 
 @pytest.fixture

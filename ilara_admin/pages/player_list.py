@@ -42,7 +42,7 @@ from players.views import found_by
 from segments.editor.suggestions import catalogue_of
 from segments.language.parser import parse
 from segments.models import Segment
-from segments.player_search import Position, Search, backwards, keys_of, search
+from segments.player_search import PlayerPosition, Search, backwards, keys_of, search
 from segments.sizes import rule_query
 
 VIEWS = {
@@ -203,7 +203,7 @@ def page_of(request: HttpRequest, wanted: Search, sort: str) -> ListPage:
 
 def _position(
     signer: signing.Signer, request: HttpRequest, wanted: Search, name: str
-) -> Position | None:
+) -> PlayerPosition | None:
     """A signed position, or None if there is none or it is not valid."""
     try:
         found = signer.unsign_object(request.GET.get(name, ""))
@@ -212,7 +212,7 @@ def _position(
     return tuple(found) if 1 <= len(found) <= len(wanted.keys) else None
 
 
-def _link(request: HttpRequest, signer: signing.Signer, **position: Position) -> str:
+def _link(request: HttpRequest, signer: signing.Signer, **position: PlayerPosition) -> str:
     query: QueryDict = request.GET.copy()
     for name in OF_ONE_PAGE:
         query.pop(name, None)

@@ -29,14 +29,14 @@ class NavItem:
 
 
 # Label, path below /<project>/<environment>/, icon, shortcut.
-_WORK = (
+WORK = (
     ("Overview", "", "home", "o"),
     ("Players", "players/", "users", "p"),
     ("Flags", "flags/", "flag", "f"),
     ("Segments", "segments/", "funnel", "s"),
     ("Live events", "events/", "bolt", "e"),
 )
-_SETTINGS = (
+SETTINGS = (
     ("API keys", "keys/", "key", "k"),
     ("Audit", "audit/", "clock", "a"),
     ("Staff", "staff/", "identification", "t"),
@@ -96,11 +96,11 @@ class Shell:
 
     @cached_property
     def navigation(self) -> tuple[NavItem, ...]:
-        return self._items(_WORK)
+        return self._items(WORK)
 
     @cached_property
     def settings_navigation(self) -> tuple[NavItem, ...]:
-        return self._items([item for item in _SETTINGS if self.is_admin or item[0] != "Staff"])
+        return self._items([item for item in SETTINGS if self.is_admin or item[0] != "Staff"])
 
     @property
     def shortcuts(self) -> tuple[tuple[str, str], ...]:
@@ -140,7 +140,7 @@ class Shell:
     @cached_property
     def _section(self) -> str:
         """The first part of the path below the environment."""
-        tails = (tail for _, tail, _, _ in (*_WORK, *_SETTINGS) if tail)
+        tails = (tail for _, tail, _, _ in (*WORK, *SETTINGS) if tail)
         return next((tail for tail in tails if self._below.startswith(tail)), "")
 
     @cached_property

@@ -30,15 +30,15 @@ MAX_PROPERTIES = 3_000
 KEPT_SECONDS = 60
 
 # By the environment's namespace: what each process read, and when.
-_kept: dict[UUID, tuple[float, Catalogue]] = {}
+catalogues: dict[UUID, tuple[float, Catalogue]] = {}
 
 
 def catalogue_of(environment: Environment) -> Catalogue:
     """What was seen in the environment, at most KEPT_SECONDS ago."""
-    at, kept = _kept.get(environment.namespace, (0.0, None))
+    at, kept = catalogues.get(environment.namespace, (0.0, None))
     if kept is None or monotonic() - at > KEPT_SECONDS:
         kept = _read(environment)
-        _kept[environment.namespace] = monotonic(), kept
+        catalogues[environment.namespace] = monotonic(), kept
     return kept
 
 

@@ -125,7 +125,7 @@ def test_declared_attribute__is_filled_in_by_a_job(
         cursor.execute("SELECT args FROM procrastinate_jobs WHERE task_name = %s", [values.TASK])
         assert cursor.fetchone() == (f'{{"environment_id": {environment.pk}}}',)
     fill = ValueFill.objects.get()
-    assert values._advance(fill)
+    assert values.fill_advance(fill)
     assert 0 < fill_shares(environment)[NAME] < 1
     values_fill(environment.pk)
     assert fill_shares(environment) == {}
@@ -146,7 +146,7 @@ def test_value_that_changes_during_the_fill__is_the_newer_one(environment: Envir
     player = make_player(environment, attributes={"user_name": "old"})
     declare(environment, "user_name")
     PlayerValue.objects.create(player=player, field=NAME, environment=environment, value=None)
-    values._advance(ValueFill.objects.get())
+    values.fill_advance(ValueFill.objects.get())
     assert stored(player.pk) == {NAME: None}
 
 

@@ -198,7 +198,7 @@ def test_page__shows_each_flag_value_with_its_reason(
     beginner = make_player(environment, "beginner", attributes={"level": 4})
     html = text_of(admin, at(environment, f"{beginner.pk}/"))
     assert "No rule matched: the default." in html
-    assert "No segments." in html
+    assert "In no segment." in html
 
 
 def test_page__shows_a_changed_flag_at_once(

@@ -116,7 +116,7 @@ def test_receipt_of_an_earlier_time__uses_the_flag_of_then(
     then = receipt(client, flag, player="ada", at="2026-02-01T12:00")
     assert "Rule 1: in segment beta-testers." in then
     assert "Receipt, revision 1" in then
-    assert "1 Feb 2026, 12:00 UTC" in then
+    assert "1 Feb 2026, 12:00</time>" in then
     before = receipt(client, flag, player="ada", at="2025-12-31T12:00")
     assert "The flag did not exist then" in before
     assert "At: Give a date" in receipt(client, flag, player="ada", at="soon")

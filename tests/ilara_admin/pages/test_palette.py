@@ -22,7 +22,7 @@ from ilara_admin.pages.commands import (
     PAGES,
     Offer,
 )
-from ilara_admin.web.context_processors import _SETTINGS, _WORK
+from ilara_admin.web.context_processors import SETTINGS, WORK
 from ilara_admin.web.recent import KEPT
 from players.aliases import player_alias_link
 from players.models import Player
@@ -253,7 +253,7 @@ def test_every_offer__names_a_page(offer: Offer) -> None:
 
 
 def test_words_of_the_navigation__belong_to_its_labels() -> None:
-    assert set(NAVIGATION_WORDS) == {label for label, *_ in (*_WORK, *_SETTINGS)}
+    assert set(NAVIGATION_WORDS) == {label for label, *_ in (*WORK, *SETTINGS)}
 
 
 # What each role is offered beyond the previous one.

@@ -169,7 +169,7 @@ def test_attribute_removed_meanwhile__can_be_written_again(support: Client, pia:
 def test_suggestions__are_the_names_and_types_of_other_players(
     support: Client, pia: Player, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suggestions, "_kept", {})
+    monkeypatch.setattr(suggestions, "catalogues", {})
     html = text_of(support.get(url_one(pia)))
     assert '<option value="level">number, 100 % of players</option>' in html
     assert f'<option value="{escape(NAME)}">' not in html  # a text input cannot hold it

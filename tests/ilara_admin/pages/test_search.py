@@ -77,7 +77,7 @@ def test_no_match__is_shown(q: str, viewer: Client, environment: Environment) ->
 
 @pytest.mark.parametrize("q", ["", "   "])
 def test_empty_query__shows_help(q: str, viewer: Client, environment: Environment) -> None:
-    assert "Enter an external id" in results(viewer, environment, q)
+    assert "Enter what a ticket names" in results(viewer, environment, q)
 
 
 def test_other_environments__are_not_searched(viewer: Client, environment: Environment) -> None:

@@ -265,7 +265,7 @@ def test_download__can_be_imported_again_and_is_audited(client: Client, segment:
         "segment.list_exported", {"list": "included", "rows": len(ids)},
     )  # fmt: skip
     assert "exported a list of the segment" in text_of(
-        client.get(url_of(segment.environment, "audit_list"))
+        client.get(url_of(segment.environment, "audit_list"), {"show": "exports"})
     )
     client.post(f"{at(segment, 'segment_lists_import')}?list=exclude", {"file": csv(data)})
     assert on(segment, excluded=True) == on(segment) == sorted(ids)
