@@ -89,12 +89,12 @@ class Place(NamedTuple):
     first_seen_at: datetime
     last_active_on: date
 
-    def at(self, keys: OrderKeys) -> "Position":
+    def at(self, keys: OrderKeys) -> "PlayerPosition":
         return tuple(_text(getattr(self, key.column)) for key in keys)
 
 
 # The values of the keys, as texts that PostgreSQL reads. Of the first key alone, see _few.
-type Position = tuple[str, ...]
+type PlayerPosition = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +144,11 @@ class SearchResult:
     page, `looked` is the number of players that it looked at, else None."""
 
     places: list[Place]
-    end: Position | None
+    end: PlayerPosition | None
     looked: int | None = None
 
 
-def search(search: Search, after: Position | None, size: int = PAGE_SIZE) -> SearchResult:
+def search(search: Search, after: PlayerPosition | None, size: int = PAGE_SIZE) -> SearchResult:
     """The next players, up to `size`."""
     until, looked = monotonic() + SEARCH_SECONDS, 0
     found: list[Place] = []
@@ -168,10 +168,12 @@ class PlayerChunk(NamedTuple):
 
     places: list[Place]
     size: int
-    end: Position | None
+    end: PlayerPosition | None
 
 
-def walk(search: Search, after: Position | None, most: int | None = None) -> Iterator[PlayerChunk]:
+def walk(
+    search: Search, after: PlayerPosition | None, most: int | None = None
+) -> Iterator[PlayerChunk]:
     """All players that match, a chunk at a time. The last chunk is the one that has `most` of them;
     its `end` is None, and the caller must not rely on it."""
     sql = EVERYONE if search.query is None else search.query.sql_query(one_by_one=True)
@@ -204,7 +206,7 @@ class Few(NamedTuple):
     is_part: bool
 
 
-def _few(search: Search, after: Position | None, size: int) -> Few:
+def _few(search: Search, after: PlayerPosition | None, size: int) -> Few:
     """The next players after a position.
 
     Where the directions of two keys differ, as of the days last active and the ids, no comparison
@@ -252,7 +254,9 @@ def _matching(search: Search, sql: SqlQuery, few: Few, most: int | None) -> list
     ]
 
 
-def _end(search: Search, few: Few, after: Position | None) -> tuple[int, Position | None]:
+def _end(
+    search: Search, few: Few, after: PlayerPosition | None
+) -> tuple[int, PlayerPosition | None]:
     """The number of the players, and the place of the last one; None if there are no more."""
     columns = ", ".join(key.sql for key in search.keys)
     last = f"""SELECT {columns} FROM {few.sql} p

@@ -121,6 +121,8 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
     catalogue = catalogue_of(request.environment)
     hides_country = view.masked and "country" in view.personal
     country = None if hides_country else catalogue.attributes.get("country")
+    # Whoever sees linked ids masked could guess them character by character.
+    looks_for_links = q and not page.previous and not view.masked
     context: dict[str, Any] = {
         "form": form,
         "page": page,
@@ -130,7 +132,7 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
         "columns_query": plain_query(request.GET.urlencode()),
         "looks_first": FIRST[sort],
         "views": view_tabs(request, "player_list", VIEWS),
-        "linked": aliases_starting_with(request.environment, q) if q and not page.previous else [],
+        "linked": aliases_starting_with(request.environment, q) if looks_for_links else [],
         "known": None if page.is_only else known_count(form, segments),
         "attributes": list(catalogue.attributes),
         "countries": country.values if country else (),
