@@ -47,7 +47,7 @@ def heavy_attributes() -> dict[str, Any]:
 
 PAGES = [
     "", "players/", f"players/?q={MARK}", "players/{player}/", "players/{player}/edit/",
-    "players/{player}/attributes/", f"players/{{player}}/attributes/one/?attribute={NAME}",
+    "players/{player}/attributes/", f"players/{{player}}/attributes/one/?attribute={quote(NAME)}",
     "players/{player}/segments/?show=out", "players/{player}/export/", "players/{player}/erase/",
     "players/{player}/notes/", "players/{player}/notes/add/", "players/{player}/ids/add/",
     "players/{player}/ids/{alias}/remove/", "players/{player}/purchases/{purchase}/refund/",
