@@ -18,7 +18,14 @@ from events.models import Event, EventName
 from flags.models import Flag
 from ilara_admin.models import ApiKey, AuditEntry, Environment, SavedView, User
 from ilara_admin.web.routes import SCOPE, Page, all_pages
-from players.models import Player, PlayerAlias, PlayerNote, PlayerSession, Purchase
+from players.models import (
+    Player,
+    PlayerAlias,
+    PlayerExport,
+    PlayerNote,
+    PlayerSession,
+    Purchase,
+)
 from segments.models import Segment
 
 REQUESTS = 20  # of each row, after one of each URL
@@ -61,6 +68,7 @@ def times_of_pages(
     client = Client(SERVER_NAME="localhost")
     client.force_login(user)
     cases = _cases(environment) | {"views": {"": [_view(environment, user)]}}
+    cases["players"][""].append({"export_id": _export(environment, user)})
     for page in all_pages():
         if "GET" not in getattr(page.view, "methods", ("GET",)) or page.name in ENDLESS:
             continue
@@ -172,6 +180,14 @@ def _view(environment: Environment, user: User) -> Case:
         user=user, project=environment.project, page="flag_list", name="On", query="state=on"
     )
     return {"page": view.page, "view_id": view.pk}
+
+
+def _export(environment: Environment, user: User) -> int:
+    exports = PlayerExport.objects.filter(environment=environment, user=user)
+    found = exports.first() or PlayerExport.objects.create(
+        environment=environment, user=user, columns=["id"], masked=False, personal=[], done=True
+    )
+    return found.pk
 
 
 def _players(environment: Environment) -> list[Case]:
