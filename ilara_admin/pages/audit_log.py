@@ -68,6 +68,7 @@ KINDS = {
     "project": "Projects",
     "staff": "Staff",
 }
+PAGE_ENTRIES = 35  # describing what changed takes most of the time
 SHOWN = {"": CHANGES, "seen": SEEN, "exports": EXPORTS, "all": tuple(AuditAction)}
 SHOWN_NAMES = {
     "": "Changes", "seen": "Who saw personal data", "exports": "Exports", "all": "All",
@@ -168,7 +169,7 @@ def audit_list(request: HtmxHttpRequest) -> HttpResponse:
     form = AuditFilterForm(request)
     reader = _reader(request, form)
     newest_first = AuditEntry.objects.order_by("-created_at", "-id")
-    page = KeysetPage.of(newest_first, request, read=reader.read)
+    page = KeysetPage.of(newest_first, request, size=PAGE_ENTRIES, read=reader.read)
     context = {
         "form": form,
         "page": page,
