@@ -231,7 +231,10 @@ def test_search__reads_indexes_only(found_player: Player) -> None:
     with CaptureQueriesContext(connection) as queries:
         players_found(found_player.environment, "Device-7", 5)
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;"
+            "SET LOCAL enable_sort = off"
+        )
         cursor.execute("EXPLAIN " + queries[0]["sql"].replace("%", "%%"), [])
         plan = " ".join(line for (line,) in cursor.fetchall())
     assert "Seq Scan" not in plan
