@@ -22,6 +22,8 @@ from ilara_admin.core.limits import API
 LOOKED_EVENTS = 20_000
 LOOKED_SECONDS = 0.1  # after which no further chunk is read
 FIRST_CHUNK = 1_000
+# For a larger part of its range, PostgreSQL would rather sort all of it.
+LARGEST_CHUNK = 4_000
 MARGIN = timedelta(seconds=API.statement + 4)
 BISECTED = 256  # ids between the bounds that a bisection returns
 
@@ -108,7 +110,7 @@ def chunks(
             return
         before = chunk.looked_to
         if wanted.where is not None and 4 * len(chunk.entries) < chunk.looked:
-            size = min(4 * size, LOOKED_EVENTS)
+            size = LARGEST_CHUNK
 
 
 def _chunk(

@@ -93,6 +93,7 @@ def test_view__requires_the_role_of_the_table(name: str) -> None:
     assert PAGES[name].view.role == NEEDED[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GUARDED)
 def test_page__opens_for_its_roles_only(
     name: str, world: World, client_of: Callable[[Role], Client]
@@ -114,6 +115,7 @@ def test_page__opens_for_its_roles_only(
                 assert status != 404 or not exists, request
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GUARDED)
 def test_anonymous_user__is_redirected_to_sign_in(name: str, world: World, client: Client) -> None:
     url, _ = address(PAGES[name], world)
@@ -123,6 +125,7 @@ def test_anonymous_user__is_redirected_to_sign_in(name: str, world: World, clien
         assert response["Location"].startswith("/sign-in/?next=/")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GUARDED)
 def test_deactivated_user__is_redirected_to_sign_in(
     name: str, world: World, client_of: Callable[[Role], Client]
@@ -133,6 +136,7 @@ def test_deactivated_user__is_redirected_to_sign_in(
     assert ask(client, "GET", url)["Location"].startswith("/sign-in/?next=/")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in GUARDED if PAGES[name].route.startswith(SCOPE)])
 def test_unknown_environment__is_404_for_all_roles(
     name: str, world: World, client_of: Callable[[Role], Client]

@@ -23,6 +23,7 @@ SHOWN = [name for name, page in PAGES.items() if "GET" in getattr(page.view, "me
 # --- Forged requests ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POSTED)
 def test_post_without_a_csrf_token__is_refused_and_changes_nothing(name: str, world: World) -> None:
     client = Client(enforce_csrf_checks=True)
@@ -147,6 +148,7 @@ def assert_guarded(headers: Mapping[str, str]) -> None:
     assert "unsafe" not in policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHOWN)
 def test_page__forbids_frames_and_inline_scripts(name: str, world: World) -> None:
     client = Client()
@@ -238,6 +240,7 @@ NAMED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMED)
 def test_object_of_another_environment__is_404(name: str, world: World) -> None:
     here = project_create(name="Empty", slug="empty", actor=ACTOR).environments.get(slug="live")

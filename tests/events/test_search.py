@@ -96,6 +96,7 @@ def test_rare_property__is_looked_for_with_a_limit(
     wanted: Filter, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "FIRST_CHUNK", 2)
+    monkeypatch.setattr(search, "LARGEST_CHUNK", 6)
     monkeypatch.setattr(search, "LOOKED_EVENTS", 6)
     monkeypatch.setattr(search, "LOOKED_SECONDS", 60)
     insert(environment, range(20))
