@@ -33,7 +33,7 @@ ERASURE_LOCK = 0xA12  # first key of the advisory lock; the second is the enviro
 
 
 def exports_of(user: User, environment: Environment) -> QuerySet[PlayerExport]:
-    """An account's own exports, the newest first: nobody sees those of others."""
+    """An account's own exports, the newest first. Those of others are not shown."""
     kept = PlayerExport.objects.filter(created_at__gt=timezone.now() - KEPT)
     return kept.filter(user=user, environment=environment).order_by("-id")
 

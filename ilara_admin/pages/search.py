@@ -128,8 +128,7 @@ def _grouped(
 
 
 def _revealed(request: HtmxHttpRequest, q: str, found: list[FoundPlayer]) -> list[HitGroup]:
-    """The groups with personal data, and an entry in the audit log for each player of whom it is
-    shown."""
+    """The groups with personal data in full. Each player in them gets an entry in the audit log."""
     environment = request.environment
     shown = {
         each.player_id: each.external_id
