@@ -16,9 +16,9 @@ pytestmark = pytest.mark.browser
 def test_find_an_event_describe_it_and_undo(admin: Window) -> None:
     page = admin.open("events/")
     admin.press("link", "Catalogue")
-    admin.fill(page.get_by_role("searchbox", name="Name"), "level_comp")
+    admin.fill(page.get_by_role("searchbox", name="Search"), "level_comp")
     page.keyboard.press("Enter")
-    page.wait_for_url("**q=level_comp")
+    page.wait_for_url("**q=level_comp*")
     settled(page)
     admin.press("link", "level_complete")
     expect(page.get_by_role("region", name="Properties").last).to_contain_text("number")
