@@ -141,8 +141,15 @@ def web_server(serve: Serve) -> int:
 
 def web_process(serve: Serve) -> int:
     """One of the processes that answer requests."""
-    (head, table) = web_server(serve), parents()
-    return next(pid for pid, parent in table.items() if parent == head)
+    found: list[int] = []
+
+    def started() -> bool:
+        head = web_server(serve)
+        found.extend(pid for pid, parent in parents().items() if parent == head)
+        return bool(found)
+
+    wait_until(started)  # a new web server has none at first
+    return found[0]
 
 
 def _child(serve: Serve, command: str) -> int:

@@ -163,7 +163,9 @@ def walker(
         "alias": linked(page, "/ids/([^/]+)/remove/"),
         "entry": linked(walker.open("audit/"), "/audit/([0-9]+)/undo/"),
         "event": first_link(walker.open("events/?name=opened"), "/events/"),
-        "name": first_link(walker.open("events/names/"), "/events/names/").strip("/"),
+        "name": first_link(walker.open("events/names/?q=level_complete"), "/events/names/").strip(
+            "/"
+        ),
     }
     events = walker.open(f"events/names/{sample['name']}/")
     sample["property"] = linked(events, r'/personal/\?property=([^"&]+)')

@@ -75,7 +75,7 @@ def test_filter_the_timeline_and_open_an_entry_in_place(
     if admin.keyboard:
         page.keyboard.press("Enter")
     else:
-        admin.press("button", "Apply")
+        timeline.get_by_role("button", name="Apply").click()
     page.wait_for_url("**event=level_up*")
     entries = timeline.locator(".timeline > li")
     expect(entries).to_have_count(3)
