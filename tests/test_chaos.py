@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.slow, on_embedded_database]
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
 CLIENTS = 8
+STEADY_SECONDS = 3.0
 RECOVERY_SECONDS = 5.0
 STOPPED_SECONDS = 4.0
 # Longer than any call may take; a call to a stopped process waits until it continues.
@@ -140,16 +141,29 @@ def web_server(serve: Serve) -> int:
 
 
 def web_process(serve: Serve) -> int:
-    """One of the processes that answer requests."""
+    """One of the processes that answer requests. Those of a killed web server answer for a moment
+    longer, before the new ones have started: nothing else is disturbed until these answer."""
     found: list[int] = []
 
-    def started() -> bool:
+    def steady() -> bool:
+        until = time.monotonic() + STEADY_SECONDS
+        while time.monotonic() < until:
+            if not is_up(serve):
+                return False
+            time.sleep(0.1)
         head = web_server(serve)
-        found.extend(pid for pid, parent in parents().items() if parent == head)
+        found[:] = [pid for pid, parent in parents().items() if parent == head]
         return bool(found)
 
-    wait_until(started)  # a new web server has none at first
+    wait_until(steady)
     return found[0]
+
+
+def is_up(serve: Serve) -> bool:
+    try:
+        return serve.get("/healthz")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def _child(serve: Serve, command: str) -> int:
