@@ -129,7 +129,7 @@ class Subscription:
                 yield arrival
 
     def batches(self, after: int | None = None) -> Iterator[list[Arrival]]:
-        """As `follow`, with what arrived together in one list. A heartbeat is a list of its own."""
+        """As `follow`, but in lists of what arrived together. A heartbeat is alone in its list."""
         cursor = self._began
         # An id beyond the log is from another database or from before a restore.
         if after is not None and after <= self._follower.highest:

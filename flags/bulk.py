@@ -1,5 +1,5 @@
 """Changes of several flags at once: all of them or none. Each flag gets a revision and an audit
-entry of its own; one undo takes all of them back."""
+entry; one undo takes all of them back."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -70,7 +70,7 @@ def chunk_add(export: PlayerExport, text: str, players: Sequence[uuid.UUID]) -> 
 
 
 def export_text(export: PlayerExport) -> Iterator[bytes]:
-    """The CSV, one chunk in memory at a time. Each is read by a statement of its own, as a slow
+    """The CSV, one chunk in memory at a time. A statement reads each, because a slow
     download must hold no transaction open."""
     for number in range(export.chunks):
         part = PlayerExportChunk.objects.filter(export=export, number=number).first()

@@ -44,7 +44,8 @@ class BitsField(models.CharField):  # type: ignore[type-arg]  # generic for mypy
 
 
 class IdsField(models.Field):  # type: ignore[type-arg]  # generic for mypy alone
-    """A list of UUIDs."""
+    """A list of UUIDs. Django's ArrayField needs the app django.contrib.postgres, which asks each
+    new connection for types that nothing here uses."""
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
         return "uuid[]"

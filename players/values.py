@@ -12,7 +12,6 @@ from psycopg import sql
 
 from ilara_admin.core.changes import Fields
 from ilara_admin.core.jobs import defer_once
-from ilara_admin.core.projects import on_settings_change
 from ilara_admin.models import Environment
 from players.models import ValueFill
 
@@ -51,9 +50,6 @@ def searchable_changed(environment: Environment, before: Fields, after: Fields) 
             [environment.pk, [ATTRIBUTE + each for each in sorted(names)]],
         )
     fill_defer(environment.pk)
-
-
-on_settings_change(searchable_changed)
 
 
 def fill_defer(environment_id: int) -> None:

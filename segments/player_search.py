@@ -211,8 +211,8 @@ def _few(search: Search, after: PlayerPosition | None, size: int) -> Few:
 
     Where the directions of two keys differ, as of the days last active and the ids, no comparison
     of rows says what follows, and PostgreSQL would sort the union of the rest of a day and the
-    other days. So the rest of a day is a chunk of its own, and a position without the second key
-    is the end of its day.
+    other days. So the rest of a day is a separate chunk, and a position without the second key is
+    the end of its day.
     """
     keys = search.keys
     conditions, params = search.scope.conditions(keys)

@@ -121,7 +121,7 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
     catalogue = catalogue_of(request.environment)
     hides_country = view.masked and "country" in view.personal
     country = None if hides_country else catalogue.attributes.get("country")
-    # Whoever sees linked ids masked could guess them character by character.
+    # A role that sees linked ids masked could guess them character by character.
     looks_for_links = q and not page.previous and not view.masked
     context: dict[str, Any] = {
         "form": form,
@@ -240,7 +240,9 @@ class ColumnsForm(forms.Form):
 
     def __init__(self, choices: list[PlayerColumn], *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fields["shown"].choices = [(each.key, each.label) for each in choices]  # type: ignore[attr-defined]
+        shown = self.fields["shown"]
+        assert isinstance(shown, forms.ChoiceField)
+        shown.choices = [(each.key, each.label) for each in choices]
 
     def clean_more(self) -> list[str]:
         names = [each.strip() for each in self.cleaned_data["more"].split(",") if each.strip()]

@@ -1,6 +1,6 @@
 """The summary of a player for a ticket, as plain text. Imports no Django.
 
-Whoever builds Facts masks personal data: a ticket has other readers than the player's page.
+The caller masks personal data in Facts: other people read a ticket than the player's page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -118,6 +118,6 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _line(text: str) -> str:
-    """A text on one line, as it cannot move its neighbours or begin a line of its own."""
+    """A text on one line, isolated, so that it changes neither its neighbours nor the lines."""
     short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
     return isolated(" ".join(short.split()))
