@@ -92,6 +92,7 @@ class User(AbstractUser):
     """A staff account."""
 
     role = models.CharField(max_length=10, choices=Role, default=Role.VIEWER)
+    is_owner = models.BooleanField(default=False, db_default=False)  # of the installation
     time_zone = models.CharField(max_length=64, default="UTC")
 
     class Meta:
@@ -99,6 +100,23 @@ class User(AbstractUser):
 
     def may(self, role: Role) -> bool:
         return self.is_active and Role(self.role).rank >= role.rank
+
+
+class Membership(models.Model):
+    """The role of a member of staff in a project."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="memberships", db_index=False)
+    project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role)
+
+    class Meta:
+        db_table = "membership"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["user", "project"], name="membership_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.role} of {self.project}"
 
 
 class SignInAttempt(models.Model):

@@ -218,9 +218,14 @@ def _reversed(name: str, *args: object) -> str:
     return reverse(name, args=args)
 
 
+def may(request: HtmxHttpRequest, role: Role) -> bool:
+    """Whether the user has this role, or a higher one."""
+    return request.user.may(role)
+
+
 def sees_personal(request: HtmxHttpRequest) -> bool:
     """Whether the user may see personal data of players; see players/personal.py."""
-    return request.user.may(Role.SUPPORT)
+    return may(request, Role.SUPPORT)
 
 
 def actor_of(request: HtmxHttpRequest) -> Actor:
