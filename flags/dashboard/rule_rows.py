@@ -10,7 +10,7 @@ from ilara_admin.models import Environment
 from ilara_admin.web.formsets import MAX_ROWS, moved_order, typed_rows
 from segments.editor.audience import SIZE, audience_of
 from segments.editor.form_tree import ACT, optional_editor
-from segments.language.parser import Membership
+from segments.language.parser import InSegment
 from segments.sizes import Estimate
 
 RULES = "rules"  # the prefix of the rows
@@ -46,5 +46,5 @@ def typed_rule(posted: QueryDict, options: dict[str, Any]) -> RuleForm:
 
 def rule_audience(environment: Environment, form: RuleForm) -> Estimate | None:
     """Who the rule is for, before its percentage."""
-    segment = () if form.for_all_segments else (Membership((form["segment"].value(),), False),)
+    segment = () if form.for_all_segments else (InSegment((form["segment"].value(),), False),)
     return audience_of(environment, form.conditions, *segment)

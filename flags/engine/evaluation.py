@@ -23,7 +23,14 @@ from flags.engine.document import (
 from flags.engine.schedule import ceiling, is_scheduled, rollout_at
 from ilara_admin.api.enums import DocumentedEnum
 from segments.language.compiler import Matcher, Subject, compile_rule
-from segments.language.parser import EventCount, Group, Membership, Node, event_counts_of, parse
+from segments.language.parser import (
+    EventCount,
+    Group,
+    InSegment,
+    Node,
+    event_counts_of,
+    parse,
+)
 
 
 class Reason(DocumentedEnum):
@@ -187,7 +194,7 @@ def condition_of(rule: Rule) -> Group | None:
     conditions: list[Node] = []
     if rule.segment is not None:
         # A condition, so that a bulk evaluation evaluates each segment once.
-        conditions.append(Membership((rule.segment,), negative=False))
+        conditions.append(InSegment((rule.segment,), negative=False))
     if rule.conditions is not None:
         conditions.append(parse(rule.conditions))
     return Group("AND", tuple(conditions)) if conditions else None

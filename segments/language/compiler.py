@@ -11,7 +11,7 @@ from segments.language.parser import (
     Condition,
     EventCondition,
     EventCount,
-    Membership,
+    InSegment,
     Node,
     attribute_path,
 )
@@ -48,9 +48,9 @@ def compile_rule(rule: Node, segments: Mapping[str, Matcher] | None = None) -> M
     match rule:
         case Condition():
             return _compile_condition(rule)
-        case Membership((key,), negative):
+        case InSegment((key,), negative):
             return lambda subject: negative is not _is_in(known, key, subject)
-        case Membership(keys, negative):
+        case InSegment(keys, negative):
             return lambda subject: negative is not any(_is_in(known, key, subject) for key in keys)
         case EventCondition(event_count, at_most, times):
             return lambda subject: (

@@ -75,7 +75,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class InSegment:
     """The player is in any of these segments, or with `negative` in none of them."""
 
     segments: tuple[str, ...]
@@ -112,7 +112,7 @@ class Group:
     conditions: tuple["Node", ...] = field(default=())
 
 
-type Leaf = Condition | Membership | EventCondition
+type Leaf = Condition | InSegment | EventCondition
 type Node = Group | Leaf
 
 
@@ -163,7 +163,7 @@ class _Reader:
             raise RuleError(path, "A condition is an object with field, operator and value.")
         return self.events(data, path, depth) if "event" in data else self.condition(data, path)
 
-    def condition(self, data: dict[str, Any], path: str) -> Condition | Membership:
+    def condition(self, data: dict[str, Any], path: str) -> Condition | InSegment:
         _check_keys(data, {"field", "operator", "value"}, path)
         name, operator = data.get("field"), data.get("operator")
         if not isinstance(name, str) or not _is_field(name):
@@ -183,7 +183,7 @@ class _Reader:
         if problem:
             raise RuleError(_join(path, "value"), problem)
         if kind is ValueKind.SEGMENT:
-            return Membership(tuple(dict.fromkeys(value)), operator == "not_in")
+            return InSegment(tuple(dict.fromkeys(value)), operator == "not_in")
         if self.in_where and name in FIELDS:
             name = ATTRIBUTES + name  # an event property with the name of a built-in field
         return Condition(name, operator, _plain(value, as_decimal=kind is ValueKind.NUMBER))
@@ -343,7 +343,7 @@ def leaves(rule: Node) -> Iterator[Leaf]:
 
 def segments_in(rule: Node) -> set[str]:
     """The keys of the segments that a rule refers to directly."""
-    return {key for leaf in leaves(rule) if isinstance(leaf, Membership) for key in leaf.segments}
+    return {key for leaf in leaves(rule) if isinstance(leaf, InSegment) for key in leaf.segments}
 
 
 def segments_named(document: Any) -> set[str]:

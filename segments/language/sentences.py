@@ -11,7 +11,7 @@ from segments.language.parser import (
     EventCondition,
     EventCount,
     Group,
-    Membership,
+    InSegment,
     Node,
     RuleError,
     attribute_path,
@@ -30,7 +30,7 @@ def describe(rule: Node) -> str:
         case Condition():
             words = OPERATORS[rule.operator].words
             return f"{field_name(rule.field)} {words} {expected(rule)}".rstrip()
-        case Membership(keys, negative):
+        case InSegment(keys, negative):
             which = "the segment" if len(keys) == 1 else "any of the segments"
             names = ", ".join(f"“{key}”" for key in keys)
             return f"is {'not ' if negative else ''}in {which} {names}"

@@ -17,7 +17,7 @@ from segments.language.parser import (
     EventCondition,
     EventCount,
     Group,
-    Membership,
+    InSegment,
     Node,
     attribute_path,
 )
@@ -194,7 +194,7 @@ class _Writer:
                     if self.without_counts:
                         return "NULL::boolean"
                 return condition_sql(rule, self.bind, NOW, self.query_context.builtin_fields, may)
-            case Membership(keys, negative):
+            case InSegment(keys, negative):
                 found = [self.membership(key, may is not negative) for key in keys]
                 return _negated(f"({' OR '.join(found)})", negative)
             case EventCondition(event_count, at_most, times):

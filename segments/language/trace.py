@@ -17,8 +17,8 @@ from segments.language.parser import (
     Condition,
     EventCondition,
     Group,
+    InSegment,
     Leaf,
-    Membership,
     Node,
     attribute_name,
     attribute_path,
@@ -63,7 +63,7 @@ def trace(rule: Node, subject: Subject, segments: Mapping[str, Matcher]) -> Trac
 
 def _actual(leaf: Leaf, subject: Subject, segments: Mapping[str, Matcher]) -> str:
     match leaf:
-        case Membership(keys):
+        case InSegment(keys):
             inside = [key for key in keys if key in segments and segments[key](subject)]
             named = ", ".join(f"“{key}”" for key in inside)
             outside = "not in it" if len(keys) == 1 else "in none of them"
@@ -209,7 +209,7 @@ def miss(leaf: TracedLeaf) -> str:
         case EventCondition():
             negation = "not " if leaf.passed else ""
             text = f"the player must {negation}have done {leaf.words.removeprefix('did ')}"
-        case Membership():
+        case InSegment():
             text = f"the player {_must(leaf.words, negated=leaf.passed)}"
         case Condition(name) as condition:
             words = f"{OPERATORS[condition.operator].words} {expected(condition)}".rstrip()
