@@ -10,7 +10,7 @@ it got.
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ FIRST_CHUNK = 1_000
 # For a larger part of its range, PostgreSQL would rather sort all of it.
 LARGEST_CHUNK = 4_000
 MARGIN = timedelta(seconds=API.statement + 4)
+DAY = timedelta(days=1)
 BISECTED = 256  # ids between the bounds that a bisection returns
 
 
@@ -131,7 +132,14 @@ def _chunk(
 
     conditions: list[tuple[str, Any]] = [("environment_id =", environment_id)]
     conditions += [("id >", bounds[0]), ("id <", bounds[1])]
-    conditions += [("received_at >=", span.since), ("received_at <", span.until)]
+    exact: list[tuple[str, Any]] = [("received_at >=", span.since), ("received_at <", span.until)]
+    if by_time:
+        conditions += exact
+    else:
+        # Whole days choose the partitions. PostgreSQL takes times and ids to be independent: with
+        # the exact times it would expect few rows, and sort all of the range.
+        conditions += [("received_at >=", span.since and _midnight(span.since))]
+        conditions += [("received_at <", span.until and _midnight(span.until) + DAY)]
     conditions += [("name =", wanted.event_name), ("player_id =", wanted.player_id)]
     if before is not None and not by_time:
         conditions += [("id <", before.id)]
@@ -139,7 +147,10 @@ def _chunk(
     if before is not None and by_time:
         where.append(f"(received_at, id) < ({bind(before.at)}::timestamptz, {bind(before.id)})")
     order = "received_at DESC, id DESC" if by_time else "id DESC"
-    hit = "true" if wanted.where is None else wanted.where.sql(bind)
+    hits = [] if by_time else [f"{sql} {bind(value)}" for sql, value in exact if value is not None]
+    if wanted.where is not None:
+        hits.append(wanted.where.sql(bind))
+    hit = " AND ".join(hits) or "true"
     row = db.fetch_one(
         f"""WITH looked AS MATERIALIZED (
                 SELECT id, received_at, {hit} AS hit, row_number() OVER (ORDER BY {order}) AS place
@@ -159,6 +170,10 @@ def _chunk(
     )
     found = [entries[id] for id in ids if id in entries]
     return EventChunk(found, looked, Position(last_id, last_at) if looked == size else None)
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def count_after(environment_id: int, wanted: Filter, after: int, limit: int) -> tuple[int, bool]:
