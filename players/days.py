@@ -28,12 +28,31 @@ def day_end(day: date) -> datetime:
 
 
 def day_figures(environment: Environment, day: date, now: datetime) -> PlayerDay:
-    """The figures of a day. Those of a large current day may be some minutes old."""
+    """The figures of a day. Those of a large day are the job's: some minutes old or, while it is
+    stopped, older (see is_late), and None if it has never counted the day."""
     stored = PlayerDay.objects.filter(environment=environment, day=day).first()
-    if stored is None or stored.active < COUNTED_WHEN_SHOWN:
-        return _count(environment.pk, day)
-    is_fresh = _is_final(stored.counted_at, day) or now - stored.counted_at < STALE
-    return stored if is_fresh else _count(environment.pk, day)
+    if stored is not None and stored.active >= COUNTED_WHEN_SHOWN and not is_late(stored, now):
+        return stored
+    if _is_large(environment.pk, day):
+        return stored or PlayerDay(environment=environment, day=day)
+    return _count(environment.pk, day)
+
+
+def is_late(figures: PlayerDay, now: datetime) -> bool:
+    """Whether the job should have counted the day again."""
+    at = figures.counted_at
+    return at is None or not (_is_final(at, figures.day) or now - at < STALE)
+
+
+def _is_large(environment_id: int, day: date) -> bool:
+    """Whether counting the day would read more than COUNTED_WHEN_SHOWN players."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT count(*) FROM (SELECT FROM player
+                   WHERE environment_id = %s AND last_active_on >= %s LIMIT %s) active""",
+            [environment_id, day, COUNTED_WHEN_SHOWN],
+        )
+        return bool(cursor.fetchone()[0] == COUNTED_WHEN_SHOWN)
 
 
 def days_count(environment: Environment, now: datetime) -> int:

@@ -21,7 +21,7 @@ from ilara_admin.web.access import environment_url, staff_view
 from ilara_admin.web.chart_axes import time_axis
 from ilara_admin.web.charts import Chart, ChartSeries, bars
 from ilara_admin.web.htmx import HtmxHttpRequest
-from players.days import day_figures
+from players.days import day_figures, is_late
 from players.models import Player
 
 LAST_CHANGES = 10
@@ -70,11 +70,13 @@ def _evaluations(environment: Environment, now: datetime) -> Chart | None:
 
 
 def _figures(environment: Environment, now: datetime) -> dict[str, Any]:
-    today = now.astimezone(UTC).date()
+    day = now.astimezone(UTC).date()
+    today = day_figures(environment, day, now)
     flags = Flag.objects.filter(environment=environment, archived_at=None)
     return {
-        "today": day_figures(environment, today, now),
-        "yesterday": day_figures(environment, today - timedelta(days=1), now),
+        "today": today,
+        "late": is_late(today, now),
+        "yesterday": day_figures(environment, day - timedelta(days=1), now),
         **flags.aggregate(
             flags=Count("pk"), flags_on=Count("pk", filter=Q(document__enabled=True))
         ),

@@ -93,7 +93,19 @@ def test_large_day__is_read_from_the_figures_while_they_are_fresh(
     assert day_figures(environment, now.date(), now).active == 2
     monkeypatch.setattr(days, "COUNTED_WHEN_SHOWN", 1)
     assert day_figures(environment, now.date(), now).active == 1
-    assert day_figures(environment, now.date(), now + days.STALE + SETTLED).active == 2
+    later = now + days.STALE + SETTLED
+    stale = day_figures(environment, now.date(), later)
+    assert (stale.active, days.is_late(stale, later)) == (1, True)
+
+
+def test_large_day__is_unknown_until_the_job_has_counted_it(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(days, "COUNTED_WHEN_SHOWN", 1)
+    make_player(environment)
+    now = timezone.now()
+    unknown = day_figures(environment, now.date(), now)
+    assert (unknown.active, unknown.revenue, days.is_late(unknown, now)) == (None, None, True)
 
 
 def test_environment_without_players__has_no_days(environment: Environment) -> None:
