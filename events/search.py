@@ -20,7 +20,7 @@ from ilara_admin.core import db
 from ilara_admin.core.limits import API
 
 LOOKED_EVENTS = 20_000
-LOOKED_SECONDS = 0.1  # after which no further chunk is read
+LOOKED_SECONDS = 0.05  # after which no further chunk is read
 FIRST_CHUNK = 1_000
 # For a larger part of its range, PostgreSQL would rather sort all of it.
 LARGEST_CHUNK = 4_000
