@@ -89,8 +89,10 @@ class RuleForm(forms.Form):
     segment = SuggestedChoiceField(label="Who")
     serve = forms.ChoiceField(label="Gets")
     rollout = percent_field("Percentage", initial=100)
+    scheduled = forms.BooleanField(required=False, widget=forms.HiddenInput)
     timing = forms.ChoiceField(
         label="The percentage",
+        required=False,
         choices=[(FIXED, "Stays"), (STEPS, "Changes in steps"), (RAMP, "Moves evenly")],
         initial=FIXED,
     )
@@ -171,6 +173,8 @@ class RuleForm(forms.Form):
         return data
 
     def _clean_timing(self, data: dict[str, Any]) -> None:
+        if data.get("timing") == "":
+            data["timing"] = FIXED
         used_by = {"rollout": (FIXED, STEPS), "steps": (STEPS,)} | dict.fromkeys(
             RAMP_FIELDS, (RAMP,)
         )
@@ -225,10 +229,13 @@ class RuleForm(forms.Form):
         return {"rollout": thousandths(data["rollout"]), "steps": steps}
 
     @property
-    def is_timed(self) -> bool:
-        """Whether to open the schedule section."""
-        return self["timing"].value() not in (None, "", FIXED) or any(
-            self[name].value() or self[name].errors for name in ("start", "end")
+    def shows_schedule(self) -> bool:
+        """Whether to show the fields of the schedule: if it has one, or on request. They are most
+        of a rule's fields, and few rules need them."""
+        return (
+            bool(self["scheduled"].value())
+            or self["timing"].value() not in (None, "", FIXED)
+            or any(self[name].value() or self[name].errors for name in ("start", "end"))
         )
 
 

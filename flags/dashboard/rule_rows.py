@@ -14,6 +14,7 @@ from segments.language.parser import InSegment
 from segments.sizes import Estimate
 
 RULES = "rules"  # the prefix of the rows
+SCHEDULE = "schedule-"  # the action of the button that shows the fields of a rule's schedule
 Rules = formset_factory(RuleForm, extra=0, max_num=MAX_ROWS)
 
 
@@ -28,8 +29,12 @@ def typed_rules(posted: QueryDict, options: dict[str, Any]) -> "BaseFormSet[Rule
     typed = typed_rows(posted, RULES)
     order = moved_order(posted, len(typed)) or list(range(len(typed)))
     rows = [{} if old is None else typed[old] for old in order]
+    asked = posted.get("row", "").removeprefix(SCHEDULE)
     rules = Rules(prefix=RULES, initial=rows, form_kwargs=options)
     for form, old in zip(rules.forms, order, strict=True):
+        if old is not None and asked == str(old):
+            form.initial["scheduled"] = True
+            form.fields["timing"].widget.attrs["autofocus"] = True
         if old is not None:
             was = f"{RULES}-{old}-{CONDITIONS}"
             name = form.add_prefix(CONDITIONS)
