@@ -54,9 +54,11 @@ def key_fields(key: ApiKey) -> dict[str, Any]:
 
 
 def checked_scopes(kind: KeyKind, scopes: Iterable[str]) -> list[str]:
-    """Sorted, without repetition; none for a public key."""
+    """Sorted, without repetition."""
     found = sorted(set(scopes))
     if kind == KeyKind.PUBLIC:
+        if found:
+            raise ValidationError({"scopes": "Only secret keys have scopes."})
         return []
     if unknown := [each for each in found if each not in KeyScope.values]:
         known = ", ".join(KeyScope.values)
@@ -66,6 +68,10 @@ def checked_scopes(kind: KeyKind, scopes: Iterable[str]) -> list[str]:
     if not found:
         raise ValidationError({"scopes": "Choose at least one scope: without, the key is useless."})
     return found
+
+
+def _default_scopes(kind: KeyKind) -> list[str]:
+    return default_scopes() if kind == KeyKind.SECRET else []
 
 
 def checked_networks(lines: Iterable[str]) -> list[str]:
@@ -148,7 +154,7 @@ def api_key_create(
         kind,
         checked_name(name, "key"),
         actor,
-        scopes=checked_scopes(kind, default_scopes() if scopes is None else scopes),
+        scopes=_default_scopes(kind) if scopes is None else checked_scopes(kind, scopes),
         networks=checked_networks(networks),
         expires_in=expires_in,
     )
