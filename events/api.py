@@ -14,12 +14,14 @@ from ilara_admin.api.dispatch import ApiRequest, count, respond, route
 from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import ApiError, Code, invalid, not_found
 from ilara_admin.api.rate_limits import EVENTS
+from ilara_admin.models import KeyScope
 from players.record import UNKNOWN_PLAYER
 from players.statements import unknown_player
 
 
 @endpoint(
     "POST",
+    scope=KeyScope.TRACK,
     body=schemas.EventTrack,
     basic=True,
     decodes_itself=True,
@@ -73,6 +75,7 @@ def event_track(request: ApiRequest) -> HttpResponse:
 
 @endpoint(
     "POST",
+    scope=KeyScope.TRACK,
     body=schemas.EventBatch,
     basic=True,
     checks_itself=("events",),
@@ -154,6 +157,7 @@ def _all_rejected(errors: dict[int, ApiError]) -> ApiError:
 
 @endpoint(
     "GET",
+    scope=KeyScope.STREAM,
     secret=True,
     docs=Docs(
         reply=schemas.StreamedEvent,

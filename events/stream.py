@@ -7,21 +7,26 @@ browsers send back as Last-Event-ID.
 import logging
 import socket
 from collections.abc import Iterator
+from itertools import repeat
 from uuid import UUID
 
+import msgspec
 from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from events import tail
-from events.log_reader import Filter
+from events.log_reader import Filter, LogEntry
+from events.properties import visible
 from events.schemas import StreamQuery
 from events.tail import Arrival, Beginning, Subscription
+from ilara_admin.api import environment_cache
 from ilara_admin.api.bodies import to_struct
 from ilara_admin.api.dispatch import ApiRequest, run_one
 from ilara_admin.api.errors import ApiError, Code, invalid
 from ilara_admin.api.json_schema import INTEGER_RANGE
 from ilara_admin.core.shutdown import stopping
+from ilara_admin.models import KeyScope
 
 logger = logging.getLogger("ilara.events")
 
@@ -55,7 +60,23 @@ def respond(request: ApiRequest) -> HttpResponseBase:
             status=503,
             headers={"Retry-After": "5"},
         ) from None
-    return response(request, reader, map(frame, reader.follow(after)))
+    arrivals = reader.follow(after)
+    if KeyScope.PERSONAL not in request.api_key.scopes:
+        arrivals = map(_masked, repeat(request.snapshot.environment_id), arrivals)
+    return response(request, reader, map(frame, arrivals))
+
+
+def _masked(environment_id: int, arrival: Arrival) -> Arrival:
+    """Without e-mail addresses and the properties that are personal now."""
+    if arrival.entry is None:
+        return arrival
+    id, event, json = arrival.entry
+    personal = environment_cache.of_environment(environment_id).personal_properties
+    shown = visible(event.properties, personal)
+    if shown != bytes(event.properties):
+        event = msgspec.structs.replace(event, properties=msgspec.Raw(shown))
+        json = msgspec.json.encode(event)
+    return arrival._replace(entry=LogEntry(id, event, json))
 
 
 def response(

@@ -362,10 +362,13 @@ class Follower:
                 if current.version != version:
                     current = environment_cache.reload(current)
                 found = [item for item in current.keys.values() if item.id == key.id]
-                reader.key = key = found[0] if found else key
-                reader.version = current.version
+                before, key = key, found[0] if found else key
+                reader.key, reader.version = key, current.version
                 if not found:
                     reader.end("Invalid API key: it was deleted")
+                elif (key.scopes, key.networks) != (before.scopes, before.networks):
+                    # The next connection is checked, and shows what the key may see.
+                    reader.end("What the API key may do has changed: connect again")
             if key.revoked_at is not None:
                 reader.end("Invalid API key: it has been revoked")
             elif key.expires_at is not None and now >= key.expires_at:

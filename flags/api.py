@@ -28,6 +28,8 @@ from ilara_admin.api.dispatch import ApiRequest, encoder, respond, route
 from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import ApiError, forbidden, invalid, not_found
 from ilara_admin.api.hints import did_you_mean
+from ilara_admin.models import KeyScope
+from players.personal import personal_fields
 from players.record import UNKNOWN_PLAYER
 from players.statements import BY_EXTERNAL_ID, BY_ID, unknown_player
 from segments.cache import segments_part
@@ -40,6 +42,7 @@ OVERRIDES = {by: overrides_sql(by, "env.now") for by in (BY_ID, BY_EXTERNAL_ID)}
 
 @endpoint(
     "POST",
+    scope=KeyScope.EVALUATE,
     body=schemas.FlagEvaluate,
     basic=True,
     docs=Docs(
@@ -69,6 +72,7 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
 
 @endpoint(
     "POST",
+    scope=KeyScope.EVALUATE,
     body=schemas.FlagEvaluate,
     basic=True,
     docs=Docs(
@@ -145,6 +149,9 @@ def _context(
     context = find_evaluation_context(request, player_id, event_counts, body.context)
     if context is None:
         raise unknown_player(request, player_id)
+    if query.explain and KeyScope.PERSONAL not in request.api_key.scopes:
+        hidden = personal_fields(request.snapshot.personal_attributes) - set(body.context or ())
+        context = replace(context, subject=replace(context.subject, hidden=hidden))
     return replace(context, at=query.at) if query.at else context
 
 

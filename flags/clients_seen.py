@@ -4,24 +4,17 @@ Only evaluations of one flag count: who evaluates all flags at once does not cho
 name and a version, never a person.
 """
 
-import re
 import threading
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from django.db import DatabaseError, InterfaceError, connection
 
 from flags.models import FlagClient
+from ilara_admin.core.client_name import OTHER, client_name
 
 MAX_CLIENTS = 20  # per flag
 KEPT_DAYS = 90
-UNKNOWN, OTHER = "unknown", "other clients"
-
-BROWSERS = re.compile(r"\b(Edg|OPR|Firefox|Chrome|Version)/(\d{1,4})")
-BROWSER_NAMES = {"Edg": "Edge", "OPR": "Opera", "Version": "Safari"}
-PRODUCT = re.compile(r"([A-Za-z][A-Za-z0-9._+-]{0,39})(?:/(\S*))?(?:\s.*)?", re.DOTALL)
-VERSION = re.compile(r"v?\d{1,8}(?:\.\d{1,8}){0,3}(?:[-+.]?[A-Za-z][A-Za-z0-9.]{0,11})?")
 
 _seen: dict[int, dict[str, int]] = {}
 _lock = threading.Lock()
@@ -37,23 +30,6 @@ def note(flag_id: int, user_agent: str) -> None:
         if client not in clients and len(clients) >= MAX_CLIENTS:
             client = OTHER
         clients[client] = clients.get(client, 0) + 1
-
-
-@lru_cache(maxsize=1_000)
-def client_name(user_agent: str) -> str:
-    """`ilara-go/1.1` for a User-Agent, at most 80 characters. Comments in brackets are left out,
-    and what looks like no version: some games send device or player ids."""
-    if user_agent.startswith("Mozilla/"):
-        found = {match[1]: match[2] for match in BROWSERS.finditer(user_agent)}
-        for name in ("Edg", "OPR", "Firefox", "Chrome", "Version"):
-            if name in found:
-                return f"{BROWSER_NAMES.get(name, name)}/{found[name]}"
-        return "a browser"
-    product = PRODUCT.fullmatch(user_agent.strip())
-    if product is None:
-        return OTHER if user_agent.strip() else UNKNOWN
-    name, version = product[1], product[2] or ""
-    return f"{name}/{version}" if VERSION.fullmatch(version) else name
 
 
 def forget() -> None:

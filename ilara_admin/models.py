@@ -138,6 +138,28 @@ class KeyKind(models.TextChoices):
     SECRET = "secret"  # noqa: S105  # the name of a kind of key
 
 
+class KeyScope(models.TextChoices):
+    """What a secret key may do. The labels say it to staff."""
+
+    READ = "read", "Read players, their lifecycle stage and churn risk"
+    TRACK = "track", "Register and change players, record sessions, purchases and events"
+    EVALUATE = "evaluate", "Evaluate flags and segments"
+    PERSONAL = (
+        "personal",
+        "See e-mails, device ids and other personal data in full",
+    )
+    STREAM = "stream", "Stream events as they arrive"
+    MANAGE = "manage", "Change flags, segments and lists (reserved: no call needs it yet)"
+
+
+def default_scopes() -> list[str]:
+    """Those of a new secret key, sorted: all but `manage`."""
+    return sorted(set(KeyScope.values) - {KeyScope.MANAGE})
+
+
+DEFAULT_SCOPES = models.Value(default_scopes(), models.JSONField())
+
+
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def usable_at(self, now: datetime) -> "ApiKeyQuerySet":
         """Keys that authenticate a request at `now`."""
@@ -146,7 +168,14 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 
 class ApiKey(models.Model):
-    """A key of one environment. Only the digest of the token is stored."""
+    """A key of one environment. Only the digest of the token is stored.
+
+    `scopes` are those of a secret key, sorted; what a public key may do depends on the environment.
+    `networks` are where requests with it may come from, such as 10.0.0.0/8; empty: from anywhere.
+    `successor` is the key that a rotation issued in its place. `last_client` is the name of the
+    program that used it last and `last_address` its address, which is not stored for public keys:
+    it would be a player's.
+    """
 
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="api_keys")
     kind = models.CharField(max_length=6, choices=KeyKind)
@@ -160,6 +189,11 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
     last_used_at = models.DateTimeField(null=True)
+    last_client = models.CharField(max_length=80, default="", db_default="")
+    last_address = models.CharField(max_length=64, default="", db_default="")
+    scopes = models.JSONField(default=default_scopes, db_default=DEFAULT_SCOPES)
+    networks = models.JSONField(default=list, db_default=NO_NAMES)
+    successor = models.ForeignKey("self", models.SET_NULL, null=True, related_name="+")
 
     objects = ApiKeyQuerySet.as_manager()
 
@@ -207,6 +241,7 @@ class AuditAction(models.TextChoices):
     ENVIRONMENT_PLAYERS_EXPORTED = "environment.players_exported"
     ENVIRONMENT_AUDIT_EXPORTED = "environment.audit_exported"
     API_KEY_CREATED = "api_key.created"
+    API_KEY_UPDATED = "api_key.updated"
     API_KEY_ROTATED = "api_key.rotated"
     API_KEY_REVOKED = "api_key.revoked"
     STAFF_CREATED = "staff.created"

@@ -12,9 +12,10 @@ from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import ApiError, Code, invalid, not_found
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.names import name_problem
-from ilara_admin.models import ApiKey
+from ilara_admin.models import ApiKey, KeyScope
 from players import aliases, examples, schemas
 from players.models import Player, player_id_for
+from players.personal import mask_text
 from players.record import UNKNOWN_PLAYER
 from players.statements import find_player
 
@@ -23,6 +24,7 @@ NO_ALIAS = "The player has no such alias"
 
 @endpoint(
     "POST",
+    scope=KeyScope.TRACK,
     body=schemas.AliasLink,
     secret=True,
     docs=Docs(
@@ -53,6 +55,7 @@ def alias_link(request: ApiRequest, player_id: uuid.UUID, body: schemas.AliasLin
 
 @endpoint(
     "DELETE",
+    scope=KeyScope.TRACK,
     secret=True,
     docs=Docs(
         reply=schemas.PlayerAliases,
@@ -99,4 +102,6 @@ def _aliases(
         player = Player.objects.select_related("environment__project").get(pk=player_id)
         status = change(player, Actor.of_key(ApiKey.objects.get(pk=request.api_key.id)))
         found = aliases.aliases_of(player.pk)
+    if KeyScope.PERSONAL not in request.api_key.scopes:
+        found = [each if each == external_id else mask_text(each) for each in found]
     return respond(schemas.PlayerAliases(player.pk, player.external_id, found), status=status)

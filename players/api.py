@@ -19,12 +19,13 @@ from ilara_admin.api.errors import invalid
 from ilara_admin.core import db
 from ilara_admin.core.db import Row
 from ilara_admin.core.names import name_problem
+from ilara_admin.models import KeyScope
 from players import examples, schemas, statements
 from players.alias_api import alias_link, alias_unlink
 from players.insight_api import churn_risk, player_lifecycle
 from players.models import attributes_problem, player_id_for
 from players.money import parse_amount
-from players.personal import mask_email
+from players.personal import mask_device, mask_email, masked
 from players.record import (
     UNKNOWN_PLAYER,
     PlayerRow,
@@ -40,6 +41,7 @@ FIRST_ID = uuid.UUID(int=0)
 
 @endpoint(
     "POST",
+    scope=KeyScope.TRACK,
     body=schemas.PlayerRegister,
     basic=True,
     docs=Docs(
@@ -71,11 +73,12 @@ def player_register(request: ApiRequest, body: schemas.PlayerRegister) -> HttpRe
         ],
     )
     player = player_of(row[1:])
-    return respond(_player(request, player, body.email), status=201 if row[0] else 200)
+    return respond(_player(request, player, body), status=201 if row[0] else 200)
 
 
 @endpoint(
     "GET",
+    scope=KeyScope.READ,
     secret=True,
     docs=Docs(
         reply=schemas.PlayerPage,
@@ -97,7 +100,9 @@ def player_list(request: ApiRequest) -> HttpResponse:
 
 
 @endpoint(
-    "GET", docs=Docs(reply=schemas.PlayerDetails, missing=(UNKNOWN_PLAYER,), examples=examples.GET)
+    "GET",
+    scope=KeyScope.READ,
+    docs=Docs(reply=schemas.PlayerDetails, missing=(UNKNOWN_PLAYER,), examples=examples.GET),
 )
 def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     """Get a player. Does not change `last_seen_at`."""
@@ -106,6 +111,7 @@ def player_get(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
 
 @endpoint(
     "GET",
+    scope=KeyScope.READ,
     docs=Docs(
         reply=schemas.PlayerDetails,
         path={"external_id": schemas.ExternalId},
@@ -129,6 +135,7 @@ def player_get_by_external_id(request: ApiRequest, external_id: str) -> HttpResp
 
 @endpoint(
     "PATCH",
+    scope=KeyScope.TRACK,
     body=schemas.PlayerPatch,
     docs=Docs(
         reply=schemas.PlayerDetails,
@@ -161,11 +168,12 @@ def player_patch(
             removed,
         ],
     )
-    return respond(_player(request, player_or_404(request, player_id, row), body.email))
+    return respond(_player(request, player_or_404(request, player_id, row), body))
 
 
 @endpoint(
     "POST",
+    scope=KeyScope.TRACK,
     body=schemas.SessionRecord,
     docs=Docs(
         reply=schemas.PlayerDetails,
@@ -211,6 +219,7 @@ def session_record(
 
 @endpoint(
     "POST",
+    scope=KeyScope.TRACK,
     body=schemas.PurchaseRecord,
     exact_numbers=True,
     docs=Docs(
@@ -294,16 +303,18 @@ def _given[T](value: T | UnsetType) -> T | None:
 
 
 def _player(
-    request: ApiRequest, player: PlayerRow, sent_email: str | UnsetType | None = UNSET
+    request: ApiRequest,
+    player: PlayerRow,
+    sent: schemas.PlayerRegister | schemas.PlayerPatch | None = None,
 ) -> schemas.PlayerDetails:
-    shows_email = (
-        request.api_key.secret or request.snapshot.public_keys_read_email or sent_email is not UNSET
-    )
+    """The player as the key may see it; the values in `sent` are known to the caller."""
+    if KeyScope.PERSONAL not in request.api_key.scopes:
+        player = _masked(request, player, sent)
     return schemas.PlayerDetails(
         id=player.id,
         external_id=player.external_id,
         device_id=player.device_id,
-        email=player.email if shows_email else mask_email(player.email),
+        email=player.email,
         lifecycle_stage=stage_of(player, thresholds_of(request.snapshot), request.now),
         session_count=player.session_count,
         total_revenue=player.total_revenue,
@@ -312,6 +323,23 @@ def _player(
         last_seen_at=player.last_seen_at.astimezone(UTC),
         attributes=player.attributes,
     )
+
+
+def _masked(
+    request: ApiRequest,
+    player: PlayerRow,
+    sent: schemas.PlayerRegister | schemas.PlayerPatch | None,
+) -> PlayerRow:
+    """Public keys see all but the e-mail: the other values are those of the game itself."""
+    if sent is None or sent.email is UNSET:
+        player = player._replace(email=mask_email(player.email))
+    if not request.api_key.secret:
+        return player
+    if sent is None or sent.device_id is UNSET:
+        player = player._replace(device_id=mask_device(player.device_id))
+    known = set(sent.attributes or ()) if sent and sent.attributes is not UNSET else set()
+    personal = request.snapshot.personal_attributes - known
+    return player._replace(attributes=masked(player.attributes, personal))
 
 
 def _limit(request: ApiRequest) -> int:

@@ -93,9 +93,10 @@ SELECT now(),
     (SELECT count(*) FROM player
      WHERE environment_id = %(environment)s AND first_seen_at >= %(start)s
        AND first_seen_at < %(end)s),
-    purchases, payers, revenue
+    purchases, payers, revenue, unverified
 FROM (SELECT count(*) AS purchases, count(DISTINCT player_id) AS payers,
-             coalesce(sum(amount), 0) AS revenue
+             coalesce(sum(amount), 0) AS revenue,
+             coalesce(sum(amount) FILTER (WHERE NOT verified), 0) AS unverified
       FROM purchase
       WHERE environment_id = %(environment)s AND received_at >= %(start)s
         AND received_at < %(end)s AND counted AND refunded_at IS NULL) bought"""
@@ -111,7 +112,7 @@ def _count(environment_id: int, day: date) -> PlayerDay:
     }
     with connection.cursor() as cursor:
         cursor.execute(COUNT_SQL, values)
-        counted_at, active, new, purchases, payers, revenue = cursor.fetchone()
+        counted_at, active, new, purchases, payers, revenue, unverified = cursor.fetchone()
     return PlayerDay(
         environment_id=environment_id,
         day=day,
@@ -120,17 +121,19 @@ def _count(environment_id: int, day: date) -> PlayerDay:
         purchases=purchases,
         payers=payers,
         revenue=revenue,
+        unverified=unverified,
         counted_at=counted_at,
     )
 
 
 STORE_SQL = """
 INSERT INTO player_day AS known
-    (environment_id, day, active, new, purchases, payers, revenue, counted_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+    (environment_id, day, active, new, purchases, payers, revenue, unverified, counted_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (environment_id, day) DO UPDATE SET
     active = excluded.active, new = excluded.new, purchases = excluded.purchases,
-    payers = excluded.payers, revenue = excluded.revenue, counted_at = excluded.counted_at
+    payers = excluded.payers, revenue = excluded.revenue, unverified = excluded.unverified,
+    counted_at = excluded.counted_at
 WHERE known.counted_at < excluded.counted_at"""
 
 
@@ -140,6 +143,6 @@ def _store(found: PlayerDay) -> None:
             STORE_SQL,
             [
                 found.environment_id, found.day, found.active, found.new, found.purchases,
-                found.payers, found.revenue, found.counted_at,
+                found.payers, found.revenue, found.unverified, found.counted_at,
             ],
         )  # fmt: skip

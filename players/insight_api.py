@@ -7,6 +7,7 @@ from django.http import HttpResponse
 
 from ilara_admin.api.dispatch import ApiRequest, respond, run_one
 from ilara_admin.api.endpoint import Docs, endpoint
+from ilara_admin.models import KeyScope
 from players import examples, schemas, statements
 from players.cache import churn_part
 from players.record import UNKNOWN_PLAYER, lifecycle_of, risk_of, thresholds_of
@@ -15,6 +16,7 @@ from players.statements import find_player, player_or_404
 
 @endpoint(
     "GET",
+    scope=KeyScope.READ,
     docs=Docs(
         reply=schemas.PlayerLifecycle, missing=(UNKNOWN_PLAYER,), examples=examples.LIFECYCLE
     ),
@@ -43,6 +45,7 @@ def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
 
 @endpoint(
     "GET",
+    scope=KeyScope.READ,
     docs=Docs(reply=schemas.ChurnRisk, missing=(UNKNOWN_PLAYER,), examples=examples.CHURN_RISK),
 )
 def churn_risk(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:

@@ -343,7 +343,8 @@ class PlayerDay(models.Model):
     """The figures of one environment and UTC day, as of `counted_at`. Only days.py writes it.
 
     `active` players were seen, `new` ones for the first time. `purchases` count as revenue and were
-    not refunded when they were counted; `payers` made them.
+    not refunded when they were counted; `payers` made them. `unverified` is the part of the revenue
+    that only game clients reported; None if it was not counted, on days before the column existed.
     """
 
     pk = models.CompositePrimaryKey("environment_id", "day")
@@ -354,6 +355,7 @@ class PlayerDay(models.Model):
     purchases = models.IntegerField()
     payers = models.IntegerField()
     revenue = models.DecimalField()
+    unverified = models.DecimalField(null=True)
     counted_at = models.DateTimeField()
 
     class Meta:

@@ -9,6 +9,7 @@ from ilara_admin.api.dispatch import ApiRequest, respond, route
 from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import not_found
 from ilara_admin.api.hints import did_you_mean
+from ilara_admin.models import KeyScope
 from players.record import UNKNOWN_PLAYER
 from segments import examples, schemas
 from segments.cache import segments_part
@@ -19,6 +20,7 @@ SEGMENT_NOT_FOUND = "Segment not found in {slug}, the environment of this key."
 
 @endpoint(
     "POST",
+    scope=KeyScope.EVALUATE,
     body=schemas.SegmentEvaluate,
     basic=True,
     docs=Docs(
@@ -46,6 +48,7 @@ def segment_evaluate(
 
 @endpoint(
     "GET",
+    scope=KeyScope.EVALUATE,
     basic=True,
     docs=Docs(reply=schemas.PlayerSegments, missing=(UNKNOWN_PLAYER,), examples=examples.OF_PLAYER),
 )

@@ -53,7 +53,7 @@ TABLE: dict[Role, set[str]] = {
     # players.
     Role.ADMIN: {
         "player_data_export", "player_erase",
-        "key_create", "key_rotate", "key_revoke",
+        "key_create", "key_edit", "key_rotate", "key_revoke",
         "staff_list", "staff_new", "staff_edit", "staff_password", "staff_deactivate",
         "staff_reactivate",
         "environment_edit", "environment_new", "project_edit", "project_new",

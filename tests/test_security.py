@@ -217,7 +217,7 @@ def elsewhere(db: None) -> Environment:
     return make_environment()
 
 
-@pytest.mark.parametrize("name", ["key_rotate", "key_revoke"])
+@pytest.mark.parametrize("name", ["key_edit", "key_rotate", "key_revoke"])
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_key_of_another_environment__is_404(
     name: str, method: str, world: World, elsewhere: Environment

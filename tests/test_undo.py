@@ -23,6 +23,7 @@ from flags.services import (
     flag_update,
 )
 from flags.shadow import flag_archive_later
+from ilara_admin.core.api_keys import api_key_create, api_key_update
 from ilara_admin.core.audit import Actor, request_id
 from ilara_admin.core.changes import (
     Conflict,
@@ -33,7 +34,7 @@ from ilara_admin.core.changes import (
 )
 from ilara_admin.core.projects import environment_update, project_update
 from ilara_admin.core.staff import staff_set_password, staff_update
-from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, Tier, User
+from ilara_admin.models import AuditAction, AuditEntry, Environment, KeyKind, Role, Tier, User
 from players.aliases import player_alias_link, player_alias_unlink
 from players.models import Player, player_id_for
 from players.notes import note_add, note_delete
@@ -192,6 +193,14 @@ def guest_rows(things: Things) -> None:
             override_set(flag, things.player, "disabled", actor=BO)
 
 
+def create_key(things: Things) -> None:
+    api_key_create(environment=things.environment, kind=KeyKind.SECRET, name="Old", actor=ACTOR)
+
+
+def update_key(things: Things, **fields: Any) -> None:
+    api_key_update(things.environment.api_keys.get(name="Old"), fields, actor=ACTOR)
+
+
 class Case(NamedTuple):
     """`first` prepares; `later` changes the same fields again."""
 
@@ -204,6 +213,12 @@ class Case(NamedTuple):
 A = AuditAction
 LINK = {"label": "Ticket", "url": "https://tracker.example/1"}
 CASES = {
+    "key": Case(
+        A.API_KEY_UPDATED,
+        lambda t: update_key(t, scopes=["read"], networks=["10.0.0.0/8"]),
+        lambda t: update_key(t, scopes=["track"]),
+        first=create_key,
+    ),
     "flag created": Case(A.FLAG_CREATED, create_flag, switch_new_flag),
     "flag deleted": Case(
         A.FLAG_DELETED,

@@ -44,6 +44,7 @@ from ilara_admin.api.dispatch import ApiRequest, encoder, is_known, route, run
 from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import ApiError, invalid, not_found
 from ilara_admin.api.json_schema import JSON_OBJECT, NO_NUL
+from ilara_admin.models import KeyScope
 from players.models import player_id_for
 from players.statements import BY_EXTERNAL_ID, BY_ID
 from segments.language.compiler import Subject
@@ -103,6 +104,7 @@ def _json(reply: object, **options: Any) -> HttpResponse:
 
 @endpoint(
     "POST",
+    scope=KeyScope.EVALUATE,
     body=OfrepEvaluate,
     basic=True,
     shape=_error,
@@ -140,6 +142,7 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
 
 @endpoint(
     "POST",
+    scope=KeyScope.EVALUATE,
     body=OfrepEvaluate,
     basic=True,
     shape=_error,

@@ -24,7 +24,10 @@ from ilara_admin.api.endpoint import Endpoint, EndpointView
 from ilara_admin.api.environment_cache import Key, Snapshot
 from ilara_admin.api.errors import (
     FOR_SERVERS,
+    LACKS_SCOPE,
     NOT_IN_BROWSER,
+    OTHER_NETWORK,
+    PROXIES_HINT,
     RESTRICTED,
     ApiError,
     Code,
@@ -34,6 +37,8 @@ from ilara_admin.api.errors import (
     unauthorized,
 )
 from ilara_admin.core import db
+from ilara_admin.core.client_address import client_address, forwarded_address
+from ilara_admin.core.networks import is_within
 from ilara_admin.core.route_template import route_template
 
 logger = logging.getLogger("ilara.api")
@@ -218,7 +223,7 @@ def _methods() -> Mapping[str, Sequence[str]]:
 
 
 def _call(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) -> HttpResponseBase:
-    if not found.key:
+    if found.scope is None:
         return found.view(request, **captured)
     request.restarts = 0
     request.limits = {}
@@ -243,7 +248,7 @@ def _attempt(found: Endpoint, request: ApiRequest, captured: Mapping[str, str]) 
         if not request.confirmed:
             run(request, "SELECT config_version, now FROM env")
         raise
-    key_usage.note(request.api_key.id)
+    key_usage.note(request.api_key, request)
     return response
 
 
@@ -282,8 +287,13 @@ def _key_problem(found: Endpoint, request: ApiRequest) -> ApiError | None:
         return unauthorized("it has been revoked. Use another key of this environment.")
     if key.secret and "HTTP_ORIGIN" in request.META:
         return forbidden(NOT_IN_BROWSER)
+    if key.networks and not is_within(address := client_address(request), key.networks):
+        hint = "" if forwarded_address(request) else PROXIES_HINT
+        return forbidden(OTHER_NETWORK.format(address=address or "of this connection") + hint)
     if found.secret and not key.secret:
         return forbidden(FOR_SERVERS)
+    if found.scope not in key.scopes:
+        return forbidden(LACKS_SCOPE.format(scope=found.scope))
     if not key.secret and not found.basic and request.snapshot.public_keys_restricted:
         return forbidden(RESTRICTED)
     return None

@@ -12,6 +12,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from ilara_admin.api.errors import ApiError, Failure
+from ilara_admin.models import KeyScope
 
 JSON = "application/json"
 
@@ -69,7 +70,7 @@ class Endpoint:
     method: str
     view: EndpointView
     body: type[msgspec.Struct] | None
-    key: bool
+    scope: KeyScope | None
     secret: bool
     basic: bool
     checks_itself: tuple[str, ...]
@@ -86,8 +87,8 @@ def _envelope(error: ApiError, captured: Mapping[str, str]) -> HttpResponse:
 def endpoint(
     method: str,
     *,
+    scope: KeyScope | None,
     body: type[msgspec.Struct] | None = None,
-    key: bool = True,
     secret: bool = False,
     basic: bool = False,
     checks_itself: tuple[str, ...] = (),
@@ -99,15 +100,16 @@ def endpoint(
     """Declare an endpoint. The view is called with the request, the path parameters (`player_id` as
     a UUID) and the decoded `body`, if any.
 
-    `key=False`: no API key is required; `secret`: a secret key is required. `basic` endpoints stay
-    open to public keys in an environment that restricts them. The view checks the contents of the
+    `scope` is what a secret key needs; None: no API key is required. `secret`: a secret key is
+    required. `basic` endpoints stay open to public keys in an environment that restricts them. The
+    view checks the contents of the
     body fields in `checks_itself`, and with `decodes_itself` the whole body. `exact_numbers`
     decodes fractions as Decimal. `shape` formats errors."""
     return lambda view: Endpoint(
         method=method,
         view=view,
         body=body,
-        key=key,
+        scope=scope,
         secret=secret,
         basic=basic,
         checks_itself=checks_itself,

@@ -17,16 +17,22 @@ from uuid import UUID
 import msgspec
 
 from ilara_admin.core import db, tokens
-from ilara_admin.models import Environment
+from ilara_admin.core.networks import Network, parse_network
+from ilara_admin.models import Environment, KeyKind, KeyScope
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
+    """`scopes` of a public key are what the environment lets public keys do. No `networks`: it may
+    be used from anywhere."""
+
     id: int
     secret: bool
     name: str
     expires_at: datetime | None
     revoked_at: datetime | None
+    scopes: frozenset[str]
+    networks: tuple[Network, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,8 @@ class Snapshot:
     currency: str
     public_keys_read_email: bool
     public_keys_restricted: bool
+    personal_attributes: frozenset[str]
+    personal_properties: frozenset[str]
     keys: Mapping[bytes, Key]
     parts: "Parts"
 
@@ -153,12 +161,17 @@ class _KeyRow(msgspec.Struct):
     digest: str
     expires_at: datetime | None
     revoked_at: datetime | None
+    scopes: list[str]
+    networks: list[str]
 
+
+PUBLIC_SCOPES = frozenset({KeyScope.READ.value, KeyScope.TRACK.value, KeyScope.EVALUATE.value})
 
 KEYS_SQL = """
     SELECT jsonb_agg(jsonb_build_object(
         'id', k.id, 'kind', k.kind, 'name', k.name, 'digest', encode(k.digest, 'hex'),
-        'expires_at', k.expires_at, 'revoked_at', k.revoked_at))
+        'expires_at', k.expires_at, 'revoked_at', k.revoked_at,
+        'scopes', k.scopes, 'networks', k.networks))
     FROM api_key k WHERE k.environment_id = e.id"""
 
 
@@ -167,7 +180,8 @@ def _load(environment_id: int) -> Snapshot:
     row = db.fetch_one(
         f"""SELECT e.config_version, e.slug, e.namespace, e.new_days, e.at_risk_days,
                    e.churned_days, e.currency, e.public_keys_read_email,
-                   e.public_keys_restricted, p.id, p.tier, ({KEYS_SQL}){parts}
+                   e.public_keys_restricted, e.personal_attributes, e.personal_properties,
+                   p.id, p.tier, ({KEYS_SQL}){parts}
             FROM environment e JOIN project p ON p.id = e.project_id WHERE e.id = $1""",
         [environment_id],
         safe_to_repeat=True,
@@ -176,12 +190,11 @@ def _load(environment_id: int) -> Snapshot:
         raise LookupError(f"No environment {environment_id}.")
     (
         version, slug, namespace, new_days, at_risk_days, churned_days, currency,
-        reads_email, restricted, project_id, tier, key_rows, *part_rows,
+        reads_email, restricted, attributes, properties, project_id, tier, key_rows, *part_rows,
     ) = row  # fmt: skip
+    public_scopes = PUBLIC_SCOPES | {KeyScope.PERSONAL.value} if reads_email else PUBLIC_SCOPES
     keys = {
-        bytes.fromhex(key.digest): Key(
-            key.id, key.kind == "secret", key.name, key.expires_at, key.revoked_at
-        )
+        bytes.fromhex(key.digest): _key(key, public_scopes)
         for key in msgspec.json.decode(key_rows or "[]", type=list[_KeyRow])
     }
     loaded: dict[CachePart[Any], Any] = {}
@@ -200,9 +213,24 @@ def _load(environment_id: int) -> Snapshot:
         currency=currency,
         public_keys_read_email=reads_email,
         public_keys_restricted=restricted,
+        personal_attributes=frozenset(msgspec.json.decode(attributes)),
+        personal_properties=frozenset(msgspec.json.decode(properties)),
         keys=keys,
         parts=loaded,
     )
     _snapshots[environment_id] = snapshot
     _environment_of.update(dict.fromkeys(keys, environment_id))
     return snapshot
+
+
+def _key(row: _KeyRow, public_scopes: frozenset[str]) -> Key:
+    secret = row.kind == KeyKind.SECRET
+    return Key(
+        id=row.id,
+        secret=secret,
+        name=row.name,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        scopes=frozenset(row.scopes) if secret else public_scopes,
+        networks=tuple(map(parse_network, row.networks)),
+    )

@@ -50,7 +50,8 @@ OTHER_STATUSES = {
     403: (
         Code.UNAUTHORIZED,
         "when the key is valid but not allowed for this call: a public key where a secret one is "
-        "required, or a secret key from a browser",
+        "required, a secret key without the scope or from a browser, or an address outside the "
+        "networks of the key",
     ),
     503: (Code.INTERNAL_ERROR, "with Retry-After while the database is away, too slow or full"),
 }
@@ -135,6 +136,16 @@ RESTRICTED = (
     "Public keys may only register, track and evaluate here. Use a secret key on your game's "
     "server, or lift the restriction in the environment's settings."
 )
+
+LACKS_SCOPE = (
+    "This key does not have the scope {scope}. Use another key, or have an admin edit this one in "
+    "the dashboard under API keys."
+)
+OTHER_NETWORK = (
+    "The address {address} is not among the networks of this key. An admin can add it in the "
+    "dashboard under API keys."
+)
+PROXIES_HINT = " If it is the address of a proxy of Ilara, set ILARA_PROXIES."
 
 
 def unauthorized(reason: str) -> ApiError:

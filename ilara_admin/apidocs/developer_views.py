@@ -47,8 +47,10 @@ def _limit(tier: Tier, policy: str) -> str:
 CONVENTIONS: tuple[tuple[str, str], ...] = (
     (
         "Keys",
-        "`pk_…` for game clients, `sk_…` for servers. Secret keys are refused from browsers; with "
-        "public keys, e-mail addresses are masked by default. The key determines the environment.",
+        "`pk_…` for game clients, `sk_…` for servers. Secret keys are refused from browsers; each "
+        "call names the scope that they need. E-mail addresses are masked for public keys by "
+        "default, and for secret keys without the scope `personal`, as are device ids, linked ids "
+        "and what the settings call personal. The key determines the environment.",
     ),
     (
         "Idempotency",

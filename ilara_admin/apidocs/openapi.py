@@ -100,8 +100,9 @@ def _operation(
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": "\n\n".join(filter(None, [operation.text, _rules(operation)])),
-        "security": [{"ApiKey": []}, {"Bearer": []}] if found.key else [],
+        "security": [{"ApiKey": []}, {"Bearer": []}] if found.scope else [],
         "x-key-kinds": list(operation.keys),
+        **({"x-scope": str(found.scope)} if found.scope else {}),
         "x-rate-limits": list(operation.limits),
     }
     if operation.parameters:
@@ -127,6 +128,7 @@ def _rules(operation: Operation) -> str:
     keys = "Public or secret key." if len(operation.keys) > 1 else "Requires a secret key."
     if operation.restricted:
         keys += " Requires a secret key if the environment restricts public keys."
+    keys += f" A secret key needs the scope `{operation.endpoint.scope}`."
     noun = "limit" if len(operation.limits) == 1 else "limits"
     return f"{keys} Counts against the {noun} of {' and '.join(operation.limits)}."
 
@@ -290,7 +292,7 @@ def _content() -> tuple[bytes, str]:
 
 @endpoint(
     "GET",
-    key=False,
+    scope=None,
     docs=Docs(
         reply=dict[str, Any],
         statuses={

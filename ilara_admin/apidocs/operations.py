@@ -17,6 +17,7 @@ from ilara_admin.api.body_errors import PLAYER_ID
 from ilara_admin.api.endpoint import Docs, Endpoint, Example
 from ilara_admin.api.errors import (
     FOR_SERVERS,
+    LACKS_SCOPE,
     NOT_IN_BROWSER,
     OTHER_STATUSES,
     RESTRICTED,
@@ -141,11 +142,11 @@ def _operation(place: str, item: Endpoint) -> Operation:
         tag=next(tag for start, (tag, _) in TAGS.items() if place.startswith(start)),
         summary=summary.removesuffix("."),
         text=text,
-        keys=tuple(str(kind) for kind in kinds) if item.key else (),
-        restricted=item.key and not item.secret and not item.basic,
-        limits=(rate_limits.REQUESTS, *item.docs.counts) if item.key else (),
+        keys=tuple(str(kind) for kind in kinds) if item.scope else (),
+        restricted=item.scope is not None and not item.secret and not item.basic,
+        limits=(rate_limits.REQUESTS, *item.docs.counts) if item.scope else (),
         parameters=parameters,
-        refusals=tuple(_refusals(item, parameters)) if item.key else (),
+        refusals=tuple(_refusals(item, parameters)) if item.scope else (),
         endpoint=item,
     )
 
@@ -192,6 +193,7 @@ def _refusals(item: Endpoint, parameters: tuple[Parameter, ...]) -> Iterator[Ref
     yield refusal(400, *_invalid(item, parameters))
     yield refusal(401, unauthorized(key_problem("", {}, ())).message)
     yield refusal(403, _forbidden(item))
+    yield refusal(403, LACKS_SCOPE.format(scope=item.scope))
     for message in item.docs.missing:
         yield refusal(404, message, when=f"{message.partition('.')[0]}.")
     if item.docs.conflict:

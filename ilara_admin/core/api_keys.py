@@ -1,7 +1,8 @@
 """Writes to API keys. Each is one transaction."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -10,14 +11,29 @@ from django.utils import timezone
 
 from ilara_admin.core import tokens
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
-from ilara_admin.core.changes import bump_config_version, register_permanent
+from ilara_admin.core.changes import (
+    Fields,
+    bump_config_version,
+    entry_fields,
+    merge_changes,
+    register_permanent,
+    register_undo,
+)
+from ilara_admin.core.diff import Path, register_text
+from ilara_admin.core.networks import network_text, parse_network
 from ilara_admin.core.projects import checked_name
 from ilara_admin.models import (
     ApiKey,
     AuditAction,
+    AuditEntry,
     Environment,
     KeyKind,
+    KeyScope,
+    Role,
+    default_scopes,
 )
+
+MAX_NETWORKS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +44,69 @@ class NewKey:
     token: str
 
 
+# --- Fields ---------------------------------------------------------------------------------------
+
+
+def key_fields(key: ApiKey) -> dict[str, Any]:
+    """The fields that `api_key_update` changes. Public keys have no scopes."""
+    found = {"name": key.name, "networks": key.networks}
+    return found if key.kind == KeyKind.PUBLIC else {**found, "scopes": key.scopes}
+
+
+def checked_scopes(kind: KeyKind, scopes: Iterable[str]) -> list[str]:
+    """Sorted, without repetition."""
+    found = sorted(set(scopes))
+    if kind == KeyKind.PUBLIC:
+        if found:
+            raise ValidationError({"scopes": "Only secret keys have scopes."})
+        return []
+    if unknown := [each for each in found if each not in KeyScope.values]:
+        known = ", ".join(KeyScope.values)
+        raise ValidationError(
+            {"scopes": f"There is no scope “{unknown[0]}”. Use some of: {known}."}
+        )
+    if not found:
+        raise ValidationError({"scopes": "Choose at least one scope: without, the key is useless."})
+    return found
+
+
+def _default_scopes(kind: KeyKind) -> list[str]:
+    return default_scopes() if kind == KeyKind.SECRET else []
+
+
+def checked_networks(lines: Iterable[str]) -> list[str]:
+    """Networks as `parse_network` writes them, in the given order. Empty lines are skipped; an
+    error names the line, counted from 1."""
+    found: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not (text := line.strip()):
+            continue
+        try:
+            found.append(network_text(parse_network(text)))
+        except ValueError as error:
+            raise ValidationError({"networks": f"Line {number}: {error}"}) from None
+    if len(found) > MAX_NETWORKS:
+        raise ValidationError({"networks": f"Use at most {MAX_NETWORKS} networks."})
+    return list(dict.fromkeys(found))
+
+
+def _in_words(path: Path, value: Any, at: datetime) -> str | None:
+    empty = {("scopes",): "none", ("networks",): "any"}.get(path)
+    if empty is None or not isinstance(value, list):
+        return None
+    return ", ".join(value) or empty
+
+
+register_text(_in_words)
+
+
+# --- Writes ---------------------------------------------------------------------------------------
+
+
 def _key_insert(
-    environment: Environment, kind: KeyKind, name: str, actor: Actor, expires_in: timedelta | None
-) -> NewKey:
+    environment: Environment, kind: KeyKind, name: str, actor: Actor,
+    *, scopes: list[str], networks: list[str], expires_in: timedelta | None = None,
+) -> NewKey:  # fmt: skip
     token = tokens.new_token("pk" if kind == KeyKind.PUBLIC else "sk", environment.slug)
     start = len(f"pk_{environment.slug}_")
     key = ApiKey.objects.create(
@@ -42,6 +118,8 @@ def _key_insert(
         last_four=token[-4:],
         created_by=actor.user,
         created_by_name=actor.name,
+        scopes=scopes,
+        networks=networks,
         expires_at=timezone.now() + expires_in if expires_in else None,
     )
     return NewKey(key, token)
@@ -49,11 +127,11 @@ def _key_insert(
 
 def _audit_fields(key: ApiKey) -> dict[str, Any]:
     expires_at = key.expires_at.isoformat() if key.expires_at else None
-    return {"name": key.name, "kind": key.kind, "key": key.masked, "expires_at": expires_at}
+    return {**key_fields(key), "kind": key.kind, "key": key.masked, "expires_at": expires_at}
 
 
-def _record(action: AuditAction, key: ApiKey, actor: Actor, **details: Any) -> None:
-    audit_record(
+def _record(action: AuditAction, key: ApiKey, actor: Actor, **details: Any) -> AuditEntry:
+    return audit_record(
         action,
         actor,
         environment=key.environment,
@@ -66,10 +144,20 @@ def _record(action: AuditAction, key: ApiKey, actor: Actor, **details: Any) -> N
 @transaction.atomic
 def api_key_create(
     *, environment: Environment, kind: KeyKind, name: str, actor: Actor,
-    expires_in: timedelta | None = None, reason: str = "",
+    expires_in: timedelta | None = None, scopes: Iterable[str] | None = None,
+    networks: Iterable[str] = (), reason: str = "",
 ) -> NewKey:  # fmt: skip
-    """Issue a key. The token is returned only here."""
-    new = _key_insert(environment, kind, checked_name(name, "key"), actor, expires_in)
+    """Issue a key. The token is returned only here. Without `scopes`, a secret key gets the default
+    ones."""
+    new = _key_insert(
+        environment,
+        kind,
+        checked_name(name, "key"),
+        actor,
+        scopes=_default_scopes(kind) if scopes is None else checked_scopes(kind, scopes),
+        networks=checked_networks(networks),
+        expires_in=expires_in,
+    )
     _record(
         AuditAction.API_KEY_CREATED, new.key, actor, after=_audit_fields(new.key), reason=reason
     )
@@ -78,11 +166,50 @@ def api_key_create(
 
 
 @transaction.atomic
+def api_key_update(
+    key: ApiKey, fields: Fields, *, actor: Actor, seen: Fields | None = None, reason: str = ""
+) -> AuditEntry | None:
+    """Change the name, scopes or networks of a key, in force on the next request.
+
+    Returns None if nothing changed. Raises Conflict if a field differs from `seen`, and
+    ValidationError if the key is expired or revoked.
+    """
+    key = _locked(key.pk)
+    _check_usable(key)
+    before = key_fields(key)
+    wanted: dict[str, Any] = {name: value for name, value in fields.items() if name in before}
+    if "name" in wanted:
+        wanted["name"] = checked_name(wanted["name"], "key")
+    if "networks" in wanted:
+        wanted["networks"] = checked_networks(wanted["networks"])
+    if "scopes" in wanted:
+        wanted["scopes"] = checked_scopes(KeyKind(key.kind), wanted["scopes"])
+    mine = merge_changes("api_key", key.pk, key.name, seen=seen, now=before, wanted=wanted)
+    old, new = changed_fields(before, {**before, **mine})
+    if not new:
+        return None
+    for name, value in new.items():
+        setattr(key, name, value)
+    key.save(update_fields=list(new))
+    entry = _record(AuditAction.API_KEY_UPDATED, key, actor, before=old, after=new, reason=reason)
+    bump_config_version(key.environment)
+    return entry
+
+
+def _locked(pk: int | str) -> ApiKey:
+    keys = ApiKey.objects.select_for_update(of=("self",))
+    return keys.select_related("environment__project").get(pk=pk)
+
+
+def _check_usable(key: ApiKey) -> None:
+    if key.state_at(timezone.now()) not in ("active", "expiring"):
+        raise ValidationError(f"The key {key.masked} has expired or is revoked. Create a new one.")
+
+
+@transaction.atomic
 def api_key_revoke(key: ApiKey, *, actor: Actor, reason: str = "") -> ApiKey:
     """Revoke a key, in force on the next request. Revoking a revoked key changes nothing."""
-    key = ApiKey.objects.select_for_update(of=("self",)).select_related(
-        "environment__project"
-    ).get(pk=key.pk)  # fmt: skip
+    key = _locked(key.pk)
     if key.revoked_at is None:
         key.revoked_at = timezone.now()
         key.save(update_fields=["revoked_at"])
@@ -99,22 +226,30 @@ def api_key_revoke(key: ApiKey, *, actor: Actor, reason: str = "") -> ApiKey:
 
 
 @transaction.atomic
-def api_key_rotate(key: ApiKey, *, grace: timedelta, actor: Actor, reason: str = "") -> NewKey:
-    """Issue a successor; this key expires after `grace`, or at its own expiry if that is sooner.
+def api_key_rotate(
+    key: ApiKey, *, grace: timedelta, actor: Actor, scopes: Iterable[str] | None = None,
+    networks: Iterable[str] | None = None, reason: str = "",
+) -> NewKey:  # fmt: skip
+    """Issue a successor with the same scopes and networks, unless others are given; this key
+    expires after `grace`, or at its own expiry if that is sooner.
 
     Raises ValidationError if the key is expired or revoked.
     """
-    key = ApiKey.objects.select_for_update(of=("self",)).select_related(
-        "environment__project"
-    ).get(pk=key.pk)  # fmt: skip
-    now = timezone.now()
-    if key.state_at(now) not in ("active", "expiring"):
-        raise ValidationError(f"The key {key.masked} has expired or is revoked. Create a new one.")
-    new = _key_insert(key.environment, KeyKind(key.kind), key.name, actor, None)
+    key, kind = _locked(key.pk), KeyKind(key.kind)
+    _check_usable(key)
+    new = _key_insert(
+        key.environment,
+        kind,
+        key.name,
+        actor,
+        scopes=key.scopes if scopes is None else checked_scopes(kind, scopes),
+        networks=key.networks if networks is None else checked_networks(networks),
+    )
     before = _audit_fields(key)
-    ends_at = now + grace
+    ends_at = timezone.now() + grace
     key.expires_at = min(key.expires_at, ends_at) if key.expires_at else ends_at
-    key.save(update_fields=["expires_at"])
+    key.successor = new.key
+    key.save(update_fields=["expires_at", "successor"])
     old, changed = changed_fields(before, _audit_fields(key))
     _record(
         AuditAction.API_KEY_ROTATED,
@@ -128,6 +263,19 @@ def api_key_rotate(key: ApiKey, *, grace: timedelta, actor: Actor, reason: str =
     return new
 
 
+# --- Undo -----------------------------------------------------------------------------------------
+
+
+def _now(entry: AuditEntry) -> Fields:
+    return entry_fields(entry, key_fields(_locked(entry.object_id)))
+
+
+def _restore(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | None:
+    key = ApiKey.objects.get(pk=entry.object_id)
+    return api_key_update(key, entry.before or {}, actor=actor, reason=reason)
+
+
+register_undo(AuditAction.API_KEY_UPDATED, role=Role.ADMIN, current=_now, restore=_restore)
 register_permanent(
     {
         AuditAction.API_KEY_CREATED: "Issuing a key cannot be undone. Revoke the key instead.",

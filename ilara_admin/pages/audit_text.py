@@ -25,6 +25,7 @@ VERBS = {
     AuditAction.ENVIRONMENT_PLAYERS_EXPORTED: "exported players of the environment",
     AuditAction.ENVIRONMENT_AUDIT_EXPORTED: "exported the audit log of the environment",
     AuditAction.API_KEY_CREATED: "issued the API key",
+    AuditAction.API_KEY_UPDATED: "changed the API key",
     AuditAction.API_KEY_ROTATED: "rotated the API key",
     AuditAction.API_KEY_REVOKED: "revoked the API key",
     AuditAction.STAFF_CREATED: "added the staff account",

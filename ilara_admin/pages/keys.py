@@ -1,21 +1,39 @@
-"""API keys: list, issue, rotate and revoke. A token is shown once, in the response to the form."""
+"""API keys: list, issue, edit, rotate and revoke. A token is shown once, in the response to the
+form."""
 
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from django.utils.html import format_html
 
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
-from ilara_admin.core.api_keys import NewKey, api_key_create, api_key_revoke, api_key_rotate
-from ilara_admin.core.changes import reason_of
-from ilara_admin.models import ApiKey, KeyKind, Role
+from ilara_admin.core.api_keys import (
+    NewKey,
+    api_key_create,
+    api_key_revoke,
+    api_key_rotate,
+    api_key_update,
+    key_fields,
+)
+from ilara_admin.core.changes import Conflict, reason_of
+from ilara_admin.models import ApiKey, Environment, KeyKind, KeyScope, Role, default_scopes
 from ilara_admin.templatetags.ilara import reltime_words
 from ilara_admin.web.access import actor_of, environment_url, staff_view
-from ilara_admin.web.confirm import Confirm, render_confirm
-from ilara_admin.web.forms import FormPage, add_errors, remember_sent, render_form, was_sent
+from ilara_admin.web.confirm import Confirm, changed, form_conflict, is_review, render_confirm
+from ilara_admin.web.forms import (
+    FormPage,
+    LinesField,
+    SeenForm,
+    add_errors,
+    remember_sent,
+    render_form,
+    was_sent,
+)
 from ilara_admin.web.htmx import (
     HtmxHttpRequest,
     redirect_to,
@@ -34,21 +52,61 @@ WHO_STOPS = {
 }
 
 
-class KeyForm(forms.Form):
-    name = forms.CharField(
+def public_key_text(environment: Environment) -> str:
+    """What public keys may do in this environment as it is now, as sentences."""
+    if environment.public_keys_restricted:
+        more = "This environment allows nothing else."
+    else:
+        email = "in full" if environment.public_keys_read_email else "masked"
+        more = (
+            f"It also reads single players, with the e-mail {email}, changes them, and records "
+            "sessions and purchases, which count as not verified. It cannot list players or "
+            "stream events."
+        )
+    return f"It registers players, tracks events and evaluates flags and segments. {more}"
+
+
+def _name() -> forms.CharField:
+    return forms.CharField(
         max_length=100,
         help_text="What uses it: “iOS client”, “match server”.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
+
+
+def _scopes() -> forms.MultipleChoiceField:
+    return forms.MultipleChoiceField(
+        choices=[
+            (value, format_html("<code>{}</code> {}", value, label))
+            for value, label in KeyScope.choices
+        ],
+        required=False,  # the service asks for one, if the key is secret
+        initial=default_scopes(),
+        widget=forms.CheckboxSelectMultiple,
+        label="Scopes",
+    )
+
+
+def _networks() -> LinesField:
+    return LinesField(
+        required=False,
+        label="Allowed networks",
+        help_text=(
+            "Requests from other addresses are refused. One per line, like 203.0.113.7, 10.0.0.0/8 "
+            "or 2001:db8::/32. Empty: from anywhere."
+        ),
+    )
+
+
+class KeyForm(forms.Form):
+    name = _name()
     kind = forms.ChoiceField(
         choices=[(KeyKind.PUBLIC, "Public"), (KeyKind.SECRET, "Secret")],
         initial=KeyKind.PUBLIC,
         widget=forms.RadioSelect,
-        help_text=(
-            "Public keys ship inside games, where anyone can read them. Secret keys stay on your "
-            "servers and can make every call."
-        ),
     )
+    scopes = _scopes()
+    networks = _networks()
     expires = forms.TypedChoiceField(
         choices=[
             ("", "Never"),
@@ -59,6 +117,23 @@ class KeyForm(forms.Form):
         required=False,
         label="Expires",
     )
+
+
+class KeyEditForm(SeenForm):
+    name = _name()
+    scopes = _scopes()
+    networks = _networks()
+    reason = forms.CharField(
+        required=False,
+        max_length=500,
+        help_text="Shown in the audit log.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+    def __init__(self, key: ApiKey, data: Any = None) -> None:
+        super().__init__(f"api_key:{key.pk}", key_fields(key), data)
+        if key.kind == KeyKind.PUBLIC:
+            del self.fields["scopes"]
 
 
 class RotateForm(forms.Form):
@@ -72,11 +147,39 @@ class RotateForm(forms.Form):
     )
 
 
+class KeyRow(NamedTuple):
+    """`rotated_at` is None unless a successor was issued and the key still works; `in_use` tells
+    whether it was used since."""
+
+    key: ApiKey
+    state: str
+    scopes: str
+    rotated_at: datetime | None
+    in_use: bool
+
+
+def _row(key: ApiKey, now: datetime) -> KeyRow:
+    state, rotated_at = key.state_at(now), None
+    if key.successor and state in ("active", "expiring"):
+        rotated_at = key.successor.created_at
+    used = bool(rotated_at and key.last_used_at and key.last_used_at > rotated_at)
+    return KeyRow(key, state, scopes_text(key), rotated_at, used)
+
+
+def scopes_text(key: ApiKey) -> str:
+    """The scopes of a secret key in the order of the form; "" for a public key."""
+    if key.kind == KeyKind.PUBLIC:
+        return ""
+    if sorted(key.scopes) == default_scopes():
+        return f"all but {KeyScope.MANAGE}"
+    return ", ".join(value for value in KeyScope.values if value in key.scopes)
+
+
 @staff_view(Role.VIEWER)
 def key_list(request: HtmxHttpRequest) -> HttpResponse:
     now = timezone.now()
     shown = request.GET.get("show", "")
-    keys = request.environment.api_keys.order_by("-id")
+    keys = request.environment.api_keys.select_related("successor").order_by("-id")
     usable = request.environment.api_keys.usable_at(now).values("pk")
     if shown == "usable":
         keys = keys.filter(pk__in=usable)
@@ -85,7 +188,8 @@ def key_list(request: HtmxHttpRequest) -> HttpResponse:
     page = KeysetPage.of(keys, request)
     context = {
         "page": page,
-        "rows": [(key, key.state_at(now)) for key in page.rows],
+        "rows": [_row(key, now) for key in page.rows],
+        "public_text": public_key_text(request.environment),
         "tabs": TABS,
         "shown": shown,
         "can_edit": request.user.may(Role.ADMIN),
@@ -98,14 +202,23 @@ def key_create(request: HtmxHttpRequest) -> HttpResponse:
     if was_sent(request):
         return _already_sent(request)
     form = KeyForm(request.POST if request.method == "POST" else None)
+    form.fields["kind"].help_text = format_html(
+        "A public key ships inside the game, where anyone can read it. {} "
+        '<a href="{}">Settings of public keys</a>. A secret key stays on your servers and may do '
+        "what its scopes allow.",
+        public_key_text(request.environment),
+        environment_url(request, "environment_edit"),
+    )
     if form.is_valid():
-        days = form.cleaned_data["expires"]
+        days, kind = form.cleaned_data["expires"], KeyKind(form.cleaned_data["kind"])
         try:
             new = api_key_create(
                 environment=request.environment,
-                kind=KeyKind(form.cleaned_data["kind"]),
+                kind=kind,
                 name=form.cleaned_data["name"],
                 expires_in=timedelta(days=days) if days else None,
+                scopes=form.cleaned_data["scopes"] if kind == KeyKind.SECRET else (),
+                networks=form.cleaned_data["networks"],
                 actor=actor_of(request),
             )
         except ValidationError as error:
@@ -119,6 +232,28 @@ def key_create(request: HtmxHttpRequest) -> HttpResponse:
             f"New API key for {slug}", "Create key", form, environment_url(request, "key_list")
         ),
     )
+
+
+@staff_view(Role.ADMIN, "GET", "POST")
+def key_edit(request: HtmxHttpRequest, pk: int) -> HttpResponse:
+    key = get_object_or_404(request.environment.api_keys, pk=pk)
+    if key.state_at(timezone.now()) not in ("active", "expiring"):
+        return _already_ended(request, key)
+    url = environment_url(request, "key_list")
+    form = KeyEditForm(key, request.POST if request.method == "POST" else None)
+    if form.is_valid() and not is_review(request):
+        given: dict[str, Any] = dict(form.cleaned_data)
+        reason, seen = given.pop("reason"), given.pop("seen")
+        try:
+            entry = api_key_update(key, given, seen=seen, actor=actor_of(request), reason=reason)
+        except ValidationError as error:
+            add_errors(form, error)
+        except Conflict as conflict:
+            return form_conflict(request, form, conflict, url)
+        else:
+            text = f"{given['name']} saved, in force on the next request."
+            return changed(request, url, entry, text)
+    return render_form(request, FormPage(f"Edit {key.name}", "Save", form, url))
 
 
 @staff_view(Role.ADMIN, "GET", "POST")
@@ -145,7 +280,7 @@ def key_rotate(request: HtmxHttpRequest, pk: int) -> HttpResponse:
         cancel_url=environment_url(request, "key_list"),
         text=(
             f"A new {key.get_kind_display().lower()} key replaces {key.masked}, "
-            f"which {_last_used_text(key)}."
+            f"which {_last_used_text(key)}. It may do the same, from the same networks."
         ),
         form=form,
     )
@@ -187,6 +322,7 @@ def _show_once(
     context = {
         "key": new.key,
         "token": new.token,
+        "scopes": scopes_text(new.key),
         "curl": curl_post(request, "players/players", new.token, EXAMPLE_REGISTRATION),
         "predecessor": predecessor,
         "predecessor_works": predecessor and predecessor.state_at(timezone.now()) == "expiring",
@@ -215,10 +351,12 @@ def _already_ended(request: HtmxHttpRequest, key: ApiKey) -> HttpResponse:
 
 
 def _last_used_text(key: ApiKey) -> str:
-    """Part of a sentence, such as "was last used 3 min ago"."""
+    """Part of a sentence, such as "was last used 3 min ago by unity/2.1"."""
     if key.last_used_at is None:
         return "has never been used"
-    return f"was last used {moment_words(key.last_used_at)}"
+    by = f" by {key.last_client}" if key.last_client else ""
+    place = f" from {key.last_address}" if key.last_address else ""
+    return f"was last used {moment_words(key.last_used_at)}{by}{place}"
 
 
 def moment_words(moment: datetime) -> str:

@@ -14,7 +14,7 @@ from ilara_admin.models import Environment, Role, Tier
 from ilara_admin.starter import environment_open, project_open
 from ilara_admin.web.access import actor_of, environment_url, project_environments, staff_view
 from ilara_admin.web.confirm import changed, form_conflict, is_review
-from ilara_admin.web.forms import FormPage, SeenForm, add_errors, render_form
+from ilara_admin.web.forms import FormPage, LinesField, SeenForm, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 from players.values import ATTRIBUTE, fill_shares
 
@@ -36,19 +36,11 @@ def _days(label: str, help_text: str) -> forms.IntegerField:
     return forms.IntegerField(label=label, min_value=1, max_value=3650, help_text=help_text)
 
 
-class NamesField(forms.CharField):
+class NamesField(LinesField):
     """Names, one per line; the value is the sorted list."""
 
-    widget = forms.Textarea(
-        attrs={"class": "mono", "rows": 3, "autocapitalize": "none", "spellcheck": "false"}
-    )
-
-    def prepare_value(self, value: Any) -> str:
-        return value if isinstance(value, str) else "\n".join(value or ())
-
     def clean(self, value: Any) -> list[str]:
-        lines = super().clean(value).replace("\0", "").splitlines()
-        return sorted({line.strip() for line in lines} - {""})
+        return sorted({line.strip() for line in super().clean(value)} - {""})
 
 
 class EnvironmentForm(SeenForm):

@@ -42,6 +42,21 @@ def render_form(request: HttpRequest, page: FormPage) -> HttpResponse:
     )
 
 
+class LinesField(forms.CharField):
+    """A list of texts, one per line."""
+
+    widget = forms.Textarea(
+        attrs={"class": "mono", "rows": 3, "autocapitalize": "none", "spellcheck": "false"}
+    )
+
+    def prepare_value(self, value: Any) -> str:
+        return value if isinstance(value, str) else "\n".join(value or ())
+
+    def clean(self, value: Any) -> list[str]:
+        text: str = super().clean(value)
+        return text.replace("\0", "").splitlines()
+
+
 class SeenForm(forms.Form):
     """A form that posts its initial values, signed, so that the service can write only the changed
     fields and detect conflicts. `key` names the object."""

@@ -51,7 +51,7 @@ PAGES = [
     "events/names/{name}/personal/?property={property}",
     "events/rejected/", "segments/?sort=-size", "segments/whales/?sizes=hour",
     "events/?start=2026-01-31T12:00&prop=level", "events/?prop=level&operator=equals",
-    "keys/", "keys/new/", "keys/1/rotate/",
+    "keys/", "keys/new/", "keys/1/edit/", "keys/1/rotate/",
     "keys/1/revoke/", "audit/", "audit/?show=seen", "audit/{entry}/", "audit/{entry}/?view=json",
     "audit/{entry}/undo/", "audit/{entry}/undo/together/",
     "compare/test/", "flags/new-shop/compare/test/", "segments/whales/compare/test/",

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ilara_admin.core.api_keys import api_key_create, api_key_revoke
+from ilara_admin.core.api_keys import api_key_create, api_key_revoke, api_key_update
+from ilara_admin.core.projects import environment_update
 from ilara_admin.models import KeyKind
 from tests.events.conftest import (
     ACTOR,
@@ -381,6 +382,32 @@ def test_revoked_key__ends_its_streams_only(game: Game) -> None:
     game.track(game.register(), "a")
     assert stays.names(1) == ["a"]
     stays.close()
+
+
+def test_key_whose_scopes_change__ends_its_streams_only(game: Game) -> None:
+    stays = game.open()
+    new = api_key_create(
+        environment=game.environment,
+        kind=KeyKind.SECRET,
+        name="Other",
+        actor=ACTOR,
+        scopes=["personal", "stream"],
+    )
+    ends = game.server.open(new.token)
+    api_key_update(new.key, {"name": "Renamed"}, actor=ACTOR)
+    game.track(game.register(), "a")
+    assert ends.names(1) == ["a"]
+    api_key_update(new.key, {"scopes": ["stream"]}, actor=ACTOR)
+    assert ends.ended.wait(HANG_SECONDS)
+    assert any(": What the API key may do has changed" in line for line in ends.lines)
+    environment_update(game.environment, {"personal_properties": ["city"]}, actor=ACTOR)
+    masked = game.server.open(new.token)
+    game.track(game.register(), "b", properties={"city": "Ulm"})
+    assert masked.next().data["properties"] == {"city": "U***"}
+    assert stays.names(2) == ["a", "b"]
+    api_key_update(new.key, {"scopes": ["read"]}, actor=ACTOR)
+    assert masked.ended.wait(HANG_SECONDS)
+    assert game.server.open(new.token).status == 403
 
 
 def test_expired_key__ends_its_stream(game: Game) -> None:

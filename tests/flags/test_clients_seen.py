@@ -6,8 +6,9 @@ import pytest
 from django.db import OperationalError, connection
 
 from flags import clients_seen, usage
-from flags.clients_seen import MAX_CLIENTS, client_name
+from flags.clients_seen import MAX_CLIENTS
 from flags.models import Flag, FlagClient
+from ilara_admin.core.client_name import client_name
 from ilara_admin.models import Environment
 from players.models import Player
 from tests.api_client import FLAGS, Api

@@ -176,17 +176,34 @@ def test_api_key_create__refuses_in_one_line(live: Environment) -> None:
     assert not ApiKey.objects.exists()
 
 
+def test_api_key_create_and_rotate__take_scopes_and_networks(live: Environment) -> None:
+    new = ("api_key_create", "game/live", "secret", "--name", "a")
+    out, _ = run(*new, "--scope", "track", "--scope", "read", "--network", "10.0.0.0/8")
+    old = live.api_keys.get()
+    assert (old.scopes, old.networks) == (["read", "track"], ["10.0.0.0/8"])
+    kept = ApiKey.objects.get(digest=digest(run("api_key_rotate", str(old.pk))[0].strip()))
+    assert (kept.scopes, kept.networks) == (["read", "track"], ["10.0.0.0/8"])
+    out, _ = run("api_key_rotate", str(kept.pk), "--scope", "stream", "--network", "2001:DB8::1")
+    other = ApiKey.objects.get(digest=digest(out.strip()))
+    assert (other.scopes, other.networks) == (["stream"], ["2001:db8::1"])
+    assert "Line 1: “10.0.0.1/8”" in refusal(*new, "--network", "10.0.0.1/8")
+    public = ("api_key_create", "game/live", "public", "--name", "a", "--scope", "read")
+    assert "Only secret keys" in refusal(*public)
+
+
 def test_api_key_list__aligns_and_shows_no_token(key: NewKey, project: Project) -> None:
     test = project.environments.get(slug="test")
     api_key_create(environment=test, kind=KeyKind.PUBLIC, name="A longer name", actor=ACTOR)
     out, _ = run("api_key_list")
     head, first, second = out.splitlines()
-    assert head.split() == ["ID", "ENVIRONMENT", "KIND", "NAME", "KEY", "STATE", "CREATED", "LAST",
-                            "USED"]  # fmt: skip
+    names = "ID ENVIRONMENT KIND NAME KEY STATE SCOPES NETWORKS CREATED LAST USED BY FROM"
+    assert head.split() == names.split()
     assert head.index("KEY") == first.index("sk_live_") == second.index("pk_test_")
     assert key.key.masked in first
     assert key.token not in out
-    assert first.endswith("never")
+    assert first.split()[-3:] == ["never", "-", "-"]
+    assert "evaluate,personal,read,stream,track  any " in first
+    assert head.index("SCOPES") == second.index("-  ")
     assert len(run("api_key_list", "game")[0].splitlines()) == 3
     assert len(run("api_key_list", "game/test")[0].splitlines()) == 2
     assert "No project" in refusal("api_key_list", "x")

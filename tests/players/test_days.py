@@ -46,16 +46,18 @@ def test_days__equal_what_the_activity_says(environment: Environment) -> None:
 
 
 def test_purchases__count_unless_refunded_or_of_another_currency(
-    environment: Environment, public_api: Api
+    environment: Environment, public_api: Api, secret_api: Api
 ) -> None:
     player, other = make_player(environment), make_player(environment, "other")
     for buyer, amount in ((player, 5), (player, 2), (other, 1)):
         public_api.post(f"{PLAYERS}/{buyer.pk}/purchase?amount={amount}")
     public_api.post(f"{PLAYERS}/{other.pk}/purchase", {"amount": 50, "currency": "EUR"})
+    secret_api.post(f"{PLAYERS}/{other.pk}/purchase?amount=4")
     Purchase.objects.filter(amount=2).update(refunded_at=timezone.now())
     now = timezone.now()
     for each in (day_figures(environment, now.date(), now), _counted(environment, now)):
-        assert (each.purchases, each.payers, each.revenue) == (2, 2, Decimal(6))
+        assert (each.purchases, each.payers, each.revenue) == (3, 2, Decimal(10))
+        assert each.unverified == Decimal(6)
 
 
 def _counted(environment: Environment, now: datetime) -> PlayerDay:

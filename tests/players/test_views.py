@@ -342,6 +342,7 @@ def test_purchases__are_the_newest_and_the_one_in_the_address(
             at(environment, f"{player.pk}/?purchase={unknown}")
         )
     assert "(5.00 USD not verified)" in text_of(client, address)
+    assert re.search(r"5\.00 USD of\s+[\d.]+ USD not verified", html)
 
 
 def mark_personal(environment: Environment) -> None:

@@ -5,7 +5,7 @@ from django.core.management.base import CommandParser
 from ilara_admin.core.api_keys import api_key_create
 from ilara_admin.management.base import IlaraCommand
 from ilara_admin.management.resolve import duration, environment_of
-from ilara_admin.models import KeyKind
+from ilara_admin.models import KeyKind, KeyScope
 
 
 class Command(IlaraCommand):
@@ -16,6 +16,14 @@ class Command(IlaraCommand):
         parser.add_argument("kind", choices=KeyKind.values)
         parser.add_argument("--name", required=True, help="what the key is for")
         parser.add_argument("--expires-in", metavar="SPAN", help="such as 12h, 30d or 2w")
+        parser.add_argument(
+            "--scope", action="append", choices=KeyScope.values,
+            help="what a secret key may do, repeatable; all but manage if left out",
+        )  # fmt: skip
+        parser.add_argument(
+            "--network", action="append", default=[],
+            help="where it may be used from, like 10.0.0.0/8, repeatable; anywhere if left out",
+        )  # fmt: skip
         parser.add_argument("--reason", default="", help="for the audit log")
 
     def run(self, **options: Any) -> None:
@@ -24,6 +32,8 @@ class Command(IlaraCommand):
             kind=KeyKind(options["kind"]),
             name=options["name"],
             expires_in=duration(options["expires_in"]) if options["expires_in"] else None,
+            scopes=options["scope"],
+            networks=options["network"],
             actor=self.actor,
             reason=options["reason"],
         )

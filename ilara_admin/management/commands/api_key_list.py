@@ -7,7 +7,10 @@ from ilara_admin.management.base import IlaraCommand, minute
 from ilara_admin.management.resolve import environment_of, project_of
 from ilara_admin.models import ApiKey
 
-HEAD = ("ID", "ENVIRONMENT", "KIND", "NAME", "KEY", "STATE", "CREATED", "LAST USED")
+HEAD = (
+    "ID", "ENVIRONMENT", "KIND", "NAME", "KEY", "STATE", "SCOPES", "NETWORKS", "CREATED",
+    "LAST USED", "BY", "FROM",
+)  # fmt: skip
 
 
 class Command(IlaraCommand):
@@ -33,8 +36,12 @@ class Command(IlaraCommand):
                 key.name,
                 key.masked,
                 key.state_at(now),
+                ",".join(key.scopes) or "-",
+                ",".join(key.networks) or "any",
                 minute(key.created_at),
                 minute(key.last_used_at),
+                key.last_client or "-",
+                key.last_address or "-",
             )
             for key in keys
         ]

@@ -132,11 +132,14 @@ def test_new_key__stores_only_the_digest(kind: str, prefix: str, environment: En
     assert version_of(environment) == version + 1
     entry = last_entry()
     assert (entry.action, entry.reason) == ("api_key.created", "for the client")
+    scopes = ["evaluate", "personal", "read", "stream", "track"]
     assert entry.after == {
         "name": "Test",
         "kind": kind,
         "key": key.masked,
         "expires_at": None,
+        "networks": [],
+        **({"scopes": scopes} if kind == "secret" else {}),
     }
     assert entry.environment == environment
     assert entry.project == environment.project

@@ -2,20 +2,22 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from ilara_admin.core.api_keys import api_key_revoke
+from ilara_admin.core.api_keys import api_key_revoke, api_key_rotate, api_key_update
 from ilara_admin.models import ApiKey, AuditEntry, Environment, KeyKind, Role
 from tests.api_client import PLAYERS, Api
 from tests.factories import ACTOR, make_key
-from tests.pages import HTMX, signed_in, text_of, tone_of, url_of
+from tests.pages import HTMX, message_of, signed_in, squeezed, text_of, tone_of, url_of
 
 TOKEN = re.compile(r"[ps]k_live_[0-9A-Za-z]{36}")
-NEW = {"name": "iOS client", "kind": "public", "expires": ""}
+NEW = {"name": "iOS client", "kind": "public", "expires": "", "scopes": ["read", "track"]}
 
 
 def row_of(page: str, key: ApiKey) -> str:
@@ -318,3 +320,125 @@ def test_name_with_markup__is_escaped(environment: Environment) -> None:
         text_of(client.get(url_of(environment, "key_rotate", key.pk))),
     ]
     assert not [page for page in pages if name in page]
+
+
+# --- Scopes, networks and last use ----------------------------------------------------------------
+
+
+def test_secret_key__gets_the_chosen_scopes_and_networks(environment: Environment) -> None:
+    networks = "\r\n10.0.0.0/8\r\n\r\n2001:DB8::1\r\n"
+    new = NEW | {"kind": "secret", "networks": networks}
+    page = text_of(signed_in().post(url_of(environment, "key_create"), new))
+    assert "Scopes: read, track." in page
+    key = environment.api_keys.get()
+    assert (key.scopes, key.networks) == (["read", "track"], ["10.0.0.0/8", "2001:db8::1"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"scopes": []}, "Choose at least one scope"),
+        ({"networks": "10.0.0.0/8\n\n10.0.0.300"}, "Line 3: “10.0.0.300” is no address"),
+        ({"networks": "10.0.0.1/8"}, "Line 1: “10.0.0.1/8” is an address within a network"),
+        ({"networks": "\n".join(f"10.0.0.{n}" for n in range(51))}, "at most 50 networks"),
+    ],
+)
+def test_wrong_scopes_or_networks__are_refused(
+    environment: Environment, wrong: dict[str, Any], message: str
+) -> None:
+    new = NEW | {"kind": "secret"} | wrong
+    response = signed_in().post(url_of(environment, "key_create"), new)
+    assert response.status_code == 422
+    assert message in text_of(response)
+    assert not environment.api_keys.exists()
+
+
+def test_form__says_what_public_keys_may_do_now(environment: Environment) -> None:
+    client, url = signed_in(), url_of(environment, "key_create")
+    page = text_of(client.get(url))
+    assert "with the e-mail masked" in page
+    assert url_of(environment, "environment_edit") in page
+    environment.public_keys_read_email = True
+    environment.save()
+    assert "with the e-mail in full" in text_of(client.get(url))
+    environment.public_keys_restricted = True
+    environment.save()
+    assert "This environment allows nothing else." in text_of(client.get(url))
+
+
+def test_edit__changes_and_audits_and_can_be_undone(environment: Environment) -> None:
+    key = make_key(environment, KeyKind.SECRET).key
+    client, url = signed_in(), url_of(environment, "key_edit", key.pk)
+    page = text_of(client.get(url))
+    boxes = re.findall(r'<input type="checkbox"\s+name="scopes" value="(\w+)"[^>]*checked', page)
+    assert boxes == ["read", "track", "evaluate", "personal", "stream"]
+    data = {"name": "Server", "scopes": ["read"], "networks": "10.0.0.0/8", "reason": "Less"}
+    response = client.post(url, data)
+    assert response.status_code == 302
+    key.refresh_from_db()
+    assert (key.name, key.scopes, key.networks) == ("Server", ["read"], ["10.0.0.0/8"])
+    entry = AuditEntry.objects.all()[0]
+    assert (entry.action, entry.reason) == ("api_key.updated", "Less")
+    assert entry.before == {
+        "name": "Test", "scopes": ["evaluate", "personal", "read", "stream", "track"],
+        "networks": [],
+    }  # fmt: skip
+    shown = text_of(client.get(url_of(environment, "audit_entry", entry.pk)))
+    assert "evaluate, personal, read, stream, track" in shown
+    client.post(url_of(environment, "audit_undo", entry.pk))
+    key.refresh_from_db()
+    assert (key.name, key.networks) == ("Test", [])
+
+
+def test_edit_of_what_another_changed__is_a_conflict(environment: Environment) -> None:
+    key = make_key(environment, KeyKind.SECRET).key
+    client, url = signed_in(), url_of(environment, "key_edit", key.pk)
+    seen = re.search('name="seen" value="([^"]+)"', text_of(client.get(url)))
+    assert seen
+    api_key_update(key, {"scopes": ["track"]}, actor=ACTOR)
+    data = {"name": "Test", "scopes": ["read"], "networks": "", "seen": seen[1]}
+    response = client.post(url, data)
+    assert response.status_code == 409
+    assert ApiKey.objects.get(pk=key.pk).scopes == ["track"]
+    renamed = {**data, "name": "New", "scopes": key.scopes}
+    assert client.post(url, renamed).status_code == 302
+    assert ApiKey.objects.get(pk=key.pk).scopes == ["track"]
+
+
+def test_public_key__has_no_scopes_to_edit(environment: Environment) -> None:
+    key = make_key(environment).key
+    client, url = signed_in(), url_of(environment, "key_edit", key.pk)
+    assert 'name="scopes"' not in text_of(client.get(url))
+    client.post(url, {"name": "New", "networks": "", "scopes": ["manage"]})
+    key.refresh_from_db()
+    assert (key.name, key.scopes) == ("New", [])
+
+
+def test_ended_key__cannot_be_edited(environment: Environment) -> None:
+    key = api_key_revoke(make_key(environment).key, actor=ACTOR)
+    response = signed_in().get(url_of(environment, "key_edit", key.pk))
+    assert "expired or is revoked" in message_of(response)
+    with pytest.raises(ValidationError, match="expired or is revoked"):
+        api_key_update(key, {"name": "x"}, actor=ACTOR)
+
+
+def test_rotated_key__says_whether_it_is_still_in_use(environment: Environment) -> None:
+    networks = ["10.0.0.0/8", "10.1.0.0/16", "::1"]
+    options: dict[str, Any] = {"scopes": ["track"], "networks": networks}
+    key = make_key(environment, KeyKind.SECRET, **options).key
+    client, url = signed_in(), url_of(environment, "key_list")
+    used = ApiKey.objects.filter(pk=key.pk)
+    used.update(last_used_at=timezone.now(), last_client="game/1", last_address="10.0.0.9")
+    assert "Rotated" not in row_of(text_of(client.get(url)), key)
+    new = api_key_rotate(key, grace=timedelta(hours=1), actor=ACTOR)
+    assert (new.key.scopes, new.key.networks) == (["track"], networks)
+    row = squeezed(row_of(text_of(client.get(url)), key))
+    assert "not used since" in row
+    assert "by game/1 from 10.0.0.9" in row
+    assert "track" in row
+    assert re.search(r"only from 10.0.0.0/8, 10.1.0.0/16\s+and 1 more", row)
+    used.update(last_used_at=timezone.now() + timedelta(seconds=1))
+    assert "still in use" in row_of(text_of(client.get(url)), key)
+    assert "Rotated" not in row_of(text_of(client.get(url)), new.key)
+    api_key_revoke(key, actor=ACTOR)
+    assert "Rotated" not in row_of(text_of(client.get(url)), key)

@@ -46,7 +46,7 @@ def viewer(staff_client: SignIn) -> Client:
 
 
 def test_figures__count_today_and_yesterday_in_this_environment(
-    viewer: Client, environment: Environment, player: Player, public_api: Api
+    viewer: Client, environment: Environment, player: Player, public_api: Api, secret_api: Api
 ) -> None:
     two_days_ago = datetime.now(UTC) - timedelta(days=2)
     make_player(environment, "gone", last_seen_at=two_days_ago)
@@ -55,13 +55,14 @@ def test_figures__count_today_and_yesterday_in_this_environment(
     for amount in ("4.99", "1"):
         public_api.post(f"{PLAYERS}/{player.pk}/purchase?amount={amount}")
     public_api.post(f"{PLAYERS}/{player.pk}/purchase", {"amount": 50, "currency": "EUR"})
+    secret_api.post(f"{PLAYERS}/{player.pk}/purchase?amount=2")
     for _ in range(3):
         public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "start"})
     fold_until(Horizon(2**62, datetime.now(UTC) + timedelta(minutes=1)))
     assert figures(page(viewer, environment)) == [
         *("2", "1 new", "0 yesterday"),
-        *("6", "6 in 24 h"),  # including three purchases
-        *("5.99 USD", "1 payer", "0.00 USD yesterday"),
+        *("7", "7 in 24 h"),  # including four purchases
+        *("7.99 USD", "5.99 USD not verified", "1 payer", "0.00 USD yesterday"),
         *("1", "of 2 flags"),
     ]
 
