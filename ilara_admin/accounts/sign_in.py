@@ -121,7 +121,7 @@ def _wait_text(moment: datetime) -> str:
 class SignInView(LoginView):
     """Django's view, which checks `next` and rotates the session key."""
 
-    template_name = "registration/sign_in.html"
+    template_name = "accounts/sign_in.html"
     authentication_form = SignInForm
 
     def form_invalid(self, form: forms.BaseForm) -> HttpResponse:

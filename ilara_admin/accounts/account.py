@@ -54,7 +54,7 @@ def account(request: HtmxHttpRequest) -> HttpResponse:
         )
         return changed(request, reverse("account"), entry, "Account saved.")
     status = 422 if form.errors else 200
-    return render(request, "ilara_admin/account.html", {"form": form}, status=status)
+    return render(request, "accounts/account.html", {"form": form}, status=status)
 
 
 @staff_view(Role.VIEWER, "GET", "POST")

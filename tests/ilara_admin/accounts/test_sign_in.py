@@ -10,15 +10,11 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from ilara_admin.accounts import sign_in
+from ilara_admin.accounts.account import time_zones
+from ilara_admin.accounts.sign_in import FAILURES_PER_ADDRESS, FAILURES_PER_NAME, WINDOW_SECONDS
 from ilara_admin.core.client_address import client_address
 from ilara_admin.models import AuditEntry, Environment, Role, SignInAttempt, User
-from ilara_admin.pages import sign_in
-from ilara_admin.pages.account import time_zones
-from ilara_admin.pages.sign_in import (
-    FAILURES_PER_ADDRESS,
-    FAILURES_PER_NAME,
-    WINDOW_SECONDS,
-)
 from tests.factories import PASSWORD, make_staff
 from tests.homes import HANG_SECONDS
 from tests.pages import HTMX, signed_in, text_of, url_of
