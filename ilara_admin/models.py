@@ -120,7 +120,7 @@ class Membership(models.Model):
 
 
 class SignInAttempt(models.Model):
-    """Recent failed sign-ins of a username from an address, or of an address.
+    """Recent failed attempts to get in: of a network, of a username, or of both.
 
     `subject` is a digest, so that a password typed into the username field is not stored.
     """

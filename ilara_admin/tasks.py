@@ -8,6 +8,7 @@ from procrastinate import JobContext
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import JobAborted
 
+from ilara_admin.accounts.throttle import attempts_forget
 from ilara_admin.core.jobs import EVENTS_QUEUE, RETRY, jobs_forget
 from ilara_admin.runtime import job_manager
 from players.exports import exports_forget
@@ -18,6 +19,13 @@ from players.exports import exports_forget
 def clear_sessions(timestamp: int, **_: Any) -> None:
     """Delete expired sessions."""
     call_command("clearsessions")
+
+
+@app.periodic(cron="43 * * * *")
+@app.task(queueing_lock="ilara_admin.forget_attempts", retry=RETRY, pass_context=False)
+def forget_attempts(timestamp: int, **_: Any) -> None:
+    """Delete the counts of attempts to sign in whose time is over."""
+    attempts_forget()
 
 
 @app.periodic(cron="* * * * * */10")
