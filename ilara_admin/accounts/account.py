@@ -16,7 +16,7 @@ from ilara_admin.accounts.throttle import Kind, count_try, forgive, refused, wai
 from ilara_admin.core.passwords import RULES_TEXT
 from ilara_admin.core.staff import staff_set_password, staff_update
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, last_environment, staff_view
+from ilara_admin.web.access import actor_of, show_last_environment, staff_view
 from ilara_admin.web.confirm import changed
 from ilara_admin.web.forms import FormPage, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
@@ -69,7 +69,7 @@ class ChangePasswordForm(PasswordChangeForm):
 
 @staff_view(Role.VIEWER, "GET", "POST")
 def account(request: HtmxHttpRequest) -> HttpResponse:
-    _with_environment(request)
+    show_last_environment(request)
     user = request.user
     initial = {"name": user.get_full_name(), "time_zone": user.time_zone}
     form = AccountForm(request.POST if request.method == "POST" else None, initial=initial)
@@ -85,7 +85,7 @@ def account(request: HtmxHttpRequest) -> HttpResponse:
 
 @staff_view(Role.VIEWER, "GET", "POST")
 def account_password(request: HtmxHttpRequest) -> HttpResponse:
-    _with_environment(request)
+    show_last_environment(request)
     form = ChangePasswordForm(request)
     if form.is_valid():
         password = form.cleaned_data["new_password1"]
@@ -102,10 +102,3 @@ def account_password(request: HtmxHttpRequest) -> HttpResponse:
     )
     response = render_form(request, page)
     return refused(request, response, form.allowed_at) if form.allowed_at else response
-
-
-def _with_environment(request: HtmxHttpRequest) -> None:
-    """Show the last visited environment in the navigation of a page that has none."""
-    environment = last_environment(request)
-    if environment is not None:
-        request.environment, request.project = environment, environment.project

@@ -3,12 +3,15 @@
 from datetime import datetime
 from typing import Any, cast
 
+from allauth.account.internal.flows.login import perform_password_login
+from allauth.account.models import Login
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 
+from ilara_admin.accounts.passkeys import can_have_passkeys
 from ilara_admin.accounts.throttle import Kind, count_try, forgive, refused, wait_text
 
 
@@ -38,10 +41,19 @@ class SignInForm(AuthenticationForm):
 
 
 class SignInView(LoginView):
-    """Django's view, which checks `next` and rotates the session key."""
+    """Django's view, which checks `next`. allauth continues once the password is right."""
 
     template_name = "accounts/sign_in.html"
     authentication_form = SignInForm
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        passkeys = {"with_passkeys": can_have_passkeys(self.request)}
+        return super().get_context_data(**kwargs) | passkeys
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        user = form.get_user()
+        login = Login(user=user, redirect_url=self.get_success_url())
+        return perform_password_login(self.request, {"username": user.username}, login)
 
     def form_invalid(self, form: forms.BaseForm) -> HttpResponse:
         allowed_at = cast(SignInForm, form).allowed_at
