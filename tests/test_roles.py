@@ -57,7 +57,7 @@ TABLE: dict[Role, set[str]] = {
         "player_data_export", "player_erase",
         "key_create", "key_rotate", "key_revoke",
         "staff_list", "staff_new", "staff_edit", "staff_password", "staff_deactivate",
-        "staff_reactivate",
+        "staff_reactivate", "staff_factors_reset",
         "environment_edit", "environment_new", "project_edit", "project_new",
         "event_property_personal",
     },

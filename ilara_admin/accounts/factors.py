@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from ilara_admin.core.audit import Actor, audit_record
+from ilara_admin.core.staff import sessions_end
 from ilara_admin.models import AuditAction, AuditEntry, User
 
 APP, PASSKEY, CODES = (
@@ -128,11 +129,12 @@ def factor_remove(user: User, pk: int, *, needed: bool, actor: Actor) -> Factors
 
 @transaction.atomic
 def factors_reset(user: User, *, actor: Actor, reason: str = "") -> AuditEntry | None:
-    """Remove all second factors of an account. None if it has none."""
+    """Remove all second factors of an account, and end its sessions. None if it has none."""
     found = _locked(user)
     if not found.count:
         return None
     Authenticator.objects.filter(user=user).delete()
+    sessions_end(user)
     before = {"second factors": ", ".join(found.names)}
     return _record(AuditAction.STAFF_FACTOR_REMOVED, user, actor, before=before, reason=reason)
 

@@ -46,7 +46,6 @@ class IdentityForm(FactorForm):
     """The password, or a second factor, which leaves no `factor`."""
 
     password = forms.CharField(
-        required=False,
         strip=False,
         max_length=4096,
         widget=forms.PasswordInput({"autocomplete": "current-password", "autofocus": True}),
@@ -60,13 +59,14 @@ class IdentityForm(FactorForm):
             del self.fields["code"]
 
     def clean(self) -> dict[str, Any]:
-        if "password" not in self.fields or self.cleaned_data.get("credential"):
+        password = self.cleaned_data.get("password", "")
+        if not password:
             return super().clean()
         username = self.user.username
         self.allowed_at = count_try(self.kind, self.request, username)
         if self.allowed_at is not None:
             raise ValidationError(wait_text(self.allowed_at), code="throttled")
-        if not self.user.check_password(self.cleaned_data.get("password", "")):
+        if not self.user.check_password(password):
             raise ValidationError({"password": "This is not your password."})
         forgive(self.kind, self.request, username)
         return self.cleaned_data

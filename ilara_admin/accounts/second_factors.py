@@ -11,6 +11,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import capfirst
 
 from ilara_admin.accounts.factors import (
     APP,
@@ -41,9 +42,8 @@ from ilara_admin.web.second_factor import lacks_second_factor, needs_second_fact
 
 class AppForm(forms.Form):
     code = forms.CharField(
-        label="Code",
+        label="The code that the app shows",
         max_length=40,
-        help_text="The six digits that the app shows now.",
         widget=forms.TextInput(CODE_ATTRS),
     )
 
@@ -165,7 +165,7 @@ def _added(request: HtmxHttpRequest, factor: Authenticator, codes: Sequence[str]
     post_authentication(request, factor)  # this session has shown it
     if codes:
         return _show_codes(request, codes, reverse("home" if was_lacking else "account_security"))
-    text = f"{factor_name(factor).capitalize()} added."
+    text = f"{capfirst(factor_name(factor))} added."
     return with_toast(request, redirect_to(request, reverse("account_security")), text)
 
 
@@ -239,7 +239,7 @@ def account_factor_remove(request: HtmxHttpRequest, pk: int) -> HttpResponse:
                 )
                 clear_authentication_records(request)
             response = redirect_to(request, reverse("account_security"))
-            return with_toast(request, response, f"{name.capitalize()} removed.")
+            return with_toast(request, response, f"{capfirst(name)} removed.")
     show_last_environment(request)
     last = factors.count == 1
     confirm = Confirm(

@@ -43,7 +43,7 @@ class FactorForm(forms.Form):
     """A code of an account's app, one of its recovery codes, or an answer of one of its passkeys.
     A valid form has the `factor` that was used."""
 
-    code = forms.CharField(max_length=40, required=False, widget=forms.TextInput(CODE_ATTRS))
+    code = forms.CharField(max_length=40, widget=forms.TextInput(CODE_ATTRS))
     credential = forms.JSONField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, request: HttpRequest, user: User, factors: Factors, kind: Kind) -> None:
@@ -52,6 +52,10 @@ class FactorForm(forms.Form):
         self.factor: Authenticator | None = None
         super().__init__(request.POST if request.method == "POST" else None)
         code = self.fields["code"]
+        for field in self.fields.values():
+            field.required = (
+                not self.data.get("credential") and field is not self.fields["credential"]
+            )
         code.label = "Code" if factors.app else "Recovery code"
         code.help_text = (
             "From your authenticator app, or one of your recovery codes."
@@ -72,8 +76,6 @@ class FactorForm(forms.Form):
             if self.factor is None:
                 raise ValidationError({"code": "This code is wrong, too old, or already used."})
             forgive(self.kind, self.request, self.user.username)
-        elif not self.errors:
-            raise ValidationError({"code": "Enter a code."})
         return self.cleaned_data
 
 

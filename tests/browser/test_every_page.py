@@ -75,6 +75,7 @@ NO_PAGES = {
     "player_export_download",
     # test_accounts.py looks at these: they need a second factor.
     "account_factor_remove", "account_recovery_codes", "second_factor_needed",
+    "staff_factors_reset",
 }  # fmt: skip
 
 

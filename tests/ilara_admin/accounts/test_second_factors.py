@@ -313,3 +313,40 @@ def test_needed_factor__cannot_be_removed_if_it_is_the_last(ben: User, settings:
     assert response.status_code == 422
     assert "Your role needs a second factor" in text_of(response)
     assert factors_of(ben).app
+
+
+# --- A lost phone ---------------------------------------------------------------------------------
+
+
+def test_reset__removes_all_factors_and_ends_sessions(
+    ana: User, ben: User, environment: Environment
+) -> None:
+    theirs, mine = Client(), signed_in_by_password(ben)
+    password_step(theirs)
+    code_step(theirs, code_of())
+    assert is_signed_in(theirs)
+    page = text_of(mine.get(url_of(environment, "staff_edit", ana.pk)))
+    assert "<dd>Authenticator app</dd>" in page
+    url = url_of(environment, "staff_factors_reset", ana.pk)
+    assert "Reset second factors of ana" in text_of(mine.get(url))
+    assert mine.post(url, {"reason": " "}).status_code == 422
+    mine.post(url, {"reason": "Lost the phone"})
+    assert not Authenticator.objects.filter(user=ana).exists()
+    assert not is_signed_in(theirs)
+    entry = AuditEntry.objects.get(action="staff.factor_removed")
+    assert (entry.before, entry.reason) == (
+        {"second factors": "authenticator app"},
+        "Lost the phone",
+    )
+    assert is_signed_in(signed_in_by_password(ana))
+    page = text_of(mine.get(url_of(environment, "audit_list")))
+    assert "removed a second factor of the staff account" in page
+
+
+def test_reset__of_an_account_without_factors_changes_nothing(
+    ben: User, environment: Environment
+) -> None:
+    client = signed_in_by_password(ben)
+    url = url_of(environment, "staff_factors_reset", ben.pk)
+    assert client.post(url).status_code == 302
+    assert not AuditEntry.objects.filter(action="staff.factor_removed").exists()
