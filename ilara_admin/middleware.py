@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.contrib.auth.views import redirect_to_login
 from django.core.handlers.wsgi import WSGIRequest
@@ -25,6 +26,7 @@ from django.shortcuts import resolve_url
 from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect
 
+from ilara_admin.accounts.known_browsers import mark_browser
 from ilara_admin.api import dispatch
 from ilara_admin.core import audit, limits, logs
 from ilara_admin.core.metrics import METHODS, OTHER_METHOD, request_seconds
@@ -167,3 +169,20 @@ class TimeZoneMiddleware:
             zone = zoneinfo.ZoneInfo("UTC")  # not in this machine's tz database
         with timezone.override(zone):
             return self.get_response(request)
+
+
+class KnownBrowserMiddleware:
+    """Marks the browser when a session begins, and when it goes on after a new password."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        before = request.session.get(HASH_SESSION_KEY)
+        response = self.get_response(request)
+        found: tuple[object, str] | None = getattr(request, "known_user", None)
+        if found is None and request.session.get(HASH_SESSION_KEY) not in (None, before):
+            found = request.session[SESSION_KEY], request.session[HASH_SESSION_KEY]
+        if found is not None:
+            mark_browser(request, response, *found)
+        return response

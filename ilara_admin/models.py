@@ -120,7 +120,7 @@ class Membership(models.Model):
 
 
 class SignInAttempt(models.Model):
-    """Recent failed sign-ins of a username from an address, or of an address.
+    """Recent failed attempts to get in: of a network, of a username, or of both.
 
     `subject` is a digest, so that a password typed into the username field is not stored.
     """
@@ -246,6 +246,11 @@ class AuditAction(models.TextChoices):
     API_KEY_REVOKED = "api_key.revoked"
     STAFF_CREATED = "staff.created"
     STAFF_UPDATED = "staff.updated"
+    STAFF_FACTOR_ADDED = "staff.factor_added"
+    STAFF_FACTOR_REMOVED = "staff.factor_removed"
+    STAFF_RECOVERY_CODES_MADE = "staff.recovery_codes_made"
+    STAFF_RECOVERY_CODE_USED = "staff.recovery_code_used"
+    STAFF_SESSIONS_ENDED = "staff.sessions_ended"
     FLAG_CREATED = "flag.created"
     FLAG_DELETED = "flag.deleted"
     FLAG_UPDATED = "flag.updated"

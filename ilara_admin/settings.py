@@ -109,7 +109,9 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "ilara_admin.middleware.LoginMiddleware",
+    "ilara_admin.accounts.sessions.SessionUseMiddleware",
     "ilara_admin.middleware.TimeZoneMiddleware",
+    "ilara_admin.middleware.KnownBrowserMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -174,13 +176,39 @@ SESSION_ENGINE = "ilara_admin.web.sessions"
 LOGIN_URL = "sign_in"
 LOGIN_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "ilara_admin.core.passwords.ReadableValidator"},
     {
         "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
         "OPTIONS": {"min_length": 10},
     },
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "ilara_admin.core.passwords.CommonWithDigitsValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "ilara_admin.core.passwords.ObviousWordsValidator"},
 ]
+
+# The lowest role that needs a second factor, in any project; empty: none needs one.
+ILARA_SECOND_FACTOR = env.str("ILARA_SECOND_FACTOR", default="")
+if ILARA_SECOND_FACTOR not in {"", "viewer", "support", "live-ops", "admin", "owner"}:
+    raise ImproperlyConfigured(
+        f"ILARA_SECOND_FACTOR is {ILARA_SECOND_FACTOR}: use viewer (all staff), support, live-ops, "
+        "admin, owner, or leave it empty if no role needs a second factor."
+    )
+
+# allauth signs in, in steps, and checks second factors. Its pages are not routed; see accounts/.
+ACCOUNT_ADAPTER = "ilara_admin.accounts.adapters.AccountAdapter"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_RATE_LIMITS = False  # accounts/throttle.py limits, in the database
+ACCOUNT_SIGNUP_ENABLED = False
+MFA_ADAPTER = "ilara_admin.accounts.adapters.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_RATE_LIMITS = {"webauthn_login": "60/m/ip"}  # each one stores a question in a session
+MFA_TOTP_TOLERANCE = 1  # also the codes of the previous and the next 30 seconds
+
+# allauth remembers used codes in it, so that none counts twice. All processes share it.
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cache_entry"}
+}
 
 # --- Security -----------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from procrastinate import JobContext
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import JobAborted
 
+from ilara_admin.accounts.sessions import sessions_forget
+from ilara_admin.accounts.throttle import attempts_forget
 from ilara_admin.core.jobs import EVENTS_QUEUE, RETRY, jobs_forget
 from ilara_admin.runtime import job_manager
 from players.exports import exports_forget
@@ -16,8 +18,16 @@ from players.exports import exports_forget
 @app.periodic(cron="23 4 * * *")
 @app.task(queueing_lock="ilara_admin.clear_sessions", retry=RETRY, pass_context=False)
 def clear_sessions(timestamp: int, **_: Any) -> None:
-    """Delete expired sessions."""
+    """Delete expired sessions and what is stored about them."""
     call_command("clearsessions")
+    sessions_forget()
+
+
+@app.periodic(cron="43 * * * *")
+@app.task(queueing_lock="ilara_admin.forget_attempts", retry=RETRY, pass_context=False)
+def forget_attempts(timestamp: int, **_: Any) -> None:
+    """Delete the counts of attempts to sign in whose time is over."""
+    attempts_forget()
 
 
 @app.periodic(cron="* * * * * */10")

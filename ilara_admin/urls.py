@@ -2,11 +2,9 @@
 `/healthz` and `/readyz`."""
 
 from django.conf import settings
-from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
-from ilara_admin.pages import account, errors_and_theme, home
-from ilara_admin.pages.sign_in import SignInView
+from ilara_admin.pages import errors_and_theme, home
 
 handler400 = "ilara_admin.pages.errors_and_theme.bad_request"
 handler403 = "ilara_admin.pages.errors_and_theme.permission_denied"
@@ -14,10 +12,7 @@ handler404 = "ilara_admin.pages.errors_and_theme.not_found"
 handler500 = "ilara_admin.pages.errors_and_theme.server_error"
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("sign-in/", SignInView.as_view(), name="sign_in"),
-    path("sign-out/", LogoutView.as_view(next_page="sign_in"), name="sign_out"),
-    path("account/", account.account, name="account"),
-    path("account/password/", account.account_password, name="account_password"),
+    path("", include("ilara_admin.accounts.urls")),
     path("preferences/theme/", errors_and_theme.theme, name="theme"),
     path("", home.home, name="home"),
     path(

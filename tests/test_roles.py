@@ -16,7 +16,9 @@ TABLE: dict[Role, set[str]] = {
     Role.VIEWER: {
         "overview", "find", "audit_list", "audit_entry", "audit_export", "key_list",
         "environment_settings", "developers", "reference", "reference_operation",
-        "palette", "account", "account_password",
+        "palette", "account", "account_password", "account_identity", "account_security",
+        "account_app_add", "account_passkey_add", "account_factor_remove", "second_factor_needed",
+        "account_recovery_codes", "account_session_end", "account_sessions_end",
         "player_list", "player_detail", "player_summary", "player_notes", "churn_model",
         "player_segments",
         "player_columns", "player_exports", "player_export_start",
@@ -55,7 +57,7 @@ TABLE: dict[Role, set[str]] = {
         "player_data_export", "player_erase",
         "key_create", "key_edit", "key_rotate", "key_revoke",
         "staff_list", "staff_new", "staff_edit", "staff_password", "staff_deactivate",
-        "staff_reactivate",
+        "staff_reactivate", "staff_factors_reset",
         "environment_edit", "environment_new", "project_edit", "project_new",
         "event_property_personal",
     },
@@ -67,6 +69,8 @@ OPEN: dict[str, tuple[int, int]] = {
     "/healthz": (200, 405),
     "/readyz": (200, 405),
     "sign_in": (200, 422),
+    "second_factor": (302, 302),  # there is no first step
+    "passkey_sign_in": (405, 200),
     "sign_out": (302, 302),
     "theme": (405, 302),
     "home": (302, 302),

@@ -84,7 +84,9 @@ def test_cookies__are_httponly_and_samesite(client: Client, db: None) -> None:
     client.get(reverse("sign_in"))
     sign_in(client, make_staff())
     client.post(reverse("theme"), {"theme": "dark"})
-    assert set(client.cookies) == {"ilara_session", "ilara_csrf", "ilara_theme"}
+    assert set(client.cookies) == {
+            "ilara_session", "ilara_csrf", "ilara_theme", "ilara_known",
+        }  # fmt: skip
     for cookie in client.cookies.values():
         assert cookie["httponly"]
         assert cookie["samesite"] == "Lax"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
@@ -74,6 +74,8 @@ def staff_update(
             f"{user.username} is the last admin. Give another account the role first."
         )
     user.save(update_fields=["first_name", "last_name", "email", "role", "time_zone", "is_active"])
+    if not user.is_active:
+        sessions_end(user)
     return _record(AuditAction.STAFF_UPDATED, user, actor, before=old, after=new, reason=reason)
 
 
@@ -90,9 +92,23 @@ def staff_set_password(user: User, *, password: str, actor: Actor, reason: str =
     """Set a password and end all sessions of the account."""
     user.set_password(password)
     user.save(update_fields=["password"])
+    sessions_end(user)
     after = {"password": "changed"}
     _record(AuditAction.STAFF_UPDATED, user, actor, after=after, reason=reason)
     return user
+
+
+def sessions_end(user: User, keep: str | None = "") -> int:
+    """End the account's sessions, except the one with the key `keep`. Returns their number. All of
+    them have a row of allauth's table: their first page writes it."""
+    with connection.cursor() as cursor:
+        cursor.execute(SESSIONS_END, [user.pk, keep or ""])
+        return cursor.rowcount
+
+
+SESSIONS_END = """
+DELETE FROM django_session USING usersessions_usersession AS u
+WHERE u.session_key = django_session.session_key AND u.user_id = %s AND u.session_key <> %s"""
 
 
 def staff_fields(user: User) -> dict[str, Any]:
@@ -135,5 +151,12 @@ register_undo(
     why_not=_why_not,
 )
 register_permanent(
-    {AuditAction.STAFF_CREATED: "A staff account cannot be deleted. Deactivate it instead."}
+    {
+        AuditAction.STAFF_CREATED: "A staff account cannot be deleted. Deactivate it instead.",
+        AuditAction.STAFF_FACTOR_ADDED: "Only its owner can remove a single second factor.",
+        AuditAction.STAFF_FACTOR_REMOVED: "A removed second factor must be set up again.",
+        AuditAction.STAFF_RECOVERY_CODES_MADE: "Old recovery codes cannot be restored.",
+        AuditAction.STAFF_RECOVERY_CODE_USED: "A recovery code works once.",
+        AuditAction.STAFF_SESSIONS_ENDED: "An ended session cannot be restored.",
+    }
 )

@@ -12,6 +12,7 @@ from ilara_admin.starter import project_open
 from ilara_admin.web.access import actor_of, last_environment
 from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest
+from ilara_admin.web.second_factor import lacks_second_factor
 
 
 class FirstProjectForm(Form):
@@ -26,6 +27,8 @@ def home(request: HtmxHttpRequest) -> HttpResponse:
     """Redirect to the last visited or first environment. Without any, admins create a project."""
     if request.method not in ("GET", "HEAD", "POST"):
         return HttpResponseNotAllowed(["GET", "POST"])
+    if lacks_second_factor(request):
+        return redirect("second_factor_needed")
     environment = last_environment(request)
     if environment:
         return redirect("overview", environment.project.slug, environment.slug)

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 
+from ilara_admin.accounts.factors import factors_of, factors_reset
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.core.diff import Change
 from ilara_admin.core.staff import staff_create, staff_set_password, staff_update
@@ -175,7 +176,7 @@ def staff_edit(request: HtmxHttpRequest, pk: int) -> HttpResponse:
             )
         else:
             return changed(request, _back_url(request, user), entry, f"{user.username} is saved.")
-    context = {"member": user, "form": form}
+    context = {"member": user, "form": form, "factors": factors_of(user)}
     status = 422 if form.errors else 200
     return render(request, "ilara_admin/staff_edit.html", context, status=status)
 
@@ -245,6 +246,33 @@ def _set_active(request: HtmxHttpRequest, pk: int, *, active: bool) -> HttpRespo
         text=text,
         changes=[Change("State", before, after)],
         error=error,
+    )
+    return render_confirm(request, confirm)
+
+
+@staff_view(Role.ADMIN, "GET", "POST")
+def staff_factors_reset(request: HtmxHttpRequest, pk: int) -> HttpResponse:
+    """For a member of staff who lost the phone and the recovery codes."""
+    user = get_object_or_404(User, pk=pk)
+    names = factors_of(user).names
+    if not names:
+        return _back(request, f"{user.username} has no second factor.", about=user)
+    reason = reason_of(request).strip()
+    if reason:
+        factors_reset(user, actor=actor_of(request), reason=reason)
+        return _back(request, f"{user.username} has no second factor now.", about=user)
+    confirm = Confirm(
+        title=f"Reset second factors of {user.username}",
+        button="Reset second factors",
+        cancel_url=environment_url(request, "staff_edit", user.pk),
+        tone="danger",
+        text=(
+            "Do this only once you are sure who asks, by phone or in person. Their recovery codes "
+            "go, too, and all their sessions end. From then on their password alone signs them in."
+        ),
+        changes=[Change("Second factors", ", ".join(names), "None")],
+        reason="required",
+        error="Give a reason." if request.method == "POST" else "",
     )
     return render_confirm(request, confirm)
 

@@ -100,6 +100,7 @@ urlpatterns = [
     path("staff/new/", staff.staff_new, name="staff_new"),
     path("staff/<int:pk>/", staff.staff_edit, name="staff_edit"),
     path("staff/<int:pk>/password/", staff.staff_password, name="staff_password"),
+    path("staff/<int:pk>/second-factors/", staff.staff_factors_reset, name="staff_factors_reset"),
     path("staff/<int:pk>/deactivate/", staff.staff_deactivate, name="staff_deactivate"),
     path("staff/<int:pk>/reactivate/", staff.staff_reactivate, name="staff_reactivate"),
 ]

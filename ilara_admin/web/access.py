@@ -20,18 +20,22 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from ilara_admin.core.audit import Actor
 from ilara_admin.models import Environment, Project, Role, User
 from ilara_admin.web import recent
-from ilara_admin.web.htmx import HtmxHttpRequest, wants_partial
+from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, wants_partial
+from ilara_admin.web.second_factor import lacks_second_factor
 
 SESSION_KEY = "environment"
 
 type DashboardView = Callable[..., HttpResponseBase]
 
 
-def staff_view(role: Role, *methods: str) -> Callable[[DashboardView], DashboardView]:
+def staff_view(
+    role: Role, *methods: str, before_second_factor: bool = False
+) -> Callable[[DashboardView], DashboardView]:
     """Allow staff of this role and above, for GET or for the given methods.
 
     Other methods get 405, an unknown project or environment 404, and other staff 403 with the
-    missing role. `view.role` and `view.methods` hold the declaration.
+    missing role. Staff who need a second factor must show or add it first, except for pages with
+    `before_second_factor`. `view.role` and `view.methods` hold the declaration.
     """
     allowed = methods or ("GET",)
 
@@ -45,6 +49,8 @@ def staff_view(role: Role, *methods: str) -> Callable[[DashboardView], Dashboard
                 raise Http404("PostgreSQL cannot store NUL in text.")
             if "project" in kwargs:
                 _set_environment(staff, kwargs.pop("project"), kwargs.pop("environment"))
+            if not before_second_factor and lacks_second_factor(staff):
+                return redirect_to(staff, reverse("second_factor_needed"))
             if not staff.user.may(role):
                 raise PermissionDenied(f"This needs the role {role.label.lower()}.")
             response = view(staff, *args, **kwargs)
@@ -183,6 +189,13 @@ def last_environment(request: HttpRequest) -> Environment | None:
     last: int | None = request.session.get(SESSION_KEY)
     found = environments.filter(pk=last).first() if last else None
     return found or environments.order_by("project__name", "id").first()
+
+
+def show_last_environment(request: HtmxHttpRequest) -> None:
+    """Show the last visited environment in the navigation of a page that has none."""
+    environment = last_environment(request)
+    if environment is not None:
+        request.environment, request.project = environment, environment.project
 
 
 def get_or_404[M: models.Model](

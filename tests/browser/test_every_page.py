@@ -63,7 +63,8 @@ PAGES = [
     "settings/", "settings/edit/", "settings/project/",
     "settings/projects/new/", "settings/environments/new/", "staff/", "staff/new/", "staff/1/",
     "staff/1/password/", "staff/1/deactivate/", "staff/1/reactivate/", "find/?q=player_10000",
-    "find/?q=zzz", "/account/", "/account/password/", "/sign-in/",
+    "find/?q=zzz", "/account/", "/account/password/", "/account/security/", "/account/identity/",
+    "/account/security/app/", "/account/security/passkey/", "/account/sessions/end/", "/sign-in/",
 ]  # fmt: skip
 # Fetched by other pages, or of objects that the sample game lacks.
 NO_PAGES = {
@@ -72,6 +73,9 @@ NO_PAGES = {
     "event_rate",
     "palette",
     "player_export_download",
+    # test_accounts.py looks at these: they need a second factor.
+    "account_factor_remove", "account_recovery_codes", "second_factor_needed",
+    "staff_factors_reset",
 }  # fmt: skip
 
 

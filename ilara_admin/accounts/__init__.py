@@ -1,0 +1,1 @@
+"""Sign-in, second factors, sessions and the own account; may import everything."""
