@@ -177,7 +177,8 @@ def event_stream(request: ApiRequest) -> HttpResponseBase:
     reader missed. After a disconnect, send the last id as `Last-Event-ID`, as browsers do: the
     stream may then repeat events but never skips one. Sessions, purchases, refunds and their
     reversals are events too: `ilara.session`, `ilara.purchase`, `ilara.refund`,
-    `ilara.refund_reversed`."""
+    `ilara.refund_reversed`. Without the scope `personal`, e-mail addresses and
+    personal properties are masked; a change of the key's scopes or networks ends the stream."""
     return stream.respond(request)
 
 

@@ -24,7 +24,10 @@ NO_VALUE = " Null if the variant has no value: use the default in your code."
 class FlagQuery(Struct):
     explain: Annotated[
         Literal["true", "false"],
-        Meta(description="`true` adds the receipt to the reply. Requires a secret key."),
+        Meta(
+            description="`true` adds the receipt to the reply. Requires a secret key; without its "
+            "scope `personal`, personal values are masked."
+        ),
     ] = "false"
     at: (
         Annotated[

@@ -156,10 +156,19 @@ class AliasLink(Struct):
 class PlayerDetails(Struct):
     id: Annotated[uuid.UUID, Meta(description="The player_id in other calls.")]
     external_id: str
-    device_id: str | None
+    device_id: Annotated[
+        str | None,
+        Meta(
+            description="Masked for secret keys without the scope `personal`, unless this request "
+            "sent it."
+        ),
+    ]
     email: Annotated[
         str | None,
-        Meta(description="Masked for public keys, p***@example.com, unless this request sent it."),
+        Meta(
+            description="Masked for public keys and for secret keys without the scope `personal`, "
+            "p***@example.com, unless this request sent it."
+        ),
     ]
     lifecycle_stage: Stage
     session_count: int

@@ -320,7 +320,9 @@ def test_token__is_shown_once_and_not_stored(
 ) -> None:
     client = signed_in()
     environment = world.environment
-    issued = client.post(url_of(environment, "key_create"), {"name": "New", "kind": kind})
+    issued = client.post(
+        url_of(environment, "key_create"), {"name": "New", "kind": kind, "scopes": ["track"]}
+    )
     tokens = set(TOKEN.findall(text_of(issued)))
     assert len(tokens) == 1
     token = tokens.pop()

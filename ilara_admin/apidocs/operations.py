@@ -193,7 +193,8 @@ def _refusals(item: Endpoint, parameters: tuple[Parameter, ...]) -> Iterator[Ref
     yield refusal(400, *_invalid(item, parameters))
     yield refusal(401, unauthorized(key_problem("", {}, ())).message)
     yield refusal(403, _forbidden(item))
-    yield refusal(403, LACKS_SCOPE.format(scope=item.scope))
+    lacking = LACKS_SCOPE.format(scope=item.scope)
+    yield refusal(403, lacking, when="When a secret key does not have the scope.")
     for message in item.docs.missing:
         yield refusal(404, message, when=f"{message.partition('.')[0]}.")
     if item.docs.conflict:

@@ -203,9 +203,9 @@ def key_create(request: HtmxHttpRequest) -> HttpResponse:
         return _already_sent(request)
     form = KeyForm(request.POST if request.method == "POST" else None)
     form.fields["kind"].help_text = format_html(
-        "A public key ships inside the game, where anyone can read it. {} "
-        '<a href="{}">Settings of public keys</a>. A secret key stays on your servers and may do '
-        "what its scopes allow.",
+        '<span data-kind="public">Ships inside the game, where anyone can read it. {} '
+        '<a href="{}">Settings of public keys</a></span> <span data-kind="secret">Stays on your '
+        "servers, and may do what its scopes allow.</span>",
         public_key_text(request.environment),
         environment_url(request, "environment_edit"),
     )
