@@ -9,6 +9,7 @@ from django.contrib.auth.views import LoginView
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 
+from ilara_admin.accounts.mails import is_configured
 from ilara_admin.accounts.throttle import Kind, count_try, forgive, refused, wait_text
 
 
@@ -42,6 +43,9 @@ class SignInView(LoginView):
 
     template_name = "accounts/sign_in.html"
     authentication_form = SignInForm
+
+    def get_context_data(self, **more: Any) -> dict[str, Any]:
+        return super().get_context_data(**more, by_mail=is_configured())
 
     def form_invalid(self, form: forms.BaseForm) -> HttpResponse:
         allowed_at = cast(SignInForm, form).allowed_at
