@@ -119,6 +119,39 @@ class Membership(models.Model):
         return f"{self.user}: {self.role} of {self.project}"
 
 
+class InviteQuerySet(models.QuerySet["Invite"]):
+    def open_at(self, now: datetime) -> "InviteQuerySet":
+        """Those that can be accepted at `now`."""
+        return self.filter(expires_at__gt=now, accepted_at=None, revoked_at=None)
+
+
+class Invite(models.Model):
+    """A link to join a project, which works once; see core/invites.py."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="invites")
+    # The link consists of this and its signature, so whoever reads the table has no links.
+    key = models.CharField(max_length=43, unique=True)
+    role = models.CharField(max_length=10, choices=Role)
+    name = models.CharField(max_length=150, blank=True)
+    email = models.EmailField(blank=True)
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    created_by_name = models.CharField(max_length=150)
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True)
+    accepted_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    revoked_at = models.DateTimeField(null=True)
+
+    objects = InviteQuerySet.as_manager()
+
+    class Meta:
+        db_table = "invite"
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return self.name or self.email or f"invite {self.pk}"
+
+
 class SignInAttempt(models.Model):
     """Recent failed attempts to get in: of a network, of a username, or of both.
 
@@ -251,6 +284,10 @@ class AuditAction(models.TextChoices):
     STAFF_RECOVERY_CODES_MADE = "staff.recovery_codes_made"
     STAFF_RECOVERY_CODE_USED = "staff.recovery_code_used"
     STAFF_SESSIONS_ENDED = "staff.sessions_ended"
+    STAFF_INVITED = "staff.invited"
+    STAFF_INVITE_ACCEPTED = "staff.invite_accepted"
+    STAFF_INVITE_REVOKED = "staff.invite_revoked"
+    STAFF_RESET_LINK_CREATED = "staff.reset_link_created"
     FLAG_CREATED = "flag.created"
     FLAG_DELETED = "flag.deleted"
     FLAG_UPDATED = "flag.updated"

@@ -60,6 +60,11 @@ except ValueError as error:
         "commas, such as 127.0.0.0/8,::1,10.0.0.0/8."
     ) from None
 
+# Where staff reach the dashboard, for links in messages that no request causes.
+ILARA_URL = env.str("ILARA_URL", default="").rstrip("/")
+if ILARA_URL and not ILARA_URL.startswith(("http://", "https://")):
+    raise ImproperlyConfigured("ILARA_URL must begin with https://, as https://ilara.example.com.")
+
 ROOT_URLCONF = "ilara_admin.urls"
 WSGI_APPLICATION = "ilara_admin.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -175,6 +180,7 @@ AUTH_USER_MODEL = "ilara_admin.User"
 SESSION_ENGINE = "ilara_admin.web.sessions"
 LOGIN_URL = "sign_in"
 LOGIN_REDIRECT_URL = "home"
+PASSWORD_RESET_TIMEOUT = 60 * 60  # seconds
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "ilara_admin.core.passwords.ReadableValidator"},
     {
@@ -210,6 +216,39 @@ CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cache_entry"}
 }
 
+# --- E-mail and channels ------------------------------------------------------------------------
+
+
+def _mailer(url: str) -> dict[str, Any]:
+    try:
+        found = env.email_url_config(url)
+    except (ValueError, ImproperlyConfigured):
+        # The message must not contain the URL, which includes the password.
+        raise ImproperlyConfigured(
+            "EMAIL_URL is not valid: use smtp+tls://user:password@mail.example.com:587, with "
+            "special characters in the password percent-encoded."
+        ) from None
+    options: dict[str, Any] = {}
+    if found["EMAIL_HOST"]:
+        use_tls, use_ssl = found.get("EMAIL_USE_TLS", False), found.get("EMAIL_USE_SSL", False)
+        options = {
+            "host": found["EMAIL_HOST"],
+            "port": found["EMAIL_PORT"] or (587 if use_tls else 465 if use_ssl else 25),
+            "username": found["EMAIL_HOST_USER"] or "",
+            "password": found["EMAIL_HOST_PASSWORD"] or "",
+            "use_tls": use_tls,
+            "use_ssl": use_ssl,
+            "timeout": 10,
+        }
+    elif found["EMAIL_FILE_PATH"]:  # filemail:///folder, for tests
+        options = {"file_path": f"/{found['EMAIL_FILE_PATH']}"}
+    return {"BACKEND": found["EMAIL_BACKEND"], "OPTIONS": options}
+
+
+EMAIL_URL = env.str("EMAIL_URL", default="")
+MAILERS = {"default": _mailer(EMAIL_URL)} if EMAIL_URL else {}
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Ilara <ilara@localhost>")
+
 # --- Security -----------------------------------------------------------------------------------
 
 SESSION_COOKIE_NAME = "ilara_session"
@@ -221,8 +260,9 @@ SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = "includeSubDomains" in HSTS
 SECURE_HSTS_PRELOAD = "preload" in HSTS
-# They concern hosts other than Ilara's, so both are off unless ILARA_HSTS names them.
-SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# The first two concern hosts other than Ilara's, so both are off unless ILARA_HSTS names them. The
+# last one warns that there is no mail server, which is optional.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021", "mail.W001"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_REFERRER_POLICY = "same-origin"
 CSRF_FAILURE_VIEW = "ilara_admin.pages.errors_and_theme.csrf_failure"

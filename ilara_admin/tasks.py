@@ -8,6 +8,7 @@ from procrastinate import JobContext
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import JobAborted
 
+from ilara_admin.accounts import mails
 from ilara_admin.accounts.sessions import sessions_forget
 from ilara_admin.accounts.throttle import attempts_forget
 from ilara_admin.core.jobs import EVENTS_QUEUE, RETRY, jobs_forget
@@ -28,6 +29,18 @@ def clear_sessions(timestamp: int, **_: Any) -> None:
 def forget_attempts(timestamp: int, **_: Any) -> None:
     """Delete the counts of attempts to sign in whose time is over."""
     attempts_forget()
+
+
+@app.task(retry=RETRY, pass_context=False)
+def send_resets(user_ids: list[int], site: str) -> None:
+    """Send links to set a new password."""
+    mails.send_resets(user_ids, site)
+
+
+@app.task(retry=RETRY, pass_context=False)
+def send_invite(invite_id: int, site: str) -> None:
+    """Send the link of an invite."""
+    mails.send_invite(invite_id, site)
 
 
 @app.periodic(cron="* * * * * */10")

@@ -234,7 +234,7 @@ def test_key_of_another_environment__is_404(
 
 # Staff and API operations do not belong to an environment; all other objects in URLs do. These
 # parameters name no object of an environment.
-PLACES = {"project", "environment", "other", "action", "page"}
+PLACES = {"project", "environment", "other", "action", "page", "token"}
 NAMED = [
     name
     for name, page in PAGES.items()

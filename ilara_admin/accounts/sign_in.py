@@ -11,6 +11,7 @@ from django.contrib.auth.views import LoginView
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 
+from ilara_admin.accounts.mails import is_configured
 from ilara_admin.accounts.passkeys import can_have_passkeys
 from ilara_admin.accounts.throttle import Kind, count_try, forgive, refused, wait_text
 
@@ -47,8 +48,8 @@ class SignInView(LoginView):
     authentication_form = SignInForm
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        passkeys = {"with_passkeys": can_have_passkeys(self.request)}
-        return super().get_context_data(**kwargs) | passkeys
+        more = {"with_passkeys": can_have_passkeys(self.request), "by_mail": is_configured()}
+        return super().get_context_data(**kwargs) | more
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         user = form.get_user()

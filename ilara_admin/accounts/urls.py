@@ -3,7 +3,15 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from ilara_admin.accounts import account, identity, second_factors, second_step, sessions
+from ilara_admin.accounts import (
+    account,
+    identity,
+    invites,
+    resets,
+    second_factors,
+    second_step,
+    sessions,
+)
 from ilara_admin.accounts.sign_in import SignInView
 
 urlpatterns = [
@@ -11,6 +19,9 @@ urlpatterns = [
     path("sign-in/second-factor/", second_step.second_factor, name="second_factor"),
     path("sign-in/passkey/", second_step.passkey_sign_in, name="passkey_sign_in"),
     path("sign-out/", LogoutView.as_view(next_page="sign_in"), name="sign_out"),
+    path("sign-in/reset/", resets.reset_request, name="reset_request"),
+    path("sign-in/reset/<str:token>/", resets.reset, name="reset"),
+    path("invite/<str:token>/", invites.invite, name="invite"),
     path("account/", account.account, name="account"),
     path("account/password/", account.account_password, name="account_password"),
     path("account/identity/", identity.account_identity, name="account_identity"),

@@ -16,7 +16,10 @@ from django.urls import NoReverseMatch, reverse
 
 from events.models import Event, EventName
 from flags.models import Flag
-from ilara_admin.models import ApiKey, AuditEntry, Environment, SavedView, User
+from ilara_admin.accounts.reset_links import reset_path
+from ilara_admin.core.audit import Actor
+from ilara_admin.core.invites import invite_create, token_of
+from ilara_admin.models import ApiKey, AuditEntry, Environment, Role, SavedView, User
 from ilara_admin.web.routes import SCOPE, Page, all_pages
 from players.models import (
     Player,
@@ -69,6 +72,7 @@ def times_of_pages(
     client.force_login(user)
     cases = _cases(environment) | {"views": {"": [_view(environment, user)]}}
     cases["players"][""].append({"export_id": _export(environment, user)})
+    cases |= _one_time_links(environment, user)
     for page in all_pages():
         if "GET" not in getattr(page.view, "methods", ("GET",)) or page.name in ENDLESS:
             continue
@@ -170,7 +174,6 @@ def _cases(environment: Environment) -> dict[str, dict[str, list[Case]]]:
         "audit": {"": [{"entry_id": entry.pk} for entry in entries]},
         "find": _searches(environment),
         "keys": {"": [{"pk": key.pk} for key in ApiKey.objects.filter(environment=environment)]},
-        "staff": {"": [{"pk": user.pk} for user in User.objects.all()[:3]]},
         "palette": {"": [{}], "search": [{"?": "?" + urlencode({"q": SEARCHED})}]},
     }
 
@@ -180,6 +183,20 @@ def _view(environment: Environment, user: User) -> Case:
         user=user, project=environment.project, page="flag_list", name="On", query="state=on"
     )
     return {"page": view.page, "view_id": view.pk}
+
+
+def _one_time_links(environment: Environment, user: User) -> dict[str, dict[str, list[Case]]]:
+    """The pages of an invite and of a link to set a password, and the page that revokes."""
+    invite = invite_create(
+        project=environment.project, role=Role.VIEWER, created_by=user, actor=Actor.of_user(user)
+    )
+    token = reset_path(user).rstrip("/").rpartition("/")[2]
+    people = [{"pk": each.pk, "invite_id": invite.pk} for each in User.objects.all()[:3]]
+    return {
+        "staff": {"": people},
+        "invite": {"": [{"token": token_of(invite)}]},
+        "sign-in": {"": [{"token": token}]},
+    }
 
 
 def _export(environment: Environment, user: User) -> int:

@@ -26,7 +26,7 @@ SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 # First path segments that a project's slug would collide with.
 RESERVED_SLUGS = frozenset(
     {"v1", "ofrep", "static", "healthz", "readyz", "metrics", "preferences", "account", "staff",
-     "sign-in", "sign-out", "projects", "audit", "developers", "_components"}
+     "sign-in", "sign-out", "invite", "projects", "audit", "developers", "_components"}
 )  # fmt: skip
 
 

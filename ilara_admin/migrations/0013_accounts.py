@@ -14,7 +14,7 @@ CREATE INDEX cache_entry_expires ON cache_entry (expires);
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ilara_admin", "0007_membership"),
+        ("ilara_admin", "0012_invites"),
     ]
 
     operations = [

@@ -35,6 +35,10 @@ VERBS = {
     AuditAction.STAFF_RECOVERY_CODES_MADE: "made new recovery codes of the staff account",
     AuditAction.STAFF_RECOVERY_CODE_USED: "used a recovery code of the staff account",
     AuditAction.STAFF_SESSIONS_ENDED: "ended sessions of the staff account",
+    AuditAction.STAFF_INVITED: "created an invite for",
+    AuditAction.STAFF_INVITE_ACCEPTED: "accepted the invite for",
+    AuditAction.STAFF_INVITE_REVOKED: "revoked the invite for",
+    AuditAction.STAFF_RESET_LINK_CREATED: "created a link to reset the password of",
     AuditAction.FLAG_CREATED: "created the flag",
     AuditAction.FLAG_DELETED: "deleted the flag",
     AuditAction.FLAG_UPDATED: "changed the flag",
@@ -77,6 +81,7 @@ SECTION_PAGES = {
     "environment": "environment_settings",
     "project": "environment_settings",
 }
+OF_INVITES = (AuditAction.STAFF_INVITED, AuditAction.STAFF_INVITE_REVOKED)
 GONE = (AuditAction.PLAYER_ERASED, AuditAction.FLAG_DELETED, AuditAction.SEGMENT_DELETED)
 NOUNS = {"event_name": "event", "api_key": "API key", "staff": "staff account"}
 SENTENCES = 240  # two sentences, before and after, have so many characters
@@ -169,6 +174,8 @@ def page_of(request: HtmxHttpRequest, entry: AuditEntry) -> str:
         return (
             environment_url(request, "segment_lists", entry.object_id) + "?list=exclude" * excluded
         )
+    if entry.action in OF_INVITES:
+        return environment_url(request, "staff_list")
     if name := SECTION_PAGES.get(entry.object_type):
         return environment_url(request, name)
     return environment_url(request, OBJECT_PAGES[entry.object_type], entry.object_id)

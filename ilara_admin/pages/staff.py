@@ -1,10 +1,10 @@
-"""Staff accounts: list, add, edit, reset passwords, deactivate."""
+"""Staff accounts: list, add, edit, deactivate."""
 
 import secrets
 from typing import Any
 
 from django import forms
-from django.contrib.auth import password_validation, update_session_auth_hash
+from django.contrib.auth import password_validation
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -12,7 +12,9 @@ from django.shortcuts import get_object_or_404, render
 from ilara_admin.accounts.factors import factors_of, factors_reset
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.core.diff import Change
-from ilara_admin.core.staff import staff_create, staff_set_password, staff_update
+from ilara_admin.core.invites import open_invites
+from ilara_admin.core.passwords import RULES_TEXT
+from ilara_admin.core.staff import staff_create, staff_update
 from ilara_admin.models import Role, User
 from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import Confirm, changed, form_conflict, is_review, render_confirm
@@ -77,7 +79,7 @@ class NewStaffForm(StaffForm):
     password = forms.CharField(
         required=False,
         strip=False,
-        help_text="At least 10 characters. Leave empty to generate one, which is shown once.",
+        help_text=f"{RULES_TEXT} Leave empty to generate one, which is shown once.",
         widget=NEW_PASSWORD,
     )
     field_order = ("username", "name", "email", "role", "password")
@@ -90,24 +92,6 @@ class NewStaffForm(StaffForm):
                 email=self.cleaned_data.get("email", ""),
             )
             check_password(self, self.cleaned_data["password"], user)
-        return self.cleaned_data
-
-
-class PasswordForm(forms.Form):
-    password = forms.CharField(
-        required=False,
-        strip=False,
-        help_text="At least 10 characters. Leave empty to generate one, which is shown once.",
-        widget=NEW_PASSWORD,
-    )
-
-    def __init__(self, user: User, *args: Any) -> None:
-        super().__init__(*args)
-        self.user = user
-
-    def clean(self) -> dict[str, Any]:
-        if self.cleaned_data.get("password"):
-            check_password(self, self.cleaned_data["password"], self.user)
         return self.cleaned_data
 
 
@@ -126,6 +110,7 @@ def staff_list(request: HtmxHttpRequest) -> HttpResponse:
     page = KeysetPage.of(User.objects.order_by("username"), request)
     context = {
         "page": page,
+        "invites": open_invites(request.project),
         "roles": list(Role),
         "powers": [(text, [role.rank >= least.rank for role in Role]) for text, least in POWERS],
     }
@@ -179,30 +164,6 @@ def staff_edit(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     context = {"member": user, "form": form, "factors": factors_of(user)}
     status = 422 if form.errors else 200
     return render(request, "ilara_admin/staff_edit.html", context, status=status)
-
-
-@staff_view(Role.ADMIN, "GET", "POST")
-def staff_password(request: HtmxHttpRequest, pk: int) -> HttpResponse:
-    if was_sent(request):
-        return _already_sent(request)
-    user = get_object_or_404(User, pk=pk)
-    form = PasswordForm(user, request.POST if request.method == "POST" else None)
-    if form.is_valid():
-        password = form.cleaned_data["password"] or new_password()
-        staff_set_password(user, password=password, actor=actor_of(request))
-        if user.pk == request.user.pk:
-            update_session_auth_hash(request, user)  # stay signed in
-        if form.cleaned_data["password"]:
-            return _back(request, f"{user.username} has a new password.", about=user)
-        return _show_once(request, user, password)
-    page = FormPage(
-        title=f"New password for {user.username}",
-        button="Set password",
-        form=form,
-        cancel_url=environment_url(request, "staff_edit", user.pk),
-        text="The old password stops working, and all their sessions are signed out.",
-    )
-    return render_form(request, page)
 
 
 @staff_view(Role.ADMIN, "GET", "POST")

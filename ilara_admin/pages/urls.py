@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from ilara_admin.accounts import invites, resets
 from ilara_admin.apidocs import developer_views, reference_views
 from ilara_admin.pages import (
     audit_log,
@@ -99,8 +100,14 @@ urlpatterns = [
     path("staff/", staff.staff_list, name="staff_list"),
     path("staff/new/", staff.staff_new, name="staff_new"),
     path("staff/<int:pk>/", staff.staff_edit, name="staff_edit"),
-    path("staff/<int:pk>/password/", staff.staff_password, name="staff_password"),
     path("staff/<int:pk>/second-factors/", staff.staff_factors_reset, name="staff_factors_reset"),
+    path("staff/<int:pk>/reset/", resets.staff_reset_link, name="staff_reset_link"),
+    path("staff/invites/new/", invites.staff_invite, name="staff_invite"),
+    path(
+        "staff/invites/<int:invite_id>/revoke/",
+        invites.staff_invite_revoke,
+        name="staff_invite_revoke",
+    ),
     path("staff/<int:pk>/deactivate/", staff.staff_deactivate, name="staff_deactivate"),
     path("staff/<int:pk>/reactivate/", staff.staff_reactivate, name="staff_reactivate"),
 ]

@@ -15,7 +15,8 @@ from tests.browser.test_support import call, register
 from tests.pages import PAGES as ADDRESSES
 
 # Below the sample game's live environment, or with a leading slash any page.
-MISSING = ["/sample-game/test/flags/new-shop/", "/nowhere/"]
+DEAD_LINKS = ["/invite/unknown/", "/sign-in/reset/unknown/"]
+MISSING = ["/sample-game/test/flags/new-shop/", "/nowhere/", *DEAD_LINKS]
 PAGES = [
     "", "players/", "players/?stage=churned", "players/?q=unknown", "players/churn/",
     "players/{player}/", "players/{player}/summary/", "players/{player}/edit/",
@@ -62,9 +63,11 @@ PAGES = [
     "developers/reference/ofrep_evaluate_all/", "developers/reference/specification/",
     "settings/", "settings/edit/", "settings/project/",
     "settings/projects/new/", "settings/environments/new/", "staff/", "staff/new/", "staff/1/",
-    "staff/1/password/", "staff/1/deactivate/", "staff/1/reactivate/", "find/?q=player_10000",
+    "find/?q=player_10000",
     "find/?q=zzz", "/account/", "/account/password/", "/account/security/", "/account/identity/",
     "/account/security/app/", "/account/security/passkey/", "/account/sessions/end/", "/sign-in/",
+    "staff/1/reset/", "staff/invites/new/", "staff/invites/{invite}/revoke/",
+    "staff/1/deactivate/", "staff/1/reactivate/",
 ]  # fmt: skip
 # Fetched by other pages, or of objects that the sample game lacks.
 NO_PAGES = {
@@ -87,6 +90,7 @@ def test_list__has_every_page() -> None:
         "note": nil,
         "alias": nil,
         "entry": 1,
+        "invite": 1,
         "event": "1/?at=2026-01-31",
         "name": 1,
         "property": "x",
@@ -162,7 +166,13 @@ def walker(
     page.get_by_label("Note").fill("Two\nlines")
     page.locator("form", has=page.get_by_label("Note")).get_by_role("button").first.click()
     page.wait_for_url(f"**/players/{sample['player']}/")
+    page = walker.open("staff/invites/new/")
+    page.get_by_label("Name").fill("Ana")
+    page.get_by_label("Viewer").check()
+    page.get_by_role("button", name="Create invite").click()
+    page.get_by_role("heading", name="Invite for Ana").wait_for()
     sample |= {
+        "invite": linked(walker.open("staff/"), "/staff/invites/([0-9]+)/revoke/"),
         "note": linked(page, "/notes/([^/]+)/delete/"),
         "alias": linked(page, "/ids/([^/]+)/remove/"),
         "entry": linked(walker.open("audit/"), "/audit/([0-9]+)/undo/"),
