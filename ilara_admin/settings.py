@@ -14,7 +14,7 @@ from django.contrib.messages import constants as messages
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
-from ilara_admin.core import logs
+from ilara_admin.core import logs, openid
 from ilara_admin.runtime import embedded_postgres, sizing
 
 env = environ.FileAwareEnv()
@@ -89,7 +89,6 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "allauth.usersessions",
     "allauth.socialaccount",
-    "allauth.socialaccount.providers.openid_connect",
     "players",
     "events",
     "segments",
@@ -209,6 +208,25 @@ MFA_TOTP_TOLERANCE = 1  # also the codes of the previous and the next 30 seconds
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cache_entry"}
 }
+
+# --- OpenID Connect -----------------------------------------------------------------------------
+
+try:
+    OPENID = openid.read_config(
+        issuer=env.str("ILARA_OIDC_ISSUER", default=""),
+        client_id=env.str("ILARA_OIDC_CLIENT_ID", default=""),
+        client_secret=env.str("ILARA_OIDC_CLIENT_SECRET", default=""),
+        name=env.str("ILARA_OIDC_NAME", default=""),
+        roles_claim=env.str("ILARA_OIDC_ROLES_CLAIM", default=""),
+        roles=env.str("ILARA_OIDC_ROLES", default=""),
+        checks_second_factor=env.bool("ILARA_OIDC_SECOND_FACTOR", default=False),
+    )
+except ValueError as error:
+    raise ImproperlyConfigured(str(error)) from None
+# The provider comes from OPENID, so its app, which imports requests (5 MB), is not installed.
+SOCIALACCOUNT_ADAPTER = "ilara_admin.accounts.openid.OpenIdAdapter"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"  # only verified addresses are used
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 4  # seconds for each request to the provider
 
 # --- Security -----------------------------------------------------------------------------------
 
