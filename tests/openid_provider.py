@@ -71,6 +71,7 @@ class OpenIdServer:
     published: list[Key] = field(default_factory=list)
     signing: Key | None = None
     algorithm: str = ""  # replaces that of the key
+    forge: bool = False  # replaces the end of the signature
     asked: list[str] = field(default_factory=list)  # paths of the requests
     sent: dict[str, str] = field(default_factory=dict)  # parameters of the last authorization
     codes: dict[str, Grant] = field(default_factory=dict)
@@ -80,6 +81,7 @@ class OpenIdServer:
         self.person = person
         self.token_claims, self.userinfo_claims, self.document = {}, {}, {}
         self.error = self.broken = self.algorithm = ""
+        self.forge = False
         self.signing = self.published[0]
         self.asked.clear()
 
@@ -139,6 +141,8 @@ class OpenIdServer:
             self.algorithm or key.algorithm,
             {"kid": key.key_id},
         )
+        if self.forge:
+            signed = signed[:-8] + ("AAAAAAAA" if signed[-8:] != "AAAAAAAA" else "BBBBBBBB")
         return {"access_token": "access", "token_type": "Bearer", "id_token": signed}
 
     def userinfo(self) -> dict[str, Any]:

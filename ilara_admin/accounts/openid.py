@@ -14,15 +14,16 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from allauth.account.adapter import get_adapter as get_account_adapter
+from allauth.account.authentication import get_authentication_records
+from allauth.account.internal.flows.login import record_authentication
 from allauth.core.exceptions import ImmediateHttpResponse
-from allauth.mfa.stages import AuthenticateStage
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
 from allauth.socialaccount.providers.base import AuthError, AuthProcess
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
@@ -34,7 +35,8 @@ from ilara_admin.models import AuditAction, User
 logger = logging.getLogger("ilara.openid")
 
 PROVIDER = Actor("OpenID Connect")
-SECOND_FACTOR_KEY = "openid_second_factor"  # in the session: the id of the account that had one
+# How allauth notes in the session that the account has shown a second factor, and of which type.
+SECOND_FACTOR, OF_PROVIDER = "mfa", "openid"
 
 
 class OpenIdRefused(Exception):
@@ -78,11 +80,14 @@ class OpenIdAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allau
             user = admit(sociallogin, claims, config)
         except OpenIdRefused as refusal:
             raise ImmediateHttpResponse(error_page(request, str(refusal), 403)) from None
+        except IntegrityError:  # the same person came twice
+            text = "Two sign-ins began at once. Please start again."
+            raise ImmediateHttpResponse(error_page(request, text, 409)) from None
         sociallogin.user = user
         if request.user.is_authenticated:
-            get_account_adapter(request).logout(request)  # before the mark below, which it removes
+            get_account_adapter(request).logout(request)  # before the note below, which it removes
         if config.checks_second_factor and second_factor_used(claims):
-            request.session[SECOND_FACTOR_KEY] = user.pk
+            record_authentication(request, user, SECOND_FACTOR, type=OF_PROVIDER)
 
     def on_authentication_error(
         self,
@@ -165,7 +170,7 @@ def _known(sociallogin: SocialLogin) -> User | None:
 def _account_of(
     sociallogin: SocialLogin, claims: Mapping[str, Any], grants: Grants, config: OpenIdConfig
 ) -> User:
-    email = verified_email(claims)
+    email = verified_email(sociallogin)
     user = _with_email(email)
     if user is None:
         if not grants and not is_invited(email):
@@ -182,10 +187,9 @@ def _account_of(
     return user
 
 
-def verified_email(claims: Mapping[str, Any]) -> str:
-    """The e-mail address, "" if the provider has not verified it."""
-    email = claims.get("email")
-    return email if isinstance(email, str) and claims.get("email_verified") is True else ""
+def verified_email(sociallogin: SocialLogin) -> str:
+    """The person's e-mail address, "" if the provider has not verified it."""
+    return next((each.email for each in sociallogin.email_addresses if each.verified), "")
 
 
 def _with_email(email: str) -> User | None:
@@ -263,16 +267,8 @@ def disconnect(user: User) -> None:
 
 def provider_asked_second_factor(request: HttpRequest, user: User) -> bool:
     """Whether this session of the account began with the provider's second factor, and the settings
-    let it replace ours."""
-    marked = request.session.get(SECOND_FACTOR_KEY) == user.pk
-    return marked and settings.OPENID is not None and settings.OPENID.checks_second_factor
-
-
-class SecondFactorStage(AuthenticateStage):  # type: ignore[misc]  # allauth is untyped
-    """Asks for our second factor, unless the provider has asked for its own."""
-
-    def handle(self) -> tuple[Any, bool]:
-        if self.login.user and provider_asked_second_factor(self.request, self.login.user):
-            return None, True
-        response, goes_on = super().handle()
-        return response, goes_on
+    say that it replaces ours."""
+    return any(
+        record["method"] == SECOND_FACTOR and record.get("type") == OF_PROVIDER
+        for record in get_authentication_records(request, user)
+    )

@@ -207,8 +207,9 @@ def verified_claims(
     given = claims.get("nonce")
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(), nonce.encode()):
         raise OpenIdInvalid("the ID token has another nonce")
-    if not 0 < len(claims["sub"]) <= MAX_SUBJECT:
-        raise OpenIdInvalid(f"the subject has no or more than {MAX_SUBJECT} characters")
+    subject = claims["sub"]
+    if not (0 < len(subject) <= MAX_SUBJECT and subject.isascii() and subject.isprintable()):
+        raise OpenIdInvalid(f"the subject is not 1 to {MAX_SUBJECT} ASCII characters")
     return claims
 
 

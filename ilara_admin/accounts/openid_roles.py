@@ -11,6 +11,7 @@ from django.db import transaction
 from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.core.changes import create_or_conflict
 from ilara_admin.core.openid import Grants, RoleMapping
+from ilara_admin.core.text import trim, visible
 from ilara_admin.models import AuditAction, Membership, Project, Role, User
 
 logger = logging.getLogger("ilara.openid")
@@ -43,11 +44,10 @@ def has_any_role(user: User) -> bool:
 
 def create_account(claims: Mapping[str, Any], email: str, actor: Actor) -> User:
     """A new account without a password and without roles, named as the claims say."""
-    name = str(claims.get("name") or "").replace("\0", "").strip()[:MAX_NAME]
-    wanted = [claims.get("preferred_username"), claims.get("email"), name]
-    texts = [text for text in wanted if isinstance(text, str)]
-    username = get_account_adapter().generate_unique_username([*texts, "staff"])
-    return staff_create(username, email, name, actor)
+    given = (claims.get(key) for key in ("name", "preferred_username", "email"))
+    name, *others = (trim(visible(text)) if isinstance(text, str) else "" for text in given)
+    username = get_account_adapter().generate_unique_username([*others, name, "staff"])
+    return staff_create(username, email, name[:MAX_NAME], actor)
 
 
 # --- Until core/staff.py has them -----------------------------------------------------------------

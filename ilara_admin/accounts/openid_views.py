@@ -17,10 +17,9 @@ from django.views.decorators.http import require_GET, require_POST
 from requests import RequestException
 
 from ilara_admin.accounts import openid
-from ilara_admin.accounts.account import show_last_environment
 from ilara_admin.accounts.openid_provider import OpenIdExchange, provider_for
 from ilara_admin.models import Role
-from ilara_admin.web.access import staff_view
+from ilara_admin.web.access import show_last_environment, staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest
 
 
