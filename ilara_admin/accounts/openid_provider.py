@@ -137,7 +137,7 @@ def nonce_of(code_verifier: str) -> str:
 
 # --- The provider's documents ---------------------------------------------------------------------
 
-_documents: dict[str, tuple[float, dict[str, Any]]] = {}  # by URL: when it was read
+documents: dict[str, tuple[float, dict[str, Any]]] = {}  # by URL: when it was read
 
 
 def discovered(config: OpenIdConfig) -> dict[str, Any]:
@@ -160,10 +160,10 @@ def _address(config: OpenIdConfig) -> str:
 
 
 def _cached(url: str, *, renewed: bool = False) -> dict[str, Any]:
-    read_at, document = _documents.get(url, (0.0, {}))
+    read_at, document = documents.get(url, (0.0, {}))
     if renewed or not document or monotonic() - read_at > CACHE_SECONDS:
         document = _get(url)
-        _documents[url] = monotonic(), document
+        documents[url] = monotonic(), document
     return document
 
 

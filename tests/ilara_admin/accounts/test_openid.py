@@ -50,7 +50,7 @@ def provider(server: OpenIdServer, project: Project, settings: Settings) -> Open
     """It knows Maya, whose groups give roles in `project`."""
     settings.OPENID = config_of(server, project)
     settings.ROOT_URLCONF = "tests.ilara_admin.accounts.openid_urls"
-    openid_provider._documents.clear()
+    openid_provider.documents.clear()
     server.reset(**MAYA)
     return server
 
@@ -433,7 +433,7 @@ def test_wrong_answer__signs_nobody_in(
     client = Client()
     url = returned(leave(client))
     fault(provider)
-    openid_provider._documents.clear()
+    openid_provider.documents.clear()
     response = client.get(url)
     assert response.status_code == 403
     assert "gave an answer that Ilara cannot accept" in text_of(response)
