@@ -265,7 +265,7 @@ def disconnect(user: User) -> None:
 # --- Second factors -------------------------------------------------------------------------------
 
 
-def provider_asked_second_factor(request: HttpRequest, user: User) -> bool:
+def used_factor_of_provider(request: HttpRequest, user: User) -> bool:
     """Whether this session of the account began with the provider's second factor, and the settings
     say that it replaces ours."""
     return any(

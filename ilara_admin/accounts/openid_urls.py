@@ -8,6 +8,4 @@ urlpatterns = [
     path("sign-in/openid/", openid_views.start, name="openid_start"),
     path("sign-in/openid/callback/", openid_views.callback, name="openid_callback"),
     path("account/openid/", openid_views.account, name="openid_account"),
-    path("account/openid/connect/", openid_views.connect, name="openid_connect"),
-    path("account/openid/disconnect/", openid_views.disconnect, name="openid_disconnect"),
 ]

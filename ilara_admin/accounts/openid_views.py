@@ -17,6 +17,7 @@ from django.views.decorators.http import require_GET, require_POST
 from requests import RequestException
 
 from ilara_admin.accounts import openid
+from ilara_admin.accounts.identity import identity_confirmed
 from ilara_admin.accounts.openid_provider import OpenIdExchange, provider_for
 from ilara_admin.models import Role
 from ilara_admin.web.access import show_last_environment, staff_view
@@ -43,21 +44,16 @@ def callback(request: HttpRequest) -> HttpResponseBase:
     return response
 
 
-@staff_view(Role.VIEWER)
+@staff_view(Role.VIEWER, "GET", "POST")
+@identity_confirmed
 def account(request: HtmxHttpRequest) -> HttpResponse:
-    """Whether one's own account is connected to the provider."""
-    show_last_environment(request)
-    context = {"connected": openid.connected(request.user), "name": settings.OPENID.name}
-    return render(request, "accounts/openid_account.html", context)
-
-
-@staff_view(Role.VIEWER, "POST")
-def connect(request: HtmxHttpRequest) -> HttpResponse:
-    return _leave(request, AuthProcess.CONNECT)
-
-
-@staff_view(Role.VIEWER, "POST")
-def disconnect(request: HtmxHttpRequest) -> HttpResponse:
+    """Connects one's own account to the provider (POST act=connect), or disconnects it."""
+    if request.method == "GET":
+        show_last_environment(request)
+        context = {"connected": openid.connected(request.user), "name": settings.OPENID.name}
+        return render(request, "accounts/openid_account.html", context)
+    if request.POST.get("act") == "connect":
+        return _leave(request, AuthProcess.CONNECT)
     try:
         openid.disconnect(request.user)
     except ValidationError as error:

@@ -15,10 +15,10 @@ from django.test import Client, RequestFactory
 from pytest_django.fixtures import Settings
 
 from ilara_admin.accounts import openid_provider
-from ilara_admin.accounts.openid import provider_asked_second_factor
+from ilara_admin.accounts.openid import used_factor_of_provider
 from ilara_admin.core.openid import OpenIdConfig, read_config
 from ilara_admin.models import AuditEntry, Membership, Project, Role, User
-from tests.factories import make_staff
+from tests.factories import PASSWORD, make_staff
 from tests.openid_provider import CLIENT_ID, CLIENT_SECRET, Key, OpenIdServer, running_provider
 from tests.pages import text_of
 
@@ -88,6 +88,10 @@ def returned(url: str) -> str:
 def sign_in(client: Client | None = None, **form: str) -> HttpResponse:
     client = client or Client()
     return client.get(returned(leave(client, **form)))  # type: ignore[return-value]
+
+
+def sign_in_by_password(client: Client, user: User) -> None:
+    client.post("/sign-in/", {"username": user.username, "password": PASSWORD})
 
 
 def user_of(client: Client) -> User | None:
@@ -513,9 +517,9 @@ def test_redirect_of_the_provider__is_not_followed(
 
 def test_own_account__is_connected_and_disconnected(provider: OpenIdServer) -> None:
     ana, client = make_staff(Role.ADMIN, "ana"), Client()
-    client.force_login(ana)
+    sign_in_by_password(client, ana)
     assert "Not connected" in text_of(client.get("/account/openid/"))
-    response = client.post("/account/openid/connect/")
+    response = client.post("/account/openid/", {"act": "connect"})
     found = re.search(r'href="(http[^"]+)"', response.content.decode())
     assert found
     response = client.get(returned(unescape(found[1])))
@@ -523,7 +527,7 @@ def test_own_account__is_connected_and_disconnected(provider: OpenIdServer) -> N
     assert SocialAccount.objects.get().user == ana
     assert audited(ana)[-1] == ("ana", "staff.openid_connected")
     assert "You can sign in with Studio login" in text_of(client.get("/account/openid/"))
-    client.post("/account/openid/disconnect/")
+    client.post("/account/openid/", {"act": "disconnect"})
     assert not SocialAccount.objects.exists()
     assert audited(ana)[-1] == ("ana", "staff.openid_disconnected")
 
@@ -532,7 +536,7 @@ def test_account_without_a_password__is_not_disconnected(provider: OpenIdServer)
     provider.person["groups"] = ["ops"]
     client = Client()
     sign_in(client)
-    response = client.post("/account/openid/disconnect/", follow=True)
+    response = client.post("/account/openid/", {"act": "disconnect"}, follow=True)
     assert "Set a password first" in text_of(response)
     assert SocialAccount.objects.exists()
 
@@ -541,8 +545,8 @@ def test_person_of_another_account__is_not_connected(provider: OpenIdServer) -> 
     provider.person["groups"] = ["ops"]
     sign_in()
     ana, client = make_staff(Role.ADMIN, "ana"), Client()
-    client.force_login(ana)
-    response = client.post("/account/openid/connect/")
+    sign_in_by_password(client, ana)
+    response = client.post("/account/openid/", {"act": "connect"})
     found = re.search(r'href="(http[^"]+)"', response.content.decode())
     assert found
     page = client.get(returned(unescape(found[1])), follow=True)
@@ -568,5 +572,5 @@ def test_second_factor_of_the_provider__counts_if_the_settings_say_so(
     assert user
     request = RequestFactory().get("/")
     request.session = client.session
-    assert provider_asked_second_factor(request, user) is asked
-    assert not provider_asked_second_factor(request, make_staff())
+    assert used_factor_of_provider(request, user) is asked
+    assert not used_factor_of_provider(request, make_staff())
