@@ -137,7 +137,7 @@ class OpenIdServer:
         assert key
         signed = jwt.encode(
             claims,
-            key.private if self.algorithm != "none" else None,
+            key.private if self.algorithm != "none" else "",
             self.algorithm or key.algorithm,
             {"kid": key.key_id},
         )

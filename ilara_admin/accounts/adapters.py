@@ -70,12 +70,11 @@ class SecondFactorStage(AuthenticateStage):
     urlname = "second_factor"
 
     def handle(self) -> tuple[HttpResponse | None, bool]:
-        if not self._should_handle(self.request) or used_factor_of_provider(
-            self.request, self.login.user
-        ):
+        user = self.login.user
+        if not self._should_handle(self.request) or used_factor_of_provider(self.request, user):
             return None, True
         self.state["authentication_required"] = True
-        self.state["password"] = password_print(self.login.user)
+        self.state["password"] = password_print(user)
         return HttpResponseRedirect(reverse(self.urlname)), True
 
     def is_current(self) -> bool:

@@ -39,11 +39,16 @@ PROVIDER = Actor("OpenID Connect")
 SECOND_FACTOR, OF_PROVIDER = "mfa", "openid"
 
 
+def provider_config() -> OpenIdConfig:
+    assert settings.OPENID, "nothing is routed without a provider"
+    return settings.OPENID
+
+
 class OpenIdRefused(Exception):
     """The provider has said who it is, and this person may not sign in. The text is shown."""
 
 
-class OpenIdAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth is untyped
+class OpenIdAdapter(DefaultSocialAccountAdapter):
     """What allauth asks about sign-in through the provider. Its own sign-up never runs: before it
     would begin, every person has an account or is refused."""
 
@@ -72,7 +77,7 @@ class OpenIdAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allau
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         """Set the account of the sign-in. `sociallogin` has it already if the person is known."""
-        config: OpenIdConfig = settings.OPENID
+        config = provider_config()
         claims = sociallogin.provider.claims
         if sociallogin.state.get("process") == AuthProcess.CONNECT:
             raise ImmediateHttpResponse(_connect(request, sociallogin))
@@ -110,7 +115,7 @@ def failure(
     """The page of a sign-in that the provider did not complete."""
     from requests import RequestException
 
-    name = settings.OPENID.name
+    name = provider_config().name
     if not started:
         text = "This sign-in has expired, or began in another browser. Please start again."
         return error_page(request, text, 400)
@@ -194,7 +199,7 @@ def verified_email(sociallogin: SocialLogin) -> str:
 
 def _with_email(email: str) -> User | None:
     """The only account with the address."""
-    users = User.objects.filter(email__iexact=email)[:2] if email else []
+    users = list(User.objects.filter(email__iexact=email)[:2]) if email else []
     return users[0] if len(users) == 1 else None
 
 
@@ -226,7 +231,7 @@ def _link(sociallogin: SocialLogin, user: User, actor: Actor) -> None:
 
 def _connect(request: HttpRequest, sociallogin: SocialLogin) -> HttpResponse:
     """Link the provider's account to the signed-in one."""
-    user, config = request.user, settings.OPENID
+    user, config = request.user, provider_config()
     if not isinstance(user, User):
         return redirect("sign_in")
     other = _known(sociallogin)
@@ -244,7 +249,8 @@ def _connect(request: HttpRequest, sociallogin: SocialLogin) -> HttpResponse:
 
 def connected(user: User) -> bool:
     """Whether the account is connected to the provider."""
-    return SocialAccount.objects.filter(user=user, provider=settings.OPENID.identity).exists()
+    links = SocialAccount.objects.filter(user=user, provider=provider_config().identity)
+    return bool(links.exists())
 
 
 @transaction.atomic
@@ -252,7 +258,7 @@ def disconnect(user: User) -> None:
     """Raises ValidationError if the account would have no way to sign in."""
     if not user.has_usable_password():
         raise ValidationError("Set a password first: without one you could not sign in again.")
-    links = SocialAccount.objects.filter(user=user, provider=settings.OPENID.identity)
+    links = SocialAccount.objects.filter(user=user, provider=provider_config().identity)
     if links.delete()[0]:
         audit_record(
             AuditAction.STAFF_OPENID_DISCONNECTED,

@@ -18,10 +18,10 @@ from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
-from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
+from ilara_admin.accounts.openid import provider_config
 from ilara_admin.core.openid import OpenIdConfig, is_secure
 
 CACHE_SECONDS = 3600
@@ -38,7 +38,7 @@ class OpenIdInvalid(OAuth2Error):
     """
 
 
-class OpenIdProvider(OpenIDConnectProvider):  # type: ignore[misc]  # allauth is untyped
+class OpenIdProvider(OpenIDConnectProvider):
     """The provider for one request; `claims` are those about the person, once they are verified."""
 
     claims: Mapping[str, Any] = {}
@@ -54,7 +54,7 @@ class OpenIdProvider(OpenIDConnectProvider):  # type: ignore[misc]  # allauth is
 
     def get_scope(self) -> list[str]:
         """Some providers give the claim with the roles only for the scope of the same name."""
-        config = _config()
+        config = provider_config()
         known = self.get_oauth2_adapter(self.request).openid_config.get("scopes_supported", [])
         claim = config.mapping.claim if config.mapping else ""
         return ["openid", "profile", "email", *([claim] if claim in known else [])]
@@ -69,14 +69,14 @@ class OpenIdProvider(OpenIDConnectProvider):  # type: ignore[misc]  # allauth is
         return {}  # claims are personal data, and needed only during the sign-in
 
 
-class OpenIdExchange(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # allauth is untyped
+class OpenIdExchange(OpenIDConnectOAuth2Adapter):
     """The requests to the provider in one sign-in."""
 
     nonce = ""
 
     @property
     def openid_config(self) -> dict[str, Any]:
-        return discovered(_config())
+        return discovered(provider_config())
 
     def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
         return request.build_absolute_uri(reverse("openid_callback"))
@@ -96,7 +96,7 @@ class OpenIdExchange(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # allau
     def complete_login(
         self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
     ) -> SocialLogin:
-        config, document = _config(), self.openid_config
+        config, document = provider_config(), self.openid_config
         claims = verified_claims(kwargs["response"].get("id_token"), config, document, self.nonce)
         about: dict[str, Any] = {}
         if url := document.get("userinfo_endpoint"):
@@ -112,14 +112,8 @@ class OpenIdExchange(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # allau
         return self.get_provider().sociallogin_from_response(request, merged)
 
 
-def _config() -> OpenIdConfig:
-    config: OpenIdConfig | None = settings.OPENID
-    assert config, "nothing is routed without OpenID Connect"
-    return config
-
-
 def provider_for(request: HttpRequest | None) -> OpenIdProvider:
-    config = _config()
+    config = provider_config()
     app = SocialApp(
         provider=OpenIDConnectProvider.id,
         provider_id=config.identity,

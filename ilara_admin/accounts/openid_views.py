@@ -4,7 +4,6 @@ account."""
 from allauth.socialaccount.providers.base import AuthError, AuthProcess
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ValidationError
@@ -50,7 +49,10 @@ def account(request: HtmxHttpRequest) -> HttpResponse:
     """Connects one's own account to the provider (POST act=connect), or disconnects it."""
     if request.method == "GET":
         show_last_environment(request)
-        context = {"connected": openid.connected(request.user), "name": settings.OPENID.name}
+        context = {
+            "connected": openid.connected(request.user),
+            "name": openid.provider_config().name,
+        }
         return render(request, "accounts/openid_account.html", context)
     if request.POST.get("act") == "connect":
         return _leave(request, AuthProcess.CONNECT)

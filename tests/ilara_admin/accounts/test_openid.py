@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import requests
 from allauth.socialaccount.models import SocialAccount
-from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from pytest_django.fixtures import Settings
 
 from ilara_admin.accounts import openid_provider
+from ilara_admin.accounts.factors import app_add
 from ilara_admin.accounts.openid import used_factor_of_provider
 from ilara_admin.core.openid import OpenIdConfig, read_config
 from ilara_admin.models import AuditEntry, Membership, Project, Role, User
-from tests.factories import PASSWORD, make_staff
+from tests.factories import ACTOR, PASSWORD, make_staff
+from tests.ilara_admin.accounts.test_second_factors import SECRET, code_of
 from tests.openid_provider import CLIENT_ID, CLIENT_SECRET, Key, OpenIdServer, running_provider
 from tests.pages import text_of
 
@@ -85,9 +86,9 @@ def returned(url: str) -> str:
     return location.removeprefix("http://testserver")
 
 
-def sign_in(client: Client | None = None, **form: str) -> HttpResponse:
+def sign_in(client: Client | None = None, **form: str) -> Any:
     client = client or Client()
-    return client.get(returned(leave(client, **form)))  # type: ignore[return-value]
+    return client.get(returned(leave(client, **form)))
 
 
 def sign_in_by_password(client: Client, user: User) -> None:
@@ -95,7 +96,8 @@ def sign_in_by_password(client: Client, user: User) -> None:
 
 
 def user_of(client: Client) -> User | None:
-    return User.objects.filter(pk=client.session.get("_auth_user_id")).first()
+    pk = client.session.get("_auth_user_id")
+    return User.objects.get(pk=pk) if pk else None
 
 
 def roles_of(user: User) -> dict[str, str]:
@@ -485,7 +487,7 @@ def test_provider_that_fails__is_named_and_passwords_still_work(
 ) -> None:
     provider.broken = path
     client = Client()
-    response = client.post(START)
+    response: Any = client.post(START)
     if response.status_code == 200:
         response = sign_in(client)
     assert response.status_code == 502
@@ -574,3 +576,51 @@ def test_second_factor_of_the_provider__counts_if_the_settings_say_so(
     request.session = client.session
     assert used_factor_of_provider(request, user) is asked
     assert not used_factor_of_provider(request, make_staff())
+
+
+@pytest.mark.parametrize(("trusted", "amr"), [(True, ["mfa"]), (True, ["pwd"]), (False, ["mfa"])])
+def test_own_second_factor__is_asked_for_unless_the_provider_asked(
+    provider: OpenIdServer, settings: Settings, trusted: bool, amr: list[str]
+) -> None:
+    settings.OPENID = replace(settings.OPENID, checks_second_factor=trusted)
+    provider.person |= {"groups": ["ops"], "amr": amr}
+    client = Client()
+    sign_in(client)
+    maya = user_of(client)
+    assert maya
+    app_add(maya, secret=SECRET, code=code_of(), actor=ACTOR)
+    client = Client()
+    response = sign_in(client, next="/account/")
+    if trusted and "mfa" in amr:
+        assert response["Location"] == "/account/"
+        assert user_of(client) == maya
+    else:
+        assert response["Location"] == "/sign-in/second-factor/"
+        assert user_of(client) is None
+
+
+def test_second_factor_of_the_provider__counts_for_its_own_account_only(
+    provider: OpenIdServer, settings: Settings
+) -> None:
+    """In the session of somebody who used the provider's, another account needs its own."""
+    settings.OPENID = replace(settings.OPENID, checks_second_factor=True)
+    provider.person |= {"groups": ["ops"], "amr": ["mfa"]}
+    ana, client = make_staff(Role.ADMIN, "ana"), Client()
+    app_add(ana, secret=SECRET, code=code_of(), actor=ACTOR)
+    sign_in(client)
+    sign_in_by_password(client, ana)
+    assert user_of(client) != ana
+
+
+def test_role_that_needs_a_second_factor__is_content_with_that_of_the_provider(
+    provider: OpenIdServer, settings: Settings
+) -> None:
+    settings.OPENID = replace(settings.OPENID, checks_second_factor=True)
+    settings.ILARA_SECOND_FACTOR = "viewer"
+    provider.person["groups"] = ["ops"]
+    client = Client()
+    sign_in(client)
+    assert client.get("/account/")["Location"] == "/account/second-factor/"
+    provider.person["amr"] = ["mfa"]
+    sign_in(client)
+    assert client.get("/account/").status_code == 200
