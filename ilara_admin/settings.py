@@ -14,7 +14,7 @@ from django.contrib.messages import constants as messages
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
-from ilara_admin.core import logs
+from ilara_admin.core import logs, openid
 from ilara_admin.runtime import embedded_postgres, sizing
 
 env = environ.FileAwareEnv()
@@ -94,7 +94,6 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "allauth.usersessions",
     "allauth.socialaccount",
-    "allauth.socialaccount.providers.openid_connect",
     "players",
     "events",
     "segments",
@@ -248,6 +247,25 @@ def _mailer(url: str) -> dict[str, Any]:
 EMAIL_URL = env.str("EMAIL_URL", default="")
 MAILERS = {"default": _mailer(EMAIL_URL)} if EMAIL_URL else {}
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Ilara <ilara@localhost>")
+
+# --- OpenID Connect -----------------------------------------------------------------------------
+
+try:
+    OPENID = openid.read_config(
+        issuer=env.str("ILARA_OIDC_ISSUER", default=""),
+        client_id=env.str("ILARA_OIDC_CLIENT_ID", default=""),
+        client_secret=env.str("ILARA_OIDC_CLIENT_SECRET", default=""),
+        name=env.str("ILARA_OIDC_NAME", default=""),
+        roles_claim=env.str("ILARA_OIDC_ROLES_CLAIM", default=""),
+        roles=env.str("ILARA_OIDC_ROLES", default=""),
+        checks_second_factor=env.bool("ILARA_OIDC_SECOND_FACTOR", default=False),
+    )
+except ValueError as error:
+    raise ImproperlyConfigured(str(error)) from None
+# The provider comes from OPENID, so its app, which imports requests (5 MB), is not installed.
+SOCIALACCOUNT_ADAPTER = "ilara_admin.accounts.openid.OpenIdAdapter"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"  # only verified addresses are used
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 4  # seconds for each request to the provider
 
 # --- Security -----------------------------------------------------------------------------------
 

@@ -30,5 +30,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
 ]
 
+if settings.OPENID:
+    urlpatterns[:0] = [path("", include("ilara_admin.accounts.openid_urls"))]
+
 if settings.DEBUG:
     urlpatterns[:0] = [path("_components/", errors_and_theme.components, name="components")]

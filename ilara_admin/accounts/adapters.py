@@ -18,6 +18,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from ilara_admin.accounts.openid import used_factor_of_provider
 from ilara_admin.accounts.sessions import address_of, note_use
 from ilara_admin.models import User
 
@@ -69,10 +70,11 @@ class SecondFactorStage(AuthenticateStage):
     urlname = "second_factor"
 
     def handle(self) -> tuple[HttpResponse | None, bool]:
-        if not self._should_handle(self.request):
+        user = self.login.user
+        if not self._should_handle(self.request) or used_factor_of_provider(self.request, user):
             return None, True
         self.state["authentication_required"] = True
-        self.state["password"] = password_print(self.login.user)
+        self.state["password"] = password_print(user)
         return HttpResponseRedirect(reverse(self.urlname)), True
 
     def is_current(self) -> bool:

@@ -158,5 +158,8 @@ register_permanent(
         AuditAction.STAFF_RECOVERY_CODES_MADE: "Old recovery codes cannot be restored.",
         AuditAction.STAFF_RECOVERY_CODE_USED: "A recovery code works once.",
         AuditAction.STAFF_SESSIONS_ENDED: "An ended session cannot be restored.",
+        AuditAction.STAFF_MEMBERSHIP_CHANGED: "Set the role on the page of the account.",
+        AuditAction.STAFF_OPENID_CONNECTED: "Only the person can disconnect the account.",
+        AuditAction.STAFF_OPENID_DISCONNECTED: "Only the person can connect the account again.",
     }
 )

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 from urllib.parse import quote
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.urls import get_script_prefix
@@ -108,6 +109,11 @@ class Shell:
         return tuple(
             (item.shortcut, item.label) for item in (*self.navigation, *self.settings_navigation)
         )
+
+    @property
+    def openid_name(self) -> str:
+        """The name of the OpenID provider, "" if none is configured."""
+        return settings.OPENID.name if settings.OPENID else ""
 
     @cached_property
     def is_admin(self) -> bool:

@@ -1,7 +1,7 @@
 """A running Ilara with the sample game, and Chromium."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,8 +56,10 @@ class Ilara:
 
 
 @contextmanager
-def running_ilara(home: Path, *options: str) -> Iterator[Ilara]:
-    serve = Serve(home, "--workers", "1", *options)
+def running_ilara(
+    home: Path, *options: str, env: Mapping[str, str] | None = None
+) -> Iterator[Ilara]:
+    serve = Serve(home, "--workers", "1", *options, env=env)
     try:
         yield Ilara(serve.ready(2 * HANG_SECONDS))  # may fill a sample game first
         serve.stop()
