@@ -10,13 +10,20 @@ from django.utils import timezone
 
 from ilara_admin.core import tokens
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
-from ilara_admin.core.changes import bump_config_version, register_permanent
+from ilara_admin.core.changes import (
+    Fields,
+    bump_config_version,
+    register_perform,
+    register_permanent,
+)
+from ilara_admin.core.guard import Act, ChangeItem, register_acts
 from ilara_admin.core.projects import checked_name
 from ilara_admin.models import (
     ApiKey,
     AuditAction,
     Environment,
     KeyKind,
+    Role,
 )
 
 
@@ -52,6 +59,11 @@ def _audit_fields(key: ApiKey) -> dict[str, Any]:
     return {"name": key.name, "kind": key.kind, "key": key.masked, "expires_at": expires_at}
 
 
+def _lasting(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without what is different each time a key is issued."""
+    return {name: value for name, value in fields.items() if name not in ("key", "expires_at")}
+
+
 def _record(action: AuditAction, key: ApiKey, actor: Actor, **details: Any) -> None:
     audit_record(
         action,
@@ -70,9 +82,12 @@ def api_key_create(
 ) -> NewKey:  # fmt: skip
     """Issue a key. The token is returned only here."""
     new = _key_insert(environment, kind, checked_name(name, "key"), actor, expires_in)
+    after = _audit_fields(new.key)
+    seconds = expires_in.total_seconds() if expires_in else None
     _record(
-        AuditAction.API_KEY_CREATED, new.key, actor, after=_audit_fields(new.key), reason=reason
-    )
+        AuditAction.API_KEY_CREATED, new.key, actor, after=after, reason=reason,
+        wanted={**_lasting(after), "expires_in": seconds},
+    )  # fmt: skip
     bump_config_version(environment)
     return new
 
@@ -93,6 +108,7 @@ def api_key_revoke(key: ApiKey, *, actor: Actor, reason: str = "") -> ApiKey:
             before={"revoked_at": None},
             after={"revoked_at": key.revoked_at.isoformat()},
             reason=reason,
+            wanted={"revoked_at": "at once"},
         )
         bump_config_version(key.environment)
     return key
@@ -123,6 +139,7 @@ def api_key_rotate(key: ApiKey, *, grace: timedelta, actor: Actor, reason: str =
         before=old,
         after={**changed, "successor": new.key.masked},
         reason=reason,
+        wanted={"grace": grace.total_seconds()},
     )
     bump_config_version(key.environment)
     return new
@@ -135,3 +152,48 @@ register_permanent(
         AuditAction.API_KEY_REVOKED: "Revoking a key cannot be undone. Issue a new key instead.",
     }
 )
+
+
+# --- The guard of environments --------------------------------------------------------------------
+
+register_acts("api_key", lambda action, before, after, whole: frozenset({Act.KEYS}))
+
+
+def _none(item: ChangeItem, environment: Environment) -> Fields:
+    """There is nothing to compare: a new key has no row yet."""
+    return {}
+
+
+def _key(item: ChangeItem, environment: Environment) -> ApiKey:
+    keys = ApiKey.objects.select_for_update(of=("self",)).filter(environment=environment)
+    return keys.get(pk=item.object_id)
+
+
+def _present(item: ChangeItem, environment: Environment) -> Fields:
+    key = _key(item, environment)
+    revoked_at = key.revoked_at.isoformat() if key.revoked_at else None
+    now = {**_audit_fields(key), "revoked_at": revoked_at}
+    return {name: now[name] for name in item.before or {} if name in now}
+
+
+def _create(item: ChangeItem, environment: Environment, actor: Actor, reason: str) -> NewKey:
+    wanted = dict(item.after or {})
+    seconds, kind = wanted.pop("expires_in"), KeyKind(wanted.pop("kind"))
+    return api_key_create(
+        environment=environment, kind=kind, **wanted, actor=actor, reason=reason,
+        expires_in=timedelta(seconds=seconds) if seconds else None,
+    )  # fmt: skip
+
+
+def _rotate(item: ChangeItem, environment: Environment, actor: Actor, reason: str) -> NewKey:
+    grace = timedelta(seconds=(item.after or {})["grace"])
+    return api_key_rotate(_key(item, environment), grace=grace, actor=actor, reason=reason)
+
+
+def _revoke(item: ChangeItem, environment: Environment, actor: Actor, reason: str) -> ApiKey:
+    return api_key_revoke(_key(item, environment), actor=actor, reason=reason)
+
+
+register_perform(AuditAction.API_KEY_CREATED, role=Role.ADMIN, current=_none, make=_create)
+register_perform(AuditAction.API_KEY_ROTATED, role=Role.ADMIN, current=_present, make=_rotate)
+register_perform(AuditAction.API_KEY_REVOKED, role=Role.ADMIN, current=_present, make=_revoke)
