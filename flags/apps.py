@@ -8,6 +8,7 @@ class FlagsConfig(AppConfig):
         from events import usage as event_usage
         from flags import (
             cache,  # noqa: F401  # registers a part of the environment cache
+            perform,  # noqa: F401  # registers acts and how change requests are made
             player_data,
             undo,  # noqa: F401  # registers the undo of changes
         )

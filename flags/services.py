@@ -44,8 +44,14 @@ def audit(action: AuditAction, flag: Flag, actor: Actor, **details: Any) -> Audi
         environment=flag.environment,
         object_id=flag.key,
         object_name=flag.key,
-        **details,
+        **{"whole": whole_of(flag), **details},
     )
+
+
+def whole_of(flag: Flag) -> dict[str, Any]:
+    """What decides what players get, as ChangeItem.whole."""
+    document = flag.document if isinstance(flag.document, dict) else {"document": flag.document}
+    return {**document, "archived": flag.archived_at is not None}
 
 
 def _revise(flag: Flag, actor: Actor, reason: str) -> None:
@@ -118,7 +124,10 @@ def flag_insert(flag: Flag, *, actor: Actor, reason: str = "") -> AuditEntry:
     taken = ValidationError({"key": f"There is already a flag “{key}” here."})
     create_or_conflict(flag, {"flag_key_unique": taken})
     _revise(flag, actor, reason)
-    entry = audit(AuditAction.FLAG_CREATED, flag, actor, after=flag.document, reason=reason)
+    entry = audit(
+        AuditAction.FLAG_CREATED, flag, actor, after=flag.document, reason=reason,
+        whole={**whole_of(flag), **flag.details, "_salt": flag.salt},
+    )  # fmt: skip
     bump_config_version(environment)
     return entry
 
@@ -136,7 +145,7 @@ def flag_delete(flag: Flag, *, actor: Actor, reason: str = "") -> AuditEntry:
         "_created_at": flag.created_at.isoformat(),
         "_updated_at": flag.updated_at.isoformat(),
     }
-    entry = audit(AuditAction.FLAG_DELETED, flag, actor, before=before, reason=reason)
+    entry = audit(AuditAction.FLAG_DELETED, flag, actor, before=before, reason=reason, whole=None)
     environment = flag.environment
     flag.delete()
     bump_config_version(environment)
@@ -372,6 +381,7 @@ def flag_set_fields(
     *,
     actor: Actor,
     reason: str = "",
+    action: AuditAction = AuditAction.FLAG_UPDATED,
 ) -> Saved:
     """Set some of fields_of a flag and remove those in `absent`; other fields stay."""
     flag = locked(flag)
@@ -385,6 +395,7 @@ def flag_set_fields(
         base_revision=flag.revision,
         actor=actor,
         reason=reason,
+        action=action,
     )
 
 

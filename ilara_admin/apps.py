@@ -10,4 +10,11 @@ class IlaraAdminConfig(AppConfig):
         converters.register()
         # Importing these registers checks and how changes are undone.
         from ilara_admin import checks  # noqa: F401
-        from ilara_admin.core import api_keys, invites, projects, staff  # noqa: F401
+        from ilara_admin.core import (  # noqa: F401
+            api_keys,
+            change_requests,
+            freezes,
+            invites,
+            projects,
+            staff,
+        )

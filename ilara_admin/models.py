@@ -1,8 +1,9 @@
 """Shared models: projects, environments, API keys, staff, rate limits and the audit log."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.functions import RandomUUID
@@ -56,7 +57,14 @@ class Environment(models.Model):
     searchable_attributes = models.JSONField(default=list, db_default=NO_NAMES)
     personal_attributes = models.JSONField(default=list, db_default=NO_NAMES)
     personal_properties = models.JSONField(default=list, db_default=NO_NAMES)
+    # Sorted acts, see core/guard.py, that need a reason, its name typed, or a second person.
+    guard_reason = models.JSONField(default=list, db_default=NO_NAMES)
+    guard_name = models.JSONField(default=list, db_default=NO_NAMES)
+    guard_approval = models.JSONField(default=list, db_default=NO_NAMES)
     created_at = models.DateTimeField(db_default=Now())
+
+    # The core.guard.Freeze that are active or near, if web/access.all_environments read this row.
+    freezes: Sequence[Any] = ()
 
     class Meta:
         db_table = "environment"
@@ -320,10 +328,118 @@ class AuditAction(models.TextChoices):
     PLAYER_EXPORTED = "player.exported"
     PLAYER_ERASED = "player.erased"
     EVENT_NAME_DESCRIBED = "event_name.described"
+    FREEZE_WINDOW_CREATED = "freeze_window.created"
+    FREEZE_WINDOW_UPDATED = "freeze_window.updated"
+    FREEZE_WINDOW_DELETED = "freeze_window.deleted"
+    CHANGE_REQUEST_OPENED = "change_request.opened"
+    CHANGE_REQUEST_EDITED = "change_request.edited"
+    CHANGE_REQUEST_APPROVED = "change_request.approved"
+    CHANGE_REQUEST_REFUSED = "change_request.refused"
+    CHANGE_REQUEST_WITHDRAWN = "change_request.withdrawn"
 
 
 # Object types of audit entries.
 AUDITED = tuple(dict.fromkeys(action.partition(".")[0] for action in AuditAction.values))
+
+
+class FreezeWindow(models.Model):
+    """A time in which an environment takes no changes of players' view; see core/guard.py."""
+
+    environment = models.ForeignKey(
+        Environment, models.CASCADE, related_name="freeze_windows", db_index=False
+    )
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    reason = models.CharField(max_length=500)
+    created_by_name = models.CharField(max_length=200)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "freeze_window"
+        ordering = ("starts_at", "id")
+        indexes: ClassVar = [
+            models.Index(fields=["environment", "ends_at"], name="freeze_window_end"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.environment}: {self.reason}"
+
+
+class ChangeRequestState(models.TextChoices):
+    """See core/review.py."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+    REFUSED = "refused", "Changes requested"
+    WITHDRAWN = "withdrawn"
+    APPLIED = "applied"
+
+
+class ChangeRequest(models.Model):
+    """Changes that wait for a second person: `items` as core/guard.py stores them.
+
+    `fingerprint` is that of the items. `version` counts the edits, and approvals name it: one of
+    an earlier version counts no more, even if an edit restores the same content.
+    """
+
+    environment = models.ForeignKey(
+        Environment, models.CASCADE, related_name="change_requests", db_index=False
+    )
+    author = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    author_name = models.CharField(max_length=200)
+    title = models.CharField(max_length=200)
+    reason = models.CharField(max_length=500, blank=True)
+    state = models.CharField(
+        max_length=10, choices=ChangeRequestState, default=ChangeRequestState.OPEN
+    )
+    items = models.JSONField()
+    fingerprint = models.CharField(max_length=64)
+    version = models.PositiveIntegerField(default=1)
+    writers = models.JSONField(default=list)  # ids of the accounts that wrote a version
+    closed_by_name = models.CharField(max_length=200, blank=True)  # applied or withdrew it
+    closed_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    edited_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "change_request"
+        ordering = ("-id",)
+        indexes: ClassVar = [
+            models.Index(fields=["environment", "state", "-id"], name="change_request_state"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Request {self.pk}: {self.title}"
+
+    @property
+    def is_closed(self) -> bool:
+        return self.state in (ChangeRequestState.WITHDRAWN, ChangeRequestState.APPLIED)
+
+
+class Verdict(models.TextChoices):
+    APPROVE = "approve"
+    REFUSE = "refuse", "Request changes"
+    COMMENT = "comment"
+
+
+class ChangeApproval(models.Model):
+    """What one account said about one version of a change request."""
+
+    request = models.ForeignKey(ChangeRequest, models.CASCADE, related_name="approvals")
+    user = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    user_name = models.CharField(max_length=200)
+    version = models.PositiveIntegerField()
+    fingerprint = models.CharField(max_length=64)
+    verdict = models.CharField(max_length=10, choices=Verdict)
+    comment = models.CharField(max_length=1000, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "change_approval"
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"{self.user_name}: {self.verdict}"
 
 
 class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
@@ -353,6 +469,10 @@ class AuditEntry(models.Model):
     after = models.JSONField(null=True)
     reason = models.CharField(max_length=500, blank=True)
     request_id = models.CharField(max_length=64, blank=True)
+    break_glass = models.BooleanField(default=False, db_default=False)  # went around the guard
+    change_request = models.ForeignKey(
+        ChangeRequest, models.SET_NULL, null=True, related_name="entries", db_index=False
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     objects = AuditEntryQuerySet.as_manager()
@@ -378,6 +498,11 @@ class AuditEntry(models.Model):
             ),
             models.Index(fields=["object_type", "object_id", "-id"], name="audit_object"),
             models.Index(fields=["request_id"], name="audit_request"),
+            models.Index(
+                fields=["change_request"],
+                name="audit_change_request",
+                condition=models.Q(change_request__isnull=False),
+            ),
             # Of a player's timeline. The migration 0005 adds audit_names_player, of the entries
             # about flags and segments that name a player.
             models.Index(

@@ -10,6 +10,7 @@ class SegmentsConfig(AppConfig):
         from players.player_data import register
         from segments import (
             cache,  # noqa: F401  # registers a part of the environment cache
+            perform,  # noqa: F401  # registers acts and how change requests are made
             player_data,
             undo,  # noqa: F401  # registers how changes are undone
             usage,

@@ -9,7 +9,7 @@ from django.db import connection, models
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Collate, Now
 
-from ilara_admin.models import Environment, User
+from ilara_admin.models import ChangeRequest, Environment, User
 from segments.language.parser import Group, RuleError, events_named, parse, segments_named
 from segments.language.sentences import describe
 
@@ -175,6 +175,12 @@ class SegmentListChange(models.Model):
     actor_user = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     actor_name = models.CharField(max_length=200)
     reason = models.CharField(max_length=500, blank=True)
+    # What the guard of the environment had when the change began, for its audit entry.
+    break_glass = models.BooleanField(default=False, db_default=False)
+    change_request = models.ForeignKey(
+        ChangeRequest, models.DO_NOTHING, null=True, related_name="+", db_constraint=False,
+        db_index=False,
+    )  # fmt: skip
     attempt = models.IntegerField(default=0)
     created_at = models.DateTimeField(db_default=Now())
     touched_at = models.DateTimeField(db_default=Now())

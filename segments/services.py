@@ -72,6 +72,7 @@ def _audit(action: AuditAction, segment: Segment, actor: Actor, **details: Any) 
         environment=segment.environment,
         object_id=segment.key,
         object_name=segment.key,
+        whole={"rule": segment.rule},
         **details,
     )
 

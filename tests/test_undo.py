@@ -32,6 +32,7 @@ from ilara_admin.core.changes import (
     undo_together,
     why_not_undoable,
 )
+from ilara_admin.core.freezes import freeze_create, freeze_delete, freeze_update
 from ilara_admin.core.projects import environment_update, project_update
 from ilara_admin.core.staff import staff_set_password, staff_update
 from ilara_admin.models import AuditAction, AuditEntry, Environment, KeyKind, Role, Tier, User
@@ -142,6 +143,16 @@ def rename(things: Things, name: str) -> None:
     flag = things.flag
     details = {**flag.details, "name": name, "expected_end": "2031-01-01"}
     flag_update(flag, document=flag.spec, details=details, base_revision=flag.revision, actor=ACTOR)
+
+
+def freeze(things: Things) -> None:
+    end = SOON + timedelta(days=1)
+    freeze_create(things.environment, starts_at=SOON, ends_at=end, reason="Finals", actor=ACTOR)
+
+
+def move_freeze(things: Things, days: int) -> None:
+    window, end = things.environment.freeze_windows.get(), SOON + timedelta(days=days)
+    freeze_update(window, starts_at=SOON, ends_at=end, reason="Finals", actor=ACTOR)
 
 
 def roll_out(things: Things, share: int) -> None:
@@ -432,6 +443,23 @@ CASES = {
             actor=ACTOR,
         ),
         lambda t: staff_update(t.user, is_active=True, actor=ACTOR),
+    ),
+    "freeze planned": Case(
+        A.FREEZE_WINDOW_CREATED,
+        lambda t: freeze(t),
+        lambda t: move_freeze(t, 3),
+    ),
+    "freeze moved": Case(
+        A.FREEZE_WINDOW_UPDATED,
+        lambda t: move_freeze(t, 2),
+        lambda t: move_freeze(t, 3),
+        first=lambda t: freeze(t),
+    ),
+    "freeze deleted": Case(
+        A.FREEZE_WINDOW_DELETED,
+        lambda t: freeze_delete(t.environment.freeze_windows.get(), actor=ACTOR),
+        lambda t: undo(newest(), actor=ACTOR),
+        first=lambda t: freeze(t),
     ),
 }
 

@@ -16,10 +16,12 @@ from ilara_admin.core.changes import (
     bump_config_version,
     entry_fields,
     merge_changes,
+    register_perform,
     register_permanent,
     register_undo,
 )
 from ilara_admin.core.diff import Path, register_text
+from ilara_admin.core.guard import Act, ChangeItem, register_acts
 from ilara_admin.core.networks import network_text, parse_network
 from ilara_admin.core.projects import checked_name
 from ilara_admin.models import (
@@ -130,6 +132,16 @@ def _audit_fields(key: ApiKey) -> dict[str, Any]:
     return {**key_fields(key), "kind": key.kind, "key": key.masked, "expires_at": expires_at}
 
 
+def _lasting(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without what is different each time a key is issued."""
+    return {name: value for name, value in fields.items() if name not in ("key", "expires_at")}
+
+
+def _limits(key: ApiKey) -> dict[str, Any]:
+    """What a successor is issued with."""
+    return {name: value for name, value in key_fields(key).items() if name != "name"}
+
+
 def _record(action: AuditAction, key: ApiKey, actor: Actor, **details: Any) -> AuditEntry:
     return audit_record(
         action,
@@ -158,9 +170,12 @@ def api_key_create(
         networks=checked_networks(networks),
         expires_in=expires_in,
     )
+    after = _audit_fields(new.key)
+    seconds = expires_in.total_seconds() if expires_in else None
     _record(
-        AuditAction.API_KEY_CREATED, new.key, actor, after=_audit_fields(new.key), reason=reason
-    )
+        AuditAction.API_KEY_CREATED, new.key, actor, after=after, reason=reason,
+        wanted={**_lasting(after), "expires_in": seconds},
+    )  # fmt: skip
     bump_config_version(environment)
     return new
 
@@ -220,6 +235,7 @@ def api_key_revoke(key: ApiKey, *, actor: Actor, reason: str = "") -> ApiKey:
             before={"revoked_at": None},
             after={"revoked_at": key.revoked_at.isoformat()},
             reason=reason,
+            wanted={"revoked_at": "at once"},
         )
         bump_config_version(key.environment)
     return key
@@ -258,6 +274,7 @@ def api_key_rotate(
         before=old,
         after={**changed, "successor": new.key.masked},
         reason=reason,
+        wanted={"grace": grace.total_seconds(), **_limits(new.key)},
     )
     bump_config_version(key.environment)
     return new
@@ -283,3 +300,51 @@ register_permanent(
         AuditAction.API_KEY_REVOKED: "Revoking a key cannot be undone. Issue a new key instead.",
     }
 )
+
+
+# --- The guard of environments --------------------------------------------------------------------
+
+register_acts("api_key", lambda action, before, after, whole: frozenset({Act.KEYS}))
+
+
+def _none(item: ChangeItem, environment: Environment) -> Fields:
+    """There is nothing to compare: a new key has no row yet."""
+    return {}
+
+
+def _key(item: ChangeItem, environment: Environment) -> ApiKey:
+    keys = ApiKey.objects.select_for_update(of=("self",)).filter(environment=environment)
+    return keys.get(pk=item.object_id)
+
+
+def _present(item: ChangeItem, environment: Environment) -> Fields:
+    key = _key(item, environment)
+    revoked_at = key.revoked_at.isoformat() if key.revoked_at else None
+    now = {**_audit_fields(key), "revoked_at": revoked_at}
+    return {name: now[name] for name in item.before or {} if name in now}
+
+
+def _create(item: ChangeItem, environment: Environment, actor: Actor, reason: str) -> NewKey:
+    wanted = dict(item.after or {})
+    seconds, kind = wanted.pop("expires_in"), KeyKind(wanted.pop("kind"))
+    return api_key_create(
+        environment=environment, kind=kind, **wanted, actor=actor, reason=reason,
+        expires_in=timedelta(seconds=seconds) if seconds else None,
+    )  # fmt: skip
+
+
+def _rotate(item: ChangeItem, environment: Environment, actor: Actor, reason: str) -> NewKey:
+    wanted = dict(item.after or {})
+    grace = timedelta(seconds=wanted.pop("grace"))
+    return api_key_rotate(
+        _key(item, environment), grace=grace, **wanted, actor=actor, reason=reason
+    )
+
+
+def _revoke(item: ChangeItem, environment: Environment, actor: Actor, reason: str) -> ApiKey:
+    return api_key_revoke(_key(item, environment), actor=actor, reason=reason)
+
+
+register_perform(AuditAction.API_KEY_CREATED, role=Role.ADMIN, current=_none, make=_create)
+register_perform(AuditAction.API_KEY_ROTATED, role=Role.ADMIN, current=_present, make=_rotate)
+register_perform(AuditAction.API_KEY_REVOKED, role=Role.ADMIN, current=_present, make=_revoke)

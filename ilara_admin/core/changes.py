@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from ilara_admin.core.audit import Actor, changed_fields
 from ilara_admin.core.diff import Change, differences
+from ilara_admin.core.guard import ChangeItem
 from ilara_admin.core.json_equality import json_equal
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, User
 
@@ -151,6 +152,83 @@ def register_permanent(sentences: dict[AuditAction, str]) -> None:
     """Register actions that cannot be undone, each with the reason as a sentence."""
     for action, sentence in sentences.items():
         _permanent[action] = sentence
+
+
+# --- Changes of a change request ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Perform:
+    """How an item of a change request is made: like an Undo, of a change that is yet to come.
+
+    `current` locks the object and returns the present values of the item's fields. `make` calls the
+    service that makes such changes; what it returns is handed to the page.
+    """
+
+    role: Role
+    current: Callable[[ChangeItem, Environment], Fields]
+    make: Callable[[ChangeItem, Environment, Actor, str], object]
+    why_not: Callable[[ChangeItem], str]
+
+
+_performs: dict[str, Perform] = {}
+_wholes: dict[str, Callable[[ChangeItem, Environment], Fields | None]] = {}
+
+
+def register_perform(
+    *actions: AuditAction,
+    role: Role,
+    current: Callable[[ChangeItem, Environment], Fields],
+    make: Callable[[ChangeItem, Environment, Actor, str], object],
+    why_not: Callable[[ChangeItem], str] = lambda item: "",
+) -> None:
+    """Needed where undoing the opposite change is not how it is made."""
+    _performs.update(dict.fromkeys(actions, Perform(role, current, make, why_not)))
+
+
+def register_whole(
+    object_type: str, now: Callable[[ChangeItem, Environment], Fields | None]
+) -> None:
+    """`now` returns the present state of an item's object, in the form of ChangeItem.whole."""
+    _wholes[object_type] = now
+
+
+def whole_now(item: ChangeItem, environment: Environment) -> Fields | None:
+    found = _wholes.get(item.object_type)
+    return found(item, environment) if found else None
+
+
+def perform_of(item: ChangeItem) -> Perform | None:
+    """How an item is made: as registered, else by undoing the opposite change; None if it cannot be
+    made later."""
+    if item.action in _performs:
+        return _performs[item.action]
+    undo = _undos.get(item.action)
+    if undo is None or item.before is None or item.after is None:
+        return None
+
+    def opposite(environment: Environment) -> AuditEntry:
+        return AuditEntry(
+            environment=environment if item.environment else None,
+            project=environment.project,
+            action=item.action,
+            object_type=item.object_type,
+            object_id=item.object_id,
+            object_name=item.object_name,
+            before=item.after,
+            after=item.before,
+            created_at=timezone.now(),
+        )
+
+    return Perform(
+        undo.role,
+        lambda item, environment: undo.current(opposite(environment)),
+        lambda item, environment, actor, reason: undo.restore(opposite(environment), actor, reason),
+        lambda item: "",
+    )
+
+
+# --- Undone entries -------------------------------------------------------------------------------
 
 
 def why_not_undoable(entry: AuditEntry) -> str:

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.text import slugify
 
-from ilara_admin.core.audit import Actor, audit_record, changed_fields
+from ilara_admin.core.audit import GUARD_SETTINGS, Actor, audit_record, changed_fields
 from ilara_admin.core.changes import (
     Fields,
     bump_config_version,
@@ -18,6 +18,7 @@ from ilara_admin.core.changes import (
     register_permanent,
     register_undo,
 )
+from ilara_admin.core.guard import NO_ACTS, Act, AuditSide, register_acts
 from ilara_admin.core.names import name_problem
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Project, Role, Tier
 
@@ -148,8 +149,9 @@ ENVIRONMENT_SETTINGS = (
     "searchable_attributes",
     "personal_attributes",
     "personal_properties",
+    *GUARD_SETTINGS,
 )
-NAME_LISTS = ENVIRONMENT_SETTINGS[-3:]
+NAME_LISTS = ("searchable_attributes", "personal_attributes", "personal_properties")
 MAX_NAMES = 50
 MAX_NAME = 100  # characters
 
@@ -228,8 +230,21 @@ def _check_settings(environment: Environment) -> None:
         names = getattr(environment, field)
         if len(names) > MAX_NAMES or any(not 1 <= len(name) <= MAX_NAME for name in names):
             errors[field] = f"Use at most {MAX_NAMES} names of 1 to {MAX_NAME} characters."
+    for field in GUARD_SETTINGS:
+        acts = getattr(environment, field)
+        if acts != sorted(set(acts) & set(Act)):
+            errors[field] = f"Use acts in order: {', '.join(sorted(Act))}."
     if errors:
         raise ValidationError(errors)
+
+
+def _acts(action: str, before: AuditSide, after: AuditSide, whole: AuditSide) -> frozenset[Act]:
+    changes = (AuditAction.ENVIRONMENT_UPDATED, AuditAction.PROJECT_UPDATED)
+    return frozenset({Act.SETTINGS}) if action in changes else NO_ACTS
+
+
+register_acts("environment", _acts)
+register_acts("project", _acts)
 
 
 # --- Undo -----------------------------------------------------------------------------------------

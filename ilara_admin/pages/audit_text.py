@@ -71,6 +71,14 @@ VERBS = {
     AuditAction.PLAYER_EXPORTED: "exported the data of the player",
     AuditAction.PLAYER_ERASED: "erased the player",
     AuditAction.EVENT_NAME_DESCRIBED: "described the event",
+    AuditAction.FREEZE_WINDOW_CREATED: "planned the freeze",
+    AuditAction.FREEZE_WINDOW_UPDATED: "changed the freeze",
+    AuditAction.FREEZE_WINDOW_DELETED: "deleted the freeze",
+    AuditAction.CHANGE_REQUEST_OPENED: "opened the change request",
+    AuditAction.CHANGE_REQUEST_EDITED: "edited the change request",
+    AuditAction.CHANGE_REQUEST_APPROVED: "approved the change request",
+    AuditAction.CHANGE_REQUEST_REFUSED: "requested changes of the change request",
+    AuditAction.CHANGE_REQUEST_WITHDRAWN: "withdrew the change request",
 }
 OBJECT_PAGES = {
     "flag": "flag_detail",
@@ -78,15 +86,23 @@ OBJECT_PAGES = {
     "player": "player_detail",
     "event_name": "event_name",
     "staff": "staff_edit",
+    "change_request": "request_detail",
 }
 SECTION_PAGES = {
     "api_key": "key_list",
     "environment": "environment_settings",
     "project": "environment_settings",
+    "freeze_window": "environment_settings",
 }
 OF_INVITES = (AuditAction.STAFF_INVITED, AuditAction.STAFF_INVITE_REVOKED)
 GONE = (AuditAction.PLAYER_ERASED, AuditAction.FLAG_DELETED, AuditAction.SEGMENT_DELETED)
-NOUNS = {"event_name": "event", "api_key": "API key", "staff": "staff account"}
+NOUNS = {
+    "event_name": "event",
+    "api_key": "API key",
+    "staff": "staff account",
+    "freeze_window": "freeze",
+    "change_request": "change request",
+}
 SENTENCES = 240  # two sentences, before and after, have so many characters
 SEEN = (AuditAction.PLAYER_DATA_SEEN,)
 EXPORTS = tuple(action for action in AuditAction if action.endswith("exported"))

@@ -6,6 +6,7 @@ from ilara_admin.accounts import invites, resets
 from ilara_admin.apidocs import developer_views, reference_views
 from ilara_admin.pages import (
     audit_log,
+    change_requests,
     compare,
     copying,
     keys,
@@ -77,6 +78,7 @@ urlpatterns = [
         audit_log.audit_undo_together,
         name="audit_undo_together",
     ),
+    path("requests/<int:pk>/", change_requests.request_detail, name="request_detail"),
     path("keys/", keys.key_list, name="key_list"),
     path("keys/new/", keys.key_create, name="key_create"),
     path("keys/<int:pk>/edit/", keys.key_edit, name="key_edit"),

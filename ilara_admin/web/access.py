@@ -6,7 +6,8 @@ Every dashboard view has one decorator, which names its role and methods. Below
 
 import json
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from datetime import datetime
+from functools import lru_cache, partial, wraps
 from typing import Any, cast
 
 from django.core.exceptions import PermissionDenied
@@ -18,8 +19,9 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.guard import Freeze
 from ilara_admin.models import Environment, Project, Role, User
-from ilara_admin.web import recent
+from ilara_admin.web import guarding, recent
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, wants_partial
 from ilara_admin.web.second_factor import lacks_second_factor
 
@@ -53,7 +55,12 @@ def staff_view(
                 return redirect_to(staff, reverse("second_factor_needed"))
             if not staff.user.may(role):
                 raise PermissionDenied(f"This needs the role {role.label.lower()}.")
-            response = view(staff, *args, **kwargs)
+            response = guarding.answer(
+                staff,
+                partial(view, staff, *args, **kwargs),
+                may_break=lambda: may(staff, Role.ADMIN),
+                back=_referrer(staff) or staff.path,
+            )
             if (
                 staff.resolver_match
                 and staff.resolver_match.url_name in recent.OBJECT_PAGES
@@ -158,7 +165,10 @@ _JSON = [
     if isinstance(field, models.JSONField)
 ]
 ENVIRONMENTS = f"""
-SELECT {", ".join(_PROJECT + _ENVIRONMENT)}
+SELECT {", ".join(_PROJECT + _ENVIRONMENT)},
+    (SELECT json_agg(json_build_array(starts_at, ends_at, reason) ORDER BY starts_at)
+     FROM freeze_window WHERE environment_id = environment.id AND ends_at > now()
+       AND starts_at < now() + interval '1 day')
 FROM environment JOIN project ON project.id = environment.project_id
 ORDER BY project.name, environment.id"""
 
@@ -177,10 +187,20 @@ def all_environments() -> list[Environment]:
             for place in _JSON:  # Django reads JSON as text
                 row[place] = json.loads(row[place])
             project = Project.from_db(DEFAULT_DB_ALIAS, (), row[: len(_PROJECT)])
-            environment = Environment.from_db(DEFAULT_DB_ALIAS, (), row[len(_PROJECT) :])
+            environment = Environment.from_db(DEFAULT_DB_ALIAS, (), row[len(_PROJECT) : -1])
+            environment.freezes = _freezes(row[-1])
             environment.project = projects.setdefault(project.pk, project)
             environments.append(environment)
     return environments
+
+
+def _freezes(rows: str | list[Any] | None) -> list[Freeze]:
+    """The windows that are active or begin within a day, for the banner."""
+    found = json.loads(rows) if isinstance(rows, str) else rows or []
+    return [
+        Freeze(datetime.fromisoformat(starts_at), datetime.fromisoformat(ends_at), reason)
+        for starts_at, ends_at, reason in found
+    ]
 
 
 def last_environment(request: HttpRequest) -> Environment | None:
@@ -242,4 +262,6 @@ def sees_personal(request: HtmxHttpRequest) -> bool:
 
 
 def actor_of(request: HtmxHttpRequest) -> Actor:
-    return Actor.of_user(request.user)
+    """The user, with what this request confirms for the guard of an environment."""
+    may_break = may(request, Role.ADMIN)
+    return Actor.of_user(request.user, guarding.confirmation_of(request, may_break=may_break))

@@ -11,6 +11,7 @@ from django.utils.cache import patch_vary_headers
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 from django_htmx.middleware import HtmxDetails
 
+from ilara_admin.core.guard import Collected
 from ilara_admin.models import Environment, Project, User
 
 Tone = Literal["ok", "info", "warn", "danger"]
@@ -31,6 +32,7 @@ class HtmxHttpRequest(HttpRequest):
     project: Project  # set below /<project>/<environment>/
     environment: Environment
     environments: list[Environment]  # all
+    collecting: list[Collected]  # set while web/guarding.py asks what a view would change
 
 
 def wants_partial(request: HttpRequest) -> bool:

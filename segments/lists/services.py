@@ -6,7 +6,7 @@ change owns the rows it added and stores those it removed, so it can be undone f
 rows are read together with the player, so list changes do not increment `config_version`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import chain
 from typing import Any
@@ -17,8 +17,9 @@ from django.db.models import BigIntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Now
 
-from ilara_admin.core.audit import Actor, audit_record
+from ilara_admin.core.audit import Actor, audit_record, confirmed_reason, guard_check
 from ilara_admin.core.changes import register_permanent
+from ilara_admin.core.guard import Confirmation, Mark
 from ilara_admin.core.progress import Progress, no_progress
 from ilara_admin.core.spreadsheet import cell
 from ilara_admin.models import AuditAction, AuditEntry
@@ -41,6 +42,7 @@ PIECE_BYTES = 1024 * 1024
 AUDITED_IDS = 20
 MAX_PROBLEM = 300
 EXPORT_ROWS = 2_000  # fetched at once
+EMPTY: Mapping[str, str] = {}
 
 
 def memberships_sql(player: str) -> str:
@@ -64,7 +66,8 @@ def ids_add(
 
     If nothing changes, no change is stored and the returned one has no id.
     """
-    change = _few(segment, ListAction.ADD, external_ids, excluded, actor, reason)
+    more = {"column": column} if column else {}
+    change = _few(segment, ListAction.ADD, external_ids, excluded, actor, reason, more)
     lines = [CsvRow(number, each, "", column) for number, each in enumerate(external_ids, 1)]
     chunks.add(take_up(change), lines)
     return _finish_few(change, external_ids)
@@ -83,7 +86,7 @@ def ids_remove(
 
 def _few(
     segment: Segment, action: ListAction, external_ids: Sequence[str], excluded: bool,
-    actor: Actor, reason: str,
+    actor: Actor, reason: str, more: Mapping[str, str] = EMPTY,
 ) -> SegmentListChange:  # fmt: skip
     if not external_ids:
         raise ValidationError("Give at least one external id.")
@@ -93,7 +96,8 @@ def _few(
         if problem := check_id(external_id):
             shown = external_id[:60].replace("\0", "")
             raise ValidationError(f"The external id “{shown}” {problem}.")
-    return _create(segment, action, excluded, actor, reason, lines=len(external_ids))
+    content = {"ids": list(external_ids), **more}
+    return _create(segment, action, excluded, actor, reason, content, lines=len(external_ids))
 
 
 def _finish_few(change: SegmentListChange, external_ids: Sequence[str]) -> SegmentListChange:
@@ -115,7 +119,10 @@ def list_import(
     bytes, 0 if unknown."""
     action = ListAction.REPLACE if replace else ListAction.IMPORT
     total = 2 * size if replace else size  # the list is scanned as well
-    return _create(segment, action, excluded, actor, reason, file_name=file_name[:255], total=total)
+    content = {"file": file_name, "bytes": size}
+    return _create(
+        segment, action, excluded, actor, reason, content, file_name=file_name[:255], total=total
+    )
 
 
 def list_clear(
@@ -123,7 +130,9 @@ def list_clear(
 ) -> SegmentListChange:
     """Create the change that removes all current entries from a list."""
     total = segment.excluded if excluded else segment.included
-    return _create(segment, ListAction.CLEAR, excluded, actor, reason, total=total)
+    return _create(
+        segment, ListAction.CLEAR, excluded, actor, reason, {}, {"ids on it": total}, total=total
+    )
 
 
 @transaction.atomic
@@ -145,9 +154,11 @@ def list_undo(change: SegmentListChange, *, actor: Actor, reason: str = "") -> S
     change.undone = True
     change.save(update_fields=["undone"])
     size = change.added + change.removed
+    content = {"undoes": change.pk, "added": change.added, "removed": change.removed}
     return _create(
-        change.segment, ListAction.UNDO, change.excluded, actor, reason, undoes=change, total=size
-    )
+        change.segment, ListAction.UNDO, change.excluded, actor, reason, content, undoes=change,
+        total=size,
+    )  # fmt: skip
 
 
 def _recent(change: SegmentListChange) -> bool:
@@ -156,17 +167,37 @@ def _recent(change: SegmentListChange) -> bool:
 
 
 def _create(
-    segment: Segment, action: ListAction, excluded: bool, actor: Actor, reason: str, **details: Any
-) -> SegmentListChange:
+    segment: Segment, action: ListAction, excluded: bool, actor: Actor, reason: str,
+    content: Mapping[str, Any], now: Mapping[str, Any] | None = None, **details: Any,
+) -> SegmentListChange:  # fmt: skip
+    """Store a change that is about to run. Its audit entry is written at the end, perhaps by a job,
+    so the environment's guard is asked here. `content` is what changes, and `now` what was there,
+    as far as a change request needs them."""
+    mark = guard_check(
+        AuditAction.SEGMENT_LIST_CHANGED,
+        actor,
+        environment=segment.environment,
+        object_id=segment.key,
+        object_name=segment.key,
+        before=dict(now or {}),
+        after={"list": list_name(excluded), "change": action.value, **content},
+        reason=reason,
+    )
     return SegmentListChange.objects.create(
         segment=segment,
         action=action,
         excluded=excluded,
         actor_user=actor.user,
         actor_name=actor.name,
-        reason=reason,
+        reason=reason or confirmed_reason(actor)[:500],
+        break_glass=mark.break_glass,
+        change_request_id=mark.request_id,
         **details,
     )
+
+
+def list_name(excluded: bool) -> str:
+    return "excluded" if excluded else "included"
 
 
 # --- Deleted segments -----------------------------------------------------------------------------
@@ -345,7 +376,7 @@ def _entries(segment: Segment) -> QuerySet[AuditEntry]:
 
 def _audit(segment: Segment, change: SegmentListChange, ids: Sequence[str]) -> None:
     fields = {
-        "list": "excluded" if change.excluded else "included",
+        "list": list_name(change.excluded),
         "change": change.action,
         "file": change.file_name,
         "added": change.added,
@@ -355,9 +386,10 @@ def _audit(segment: Segment, change: SegmentListChange, ids: Sequence[str]) -> N
         "ids": list(ids) if len(ids) <= AUDITED_IDS else None,
         "stopped": change.problem,
     }
+    confirmed = Confirmation(settled=Mark(change.break_glass, change.change_request_id))
     audit_record(
         AuditAction.SEGMENT_LIST_CHANGED,
-        Actor(change.actor_name, user=change.actor_user),
+        Actor(change.actor_name, user=change.actor_user, confirmation=confirmed),
         environment=segment.environment,
         object_id=segment.key,
         object_name=segment.key,
