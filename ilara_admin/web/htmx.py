@@ -30,7 +30,7 @@ class HtmxHttpRequest(HttpRequest):
     user: User
     project: Project  # set below /<project>/<environment>/
     environment: Environment
-    environments: list[Environment]  # all
+    environments: list[Environment]  # all that the user may see
 
 
 def wants_partial(request: HttpRequest) -> bool:
