@@ -39,6 +39,7 @@ from ilara_admin.web.access import (
     actor_of,
     environment_url,
     get_or_404,
+    may,
     sees_personal,
     staff_view,
 )
@@ -192,8 +193,8 @@ def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
         "bars": chart_of(series(request.environment, span, now, name), UNITS[span]),
         "properties": _properties(request, name),
         "users": users_of_events(request.environment, [name.name])[name.name],
-        "may_edit": request.user.may(Role.LIVE_OPS),
-        "may_mark": request.user.may(Role.ADMIN),
+        "may_edit": may(request, Role.LIVE_OPS),
+        "may_mark": may(request, Role.ADMIN),
     }
     return render_partial(request, "events/name.html", context, partial="chart")
 

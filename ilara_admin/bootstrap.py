@@ -1,4 +1,4 @@
-"""The first contents of an installation: an admin, a project with its environments, their keys."""
+"""The first contents of an installation: an owner, a project with its environments, their keys."""
 
 import secrets
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 from ilara_admin.core.api_keys import api_key_create
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.staff import staff_create
-from ilara_admin.models import KeyKind, Project, Role, Tier, User
+from ilara_admin.models import KeyKind, Project, Tier, User
 from ilara_admin.starter import project_open
 
 ADMIN_NAME = "admin"
@@ -19,7 +19,7 @@ type Tokens = dict[tuple[str, str], str]  # by (environment, kind)
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """Secrets in plain text: the admin's password, None if staff already existed, and the keys."""
+    """Secrets in plain text: the owner's password, None if staff already existed, and the keys."""
 
     project: Project
     password: str | None
@@ -34,7 +34,7 @@ def first_start(*, name: str, slug: str, tier: Tier, actor: Actor) -> FirstStart
     password = None
     if not User.objects.exists():
         password = generated_password()
-        staff_create(username=ADMIN_NAME, role=Role.ADMIN, password=password, actor=actor)
+        staff_create(username=ADMIN_NAME, is_owner=True, password=password, actor=actor)
     project, tokens = project_with_keys(name=name, slug=slug, tier=tier, actor=actor)
     return FirstStart(project, password, tokens)
 

@@ -9,6 +9,7 @@ from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.functional import cached_property
 
 NO_NAMES = models.Value([], models.JSONField())
 
@@ -63,7 +64,7 @@ class Environment(models.Model):
     guard_approval = models.JSONField(default=list, db_default=NO_NAMES)
     created_at = models.DateTimeField(db_default=Now())
 
-    # The core.guard.Freeze that are active or near, if web/access.all_environments read this row.
+    # The core.guard.Freeze that are active or near, if web/access.environments_of read this row.
     freezes: Sequence[Any] = ()
 
     class Meta:
@@ -84,30 +85,51 @@ class Environment(models.Model):
 
 
 class Role(models.TextChoices):
-    """Staff roles. Each role includes the permissions of the previous ones."""
+    """Roles of staff in a project. Each includes the permissions of the previous ones.
+
+    Owners of the installation have the last one, in every project; it is not stored in memberships.
+    """
 
     VIEWER = "viewer"
     SUPPORT = "support"
     LIVE_OPS = "live-ops"
     ADMIN = "admin"
+    OWNER = "owner"
 
     @property
     def rank(self) -> int:
         return list(Role).index(self)
 
 
+MEMBER_ROLES = tuple(Role)[:-1]  # of a membership
+MEMBER_CHOICES = [(role.value, role.label) for role in MEMBER_ROLES]
+
+
 class User(AbstractUser):
     """A staff account."""
 
-    role = models.CharField(max_length=10, choices=Role, default=Role.VIEWER)
     is_owner = models.BooleanField(default=False, db_default=False)  # of the installation
     time_zone = models.CharField(max_length=64, default="UTC")
 
     class Meta:
         db_table = "staff"
 
-    def may(self, role: Role) -> bool:
-        return self.is_active and Role(self.role).rank >= role.rank
+    @cached_property
+    def roles(self) -> dict[int, Role]:
+        """The roles of the memberships, by the project's id. Pages set it, see web/access.py."""
+        return {each.project_id: Role(each.role) for each in self.memberships.all()}
+
+    def role_in(self, project: Project | int | None) -> Role | None:
+        """The role in a project, given itself or its id; without a project that of owners."""
+        if self.is_owner:
+            return Role.OWNER
+        return self.roles.get(project.pk if isinstance(project, Project) else project or 0)
+
+    def may(self, role: Role, project: Project | int | None) -> bool:
+        """Whether the account has this role, or a higher one, in the project. Without a project
+        only owners do."""
+        own = self.role_in(project)
+        return self.is_active and own is not None and own.rank >= role.rank
 
 
 class Membership(models.Model):
@@ -115,12 +137,15 @@ class Membership(models.Model):
 
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships", db_index=False)
     project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=10, choices=Role)
+    role = models.CharField(max_length=10, choices=MEMBER_CHOICES)
 
     class Meta:
         db_table = "membership"
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["user", "project"], name="membership_unique"),
+            models.CheckConstraint(
+                condition=models.Q(role__in=list(MEMBER_ROLES)), name="membership_role"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -139,7 +164,7 @@ class Invite(models.Model):
     project = models.ForeignKey(Project, models.CASCADE, related_name="invites")
     # The link consists of this and its signature, so whoever reads the table has no links.
     key = models.CharField(max_length=43, unique=True)
-    role = models.CharField(max_length=10, choices=Role)
+    role = models.CharField(max_length=10, choices=MEMBER_CHOICES)
     name = models.CharField(max_length=150, blank=True)
     email = models.EmailField(blank=True)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
@@ -448,9 +473,14 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
         own = models.Q(environment=environment)
         return self.filter(own | models.Q(environment=None, project=environment.project_id))
 
-    def with_staff(self, environment: Environment) -> "AuditEntryQuerySet":
-        """Like `of`, plus all entries about staff, who do not belong to a project."""
-        return self.of(environment) | self.filter(object_type="staff")
+    def visible_to(self, user: User, environment: Environment) -> "AuditEntryQuerySet":
+        """Like `of`. Admins of the project see those about its members, owners also those about
+        accounts, which belong to no project."""
+        if user.is_owner:
+            return self.of(environment) | self.filter(object_type="staff", project=None)
+        if user.may(Role.ADMIN, environment.project_id):
+            return self.of(environment)
+        return self.of(environment).exclude(object_type="staff")
 
 
 class AuditEntry(models.Model):

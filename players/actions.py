@@ -13,7 +13,7 @@ from ilara_admin.core.changes import reason_of
 from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditEntry, Role
 from ilara_admin.templatetags.ilara import money
-from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, may, staff_view
 from ilara_admin.web.confirm import Confirm, changed, render_confirm
 from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
@@ -36,8 +36,8 @@ def player_notes(request: HtmxHttpRequest, player_id: uuid.UUID) -> HttpResponse
     context = {
         "player": player,
         "page": page,
-        "notes": with_right(request.user, page.rows),
-        "may_edit": request.user.may(Role.SUPPORT),
+        "notes": with_right(request.user, request.project, page.rows),
+        "may_edit": may(request, Role.SUPPORT),
     }
     return render_partial(request, "players/notes.html", context, partial="results")
 
@@ -69,7 +69,7 @@ def player_note_delete(
 ) -> HttpResponse:
     player = get_or_404(request, Player, id=player_id)
     note = get_object_or_404(PlayerNote, player=player, id=note_id)
-    if not may_delete(request.user, note.author_id):
+    if not may_delete(request.user, request.project, note.author_id):
         raise PermissionDenied("Only the author and admins can delete a note.")
     if request.method == "POST":
         entry = note_delete(player, note.id, actor=actor_of(request), reason=reason_of(request))

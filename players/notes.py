@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from ilara_admin.core.audit import Actor, audit_record
-from ilara_admin.models import AuditAction, AuditEntry, Role, User
+from ilara_admin.models import AuditAction, AuditEntry, Project, Role, User
 from players.models import MAX_NOTE, Player, PlayerNote
 
 
@@ -26,14 +26,17 @@ def newest_notes(player: Player, most: int) -> list[PlayerNote]:
     return list(PlayerNote.objects.raw(sql, [player.pk, most]))
 
 
-def may_delete(user: User, author_id: int | None) -> bool:
+def may_delete(user: User, project: Project | int | None, author_id: int | None) -> bool:
     """Whether the user may delete and restore a note: authors their own, admins all."""
-    return user.may(Role.ADMIN) or (user.may(Role.SUPPORT) and author_id == user.pk)
+    is_own = user.may(Role.SUPPORT, project) and author_id == user.pk
+    return is_own or user.may(Role.ADMIN, project)
 
 
-def with_right(user: User, notes: Iterable[PlayerNote]) -> list[tuple[PlayerNote, bool]]:
+def with_right(
+    user: User, project: Project, notes: Iterable[PlayerNote]
+) -> list[tuple[PlayerNote, bool]]:
     """Each note, and whether the user may delete it."""
-    return [(note, may_delete(user, note.author_id)) for note in notes]
+    return [(note, may_delete(user, project, note.author_id)) for note in notes]
 
 
 @transaction.atomic

@@ -149,7 +149,7 @@ def _restore_note(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry | 
 
 
 def _may_undo_note(user: User, entry: AuditEntry) -> bool:
-    return notes.may_delete(user, _note_fields(entry)["_author_id"])
+    return notes.may_delete(user, entry.project_id, _note_fields(entry)["_author_id"])
 
 
 register_undo(

@@ -13,7 +13,7 @@ from django.utils import timezone
 from ilara_admin.api.environment_cache import at_version
 from ilara_admin.core.changes import reason_of
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, may, staff_view
 from ilara_admin.web.confirm import Affected, Confirm, changed, render_confirm
 from ilara_admin.web.filters import render_list, searched
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, render_partial, wants_partial
@@ -62,7 +62,7 @@ def segment_list(request: HtmxHttpRequest) -> HttpResponse:
         "rows": rows,
         "form": form,
         "exists": exists,
-        "may_edit": request.user.may(Role.LIVE_OPS),
+        "may_edit": may(request, Role.LIVE_OPS),
     }
     return render_list(request, "segments/list.html", context)
 
@@ -90,7 +90,7 @@ def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "sizes": None if trying else sizes_of(request, segment, now),
         "tried": _try(request, segment),
         "late": _is_late(segment),
-        "may_edit": request.user.may(Role.LIVE_OPS),
+        "may_edit": may(request, Role.LIVE_OPS),
     }
     return render_partial(request, "segments/detail.html", context, partial="try")
 
@@ -127,7 +127,7 @@ def segment_size(request: HtmxHttpRequest, key: str) -> HttpResponse:
     late = _is_late(segment)
     if segment.size_wanted_at and late == ("late" in request.GET):
         return HttpResponse(status=204)
-    context = {"segment": segment, "late": late, "may_edit": request.user.may(Role.LIVE_OPS)}
+    context = {"segment": segment, "late": late, "may_edit": may(request, Role.LIVE_OPS)}
     return render(request, "segments/_size.html", context)
 
 

@@ -1,6 +1,6 @@
 """Factories of environments, keys, flags, players and staff."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,18 @@ from flags.engine.document import decode_document
 from flags.services import flag_create
 from ilara_admin.core import api_keys, projects, staff
 from ilara_admin.core.audit import Actor
-from ilara_admin.models import ApiKey, AuditEntry, Environment, KeyKind, Role, Tier, User
+from ilara_admin.models import (
+    MEMBER_ROLES,
+    ApiKey,
+    AuditEntry,
+    Environment,
+    KeyKind,
+    Membership,
+    Project,
+    Role,
+    Tier,
+    User,
+)
 from ilara_admin.starter import environment_start
 from players.models import Player, player_id_for
 from players.schemas import PlayerPatch
@@ -23,6 +34,7 @@ ACTOR = Actor("Ada")
 PASSWORD = "correct horse battery"
 
 _numbers = count(1)
+EVERYWHERE: dict[int, Role] = {}  # ids of the accounts of a test that are members of every project
 
 
 @contextmanager
@@ -44,6 +56,7 @@ def make_environment(*, slug: str = "live", tier: Tier = Tier.ENTERPRISE) -> Env
     project = projects.project_create(
         name=f"Game {number}", slug=f"game-{number}", tier=tier, actor=ACTOR
     )
+    _add_members({pk: (role, [project]) for pk, role in EVERYWHERE.items()})
     environment = project.environments.get(slug=slug)
     environment_start(environment, ACTOR)
     return environment
@@ -102,20 +115,40 @@ def make_activity(days: int, active_days: int) -> str:
     return "".join("1" if day in active else "0" for day in range(days + 1))
 
 
-def make_staff(role: Role = Role.ADMIN, username: str = "") -> User:
-    return staff.staff_create(
-        username=username or f"staff-{next(_numbers)}", role=role, password=PASSWORD, actor=ACTOR
+def make_staff(role: Role = Role.ADMIN, username: str = "", *projects: Project) -> User:
+    """An owner, or a member of these projects; by default of all, also of those that
+    make_environment makes later in the test."""
+    user = staff.staff_create(
+        username=username or f"staff-{next(_numbers)}",
+        is_owner=role is Role.OWNER,
+        password=PASSWORD,
+        actor=ACTOR,
+    )
+    if role is not Role.OWNER:
+        _add_members({user.pk: (role, projects or Project.objects.all())})
+        if not projects:
+            EVERYWHERE[user.pk] = role
+    return user
+
+
+def _add_members(roles: dict[int, tuple[Role, Iterable[Project]]]) -> None:
+    Membership.objects.bulk_create(
+        Membership(user_id=pk, project=project, role=role)
+        for pk, (role, projects) in roles.items()
+        for project in projects
     )
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One object of each kind that a URL may name, and one staff account per role."""
+    """One object of each kind that a URL may name, one staff account per role in its project, and
+    one per role in another project. An owner has no project."""
 
     environment: Environment
     key: ApiKey
     player: Player
     members: dict[Role, User]
+    strangers: dict[Role, User]
     entry: AuditEntry  # that support may undo
 
 
@@ -124,10 +157,12 @@ def make_world() -> World:
     player = make_player(environment)
     entry = player_update(player, PlayerPatch(device_id="d-1"), actor=ACTOR)
     assert entry
+    elsewhere = projects.project_create(name="Elsewhere", slug="elsewhere", actor=ACTOR)
     return World(
         environment=environment,
         key=make_key(environment).key,
         player=player,
         entry=entry,
-        members={role: make_staff(role) for role in Role},
+        members={role: make_staff(role, "", environment.project) for role in Role},
+        strangers={role: make_staff(role, "", elsewhere) for role in MEMBER_ROLES},
     )

@@ -14,10 +14,11 @@ from pytest_django import DjangoDbBlocker
 from events import partitions
 from flags import usage
 from ilara_admin.api import environment_cache, key_usage, rate_limits
-from ilara_admin.models import Environment, KeyKind, Role
+from ilara_admin.models import Environment, KeyKind, Role, User
 from players.models import Player
 from tests.api_client import Api
 from tests.factories import (
+    EVERYWHERE,
     World,
     make_environment,
     make_key,
@@ -51,6 +52,7 @@ def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     usage.forget()
     yield
     environment_cache.clear_cache()
+    EVERYWHERE.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +115,7 @@ def secret_api(environment: Environment) -> Api:
 
 class SharedWorld(NamedTuple):
     world: World
-    sessions: dict[Role, str]  # session cookie of each role's member
+    sessions: dict[int, str]  # session cookie of each account, by its id
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +126,10 @@ def shared_world(
     with django_db_blocker.unblock(), transaction.atomic():
         world = make_world()
         sessions = {}
-        for role, member in world.members.items():
+        for member in (*world.members.values(), *world.strangers.values()):
             client = Client()
             client.force_login(member)
-            sessions[role] = client.cookies[settings.SESSION_COOKIE_NAME].value
+            sessions[member.pk] = client.cookies[settings.SESSION_COOKIE_NAME].value
         yield SharedWorld(world, sessions)
         transaction.set_rollback(True)
 
@@ -137,14 +139,28 @@ def world(shared_world: SharedWorld, db: None) -> World:
     return deepcopy(shared_world.world)
 
 
+def _client(shared: SharedWorld, user: User) -> Client:
+    client = Client()
+    client.cookies[settings.SESSION_COOKIE_NAME] = shared.sessions[user.pk]
+    return client
+
+
 @pytest.fixture
 def client_of(shared_world: SharedWorld, db: None) -> Callable[[Role], Client]:
     """A new client with the session of the member of this role."""
 
     def sign_in(role: Role) -> Client:
-        client = Client()
-        client.cookies[settings.SESSION_COOKIE_NAME] = shared_world.sessions[role]
-        return client
+        return _client(shared_world, shared_world.world.members[role])
+
+    return sign_in
+
+
+@pytest.fixture
+def stranger_of(shared_world: SharedWorld, db: None) -> Callable[[Role], Client]:
+    """A new client with the session of the account that has this role in another project."""
+
+    def sign_in(role: Role) -> Client:
+        return _client(shared_world, shared_world.world.strangers[role])
 
     return sign_in
 

@@ -95,7 +95,7 @@ def known() -> Iterator[Known]:
     api.post(f"{PLAYERS}/{pid}/purchase", {"amount": 4.99, "transaction_id": "order-q7"})
     members = {role: make_staff(role) for role in Role}
     User.objects.update(time_zone="Asia/Tokyo")
-    world = World(environment, key.key, player, members, entry)
+    world = World(environment, key.key, player, members, {}, entry)
     # The ends are missing, so that the page that repeats what was typed does not show a secret;
     # e-mails are found in any case.
     typed = [secret[:-3] for secret in SECRETS.values()]

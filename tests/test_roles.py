@@ -1,14 +1,17 @@
-"""The roles that may open each page, as a table; every page is requested."""
+"""The roles that may open each page, as a table. Every page is requested, by members of the project
+and by those of another one."""
 
+import re
 from collections.abc import Callable
 
 import pytest
+from django.http.response import HttpResponseBase
 from django.test import Client
 
-from ilara_admin.models import Role, User
+from ilara_admin.models import Membership, Role, User
 from ilara_admin.web.routes import SCOPE
 from tests.factories import World
-from tests.pages import PAGES, address, ask
+from tests.pages import PAGES, address, ask, text_of
 
 # The lowest role that may open each page. Each role includes the permissions of the previous ones.
 TABLE: dict[Role, set[str]] = {
@@ -51,17 +54,19 @@ TABLE: dict[Role, set[str]] = {
         "flag_restore", "flag_switch", "flag_archive", "flag_keep",
         "event_name_describe",
     },
-    # Keys, staff, settings, personal properties, projects and environments; exports and erases
-    # players.
+    # Keys, members, settings, personal properties and environments; exports and erases players.
     Role.ADMIN: {
         "player_data_export", "player_erase",
         "key_create", "key_edit", "key_rotate", "key_revoke",
-        "staff_list", "staff_new", "staff_edit", "staff_deactivate",
-        "staff_factors_reset",
-        "staff_reset_link",
-        "staff_reactivate", "staff_invite", "staff_invite_revoke",
-        "environment_edit", "environment_new", "project_edit", "project_new",
+        "staff_list", "staff_new", "staff_add", "staff_member", "staff_remove",
+        "staff_invite", "staff_invite_revoke",
+        "environment_edit", "environment_new", "project_edit",
         "event_property_personal",
+    },
+    # Accounts of the installation, and projects.
+    Role.OWNER: {
+        "staff_edit", "staff_deactivate", "staff_reactivate", "staff_factors_reset",
+        "staff_reset_link", "project_new",
     },
 }  # fmt: skip
 NEEDED = {name: role for role, names in TABLE.items() for name in names}
@@ -124,6 +129,47 @@ def test_page__opens_for_its_roles_only(
                 assert status != 404 or not exists, request
 
 
+SCOPED = [name for name in GUARDED if PAGES[name].route.startswith(SCOPE)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCOPED)
+def test_page_of_another_project__is_404_as_if_it_did_not_exist(
+    name: str, world: World, stranger_of: Callable[[Role], Client]
+) -> None:
+    page = PAGES[name]
+    url, _ = address(page, world)
+    nowhere = url.replace(f"/{world.environment.project.slug}/", "/nowhere/", 1)
+    for role in world.strangers:
+        client = stranger_of(role)
+        for method in ("GET", "POST", "PUT"):
+            found = [ask(client, method, each) for each in (url, nowhere)]
+            request = f"{method} {url} as {role} of another project"
+            wanted = 404 if method in page.view.methods else 405
+            assert [each.status_code for each in found] == [wanted, wanted], request
+            assert world.environment.project.name not in comparable(found[0], url), request
+            assert comparable(found[0], url) == comparable(found[1], nowhere), request
+
+
+def comparable(response: HttpResponseBase, url: str) -> str:
+    """The page without what differs between two requests."""
+    text = text_of(response).replace(url, "")
+    return re.sub(r'(nonce|value)="[^"]*"|request <span.*?</span>', "", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(GUARDED) - set(SCOPED)))
+def test_page_without_a_project__opens_for_every_account(
+    name: str, world: World, stranger_of: Callable[[Role], Client]
+) -> None:
+    assert NEEDED[name] is Role.VIEWER
+    url, _ = address(PAGES[name], world)
+    Membership.objects.all().delete()
+    response = ask(stranger_of(Role.VIEWER), "GET", url)
+    assert response.status_code == 200
+    assert 'aria-label="Main"' not in text_of(response)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GUARDED)
 def test_anonymous_user__is_redirected_to_sign_in(name: str, world: World, client: Client) -> None:
@@ -146,13 +192,13 @@ def test_deactivated_user__is_redirected_to_sign_in(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in GUARDED if PAGES[name].route.startswith(SCOPE)])
+@pytest.mark.parametrize("name", SCOPED)
 def test_unknown_environment__is_404_for_all_roles(
     name: str, world: World, client_of: Callable[[Role], Client]
 ) -> None:
     url, _ = address(PAGES[name], world)
     method = PAGES[name].view.methods[0]
-    for role in (Role.VIEWER, Role.ADMIN):
+    for role in (Role.VIEWER, Role.OWNER):
         client = client_of(role)
         elsewhere = url.replace(f"/{world.environment.slug}/", "/nowhere/", 1)
         assert ask(client, method, elsewhere).status_code == 404

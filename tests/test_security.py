@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from ilara_admin.core.projects import project_create
-from ilara_admin.models import ApiKey, AuditEntry, Environment, Role, User
+from ilara_admin.models import ApiKey, AuditEntry, Environment, Membership, Role, User
 from tests.factories import ACTOR, PASSWORD, World, make_environment, make_key, make_staff
 from tests.pages import PAGES, address, ask, signed_in, text_of, url_of
 from tests.processes import django_output
@@ -27,7 +27,7 @@ SHOWN = [name for name, page in PAGES.items() if "GET" in getattr(page.view, "me
 @pytest.mark.parametrize("name", POSTED)
 def test_post_without_a_csrf_token__is_refused_and_changes_nothing(name: str, world: World) -> None:
     client = Client(enforce_csrf_checks=True)
-    client.force_login(world.members[Role.ADMIN])
+    client.force_login(world.members[Role.OWNER])
     before = AuditEntry.objects.count()
     url, _ = address(PAGES[name], world)
     response = client.post(url, {"typed": world.key.name})
@@ -154,7 +154,7 @@ def assert_guarded(headers: Mapping[str, str]) -> None:
 @pytest.mark.parametrize("name", SHOWN)
 def test_page__forbids_frames_and_inline_scripts(name: str, world: World) -> None:
     client = Client()
-    client.force_login(world.members[Role.ADMIN])
+    client.force_login(world.members[Role.OWNER])
     url, _ = address(PAGES[name], world)
     response = ask(client, "GET", url)
     assert_guarded(response.headers)
@@ -250,7 +250,7 @@ def test_object_of_another_environment__is_404(name: str, world: World) -> None:
     theirs = world.environment.project.slug
     moved = url.replace(f"/{theirs}/", f"/{here.project.slug}/", 1)
     for method in PAGES[name].view.methods:
-        assert ask(signed_in(), method, moved).status_code == 404
+        assert ask(signed_in(Role.OWNER), method, moved).status_code == 404
 
 
 def test_environment_of_another_project__is_404(world: World, elsewhere: Environment) -> None:
@@ -264,15 +264,19 @@ def test_lower_role__cannot_become_admin(role: Role, world: World) -> None:
     member = world.members[role]
     client = Client()
     client.force_login(member)
-    data = {"name": "x", "email": "", "role": "admin", "time_zone": "UTC", "is_superuser": "on"}
+    data = {"name": "x", "email": "", "role": "admin", "time_zone": "UTC"}
+    data |= {"is_superuser": "on", "is_owner": "on"}
     environment = world.environment
-    assert client.post(url_of(environment, "staff_edit", member.pk), data).status_code == 403
+    for name in ("staff_member", "staff_edit"):
+        assert client.post(url_of(environment, name, member.pk), data).status_code == 403
+    assert client.post(url_of(environment, "staff_add"), data).status_code == 403
     new = data | {"username": "second", "password": PASSWORD}
     assert client.post(url_of(environment, "staff_new"), new).status_code == 403
     # The form of the own account ignores role and permissions.
     assert client.post(reverse("account"), data).status_code == 302
     member.refresh_from_db()
-    assert (member.role, member.is_superuser, member.is_staff) == (role, False, False)
+    assert member.role_in(environment.project) is role
+    assert (member.is_superuser, member.is_staff) == (False, False)
     assert not User.objects.filter(username="second").exists()
 
 
@@ -297,8 +301,24 @@ def test_removed_role__is_in_force_on_the_next_request(world: World) -> None:
     client.force_login(world.members[Role.ADMIN])
     url = url_of(world.environment, "staff_list")
     assert client.get(url).status_code == 200
-    User.objects.filter(pk=world.members[Role.ADMIN].pk).update(role=Role.VIEWER)
+    Membership.objects.filter(user=world.members[Role.ADMIN]).update(role=Role.VIEWER)
     assert client.get(url).status_code == 403
+    Membership.objects.filter(user=world.members[Role.ADMIN]).delete()
+    assert client.get(url).status_code == 404
+
+
+def test_admin__cannot_become_an_owner_or_touch_accounts(world: World) -> None:
+    member = world.members[Role.ADMIN]
+    client = Client()
+    client.force_login(member)
+    owner = world.members[Role.OWNER]
+    for name in ("staff_edit", "staff_password", "staff_deactivate"):
+        for pk in (member.pk, owner.pk):
+            url = url_of(world.environment, name, pk)
+            assert client.post(url, {"is_owner": "on", "password": PASSWORD}).status_code == 403
+    url = url_of(world.environment, "staff_member", member.pk)
+    assert client.post(url, {"role": "owner"}).status_code == 422
+    assert not User.objects.get(pk=member.pk).is_owner
 
 
 # --- Secrets --------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from ilara_admin.core.changes import (
 )
 from ilara_admin.core.freezes import freeze_create, freeze_delete, freeze_update
 from ilara_admin.core.projects import environment_update, project_update
-from ilara_admin.core.staff import staff_set_password, staff_update
+from ilara_admin.core.staff import membership_set, staff_set_password, staff_update
 from ilara_admin.models import AuditAction, AuditEntry, Environment, KeyKind, Role, Tier, User
 from players.aliases import player_alias_link, player_alias_unlink
 from players.models import Player, player_id_for
@@ -56,6 +56,7 @@ LEFT_OUT = (
 )  # fmt: skip
 COLUMNS_LEFT_OUT = {
     "environment": {"config_version"},
+    "membership": {"id"},
     "flag": {"revision", "updated_at"},
     "segment": {"updated_at", "size", "sized_among", "sized_at", "size_wanted_at"},
 }
@@ -122,7 +123,7 @@ def things(db: None) -> Things:
         environment=environment, name="died", description="Old", first_seen_at=now,
         last_seen_at=now, count=1,
     )  # fmt: skip
-    make_staff(Role.ADMIN)
+    make_staff(Role.OWNER)
     user = make_staff(Role.SUPPORT)
     things = Things(environment, Player.objects.get(pk=player.pk), user)
     ids_add(things.segment, ["player_123", "guest-1"], excluded=False, actor=ACTOR)
@@ -437,7 +438,7 @@ CASES = {
             t.user,
             name="Bo",
             email="bo@x.example",
-            role=Role.ADMIN,
+            is_owner=True,
             time_zone="Asia/Tokyo",
             is_active=False,
             actor=ACTOR,
@@ -460,6 +461,16 @@ CASES = {
         lambda t: freeze_delete(t.environment.freeze_windows.get(), actor=ACTOR),
         lambda t: undo(newest(), actor=ACTOR),
         first=lambda t: freeze(t),
+    ),
+    "role": Case(
+        A.STAFF_MEMBERSHIP_CHANGED,
+        lambda t: membership_set(t.user, t.environment.project, Role.ADMIN, actor=ACTOR),
+        lambda t: membership_set(t.user, t.environment.project, Role.VIEWER, actor=ACTOR),
+    ),
+    "member removed": Case(
+        A.STAFF_MEMBERSHIP_CHANGED,
+        lambda t: membership_set(t.user, t.environment.project, None, actor=ACTOR),
+        lambda t: membership_set(t.user, t.environment.project, Role.VIEWER, actor=ACTOR),
     ),
 }
 

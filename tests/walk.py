@@ -154,7 +154,7 @@ def _only_reads(target: str, role: Role) -> bool:
     downloads = ("export", "download", "csv", "json")
     return (
         "GET" not in _methods(view)
-        and role.rank >= getattr(view, "role", Role.ADMIN).rank
+        and role.rank >= getattr(view, "role", Role.OWNER).rank
         and any(each in (match.url_name or "") for each in downloads)
     )
 

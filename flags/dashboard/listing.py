@@ -21,7 +21,7 @@ from flags.usage import daily
 from ilara_admin.api import environment_cache
 from ilara_admin.core.spreadsheet import cell
 from ilara_admin.models import Environment, Role
-from ilara_admin.web.access import environment_url, staff_view
+from ilara_admin.web.access import environment_url, may, staff_view
 from ilara_admin.web.filters import FilterForm, address, render_list
 from ilara_admin.web.htmx import HtmxHttpRequest
 from ilara_admin.web.pagination import KeysetPage
@@ -90,7 +90,7 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
         "total": all_flags.archived if archived else all_flags.in_use,
         "found": len(page.rows) if page.is_only else matching.count(),
         "tags": all_flags.tags,
-        "may_edit": request.user.may(Role.LIVE_OPS),
+        "may_edit": may(request, Role.LIVE_OPS),
         "selected": "selected" in request.GET,
         "select_url": address(request, selected="page"),
         "copy_url": environment_url(request, "flag_copy"),

@@ -19,7 +19,7 @@ from ilara_admin.core.changes import reason_of
 from ilara_admin.core.diff import Change
 from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditEntry, Role
-from ilara_admin.web.access import actor_of, environment_url, get_or_404, staff_view
+from ilara_admin.web.access import actor_of, environment_url, get_or_404, may, staff_view
 from ilara_admin.web.confirm import Confirm, changed, render_confirm
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import add_errors
@@ -86,8 +86,8 @@ def flag_overrides(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "flag": flag,
         "page": page,
         "rows": _shown(flag, page.rows),
-        "may_edit": request.user.may(Role.LIVE_OPS),
-        "may_override": request.user.may(Role.SUPPORT),
+        "may_edit": may(request, Role.LIVE_OPS),
+        "may_override": may(request, Role.SUPPORT),
     }
     return render_list(request, "flags/overrides.html", context)
 

@@ -12,7 +12,7 @@ from flags.dashboard.views import document_context
 from flags.engine.document import DocumentError, read_document
 from flags.models import Flag, FlagRevision
 from ilara_admin.models import Role
-from ilara_admin.web.access import staff_view
+from ilara_admin.web.access import may, staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest
 
 
@@ -71,7 +71,7 @@ def flag_revision(request: HtmxHttpRequest, key: str, number: int) -> HttpRespon
 
 
 def _may_restore(request: HtmxHttpRequest, flag: Flag) -> dict[str, bool]:
-    return {"may_restore": request.user.may(Role.LIVE_OPS) and not flag.archived_at}
+    return {"may_restore": may(request, Role.LIVE_OPS) and not flag.archived_at}
 
 
 def _document(revision: FlagRevision) -> dict[str, Any]:

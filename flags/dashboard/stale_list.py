@@ -12,7 +12,7 @@ from flags.dashboard.listing import flag_tabs
 from flags.dashboard.stale import asked_last, hints
 from flags.models import Flag, FlagClient
 from ilara_admin.models import Role
-from ilara_admin.web.access import staff_view
+from ilara_admin.web.access import may, staff_view
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import HtmxHttpRequest
 from ilara_admin.web.pagination import KeysetPage
@@ -45,6 +45,6 @@ def flag_stale_list(request: HtmxHttpRequest) -> HttpResponse:
         "shadow": rows(shadow),
         "still": rows(still),
         "views": flag_tabs(request, is_stale_page=True),
-        "may_edit": request.user.may(Role.LIVE_OPS),
+        "may_edit": may(request, Role.LIVE_OPS),
     }
     return render_list(request, "flags/stale.html", context)

@@ -34,7 +34,7 @@ from flags.models import Flag, segments_used
 from ilara_admin.api import environment_cache
 from ilara_admin.models import Role
 from ilara_admin.templatetags.charts import Share
-from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.access import actor_of, environment_url, may, staff_view
 from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import (
     HtmxHttpRequest,
@@ -88,7 +88,7 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     except Http404:
         return flag_missing(request, key)
     template = "flags/detail.html"
-    context: dict[str, Any] = {"flag": flag, "may_edit": request.user.may(Role.LIVE_OPS)}
+    context: dict[str, Any] = {"flag": flag, "may_edit": may(request, Role.LIVE_OPS)}
     if wants_partial(request) and evaluations.PARAMETER in request.GET:
         context["evaluations"] = evaluations.evaluations_of(request, flag, now)
         return render_partial(request, template, context, partial="evaluations")
@@ -108,7 +108,7 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "evaluations": evaluations.evaluations_of(request, flag, now),
         "hints": hints(flag, now),
         "asked": asked_of(flag, now),
-        "may_override": request.user.may(Role.SUPPORT),
+        "may_override": may(request, Role.SUPPORT),
         **receipt_context(request, flag),
     }
     return render_partial(request, template, context, partial="history")

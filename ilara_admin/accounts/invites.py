@@ -25,17 +25,14 @@ from ilara_admin.core.invites import (
     invite_join,
     invite_of,
     invite_revoke,
-    role_of,
     token_of,
 )
 from ilara_admin.core.passwords import RULES_TEXT
-from ilara_admin.models import Invite, Role, User
-from ilara_admin.web.access import actor_of, environment_url, may, staff_view, url_in
+from ilara_admin.models import MEMBER_CHOICES, Invite, Role, User
+from ilara_admin.web.access import actor_of, environment_url, staff_view, url_in
 from ilara_admin.web.confirm import Confirm, render_confirm
 from ilara_admin.web.forms import FormPage, add_errors, render_form, was_sent
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
-
-OWNER = "owner"  # owners are made from members
 
 
 class InviteForm(forms.Form):
@@ -50,14 +47,10 @@ class InviteForm(forms.Form):
         required=False,
         widget=forms.EmailInput(attrs={"autocomplete": "off"}),
     )
-    role = forms.ChoiceField(widget=forms.RadioSelect)
+    role = forms.ChoiceField(choices=MEMBER_CHOICES, widget=forms.RadioSelect)
 
     def __init__(self, request: HtmxHttpRequest) -> None:
         super().__init__(request.POST if request.method == "POST" else None)
-        roles = [role for role in Role if role != OWNER and may(request, role)]
-        field = self.fields["role"]
-        assert isinstance(field, forms.ChoiceField)
-        field.choices = [(role.value, role.label) for role in roles]
         self.fields["email"].help_text = (
             "The link is sent there, and shown to you once."
             if is_configured()
@@ -219,7 +212,7 @@ def _accept(request: HtmxHttpRequest, invite: Invite) -> HttpResponse:
 
 
 def _join(request: HtmxHttpRequest, invite: Invite) -> HttpResponse:
-    role, now = Role(invite.role), role_of(request.user, invite.project)
+    role, now = Role(invite.role), request.user.role_in(invite.project)
     has_more = now is not None and now.rank >= role.rank
     if request.method == "POST" and not has_more:
         invite_join(invite, request.user)

@@ -84,7 +84,7 @@ def accounts_of(typed: str) -> list[User]:
 # --- By an owner ----------------------------------------------------------------------------------
 
 
-@staff_view(Role.ADMIN, "GET", "POST")
+@staff_view(Role.OWNER, "GET", "POST")
 def staff_reset_link(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     user = get_object_or_404(User, pk=pk)
     list_url = environment_url(request, "staff_list")
@@ -114,7 +114,7 @@ def staff_reset_link(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     confirm = Confirm(
         title=f"Reset the password of {user.username}",
         button="Create link",
-        cancel_url=environment_url(request, "staff_edit", user.pk),
+        cancel_url=environment_url(request, "staff_member", user.pk),
         tone="primary",
         text="You get a link to pass on, with which they set a new password. Until then the old "
         "one works. A new password ends all their sessions; second factors stay.",

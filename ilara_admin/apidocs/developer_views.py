@@ -21,7 +21,7 @@ from ilara_admin.api.rate_limits import EVENTS, POLICIES, REQUESTS
 from ilara_admin.apidocs.clients import CLIENTS, usage
 from ilara_admin.apidocs.reference import groups
 from ilara_admin.models import KeyKind, Role, Tier
-from ilara_admin.web.access import staff_view
+from ilara_admin.web.access import may, staff_view
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.models import player_id_for
 
@@ -163,7 +163,7 @@ def developers(request: HtmxHttpRequest) -> HttpResponse:
     steps = quick_start(str(player_id_for(environment.namespace, EXAMPLE_PLAYER)))
     context = {
         "key": key,
-        "can_create": request.user.may(Role.ADMIN),
+        "can_create": may(request, Role.ADMIN),
         "export": f'export ILARA_KEY="{prefix}"',
         "steps": [(step, curl_post(request, step.path, KEY_VARIABLE, step.body)) for step in steps],
         "clients": [

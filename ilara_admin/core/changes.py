@@ -144,7 +144,9 @@ def register_undo(
     why_not: Callable[[AuditEntry], str] = lambda entry: "",
     may: Callable[[User, AuditEntry], bool] | None = None,
 ) -> None:
-    found = Undo(role, current, restore, why_not, may or (lambda user, entry: user.may(role)))
+    """`role` is the one in the entry's project; without a project only owners may undo it."""
+    may = may or (lambda user, entry: user.may(role, entry.project_id))
+    found = Undo(role, current, restore, why_not, may)
     _undos.update(dict.fromkeys(actions, found))
 
 
@@ -280,13 +282,14 @@ def undo(entry: AuditEntry, *, actor: Actor, reason: str = "") -> AuditEntry | N
 
 
 def entries_together(entry: AuditEntry) -> list[AuditEntry]:
-    """The entries that one account made in one request, in the environment of this entry, newest
-    first. Only the entry itself if it is from a command."""
+    """The entries that one account made in one request, in the project and environment of this
+    entry, newest first. Only the entry itself if it is from a command."""
     if not entry.request_id:
         return [entry]
     found = AuditEntry.objects.filter(
         request_id=entry.request_id,
         actor_user=entry.actor_user_id,
+        project=entry.project_id,
         environment=entry.environment_id,
         # A proxy may give the same id to several requests.
         created_at__range=(entry.created_at - REQUEST_SPAN, entry.created_at + REQUEST_SPAN),
@@ -298,16 +301,18 @@ def made_together(entries: Sequence[AuditEntry]) -> set[int]:
     """The ids of those of the entries that were made together with others."""
     requests = {entry.request_id for entry in entries} - {""}
     changes = AuditEntry.objects.filter(request_id__in=requests).order_by()
+    place = ("request_id", "actor_user", "project", "environment")
     several = set(
-        changes.values_list("request_id", "actor_user", "environment")
+        changes.values_list(*place)
         .annotate(count=Count("pk"))
         .filter(count__gt=1)
-        .values_list("request_id", "actor_user", "environment")
+        .values_list(*place)
     )
     return {
         entry.pk
         for entry in entries
-        if (entry.request_id, entry.actor_user_id, entry.environment_id) in several
+        if (entry.request_id, entry.actor_user_id, entry.project_id, entry.environment_id)
+        in several
     }
 
 

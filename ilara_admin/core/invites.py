@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.core.changes import register_permanent
-from ilara_admin.core.staff import staff_create
-from ilara_admin.models import AuditAction, Invite, Membership, Project, Role, User
+from ilara_admin.core.staff import membership_set, staff_create
+from ilara_admin.models import AuditAction, Invite, Project, Role, User
 
 DAYS = 7
 _signer = Signer(salt="ilara.invite", sep=".")
@@ -89,7 +89,6 @@ def invite_accept(invite: Invite, *, username: str, name: str, password: str) ->
     invite = _locked(invite)
     user = staff_create(
         username=username,
-        role=Role(invite.role),
         name=name,
         email=invite.email,
         password=password,
@@ -111,26 +110,16 @@ def invite_join(invite: Invite, user: User) -> None:
 def _accept(invite: Invite, user: User) -> None:
     invite.accepted_at, invite.accepted_by = timezone.now(), user
     invite.save(update_fields=["accepted_at", "accepted_by"])
-    _join(user, invite.project, Role(invite.role))
+    role, now = Role(invite.role), user.role_in(invite.project)
+    if now is None or now.rank < role.rank:
+        membership_set(user, invite.project, role, actor=Actor.of_user(user))
     after = {"role": invite.role, "invited_by": invite.created_by_name}
     _record(AuditAction.STAFF_INVITE_ACCEPTED, invite, Actor.of_user(user), user=user, after=after)
 
 
-def role_of(user: User, project: Project) -> Role | None:
-    """The role of the account in the project."""
-    found = Membership.objects.filter(user=user, project=project).first()
-    return Role(found.role) if found else None
-
-
-def _join(user: User, project: Project, role: Role) -> None:
-    now = role_of(user, project)
-    if now is None or now.rank < role.rank:
-        Membership.objects.update_or_create(user=user, project=project, defaults={"role": role})
-
-
 def _may_invite(user: User | None, invite: Invite) -> bool:
     """Also when it is accepted: the links of admins who left must not work."""
-    return user is not None and user.may(Role.ADMIN) and user.may(Role(invite.role))
+    return user is not None and user.may(Role.ADMIN, invite.project)
 
 
 def _locked(invite: Invite) -> Invite:

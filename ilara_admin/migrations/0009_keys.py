@@ -6,7 +6,7 @@ import ilara_admin.models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ilara_admin", "0007_membership"),
+        ("ilara_admin", "0008_roles"),
     ]
 
     operations = [

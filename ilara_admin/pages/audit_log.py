@@ -165,7 +165,7 @@ def _actions(show: str, kind: str) -> list[str]:
 @staff_view(Role.VIEWER)
 def audit_list(request: HtmxHttpRequest) -> HttpResponse:
     """Newest first; by default without exports and looks at personal data. Only admins see entries
-    about staff."""
+    about members, and only owners those about accounts."""
     form = AuditFilterForm(request)
     reader = _reader(request, form)
     newest_first = AuditEntry.objects.order_by("-created_at", "-id")
@@ -184,14 +184,11 @@ def audit_list(request: HtmxHttpRequest) -> HttpResponse:
 
 
 def _reader(request: HtmxHttpRequest, form: AuditFilterForm) -> AuditReader:
-    return AuditReader(request.environment, form.wanted, staff=request.user.may(Role.ADMIN))
+    return AuditReader(request.environment, form.wanted, request.user)
 
 
 def _visible(request: HtmxHttpRequest) -> AuditEntryQuerySet:
-    """Changes of staff are for admins."""
-    if request.user.may(Role.ADMIN):
-        return AuditEntry.objects.with_staff(request.environment)
-    return AuditEntry.objects.of(request.environment)
+    return AuditEntry.objects.visible_to(request.user, request.environment)
 
 
 @staff_view(Role.VIEWER)
@@ -378,8 +375,4 @@ def _done(
 
 def _after(request: HtmxHttpRequest, entry: AuditEntry) -> str:
     """The page of what was changed."""
-    if entry.object_type == "staff":
-        request.user.refresh_from_db()
-        if not request.user.may(Role.ADMIN):
-            return environment_url(request, "key_list")
     return page_of(request, entry) or environment_url(request, "audit_list")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from ilara_admin.models import AUDITED, AuditEntry, Environment
+from ilara_admin.models import AUDITED, AuditEntry, Environment, Role, User
 
 FEW = 2_000  # entries that are sorted after they are found
 MAX_NAMES = 500
@@ -52,10 +52,9 @@ class Wanted(NamedTuple):
 
 
 class AuditReader:
-    """Reads entries of an environment and of its project as a whole; `staff` adds entries about
-    staff, who belong to no project."""
+    """Reads entries of an environment and of its project as a whole, as `visible_to` the user."""
 
-    def __init__(self, environment: Environment, wanted: Wanted, *, staff: bool) -> None:
+    def __init__(self, environment: Environment, wanted: Wanted, user: User) -> None:
         self.environment = environment
         self.wanted = wanted
         self.params: dict[str, Any] = {
@@ -65,8 +64,11 @@ class AuditReader:
             "since": wanted.since,
             "until": wanted.until,
         }
-        shared = f"(project_id = %(project)s{' OR object_type = %(staff)s' if staff else ''})"
-        self.params["staff"] = "staff"
+        shared = "project_id = %(project)s AND object_type <> 'staff'"
+        if user.is_owner:
+            shared = "(project_id = %(project)s OR project_id IS NULL AND object_type = 'staff')"
+        elif user.may(Role.ADMIN, environment.project_id):
+            shared = "project_id = %(project)s"
         self.scopes = ("environment_id = %(environment)s", f"environment_id IS NULL AND {shared}")
         self.conditions = [
             *([BY[wanted.by]] if wanted.by else []),

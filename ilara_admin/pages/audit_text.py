@@ -39,7 +39,7 @@ VERBS = {
     AuditAction.STAFF_INVITE_ACCEPTED: "accepted the invite for",
     AuditAction.STAFF_INVITE_REVOKED: "revoked the invite for",
     AuditAction.STAFF_RESET_LINK_CREATED: "created a link to reset the password of",
-    AuditAction.STAFF_MEMBERSHIP_CHANGED: "changed the role of the staff account",
+    AuditAction.STAFF_MEMBERSHIP_CHANGED: "changed the role of the member",
     AuditAction.STAFF_OPENID_CONNECTED: "connected the OpenID provider to the account",
     AuditAction.STAFF_OPENID_DISCONNECTED: "disconnected the OpenID provider from the account",
     AuditAction.FLAG_CREATED: "created the flag",
@@ -85,7 +85,7 @@ OBJECT_PAGES = {
     "segment": "segment_detail",
     "player": "player_detail",
     "event_name": "event_name",
-    "staff": "staff_edit",
+    "staff": "staff_member",
     "change_request": "request_detail",
 }
 SECTION_PAGES = {
@@ -147,6 +147,7 @@ class AuditLine:
             ".restored",
             "overridden",
             "_removed",
+            ".membership_changed",
         )
         if not self.entry.action.endswith((*adding, ".list_changed")) or (
             len(self.changes) > (4 if self.in_words else 2)

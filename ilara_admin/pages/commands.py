@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
-from ilara_admin.web.access import environment_url
+from ilara_admin.web.access import environment_url, may
 from ilara_admin.web.context_processors import THEMES, Shell
 from ilara_admin.web.htmx import HtmxHttpRequest
 from ilara_admin.web.matching import START, rank
@@ -117,7 +117,7 @@ def _allowed(
 ) -> Iterator[PaletteOption]:
     for offer in offers:
         role, in_environment = _roles()[offer.page]
-        if not request.user.may(role):
+        if not may(request, role):
             continue
         yield PaletteOption(
             icon=offer.icon,

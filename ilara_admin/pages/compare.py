@@ -13,7 +13,7 @@ from ilara_admin.config.comparison import (
 from ilara_admin.config.store import read_config
 from ilara_admin.models import Environment, Role
 from ilara_admin.pages.copying import COPIES, PAGES, sibling
-from ilara_admin.web.access import environment_url, staff_view, url_in
+from ilara_admin.web.access import environment_url, may, staff_view, url_in
 from ilara_admin.web.htmx import HtmxHttpRequest
 
 SHOWN = 25  # differences on a page
@@ -66,7 +66,7 @@ def _compare(request: HtmxHttpRequest, other: str, only: ConfigKey | None = None
         "sections": sections,
         "parent": PAGES[only.kind] if only else "",
         "swap_url": url_in(there, "environment_compare", request.environment.slug),
-        "may_edit": request.user.may(Role.LIVE_OPS),
+        "may_edit": may(request, Role.LIVE_OPS),
     }
     return render(request, "ilara_admin/compare.html", context)
 

@@ -6,10 +6,10 @@ from django.http import HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect, render
 
 from ilara_admin.core.projects import slug_from
-from ilara_admin.models import Role, Tier, User
+from ilara_admin.models import Tier, User
 from ilara_admin.pages.settings import to_keys
 from ilara_admin.starter import project_open
-from ilara_admin.web.access import actor_of, last_environment
+from ilara_admin.web.access import actor_of, last_environment, names_of
 from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest
 from ilara_admin.web.second_factor import lacks_second_factor
@@ -24,7 +24,7 @@ class FirstProjectForm(Form):
 
 
 def home(request: HtmxHttpRequest) -> HttpResponse:
-    """Redirect to the last visited or first environment. Without any, admins create a project."""
+    """Redirect to the last visited or first environment. Without any, owners create a project."""
     if request.method not in ("GET", "HEAD", "POST"):
         return HttpResponseNotAllowed(["GET", "POST"])
     if lacks_second_factor(request):
@@ -32,9 +32,9 @@ def home(request: HtmxHttpRequest) -> HttpResponse:
     environment = last_environment(request)
     if environment:
         return redirect("overview", environment.project.slug, environment.slug)
-    if not request.user.may(Role.ADMIN):
-        people = User.objects.filter(role=Role.ADMIN, is_active=True).order_by("username")
-        return render(request, "ilara_admin/no_project.html", {"admins": people})
+    if not request.user.is_owner:
+        owners = User.objects.filter(is_owner=True, is_active=True).order_by("username")
+        return render(request, "ilara_admin/no_project.html", {"owners": names_of(owners)})
     form = FirstProjectForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         name = form.cleaned_data["name"]

@@ -23,7 +23,7 @@ from ilara_admin.core.api_keys import (
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.models import ApiKey, Environment, KeyKind, KeyScope, Role, default_scopes
 from ilara_admin.templatetags.ilara import reltime_words
-from ilara_admin.web.access import actor_of, environment_url, staff_view
+from ilara_admin.web.access import actor_of, environment_url, may, staff_view
 from ilara_admin.web.confirm import Confirm, changed, form_conflict, is_review, render_confirm
 from ilara_admin.web.forms import (
     FormPage,
@@ -192,7 +192,7 @@ def key_list(request: HtmxHttpRequest) -> HttpResponse:
         "public_text": public_key_text(request.environment),
         "tabs": TABS,
         "shown": shown,
-        "can_edit": request.user.may(Role.ADMIN),
+        "can_edit": may(request, Role.ADMIN),
     }
     return render_partial(request, "ilara_admin/key_list.html", context, partial="results")
 

@@ -25,6 +25,7 @@ from players.days import day_figures, is_late
 from players.models import Player
 
 LAST_CHANGES = 10
+SHOWN = tuple(each for each in CHANGES if not each.startswith("staff."))
 EVALUATION_DAYS = 30
 
 
@@ -33,7 +34,7 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
     now = timezone.now()
     arrived = arrivals(request.environment, now)
     figures = _figures(request.environment, now)
-    log = AuditReader(request.environment, Wanted(CHANGES), staff=False)
+    log = AuditReader(request.environment, Wanted(SHOWN), request.user)
     context: dict[str, Any] = {
         "arrived": arrived,
         "unusual": _unusual(request.environment, arrived.fresh, now),

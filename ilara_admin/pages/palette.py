@@ -19,7 +19,7 @@ from ilara_admin.models import Environment, Role
 from ilara_admin.pages import commands
 from ilara_admin.pages.commands import PaletteOption
 from ilara_admin.pages.search import search_groups
-from ilara_admin.web.access import environment_url, staff_view
+from ilara_admin.web.access import environment_url, may, staff_view
 from ilara_admin.web.context_processors import Shell
 from ilara_admin.web.filters import searched
 from ilara_admin.web.htmx import HtmxHttpRequest
@@ -158,7 +158,7 @@ def _acted_on(request: HtmxHttpRequest, q: str) -> list[PaletteObject]:
     """Objects that an action in words may be about, by the last word: "turn off shop", "note
     player_12"."""
     words = q.split()
-    if not request.user.may(Role.SUPPORT) or not words or len(q) > MAX_TEXT or "\0" in q:
+    if not may(request, Role.SUPPORT) or not words or len(q) > MAX_TEXT or "\0" in q:
         return []
     environment = request.environment
     flags = Flag.objects.filter(environment=environment, archived_at=None)

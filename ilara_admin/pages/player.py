@@ -18,6 +18,7 @@ from ilara_admin.web.access import (
     actor_of,
     environment_url,
     get_or_404,
+    may,
     sees_personal,
     staff_view,
     url_in,
@@ -106,7 +107,7 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
             (each.pk, each.external_id if personal else mask_text(each.external_id))
             for each in aliases
         ],
-        "notes": with_right(request.user, notes[:SHOWN_NOTES]),
+        "notes": with_right(request.user, request.project, notes[:SHOWN_NOTES]),
         "more_notes": len(notes) > SHOWN_NOTES,
         "purchases": purchases_panel(player, request.GET.get("purchase", "")),
         "email": player.email if personal else mask_email(player.email),
@@ -122,7 +123,7 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
         "attributes": [
             _attribute(*each) for each in sorted(masked(player.attributes, marked).items())
         ],
-        "may_erase": request.user.may(Role.ADMIN),
+        "may_erase": may(request, Role.ADMIN),
         **segments_panel(request, player, found),
         **flags_panel(request, player, found),
     }

@@ -15,6 +15,7 @@ from flags.models import FlagOverride
 from ilara_admin.api import environment_cache
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.models import Environment, Role
+from ilara_admin.web.access import may
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.models import Player
 from players.personal import personal_fields
@@ -141,7 +142,7 @@ def flags_panel(request: HtmxHttpRequest, player: Player, evaluated: Evaluated) 
         "player": player,
         "flags": page,
         "flags_form": form,
-        "may_edit": request.user.may(Role.SUPPORT),
+        "may_edit": may(request, Role.SUPPORT),
     }
 
 

@@ -30,7 +30,7 @@ from ilara_admin.pages.player_columns import (
 from ilara_admin.pages.player_filters import document_of, scope_of
 from ilara_admin.pages.player_list_form import PlayerListForm
 from ilara_admin.web import sorting
-from ilara_admin.web.access import environment_url, sees_personal, staff_view
+from ilara_admin.web.access import environment_url, may, sees_personal, staff_view
 from ilara_admin.web.filters import address, render_list
 from ilara_admin.web.forms import FormPage, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, wants_partial
@@ -138,8 +138,8 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
         "countries": country.values if country else (),
         "selected": "selected" in request.GET,
         "select_url": address(request, selected="page"),
-        "may_note": request.user.may(Role.SUPPORT),
-        "may_edit": request.user.may(Role.LIVE_OPS),
+        "may_note": may(request, Role.SUPPORT),
+        "may_edit": may(request, Role.LIVE_OPS),
     }
     if not page.rows and not form.chips and page.is_only:
         key = request.environment.key_hint(now)

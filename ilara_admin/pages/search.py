@@ -14,7 +14,7 @@ from events.models import EventName
 from flags.models import Flag
 from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, environment_url, sees_personal, staff_view, url_in
+from ilara_admin.web.access import actor_of, environment_url, may, sees_personal, staff_view, url_in
 from ilara_admin.web.filters import searched
 from ilara_admin.web.htmx import HtmxHttpRequest, with_toast
 from players.lookup import (
@@ -84,7 +84,7 @@ def find(request: HtmxHttpRequest) -> HttpResponse:
             for field, share in fill_shares(request.environment).items()
         ],
         "sees_personal": sees_personal(request),
-        "is_admin": request.user.may(Role.ADMIN),
+        "is_admin": may(request, Role.ADMIN),
     }
     return render(request, "ilara_admin/find.html", context)
 

@@ -12,7 +12,7 @@ from ilara_admin.core.changes import Conflict
 from ilara_admin.core.projects import environment_fields, environment_update, project_update
 from ilara_admin.models import Environment, Role, Tier
 from ilara_admin.starter import environment_open, project_open
-from ilara_admin.web.access import actor_of, environment_url, project_environments, staff_view
+from ilara_admin.web.access import actor_of, environment_url, may, project_environments, staff_view
 from ilara_admin.web.confirm import changed, form_conflict, is_review
 from ilara_admin.web.forms import FormPage, LinesField, SeenForm, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
@@ -208,7 +208,8 @@ def environment_settings(request: HtmxHttpRequest) -> HttpResponse:
     context = {
         "facts": environment_rows(request.environment),
         "siblings": [each for each in project_environments(request) if each != request.environment],
-        "can_edit": request.user.may(Role.ADMIN),
+        "can_edit": may(request, Role.ADMIN),
+        "can_open": may(request, Role.OWNER),
     }
     return render(request, "ilara_admin/settings.html", context)
 
@@ -255,7 +256,7 @@ def project_edit(request: HtmxHttpRequest) -> HttpResponse:
     return render_form(request, FormPage(f"Project {project.name}", "Save", form, url))
 
 
-@staff_view(Role.ADMIN, "GET", "POST")
+@staff_view(Role.OWNER, "GET", "POST")
 def project_new(request: HtmxHttpRequest) -> HttpResponse:
     form = NewProjectForm(request.POST if request.method == "POST" else None)
     if form.is_valid():

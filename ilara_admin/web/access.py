@@ -5,7 +5,7 @@ Every dashboard view has one decorator, which names its role and methods. Below
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache, partial, wraps
 from typing import Any, cast
@@ -33,11 +33,13 @@ type DashboardView = Callable[..., HttpResponseBase]
 def staff_view(
     role: Role, *methods: str, before_second_factor: bool = False
 ) -> Callable[[DashboardView], DashboardView]:
-    """Allow staff of this role and above, for GET or for the given methods.
+    """Allow staff who have this role in the project of the address, for GET or for the given
+    methods. Without a project in it `Role.VIEWER` allows every account.
 
-    Other methods get 405, an unknown project or environment 404, and other staff 403 with the
-    missing role. Staff who need a second factor must show or add it first, except for pages with
-    `before_second_factor`. `view.role` and `view.methods` hold the declaration.
+    Other methods get 405, a project or environment that is unknown or not theirs 404, and other
+    staff 403 with the missing role. Staff who need a second factor must show or add it first,
+    except for pages with `before_second_factor`. `view.role` and `view.methods` hold the
+    declaration.
     """
     allowed = methods or ("GET",)
 
@@ -53,7 +55,7 @@ def staff_view(
                 _set_environment(staff, kwargs.pop("project"), kwargs.pop("environment"))
             if not before_second_factor and lacks_second_factor(staff):
                 return redirect_to(staff, reverse("second_factor_needed"))
-            if not staff.user.may(role):
+            if not may(staff, role):
                 raise PermissionDenied(f"This needs the role {role.label.lower()}.")
             response = guarding.answer(
                 staff,
@@ -79,7 +81,7 @@ def staff_view(
 # --- Refusals -------------------------------------------------------------------------------------
 
 BASE, BARE = "base.html", "base_bare.html"
-SHOWN_ADMINS = 5
+SHOWN_PEOPLE = 5
 
 
 def refusal(request: HttpRequest, status: int, reason: str = "") -> HttpResponse:
@@ -93,11 +95,27 @@ def refusal(request: HttpRequest, status: int, reason: str = "") -> HttpResponse
     if signed_in and _find_environment(request):
         context["frame"] = BASE
     if signed_in and status == 403:
-        admins = User.objects.filter(role=Role.ADMIN, is_active=True).order_by("pk")
-        context["admins"] = [
-            each.get_full_name() or each.username for each in admins[:SHOWN_ADMINS]
-        ]
+        context |= _who_can_help(cast(HtmxHttpRequest, request))
     return render(request, f"{status}.html", context, status=status)
+
+
+def _who_can_help(request: HtmxHttpRequest) -> dict[str, Any]:
+    """`helpers`, the names of admins of the project or of owners, and `helper`, what they are."""
+    people = User.objects.filter(is_active=True).order_by("pk")
+    project: Project | None = getattr(request, "project", None)
+    needed = getattr(request.resolver_match and request.resolver_match.func, "role", None)
+    admins = people.none()
+    if project is not None and needed is not Role.OWNER:
+        admins = people.filter(memberships__project=project, memberships__role=Role.ADMIN)
+    found = names_of(admins[:SHOWN_PEOPLE])
+    if found:
+        return {"helper": f"An admin of {project}", "helpers": found}
+    owners = people.filter(is_owner=True)
+    return {"helper": "An owner", "helpers": names_of(owners[:SHOWN_PEOPLE])}
+
+
+def names_of(people: Iterable[User]) -> list[str]:
+    return [each.get_full_name() or each.username for each in people]
 
 
 def _not_allowed(request: HtmxHttpRequest, allowed: tuple[str, ...]) -> HttpResponse:
@@ -115,7 +133,7 @@ def _find_environment(request: HttpRequest) -> bool:
     staff = cast(HtmxHttpRequest, request)
     if not hasattr(staff, "environment"):
         slugs = tuple(request.path_info.split("/")[1:3])
-        environments = all_environments() if len(slugs) == 2 else []
+        environments = environments_of(staff.user) if len(slugs) == 2 else []
         for each in environments:
             if (each.project.slug, each.slug) == slugs:
                 staff.environments = environments
@@ -138,7 +156,7 @@ def _referrer(request: HttpRequest) -> str:
 
 
 def _set_environment(request: HtmxHttpRequest, project: str, environment: str) -> None:
-    request.environments, slugs = all_environments(), (project, environment)
+    request.environments, slugs = environments_of(request.user), (project, environment)
     found = next(
         (each for each in request.environments if (each.project.slug, each.slug) == slugs), None
     )
@@ -168,22 +186,26 @@ ENVIRONMENTS = f"""
 SELECT {", ".join(_PROJECT + _ENVIRONMENT)},
     (SELECT json_agg(json_build_array(starts_at, ends_at, reason) ORDER BY starts_at)
      FROM freeze_window WHERE environment_id = environment.id AND ends_at > now()
-       AND starts_at < now() + interval '1 day')
+       AND starts_at < now() + interval '1 day'), membership.role
 FROM environment JOIN project ON project.id = environment.project_id
+LEFT JOIN membership
+    ON membership.project_id = project.id AND membership.user_id = %(user)s
+WHERE %(is_owner)s OR membership.role IS NOT NULL
 ORDER BY project.name, environment.id"""
 
 
-def all_environments() -> list[Environment]:
-    """Every environment, with its project, by the name of the project.
+def environments_of(user: User) -> list[Environment]:
+    """The environments that an account may see, with their projects, by the name of the project.
+    Sets `user.roles`.
 
     Every page reads them. Django needs ten times as long to write a statement as to run this one.
     """
     projects: dict[int, Project] = {}
     environments = []
+    user.roles = {}
     with connection.cursor() as cursor:
-        cursor.execute(ENVIRONMENTS)
-        for columns in cursor:
-            row = list(columns)
+        cursor.execute(ENVIRONMENTS, {"user": user.pk, "is_owner": user.is_owner})
+        for *row, role in cursor:
             for place in _JSON:  # Django reads JSON as text
                 row[place] = json.loads(row[place])
             project = Project.from_db(DEFAULT_DB_ALIAS, (), row[: len(_PROJECT)])
@@ -191,6 +213,8 @@ def all_environments() -> list[Environment]:
             environment.freezes = _freezes(row[-1])
             environment.project = projects.setdefault(project.pk, project)
             environments.append(environment)
+            if role is not None:
+                user.roles[project.pk] = Role(role)
     return environments
 
 
@@ -203,12 +227,12 @@ def _freezes(rows: str | list[Any] | None) -> list[Freeze]:
     ]
 
 
-def last_environment(request: HttpRequest) -> Environment | None:
-    """The environment visited last, else the first one, else None."""
-    environments = Environment.objects.select_related("project")
+def last_environment(request: HtmxHttpRequest) -> Environment | None:
+    """The environment visited last, else the first one, of those that the user may see, or None."""
+    request.environments = environments_of(request.user)
     last: int | None = request.session.get(SESSION_KEY)
-    found = environments.filter(pk=last).first() if last else None
-    return found or environments.order_by("project__name", "id").first()
+    visited = [each for each in request.environments if each.pk == last]
+    return next(iter([*visited, *request.environments]), None)
 
 
 def show_last_environment(request: HtmxHttpRequest) -> None:
@@ -252,8 +276,12 @@ def _reversed(name: str, *args: object) -> str:
 
 
 def may(request: HtmxHttpRequest, role: Role) -> bool:
-    """Whether the user has this role, or a higher one."""
-    return request.user.may(role)
+    """Whether the user has this role, or a higher one, in the project of the request. Outside a
+    project every active account is a viewer."""
+    project: Project | None = getattr(request, "project", None)
+    if project is None and role is Role.VIEWER:
+        return request.user.is_active
+    return request.user.may(role, project)
 
 
 def sees_personal(request: HtmxHttpRequest) -> bool:

@@ -95,7 +95,7 @@ def render_conflict(
     target = f"{conflict.object_type}:{conflict.object_id}"
     context = {
         "conflict": conflict,
-        "latest": AuditEntry.objects.with_staff(request.environment)
+        "latest": AuditEntry.objects.visible_to(request.user, request.environment)
         .filter(object_type=conflict.object_type, object_id=conflict.object_id)
         .first(),
         "log_url": f"{environment_url(request, 'audit_list')}?{urlencode({'object': target})}",

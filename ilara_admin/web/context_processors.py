@@ -14,7 +14,7 @@ from django.urls import get_script_prefix
 from django.utils.functional import SimpleLazyObject
 
 from ilara_admin.models import Environment, Project, Role, User
-from ilara_admin.web.access import all_environments
+from ilara_admin.web.access import environments_of
 
 THEME_COOKIE = "ilara_theme"
 THEMES = ("system", "light", "dark")
@@ -58,14 +58,15 @@ class EnvironmentLink:
 
 
 class Switcher(NamedTuple):
-    """The current project and environment, and links to all: each project's name with links to the
-    current page in its environments, or to its section. `settings_url` is "" for those who cannot
-    add any."""
+    """The current project and environment, and links to all that the user may see: each project's
+    name with links to the current page in its environments, or to its section. `settings_url` is ""
+    for those who cannot add environments; owners can add projects."""
 
     project: str
     environment: str
     projects: tuple[tuple[str, tuple[EnvironmentLink, ...]], ...]
     settings_url: str
+    adds_projects: bool
 
 
 class Shell:
@@ -116,21 +117,32 @@ class Shell:
         return settings.OPENID.name if settings.OPENID else ""
 
     @cached_property
-    def is_admin(self) -> bool:
+    def role(self) -> Role | None:
+        """The role in the current project."""
         user = getattr(self._request, "user", None)
-        return isinstance(user, User) and user.may(Role.ADMIN)
+        return user.role_in(self.project) if isinstance(user, User) else None
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role is not None and self.role.rank >= Role.ADMIN.rank
 
     @property
     def switcher(self) -> Switcher | None:
         if self.project is None or self.environment is None:
             return None
-        environments = getattr(self._request, "environments", None) or all_environments()
+        environments: list[Environment] | None = getattr(self._request, "environments", None)
+        user = getattr(self._request, "user", None)
+        if environments is None:
+            environments = environments_of(user) if isinstance(user, User) else []
         projects = tuple(
             (project.name, tuple(self._environment_link(project, each) for each in group))
             for project, group in groupby(environments, key=lambda each: each.project)
         )
         settings_url = f"{self.home_url}settings/" if self.is_admin else ""
-        return Switcher(self.project.name, self.environment.slug, projects, settings_url)
+        adds_projects = self.role is Role.OWNER
+        return Switcher(
+            self.project.name, self.environment.slug, projects, settings_url, adds_projects
+        )
 
     def _environment_link(self, project: Project, environment: Environment) -> EnvironmentLink:
         current = self.environment is not None and environment.pk == self.environment.pk

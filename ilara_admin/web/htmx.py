@@ -31,7 +31,7 @@ class HtmxHttpRequest(HttpRequest):
     user: User
     project: Project  # set below /<project>/<environment>/
     environment: Environment
-    environments: list[Environment]  # all
+    environments: list[Environment]  # all that the user may see
     collecting: list[Collected]  # set while web/guarding.py asks what a view would change
 
 

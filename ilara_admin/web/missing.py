@@ -6,6 +6,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 
 from ilara_admin.models import Environment, Role
+from ilara_admin.web.access import may
 from ilara_admin.web.htmx import HtmxHttpRequest
 
 
@@ -17,6 +18,6 @@ def render_missing(
         "kind": kind,
         "key": key,
         "elsewhere": elsewhere,
-        "may_edit": request.user.may(Role.LIVE_OPS),
+        "may_edit": may(request, Role.LIVE_OPS),
     }
     return render(request, "components/missing_here.html", context, status=404)

@@ -14,7 +14,8 @@ def needs_second_factor(user: User) -> bool:
     needed = settings.ILARA_SECOND_FACTOR
     if not needed or user.is_owner:
         return bool(needed)
-    return needed in Role and Role(user.role).rank >= Role(needed).rank
+    least = Role(needed)
+    return least is Role.VIEWER or any(role.rank >= least.rank for role in user.roles.values())
 
 
 def showed_second_factor(request: HtmxHttpRequest) -> bool:

@@ -15,7 +15,14 @@ from django_htmx.http import trigger_client_event
 from ilara_admin.core.changes import reason_of
 from ilara_admin.core.spreadsheet import line
 from ilara_admin.models import Role
-from ilara_admin.web.access import actor_of, environment_url, get_or_404, sees_personal, staff_view
+from ilara_admin.web.access import (
+    actor_of,
+    environment_url,
+    get_or_404,
+    may,
+    sees_personal,
+    staff_view,
+)
 from ilara_admin.web.confirm import Confirm, render_confirm, undo_url_of
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, render_form
@@ -82,8 +89,8 @@ def _context(request: HtmxHttpRequest, segment: Segment) -> dict[str, Any]:
         "rows": _rows(request, page.rows),
         "changes": [change_text.change_text(change, change.entry_id) for change in latest],
         "running": any(change.state == ListState.RUNNING for change in latest),
-        "may_edit": request.user.may(Role.LIVE_OPS),
-        "may_download": listed > 0 and request.user.may(Role.SUPPORT),
+        "may_edit": may(request, Role.LIVE_OPS),
+        "may_download": listed > 0 and may(request, Role.SUPPORT),
     }
 
 

@@ -254,15 +254,40 @@ def test_project_set_without_options__is_refused(project: Project) -> None:
 
 
 def test_staff_create__reads_the_password_from_the_variable(
-    monkeypatch: pytest.MonkeyPatch,
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ILARA_STAFF_PASSWORD", PASSWORD)
-    out, _ = run("staff_create", "eva", "--role", "live-ops", "--email", "eva@example.com")
+    role = ("--project", "game", "--role", "live-ops")
+    out, _ = run("staff_create", "eva", *role, "--email", "eva@example.com")
     assert PASSWORD not in out
     user = User.objects.get(username="eva")
-    assert (user.role, user.email) == (Role.LIVE_OPS, "eva@example.com")
+    assert (user.role_in(project), user.email) == (Role.LIVE_OPS, "eva@example.com")
+    assert "as live-ops of game" in out
     assert user.check_password(PASSWORD)
-    assert "already" in refusal("staff_create", "eva", "--role", "admin")
+    assert "already" in refusal("staff_create", "eva", "--owner")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--role", "admin"),
+        ("--project", "game"),
+        ("--owner", "--project", "game", "--role", "admin"),
+        ("--owner", "--role", "viewer"),
+    ],
+)
+def test_staff_create__needs_an_owner_or_a_role_in_a_project(options: tuple[str, ...]) -> None:
+    assert "Pass either --owner, or --project and --role." in refusal(
+        "staff_create", "eva", *options
+    )
+
+
+def test_staff_create__makes_an_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ILARA_STAFF_PASSWORD", PASSWORD)
+    assert "as an owner" in run("staff_create", "eva", "--owner")[0]
+    assert User.objects.get(username="eva").is_owner
+    assert "No project" in refusal("staff_create", "bo", "--project", "x", "--role", "admin")
 
 
 @pytest.fixture
@@ -277,19 +302,19 @@ def terminal() -> Iterator[mock.Mock]:
 
 def test_staff_create__prompts_twice(terminal: mock.Mock) -> None:
     terminal.side_effect = [PASSWORD, PASSWORD]
-    run("staff_create", "eva", "--role", "viewer")
+    run("staff_create", "eva", "--owner")
     assert User.objects.get(username="eva").check_password(PASSWORD)
 
 
 def test_two_different_passwords__change_nothing(terminal: mock.Mock) -> None:
     terminal.side_effect = [PASSWORD, "another password"]
-    assert "differ" in refusal("staff_create", "eva", "--role", "viewer")
+    assert "differ" in refusal("staff_create", "eva", "--owner")
     assert not User.objects.exists()
 
 
 def test_no_password_and_no_terminal__error_names_the_option() -> None:
     with mock.patch("sys.stdin", io.StringIO()):
-        assert "--password-stdin" in refusal("staff_create", "eva", "--role", "viewer")
+        assert "--password-stdin" in refusal("staff_create", "eva", "--owner")
 
 
 def test_staff_password__reads_standard_input() -> None:

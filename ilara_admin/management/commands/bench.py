@@ -101,7 +101,7 @@ class Command(IlaraCommand):
             self.show_wal(environment, tracked)
 
     def show_pages(self, environment: Environment, requests: int) -> None:
-        user = User.objects.order_by("pk")[0]
+        user = User.objects.filter(is_owner=True).order_by("pk")[0]
         timings = sorted(times_of_pages(environment, user, requests), key=lambda each: -each.p95)
         self.table(
             ("PAGE", "", "STATUS", "REQUESTS", "P50 MS", "P95 MS", "SLOWEST"),

@@ -28,7 +28,7 @@ from ilara_admin.demo import play
 from ilara_admin.demo.fill import demo_fill
 from ilara_admin.management.bar import ProgressBar
 from ilara_admin.management.base import manage
-from ilara_admin.models import ApiKey, Environment, KeyKind, Project, Role, Tier, User
+from ilara_admin.models import ApiKey, Environment, KeyKind, Project, Tier, User
 from ilara_admin.runtime import embedded_postgres, metrics_folder, servers, sizing, supervisor
 from ilara_admin.runtime.supervisor import Child, ServeError, Stop
 from ilara_admin.starter import project_open
@@ -290,6 +290,6 @@ def sample_project() -> Project:
 
 
 def admin() -> str:
-    """The username of an active admin, for an example."""
-    people = User.objects.filter(role=Role.ADMIN, is_active=True)
+    """The username of an active owner, for an example."""
+    people = User.objects.filter(is_owner=True, is_active=True)
     return people.order_by("id").values_list("username", flat=True).first() or ADMIN_NAME

@@ -17,14 +17,14 @@ from ilara_admin.bootstrap import (
 from ilara_admin.core.projects import slug_from
 from ilara_admin.core.staff import staff_create
 from ilara_admin.management.base import PASSWORD_VARIABLE, IlaraCommand, manage, password_for
-from ilara_admin.models import ApiKey, Project, Role, Tier, User
+from ilara_admin.models import ApiKey, Project, Tier, User
 
 PROJECT_NAME = "My game"
 
 
 class Command(IlaraCommand):
     help = (
-        "Create the first admin, and the first project with its environments and keys. It needs "
+        "Create the first owner, and the first project with its environments and keys. It needs "
         "the tables (`manage.py migrate`). What exists stays as it is, so it can be repeated. The "
         f"password is read from {PASSWORD_VARIABLE}, or asked for on a terminal, or generated."
     )
@@ -35,7 +35,7 @@ class Command(IlaraCommand):
         )
         parser.add_argument("--slug", help="of the project, in URLs; default: from its name")
         parser.add_argument(
-            "--admin", metavar="USERNAME", help=f"default: {ADMIN_NAME}, if there is no admin"
+            "--admin", metavar="USERNAME", help=f"an owner; default: {ADMIN_NAME}, if there is none"
         )
 
     def run(
@@ -57,7 +57,7 @@ class Command(IlaraCommand):
             if not user:
                 staff_create(
                     username=username,
-                    role=Role.ADMIN,
+                    is_owner=True,
                     password=typed or generated or "",
                     actor=self.actor,
                 )
@@ -68,8 +68,8 @@ class Command(IlaraCommand):
                     tier=Tier.ENTERPRISE,
                     actor=self.actor,
                 )
-            role = "" if not user or user.role == Role.ADMIN else f", role {user.role}"
-            self.say("admin", f"{username} {'found' if user else 'created'}{role}")
+            rights = "" if not user or user.is_owner else ", no owner"
+            self.say("owner", f"{username} {'found' if user else 'created'}{rights}")
             self.say_project(found or new, "found" if found else "created")
             for label, text in credential_lines(username, generated, tokens):
                 self.say(label, text)
@@ -97,10 +97,10 @@ class Command(IlaraCommand):
 
 
 def admin_found(username: str | None) -> User | None:
-    """The account of this name, or any active admin."""
+    """The account of this name, or any active owner."""
     if username:
         return User.objects.filter(username=username).first()
-    return User.objects.filter(role=Role.ADMIN, is_active=True).order_by("id").first()
+    return User.objects.filter(is_owner=True, is_active=True).order_by("id").first()
 
 
 def project_found(slug: str | None) -> Project | None:

@@ -1,6 +1,7 @@
 """Services of the shared models: each checks, writes, audits and increments the version."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -9,6 +10,7 @@ from django.urls import get_resolver
 from ilara_admin.core import api_keys, projects, tokens
 from ilara_admin.core.audit import Actor, changed_fields, request_id
 from ilara_admin.models import (
+    MEMBER_ROLES,
     ApiKey,
     AuditEntry,
     Environment,
@@ -237,7 +239,7 @@ def test_usable_keys__are_neither_revoked_nor_expired(environment: Environment) 
 def test_new_member_of_staff__can_sign_in_and_is_audited() -> None:
     user = make_staff(Role.SUPPORT, "sam")
     assert user.check_password(PASSWORD)
-    assert last_entry().after == {"username": "sam", "role": "support"}
+    assert last_entry().after == {"username": "sam", "is_owner": False}
     assert PASSWORD not in str(last_entry().after)
 
 
@@ -248,14 +250,31 @@ def test_existing_username__is_refused() -> None:
 
 
 def test_roles__include_the_previous_ones() -> None:
-    may = {role: [other for other in Role if User(role=role).may(other)] for role in Role}
+    may = {role: [other for other in Role if account(role).may(other, 1)] for role in Role}
     assert may == {
         Role.VIEWER: [Role.VIEWER],
         Role.SUPPORT: [Role.VIEWER, Role.SUPPORT],
         Role.LIVE_OPS: [Role.VIEWER, Role.SUPPORT, Role.LIVE_OPS],
-        Role.ADMIN: list(Role),
+        Role.ADMIN: list(MEMBER_ROLES),
+        Role.OWNER: list(Role),
     }
-    assert not User(role=Role.ADMIN, is_active=False).may(Role.VIEWER)
+
+
+def test_role__is_that_of_the_project() -> None:
+    for role in MEMBER_ROLES:
+        assert not account(role).may(Role.VIEWER, 2)
+        assert not account(role).may(Role.VIEWER, None)
+    assert account(Role.OWNER).may(Role.OWNER, None)
+    assert account(Role.OWNER).may(Role.ADMIN, Project(pk=2))
+    for role in (Role.ADMIN, Role.OWNER):
+        assert not account(role, is_active=False).may(Role.VIEWER, 1)
+
+
+def account(role: Role, **fields: Any) -> User:
+    """An account with this role in the project 1."""
+    user = User(is_owner=role is Role.OWNER, **fields)
+    user.roles = {} if user.is_owner else {1: role}
+    return user
 
 
 def test_deleted_staff__keep_their_name_as_actor(environment: Environment) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -22,7 +23,7 @@ from ilara_admin.core.api_keys import api_key_revoke
 from ilara_admin.core.audit import Actor, request_id
 from ilara_admin.core.diff import Change, differences
 from ilara_admin.core.projects import project_update
-from ilara_admin.core.staff import staff_update
+from ilara_admin.core.staff import membership_set, staff_update
 from ilara_admin.models import AuditAction, AuditEntry, Environment, KeyKind, Role
 from ilara_admin.pages.audit_log import AuditFilterForm
 from ilara_admin.pages.audit_text import VERBS
@@ -151,13 +152,29 @@ def test_personal_data__is_masked_below_support(
     assert ("n***@example.com" in page(client, environment)) is (role == Role.VIEWER)
 
 
-def test_entries_about_staff__are_for_admins(
+def test_entries_about_staff__are_for_admins_of_the_project_and_for_owners(
     staff_client: SignIn, environment: Environment
 ) -> None:
-    make_staff(username="carla")
-    wanted = "added the staff account carla"
-    assert wanted in " ".join(sentences(page(staff_client(Role.ADMIN), environment)))
-    assert wanted not in " ".join(sentences(page(staff_client(Role.LIVE_OPS), environment)))
+    """Those about accounts are for owners only, as they belong to no project."""
+    carla, elsewhere = make_staff(username="carla"), make_environment()
+    for place, role in ((environment, Role.VIEWER), (elsewhere, Role.SUPPORT)):
+        membership_set(carla, place.project, role, actor=ACTOR)
+    created, *_ = AuditEntry.objects.filter(action="staff.created", object_name="carla")
+    newer, older = AuditEntry.objects.filter(action="staff.membership_changed")
+    for role, seen in (
+        (Role.LIVE_OPS, []), (Role.ADMIN, [older]), (Role.OWNER, [created, older]),
+    ):  # fmt: skip
+        client = staff_client(role)
+        html = page(client, environment)
+        exported: Any = client.post(url_of(environment, "audit_export"), {"format": "jsonl"})
+        ids = [json.loads(line)["id"] for line in exported.getvalue().splitlines()]
+        for entry in (created, older, newer):
+            url = url_of(environment, "audit_entry", entry.pk)
+            assert (url in html) is (entry in seen)
+            assert client.get(url).status_code == (200 if entry in seen else 404)
+            undo_url = url_of(environment, "audit_undo", entry.pk)
+            assert client.get(undo_url).status_code == (200 if entry in seen else 404)
+            assert (entry.pk in ids) is (entry in seen)
 
 
 def test_deleted_segment__has_no_link(admin: Client, environment: Environment) -> None:
@@ -355,17 +372,19 @@ def test_undo__needs_the_role_of_the_change_that_it_makes(
         actor=ACTOR,
     )  # fmt: skip
     project_update(environment.project, name="Renamed", actor=ACTOR)
-    staff_update(make_staff(), name="Bo", actor=ACTOR)
+    staff_update(make_staff(Role.OWNER), name="Bo", actor=ACTOR)
+    membership_set(make_staff(), environment.project, Role.VIEWER, actor=ACTOR)
     for role, undoable in (
         (Role.SUPPORT, ["flag.overridden"]),
         (Role.LIVE_OPS, ["segment.updated"]),
-        (Role.ADMIN, ["project.updated", "staff.updated"]),
+        (Role.ADMIN, ["project.updated", "staff.membership_changed"]),
+        (Role.OWNER, ["staff.updated"]),
     ):
         for entry in AuditEntry.objects.filter(action__in=undoable):
             url = url_of(environment, "audit_undo", entry.pk)
             for weaker in Role:
                 client = staff_client(weaker)
-                listed = url in page(client, environment)
+                listed = url in page(client, environment, f"?kind={entry.action}")
                 assert listed is (weaker.rank >= role.rank)
                 if not listed:
                     assert client.get(url).status_code in (403, 404)

@@ -157,8 +157,7 @@ def test_role__decides_what_is_masked_also_at_the_download(
 
     url = url_of(environment, "player_export_download", whole.pk)
     assert viewer.get(url).status_code == 404  # of another account
-    whole.user.role = Role.VIEWER
-    whole.user.save(update_fields=["role"])
+    whole.user.memberships.update(role=Role.VIEWER)
     refused = support.get(url)
     assert refused.status_code == 302
     assert "your role no longer shows" in message_of(refused)

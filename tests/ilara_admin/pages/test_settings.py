@@ -8,10 +8,10 @@ from django.core.exceptions import ValidationError
 from flags.models import Flag
 from ilara_admin.core.projects import environment_fields, environment_update
 from ilara_admin.models import AuditEntry, Environment, Project, Role
-from ilara_admin.web.access import all_environments
+from ilara_admin.web.access import environments_of
 from segments.models import Segment
 from tests.api_client import PLAYERS, Api
-from tests.factories import ACTOR, make_key
+from tests.factories import ACTOR, make_key, make_staff
 from tests.pages import HTMX, signed_in, text_of, tone_of, url_of
 
 SAME = {
@@ -37,7 +37,7 @@ def test_environment_of_a_request__is_equal_to_the_stored_one(environment: Envir
     names = {"personal_properties": ["nick"], "searchable_attributes": ["a", "b"]}
     environment_update(environment, names, actor=ACTOR)
     stored = Environment.objects.get(pk=environment.pk)
-    (found,) = [each for each in all_environments() if each == environment]
+    (found,) = [each for each in environments_of(make_staff()) if each == environment]
     assert environment_fields(found) == environment_fields(stored)
     page = text_of(signed_in(Role.VIEWER).get(url_of(environment, "environment_settings")))
     assert ("a, b" in page, "nick" in page) == (True, True)
@@ -159,7 +159,7 @@ def test_project_without_a_name__is_refused(environment: Environment) -> None:
 
 def test_new_project__has_two_environments_with_the_examples(environment: Environment) -> None:
     data = {"name": "Second", "slug": "second", "tier": "free"}
-    response = signed_in().post(url_of(environment, "project_new"), data)
+    response = signed_in(Role.OWNER).post(url_of(environment, "project_new"), data)
     assert response["Location"] == "/second/live/keys/"
     assert tone_of(response) == "ok"
     project = Project.objects.get(slug="second")
@@ -172,7 +172,7 @@ def test_new_project__has_two_environments_with_the_examples(environment: Enviro
 @pytest.mark.parametrize("slug", ["", "Second", "a b", "-a", "account", "sign-in", "x" * 41])
 def test_project_with_an_invalid_slug__is_refused(environment: Environment, slug: str) -> None:
     data = {"name": "Second", "slug": slug, "tier": "free"}
-    response = signed_in().post(url_of(environment, "project_new"), data, headers=HTMX)
+    response = signed_in(Role.OWNER).post(url_of(environment, "project_new"), data, headers=HTMX)
     assert response.status_code == 422
     assert 'id="id_slug_error"' in text_of(response)
     assert Project.objects.count() == 1
@@ -189,8 +189,10 @@ def test_new_environment__belongs_to_the_current_project(environment: Environmen
     assert "already exists" in text_of(again)
 
 
-def test_switcher__offers_creation_to_admins_only(environment: Environment) -> None:
-    for role, offered in ((Role.ADMIN, True), (Role.LIVE_OPS, False)):
-        page = text_of(signed_in(role).get(url_of(environment, "key_list")))
-        assert (url_of(environment, "project_new") in page) == offered
-        assert (url_of(environment, "environment_new") in page) == offered
+def test_pages__offer_creation_by_role(environment: Environment) -> None:
+    """Environments to admins of the project, projects to owners."""
+    for role in (Role.LIVE_OPS, Role.ADMIN, Role.OWNER):
+        for name in ("key_list", "environment_settings"):
+            page = text_of(signed_in(role).get(url_of(environment, name)))
+            assert (url_of(environment, "project_new") in page) == (role is Role.OWNER)
+            assert (url_of(environment, "environment_new") in page) == (role is not Role.LIVE_OPS)

@@ -12,7 +12,7 @@ from ilara_admin.middleware import LoginMiddleware, TimeZoneMiddleware, request_
 from ilara_admin.models import Environment, Project, Role, User
 from ilara_admin.pages.errors_and_theme import server_error
 from ilara_admin.web.context_processors import Shell
-from tests.factories import make_staff
+from tests.factories import make_environment, make_staff
 from tests.pages import signed_in, squeezed, text_of, url_of
 
 
@@ -96,10 +96,11 @@ def test_theme__never_redirects_to_another_host(client: Client, to: str) -> None
 
 def shell_of(path: str, role: Role = Role.VIEWER, slug: str = "live") -> Shell:
     request = RequestFactory().get(path)
-    request.user = User(role=role)
-    project = Project(slug="game", name="Game")
+    request.user = user = User(pk=1)
+    project = Project(pk=1, slug="game", name="Game")
     environment = Environment(project=project, slug=slug)
     request.__dict__.update(project=project, environment=environment)
+    user.roles = {project.pk: role}
     return Shell(request)
 
 
@@ -151,6 +152,8 @@ def test_switcher__keeps_the_place(path: str, kept: str, elsewhere: str) -> None
     Environment.objects.create(project=project, slug="test")
     Environment.objects.create(project=other, slug="live")
     request = RequestFactory().get(f"/game/live/{path}")
+    request.user = make_staff(Role.VIEWER)
+    Project.objects.create(name="Hidden", slug="hidden").environments.create(slug="live")
     request.__dict__.update(project=project, environment=live)
     switcher = Shell(request).switcher
     assert switcher
@@ -193,6 +196,8 @@ def test_error_pages__render_without_context_and_show_the_request_id(client: Cli
 
 def test_error_pages__keep_the_navigation_and_say_who_can_help(environment: Environment) -> None:
     boss = make_staff(username="boss")
+    make_staff(Role.OWNER, "owner-of-all")
+    make_staff(Role.ADMIN, "admin-elsewhere", make_environment().project)
     viewer = signed_in(Role.VIEWER)
     here = url_of(environment, "overview")
     back = f"http://testserver{here}flags/"
@@ -211,7 +216,13 @@ def test_error_pages__keep_the_navigation_and_say_who_can_help(environment: Envi
         assert "Search from this page" in html
         assert (boss.username in html) is (status == 403)
     assert response["Allow"] == "POST"
-    assert "You have the role viewer." in text_of(viewer.get(here + "staff/"))
+    html = text_of(viewer.get(here + "staff/"))
+    assert f"You have the role viewer in {environment.project}." in html
+    assert f"An admin of {environment.project} can give you another role:" in html
+    assert "admin-elsewhere" not in html
+    html = text_of(viewer.get(here + "settings/projects/new/"))
+    assert "An owner can give you another role:" in html
+    assert "owner-of-all" in html
     for client, path in ((viewer, "/nowhere/"), (Client(), here + "nowhere/")):
         assert 'aria-label="Main"' not in text_of(client.get(path))
     refused = viewer.get(here + "staff/", headers={"HX-Request": "true", "Referer": back})
