@@ -93,10 +93,9 @@ def checked_networks(lines: Iterable[str]) -> list[str]:
 
 
 def _in_words(path: Path, value: Any, at: datetime) -> str | None:
-    empty = {("scopes",): "none", ("networks",): "any"}.get(path)
-    if empty is None or not isinstance(value, list):
+    if path not in (("scopes",), ("networks",)) or not isinstance(value, list):
         return None
-    return ", ".join(value) or empty
+    return ", ".join(value) or ("none" if path == ("scopes",) else "any")
 
 
 register_text(_in_words)
