@@ -99,17 +99,20 @@ class SecondFactorAdapter(DefaultMFAAdapter):
         return "Ilara"
 
     def encrypt(self, text: str) -> str:
-        return _cipher().encrypt(text.encode()).decode()
+        encrypted: bytes = _cipher().encrypt(text.encode())
+        return encrypted.decode()
 
     def decrypt(self, encrypted_text: str) -> str:
         from allauth.mfa.totp.internal.auth import generate_totp_secret
         from cryptography.fernet import InvalidToken
 
         try:
-            return _cipher().decrypt(encrypted_text.encode()).decode()
+            text: bytes = _cipher().decrypt(encrypted_text.encode())
+            return text.decode()
         except InvalidToken:
             logger.warning("A second factor was stored with another SECRET_KEY. Reset it.")
-            return generate_totp_secret()  # no code is right
+            lost: str = generate_totp_secret()  # for which no code is right
+            return lost
 
 
 @lru_cache(maxsize=1)

@@ -43,8 +43,9 @@ def identity_confirmed(view: AccountView) -> AccountView:
 
 
 class IdentityForm(FactorForm):
-    """The password, or a second factor, which leaves no `factor`."""
+    """The password, or a second factor. A valid form has the `factor` or `knows_password`."""
 
+    knows_password = False
     password = forms.CharField(
         strip=False,
         max_length=4096,
@@ -55,20 +56,20 @@ class IdentityForm(FactorForm):
         super().__init__(request, request.user, factors, Kind.REAUTHENTICATION)
         by_password = request.user.has_usable_password() and not lacks_second_factor(request)
         del self.fields["code" if by_password else "password"]
-        if not by_password and not factors.app and not factors.codes:
-            del self.fields["code"]
+        if by_password:
+            self.fields["password"].required = not self.by_passkey
 
     def clean(self) -> dict[str, Any]:
-        password = self.cleaned_data.get("password", "")
-        if not password:
+        if self.errors or self.by_passkey or "password" not in self.fields:
             return super().clean()
         username = self.user.username
         self.allowed_at = count_try(self.kind, self.request, username)
         if self.allowed_at is not None:
             raise ValidationError(wait_text(self.allowed_at), code="throttled")
-        if not self.user.check_password(password):
+        if not self.user.check_password(self.cleaned_data["password"]):
             raise ValidationError({"password": "This is not your password."})
         forgive(self.kind, self.request, username)
+        self.knows_password = True
         return self.cleaned_data
 
 
@@ -83,7 +84,7 @@ def account_identity(request: HtmxHttpRequest) -> HttpResponse:
     if form.is_valid():
         if form.factor:
             post_authentication(request, form.factor)
-        else:
+        elif form.knows_password:
             record_authentication(request, request.user, "password")
         return redirect_to(request, url)
     return factor_page(request, "accounts/identity.html", form, factors, {})

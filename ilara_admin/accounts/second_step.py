@@ -51,11 +51,9 @@ class FactorForm(forms.Form):
         self.allowed_at: datetime | None = None
         self.factor: Authenticator | None = None
         super().__init__(request.POST if request.method == "POST" else None)
+        self.by_passkey = bool(self.data.get("credential"))
         code = self.fields["code"]
-        for field in self.fields.values():
-            field.required = (
-                not self.data.get("credential") and field is not self.fields["credential"]
-            )
+        code.required = not self.by_passkey
         code.label = "Code" if factors.app else "Recovery code"
         code.help_text = (
             "From your authenticator app, or one of your recovery codes."
@@ -64,18 +62,19 @@ class FactorForm(forms.Form):
         )
 
     def clean(self) -> dict[str, Any]:
-        code, credential = self.cleaned_data.get("code"), self.cleaned_data.get("credential")
-        if credential:  # a signature, which nobody can guess
-            self.factor = passkey_of_answer(credential, self.user)
+        if self.errors:
+            return self.cleaned_data
+        if self.by_passkey:  # a signature, which nobody can guess
+            self.factor = passkey_of_answer(self.cleaned_data["credential"], self.user)
             self.factor.user = self.user
-        elif code:
-            self.allowed_at = count_try(self.kind, self.request, self.user.username)
-            if self.allowed_at is not None:
-                raise ValidationError(wait_text(self.allowed_at, "wrong codes"), code="throttled")
-            self.factor = factor_of_code(self.user, code)
-            if self.factor is None:
-                raise ValidationError({"code": "This code is wrong, too old, or already used."})
-            forgive(self.kind, self.request, self.user.username)
+            return self.cleaned_data
+        self.allowed_at = count_try(self.kind, self.request, self.user.username)
+        if self.allowed_at is not None:
+            raise ValidationError(wait_text(self.allowed_at, "wrong codes"), code="throttled")
+        self.factor = factor_of_code(self.user, self.cleaned_data.get("code", ""))
+        if self.factor is None:
+            raise ValidationError({"code": "This code is wrong, too old, or already used."})
+        forgive(self.kind, self.request, self.user.username)
         return self.cleaned_data
 
 
@@ -133,7 +132,9 @@ def passkey_sign_in(request: HttpRequest) -> HttpResponse:
         messages.error(request, "This passkey was not accepted. Use your password.")
         return redirect("sign_in")
     post_authentication(request, factor, passwordless=True)
-    return perform_login(request, Login(user=factor.user, redirect_url=_next(request)))
+    login = Login(user=factor.user, redirect_url=_next(request))
+    response: HttpResponse = perform_login(request, login)
+    return response
 
 
 def _next(request: HttpRequest) -> str | None:

@@ -54,7 +54,9 @@ class SignInView(LoginView):
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         user = form.get_user()
         login = Login(user=user, redirect_url=self.get_success_url())
-        return perform_password_login(self.request, {"username": user.username}, login)
+        credentials = {"username": user.username}
+        response: HttpResponse = perform_password_login(self.request, credentials, login)
+        return response
 
     def form_invalid(self, form: forms.BaseForm) -> HttpResponse:
         allowed_at = cast(SignInForm, form).allowed_at

@@ -122,7 +122,8 @@ def sessions_end(user: User, keep: str | None = "") -> int:
     them have a row of allauth's table: their first page writes it."""
     with connection.cursor() as cursor:
         cursor.execute(SESSIONS_END, [user.pk, keep or ""])
-        return cursor.rowcount
+        ended: int = cursor.rowcount
+        return ended
 
 
 SESSIONS_END = """

@@ -8,11 +8,12 @@ import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core.cache import cache
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
 from ilara_admin.accounts.factors import APP, CODES, app_add, factors_of, recovery_codes_make
+from ilara_admin.accounts.passkeys import can_have_passkeys
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.staff import staff_set_password, staff_update
 from ilara_admin.models import AuditEntry, Environment, Role, User
@@ -24,7 +25,8 @@ SECRET = "JBSWY3DPEHPK3PXP"
 
 def code_of(secret: str = SECRET, steps: int = 0) -> str:
     """The code of an app now, or in so many steps of 30 seconds."""
-    return format_hotp_value(hotp_value(secret, int(time.time()) // 30 + steps))
+    code: str = format_hotp_value(hotp_value(secret, int(time.time()) // 30 + steps))
+    return code
 
 
 @pytest.fixture
@@ -350,3 +352,54 @@ def test_reset__of_an_account_without_factors_changes_nothing(
     url = url_of(environment, "staff_factors_reset", ben.pk)
     assert client.post(url).status_code == 302
     assert not AuditEntry.objects.filter(action="staff.factor_removed").exists()
+
+
+# --- Passkeys: tests/browser/test_accounts.py has their use ---------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "", "{", "1", '"x"', "[]", "{}", "null", '{"response": 1}', '{"id": "a", "rawId": "b"}',
+        '{"response": {"userHandle": "zzzzzzzzzzzzzz"}}',
+        '{"id": "YQ", "rawId": "YQ", "type": "public-key", "response": {"clientDataJSON": "YQ", '
+        '"authenticatorData": "YQ", "signature": "YQ", "userHandle": "MQ", '
+        '"attestationObject": "YQ"}}',
+    ],
+)  # fmt: skip
+def test_made_up_answer__is_refused(answer: str, ana: User, ben: User) -> None:
+    client = Client(SERVER_NAME="localhost")
+    url = reverse("passkey_sign_in")
+    assert client.post(url).json()["challenge"]
+    if answer:
+        response = client.post(url, {"credential": answer})
+        assert response["Location"] == reverse("sign_in")
+    password_step(client)
+    assert client.post(reverse("second_factor"), {"credential": answer}).status_code == 422
+    assert not is_signed_in(client)
+    adding = Client(SERVER_NAME="localhost")
+    adding.force_login(ben)
+    identity, url = reverse("account_identity"), reverse("account_passkey_add")
+    assert adding.post(identity, {"credential": answer}).status_code == 422
+    assert adding.get(url).status_code == 302
+    adding.post(identity, {"password": PASSWORD})
+    assert "data-question" in text_of(adding.get(url))
+    assert adding.post(url, {"name": "x", "credential": answer}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("host", "secure", "possible"),
+    [
+        ("localhost:8000", False, True),
+        ("ilara.example", True, True),
+        ("ilara.example", False, False),
+        ("127.0.0.1:8000", False, False),
+        ("[::1]:8000", True, False),
+    ],
+)
+def test_passkeys__need_a_name_and_a_secure_connection(
+    host: str, secure: bool, possible: bool, settings: Settings
+) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    request = RequestFactory(SERVER_NAME=host).get("/", secure=secure, headers={"host": host})
+    assert can_have_passkeys(request) is possible
