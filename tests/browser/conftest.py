@@ -51,6 +51,11 @@ class Ilara:
     def password(self) -> str:
         return self.serve.says("sign in").removeprefix("admin / ")
 
+    @property
+    def mails(self) -> Path:
+        """The folder of the e-mails that it has sent."""
+        return self.serve.home / "mails"
+
     def key(self, environment: str, kind: str) -> str:
         return self.serve.says(f"{environment} {kind}")
 
@@ -59,7 +64,8 @@ class Ilara:
 def running_ilara(
     home: Path, *options: str, env: Mapping[str, str] | None = None
 ) -> Iterator[Ilara]:
-    serve = Serve(home, "--workers", "1", *options, env=env)
+    mails = {"EMAIL_URL": f"filemail://{home}/mails"}
+    serve = Serve(home, "--workers", "1", *options, env={**mails, **(env or {})})
     try:
         yield Ilara(serve.ready(2 * HANG_SECONDS))  # may fill a sample game first
         serve.stop()

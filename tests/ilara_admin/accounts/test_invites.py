@@ -65,7 +65,7 @@ def test_invite__is_created_shown_once_and_accepted(environment: Environment) ->
     guest = Client()
     page = text_of(guest.get(link))
     assert environment.project.name in page
-    assert "live ops" in page
+    assert "Live Ops" in page
     response = guest.post(link, NEW)
     assert response["Location"] == reverse("sign_in")
     assert "Your account ana is ready." in message_of(response)
