@@ -15,6 +15,7 @@ TABLE: dict[Role, set[str]] = {
     # Sees everything, with players' e-mails and device ids masked; edits the own account.
     Role.VIEWER: {
         "overview", "find", "audit_list", "audit_entry", "audit_export", "key_list",
+        "request_detail",
         "environment_settings", "developers", "reference", "reference_operation",
         "palette", "account", "account_password",
         "player_list", "player_detail", "player_summary", "player_notes", "churn_model",
