@@ -18,6 +18,7 @@ TABLE: dict[Role, set[str]] = {
     # Sees everything, with players' e-mails and device ids masked; edits the own account.
     Role.VIEWER: {
         "overview", "find", "audit_list", "audit_entry", "audit_export", "key_list",
+        "request_detail",
         "environment_settings", "developers", "reference", "reference_operation",
         "palette", "account", "account_password", "account_identity", "account_security",
         "account_app_add", "account_passkey_add", "account_factor_remove", "second_factor_needed",

@@ -19,7 +19,8 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from ilara_admin.core.audit import Actor
-from ilara_admin.core.guard import Freeze
+from ilara_admin.core.changes import MAX_REASON
+from ilara_admin.core.guard import Confirmation, Freeze, GuardRequired
 from ilara_admin.models import Environment, Project, Role, User
 from ilara_admin.web import guarding, recent
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, wants_partial
@@ -57,12 +58,7 @@ def staff_view(
                 return redirect_to(staff, reverse("second_factor_needed"))
             if not may(staff, role):
                 raise PermissionDenied(f"This needs the role {role.label.lower()}.")
-            response = guarding.answer(
-                staff,
-                partial(view, staff, *args, **kwargs),
-                may_break=lambda: may(staff, Role.ADMIN),
-                back=_referrer(staff) or staff.path,
-            )
+            response = _answer(staff, partial(view, staff, *args, **kwargs))
             if (
                 staff.resolver_match
                 and staff.resolver_match.url_name in recent.OBJECT_PAGES
@@ -76,6 +72,20 @@ def staff_view(
         return guarded
 
     return decorate
+
+
+def _answer(request: HtmxHttpRequest, view: Callable[[], HttpResponseBase]) -> HttpResponseBase:
+    """The view's response, or the page that asks for what the environment's guard needs."""
+    if request.method != "POST":
+        return view()
+    back = _referrer(request) or request.path
+    if request.POST.get(guarding.ACT, "").startswith(guarding.REVIEW):
+        return guarding.submit(request, view, may_break=may(request, Role.ADMIN), back=back)
+    try:
+        return view()
+    except GuardRequired as required:
+        may_break = may(request, Role.ADMIN)
+        return guarding.ask(request, view, required, may_break=may_break, back=back)
 
 
 # --- Refusals -------------------------------------------------------------------------------------
@@ -290,6 +300,16 @@ def sees_personal(request: HtmxHttpRequest) -> bool:
 
 
 def actor_of(request: HtmxHttpRequest) -> Actor:
-    """The user, with what this request confirms for the guard of an environment."""
-    may_break = may(request, Role.ADMIN)
-    return Actor.of_user(request.user, guarding.confirmation_of(request, may_break=may_break))
+    """The user, with what the request confirms for the guard of an environment."""
+    if request.method != "POST":
+        return Actor.of_user(request.user)
+    breaks = request.POST.get(guarding.BREAK) == "1"
+    if breaks and not may(request, Role.ADMIN):
+        raise PermissionDenied("Only admins can break glass.")
+    confirmation = Confirmation(
+        reason=request.POST.get("reason", "").replace("\0", "")[:MAX_REASON],
+        name=request.POST.get(guarding.NAME, "").strip(),
+        break_glass=breaks,
+        collecting=getattr(request, "collecting", None),
+    )
+    return Actor.of_user(request.user, confirmation)

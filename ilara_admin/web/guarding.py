@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib.messages import get_messages
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
@@ -30,7 +30,6 @@ from ilara_admin.core.diff import Change, differences
 from ilara_admin.core.guard import (
     ChangeItem,
     Collected,
-    Confirmation,
     GuardRequired,
     Missing,
     sentence,
@@ -38,6 +37,7 @@ from ilara_admin.core.guard import (
 from ilara_admin.models import ChangeRequest, Environment
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, wants_partial, with_toast
 
+# The page's own fields. Those that confirm are read by web/access.actor_of.
 NAME, BREAK, ACT = "guard_name", "break_glass", "guard_act"
 REVIEW = "review"  # as ACT: a new change request; "review 12" is an edit of request 12
 OWN = {NAME, BREAK, ACT, "reason", "csrfmiddlewaretoken"}
@@ -46,35 +46,16 @@ PAGE = "request_detail"
 type AnswerView = Callable[[], HttpResponseBase]
 
 
-def confirmation_of(request: HtmxHttpRequest, *, may_break: bool) -> Confirmation:
-    """What this request confirms."""
-    breaks = request.POST.get(BREAK) == "1"
-    if breaks and not may_break:
-        raise PermissionDenied("Only admins can break glass.")
-    return Confirmation(
-        reason=reason_of(request),
-        name=request.POST.get(NAME, "").strip(),
-        break_glass=breaks,
-        collecting=getattr(request, "collecting", None),
-    )
-
-
-def answer(
-    request: HtmxHttpRequest, view: AnswerView, *, may_break: Callable[[], bool], back: str
-) -> HttpResponseBase:
-    """The view's response, or the page that asks. `back` is where Cancel leads."""
-    if request.method != "POST":
-        return view()
-    if request.POST.get(ACT, "").startswith(REVIEW):
-        return _submit(request, view, may_break=may_break, back=back)
-    try:
-        return view()
-    except GuardRequired as required:
-        response, collected = _collect(request, view)
-        if response is not None:
-            return response
-        error = _error(request, required.missing, required.environment)
-        return _ask(request, required.environment, collected, may_break(), back, error)
+def ask(
+    request: HtmxHttpRequest, view: AnswerView, required: GuardRequired, *, may_break: bool,
+    back: str,
+) -> HttpResponseBase:  # fmt: skip
+    """The page that asks, or the error that the view answers with. `back` is where Cancel leads."""
+    response, collected = _collect(request, view)
+    if response is not None:
+        return response
+    error = _error(request, required.missing, required.environment)
+    return _ask(request, required.environment, collected, may_break, back, error)
 
 
 def _error(request: HtmxHttpRequest, lacking: Missing, slug: str) -> str:
@@ -202,8 +183,8 @@ def _changes(items: list[ChangeItem]) -> list[tuple[str, list[Change]]]:
 # --- Change requests ------------------------------------------------------------------------------
 
 
-def _submit(
-    request: HtmxHttpRequest, view: AnswerView, *, may_break: Callable[[], bool], back: str
+def submit(
+    request: HtmxHttpRequest, view: AnswerView, *, may_break: bool, back: str
 ) -> HttpResponseBase:
     """Store what the view would change as a change request."""
     response, collected = _collect(request, view)
@@ -216,13 +197,13 @@ def _submit(
     environment = _environment(request, collected, slug)
     items, reason = [each.item for each in collected], reason_of(request).strip()
     if lacking.reason:
-        return _ask(request, slug, collected, may_break(), back, "Give a reason.")
+        return _ask(request, slug, collected, may_break, back, "Give a reason.")
     actor = Actor.of_user(request.user)
     try:
         saved = _save(request, environment, items, actor, reason)
     except ValidationError as problem:
         error = " ".join(problem.messages)
-        return _ask(request, slug, collected, may_break(), back, error)
+        return _ask(request, slug, collected, may_break, back, error)
     url = reverse(PAGE, args=[environment.project.slug, environment.slug, saved.pk])
     text = f"Request {saved.pk} waits for a second person. Nothing was changed yet."
     return with_toast(request, redirect_to(request, url), text, tone="info")
