@@ -5,7 +5,7 @@ A person is known by issuer and subject. An unknown person gets:
 - the account that has their e-mail address, if the provider verified the address and no other
   account has it. Only owners write these addresses, and sign-up is closed, so nobody can wait with
   the address of another person; and who has the mailbox could also reset the password;
-- else a new account, if the claim gives a role or the address is invited;
+- else a new account, if the claim gives a role or an open invite has the verified address;
 - else a refusal.
 """
 
@@ -29,8 +29,9 @@ from django.shortcuts import redirect, render
 
 from ilara_admin.accounts.openid_roles import create_account, has_any_role, set_roles
 from ilara_admin.core.audit import Actor, audit_record
+from ilara_admin.core.invites import InviteGone, invite_join, invites_for
 from ilara_admin.core.openid import Grants, OpenIdConfig, roles_from_claims, second_factor_used
-from ilara_admin.models import AuditAction, User
+from ilara_admin.models import AuditAction, Invite, User
 
 logger = logging.getLogger("ilara.openid")
 
@@ -85,7 +86,7 @@ class OpenIdAdapter(DefaultSocialAccountAdapter):
             user = admit(sociallogin, claims, config)
         except OpenIdRefused as refusal:
             raise ImmediateHttpResponse(error_page(request, str(refusal), 403)) from None
-        except IntegrityError:  # the same person came twice
+        except (IntegrityError, InviteGone):  # the same person came twice
             text = "Two sign-ins began at once. Please start again."
             raise ImmediateHttpResponse(error_page(request, text, 409)) from None
         sociallogin.user = user
@@ -178,12 +179,15 @@ def _account_of(
     email = verified_email(sociallogin)
     user = _with_email(email)
     if user is None:
-        if not grants and not is_invited(email):
+        invites = _invites(email, config)
+        if not grants and not invites:
             raise OpenIdRefused(
                 f"{config.name} knows you, but you have no account here. Please ask an owner of "
                 "this installation."
             )
         user = create_account(claims, email, PROVIDER)
+        for invite in invites:
+            invite_join(invite, user)
     elif user.is_active:
         _refuse_second(user, config)
     else:
@@ -203,10 +207,10 @@ def _with_email(email: str) -> User | None:
     return users[0] if len(users) == 1 else None
 
 
-def is_invited(email: str) -> bool:
-    """Whether an open invite is for this verified address."""
-    # Invites are links so far; once they carry an address, look it up here.
-    return False
+def _invites(email: str, config: OpenIdConfig) -> list[Invite]:
+    """The invites of the address, except to projects whose roles the claims decide."""
+    decided = config.mapping.projects if config.mapping else frozenset[str]()
+    return [each for each in invites_for(email) if each.project.slug not in decided]
 
 
 def _refuse_second(user: User, config: OpenIdConfig) -> None:

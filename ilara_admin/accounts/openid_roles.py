@@ -7,6 +7,7 @@ from typing import Any
 from allauth.account.adapter import get_adapter as get_account_adapter
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.openid import Grants, RoleMapping
@@ -23,7 +24,9 @@ MAX_NAME = 150  # characters
 def set_roles(user: User, grants: Grants, mapping: RoleMapping, actor: Actor) -> None:
     """Give the account the roles of its claims, and take away those that the mapping decides and
     the claims do not give. Other projects stay as they are. The last owner stays an owner."""
-    User.objects.select_for_update().get(pk=user.pk)  # two sign-ins at once: one after the other
+    # One sign-in after the other; in the order in which core/staff.py locks owners.
+    locked = Q(pk=user.pk) | Q(is_owner=True) if mapping.has_owners else Q(pk=user.pk)
+    list(User.objects.select_for_update().order_by("pk").filter(locked))
     if mapping.has_owners and user.is_owner != grants.owner:
         try:
             staff_update(user, is_owner=grants.owner, actor=actor)

@@ -42,6 +42,13 @@ def open_invites(project: Project) -> list[Invite]:
     return list(Invite.objects.open_at(timezone.now()).filter(project=project))
 
 
+def invites_for(email: str) -> list[Invite]:
+    """Those for this e-mail address that can still be accepted, the newest first."""
+    found = Invite.objects.open_at(timezone.now()).filter(email__iexact=email)
+    invites = found.select_related("project", "created_by") if email else []
+    return [invite for invite in invites if _may_invite(invite.created_by, invite)]
+
+
 @transaction.atomic
 def invite_create(
     *,

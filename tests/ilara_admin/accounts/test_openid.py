@@ -16,8 +16,9 @@ from pytest_django.fixtures import Settings
 from ilara_admin.accounts import openid_provider
 from ilara_admin.accounts.factors import app_add
 from ilara_admin.accounts.openid import used_factor_of_provider
+from ilara_admin.core.invites import invite_create
 from ilara_admin.core.openid import OpenIdConfig, read_config
-from ilara_admin.models import AuditEntry, Membership, Project, Role, User
+from ilara_admin.models import AuditEntry, Invite, Membership, Project, Role, User
 from tests.factories import ACTOR, PASSWORD, make_staff
 from tests.ilara_admin.accounts.test_second_factors import SECRET, code_of
 from tests.openid_provider import CLIENT_ID, CLIENT_SECRET, Key, OpenIdServer, running_provider
@@ -26,11 +27,12 @@ from tests.pages import text_of
 pytestmark = pytest.mark.slow
 
 START, CALLBACK = "/sign-in/openid/", "/sign-in/openid/callback/"
+MAYA_EMAIL = "maya@studio.example"
 MAYA = {
     "sub": "248289761001",
     "name": "Maya Lin",
     "preferred_username": "maya",
-    "email": "maya@studio.example",
+    "email": MAYA_EMAIL,
     "email_verified": True,
 }
 
@@ -244,6 +246,28 @@ def test_verified_address__links_the_only_account_with_it(
     response = sign_in()
     assert response.status_code == 403
     assert "connected to another person" in text_of(response)
+
+
+def test_invited_address__creates_an_account_with_the_role_of_the_invite(
+    provider: OpenIdServer, project: Project
+) -> None:
+    boss = make_staff(Role.ADMIN)
+    other = Project.objects.create(name="Other", slug="other")
+    for each in (project, other):
+        invite_create(
+            project=each, role=Role.SUPPORT, created_by=boss, actor=ACTOR, email=MAYA_EMAIL
+        )
+    provider.person["email_verified"] = False
+    assert sign_in().status_code == 403
+    provider.person["email_verified"] = True
+    client = Client()
+    assert sign_in(client).status_code == 302
+    maya = user_of(client)
+    assert maya
+    assert roles_of(maya) == {"other": "support"}, "the claims decide the roles in the first"
+    assert Invite.objects.filter(accepted_by=maya).count() == 1
+    Invite.objects.all().delete()
+    assert sign_in().status_code == 302
 
 
 @pytest.mark.parametrize("verified", [None, False, "false", 1, "yes"])
