@@ -533,6 +533,9 @@ class AuditEntry(models.Model):
                 name="audit_change_request",
                 condition=models.Q(change_request__isnull=False),
             ),
+            models.Index(
+                fields=["-id"], name="audit_break_glass", condition=models.Q(break_glass=True)
+            ),
             # Of a player's timeline. The migration 0005 adds audit_names_player, of the entries
             # about flags and segments that name a player.
             models.Index(

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from ilara_admin.api.environment_cache import at_version
 from ilara_admin.core.changes import reason_of
+from ilara_admin.core.open_requests import open_about
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, get_or_404, may, staff_view
 from ilara_admin.web.confirm import Affected, Confirm, changed, render_confirm
@@ -90,6 +91,7 @@ def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "sizes": None if trying else sizes_of(request, segment, now),
         "tried": _try(request, segment),
         "late": _is_late(segment),
+        "requests": [] if trying else open_about(request.environment, "segment", key),
         "may_edit": may(request, Role.LIVE_OPS),
     }
     return render_partial(request, "segments/detail.html", context, partial="try")

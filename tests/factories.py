@@ -3,21 +3,27 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
 from django.db import connection
 
 from flags.engine.document import decode_document
+from flags.models import Flag
 from flags.services import flag_create
 from ilara_admin.core import api_keys, projects, staff
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.change_requests import request_submit
+from ilara_admin.core.freezes import freeze_create
+from ilara_admin.core.guard import ChangeItem
 from ilara_admin.models import (
     MEMBER_ROLES,
     ApiKey,
     AuditEntry,
+    ChangeRequest,
     Environment,
+    FreezeWindow,
     KeyKind,
     Membership,
     Project,
@@ -139,6 +145,24 @@ def _add_members(roles: dict[int, tuple[Role, Iterable[Project]]]) -> None:
     )
 
 
+def make_request(environment: Environment, author: User) -> ChangeRequest:
+    """A change request to turn on the starter flag that is off."""
+    flag = Flag.objects.get(environment=environment, key="new-feature")
+    item = ChangeItem(
+        environment.pk, "flag.enabled", flag.key, flag.key, {"enabled": False}, {"enabled": True},
+        {**flag.document, "enabled": True, "archived": False},
+    )  # fmt: skip
+    return request_submit(environment, [item], actor=Actor.of_user(author))
+
+
+def make_freeze(environment: Environment) -> FreezeWindow:
+    """A freeze window that has not begun and shows no banner yet."""
+    start = datetime.now(UTC) + timedelta(days=30)
+    return freeze_create(
+        environment, starts_at=start, ends_at=start + timedelta(days=1), reason="Sale", actor=ACTOR
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """One object of each kind that a URL may name, one staff account per role in its project, and
@@ -150,6 +174,8 @@ class World:
     members: dict[Role, User]
     strangers: dict[Role, User]
     entry: AuditEntry  # that support may undo
+    request: ChangeRequest
+    freeze: FreezeWindow
 
 
 def make_world() -> World:
@@ -158,11 +184,14 @@ def make_world() -> World:
     entry = player_update(player, PlayerPatch(device_id="d-1"), actor=ACTOR)
     assert entry
     elsewhere = projects.project_create(name="Elsewhere", slug="elsewhere", actor=ACTOR)
+    members = {role: make_staff(role, "", environment.project) for role in Role}
     return World(
         environment=environment,
         key=make_key(environment).key,
         player=player,
         entry=entry,
-        members={role: make_staff(role, "", environment.project) for role in Role},
+        members=members,
         strangers={role: make_staff(role, "", elsewhere) for role in MEMBER_ROLES},
+        request=make_request(environment, members[Role.LIVE_OPS]),
+        freeze=make_freeze(environment),
     )

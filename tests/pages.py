@@ -58,6 +58,7 @@ PAGES = {page.name: page for page in all_pages()}
 def address(page: Page, world: World) -> tuple[str, bool]:
     """A URL of the page, and whether every object in it exists."""
     project, environment = world.environment.project.slug, world.environment.slug
+    pks = {"keys": world.key.pk, "requests": world.request.pk, "settings": world.freeze.pk}
     known: dict[str, list[object]] = {
         "project": [project],
         "environment": [environment],
@@ -70,7 +71,7 @@ def address(page: Page, world: World) -> tuple[str, bool]:
         "state": ["on", "archive"],
         "action": ["archive"],
         "page": ["flag_list"],
-        "pk": [world.key.pk if page.section == "keys" else world.members[Role.VIEWER].pk],
+        "pk": [pks.get(page.section, world.members[Role.VIEWER].pk)],
         "key": ["beta-testers" if page.section == "segments" else "new_tutorial"],
     }
     made_up: dict[str, list[object]] = {

@@ -30,6 +30,7 @@ TABLE: dict[Role, set[str]] = {
         "segment_list", "segment_detail", "segment_size", "segment_members", "segment_lists",
         "flag_list", "flag_list_csv", "flag_detail", "flag_overrides", "flag_revision",
         "flag_compare", "flag_stale_list",
+        "request_list",
         "environment_compare", "flag_environment_compare", "segment_environment_compare",
         "saved_view_new", "saved_view_rename", "saved_view_delete",  # one's own
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
@@ -54,6 +55,8 @@ TABLE: dict[Role, set[str]] = {
         "flag_move", "flag_prerequisites", "flag_clone", "flag_copy", "segment_copy",
         "flag_restore", "flag_switch", "flag_archive", "flag_keep",
         "event_name_describe",
+        # If the role may make each of the changes.
+        "request_impact", "request_review", "request_apply", "request_withdraw",
     },
     # Keys, members, settings, personal properties and environments; exports and erases players.
     Role.ADMIN: {
@@ -62,6 +65,7 @@ TABLE: dict[Role, set[str]] = {
         "staff_list", "staff_new", "staff_add", "staff_member", "staff_remove",
         "staff_invite", "staff_invite_revoke",
         "environment_edit", "environment_new", "project_edit",
+        "guard_edit", "freeze_new", "freeze_edit", "freeze_delete",
         "event_property_personal",
     },
     # Accounts of the installation, and projects.

@@ -32,6 +32,7 @@ from flags.engine.document import (
 from flags.engine.schedule import is_scheduled, next_change, rollout_at
 from flags.models import Flag, segments_used
 from ilara_admin.api import environment_cache
+from ilara_admin.core.open_requests import open_about
 from ilara_admin.models import Role
 from ilara_admin.templatetags.charts import Share
 from ilara_admin.web.access import actor_of, environment_url, may, staff_view
@@ -106,6 +107,7 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "environments": flag_environments(request, key),
         "overrides": overrides_of(flag, now),
         "evaluations": evaluations.evaluations_of(request, flag, now),
+        "requests": open_about(request.environment, "flag", key),
         "hints": hints(flag, now),
         "asked": asked_of(flag, now),
         "may_override": may(request, Role.SUPPORT),

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from html.parser import HTMLParser
 from statistics import median
 from time import perf_counter
@@ -13,13 +14,26 @@ from django.http import QueryDict
 from django.http.response import HttpResponseBase
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 
 from events.models import Event, EventName
 from flags.models import Flag
 from ilara_admin.accounts.reset_links import reset_path
 from ilara_admin.core.audit import Actor
+from ilara_admin.core.change_requests import request_submit
+from ilara_admin.core.freezes import freeze_create
+from ilara_admin.core.guard import ChangeItem
 from ilara_admin.core.invites import invite_create, token_of
-from ilara_admin.models import ApiKey, AuditEntry, Environment, Role, SavedView, User
+from ilara_admin.models import (
+    ApiKey,
+    AuditEntry,
+    ChangeRequest,
+    Environment,
+    FreezeWindow,
+    Role,
+    SavedView,
+    User,
+)
 from ilara_admin.web.routes import SCOPE, Page, all_pages
 from players.models import (
     Player,
@@ -70,7 +84,11 @@ def times_of_pages(
     """Time the pages that answer GET, in the order of the URL patterns."""
     client = Client(SERVER_NAME="localhost")
     client.force_login(user)
-    cases = _cases(environment) | {"views": {"": [_view(environment, user)]}}
+    cases = _cases(environment) | {
+        "views": {"": [_view(environment, user)]},
+        "requests": {"": [_request(environment, user)]},
+        "settings": {"": [_freeze(environment)]},
+    }
     cases["players"][""].append({"export_id": _export(environment, user)})
     cases |= _one_time_links(environment, user)
     for page in all_pages():
@@ -205,6 +223,34 @@ def _export(environment: Environment, user: User) -> int:
         environment=environment, user=user, columns=["id"], masked=False, personal=[], done=True
     )
     return found.pk
+
+
+def _request(environment: Environment, user: User) -> Case:
+    """A change request that turns a flag on or off."""
+    found = ChangeRequest.objects.filter(environment=environment).first()
+    if found is None:
+        flag = Flag.objects.of(environment)[0]
+        before, after = {"enabled": flag.enabled}, {"enabled": not flag.enabled}
+        whole = {**flag.document, **after, "archived": False}
+        item = ChangeItem(environment.pk, "flag.enabled", flag.key, flag.key, before, after, whole)
+        found = request_submit(environment, [item], actor=Actor.of_user(user))
+    return {"pk": found.pk, "number": 1}
+
+
+def _freeze(environment: Environment) -> Case:
+    """One that has not begun."""
+    found = FreezeWindow.objects.filter(environment=environment).first()
+    if found is None:
+        start = timezone.now() + timedelta(days=30)
+        actor = Actor.of_command("bench")
+        found = freeze_create(
+            environment,
+            starts_at=start,
+            ends_at=start + timedelta(days=1),
+            reason="Sale",
+            actor=actor,
+        )
+    return {"pk": found.pk}
 
 
 def _players(environment: Environment) -> list[Case]:

@@ -67,11 +67,18 @@ KINDS = {
     "environment": "Environments",
     "project": "Projects",
     "staff": "Staff",
+    "change_request": "Change requests",
+    "freeze_window": "Freezes",
 }
 PAGE_ENTRIES = 35  # describing what changed takes most of the time
-SHOWN = {"": CHANGES, "seen": SEEN, "exports": EXPORTS, "all": tuple(AuditAction)}
+BREAK_GLASS = "break_glass"
+SHOWN = {
+    "": CHANGES, BREAK_GLASS: CHANGES, "seen": SEEN, "exports": EXPORTS,
+    "all": tuple(AuditAction),
+}  # fmt: skip
 SHOWN_NAMES = {
-    "": "Changes", "seen": "Who saw personal data", "exports": "Exports", "all": "All",
+    "": "Changes", BREAK_GLASS: "Break-glass only", "seen": "Who saw personal data",
+    "exports": "Exports", "all": "All",
 }  # fmt: skip
 VIEWS = {name: f"show={show}" if show else "" for show, name in SHOWN_NAMES.items()}
 BY_NAMES = dict(zip(BY, ("Staff", "API keys", "Commands"), strict=True))
@@ -147,6 +154,7 @@ class AuditFilterForm(FilterForm):
             reason=self.value("reason"),
             since=self._day("since", 0),
             until=self._day("until", 1),
+            break_glass=self.value("show") == BREAK_GLASS,
         )
 
     def _day(self, name: str, end: int) -> datetime | None:

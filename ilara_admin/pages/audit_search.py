@@ -39,7 +39,8 @@ class Wanted(NamedTuple):
 
     `by` is a key of BY. `actor` is a part of a name. `about` is `<type>:<id or name>`, like
     `flag:new_tutorial`, or an id, or the beginning of a name. Each word of `reason` is the
-    beginning of a word of the entry's. `until` is exclusive.
+    beginning of a word of the entry's. `until` is exclusive. With `break_glass`, only changes that
+    went around the guard.
     """
 
     actions: Sequence[str]
@@ -49,6 +50,7 @@ class Wanted(NamedTuple):
     reason: str = ""
     since: datetime | None = None
     until: datetime | None = None
+    break_glass: bool = False
 
 
 class AuditReader:
@@ -78,6 +80,7 @@ class AuditReader:
         self.names = self._names() if wanted.actor or wanted.by else None
         texts = [self._about()] if wanted.about else []
         texts += [self._reason()] if wanted.reason else []
+        texts += [self._few("glass", "break_glass", "break_glass")] if wanted.break_glass else []
         self.is_searched = bool(texts)
         self.conditions += texts
 

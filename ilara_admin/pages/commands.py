@@ -57,11 +57,12 @@ NAVIGATION_WORDS = {
     "Flags": "features toggles switches experiments",
     "Segments": "audiences cohorts groups",
     "Live events": "stream tail log",
+    "Change requests": "approvals reviews pending waiting second person guard",
     "API keys": "tokens secrets credentials",
     "Audit": "history changes log undo",
     "Staff": "users accounts people roles team members",
     "Developers": "docs clients sdk code",
-    "Settings": "environment project personal data currency retention thresholds",
+    "Settings": "environment project personal data currency retention thresholds guard freeze",
 }
 PAGES = (
     Offer("Event catalogue", "event_names", "list-bullet", "names properties schema"),
@@ -80,6 +81,8 @@ ACTIONS = (
     Offer("New environment", "environment_new", "plus", "create add", in_dialog=True),
     Offer("New project", "project_new", "plus", "create add game", in_dialog=True),
     Offer("Edit settings", "environment_edit", "pencil-square", "change environment"),
+    Offer("Guard changes", "guard_edit", "shield-check", "approval protect second person"),
+    Offer("Plan a freeze", "freeze_new", "lock-closed", "window holiday", in_dialog=True),
     Offer("Change password", "account_password", "lock-closed", "account", in_dialog=True),
 )
 # For one object; its name follows the label.

@@ -224,7 +224,7 @@ def key_create(request: HtmxHttpRequest) -> HttpResponse:
         except ValidationError as error:
             add_errors(form, error)
         else:
-            return _show_once(request, new)
+            return show_once(request, new)
     slug = request.environment.slug
     return render_form(
         request,
@@ -273,7 +273,7 @@ def key_rotate(request: HtmxHttpRequest, pk: int) -> HttpResponse:
         except ValidationError:
             return _already_ended(request, key)  # revoked concurrently
         key.refresh_from_db()
-        return _show_once(request, new, predecessor=key)
+        return show_once(request, new, predecessor=key)
     confirm = Confirm(
         title=f"Rotate {key.name}",
         button="Issue a new key",
@@ -315,9 +315,10 @@ def key_revoke(request: HtmxHttpRequest, pk: int) -> HttpResponse:
 # --- Responses ------------------------------------------------------------------------------------
 
 
-def _show_once(
+def show_once(
     request: HtmxHttpRequest, new: NewKey, predecessor: ApiKey | None = None
 ) -> HttpResponse:
+    """The page with the token of a new key, which a reload does not show again."""
     remember_sent(request)
     context = {
         "key": new.key,

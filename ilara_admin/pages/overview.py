@@ -14,10 +14,11 @@ from events.stats import Arrivals, Freshness, InWords, arrivals, chart_of, in_wo
 from flags.models import Flag
 from flags.usage import environment_daily
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
+from ilara_admin.core.open_requests import waiting_for
 from ilara_admin.models import Environment, Role
 from ilara_admin.pages.audit_search import AuditReader, Wanted
 from ilara_admin.pages.audit_text import CHANGES, audit_lines
-from ilara_admin.web.access import environment_url, staff_view
+from ilara_admin.web.access import environment_url, may, staff_view
 from ilara_admin.web.chart_axes import time_axis
 from ilara_admin.web.charts import Chart, ChartSeries, bars
 from ilara_admin.web.htmx import HtmxHttpRequest
@@ -41,6 +42,9 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
         "hours": chart_of(arrived.hours, "Events per hour, last 24 hours"),
         "evaluations": _evaluations(request.environment, now),
         "figures": figures,
+        "waiting": waiting_for(
+            request.environment, request.user, may_approve=may(request, Role.LIVE_OPS)
+        ),
         "lines": audit_lines(request, log.read(None, LAST_CHANGES)),
         "steps": _steps(request, arrived, figures, now),
     }

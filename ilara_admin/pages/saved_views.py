@@ -15,7 +15,8 @@ from ilara_admin.web.forms import FormPage, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 from ilara_admin.web.saved_views import MAX_VIEWS, address_of, plain_query
 
-LISTS = ("flag_list", "player_list", "audit_list")  # the URL names of lists with saved views
+# The URL names of lists with saved views.
+LISTS = ("flag_list", "player_list", "audit_list", "request_list")
 MAX_QUERY = 2000
 
 

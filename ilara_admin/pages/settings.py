@@ -7,10 +7,13 @@ from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 
 from ilara_admin.core.changes import Conflict
 from ilara_admin.core.projects import environment_fields, environment_update, project_update
 from ilara_admin.models import Environment, Role, Tier
+from ilara_admin.pages.freezes import freezes_of
+from ilara_admin.pages.guard_settings import NEEDS, guard_fields, guard_rows
 from ilara_admin.starter import environment_open, project_open
 from ilara_admin.web.access import actor_of, environment_url, may, project_environments, staff_view
 from ilara_admin.web.confirm import changed, form_conflict, is_review
@@ -205,8 +208,15 @@ def _days_text(days: int) -> str:
 
 @staff_view(Role.VIEWER)
 def environment_settings(request: HtmxHttpRequest) -> HttpResponse:
+    guarded = guard_fields(request.environment)
     context = {
         "facts": environment_rows(request.environment),
+        "rows": guard_rows(guarded),
+        "needs": NEEDS.values(),
+        "is_guarded": any(guarded.values()),
+        "freezes": freezes_of(request),
+        "now": timezone.now(),
+        "zone": timezone.get_current_timezone_name(),
         "siblings": [each for each in project_environments(request) if each != request.environment],
         "can_edit": may(request, Role.ADMIN),
         "can_open": may(request, Role.OWNER),

@@ -86,11 +86,14 @@ def render_conflict(
     fields: Mapping[str, Sequence[str]] | None = None,
     save_url: str = "",
     review_url: str = "",
+    refused: str = "Nothing was undone.",
+    next_step: str = "Undo the newer change first.",
 ) -> HttpResponse:
     """The changes of the other account and of this request. Status 409, or 422 for htmx.
 
     Overwrite posts `fields` to `save_url`, Review posts them to `review_url`; both default to the
-    URL of this request. Without `fields` neither is offered.
+    URL of this request. Without `fields` neither is offered: the page says what was `refused`, and
+    the `next_step`.
     """
     target = f"{conflict.object_type}:{conflict.object_id}"
     context = {
@@ -103,6 +106,8 @@ def render_conflict(
         "save_url": save_url or request.get_full_path(),
         "review_url": review_url or request.get_full_path(),
         "cancel_url": cancel_url,
+        "refused": refused,
+        "next_step": next_step,
     }
     status = 422 if wants_partial(request) else 409
     return render_partial(request, "conflict.html", context, partial="conflict", status=status)

@@ -1,6 +1,6 @@
 """Context of base.html on every page: navigation, theme, current environment."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -11,8 +11,10 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.urls import get_script_prefix
+from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
+from ilara_admin.core.guard import Freeze
 from ilara_admin.models import Environment, Project, Role, User
 from ilara_admin.web.access import environments_of
 
@@ -36,6 +38,7 @@ WORK = (
     ("Flags", "flags/", "flag", "f"),
     ("Segments", "segments/", "funnel", "s"),
     ("Live events", "events/", "bolt", "e"),
+    ("Change requests", "requests/", "clipboard-document-check", "r"),
 )
 SETTINGS = (
     ("API keys", "keys/", "key", "k"),
@@ -95,6 +98,13 @@ class Shell:
     def palette_url(self) -> str:
         """The URL of the options of the find box; "" on pages outside an environment."""
         return f"{self.home_url}palette/" if self.environment else ""
+
+    @property
+    def freezes(self) -> list[tuple[Freeze, bool]]:
+        """Those of the environment that begin within a day or are active, and which it is."""
+        found: Sequence[Freeze] = getattr(self.environment, "freezes", ())
+        now = timezone.now()
+        return [(freeze, freeze.covers(now)) for freeze in found]
 
     @cached_property
     def navigation(self) -> tuple[NavItem, ...]:

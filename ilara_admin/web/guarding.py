@@ -7,7 +7,6 @@ view runs once more in a transaction that is rolled back, to learn every change 
 from collections.abc import Callable
 from typing import Any
 
-from django.contrib.messages import get_messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpResponse
@@ -80,7 +79,7 @@ def _collect(
     for name in request.FILES:
         for file in request.FILES.getlist(name):
             file.seek(0)
-    session, messages = _session_and_messages(request)
+    session, messages = _Kept.of(request)
     request.collecting = collected
     try:
         with transaction.atomic():
@@ -90,28 +89,25 @@ def _collect(
         del request.collecting
     if response.status_code >= 400 or not collected:
         return response, []
-    _restore(request, session, messages)
+    _Kept.restore(request, session, messages)
     return None, collected
 
 
-def _session_and_messages(request: HtmxHttpRequest) -> tuple[dict[str, Any], int]:
-    """What the rollback does not restore: the session, and the number of messages."""
-    return dict(request.session.items()), len(_queued(request))
+class _Kept:
+    """The session and the messages of a request, which the rollback does not restore."""
 
+    @staticmethod
+    def of(request: HtmxHttpRequest) -> tuple[dict[str, Any], int]:
+        return dict(request.session.items()), len(request._messages._queued_messages)
 
-def _restore(request: HtmxHttpRequest, session: dict[str, Any], messages: int) -> None:
-    for name in set(request.session.keys()) - session.keys():
-        del request.session[name]
-    for name, value in session.items():
-        if request.session.get(name) != value:
-            request.session[name] = value
-    del _queued(request)[messages:]
-
-
-def _queued(request: HtmxHttpRequest) -> list[Any]:
-    """The messages that this request adds for the next page."""
-    queued: list[Any] = getattr(get_messages(request), "_queued_messages", [])
-    return queued
+    @staticmethod
+    def restore(request: HtmxHttpRequest, session: dict[str, Any], messages: int) -> None:
+        for name in set(request.session.keys()) - session.keys():
+            del request.session[name]
+        for name, value in session.items():
+            if request.session.get(name) != value:
+                request.session[name] = value
+        del request._messages._queued_messages[messages:]
 
 
 # --- The page -------------------------------------------------------------------------------------
@@ -214,8 +210,7 @@ def _guarded(request: HtmxHttpRequest, collected: list[Collected]) -> list[str]:
     places = {each.item.environment for each in collected if each.missing}
     if request.environment.pk in places or None in places:
         return [request.environment.slug]
-    found = [place for place in places if place is not None]
-    siblings = request.environment.project.environments.filter(pk__in=found)
+    siblings = request.environment.project.environments.filter(pk__in=places)
     return list(siblings.values_list("slug", flat=True))
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pytest
@@ -61,6 +62,10 @@ PAGES = [
     "developers/reference/", "developers/reference/?q=nothing+at+all",
     "developers/reference/flag_evaluate/?lang=python", "developers/reference/event_batch/?lang=go",
     "developers/reference/ofrep_evaluate_all/", "developers/reference/specification/",
+    "requests/", "requests/?state=all&object=flag:nothing", "requests/{request}/",
+    "requests/{request}/?view=json", "requests/{request}/impact/1/", "requests/{request}/apply/",
+    "requests/{request}/withdraw/", "settings/guard/", "settings/guard/?recommended=1",
+    "settings/freezes/new/", "settings/freezes/{freeze}/", "settings/freezes/{freeze}/delete/",
     "settings/", "settings/edit/", "settings/project/",
     "settings/projects/new/", "settings/environments/new/", "staff/", "staff/new/", "staff/1/",
     "find/?q=player_10000",
@@ -94,6 +99,8 @@ def test_list__has_every_page() -> None:
         "event": "1/?at=2026-01-31",
         "name": 1,
         "property": "x",
+        "request": 1,
+        "freeze": 1,
     }
     paths = [path if path.startswith("/") else f"/sample-game/live/{path}" for path in PAGES]
     listed = {
@@ -152,6 +159,39 @@ def sample(ilara: Ilara) -> dict[str, str]:
     return {"player": player}
 
 
+def open_request(walker: Window) -> str:
+    """The id of a change request. The guard is removed again, for other tests."""
+    page = walker.open("settings/guard/")
+    box = page.get_by_role("checkbox", name="Change a percentage: Second person")
+    box.check()
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("**/settings/")
+    walker.open("flags/guild-raids/rules/raids/percentage/")
+    page.get_by_label("Percentage").fill("11")
+    page.get_by_role("button", name="Save to live").click()
+    page.get_by_label("Reason").fill("A little more")
+    page.get_by_role("button", name="Request review").click()
+    page.wait_for_url(re.compile("/requests/[0-9]+/$"))
+    number = page.url.rstrip("/").rpartition("/")[2]
+    walker.open("settings/guard/")
+    box.uncheck()
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("**/settings/")
+    return number
+
+
+def plan_freeze(walker: Window) -> str:
+    """The id of a freeze window that has not begun."""
+    page = walker.open("settings/freezes/new/")
+    start = datetime.now(UTC) + timedelta(days=30)
+    page.get_by_label("From").fill(f"{start:%Y-%m-%dT%H:%M}")
+    page.get_by_label("Until").fill(f"{start + timedelta(days=1):%Y-%m-%dT%H:%M}")
+    page.get_by_label("Reason").fill("Sale")
+    page.get_by_role("button", name="Plan", exact=True).click()
+    page.wait_for_url("**/settings/")
+    return linked(page, "/settings/freezes/([0-9]+)/")
+
+
 @pytest.fixture(scope="module")
 def walker(
     ilara: Ilara, chromium: Browser, signed_in: Any, sample: dict[str, str]
@@ -182,6 +222,8 @@ def walker(
         ),
     }
     events = walker.open(f"events/names/{sample['name']}/")
+    sample["request"] = open_request(walker)
+    sample["freeze"] = plan_freeze(walker)
     sample["property"] = linked(events, r'/personal/\?property=([^"&]+)')
     yield walker
     context.close()
