@@ -66,6 +66,7 @@ KINDS = {
     "api_key": "API keys",
     "environment": "Environments",
     "project": "Projects",
+    "channel": "Channels",
     "staff": "Staff",
 }
 PAGE_ENTRIES = 35  # describing what changed takes most of the time

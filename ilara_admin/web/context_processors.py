@@ -115,16 +115,26 @@ class Shell:
         """The name of the OpenID provider, "" if none is configured."""
         return settings.OPENID.name if settings.OPENID else ""
 
+    @property
+    def unread(self) -> int:
+        """Unread notifications of the project."""
+        found: dict[int, int] = getattr(self._user, "unread", {})
+        return found.get(self.project.pk, 0) if self.project else 0
+
     @cached_property
     def is_admin(self) -> bool:
+        return self._user is not None and self._user.may(Role.ADMIN)
+
+    @property
+    def _user(self) -> User | None:
         user = getattr(self._request, "user", None)
-        return isinstance(user, User) and user.may(Role.ADMIN)
+        return user if isinstance(user, User) else None
 
     @property
     def switcher(self) -> Switcher | None:
         if self.project is None or self.environment is None:
             return None
-        environments = getattr(self._request, "environments", None) or all_environments()
+        environments = getattr(self._request, "environments", None) or all_environments(self._user)
         projects = tuple(
             (project.name, tuple(self._environment_link(project, each) for each in group))
             for project, group in groupby(environments, key=lambda each: each.project)
