@@ -1,10 +1,7 @@
 """Who is told of what, and where; sending it, once per receiver and again after a failure."""
 
-import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -43,21 +40,13 @@ from ilara_admin.models import (
     User,
 )
 from tests.factories import ACTOR, make_environment, make_key, make_staff
+from tests.members import make_member
+from tests.webhook_receiver import Receiver
 
 PRODUCT, EMAIL = NotificationPlace
 LOCMEM = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 with_mail = override_settings(EMAIL_URL="smtp://mail.example.com", MAILERS=LOCMEM)
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
-
-
-def make_member(environment: Environment, role: Role, email: str = "") -> User:
-    user = make_staff(role)
-    Membership.objects.update_or_create(
-        user=user, project=environment.project, defaults={"role": role}
-    )
-    User.objects.filter(pk=user.pk).update(email=email)
-    user.refresh_from_db()
-    return user
 
 
 @pytest.fixture
@@ -225,40 +214,6 @@ def test_keys__are_told_of_once_each_time(environment: Environment, admin: User)
 
 
 # --- Channels -------------------------------------------------------------------------------------
-
-
-class Receiver:
-    """An incoming webhook that answers with `statuses`, the last one again and again."""
-
-    def __init__(self) -> None:
-        self.statuses, self.headers = [200], dict[str, str]()
-        self.payloads: list[dict[str, Any]] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.payloads.append(json.loads(body))
-                statuses = receiver.statuses
-                self.send_response(statuses.pop(0) if len(statuses) > 1 else statuses[0])
-                for name, value in receiver.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", "6")
-                self.end_headers()
-                self.wfile.write(b"answer")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.host = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
 
 @pytest.fixture
