@@ -93,7 +93,8 @@ def send(batch: Batch, *, is_last: bool = False) -> bool:
 TAKE_SQL = """
 WITH receiver AS (
     SELECT user_id, channel_id FROM notification_delivery
-    WHERE state IN ('queued', 'sending') AND next_try_at <= %(now)s ORDER BY next_try_at, id LIMIT 1),
+    WHERE state IN ('queued', 'sending') AND next_try_at <= %(now)s
+    ORDER BY next_try_at, id LIMIT 1),
 due AS (
     SELECT id FROM notification_delivery
     WHERE state IN ('queued', 'sending') AND next_try_at <= %(now)s

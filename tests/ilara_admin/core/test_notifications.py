@@ -11,7 +11,6 @@ from django.core.exceptions import ValidationError
 from django.test import override_settings
 from django.utils import timezone
 
-from ilara_admin.core import deliveries
 from ilara_admin.core.channels import channel_create, channel_update
 from ilara_admin.core.deliveries import deliver, send_again, send_test, take
 from ilara_admin.core.key_warnings import KEY_EXPIRING, KEY_UNUSED, expiry_days, keys_warn
@@ -418,8 +417,3 @@ def test_who_lost_access__gets_nothing_more(
     assert states() == ["failed"]
     tell(environment, KEY_EXPIRING)
     assert len(states()) == 1
-
-
-def test_run__ends_before_the_next_one_begins() -> None:
-    assert deliveries.RUN_SECONDS < 60
-    assert deliveries.LEASE > timedelta(seconds=60)
