@@ -10,7 +10,7 @@ class Receiver:
     """An incoming webhook that answers with `statuses`, the last one again and again. While
     `may_answer` is not set, it waits after it has read a message."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.statuses, self.headers = [200], dict[str, str]()
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -33,7 +33,7 @@ class Receiver:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.host = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
