@@ -84,8 +84,8 @@ register_kind(
 )
 register_kind(
     BREAK_GLASS,
-    "Approval bypassed",
-    "An admin applied a change without the approval that it needs.",
+    "Guard bypassed",
+    "An admin or a command went around the guard of an environment, with the reason.",
 )
 
 

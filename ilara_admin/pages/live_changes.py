@@ -1,14 +1,14 @@
 """The notification about changes in live, read from the audit log by a job."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from itertools import groupby
 
 from django.db import transaction
 from django.db.models import Q
 
 from ilara_admin.core import horizon
-from ilara_admin.core.notifications import LIVE, LIVE_CHANGE, notify
+from ilara_admin.core.notifications import BREAK_GLASS, LIVE, LIVE_CHANGE, notify
 from ilara_admin.models import AuditEntry, Environment, NotificationPosition
 from ilara_admin.pages.audit_text import CHANGES, verb_of
 
@@ -43,33 +43,35 @@ def _tell_chunk(last_id: int) -> int | None:
     if position is None or position.entry_id >= last_id:
         return None
     after, until = position.entry_id, min(last_id, position.entry_id + CHUNK_ENTRIES)
+    changed = Q(environment__slug=LIVE) | Q(environment=None, object_type="project")
     entries = AuditEntry.objects.filter(
-        Q(environment__slug=LIVE) | Q(environment=None, object_type="project"),
-        pk__gt=after, pk__lte=until, action__in=ACTIONS, project__isnull=False,
+        Q(break_glass=True, environment__isnull=False) | changed & Q(action__in=ACTIONS),
+        pk__gt=after, pk__lte=until, project__isnull=False,
     ).select_related("environment__project", "actor_user").order_by("pk")  # fmt: skip
     position.entry_id = until
     position.save(update_fields=["entry_id"])
+    return _tell_all(entries)
+
+
+def _tell_all(entries: Iterable[AuditEntry]) -> int:
+    """A notification for each author, environment and kind; returns how many."""
+    groups: dict[tuple[object, ...], list[AuditEntry]] = defaultdict(list)
     live = _live_environments(entries)
-    changes = [each for each in entries if _is_change(each, live.get(each.project_id or 0))]
-    by_author = sorted(changes, key=_author)
-    groups = [list(group) for _, group in groupby(by_author, _author)]
-    for group in groups:
-        _tell(live[group[0].project_id or 0], group)
+    for entry in entries:
+        place = entry.environment or live.get(entry.project_id or 0)
+        if place is None or not (entry.break_glass or _is_change(entry, place)):
+            continue
+        # Two API keys may have the same name.
+        author = (entry.actor_user_id, entry.actor_key_id, entry.actor_name)
+        groups[(entry.break_glass, place, *author)].append(entry)
+    for (is_bypass, place, *_), group in groups.items():
+        assert isinstance(place, Environment)
+        _tell(BREAK_GLASS if is_bypass else LIVE_CHANGE, place, group)
     return len(groups)
 
 
-def _is_change(entry: AuditEntry, live: Environment | None) -> bool:
-    return live is not None and entry.created_at > live.created_at + STARTING
-
-
-def _author(entry: AuditEntry) -> tuple[int, int, int, str]:
-    """Who, in which project; two API keys may have the same name."""
-    return (
-        entry.project_id or 0,
-        entry.actor_user_id or 0,
-        entry.actor_key_id or 0,
-        entry.actor_name,
-    )
+def _is_change(entry: AuditEntry, live: Environment) -> bool:
+    return entry.created_at > live.created_at + STARTING
 
 
 def _live_environments(entries: Iterable[AuditEntry]) -> dict[int, Environment]:
@@ -79,21 +81,22 @@ def _live_environments(entries: Iterable[AuditEntry]) -> dict[int, Environment]:
     return {each.project_id: each for each in found}
 
 
-def _tell(environment: Environment, entries: Sequence[AuditEntry]) -> None:
+def _tell(kind: str, environment: Environment, entries: Sequence[AuditEntry]) -> None:
     """One notification about all changes of one author, oldest first."""
     first, more = entries[0], len(entries) - 1
+    author = f"{first.actor_name} went around the guard and" * (kind == BREAK_GLASS)
     further = f" and made {more:,} further change{'s' * (more > 1)}" if more else ""
     why = [f"Reason: {first.reason}"] if first.reason else []
     notify(
-        LIVE_CHANGE,
+        kind,
         environment,
-        f"{first.actor_name} {_what(first)}{further}",
+        f"{author or first.actor_name} {_what(first)}{further}",
         [f"{_what(each)}{_why(each)}" for each in entries] if more else why,
         page="audit_list" if more else "audit_entry",
         args=() if more else [first.pk],
         query={"actor": first.actor_name} if more else None,
         actor=first.actor_user,
-        dedupe_key=f"{LIVE_CHANGE}:{first.pk}",
+        dedupe_key=f"{kind}:{first.pk}",
     )
 
 

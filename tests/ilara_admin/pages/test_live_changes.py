@@ -11,6 +11,7 @@ from flags.models import Flag
 from flags.overrides import override_set
 from flags.services import flag_set_enabled
 from ilara_admin.core.audit import Actor, audit_record
+from ilara_admin.core.notifications import BREAK_GLASS
 from ilara_admin.core.projects import environment_update, project_update
 from ilara_admin.models import (
     AuditAction,
@@ -124,6 +125,21 @@ def test_notifications__hold_no_personal_data(live: Environment, ben: User) -> N
     assert found.title == "Ada set a player's override of the flag new_tutorial"
     text = f"{found.title} {found.lines} {found.path}"
     assert not any(each in text for each in ("4711", "example.com", str(player.pk)))
+
+
+def test_change_around_the_guard__is_told_in_every_environment(
+    environment: Environment, ana: User, ben: User
+) -> None:
+    test = Environment.objects.get(project=environment.project, slug="test")
+    entry = audit_record(
+        AuditAction.FLAG_ENABLED, Actor.of_user(ana), environment=test, object_id="shop",
+        object_name="shop", reason="the shop is down",
+    )  # fmt: skip
+    AuditEntry.objects.filter(pk=entry.pk).update(break_glass=True)
+    (found,) = told_of()
+    assert (found.kind, found.environment) == (BREAK_GLASS, test)
+    assert found.title == "Ana went around the guard and turned on the flag shop"
+    assert found.lines == ["Reason: the shop is down"]
 
 
 def test_many_entries__are_told_in_chunks(
