@@ -6,6 +6,7 @@ class EventsConfig(AppConfig):
 
     def ready(self) -> None:
         from events import (
+            notices,  # noqa: F401  # registers kinds of notifications
             partitions,
             player_data,
             rollups,

@@ -5,13 +5,10 @@ id order and counts each exactly once: the counts and the job's position are wri
 transaction, and no id at or below a settled one can appear later (see tail.py).
 """
 
-from datetime import datetime
-from time import monotonic, sleep
-from typing import Any, NamedTuple
-
 from django.db import connection, transaction
 
-from events.tail import SETTLE_SECONDS
+from ilara_admin.core import horizon
+from ilara_admin.core.horizon import SETTLE_SECONDS, Horizon
 from ilara_admin.models import Environment
 from ilara_admin.runtime.metrics import Figure
 
@@ -20,7 +17,6 @@ CHUNK_EVENTS = 5_000
 # Generated property names, as in {"item_4711": 1}, must not fill the catalogue.
 MAX_PROPERTIES = 500
 PATIENCE_SECONDS = 3.0
-POLL_SECONDS = 0.1
 
 FIGURES = {
     "ilara_fold_lag_seconds": Figure("Age of the newest complete count of events"),
@@ -36,13 +32,6 @@ FIGURES_SQL = """
                     ('ilara_fold_lag_events', greatest(events, 0)::float8)) figure (name, value)"""
 
 
-class Horizon(NamedTuple):
-    """All events up to `id` were visible at the time `at`, or will never be."""
-
-    id: int
-    at: datetime
-
-
 def fold() -> int:
     """Count settled events that are not counted yet; returns how many.
 
@@ -54,18 +43,8 @@ def fold() -> int:
 
 
 def settled() -> Horizon | None:
-    """The current horizon, or None if older transactions do not end within PATIENCE_SECONDS."""
-    # Before its first use, a sequence shows the id that it will return first.
-    highest = _one("SELECT last_value - (NOT is_called)::int, clock_timestamp() FROM event_id_seq")
-    # A transaction that drew an id has its transaction id by then, lower than the one taken next.
-    sleep(SETTLE_SECONDS)
-    (transaction_id,) = _one("SELECT pg_current_xact_id()::text::bigint")
-    deadline = monotonic() + PATIENCE_SECONDS
-    while _one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")[0] < transaction_id:
-        if monotonic() > deadline:
-            return None
-        sleep(POLL_SECONDS)
-    return Horizon(*highest)
+    """The current horizon of events."""
+    return horizon.settled("event_id_seq", seconds=SETTLE_SECONDS, patience=PATIENCE_SECONDS)
 
 
 def fold_until(horizon: Horizon) -> int:
@@ -147,10 +126,3 @@ WITH page AS MATERIALIZED (
                               WHERE held.event_name_id = ranked.event_name_id) <= {MAX_PROPERTIES}
     ON CONFLICT (event_name_id, name, type) DO UPDATE SET count = known.count + excluded.count)
 SELECT count(*), max(id) FROM page"""
-
-
-def _one(sql: str) -> tuple[Any, ...]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
-        row: tuple[Any, ...] = cursor.fetchone()
-        return row

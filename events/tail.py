@@ -30,12 +30,12 @@ from ilara_admin.api import environment_cache
 from ilara_admin.api.dispatch import ENV_SQL
 from ilara_admin.api.environment_cache import Key
 from ilara_admin.core import db, metrics
+from ilara_admin.core.horizon import SETTLE_SECONDS
 from ilara_admin.core.shutdown import stopping
 
 logger = logging.getLogger("ilara.events")
 
 POLL_SECONDS = 0.3
-SETTLE_SECONDS = 1.0  # longer than any insert takes from drawing an id to having a transaction id
 WAKE_SECONDS = 1.0  # how soon a waiting reader notices a stop
 HEARTBEAT_SECONDS = 10.0
 QUEUE_EVENTS = 1_000  # a slower reader misses events beyond this

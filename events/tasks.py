@@ -10,7 +10,7 @@ from django.db.models import Max
 from procrastinate.contrib.django import app
 from psycopg import sql
 
-from events import partitions, rejections, rollups
+from events import notices, partitions, rejections, rollups
 from ilara_admin.core.jobs import EVENTS_QUEUE, RETRY
 from ilara_admin.models import Environment
 
@@ -42,6 +42,13 @@ def maintain(timestamp: int, **_: Any) -> None:
     delete_old("event_receipt", RECEIPT_DAYS)
     delete_old("event_rejected", rejections.KEPT_DAYS)
     delete_old("event_minute", MINUTE_DAYS, "start")
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(queueing_lock="events.watch", pass_context=False)
+def watch(timestamp: int, **_: Any) -> None:
+    """Make notifications of rejected events that rise and of events that stopped."""
+    notices.events_watch(datetime.now(UTC))
 
 
 def delete_expired(today: date) -> None:

@@ -10,6 +10,7 @@ class FlagsConfig(AppConfig):
             cache,  # noqa: F401  # registers a part of the environment cache
             perform,  # noqa: F401  # registers acts and how change requests are made
             player_data,
+            stale_notice,  # noqa: F401  # registers a kind of notifications
             undo,  # noqa: F401  # registers the undo of changes
         )
         from flags.engine.change_words import field_differences, part_text

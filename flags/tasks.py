@@ -9,7 +9,7 @@ from procrastinate import JobContext
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import JobAborted
 
-from flags import clients_seen, shadow, usage
+from flags import clients_seen, shadow, stale_notice, usage
 from ilara_admin.core.jobs import RETRY
 
 
@@ -29,6 +29,13 @@ def forget_usage(timestamp: int, **_: Any) -> None:
 def archive_due(timestamp: int, **_: Any) -> None:
     """Archive the flags whose shadow period has ended."""
     shadow.archive_due(timezone.now())
+
+
+@app.periodic(cron="11 * * * *")
+@app.task(queueing_lock="flags.tell_stale", pass_context=False)
+def tell_stale(timestamp: int, **_: Any) -> None:
+    """Make the monthly notification of stale flags."""
+    stale_notice.stale_flags_tell(timezone.now())
 
 
 @app.task(pass_context=True)

@@ -8,13 +8,15 @@ class IlaraAdminConfig(AppConfig):
         from ilara_admin.web import converters
 
         converters.register()
-        # Importing these registers checks and how changes are undone.
+        # Importing these registers checks, kinds of notifications and how changes are undone.
         from ilara_admin import checks  # noqa: F401
         from ilara_admin.core import (  # noqa: F401
             api_keys,
             change_requests,
+            channels,
             freezes,
             invites,
+            key_warnings,
             projects,
             staff,
         )

@@ -21,7 +21,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase, HttpResponseRedirectBase
+from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
 from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect
@@ -42,6 +42,8 @@ API_NOUNS = ("/players", "/events", "/flags", "/segments", "/api/", "/V1/")
 # Load balancers probe by IP address and over HTTP, which later middleware would refuse.
 PROBES = {"/healthz": health.healthz, "/readyz": health.readyz}
 METRICS = "/metrics"
+# The id of the bell, which asks for the number of unread notifications each minute.
+POLLING = "bell"
 
 
 def request_id(header: str | None) -> str:
@@ -136,17 +138,20 @@ def _lacks_prefix(request: HttpRequest) -> bool:
 class LoginMiddleware(LoginRequiredMiddleware):
     """Requires sign-in, except for views marked with `login_not_required`."""
 
-    def handle_no_permission(  # type: ignore[override]  # the parent's 302 is narrower
+    def handle_no_permission(  # type: ignore[override]  # the parent's is a redirect
         self, request: HttpRequest, view_func: Callable[..., Any]
-    ) -> HttpResponseRedirectBase:
+    ) -> HttpResponse:
         """Redirect to the sign-in page, and from there back to the current page.
 
         htmx would follow a redirect and swap the sign-in form into its target, and return to the
-        URL of a fragment. So it gets HX-Redirect, with the URL of its page as the next one.
+        URL of a fragment. So it gets HX-Redirect, with the URL of its page as the next one. What
+        asks by itself gets nothing: the user may be filling a form.
         """
         htmx = getattr(request, "htmx", None)
         if not htmx:
             return super().handle_no_permission(request, view_func)
+        if htmx.trigger == POLLING:
+            return HttpResponse(status=204)
         response = redirect_to_login(
             htmx.current_url_abs_path or "/",
             resolve_url(self.get_login_url(view_func)),

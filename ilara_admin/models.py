@@ -111,6 +111,9 @@ class User(AbstractUser):
     is_owner = models.BooleanField(default=False, db_default=False)  # of the installation
     time_zone = models.CharField(max_length=64, default="UTC")
 
+    # Unread notifications by the project's id. Pages set it, see web/access.py.
+    unread: dict[int, int]
+
     class Meta:
         db_table = "staff"
 
@@ -361,6 +364,9 @@ class AuditAction(models.TextChoices):
     CHANGE_REQUEST_APPROVED = "change_request.approved"
     CHANGE_REQUEST_REFUSED = "change_request.refused"
     CHANGE_REQUEST_WITHDRAWN = "change_request.withdrawn"
+    CHANNEL_CREATED = "channel.created"
+    CHANNEL_UPDATED = "channel.updated"
+    CHANNEL_DELETED = "channel.deleted"
 
 
 # Object types of audit entries.
@@ -570,3 +576,165 @@ class SavedView(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Notification(models.Model):
+    """Something that happened in an environment, as told to staff and channels. It never holds
+    personal data of players. `path` is a page below /<project>/<environment>/."""
+
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=40)  # see core/notifications.py
+    title = models.CharField(max_length=300)
+    lines = models.JSONField(default=list)
+    path = models.CharField(max_length=300, blank=True)
+    dedupe_key = models.CharField(max_length=200, unique=True)
+    created_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    class Meta:
+        db_table = "notification"
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class NotificationRecipient(models.Model):
+    """A notification as one person sees it in the product."""
+
+    notification = models.ForeignKey(Notification, models.CASCADE, related_name="recipients")
+    user = models.ForeignKey(User, models.CASCADE, related_name="+", db_index=False)
+    project = models.ForeignKey(Project, models.CASCADE, related_name="+")
+    read_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "notification_recipient"
+        ordering = ("-id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["user", "notification"], name="notification_recipient_unique"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["user", "project", "-id"], name="notification_list"),
+            models.Index(
+                fields=["user", "project"],
+                name="notification_unread",
+                condition=models.Q(read_at=None),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.notification}"
+
+
+class NotificationPlace(models.TextChoices):
+    """Where a person is told."""
+
+    PRODUCT = "product"
+    EMAIL = "email"
+
+
+class NotificationChoice(models.Model):
+    """Whether a person is told of a kind in a place, where that differs from the default."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="+", db_index=False)
+    project = models.ForeignKey(Project, models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=40)
+    place = models.CharField(max_length=10, choices=NotificationPlace)
+    is_on = models.BooleanField()
+
+    class Meta:
+        db_table = "notification_choice"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["user", "project", "kind", "place"], name="notification_choice_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.kind} by {self.place}"
+
+
+class ChannelKind(models.TextChoices):
+    SLACK = "slack", "Slack"
+    DISCORD = "discord", "Discord"
+
+
+class NotificationChannel(models.Model):
+    """An incoming webhook of Slack or Discord. Whoever knows its `url` can post there, so that is
+    shown masked. `kinds` are the sorted kinds of notifications that it gets."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="+", db_index=False)
+    kind = models.CharField(max_length=10, choices=ChannelKind)
+    name = models.CharField(max_length=100)
+    url = models.CharField(max_length=500)
+    kinds = models.JSONField(default=list)
+    created_by_name = models.CharField(max_length=200)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "notification_channel"
+        ordering = ("name",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "name"], name="notification_channel_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DeliveryState(models.TextChoices):
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class NotificationDelivery(models.Model):
+    """A notification on its way to a person's e-mail address or to a channel, see
+    core/deliveries.py. While it is being sent, `next_try_at` is when it is taken over."""
+
+    notification = models.ForeignKey(Notification, models.CASCADE, related_name="deliveries")
+    project = models.ForeignKey(Project, models.CASCADE, related_name="+", db_index=False)
+    user = models.ForeignKey(User, models.CASCADE, null=True, related_name="+")
+    channel = models.ForeignKey(NotificationChannel, models.CASCADE, null=True, related_name="+")
+    state = models.CharField(
+        max_length=10, choices=DeliveryState, db_default=DeliveryState.QUEUED,
+        default=DeliveryState.QUEUED,
+    )  # fmt: skip
+    attempts = models.PositiveSmallIntegerField(db_default=0, default=0)
+    error = models.CharField(max_length=300, blank=True, db_default="", default="")
+    queued_at = models.DateTimeField(db_default=Now())
+    next_try_at = models.DateTimeField(db_default=Now())
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "notification_delivery"
+        ordering = ("-id",)
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(user=None) ^ models.Q(channel=None),
+                name="notification_delivery_to",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["project", "-id"], name="notification_deliveries"),
+            models.Index(
+                fields=["next_try_at"],
+                name="notification_due",
+                condition=models.Q(state__in=["queued", "sending"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.notification} to {self.channel or self.user}"
+
+
+class NotificationPosition(models.Model):
+    """How far the audit log is searched for changes to tell of: one row, with the last entry's
+    id."""
+
+    entry_id = models.BigIntegerField()
+
+    class Meta:
+        db_table = "notification_position"

@@ -248,6 +248,9 @@ EMAIL_URL = env.str("EMAIL_URL", default="")
 MAILERS = {"default": _mailer(EMAIL_URL)} if EMAIL_URL else {}
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Ilara <ilara@localhost>")
 
+# Hosts of incoming webhooks beside those of Slack and Discord; see core/webhooks.py.
+WEBHOOK_HOSTS = env.list("ILARA_WEBHOOK_HOSTS", default=[])
+
 # --- OpenID Connect -----------------------------------------------------------------------------
 
 try:

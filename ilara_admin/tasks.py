@@ -1,6 +1,7 @@
 """Jobs of the foundation and of pages. Each only deletes what is due, takes over what is due, or
 continues where it was, so it may be killed at any point and may run twice."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management import call_command
@@ -11,6 +12,7 @@ from procrastinate.exceptions import JobAborted
 from ilara_admin.accounts import mails
 from ilara_admin.accounts.sessions import sessions_forget
 from ilara_admin.accounts.throttle import attempts_forget
+from ilara_admin.core import deliveries, key_warnings, notifications
 from ilara_admin.core.jobs import EVENTS_QUEUE, RETRY, jobs_forget
 from ilara_admin.runtime import job_manager
 from players.exports import exports_forget
@@ -74,3 +76,33 @@ def export_players(context: JobContext, export_id: int) -> None:
 def forget_exports(timestamp: int, **_: Any) -> None:
     """Delete the exports of players that were made a day ago."""
     exports_forget()
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queueing_lock="ilara_admin.tell_changes", retry=RETRY, pass_context=False)
+def tell_changes(timestamp: int, **_: Any) -> None:
+    """Make notifications of the changes in live."""
+    from ilara_admin.pages.live_changes import live_changes_tell
+
+    live_changes_tell()
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queueing_lock="ilara_admin.deliver", pass_context=False)
+def deliver(timestamp: int, **_: Any) -> None:
+    """Send notifications by e-mail and to channels: so each gets at most one message a minute."""
+    deliveries.deliver()
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(queueing_lock="ilara_admin.warn_of_keys", pass_context=False)
+def warn_of_keys(timestamp: int, **_: Any) -> None:
+    """Make notifications of API keys that expire soon or are not used."""
+    key_warnings.keys_warn(datetime.now(UTC))
+
+
+@app.periodic(cron="41 4 * * *")
+@app.task(queueing_lock="ilara_admin.forget_notifications", retry=RETRY, pass_context=False)
+def forget_notifications(timestamp: int, **_: Any) -> None:
+    """Delete old notifications."""
+    notifications.notifications_forget(datetime.now(UTC))

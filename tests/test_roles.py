@@ -36,6 +36,8 @@ TABLE: dict[Role, set[str]] = {
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
         "event_names_csv", "event_rejected",
         "event_rate", "event_download",
+        "notification_list", "notification_bell", "notification_open", "notification_read",
+        "notification_read_all", "notification_choices",  # one's own
     },
     # Edits players, writes notes, links ids, refunds purchases, sets flag overrides, downloads
     # lists of players.
@@ -67,6 +69,8 @@ TABLE: dict[Role, set[str]] = {
         "environment_edit", "environment_new", "project_edit",
         "guard_edit", "freeze_new", "freeze_edit", "freeze_delete",
         "event_property_personal",
+        "channel_list", "channel_new", "channel_edit", "channel_test", "channel_remove",
+        "delivery_list", "delivery_again",
     },
     # Accounts of the installation, and projects.
     Role.OWNER: {

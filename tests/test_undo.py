@@ -32,10 +32,21 @@ from ilara_admin.core.changes import (
     undo_together,
     why_not_undoable,
 )
+from ilara_admin.core.channels import channel_create, channel_update
 from ilara_admin.core.freezes import freeze_create, freeze_delete, freeze_update
 from ilara_admin.core.projects import environment_update, project_update
 from ilara_admin.core.staff import membership_set, staff_set_password, staff_update
-from ilara_admin.models import AuditAction, AuditEntry, Environment, KeyKind, Role, Tier, User
+from ilara_admin.models import (
+    AuditAction,
+    AuditEntry,
+    ChannelKind,
+    Environment,
+    KeyKind,
+    NotificationChannel,
+    Role,
+    Tier,
+    User,
+)
 from players.aliases import player_alias_link, player_alias_unlink
 from players.models import Player, player_id_for
 from players.notes import note_add, note_delete
@@ -104,6 +115,10 @@ class Things(NamedTuple):
         return Segment.objects.select_related("environment__project").get(
             environment=self.environment, key="beta-testers"
         )
+
+    @property
+    def channel(self) -> NotificationChannel:
+        return NotificationChannel.objects.get(project=self.environment.project)
 
     @property
     def event_name(self) -> EventName:
@@ -431,6 +446,19 @@ CASES = {
         A.PROJECT_UPDATED,
         lambda t: project_update(t.environment.project, name="New", tier=Tier.PRO, actor=ACTOR),
         lambda t: project_update(t.environment.project, tier=Tier.FREE, actor=ACTOR),
+    ),
+    "channel": Case(
+        A.CHANNEL_UPDATED,
+        lambda t: channel_update(t.channel, name="#new", kinds=["live_change"], actor=ACTOR),
+        lambda t: channel_update(t.channel, name="#newer", actor=ACTOR),
+        first=lambda t: channel_create(
+            project=t.environment.project,
+            kind=ChannelKind.SLACK,
+            name="#old",
+            url="https://hooks.slack.com/services/x",
+            kinds=[],
+            actor=ACTOR,
+        ),
     ),
     "staff": Case(
         A.STAFF_UPDATED,

@@ -29,6 +29,7 @@ from ilara_admin.core.guard import (
     fingerprint,
     whole_before,
 )
+from ilara_admin.core.notifications import notify, register_kind
 from ilara_admin.core.review import Review, ReviewRefusedError, ReviewState
 from ilara_admin.models import (
     AuditAction,
@@ -54,6 +55,19 @@ VERBS = {
     "api_key.revoked": "Revoke the key",
     "freeze_window.deleted": "Delete the freeze of",
 }
+
+WAITING, REVIEWED = "request_waiting", "request_reviewed"
+register_kind(
+    WAITING,
+    "Requests waiting for you",
+    "Someone else asks for a review of a change, or edited it.",
+    role=Role.LIVE_OPS,
+)
+register_kind(
+    REVIEWED,
+    "Reviews of your requests",
+    "A change request of yours was approved, or changes of it were requested.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +176,7 @@ def request_submit(
         writers=sorted(state.writers),
     )
     _record(AuditAction.CHANGE_REQUEST_OPENED, request, actor, reason)
+    _ask_for_review(request, actor)
     return request
 
 
@@ -178,7 +193,21 @@ def request_edit(
     request.reason, request.edited_at = reason or request.reason, timezone.now()
     _store(request, state, "items", "title", "reason", "edited_at")
     _record(AuditAction.CHANGE_REQUEST_EDITED, request, actor, reason)
+    _ask_for_review(request, actor)
     return request
+
+
+def _ask_for_review(request: ChangeRequest, actor: Actor) -> None:
+    notify(
+        WAITING,
+        request.environment,
+        f"{actor.name} asks for a review of request {request.pk}: {request.title}",
+        [f"Reason: {request.reason}"] if request.reason else [],
+        page="request_detail",
+        args=[request.pk],
+        actor=actor.user,
+        dedupe_key=f"{WAITING}:{request.pk}:{request.version}",
+    )
 
 
 def title_of(items: Sequence[ChangeItem]) -> str:
@@ -242,7 +271,8 @@ def request_approve(
     state = _step(review.approve, review_of(request), _user_of(actor).pk, fingerprint)
     _say(request, actor, Verdict.APPROVE, comment)
     _store(request, state)
-    _record(AuditAction.CHANGE_REQUEST_APPROVED, request, actor, comment)
+    entry = _record(AuditAction.CHANGE_REQUEST_APPROVED, request, actor, comment)
+    _tell_author(request, actor, "approved", comment, entry)
     return request
 
 
@@ -257,8 +287,27 @@ def request_refuse(
     state = _step(review.request_changes, review_of(request), _user_of(actor).pk, fingerprint)
     _say(request, actor, Verdict.REFUSE, comment)
     _store(request, state)
-    _record(AuditAction.CHANGE_REQUEST_REFUSED, request, actor, comment)
+    entry = _record(AuditAction.CHANGE_REQUEST_REFUSED, request, actor, comment)
+    _tell_author(request, actor, "requested changes of", comment, entry)
     return request
+
+
+def _tell_author(
+    request: ChangeRequest, actor: Actor, verb: str, comment: str, entry: AuditEntry
+) -> None:
+    if request.author is None:
+        return
+    notify(
+        REVIEWED,
+        request.environment,
+        f"{actor.name} {verb} request {request.pk}: {request.title}",
+        [comment] if comment.strip() else [],
+        page="request_detail",
+        args=[request.pk],
+        only=[request.author],
+        actor=actor.user,
+        dedupe_key=f"{REVIEWED}:{request.pk}:{entry.pk}",
+    )
 
 
 @transaction.atomic

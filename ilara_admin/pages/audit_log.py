@@ -66,6 +66,7 @@ KINDS = {
     "api_key": "API keys",
     "environment": "Environments",
     "project": "Projects",
+    "channel": "Channels",
     "staff": "Staff",
     "change_request": "Change requests",
     "freeze_window": "Freezes",

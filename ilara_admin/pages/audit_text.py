@@ -79,6 +79,9 @@ VERBS = {
     AuditAction.CHANGE_REQUEST_APPROVED: "approved the change request",
     AuditAction.CHANGE_REQUEST_REFUSED: "requested changes of the change request",
     AuditAction.CHANGE_REQUEST_WITHDRAWN: "withdrew the change request",
+    AuditAction.CHANNEL_CREATED: "added the channel",
+    AuditAction.CHANNEL_UPDATED: "changed the channel",
+    AuditAction.CHANNEL_DELETED: "removed the channel",
 }
 OBJECT_PAGES = {
     "flag": "flag_detail",
@@ -93,9 +96,15 @@ SECTION_PAGES = {
     "environment": "environment_settings",
     "project": "environment_settings",
     "freeze_window": "environment_settings",
+    "channel": "channel_list",
 }
 OF_INVITES = (AuditAction.STAFF_INVITED, AuditAction.STAFF_INVITE_REVOKED)
-GONE = (AuditAction.PLAYER_ERASED, AuditAction.FLAG_DELETED, AuditAction.SEGMENT_DELETED)
+GONE = (
+    AuditAction.PLAYER_ERASED,
+    AuditAction.FLAG_DELETED,
+    AuditAction.SEGMENT_DELETED,
+    AuditAction.CHANNEL_DELETED,
+)
 NOUNS = {
     "event_name": "event",
     "api_key": "API key",

@@ -70,6 +70,9 @@ PAGES = (
     Offer("Stale flags", "flag_stale_list", "archive-box", "unused old cleanup"),
     Offer("Churn model", "churn_model", "chart-bar", "risk prediction"),
     Offer("API reference", "reference", "book-open", "docs endpoints specification"),
+    Offer("Notifications", "notification_list", "bell", "alerts inbox messages news unread"),
+    Offer("Choose notifications", "notification_choices", "bell", "subscribe mute e-mail"),
+    Offer("Channels", "channel_list", "megaphone", "slack discord webhook notifications"),
     Offer("Your account", "account", "user-circle", "profile time zone password"),
 )
 ACTIONS = (

@@ -126,24 +126,33 @@ class Shell:
         """The name of the OpenID provider, "" if none is configured."""
         return settings.OPENID.name if settings.OPENID else ""
 
+    @property
+    def unread(self) -> int:
+        """Unread notifications of the project."""
+        found: dict[int, int] = getattr(self._user, "unread", {})
+        return found.get(self.project.pk, 0) if self.project else 0
+
     @cached_property
     def role(self) -> Role | None:
         """The role in the current project."""
-        user = getattr(self._request, "user", None)
-        return user.role_in(self.project) if isinstance(user, User) else None
+        return self._user.role_in(self.project) if self._user else None
 
     @property
     def is_admin(self) -> bool:
         return self.role is not None and self.role.rank >= Role.ADMIN.rank
 
     @property
+    def _user(self) -> User | None:
+        user = getattr(self._request, "user", None)
+        return user if isinstance(user, User) else None
+
+    @property
     def switcher(self) -> Switcher | None:
         if self.project is None or self.environment is None:
             return None
         environments: list[Environment] | None = getattr(self._request, "environments", None)
-        user = getattr(self._request, "user", None)
         if environments is None:
-            environments = environments_of(user) if isinstance(user, User) else []
+            environments = environments_of(self._user) if self._user else []
         projects = tuple(
             (project.name, tuple(self._environment_link(project, each) for each in group))
             for project, group in groupby(environments, key=lambda each: each.project)

@@ -158,7 +158,9 @@
     toast.querySelector(".toast > div").textContent = text;
     document.getElementById("alerts").replaceChildren(toast);
   };
-  on("htmx:responseError", ({ detail: { xhr } }) => {
+  const asked = (elt) => elt.id !== "bell"; // it asks by itself
+  on("htmx:responseError", ({ detail: { elt, xhr } }) => {
+    if (!asked(elt)) return;
     const id = xhr.getResponseHeader("X-Request-Id");
     const why = { 403: "Permission denied", 404: "Not found", 429: "Too many requests" };
     const what = why[xhr.status] ?? "The request failed";
@@ -166,7 +168,9 @@
     const then = isText ? xhr.responseText : "Reload the page and try again.";
     alertWith(`${what}. ${then}${id ? ` Request ${id}.` : ""}`);
   });
-  on("htmx:sendError", () => alertWith("The server is not reachable. Check your connection."));
+  on("htmx:sendError", ({ detail: { elt } }) => {
+    if (asked(elt)) alertWith("The server is not reachable. Check your connection.");
+  });
 
   // --- Live events: rows by animation frame, a limit to the rows shown, the state in words ---
   const QUIET = 25000; // milliseconds without a word from the stream, which speaks every ten seconds

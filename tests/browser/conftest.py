@@ -20,7 +20,7 @@ from playwright.sync_api import (
 
 from tests.homes import HANG_SECONDS
 from tests.processes import program
-from tests.running import Serve
+from tests.running import Serve, free_port
 
 # Playwright's default of 5 seconds is too short for one worker on a busy machine.
 PATIENCE_MILLISECONDS = 60_000
@@ -42,6 +42,7 @@ class Ilara:
     """A running `serve`, with values from its output."""
 
     serve: Serve
+    webhook_port: int  # which channels may have on this machine
 
     @property
     def url(self) -> str:
@@ -64,10 +65,14 @@ class Ilara:
 def running_ilara(
     home: Path, *options: str, env: Mapping[str, str] | None = None
 ) -> Iterator[Ilara]:
-    mails = {"EMAIL_URL": f"filemail://{home}/mails"}
-    serve = Serve(home, "--workers", "1", *options, env={**mails, **(env or {})})
+    port = free_port()
+    given = {
+        "EMAIL_URL": f"filemail://{home}/mails",
+        "ILARA_WEBHOOK_HOSTS": f"http://127.0.0.1:{port}",
+    }
+    serve = Serve(home, "--workers", "1", *options, env={**given, **(env or {})})
     try:
-        yield Ilara(serve.ready(2 * HANG_SECONDS))  # may fill a sample game first
+        yield Ilara(serve.ready(2 * HANG_SECONDS), port)  # may fill a sample game first
         serve.stop()
     finally:
         serve.clean_up()

@@ -53,6 +53,8 @@ PAGES = [
     "events/names/{name}/personal/?property={property}",
     "events/rejected/", "segments/?sort=-size", "segments/whales/?sizes=hour",
     "events/?start=2026-01-31T12:00&prop=level", "events/?prop=level&operator=equals",
+    "notifications/", "notifications/?show=unread", "notifications/choices/",
+    "notifications/channels/", "notifications/channels/new/", "notifications/deliveries/",
     "keys/", "keys/new/", "keys/1/edit/", "keys/1/rotate/",
     "keys/1/revoke/", "audit/", "audit/?show=seen", "audit/{entry}/", "audit/{entry}/?view=json",
     "audit/{entry}/undo/", "audit/{entry}/undo/together/",
@@ -84,6 +86,7 @@ NO_PAGES = {
     # test_accounts.py looks at these: they need a second factor.
     "account_factor_remove", "account_recovery_codes", "second_factor_needed",
     "staff_factors_reset",
+    "notification_bell", "notification_open", "channel_edit", "channel_remove",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ CREATE INDEX cache_entry_expires ON cache_entry (expires);
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ilara_admin", "0012_invites"),
+        ("ilara_admin", "0010_invites"),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ilara_admin", "0013_accounts"),
+        ("ilara_admin", "0011_accounts"),
     ]
 
     operations = [

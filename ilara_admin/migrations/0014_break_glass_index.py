@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ilara_admin", "0010_change_requests"),
+        ("ilara_admin", "0013_notifications"),
     ]
 
     operations = [

@@ -1,0 +1,21 @@
+"""Members of a project, for tests of who is told of what."""
+
+from django.test import Client
+
+from ilara_admin.models import Environment, Membership, Role, User
+from tests.factories import make_staff
+
+
+def make_member(environment: Environment, role: Role, email: str = "") -> User:
+    user = make_staff(role)
+    User.objects.filter(pk=user.pk).update(email=email)
+    Membership.objects.update_or_create(
+        user=user, project=environment.project, defaults={"role": role}
+    )
+    return User.objects.get(pk=user.pk)
+
+
+def client_for(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
