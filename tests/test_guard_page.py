@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.http import HttpResponse
 from django.test import Client
 
 from flags.models import Flag
@@ -25,12 +24,17 @@ pytestmark = pytest.mark.django_db
 
 type ClientOf = Callable[[Role], Client]
 HTMX = {"HX-Request": "true"}
-NOW = {"actor": ACTOR}
 
 
 def guard(environment: Environment, **needs: list[str]) -> None:
     settings = {f"guard_{name}": sorted(acts) for name, acts in needs.items()}
     environment_update(environment, settings, actor=Actor.of_command("test"))
+
+
+def freeze(environment: Environment) -> None:
+    now = datetime.now(UTC)
+    end = now + timedelta(days=1)
+    freeze_create(environment, starts_at=now, ends_at=end, reason="Cup", actor=ACTOR)
 
 
 def url(world: World, path: str) -> str:
@@ -46,9 +50,9 @@ def newest() -> AuditEntry:
     return AuditEntry.objects.all()[0]
 
 
-def hidden(response: HttpResponse) -> dict[str, str]:
+def hidden(page: str) -> dict[str, str]:
     """The fields that the page posts again."""
-    found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', response.text)
+    found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page)
     return {name: value for name, value in found if name != "csrfmiddlewaretoken"}
 
 
@@ -91,10 +95,7 @@ def test_name__must_be_typed(world: World, client_of: ClientOf) -> None:
 def test_turning_off__never_waits(world: World, client_of: ClientOf) -> None:
     flag_set_enabled(flag(world), True, actor=ACTOR)
     guard(world.environment, approval=["rules", "turn_on"])
-    now = datetime.now(UTC)
-    freeze_create(
-        world.environment, starts_at=now, ends_at=now + timedelta(days=1), reason="Cup", **NOW
-    )
+    freeze(world.environment)
     client = client_of(Role.LIVE_OPS)
     assert client.post(url(world, "flags/new-feature/turn-off/")).status_code == 302
     assert not flag(world).enabled
@@ -145,10 +146,7 @@ def test_break_glass__without_need__is_not_marked(world: World, client_of: Clien
 
 
 def test_freeze__refuses_all_but_break_glass(world: World, client_of: ClientOf) -> None:
-    now = datetime.now(UTC)
-    freeze_create(
-        world.environment, starts_at=now, ends_at=now + timedelta(days=1), reason="Cup", **NOW
-    )
+    freeze(world.environment)
     asked = client_of(Role.LIVE_OPS).post(url(world, ON), {"guard_act": "go", "reason": "x"})
     assert "Live is frozen until" in asked.text
     assert "Cup" in asked.text
@@ -176,10 +174,10 @@ def test_page__leaves_no_toast_and_no_session_behind(world: World, client_of: Cl
     assert "is on. Players see it" not in client.post(url(world, ON)).text
     form = {"name": "iOS", "kind": "public", "expires": ""}
     asked = client.post(url(world, "keys/new/"), form)
-    assert hidden(asked).items() >= form.items()
+    assert hidden(asked.text).items() >= form.items()
     number = ApiKey.objects.count()
     issued = client.post(
-        url(world, "keys/new/"), {**hidden(asked), "guard_act": "go", "reason": "New build"}
+        url(world, "keys/new/"), {**hidden(asked.text), "guard_act": "go", "reason": "New build"}
     )
     assert "pk_live_" in issued.text
     assert ApiKey.objects.count() == number + 1

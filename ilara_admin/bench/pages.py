@@ -209,7 +209,9 @@ def _one_time_links(environment: Environment, user: User) -> dict[str, dict[str,
         project=environment.project, role=Role.VIEWER, created_by=user, actor=Actor.of_user(user)
     )
     token = reset_path(user).rstrip("/").rpartition("/")[2]
-    people = [{"pk": each.pk, "invite_id": invite.pk} for each in User.objects.all()[:3]]
+    people: list[Case] = [
+        {"pk": each.pk, "invite_id": invite.pk} for each in User.objects.all()[:3]
+    ]
     return {
         "staff": {"": people},
         "invite": {"": [{"token": token_of(invite)}]},

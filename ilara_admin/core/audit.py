@@ -188,8 +188,17 @@ def _policies(
     # The settings of the guard itself are changed under the old ones.
     old = before if action == AuditAction.ENVIRONMENT_UPDATED and before else {}
     for place in places:
-        lists = (old.get(name, getattr(place, name)) for name in GUARD_SETTINGS)
-        yield place.slug, GuardPolicy(*(acts_in(each) for each in lists), names, freezes_of(place))
+        acts = {name: acts_in(old.get(name, getattr(place, name))) for name in GUARD_SETTINGS}
+        yield (
+            place.slug,
+            GuardPolicy(
+                reason=acts["guard_reason"],
+                name=acts["guard_name"],
+                approval=acts["guard_approval"],
+                names=names,
+                freezes=freezes_of(place),
+            ),
+        )
 
 
 GUARD_SETTINGS = ("guard_reason", "guard_name", "guard_approval")

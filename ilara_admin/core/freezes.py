@@ -84,7 +84,7 @@ def _row(window: FreezeWindow) -> dict[str, Any]:
     }
 
 
-def _locked(pk: object) -> FreezeWindow:
+def _locked(pk: int | str) -> FreezeWindow:
     windows = FreezeWindow.objects.select_for_update(of=("self",))
     found = windows.select_related("environment__project").filter(pk=pk).first()
     if found is None:

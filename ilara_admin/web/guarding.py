@@ -7,6 +7,7 @@ view runs once more in a transaction that is rolled back, to learn every change 
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.messages import get_messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpResponse
@@ -79,7 +80,7 @@ def _collect(
     for name in request.FILES:
         for file in request.FILES.getlist(name):
             file.seek(0)
-    session, messages = _Kept.of(request)
+    session, messages = _session_and_messages(request)
     request.collecting = collected
     try:
         with transaction.atomic():
@@ -89,25 +90,28 @@ def _collect(
         del request.collecting
     if response.status_code >= 400 or not collected:
         return response, []
-    _Kept.restore(request, session, messages)
+    _restore(request, session, messages)
     return None, collected
 
 
-class _Kept:
-    """The session and the messages of a request, which the rollback does not restore."""
+def _session_and_messages(request: HtmxHttpRequest) -> tuple[dict[str, Any], int]:
+    """What the rollback does not restore: the session, and the number of messages."""
+    return dict(request.session.items()), len(_queued(request))
 
-    @staticmethod
-    def of(request: HtmxHttpRequest) -> tuple[dict[str, Any], int]:
-        return dict(request.session.items()), len(request._messages._queued_messages)
 
-    @staticmethod
-    def restore(request: HtmxHttpRequest, session: dict[str, Any], messages: int) -> None:
-        for name in set(request.session.keys()) - session.keys():
-            del request.session[name]
-        for name, value in session.items():
-            if request.session.get(name) != value:
-                request.session[name] = value
-        del request._messages._queued_messages[messages:]
+def _restore(request: HtmxHttpRequest, session: dict[str, Any], messages: int) -> None:
+    for name in set(request.session.keys()) - session.keys():
+        del request.session[name]
+    for name, value in session.items():
+        if request.session.get(name) != value:
+            request.session[name] = value
+    del _queued(request)[messages:]
+
+
+def _queued(request: HtmxHttpRequest) -> list[Any]:
+    """The messages that this request adds for the next page."""
+    queued: list[Any] = getattr(get_messages(request), "_queued_messages", [])
+    return queued
 
 
 # --- The page -------------------------------------------------------------------------------------
@@ -210,7 +214,8 @@ def _guarded(request: HtmxHttpRequest, collected: list[Collected]) -> list[str]:
     places = {each.item.environment for each in collected if each.missing}
     if request.environment.pk in places or None in places:
         return [request.environment.slug]
-    siblings = request.environment.project.environments.filter(pk__in=places)
+    found = [place for place in places if place is not None]
+    siblings = request.environment.project.environments.filter(pk__in=found)
     return list(siblings.values_list("slug", flat=True))
 
 
