@@ -28,8 +28,12 @@ from ilara_admin.models import (
     ApiKey,
     AuditEntry,
     ChangeRequest,
+    ChannelKind,
     Environment,
     FreezeWindow,
+    Notification,
+    NotificationChannel,
+    NotificationRecipient,
     Role,
     SavedView,
     User,
@@ -88,6 +92,7 @@ def times_of_pages(
         "views": {"": [_view(environment, user)]},
         "requests": {"": [_request(environment, user)]},
         "settings": {"": [_freeze(environment)]},
+        "notifications": {"": [_notified(environment, user)]},
     }
     cases["players"][""].append({"export_id": _export(environment, user)})
     cases |= _one_time_links(environment, user)
@@ -217,6 +222,20 @@ def _one_time_links(environment: Environment, user: User) -> dict[str, dict[str,
         "invite": {"": [{"token": token_of(invite)}]},
         "sign-in": {"": [{"token": token}]},
     }
+
+
+def _notified(environment: Environment, user: User) -> Case:
+    channel, _ = NotificationChannel.objects.get_or_create(
+        project=environment.project, name="Timed", kind=ChannelKind.SLACK,
+        url="https://hooks.slack.com/services/timed",
+    )  # fmt: skip
+    notification, _ = Notification.objects.get_or_create(
+        environment=environment, kind="live_change", title="Timed", dedupe_key="live_change:timed"
+    )
+    NotificationRecipient.objects.get_or_create(
+        notification=notification, user=user, project=environment.project
+    )
+    return {"channel_id": channel.pk, "notification_id": notification.pk}
 
 
 def _export(environment: Environment, user: User) -> int:

@@ -44,7 +44,7 @@ LIVE = "live"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class NotificationKind:
     """What a notification is about. Members with `role` and above may be told; in the product they
     are, unless they choose otherwise or `default_on` is false. E-mails and channels are chosen."""
 
@@ -58,22 +58,24 @@ class Kind:
         return self.default_on and place is NotificationPlace.PRODUCT
 
 
-_kinds: dict[str, Kind] = {}
+_kinds: dict[str, NotificationKind] = {}
 
 
 def register_kind(
     key: str, label: str, description: str, *, default_on: bool = True, role: Role = Role.VIEWER
 ) -> None:
-    _kinds[key] = Kind(key, label, description, default_on, role)
+    _kinds[key] = NotificationKind(key, label, description, default_on, role)
 
 
-def all_kinds() -> list[Kind]:
+def all_kinds() -> list[NotificationKind]:
     return list(_kinds.values())
 
 
-def kind_of(key: str) -> Kind:
+def kind_of(key: str) -> NotificationKind:
     """A kind of a former version is shown to admins."""
-    return _kinds.get(key) or Kind(key, key.replace("_", " ").capitalize(), "", False, Role.ADMIN)
+    return _kinds.get(key) or NotificationKind(
+        key, key.replace("_", " ").capitalize(), "", False, Role.ADMIN
+    )
 
 
 LIVE_CHANGE, BREAK_GLASS = "live_change", "break_glass"

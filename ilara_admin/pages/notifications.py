@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, render
 
 from ilara_admin.core.notifications import (
     KEPT_DAYS,
-    Kind,
+    NotificationKind,
     all_kinds,
     choices_of,
     choices_set,
@@ -39,7 +39,7 @@ class NotificationFilterForm(FilterForm):
     show = forms.ChoiceField(required=False, choices=[("", "All"), (UNREAD, "Unread only")])
 
 
-def visible_kinds(request: HtmxHttpRequest) -> list[Kind]:
+def visible_kinds(request: HtmxHttpRequest) -> list[NotificationKind]:
     return [kind for kind in all_kinds() if may(request, kind.role)]
 
 
