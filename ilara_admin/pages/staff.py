@@ -72,7 +72,10 @@ NEW_PASSWORD = forms.PasswordInput(attrs={"autocomplete": "new-password"})
 
 def role_field() -> forms.ChoiceField:
     return forms.ChoiceField(
-        label="Role in this project", choices=MEMBER_CHOICES, widget=forms.RadioSelect
+        label="Role in this project",
+        choices=MEMBER_CHOICES,
+        initial=Role.VIEWER,
+        widget=forms.RadioSelect,
     )
 
 

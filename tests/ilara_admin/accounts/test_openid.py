@@ -233,7 +233,7 @@ def test_verified_address__links_the_only_account_with_it(
 ) -> None:
     maya = make_staff(Role.VIEWER, "m.lin")
     User.objects.filter(pk=maya.pk).update(email="Maya@Studio.example")
-    Membership.objects.create(user=maya, project=project, role=Role.ADMIN)
+    Membership.objects.update_or_create(user=maya, project=project, defaults={"role": Role.ADMIN})
     provider.person["groups"] = ["desk"]
     client = Client()
     sign_in(client)

@@ -132,7 +132,7 @@ def test_with_mail__the_sign_in_page_links_to_it(db: None) -> None:
 
 
 def test_link_of_an_owner__is_shown_once_and_audited(environment: Environment, ana: User) -> None:
-    owner = signed_in()
+    owner = signed_in(Role.OWNER)
     url = url_of(environment, "staff_reset_link", ana.pk)
     assert "second factors stay" in text_of(owner.get(url))
     response = owner.post(url, {"reason": "Lost phone"}, headers=HTMX)
@@ -146,7 +146,7 @@ def test_link_of_an_owner__is_shown_once_and_audited(environment: Environment, a
 
 
 def test_own_reset__is_a_change_of_the_password(environment: Environment, ana: User) -> None:
-    me = make_staff()
+    me = make_staff(Role.OWNER)
     client = Client()
     client.force_login(me)
     response = client.get(url_of(environment, "staff_reset_link", me.pk))
@@ -155,7 +155,7 @@ def test_own_reset__is_a_change_of_the_password(environment: Environment, ana: U
 
 def test_deactivated_account__gets_no_link(environment: Environment, ana: User) -> None:
     User.objects.filter(pk=ana.pk).update(is_active=False)
-    response = signed_in().post(url_of(environment, "staff_reset_link", ana.pk))
+    response = signed_in(Role.OWNER).post(url_of(environment, "staff_reset_link", ana.pk))
     assert response.status_code == 302
     assert "Reactivate the account first" in message_of(response)
 

@@ -145,7 +145,7 @@ def test_used_codes__are_known_to_all_processes(ana: User) -> None:
 
 @pytest.fixture
 def ben(db: None) -> User:
-    return make_staff(Role.ADMIN, "ben")
+    return make_staff(Role.OWNER, "ben")
 
 
 def signed_in_by_password(user: User) -> Client:
@@ -327,7 +327,7 @@ def test_reset__removes_all_factors_and_ends_sessions(
     password_step(theirs)
     code_step(theirs, code_of())
     assert is_signed_in(theirs)
-    page = text_of(mine.get(url_of(environment, "staff_edit", ana.pk)))
+    page = text_of(mine.get(url_of(environment, "staff_member", ana.pk)))
     assert "<dd>Authenticator app</dd>" in page
     url = url_of(environment, "staff_factors_reset", ana.pk)
     assert "Reset second factors of ana" in text_of(mine.get(url))
