@@ -62,11 +62,11 @@ def respond(request: ApiRequest) -> HttpResponseBase:
         ) from None
     arrivals = reader.follow(after)
     if KeyScope.PERSONAL not in request.api_key.scopes:
-        arrivals = map(_masked, repeat(request.snapshot.environment_id), arrivals)
+        arrivals = map(without_personal, repeat(request.snapshot.environment_id), arrivals)
     return response(request, reader, map(frame, arrivals))
 
 
-def _masked(environment_id: int, arrival: Arrival) -> Arrival:
+def without_personal(environment_id: int, arrival: Arrival) -> Arrival:
     """Without e-mail addresses and the properties that are personal now."""
     if arrival.entry is None:
         return arrival

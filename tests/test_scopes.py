@@ -192,13 +192,13 @@ def test_streamed_event__is_masked_without_personal(ann: Player) -> None:
         properties=msgspec.Raw(b'{"city":"Ulm","level":1.50,"text":"to ann@example.com"}'),
     )
     entry = LogEntry(7, event, msgspec.json.encode(event))
-    sent = stream.frame(stream._masked(ann.environment_id, Arrival(7, entry)))
+    sent = stream.frame(stream.without_personal(ann.environment_id, Arrival(7, entry)))
     assert b'"properties":{"city":"U***","level":1.50,"text":"to a***@example.com"}' in sent
     properties = msgspec.Raw(b'{"a": 1}')
     plain = LogEntry(8, msgspec.structs.replace(event, properties=properties), b"as stored")
-    assert stream._masked(ann.environment_id, Arrival(8, plain)).entry == plain
+    assert stream.without_personal(ann.environment_id, Arrival(8, plain)).entry == plain
     gap = Arrival(9, missed=3)
-    assert stream._masked(ann.environment_id, gap) == gap
+    assert stream.without_personal(ann.environment_id, gap) == gap
 
 
 # --- Networks -------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):
         return "Ilara"
 
     def encrypt(self, text: str) -> str:
-        encrypted: bytes = _cipher().encrypt(text.encode())
+        encrypted: bytes = cipher().encrypt(text.encode())
         return encrypted.decode()
 
     def decrypt(self, encrypted_text: str) -> str:
@@ -107,7 +107,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):
         from cryptography.fernet import InvalidToken
 
         try:
-            text: bytes = _cipher().decrypt(encrypted_text.encode())
+            text: bytes = cipher().decrypt(encrypted_text.encode())
             return text.decode()
         except InvalidToken:
             logger.warning("A second factor was stored with another SECRET_KEY. Reset it.")
@@ -116,7 +116,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):
 
 
 @lru_cache(maxsize=1)
-def _cipher() -> Any:
+def cipher() -> Any:
     """Encrypts secrets of second factors with a key that depends on SECRET_KEY."""
     from cryptography.fernet import Fernet  # large, and rarely needed
 

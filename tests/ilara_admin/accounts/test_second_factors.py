@@ -8,6 +8,7 @@ import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from pytest_django.fixtures import Settings
@@ -128,16 +129,19 @@ def test_codes_of_another_secret_key__are_wrong(
     from ilara_admin.accounts import adapters
 
     settings.SECRET_KEY = "another" * 9
-    adapters._cipher.cache_clear()
+    adapters.cipher.cache_clear()
     try:
         password_step(client)
         assert code_step(client, code_of()).status_code == 422
     finally:
-        adapters._cipher.cache_clear()
+        adapters.cipher.cache_clear()
 
 
 def test_used_codes__are_known_to_all_processes(ana: User) -> None:
-    assert "DatabaseCache" in type(cache._connections["default"]).__name__  # type: ignore[attr-defined]
+    cache.set("used", "123456")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM cache_entry WHERE cache_key LIKE '%:used'")
+        assert cursor.fetchone()[0] == 1
 
 
 # --- Adding ---------------------------------------------------------------------------------------
