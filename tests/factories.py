@@ -145,9 +145,9 @@ def _add_members(roles: dict[int, tuple[Role, Iterable[Project]]]) -> None:
     )
 
 
-def make_request(environment: Environment, author: User) -> ChangeRequest:
-    """A change request to turn on the starter flag that is off."""
-    flag = Flag.objects.get(environment=environment, key="new-feature")
+def make_request(environment: Environment, author: User, key: str = "new-feature") -> ChangeRequest:
+    """A change request to turn on a flag; without a key, the starter flag that is off."""
+    flag = Flag.objects.get(environment=environment, key=key)
     item = ChangeItem(
         environment.pk, "flag.enabled", flag.key, flag.key, {"enabled": False}, {"enabled": True},
         {**flag.document, "enabled": True, "archived": False},

@@ -20,7 +20,15 @@ from players.services import player_update
 from segments.lists.services import ids_add
 from segments.models import Segment
 from tests.api_client import EVENTS, PLAYERS, Api
-from tests.factories import ACTOR, World, make_environment, make_key, make_staff
+from tests.factories import (
+    ACTOR,
+    World,
+    make_environment,
+    make_freeze,
+    make_key,
+    make_request,
+    make_staff,
+)
 from tests.pages import wait_for_followers
 from tests.walk import texts_of
 
@@ -95,7 +103,10 @@ def known() -> Iterator[Known]:
     api.post(f"{PLAYERS}/{pid}/purchase", {"amount": 4.99, "transaction_id": "order-q7"})
     members = {role: make_staff(role) for role in Role}
     User.objects.update(time_zone="Asia/Tokyo")
-    world = World(environment, key.key, player, members, {}, entry)
+    request = make_request(environment, members[Role.LIVE_OPS], "new_tutorial")
+    world = World(
+        environment, key.key, player, members, {}, entry, request, make_freeze(environment)
+    )
     # The ends are missing, so that the page that repeats what was typed does not show a secret;
     # e-mails are found in any case.
     typed = [secret[:-3] for secret in SECRETS.values()]

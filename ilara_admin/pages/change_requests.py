@@ -233,9 +233,11 @@ class RequestEdit(NamedTuple):
 def _edit(request: HtmxHttpRequest, row: ChangeRequest) -> RequestEdit | None:
     """For its author, if the request is about one flag or segment."""
     items = change_requests.items_of(row)
-    if request.user.pk not in row.writers or len(items) != 1 or items[0].before is None:
+    if request.user.pk not in row.writers or len(items) != 1:
         return None
-    item = items[0]
+    (item,) = items
+    if item.before is None:
+        return None
     if item.object_type == "segment":
         url = environment_url(request, "segment_edit", item.object_id)
         return RequestEdit("Edit in the segment's editor", url)

@@ -64,9 +64,9 @@ def _tell_all(entries: Iterable[AuditEntry]) -> int:
         # Two API keys may have the same name.
         author = (entry.actor_user_id, entry.actor_key_id, entry.actor_name)
         groups[(entry.break_glass, place, *author)].append(entry)
-    for (is_bypass, place, *_), group in groups.items():
-        assert isinstance(place, Environment)
-        _tell(BREAK_GLASS if is_bypass else LIVE_CHANGE, place, group)
+    for (is_bypass, where, *_), group in groups.items():
+        assert isinstance(where, Environment)
+        _tell(BREAK_GLASS if is_bypass else LIVE_CHANGE, where, group)
     return len(groups)
 
 

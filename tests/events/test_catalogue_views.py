@@ -14,11 +14,12 @@ from django.utils import timezone
 
 from events import services
 from events.models import Event, EventFold, EventHour, EventMinute, EventName, RejectedEvent
-from events.rollups import Horizon, fold_until
+from events.rollups import fold_until
 from events.stats import Freshness, Span, freshness, series, unusual_names
 from events.usage import users_of_events
 from flags.engine.document import decode_document
 from flags.services import flag_create
+from ilara_admin.core.horizon import Horizon
 from ilara_admin.models import AuditEntry, Environment, Role
 from ilara_admin.web.chart_axes import time_labels
 from players.models import Player

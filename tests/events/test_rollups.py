@@ -12,7 +12,7 @@ from django.db import connection
 from events import rollups
 from events.log_reader import recent_examples
 from events.models import EventFold, EventHour, EventMinute, EventName, EventProperty
-from events.rollups import Horizon
+from ilara_admin.core.horizon import Horizon
 from ilara_admin.models import Environment
 from tests.events.conftest import database_session, insert, make_environment, wait_for
 

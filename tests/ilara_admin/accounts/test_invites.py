@@ -77,7 +77,7 @@ def test_invite__is_created_shown_once_and_accepted(environment: Environment) ->
     assert guest.get(link).status_code == 404  # once only
     actions = AuditEntry.objects.filter(action__startswith="staff.").order_by("id")
     *_, invited, created, joined, accepted = actions
-    assert (invited.action, invited.after["role"]) == ("staff.invited", "live-ops")
+    assert (invited.action, (invited.after or {})["role"]) == ("staff.invited", "live-ops")
     assert created.action == "staff.created"
     assert (joined.action, joined.after) == ("staff.membership_changed", {"role": "live-ops"})
     assert (accepted.action, accepted.actor_user) == ("staff.invite_accepted", user)

@@ -11,11 +11,12 @@ from django.utils import timezone
 
 from events import stats
 from events.models import Event, EventName
-from events.rollups import Horizon, fold_until
+from events.rollups import fold_until
 from events.stats import arrivals, last_minute
 from flags.models import Flag
 from flags.services import flag_set_enabled
 from ilara_admin.core.api_keys import api_key_create
+from ilara_admin.core.horizon import Horizon
 from ilara_admin.models import ApiKey, Environment, Role
 from players.models import Player
 from tests.api_client import EVENTS, PLAYERS, Api
