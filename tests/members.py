@@ -2,16 +2,13 @@
 
 from django.test import Client
 
-from ilara_admin.models import Environment, Membership, Role, User
+from ilara_admin.models import Environment, Role, User
 from tests.factories import make_staff
 
 
 def make_member(environment: Environment, role: Role, email: str = "") -> User:
-    user = make_staff(role)
+    user = make_staff(role, "", environment.project)
     User.objects.filter(pk=user.pk).update(email=email)
-    Membership.objects.update_or_create(
-        user=user, project=environment.project, defaults={"role": role}
-    )
     return User.objects.get(pk=user.pk)
 
 

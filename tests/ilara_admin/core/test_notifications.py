@@ -92,8 +92,7 @@ def test_kind_of_a_higher_role__is_told_only_to_that_role(
 
 
 def test_owner__is_told_in_every_project(environment: Environment) -> None:
-    owner = make_staff()
-    User.objects.filter(pk=owner.pk).update(is_owner=True)
+    owner = make_staff(Role.OWNER)
     tell(environment, KEY_EXPIRING)
     assert told() == {owner}
 
