@@ -7,10 +7,12 @@ from functools import lru_cache
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.authentication import get_authentication_records
+from allauth.account.stages import LoginStage
 from allauth.account.utils import get_login_redirect_url
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
-from allauth.mfa.stages import AuthenticateStage
+from allauth.mfa.internal.constants import LoginStageKey
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -18,6 +20,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from ilara_admin.accounts.factors import factors_of
 from ilara_admin.accounts.openid import used_factor_of_provider
 from ilara_admin.accounts.sessions import address_of, note_use
 from ilara_admin.models import User
@@ -64,16 +67,22 @@ class AccountAdapter(DefaultAccountAdapter):
         """The audit log has every change."""
 
 
-class SecondFactorStage(AuthenticateStage):
-    """allauth's step, on our page. The account must still have the password of the first step."""
+class SecondFactorStage(LoginStage):
+    """The step after the password: its page, and that the account still has the password of the
+    first step. allauth's own class would load the parts for passkeys in every process."""
 
+    key = LoginStageKey.MFA_AUTHENTICATE.value
     urlname = "second_factor"
 
     def handle(self) -> tuple[HttpResponse | None, bool]:
         user = self.login.user
-        if not self._should_handle(self.request) or used_factor_of_provider(self.request, user):
+        records = get_authentication_records(self.request, user)
+        if (
+            any(record.get("passwordless") for record in records)
+            or not factors_of(user).count
+            or used_factor_of_provider(self.request, user)
+        ):
             return None, True
-        self.state["authentication_required"] = True
         self.state["password"] = password_print(user)
         return HttpResponseRedirect(reverse(self.urlname)), True
 

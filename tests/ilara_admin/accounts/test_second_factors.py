@@ -20,6 +20,7 @@ from ilara_admin.core.staff import staff_set_password, staff_update
 from ilara_admin.models import AuditEntry, Environment, Role, User
 from tests.factories import ACTOR, PASSWORD, make_staff
 from tests.pages import HTMX, text_of, url_of
+from tests.processes import django_output
 
 SECRET = "JBSWY3DPEHPK3PXP"
 
@@ -407,3 +408,13 @@ def test_passkeys__need_a_name_and_a_secure_connection(
     settings.ALLOWED_HOSTS = ["*"]
     request = RequestFactory(SERVER_NAME=host).get("/", secure=secure, headers={"host": host})
     assert can_have_passkeys(request) is possible
+
+
+@pytest.mark.slow
+def test_web_process__loads_the_parts_for_factors_when_needed() -> None:
+    """They take ten megabytes."""
+    code = (
+        "import sys, ilara_admin.urls; "
+        "print([name for name in ('fido2', 'cryptography', 'qrcode') if name in sys.modules])"
+    )
+    assert django_output(code).strip() == "[]"
