@@ -70,7 +70,7 @@ def invite_create(
         expires_at=timezone.now() + timedelta(days=DAYS),
     )
     if not _may_invite(created_by, invite):
-        raise ValidationError({"role": "You cannot give a role above your own."})
+        raise ValidationError({"role": "Only admins of the project can invite."})
     invite.clean_fields(exclude=["accepted_at", "accepted_by", "revoked_at"])
     invite.save()
     after = {"role": role, "email": email, "expires_at": invite.expires_at.isoformat()}
@@ -117,7 +117,9 @@ def invite_join(invite: Invite, user: User) -> None:
 def _accept(invite: Invite, user: User) -> None:
     invite.accepted_at, invite.accepted_by = timezone.now(), user
     invite.save(update_fields=["accepted_at", "accepted_by"])
-    role, now = Role(invite.role), user.role_in(invite.project)
+    role = Role(invite.role)
+    # Locked, so that another invite at the same time cannot give a higher role in between.
+    now = User.objects.select_for_update().get(pk=user.pk).role_in(invite.project)
     if now is None or now.rank < role.rank:
         membership_set(user, invite.project, role, actor=Actor.of_user(user))
     after = {"role": invite.role, "invited_by": invite.created_by_name}
