@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ilara_admin", "0010_change_requests"),
+        ("ilara_admin", "0012_change_requests"),
         ("segments", "0002_catalogue"),
     ]
 
