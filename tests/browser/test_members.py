@@ -14,8 +14,10 @@ from tests.running import bash
 pytestmark = pytest.mark.slow
 
 CODE = """
+from ilara_admin.core.projects import project_create
 from ilara_admin.models import Project, Role
-from tests.factories import make_staff
+from tests.factories import ACTOR, make_staff
+project_create(name="Zoo", slug="zoo", actor=ACTOR)  # the last one in the switcher
 game = Project.objects.get(slug="sample-game")
 for mode in {modes}:
     make_staff(Role.ADMIN, f"boss-{{mode}}", game)
@@ -25,7 +27,7 @@ for mode in {modes}:
 
 @pytest.fixture(scope="module", autouse=True)
 def _people(ilara: Ilara) -> None:
-    """An admin of the sample game and an account without a project, for each mode."""
+    """Another project; an admin of the sample game and an account without a project, by mode."""
     code, variables = CODE.format(modes=list(MODES)), {"ILARA_HOME": str(ilara.serve.home)}
     bash(f"{sys.executable} manage.py shell --no-imports -c {shlex.quote(code)}", variables)
 
@@ -52,7 +54,7 @@ def test_admin_of_a_project_adds_a_colleague(window: Callable[..., Window], mode
     page.get_by_text("switch project or environment").locator("..").click()
     switcher = page.get_by_role("navigation", name="Projects and environments")
     expect(switcher.get_by_role("heading")).to_have_text(["Sample game"])
-    colleague.open("/my-game/live/")
+    colleague.open("/zoo/live/")
     expect(page.get_by_role("heading", name="Page not found")).to_be_visible()
     colleague.open("players/")
     expect(page.get_by_role("heading", name="Players", exact=True)).to_be_visible()
