@@ -42,9 +42,7 @@ def override_write(
     after = override_fields(flag, player)
     if before == after:
         return None
-    return audit(
-        AuditAction.FLAG_OVERRIDDEN, flag, actor, before=before, after=after, reason=reason
-    )
+    return _record(AuditAction.FLAG_OVERRIDDEN, flag, before, after, actor, reason)
 
 
 @transaction.atomic
@@ -58,9 +56,7 @@ def override_remove(
     after = override_fields(flag, player)
     if before == after:
         return None
-    return audit(
-        AuditAction.FLAG_OVERRIDE_REMOVED, flag, actor, before=before, after=after, reason=reason
-    )
+    return _record(AuditAction.FLAG_OVERRIDE_REMOVED, flag, before, after, actor, reason)
 
 
 def override_fields(flag: Flag, player: Player) -> dict[str, Any]:
@@ -149,5 +145,12 @@ def _players(flag: Flag, names: Sequence[str]) -> QuerySet[Player]:
 
 
 def _audit_all(flag: Flag, before: Any, after: Any, actor: Actor, reason: str) -> AuditEntry:
-    sides = {"before": {"overrides": before}, "after": {"overrides": after}}
-    return audit(AuditAction.FLAG_OVERRIDES_REPLACED, flag, actor, **sides, reason=reason)
+    sides = {"overrides": before}, {"overrides": after}
+    return _record(AuditAction.FLAG_OVERRIDES_REPLACED, flag, *sides, actor, reason)
+
+
+def _record(
+    action: AuditAction, flag: Flag, before: Any, after: Any, actor: Actor, reason: str
+) -> AuditEntry:
+    """Overrides do not depend on the rest of the flag."""
+    return audit(action, flag, actor, before=before, after=after, reason=reason, whole=None)

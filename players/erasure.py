@@ -107,6 +107,17 @@ def _erase_entries(erasure: Erasure) -> int:
     return 0
 
 
+def _erase_requests(erasure: Erasure) -> int:
+    """Remove the player's names from change requests. One that named the player can no longer be
+    applied: its changes are not those that were approved."""
+    redaction, params = Redaction(erasure.identifiers), [erasure.player.environment_id]
+    here = "environment_id = %s"
+    redaction.rows("change_request", ("items", "title", "reason"), here, params)
+    of_these = f"request_id IN (SELECT id FROM change_request WHERE {here})"
+    redaction.rows("change_approval", ("comment",), of_these, params)
+    return 0
+
+
 DATA = (
     by_player_id("player_session", "session", order="received_at, digest"),
     by_player_id("purchase", "purchase", order="received_at, digest"),
@@ -115,4 +126,5 @@ DATA = (
     # The values are in the player's row.
     PlayerData("player_value", None, erase_rows("player_value")),
     PlayerData("audit_entry", None, _erase_entries),
+    PlayerData("change_request", None, _erase_requests),
 )

@@ -72,8 +72,7 @@ def _audit(action: AuditAction, segment: Segment, actor: Actor, **details: Any) 
         environment=segment.environment,
         object_id=segment.key,
         object_name=segment.key,
-        whole={"rule": segment.rule},
-        **details,
+        **{"whole": {"rule": segment.rule}, **details},
     )
 
 
@@ -196,7 +195,8 @@ def segment_delete(segment: Segment, *, actor: Actor, reason: str = "") -> Audit
     }
     if lists := lists_keep(segment):
         before["_lists"] = lists
-    entry = _audit(AuditAction.SEGMENT_DELETED, segment, actor, before=before, reason=reason)
+    action = AuditAction.SEGMENT_DELETED
+    entry = _audit(action, segment, actor, before=before, reason=reason, whole=None)
     environment = segment.environment
     segment.delete()
     bump_config_version(environment)

@@ -20,7 +20,13 @@ from hypothesis.stateful import (
 
 from flags.engine.document import FlagDocument, Rule, boolean_document
 from flags.models import Flag
-from flags.services import flag_create, flag_set_archived, flag_set_enabled, flag_update
+from flags.services import (
+    flag_create,
+    flag_set_archived,
+    flag_set_enabled,
+    flag_update,
+    whole_of,
+)
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.change_requests import (
     items_of,
@@ -131,6 +137,7 @@ class ChangeRequests(RuleBasedStateMachine):
 
     people_in_turn = st.integers(0, 2)
     which = st.integers(0, 5)
+    rarely = st.sampled_from([False, False, False, True])
     contents = st.tuples(st.booleans(), st.sampled_from([None, 1_000, 50_000]))
     changes = st.dictionaries(st.sampled_from(KEYS), contents, min_size=1)
 
@@ -165,7 +172,7 @@ class ChangeRequests(RuleBasedStateMachine):
         self.requests[request.pk] = Written(wanted, base, writers)
 
     @precondition(lambda self: self.requests)
-    @rule(who=people_in_turn, which=which, late=st.booleans())
+    @rule(who=people_in_turn, which=which, late=rarely)
     def approve(self, who: int, which: int, late: bool) -> None:
         """`late`: the person read another version."""
         request = self.request(which)
@@ -184,13 +191,17 @@ class ChangeRequests(RuleBasedStateMachine):
 
     @precondition(lambda self: self.requests)
     @rule(who=people_in_turn, which=which)
-    def refuse(self, who: int, which: int) -> None:
-        request = self.request(which)
-        with suppress(ValidationError):
-            request_refuse(
-                request, actor=self.person(who), fingerprint=request.fingerprint, comment="No"
-            )
-            self.requests[request.pk].refused = True
+    def request_changes(self, who: int, which: int) -> None:
+        if self.refuse(who, which):
+            self.requests[self.request(which).pk].refused = True
+
+    def refuse(self, who: int, which: int) -> bool:
+        request, actor = self.request(which), self.person(who)
+        try:
+            request_refuse(request, actor=actor, fingerprint=request.fingerprint, comment="No")
+        except ValidationError:
+            return False
+        return True
 
     @precondition(lambda self: self.requests)
     @rule(who=people_in_turn, which=which)
@@ -202,7 +213,7 @@ class ChangeRequests(RuleBasedStateMachine):
             self.requests[request.pk].closed = True
 
     @precondition(lambda self: self.requests)
-    @rule(who=people_in_turn, which=which, late=st.booleans())
+    @rule(who=people_in_turn, which=which, late=rarely)
     def apply(self, who: int, which: int, late: bool) -> None:
         request = self.request(which)
         known = self.requests[request.pk]
@@ -227,11 +238,35 @@ class ChangeRequests(RuleBasedStateMachine):
         """Someone writes other changes into the table: they must not be applied."""
         request = self.request(which)
         items = [item.as_json() for item in items_of(request)]
-        items[0]["after"] = {**items[0]["after"], "enabled": True, "default": "enabled"}
+        for side in (items[0]["after"], items[0]["whole"]):
+            side["default"] = "enabled"
+        items[0]["before"]["default"] = "disabled"
         with transaction.atomic():
+            self.approve_by_another(request)
             ChangeRequest.objects.filter(pk=request.pk).update(items=items)
             with pytest.raises((Conflict, ValidationError)):
                 request_apply(request, actor=self.person(0), fingerprint=request.fingerprint)
+            transaction.set_rollback(True)
+
+    def approve_by_another(self, request: ChangeRequest) -> None:
+        for number in range(3):
+            with suppress(ValidationError):
+                actor = self.person(number)
+                request_approve(request, actor=actor, fingerprint=request.fingerprint)
+
+    @precondition(lambda self: self.requests)
+    @rule(which=which, who=people_in_turn)
+    def refuse_and_apply(self, which: int, who: int) -> None:
+        """A refusal blocks, also after an approval, and no approval lifts it."""
+        request = self.request(which)
+        with transaction.atomic():
+            self.approve_by_another(request)
+            self.refuse(who, which)
+            refused = ChangeRequest.objects.get(pk=request.pk).state == "refused"
+            self.approve_by_another(request)
+            if refused:
+                with pytest.raises(ValidationError):
+                    request_apply(request, actor=self.person(0), fingerprint=request.fingerprint)
             transaction.set_rollback(True)
 
     @precondition(lambda self: self.requests)
@@ -295,12 +330,12 @@ class ChangeRequests(RuleBasedStateMachine):
 
     @invariant()
     def every_guarded_entry_was_approved_by_another(self) -> None:
-        entries = AuditEntry.objects.filter(pk__gt=self.seen_entry).order_by("id")
-        for entry in entries.select_related("change_request"):
+        entries = AuditEntry.objects.filter(pk__gt=self.seen_entry, object_type="flag")
+        for entry in entries.select_related("change_request").order_by("id"):
             self.seen_entry = entry.pk
             item = ChangeItem(
                 entry.environment_id, entry.action, entry.object_id, entry.object_name,
-                entry.before, entry.after,
+                entry.before, entry.after, whole_of(self.flag(entry.object_id)),
             )  # fmt: skip
             if entry.break_glass or not item.acts:
                 continue
@@ -323,5 +358,5 @@ def guarded(db: None) -> None:
 
 @pytest.mark.slow
 def test_no_sequence__lets_unapproved_content_through(guarded: None) -> None:
-    budget = settings(max_examples=20, stateful_step_count=25)
+    budget = settings(max_examples=12, stateful_step_count=25)
     run_state_machine_as_test(ChangeRequests, settings=budget)

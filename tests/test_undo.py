@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import connection
+from django.db import connection, transaction
 
 from events.models import EventName
 from events.services import event_name_describe
@@ -25,6 +25,13 @@ from flags.services import (
 from flags.shadow import flag_archive_later
 from ilara_admin.core.api_keys import api_key_create, api_key_update
 from ilara_admin.core.audit import Actor, request_id
+from ilara_admin.core.change_requests import (
+    request_apply,
+    request_approve,
+    request_conflict,
+    request_submit,
+    why_not_requested,
+)
 from ilara_admin.core.changes import (
     Conflict,
     entries_together,
@@ -34,6 +41,7 @@ from ilara_admin.core.changes import (
 )
 from ilara_admin.core.channels import channel_create, channel_update
 from ilara_admin.core.freezes import freeze_create, freeze_delete, freeze_update
+from ilara_admin.core.guard import Act, ChangeItem, Collected, Confirmation, is_guarded
 from ilara_admin.core.projects import environment_update, project_update
 from ilara_admin.core.staff import membership_set, staff_set_password, staff_update
 from ilara_admin.models import (
@@ -649,3 +657,54 @@ def test_flag_that_is_in_use__is_not_deleted(things: Things) -> None:
     entry.created_at += timedelta(days=2)
     undo(entry, actor=ACTOR)
     assert not Flag.objects.filter(pk=flag.pk).exists()
+
+
+# --- Change requests ------------------------------------------------------------------------------
+
+REQUESTED = [
+    name
+    for name, case in CASES.items()
+    # To freeze needs nothing, and neither do changes of players, events and staff.
+    if case.action != A.FREEZE_WINDOW_CREATED and is_guarded(case.action.partition(".")[0])
+]
+
+
+@pytest.fixture
+def staged() -> Callable[[Callable[[], object]], list[ChangeItem]]:
+    """What a change by ACTOR would record."""
+
+    def collect(change: Callable[[], object]) -> list[ChangeItem]:
+        found: list[Collected] = []
+        object.__setattr__(ACTOR, "confirmation", Confirmation(collecting=found))
+        try:
+            with transaction.atomic():
+                change()
+                transaction.set_rollback(True)
+        finally:
+            object.__setattr__(ACTOR, "confirmation", Confirmation())
+        return [each.item for each in found]
+
+    return collect
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REQUESTED)
+def test_each_kind_of_change__is_applied_as_requested(
+    name: str, things: Things, staged: Callable[[Callable[[], object]], list[ChangeItem]]
+) -> None:
+    case, environment = CASES[name], things.environment
+    ana, bo = (Actor.of_user(make_staff(Role.ADMIN)) for _ in range(2))
+    case.first(things)
+    before = all_rows()
+    items = staged(lambda: case.do(things))
+    assert all_rows() == before
+    assert not why_not_requested(environment, items)
+    environment_update(environment, {"guard_approval": sorted(Act)}, actor=ACTOR)
+    request = request_submit(environment, items, actor=ana)
+    request_approve(request, actor=bo, fingerprint=request.fingerprint)
+    # JSON in the database and back.
+    request.refresh_from_db()
+    assert request_conflict(request) is None
+    applied = request_apply(request, actor=ana, fingerprint=request.fingerprint)
+    assert [entry.action for entry in applied.entries] == [item.action for item in items]
+    assert applied.entries[-1].action == case.action

@@ -434,9 +434,10 @@ def _check_unchanged(item: ChangeItem, environment: Environment) -> None:
     now = dict(found.current(item, environment))
     expected, present = changed_fields(item.before or {}, now)
     if not expected and not present:
-        was, whole = whole_before(item), whole_now(item, environment)
+        was = whole_before(item)
+        whole = None if was is None else whole_now(item, environment)
         if was is not None and whole is not None:
-            expected, present = changed_fields(dict(was), dict(whole))
+            expected, present = changed_fields(was, dict(whole))
     if expected or present:
         raise _conflict(item, expected, present, now)
 

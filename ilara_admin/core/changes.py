@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from ilara_admin.core.audit import Actor, changed_fields
 from ilara_admin.core.diff import Change, differences
-from ilara_admin.core.guard import ChangeItem
+from ilara_admin.core.guard import ChangeItem, is_guarded
 from ilara_admin.core.json_equality import json_equal
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, User
 
@@ -207,6 +207,8 @@ def perform_of(item: ChangeItem) -> Perform | None:
         return _performs[item.action]
     undo = _undos.get(item.action)
     if undo is None or item.before is None or item.after is None:
+        return None
+    if not is_guarded(item.object_type):  # never asked for alone
         return None
 
     def opposite(environment: Environment) -> AuditEntry:

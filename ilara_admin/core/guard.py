@@ -55,6 +55,11 @@ def register_acts(object_type: str, read: ReadActs) -> None:
     _readers[object_type] = read
 
 
+def is_guarded(object_type: str) -> bool:
+    """Whether changes of objects of this type may have acts."""
+    return object_type in _readers
+
+
 def acts_of(
     action: str, before: AuditSide, after: AuditSide, whole: AuditSide = None
 ) -> frozenset[Act]:
