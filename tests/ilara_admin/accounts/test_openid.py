@@ -231,7 +231,7 @@ def test_owner__comes_and_goes_with_the_claim_but_the_last_one_stays(
 def test_verified_address__links_the_only_account_with_it(
     provider: OpenIdServer, project: Project
 ) -> None:
-    maya = make_staff(Role.VIEWER, "m.lin")
+    maya = make_staff(Role.ADMIN, "m.lin", project)
     User.objects.filter(pk=maya.pk).update(email="Maya@Studio.example")
     Membership.objects.update_or_create(user=maya, project=project, defaults={"role": Role.ADMIN})
     provider.person["groups"] = ["desk"]
@@ -251,8 +251,8 @@ def test_verified_address__links_the_only_account_with_it(
 def test_invited_address__creates_an_account_with_the_role_of_the_invite(
     provider: OpenIdServer, project: Project
 ) -> None:
-    boss = make_staff(Role.ADMIN)
     other = Project.objects.create(name="Other", slug="other")
+    boss = make_staff(Role.ADMIN, "boss", project, other)
     for each in (project, other):
         invite_create(
             project=each, role=Role.SUPPORT, created_by=boss, actor=ACTOR, email=MAYA_EMAIL
