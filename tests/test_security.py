@@ -312,7 +312,7 @@ def test_admin__cannot_become_an_owner_or_touch_accounts(world: World) -> None:
     client = Client()
     client.force_login(member)
     owner = world.members[Role.OWNER]
-    for name in ("staff_edit", "staff_password", "staff_deactivate"):
+    for name in ("staff_edit", "staff_reset_link", "staff_deactivate"):
         for pk in (member.pk, owner.pk):
             url = url_of(world.environment, name, pk)
             assert client.post(url, {"is_owner": "on", "password": PASSWORD}).status_code == 403
