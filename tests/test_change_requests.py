@@ -255,6 +255,23 @@ class ChangeRequests(RuleBasedStateMachine):
                 request_approve(request, actor=actor, fingerprint=request.fingerprint)
 
     @precondition(lambda self: self.requests)
+    @rule(which=which, who=people_in_turn, wanted=changes)
+    def edit_and_apply(self, which: int, who: int, wanted: dict[str, Content]) -> None:
+        """An approval does not outlive an edit, also not one that is taken back."""
+        request, wanted, actor = self.request(which), self.differing(wanted), self.person(who)
+        first = items_of(request)
+        if request.is_closed or not wanted:
+            return
+        with transaction.atomic():
+            self.approve_by_another(request)
+            for items in (self.items(actor, wanted), first):
+                with suppress(ValidationError):  # the same content
+                    edited = request_edit(request, items, actor=actor)
+                    with pytest.raises(ValidationError, match="must approve"):
+                        request_apply(edited, actor=actor, fingerprint=edited.fingerprint)
+            transaction.set_rollback(True)
+
+    @precondition(lambda self: self.requests)
     @rule(which=which, who=people_in_turn)
     def refuse_and_apply(self, which: int, who: int) -> None:
         """A refusal blocks, also after an approval, and no approval lifts it."""
