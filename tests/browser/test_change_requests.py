@@ -41,7 +41,10 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ilara]:
     home = tmp_path_factory.mktemp("guarded-home")
     with running_ilara(home) as ilara:
         for name in ("ana", "ben"):
-            arguments = ("staff_create", name, "--role", Role.LIVE_OPS, "--password-stdin")
+            arguments = (
+                "staff_create", name, "--project", "sample-game", "--role", Role.LIVE_OPS,
+                "--password-stdin",
+            )  # fmt: skip
             env = {"ILARA_HOME": str(home)}
             process = OURS.start(
                 "manage.py", *arguments, folder=settings.BASE_DIR, env=env, stdin=-1
@@ -291,7 +294,8 @@ def test_freeze__stops_everything_but_turning_off(live: Live) -> None:
     expect(page.get_by_role("row", name="Christmas sale")).to_contain_text("Frozen")
 
     page = ana.open(f"{live.path}flags/new_tutorial/")
-    expect(main(page)).to_contain_text(re.compile("Changes are frozen until .* Christmas sale"))
+    expect(main(page)).to_contain_text("Changes are frozen until")
+    expect(main(page)).to_contain_text("Christmas sale")
     ana.press("link", "Turn off")
     ana.press("button", "Turn off in live")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Off")
@@ -303,7 +307,6 @@ def test_freeze__stops_everything_but_turning_off(live: Live) -> None:
     page = admin.open(f"{live.path}settings/")
     admin.press("link", "Delete the freeze Christmas sale")
     admin.press("button", "Delete")
-    if page.get_by_role("button", name="Break glass").count():
-        admin.fill(page.locator("#guard-reason"), "The sale is over")
-        admin.press("button", "Break glass")
+    admin.fill(page.locator("#guard-reason"), "The sale is over")
+    admin.press("button", "Break glass")
     expect(main(page).get_by_text("Changes are frozen")).to_have_count(0)
