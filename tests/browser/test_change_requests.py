@@ -57,7 +57,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ilara]:
 @pytest.fixture(scope="module")
 def sessions(started: Ilara, chromium: Browser) -> dict[str, Any]:
     """The cookies of each member of staff."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, password in (("admin", started.password), ("ana", PASSWORD), ("ben", PASSWORD)):
         context = chromium.new_context()
         page = context.new_page()
