@@ -12,7 +12,7 @@ import zoneinfo
 from collections.abc import Callable, Iterable
 from secrets import token_hex
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
@@ -27,11 +27,13 @@ from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect
 
 from ilara_admin.accounts.known_browsers import mark_browser
+from ilara_admin.accounts.sessions import NOTED_EVERY, note_use
 from ilara_admin.api import dispatch
 from ilara_admin.core import audit, limits, logs
 from ilara_admin.core.metrics import METHODS, OTHER_METHOD, request_seconds
 from ilara_admin.core.route_template import API_PREFIXES, UNMATCHED, route_template
 from ilara_admin.runtime import health, metrics
+from ilara_admin.web.sessions import SessionStore
 
 logger = logging.getLogger("ilara.request")
 
@@ -191,3 +193,18 @@ class KnownBrowserMiddleware:
         if found is not None:
             mark_browser(request, response, *found)
         return response
+
+
+class SessionUseMiddleware:
+    """Notes at most every five minutes from where and with what a session is used. allauth's own
+    middleware would write at each request."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.user.is_authenticated:  # this loads the session
+            seen_at = cast(SessionStore, request.session).seen_at
+            if seen_at is None or timezone.now() - seen_at >= NOTED_EVERY:
+                note_use(request)
+        return self.get_response(request)

@@ -113,7 +113,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "ilara_admin.middleware.LoginMiddleware",
-    "ilara_admin.accounts.sessions.SessionUseMiddleware",
+    "ilara_admin.middleware.SessionUseMiddleware",
     "ilara_admin.middleware.TimeZoneMiddleware",
     "ilara_admin.middleware.KnownBrowserMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

@@ -8,7 +8,7 @@ from django.test import Client
 
 from flags.models import Flag
 from flags.services import flag_create
-from ilara_admin.models import Environment, KeyKind, Project, User
+from ilara_admin.models import Environment, KeyKind, Project, Role, User
 from players.models import PlayerAlias
 from segments.models import Segment
 from tests.api_client import Api
@@ -82,7 +82,7 @@ KINDS = {
 def test_key_created_by_8_requests_at_once__is_refused_7_times(name: str) -> None:
     kind, environment = KINDS[name], make_environment()
     url = url_of(environment, kind.page, *kind.args(environment))
-    clients = [signed_in() for _ in range(TOGETHER)]
+    clients = [signed_in(Role.OWNER) for _ in range(TOGETHER)]
     data = kind.data
     if name == "segment":
         form = fields_of(clients[0].get(url).content.decode(), "editor")

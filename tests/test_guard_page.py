@@ -113,7 +113,7 @@ def test_second_person__gets_a_request(world: World, client_of: ClientOf) -> Non
     assert "Break glass" not in asked.text
     assert client.post(url(world, ON), {"guard_act": "go", "reason": "x"}).status_code == 422
     sent = client.post(url(world, ON), {"guard_act": "review", "reason": "Launch"})
-    request = ChangeRequest.objects.get()
+    request = ChangeRequest.objects.latest("id")
     assert sent["Location"] == url(world, f"requests/{request.pk}/")
     assert (request.title, request.reason) == ("Turn on new-feature", "Launch")
     assert not flag(world).enabled
@@ -155,7 +155,7 @@ def test_freeze__refuses_all_but_break_glass(world: World, client_of: ClientOf) 
     client = client_of(Role.ADMIN)
     assert client.post(url(world, ON), {"break_glass": "1", "reason": "Down"}).status_code == 302
     assert newest().break_glass
-    window = world.environment.freeze_windows.get()
+    window = world.environment.freeze_windows.earliest("starts_at")
     with pytest.raises(GuardRequired, match="live is frozen"):
         freeze_delete(window, actor=ACTOR)
 
@@ -224,7 +224,7 @@ def test_list__is_applied_from_a_request(world: World, client_of: ClientOf) -> N
     sent: dict[str, Any] = {"ids": "\n".join(ids), "guard_act": "review", "reason": "VIPs"}
     assert client_of(Role.LIVE_OPS).post(path, sent).status_code == 302
     assert not SegmentListChange.objects.filter(segment__environment=world.environment).exists()
-    request = ChangeRequest.objects.get()
+    request = ChangeRequest.objects.latest("id")
     bo = Actor.of_user(world.members[Role.ADMIN])
     request_approve(request, actor=bo, fingerprint=request.fingerprint)
     request_apply(request, actor=bo, fingerprint=request.fingerprint)

@@ -1,14 +1,11 @@
 """Sessions of an account: allauth's table has the device, the address and the last use of each."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address
-from typing import cast
 
 from django.db import connection, transaction
 from django.http import Http404, HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 
@@ -20,7 +17,6 @@ from ilara_admin.models import AuditAction, Role, User
 from ilara_admin.web.access import actor_of, show_last_environment, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm
 from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
-from ilara_admin.web.sessions import SessionStore
 
 NOTED_EVERY = timedelta(minutes=5)
 AGENT_LENGTH = 200  # of allauth's column
@@ -70,21 +66,6 @@ INSERT INTO usersessions_usersession
 VALUES (%s, %s, %s, %s, '{}', %s, %s)
 ON CONFLICT (session_key) DO UPDATE SET user_id = EXCLUDED.user_id, ip = EXCLUDED.ip,
     user_agent = EXCLUDED.user_agent, last_seen_at = EXCLUDED.last_seen_at"""
-
-
-class SessionUseMiddleware:
-    """Notes at most every five minutes from where and with what a session is used. allauth's own
-    middleware would write at each request."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.user.is_authenticated:  # this loads the session
-            seen_at = cast(SessionStore, request.session).seen_at
-            if seen_at is None or timezone.now() - seen_at >= NOTED_EVERY:
-                note_use(request)
-        return self.get_response(request)
 
 
 def note_use(request: HttpRequest) -> None:

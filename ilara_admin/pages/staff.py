@@ -111,7 +111,7 @@ class PersonForm(forms.Form):
     )
 
 
-class AccountForm(PersonForm, SeenForm):
+class StaffAccountForm(PersonForm, SeenForm):
     """An account, for owners."""
 
     is_owner = forms.BooleanField(
@@ -334,7 +334,7 @@ def staff_edit(request: HtmxHttpRequest, pk: int) -> HttpResponse:
     fields = staff_fields(user)
     now = {name: fields[name] for name in ("name", "email", "is_owner")}
     posted = request.POST if request.method == "POST" else None
-    form = AccountForm(f"staff:{user.pk}", now, posted)
+    form = StaffAccountForm(f"staff:{user.pk}", now, posted)
     url = environment_url(request, "staff_member", pk)
     if form.is_valid() and not is_review(request):
         try:

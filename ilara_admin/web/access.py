@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import lru_cache, partial, wraps
 from typing import Any, cast
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import DEFAULT_DB_ALIAS, connection, models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -54,7 +55,8 @@ def staff_view(
                 raise Http404("PostgreSQL cannot store NUL in text.")
             if "project" in kwargs:
                 _set_environment(staff, kwargs.pop("project"), kwargs.pop("environment"))
-            if not before_second_factor and lacks_second_factor(staff):
+            needed = settings.ILARA_SECOND_FACTOR and not before_second_factor
+            if needed and lacks_second_factor(staff):
                 return redirect_to(staff, reverse("second_factor_needed"))
             if not may(staff, role):
                 raise PermissionDenied(f"This needs the role {role.label.lower()}.")

@@ -71,7 +71,7 @@ PAGES = [
     "settings/", "settings/edit/", "settings/project/",
     "settings/projects/new/", "settings/environments/new/", "staff/", "staff/?show=all",
     "staff/new/", "staff/add/",
-    "staff/1/", "staff/1/edit/",
+    "staff/1/", "staff/1/edit/", "staff/1/remove/",
     "find/?q=player_10000",
     "find/?q=zzz", "/account/", "/account/password/", "/account/security/", "/account/identity/",
     "/account/security/app/", "/account/security/passkey/", "/account/sessions/end/", "/sign-in/",

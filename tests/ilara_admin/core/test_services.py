@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.urls import get_resolver
 
 from ilara_admin.core import api_keys, projects, tokens
 from ilara_admin.core.audit import Actor, changed_fields, request_id
@@ -20,6 +19,7 @@ from ilara_admin.models import (
     Tier,
     User,
 )
+from ilara_admin.web.routes import all_pages
 from tests.factories import ACTOR, PASSWORD, make_environment, make_key, make_staff
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +58,7 @@ def test_reserved_slug__is_refused(slug: str) -> None:
 
 
 def test_paths_of_the_dashboard__are_reserved() -> None:
-    first = {str(item.pattern).partition("/")[0] for item in get_resolver().url_patterns}
+    first = {page.route.partition("/")[0] for page in all_pages()}
     fixed = {segment for segment in first if segment and "<" not in segment}
     assert "sign-in" in fixed
     assert fixed <= projects.RESERVED_SLUGS

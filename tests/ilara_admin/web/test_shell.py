@@ -175,7 +175,9 @@ def test_shell_outside_an_environment__renders(rf: RequestFactory) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("slug", ["live", "test"])
 def test_page__shows_the_environment(slug: str) -> None:
-    html = render_to_string("base.html", {"shell": shell_of("/game/live/", slug=slug)})
+    shell, request = shell_of("/game/live/", slug=slug), RequestFactory().get("/game/live/")
+    request.environment = Environment(project=shell.project, slug=slug)  # type: ignore[attr-defined]
+    html = render_to_string("base.html", {"shell": shell, "request": request})
     assert f'<body class="shell" data-env="{slug}">' in html
     assert f'<span class="env" data-env="{slug}">{slug.capitalize()}</span>' in html
     assert f"Game {slug} · Ilara</title>" in squeezed(html)
