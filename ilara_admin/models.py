@@ -165,7 +165,7 @@ class Invite(models.Model):
     """A link to join a project, which works once; see core/invites.py."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="invites")
-    # The link consists of this and its signature, so whoever reads the table has no links.
+    # The link consists of this and its signature, so the table alone gives no links.
     key = models.CharField(max_length=43, unique=True)
     role = models.CharField(max_length=10, choices=MEMBER_CHOICES)
     name = models.CharField(max_length=150, blank=True)
@@ -661,7 +661,7 @@ class ChannelKind(models.TextChoices):
 
 
 class NotificationChannel(models.Model):
-    """An incoming webhook of Slack or Discord. Whoever knows its `url` can post there, so that is
+    """An incoming webhook of Slack or Discord. Its `url` is enough to post there, so it is
     shown masked. `kinds` are the sorted kinds of notifications that it gets."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="+", db_index=False)

@@ -59,7 +59,7 @@ def mark_browser(
 
 
 def _parts(request: HttpRequest) -> tuple[str, list[str]]:
-    """The browser's id and the marks. Whoever makes up an id cannot make its marks."""
+    """The browser's id and the marks. A made-up id has no valid marks."""
     browser, *marks = request.COOKIES.get(COOKIE, "").split(".")
     return browser[:MAX_ID], [mark for mark in marks if mark.isascii()][:MAX_ACCOUNTS]
 

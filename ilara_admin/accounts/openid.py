@@ -3,8 +3,8 @@
 A person is known by issuer and subject. An unknown person gets:
 
 - the account that has their e-mail address, if the provider verified the address and no other
-  account has it. Only owners write these addresses, and sign-up is closed, so nobody can wait with
-  the address of another person; and who has the mailbox could also reset the password;
+  account has it. Only owners write these addresses, and sign-up is closed, so no account can
+  have the address of another person; and the owner of the mailbox can reset the password anyway;
 - else a new account, if the claim gives a role or an open invite has the verified address;
 - else a refusal.
 """

@@ -178,7 +178,7 @@ def verified_claims(
     token: Any, config: OpenIdConfig, document: Mapping[str, Any], nonce: str
 ) -> dict[str, Any]:
     """The claims of an ID token: OpenID Connect Core 1.0, section 3.1.3.7. Raises OpenIdInvalid."""
-    import jwt  # 2 MB, needed only by processes in which somebody signs in so
+    import jwt  # 2 MB, needed only by processes that serve such a sign-in
 
     if not isinstance(token, str):
         raise OpenIdInvalid("the provider sent no ID token")

@@ -64,7 +64,7 @@ class FactorForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         if self.errors:
             return self.cleaned_data
-        if self.by_passkey:  # a signature, which nobody can guess
+        if self.by_passkey:  # a signature cannot be guessed
             self.factor = passkey_of_answer(self.cleaned_data["credential"], self.user)
             self.factor.user = self.user
             return self.cleaned_data

@@ -140,7 +140,7 @@ def _check_issuer(issuer: str) -> None:
 
 
 def is_secure(url: str) -> bool:
-    """Whether nobody on the way can read or change what is sent there."""
+    """Whether what is sent there is encrypted, or stays on this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL_HOSTS)
 

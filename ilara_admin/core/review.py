@@ -56,7 +56,7 @@ def approve(review: Review, user: int, seen: str) -> Review:
     """`seen` is the fingerprint of the content that the person read."""
     _check_not_closed(review)
     if user in review.writers:
-        raise ReviewRefusedError("Who wrote a request cannot approve it. Ask another person.")
+        raise ReviewRefusedError("You wrote this request, so another person must approve it.")
     if review.state is ReviewState.REFUSED:
         raise ReviewRefusedError("Changes were requested. It can be approved once it is edited.")
     _check_seen(review, seen)

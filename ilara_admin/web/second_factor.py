@@ -19,7 +19,7 @@ def needs_second_factor(user: User) -> bool:
 
 
 def showed_second_factor(request: HtmxHttpRequest) -> bool:
-    """Whether this session has used or added one. Whoever removes their last one shows none."""
+    """Whether this session has used or added one. Removing the last one ends it."""
     records = get_authentication_records(request, request.user)
     return any(record["method"] == METHOD for record in records)
 

@@ -152,7 +152,7 @@ def test_request_approve_and_apply(live: Live, mode: str) -> None:
     url = ask(live, ana, key)
     expect(main(ana.page)).to_contain_text("Needs one approval by someone else")
     expect(ana.page.get_by_role("button", name="Approve")).to_be_disabled()
-    expect(main(ana.page)).to_contain_text("cannot approve it")
+    expect(main(ana.page)).to_contain_text("another person must approve it")
     if mode == "no-script":
         ana.press("link", f"Who switches: {key}")
     expect(main(ana.page)).to_contain_text("players switch")

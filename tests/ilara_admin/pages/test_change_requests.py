@@ -59,7 +59,7 @@ def test_request__is_approved_by_another_person_and_applied(guarded: Environment
     url = url_of(guarded, "request_detail", row.pk)
     page = text_of(ana.client.get(url))
     assert "Needs one approval by someone else" in page
-    assert "Who wrote a request cannot approve it." in page
+    assert "You wrote this request, so another person must approve it." in page
     assert "The event begins" in page
     assert review(guarded, row, ana, "approve").status_code == 422
     assert "which you can give" in text_of(ben.client.get(url))
