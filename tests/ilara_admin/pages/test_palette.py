@@ -220,8 +220,8 @@ def test_any_text__is_answered(q: str, viewer: Client, environment: Environment)
 def test_other_environments__are_not_searched(viewer: Client, environment: Environment) -> None:
     other = make_environment()
     stranger = make_player(other, "stranger")
-    segment_create(environment=other, key="elsewhere", name="", rule=RULE, actor=ACTOR)
-    for q in ("stranger", str(stranger.pk), "elsewhere"):
+    segment_create(environment=other, key="outlying", name="", rule=RULE, actor=ACTOR)
+    for q in ("stranger", str(stranger.pk), "outlying"):
         assert list(shown(viewer, environment, q)) == ["Search"]
 
 
