@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,12 @@ PURE = (
 )
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Several tests read each module."""
+    return ast.parse(path.read_text())
+
+
 def sources() -> Iterator[Path]:
     for app in APPS:
         yield from (ROOT / app).rglob("*.py")
@@ -88,7 +95,7 @@ def allowed(layer: str, other: str) -> bool:
 def modules_imported_by(path: Path) -> set[str]:
     """All imports of a file, including those in functions and for type checkers."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -99,7 +106,7 @@ def modules_imported_by(path: Path) -> set[str]:
 
 def strings_of(path: Path) -> Iterator[str]:
     """The strings of a file, with "?" for the expressions of f-strings."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.JoinedStr):
             parts = [part.value for part in node.values if isinstance(part, ast.Constant)]
             yield " ? ".join(map(str, parts))
@@ -160,7 +167,7 @@ def test_packages__have_a_docstring_of_one_sentence() -> None:
     for path in sources():
         if path.name != "__init__.py" or path.parent.name in ("migrations", "commands"):
             continue
-        text = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")[0]
+        text = (ast.get_docstring(tree_of(path)) or "").partition("\n\n")[0]
         if not re.fullmatch(r"(?s)(?!.*\. ).*\bimports?\b.*\.", text):
             wrong.append(f"{path.relative_to(ROOT)}: {text!r}")
     assert not wrong, "\n".join(sorted(wrong))
@@ -200,7 +207,7 @@ def test_classes__have_unique_names() -> None:
     prescribed = {"Meta", "Command", "Migration", "DatabaseWrapper"}
     places: dict[str, list[str]] = {}
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             name = node.name if isinstance(node, ast.ClassDef | ast.TypeAlias) else None
             name = name.id if isinstance(name, ast.Name) else name
             if name and name not in prescribed:

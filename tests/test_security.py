@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from ilara_admin.core.projects import project_create
 from ilara_admin.models import ApiKey, AuditEntry, Environment, Membership, Role, User
+from ilara_admin.web.routes import SCOPE
 from tests.factories import ACTOR, PASSWORD, World, make_environment, make_key, make_staff
 from tests.pages import PAGES, address, ask, signed_in, text_of, url_of
 from tests.processes import django_output
@@ -238,7 +239,9 @@ PLACES = {"project", "environment", "other", "action", "page", "token"}
 NAMED = [
     name
     for name, page in PAGES.items()
-    if set(page.parameters) - PLACES and page.section not in ("staff", "developers")
+    if set(page.parameters) - PLACES
+    and page.route.startswith(SCOPE)
+    and page.section not in ("staff", "developers")
 ]
 
 
