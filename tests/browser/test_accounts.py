@@ -121,6 +121,8 @@ def add_passkey(window: Window, name: str) -> None:
 
 
 def sign_out(window: Window) -> None:
+    # The search for problems ends at the width of a phone, where the button is in a menu.
+    window.page.set_viewport_size({"width": 1280, "height": 720})
     window.press("button", "Sign out", exact=True)
     window.page.get_by_role("heading", name="Sign in").wait_for()
 

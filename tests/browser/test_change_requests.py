@@ -42,7 +42,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ilara]:
     with running_ilara(home) as ilara:
         for name in ("ana", "ben"):
             arguments = (
-                "staff_create", name, "--project", "sample-game", "--role", Role.LIVE_OPS,
+                "staff_create", name, "--project", "my-game", "--role", Role.LIVE_OPS,
                 "--password-stdin",
             )  # fmt: skip
             env = {"ILARA_HOME": str(home)}
