@@ -211,6 +211,10 @@ def walker(
     page.get_by_label("Note").fill("Two\nlines")
     page.locator("form", has=page.get_by_label("Note")).get_by_role("button").first.click()
     page.wait_for_url(f"**/players/{sample['player']}/")
+    sample |= {
+        "note": linked(page, "/notes/([^/]+)/delete/"),
+        "alias": linked(page, "/ids/([^/]+)/remove/"),
+    }
     page = walker.open("staff/invites/new/")
     page.get_by_label("Name").fill("Ana")
     page.get_by_label("Viewer").check()
@@ -218,8 +222,6 @@ def walker(
     page.get_by_role("heading", name="Invite for Ana").wait_for()
     sample |= {
         "invite": linked(walker.open("staff/"), "/staff/invites/([0-9]+)/revoke/"),
-        "note": linked(page, "/notes/([^/]+)/delete/"),
-        "alias": linked(page, "/ids/([^/]+)/remove/"),
         "entry": linked(walker.open("audit/"), "/audit/([0-9]+)/undo/"),
         "event": first_link(walker.open("events/?name=opened"), "/events/"),
         "name": first_link(walker.open("events/names/?q=level_complete"), "/events/names/").strip(
@@ -227,9 +229,9 @@ def walker(
         ),
     }
     events = walker.open(f"events/names/{sample['name']}/")
+    sample["property"] = linked(events, r'/personal/\?property=([^"&]+)')
     sample["request"] = open_request(walker)
     sample["freeze"] = plan_freeze(walker)
-    sample["property"] = linked(events, r'/personal/\?property=([^"&]+)')
     yield walker
     context.close()
 

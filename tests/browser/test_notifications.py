@@ -22,15 +22,21 @@ User.objects.filter(username="admin").update(is_owner=True)
 Environment.objects.update(created_at=F("created_at") - timedelta(days=1))
 NotificationPosition.objects.update(entry_id=AuditEntry.objects.order_by("-pk")[0].pk)
 """
+# Entries are told of once no earlier one can still be committed; the worker may do it first.
 CHANGE = """
+from time import sleep
 from flags.models import Flag
 from flags.services import flag_set_enabled
 from ilara_admin.core.audit import Actor
+from ilara_admin.models import Notification
 from ilara_admin.pages.live_changes import live_changes_tell
+told = Notification.objects.count()
 flag = Flag.objects.get(key="vulkan-renderer", environment__slug="live",
                         environment__project__slug="sample-game")
 flag_set_enabled(flag, not flag.spec.enabled, actor=Actor("Ana Ruiz"), reason="too many crashes")
-live_changes_tell()
+while Notification.objects.count() == told:
+    live_changes_tell()
+    sleep(0.5)
 """
 
 

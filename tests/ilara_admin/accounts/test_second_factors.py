@@ -414,7 +414,7 @@ def test_passkeys__need_a_name_and_a_secure_connection(
 def test_web_process__loads_the_parts_for_factors_when_needed() -> None:
     """They take ten megabytes."""
     code = (
-        "import sys, ilara_admin.urls; "
+        "import sys, django; django.setup(); import ilara_admin.urls; "
         "print([name for name in ('fido2', 'cryptography', 'qrcode') if name in sys.modules])"
     )
     assert django_output(code).strip() == "[]"
