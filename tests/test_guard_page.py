@@ -20,7 +20,7 @@ from ilara_admin.models import ApiKey, AuditAction, AuditEntry, ChangeRequest, E
 from segments.models import Segment, SegmentListChange
 from tests.factories import ACTOR, World
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 type ClientOf = Callable[[Role], Client]
 HTMX = {"HX-Request": "true"}

@@ -30,6 +30,8 @@ from tests.mails import IN_MEMORY, queued
 from tests.pages import message_of, signed_in, text_of, url_of
 from tests.threads import at_once
 
+pytestmark = pytest.mark.slow
+
 NEW = {"username": "ana", "name": "Ana Reyes", "password": "a quite long phrase"}
 
 

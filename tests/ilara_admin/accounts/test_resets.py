@@ -17,6 +17,8 @@ from tests.factories import ACTOR, PASSWORD, make_staff
 from tests.mails import IN_MEMORY, queued
 from tests.pages import HTMX, message_of, signed_in, text_of, url_of
 
+pytestmark = pytest.mark.slow
+
 NEW = "a quite different phrase"
 TWICE = {"new_password1": NEW, "new_password2": NEW}
 

@@ -22,6 +22,8 @@ from tests.factories import ACTOR, PASSWORD, make_staff
 from tests.pages import HTMX, text_of, url_of
 from tests.processes import django_output
 
+pytestmark = pytest.mark.slow
+
 SECRET = "JBSWY3DPEHPK3PXP"
 
 

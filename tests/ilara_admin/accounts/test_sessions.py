@@ -18,6 +18,8 @@ from ilara_admin.models import AuditEntry, Role, User
 from tests.factories import ACTOR, PASSWORD, make_staff
 from tests.pages import text_of
 
+pytestmark = pytest.mark.slow
+
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "

@@ -35,6 +35,8 @@ from tests.factories import ACTOR, PASSWORD, make_staff
 from tests.pages import text_of
 from tests.serving import database_url
 
+pytestmark = pytest.mark.slow
+
 PER_NETWORK, LIMIT, PER_NAME = (limit.most for limit in LIMITS[Kind.PASSWORD])
 WRONG = "wrong"
 GUESSES = 1_000

@@ -42,6 +42,8 @@ from tests.factories import ACTOR, make_environment, make_key, make_staff
 from tests.members import make_member
 from tests.webhook_receiver import Receiver
 
+pytestmark = pytest.mark.slow
+
 PRODUCT, EMAIL = NotificationPlace
 LOCMEM = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 with_mail = override_settings(EMAIL_URL="smtp://mail.example.com", MAILERS=LOCMEM)

@@ -13,6 +13,8 @@ from ilara_admin.models import ChangeRequest, Environment, Role, User
 from tests.factories import ACTOR, make_environment, make_staff
 from tests.pages import HTMX, message_of, text_of, url_of
 
+pytestmark = pytest.mark.slow
+
 KEY = "new-feature"  # off
 
 

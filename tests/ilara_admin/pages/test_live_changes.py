@@ -31,6 +31,8 @@ from players.services import player_update
 from tests.factories import make_environment, make_player
 from tests.members import make_member
 
+pytestmark = pytest.mark.slow
+
 
 def told_of() -> list[Notification]:
     newest = AuditEntry.objects.order_by("-pk")[0]

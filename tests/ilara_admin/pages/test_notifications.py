@@ -27,6 +27,8 @@ from tests.factories import ACTOR
 from tests.members import client_for, make_member
 from tests.pages import HTMX, message_of, text_of, tone_of, url_of
 
+pytestmark = pytest.mark.slow
+
 PRODUCT, EMAIL = NotificationPlace
 URL = "https://hooks.slack.com/services/T0/B0/secretAbCd"
 
