@@ -30,11 +30,11 @@ from flags.services import flag_set_enabled
 from ilara_admin.core.audit import Actor
 from ilara_admin.models import Notification
 from ilara_admin.pages.live_changes import live_changes_tell
-told = Notification.objects.count()
+Notification.objects.all().delete()
 flag = Flag.objects.get(key="vulkan-renderer", environment__slug="live",
                         environment__project__slug="sample-game")
 flag_set_enabled(flag, not flag.spec.enabled, actor=Actor("Ana Ruiz"), reason="too many crashes")
-while Notification.objects.count() == told:
+while not Notification.objects.exists():
     live_changes_tell()
     sleep(0.5)
 """
