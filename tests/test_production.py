@@ -212,14 +212,14 @@ class Website:
         self.address = address
         self.opener = build_opener(HTTPSHandler(context=tls), HTTPCookieProcessor())
 
-    def open(self, path: str, form: Mapping[str, str] | None = None) -> tuple[str, str]:
+    def open(self, path: str, form: Mapping[str, str | list[str]] | None = None) -> tuple[str, str]:
         """The path and the text of the page, or of the page that follows the form."""
-        data = urlencode(form).encode() if form else None
+        data = urlencode(form, doseq=True).encode() if form else None
         request = Request(self.address + path, data, {"Origin": self.address})
         with self.opener.open(request, timeout=60) as reply:
             return reply.url.removeprefix(self.address), reply.read().decode()
 
-    def submit(self, path: str, **fields: str) -> tuple[str, str]:
+    def submit(self, path: str, **fields: str | list[str]) -> tuple[str, str]:
         _, page = self.open(path)
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
         assert token
@@ -258,7 +258,8 @@ def test_production_section__works_as_printed(machine: Machine) -> None:
     new = {"name": "Second", "slug": "second", "tier": "pro"}
     where, _ = site.submit("/my-game/live/settings/projects/new/", **new)
     assert where == "/second/live/keys/"
-    _, page = site.submit("/second/live/keys/new/", name="Server", kind="secret")
+    scopes = ["track", "evaluate", "stream"]
+    _, page = site.submit("/second/live/keys/new/", name="Server", kind="secret", scopes=scopes)
     (key,) = set(re.findall(r"sk_live_\w{36}", page))
     api = HttpApi(host, key, tls)
     player = {"player_id": api.register(attributes={"level": 45})["id"]}
