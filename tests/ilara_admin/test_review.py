@@ -62,13 +62,13 @@ def test_approved_by_another__is_applied() -> None:
 
 
 def test_author__cannot_approve() -> None:
-    with pytest.raises(ReviewRefusedError, match="Ask another person"):
+    with pytest.raises(ReviewRefusedError, match="another person must approve it"):
         review.approve(review.submit(ANA, "a"), ANA, "a")
 
 
 def test_who_edited_it__cannot_approve() -> None:
     edited = review.edit(review.submit(ANA, "a"), BO, "b")
-    with pytest.raises(ReviewRefusedError, match="Ask another person"):
+    with pytest.raises(ReviewRefusedError, match="another person must approve it"):
         review.approve(edited, BO, "b")
 
 
