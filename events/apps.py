@@ -6,7 +6,7 @@ class EventsConfig(AppConfig):
 
     def ready(self) -> None:
         from events import (
-            notices,  # noqa: F401  # registers kinds of notifications
+            notices,
             partitions,
             player_data,
             rollups,
@@ -19,5 +19,6 @@ class EventsConfig(AppConfig):
 
         event_log.register(INSERT_EVENT)
         register(*player_data.DATA)
+        notices.register()
         health.register_check("partitions", partitions.READY)
         metrics.register_figures(rollups.FIGURES, rollups.FIGURES_SQL)

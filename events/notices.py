@@ -13,18 +13,22 @@ from ilara_admin.core.notifications import LIVE, notify, register_kind
 from ilara_admin.models import Environment
 
 REJECTED, STOPPED = "events_rejected", "event_stopped"
-register_kind(
-    REJECTED,
-    "Rejected events rising",
-    f"The API rejected at least {rising.FEWEST} events of a name in live within an hour, and "
-    f"{rising.FACTOR} times as many as at this time on the days before. At most once a day.",
-)
-register_kind(
-    STOPPED,
-    "An event stopped",
-    "An event that usually arrives in live at this time does not.",
-)
 OTHER_NAMES = "unknown names"
+
+
+def register() -> None:
+    register_kind(
+        REJECTED,
+        "Rejected events rising",
+        f"The API rejected at least {rising.FEWEST} events of a name in live within an hour, and "
+        f"{rising.FACTOR} times as many as at this time on the days before. At most once a day.",
+    )
+    register_kind(
+        STOPPED,
+        "An event stopped",
+        "An event that usually arrives in live at this time does not.",
+    )
+
 
 # By a name of the catalogue, or NULL: other names are what anyone sent.
 COUNTS_SQL = """
@@ -38,7 +42,7 @@ GROUP BY 1, 2, 3"""
 
 
 def events_watch(now: datetime) -> None:
-    """Tell of events in live that are rejected more than before, and of those that stopped."""
+    """Notify of events in live that are rejected more than before, and of those that stopped."""
     for environment in Environment.objects.filter(slug=LIVE).select_related("project"):
         _watch_rejected(environment, now)
         _watch_stopped(environment, now)

@@ -8,9 +8,9 @@ class FlagsConfig(AppConfig):
         from events import usage as event_usage
         from flags import (
             cache,  # noqa: F401  # registers a part of the environment cache
-            perform,  # noqa: F401  # registers acts and how change requests are made
+            perform,
             player_data,
-            stale_notice,  # noqa: F401  # registers a kind of notifications
+            stale_notice,
             undo,  # noqa: F401  # registers the undo of changes
         )
         from flags.engine.change_words import field_differences, part_text
@@ -22,5 +22,7 @@ class FlagsConfig(AppConfig):
         usage.register("flag", flags_by_segment)
         event_usage.register("flag", "flag_detail", flags_by_event)
         register(*player_data.DATA)
+        perform.register()
+        stale_notice.register()
         diff.register_text(part_text)
         diff.register_differences("flag", field_differences)

@@ -101,21 +101,23 @@ def _why_not_clear(item: ChangeItem) -> str:
     return "" if is_cleared else "Overrides that are set again cannot wait for a review."
 
 
-register_acts("flag", flag_acts)
-register_whole("flag", _whole)
-register_perform(
-    AuditAction.FLAG_UPDATED,
-    AuditAction.FLAG_RESTORED,
-    role=Role.LIVE_OPS,
-    current=_restored,
-    make=_restore,
-)
-register_perform(AuditAction.FLAG_CREATED, role=Role.LIVE_OPS, current=_absent, make=_create)
-register_perform(AuditAction.FLAG_DELETED, role=Role.LIVE_OPS, current=_deletable, make=_delete)
-register_perform(
-    AuditAction.FLAG_OVERRIDES_REPLACED,
-    role=Role.LIVE_OPS,
-    current=_overrides,
-    make=_clear,
-    why_not=_why_not_clear,
-)
+def register() -> None:
+    """Register the acts in changes, and how change requests are made."""
+    register_acts("flag", flag_acts)
+    register_whole("flag", _whole)
+    register_perform(
+        AuditAction.FLAG_UPDATED,
+        AuditAction.FLAG_RESTORED,
+        role=Role.LIVE_OPS,
+        current=_restored,
+        make=_restore,
+    )
+    register_perform(AuditAction.FLAG_CREATED, role=Role.LIVE_OPS, current=_absent, make=_create)
+    register_perform(AuditAction.FLAG_DELETED, role=Role.LIVE_OPS, current=_deletable, make=_delete)
+    register_perform(
+        AuditAction.FLAG_OVERRIDES_REPLACED,
+        role=Role.LIVE_OPS,
+        current=_overrides,
+        make=_clear,
+        why_not=_why_not_clear,
+    )

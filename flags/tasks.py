@@ -32,10 +32,10 @@ def archive_due(timestamp: int, **_: Any) -> None:
 
 
 @app.periodic(cron="11 * * * *")
-@app.task(queueing_lock="flags.tell_stale", pass_context=False)
-def tell_stale(timestamp: int, **_: Any) -> None:
+@app.task(queueing_lock="flags.notify_stale", pass_context=False)
+def notify_stale(timestamp: int, **_: Any) -> None:
     """Make the monthly notification of stale flags."""
-    stale_notice.stale_flags_tell(timezone.now())
+    stale_notice.stale_flags_notify(timezone.now())
 
 
 @app.task(pass_context=True)

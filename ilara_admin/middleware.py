@@ -187,11 +187,9 @@ class KnownBrowserMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         before = request.session.get(HASH_SESSION_KEY)
         response = self.get_response(request)
-        found: tuple[object, str] | None = getattr(request, "known_user", None)
-        if found is None and request.session.get(HASH_SESSION_KEY) not in (None, before):
-            found = request.session[SESSION_KEY], request.session[HASH_SESSION_KEY]
-        if found is not None:
-            mark_browser(request, response, *found)
+        password_hash = request.session.get(HASH_SESSION_KEY)
+        if password_hash not in (None, before):
+            mark_browser(request, response, request.session[SESSION_KEY], password_hash)
         return response
 
 

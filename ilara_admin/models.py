@@ -579,7 +579,7 @@ class SavedView(models.Model):
 
 
 class Notification(models.Model):
-    """Something that happened in an environment, as told to staff and channels. It never holds
+    """Something that happened in an environment, as reported to staff and channels. It never holds
     personal data of players. `path` is a page below /<project>/<environment>/."""
 
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+")
@@ -628,14 +628,14 @@ class NotificationRecipient(models.Model):
 
 
 class NotificationPlace(models.TextChoices):
-    """Where a person is told."""
+    """Where a person gets notifications."""
 
     PRODUCT = "product"
     EMAIL = "email"
 
 
 class NotificationChoice(models.Model):
-    """Whether a person is told of a kind in a place, where that differs from the default."""
+    """Whether a person gets a kind in a place, where that differs from the default."""
 
     user = models.ForeignKey(User, models.CASCADE, related_name="+", db_index=False)
     project = models.ForeignKey(Project, models.CASCADE, related_name="+")
@@ -731,7 +731,7 @@ class NotificationDelivery(models.Model):
 
 
 class NotificationPosition(models.Model):
-    """How far the audit log is searched for changes to tell of: one row, with the last entry's
+    """How far the audit log is searched for changes to notify of: one row, with the last entry's
     id."""
 
     entry_id = models.BigIntegerField()

@@ -79,12 +79,12 @@ def forget_exports(timestamp: int, **_: Any) -> None:
 
 
 @app.periodic(cron="* * * * *")
-@app.task(queueing_lock="ilara_admin.tell_changes", retry=RETRY, pass_context=False)
-def tell_changes(timestamp: int, **_: Any) -> None:
+@app.task(queueing_lock="ilara_admin.notify_changes", retry=RETRY, pass_context=False)
+def notify_changes(timestamp: int, **_: Any) -> None:
     """Make notifications of the changes in live."""
-    from ilara_admin.pages.live_changes import live_changes_tell
+    from ilara_admin.pages.live_changes import live_changes_notify
 
-    live_changes_tell()
+    live_changes_notify()
 
 
 @app.periodic(cron="* * * * *")

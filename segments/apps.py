@@ -10,7 +10,7 @@ class SegmentsConfig(AppConfig):
         from players.player_data import register
         from segments import (
             cache,  # noqa: F401  # registers a part of the environment cache
-            perform,  # noqa: F401  # registers acts and how change requests are made
+            perform,
             player_data,
             undo,  # noqa: F401  # registers how changes are undone
             usage,
@@ -22,5 +22,6 @@ class SegmentsConfig(AppConfig):
         usage.register("segment", segments_by_segment)
         event_usage.register("segment", "segment_detail", segments_by_event)
         register(*player_data.DATA)
+        perform.register()
         diff.register_text(part_text)
         diff.register_differences("segment", field_differences)

@@ -114,20 +114,24 @@ def _why_not_list(item: ChangeItem) -> str:
     return ""
 
 
-register_acts("segment", _acts)
-register_whole("segment", _whole)
-register_perform(
-    AuditAction.SEGMENT_CREATED,
-    role=Role.LIVE_OPS,
-    current=_absent,
-    make=_create,
-    why_not=_why_not_create,
-)
-register_perform(AuditAction.SEGMENT_DELETED, role=Role.LIVE_OPS, current=_deletable, make=_delete)
-register_perform(
-    AuditAction.SEGMENT_LIST_CHANGED,
-    role=Role.LIVE_OPS,
-    current=_list,
-    make=_change_list,
-    why_not=_why_not_list,
-)
+def register() -> None:
+    """Register the acts in changes, and how change requests are made."""
+    register_acts("segment", _acts)
+    register_whole("segment", _whole)
+    register_perform(
+        AuditAction.SEGMENT_CREATED,
+        role=Role.LIVE_OPS,
+        current=_absent,
+        make=_create,
+        why_not=_why_not_create,
+    )
+    register_perform(
+        AuditAction.SEGMENT_DELETED, role=Role.LIVE_OPS, current=_deletable, make=_delete
+    )
+    register_perform(
+        AuditAction.SEGMENT_LIST_CHANGED,
+        role=Role.LIVE_OPS,
+        current=_list,
+        make=_change_list,
+        why_not=_why_not_list,
+    )

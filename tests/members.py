@@ -1,4 +1,4 @@
-"""Members of a project, for tests of who is told of what."""
+"""Members of a project, for tests of who is notified of what."""
 
 from django.test import Client
 

@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
-from ilara_admin.accounts.known_browsers import remember_browser
+from ilara_admin.accounts.known_browsers import mark_browser
 from ilara_admin.accounts.mails import address_of_site, is_configured, queue_invite
 from ilara_admin.accounts.resets import dead_link, open_page, show_link_once
 from ilara_admin.accounts.throttle import Kind, count_try, forgive
@@ -203,9 +203,11 @@ def _accept(request: HtmxHttpRequest, invite: Invite) -> HttpResponse:
         except ValidationError as error:
             add_errors(form, error)
         else:
-            remember_browser(request, user)
             text = f"Your account {user.username} is ready. Sign in with it."
-            return with_toast(request, redirect("sign_in"), text)
+            response = with_toast(request, redirect("sign_in"), text)
+            # The link proves who it is, as a sign-in does.
+            mark_browser(request, response, user.pk, user.get_session_auth_hash())
+            return response
     context = {"invite": invite, "role": Role(invite.role).label, "form": form}
     status = 422 if form.errors else 200
     return render(request, "accounts/invite.html", context, status=status)

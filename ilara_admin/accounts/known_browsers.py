@@ -34,12 +34,6 @@ def known_browser(request: HttpRequest, username: str) -> str:
     return ""
 
 
-def remember_browser(request: HttpRequest, user: User) -> None:
-    """Let the middleware mark this browser as after a sign-in. For users who proved who they are
-    otherwise, by a link from an e-mail."""
-    request.known_user = user.pk, user.get_session_auth_hash()  # type: ignore[attr-defined]
-
-
 def mark_browser(
     request: HttpRequest, response: HttpResponseBase, pk: object, password_hash: str
 ) -> None:

@@ -212,8 +212,8 @@ def _list(value: Any) -> list[Any]:
 
 
 def _key(key_id: Any, url: str) -> Any:
-    """The provider's key with this id. It is looked for anew if it is unknown: providers change
-    their keys."""
+    """The provider's key with this id. The keys are fetched again if it is not among them:
+    providers change their keys."""
     for renewed in (False, True):
         keys = _usable(_cached(url, renewed=renewed))
         if key_id is None and len(keys) == 1:

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from ilara_admin.accounts.known_browsers import remember_browser
+from ilara_admin.accounts.known_browsers import mark_browser
 from ilara_admin.accounts.mails import address_of_site, is_configured, queue_resets
 from ilara_admin.accounts.reset_links import reset_path, user_of
 from ilara_admin.accounts.throttle import Kind, count_try, forgive, refused, wait_text
@@ -39,12 +39,12 @@ class ForgottenForm(forms.Form):
     )
 
 
-class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]  # not generic at runtime
-    def __init__(self, user: User, data: object = None) -> None:
-        super().__init__(user, data)
-        self.fields["new_password1"].help_text = RULES_TEXT
-        self.fields["new_password2"].help_text = ""
-        self.fields["new_password2"].label = "New password again"
+def new_password_form(request: HttpRequest, user: User) -> "SetPasswordForm[User]":
+    form = SetPasswordForm(user, request.POST if request.method == "POST" else None)
+    form.fields["new_password1"].help_text = RULES_TEXT
+    form.fields["new_password2"].help_text = ""
+    form.fields["new_password2"].label = "New password again"
+    return form
 
 
 # --- By e-mail ------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def reset(request: HttpRequest, token: str) -> HttpResponse:
     if user is None:
         return dead_link(request, "reset")
     forgive(Kind.LINK, request)
-    form = NewPasswordForm(user, request.POST if request.method == "POST" else None)
+    form = new_password_form(request, user)
     if form.is_valid():
         user = staff_set_password(
             user,
@@ -151,9 +151,11 @@ def reset(request: HttpRequest, token: str) -> HttpResponse:
             actor=Actor.of_user(user),
             reason="By a one-time link",
         )
-        remember_browser(request, user)
         text = f"The password of {user.username} is changed. Sign in with it."
-        return with_toast(request, redirect("sign_in"), text)
+        response = with_toast(request, redirect("sign_in"), text)
+        # The link proves who it is, as a sign-in does.
+        mark_browser(request, response, user.pk, user.get_session_auth_hash())
+        return response
     status = 422 if form.errors else 200
     return render(request, "accounts/reset.html", {"form": form, "member": user}, status=status)
 

@@ -28,11 +28,11 @@ class SignInForm(AuthenticationForm):
         if not username or not password:
             return self.cleaned_data
         assert self.request is not None
-        self.allowed_at = count_try(Kind.PASSWORD, self.request, username)
+        self.allowed_at = count_try(Kind.SIGN_IN, self.request, username)
         if self.allowed_at is not None:
             raise ValidationError(wait_text(self.allowed_at), code="throttled")
         cleaned = super().clean()
-        forgive(Kind.PASSWORD, self.request, username)
+        forgive(Kind.SIGN_IN, self.request, username)
         return cleaned
 
     def get_invalid_login_error(self) -> ValidationError:

@@ -27,7 +27,7 @@ QUARTER, HOUR = 15 * 60, 60 * 60  # seconds
 
 
 class Kind(StrEnum):
-    PASSWORD = "password"  # noqa: S105  # a name, of a sign-in
+    SIGN_IN = "sign-in"  # with a password
     SECOND_FACTOR = "second-factor"
     RECOVERY_CODE = "recovery-code"
     REAUTHENTICATION = "reauthentication"  # also the old password of a change
@@ -48,7 +48,7 @@ class Limit:
 # In the order of counting: a refused attempt does not reach the later counts. So a blocked network
 # adds no rows for made-up usernames, and one network cannot use up the attempts on an account.
 LIMITS: dict[Kind, tuple[Limit, ...]] = {
-    Kind.PASSWORD: (
+    Kind.SIGN_IN: (
         Limit("network", 50, QUARTER),
         Limit("name-in-network", 10, QUARTER),
         Limit("name", 100, HOUR),

@@ -272,7 +272,7 @@ def request_approve(
     _say(request, actor, Verdict.APPROVE, comment)
     _store(request, state)
     entry = _record(AuditAction.CHANGE_REQUEST_APPROVED, request, actor, comment)
-    _tell_author(request, actor, "approved", comment, entry)
+    _notify_author(request, actor, "approved", comment, entry)
     return request
 
 
@@ -288,11 +288,11 @@ def request_refuse(
     _say(request, actor, Verdict.REFUSE, comment)
     _store(request, state)
     entry = _record(AuditAction.CHANGE_REQUEST_REFUSED, request, actor, comment)
-    _tell_author(request, actor, "requested changes of", comment, entry)
+    _notify_author(request, actor, "requested changes of", comment, entry)
     return request
 
 
-def _tell_author(
+def _notify_author(
     request: ChangeRequest, actor: Actor, verb: str, comment: str, entry: AuditEntry
 ) -> None:
     if request.author is None:

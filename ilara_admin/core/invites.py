@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from secrets import token_urlsafe
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.signing import BadSignature, Signer
@@ -140,7 +141,7 @@ def _locked(invite: Invite) -> Invite:
 
 
 def _record(
-    action: AuditAction, invite: Invite, actor: Actor, user: User | None = None, **details: object
+    action: AuditAction, invite: Invite, actor: Actor, user: User | None = None, **details: Any
 ) -> None:
     audit_record(
         action,
@@ -148,7 +149,7 @@ def _record(
         object_id=user.pk if user else f"invite-{invite.pk}",
         object_name=user.username if user else str(invite),
         project=invite.project,
-        **details,  # type: ignore[arg-type]
+        **details,
     )
 
 

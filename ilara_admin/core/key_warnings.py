@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from django.db.models.functions import Coalesce
 
-from ilara_admin.core.notifications import notify, register_kind, was_told
+from ilara_admin.core.notifications import notify, register_kind, was_notified
 from ilara_admin.models import ApiKey, Environment, Role
 
 EXPIRY_DAYS = (1, 7)  # before the expiry, the shorter first
@@ -38,7 +38,7 @@ def month_of(now: datetime) -> str:
 
 
 def keys_warn(now: datetime) -> None:
-    """Tell of keys that expire soon, and once a month of unused keys."""
+    """Notify of keys that expire soon, and once a month of unused keys."""
     for environment in Environment.objects.select_related("project"):
         _warn_of_expiry(environment, now)
         _warn_of_unused(environment, now)
@@ -63,7 +63,7 @@ def _warn_of_expiry(environment: Environment, now: datetime) -> None:
 
 def _warn_of_unused(environment: Environment, now: datetime) -> None:
     dedupe_key = f"{KEY_UNUSED}:{environment.pk}:{month_of(now)}"
-    if was_told(dedupe_key):
+    if was_notified(dedupe_key):
         return
     keys = environment.api_keys.usable_at(now).order_by("pk")
     unused = keys.annotate(used=Coalesce("last_used_at", "created_at")).filter(

@@ -1,8 +1,8 @@
-"""Notifications: their kinds, who is told, and what a person chose and has read.
+"""Notifications: their kinds, who gets them, and what a person chose and has read.
 
-An app registers its kinds and calls `notify`. A person is told of the projects they are a member
-of, as far as their role goes. Nothing in a notification is personal data of players, since it is
-also sent by e-mail and to channels.
+An app registers its kinds and calls `notify`. A person gets the notifications of projects that they
+are a member of, if their role is enough for the kind. Nothing in a notification is personal data of
+players, since it is also sent by e-mail and to channels.
 """
 
 import json
@@ -45,8 +45,8 @@ LIVE = "live"
 
 @dataclass(frozen=True, slots=True)
 class NotificationKind:
-    """What a notification is about. Members with `role` and above may be told; in the product they
-    are, unless they choose otherwise or `default_on` is false. E-mails and channels are chosen."""
+    """What a notification is about. Members with `role` and above can get it. In the product they
+    do, unless they choose otherwise or `default_on` is false. E-mails and channels are chosen."""
 
     key: str
     label: str
@@ -91,7 +91,7 @@ register_kind(
 )
 
 
-# --- Telling --------------------------------------------------------------------------------------
+# --- Notifying ------------------------------------------------------------------------------------
 
 
 @transaction.atomic
@@ -108,11 +108,11 @@ def notify(
     actor: User | None = None,
     dedupe_key: str,
 ) -> Notification | None:
-    """Tell the members of the project, or only some of them, and the channels that chose this kind.
+    """Notify members of the project, all or `only` some, and the channels that chose this kind.
 
     `page`, `args` and `query` are the URL that it links to, without project and environment.
-    `actor`, who caused it, is not told. With `only`, channels are not told. Returns None if there
-    is a notification with this `dedupe_key`, which must begin with the kind.
+    `actor`, who caused it, does not get it. With `only`, channels do not get it. Returns None if
+    there is a notification with this `dedupe_key`, which must begin with the kind.
     """
     path = _path(environment, page, args, query or {})
     found = _insert(kind, environment, title, lines, path, dedupe_key)
@@ -123,15 +123,15 @@ def notify(
         people = people.filter(pk__in=[each.pk for each in only])
     if actor is not None:
         people = people.exclude(pk=actor.pk)
-    told = list(people)
-    choices = _choices(told, environment.project_id, kind)
+    notified = list(people)
+    choices = _choices(notified, environment.project_id, kind)
     NotificationRecipient.objects.bulk_create(
         NotificationRecipient(notification=found, user=user, project_id=environment.project_id)
-        for user in told
+        for user in notified
         if choices[user.pk, NotificationPlace.PRODUCT]
     )
     mailed = [
-        each for each in told
+        each for each in notified
         if choices[each.pk, NotificationPlace.EMAIL] and not mail_problem(each)
     ]  # fmt: skip
     channels = NotificationChannel.objects.filter(
@@ -141,7 +141,7 @@ def notify(
     return found
 
 
-def was_told(dedupe_key: str) -> bool:
+def was_notified(dedupe_key: str) -> bool:
     """Whether `notify` was called with this key, for callers to whom the answer saves work."""
     return Notification.objects.filter(dedupe_key=dedupe_key).exists()
 

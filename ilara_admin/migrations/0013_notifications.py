@@ -303,7 +303,7 @@ class Migration(migrations.Migration):
                 fields=("user", "notification"), name="notification_recipient_unique"
             ),
         ),
-        # Only changes from now on are told.
+        # Only changes from now on cause notifications.
         migrations.RunSQL(
             "INSERT INTO notification_position (entry_id) SELECT coalesce(max(id), 0) FROM audit_entry",
             migrations.RunSQL.noop,

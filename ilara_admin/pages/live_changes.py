@@ -15,30 +15,30 @@ from ilara_admin.pages.audit_text import CHANGES, verb_of
 # What changes what games get. Players and notes about them are the daily work of support.
 TYPES = ("flag", "segment", "api_key", "environment", "project")
 ACTIONS = tuple(action for action in CHANGES if action.partition(".")[0] in TYPES)
-# The contents that an environment begins with are no change to tell of.
+# The contents that an environment begins with are no change to notify of.
 STARTING = timedelta(minutes=2)
 CHUNK_ENTRIES = 1_000
 
 
-def live_changes_tell() -> int:
-    """Tell of all changes since the last run; returns the number of notifications. Entries that an
-    open transaction may still add are left to the next run."""
+def live_changes_notify() -> int:
+    """Notify of all changes since the last run; returns the number of notifications. Entries that
+    an open transaction may still add are left to the next run."""
     found = horizon.settled("audit_entry_id_seq")
-    return tell_until(found.id) if found else 0
+    return notify_until(found.id) if found else 0
 
 
-def tell_until(last_id: int) -> int:
-    """Tell of the changes up to this entry that were not told of; returns the number of
+def notify_until(last_id: int) -> int:
+    """Notify of the changes up to this entry that were not reported yet; returns the number of
     notifications. The position moves in the same transaction."""
-    told = 0
-    while (count := _tell_chunk(last_id)) is not None:
-        told += count
-    return told
+    reported = 0
+    while (count := _notify_chunk(last_id)) is not None:
+        reported += count
+    return reported
 
 
 @transaction.atomic
-def _tell_chunk(last_id: int) -> int | None:
-    """None when all are told, or while another job tells of them."""
+def _notify_chunk(last_id: int) -> int | None:
+    """None when all are reported, or while another job reports them."""
     position = NotificationPosition.objects.select_for_update(skip_locked=True).first()
     if position is None or position.entry_id >= last_id:
         return None
@@ -50,10 +50,10 @@ def _tell_chunk(last_id: int) -> int | None:
     ).select_related("environment__project", "actor_user").order_by("pk")  # fmt: skip
     position.entry_id = until
     position.save(update_fields=["entry_id"])
-    return _tell_all(entries)
+    return _notify_all(entries)
 
 
-def _tell_all(entries: Iterable[AuditEntry]) -> int:
+def _notify_all(entries: Iterable[AuditEntry]) -> int:
     """A notification for each author, environment and kind; returns how many."""
     groups: dict[tuple[object, ...], list[AuditEntry]] = defaultdict(list)
     live = _live_environments(entries)
@@ -66,7 +66,7 @@ def _tell_all(entries: Iterable[AuditEntry]) -> int:
         groups[(entry.break_glass, place, *author)].append(entry)
     for (is_bypass, where, *_), group in groups.items():
         assert isinstance(where, Environment)
-        _tell(BREAK_GLASS if is_bypass else LIVE_CHANGE, where, group)
+        _notify_of(BREAK_GLASS if is_bypass else LIVE_CHANGE, where, group)
     return len(groups)
 
 
@@ -81,7 +81,7 @@ def _live_environments(entries: Iterable[AuditEntry]) -> dict[int, Environment]:
     return {each.project_id: each for each in found}
 
 
-def _tell(kind: str, environment: Environment, entries: Sequence[AuditEntry]) -> None:
+def _notify_of(kind: str, environment: Environment, entries: Sequence[AuditEntry]) -> None:
     """One notification about all changes of one author, oldest first."""
     first, more = entries[0], len(entries) - 1
     author = f"{first.actor_name} went around the guard and" * (kind == BREAK_GLASS)

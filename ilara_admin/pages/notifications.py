@@ -1,4 +1,4 @@
-"""A person's notifications of a project: the list, the bell, and what to be told of."""
+"""A person's notifications of a project: the list, the bell, and the choice of kinds."""
 
 from typing import Any
 
@@ -116,7 +116,7 @@ def notification_read_all(request: HtmxHttpRequest) -> HttpResponse:
 
 @staff_view(Role.VIEWER, "GET", "POST")
 def notification_choices(request: HtmxHttpRequest) -> HttpResponse:
-    """What the reader is told of in this project, and where."""
+    """Which kinds the reader gets in this project, and where."""
     problem = mail_problem(request.user)
     kinds = visible_kinds(request)
     if request.method == "POST":

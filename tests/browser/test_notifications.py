@@ -13,7 +13,7 @@ from tests.webhook_receiver import Receiver
 
 pytestmark = pytest.mark.browser
 
-# The contents that an environment begins with are not told of, so it must not be new.
+# The first contents of an environment cause no notifications, so it must not be new.
 PREPARE = """
 from datetime import timedelta
 from django.db.models import F
@@ -22,20 +22,20 @@ User.objects.filter(username="admin").update(is_owner=True)
 Environment.objects.update(created_at=F("created_at") - timedelta(days=1))
 NotificationPosition.objects.update(entry_id=AuditEntry.objects.order_by("-pk")[0].pk)
 """
-# Entries are told of once no earlier one can still be committed; the worker may do it first.
+# Entries are reported once no earlier one can still be committed; the worker may be first.
 CHANGE = """
 from time import sleep
 from flags.models import Flag
 from flags.services import flag_set_enabled
 from ilara_admin.core.audit import Actor
 from ilara_admin.models import Notification
-from ilara_admin.pages.live_changes import live_changes_tell
+from ilara_admin.pages.live_changes import live_changes_notify
 Notification.objects.all().delete()
 flag = Flag.objects.get(key="vulkan-renderer", environment__slug="live",
                         environment__project__slug="sample-game")
 flag_set_enabled(flag, not flag.spec.enabled, actor=Actor("Ana Ruiz"), reason="too many crashes")
 while not Notification.objects.exists():
-    live_changes_tell()
+    live_changes_notify()
     sleep(0.5)
 """
 

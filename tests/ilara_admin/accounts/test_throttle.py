@@ -37,7 +37,7 @@ from tests.serving import database_url
 
 pytestmark = pytest.mark.slow
 
-PER_NETWORK, LIMIT, PER_NAME = (limit.most for limit in LIMITS[Kind.PASSWORD])
+PER_NETWORK, LIMIT, PER_NAME = (limit.most for limit in LIMITS[Kind.SIGN_IN])
 WRONG = "wrong"
 GUESSES = 1_000
 
@@ -182,7 +182,7 @@ def known(user: User) -> Client:
 def lock(username: str) -> None:
     """Use up the attempts on an account over all networks."""
     for index in range(PER_NAME):
-        assert count_try(Kind.PASSWORD, coming_from(f"203.0.113.{index}"), username) is None
+        assert count_try(Kind.SIGN_IN, coming_from(f"203.0.113.{index}"), username) is None
 
 
 def coming_from(address: str, cookie: str = "") -> HttpRequest:
@@ -253,14 +253,14 @@ def test_own_change_of_the_password__keeps_this_browser_known(ana: User) -> None
 @pytest.mark.parametrize("forged", ["", ".", "x", "a.b", "é.é", "." * 5_000, "a." + "f" * 32])
 def test_forged_cookie__is_an_unknown_browser(ana: User, forged: str) -> None:
     lock("ana")
-    assert count_try(Kind.PASSWORD, coming_from("192.0.2.9", forged), "ana") is not None
+    assert count_try(Kind.SIGN_IN, coming_from("192.0.2.9", forged), "ana") is not None
 
 
 def test_cookie_of_another_browser__cannot_be_mixed(ana: User) -> None:
     _, mark = known(ana).cookies[COOKIE].value.split(".")
     lock("ana")
     cookie = f"another-browser.{mark}"
-    assert count_try(Kind.PASSWORD, coming_from("192.0.2.9", cookie), "ana") is not None
+    assert count_try(Kind.SIGN_IN, coming_from("192.0.2.9", cookie), "ana") is not None
 
 
 def known_cookie(user: User) -> str:

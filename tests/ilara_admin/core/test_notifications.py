@@ -1,4 +1,4 @@
-"""Who is told of what, and where; sending it, once per receiver and again after a failure."""
+"""Who is notified of what, and where; sending it, once per receiver and again after a failure."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -73,7 +73,7 @@ def states() -> list[str]:
     return list(NotificationDelivery.objects.order_by("pk").values_list("state", flat=True))
 
 
-# --- Who is told ----------------------------------------------------------------------------------
+# --- Who is notified ------------------------------------------------------------------------------
 
 
 def test_members_of_the_project__are_told_but_not_who_caused_it(

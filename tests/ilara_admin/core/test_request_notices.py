@@ -1,4 +1,4 @@
-"""Who is told of change requests."""
+"""Who is notified of change requests."""
 
 from flags.engine.document import boolean_document
 from flags.services import flag_create

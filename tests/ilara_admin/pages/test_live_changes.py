@@ -25,7 +25,7 @@ from ilara_admin.models import (
     User,
 )
 from ilara_admin.pages import live_changes
-from ilara_admin.pages.live_changes import tell_until
+from ilara_admin.pages.live_changes import notify_until
 from players.schemas import PlayerPatch
 from players.services import player_update
 from tests.factories import make_environment, make_player
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 def told_of() -> list[Notification]:
     newest = AuditEntry.objects.order_by("-pk")[0]
     before = list(Notification.objects.values_list("pk", flat=True))
-    tell_until(newest.pk)
+    notify_until(newest.pk)
     return list(Notification.objects.exclude(pk__in=before).order_by("pk"))
 
 
@@ -156,7 +156,7 @@ def test_many_entries__are_told_in_chunks(
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_entry_that_commits_late__is_not_passed_over() -> None:
-    """It has a lower id than one that was committed and could be told before."""
+    """It has a lower id than one that was committed and could be reported before."""
     environment = make_environment()
     Environment.objects.update(created_at=timezone.now() - timedelta(days=1))
     NotificationPosition.objects.all().delete()
@@ -187,10 +187,10 @@ def test_entry_that_commits_late__is_not_passed_over() -> None:
     assert has_drawn.wait(60)
     change("Early")
     try:
-        assert live_changes.live_changes_tell() == 0  # waits for the older transaction
+        assert live_changes.live_changes_notify() == 0  # waits for the older transaction
     finally:
         may_commit.set()
         thread.join()
-    assert live_changes.live_changes_tell() == 2
+    assert live_changes.live_changes_notify() == 2
     titles = [each.title.split()[0] for each in Notification.objects.order_by("title")]
     assert titles == ["Early", "Late"]
