@@ -29,7 +29,7 @@ from ilara_admin.core.guard import (
     fingerprint,
     whole_before,
 )
-from ilara_admin.core.notifications import notify, register_kind
+from ilara_admin.core.notifications import members, notify, register_kind
 from ilara_admin.core.review import Review, ReviewRefusedError, ReviewState
 from ilara_admin.models import (
     AuditAction,
@@ -84,13 +84,14 @@ def items_of(request: ChangeRequest) -> list[ChangeItem]:
 
 
 def review_of(request: ChangeRequest) -> Review:
-    """The state. Only approvals of this version and this content count."""
+    """The state. Only approvals of this version and this content count, by members who still have
+    the role for it."""
     approvals = ChangeApproval.objects.filter(
         request=request,
         version=request.version,
         fingerprint=request.fingerprint,
         verdict=Verdict.APPROVE,
-        user__isnull=False,
+        user__in=members(request.environment.project_id, Role.LIVE_OPS),
     )
     return Review(
         ReviewState(request.state),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from ilara_admin.core.change_requests import items_of, needed_role
+from ilara_admin.core.change_requests import items_of, needed_role, why_not_apply
 from ilara_admin.core.diff import Change, has_words
 from ilara_admin.core.guard import ChangeItem
 from ilara_admin.core.text import isolated
@@ -121,7 +121,9 @@ def _text(
 def next_step(request: HtmxHttpRequest, row: ChangeRequest) -> str:
     """What a request needs next, as a sentence."""
     state = ChangeRequestState(row.state)
-    if state is ChangeRequestState.OPEN:
+    # An approval is void when its author has lost the role.
+    is_void = state is ChangeRequestState.APPROVED and bool(why_not_apply(row))
+    if state is ChangeRequestState.OPEN or is_void:
         if request.user.pk not in row.writers and may(request, Role.LIVE_OPS):
             return "Needs one approval, which you can give."
         role = Role.LIVE_OPS.label.lower()

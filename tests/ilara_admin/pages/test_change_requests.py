@@ -9,6 +9,7 @@ from flags.models import Flag
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.change_requests import request_apply, request_approve, request_withdraw
 from ilara_admin.core.projects import environment_update
+from ilara_admin.core.staff import membership_set, staff_update
 from ilara_admin.models import ChangeRequest, Environment, Role, User
 from tests.factories import ACTOR, make_environment, make_staff
 from tests.pages import HTMX, message_of, text_of, url_of
@@ -92,6 +93,26 @@ def test_older_version__cannot_be_approved_or_applied(guarded: Environment) -> N
     request_approve(row, actor=Actor.of_user(ben.user), fingerprint=row.fingerprint)
     response = ana.client.post(url_of(guarded, "request_apply", row.pk), {"fingerprint": seen})
     assert (response.status_code, is_on(guarded)) == (422, False)
+
+
+@pytest.mark.parametrize("lost", ["role", "account"])
+def test_approval__counts_while_its_author_may_give_it(guarded: Environment, lost: str) -> None:
+    ana, ben, cy = person(), person(), person()
+    row = asked(guarded, ana)
+    review(guarded, row, ben, "approve")
+    if lost == "role":
+        membership_set(ben.user, guarded.project, Role.SUPPORT, actor=ACTOR)
+    else:
+        staff_update(ben.user, is_active=False, actor=ACTOR)
+    apply = url_of(guarded, "request_apply", row.pk)
+    response = ana.client.post(apply, {"fingerprint": row.fingerprint})
+    assert (response.status_code, is_on(guarded)) == (422, False)
+    assert "A second person must approve this version first." in text_of(response)
+    page = text_of(cy.client.get(url_of(guarded, "request_detail", row.pk)))
+    assert "Needs one approval, which you can give." in page
+    review(guarded, row, cy, "approve")
+    assert ana.client.post(apply, {"fingerprint": row.fingerprint}).status_code == 302
+    assert is_on(guarded)
 
 
 def test_changes_are_asked_for_with_a_comment(guarded: Environment) -> None:
