@@ -367,6 +367,21 @@ class AuditAction(models.TextChoices):
     CHANNEL_CREATED = "channel.created"
     CHANNEL_UPDATED = "channel.updated"
     CHANNEL_DELETED = "channel.deleted"
+    METRIC_CREATED = "metric.created"
+    METRIC_UPDATED = "metric.updated"
+    METRIC_ARCHIVED = "metric.archived"
+    METRIC_UNARCHIVED = "metric.unarchived"
+    METRIC_DELETED = "metric.deleted"
+    EXPERIMENT_CREATED = "experiment.created"
+    EXPERIMENT_UPDATED = "experiment.updated"
+    EXPERIMENT_STARTED = "experiment.started"
+    EXPERIMENT_STOPPED = "experiment.stopped"
+    EXPERIMENT_DECIDED = "experiment.decided"
+    EXPERIMENT_DELETED = "experiment.deleted"
+    EXPERIMENT_BREACHED = "experiment.breached"
+    EXPERIMENT_GROUP_CREATED = "experiment_group.created"
+    EXPERIMENT_GROUP_UPDATED = "experiment_group.updated"
+    EXPERIMENT_GROUP_DELETED = "experiment_group.deleted"
 
 
 # Object types of audit entries.

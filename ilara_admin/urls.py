@@ -23,6 +23,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
                 path("", include("ilara_admin.pages.urls")),
                 path("players/", include("players.urls")),
                 path("flags/", include("flags.urls")),
+                path("metrics/", include("flags.results.metric_urls")),
+                path("experiments/", include("flags.results.experiment_urls")),
                 path("segments/", include("segments.urls")),
                 path("events/", include("events.urls")),
             ]

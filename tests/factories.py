@@ -10,7 +10,18 @@ from typing import Any
 from django.db import connection
 
 from flags.engine.document import decode_document
-from flags.models import Flag
+from flags.models import (
+    Experiment,
+    ExperimentKind,
+    ExperimentMetric,
+    ExperimentState,
+    Exposure,
+    Flag,
+    Metric,
+    MetricDirection,
+    MetricKind,
+    MetricRole,
+)
 from flags.services import flag_create
 from ilara_admin.core import api_keys, projects, staff
 from ilara_admin.core.audit import Actor
@@ -80,6 +91,60 @@ def make_constant_flag(environment: Environment, key: str, value_type: str, valu
         }
     )
     flag_create(environment=environment, key=key, document=document, actor=ACTOR)
+
+
+def make_metric(
+    environment: Environment, key: str, kind: MetricKind = MetricKind.COUNT, **columns: Any
+) -> Metric:
+    defaults = {"name": key, "direction": MetricDirection.UP}
+    return Metric.objects.create(
+        environment=environment, key=key, kind=kind, **{**defaults, **columns}
+    )
+
+
+def make_experiment(
+    flag: Flag, key: str = "bigger-button", *metrics: Metric, **columns: Any
+) -> Experiment:
+    """A running experiment on the first rule of the flag, in its first phase; the first metric is
+    the primary one, and those of a guarded rollout are guards."""
+    now = datetime.now(UTC)
+    defaults = {
+        "kind": ExperimentKind.EXPERIMENT,
+        "name": key,
+        "rule_id": flag.document["rules"][0]["id"],
+        "control": flag.document["variants"][0]["key"],
+        "state": ExperimentState.RUNNING,
+        "phase": 1,
+        "phase_at": now,
+        "started_at": now,
+    }
+    found = Experiment.objects.create(
+        environment=flag.environment, flag=flag, key=key, **{**defaults, **columns}
+    )
+    for position, metric in enumerate(metrics):
+        role = MetricRole.SECONDARY if position else MetricRole.PRIMARY
+        guards = found.kind == ExperimentKind.ROLLOUT
+        ExperimentMetric.objects.create(
+            experiment=found,
+            metric=metric,
+            position=position,
+            role=MetricRole.GUARD if guards else role,
+            tolerance=0.05 if guards else None,
+        )
+    return found
+
+
+def make_exposure(
+    experiment: Experiment, player: Player, variant: str, exposed_at: datetime, **columns: Any
+) -> Exposure:
+    return Exposure.objects.create(
+        experiment=experiment,
+        player_id=player.pk,
+        phase=experiment.phase,
+        variant=variant,
+        exposed_at=exposed_at,
+        **columns,
+    )
 
 
 @no_savepoints()

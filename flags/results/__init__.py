@@ -1,0 +1,1 @@
+"""Metrics, exposures, experiments and guarded rollouts of flags; imports all of flags but ofrep."""

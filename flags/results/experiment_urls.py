@@ -1,0 +1,5 @@
+"""The URLs of experiments and guarded rollouts, under /<project>/<environment>/experiments/."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []
