@@ -15,6 +15,7 @@ class FlagsConfig(AppConfig):
         )
         from flags.engine.change_words import field_differences, part_text
         from flags.models import flags_by_event, flags_by_segment
+        from flags.results import player_timeline
         from ilara_admin.core import diff
         from players.player_data import register
         from segments import usage
@@ -24,5 +25,6 @@ class FlagsConfig(AppConfig):
         register(*player_data.DATA)
         perform.register()
         stale_notice.register()
+        player_timeline.register()
         diff.register_text(part_text)
         diff.register_differences("flag", field_differences)
