@@ -92,7 +92,7 @@ LEFT_OUT = (
 COLUMNS_LEFT_OUT = {
     "environment": {"config_version"},
     "membership": {"id"},
-    "experiment": {"revision", "updated_at"},
+    "experiment": {"revision", "updated_at", "ended_at"},
     "flag": {"revision", "updated_at"},
     "segment": {"updated_at", "size", "sized_among", "sized_at", "size_wanted_at"},
 }
@@ -268,19 +268,27 @@ class Case(NamedTuple):
     first: Change = lambda things: None
 
 
+def revenue(things: Things) -> None:
+    make_metric(things.environment, "revenue", MetricKind.REVENUE)
+
+
 def draft(things: Things) -> None:
-    metric = make_metric(things.environment, "revenue", MetricKind.REVENUE)
     experiment_create(
         flag=things.flag, rule_id="beta", key="shop", control="disabled", planned_players=1000,
         planned_end=SOON.date(), population=RULE, actor=ACTOR,
-        metrics=[MetricUse(metric.key, MetricRole.PRIMARY)],
+        metrics=[MetricUse("revenue", MetricRole.PRIMARY)],
     )  # fmt: skip
+
+
+def new_draft(things: Things) -> None:
+    revenue(things)
+    draft(things)
 
 
 def run(things: Things) -> None:
     flag_set_enabled(things.flag, True, actor=ACTOR)
     roll_out(things, 50_000)
-    draft(things)
+    new_draft(things)
     experiment_start(things.experiment, actor=ACTOR)
 
 
@@ -393,7 +401,10 @@ CASES = {
         lambda t: flag_set_details(t.flag, {"tags": ["b"]}, actor=ACTOR),
     ),
     "experiment created": Case(
-        A.EXPERIMENT_CREATED, draft, lambda t: rename_experiment(t, "Newer")
+        A.EXPERIMENT_CREATED,
+        draft,
+        lambda t: rename_experiment(t, "Newer"),
+        first=revenue,
     ),
     "experiment deleted": Case(
         A.EXPERIMENT_DELETED,
@@ -401,13 +412,13 @@ CASES = {
         lambda t: experiment_create(
             flag=t.flag, rule_id="beta", key="shop", control="disabled", actor=ACTOR
         ),
-        first=draft,
+        first=new_draft,
     ),
     "experiment updated": Case(
         A.EXPERIMENT_UPDATED,
         lambda t: rename_experiment(t, "New", planned_end=None, population=None, metrics=[]),
         lambda t: rename_experiment(t, "Newer"),
-        first=draft,
+        first=new_draft,
     ),
     "experiment stopped": Case(
         A.EXPERIMENT_STOPPED,

@@ -15,7 +15,6 @@ from ilara_admin.core.changes import (
     Fields,
     entry_fields,
     register_perform,
-    register_permanent,
     register_undo,
 )
 from ilara_admin.core.guard import ChangeItem
@@ -79,14 +78,28 @@ def _state(entry: AuditEntry) -> Fields:
     return entry_fields(entry, experiments.state_fields(_of(entry)))
 
 
-def _reopen(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry:
-    state = (entry.before or {})["state"]
-    return experiments.experiment_reopen(_of(entry), state, actor=actor, reason=reason)
+def _restore_state(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry:
+    experiment, before = _of(entry), entry.before or {}
+    state = before["state"]
+    if state == ExperimentState.DECIDED:
+        return experiments.decision_record(
+            experiment,
+            variant=before.get("decided_variant", ""),
+            evidence=before.get("_evidence"),
+            decision_reason=before.get("decision_reason", ""),
+            actor=actor,
+            reason=reason,
+        )
+    if experiment.state == ExperimentState.RUNNING:
+        return experiments.experiment_stop(experiment, actor=actor, reason=reason)
+    return experiments.experiment_reopen(experiment, state, actor=actor, reason=reason)
 
 
-def _why_not_reopen(entry: AuditEntry) -> str:
-    was_decided = (entry.before or {}).get("state") == ExperimentState.DECIDED
-    return "Decide the experiment again instead." if was_decided else ""
+def _why_not_unstart(entry: AuditEntry) -> str:
+    """One that is not the undo of a stop or a decision is the first start."""
+    ended = (ExperimentState.STOPPED, ExperimentState.DECIDED)
+    was_ended = (entry.before or {}).get("state") in ended
+    return "" if was_ended else "Players are in it already. Stop the experiment instead."
 
 
 # --- Change requests ------------------------------------------------------------------------------
@@ -127,11 +140,14 @@ def register() -> None:
         AuditAction.EXPERIMENT_DECIDED,
         role=role,
         current=_state,
-        restore=_reopen,
-        why_not=_why_not_reopen,
+        restore=_restore_state,
     )
-    register_permanent(
-        {AuditAction.EXPERIMENT_STARTED: "Players are in it already. Stop the experiment instead."}
+    register_undo(
+        AuditAction.EXPERIMENT_STARTED,
+        role=role,
+        current=_state,
+        restore=_restore_state,
+        why_not=_why_not_unstart,
     )
     register_perform(AuditAction.EXPERIMENT_STOPPED, role=role, current=_state_now, make=_stop)
     register_perform(AuditAction.EXPERIMENT_DECIDED, role=role, current=_state_now, make=_decide)
