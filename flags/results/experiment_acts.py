@@ -1,11 +1,10 @@
 """How changes of experiments are undone, and made from a change request."""
 
-from datetime import date, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from flags.models import Experiment, ExperimentState, Flag
+from flags.models import Experiment, ExperimentState
 from flags.results import experiments
 from flags.results.experiment_words import field_differences
 from flags.services import register_follower
@@ -51,18 +50,10 @@ def _delete(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry:
 
 
 def _recreate(entry: AuditEntry, actor: Actor, reason: str) -> AuditEntry:
-    fields = dict(entry.before or {})
-    del fields["state"]
-    fields["pk"] = fields.pop("_id")
-    fields["created_at"] = datetime.fromisoformat(fields.pop("_created_at"))
-    flag = Flag.objects.filter(environment=entry.environment_id, key=fields.pop("flag")).first()
-    if flag is None:
-        raise ValidationError("Its flag was deleted.")
-    uses = [experiments.MetricUse(**use) for use in fields.pop("metrics")]
-    end = fields.pop("planned_end")
-    fields["planned_end"] = date.fromisoformat(end) if end else None
-    experiment = Experiment(flag=flag, key=entry.object_id, **fields)
-    return experiments.experiment_insert(experiment, uses, actor=actor, reason=reason)
+    assert entry.environment
+    return experiments.experiment_recreate(
+        entry.environment, entry.object_id, entry.before or {}, actor=actor, reason=reason
+    )
 
 
 def _fields(entry: AuditEntry) -> Fields:

@@ -36,7 +36,7 @@ from flags.results.measured import (
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.core.changes import bump_config_version, create_or_conflict, merge_changes
 from ilara_admin.core.projects import check_visible
-from ilara_admin.models import AuditAction, AuditEntry
+from ilara_admin.models import AuditAction, AuditEntry, Environment
 from segments.keys import KEY, KEY_FORM
 from segments.services import check_rule, segments_lock
 
@@ -194,6 +194,26 @@ def experiment_insert(
         AuditAction.EXPERIMENT_CREATED, experiment, actor,
         after=created_fields(experiment), reason=reason,
     )  # fmt: skip
+
+
+@transaction.atomic
+def experiment_recreate(
+    environment: Environment, key: str, fields: Mapping[str, Any], *, actor: Actor, reason: str = ""
+) -> AuditEntry:
+    """Insert a draft with these created_fields, and with its old id if they have it."""
+    columns = dict(fields)
+    del columns["state"]
+    if "_id" in columns:
+        columns["pk"] = columns.pop("_id")
+        columns["created_at"] = datetime.fromisoformat(columns.pop("_created_at"))
+    flag = Flag.objects.filter(environment=environment, key=columns.pop("flag")).first()
+    if flag is None:
+        raise ValidationError("Its flag was deleted.")
+    uses = [MetricUse(**use) for use in columns.pop("metrics")]
+    end = columns.pop("planned_end")
+    columns["planned_end"] = date.fromisoformat(end) if end else None
+    experiment = Experiment(flag=flag, key=key, **columns)
+    return experiment_insert(experiment, uses, actor=actor, reason=reason)
 
 
 @transaction.atomic
