@@ -50,14 +50,14 @@ def churn_model(request: HtmxHttpRequest) -> HttpResponse:
         if fit.before:
             context |= {
                 "calibration_chart": _chart(fit.before["left"]["bins"], fit.days),
-                "tests": _tests(fit),
+                "tests": _tests(fit, fit.before),
             }
     return render(request, "players/churn.html", context)
 
 
-def _tests(fit: ChurnFit) -> list[dict[str, Any]]:
+def _tests(fit: ChurnFit, before: dict[str, Any]) -> list[dict[str, Any]]:
     """The figures of each score that was tested, the one in use last."""
-    left, model = fit.before["left"], fit.before["model"]
+    left, model = before["left"], before["model"]
     scores = [
         ("Has left for good", "P(left) of the model", left["brier"], left["bins"]),
         (f"Not seen in {fit.days} days", "as the model says", model["brier"], model["bins"]),

@@ -90,6 +90,7 @@ def test_fit__is_used_by_the_next_request(environment: Environment, secret_api: 
     assert fit.until == TODAY - timedelta(days=1)
     assert sum(each["players"] for each in fit.bins) == fit.tested < fit.players < 300
     assert (fit.c0, fit.c1, fit.c2) != (0, 1, 1)
+    assert fit.before
     assert fit.before["model"]["players"] == fit.before["left"]["players"] == fit.tested
     assert fit.brier <= fit.before["left"]["brier"]
     assert 0 < fit.brier < fit.base_rate * (1 - fit.base_rate)

@@ -27,6 +27,7 @@ def test_page_with_a_fit__shows_the_backtest_as_chart_and_table(
     assert f"<strong>{fit.brier:.3f}</strong>" in text
     assert text.count("<div data-hit") == 20
     assert text.count('<th scope="row">') == 20 + 3
+    assert fit.before
     for test in fit.before.values():
         assert f'<td class="num">{test["brier"]:.3f}</td>' in text
     assert "calibrated on the past of" in text

@@ -51,10 +51,10 @@ def test_probability__is_that_of_the_vectors() -> None:
 def test_calibration__is_the_same_for_one_player_and_for_many(
     frequency: int, recency: int, age: int
 ) -> None:
-    curve = {"c0": 0.4, "c1": 1.3, "c2": 0.7}
+    c0, c1, c2 = 0.4, 1.3, 0.7
     silent = p_silent(PRIOR, [frequency], [recency], [age])
-    found = p_unseen(replace(PRIOR, **curve), frequency, recency, age)
-    assert found == pytest.approx(calibrated(silent, **curve)[0], rel=1e-9)
+    found = p_unseen(replace(PRIOR, c0=c0, c1=c1, c2=c2), frequency, recency, age)
+    assert found == pytest.approx(calibrated(silent, c0, c1, c2)[0], rel=1e-9)
 
 
 def test_frequency_of_1000_and_long_inactivity__does_not_overflow() -> None:
