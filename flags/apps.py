@@ -14,15 +14,18 @@ class FlagsConfig(AppConfig):
             undo,  # noqa: F401  # registers the undo of changes
         )
         from flags.engine.change_words import field_differences, part_text
-        from flags.models import flags_by_event, flags_by_segment
+        from flags.models import experiments_by_segment, flags_by_event, flags_by_segment
+        from flags.results import experiment_acts
         from ilara_admin.core import diff
         from players.player_data import register
         from segments import usage
 
         usage.register("flag", flags_by_segment)
+        usage.register("experiment", experiments_by_segment)
         event_usage.register("flag", "flag_detail", flags_by_event)
         register(*player_data.DATA)
         perform.register()
+        experiment_acts.register()
         stale_notice.register()
         diff.register_text(part_text)
         diff.register_differences("flag", field_differences)

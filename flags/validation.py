@@ -42,13 +42,16 @@ def check_dependents(flag: Flag, document: FlagDocument) -> None:
 
 
 def check_unused(flag: Flag) -> None:
-    """Raise ValidationError if the flag is archived, has overrides, or is required by others."""
+    """Raise ValidationError if the flag is archived, has overrides, is measured, or is required by
+    others."""
     _lock(flag.environment)
     needing = Flag.objects.of(flag.environment).needing(flag.key).values_list("key", flat=True)
     if flag.archived_at:
         raise ValidationError(f"The flag {flag.key} is archived. Unarchive it first.")
     if flag.overrides.exists():
         raise ValidationError(f"The flag {flag.key} has overrides. Remove them first.")
+    if measuring := flag.experiments.first():
+        raise ValidationError(f"The flag {flag.key} is measured by {measuring}.")
     if needing:
         names = ", ".join(needing)
         raise ValidationError(f"The flag {flag.key} is required by {names}. Change those first.")

@@ -12,8 +12,17 @@ from django.db import connection, transaction
 from events.models import EventName
 from events.services import event_name_describe
 from flags.engine.document import Prerequisite, Rule
-from flags.models import Flag, FlagOverride
+from flags.models import Experiment, Flag, FlagOverride, MetricKind, MetricRole
 from flags.overrides import override_remove, override_set, overrides_clear
+from flags.results.experiments import (
+    MetricUse,
+    experiment_create,
+    experiment_decide,
+    experiment_delete,
+    experiment_start,
+    experiment_stop,
+    experiment_update,
+)
 from flags.services import (
     flag_create,
     flag_restore,
@@ -64,7 +73,14 @@ from segments.lists.services import ids_add, ids_remove, list_clear, list_run
 from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update
 from tests.api_client import Api
-from tests.factories import ACTOR, make_environment, make_key, make_player, make_staff
+from tests.factories import (
+    ACTOR,
+    make_environment,
+    make_key,
+    make_metric,
+    make_player,
+    make_staff,
+)
 
 type Snapshot = dict[str, list[str]]
 
@@ -76,6 +92,7 @@ LEFT_OUT = (
 COLUMNS_LEFT_OUT = {
     "environment": {"config_version"},
     "membership": {"id"},
+    "experiment": {"revision", "updated_at", "ended_at"},
     "flag": {"revision", "updated_at"},
     "segment": {"updated_at", "size", "sized_among", "sized_at", "size_wanted_at"},
 }
@@ -122,6 +139,12 @@ class Things(NamedTuple):
     def segment(self) -> Segment:
         return Segment.objects.select_related("environment__project").get(
             environment=self.environment, key="beta-testers"
+        )
+
+    @property
+    def experiment(self) -> Experiment:
+        return Experiment.objects.select_related("flag__environment__project").get(
+            environment=self.environment
         )
 
     @property
@@ -245,6 +268,34 @@ class Case(NamedTuple):
     first: Change = lambda things: None
 
 
+def revenue(things: Things) -> None:
+    make_metric(things.environment, "revenue", MetricKind.REVENUE)
+
+
+def draft(things: Things) -> None:
+    experiment_create(
+        flag=things.flag, rule_id="beta", key="shop", control="disabled", planned_players=1000,
+        planned_end=SOON.date(), population=RULE, actor=ACTOR,
+        metrics=[MetricUse("revenue", MetricRole.PRIMARY)],
+    )  # fmt: skip
+
+
+def new_draft(things: Things) -> None:
+    revenue(things)
+    draft(things)
+
+
+def run(things: Things) -> None:
+    flag_set_enabled(things.flag, True, actor=ACTOR)
+    roll_out(things, 50_000)
+    new_draft(things)
+    experiment_start(things.experiment, actor=ACTOR)
+
+
+def rename_experiment(things: Things, name: str, **fields: Any) -> None:
+    experiment_update(things.experiment, {"name": name, **fields}, actor=ACTOR)
+
+
 A = AuditAction
 LINK = {"label": "Ticket", "url": "https://tracker.example/1"}
 CASES = {
@@ -348,6 +399,38 @@ CASES = {
         A.FLAG_UPDATED,
         lambda t: flag_set_details(t.flag, {"tags": ["a"], "links": [LINK]}, actor=ACTOR),
         lambda t: flag_set_details(t.flag, {"tags": ["b"]}, actor=ACTOR),
+    ),
+    "experiment created": Case(
+        A.EXPERIMENT_CREATED,
+        draft,
+        lambda t: rename_experiment(t, "Newer"),
+        first=revenue,
+    ),
+    "experiment deleted": Case(
+        A.EXPERIMENT_DELETED,
+        lambda t: experiment_delete(t.experiment, actor=ACTOR),
+        lambda t: experiment_create(
+            flag=t.flag, rule_id="beta", key="shop", control="disabled", actor=ACTOR
+        ),
+        first=new_draft,
+    ),
+    "experiment updated": Case(
+        A.EXPERIMENT_UPDATED,
+        lambda t: rename_experiment(t, "New", planned_end=None, population=None, metrics=[]),
+        lambda t: rename_experiment(t, "Newer"),
+        first=new_draft,
+    ),
+    "experiment stopped": Case(
+        A.EXPERIMENT_STOPPED,
+        lambda t: experiment_stop(t.experiment, actor=ACTOR),
+        lambda t: experiment_decide(t.experiment, evidence=None, actor=ACTOR),
+        first=run,
+    ),
+    "experiment decided": Case(
+        A.EXPERIMENT_DECIDED,
+        lambda t: experiment_decide(t.experiment, evidence={"day": "x"}, actor=ACTOR),
+        lambda t: undo(newest(), actor=ACTOR),
+        first=run,
     ),
     "segment created": Case(
         A.SEGMENT_CREATED,

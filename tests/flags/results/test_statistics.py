@@ -1,0 +1,230 @@
+"""Vectors of the formulas, and the cases without an answer."""
+
+from math import inf, sqrt
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from flags.results.statistics import (
+    Arm,
+    chi_square_tail,
+    compare,
+    effect_visible,
+    half_width,
+    players_needed,
+    rho,
+    sample_ratio,
+)
+
+type Values = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+# Computed with gbstats.
+HALF_WIDTHS = {500: 0.1724, 1000: 0.1064, 5000: 0.0429, 20000: 0.0221, 100000: 0.0106}
+FIXED = {500: 1.97, 1000: 1.72, 5000: 1.55, 20000: 1.60, 100000: 1.70}  # times that interval
+
+
+def arm_of(values: Values, before: Values | None = None) -> Arm:
+    if before is None:
+        return Arm(len(values), float(values.sum()), float(values @ values))
+    return Arm(
+        len(values),
+        float(values.sum()),
+        float(values @ values),
+        float(before.sum()),
+        float(before @ before),
+        float(values @ before),
+    )
+
+
+def ones(players: int, found: int) -> Arm:
+    """The arm of a share."""
+    return Arm(players, found, found)
+
+
+# --- Intervals ------------------------------------------------------------------------------------
+
+
+def test_rho__is_that_of_the_vector() -> None:
+    assert round(rho(0.05, 5000), 5) == 0.03984
+
+
+@pytest.mark.parametrize(("players", "expected"), HALF_WIDTHS.items())
+def test_half_width__is_that_of_the_vector(players: int, expected: float) -> None:
+    assert round(half_width(players), 4) == expected
+    fixed = stats.norm.ppf(0.975) / sqrt(players)
+    assert round(half_width(players) / fixed, 2) == pytest.approx(FIXED[players], abs=0.011)
+
+
+def test_compare__has_the_interval_of_the_delta_method() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.exponential(2.0, 3000), rng.exponential(2.5, 2500)
+    lift = compare(arm_of(a), arm_of(b))
+    assert lift is not None
+    variance = b.var(ddof=1) / (a.mean() ** 2 * 2500)
+    variance += a.var(ddof=1) * b.mean() ** 2 / (a.mean() ** 4 * 3000)
+    half = sqrt(variance * 5500) * half_width(5500)
+    assert (lift.control_mean, lift.mean) == pytest.approx((a.mean(), b.mean()))
+    assert lift.lift == pytest.approx(b.mean() / a.mean() - 1)
+    assert (lift.low, lift.high) == pytest.approx((lift.lift - half, lift.lift + half))
+    assert (lift.adjusted, lift.reduction) == (False, 0)
+    assert lift.differs
+
+
+@pytest.mark.parametrize("found", [560, 650])
+def test_p_value__is_the_level_whose_interval_ends_at_no_change(found: int) -> None:
+    lift = compare(ones(2000, 500), ones(2000, found))
+    assert lift is not None
+    # The sample for which the interval of that level has the same rho.
+    sample = 5000 * (rho(lift.p, 5000) / rho(0.05, 5000)) ** 2
+    again = compare(ones(2000, 500), ones(2000, found), lift.p, sample)
+    assert again is not None
+    assert again.low == pytest.approx(0, abs=1e-9)
+    assert (lift.p < 0.05) == lift.differs
+
+
+def test_p_value__is_at_most_1() -> None:
+    lift = compare(ones(2000, 500), ones(2000, 500))
+    assert lift is not None
+    assert lift.p == 1
+
+
+def test_compare__of_a_negative_control_mean_keeps_the_direction() -> None:
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(-2, 1, 1000), rng.normal(-1, 1, 1000)
+    lift = compare(arm_of(a), arm_of(b))
+    assert lift is not None
+    assert lift.lift == pytest.approx(0.5, abs=0.1)
+
+
+NO_VERDICTS = {
+    "few in the control": (ones(99, 40), ones(1000, 400)),
+    "few in the other": (ones(1000, 400), ones(99, 40)),
+    "no players": (Arm(0, 0, 0), Arm(0, 0, 0)),
+    "a control mean of 0": (ones(1000, 0), ones(1000, 10)),
+    "the same value for all in the other": (ones(1000, 10), ones(1000, 0)),
+    "the same value for all": (Arm(1000, 100, 10), Arm(1000, 100, 10)),
+}
+
+
+@pytest.mark.parametrize(("control", "other"), NO_VERDICTS.values(), ids=NO_VERDICTS)
+def test_compare__has_no_verdict(control: Arm, other: Arm) -> None:
+    assert compare(control, other) is None
+
+
+# --- CUPED ----------------------------------------------------------------------------------------
+
+
+def test_compare__adjusts_by_the_values_before() -> None:
+    """Equal to a regression on the value before, with the pooled slope within the arms."""
+    rng = np.random.default_rng(3)
+    xa, xb = rng.gamma(2, 1, 4000), rng.gamma(2, 1, 4000)
+    a, b = xa + rng.normal(3, 1, 4000), xb + rng.normal(3.2, 1, 4000)
+    lift = compare(arm_of(a, xa), arm_of(b, xb))
+    plain = compare(arm_of(a), arm_of(b))
+    assert lift is not None
+    assert plain is not None
+    covariance = np.cov(a, xa)[0, 1] + np.cov(b, xb)[0, 1]
+    theta = covariance / (xa.var(ddof=1) + xb.var(ddof=1))
+    middle = np.concatenate([xa, xb]).mean()
+    ya, yb = a - theta * (xa - middle), b - theta * (xb - middle)
+    assert lift.lift == pytest.approx(yb.mean() / ya.mean() - 1)
+    assert (lift.control_mean, lift.mean) == (plain.control_mean, plain.mean)
+    r = np.corrcoef(np.concatenate([a - a.mean(), b - b.mean()]), np.concatenate([xa, xb]))[0, 1]
+    assert lift.adjusted
+    assert lift.reduction == pytest.approx(1 - sqrt(1 - r**2), abs=0.01)
+    assert lift.high - lift.low == pytest.approx(
+        (plain.high - plain.low) * (1 - lift.reduction), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("before", [0.0, 3.0])
+def test_compare__does_not_adjust_by_values_that_are_all_the_same(before: float) -> None:
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(5, 1, 500), rng.normal(5, 1, 500)
+    same = np.full(500, before)
+    assert compare(arm_of(a, same), arm_of(b, same)) == compare(arm_of(a), arm_of(b))
+
+
+def test_compare__does_not_adjust_by_the_value_itself() -> None:
+    values = np.random.default_rng(5).normal(5, 1, 500)
+    lift = compare(arm_of(values, values), arm_of(values, values))
+    assert lift is None or lift.lift == pytest.approx(0)
+
+
+# --- The sample ratio -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("second", "square", "alarm"), [(5200, 3.92, False), (5400, 15.38, True)])
+def test_sample_ratio__is_that_of_the_vector(second: int, square: float, alarm: bool) -> None:
+    p = sample_ratio({"a": 5000, "b": second}, {"a": 1, "b": 1})
+    assert p == pytest.approx(stats.chi2.sf(square, 1), rel=0.01)
+    assert p is not None
+    assert (p < 0.001) is alarm
+
+
+@pytest.mark.parametrize(("freedom", "critical"), [(1, 10.83), (2, 13.82), (3, 16.27)])
+def test_chi_square_tail__reaches_the_alarm_at_the_critical_value(
+    freedom: int, critical: float
+) -> None:
+    assert chi_square_tail(critical, freedom) == pytest.approx(0.001, rel=0.01)
+
+
+@pytest.mark.parametrize("freedom", range(1, 9))
+@pytest.mark.parametrize("value", [0.0, 0.3, 4.0, 60.0])
+def test_chi_square_tail__equals_that_of_scipy(value: float, freedom: int) -> None:
+    assert chi_square_tail(value, freedom) == pytest.approx(stats.chi2.sf(value, freedom))
+
+
+@pytest.mark.parametrize(
+    ("players", "weights", "expected"),
+    [
+        ({"a": 100, "b": 900}, {"a": 10000, "b": 90000}, 1.0),
+        ({"a": 50, "b": 50}, {"a": 1, "b": 1, "c": 0}, 1.0),
+        ({"a": 50, "b": 50, "c": 1}, {"a": 1, "b": 1}, 0.0),
+        ({"a": 100}, {"a": 1, "b": 1}, stats.chi2.sf(100, 1)),
+        ({"a": 4, "b": 4}, {"a": 1, "b": 1}, None),
+        ({"a": 40}, {"a": 1}, None),
+        ({}, {}, None),
+    ],
+)
+def test_sample_ratio__of_other_weights(
+    players: dict[str, int], weights: dict[str, float], expected: float | None
+) -> None:
+    assert sample_ratio(players, weights) == (None if expected is None else pytest.approx(expected))
+
+
+# --- Power ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("effect", [0.02, 0.05, 0.3])
+def test_effect_visible__is_the_effect_that_the_players_were_planned_for(effect: float) -> None:
+    players = players_needed(0.2, 0.16, effect)
+    assert effect_visible(0.2, 0.16, players / 2) == pytest.approx(effect, rel=0.01)
+
+
+def test_players_needed__are_more_for_a_smaller_effect_and_for_more_arms() -> None:
+    assert players_needed(1, 1, 0.05, arms=3) == 1.5 * players_needed(1, 1, 0.05)
+    assert players_needed(1, 1, 0.02) > 5 * players_needed(1, 1, 0.05)
+    assert players_needed(1, 1, -0.05) < players_needed(1, 1, 0.05)
+    assert players_needed(1, 1e-9, 0.5) == 200  # no verdict below
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "variance", "effect"),
+    [("mean", 0, 1, 0.1), ("variance", 1, 0, 0.1), ("effect", 1, 1, 0)],
+)
+def test_players_needed__names_what_has_no_answer(
+    name: str, mean: float, variance: float, effect: float
+) -> None:
+    with pytest.raises(ValueError, match=name):
+        players_needed(mean, variance, effect)
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "players"), [(0, 1, 1000), (1, 0, 1000), (1, 1, 99), (0.001, 1, 1000)]
+)
+def test_effect_visible__is_infinite_without_an_answer(
+    mean: float, variance: float, players: int
+) -> None:
+    assert effect_visible(mean, variance, players) == inf
