@@ -82,10 +82,16 @@ VERBS = {
     AuditAction.CHANNEL_CREATED: "added the channel",
     AuditAction.CHANNEL_UPDATED: "changed the channel",
     AuditAction.CHANNEL_DELETED: "removed the channel",
+    AuditAction.METRIC_CREATED: "created the metric",
+    AuditAction.METRIC_UPDATED: "changed the metric",
+    AuditAction.METRIC_ARCHIVED: "archived the metric",
+    AuditAction.METRIC_UNARCHIVED: "unarchived the metric",
+    AuditAction.METRIC_DELETED: "deleted the metric",
 }
 OBJECT_PAGES = {
     "flag": "flag_detail",
     "segment": "segment_detail",
+    "metric": "metric_detail",
     "player": "player_detail",
     "event_name": "event_name",
     "staff": "staff_member",
@@ -104,6 +110,7 @@ GONE = (
     AuditAction.FLAG_DELETED,
     AuditAction.SEGMENT_DELETED,
     AuditAction.CHANNEL_DELETED,
+    AuditAction.METRIC_DELETED,
 )
 NOUNS = {
     "event_name": "event",

@@ -37,6 +37,7 @@ WORK = (
     ("Players", "players/", "users", "p"),
     ("Flags", "flags/", "flag", "f"),
     ("Segments", "segments/", "funnel", "s"),
+    ("Metrics", "metrics/", "chart-bar", "m"),
     ("Live events", "events/", "bolt", "e"),
     ("Change requests", "requests/", "clipboard-document-check", "r"),
 )
