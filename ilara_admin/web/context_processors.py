@@ -36,6 +36,7 @@ WORK = (
     ("Overview", "", "home", "o"),
     ("Players", "players/", "users", "p"),
     ("Flags", "flags/", "flag", "f"),
+    ("Experiments", "experiments/", "beaker", "x"),
     ("Segments", "segments/", "funnel", "s"),
     ("Live events", "events/", "bolt", "e"),
     ("Change requests", "requests/", "clipboard-document-check", "r"),
