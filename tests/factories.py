@@ -245,6 +245,7 @@ class World:
 
 def make_world() -> World:
     environment = make_environment()
+    make_metric(environment, "sessions", MetricKind.SESSIONS)
     player = make_player(environment)
     entry = player_update(player, PlayerPatch(device_id="d-1"), actor=ACTOR)
     assert entry

@@ -62,6 +62,7 @@ KINDS = {
     "flag": "Flags",
     "segment": "Segments",
     "experiment": "Experiments",
+    "metric": "Metrics",
     "player": "Players",
     "event_name": "Events",
     "api_key": "API keys",

@@ -88,11 +88,17 @@ VERBS = {
     AuditAction.EXPERIMENT_STOPPED: "stopped the experiment",
     AuditAction.EXPERIMENT_DECIDED: "decided the experiment",
     AuditAction.EXPERIMENT_DELETED: "deleted the experiment",
+    AuditAction.METRIC_CREATED: "created the metric",
+    AuditAction.METRIC_UPDATED: "changed the metric",
+    AuditAction.METRIC_ARCHIVED: "archived the metric",
+    AuditAction.METRIC_UNARCHIVED: "unarchived the metric",
+    AuditAction.METRIC_DELETED: "deleted the metric",
 }
 OBJECT_PAGES = {
     "flag": "flag_detail",
     "segment": "segment_detail",
     "experiment": "experiment_detail",
+    "metric": "metric_detail",
     "player": "player_detail",
     "event_name": "event_name",
     "staff": "staff_member",
@@ -112,6 +118,7 @@ GONE = (
     AuditAction.SEGMENT_DELETED,
     AuditAction.CHANNEL_DELETED,
     AuditAction.EXPERIMENT_DELETED,
+    AuditAction.METRIC_DELETED,
 )
 NOUNS = {
     "event_name": "event",

@@ -38,6 +38,7 @@ WORK = (
     ("Flags", "flags/", "flag", "f"),
     ("Experiments", "experiments/", "beaker", "x"),
     ("Segments", "segments/", "funnel", "s"),
+    ("Metrics", "metrics/", "chart-bar", "m"),
     ("Live events", "events/", "bolt", "e"),
     ("Change requests", "requests/", "clipboard-document-check", "r"),
 )
