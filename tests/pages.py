@@ -59,7 +59,11 @@ def address(page: Page, world: World) -> tuple[str, bool]:
     """A URL of the page, and whether every object in it exists."""
     project, environment = world.environment.project.slug, world.environment.slug
     pks = {"keys": world.key.pk, "requests": world.request.pk, "settings": world.freeze.pk}
-    keys = {"segments": "beta-testers", "metrics": "sessions"}
+    keys = {
+        "segments": "beta-testers",
+        "metrics": "sessions",
+        "experiments": "bigger-button",
+    }
     known: dict[str, list[object]] = {
         "project": [project],
         "environment": [environment],

@@ -32,6 +32,7 @@ from flags.engine.document import (
 )
 from flags.engine.schedule import is_scheduled, next_change, rollout_at
 from flags.models import Flag, segments_used
+from flags.results.measured_by import measurable, measured_by
 from ilara_admin.api import environment_cache
 from ilara_admin.core.open_requests import open_about
 from ilara_admin.models import Role
@@ -111,6 +112,8 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "requests": open_about(request.environment, "flag", key),
         "hints": hints(flag, now),
         "asked": asked_of(flag, now),
+        "measured_by": measured_by(flag),
+        "measurable": measurable(flag),
         "may_override": may(request, Role.SUPPORT),
         **receipt_context(request, flag),
     }

@@ -17,7 +17,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from events.models import Event, EventName
-from flags.models import Flag, Metric
+from flags.models import Experiment, Flag, Metric
 from ilara_admin.accounts.reset_links import reset_path
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.change_requests import request_submit
@@ -194,6 +194,7 @@ def _cases(environment: Environment) -> dict[str, dict[str, list[Case]]]:
         "players": {"": players},
         "segments": segments,
         "flags": {"": [{**flag, **players[0]} for flag in flags]},
+        "experiments": {"": _experiments(environment)},
         "metrics": _metrics(environment),
         "events": {"": events},
         "audit": {"": [{"entry_id": entry.pk} for entry in entries]},
@@ -331,6 +332,11 @@ def _segments(environment: Environment) -> dict[str, list[Case]]:
     for key, rule in Segment.objects.filter(environment=environment).values_list("key", "rule"):
         kinds["counts events" if '"event"' in json.dumps(rule) else ""].append({"key": key})
     return {kind: _some(cases) for kind, cases in kinds.items() if cases}
+
+
+def _experiments(environment: Environment) -> list[Case]:
+    found = Experiment.objects.filter(environment=environment)
+    return _some([{"key": key} for key in found.values_list("key", flat=True)])
 
 
 def _metrics(environment: Environment) -> dict[str, list[Case]]:

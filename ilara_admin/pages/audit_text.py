@@ -82,6 +82,12 @@ VERBS = {
     AuditAction.CHANNEL_CREATED: "added the channel",
     AuditAction.CHANNEL_UPDATED: "changed the channel",
     AuditAction.CHANNEL_DELETED: "removed the channel",
+    AuditAction.EXPERIMENT_CREATED: "created the experiment",
+    AuditAction.EXPERIMENT_UPDATED: "changed the experiment",
+    AuditAction.EXPERIMENT_STARTED: "started the experiment",
+    AuditAction.EXPERIMENT_STOPPED: "stopped the experiment",
+    AuditAction.EXPERIMENT_DECIDED: "decided the experiment",
+    AuditAction.EXPERIMENT_DELETED: "deleted the experiment",
     AuditAction.METRIC_CREATED: "created the metric",
     AuditAction.METRIC_UPDATED: "changed the metric",
     AuditAction.METRIC_ARCHIVED: "archived the metric",
@@ -91,6 +97,7 @@ VERBS = {
 OBJECT_PAGES = {
     "flag": "flag_detail",
     "segment": "segment_detail",
+    "experiment": "experiment_detail",
     "metric": "metric_detail",
     "player": "player_detail",
     "event_name": "event_name",
@@ -110,6 +117,7 @@ GONE = (
     AuditAction.FLAG_DELETED,
     AuditAction.SEGMENT_DELETED,
     AuditAction.CHANNEL_DELETED,
+    AuditAction.EXPERIMENT_DELETED,
     AuditAction.METRIC_DELETED,
 )
 NOUNS = {

@@ -57,6 +57,7 @@ NAVIGATION_WORDS = {
     "Flags": "features toggles switches experiments",
     "Segments": "audiences cohorts groups",
     "Live events": "stream tail log",
+    "Experiments": "tests results guarded rollouts a/b",
     "Change requests": "approvals reviews pending waiting second person guard",
     "API keys": "tokens secrets credentials",
     "Audit": "history changes log undo",
@@ -77,6 +78,7 @@ PAGES = (
 )
 ACTIONS = (
     Offer("New flag", "flag_new", "plus", "create add feature"),
+    Offer("New experiment", "experiment_new", "plus", "create add test measure split"),
     Offer("New segment", "segment_new", "plus", "create add audience"),
     Offer("New metric", "metric_new", "plus", "create add measure figure"),
     Offer("Issue a key", "key_create", "key", "new create add api token", in_dialog=True),
