@@ -23,6 +23,7 @@ from flags.engine.evaluation import (
 from flags.engine.receipt import receipt_of
 from flags.history import flags_at
 from flags.models import overrides_sql
+from flags.results import exposures
 from ilara_admin.api.bodies import parse_moment
 from ilara_admin.api.dispatch import ApiRequest, encoder, respond, route
 from ilara_admin.api.endpoint import Docs, endpoint
@@ -64,6 +65,8 @@ def flag_evaluate(request: ApiRequest, key: str, body: schemas.FlagEvaluate) -> 
     decision = evaluate(flag, context)
     if query.is_from_game:
         usage.note(flag, decision, request.META.get("HTTP_USER_AGENT", ""))
+        if flag.id in query.flags.measured:
+            exposures.note(query.flags, flag, decision, context)
     prepared = None if query.explain else query.flags.decided.get(id(decision))
     if prepared is not None:
         return respond(msgspec.Raw(prepared.value))
@@ -101,6 +104,8 @@ def flag_evaluate_all(request: ApiRequest, body: schemas.FlagEvaluate) -> HttpRe
             found.append(encoder.encode(flag.key) + b":" + encoder.encode(reply))
     if query.is_from_game:
         usage.note_all(query.flags, decided)
+        if query.flags.measured:
+            exposures.note_all(query.flags, decided, context)
     player = context.player_id.encode()
     return respond(
         msgspec.Raw(b'{"player_id":"' + player + b'","flags":{' + b",".join(found) + b"}}")

@@ -9,6 +9,7 @@ import msgspec
 from msgspec.json import encode
 
 from flags import schemas
+from flags.engine.arms import Measured, RunningExperiment, measured_of
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from flags.engine.evaluation import (
     CompiledFlag,
@@ -28,7 +29,13 @@ logger = logging.getLogger("ilara.flags")
 SQL = """
     SELECT jsonb_agg(jsonb_build_object(
                'id', f.id, 'key', f.key, 'salt', f.salt, 'revision', f.revision,
-               'document', f.document, 'archived', f.archived_at IS NOT NULL) ORDER BY f.key)
+               'document', f.document, 'archived', f.archived_at IS NOT NULL,
+               'experiments', (
+                   SELECT jsonb_agg(jsonb_build_object(
+                       'id', x.id, 'key', x.key, 'rule', x.rule_id, 'control', x.control,
+                       'phase', x.phase, 'phase_at', x.phase_at))
+                   FROM experiment x WHERE x.flag_id = f.id AND x.state = 'running')
+           ) ORDER BY f.key)
     FROM flag f WHERE f.environment_id = e.id"""
 
 
@@ -39,6 +46,7 @@ class FlagRow(msgspec.Struct):
     revision: int
     document: Any
     archived: bool
+    experiments: list[RunningExperiment] | None = None
 
 
 class PrecomputedReply(NamedTuple):
@@ -67,7 +75,8 @@ class FlagSet:
 
     `joined_constants` joins the replies of the constant flags. `decided` maps the id() of a
     decision made at compile time to its encoded replies. `event_counts` are the counts that the
-    flags in use need.
+    flags in use need. `measured` maps the id of a flag to what running experiments measure of it;
+    flags without one are left out.
     """
 
     by_key: Mapping[str, CompiledFlag]
@@ -77,6 +86,7 @@ class FlagSet:
     joined_constants: list[PrecomputedReply]
     decided: Mapping[int, Encoded]
     event_counts: frozenset[EventCount]
+    measured: Mapping[int, tuple[Measured, ...]]
 
 
 def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
@@ -124,7 +134,19 @@ def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
         joined_constants=_joined_constants(constant),
         decided=decided,
         event_counts=event_counts_needed(in_use),
+        measured=_measured(rows, compiled),
     )
+
+
+def _measured(
+    rows: list[FlagRow], compiled: Mapping[str, CompiledFlag]
+) -> dict[int, tuple[Measured, ...]]:
+    found = {
+        row.id: measured_of(compiled[row.key], row.experiments)
+        for row in rows
+        if row.experiments and row.key in compiled
+    }
+    return {flag_id: measured for flag_id, measured in found.items() if measured}
 
 
 def _served(row: FlagRow) -> FlagDocument:

@@ -38,7 +38,25 @@ def _erase_in_overrides(redaction: Redaction, flags: list[int]) -> None:
         )
 
 
+METRIC_TEXTS = ("name", "description", "owner", "conditions")
+EXPERIMENT_TEXTS = ("name", "hypothesis", "owner", "population", "decision_reason", "evidence")
+
+
+def _erase_in_experiments(erasure: Erasure) -> int:
+    """Remove the player from what staff wrote about metrics and experiments, and from the values of
+    their rules."""
+    redaction, params = Redaction(erasure.identifiers), [erasure.player.environment_id]
+    here = "environment_id = %s"
+    redaction.rows("metric", METRIC_TEXTS, here, params)
+    redaction.rows("experiment_group", ("name",), here, params)
+    redaction.rows("experiment", EXPERIMENT_TEXTS, here, params)
+    return 0
+
+
 DATA = (
     by_player_id("flag_override", "flag override", order="flag_id", linked=LinkedRows()),
+    # Only registered players are exposed, so no rows move when an id is linked.
+    by_player_id("exposure", "exposure", order="exposed_at, experiment_id"),
     PlayerData("flag_revision", None, _erase_in_revisions),
+    PlayerData("experiment", None, _erase_in_experiments),
 )

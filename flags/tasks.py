@@ -1,15 +1,18 @@
 """Background jobs of flags. They may run twice: they delete what is old, or store each part of an
 evaluation once."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
 from procrastinate import JobContext
 from procrastinate.contrib.django import app
-from procrastinate.exceptions import JobAborted
+from procrastinate.exceptions import AlreadyEnqueued, JobAborted
 
 from flags import clients_seen, shadow, stale_notice, usage
+from flags.models import Experiment
+from flags.results import refresh
 from ilara_admin.core.jobs import RETRY
 
 
@@ -48,3 +51,31 @@ def evaluate_everyone(context: JobContext, impact_id: int) -> None:
             raise JobAborted
 
     impact_run(impact_id, check)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queueing_lock="flags.refresh_results", lock="flags.refresh_results", pass_context=False)
+def refresh_results(timestamp: int, **_: Any) -> None:
+    """Refresh the results of experiments, and queue the jobs that rebuild them."""
+    now = timezone.now()
+    for experiment_id in refresh.to_rebuild(now):
+        name = f"flags.rebuild_results.{experiment_id}"
+        # Below the others: it takes minutes.
+        queue = rebuild_results.configure(queueing_lock=name, lock=name, priority=-1)
+        with suppress(AlreadyEnqueued):
+            queue.defer(experiment_id=experiment_id)
+    refresh.results_tick(now)
+
+
+@app.task(pass_context=True, retry=RETRY)
+def rebuild_results(context: JobContext, experiment_id: int) -> None:
+    """Compute all values of an experiment again, unless another job has done so."""
+    experiment = Experiment.objects.filter(pk=experiment_id, rebuild=True).first()
+    if experiment is None:
+        return
+
+    def check() -> None:
+        if context.should_abort():
+            raise JobAborted
+
+    refresh.results_rebuild(experiment, check)

@@ -13,6 +13,7 @@ from pytest_django import DjangoDbBlocker
 
 from events import partitions
 from flags import usage
+from flags.results import exposures
 from ilara_admin.api import environment_cache, key_usage, rate_limits
 from ilara_admin.models import Environment, KeyKind, Role, User
 from players.models import Player
@@ -46,10 +47,12 @@ def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     flags do not run: they would hold other connections to the test database."""
     monkeypatch.setattr(key_usage, "start_thread", lambda: None)
     monkeypatch.setattr(usage, "start_thread", lambda: None)
+    monkeypatch.setattr(exposures, "start_thread", lambda: None)
     environment_cache.clear_cache()
     rate_limits.clear_cache()
     key_usage.forget()
     usage.forget()
+    exposures.forget()
     yield
     environment_cache.clear_cache()
     EVERYWHERE.clear()

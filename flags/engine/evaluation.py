@@ -103,12 +103,14 @@ class CompiledFlag:
 @dataclass(frozen=True, slots=True)
 class EvaluationContext:
     """The player: the id in its lower-case 36-character form, the subject of rules, and the
-    overrides as variant by flag id. Schedules are evaluated at `at`."""
+    overrides as variant by flag id. Schedules are evaluated at `at`. A player who is not registered
+    has the bucket of the one who will be."""
 
     player_id: str
     subject: Subject
     overrides: Mapping[int, str]
     at: datetime
+    is_registered: bool = True
 
 
 def compile_flag(

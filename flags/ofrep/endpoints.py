@@ -6,7 +6,7 @@ of checks are those of /v1.
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Any, ClassVar, NamedTuple, cast
@@ -21,6 +21,7 @@ from flags import examples, usage
 from flags.api import FLAG_NOT_FOUND, find_evaluation_context, unknown_flag
 from flags.cache import FlagSet, flags_of, flags_part, split_precomputed
 from flags.engine.bucketing import gate
+from flags.engine.document import MetadataValue
 from flags.engine.evaluation import (
     CompiledFlag,
     Decision,
@@ -35,9 +36,11 @@ from flags.ofrep.responses import (
     OfrepEvaluation,
     OfrepEvaluations,
     OfrepFailure,
+    is_by_bucket,
     success,
     with_bucket,
 )
+from flags.results import exposures
 from flags.schemas import FlagKey
 from ilara_admin.api.bodies import is_uuid, read_body
 from ilara_admin.api.dispatch import ApiRequest, encoder, is_known, route, run
@@ -136,7 +139,9 @@ def ofrep_evaluate(request: ApiRequest, key: str, body: OfrepEvaluate) -> HttpRe
     context = _context(request, sent.key, sent.attributes, event_counts_needed([flag]))
     decision = evaluate(flag, context)
     usage.note(flag, decision, request.META.get("HTTP_USER_AGENT", ""))
-    content = _encoded(flags_part.of(request.snapshot), flag, decision, context)
+    flags = flags_part.of(request.snapshot)
+    experiments = exposures.note(flags, flag, decision, context) if flags.measured else ()
+    content = _encoded(flags, flag, decision, context, experiments)
     return HttpResponse(content, content_type="application/json")
 
 
@@ -195,7 +200,11 @@ def _all_for_player(request: ApiRequest, key: str, attributes: Mapping[str, Any]
     memo: dict[str, Decision] = {}
     decided = [(flag, decide(flag, context, memo)) for flag in pending]
     found = [reply.ofrep for reply in ready]
-    found += [_encoded(flags, flag, decision, context) for flag, decision in decided]
+    experiments = exposures.note_all(flags, decided, context) if flags.measured else {}
+    found += [
+        _encoded(flags, flag, decision, context, experiments.get(flag.key, ()))
+        for flag, decision in decided
+    ]
     usage.note_all(flags, decided)
     return found
 
@@ -242,13 +251,22 @@ def _context(
         if found := find_evaluation_context(request, player_id, event_counts, attributes, by):
             return found
     subject = Subject(attributes, {"external_id": key}, request.now)
-    return EvaluationContext(str(by_external_id), subject, {}, request.now)
+    return EvaluationContext(str(by_external_id), subject, {}, request.now, is_registered=False)
 
 
 def _encoded(
-    flags: FlagSet, flag: CompiledFlag, decision: Decision, context: EvaluationContext
+    flags: FlagSet,
+    flag: CompiledFlag,
+    decision: Decision,
+    context: EvaluationContext,
+    experiments: Sequence[str],
 ) -> bytes:
-    """The evaluation as JSON."""
+    """The evaluation as JSON. `experiments` are the keys of those that compare the player."""
+    if experiments:
+        fields: dict[str, MetadataValue] = {"experiment": ",".join(experiments)}
+        if is_by_bucket(flag, decision):
+            fields["bucket"] = gate(flag.salt, context.player_id)
+        return encoder.encode(success(flag, decision, fields))
     ready = flags.decided.get(id(decision))
     if ready is None:  # no rule decided, but an override or a prerequisite
         return encoder.encode(success(flag, decision))

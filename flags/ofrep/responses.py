@@ -51,7 +51,9 @@ class OfrepFailure(Struct, omit_defaults=True):
 
 class OfrepEvaluation(Struct, kw_only=True):
     """`metadata` has the flag's own pairs, its revision as `version` and the reason of /v1; where
-    they apply, also the rule, the segment, the prerequisite and the player's bucket."""
+    they apply, also the rule, the segment, the prerequisite and the player's bucket. `experiment`
+    is the key of the running experiment that compares the player, so that a studio's own analysis
+    can join; of several, the keys with commas between."""
 
     key: str
     reason: OfrepReason

@@ -128,13 +128,18 @@ def parse(data: Any) -> Group:
     return _Reader(MAX_CONDITIONS).group(data, "", 1)
 
 
+def parse_where(data: Any) -> Group:
+    """Parse a rule over the properties of an event. Raises as `parse` does."""
+    return _Reader(MAX_CONDITIONS, in_where=True).group(data, "", 1)
+
+
 class _Reader:
     """Parses one document. `left` is the number of conditions still allowed; `in_where` is true
     while fields are properties of an event."""
 
-    def __init__(self, left: int) -> None:
+    def __init__(self, left: int, *, in_where: bool = False) -> None:
         self.left = left
-        self.in_where = False
+        self.in_where = in_where
 
     def group(self, data: Any, path: str, depth: int) -> Group:
         if not isinstance(data, dict):

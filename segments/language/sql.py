@@ -157,7 +157,7 @@ def _is_counted(event_count: EventCount, bind: Callable[[Any], str], window: Win
         AND e.received_at > {window.since}::timestamptz
         AND e.received_at < {window.until}::timestamptz
         AND e.received_at > {window.now} - interval '{seconds} seconds'
-        AND {_where(event_count, bind, window.now)}"""
+        AND {where_sql(event_count.where, bind, window.now)}"""
 
 
 @dataclass(slots=True)
@@ -249,8 +249,8 @@ class _Writer:
         return self.counts[event_count]
 
 
-def _where(event_count: EventCount, bind: Callable[[Any], str], now: str) -> str:
-    """The `where` of an event count, as SQL over the event `e`."""
+def where_sql(where: Group | None, bind: Callable[[Any], str], now: str) -> str:
+    """A rule over the properties of an event, as SQL over the event `e`. `now` is SQL."""
 
     def write(rule: Node) -> str:
         if isinstance(rule, Group):
@@ -258,7 +258,7 @@ def _where(event_count: EventCount, bind: Callable[[Any], str], now: str) -> str
         assert isinstance(rule, Condition), "event properties allow no other conditions"
         return condition_sql(rule, bind, now, {}, True, root="e.properties")
 
-    return "true" if event_count.where is None else write(event_count.where)
+    return "true" if where is None else write(where)
 
 
 def condition_sql(

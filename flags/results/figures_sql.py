@@ -1,0 +1,237 @@
+"""The SQL that computes each exposed player's values of metrics, `figures`, and the same values in
+the time before the exposure, `before`, from events, ledgers and activity bits.
+
+One statement computes them for some players and several experiments, so that each player's events
+are read once. Values are a function of the rows alone: what arrives late, is refunded or erased
+changes them when they are computed again.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from flags.models import MetricKind
+from players.event_log import PURCHASE_EVENT, REFUND_EVENT, REVERSAL_EVENT, SESSION_EVENT
+from segments.language.parser import Group, attribute_path
+from segments.language.sql import where_sql
+
+BEFORE_DAYS = 14
+# An event happened at most a day after it was received, by a clock that is ahead; see
+# events/ingest.py.
+AHEAD = timedelta(days=2)
+# Numbers beyond are no numbers of a game, and their squares are beyond float8.
+HIGHEST, LOWEST = "1e100", "1e-100"
+
+EVENT_KINDS = (MetricKind.COUNT, MetricKind.SHARE, MetricKind.SUM, MetricKind.MEAN)
+PURCHASE_KINDS = (MetricKind.REVENUE, MetricKind.PAYERS)
+
+
+@dataclass(frozen=True, slots=True)
+class FigureMetric:
+    """What determines the values of a metric; the fields are those of flags.models.Metric, with
+    `where` for its parsed conditions. `position` is that in the experiment."""
+
+    id: int
+    position: int
+    kind: str
+    event: str
+    property: str
+    where: Group | None
+    window_days: int | None
+    percentile: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredExperiment:
+    """A phase of an experiment with its metrics. What happens from `until` on, the end
+    of the experiment, counts only for metrics with a window."""
+
+    id: int
+    phase: int
+    until: datetime | None
+    metrics: tuple[FigureMetric, ...]
+
+    @property
+    def width(self) -> int:
+        """The length of the arrays of values."""
+        return max((metric.position for metric in self.metrics), default=-1) + 1
+
+
+def events_needed(measured: Iterable[MeasuredExperiment]) -> set[str]:
+    """The names of the events after which a player's values may differ."""
+    found: set[str] = set()
+    for metric in _metrics(measured):
+        if metric.kind in EVENT_KINDS:
+            found.add(metric.event)
+        elif metric.kind in PURCHASE_KINDS:
+            found |= {PURCHASE_EVENT, REFUND_EVENT, REVERSAL_EVENT}
+        elif metric.kind == MetricKind.SESSIONS:
+            found.add(SESSION_EVENT)
+    return found
+
+
+def _metrics(measured: Iterable[MeasuredExperiment]) -> Iterator[FigureMetric]:
+    for each in measured:
+        yield from each.metrics
+
+
+# In the statement: %(players)s, %(environment)s, %(since)s and those that `bind` adds. The values
+# are computed before the first row is written: an update has a transaction id from its first row
+# on, and readers of the event log wait for transactions with one.
+def write_sql(measured: list[MeasuredExperiment], bind: Callable[[Any], str]) -> str:
+    """Computes and stores the values of the players `players` in the experiments. `since` is the
+    earliest exposure, minus BEFORE_DAYS. A row that was exposed at another time meanwhile is left
+    out."""
+    kinds = {metric.kind for metric in _metrics(measured)}
+    sources = [
+        sql
+        for sql, used in (
+            (_events_sql(measured, bind), EVENT_KINDS),
+            (PURCHASES, PURCHASE_KINDS),
+            (SESSIONS, (MetricKind.SESSIONS,)),
+        )
+        if kinds.intersection(used)
+    ]
+    phases = ", ".join(f"({each.id:d}, {each.phase:d})" for each in measured)
+    rows = "\nUNION ALL".join(_rows_sql(each, bind) for each in measured)
+    return f"""
+WITH chosen AS MATERIALIZED (SELECT unnest(%(players)s::uuid[]) AS player_id)
+, exposed AS MATERIALIZED (
+    SELECT found.* FROM chosen CROSS JOIN LATERAL (
+        SELECT player_id, experiment_id, phase, exposed_at FROM exposure
+        WHERE player_id = chosen.player_id AND (experiment_id, phase) IN ({phases})
+        OFFSET 0) found)
+{"".join(sources)}
+, computed AS MATERIALIZED ({rows})
+UPDATE exposure x SET figures = c.figures, before = c.before, is_new = false FROM computed c
+WHERE x.player_id = c.player_id AND x.experiment_id = c.experiment_id AND x.phase = c.phase
+  AND x.exposed_at = c.exposed_at AND (SELECT count(*) FROM computed) > 0
+  AND (x.is_new OR x.figures IS DISTINCT FROM c.figures OR x.before IS DISTINCT FROM c.before)"""
+
+
+# --- Sources --------------------------------------------------------------------------------------
+# OFFSET 0 keeps each a look-up by player: what it costs depends on the players chosen, not on the
+# size of the table.
+
+
+def _events_sql(measured: list[MeasuredExperiment], bind: Callable[[Any], str]) -> str:
+    metrics = [metric for metric in _metrics(measured) if metric.kind in EVENT_KINDS]
+    needs_properties = any(metric.property or metric.where for metric in metrics)
+    names = sorted({metric.event for metric in metrics})
+    return f"""
+, happened AS MATERIALIZED (
+    SELECT found.* FROM chosen CROSS JOIN LATERAL (
+        SELECT player_id, name, occurred_at AS at {", properties" if needs_properties else ""}
+        FROM event
+        WHERE player_id = chosen.player_id AND environment_id = %(environment)s
+          AND received_at > %(since)s - interval '{AHEAD.days * 24} hours'
+          AND name = ANY({bind(names)})
+        OFFSET 0) found)"""
+
+
+PURCHASES = """
+, bought AS MATERIALIZED (
+    SELECT found.* FROM chosen CROSS JOIN LATERAL (
+        SELECT player_id, received_at AS at, amount FROM purchase
+        WHERE player_id = chosen.player_id AND received_at >= %(since)s
+          AND counted AND refunded_at IS NULL
+        OFFSET 0) found)"""
+SESSIONS = """
+, played AS MATERIALIZED (
+    SELECT found.* FROM chosen CROSS JOIN LATERAL (
+        SELECT player_id, started_at AS at FROM player_session
+        WHERE player_id = chosen.player_id AND started_at >= %(since)s
+        OFFSET 0) found)"""
+
+
+# --- Values ---------------------------------------------------------------------------------------
+
+
+def _rows_sql(measured: MeasuredExperiment, bind: Callable[[Any], str]) -> str:
+    """The keys and values of an experiment's exposures. A player has one in a phase."""
+    sums: dict[str, list[str]] = {}  # by source, the sums of a player
+    figures, before = (["NULL"] * measured.width for _ in range(2))
+    for metric in measured.metrics:
+        if metric.kind == MetricKind.RETENTION:
+            figures[metric.position] = _retention_sql(metric.window_days or 0)
+            continue
+        source = _source(metric)
+        after = ["e.at >= x.exposed_at"]
+        if metric.window_days is not None:
+            after.append(f"e.at < x.exposed_at + interval '{metric.window_days * 24} hours'")
+        elif measured.until is not None:
+            after.append(f"e.at < {bind(measured.until)}")
+        counts = _counts_sql(metric, bind)
+        for name, times, values in (
+            (f"after_{metric.position}", after, figures),
+            (f"before_{metric.position}", ["e.at < x.exposed_at"], before),
+        ):
+            total = _sum_sql(metric, " AND ".join([*counts, *times]), bind)
+            sums.setdefault(source, []).append(f"{total} AS {name}")
+            empty = "{}" if metric.kind == MetricKind.MEAN else "coalesce({}, 0)"
+            values[metric.position] = empty.format(f"{source}.{name}")
+    joins = [
+        f"""LEFT JOIN (
+            SELECT x.player_id, {", ".join(columns)}
+            FROM exposed x JOIN {source} e ON e.player_id = x.player_id
+             AND e.at >= x.exposed_at - interval '{BEFORE_DAYS * 24} hours'
+            WHERE x.experiment_id = {measured.id:d} GROUP BY x.player_id
+        ) {source} ON {source}.player_id = x.player_id"""
+        for source, columns in sums.items()
+    ]
+    if any(metric.kind == MetricKind.RETENTION for metric in measured.metrics):
+        joins.append("LEFT JOIN player p ON p.id = x.player_id")
+    return f"""
+    SELECT x.player_id, x.experiment_id, x.phase, x.exposed_at,
+        ARRAY[{", ".join(figures)}]::float8[] AS figures,
+        ARRAY[{", ".join(before)}]::float8[] AS before
+    FROM exposed x {" ".join(joins)} WHERE x.experiment_id = {measured.id:d}"""
+
+
+def _source(metric: FigureMetric) -> str:
+    if metric.kind in EVENT_KINDS:
+        return "happened"
+    return "bought" if metric.kind in PURCHASE_KINDS else "played"
+
+
+def _counts_sql(metric: FigureMetric, bind: Callable[[Any], str]) -> list[str]:
+    """Which rows `e` of the metric's source count, besides their time. Conditions relative to "now"
+    mean the time of the event."""
+    if metric.kind not in EVENT_KINDS:
+        return []
+    found = [f"e.name = {bind(metric.event)}"]
+    return found if metric.where is None else [*found, where_sql(metric.where, bind, "e.at")]
+
+
+def _sum_sql(metric: FigureMetric, condition: str, bind: Callable[[Any], str]) -> str:
+    match metric.kind:
+        case MetricKind.SHARE | MetricKind.PAYERS:
+            return f"(count(*) FILTER (WHERE {condition}) > 0)::int"
+        case MetricKind.SUM:
+            return f"sum({_number_sql(metric, bind)}) FILTER (WHERE {condition})"
+        case MetricKind.MEAN:
+            return f"avg({_number_sql(metric, bind)}) FILTER (WHERE {condition})"
+        case MetricKind.REVENUE:
+            return f"sum(e.amount) FILTER (WHERE {condition})"
+    return f"count(*) FILTER (WHERE {condition})"
+
+
+def _number_sql(metric: FigureMetric, bind: Callable[[Any], str]) -> str:
+    """The property of the event `e`; NULL unless it is a number."""
+    path = "".join(f" -> {bind(part)}::text" for part in attribute_path(metric.property))
+    value = f"(e.properties{path})"
+    number = f"({value})::numeric"
+    return f"""CASE WHEN jsonb_typeof({value}) = 'number' THEN
+        CASE WHEN abs({number}) > {HIGHEST} THEN NULL WHEN abs({number}) < {LOWEST} THEN 0
+        ELSE ({number})::float8 END END"""
+
+
+def _retention_sql(days: int) -> str:
+    """1 if the player was active on the UTC day `days` after that of the exposure."""
+    first, exposed = (
+        f"({at} AT TIME ZONE 'UTC')::date" for at in ("p.first_seen_at", "x.exposed_at")
+    )
+    place = f"{exposed} - {first} + {days + 1:d}"
+    # The bit at a place that is not there is empty, also that before the first.
+    return f"coalesce((substring(p.activity FROM {place} FOR 1) = B'1')::int, 0)"

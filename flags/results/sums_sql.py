@@ -1,0 +1,105 @@
+"""The SQL that adds up players' values by variant."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from flags.models import MetricKind
+from flags.results.figures_sql import FigureMetric, MeasuredExperiment
+
+DIMENSIONS = ("stage", "payer", "country", "platform")
+# Texts that games choose: only the largest groups are told apart.
+OPEN_DIMENSIONS = ("country", "platform")
+TOP_GROUPS = 10
+SUMS = 6  # columns of a metric, as the fields of statistics.Arm
+PERCENT = 100
+
+
+def ripe_before(metric: FigureMetric, now: datetime) -> datetime | None:
+    """Players who were exposed before have had the metric's whole window; None without one."""
+    if metric.window_days is None:
+        return None
+    if metric.kind == MetricKind.RETENTION:
+        today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
+        return today - timedelta(days=metric.window_days)
+    # A window that ends now is over.
+    return now - timedelta(days=metric.window_days) + timedelta(microseconds=1)
+
+
+def exposed_sql(measured: MeasuredExperiment, population: str | None) -> str:
+    """The exposures of the phase whose values are computed. `left_out` is why a player does not
+    count, else NULL. `population` is SQL that selects the ids of the players who count."""
+    outside, join = "", ""
+    if population is not None:
+        outside = "WHEN people.id IS NULL THEN 'population'"
+        join = f"LEFT JOIN ({population}) people ON people.id = x.player_id"
+    return f"""
+    SELECT x.*, CASE WHEN x.overridden THEN 'overridden'
+        WHEN x.second_variant IS NOT NULL THEN 'two' {outside} END AS left_out
+    FROM exposure x {join}
+    WHERE x.experiment_id = {measured.id:d} AND x.phase = {measured.phase:d}
+      AND x.figures IS NOT NULL"""
+
+
+def sums_sql(
+    measured: MeasuredExperiment, population: str | None, now: datetime,
+    top: dict[str, list[str]] | None, bind: Callable[[Any], str],
+) -> str:  # fmt: skip
+    """Rows of left_out, variant, the DIMENSIONS, players, and SUMS columns of each metric. With
+    `top`, the groups of OPEN_DIMENSIONS that are told apart, there is a row for each combination of
+    groups, else the dimensions are NULL; so are other groups."""
+    groups = dict.fromkeys(DIMENSIONS, "NULL")
+    if top is not None:
+        groups |= {"stage": "x.stage", "payer": "x.payer"}
+        for name, texts in top.items():
+            groups[name] = f"CASE WHEN x.{name} = ANY({bind(texts)}) THEN x.{name} END"
+    values, columns, caps = [], [], []
+    for metric in measured.metrics:
+        place, ripe = metric.position + 1, ripe_before(metric, now)
+        value = f"x.figures[{place}]"
+        counts = "x.left_out IS NULL"
+        if ripe is not None:
+            counts += f" AND x.exposed_at < {bind(ripe)}"
+        value = f"CASE WHEN {counts} THEN {value} END"
+        before = f"CASE WHEN {counts} AND x.figures[{place}] IS NOT NULL THEN x.before[{place}] END"
+        v, b = f"v{place}", f"b{place}"
+        if metric.percentile is not None:
+            share = bind(metric.percentile / PERCENT)
+            for name, written in ((v, value), (b, before)):
+                caps.append(f"percentile_disc({share}) WITHIN GROUP (ORDER BY {written}) AS {name}")
+            # LEAST ignores NULL, which a value may be.
+            value, before = (
+                f"CASE WHEN ({written}) > caps.{name} THEN caps.{name} ELSE {written} END"
+                for name, written in ((v, value), (b, before))
+            )
+        values += [f"{value} AS {v}", f"coalesce({before}, 0) AS {b}"]
+        terms = (v, f"{v} * {v}", b, f"{b} * {b}", f"{v} * {b}")
+        columns += [f"count({v})", *(f"coalesce(sum({term}), 0)" for term in terms)]
+    exposed = exposed_sql(measured, population)
+    limits = f", (SELECT {', '.join(caps)} FROM ({exposed}) x) caps" if caps else ""
+    named = ", ".join(f"{sql} AS {name}" for name, sql in groups.items())
+    return f"""
+SELECT left_out, variant, {", ".join(DIMENSIONS)}, {", ".join(["count(*)", *columns])}
+FROM (SELECT {", ".join(["x.left_out", "x.variant", named, *values])} FROM ({exposed}) x{limits}) x
+GROUP BY left_out, variant, {", ".join(DIMENSIONS)}"""
+
+
+def groups_sql(measured: MeasuredExperiment, population: str | None, dimension: str) -> str:
+    """Rows of group, variant and number of players who count, of the groups %(groups)s."""
+    return f"""SELECT x.{dimension}, x.variant, count(*)
+        FROM ({exposed_sql(measured, population)}) x
+        WHERE x.left_out IS NULL AND x.{dimension} = ANY(%(groups)s) GROUP BY 1, 2"""
+
+
+def times_sql(measured: MeasuredExperiment, population: str | None) -> str:
+    """Rows of a time and the number of players who count and were exposed within %(stride)s from
+    it; %(origin)s is one of the times."""
+    return f"""SELECT date_bin(%(stride)s, x.exposed_at, %(origin)s), count(*)
+        FROM ({exposed_sql(measured, population)}) x WHERE x.left_out IS NULL GROUP BY 1"""
+
+
+def top_sql(measured: MeasuredExperiment, dimension: str) -> str:
+    """The largest groups of a dimension."""
+    return f"""SELECT {dimension} FROM exposure
+        WHERE experiment_id = {measured.id:d} AND phase = {measured.phase:d}
+        GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {TOP_GROUPS}"""
