@@ -15,7 +15,7 @@ class FlagsConfig(AppConfig):
         )
         from flags.engine.change_words import field_differences, part_text
         from flags.models import experiments_by_segment, flags_by_event, flags_by_segment
-        from flags.results import experiment_acts
+        from flags.results import experiment_acts, group_undo
         from ilara_admin.core import diff
         from players.player_data import register
         from segments import usage
@@ -26,6 +26,7 @@ class FlagsConfig(AppConfig):
         register(*player_data.DATA)
         perform.register()
         experiment_acts.register()
+        group_undo.register()
         stale_notice.register()
         diff.register_text(part_text)
         diff.register_differences("flag", field_differences)
