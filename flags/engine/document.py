@@ -144,6 +144,11 @@ class FlagDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
         return msgspec.structs.replace(self, rules=rules)
 
+    def without_groups(self) -> "FlagDocument":
+        """The document for a flag that no experiment measures."""
+        rules = tuple(msgspec.structs.replace(rule, group=None) for rule in self.rules)
+        return msgspec.structs.replace(self, rules=rules)
+
     def with_rollout(self, rule_id: str, rollout: int) -> "FlagDocument":
         """The document with a fixed percentage for one rule; removes its steps and ramp."""
         rules = tuple(
