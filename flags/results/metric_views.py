@@ -144,7 +144,7 @@ def _edit(request: HtmxHttpRequest, metric: Metric | None) -> HttpResponse:
     else:
         form = MetricForm(metric, posted)
     form.fields["kind"].widget.attrs |= {
-        "hx-post": request.path, "hx-trigger": "change", "hx-vals": f'{{"{REFINE}": "1"}}',
+        "hx-post": request.path, "hx-trigger": "change delay:300ms", "hx-vals": f'{{"{REFINE}": "1"}}',
     }  # fmt: skip
     catalogue = catalogue_of(request.environment)
     preview, words, faults = None, "", []
