@@ -144,8 +144,11 @@ def _edit(request: HtmxHttpRequest, metric: Metric | None) -> HttpResponse:
     else:
         form = MetricForm(metric, posted)
     form.fields["kind"].widget.attrs |= {
-        "hx-post": request.path, "hx-trigger": "change delay:300ms", "hx-vals": f'{{"{REFINE}": "1"}}',
-    }  # fmt: skip
+        "hx-post": request.path,
+        # Not for each option that the keyboard passes.
+        "hx-trigger": "change delay:300ms",
+        "hx-vals": f'{{"{REFINE}": "1"}}',
+    }
     catalogue = catalogue_of(request.environment)
     preview, words, faults = None, "", []
     if posted is not None and form.is_bound:
