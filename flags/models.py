@@ -556,6 +556,18 @@ class Experiment(models.Model):
         return self.key
 
 
+def experiments_by_segment(environment: Environment, keys: Collection[str]) -> dict[str, list[str]]:
+    """The experiments without a decision whose population names a segment of `keys`, by segment
+    key."""
+    found: dict[str, list[str]] = {}
+    undecided = Experiment.objects.filter(environment=environment, population__isnull=False)
+    rows = undecided.exclude(state=ExperimentState.DECIDED).order_by("key")
+    for key, population in rows.values_list("key", "population"):
+        for segment in segments_named(population).intersection(keys):
+            found.setdefault(segment, []).append(key)
+    return found
+
+
 class MetricRole(models.TextChoices):
     PRIMARY = "primary"
     SECONDARY = "secondary"

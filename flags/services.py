@@ -35,6 +35,16 @@ from ilara_admin.models import AuditAction, AuditEntry, Environment, Project
 from segments.keys import KEY, KEY_FORM
 
 type Saved = tuple[Flag, AuditEntry | None]  # None if nothing changed
+type Follow = Callable[[Flag, Any, Actor], None]
+
+_followers: list[Follow] = []
+
+
+def register_follower(follow: Follow) -> None:
+    """`follow` gets each flag whose document is saved, the document before, and the actor. It runs
+    in the transaction of the save, before the audit entry of the flag."""
+    if follow not in _followers:
+        _followers.append(follow)
 
 
 def audit(action: AuditAction, flag: Flag, actor: Actor, **details: Any) -> AuditEntry:
@@ -190,12 +200,15 @@ def flag_clone(
     flag: Flag, *, key: str, actor: Actor, name: str = "", same_players: bool = False,
     reason: str = "",
 ) -> Flag:  # fmt: skip
-    """Copy a flag under another key, off. `same_players` copies the salt, so that equal percentages
-    include the same players; else the two flags select players independently."""
+    """Copy a flag under another key, off, without the groups of its experiments.
+
+    `same_players` copies the salt, so that equal percentages include the same players; else the two
+    flags select players independently.
+    """
     return flag_create(
         environment=flag.environment,
         key=key,
-        document=msgspec.structs.replace(flag.spec, enabled=False),
+        document=msgspec.structs.replace(flag.spec.without_groups(), enabled=False),
         actor=actor,
         name=name,
         description=flag.description,
@@ -230,7 +243,7 @@ def _save(
     flag: Flag, document: Any, details: Details, *, actor: Actor, reason: str,
     action: AuditAction,
 ) -> Saved:  # fmt: skip
-    before, name = fields_of(flag), flag.name
+    before, name, old_document = fields_of(flag), flag.name, flag.document
     flag.document = document
     if details != flag.details:
         _set_details(flag, details, flag.key)
@@ -242,6 +255,8 @@ def _save(
     flag.updated_at = timezone.now()
     flag.save(update_fields=["document", *flag.details, "updated_at"])
     _revise_next(flag, actor, reason)
+    for follow in _followers:
+        follow(flag, old_document, actor)
     entry = audit(action, flag, actor, before=old, after=new, reason=reason)
     bump_config_version(flag.environment)
     return flag, entry

@@ -12,6 +12,7 @@ from flags.engine.document import (
     variant_keys,
 )
 from flags.models import Flag
+from flags.results.group_ranges import check_rule_groups
 from ilara_admin.core.path_error import PathError
 from ilara_admin.models import Environment
 from segments.language.parser import segments_named
@@ -27,6 +28,7 @@ def check(environment: Environment, key: str, document: FlagDocument) -> None:
     except PathError as error:
         raise ValidationError({"document": str(error)}) from None
     _check_segments(environment, document)
+    check_rule_groups(environment, key, document)
     if document.prerequisites:
         _lock(environment)
         _check_prerequisites(environment, key, document)
@@ -42,13 +44,16 @@ def check_dependents(flag: Flag, document: FlagDocument) -> None:
 
 
 def check_unused(flag: Flag) -> None:
-    """Raise ValidationError if the flag is archived, has overrides, or is required by others."""
+    """Raise ValidationError if the flag is archived, has overrides, is measured, or is required by
+    others."""
     _lock(flag.environment)
     needing = Flag.objects.of(flag.environment).needing(flag.key).values_list("key", flat=True)
     if flag.archived_at:
         raise ValidationError(f"The flag {flag.key} is archived. Unarchive it first.")
     if flag.overrides.exists():
         raise ValidationError(f"The flag {flag.key} has overrides. Remove them first.")
+    if measuring := flag.experiments.first():
+        raise ValidationError(f"The flag {flag.key} is measured by {measuring}.")
     if needing:
         names = ", ".join(needing)
         raise ValidationError(f"The flag {flag.key} is required by {names}. Change those first.")

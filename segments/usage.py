@@ -7,7 +7,7 @@ from ilara_admin.models import Environment
 
 
 class SegmentUser(NamedTuple):
-    """`kind` is `flag` or `segment`."""
+    """`kind` is `flag`, `segment` or `experiment`."""
 
     kind: str
     key: str

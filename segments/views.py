@@ -205,12 +205,13 @@ def segment_delete(request: HtmxHttpRequest, key: str) -> HttpResponse:
 
 
 def _dependents(request: HtmxHttpRequest, used_by: list[SegmentUser]) -> list[Affected]:
-    pages = {
-        "flag": ("flag_detail", "is a flag that targets it"),
-        "segment": ("segment_detail", "is a segment that refers to it"),
+    texts = {
+        "flag": "is a flag that targets it",
+        "segment": "is a segment that refers to it",
+        "experiment": "is an experiment with it in its population",
     }
     return [
-        Affected(key, environment_url(request, pages[kind][0], key), pages[kind][1])
+        Affected(key, environment_url(request, f"{kind}_detail", key), texts[kind])
         for kind, key in used_by
     ]
 

@@ -277,9 +277,11 @@ class World:
 
 def make_world() -> World:
     environment = make_environment()
+    make_metric(environment, "sessions", MetricKind.SESSIONS)
     player = make_player(environment)
     entry = player_update(player, PlayerPatch(device_id="d-1"), actor=ACTOR)
     assert entry
+    make_experiment(Flag.objects.get(environment=environment, key="new_tutorial"))
     elsewhere = projects.project_create(name="Elsewhere", slug="elsewhere", actor=ACTOR)
     members = {role: make_staff(role, "", environment.project) for role in Role}
     return World(

@@ -12,8 +12,18 @@ from django.db import connection, transaction
 from events.models import EventName
 from events.services import event_name_describe
 from flags.engine.document import Prerequisite, Rule
-from flags.models import Flag, FlagOverride
+from flags.models import Experiment, Flag, FlagOverride, Metric, MetricKind, MetricRole
 from flags.overrides import override_remove, override_set, overrides_clear
+from flags.results.experiments import (
+    MetricUse,
+    experiment_create,
+    experiment_decide,
+    experiment_delete,
+    experiment_start,
+    experiment_stop,
+    experiment_update,
+)
+from flags.results.metrics import metric_create, metric_set_archived, metric_update
 from flags.services import (
     flag_create,
     flag_restore,
@@ -64,7 +74,14 @@ from segments.lists.services import ids_add, ids_remove, list_clear, list_run
 from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update
 from tests.api_client import Api
-from tests.factories import ACTOR, make_environment, make_key, make_player, make_staff
+from tests.factories import (
+    ACTOR,
+    make_environment,
+    make_key,
+    make_metric,
+    make_player,
+    make_staff,
+)
 
 type Snapshot = dict[str, list[str]]
 
@@ -76,11 +93,19 @@ LEFT_OUT = (
 COLUMNS_LEFT_OUT = {
     "environment": {"config_version"},
     "membership": {"id"},
+    "experiment": {"revision", "updated_at", "ended_at"},
     "flag": {"revision", "updated_at"},
+    "metric": {"revision", "updated_at"},
     "segment": {"updated_at", "size", "sized_among", "sized_at", "size_wanted_at"},
 }
 BO = Actor("Bo")
 SOON = datetime.now(UTC) + timedelta(days=7)
+SUM = {
+    "kind": "sum", "event": "bought", "property": "gems", "window_days": 7, "percentile": 99.0,
+    "conditions": {
+        "operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]
+    },
+}  # fmt: skip
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
 
 
@@ -122,6 +147,12 @@ class Things(NamedTuple):
     def segment(self) -> Segment:
         return Segment.objects.select_related("environment__project").get(
             environment=self.environment, key="beta-testers"
+        )
+
+    @property
+    def experiment(self) -> Experiment:
+        return Experiment.objects.select_related("flag__environment__project").get(
+            environment=self.environment
         )
 
     @property
@@ -215,6 +246,23 @@ def create_segment(things: Things) -> None:
     segment_create(environment=things.environment, key="new", name="", rule=RULE, actor=ACTOR)
 
 
+def create_metric(things: Things) -> None:
+    metric_create(
+        environment=things.environment, key="gems", definition=SUM, direction="up", actor=ACTOR
+    )
+
+
+def create_archived_metric(things: Things) -> None:
+    create_metric(things)
+    metric_set_archived(metric(things), True, actor=ACTOR)
+
+
+def metric(things: Things) -> Metric:
+    return Metric.objects.select_related("environment__project").get(
+        environment=things.environment, key="gems"
+    )
+
+
 def clear(things: Things) -> None:
     list_run(list_clear(things.segment, excluded=False, actor=ACTOR))
 
@@ -243,6 +291,34 @@ class Case(NamedTuple):
     do: Change
     later: Change
     first: Change = lambda things: None
+
+
+def revenue(things: Things) -> None:
+    make_metric(things.environment, "revenue", MetricKind.REVENUE)
+
+
+def draft(things: Things) -> None:
+    experiment_create(
+        flag=things.flag, rule_id="beta", key="shop", control="disabled", planned_players=1000,
+        planned_end=SOON.date(), population=RULE, actor=ACTOR,
+        metrics=[MetricUse("revenue", MetricRole.PRIMARY)],
+    )  # fmt: skip
+
+
+def new_draft(things: Things) -> None:
+    revenue(things)
+    draft(things)
+
+
+def run(things: Things) -> None:
+    flag_set_enabled(things.flag, True, actor=ACTOR)
+    roll_out(things, 50_000)
+    new_draft(things)
+    experiment_start(things.experiment, actor=ACTOR)
+
+
+def rename_experiment(things: Things, name: str, **fields: Any) -> None:
+    experiment_update(things.experiment, {"name": name, **fields}, actor=ACTOR)
 
 
 A = AuditAction
@@ -348,6 +424,71 @@ CASES = {
         A.FLAG_UPDATED,
         lambda t: flag_set_details(t.flag, {"tags": ["a"], "links": [LINK]}, actor=ACTOR),
         lambda t: flag_set_details(t.flag, {"tags": ["b"]}, actor=ACTOR),
+    ),
+    "experiment created": Case(
+        A.EXPERIMENT_CREATED,
+        draft,
+        lambda t: rename_experiment(t, "Newer"),
+        first=revenue,
+    ),
+    "experiment deleted": Case(
+        A.EXPERIMENT_DELETED,
+        lambda t: experiment_delete(t.experiment, actor=ACTOR),
+        lambda t: experiment_create(
+            flag=t.flag, rule_id="beta", key="shop", control="disabled", actor=ACTOR
+        ),
+        first=new_draft,
+    ),
+    "experiment updated": Case(
+        A.EXPERIMENT_UPDATED,
+        lambda t: rename_experiment(t, "New", planned_end=None, population=None, metrics=[]),
+        lambda t: rename_experiment(t, "Newer"),
+        first=new_draft,
+    ),
+    "experiment stopped": Case(
+        A.EXPERIMENT_STOPPED,
+        lambda t: experiment_stop(t.experiment, actor=ACTOR),
+        lambda t: experiment_decide(t.experiment, evidence=None, actor=ACTOR),
+        first=run,
+    ),
+    "experiment decided": Case(
+        A.EXPERIMENT_DECIDED,
+        lambda t: experiment_decide(t.experiment, evidence={"day": "x"}, actor=ACTOR),
+        lambda t: undo(newest(), actor=ACTOR),
+        first=run,
+    ),
+    "metric created": Case(
+        A.METRIC_CREATED,
+        create_metric,
+        lambda t: metric_update(metric(t), {"name": "Newer"}, actor=ACTOR),
+    ),
+    "metric updated": Case(
+        A.METRIC_UPDATED,
+        lambda t: metric_update(
+            metric(t),
+            {"definition": {**SUM, "percentile": 95.0}, "unit": "gems", "name": "Renamed"},
+            actor=ACTOR,
+        ),
+        lambda t: metric_update(metric(t), {"definition": {**SUM, "window_days": 1}}, actor=ACTOR),
+        first=create_metric,
+    ),
+    "metric archived": Case(
+        A.METRIC_ARCHIVED,
+        lambda t: metric_set_archived(metric(t), True, actor=ACTOR),
+        lambda t: metric_set_archived(metric(t), False, actor=ACTOR),
+        first=create_metric,
+    ),
+    "metric unarchived": Case(
+        A.METRIC_UNARCHIVED,
+        lambda t: metric_set_archived(metric(t), False, actor=ACTOR),
+        lambda t: metric_set_archived(metric(t), True, actor=ACTOR),
+        first=create_archived_metric,
+    ),
+    "metric deleted": Case(
+        A.METRIC_DELETED,
+        lambda t: undo(newest(), actor=ACTOR),
+        create_metric,
+        first=create_metric,
     ),
     "segment created": Case(
         A.SEGMENT_CREATED,
