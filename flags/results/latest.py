@@ -13,6 +13,7 @@ from flags.models import (
     MetricKind,
 )
 from flags.results import schemas
+from flags.results.metric_definition import unit_of
 from flags.results.outcome import (
     ROLES,
     Measure,
@@ -24,9 +25,8 @@ from flags.results.outcome import (
 )
 from flags.results.reading import arms_of, newest_day, results_on
 from flags.results.statistics import UNBOUNDED, Arm
-from ilara_admin.web.chart_axes import PERCENT
 
-SHARES = {MetricKind.SHARE, MetricKind.PAYERS, MetricKind.RETENTION}
+# Of kinds whose values may be below 0.
 SIGNED = {MetricKind.SUM, MetricKind.MEAN}
 
 
@@ -78,16 +78,11 @@ def latest_results(experiment: Experiment) -> LatestResults:
 
 def measure_of(use: ExperimentMetric, experiment: Experiment) -> Measure:
     metric = use.metric
-    unit = metric.unit
-    if metric.kind in SHARES:
-        unit = PERCENT
-    elif metric.kind == MetricKind.REVENUE:
-        unit = experiment.environment.currency
     return Measure(
         key=metric.key,
         name=metric.name,
         kind=metric.kind,
-        unit=unit,
+        unit=unit_of(metric.kind, metric.unit, experiment.environment.currency),
         role=use.role,
         higher_is_better=metric.direction == MetricDirection.UP,
         tolerance=use.tolerance,

@@ -128,8 +128,8 @@ def power_text(outcome: MeasureOutcome) -> str:
 
 def _round(players: int) -> int:
     """To two digits: a plan is not more exact."""
-    digits = max(len(str(players)) - 2, 0)
-    return ceil(players / 10**digits) * int(10**digits)
+    unit = int(10 ** max(len(str(players)) - 2, 0))
+    return ceil(players / unit) * unit
 
 
 def left_out_text(reason: str, count: int) -> str:

@@ -76,7 +76,7 @@ def results_of(experiment: Experiment, now: datetime) -> dict[str, Any]:
     latest = latest_results(experiment)
     day = latest.day
     if day is None:
-        return {"experiment": experiment, "day": None}
+        return {"experiment": experiment, "day": None, "total": 0}
     total = sum(day.players.values())
     is_running = experiment.state == ExperimentState.RUNNING
     return {
