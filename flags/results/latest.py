@@ -4,31 +4,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-import msgspec
-
 from flags.models import (
     Experiment,
     ExperimentDay,
     ExperimentMetric,
-    ExperimentResult,
     Metric,
     MetricDirection,
     MetricKind,
 )
 from flags.results import schemas
+from flags.results.metric_definition import unit_of
 from flags.results.outcome import (
     ROLES,
-    VariantOutcome,
     Measure,
     MeasureOutcome,
+    VariantOutcome,
     is_trusted,
     ordered,
     outcome_of,
 )
+from flags.results.reading import arms_of, newest_day, results_on
 from flags.results.statistics import UNBOUNDED, Arm
-from ilara_admin.web.chart_axes import PERCENT
 
-SHARES = {MetricKind.SHARE, MetricKind.PAYERS, MetricKind.RETENTION}
+# Of kinds whose values may be below 0.
 SIGNED = {MetricKind.SUM, MetricKind.MEAN}
 
 
@@ -63,10 +61,8 @@ class LatestResults:
 
 def latest_results(experiment: Experiment) -> LatestResults:
     """The newest results of the current phase. Three statements."""
-    phase = {"experiment": experiment, "phase": experiment.phase}
-    day = ExperimentDay.objects.filter(**phase).order_by("-day").first()
-    stored = ExperimentResult.objects.filter(**phase, day=day.day) if day else ()
-    results = {each.metric_id: each for each in stored}
+    day = newest_day(experiment)
+    results = {each.metric_id: each for each in results_on(day)} if day else {}
     uses = ExperimentMetric.objects.filter(experiment=experiment).select_related("metric")
     found = []
     for use in sorted(uses, key=lambda each: (ROLES.index(each.role), each.position)):
@@ -80,23 +76,13 @@ def latest_results(experiment: Experiment) -> LatestResults:
     return LatestResults(experiment, day, found)
 
 
-def arms_of(stored: dict[str, Any]) -> dict[str, Arm]:
-    """The arms by variant, as stored."""
-    return {variant: Arm(**sums) for variant, sums in stored.items()}
-
-
 def measure_of(use: ExperimentMetric, experiment: Experiment) -> Measure:
     metric = use.metric
-    unit = metric.unit
-    if metric.kind in SHARES:
-        unit = PERCENT
-    elif metric.kind == MetricKind.REVENUE:
-        unit = experiment.environment.currency
     return Measure(
         key=metric.key,
         name=metric.name,
         kind=metric.kind,
-        unit=unit,
+        unit=unit_of(metric.kind, metric.unit, experiment.environment.currency),
         role=use.role,
         higher_is_better=metric.direction == MetricDirection.UP,
         tolerance=use.tolerance,
@@ -109,7 +95,7 @@ def measure_of(use: ExperimentMetric, experiment: Experiment) -> Measure:
 
 
 def results_json(latest: LatestResults) -> schemas.ExperimentResults:
-    """The results as the API returns them, also the evidence of a decision."""
+    """The results as the API returns them."""
     experiment, day = latest.experiment, latest.day
     left_out = day.left_out if day else {}
     return schemas.ExperimentResults(
@@ -185,8 +171,3 @@ def _variant(found: VariantOutcome) -> schemas.VariantResult:
         adjusted=bool(lift and lift.adjusted),
         verdict=found.verdict,
     )
-
-
-def evidence_of(experiment: Experiment) -> Any:
-    """The results now, as JSON that the decision keeps."""
-    return msgspec.to_builtins(results_json(latest_results(experiment)))

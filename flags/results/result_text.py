@@ -1,13 +1,13 @@
 """Results as sentences for staff. Imports no Django."""
 
-from math import isfinite
+from math import ceil, isfinite
 
 from flags.results.outcome import (
     PLANNED_EFFECT,
-    VariantOutcome,
     Measure,
     MeasureOutcome,
     ResultVerdict,
+    VariantOutcome,
 )
 from flags.results.statistics import MIN_PLAYERS, UNBOUNDED, Lift
 from ilara_admin.web.chart_axes import ABSENT, PERCENT, value_text
@@ -128,8 +128,8 @@ def power_text(outcome: MeasureOutcome) -> str:
 
 def _round(players: int) -> int:
     """To two digits: a plan is not more exact."""
-    unit = 10 ** max(len(str(players)) - 2, 0)
-    return -(-players // unit) * unit
+    unit = int(10 ** max(len(str(players)) - 2, 0))
+    return ceil(players / unit) * unit
 
 
 def left_out_text(reason: str, count: int) -> str:
