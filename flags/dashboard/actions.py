@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from flags import services
 from flags.dashboard.affected import affected_flags
 from flags.dashboard.forms import CloneForm, RolloutForm
-from flags.dashboard.guard_form import guard_form, render_guard
+from flags.dashboard.guard_form import guard_form, guarded_done, guarded_save, render_guard
 from flags.dashboard.impact import takes_a_sample
 from flags.dashboard.impact_panel import (
     EVERYONE_BUTTON,
@@ -28,7 +28,6 @@ from flags.engine import sentences
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from flags.engine.schedule import figure_at
 from flags.models import Flag, FlagRevision
-from flags.results.rollouts import rollout_guard
 from flags.validation import lost_variants_text
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.core.diff import Change
@@ -134,7 +133,7 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
     form = RolloutForm(
         request.get_full_path(), request.POST or None, initial={"rollout": as_percent(figure)}
     )
-    guard = guard_form(request, flag, rule_id, request.POST or None)
+    guard = guard_form(request, flag, rule_id)
     wanted = thousandths(form.cleaned_data["rollout"]) if form.is_valid() else None
     preview, asks = "", "ask" in request.POST or asks_everyone(request)
     draft = document if wanted is None else document.with_rollout(rule_id, wanted)
@@ -142,12 +141,11 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
         preview = _preview(request, flag, draft)
     if request.htmx.target == PREVIEW:
         return HttpResponse(preview)
-    if wanted is not None and not asks and not is_review(request) and guard.is_valid():
+    if wanted is not None and not asks and not is_review(request) and not guard.errors:
         try:
-            entries = rollout_guard(
+            entries = guarded_save(
                 flag,
-                rule_id,
-                guard.plan,
+                {rule_id: guard},
                 document=draft,
                 base_revision=_base_revision(request, flag),
                 actor=actor_of(request),
@@ -159,9 +157,8 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
             form.add_error(None, problem.messages)
         else:
             saved = next(each for each in draft.rules if each.id == rule_id)
-            guarded = " It is guarded." if guard.plan else ""
-            text = f"{key}: {sentences.sentence(saved, timezone.localtime())}.{guarded}"
-            return done(request, flag, next(iter(entries), None), text)
+            text = f"{key}: {sentences.sentence(saved, timezone.localtime())}."
+            return guarded_done(request, flag, entries, text)
     return render_confirm(
         request,
         Confirm(
@@ -174,8 +171,8 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
                 + (" Saving ends the schedule." if rule.steps or rule.ramp else "")
             ),
             form=form,
-            more_fields=render_guard(request, guard, flag, rule_id, document),
-            error="Correct the guard below." if wanted is not None and guard.errors else "",
+            more_fields=render_guard(request, guard, flag, rule_id),
+            error="Correct the guard below." if guard.errors else "",
             preview=preview,
             second_button=EVERYONE_BUTTON if takes_a_sample(request.environment.pk) else ("", ""),
         ),

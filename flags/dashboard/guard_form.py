@@ -2,24 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpResponse
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from flags.engine.document import FlagDocument
+from flags.dashboard.shortcuts import done
+from flags.engine.document import FlagDocument, Rule
 from flags.models import ExperimentState, Flag, Metric, MetricDirection, OnBreach
-from flags.results.breach import MIN_PLAYERS
+from flags.results.measured import rule_of
 from flags.results.rollouts import (
     GuardPlan,
     guard_metrics,
     latest_rollout,
     plan_of,
+    rollout_guard,
     why_not_guarded,
 )
-from ilara_admin.web.htmx import HtmxHttpRequest
+from flags.results.statistics import MIN_PLAYERS
+from flags.services import flag_update
+from ilara_admin.core.audit import Actor
+from ilara_admin.models import AuditAction, AuditEntry
+from ilara_admin.web.access import environment_url
+from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 
 PREFIX = "guard"
 TOLERANCE = Decimal(5)
@@ -29,6 +38,8 @@ MAX_TOLERANCE = 1000
 class GuardForm(forms.Form):
     """Whether and how a rollout is guarded. `tolerance` is in percent."""
 
+    # Posted if the fields were shown: else what runs is left alone.
+    shown = forms.BooleanField(required=False, initial=True, widget=forms.HiddenInput)
     is_guarded = forms.BooleanField(
         label="Guard this rollout",
         required=False,
@@ -59,6 +70,7 @@ class GuardForm(forms.Form):
 
     def __init__(self, metrics: Sequence[Metric], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.has_metrics = bool(metrics)
         field = self.fields["metrics"]
         assert isinstance(field, forms.MultipleChoiceField)
         field.choices = [(metric.key, _label(metric)) for metric in metrics]
@@ -97,11 +109,9 @@ def _label(metric: Metric) -> str:
 
 
 def guard_form(
-    request: HtmxHttpRequest, flag: Flag, rule_id: str, posted: Mapping[str, Any] | None,
-    prefix: str = PREFIX,
-) -> GuardForm:  # fmt: skip
-    """The form as posted, else with the guards of the rule's last rollout; checked while it runs or
-    if it was the last one's choice."""
+    request: HtmxHttpRequest, flag: Flag, rule_id: str, prefix: str = PREFIX
+) -> GuardForm:
+    """The form as posted, if it was shown, else with the guards of the rule's last rollout."""
     initial: dict[str, Any] = {}
     if (last := latest_rollout(flag, rule_id)) is not None:
         plan = plan_of(last)
@@ -113,17 +123,91 @@ def guard_form(
         }
         if plan.metrics:
             initial["tolerance"] = Decimal(str(round(100 * max(plan.metrics.values()), 2)))
-    metrics = guard_metrics(request.environment)
-    return GuardForm(metrics, posted, prefix=prefix, initial=initial)
+    posted = request.POST if f"{prefix}-shown" in request.POST else None
+    return GuardForm(guard_metrics(request.environment), posted, prefix=prefix, initial=initial)
 
 
-def render_guard(
-    request: HtmxHttpRequest, form: GuardForm, flag: Flag, rule_id: str, draft: FlagDocument
-) -> SafeString:
-    """The fields, or why the change cannot be guarded."""
+def render_guard(request: HtmxHttpRequest, form: GuardForm, flag: Flag, rule_id: str) -> SafeString:
+    """The fields, or why a change of the rule cannot be guarded."""
     context = {
         "guard": form,
-        "why_not": why_not_guarded(flag, rule_id, draft),
-        "has_metrics": bool(form["metrics"].field.choices),
+        "why_not": why_not_guarded(flag, rule_id, flag.spec),
     }
     return render_to_string("flags/_guard_fields.html", context, request)
+
+
+# --- The review of rules --------------------------------------------------------------------------
+
+
+class ReviewedGuard(NamedTuple):
+    """The fields of a rule whose percentage a draft changes. `why_not` as of why_not_guarded."""
+
+    rule_id: str
+    number: int
+    guard: GuardForm
+    why_not: str
+
+
+def reviewed_guards(
+    request: HtmxHttpRequest, flag: Flag, draft: FlagDocument
+) -> list[ReviewedGuard]:
+    """Of the rules whose percentage or schedule the draft changes, and that do not just serve
+    everyone."""
+    found = []
+    for number, rule in enumerate(draft.rules, start=1):
+        old = rule_of(flag.spec, rule.id)
+        same = old is not None and _share(old) == _share(rule)
+        if same or rule.split is not None or _share(rule) == _share(EVERYONE):
+            continue
+        form = guard_form(request, flag, rule.id, f"{PREFIX}-{rule.id}")
+        why_not = why_not_guarded(flag, rule.id, draft)
+        found.append(ReviewedGuard(rule.id, number, form, why_not))
+    return found
+
+
+EVERYONE = Rule("")
+
+
+def _share(rule: Rule) -> tuple[object, ...]:
+    return rule.rollout, rule.steps, rule.ramp
+
+
+# --- Saving ---------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def guarded_save(
+    flag: Flag, guards: Mapping[str, GuardForm], *, document: FlagDocument, base_revision: int,
+    actor: Actor, reason: str,
+) -> list[AuditEntry]:  # fmt: skip
+    """Save a document with the guards of its rules, by id. The forms must be valid, or not bound:
+    then they were not shown. Raises as rollout_guard does."""
+    posted = {rule_id: form for rule_id, form in guards.items() if form.is_bound}
+    if not posted:
+        _, entry = flag_update(
+            flag, document=document, base_revision=base_revision, actor=actor, reason=reason
+        )
+        return [entry] if entry else []
+    entries: list[AuditEntry] = []
+    for rule_id, form in posted.items():
+        assert form.is_valid()
+        entries += rollout_guard(
+            flag, rule_id, form.plan, document=document, base_revision=base_revision,
+            actor=actor, reason=reason,
+        )  # fmt: skip
+        flag.refresh_from_db()
+        base_revision = flag.revision
+    return entries
+
+
+def guarded_done(
+    request: HtmxHttpRequest, flag: Flag, entries: Sequence[AuditEntry], text: str
+) -> HttpResponse:
+    """As `done`. Undo takes back the change of the flag; its guards go on."""
+    started = any(entry.action == AuditAction.EXPERIMENT_STARTED for entry in entries)
+    text += " It is guarded." if started else ""
+    changed = next((entry for entry in entries if entry.object_type == "flag"), None)
+    if changed or not entries:
+        return done(request, flag, changed, text)
+    response = redirect_to(request, environment_url(request, "flag_detail", flag.key))
+    return with_toast(request, response, text)

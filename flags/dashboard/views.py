@@ -14,6 +14,7 @@ from flags.dashboard import evaluations
 from flags.dashboard.affected import dependents_in_use
 from flags.dashboard.environments import flag_environments, flag_missing
 from flags.dashboard.forms import FlagNewForm
+from flags.dashboard.guard_panel import guarded_rules
 from flags.dashboard.history import PARAMETER, history_of
 from flags.dashboard.impact import impact
 from flags.dashboard.impact_figures import Impact
@@ -116,6 +117,9 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "may_override": may(request, Role.SUPPORT),
         **receipt_context(request, flag),
     }
+    guarded = guarded_rules(request, flag)
+    for item in context.get("rules", ()):
+        item["guarded"] = guarded.get(item["rule"].id)
     return render_partial(request, template, context, partial="history")
 
 

@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
-from flags.models import ExperimentResult, Metric, MetricKind
+from flags.models import ExperimentResult, Metric
+from flags.results.metric_definition import SHARES
 from flags.results.reading import arms_of
 from flags.results.statistics import MIN_PLAYERS, Arm, players_needed
-
-SHARES = (MetricKind.SHARE, MetricKind.PAYERS, MetricKind.RETENTION)  # 0 or 1 for each player
 
 
 class PowerPlan(NamedTuple):
