@@ -17,6 +17,7 @@ class FlagsConfig(AppConfig):
         from flags.models import experiments_by_segment, flags_by_event, flags_by_segment
         from flags.results import (
             experiment_acts,
+            group_undo,
             guards,
             metric_definition,
             metric_undo,
@@ -36,6 +37,7 @@ class FlagsConfig(AppConfig):
         perform.register()
         experiment_acts.register()
         rollouts.register()
+        group_undo.register()
         guards.register()
         stale_notice.register()
         player_timeline.register()

@@ -200,12 +200,15 @@ def flag_clone(
     flag: Flag, *, key: str, actor: Actor, name: str = "", same_players: bool = False,
     reason: str = "",
 ) -> Flag:  # fmt: skip
-    """Copy a flag under another key, off. `same_players` copies the salt, so that equal percentages
-    include the same players; else the two flags select players independently."""
+    """Copy a flag under another key, off, without the groups of its experiments.
+
+    `same_players` copies the salt, so that equal percentages include the same players; else the two
+    flags select players independently.
+    """
     return flag_create(
         environment=flag.environment,
         key=key,
-        document=msgspec.structs.replace(flag.spec, enabled=False),
+        document=msgspec.structs.replace(flag.spec.without_groups(), enabled=False),
         actor=actor,
         name=name,
         description=flag.description,

@@ -12,6 +12,7 @@ from flags.engine.document import (
     variant_keys,
 )
 from flags.models import Flag
+from flags.results.group_ranges import check_rule_groups
 from ilara_admin.core.path_error import PathError
 from ilara_admin.models import Environment
 from segments.language.parser import segments_named
@@ -27,6 +28,7 @@ def check(environment: Environment, key: str, document: FlagDocument) -> None:
     except PathError as error:
         raise ValidationError({"document": str(error)}) from None
     _check_segments(environment, document)
+    check_rule_groups(environment, key, document)
     if document.prerequisites:
         _lock(environment)
         _check_prerequisites(environment, key, document)

@@ -4,7 +4,7 @@ Each expression returns exactly the value that record.BuiltinFields computes in 
 test compares the two.
 """
 
-from players.churn_model.risk import Parameters
+from players.churn_model.risk import LARGEST, RISK_DAYS, SMALLEST, STEEPEST, Parameters
 from players.lifecycle import Stage, Thresholds
 
 
@@ -56,13 +56,24 @@ def risk_sql(now: str, parameters: Parameters) -> str:
     frequency = "greatest(p.active_days - 1, 0)"
     recency = f"(p.last_active_on - {first})"
     age = f"greatest({today} - {first}, {recency})"
-    alpha, r, a, b = (
-        f"{value!r}::float8"
-        for value in (parameters.alpha, parameters.r, parameters.a, parameters.b)
+    alpha, r, a, b, c0, c1, c2 = (
+        f"({value!r})::float8"
+        for value in (
+            parameters.alpha, parameters.r, parameters.a, parameters.b,
+            parameters.c0, parameters.c1, parameters.c2,
+        )
+    )  # fmt: skip
+    gone = (
+        f"ln({a} / ({b} + {frequency})) + ({r} + {frequency}) "
+        f"* ln(({alpha} + {age}) / ({alpha} + {recency}))"
     )
-    exponent = (
-        f"(ln({a} / ({b} + {frequency})) + ({r} + {frequency}) "
-        f"* ln(({alpha} + {age}) / ({alpha} + {recency})))"
+    pause = (
+        f"exp(greatest(({r} + {frequency}) "
+        f"* ln(({alpha} + {age}) / ({alpha} + {age} + {RISK_DAYS})), -700))"
     )
-    return f"""(CASE WHEN {exponent} > 700 THEN 1
-        ELSE round((1 - 1 / (1 + exp({exponent})))::text::numeric, 4) END)"""
+    inverse = (
+        f"least(greatest((1 + exp(least({gone}, {STEEPEST}))) / (1 - {pause}), "
+        f"{SMALLEST!r}::float8), {LARGEST!r}::float8)"
+    )
+    logit = f"{c0} + {c1} * ln(1 - 1 / {inverse}) + {c2} * ln({inverse})"
+    return f"round((1 / (1 + exp(-({logit}))))::text::numeric, 4)"

@@ -1,7 +1,9 @@
 """Fits an environment's churn model to its own players and backtests the fit.
 
-The backtest fits to the data as of TEST_DAYS ago, scores the players of that day and checks who
-was active since. Each player row stores its active days, so the past state is exact.
+The backtest fits to the data as of RISK_DAYS ago, scores the players of that day and checks who
+was active since. Each player row stores its active days, so the past state is exact. The same
+outcomes calibrate the scores. In the test, the calibration of a player is that of the other half of
+the players, so that no player is scored with knowledge of the own outcome.
 
 SciPy is slow to import and large, so it is imported only to fit.
 """
@@ -15,6 +17,7 @@ from django.db import connection, transaction
 from ilara_admin.core.changes import bump_config_version
 from ilara_admin.core.progress import Progress, no_progress
 from ilara_admin.models import Environment
+from players.churn_model.risk import RISK_DAYS
 from players.models import ChurnFit
 
 if TYPE_CHECKING:
@@ -22,31 +25,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ENOUGH_PLAYERS = 200
-TEST_DAYS = 14
 MODEL: Final = "mbg"
 
 
 @dataclass(frozen=True, slots=True)
 class TooFewError(Exception):
-    """Fewer than ENOUGH_PLAYERS existed TEST_DAYS days ago."""
+    """Fewer than ENOUGH_PLAYERS existed RISK_DAYS days ago."""
 
     players: int
 
     def __str__(self) -> str:
         return (
-            f"{self.players:,} players existed {TEST_DAYS} days ago; {ENOUGH_PLAYERS:,} are "
+            f"{self.players:,} players existed {RISK_DAYS} days ago; {ENOUGH_PLAYERS:,} are "
             "required. The documented prior is used until then."
         )
 
 
 class Histories(NamedTuple):
     """One item per player in each array; churn_model.fit defines the first three. `silent` is 1 if
-    the player was not active in the TEST_DAYS after."""
+    the player was not active in the RISK_DAYS after. `half` is 0 or 1, by the player's id."""
 
     frequency: "NDArray[np.int32]"
     recency: "NDArray[np.int32]"
     age: "NDArray[np.int32]"
     silent: "NDArray[np.int32]"
+    half: "NDArray[np.int32]"
 
 
 def churn_refit(
@@ -58,7 +61,7 @@ def churn_refit(
     """
     until = today - timedelta(days=1)
     progress("Reading", 0, 2)
-    past = histories(environment, until - timedelta(days=TEST_DAYS))
+    past = histories(environment, until - timedelta(days=RISK_DAYS))
     if len(past.age) < ENOUGH_PLAYERS:
         raise TooFewError(len(past.age))
     progress("Reading", 1, 2)
@@ -70,7 +73,16 @@ def churn_refit(
     progress("Backtest", 0, 1)
     old = fit.fit(past.frequency, past.recency, past.age, MODEL)
     alive = fit.p_alive(old, past.frequency, past.recency, past.age, MODEL)
-    test = fit.backtest(1 - alive, past.silent)
+    model = fit.p_silent(old, past.frequency, past.recency, past.age)
+    left, uncalibrated, test = (
+        fit.backtest(scores, past.silent)
+        for scores in (
+            1 - alive,
+            model,
+            fit.cross_calibrated(model, past.silent, past.half),
+        )
+    )
+    c0, c1, c2 = fit.calibrate(model, past.silent)
     progress("Backtest", 1, 1)
     progress("Fit", 0, 1)
     found = fit.fit(now.frequency, now.recency, now.age, MODEL)
@@ -86,11 +98,15 @@ def churn_refit(
             a=found.a,
             b=found.b,
             log_likelihood=found.log_likelihood,
-            days=TEST_DAYS,
+            c0=c0,
+            c1=c1,
+            c2=c2,
+            days=RISK_DAYS,
             tested=test.players,
             brier=test.brier,
             base_rate=test.base_rate,
             bins=[asdict(each) for each in test.bins],
+            before={"left": asdict(left), "model": asdict(uncalibrated)},
         )
         bump_config_version(environment)
     return stored
@@ -102,18 +118,20 @@ def histories(environment: Environment, until: date) -> Histories:
 
     with connection.cursor() as cursor:
         cursor.execute(HISTORIES_SQL, {"environment": environment.pk, "until": until})
-        rows = np.array(cursor.fetchall(), np.int32).reshape(-1, 5)
-    return Histories(*np.repeat(rows[:, :4], rows[:, 4], axis=0).T)
+        rows = np.array(cursor.fetchall(), np.int32).reshape(-1, 6)
+    return Histories(*np.repeat(rows[:, :5], rows[:, 5], axis=0).T)
 
 
 # Equal histories are grouped with their count: there are far fewer of them than players.
 HISTORIES_SQL = f"""
 SELECT bit_count(known) - 1, length(rtrim(known::text, '0')) - 1, age,
-       (bit_count(substring(activity FROM age + 2 FOR {TEST_DAYS})) = 0)::int, count(*)
+       (bit_count(substring(activity FROM age + 2 FOR {RISK_DAYS})) = 0)::int, half,
+       count(*)
 FROM (
-    SELECT activity, %(until)s - first_on AS age, substring(activity FOR %(until)s - first_on + 1)
-        AS known
-    FROM (SELECT activity, (first_seen_at AT TIME ZONE 'UTC')::date AS first_on
+    SELECT activity, half, %(until)s - first_on AS age,
+           substring(activity FOR %(until)s - first_on + 1) AS known
+    FROM (SELECT activity, get_byte(uuid_send(id), 15) & 1 AS half,
+                 (first_seen_at AT TIME ZONE 'UTC')::date AS first_on
           FROM player WHERE environment_id = %(environment)s) p
     WHERE first_on <= %(until)s) p
-GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"""
+GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"""

@@ -49,8 +49,9 @@ def player_lifecycle(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
     docs=Docs(reply=schemas.ChurnRisk, missing=(UNKNOWN_PLAYER,), examples=examples.CHURN_RISK),
 )
 def churn_risk(request: ApiRequest, player_id: uuid.UUID) -> HttpResponse:
-    """Get the probability that the player has stopped playing. The model uses the player's active
-    days; the contributions of the factors add up to the score."""
+    """Get the probability that the player is not seen in the next 14 days. The model uses the
+    player's active days and is calibrated on the environment's own past; the contributions of the
+    factors add up to the score."""
     row = run_one(request, statements.FIND_WITH_ACTIVITY, [player_id])
     player, activity = player_or_404(request, player_id, row[:-1]), row[-1]
     risk = risk_of(player, activity, churn_part.of(request.snapshot), request.now)

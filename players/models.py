@@ -368,7 +368,9 @@ class ChurnFit(models.Model):
 
     `players` is the number of players first seen by the end of the day `until`, all of whom were
     fitted. The backtest covers the `tested` players who existed `days` days earlier; the figures
-    are those of churn_model.fit.Backtest.
+    are those of churn_model.fit.Backtest for scores that were calibrated on other players. `before`
+    has the same without calibration: `left` of 1 - P(alive), `model` of P(silent). It is null in
+    fits of versions that did not calibrate; their figures are those of `left`.
     """
 
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
@@ -381,11 +383,15 @@ class ChurnFit(models.Model):
     a = models.FloatField()
     b = models.FloatField()
     log_likelihood = models.FloatField()
+    c0 = models.FloatField(db_default=0.0)
+    c1 = models.FloatField(db_default=1.0)
+    c2 = models.FloatField(db_default=1.0)
     days = models.SmallIntegerField()
     tested = models.IntegerField()
     brier = models.FloatField()
     base_rate = models.FloatField()
     bins = models.JSONField()  # ten churn_model.fit.Bin
+    before = models.JSONField(null=True)
 
     class Meta:
         db_table = "churn_fit"

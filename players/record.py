@@ -111,9 +111,9 @@ def reasons_of(
 
 def level_in_backtest(environment_id: int, level: RiskLevel) -> tuple[Calibration, int] | None:
     """What the newest backtest says of players at a risk level, and how many days it covers. None
-    without a fit."""
-    fit = ChurnFit.objects.filter(environment=environment_id).only("bins", "days").first()
-    return (calibration(fit.bins, level), fit.days) if fit else None
+    without a fit, and with one that tested another score."""
+    fit = ChurnFit.objects.filter(environment=environment_id).only("bins", "days", "before").first()
+    return (calibration(fit.bins, level), fit.days) if fit and fit.before else None
 
 
 class _Days(TypedDict):

@@ -220,7 +220,13 @@ class ChurnRisk(Struct):
     """The dashboard shows a backtest of the model."""
 
     player_id: uuid.UUID
-    risk_score: Annotated[float, Meta(description="From 0 to 1, the sum of the contributions.")]
+    risk_score: Annotated[
+        float,
+        Meta(
+            description="The probability that the player is not seen in the next 14 days: from 0 "
+            "to 1, the sum of the contributions."
+        ),
+    ]
     risk_level: RiskLevel
     factors: list[RiskFactor]
     prediction_date: Moment

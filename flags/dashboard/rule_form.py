@@ -13,6 +13,7 @@ from django.utils import timezone
 from flags.dashboard.forms import percent_field
 from flags.engine.bucketing import reweight, weights_of
 from flags.engine.document import EVERYBODY, MAX_STEPS, FlagDocument, Ramp, Rule, ScheduleStep
+from flags.engine.sentences import group_range
 from ilara_admin.core.local_times import (
     NotOneTime,
     Typed,
@@ -155,6 +156,11 @@ class RuleForm(forms.Form):
         rule_id = self.data.get(self.add_prefix("id")) or self.initial.get("id")
         return next((rule for rule in self.document.rules if rule.id == rule_id), None)
 
+    @property
+    def group_words(self) -> str:
+        """The buckets that the rule is limited to; "" if it is not."""
+        return group_range(self.old.group) if self.old and self.old.group else ""
+
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         data[CONDITIONS] = self.conditions and self.conditions.read()
@@ -212,6 +218,7 @@ class RuleForm(forms.Form):
             split=split,
             start=data["start"],
             end=data["end"],
+            group=old.group if old else None,
             **self._timing(),
         )
 

@@ -122,7 +122,7 @@ def _reaches(
     elif decision.rule_index < measured.index:
         return False
     compiled = flag.rules[measured.index]
-    return compiled.share_at(context.at) > 0 and takes(compiled, context.subject)
+    return compiled.share_at(context.at) > 0 and takes(compiled, context)
 
 
 # --- Phases ---------------------------------------------------------------------------------------

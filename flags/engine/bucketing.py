@@ -3,18 +3,19 @@
     h = murmur3_x86_32(utf8(salt + ":" + player_id), seed)
     b = (h * 100000) >> 32            # 0..99999, by multiply-shift, without modulo bias
 
-The gate (is the player inside the percentage?) and the split (which variant?) use different seeds,
-so that they are independent. Imports no Django.
+The gate (is the player inside the percentage?), the split (which variant?) and the group (which
+experiment of a group?) use different seeds, so that they are independent. Imports no Django.
 """
 
 from collections.abc import Mapping, Sequence
 
 import mmh3
 
-from flags.engine.document import EVERYBODY, Slice
+from flags.engine.document import EVERYBODY, RuleGroup, Slice
 
 GATE_SEED = 0
 SPLIT_SEED = 0x1A2A
+GROUP_SEED = 0x6E0F
 
 
 def bucket(salt: str, player_id: str, seed: int) -> int:
@@ -26,6 +27,11 @@ def bucket(salt: str, player_id: str, seed: int) -> int:
 def gate(salt: str, player_id: str) -> int:
     """The gate bucket: inside a rollout if smaller than its percentage in thousandths."""
     return bucket(salt, player_id, GATE_SEED)
+
+
+def in_group(group: RuleGroup, player_id: str) -> bool:
+    """Whether the player's bucket of the group is in its range."""
+    return group.start <= bucket(group.salt, player_id, GROUP_SEED) < group.end
 
 
 def split(salt: str, player_id: str, slices: Sequence[Slice]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
-from flags.engine.bucketing import GATE_SEED, SPLIT_SEED, bucket
+from flags.engine.bucketing import GATE_SEED, GROUP_SEED, SPLIT_SEED, bucket
 from flags.engine.document import EVERYBODY, Variant
 from flags.engine.evaluation import (
     CompiledFlag,
@@ -20,6 +20,7 @@ from flags.engine.evaluation import (
     Decision,
     EvaluationContext,
     decide,
+    takes_everyone,
 )
 from flags.engine.moments import reachable
 from flags.engine.schedule import ceiling
@@ -152,6 +153,10 @@ def bounds_of(compared: Iterable[ComparedAt]) -> list[Bounds]:
                 found.setdefault((flag.salt, GATE_SEED), set()).add(compiled.share_at(at))
                 starts = (part.start for part in compiled.rule.split or ())
                 found.setdefault((flag.salt, SPLIT_SEED), set()).update(starts)
+                if group := compiled.rule.group:
+                    found.setdefault((group.salt, GROUP_SEED), set()).update(
+                        (group.start, group.end)
+                    )
     return [
         Bounds(*of, sorted(bounds))
         for of, each in found.items()
@@ -165,6 +170,6 @@ def deciding_rules(flag: CompiledFlag) -> tuple[CompiledRule, ...]:
     for each in flag.rules if flag.is_on else ():
         if ceiling(each.rule) > 0:
             found.append(each)
-            if each.matches is None and not each.scheduled and each.rule.rollout == EVERYBODY:
+            if takes_everyone(each) and not each.scheduled and each.rule.rollout == EVERYBODY:
                 break
     return tuple(found)

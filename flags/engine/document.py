@@ -82,12 +82,22 @@ class Ramp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     end: Moment
 
 
+class RuleGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rule matches only players whose bucket of the experiment group `key` is in
+    `start <= b < end`; bucketing.in_group computes it with the group's `salt`."""
+
+    key: str
+    salt: str
+    start: int
+    end: int
+
+
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Serves `variant` or `split` (exactly one is set) to `rollout` of the players that match both
     `segment` and `conditions`, a rule as segments/language/parser.py reads it.
 
     `rollout` applies until the first of `steps`; with a `ramp` it is left out. Before `start` and
-    from `end` on the rule matches no players.
+    from `end` on the rule matches no players. An experiment in a group sets `group`.
     """
 
     id: str
@@ -101,6 +111,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     ramp: Ramp | None = None
     start: Moment | None = None
     end: Moment | None = None
+    group: RuleGroup | None = None
 
 
 class Prerequisite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,6 +135,19 @@ class FlagDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def variant(self, key: str) -> Variant:
         return next(variant for variant in self.variants if variant.key == key)
+
+    def with_group(self, rule_id: str, group: RuleGroup | None) -> "FlagDocument":
+        """The document with one rule limited to buckets of a group, or no longer limited."""
+        rules = tuple(
+            msgspec.structs.replace(rule, group=group) if rule.id == rule_id else rule
+            for rule in self.rules
+        )
+        return msgspec.structs.replace(self, rules=rules)
+
+    def without_groups(self) -> "FlagDocument":
+        """The document for a flag that no experiment measures."""
+        rules = tuple(msgspec.structs.replace(rule, group=None) for rule in self.rules)
+        return msgspec.structs.replace(self, rules=rules)
 
     def with_rollout(self, rule_id: str, rollout: int) -> "FlagDocument":
         """The document with a fixed percentage for one rule; removes its steps and ramp."""
@@ -282,6 +306,13 @@ def _check_schedule(path: str, rule: Rule) -> None:
             raise DocumentError(f"{path}.rollout", "Leave the percentage out if there is a ramp.")
 
 
+def _check_group(path: str, group: RuleGroup) -> None:
+    if not 0 <= group.start < group.end <= EVERYBODY:
+        raise DocumentError(path, "The range must lie between 0 and 100000 and not be empty.")
+    if not group.key or not group.salt:
+        raise DocumentError(path, "Give the key and the salt of the group.")
+
+
 def check_metadata(metadata: Mapping[str, MetadataValue]) -> None:
     """Raise DocumentError for metadata that OFREP cannot hand out."""
     if len(metadata) > MAX_METADATA:
@@ -334,6 +365,8 @@ def check_document(document: FlagDocument) -> None:
         path = f"rules[{index}]"
         _check_percentage(f"{path}.rollout", rule.rollout)
         _check_schedule(path, rule)
+        if rule.group is not None:
+            _check_group(f"{path}.group", rule.group)
         if (rule.variant is None) == (rule.split is None):
             raise DocumentError(path, "A rule serves one variant or a split, not both or neither.")
         if rule.variant is not None and rule.variant not in keys:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from flags.engine.bucketing import gate, split
+from flags.engine.bucketing import gate, in_group, split
 from flags.engine.document import (
     EVERYBODY,
     FlagDocument,
@@ -65,8 +65,8 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """`matches` is None if the rule applies to all players. `decisions` holds the decision of the
-    rule by variant key."""
+    """`matches` is None if the rule has neither segment nor conditions. `decisions` holds the
+    decision of the rule by variant key."""
 
     rule: Rule
     matches: Matcher | None
@@ -211,6 +211,7 @@ def _constant(rules: tuple[CompiledRule, ...], default: Decision) -> Decision | 
         if (
             compiled.matches
             or compiled.scheduled
+            or rule.group is not None
             or rule.rollout < EVERYBODY
             or rule.variant is None
         ):
@@ -279,15 +280,23 @@ def _for_everyone(
         share, key = compiled.share_at(at), compiled.rule.variant
         if share == 0:
             continue
-        if compiled.matches is not None or share < EVERYBODY or key is None:
+        if not takes_everyone(compiled) or share < EVERYBODY or key is None:
             return None
         return compiled.decisions[key]
     return flag.default
 
 
-def takes(rule: CompiledRule, subject: Subject) -> bool:
-    """Whether segment and conditions of the rule match, regardless of percentage and time."""
-    return rule.matches is None or rule.matches(subject)
+def takes_everyone(rule: CompiledRule) -> bool:
+    """Whether the rule is for all players, regardless of percentage and time."""
+    return rule.matches is None and rule.rule.group is None
+
+
+def takes(rule: CompiledRule, context: EvaluationContext) -> bool:
+    """Whether segment, conditions and group of the rule match, regardless of percentage and
+    time."""
+    if rule.matches is not None and not rule.matches(context.subject):
+        return False
+    return rule.rule.group is None or in_group(rule.rule.group, context.player_id)
 
 
 def is_overridden(flag: CompiledFlag, context: EvaluationContext) -> bool:
@@ -318,6 +327,8 @@ def evaluate(
         if compiled.matches is not None and not compiled.matches(context.subject):
             continue
         rule = compiled.rule
+        if rule.group is not None and not in_group(rule.group, context.player_id):
+            continue
         share = compiled.share_at(context.at)
         if share < EVERYBODY and gate(flag.salt, context.player_id) >= share:
             continue

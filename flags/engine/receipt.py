@@ -9,8 +9,8 @@ from typing import Annotated, Any, Protocol
 
 from msgspec import Meta, Struct
 
-from flags.engine.bucketing import SPLIT_SEED, bucket, gate
-from flags.engine.document import EVERYBODY, Rule
+from flags.engine.bucketing import GROUP_SEED, SPLIT_SEED, bucket, gate
+from flags.engine.document import EVERYBODY, Rule, RuleGroup
 from flags.engine.evaluation import CompiledFlag, Decision, EvaluationContext, Reason, decide, takes
 from flags.engine.schedule import is_scheduled, next_change, rollout_at
 from flags.engine.sentences import percentage, why
@@ -76,14 +76,27 @@ class RolloutReceipt(Struct):
     next_threshold: int | None
 
 
+class RangeReceipt(Struct):
+    """Passed if `bucket`, that of the experiment group `key`, is at least `start` and below `end`;
+    all in thousandths of a percent. Other buckets are of the group's holdout or of its other
+    experiments."""
+
+    key: str
+    bucket: int
+    start: int
+    end: int
+    passed: bool
+
+
 class RuleReceipt(Struct):
-    """`matched`: segment and conditions match. `decides`: this rule selected the variant."""
+    """`matched`: segment, conditions and group match. `decides`: this rule selected the variant."""
 
     index: int
     id: str
     name: str
     segment: SegmentReceipt | None
     conditions: PartOrNone
+    group: RangeReceipt | None
     matched: bool
     rollout: RolloutReceipt
     split_bucket: int | None
@@ -125,7 +138,7 @@ def receipt_of(
         flag_revision=flag.revision,
         at=context.at,
         player_as_of=context.subject.now,
-        summary=why(flag, decision, context.subject, context.at),
+        summary=why(flag, decision, context),
         nearest_miss=nearest_miss(flag, context, decision, segments),
         override=context.overrides.get(flag.id),
         prerequisites=_prerequisites(flag, context),
@@ -175,7 +188,8 @@ def _rule(
         name=rule.name,
         segment=_segment(rule.segment, context.subject, segments),
         conditions=None if conditions is None else _part(conditions),
-        matched=takes(compiled, context.subject),
+        group=_range(rule.group, context.player_id),
+        matched=takes(compiled, context),
         rollout=_rollout(flag, rule, context),
         split_bucket=split_bucket,
         variant_key=decision.variant.key if decides else None,
@@ -195,6 +209,14 @@ def _rollout(flag: CompiledFlag, rule: Rule, context: EvaluationContext) -> Roll
         next_change_at=coming[0] if coming else None,
         next_threshold=coming[1] if coming else None,
     )
+
+
+def _range(group: RuleGroup | None, player_id: str) -> RangeReceipt | None:
+    if group is None:
+        return None
+    player_bucket = bucket(group.salt, player_id, GROUP_SEED)
+    passed = group.start <= player_bucket < group.end
+    return RangeReceipt(group.key, player_bucket, group.start, group.end, passed)
 
 
 def _segment(
@@ -224,6 +246,13 @@ def _misses(
     conditions = _trace_conditions(rule, subject, segments)
     if conditions is not None and not conditions.passed:
         found += [miss(leaf) for leaf in nearest(conditions)]
+    group = _range(rule.group, context.player_id)
+    if group is not None and not group.passed:
+        found.append(
+            f"the player's bucket of the group “{group.key}” must be from {percent(group.start)} "
+            f"to below {percent(group.end)} (actual: {percent(group.bucket)}, of the holdout or "
+            "another experiment)"
+        )
     share = flag.rules[index].share_at(context.at)
     if share < EVERYBODY and (player_bucket := gate(flag.salt, context.player_id)) >= share:
         found.append(

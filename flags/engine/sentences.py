@@ -12,12 +12,18 @@ from flags.engine.document import (
     FlagDocument,
     Prerequisite,
     Rule,
+    RuleGroup,
 )
-from flags.engine.evaluation import CompiledFlag, Decision, Reason, takes
+from flags.engine.evaluation import (
+    CompiledFlag,
+    Decision,
+    EvaluationContext,
+    Reason,
+    takes,
+)
 from flags.engine.schedule import MICROSECOND, figure_at
 from ilara_admin.core.local_times import clock_text, in_zone, readings
 from ilara_admin.core.percentages import percent
-from segments.language.compiler import Subject
 from segments.language.parser import parse
 from segments.language.sentences import describe
 
@@ -63,7 +69,7 @@ def sentence_parts(rule: Rule, at: datetime) -> list[Part]:
     begins = rule.start if rule.start and at < rule.start and not ended else None
     figured = rule.end - MICROSECOND if ended and rule.end else begins or at
     figure = _rounded(figure_at(rule, figured), rule)
-    everyone = figure == EVERYBODY and rule.segment is None and rule.conditions is None
+    everyone = figure == EVERYBODY and _is_for_everyone(rule)
     verb = "got" if ended else "gets" if everyone else "get"
     when = f" from {short_moment(begins, at)}" if begins else ""
     if rule.end:
@@ -119,16 +125,27 @@ def _direction(figures: Sequence[int]) -> str:
 
 def audience(rule: Rule) -> str:
     """The players that a rule is for: `testers where level is at least 40`, or `everyone`."""
-    if rule.segment is None and rule.conditions is None:
+    if _is_for_everyone(rule):
         return "everyone"
     return "".join(part.text for part in _audience(rule))
 
 
+def _is_for_everyone(rule: Rule) -> bool:
+    return rule.segment is None and rule.conditions is None and rule.group is None
+
+
 def _audience(rule: Rule) -> list[Part]:
-    who = Part("players") if rule.segment is None else Part(rule.segment, "segment")
-    if rule.conditions is None:
-        return [who]
-    return [who, Part(f" where {describe(parse(rule.conditions))}")]
+    found = [Part("players") if rule.segment is None else Part(rule.segment, "segment")]
+    if rule.group is not None:
+        found.append(Part(f" in {group_range(rule.group)}"))
+    if rule.conditions is not None:
+        found.append(Part(f" where {describe(parse(rule.conditions))}"))
+    return found
+
+
+def group_range(group: RuleGroup) -> str:
+    """`10 % to 30 % of the group onboarding`."""
+    return f"{percent(group.start)} to {percent(group.end)} of the group {group.key}"
 
 
 def _served(rule: Rule) -> list[Part]:
@@ -187,7 +204,7 @@ def needs(item: Prerequisite) -> str:
     return f"{item.flag} serves {' or '.join(item.variants)}"
 
 
-def why(flag: CompiledFlag, decision: Decision, subject: Subject, at: datetime) -> str:
+def why(flag: CompiledFlag, decision: Decision, context: EvaluationContext) -> str:
     """The reason of a decision as a sentence."""
     match decision.reason:
         case Reason.DISABLED:
@@ -197,9 +214,9 @@ def why(flag: CompiledFlag, decision: Decision, subject: Subject, at: datetime) 
         case Reason.OVERRIDE:
             return "Set for this player."
         case Reason.DEFAULT:
-            return _why_default(flag, subject, at)
+            return _why_default(flag, context)
     index = decision.rule_index or 0
-    share = flag.rules[index].share_at(at)
+    share = flag.rules[index].share_at(context.at)
     inside = "" if share == EVERYBODY else f", inside its {percent(share)}"
     if decision.reason is Reason.SEGMENT_MATCH:
         return f"Rule {index + 1}: in segment {decision.segment_id}{inside}."
@@ -224,10 +241,10 @@ def _why_prerequisite(flag: CompiledFlag, decision: Decision) -> str:
     return "Off: the flag requires itself."
 
 
-def _why_default(flag: CompiledFlag, subject: Subject, at: datetime) -> str:
+def _why_default(flag: CompiledFlag, context: EvaluationContext) -> str:
     """Names the first rule that matches except for its percentage."""
     for index, compiled in enumerate(flag.rules):
-        if takes(compiled, subject):
-            share = percent(compiled.share_at(at))
+        if takes(compiled, context):
+            share = percent(compiled.share_at(context.at))
             return f"Rule {index + 1} matches, but the player is outside its {share}: the default."
     return "No rule matched: the default." if flag.rules else "No rules: the default."

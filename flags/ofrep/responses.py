@@ -120,4 +120,4 @@ def is_by_bucket(flag: CompiledFlag, decision: Decision) -> bool:
     if decision.rule_index is None:
         return False
     rule = flag.document.rules[decision.rule_index]
-    return bool(rule.split or rule.steps or rule.ramp) or rule.rollout < EVERYBODY
+    return bool(rule.split or rule.steps or rule.ramp or rule.group) or rule.rollout < EVERYBODY

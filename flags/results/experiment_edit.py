@@ -17,7 +17,7 @@ from flags.results.experiment_forms import ExperimentForm, MeasuredFlagForm, Met
 from flags.results.experiment_words import population_text, share_text
 from flags.results.experiments import CHANGEABLE, MAX_METRICS, MetricUse
 from flags.results.measured import arms_of, rule_of
-from flags.results.power import Plan, plan_of
+from flags.results.power import PowerPlan, plan_of
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, staff_view
@@ -239,7 +239,7 @@ def _uses(request: HtmxHttpRequest, experiment: Experiment | None) -> "BaseFormS
 def _plan(
     request: HtmxHttpRequest, form: ExperimentForm, uses: "BaseFormSet[MetricUseForm] | None",
     document: FlagDocument | None,
-) -> Plan:  # fmt: skip
+) -> PowerPlan:  # fmt: skip
     """How many players the typed experiment needs."""
     rows = typed_rows(request.POST, ROWS)
     primary = next((row for row in rows if row.get("role") == MetricRole.PRIMARY), {})
@@ -247,7 +247,7 @@ def _plan(
     metric = metrics.filter(key=str(primary.get("metric", "")).strip()).first()
     effect, rate = (_fraction(request.POST.get(name, "")) for name in ("effect", "rate"))
     if not effect:
-        return Plan(None, "Give the smallest effect that you want to find.")
+        return PowerPlan(None, "Give the smallest effect that you want to find.")
     rule = rule_of(document, request.POST.get("rule_id", "")) if document else None
     variants = len(arms_of(rule, request.POST.get("control", ""))) if rule else 2
     return plan_of(metric, effect, rate, max(variants, 2))

@@ -39,6 +39,7 @@ from flags.results.experiment_words import (
 from flags.results.measured import rule_of
 from flags.results.measured_by import state_of
 from flags.results.reading import arms_of
+from flags.results.result_views import results_of
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.core.open_requests import open_about
 from ilara_admin.models import AuditAction, AuditEntry, Role
@@ -158,8 +159,8 @@ def share_of(players: int, planned: int | None) -> int | None:
 @staff_view(Role.VIEWER)
 def experiment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
     experiment = _experiment(request, key)
-    evidence = evidence_of(experiment)
-    players = sum(evidence["players"].values()) if evidence else 0
+    results = results_of(experiment, timezone.now())
+    players = results["total"]
     history = AuditEntry.objects.visible_to(request.user, request.environment).filter(
         object_type="experiment", object_id=key
     )
@@ -173,7 +174,7 @@ def experiment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "population": population_text(experiment.population),
         "players": players,
         "share": share_of(players, experiment.planned_players),
-        "evidence": shown_evidence(evidence),
+        "results": results,
         "decided_on": shown_evidence(experiment.evidence),
         "requests": open_about(request.environment, "experiment", key),
         "history": [_line(entry) for entry in history.order_by("-id")[:SHOWN_HISTORY]],

@@ -6,7 +6,7 @@ from typing import Any
 
 from ilara_admin.core import diff
 from ilara_admin.core.diff import Change
-from ilara_admin.core.percentages import as_percent
+from ilara_admin.core.percentages import as_percent, percent
 from segments.language.parser import RuleError, parse
 from segments.language.sentences import describe
 
@@ -71,6 +71,13 @@ def population_text(rule: Any) -> str:
         return f"not a valid rule ({error})"
 
 
+def range_text(group: Any) -> str:
+    """`10 % to 30 % of onboarding`."""
+    if not group:
+        return "none"
+    return f"{percent(group['start'])} to {percent(group['end'])} of {group['key']}"
+
+
 def _or_none(value: Any) -> str:
     return "none" if value in (None, "") else str(value)
 
@@ -88,6 +95,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "hypothesis": ("Hypothesis", _or_none),
     "control": ("Control", _or_none),
     "population": ("Population", population_text),
+    "group": ("Group", range_text),
     "planned_players": ("Planned players", _number),
     "planned_end": ("Planned end", _or_none),
     "min_players": ("Players before a verdict", _number),

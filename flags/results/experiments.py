@@ -26,6 +26,8 @@ from flags.models import (
     MetricRole,
     OnBreach,
 )
+from flags.results.group_ranges import check_range, range_of, range_set
+from flags.results.group_rules import group_enter
 from flags.results.measured import (
     arms_of,
     has_rule,
@@ -49,7 +51,7 @@ MAX_HYPOTHESIS = 2000
 # What may change in each state; metrics while running except for the primary one.
 ALWAYS = frozenset({"name", "hypothesis", "owner"})
 RUNNING = ALWAYS | {"planned_players", "planned_end", "metrics", "min_players", "on_breach"}
-DRAFT = RUNNING | {"rule_id", "control", "population"}
+DRAFT = RUNNING | {"rule_id", "control", "population", "group"}
 CHANGEABLE: Mapping[str, frozenset[str]] = {
     ExperimentState.DRAFT: DRAFT,
     ExperimentState.RUNNING: RUNNING,
@@ -83,6 +85,7 @@ def fields_of(experiment: Experiment) -> dict[str, Any]:
         "min_players": experiment.min_players,
         "on_breach": str(experiment.on_breach),
         "owner": experiment.owner,
+        "group": range_of(experiment),
         "metrics": [use._asdict() for use in uses_of(experiment)],
     }
 
@@ -212,7 +215,9 @@ def experiment_recreate(
     uses = [MetricUse(**use) for use in columns.pop("metrics")]
     end = columns.pop("planned_end")
     columns["planned_end"] = date.fromisoformat(end) if end else None
-    experiment = Experiment(flag=flag, key=key, **columns)
+    group = columns.pop("group", None)
+    experiment = Experiment(environment=environment, flag=flag, key=key, **columns)
+    range_set(experiment, group)
     return experiment_insert(experiment, uses, actor=actor, reason=reason)
 
 
@@ -234,7 +239,7 @@ def experiment_update(
     if not new:
         return None
     _check_changeable(experiment, now, new)
-    for name in new.keys() - {"metrics", "planned_end"}:
+    for name in new.keys() - {"metrics", "planned_end", "group"}:
         setattr(experiment, name, new[name])
     if "planned_end" in new:
         end = new["planned_end"]
@@ -244,6 +249,8 @@ def experiment_update(
         check_visible(experiment.name)
     if "population" in new:
         _check_population(experiment)
+    if "group" in new:
+        range_set(experiment, new["group"])
     _check_figures(experiment)
     if "metrics" in new:
         uses = [MetricUse(**use) for use in new["metrics"]]
@@ -416,6 +423,7 @@ def experiment_start(
     experiment = locked(experiment)
     if problems := why_not_started(experiment):
         raise ValidationError(problems)
+    group_enter(experiment, actor=actor, reason=reason)
     return _run(experiment, at or timezone.now(), actor, reason)
 
 
@@ -470,17 +478,18 @@ def _check_state(experiment: Experiment, *states: ExperimentState) -> None:
 
 def shipped(document: FlagDocument, rule_id: str, variant: str) -> FlagDocument:
     """The document after a decision: the rule serves the variant to everyone whom it matches. Of a
-    percentage, the control is what players outside it get: then the percentage is 0. Raises
-    ValidationError if the rule is gone or never served the variant."""
+    percentage, the control is what players outside it get: then the percentage is 0. Players
+    outside the experiment's group count, too. Raises ValidationError if the rule is gone or never
+    served the variant."""
     rule = rule_of(document, rule_id)
     if rule is None:
         raise ValidationError("The rule was removed. Nothing can be shipped.")
     if variant not in {each.key for each in document.variants}:
         raise ValidationError(f"There is no variant “{variant}”.")
     if rule.split is None and variant != rule.variant:
-        return document.with_rollout(rule_id, 0)
+        return document.with_rollout(rule_id, 0).with_group(rule_id, None)
     replaced = msgspec.structs.replace(
-        rule, variant=variant, split=None, rollout=EVERYBODY, steps=(), ramp=None
+        rule, variant=variant, split=None, rollout=EVERYBODY, steps=(), ramp=None, group=None
     )
     rules = tuple(replaced if each.id == rule_id else each for each in document.rules)
     return msgspec.structs.replace(document, rules=rules)
@@ -569,6 +578,7 @@ def experiment_reopen(
         raise ValidationError("The rule was removed. Restore it first.")
     if other := _running_beside(experiment):
         raise ValidationError(f"{other.key} measures this rule now. Stop it first.")
+    check_range(experiment)
     same = _measured_alike_since_end(experiment)
     return _run(experiment, timezone.now(), actor, reason, same_phase=same)
 

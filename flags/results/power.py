@@ -2,30 +2,29 @@
 
 from typing import NamedTuple
 
-from flags.models import ExperimentResult, Metric, MetricKind
+from flags.models import ExperimentResult, Metric
+from flags.results.metric_definition import SHARES
 from flags.results.reading import arms_of
 from flags.results.statistics import MIN_PLAYERS, Arm, players_needed
 
-SHARES = (MetricKind.SHARE, MetricKind.PAYERS, MetricKind.RETENTION)  # 0 or 1 for each player
 
-
-class Plan(NamedTuple):
+class PowerPlan(NamedTuple):
     """`players` in all variants together, or why there is no answer."""
 
     players: int | None
     text: str
 
 
-def plan_of(metric: Metric | None, effect: float, rate: float | None, variants: int) -> Plan:
+def plan_of(metric: Metric | None, effect: float, rate: float | None, variants: int) -> PowerPlan:
     """The players until an effect, such as 0.05 for 5 %, can be seen. `rate`, from 0 to 1, is of a
     metric that is a share."""
     if metric is None:
-        return Plan(None, "Choose the primary metric first.")
+        return PowerPlan(None, "Choose the primary metric first.")
     moments = _typed(metric, rate) or _earlier(metric)
     if moments is None:
         if metric.kind in SHARES:
-            return Plan(None, f"Give the rate of {metric.key} now: it has no earlier results.")
-        return Plan(
+            return PowerPlan(None, f"Give the rate of {metric.key} now: it has no earlier results.")
+        return PowerPlan(
             None, f"{metric.key} has no earlier results, so its variance is not known before the "
             "start."
         )  # fmt: skip
@@ -33,8 +32,8 @@ def plan_of(metric: Metric | None, effect: float, rate: float | None, variants: 
     try:
         players = players_needed(mean, variance, effect, arms=variants)
     except ValueError:
-        return Plan(None, "The effect and the variance must not be 0.")
-    return Plan(players, f"of {metric.key}, found in 80 % of such experiments")
+        return PowerPlan(None, "The effect and the variance must not be 0.")
+    return PowerPlan(players, f"of {metric.key}, found in 80 % of such experiments")
 
 
 def _typed(metric: Metric, rate: float | None) -> tuple[float, float] | None:

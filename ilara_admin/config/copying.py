@@ -6,6 +6,7 @@ module chooses the entries: those to copy, and those that they need.
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from ilara_admin.config import words
 from ilara_admin.config.comparison import ConfigKey, entry_in
@@ -73,10 +74,30 @@ def wanted_in(
     for name in (*choice.names, *(each.name for each in needed if each.is_taken)):
         if (entry := entry_in(source, name)) is None:
             continue
-        if name.kind == "flags" and not choice.with_state:
-            entry = {**entry, **_state_of(entry_in(target, name))}
+        if name.kind == "flags":
+            there = entry_in(target, name)
+            entry = with_groups_of(there, entry)
+            if not choice.with_state:
+                entry = {**entry, **_state_of(there)}
         kinds[name.kind][name.key] = entry
     return Config(kinds)
+
+
+def with_groups_of(target: ConfigEntry | None, flag: ConfigEntry) -> ConfigEntry:
+    """The flag with the groups of the target's rules: each environment has its experiments."""
+    limits = {rule.get("id"): rule["group"] for rule in _rules(target) if "group" in rule}
+    rules = [
+        {
+            **{name: part for name, part in rule.items() if name != "group"},
+            **({"group": limits[rule.get("id")]} if rule.get("id") in limits else {}),
+        }
+        for rule in _rules(flag)
+    ]
+    return {**flag, "rules": rules} if rules else flag
+
+
+def _rules(flag: ConfigEntry | None) -> list[dict[str, Any]]:
+    return (flag or {}).get("rules") or []
 
 
 def _state_of(flag: ConfigEntry | None) -> ConfigEntry:

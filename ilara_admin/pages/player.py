@@ -26,6 +26,7 @@ from ilara_admin.web.access import (
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial, wants_partial
 from players.cache import churn_part
+from players.churn_model.risk import RISK_DAYS
 from players.labels import RISKS, STAGES
 from players.models import Player, PlayerAlias
 from players.notes import newest_notes, notes_of, with_right
@@ -116,6 +117,7 @@ def _details(request: HtmxHttpRequest, player: Player) -> dict[str, Any]:
         "stage": STAGES[life.stage],
         "next_stage": STAGES[life.next_stage] if life.next_stage else None,
         "risk": risk,
+        "risk_days": RISK_DAYS,
         "risk_badge": RISKS[risk.level],
         "reasons": reasons,
         "next_risk": RISKS[reasons.next_level] if reasons.next_level else None,

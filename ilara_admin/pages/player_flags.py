@@ -193,7 +193,7 @@ def _explanation(
 ) -> str:
     if override and decision.reason is Reason.OVERRIDE:
         return f"Set for this player by {override.author_name}."
-    text = sentences.why(flag, decision, context.subject, context.at)
+    text = sentences.why(flag, decision, context)
     if decision.reason is Reason.DEFAULT:
         miss = nearest_miss(flag, context, decision, segments_part.of(known))
         text = f"{text} {miss}" if miss else text

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, gammaln, psi
 
-from players.churn_model.risk import Parameters
+from players.churn_model.risk import LARGEST, RISK_DAYS, SMALLEST, Parameters
 
 type Floats = NDArray[np.float64]
 type Model = Literal["mbg", "bg"]
@@ -30,6 +30,7 @@ ANCHOR = 10.0
 START = (1.0, 5.0, 1.0, 3.0)
 # Limit of the log parameters. Values within it do not overflow.
 BOUND = 14.0
+TRUST = 0.5
 BINS = 10
 
 
@@ -108,10 +109,62 @@ def p_alive(
     age: ArrayLike,
     model: Model = "mbg",
 ) -> Floats:
-    """P(alive) of each player. risk.p_alive has MBG/NBD for one player."""
+    """P(alive) of each player."""
     x, t_x, T = _checked(frequency, recency, age)
     r, alpha, a, b = _four(parameters)
     return 1 - _p_gone(r, alpha, a, b, x, t_x, T, _chances(model))
+
+
+def p_silent(
+    parameters: Parameters, frequency: ArrayLike, recency: ArrayLike, age: ArrayLike
+) -> Floats:
+    """The probability of MBG/NBD that a player is not seen in the next RISK_DAYS days, not
+    calibrated. risk.p_unseen has it for one player, calibrated."""
+    x, _, T = _checked(frequency, recency, age)
+    r, alpha, _, _ = _four(parameters)
+    pause = (r + x) * (np.log(alpha + T) - np.log(alpha + T + RISK_DAYS))
+    silent: Floats = 1 + p_alive(parameters, frequency, recency, age) * np.expm1(pause)
+    return silent
+
+
+def calibrate(silent: ArrayLike, was_silent: ArrayLike) -> tuple[float, float, float]:
+    """c0, c1 and c2 of risk.py for players with these probabilities, of whom `was_silent` are
+    marked 1. A normal prior with standard deviation TRUST on c0 and on the logarithms of c1 and c2
+    keeps them near 0, 1 and 1 when players are few. c1 and c2 are positive, so the score rises with
+    the probability."""
+    low, high = _logs(silent)
+    outcome = np.asarray(was_silent, float)
+
+    def objective(values: Floats) -> tuple[float, Floats]:
+        c0, c1, c2 = values[0], *np.exp(values[1:])
+        logit = c0 + c1 * low + c2 * high
+        wrong = expit(logit) - outcome
+        loss = np.sum(np.logaddexp(0, logit) - outcome * logit) + values @ values / (2 * TRUST**2)
+        slope = np.array([np.sum(wrong), c1 * (wrong @ low), c2 * (wrong @ high)])
+        return float(loss), slope + values / TRUST**2
+
+    found = minimize(
+        objective, np.zeros(3), jac=True, method="L-BFGS-B", bounds=[(-10, 10), (-2, 2), (-2, 2)]
+    )
+    return float(found.x[0]), float(np.exp(found.x[1])), float(np.exp(found.x[2]))
+
+
+def calibrated(silent: ArrayLike, c0: float, c1: float, c2: float) -> Floats:
+    """The scores of players with these probabilities."""
+    low, high = _logs(silent)
+    scores: Floats = expit(c0 + c1 * low + c2 * high)
+    return scores
+
+
+def cross_calibrated(silent: ArrayLike, was_silent: ArrayLike, half: ArrayLike) -> Floats:
+    """The scores of players, each with the calibration of the players in the other half. `half` is
+    0 or 1 for each. Needed to test a calibration on players it was not fitted to."""
+    score, outcome, side = (np.asarray(each, float) for each in (silent, was_silent, half))
+    scores = np.empty(len(score))
+    for own in (0, 1):
+        mine, others = side == own, side != own
+        scores[mine] = calibrated(score[mine], *calibrate(score[others], outcome[others]))
+    return scores
 
 
 def backtest(scores: ArrayLike, silent: ArrayLike) -> Backtest:
@@ -184,6 +237,13 @@ def _p_gone(
     odds = np.log(a) - np.log(before) + (r + x) * (np.log(alpha + T) - np.log(alpha + t_x))
     gone: Floats = np.where(may_be_gone, expit(odds), 0.0)
     return gone
+
+
+def _logs(silent: ArrayLike) -> tuple[Floats, Floats]:
+    """log(s) and -log(1 - s), both within the limits of risk.py."""
+    with np.errstate(divide="ignore"):
+        inverse = np.clip(1 / (1 - np.asarray(silent, float)), SMALLEST, LARGEST)
+    return np.log(1 - 1 / inverse), np.log(inverse)
 
 
 def _four(parameters: Parameters) -> Floats:

@@ -1,4 +1,6 @@
-"""Churn risk: 1 - P(alive) in the MBG/NBD model. Imports no Django.
+"""Churn risk: the probability that a player is not seen in the next 14 days. Imports no Django.
+
+The MBG/NBD model gives the probability; the environment's own past calibrates it.
 
 Batislyam, Denizel, Filiztekin (2007), "Empirical validation and comparison of models for customer
 base analysis". While alive, a player's active days arrive at a rate lambda ~ Gamma(r, alpha); after
@@ -6,6 +8,21 @@ each, including the first, the player leaves with probability p ~ Beta(a, b). Fo
 active days after the first, the last of them t_x days after it, observed for T days:
 
     P(alive) = 1 / (1 + a / (b + x) * ((alpha + T) / (alpha + t_x)) ** (r + x))
+
+The rate of a living player is Gamma(r + x, alpha + T) by then (Fader, Hardie, Lee 2005, "Counting
+your customers the easy way"), so such a player has no active day in the next t days with
+probability q, and
+
+    q = ((alpha + T) / (alpha + T + t)) ** (r + x)
+    P(silent) = 1 - P(alive) * (1 - q)
+
+which equals L(x, t_x, T + t) / L(x, t_x, T), with L the likelihood of a history. Real players do
+not follow the model exactly: they come back after months, and their active days are not a Poisson
+process. So P(silent) = s is calibrated as in Kull, Silva Filho, Flach (2017), "Beta calibration":
+
+    logit(score) = c0 + c1 * log(s) - c2 * log(1 - s)
+
+which is smooth and rises with s. fit.py fits c0, c1 and c2; with 0, 1 and 1 the score is s.
 """
 
 from bisect import bisect_left
@@ -22,7 +39,8 @@ from ilara_admin.api.enums import DocumentedEnum
 @dataclass(frozen=True, slots=True)
 class Parameters:
     """`log_likelihood` is that of the fitted players, NaN for the prior. `source` is shown in the
-    API: the last day of the fitted data, or "prior"."""
+    API: the last day of the fitted data, or "prior". The defaults of c0, c1 and c2 change nothing.
+    """
 
     r: float
     alpha: float
@@ -30,14 +48,22 @@ class Parameters:
     b: float
     log_likelihood: float = nan
     source: str = "fit"
+    c0: float = 0.0
+    c1: float = 1.0
+    c2: float = 1.0
 
 
 # Used until an environment has enough history to fit. A living player is active about every second
 # day (r / alpha = 0.48 a day), and 15 % leave after an active day (a / (a + b)). The P(alive) of a
 # player with one active day is 85 % on that day, 53 % after a week and 21 % after a month, similar
-# to day-7 and day-30 retention of typical games.
+# to day-7 and day-30 retention of typical games. The risks on these days are 24 %, 65 % and 93 %.
 PRIOR = Parameters(r=1.2, alpha=2.5, a=0.6, b=3.4, source="prior")
 
+RISK_DAYS = 14
+# Limits of 1 / (1 - P(silent)) and of the exponent of P(alive). They avoid overflow and change no
+# score by more than its last decimal.
+SMALLEST, LARGEST = 1 + 1e-9, 1e9
+STEEPEST = 50
 
 MEDIUM_FROM = 0.3
 HIGH_FROM = 0.6
@@ -54,7 +80,10 @@ class RiskLevel(DocumentedEnum):
 
 class FactorName(DocumentedEnum):
     INACTIVITY = "inactivity", "Inactive for longer than expected of an active player."
-    USUAL_LOSS = "usual_loss", "Some players leave after any active day."
+    USUAL_LOSS = (
+        "usual_loss",
+        f"After any active day, some players are not seen for {RISK_DAYS} days.",
+    )
     FEW_ACTIVE_DAYS = (
         "few_active_days",
         f"As usual_loss, for a player with fewer than {FEW_DAYS} active days.",
@@ -70,7 +99,8 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """`confidence` is the probability of the likelier outcome. The contributions of the factors sum
+    """`score` is the probability that the player is not seen in the next RISK_DAYS days.
+    `confidence` is the probability of the likelier outcome. The contributions of the factors sum
     to the score."""
 
     score: float
@@ -81,13 +111,18 @@ class Risk:
     model: str
 
 
-def p_alive(parameters: Parameters, frequency: int, recency: float, age: float) -> float:
-    """P(alive) of a player with `frequency` active days after the first, the last of them
-    `recency` days after it, observed for `age` days. Computed in logarithms to avoid overflow and
-    division by zero."""
-    silence = log((parameters.alpha + age) / (parameters.alpha + recency))
-    exponent = log(parameters.a / (parameters.b + frequency)) + (parameters.r + frequency) * silence
-    return 0.0 if exponent > 700 else 1 / (1 + exp(exponent))
+def p_unseen(parameters: Parameters, frequency: int, recency: float, age: float) -> float:
+    """The calibrated probability that a player with `frequency` active days after the first, the
+    last of them `recency` days after it, observed for `age` days, is not seen in the next RISK_DAYS
+    days: 0..1. builtin_fields.risk_sql has the same operations in the same order."""
+    alpha, shape = parameters.alpha, parameters.r + frequency
+    gone = log(parameters.a / (parameters.b + frequency)) + shape * log(
+        (alpha + age) / (alpha + recency)
+    )
+    pause = exp(max(shape * log((alpha + age) / (alpha + age + RISK_DAYS)), -700))
+    inverse = min(max((1 + exp(min(gone, STEEPEST))) / (1 - pause), SMALLEST), LARGEST)
+    logit = parameters.c0 + parameters.c1 * log(1 - 1 / inverse) + parameters.c2 * log(inverse)
+    return 1 / (1 + exp(-logit))
 
 
 def risk_at(
@@ -96,14 +131,14 @@ def risk_at(
     """The risk on `today`. Days are in UTC. `activity` has one digit per day from `first_on` to
     `last_on`, 1 if the player was active."""
     frequency, recency, age = observed(first_on, last_on, activity.count("1"), today)
-    alive = p_alive(parameters, frequency, recency, age)
-    score = round(1 - alive, 4)
-    resting = min(round(1 - p_alive(parameters, frequency, recency, recency), 4), score)
+    unseen = p_unseen(parameters, frequency, recency, age)
+    score = round(unseen, 4)
+    resting = min(round(p_unseen(parameters, frequency, recency, recency), 4), score)
     return Risk(
         score=score,
         level=level_of(score),
         factors=_factors(score, resting, age - recency, activity),
-        confidence=round(max(alive, 1 - alive), 4),
+        confidence=round(max(unseen, 1 - unseen), 4),
         prediction_date=datetime.combine(today, time(), UTC),
         model=f"mbg-nbd/{parameters.source}",
     )
@@ -113,11 +148,11 @@ def score_at(
     parameters: Parameters, *, first_on: date, last_on: date, active_days: int, today: date
 ) -> float:
     """The score of risk_at: 0..1, four decimals."""
-    return round(1 - p_alive(parameters, *observed(first_on, last_on, active_days, today)), 4)
+    return round(p_unseen(parameters, *observed(first_on, last_on, active_days, today)), 4)
 
 
 def observed(first_on: date, last_on: date, active_days: int, today: date) -> tuple[int, int, int]:
-    """Frequency, recency and age for p_alive."""
+    """Frequency, recency and age for p_unseen."""
     recency = (last_on - first_on).days
     return max(active_days - 1, 0), recency, max((today - first_on).days, recency)
 
@@ -133,7 +168,7 @@ def _factors(score: float, resting: float, silence: int, activity: str) -> tuple
     factors = [
         Factor(
             FactorName.FEW_ACTIVE_DAYS if days < FEW_DAYS else FactorName.USUAL_LOSS,
-            f"{_count(days, 'active day')} so far; after each, some players stop for good.",
+            f"{_count(days, 'active day')} so far; after each, some players stop.",
             resting,
         )
     ]
@@ -260,3 +295,11 @@ def calibration(bins: Iterable[Mapping[str, float]], level: RiskLevel) -> Calibr
     players = sum(int(each["players"]) for each in those)
     silent = sum(each["players"] * each["silent"] for each in those)
     return Calibration(players, silent / players if players else 0.0)
+
+
+def distance_of(bins: Iterable[Mapping[str, float]]) -> float:
+    """The mean distance of a score from the share of players not seen, over the players of a
+    backtest's bins, see fit.Bin: 0 if every bin is exact."""
+    those = list(bins)
+    distance = sum(each["players"] * abs(each["score"] - each["silent"]) for each in those)
+    return distance / sum(each["players"] for each in those)

@@ -37,14 +37,14 @@ def main(size: int) -> None:
         print(f"fit {model}: {took:.2f} s, {took / one_pass:,.0f} passes; in time: {took < 60}")
 
     started = perf_counter()
-    fit.p_alive(found, frequency, recency, age)
+    fit.p_silent(found, frequency, recency, age)
     took = perf_counter() - started
     print(f"score all: {took:.3f} s, {took / one_pass:,.1f} passes; in time: {took < 2}")
 
     histories = list(zip(frequency.tolist(), recency.tolist(), age.tolist(), strict=True))
     started = perf_counter()
     for history in histories:
-        risk.p_alive(found, *history)
+        risk.p_unseen(found, *history)
     took = perf_counter() - started
     print(f"score one by one, as requests do: {took:.2f} s; in time: {took < 2}")
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.urls import resolve
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.conftest import PATIENCE_MILLISECONDS, Ilara, Window
 from tests.browser.test_support import call, register
@@ -255,6 +255,19 @@ def test_every_page__is_accessible(path: str, walker: Window, sample: dict[str, 
     assert page.locator("h1").count() == 1
     assert problems(page) == []
     assert walker.complaints == []
+
+
+@pytest.mark.browser
+def test_page_of_which_a_part_still_loads__is_accessible(
+    walker: Window, sample: dict[str, str]
+) -> None:
+    held: list[Route] = []
+    walker.page.route("**/impact/**", lambda route: held.append(route))
+    page = walker.open(f"requests/{sample['request']}/")
+    page.locator(".htmx-request").wait_for()
+    assert problems(page) == []
+    assert held
+    page.unroute_all()
 
 
 @pytest.mark.browser

@@ -8,9 +8,12 @@ from django.core.management import CommandError, call_command
 from procrastinate.contrib.django import app
 from procrastinate.testing import InMemoryConnector
 
+from ilara_admin.api.environment_cache import at_version
 from ilara_admin.models import Environment
 from players import tasks
-from players.churn_training import TEST_DAYS, TooFewError, churn_refit, histories
+from players.cache import churn_part
+from players.churn_model.risk import RISK_DAYS
+from players.churn_training import TooFewError, churn_refit, histories
 from players.models import ChurnFit, Player, player_id_for
 from tests.api_client import PLAYERS, Api
 from tests.factories import make_environment
@@ -61,8 +64,16 @@ def test_histories__are_as_of_the_given_day(environment: Environment) -> None:
         if age < 0:
             continue
         known = bits[player.external_id][: age + 1]
-        later = bits[player.external_id][age + 1 : age + 1 + TEST_DAYS]
-        expected.append((known.count("1") - 1, known.rindex("1"), age, int("1" not in later)))
+        later = bits[player.external_id][age + 1 : age + 1 + RISK_DAYS]
+        expected.append(
+            (
+                known.count("1") - 1,
+                known.rindex("1"),
+                age,
+                int("1" not in later),
+                player.pk.bytes[-1] & 1,
+            )
+        )
     found = histories(environment, until)
     assert sorted(zip(*found, strict=True)) == sorted(expected)
     assert {0, 1} == set(found.silent)
@@ -74,8 +85,14 @@ def test_fit__is_used_by_the_next_request(environment: Environment, secret_api: 
     assert secret_api.get(path).data["model"] == "mbg-nbd/prior"
     fit = churn_refit(environment, TODAY)
     assert secret_api.get(path).data["model"] == "mbg-nbd/2026-05-31"
+    stored = churn_part.of(at_version(environment))
+    assert (stored.c0, stored.c1, stored.c2) == (fit.c0, fit.c1, fit.c2)
     assert fit.until == TODAY - timedelta(days=1)
     assert sum(each["players"] for each in fit.bins) == fit.tested < fit.players < 300
+    assert (fit.c0, fit.c1, fit.c2) != (0, 1, 1)
+    assert fit.before
+    assert fit.before["model"]["players"] == fit.before["left"]["players"] == fit.tested
+    assert fit.brier <= fit.before["left"]["brier"]
     assert 0 < fit.brier < fit.base_rate * (1 - fit.base_rate)
 
 

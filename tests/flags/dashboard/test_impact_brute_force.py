@@ -16,11 +16,12 @@ from flags.engine.document import (
     Prerequisite,
     Ramp,
     Rule,
+    RuleGroup,
     ScheduleStep,
     boolean_document,
 )
 from flags.engine.evaluation import Decision, EvaluationContext, decide
-from flags.models import Flag, FlagOverride
+from flags.models import ExperimentGroup, ExperimentState, Flag, FlagOverride
 from flags.services import flag_create, flag_update
 from ilara_admin.api import environment_cache
 from ilara_admin.models import Environment
@@ -28,7 +29,7 @@ from players.models import Player
 from players.record import COLUMNS, player_of
 from segments.services import segment_create
 from segments.subject import subject_of
-from tests.factories import ACTOR
+from tests.factories import ACTOR, make_experiment
 from tests.flags.dashboard.test_impact_rows import all_of
 
 PLAYERS = 20_000
@@ -60,11 +61,12 @@ LIVE = flag_needing(
     Rule(id="all", variant="enabled", rollout=5_000),
 )
 LATER = [days(1), days(2), days(3)]
+GROUP = RuleGroup(key="economy", salt="economy", start=10_000, end=70_000)
 STEPS = tuple(map(ScheduleStep, LATER, (30_000, 10_000, 80_000)))
 DRAFT = flag_needing(
     "season",
     Rule(id="vip", conditions=all_of(("vip", "==", True)), variant="disabled", end=days(2)),
-    Rule(id="few", segment="high", variant="enabled", rollout=50_000),
+    Rule(id="few", segment="high", variant="enabled", rollout=50_000, group=GROUP),
     Rule(id="all", variant="enabled", rollout=5_000, steps=STEPS),
 )
 
@@ -99,6 +101,15 @@ def flag(environment: Environment) -> Flag:
             author_name="Ada",
             expires_at=(None, days(1.5), days(-1))[number % 3],
         )
+    make_experiment(
+        flags["base"],
+        state=ExperimentState.DRAFT,
+        group=ExperimentGroup.objects.create(
+            environment=environment, key=GROUP.key, name=GROUP.key, salt=GROUP.salt
+        ),
+        first_bucket=GROUP.start,
+        end_bucket=GROUP.end,
+    )
     environment.refresh_from_db()
     return flags["base"]
 

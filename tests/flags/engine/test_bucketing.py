@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flags.engine.bucketing import (
     GATE_SEED,
+    GROUP_SEED,
     SPLIT_SEED,
     bucket,
     gate,
@@ -54,7 +55,19 @@ def test_buckets__are_frozen(salt: str, player_id: str, in_gate: int, in_split: 
 
 
 def test_seeds__are_frozen() -> None:
-    assert (GATE_SEED, SPLIT_SEED) == (0, 0x1A2A)
+    assert (GATE_SEED, SPLIT_SEED, GROUP_SEED) == (0, 0x1A2A, 0x6E0F)
+
+
+@pytest.mark.parametrize(
+    ("salt", "player_id", "in_group"),
+    [
+        ("salt", "550e8400-e29b-41d4-a716-446655440000", 79345),
+        ("0123456789abcdef", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", 17117),
+        ("sél", "ffffffff-ffff-ffff-ffff-ffffffffffff", 13845),
+    ],
+)
+def test_buckets_of_groups__are_frozen(salt: str, player_id: str, in_group: int) -> None:
+    assert bucket(salt, player_id, GROUP_SEED) == in_group
 
 
 def test_buckets__are_in_range_and_uniform() -> None:

@@ -32,6 +32,9 @@ def problem(data: dict[str, Any]) -> tuple[str, str]:
     return caught.value.path, caught.value.message
 
 
+GROUP = {"key": "economy", "salt": "s", "start": 0, "end": 10_000}
+
+
 def with_rule(**rule: Any) -> dict[str, Any]:
     return {**STRING, "rules": [{"id": "r", **rule}]}
 
@@ -161,6 +164,9 @@ def test_value_that_cannot_be_stored__is_refused(value: Any) -> None:
         (scheduled(ramp={**RAMP, "to": 100_001}), "rules[0].ramp.to", "between 0"),
         (scheduled(ramp={**RAMP, "from": -1}), "rules[0].ramp.from", "between 0"),
         (scheduled(ramp={**RAMP, "end": DAY}), "rules[0].ramp.end", "after the start"),
+        (with_rule(variant="a", group={**GROUP, "end": 0}), "rules[0].group", "not be empty"),
+        (with_rule(variant="a", group={**GROUP, "end": 100_001}), "rules[0].group", "100000"),
+        (with_rule(variant="a", group={**GROUP, "salt": ""}), "rules[0].group", "the salt"),
         (needing(("a", ["x"]), ("a", ["y"])), "prerequisites", "same flag"),
         (needing(("a", [])), "prerequisites[0].variants", "at least one"),
         (with_metadata(**{f"k{n}": n for n in range(21)}), "metadata", "20 pairs"),

@@ -232,6 +232,9 @@ def any_rule(random: Random, index: int) -> dict[str, Any]:
     else:
         document["variant"] = random.choice("ab")
     if random.random() < 0.2:
+        start, end = sorted(random.sample(range(0, 100_001, 10_000), 2))
+        document["group"] = {"key": "economy", "salt": "s", "start": start, "end": end}
+    if random.random() < 0.2:
         document["steps"] = [{"at": "2026-03-01T00:00:00Z", "rollout": 60_000}]
     return document
 
@@ -271,9 +274,8 @@ def derived(flag: CompiledFlag, found: Receipt) -> tuple[str, Reason]:
         assert found.override
         return found.override, Reason.OVERRIDE
     for rule in found.rules:
-        holds = (rule.segment is None or rule.segment.passed) and (
-            rule.conditions is None or rule.conditions.passed
-        )
+        parts = (rule.segment, rule.conditions, rule.group)
+        holds = all(part is None or part.passed for part in parts)
         assert rule.matched is holds
         if holds and rule.rollout.bucket < rule.rollout.threshold:
             assert rule.decides

@@ -14,6 +14,7 @@ from flags.engine.document import (
     Prerequisite,
     Ramp,
     Rule,
+    RuleGroup,
     ScheduleStep,
     Slice,
     boolean_document,
@@ -49,6 +50,7 @@ LEVELS: dict[str, Any] = {
     ],
 }
 EVERYONE: dict[str, Any] = {"variant": "B"}
+GROUP = RuleGroup(key="economy", salt="s", start=10_000, end=30_000)
 TESTERS: dict[str, Any] = {"segment": "testers", "variant": "B"}
 NEW = {"variant": "B", "conditions": LEVELS}
 
@@ -58,6 +60,11 @@ NEW = {"variant": "B", "conditions": LEVELS}
     [
         # Fixed percentages and audiences.
         (EVERYONE, "everyone gets B"),
+        ({**EVERYONE, "group": GROUP}, "players in 10 % to 30 % of the group economy get B"),
+        (
+            {**TESTERS, "rollout": 50_000, "group": GROUP},
+            "50 % of testers in 10 % to 30 % of the group economy get B",
+        ),
         (EVERYONE | {"rollout": 12_500}, "12.5 % of players get B"),
         (EVERYONE | {"rollout": 0}, "0 % of players get B"),
         (TESTERS, "testers get B"),

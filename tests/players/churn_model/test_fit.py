@@ -5,8 +5,16 @@ import pytest
 from numpy.typing import NDArray
 
 from players.churn_model import fit as fitting
-from players.churn_model import risk
-from players.churn_model.fit import Model, backtest, fit, log_likelihood, p_alive
+from players.churn_model.fit import (
+    Model,
+    backtest,
+    calibrate,
+    calibrated,
+    cross_calibrated,
+    fit,
+    log_likelihood,
+    p_alive,
+)
 from players.churn_model.risk import PRIOR, Parameters
 
 # The CDNOW sample in weeks, by BG/NBD, as published.
@@ -55,11 +63,15 @@ def test_p_alive_of_bg__equals_published_values(
     assert found[0] == pytest.approx(expected, abs=6e-5)
 
 
-def test_p_alive_of_mbg__equals_the_scalar_version() -> None:
-    histories = [(0, 0, 1), (0, 0, 38.86), (2, 30.43, 38.86), (1000, 10, 100), (3, 9, 9)]
-    frequency, recency, age = zip(*histories, strict=True)
-    found = p_alive(CDNOW, frequency, recency, age)
-    assert list(found) == pytest.approx([risk.p_alive(CDNOW, *each) for each in histories])
+@pytest.mark.parametrize(
+    ("frequency", "recency", "age", "expected"),
+    [(0, 0, 1, 0.7443), (0, 0, 38.86, 0.6373), (2, 30.43, 38.86, 0.7744)],
+)
+def test_p_alive_of_mbg__equals_published_values(
+    frequency: float, recency: float, age: float, expected: float
+) -> None:
+    found = p_alive(CDNOW, [frequency], [recency], [age])
+    assert found[0] == pytest.approx(expected, abs=5e-5)
 
 
 def test_player_with_one_active_day__stays_alive_in_bg_and_fades_in_mbg() -> None:
@@ -105,7 +117,7 @@ def test_gradient__equals_finite_differences(model: Model) -> None:
 
 def test_data_without_churn__has_a_bounded_fit() -> None:
     found = fit([10] * 300, [10] * 300, [10] * 300)
-    assert risk.p_alive(found, 10, 10, 10) > 0.99
+    assert p_alive(found, [10], [10], [10])[0] > 0.99
     assert all(1e-6 <= value <= 1e6 for value in (found.r, found.alpha, found.b))
 
 
@@ -130,3 +142,35 @@ def test_backtest__returns_error_base_rate_and_ten_bins() -> None:
     assert filled == [(0.0, 2, 0.5), (0.1, 1, 0), (0.9, 2, 1)]
     assert [each.score for each in found.bins][::9] == pytest.approx([0.025, 0.975])
     assert len(found.bins) == 10
+
+
+def test_calibration__recovers_a_distortion() -> None:
+    random = np.random.default_rng(3)
+    silent = random.uniform(0.01, 0.99, 50_000)
+    curve = (0.4, 1.3, 0.7)
+    outcome = random.random(len(silent)) < calibrated(silent, *curve)
+    assert calibrate(silent, outcome) == pytest.approx(curve, abs=0.1)
+    assert calibrate(silent, outcome) == calibrate(silent, outcome), "it is deterministic"
+
+
+def test_calibration_without_players__changes_nothing() -> None:
+    assert calibrate([], []) == (0, 1, 1)
+    assert list(calibrated([0.2, 0.7], 0, 1, 1)) == pytest.approx([0.2, 0.7])
+
+
+@pytest.mark.parametrize("outcome", [0, 1])
+def test_calibration_of_one_outcome__stays_bounded_and_rises(outcome: int) -> None:
+    silent = np.linspace(0, 1, 200)
+    curve = calibrate(silent, np.full(200, outcome))
+    scores = calibrated(silent, *curve)
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores) >= 0).all()
+
+
+def test_cross_calibration__uses_the_other_half() -> None:
+    """All of one half were seen and none of the other, so each half gets the opposite."""
+    silent, half = np.full(400, 0.5), np.arange(400) % 2
+    scores = cross_calibrated(silent, half, half)
+    expected = calibrated([0.5], *calibrate([0.5] * 200, [1] * 200))[0]
+    assert list(scores[half == 0]) == pytest.approx([expected] * 200)
+    assert scores[half == 0].min() > 0.9 > 0.1 > scores[half == 1].max()

@@ -1,10 +1,20 @@
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from math import exp
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from players.churn_model.risk import PRIOR, Parameters, RiskLevel, p_alive, risk_at
+from players.churn_model.fit import calibrated, log_likelihood, p_silent
+from players.churn_model.risk import (
+    PRIOR,
+    RISK_DAYS,
+    Parameters,
+    RiskLevel,
+    p_unseen,
+    risk_at,
+)
 from tests.factories import make_activity
 
 # The CDNOW sample, as fitted in the literature.
@@ -12,39 +22,64 @@ CDNOW = Parameters(r=0.243, alpha=4.414, a=0.793, b=2.426)
 TODAY = date(2026, 6, 1)
 
 
-@pytest.mark.parametrize(
-    ("frequency", "recency", "age", "expected"),
-    [
-        (0, 0, 1, 0.7443),
-        (0, 0, 38.86, 0.6373),
-        (2, 30.43, 38.86, 0.7744),
-    ],
-)
-def test_p_alive__equals_published_values(
-    frequency: int, recency: float, age: float, expected: float
+HISTORIES = [(0, 0, 0), (0, 0, 1), (0, 0, 39), (2, 30, 39), (6, 6, 6), (30, 90, 91), (3, 40, 110)]
+
+UNSEEN = [0.2383, 0.3237, 0.952, 0.5128, 0.0608, 0.0371, 0.941]
+
+
+@pytest.mark.parametrize(("frequency", "recency", "age"), HISTORIES)
+@pytest.mark.parametrize("parameters", [PRIOR, CDNOW])
+def test_probability__is_the_ratio_of_likelihoods(
+    parameters: Parameters, frequency: int, recency: int, age: int
 ) -> None:
-    assert p_alive(CDNOW, frequency, recency, age) == pytest.approx(expected, abs=5e-5)
+    """Of the same history, RISK_DAYS later and now. The likelihood is the published one."""
+    later, now = (
+        log_likelihood(parameters, [frequency], [recency], [at]) for at in (age + RISK_DAYS, age)
+    )
+    expected = pytest.approx(exp(later - now), rel=1e-9)
+    assert p_unseen(parameters, frequency, recency, age) == expected
+    assert p_silent(parameters, [frequency], [recency], [age])[0] == expected
+
+
+def test_probability__is_that_of_the_vectors() -> None:
+    """Computed once with the formula, so that a change of it is seen."""
+    found = [round(p_unseen(PRIOR, *each), 4) for each in HISTORIES]
+    assert found == UNSEEN
+
+
+@pytest.mark.parametrize(("frequency", "recency", "age"), HISTORIES)
+def test_calibration__is_the_same_for_one_player_and_for_many(
+    frequency: int, recency: int, age: int
+) -> None:
+    c0, c1, c2 = 0.4, 1.3, 0.7
+    silent = p_silent(PRIOR, [frequency], [recency], [age])
+    found = p_unseen(replace(PRIOR, c0=c0, c1=c1, c2=c2), frequency, recency, age)
+    assert found == pytest.approx(calibrated(silent, c0, c1, c2)[0], rel=1e-9)
 
 
 def test_frequency_of_1000_and_long_inactivity__does_not_overflow() -> None:
-    assert p_alive(CDNOW, 1_000, 10, 100) == 0.0
-    assert p_alive(PRIOR, 100_000, 10, 3_650) == 0.0
+    assert p_unseen(CDNOW, 1_000, 10, 100) == pytest.approx(1)
+    assert p_unseen(PRIOR, 100_000, 10, 3_650) == pytest.approx(1)
+    assert p_unseen(replace(PRIOR, r=1e6, a=1e-6, b=1e6), 0, 0, 0) < 1e-8
 
 
 @settings(max_examples=200)
-@given(st.integers(0, 5_000), st.floats(0, 5_000), st.floats(0, 5_000))
-def test_p_alive__is_a_probability_that_falls_with_inactivity(
-    frequency: int, recency: float, silence: float
+@given(
+    st.integers(0, 5_000), st.floats(0, 5_000), st.floats(0, 5_000),
+    st.floats(-10, 10), st.floats(0.14, 7.4), st.floats(0.14, 7.4),
+)  # fmt: skip
+def test_probability__rises_with_inactivity(
+    frequency: int, recency: float, silence: float, c0: float, c1: float, c2: float
 ) -> None:
-    before = p_alive(PRIOR, frequency, recency, recency + silence)
-    after = p_alive(PRIOR, frequency, recency, recency + silence + 1)
-    assert 0 <= after <= before <= 1
+    parameters = replace(PRIOR, c0=c0, c1=c1, c2=c2)
+    before = p_unseen(parameters, frequency, recency, recency + silence)
+    after = p_unseen(parameters, frequency, recency, recency + silence + 1)
+    assert 0 <= before <= after + 1e-12 <= 1 + 1e-12
 
 
-def test_prior__has_the_documented_retention() -> None:
+def test_prior__has_the_documented_probabilities() -> None:
     """A player with one active day: on that day, after a week and after a month."""
-    alive = [round(p_alive(PRIOR, 0, 0, age), 2) for age in (0, 7, 30)]
-    assert alive == [0.85, 0.53, 0.21]
+    assert [round(p_unseen(PRIOR, 0, 0, age), 2) for age in (0, 7, 30)] == [0.24, 0.65, 0.93]
 
 
 def risk(first: int, last: int, active_days: int) -> tuple[float, str, list[str]]:
@@ -60,7 +95,7 @@ def risk(first: int, last: int, active_days: int) -> tuple[float, str, list[str]
 
 
 def test_new_player__has_low_risk_from_few_active_days_only() -> None:
-    assert risk(0, 0, 1) == (0.15, RiskLevel.LOW, ["few_active_days"])
+    assert risk(0, 0, 1) == (0.2383, RiskLevel.LOW, ["few_active_days"])
 
 
 def test_inactive_daily_player__has_high_risk_from_inactivity() -> None:
@@ -71,7 +106,7 @@ def test_inactive_daily_player__has_high_risk_from_inactivity() -> None:
 
 
 def test_occasional_player_as_long_inactive__has_lower_risk() -> None:
-    assert risk(40, 4, 5)[0] < risk(40, 4, 30)[0]
+    assert risk(40, 8, 5)[0] < risk(40, 8, 30)[0]
 
 
 @pytest.mark.parametrize(
