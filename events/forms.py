@@ -194,6 +194,7 @@ class TimelineFilterForm(FilterForm):
             ("purchase", "Purchases"),
             ("event", "Events"),
             ("staff", "Staff actions"),
+            ("exposure", "Experiments"),
         ],
     )
     event = forms.CharField(

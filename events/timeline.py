@@ -1,7 +1,9 @@
-"""A player's timeline: sessions, purchases, events and what staff did, merged, newest first.
+"""A player's timeline: sessions, purchases, events, exposures and what staff did, merged, newest
+first.
 
 One statement reads a page from the tables, each by an index on player and time. What staff did is
 in the audit log: the entries about the player, and those about flags and segments that name it.
+Exposures are registered by the app that has their table.
 """
 
 import json
@@ -32,6 +34,7 @@ class TimelineKind(IntEnum):
     PURCHASE = 2
     EVENT = 3
     STAFF = 4
+    EXPOSURE = 5
 
 
 class TimelineSession(msgspec.Struct, frozen=True):
@@ -84,13 +87,26 @@ class TimelineAction(msgspec.Struct, frozen=True):
     happened_at: datetime
 
 
-type EntryDetail = TimelineSession | TimelinePurchase | TimelineEvent | TimelineAction
+class TimelineExposure(msgspec.Struct, frozen=True):
+    """The first evaluation into a variant of an experiment, by its key and name."""
+
+    key: str
+    name: str
+    variant: str
+    overridden: bool
+    happened_at: datetime
+
+
+type EntryDetail = (
+    TimelineSession | TimelinePurchase | TimelineEvent | TimelineAction | TimelineExposure
+)
 
 _DETAIL: dict[TimelineKind, Any] = {
     TimelineKind.SESSION: TimelineSession,
     TimelineKind.PURCHASE: TimelinePurchase,
     TimelineKind.EVENT: TimelineEvent,
     TimelineKind.STAFF: TimelineAction,
+    TimelineKind.EXPOSURE: TimelineExposure,
 }
 
 
@@ -148,7 +164,7 @@ class TimelineFilter:
 EVERYTHING = TimelineFilter()
 
 
-class _Source(NamedTuple):
+class TimelineSource(NamedTuple):
     """A table, its time, a tie-breaker for equal times, the arguments of jsonb_build_object, and
     the condition."""
 
@@ -164,8 +180,8 @@ _DIGEST = "encode(digest, 'hex') COLLATE \"C\""
 _ID = "lpad(id::text, 20, '0') COLLATE \"C\""
 _ENTRY = "'entry_id', id, 'happened_at', created_at"
 _OWN = "player_id = %(player)s"
-_SOURCES = (
-    _Source(
+_sources = [
+    TimelineSource(
         TimelineKind.SESSION,
         "player_session",
         "received_at",
@@ -173,7 +189,7 @@ _SOURCES = (
         "'session_id', session_id, 'happened_at', started_at, 'duration_seconds', duration_seconds",
         _OWN,
     ),
-    _Source(
+    TimelineSource(
         TimelineKind.PURCHASE,
         "purchase",
         "received_at",
@@ -185,7 +201,7 @@ _SOURCES = (
     ),
     # Sessions and purchases are also logged as events; they come from their own tables, which keep
     # them longer.
-    _Source(
+    TimelineSource(
         TimelineKind.EVENT,
         "event",
         "received_at",
@@ -195,7 +211,7 @@ _SOURCES = (
         f"{_OWN} AND name <> ALL(%(logged)s)",
     ),
     # The conditions of these two are those of the indexes audit_player_time and audit_names_player.
-    _Source(
+    TimelineSource(
         TimelineKind.STAFF,
         "audit_entry",
         "created_at",
@@ -205,7 +221,7 @@ _SOURCES = (
            AND action <> 'player.data_seen'""",
     ),
     # OFFSET 0, because an index on the environment looks better than it is.
-    _Source(
+    TimelineSource(
         TimelineKind.STAFF,
         """(SELECT * FROM audit_entry
             WHERE action IN ('flag.overridden', 'flag.override_removed', 'flag.overrides_replaced',
@@ -222,7 +238,12 @@ _SOURCES = (
         _ENTRY,
         "environment_id = (SELECT environment_id FROM player WHERE id = %(player)s)",
     ),
-)
+]
+
+
+def register_source(source: TimelineSource) -> None:
+    """Add a table. Its columns may refer to `%(player)s`, the id of the player."""
+    _sources.append(source)
 
 
 def timeline(
@@ -230,7 +251,7 @@ def timeline(
 ) -> TimelinePage:
     """The newest page, or the page after the cursor `before`."""
     cursor = _decode(player_id, before)
-    sources = [source for source in _SOURCES if source.kind in wanted.kinds]
+    sources = [source for source in _sources if source.kind in wanted.kinds]
     part = _searched if wanted.searches else _part
     parts = " UNION ALL ".join(part(each, wanted, cursor is not None) for each in sources)
     params = {
@@ -258,7 +279,7 @@ def _entry(kind: int, at: datetime, tie: str, detail: str) -> TimelineEntry:
     return TimelineEntry(found, at, tie, msgspec.json.decode(detail, type=_DETAIL[found]))
 
 
-def _part(source: _Source, wanted: TimelineFilter, older: bool) -> str:
+def _part(source: TimelineSource, wanted: TimelineFilter, older: bool) -> str:
     return f"""(
         SELECT {source.kind:d} AS kind, {source.at} AS at, {source.tie} AS tie,
                jsonb_build_object({source.fields})::text AS detail, false AS is_last
@@ -266,7 +287,7 @@ def _part(source: _Source, wanted: TimelineFilter, older: bool) -> str:
         ORDER BY {source.at} DESC, tie DESC LIMIT %(limit)s)"""
 
 
-def _searched(source: _Source, wanted: TimelineFilter, older: bool) -> str:
+def _searched(source: TimelineSource, wanted: TimelineFilter, older: bool) -> str:
     """Looks through SEARCHED events at most, as no index finds a name or a text of one player. The
     last of so many comes without a detail if it is not what is wanted."""
     found = "name = %(name)s" if wanted.event_name else "name <> ALL(%(logged)s)"
@@ -285,7 +306,7 @@ def _searched(source: _Source, wanted: TimelineFilter, older: bool) -> str:
         ORDER BY at DESC, tie DESC LIMIT %(limit)s)"""
 
 
-def _range(source: _Source, wanted: TimelineFilter, older: bool) -> str:
+def _range(source: TimelineSource, wanted: TimelineFilter, older: bool) -> str:
     conditions = ""
     if wanted.since:
         conditions += f" AND {source.at} >= %(since)s"

@@ -12,7 +12,7 @@ from procrastinate.exceptions import AlreadyEnqueued, JobAborted
 
 from flags import clients_seen, shadow, stale_notice, usage
 from flags.models import Experiment
-from flags.results import refresh
+from flags.results import phases, refresh
 from ilara_admin.core.jobs import RETRY
 
 
@@ -56,7 +56,8 @@ def evaluate_everyone(context: JobContext, impact_id: int) -> None:
 @app.periodic(cron="* * * * *")
 @app.task(queueing_lock="flags.refresh_results", lock="flags.refresh_results", pass_context=False)
 def refresh_results(timestamp: int, **_: Any) -> None:
-    """Refresh the results of experiments, and queue the jobs that rebuild them."""
+    """Refresh the results of experiments, queue the jobs that rebuild them, and begin the phases
+    that are due: after the guards have read those that end."""
     now = timezone.now()
     for experiment_id in refresh.to_rebuild(now):
         name = f"flags.rebuild_results.{experiment_id}"
@@ -65,6 +66,7 @@ def refresh_results(timestamp: int, **_: Any) -> None:
         with suppress(AlreadyEnqueued):
             queue.defer(experiment_id=experiment_id)
     refresh.results_tick(now)
+    phases.phases_begin_due(now)
 
 
 @app.task(pass_context=True, retry=RETRY)

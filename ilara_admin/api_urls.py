@@ -8,6 +8,7 @@ urlpatterns = [
     path("v1/", include("players.api")),
     path("v1/", include("events.api")),
     path("v1/", include("flags.api")),
+    path("v1/", include("flags.results.api")),
     path("v1/", include("segments.api")),
     path("v1/", include("ilara_admin.apidocs.openapi")),
     path("ofrep/v1/", include("flags.ofrep.endpoints")),

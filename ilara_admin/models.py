@@ -210,7 +210,7 @@ class KeyKind(models.TextChoices):
 class KeyScope(models.TextChoices):
     """What a secret key may do. The labels say it to staff."""
 
-    READ = "read", "Read players, their lifecycle stage and churn risk"
+    READ = "read", "Read players, their stage and churn risk, and results of experiments"
     TRACK = "track", "Register and change players, record sessions, purchases and events"
     EVALUATE = "evaluate", "Evaluate flags and segments"
     PERSONAL = (

@@ -1,9 +1,9 @@
 """Factories of environments, keys, flags, players and staff."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -12,8 +12,10 @@ from django.db import connection
 from flags.engine.document import decode_document
 from flags.models import (
     Experiment,
+    ExperimentDay,
     ExperimentKind,
     ExperimentMetric,
+    ExperimentResult,
     ExperimentState,
     Exposure,
     Flag,
@@ -22,6 +24,7 @@ from flags.models import (
     MetricKind,
     MetricRole,
 )
+from flags.results.statistics import Arm
 from flags.services import flag_create
 from ilara_admin.core import api_keys, projects, staff
 from ilara_admin.core.audit import Actor
@@ -132,6 +135,35 @@ def make_experiment(
             tolerance=0.05 if guards else None,
         )
     return found
+
+
+def make_results(
+    experiment: Experiment,
+    arms: Mapping[str, Mapping[str, Arm]],
+    day: date | None = None,
+    breakdowns: Mapping[str, Any] | None = None,
+    **columns: Any,
+) -> ExperimentDay:
+    """The results of a day, by default today's: `arms` by metric and variant. `breakdowns` are
+    those of each metric."""
+    now = datetime.now(UTC)
+    day = day or now.date()
+    key = {"experiment": experiment, "phase": experiment.phase, "day": day, "computed_at": now}
+    metrics = {each.metric.key: each.metric for each in experiment.metrics.select_related("metric")}
+    for name, by_variant in arms.items():
+        ExperimentResult.objects.create(
+            **key,
+            metric=metrics[name],
+            arms={variant: asdict(arm) for variant, arm in by_variant.items()},
+            breakdowns=breakdowns,
+        )
+    players = {variant: arm.players for each in arms.values() for variant, arm in each.items()}
+    defaults = {
+        "players": players,
+        "left_out": {"overridden": 0, "two": 0, "population": 0},
+        "ratio_p": 0.5,
+    }
+    return ExperimentDay.objects.create(**key, **{**defaults, **columns})
 
 
 def make_exposure(
@@ -245,9 +277,11 @@ class World:
 
 def make_world() -> World:
     environment = make_environment()
+    make_metric(environment, "sessions", MetricKind.SESSIONS)
     player = make_player(environment)
     entry = player_update(player, PlayerPatch(device_id="d-1"), actor=ACTOR)
     assert entry
+    make_experiment(Flag.objects.get(environment=environment, key="new_tutorial"))
     elsewhere = projects.project_create(name="Elsewhere", slug="elsewhere", actor=ACTOR)
     members = {role: make_staff(role, "", environment.project) for role in Role}
     return World(

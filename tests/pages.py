@@ -59,6 +59,11 @@ def address(page: Page, world: World) -> tuple[str, bool]:
     """A URL of the page, and whether every object in it exists."""
     project, environment = world.environment.project.slug, world.environment.slug
     pks = {"keys": world.key.pk, "requests": world.request.pk, "settings": world.freeze.pk}
+    keys = {
+        "segments": "beta-testers",
+        "metrics": "sessions",
+        "experiments": "bigger-button",
+    }
     known: dict[str, list[object]] = {
         "project": [project],
         "environment": [environment],
@@ -72,7 +77,7 @@ def address(page: Page, world: World) -> tuple[str, bool]:
         "action": ["archive"],
         "page": ["flag_list"],
         "pk": [pks.get(page.section, world.members[Role.VIEWER].pk)],
-        "key": ["beta-testers" if page.section == "segments" else "new_tutorial"],
+        "key": [keys.get(page.section, "new_tutorial")],
     }
     made_up: dict[str, list[object]] = {
         "int": [AuditEntry.objects.values_list("pk", flat=True)[0]],

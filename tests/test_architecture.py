@@ -34,6 +34,8 @@ CREATED_TABLE = re.compile(r"\bCREATE TABLE\s+(?:IF NOT EXISTS\s+)?\"?(\w+)")
 # Packages and modules without database access, which import no Django.
 PURE = (
     "flags.engine",
+    "flags.results.outcome",
+    "flags.results.result_text",
     "flags.results.statistics",
     "ilara_admin.api.enums",
     "ilara_admin.apidocs.client_snippets",

@@ -11,6 +11,8 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
 from flags.engine.document import Prerequisite, Rule, boolean_document
+from flags.models import Exposure, Flag
+from flags.results import exposures
 from flags.services import flag_create, flag_update
 from ilara_admin.api import environment_cache
 from ilara_admin.core import db
@@ -22,8 +24,8 @@ from players.services import purchase_refund
 from segments.lists.services import ids_add
 from segments.models import Segment, SegmentMember
 from segments.services import segment_create, segment_delete
-from tests.api_client import EVENTS, PLAYERS, Api
-from tests.factories import ACTOR, make_environment, make_key, make_player
+from tests.api_client import EVENTS, FLAGS, PLAYERS, Api
+from tests.factories import ACTOR, make_environment, make_experiment, make_key, make_player
 from tests.homes import HANG_SECONDS
 from tests.threads import at_once, until_somebody_waits
 
@@ -129,6 +131,25 @@ def test_link_that_waits_for_an_erasure__is_refused(player: Player) -> None:
             until_somebody_waits()
         with pytest.raises(ValidationError, match="was erased"):
             linking.result(timeout=HANG_SECONDS)
+
+
+def test_exposure_that_waits_for_an_erasure__is_not_written(
+    public_api: Api, environment: Environment
+) -> None:
+    make_experiment(Flag.objects.get(environment=environment, key="new_tutorial"))
+    player = make_player(environment, attributes={"is_vip": True})
+    public_api.post(f"{FLAGS}/new_tutorial/evaluate", {"player_id": str(player.pk)})
+
+    def write(_: None) -> None:
+        exposures.flush()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            player_delete(player, actor=ACTOR)
+            writing = pool.submit(at_once, write, [None])
+            until_somebody_waits()
+        writing.result(timeout=HANG_SECONDS)
+    assert not Exposure.objects.exists()
 
 
 def test_list_written_while_its_ids_are_linked__leaves_no_stale_row(

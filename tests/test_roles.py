@@ -35,6 +35,8 @@ TABLE: dict[Role, set[str]] = {
         "saved_view_new", "saved_view_rename", "saved_view_delete",  # one's own
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
         "event_names_csv", "event_rejected",
+        "experiment_list", "experiment_detail",
+        "metric_list", "metric_detail",
         "event_rate", "event_download",
         "notification_list", "notification_bell", "notification_open", "notification_read",
         "notification_read_all", "notification_choices",  # one's own
@@ -48,7 +50,7 @@ TABLE: dict[Role, set[str]] = {
         "flag_override", "flag_override_remove", "segment_lists_download",
         "audit_undo", "audit_undo_together",  # if the role may make the change that it makes
     },
-    # Edits flags and segments, describes events.
+    # Edits flags, segments and metrics, describes events.
     Role.LIVE_OPS: {
         "player_bulk_list", "segment_new", "segment_edit", "segment_delete", "segment_count",
         "segment_ids_add", "segment_ids_remove", "segment_lists_import", "segment_lists_clear",
@@ -57,6 +59,9 @@ TABLE: dict[Role, set[str]] = {
         "flag_move", "flag_prerequisites", "flag_clone", "flag_copy", "segment_copy",
         "flag_restore", "flag_switch", "flag_archive", "flag_keep",
         "event_name_describe",
+        "experiment_new", "experiment_edit", "experiment_start", "experiment_stop",
+        "experiment_extend", "experiment_decide", "experiment_delete",
+        "metric_new", "metric_edit", "metric_archive",
         # If the role may make each of the changes.
         "request_impact", "request_review", "request_apply", "request_withdraw",
     },

@@ -42,7 +42,7 @@ def test_each_call__needs_the_scope_of_its_kind() -> None:
         None: {"specification"},
         "read": {
             "player_list", "player_get", "player_get_by_external_id", "player_lifecycle",
-            "churn_risk",
+            "churn_risk", "experiment_results",
         },
         "track": {
             "player_register", "player_patch", "session_record", "purchase_record", "event_track",

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from events.models import EventName
 from events.services import event_name_describe
 from flags.engine.document import Prerequisite, Rule
-from flags.models import Experiment, Flag, FlagOverride, MetricKind, MetricRole
+from flags.models import Experiment, Flag, FlagOverride, Metric, MetricKind, MetricRole
 from flags.overrides import override_remove, override_set, overrides_clear
 from flags.results.experiments import (
     MetricUse,
@@ -23,6 +23,7 @@ from flags.results.experiments import (
     experiment_stop,
     experiment_update,
 )
+from flags.results.metrics import metric_create, metric_set_archived, metric_update
 from flags.services import (
     flag_create,
     flag_restore,
@@ -94,10 +95,17 @@ COLUMNS_LEFT_OUT = {
     "membership": {"id"},
     "experiment": {"revision", "updated_at", "ended_at"},
     "flag": {"revision", "updated_at"},
+    "metric": {"revision", "updated_at"},
     "segment": {"updated_at", "size", "sized_among", "sized_at", "size_wanted_at"},
 }
 BO = Actor("Bo")
 SOON = datetime.now(UTC) + timedelta(days=7)
+SUM = {
+    "kind": "sum", "event": "bought", "property": "gems", "window_days": 7, "percentile": 99.0,
+    "conditions": {
+        "operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]
+    },
+}  # fmt: skip
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
 
 
@@ -236,6 +244,23 @@ def free_segment(things: Things) -> None:
 
 def create_segment(things: Things) -> None:
     segment_create(environment=things.environment, key="new", name="", rule=RULE, actor=ACTOR)
+
+
+def create_metric(things: Things) -> None:
+    metric_create(
+        environment=things.environment, key="gems", definition=SUM, direction="up", actor=ACTOR
+    )
+
+
+def create_archived_metric(things: Things) -> None:
+    create_metric(things)
+    metric_set_archived(metric(things), True, actor=ACTOR)
+
+
+def metric(things: Things) -> Metric:
+    return Metric.objects.select_related("environment__project").get(
+        environment=things.environment, key="gems"
+    )
 
 
 def clear(things: Things) -> None:
@@ -431,6 +456,39 @@ CASES = {
         lambda t: experiment_decide(t.experiment, evidence={"day": "x"}, actor=ACTOR),
         lambda t: undo(newest(), actor=ACTOR),
         first=run,
+    ),
+    "metric created": Case(
+        A.METRIC_CREATED,
+        create_metric,
+        lambda t: metric_update(metric(t), {"name": "Newer"}, actor=ACTOR),
+    ),
+    "metric updated": Case(
+        A.METRIC_UPDATED,
+        lambda t: metric_update(
+            metric(t),
+            {"definition": {**SUM, "percentile": 95.0}, "unit": "gems", "name": "Renamed"},
+            actor=ACTOR,
+        ),
+        lambda t: metric_update(metric(t), {"definition": {**SUM, "window_days": 1}}, actor=ACTOR),
+        first=create_metric,
+    ),
+    "metric archived": Case(
+        A.METRIC_ARCHIVED,
+        lambda t: metric_set_archived(metric(t), True, actor=ACTOR),
+        lambda t: metric_set_archived(metric(t), False, actor=ACTOR),
+        first=create_metric,
+    ),
+    "metric unarchived": Case(
+        A.METRIC_UNARCHIVED,
+        lambda t: metric_set_archived(metric(t), False, actor=ACTOR),
+        lambda t: metric_set_archived(metric(t), True, actor=ACTOR),
+        first=create_archived_metric,
+    ),
+    "metric deleted": Case(
+        A.METRIC_DELETED,
+        lambda t: undo(newest(), actor=ACTOR),
+        create_metric,
+        first=create_metric,
     ),
     "segment created": Case(
         A.SEGMENT_CREATED,

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from flags import services
 from flags.dashboard.affected import affected_flags
 from flags.dashboard.forms import CloneForm, RolloutForm
+from flags.dashboard.guard_form import guard_form, guarded_done, guarded_save, render_guard
 from flags.dashboard.impact import takes_a_sample
 from flags.dashboard.impact_panel import (
     EVERYONE_BUTTON,
@@ -132,17 +133,19 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
     form = RolloutForm(
         request.get_full_path(), request.POST or None, initial={"rollout": as_percent(figure)}
     )
+    guard = guard_form(request, flag, rule_id)
     wanted = thousandths(form.cleaned_data["rollout"]) if form.is_valid() else None
     preview, asks = "", "ask" in request.POST or asks_everyone(request)
+    draft = document if wanted is None else document.with_rollout(rule_id, wanted)
     if wanted is not None and asks:
-        preview = _preview(request, flag, document.with_rollout(rule_id, wanted))
+        preview = _preview(request, flag, draft)
     if request.htmx.target == PREVIEW:
         return HttpResponse(preview)
-    if wanted is not None and not asks and not is_review(request):
-        draft = document.with_rollout(rule_id, wanted)
+    if wanted is not None and not asks and not is_review(request) and not guard.errors:
         try:
-            _, entry = services.flag_update(
+            entries = guarded_save(
                 flag,
+                {rule_id: guard},
                 document=draft,
                 base_revision=_base_revision(request, flag),
                 actor=actor_of(request),
@@ -155,7 +158,7 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
         else:
             saved = next(each for each in draft.rules if each.id == rule_id)
             text = f"{key}: {sentences.sentence(saved, timezone.localtime())}."
-            return done(request, flag, entry, text)
+            return guarded_done(request, flag, entries, text)
     return render_confirm(
         request,
         Confirm(
@@ -168,6 +171,8 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
                 + (" Saving ends the schedule." if rule.steps or rule.ramp else "")
             ),
             form=form,
+            more_fields=render_guard(request, guard, flag, rule_id),
+            error="Correct the guard below." if guard.errors else "",
             preview=preview,
             second_button=EVERYONE_BUTTON if takes_a_sample(request.environment.pk) else ("", ""),
         ),

@@ -27,6 +27,7 @@ from flags.dashboard.forms import (
     prerequisites_of,
     value_as_typed,
 )
+from flags.dashboard.guard_form import guarded_done, guarded_save, reviewed_guards
 from flags.dashboard.impact_job import impact_found, keep_going
 from flags.dashboard.impact_panel import impact_with_job
 from flags.dashboard.metadata_form import MetadataForm, metadata_as_typed
@@ -39,7 +40,7 @@ from flags.dashboard.rule_rows import (
     typed_rule,
     typed_rules,
 )
-from flags.dashboard.shortcuts import done, readable_flag
+from flags.dashboard.shortcuts import readable_flag
 from flags.engine import change_words
 from flags.engine.document import (
     DocumentError,
@@ -249,8 +250,12 @@ def review(
     if not error:
         found, job = impact_with_job(request, flag, draft, everyone=everyone)
     error = error or lost
+    guards = reviewed_guards(request, flag, draft)
+    if any(each.guard.errors for each in guards):
+        error = error or "Correct the guard below."
     context: dict[str, Any] = {
         "flag": flag,
+        "guards": guards,
         "changes": changes,
         "draft": json.dumps(encode_document(draft), ensure_ascii=False),
         "back": back,
@@ -336,9 +341,13 @@ def flag_save(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     back, draft = _back(request), draft_of(request)
     if draft is None:
         return _unreadable(request, flag.key, back)
+    guards = reviewed_guards(request, flag, draft)
+    if any(each.guard.errors for each in guards):
+        return review(request, flag, draft, back=back)
     try:
-        saved, entry = services.flag_update(
+        entries = guarded_save(
             flag,
+            {each.rule_id: each.guard for each in guards},
             document=draft,
             base_revision=base_of(request, flag),
             actor=actor_of(request),
@@ -348,4 +357,5 @@ def flag_save(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
         return _conflict(request, flag, conflict, draft, back)
     except ValidationError as problem:
         return review(request, flag, draft, back=back, error=" ".join(problem.messages))
-    return done(request, saved, entry, f"Saved {flag.key}. Players see it at their next request.")
+    text = f"Saved {flag.key}. Players see it at their next request."
+    return guarded_done(request, flag, entries, text)

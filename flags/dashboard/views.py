@@ -14,6 +14,7 @@ from flags.dashboard import evaluations
 from flags.dashboard.affected import dependents_in_use
 from flags.dashboard.environments import flag_environments, flag_missing
 from flags.dashboard.forms import FlagNewForm
+from flags.dashboard.guard_panel import guarded_rules
 from flags.dashboard.history import PARAMETER, history_of
 from flags.dashboard.impact import impact
 from flags.dashboard.impact_figures import Impact
@@ -31,6 +32,7 @@ from flags.engine.document import (
 )
 from flags.engine.schedule import is_scheduled, next_change, rollout_at
 from flags.models import Flag, segments_used
+from flags.results.measured_by import measurable, measured_by
 from ilara_admin.api import environment_cache
 from ilara_admin.core.open_requests import open_about
 from ilara_admin.models import Role
@@ -110,9 +112,14 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "requests": open_about(request.environment, "flag", key),
         "hints": hints(flag, now),
         "asked": asked_of(flag, now),
+        "measured_by": measured_by(flag),
+        "measurable": measurable(flag),
         "may_override": may(request, Role.SUPPORT),
         **receipt_context(request, flag),
     }
+    guarded = guarded_rules(request, flag)
+    for item in context.get("rules", ()):
+        item["guarded"] = guarded.get(item["rule"].id)
     return render_partial(request, template, context, partial="history")
 
 

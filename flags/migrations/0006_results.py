@@ -237,6 +237,7 @@ class Migration(migrations.Migration):
                 ("platform", models.CharField(blank=True, max_length=32)),
                 ("figures", flags.models.FloatsField(null=True)),
                 ("before", flags.models.FloatsField(null=True)),
+                ("is_new", models.BooleanField(db_default=True, default=True)),
                 (
                     "experiment",
                     models.ForeignKey(
@@ -438,7 +439,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="exposure",
             index=models.Index(
-                condition=models.Q(("figures__isnull", True)),
+                condition=models.Q(("is_new", True)),
                 fields=["experiment"],
                 name="exposure_new",
             ),
@@ -454,5 +455,8 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(
                 fields=("experiment", "position"), name="experiment_metric_position"
             ),
+        ),
+        migrations.RunSQL(
+            "ALTER TABLE exposure SET (fillfactor = 85)", "ALTER TABLE exposure RESET (fillfactor)"
         ),
     ]

@@ -16,6 +16,15 @@ ACTS = {
     "step_back": "return to the last good percentage",
     "turn_off": "turn the flag off",
 }
+# What an entry of the history did.
+ACT_WORDS = {
+    "experiment.created": "created it",
+    "experiment.updated": "changed it",
+    "experiment.started": "started it",
+    "experiment.stopped": "stopped it",
+    "experiment.decided": "decided it",
+    "experiment.breached": "saw a guard breached",
+}
 DECISIONS = {"": "none", "ship": "ship", "stop": "stop without shipping"}
 
 

@@ -104,10 +104,10 @@ WITH chosen AS MATERIALIZED (SELECT unnest(%(players)s::uuid[]) AS player_id)
         OFFSET 0) found)
 {"".join(sources)}
 , computed AS MATERIALIZED ({rows})
-UPDATE exposure x SET figures = c.figures, before = c.before FROM computed c
+UPDATE exposure x SET figures = c.figures, before = c.before, is_new = false FROM computed c
 WHERE x.player_id = c.player_id AND x.experiment_id = c.experiment_id AND x.phase = c.phase
   AND x.exposed_at = c.exposed_at AND (SELECT count(*) FROM computed) > 0
-  AND (x.figures IS DISTINCT FROM c.figures OR x.before IS DISTINCT FROM c.before)"""
+  AND (x.is_new OR x.figures IS DISTINCT FROM c.figures OR x.before IS DISTINCT FROM c.before)"""
 
 
 # --- Sources --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ fold and all readers of the event log wait for transactions that have written.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
@@ -18,6 +18,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
+from django.db.models import Model
 
 from events import rollups
 from flags.engine.document import DocumentError, decode_document
@@ -259,7 +260,7 @@ class _Writer:
     def write_new(self) -> None:
         """Of exposures without values."""
         sql = f"""SELECT DISTINCT player_id FROM (
-            SELECT player_id FROM exposure WHERE experiment_id = ANY(%s) AND figures IS NULL
+            SELECT player_id FROM exposure WHERE experiment_id = ANY(%s) AND is_new
               AND (experiment_id, phase) IN ({self.phases}) LIMIT {CHUNK_PLAYERS}) few"""
         ids = [each.id for each in self.measured]
         while (players := self._ids(sql, [ids])) and self.write(players):
@@ -360,16 +361,25 @@ def _sum(
         if ratio is not None and ratio < RATIO_ALARM:
             places = _places(cursor, measured, population, params, weights)
         key = {"experiment_id": experiment.pk, "phase": measured.phase, "day": today}
-        _store(
+        _upsert(
             ExperimentDay,
-            key,
-            computed_at=now, players=players, left_out=left_out, ratio_p=ratio, places=places,
+            [
+                ExperimentDay(
+                    **key, computed_at=now, players=players, left_out=left_out, ratio_p=ratio,
+                    places=places,
+                )
+            ],
+            ("computed_at", "players", "left_out", "ratio_p", "places"),
         )  # fmt: skip
-        for number, metric in enumerate(measured.metrics):
-            values: dict[str, Any] = {"computed_at": now, "arms": _arms(rows, number, players)}
-            if top is not None:
-                values["breakdowns"] = _breakdowns(rows, number)
-            _store(ExperimentResult, {**key, "metric_id": metric.id}, **values)
+        results = [
+            ExperimentResult(
+                **key, metric_id=metric.id, computed_at=now, arms=_arms(rows, number, players),
+                breakdowns=None if top is None else _breakdowns(rows, number),
+            )
+            for number, metric in enumerate(measured.metrics)
+        ]  # fmt: skip
+        changed = ("computed_at", "arms") if top is None else ("computed_at", "arms", "breakdowns")
+        _upsert(ExperimentResult, results, changed)
         if newest is None or newest.day < today:
             older = ExperimentResult.objects.filter(
                 experiment=experiment, day__lt=today, breakdowns__isnull=False
@@ -381,9 +391,12 @@ def _slot(at: datetime) -> int:
     return int(at.timestamp() // BREAKDOWNS_EVERY.total_seconds())
 
 
-def _store(model: Any, key: dict[str, Any], **values: Any) -> None:
-    if not model.objects.filter(**key).update(**values):
-        model.objects.create(**key, **values)
+def _upsert(model: type[Model], rows: Sequence[Model], columns: Sequence[str]) -> None:
+    """Store rows; of those that exist already, the columns."""
+    key = [field.name for field in model._meta.pk_fields]
+    model._default_manager.bulk_create(
+        rows, update_conflicts=True, unique_fields=key, update_fields=columns
+    )
 
 
 def _population(

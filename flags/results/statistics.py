@@ -1,13 +1,14 @@
 """Statistics of results: lifts with always-valid intervals, the sample-ratio check, and how many
 players are needed. Imports no Django.
 
-The formulas are those of gbstats, GrowthBook's package of statistics (packages/stats/gbstats).
+The formulas are those of gbstats, GrowthBook's package of statistics (packages/stats/gbstats), but
+for the limits of a lift, see `compare`.
 Relative values are fractions: a lift of 0.05 is 5 %.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import erfc, exp, gamma, inf, log, pow, sqrt
+from math import copysign, erfc, exp, gamma, inf, log, pow, sqrt
 from statistics import NormalDist
 
 MIN_PLAYERS = 100  # with a value, in each arm; below there is no verdict
@@ -19,6 +20,7 @@ TUNED_FOR = 5000
 # Below this p-value of the sample-ratio check the results are not to be trusted.
 RATIO_ALARM = 0.001
 LEAST_EXPECTED = 5  # players in each variant, for the chi-square distribution to be close enough
+UNBOUNDED = 1000.0  # stands for a lift or a limit without end, 100,000 %, so that JSON can hold it
 MOST_PLAYERS = 1 << 40  # in an arm, where the search for a number of players ends
 
 
@@ -52,7 +54,8 @@ class Arm:
 class Lift:
     """How an arm differs from the control arm, relative to the control arm's mean.
 
-    `low` and `high` are the limits of the always-valid interval of `lift`, `p` is its p-value.
+    `low` and `high` are the limits of the always-valid interval of `lift`, `p` is its p-value. All
+    are finite: as long as the control mean may as well be 0, `high` is UNBOUNDED.
     `control_mean` and `mean` are the plain means. If `adjusted`, the lift and its interval use the
     values before the exposure, so that the lift may differ from that of the plain means;
     `reduction` is by which part the interval is narrower for it.
@@ -79,34 +82,82 @@ def compare(
     """The lift of an arm, with an interval that holds with probability 1 - `alpha` at all times
     together, so that one may look at any time and stop at any time.
 
-    None if there is no verdict: fewer than 100 players in an arm, a control mean of 0, or an arm
-    whose values are all the same, for which the variance of the lift is unknown.
+    None if there is no verdict: fewer than 100 players in an arm, values that are all the same, or
+    too few values other than 0 to say anything.
 
-    The variance of the lift d = (mB - mA) / |mA| is, by the delta method as in gbstats,
-    vB / (mA^2 nB) + vA mB^2 / (mA^4 nA).
+    The limits are those of Fieller (JRSS B 16, 1954, pages 175-185): the interval has each ratio r
+    for which mB - r mA is within the half width of 0, with the variance vB / nB + r^2 vA / nA.
+    Where the control mean is known well it is that of the delta method of gbstats, which has the
+    variance vB / (mA^2 nB) + vA mB^2 / (mA^4 nA) for mB / mA - 1. Where it is not, as with shares
+    of a few percent or revenue, that one calls differences that are not there in 10 to 40 % of
+    experiments, because a small mB makes it narrow.
     """
-    if min(control.players, other.players) < MIN_PLAYERS or not control.total:
+    if min(control.players, other.players) < MIN_PLAYERS:
         return None
-    if control.variance <= 0 or other.variance <= 0:
+    # That all players have the same value may be chance in one arm, but not in both.
+    variances = control.variance or other.variance, other.variance or control.variance
+    if not all(variances):
         return None
-    plain = _estimate(control, other, 0.0)
-    theta = _theta(control, other)
-    adjusted = _estimate(control, other, theta) if theta else None
-    if plain is None:
-        return None
-    lift, error = adjusted or plain
+    plain = (
+        (control.mean, variances[0] / control.players),
+        (
+            other.mean,
+            variances[1] / other.players,
+        ),
+    )
+    adjusted = _adjusted_means(control, other)
+    (mean_a, error_a), (mean_b, error_b) = adjusted or plain
     players = control.players + other.players
-    half = error * _errors_wide(players, alpha, sample)
+    wide = sqrt(players) * half_width(players, alpha, sample)
+    sign = -1 if mean_a < 0 else 1
+    limits = _ratio_limits(sign * mean_a, error_a, sign * mean_b, error_b, wide)
+    if limits is None:
+        return None
+    low, high = sorted(_finite(sign * (limit - 1)) for limit in limits)
+    difference = mean_b - mean_a
+    error = sqrt(error_a + error_b)
     return Lift(
         control_mean=control.mean,
         mean=other.mean,
-        lift=lift,
-        low=lift - half,
-        high=lift + half,
-        p=_p_value(lift / error, players, alpha, sample),
+        lift=_finite(difference / abs(mean_a)) if mean_a else copysign(UNBOUNDED, mean_b),
+        low=low,
+        high=high,
+        p=_p_value(difference / error, players, alpha, sample),
         adjusted=adjusted is not None,
-        reduction=1 - error / plain[1],
+        reduction=1 - error / sqrt(plain[0][1] + plain[1][1]) if adjusted else 0.0,
     )
+
+
+def _ratio_limits(
+    mean_a: float, error_a: float, mean_b: float, error_b: float, wide: float
+) -> tuple[float, float] | None:
+    """The limits of mean_b / mean_a for a mean_a of at least 0. `error_a` and `error_b` are the
+    variances of the means, `wide` is the half width in standard errors. None if there are none:
+    both means may be 0."""
+    if mean_b < 0:
+        limits = _ratio_limits(mean_a, error_a, -mean_b, error_b, wide)
+        return limits and (-limits[1], -limits[0])
+    # The roots of lead r^2 - 2 middle r + rest = 0.
+    lead, rest = mean_a**2 - wide**2 * error_a, mean_b**2 - wide**2 * error_b
+    if lead <= 0 and rest <= 0:
+        return None
+    middle = mean_a * mean_b
+    upper = middle + sqrt(max(middle**2 - lead * rest, 0.0))
+    return rest / upper, upper / lead if lead > 0 else inf
+
+
+def _finite(lift: float) -> float:
+    return max(min(lift, UNBOUNDED), -UNBOUNDED)
+
+
+def _adjusted_means(
+    control: Arm, other: Arm
+) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """The means of both arms with their variances, adjusted by CUPED; None if it is of no use."""
+    theta = _theta(control, other)
+    middle = (control.before + other.before) / (control.players + other.players)
+    found = _adjusted(control, theta, middle), _adjusted(other, theta, middle)
+    return found if theta and found[0][1] > 0 and found[1][1] > 0 else None
 
 
 def _theta(control: Arm, other: Arm) -> float:
@@ -120,21 +171,9 @@ def _theta(control: Arm, other: Arm) -> float:
     return products / squares if squares > 0 else 0.0
 
 
-def _estimate(control: Arm, other: Arm, theta: float) -> tuple[float, float] | None:
-    """The lift and its standard error, of values adjusted by `theta`: y - theta (x - mean x),
-    with the mean of both arms together. None if they have no variance or a control mean of 0."""
-    players = control.players + other.players
-    middle = (control.before + other.before) / players
-    mean_a, error_a = _adjusted(control, theta, middle)
-    mean_b, error_b = _adjusted(other, theta, middle)
-    if not mean_a:
-        return None
-    variance = error_b / mean_a**2 + error_a * mean_b**2 / mean_a**4
-    return ((mean_b - mean_a) / abs(mean_a), sqrt(variance)) if variance > 0 else None
-
-
 def _adjusted(arm: Arm, theta: float, middle: float) -> tuple[float, float]:
-    """The mean of an arm and the variance of that mean."""
+    """The mean of an arm's values y - theta (x - middle), x being those before, and the variance of
+    that mean. `middle` is the mean of x in both arms together."""
     n = arm.players
     mean = arm.mean - theta * (arm.before / n - middle)
     squares = (
@@ -167,14 +206,9 @@ def half_width(players: float, alpha: float = ALPHA, sample: float = TUNED_FOR) 
     return sqrt(2 * mixed * log(sqrt(mixed) / alpha) / (players * (mixed - 1)))
 
 
-def _errors_wide(players: float, alpha: float, sample: float) -> float:
-    """The half width in standard errors."""
-    return sqrt(players) * half_width(players, alpha, sample)
-
-
 def _p_value(errors: float, players: int, alpha: float, sample: float) -> float:
-    """The alpha whose interval ends at no change, for the rho of `alpha`. `errors` is the lift in
-    standard errors."""
+    """The alpha whose interval ends at no change, for the rho of `alpha`. `errors` is the
+    difference in standard errors."""
     mixed = players * rho(alpha, sample) ** 2 + 1
     return min(sqrt(mixed) * exp(-(errors**2) * (mixed - 1) / (2 * mixed)), 1.0)
 
@@ -261,9 +295,10 @@ def effect_visible(
 
 def _errors_needed(players: float, alpha: float, power: float, sample: float) -> float:
     """How many standard errors an effect must be, to be found with so many players in each arm."""
-    return _errors_wide(2 * players, alpha, sample) + NormalDist().inv_cdf(power)
+    wide = sqrt(2 * players) * half_width(2 * players, alpha, sample)
+    return wide + NormalDist().inv_cdf(power)
 
 
 def _planned_error(mean: float, variance: float, effect: float, players: float) -> float:
-    """The standard error of a lift, as in `compare`, if the change leaves the variance."""
+    """The standard error of a lift, if the change makes each value larger by that part."""
     return sqrt(variance * (1 + (1 + effect) ** 2) / (mean**2 * players))

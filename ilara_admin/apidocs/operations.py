@@ -35,6 +35,7 @@ TAGS = {
     "/v1/players/": ("Players", "Register, read and update players; record sessions and purchases"),
     "/v1/events/": ("Events", "Track events singly and in batches; stream them"),
     "/v1/flags/": ("Feature flags", "Evaluate flags for a player, with reasons"),
+    "/v1/experiments/": ("Experiments", "Read the results of experiments"),
     "/v1/segments/": ("Segments", "Evaluate which segments a player is in"),
     "/ofrep/": ("OpenFeature", "The same flags in OFREP 0.3.0, for OpenFeature SDKs"),
     "/v1/": ("Specification", "The specification of this API"),

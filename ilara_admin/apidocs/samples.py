@@ -1,6 +1,6 @@
 """Code samples of operations: a curl command, and a program for each client.
 
-OpenFeature (which has SDKs) and the specification have only curl.
+OpenFeature (which has SDKs), results of experiments and the specification have only curl.
 """
 
 from urllib.parse import quote, urlencode

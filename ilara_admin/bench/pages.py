@@ -17,7 +17,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from events.models import Event, EventName
-from flags.models import Flag
+from flags.models import Experiment, Flag, Metric
 from ilara_admin.accounts.reset_links import reset_path
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.change_requests import request_submit
@@ -194,6 +194,8 @@ def _cases(environment: Environment) -> dict[str, dict[str, list[Case]]]:
         "players": {"": players},
         "segments": segments,
         "flags": {"": [{**flag, **players[0]} for flag in flags]},
+        "experiments": {"": _experiments(environment)},
+        "metrics": _metrics(environment),
         "events": {"": events},
         "audit": {"": [{"entry_id": entry.pk} for entry in entries]},
         "find": _searches(environment),
@@ -330,6 +332,19 @@ def _segments(environment: Environment) -> dict[str, list[Case]]:
     for key, rule in Segment.objects.filter(environment=environment).values_list("key", "rule"):
         kinds["counts events" if '"event"' in json.dumps(rule) else ""].append({"key": key})
     return {kind: _some(cases) for kind, cases in kinds.items() if cases}
+
+
+def _experiments(environment: Environment) -> list[Case]:
+    found = Experiment.objects.filter(environment=environment)
+    return _some([{"key": key} for key in found.values_list("key", flat=True)])
+
+
+def _metrics(environment: Environment) -> dict[str, list[Case]]:
+    found: dict[str, list[Case]] = {}
+    for metric in Metric.objects.filter(environment=environment):
+        kind = "counts events" if metric.event else ""
+        found.setdefault(kind, []).append({"key": metric.key})
+    return {kind: _some(cases) for kind, cases in found.items()}
 
 
 def _flags(environment: Environment) -> list[Case]:

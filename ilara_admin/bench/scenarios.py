@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from flags.engine.bucketing import reweight
 from flags.engine.document import FlagDocument, Rule, ValueType, Variant, boolean_document
-from flags.models import Flag
+from flags.models import Experiment, ExperimentKind, ExperimentState, Flag
 from flags.services import flag_create
 from ilara_admin.bench.drivers import Choices, HttpCall
 from ilara_admin.bench.load import ACTOR
+from ilara_admin.core.changes import bump_config_version
 from ilara_admin.models import Environment
 from players.models import player_id_for
 
@@ -20,6 +21,7 @@ STREAM_BATCH = 20
 SAMPLED_PLAYERS = 1_000
 SELECT, INSERT, COPY = "select", "insert", "copy"
 FLAG = "flag-0"  # on a segment
+MEASURED, MEASURED_FLAG = "evaluate-measured", "measured"  # like FLAG, with an experiment
 ATTRIBUTES = {"level": 45, "country": "DE", "is_vip": False}
 PROPERTIES = {"level": 12, "score": 12_500, "item": "sword_01", "first": True}
 ONE_PLAYER = {"player_id": "@player"}
@@ -49,6 +51,7 @@ def api_scenarios(public: str, secret: str) -> dict[str, Scenario]:
     purchase = {"amount": 4.99, "transaction_id": "@new"}
     return {
         "evaluate": Scenario(post(f"{flags}/{FLAG}/evaluate", ONE_PLAYER), SELECT),
+        MEASURED: Scenario(post(f"{flags}/{MEASURED_FLAG}/evaluate", ONE_PLAYER), SELECT),
         "evaluate-all": Scenario(post(f"{flags}/evaluate", ONE_PLAYER), SELECT),
         "ofrep": Scenario(post(f"{ofrep}/{FLAG}", openfeature), SELECT),
         "ofrep-all": Scenario(post(ofrep, openfeature), SELECT),
@@ -113,6 +116,20 @@ def flags_fill(environment: Environment, count: int) -> None:
         flag_create(
             environment=environment, key=f"flag-{number}", document=_document(number), actor=ACTOR
         )
+
+
+def measured_flag_create(environment: Environment) -> None:
+    """The flag of MEASURED. Other calls that evaluate all flags then measure it too."""
+    flag = flag_create(
+        environment=environment, key=MEASURED_FLAG, document=_document(0), actor=ACTOR
+    )
+    now = datetime.now(UTC)
+    Experiment.objects.create(
+        environment=environment, flag=flag, rule_id="r", key=MEASURED_FLAG, name="Measured",
+        kind=ExperimentKind.EXPERIMENT, state=ExperimentState.RUNNING, control="disabled",
+        phase=1, phase_at=now, started_at=now,
+    )  # fmt: skip
+    bump_config_version(environment)
 
 
 def _document(number: int) -> FlagDocument:

@@ -1,7 +1,7 @@
-"""The segments and flags of the sample game, with their history.
+"""The segments, metrics and flags of the sample game, with their history.
 
 Each change goes through the services, oldest first, with a sample author, and is then backdated.
-Existing segments and flags with the same keys stay unchanged.
+Existing segments, metrics and flags with the same keys stay unchanged.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,8 @@ from flags.engine.document import (
     Variant,
     boolean_document,
 )
-from flags.models import Flag, FlagRevision
+from flags.models import Flag, FlagRevision, Metric
+from flags.results.metrics import metric_create
 from flags.shadow import flag_archive_later
 from ilara_admin.core.audit import Actor
 from ilara_admin.models import AuditEntry, Environment
@@ -72,6 +73,18 @@ SEGMENTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
           ("segment", "not_in", ["lapsing-payers"]))),
     ("old-builds", "Old builds", "Active in the last 14 days on a version before 2.1.0.",
      _all(("app_version", "semver_lt", "2.1.0"), ("last_seen_at", "within_last", "14d"))),
+)  # fmt: skip
+
+
+# Key, name, direction, unit, definition.
+METRICS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
+    ("sessions", "Sessions per player", "up", "sessions", {"kind": "sessions"}),
+    ("revenue", "Revenue per player", "up", "", {"kind": "revenue", "percentile": 99.0}),
+    ("payer-conversion", "Payer conversion", "up", "", {"kind": "payers"}),
+    ("day-1-retention", "Day-1 retention", "up", "", {"kind": "retention", "window_days": 1}),
+    ("level-completions", "Level completions", "up", "levels",
+     {"kind": "count", "event": "level_complete", "window_days": 7}),
+    ("level-failures", "Failed levels", "down", "levels", {"kind": "count", "event": "level_fail"}),
 )  # fmt: skip
 
 
@@ -175,6 +188,7 @@ def _raids(today: datetime) -> FlagDocument:
 
 
 SEGMENT_DAYS = 28  # since then there are segments
+METRIC_DAYS = 27.6
 SHADOW_DAYS = 7
 # In how many days a flag should end.
 ENDS = {"cloud-saves": -20, "new-shop": 45, "onboarding-copy": 20, "starter-price": 30}
@@ -254,7 +268,8 @@ def working_hour(now: datetime, days_ago: float) -> datetime:
 
 
 def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
-    """Create the segments, the flags with their history, and the segment of all sample players."""
+    """Create the segments, the metrics, the flags with their history, and the segment of all sample
+    players."""
     used = set(Segment.objects.filter(environment=environment).values_list("key", flat=True))
     taken = set(Flag.objects.of(environment).values_list("key", flat=True))
     steps = [step for step in history(now) if step.key not in taken]
@@ -269,6 +284,16 @@ def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
             )  # fmt: skip
             moment = working_hour(now, SEGMENT_DAYS)
             Segment.objects.filter(pk=segment.pk).update(created_at=moment, updated_at=moment)
+            _backdate_audit(environment, moment)
+    measured = set(Metric.objects.filter(environment=environment).values_list("key", flat=True))
+    for key, name, direction, unit, definition in METRICS:
+        if key not in measured:
+            metric = metric_create(
+                environment=environment, key=key, definition=definition, direction=direction,
+                name=name, unit=unit, owner=CHLOE, actor=Actor(CHLOE),
+            )  # fmt: skip
+            moment = working_hour(now, METRIC_DAYS)
+            Metric.objects.filter(pk=metric.pk).update(created_at=moment, updated_at=moment)
             _backdate_audit(environment, moment)
     for step in steps[len(older) :]:
         _take(environment, step, now)

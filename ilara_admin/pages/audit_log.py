@@ -61,6 +61,8 @@ from players.services import personal_data_seen
 KINDS = {
     "flag": "Flags",
     "segment": "Segments",
+    "experiment": "Experiments",
+    "metric": "Metrics",
     "player": "Players",
     "event_name": "Events",
     "api_key": "API keys",

@@ -82,10 +82,23 @@ VERBS = {
     AuditAction.CHANNEL_CREATED: "added the channel",
     AuditAction.CHANNEL_UPDATED: "changed the channel",
     AuditAction.CHANNEL_DELETED: "removed the channel",
+    AuditAction.EXPERIMENT_CREATED: "created the experiment",
+    AuditAction.EXPERIMENT_UPDATED: "changed the experiment",
+    AuditAction.EXPERIMENT_STARTED: "started the experiment",
+    AuditAction.EXPERIMENT_STOPPED: "stopped the experiment",
+    AuditAction.EXPERIMENT_DECIDED: "decided the experiment",
+    AuditAction.EXPERIMENT_DELETED: "deleted the experiment",
+    AuditAction.METRIC_CREATED: "created the metric",
+    AuditAction.METRIC_UPDATED: "changed the metric",
+    AuditAction.METRIC_ARCHIVED: "archived the metric",
+    AuditAction.METRIC_UNARCHIVED: "unarchived the metric",
+    AuditAction.METRIC_DELETED: "deleted the metric",
 }
 OBJECT_PAGES = {
     "flag": "flag_detail",
     "segment": "segment_detail",
+    "experiment": "experiment_detail",
+    "metric": "metric_detail",
     "player": "player_detail",
     "event_name": "event_name",
     "staff": "staff_member",
@@ -104,6 +117,8 @@ GONE = (
     AuditAction.FLAG_DELETED,
     AuditAction.SEGMENT_DELETED,
     AuditAction.CHANNEL_DELETED,
+    AuditAction.EXPERIMENT_DELETED,
+    AuditAction.METRIC_DELETED,
 )
 NOUNS = {
     "event_name": "event",

@@ -57,6 +57,7 @@ NAVIGATION_WORDS = {
     "Flags": "features toggles switches experiments",
     "Segments": "audiences cohorts groups",
     "Live events": "stream tail log",
+    "Experiments": "tests results guarded rollouts a/b",
     "Change requests": "approvals reviews pending waiting second person guard",
     "API keys": "tokens secrets credentials",
     "Audit": "history changes log undo",
@@ -77,7 +78,9 @@ PAGES = (
 )
 ACTIONS = (
     Offer("New flag", "flag_new", "plus", "create add feature"),
+    Offer("New experiment", "experiment_new", "plus", "create add test measure split"),
     Offer("New segment", "segment_new", "plus", "create add audience"),
+    Offer("New metric", "metric_new", "plus", "create add measure figure"),
     Offer("Issue a key", "key_create", "key", "new create add api token", in_dialog=True),
     Offer("Invite a member", "staff_invite", "user-plus", "add staff user link", in_dialog=True),
     Offer("New member", "staff_new", "user-plus", "create add staff user", in_dialog=True),
@@ -100,6 +103,7 @@ OBJECT_ACTIONS = {
         Offer("Link an id to", "player_alias_add", "link", "alias", in_dialog=True),
         Offer("Summary of", "player_summary", "clipboard-document", "ticket copy", in_dialog=True),
     ),
+    "metric": (Offer("Edit", "metric_edit", "pencil-square", "change measure"),),
     "segment": (
         Offer("Edit", "segment_edit", "pencil-square", "change rule"),
         Offer("Add players to", "segment_ids_add", "user-plus", "list ids", in_dialog=True),

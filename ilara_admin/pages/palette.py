@@ -14,7 +14,7 @@ from django.shortcuts import render
 from django.urls import Resolver404, resolve
 
 from events.models import EventName
-from flags.models import Flag
+from flags.models import Flag, Metric
 from ilara_admin.models import Environment, Role
 from ilara_admin.pages import commands
 from ilara_admin.pages.commands import PaletteOption
@@ -31,14 +31,18 @@ from segments.models import Segment
 
 SHOWN = 5  # of each group
 SWITCHED = 30  # flags among which "turn off" chooses
-ICONS = {"player": "user", "flag": "flag", "segment": "funnel", "event": "bolt"}
-KINDS = {"Flags": "flag", "Segments": "segment", "Events": "event"}  # other groups hold players
+ICONS = {
+    "player": "user", "flag": "flag", "segment": "funnel", "metric": "chart-bar", "event": "bolt",
+}  # fmt: skip
+# Other groups hold players.
+KINDS = {"Flags": "flag", "Segments": "segment", "Metrics": "metric", "Events": "event"}
 TITLES = {LABELS[EXTERNAL_ID]: "Players"}
 # The parameter with the id of an object in the URLs of a section, and the object's kind.
 SECTIONS = {
     "players": ("player", "player_id"),
     "flags": ("flag", "key"),
     "segments": ("segment", "key"),
+    "metrics": ("metric", "key"),
 }
 
 
@@ -188,6 +192,10 @@ def _segment(segment: Segment) -> PaletteObject:
     return PaletteObject("segment", segment.key, segment.key, _other(segment.name, segment.key))
 
 
+def _metric(metric: Metric) -> PaletteObject:
+    return PaletteObject("metric", metric.key, metric.key, _other(metric.name, metric.key))
+
+
 def _event(event: EventName) -> PaletteObject:
     return PaletteObject("event", str(event.pk), event.name)
 
@@ -208,6 +216,8 @@ def _read(environment: Environment, ids: Iterable[ObjectId]) -> dict[ObjectId, P
         found += map(_flag, Flag.objects.filter(environment=environment, key__in=flags))
     if segments := wanted.get("segment"):
         found += map(_segment, Segment.objects.filter(environment=environment, key__in=segments))
+    if metrics := wanted.get("metric"):
+        found += map(_metric, Metric.objects.filter(environment=environment, key__in=metrics))
     if events := wanted.get("event"):
         found += map(_event, EventName.objects.filter(environment=environment, pk__in=events))
     return {ObjectId(each.kind, each.id): each for each in found}

@@ -13,6 +13,7 @@ from events.timeline import (
     TimelineAction,
     TimelineEntry,
     TimelineEvent,
+    TimelineExposure,
     TimelinePurchase,
 )
 from ilara_admin.core.diff import Change
@@ -26,8 +27,8 @@ from players.purchases import purchase_anchor
 
 @dataclass(frozen=True, slots=True)
 class TimelineRow:
-    """One line. `line` is that of the audit log for what staff did, `url` leads to the whole event,
-    `anchor` is the id of the row of a purchase."""
+    """One line. `line` is that of the audit log for what staff did, `url` leads to the whole event
+    or the experiment, `anchor` is the id of the row of a purchase."""
 
     entry: TimelineEntry
     line: AuditLine | None = None
@@ -107,6 +108,8 @@ def _row(
             return TimelineRow(
                 TimelineEntry(entry.kind, entry.at, entry.tie, shown), url=f"{url}?{at}"
             )
+        case TimelineExposure(key):
+            return TimelineRow(entry, url=environment_url(request, "experiment_detail", key))
         case TimelinePurchase():
             return TimelineRow(entry, anchor=purchase_anchor(bytes.fromhex(entry.tie)))
     return TimelineRow(entry)

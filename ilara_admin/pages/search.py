@@ -1,4 +1,4 @@
-"""Find by anything: players, flags, segments and events, for the find page and the palette."""
+"""Find by anything: players, flags, segments, metrics, events; for the find page and palette."""
 
 from datetime import datetime
 from itertools import groupby
@@ -11,7 +11,7 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
 from events.models import EventName
-from flags.models import Flag
+from flags.models import Flag, Metric
 from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, may, sees_personal, staff_view, url_in
@@ -168,11 +168,11 @@ def _inside(label: str) -> str:
     return label[0].lower() + label[1:] if label in LABELS.values() else isolated(label)
 
 
-# --- Flags, segments and events -------------------------------------------------------------------
+# --- Flags, segments, metrics and events ----------------------------------------------------------
 
 
 def _named(request: HtmxHttpRequest, q: str, most: int) -> list[HitGroup]:
-    """Flags and segments by key or name, and events by name."""
+    """Flags, segments and metrics by key or name, and events by name."""
     if not q or len(q) > MAX_TEXT or "\0" in q:
         return []
 
@@ -203,6 +203,18 @@ def _named(request: HtmxHttpRequest, q: str, most: int) -> list[HitGroup]:
         )
         for segment in first(Segment.objects.all(), "key", "name")
     ]
+    metrics = [
+        Hit(
+            metric.key,
+            environment_url(request, "metric_detail", metric.key),
+            _detail(
+                metric.name if metric.name != metric.key else "",
+                "archived" * bool(metric.archived_at),
+            ),
+            metric.key == q,
+        )
+        for metric in first(Metric.objects.all(), "key", "name")
+    ]
     events = [
         Hit(
             event.name,
@@ -215,6 +227,7 @@ def _named(request: HtmxHttpRequest, q: str, most: int) -> list[HitGroup]:
     return [
         HitGroup("Flags", flags),
         HitGroup("Segments", segments),
+        HitGroup("Metrics", metrics),
         HitGroup("Events", events),
     ]
 

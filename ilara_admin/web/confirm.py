@@ -54,6 +54,7 @@ class Confirm:
     reason: Literal["hidden", "optional", "required"] = "optional"  # posted as "reason"
     type_to_confirm: str = ""  # posted as "typed"
     form: BaseForm | None = None
+    more_fields: str = ""  # below those of the form, as HTML
     error: str = ""
     preview: str | None = None  # the effect of the form's values, or HTML; None: no preview
 

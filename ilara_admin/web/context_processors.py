@@ -36,7 +36,9 @@ WORK = (
     ("Overview", "", "home", "o"),
     ("Players", "players/", "users", "p"),
     ("Flags", "flags/", "flag", "f"),
+    ("Experiments", "experiments/", "beaker", "x"),
     ("Segments", "segments/", "funnel", "s"),
+    ("Metrics", "metrics/", "chart-bar", "m"),
     ("Live events", "events/", "bolt", "e"),
     ("Change requests", "requests/", "clipboard-document-check", "r"),
 )

@@ -16,6 +16,7 @@ OBJECT_PAGES = {
     "player_detail": ("player", "player_id"),
     "flag_detail": ("flag", "key"),
     "segment_detail": ("segment", "key"),
+    "metric_detail": ("metric", "key"),
     "event_name": ("event", "name_id"),
 }
 PAGE_OF = {kind: page for page, (kind, _) in OBJECT_PAGES.items()}

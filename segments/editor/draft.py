@@ -15,7 +15,9 @@ from ilara_admin.core.json_equality import identical
 from segments.language.operators import OPERATORS, ValueKind
 from segments.language.parser import FIELDS, MAX_CONDITIONS
 
-type PartKind = Literal["group", "field", "segment", "event", "property", "json"]
+type PartKind = Literal["group", "field", "segment", "event", "property", "where", "json"]
+# The kind of a whole rule: over players, or over the properties of an event.
+type RootKind = Literal["group", "where"]
 
 LEVELS = 3  # of groups, counting the rule itself
 FOLDED = "folded"  # the kind posted for a rule that is not being edited; its control holds JSON
@@ -39,7 +41,7 @@ _AS_TYPED = ("text", "pattern", "duration", "moment", "version")
 @dataclass(slots=True)
 class Draft:
     """`typed` maps control names to texts, and `segments` to a list of keys. `parts` are the parts
-    of a group, or the property conditions of an event."""
+    of a group, or the property conditions of an event or of a rule over events."""
 
     kind: PartKind
     typed: dict[str, Any]
@@ -51,23 +53,26 @@ def new_part(kind: PartKind) -> Draft:
     return Draft(kind, dict(NEW[kind]), inside)
 
 
-def new_rule() -> Draft:
-    return Draft("group", {"operator": "AND"}, [new_part("field")])
+def new_rule(root: RootKind = "group") -> Draft:
+    """A rule with a first condition; one over events without any."""
+    return Draft(root, {"operator": "AND"}, [new_part("field")] if root == "group" else [])
 
 
 # --- What was posted ----------------------------------------------------------------------------
 
 
-def read_draft(posted: Mapping[str, Sequence[str]], name: str) -> Draft:
+def read_draft(posted: Mapping[str, Sequence[str]], name: str, root: RootKind = "group") -> Draft:
     """Read the rule `name` from the posted controls."""
     controls: dict[str, dict[str, Sequence[str]]] = {}
     for key, values in posted.items():
         part, _, control = key.rpartition("-")
         controls.setdefault(part, {})[control] = values
-    return _read(controls, name, 1)
+    return _read(controls, name, 1, root)
 
 
-def _read(controls: Mapping[str, Mapping[str, Sequence[str]]], name: str, level: int) -> Draft:
+def _read(
+    controls: Mapping[str, Mapping[str, Sequence[str]]], name: str, level: int, root: RootKind
+) -> Draft:
     typed: dict[str, Any] = {
         control: list(filter(None, values)) if control == "segments" else values[-1]
         for control, values in controls.get(name, {}).items()
@@ -75,14 +80,16 @@ def _read(controls: Mapping[str, Mapping[str, Sequence[str]]], name: str, level:
     }
     kind = typed.pop("kind", "")
     if level == 1:
-        kind = "json" if kind in ("json", FOLDED) else "group"
+        kind = "json" if kind in ("json", FOLDED) else root
+    elif root == "where":
+        kind = "property"
     elif kind not in NEW:
         kind = "field"
     draft = Draft(kind, typed)
     # The properties of an event are one level below the parts of the deepest group.
-    if kind in ("group", "event") and level <= LEVELS + 1:
+    if kind in ("group", "event", "where") and level <= LEVELS + 1:
         while (inner := f"{name}-{len(draft.parts)}") in controls:
-            draft.parts.append(_read(controls, inner, level + 1))
+            draft.parts.append(_read(controls, inner, level + 1, root))
     return draft
 
 
@@ -131,7 +138,7 @@ def _part_at(draft: Draft, path: list[int]) -> Draft | None:
 def _may_hold(part: Draft, verb: str, level: int) -> bool:
     if len(part.parts) >= MAX_CONDITIONS:
         return False
-    if part.kind == "event":
+    if part.kind in ("event", "where"):
         return verb == "property"
     return part.kind == "group" and (
         verb in ("field", "segment", "event") or (verb == "group" and level < LEVELS)
@@ -146,9 +153,9 @@ def _next_focus(name: str, index: int, left: int) -> str:
 # --- Documents ----------------------------------------------------------------------------------
 
 
-def draft_of(document: Any, level: int = 1) -> Draft:
+def draft_of(document: Any, level: int = 1, root: RootKind = "group") -> Draft:
     """The draft of a valid rule document, or of a part of one."""
-    draft = _to_draft(document, level)
+    draft = _where_to_draft(document) if root == "where" else _to_draft(document, level)
     if draft is not None and identical(_to_document(draft), document):
         return draft
     return json_draft(document)
@@ -169,6 +176,13 @@ def _to_draft(document: Any, level: int) -> Draft | None:
     if document["field"] == "segment":
         return Draft("segment", {"operator": document["operator"], "segments": document["value"]})
     return _condition_to_draft("field", document)
+
+
+def _where_to_draft(document: Any) -> Draft | None:
+    if any("conditions" in item for item in document["conditions"]):
+        return None
+    parts = [_condition_to_draft("property", item) for item in document["conditions"]]
+    return Draft("where", {"operator": document["operator"]}, parts)
 
 
 def _condition_to_draft(kind: PartKind, document: Any) -> Draft:
@@ -213,7 +227,7 @@ def _to_document(draft: Draft) -> Any:
 def document_of(kind: PartKind, typed: Mapping[str, Any], parts: Sequence[Any]) -> dict[str, Any]:
     """The document of a part, from its controls and the documents of its parts."""
     operator = typed["operator"]
-    if kind == "group":
+    if kind in ("group", "where"):
         return {"operator": operator, "conditions": list(parts)}
     if kind == "segment":
         keys = list(dict.fromkeys(typed["segments"]))

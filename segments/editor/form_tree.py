@@ -9,6 +9,9 @@ segments/_rule.html in that form, a view needs
 
 With optional_editor and the template segments/_optional_rule.html, the rule may be left out, and
 it is folded to a sentence until staff edit it.
+
+With the root "where" and the template segments/_where.html, the rule is over the properties of an
+event. It may have no conditions, see Editor.is_empty.
 """
 
 import json
@@ -25,6 +28,7 @@ from segments.editor.draft import (
     FOLDED,
     LEVELS,
     Draft,
+    RootKind,
     act,
     draft_of,
     json_draft,
@@ -32,7 +36,7 @@ from segments.editor.draft import (
     read_draft,
 )
 from segments.editor.part_forms import FORMS, JsonForm, PartForm
-from segments.language.parser import RuleError, parse
+from segments.language.parser import RuleError, parse, parse_where
 from segments.language.sentences import describe
 
 # The name of all buttons. `json` and `rows` switch the mode; `edit`, `fold` and `clear` belong to a
@@ -104,6 +108,12 @@ class Editor:
     acted: bool = False
     focus: str = ""
     folded: bool = False
+    kind: RootKind = "group"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no conditions, as a rule over events may."""
+        return self.root.kind == "where" and not self.root.parts
 
     @property
     def sentence(self) -> str:
@@ -123,7 +133,7 @@ class Editor:
             return None
         document = self.root.document()
         try:
-            parse(document)
+            READ[self.kind](document)
         except RuleError as error:
             self.fault(error.path, error.message)
             return None
@@ -162,23 +172,30 @@ class Editor:
         return found
 
 
+READ = {"group": parse, "where": parse_where}
+
+
 def rule_editor(
-    name: str, posted: QueryDict | None, segments: Suggestions, document: Any = None
+    name: str,
+    posted: QueryDict | None,
+    segments: Suggestions,
+    document: Any = None,
+    kind: RootKind = "group",
 ) -> Editor:
     """The editor after a request: from the posted data, else from a document, else a new rule.
     `segments` are those that a rule may refer to."""
     if posted is None:
-        return _opened(name, segments, document)
-    draft = read_draft(dict(posted.lists()), name)
+        return _opened(name, segments, document, kind)
+    draft = read_draft(dict(posted.lists()), name, kind)
     action = posted.get(ACT, "")
     verb, _, place = action.partition(" ")
     if verb in ("json", "rows") and place == name:
-        editor = Editor(name, _part(draft, name, segments, bound=True), segments)
-        return _switched(editor, verb)
+        root = _part(draft, name, segments, bound=True)
+        return _switched(Editor(name, root, segments, kind=kind), verb)
     if verb and (place == name or place.startswith(f"{name}-")):
         focus = act(draft, name, action)
-        return _editor(draft, name, segments, acted=True, focus=focus)
-    return _editor(draft, name, segments, acted=bool(verb), bound=not verb)
+        return _editor(draft, name, segments, acted=True, focus=focus, kind=kind)
+    return _editor(draft, name, segments, acted=bool(verb), bound=not verb, kind=kind)
 
 
 def optional_editor(
@@ -225,18 +242,18 @@ def _folded(name: str, segments: Suggestions, document: Any, focus: str = "") ->
     return replace(found, folded=True)
 
 
-def _opened(name: str, segments: Suggestions, document: Any) -> Editor:
+def _opened(name: str, segments: Suggestions, document: Any, kind: RootKind = "group") -> Editor:
     if document is None:
-        return _editor(new_rule(), name, segments)
+        return _editor(new_rule(kind), name, segments, kind=kind)
     try:
-        parse(document)
+        READ[kind](document)
     except RuleError as error:
         draft = json_draft(document)
-        editor = Editor(name, _part(draft, name, segments, bound=True), segments)
+        editor = Editor(name, _part(draft, name, segments, bound=True), segments, kind=kind)
         editor.root.form.is_valid()
         editor.fault(error.path, error.message)
         return editor
-    return _editor(draft_of(document), name, segments)
+    return _editor(draft_of(document, root=kind), name, segments, kind=kind)
 
 
 def _switched(editor: Editor, verb: str) -> Editor:
@@ -244,21 +261,22 @@ def _switched(editor: Editor, verb: str) -> Editor:
     document = editor.read()
     if document is None:
         return editor
-    draft = json_draft(document) if verb == "json" else draft_of(document)
-    return _shown(draft, editor.name, editor.segments)
+    draft = json_draft(document) if verb == "json" else draft_of(document, root=editor.kind)
+    return _shown(draft, editor.name, editor.segments, editor.kind)
 
 
-def _shown(draft: Draft, name: str, segments: Suggestions) -> Editor:
+def _shown(draft: Draft, name: str, segments: Suggestions, kind: RootKind = "group") -> Editor:
     """The editor with the focus on its first control."""
     focus = f"{name}-{'json' if draft.kind == 'json' else 'operator'}"
-    return _editor(draft, name, segments, acted=True, focus=focus)
+    return _editor(draft, name, segments, acted=True, focus=focus, kind=kind)
 
 
 def _editor(
     draft: Draft, name: str, segments: Suggestions, *, acted: bool = False, focus: str = "",
-    bound: bool = False,
+    bound: bool = False, kind: RootKind = "group",
 ) -> Editor:  # fmt: skip
-    editor = Editor(name, _part(draft, name, segments, bound=bound), segments, acted, focus)
+    root = _part(draft, name, segments, bound=bound)
+    editor = Editor(name, root, segments, acted, focus, kind=kind)
     for part in editor.root.all():
         for bound_field in part.form:
             if bound_field.html_name == focus:

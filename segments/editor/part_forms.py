@@ -98,6 +98,13 @@ class GroupForm(PartForm):
         """Nothing: a group is validated together with its parts."""
 
 
+class WhereForm(GroupForm):
+    """A whole rule over the properties of an event."""
+
+    kind: ClassVar[PartKind] = "where"
+    operator = forms.ChoiceField(label="Events with", choices=GROUPS)
+
+
 class ConditionForm(PartForm):
     kind: ClassVar[PartKind] = "field"
     controls: ClassVar = {"field": "field", "operator": "operator", "value": "value"}
@@ -244,5 +251,7 @@ class JsonForm(PartForm):
 
 FORMS: Mapping[PartKind, type[PartForm]] = {
     form.kind: form
-    for form in (GroupForm, ConditionForm, PropertyForm, SegmentsForm, EventForm, JsonForm)
-}
+    for form in (
+        GroupForm, WhereForm, ConditionForm, PropertyForm, SegmentsForm, EventForm, JsonForm,
+    )
+}  # fmt: skip

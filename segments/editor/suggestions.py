@@ -82,9 +82,14 @@ def _suggest(part: RulePart, catalogue: Catalogue) -> None:
         case "event":
             event = _typed(part, "event")
             _hint(part, "event", event_hint(event, catalogue))
-            for inner in part.parts:
-                name = _typed(inner, "field")
-                _hint(inner, "field", place(name), property_hint(name, event, catalogue))
+            suggest_properties(part, event, catalogue)
+
+
+def suggest_properties(part: RulePart, event: str, catalogue: Catalogue) -> None:
+    """The hints of conditions on the properties of an event."""
+    for inner in part.parts:
+        name = _typed(inner, "field")
+        _hint(inner, "field", place(name), property_hint(name, event, catalogue))
 
 
 def _typed(part: RulePart, control: str) -> str:

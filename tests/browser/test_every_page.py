@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.urls import resolve
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.conftest import PATIENCE_MILLISECONDS, Ilara, Window
 from tests.browser.test_support import call, register
@@ -47,6 +47,14 @@ PAGES = [
     "segments/whales/delete/", "segments/whales/lists/",
     "segments/whales/lists/?list=exclude", "segments/whales/lists/add/",
     "segments/whales/lists/import/", "segments/whales/lists/clear/",
+    "experiments/", "experiments/?q=nothing", "experiments/+new/",
+    "experiments/+new/?flag=new-shop", "experiments/starter-price/",
+    "experiments/starter-price/edit/", "experiments/starter-price/start/",
+    "experiments/starter-price/stop/", "experiments/starter-price/extend/",
+    "experiments/starter-price/decide/?ship=lower", "experiments/starter-price/delete/",
+    "metrics/", "metrics/?state=archived", "metrics/+new/", "metrics/revenue/",
+    "metrics/level-failures/", "metrics/day-1-retention/edit/", "metrics/level-failures/edit/",
+    "metrics/sessions/archive/",
     "events/", "events/?paused=1", "events/?name=nothing", "events/{event}",
     "events/names/", "events/names/{name}/", "events/names/{name}/describe/",
     "events/names/?sort=-day", "events/names/{name}/?span=quarter",
@@ -247,6 +255,19 @@ def test_every_page__is_accessible(path: str, walker: Window, sample: dict[str, 
     assert page.locator("h1").count() == 1
     assert problems(page) == []
     assert walker.complaints == []
+
+
+@pytest.mark.browser
+def test_page_of_which_a_part_still_loads__is_accessible(
+    walker: Window, sample: dict[str, str]
+) -> None:
+    held: list[Route] = []
+    walker.page.route("**/impact/**", lambda route: held.append(route))
+    page = walker.open(f"requests/{sample['request']}/")
+    page.locator(".htmx-request").wait_for()
+    assert problems(page) == []
+    assert held
+    page.unroute_all()
 
 
 @pytest.mark.browser

@@ -17,10 +17,12 @@ from ilara_admin.bench.pages import REQUESTS, times_of_pages
 from ilara_admin.bench.processes import Cores, divided_cores, running_on
 from ilara_admin.bench.request_path import Setup, measure, method
 from ilara_admin.bench.scenarios import (
+    MEASURED,
     Scenario,
     api_scenarios,
     flags_fill,
     limit_scenarios,
+    measured_flag_create,
     sampled_choices,
 )
 from ilara_admin.bench.summary import Sample, bars, compared
@@ -150,6 +152,8 @@ class Command(IlaraCommand):
         with bench_database(None) as database:
             environment = _loaded(Size(players, 0, 0, 0))
             flags_fill(environment, flags)
+            if MEASURED in names:
+                measured_flag_create(environment)
             choices = sampled_choices(environment, players)
             setup = Setup(database, cores, server, driver, seconds, choices)
             scenarios = self.scenarios(environment)

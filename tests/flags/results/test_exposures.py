@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
+from events.timeline import TimelineExposure, TimelineFilter, TimelineKind, timeline
 from flags.engine.bucketing import gate, reweight
 from flags.engine.document import EVERYBODY, FlagDocument, Rule, boolean_document
 from flags.models import Experiment, ExperimentState, Exposure, Flag
@@ -14,12 +15,13 @@ from flags.overrides import override_remove, override_set
 from flags.results import exposures
 from flags.services import flag_create, flag_update
 from ilara_admin.core.changes import bump_config_version
-from ilara_admin.models import Environment
+from ilara_admin.models import Environment, Role
 from players.aliases import player_alias_link
 from players.erasure import player_delete
 from players.models import Player
 from tests.api_client import FLAGS, Api
-from tests.factories import ACTOR, make_environment, make_experiment, make_player
+from tests.factories import ACTOR, make_environment, make_experiment, make_exposure, make_player
+from tests.pages import signed_in, url_of
 
 OFREP = "/ofrep/v1/evaluate/flags"
 CONTEXT = {"country": "DE", "platform": "ios"}
@@ -150,11 +152,11 @@ def test_repeated_evaluations__write_nothing(
     assert versions() == [before]
 
 
-def versions() -> list[Any]:
+def versions() -> list[tuple[Any, ...]]:
     """Of each row, what changes with any write to it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT xmin::text, xmax::text, exposed_at FROM exposure")
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def test_memory__is_bounded_and_forgets(
@@ -328,6 +330,45 @@ def test_other_environment__is_not_measured(player: Player, experiment: Experime
     assert other.pk != experiment.environment_id
     flag_create(environment=other, key="half", document=document(), actor=ACTOR)
     assert written() == []
+
+
+# --- Timeline -------------------------------------------------------------------------------------
+
+
+def test_timeline__shows_when_the_variant_changed(
+    experiment: Experiment, flag: Flag, player: Player
+) -> None:
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    served = ["disabled", "disabled", "enabled", "enabled"]
+    for phase, variant in enumerate(served, 1):
+        experiment.phase = phase
+        make_exposure(experiment, player, variant, start + timedelta(days=phase))
+    other = make_experiment(flag, "other", rule_id="other")
+    make_exposure(
+        other, player, "a", start, overridden=True, second_variant="b",
+        second_at=start + timedelta(hours=1),
+    )  # fmt: skip
+    make_exposure(other, make_player(flag.environment, "someone"), "c", start)
+    found = timeline(player.pk, TimelineFilter(TimelineKind.EXPOSURE)).entries
+    shown = [
+        (entry.at - start, entry.detail.key, entry.detail.variant)
+        for entry in found
+        if isinstance(entry.detail, TimelineExposure)
+    ]
+    assert shown == [
+        (timedelta(days=3), "bigger-button", "enabled"),
+        (timedelta(days=1), "bigger-button", "disabled"),
+        (timedelta(hours=1), "other", "b"),
+        (timedelta(0), "other", "a"),
+    ]
+    assert timeline(player.pk).entries == found
+    assert timeline(player.pk, TimelineFilter(TimelineKind.EVENT)).entries == []
+
+
+def test_player_page__links_to_the_experiment(experiment: Experiment, player: Player) -> None:
+    make_exposure(experiment, player, "enabled", datetime.now(UTC))
+    page = signed_in(Role.VIEWER).get(url_of(player.environment, "player_detail", player.pk))
+    assert url_of(player.environment, "experiment_detail", experiment.key) in page.text
 
 
 # --- OFREP ----------------------------------------------------------------------------------------

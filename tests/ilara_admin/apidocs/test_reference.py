@@ -160,6 +160,7 @@ def test_every_field_of_the_specification__is_on_a_page() -> None:
         ("player_lifecycle", ["Stage"]),
         ("player_get", ["Stage"]),
         ("churn_risk", ["RiskLevel", "FactorName"]),
+        ("experiment_results", ["ResultVerdict"]),
         ("event_track", ["Status"]),
         ("event_batch", ["RejectionCode"]),
         ("ofrep_evaluate", ["OfrepReason"]),

@@ -26,8 +26,9 @@ from tests.serving import Gunicorn
 from tests.specification import same_shape
 
 ROOT = "https://games.example"
-# OpenFeature has SDKs, and games do not request the specification.
-WITH_CLIENT = [each for each in operations() if each.tag not in ("OpenFeature", "Specification")]
+# OpenFeature has SDKs, and games request neither results nor the specification.
+OTHERS = ("OpenFeature", "Experiments", "Specification")
+WITH_CLIENT = [each for each in operations() if each.tag not in OTHERS]
 SUFFIXES = {"python": "py", "node": "mjs", "go": "go"}
 STREAM = "event_stream"  # not run, since it never ends
 each_operation = pytest.mark.parametrize("operation", WITH_CLIENT, ids=lambda each: each.id)

@@ -1,0 +1,56 @@
+"""The example of the results of an experiment, for the specification."""
+
+from typing import Any
+
+from ilara_admin.api.endpoint import Example
+
+
+def _control(players: int, mean: float) -> dict[str, Any]:
+    empty = dict.fromkeys(("lift", "low", "high", "p_value", "verdict"))
+    return {"variant": "disabled", "players": players, "mean": mean, **empty, "adjusted": False}
+
+
+RESULTS = {
+    "experiment": "bigger-button",
+    "name": "Bigger buy button",
+    "flag_key": "shop_button",
+    "kind": "experiment",
+    "state": "running",
+    "control": "disabled",
+    "phase": 1,
+    "phase_at": "2026-05-04T09:00:00Z",
+    "ended_at": None,
+    "decision": "",
+    "decided_variant": "",
+    "computed_at": "2026-05-31T12:00:00Z",
+    "players": {"disabled": 12411, "enabled": 12502},
+    "left_out": {"overridden": 4, "two_variants": 17, "outside_population": 0},
+    "sample_ratio": {"p_value": 0.5641, "trusted": True, "places": []},
+    "metrics": [
+        {
+            "metric": "revenue",
+            "name": "Revenue per player",
+            "role": "primary",
+            "kind": "revenue",
+            "unit": "USD",
+            "direction": "up",
+            "tolerance": None,
+            "window_days": 7,
+            "variants": [
+                _control(10920, 0.412),
+                {
+                    "variant": "enabled",
+                    "players": 11002,
+                    "mean": 0.446,
+                    "lift": 0.0825,
+                    "low": 0.0131,
+                    "high": 0.1546,
+                    "p_value": 0.0112,
+                    "adjusted": True,
+                    "verdict": "better",
+                },
+            ],
+        }
+    ],
+}
+EXAMPLES = (Example(RESULTS),)

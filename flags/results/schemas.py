@@ -1,0 +1,105 @@
+"""The reply of the results of an experiment."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from flags.results.outcome import ResultVerdict
+from ilara_admin.api.json_schema import Moment
+from segments.keys import KEY_PATTERN
+
+ExperimentKey = Annotated[
+    str,
+    Meta(pattern=KEY_PATTERN, description="The key of an experiment.", examples=["bigger-button"]),
+]
+
+
+class RatioPlace(Struct):
+    dimension: Literal["stage", "payer", "country", "platform"]
+    group: str
+    players: dict[str, int]
+    p_value: float
+
+
+class SampleRatio(Struct):
+    p_value: Annotated[
+        float | None, Meta(description="Null if there are too few players to check.")
+    ]
+    trusted: Annotated[
+        bool,
+        Meta(description="False below a p-value of 0.001: do not trust the results."),
+    ]
+    places: Annotated[
+        list[RatioPlace],
+        Meta(description="Groups of players in which the numbers are out of proportion."),
+    ]
+
+
+class LeftOut(Struct):
+    overridden: Annotated[int, Meta(description="Players whose variant an override decided.")]
+    two_variants: Annotated[int, Meta(description="Players who saw two variants.")]
+    outside_population: Annotated[int, Meta(description="Players who are not in the population.")]
+
+
+class VariantResult(Struct):
+    """Of the control, `lift`, its limits and `verdict` are null."""
+
+    variant: str
+    players: Annotated[int, Meta(description="Those who have a value of the metric.")]
+    mean: float
+    lift: Annotated[
+        float | None, Meta(description="The change relative to the control: 0.05 is 5 %.")
+    ]
+    low: Annotated[float | None, Meta(description="The lower limit of its always-valid interval.")]
+    high: Annotated[
+        float | None, Meta(description="The upper limit. Null with a `low` if there is none.")
+    ]
+    p_value: Annotated[float | None, Meta(description="Always valid, as the interval.")]
+    adjusted: Annotated[
+        bool,
+        Meta(description="Whether values in the 14 days before the exposure are used (CUPED)."),
+    ]
+    verdict: ResultVerdict | None
+
+
+class MetricResult(Struct):
+    metric: str
+    name: str
+    role: Literal["primary", "guard", "secondary"]
+    kind: str
+    unit: Annotated[str, Meta(description="`%` for shares, whose means are from 0 to 1.")]
+    direction: Annotated[Literal["up", "down"], Meta(description="Which way is good.")]
+    tolerance: Annotated[
+        float | None, Meta(description="Of a guard: the worst change that is tolerable.")
+    ]
+    window_days: Annotated[
+        int | None, Meta(description="Days after the exposure that count; null: all.")
+    ]
+    variants: Annotated[list[VariantResult], Meta(description="The control first.")]
+
+
+class ExperimentResults(Struct):
+    experiment: str
+    name: str
+    flag_key: str
+    kind: Literal["experiment", "rollout"]
+    state: Literal["draft", "running", "stopped", "decided"]
+    control: str
+    phase: Annotated[
+        int, Meta(description="Counted from 1. A change of the split begins a new one.")
+    ]
+    phase_at: Annotated[Moment | None, Meta(description="When the phase began.")]
+    ended_at: Moment | None
+    decision: Annotated[
+        Literal["", "ship", "stop"], Meta(description="Empty unless the state is `decided`.")
+    ]
+    decided_variant: str
+    computed_at: Annotated[
+        Moment | None, Meta(description="As of when the results are. Null if there are none yet.")
+    ]
+    players: Annotated[dict[str, int], Meta(description="Players who count, by variant.")]
+    left_out: LeftOut
+    sample_ratio: SampleRatio
+    metrics: Annotated[
+        list[MetricResult], Meta(description="The primary metric, then guards, then others.")
+    ]
