@@ -19,7 +19,9 @@ TODAY = NOW.date()
 
 
 def stored(environment: Environment) -> dict[date, PlayerDay]:
-    return {each.day: each for each in PlayerDay.objects.filter(environment=environment)}
+    return {
+        each.day: each for each in PlayerDay.objects.filter(environment=environment, dimension="")
+    }
 
 
 def test_days__equal_what_the_activity_says(environment: Environment) -> None:
@@ -62,7 +64,7 @@ def test_purchases__count_unless_refunded_or_of_another_currency(
 
 def _counted(environment: Environment, now: datetime) -> PlayerDay:
     days_count(environment, now)
-    return PlayerDay.objects.get(environment=environment, day=now.date())
+    return PlayerDay.objects.get(environment=environment, day=now.date(), dimension="")
 
 
 def test_days_count__repeats_only_days_that_may_still_change(environment: Environment) -> None:
