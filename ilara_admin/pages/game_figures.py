@@ -257,7 +257,7 @@ def charts_of(request: HtmxHttpRequest, found: Figures) -> Iterator[AnyChart]:
 
     yield drawn(bars, "Sessions", lambda each: each.sessions, "session")
     yield drawn(bars, f"Revenue in {currency}", lambda each: float(each.revenue))
-    yield drawn(lines, f"ARPDAU in {currency}", lambda each: each.arpdau and float(each.arpdau))
+    yield drawn(lines, f"ARPDAU in {currency}", _arpdau)
     yield drawn(lines, "Payers among active players", lambda each: each.paying, "%")
 
 
@@ -293,6 +293,10 @@ def _parts(found: Figures) -> dict[str, dict[date, Sums]]:
     if any(each != Sums() for each in rest.values()):
         parts[OTHER if OTHER not in parts else f"{OTHER} values"] = rest
     return parts
+
+
+def _arpdau(sums: Sums) -> float | None:
+    return None if sums.arpdau is None else float(sums.arpdau)
 
 
 def name_of(value: str) -> str:

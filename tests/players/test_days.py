@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from ilara_admin.models import Environment
 from players import days
-from players.days import SETTLED, day_end, day_figures, days_count
+from players.days import SETTLED, day_figures, days_count
+from players.figures import day_end
 from players.models import PlayerDay, Purchase
 from tests.api_client import PLAYERS, Api
 from tests.factories import make_environment, make_player

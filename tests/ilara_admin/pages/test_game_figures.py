@@ -76,6 +76,7 @@ def test_breakdown__has_a_row_for_each_value_and_the_rest(
     viewer: Client, environment: Environment
 ) -> None:
     make_days(environment, 9)
+    PlayerDay.objects.filter(day=day(4)).update(revenue=0)
     html = shown(viewer, environment, "?by=country&range=7")
     rows = html.partition('id="values-title"')[2].partition("</table>")[0]
     assert [part.partition("<")[0] for part in rows.split("<bdi>")[1:]] == [
