@@ -1,6 +1,7 @@
 """The page of figures: range and breakdown, the download, values of the heat map."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from tests.browser.conftest import Window
 pytestmark = pytest.mark.browser
 
 
-def test_range_and_breakdown__change_what_is_shown_and_downloaded(admin: Window) -> None:
+def test_range_and_breakdown__change_what_is_shown_and_downloaded(
+    window: Callable[..., Window],
+) -> None:
+    admin = window(keyboard=True)
     page = admin.open("figures/")
     heat = page.locator("figure[data-kind=heat]")
     expect(heat).to_contain_text("Retention by first day")
@@ -22,12 +26,8 @@ def test_range_and_breakdown__change_what_is_shown_and_downloaded(admin: Window)
     expect(heat).to_contain_text("Retention by country")
     values = page.get_by_role("region", name="Figures by country")
     expect(values.get_by_role("row")).to_have_count(13)  # the sample game has twelve countries
-    summary = heat.locator("summary")
-    if admin.keyboard:
-        admin.reach(summary)
-        page.keyboard.press("Enter")
-    else:
-        summary.click()
+    admin.reach(heat.locator("summary"))
+    page.keyboard.press("Enter")
     expect(heat.get_by_role("columnheader", name="Day 30")).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download CSV").click()
