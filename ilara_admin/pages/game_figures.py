@@ -250,13 +250,17 @@ def charts_of(request: HtmxHttpRequest, found: Figures) -> Iterator[AnyChart]:
             yield bars(axis, series, label=label, unit=unit, markers=markers)
 
     def drawn(
-        draw: Callable[..., Chart], label: str, get: Callable[[Sums], Any], unit: str = ""
+        draw: Callable[..., Chart],
+        label: str,
+        get: Callable[[Sums], Any],
+        unit: str = "",
+        pins: Sequence[Marker] = (),
     ) -> Chart:
         series = [_series(name, days, found.period, get) for name, days in parts.items()]
-        return draw(axis, series, label=label, unit=unit, markers=markers)
+        return draw(axis, series, label=label, unit=unit, markers=pins)
 
     yield drawn(bars, "Sessions", lambda each: each.sessions, "session")
-    yield drawn(bars, f"Revenue in {currency}", lambda each: float(each.revenue))
+    yield drawn(bars, f"Revenue in {currency}", lambda each: float(each.revenue), pins=markers)
     yield drawn(lines, f"ARPDAU in {currency}", _arpdau)
     yield drawn(lines, "Payers among active players", lambda each: each.paying, "%")
 
@@ -266,9 +270,7 @@ def reach_chart(found: Figures, markers: Sequence[Marker]) -> Chart:
     known = {each.day: each for each in found.totals}
     days = found.period.days
     series = [
-        ChartSeries(
-            name, [getattr(known[day], column) if day in known else None for day in days], line=True
-        )
+        ChartSeries(name, [getattr(known[day], column) if day in known else None for day in days])
         for name, column in (("Day", "active"), ("7 days", "weekly"), ("30 days", "monthly"))
     ]
     axis = time_axis([datetime.combine(day, time(), UTC) for day in days])
