@@ -9,7 +9,7 @@ import msgspec
 from msgspec.json import encode
 
 from flags import schemas
-from flags.engine.arms import Measured, RunningExperiment, measured_of
+from flags.engine.arms import MeasuredRule, RunningExperiment, measured_of
 from flags.engine.document import DocumentError, FlagDocument, read_document
 from flags.engine.evaluation import (
     CompiledFlag,
@@ -86,7 +86,7 @@ class FlagSet:
     joined_constants: list[PrecomputedReply]
     decided: Mapping[int, Encoded]
     event_counts: frozenset[EventCount]
-    measured: Mapping[int, tuple[Measured, ...]]
+    measured: Mapping[int, tuple[MeasuredRule, ...]]
 
 
 def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
@@ -140,7 +140,7 @@ def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
 
 def _measured(
     rows: list[FlagRow], compiled: Mapping[str, CompiledFlag]
-) -> dict[int, tuple[Measured, ...]]:
+) -> dict[int, tuple[MeasuredRule, ...]]:
     found = {
         row.id: measured_of(compiled[row.key], row.experiments)
         for row in rows

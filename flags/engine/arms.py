@@ -45,7 +45,7 @@ class RunningExperiment(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredRule:
     """A running experiment of a compiled flag. `index` is the position of its rule; `inside` and
     `outside` are in thousandths of a percent."""
 
@@ -67,7 +67,7 @@ class ServedArm(NamedTuple):
 
 def measured_of(
     flag: CompiledFlag, experiments: Iterable[RunningExperiment]
-) -> tuple[Measured, ...]:
+) -> tuple[MeasuredRule, ...]:
     """What the experiments measure of the flag, in the order of its rules. Nothing if the flag is
     the same for all players: there is no one to compare with."""
     if flag.constant is not None:
@@ -80,15 +80,15 @@ def measured_of(
     )
 
 
-def _measured(experiment: RunningExperiment, index: int, rule: Rule) -> Measured:
+def _measured(experiment: RunningExperiment, index: int, rule: Rule) -> MeasuredRule:
     inside, outside = _bounds(rule, experiment.phase_at)
-    return Measured(
+    return MeasuredRule(
         experiment.id, experiment.key, experiment.phase, index, experiment.control, inside, outside
     )
 
 
 def arm_of(
-    flag: CompiledFlag, measured: Measured, decision: Decision, context: EvaluationContext
+    flag: CompiledFlag, measured: MeasuredRule, decision: Decision, context: EvaluationContext
 ) -> ServedArm | None:
     """The arm of a player with this decision, or None if the experiment does not measure it."""
     if not context.is_registered:
@@ -112,7 +112,7 @@ def arm_of(
 
 
 def _reaches(
-    flag: CompiledFlag, measured: Measured, decision: Decision, context: EvaluationContext
+    flag: CompiledFlag, measured: MeasuredRule, decision: Decision, context: EvaluationContext
 ) -> bool:
     """Whether the player, whom the rule does not decide, reaches it, and it is in force and
     matches."""
@@ -129,13 +129,16 @@ def _reaches(
 
 
 def arm_weights(rule: Rule, control: str, phase_at: datetime) -> Mapping[str, int]:
-    """How many buckets each arm has in the phase that began at this time. Empty while no players
-    are inside the percentage."""
+    """How many buckets each arm has in the phase that began at this time. Empty if there is nothing
+    to compare, as while no players are inside the percentage."""
     if rule.split is not None:
-        return weights_of(rule.split)
-    assert rule.variant is not None, "check_document ensures a variant or a split"
-    inside, outside = _bounds(rule, phase_at)
-    return {rule.variant: inside, control: EVERYBODY - outside} if inside else {}
+        weights = weights_of(rule.split)
+    else:
+        assert rule.variant is not None, "check_document ensures a variant or a split"
+        inside, outside = _bounds(rule, phase_at)
+        weights = {rule.variant: inside, control: EVERYBODY - outside}
+    found = {variant: weight for variant, weight in weights.items() if weight}
+    return found if len(found) > 1 else {}
 
 
 def phase_is_over(rule: Rule, phase_at: datetime, now: datetime) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from django.db import DatabaseError, InterfaceError, connection
 
 from flags.cache import FlagSet
-from flags.engine.arms import Measured, ServedArm, arm_of
+from flags.engine.arms import MeasuredRule, ServedArm, arm_of
 from flags.engine.evaluation import CompiledFlag, Decision, EvaluationContext
 from ilara_admin.core import background
 from segments.language.parser import NOT_IN_TEXT
@@ -101,7 +101,7 @@ def _note(known: tuple[int, int, str, ServedArm], found: _Note) -> None:
     start_thread()
 
 
-def _note_of(measured: Measured, arm: ServedArm, context: EvaluationContext) -> _Note:
+def _note_of(measured: MeasuredRule, arm: ServedArm, context: EvaluationContext) -> _Note:
     subject = context.subject
     return _Note(
         context.player_id,

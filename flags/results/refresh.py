@@ -8,7 +8,7 @@ fold and all readers of the event log wait for transactions that have written.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
@@ -21,6 +21,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models import Model
 
 from events import rollups
+from flags.engine.arms import arm_weights
 from flags.engine.document import DocumentError, decode_document
 from flags.models import (
     Experiment,
@@ -46,10 +47,8 @@ from flags.results.sums_sql import (
     caps_sql,
     groups_sql,
     sums_sql,
-    times_sql,
     top_sql,
 )
-from flags.results.weights import expected_weights, ramp_stride, ramp_weights
 from ilara_admin.core.horizon import Horizon
 from ilara_admin.models import Environment
 from segments.language.parser import RuleError, parse, parse_where
@@ -353,7 +352,7 @@ def _sum(
             caps = cursor.fetchone()
         cursor.execute(sums_sql(measured, population, now, top, caps, bind), params)
         rows = cursor.fetchall()
-        weights = _weights(cursor, experiment, measured, population, params)
+        weights = _weights(experiment)
         players = dict.fromkeys(weights, 0)
         left_out = dict.fromkeys(("overridden", "two", "population"), 0)
         for reason, variant, *_, count in (row[: len(DIMENSIONS) + 3] for row in rows):
@@ -436,10 +435,7 @@ def _top(cursor: CursorWrapper, measured: MeasuredExperiment, dimension: str) ->
     return [group for (group,) in cursor.fetchall()]
 
 
-def _weights(
-    cursor: CursorWrapper, experiment: Experiment, measured: MeasuredExperiment,
-    population: str | None, params: dict[str, Any],
-) -> dict[str, float]:  # fmt: skip
+def _weights(experiment: Experiment) -> Mapping[str, float]:
     """The expected weights; empty if the rule is gone or compares nothing."""
     try:
         document = decode_document(experiment.flag.document)
@@ -448,17 +444,12 @@ def _weights(
     rule = next((each for each in document.rules if each.id == experiment.rule_id), None)
     if rule is None or experiment.phase_at is None:
         return {}
-    stride = ramp_stride(rule)
-    if stride is None:
-        return expected_weights(rule, experiment.control, experiment.phase_at)
-    values: dict[str, Any] = {**params, "stride": stride, "origin": experiment.phase_at}
-    cursor.execute(times_sql(measured, population), values)
-    return ramp_weights(rule, experiment.control, experiment.phase_at, cursor.fetchall())
+    return arm_weights(rule, experiment.control, experiment.phase_at)
 
 
 def _places(
     cursor: CursorWrapper, measured: MeasuredExperiment, population: str | None,
-    params: dict[str, Any], weights: dict[str, float],
+    params: dict[str, Any], weights: Mapping[str, float],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The groups of players whose numbers are out of proportion, worst first."""
     found: list[tuple[float, dict[str, Any]]] = []

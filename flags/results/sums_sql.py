@@ -113,13 +113,6 @@ def groups_sql(measured: MeasuredExperiment, population: str | None, dimension: 
         WHERE x.left_out IS NULL AND x.{dimension} = ANY(%(groups)s) GROUP BY 1, 2"""
 
 
-def times_sql(measured: MeasuredExperiment, population: str | None) -> str:
-    """Rows of a time and the number of players who count and were exposed within %(stride)s from
-    it; %(origin)s is one of the times."""
-    return f"""SELECT date_bin(%(stride)s, x.exposed_at, %(origin)s), count(*)
-        FROM ({exposed_sql(measured, population)}) x WHERE x.left_out IS NULL GROUP BY 1"""
-
-
 def top_sql(measured: MeasuredExperiment, dimension: str) -> str:
     """The largest groups of a dimension."""
     return f"""SELECT {dimension} FROM exposure
