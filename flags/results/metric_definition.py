@@ -1,6 +1,7 @@
 """The definition of a metric: what applies to its kind, its errors, and the metric in words.
 
-A definition is a mapping with the keys DEFINITION, which are columns of flags.models.Metric.
+A definition is a mapping with the keys DEFINITION, which are columns of flags.models.Metric. The
+property is a path as rules write it, see segments/language/paths.py.
 Imports no Django.
 """
 
@@ -65,18 +66,19 @@ def problems(definition: Definition) -> dict[str, str]:
     return found | {name: text for name, text in checks.items() if text and name in APPLIES[kind]}
 
 
-def _is_name(text: object) -> bool:
-    return isinstance(text, str) and 1 <= len(text) <= 128 and not NOT_IN_TEXT.search(text)
-
-
 def _event_problem(event: object) -> str:
-    fits = _is_name(event)
+    fits = isinstance(event, str) and 1 <= len(event) <= 128 and not NOT_IN_TEXT.search(event)
     return "" if fits else "Name the event with 1 to 128 characters, such as level_complete."
 
 
 def _property_problem(name: object) -> str:
-    fits = _is_name(name)
-    return "" if fits else "Name a property of the event with 1 to 128 characters, such as score."
+    if not name:
+        return "Name a property of the event, such as score."
+    try:
+        parse_where({"operator": "AND", "conditions": [{"field": name, "operator": "is_set"}]})
+    except RuleError as error:
+        return error.message
+    return ""
 
 
 def _conditions_problem(conditions: object) -> str:

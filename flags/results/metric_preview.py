@@ -22,7 +22,7 @@ from ilara_admin.models import Environment
 from ilara_admin.web.chart_axes import time_axis, value_text
 from ilara_admin.web.charts import Chart, ChartSeries, bars, lines
 from players.models import PlayerDay
-from segments.language.parser import parse_where
+from segments.language.parser import attribute_path, parse_where
 from segments.language.sql import where_sql
 
 DAYS = 14
@@ -183,13 +183,11 @@ def _sample(environment: Environment, since: date) -> PlayerSample:
     return PlayerSample({pk: ActiveDays(first, bits) for pk, first, bits, _ in rows}, is_complete)
 
 
-_NUMBER = """CASE WHEN jsonb_typeof(e.properties -> %(property)s::text) = 'number'
-    THEN (e.properties -> %(property)s::text)::numeric END"""
 EVENT_VALUES = {
     "count": "count(*)",
     "share": "1",
-    "sum": f"coalesce(sum({_NUMBER}), 0)",
-    "mean": f"avg({_NUMBER})",
+    "sum": "coalesce(sum({number}), 0)",
+    "mean": "avg({number})",
 }
 EVENTS_SQL = """
 SELECT e.player_id, (e.received_at AT TIME ZONE 'UTC')::date, {value} FROM event e
@@ -234,7 +232,6 @@ def _values(
         "since": datetime.combine(days[0], time(), UTC),
         "until": datetime.combine(days[-1] + timedelta(days=1), time(), UTC),
         "event": definition["event"],
-        "property": definition["property"],
         "now": now,
     }
 
@@ -254,7 +251,11 @@ def _values(
             conditions = definition["conditions"]
             where = None if conditions is None else parse_where(conditions)
             filtered = where_sql(where, bind, "%(now)s::timestamptz")
-            sql = EVENTS_SQL.format(value=EVENT_VALUES[kind], where=filtered)
+            keys = map(bind, attribute_path(definition["property"]))
+            found_at = f"(e.properties{''.join(f' -> {key}::text' for key in keys)})"
+            number = f"CASE WHEN jsonb_typeof{found_at} = 'number' THEN {found_at}::numeric END"
+            value = EVENT_VALUES[kind].format(number=number)
+            sql = EVENTS_SQL.format(value=value, where=filtered)
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         for player, day, value in cursor.fetchall():

@@ -33,7 +33,6 @@ from ilara_admin.web.suggestions import Suggestions
 from segments.editor.form_tree import Editor, rule_editor
 from segments.editor.seen import Catalogue, event_hint, property_hint
 from segments.editor.suggestions import catalogue_of, suggest_properties
-from segments.language.paths import join_path, split_path
 
 PREVIEW = "preview"  # posted by the preview of the editor, and by a button without JavaScript
 REFINE = "refine"  # posted when another kind is chosen: show the fields that it has
@@ -223,9 +222,9 @@ def _previewed(
 def _suggest(form: MetricForm, editor: Editor, catalogue: Catalogue) -> None:
     event, name = _typed(form, "event"), _typed(form, "property")
     form["event"].help_text = event_hint(event, catalogue) or " "
-    hint = property_hint(join_path([name]), event, catalogue) if name else ""
+    hint = property_hint(name, event, catalogue)
     known = catalogue.events.get(event)
-    seen = known.properties.get(join_path([name])) if known and name else None
+    seen = known.properties.get(name) if known else None
     if seen and NUMBER not in seen.types:
         hint += "; only numbers count, so this metric would have no values"
     form["property"].help_text = hint or " "
@@ -241,7 +240,7 @@ def _numbers(form: MetricForm, catalogue: Catalogue) -> list[str]:
     event = catalogue.events.get(_typed(form, "event"))
     shown = [event] if event else list(catalogue.events.values())
     names = {
-        split_path(item.name)[0]: None
+        item.name: None
         for each in shown
         for item in each.properties.values()
         if NUMBER in item.types

@@ -87,11 +87,13 @@ class Game:
 
     def _play(self, player: Player, day: date, random: Random) -> None:
         at = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(hours=1)
-        for number in range(random.choice((0, 1, 3))):
+        for _ in range(random.choice((0, 1, 3))):
             Event.objects.create(
                 id=Event.objects.count() + 1, environment_id=self.environment.pk,
                 player_id=player.pk, event_id=f"{uuid4()}", name=random.choice(("win", "lose")),
-                properties={"stars": random.choice((1, 2, 3, "many")), "n": number},
+                properties={
+                    "stars": (stars := random.choice((1, 2, 3, "many"))), "in": {"stars": stars}
+                },
                 occurred_at=at, received_at=at,
             )  # fmt: skip
             PlayerSession.objects.create(
@@ -124,9 +126,9 @@ class Game:
             case "share":
                 return bool(events)
             case "sum":
-                return sum(numbers)
+                return float(sum(numbers))
             case "mean":
-                return sum(numbers) / len(numbers) if numbers else None
+                return float(sum(numbers)) / len(numbers) if numbers else None
             case "revenue":
                 return float(sum(bought))
             case "payers":
@@ -152,7 +154,7 @@ KINDS = [
     defined("share", event="lose"),
     defined("sum", event="win", property="stars"),
     defined("sum", event="win", property="stars", conditions=STARS),
-    defined("mean", event="win", property="stars"),
+    defined("mean", event="win", property="in.stars"),
     defined("revenue"),
     defined("payers"),
     defined("sessions"),
