@@ -11,9 +11,9 @@ from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued, JobAborted
 
 from flags import clients_seen, shadow, stale_notice, usage
-from flags.models import Experiment
 from flags.results import phases, refresh
 from ilara_admin.core.jobs import RETRY
+from ilara_admin.models import Environment
 
 
 @app.periodic(cron="37 3 * * *")
@@ -59,25 +59,25 @@ def refresh_results(timestamp: int, **_: Any) -> None:
     """Refresh the results of experiments, queue the jobs that rebuild them, and begin the phases
     that are due: after the guards have read those that end."""
     now = timezone.now()
-    for experiment_id in refresh.to_rebuild(now):
-        name = f"flags.rebuild_results.{experiment_id}"
+    for environment_id in refresh.to_rebuild(now):
+        name = f"flags.rebuild_results.{environment_id}"
         # Below the others: it takes minutes.
         queue = rebuild_results.configure(queueing_lock=name, lock=name, priority=-1)
         with suppress(AlreadyEnqueued):
-            queue.defer(experiment_id=experiment_id)
+            queue.defer(environment_id=environment_id)
     refresh.results_tick(now)
     phases.phases_begin_due(now)
 
 
 @app.task(pass_context=True, retry=RETRY)
-def rebuild_results(context: JobContext, experiment_id: int) -> None:
-    """Compute all values of an experiment again, unless another job has done so."""
-    experiment = Experiment.objects.filter(pk=experiment_id, rebuild=True).first()
-    if experiment is None:
+def rebuild_results(context: JobContext, environment_id: int) -> None:
+    """Compute all values of experiments again whose metrics changed."""
+    environment = Environment.objects.filter(pk=environment_id).first()
+    if environment is None:
         return
 
     def check() -> None:
         if context.should_abort():
             raise JobAborted
 
-    refresh.results_rebuild(experiment, check)
+    refresh.results_rebuild(environment, check)

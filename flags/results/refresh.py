@@ -19,6 +19,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Model
+from django.utils import timezone
 
 from events import rollups
 from flags.engine.arms import arm_weights
@@ -65,12 +66,12 @@ MOST_PLACES = 10
 RESULTS_LOCK = 0xA12  # first key of the advisory lock; the second is the environment's id
 
 type Check = Callable[[Environment, datetime], object]
-_checks: list[Check] = []
+checks: list[Check] = []
 
 
 def register(check: Check) -> None:
     """`check` is called for each environment whose results were computed, with the time."""
-    _checks.append(check)
+    checks.append(check)
 
 
 def results_tick(now: datetime) -> None:
@@ -86,7 +87,7 @@ def results_tick(now: datetime) -> None:
     for environment in environments.order_by("pk"):
         try:
             refresh_until(environment, now, horizon)
-            for check in _checks:
+            for check in checks:
                 check(environment, now)
         except Exception:
             logger.exception("results not refreshed environment=%s", environment.pk)
@@ -126,25 +127,30 @@ def refresh_until(environment: Environment, now: datetime, horizon: Horizon | No
             _sum(environment, experiment, each, now)
 
 
-def results_rebuild(experiment: Experiment, check: Callable[[], None] = lambda: None) -> None:
-    """Compute the values of all exposures of an experiment again, after a change of its metrics.
-    `check` runs before each chunk and may raise."""
-    measured = measured_of(experiment)
-    writer = _Writer(experiment.environment_id, [measured])
+def results_rebuild(environment: Environment, check: Callable[[], None] = lambda: None) -> None:
+    """Compute the values of all exposures to experiments whose metrics changed. `check` runs before
+    each chunk and may raise."""
+    found = Experiment.objects.filter(pk__in=_live_ids(timezone.now(), environment.pk))
+    experiments = list(found.filter(rebuild=True).order_by("pk"))
+    if not experiments:
+        return
+    measured = [measured_of(experiment) for experiment in experiments]
+    writer = _Writer(environment.pk, measured)
     for players in writer.all_players():
         check()
         writer.write(players)
-    with transaction.atomic():
-        locked = Experiment.objects.select_for_update(no_key=True).get(pk=experiment.pk)
-        # Else the metrics changed meanwhile, and a further rebuild is due.
-        if measured_of(locked).metrics == measured.metrics:
-            Experiment.objects.filter(pk=experiment.pk).update(rebuild=False)
+    for each in measured:
+        with transaction.atomic():
+            locked = Experiment.objects.select_for_update(no_key=True).filter(pk=each.id).first()
+            # Else the metrics changed meanwhile, and a further rebuild is due.
+            if locked and measured_of(locked) == each:
+                Experiment.objects.filter(pk=each.id).update(rebuild=False)
 
 
 def to_rebuild(now: datetime) -> list[int]:
-    """The experiments whose values must be computed again."""
+    """The environments with values that must be computed again."""
     live = Experiment.objects.filter(pk__in=_live_ids(now), rebuild=True)
-    return list(live.order_by("pk").values_list("pk", flat=True))
+    return list(live.order_by("environment").values_list("environment", flat=True).distinct())
 
 
 # --- What is measured -----------------------------------------------------------------------------

@@ -157,8 +157,8 @@ def main(players: int) -> None:
         refresh.results_refresh(environment, timezone.now())
 
     def again() -> None:
-        for experiment in Experiment.objects.all():
-            refresh.results_rebuild(experiment)
+        Experiment.objects.update(rebuild=True)
+        refresh.results_rebuild(environment)
 
     def spoil() -> None:
         run("UPDATE exposure SET figures = ARRAY[1.5], before = NULL")

@@ -15,17 +15,21 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from events import rollups
 from flags.engine.document import Rule, Slice, boolean_document
 from flags.models import (
     Experiment,
     ExperimentDay,
     ExperimentMetric,
     ExperimentResult,
+    ExperimentState,
     Exposure,
     Flag,
     Metric,
     MetricKind,
+    ResultRefresh,
 )
+from flags.results import refresh
 from flags.results.refresh import refresh_until, results_rebuild
 from flags.services import flag_create
 from ilara_admin.core.horizon import Horizon
@@ -34,6 +38,7 @@ from players.aliases import player_alias_link
 from players.erasure import player_delete
 from players.models import Player
 from players.services import purchase_refund, purchase_refund_undo
+from tests.api_client import EVENTS, PLAYERS, Api
 from tests.factories import ACTOR, make_experiment, make_exposure, make_metric, make_player
 
 pytestmark = pytest.mark.django_db
@@ -458,12 +463,12 @@ def check(game: Game, now: datetime) -> None:
 
 
 def test_results__equal_a_plain_recomputation(game: Game) -> None:
-    for step in range(5):
+    for step in range(4):
         game.now += DAY
         game.see()
         game.join(3)
         game.expose(15)
-        game.play(150)
+        game.play(120)
         game.ledgers(10)
         refresh_until(game.environment, game.now, horizon(game.now))
         check(game, game.now)
@@ -476,8 +481,125 @@ def test_results__equal_a_plain_recomputation(game: Game) -> None:
         now = game.now + timedelta(minutes=20)
         refresh_until(game.environment, now, horizon(now))
         check(game, now)
-    experiment = game.experiments[0]
+    # The last day ends, so that days of retention are final.
+    game.now += DAY
+    refresh_until(game.environment, game.now, horizon(game.now))
+    check(game, game.now)
     before = list(Exposure.objects.order_by("pk").values_list("figures", "before"))
-    Exposure.objects.filter(experiment=experiment, phase=3).update(figures=[1.0], before=None)
-    results_rebuild(experiment)
+    Exposure.objects.filter(experiment=game.experiments[0]).update(figures=[1.0], before=None)
+    Experiment.objects.filter(key="one").update(rebuild=True)
+    results_rebuild(game.environment)
+    assert not Experiment.objects.filter(rebuild=True).exists()
     assert list(Exposure.objects.order_by("pk").values_list("figures", "before")) == before
+
+
+# --- What makes a player's values be computed again -----------------------------------------------
+
+
+@dataclass
+class Measured:
+    """One player in a running experiment, whose values are computed."""
+
+    environment: Environment
+    experiment: Experiment
+    player: Player
+
+    def refresh(self, now: datetime | None = None) -> Any:
+        """The values after a refresh."""
+        now = now or timezone.now()
+        refresh_until(self.environment, now, horizon(now))
+        return Exposure.objects.get(player_id=self.player.pk).figures
+
+
+@pytest.fixture
+def measured(environment: Environment, flag: Flag, player: Player) -> Measured:
+    metrics = [
+        make_metric(environment, key, **KINDS[key]) for key in ("count", "revenue", "sessions")
+    ]
+    experiment = make_experiment(flag, "one", *metrics)
+    make_exposure(experiment, player, "enabled", timezone.now() - timedelta(minutes=1))
+    found = Measured(environment, experiment, player)
+    assert found.refresh() == [0, 0, 0]
+    return found
+
+
+def test_calls_of_the_api__change_the_values(measured: Measured, public_api: Api) -> None:
+    path = f"{PLAYERS}/{measured.player.pk}"
+    public_api.post(EVENTS, {"player_id": str(measured.player.pk), "event_name": "level"})
+    assert measured.refresh() == [1, 0, 0]
+    public_api.post(f"{path}/session", {})
+    assert measured.refresh() == [1, 0, 1]
+    public_api.post(f"{path}/purchase", {"amount": 4.99, "transaction_id": "t-1"})
+    assert measured.refresh() == [1, 4.99, 1]
+    purchase_refund(measured.player, "t-1", actor=ACTOR)
+    assert measured.refresh() == [1, 0, 1]
+    purchase_refund_undo(measured.player, "t-1", actor=ACTOR)
+    assert measured.refresh() == [1, 4.99, 1]
+
+
+def test_events_behind_the_horizon__wait_for_the_next_refresh(
+    measured: Measured, public_api: Api
+) -> None:
+    now = timezone.now()
+    before = horizon(now)
+    public_api.post(EVENTS, {"player_id": str(measured.player.pk), "event_name": "level"})
+    for reached in (before, None):
+        refresh_until(measured.environment, now, reached)
+        assert Exposure.objects.get().figures == [0, 0, 0]
+    assert ResultRefresh.objects.get().event_id == before.id
+    assert measured.refresh() == [1, 0, 0]
+
+
+def test_stopped_experiment__is_computed_until_its_windows_are_over(
+    measured: Measured, public_api: Api
+) -> None:
+    Metric.objects.filter(key="sessions").update(window_days=2)
+    ended = timezone.now()
+    Experiment.objects.update(state=ExperimentState.STOPPED, ended_at=ended)
+    path = f"{PLAYERS}/{measured.player.pk}"
+    public_api.post(EVENTS, {"player_id": str(measured.player.pk), "event_name": "level"})
+    public_api.post(f"{path}/session", {})
+    # The session is within its window, the event came after the end.
+    assert measured.refresh() == [0, 0, 1]
+    for days, ripe in ((1, 0), (3, 1), (9, 1)):
+        measured.refresh(ended + days * DAY)
+        newest = ExperimentDay.objects.latest("day")
+        assert newest.day == (ended + min(days, 3) * DAY).date()
+        result = ExperimentResult.objects.get(day=newest.day, metric__key="sessions")
+        assert result.arms["enabled"]["players"] == ripe
+
+
+def test_sample_ratio__says_where_players_are_missing(environment: Environment, flag: Flag) -> None:
+    experiment = make_experiment(flag, "one", make_metric(environment, "count", **KINDS["count"]))
+    now = timezone.now()
+    for number in range(80):
+        player = make_player(environment, f"p-{number}")
+        missing = number % 2 and number < 60
+        make_exposure(
+            experiment, player, "disabled" if number % 2 and not missing else "enabled", now,
+            country="DE" if number < 60 else "FR", platform="ios" if number % 4 else "android",
+        )  # fmt: skip
+    refresh_until(environment, now, horizon(now))
+    day = ExperimentDay.objects.get()
+    assert day.players == {"enabled": 70, "disabled": 10}
+    assert day.ratio_p is not None
+    assert day.ratio_p < 0.001
+    places = [(place["dimension"], place["group"]) for place in day.places]
+    assert ("country", "DE") in places
+    assert ("country", "FR") not in places
+    assert places[0] in {("stage", ""), ("payer", "no"), ("country", "DE")}
+
+
+def test_tick__checks_environments_with_running_experiments(
+    environment: Environment, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Any] = []
+    monkeypatch.setattr(rollups, "settled", lambda: None)
+    monkeypatch.setattr(refresh, "checks", [])
+    refresh.register(lambda *given: checked.append(given))
+    now = timezone.now()
+    refresh.results_tick(now)
+    assert checked == [(environment, now)]
+    Experiment.objects.update(state=ExperimentState.DRAFT)
+    refresh.results_tick(now)
+    assert len(checked) == 1
