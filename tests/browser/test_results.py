@@ -86,7 +86,9 @@ def test_read_the_results_of_an_experiment(window: Callable[..., Window]) -> Non
 
 def test_read_that_results_are_not_to_be_trusted(window: Callable[..., Window]) -> None:
     page = window().open("experiments/made-up-uneven/")
-    expect(page.get_by_role("alert")).to_contain_text("Do not trust these results.")
+    expect(page.get_by_role("main").get_by_role("alert")).to_contain_text(
+        "Do not trust these results."
+    )
     where = page.get_by_role("region", name="Where the imbalance sits")
     expect(where.get_by_role("row").filter(has_text="ios")).to_contain_text("2,600")
     verdicts = page.get_by_role("region", name="Buyers", exact=True)
