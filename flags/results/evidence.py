@@ -6,7 +6,7 @@
                   "tolerance": null, "means": {"A": 0.21, "B": 0.24},
                   "lifts": {"B": {"lift": 0.14, "low": 0.02, "high": 0.26, "p": 0.01}}}]}
 
-A lift is null below 100 players in either variant, or where the control's mean is 0.
+A lift is null below 100 players in either variant, or where too little happened to compare.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from typing import Any
 
 from flags.models import Experiment, ExperimentMetric
 from flags.results.reading import arms_of, newest_day, results_on
-from flags.results.statistics import Arm, Lift, compare
+from flags.results.statistics import UNBOUNDED, Arm, Lift, compare
 
 
 def evidence_of(experiment: Experiment) -> dict[str, Any] | None:
@@ -70,6 +70,8 @@ def share_sentence(lift: Mapping[str, float] | None) -> str:
     """`+4.2 % (0.9 to 7.6 %)` of a lift."""
     if lift is None:
         return "no verdict yet"
+    if lift["high"] >= UNBOUNDED:
+        return f"at least {100 * lift['low']:+.1f} %"
     figures = (lift[name] * 100 for name in ("lift", "low", "high"))
     return "{:+.1f} % ({:+.1f} to {:+.1f} %)".format(*figures)
 

@@ -2,6 +2,7 @@
 
 from math import ceil, isfinite
 
+from flags.results.breach import percent_text
 from flags.results.outcome import (
     PLANNED_EFFECT,
     Measure,
@@ -65,19 +66,6 @@ def _by(measure: Measure, lift: Lift) -> str:
     if lift.high < 0 and not measure.signed:
         high = min(high, 1.0)
     return f"by {percent_text(low)} to {percent_text(high)}"
-
-
-def percent_text(part: float) -> str:
-    """0.0214 as `2.1 %`, with a digit after the point below 10 %, two below 1 %."""
-    figure = abs(100 * part)
-    digits = 0 if figure >= 10 else 1 if figure >= 1 else 2
-    text = f"{100 * part:,.{digits}f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return (
-        value_text(0, PERCENT)
-        if text in ("0", "-0")
-        else f"{text} %".replace("-", "\N{MINUS SIGN}")
-    )
 
 
 def mean_text(measure: Measure, players: int, mean: float) -> str:

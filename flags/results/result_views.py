@@ -56,12 +56,13 @@ class VariantRow:
 
 @dataclass(frozen=True, slots=True)
 class MetricPanel:
-    """A metric of the page. `by_day` has a chart for each variant but the control."""
+    """A metric of the page. `chart` is None without a lift. `by_day` has a chart for each variant
+    that ever had one."""
 
     measure: Measure
     role: str
     rows: Sequence[VariantRow]
-    chart: Intervals
+    chart: Intervals | None
     notes: Sequence[str]
     by_day: Sequence[Chart]
     breakdowns: Sequence[Intervals]
@@ -126,11 +127,7 @@ def _panel(
         measure=measure,
         role=ROLE_NAMES[measure.role],
         rows=_rows(outcome),
-        chart=intervals(
-            [_interval(each.variant, each.lift) for each in outcome.comparisons],
-            label=f"Change beside {outcome.control_variant}",
-            unit=PERCENT,
-        ),
+        chart=_chart(outcome),
         notes=[text for text in (adjusted_text(outcome), power_text(outcome)) if text],
         by_day=_by_day(outcome, results, latest),
         breakdowns=_breakdowns(stored, latest),
@@ -150,6 +147,14 @@ def _rows(outcome: MeasureOutcome) -> list[VariantRow]:
             )
         )  # fmt: skip
     return rows
+
+
+def _chart(outcome: MeasureOutcome) -> Intervals | None:
+    if not any(each.lift for each in outcome.comparisons):
+        return None
+    rows = [_interval(each.variant, each.lift) for each in outcome.comparisons]
+    label = f"Change compared with {outcome.control_variant}"
+    return intervals(rows, label=label, unit=PERCENT)
 
 
 def _interval(name: str, lift: Lift | None) -> ChartInterval:
@@ -172,7 +177,10 @@ def _by_day(
     days = [_again(outcome.measure, each.arms, latest) for each in results]
     charts = []
     for variant in (each.variant for each in outcome.comparisons):
-        found = [_interval(variant, _lift_in(day, variant)) for day in days]
+        lifts = [_lift_in(day, variant) for day in days]
+        if not any(lifts):
+            continue
+        found = [_interval(variant, lift) for lift in lifts]
         series = [
             ChartSeries("Change", [each.estimate for each in found]),
             ChartSeries("Lower limit", [each.low for each in found]),

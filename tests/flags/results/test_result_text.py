@@ -9,7 +9,6 @@ from flags.results.result_text import (
     left_out_text,
     mean_text,
     p_text,
-    percent_text,
     power_text,
     verdict_text,
 )
@@ -130,17 +129,6 @@ def test_power__counts_what_cuped_explains() -> None:
 
 
 # --- Texts ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("part", "text"),
-    [
-        (0.0214, "2.1 %"), (0.05, "5 %"), (0.314, "31 %"), (0.0025, "0.25 %"), (12, "1,200 %"),
-        (0, "0 %"), (0.00001, "0 %"), (-0.0214, "\N{MINUS SIGN}2.1 %"),
-    ],
-)  # fmt: skip
-def test_percentage__has_two_digits(part: float, text: str) -> None:
-    assert percent_text(part) == text
 
 
 @pytest.mark.parametrize(
