@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from ilara_admin.core.audit import Actor, audit_record
 from ilara_admin.core.changes import bump_config_version
 from ilara_admin.models import AuditAction, AuditEntry
-from players import aliases, player_data
+from players import aliases, late_days, player_data
 from players.models import Player
 from players.player_data import Erasure, PlayerData, by_player_id, erase_rows
 from players.redaction import ERASED, Redaction, identifiers, personal_texts
@@ -51,6 +51,7 @@ def player_delete(player: Player, *, actor: Actor, reason: str = "") -> dict[str
         .get(pk=player.pk)
     )
     names += aliases.former_aliases_of(player)
+    late_days.mark_player(player)
     erasure = Erasure(player, names, _identifiers(player, names), uuid.uuid4())
     deleted: dict[str, int] = {}
     for data in player_data.registered():

@@ -253,6 +253,7 @@ class PlayerSession(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["player", "-received_at"], name="session_player_time"),
             models.Index(fields=["digest"], name="session_digest"),
+            models.Index(fields=["started_at"], name="session_started"),
         ]
 
 
@@ -339,27 +340,97 @@ class ValueFill(models.Model):
         db_table = "player_value_fill"
 
 
-class PlayerDay(models.Model):
-    """The figures of one environment and UTC day, as of `counted_at`. Only days.py writes it.
+class Dimension(models.TextChoices):
+    """What figures are broken down by: attributes of players. TOTAL is all players."""
 
-    `active` players were seen, `new` ones for the first time. `purchases` count as revenue and were
-    not refunded when they were counted; `payers` made them. `unverified` is the part of the revenue
-    that only game clients reported; None if it was not counted, on days before the column existed.
+    TOTAL = "", "All players"
+    COUNTRY = "country", "Country"
+    PLATFORM = "platform", "Platform"
+    VERSION = "version", "Version"
+
+
+class PlayerDay(models.Model):
+    """The figures of one environment and UTC day, as of `counted_at`: of all players, and of those
+    with the value `value` of a dimension, "" if they have none. Only days.py writes it.
+
+    Of a dimension, the TOP_VALUES values with the most active players have a row; the others are
+    what remains of the total. `active` players were seen, `new` ones for the first time.
+    `sessions` began on the day. `purchases` count as revenue and were not refunded when they were
+    counted; `payers` made them. `unverified` is the part of the revenue that only game clients
+    reported. `weekly` and `monthly` players were seen on at least one of the 7 or 30 days that end
+    with the day; only the total has them. Null: the day was counted before the column existed.
     """
 
-    pk = models.CompositePrimaryKey("environment_id", "day")
+    pk = models.CompositePrimaryKey("environment_id", "day", "dimension", "value")
     environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
     day = models.DateField()
+    dimension = models.CharField(max_length=10, default="", db_default="")
+    value = models.CharField(max_length=64, default="", db_default="")
     active = models.IntegerField()
     new = models.IntegerField()
+    sessions = models.IntegerField(null=True)
     purchases = models.IntegerField()
     payers = models.IntegerField()
     revenue = models.DecimalField()
     unverified = models.DecimalField(null=True)
+    weekly = models.IntegerField(null=True)
+    monthly = models.IntegerField(null=True)
     counted_at = models.DateTimeField()
 
     class Meta:
         db_table = "player_day"
+
+
+class PlayerCohort(models.Model):
+    """The players first seen on a UTC day, by country and platform as in PlayerDay, and how many of
+    them were active 1, 3, 7, 14 and 30 days later; null if that day had not ended by the end of the
+    day `until`. Only retention.py writes it.
+
+    Not by version: players who stay update the game, so newer versions would seem to keep them.
+    """
+
+    pk = models.CompositePrimaryKey("environment_id", "day", "dimension", "value")
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+", db_index=False)
+    day = models.DateField()
+    dimension = models.CharField(max_length=10)
+    value = models.CharField(max_length=64)
+    players = models.IntegerField()
+    day_1 = models.IntegerField(null=True)
+    day_3 = models.IntegerField(null=True)
+    day_7 = models.IntegerField(null=True)
+    day_14 = models.IntegerField(null=True)
+    day_30 = models.IntegerField(null=True)
+    until = models.DateField()
+
+    class Meta:
+        db_table = "player_cohort"
+
+
+class LateDay(models.Model):
+    """A past UTC day whose figures have to be counted again. A day may have several rows, so that
+    writers never wait for each other or for the count."""
+
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="+")
+    day = models.DateField()
+
+    class Meta:
+        db_table = "player_late_day"
+
+
+class FiguresState(models.Model):
+    """`stages` is the number of players in each lifecycle stage at `stages_at`. Sessions received
+    before `sessions_until` are in the figures. Counting the current day took `seconds`."""
+
+    environment = models.OneToOneField(
+        Environment, models.CASCADE, related_name="+", primary_key=True
+    )
+    stages = models.JSONField(default=dict)
+    stages_at = models.DateTimeField(null=True)
+    sessions_until = models.DateTimeField(null=True)
+    seconds = models.FloatField(default=0)
+
+    class Meta:
+        db_table = "player_figures_state"
 
 
 class ChurnFit(models.Model):

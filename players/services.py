@@ -15,7 +15,7 @@ from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.core.changes import Conflict, Fields, merge_changes
 from ilara_admin.core.text import isolated
 from ilara_admin.models import AuditAction, AuditEntry, Environment
-from players import statements
+from players import late_days, statements
 from players.models import Player, Purchase, attributes_problem
 from players.schemas import PlayerPatch
 
@@ -170,6 +170,7 @@ def purchase_refund(
     row = db.fetch_one(statements.refund(), [player.pk, bytes(purchase.digest), at])
     if row is None:
         raise ValidationError("This purchase is already refunded.")
+    late_days.mark_moment(player.environment_id, purchase.received_at)
     return audit_record(
         AuditAction.PLAYER_PURCHASE_REFUNDED,
         actor,
@@ -192,6 +193,7 @@ def purchase_refund_undo(
     row = db.fetch_one(statements.reversal(), [player.pk, bytes(purchase.digest)])
     if row is None:
         raise ValidationError("This purchase is not refunded.")
+    late_days.mark_moment(player.environment_id, purchase.received_at)
     return audit_record(
         AuditAction.PLAYER_REFUND_REVERSED,
         actor,

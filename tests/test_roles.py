@@ -17,6 +17,7 @@ from tests.pages import PAGES, address, ask, text_of
 TABLE: dict[Role, set[str]] = {
     # Sees everything, with players' e-mails and device ids masked; edits the own account.
     Role.VIEWER: {
+        "game_figures", "overview_csv",
         "overview", "find", "audit_list", "audit_entry", "audit_export", "key_list",
         "request_detail",
         "environment_settings", "developers", "reference", "reference_operation",

@@ -70,9 +70,8 @@ def _differ_entirely(control: Arm, other: Arm, up: bool, tolerance: float) -> bo
     return change < -worst if up else change > worst
 
 
-def breach_in(readings: Iterable[Reading]) -> Reading | None:
-    """The first guard that is breached."""
-    return next((each for each in readings if each.verdict is Verdict.BREACHED), None)
+def breaches_in(readings: Iterable[Reading]) -> list[Reading]:
+    return [each for each in readings if each.verdict is Verdict.BREACHED]
 
 
 def change_text(reading: Reading) -> str:

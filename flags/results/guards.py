@@ -7,7 +7,7 @@ phase.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, time, timedelta
@@ -41,7 +41,7 @@ from flags.results.breach import (
     End,
     Reading,
     Verdict,
-    breach_in,
+    breaches_in,
     change_text,
     end_of,
     fixed,
@@ -90,8 +90,8 @@ def guards_check(environment: Environment, now: datetime) -> int:
 def _check(read: GuardsRead, now: datetime) -> bool:
     """Whether it responded to a breach. An error must not keep the other guards from acting."""
     try:
-        if breach := breach_in(read.readings):
-            return _respond(read, breach, now)
+        if breaches := breaches_in(read.readings):
+            return _respond(read, breaches, now)
         if read.experiment.kind == ExperimentKind.ROLLOUT:
             _end(read, now)
     except Exception:
@@ -103,7 +103,7 @@ def _check(read: GuardsRead, now: datetime) -> bool:
 
 
 @transaction.atomic
-def _respond(read: GuardsRead, breach: Reading, now: datetime) -> bool:
+def _respond(read: GuardsRead, breaches: Sequence[Reading], now: datetime) -> bool:
     """False if another process has responded, or a new phase has begun since it was read."""
     experiment = experiments.locked(read.experiment)
     if experiment.state != ExperimentState.RUNNING or experiment.phase != read.experiment.phase:
@@ -111,7 +111,8 @@ def _respond(read: GuardsRead, breach: Reading, now: datetime) -> bool:
     again = _responded_in_phase(experiment)
     if again and experiment.on_breach == OnBreach.NOTIFY:
         return False
-    evidence = change_text(breach)
+    sentences = [change_text(each) for each in breaches]
+    evidence = sentences[0]
     actor = Actor.of_guard(f"Guard of {experiment.key}"[:200])
     done = _change_flag(experiment, f"Guard breached: {evidence}."[:MAX_REASON], actor, now)
     if again and done.refused:
@@ -121,7 +122,7 @@ def _respond(read: GuardsRead, breach: Reading, now: datetime) -> bool:
         GUARD_BREACH,
         experiment.environment,
         f"{experiment.flag.key}: a guard was breached. {done.text}",
-        [f"{evidence[0].upper()}{evidence[1:]}."],
+        [f"{text[0].upper()}{text[1:]}." for text in sentences],
         page="flag_detail",
         args=[experiment.flag.key],
         dedupe_key=f"{GUARD_BREACH}:{experiment.pk}:{experiment.phase}",

@@ -12,8 +12,10 @@ from flags.results.metric_definition import (
     DEFINITION,
     LEAST_PERCENTILE,
     MAX_WINDOW,
+    NOTHING,
     SHARES,
     only_applying,
+    problems,
 )
 from flags.results.metrics import TEXTS, definition_of, fields_of
 from ilara_admin.core.changes import MAX_REASON
@@ -118,6 +120,9 @@ class MetricForm(SeenForm):
         self.chosen_kind = kind if kind in APPLIES else MetricKind.COUNT.value
         has_unit = self.chosen_kind not in (*SHARES, MetricKind.REVENUE)
         self.applies = (*APPLIES[self.chosen_kind], *(["unit"] if has_unit else []))
+        for name, text in problems({**NOTHING, "kind": self.chosen_kind}).items():
+            self.fields[name].required = True
+            self.fields[name].error_messages["required"] = text
         if self.chosen_kind == MetricKind.RETENTION:
             window = self.fields["window_days"]
             window.label = "Day"

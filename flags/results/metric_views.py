@@ -144,25 +144,32 @@ def _edit(request: HtmxHttpRequest, metric: Metric | None) -> HttpResponse:
     else:
         form = MetricForm(metric, posted)
     form.fields["kind"].widget.attrs |= {
-        "hx-post": request.path, "hx-trigger": "change", "hx-vals": f'{{"{REFINE}": "1"}}',
-    }  # fmt: skip
+        "hx-post": request.path,
+        # Not for each option that the keyboard passes.
+        "hx-trigger": "change delay:300ms",
+        "hx-vals": f'{{"{REFINE}": "1"}}',
+    }
     catalogue = catalogue_of(request.environment)
-    preview, words = None, ""
+    preview, words, faults = None, "", []
     if posted is not None and form.is_bound:
         valid, conditions = form.is_valid(), _conditions(form, editor)
         definition = form.definition(conditions)
         wrong = problems(definition)
+        faults = editor.faults if "conditions" in form.applies else []
         if PREVIEW in posted:
-            if not (wrong or editor.faults or form.errors.keys() & set(DEFINITION)):
+            if not (wrong or faults or form.errors.keys() & set(DEFINITION)):
                 preview = metric_preview(
-                    request.environment, definition, form.cleaned_data["unit"], timezone.now()
+                    request.environment,
+                    definition,
+                    form.cleaned_data.get("unit", ""),
+                    timezone.now(),
                 )
                 words = sentence(definition)
             if wants_partial(request):
                 return _previewed(request, form, editor, catalogue, preview, words)
         for name in wrong.keys() & form.fields.keys() - form.errors.keys():
             form.add_error(name, wrong[name])
-        if valid and not (wrong or editor.faults or PREVIEW in posted or is_review(request)):
+        if valid and not (wrong or faults or PREVIEW in posted or is_review(request)):
             try:
                 return _save(request, metric, form, conditions)
             except ValidationError as error:
@@ -174,14 +181,14 @@ def _edit(request: HtmxHttpRequest, metric: Metric | None) -> HttpResponse:
         "metric": metric,
         "form": form,
         "editor": editor,
-        "faults": editor.faults if form.is_bound else [],
+        "faults": faults,
         "catalogue": catalogue,
         "properties": _numbers(form, catalogue),
         "preview": preview,
         "words": words,
         "running": metrics.running_experiments(metric) if metric else [],
     }
-    refused = form.is_bound and (form.errors or editor.faults)
+    refused = form.is_bound and (form.errors or faults)
     return render_partial(
         request, "flags/results/metric_edit.html", context, partial="editor",
         status=422 if refused else 200,
@@ -215,13 +222,13 @@ def _previewed(
 
 def _suggest(form: MetricForm, editor: Editor, catalogue: Catalogue) -> None:
     event, name = _typed(form, "event"), _typed(form, "property")
-    form.fields["event"].help_text = event_hint(event, catalogue) or " "
+    form["event"].help_text = event_hint(event, catalogue) or " "
     hint = property_hint(join_path([name]), event, catalogue) if name else ""
     known = catalogue.events.get(event)
     seen = known.properties.get(join_path([name])) if known and name else None
     if seen and NUMBER not in seen.types:
         hint += "; only numbers count, so this metric would have no values"
-    form.fields["property"].help_text = hint or " "
+    form["property"].help_text = hint or " "
     suggest_properties(editor.root, event, catalogue)
 
 

@@ -43,6 +43,7 @@ from flags.results.sums_sql import (
     DIMENSIONS,
     OPEN_DIMENSIONS,
     SUMS,
+    caps_sql,
     groups_sql,
     sums_sql,
     times_sql,
@@ -346,7 +347,11 @@ def _sum(
         top = None
         if newest is None or _slot(newest.computed_at) != _slot(now):
             top = {name: _top(cursor, measured, name) for name in OPEN_DIMENSIONS}
-        cursor.execute(sums_sql(measured, population, now, top, bind), params)
+        caps: list[float | None] = []
+        if any(metric.percentile is not None for metric in measured.metrics):
+            cursor.execute(caps_sql(measured, population, now, bind), params)
+            caps = cursor.fetchone()
+        cursor.execute(sums_sql(measured, population, now, top, caps, bind), params)
         rows = cursor.fetchall()
         weights = _weights(cursor, experiment, measured, population, params)
         players = dict.fromkeys(weights, 0)

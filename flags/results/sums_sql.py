@@ -1,6 +1,6 @@
 """The SQL that adds up players' values by variant."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -41,47 +41,69 @@ def exposed_sql(measured: MeasuredExperiment, population: str | None) -> str:
       AND x.figures IS NOT NULL"""
 
 
+def caps_sql(
+    measured: MeasuredExperiment, population: str | None, now: datetime, bind: Callable[[Any], str]
+) -> str:
+    """One row, with two columns for each metric with a percentile: the highest value that counts,
+    and the highest value before. The percentile is by nearest rank, of all variants together."""
+    columns = [
+        f"percentile_disc({bind(metric.percentile / PERCENT)}) WITHIN GROUP (ORDER BY {value})"
+        for metric in measured.metrics
+        if metric.percentile is not None
+        for value in _values_sql(metric, now, bind)
+    ]
+    return f"SELECT {', '.join(columns)} FROM ({exposed_sql(measured, population)}) x"
+
+
 def sums_sql(
     measured: MeasuredExperiment, population: str | None, now: datetime,
-    top: dict[str, list[str]] | None, bind: Callable[[Any], str],
+    top: Mapping[str, list[str]] | None, caps: Sequence[float | None], bind: Callable[[Any], str],
 ) -> str:  # fmt: skip
     """Rows of left_out, variant, the DIMENSIONS, players, and SUMS columns of each metric. With
     `top`, the groups of OPEN_DIMENSIONS that are told apart, there is a row for each combination of
-    groups, else the dimensions are NULL; so are other groups."""
+    groups, else the dimensions are NULL; so are other groups. `caps` is the row of caps_sql."""
     groups = dict.fromkeys(DIMENSIONS, "NULL")
     if top is not None:
         groups |= {"stage": "x.stage", "payer": "x.payer"}
         for name, texts in top.items():
             groups[name] = f"CASE WHEN x.{name} = ANY({bind(texts)}) THEN x.{name} END"
-    values, columns, caps = [], [], []
+    limits = iter(caps)
+    values, columns = [], []
     for metric in measured.metrics:
-        place, ripe = metric.position + 1, ripe_before(metric, now)
-        value = f"x.figures[{place}]"
-        counts = "x.left_out IS NULL"
-        if ripe is not None:
-            counts += f" AND x.exposed_at < {bind(ripe)}"
-        value = f"CASE WHEN {counts} THEN {value} END"
-        before = f"CASE WHEN {counts} AND x.figures[{place}] IS NOT NULL THEN x.before[{place}] END"
-        v, b = f"v{place}", f"b{place}"
+        value, before = _values_sql(metric, now, bind)
         if metric.percentile is not None:
-            share = bind(metric.percentile / PERCENT)
-            for name, written in ((v, value), (b, before)):
-                caps.append(f"percentile_disc({share}) WITHIN GROUP (ORDER BY {written}) AS {name}")
-            # LEAST ignores NULL, which a value may be.
-            value, before = (
-                f"CASE WHEN ({written}) > caps.{name} THEN caps.{name} ELSE {written} END"
-                for name, written in ((v, value), (b, before))
-            )
+            value, before = (_capped_sql(each, next(limits), bind) for each in (value, before))
+        v, b = f"v{metric.position}", f"b{metric.position}"
         values += [f"{value} AS {v}", f"coalesce({before}, 0) AS {b}"]
         terms = (v, f"{v} * {v}", b, f"{b} * {b}", f"{v} * {b}")
         columns += [f"count({v})", *(f"coalesce(sum({term}), 0)" for term in terms)]
-    exposed = exposed_sql(measured, population)
-    limits = f", (SELECT {', '.join(caps)} FROM ({exposed}) x) caps" if caps else ""
     named = ", ".join(f"{sql} AS {name}" for name, sql in groups.items())
+    # OFFSET 0: else each value would be written, and computed, once for each of its sums.
     return f"""
 SELECT left_out, variant, {", ".join(DIMENSIONS)}, {", ".join(["count(*)", *columns])}
-FROM (SELECT {", ".join(["x.left_out", "x.variant", named, *values])} FROM ({exposed}) x{limits}) x
+FROM (SELECT {", ".join(["x.left_out", "x.variant", named, *values])}
+      FROM ({exposed_sql(measured, population)}) x OFFSET 0) x
 GROUP BY left_out, variant, {", ".join(DIMENSIONS)}"""
+
+
+def _values_sql(metric: FigureMetric, now: datetime, bind: Callable[[Any], str]) -> tuple[str, str]:
+    """The value and the value before of a player who counts and has a value, else NULL."""
+    place, counts = metric.position + 1, "x.left_out IS NULL"
+    ripe = ripe_before(metric, now)
+    if ripe is not None:
+        counts += f" AND x.exposed_at < {bind(ripe)}"
+    return (
+        f"CASE WHEN {counts} THEN x.figures[{place}] END",
+        f"CASE WHEN {counts} AND x.figures[{place}] IS NOT NULL THEN x.before[{place}] END",
+    )
+
+
+def _capped_sql(value: str, cap: float | None, bind: Callable[[Any], str]) -> str:
+    """LEAST ignores NULL, which a value may be. Without a cap no player has a value."""
+    if cap is None:
+        return value
+    limit = f"{bind(cap)}::float8"
+    return f"CASE WHEN ({value}) > {limit} THEN {limit} ELSE {value} END"
 
 
 def groups_sql(measured: MeasuredExperiment, population: str | None, dimension: str) -> str:

@@ -56,6 +56,8 @@ STATES = ("on", "archive")
 UNTIMED = {"event_stream", "passkey_sign_in", "account_factor_remove", "account_session_end"}
 # Filters by typed values, which a page does not list as choices: common and rare players.
 TYPED = {
+    "game_figures": ({"range": "90"}, {"range": "90", "by": "country"}, {"by": "version"}),
+    "overview_csv": ({"range": "90", "by": "version"},),
     "player_list": (
         {"country": "PT"},
         {"attribute": "level", "test": "least", "value": "40"},

@@ -29,6 +29,7 @@ from ilara_admin.management.bar import ProgressBar
 from ilara_admin.models import Environment, Project
 from players.aliases import player_alias_link
 from players.churn_training import TooFewError, churn_refit
+from players.days import days_count
 from players.event_log import PURCHASE_EVENT, REFUND_EVENT, SESSION_EVENT
 from players.models import Player, player_id_for
 from players.notes import note_add
@@ -38,6 +39,7 @@ from segments.models import Segment
 
 SIZE = 5_000
 TEST_SIZE = 12
+COUNTING_SECONDS = 2.0  # for the figures of past days, the newest first; the worker counts the rest
 SEED = 20_260
 JSON = msgspec.json.Encoder(decimal_format="number")
 
@@ -116,7 +118,9 @@ def demo_fill(
         evaluations_fill(live, now, SEED)
         progress("Flags and segments", 1, 1)
     progress("Counts", 0, 1)
-    rollups.fold()  # counts for the first pages, before the worker runs
+    # Counts for the first pages, before the worker runs.
+    rollups.fold()
+    days_count(live, now, COUNTING_SECONDS)
     progress("Counts", 1, 1)
     with suppress(TooFewError):
         churn_refit(live, now.date(), progress)

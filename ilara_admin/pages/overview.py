@@ -1,4 +1,5 @@
-"""The overview: figures of today, recent changes, setup steps of a new environment."""
+"""The overview: what needs attention, figures of today and of the last four weeks, recent changes,
+setup steps of a new environment."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,21 +10,29 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from events.models import Event, EventName
-from events.stats import Arrivals, Freshness, InWords, arrivals, chart_of, in_words, unusual_names
+from events.models import Event
+from events.stats import Arrivals, arrivals, chart_of
 from flags.models import Flag
 from flags.usage import environment_daily
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
-from ilara_admin.core.open_requests import waiting_for
 from ilara_admin.models import Environment, Role
+from ilara_admin.pages.attention import matters
 from ilara_admin.pages.audit_search import AuditReader, Wanted
 from ilara_admin.pages.audit_text import CHANGES, audit_lines
-from ilara_admin.web.access import environment_url, may, staff_view
+from ilara_admin.pages.figure_sums import Period
+from ilara_admin.pages.game_figures import (
+    DEFAULT_DAYS,
+    figures_of,
+    headline,
+    markers_of,
+    reach_chart,
+)
+from ilara_admin.web.access import environment_url, staff_view
 from ilara_admin.web.chart_axes import time_axis
 from ilara_admin.web.charts import Chart, ChartSeries, bars
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.days import day_figures, is_late
-from players.models import Player
+from players.models import Dimension, Player
 
 LAST_CHANGES = 10
 SHOWN = tuple(each for each in CHANGES if not each.startswith("staff."))
@@ -38,26 +47,15 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
     log = AuditReader(request.environment, Wanted(SHOWN), request.user)
     context: dict[str, Any] = {
         "arrived": arrived,
-        "unusual": _unusual(request.environment, arrived.fresh, now),
+        "matters": matters(request, arrived.fresh, now),
         "hours": chart_of(arrived.hours, "Events per hour, last 24 hours"),
         "evaluations": _evaluations(request.environment, now),
         "figures": figures,
-        "waiting": waiting_for(
-            request.environment, request.user, may_approve=may(request, Role.LIVE_OPS)
-        ),
+        "weeks": _weeks(request, now),
         "lines": audit_lines(request, log.read(None, LAST_CHANGES)),
         "steps": _steps(request, arrived, figures, now),
     }
     return render(request, "ilara_admin/overview.html", context)
-
-
-def _unusual(
-    environment: Environment, fresh: Freshness, now: datetime
-) -> list[tuple[EventName, InWords]]:
-    """The events that stopped or surged, the most frequent ones first."""
-    found = in_words(unusual_names(environment, fresh, now), now)
-    names = EventName.objects.filter(pk__in=found).order_by("-count") if found else []
-    return [(name, found[name.pk]) for name in names]
 
 
 def _evaluations(environment: Environment, now: datetime) -> Chart | None:
@@ -72,6 +70,21 @@ def _evaluations(environment: Environment, now: datetime) -> Chart | None:
         label=f"Evaluations of flags per day, last {EVALUATION_DAYS} days",
         unit="evaluation",
     )
+
+
+def _weeks(request: HtmxHttpRequest, now: datetime) -> dict[str, Any] | None:
+    """The figures of the last four weeks beside those before, and the chart of active players;
+    None if no day has been counted."""
+    yesterday = now.astimezone(UTC).date() - timedelta(days=1)
+    period = Period(yesterday - timedelta(days=DEFAULT_DAYS - 1), yesterday)
+    found = figures_of(request.environment, period, Dimension.TOTAL)
+    if not found.days:
+        return None
+    return {
+        "period": period,
+        "figures": headline(found, request.environment.currency),
+        "chart": reach_chart(found, list(markers_of(request, period))),
+    }
 
 
 def _figures(environment: Environment, now: datetime) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ilara_admin.pages import (
     compare,
     copying,
     freezes,
+    game_figures,
     guard_settings,
     keys,
     notifications,
@@ -30,6 +31,8 @@ from ilara_admin.pages import (
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
+    path("figures/", game_figures.game_figures, name="game_figures"),
+    path("figures/csv/", game_figures.overview_csv, name="overview_csv"),
     path("players/", player_list.player_list, name="player_list"),
     path("players/columns/", player_list.player_columns, name="player_columns"),
     path("players/selected/list/", player_bulk.player_bulk_list, name="player_bulk_list"),

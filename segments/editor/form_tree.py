@@ -159,7 +159,9 @@ class Editor:
 
     @property
     def faults(self) -> list[RuleProblem]:
-        found = []
+        found: list[RuleProblem] = []
+        if self.is_empty:
+            return found
         for part in self.root.all():
             if not part.form.is_bound:
                 continue

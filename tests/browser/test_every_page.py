@@ -19,6 +19,7 @@ from tests.pages import PAGES as ADDRESSES
 DEAD_LINKS = ["/invite/unknown/", "/sign-in/reset/unknown/"]
 MISSING = ["/sample-game/test/flags/new-shop/", "/nowhere/", *DEAD_LINKS]
 PAGES = [
+    "figures/", "figures/?by=country&range=90", "figures/?since=2020-01-01&until=2020-01-02",
     "", "players/", "players/?stage=churned", "players/?q=unknown", "players/churn/",
     "players/{player}/", "players/{player}/summary/", "players/{player}/edit/",
     "players/{player}/attributes/", "players/{player}/attributes/one/",
@@ -91,6 +92,7 @@ NO_PAGES = {
     "event_stream", "event_pending", "event_names_csv", "flag_impact", "flag_list_csv",
     "segment_size", "saved_view_rename", "saved_view_delete",
     "event_rate",
+    "overview_csv",
     "palette",
     "player_export_download",
     # test_accounts.py looks at these: they need a second factor.

@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from ilara_admin.models import Environment
 from players import days
-from players.days import SETTLED, day_end, day_figures, days_count
+from players.days import SETTLED, day_figures, days_count
+from players.figures import day_end
 from players.models import PlayerDay, Purchase
 from tests.api_client import PLAYERS, Api
 from tests.factories import make_environment, make_player
@@ -19,7 +20,9 @@ TODAY = NOW.date()
 
 
 def stored(environment: Environment) -> dict[date, PlayerDay]:
-    return {each.day: each for each in PlayerDay.objects.filter(environment=environment)}
+    return {
+        each.day: each for each in PlayerDay.objects.filter(environment=environment, dimension="")
+    }
 
 
 def test_days__equal_what_the_activity_says(environment: Environment) -> None:
@@ -62,7 +65,7 @@ def test_purchases__count_unless_refunded_or_of_another_currency(
 
 def _counted(environment: Environment, now: datetime) -> PlayerDay:
     days_count(environment, now)
-    return PlayerDay.objects.get(environment=environment, day=now.date())
+    return PlayerDay.objects.get(environment=environment, day=now.date(), dimension="")
 
 
 def test_days_count__repeats_only_days_that_may_still_change(environment: Environment) -> None:

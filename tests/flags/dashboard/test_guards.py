@@ -62,7 +62,7 @@ def page(flag: Flag) -> str:
 
 
 def set_percentage(client: Client, flag: Flag, percent: int, **fields: Any) -> Any:
-    return client.post(f"{page(flag)}rules/r/rollout/", {"rollout": percent, **fields})
+    return client.post(f"{page(flag)}rules/r/percentage/", {"rollout": percent, **fields})
 
 
 def breach(flag: Flag) -> None:
@@ -79,7 +79,7 @@ def breach(flag: Flag) -> None:
 
 
 def test_dialog__offers_the_metrics_without_a_window(client: Client, flag: Flag) -> None:
-    shown = client.get(f"{page(flag)}rules/r/rollout/").text
+    shown = client.get(f"{page(flag)}rules/r/percentage/").text
     assert "Guard this rollout" in shown
     assert "errors: lower is better" in shown
     assert "revenue: higher is better" in shown
@@ -100,7 +100,7 @@ def test_guarded_change__starts_a_rollout_and_the_next_one_goes_on(
     uses = rollout.metrics.values_list("metric__key", "role", "tolerance")
     assert list(uses) == [("errors", "guard", 0.05)]
 
-    shown = client.get(f"{page(flag)}rules/r/rollout/").text
+    shown = client.get(f"{page(flag)}rules/r/percentage/").text
     assert len(re.findall(r"<input[^>]* checked", shown)) == 2  # guarded, by errors
     more = {**GUARDED, "guard-metrics": ["errors", "revenue"], "guard-tolerance": "7.5"}
     set_percentage(client, flag, 50, **more)
@@ -153,7 +153,7 @@ def test_percentage_that_includes_everyone__cannot_be_guarded(client: Client, fl
 
 def test_dialog__says_why_a_change_cannot_be_guarded(client: Client, flag: Flag) -> None:
     experiment = make_experiment(flag, "prices")
-    dialog = f"{page(flag)}rules/r/rollout/"
+    dialog = f"{page(flag)}rules/r/percentage/"
     assert "The experiment prices measures this rule." in client.get(dialog).text
     experiment.delete()
     flag_set_enabled(flag, False, actor=ACTOR)

@@ -13,7 +13,7 @@ from flags.results.breach import (
     End,
     Reading,
     Verdict,
-    breach_in,
+    breaches_in,
     change_text,
     end_of,
     fixed,
@@ -94,11 +94,11 @@ def test_rare_and_uniform_values__have_a_verdict(
     assert reading(control, other, up=up).verdict is verdict
 
 
-def test_first_breach__is_the_one_acted_on() -> None:
+def test_breaches__are_those_of_all_guards() -> None:
     fine = reading(arm(1000, 500), arm(1000, 500))
     bad, worse = (reading(arm(1000, 500), arm(1000, events)) for events in (800, 900))
-    assert breach_in([fine]) is None
-    assert breach_in([fine, bad, worse]) is bad
+    assert breaches_in([fine]) == []
+    assert breaches_in([fine, bad, worse]) == [bad, worse]
 
 
 @pytest.mark.parametrize(

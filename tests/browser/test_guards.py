@@ -1,0 +1,38 @@
+"""A guarded rollout: guard a percentage in the dialog, and see the guards on the flag's page."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Window
+from tests.browser.test_every_page import problems
+from tests.browser.test_flags import clone_flag
+
+pytestmark = pytest.mark.browser
+
+
+def test_percentage__is_guarded_in_the_dialog(admin: Window) -> None:
+    key = clone_flag(admin)
+    page = admin.page
+    admin.press("link", "Turn on")
+    admin.press("button", "Turn on in live")
+    admin.press("link", "Set the percentage of rule 1")
+    admin.fill(page.get_by_role("spinbutton", name="Percentage"), "20")
+    tolerance = page.get_by_label("Worst tolerable change, %")
+    expect(tolerance).to_be_hidden()
+    admin.tick(page.get_by_label("Guard this rollout"))
+    expect(tolerance).to_be_visible()
+    admin.press("button", "Save to live")
+    expect(page.get_by_text("Choose at least one metric.")).to_be_visible()
+    admin.tick(page.get_by_role("checkbox", name=re.compile("lower is better")).first)
+    admin.fill(tolerance, "10")
+    assert problems(page) == []
+    page.set_viewport_size({"width": 1280, "height": 900})
+    admin.press("button", "Save to live")
+
+    rules = page.get_by_role("region", name=f"Guards of {key}-rollout-1")
+    expect(rules).to_contain_text("+10 %")
+    expect(rules).to_contain_text("Too few players yet")
+    expect(page.get_by_text("Guarded", exact=True)).to_be_visible()
+    assert problems(page) == []
