@@ -8,7 +8,7 @@ PRIMARY = {"blank": True, "editable": False, "primary_key": True, "serialize": F
 class Migration(migrations.Migration):
     dependencies = [
         ("ilara_admin", "0014_break_glass_index"),
-        ("players", "0006_unverified_revenue"),
+        ("players", "0007_churn_calibration"),
     ]
     operations = [
         # In place: processes of the old version read the rows without a dimension.

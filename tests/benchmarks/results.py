@@ -53,13 +53,15 @@ PURCHASES_SQL = """
     INSERT INTO purchase (player_id, environment_id, digest, amount, currency, counted, verified,
                           received_at)
     SELECT id, %(environment)s, uuid_send(gen_random_uuid()),
-        round((1 + random() * 20)::numeric, 2), 'USD', true, true, now() - random() * %(days)s * interval '1 day'
+        round((1 + random() * 20)::numeric, 2), 'USD', true, true,
+        now() - random() * %(days)s * interval '1 day'
     FROM numbered WHERE n %% 20 = 0"""
 EXPOSURES_SQL = """
     INSERT INTO exposure (player_id, experiment_id, phase, variant, overridden, exposed_at, stage,
                           payer, country, platform)
     SELECT id, %(experiment)s, 1, CASE WHEN n * 31 %% 2 = 0 THEN 'enabled' ELSE 'disabled' END,
-        false, now() - random() * interval '20 days', (ARRAY['new', 'active', 'at_risk'])[1 + n %% 3],
+        false, now() - random() * interval '20 days',
+        (ARRAY['new', 'active', 'at_risk'])[1 + n %% 3],
         n %% 20 = 0, (ARRAY['US', 'DE', 'FR', 'JP', 'BR', 'IN'])[1 + n %% 6],
         (ARRAY['ios', 'android'])[1 + n %% 2]
     FROM numbered"""
@@ -170,7 +172,8 @@ def main(players: int) -> None:
     report("refresh without new events", f"{timed(first):8.1f} s")
     before = hot()
     run(NEW_SQL, environment=environment.pk, new=NEW_EVENTS)
-    stopping, folds = threading.Event(), []
+    stopping = threading.Event()
+    folds: list[float] = []
     thread = threading.Thread(target=fold_beside, args=(stopping, folds))
     thread.start()
     report(f"refresh after {NEW_EVENTS:,} new events, beside the fold", f"{timed(first):8.1f} s")

@@ -117,7 +117,7 @@ class Game:
         ]
         if definition["conditions"]:
             events = [each for each in events if each["stars"] in (2, 3)]
-        numbers = [each["stars"] for each in events if each["stars"] != "many"]
+        numbers: list[float] = [each["stars"] for each in events if each["stars"] != "many"]
         match definition["kind"]:
             case "count":
                 return len(events)
