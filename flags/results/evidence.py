@@ -1,83 +1,78 @@
-"""The results of an experiment as a JSON snapshot, which its decision keeps.
-
-    {"at": "2026-06-01T09:00:00+00:00", "phase": 1, "control": "A",
-     "players": {"A": 5120, "B": 5034}, "left_out": {"two": 12}, "ratio_p": 0.39,
-     "metrics": [{"key": "revenue", "name": "Revenue", "role": "primary", "direction": "up",
-                  "tolerance": null, "means": {"A": 0.21, "B": 0.24},
-                  "lifts": {"B": {"lift": 0.14, "low": 0.02, "high": 0.26, "p": 0.01}}}]}
-
-A lift is null below 100 players in either variant, or where too little happened to compare.
-"""
+"""The results that a decision keeps: as the API returned them then, and how its page shows them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from flags.models import Experiment, ExperimentMetric
-from flags.results.reading import arms_of, newest_day, results_on
-from flags.results.statistics import UNBOUNDED, Arm, Lift, compare
+import msgspec
+
+from flags.models import Experiment
+from flags.results.latest import latest_results, results_json
+from flags.results.outcome import Measure, ResultVerdict, VariantOutcome
+from flags.results.result_text import TONES, mean_text, p_text, verdict_text
+from flags.results.statistics import UNBOUNDED, Arm, Lift
 
 
-def evidence_of(experiment: Experiment) -> dict[str, Any] | None:
-    """The newest results; None before the first refresh of the phase."""
-    day = newest_day(experiment)
-    if day is None:
+def evidence_of(experiment: Experiment) -> Any:
+    """The newest results, as JSON data."""
+    return msgspec.to_builtins(results_json(latest_results(experiment)))
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRow:
+    """A variant in the table of a snapshot. `verdict` is "" for the control."""
+
+    metric: str
+    role: str
+    is_first: bool
+    variant: str
+    players: int
+    mean: str
+    p: str
+    verdict: str
+    tone: str
+
+
+def evidence_rows(evidence: Mapping[str, Any]) -> list[EvidenceRow]:
+    """A row for each metric and variant, of a snapshot by evidence_of."""
+    return [
+        _row(metric, found, is_first=not number)
+        for metric in evidence["metrics"]
+        for number, found in enumerate(metric["variants"])
+    ]
+
+
+def _row(metric: Mapping[str, Any], found: Mapping[str, Any], *, is_first: bool) -> EvidenceRow:
+    measure = Measure(
+        key=metric["metric"],
+        name=metric["name"],
+        kind=metric["kind"],
+        unit=metric["unit"],
+        role=metric["role"],
+        higher_is_better=metric["direction"] == "up",
+        tolerance=metric["tolerance"],
+    )
+    lift = _lift(found)
+    verdict = ResultVerdict(found["verdict"]) if found["verdict"] else None
+    outcome = verdict and VariantOutcome(found["variant"], Arm(0, 0.0, 0.0), lift, verdict)
+    return EvidenceRow(
+        metric=measure.key,
+        role=measure.role,
+        is_first=is_first,
+        variant=found["variant"],
+        players=found["players"],
+        mean=mean_text(measure, found["players"], found["mean"]),
+        p=p_text(lift) if outcome else "",
+        verdict=verdict_text(measure, outcome) if outcome else "",
+        tone=TONES.get(verdict, "") if verdict else "",
+    )
+
+
+def _lift(found: Mapping[str, Any]) -> Lift | None:
+    if found["lift"] is None:
         return None
-    arms = {result.metric_id: arms_of(result.arms) for result in results_on(day)}
-    uses = ExperimentMetric.objects.filter(experiment=experiment).select_related("metric")
-    return {
-        "at": day.computed_at.isoformat(),
-        "phase": day.phase,
-        "control": experiment.control,
-        "players": day.players,
-        "left_out": day.left_out,
-        "ratio_p": day.ratio_p,
-        "metrics": [
-            _metric(use, experiment.control, arms.get(use.metric_id, {}))
-            for use in uses.order_by("position")
-        ],
-    }
-
-
-def _metric(use: ExperimentMetric, control: str, arms: Mapping[str, Arm]) -> dict[str, Any]:
-    return {
-        "key": use.metric.key,
-        "name": use.metric.name,
-        "role": str(use.role),
-        "direction": str(use.metric.direction),
-        "tolerance": use.tolerance,
-        "means": {variant: arm.mean for variant, arm in arms.items() if arm.players},
-        "lifts": lifts_of(control, arms),
-    }
-
-
-def lifts_of(control: str, arms: Mapping[str, Arm]) -> dict[str, dict[str, float] | None]:
-    """The lift of each other variant, None without a verdict."""
-    base = arms.get(control)
-    return {
-        variant: _limits(compare(base, arm) if base else None)
-        for variant, arm in arms.items()
-        if variant != control
-    }
-
-
-def _limits(lift: Lift | None) -> dict[str, float] | None:
-    if lift is None:
-        return None
-    return {"lift": lift.lift, "low": lift.low, "high": lift.high, "p": lift.p}
-
-
-def share_sentence(lift: Mapping[str, float] | None) -> str:
-    """`+4.2 % (0.9 to 7.6 %)` of a lift."""
-    if lift is None:
-        return "no verdict yet"
-    if lift["high"] >= UNBOUNDED:
-        return f"at least {100 * lift['low']:+.1f} %"
-    figures = (lift[name] * 100 for name in ("lift", "low", "high"))
-    return "{:+.1f} % ({:+.1f} to {:+.1f} %)".format(*figures)
-
-
-def tone_of(lift: Mapping[str, float] | None, direction: str) -> str:
-    """`ok` or `danger` for a lift that differs from no change, "" for others."""
-    if lift is None or lift["low"] <= 0 <= lift["high"]:
-        return ""
-    return "ok" if (lift["lift"] > 0) == (direction == "up") else "danger"
+    high = UNBOUNDED if found["high"] is None else found["high"]
+    return Lift(
+        control_mean=0.0, mean=found["mean"], lift=found["lift"], low=found["low"], high=high,
+        p=found["p_value"],
+    )  # fmt: skip

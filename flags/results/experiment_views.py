@@ -28,7 +28,7 @@ from flags.models import (
     MetricRole,
 )
 from flags.results import experiments
-from flags.results.evidence import evidence_of, lifts_of, share_sentence, tone_of
+from flags.results.evidence import evidence_of, evidence_rows
 from flags.results.experiment_forms import DecideForm, ExperimentFilterForm, ExtendForm
 from flags.results.experiment_words import (
     ACT_WORDS,
@@ -36,9 +36,12 @@ from flags.results.experiment_words import (
     population_text,
     share_text,
 )
+from flags.results.latest import measure_of
 from flags.results.measured import rule_of
 from flags.results.measured_by import state_of
+from flags.results.outcome import is_trusted, outcome_of
 from flags.results.reading import arms_of
+from flags.results.result_text import TONES, verdict_text
 from flags.results.result_views import results_of
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.core.open_requests import open_about
@@ -75,7 +78,7 @@ def _experiment(request: HtmxHttpRequest, key: str) -> Experiment:
 def experiment_list(request: HtmxHttpRequest) -> HttpResponse:
     all_of_them = Experiment.objects.filter(environment=request.environment)
     form = ExperimentFilterForm(request)
-    found = all_of_them.select_related("flag")
+    found = all_of_them.select_related("flag", "environment")
     if text := form.value("q"):
         found = found.filter(
             Q(key__icontains=text) | Q(name__icontains=text) | Q(flag__key__icontains=text)
@@ -120,32 +123,36 @@ def rows_of(found: Sequence[Experiment]) -> list[dict[str, Any]]:
 def _primaries(
     found: Sequence[Experiment], days: Sequence[ExperimentDay]
 ) -> dict[int, list[dict[str, str]]]:
-    """The lifts of the primary metric by variant, as text, by experiment."""
+    """The verdicts on the primary metric by variant, by experiment."""
     uses = ExperimentMetric.objects.filter(experiment__in=found, role=MetricRole.PRIMARY)
-    wanted = {use.experiment_id: use.metric for use in uses.select_related("metric")}
+    wanted = {use.experiment_id: use for use in uses.select_related("metric")}
     newest = Q()
     for day in days:
         if day.experiment_id in wanted:
             newest |= Q(
                 experiment=day.experiment_id, phase=day.phase, day=day.day,
-                metric=wanted[day.experiment_id],
+                metric=wanted[day.experiment_id].metric,
             )  # fmt: skip
     if not newest:
         return {}
-    controls = {each.pk: each.control for each in found}
-    return {
-        result.experiment_id: [
+    by_id = {each.pk: each for each in found}
+    trusted = {day.experiment_id: is_trusted(day.ratio_p) for day in days}
+    verdicts = {}
+    for result in ExperimentResult.objects.filter(newest).defer("breakdowns"):
+        experiment, use = by_id[result.experiment_id], wanted[result.experiment_id]
+        measure = measure_of(use, experiment)
+        outcome = outcome_of(
+            measure, arms_of(result.arms), experiment.control, trusted=trusted[experiment.pk]
+        )
+        verdicts[experiment.pk] = [
             {
-                "variant": variant,
-                "text": share_sentence(lift),
-                "tone": tone_of(lift, wanted[result.experiment_id].direction),
+                "variant": each.variant,
+                "text": verdict_text(measure, each),
+                "tone": TONES.get(each.verdict, ""),
             }
-            for variant, lift in lifts_of(
-                controls[result.experiment_id], arms_of(result.arms)
-            ).items()
+            for each in outcome.comparisons
         ]
-        for result in ExperimentResult.objects.filter(newest).defer("breakdowns")
-    }
+    return verdicts
 
 
 def share_of(players: int, planned: int | None) -> int | None:
@@ -175,7 +182,7 @@ def experiment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "players": players,
         "share": share_of(players, experiment.planned_players),
         "results": results,
-        "decided_on": shown_evidence(experiment.evidence),
+        "decided_on": shown_evidence(experiment.evidence) if experiment.evidence else None,
         "requests": open_about(request.environment, "experiment", key),
         "history": [_line(entry) for entry in history.order_by("-id")[:SHOWN_HISTORY]],
         "may_edit": may(request, Role.LIVE_OPS),
@@ -244,31 +251,14 @@ def _uses(experiment: Experiment) -> list[dict[str, Any]]:
     ]
 
 
-def shown_evidence(evidence: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A snapshot as the table shows it: a row for each metric and variant."""
-    if evidence is None:
-        return None
-    rows = []
-    for metric in evidence["metrics"]:
-        for variant, mean in metric["means"].items():
-            lift = metric["lifts"].get(variant)
-            rows.append(
-                {
-                    "metric": metric,
-                    "variant": variant,
-                    "mean": f"{mean:.4g}",
-                    "is_control": variant == evidence["control"],
-                    "lift": share_sentence(lift),
-                    "tone": tone_of(lift, metric["direction"]),
-                    "p": "" if lift is None else f"{lift['p']:.3f}",
-                }
-            )
-    ratio = evidence["ratio_p"]
+def shown_evidence(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """A snapshot of results as _evidence.html shows it."""
     return {
-        **evidence,
-        "rows": rows,
-        "is_uneven": ratio is not None and ratio < 0.001,
+        "rows": evidence_rows(evidence),
+        "players": evidence["players"],
         "left_out": sum(evidence["left_out"].values()),
+        "is_trusted": evidence["sample_ratio"]["trusted"],
+        "phase": evidence["phase"],
     }
 
 
