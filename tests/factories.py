@@ -12,8 +12,8 @@ from django.db import connection
 from flags.engine.document import decode_document
 from flags.models import (
     Experiment,
-    ExperimentGroup,
     ExperimentDay,
+    ExperimentGroup,
     ExperimentKind,
     ExperimentMetric,
     ExperimentResult,
