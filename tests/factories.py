@@ -13,6 +13,7 @@ from flags.engine.document import decode_document
 from flags.models import (
     Experiment,
     ExperimentDay,
+    ExperimentGroup,
     ExperimentKind,
     ExperimentMetric,
     ExperimentResult,
@@ -282,6 +283,7 @@ def make_world() -> World:
     entry = player_update(player, PlayerPatch(device_id="d-1"), actor=ACTOR)
     assert entry
     make_experiment(Flag.objects.get(environment=environment, key="new_tutorial"))
+    ExperimentGroup.objects.create(environment=environment, key="economy", name="Economy")
     elsewhere = projects.project_create(name="Elsewhere", slug="elsewhere", actor=ACTOR)
     members = {role: make_staff(role, "", environment.project) for role in Role}
     return World(

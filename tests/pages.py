@@ -76,6 +76,7 @@ def address(page: Page, world: World) -> tuple[str, bool]:
         "state": ["on", "archive"],
         "action": ["archive"],
         "page": ["flag_list"],
+        "group_key": ["economy"],
         "pk": [pks.get(page.section, world.members[Role.VIEWER].pk)],
         "key": [keys.get(page.section, "new_tutorial")],
     }

@@ -37,6 +37,7 @@ TABLE: dict[Role, set[str]] = {
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
         "event_names_csv", "event_rejected",
         "experiment_list", "experiment_detail",
+        "group_list",
         "metric_list", "metric_detail",
         "event_rate", "event_download",
         "notification_list", "notification_bell", "notification_open", "notification_read",
@@ -63,6 +64,7 @@ TABLE: dict[Role, set[str]] = {
         "experiment_new", "experiment_edit", "experiment_start", "experiment_stop",
         "experiment_extend", "experiment_decide", "experiment_delete",
         "metric_new", "metric_edit", "metric_archive",
+        "group_new", "group_edit", "group_delete", "experiment_group",
         # If the role may make each of the changes.
         "request_impact", "request_review", "request_apply", "request_withdraw",
     },

@@ -17,7 +17,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from events.models import Event, EventName
-from flags.models import Experiment, Flag, Metric
+from flags.models import Experiment, ExperimentGroup, Flag, Metric
 from ilara_admin.accounts.reset_links import reset_path
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.change_requests import request_submit
@@ -338,7 +338,9 @@ def _segments(environment: Environment) -> dict[str, list[Case]]:
 
 def _experiments(environment: Environment) -> list[Case]:
     found = Experiment.objects.filter(environment=environment)
-    return _some([{"key": key} for key in found.values_list("key", flat=True)])
+    groups = ExperimentGroup.objects.filter(environment=environment).values_list("key", flat=True)
+    of_group = {"group_key": groups[0]} if groups else {}
+    return _some([{"key": key, **of_group} for key in found.values_list("key", flat=True)])
 
 
 def _metrics(environment: Environment) -> dict[str, list[Case]]:

@@ -48,6 +48,7 @@ PAGES = [
     "segments/whales/delete/", "segments/whales/lists/",
     "segments/whales/lists/?list=exclude", "segments/whales/lists/add/",
     "segments/whales/lists/import/", "segments/whales/lists/clear/",
+    "experiments/+groups/", "experiments/+groups/+new/",
     "experiments/", "experiments/?q=nothing", "experiments/+new/",
     "experiments/+new/?flag=new-shop", "experiments/starter-price/",
     "experiments/starter-price/edit/", "experiments/starter-price/start/",
