@@ -134,6 +134,7 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
         request.get_full_path(), request.POST or None, initial={"rollout": as_percent(figure)}
     )
     guard = guard_form(request, flag, rule_id)
+    error = "Correct the guard below." if guard.errors else ""
     wanted = thousandths(form.cleaned_data["rollout"]) if form.is_valid() else None
     preview, asks = "", "ask" in request.POST or asks_everyone(request)
     draft = document if wanted is None else document.with_rollout(rule_id, wanted)
@@ -154,7 +155,7 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
         except Conflict as conflict:
             return _conflict(request, flag, conflict)
         except ValidationError as problem:
-            form.add_error(None, problem.messages)
+            error = " ".join(problem.messages)
         else:
             saved = next(each for each in draft.rules if each.id == rule_id)
             text = f"{key}: {sentences.sentence(saved, timezone.localtime())}."
@@ -172,7 +173,7 @@ def flag_rollout(request: HtmxHttpRequest, flag: Flag, rule_id: str) -> HttpResp
             ),
             form=form,
             more_fields=render_guard(request, guard, flag, rule_id),
-            error="Correct the guard below." if guard.errors else "",
+            error=error,
             preview=preview,
             second_button=EVERYONE_BUTTON if takes_a_sample(request.environment.pk) else ("", ""),
         ),
