@@ -50,6 +50,7 @@ from flags.results.sums_sql import (
     sums_sql,
     top_sql,
 )
+from ilara_admin.core.db import Row
 from ilara_admin.core.horizon import Horizon
 from ilara_admin.models import Environment
 from segments.language.parser import RuleError, parse, parse_where
@@ -115,7 +116,7 @@ def refresh_until(environment: Environment, now: datetime, horizon: Horizon | No
     state, _ = ResultRefresh.objects.get_or_create(
         environment=environment, defaults={"event_id": horizon.id if horizon else 0}
     )
-    writer = _Writer(environment.pk, measured)
+    writer = _FigureWriter(environment.pk, measured)
     writer.write_new()
     if horizon:
         writer.write_after(state.event_id, horizon.id)
@@ -135,7 +136,7 @@ def results_rebuild(environment: Environment, check: Callable[[], None] = lambda
     if not experiments:
         return
     measured = [measured_of(experiment) for experiment in experiments]
-    writer = _Writer(environment.pk, measured)
+    writer = _FigureWriter(environment.pk, measured)
     for players in writer.all_players():
         check()
         writer.write(players)
@@ -234,7 +235,7 @@ def _locked(environment_id: int) -> Iterator[CursorWrapper]:
         yield cursor
 
 
-class _Writer:
+class _FigureWriter:
     """Computes and stores values of exposures of these phases."""
 
     def __init__(self, environment_id: int, measured: list[MeasuredExperiment]) -> None:
@@ -334,8 +335,6 @@ def _midnight(day: date, days_before: int) -> datetime:
 
 
 # --- Sums -----------------------------------------------------------------------------------------
-
-type Rows = list[tuple[Any, ...]]
 
 
 def _sum(
@@ -481,7 +480,7 @@ def _group_name(group: str | bool) -> str:
     return group
 
 
-def _arms(rows: Rows, number: int, players: dict[str, int]) -> dict[str, Any]:
+def _arms(rows: list[Row], number: int, players: dict[str, int]) -> dict[str, Any]:
     """The arms of the metric with this number."""
     found = {variant: Arm(0, 0.0, 0.0) for variant in players}
     for row in rows:
@@ -490,7 +489,7 @@ def _arms(rows: Rows, number: int, players: dict[str, int]) -> dict[str, Any]:
     return {variant: asdict(arm) for variant, arm in found.items()}
 
 
-def _breakdowns(rows: Rows, number: int) -> dict[str, Any]:
+def _breakdowns(rows: list[Row], number: int) -> dict[str, Any]:
     found: dict[str, dict[str, dict[str, Arm]]] = {name: {} for name in DIMENSIONS}
     for reason, variant, *rest in rows:
         for dimension, group in zip(DIMENSIONS, rest, strict=False):
@@ -507,7 +506,7 @@ def _breakdowns(rows: Rows, number: int) -> dict[str, Any]:
     }
 
 
-def _plus(arm: Arm, row: tuple[Any, ...], number: int) -> Arm:
+def _plus(arm: Arm, row: Row, number: int) -> Arm:
     start = 3 + len(DIMENSIONS) + number * SUMS
     players, *sums = row[start : start + SUMS]
     return Arm(
