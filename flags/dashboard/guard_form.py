@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django import forms
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpResponse
 from django.template.loader import render_to_string
@@ -46,7 +45,9 @@ class GuardForm(forms.Form):
         help_text="Players with the new value are compared with the others each minute.",
     )
     metrics = forms.MultipleChoiceField(
-        label="Guard metrics", required=False, widget=forms.CheckboxSelectMultiple
+        label="Guard metrics",
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Choose at least one metric."},
     )
     tolerance = forms.DecimalField(
         label="Worst tolerable change, %",
@@ -54,19 +55,17 @@ class GuardForm(forms.Form):
         max_value=MAX_TOLERANCE,
         decimal_places=2,
         initial=TOLERANCE,
-        required=False,
         widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
+        error_messages={"required": "Give the worst tolerable change, such as 5."},
     )
     min_players = forms.IntegerField(
         label="Players per variant, at least",
         min_value=MIN_PLAYERS,
         max_value=1_000_000_000,
         initial=MIN_PLAYERS,
-        required=False,
     )
-    on_breach = forms.ChoiceField(
-        label="On a breach", choices=OnBreach, initial=OnBreach.STEP_BACK, required=False
-    )
+    on_breach = forms.ChoiceField(label="On a breach", choices=OnBreach, initial=OnBreach.STEP_BACK)
+    use_required_attribute = False  # the fields count only if it is guarded
 
     def __init__(self, metrics: Sequence[Metric], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -80,14 +79,6 @@ class GuardForm(forms.Form):
         if not data.get("is_guarded"):
             self.errors.clear()  # of fields that do not count
             return data
-        for name, problem in (
-            ("metrics", "Choose at least one metric."),
-            ("tolerance", "Give the worst tolerable change, such as 5."),
-            ("min_players", f"Give a number of players from {MIN_PLAYERS} on."),
-            ("on_breach", "Choose what happens."),
-        ):
-            if data.get(name) in (None, "", []) and not self.has_error(name):
-                self.add_error(name, ValidationError(problem))
         return data
 
     @property
