@@ -26,7 +26,7 @@ from segments.keys import KEY, KEY_FORM
 COLOURS = 6
 
 
-class GroupForm(SeenForm):
+class ExperimentGroupForm(SeenForm):
     """`key` is asked for a new group only."""
 
     key = forms.CharField(
@@ -82,7 +82,7 @@ def _shown(group: ExperimentGroup) -> dict[str, Any]:
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def group_new(request: HtmxHttpRequest) -> HttpResponse:
-    form = GroupForm(None, request.POST if request.method == "POST" else None)
+    form = ExperimentGroupForm(None, request.POST if request.method == "POST" else None)
     url = environment_url(request, "group_list")
     if form.is_bound and form.is_valid():
         key = form.cleaned_data["key"]
@@ -100,7 +100,7 @@ def group_new(request: HtmxHttpRequest) -> HttpResponse:
 @staff_view(Role.LIVE_OPS, "GET", "POST")
 def group_edit(request: HtmxHttpRequest, group_key: str) -> HttpResponse:
     group = get_or_404(request, ExperimentGroup, key=group_key)
-    form = GroupForm(group, request.POST if request.method == "POST" else None)
+    form = ExperimentGroupForm(group, request.POST if request.method == "POST" else None)
     url = environment_url(request, "group_list")
     if form.is_bound and form.is_valid() and not is_review(request):
         try:
@@ -117,7 +117,7 @@ def group_edit(request: HtmxHttpRequest, group_key: str) -> HttpResponse:
     return render_form(request, FormPage(f"Edit {group.key}", "Save", form, url))
 
 
-def _add_errors(form: GroupForm, error: ValidationError) -> None:
+def _add_errors(form: ExperimentGroupForm, error: ValidationError) -> None:
     """The form has the holdout in percent, under another name than the service."""
     if hasattr(error, "error_dict") and "holdout" in error.error_dict:
         error = ValidationError({"share": error.error_dict["holdout"]})

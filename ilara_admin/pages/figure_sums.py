@@ -139,7 +139,7 @@ def change(now: Decimal | float | None, before: Decimal | float | None) -> str:
 # --- Retention ------------------------------------------------------------------------------------
 
 
-class Cohort(NamedTuple):
+class CohortSums(NamedTuple):
     """The players first seen on a day, and for each number of days how many of them were active
     that long after; None if that day has not ended."""
 
@@ -149,7 +149,7 @@ class Cohort(NamedTuple):
     kept: Sequence[int | None]
 
 
-def retention(cohorts: Iterable[Cohort]) -> list[float | None]:
+def retention(cohorts: Iterable[CohortSums]) -> list[float | None]:
     """Percent of the players of the cohorts, for each number of days. Of each, only the cohorts
     count for which it is known."""
     known: list[list[tuple[int, int]]] = []

@@ -19,7 +19,7 @@ from flags.models import FlagRevision
 from ilara_admin.core.spreadsheet import cell
 from ilara_admin.models import Environment, Role
 from ilara_admin.pages.figure_sums import (
-    Cohort,
+    CohortSums,
     Period,
     Sums,
     by_day,
@@ -82,7 +82,7 @@ class FiguresForm(FilterForm):
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class GameFigure:
     """One figure of a period: its value, how it changed, and more about it."""
 
     label: str
@@ -94,7 +94,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class GameFigures:
     """The rows of a period and of the one before, by value of the dimension."""
 
     period: Period
@@ -110,9 +110,9 @@ class Figures:
     def row(self, day: date) -> PlayerDay | None:
         return next((each for each in self.totals if each.day == day), None)
 
-    def kept(self, dimension: Dimension, period: Period) -> list[Cohort]:
+    def kept(self, dimension: Dimension, period: Period) -> list[CohortSums]:
         return [
-            Cohort(each.day, each.value, each.players, kept_of(each))
+            CohortSums(each.day, each.value, each.players, kept_of(each))
             for each in self.cohorts
             if each.dimension == dimension and period.start <= each.day <= period.end
         ]
@@ -122,7 +122,7 @@ def kept_of(cohort: PlayerCohort) -> list[int | None]:
     return [getattr(cohort, f"day_{after}") for after in AFTER]
 
 
-def figures_of(environment: Environment, period: Period, dimension: Dimension) -> Figures:
+def figures_of(environment: Environment, period: Period, dimension: Dimension) -> GameFigures:
     """What is stored about a period and the one before."""
     wanted: dict[str, Any] = {
         "environment": environment,
@@ -131,7 +131,7 @@ def figures_of(environment: Environment, period: Period, dimension: Dimension) -
         "dimension__in": {Dimension.TOTAL, dimension},
     }
     rows = list(PlayerDay.objects.filter(**wanted).order_by("day", "value"))
-    return Figures(
+    return GameFigures(
         period,
         dimension,
         totals=[each for each in rows if each.dimension == Dimension.TOTAL],
@@ -166,7 +166,7 @@ def game_figures(request: HtmxHttpRequest) -> HttpResponse:
 # --- Headline figures -----------------------------------------------------------------------------
 
 
-def headline(found: Figures, currency: str) -> list[Figure]:
+def headline(found: GameFigures, currency: str) -> list[GameFigure]:
     """The figures of the period beside those of the period before."""
     period, before = found.period, found.period.before
     sums, past = total(found.days.values()), total(by_day(found.totals, before).values())
@@ -175,9 +175,9 @@ def headline(found: Figures, currency: str) -> list[Figure]:
 
     def figure(
         label: str, now: Any, then: Any, text: Callable[[Any], str], title: str = "", more: str = ""
-    ) -> Figure:
+    ) -> GameFigure:
         compared = change(now, then)
-        return Figure(label, text(now), compared, text(then) if compared else "", title, more)
+        return GameFigure(label, text(now), compared, text(then) if compared else "", title, more)
 
     def mean(part: int, count: int) -> float | None:
         return part / count if count else None
@@ -224,7 +224,7 @@ def percents(value: float | None) -> str:
 # --- Charts ---------------------------------------------------------------------------------------
 
 
-def charts_of(request: HtmxHttpRequest, found: Figures) -> Iterator[AnyChart]:
+def charts_of(request: HtmxHttpRequest, found: GameFigures) -> Iterator[AnyChart]:
     markers = list(markers_of(request, found.period))
     axis = time_axis([datetime.combine(day, time(), UTC) for day in found.period.days])
     currency = request.environment.currency
@@ -265,7 +265,7 @@ def charts_of(request: HtmxHttpRequest, found: Figures) -> Iterator[AnyChart]:
     yield drawn(lines, "Payers among active players", lambda each: each.paying, "%")
 
 
-def reach_chart(found: Figures, markers: Sequence[Marker]) -> Chart:
+def reach_chart(found: GameFigures, markers: Sequence[Marker]) -> Chart:
     """Players active on a day, and in the 7 and 30 days that end with it."""
     known = {each.day: each for each in found.totals}
     days = found.period.days
@@ -283,7 +283,7 @@ def _series(
     return ChartSeries(name, [get(days[day]) if day in days else None for day in period.days])
 
 
-def _parts(found: Figures) -> dict[str, dict[date, Sums]]:
+def _parts(found: GameFigures) -> dict[str, dict[date, Sums]]:
     """The values with the most active players, and the rest, by name."""
     values = by_value(found.rows, found.period)
     shown = most_active(values, SHOWN_VALUES)
@@ -324,12 +324,12 @@ def markers_of(request: HtmxHttpRequest, period: Period) -> Iterator[Marker]:
 # --- Retention, values, stages --------------------------------------------------------------------
 
 
-def retention_map(found: Figures) -> AnyChart | None:
+def retention_map(found: GameFigures) -> AnyChart | None:
     """By cohort, or by value of the dimension; None without cohorts, and by version."""
     if found.dimension == Dimension.VERSION:
         return None
     cohorts = found.kept(found.dimension, found.period)
-    groups: dict[str, list[Cohort]] = {}
+    groups: dict[str, list[CohortSums]] = {}
     if found.dimension == Dimension.TOTAL:
         daily = found.period.length <= DAILY_COHORTS
         for each in cohorts:
@@ -360,7 +360,7 @@ def retention_map(found: Figures) -> AnyChart | None:
     )
 
 
-def value_rows(found: Figures, currency: str) -> list[dict[str, Any]]:
+def value_rows(found: GameFigures, currency: str) -> list[dict[str, Any]]:
     """The table of a breakdown: each value with its figures and how its active players changed."""
     if found.dimension == Dimension.TOTAL:
         return []

@@ -176,7 +176,7 @@ def test_detail__shows_plan_results_and_history(
     client: Client, environment: Environment, running: Experiment
 ) -> None:
     shown = page(client, environment, "experiment_detail", "bigger")
-    for text in ("payers", "Better by", "2,000", "4,000", "Decide", "Stop"):
+    for text in ("payers", "300 %", "2,000", "4,000", "Decide", "Stop"):
         assert text in shown
 
 
@@ -210,7 +210,7 @@ def test_a_dialog__acts(
     assert post(client, environment, name, "bigger", decision="stop").status_code == 302
     assert again().state == state
     again_shown = page(client, environment, "experiment_detail", "bigger")
-    assert "Better by" in again_shown
+    assert "300 %" in again_shown
 
 
 def test_start__names_what_is_missing(client: Client, environment: Environment, flag: Flag) -> None:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from ilara_admin.pages.figure_sums import Cohort, Period, Sums, change, most_active, retention
+from ilara_admin.pages.figure_sums import CohortSums, Period, Sums, change, most_active, retention
 
 DAY = date(2026, 3, 1)
 
@@ -54,9 +54,9 @@ def test_most_active__are_ordered_by_players_then_by_name() -> None:
 
 def test_retention__weighs_the_cohorts_for_which_it_is_known() -> None:
     cohorts = [
-        Cohort(DAY, "", 10, [5, 1, None]),
-        Cohort(DAY, "", 30, [5, None, None]),
-        Cohort(DAY, "", 0, [0, 0, 0]),
+        CohortSums(DAY, "", 10, [5, 1, None]),
+        CohortSums(DAY, "", 30, [5, None, None]),
+        CohortSums(DAY, "", 0, [0, 0, 0]),
     ]
     assert retention(cohorts) == [25, 10, None]
     assert retention([]) == []
