@@ -34,7 +34,7 @@ TOLERANCE = Decimal(5)
 MAX_TOLERANCE = 1000
 
 
-class GuardForm(forms.Form):
+class RolloutGuardForm(forms.Form):
     """Whether and how a rollout is guarded. `tolerance` is in percent."""
 
     # Posted if the fields were shown: else what runs is left alone.
@@ -101,7 +101,7 @@ def _label(metric: Metric) -> str:
 
 def guard_form(
     request: HtmxHttpRequest, flag: Flag, rule_id: str, prefix: str = PREFIX
-) -> GuardForm:
+) -> RolloutGuardForm:
     """The form as posted, if it was shown, else with the guards of the rule's last rollout."""
     initial: dict[str, Any] = {}
     if (last := latest_rollout(flag, rule_id)) is not None:
@@ -115,10 +115,14 @@ def guard_form(
         if plan.metrics:
             initial["tolerance"] = Decimal(str(round(100 * max(plan.metrics.values()), 2)))
     posted = request.POST if f"{prefix}-shown" in request.POST else None
-    return GuardForm(guard_metrics(request.environment), posted, prefix=prefix, initial=initial)
+    return RolloutGuardForm(
+        guard_metrics(request.environment), posted, prefix=prefix, initial=initial
+    )
 
 
-def render_guard(request: HtmxHttpRequest, form: GuardForm, flag: Flag, rule_id: str) -> SafeString:
+def render_guard(
+    request: HtmxHttpRequest, form: RolloutGuardForm, flag: Flag, rule_id: str
+) -> SafeString:
     """The fields, or why a change of the rule cannot be guarded."""
     context = {
         "guard": form,
@@ -135,7 +139,7 @@ class ReviewedGuard(NamedTuple):
 
     rule_id: str
     number: int
-    guard: GuardForm
+    guard: RolloutGuardForm
     why_not: str
 
 
@@ -168,8 +172,8 @@ def _share(rule: Rule) -> tuple[object, ...]:
 
 @transaction.atomic
 def guarded_save(
-    flag: Flag, guards: Mapping[str, GuardForm], *, document: FlagDocument, base_revision: int,
-    actor: Actor, reason: str,
+    flag: Flag, guards: Mapping[str, RolloutGuardForm], *, document: FlagDocument,
+    base_revision: int, actor: Actor, reason: str,
 ) -> list[AuditEntry]:  # fmt: skip
     """Save a document with the guards of its rules, by id. The forms must be valid, or not bound:
     then they were not shown. Raises as rollout_guard does."""

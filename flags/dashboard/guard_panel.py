@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from flags.engine.schedule import rollout_at
 from flags.models import Experiment, ExperimentState, Flag, MetricRole, OnBreach
-from flags.results.breach import Reading, Verdict, percent_text
+from flags.results.breach import GuardReading, GuardVerdict, percent_text
 from flags.results.measured import rule_of
 from flags.results.rollouts import read_guards
 from flags.results.statistics import UNBOUNDED
@@ -17,15 +17,15 @@ from ilara_admin.core.changes import may_undo
 from ilara_admin.models import AuditAction, AuditEntry
 from ilara_admin.web.htmx import HtmxHttpRequest
 
-VERDICTS: Mapping[Verdict, tuple[str, str]] = {
-    Verdict.EARLY: ("Too few players yet", "off"),
-    Verdict.TOLERABLE: ("Tolerable", "ok"),
-    Verdict.BREACHED: ("Breached", "danger"),
+VERDICTS: Mapping[GuardVerdict, tuple[str, str]] = {
+    GuardVerdict.EARLY: ("Too few players yet", "off"),
+    GuardVerdict.TOLERABLE: ("Tolerable", "ok"),
+    GuardVerdict.BREACHED: ("Breached", "danger"),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class GuardRow:
+class GuardLine:
     """A guard as a row: `change` is its interval, "" without one."""
 
     metric: str
@@ -57,7 +57,7 @@ class GuardedRule:
     yet."""
 
     experiment: Experiment
-    rows: Sequence[GuardRow]
+    rows: Sequence[GuardLine]
     computed_at: datetime | None
     on_breach: str
     breach: Breach | None
@@ -101,14 +101,14 @@ def _waits(experiment: Experiment) -> bool:
     return bool(rule and experiment.phase_at and not rollout_at(rule, experiment.phase_at))
 
 
-def _row(reading: Reading) -> GuardRow:
+def _row(reading: GuardReading) -> GuardLine:
     text, tone = VERDICTS[reading.verdict]
     lift = reading.lift
     change = ""
     if lift is not None:
         high = "more" if lift.high >= UNBOUNDED else percent_text(lift.high)
         change = f"{percent_text(lift.low)} to {high}"
-    return GuardRow(
+    return GuardLine(
         reading.metric,
         "higher is better" if reading.up else "lower is better",
         f"{'-' if reading.up else '+'}{percent_text(reading.tolerance)}",

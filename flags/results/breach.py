@@ -21,14 +21,14 @@ NOBODY = Arm(0, 0.0, 0.0)
 WATCHED = timedelta(hours=24)  # a rollout that is complete is watched for so long
 
 
-class Verdict(StrEnum):
+class GuardVerdict(StrEnum):
     EARLY = "early"  # too few players, or nothing to compare with
     TOLERABLE = "tolerable"
     BREACHED = "breached"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class GuardReading:
     """A guard as it stands. `up` says that higher is better. `lift` is None without an interval of
     the relative change."""
 
@@ -39,16 +39,16 @@ class Reading:
     control: Arm
     other: Arm
     lift: Lift | None
-    verdict: Verdict
+    verdict: GuardVerdict
 
 
 def read_guard(
     metric: str, *, up: bool, tolerance: float, variant: str, control: Arm, other: Arm,
     min_players: int,
-) -> Reading:  # fmt: skip
+) -> GuardReading:  # fmt: skip
     """Compare the players outside, `control`, with those who get `variant`. `tolerance` is the
     worst relative change that is tolerable, such as 0.05."""
-    lift, verdict = None, Verdict.EARLY
+    lift, verdict = None, GuardVerdict.EARLY
     if min(control.players, other.players) >= max(min_players, MIN_PLAYERS):
         lift = compare(control, other)
         if lift is not None:
@@ -56,8 +56,8 @@ def read_guard(
         else:
             is_worse = _differ_entirely(control, other, up, tolerance)
         # Without an interval there are hardly any events, or players who are all alike.
-        verdict = Verdict.BREACHED if is_worse else Verdict.TOLERABLE
-    return Reading(metric, up, tolerance, variant, control, other, lift, verdict)
+        verdict = GuardVerdict.BREACHED if is_worse else GuardVerdict.TOLERABLE
+    return GuardReading(metric, up, tolerance, variant, control, other, lift, verdict)
 
 
 def _differ_entirely(control: Arm, other: Arm, up: bool, tolerance: float) -> bool:
@@ -70,11 +70,11 @@ def _differ_entirely(control: Arm, other: Arm, up: bool, tolerance: float) -> bo
     return change < -worst if up else change > worst
 
 
-def breaches_in(readings: Iterable[Reading]) -> list[Reading]:
-    return [each for each in readings if each.verdict is Verdict.BREACHED]
+def breaches_in(readings: Iterable[GuardReading]) -> list[GuardReading]:
+    return [each for each in readings if each.verdict is GuardVerdict.BREACHED]
 
 
-def change_text(reading: Reading) -> str:
+def change_text(reading: GuardReading) -> str:
     """`errors-per-player rose by 31 % to 58 % (tolerable: 5 %) among 412 and 398 players`: those
     who get the variant, then those outside."""
     lift = reading.lift
@@ -145,8 +145,8 @@ class End(StrEnum):
 
 
 def end_of(
-    rule: Rule, readings: Sequence[Reading], *, phase_at: datetime, planned_end: datetime | None,
-    now: datetime,
+    rule: Rule, readings: Sequence[GuardReading], *, phase_at: datetime,
+    planned_end: datetime | None, now: datetime,
 ) -> End | None:  # fmt: skip
     """Why a rollout without a breach ends now, None if it goes on.
 
@@ -157,7 +157,7 @@ def end_of(
     if next_change(rule, now) is None:
         if figure_at(rule, now) == EVERYBODY:
             return End.SHIPPED
-        judged = all(each.verdict is Verdict.TOLERABLE for each in readings)
+        judged = all(each.verdict is GuardVerdict.TOLERABLE for each in readings)
         if judged and planned_end is None and now >= phase_at + WATCHED:
             return End.WATCHED
     return End.PLANNED if planned_end is not None and now >= planned_end else None

@@ -39,8 +39,8 @@ from flags.results import experiments, refresh
 from flags.results.breach import (
     WATCHED,
     End,
-    Reading,
-    Verdict,
+    GuardReading,
+    GuardVerdict,
     breaches_in,
     change_text,
     end_of,
@@ -103,7 +103,7 @@ def _check(read: GuardsRead, now: datetime) -> bool:
 
 
 @transaction.atomic
-def _respond(read: GuardsRead, breaches: Sequence[Reading], now: datetime) -> bool:
+def _respond(read: GuardsRead, breaches: Sequence[GuardReading], now: datetime) -> bool:
     """False if another process has responded, or a new phase has begun since it was read."""
     experiment = experiments.locked(read.experiment)
     if experiment.state != ExperimentState.RUNNING or experiment.phase != read.experiment.phase:
@@ -234,7 +234,7 @@ def _record(
     return entry
 
 
-def _as_json(reading: Reading) -> dict[str, Any]:
+def _as_json(reading: GuardReading) -> dict[str, Any]:
     return {**asdict(reading), "verdict": str(reading.verdict)}
 
 
@@ -282,7 +282,7 @@ def _record_end(read_of: Experiment, read: GuardsRead, end: End, share: str) -> 
             reason=reason,
         )
         return
-    judged = all(each.verdict is Verdict.TOLERABLE for each in read.readings)
+    judged = all(each.verdict is GuardVerdict.TOLERABLE for each in read.readings)
     when = (
         f"for {WATCHED // timedelta(hours=1)} hours"
         if end is End.WATCHED

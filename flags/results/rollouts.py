@@ -30,7 +30,7 @@ from flags.models import (
     OnBreach,
 )
 from flags.results import experiments, reading
-from flags.results.breach import NOBODY, Reading, read_guard
+from flags.results.breach import NOBODY, GuardReading, read_guard
 from flags.results.experiments import MetricUse
 from flags.results.measured import arms_of, rule_of
 from flags.results.statistics import Arm
@@ -179,7 +179,7 @@ class GuardsRead:
     """The guards of a running experiment, and when its results were computed."""
 
     experiment: Experiment
-    readings: Sequence[Reading]
+    readings: Sequence[GuardReading]
     computed_at: datetime | None
 
 

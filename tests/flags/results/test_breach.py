@@ -11,8 +11,8 @@ from flags.engine.document import FlagDocument, Ramp, Rule, ScheduleStep, boolea
 from flags.engine.schedule import figure_at
 from flags.results.breach import (
     End,
-    Reading,
-    Verdict,
+    GuardReading,
+    GuardVerdict,
     breaches_in,
     change_text,
     end_of,
@@ -32,7 +32,7 @@ def arm(players: int, events: int, per_player: int = 1) -> Arm:
     return Arm(players, events * per_player, events * per_player**2)
 
 
-def reading(control: Arm, other: Arm, *, up: bool = False, least: int = 100) -> Reading:
+def reading(control: Arm, other: Arm, *, up: bool = False, least: int = 100) -> GuardReading:
     return read_guard(
         "errors", up=up, tolerance=0.05, variant="b", control=control, other=other,
         min_players=least,
@@ -52,7 +52,7 @@ def test_breach__is_an_interval_beyond_the_tolerance_on_the_bad_side(
     lift = compare(control, other)
     assert lift is not None
     assert found.lift == lift
-    assert (found.verdict is Verdict.BREACHED) == (
+    assert (found.verdict is GuardVerdict.BREACHED) == (
         lift.high < -tolerance if up else lift.low > tolerance
     )
 
@@ -63,33 +63,33 @@ def test_breach__is_an_interval_beyond_the_tolerance_on_the_bad_side(
 )
 def test_too_few_players_in_an_arm__have_no_verdict(control: int, other: int, least: int) -> None:
     found = reading(arm(control, control // 2), arm(other, other), least=least)
-    assert (found.verdict, found.lift) == (Verdict.EARLY, None)
+    assert (found.verdict, found.lift) == (GuardVerdict.EARLY, None)
 
 
 @pytest.mark.parametrize(
     ("control", "other", "up", "verdict"),
     [
         # An error that does not occur outside, or hardly ever, or inside hits everyone.
-        (arm(400, 0), arm(400, 100), False, Verdict.BREACHED),
-        (arm(400, 2), arm(400, 100), False, Verdict.BREACHED),
-        (arm(400, 0), arm(400, 400), False, Verdict.BREACHED),
-        (arm(400, 400), arm(400, 400, 2), False, Verdict.BREACHED),
-        (arm(400, 0), arm(400, 3), False, Verdict.TOLERABLE),
-        (arm(400, 3), arm(400, 6), False, Verdict.TOLERABLE),
+        (arm(400, 0), arm(400, 100), False, GuardVerdict.BREACHED),
+        (arm(400, 2), arm(400, 100), False, GuardVerdict.BREACHED),
+        (arm(400, 0), arm(400, 400), False, GuardVerdict.BREACHED),
+        (arm(400, 400), arm(400, 400, 2), False, GuardVerdict.BREACHED),
+        (arm(400, 0), arm(400, 3), False, GuardVerdict.TOLERABLE),
+        (arm(400, 3), arm(400, 6), False, GuardVerdict.TOLERABLE),
         # One player with many errors does not stop a rollout.
-        (arm(400, 0), arm(400, 1, 50), False, Verdict.TOLERABLE),
-        (arm(400, 0), arm(400, 0), False, Verdict.TOLERABLE),
-        (arm(400, 400), arm(400, 400), False, Verdict.TOLERABLE),
+        (arm(400, 0), arm(400, 1, 50), False, GuardVerdict.TOLERABLE),
+        (arm(400, 0), arm(400, 0), False, GuardVerdict.TOLERABLE),
+        (arm(400, 400), arm(400, 400), False, GuardVerdict.TOLERABLE),
         # No player inside does any more what players outside do.
-        (arm(400, 100), arm(400, 0), True, Verdict.BREACHED),
-        (arm(400, 400), arm(400, 0), True, Verdict.BREACHED),
-        (arm(400, 5), arm(400, 0), True, Verdict.TOLERABLE),
-        (arm(400, 0), arm(400, 100), True, Verdict.TOLERABLE),
-        (arm(400, 0), arm(400, 400), True, Verdict.TOLERABLE),
+        (arm(400, 100), arm(400, 0), True, GuardVerdict.BREACHED),
+        (arm(400, 400), arm(400, 0), True, GuardVerdict.BREACHED),
+        (arm(400, 5), arm(400, 0), True, GuardVerdict.TOLERABLE),
+        (arm(400, 0), arm(400, 100), True, GuardVerdict.TOLERABLE),
+        (arm(400, 0), arm(400, 400), True, GuardVerdict.TOLERABLE),
     ],
 )
 def test_rare_and_uniform_values__have_a_verdict(
-    control: Arm, other: Arm, up: bool, verdict: Verdict
+    control: Arm, other: Arm, up: bool, verdict: GuardVerdict
 ) -> None:
     assert reading(control, other, up=up).verdict is verdict
 
@@ -247,7 +247,7 @@ YOUNG = reading(arm(50, 25), arm(50, 25))
     ],
 )
 def test_rollout__ends_well(
-    parts: dict[str, object], readings: Sequence[Reading], hours: int, planned: int | None,
+    parts: dict[str, object], readings: Sequence[GuardReading], hours: int, planned: int | None,
     end: End | None,
 ) -> None:  # fmt: skip
     found = end_of(
