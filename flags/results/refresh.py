@@ -30,6 +30,7 @@ from flags.models import (
     ExperimentMetric,
     ExperimentResult,
     ExperimentState,
+    FlagRevision,
     MetricKind,
     ResultRefresh,
 )
@@ -40,6 +41,7 @@ from flags.results.figures_sql import (
     events_needed,
     write_sql,
 )
+from flags.results.measured import has_rule, rule_of
 from flags.results.statistics import RATIO_ALARM, Arm, sample_ratio
 from flags.results.sums_sql import (
     DIMENSIONS,
@@ -443,13 +445,24 @@ def _top(cursor: CursorWrapper, measured: MeasuredExperiment, dimension: str) ->
 def _weights(experiment: Experiment) -> Mapping[str, float]:
     """The expected weights; empty if the rule is gone or compares nothing."""
     try:
-        document = decode_document(experiment.flag.document)
+        rule = rule_of(decode_document(_measured_document(experiment)), experiment.rule_id)
     except DocumentError:
         return {}
-    rule = next((each for each in document.rules if each.id == experiment.rule_id), None)
     if rule is None or experiment.phase_at is None:
         return {}
     return arm_weights(rule, experiment.control, experiment.phase_at)
+
+
+def _measured_document(experiment: Experiment) -> Any:
+    """The flag's document, as stored, while the experiment ran: staff, a guard or a decision may
+    have changed the rule since it ended."""
+    if experiment.state == ExperimentState.RUNNING:
+        return experiment.flag.document
+    revisions = FlagRevision.objects.filter(flag=experiment.flag, created_at__lt=experiment.ended_at)
+    documents = revisions.order_by("-number").values_list("document", flat=True)
+    # The newest is without the rule if its removal ended the experiment.
+    measured = (each for each in documents[:2] if has_rule(each, experiment.rule_id))
+    return next(measured, experiment.flag.document)
 
 
 def _places(

@@ -31,7 +31,7 @@ from flags.models import (
 )
 from flags.results import refresh
 from flags.results.refresh import refresh_until, results_rebuild
-from flags.services import flag_create
+from flags.services import flag_create, flag_update
 from ilara_admin.core.horizon import Horizon
 from ilara_admin.models import Environment
 from players.aliases import player_alias_link
@@ -588,6 +588,22 @@ def test_sample_ratio__says_where_players_are_missing(environment: Environment, 
     assert ("country", "DE") in places
     assert ("country", "FR") not in places
     assert places[0] in {("stage", ""), ("payer", "no"), ("country", "DE")}
+
+
+def test_sample_ratio_of_an_ended_experiment__is_that_of_its_rule_then(
+    environment: Environment, flag: Flag
+) -> None:
+    experiment = make_experiment(flag, "one", make_metric(environment, "count", **KINDS["count"]))
+    now = timezone.now()
+    for number in range(80):
+        variant = "disabled" if number % 2 else "enabled"
+        make_exposure(experiment, make_player(environment, f"p-{number}"), variant, now)
+    Experiment.objects.update(state=ExperimentState.STOPPED, ended_at=now)
+    other = (Slice("enabled", 0, 90_000), Slice("disabled", 90_000, 100_000))
+    document = boolean_document(enabled=True, rules=(Rule(id="r1", split=other),))
+    flag_update(flag, document=document, base_revision=flag.revision, actor=ACTOR)
+    refresh_until(environment, now, horizon(now))
+    assert ExperimentDay.objects.get().ratio_p == 1
 
 
 def test_tick__checks_environments_with_running_experiments(
