@@ -435,7 +435,9 @@ def _run(
     experiment.decision = experiment.decided_variant = experiment.decision_reason = ""
     experiment.evidence = None
     experiment.started_at = experiment.started_at or at
-    if not same_phase:
+    if same_phase:
+        experiment.rebuild = True  # what players did meanwhile may not be in their values
+    else:
         experiment.phase, experiment.phase_at = experiment.phase + 1, at
     return _store(AuditAction.EXPERIMENT_STARTED, experiment, before, actor, reason)
 

@@ -443,6 +443,7 @@ def test_undoing_a_stop__goes_on_in_the_phase(flag: Flag) -> None:
     entry = experiment_stop(experiment, actor=ACTOR)
     undo(entry, actor=ACTOR)
     assert (again(experiment).state, again(experiment).phase) == ("running", 1)
+    assert again(experiment).rebuild
 
 
 def test_undoing_a_removed_rule__resumes_the_experiment(flag: Flag) -> None:
