@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -78,8 +79,8 @@ def register(check: Check) -> None:
 
 
 def results_tick(now: datetime) -> None:
-    """Refresh all environments with results that may change, then check them. An error in one
-    leaves the others alone."""
+    """Refresh all environments with results that may change, then check them. An error leaves the
+    other environments and checks alone."""
     live = _live_ids(now)
     if not live:
         return
@@ -88,12 +89,13 @@ def results_tick(now: datetime) -> None:
     )
     horizon = rollups.settled()
     for environment in environments.order_by("pk"):
-        try:
-            refresh_until(environment, now, horizon)
-            for check in checks:
-                check(environment, now)
-        except Exception:
-            logger.exception("results not refreshed environment=%s", environment.pk)
+        steps = [partial(refresh_until, environment, now, horizon)]
+        steps += [partial(check, environment, now) for check in checks]
+        for step in steps:
+            try:
+                step()
+            except Exception:
+                logger.exception("results not refreshed environment=%s", environment.pk)
 
 
 def results_refresh(environment: Environment, now: datetime) -> None:
@@ -105,7 +107,8 @@ def results_refresh(environment: Environment, now: datetime) -> None:
 
 def refresh_until(environment: Environment, now: datetime, horizon: Horizon | None) -> None:
     """As results_refresh, with the events up to the horizon. Without one, while an old transaction
-    is open, new events wait for the next run."""
+    is open, new events wait for the next run. An error in an experiment's sums is raised when the
+    others have theirs."""
     experiments = list(
         Experiment.objects.filter(pk__in=_live_ids(now, environment.pk))
         .select_related("flag")
@@ -125,9 +128,16 @@ def refresh_until(environment: Environment, now: datetime, horizon: Horizon | No
     if state.refreshed_at:
         writer.write_retained(state.refreshed_at - SETTLED, now)
     ResultRefresh.objects.filter(pk=environment.pk).update(refreshed_at=now)
+    errors = []
     for experiment, each in zip(experiments, measured, strict=True):
-        if not experiment.rebuild:
-            _sum(environment, experiment, each, now)
+        try:
+            if not experiment.rebuild:
+                _sum(environment, experiment, each, now)
+        except Exception as error:
+            error.add_note(f"experiment={experiment.pk}")
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup("sums not computed", errors)
 
 
 def results_rebuild(environment: Environment, check: Callable[[], None] = lambda: None) -> None:

@@ -619,3 +619,22 @@ def test_tick__checks_environments_with_running_experiments(
     Experiment.objects.update(state=ExperimentState.DRAFT)
     refresh.results_tick(now)
     assert len(checked) == 1
+
+
+def test_error_in_an_experiment__leaves_the_others_and_the_checks_alone(
+    flag: Flag, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, checked = make_experiment(flag, "other"), list[Any]()
+    Experiment.objects.filter(pk=measured.experiment.pk).update(population=on("level", ">", 1))
+    ExperimentDay.objects.all().delete()
+
+    def fail(rule: object) -> None:
+        raise RuntimeError(rule)
+
+    monkeypatch.setattr(refresh, "parse", fail)
+    monkeypatch.setattr(rollups, "settled", lambda: None)
+    monkeypatch.setattr(refresh, "checks", [])
+    refresh.register(lambda *given: checked.append(given))
+    refresh.results_tick(timezone.now())
+    assert ExperimentDay.objects.get().experiment == other
+    assert len(checked) == 1
