@@ -261,15 +261,16 @@ class _FigureWriter:
         """Returns the number of exposures whose values differ from the stored ones."""
         with _locked(self.environment_id) as cursor:
             cursor.execute(
-                f"""SELECT min(exposed_at) FROM exposure WHERE player_id = ANY(%s)
-                    AND (experiment_id, phase) IN ({self.phases})""",
+                f"""SELECT min(exposed_at), array_agg(DISTINCT player_id) FROM exposure
+                    WHERE player_id = ANY(%s) AND (experiment_id, phase) IN ({self.phases})""",
                 [players],
             )
-            (earliest,) = cursor.fetchone()
+            earliest, exposed = cursor.fetchone()
             if earliest is None:
                 return 0
             since = earliest - timedelta(days=BEFORE_DAYS)
-            cursor.execute(self.sql, {**self.params, "players": players, "since": since})
+            # The others have events, which need not be read.
+            cursor.execute(self.sql, {**self.params, "players": exposed, "since": since})
             return int(cursor.rowcount)
 
     def write_all(self, players: list[UUID]) -> None:
