@@ -31,6 +31,7 @@ from flags.models import (
     ExperimentMetric,
     ExperimentResult,
     ExperimentState,
+    Exposure,
     FlagRevision,
     MetricKind,
     ResultRefresh,
@@ -117,10 +118,9 @@ def refresh_until(environment: Environment, now: datetime, horizon: Horizon | No
     if not experiments:
         return
     measured = [measured_of(experiment) for experiment in experiments]
-    # No exposure has values before the first refresh, so older events change none.
-    state, _ = ResultRefresh.objects.get_or_create(
-        environment=environment, defaults={"event_id": horizon.id if horizon else 0}
-    )
+    state = _position(environment, experiments, horizon)
+    if state is None:
+        return
     writer = _FigureWriter(environment.pk, measured)
     writer.write_new()
     if horizon:
@@ -138,6 +138,27 @@ def refresh_until(environment: Environment, now: datetime, horizon: Horizon | No
             errors.append(error)
     if errors:
         raise ExceptionGroup("sums not computed", errors)
+
+
+def _position(
+    environment: Environment, experiments: Sequence[Experiment], horizon: Horizon | None
+) -> ResultRefresh | None:
+    """Where the refresh goes on. While no exposure has values, events up to the horizon change
+    none: they are skipped, also those since the last experiment ended. None before the first
+    horizon."""
+    found = ResultRefresh.objects.filter(environment=environment).first()
+    if horizon is None:
+        return found
+    if found is None:
+        defaults = {"event_id": horizon.id}
+        return ResultRefresh.objects.get_or_create(environment=environment, defaults=defaults)[0]
+    computed = Exposure.objects.filter(experiment__in=experiments, is_new=False)
+    if found.event_id < horizon.id and not computed.exists():
+        found.event_id = horizon.id
+        ResultRefresh.objects.filter(pk=environment.pk, event_id__lt=horizon.id).update(
+            event_id=horizon.id
+        )
+    return found
 
 
 def results_rebuild(environment: Environment, check: Callable[[], None] = lambda: None) -> None:
@@ -469,7 +490,8 @@ def _measured_document(experiment: Experiment) -> Any:
     have changed the rule since it ended."""
     if experiment.state == ExperimentState.RUNNING:
         return experiment.flag.document
-    revisions = FlagRevision.objects.filter(flag=experiment.flag, created_at__lt=experiment.ended_at)
+    ended_at = experiment.ended_at or timezone.now()
+    revisions = FlagRevision.objects.filter(flag=experiment.flag, created_at__lt=ended_at)
     documents = revisions.order_by("-number").values_list("document", flat=True)
     # The newest is without the rule if its removal ended the experiment.
     measured = (each for each in documents[:2] if has_rule(each, experiment.rule_id))

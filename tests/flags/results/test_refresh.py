@@ -550,6 +550,21 @@ def test_events_behind_the_horizon__wait_for_the_next_refresh(
     assert measured.refresh() == [1, 0, 0]
 
 
+def test_events_before_the_first_values__are_not_read(
+    environment: Environment, flag: Flag, player: Player, public_api: Api
+) -> None:
+    experiment = make_experiment(flag, "one", make_metric(environment, "count", **KINDS["count"]))
+    now = timezone.now()
+    refresh_until(environment, now, None)
+    assert not ResultRefresh.objects.exists()
+    refresh_until(environment, now, horizon(now))
+    public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "level"})
+    make_exposure(experiment, player, "enabled", now)
+    refresh_until(environment, now, horizon(now))
+    assert ResultRefresh.objects.get().event_id == horizon(now).id
+    assert Exposure.objects.get().figures == [1]
+
+
 def test_stopped_experiment__is_computed_until_its_windows_are_over(
     measured: Measured, public_api: Api
 ) -> None:
