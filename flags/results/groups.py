@@ -155,7 +155,7 @@ def group_assign(
 ) -> AuditEntry | None:  # fmt: skip
     """Give a draft the lowest free range of a group that has `share` thousandths of a percent of
     its players, or no group. Raises ValidationError that says how much is free."""
-    # Before the group: who starts the experiment locks in this order.
+    # Before the group, as a start of the experiment locks them in this order.
     experiment = locked(experiment)
     wanted = None
     if group is not None:
