@@ -351,6 +351,12 @@ def test_a_changed_value_of_the_rule__begins_a_phase(
     assert again(experiment).phase == phase
 
 
+def test_a_changed_value_outside_a_percentage__begins_a_phase(environment: Environment) -> None:
+    experiment = make_experiment(make_flag(environment, SHARE), control="disabled")
+    saved(experiment.flag, lambda each: msgspec.structs.replace(each, default="enabled"))
+    assert again(experiment).phase == 2
+
+
 def test_a_draft__has_no_phases(flag: Flag) -> None:
     experiment = make_draft(flag)
     saved(flag, with_rule(rollout=80_000))

@@ -639,7 +639,7 @@ def test_tick__checks_environments_with_running_experiments(
 def test_error_in_an_experiment__leaves_the_others_and_the_checks_alone(
     flag: Flag, measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other, checked = make_experiment(flag, "other"), list[Any]()
+    other, checked = make_experiment(flag, "other", rule_id="r2"), list[Any]()
     Experiment.objects.filter(pk=measured.experiment.pk).update(population=on("level", ">", 1))
     ExperimentDay.objects.all().delete()
 
