@@ -90,7 +90,7 @@ def results_tick(now: datetime) -> None:
     )
     horizon = rollups.settled()
     for environment in environments.order_by("pk"):
-        steps = [partial(refresh_until, environment, now, horizon)]
+        steps: list[Callable[[], object]] = [partial(refresh_until, environment, now, horizon)]
         steps += [partial(check, environment, now) for check in checks]
         for step in steps:
             try:
