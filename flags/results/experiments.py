@@ -602,7 +602,8 @@ def phase_begin(experiment: Experiment, at: datetime) -> None:
     """Begin a new phase of a running experiment, whose row the caller has locked. The caller bumps
     the environment's config_version last."""
     experiment.phase, experiment.phase_at = experiment.phase + 1, at
-    experiment.save(update_fields=["phase", "phase_at"])
+    experiment.rebuild = False  # the new phase has no values yet
+    experiment.save(update_fields=["phase", "phase_at", "rebuild"])
 
 
 def flag_saved(flag: Flag, before: Any, actor: Actor) -> None:

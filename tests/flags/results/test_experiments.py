@@ -329,10 +329,10 @@ SAVES: dict[str, tuple[Callable[[FlagDocument], FlagDocument], int]] = {
 @pytest.mark.parametrize("name", SAVES)
 def test_a_changed_rule__begins_a_phase(flag: Flag, name: str) -> None:
     change, phase = SAVES[name]
-    experiment = make_experiment(flag, phase_at=NOW)
+    experiment = make_experiment(flag, phase_at=NOW, rebuild=True)
     saved(flag, change)
     found = again(experiment)
-    assert (found.phase, found.phase_at == NOW) == (phase, phase == 1)
+    assert (found.phase, found.phase_at == NOW, found.rebuild) == (phase, phase == 1, phase == 1)
 
 
 @pytest.mark.parametrize(("variant", "phase"), [("a", 2), ("c", 1)])
