@@ -131,7 +131,8 @@ def refresh_until(environment: Environment, now: datetime, horizon: Horizon | No
     errors = []
     for experiment, each in zip(experiments, measured, strict=True):
         try:
-            if not experiment.rebuild:
+            # Read now: if the metrics changed since, the values are not those of `each`.
+            if Experiment.objects.filter(pk=experiment.pk, rebuild=False).exists():
                 _sum(environment, experiment, each, now)
         except Exception as error:
             error.add_note(f"experiment={experiment.pk}")
