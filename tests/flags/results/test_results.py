@@ -114,7 +114,7 @@ def test_page__has_a_chart_by_day_and_groups_only_of_the_newest_day(experiment: 
     assert panels(experiment)["errors"].by_day == []
     html = page(experiment)
     assert "Exploratory: with many groups some differ by chance." in html
-    assert "Only players whose 7 days after the first evaluation are over count." in html
+    assert "Only players whose window of 7 days is over count." in html
 
 
 def test_page__counts_players_and_those_left_out(experiment: Experiment) -> None:
@@ -136,7 +136,7 @@ def test_page__warns_first_if_the_players_are_out_of_proportion(experiment: Expe
     make_days(experiment, ratio_p=0.0002, places=[place])
     html = page(experiment)
     assert html.index("Do not trust these results.") < html.index("Players")
-    assert "Where the imbalance sits" in html
+    assert "Where the imbalance is" in html
     assert html.index("2,600") < html.index("1,400")
     assert "Better" not in html
     assert "Worse" not in html
