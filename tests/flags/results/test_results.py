@@ -144,9 +144,9 @@ def test_page__warns_first_if_the_players_are_out_of_proportion(experiment: Expe
 
 
 def test_page__before_the_first_refresh(experiment: Experiment) -> None:
-    assert "None yet. They appear within two minutes" in page(experiment)
+    assert "No results yet. They appear within two minutes" in page(experiment)
     experiment.state = "draft"
-    assert "Players are recorded once it runs." in page(experiment)
+    assert "Players are recorded once the experiment runs." in page(experiment)
 
 
 def test_page__of_a_metric_without_results_yet(experiment: Experiment) -> None:
