@@ -85,7 +85,7 @@ def test_page__shows_the_primary_metric_then_guards_then_others(experiment: Expe
     found = panels(experiment)
     assert list(found) == ["buyers", "errors", "sessions"]
     assert [panel.role for panel in found.values()] == [
-        "Primary metric", "Guard", "Secondary metric",
+        "Primary metric", "Guard metric", "Secondary metric",
     ]  # fmt: skip
     verdicts = [panel.rows[1].verdict for panel in found.values()]
     assert verdicts[0].startswith("Better by ")
