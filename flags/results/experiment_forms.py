@@ -169,7 +169,9 @@ class ExtendForm(forms.Form):
 class DecideForm(forms.Form):
     """What becomes of an experiment. While it is chosen, the dialog shows who switches."""
 
-    decision = forms.ChoiceField(help_text="Shipping serves the variant to all players whom the rule matches.")
+    decision = forms.ChoiceField(
+        help_text="Shipping serves the variant to all players whom the rule matches."
+    )
 
     def __init__(
         self, preview_url: str, variants: Sequence[str], *args: Any, **kwargs: Any

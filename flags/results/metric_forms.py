@@ -78,8 +78,8 @@ class MetricForm(SeenForm):
         required=False,
         min_value=LEAST_PERCENTILE,
         max_value=99.99,
-        help_text="Higher values are set to the value at this percentile, such as 99, so that a few "
-        "players do not decide. Empty: no cap.",
+        help_text="Higher values are set to the value at this percentile, such as 99, so that a "
+        "few players do not decide. Empty: no cap.",
         widget=forms.NumberInput(attrs={"step": "any"}),
     )
     direction = forms.ChoiceField(choices=MetricDirection.choices)
