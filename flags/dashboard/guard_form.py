@@ -42,7 +42,7 @@ class RolloutGuardForm(forms.Form):
     is_guarded = forms.BooleanField(
         label="Guard this rollout",
         required=False,
-        help_text="Players with the new value are compared with the others each minute.",
+        help_text="Each minute, players with the new variant are compared with the others.",
     )
     metrics = forms.MultipleChoiceField(
         label="Guard metrics",
@@ -64,7 +64,12 @@ class RolloutGuardForm(forms.Form):
         max_value=1_000_000_000,
         initial=MIN_PLAYERS,
     )
-    on_breach = forms.ChoiceField(label="On a breach", choices=OnBreach, initial=OnBreach.STEP_BACK)
+    on_breach = forms.ChoiceField(
+        label="On a breach",
+        choices=OnBreach,
+        initial=OnBreach.STEP_BACK,
+        help_text="When a guard metric is surely worse than tolerable.",
+    )
     use_required_attribute = False  # the fields count only if it is guarded
 
     def __init__(self, metrics: Sequence[Metric], *args: Any, **kwargs: Any) -> None:

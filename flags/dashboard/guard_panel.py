@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from flags.engine.schedule import rollout_at
 from flags.models import Experiment, ExperimentState, Flag, MetricRole, OnBreach
-from flags.results.breach import GuardReading, GuardVerdict, percent_text
+from flags.results.breach import MINUS, GuardReading, GuardVerdict, percent_text
 from flags.results.measured import rule_of
 from flags.results.rollouts import read_guards
 from flags.results.statistics import UNBOUNDED
@@ -111,7 +111,7 @@ def _row(reading: GuardReading) -> GuardLine:
     return GuardLine(
         reading.metric,
         "higher is better" if reading.up else "lower is better",
-        f"{'-' if reading.up else '+'}{percent_text(reading.tolerance)}",
+        f"{MINUS if reading.up else '+'}{percent_text(reading.tolerance)}",
         reading.variant,
         reading.other.players,
         reading.control.players,

@@ -18,6 +18,7 @@ from flags.results.measured import rule_of
 from flags.results.statistics import MIN_PLAYERS, UNBOUNDED, Arm, Lift, compare
 
 NOBODY = Arm(0, 0.0, 0.0)
+MINUS = "\N{MINUS SIGN}"
 WATCHED = timedelta(hours=24)  # a rollout that is complete is watched for so long
 
 
@@ -108,7 +109,7 @@ def percent_text(share: float) -> str:
     digits = 0 if abs(figure) >= 10 else 1 if abs(figure) >= 1 else 2
     text = f"{figure:,.{digits}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{'0' if text == '-0' else text} %"
+    return f"{'0' if text == '-0' else text.replace('-', MINUS)} %"
 
 
 # --- What happens ---------------------------------------------------------------------------------

@@ -79,8 +79,8 @@ class ExperimentForm(SeenForm):
     )
     rule_id = forms.ChoiceField(label="Rule")
     control = forms.ChoiceField(
-        help_text="The variant that others are compared with. Of a percentage, what players "
-        "outside it get."
+        help_text="The variant that the others are compared with. If the rule has a percentage, "
+        "the variant that players outside it get."
     )
     planned_players = _players_field()
     planned_end = _end_field()
@@ -169,7 +169,9 @@ class ExtendForm(forms.Form):
 class DecideForm(forms.Form):
     """What becomes of an experiment. While it is chosen, the dialog shows who switches."""
 
-    decision = forms.ChoiceField(help_text="Shipping serves the variant to 100 % of the rule.")
+    decision = forms.ChoiceField(
+        help_text="Shipping serves the variant to all players whom the rule matches."
+    )
 
     def __init__(
         self, preview_url: str, variants: Sequence[str], *args: Any, **kwargs: Any

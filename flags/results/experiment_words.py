@@ -23,7 +23,7 @@ ACT_WORDS = {
     "experiment.started": "started it",
     "experiment.stopped": "stopped it",
     "experiment.decided": "decided it",
-    "experiment.breached": "saw a guard breached",
+    "experiment.breached": "saw a guard metric breached",
 }
 DECISIONS = {"": "none", "ship": "ship", "stop": "stop without shipping"}
 

@@ -362,7 +362,7 @@ def _why_not_used(experiment: Experiment, metric: Metric, use: MetricUse) -> str
         return "A guard needs the worst tolerable change, from 0 to 1,000 %."
     waits = metric.window_days is not None or metric.kind == MetricKind.RETENTION
     if experiment.kind == ExperimentKind.ROLLOUT and waits:
-        return "A guard of a rollout has no window, or it would answer too late."
+        return "A guard metric of a rollout has no window, or it would answer too late."
     return ""
 
 

@@ -38,8 +38,8 @@ class ExperimentGroupForm(SeenForm):
     name = forms.CharField(max_length=groups.MAX_NAME, required=False)
     share = percent_field(
         "Holdout, %",
-        help_text="So many players are in no experiment of the group. It can grow over free "
-        "players only.",
+        help_text="The share of players who are in no experiment of the group. It can grow only by "
+        "players who are free.",
     )
     reason = forms.CharField(
         max_length=MAX_REASON, required=False, help_text="Stored in the audit log."

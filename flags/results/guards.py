@@ -114,14 +114,14 @@ def _respond(read: GuardsRead, breaches: Sequence[GuardReading], now: datetime) 
     sentences = [change_text(each) for each in breaches]
     evidence = sentences[0]
     actor = Actor.of_guard(f"Guard of {experiment.key}"[:200])
-    done = _change_flag(experiment, f"Guard breached: {evidence}."[:MAX_REASON], actor, now)
+    done = _change_flag(experiment, f"Guard metric breached: {evidence}."[:MAX_REASON], actor, now)
     if again and done.refused:
         return False
     entry = _record(experiment, read, evidence, done, actor, now)
     notify(
         GUARD_BREACH,
         experiment.environment,
-        f"{experiment.flag.key}: a guard was breached. {done.text}",
+        f"{experiment.flag.key}: a guard metric was breached. {done.text}",
         [f"{text[0].upper()}{text[1:]}." for text in sentences],
         page="flag_detail",
         args=[experiment.flag.key],
@@ -289,7 +289,7 @@ def _record_end(read_of: Experiment, read: GuardsRead, end: End, share: str) -> 
         else "until its planned end"
     )
     reason = (
-        f"No guard was breached at {share} {when}."
+        f"No guard metric was breached at {share} {when}."
         if judged
         else f"It ended as planned at {share}, with too few players for a verdict."
     )

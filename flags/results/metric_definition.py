@@ -114,7 +114,7 @@ def _percentile_problem(percentile: object) -> str:
 
 def sentence(definition: Definition) -> str:
     """`Sum of “price” of “purchase” events whose item_id is “gems”, per player, within 7 days of
-    exposure, values above the 99th percentile cut`."""
+    exposure, values above the 99th percentile capped`."""
     kind, days = definition["kind"], definition["window_days"]
     if kind == "retention":
         return f"Share of players who were active on day {days} after exposure"
@@ -124,7 +124,7 @@ def sentence(definition: Definition) -> str:
     span = "1 day" if days == 1 else f"{days} days"
     parts.append(f"within {span} of exposure" if days else "since exposure")
     if (percentile := definition["percentile"]) is not None:
-        parts.append(f"values above the {ordinal(percentile)} percentile cut")
+        parts.append(f"values above the {ordinal(percentile)} percentile capped")
     return ", ".join(parts)
 
 

@@ -69,16 +69,17 @@ class MetricForm(SeenForm):
         required=False,
         min_value=1,
         max_value=MAX_WINDOW,
-        help_text="Only what happens in so many days after the exposure counts, and only players "
-        "whose window is over. Empty: everything since the exposure.",
+        help_text="Only what happens within this many days after the exposure counts, and only "
+        "players whose window is over. The exposure is when a player first gets a variant of the "
+        "experiment. Empty: everything since the exposure.",
     )
     percentile = forms.FloatField(
-        label="Cut at the percentile",
+        label="Cap at percentile",
         required=False,
         min_value=LEAST_PERCENTILE,
         max_value=99.99,
-        help_text="Higher values are set to that of this percentile, so that a few players do not "
-        "decide. Such as 99. Empty: no cut.",
+        help_text="Higher values are set to the value at this percentile, such as 99, so that a "
+        "few players do not decide. Empty: no cap.",
         widget=forms.NumberInput(attrs={"step": "any"}),
     )
     direction = forms.ChoiceField(choices=MetricDirection.choices)

@@ -19,7 +19,7 @@ TONES = {
     ResultVerdict.BREACHED: "danger",
     ResultVerdict.UNTRUSTED: "danger",
 }
-ROLE_NAMES = {"primary": "Primary metric", "guard": "Guard", "secondary": "Secondary metric"}
+ROLE_NAMES = {"primary": "Primary metric", "guard": "Guard metric", "secondary": "Secondary metric"}
 LEAST_P = 0.0001
 WORTH_SAYING = 0.01  # by which values before the exposure narrow an interval
 DIMENSIONS = {

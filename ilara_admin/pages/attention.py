@@ -63,7 +63,7 @@ def _guards(request: HtmxHttpRequest, now: datetime) -> Iterator[Matter]:
     for each in newest.order_by(F("breached_at").desc(nulls_last=True), "-pk")[: 2 * SHOWN]:
         url = environment_url(request, "flag_detail", each.flag.key)
         if each.breached_at:
-            text = f"A guard of “{isolated(each.name)}” was breached"
+            text = f"A guard metric of “{isolated(each.name)}” was breached"
             yield Matter("danger", each.flag.key, text, url, each.breached_at)
         else:
             text = f"Guarded rollout “{isolated(each.name)}” runs since"

@@ -29,7 +29,7 @@ def test_metric__is_built_with_a_preview(
     condition = page.get_by_role("group", name="Property 1")
     admin.fill(condition.get_by_label("Property", exact=True), "item_id")
     admin.fill(condition.get_by_label("Value"), "gems_small")
-    admin.fill(page.get_by_label("Cut at the percentile"), "99")
+    admin.fill(page.get_by_label("Cap at percentile"), "99")
     admin.fill(page.get_by_label("Key"), key)
     admin.fill(page.get_by_label("Unit"), "USD")
     if not admin.keyboard:
@@ -37,7 +37,7 @@ def test_metric__is_built_with_a_preview(
     preview = page.get_by_role("region", name="Last 14 days")
     sentence = (
         "Sum of “price” of “purchase” events whose item_id is “gems_small”, per player, since "
-        "exposure, values above the 99th percentile cut."
+        "exposure, values above the 99th percentile capped."
     )
     expect(preview).to_contain_text(sentence)
     expect(preview).to_contain_text("Mean per active player in USD, by UTC day")
@@ -45,4 +45,4 @@ def test_metric__is_built_with_a_preview(
     admin.press("button", "Create metric")
     expect(page.get_by_role("heading", level=1)).to_contain_text(key)
     expect(page.get_by_role("main")).to_contain_text(sentence)
-    expect(page.get_by_role("main")).to_contain_text("No experiment or guarded rollout has it.")
+    expect(page.get_by_role("main")).to_contain_text("No experiment or guarded rollout uses this metric.")

@@ -89,7 +89,7 @@ def test_read_that_results_are_not_to_be_trusted(window: Callable[..., Window]) 
     expect(page.get_by_role("main").get_by_role("alert")).to_contain_text(
         "Do not trust these results."
     )
-    where = page.get_by_role("region", name="Where the imbalance sits")
+    where = page.get_by_role("region", name="Where the imbalance is")
     expect(where.get_by_role("row").filter(has_text="ios")).to_contain_text("2,600")
     verdicts = page.get_by_role("region", name="Buyers", exact=True)
     expect(verdicts).to_contain_text("Not to be trusted")

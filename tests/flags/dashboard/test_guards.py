@@ -201,7 +201,7 @@ def test_page__shows_the_guards_and_then_the_breach(client: Client, flag: Flag) 
     client.post(undo)
     flag.refresh_from_db()
     assert flag.spec.rules[0].rollout == 25_000
-    assert "A guard was breached" not in client.get(page(flag)).text
+    assert "A guard metric was breached" not in client.get(page(flag)).text
     assert Experiment.objects.get().state == ExperimentState.STOPPED
 
 
@@ -211,11 +211,11 @@ def test_page__shows_a_breach_that_only_notified_beside_the_guards(
     set_percentage(client, flag, 25, **{**GUARDED, "guard-on_breach": "notify"})
     breach(flag)
     shown = client.get(page(flag)).text
-    assert "A guard was breached" in shown
+    assert "A guard metric was breached" in shown
     assert "Nothing was changed." in shown
     assert ">Breached</span>" in shown
     set_percentage(client, flag, 30)
-    assert "A guard was breached" not in client.get(page(flag)).text
+    assert "A guard metric was breached" not in client.get(page(flag)).text
 
 
 def test_guard__survives_until_a_change_request_is_applied(client: Client, flag: Flag) -> None:

@@ -10,6 +10,7 @@ from flags.engine.bucketing import gate
 from flags.engine.document import FlagDocument, Ramp, Rule, ScheduleStep, boolean_document
 from flags.engine.schedule import figure_at
 from flags.results.breach import (
+    MINUS,
     End,
     GuardReading,
     GuardVerdict,
@@ -106,7 +107,12 @@ def test_breaches__are_those_of_all_guards() -> None:
     [
         (arm(398, 120), arm(412, 240), False, "errors rose by 45 % to 170 % (tolerable: 5 %) "),
         (arm(398, 300), arm(412, 120), True, "errors fell by 50 % to 72 % (tolerable: 5 %) "),
-        (arm(398, 120), arm(412, 124), False, "errors changed by -32 % to 47 % (tolerable: 5 %) "),
+        (
+            arm(398, 120),
+            arm(412, 124),
+            False,
+            f"errors changed by {MINUS}32 % to 47 % (tolerable: 5 %) ",
+        ),
         (
             arm(398, 0),
             arm(412, 103),
@@ -124,7 +130,7 @@ def test_evidence__reads_as_a_sentence(control: Arm, other: Arm, up: bool, text:
 @pytest.mark.parametrize(
     ("share", "text"),
     [(0.05, "5 %"), (0.0025, "0.25 %"), (0.0125, "1.2 %"), (0.314, "31 %"), (12, "1,200 %"),
-     (0, "0 %"), (-0.00001, "0 %"), (-0.31, "-31 %")],
+     (0, "0 %"), (-0.00001, "0 %"), (-0.31, f"{MINUS}31 %")],
 )  # fmt: skip
 def test_percent_text__is_short(share: float, text: str) -> None:
     assert percent_text(share) == text

@@ -146,9 +146,9 @@ def test_breach__does_what_the_rollout_says_and_is_recorded(
     assert fields["_evidence"][0]["lift"]["low"] != 0
     revision = flag.revisions.latest("number")
     is_changed = after != (True, 25)
-    assert revision.reason.startswith("Guard breached: errors ") == is_changed
+    assert revision.reason.startswith("Guard metric breached: errors ") == is_changed
     notification = Notification.objects.get(kind="guard_breach")
-    assert notification.title == f"new-shop: a guard was breached. {said}"
+    assert notification.title == f"new-shop: a guard metric was breached. {said}"
     assert notification.lines == [f"{fields['breach'].capitalize()}."]
     assert notification.path == "flags/new-shop/"
     # Later checks change nothing.
@@ -333,7 +333,7 @@ def test_rollout_without_a_breach__ends_after_a_day(flag: Flag, errors: Metric) 
         rollout.refresh_from_db()
         assert (rollout.state == ExperimentState.STOPPED) == ended
     (entry,) = entries(AuditAction.EXPERIMENT_STOPPED)
-    assert entry.reason == "No guard was breached at 25 % for 24 hours."
+    assert entry.reason == "No guard metric was breached at 25 % for 24 hours."
     assert state(flag) == (True, 25)
 
 

@@ -88,7 +88,7 @@ def test_wrong_definition__names_the_field_and_the_fix(
         (
             defined("sum", **FULL),
             "Sum of “price” of “purchase” events whose item_id is “gems”, per player, within 7 "
-            "days of exposure, values above the 99th percentile cut",
+            "days of exposure, values above the 99th percentile capped",
         ),
         (
             defined("count", event="level_fail"),
@@ -101,7 +101,7 @@ def test_wrong_definition__names_the_field_and_the_fix(
         (
             defined("mean", event="run", property="score", percentile=99.9),
             "Mean of “score” of “run” events, per player with any, since exposure, values above "
-            "the 99.9th percentile cut",
+            "the 99.9th percentile capped",
         ),
         (defined("revenue"), "Revenue without refunds, per player, since exposure"),
         (

@@ -79,7 +79,7 @@ def test_new_metric__is_built_without_javascript(
         },
     }  # fmt: skip
     page = text_of(client.get(form.response["Location"]))
-    assert "values above the 99th percentile cut." in page
+    assert "values above the 99th percentile capped." in page
     assert AuditEntry.objects.latest("pk").reason == "Why"
 
 

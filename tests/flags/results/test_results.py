@@ -85,7 +85,7 @@ def test_page__shows_the_primary_metric_then_guards_then_others(experiment: Expe
     found = panels(experiment)
     assert list(found) == ["buyers", "errors", "sessions"]
     assert [panel.role for panel in found.values()] == [
-        "Primary metric", "Guard", "Secondary metric",
+        "Primary metric", "Guard metric", "Secondary metric",
     ]  # fmt: skip
     verdicts = [panel.rows[1].verdict for panel in found.values()]
     assert verdicts[0].startswith("Better by ")
@@ -114,7 +114,7 @@ def test_page__has_a_chart_by_day_and_groups_only_of_the_newest_day(experiment: 
     assert panels(experiment)["errors"].by_day == []
     html = page(experiment)
     assert "Exploratory: with many groups some differ by chance." in html
-    assert "Only players whose 7 days after the first evaluation are over count." in html
+    assert "Only players whose window of 7 days is over count." in html
 
 
 def test_page__counts_players_and_those_left_out(experiment: Experiment) -> None:
@@ -136,7 +136,7 @@ def test_page__warns_first_if_the_players_are_out_of_proportion(experiment: Expe
     make_days(experiment, ratio_p=0.0002, places=[place])
     html = page(experiment)
     assert html.index("Do not trust these results.") < html.index("Players")
-    assert "Where the imbalance sits" in html
+    assert "Where the imbalance is" in html
     assert html.index("2,600") < html.index("1,400")
     assert "Better" not in html
     assert "Worse" not in html
@@ -144,9 +144,9 @@ def test_page__warns_first_if_the_players_are_out_of_proportion(experiment: Expe
 
 
 def test_page__before_the_first_refresh(experiment: Experiment) -> None:
-    assert "None yet. They appear within two minutes" in page(experiment)
+    assert "No results yet. They appear within two minutes" in page(experiment)
     experiment.state = "draft"
-    assert "Players are recorded once it runs." in page(experiment)
+    assert "Players are recorded once the experiment runs." in page(experiment)
 
 
 def test_page__of_a_metric_without_results_yet(experiment: Experiment) -> None:

@@ -183,7 +183,7 @@ def end(environment: Environment) -> None:
 @pytest.mark.parametrize(
     ("happens", "text"),
     [
-        (breach, "A guard of “bigger-button” was breached"),
+        (breach, "A guard metric of “bigger-button” was breached"),
         (guarded, "Guarded rollout “bigger-button” runs since"),
         (schedule, "Rule 1 is at 25 % from"),
         (reject, "1 event</bdi></a> was rejected in the last 24 hours"),
