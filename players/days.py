@@ -67,6 +67,7 @@ def _is_large(environment_id: int, day: date) -> bool:
 def days_count(environment: Environment, now: datetime, seconds: float = SECONDS) -> int:
     """Count and store what is not final yet; returns the number of days. Two runs may overlap."""
     first = Player.objects.of(environment).aggregate(first=Min("first_seen_at"))["first"]
+    _forget_before(environment, first.astimezone(UTC).date() if first else date.max)
     if first is None:
         return 0
     state, _ = FiguresState.objects.get_or_create(environment=environment)
@@ -117,6 +118,12 @@ def days_count(environment: Environment, now: datetime, seconds: float = SECONDS
         state.stages_at = now
         state.save(update_fields=["stages", "stages_at"])
     return counted
+
+
+def _forget_before(environment: Environment, first: date) -> None:
+    """Delete the figures of days on which no player existed: those who did were erased."""
+    for model in (PlayerDay, PlayerCohort, LateDay):
+        model._default_manager.filter(environment=environment, day__lt=first).delete()
 
 
 def _find_late_sessions(environment: Environment, state: FiguresState, now: datetime) -> None:

@@ -181,7 +181,7 @@ def reversals(environment: Environment) -> None:
 
 
 def erasures(environment: Environment) -> None:
-    player = Player.objects.of(environment).order_by("-active_days").first()
+    player = Player.objects.of(environment).order_by("first_seen_at").first()
     assert player
     player_delete(player, actor=ACTOR)
 
@@ -209,6 +209,16 @@ def test_late_data__rebuilds_the_days_that_it_changes(
     assert counted_by_the_job(environment) == counted_in_python(environment)
     assert cohorts_by_the_job(environment) == cohorts_in_python(environment)
     assert (counted_by_the_job(environment) != before) == (change is not reversals)
+    assert not LateDay.objects.exists()
+
+
+def test_last_player_who_is_erased__leaves_no_figures(environment: Environment) -> None:
+    player = make_player(environment, first_seen_at=NOW - timedelta(days=2), last_seen_at=NOW)
+    days_count(environment, settled())
+    player_delete(player, actor=ACTOR)
+    days_count(environment, settled())
+    assert not PlayerDay.objects.exists()
+    assert not PlayerCohort.objects.exists()
     assert not LateDay.objects.exists()
 
 
