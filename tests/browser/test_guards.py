@@ -31,7 +31,7 @@ def test_percentage__is_guarded_in_the_dialog(admin: Window) -> None:
     page.set_viewport_size({"width": 1280, "height": 900})
     admin.press("button", "Save to live")
 
-    rules = page.get_by_role("list", name=f"Guards of {key}-rollout-1")
+    rules = page.get_by_role("list", name=f"Guard metrics of {key}-rollout-1")
     expect(rules).to_contain_text("+10 %")
     expect(rules).to_contain_text("Too few players yet")
     expect(page.get_by_text("Guarded", exact=True)).to_be_visible()
