@@ -105,7 +105,7 @@ def days_count(environment: Environment, now: datetime, seconds: float = SECONDS
         if cohort and day <= last:
             cohort_store(environment, day, last)
         LateDay.objects.filter(pk__in=late.pop(day, ())).delete()
-        if day == today:
+        if day == today and figures:
             state.seconds = monotonic() - at
             state.save(update_fields=["seconds"])
         elif monotonic() - began > seconds:

@@ -89,6 +89,7 @@ type Snapshot = dict[str, list[str]]
 LEFT_OUT = (
     "audit_entry", "flag_revision", "segment_list_change", "segment_former_member",
     "event", "event_receipt",  # refunds append events
+    "player_late_day",  # days to count again
 )  # fmt: skip
 COLUMNS_LEFT_OUT = {
     "environment": {"config_version"},

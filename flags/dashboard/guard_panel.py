@@ -25,7 +25,7 @@ VERDICTS: Mapping[GuardVerdict, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class RolloutGuardRow:
+class GuardLine:
     """A guard as a row: `change` is its interval, "" without one."""
 
     metric: str
@@ -57,7 +57,7 @@ class GuardedRule:
     yet."""
 
     experiment: Experiment
-    rows: Sequence[RolloutGuardRow]
+    rows: Sequence[GuardLine]
     computed_at: datetime | None
     on_breach: str
     breach: Breach | None
@@ -101,14 +101,14 @@ def _waits(experiment: Experiment) -> bool:
     return bool(rule and experiment.phase_at and not rollout_at(rule, experiment.phase_at))
 
 
-def _row(reading: GuardReading) -> RolloutGuardRow:
+def _row(reading: GuardReading) -> GuardLine:
     text, tone = VERDICTS[reading.verdict]
     lift = reading.lift
     change = ""
     if lift is not None:
         high = "more" if lift.high >= UNBOUNDED else percent_text(lift.high)
         change = f"{percent_text(lift.low)} to {high}"
-    return RolloutGuardRow(
+    return GuardLine(
         reading.metric,
         "higher is better" if reading.up else "lower is better",
         f"{MINUS if reading.up else '+'}{percent_text(reading.tolerance)}",

@@ -7,7 +7,7 @@ It evaluates every condition without short-circuiting, so it costs more than the
 from collections.abc import Mapping
 from typing import Annotated, Any, Protocol
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from flags.engine.bucketing import GROUP_SEED, SPLIT_SEED, bucket, gate
 from flags.engine.document import EVERYBODY, Rule, RuleGroup
@@ -89,20 +89,21 @@ class RangeReceipt(Struct):
 
 
 class RuleReceipt(Struct):
-    """`matched`: segment, conditions and group match. `decides`: this rule selected the variant."""
+    """`matched`: segment, conditions and group match. `decides`: this rule selected the variant.
+    Only a rule of an experiment in a group has `group`."""
 
     index: int
     id: str
     name: str
     segment: SegmentReceipt | None
     conditions: PartOrNone
-    group: RangeReceipt | None
     matched: bool
     rollout: RolloutReceipt
     split_bucket: int | None
     variant_key: str | None
     decides: bool
     nearest_miss: str | None
+    group: RangeReceipt | UnsetType = UNSET
 
 
 class PrerequisiteReceipt(Struct):
@@ -188,7 +189,7 @@ def _rule(
         name=rule.name,
         segment=_segment(rule.segment, context.subject, segments),
         conditions=None if conditions is None else _part(conditions),
-        group=_range(rule.group, context.player_id),
+        group=_range(rule.group, context.player_id) or UNSET,
         matched=takes(compiled, context),
         rollout=_rollout(flag, rule, context),
         split_bucket=split_bucket,

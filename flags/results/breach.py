@@ -75,6 +75,13 @@ def breaches_in(readings: Iterable[GuardReading]) -> list[GuardReading]:
     return [each for each in readings if each.verdict is GuardVerdict.BREACHED]
 
 
+def are_tolerable(readings: Sequence[GuardReading]) -> bool:
+    """Whether all guards have that verdict. False without any, as when the rule serves the same
+    inside the percentage and outside."""
+    verdicts = {each.verdict for each in readings}
+    return verdicts == {GuardVerdict.TOLERABLE}
+
+
 def change_text(reading: GuardReading) -> str:
     """`errors-per-player rose by 31 % to 58 % (tolerable: 5 %) among 412 and 398 players`: those
     who get the variant, then those outside."""
@@ -158,7 +165,6 @@ def end_of(
     if next_change(rule, now) is None:
         if figure_at(rule, now) == EVERYBODY:
             return End.SHIPPED
-        judged = all(each.verdict is GuardVerdict.TOLERABLE for each in readings)
-        if judged and planned_end is None and now >= phase_at + WATCHED:
+        if are_tolerable(readings) and planned_end is None and now >= phase_at + WATCHED:
             return End.WATCHED
     return End.PLANNED if planned_end is not None and now >= planned_end else None

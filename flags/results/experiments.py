@@ -435,7 +435,9 @@ def _run(
     experiment.decision = experiment.decided_variant = experiment.decision_reason = ""
     experiment.evidence = None
     experiment.started_at = experiment.started_at or at
-    if not same_phase:
+    if same_phase:
+        experiment.rebuild = True  # what players did meanwhile may not be in their values
+    else:
         experiment.phase, experiment.phase_at = experiment.phase + 1, at
     return _store(AuditAction.EXPERIMENT_STARTED, experiment, before, actor, reason)
 
@@ -600,7 +602,8 @@ def phase_begin(experiment: Experiment, at: datetime) -> None:
     """Begin a new phase of a running experiment, whose row the caller has locked. The caller bumps
     the environment's config_version last."""
     experiment.phase, experiment.phase_at = experiment.phase + 1, at
-    experiment.save(update_fields=["phase", "phase_at"])
+    experiment.rebuild = False  # the new phase has no values yet
+    experiment.save(update_fields=["phase", "phase_at", "rebuild"])
 
 
 def flag_saved(flag: Flag, before: Any, actor: Actor) -> None:

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from flags.engine.document import EVERYBODY
 from flags.models import Experiment, ExperimentGroup
-from flags.results.experiments import experiment_update
+from flags.results.experiments import experiment_update, locked
 from flags.results.group_ranges import gaps, locked_group, lowest_free, ranges_of
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
 from ilara_admin.core.changes import Fields, create_or_conflict, merge_changes
@@ -155,6 +155,8 @@ def group_assign(
 ) -> AuditEntry | None:  # fmt: skip
     """Give a draft the lowest free range of a group that has `share` thousandths of a percent of
     its players, or no group. Raises ValidationError that says how much is free."""
+    # Before the group, as a start of the experiment locks them in this order.
+    experiment = locked(experiment)
     wanted = None
     if group is not None:
         group = locked_group(group)

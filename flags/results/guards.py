@@ -40,7 +40,7 @@ from flags.results.breach import (
     WATCHED,
     End,
     GuardReading,
-    GuardVerdict,
+    are_tolerable,
     breaches_in,
     change_text,
     end_of,
@@ -282,7 +282,7 @@ def _record_end(read_of: Experiment, read: GuardsRead, end: End, share: str) -> 
             reason=reason,
         )
         return
-    judged = all(each.verdict is GuardVerdict.TOLERABLE for each in read.readings)
+    judged = are_tolerable(read.readings)
     when = (
         f"for {WATCHED // timedelta(hours=1)} hours"
         if end is End.WATCHED

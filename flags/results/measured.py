@@ -32,18 +32,20 @@ def has_rule(document: Any, rule_id: str) -> bool:
 
 
 def _measured(document: Any, rule_id: str) -> dict[str, Any] | None:
-    """The rule without its name, and the values of the variants that it serves."""
+    """The rule without its name, and the values of the variants that are compared. Without a split
+    those are all, with the default: players outside the percentage may get any."""
     rule = next((each for each in _items(document, "rules") if each.get("id") == rule_id), None)
     if rule is None:
         return None
-    parts = rule.get("split") or [{"variant": rule.get("variant")}]
-    served = {part.get("variant") for part in parts if isinstance(part, dict)}
+    served = {part.get("variant") for part in _items(rule, "split")}
     values = {
         str(each.get("key")): each.get("value")
         for each in _items(document, "variants")
-        if each.get("key") in served
+        if not served or each.get("key") in served
     }
-    return {"rule": {key: rule[key] for key in rule if key != "name"}, "values": values}
+    default = None if served else document.get("default")
+    kept = {key: rule[key] for key in rule if key != "name"}
+    return {"rule": kept, "values": values, "default": default}
 
 
 def _items(document: Any, name: str) -> list[Mapping[str, Any]]:

@@ -149,6 +149,10 @@ def metric_update(
     Raises Conflict if one of the fields is neither as wanted nor as in `seen`, which are the fields
     that the actor saw.
     """
+    # Experiments before the metric, the order in which a change of an experiment locks them.
+    measured = ExperimentMetric.objects.filter(metric=metric).values("experiment")
+    running = Experiment.objects.filter(pk__in=measured, state=ExperimentState.RUNNING)
+    list(running.order_by("pk").select_for_update(no_key=True).values_list("pk"))
     metric = locked(metric)
     before = fields_of(metric)
     changes = merge_changes("metric", metric.key, metric.key, seen=seen, now=before, wanted=fields)
@@ -161,8 +165,6 @@ def metric_update(
     metric.updated_at = timezone.now()
     metric.save()
     if "definition" in new:
-        measured = ExperimentMetric.objects.filter(metric=metric).values("experiment")
-        running = Experiment.objects.filter(pk__in=measured, state=ExperimentState.RUNNING)
         running.update(rebuild=True)
     entry = _audit(AuditAction.METRIC_UPDATED, metric, actor, before=old, after=new, reason=reason)
     return metric, entry

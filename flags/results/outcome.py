@@ -86,7 +86,7 @@ class MeasureOutcome:
             return None
         arms = len(self.comparisons) + 1
         needed = players_needed(abs(self.control.mean), self._variance, effect, arms)
-        fewest = min(self.control.players, *(each.arm.players for each in self.comparisons))
+        fewest = min([self.control.players, *(each.arm.players for each in self.comparisons)])
         return max(needed - arms * fewest, 0)
 
     @property

@@ -1,6 +1,7 @@
 """The phases that a schedule ends; see engine/arms.py. Staff's changes of a rule begin theirs in
 experiments.py."""
 
+import logging
 from datetime import datetime
 
 from django.db import transaction
@@ -12,13 +13,21 @@ from flags.results.experiments import locked, phase_begin
 from flags.results.measured import rule_of
 from ilara_admin.core.changes import bump_config_version
 
+logger = logging.getLogger("ilara.results")
+
 
 def phases_begin_due(now: datetime) -> int:
     """Begin the phases of running experiments whose schedule has moved on, each in a transaction of
-    its own. Returns their number."""
+    its own. Returns their number. An error leaves the others alone."""
     running = Experiment.objects.filter(state=ExperimentState.RUNNING)
     due = [each for each in running.select_related("flag__environment") if _is_over(each, now)]
-    return sum(_begin(each, now) for each in due)
+    begun = 0
+    for experiment in due:
+        try:
+            begun += _begin(experiment, now)
+        except Exception:
+            logger.exception("phase not begun experiment=%s", experiment.pk)
+    return begun
 
 
 def _is_over(experiment: Experiment, now: datetime) -> bool:

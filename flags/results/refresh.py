@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -30,6 +31,8 @@ from flags.models import (
     ExperimentMetric,
     ExperimentResult,
     ExperimentState,
+    Exposure,
+    FlagRevision,
     MetricKind,
     ResultRefresh,
 )
@@ -40,6 +43,7 @@ from flags.results.figures_sql import (
     events_needed,
     write_sql,
 )
+from flags.results.measured import has_rule, rule_of
 from flags.results.statistics import RATIO_ALARM, Arm, sample_ratio
 from flags.results.sums_sql import (
     DIMENSIONS,
@@ -76,8 +80,8 @@ def register(check: Check) -> None:
 
 
 def results_tick(now: datetime) -> None:
-    """Refresh all environments with results that may change, then check them. An error in one
-    leaves the others alone."""
+    """Refresh all environments with results that may change, then check them. An error leaves the
+    other environments and checks alone."""
     live = _live_ids(now)
     if not live:
         return
@@ -86,12 +90,13 @@ def results_tick(now: datetime) -> None:
     )
     horizon = rollups.settled()
     for environment in environments.order_by("pk"):
-        try:
-            refresh_until(environment, now, horizon)
-            for check in checks:
-                check(environment, now)
-        except Exception:
-            logger.exception("results not refreshed environment=%s", environment.pk)
+        steps: list[Callable[[], object]] = [partial(refresh_until, environment, now, horizon)]
+        steps += [partial(check, environment, now) for check in checks]
+        for step in steps:
+            try:
+                step()
+            except Exception:
+                logger.exception("results not refreshed environment=%s", environment.pk)
 
 
 def results_refresh(environment: Environment, now: datetime) -> None:
@@ -103,7 +108,8 @@ def results_refresh(environment: Environment, now: datetime) -> None:
 
 def refresh_until(environment: Environment, now: datetime, horizon: Horizon | None) -> None:
     """As results_refresh, with the events up to the horizon. Without one, while an old transaction
-    is open, new events wait for the next run."""
+    is open, new events wait for the next run. An error in an experiment's sums is raised when the
+    others have theirs."""
     experiments = list(
         Experiment.objects.filter(pk__in=_live_ids(now, environment.pk))
         .select_related("flag")
@@ -112,10 +118,9 @@ def refresh_until(environment: Environment, now: datetime, horizon: Horizon | No
     if not experiments:
         return
     measured = [measured_of(experiment) for experiment in experiments]
-    # No exposure has values before the first refresh, so older events change none.
-    state, _ = ResultRefresh.objects.get_or_create(
-        environment=environment, defaults={"event_id": horizon.id if horizon else 0}
-    )
+    state = _position(environment, experiments, horizon)
+    if state is None:
+        return
     writer = _FigureWriter(environment.pk, measured)
     writer.write_new()
     if horizon:
@@ -123,9 +128,38 @@ def refresh_until(environment: Environment, now: datetime, horizon: Horizon | No
     if state.refreshed_at:
         writer.write_retained(state.refreshed_at - SETTLED, now)
     ResultRefresh.objects.filter(pk=environment.pk).update(refreshed_at=now)
+    errors = []
     for experiment, each in zip(experiments, measured, strict=True):
-        if not experiment.rebuild:
-            _sum(environment, experiment, each, now)
+        try:
+            # Read now: if the metrics changed since, the values are not those of `each`.
+            if Experiment.objects.filter(pk=experiment.pk, rebuild=False).exists():
+                _sum(environment, experiment, each, now)
+        except Exception as error:
+            error.add_note(f"experiment={experiment.pk}")
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup("sums not computed", errors)
+
+
+def _position(
+    environment: Environment, experiments: Sequence[Experiment], horizon: Horizon | None
+) -> ResultRefresh | None:
+    """Where the refresh goes on. While no exposure has values, events up to the horizon change
+    none: they are skipped, also those since the last experiment ended. None before the first
+    horizon."""
+    found = ResultRefresh.objects.filter(environment=environment).first()
+    if horizon is None:
+        return found
+    if found is None:
+        defaults = {"event_id": horizon.id}
+        return ResultRefresh.objects.get_or_create(environment=environment, defaults=defaults)[0]
+    computed = Exposure.objects.filter(experiment__in=experiments, is_new=False)
+    if found.event_id < horizon.id and not computed.exists():
+        found.event_id = horizon.id
+        ResultRefresh.objects.filter(pk=environment.pk, event_id__lt=horizon.id).update(
+            event_id=horizon.id
+        )
+    return found
 
 
 def results_rebuild(environment: Environment, check: Callable[[], None] = lambda: None) -> None:
@@ -249,15 +283,16 @@ class _FigureWriter:
         """Returns the number of exposures whose values differ from the stored ones."""
         with _locked(self.environment_id) as cursor:
             cursor.execute(
-                f"""SELECT min(exposed_at) FROM exposure WHERE player_id = ANY(%s)
-                    AND (experiment_id, phase) IN ({self.phases})""",
+                f"""SELECT min(exposed_at), array_agg(DISTINCT player_id) FROM exposure
+                    WHERE player_id = ANY(%s) AND (experiment_id, phase) IN ({self.phases})""",
                 [players],
             )
-            (earliest,) = cursor.fetchone()
+            earliest, exposed = cursor.fetchone()
             if earliest is None:
                 return 0
             since = earliest - timedelta(days=BEFORE_DAYS)
-            cursor.execute(self.sql, {**self.params, "players": players, "since": since})
+            # The others have events, which need not be read.
+            cursor.execute(self.sql, {**self.params, "players": exposed, "since": since})
             return int(cursor.rowcount)
 
     def write_all(self, players: list[UUID]) -> None:
@@ -443,13 +478,25 @@ def _top(cursor: CursorWrapper, measured: MeasuredExperiment, dimension: str) ->
 def _weights(experiment: Experiment) -> Mapping[str, float]:
     """The expected weights; empty if the rule is gone or compares nothing."""
     try:
-        document = decode_document(experiment.flag.document)
+        rule = rule_of(decode_document(_measured_document(experiment)), experiment.rule_id)
     except DocumentError:
         return {}
-    rule = next((each for each in document.rules if each.id == experiment.rule_id), None)
     if rule is None or experiment.phase_at is None:
         return {}
     return arm_weights(rule, experiment.control, experiment.phase_at)
+
+
+def _measured_document(experiment: Experiment) -> Any:
+    """The flag's document, as stored, while the experiment ran: staff, a guard or a decision may
+    have changed the rule since it ended."""
+    if experiment.state == ExperimentState.RUNNING:
+        return experiment.flag.document
+    ended_at = experiment.ended_at or timezone.now()
+    revisions = FlagRevision.objects.filter(flag=experiment.flag, created_at__lt=ended_at)
+    documents = revisions.order_by("-number").values_list("document", flat=True)
+    # The newest is without the rule if its removal ended the experiment.
+    measured = (each for each in documents[:2] if has_rule(each, experiment.rule_id))
+    return next(measured, experiment.flag.document)
 
 
 def _places(

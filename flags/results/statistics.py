@@ -137,6 +137,10 @@ def _ratio_limits(
     if mean_b < 0:
         limits = _ratio_limits(mean_a, error_a, -mean_b, error_b, wide)
         return limits and (-limits[1], -limits[0])
+    # A ratio has no scale; without this, squares of what a game client sends could overflow.
+    scale = max(mean_a, mean_b) or 1.0
+    mean_a, mean_b = mean_a / scale, mean_b / scale
+    error_a, error_b = error_a / scale**2, error_b / scale**2
     # The roots of lead r^2 - 2 middle r + rest = 0.
     lead, rest = mean_a**2 - wide**2 * error_a, mean_b**2 - wide**2 * error_b
     if lead <= 0 and rest <= 0:
@@ -157,7 +161,7 @@ def _adjusted_means(
     theta = _theta(control, other)
     middle = (control.before + other.before) / (control.players + other.players)
     found = _adjusted(control, theta, middle), _adjusted(other, theta, middle)
-    return found if theta and found[0][1] > 0 and found[1][1] > 0 else None
+    return found if theta and all(0 < error < inf for _, error in found) else None
 
 
 def _theta(control: Arm, other: Arm) -> float:
@@ -179,7 +183,7 @@ def _adjusted(arm: Arm, theta: float, middle: float) -> tuple[float, float]:
     squares = (
         _centred(arm.squares, arm.total, arm.total, n)
         - 2 * theta * _centred(arm.products, arm.total, arm.before, n)
-        + theta**2 * _centred(arm.before_squares, arm.before, arm.before, n)
+        + theta * theta * _centred(arm.before_squares, arm.before, arm.before, n)
     )
     return mean, max(squares, 0.0) / (n - 1) / n
 

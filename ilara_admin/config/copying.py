@@ -97,7 +97,10 @@ def with_groups_of(target: ConfigEntry | None, flag: ConfigEntry) -> ConfigEntry
 
 
 def _rules(flag: ConfigEntry | None) -> list[dict[str, Any]]:
-    return (flag or {}).get("rules") or []
+    """None of a flag whose rules cannot be read."""
+    rules = (flag or {}).get("rules")
+    is_readable = isinstance(rules, list) and all(isinstance(rule, dict) for rule in rules)
+    return rules if is_readable and rules else []
 
 
 def _state_of(flag: ConfigEntry | None) -> ConfigEntry:

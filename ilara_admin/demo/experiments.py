@@ -1,4 +1,5 @@
-"""The experiment of the sample game: starter-price, with exposures as its rule decides.
+"""The experiment of the sample game: starter-price, with exposures as its rule decides; and a group
+for experiments in the shop.
 
 A player was exposed at the first session since the start. Nothing depends on the variant, so the
 results show what no effect looks like.
@@ -13,6 +14,7 @@ from flags.engine.bucketing import split
 from flags.engine.document import Rule
 from flags.models import Experiment, Exposure, Flag, Metric, MetricRole
 from flags.results.experiments import MetricUse, experiment_create, experiment_start
+from flags.results.groups import group_create
 from ilara_admin.core.audit import Actor
 from ilara_admin.demo.config import CHLOE, working_hour
 from ilara_admin.models import AuditEntry, Environment
@@ -69,6 +71,10 @@ def experiment_fill(environment: Environment, now: datetime) -> None:
         environment=environment, object_type="experiment", object_id=KEY
     ).update(created_at=began)
     Exposure.objects.bulk_create(_exposures(rows.get(), flag, rule, began), batch_size=2_000)
+    group_create(
+        environment=environment, key="shop", name="Shop", holdout=5_000, actor=actor,
+        reason="Later experiments share no players",
+    )  # fmt: skip
 
 
 def _exposures(

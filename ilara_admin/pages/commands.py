@@ -53,6 +53,8 @@ class Offer(NamedTuple):
 # Further words for the pages of the navigation, by their labels.
 NAVIGATION_WORDS = {
     "Overview": "home dashboard start",
+    "Figures": "statistics active players revenue retention sessions cohorts",
+    "Metrics": "measures kpi results guards",
     "Players": "users customers people",
     "Flags": "features toggles switches experiments",
     "Segments": "audiences cohorts groups",

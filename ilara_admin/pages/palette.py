@@ -30,6 +30,7 @@ from players.models import Player
 from segments.models import Segment
 
 SHOWN = 5  # of each group
+ACTIONS_SHOWN = 8  # as many as begin with "New"
 SWITCHED = 30  # flags among which "turn off" chooses
 ICONS = {
     "player": "user", "flag": "flag", "segment": "funnel", "metric": "chart-bar", "event": "bolt",
@@ -118,7 +119,7 @@ def _results(
     on_objects = commands.matching(q, _actions_on(request, objects))
     named = [each for each in on_objects if commands.names_the_action(q, each)]
     general = commands.matching(q, commands.actions(request, shell))
-    main = [*general[:SHOWN], *named[:SHOWN]]
+    main = [*general[:ACTIONS_SHOWN], *named[:SHOWN]]
     yield PaletteGroup("Actions", main)
 
     for title, options in found.items():

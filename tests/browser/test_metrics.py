@@ -45,4 +45,4 @@ def test_metric__is_built_with_a_preview(
     admin.press("button", "Create metric")
     expect(page.get_by_role("heading", level=1)).to_contain_text(key)
     expect(page.get_by_role("main")).to_contain_text(sentence)
-    expect(page.get_by_role("main")).to_contain_text("No experiment or guarded rollout uses this metric.")
+    expect(page.get_by_role("main")).to_contain_text("No experiment or guarded rollout uses this")

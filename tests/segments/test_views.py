@@ -51,11 +51,11 @@ def test_list__runs_as_many_queries_for_50_rows_as_for_one(
     client: Client, environment: Environment, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     client.get(at(environment))
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         client.get(at(environment))
     for number in range(49):
         segment_create(environment=environment, key=f"s-{number}", name="", rule=RULE, actor=ACTOR)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         client.get(at(environment))
 
 

@@ -241,6 +241,7 @@ YOUNG = reading(arm(50, 25), arm(50, 25))
         ({"rollout": 25_000}, [GOOD], 23, None, None),
         ({"rollout": 25_000}, [GOOD], 24, None, End.WATCHED),
         ({"rollout": 25_000}, [GOOD, YOUNG], 99, None, None),
+        ({"rollout": 25_000}, [], 99, None, None),
         ({"rollout": 25_000}, [GOOD], 99, 100, None),
         ({"rollout": 25_000}, [GOOD], 2, 2, End.PLANNED),
         ({"rollout": 25_000}, [YOUNG], 2, 2, End.PLANNED),

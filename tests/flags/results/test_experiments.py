@@ -329,10 +329,10 @@ SAVES: dict[str, tuple[Callable[[FlagDocument], FlagDocument], int]] = {
 @pytest.mark.parametrize("name", SAVES)
 def test_a_changed_rule__begins_a_phase(flag: Flag, name: str) -> None:
     change, phase = SAVES[name]
-    experiment = make_experiment(flag, phase_at=NOW)
+    experiment = make_experiment(flag, phase_at=NOW, rebuild=True)
     saved(flag, change)
     found = again(experiment)
-    assert (found.phase, found.phase_at == NOW) == (phase, phase == 1)
+    assert (found.phase, found.phase_at == NOW, found.rebuild) == (phase, phase == 1, phase == 1)
 
 
 @pytest.mark.parametrize(("variant", "phase"), [("a", 2), ("c", 1)])
@@ -349,6 +349,12 @@ def test_a_changed_value_of_the_rule__begins_a_phase(
     variants = tuple(Variant(each.key, 1 + (each.key == variant)) for each in document.variants)
     saved(flag, lambda document: msgspec.structs.replace(document, variants=variants))
     assert again(experiment).phase == phase
+
+
+def test_a_changed_value_outside_a_percentage__begins_a_phase(environment: Environment) -> None:
+    experiment = make_experiment(make_flag(environment, SHARE), control="disabled")
+    saved(experiment.flag, lambda each: msgspec.structs.replace(each, default="enabled"))
+    assert again(experiment).phase == 2
 
 
 def test_a_draft__has_no_phases(flag: Flag) -> None:
@@ -443,6 +449,7 @@ def test_undoing_a_stop__goes_on_in_the_phase(flag: Flag) -> None:
     entry = experiment_stop(experiment, actor=ACTOR)
     undo(entry, actor=ACTOR)
     assert (again(experiment).state, again(experiment).phase) == ("running", 1)
+    assert again(experiment).rebuild
 
 
 def test_undoing_a_removed_rule__resumes_the_experiment(flag: Flag) -> None:

@@ -31,7 +31,7 @@ from flags.models import (
 )
 from flags.results import refresh
 from flags.results.refresh import refresh_until, results_rebuild
-from flags.services import flag_create
+from flags.services import flag_create, flag_update
 from ilara_admin.core.horizon import Horizon
 from ilara_admin.models import Environment
 from players.aliases import player_alias_link
@@ -550,6 +550,21 @@ def test_events_behind_the_horizon__wait_for_the_next_refresh(
     assert measured.refresh() == [1, 0, 0]
 
 
+def test_events_before_the_first_values__are_not_read(
+    environment: Environment, flag: Flag, player: Player, public_api: Api
+) -> None:
+    experiment = make_experiment(flag, "one", make_metric(environment, "count", **KINDS["count"]))
+    now = timezone.now()
+    refresh_until(environment, now, None)
+    assert not ResultRefresh.objects.exists()
+    refresh_until(environment, now, horizon(now))
+    public_api.post(EVENTS, {"player_id": str(player.pk), "event_name": "level"})
+    make_exposure(experiment, player, "enabled", now)
+    refresh_until(environment, now, horizon(now))
+    assert ResultRefresh.objects.get().event_id == horizon(now).id
+    assert Exposure.objects.get().figures == [1]
+
+
 def test_stopped_experiment__is_computed_until_its_windows_are_over(
     measured: Measured, public_api: Api
 ) -> None:
@@ -590,6 +605,22 @@ def test_sample_ratio__says_where_players_are_missing(environment: Environment, 
     assert places[0] in {("stage", ""), ("payer", "no"), ("country", "DE")}
 
 
+def test_sample_ratio_of_an_ended_experiment__is_that_of_its_rule_then(
+    environment: Environment, flag: Flag
+) -> None:
+    experiment = make_experiment(flag, "one", make_metric(environment, "count", **KINDS["count"]))
+    now = timezone.now()
+    for number in range(80):
+        variant = "disabled" if number % 2 else "enabled"
+        make_exposure(experiment, make_player(environment, f"p-{number}"), variant, now)
+    Experiment.objects.update(state=ExperimentState.STOPPED, ended_at=now)
+    other = (Slice("enabled", 0, 90_000), Slice("disabled", 90_000, 100_000))
+    document = boolean_document(enabled=True, rules=(Rule(id="r1", split=other),))
+    flag_update(flag, document=document, base_revision=flag.revision, actor=ACTOR)
+    refresh_until(environment, now, horizon(now))
+    assert ExperimentDay.objects.get().ratio_p == 1
+
+
 def test_tick__checks_environments_with_running_experiments(
     environment: Environment, measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -602,4 +633,23 @@ def test_tick__checks_environments_with_running_experiments(
     assert checked == [(environment, now)]
     Experiment.objects.update(state=ExperimentState.DRAFT)
     refresh.results_tick(now)
+    assert len(checked) == 1
+
+
+def test_error_in_an_experiment__leaves_the_others_and_the_checks_alone(
+    flag: Flag, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, checked = make_experiment(flag, "other", rule_id="r2"), list[Any]()
+    Experiment.objects.filter(pk=measured.experiment.pk).update(population=on("level", ">", 1))
+    ExperimentDay.objects.all().delete()
+
+    def fail(rule: object) -> None:
+        raise RuntimeError(rule)
+
+    monkeypatch.setattr(refresh, "parse", fail)
+    monkeypatch.setattr(rollups, "settled", lambda: None)
+    monkeypatch.setattr(refresh, "checks", [])
+    refresh.register(lambda *given: checked.append(given))
+    refresh.results_tick(timezone.now())
+    assert ExperimentDay.objects.get().experiment == other
     assert len(checked) == 1

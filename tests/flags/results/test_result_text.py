@@ -102,6 +102,11 @@ def test_power__says_what_can_be_found_and_how_many_more_players_it_takes() -> N
     assert found.players_missing(0.2) == 0
 
 
+def test_power__of_the_control_alone_is_known_too() -> None:
+    alone = outcome_of(measure(), {"control": share(5000, 2000)}, "control", trusted=True)
+    assert alone.players_missing() is not None
+
+
 @pytest.mark.parametrize(
     ("control", "other", "text"),
     [

@@ -1,6 +1,6 @@
 """Vectors of the formulas, and the cases without an answer."""
 
-from math import inf, sqrt
+from math import inf, isfinite, sqrt
 
 import numpy as np
 import pytest
@@ -274,3 +274,17 @@ def test_effect_visible__is_infinite_without_an_answer(
     mean: float, variance: float, players: int
 ) -> None:
     assert effect_visible(mean, variance, players) == inf
+
+
+@pytest.mark.parametrize(
+    ("value", "before"), [(1e100, 0.0), (1e100, 1e-100), (1e-100, 1e100), (1e-100, 0.0)]
+)
+@pytest.mark.parametrize("players", [1, 100])
+def test_extreme_values__are_compared_without_an_error(
+    value: float, before: float, players: int
+) -> None:
+    """A game client may send any number; see figures_sql.HIGHEST and LOWEST."""
+    sums = (value, value**2, before, before**2, value * before)
+    arm = Arm(200, *(players * each for each in sums))
+    found = compare(arm, arm)
+    assert found is None or isfinite(found.low + found.high + found.p)

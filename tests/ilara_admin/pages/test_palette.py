@@ -79,7 +79,7 @@ def test_empty_box__offers_the_pages_with_their_shortcuts(
 ) -> None:
     groups = shown(viewer, environment)
     assert list(groups) == ["Pages", "Actions"]
-    assert list(groups["Pages"])[:3] == ["Overview g o", "Players g p", "Flags g f"]
+    assert list(groups["Pages"])[:3] == ["Overview g o", "Figures g i", "Players g p"]
     assert "Staff g t" not in groups["Pages"]
     assert list(groups["Actions"]) == ["Switch to test", "Sign out"]
 
