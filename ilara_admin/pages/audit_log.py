@@ -62,6 +62,7 @@ KINDS = {
     "flag": "Flags",
     "segment": "Segments",
     "experiment": "Experiments",
+    "experiment_group": "Experiment groups",
     "metric": "Metrics",
     "player": "Players",
     "event_name": "Events",

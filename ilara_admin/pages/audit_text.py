@@ -114,6 +114,7 @@ SECTION_PAGES = {
     "project": "environment_settings",
     "freeze_window": "environment_settings",
     "channel": "channel_list",
+    "experiment_group": "group_list",
 }
 OF_INVITES = (AuditAction.STAFF_INVITED, AuditAction.STAFF_INVITE_REVOKED)
 GONE = (
@@ -122,10 +123,12 @@ GONE = (
     AuditAction.SEGMENT_DELETED,
     AuditAction.CHANNEL_DELETED,
     AuditAction.EXPERIMENT_DELETED,
+    AuditAction.EXPERIMENT_GROUP_DELETED,
     AuditAction.METRIC_DELETED,
 )
 NOUNS = {
     "event_name": "event",
+    "experiment_group": "experiment group",
     "api_key": "API key",
     "staff": "staff account",
     "freeze_window": "freeze",

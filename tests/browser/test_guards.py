@@ -30,7 +30,7 @@ def test_percentage__is_guarded_in_the_dialog(admin: Window) -> None:
     admin.fill(tolerance, "10")
     admin.press("button", "Save to live")
 
-    guards = page.get_by_role("list", name=f"Guards of {key}-rollout-1")
+    guards = page.get_by_role("list", name=f"Guard metrics of {key}-rollout-1")
     expect(guards).to_contain_text("+10 %")
     expect(guards).to_contain_text("Too few players yet")
 
