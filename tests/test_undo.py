@@ -12,7 +12,15 @@ from django.db import connection, transaction
 from events.models import EventName
 from events.services import event_name_describe
 from flags.engine.document import Prerequisite, Rule
-from flags.models import Experiment, Flag, FlagOverride, Metric, MetricKind, MetricRole
+from flags.models import (
+    Experiment,
+    ExperimentGroup,
+    Flag,
+    FlagOverride,
+    Metric,
+    MetricKind,
+    MetricRole,
+)
 from flags.overrides import override_remove, override_set, overrides_clear
 from flags.results.experiments import (
     MetricUse,
@@ -23,6 +31,7 @@ from flags.results.experiments import (
     experiment_stop,
     experiment_update,
 )
+from flags.results.groups import group_create, group_delete, group_update
 from flags.results.metrics import metric_create, metric_set_archived, metric_update
 from flags.services import (
     flag_create,
@@ -94,7 +103,8 @@ LEFT_OUT = (
 COLUMNS_LEFT_OUT = {
     "environment": {"config_version"},
     "membership": {"id"},
-    "experiment": {"revision", "updated_at", "ended_at"},
+    "experiment": {"revision", "updated_at", "ended_at", "rebuild"},
+    "experiment_group": {"id", "revision", "created_at"},
     "flag": {"revision", "updated_at"},
     "metric": {"revision", "updated_at"},
     "segment": {"updated_at", "size", "sized_among", "sized_at", "size_wanted_at"},
@@ -318,6 +328,14 @@ def run(things: Things) -> None:
     experiment_start(things.experiment, actor=ACTOR)
 
 
+def create_group(things: Things) -> None:
+    group_create(environment=things.environment, key="shop", holdout=5_000, actor=ACTOR)
+
+
+def group(things: Things) -> ExperimentGroup:
+    return ExperimentGroup.objects.get(environment=things.environment, key="shop")
+
+
 def rename_experiment(things: Things, name: str, **fields: Any) -> None:
     experiment_update(things.experiment, {"name": name, **fields}, actor=ACTOR)
 
@@ -457,6 +475,23 @@ CASES = {
         lambda t: experiment_decide(t.experiment, evidence={"day": "x"}, actor=ACTOR),
         lambda t: undo(newest(), actor=ACTOR),
         first=run,
+    ),
+    "group created": Case(
+        A.EXPERIMENT_GROUP_CREATED,
+        create_group,
+        lambda t: group_update(group(t), {"name": "Newer"}, actor=ACTOR),
+    ),
+    "group updated": Case(
+        A.EXPERIMENT_GROUP_UPDATED,
+        lambda t: group_update(group(t), {"name": "New", "holdout": 10_000}, actor=ACTOR),
+        lambda t: group_update(group(t), {"name": "Newer", "holdout": 0}, actor=ACTOR),
+        first=create_group,
+    ),
+    "group deleted": Case(
+        A.EXPERIMENT_GROUP_DELETED,
+        lambda t: group_delete(group(t), actor=ACTOR),
+        create_group,
+        first=create_group,
     ),
     "metric created": Case(
         A.METRIC_CREATED,

@@ -20,7 +20,7 @@ RESULTS = {
     "phase": 1,
     "phase_at": "2026-05-04T09:00:00Z",
     "ended_at": None,
-    "decision": "",
+    "decision": None,
     "decided_variant": "",
     "computed_at": "2026-05-31T12:00:00Z",
     "players": {"disabled": 12411, "enabled": 12502},

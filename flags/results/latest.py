@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
 from flags.models import (
     Experiment,
@@ -102,13 +102,13 @@ def results_json(latest: LatestResults) -> schemas.ExperimentResults:
         experiment=experiment.key,
         name=experiment.name,
         flag_key=experiment.flag.key,
-        kind=cast(Literal["experiment", "rollout"], experiment.kind),
-        state=cast(Literal["draft", "running", "stopped", "decided"], experiment.state),
+        kind=schemas.ResultKind(experiment.kind),
+        state=schemas.ResultState(experiment.state),
         control=experiment.control,
         phase=experiment.phase,
         phase_at=experiment.phase_at,
         ended_at=experiment.ended_at,
-        decision=cast(Literal["", "ship", "stop"], experiment.decision),
+        decision=schemas.ResultDecision(experiment.decision) if experiment.decision else None,
         decided_variant=experiment.decided_variant,
         computed_at=day.computed_at if day else None,
         players={each: day.players[each] for each in latest.variants} if day else {},
@@ -127,7 +127,9 @@ def results_json(latest: LatestResults) -> schemas.ExperimentResults:
 
 
 def _place(place: dict[str, Any]) -> schemas.RatioPlace:
-    return schemas.RatioPlace(place["dimension"], place["group"], place["players"], place["p"])
+    return schemas.RatioPlace(
+        schemas.ResultDimension(place["dimension"]), place["group"], place["players"], place["p"]
+    )
 
 
 def _metric(outcome: MeasureOutcome) -> schemas.MetricResult:
@@ -135,10 +137,12 @@ def _metric(outcome: MeasureOutcome) -> schemas.MetricResult:
     return schemas.MetricResult(
         metric=measure.key,
         name=measure.name,
-        role=cast(Literal["primary", "guard", "secondary"], measure.role),
+        role=schemas.ResultRole(measure.role),
         kind=measure.kind,
         unit=measure.unit,
-        direction="up" if measure.higher_is_better else "down",
+        direction=schemas.ResultDirection.UP
+        if measure.higher_is_better
+        else schemas.ResultDirection.DOWN,
         tolerance=measure.tolerance,
         window_days=measure.window_days,
         variants=[

@@ -1,10 +1,11 @@
 """The reply of the results of an experiment."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from flags.results.outcome import ResultVerdict
+from ilara_admin.api.enums import DocumentedEnum
 from ilara_admin.api.json_schema import Moment
 from segments.keys import KEY_PATTERN
 
@@ -14,8 +15,43 @@ ExperimentKey = Annotated[
 ]
 
 
+class ResultDimension(DocumentedEnum):
+    STAGE = "stage", "The lifecycle stage at the exposure."
+    PAYER = "payer", "Whether the player had paid: `yes` or `no`."
+    COUNTRY = "country", "The attribute `country`."
+    PLATFORM = "platform", "The attribute `platform`."
+
+
+class ResultRole(DocumentedEnum):
+    PRIMARY = "primary", "The metric that decides."
+    GUARD = "guard", "Must not become worse than its tolerance."
+    SECONDARY = "secondary", "Shown beside the others."
+
+
+class ResultKind(DocumentedEnum):
+    EXPERIMENT = "experiment", "Compares the variants of a rule."
+    ROLLOUT = "rollout", "A guarded rollout: watches a percentage."
+
+
+class ResultState(DocumentedEnum):
+    DRAFT = "draft", "Not started."
+    RUNNING = "running", "Exposures are recorded."
+    STOPPED = "stopped", "Ended without a decision."
+    DECIDED = "decided", "Ended with a decision."
+
+
+class ResultDirection(DocumentedEnum):
+    UP = "up", "Higher is better."
+    DOWN = "down", "Lower is better."
+
+
+class ResultDecision(DocumentedEnum):
+    SHIP = "ship", "`decided_variant` was given to everyone whom the rule matches."
+    STOP = "stop", "No variant was shipped."
+
+
 class RatioPlace(Struct):
-    dimension: Literal["stage", "payer", "country", "platform"]
+    dimension: ResultDimension
     group: str
     players: dict[str, int]
     p_value: float
@@ -65,10 +101,10 @@ class VariantResult(Struct):
 class MetricResult(Struct):
     metric: str
     name: str
-    role: Literal["primary", "guard", "secondary"]
+    role: ResultRole
     kind: str
     unit: Annotated[str, Meta(description="`%` for shares, whose means are from 0 to 1.")]
-    direction: Annotated[Literal["up", "down"], Meta(description="Which way is good.")]
+    direction: Annotated[ResultDirection, Meta(description="Which way is good.")]
     tolerance: Annotated[
         float | None, Meta(description="Of a guard: the worst change that is tolerable.")
     ]
@@ -82,8 +118,8 @@ class ExperimentResults(Struct):
     experiment: str
     name: str
     flag_key: str
-    kind: Literal["experiment", "rollout"]
-    state: Literal["draft", "running", "stopped", "decided"]
+    kind: ResultKind
+    state: ResultState
     control: str
     phase: Annotated[
         int, Meta(description="Counted from 1. A change of the split begins a new one.")
@@ -91,7 +127,7 @@ class ExperimentResults(Struct):
     phase_at: Annotated[Moment | None, Meta(description="When the phase began.")]
     ended_at: Moment | None
     decision: Annotated[
-        Literal["", "ship", "stop"], Meta(description="Empty unless the state is `decided`.")
+        ResultDecision | None, Meta(description="Null unless the state is `decided`.")
     ]
     decided_variant: str
     computed_at: Annotated[

@@ -274,7 +274,7 @@ def derived(flag: CompiledFlag, found: Receipt) -> tuple[str, Reason]:
         assert found.override
         return found.override, Reason.OVERRIDE
     for rule in found.rules:
-        parts = (rule.segment, rule.conditions, rule.group)
+        parts = (rule.segment, rule.conditions, rule.group or None)
         holds = all(part is None or part.passed for part in parts)
         assert rule.matched is holds
         if holds and rule.rollout.bucket < rule.rollout.threshold:
