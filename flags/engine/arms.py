@@ -2,8 +2,8 @@
 
 An experiment measures one rule of a flag. If the rule has a split, the arms are the variants that
 it serves. If it serves one variant to a percentage, the arms are the players inside and outside the
-percentage, among those who reach the rule and match it. Then arms are fixed for a phase by the gate
-bucket, so that a player changes the arm only with the phase:
+percentage, among those who match the rule and no earlier one that is in force. Then arms are fixed
+for a phase by the gate bucket, so that a player changes the arm only with the phase:
 
     inside    b < `inside`      the percentage at the start of the phase
     outside   b >= `outside`    the percentage at which the phase is over
@@ -22,6 +22,7 @@ from flags.engine.bucketing import gate, weights_of
 from flags.engine.document import EVERYBODY, Rule
 from flags.engine.evaluation import (
     CompiledFlag,
+    CompiledRule,
     Decision,
     EvaluationContext,
     Reason,
@@ -104,6 +105,8 @@ def arm_of(
         return ServedArm(decision.variant.key) if decides else None
     if not decides and not _reaches(flag, measured, decision, context):
         return None
+    if any(_may_decide(rule, context) for rule in flag.rules[: measured.index]):
+        return None
     bucket = gate(flag.salt, context.player_id)
     if decides:
         return ServedArm(decision.variant.key) if bucket < measured.inside else None
@@ -122,7 +125,13 @@ def _reaches(
     elif decision.rule_index < measured.index:
         return False
     compiled = flag.rules[measured.index]
-    return compiled.share_at(context.at) > 0 and takes(compiled, context)
+    return _may_decide(compiled, context)
+
+
+def _may_decide(rule: CompiledRule, context: EvaluationContext) -> bool:
+    """Whether the rule decides for the player in some buckets. An earlier rule that does so takes
+    the lowest buckets, which would be missing inside the percentage only."""
+    return rule.share_at(context.at) > 0 and takes(rule, context)
 
 
 # --- Phases ---------------------------------------------------------------------------------------

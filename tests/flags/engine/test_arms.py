@@ -122,6 +122,7 @@ def test_percentage__compares_inside_with_outside(bucket: int, expected: str) ->
 
 EARLIER = Rule(id="first", conditions=LEVEL_5, variant="c")
 LATER = Rule(id="last", variant="c")
+PART = Rule(id="p", conditions=LEVEL_5, variant="c", rollout=20_000)
 MATCHING = Rule(id="m", conditions=LEVEL_5, variant="b", rollout=30_000)
 
 
@@ -133,6 +134,10 @@ MATCHING = Rule(id="m", conditions=LEVEL_5, variant="b", rollout=30_000)
         ((EARLIER, THIRD), 1, 0, "b"),
         ((EARLIER, THIRD), 1, 50_000, "a"),
         ((EARLIER, SPLIT), 5, 0, None),
+        ((PART, THIRD), 5, 25_000, None),  # an earlier rule has the lowest buckets of such players
+        ((PART, THIRD), 5, 50_000, None),
+        ((PART, THIRD), 1, 0, "b"),
+        ((PART, THIRD), 1, 50_000, "a"),
         ((THIRD, LATER), 1, 50_000, "a"),  # outside, although a later rule decides
         ((THIRD, LATER), 1, 0, "b"),
         ((MATCHING,), 1, 0, None),  # does not match
