@@ -67,6 +67,8 @@ PAGE_EVENTS = 200_000  # after so many the position is stored
 # Requests that began on a day have ended by then, and exposures are written.
 SETTLED = timedelta(minutes=10)
 BREAKDOWNS_EVERY = timedelta(minutes=10)
+# Of an experiment that has ended, until its windows are over: nothing acts on its sums any more.
+ENDED_EVERY = timedelta(hours=1)
 MOST_PLACES = 10
 RESULTS_LOCK = 0xA12  # first key of the advisory lock; the second is the environment's id
 
@@ -130,6 +132,8 @@ def refresh_until(environment: Environment, now: datetime, horizon: Horizon | No
     ResultRefresh.objects.filter(pk=environment.pk).update(refreshed_at=now)
     errors = []
     for experiment, each in zip(experiments, measured, strict=True):
+        if _is_summed(experiment, now):
+            continue
         try:
             # Read now: if the metrics changed since, the values are not those of `each`.
             if Experiment.objects.filter(pk=experiment.pk, rebuild=False).exists():
@@ -139,6 +143,15 @@ def refresh_until(environment: Environment, now: datetime, horizon: Horizon | No
             errors.append(error)
     if errors:
         raise ExceptionGroup("sums not computed", errors)
+
+
+def _is_summed(experiment: Experiment, now: datetime) -> bool:
+    """Whether an experiment that has ended was added up since, and lately."""
+    if experiment.state == ExperimentState.RUNNING or experiment.ended_at is None:
+        return False
+    since = max(experiment.ended_at, now - ENDED_EVERY)
+    days = ExperimentDay.objects.filter(experiment=experiment, phase=experiment.phase)
+    return days.filter(computed_at__gt=since).exists()
 
 
 def _position(

@@ -79,7 +79,7 @@ SEGMENTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 # Key, name, direction, unit, definition.
 METRICS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
     ("sessions", "Sessions per player", "up", "sessions", {"kind": "sessions"}),
-    ("revenue", "Revenue per player", "up", "", {"kind": "revenue", "percentile": 99.0}),
+    ("revenue", "Revenue per player", "up", "", {"kind": "revenue", "percentile": 99.9}),
     ("payer-conversion", "Payer conversion", "up", "", {"kind": "payers"}),
     ("day-1-retention", "Day-1 retention", "up", "", {"kind": "retention", "window_days": 1}),
     ("level-completions", "Level completions", "up", "levels",
