@@ -34,7 +34,7 @@ class NavItem:
 # Label, path below /<project>/<environment>/, icon, shortcut.
 WORK = (
     ("Overview", "", "home", "o"),
-    ("Figures", "figures/", "chart-bar", "i"),
+    ("Figures", "figures/", "presentation-chart-line", "i"),
     ("Players", "players/", "users", "p"),
     ("Flags", "flags/", "flag", "f"),
     ("Experiments", "experiments/", "beaker", "x"),
