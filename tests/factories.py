@@ -167,6 +167,15 @@ def make_results(
     return ExperimentDay.objects.create(**key, **{**defaults, **columns})
 
 
+def make_example_results(environment: Environment) -> None:
+    """The experiment of the reference's examples, with results."""
+    flag = Flag.objects.get(environment=environment, key="new_tutorial")
+    metric = make_metric(environment, "revenue", MetricKind.REVENUE, window_days=7)
+    experiment = make_experiment(flag, "bigger-button", metric, control="disabled", state="stopped")
+    arms = {"disabled": Arm(900, 400, 900), "enabled": Arm(910, 800, 1800)}
+    make_results(experiment, {"revenue": arms})
+
+
 def make_exposure(
     experiment: Experiment, player: Player, variant: str, exposed_at: datetime, **columns: Any
 ) -> Exposure:

@@ -17,7 +17,15 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from events.models import Event, EventName
-from flags.models import Experiment, ExperimentGroup, Flag, Metric
+from flags.models import (
+    Experiment,
+    ExperimentGroup,
+    ExperimentKind,
+    Flag,
+    Metric,
+    MetricDirection,
+    MetricKind,
+)
 from ilara_admin.accounts.reset_links import reset_path
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.change_requests import request_submit
@@ -337,15 +345,31 @@ def _segments(environment: Environment) -> dict[str, list[Case]]:
 
 
 def _experiments(environment: Environment) -> list[Case]:
+    """A draft, if there are none."""
+    groups = ExperimentGroup.objects.filter(environment=environment)
+    group = groups.first() or ExperimentGroup.objects.create(
+        environment=environment, key="timed", name="Timed"
+    )
     found = Experiment.objects.filter(environment=environment)
-    groups = ExperimentGroup.objects.filter(environment=environment).values_list("key", flat=True)
-    of_group = {"group_key": groups[0]} if groups else {}
-    return _some([{"key": key, **of_group} for key in found.values_list("key", flat=True)])
+    if not found:
+        flag = Flag.objects.of(environment).filter(document__rules__0__isnull=False)[0]
+        Experiment.objects.create(
+            environment=environment, flag=flag, rule_id=flag.document["rules"][0]["id"],
+            key="timed", name="Timed", kind=ExperimentKind.EXPERIMENT,
+        )  # fmt: skip
+    keys = found.all().values_list("key", flat=True)
+    return _some([{"key": key, "group_key": group.key} for key in keys])
 
 
 def _metrics(environment: Environment) -> dict[str, list[Case]]:
+    metrics = Metric.objects.filter(environment=environment)
+    if not metrics:
+        Metric.objects.create(
+            environment=environment, key="timed", name="Timed", kind=MetricKind.SESSIONS,
+            direction=MetricDirection.UP,
+        )  # fmt: skip
     found: dict[str, list[Case]] = {}
-    for metric in Metric.objects.filter(environment=environment):
+    for metric in metrics.all():
         kind = "counts events" if metric.event else ""
         found.setdefault(kind, []).append({"key": metric.key})
     return {kind: _some(cases) for kind, cases in found.items()}

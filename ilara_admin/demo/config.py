@@ -4,7 +4,7 @@ Each change goes through the services, oldest first, with a sample author, and i
 Existing segments, metrics and flags with the same keys stay unchanged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -267,9 +267,11 @@ def working_hour(now: datetime, days_ago: float) -> datetime:
     return day + timedelta(hours=17 - 8 * (days_ago % 1))
 
 
-def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
+def config_fill(
+    environment: Environment, actor: Actor, now: datetime, after: Mapping[str, Callable[[], None]]
+) -> None:
     """Create the segments, the metrics, the flags with their history, and the segment of all sample
-    players."""
+    players. `after` are called once the flag with their key exists."""
     used = set(Segment.objects.filter(environment=environment).values_list("key", flat=True))
     taken = set(Flag.objects.of(environment).values_list("key", flat=True))
     steps = [step for step in history(now) if step.key not in taken]
@@ -297,6 +299,8 @@ def config_fill(environment: Environment, actor: Actor, now: datetime) -> None:
             _backdate_audit(environment, moment)
     for step in steps[len(older) :]:
         _take(environment, step, now)
+        if step.key in after and isinstance(step.what, tuple):
+            after[step.key]()
     if "sample-players" not in used:
         segment_create(
             environment=environment, key="sample-players", name="Sample players",

@@ -19,7 +19,7 @@ from ilara_admin.core.audit import Actor
 from ilara_admin.demo.config import CHLOE, working_hour
 from ilara_admin.models import AuditEntry, Environment
 
-KEY = "starter-price"
+KEY = MEASURED = "starter-price"  # of the experiment, and of its flag
 DAYS_AGO = 10.3
 PLANNED_PLAYERS = 6_000
 PLANNED_DAYS = 18
@@ -43,7 +43,7 @@ WHERE p.environment_id = %s"""
 
 def experiment_fill(environment: Environment, now: datetime) -> None:
     """Create and start the experiment in the past, unless there is one with its key."""
-    flag = Flag.objects.get(environment=environment, key="starter-price")
+    flag = Flag.objects.get(environment=environment, key=MEASURED)
     rule = flag.spec.rules[0] if flag.spec.rules else None
     taken = Experiment.objects.filter(environment=environment, key=KEY).exists()
     if taken or rule is None or rule.split is None or not flag.enabled or flag.archived_at:
@@ -67,14 +67,14 @@ def experiment_fill(environment: Environment, now: datetime) -> None:
     experiment_start(experiment, actor=actor, at=began, reason="Two weeks are enough")
     rows = Experiment.objects.filter(pk=experiment.pk)
     rows.update(created_at=began, updated_at=began)
-    AuditEntry.objects.filter(
-        environment=environment, object_type="experiment", object_id=KEY
-    ).update(created_at=began)
-    Exposure.objects.bulk_create(_exposures(rows.get(), flag, rule, began), batch_size=2_000)
     group_create(
         environment=environment, key="shop", name="Shop", holdout=5_000, actor=actor,
         reason="Later experiments share no players",
     )  # fmt: skip
+    AuditEntry.objects.filter(
+        environment=environment, object_type__in=("experiment", "experiment_group")
+    ).update(created_at=began)
+    Exposure.objects.bulk_create(_exposures(rows.get(), flag, rule, began), batch_size=2_000)
 
 
 def _exposures(

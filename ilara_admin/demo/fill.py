@@ -22,7 +22,7 @@ from ilara_admin.core.progress import Progress, no_progress
 from ilara_admin.core.projects import environment_update
 from ilara_admin.demo.config import CHLOE, config_fill
 from ilara_admin.demo.evaluations import evaluations_fill
-from ilara_admin.demo.experiments import experiment_fill
+from ilara_admin.demo.experiments import MEASURED, experiment_fill
 from ilara_admin.demo.game import EVENT_DAYS, FIRST_NUMBER, player_draw
 from ilara_admin.demo.records import SamplePlayer, Seen
 from ilara_admin.management.bar import ProgressBar
@@ -110,8 +110,7 @@ def demo_fill(
         if test and not _has_sample(test, TEST_SIZE):
             _players_fill(test, TEST_SIZE, now, no_progress)
         progress("Flags and segments", 0, 1)
-        config_fill(live, actor, now)
-        experiment_fill(live, now)
+        config_fill(live, actor, now, {MEASURED: lambda: experiment_fill(live, now)})
         _support_fill(live)
         with connection.cursor() as cursor:  # planner statistics for the first pages
             cursor.execute("ANALYZE player, player_session, purchase, event, exposure")

@@ -8,8 +8,6 @@ import pytest
 from django.db import OperationalError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from flags.models import Flag, MetricKind
-from flags.results.statistics import Arm
 from ilara_admin.api.endpoint import JSON, Example
 from ilara_admin.api.errors import STATUS
 from ilara_admin.api.json_schema import EXAMPLE_ID
@@ -19,13 +17,7 @@ from ilara_admin.apidocs.operations import Operation, operations
 from ilara_admin.core import db
 from ilara_admin.models import Environment, KeyKind, Tier
 from tests.api_client import Api, Reply
-from tests.factories import (
-    make_environment,
-    make_experiment,
-    make_key,
-    make_metric,
-    make_results,
-)
+from tests.factories import make_environment, make_example_results, make_key
 from tests.specification import body_faults, faults, reply_faults, same_shape, written
 
 URL = "/v1/openapi.json"
@@ -141,14 +133,6 @@ def call(api: Api, operation: Operation, example: Example, player_id: str, **hea
 @pytest.fixture
 def limited(db: None) -> Environment:
     return make_environment(tier=Tier.PRO)
-
-
-def make_example_results(environment: Environment) -> None:
-    flag = Flag.objects.get(environment=environment, key="new_tutorial")
-    metric = make_metric(environment, "revenue", MetricKind.REVENUE, window_days=7)
-    experiment = make_experiment(flag, "bigger-button", metric, control="disabled", state="stopped")
-    arms = {"disabled": Arm(900, 400, 900), "enabled": Arm(910, 800, 1800)}
-    make_results(experiment, {"revenue": arms})
 
 
 def test_examples__get_replies_of_the_documented_shape(limited: Environment) -> None:

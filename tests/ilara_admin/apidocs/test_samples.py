@@ -19,7 +19,7 @@ from ilara_admin.apidocs.operations import Operation, operations
 from ilara_admin.apidocs.samples import LANGUAGES, curl_of, samples
 from ilara_admin.models import KeyKind
 from tests.clients.drivers import go
-from tests.factories import make_environment, make_key
+from tests.factories import make_environment, make_example_results, make_key
 from tests.processes import output_of, program
 from tests.running import bash
 from tests.serving import Gunicorn
@@ -125,7 +125,9 @@ def server(gunicorn: Gunicorn) -> Gunicorn:
 
 @pytest.fixture
 def token(transactional_db: None) -> str:
-    return make_key(make_environment(), KeyKind.SECRET).token
+    environment = make_environment()
+    make_example_results(environment)
+    return make_key(environment, KeyKind.SECRET).token
 
 
 @pytest.mark.slow
