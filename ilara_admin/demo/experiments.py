@@ -35,9 +35,9 @@ SELECT p.id, s.at, p.first_seen_at, coalesce(p.attributes->>'country', ''),
     coalesce(p.attributes->>'platform', ''),
     EXISTS (SELECT FROM purchase b WHERE b.player_id = p.id AND b.received_at < s.at
             AND b.counted AND b.refunded_at IS NULL)
-FROM player p JOIN LATERAL (
-    SELECT min(started_at) AS at FROM player_session
-    WHERE player_id = p.id AND started_at >= %s) s ON s.at IS NOT NULL
+FROM player p JOIN (
+    SELECT player_id, min(started_at) AS at FROM player_session
+    WHERE started_at >= %s GROUP BY player_id) s ON s.player_id = p.id
 WHERE p.environment_id = %s"""
 
 
