@@ -16,9 +16,9 @@ class FlagsConfig(AppConfig):
         from flags.engine.change_words import field_differences, part_text
         from flags.models import experiments_by_segment, flags_by_event, flags_by_segment
         from flags.results import (
+            breach_notice,
             experiment_acts,
             group_undo,
-            guards,
             metric_definition,
             metric_undo,
             player_timeline,
@@ -38,7 +38,7 @@ class FlagsConfig(AppConfig):
         experiment_acts.register()
         rollouts.register()
         group_undo.register()
-        guards.register()
+        breach_notice.register()
         stale_notice.register()
         player_timeline.register()
         diff.register_text(part_text)

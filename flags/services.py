@@ -18,7 +18,7 @@ from flags.engine.document import (
     encode_document,
     read_document,
 )
-from flags.models import Flag, FlagRevision, new_salt
+from flags.models import ExperimentState, Flag, FlagRevision, new_salt
 from flags.validation import check, check_dependents, check_unused
 from ilara_admin.core import diff
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
@@ -41,8 +41,8 @@ _followers: list[Follow] = []
 
 
 def register_follower(follow: Follow) -> None:
-    """`follow` gets each flag whose document is saved, the document before, and the actor. It runs
-    in the transaction of the save, before the audit entry of the flag."""
+    """`follow` gets each flag with a running experiment whose document is saved, the document
+    before, and the actor. It runs in the transaction of the save, before the audit entry."""
     if follow not in _followers:
         _followers.append(follow)
 
@@ -255,8 +255,9 @@ def _save(
     flag.updated_at = timezone.now()
     flag.save(update_fields=["document", *flag.details, "updated_at"])
     _revise_next(flag, actor, reason)
-    for follow in _followers:
-        follow(flag, old_document, actor)
+    if flag.experiments.filter(state=ExperimentState.RUNNING).exists():
+        for follow in _followers:
+            follow(flag, old_document, actor)
     entry = audit(action, flag, actor, before=old, after=new, reason=reason)
     bump_config_version(flag.environment)
     return flag, entry

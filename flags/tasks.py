@@ -11,7 +11,6 @@ from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued, JobAborted
 
 from flags import clients_seen, shadow, stale_notice, usage
-from flags.results import phases, refresh
 from ilara_admin.core.jobs import RETRY
 from ilara_admin.models import Environment
 
@@ -58,6 +57,9 @@ def evaluate_everyone(context: JobContext, impact_id: int) -> None:
 def refresh_results(timestamp: int, **_: Any) -> None:
     """Refresh the results of experiments, queue the jobs that rebuild them, and begin the phases
     that are due: after the guards have read those that end."""
+    # Loaded by the worker only: a web process starts faster without.
+    from flags.results import guards, phases, refresh
+
     now = timezone.now()
     for environment_id in refresh.to_rebuild(now):
         name = f"flags.rebuild_results.{environment_id}"
@@ -65,13 +67,15 @@ def refresh_results(timestamp: int, **_: Any) -> None:
         queue = rebuild_results.configure(queueing_lock=name, lock=name, priority=-1)
         with suppress(AlreadyEnqueued):
             queue.defer(environment_id=environment_id)
-    refresh.results_tick(now)
+    refresh.results_tick(now, guards.guards_check)
     phases.phases_begin_due(now)
 
 
 @app.task(pass_context=True, retry=RETRY)
 def rebuild_results(context: JobContext, environment_id: int) -> None:
     """Compute all values of experiments again whose metrics changed."""
+    from flags.results import refresh
+
     environment = Environment.objects.filter(pk=environment_id).first()
     if environment is None:
         return

@@ -28,7 +28,8 @@ def check(environment: Environment, key: str, document: FlagDocument) -> None:
     except PathError as error:
         raise ValidationError({"document": str(error)}) from None
     _check_segments(environment, document)
-    check_rule_groups(environment, key, document)
+    if any(rule.group for rule in document.rules):
+        check_rule_groups(environment, key, document)
     if document.prerequisites:
         _lock(environment)
         _check_prerequisites(environment, key, document)

@@ -108,7 +108,7 @@ def test_flag_save__runs_few_modules(environment: Environment) -> None:
 
     modules = modules_of(save_draft)
     assert "flags/services.py" in modules
-    assert len(modules) <= 21, modules
+    assert len(modules) <= 16, modules
 
 
 def test_player_page__runs_few_modules(player: Player) -> None:

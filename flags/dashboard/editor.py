@@ -27,7 +27,7 @@ from flags.dashboard.forms import (
     prerequisites_of,
     value_as_typed,
 )
-from flags.dashboard.guard_form import guarded_done, guarded_save, reviewed_guards
+from flags.dashboard.guard_form import PREFIX, guarded_done, guarded_save, reviewed_guards
 from flags.dashboard.impact_job import impact_found, keep_going
 from flags.dashboard.impact_panel import impact_with_job
 from flags.dashboard.metadata_form import MetadataForm, metadata_as_typed
@@ -40,7 +40,7 @@ from flags.dashboard.rule_rows import (
     typed_rule,
     typed_rules,
 )
-from flags.dashboard.shortcuts import readable_flag
+from flags.dashboard.shortcuts import done, readable_flag
 from flags.engine import change_words
 from flags.engine.document import (
     DocumentError,
@@ -341,21 +341,25 @@ def flag_save(request: HtmxHttpRequest, flag: Flag) -> HttpResponse:
     back, draft = _back(request), draft_of(request)
     if draft is None:
         return _unreadable(request, flag.key, back)
-    guards = reviewed_guards(request, flag, draft)
+    # Without fields of guards, guards stay as they are.
+    is_guarded = any(name.startswith(f"{PREFIX}-") for name in request.POST)
+    guards = reviewed_guards(request, flag, draft) if is_guarded else []
     if any(each.guard.errors for each in guards):
         return review(request, flag, draft, back=back)
+    options: dict[str, Any] = {
+        "document": draft,
+        "base_revision": base_of(request, flag),
+        "actor": actor_of(request),
+        "reason": reason_of(request),
+    }
+    text = f"Saved {flag.key}. Players see it at their next request."
     try:
-        entries = guarded_save(
-            flag,
-            {each.rule_id: each.guard for each in guards},
-            document=draft,
-            base_revision=base_of(request, flag),
-            actor=actor_of(request),
-            reason=reason_of(request),
-        )
+        if not guards:
+            flag, entry = services.flag_update(flag, **options)
+            return done(request, flag, entry, text)
+        entries = guarded_save(flag, {each.rule_id: each.guard for each in guards}, **options)
     except Conflict as conflict:
         return _conflict(request, flag, conflict, draft, back)
     except ValidationError as problem:
         return review(request, flag, draft, back=back, error=" ".join(problem.messages))
-    text = f"Saved {flag.key}. Players see it at their next request."
     return guarded_done(request, flag, entries, text)

@@ -117,8 +117,8 @@ def arm_of(
 def _reaches(
     flag: CompiledFlag, measured: MeasuredRule, decision: Decision, context: EvaluationContext
 ) -> bool:
-    """Whether the player, whom the rule does not decide, reaches it, and it is in force and
-    matches."""
+    """Whether the player reaches the rule and matches it, and it is in force, although it does not
+    decide."""
     if decision.rule_index is None:
         if decision.reason is not Reason.DEFAULT:
             return False

@@ -17,7 +17,7 @@ from flags.engine.schedule import figure_at, next_change, rollout_at
 from flags.results.measured import rule_of
 from flags.results.statistics import MIN_PLAYERS, UNBOUNDED, Arm, Lift, compare
 
-NOBODY = Arm(0, 0.0, 0.0)
+NO_PLAYERS = Arm(0, 0.0, 0.0)
 MINUS = "\N{MINUS SIGN}"
 WATCHED = timedelta(hours=24)  # a rollout that is complete is watched for so long
 

@@ -170,7 +170,7 @@ class DecideForm(forms.Form):
     """What becomes of an experiment. While it is chosen, the dialog shows who switches."""
 
     decision = forms.ChoiceField(
-        help_text="Shipping serves the variant to all players whom the rule matches."
+        help_text="Shipping serves the variant to all players that match the rule."
     )
 
     def __init__(

@@ -26,7 +26,7 @@ from flags.models import (
     MetricRole,
     OnBreach,
 )
-from flags.results.group_ranges import check_range, range_of, range_set
+from flags.results.group_ranges import check_limit_stays, check_range, range_of, range_set
 from flags.results.group_rules import group_enter
 from flags.results.measured import (
     arms_of,
@@ -479,7 +479,7 @@ def _check_state(experiment: Experiment, *states: ExperimentState) -> None:
 
 
 def shipped(document: FlagDocument, rule_id: str, variant: str) -> FlagDocument:
-    """The document after a decision: the rule serves the variant to everyone whom it matches. Of a
+    """The document after a decision: the rule serves the variant to all players that match it. Of a
     percentage, the control is what players outside it get: then the percentage is 0. Players
     outside the experiment's group count, too. Raises ValidationError if the rule is gone or never
     served the variant."""
@@ -608,14 +608,17 @@ def phase_begin(experiment: Experiment, at: datetime) -> None:
 
 def flag_saved(flag: Flag, before: Any, actor: Actor) -> None:
     """Follow a flag whose document was `before`: a running experiment whose rule changed begins a
-    new phase, one whose rule was removed stops. In the transaction of the save."""
+    new phase, one whose rule was removed stops. In the transaction of the save. Raises
+    ValidationError if a rule would no longer be limited to the experiment's group."""
     running = Experiment.objects.select_for_update(of=("self",)).filter(
         flag=flag, state=ExperimentState.RUNNING
     )
     now = timezone.now()
-    for experiment in running.order_by("pk"):
+    for experiment in running.select_related("group").order_by("pk"):
         experiment.flag, experiment.environment = flag, flag.environment
         if not has_rule(flag.document, experiment.rule_id):
             _stop(experiment, now, actor, "The rule was removed.")
-        elif not measures_alike(before, flag.document, experiment.rule_id):
+            continue
+        check_limit_stays(experiment, before, flag.document)
+        if not measures_alike(before, flag.document, experiment.rule_id):
             phase_begin(experiment, now)

@@ -114,8 +114,7 @@ def check_range(experiment: Experiment) -> None:
 
 def check_rule_groups(environment: Environment, key: str, document: FlagDocument) -> None:
     """Raise ValidationError if a rule of the flag `key` is limited to buckets that no experiment on
-    it has, or no longer limited to those of one that runs."""
-    _check_limits_stay(environment, key, document)
+    it has."""
     for index, rule in enumerate(document.rules):
         if rule.group is None:
             continue
@@ -137,22 +136,18 @@ def check_rule_groups(environment: Environment, key: str, document: FlagDocument
             raise ValidationError({"document": f"{place}: {error.messages[0]}"}) from None
 
 
-def _check_limits_stay(environment: Environment, key: str, document: FlagDocument) -> None:
-    running = Experiment.objects.filter(
-        environment=environment, flag__key=key, state=ExperimentState.RUNNING, group__isnull=False
-    )
-    rules = {rule.id: rule for rule in document.rules}
-    for experiment in running.select_related("flag", "group"):
-        rule = rules.get(experiment.rule_id)
-        if rule is None or not _is_limited(experiment):
-            continue
-        if rule.group is None or rule.group.key != _key(experiment):
-            raise ValidationError(
-                {
-                    "document": f"The rule {rule.id} must stay limited to the players of the "
-                    f"experiment {experiment.key}, which runs. Stop it first."
-                }
-            )
+def check_limit_stays(experiment: Experiment, before: Any, after: Any) -> None:
+    """Raise ValidationError if a change of the stored document lifts the limit of the rule that a
+    running experiment measures."""
+    group = _key(experiment)
+    was, is_now = (limited_to(each, experiment.rule_id) for each in (before, after))
+    if group is not None and was == group != is_now:
+        raise ValidationError(
+            {
+                "document": f"The rule {experiment.rule_id} must stay limited to the players of "
+                f"the experiment {experiment.key}, which runs. Stop it first."
+            }
+        )
 
 
 # --- The field of an experiment -------------------------------------------------------------------

@@ -35,7 +35,7 @@ from flags.models import (
     MetricRole,
     OnBreach,
 )
-from flags.results import experiments, refresh
+from flags.results import experiments
 from flags.results.breach import (
     WATCHED,
     End,
@@ -47,38 +47,20 @@ from flags.results.breach import (
     fixed,
     last_good,
 )
+from flags.results.breach_notice import GUARD_BREACH
 from flags.results.measured import rule_of
 from flags.results.rollouts import GuardsRead, read_guards
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
-from ilara_admin.core.changes import MAX_REASON, bump_config_version, register_permanent
-from ilara_admin.core.notifications import notify, register_kind
+from ilara_admin.core.changes import MAX_REASON, bump_config_version
+from ilara_admin.core.notifications import notify
 from ilara_admin.core.percentages import percent
-from ilara_admin.models import AuditAction, AuditEntry, Environment, Role
+from ilara_admin.models import AuditAction, AuditEntry, Environment
 
 logger = logging.getLogger("ilara.flags")
 
-GUARD_BREACH = "guard_breach"
-
-
-def register() -> None:
-    refresh.register(guards_check)
-    register_kind(
-        GUARD_BREACH,
-        "Guards breached",
-        "A guard metric of a rollout or experiment got worse than tolerable: what was seen, and "
-        "what was done about it.",
-        role=Role.LIVE_OPS,
-    )
-    register_permanent(
-        {
-            AuditAction.EXPERIMENT_BREACHED: "What a guard saw stays on record. Undo the change of "
-            "the flag instead."
-        }
-    )
-
 
 def guards_check(environment: Environment, now: datetime) -> int:
-    """Act on breached guards and end the rollouts that went well, each in a transaction of its own.
+    """Act on breached guards and end the rollouts that are complete, each in its own transaction.
     Returns how many guards were breached. May run twice at once."""
     running = Experiment.objects.filter(
         environment=environment, state=ExperimentState.RUNNING, metrics__role=MetricRole.GUARD
@@ -272,7 +254,7 @@ def _record_end(read_of: Experiment, read: GuardsRead, end: End, share: str) -> 
         return
     actor = Actor.of_guard(f"Guard of {experiment.key}"[:200])
     if end is End.SHIPPED:
-        reason = "Complete without a breach: everyone whom the rule matches is inside."
+        reason = "Complete without a breach: all players that match the rule are inside."
         rule = rule_of(experiment.flag.spec, experiment.rule_id)
         experiments.decision_record(
             experiment,

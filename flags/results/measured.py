@@ -75,7 +75,7 @@ def why_not_measured(
     scheduled = bool(rule.steps or rule.ramp)
     if not scheduled and not 0 < rule.rollout < EVERYBODY:
         return {
-            "rule_id": "Everyone whom the rule matches gets the same. Give the rule a split, or a "
+            "rule_id": "All players that match the rule get the same. Give the rule a split, or a "
             "percentage between 0 and 100."
         }
     if scheduled and not ceiling(rule):

@@ -27,7 +27,7 @@ from segments.language.sql import where_sql
 
 DAYS = 14
 SAMPLED_PLAYERS = 1_500  # who were active
-LOOKED_PLAYERS = 15_000  # among whom these are searched
+LOOKED_PLAYERS = 15_000  # looked at, to find those
 
 type Values = dict[date, dict[UUID, float]]
 

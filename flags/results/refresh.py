@@ -72,18 +72,10 @@ ENDED_EVERY = timedelta(hours=1)
 MOST_PLACES = 10
 RESULTS_LOCK = 0xA12  # first key of the advisory lock; the second is the environment's id
 
-type Check = Callable[[Environment, datetime], object]
-checks: list[Check] = []
 
-
-def register(check: Check) -> None:
-    """`check` is called for each environment whose results were computed, with the time."""
-    checks.append(check)
-
-
-def results_tick(now: datetime) -> None:
-    """Refresh all environments with results that may change, then check them. An error leaves the
-    other environments and checks alone."""
+def results_tick(now: datetime, check: Callable[[Environment, datetime], object]) -> None:
+    """Refresh all environments with results that may change, and call `check` for each, with the
+    time. An error leaves the other environments and their checks alone."""
     live = _live_ids(now)
     if not live:
         return
@@ -92,9 +84,10 @@ def results_tick(now: datetime) -> None:
     )
     horizon = rollups.settled()
     for environment in environments.order_by("pk"):
-        steps: list[Callable[[], object]] = [partial(refresh_until, environment, now, horizon)]
-        steps += [partial(check, environment, now) for check in checks]
-        for step in steps:
+        for step in (
+            partial(refresh_until, environment, now, horizon),
+            partial(check, environment, now),
+        ):
             try:
                 step()
             except Exception:
@@ -343,8 +336,8 @@ class _FigureWriter:
             )
 
     def write_retained(self, since: datetime, until: datetime) -> None:
-        """Of players for whom a day of a retention metric ended between the times: activity without
-        an event sets its bit."""
+        """Of players with a day of a retention metric that ended between the times: activity
+        without an event sets its bit."""
         first, today = since.astimezone(UTC).date(), until.astimezone(UTC).date()
         for each in self.measured:
             days = {

@@ -30,7 +30,7 @@ from flags.models import (
     OnBreach,
 )
 from flags.results import experiments, reading
-from flags.results.breach import NOBODY, GuardReading, read_guard
+from flags.results.breach import NO_PLAYERS, GuardReading, read_guard
 from flags.results.experiments import MetricUse
 from flags.results.measured import arms_of, rule_of
 from flags.results.statistics import Arm
@@ -98,7 +98,7 @@ def why_not_guarded(flag: Flag, rule_id: str, document: FlagDocument) -> str:
 
 
 def outside_variant(document: FlagDocument, rule_id: str) -> str:
-    """The variant of players whom the rule leaves out: of the next rule that is for everyone, else
+    """The variant of players that the rule leaves out: of the next rule that is for everyone, else
     the default."""
     ids = [rule.id for rule in document.rules]
     for rule in document.rules[ids.index(rule_id) + 1 :]:
@@ -219,8 +219,8 @@ def _read(
                 up=use.metric.direction == MetricDirection.UP,
                 tolerance=use.tolerance or 0.0,
                 variant=variant,
-                control=arms.get(experiment.control, NOBODY),
-                other=arms.get(variant, NOBODY),
+                control=arms.get(experiment.control, NO_PLAYERS),
+                other=arms.get(variant, NO_PLAYERS),
                 min_players=experiment.min_players,
             )
             for variant in _compared(experiment, arms)

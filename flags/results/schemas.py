@@ -46,7 +46,7 @@ class ResultDirection(DocumentedEnum):
 
 
 class ResultDecision(DocumentedEnum):
-    SHIP = "ship", "`decided_variant` was given to everyone whom the rule matches."
+    SHIP = "ship", "`decided_variant` was given to all players that match the rule."
     STOP = "stop", "No variant was shipped."
 
 

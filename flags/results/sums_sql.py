@@ -8,7 +8,7 @@ from flags.models import MetricKind
 from flags.results.figures_sql import FigureMetric, MeasuredExperiment
 
 DIMENSIONS = ("stage", "payer", "country", "platform")
-# Texts that games choose: only the largest groups are told apart.
+# Texts that games choose: only the largest groups are kept.
 OPEN_DIMENSIONS = ("country", "platform")
 TOP_GROUPS = 10
 SUMS = 6  # columns of a metric, as the fields of statistics.Arm
@@ -60,7 +60,7 @@ def sums_sql(
     top: Mapping[str, list[str]] | None, caps: Sequence[float | None], bind: Callable[[Any], str],
 ) -> str:  # fmt: skip
     """Rows of left_out, variant, the DIMENSIONS, players, and SUMS columns of each metric. With
-    `top`, the groups of OPEN_DIMENSIONS that are told apart, there is a row for each combination of
+    `top`, the groups of OPEN_DIMENSIONS that are kept, there is a row for each combination of
     groups, else the dimensions are NULL; so are other groups. `caps` is the row of caps_sql."""
     groups = dict.fromkeys(DIMENSIONS, "NULL")
     if top is not None:

@@ -147,7 +147,7 @@ def test_wrong_guard__is_named_and_saves_nothing(
 
 def test_percentage_that_includes_everyone__cannot_be_guarded(client: Client, flag: Flag) -> None:
     reply = set_percentage(client, flag, 100, **GUARDED)
-    assert "Everyone whom the rule matches gets the same." in reply.text
+    assert "All players that match the rule get the same." in reply.text
     flag.refresh_from_db()
     assert flag.revision == 1
 

@@ -10,6 +10,7 @@ from events import rollups
 from flags.engine.document import Rule, boolean_document
 from flags.models import Experiment, ExperimentState, Flag, MetricDirection, OnBreach
 from flags.results import exposures, refresh
+from flags.results.guards import guards_check
 from flags.results.rollouts import GuardPlan, rollout_guard
 from flags.services import flag_create
 from ilara_admin.core.horizon import Horizon
@@ -88,7 +89,7 @@ def test_errors_in_b__take_the_rollout_back_and_leave_players_in_a(
         exposures.flush()
         now = start + timedelta(minutes=minute)
         rollups.fold_until(all_settled())
-        refresh.results_tick(now)
+        refresh.results_tick(now, guards_check)
         if excluded is None and excludes_tolerance(arms["disabled"], arms["enabled"]):
             excluded = minute
         flag.refresh_from_db()

@@ -626,13 +626,11 @@ def test_tick__checks_environments_with_running_experiments(
 ) -> None:
     checked: list[Any] = []
     monkeypatch.setattr(rollups, "settled", lambda: None)
-    monkeypatch.setattr(refresh, "checks", [])
-    refresh.register(lambda *given: checked.append(given))
     now = timezone.now()
-    refresh.results_tick(now)
+    refresh.results_tick(now, lambda *given: checked.append(given))
     assert checked == [(environment, now)]
     Experiment.objects.update(state=ExperimentState.DRAFT)
-    refresh.results_tick(now)
+    refresh.results_tick(now, lambda *given: checked.append(given))
     assert len(checked) == 1
 
 
@@ -648,8 +646,6 @@ def test_error_in_an_experiment__leaves_the_others_and_the_checks_alone(
 
     monkeypatch.setattr(refresh, "parse", fail)
     monkeypatch.setattr(rollups, "settled", lambda: None)
-    monkeypatch.setattr(refresh, "checks", [])
-    refresh.register(lambda *given: checked.append(given))
-    refresh.results_tick(timezone.now())
+    refresh.results_tick(timezone.now(), lambda *given: checked.append(given))
     assert ExperimentDay.objects.get().experiment == other
     assert len(checked) == 1
