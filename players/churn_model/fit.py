@@ -128,10 +128,10 @@ def p_silent(
 
 
 def calibrate(silent: ArrayLike, was_silent: ArrayLike) -> tuple[float, float, float]:
-    """c0, c1 and c2 of risk.py for players with these probabilities. `was_silent` is 1 for those not
-    seen. A normal prior with standard deviation TRUST on c0 and on the logarithms of c1 and c2
-    keeps them near 0, 1 and 1 when players are few. c1 and c2 are positive, so the score rises with
-    the probability."""
+    """c0, c1 and c2 of risk.py for players with these probabilities. `was_silent` is 1 for those
+    who were not seen. A normal prior with standard deviation TRUST on c0 and on the logarithms of
+    c1 and c2 keeps them near 0, 1 and 1 when players are few. c1 and c2 are positive, so the score
+    rises with the probability."""
     low, high = _logs(silent)
     outcome = np.asarray(was_silent, float)
 
