@@ -12,11 +12,13 @@ from django.test import Client, override_settings
 from pytest_django import DjangoDbBlocker
 
 from events import partitions
+from events import search as events_search
 from flags import usage
 from flags.results import exposures
 from ilara_admin.api import environment_cache, key_usage, rate_limits
 from ilara_admin.models import Environment, KeyKind, Role, User
 from players.models import Player
+from segments import player_search, sizes
 from tests.api_client import Api
 from tests.factories import (
     EVERYWHERE,
@@ -27,7 +29,15 @@ from tests.factories import (
     make_staff,
     make_world,
 )
+from tests.homes import HANG_SECONDS
 from tests.serving import Gunicorn, gunicorns
+
+# What ends a search early, so that a page stays fast.
+SEARCHES = (
+    (events_search, "LOOKED_SECONDS"),
+    (player_search, "SEARCH_SECONDS"),
+    (sizes, "SEARCH_SECONDS"),
+)
 
 # No deadline, since machines may be slow, and no example database in the checkout.
 hypothesis.settings.register_profile("ilara", deadline=None, database=None)
@@ -44,7 +54,10 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 @pytest.fixture(autouse=True)
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Clear the caches of the process between tests. The threads that write the use of keys and
-    flags do not run: they would hold other connections to the test database."""
+    flags do not run: they would hold other connections to the test database. Searches end by
+    number, not by time, which would depend on the machine."""
+    for module, name in SEARCHES:
+        monkeypatch.setattr(module, name, HANG_SECONDS)
     monkeypatch.setattr(key_usage, "start_thread", lambda: None)
     monkeypatch.setattr(usage, "start_thread", lambda: None)
     monkeypatch.setattr(exposures, "start_thread", lambda: None)
