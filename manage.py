@@ -11,10 +11,16 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ilara_admin.settings")
-    from django.core.exceptions import ImproperlyConfigured
+    from ilara_admin.runtime.loading import without_collector
 
-    from ilara_admin.management.help import IlaraManagement
+    with without_collector():
+        import django
+        from django.core.exceptions import ImproperlyConfigured
 
+        from ilara_admin.management.help import IlaraManagement
+
+        with suppress(ImproperlyConfigured):  # the command says what is missing
+            django.setup()
     try:
         IlaraManagement(sys.argv).execute()
     except ImproperlyConfigured as error:

@@ -12,6 +12,7 @@ from django.http import Http404, HttpResponse
 from django.utils import timezone
 
 from events import services
+from events.charts import counts_chart
 from events.forms import NAME_COLUMNS, DescriptionForm, NamesForm, RejectedForm
 from events.log_reader import recent_examples
 from events.models import EventName, EventNameQuerySet, EventProperty, RejectedEvent
@@ -20,7 +21,6 @@ from events.stats import (
     Series,
     Span,
     arrivals,
-    chart_of,
     day_start,
     freshness,
     hours_of,
@@ -190,7 +190,7 @@ def event_name(request: HtmxHttpRequest, name_id: int) -> HttpResponse:
         "arrived": arrived,
         "spans": [(each, label, each is span) for each, label in SPANS.items()],
         "chart": SPANS[span],
-        "bars": chart_of(series(request.environment, span, now, name), UNITS[span]),
+        "bars": counts_chart(series(request.environment, span, now, name), UNITS[span]),
         "properties": _properties(request, name),
         "users": users_of_events(request.environment, [name.name])[name.name],
         "may_edit": may(request, Role.LIVE_OPS),

@@ -1,4 +1,4 @@
-"""Figures and charts of event counts.
+"""Figures of event counts.
 
 They come from the rollups and the events that are not counted yet, so an event shows as soon as it
 is stored. Their cost does not grow with the number of events, except for days in zones that are not
@@ -32,8 +32,6 @@ from events.unusual import (
 )
 from ilara_admin.core.local_times import day_starts
 from ilara_admin.models import Environment
-from ilara_admin.web.chart_axes import time_axis
-from ilara_admin.web.charts import Chart, ChartSeries, bars
 
 HOURS = 24
 # The fold job runs every ten seconds. A longer delay means that it is stopped or overloaded.
@@ -165,9 +163,9 @@ SELECT CASE WHEN place <= {RATED_NAMES} THEN name END, start, sum(count)::bigint
 FROM counted JOIN ranked USING (name) GROUP BY 1, 2"""
 
 
-def rates(environment: Environment, now: datetime, name: str | None) -> Chart:
-    """Events per minute in the last hour, stacked by name: the most frequent ones and the rest, or
-    one name."""
+def rates(environment: Environment, now: datetime, name: str | None) -> dict[str, Series]:
+    """Events per minute in the last hour by name: the most frequent ones and the rest, or one
+    name."""
     starts = _starts(Span.HOUR, now)
     values: dict[str, Any] = {"environment": environment.pk, "since": starts[0], "name": name}
     by_name: dict[str | None, list[tuple[datetime, int]]] = {}
@@ -175,24 +173,12 @@ def rates(environment: Environment, now: datetime, name: str | None) -> Chart:
         cursor.execute(RATES_SQL, values)
         for found, start, count in cursor.fetchall():
             by_name.setdefault(found, []).append((start.astimezone(UTC), count))
+    if not by_name:
+        return {name or "Events": _filled(starts, [])}
     counts = {each: _filled(starts, found) for each, found in by_name.items()}
     totals = {each: sum(count for _, count in found) for each, found in counts.items()}
     names = sorted(counts, key=lambda each: (each is None, -totals[each]))
-    series = [
-        ChartSeries(OTHER_NAMES if each is None else each, [count for _, count in counts[each]])
-        for each in names
-    ] or [ChartSeries(name or "Events", [0] * (len(starts) - 1))]
-    axis = time_axis([timezone.localtime(start) for start in starts[:-1]])
-    return bars(
-        axis, series, label=f"{name} per minute" if name else "Events per minute", unit="event"
-    )
-
-
-def chart_of(counts: Series, label: str) -> Chart:
-    axis = time_axis([start for start, _ in counts])
-    return bars(
-        axis, [ChartSeries("Events", [count for _, count in counts])], label=label, unit="event"
-    )
+    return {OTHER_NAMES if each is None else each: counts[each] for each in names}
 
 
 def hours_of(

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_htmx.http import push_url
 
 from events import search, tail
+from events.charts import rates_chart
 from events.forms import TailForm
 from events.log_reader import Filter
 from events.models import Event
@@ -119,10 +120,11 @@ def event_rate(request: HtmxHttpRequest) -> HttpResponse:
 
 
 def _rate(request: HtmxHttpRequest, form: TailForm) -> dict[str, Any]:
-    now = timezone.now()
+    now, name = timezone.now(), form.value("name") or None
+    label = f"{name} per minute" if name else "Events per minute"
     return {
         "query": form.query,
-        "chart": rates(request.environment, now, form.value("name") or None),
+        "chart": rates_chart(rates(request.environment, now, name), label),
         "counts_more": bool(form.value("prop")),
         "fresh": freshness(request.environment, now),
     }

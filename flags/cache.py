@@ -1,7 +1,7 @@
 """The flags' part of an environment's snapshot."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from msgspec.json import encode
 
 from flags import schemas
 from flags.engine.arms import MeasuredRule, RunningExperiment, measured_of
-from flags.engine.document import DocumentError, FlagDocument, read_document
+from flags.engine.document import FlagDocument, check_document, decode_document
 from flags.engine.evaluation import (
     CompiledFlag,
     Decision,
@@ -21,6 +21,7 @@ from flags.engine.evaluation import (
 )
 from flags.ofrep import responses
 from ilara_admin.api.environment_cache import Parts, Snapshot, register_part
+from ilara_admin.core.path_error import PathError
 from segments.cache import matchers_of, rules_of, segments_part
 from segments.language.parser import EventCount
 
@@ -93,14 +94,11 @@ def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
     compiled_segments = segments_part.among(parts)
     segments, rules = matchers_of(compiled_segments), rules_of(compiled_segments)
     compiled: dict[str, CompiledFlag] = {}
-    for row in rows:
-        try:
-            document = _served(row)
-        except DocumentError as error:
-            # One unreadable flag must not disable the others of its environment.
-            logger.error("the flag %s cannot be read and is left out: %s", row.key, error)
-            continue
-        compiled[row.key] = compile_flag(
+
+    def compile_row(row: FlagRow, data: Any) -> CompiledFlag:
+        document = decode_document(data)
+        check_document(document)
+        return compile_flag(
             key=row.key,
             salt=row.salt,
             revision=row.revision,
@@ -111,6 +109,13 @@ def compile_flags(rows: list[FlagRow], parts: Parts) -> FlagSet:
             others=compiled,
             id=row.id,
         )
+
+    for row in rows:
+        try:
+            compiled[row.key] = _served(row, compile_row)
+        except PathError as error:
+            # One unreadable flag must not disable the others of its environment.
+            logger.error("the flag %s cannot be read and is left out: %s", row.key, error)
     in_use = tuple(flag for flag in compiled.values() if not flag.archived)
     varying = tuple(flag for flag in in_use if flag.constant is None)
     decided = {
@@ -149,16 +154,16 @@ def _measured(
     return {flag_id: measured for flag_id, measured in found.items() if measured}
 
 
-def _served(row: FlagRow) -> FlagDocument:
-    """The document of a flag. If it is off or archived, unreadable rules are dropped: it serves its
-    off value."""
+def _served(row: FlagRow, compile_row: Callable[[FlagRow, Any], CompiledFlag]) -> CompiledFlag:
+    """The flag. If it is off or archived, unreadable rules are dropped: it serves its off value.
+    Raises DocumentError or RuleError."""
     data = row.document
     try:
-        return read_document(data)
-    except DocumentError:
+        return compile_row(row, data)
+    except PathError:
         if not isinstance(data, dict) or (data.get("enabled") is True and not row.archived):
             raise
-        return read_document({**data, "rules": [], "prerequisites": []})
+        return compile_row(row, {**data, "rules": [], "prerequisites": []})
 
 
 def _joined_constants(constant: Constants) -> list[PrecomputedReply]:

@@ -1,10 +1,13 @@
 """The first contents of an installation: an owner, a project with its environments, their keys."""
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from django.apps import apps
 from django.db import connection, transaction
-from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
 
 from ilara_admin.core.api_keys import api_key_create
 from ilara_admin.core.audit import Actor
@@ -69,6 +72,15 @@ def credential_lines(username: str, password: str | None, tokens: Tokens) -> lis
 
 
 def missing_migrations() -> int:
-    """How many migrations the database lacks."""
-    executor = MigrationExecutor(connection)
-    return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    """How many migrations the database lacks. Reads the names of files: loading the migrations
+    takes a tenth of the time that Ilara takes to start."""
+    applied = MigrationRecorder(connection).applied_migrations().keys()
+    return len(set(_migrations()) - applied)
+
+
+def _migrations() -> Iterator[tuple[str, str]]:
+    """The migrations of the installed apps, as app labels and names."""
+    for app in apps.get_app_configs():
+        folder = Path(app.path) / "migrations"
+        for file in folder.glob("[!_~]*.py"):
+            yield app.label, file.stem

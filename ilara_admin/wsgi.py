@@ -10,14 +10,15 @@ from django.db import connections
 
 from ilara_admin.core import limits
 from ilara_admin.core.route_template import API_PREFIXES
+from ilara_admin.runtime.loading import without_collector
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ilara_admin.settings")
-django_application = get_wsgi_application()
+with without_collector():
+    django_application = get_wsgi_application()
+    from ilara_admin.middleware import api_application  # needs Django to be set up
 limits.set_for_process(limits.API)
 # In place: the engine reads it at each new connection.
 connections.settings["default"].update(settings.POOLED_DATABASE)
-
-from ilara_admin.middleware import api_application  # noqa: E402  # needs Django to be set up
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

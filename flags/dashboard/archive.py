@@ -11,7 +11,7 @@ from flags.dashboard.affected import affected_flags
 from flags.dashboard.forms import ArchiveForm
 from flags.dashboard.impact_panel import DialogImpact, asks_everyone, dialog_impact
 from flags.dashboard.shortcuts import done, get_flag_or_404
-from flags.dashboard.stale import asked_text
+from flags.dashboard.stale import asked_last
 from flags.engine import sentences
 from flags.models import Flag
 from flags.services import Saved
@@ -19,6 +19,7 @@ from flags.shadow import flag_archive_later
 from ilara_admin.core.changes import reason_of
 from ilara_admin.core.diff import Change
 from ilara_admin.models import Role
+from ilara_admin.templatetags.ilara import reltime_words
 from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import Confirm, render_confirm
 from ilara_admin.web.htmx import HtmxHttpRequest
@@ -79,7 +80,7 @@ def _archive_text(flag: Flag, archived: bool) -> str:
     document = flag.spec
     off = sentences.value_text(document.variant(document.off).value)
     text = f"Players get {off}. The flag moves to the Archived tab and keeps its history."
-    return f"{text} {asked_text(flag, timezone.now())}".strip()
+    return f"{text} {_asked_text(flag, timezone.now())}".strip()
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -100,3 +101,10 @@ def flag_keep(request: HtmxHttpRequest, key: str) -> HttpResponse:
             changes=[Change("Archives", _moment(flag.archives_at), "never")],
         ),
     )
+
+
+def _asked_text(flag: Flag, now: datetime) -> str:
+    """`Asked last by ilara-go/1.1, 2 h ago.`, or "" without a known client."""
+    client = asked_last([flag]).get(flag.pk)
+    when = client and reltime_words(client.last_at, now)
+    return f"Asked last by {client.client}, {when}." if client else ""

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from django.db import connection
 
 from flags.models import STALE_DAYS, Flag, FlagClient
-from ilara_admin.templatetags.ilara import reltime_words
 
 
 def hints(flag: Flag, now: datetime) -> list[str]:
@@ -37,13 +36,6 @@ def asked_last(flags: Collection[Flag]) -> dict[int, FlagClient]:
     """The kind of client that asked last for each flag alone, by the flag's id."""
     found = FlagClient.objects.raw(NEWEST, [[flag.pk for flag in flags]])
     return {client.flag_id: client for client in found}
-
-
-def asked_text(flag: Flag, now: datetime) -> str:
-    """`Asked last by ilara-go/1.1, 2 h ago.`, or "" without a known client."""
-    client = asked_last([flag]).get(flag.pk)
-    when = client and reltime_words(client.last_at, now)
-    return f"Asked last by {client.client}, {when}." if client else ""
 
 
 class Asked(NamedTuple):

@@ -132,8 +132,10 @@ def compile_flag(
     variants = served_variants(document)
     off = Decision(variants[document.off], Reason.DISABLED)
     default = Decision(variants[document.default], Reason.DEFAULT)
+    conditions = [condition_of(rule) for rule in document.rules]
     rules = tuple(
-        _compile_rule(index, rule, variants, segments) for index, rule in enumerate(document.rules)
+        _compile_rule(index, rule, condition, variants, segments)
+        for index, (rule, condition) in enumerate(zip(document.rules, conditions, strict=True))
     )
     is_on = document.enabled and not archived
     constant: Decision | None = off
@@ -151,7 +153,9 @@ def compile_flag(
         off=off,
         default=default,
         constant=constant,
-        event_counts=frozenset() if constant else _event_counts(document, segment_rules),
+        event_counts=frozenset()
+        if constant
+        else event_counts_of(filter(None, conditions), segment_rules),
         others=others,
         id=id,
     )
@@ -173,14 +177,17 @@ def served_variants(document: FlagDocument) -> dict[str, Variant]:
 
 
 def _compile_rule(
-    index: int, rule: Rule, variants: Mapping[str, Variant], segments: Mapping[str, Matcher]
+    index: int,
+    rule: Rule,
+    condition: Group | None,
+    variants: Mapping[str, Variant],
+    segments: Mapping[str, Matcher],
 ) -> CompiledRule:
     reason = Reason.ROLLOUT
     if rule.segment is not None:
         reason = Reason.SEGMENT_MATCH
     elif rule.conditions is not None:
         reason = Reason.RULE_MATCH
-    condition = condition_of(rule)
     return CompiledRule(
         rule=rule,
         matches=compile_rule(condition, segments) if condition else None,
@@ -218,12 +225,6 @@ def _constant(rules: tuple[CompiledRule, ...], default: Decision) -> Decision | 
             return None
         return compiled.decisions[rule.variant]
     return default
-
-
-def _event_counts(document: FlagDocument, segments: Mapping[str, Node]) -> frozenset[EventCount]:
-    conditions = [parse(rule.conditions) for rule in document.rules if rule.conditions is not None]
-    named = {rule.segment for rule in document.rules if rule.segment} & segments.keys()
-    return event_counts_of([*conditions, *(segments[key] for key in named)], segments)
 
 
 def event_counts_needed(flags: Iterable[CompiledFlag]) -> frozenset[EventCount]:

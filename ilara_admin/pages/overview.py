@@ -10,8 +10,9 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from events.charts import counts_chart
 from events.models import Event
-from events.stats import Arrivals, arrivals, chart_of
+from events.stats import Arrivals, arrivals
 from flags.models import Flag
 from flags.usage import environment_daily
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
@@ -48,7 +49,7 @@ def overview(request: HtmxHttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "arrived": arrived,
         "matters": matters(request, arrived.fresh, now),
-        "hours": chart_of(arrived.hours, "Events per hour, last 24 hours"),
+        "hours": counts_chart(arrived.hours, "Events per hour, last 24 hours"),
         "evaluations": _evaluations(request.environment, now),
         "figures": figures,
         "weeks": _weeks(request, now),

@@ -31,11 +31,7 @@ def test_measure_and_ship__by_keyboard(window: Callable[..., Window]) -> None:
     staff.press("button", "Start in live")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Running")
 
-    page = staff.open("settings/guard/")
-    approval = page.get_by_role("checkbox", name=re.compile("(percentage|rules).*Second person"))
-    for box in approval.all():
-        box.check()
-    staff.press("button", "Save")
+    guard(staff, on=True)
     try:
         page = staff.open(f"experiments/{FLAG}/")
         staff.press("link", "Decide")
@@ -49,14 +45,25 @@ def test_measure_and_ship__by_keyboard(window: Callable[..., Window]) -> None:
         expect(page.get_by_role("main")).to_contain_text("Needs one approval by someone else")
         staff.press("link", "Withdraw")
         staff.press("button", re.compile("^Withdraw"))
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Withdrawn")
     finally:
-        page = staff.open("settings/guard/")
-        for box in approval.all():
-            box.uncheck()
-        page.get_by_role("button", name="Save").click()
+        guard(staff, on=False)
     page = staff.open(f"experiments/{FLAG}/")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Running")
     staff.press("link", "Decide")
     staff.select(page.get_by_label("Decision"), "Stop without shipping")
     staff.press("button", "Decide in live")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Decided to stop")
+
+
+def guard(staff: Window, *, on: bool) -> None:
+    """Changes of rules and percentages need a second person, or no longer do."""
+    page = staff.context.new_page()
+    page.goto(staff.address("settings/guard/"))
+    for box in page.get_by_role(
+        "checkbox", name=re.compile("(percentage|rules).*Second person")
+    ).all():
+        box.set_checked(on)
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Guard of live saved.")).to_be_visible()
+    page.close()
