@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from flags import services
-from flags.dashboard.affected import affected_flags
+from flags.dashboard.affected import affected_experiments, affected_flags
 from flags.dashboard.forms import CloneForm, RolloutForm
 from flags.dashboard.guard_form import guard_form, guarded_done, guarded_save, render_guard
 from flags.dashboard.impact import takes_a_sample
@@ -60,11 +60,12 @@ def _conflict(request: HtmxHttpRequest, flag: Flag, conflict: Conflict) -> HttpR
 
 
 def _preview(request: HtmxHttpRequest, flag: Flag, draft: FlagDocument) -> SafeString:
-    """Who switches, here and in the flags that depend on this one."""
+    """Who switches, here and in the flags that depend on this one, and which experiments do not go
+    on."""
     found, html = dialog_impact(request, flag, draft)
     affected = affected_flags(request, flag, found, only_changed=True) if found else []
-    others = render_to_string("components/_affected.html", {"affected": affected})
-    return format_html("{}{}", html, others)
+    context = {"affected": affected, "experiments": affected_experiments(request, flag, draft)}
+    return format_html("{}{}", html, render_to_string("flags/_affected.html", context))
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")

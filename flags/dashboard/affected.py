@@ -1,9 +1,12 @@
-"""The flags that depend on a changed one, for dialogs and reviews."""
+"""The flags that depend on a changed one and the experiments that measure it, for dialogs and
+reviews."""
 
 from flags.cache import flags_of
 from flags.dashboard.impact_figures import Impact, requirement
 from flags.engine.dependents import Dependent, dependents_of
-from flags.models import Flag
+from flags.engine.document import FlagDocument, encode_document
+from flags.models import Experiment, ExperimentKind, ExperimentState, Flag
+from flags.results.measured import has_rule, measures_alike
 from ilara_admin.api import environment_cache
 from ilara_admin.web.access import environment_url
 from ilara_admin.web.confirm import Affected
@@ -32,3 +35,23 @@ def affected_flags(
     return [
         Affected(key, environment_url(request, "flag_detail", key), text) for key, text in found
     ]
+
+
+def affected_experiments(
+    request: HtmxHttpRequest, flag: Flag, draft: FlagDocument
+) -> list[Affected]:
+    """The running experiments of a readable flag whose results do not go on with the draft."""
+    before, after = encode_document(flag.spec), encode_document(draft)
+    running = Experiment.objects.filter(
+        flag=flag, kind=ExperimentKind.EXPERIMENT, state=ExperimentState.RUNNING
+    )
+    found = []
+    for experiment in running.order_by("key"):
+        text = "begins a new phase: its results start again, with the players of the new rule."
+        if not has_rule(after, experiment.rule_id):
+            text = "stops, as its rule is removed. Its results stay."
+        elif measures_alike(before, after, experiment.rule_id):
+            continue
+        url = environment_url(request, "experiment_detail", experiment.key)
+        found.append(Affected(experiment.key, url, text))
+    return found

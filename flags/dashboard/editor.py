@@ -18,7 +18,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from flags import services
-from flags.dashboard.affected import affected_flags
+from flags.dashboard.affected import affected_experiments, affected_flags
 from flags.dashboard.forms import (
     PrerequisiteForm,
     ServingForm,
@@ -264,6 +264,7 @@ def review(
         "impact": found,
         "job": job,
         "affected": affected_flags(request, flag, found, only_changed=not lost) if found else [],
+        "experiments": affected_experiments(request, flag, draft),
     }
     # The editors post to the review without htmx, so it is always a full page.
     return render(request, "flags/review.html", context, status=422 if error else 200)

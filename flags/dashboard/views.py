@@ -103,6 +103,7 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         context |= document_context(flag.spec, now)
     if wants_partial(request):
         return render_partial(request, template, context, partial="history")
+    measured = measured_by(flag)
     context |= {
         "unreadable_segments": _unreadable_segments(flag),
         "dependents": dependents_in_use(request, flag),
@@ -112,8 +113,8 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "requests": open_about(request.environment, "flag", key),
         "hints": hints(flag, now),
         "asked": asked_of(flag, now),
-        "measured_by": measured_by(flag),
-        "measurable": measurable(flag),
+        "measured_by": measured,
+        "measurable": measurable(flag, measured),
         "may_override": may(request, Role.SUPPORT),
         **receipt_context(request, flag),
     }

@@ -1,6 +1,6 @@
 """The experiments and guarded rollouts of a flag, for its page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flags.engine.document import DocumentError, Rule
@@ -44,15 +44,18 @@ def measured_by(flag: Flag) -> list[dict[str, Any]]:
     ]
 
 
-def measurable(flag: Flag) -> set[str]:
-    """The ids of the flag's rules that an experiment can measure."""
+def measurable(flag: Flag, measured: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The ids of the flag's rules that an experiment can measure and none in `measured` does."""
     try:
         document = flag.spec
     except DocumentError:
         return set()
     keys = [variant.key for variant in document.variants]
+    experiments = [each["experiment"] for each in measured]
+    taken = {each.rule_id for each in experiments if each.state == ExperimentState.RUNNING}
     return {
         rule.id
         for rule in document.rules
-        if any(not why_not_measured(document, rule.id, key, is_rollout=False) for key in keys)
+        if rule.id not in taken
+        and any(not why_not_measured(document, rule.id, key, is_rollout=False) for key in keys)
     }

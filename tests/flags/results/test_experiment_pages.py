@@ -1,12 +1,14 @@
 """The pages of experiments: list, editor, detail and the dialogs."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.test import Client
+from msgspec.structs import replace
 
-from flags.engine.document import Rule, Slice, boolean_document
+from flags.engine.document import Rule, Slice, boolean_document, encode_document
 from flags.models import (
     Experiment,
     ExperimentDay,
@@ -198,6 +200,39 @@ def test_the_flag__shows_what_measures_it(
     client: Client, environment: Environment, running: Experiment
 ) -> None:
     assert "Measured by" in page(client, environment, "flag_detail", "shop")
+
+
+def test_a_measured_rule__warns_of_a_change(
+    client: Client, environment: Environment, running: Experiment
+) -> None:
+    """Results of a rule that changes start again; nobody should find out afterwards."""
+    more = Rule(id="more", variant="enabled", rollout=5_000)
+    skewed = (Slice("enabled", 0, 90_000), Slice("disabled", 90_000, 100_000))
+    drafts = {
+        "begins a new phase": [replace(SPLIT, split=skewed)],
+        "stops, as its rule is removed": [more],
+        "": [replace(SPLIT, name="Renamed"), more],
+    }
+    for text, rules in drafts.items():
+        document = replace(running.flag.spec, rules=tuple(rules))
+        draft = json.dumps(encode_document(document))
+        values = {"draft": draft, "base": running.flag.revision}
+        shown = post(client, environment, "flag_review", "shop", **values)
+        assert shown.status_code == 200, shown.content
+        assert ("Experiments that measure it" in text_of(shown)) is bool(text)
+        assert text in text_of(shown)
+    assert "Measure rule 1" not in page(client, environment, "flag_detail", "shop")
+
+
+def test_the_percentage_dialog__warns_of_a_new_phase(
+    client: Client, environment: Environment, payers: Metric
+) -> None:
+    rule = Rule(id="few", variant="enabled", rollout=10_000)
+    document = boolean_document(enabled=True, rules=(rule,))
+    few = flag_create(environment=environment, key="few", document=document, actor=ACTOR)
+    make_experiment(few, "smaller", payers, rule_id="few", control="disabled")
+    shown = post(client, environment, "flag_rollout", "few", "few", rollout="20", ask="1")
+    assert ">smaller</a> begins a new phase" in text_of(shown)
 
 
 @pytest.mark.parametrize(
