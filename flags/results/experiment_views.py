@@ -1,6 +1,7 @@
 """The pages of experiments and guarded rollouts: the list, one of them, and what becomes of it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -36,6 +37,7 @@ from flags.results.experiment_words import (
     population_text,
     share_text,
 )
+from flags.results.figures_sql import EVENT_KINDS
 from flags.results.latest import measure_of
 from flags.results.measured import rule_of
 from flags.results.measured_by import state_of
@@ -221,7 +223,7 @@ def _rule(experiment: Experiment) -> dict[str, Any]:
 
 
 def warnings_of(experiment: Experiment) -> list[str]:
-    """Why a running experiment records no players, as sentences."""
+    """Why a running experiment records no players, or soon counts less, as sentences."""
     if experiment.state != ExperimentState.RUNNING:
         return []
     flag = experiment.flag
@@ -236,7 +238,30 @@ def warnings_of(experiment: Experiment) -> list[str]:
         return ["Nothing is recorded: the rule was removed."]
     if not rollout_at(rule, timezone.now()):
         return ["Nothing is recorded while the rule serves no player."]
-    return []
+    return _lost_events(experiment)
+
+
+def _lost_events(experiment: Experiment) -> list[str]:
+    """A warning if the phase lasts, or is planned to last, longer than its events are kept."""
+    began, end = experiment.phase_at, experiment.planned_end
+    days = experiment.environment.retention_days
+    kept = (began or timezone.now()) + timedelta(days=days)
+    is_over = kept < timezone.now()
+    if not is_over and (end is None or end <= kept.date()):
+        return []
+    if not experiment.metrics.filter(metric__kind__in=EVENT_KINDS).exists():
+        return []
+    fix = "Decide earlier, or keep events longer in the settings."
+    if is_over:
+        return [
+            f"This phase is older than its events, which are kept for {days} days: players lose "
+            f"what they did first. {fix}"
+        ]
+    day = timezone.localtime(kept)
+    return [
+        f"Events are kept for {days} days. From {day.day} {day:%b %Y} on, before the planned end, "
+        f"players lose what they did first. {fix}"
+    ]
 
 
 def _uses(experiment: Experiment) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The pages of experiments: list, editor, detail and the dialogs."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,12 +12,14 @@ from flags.engine.document import Rule, Slice, boolean_document, encode_document
 from flags.models import (
     Experiment,
     ExperimentDay,
+    ExperimentMetric,
     ExperimentResult,
     ExperimentState,
     Flag,
     Metric,
     MetricKind,
 )
+from flags.results.experiment_views import warnings_of
 from flags.services import flag_create, flag_set_enabled
 from ilara_admin.core.guard import Act
 from ilara_admin.models import ChangeRequest, Environment, Role
@@ -187,6 +189,23 @@ def test_detail__says_why_nothing_is_recorded(
 ) -> None:
     flag_set_enabled(flag, False, actor=ACTOR)
     assert "is off" in page(client, environment, "experiment_detail", "bigger")
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "days_left", "text"),
+    [(0, 89, ""), (0, 91, "before the planned end"), (91, None, "older than its events")],
+)
+def test_detail__warns_of_events_that_are_deleted(
+    environment: Environment, running: Experiment, days_ago: int, days_left: int | None, text: str
+) -> None:
+    running.phase_at = NOW - timedelta(days=days_ago)
+    running.planned_end = (NOW + timedelta(days=days_left)).date() if days_left else None
+    assert warnings_of(running) == []  # a metric of the ledger
+    errors = Metric.objects.get(environment=environment, key="errors")
+    ExperimentMetric.objects.create(experiment=running, metric=errors, position=9)
+    found = " ".join(warnings_of(running))
+    assert bool(found) is bool(text)
+    assert text in found
 
 
 def test_viewers__read(environment: Environment, running: Experiment) -> None:
