@@ -14,7 +14,8 @@ from django.shortcuts import render
 from django.urls import Resolver404, resolve
 
 from events.models import EventName
-from flags.models import Flag, Metric
+from flags.models import Experiment, Flag, Metric
+from flags.results.measured_by import state_of
 from ilara_admin.models import Environment, Role
 from ilara_admin.pages import commands
 from ilara_admin.pages.commands import PaletteOption
@@ -33,22 +34,28 @@ SHOWN = 5  # of each group
 ACTIONS_SHOWN = 8  # as many as begin with "New"
 SWITCHED = 30  # flags among which "turn off" chooses
 ICONS = {
-    "player": "user", "flag": "flag", "segment": "funnel", "metric": "chart-bar", "event": "bolt",
+    "player": "user", "flag": "flag", "segment": "funnel", "experiment": "beaker",
+    "metric": "chart-bar", "event": "bolt",
 }  # fmt: skip
 # Other groups hold players.
-KINDS = {"Flags": "flag", "Segments": "segment", "Metrics": "metric", "Events": "event"}
+KINDS = {
+    "Flags": "flag", "Segments": "segment", "Experiments": "experiment", "Metrics": "metric",
+    "Events": "event",
+}  # fmt: skip
 TITLES = {LABELS[EXTERNAL_ID]: "Players"}
 # The parameter with the id of an object in the URLs of a section, and the object's kind.
 SECTIONS = {
     "players": ("player", "player_id"),
     "flags": ("flag", "key"),
     "segments": ("segment", "key"),
+    "experiments": ("experiment", "key"),
     "metrics": ("metric", "key"),
 }
 
 
 class PaletteObject(NamedTuple):
-    """An object of the environment. `state` is that of a flag: on, off or archived."""
+    """An object of the environment. `state` is that of a flag: on, off or archived; or that of an
+    experiment."""
 
     kind: str
     id: str
@@ -197,6 +204,11 @@ def _metric(metric: Metric) -> PaletteObject:
     return PaletteObject("metric", metric.key, metric.key, _other(metric.name, metric.key))
 
 
+def _experiment(experiment: Experiment) -> PaletteObject:
+    key, state = experiment.key, state_of(experiment)["state"].lower()
+    return PaletteObject("experiment", key, key, _other(experiment.name, key), state)
+
+
 def _event(event: EventName) -> PaletteObject:
     return PaletteObject("event", str(event.pk), event.name)
 
@@ -217,6 +229,9 @@ def _read(environment: Environment, ids: Iterable[ObjectId]) -> dict[ObjectId, P
         found += map(_flag, Flag.objects.filter(environment=environment, key__in=flags))
     if segments := wanted.get("segment"):
         found += map(_segment, Segment.objects.filter(environment=environment, key__in=segments))
+    if experiments := wanted.get("experiment"):
+        rows = Experiment.objects.filter(environment=environment, key__in=experiments)
+        found += map(_experiment, rows.defer("evidence"))
     if metrics := wanted.get("metric"):
         found += map(_metric, Metric.objects.filter(environment=environment, key__in=metrics))
     if events := wanted.get("event"):

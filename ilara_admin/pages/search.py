@@ -1,4 +1,4 @@
-"""Find by anything: players, flags, segments, metrics, events; for the find page and palette."""
+"""Find by anything: players and what is configured; for the find page and the palette."""
 
 from datetime import datetime
 from itertools import groupby
@@ -11,7 +11,8 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
 from events.models import EventName
-from flags.models import Flag, Metric
+from flags.models import Experiment, ExperimentKind, Flag, Metric
+from flags.results.measured_by import state_of
 from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, may, sees_personal, staff_view, url_in
@@ -168,11 +169,12 @@ def _inside(label: str) -> str:
     return label[0].lower() + label[1:] if label in LABELS.values() else isolated(label)
 
 
-# --- Flags, segments, metrics and events ----------------------------------------------------------
+# --- Flags, segments, experiments, metrics and events ---------------------------------------------
 
 
 def _named(request: HtmxHttpRequest, q: str, most: int) -> list[HitGroup]:
-    """Flags, segments and metrics by key or name, and events by name."""
+    """Flags, segments, experiments and metrics by key or name, and events by name. A key of a flag
+    is often that of its experiment, too, and means the flag."""
     if not q or len(q) > MAX_TEXT or "\0" in q:
         return []
 
@@ -203,6 +205,20 @@ def _named(request: HtmxHttpRequest, q: str, most: int) -> list[HitGroup]:
         )
         for segment in first(Segment.objects.all(), "key", "name")
     ]
+    is_flag = any(flag.exact for flag in flags)
+    measuring = Experiment.objects.filter(kind=ExperimentKind.EXPERIMENT).defer("evidence")
+    experiments = [
+        Hit(
+            experiment.key,
+            environment_url(request, "experiment_detail", experiment.key),
+            _detail(
+                experiment.name if experiment.name != experiment.key else "",
+                state_of(experiment)["state"].lower(),
+            ),
+            experiment.key == q and not is_flag,
+        )
+        for experiment in first(measuring, "key", "name")
+    ]
     metrics = [
         Hit(
             metric.key,
@@ -227,6 +243,7 @@ def _named(request: HtmxHttpRequest, q: str, most: int) -> list[HitGroup]:
     return [
         HitGroup("Flags", flags),
         HitGroup("Segments", segments),
+        HitGroup("Experiments", experiments),
         HitGroup("Metrics", metrics),
         HitGroup("Events", events),
     ]

@@ -16,6 +16,7 @@ OBJECT_PAGES = {
     "player_detail": ("player", "player_id"),
     "flag_detail": ("flag", "key"),
     "segment_detail": ("segment", "key"),
+    "experiment_detail": ("experiment", "key"),
     "metric_detail": ("metric", "key"),
     "event_name": ("event", "name_id"),
 }

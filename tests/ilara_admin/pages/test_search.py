@@ -7,11 +7,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from flags.engine.document import boolean_document
+from flags.engine.document import Rule, boolean_document
 from flags.services import flag_create
 from ilara_admin.models import Environment, Role
 from segments.services import segment_create
-from tests.factories import ACTOR, make_environment, make_player
+from tests.factories import ACTOR, make_environment, make_experiment, make_player
 
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
 
@@ -47,6 +47,24 @@ def test_exact_name__redirects_to_its_page(viewer: Client, environment: Environm
     assert led_to(viewer, environment, "\u00a0player 1/2\u200b ") == f"players/{player.pk}/"
     assert led_to(viewer, environment, "new_tutorial") == "flags/new_tutorial/"
     assert led_to(viewer, environment, "beta-testers") == "segments/beta-testers/"
+
+
+def test_key_of_a_flag__is_not_that_of_its_experiment(
+    viewer: Client, environment: Environment
+) -> None:
+    document = boolean_document(rules=(Rule(id="r", variant="enabled", rollout=50_000),))
+    flag = flag_create(environment=environment, key="shop", document=document, actor=ACTOR)
+    make_experiment(flag, "shop")
+    make_experiment(flag, "price", state="stopped")
+    make_experiment(flag, "shop-r-1", kind="rollout", state="stopped")
+    assert led_to(viewer, environment, "shop") == "flags/shop/"
+    assert led_to(viewer, environment, "price") == "experiments/price/"
+    shown = results(viewer, environment, "sho")
+    assert "experiments/shop/" in shown
+    assert "running" in shown
+    assert "shop-r-1" not in shown
+    viewer.get(f"{base(environment)}experiments/price/")
+    assert "experiments/price/" in viewer.get(f"{base(environment)}palette/").content.decode()
 
 
 def test_name_of_several_objects__lists_them(viewer: Client, environment: Environment) -> None:
