@@ -62,7 +62,7 @@ TABLE: dict[Role, set[str]] = {
         "flag_restore", "flag_switch", "flag_archive", "flag_keep",
         "event_name_describe",
         "experiment_new", "experiment_edit", "experiment_start", "experiment_stop",
-        "experiment_extend", "experiment_decide", "experiment_delete",
+        "experiment_extend", "experiment_decide", "experiment_delete", "experiment_leave",
         "metric_new", "metric_edit", "metric_archive",
         "group_new", "group_edit", "group_delete", "experiment_group",
         # If the role may make each of the changes.

@@ -18,6 +18,7 @@ urlpatterns = [
     path(f"{KEY}/edit/", experiment_edit.experiment_edit, name="experiment_edit"),
     path(f"{KEY}/start/", experiment_views.experiment_start, name="experiment_start"),
     path(f"{KEY}/stop/", experiment_views.experiment_stop, name="experiment_stop"),
+    path(f"{KEY}/leave/", experiment_views.experiment_leave, name="experiment_leave"),
     path(f"{KEY}/extend/", experiment_views.experiment_extend, name="experiment_extend"),
     path(f"{KEY}/decide/", experiment_views.experiment_decide, name="experiment_decide"),
     path(f"{KEY}/delete/", experiment_views.experiment_delete, name="experiment_delete"),

@@ -15,7 +15,12 @@ from django.utils.safestring import SafeString
 
 from flags.dashboard.affected import affected_flags
 from flags.dashboard.impact import takes_a_sample
-from flags.dashboard.impact_panel import EVERYONE_BUTTON, asks_everyone, dialog_impact
+from flags.dashboard.impact_panel import (
+    EVERYONE_BUTTON,
+    DialogImpact,
+    asks_everyone,
+    dialog_impact,
+)
 from flags.engine import sentences
 from flags.engine.document import DocumentError
 from flags.engine.schedule import rollout_at
@@ -38,6 +43,7 @@ from flags.results.experiment_words import (
     share_text,
 )
 from flags.results.figures_sql import EVENT_KINDS
+from flags.results.group_ranges import is_limited
 from flags.results.latest import measure_of
 from flags.results.measured import rule_of
 from flags.results.measured_by import state_of
@@ -188,6 +194,7 @@ def experiment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "requests": open_about(request.environment, "experiment", key),
         "history": [_line(entry) for entry in history.order_by("-id")[:SHOWN_HISTORY]],
         "may_edit": may(request, Role.LIVE_OPS),
+        "is_limited": is_limited(experiment),
         "is_rollout": experiment.kind == ExperimentKind.ROLLOUT,
     }
     return render(request, "flags/results/experiment_detail.html", context)
@@ -296,11 +303,11 @@ def _url(request: HtmxHttpRequest, experiment: Experiment) -> str:
 
 def _ask(
     request: HtmxHttpRequest, experiment: Experiment, confirm: Callable[[str], Confirm],
-    act: Callable[[], AuditEntry], text: str,
+    act: Callable[[], AuditEntry | None], text: str,
 ) -> HttpResponse:  # fmt: skip
     """Ask, then act. `confirm` gets the error."""
     error = ""
-    if request.method == "POST":
+    if request.method == "POST" and not asks_everyone(request):
         try:
             entry = act()
         except ValidationError as problem:
@@ -354,6 +361,37 @@ def experiment_stop(request: HtmxHttpRequest, key: str) -> HttpResponse:
             experiment, actor=actor_of(request), reason=reason_of(request)
         ),
         f"{key} is stopped. Its flag did not change.",
+    )
+
+
+@staff_view(Role.LIVE_OPS, "GET", "POST")
+def experiment_leave(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """Free the players that an ended experiment has of its group."""
+    experiment = _experiment(request, key)
+    flag, group = experiment.flag, experiment.group
+    limited = is_limited(experiment) and not flag.problem
+    shown = DialogImpact()
+    if limited:
+        shown = dialog_impact(request, flag, flag.spec.with_group(experiment.rule_id, None))
+    return _ask(
+        request,
+        experiment,
+        lambda error: Confirm(
+            title=f"Free the players of {key}",
+            button=f"Free in {request.environment.slug}" if limited else "",
+            cancel_url=_url(request, experiment),
+            text=f"The rule of {flag.key} takes all players again, not only those that the "
+            f"experiment has in {group.name}. Other experiments of the group can have them then."
+            if limited and group
+            else "Its rule is not limited to the players of a group.",
+            figures=shown.html,
+            second_button=shown.second_button,
+            error=error,
+        ),
+        lambda: experiments.experiment_leave(
+            experiment, actor=actor_of(request), reason=reason_of(request)
+        ),
+        f"The players of {key} are free.",
     )
 
 

@@ -27,7 +27,7 @@ from flags.models import (
     OnBreach,
 )
 from flags.results.group_ranges import check_limit_stays, check_range, range_of, range_set
-from flags.results.group_rules import group_enter
+from flags.results.group_rules import group_enter, group_leave
 from flags.results.measured import (
     arms_of,
     has_rule,
@@ -450,6 +450,15 @@ def experiment_stop(
     experiment = locked(experiment)
     _check_state(experiment, ExperimentState.RUNNING)
     return _stop(experiment, at or timezone.now(), actor, reason)
+
+
+@transaction.atomic
+def experiment_leave(
+    experiment: Experiment, *, actor: Actor, reason: str = ""
+) -> AuditEntry | None:
+    """Let the rule of an ended experiment take all players again, which frees its players for the
+    others of its group. Returns the entry of the flag, None if the rule did not change."""
+    return group_leave(locked(experiment), actor=actor, reason=reason)
 
 
 def _stop(experiment: Experiment, at: datetime, actor: Actor, reason: str) -> AuditEntry:

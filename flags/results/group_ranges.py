@@ -2,7 +2,7 @@
 
 A range is in use while its experiment is a draft or runs, and after that as long as the measured
 rule is limited to it: else players of the next experiment could get that rule, too. Shipping a
-variant, removing the rule and `group_leave` free it.
+variant, removing the rule and leaving the group free it.
 """
 
 from collections.abc import Iterable
@@ -39,11 +39,13 @@ def ranges_of(group: ExperimentGroup) -> list[OwnedRange]:
 def _is_in_use(experiment: Experiment) -> bool:
     if experiment.state in (ExperimentState.DRAFT, ExperimentState.RUNNING):
         return True
-    return _is_limited(experiment)
+    return is_limited(experiment)
 
 
-def _is_limited(experiment: Experiment) -> bool:
-    return limited_to(experiment.flag.document, experiment.rule_id) == _key(experiment)
+def is_limited(experiment: Experiment) -> bool:
+    """Whether its rule takes only the players of its group."""
+    group = _key(experiment)
+    return group is not None and limited_to(experiment.flag.document, experiment.rule_id) == group
 
 
 def _key(experiment: Experiment) -> str | None:

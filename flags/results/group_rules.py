@@ -4,7 +4,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from flags import services as flag_services
-from flags.engine.document import RuleGroup
+from flags.engine.document import DocumentError, RuleGroup
 from flags.models import Experiment, ExperimentState
 from flags.results.group_ranges import check_range
 from ilara_admin.core.audit import Actor
@@ -37,7 +37,10 @@ def _limit(
     experiment: Experiment, limit: RuleGroup | None, actor: Actor, reason: str
 ) -> AuditEntry | None:
     flag = experiment.flag
-    document = flag.spec.with_group(experiment.rule_id, limit)
+    try:
+        document = flag.spec.with_group(experiment.rule_id, limit)
+    except DocumentError as error:
+        raise ValidationError(f"The flag {flag.key} cannot be read. {error}") from None
     saved, entry = flag_services.flag_update(
         flag, document=document, base_revision=flag.revision, actor=actor, reason=reason
     )

@@ -1,6 +1,7 @@
 """The pages of experiment groups."""
 
 from flags.models import ExperimentGroup
+from flags.results.experiments import experiment_start, experiment_stop
 from flags.results.groups import group_assign, group_create
 from ilara_admin.models import Environment, Role
 from tests.factories import ACTOR
@@ -42,3 +43,27 @@ def test_group__is_created_changed_and_deleted(environment: Environment) -> None
     assert client.post(own, {"group": "", "share": ""}).status_code == 302
     client.post(delete)
     assert not ExperimentGroup.objects.exists()
+
+
+def test_players_of_an_ended_experiment__are_freed(environment: Environment) -> None:
+    client = signed_in(Role.LIVE_OPS)
+    group = group_create(environment=environment, key="economy", holdout=0, actor=ACTOR)
+    draft = make_draft(environment, "prices")
+    group_assign(draft, group, 25_000, actor=ACTOR)
+    experiment_start(draft, actor=ACTOR)
+    page, free = (
+        url_of(environment, name, "prices") for name in ("experiment_detail", "experiment_leave")
+    )
+    refused = client.post(free)
+    assert refused.status_code == 422
+    assert "prices runs. Stop it first." in text_of(refused)
+    assert "Free its players" not in text_of(client.get(page))
+    experiment_stop(draft, actor=ACTOR)
+    assert "Free its players" in text_of(client.get(page))
+    assert "takes all players again" in text_of(client.get(free))
+    assert client.post(free).status_code == 302
+    assert "Free its players" not in text_of(client.get(page))
+    assert 'Free <span class="muted">100 %</span>' in text_of(
+        client.get(url_of(environment, "group_list"))
+    )
+    assert "not limited" in text_of(client.get(free))

@@ -28,12 +28,12 @@ from flags.results.experiments import (
     experiment_create,
     experiment_decide,
     experiment_delete,
+    experiment_leave,
     experiment_start,
     experiment_stop,
     fields_of,
 )
 from flags.results.group_ranges import gaps, lowest_free, ranges_of
-from flags.results.group_rules import group_leave
 from flags.results.groups import group_assign, group_create, group_delete, group_update
 from flags.services import flag_clone, flag_create, flag_restore, flag_update
 from ilara_admin.api.environment_cache import at_version
@@ -178,13 +178,13 @@ def test_range_of_an_experiment_that_stopped__is_used_until_its_rule_is_free(
 ) -> None:
     experiment = started(make_draft(environment, "a"), group, 90_000)
     with pytest.raises(ValidationError, match="Stop it first"):
-        group_leave(experiment, actor=ACTOR)
+        experiment_leave(experiment, actor=ACTOR)
     experiment_stop(experiment, actor=ACTOR)
     draft = make_draft(environment, "b")
     with pytest.raises(ValidationError, match="0 % free"):
         group_assign(draft, group, 10_000, actor=ACTOR)
     experiment = Experiment.objects.select_related("flag", "group").get(pk=experiment.pk)
-    group_leave(experiment, actor=ACTOR)
+    experiment_leave(experiment, actor=ACTOR)
     assert limit_of(experiment) is None
     group_assign(draft, group, 10_000, actor=ACTOR)
     assert range_in(draft) == (10_000, 20_000)
