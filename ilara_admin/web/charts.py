@@ -32,6 +32,7 @@ COLOURS = 6
 INK = "ink"  # of a line over bars, which has to differ from each of them
 PINS = 3  # markers of a column; more are merged
 LEVELS = 5  # of a heat map, above zero
+PLAYER = "player"  # a unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +241,10 @@ def _chart(
         columns.append(
             ChartColumn(name, figures, index * 2 >= len(axis.labels), pinned.get(index, ()))
         )
+    # The players of two columns are in part the same.
+    totals = summed and unit != PLAYER
     legend = [
-        ChartFigure(number, each.name, value_text(sum(all_finite(each.values))) if summed else "")
+        ChartFigure(number, each.name, value_text(sum(all_finite(each.values))) if totals else "")
         for number, each in _coloured(series)
     ]
     return Chart(

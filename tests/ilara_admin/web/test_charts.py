@@ -218,6 +218,13 @@ def test_bars__are_stacked_and_negative_ones_hang() -> None:
     assert [(each.name, each.text) for each in drawn.legend] == [("a", "0"), ("b", "0")]
 
 
+def test_players_of_several_columns__do_not_add_up() -> None:
+    series = [ChartSeries("new", [1, 2]), ChartSeries("returning", [3, 4])]
+    drawn = bars(plain(2), series, label="x", unit="player")
+    assert [figure.text for figure in drawn.columns[0].figures] == ["1", "3", "4 players"]
+    assert [each.text for each in drawn.legend] == ["", ""]
+
+
 def test_bars_of_percentages__end_at_100_and_do_not_add_up() -> None:
     series = [ChartSeries("found", [30, None]), ChartSeries("expected", [25, 50], line=True)]
     drawn = bars(plain(2), series, label="x", unit="%")
