@@ -3,12 +3,14 @@
 
 `uv run python -m tests.benchmarks.results [players]`, on a temporary PostgreSQL, with ten events
 and an exposure to each experiment per player. Goals on two cores with a million players: all within
-10 minutes, the new ones within 60 s without delaying the fold.
+10 minutes, the new ones within 60 s without delaying the fold; pages within 100 ms.
 """
 
+import statistics
 import sys
 import threading
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from tests.benchmarks import database, timed
@@ -17,6 +19,12 @@ PLAYERS = 1_000_000
 EVENTS_PER_PLAYER = 10
 NEW_EVENTS = 100_000
 DAYS = 30
+PAGES = (
+    ("experiment_list",), ("experiment_detail", "experiment-0"),
+    ("experiment_decide", "experiment-0"), ("flag_detail", "flag-0"), ("flag_list",),
+    ("metric_list",), ("metric_detail", "levels"), ("group_list",), ("overview",),
+    ("game_figures",),
+)  # fmt: skip
 EXPERIMENTS = 5
 PAGE = 250_000
 
@@ -182,7 +190,31 @@ def main(players: int) -> None:
     report("longest and number of folds meanwhile", f"{max(folds):8.1f} s, {len(folds)}")
     updates, cheap = (now - then for now, then in zip(hot(), before, strict=True))
     report("updates of exposures, of which HOT", f"{updates:10,}, {cheap:,}")
+    pages(environment)
     connection.close()
+
+
+def pages(environment: Any) -> None:
+    """The times of pages that show results, and of those that show figures of the game."""
+    from django.conf import settings
+    from django.utils import timezone
+
+    from ilara_admin.models import Role
+    from players.days import days_count
+    from tests.pages import signed_in, url_of
+
+    seconds = timed(lambda: days_count(environment, timezone.now(), 3_600))
+    report(f"figures of {DAYS} days and more", f"{seconds:8.1f} s")
+    settings.ALLOWED_HOSTS = ["*"]
+    client = signed_in(Role.LIVE_OPS)
+    for name, *args in PAGES:
+        url = url_of(environment, name, *args)
+        times = []
+        for _ in range(21):
+            times.append(timed(partial(client.get, url)))
+            assert client.get(url).status_code == 200, url
+        middle, high = statistics.median(times), sorted(times)[-2]
+        report(f"page {name}", f"{middle * 1000:8.0f} ms, p95 {high * 1000:.0f} ms")
 
 
 def hot() -> tuple[int, int]:
