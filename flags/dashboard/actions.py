@@ -36,6 +36,7 @@ from ilara_admin.models import Role
 from ilara_admin.web.access import actor_of, environment_url, staff_view
 from ilara_admin.web.confirm import (
     PREVIEW,
+    Affected,
     Confirm,
     is_review,
     posted_again,
@@ -64,8 +65,15 @@ def _preview(request: HtmxHttpRequest, flag: Flag, draft: FlagDocument) -> SafeS
     on."""
     found, html = dialog_impact(request, flag, draft)
     affected = affected_flags(request, flag, found, only_changed=True) if found else []
-    context = {"affected": affected, "experiments": affected_experiments(request, flag, draft)}
-    return format_html("{}{}", html, render_to_string("flags/_affected.html", context))
+    return format_html("{}{}", html, _affected(request, flag, draft, affected))
+
+
+def _affected(
+    request: HtmxHttpRequest, flag: Flag, draft: FlagDocument, flags: Sequence[Affected]
+) -> SafeString:
+    experiments = affected_experiments(request, flag, draft)
+    context = {"affected": flags, "experiments": experiments}
+    return render_to_string("flags/_affected.html", context)
 
 
 @staff_view(Role.LIVE_OPS, "GET", "POST")
@@ -210,9 +218,10 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
             return done(request, flag, entry, f"Restored revision {number} of {key}.")
     changes = services.differences(flag, revision)
     draft = _readable(revision)
-    shown = DialogImpact()
+    shown, others = DialogImpact(), ""
     if draft:
         shown = dialog_impact(request, flag, draft)
+        others = "" if flag.problem else _affected(request, flag, draft, ())
     if draft and not error:
         error = lost_variants_text(flag, draft)
     return render_confirm(
@@ -222,7 +231,7 @@ def flag_restore(request: HtmxHttpRequest, key: str, number: int) -> HttpRespons
             button=f"Restore in {request.environment.slug}",
             cancel_url=environment_url(request, "flag_detail", key),
             text=_restore_text(changes, draft),
-            figures=shown.html if changes else "",
+            figures=format_html("{}{}", shown.html, others) if changes else "",
             second_button=shown.second_button,
             changes=changes,
             affected=affected_flags(request, flag, shown.impact),

@@ -20,7 +20,7 @@ from flags.models import (
     MetricKind,
 )
 from flags.results.experiment_views import warnings_of
-from flags.services import flag_create, flag_set_enabled
+from flags.services import flag_create, flag_set_enabled, flag_update
 from ilara_admin.core.guard import Act
 from ilara_admin.models import ChangeRequest, Environment, Role
 from tests.factories import ACTOR, make_experiment, make_metric
@@ -243,7 +243,7 @@ def test_a_measured_rule__warns_of_a_change(
     assert "Measure rule 1" not in page(client, environment, "flag_detail", "shop")
 
 
-def test_the_percentage_dialog__warns_of_a_new_phase(
+def test_dialogs__warn_of_a_new_phase(
     client: Client, environment: Environment, payers: Metric
 ) -> None:
     rule = Rule(id="few", variant="enabled", rollout=10_000)
@@ -252,6 +252,9 @@ def test_the_percentage_dialog__warns_of_a_new_phase(
     make_experiment(few, "smaller", payers, rule_id="few", control="disabled")
     shown = post(client, environment, "flag_rollout", "few", "few", rollout="20", ask="1")
     assert ">smaller</a> begins a new phase" in text_of(shown)
+    wide = few.spec.with_rollout("few", 50_000)
+    flag_update(few, document=wide, base_revision=1, actor=ACTOR)
+    assert ">smaller</a> begins a new phase" in page(client, environment, "flag_restore", "few", 1)
 
 
 @pytest.mark.parametrize(
