@@ -26,8 +26,8 @@ from segments.language.parser import attribute_path, parse_where
 from segments.language.sql import where_sql
 
 DAYS = 14
-SAMPLED_PLAYERS = 1_500  # who were active
-LOOKED_PLAYERS = 15_000  # looked at, to find those
+SAMPLED_PLAYERS = 750  # who were active
+LOOKED_PLAYERS = 7_500  # looked at, to find those
 
 type Values = dict[date, dict[UUID, float]]
 

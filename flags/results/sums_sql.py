@@ -62,11 +62,13 @@ def sums_sql(
     """Rows of left_out, variant, the DIMENSIONS, players, and SUMS columns of each metric. With
     `top`, the groups of OPEN_DIMENSIONS that are kept, there is a row for each combination of
     groups, else the dimensions are NULL; so are other groups. `caps` is the row of caps_sql."""
-    groups = dict.fromkeys(DIMENSIONS, "NULL")
+    # Grouping by NULLs would make PostgreSQL expect so many groups that it sorts all rows.
+    groups, shown = dict[str, str](), ["NULL"] * len(DIMENSIONS)
     if top is not None:
         groups |= {"stage": "x.stage", "payer": "x.payer"}
         for name, texts in top.items():
             groups[name] = f"CASE WHEN x.{name} = ANY({bind(texts)}) THEN x.{name} END"
+        shown = [*DIMENSIONS]
     limits = iter(caps)
     values, columns = [], []
     for metric in measured.metrics:
@@ -77,13 +79,13 @@ def sums_sql(
         values += [f"{value} AS {v}", f"coalesce({before}, 0) AS {b}"]
         terms = (v, f"{v} * {v}", b, f"{b} * {b}", f"{v} * {b}")
         columns += [f"count({v})", *(f"coalesce(sum({term}), 0)" for term in terms)]
-    named = ", ".join(f"{sql} AS {name}" for name, sql in groups.items())
+    named = [f"{sql} AS {name}" for name, sql in groups.items()]
     # OFFSET 0: else each value would be written, and computed, once for each of its sums.
     return f"""
-SELECT left_out, variant, {", ".join(DIMENSIONS)}, {", ".join(["count(*)", *columns])}
-FROM (SELECT {", ".join(["x.left_out", "x.variant", named, *values])}
+SELECT left_out, variant, {", ".join(shown)}, {", ".join(["count(*)", *columns])}
+FROM (SELECT {", ".join(["x.left_out", "x.variant", *named, *values])}
       FROM ({exposed_sql(measured, population)}) x OFFSET 0) x
-GROUP BY left_out, variant, {", ".join(DIMENSIONS)}"""
+GROUP BY {", ".join(["left_out", "variant", *groups])}"""
 
 
 def _values_sql(metric: FigureMetric, now: datetime, bind: Callable[[Any], str]) -> tuple[str, str]:
