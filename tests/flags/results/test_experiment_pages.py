@@ -224,7 +224,7 @@ def test_the_flag__shows_what_measures_it(
 def test_a_measured_rule__warns_of_a_change(
     client: Client, environment: Environment, running: Experiment
 ) -> None:
-    """Results of a rule that changes start again; nobody should find out afterwards."""
+    """Results of a rule that changes start again, so staff know before."""
     more = Rule(id="more", variant="enabled", rollout=5_000)
     skewed = (Slice("enabled", 0, 90_000), Slice("disabled", 90_000, 100_000))
     drafts = {
