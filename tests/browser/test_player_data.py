@@ -130,6 +130,7 @@ def test_new_attribute__takes_the_type_that_others_have(
     page = support.open(f"players/{player['id']}/")
     support.press("link", "Add an attribute")
     dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("combobox", name="Name")).to_be_focused()  # as it opens
     dialog.get_by_role("combobox", name="Type").focus()
     dialog.get_by_role("combobox", name="Type").select_option("Yes or no")
     expect(dialog.locator("select[name=value]")).to_be_visible()
