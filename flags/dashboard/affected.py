@@ -41,12 +41,12 @@ def affected_experiments(
     request: HtmxHttpRequest, flag: Flag, draft: FlagDocument
 ) -> list[Affected]:
     """The running experiments of a readable flag whose results do not go on with the draft."""
-    before, after = encode_document(flag.spec), encode_document(draft)
     running = Experiment.objects.filter(
         flag=flag, kind=ExperimentKind.EXPERIMENT, state=ExperimentState.RUNNING
     )
+    before, after = encode_document(flag.spec), encode_document(draft)
     found = []
-    for experiment in running.order_by("key"):
+    for experiment in running.defer("evidence").order_by("key"):
         text = "begins a new phase: its results start again, with the players of the new rule."
         if not has_rule(after, experiment.rule_id):
             text = "stops, as its rule is removed. Its results stay."

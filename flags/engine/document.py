@@ -391,9 +391,8 @@ def check_rules(document: FlagDocument) -> None:
             try:
                 parse(rule.conditions)
             except RuleError as error:
-                path = f"rules[{index}].conditions"
-                path = f"{path}.{error.path}" if error.path else path
-                raise DocumentError(path, error.message) from None
+                at = error.below(f"rules[{index}].conditions")
+                raise DocumentError(at.path, at.message) from None
 
 
 def read_document(data: Any) -> FlagDocument:

@@ -28,6 +28,7 @@ from segments.language.parser import (
     Group,
     InSegment,
     Node,
+    RuleError,
     event_counts_of,
     parse,
 )
@@ -126,13 +127,14 @@ def compile_flag(
     id: int = 0,
 ) -> CompiledFlag:
     """Prepare a flag for evaluation. A rule that names an unknown segment matches no players.
+    Raises RuleError, with the path in the document, for conditions that cannot be read.
 
     `others` is stored without being read, so it may be filled afterwards.
     """
     variants = served_variants(document)
     off = Decision(variants[document.off], Reason.DISABLED)
     default = Decision(variants[document.default], Reason.DEFAULT)
-    conditions = [condition_of(rule) for rule in document.rules]
+    conditions = [_condition_at(index, rule) for index, rule in enumerate(document.rules)]
     rules = tuple(
         _compile_rule(index, rule, condition, variants, segments)
         for index, (rule, condition) in enumerate(zip(document.rules, conditions, strict=True))
@@ -196,6 +198,13 @@ def _compile_rule(
             key: Decision(variant, reason, rule.segment, index) for key, variant in variants.items()
         },
     )
+
+
+def _condition_at(index: int, rule: Rule) -> Group | None:
+    try:
+        return condition_of(rule)
+    except RuleError as error:
+        raise error.below(f"rules[{index}].conditions") from None
 
 
 def condition_of(rule: Rule) -> Group | None:

@@ -75,7 +75,7 @@ SHOWN_HISTORY = 8
 
 
 def _experiment(request: HtmxHttpRequest, key: str) -> Experiment:
-    found = Experiment.objects.select_related("flag__environment__project")
+    found = Experiment.objects.select_related("flag__environment__project", "group")
     return get_object_or_404(found, environment=request.environment, key=key)
 
 
@@ -251,7 +251,7 @@ def warnings_of(experiment: Experiment) -> list[str]:
 def _lost_events(experiment: Experiment) -> list[str]:
     """A warning if the phase lasts, or is planned to last, longer than its events are kept."""
     began, end = experiment.phase_at, experiment.planned_end
-    days = experiment.environment.retention_days
+    days = experiment.flag.environment.retention_days
     kept = (began or timezone.now()) + timedelta(days=days)
     is_over = kept < timezone.now()
     if not is_over and (end is None or end <= kept.date()):
@@ -368,30 +368,41 @@ def experiment_stop(request: HtmxHttpRequest, key: str) -> HttpResponse:
 def experiment_leave(request: HtmxHttpRequest, key: str) -> HttpResponse:
     """Free the players that an ended experiment has of its group."""
     experiment = _experiment(request, key)
-    flag, group = experiment.flag, experiment.group
-    limited = is_limited(experiment) and not flag.problem
-    shown = DialogImpact()
-    if limited:
-        shown = dialog_impact(request, flag, flag.spec.with_group(experiment.rule_id, None))
     return _ask(
         request,
         experiment,
-        lambda error: Confirm(
-            title=f"Free the players of {key}",
-            button=f"Free in {request.environment.slug}" if limited else "",
-            cancel_url=_url(request, experiment),
-            text=f"The rule of {flag.key} takes all players again, not only those that the "
-            f"experiment has in {group.name}. Other experiments of the group can have them then."
-            if limited and group
-            else "Its rule is not limited to the players of a group.",
-            figures=shown.html,
-            second_button=shown.second_button,
-            error=error,
-        ),
+        lambda error: _leave_confirm(request, experiment, error),
         lambda: experiments.experiment_leave(
             experiment, actor=actor_of(request), reason=reason_of(request)
         ),
         f"The players of {key} are free.",
+    )
+
+
+def _leave_confirm(request: HtmxHttpRequest, experiment: Experiment, error: str) -> Confirm:
+    flag, group = experiment.flag, experiment.group
+    shown, button = DialogImpact(), ""
+    if group is None or not is_limited(experiment):
+        text = "Its rule is not limited to the players of a group."
+    elif experiment.state == ExperimentState.RUNNING:
+        text = "It runs with these players. Stop it first."
+    elif flag.problem:
+        text = f"The flag {flag.key} cannot be read. {flag.problem}"
+    else:
+        text = (
+            f"The rule of {flag.key} takes all players again, not only those that the experiment "
+            f"has in {group.name}. Other experiments of the group can have them then."
+        )
+        button = f"Free in {request.environment.slug}"
+        shown = dialog_impact(request, flag, flag.spec.with_group(experiment.rule_id, None))
+    return Confirm(
+        title=f"Free the players of {experiment.key}",
+        button=button,
+        cancel_url=_url(request, experiment),
+        text=text,
+        figures=shown.html,
+        second_button=shown.second_button,
+        error=error,
     )
 
 

@@ -1,9 +1,10 @@
 """Find by anything: players and what is configured; for the find page and the palette."""
 
+from collections.abc import Callable
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from django.db.models import BooleanField, ExpressionWrapper, Model, Q, QuerySet
@@ -185,52 +186,30 @@ def _named(request: HtmxHttpRequest, q: str, most: int) -> list[HitGroup]:
         found = found.filter(wanted, environment=request.environment)
         return found.order_by(ExpressionWrapper(~Q(**{key: q}), BooleanField()), key)[:most]
 
-    flags = [
-        Hit(
-            flag.key,
-            environment_url(request, "flag_detail", flag.key),
-            _detail(
-                flag.name if flag.name != flag.key else "", "archived" * bool(flag.archived_at)
-            ),
-            flag.key == q,
-        )
-        for flag in first(Flag.objects.all(), "key", "name")
-    ]
-    segments = [
-        Hit(
-            segment.key,
-            environment_url(request, "segment_detail", segment.key),
-            segment.name if segment.name != segment.key else "",
-            segment.key == q,
-        )
-        for segment in first(Segment.objects.all(), "key", "name")
-    ]
-    is_flag = any(flag.exact for flag in flags)
-    measuring = Experiment.objects.filter(kind=ExperimentKind.EXPERIMENT).defer("evidence")
-    experiments = [
-        Hit(
-            experiment.key,
-            environment_url(request, "experiment_detail", experiment.key),
-            _detail(
-                experiment.name if experiment.name != experiment.key else "",
-                state_of(experiment)["state"].lower(),
-            ),
-            experiment.key == q and not is_flag,
-        )
-        for experiment in first(measuring, "key", "name")
-    ]
-    metrics = [
-        Hit(
-            metric.key,
-            environment_url(request, "metric_detail", metric.key),
-            _detail(
-                metric.name if metric.name != metric.key else "",
-                "archived" * bool(metric.archived_at),
-            ),
-            metric.key == q,
-        )
-        for metric in first(Metric.objects.all(), "key", "name")
-    ]
+    def keyed(
+        found: QuerySet[Any], page: str, note: Callable[[Any], str] = lambda each: ""
+    ) -> list[Hit]:
+        return [
+            Hit(
+                each.key,
+                environment_url(request, page, each.key),
+                _detail(each.name if each.name != each.key else "", note(each)),
+                each.key == q,
+            )
+            for each in first(found, "key", "name")
+        ]
+
+    def archived(each: Flag | Metric) -> str:
+        return "archived" if each.archived_at else ""
+
+    flags = keyed(Flag.objects.all(), "flag_detail", archived)
+    experiments = keyed(
+        Experiment.objects.filter(kind=ExperimentKind.EXPERIMENT).defer("evidence"),
+        "experiment_detail",
+        lambda each: state_of(each)["state"].lower(),
+    )
+    if any(flag.exact for flag in flags):
+        experiments = [hit._replace(exact=False) for hit in experiments]
     events = [
         Hit(
             event.name,
@@ -242,9 +221,9 @@ def _named(request: HtmxHttpRequest, q: str, most: int) -> list[HitGroup]:
     ]
     return [
         HitGroup("Flags", flags),
-        HitGroup("Segments", segments),
+        HitGroup("Segments", keyed(Segment.objects.all(), "segment_detail")),
         HitGroup("Experiments", experiments),
-        HitGroup("Metrics", metrics),
+        HitGroup("Metrics", keyed(Metric.objects.all(), "metric_detail", archived)),
         HitGroup("Events", events),
     ]
 

@@ -57,10 +57,13 @@ def test_players_of_an_ended_experiment__are_freed(environment: Environment) -> 
     refused = client.post(free)
     assert refused.status_code == 422
     assert "prices runs. Stop it first." in text_of(refused)
+    assert "Stop it first" in text_of(client.get(free))
     assert "Free its players" not in text_of(client.get(page))
     experiment_stop(draft, actor=ACTOR)
     assert "Free its players" in text_of(client.get(page))
     assert "takes all players again" in text_of(client.get(free))
+    assert client.post(free, {"everyone": "1"}).status_code == 200, "asks who switches only"
+    assert "Free its players" in text_of(client.get(page))
     assert client.post(free).status_code == 302
     assert "Free its players" not in text_of(client.get(page))
     assert 'Free <span class="muted">100 %</span>' in text_of(

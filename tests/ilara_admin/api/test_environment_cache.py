@@ -184,6 +184,21 @@ def test_empty_environment__loads(environment: Environment) -> None:
     assert (loaded.keys, segments_part.of(loaded), flags_part.of(loaded).by_key) == ({}, {}, {})
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_unreadable_conditions__leave_a_flag_out_only_if_it_is_on(
+    environment: Environment, caplog: pytest.LogCaptureFixture, enabled: bool
+) -> None:
+    flag = Flag.objects.get(environment=environment, key="new_tutorial")
+    wrong = {"operator": "AND", "conditions": [{"field": "level", "operator": "~", "value": 1}]}
+    good = {"id": "good", "variant": "enabled"}
+    rules = [good, {"id": "bad", "variant": "enabled", "conditions": wrong}]
+    flag.document = {**flag.document, "rules": rules, "enabled": enabled}
+    flag.save()
+    found = flags_part.of(environment_cache.load(environment.pk)).by_key
+    assert ("new_tutorial" in found) is not enabled
+    assert ("rules[1].conditions.conditions[0].operator: " in caplog.text) is enabled
+
+
 def test_invalid_document__affects_nothing_else(
     environment: Environment, public_api: Api, player: Player, caplog: pytest.LogCaptureFixture
 ) -> None:
