@@ -105,7 +105,7 @@ OBJECT_ACTIONS = {
         Offer("Link an id to", "player_alias_add", "link", "alias", in_dialog=True),
         Offer("Summary of", "player_summary", "clipboard-document", "ticket copy", in_dialog=True),
     ),
-    "experiment": (Offer("Edit", "experiment_edit", "pencil-square", "change plan measure"),),
+    "experiment": (Offer("Edit experiment", "experiment_edit", "pencil-square", "change plan"),),
     "metric": (Offer("Edit", "metric_edit", "pencil-square", "change measure"),),
     "segment": (
         Offer("Edit", "segment_edit", "pencil-square", "change rule"),
