@@ -104,7 +104,8 @@ def attributes_watch() -> None:
         cursor.execute(statement.as_string(cursor.connection).replace("%", "%%"), [])
 
 
-PATIENCE = "500ms"  # registrations wait meanwhile
+# Registrations wait meanwhile, but PostgreSQL cancels an autovacuum only after deadlock_timeout, 1 s.
+PATIENCE = "1500ms"
 MAX_WATCHED = 50
 INSERTED = "NEW.email IS NOT NULL OR NEW.device_id IS NOT NULL"
 UPDATED = "OLD.email IS DISTINCT FROM NEW.email OR OLD.device_id IS DISTINCT FROM NEW.device_id"

@@ -161,6 +161,14 @@ def test_declared_again__forgets_what_was_stored_before(environment: Environment
     assert stored(player.pk) == {}
 
 
+def test_fill__waits_until_postgresql_cancels_an_autovacuum(db: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('deadlock_timeout')::interval < %s::interval", [values.PATIENCE]
+        )
+        assert cursor.fetchone() == (True,)
+
+
 # --- Finding --------------------------------------------------------------------------------------
 
 
