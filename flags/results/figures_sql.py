@@ -25,6 +25,7 @@ HIGHEST, LOWEST = "1e100", "1e-100"
 
 EVENT_KINDS = (MetricKind.COUNT, MetricKind.SHARE, MetricKind.SUM, MetricKind.MEAN)
 PURCHASE_KINDS = (MetricKind.REVENUE, MetricKind.PAYERS)
+LEDGER_EVENTS = {PURCHASE_EVENT, REFUND_EVENT, REVERSAL_EVENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def events_needed(measured: Iterable[MeasuredExperiment]) -> set[str]:
         if metric.kind in EVENT_KINDS:
             found.add(metric.event)
         elif metric.kind in PURCHASE_KINDS:
-            found |= {PURCHASE_EVENT, REFUND_EVENT, REVERSAL_EVENT}
+            found |= LEDGER_EVENTS
         elif metric.kind == MetricKind.SESSIONS:
             found.add(SESSION_EVENT)
     return found
@@ -79,28 +80,35 @@ def _metrics(measured: Iterable[MeasuredExperiment]) -> Iterator[FigureMetric]:
 # In the statement: %(players)s, %(environment)s, %(since)s and those that `bind` adds. The values
 # are computed before the first row is written: an update has a transaction id from its first row
 # on, and readers of the event log wait for transactions with one.
-def write_sql(measured: list[MeasuredExperiment], bind: Callable[[Any], str]) -> str:
-    """Computes and stores the values of the players `players` in the experiments. `since` is the
-    earliest exposure, minus BEFORE_DAYS. A row that was exposed at another time meanwhile is left
-    out."""
+def write_sql(
+    measured: list[MeasuredExperiment], bind: Callable[[Any], str], *, whole: bool
+) -> str:
+    """Computes and stores the values of the players `players` in the experiments. `since` is a time
+    before all rows that count. A row that was exposed at another time meanwhile is left out.
+
+    Unless `whole`, exposures without values are left out, and what only an event of the ledger or
+    one before the exposure can change is kept: the values before, and those of purchases. That
+    halves the time that is looked at.
+    """
     kinds = {metric.kind for metric in _metrics(measured)}
     sources = [
         sql
         for sql, used in (
             (_events_sql(measured, bind), EVENT_KINDS),
-            (PURCHASES, PURCHASE_KINDS),
+            (PURCHASES, PURCHASE_KINDS if whole else ()),
             (SESSIONS, (MetricKind.SESSIONS,)),
         )
         if kinds.intersection(used)
     ]
     phases = ", ".join(f"({each.id:d}, {each.phase:d})" for each in measured)
-    rows = "\nUNION ALL".join(_rows_sql(each, bind) for each in measured)
+    rows = "\nUNION ALL".join(_rows_sql(each, bind, whole=whole) for each in measured)
     return f"""
 WITH chosen AS MATERIALIZED (SELECT unnest(%(players)s::uuid[]) AS player_id)
 , exposed AS MATERIALIZED (
     SELECT found.* FROM chosen CROSS JOIN LATERAL (
-        SELECT player_id, experiment_id, phase, exposed_at FROM exposure
+        SELECT player_id, experiment_id, phase, exposed_at, figures, before FROM exposure
         WHERE player_id = chosen.player_id AND (experiment_id, phase) IN ({phases})
+          AND {"true" if whole else "NOT is_new"}
         OFFSET 0) found)
 {"".join(sources)}
 , computed AS MATERIALIZED ({rows})
@@ -148,13 +156,19 @@ SESSIONS = """
 # --- Values ---------------------------------------------------------------------------------------
 
 
-def _rows_sql(measured: MeasuredExperiment, bind: Callable[[Any], str]) -> str:
+def _rows_sql(measured: MeasuredExperiment, bind: Callable[[Any], str], *, whole: bool) -> str:
     """The keys and values of an experiment's exposures. A player has one in a phase."""
     sums: dict[str, list[str]] = {}  # by source, the sums of a player
     figures, before = (["NULL"] * measured.width for _ in range(2))
+    counted = "e.at >= x.exposed_at"
+    if whole:
+        counted += f" - interval '{BEFORE_DAYS * 24} hours'"
     for metric in measured.metrics:
         if metric.kind == MetricKind.RETENTION:
             figures[metric.position] = _retention_sql(metric.window_days or 0)
+            continue
+        if metric.kind in PURCHASE_KINDS and not whole:
+            figures[metric.position] = f"x.figures[{metric.position + 1}]"
             continue
         source = _source(metric)
         after = ["e.at >= x.exposed_at"]
@@ -163,10 +177,10 @@ def _rows_sql(measured: MeasuredExperiment, bind: Callable[[Any], str]) -> str:
         elif measured.until is not None:
             after.append(f"e.at < {bind(measured.until)}")
         counts = _counts_sql(metric, bind)
-        for name, times, values in (
-            (f"after_{metric.position}", after, figures),
-            (f"before_{metric.position}", ["e.at < x.exposed_at"], before),
-        ):
+        parts = [(f"after_{metric.position}", after, figures)]
+        if whole:
+            parts.append((f"before_{metric.position}", ["e.at < x.exposed_at"], before))
+        for name, times, values in parts:
             total = _sum_sql(metric, " AND ".join([*counts, *times]), bind)
             sums.setdefault(source, []).append(f"{total} AS {name}")
             empty = "{}" if metric.kind == MetricKind.MEAN else "coalesce({}, 0)"
@@ -174,8 +188,7 @@ def _rows_sql(measured: MeasuredExperiment, bind: Callable[[Any], str]) -> str:
     joins = [
         f"""LEFT JOIN (
             SELECT x.player_id, {", ".join(columns)}
-            FROM exposed x JOIN {source} e ON e.player_id = x.player_id
-             AND e.at >= x.exposed_at - interval '{BEFORE_DAYS * 24} hours'
+            FROM exposed x JOIN {source} e ON e.player_id = x.player_id AND {counted}
             WHERE x.experiment_id = {measured.id:d} GROUP BY x.player_id
         ) {source} ON {source}.player_id = x.player_id"""
         for source, columns in sums.items()
@@ -185,7 +198,7 @@ def _rows_sql(measured: MeasuredExperiment, bind: Callable[[Any], str]) -> str:
     return f"""
     SELECT x.player_id, x.experiment_id, x.phase, x.exposed_at,
         ARRAY[{", ".join(figures)}]::float8[] AS figures,
-        ARRAY[{", ".join(before)}]::float8[] AS before
+        {f"ARRAY[{', '.join(before)}]::float8[]" if whole else "x.before"} AS before
     FROM exposed x {" ".join(joins)} WHERE x.experiment_id = {measured.id:d}"""
 
 

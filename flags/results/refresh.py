@@ -38,6 +38,7 @@ from flags.models import (
 )
 from flags.results.figures_sql import (
     BEFORE_DAYS,
+    LEDGER_EVENTS,
     FigureMetric,
     MeasuredExperiment,
     events_needed,
@@ -277,6 +278,20 @@ def _locked(environment_id: int) -> Iterator[CursorWrapper]:
         yield cursor
 
 
+# Of exposed players with events: player, first exposure, and whether an event is of the ledger or
+# happened before an exposure.
+TOUCHED_SQL = """
+WITH touched AS (
+    SELECT player_id, min(CASE WHEN name = ANY(%(ledger)s) THEN '-infinity' ELSE occurred_at END)
+        AS earliest
+    FROM event WHERE environment_id = %(environment)s AND id > %(after)s AND id <= %(end)s
+      AND name = ANY(%(names)s) GROUP BY player_id)
+SELECT touched.player_id, since, latest > earliest FROM touched CROSS JOIN LATERAL (
+    SELECT min(exposed_at) AS since, max(exposed_at) AS latest FROM exposure
+    WHERE player_id = touched.player_id AND (experiment_id, phase) IN ({phases}) OFFSET 0) exposed
+WHERE since IS NOT NULL ORDER BY since"""
+
+
 class _FigureWriter:
     """Computes and stores values of exposures of these phases."""
 
@@ -284,7 +299,9 @@ class _FigureWriter:
         self.environment_id = environment_id
         self.measured = measured
         self.params: dict[str, Any] = {"environment": environment_id}
-        self.sql = write_sql(measured, _Binder(self.params))
+        bind = _Binder(self.params)
+        self.whole_sql = write_sql(measured, bind, whole=True)
+        self.after_sql = write_sql(measured, bind, whole=False)
         self.phases = ", ".join(f"({each.id:d}, {each.phase:d})" for each in measured)
 
     def write(self, players: list[UUID]) -> int:
@@ -298,9 +315,9 @@ class _FigureWriter:
             earliest, exposed = cursor.fetchone()
             if earliest is None:
                 return 0
-            since = earliest - timedelta(days=BEFORE_DAYS)
             # The others have events, which need not be read.
-            cursor.execute(self.sql, {**self.params, "players": exposed, "since": since})
+            values = {"players": exposed, "since": earliest - timedelta(days=BEFORE_DAYS)}
+            cursor.execute(self.whole_sql, {**self.params, **values})
             return int(cursor.rowcount)
 
     def write_all(self, players: list[UUID]) -> None:
@@ -319,23 +336,41 @@ class _FigureWriter:
     def write_after(self, after: int, until: int) -> None:
         """Of players with events from one id to another that may change them. The position moves
         after each page."""
-        names = sorted(events_needed(self.measured))
         while after < until:
             with connection.cursor() as cursor:
                 cursor.execute(
-                    """SELECT count(*), max(id), array_agg(DISTINCT player_id ORDER BY player_id)
-                           FILTER (WHERE name = ANY(%s))
-                       FROM (SELECT id, player_id, name FROM event
-                             WHERE environment_id = %s AND id > %s AND id <= %s
-                             ORDER BY id LIMIT %s) page""",
-                    [names, self.environment_id, after, until, PAGE_EVENTS],
+                    """SELECT count(*), max(id) FROM (
+                           SELECT id FROM event WHERE environment_id = %s AND id > %s AND id <= %s
+                           ORDER BY id LIMIT %s) page""",
+                    [self.environment_id, after, until, PAGE_EVENTS],
                 )
-                count, last, players = cursor.fetchone()
-            self.write_all(players or [])
-            after = until if count < PAGE_EVENTS else last
+                count, last = cursor.fetchone()
+            end = until if count < PAGE_EVENTS else last
+            self._write_page(after, end)
+            after = end
             ResultRefresh.objects.filter(pk=self.environment_id, event_id__lt=after).update(
                 event_id=after
             )
+
+    def _write_page(self, after: int, end: int) -> None:
+        """Those who were exposed at about the same time together: what lies before is not read."""
+        values = {
+            "environment": self.environment_id,
+            "after": after,
+            "end": end,
+            "names": sorted(events_needed(self.measured)),
+            "ledger": sorted(LEDGER_EVENTS),
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(TOUCHED_SQL.format(phases=self.phases), values)
+            touched = cursor.fetchall()
+        self.write_all([player_id for player_id, _, is_whole in touched if is_whole])
+        others = [(player_id, since) for player_id, since, is_whole in touched if not is_whole]
+        for start in range(0, len(others), CHUNK_PLAYERS):
+            chunk = others[start : start + CHUNK_PLAYERS]
+            players, (_, since) = [player_id for player_id, _ in chunk], chunk[0]
+            with _locked(self.environment_id) as cursor:
+                cursor.execute(self.after_sql, {**self.params, "players": players, "since": since})
 
     def write_retained(self, since: datetime, until: datetime) -> None:
         """Of players with a day of a retention metric that ended between the times: activity

@@ -202,12 +202,13 @@ class Game:
     def ledgers(self, count: int) -> None:
         """Sessions and purchases, each with its event, as the API stores them."""
         for player in self.dice.choices(self.players, k=count):
+            started_at = self.some_time(self.dice.choice([1, 20]))
             self.run(
                 """INSERT INTO player_session (player_id, digest, started_at)
                    VALUES (%s, %s, %s)""",
-                player.pk, uuid4().bytes, self.some_time(self.dice.choice([1, 20])),
+                player.pk, uuid4().bytes, started_at,
             )  # fmt: skip
-            self.log(player, "ilara.session", self.now)
+            self.log(player, "ilara.session", started_at)
         for player in self.dice.choices(self.players, k=count):
             self.run(
                 """INSERT INTO purchase (player_id, environment_id, digest, amount, currency,
