@@ -532,8 +532,8 @@ class AuditEntry(models.Model):
         db_table = "audit_entry"
         ordering = ("-id",)
         indexes: ClassVar = [
-            # For the filters of the audit log, see pages/audit_search.py. The migration 0005_audit
-            # has one more, of the words of reasons.
+            # For the filters of the audit log, see pages/audit_search.py. The migration adds
+            # one more, of the words of reasons.
             models.Index(fields=["environment", "-created_at", "-id"], name="audit_environment"),
             models.Index(
                 fields=["environment", "action", "-created_at", "-id"], name="audit_action"
@@ -557,8 +557,8 @@ class AuditEntry(models.Model):
             models.Index(
                 fields=["-id"], name="audit_break_glass", condition=models.Q(break_glass=True)
             ),
-            # Of a player's timeline. The migration 0005 adds audit_names_player, of the entries
-            # about flags and segments that name a player.
+            # Of a player's timeline. The migration adds audit_names_player, of the entries about
+            # flags and segments that name a player.
             models.Index(
                 fields=["object_id", "-created_at", "-id"],
                 name="audit_player_time",

@@ -17,16 +17,6 @@ ENVIRONMENT = (
     "environment",
     models.ForeignKey("ilara_admin.environment", models.CASCADE, related_name="+", db_index=False),
 )
-COUNTS = [
-    ("pk", models.CompositePrimaryKey("environment_id", "start", "event_name_id", **PRIMARY)),
-    ENVIRONMENT,
-    (
-        "event_name",
-        models.ForeignKey("events.eventname", models.CASCADE, related_name="+", db_index=False),
-    ),
-    ("start", models.DateTimeField()),
-    ("count", models.BigIntegerField()),
-]
 
 
 class Migration(migrations.Migration):
@@ -95,6 +85,7 @@ class Migration(migrations.Migration):
                 ENVIRONMENT,
                 ("name", models.CharField(max_length=128)),
                 ("description", models.CharField(max_length=500, blank=True, db_default="")),
+                ("owner", models.CharField(max_length=200, blank=True, db_default="")),
                 ("first_seen_at", models.DateTimeField()),
                 ("last_seen_at", models.DateTimeField()),
                 ("count", models.BigIntegerField()),
@@ -124,13 +115,58 @@ class Migration(migrations.Migration):
                 ),
                 ("name", models.CharField(max_length=128)),
                 ("type", models.CharField(max_length=7)),
-                ("example", models.TextField()),
                 ("count", models.BigIntegerField()),
             ],
             {"db_table": "event_property"},
         ),
-        migrations.CreateModel("EventMinute", COUNTS, {"db_table": "event_minute"}),
-        migrations.CreateModel("EventHour", COUNTS, {"db_table": "event_hour"}),
+        migrations.CreateModel(
+            "EventMinute",
+            [
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "environment_id", "start", "event_name_id", **PRIMARY
+                    ),
+                ),
+                ENVIRONMENT,
+                (
+                    "event_name",
+                    models.ForeignKey(
+                        "events.eventname", models.CASCADE, related_name="+", db_index=False
+                    ),
+                ),
+                ("start", models.DateTimeField()),
+                ("count", models.BigIntegerField()),
+            ],
+            {"db_table": "event_minute"},
+        ),
+        # Rows are inserted once an hour for each name; their updates change no indexed column.
+        migrations.CreateModel(
+            "EventHour",
+            [
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "environment_id", "start", "event_name_id", **PRIMARY
+                    ),
+                ),
+                ENVIRONMENT,
+                (
+                    "event_name",
+                    models.ForeignKey(
+                        "events.eventname", models.CASCADE, related_name="hours", db_index=False
+                    ),
+                ),
+                ("start", models.DateTimeField()),
+                ("count", models.BigIntegerField()),
+            ],
+            {
+                "db_table": "event_hour",
+                "indexes": [
+                    models.Index(fields=["event_name", "start"], name="event_hour_of_name")
+                ],
+            },
+        ),
         migrations.CreateModel(
             "EventFold",
             [

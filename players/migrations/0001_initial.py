@@ -1,4 +1,5 @@
-"""Players, their aliases, notes and ledgers, and fits of the churn model."""
+"""Players, their aliases, notes, ledgers and searchable values, exports, daily figures, and fits of
+the churn model."""
 
 import uuid
 
@@ -7,7 +8,7 @@ from django.db import migrations, models
 from django.db.models.functions import Collate, Now
 from django.utils import timezone
 
-from players.models import BitsField
+from players.models import BitsField, IdsField
 
 ID = (
     "id",
@@ -19,6 +20,71 @@ ENVIRONMENT = (
     models.ForeignKey("ilara_admin.environment", models.CASCADE, related_name="+", db_index=False),
 )
 STAFF = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+
+# The value by which an attribute is found, or null.
+SEARCHABLE = """
+CREATE FUNCTION player_searchable(attribute jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE jsonb_typeof(attribute)
+        WHEN 'string' THEN nullif(left(btrim(lower(attribute #>> '{}')), 255), '')
+        WHEN 'number' THEN left(trim_scale(attribute::numeric)::text, 255) END
+$$"""
+
+# A removed value stays as a row with null: a job that fills in the values of a field, and has read
+# the value before, then finds the row and does not store the value again.
+KEEP = """
+CREATE FUNCTION player_value_insert() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO player_value (player_id, field, environment_id, value)
+    SELECT NEW.id, field, NEW.environment_id, value
+    FROM (VALUES ('email', left(lower(NEW.email), 255)), ('device_id', NEW.device_id))
+        AS given (field, value)
+    WHERE value IS NOT NULL;
+    IF NEW.attributes <> '{}' THEN
+        INSERT INTO player_value (player_id, field, environment_id, value)
+        SELECT NEW.id, 'attributes.' || name, NEW.environment_id,
+               player_searchable(NEW.attributes -> name)
+        FROM environment e, jsonb_array_elements_text(e.searchable_attributes) name
+        WHERE e.id = NEW.environment_id AND player_searchable(NEW.attributes -> name) IS NOT NULL;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE FUNCTION player_value_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.email IS DISTINCT FROM NEW.email THEN
+        INSERT INTO player_value (player_id, field, environment_id, value)
+        VALUES (NEW.id, 'email', NEW.environment_id, left(lower(NEW.email), 255))
+        ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
+    END IF;
+    IF OLD.device_id IS DISTINCT FROM NEW.device_id THEN
+        INSERT INTO player_value (player_id, field, environment_id, value)
+        VALUES (NEW.id, 'device_id', NEW.environment_id, NEW.device_id)
+        ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
+    END IF;
+    IF OLD.attributes <> NEW.attributes THEN
+        INSERT INTO player_value (player_id, field, environment_id, value)
+        SELECT NEW.id, 'attributes.' || name, NEW.environment_id,
+               player_searchable(NEW.attributes -> name)
+        FROM environment e, jsonb_array_elements_text(e.searchable_attributes) name
+        WHERE e.id = NEW.environment_id
+          AND OLD.attributes -> name IS DISTINCT FROM NEW.attributes -> name
+        ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
+    END IF;
+    RETURN NULL;
+END
+$$"""
+
+# The conditions decide most writes, as calling a function costs much more. values.py adds the
+# attributes that staff declare searchable.
+TRIGGERS = """
+CREATE TRIGGER player_value_inserted AFTER INSERT ON player FOR EACH ROW
+WHEN (NEW.email IS NOT NULL OR NEW.device_id IS NOT NULL)
+EXECUTE FUNCTION player_value_insert();
+CREATE TRIGGER player_value_updated AFTER UPDATE OF email, device_id, attributes ON player
+FOR EACH ROW
+WHEN (OLD.email IS DISTINCT FROM NEW.email OR OLD.device_id IS DISTINCT FROM NEW.device_id)
+EXECUTE FUNCTION player_value_update()"""
 
 
 class Migration(migrations.Migration):
@@ -37,10 +103,7 @@ class Migration(migrations.Migration):
                 ("session_count", models.IntegerField(default=0, db_default=0)),
                 ("active_days", models.IntegerField(default=1, db_default=1)),
                 ("purchase_count", models.IntegerField(default=0, db_default=0)),
-                (
-                    "total_revenue",
-                    models.DecimalField(default=0, db_default=0, max_digits=16, decimal_places=2),
-                ),
+                ("total_revenue", models.DecimalField(default=0, db_default=0)),
                 ("first_seen_at", models.DateTimeField()),
                 ("last_seen_at", models.DateTimeField()),
                 ("last_active_on", models.DateField()),
@@ -53,7 +116,13 @@ class Migration(migrations.Migration):
                 "db_table": "player",
                 "indexes": [
                     models.Index(
-                        fields=["environment", "-last_seen_at", "id"], name="player_last_seen"
+                        fields=["environment", "-last_active_on", "id"], name="player_recent"
+                    ),
+                    models.Index(fields=["environment", "first_seen_at"], name="player_first_seen"),
+                    models.Index(
+                        fields=["environment", "returned_at"],
+                        name="player_returned",
+                        condition=models.Q(returned_at__isnull=False),
                     ),
                     models.Index("environment", Collate("external_id", "C"), name="player_search"),
                     models.Index(fields=["environment", "id"], name="player_environment"),
@@ -73,6 +142,8 @@ class Migration(migrations.Migration):
             """,
             migrations.RunSQL.noop,
         ),
+        # Events update their player: room on its page keeps that cheap.
+        migrations.RunSQL("ALTER TABLE player SET (fillfactor = 85)", migrations.RunSQL.noop),
         migrations.CreateModel(
             "PlayerAlias",
             [
@@ -99,6 +170,24 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        # A function, as within one statement the alias would be read from a snapshot older than the
+        # lock. The seed 1 is aliases.ID_SEED.
+        migrations.RunSQL(
+            """
+            CREATE FUNCTION player_registered_by(alias_id uuid) RETURNS uuid
+            LANGUAGE plpgsql VOLATILE AS $$
+            BEGIN
+                -- IF instead of PERFORM, which would run a query.
+                IF pg_advisory_xact_lock_shared(uuid_hash_extended(alias_id, 1)) IS NULL THEN
+                END IF;
+                RETURN coalesce(
+                    (SELECT player_id FROM player_alias WHERE id = alias_id FOR KEY SHARE),
+                    alias_id);
+            END
+            $$
+            """,
+            "DROP FUNCTION player_registered_by",
+        ),
         migrations.CreateModel(
             "PlayerNote",
             [
@@ -124,6 +213,64 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            "PlayerExport",
+            [
+                ID,
+                (
+                    "environment",
+                    models.ForeignKey("ilara_admin.environment", models.CASCADE, related_name="+"),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False
+                    ),
+                ),
+                ("rule", models.JSONField(null=True)),
+                ("ids", models.JSONField(null=True)),
+                ("columns", models.JSONField()),
+                ("filters", models.TextField(blank=True)),
+                ("masked", models.BooleanField()),
+                ("personal", models.JSONField()),
+                ("position", models.JSONField(null=True)),
+                ("total", models.BigIntegerField(default=0)),
+                ("looked", models.BigIntegerField(default=0)),
+                ("rows", models.BigIntegerField(default=0)),
+                ("chunks", models.IntegerField(default=0)),
+                ("done", models.BooleanField(default=False)),
+                ("problem", models.CharField(max_length=300, blank=True)),
+                ("created_at", models.DateTimeField(default=timezone.now)),
+                ("touched_at", models.DateTimeField(default=timezone.now)),
+            ],
+            {
+                "db_table": "player_export",
+                "indexes": [models.Index(fields=["user", "-id"], name="player_export_of_user")],
+            },
+        ),
+        migrations.CreateModel(
+            "PlayerExportChunk",
+            [
+                ID,
+                (
+                    "export",
+                    models.ForeignKey(
+                        "players.playerexport", models.CASCADE, related_name="parts", db_index=False
+                    ),
+                ),
+                ("number", models.IntegerField()),
+                ("data", models.BinaryField()),
+                ("players", IdsField()),
+            ],
+            {
+                "db_table": "player_export_chunk",
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("export", "number"), name="player_export_chunk_unique"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             "PlayerSession",
             [
                 ("pk", models.CompositePrimaryKey("player_id", "digest", **PRIMARY)),
@@ -142,9 +289,18 @@ class Migration(migrations.Migration):
             {
                 "db_table": "player_session",
                 "indexes": [
-                    models.Index(fields=["player", "-received_at"], name="session_player_time")
+                    models.Index(fields=["player", "-received_at"], name="session_player_time"),
+                    models.Index(fields=["digest"], name="session_digest"),
+                    models.Index(fields=["started_at"], name="session_started"),
                 ],
             },
+        ),
+        # The table is in the order of receipt, so an index of blocks is enough to find late
+        # sessions, and costs an insert next to nothing.
+        migrations.RunSQL(
+            """CREATE INDEX session_received ON player_session USING brin (received_at)
+                   WITH (autosummarize = on)""",
+            migrations.RunSQL.noop,
         ),
         migrations.CreateModel(
             "Purchase",
@@ -156,9 +312,10 @@ class Migration(migrations.Migration):
                         "players.player", models.CASCADE, related_name="purchases", db_index=False
                     ),
                 ),
+                ENVIRONMENT,
                 ("digest", models.BinaryField(max_length=16)),
                 ("transaction_id", models.CharField(max_length=128, null=True)),
-                ("amount", models.DecimalField(max_digits=12, decimal_places=2)),
+                ("amount", models.DecimalField()),
                 ("currency", models.CharField(max_length=3)),
                 ("counted", models.BooleanField()),
                 ("verified", models.BooleanField()),
@@ -169,9 +326,149 @@ class Migration(migrations.Migration):
             {
                 "db_table": "purchase",
                 "indexes": [
-                    models.Index(fields=["player", "-received_at"], name="purchase_player_time")
+                    models.Index(fields=["environment", "received_at"], name="purchase_time"),
+                    models.Index(fields=["player", "-received_at"], name="purchase_player_time"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("environment", "digest"), name="purchase_unique"
+                    )
                 ],
             },
+        ),
+        migrations.CreateModel(
+            "PlayerValue",
+            [
+                ("pk", models.CompositePrimaryKey("player_id", "field", **PRIMARY)),
+                (
+                    "player",
+                    models.ForeignKey(
+                        "players.player",
+                        models.DO_NOTHING,
+                        related_name="+",
+                        db_index=False,
+                        db_constraint=False,
+                    ),
+                ),
+                ("field", models.CharField(max_length=120)),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        "ilara_admin.environment",
+                        models.CASCADE,
+                        related_name="+",
+                        db_index=False,
+                        db_constraint=False,
+                    ),
+                ),
+                ("value", models.CharField(max_length=255, null=True, db_collation="C")),
+            ],
+            {
+                "db_table": "player_value",
+                "indexes": [
+                    models.Index(
+                        fields=["environment", "field", "value"], name="player_value_search"
+                    )
+                ],
+            },
+        ),
+        migrations.RunSQL(SEARCHABLE, "DROP FUNCTION player_searchable"),
+        migrations.RunSQL(KEEP, "DROP FUNCTION player_value_update, player_value_insert"),
+        migrations.RunSQL(
+            TRIGGERS,
+            """DROP TRIGGER player_value_updated ON player;
+               DROP TRIGGER player_value_inserted ON player""",
+        ),
+        migrations.CreateModel(
+            "ValueFill",
+            [
+                ("pk", models.CompositePrimaryKey("environment_id", "field", **PRIMARY)),
+                ENVIRONMENT,
+                ("field", models.CharField(max_length=120)),
+                ("position", models.BigIntegerField(default=0)),
+            ],
+            {"db_table": "player_value_fill"},
+        ),
+        migrations.CreateModel(
+            "PlayerDay",
+            [
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "environment_id", "day", "dimension", "value", **PRIMARY
+                    ),
+                ),
+                ENVIRONMENT,
+                ("day", models.DateField()),
+                ("dimension", models.CharField(max_length=10, default="", db_default="")),
+                ("value", models.CharField(max_length=64, default="", db_default="")),
+                ("active", models.IntegerField()),
+                ("new", models.IntegerField()),
+                ("sessions", models.IntegerField(null=True)),
+                ("purchases", models.IntegerField()),
+                ("payers", models.IntegerField()),
+                ("revenue", models.DecimalField()),
+                ("unverified", models.DecimalField(null=True)),
+                ("weekly", models.IntegerField(null=True)),
+                ("monthly", models.IntegerField(null=True)),
+                ("counted_at", models.DateTimeField()),
+            ],
+            {"db_table": "player_day"},
+        ),
+        migrations.CreateModel(
+            "PlayerCohort",
+            [
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "environment_id", "day", "dimension", "value", **PRIMARY
+                    ),
+                ),
+                ENVIRONMENT,
+                ("day", models.DateField()),
+                ("dimension", models.CharField(max_length=10)),
+                ("value", models.CharField(max_length=64)),
+                ("players", models.IntegerField()),
+                ("day_1", models.IntegerField(null=True)),
+                ("day_3", models.IntegerField(null=True)),
+                ("day_7", models.IntegerField(null=True)),
+                ("day_14", models.IntegerField(null=True)),
+                ("day_30", models.IntegerField(null=True)),
+                ("until", models.DateField()),
+            ],
+            {"db_table": "player_cohort"},
+        ),
+        migrations.CreateModel(
+            "LateDay",
+            [
+                ID,
+                (
+                    "environment",
+                    models.ForeignKey("ilara_admin.environment", models.CASCADE, related_name="+"),
+                ),
+                ("day", models.DateField()),
+            ],
+            {"db_table": "player_late_day"},
+        ),
+        migrations.CreateModel(
+            "FiguresState",
+            [
+                (
+                    "environment",
+                    models.OneToOneField(
+                        "ilara_admin.environment",
+                        models.CASCADE,
+                        primary_key=True,
+                        related_name="+",
+                        serialize=False,
+                    ),
+                ),
+                ("stages", models.JSONField(default=dict)),
+                ("stages_at", models.DateTimeField(null=True)),
+                ("sessions_until", models.DateTimeField(null=True)),
+                ("seconds", models.FloatField(default=0)),
+            ],
+            {"db_table": "player_figures_state"},
         ),
         migrations.CreateModel(
             "ChurnFit",
@@ -187,34 +484,20 @@ class Migration(migrations.Migration):
                 ("a", models.FloatField()),
                 ("b", models.FloatField()),
                 ("log_likelihood", models.FloatField()),
+                ("c0", models.FloatField(db_default=0.0)),
+                ("c1", models.FloatField(db_default=1.0)),
+                ("c2", models.FloatField(db_default=1.0)),
                 ("days", models.SmallIntegerField()),
                 ("tested", models.IntegerField()),
                 ("brier", models.FloatField()),
                 ("base_rate", models.FloatField()),
                 ("bins", models.JSONField()),
+                ("before", models.JSONField(null=True)),
             ],
             {
                 "db_table": "churn_fit",
                 "ordering": ("-id",),
                 "indexes": [models.Index(fields=["environment", "-id"], name="churn_fit_newest")],
             },
-        ),
-        # A function, as within one statement the alias would be read from a snapshot older than the
-        # lock. The seed 1 is aliases.ID_SEED.
-        migrations.RunSQL(
-            """
-            CREATE FUNCTION player_registered_by(alias_id uuid) RETURNS uuid
-            LANGUAGE plpgsql VOLATILE AS $$
-            BEGIN
-                -- IF instead of PERFORM, which would run a query.
-                IF pg_advisory_xact_lock_shared(uuid_hash_extended(alias_id, 1)) IS NULL THEN
-                END IF;
-                RETURN coalesce(
-                    (SELECT player_id FROM player_alias WHERE id = alias_id FOR KEY SHARE),
-                    alias_id);
-            END
-            $$
-            """,
-            "DROP FUNCTION player_registered_by",
         ),
     ]

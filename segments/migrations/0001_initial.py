@@ -1,4 +1,4 @@
-"""Segments, their lists and list changes."""
+"""Segments, their sizes, lists and list changes."""
 
 from django.conf import settings
 from django.db import migrations, models
@@ -47,6 +47,26 @@ class Migration(migrations.Migration):
                     )
                 ],
             },
+        ),
+        migrations.CreateModel(
+            "SegmentSize",
+            [
+                ("pk", models.CompositePrimaryKey("segment_id", "hour", **PRIMARY)),
+                (
+                    "segment",
+                    models.ForeignKey(
+                        "segments.segment",
+                        models.DO_NOTHING,
+                        related_name="+",
+                        db_index=False,
+                        db_constraint=False,
+                    ),
+                ),
+                ("hour", models.DateTimeField()),
+                ("size", models.BigIntegerField()),
+                ("among", models.BigIntegerField()),
+            ],
+            {"db_table": "segment_size"},
         ),
         migrations.CreateModel(
             "SegmentListChange",
@@ -105,6 +125,18 @@ class Migration(migrations.Migration):
                 ("actor_user", STAFF),
                 ("actor_name", models.CharField(max_length=200)),
                 ("reason", models.CharField(max_length=500, blank=True)),
+                ("break_glass", models.BooleanField(default=False, db_default=False)),
+                (
+                    "change_request",
+                    models.ForeignKey(
+                        "ilara_admin.changerequest",
+                        models.DO_NOTHING,
+                        null=True,
+                        related_name="+",
+                        db_index=False,
+                        db_constraint=False,
+                    ),
+                ),
                 ("attempt", models.IntegerField(default=0)),
                 ("created_at", models.DateTimeField(db_default=Now())),
                 ("touched_at", models.DateTimeField(db_default=Now())),
