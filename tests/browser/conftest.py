@@ -105,6 +105,19 @@ class Window:
     base: str
     keyboard: bool = False
     complaints: list[str] = field(default_factory=list)
+    clicks: int = 0
+    fields: int = 0
+
+    @contextmanager
+    def at_most(self, *, clicks: int, fields: int = 0) -> Iterator[None]:
+        """A task that may take so many clicks, and so many fields to fill in or choose from.
+
+        By keyboard, activating or ticking something counts as a click, and Tab does not count.
+        """
+        last_click, last_field = self.clicks + clicks, self.fields + fields
+        yield
+        assert self.clicks <= last_click, f"{self.clicks - last_click} more clicks than {clicks}"
+        assert self.fields <= last_field, f"{self.fields - last_field} more fields than {fields}"
 
     def address(self, path: str) -> str:
         """The URL of a page in sample-game/live, or with a leading slash of any page."""
@@ -117,7 +130,11 @@ class Window:
 
     def press(self, role: str, name: str | re.Pattern[str], *, exact: bool = False) -> None:
         """Activate a link or a button."""
-        target = self.page.get_by_role(cast(Any, role), name=name, exact=exact).last
+        self.click(self.page.get_by_role(cast(Any, role), name=name, exact=exact).last)
+
+    def click(self, target: Locator) -> None:
+        """Activate something that may have no role, such as the title of a collapsed part."""
+        self.clicks += 1
         if self.keyboard:
             self.reach(target)
             self.page.keyboard.press("Enter")
@@ -125,6 +142,7 @@ class Window:
             target.click()
 
     def fill(self, target: Locator, text: str) -> None:
+        self.fields += 1
         settled(self.page)
         if self.keyboard:
             self.reach(target)
@@ -133,19 +151,29 @@ class Window:
         else:
             target.fill(text)
 
+    def fill_time(self, target: Locator, text: str) -> None:
+        """Set a date and time, also by keyboard in one step: the order in which its parts are
+        typed depends on the browser's language."""
+        self.fields += 1
+        settled(self.page)
+        target.fill(text)
+
     def select(self, target: Locator, label: str) -> None:
         settled(self.page)
         if suggestions := target.get_attribute("list"):  # a field with many choices
             find = "(all, label) => all.find(each => (each.label || each.value) === label).value"
             options = self.page.locator(f"#{suggestions} option")
             self.fill(target, options.evaluate_all(find, label))
-        elif self.keyboard:
+            return
+        self.fields += 1
+        if self.keyboard:
             self.reach(target)
             self.page.keyboard.type(label)
         else:
             target.select_option(label)
 
     def tick(self, box: Locator) -> None:
+        self.clicks += 1
         settled(self.page)
         if self.keyboard:
             self.reach(box)
@@ -155,6 +183,7 @@ class Window:
 
     def check(self, target: Locator) -> None:
         """Choose a radio button, for the keyboard by the arrow keys."""
+        self.clicks += 1
         settled(self.page)
         if not self.keyboard:
             target.check()

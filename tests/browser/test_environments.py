@@ -64,12 +64,7 @@ def test_copy_to_live_with_a_missing_segment(admin: Window, in_test: str) -> Non
 
 
 def switch(admin: Window, slug: str) -> None:
-    switcher = admin.page.locator("summary", has_text="switch project or environment")
-    if admin.keyboard:
-        admin.reach(switcher)
-        admin.page.keyboard.press("Enter")
-    else:
-        switcher.click()
+    admin.click(admin.page.locator("summary", has_text="switch project or environment"))
     admin.press("link", slug, exact=True)
 
 

@@ -112,12 +112,7 @@ def test_erase_a_player(admin: Window, ilara: Ilara) -> None:
 
 
 def open_menu(admin: Window, name: str) -> None:
-    menu = admin.page.locator("summary[aria-label='More actions']")
-    if admin.keyboard:
-        admin.reach(menu)
-        admin.page.keyboard.press("Enter")
-    else:
-        menu.click()
+    admin.click(admin.page.get_by_label("More actions"))
     admin.press("link", name)
 
 
