@@ -17,10 +17,9 @@ from uuid import uuid4
 
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
-from tests.browser.conftest import ARGUMENTS, Ilara, running_ilara
+from tests.browser.conftest import ARGUMENTS, Ilara, chromium_path, running_ilara
 from tests.browser.event_flood import WATCH, Flood, wait_until_accounted
 from tests.browser.test_support import register
-from tests.processes import program
 
 SECONDS, RATE = 60, 200
 CLICKS_EVERY_SECONDS = 2
@@ -30,8 +29,7 @@ PATIENCE_MILLISECONDS = 120_000
 def main(ilara: Ilara, seconds: int, rate: int) -> None:
     name, player = f"flood_{uuid4().hex[:6]}", register(ilara)["id"]
     with sync_playwright() as playwright:
-        chromium = program("chromium", "chromium")
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
         context = browser.new_context()
         context.set_default_timeout(PATIENCE_MILLISECONDS)
         tabs = [context.new_page() for _ in range(2)]

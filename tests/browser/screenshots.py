@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
-from tests.browser.conftest import ARGUMENTS, Ilara, running_ilara
+from tests.browser.conftest import ARGUMENTS, Ilara, chromium_path, running_ilara
 
 FOLDER = Path(__file__).resolve().parents[2] / "static/img/readme"
 PAGES = {
@@ -32,9 +32,7 @@ def main() -> None:
 def draw(ilara: Ilara) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=ARGUMENTS
-        )
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
         for scheme in ("light", "dark"):
             context = browser.new_context(color_scheme=scheme, viewport=SIZE)
             page = context.new_page()
