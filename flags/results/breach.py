@@ -48,7 +48,12 @@ def read_guard(
     min_players: int,
 ) -> GuardReading:  # fmt: skip
     """Compare the players outside, `control`, with those who get `variant`. `tolerance` is the
-    worst relative change that is tolerable, such as 0.05."""
+    worst relative change that is tolerable, such as 0.05.
+
+    The interval has a level of 95 %, also if an experiment has several variants or guards, each of
+    which may be breached: a false alarm stops a change that does no harm, and a level for all of
+    them together would find harm later.
+    """
     lift, verdict = None, GuardVerdict.EARLY
     if min(control.players, other.players) >= max(min_players, MIN_PLAYERS):
         lift = compare(control, other)

@@ -36,6 +36,7 @@ RESULTS = {
             "direction": "up",
             "tolerance": None,
             "window_days": 7,
+            "level": 0.95,
             "variants": [
                 _control(10920, 0.412),
                 {

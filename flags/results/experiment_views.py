@@ -145,12 +145,17 @@ def _primaries(
         return {}
     by_id = {each.pk: each for each in found}
     trusted = {day.experiment_id: is_trusted(day.ratio_p) for day in days}
+    players = {day.experiment_id: day.players for day in days}
     verdicts = {}
     for result in ExperimentResult.objects.filter(newest).defer("breakdowns"):
         experiment, use = by_id[result.experiment_id], wanted[result.experiment_id]
         measure = measure_of(use, experiment)
         outcome = outcome_of(
-            measure, arms_of(result.arms), experiment.control, trusted=trusted[experiment.pk]
+            measure,
+            arms_of(result.arms),
+            experiment.control,
+            trusted=trusted[experiment.pk],
+            variants=players[experiment.pk],
         )
         verdicts[experiment.pk] = [
             {

@@ -24,7 +24,7 @@ from flags.results.outcome import (
     outcome_of,
 )
 from flags.results.reading import arms_of, newest_day, results_on
-from flags.results.statistics import UNBOUNDED, Arm
+from flags.results.statistics import UNBOUNDED
 
 # Of kinds whose values may be below 0.
 SIGNED = {MetricKind.SUM, MetricKind.MEAN}
@@ -67,11 +67,13 @@ def latest_results(experiment: Experiment) -> LatestResults:
     found = []
     for use in sorted(uses, key=lambda each: (ROLES.index(each.role), each.position)):
         result = results.get(use.metric_id)
-        arms = arms_of(result.arms if result else {})
-        if day:
-            arms = {**dict.fromkeys(day.players, Arm(0, 0.0, 0.0)), **arms}
-        trusted = day is None or is_trusted(day.ratio_p)
-        outcome = outcome_of(measure_of(use, experiment), arms, experiment.control, trusted=trusted)
+        outcome = outcome_of(
+            measure_of(use, experiment),
+            arms_of(result.arms if result else {}),
+            experiment.control,
+            trusted=day is None or is_trusted(day.ratio_p),
+            variants=day.players if day else (),
+        )
         found.append(StoredOutcome(use.metric, outcome, (result and result.breakdowns) or {}))
     return LatestResults(experiment, day, found)
 
@@ -145,6 +147,7 @@ def _metric(outcome: MeasureOutcome) -> schemas.MetricResult:
         else schemas.ResultDirection.DOWN,
         tolerance=measure.tolerance,
         window_days=measure.window_days,
+        level=outcome.level,
         variants=[
             schemas.VariantResult(
                 variant=outcome.control_variant,

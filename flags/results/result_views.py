@@ -22,13 +22,14 @@ from flags.results.result_text import (
     adjusted_text,
     group_text,
     left_out_text,
+    level_text,
     mean_text,
     p_text,
     power_text,
     verdict_text,
 )
 from flags.results.statistics import UNBOUNDED, Lift
-from ilara_admin.web.chart_axes import PERCENT, time_axis
+from ilara_admin.web.chart_axes import PERCENT, time_axis, value_text
 from ilara_admin.web.charts import (
     Chart,
     ChartInterval,
@@ -128,7 +129,11 @@ def _panel(
         role=ROLE_NAMES[measure.role],
         rows=_rows(outcome),
         chart=_chart(outcome),
-        notes=[text for text in (adjusted_text(outcome), power_text(outcome)) if text],
+        notes=[
+            text
+            for text in (level_text(outcome), adjusted_text(outcome), power_text(outcome))
+            if text
+        ],
         by_day=_by_day(outcome, results, latest),
         breakdowns=_breakdowns(stored, latest),
     )
@@ -153,7 +158,8 @@ def _chart(outcome: MeasureOutcome) -> Intervals | None:
     if not any(each.lift for each in outcome.comparisons):
         return None
     rows = [_interval(each.variant, each.lift) for each in outcome.comparisons]
-    label = f"Change compared with {outcome.control_variant}"
+    level = value_text(100 * outcome.level, PERCENT)
+    label = f"Change compared with {outcome.control_variant}, {level} interval"
     return intervals(rows, label=label, unit=PERCENT)
 
 
@@ -221,9 +227,14 @@ def _group_name(dimension: str, group: str, found: VariantOutcome, outcome: Meas
 
 
 def _again(measure: Measure, arms: dict[str, Any], latest: LatestResults) -> MeasureOutcome:
-    """The outcome of other sums of the metric."""
-    control = latest.experiment.control
-    return outcome_of(measure, arms_of(arms), control, trusted=latest.is_trusted)
+    """The outcome of other sums of the metric, with intervals of the same level."""
+    return outcome_of(
+        measure,
+        arms_of(arms),
+        latest.experiment.control,
+        trusted=latest.is_trusted,
+        variants=latest.variants,
+    )
 
 
 def _lift_in(outcome: MeasureOutcome, variant: str) -> Lift | None:

@@ -90,7 +90,13 @@ class VariantResult(Struct):
     high: Annotated[
         float | None, Meta(description="The upper limit. Null with a `low` if there is none.")
     ]
-    p_value: Annotated[float | None, Meta(description="Always valid, as the interval.")]
+    p_value: Annotated[
+        float | None,
+        Meta(
+            description="Always valid, as the interval, and adjusted for the number of variants: "
+            "compare it with 0.05."
+        ),
+    ]
     adjusted: Annotated[
         bool,
         Meta(description="Whether values in the 14 days before the exposure are used (CUPED)."),
@@ -110,6 +116,16 @@ class MetricResult(Struct):
     ]
     window_days: Annotated[
         int | None, Meta(description="Days after the exposure that count; null: all.")
+    ]
+    level: Annotated[
+        float,
+        Meta(
+            description="Of each interval: 0.95 with one variant beside the control. With more it "
+            "is 1 - 0.05 / their number (Bonferroni), so that of all experiments without a "
+            "difference at most 5 % ever call one by the metric. That of a guard is always 0.95: "
+            "a false alarm is the safer error.",
+            examples=[0.95],
+        ),
     ]
     variants: Annotated[list[VariantResult], Meta(description="The control first.")]
 

@@ -117,6 +117,25 @@ def test_page__has_a_chart_by_day_and_groups_only_of_the_newest_day(experiment: 
     assert "Only players whose window of 7 days is over count." in html
 
 
+def test_page__says_that_intervals_are_of_several_variants(experiment: Experiment) -> None:
+    """Also in a group of players in which one of them was not served."""
+    make_days(experiment)
+    two = panels(experiment)["buyers"]
+    ExperimentDay.objects.update(players={"disabled": 5000, "enabled": 5050, "third": 0})
+    three = panels(experiment)["buyers"]
+    texts = [each.chart.label for each in (two, three) if each.chart]
+    assert texts == [
+        "Change compared with disabled, 95 % interval",
+        "Change compared with disabled, 97.5 % interval",
+    ]
+    assert two.breakdowns[0].rows[0].limits != three.breakdowns[0].rows[0].limits
+    assert three.breakdowns[0].rows[0].name == "new, enabled"
+    html = page(experiment)
+    assert (
+        html.count("2 variants are compared with disabled, so each interval is one of 97.5 %") == 2
+    )
+
+
 def test_page__counts_players_and_those_left_out(experiment: Experiment) -> None:
     make_days(experiment, left_out={"overridden": 0, "two": 17, "population": 1})
     html = page(experiment)
@@ -198,7 +217,17 @@ def test_api__returns_what_the_page_shows(experiment: Experiment) -> None:
     assert (control["mean"], control["lift"], control["verdict"]) == (0.3, None, None)
     assert (other["verdict"], other["adjusted"]) == ("better", False)
     assert 0 < other["low"] < other["lift"] < other["high"]
+    assert {each["level"] for each in data["metrics"]} == {0.95}
     assert data["metrics"][1]["variants"][1]["verdict"] == "breached"
+
+
+def test_api__has_the_level_of_several_variants(experiment: Experiment) -> None:
+    make_days(experiment, players={"disabled": 5000, "enabled": 5050, "third": 0})
+    api = JudgedApi(make_key(experiment.environment, KeyKind.SECRET).token)
+    data = api.get(URL.format("bigger-button")).data
+    assert {each["role"]: each["level"] for each in data["metrics"]} == {
+        "primary": 0.975, "guard": 0.95, "secondary": 0.975,
+    }  # fmt: skip
 
 
 def test_api__has_no_limit_where_there_is_none(experiment: Experiment) -> None:
