@@ -108,6 +108,15 @@ def change_text(reading: GuardReading) -> str:
     )
 
 
+def doubt_text(experiment: str) -> str:
+    """What is said of a breach while the sample ratio check of the experiment with this key fails.
+    The guard acts all the same, as that errs on the safe side; such a failure is often a crash."""
+    return (
+        "The sample ratio check failed at that time, so the change may not be the reason: see the "
+        f"players in the results of {experiment}."
+    )
+
+
 def percent_text(share: float) -> str:
     """At most three digits for small shares: `0.25 %`, `5 %`, `31 %`, `1,200 %`."""
     figure = 100 * share

@@ -13,6 +13,7 @@ from django.test import Client
 from flags.engine.document import Rule, boolean_document, encode_document
 from flags.models import (
     Experiment,
+    ExperimentDay,
     ExperimentKind,
     ExperimentResult,
     ExperimentState,
@@ -216,6 +217,20 @@ def test_page__shows_a_breach_that_only_notified_beside_the_guards(
     assert ">Breached</span>" in shown
     set_percentage(client, flag, 30)
     assert "A guard metric was breached" not in client.get(page(flag)).text
+
+
+def test_page__says_that_the_sample_ratio_check_fails(client: Client, flag: Flag) -> None:
+    set_percentage(client, flag, 25, **{**GUARDED, "guard-on_breach": "notify"})
+    rollout, now = Experiment.objects.get(), datetime.now(UTC)
+    day = ExperimentDay.objects.create(
+        experiment=rollout, phase=1, day=now.date(), computed_at=now, players={}, left_out={},
+        ratio_p=0.001,
+    )  # fmt: skip
+    assert "The sample ratio check fails." not in client.get(page(flag)).text
+    ExperimentDay.objects.filter(pk=day.pk).update(ratio_p=0.0009)
+    assert "The sample ratio check fails." in client.get(page(flag)).text
+    breach(flag)
+    assert "The sample ratio check failed at that time" in client.get(page(flag)).text
 
 
 def test_guard__survives_until_a_change_request_is_applied(client: Client, flag: Flag) -> None:
