@@ -53,6 +53,7 @@ from flags.results.breach import (
     last_good,
 )
 from flags.results.breach_notice import GUARD_BREACH
+from flags.results.evidence import evidence_of
 from flags.results.measured import rule_of
 from flags.results.rollouts import GuardsRead, read_guards
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
@@ -273,7 +274,7 @@ def _record_end(read_of: Experiment, read: GuardsRead, end: End, share: str) -> 
         experiments.decision_record(
             experiment,
             variant=(rule and rule.variant) or "",
-            evidence=[_as_json(each) for each in read.readings],
+            evidence=evidence_of(experiment),
             decision_reason=reason,
             actor=actor,
             reason=reason,
