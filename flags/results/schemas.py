@@ -1,8 +1,9 @@
 """The reply of the results of an experiment."""
 
-from typing import Annotated
+from datetime import date
+from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from flags.results.outcome import ResultVerdict
 from ilara_admin.api.enums import DocumentedEnum
@@ -13,6 +14,13 @@ ExperimentKey = Annotated[
     str,
     Meta(pattern=KEY_PATTERN, description="The key of an experiment.", examples=["bigger-button"]),
 ]
+
+
+class ResultsQuery(Struct):
+    by_day: Annotated[
+        Literal["true", "false"],
+        Meta(description="`true` adds the `days` of each metric to the reply."),
+    ] = "false"
 
 
 class ResultDimension(DocumentedEnum):
@@ -77,8 +85,8 @@ class LeftOut(Struct):
     outside_population: Annotated[int, Meta(description="Players who are not in the population.")]
 
 
-class VariantResult(Struct):
-    """Of the control, `lift`, its limits and `verdict` are null."""
+class VariantFigures(Struct):
+    """Of the control, `lift` and its limits are null."""
 
     variant: str
     players: Annotated[int, Meta(description="Those who have a value of the metric.")]
@@ -90,6 +98,11 @@ class VariantResult(Struct):
     high: Annotated[
         float | None, Meta(description="The upper limit. Null with a `low` if there is none.")
     ]
+
+
+class VariantResult(VariantFigures):
+    """Of the control, `lift`, its limits and `verdict` are null."""
+
     p_value: Annotated[
         float | None,
         Meta(
@@ -102,6 +115,13 @@ class VariantResult(Struct):
         Meta(description="Whether values in the 14 days before the exposure are used (CUPED)."),
     ]
     verdict: ResultVerdict | None
+
+
+class DayResult(Struct):
+    """The results as of the end of a day, with all players since the start of the phase."""
+
+    day: Annotated[date, Meta(description="In UTC. The newest is as of `computed_at`.")]
+    variants: Annotated[list[VariantFigures], Meta(description="The control first.")]
 
 
 class MetricResult(Struct):
@@ -128,6 +148,13 @@ class MetricResult(Struct):
         ),
     ]
     variants: Annotated[list[VariantResult], Meta(description="The control first.")]
+    days: (
+        Annotated[
+            list[DayResult],
+            Meta(description="With `?by_day=true`: those of the phase with results, oldest first."),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class ExperimentResults(Struct):
