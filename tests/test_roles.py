@@ -36,7 +36,7 @@ TABLE: dict[Role, set[str]] = {
         "saved_view_new", "saved_view_rename", "saved_view_delete",  # one's own
         "event_tail", "event_pending", "event_stream", "event_detail", "event_names", "event_name",
         "event_names_csv", "event_rejected",
-        "experiment_list", "experiment_detail",
+        "experiment_list", "experiment_detail", "experiment_csv",
         "group_list",
         "metric_list", "metric_detail",
         "event_rate", "event_download",

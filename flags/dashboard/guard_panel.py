@@ -41,11 +41,13 @@ class GuardLine:
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """What a guard saw and what was done, as sentences. `undo` is the id of the change that this
+    """What a guard saw and what was done, as sentences. `doubt` says that the sample ratio check
+    failed then, "" if it did not. `undo` is the id of the change that this
     member of staff may undo, None without one."""
 
     at: datetime
     evidence: str
+    doubt: str
     response: str
     undo: int | None
     goes_on: bool
@@ -53,11 +55,12 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class GuardedRule:
-    """`rows` are those of a rollout that runs. `waits` says that its schedule has no players inside
-    yet."""
+    """`rows` are those of a rollout that runs, whose sample ratio check fails unless `is_trusted`.
+    `waits` says that its schedule has no players inside yet."""
 
     experiment: Experiment
     rows: Sequence[GuardLine]
+    is_trusted: bool
     computed_at: datetime | None
     on_breach: str
     breach: Breach | None
@@ -86,6 +89,7 @@ def guarded_rules(request: HtmxHttpRequest, flag: Flag) -> dict[str, GuardedRule
         shown[rule_id] = GuardedRule(
             experiment,
             [_row(each) for each in read.readings] if read else [],
+            read is None or read.is_trusted,
             read.computed_at if read else None,
             OnBreach(experiment.on_breach).label.lower(),
             breach,
@@ -142,6 +146,7 @@ def _breach(request: HtmxHttpRequest, experiment: Experiment) -> Breach | None:
     return Breach(
         experiment.breached_at,
         after["breach"],
+        after.get("sample_ratio", ""),
         after["response"],
         changed.pk if changed and may_undo(changed, request.user) else None,
         goes_on,

@@ -6,7 +6,7 @@ from django.urls import path
 from flags.models import Experiment
 from flags.results import schemas
 from flags.results.examples import EXAMPLES
-from flags.results.latest import latest_results, results_json
+from flags.results.latest import latest_results, outcomes_by_day, results_json
 from ilara_admin.api.dispatch import ApiRequest, respond, route
 from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import invalid, not_found
@@ -25,6 +25,7 @@ EXPERIMENT_NOT_FOUND = "Experiment not found in {slug}, the environment of this 
     docs=Docs(
         reply=schemas.ExperimentResults,
         path={"key": schemas.ExperimentKey},
+        query=schemas.ResultsQuery,
         invalid=INVALID_KEY,
         missing=(EXPERIMENT_NOT_FOUND.format(slug="live"),),
         examples=EXAMPLES,
@@ -36,12 +37,17 @@ def experiment_results(request: ApiRequest, key: str) -> HttpResponse:
     often as you like. Below 100 players per variant there is no verdict."""
     if not KEY.fullmatch(key):
         raise invalid(INVALID_KEY, "key")
+    by_day = request.GET.get("by_day") or "false"
+    if by_day not in ("true", "false"):
+        raise invalid("by_day must be true or false", "by_day")
     known = Experiment.objects.filter(environment_id=request.snapshot.environment_id)
     experiment = known.filter(key=key).select_related("flag", "environment").first()
     if experiment is None:
         message = EXPERIMENT_NOT_FOUND.format(slug=request.snapshot.slug)
         raise not_found(message + did_you_mean(key, known.values_list("key", flat=True)))
-    return respond(results_json(latest_results(experiment)))
+    latest = latest_results(experiment)
+    days = outcomes_by_day(latest) if by_day == "true" else None
+    return respond(results_json(latest, days))
 
 
 urlpatterns = [path("experiments/experiments/<str:key>/results", route(experiment_results))]

@@ -48,7 +48,12 @@ def read_guard(
     min_players: int,
 ) -> GuardReading:  # fmt: skip
     """Compare the players outside, `control`, with those who get `variant`. `tolerance` is the
-    worst relative change that is tolerable, such as 0.05."""
+    worst relative change that is tolerable, such as 0.05.
+
+    The interval has a level of 95 %, also if an experiment has several variants or guards, each of
+    which may be breached: a false alarm stops a change that does no harm, and a level for all of
+    them together would find harm later.
+    """
     lift, verdict = None, GuardVerdict.EARLY
     if min(control.players, other.players) >= max(min_players, MIN_PLAYERS):
         lift = compare(control, other)
@@ -100,6 +105,15 @@ def change_text(reading: GuardReading) -> str:
     return (
         f"{reading.metric} {change} (tolerable: {percent_text(reading.tolerance)}) among "
         f"{reading.other.players:,} and {reading.control.players:,} players"
+    )
+
+
+def doubt_text(experiment: str) -> str:
+    """What is said of a breach while the sample ratio check of the experiment with this key fails.
+    The guard acts all the same, as that errs on the safe side; such a failure is often a crash."""
+    return (
+        "The sample ratio check failed at that time, so the change may not be the reason: see the "
+        f"players in the results of {experiment}."
     )
 
 

@@ -6,11 +6,19 @@ from ilara_admin.api.endpoint import Example
 
 
 def _control(players: int, mean: float) -> dict[str, Any]:
-    empty = dict.fromkeys(("lift", "low", "high", "p_value", "verdict"))
-    return {"variant": "disabled", "players": players, "mean": mean, **empty, "adjusted": False}
+    empty = dict.fromkeys(("lift", "low", "high"))
+    return {"variant": "disabled", "players": players, "mean": mean, **empty}
 
 
-RESULTS = {
+ENABLED = {
+    "variant": "enabled",
+    "players": 11002,
+    "mean": 0.446,
+    "lift": 0.0825,
+    "low": 0.0131,
+    "high": 0.1546,
+}
+RESULTS: dict[str, Any] = {
     "experiment": "bigger-button",
     "name": "Bigger buy button",
     "flag_key": "shop_button",
@@ -36,21 +44,34 @@ RESULTS = {
             "direction": "up",
             "tolerance": None,
             "window_days": 7,
+            "level": 0.95,
             "variants": [
-                _control(10920, 0.412),
                 {
-                    "variant": "enabled",
-                    "players": 11002,
-                    "mean": 0.446,
-                    "lift": 0.0825,
-                    "low": 0.0131,
-                    "high": 0.1546,
-                    "p_value": 0.0112,
-                    "adjusted": True,
-                    "verdict": "better",
+                    **_control(10920, 0.412),
+                    "p_value": None,
+                    "adjusted": False,
+                    "verdict": None,
                 },
+                {**ENABLED, "p_value": 0.0112, "adjusted": True, "verdict": "better"},
             ],
         }
     ],
 }
-EXAMPLES = (Example(RESULTS),)
+DAYS = [
+    {
+        "day": "2026-05-30",
+        "variants": [
+            _control(10411, 0.409),
+            ENABLED | {"players": 10498, "mean": 0.441, "lift": 0.0782, "low": 0.0066},
+        ],
+    },
+    {"day": "2026-05-31", "variants": [_control(10920, 0.412), ENABLED]},
+]
+EXAMPLES = (
+    Example(RESULTS),
+    Example(
+        RESULTS | {"metrics": [RESULTS["metrics"][0] | {"days": DAYS}]},
+        query={"by_day": "true"},
+        name="by day",
+    ),
+)

@@ -14,6 +14,7 @@ urlpatterns = [
     path("+groups/<str:group_key>/edit/", group_views.group_edit, name="group_edit"),
     path("+groups/<str:group_key>/delete/", group_views.group_delete, name="group_delete"),
     path(f"{KEY}/", experiment_views.experiment_detail, name="experiment_detail"),
+    path(f"{KEY}/csv/", experiment_views.experiment_csv, name="experiment_csv"),
     path(f"{KEY}/group/", group_views.experiment_group, name="experiment_group"),
     path(f"{KEY}/edit/", experiment_edit.experiment_edit, name="experiment_edit"),
     path(f"{KEY}/start/", experiment_views.experiment_start, name="experiment_start"),

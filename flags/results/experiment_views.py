@@ -1,5 +1,6 @@
 """The pages of experiments and guarded rollouts: the list, one of them, and what becomes of it."""
 
+import csv
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -44,7 +45,7 @@ from flags.results.experiment_words import (
 )
 from flags.results.figures_sql import EVENT_KINDS
 from flags.results.group_ranges import is_limited
-from flags.results.latest import measure_of
+from flags.results.latest import latest_results, measure_of, outcomes_by_day, results_json
 from flags.results.measured import rule_of
 from flags.results.measured_by import state_of
 from flags.results.outcome import is_trusted, outcome_of
@@ -53,6 +54,7 @@ from flags.results.result_text import TONES, verdict_text
 from flags.results.result_views import results_of
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.core.open_requests import open_about
+from ilara_admin.core.spreadsheet import cell
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.web.access import actor_of, environment_url, may, staff_view
 from ilara_admin.web.confirm import (
@@ -145,12 +147,17 @@ def _primaries(
         return {}
     by_id = {each.pk: each for each in found}
     trusted = {day.experiment_id: is_trusted(day.ratio_p) for day in days}
+    players = {day.experiment_id: day.players for day in days}
     verdicts = {}
     for result in ExperimentResult.objects.filter(newest).defer("breakdowns"):
         experiment, use = by_id[result.experiment_id], wanted[result.experiment_id]
         measure = measure_of(use, experiment)
         outcome = outcome_of(
-            measure, arms_of(result.arms), experiment.control, trusted=trusted[experiment.pk]
+            measure,
+            arms_of(result.arms),
+            experiment.control,
+            trusted=trusted[experiment.pk],
+            variants=players[experiment.pk],
         )
         verdicts[experiment.pk] = [
             {
@@ -190,7 +197,10 @@ def experiment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "players": players,
         "share": share_of(players, experiment.planned_players),
         "results": results,
-        "decided_on": shown_evidence(experiment.evidence) if experiment.evidence else None,
+        # A rollout that shipped in an earlier version kept a list.
+        "decided_on": (
+            shown_evidence(experiment.evidence) if isinstance(experiment.evidence, dict) else None
+        ),
         "requests": open_about(request.environment, "experiment", key),
         "history": [_line(entry) for entry in history.order_by("-id")[:SHOWN_HISTORY]],
         "may_edit": may(request, Role.LIVE_OPS),
@@ -198,6 +208,35 @@ def experiment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "is_rollout": experiment.kind == ExperimentKind.ROLLOUT,
     }
     return render(request, "flags/results/experiment_detail.html", context)
+
+
+CSV = (
+    "metric", "role", "day", "variant", "players", "mean", "lift", "low", "high", "level",
+    "trusted",
+)  # fmt: skip
+
+
+@staff_view(Role.VIEWER)
+def experiment_csv(request: HtmxHttpRequest, key: str) -> HttpResponse:
+    """The results by day, as in the API: a line for each metric, day and variant. `trusted` is that
+    of the newest sample ratio check, the same in all lines."""
+    latest = latest_results(_experiment(request, key))
+    results = results_json(latest, outcomes_by_day(latest))
+    name = f"results-{request.project.slug}-{request.environment.slug}-{key}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    response = HttpResponse(content_type="text/csv; charset=utf-8", headers=headers)
+    writer = csv.writer(response)
+    writer.writerow(CSV)
+    for metric in results.metrics:
+        for day in metric.days or ():
+            for found in day.variants:
+                row = (
+                    metric.metric, metric.role, day.day, found.variant, found.players, found.mean,
+                    found.lift, found.low, found.high, metric.level,
+                    str(results.sample_ratio.trusted).lower(),
+                )  # fmt: skip
+                writer.writerow(cell("" if each is None else str(each)) for each in row)
+    return response
 
 
 def _line(entry: AuditEntry) -> dict[str, Any]:

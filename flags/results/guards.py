@@ -4,10 +4,14 @@ A breach changes the flag as staff would, with the evidence as the reason, so it
 any other change. It also ends the experiment: after an undo the rollout goes on without guards,
 until they are set again with the next change. One that only notifies goes on, and notifies once a
 phase.
+
+A guard also acts while the sample ratio check fails: then a breach may be of players who are not
+alike, but to act is the safer error, and what it records says so. That a guard is tolerable is no
+verdict then, so it ends no rollout.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, time, timedelta
@@ -43,11 +47,13 @@ from flags.results.breach import (
     are_tolerable,
     breaches_in,
     change_text,
+    doubt_text,
     end_of,
     fixed,
     last_good,
 )
 from flags.results.breach_notice import GUARD_BREACH
+from flags.results.evidence import evidence_of
 from flags.results.measured import rule_of
 from flags.results.rollouts import GuardsRead, read_guards
 from ilara_admin.core.audit import Actor, audit_record, changed_fields
@@ -96,16 +102,21 @@ def _respond(read: GuardsRead, breaches: Sequence[GuardReading], now: datetime) 
         return False
     sentences = [change_text(each) for each in breaches]
     evidence = sentences[0]
+    doubt = "" if read.is_trusted else doubt_text(experiment.key)
+    reason = f"{evidence}. {doubt}".strip()
     actor = Actor.of_guard(f"Guard of {experiment.key}"[:200])
-    done = _change_flag(experiment, f"Guard metric breached: {evidence}."[:MAX_REASON], actor, now)
+    done = _change_flag(experiment, f"Guard metric breached: {reason}"[:MAX_REASON], actor, now)
     if again and done.refused:
         return False
-    entry = _record(experiment, read, evidence, done, actor, now)
+    fields = {"breach": evidence, "response": done.text}
+    if doubt:
+        fields["sample_ratio"] = doubt
+    entry = _record(experiment, read, fields, reason, done, actor, now)
     notify(
         GUARD_BREACH,
         experiment.environment,
         f"{experiment.flag.key}: a guard metric was breached. {done.text}",
-        [f"{text[0].upper()}{text[1:]}." for text in sentences],
+        [*(f"{text[0].upper()}{text[1:]}." for text in sentences), *([doubt] if doubt else [])],
         page="flag_detail",
         args=[experiment.flag.key],
         dedupe_key=f"{GUARD_BREACH}:{experiment.pk}:{experiment.phase}",
@@ -185,10 +196,10 @@ def _done_text(experiment: Experiment, entry: AuditEntry | None, now: datetime) 
 
 
 def _record(
-    experiment: Experiment, read: GuardsRead, evidence: str, done: _Done, actor: Actor,
-    now: datetime,
+    experiment: Experiment, read: GuardsRead, fields: Mapping[str, str], reason: str, done: _Done,
+    actor: Actor, now: datetime,
 ) -> AuditEntry:  # fmt: skip
-    """Store the breach, and what the guards showed at the time as its evidence."""
+    """Store the breach in words, `fields`, and what the guards showed then as its evidence."""
     before = {"state": str(read.experiment.state)}
     experiment.breached_at = now
     experiment.revision += 1
@@ -204,14 +215,13 @@ def _record(
         before=old,
         after={
             **new,
-            "breach": evidence,
-            "response": done.text,
+            **fields,
             "_phase": experiment.phase,
             "_evidence": [_as_json(each) for each in read.readings],
             "_entry": done.entry.pk if done.entry else None,
             "_revision": experiment.flag.revision,
         },
-        reason=f"{evidence}."[:MAX_REASON],
+        reason=reason[:MAX_REASON],
     )
     bump_config_version(experiment.environment)
     return entry
@@ -236,7 +246,7 @@ def _end(read: GuardsRead, now: datetime) -> None:
     planned = experiment.planned_end
     end = end_of(
         rule,
-        read.readings,
+        _judged(read),
         phase_at=experiment.phase_at,
         planned_end=(
             datetime.combine(planned + timedelta(days=1), time(), UTC) if planned else None
@@ -245,6 +255,11 @@ def _end(read: GuardsRead, now: datetime) -> None:
     )
     if end is not None:
         _record_end(experiment, read, end, percent(rollout_at(rule, now)))
+
+
+def _judged(read: GuardsRead) -> Sequence[GuardReading]:
+    """The guards that can end a rollout well."""
+    return read.readings if read.is_trusted else ()
 
 
 @transaction.atomic
@@ -259,21 +274,20 @@ def _record_end(read_of: Experiment, read: GuardsRead, end: End, share: str) -> 
         experiments.decision_record(
             experiment,
             variant=(rule and rule.variant) or "",
-            evidence=[_as_json(each) for each in read.readings],
+            evidence=evidence_of(experiment),
             decision_reason=reason,
             actor=actor,
             reason=reason,
         )
         return
-    judged = are_tolerable(read.readings)
     when = (
         f"for {WATCHED // timedelta(hours=1)} hours"
         if end is End.WATCHED
         else "until its planned end"
     )
-    reason = (
-        f"No guard metric was breached at {share} {when}."
-        if judged
-        else f"It ended as planned at {share}, with too few players for a verdict."
-    )
+    if are_tolerable(_judged(read)):
+        reason = f"No guard metric was breached at {share} {when}."
+    else:
+        why = "too few players for a verdict" if read.is_trusted else "a failed sample ratio check"
+        reason = f"It ended as planned at {share}, with {why}."
     experiments.experiment_stop(experiment, actor=actor, reason=reason)

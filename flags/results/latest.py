@@ -1,8 +1,11 @@
-"""The newest stored results of an experiment, and their form in the API."""
+"""The newest stored results of an experiment, those by day, and their form in the API."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from typing import Any, NamedTuple
+
+from msgspec import UNSET
 
 from flags.models import (
     Experiment,
@@ -23,8 +26,8 @@ from flags.results.outcome import (
     ordered,
     outcome_of,
 )
-from flags.results.reading import arms_of, newest_day, results_on
-from flags.results.statistics import UNBOUNDED, Arm
+from flags.results.reading import arms_of, newest_day, results_by_day, results_on
+from flags.results.statistics import UNBOUNDED, Arm, Lift
 
 # Of kinds whose values may be below 0.
 SIGNED = {MetricKind.SUM, MetricKind.MEAN}
@@ -58,6 +61,27 @@ class LatestResults:
         players = self.day.players if self.day else {}
         return ordered(players, self.experiment.control)
 
+    def outcome_of_sums(self, measure: Measure, arms: Mapping[str, Any]) -> MeasureOutcome:
+        """The outcome of other stored sums of a metric, with intervals of the same level."""
+        return outcome_of(
+            measure,
+            arms_of(arms),
+            self.experiment.control,
+            trusted=self.is_trusted,
+            variants=self.variants,
+        )
+
+
+class DayOutcome(NamedTuple):
+    """The results as of the end of a UTC day, since the start of the phase. Of the newest day, as
+    of the last refresh."""
+
+    day: date
+    outcome: MeasureOutcome
+
+
+type ByDay = Mapping[int, Sequence[DayOutcome]]  # by the id of the metric, in order of the days
+
 
 def latest_results(experiment: Experiment) -> LatestResults:
     """The newest results of the current phase. Three statements."""
@@ -67,13 +91,26 @@ def latest_results(experiment: Experiment) -> LatestResults:
     found = []
     for use in sorted(uses, key=lambda each: (ROLES.index(each.role), each.position)):
         result = results.get(use.metric_id)
-        arms = arms_of(result.arms if result else {})
-        if day:
-            arms = {**dict.fromkeys(day.players, Arm(0, 0.0, 0.0)), **arms}
-        trusted = day is None or is_trusted(day.ratio_p)
-        outcome = outcome_of(measure_of(use, experiment), arms, experiment.control, trusted=trusted)
+        outcome = outcome_of(
+            measure_of(use, experiment),
+            arms_of(result.arms if result else {}),
+            experiment.control,
+            trusted=day is None or is_trusted(day.ratio_p),
+            variants=day.players if day else (),
+        )
         found.append(StoredOutcome(use.metric, outcome, (result and result.breakdowns) or {}))
     return LatestResults(experiment, day, found)
+
+
+def outcomes_by_day(latest: LatestResults) -> ByDay:
+    """The days of the current phase that have results. One statement."""
+    found: dict[int, list[DayOutcome]] = {each.metric.pk: [] for each in latest.outcomes}
+    measures = {each.metric.pk: each.outcome.measure for each in latest.outcomes}
+    for result in results_by_day(latest.experiment):
+        if measure := measures.get(result.metric_id):
+            outcome = latest.outcome_of_sums(measure, result.arms)
+            found[result.metric_id].append(DayOutcome(result.day, outcome))
+    return found
 
 
 def measure_of(use: ExperimentMetric, experiment: Experiment) -> Measure:
@@ -94,8 +131,8 @@ def measure_of(use: ExperimentMetric, experiment: Experiment) -> Measure:
 # --- JSON -----------------------------------------------------------------------------------------
 
 
-def results_json(latest: LatestResults) -> schemas.ExperimentResults:
-    """The results as the API returns them."""
+def results_json(latest: LatestResults, by_day: ByDay | None = None) -> schemas.ExperimentResults:
+    """The results as the API returns them, without the days unless they are given."""
     experiment, day = latest.experiment, latest.day
     left_out = day.left_out if day else {}
     return schemas.ExperimentResults(
@@ -122,7 +159,10 @@ def results_json(latest: LatestResults) -> schemas.ExperimentResults:
             trusted=latest.is_trusted,
             places=[_place(each) for each in day.places] if day else [],
         ),
-        metrics=[_metric(each.outcome) for each in latest.outcomes],
+        metrics=[
+            _metric(each.outcome, None if by_day is None else by_day[each.metric.pk])
+            for each in latest.outcomes
+        ],
     )
 
 
@@ -132,8 +172,8 @@ def _place(place: dict[str, Any]) -> schemas.RatioPlace:
     )
 
 
-def _metric(outcome: MeasureOutcome) -> schemas.MetricResult:
-    measure, control = outcome.measure, outcome.control
+def _metric(outcome: MeasureOutcome, days: Sequence[DayOutcome] | None) -> schemas.MetricResult:
+    measure = outcome.measure
     return schemas.MetricResult(
         metric=measure.key,
         name=measure.name,
@@ -145,33 +185,47 @@ def _metric(outcome: MeasureOutcome) -> schemas.MetricResult:
         else schemas.ResultDirection.DOWN,
         tolerance=measure.tolerance,
         window_days=measure.window_days,
+        level=outcome.level,
         variants=[
             schemas.VariantResult(
-                variant=outcome.control_variant,
-                players=control.players,
-                mean=control.mean,
-                lift=None,
-                low=None,
-                high=None,
+                **_figures(outcome.control_variant, outcome.control, None),
                 p_value=None,
                 adjusted=False,
                 verdict=None,
             ),
             *map(_variant, outcome.comparisons),
         ],
+        days=UNSET if days is None else [_day(each) for each in days],
+    )
+
+
+def _day(found: DayOutcome) -> schemas.DayResult:
+    outcome = found.outcome
+    arms: list[tuple[str, Arm, Lift | None]] = [
+        (outcome.control_variant, outcome.control, None),
+        *((each.variant, each.arm, each.lift) for each in outcome.comparisons),
+    ]
+    return schemas.DayResult(
+        found.day, [schemas.VariantFigures(**_figures(*each)) for each in arms]
     )
 
 
 def _variant(found: VariantOutcome) -> schemas.VariantResult:
     lift = found.lift
     return schemas.VariantResult(
-        variant=found.variant,
-        players=found.arm.players,
-        mean=found.arm.mean,
-        lift=lift.lift if lift else None,
-        low=lift.low if lift else None,
-        high=lift.high if lift and lift.high < UNBOUNDED else None,
+        **_figures(found.variant, found.arm, lift),
         p_value=lift.p if lift else None,
         adjusted=bool(lift and lift.adjusted),
         verdict=found.verdict,
     )
+
+
+def _figures(variant: str, arm: Arm, lift: Lift | None) -> dict[str, Any]:
+    return {
+        "variant": variant,
+        "players": arm.players,
+        "mean": arm.mean,
+        "lift": lift.lift if lift else None,
+        "low": lift.low if lift else None,
+        "high": lift.high if lift and lift.high < UNBOUNDED else None,
+    }

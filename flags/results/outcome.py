@@ -1,13 +1,15 @@
 """What stored sums say: comparisons of arms with a verdict. Imports no Django."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flags.results.statistics import (
+    ALPHA,
     MIN_PLAYERS,
     RATIO_ALARM,
     Arm,
     Lift,
+    alpha_of_each,
     compare,
     effect_visible,
     players_needed,
@@ -54,7 +56,8 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class VariantOutcome:
-    """A variant beside the control. Without a `lift` the verdict says why."""
+    """A variant beside the control. Without a `lift` the verdict says why. The p-value of the lift
+    is below ALPHA where its interval, of any level, excludes no change."""
 
     variant: str
     arm: Arm
@@ -64,12 +67,19 @@ class VariantOutcome:
 
 @dataclass(frozen=True, slots=True)
 class MeasureOutcome:
-    """The results of a metric: the control arm, and the other variants beside it."""
+    """The results of a metric: the control arm, and the other variants beside it. Their intervals
+    are of the level 1 - `alpha`, see outcome_of."""
 
     measure: Measure
     control_variant: str
     control: Arm
     comparisons: Sequence[VariantOutcome]
+    alpha: float
+
+    @property
+    def level(self) -> float:
+        """Of each interval: 0.95, or more if a metric is compared more than once."""
+        return 1 - self.alpha
 
     @property
     def effect_found(self) -> float:
@@ -77,7 +87,7 @@ class MeasureOutcome:
         infinite if there is none."""
         fewest = min((each.arm.players for each in self.comparisons), default=0)
         players = min(fewest, self.control.players)
-        return effect_visible(abs(self.control.mean), self._variance, players)
+        return effect_visible(abs(self.control.mean), self._variance, players, self.alpha)
 
     def players_missing(self, effect: float = PLANNED_EFFECT) -> int | None:
         """How many more players it takes in all variants, until a change of `effect` is found. 0
@@ -85,7 +95,8 @@ class MeasureOutcome:
         if self.control.players < MIN_PLAYERS or not self.control.mean or self._variance <= 0:
             return None
         arms = len(self.comparisons) + 1
-        needed = players_needed(abs(self.control.mean), self._variance, effect, arms)
+        mean = abs(self.control.mean)
+        needed = players_needed(mean, self._variance, effect, arms, self.alpha)
         fewest = min([self.control.players, *(each.arm.players for each in self.comparisons)])
         return max(needed - arms * fewest, 0)
 
@@ -97,15 +108,23 @@ class MeasureOutcome:
         return self.control.variance * part**2
 
 
-def outcome_of(measure: Measure, arms: Arms, control: str, *, trusted: bool) -> MeasureOutcome:
-    """The comparisons of a metric. Without players a variant has an empty arm."""
-    base = arms.get(control, Arm(0, 0.0, 0.0))
-    others = [
-        _comparison(measure, variant, base, arms[variant], trusted)
-        for variant in ordered(arms, control)
-        if variant != control
+def outcome_of(
+    measure: Measure, arms: Arms, control: str, *, trusted: bool, variants: Iterable[str] = ()
+) -> MeasureOutcome:
+    """The comparisons of a metric. `variants` are all that the experiment compares: one without
+    players in `arms` has an empty arm, and counts as a comparison.
+
+    At most 5 % of experiments without a difference ever call one by the metric, however many
+    variants they compare, see alpha_of_each. Guards are the exception, see breach.read_guard.
+    """
+    empty = Arm(0, 0.0, 0.0)
+    arms = {**dict.fromkeys((control, *variants), empty), **arms}
+    others = [variant for variant in ordered(arms, control) if variant != control]
+    alpha = ALPHA if measure.role == GUARD else alpha_of_each(max(len(others), 1))
+    found = [
+        _comparison(measure, each, arms[control], arms[each], alpha, trusted) for each in others
     ]
-    return MeasureOutcome(measure, control, base, others)
+    return MeasureOutcome(measure, control, arms[control], found, alpha)
 
 
 def ordered(variants: Iterable[str], control: str) -> list[str]:
@@ -114,9 +133,11 @@ def ordered(variants: Iterable[str], control: str) -> list[str]:
 
 
 def _comparison(
-    measure: Measure, variant: str, control: Arm, other: Arm, trusted: bool
+    measure: Measure, variant: str, control: Arm, other: Arm, alpha: float, trusted: bool
 ) -> VariantOutcome:
-    lift = compare(control, other)
+    lift = compare(control, other, alpha)
+    if lift is not None:
+        lift = replace(lift, p=min(lift.p * (ALPHA / alpha), 1.0))
     if not trusted:
         verdict = ResultVerdict.UNTRUSTED
     elif min(control.players, other.players) < MIN_PLAYERS:

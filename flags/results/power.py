@@ -5,7 +5,7 @@ from typing import NamedTuple
 from flags.models import ExperimentResult, Metric
 from flags.results.metric_definition import SHARES
 from flags.results.reading import arms_of
-from flags.results.statistics import MIN_PLAYERS, Arm, players_needed
+from flags.results.statistics import MIN_PLAYERS, Arm, alpha_of_each, players_needed
 
 
 class PowerPlan(NamedTuple):
@@ -16,7 +16,8 @@ class PowerPlan(NamedTuple):
 
 
 def plan_of(metric: Metric | None, effect: float, rate: float | None, variants: int) -> PowerPlan:
-    """The players until an effect, such as 0.05 for 5 %, can be seen. `rate`, from 0 to 1, is of a
+    """The players until an effect, such as 0.05 for 5 %, can be seen between the control and one of
+    the other variants. `variants`, at least two, counts the control. `rate`, from 0 to 1, is of a
     metric that is a share."""
     if metric is None:
         return PowerPlan(None, "Choose the primary metric first.")
@@ -30,7 +31,8 @@ def plan_of(metric: Metric | None, effect: float, rate: float | None, variants: 
         )  # fmt: skip
     mean, variance = moments
     try:
-        players = players_needed(mean, variance, effect, arms=variants)
+        alpha = alpha_of_each(variants - 1)
+        players = players_needed(mean, variance, effect, arms=variants, alpha=alpha)
     except ValueError:
         return PowerPlan(None, "The effect and the variance must not be 0.")
     return PowerPlan(players, f"of {metric.key}, found in 80 % of such experiments")

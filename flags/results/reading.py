@@ -27,12 +27,9 @@ def results_on(day: ExperimentDay) -> QuerySet[ExperimentResult]:
     )
 
 
-def results_by_day(
-    experiment: Experiment, metric_id: int, phase: int | None = None
-) -> QuerySet[ExperimentResult]:
-    """The results of a metric in order of the days, without breakdowns."""
-    number = experiment.phase if phase is None else phase
-    found = ExperimentResult.objects.filter(experiment=experiment, phase=number, metric=metric_id)
+def results_by_day(experiment: Experiment) -> QuerySet[ExperimentResult]:
+    """The results of all metrics in the current phase in order of the days, without breakdowns."""
+    found = ExperimentResult.objects.filter(experiment=experiment, phase=experiment.phase)
     return found.order_by("day").defer("breakdowns")
 
 

@@ -10,7 +10,7 @@ from flags.results.outcome import (
     ResultVerdict,
     VariantOutcome,
 )
-from flags.results.statistics import MIN_PLAYERS, UNBOUNDED, Lift
+from flags.results.statistics import ALPHA, MIN_PLAYERS, UNBOUNDED, Lift
 from ilara_admin.web.chart_axes import ABSENT, PERCENT, value_text
 
 TONES = {
@@ -83,6 +83,18 @@ def p_text(lift: Lift | None) -> str:
     if lift.p < LEAST_P:
         return f"under {LEAST_P:.4f}"
     return f"{lift.p:.2g}" if lift.p < 0.1 else f"{lift.p:.2f}"
+
+
+def level_text(outcome: MeasureOutcome) -> str:
+    """Why the level of the intervals is not 95 %, "" if it is."""
+    if outcome.alpha >= ALPHA:
+        return ""
+    return (
+        f"{len(outcome.comparisons)} variants are compared with {outcome.control_variant}, so each "
+        f"interval is one of {value_text(100 * outcome.level, PERCENT)} and p-values are adjusted "
+        "(Bonferroni): of all experiments without a difference, at most 5 % ever call one by this "
+        "metric."
+    )
 
 
 def adjusted_text(outcome: MeasureOutcome) -> str:

@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from flags.models import Experiment, ExperimentResult, ExperimentState
-from flags.results.latest import LatestResults, StoredOutcome, latest_results
+from flags.models import Experiment, ExperimentState
+from flags.results.latest import (
+    DayOutcome,
+    LatestResults,
+    StoredOutcome,
+    latest_results,
+    outcomes_by_day,
+)
 from flags.results.outcome import (
     PRIMARY,
     Measure,
     MeasureOutcome,
     VariantOutcome,
-    outcome_of,
 )
-from flags.results.reading import arms_of
 from flags.results.result_text import (
     DIMENSIONS,
     ROLE_NAMES,
@@ -22,13 +26,14 @@ from flags.results.result_text import (
     adjusted_text,
     group_text,
     left_out_text,
+    level_text,
     mean_text,
     p_text,
     power_text,
     verdict_text,
 )
 from flags.results.statistics import UNBOUNDED, Lift
-from ilara_admin.web.chart_axes import PERCENT, time_axis
+from ilara_admin.web.chart_axes import PERCENT, time_axis, value_text
 from ilara_admin.web.charts import (
     Chart,
     ChartInterval,
@@ -110,17 +115,11 @@ def results_of(experiment: Experiment, now: datetime) -> dict[str, Any]:
 
 
 def _panels(latest: LatestResults) -> list[MetricPanel]:
-    experiment = latest.experiment
-    stored = ExperimentResult.objects.filter(experiment=experiment, phase=experiment.phase)
-    by_metric: dict[int, list[ExperimentResult]] = {}
-    for result in stored.order_by("day").defer("breakdowns"):
-        by_metric.setdefault(result.metric_id, []).append(result)
-    return [_panel(each, by_metric.get(each.metric.pk, ()), latest) for each in latest.outcomes]
+    by_day = outcomes_by_day(latest)
+    return [_panel(each, by_day[each.metric.pk], latest) for each in latest.outcomes]
 
 
-def _panel(
-    stored: StoredOutcome, results: Sequence[ExperimentResult], latest: LatestResults
-) -> MetricPanel:
+def _panel(stored: StoredOutcome, days: Sequence[DayOutcome], latest: LatestResults) -> MetricPanel:
     outcome = stored.outcome
     measure = outcome.measure
     return MetricPanel(
@@ -128,8 +127,12 @@ def _panel(
         role=ROLE_NAMES[measure.role],
         rows=_rows(outcome),
         chart=_chart(outcome),
-        notes=[text for text in (adjusted_text(outcome), power_text(outcome)) if text],
-        by_day=_by_day(outcome, results, latest),
+        notes=[
+            text
+            for text in (level_text(outcome), adjusted_text(outcome), power_text(outcome))
+            if text
+        ],
+        by_day=_by_day(outcome, days),
         breakdowns=_breakdowns(stored, latest),
     )
 
@@ -153,7 +156,8 @@ def _chart(outcome: MeasureOutcome) -> Intervals | None:
     if not any(each.lift for each in outcome.comparisons):
         return None
     rows = [_interval(each.variant, each.lift) for each in outcome.comparisons]
-    label = f"Change compared with {outcome.control_variant}"
+    level = value_text(100 * outcome.level, PERCENT)
+    label = f"Change compared with {outcome.control_variant}, {level} interval"
     return intervals(rows, label=label, unit=PERCENT)
 
 
@@ -167,17 +171,14 @@ def _percentage(part: float) -> float | None:
     return None if abs(part) >= UNBOUNDED else round(100 * part, 2)
 
 
-def _by_day(
-    outcome: MeasureOutcome, results: Sequence[ExperimentResult], latest: LatestResults
-) -> list[Chart]:
+def _by_day(outcome: MeasureOutcome, days: Sequence[DayOutcome]) -> list[Chart]:
     """The lift with its limits as of the end of each day, by variant."""
-    if len(results) < LEAST_DAYS:
+    if len(days) < LEAST_DAYS:
         return []
-    axis = time_axis([datetime.combine(each.day, time(), UTC) for each in results])
-    days = [_again(outcome.measure, each.arms, latest) for each in results]
+    axis = time_axis([datetime.combine(each.day, time(), UTC) for each in days])
     charts = []
     for variant in (each.variant for each in outcome.comparisons):
-        lifts = [_lift_in(day, variant) for day in days]
+        lifts = [_lift_in(each.outcome, variant) for each in days]
         if not any(lifts):
             continue
         found = [_interval(variant, lift) for lift in lifts]
@@ -199,7 +200,7 @@ def _breakdowns(stored: StoredOutcome, latest: LatestResults) -> list[Intervals]
         groups = stored.breakdowns.get(dimension, {})
         rows: list[ChartInterval] = []
         for group, arms in sorted(groups.items(), key=_by_size):
-            outcome = _again(measure, arms, latest)
+            outcome = latest.outcome_of_sums(measure, arms)
             rows += [
                 _interval(_group_name(dimension, group, each, outcome), each.lift)
                 for each in outcome.comparisons
@@ -218,12 +219,6 @@ def _by_size(item: tuple[str, dict[str, Any]]) -> tuple[int, str]:
 def _group_name(dimension: str, group: str, found: VariantOutcome, outcome: MeasureOutcome) -> str:
     name = group_text(dimension, group)
     return f"{name}, {found.variant}" if len(outcome.comparisons) > 1 else name
-
-
-def _again(measure: Measure, arms: dict[str, Any], latest: LatestResults) -> MeasureOutcome:
-    """The outcome of other sums of the metric."""
-    control = latest.experiment.control
-    return outcome_of(measure, arms_of(arms), control, trusted=latest.is_trusted)
 
 
 def _lift_in(outcome: MeasureOutcome, variant: str) -> Lift | None:

@@ -18,6 +18,7 @@ from flags import services as flag_services
 from flags.engine.document import EVERYBODY, DocumentError, FlagDocument
 from flags.models import (
     Experiment,
+    ExperimentDay,
     ExperimentKind,
     ExperimentMetric,
     ExperimentResult,
@@ -33,6 +34,7 @@ from flags.results import experiments, reading
 from flags.results.breach import NO_PLAYERS, GuardReading, read_guard
 from flags.results.experiments import MetricUse
 from flags.results.measured import arms_of, rule_of
+from flags.results.outcome import is_trusted
 from flags.results.statistics import Arm
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.changes import Fields, register_perform
@@ -176,15 +178,17 @@ def _next_key(flag: Flag) -> str:
 
 @dataclass(frozen=True, slots=True)
 class GuardsRead:
-    """The guards of a running experiment, and when its results were computed."""
+    """The guards of a running experiment, and when its results were computed. Unless `is_trusted`,
+    the sample ratio check of its phase fails."""
 
     experiment: Experiment
     readings: Sequence[GuardReading]
     computed_at: datetime | None
+    is_trusted: bool
 
 
 def read_guards(running: Sequence[Experiment]) -> list[GuardsRead]:
-    """The guards of each experiment by its newest results, in two statements. The flags of the
+    """The guards of each experiment by its newest results, in three statements. The flags of the
     experiments must be loaded."""
     uses: dict[int, list[ExperimentMetric]] = {}
     found = ExperimentMetric.objects.filter(experiment__in=running, role=MetricRole.GUARD)
@@ -200,12 +204,18 @@ def read_guards(running: Sequence[Experiment]) -> list[GuardsRead]:
         "experiment_id", "metric_id"
     )
     newest = {(row.experiment_id, row.metric_id): row for row in rows}
-    return [_read(each, uses.get(each.pk, ()), newest) for each in running]
+    days = ExperimentDay.objects.filter(experiment__in=running, phase=F("experiment__phase"))
+    days = days.order_by("experiment_id", "-day").distinct("experiment_id")
+    ratios = dict(days.values_list("experiment_id", "ratio_p"))
+    return [
+        _read(each, uses.get(each.pk, ()), newest, trusted=is_trusted(ratios.get(each.pk)))
+        for each in running
+    ]
 
 
 def _read(
     experiment: Experiment, uses: Sequence[ExperimentMetric],
-    newest: Mapping[tuple[int, int], ExperimentResult],
+    newest: Mapping[tuple[int, int], ExperimentResult], *, trusted: bool,
 ) -> GuardsRead:  # fmt: skip
     readings, times = [], []
     for use in uses:
@@ -225,7 +235,7 @@ def _read(
             )
             for variant in _compared(experiment, arms)
         ]
-    return GuardsRead(experiment, readings, max(times, default=None))
+    return GuardsRead(experiment, readings, max(times, default=None), trusted)
 
 
 def _compared(experiment: Experiment, arms: Mapping[str, Arm]) -> list[str]:

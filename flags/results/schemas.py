@@ -1,8 +1,9 @@
 """The reply of the results of an experiment."""
 
-from typing import Annotated
+from datetime import date
+from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from flags.results.outcome import ResultVerdict
 from ilara_admin.api.enums import DocumentedEnum
@@ -13,6 +14,13 @@ ExperimentKey = Annotated[
     str,
     Meta(pattern=KEY_PATTERN, description="The key of an experiment.", examples=["bigger-button"]),
 ]
+
+
+class ResultsQuery(Struct):
+    by_day: Annotated[
+        Literal["true", "false"],
+        Meta(description="`true` adds the `days` of each metric to the reply."),
+    ] = "false"
 
 
 class ResultDimension(DocumentedEnum):
@@ -77,8 +85,8 @@ class LeftOut(Struct):
     outside_population: Annotated[int, Meta(description="Players who are not in the population.")]
 
 
-class VariantResult(Struct):
-    """Of the control, `lift`, its limits and `verdict` are null."""
+class VariantFigures(Struct):
+    """Of the control, `lift` and its limits are null."""
 
     variant: str
     players: Annotated[int, Meta(description="Those who have a value of the metric.")]
@@ -90,12 +98,30 @@ class VariantResult(Struct):
     high: Annotated[
         float | None, Meta(description="The upper limit. Null with a `low` if there is none.")
     ]
-    p_value: Annotated[float | None, Meta(description="Always valid, as the interval.")]
+
+
+class VariantResult(VariantFigures):
+    """Of the control, `lift`, its limits and `verdict` are null."""
+
+    p_value: Annotated[
+        float | None,
+        Meta(
+            description="Always valid, as the interval, and adjusted for the number of variants: "
+            "compare it with 0.05."
+        ),
+    ]
     adjusted: Annotated[
         bool,
         Meta(description="Whether values in the 14 days before the exposure are used (CUPED)."),
     ]
     verdict: ResultVerdict | None
+
+
+class DayResult(Struct):
+    """The results as of the end of a day, with all players since the start of the phase."""
+
+    day: Annotated[date, Meta(description="In UTC. The newest is as of `computed_at`.")]
+    variants: Annotated[list[VariantFigures], Meta(description="The control first.")]
 
 
 class MetricResult(Struct):
@@ -111,7 +137,24 @@ class MetricResult(Struct):
     window_days: Annotated[
         int | None, Meta(description="Days after the exposure that count; null: all.")
     ]
+    level: Annotated[
+        float,
+        Meta(
+            description="Of each interval: 0.95 with one variant beside the control. With more it "
+            "is 1 - 0.05 / their number (Bonferroni), so that of all experiments without a "
+            "difference at most 5 % ever call one by the metric. That of a guard is always 0.95: "
+            "a false alarm is the safer error.",
+            examples=[0.95],
+        ),
+    ]
     variants: Annotated[list[VariantResult], Meta(description="The control first.")]
+    days: (
+        Annotated[
+            list[DayResult],
+            Meta(description="With `?by_day=true`: those of the phase with results, oldest first."),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class ExperimentResults(Struct):

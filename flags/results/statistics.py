@@ -76,6 +76,14 @@ class Lift:
         return self.low > 0 or self.high < 0
 
 
+def alpha_of_each(comparisons: int) -> float:
+    """The alpha of each interval if so many arms, at least one, are compared with one control: then
+    all of their intervals hold together with probability 1 - ALPHA (Bonferroni; Dunn, JASA 56,
+    1961, pages 52-64). Like TUNED_FOR, the number must not change while an experiment runs: its
+    phases see to that."""
+    return ALPHA / comparisons
+
+
 def compare(
     control: Arm, other: Arm, alpha: float = ALPHA, sample: float = TUNED_FOR
 ) -> Lift | None:
@@ -258,8 +266,9 @@ def players_needed(
     sample: float = TUNED_FOR,
 ) -> int:
     """How many players in all arms together, of equal size, until a lift of `effect` is found with
-    probability `power` by the interval of `compare`. `mean` and `variance` are those of the metric
-    of one player without the change. One more look before that finds it more often still.
+    probability `power` by the interval of `compare` with this `alpha`: with more than two arms, see
+    alpha_of_each. `mean` and `variance` are those of the metric of one player without the change.
+    One more look before that finds it more often still.
 
     ValueError for an effect, a mean or a variance of 0 or less than 0, which has no answer.
     """

@@ -95,7 +95,7 @@ NO_PAGES = {
     "event_stream", "event_pending", "event_names_csv", "flag_impact", "flag_list_csv",
     "segment_size", "saved_view_rename", "saved_view_delete",
     "event_rate",
-    "overview_csv",
+    "overview_csv", "experiment_csv",
     "palette",
     "player_export_download",
     # test_accounts.py looks at these: they need a second factor.

@@ -13,6 +13,7 @@ from django.test import Client
 from flags.engine.document import Rule, boolean_document, encode_document
 from flags.models import (
     Experiment,
+    ExperimentDay,
     ExperimentKind,
     ExperimentResult,
     ExperimentState,
@@ -27,7 +28,7 @@ from flags.services import flag_create, flag_set_enabled
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.change_requests import request_apply, request_approve
 from ilara_admin.models import ChangeRequest, Environment, Role
-from tests.factories import ACTOR, make_experiment, make_metric, make_staff
+from tests.factories import ACTOR, make_experiment, make_metric, make_results, make_staff
 from tests.pages import message_of
 
 pytestmark = pytest.mark.django_db
@@ -216,6 +217,40 @@ def test_page__shows_a_breach_that_only_notified_beside_the_guards(
     assert ">Breached</span>" in shown
     set_percentage(client, flag, 30)
     assert "A guard metric was breached" not in client.get(page(flag)).text
+
+
+def test_shipped_rollout__keeps_its_results(client: Client, flag: Flag) -> None:
+    set_percentage(client, flag, 25, **GUARDED)
+    set_percentage(client, flag, 100, **GUARDED)
+    rollout = Experiment.objects.get()
+    arms = {"enabled": Arm(400, 200, 200), "disabled": Arm(0, 0, 0)}
+    make_results(rollout, {"errors": arms})
+    guards_check(flag.environment, datetime.now(UTC))
+    rollout.refresh_from_db()
+    assert rollout.state == ExperimentState.DECIDED
+    evidence: Any = rollout.evidence
+    assert evidence["metrics"][0]["variants"][1]["players"] == 400
+    url = page(flag).replace("flags/new-shop", f"experiments/{rollout.key}")
+    shown = client.get(url).text
+    assert "The evidence then" in shown
+    assert "400 in" in shown
+    # As kept by an earlier version.
+    Experiment.objects.update(evidence=[{"metric": "errors"}])
+    assert "There were no results." in client.get(url).text
+
+
+def test_page__says_that_the_sample_ratio_check_fails(client: Client, flag: Flag) -> None:
+    set_percentage(client, flag, 25, **{**GUARDED, "guard-on_breach": "notify"})
+    rollout, now = Experiment.objects.get(), datetime.now(UTC)
+    day = ExperimentDay.objects.create(
+        experiment=rollout, phase=1, day=now.date(), computed_at=now, players={}, left_out={},
+        ratio_p=0.001,
+    )  # fmt: skip
+    assert "The sample ratio check fails." not in client.get(page(flag)).text
+    ExperimentDay.objects.filter(pk=day.pk).update(ratio_p=0.0009)
+    assert "The sample ratio check fails." in client.get(page(flag)).text
+    breach(flag)
+    assert "The sample ratio check failed at that time" in client.get(page(flag)).text
 
 
 def test_guard__survives_until_a_change_request_is_applied(client: Client, flag: Flag) -> None:

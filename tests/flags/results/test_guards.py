@@ -12,6 +12,7 @@ from flags.engine.document import Ramp, Rule, ScheduleStep, Slice, boolean_docum
 from flags.engine.schedule import rollout_at
 from flags.models import (
     Experiment,
+    ExperimentDay,
     ExperimentKind,
     ExperimentResult,
     ExperimentState,
@@ -94,6 +95,15 @@ def found(
     )  # fmt: skip
 
 
+def unbalanced(rollout: Experiment) -> None:
+    """Store that the sample ratio check fails."""
+    now = datetime.now(UTC)
+    ExperimentDay.objects.create(
+        experiment=rollout, phase=rollout.phase, day=now.date(), computed_at=now, ratio_p=1e-5,
+        players={"enabled": 400, "disabled": 300}, left_out={},
+    )  # fmt: skip
+
+
 def check(flag: Flag, at: datetime | None = None) -> int:
     return guards_check(flag.environment, at or datetime.now(UTC))
 
@@ -153,6 +163,30 @@ def test_breach__does_what_the_rollout_says_and_is_recorded(
     assert notification.path == "flags/new-shop/"
     # Later checks change nothing.
     assert (check(flag), state(flag), Notification.objects.count()) == (0, after, 1)
+
+
+@pytest.mark.parametrize("on_breach", OnBreach)
+def test_breach_while_the_sample_ratio_check_fails__acts_and_says_so(
+    flag: Flag, errors: Metric, on_breach: OnBreach
+) -> None:
+    rollout = raised(flag, plan_of(on_breach))
+    found(rollout, errors, BAD)
+    unbalanced(rollout)
+    assert check(flag) == 1
+    doubt = (
+        "The sample ratio check failed at that time, so the change may not be the reason: see the "
+        "players in the results of new-shop-rollout-1."
+    )
+    (entry,) = entries(AuditAction.EXPERIMENT_BREACHED)
+    fields = entry.after or {}
+    assert fields["sample_ratio"] == doubt
+    assert entry.reason == f"{fields['breach']}. {doubt}"
+    assert Notification.objects.get().lines == [f"{fields['breach'].capitalize()}.", doubt]
+    if changed := fields["_entry"]:
+        reason = f"Guard metric breached: {entry.reason}"
+        assert AuditEntry.objects.get(pk=changed).reason == reason
+        assert on_breach == OnBreach.TURN_OFF or flag.revisions.latest("number").reason == reason
+    assert bool(changed) == (on_breach in (OnBreach.STEP_BACK, OnBreach.TURN_OFF))
 
 
 def test_notification__is_on_for_live_ops_and_above(flag: Flag, errors: Metric) -> None:
@@ -335,6 +369,22 @@ def test_rollout_without_a_breach__ends_after_a_day(flag: Flag, errors: Metric) 
     (entry,) = entries(AuditAction.EXPERIMENT_STOPPED)
     assert entry.reason == "No guard metric was breached at 25 % for 24 hours."
     assert state(flag) == (True, 25)
+
+
+def test_rollout_whose_sample_ratio_check_fails__ends_only_as_planned(
+    flag: Flag, errors: Metric
+) -> None:
+    rollout = raised(flag, plan_of(OnBreach.STEP_BACK))
+    found(rollout, errors, GOOD)
+    unbalanced(rollout)
+    now = datetime.now(UTC)
+    check(flag, now + 99 * HOUR)
+    rollout.refresh_from_db()
+    assert rollout.state == ExperimentState.RUNNING
+    Experiment.objects.update(planned_end=now.date())
+    check(flag, now + 99 * HOUR)
+    (entry,) = entries(AuditAction.EXPERIMENT_STOPPED)
+    assert entry.reason == "It ended as planned at 25 %, with a failed sample ratio check."
 
 
 def test_rollout_with_too_few_players__ends_at_its_planned_end(flag: Flag, errors: Metric) -> None:

@@ -1,18 +1,24 @@
 """Verdicts, and the sentences of results."""
 
+from dataclasses import replace
+
 import pytest
 
+from flags.models import Metric, MetricKind
+from flags.results.breach import read_guard
 from flags.results.outcome import Measure, MeasureOutcome, ResultVerdict, outcome_of
+from flags.results.power import plan_of
 from flags.results.result_text import (
     adjusted_text,
     group_text,
     left_out_text,
+    level_text,
     mean_text,
     p_text,
     power_text,
     verdict_text,
 )
-from flags.results.statistics import Arm
+from flags.results.statistics import Arm, compare, effect_visible, players_needed
 
 
 def share(players: int, found: int) -> Arm:
@@ -88,6 +94,59 @@ def test_outcome__has_the_control_apart_and_the_others_by_key() -> None:
     assert (found.control_variant, found.control) == ("control", SAME)
     assert [each.variant for each in found.comparisons] == ["b", "c"]
     assert outcome_of(measure(), {"b": LESS}, "control", trusted=True).control.players == 0
+
+
+# --- Several variants -----------------------------------------------------------------------------
+
+THREE = {"a": SAME, "b": LESS, "c": MORE}
+
+
+def test_several_variants__share_the_errors_of_one() -> None:
+    """The p-value is the one of which 0.05 is the limit."""
+    found = outcome_of(measure(), THREE, "a", trusted=True)
+    assert found.level == 0.975
+    for each in found.comparisons:
+        alone = compare(SAME, each.arm, 0.025)
+        assert alone is not None
+        assert each.lift == replace(alone, p=2 * alone.p)
+    assert outcome(SAME, LESS).level == 0.95
+
+
+def test_several_variants__count_without_players() -> None:
+    """As in a group of players of a breakdown, in which not all variants were served."""
+    few = outcome_of(measure(), {"a": SAME, "b": LESS}, "a", trusted=True, variants=THREE)
+    assert few.level == 0.975
+    assert [each.verdict for each in few.comparisons] == [
+        ResultVerdict.WORSE, ResultVerdict.TOO_FEW,
+    ]  # fmt: skip
+
+
+def test_guard_with_several_variants__has_the_level_with_which_it_acts() -> None:
+    guard = replace(measure(tolerance=0.05), role="guard")
+    found = outcome_of(guard, THREE, "a", trusted=True)
+    acts = read_guard(
+        "m", up=True, tolerance=0.05, variant="b", control=SAME, other=LESS, min_players=100
+    )
+    assert found.comparisons[0].lift == acts.lift
+    assert (found.level, level_text(found)) == (0.95, "")
+
+
+def test_level__is_explained_if_it_is_not_95_percent() -> None:
+    four = {**THREE, "d": SAME}
+    assert level_text(outcome(SAME, MORE)) == ""
+    assert level_text(outcome_of(measure(), four, "a", trusted=True)).startswith(
+        "3 variants are compared with a, so each interval is one of 98.33 % and p-values are "
+        "adjusted (Bonferroni): "
+    )
+
+
+def test_power__is_that_of_the_intervals_of_several_variants() -> None:
+    found = outcome_of(measure(), THREE, "a", trusted=True)
+    assert found.effect_found == effect_visible(0.4, SAME.variance, 20_000, 0.025)
+    needed = players_needed(0.4, SAME.variance, 0.02, 3, 0.025)
+    assert found.players_missing(0.02) == needed - 60_000
+    payers = Metric(key="payers", kind=MetricKind.PAYERS)
+    assert plan_of(payers, 0.02, 0.4, 3).players == players_needed(0.4, 0.24, 0.02, 3, 0.025)
 
 
 # --- Power ----------------------------------------------------------------------------------------

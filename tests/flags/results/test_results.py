@@ -1,18 +1,22 @@
 """The results of an experiment on its page and in the API."""
 
+import csv
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.template.loader import render_to_string
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from flags.models import Experiment, ExperimentDay, ExperimentMetric, Flag, MetricKind, MetricRole
 from flags.results.result_views import MetricPanel, results_of
 from flags.results.statistics import Arm
-from ilara_admin.models import Environment, KeyKind, KeyScope
+from ilara_admin.models import Environment, KeyKind, KeyScope, Role
 from tests.api_client import Api
 from tests.factories import make_experiment, make_key, make_metric, make_results
-from tests.pages import squeezed
+from tests.pages import signed_in, squeezed, text_of, url_of
 from tests.specification import JudgedApi
 
 TODAY = datetime.now(UTC).date()
@@ -44,6 +48,11 @@ def experiment(environment: Environment) -> Experiment:
     guard = ExperimentMetric.objects.filter(experiment=found, metric__key="errors")
     guard.update(role=MetricRole.GUARD, tolerance=0.05)
     return found
+
+
+@pytest.fixture
+def viewer(environment: Environment) -> Client:
+    return signed_in(Role.VIEWER)
 
 
 def make_days(experiment: Experiment, **columns: Any) -> ExperimentDay:
@@ -117,6 +126,25 @@ def test_page__has_a_chart_by_day_and_groups_only_of_the_newest_day(experiment: 
     assert "Only players whose window of 7 days is over count." in html
 
 
+def test_page__says_that_intervals_are_of_several_variants(experiment: Experiment) -> None:
+    """Also in a group of players in which one of them was not served."""
+    make_days(experiment)
+    two = panels(experiment)["buyers"]
+    ExperimentDay.objects.update(players={"disabled": 5000, "enabled": 5050, "third": 0})
+    three = panels(experiment)["buyers"]
+    texts = [each.chart.label for each in (two, three) if each.chart]
+    assert texts == [
+        "Change compared with disabled, 95 % interval",
+        "Change compared with disabled, 97.5 % interval",
+    ]
+    assert two.breakdowns[0].rows[0].limits != three.breakdowns[0].rows[0].limits
+    assert three.breakdowns[0].rows[0].name == "new, enabled"
+    html = page(experiment)
+    assert (
+        html.count("2 variants are compared with disabled, so each interval is one of 97.5 %") == 2
+    )
+
+
 def test_page__counts_players_and_those_left_out(experiment: Experiment) -> None:
     make_days(experiment, left_out={"overridden": 0, "two": 17, "population": 1})
     html = page(experiment)
@@ -182,6 +210,60 @@ def test_page__reads_few_rows(experiment: Experiment, django_assert_num_queries:
         results_of(experiment, datetime.now(UTC))
 
 
+# --- CSV ------------------------------------------------------------------------------------------
+
+
+def rows_of_csv(viewer: Client, experiment: Experiment) -> list[dict[str, str]]:
+    url = url_of(experiment.environment, "experiment_csv", experiment.key)
+    return list(csv.DictReader(text_of(viewer.get(url)).splitlines()))
+
+
+def test_csv__has_the_results_by_day(experiment: Experiment, viewer: Client) -> None:
+    detail = url_of(experiment.environment, "experiment_detail", experiment.key)
+    link = f'href="{detail}csv/"'
+    assert link not in text_of(viewer.get(detail))
+    assert rows_of_csv(viewer, experiment) == []
+    make_days(experiment, ratio_p=0.0002)
+    assert link in text_of(viewer.get(detail))
+    rows = rows_of_csv(viewer, experiment)
+    assert [(row["metric"], row["day"], row["variant"]) for row in rows] == [
+        (metric, str(TODAY - timedelta(days=back)), variant)
+        for metric, days in (("buyers", (2, 1, 0)), ("errors", (0,)), ("sessions", (0,)))
+        for back in days
+        for variant in ("disabled", "enabled")
+    ]
+    control, other = rows[4:6]
+    assert control == {
+        "metric": "buyers", "role": "primary", "day": str(TODAY), "variant": "disabled",
+        "players": "5000", "mean": "0.3", "lift": "", "low": "", "high": "", "level": "0.95",
+        "trusted": "false",
+    }  # fmt: skip
+    assert float(other["mean"]) == 1750 / 5050
+    assert 0 < float(other["low"]) < float(other["lift"]) < float(other["high"])
+
+
+def test_csv__runs_no_formula(experiment: Experiment, viewer: Client) -> None:
+    """Keys cannot be one. A number below zero stays a number."""
+    arms = {"disabled": share(900, 450), "-1+1": share(900, 90)}
+    make_results(experiment, {"buyers": arms})
+    other = rows_of_csv(viewer, experiment)[1]
+    assert other["variant"] == "'-1+1"
+    assert float(other["lift"]) == pytest.approx(-0.8)
+
+
+def test_csv__reads_few_rows(
+    experiment: Experiment, viewer: Client, django_assert_num_queries: Any
+) -> None:
+    """As many statements for one day as for three."""
+    make_results(experiment, {"buyers": BUYERS}, TODAY - timedelta(days=9))
+    rows_of_csv(viewer, experiment)  # the first request loads the environment
+    with CaptureQueriesContext(connection) as one:
+        rows_of_csv(viewer, experiment)
+    make_days(experiment)
+    with django_assert_num_queries(len(one)):
+        assert len(rows_of_csv(viewer, experiment)) == 12
+
+
 # --- The API --------------------------------------------------------------------------------------
 
 
@@ -198,7 +280,50 @@ def test_api__returns_what_the_page_shows(experiment: Experiment) -> None:
     assert (control["mean"], control["lift"], control["verdict"]) == (0.3, None, None)
     assert (other["verdict"], other["adjusted"]) == ("better", False)
     assert 0 < other["low"] < other["lift"] < other["high"]
+    assert {each["level"] for each in data["metrics"]} == {0.95}
     assert data["metrics"][1]["variants"][1]["verdict"] == "breached"
+
+
+def test_api__has_the_level_of_several_variants(experiment: Experiment) -> None:
+    make_days(experiment, players={"disabled": 5000, "enabled": 5050, "third": 0})
+    api = JudgedApi(make_key(experiment.environment, KeyKind.SECRET).token)
+    data = api.get(URL.format("bigger-button")).data
+    assert {each["role"]: each["level"] for each in data["metrics"]} == {
+        "primary": 0.975, "guard": 0.95, "secondary": 0.975,
+    }  # fmt: skip
+
+
+def test_api__has_the_days_only_if_asked(
+    experiment: Experiment, django_assert_max_num_queries: Any
+) -> None:
+    make_days(experiment)
+    api = JudgedApi(make_key(experiment.environment, KeyKind.SECRET).token)
+    url = URL.format("bigger-button")
+    plain = api.get(url).data
+    assert "days" not in plain["metrics"][0]
+    with django_assert_max_num_queries(5):
+        data = api.get(f"{url}?by_day=true").data
+    buyers, errors, _ = (metric.pop("days") for metric in data["metrics"])
+    assert data == plain
+    dates = [str(TODAY - timedelta(days=back)) for back in (2, 1, 0)]
+    assert [each["day"] for each in buyers] == dates
+    assert [each["day"] for each in errors] == dates[2:]
+    control, other = buyers[0]["variants"]
+    assert control == {
+        "variant": "disabled", "players": 300, "mean": 0.3, "lift": None, "low": None, "high": None,
+    }  # fmt: skip
+    assert (other["variant"], other["players"]) == ("enabled", 300)
+    assert other["lift"] == pytest.approx(1 / 9)
+    assert other["low"] < other["lift"] < other["high"]
+    newest = data["metrics"][0]["variants"][1]
+    assert buyers[2]["variants"][1] == {name: newest[name] for name in other}
+    assert api.get(f"{url}?by_day=yes").error["message"] == "by_day must be true or false"
+
+
+def test_api__before_the_first_refresh_has_no_days(experiment: Experiment) -> None:
+    api = JudgedApi(make_key(experiment.environment, KeyKind.SECRET).token)
+    data = api.get(f"{URL.format('bigger-button')}?by_day=true").data
+    assert [each["days"] for each in data["metrics"]] == [[], [], []]
 
 
 def test_api__has_no_limit_where_there_is_none(experiment: Experiment) -> None:

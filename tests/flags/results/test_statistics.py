@@ -9,6 +9,7 @@ from scipy import stats
 from flags.results.statistics import (
     UNBOUNDED,
     Arm,
+    alpha_of_each,
     chi_square_tail,
     compare,
     effect_visible,
@@ -247,6 +248,14 @@ def test_sample_ratio__of_other_weights(
 def test_effect_visible__is_the_effect_that_the_players_were_planned_for(effect: float) -> None:
     players = players_needed(0.2, 0.16, effect)
     assert effect_visible(0.2, 0.16, players / 2) == pytest.approx(effect, rel=0.01)
+
+
+def test_players_needed__are_more_with_intervals_for_several_arms() -> None:
+    alpha = alpha_of_each(3)
+    assert alpha == pytest.approx(0.05 / 3)
+    players = players_needed(0.2, 0.16, 0.05, arms=4, alpha=alpha)
+    assert players > 2.1 * players_needed(0.2, 0.16, 0.05)
+    assert effect_visible(0.2, 0.16, players / 4, alpha) == pytest.approx(0.05, rel=0.01)
 
 
 def test_players_needed__are_more_for_a_smaller_effect_and_for_more_arms() -> None:
