@@ -104,7 +104,7 @@ def attributes_watch() -> None:
         cursor.execute(statement.as_string(cursor.connection).replace("%", "%%"), [])
 
 
-# Registrations wait meanwhile, but PostgreSQL cancels an autovacuum only after deadlock_timeout, 1 s.
+# Registrations wait meanwhile; PostgreSQL cancels an autovacuum after deadlock_timeout, 1 s.
 PATIENCE = "1500ms"
 MAX_WATCHED = 50
 INSERTED = "NEW.email IS NOT NULL OR NEW.device_id IS NOT NULL"

@@ -197,10 +197,7 @@ def experiment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "players": players,
         "share": share_of(players, experiment.planned_players),
         "results": results,
-        # A rollout that shipped in an earlier version kept a list.
-        "decided_on": (
-            shown_evidence(experiment.evidence) if isinstance(experiment.evidence, dict) else None
-        ),
+        "decided_on": shown_evidence(experiment.evidence) if experiment.evidence else None,
         "requests": open_about(request.environment, "experiment", key),
         "history": [_line(entry) for entry in history.order_by("-id")[:SHOWN_HISTORY]],
         "may_edit": may(request, Role.LIVE_OPS),
