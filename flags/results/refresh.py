@@ -354,7 +354,7 @@ class _FigureWriter:
 
     def _write_page(self, after: int, end: int) -> None:
         """Those who were exposed at about the same time together: what lies before is not read."""
-        values = {
+        values: dict[str, Any] = {
             "environment": self.environment_id,
             "after": after,
             "end": end,
