@@ -1,5 +1,7 @@
 """The initial content of an environment, with which the published examples work as printed."""
 
+from typing import Any
+
 from django.db import transaction
 
 from flags.engine.document import Rule, boolean_document
@@ -9,44 +11,42 @@ from ilara_admin.core.projects import environment_create, project_create
 from ilara_admin.models import Environment, Project, Tier
 from segments.services import segment_create
 
-BETA_TESTERS = {
-    "operator": "OR",
-    "conditions": [
-        {"field": "level", "operator": ">=", "value": 40},
-        {"field": "is_vip", "operator": "==", "value": True},
-    ],
+SEGMENT: dict[str, Any] = {
+    "key": "beta-testers",
+    "name": "Beta testers",
+    "description": "Players of level 40 and above, and VIPs.",
+    "rule": {
+        "operator": "OR",
+        "conditions": [
+            {"field": "level", "operator": ">=", "value": 40},
+            {"field": "is_vip", "operator": "==", "value": True},
+        ],
+    },
 }
+FLAGS: tuple[dict[str, Any], ...] = (
+    {
+        "key": "new_tutorial",
+        "name": "New tutorial",
+        "description": "Beta testers get the new tutorial.",
+        "document": boolean_document(
+            enabled=True, rules=(Rule(id="beta", segment="beta-testers", variant="enabled"),)
+        ),
+    },
+    {
+        "key": "new-feature",
+        "name": "New feature",
+        "description": "An example to turn on: off for everyone.",
+        "document": boolean_document(),
+    },
+)
 
 
 @transaction.atomic
 def environment_start(environment: Environment, actor: Actor) -> None:
     """Create the segment `beta-testers` and the flags `new-feature` and `new_tutorial`."""
-    segment_create(
-        environment=environment,
-        key="beta-testers",
-        name="Beta testers",
-        description="Players of level 40 and above, and VIPs.",
-        rule=BETA_TESTERS,
-        actor=actor,
-    )
-    flag_create(
-        environment=environment,
-        key="new_tutorial",
-        name="New tutorial",
-        description="Beta testers get the new tutorial.",
-        document=boolean_document(
-            enabled=True, rules=(Rule(id="beta", segment="beta-testers", variant="enabled"),)
-        ),
-        actor=actor,
-    )
-    flag_create(
-        environment=environment,
-        key="new-feature",
-        name="New feature",
-        description="An example to turn on: off for everyone.",
-        document=boolean_document(),
-        actor=actor,
-    )
+    segment_create(environment=environment, actor=actor, **SEGMENT)
+    for flag in FLAGS:
+        flag_create(environment=environment, actor=actor, **flag)
 
 
 @transaction.atomic

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import connection
 
-from flags.engine.document import decode_document
+from flags.engine.document import decode_document, encode_document
 from flags.models import (
     Experiment,
     ExperimentDay,
@@ -20,6 +20,7 @@ from flags.models import (
     ExperimentState,
     Exposure,
     Flag,
+    FlagRevision,
     Metric,
     MetricDirection,
     MetricKind,
@@ -27,7 +28,7 @@ from flags.models import (
 )
 from flags.results.statistics import Arm
 from flags.services import flag_create
-from ilara_admin.core import api_keys, projects, staff
+from ilara_admin.core import api_keys, projects
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.change_requests import request_submit
 from ilara_admin.core.freezes import freeze_create
@@ -46,10 +47,11 @@ from ilara_admin.models import (
     Tier,
     User,
 )
-from ilara_admin.starter import environment_start
+from ilara_admin.starter import FLAGS, SEGMENT, environment_start
 from players.models import Player, player_id_for
 from players.schemas import PlayerPatch
 from players.services import player_update
+from segments.models import Segment
 
 ACTOR = Actor("Ada")
 PASSWORD = "correct horse battery"
@@ -70,15 +72,46 @@ def no_savepoints() -> Iterator[None]:
         connection.features.uses_savepoints = before
 
 
-@no_savepoints()
 def make_environment(*, slug: str = "live", tier: Tier = Tier.ENTERPRISE) -> Environment:
-    """An environment in a new project, with the starter flags and segment."""
+    """An environment in a new project, with the starter flags and segment.
+
+    Only their rows: with the checks and audit entries of the services, this would take most of the
+    time of most tests.
+    """
     number = next(_numbers)
-    project = projects.project_create(
-        name=f"Game {number}", slug=f"game-{number}", tier=tier, actor=ACTOR
+    project = Project.objects.create(name=f"Game {number}", slug=f"game-{number}", tier=tier)
+    _let_everybody_in(project)
+    environments = {
+        each: Environment.objects.create(project=project, slug=each)
+        for each in projects.ENVIRONMENT_SLUGS
+    }
+    environment = environments[slug]
+    Segment.objects.create(environment=environment, **SEGMENT)
+    flags = Flag.objects.bulk_create(
+        Flag(environment=environment, **{**flag, "document": encode_document(flag["document"])})
+        for flag in FLAGS
     )
-    _add_members({pk: (role, [project]) for pk, role in EVERYWHERE.items()})
-    environment = project.environments.get(slug=slug)
+    FlagRevision.objects.bulk_create(
+        FlagRevision(
+            flag=flag,
+            number=1,
+            document=flag.document,
+            name=flag.name,
+            description=flag.description,
+            author_name=ACTOR.name,
+        )
+        for flag in flags
+    )
+    return environment
+
+
+@no_savepoints()
+def make_audited_environment() -> Environment:
+    """As make_environment does, by the services and with their audit entries."""
+    number = next(_numbers)
+    project = projects.project_create(name=f"Game {number}", slug=f"game-{number}", actor=ACTOR)
+    _let_everybody_in(project)
+    environment = project.environments.get(slug="live")
     environment_start(environment, ACTOR)
     return environment
 
@@ -231,17 +264,18 @@ def make_activity(days: int, active_days: int) -> str:
 def make_staff(role: Role = Role.ADMIN, username: str = "", *projects: Project) -> User:
     """An owner, or a member of these projects; by default of all, also of those that
     make_environment makes later in the test."""
-    user = staff.staff_create(
-        username=username or f"staff-{next(_numbers)}",
-        is_owner=role is Role.OWNER,
-        password=PASSWORD,
-        actor=ACTOR,
-    )
+    user = User(username=username or f"staff-{next(_numbers)}", is_owner=role is Role.OWNER)
+    user.set_password(PASSWORD)
+    user.save()
     if role is not Role.OWNER:
         _add_members({user.pk: (role, projects or Project.objects.all())})
         if not projects:
             EVERYWHERE[user.pk] = role
     return user
+
+
+def _let_everybody_in(project: Project) -> None:
+    _add_members({pk: (role, [project]) for pk, role in EVERYWHERE.items()})
 
 
 def _add_members(roles: dict[int, tuple[Role, Iterable[Project]]]) -> None:

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 
 from ilara_admin.core import api_keys, projects, tokens
 from ilara_admin.core.audit import Actor, changed_fields, request_id
+from ilara_admin.core.staff import staff_create
 from ilara_admin.models import (
     MEMBER_ROLES,
     ApiKey,
@@ -237,16 +238,16 @@ def test_usable_keys__are_neither_revoked_nor_expired(environment: Environment) 
 
 
 def test_new_member_of_staff__can_sign_in_and_is_audited() -> None:
-    user = make_staff(Role.SUPPORT, "sam")
+    user = staff_create(username="sam", password=PASSWORD, actor=ACTOR)
     assert user.check_password(PASSWORD)
     assert last_entry().after == {"username": "sam", "is_owner": False}
     assert PASSWORD not in str(last_entry().after)
 
 
 def test_existing_username__is_refused() -> None:
-    make_staff(username="sam")
+    staff_create(username="sam", password=PASSWORD, actor=ACTOR)
     with pytest.raises(ValidationError, match="“sam” already exists"):
-        make_staff(username="sam")
+        staff_create(username="sam", password=PASSWORD, actor=ACTOR)
 
 
 def test_roles__include_the_previous_ones() -> None:

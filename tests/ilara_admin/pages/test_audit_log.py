@@ -23,7 +23,7 @@ from ilara_admin.core.api_keys import api_key_revoke
 from ilara_admin.core.audit import Actor, request_id
 from ilara_admin.core.diff import Change, differences
 from ilara_admin.core.projects import project_update
-from ilara_admin.core.staff import membership_set, staff_update
+from ilara_admin.core.staff import membership_set, staff_create, staff_update
 from ilara_admin.models import AuditAction, AuditEntry, Environment, KeyKind, Role
 from ilara_admin.pages.audit_log import AuditFilterForm
 from ilara_admin.pages.audit_text import VERBS
@@ -34,12 +34,24 @@ from players.services import personal_data_seen, player_update
 from segments.lists.services import ids_add
 from segments.models import Segment
 from segments.services import segment_create, segment_delete, segment_update
-from tests.factories import ACTOR, make_environment, make_key, make_player, make_staff
+from tests.factories import (
+    ACTOR,
+    make_audited_environment,
+    make_environment,
+    make_key,
+    make_player,
+    make_staff,
+)
 from tests.pages import squeezed, text_of, url_of
 
 type SignIn = Callable[..., Client]
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
 HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def environment(db: None) -> Environment:
+    return make_audited_environment()
 
 
 @pytest.fixture
@@ -156,7 +168,8 @@ def test_entries_about_staff__are_for_admins_of_the_project_and_for_owners(
     staff_client: SignIn, environment: Environment
 ) -> None:
     """Those about accounts are for owners only, as they belong to no project."""
-    carla, elsewhere = make_staff(username="carla"), make_environment()
+    carla = staff_create(username="carla", password=None, actor=ACTOR)
+    elsewhere = make_environment()
     for place, role in ((environment, Role.VIEWER), (elsewhere, Role.SUPPORT)):
         membership_set(carla, place.project, role, actor=ACTOR)
     created, *_ = AuditEntry.objects.filter(action="staff.created", object_name="carla")
