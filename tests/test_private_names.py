@@ -11,7 +11,10 @@ TESTS = settings.BASE_DIR / "tests"
 MODULES = sorted(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("*.py"))
 
 # Names with an underscore in other packages that are documented or have no public equivalent.
-FOREIGN = {"_meta", "_replace", "_asdict", "_option_string_actions", "_base_executable"}
+FOREIGN = {
+    "_meta", "_replace", "_asdict", "_option_string_actions", "_base_executable",
+    "_fixture_teardown",
+}  # fmt: skip
 OWN = {"self", "cls"}
 
 
