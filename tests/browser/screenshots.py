@@ -1,6 +1,5 @@
 """Update the pictures of the README: `uv run python -m tests.browser.screenshots`."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,7 +19,6 @@ SIZE: ViewportSize = {"width": 1280, "height": 800}
 
 
 def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ilara_admin.settings")
     home = Path(tempfile.mkdtemp(prefix="ilara-pictures-"))
     try:
         with running_ilara(home, "--demo") as ilara:
