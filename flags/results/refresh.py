@@ -289,7 +289,7 @@ WITH touched AS (
 SELECT touched.player_id, since, latest > earliest FROM touched CROSS JOIN LATERAL (
     SELECT min(exposed_at) AS since, max(exposed_at) AS latest FROM exposure
     WHERE player_id = touched.player_id AND (experiment_id, phase) IN ({phases}) OFFSET 0) exposed
-WHERE since IS NOT NULL ORDER BY since"""
+WHERE since IS NOT NULL ORDER BY player_id"""
 
 
 class _FigureWriter:
@@ -353,7 +353,7 @@ class _FigureWriter:
             )
 
     def _write_page(self, after: int, end: int) -> None:
-        """Those who were exposed at about the same time together: what lies before is not read."""
+        """In the order of the ids, so that players of a chunk are near each other in indexes."""
         values: dict[str, Any] = {
             "environment": self.environment_id,
             "after": after,
@@ -368,9 +368,10 @@ class _FigureWriter:
         others = [(player_id, since) for player_id, since, is_whole in touched if not is_whole]
         for start in range(0, len(others), CHUNK_PLAYERS):
             chunk = others[start : start + CHUNK_PLAYERS]
-            players, (_, since) = [player_id for player_id, _ in chunk], chunk[0]
+            players, times = zip(*chunk, strict=True)
+            chosen = {"players": [*players], "since": min(times)}
             with _locked(self.environment_id) as cursor:
-                cursor.execute(self.after_sql, {**self.params, "players": players, "since": since})
+                cursor.execute(self.after_sql, {**self.params, **chosen})
 
     def write_retained(self, since: datetime, until: datetime) -> None:
         """Of players with a day of a retention metric that ended between the times: activity
