@@ -28,10 +28,15 @@ from ilara_admin.pages import live_changes
 from ilara_admin.pages.live_changes import notify_until
 from players.schemas import PlayerPatch
 from players.services import player_update
-from tests.factories import make_environment, make_player
+from tests.factories import make_audited_environment, make_environment, make_player
 from tests.members import make_member
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def environment(db: None) -> Environment:
+    return make_audited_environment()
 
 
 def told_of() -> list[Notification]:
@@ -157,7 +162,7 @@ def test_many_entries__are_told_in_chunks(
 @pytest.mark.django_db(transaction=True)
 def test_entry_that_commits_late__is_not_passed_over() -> None:
     """It has a lower id than one that was committed and could be reported before."""
-    environment = make_environment()
+    environment = make_audited_environment()
     Environment.objects.update(created_at=timezone.now() - timedelta(days=1))
     NotificationPosition.objects.all().delete()
     NotificationPosition.objects.create(entry_id=AuditEntry.objects.order_by("-pk")[0].pk)
