@@ -1,6 +1,5 @@
 """The event catalogue, the page of one event name, and rejected events."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -32,7 +31,6 @@ from events.unusual import State, Unusual
 from events.usage import users_of_events
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.core.projects import environment_update
-from ilara_admin.core.spreadsheet import cell
 from ilara_admin.core.text import isolated
 from ilara_admin.models import Role
 from ilara_admin.web.access import (
@@ -44,6 +42,7 @@ from ilara_admin.web.access import (
     staff_view,
 )
 from ilara_admin.web.confirm import Confirm, changed, form_conflict, is_review, render_confirm
+from ilara_admin.web.csv_download import csv_download
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import FormPage, add_errors, render_form
 from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
@@ -136,26 +135,23 @@ def event_names_csv(request: HtmxHttpRequest) -> HttpResponse:
     order = ordering(NAME_COLUMNS, form.value("sort") or "name")
     names = list(_matching(request, form, unusual).counted_since(day_start(now)).order_by(*order))
     users = users_of_events(request.environment, [name.name for name in names])
-    file = f"events-{request.project.slug}-{request.environment.slug}.csv"
-    disposition = {"Content-Disposition": f'attachment; filename="{file}"'}
-    response = HttpResponse(content_type="text/csv; charset=utf-8", headers=disposition)
-    writer = csv.writer(response)
-    writer.writerow(CSV)
+    rows = []
     for name in names:
         counted: Any = name  # annotated
         found = unusual.get(name.pk)
-        row = [
-            name.name,
-            found.state.value if found else "",
-            str(counted.recent),
-            str(name.count),
-            *(_csv_time(moment) for moment in (name.first_seen_at, name.last_seen_at)),
-            name.owner,
-            name.description,
-            ", ".join(f"{user.kind} {user.key}" for user in users[name.name]),
-        ]
-        writer.writerow(map(cell, row))
-    return response
+        rows.append(
+            [
+                name.name,
+                found.state.value if found else "",
+                str(counted.recent),
+                str(name.count),
+                *(_csv_time(moment) for moment in (name.first_seen_at, name.last_seen_at)),
+                name.owner,
+                name.description,
+                ", ".join(f"{user.kind} {user.key}" for user in users[name.name]),
+            ]
+        )
+    return csv_download(request, "events", CSV, rows)
 
 
 def _csv_time(moment: datetime) -> str:

@@ -20,7 +20,7 @@ from tests.processes import command_line
 from tests.running import Serve, bash
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(
         bool(settings.DATABASE_URL), reason="DATABASE_URL replaces the database under test"
     ),
@@ -28,7 +28,7 @@ pytestmark = [
 
 MEGABYTES = 130
 SECONDS = 3.0
-STARTS = 5  # beside other tests, some take longer than they would alone
+STARTS = 3
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 PAGES = (
@@ -128,7 +128,7 @@ def test_first_reply__takes_less_than_three_seconds(game: dict[str, Any]) -> Non
 
 def seconds_to_the_first_reply(game: dict[str, Any]) -> float:
     """Seconds from the start of `serve` to an evaluated flag, or the processor time until then if
-    that is less: beside other tests, it is what tells how long a quiet machine would take."""
+    that is less: beside other programs, it is what tells how long a quiet machine would take."""
     begin, serve = time.monotonic(), started(game)
     try:
         wait_until(lambda: evaluated(serve, game))

@@ -1,6 +1,5 @@
 """The list of flags: its filters, order, saved views and CSV. bulk.py changes the selected ones."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,9 +18,9 @@ from flags.engine.schedule import changes_later, figure_at, is_rolling_out
 from flags.models import Flag, FlagQuerySet
 from flags.usage import daily
 from ilara_admin.api import environment_cache
-from ilara_admin.core.spreadsheet import cell
 from ilara_admin.models import Environment, Role
 from ilara_admin.web.access import environment_url, may, staff_view
+from ilara_admin.web.csv_download import csv_download
 from ilara_admin.web.filters import FilterForm, address, render_list
 from ilara_admin.web.htmx import HtmxHttpRequest
 from ilara_admin.web.pagination import KeysetPage
@@ -214,14 +213,8 @@ def flag_list_csv(request: HtmxHttpRequest) -> HttpResponse:
         _matching(request, form, now).with_author().with_evidence(now).sortable().order_by(*order)
     )
     evaluations = daily([flag.pk for flag in flags], now - timedelta(days=USE_DAYS - 1))
-    name = f"flags-{request.project.slug}-{request.environment.slug}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    response = HttpResponse(content_type="text/csv; charset=utf-8", headers=headers)
-    writer = csv.writer(response)
-    writer.writerow(CSV)
-    for flag in flags:
-        writer.writerow(cell(text) for text in _csv_row(flag, sum(evaluations[flag.pk]), now))
-    return response
+    rows = (_csv_row(flag, sum(evaluations[flag.pk]), now) for flag in flags)
+    return csv_download(request, "flags", CSV, rows)
 
 
 def _csv_row(flag: Flag, evaluations: int, now: datetime) -> list[str]:

@@ -1,6 +1,5 @@
 """The pages of experiments and guarded rollouts: the list, one of them, and what becomes of it."""
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -54,7 +53,6 @@ from flags.results.result_text import TONES, verdict_text
 from flags.results.result_views import results_of
 from ilara_admin.core.changes import Conflict, reason_of
 from ilara_admin.core.open_requests import open_about
-from ilara_admin.core.spreadsheet import cell
 from ilara_admin.models import AuditAction, AuditEntry, Role
 from ilara_admin.web.access import actor_of, environment_url, may, staff_view
 from ilara_admin.web.confirm import (
@@ -67,6 +65,7 @@ from ilara_admin.web.confirm import (
     render_confirm,
     render_conflict,
 )
+from ilara_admin.web.csv_download import csv_download
 from ilara_admin.web.filters import render_list
 from ilara_admin.web.forms import add_errors
 from ilara_admin.web.htmx import HtmxHttpRequest
@@ -219,21 +218,18 @@ def experiment_csv(request: HtmxHttpRequest, key: str) -> HttpResponse:
     of the newest sample ratio check, the same in all lines."""
     latest = latest_results(_experiment(request, key))
     results = results_json(latest, outcomes_by_day(latest))
-    name = f"results-{request.project.slug}-{request.environment.slug}-{key}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    response = HttpResponse(content_type="text/csv; charset=utf-8", headers=headers)
-    writer = csv.writer(response)
-    writer.writerow(CSV)
-    for metric in results.metrics:
-        for day in metric.days or ():
-            for found in day.variants:
-                row = (
-                    metric.metric, metric.role, day.day, found.variant, found.players, found.mean,
-                    found.lift, found.low, found.high, metric.level,
-                    str(results.sample_ratio.trusted).lower(),
-                )  # fmt: skip
-                writer.writerow(cell("" if each is None else str(each)) for each in row)
-    return response
+    trusted = str(results.sample_ratio.trusted).lower()
+    rows = (
+        (
+            metric.metric, metric.role, day.day, found.variant, found.players, found.mean,
+            found.lift, found.low, found.high, metric.level, trusted,
+        )
+        for metric in results.metrics
+        for day in metric.days or ()
+        for found in day.variants
+    )  # fmt: skip
+    texts = (["" if each is None else str(each) for each in row] for row in rows)
+    return csv_download(request, "results", CSV, texts, key)
 
 
 def _line(entry: AuditEntry) -> dict[str, Any]:

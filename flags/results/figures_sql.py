@@ -87,8 +87,7 @@ def write_sql(
     before all rows that count. A row that was exposed at another time meanwhile is left out.
 
     Unless `whole`, exposures without values are left out, and what only an event of the ledger or
-    one before the exposure can change is kept: the values before, and those of purchases. That
-    halves the time that is looked at.
+    one before the exposure can change is kept: the values before, and those of purchases.
     """
     kinds = {metric.kind for metric in _metrics(measured)}
     sources = [
@@ -106,9 +105,10 @@ def write_sql(
 WITH chosen AS MATERIALIZED (SELECT unnest(%(players)s::uuid[]) AS player_id)
 , exposed AS MATERIALIZED (
     SELECT found.* FROM chosen CROSS JOIN LATERAL (
-        SELECT player_id, experiment_id, phase, exposed_at, figures, before FROM exposure
+        SELECT player_id, experiment_id, phase, exposed_at {"" if whole else ", figures, before"}
+        FROM exposure
         WHERE player_id = chosen.player_id AND (experiment_id, phase) IN ({phases})
-          AND {"true" if whole else "NOT is_new"}
+          {"" if whole else "AND NOT is_new"}
         OFFSET 0) found)
 {"".join(sources)}
 , computed AS MATERIALIZED ({rows})

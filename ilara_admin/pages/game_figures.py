@@ -3,7 +3,6 @@
 Nothing here reads players or ledgers, so the cost of the page depends only on the number of days.
 """
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -16,7 +15,6 @@ from django.http import HttpResponse
 from django.utils import timezone
 
 from flags.models import FlagRevision
-from ilara_admin.core.spreadsheet import cell
 from ilara_admin.models import Environment, Role
 from ilara_admin.pages.figure_sums import (
     CohortSums,
@@ -35,6 +33,7 @@ from ilara_admin.templatetags.ilara import money
 from ilara_admin.web.access import environment_url, staff_view
 from ilara_admin.web.chart_axes import label_axis, time_axis, value_text
 from ilara_admin.web.charts import AnyChart, Chart, ChartSeries, Marker, bars, heat_map, lines
+from ilara_admin.web.csv_download import csv_download
 from ilara_admin.web.filters import FilterForm, render_list
 from ilara_admin.web.htmx import HtmxHttpRequest
 from players.days import HISTORY_DAYS
@@ -419,17 +418,12 @@ def overview_csv(request: HtmxHttpRequest) -> HttpResponse:
     period = form.period(timezone.now().astimezone(UTC).date())
     found = figures_of(request.environment, period, form.dimension)
     cohorts = {(each.day, each.dimension, each.value): each for each in found.cohorts}
-    place = f"{request.project.slug}-{request.environment.slug}"
-    name = f"figures-{place}-{period.start}-{period.end}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    response = HttpResponse(content_type="text/csv; charset=utf-8", headers=headers)
-    writer = csv.writer(response)
-    writer.writerow(CSV)
-    for row in found.rows:
-        if row.day >= period.start:
-            cohort = cohorts.get((row.day, row.dimension, row.value))
-            writer.writerow(cell(text) for text in _csv_row(row, cohort))
-    return response
+    rows = (
+        _csv_row(row, cohorts.get((row.day, row.dimension, row.value)))
+        for row in found.rows
+        if row.day >= period.start
+    )
+    return csv_download(request, "figures", CSV, rows, str(period.start), str(period.end))
 
 
 def _csv_row(row: PlayerDay, cohort: PlayerCohort | None) -> list[str]:

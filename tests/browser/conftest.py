@@ -207,11 +207,15 @@ class Window:
         # Not at each Tab: to find a role, Chromium computes that of each element.
         element = target.element_handle()
         for _ in range(200):
-            if not element.evaluate("element => element.isConnected"):
+            state = element.evaluate(
+                "element => element.isConnected && [element === document.activeElement]"
+            )
+            if not state:  # htmx has replaced it meanwhile
                 element = target.element_handle()
-            if element.evaluate("element => element === document.activeElement"):
+            elif state[0]:
                 return
-            self.page.keyboard.press("Tab")
+            else:
+                self.page.keyboard.press("Tab")
         raise AssertionError(f"Tab does not reach {target}")
 
     def listen(self, page: Page) -> None:
