@@ -132,6 +132,7 @@ COUNTED = "SELECT coalesce(sum(count), 0) FROM event_hour"
 QUEUED = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'segments.tasks.size_count'"
 RUNNING = """SELECT count(*) FROM procrastinate_jobs
              WHERE task_name = 'segments.tasks.size_count' AND status = 'doing'"""
+COUNTED_SEGMENTS = "SELECT count(*) FROM segment WHERE sized_at IS NOT NULL"
 SEND = """INSERT INTO event (player_id, received_at, environment_id, event_id, name, properties,
                              occurred_at)
           SELECT gen_random_uuid(), now(), e.id, gen_random_uuid()::text, 'start', '{}', now()
@@ -176,7 +177,7 @@ def test_fold__is_less_than_10_seconds_behind_with_200_slow_counts_queued(
             time.sleep(1)
         wait_until(lambda: database.one(COUNTED) == sent, 10)
         assert max(lags) < 10
-        assert database.one(RUNNING) == 2, "the counts were not slow"
+        assert database.one(COUNTED_SEGMENTS) == 0, "the counts were not slow"
     wait_until(lambda: database.one(QUEUED) == 0)
     assert database.one("SELECT count(*) FROM segment WHERE sized_at IS NULL") == 0
 
@@ -194,7 +195,7 @@ def test_worker__outlives_an_absent_database(
     # The events are counted after recovery, a period of the fold and the settling time.
     wait_until(lambda: database.one(COUNTED) > before, 5 + 5 + 4)
     wait_until(lambda: "the database is back" in worker.log.read_text())
-    own = [line for line in worker.lines if "the database" in line]
+    own = [line for line in worker.lines if "the database is" in line]
     assert "the database is away, waiting for it: " in own[0]
     assert len(own) <= 4, "a lane that notices it late may say it once more"
     assert "Traceback" not in worker.log.read_text()
@@ -238,7 +239,7 @@ def test_stop__returns_running_jobs_to_the_queue(
     with two_counts_running(database, start) as worker:
         worker.stop()
         # A periodic job may have waited for the locked table, too.
-        usual = ("runs again", "due to statement timeout")
+        usual = ("runs again", "due to statement timeout", "due to lock timeout")
         assert not [line for line in worker.lines if not any(text in line for text in usual)]
         assert database.one(RUNNING) == 0
         assert database.one("SELECT count(*) FROM procrastinate_workers") == 0

@@ -35,7 +35,7 @@ def test_measure_and_ship__by_keyboard(window: Callable[..., Window]) -> None:
     try:
         page = staff.open(f"experiments/{FLAG}/")
         staff.press("link", "Decide")
-        staff.select(page.get_by_label("Decision"), "Ship story")
+        staff.select(page.get_by_label("Decision", exact=True), "Ship story")
         expect(page.get_by_role("dialog")).to_contain_text("switch")
         staff.press("button", "Decide in live")
         staff.fill(page.locator("#guard-reason"), "It keeps more players")
@@ -51,7 +51,7 @@ def test_measure_and_ship__by_keyboard(window: Callable[..., Window]) -> None:
     page = staff.open(f"experiments/{FLAG}/")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Running")
     staff.press("link", "Decide")
-    staff.select(page.get_by_label("Decision"), "Stop without shipping")
+    staff.select(page.get_by_label("Decision", exact=True), "Stop without shipping")
     staff.press("button", "Decide in live")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Decided to stop")
 
