@@ -1,7 +1,7 @@
 """Clients read and write while processes are killed and stopped in turn: no acknowledged write is
 lost or doubled, every error has the envelope, and calls succeed soon after the database returns.
 
-`CHAOS_SECONDS=300 uv run pytest tests/test_chaos.py -m slow` runs it for five minutes.
+`CHAOS_SECONDS=300 uv run pytest tests/test_chaos.py -m alone -n 0` runs it for five minutes.
 """
 
 import http.client
@@ -29,7 +29,7 @@ from tests.homes import answers, empty_home, postmaster, wait_until
 from tests.processes import command_line, families, parents
 from tests.running import Serve, on_embedded_database, query
 
-pytestmark = [pytest.mark.slow, on_embedded_database]
+pytestmark = [pytest.mark.alone, on_embedded_database]
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
 CLIENTS = 8

@@ -12,7 +12,7 @@ from tests.api_client import EVENTS, FLAGS, PLAYERS, HttpApi, Reply
 from tests.homes import wait_until
 from tests.own_database import Game, own_game
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.alone
 
 THREADS = 8
 READY_SECONDS = 2.0
