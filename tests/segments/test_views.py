@@ -323,7 +323,7 @@ def test_segment_pages__parse_only_rules_that_mention_the_segment(
         return segments_named(document)
 
     monkeypatch.setattr("segments.models.segments_named", counted)
-    monkeypatch.setattr("flags.models.segments_named", counted)
+    monkeypatch.setattr("flags.models.flags.segments_named", counted)
     level = {"field": "level", "operator": ">=", "value": 1}
     for key in ("a", "a.b", "b"):
         segment_create(
