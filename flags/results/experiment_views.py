@@ -1,7 +1,6 @@
 """The pages of experiments and guarded rollouts: the list, one of them, and what becomes of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -36,16 +35,15 @@ from flags.models import (
 from flags.results import experiments
 from flags.results.evidence import evidence_of, evidence_rows
 from flags.results.experiment_forms import DecideForm, ExperimentFilterForm, ExtendForm
+from flags.results.experiment_warnings import warnings_of
 from flags.results.experiment_words import (
     ACT_WORDS,
     field_differences,
     population_text,
     share_text,
 )
-from flags.results.figures_sql import EVENT_KINDS
 from flags.results.group_ranges import is_limited
 from flags.results.latest import latest_results, measure_of, outcomes_by_day, results_json
-from flags.results.measured import rule_of
 from flags.results.measured_by import state_of
 from flags.results.outcome import is_trusted, outcome_of
 from flags.results.reading import arms_of
@@ -259,48 +257,6 @@ def _rule(experiment: Experiment) -> dict[str, Any]:
             parts = sentences.sentence_parts(rule, timezone.localtime(now))
             return {"parts": parts, "number": number, "figure": rollout_at(rule, now)}
     return {}
-
-
-def warnings_of(experiment: Experiment) -> list[str]:
-    """Why a running experiment records no players, or soon counts less, as sentences."""
-    if experiment.state != ExperimentState.RUNNING:
-        return []
-    flag = experiment.flag
-    if flag.archived_at:
-        return [f"Nothing is recorded: the flag {flag.key} is archived."]
-    if not flag.enabled:
-        return [f"Nothing is recorded: the flag {flag.key} is off."]
-    if flag.problem:
-        return [f"Nothing is recorded: the flag {flag.key} cannot be read."]
-    rule = rule_of(flag.spec, experiment.rule_id)
-    if rule is None:
-        return ["Nothing is recorded: the rule was removed."]
-    if not rollout_at(rule, timezone.now()):
-        return ["Nothing is recorded while the rule serves no player."]
-    return _lost_events(experiment)
-
-
-def _lost_events(experiment: Experiment) -> list[str]:
-    """A warning if the phase lasts, or is planned to last, longer than its events are kept."""
-    began, end = experiment.phase_at, experiment.planned_end
-    days = experiment.flag.environment.retention_days
-    kept = (began or timezone.now()) + timedelta(days=days)
-    is_over = kept < timezone.now()
-    if not is_over and (end is None or end <= kept.date()):
-        return []
-    if not experiment.metrics.filter(metric__kind__in=EVENT_KINDS).exists():
-        return []
-    fix = "Decide earlier, or keep events longer in the settings."
-    if is_over:
-        return [
-            f"This phase is older than its events, which are kept for {days} days: players lose "
-            f"what they did first. {fix}"
-        ]
-    day = timezone.localtime(kept)
-    return [
-        f"Events are kept for {days} days. From {day.day} {day:%b %Y} on, before the planned end, "
-        f"players lose what they did first. {fix}"
-    ]
 
 
 def _uses(experiment: Experiment) -> list[dict[str, Any]]:

@@ -48,6 +48,31 @@ def _measured(document: Any, rule_id: str) -> dict[str, Any] | None:
     return {"rule": kept, "values": values, "default": default}
 
 
+def rules_until(document: Any, rule_id: str) -> list[Mapping[str, Any]]:
+    """The rules of a stored document up to this one, which decide who comes to it."""
+    found = []
+    for rule in _items(document, "rules"):
+        found.append(rule)
+        if rule.get("id") == rule_id:
+            break
+    return found
+
+
+def reached_alike(one: Any, other: Any, rule_id: str) -> bool:
+    """Whether the same players come to the rule in two stored documents, if the segments and flags
+    that they name are the same. Names of rules do not count."""
+    return identical(_above(one, rule_id), _above(other, rule_id))
+
+
+def _above(document: Any, rule_id: str) -> dict[str, Any]:
+    rules = [
+        {key: rule[key] for key in rule if key != "name"}
+        for rule in rules_until(document, rule_id)
+        if rule.get("id") != rule_id
+    ]
+    return {"rules": rules, "prerequisites": _items(document, "prerequisites")}
+
+
 def _items(document: Any, name: str) -> list[Mapping[str, Any]]:
     items = document.get(name) if isinstance(document, dict) else None
     return [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []

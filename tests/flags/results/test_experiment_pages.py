@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,13 +17,15 @@ from flags.models import (
     ExperimentResult,
     ExperimentState,
     Flag,
+    FlagRevision,
     Metric,
     MetricKind,
 )
-from flags.results.experiment_views import warnings_of
+from flags.results.experiment_warnings import warnings_of
 from flags.services import flag_create, flag_set_enabled, flag_update
 from ilara_admin.core.guard import Act
 from ilara_admin.models import ChangeRequest, Environment, Role
+from segments.services import segment_create, segment_update
 from tests.factories import ACTOR, make_experiment, make_metric
 from tests.members import client_for, make_member
 from tests.pages import HTMX, text_of, url_of
@@ -206,6 +209,45 @@ def test_detail__warns_of_events_that_are_deleted(
     found = " ".join(warnings_of(running))
     assert bool(found) is bool(text)
     assert text in found
+
+
+def test_detail__warns_of_other_players(
+    client: Client, environment: Environment, running: Experiment, flag: Flag
+) -> None:
+    """Whom a segment, also one behind another, or a rule above the measured one sends."""
+    level = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
+    named = partial(segment_create, environment=environment, name="", actor=ACTOR)
+    inner = named(key="inner", rule=level)
+    refers = {"field": "segment", "operator": "in", "value": ["inner"]}
+    named(key="outer", rule={"operator": "AND", "conditions": [refers]})
+
+    def rules_are(*rules: Rule) -> None:
+        flag.refresh_from_db()
+        before, document = flag.revision, replace(flag.spec, rules=rules)
+        flag_update(flag, document=document, base_revision=before, actor=ACTOR)
+        newer = FlagRevision.objects.filter(flag=flag, number__gt=before)
+        newer.update(created_at=datetime.now(UTC))  # its default is the start of the test
+
+    def texts() -> list[str]:
+        found = warnings_of(Experiment.objects.select_related("flag__environment").get())
+        shown = page(client, environment, "experiment_detail", "bigger")
+        assert all(text in shown for text in found)
+        return found
+
+    outer = Rule(id="outer", segment="outer", variant="enabled")
+    below = Rule(id="below", variant="enabled")
+    rules_are(outer, SPLIT)
+    Experiment.objects.update(phase_at=datetime.now(UTC))
+    assert texts() == []
+    rules_are(replace(outer, name="Renamed"), SPLIT, below)
+    assert texts() == []
+    segment_update(inner, name="New", rule=level, description="", actor=ACTOR)
+    (text,) = texts()
+    assert text.startswith("The segment inner, on which the rule depends, was edited on ")
+    Experiment.objects.update(phase_at=datetime.now(UTC))
+    rules_are(replace(outer, variant="disabled"), SPLIT)
+    (text,) = texts()
+    assert "rules above the measured rule or prerequisites changed" in text
 
 
 def test_viewers__read(environment: Environment, running: Experiment) -> None:
