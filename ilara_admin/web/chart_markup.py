@@ -4,29 +4,25 @@ of the time of a page: a chart has up to a hundred columns."""
 from collections.abc import Iterable
 from html import escape
 
-from ilara_admin.web.charts import Chart, ChartColumn, ChartFigure, HeatMap, HeatRow, Marker
+from ilara_admin.web.charts import Chart, ChartColumn, HeatMap, HeatRow, Marker
 
 
 def column_markup(column: ChartColumn, key: str, attributes: str = "") -> str:
-    """Where the pointer or the focus reads a column. The radio buttons of a chart are one Tab stop,
-    and the arrow keys move between them; an empty `form` keeps them out of any form."""
+    """Where the pointer or the focus reads a column: a line for each figure, its name and its text
+    apart by a tab. The radio buttons of a chart are one Tab stop, and the arrow keys move between
+    them; an empty `form` keeps them out of any form."""
     attributes += " data-end" if column.end else ""
     attributes += " data-marked" if column.markers else ""
-    figures = "".join(map(_figure_markup, column.figures))
+    figures = (f"{each.name}\t{each.text}" if each.name else each.text for each in column.figures)
+    text = escape("\n".join([column.label, *figures]))
     pins = "".join(
         f'<a href="{escape(each.href)}"><span class="tip">{escape(each.label)}</span></a>'
         for each in column.markers
     )
     return (
-        f'<div data-hit{attributes}><label><input type="radio" name="{key}" form="">'
-        f'<span class="tip"><strong>{escape(column.label)}</strong>{figures}</span></label>'
+        f'<div data-hit{attributes}><input type="radio" name="{key}" form="" aria-label="{text}">'
         f"{pins}</div>"
     )
-
-
-def _figure_markup(figure: ChartFigure) -> str:
-    series = f' data-series="{figure.series}"' if figure.series else ""
-    return f"<span{series}>{escape(figure.name)} <b>{escape(figure.text)}</b></span>"
 
 
 def columns_markup(chart: Chart) -> str:

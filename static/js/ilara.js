@@ -249,6 +249,28 @@
     htmx.ajax("GET", `${badge.dataset.resume}&since=${cursor}`, { target: "#tail", swap: "outerHTML" });
   }, 5000);
 
+  // --- Charts: the tip of a column, with the colours of the legend. Without this script, it is plain text by CSS ---
+  for (const type of ["pointerover", "focusin"]) {
+    on(type, (event) => {
+      const column = near(event, "[data-hit] > input:not(:has(+ .tip))");
+      if (!column) return;
+      const legend = column.closest(".chart").querySelectorAll("figcaption li");
+      const tip = document.createElement("span");
+      tip.className = "tip";
+      tip.ariaHidden = "true";
+      column.ariaLabel.split("\n").forEach((text, index) => {
+        const line = document.createElement(index ? "span" : "strong");
+        const [value, name = ""] = text.split("\t").reverse();
+        line.append(index ? `${name} ` : "", document.createElement("b"));
+        line.lastChild.textContent = value;
+        const series = legend[index - 1]?.dataset.series;
+        if (series) line.dataset.series = series;
+        tip.append(line);
+      });
+      column.after(tip);
+    });
+  }
+
   // --- Links to other environments keep the filters of a list, which htmx puts into the address ---
   on("htmx:pushedIntoHistory", () => {
     const query = new URLSearchParams(location.search);

@@ -33,7 +33,7 @@ def test_page_with_a_fit__shows_the_backtest_as_chart_and_table(
     assert "calibrated on the past of" in text
     fullest = max(fit.bins, key=lambda each: int(each["players"]))
     start = round(100 * fullest["start"])
-    assert f"Risk {start} % to {start + 10} %, {fullest['players']} players</strong>" in text
+    assert f"Risk {start} % to {start + 10} %, {fullest['players']} players\n" in text
 
 
 def test_fit_of_a_version_that_did_not_calibrate__is_shown_as_such(

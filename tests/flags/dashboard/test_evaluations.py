@@ -48,11 +48,11 @@ def test_hours_and_days__have_a_column_each_with_the_counts_by_variant(
     html = panel(viewer, flag)
     assert html.count("<div data-hit") == 48
     assert "enabled <b>12</b>" in html  # of the legend
-    assert "<b>3 evaluations</b>" in html
+    assert '\n3 evaluations">' in html
     assert "1,000" not in html
     days = panel(viewer, flag, "?evaluations=day")
     assert days.count("<div data-hit") == 90
-    assert "<b>1,000 evaluations</b>" in days
+    assert '\n1,000 evaluations">' in days
     assert panel(viewer, flag, "?evaluations=day", headers=HTMX) == days
     assert panel(viewer, flag, "?evaluations=nonsense").count("<div data-hit") == 48
 
@@ -62,7 +62,7 @@ def test_columns__begin_in_the_users_zone(viewer: Client, flag: Flag) -> None:
     User.objects.update(time_zone="Asia/Kolkata")
     with timezone.override("Asia/Kolkata"):
         local = timezone.localtime(timezone.now().replace(minute=0))
-    assert f"<strong>{local.day} {local:%b}, {local:%H}:30</strong>" in panel(viewer, flag)
+    assert f'aria-label="{local.day} {local:%b}, {local:%H}:30\n' in panel(viewer, flag)
 
 
 def test_every_revision__has_a_marker_that_leads_to_its_diff(viewer: Client, flag: Flag) -> None:
@@ -91,7 +91,7 @@ def test_many_variants__are_told_apart_by_six_colours(viewer: Client, flag: Flag
         *("gone-4", "gone-5", "gone-6", "gone-7", "gone-8", "others"),
     ]
     assert "others <b>46</b>" in html
-    assert "<b>126 evaluations</b>" in html
+    assert '\n126 evaluations">' in html
 
 
 def test_without_evaluations__says_so(viewer: Client, flag: Flag) -> None:
@@ -103,4 +103,4 @@ def test_without_evaluations__says_so(viewer: Client, flag: Flag) -> None:
 def test_flag_that_cannot_be_read__shows_its_evaluations(viewer: Client, flag: Flag) -> None:
     use(flag, "enabled", timedelta(), 5)
     Flag.objects.filter(pk=flag.pk).update(document={"variants": 3})
-    assert "<b>5 evaluations</b>" in panel(viewer, flag)
+    assert '\n5 evaluations">' in panel(viewer, flag)
