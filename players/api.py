@@ -290,9 +290,9 @@ def _changes(body: schemas.PlayerRegister | schemas.PlayerPatch) -> dict[str, li
         changes["device_id"] = [body.device_id]
     if body.email is not UNSET:
         changes["email"] = [body.email]
-    if given := isinstance(body.attributes, dict) and body.attributes:
-        merged = {name: value for name, value in given.items() if value is not None}
-        removed = [name for name, value in given.items() if value is None]
+    if isinstance(body.attributes, dict) and body.attributes:
+        merged = {name: value for name, value in body.attributes.items() if value is not None}
+        removed = [name for name, value in body.attributes.items() if value is None]
         changes["attributes"] = [msgspec.json.encode(merged).decode(), removed]
     return changes
 

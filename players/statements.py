@@ -103,7 +103,7 @@ FROM env LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id"""
 
 
 # Of device_id, email and attributes, `columns` are those that the request gives. The statements set
-# no others, as PostgreSQL parses the conditions of the triggers of all columns that one sets.
+# no others: PostgreSQL parses the condition of a trigger each time a statement sets its column.
 
 
 # If the external id is an alias, updates its player. player_registered_by locks the id, then reads
