@@ -3,6 +3,7 @@
 import re
 import uuid
 from datetime import UTC
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from django.db import IntegrityError
 from django.http import HttpResponse
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from ilara_admin.api.bodies import client_id, digest_of, parse_moment, parse_uuid, read_object
 from ilara_admin.api.dispatch import ApiRequest, respond, route, run, run_one
@@ -55,21 +56,20 @@ def player_register(request: ApiRequest, body: schemas.PlayerRegister) -> HttpRe
     from the external id, so it never changes; all other calls take it. Updates `last_seen_at`."""
     if problem := name_problem(body.external_id):
         raise invalid(f"external_id {problem}", "external_id")
-    attributes, removed = _attributes(body.attributes)
+    changes = _changes(body)
+    attributes, *removed = changes.get("attributes", ["{}"])
     row = _write(
         request,
-        statements.UPSERT,
+        statements.upsert(tuple(changes)),
         [
             player_id_for(request.snapshot.namespace, body.external_id),
             body.external_id,
-            _given(body.device_id),
-            _given(body.email),
+            *changes.get("device_id", [None]),
+            *changes.get("email", [None]),
             attributes,
-            body.device_id is not UNSET,
-            body.email is not UNSET,
-            removed,
             request.snapshot.at_risk_days,
             request.snapshot.churned_days,
+            *removed,
         ],
     )
     player = player_of(row[1:])
@@ -154,21 +154,14 @@ def player_patch(
     if unset and not schemas.PATCHED.intersection(read_object(request) or {}):
         unknown = f". Unknown: {', '.join(request.ignored)}" if request.ignored else ""
         raise invalid(f"Nothing to change: give device_id, email or attributes{unknown}")
-    attributes, removed = _attributes(body.attributes)
-    row = _write(
-        request,
-        statements.PATCH,
-        [
-            player_id,
-            _given(body.device_id),
-            _given(body.email),
-            attributes,
-            body.device_id is not UNSET,
-            body.email is not UNSET,
-            removed,
-        ],
-    )
-    return respond(_player(request, player_or_404(request, player_id, row), body))
+    changes = _changes(body)
+    if changes:
+        values = [player_id, *chain.from_iterable(changes.values())]
+        row = _write(request, statements.patch(tuple(changes)), values)
+        player = player_or_404(request, player_id, row)
+    else:
+        player = find_player(request, player_id)
+    return respond(_player(request, player, body))
 
 
 @endpoint(
@@ -289,17 +282,19 @@ def _conflicts(sql: str, sent: list[Any]) -> tuple[str, ...]:
     return tuple(row[0]) if row else ()
 
 
-def _attributes(given: dict[str, Any] | UnsetType | None) -> tuple[str, list[str]]:
-    """The attributes to merge, as JSON text, and the names to remove."""
-    if isinstance(given, UnsetType) or given is None:
-        return "{}", []
-    merged = {name: value for name, value in given.items() if value is not None}
-    removed = [name for name, value in given.items() if value is None]
-    return msgspec.json.encode(merged).decode(), removed
-
-
-def _given[T](value: T | UnsetType) -> T | None:
-    return None if isinstance(value, UnsetType) else value
+def _changes(body: schemas.PlayerRegister | schemas.PlayerPatch) -> dict[str, list[Any]]:
+    """The values of the columns that a body gives: of attributes, those to merge as JSON text, and
+    the names to remove."""
+    changes: dict[str, list[Any]] = {}
+    if body.device_id is not UNSET:
+        changes["device_id"] = [body.device_id]
+    if body.email is not UNSET:
+        changes["email"] = [body.email]
+    if isinstance(body.attributes, dict) and body.attributes:
+        merged = {name: value for name, value in body.attributes.items() if value is not None}
+        removed = [name for name, value in body.attributes.items() if value is None]
+        changes["attributes"] = [msgspec.json.encode(merged).decode(), removed]
+    return changes
 
 
 def _player(

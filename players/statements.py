@@ -10,6 +10,7 @@ cannot read another table.
 
 import uuid
 from functools import cache
+from itertools import count
 
 from ilara_admin.api.dispatch import ApiRequest, run_one
 from ilara_admin.api.errors import ApiError, not_found
@@ -100,12 +101,21 @@ FIND_WITH_ACTIVITY = f"""
 SELECT env.config_version, env.now, {COLUMNS}, p.activity
 FROM env LEFT JOIN player p ON p.id = $4 AND p.environment_id = env.id"""
 
+
+# Of device_id, email and attributes, `columns` are those that the request gives. The statements set
+# no others: PostgreSQL parses the condition of a trigger each time a statement sets its column.
+
+
 # If the external id is an alias, updates its player. player_registered_by locks the id, then reads
 # the alias; see aliases.py.
 #
-# $4 id, $5 external_id, $6 device_id, $7 email, $8 attributes, $9 device_id given, $10 email given,
-# $11 attributes to remove, $12 at_risk_days, $13 churned_days
-UPSERT = f""", written AS (
+# $4 id, $5 external_id, $6 device_id, $7 email, $8 attributes, $9 at_risk_days, $10 churned_days,
+# and with attributes $11 those to remove
+@cache
+def upsert(columns: tuple[str, ...]) -> str:
+    merged = {"attributes": "(p.attributes || excluded.attributes) - $11::text[]"}
+    given = [f"{column} = {merged.get(column, f'excluded.{column}')}" for column in columns]
+    return f""", written AS (
     INSERT INTO player AS p (
         id, environment_id, external_id, device_id, email, attributes,
         first_seen_at, last_seen_at, last_active_on, active_since)
@@ -113,23 +123,27 @@ UPSERT = f""", written AS (
            env.now, env.now, (env.now AT TIME ZONE 'UTC')::date, env.now
     FROM env WHERE env.open
     ON CONFLICT (id) DO UPDATE SET
-        device_id = CASE WHEN $9::bool THEN excluded.device_id ELSE p.device_id END,
-        email = CASE WHEN $10::bool THEN excluded.email ELSE p.email END,
-        attributes = (p.attributes || excluded.attributes) - $11::text[],
-        {seen("excluded.last_seen_at", "$12", "$13")}
+        {", ".join([*given, seen("excluded.last_seen_at", "$9", "$10")])}
     RETURNING {COLUMNS}, (p.xmax = 0) AS created)
 SELECT env.config_version, env.now, p.created, {COLUMNS} FROM env LEFT JOIN written p ON true"""
 
-# $4 id, $5 device_id, $6 email, $7 attributes, $8 device_id given, $9 email given,
-# $10 attributes to remove
-PATCH = f""", written AS (
-    UPDATE player p SET
-        device_id = CASE WHEN $8::bool THEN $5::text ELSE p.device_id END,
-        email = CASE WHEN $9::bool THEN $6::text ELSE p.email END,
-        attributes = (p.attributes || $7::jsonb) - $10::text[]
+
+# $4 id, then the values of the columns, and after attributes those to remove
+@cache
+def patch(columns: tuple[str, ...]) -> str:
+    number = count(5)
+    given = [
+        f"attributes = (p.attributes || ${next(number)}::jsonb) - ${next(number)}::text[]"
+        if column == "attributes"
+        else f"{column} = ${next(number)}::text"
+        for column in columns
+    ]
+    return f""", written AS (
+    UPDATE player p SET {", ".join(given)}
     FROM env WHERE p.id = $4 AND p.environment_id = env.id AND env.open
     RETURNING {COLUMNS})
 SELECT env.config_version, env.now, {COLUMNS} FROM env LEFT JOIN written p ON true"""
+
 
 _TARGET = """, target AS (
     SELECT p.id FROM player p JOIN env ON p.environment_id = env.id

@@ -84,13 +84,13 @@ def attributes_watch() -> None:
         declared = Environment.objects.values_list("searchable_attributes", flat=True)
         names = sorted({name for each in declared for name in each})
         inserted: list[sql.Composable] = []
-        updated: list[sql.Composable] = []
+        updated: list[sql.Composable] = [sql.SQL("false")]
         if len(names) > MAX_WATCHED:
             inserted.append(sql.SQL("NEW.attributes <> '{}'"))
-            updated.append(sql.SQL("OLD.attributes <> NEW.attributes"))
+            updated = [sql.SQL("OLD.attributes <> NEW.attributes")]
         elif names:
             inserted.append(sql.SQL("NEW.attributes ?| {}").format(sql.Literal(names)))
-            updated += [
+            updated = [
                 sql.SQL("OLD.attributes -> {0} IS DISTINCT FROM NEW.attributes -> {0}").format(
                     sql.Literal(name)
                 )
@@ -99,7 +99,7 @@ def attributes_watch() -> None:
         either = sql.SQL(" OR ")
         statement = sql.SQL(TRIGGERS).format(
             inserted=either.join([sql.SQL(INSERTED), *inserted]),
-            updated=either.join([sql.SQL(UPDATED), *updated]),
+            updated=either.join(updated),
         )
         cursor.execute(statement.as_string(cursor.connection).replace("%", "%%"), [])
 
@@ -108,12 +108,11 @@ def attributes_watch() -> None:
 PATIENCE = "1500ms"
 MAX_WATCHED = 50
 INSERTED = "NEW.email IS NOT NULL OR NEW.device_id IS NOT NULL"
-UPDATED = "OLD.email IS DISTINCT FROM NEW.email OR OLD.device_id IS DISTINCT FROM NEW.device_id"
 TRIGGERS = """
 CREATE OR REPLACE TRIGGER player_value_inserted AFTER INSERT ON player
 FOR EACH ROW WHEN ({inserted}) EXECUTE FUNCTION player_value_insert();
-CREATE OR REPLACE TRIGGER player_value_updated AFTER UPDATE OF email, device_id, attributes
-ON player FOR EACH ROW WHEN ({updated}) EXECUTE FUNCTION player_value_update()"""
+CREATE OR REPLACE TRIGGER player_value_attributes_updated AFTER UPDATE OF attributes ON player
+FOR EACH ROW WHEN ({updated}) EXECUTE FUNCTION player_value_attributes()"""
 
 
 def _clear(fill: ValueFill) -> None:

@@ -135,7 +135,7 @@ def all_rows() -> Snapshot:
             dropped = list(COLUMNS_LEFT_OUT.get(name, ()))
             cursor.execute(f'SELECT (to_jsonb(t) - %s::text[])::text FROM "{name}" t', [dropped])
             found[name] = sorted(row for (row,) in cursor.fetchall())
-    # A removed value stays as a row with null, see player_value_keep.
+    # A removed value stays as a row with null, see the migration of players.
     found["player_value"] = [row for row in found["player_value"] if '"value": null' not in row]
     assert found["flag"]
     return found

@@ -92,14 +92,27 @@ def test_values__follow_every_write(searchable: Environment, public_api: Api) ->
     assert stored(player["id"]) == {"email": None, "device_id": None, NAME: None}
 
 
+def test_values__follow_many_declared_attributes(
+    environment: Environment, public_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(values, "MAX_WATCHED", 1)
+    declare(environment, "guild", "user_name")
+    values_fill(environment.pk)
+    player = public_api.register(attributes={"user_name": "Ana", "guild": "A"})
+    public_api.register(attributes={"user_name": "Bo"})
+    assert stored(player["id"]) == {NAME: "bo", "attributes.guild": "a"}
+
+
 def test_other_writes__do_not_touch_the_values(searchable: Environment) -> None:
     """Neither counters nor other attributes nor the same values again."""
-    player = make_player(searchable, email="a@b.c", attributes={"user_name": "ana"})
+    player = make_player(searchable, email="a@b.c", device_id="d", attributes={"user_name": "ana"})
     with connection.cursor() as cursor:
         cursor.execute("SELECT array_agg(xmin::text || ctid) FROM player_value")
         (before,) = cursor.fetchone()
         Player.objects.filter(pk=player.pk).update(session_count=3)
-        Player.objects.filter(pk=player.pk).update(email="a@b.c", attributes={"user_name": "ana"})
+        Player.objects.filter(pk=player.pk).update(
+            email="a@b.c", device_id="d", attributes={"user_name": "ana"}
+        )
         Player.objects.filter(pk=player.pk).update(attributes={"user_name": "ana", "level": 2})
         cursor.execute("SELECT array_agg(xmin::text || ctid) FROM player_value")
         assert cursor.fetchone() == (before,)

@@ -1,9 +1,12 @@
 """POST and PATCH of a player: merging, limits, external ids and masked e-mail addresses."""
 
+from itertools import combinations
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from ilara_admin.models import Environment
 from players.models import Player, player_id_for
@@ -48,6 +51,40 @@ def test_absent_fields__do_not_change_and_null_clears(secret_api: Api) -> None:
     cleared = secret_api.register(device_id=None, email=None)
     assert (cleared["device_id"], cleared["email"]) == (None, None)
     assert cleared["attributes"] == {"a": 1}
+
+
+FIELDS = ("device_id", "email", "attributes")
+
+
+@pytest.mark.parametrize("count", range(4))
+@pytest.mark.parametrize("verb", ["register", "patch"])
+def test_statement__sets_only_the_columns_that_the_body_gives(
+    verb: str, count: int, secret_api: Api
+) -> None:
+    """Setting a column runs the condition of its trigger."""
+    old: dict[str, Any] = {
+        "device_id": "d",
+        "email": "p@example.com",
+        "attributes": {"a": 1, "b": 2},
+    }
+    new: dict[str, Any] = {"device_id": "new", "email": None, "attributes": {"a": None, "c": 3}}
+    stored = {**new, "attributes": {"b": 2, "c": 3}}
+    for given in combinations(FIELDS, count):
+        name = "-".join(("player", *given))
+        path = f"{PLAYERS}/{secret_api.register(name, **old)['id']}"
+        body = {field: new[field] for field in given}
+        with CaptureQueriesContext(connection) as queries:
+            if verb == "register":
+                player = secret_api.register(name, **body)
+            else:
+                player = secret_api.patch(path, body or {"email": ""}).data
+        expected = {**old, **{field: stored[field] for field in given}}
+        assert {field: player[field] for field in FIELDS} == expected
+        assert Player.objects.values(*FIELDS).get(external_id=name) == expected
+        writes = [query["sql"] for query in queries if "written AS" in query["sql"]]
+        assert len(writes) == (verb == "register" or bool(given))
+        for sql in writes:
+            assert tuple(field for field in FIELDS if f"{field} = " in sql) == given
 
 
 def test_empty_text__counts_as_absent(secret_api: Api) -> None:
