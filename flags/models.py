@@ -48,6 +48,16 @@ def only_variant_sql(given: str) -> str:
     HAVING count(*) = 1)"""
 
 
+# Whether the API served two variants of a flag in the newest hours since a time, false without
+# usage: %(expressions)s are the flag's id and the time. One look into the index; most flags need no
+# other to show that they are not stale.
+SERVED_TWO = """(SELECT coalesce(min(newest.variant) <> max(newest.variant), false)
+    FROM (SELECT %(expressions)s) AS given (id, since),
+        LATERAL (SELECT u.variant FROM flag_usage u
+                 WHERE u.flag_id = given.id AND u.hour >= given.since
+                 ORDER BY u.hour DESC LIMIT 4) newest)"""
+
+
 class FlagQuerySet(models.QuerySet["Flag"]):
     def of(self, environment: Environment) -> Self:
         return self.filter(environment=environment)
@@ -104,10 +114,13 @@ class FlagQuerySet(models.QuerySet["Flag"]):
         """Flags in use that are past their expected end, not evaluated, or had one value for
         STALE_DAYS: those with dashboard.stale.hints."""
         since = now - timedelta(days=STALE_DAYS)
-        unused = Q(last_evaluated_at__lt=since) | Q(last_evaluated_at=None, created_at__lt=since)
+        boolean = models.BooleanField()
+        served_two = Func(F("pk"), Value(since), template=SERVED_TWO, output_field=boolean)
+        used = Coalesce("last_evaluated_at", "created_at")
         ended, steady = Q(expected_end__lt=now.date()), Q(only_variant__isnull=False)
         in_use = self.filter(archived_at=None, archives_at=None)
-        return in_use.with_evidence(now).filter(ended | unused | steady)
+        found = in_use.with_evidence(now).alias(served_two=served_two, used_at=used)
+        return found.filter(ended | Q(Q(served_two=False), Q(used_at__lt=since) | steady))
 
     def sortable(self) -> Self:
         """Adds `is_off` and `evaluated_at`, to order by: neither is ever NULL. Requires flags
