@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpResponse
 
-from flags.models import STALE_DAYS, Flag, only_variant_sql
+from flags.models import STALE_DAYS, Flag, last_evaluated_sql, only_variant_sql
 from ilara_admin.models import AuditEntry
 from ilara_admin.web.access import environment_url, get_or_404
 from ilara_admin.web.confirm import changed
@@ -18,8 +18,7 @@ GIVEN = f"""flag.id, flag.document, flag.updated_at, now() - interval '{STALE_DA
 WITH_AUTHOR_AND_EVIDENCE = f"""
     (SELECT r.author_name FROM flag_revision r
      WHERE r.flag_id = flag.id AND r.number = flag.revision) AS changed_by,
-    (SELECT u.last_at FROM flag_usage u WHERE u.flag_id = flag.id
-     ORDER BY u.hour DESC, u.last_at DESC LIMIT 1) AS last_evaluated_at,
+    {last_evaluated_sql("flag.id")} AS last_evaluated_at,
     {only_variant_sql(GIVEN)} AS only_variant"""
 
 
