@@ -55,10 +55,13 @@ def last_evaluated_sql(flag_id: str) -> str:
 
 
 # Whether a flag was not evaluated since then, or had one value. %(expressions)s are those of
-# only_variant_sql and the flag's created_at. Two variants in the newest hours since then prove that
-# it is neither: one look into the index instead of one for each variant.
+# only_variant_sql and the flag's created_at. Two of its variants in the newest hours since then prove
+# that it is neither: one look into the index instead of one for each variant.
 UNUSED_OR_STEADY = f"""(SELECT NOT (
         SELECT coalesce(min(newest.variant) <> max(newest.variant), false)
+            AND flag.document @> jsonb_build_object('variants', jsonb_build_array(
+                jsonb_build_object('key', min(newest.variant)),
+                jsonb_build_object('key', max(newest.variant))))
         FROM (SELECT u.variant FROM flag_usage u
               WHERE u.flag_id = flag.id AND u.hour >= flag.since
               ORDER BY u.hour DESC LIMIT 4) newest)

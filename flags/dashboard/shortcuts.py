@@ -15,9 +15,10 @@ from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 # As Flag.objects.with_author().with_evidence(now).
 GIVEN = f"""flag.id, flag.document, flag.updated_at, now() - interval '{STALE_DAYS} days',
     to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')"""
+CHANGED_BY = """(SELECT r.author_name FROM flag_revision r
+    WHERE r.flag_id = flag.id AND r.number = flag.revision)"""
 WITH_AUTHOR_AND_EVIDENCE = f"""
-    (SELECT r.author_name FROM flag_revision r
-     WHERE r.flag_id = flag.id AND r.number = flag.revision) AS changed_by,
+    {CHANGED_BY} AS changed_by,
     {last_evaluated_sql("flag.id")} AS last_evaluated_at,
     {only_variant_sql(GIVEN)} AS only_variant"""
 
