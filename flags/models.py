@@ -55,7 +55,7 @@ def last_evaluated_sql(flag_id: str) -> str:
 
 
 # Whether a flag was not evaluated since then, or had one value. %(expressions)s are those of
-# only_variant_sql and the flag's created_at. Two of its variants in the newest hours since then prove
+# only_variant_sql and created_at. Two of its variants in the newest hours since then prove
 # that it is neither: one look into the index instead of one for each variant.
 UNUSED_OR_STEADY = f"""(SELECT NOT (
         SELECT coalesce(min(newest.variant) <> max(newest.variant), false)
