@@ -26,7 +26,8 @@ def stale_flags_notify(now: datetime) -> None:
         dedupe_key = f"{STALE_FLAGS}:{environment.pk}:{now:%Y-%m}"
         if was_notified(dedupe_key):
             continue
-        stale = list(Flag.objects.of(environment).stale(now).order_by("key"))
+        found = Flag.objects.of(environment).stale(now)
+        stale = list(found.with_evidence(now).order_by("key"))
         if stale:
             count = f"{len(stale):,} flags are" if len(stale) > 1 else "A flag is"
             notify(

@@ -1,7 +1,7 @@
 """Shared models: projects, environments, API keys, staff, rate limits and the audit log."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -77,11 +77,10 @@ class Environment(models.Model):
     def __str__(self) -> str:
         return f"{self.project.slug}/{self.slug}"
 
-    def key_hint(self, now: datetime) -> str:
-        """The prefix of a public key, for examples; the rest is not stored."""
-        keys = self.api_keys.usable_at(now).filter(kind=KeyKind.PUBLIC)
-        key = keys.order_by("id").first()
-        return f"{key.prefix}…" if key else f"pk_{self.slug}_…"
+    def key_hint(self, keys: "Iterable[ApiKey]") -> str:
+        """The prefix of the first public key, for examples; the rest is not stored."""
+        prefixes = (key.prefix for key in keys if key.kind == KeyKind.PUBLIC)
+        return f"{next(prefixes, f'pk_{self.slug}_')}…"
 
 
 class Role(models.TextChoices):

@@ -37,9 +37,29 @@ BUSY = 0.05
 def day_figures(environment: Environment, day: date, now: datetime) -> PlayerDay:
     """The figures of a day. Those of a large day are the job's: some minutes old or, while it is
     stopped, older (see is_late), and None if it has never counted the day."""
-    stored = PlayerDay.objects.filter(
-        environment=environment, day=day, dimension=Dimension.TOTAL
-    ).first()
+    return _shown(environment, day, _stored(environment, day).get(day), now)
+
+
+def two_days(environment: Environment, day: date, now: datetime) -> tuple[PlayerDay, PlayerDay]:
+    """The figures of the day before and of the day."""
+    before = day - timedelta(days=1)
+    stored = _stored(environment, before, day)
+    return (
+        _shown(environment, before, stored.get(before), now),
+        _shown(environment, day, stored.get(day), now),
+    )
+
+
+def _stored(environment: Environment, *days: date) -> dict[date, PlayerDay]:
+    found = PlayerDay.objects.filter(
+        environment=environment, day__in=days, dimension=Dimension.TOTAL
+    )
+    return {each.day: each for each in found}
+
+
+def _shown(
+    environment: Environment, day: date, stored: PlayerDay | None, now: datetime
+) -> PlayerDay:
     if stored is not None and stored.active >= COUNTED_WHEN_SHOWN and not is_late(stored, now):
         return stored
     if _is_large(environment.pk, day):

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpResponse
 
-from flags.models import STALE_DAYS, Flag, only_variant_sql
+from flags.models import STALE_DAYS, Flag, last_evaluated_sql, only_variant_sql
 from ilara_admin.models import AuditEntry
 from ilara_admin.web.access import environment_url, get_or_404
 from ilara_admin.web.confirm import changed
@@ -15,11 +15,11 @@ from ilara_admin.web.htmx import HtmxHttpRequest, redirect_to, with_toast
 # As Flag.objects.with_author().with_evidence(now).
 GIVEN = f"""flag.id, flag.document, flag.updated_at, now() - interval '{STALE_DAYS} days',
     to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')"""
+CHANGED_BY = """(SELECT r.author_name FROM flag_revision r
+    WHERE r.flag_id = flag.id AND r.number = flag.revision)"""
 WITH_AUTHOR_AND_EVIDENCE = f"""
-    (SELECT r.author_name FROM flag_revision r
-     WHERE r.flag_id = flag.id AND r.number = flag.revision) AS changed_by,
-    (SELECT u.last_at FROM flag_usage u WHERE u.flag_id = flag.id
-     ORDER BY u.hour DESC, u.last_at DESC LIMIT 1) AS last_evaluated_at,
+    {CHANGED_BY} AS changed_by,
+    {last_evaluated_sql("flag.id")} AS last_evaluated_at,
     {only_variant_sql(GIVEN)} AS only_variant"""
 
 

@@ -27,7 +27,7 @@ def flag_stale_list(request: HtmxHttpRequest) -> HttpResponse:
     still ask for."""
     now = timezone.now()
     flags = Flag.objects.of(request.environment)
-    page = KeysetPage.of(flags.stale(now).order_by("key"), request)
+    page = KeysetPage.of(flags.stale(now).with_evidence(now).order_by("key"), request)
     shadow = list(flags.filter(archived_at=None, archives_at__isnull=False)[:SHOWN])
     asking = FlagClient.objects.filter(
         flag=OuterRef("pk"),

@@ -118,7 +118,7 @@ def flag_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "may_override": may(request, Role.SUPPORT),
         **receipt_context(request, flag),
     }
-    guarded = guarded_rules(request, flag)
+    guarded = guarded_rules(request, flag) if measured else {}
     for item in context.get("rules", ()):
         item["guarded"] = guarded.get(item["rule"].id)
     return render_partial(request, template, context, partial="history")

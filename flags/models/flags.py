@@ -47,6 +47,36 @@ def only_variant_sql(given: str) -> str:
     HAVING count(*) = 1)"""
 
 
+def last_evaluated_sql(flag_id: str) -> str:
+    """A sub-select: when the API last evaluated a flag, NULL if never."""
+    return f"""(SELECT u.last_at FROM flag_usage u WHERE u.flag_id = {flag_id}
+    ORDER BY u.hour DESC, u.last_at DESC LIMIT 1)"""
+
+
+# Whether a flag was not evaluated since then, or had one value. %(expressions)s are those of
+# only_variant_sql and created_at. Two of its variants in the newest hours since then prove
+# that it is neither: one look into the index instead of one for each variant.
+UNUSED_OR_STEADY = f"""(SELECT NOT (
+        SELECT coalesce(min(newest.variant) <> max(newest.variant), false)
+            AND flag.document @> jsonb_build_object('variants', jsonb_build_array(
+                jsonb_build_object('key', min(newest.variant)),
+                jsonb_build_object('key', max(newest.variant))))
+        FROM (SELECT u.variant FROM flag_usage u
+              WHERE u.flag_id = flag.id AND u.hour >= flag.since
+              ORDER BY u.hour DESC LIMIT 4) newest)
+    AND (coalesce({last_evaluated_sql("flag.id")}, flag.created_at) < flag.since OR
+        {only_variant_sql("flag.id, flag.document, flag.updated_at, flag.since, flag.now")}
+            IS NOT NULL)
+    FROM (SELECT %(expressions)s) AS flag (id, document, updated_at, since, now, created_at))"""
+
+
+def _given(now: datetime) -> tuple[F | Value, ...]:
+    """What only_variant_sql needs of a flag."""
+    since = Value(now - timedelta(days=STALE_DAYS))
+    moment = Value(now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"), models.TextField())
+    return F("pk"), F("document"), F("updated_at"), since, moment
+
+
 class FlagQuerySet(models.QuerySet["Flag"]):
     def of(self, environment: Environment) -> Self:
         return self.filter(environment=environment)
@@ -92,21 +122,17 @@ class FlagQuerySet(models.QuerySet["Flag"]):
     def with_evidence(self, now: datetime) -> Self:
         """Adds what shows whether a flag is still needed: `last_evaluated_at` and `only_variant`,
         see only_variant_sql."""
-        since = now - timedelta(days=STALE_DAYS)
         template, text = only_variant_sql("%(expressions)s"), models.TextField()
-        moment = Value(now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"), text)
-        given = (F("pk"), F("document"), F("updated_at"), Value(since), moment)
-        only = Func(*given, template=template, output_field=text)
+        only = Func(*_given(now), template=template, output_field=text)
         return self.with_last_evaluated().annotate(only_variant=only)
 
     def stale(self, now: datetime) -> Self:
         """Flags in use that are past their expected end, not evaluated, or had one value for
         STALE_DAYS: those with dashboard.stale.hints."""
-        since = now - timedelta(days=STALE_DAYS)
-        unused = Q(last_evaluated_at__lt=since) | Q(last_evaluated_at=None, created_at__lt=since)
-        ended, steady = Q(expected_end__lt=now.date()), Q(only_variant__isnull=False)
+        given, boolean = (*_given(now), F("created_at")), models.BooleanField()
+        unused_or_steady = Func(*given, template=UNUSED_OR_STEADY, output_field=boolean)
         in_use = self.filter(archived_at=None, archives_at=None)
-        return in_use.with_evidence(now).filter(ended | unused | steady)
+        return in_use.filter(Q(expected_end__lt=now.date()) | Q(unused_or_steady))
 
     def sortable(self) -> Self:
         """Adds `is_off` and `evaluated_at`, to order by: neither is ever NULL. Requires flags

@@ -1,9 +1,8 @@
 """Change requests that are not closed: about an object, or waiting for an account."""
 
-from django.db.models import Q
+from django.db.models import BooleanField, Func, JSONField, Q, Value
 
 from ilara_admin.models import (
-    AuditAction,
     ChangeRequest,
     ChangeRequestState,
     Environment,
@@ -13,14 +12,16 @@ from ilara_admin.models import (
 NOT_CLOSED = (ChangeRequestState.OPEN, ChangeRequestState.APPROVED, ChangeRequestState.REFUSED)
 SHOWN = 5  # in a notice
 
+# The actions of a type of object begin with its name.
+_PATH = "$[*] ? (@.object_id == $id && @.action starts with $type)"
+
 
 def about(object_type: str, object_id: str) -> Q:
     """Requests with a change of this object."""
-    actions = [action for action in AuditAction if action.partition(".")[0] == object_type]
-    found = Q(pk__in=())
-    for action in actions:
-        found |= Q(items__contains=[{"action": action, "object_id": object_id}])
-    return found
+    names = Value({"id": object_id, "type": f"{object_type}."}, JSONField())
+    path = Func(Value(_PATH), template="%(expressions)s::jsonpath")
+    exists = {"function": "jsonb_path_exists", "output_field": BooleanField()}
+    return Q(Func("items", path, names, **exists))
 
 
 def waits_for(user: User, *, may_approve: bool) -> Q:

@@ -1,12 +1,11 @@
 """What needs attention in an environment: one line each, with a link to where it can be handled."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from itertools import chain
 
 from django.db.models import BooleanField, F, Func, Q, Value
-from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from events.models import EventName, RejectedEvent
@@ -40,15 +39,17 @@ class Matter:
     at: datetime | None = None
 
 
-def matters(request: HtmxHttpRequest, fresh: Freshness, now: datetime) -> list[Matter]:
-    """All of them, the most urgent kinds first."""
+def matters(
+    request: HtmxHttpRequest, fresh: Freshness, keys: Collection[ApiKey], now: datetime
+) -> list[Matter]:
+    """All of them, the most urgent kinds first. `keys` are the usable ones."""
     kinds = (
         _guards(request, now),
         _requests(request),
         _unusual(request, fresh, now),
         _scheduled(request, now),
         _rejected(request, now),
-        _keys(request, now),
+        _keys(request, keys, now),
         _stale(request, now),
     )
     return list(chain.from_iterable(kinds))
@@ -72,20 +73,23 @@ def _guards(request: HtmxHttpRequest, now: datetime) -> Iterator[Matter]:
 
 def _requests(request: HtmxHttpRequest) -> Iterator[Matter]:
     """Those that wait for this account, and how many others are open."""
+    open_requests = ChangeRequest.objects.filter(
+        environment=request.environment, state__in=NOT_CLOSED
+    )
+    if not (number := open_requests.count()):
+        return
     waiting = waiting_for(
         request.environment, request.user, may_approve=may(request, Role.LIVE_OPS)
-    )
-    for each in waiting[:SHOWN]:
+    )[:SHOWN]
+    for each in waiting:
         text = f"The change request by {isolated(each.author_name)} waits for you, opened"
         url = environment_url(request, "request_detail", each.pk)
         yield Matter("info", each.title, text, url, each.created_at)
-    others = ChangeRequest.objects.filter(environment=request.environment, state__in=NOT_CLOSED)
-    number = others.exclude(pk__in=[each.pk for each in waiting[:SHOWN]]).count()
-    if number:
+    if others := number - len(waiting):
         more = "more " if waiting else ""
-        text = "waits" if number == 1 else "wait"
+        text = "waits" if others == 1 else "wait"
         url = environment_url(request, "request_list")
-        yield Matter("info", counted(number, f"{more}open change request"), text, url)
+        yield Matter("info", counted(others, f"{more}open change request"), text, url)
 
 
 def _unusual(request: HtmxHttpRequest, fresh: Freshness, now: datetime) -> Iterator[Matter]:
@@ -166,25 +170,21 @@ def _rejected(request: HtmxHttpRequest, now: datetime) -> Iterator[Matter]:
         yield Matter("warn", name, f"{verb} rejected in the last 24 hours", url)
 
 
-def _keys(request: HtmxHttpRequest, now: datetime) -> Iterator[Matter]:
+def _keys(request: HtmxHttpRequest, keys: Collection[ApiKey], now: datetime) -> Iterator[Matter]:
     """Keys that expire soon, and how many nothing uses."""
-    usable: list[ApiKey] = list(
-        request.environment.api_keys.usable_at(now)
-        .annotate(used=Coalesce("last_used_at", "created_at"))
-        .filter(
-            Q(expires_at__lte=now + timedelta(days=max(EXPIRY_DAYS)))
-            | Q(used__lt=now - timedelta(days=UNUSED_DAYS))
-        )
-        .order_by("expires_at", "pk")
-    )
     url = environment_url(request, "key_list")
     limit = now + timedelta(days=max(EXPIRY_DAYS))
-    soon = [each for each in usable if each.expires_at and each.expires_at <= limit]
-    for each in soon[:SHOWN]:
-        yield Matter("warn", each.name, "This API key expires", url, each.expires_at)
-    if unused := [each for each in usable if each not in soon]:
-        text = f"{'is' if len(unused) == 1 else 'are'} unused for {UNUSED_DAYS} days"
-        yield Matter("info", counted(len(unused), "API key"), text, url)
+    soon = [each for each in keys if each.expires_at and each.expires_at <= limit]
+    soon.sort(key=lambda each: (each.expires_at, each.pk))
+    for key in soon[:SHOWN]:
+        yield Matter("warn", key.name, "This API key expires", url, key.expires_at)
+    unused_since = now - timedelta(days=UNUSED_DAYS)
+    unused = sum(
+        (each.last_used_at or each.created_at) < unused_since and each not in soon for each in keys
+    )
+    if unused:
+        text = f"{'is' if unused == 1 else 'are'} unused for {UNUSED_DAYS} days"
+        yield Matter("info", counted(unused, "API key"), text, url)
 
 
 def _stale(request: HtmxHttpRequest, now: datetime) -> Iterator[Matter]:

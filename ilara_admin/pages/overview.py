@@ -1,6 +1,7 @@
 """The overview: what needs attention, figures of today and of the last four weeks, recent changes,
 setup steps of a new environment."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from events.stats import Arrivals, arrivals
 from flags.models import Flag
 from flags.usage import environment_daily
 from ilara_admin.api.curl import EXAMPLE_REGISTRATION, curl_post
-from ilara_admin.models import Environment, Role
+from ilara_admin.models import ApiKey, Environment, Role
 from ilara_admin.pages.attention import matters
 from ilara_admin.pages.audit_search import AuditReader, Wanted
 from ilara_admin.pages.audit_text import CHANGES, audit_lines
@@ -32,7 +33,7 @@ from ilara_admin.web.access import environment_url, staff_view
 from ilara_admin.web.chart_axes import time_axis
 from ilara_admin.web.charts import Chart, ChartSeries, bars
 from ilara_admin.web.htmx import HtmxHttpRequest
-from players.days import day_figures, is_late
+from players.days import is_late, two_days
 from players.models import Dimension, Player
 
 LAST_CHANGES = 10
@@ -44,17 +45,18 @@ EVALUATION_DAYS = 30
 def overview(request: HtmxHttpRequest) -> HttpResponse:
     now = timezone.now()
     arrived = arrivals(request.environment, now)
+    keys = list(request.environment.api_keys.usable_at(now).order_by("pk"))
     figures = _figures(request.environment, now)
     log = AuditReader(request.environment, Wanted(SHOWN), request.user)
     context: dict[str, Any] = {
         "arrived": arrived,
-        "matters": matters(request, arrived.fresh, now),
+        "matters": matters(request, arrived.fresh, keys, now),
         "hours": counts_chart(arrived.hours, "Events per hour, last 24 hours"),
         "evaluations": _evaluations(request.environment, now),
         "figures": figures,
         "weeks": _weeks(request, now),
         "lines": audit_lines(request, log.read(None, LAST_CHANGES)),
-        "steps": _steps(request, arrived, figures, now),
+        "steps": _steps(request, arrived, figures, keys),
     }
     return render(request, "ilara_admin/overview.html", context)
 
@@ -90,12 +92,12 @@ def _weeks(request: HtmxHttpRequest, now: datetime) -> dict[str, Any] | None:
 
 def _figures(environment: Environment, now: datetime) -> dict[str, Any]:
     day = now.astimezone(UTC).date()
-    today = day_figures(environment, day, now)
+    yesterday, today = two_days(environment, day, now)
     flags = Flag.objects.filter(environment=environment, archived_at=None)
     return {
         "today": today,
         "late": is_late(today, now),
-        "yesterday": day_figures(environment, day - timedelta(days=1), now),
+        "yesterday": yesterday,
         **flags.aggregate(
             flags=Count("pk"), flags_on=Count("pk", filter=Q(document__enabled=True))
         ),
@@ -118,14 +120,13 @@ class SetupStep:
 
 
 def _steps(
-    request: HtmxHttpRequest, arrived: Arrivals, figures: dict[str, Any], now: datetime
+    request: HtmxHttpRequest, arrived: Arrivals, figures: dict[str, Any], keys: Sequence[ApiKey]
 ) -> list[SetupStep]:
     """The setup steps; none once the environment has events."""
     environment = request.environment
     if arrived.last_day or Event.objects.of(environment).exists():
         return []
-    keys = list(environment.api_keys.usable_at(now))
-    shown = environment.key_hint(now)
+    shown = environment.key_hint(keys)
     player = Player.objects.of(environment).recent_first().first()
     event = {"player_id": str(player.pk) if player else "", "event_name": "level_complete"}
     return [

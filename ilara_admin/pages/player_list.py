@@ -142,7 +142,8 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
         "may_edit": may(request, Role.LIVE_OPS),
     }
     if not page.rows and not form.chips and page.is_only:
-        key = request.environment.key_hint(now)
+        keys = request.environment.api_keys.usable_at(now).order_by("pk")
+        key = request.environment.key_hint(keys)
         context["first_line"] = curl_post(request, "players/players", key, EXAMPLE_REGISTRATION)
     return render_list(request, "players/list.html", context)
 

@@ -57,7 +57,8 @@ class Scale:
 
     def share(self, value: float) -> float:
         """Where on the axis a value is: 0 to 1."""
-        return (value - self.low) / (self.high - self.low)
+        low = self.ticks[0]
+        return (value - low) / (self.ticks[-1] - low)
 
 
 def scale_for(values: Sequence[float], *, whole: bool) -> Scale:
@@ -159,9 +160,11 @@ def time_labels(starts: Sequence[datetime]) -> list[str]:
 
 
 # A tick stands where the key of the local time changes: the finest that are few enough are taken.
-_KEYS: list[Callable[[datetime], object]] = [
+_CLOCK_KEYS: list[Callable[[datetime], object]] = [
     *(lambda at, n=n: (at.date(), at.hour, at.minute // n) for n in (5, 10, 15, 30)),
     *(lambda at, n=n: (at.date(), at.hour // n) for n in (1, 2, 3, 6, 12)),
+]
+_DAY_KEYS: list[Callable[[datetime], object]] = [
     *(lambda at, n=n: at.toordinal() // n for n in (1, 2)),
     *(lambda at, n=n: (at.toordinal() - 1) // n for n in (7, 14)),  # from Mondays
     *(lambda at, n=n: (at.year, (at.month - 1) // n) for n in (1, 3, 12)),
@@ -177,7 +180,7 @@ def _time_ticks(starts: Sequence[datetime]) -> tuple[list[Tick], list[Tick]]:
     before = (starts[0].astimezone(UTC) - _step(starts)).astimezone(starts[0].tzinfo)
     moments = [before, *starts]
     fitting: list[list[Tick]] = []
-    for key in _KEYS:
+    for key in _DAY_KEYS if daily else [*_CLOCK_KEYS, *_DAY_KEYS]:
         keys = list(map(key, moments))
         found = [index for index in range(len(starts)) if keys[index] != keys[index + 1]]
         while len(fitting) < 2 and len(found) <= (WIDE, NARROW)[len(fitting)]:

@@ -227,11 +227,12 @@ def _chart(
     pinned = _pinned(axis, markers)
     single = len(series) == 1
     each_unit = "" if summed else unit
+    coloured = list(_coloured(series))
     columns = []
     for index, name in enumerate(axis.labels):
         figures = [
             ChartFigure(number, each.name, value_text(each.values[index], each_unit))
-            for number, each in _coloured(series)
+            for number, each in coloured
         ]
         if single:
             figures = [ChartFigure(0, "", figures[0].text)]
@@ -245,7 +246,7 @@ def _chart(
     totals = summed and unit != PLAYER
     legend = [
         ChartFigure(number, each.name, value_text(sum(all_finite(each.values))) if totals else "")
-        for number, each in _coloured(series)
+        for number, each in coloured
     ]
     return Chart(
         label=label,
@@ -262,13 +263,15 @@ def _chart(
 
 def _bars(stack: Iterable[tuple[float, float]], scale: Scale, least: float = LEAST) -> str:
     """All bars of a series as one path. What is not zero stays visible beside a tall bar."""
-    drawn = []
+    drawn, width = [], COLUMN - 2 * GAP
     for index, (start, end) in enumerate(stack):
         if start == end:
             continue
-        base, height = _pixel(scale, start), _pixel(scale, start) - _pixel(scale, end)
-        height = math.copysign(max(abs(height), least), height)
-        x, width = index * COLUMN + GAP, COLUMN - 2 * GAP
+        base = _pixel(scale, start)
+        height = base - _pixel(scale, end)
+        if abs(height) < least:
+            height = math.copysign(least, height)
+        x = index * COLUMN + GAP
         drawn.append(f"M{x} {base:g}v{-height:.4g}h{width}v{height:.4g}z")
     return "".join(drawn)
 

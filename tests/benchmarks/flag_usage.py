@@ -1,4 +1,5 @@
-"""A flag page, the overview and the reads of usage, with 90 days of usage of many flags.
+"""A flag page, the list of flags, the overview and the reads of usage, with 90 days of usage of
+many flags. All flags but one did not change for 60 days, so that they could be stale.
 
 `uv run python -m tests.benchmarks.flag_usage [flags]`, on a temporary PostgreSQL.
 """
@@ -47,11 +48,14 @@ def measure(flags: int) -> None:
     environment = started.project.environments.get(slug="live")
     rule = Rule(id="r", variant="enabled", rollout=40_000)
     document = encode_document(boolean_document(enabled=True, rules=(rule,)))
-    made = Flag.objects.bulk_create(
-        Flag(environment=environment, key=f"f-{number}", name="x", document=document, revision=40)
-        for number in range(flags)
-    )
     now = timezone.now()
+    made = Flag.objects.bulk_create(
+        Flag(
+            environment=environment, key=f"f-{number}", name="x", document=document, revision=40,
+            created_at=now - timedelta(days=90), updated_at=now - timedelta(days=60 * bool(number)),
+        )
+        for number in range(flags)
+    )  # fmt: skip
     FlagRevision.objects.bulk_create(
         FlagRevision(
             flag=made[0], number=40 - ago, name="x", document=document, author_name="Ana",
@@ -76,6 +80,10 @@ def measure(flags: int) -> None:
     show("flag page by day", page("flags/f-0/?evaluations=day"))
     show("flag page without usage", page("flags/new_tutorial/"))
     show("overview", page(""))
+    show("list of flags", page("flags/"))
+    show("list of flags, search", page("flags/?q=f-1"))
+    show("list of flags, rolling out", page("flags/?rollout=rolling"))
+    show("stale flags", page("flags/+stale/"))
     show(f"daily, {LISTED} flags", lambda: usage.daily(ids, since))
     show("environment_daily", lambda: usage.environment_daily(environment, since))
 
