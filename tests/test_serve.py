@@ -16,7 +16,7 @@ import pytest
 from ilara_admin.runtime import supervisor
 from ilara_admin.runtime.supervisor import Child
 from tests.api_client import EVENTS, PLAYERS, HttpApi
-from tests.homes import HANG_SECONDS, answers, empty_home, wait_until
+from tests.homes import answers, empty_home, wait_until
 from tests.processes import alive
 from tests.running import (
     OURS,
@@ -29,6 +29,7 @@ from tests.running import (
     python_of_other_user,
     query,
 )
+from tests.used_homes import UsedHome, UsedHomes
 
 pytestmark = [pytest.mark.slow, on_embedded_database]
 
@@ -53,13 +54,23 @@ def fresh() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def used() -> Iterator[Serve]:
-    """A first start that was stopped; its home can be used for further starts."""
-    with empty_home() as home:
-        serve = Serve(home).ready()
-        serve.stop()
-        yield serve
-        serve.clean_up()
+def used(used_homes: UsedHomes) -> Iterator[UsedHome]:
+    """A home that can be used for further starts."""
+    with used_homes() as used:
+        yield used
+
+
+@pytest.fixture(scope="module")
+def running(used_homes: UsedHomes) -> Iterator[Serve]:
+    """For tests that kill a process that `serve` restarts."""
+    with used_homes() as used:
+        serve = Serve(used.home, *ONE_WORKER, printed=used.printed)
+        try:
+            yield serve.ready()
+            serve.stop()
+            assert serve.err == ""
+        finally:
+            serve.clean_up()
 
 
 @pytest.fixture
@@ -177,8 +188,8 @@ def test_interrupted_first_start__has_printed_working_credentials(start: Start) 
 # --- Later starts ---------------------------------------------------------------------------------
 
 
-def test_second_start__reuses_everything_and_prints_no_secret(used: Serve, start: Start) -> None:
-    again = start(used.home).ready()
+def test_second_start__reuses_everything_and_prints_no_secret(used: UsedHome, start: Start) -> None:
+    again = start(used.home, *ONE_WORKER).ready()
     assert again.says("database") == f"embedded PostgreSQL, started in {used.home}"
     assert again.says("tables") == "up to date"
     assert again.says("project").startswith("my-game found, tier ")
@@ -196,15 +207,17 @@ def test_second_start__reuses_everything_and_prints_no_secret(used: Serve, start
     assert sign_in(again, "admin", "a-better-one-7") == 302
 
 
-def test_tier__is_stored_with_the_project(used: Serve, start: Start) -> None:
+def test_tier__is_stored_with_the_project(used: UsedHome, start: Start) -> None:
     serve = start(used.home, "--tier", "free", *ONE_WORKER).ready()
     assert serve.says("project") == "my-game found, tier free: live, test"
     serve.stop()
-    assert "tier free" in start(used.home, *ONE_WORKER).ready().says("project")
+    again = start(used.home, *ONE_WORKER)
+    wait_until(lambda: again.ended() or "  project " in again.out)
+    assert "tier free" in again.says("project")
     start(used.home, "--tier", "enterprise").failed()
 
 
-def test_workers__are_as_many_as_given(used: Serve, start: Start) -> None:
+def test_workers__are_as_many_as_given(used: UsedHome, start: Start) -> None:
     serve = start(used.home, "--workers", "3").ready()
     # The first may respond before the last has started.
     wait_until(lambda: len([line for line in arguments(serve) if "gunicorn" in line]) == 1 + 3)
@@ -225,7 +238,7 @@ def pid_of(serve: Serve, word: str) -> int:
     return min(int(line.split()[0]) for line in run.stdout.splitlines() if word in line)
 
 
-def test_host__is_the_only_listen_address(used: Serve, start: Start) -> None:
+def test_host__is_the_only_listen_address(used: UsedHome, start: Start) -> None:
     try:
         port = free_port("127.0.0.2")
     except OSError:
@@ -296,7 +309,9 @@ def test_read_only_home__error_names_the_setting(fresh: Path, start: Start) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_stop__ends_everything_promptly(used: Serve, start: Start, number: signal.Signals) -> None:
+def test_stop__ends_everything_promptly(
+    used: UsedHome, start: Start, number: signal.Signals
+) -> None:
     serve = start(used.home).ready()
     idle = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=30)
     idle.request("GET", "/healthz")  # the connection stays open
@@ -315,7 +330,7 @@ def test_stop__ends_everything_promptly(used: Serve, start: Start, number: signa
     assert (used.home / "serve.lock").read_text() == ""
 
 
-def test_repeated_ctrl_c__changes_nothing(used: Serve, start: Start) -> None:
+def test_repeated_ctrl_c__changes_nothing(used: UsedHome, start: Start) -> None:
     serve = start(used.home, *ONE_WORKER).ready()
     for _ in range(3):
         serve.signal(signal.SIGINT)
@@ -357,13 +372,13 @@ def test_stop_during_the_start__leaves_nothing_and_the_next_start_works(
         assert HttpApi(again.address, None).get("/v1/nothing").status == 404
 
 
-def test_everything_killed__acknowledged_events_are_stored(used: Serve, start: Start) -> None:
+def test_everything_killed__acknowledged_events_are_stored(used: UsedHome, start: Start) -> None:
     token = used.says("live public")
     serve = start(used.home).ready()
     assert track(HttpApi(serve.address, token), "kept-1") == "accepted"
     serve.kill_all()
 
-    again = start(used.home, port=serve.port).ready()
+    again = start(used.home, *ONE_WORKER, port=serve.port).ready()
     assert again.says("database") == f"embedded PostgreSQL, started in {used.home}"
     api = HttpApi(again.address, token)
     assert track(api, "kept-1") == "duplicate"
@@ -371,7 +386,7 @@ def test_everything_killed__acknowledged_events_are_stored(used: Serve, start: S
     again.stop()
 
 
-def test_parent_killed__children_and_postgresql_stop(used: Serve, start: Start) -> None:
+def test_parent_killed__children_and_postgresql_stop(used: UsedHome, start: Start) -> None:
     serve = start(used.home).ready()
     before = serve.processes()
     serve.process.kill()
@@ -380,7 +395,7 @@ def test_parent_killed__children_and_postgresql_stop(used: Serve, start: Start) 
     assert not (serve.data / "postmaster.pid").exists()
 
 
-def test_parent_killed__the_next_start_works_at_once(used: Serve, start: Start) -> None:
+def test_parent_killed__the_next_start_works_at_once(used: UsedHome, start: Start) -> None:
     serve = start(used.home, *ONE_WORKER).ready()
     before = serve.processes(with_postgresql=False)
     serve.process.kill()
@@ -399,16 +414,20 @@ def server_pid(serve: Serve) -> int | None:
         return None
 
 
-def test_worker_killed__is_restarted(used: Serve, start: Start) -> None:
-    serve = start(used.home, *ONE_WORKER).ready()
-    os.kill(pid_of(serve, "manage.py worker"), signal.SIGKILL)
-    wait_until(lambda: "The job worker exited with code -9" in serve.out)
-    wait_until(lambda: any("manage.py worker" in line for line in arguments(serve)))
-    serve.stop()
+def test_worker_killed__is_restarted(running: Serve) -> None:
+    os.kill(pid_of(running, "manage.py worker"), signal.SIGKILL)
+    wait_until(lambda: "The job worker exited with code -9" in running.out)
+    wait_until(lambda: any("manage.py worker" in line for line in arguments(running)))
 
 
-def test_demo__players_play_through_the_api_also_after_a_restart(used: Serve, start: Start) -> None:
-    serve = start(used.home, "--demo", *ONE_WORKER, plays=True).ready(2 * HANG_SECONDS)
+def test_demo__players_play_through_the_api_also_after_a_restart(
+    used_homes: UsedHomes, start: Start
+) -> None:
+    with used_homes(demo=True) as used:
+        players_play(start(used.home, "--demo", *ONE_WORKER, plays=True).ready())
+
+
+def players_play(serve: Serve) -> None:
     assert serve.says("players") == "6 simulated players play; --no-play leaves them out"
     wait_until(lambda: played(serve) > 3)
     os.kill(pid_of(serve, "gunicorn"), signal.SIGKILL)
@@ -428,24 +447,19 @@ def played(serve: Serve) -> int:
     return int(query(serve.home, sql)[0][0])
 
 
-def test_web_server_killed__is_restarted_and_its_workers_release_the_port(
-    used: Serve, start: Start
-) -> None:
-    serve = start(used.home, *ONE_WORKER).ready()
-    stream = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=30)
-    stream.request("GET", f"{EVENTS}/stream", headers={"X-API-Key": used.says("live secret")})
+def test_web_server_killed__is_restarted_and_its_workers_release_the_port(running: Serve) -> None:
+    stream = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+    stream.request("GET", f"{EVENTS}/stream", headers={"X-API-Key": running.says("live secret")})
     listening = stream.getresponse()
     assert listening.read1(1), "a worker of the killed server has something to do"
-    before = pid_of(serve, "gunicorn")
+    before = pid_of(running, "gunicorn")
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: "The web server exited with code -9; restarting it" in serve.out)
-    wait_until(lambda: any("gunicorn" in line for line in arguments(serve)))
-    wait_until(lambda: answers_http(serve))
-    assert pid_of(serve, "gunicorn") != before
+    wait_until(lambda: "The web server exited with code -9; restarting it" in running.out)
+    wait_until(lambda: any("gunicorn" in line for line in arguments(running)))
+    wait_until(lambda: answers_http(running))
+    assert pid_of(running, "gunicorn") != before
     assert listening.read().endswith(b"retry: 1000\n\n")
     stream.close()
-    serve.stop()
-    assert serve.err == ""
 
 
 def answers_http(serve: Serve) -> bool:
@@ -492,7 +506,7 @@ def test_stop_that_python_dropped__is_raised_again() -> None:
         watch()
 
 
-def test_postgresql_killed__it_restarts_for_the_next_requests(used: Serve, start: Start) -> None:
+def test_postgresql_killed__it_restarts_for_the_next_requests(used: UsedHome, start: Start) -> None:
     token = used.says("live public")
     serve = start(used.home, *ONE_WORKER).ready()
     assert track(HttpApi(serve.address, token), "before-1") == "accepted"
