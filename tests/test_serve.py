@@ -16,7 +16,7 @@ import pytest
 from ilara_admin.runtime import supervisor
 from ilara_admin.runtime.supervisor import Child
 from tests.api_client import EVENTS, PLAYERS, HttpApi
-from tests.homes import answers, empty_home, wait_until
+from tests.homes import HANG_SECONDS, answers, empty_home, wait_until
 from tests.processes import alive
 from tests.running import (
     OURS,
@@ -58,19 +58,6 @@ def used(used_homes: UsedHomes) -> Iterator[UsedHome]:
     """A home that can be used for further starts."""
     with used_homes() as used:
         yield used
-
-
-@pytest.fixture(scope="module")
-def running(used_homes: UsedHomes) -> Iterator[Serve]:
-    """For tests that kill a process that `serve` restarts."""
-    with used_homes() as used:
-        serve = Serve(used.home, *ONE_WORKER, printed=used.printed)
-        try:
-            yield serve.ready()
-            serve.stop()
-            assert serve.err == ""
-        finally:
-            serve.clean_up()
 
 
 @pytest.fixture
@@ -414,20 +401,18 @@ def server_pid(serve: Serve) -> int | None:
         return None
 
 
-def test_worker_killed__is_restarted(running: Serve) -> None:
-    os.kill(pid_of(running, "manage.py worker"), signal.SIGKILL)
-    wait_until(lambda: "The job worker exited with code -9" in running.out)
-    wait_until(lambda: any("manage.py worker" in line for line in arguments(running)))
+def test_worker_killed__is_restarted(used: UsedHome, start: Start) -> None:
+    serve = start(used.home, *ONE_WORKER).ready()
+    os.kill(pid_of(serve, "manage.py worker"), signal.SIGKILL)
+    wait_until(lambda: "The job worker exited with code -9" in serve.out)
+    wait_until(lambda: any("manage.py worker" in line for line in arguments(serve)))
+    serve.stop()
 
 
 def test_demo__players_play_through_the_api_also_after_a_restart(
-    used_homes: UsedHomes, start: Start
+    used: UsedHome, start: Start
 ) -> None:
-    with used_homes(demo=True) as used:
-        players_play(start(used.home, "--demo", *ONE_WORKER, plays=True).ready())
-
-
-def players_play(serve: Serve) -> None:
+    serve = start(used.home, "--demo", *ONE_WORKER, plays=True).ready(2 * HANG_SECONDS)
     assert serve.says("players") == "6 simulated players play; --no-play leaves them out"
     wait_until(lambda: played(serve) > 3)
     os.kill(pid_of(serve, "gunicorn"), signal.SIGKILL)
@@ -447,19 +432,24 @@ def played(serve: Serve) -> int:
     return int(query(serve.home, sql)[0][0])
 
 
-def test_web_server_killed__is_restarted_and_its_workers_release_the_port(running: Serve) -> None:
-    stream = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
-    stream.request("GET", f"{EVENTS}/stream", headers={"X-API-Key": running.says("live secret")})
+def test_web_server_killed__is_restarted_and_its_workers_release_the_port(
+    used: UsedHome, start: Start
+) -> None:
+    serve = start(used.home, *ONE_WORKER).ready()
+    stream = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=30)
+    stream.request("GET", f"{EVENTS}/stream", headers={"X-API-Key": used.says("live secret")})
     listening = stream.getresponse()
     assert listening.read1(1), "a worker of the killed server has something to do"
-    before = pid_of(running, "gunicorn")
+    before = pid_of(serve, "gunicorn")
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: "The web server exited with code -9; restarting it" in running.out)
-    wait_until(lambda: any("gunicorn" in line for line in arguments(running)))
-    wait_until(lambda: answers_http(running))
-    assert pid_of(running, "gunicorn") != before
+    wait_until(lambda: "The web server exited with code -9; restarting it" in serve.out)
+    wait_until(lambda: any("gunicorn" in line for line in arguments(serve)))
+    wait_until(lambda: answers_http(serve))
+    assert pid_of(serve, "gunicorn") != before
     assert listening.read().endswith(b"retry: 1000\n\n")
     stream.close()
+    serve.stop()
+    assert serve.err == ""
 
 
 def answers_http(serve: Serve) -> bool:
