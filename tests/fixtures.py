@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import partial
 from typing import NamedTuple
 
 import hypothesis
@@ -31,6 +32,7 @@ from tests.factories import (
 )
 from tests.homes import HANG_SECONDS
 from tests.serving import Gunicorn, gunicorns
+from tests.used_homes import UsedHomes, used_home
 
 # What ends a search early, so that a page stays fast.
 SEARCHES = (
@@ -49,6 +51,14 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     """Create the event partitions, as in production."""
     with django_db_blocker.unblock():
         partitions.ensure()
+
+
+@pytest.fixture(scope="session")
+def used_homes(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> UsedHomes:
+    """Creates homes after a first start, also for fixtures of modules."""
+    folder = tmp_path_factory.getbasetemp()
+    alone = worker_id == "master"
+    return partial(used_home, folder if alone else folder.parent)  # the workers share templates
 
 
 @pytest.fixture(autouse=True)

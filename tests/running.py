@@ -123,6 +123,13 @@ def free_port(host: str = "127.0.0.1") -> int:
             return port
 
 
+def after_label(label: str, printed: str) -> str:
+    """The text after a label in the output of `serve`, including continuation lines."""
+    found = re.search(rf"^  {label}  +(.*(?:\n {{10,}}.*)*)", printed, re.MULTILINE)
+    assert found, printed
+    return " ".join(found[1].split())
+
+
 class Serve:
     """A running `manage.py serve`. Its output goes to files, so that it never blocks."""
 
@@ -135,10 +142,13 @@ class Serve:
         folder: Path | None = None,
         env: Mapping[str, str] | None = None,
         plays: bool = False,
+        printed: str = "",
     ) -> None:
+        """`printed` is what the first start in this home has printed: the secrets are not shown
+        again."""
         if "--demo" in options and not plays:
             options += ("--no-play",)  # simulated players would change what tests count
-        self.home, self.port = home, port or free_port()
+        self.home, self.port, self.printed = home, port or free_port(), printed
         self.address = f"http://127.0.0.1:{self.port}"
         self.notes = Path(tempfile.mkdtemp(prefix="ilara-serve-"))
         given = {"ILARA_HOME": str(home)} if folder is None else {}
@@ -186,10 +196,8 @@ class Serve:
         return line
 
     def says(self, label: str) -> str:
-        """The text after a label, including continuation lines."""
-        found = re.search(rf"^  {label}  +(.*(?:\n {{10,}}.*)*)", self.out, re.MULTILINE)
-        assert found, self.out
-        return " ".join(found[1].split())
+        """The text after a label, first of the first start."""
+        return after_label(label, self.printed + self.out)
 
     def api(self, kind: str = "live public") -> HttpApi:
         return HttpApi(self.address, self.says(kind))

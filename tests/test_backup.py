@@ -13,6 +13,7 @@ from tests.api_client import EVENTS, HttpApi
 from tests.external_postgres import External, external_postgres
 from tests.homes import HANG_SECONDS, empty_home, wait_until
 from tests.running import OURS, Serve, on_embedded_database, query
+from tests.used_homes import UsedHomes
 
 pytestmark = [pytest.mark.slow, on_embedded_database]
 
@@ -66,11 +67,11 @@ def external() -> Iterator[External]:
 
 
 def test_backup_while_events_arrive__has_every_event_acknowledged_before(
-    tmp_path: Path, external: External
+    tmp_path: Path, external: External, used_homes: UsedHomes
 ) -> None:
     file = str(tmp_path / "while-used.backup")
-    with empty_home() as home, empty_home() as other:
-        serve = Serve(home, "--workers", "1").ready()
+    with used_homes() as used, empty_home() as other:
+        serve = Serve(used.home, "--workers", "1", printed=used.printed).ready()
         try:
             api = serve.api()
             senders = [Sender(api, f"s{n}") for n in range(2)]
@@ -78,7 +79,7 @@ def test_backup_while_events_arrive__has_every_event_acknowledged_before(
                 sender.start()
             wait_until(lambda: all(len(sender.acknowledged) > 500 for sender in senders))
             before = set().union(*(sender.acknowledged for sender in senders))
-            manage("backup", file, env={"ILARA_HOME": str(home)})
+            manage("backup", file, env={"ILARA_HOME": str(used.home)})
             for sender in senders:
                 sender.going = False
                 sender.join()

@@ -25,9 +25,10 @@ import pytest
 from ilara_admin.core.limits import API
 from tests import processes
 from tests.api_client import EVENTS, FLAGS, PLAYERS
-from tests.homes import answers, empty_home, postmaster, wait_until
+from tests.homes import answers, postmaster, wait_until
 from tests.processes import command_line, families, parents
 from tests.running import Serve, on_embedded_database, query
+from tests.used_homes import UsedHomes
 
 pytestmark = [pytest.mark.alone, on_embedded_database]
 
@@ -230,9 +231,9 @@ DISTURBANCES: dict[str, Callable[[Serve], None]] = {
 }
 
 
-def test_acknowledged_writes__survive_killed_and_stopped_processes() -> None:
-    with empty_home() as home:
-        serve = Serve(home, "--workers", "2").ready()
+def test_acknowledged_writes__survive_killed_and_stopped_processes(used_homes: UsedHomes) -> None:
+    with used_homes() as used:
+        serve = Serve(used.home, "--workers", "2", printed=used.printed).ready()
         stop = threading.Event()
         clients = [
             Client(serve.address.removeprefix("http://"), serve.says("live public"), number, stop)
@@ -247,7 +248,7 @@ def test_acknowledged_writes__survive_killed_and_stopped_processes() -> None:
             for thread in threads:
                 thread.join()
             assert [fault for client in clients for fault in client.faults] == []
-            compare(home, clients)
+            compare(used.home, clients)
             serve.stop()
         finally:
             stop.set()

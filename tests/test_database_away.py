@@ -15,13 +15,14 @@ from ilara_admin.runtime import embedded_postgres
 from tests.api_client import EVENTS, FLAGS, PLAYERS, Reply
 from tests.homes import kill_server, wait_until
 from tests.own_database import Game, own_game
+from tests.used_homes import UsedHomes
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def game() -> Iterator[Game]:
-    with own_game(ILARA_THREADS="4") as game:
+def game(used_homes: UsedHomes) -> Iterator[Game]:
+    with used_homes() as used, own_game(used, ILARA_THREADS="4") as game:
         yield game
 
 

@@ -11,6 +11,7 @@ from ilara_admin.core.limits import API
 from tests.api_client import EVENTS, FLAGS, PLAYERS, HttpApi, Reply
 from tests.homes import wait_until
 from tests.own_database import Game, own_game
+from tests.used_homes import UsedHomes
 
 pytestmark = pytest.mark.alone
 
@@ -22,8 +23,8 @@ COOKIE = {"Cookie": f"ilara_session={'a' * 32}"}  # of no session: the page asks
 
 
 @pytest.fixture(scope="module")
-def game() -> Iterator[Game]:
-    with own_game(ILARA_THREADS=str(THREADS)) as game:
+def game(used_homes: UsedHomes) -> Iterator[Game]:
+    with used_homes() as used, own_game(used, ILARA_THREADS=str(THREADS)) as game:
         yield game
 
 
@@ -66,7 +67,7 @@ def test_frozen_database__is_503_in_time_and_recovers(game: Game) -> None:
             reply, seconds = timed(nobody, "GET", "/readyz")
             assert reply.status == 503
             assert seconds < READY_SECONDS
-            page = nobody.request("GET", "/game/live/", headers=COOKIE)
+            page = nobody.request("GET", "/my-game/live/", headers=COOKIE)
             assert page.status == 503
             assert b"takes too long" in page.body
             assert b"Not available right now" in page.body

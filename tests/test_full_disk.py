@@ -12,7 +12,9 @@ import pytest
 from ilara_admin.runtime import embedded_postgres
 from tests.api_client import EVENTS
 from tests.homes import empty_home
-from tests.own_database import DURABLE, own_game, url_of
+from tests.own_database import DURABLE, running_game
+from tests.running import after_label
+from tests.used_homes import first_start, url_of
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +52,8 @@ def test_full_disk__is_said_and_not_ready_until_there_is_space() -> None:
             with psycopg.connect(url_of(server.socket), autocommit=True) as admin:
                 admin.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
                 admin.execute("CREATE DATABASE small TABLESPACE small")
-            with own_game("small", home=home) as game:
+            token = after_label("live public", first_start(home, "small"))
+            with running_game(home, "small", token) as game:
                 player_id = game.api.register()["id"]
                 nobody = game.server.api(None)
                 assert nobody.get("/readyz").status == 200

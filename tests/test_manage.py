@@ -9,8 +9,9 @@ from django.conf import settings
 
 from ilara_admin.runtime import embedded_postgres
 from tests.conftest import FAST
-from tests.homes import HANG_SECONDS, empty_home
+from tests.homes import HANG_SECONDS
 from tests.running import OURS
+from tests.used_homes import UsedHomes
 
 
 def run_without_reader(home: Path, *arguments: str) -> tuple[int, str]:
@@ -39,14 +40,12 @@ def test_help__ends_quietly_when_stdout_is_closed(tmp_path: Path, arguments: lis
 
 
 @pytest.mark.slow
-def test_commands__end_quietly_when_stdout_is_closed() -> None:
+def test_commands__end_quietly_when_stdout_is_closed(used_homes: UsedHomes) -> None:
     if settings.DATABASE_URL:
         pytest.skip("DATABASE_URL names the server")
-    with empty_home() as home:
+    with used_homes() as used:
+        home = used.home
         embedded_postgres.lease(home, FAST)
-        command, env = ("manage.py", "migrate", "--verbosity=0"), {"ILARA_HOME": str(home)}
-        with OURS.start(*command, folder=settings.BASE_DIR, env=env) as process:
-            assert process.wait(HANG_SECONDS) == 0
         for arguments in (["showmigrations"], ["backup", "-"]):
             code, errors = run_without_reader(home, *arguments)
             assert (code, "Traceback" in errors, "Error" in errors) == (141, False, False), errors

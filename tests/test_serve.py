@@ -29,6 +29,7 @@ from tests.running import (
     python_of_other_user,
     query,
 )
+from tests.used_homes import UsedHome, UsedHomes
 
 pytestmark = [pytest.mark.slow, on_embedded_database]
 
@@ -53,13 +54,10 @@ def fresh() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def used() -> Iterator[Serve]:
-    """A first start that was stopped; its home can be used for further starts."""
-    with empty_home() as home:
-        serve = Serve(home).ready()
-        serve.stop()
-        yield serve
-        serve.clean_up()
+def used(used_homes: UsedHomes) -> Iterator[UsedHome]:
+    """A home that can be used for further starts."""
+    with used_homes() as used:
+        yield used
 
 
 @pytest.fixture
@@ -177,8 +175,8 @@ def test_interrupted_first_start__has_printed_working_credentials(start: Start) 
 # --- Later starts ---------------------------------------------------------------------------------
 
 
-def test_second_start__reuses_everything_and_prints_no_secret(used: Serve, start: Start) -> None:
-    again = start(used.home).ready()
+def test_second_start__reuses_everything_and_prints_no_secret(used: UsedHome, start: Start) -> None:
+    again = start(used.home, *ONE_WORKER).ready()
     assert again.says("database") == f"embedded PostgreSQL, started in {used.home}"
     assert again.says("tables") == "up to date"
     assert again.says("project").startswith("my-game found, tier ")
@@ -196,15 +194,17 @@ def test_second_start__reuses_everything_and_prints_no_secret(used: Serve, start
     assert sign_in(again, "admin", "a-better-one-7") == 302
 
 
-def test_tier__is_stored_with_the_project(used: Serve, start: Start) -> None:
+def test_tier__is_stored_with_the_project(used: UsedHome, start: Start) -> None:
     serve = start(used.home, "--tier", "free", *ONE_WORKER).ready()
     assert serve.says("project") == "my-game found, tier free: live, test"
     serve.stop()
-    assert "tier free" in start(used.home, *ONE_WORKER).ready().says("project")
+    again = start(used.home, *ONE_WORKER)
+    wait_until(lambda: again.ended() or "  project " in again.out)
+    assert "tier free" in again.says("project")
     start(used.home, "--tier", "enterprise").failed()
 
 
-def test_workers__are_as_many_as_given(used: Serve, start: Start) -> None:
+def test_workers__are_as_many_as_given(used: UsedHome, start: Start) -> None:
     serve = start(used.home, "--workers", "3").ready()
     # The first may respond before the last has started.
     wait_until(lambda: len([line for line in arguments(serve) if "gunicorn" in line]) == 1 + 3)
@@ -225,7 +225,7 @@ def pid_of(serve: Serve, word: str) -> int:
     return min(int(line.split()[0]) for line in run.stdout.splitlines() if word in line)
 
 
-def test_host__is_the_only_listen_address(used: Serve, start: Start) -> None:
+def test_host__is_the_only_listen_address(used: UsedHome, start: Start) -> None:
     try:
         port = free_port("127.0.0.2")
     except OSError:
@@ -296,7 +296,9 @@ def test_read_only_home__error_names_the_setting(fresh: Path, start: Start) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_stop__ends_everything_promptly(used: Serve, start: Start, number: signal.Signals) -> None:
+def test_stop__ends_everything_promptly(
+    used: UsedHome, start: Start, number: signal.Signals
+) -> None:
     serve = start(used.home).ready()
     idle = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=30)
     idle.request("GET", "/healthz")  # the connection stays open
@@ -315,7 +317,7 @@ def test_stop__ends_everything_promptly(used: Serve, start: Start, number: signa
     assert (used.home / "serve.lock").read_text() == ""
 
 
-def test_repeated_ctrl_c__changes_nothing(used: Serve, start: Start) -> None:
+def test_repeated_ctrl_c__changes_nothing(used: UsedHome, start: Start) -> None:
     serve = start(used.home, *ONE_WORKER).ready()
     for _ in range(3):
         serve.signal(signal.SIGINT)
@@ -357,13 +359,13 @@ def test_stop_during_the_start__leaves_nothing_and_the_next_start_works(
         assert HttpApi(again.address, None).get("/v1/nothing").status == 404
 
 
-def test_everything_killed__acknowledged_events_are_stored(used: Serve, start: Start) -> None:
+def test_everything_killed__acknowledged_events_are_stored(used: UsedHome, start: Start) -> None:
     token = used.says("live public")
     serve = start(used.home).ready()
     assert track(HttpApi(serve.address, token), "kept-1") == "accepted"
     serve.kill_all()
 
-    again = start(used.home, port=serve.port).ready()
+    again = start(used.home, *ONE_WORKER, port=serve.port).ready()
     assert again.says("database") == f"embedded PostgreSQL, started in {used.home}"
     api = HttpApi(again.address, token)
     assert track(api, "kept-1") == "duplicate"
@@ -371,7 +373,7 @@ def test_everything_killed__acknowledged_events_are_stored(used: Serve, start: S
     again.stop()
 
 
-def test_parent_killed__children_and_postgresql_stop(used: Serve, start: Start) -> None:
+def test_parent_killed__children_and_postgresql_stop(used: UsedHome, start: Start) -> None:
     serve = start(used.home).ready()
     before = serve.processes()
     serve.process.kill()
@@ -380,7 +382,7 @@ def test_parent_killed__children_and_postgresql_stop(used: Serve, start: Start) 
     assert not (serve.data / "postmaster.pid").exists()
 
 
-def test_parent_killed__the_next_start_works_at_once(used: Serve, start: Start) -> None:
+def test_parent_killed__the_next_start_works_at_once(used: UsedHome, start: Start) -> None:
     serve = start(used.home, *ONE_WORKER).ready()
     before = serve.processes(with_postgresql=False)
     serve.process.kill()
@@ -399,7 +401,7 @@ def server_pid(serve: Serve) -> int | None:
         return None
 
 
-def test_worker_killed__is_restarted(used: Serve, start: Start) -> None:
+def test_worker_killed__is_restarted(used: UsedHome, start: Start) -> None:
     serve = start(used.home, *ONE_WORKER).ready()
     os.kill(pid_of(serve, "manage.py worker"), signal.SIGKILL)
     wait_until(lambda: "The job worker exited with code -9" in serve.out)
@@ -407,7 +409,9 @@ def test_worker_killed__is_restarted(used: Serve, start: Start) -> None:
     serve.stop()
 
 
-def test_demo__players_play_through_the_api_also_after_a_restart(used: Serve, start: Start) -> None:
+def test_demo__players_play_through_the_api_also_after_a_restart(
+    used: UsedHome, start: Start
+) -> None:
     serve = start(used.home, "--demo", *ONE_WORKER, plays=True).ready(2 * HANG_SECONDS)
     assert serve.says("players") == "6 simulated players play; --no-play leaves them out"
     wait_until(lambda: played(serve) > 3)
@@ -429,7 +433,7 @@ def played(serve: Serve) -> int:
 
 
 def test_web_server_killed__is_restarted_and_its_workers_release_the_port(
-    used: Serve, start: Start
+    used: UsedHome, start: Start
 ) -> None:
     serve = start(used.home, *ONE_WORKER).ready()
     stream = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=30)
@@ -492,7 +496,7 @@ def test_stop_that_python_dropped__is_raised_again() -> None:
         watch()
 
 
-def test_postgresql_killed__it_restarts_for_the_next_requests(used: Serve, start: Start) -> None:
+def test_postgresql_killed__it_restarts_for_the_next_requests(used: UsedHome, start: Start) -> None:
     token = used.says("live public")
     serve = start(used.home, *ONE_WORKER).ready()
     assert track(HttpApi(serve.address, token), "before-1") == "accepted"

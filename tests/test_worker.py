@@ -19,9 +19,9 @@ from ilara_admin.runtime import embedded_postgres
 from ilara_admin.runtime.postgresql.site import NAME
 from ilara_admin.runtime.supervisor import ending_with_parent
 from tests.conftest import FAST
-from tests.homes import HANG_SECONDS, empty_home, kill_server, wait_until
-from tests.own_database import FIRST_START, url_of
+from tests.homes import HANG_SECONDS, kill_server, wait_until
 from tests.processes import django_output
+from tests.used_homes import UsedHomes, url_of
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +29,13 @@ SEGMENTS = 200
 # With this WAL level, a table lock takes no transaction id, so events still settle under it.
 SETTINGS = {**FAST, "wal_level": "minimal", "max_wal_senders": "0"}
 CREATE_SEGMENTS = f"""
+import django
+django.setup()
+from ilara_admin.core.audit import Actor
+from ilara_admin.models import Environment
 from segments.services import segment_create
 rule = {{"operator": "AND", "conditions": [{{"field": "level", "operator": ">=", "value": 3}}]}}
-environment = start.project.environments.get(slug="live")
+environment = Environment.objects.get(slug="live")
 for number in range({SEGMENTS}):
     segment_create(environment=environment, key=f"s-{{number}}", name="", rule=rule,
                    actor=Actor("Ada"))
@@ -44,7 +48,7 @@ class Database:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.start()
-        django_output(FIRST_START + CREATE_SEGMENTS, DATABASE_URL=url_of(self.socket))
+        django_output(CREATE_SEGMENTS, DATABASE_URL=url_of(self.socket))
 
     def start(self) -> None:
         self.socket = embedded_postgres.lease(self.home, SETTINGS).socket
@@ -104,9 +108,9 @@ class WorkerProcess:
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Database]:
-    with empty_home() as home:
-        database = Database(home)
+def database(used_homes: UsedHomes) -> Iterator[Database]:
+    with used_homes() as used:
+        database = Database(used.home)
         yield database
         database.stop()
 

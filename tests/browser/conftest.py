@@ -22,6 +22,7 @@ from playwright.sync_api import (
 from tests.homes import HANG_SECONDS
 from tests.processes import program
 from tests.running import Serve, free_port
+from tests.used_homes import UsedHomes
 
 # Playwright's default of 5 seconds is too short for one worker on a busy machine.
 PATIENCE_MILLISECONDS = 60_000
@@ -64,14 +65,15 @@ class Ilara:
 
 @contextmanager
 def running_ilara(
-    home: Path, *options: str, env: Mapping[str, str] | None = None
+    home: Path, *options: str, printed: str = "", env: Mapping[str, str] | None = None
 ) -> Iterator[Ilara]:
     port = free_port()
     given = {
         "EMAIL_URL": f"filemail://{home}/mails",
         "ILARA_WEBHOOK_HOSTS": f"http://127.0.0.1:{port}",
     }
-    serve = Serve(home, "--workers", "1", *options, env={**given, **(env or {})})
+    environment = {**given, **(env or {})}
+    serve = Serve(home, "--workers", "1", *options, env=environment, printed=printed)
     try:
         yield Ilara(serve.ready(2 * HANG_SECONDS), port)  # may fill a sample game first
         serve.stop()
@@ -80,8 +82,11 @@ def running_ilara(
 
 
 @pytest.fixture(scope="session")
-def ilara(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ilara]:
-    with running_ilara(tmp_path_factory.mktemp("ilara-home"), "--demo") as ilara:
+def ilara(used_homes: UsedHomes) -> Iterator[Ilara]:
+    with (
+        used_homes(demo=True) as used,
+        running_ilara(used.home, printed=used.printed) as ilara,
+    ):
         yield ilara
 
 

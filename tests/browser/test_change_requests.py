@@ -16,6 +16,7 @@ from tests.browser.conftest import MODES, PATIENCE_MILLISECONDS, Ilara, Window, 
 from tests.browser.test_support import call, register
 from tests.factories import PASSWORD
 from tests.running import OURS
+from tests.used_homes import UsedHomes
 
 pytestmark = pytest.mark.browser
 
@@ -36,16 +37,15 @@ class Live:
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ilara]:
+def started(used_homes: UsedHomes) -> Iterator[Ilara]:
     """An Ilara of its own: other tests change the sample game's live environment."""
-    home = tmp_path_factory.mktemp("guarded-home")
-    with running_ilara(home) as ilara:
+    with used_homes() as used, running_ilara(used.home, printed=used.printed) as ilara:
         for name in ("ana", "ben"):
             arguments = (
                 "staff_create", name, "--project", "my-game", "--role", Role.LIVE_OPS,
                 "--password-stdin",
             )  # fmt: skip
-            env = {"ILARA_HOME": str(home)}
+            env = {"ILARA_HOME": str(used.home)}
             process = OURS.start(
                 "manage.py", *arguments, folder=settings.BASE_DIR, env=env, stdin=-1
             )

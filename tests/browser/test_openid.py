@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.conftest import MODES, PATIENCE_MILLISECONDS, Ilara, Window, running_ilara
 from tests.browser.test_every_page import problems
 from tests.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdServer, running_provider
+from tests.used_homes import UsedHomes
 
 pytestmark = pytest.mark.browser
 
@@ -22,7 +23,7 @@ def server() -> Iterator[OpenIdServer]:
 
 
 @pytest.fixture(scope="module")
-def studio(server: OpenIdServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ilara]:
+def studio(server: OpenIdServer, used_homes: UsedHomes) -> Iterator[Ilara]:
     """Ilara with the provider, whose group `ops` gives the role live-ops in its project."""
     environment = {
         "ILARA_OIDC_ISSUER": server.issuer,
@@ -32,7 +33,10 @@ def studio(server: OpenIdServer, tmp_path_factory: pytest.TempPathFactory) -> It
         "ILARA_OIDC_ROLES_CLAIM": "groups",
         "ILARA_OIDC_ROLES": "ops=my-game:live-ops,desk=my-game:support",
     }
-    with running_ilara(tmp_path_factory.mktemp("openid-home"), env=environment) as ilara:
+    with (
+        used_homes() as used,
+        running_ilara(used.home, printed=used.printed, env=environment) as ilara,
+    ):
         yield ilara
 
 

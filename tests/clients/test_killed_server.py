@@ -7,8 +7,9 @@ from functools import partial
 import pytest
 
 from tests.clients.drivers import LANGUAGES, Driver, ending
-from tests.homes import empty_home, wait_until
+from tests.homes import wait_until
 from tests.running import Serve, killed_and_started_again, on_embedded_database, query
+from tests.used_homes import UsedHomes
 
 pytestmark = [pytest.mark.slow, on_embedded_database]
 
@@ -23,10 +24,11 @@ def has_sent_all(driver: Driver) -> bool:
 
 
 def test_killed_server__loses_and_duplicates_no_event(
-    command: Mapping[str, list[str]],
+    command: Mapping[str, list[str]], used_homes: UsedHomes
 ) -> None:
-    with empty_home() as home:
-        serve = Serve(home, "--workers", "2").ready()
+    with used_homes() as used:
+        home = used.home
+        serve = Serve(home, "--workers", "2", printed=used.printed).ready()
         try:
             keys = {"public": serve.says("live public"), "secret": serve.says("live secret")}
             players = {name: serve.api().register(name)["id"] for name in LANGUAGES}

@@ -19,8 +19,9 @@ import msgspec
 import pytest
 
 from tests.api_client import EVENTS, HttpApi
-from tests.homes import empty_home, wait_until
+from tests.homes import wait_until
 from tests.running import Serve, killed_and_started_again, on_embedded_database, query
+from tests.used_homes import UsedHomes
 
 pytestmark = [pytest.mark.slow, on_embedded_database]
 
@@ -132,9 +133,9 @@ class Client:
         return decoded["data"]
 
 
-def test_every_event__is_accounted_for_when_processes_are_killed() -> None:
-    with empty_home() as home:
-        serve = Serve(home, "--workers", "2").ready()
+def test_every_event__is_accounted_for_when_processes_are_killed(used_homes: UsedHomes) -> None:
+    with used_homes() as used:
+        serve = Serve(used.home, "--workers", "2", printed=used.printed).ready()
         try:
             clients = make_clients(serve)
             threads = [threading.Thread(target=client.run) for client in clients]
@@ -151,7 +152,7 @@ def test_every_event__is_accounted_for_when_processes_are_killed() -> None:
                 thread.join()
             assert [fault for client in clients for fault in client.faults] == []
             assert sum(client.retries for client in clients) > 0
-            compare(home, clients)
+            compare(used.home, clients)
             serve.stop()
         finally:
             serve.clean_up()

@@ -11,8 +11,9 @@ import pytest
 
 from flags.results.exposures import FLUSH_SECONDS
 from tests.api_client import FLAGS, HttpApi
-from tests.homes import empty_home, wait_until
+from tests.homes import wait_until
 from tests.running import Serve, killed_and_started_again, on_embedded_database, query
+from tests.used_homes import UsedHomes
 
 pytestmark = [pytest.mark.slow, on_embedded_database]
 
@@ -37,9 +38,10 @@ UPDATE environment SET config_version = config_version + 1
 WHERE id = (SELECT environment_id FROM changed)"""
 
 
-def test_killed_processes__lose_one_flush_interval_at_most() -> None:
-    with empty_home() as home:
-        serve = Serve(home, "--workers", "2").ready()
+def test_killed_processes__lose_one_flush_interval_at_most(used_homes: UsedHomes) -> None:
+    with used_homes() as used:
+        home = used.home
+        serve = Serve(home, "--workers", "2", printed=used.printed).ready()
         try:
             token = serve.says("live public")
             api = HttpApi(serve.address, token)

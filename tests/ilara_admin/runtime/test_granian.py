@@ -10,18 +10,19 @@ import pytest
 from django.conf import settings
 
 from tests.api_client import EVENTS, PLAYERS, HttpApi
-from tests.homes import HANG_SECONDS, empty_home, wait_until
+from tests.homes import HANG_SECONDS, wait_until
 from tests.processes import command_line, parents
 from tests.replay import CASES, renamed, replay
 from tests.running import Serve, on_embedded_database
+from tests.used_homes import UsedHomes
 
 pytestmark = [pytest.mark.slow, on_embedded_database]
 
 
 @pytest.fixture(scope="module")
-def serve() -> Iterator[Serve]:
-    with empty_home() as home:
-        serve = Serve(home, "--server", "granian", "--workers", "1")
+def serve(used_homes: UsedHomes) -> Iterator[Serve]:
+    with used_homes() as used:
+        serve = Serve(used.home, "--server", "granian", "--workers", "1", printed=used.printed)
         yield serve.ready()
         serve.clean_up()
 
