@@ -46,11 +46,11 @@ def test_frozen_database__is_503_in_time_and_recovers(game: Game) -> None:
     with ThreadPoolExecutor(THREADS * 4) as pool:
         # More than one thread of the server gets a connection, and not all of them.
         assert {r.status for r, _ in pool.map(lambda c: timed(game.api, *c), calls)} <= {200, 201}
-        nobody = game.server.api(None)
+        keyless = game.server.api(None)
         with game.frozen_database():
             waiting = [pool.submit(timed, game.api, *call) for call in calls]
             for _ in range(2):
-                reply, seconds = timed(nobody, "GET", "/readyz")
+                reply, seconds = timed(keyless, "GET", "/readyz")
                 assert (reply.status, reply.json["database"]) == (503, False)
                 assert seconds < READY_SECONDS
             for each in waiting:
@@ -64,18 +64,18 @@ def test_frozen_database__is_503_in_time_and_recovers(game: Game) -> None:
                 reply, seconds = timed(game.api, method, path, body)
                 assert reply.status == 503
                 assert seconds < BUSY
-            reply, seconds = timed(nobody, "GET", "/readyz")
+            reply, seconds = timed(keyless, "GET", "/readyz")
             assert reply.status == 503
             assert seconds < READY_SECONDS
-            page = nobody.request("GET", "/my-game/live/", headers=COOKIE)
+            page = keyless.request("GET", "/my-game/live/", headers=COOKIE)
             assert page.status == 503
             assert b"takes too long" in page.body
             assert b"Not available right now" in page.body
-            assert nobody.get("/healthz").status == 200
+            assert keyless.get("/healthz").status == 200
 
         thawed = monotonic()
         wait_until(lambda: game.api.get(f"{PLAYERS}/{player_id}").status == 200)
         assert monotonic() - thawed < RECOVERY_SECONDS
         for reply, _ in pool.map(lambda c: timed(game.api, *c), calls * THREADS):
             assert reply.status in (200, 201), reply.json
-        wait_until(lambda: nobody.get("/readyz").status == 200)
+        wait_until(lambda: keyless.get("/readyz").status == 200)

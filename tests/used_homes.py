@@ -71,7 +71,7 @@ def _make(template: Path, *, demo: bool) -> None:
         template.with_suffix(".txt").write_text(first_start(home, demo=demo))
         embedded_postgres.release(home)
         draft = template.with_suffix(".draft")
-        # Each home has a socket folder of its own, which may be a link to a shorter path.
+        # A copy makes a new socket folder: this one may be a link to a folder elsewhere.
         others = "--exclude=./postgresql/socket"
         subprocess.run(["tar", others, "-cf", draft, "-C", home, "."], check=True)
         draft.rename(template)

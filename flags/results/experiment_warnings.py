@@ -62,9 +62,9 @@ def _other_players(experiment: Experiment) -> list[str]:
     began = experiment.phase_at or timezone.now()
     found = []
     revisions = FlagRevision.objects.filter(flag=experiment.flag, created_at__lte=began)
-    first = revisions.order_by("-number").first()
+    before = revisions.order_by("-number").values_list("document", flat=True).first()
     now = experiment.flag.document
-    if first and not reached_alike(first.document, now, experiment.rule_id):
+    if before and not reached_alike(before, now, experiment.rule_id):
         found.append(
             "Since this phase began, rules above the measured rule or prerequisites changed: other "
             "players are exposed now. Variants can still be compared."
@@ -72,7 +72,8 @@ def _other_players(experiment: Experiment) -> list[str]:
     named = segments_used({"rules": rules_until(now, experiment.rule_id)})
     for segment in _segments(experiment.environment_id, named):
         if segment.updated_at > began:
-            at = short_moment(segment.updated_at, timezone.localtime())
+            minute = segment.updated_at.replace(second=0, microsecond=0)
+            at = short_moment(minute, timezone.localtime())
             found.append(
                 f"The segment {segment.key}, on which the rule depends, was edited on {at}, after "
                 "this phase began: other players are exposed since. Variants can still be compared."

@@ -85,7 +85,8 @@ def _requests(request: HtmxHttpRequest) -> Iterator[Matter]:
         text = f"The change request by {isolated(each.author_name)} waits for you, opened"
         url = environment_url(request, "request_detail", each.pk)
         yield Matter("info", each.title, text, url, each.created_at)
-    if others := number - len(waiting):
+    # One that was opened since is not counted.
+    if (others := number - len(waiting)) > 0:
         more = "more " if waiting else ""
         text = "waits" if others == 1 else "wait"
         url = environment_url(request, "request_list")

@@ -13,8 +13,10 @@ def column_markup(column: ChartColumn, key: str, attributes: str = "") -> str:
     them; an empty `form` keeps them out of any form."""
     attributes += " data-end" if column.end else ""
     attributes += " data-marked" if column.markers else ""
-    figures = (f"{each.name}\t{each.text}" if each.name else each.text for each in column.figures)
-    text = escape("\n".join([column.label, *figures]))
+    figures = (
+        "\t".join(filter(None, (_one_line(each.name), each.text))) for each in column.figures
+    )
+    text = escape("\n".join([_one_line(column.label), *figures]))
     pins = "".join(
         f'<a href="{escape(each.href)}"><span class="tip">{escape(each.label)}</span></a>'
         for each in column.markers
@@ -23,6 +25,11 @@ def column_markup(column: ChartColumn, key: str, attributes: str = "") -> str:
         f'<div data-hit{attributes}><input type="radio" name="{key}" form="" aria-label="{text}">'
         f"{pins}</div>"
     )
+
+
+def _one_line(text: str) -> str:
+    """A name that a game chose may have tabs and line breaks."""
+    return " ".join(text.split())
 
 
 def columns_markup(chart: Chart) -> str:

@@ -79,8 +79,8 @@ BEGIN
 END
 $$"""
 
-# The conditions decide most writes, as calling a function costs more. PostgreSQL parses a condition
-# in every statement that sets a column of its trigger: so each column has a trigger of its own.
+# The conditions decide most writes, as calling a function costs more. Each column has one trigger,
+# because PostgreSQL parses the condition in every statement that sets a column of the trigger.
 # values.py adds the attributes that staff declare searchable.
 TRIGGERS = """
 CREATE TRIGGER player_value_inserted AFTER INSERT ON player

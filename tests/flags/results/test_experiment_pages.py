@@ -214,7 +214,7 @@ def test_detail__warns_of_events_that_are_deleted(
 def test_detail__warns_of_other_players(
     client: Client, environment: Environment, running: Experiment, flag: Flag
 ) -> None:
-    """Whom a segment, also one behind another, or a rule above the measured one sends."""
+    """A segment, one that it refers to, or a rule above the measured rule was edited."""
     level = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
     named = partial(segment_create, environment=environment, name="", actor=ACTOR)
     inner = named(key="inner", rule=level)

@@ -319,6 +319,11 @@ def render(drawn: charts.AnyChart) -> str:
     return re.sub(r">\s+|\s+<", lambda found: found[0].strip(), html)
 
 
+def test_name_with_tabs_and_line_breaks__is_one_line_of_the_tip() -> None:
+    series = [ChartSeries("a\tb\nc", [1]), ChartSeries("d", [2])]
+    assert 'aria-label="c0\na b c\t1\nd\t2\n3">' in render(bars(plain(1), series, label="x"))
+
+
 def test_chart__has_values_to_point_at_and_as_a_table() -> None:
     series = [ChartSeries("<on>", [1, 2]), ChartSeries("off", [3, 1_000])]
     markers = [Marker(NOON, "Revision 1", "#revision-1")]
