@@ -140,6 +140,12 @@ def settled(now: datetime = NOW) -> datetime:
 
 
 @pytest.fixture
+def settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Yesterday is final from midnight on: else these tests would fail in the minutes after it."""
+    monkeypatch.setattr("players.days.SETTLED", timedelta())
+
+
+@pytest.fixture
 def game(environment: Environment) -> Environment:
     """The sample game with 60 players."""
     demo_fill(environment.project, ACTOR, no_progress, size=60, now=NOW)
@@ -186,6 +192,7 @@ def erasures(environment: Environment) -> None:
     player_delete(player, actor=ACTOR)
 
 
+@pytest.mark.usefixtures("settles_at_once")
 @pytest.mark.parametrize("change", [late_sessions, refunds, reversals, erasures])
 def test_late_data__rebuilds_the_days_that_it_changes(
     change: Callable[[Environment], None], environment: Environment
@@ -235,6 +242,7 @@ def test_breakdown__has_the_values_with_the_most_players(environment: Environmen
     assert list(rows.filter(dimension=Dimension.COUNTRY).values_list("value")) == [("",)]
 
 
+@pytest.mark.usefixtures("settles_at_once")
 def test_long_history__is_counted_in_several_runs_newest_first(environment: Environment) -> None:
     make_player(environment, first_seen_at=NOW - timedelta(days=9), active_days=4)
     for known in (2, 3):
