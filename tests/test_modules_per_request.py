@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from threading import get_ident
 from types import CodeType
 from typing import Any
 
@@ -28,10 +29,13 @@ TOOL = sys.monitoring.PROFILER_ID
 
 @contextmanager
 def modules_entered() -> Iterator[set[str]]:
-    """The paths of Ilara's modules that ran a function inside the block."""
+    """The paths of Ilara's modules in which this thread ran a function inside the block."""
     entered: set[str] = set()
+    here = get_ident()
 
     def note(code: CodeType, _: int) -> Any:
+        if get_ident() != here:  # a timer's thread may count log lines of an earlier test
+            return None
         path = Path(code.co_filename)
         if path.is_relative_to(ROOT) and not any(path.is_relative_to(other) for other in OTHERS):
             entered.add(path.relative_to(ROOT).as_posix())
