@@ -13,7 +13,7 @@ from django import template
 from django.template import defaultfilters
 from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import conditional_escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 from heroicons.templatetags.heroicons import heroicon_micro
@@ -319,6 +319,26 @@ def attributes(attrs: Mapping[str, object]) -> SafeString:
         if value is not False
     ]
     return format_html_join("", "{}", ((each,) for each in written))
+
+
+@register.filter
+def option_tags(
+    groups: Iterable[tuple[str | None, Iterable[Mapping[str, Any]], int]],
+) -> SafeString:
+    """The options of a `<select>`, from a widget's `optgroups`. Some have hundreds of options, and
+    a template takes several times as long."""
+    written = []
+    for group, options, _ in groups:
+        each = "\n".join(
+            f'<option value="{html.escape(str(option["value"]))}"'
+            f"{attributes(option['attrs']) if option['attrs'] else ''}>"
+            f"{conditional_escape(option['label'])}</option>"
+            for option in options
+        )
+        if group:
+            each = f'<optgroup label="{conditional_escape(group)}">\n{each}\n</optgroup>'
+        written.append(each)
+    return mark_safe("\n".join(written))  # noqa: S308 - all texts are escaped
 
 
 @register.simple_tag

@@ -5,6 +5,8 @@ from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
+from django import forms
+from django.forms.renderers import DjangoTemplates, TemplatesSetting
 from django.template import Context, Template
 from django.utils import timezone
 from django.utils.safestring import mark_safe
@@ -145,6 +147,19 @@ def test_attributes() -> None:
     attrs = {"class": 'a"b', "required": True, "checked": False, "min": 0, "pattern": None}
     html = render("{{ attrs|attributes }}", attrs=attrs)
     assert html == ' class="a&quot;b" required min="0" pattern="None"'
+
+
+def test_select__is_as_django_writes_it() -> None:
+    choices = [
+        ("", "All"), (1, 'a"<b>'), ("&x", mark_safe("<i>y</i>")), ("<g>", [(True, "c"), (None, 2)]),
+    ]  # fmt: skip
+    for widget in (forms.Select({"id": "x"}, choices), forms.SelectMultiple({}, choices)):
+        ours, djangos = (
+            widget.render("one", ["&x", True], renderer=renderer)
+            for renderer in (TemplatesSetting(), DjangoTemplates())
+        )
+        assert "selected" in ours
+        assert "".join(ours.split()) == "".join(djangos.split())
 
 
 def test_icon__is_hidden_from_assistive_technology() -> None:
