@@ -97,7 +97,7 @@ def players_found(
     ways = ways_for(text, fields)
     if not ways:
         return []
-    values = [way for way in ways if way in fields]
+    attributes = [way for way in ways if way.startswith(ATTRIBUTE)]
     digests = [digest_of(text)]
     if LEDGER_ID.fullmatch(text):  # as pages show a purchase without a transaction id
         digests.append(bytes.fromhex(text))
@@ -105,10 +105,13 @@ def players_found(
         "environment": environment.pk,
         "text": text,
         "uuid": uuid_of(text),
-        "linked_end": _end(text, LINKED_ID in whole),
-        "end": _end(text, EXTERNAL_ID in whole),
-        "fields": values,
-        "whole": [way in whole for way in values],
+        "linked_end": text + _rest(LINKED_ID in whole),
+        "end": text + _rest(EXTERNAL_ID in whole),
+        "email": text if EMAIL in ways else None,
+        "email_rest": _rest(EMAIL in whole),
+        "device_end": text + _rest(DEVICE_ID in whole),
+        "fields": attributes,
+        "rests": [_rest(way in whole) for way in attributes],
         "digests": digests,
         "most": most,
     }
@@ -120,15 +123,14 @@ def players_found(
     return found
 
 
-def _end(text: str, whole: bool) -> str:
-    """The last text that is found, in the order of bytes: the text itself, or the last one that
-    starts with it."""
-    return text if whole else text + LAST
+def _rest(whole: bool) -> str:
+    """What follows a text in the last one that is found, in the order of bytes."""
+    return "" if whole else LAST
 
 
 LAST = chr(0x10FFFF)
 MAX_SESSIONS = 1_000  # with one id, in all environments
-# Each part reads one index. All texts compare byte by byte, values in lower case except device ids.
+# Each part reads one index. All texts compare byte by byte, e-mails and attributes in lower case.
 PLAYERS = f"""
 SELECT found.way, found.matched, found.exact, p.id, p.external_id, p.last_seen_at, found.digest
 FROM (
@@ -143,6 +145,17 @@ FROM (
        AND external_id COLLATE "C" >= %(text)s AND external_id COLLATE "C" <= %(linked_end)s
      ORDER BY external_id COLLATE "C" LIMIT %(most)s)
     UNION ALL
+    (SELECT 'email', lower(email), lower(email) = lower(%(email)s), id, NULL
+     FROM player WHERE environment_id = %(environment)s
+       AND lower(email) COLLATE "C" >= lower(%(email)s)
+       AND lower(email) COLLATE "C" <= lower(%(email)s) || %(email_rest)s
+     ORDER BY lower(email) COLLATE "C" LIMIT %(most)s)
+    UNION ALL
+    (SELECT 'device_id', device_id, device_id = %(text)s, id, NULL
+     FROM player WHERE environment_id = %(environment)s
+       AND device_id COLLATE "C" >= %(text)s AND device_id COLLATE "C" <= %(device_end)s
+     ORDER BY device_id COLLATE "C" LIMIT %(most)s)
+    UNION ALL
     (SELECT 'player_id', id::text, true, id, NULL FROM player WHERE id = %(uuid)s::uuid)
     UNION ALL
     (SELECT 'transaction', coalesce(transaction_id, encode(digest, 'hex')), true, player_id, digest
@@ -154,13 +167,10 @@ FROM (
            WHERE digest = ANY(%(digests)s) LIMIT {MAX_SESSIONS}) AS s
      JOIN player ON id = player_id AND environment_id = %(environment)s LIMIT %(most)s)
     UNION ALL
-    (SELECT field, value, value = typed, player_id, NULL
-     FROM (SELECT field, is_whole,
-                  CASE field WHEN 'device_id' THEN %(text)s ELSE lower(%(text)s) END AS typed
-           FROM unnest(%(fields)s::text[], %(whole)s::bool[]) AS given (field, is_whole)) AS asked,
+    (SELECT field, value, value = lower(%(text)s), player_id, NULL
+     FROM unnest(%(fields)s::text[], %(rests)s::text[]) AS asked (field, rest),
      LATERAL (SELECT v.value, v.player_id FROM player_value v
               WHERE v.environment_id = %(environment)s AND v.field = asked.field
-                AND v.value >= typed
-                AND v.value <= CASE WHEN is_whole THEN typed ELSE typed || '{LAST}' END
+                AND v.value >= lower(%(text)s) AND v.value <= lower(%(text)s) || rest
               ORDER BY v.value LIMIT %(most)s) AS v)
 ) AS found JOIN player p ON p.id = found.player_id AND p.environment_id = %(environment)s"""

@@ -8,7 +8,7 @@ from django.db import IntegrityError, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Value
 from django.db.models.fields.json import KT
-from django.db.models.functions import Collate, Now
+from django.db.models.functions import Collate, Lower, Now
 from django.utils import timezone
 
 from ilara_admin.core.text import isolated
@@ -123,6 +123,18 @@ class Player(models.Model):
             ),
             models.Index("environment", Collate("external_id", "C"), name="player_search"),
             models.Index(fields=["environment", "id"], name="player_environment"),
+            models.Index(
+                "environment",
+                Collate(Lower("email"), "C"),
+                name="player_email",
+                condition=models.Q(email__isnull=False),
+            ),
+            models.Index(
+                "environment",
+                Collate("device_id", "C"),
+                name="player_device_id",
+                condition=models.Q(device_id__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -298,11 +310,11 @@ class Purchase(models.Model):
 
 
 class PlayerValue(models.Model):
-    """A value that staff find a player by: of `email`, `device_id`, or `attributes.<name>` of an
-    attribute that the environment declares searchable. Null after the value was removed.
+    """A value that staff find a player by: `field` is `attributes.<name>` of an attribute that the
+    environment declares searchable. Null after the value was removed.
 
-    A trigger on `player` writes it when a value changes, so that `player` needs no index on columns
-    that the game changes. E-mails and texts are in lower case, numbers as text, all cut to
+    A trigger on `player` writes it when a value changes, so that `player` needs no index on
+    attributes, which games change often. Texts are in lower case, numbers as text, all cut to
     MAX_VALUE characters. Arrays, objects and booleans have no row. Readers ignore attributes that
     are not declared (any more).
     """

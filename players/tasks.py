@@ -42,8 +42,7 @@ def count_days(timestamp: int, **_: Any) -> None:
 @app.periodic(cron="* * * * *")
 @app.task(queueing_lock="players.fill_again", pass_context=False)
 def fill_again(timestamp: int) -> None:
-    """Defer the jobs that complete searchable values: after an update of Ilara, and after one that
-    did not come to its end."""
+    """Defer again the jobs that complete searchable values and did not come to their end."""
     for environment_id in ValueFill.objects.values_list("environment_id", flat=True).distinct():
         fill_defer(environment_id)
 

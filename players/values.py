@@ -1,7 +1,8 @@
-"""The fields that staff find players by, and the job that completes their rows of PlayerValue.
+"""The fields that staff find players by, and the job that completes the rows of PlayerValue.
 
-A trigger writes the rows when a value changes. Declaring an attribute searchable leaves the players
-that exist without one; no longer declaring it leaves rows behind.
+E-mail address and device id have indexes of their own. For attributes a trigger writes the rows
+when a value changes. Declaring an attribute searchable leaves the players that exist without one;
+no longer declaring it leaves rows behind.
 """
 
 import uuid
@@ -60,7 +61,7 @@ def values_fill(environment_id: int) -> None:
     """Work through the fields of an environment that are not complete. Raises OperationalError if
     other transactions that write players do not end within PATIENCE."""
     fills = ValueFill.objects.filter(environment_id=environment_id)
-    if fills.filter(field__startswith=ATTRIBUTE).exists():
+    if fills.exists():
         attributes_watch()
     while fill := fills.order_by("field").first():
         if fill.position == 0:
@@ -83,23 +84,21 @@ def attributes_watch() -> None:
         cursor.execute("SET LOCAL lock_timeout = DEFAULT")
         declared = Environment.objects.values_list("searchable_attributes", flat=True)
         names = sorted({name for each in declared for name in each})
-        inserted: list[sql.Composable] = []
+        inserted: sql.Composable = sql.SQL("false")
         updated: list[sql.Composable] = [sql.SQL("false")]
         if len(names) > MAX_WATCHED:
-            inserted.append(sql.SQL("NEW.attributes <> '{}'"))
+            inserted = sql.SQL("NEW.attributes <> '{}'")
             updated = [sql.SQL("OLD.attributes <> NEW.attributes")]
         elif names:
-            inserted.append(sql.SQL("NEW.attributes ?| {}").format(sql.Literal(names)))
+            inserted = sql.SQL("NEW.attributes ?| {}").format(sql.Literal(names))
             updated = [
                 sql.SQL("OLD.attributes -> {0} IS DISTINCT FROM NEW.attributes -> {0}").format(
                     sql.Literal(name)
                 )
                 for name in names
             ]
-        either = sql.SQL(" OR ")
         statement = sql.SQL(TRIGGERS).format(
-            inserted=either.join([sql.SQL(INSERTED), *inserted]),
-            updated=either.join(updated),
+            inserted=inserted, updated=sql.SQL(" OR ").join(updated)
         )
         cursor.execute(statement.as_string(cursor.connection).replace("%", "%%"), [])
 
@@ -107,12 +106,11 @@ def attributes_watch() -> None:
 # Registrations wait meanwhile; PostgreSQL cancels an autovacuum after deadlock_timeout, 1 s.
 PATIENCE = "1500ms"
 MAX_WATCHED = 50
-INSERTED = "NEW.email IS NOT NULL OR NEW.device_id IS NOT NULL"
 TRIGGERS = """
 CREATE OR REPLACE TRIGGER player_value_inserted AFTER INSERT ON player
 FOR EACH ROW WHEN ({inserted}) EXECUTE FUNCTION player_value_insert();
-CREATE OR REPLACE TRIGGER player_value_attributes_updated AFTER UPDATE OF attributes ON player
-FOR EACH ROW WHEN ({updated}) EXECUTE FUNCTION player_value_attributes()"""
+CREATE OR REPLACE TRIGGER player_value_updated AFTER UPDATE OF attributes ON player
+FOR EACH ROW WHEN ({updated}) EXECUTE FUNCTION player_value_update()"""
 
 
 def _clear(fill: ValueFill) -> None:
@@ -133,7 +131,7 @@ def _clear(fill: ValueFill) -> None:
 # what this statement read.
 FILL = """
 WITH batch AS MATERIALIZED (
-    SELECT id, {value} AS value FROM player
+    SELECT id, player_searchable(attributes -> %(name)s) AS value FROM player
     WHERE environment_id = %(environment)s AND id >= %(first)s
     ORDER BY id LIMIT %(limit)s FOR KEY SHARE)
 , written AS (
@@ -141,8 +139,6 @@ WITH batch AS MATERIALIZED (
     SELECT id, %(field)s, %(environment)s, value FROM batch WHERE value IS NOT NULL ORDER BY id
     ON CONFLICT DO NOTHING)
 SELECT count(*), max(id::text) FROM batch"""
-VALUES = {EMAIL: "left(lower(email), 255)", DEVICE_ID: "device_id"}
-ATTRIBUTE_VALUE = "player_searchable(attributes -> %(name)s)"
 
 
 @transaction.atomic
@@ -174,6 +170,6 @@ def _store(fill: ValueFill) -> int:
         "limit": BATCH,
     }
     with connection.cursor() as cursor:
-        cursor.execute(FILL.format(value=VALUES.get(fill.field, ATTRIBUTE_VALUE)), values)
+        cursor.execute(FILL, values)
         count, last = cursor.fetchone()
     return END if count < BATCH else uuid.UUID(last).int >> 128 - POSITION_BITS

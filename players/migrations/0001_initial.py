@@ -5,7 +5,7 @@ import uuid
 
 from django.conf import settings
 from django.db import migrations, models
-from django.db.models.functions import Collate, Now
+from django.db.models.functions import Collate, Lower, Now
 from django.utils import timezone
 
 from players.models import BitsField, IdsField
@@ -36,37 +36,14 @@ KEEP = """
 CREATE FUNCTION player_value_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO player_value (player_id, field, environment_id, value)
-    SELECT NEW.id, field, NEW.environment_id, value
-    FROM (VALUES ('email', left(lower(NEW.email), 255)), ('device_id', NEW.device_id))
-        AS given (field, value)
-    WHERE value IS NOT NULL;
-    IF NEW.attributes <> '{}' THEN
-        INSERT INTO player_value (player_id, field, environment_id, value)
-        SELECT NEW.id, 'attributes.' || name, NEW.environment_id,
-               player_searchable(NEW.attributes -> name)
-        FROM environment e, jsonb_array_elements_text(e.searchable_attributes) name
-        WHERE e.id = NEW.environment_id AND player_searchable(NEW.attributes -> name) IS NOT NULL;
-    END IF;
+    SELECT NEW.id, 'attributes.' || name, NEW.environment_id,
+           player_searchable(NEW.attributes -> name)
+    FROM environment e, jsonb_array_elements_text(e.searchable_attributes) name
+    WHERE e.id = NEW.environment_id AND player_searchable(NEW.attributes -> name) IS NOT NULL;
     RETURN NULL;
 END
 $$;
-CREATE FUNCTION player_value_email() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO player_value (player_id, field, environment_id, value)
-    VALUES (NEW.id, 'email', NEW.environment_id, left(lower(NEW.email), 255))
-    ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
-    RETURN NULL;
-END
-$$;
-CREATE FUNCTION player_value_device_id() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO player_value (player_id, field, environment_id, value)
-    VALUES (NEW.id, 'device_id', NEW.environment_id, NEW.device_id)
-    ON CONFLICT (player_id, field) DO UPDATE SET value = excluded.value;
-    RETURN NULL;
-END
-$$;
-CREATE FUNCTION player_value_attributes() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION player_value_update() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO player_value (player_id, field, environment_id, value)
     SELECT NEW.id, 'attributes.' || name, NEW.environment_id,
@@ -79,22 +56,13 @@ BEGIN
 END
 $$"""
 
-# The conditions decide most writes, as calling a function costs more. Each column has one trigger,
-# because PostgreSQL parses the condition in every statement that sets a column of the trigger.
-# values.py adds the attributes that staff declare searchable.
+# The conditions decide most writes, as calling a function costs more. values.py sets them to the
+# attributes that staff declare searchable.
 TRIGGERS = """
 CREATE TRIGGER player_value_inserted AFTER INSERT ON player
-FOR EACH ROW WHEN (NEW.email IS NOT NULL OR NEW.device_id IS NOT NULL)
-EXECUTE FUNCTION player_value_insert();
-CREATE TRIGGER player_value_email_updated AFTER UPDATE OF email ON player
-FOR EACH ROW WHEN (OLD.email IS DISTINCT FROM NEW.email)
-EXECUTE FUNCTION player_value_email();
-CREATE TRIGGER player_value_device_id_updated AFTER UPDATE OF device_id ON player
-FOR EACH ROW WHEN (OLD.device_id IS DISTINCT FROM NEW.device_id)
-EXECUTE FUNCTION player_value_device_id();
-CREATE TRIGGER player_value_attributes_updated AFTER UPDATE OF attributes ON player
-FOR EACH ROW WHEN (false)
-EXECUTE FUNCTION player_value_attributes()"""
+FOR EACH ROW WHEN (false) EXECUTE FUNCTION player_value_insert();
+CREATE TRIGGER player_value_updated AFTER UPDATE OF attributes ON player
+FOR EACH ROW WHEN (false) EXECUTE FUNCTION player_value_update()"""
 
 
 class Migration(migrations.Migration):
@@ -136,6 +104,18 @@ class Migration(migrations.Migration):
                     ),
                     models.Index("environment", Collate("external_id", "C"), name="player_search"),
                     models.Index(fields=["environment", "id"], name="player_environment"),
+                    models.Index(
+                        "environment",
+                        Collate(Lower("email"), "C"),
+                        name="player_email",
+                        condition=models.Q(email__isnull=False),
+                    ),
+                    models.Index(
+                        "environment",
+                        Collate("device_id", "C"),
+                        name="player_device_id",
+                        condition=models.Q(device_id__isnull=False),
+                    ),
                 ],
             },
         ),
@@ -383,16 +363,10 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.RunSQL(SEARCHABLE, "DROP FUNCTION player_searchable"),
-        migrations.RunSQL(
-            KEEP,
-            """DROP FUNCTION player_value_attributes, player_value_device_id, player_value_email,
-                   player_value_insert""",
-        ),
+        migrations.RunSQL(KEEP, "DROP FUNCTION player_value_update, player_value_insert"),
         migrations.RunSQL(
             TRIGGERS,
-            """DROP TRIGGER player_value_attributes_updated ON player;
-               DROP TRIGGER player_value_device_id_updated ON player;
-               DROP TRIGGER player_value_email_updated ON player;
+            """DROP TRIGGER player_value_updated ON player;
                DROP TRIGGER player_value_inserted ON player""",
         ),
         migrations.CreateModel(

@@ -1,4 +1,5 @@
-"""Registering and patching players with and without the trigger that keeps their searchable values.
+"""Registering and patching players with and without the indexes and triggers by which staff find
+them by e-mail address, device id and declared attributes.
 
 Rounds alternate, so that both see the same machine. The fastest fifth of the calls, in CPU time of
 this process and of PostgreSQL's.
@@ -18,6 +19,7 @@ from tests.benchmarks import database
 
 CALLS = 50  # of each kind in a round
 WARM = 10  # changing a trigger makes PostgreSQL plan again
+INDEXES = {"player_email", "player_device_id"}
 
 
 def main(rounds: int) -> None:
@@ -29,7 +31,7 @@ def main(rounds: int) -> None:
     from ilara_admin.core.audit import Actor
     from ilara_admin.core.projects import environment_update, project_create
     from ilara_admin.models import KeyKind
-    from players.models import player_id_for
+    from players.models import Player, player_id_for
     from players.values import values_fill
 
     actor = Actor("benchmark")
@@ -79,24 +81,31 @@ def main(rounds: int) -> None:
         "patch, new e-mail": lambda n: patch(n, email=f"other{n}@example.com"),
         "patch, new user name": lambda n: patch(n, attributes={"user_name": f"Name {n}"}),
     }
-    times: dict[tuple[str, str], list[float]] = {}
-    number = 0
+    times: dict[tuple[str, bool], list[float]] = {}
+    indexes = [index for index in Player._meta.indexes if index.name in INDEXES]
+    assert len(indexes) == len(INDEXES)
+
+    def switch(on: bool) -> None:
+        with connection.schema_editor() as editor:
+            for index in indexes:
+                (editor.add_index if on else editor.remove_index)(Player, index)
+            editor.execute(f"ALTER TABLE player {'ENABLE' if on else 'DISABLE'} TRIGGER USER")
+
+    number, is_on = 0, True
     gc.disable()
     for turn in range(2 * rounds):
-        state = "ENABLE" if turn % 4 in (0, 3) else "DISABLE"
-        with connection.cursor() as cursor:
-            cursor.execute(f"ALTER TABLE player {state} TRIGGER USER")
+        if is_on != (turn % 4 in (0, 3)):
+            is_on = not is_on
+            switch(is_on)
         for kind_name, act in kinds.items():
             for step in range(CALLS + WARM):
                 number += 1
                 started = cpu()
                 act(number)
                 if turn > 1 and step >= WARM:
-                    times.setdefault((kind_name, state), []).append(cpu() - started)
+                    times.setdefault((kind_name, is_on), []).append(cpu() - started)
     for kind_name in kinds:
-        without, kept = (
-            quantiles(times[kind_name, state], n=5)[0] for state in ("DISABLE", "ENABLE")
-        )
+        without, kept = (quantiles(times[kind_name, state], n=5)[0] for state in (False, True))
         print(
             f"{kind_name:<28}{without * 1e6:7.0f} -> {kept * 1e6:5.0f} µs"
             f"{kept / without:8.3f} times"

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from ilara_admin.core.projects import environment_update
 from ilara_admin.models import Environment
 from players.models import Player
+from players.values import values_fill
 from tests.api_client import EVENTS, PLAYERS, Api
-from tests.factories import make_player
+from tests.factories import ACTOR, make_player
 
 
 def updates() -> tuple[int, int]:
@@ -51,3 +53,24 @@ def test_update__is_hot_on_a_day_of_activity(
         assert public_api.post(path.format(id=player.pk), filled).status in (200, 201)
         after = updates()
         assert (after[0] - before[0], after[1] - before[1]) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_hot"),
+    [
+        ({"attributes": {"level": 2, "user_name": "Ana"}}, True),
+        ({"email": "ana@example.com", "device_id": "d", "attributes": {"level": 2}}, True),
+        ({"email": "other@example.com"}, False),
+        ({"device_id": "other"}, False),
+    ],
+)
+def test_patch__is_hot_unless_email_or_device_id_changes(
+    changes: dict[str, Any], is_hot: bool, environment: Environment, public_api: Api
+) -> None:
+    environment_update(environment, {"searchable_attributes": ["user_name"]}, actor=ACTOR)
+    values_fill(environment.pk)
+    player = make_player(environment, email="ana@example.com", device_id="d")
+    before = updates()
+    assert public_api.patch(f"{PLAYERS}/{player.pk}", changes).status == 200
+    after = updates()
+    assert (after[0] - before[0], after[1] - before[1]) == (1, int(is_hot))
