@@ -8,6 +8,7 @@ from django.db import migrations, models
 from django.db.models.functions import Collate, Now
 from django.utils import timezone
 
+from ilara_admin.core.table_creation import CreateTables
 from players.models import BitsField, IdsField
 
 ID = (
@@ -100,7 +101,7 @@ EXECUTE FUNCTION player_value_attributes()"""
 class Migration(migrations.Migration):
     initial = True
     dependencies = [("ilara_admin", "0001_initial")]
-    operations = [
+    tables = [
         migrations.CreateModel(
             "Player",
             [
@@ -517,3 +518,4 @@ class Migration(migrations.Migration):
             },
         ),
     ]
+    operations = [CreateTables(tables)]
