@@ -10,8 +10,8 @@ from django.db.migrations.state import ProjectState
 class CreateTables(Operation):
     """Apply operations that only create, in the state after all of them.
 
-    Between operations, Django renders the new model and all that are related to it, however
-    distantly: for our tables this took more than half of a first start.
+    After each operation, Django renders the new model and, again, all that are related to it,
+    however distantly: for our tables this took half of the time of all migrations.
     """
 
     def __init__(self, operations: Sequence[Operation]) -> None:
