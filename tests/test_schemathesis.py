@@ -10,8 +10,8 @@ import pytest
 from django.conf import settings
 
 from tests.api_client import PLAYERS
-from tests.homes import empty_home
 from tests.running import Serve
+from tests.used_homes import UsedHomes
 
 # A stream does not end: check only its first events, for a short time.
 SETTINGS = """
@@ -25,9 +25,9 @@ EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "15")  # per operation
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(settings.DATABASE_URL), reason="starts an embedded database")
-def test_specification__matches_the_server(tmp_path: Path) -> None:
-    with empty_home() as home:
-        serve = Serve(home, "--workers", "1")
+def test_specification__matches_the_server(used_homes: UsedHomes, tmp_path: Path) -> None:
+    with used_homes() as used:
+        serve = Serve(used.home, "--workers", "1", printed=used.printed)
         try:
             serve.ready()
             (tmp_path / "schemathesis.toml").write_text(SETTINGS)

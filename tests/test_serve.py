@@ -16,7 +16,7 @@ import pytest
 from ilara_admin.runtime import supervisor
 from ilara_admin.runtime.supervisor import Child
 from tests.api_client import EVENTS, PLAYERS, HttpApi
-from tests.homes import HANG_SECONDS, answers, empty_home, wait_until
+from tests.homes import answers, empty_home, wait_until
 from tests.processes import alive
 from tests.running import (
     OURS,
@@ -204,12 +204,6 @@ def test_tier__is_stored_with_the_project(used: UsedHome, start: Start) -> None:
     start(used.home, "--tier", "enterprise").failed()
 
 
-def test_workers__are_as_many_as_given(used: UsedHome, start: Start) -> None:
-    serve = start(used.home, "--workers", "3").ready()
-    # The first may respond before the last has started.
-    wait_until(lambda: len([line for line in arguments(serve) if "gunicorn" in line]) == 1 + 3)
-
-
 def arguments(serve: Serve) -> list[str]:
     """The command lines of its processes."""
     pids = ",".join(map(str, serve.processes()))
@@ -295,11 +289,14 @@ def test_read_only_home__error_names_the_setting(fresh: Path, start: Start) -> N
 # --- Stopping -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("number", "more"), [(signal.SIGINT, 3), (signal.SIGTERM, 0), (signal.SIGHUP, 0)]
+)
 def test_stop__ends_everything_promptly(
-    used: UsedHome, start: Start, number: signal.Signals
+    used: UsedHome, start: Start, number: signal.Signals, more: int
 ) -> None:
     serve = start(used.home).ready()
+    before = serve.processes()
     idle = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=30)
     idle.request("GET", "/healthz")  # the connection stays open
     assert idle.getresponse().read() == b"ok\n"
@@ -307,7 +304,11 @@ def test_stop__ends_everything_promptly(
     stream.request("GET", f"{EVENTS}/stream", headers={"X-API-Key": used.says("live secret")})
     listening = stream.getresponse()
     assert listening.read1(1), "a stream starts at once"
+    for _ in range(more):  # a repeated Ctrl-C changes nothing
+        serve.signal(number)
+        time.sleep(0.05)
     serve.stop(number)
+    assert not alive(before)
     # The stream ended with a retry hint instead of being cut off at the server's timeout.
     assert listening.read().endswith(b"retry: 1000\n\n")
     idle.close()
@@ -315,15 +316,6 @@ def test_stop__ends_everything_promptly(
     assert serve.err == ""
     assert serve.out.splitlines()[-1] == f"Ilara has stopped. The data stays in {used.home}."
     assert (used.home / "serve.lock").read_text() == ""
-
-
-def test_repeated_ctrl_c__changes_nothing(used: UsedHome, start: Start) -> None:
-    serve = start(used.home, *ONE_WORKER).ready()
-    for _ in range(3):
-        serve.signal(signal.SIGINT)
-        time.sleep(0.05)
-    serve.stop()
-    assert serve.err == ""
 
 
 # Each is true once the start has reached this step or a later one: a short step may be missed.
@@ -347,21 +339,23 @@ MOMENTS: dict[str, Callable[[Serve], bool]] = {
     ],
 )
 def test_stop_during_the_start__leaves_nothing_and_the_next_start_works(
-    fresh: Path, start: Start, moment: str, number: signal.Signals
+    fresh: Path, used: UsedHome, start: Start, moment: str, number: signal.Signals
 ) -> None:
-    serve = start(fresh)
+    # Children start alike at every start; what precedes them takes longest at the first.
+    home = used.home if moment == "children" else fresh
+    serve = start(home)
     wait_until(lambda: MOMENTS[moment](serve) or serve.ended())
     serve.stop(number)
     assert serve.err == ""
-    assert not answers(fresh / "postgresql" / "socket")
+    assert not answers(home / "postgresql" / "socket")
     if number == signal.SIGTERM:
-        again = start(fresh, *ONE_WORKER).ready()
+        again = start(home, *ONE_WORKER).ready()
         assert HttpApi(again.address, None).get("/v1/nothing").status == 404
 
 
 def test_everything_killed__acknowledged_events_are_stored(used: UsedHome, start: Start) -> None:
     token = used.says("live public")
-    serve = start(used.home).ready()
+    serve = start(used.home, *ONE_WORKER).ready()
     assert track(HttpApi(serve.address, token), "kept-1") == "accepted"
     serve.kill_all()
 
@@ -373,8 +367,10 @@ def test_everything_killed__acknowledged_events_are_stored(used: UsedHome, start
     again.stop()
 
 
-def test_parent_killed__children_and_postgresql_stop(used: UsedHome, start: Start) -> None:
-    serve = start(used.home).ready()
+def test_parent_killed__all_workers_and_postgresql_stop(used: UsedHome, start: Start) -> None:
+    serve = start(used.home, "--workers", "3").ready()
+    # The first may respond before the last has started.
+    wait_until(lambda: len([line for line in arguments(serve) if "gunicorn" in line]) == 1 + 3)
     before = serve.processes()
     serve.process.kill()
     serve.process.wait()
@@ -401,18 +397,14 @@ def server_pid(serve: Serve) -> int | None:
         return None
 
 
-def test_worker_killed__is_restarted(used: UsedHome, start: Start) -> None:
-    serve = start(used.home, *ONE_WORKER).ready()
-    os.kill(pid_of(serve, "manage.py worker"), signal.SIGKILL)
-    wait_until(lambda: "The job worker exited with code -9" in serve.out)
-    wait_until(lambda: any("manage.py worker" in line for line in arguments(serve)))
-    serve.stop()
-
-
 def test_demo__players_play_through_the_api_also_after_a_restart(
-    used: UsedHome, start: Start
+    used_homes: UsedHomes, start: Start
 ) -> None:
-    serve = start(used.home, "--demo", *ONE_WORKER, plays=True).ready(2 * HANG_SECONDS)
+    with used_homes(demo=True) as used:
+        players_play(start(used.home, "--demo", *ONE_WORKER, plays=True).ready())
+
+
+def players_play(serve: Serve) -> None:
     assert serve.says("players") == "6 simulated players play; --no-play leaves them out"
     wait_until(lambda: played(serve) > 3)
     os.kill(pid_of(serve, "gunicorn"), signal.SIGKILL)
@@ -432,12 +424,27 @@ def played(serve: Serve) -> int:
     return int(query(serve.home, sql)[0][0])
 
 
-def test_web_server_killed__is_restarted_and_its_workers_release_the_port(
-    used: UsedHome, start: Start
-) -> None:
+def test_killed_process__is_restarted(used: UsedHome, start: Start) -> None:
+    """One start for all: none of them may end because of another."""
     serve = start(used.home, *ONE_WORKER).ready()
+    kill_worker(serve)
+    kill_web_server(serve, used.says("live secret"))
+    assert serve.out.count("; restarting it") == 2
+    assert serve.err == ""
+    kill_postgresql(serve, used.says("live public"))
+    serve.stop()
+
+
+def kill_worker(serve: Serve) -> None:
+    os.kill(pid_of(serve, "manage.py worker"), signal.SIGKILL)
+    wait_until(lambda: "The job worker exited with code -9" in serve.out)
+    wait_until(lambda: any("manage.py worker" in line for line in arguments(serve)))
+
+
+def kill_web_server(serve: Serve, token: str) -> None:
+    """Its workers release the port."""
     stream = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=30)
-    stream.request("GET", f"{EVENTS}/stream", headers={"X-API-Key": used.says("live secret")})
+    stream.request("GET", f"{EVENTS}/stream", headers={"X-API-Key": token})
     listening = stream.getresponse()
     assert listening.read1(1), "a worker of the killed server has something to do"
     before = pid_of(serve, "gunicorn")
@@ -448,8 +455,17 @@ def test_web_server_killed__is_restarted_and_its_workers_release_the_port(
     assert pid_of(serve, "gunicorn") != before
     assert listening.read().endswith(b"retry: 1000\n\n")
     stream.close()
-    serve.stop()
-    assert serve.err == ""
+
+
+def kill_postgresql(serve: Serve, token: str) -> None:
+    assert track(HttpApi(serve.address, token), "before-1") == "accepted"
+    killed = server_pid(serve)
+    assert killed
+    os.kill(killed, signal.SIGKILL)
+    # Old backends may respond a moment longer, so wait for the new server first.
+    wait_until(lambda: server_pid(serve) not in (None, killed))
+    wait_until(lambda: serve.get("/readyz")[0] == 200)
+    assert track(HttpApi(serve.address, token), "before-1") == "duplicate"
 
 
 def answers_http(serve: Serve) -> bool:
@@ -494,17 +510,3 @@ def test_stop_that_python_dropped__is_raised_again() -> None:
 
     with pytest.raises(supervisor.Stop):
         watch()
-
-
-def test_postgresql_killed__it_restarts_for_the_next_requests(used: UsedHome, start: Start) -> None:
-    token = used.says("live public")
-    serve = start(used.home, *ONE_WORKER).ready()
-    assert track(HttpApi(serve.address, token), "before-1") == "accepted"
-    killed = server_pid(serve)
-    assert killed
-    os.kill(killed, signal.SIGKILL)
-    # Old backends may respond a moment longer, so wait for the new server first.
-    wait_until(lambda: server_pid(serve) not in (None, killed))
-    wait_until(lambda: serve.get("/readyz")[0] == 200)
-    assert track(HttpApi(serve.address, token), "before-1") == "duplicate"
-    serve.stop()

@@ -1,5 +1,6 @@
 """Walks the dashboard as a member of staff does: links, filters, fragments, downloads, streams."""
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -22,6 +23,12 @@ from tests.pages import PAGES, address
 PER_VIEW = 4  # addresses of one view with the same parameters
 FRAMES = 2  # of a stream: its settings, and the first event
 LINKS = ("href", "hx-get", "sse-connect", "src")
+# The tags that the reader needs, and a few more: it takes long to parse whole pages.
+TAGS = re.compile(
+    rf"""<(?=/?(?:form|select|script)\b|(?:input|option|button)\b|\w[^<]*\s(?:{"|".join(LINKS)})=)
+    (?:[^>"']|"[^"]*"|'[^']*')*>""",
+    re.VERBOSE,
+)
 
 
 @dataclass
@@ -75,9 +82,8 @@ def texts_of(client: Client, world: World, role: Role, typed: Iterable[str]) -> 
     """The text of everything that this client can reach, by URL: from the address of every page, by
     links, by filters with each choice and each `typed` text, and by buttons that only read."""
     prefix = f"/{world.environment.project.slug}/{world.environment.slug}/"
-    waiting = deque(
-        address(page, world)[0] for page in PAGES.values() if "GET" in _methods(page.view)
-    )
+    pages = (address(page, world)[0] for page in PAGES.values() if "GET" in _methods(page.view))
+    waiting = deque(within(prefix, pages))
     seen: Counter[tuple[str, ...]] = Counter()
     asked: set[str] = set()
     filled: set[tuple[str, str, str]] = set()
@@ -90,23 +96,25 @@ def texts_of(client: Client, world: World, role: Role, typed: Iterable[str]) -> 
         asked.add(url)
         found[url] = text = _text(partial(client.get, url, follow=True))
         reader = Reader()
-        reader.feed(text)
-        for link in reader.links:
-            waiting.append(urljoin(url, link))
+        reader.feed("".join(TAGS.findall(text)))
+        waiting.extend(within(prefix, (urljoin(url, link) for link in reader.links)))
         for form in reader.forms:
             target = urljoin(url, form.action or urlsplit(url).path)
             if not target.startswith(prefix):
                 continue
             if form.method == "get":
-                waiting.extend(_filtered(target, form, words, filled))
+                waiting.extend(within(prefix, _filtered(target, form, words, filled)))
             elif _only_reads(target, role):
                 for name, value in form.buttons or [("", "")]:
                     key = f"POST {target} {name}={value}"
                     if key not in found and _is_new_enough(target, seen, [value]):
                         data = {**form.fields, name: value} if name else form.fields
                         found[key] = _text(partial(client.post, target, data))
-        waiting = deque(each for each in waiting if each.startswith(prefix))
     return found
+
+
+def within(prefix: str, urls: Iterable[str]) -> Iterable[str]:
+    return (url for url in urls if url.startswith(prefix))
 
 
 def _methods(view: object) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ so `id` comes from a sequence.
 
 from django.db import migrations, models
 
+from ilara_admin.core.table_creation import CreateTables
+
 ID = (
     "id",
     models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
@@ -22,7 +24,7 @@ ENVIRONMENT = (
 class Migration(migrations.Migration):
     initial = True
     dependencies = [("ilara_admin", "0001_initial")]
-    operations = [
+    tables = [
         migrations.CreateModel(
             "Event",
             [
@@ -211,3 +213,4 @@ class Migration(migrations.Migration):
             },
         ),
     ]
+    operations = [CreateTables(tables)]

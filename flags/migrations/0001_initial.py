@@ -6,6 +6,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from flags.models import FloatsField, new_salt
+from ilara_admin.core.table_creation import CreateTables
 
 ID = (
     "id",
@@ -22,7 +23,7 @@ STAFF = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, 
 class Migration(migrations.Migration):
     initial = True
     dependencies = [("ilara_admin", "0001_initial")]
-    operations = [
+    tables = [
         migrations.CreateModel(
             "Flag",
             [
@@ -464,3 +465,4 @@ class Migration(migrations.Migration):
             {"db_table": "result_refresh"},
         ),
     ]
+    operations = [CreateTables(tables)]

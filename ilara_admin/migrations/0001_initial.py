@@ -10,6 +10,7 @@ from django.db import migrations, models
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from ilara_admin.core.table_creation import CreateTables
 from ilara_admin.models import default_scopes
 
 ID = (
@@ -40,7 +41,7 @@ WORDS = """to_tsvector('simple'::regconfig, translate(reason, '-/#.:@_()[]"''', 
 class Migration(migrations.Migration):
     initial = True
     dependencies = [("auth", "0012_alter_user_first_name_max_length")]
-    operations = [
+    tables = [
         migrations.CreateModel(
             "Project",
             [
@@ -768,3 +769,4 @@ class Migration(migrations.Migration):
             "DROP TABLE cache_entry",
         ),
     ]
+    operations = [CreateTables(tables)]

@@ -8,6 +8,7 @@ from django.db import migrations, models
 from django.db.models.functions import Collate, Lower, Now
 from django.utils import timezone
 
+from ilara_admin.core.table_creation import CreateTables
 from players.models import BitsField, IdsField
 
 ID = (
@@ -68,7 +69,7 @@ FOR EACH ROW WHEN (false) EXECUTE FUNCTION player_value_update()"""
 class Migration(migrations.Migration):
     initial = True
     dependencies = [("ilara_admin", "0001_initial")]
-    operations = [
+    tables = [
         migrations.CreateModel(
             "Player",
             [
@@ -491,3 +492,4 @@ class Migration(migrations.Migration):
             },
         ),
     ]
+    operations = [CreateTables(tables)]

@@ -4,6 +4,8 @@ from django.conf import settings
 from django.db import migrations, models
 from django.db.models.functions import Collate, Now
 
+from ilara_admin.core.table_creation import CreateTables
+
 ID = (
     "id",
     models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
@@ -19,7 +21,7 @@ STAFF = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, 
 class Migration(migrations.Migration):
     initial = True
     dependencies = [("ilara_admin", "0001_initial")]
-    operations = [
+    tables = [
         migrations.CreateModel(
             "Segment",
             [
@@ -242,3 +244,4 @@ class Migration(migrations.Migration):
             {"db_table": "segment_former_member"},
         ),
     ]
+    operations = [CreateTables(tables)]
