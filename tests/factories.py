@@ -7,7 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.models import Session
 from django.db import connection
+from django.utils.crypto import get_random_string
 
 from flags.engine.document import decode_document, encode_document
 from flags.models import (
@@ -48,6 +52,7 @@ from ilara_admin.models import (
     User,
 )
 from ilara_admin.starter import FLAGS, SEGMENT, environment_start
+from ilara_admin.web.sessions import SessionStore
 from players.models import Player, player_id_for
 from players.schemas import PlayerPatch
 from players.services import player_update
@@ -272,6 +277,22 @@ def make_staff(role: Role = Role.ADMIN, username: str = "", *projects: Project) 
         if not projects:
             EVERYWHERE[user.pk] = role
     return user
+
+
+def make_session(user: User) -> str:
+    """The cookie of a new session. One statement, while `force_login` runs fourteen."""
+    session = SessionStore()
+    data = {
+        SESSION_KEY: str(user.pk),
+        BACKEND_SESSION_KEY: settings.AUTHENTICATION_BACKENDS[0],
+        HASH_SESSION_KEY: user.get_session_auth_hash(),
+    }
+    made = Session.objects.create(
+        session_key=get_random_string(32),
+        session_data=session.encode(data),
+        expire_date=session.get_expiry_date(),
+    )
+    return made.session_key
 
 
 def _let_everybody_in(project: Project) -> None:
