@@ -86,11 +86,10 @@ def make_environment(*, slug: str = "live", tier: Tier = Tier.ENTERPRISE) -> Env
     number = next(_numbers)
     project = Project.objects.create(name=f"Game {number}", slug=f"game-{number}", tier=tier)
     _let_everybody_in(project)
-    environments = {
-        each: Environment.objects.create(project=project, slug=each)
-        for each in projects.ENVIRONMENT_SLUGS
-    }
-    environment = environments[slug]
+    environments = Environment.objects.bulk_create(
+        Environment(project=project, slug=each) for each in projects.ENVIRONMENT_SLUGS
+    )
+    environment = next(each for each in environments if each.slug == slug)
     Segment.objects.create(environment=environment, **SEGMENT)
     flags = Flag.objects.bulk_create(
         Flag(environment=environment, **{**flag, "document": encode_document(flag["document"])})
@@ -240,6 +239,13 @@ def make_player(
     environment: Environment, external_id: str = "player_123", **columns: Any
 ) -> Player:
     """A player first and last seen now, unless the columns override it."""
+    player = unsaved_player(environment, external_id, **columns)
+    player.save(force_insert=True)
+    return player
+
+
+def unsaved_player(environment: Environment, external_id: str, **columns: Any) -> Player:
+    """For many at once."""
     now = datetime.now(UTC)
     last_seen_at = columns.get("last_seen_at", now)
     first_seen_at = columns.get("first_seen_at", last_seen_at)
@@ -251,7 +257,7 @@ def make_player(
         "active_since": first_seen_at,
         "activity": make_activity(days, columns.get("active_days", 1)),
     }
-    return Player.objects.create(
+    return Player(
         id=player_id_for(environment.namespace, external_id),
         environment=environment,
         external_id=external_id,
