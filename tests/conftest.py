@@ -1,5 +1,6 @@
 """The tests' database: a temporary cluster, or the server of DATABASE_URL."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,11 @@ from django.db import connections
 from ilara_admin.runtime import embedded_postgres
 
 pytest_plugins = ["tests.fixtures"]
+
+# pytest rewrites each test module, which takes longer than importing all. The next run reads the
+# results also where PYTHONDONTWRITEBYTECODE is set, as in many images.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The data need not survive a crash.
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}

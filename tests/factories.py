@@ -7,7 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.models import Session
 from django.db import connection
+from django.utils.crypto import get_random_string
 
 from flags.engine.document import decode_document, encode_document
 from flags.models import (
@@ -48,6 +52,7 @@ from ilara_admin.models import (
     User,
 )
 from ilara_admin.starter import FLAGS, SEGMENT, environment_start
+from ilara_admin.web.sessions import SessionStore
 from players.models import Player, player_id_for
 from players.schemas import PlayerPatch
 from players.services import player_update
@@ -81,11 +86,10 @@ def make_environment(*, slug: str = "live", tier: Tier = Tier.ENTERPRISE) -> Env
     number = next(_numbers)
     project = Project.objects.create(name=f"Game {number}", slug=f"game-{number}", tier=tier)
     _let_everybody_in(project)
-    environments = {
-        each: Environment.objects.create(project=project, slug=each)
-        for each in projects.ENVIRONMENT_SLUGS
-    }
-    environment = environments[slug]
+    environments = Environment.objects.bulk_create(
+        Environment(project=project, slug=each) for each in projects.ENVIRONMENT_SLUGS
+    )
+    environment = next(each for each in environments if each.slug == slug)
     Segment.objects.create(environment=environment, **SEGMENT)
     flags = Flag.objects.bulk_create(
         Flag(environment=environment, **{**flag, "document": encode_document(flag["document"])})
@@ -235,6 +239,13 @@ def make_player(
     environment: Environment, external_id: str = "player_123", **columns: Any
 ) -> Player:
     """A player first and last seen now, unless the columns override it."""
+    player = unsaved_player(environment, external_id, **columns)
+    player.save(force_insert=True)
+    return player
+
+
+def unsaved_player(environment: Environment, external_id: str, **columns: Any) -> Player:
+    """For many at once."""
     now = datetime.now(UTC)
     last_seen_at = columns.get("last_seen_at", now)
     first_seen_at = columns.get("first_seen_at", last_seen_at)
@@ -246,7 +257,7 @@ def make_player(
         "active_since": first_seen_at,
         "activity": make_activity(days, columns.get("active_days", 1)),
     }
-    return Player.objects.create(
+    return Player(
         id=player_id_for(environment.namespace, external_id),
         environment=environment,
         external_id=external_id,
@@ -272,6 +283,22 @@ def make_staff(role: Role = Role.ADMIN, username: str = "", *projects: Project) 
         if not projects:
             EVERYWHERE[user.pk] = role
     return user
+
+
+def make_session(user: User) -> str:
+    """The cookie of a new session. One statement, while `force_login` runs fourteen."""
+    session = SessionStore()
+    data = {
+        SESSION_KEY: str(user.pk),
+        BACKEND_SESSION_KEY: settings.AUTHENTICATION_BACKENDS[0],
+        HASH_SESSION_KEY: user.get_session_auth_hash(),
+    }
+    made = Session.objects.create(
+        session_key=get_random_string(32),
+        session_data=session.encode(data),
+        expire_date=session.get_expiry_date(),
+    )
+    return made.session_key
 
 
 def _let_everybody_in(project: Project) -> None:

@@ -27,10 +27,11 @@ from tests.factories import (
     make_environment,
     make_key,
     make_player,
-    make_staff,
+    make_session,
     make_world,
 )
 from tests.homes import HANG_SECONDS
+from tests.pages import signed_in
 from tests.serving import Gunicorn, gunicorns
 from tests.used_homes import UsedHomes, used_home
 
@@ -156,9 +157,7 @@ def shared_world(
         world = make_world()
         sessions = {}
         for member in (*world.members.values(), *world.strangers.values()):
-            client = Client()
-            client.force_login(member)
-            sessions[member.pk] = client.cookies[settings.SESSION_COOKIE_NAME].value
+            sessions[member.pk] = make_session(member)
         yield SharedWorld(world, sessions)
         transaction.set_rollback(True)
 
@@ -198,9 +197,4 @@ def stranger_of(shared_world: SharedWorld, db: None) -> Callable[[Role], Client]
 def staff_client(db: None) -> Callable[..., Client]:
     """Signs in a new staff account with the given role, by default an admin."""
 
-    def sign_in(role: Role = Role.ADMIN) -> Client:
-        client = Client()
-        client.force_login(make_staff(role))
-        return client
-
-    return sign_in
+    return signed_in

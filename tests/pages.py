@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 from unittest.mock import patch
 
+from django.conf import settings
 from django.contrib.messages import get_messages
 from django.db import connections, transaction
 from django.http import HttpResponse
@@ -15,14 +16,14 @@ from django.urls import NoReverseMatch, reverse
 
 from ilara_admin.models import AuditEntry, Environment, Role
 from ilara_admin.web.routes import Page, all_pages
-from tests.factories import World, make_staff
+from tests.factories import World, make_session, make_staff
 
 HTMX = {"HX-Request": "true"}
 
 
 def signed_in(role: Role = Role.ADMIN, **options: Any) -> Client:
     client = Client(**options)
-    client.force_login(make_staff(role))
+    client.cookies[settings.SESSION_COOKIE_NAME] = make_session(make_staff(role))
     return client
 
 

@@ -17,7 +17,7 @@ from tests.form_fields import fields_of
 from tests.pages import signed_in, url_of
 from tests.threads import at_once
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 TOGETHER = 8
 type Send = Callable[[Client], Any]

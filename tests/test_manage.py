@@ -32,9 +32,8 @@ def run_without_reader(home: Path, *arguments: str) -> tuple[int, str]:
     return process.returncode, errors
 
 
-@pytest.mark.parametrize(
-    "arguments", [["help"], pytest.param(["help", "serve"], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["help"], ["help", "serve"]])
 def test_help__ends_quietly_when_stdout_is_closed(tmp_path: Path, arguments: list[str]) -> None:
     assert run_without_reader(tmp_path, *arguments) == (141, "")
 

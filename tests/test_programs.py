@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from django.conf import settings
 
 from tests.running import clean_environment
@@ -11,6 +12,7 @@ BENCHMARKS = (settings.BASE_DIR / "tests/benchmarks").glob("[!_]*.py")
 PROGRAMS = [f"tests.benchmarks.{path.stem}" for path in BENCHMARKS]
 
 
+@pytest.mark.slow
 def test_programs__are_imported_without_pytest() -> None:
     done = subprocess.run(
         [sys.executable, "-c", f"import {', '.join([*PROGRAMS, 'tests.browser.screenshots'])}"],

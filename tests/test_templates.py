@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-import pytest
 from django.conf import settings
+from django.template import TemplateSyntaxError
 from django.template.loader import get_template
 
 TEMPLATES = sorted((settings.BASE_DIR / "templates").rglob("*.html"))
@@ -18,21 +18,35 @@ def name(path: Path) -> str:
     return str(path.relative_to(settings.BASE_DIR / "templates"))
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=name)
-def test_template__compiles_and_follows_the_conventions(path: Path) -> None:
-    get_template(name(path))
-    source = path.read_text()
-    assert re.match(r"\{# .+ #\}", source), "the first line must describe what the template expects"
-    assert not FORBIDDEN.search(source)
+def test_templates__compile_and_follow_the_conventions() -> None:
+    wrong = []
+    for path in TEMPLATES:
+        try:
+            get_template(name(path))
+        except TemplateSyntaxError as error:
+            wrong.append(f"{name(path)}: {error}")
+        source = path.read_text()
+        if not re.match(r"\{# .+ #\}", source):
+            wrong.append(f"{name(path)}: the first line must describe what the template expects")
+        if found := FORBIDDEN.search(source):
+            wrong.append(f"{name(path)}: {found[0]}")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=name)
-def test_template__uses_only_classes_that_exist(path: Path) -> None:
-    for value in re.findall(r'\bclass="([^"]*)"', path.read_text()):
-        plain = re.sub(r"\{[{%].*?[}%]\}", " ", value)
-        assert set(plain.split()) <= CLASSES
+def test_templates__use_only_classes_that_exist() -> None:
+    wrong = {}
+    for path in TEMPLATES:
+        for value in re.findall(r'\bclass="([^"]*)"', path.read_text()):
+            plain = re.sub(r"\{[{%].*?[}%]\}", " ", value)
+            if unknown := set(plain.split()) - CLASSES:
+                wrong[name(path)] = unknown
+    assert not wrong
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=name)
-def test_template__has_lines_of_120_columns_at_most(path: Path) -> None:
-    assert [line for line in path.read_text().splitlines() if len(line) > 120] == []
+def test_templates__have_lines_of_120_columns_at_most() -> None:
+    wrong = []
+    for path in TEMPLATES:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if len(line) > 120:
+                wrong.append(f"{name(path)}:{number}")
+    assert not wrong

@@ -1,13 +1,16 @@
 """Undo: every change by staff can be undone from the audit log or has a reason why not."""
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from pytest_django import DjangoDbBlocker
 
 from events.models import EventName
 from events.services import event_name_describe
@@ -120,21 +123,32 @@ SUM = {
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 1}]}
 
 
-def all_rows() -> Snapshot:
-    """Every row of every table, as text."""
-    found: Snapshot = {}
+@cache
+def tables() -> tuple[str, ...]:
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT table_name FROM information_schema.tables
                WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'"""
         )
         names = {name for (name,) in cursor.fetchall()}
-        jobs = {name for name in names if name.startswith("procrastinate_")}
-        parts = {name for name in names if name.startswith(("event_2", "event_receipt_"))}
-        for name in sorted(names - jobs - parts - set(LEFT_OUT)):
-            dropped = list(COLUMNS_LEFT_OUT.get(name, ()))
-            cursor.execute(f'SELECT (to_jsonb(t) - %s::text[])::text FROM "{name}" t', [dropped])
-            found[name] = sorted(row for (row,) in cursor.fetchall())
+    jobs = {name for name in names if name.startswith("procrastinate_")}
+    parts = {name for name in names if name.startswith(("event_2", "event_receipt_"))}
+    return tuple(sorted(names - jobs - parts - set(LEFT_OUT)))
+
+
+def all_rows() -> Snapshot:
+    """Every row of every table, as text."""
+    found: Snapshot = {name: [] for name in tables()}
+    dropped = [list(COLUMNS_LEFT_OUT.get(name, ())) for name in found]
+    of_each = [
+        f"SELECT '{name}', (to_jsonb(t) - %s::text[])::text FROM \"{name}\" t" for name in found
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(of_each), dropped)
+        for name, row in cursor.fetchall():
+            found[name].append(row)
+    for rows in found.values():
+        rows.sort()
     # A removed value stays as a row with null, see the migration of players.
     found["player_value"] = [row for row in found["player_value"] if '"value": null' not in row]
     assert found["flag"]
@@ -175,8 +189,20 @@ class Things(NamedTuple):
         return EventName.objects.get(environment=self.environment)
 
 
+@pytest.fixture(scope="module")
+def shared_things(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Things]:
+    """Built once in a transaction; each test runs in a savepoint."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield make_things()
+        transaction.set_rollback(True)
+
+
 @pytest.fixture
-def things(db: None) -> Things:
+def things(shared_things: Things, db: None) -> Things:
+    return deepcopy(shared_things)
+
+
+def make_things() -> Things:
     environment = make_environment()
     player = make_player(environment, email="p@example.com", attributes={"level": 3, "vip": True})
     make_player(environment, "other")

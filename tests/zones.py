@@ -12,15 +12,20 @@ DAY, HALF_HOUR = timedelta(days=1), timedelta(minutes=30)
 @cache
 def clock_changes() -> dict[ZoneInfo, list[datetime]]:
     """The first second of each new offset, by zone."""
-    return {zone: list(_changes(zone)) for zone in map(ZoneInfo, sorted(available_timezones()))}
+    return {zone: changes_of(zone) for zone in map(ZoneInfo, sorted(available_timezones()))}
+
+
+def changes_of(zone: ZoneInfo) -> list[datetime]:
+    return list(_changes(zone))
 
 
 def _changes(zone: ZoneInfo) -> Iterator[datetime]:
     at = BEGIN
+    before = at.astimezone(zone).utcoffset()
     while at < END:
         low, high = at, at + DAY
-        before = low.astimezone(zone).utcoffset()
-        if high.astimezone(zone).utcoffset() != before:
+        after = high.astimezone(zone).utcoffset()
+        if after != before:
             while high - low > timedelta(seconds=1):
                 middle = low + (high - low) // 2
                 middle = middle.replace(microsecond=0)
@@ -29,7 +34,7 @@ def _changes(zone: ZoneInfo) -> Iterator[datetime]:
                 else:
                     high = middle
             yield high
-        at += DAY
+        at, before = at + DAY, after
 
 
 def around(change: datetime, hours: int) -> Iterator[datetime]:

@@ -28,7 +28,7 @@ from tests.api_client import EVENTS, Api
 from tests.factories import ACTOR, make_environment
 from tests.form_fields import fields_of
 from tests.pages import HTMX, message_of, signed_in, text_of, url_of
-from tests.zones import BEGIN, around, clock_changes
+from tests.zones import BEGIN, around, changes_of
 
 QUARTER = timedelta(minutes=15)
 
@@ -308,7 +308,7 @@ def test_series__has_every_bucket_of_its_span(environment: Environment) -> None:
 def test_days__count_each_event_once(environment: Environment, player: Player, zone: str) -> None:
     """An event in each half hour around a change of clocks, half of them counted by the job."""
     name = name_of(environment, count=0)
-    for change in clock_changes()[ZoneInfo(zone)][-2:] or [BEGIN]:
+    for change in changes_of(ZoneInfo(zone))[-2:] or [BEGIN]:
         Event.objects.of(environment).delete()
         EventHour.objects.all().delete()
         times = [moment + QUARTER for moment in around(change, 60)]

@@ -19,7 +19,7 @@ from segments.services import segment_create, segment_delete, segment_update
 from tests.factories import ACTOR
 from tests.threads import at_once
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 RULE = {"operator": "AND", "conditions": [{"field": "level", "operator": ">", "value": 5}]}
 

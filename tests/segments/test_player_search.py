@@ -14,7 +14,7 @@ from segments import player_search
 from segments.language.parser import parse
 from segments.player_search import ORDERS, Scope, Search, backwards, keys_of, search
 from segments.sizes import rule_query
-from tests.factories import make_player
+from tests.factories import make_player, unsaved_player
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 NAMES = ["b", "A", "a_1", "a%1", "a1", "ä", "B", "c"]
@@ -139,8 +139,8 @@ def crowd(environment: Environment) -> list[Player]:
             columns = {"first_seen_at": seen}
         elif number == 2:
             columns["returned_at"] = seen
-        found.append(make_player(environment, f"p{number}", last_seen_at=seen, **columns))
-    return found
+        found.append(unsaved_player(environment, f"p{number}", last_seen_at=seen, **columns))
+    return Player.objects.bulk_create(found)
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,40 @@
 """The history of a flag: its pages, a revision, the comparison of two."""
 
 import re
+from collections.abc import Iterator
+from copy import deepcopy
 
 import msgspec
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoDbBlocker
 
 from flags.models import Flag, FlagRevision
 from flags.services import flag_set_details, flag_set_enabled, flag_update
-from ilara_admin.models import Environment, Role
-from tests.factories import ACTOR
+from ilara_admin.models import Role
+from tests.factories import ACTOR, make_environment
 from tests.pages import HTMX, signed_in, squeezed, text_of, url_of
 
 
+@pytest.fixture(scope="module")
+def shared_flag(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Flag]:
+    """Built once in a transaction; each test runs in a savepoint."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield make_flag()
+        transaction.set_rollback(True)
+
+
 @pytest.fixture
-def flag(environment: Environment) -> Flag:
+def flag(shared_flag: Flag, db: None) -> Flag:
+    return deepcopy(shared_flag)
+
+
+def make_flag() -> Flag:
     """Revision 1 serves `beta-testers` all of `enabled`, revisions 2 to 25 a percentage."""
-    flag = Flag.objects.select_related("environment").get(
-        environment=environment, key="new_tutorial"
+    flag = Flag.objects.select_related("environment__project").get(
+        environment=make_environment(), key="new_tutorial"
     )
     rule = flag.spec.rules[0].id
     for number in range(1, 25):

@@ -32,7 +32,7 @@ from ilara_admin.models import Environment, Role
 from players.lifecycle import Stage
 from players.models import Player
 from tests.api_client import FLAGS, Api
-from tests.factories import ACTOR, make_player
+from tests.factories import ACTOR, make_player, unsaved_player
 from tests.pages import signed_in, text_of, url_of
 
 NOW = datetime.now(UTC)
@@ -47,8 +47,8 @@ def half(rollout: int = 50_000, **more: Any) -> FlagDocument:
 @pytest.fixture
 def players(environment: Environment) -> list[Player]:
     """60 players: every third a payer, every fourth churned."""
-    return [
-        make_player(
+    return Player.objects.bulk_create(
+        unsaved_player(
             environment,
             f"p-{number}",
             purchase_count=int(number % 3 == 0),
@@ -56,7 +56,7 @@ def players(environment: Environment) -> list[Player]:
             last_seen_at=NOW - timedelta(days=60 if number % 4 == 0 else 0),
         )
         for number in range(60)
-    ]
+    )
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ TEXTS = st.text(
 VALUES = st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | TEXTS
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9_.:/-]{0,8}\Z"), VALUES, max_size=20))
 def test_any_metadata__survives_the_form(metadata: dict[str, Any]) -> None:
     for own in ("version", "reason", "bucket"):

@@ -29,7 +29,7 @@ from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, User
 from tests.factories import ACTOR, make_constant_flag, make_environment, make_player
 from tests.form_fields import fields_of
 from tests.pages import message_of
-from tests.zones import BEGIN, around, clock_changes
+from tests.zones import BEGIN, around, changes_of
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
@@ -526,7 +526,7 @@ def test_times_around_a_change_of_clocks__are_unchanged_by_the_editor(
     in_zone_of(client, zone)
     part = timedelta(seconds=7, microseconds=123_456)
     rules = []
-    for number, change in enumerate(clock_changes()[ZoneInfo(zone)][-2:] or [BEGIN]):
+    for number, change in enumerate(changes_of(ZoneInfo(zone))[-2:] or [BEGIN]):
         moments = list(around(change, 1))
         steps = [
             ScheduleStep(moment, 1_000 * index + number) for index, moment in enumerate(moments)

@@ -207,6 +207,7 @@ def overlap(before: tuple[Slice, ...], after: tuple[Slice, ...]) -> int:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.lists(weights(), min_size=2, max_size=4))
 def test_reweighting__moves_exactly_the_minimum(steps: list[dict[str, int]]) -> None:

@@ -463,6 +463,7 @@ def check(game: Game, now: datetime) -> None:
             assert len(result.breakdowns["country"]) <= 10
 
 
+@pytest.mark.slow
 def test_results__equal_a_plain_recomputation(game: Game) -> None:
     for step in range(4):
         game.now += DAY

@@ -182,6 +182,7 @@ JSON_VALUES = st.recursive(
 PER_CALL = 100
 
 
+@pytest.mark.slow
 @settings(max_examples=20, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(values=st.lists(JSON_VALUES, min_size=PER_CALL, max_size=PER_CALL))
 def test_what_get_returns__patch_takes(values: list[Any], environment: Environment) -> None:

@@ -239,9 +239,10 @@ def groups(
     )
 
 
-property_groups = groups(conditions(on_player=False), depth=1)
+# Built by the tests that draw them, since building takes a second.
+property_groups = st.deferred(lambda: groups(conditions(on_player=False), depth=1))
 event_leaves = st.one_of(counting(st.integers(1, 4), ">="), counting(st.integers(0, 4), "<="))
-player_conditions = conditions()
+player_conditions = st.deferred(conditions)
 one = st.one_of(player_conditions, player_conditions, event_leaves)
 # Mostly single conditions: in a group, other conditions hide a difference.
 single = groups(player_conditions, depth=1, longest=1)
