@@ -15,8 +15,8 @@ from ilara_admin.runtime import embedded_postgres
 
 pytest_plugins = ["tests.fixtures"]
 
-# pytest rewrites each test module, which takes longer than importing all. The next run reads the
-# results also where PYTHONDONTWRITEBYTECODE is set, as in many images.
+# Tests start hundreds of processes: Python compiles each module once, not in each of them, also
+# where PYTHONDONTWRITEBYTECODE is set, as in many images.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
