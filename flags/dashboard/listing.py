@@ -11,10 +11,10 @@ from django.http import HttpResponse
 from django.utils import timezone
 
 from flags.cache import flags_of
-from flags.dashboard.stale import hints
+from flags.dashboard.list_rows import USE_DAYS, list_rows
 from flags.engine import sentences
 from flags.engine.document import DocumentError, FlagDocument
-from flags.engine.schedule import changes_later, figure_at, is_rolling_out
+from flags.engine.schedule import changes_later, is_rolling_out
 from flags.models import Flag, FlagQuerySet
 from flags.usage import daily
 from ilara_admin.api import environment_cache
@@ -28,8 +28,6 @@ from ilara_admin.web.saved_views import Tab, ViewTabs, view_tabs
 from ilara_admin.web.sorting import Column, headers, ordering, sort_field
 from ilara_admin.web.suggestions import SuggestedChoiceField
 
-SHOWN_RULES = 2
-USE_DAYS = 14
 VIEWS = {
     "In use": "",
     "Rolling out": "rollout=rolling",
@@ -81,7 +79,7 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "page": page,
-        "rows": _rows(page.rows, now),
+        "rows": list_rows(request, page.rows, now),
         "headers": headers(request, COLUMNS, sort),
         "views": flag_tabs(request),
         "archived": archived,
@@ -90,7 +88,6 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
         "found": len(page.rows) if page.is_only else matching.count(),
         "tags": all_flags.tags,
         "may_edit": may(request, Role.LIVE_OPS),
-        "selected": "selected" in request.GET,
         "select_url": address(request, selected="page"),
         "copy_url": environment_url(request, "flag_copy"),
         "copy_targets": [
@@ -165,33 +162,6 @@ def _at_present(
     """The ids of flags whose document passes a test. The documents are in memory for the API."""
     known = flags_of(environment_cache.at_version(request.environment))
     return [flag.id for flag in known.values() if test(flag.document, now)]
-
-
-def _rows(flags: list[Flag], now: datetime) -> list[dict[str, Any]]:
-    evaluations = daily([flag.pk for flag in flags], now - timedelta(days=USE_DAYS - 1))
-    return [
-        {
-            "flag": flag,
-            "hints": hints(flag, now),
-            "evaluations": evaluations[flag.pk],
-            **_document_of(flag, now),
-        }
-        for flag in flags
-    ]
-
-
-def _document_of(flag: Flag, now: datetime) -> dict[str, Any]:
-    """The document and its first rules; empty if it cannot be read."""
-    try:
-        document = flag.spec
-    except DocumentError:
-        return {}
-    shown, here = document.rules[:SHOWN_RULES], timezone.localtime(now)
-    return {
-        "document": document,
-        "rules": [(sentences.sentence_parts(rule, here), figure_at(rule, now)) for rule in shown],
-        "more": len(document.rules) - len(shown),
-    }
 
 
 # --- CSV ------------------------------------------------------------------------------------------

@@ -200,6 +200,8 @@ class Flag(FlagDetails):
     # Only of flags `with_evidence`.
     last_evaluated_at: datetime | None
     only_variant: str | None
+    # Only of flags `with_author`.
+    changed_by: str | None
 
     objects = FlagQuerySet.as_manager()
 
