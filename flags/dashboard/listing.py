@@ -76,6 +76,10 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
     flags = _shown(matching, now).order_by(*ordering(COLUMNS, sort))
     page = KeysetPage.of(flags, request)
     archived = form.value("state") == "archived"
+    total = all_flags.archived if archived else all_flags.in_use
+    found = total
+    if form.chips:
+        found = len(page.rows) if page.is_only else matching.count()
     context = {
         "form": form,
         "page": page,
@@ -84,8 +88,8 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
         "views": flag_tabs(request),
         "archived": archived,
         "exists": all_flags.in_use + all_flags.archived > 0,
-        "total": all_flags.archived if archived else all_flags.in_use,
-        "found": len(page.rows) if page.is_only else matching.count(),
+        "total": total,
+        "found": found,
         "tags": all_flags.tags,
         "may_edit": may(request, Role.LIVE_OPS),
         "select_url": address(request, selected="page"),
@@ -139,7 +143,7 @@ def _matching(request: HtmxHttpRequest, form: FlagFilterForm, now: datetime) -> 
         flags = flags.matching(text)
     if rollout := form.value("rollout"):
         test = is_rolling_out if rollout == "rolling" else changes_later
-        flags = flags.filter(pk__in=_at_present(request, test, now))
+        flags = flags.with_ids(_at_present(request, test, now))
     if use := form.value("use"):
         flags = flags.stale(now) if use == "stale" else flags.never_evaluated()
     if tag := form.value("tag"):

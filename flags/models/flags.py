@@ -94,6 +94,15 @@ class FlagQuerySet(models.QuerySet["Flag"]):
     def tagged(self, tag: str) -> Self:
         return self.filter(tags__contains=[tag])
 
+    def with_ids(self, ids: Collection[int]) -> Self:
+        """As a filter `pk__in`, with one parameter: writing a thousand takes longer than the
+        search."""
+        one_of, boolean = "(%(expressions)s::bigint[]))", models.BooleanField()
+        known = Value(list(ids))
+        return self.filter(
+            Func(F("pk"), known, template=one_of, arg_joiner=" = ANY(", output_field=boolean)
+        )
+
     def matching(self, text: str) -> Self:
         return self.filter(Q(key__icontains=text) | Q(name__icontains=text))
 
