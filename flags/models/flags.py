@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from flags.details import Details
 from flags.engine.document import DocumentError, FlagDocument, read_document
+from flags.models.fields import CountsField
 from ilara_admin.models import Environment, User
 from segments.language.parser import events_named, segments_named
 from segments.models import mentioning
@@ -320,6 +321,19 @@ class FlagUsage(models.Model):
 
     class Meta:
         db_table = "flag_usage"
+
+
+class FlagUsageDay(models.Model):
+    """How often the API served a flag in each of the 24 hours of a UTC day: the sums of FlagUsage,
+    which has dozens of rows for them. Of hours, since days of staff begin at any hour of UTC."""
+
+    pk = models.CompositePrimaryKey("flag_id", "day")
+    flag = models.ForeignKey(Flag, models.CASCADE, related_name="+", db_index=False)
+    day = models.DateField()
+    hours = CountsField()
+
+    class Meta:
+        db_table = "flag_usage_day"
 
 
 class EnvironmentUsage(models.Model):

@@ -17,6 +17,7 @@ from flags.dashboard.stale import hints
 from flags.engine.document import Prerequisite, Ramp, Rule, ScheduleStep, boolean_document
 from flags.models import Flag, FlagUsage
 from flags.services import flag_create, flag_set_archived
+from flags.usage import environment_recount
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, SavedView
 from tests.factories import ACTOR, make_player
 from tests.form_fields import fields_of
@@ -46,6 +47,7 @@ def evaluated(flag: Flag, ago: timedelta, count: int = 1) -> None:
     at = NOW - ago
     hour = at.replace(minute=0, second=0, microsecond=0)
     FlagUsage.objects.create(flag=flag, hour=hour, variant="enabled", count=count, last_at=at)
+    environment_recount(flag.environment)
 
 
 def created(flag: Flag, ago: timedelta) -> Flag:
