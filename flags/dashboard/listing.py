@@ -73,8 +73,7 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
     form = FlagFilterForm(request, {"tag": all_flags.tags, "owner": all_flags.owners})
     matching = _matching(request, form, now)
     sort = form.value("sort") or "key"
-    flags = _shown(matching, now).order_by(*ordering(COLUMNS, sort))
-    page = KeysetPage.of(flags, request)
+    page = KeysetPage.of(_shown(matching, sort, now), request)
     archived = form.value("state") == "archived"
     total = all_flags.archived if archived else all_flags.in_use
     found = total
@@ -155,9 +154,12 @@ def _matching(request: HtmxHttpRequest, form: FlagFilterForm, now: datetime) -> 
     return flags
 
 
-def _shown(flags: FlagQuerySet, now: datetime) -> FlagQuerySet:
-    """With what the list shows of a flag, and is sorted by."""
-    return flags.with_author().with_evidence(now).sortable()
+def _shown(flags: FlagQuerySet, sort: str, now: datetime) -> FlagQuerySet:
+    """In this order, with what the list shows of a flag."""
+    found = flags.with_author().with_evidence(now)
+    if sort.removeprefix("-") in ("state", "evaluated"):
+        found = found.sortable()
+    return found.order_by(*ordering(COLUMNS, sort))
 
 
 def _at_present(
@@ -182,10 +184,7 @@ def flag_list_csv(request: HtmxHttpRequest) -> HttpResponse:
     now = timezone.now()
     given = {name: [request.GET.get(name, "")] for name in ("tag", "owner")}
     form = FlagFilterForm(request, given)
-    order = ordering(COLUMNS, form.value("sort") or "key")
-    flags = list(
-        _matching(request, form, now).with_author().with_evidence(now).sortable().order_by(*order)
-    )
+    flags = list(_shown(_matching(request, form, now), form.value("sort") or "key", now))
     evaluations = daily([flag.pk for flag in flags], now - timedelta(days=USE_DAYS - 1))
     rows = (_csv_row(flag, sum(evaluations[flag.pk]), now) for flag in flags)
     return csv_download(request, "flags", CSV, rows)
