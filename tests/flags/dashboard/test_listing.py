@@ -395,3 +395,17 @@ def test_dependents__are_named_unless_they_are_selected_too(
         assert "Only if base serves enabled. It will serve false to everyone." in text
         both = text_of(review(client, environment, action, key=["base", "needing"]))
         assert "Flags that depend on it" not in both
+
+
+# --- Markup ---------------------------------------------------------------------------------------
+
+
+def test_row__escapes_what_staff_wrote(client: Client, environment: Environment) -> None:
+    given = '<i>"&'
+    make_flag(environment, "odd", name=given, owner=given, tags=[given])
+    text = text_of(client.get(f"{url_of(environment, 'flag_list')}?q=odd"))
+    assert given not in text
+    escaped = "&lt;i&gt;&quot;&amp;"
+    assert f"<small>{escaped}</small>" in text
+    assert text.count(f"<bdi>{escaped}</bdi>") == 2
+    assert 'href="?tag=%3Ci%3E%22%26"' in text
