@@ -238,5 +238,5 @@ def test_days_too_old__are_deleted(flag: Flag) -> None:
         use(flag, "enabled", now - timedelta(days=days), 1)
     usage.environment_recount(flag.environment)
     usage.usage_forget(now)
-    days = FlagUsageDay.objects.values_list("day", flat=True)
-    assert sorted(days) == [(now - timedelta(days=ago)).date() for ago in (89, 1)]
+    kept = FlagUsageDay.objects.values_list("day", flat=True)
+    assert sorted(kept) == [(now - timedelta(days=ago)).date() for ago in (89, 1)]
