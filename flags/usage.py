@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection
@@ -16,7 +16,7 @@ from django.utils import timezone
 from flags import clients_seen
 from flags.cache import FlagSet
 from flags.engine.evaluation import CompiledFlag, Decision
-from flags.models import EnvironmentUsage, Flag, FlagUsage
+from flags.models import EnvironmentUsage, Flag, FlagUsage, FlagUsageDay
 from ilara_admin.core import background, metrics
 from ilara_admin.core.local_times import day_starts
 from ilara_admin.models import Environment
@@ -80,6 +80,17 @@ WITH counted AS (
     ON CONFLICT (flag_id, hour, variant)
     DO UPDATE SET count = flag_usage.count + excluded.count,
         single = flag_usage.single + excluded.single, last_at = excluded.last_at
+), by_day AS (
+    INSERT INTO flag_usage_day (flag_id, day, hours)
+    SELECT id, day, array_fill(0::bigint, ARRAY[before]) || sum(count)::bigint
+        || array_fill(0::bigint, ARRAY[23 - before])
+    FROM (SELECT id, count, (hour AT TIME ZONE 'UTC')::date AS day,
+              extract(hour FROM hour AT TIME ZONE 'UTC')::int AS before FROM counted) each
+    GROUP BY id, day, before ORDER BY id
+    ON CONFLICT (flag_id, day)
+    DO UPDATE SET hours = ARRAY(SELECT was + more
+        FROM unnest(flag_usage_day.hours, excluded.hours) WITH ORDINALITY hour (was, more, place)
+        ORDER BY place)
 )
 INSERT INTO environment_usage (environment_id, hour, count)
 SELECT environment_id, hour, sum(count) FROM counted GROUP BY 1, 2 ORDER BY 1
@@ -153,23 +164,43 @@ def by_variant(flag: Flag, starts: Sequence[datetime]) -> dict[str, list[int]]:
     return found
 
 
-DAILY = """
-SELECT flag_id, width_bucket(hour, %(starts)s::timestamptz[]) - 1, sum(count)::bigint
-FROM flag_usage
-WHERE flag_id = ANY(%(flags)s) AND hour >= %(since)s
-GROUP BY 1, 2"""
+HOURS = "SELECT flag_id, day, hours FROM flag_usage_day WHERE flag_id = ANY(%s) AND day >= %s"
 
 
 def daily(flag_ids: Sequence[int], since: datetime) -> dict[int, list[int]]:
     """Evaluations of each flag per day, from the day of `since` to today, in the user's zone."""
     starts = _days_since(since)
     found = {flag_id: [0] * len(starts) for flag_id in flag_ids}
-    values: dict[str, Any] = {"flags": list(flag_ids), "starts": starts, "since": starts[0]}
+    parts = _parts(starts)
     with connection.cursor() as cursor:
-        cursor.execute(DAILY, values)
-        for flag_id, index, count in cursor:
-            found[flag_id][index] = count
+        cursor.execute(HOURS, [list(flag_ids), min(parts)])
+        for flag_id, day, hours in cursor:
+            for index, start, end in parts.get(day, ()):
+                found[flag_id][index] += sum(hours[start:end])
     return found
+
+
+def _parts(starts: Sequence[datetime]) -> dict[date, list[tuple[int, int, int]]]:
+    """The days that begin then, by UTC day: the index of a day, its first hour there and that after
+    its last one."""
+    found: dict[date, list[tuple[int, int, int]]] = {}
+    hours = [_hour_of(start) for start in starts]
+    ends = [*hours[1:], hours[-1] + timedelta(days=2)]
+    for index, (start, end) in enumerate(zip(hours, ends, strict=True)):
+        while start < end:
+            midnight = datetime.combine(start.date() + timedelta(days=1), time(), UTC)
+            last = min(end, midnight) - timedelta(hours=1)
+            found.setdefault(start.date(), []).append((index, start.hour, last.hour + 1))
+            start = midnight
+    return found
+
+
+def _hour_of(start: datetime) -> datetime:
+    """The first UTC hour that begins then or later: one that two days share counts in the
+    earlier."""
+    utc = start.astimezone(UTC)
+    hour = utc.replace(minute=0, second=0, microsecond=0)
+    return hour if hour == utc else hour + timedelta(hours=1)
 
 
 ENVIRONMENT_DAILY = """
@@ -194,12 +225,22 @@ INSERT INTO environment_usage (environment_id, hour, count)
 SELECT f.environment_id, u.hour, sum(u.count)
 FROM flag_usage u JOIN flag f ON f.id = u.flag_id WHERE f.environment_id = %s GROUP BY 1, 2
 ON CONFLICT (environment_id, hour) DO UPDATE SET count = excluded.count"""
+_OF_HOURS = ", ".join(
+    f"coalesce(sum(count) FILTER (WHERE extract(hour FROM hour AT TIME ZONE 'UTC') = {hour}), 0)"
+    for hour in range(24)
+)
+RECOUNT_DAYS = f"""
+INSERT INTO flag_usage_day (flag_id, day, hours)
+SELECT u.flag_id, (u.hour AT TIME ZONE 'UTC')::date, ARRAY[{_OF_HOURS}]::bigint[]
+FROM flag_usage u JOIN flag f ON f.id = u.flag_id WHERE f.environment_id = %s GROUP BY 1, 2
+ON CONFLICT (flag_id, day) DO UPDATE SET hours = excluded.hours"""
 
 
 def environment_recount(environment: Environment) -> None:
     """Add up the usage of the environment's flags, after it was filled."""
     with connection.cursor() as cursor:
         cursor.execute(RECOUNT, [environment.pk])
+        cursor.execute(RECOUNT_DAYS, [environment.pk])
 
 
 def _days_since(since: datetime) -> list[datetime]:
@@ -213,5 +254,6 @@ def usage_forget(now: datetime) -> int:
     """Delete counts older than KEPT_DAYS; returns the number of rows."""
     old = now - timedelta(days=KEPT_DAYS)
     deleted, _ = FlagUsage.objects.filter(hour__lt=old).delete()
+    deleted += FlagUsageDay.objects.filter(day__lt=old.date()).delete()[0]
     deleted += EnvironmentUsage.objects.filter(hour__lt=old).delete()[0]
     return deleted

@@ -11,10 +11,10 @@ from django.http import HttpResponse
 from django.utils import timezone
 
 from flags.cache import flags_of
-from flags.dashboard.stale import hints
+from flags.dashboard.list_rows import USE_DAYS, list_rows
 from flags.engine import sentences
 from flags.engine.document import DocumentError, FlagDocument
-from flags.engine.schedule import changes_later, figure_at, is_rolling_out
+from flags.engine.schedule import changes_later, is_rolling_out
 from flags.models import Flag, FlagQuerySet
 from flags.usage import daily
 from ilara_admin.api import environment_cache
@@ -28,8 +28,6 @@ from ilara_admin.web.saved_views import Tab, ViewTabs, view_tabs
 from ilara_admin.web.sorting import Column, headers, ordering, sort_field
 from ilara_admin.web.suggestions import SuggestedChoiceField
 
-SHOWN_RULES = 2
-USE_DAYS = 14
 VIEWS = {
     "In use": "",
     "Rolling out": "rollout=rolling",
@@ -75,22 +73,24 @@ def flag_list(request: HtmxHttpRequest) -> HttpResponse:
     form = FlagFilterForm(request, {"tag": all_flags.tags, "owner": all_flags.owners})
     matching = _matching(request, form, now)
     sort = form.value("sort") or "key"
-    flags = _shown(matching, now).order_by(*ordering(COLUMNS, sort))
-    page = KeysetPage.of(flags, request)
+    page = KeysetPage.of(_shown(matching, sort, now), request)
     archived = form.value("state") == "archived"
+    total = all_flags.archived if archived else all_flags.in_use
+    found = total
+    if form.chips:
+        found = len(page.rows) if page.is_only else matching.count()
     context = {
         "form": form,
         "page": page,
-        "rows": _rows(page.rows, now),
+        "rows": list_rows(request, page.rows, now),
         "headers": headers(request, COLUMNS, sort),
         "views": flag_tabs(request),
         "archived": archived,
         "exists": all_flags.in_use + all_flags.archived > 0,
-        "total": all_flags.archived if archived else all_flags.in_use,
-        "found": len(page.rows) if page.is_only else matching.count(),
+        "total": total,
+        "found": found,
         "tags": all_flags.tags,
         "may_edit": may(request, Role.LIVE_OPS),
-        "selected": "selected" in request.GET,
         "select_url": address(request, selected="page"),
         "copy_url": environment_url(request, "flag_copy"),
         "copy_targets": [
@@ -142,7 +142,7 @@ def _matching(request: HtmxHttpRequest, form: FlagFilterForm, now: datetime) -> 
         flags = flags.matching(text)
     if rollout := form.value("rollout"):
         test = is_rolling_out if rollout == "rolling" else changes_later
-        flags = flags.filter(pk__in=_at_present(request, test, now))
+        flags = flags.with_ids(_at_present(request, test, now))
     if use := form.value("use"):
         flags = flags.stale(now) if use == "stale" else flags.never_evaluated()
     if tag := form.value("tag"):
@@ -154,9 +154,12 @@ def _matching(request: HtmxHttpRequest, form: FlagFilterForm, now: datetime) -> 
     return flags
 
 
-def _shown(flags: FlagQuerySet, now: datetime) -> FlagQuerySet:
-    """With what the list shows of a flag, and is sorted by."""
-    return flags.with_author().with_evidence(now).sortable()
+def _shown(flags: FlagQuerySet, sort: str, now: datetime) -> FlagQuerySet:
+    """In this order, with what the list shows of a flag."""
+    found = flags.with_author().with_evidence(now)
+    if sort.removeprefix("-") in ("state", "evaluated"):
+        found = found.sortable()
+    return found.order_by(*ordering(COLUMNS, sort))
 
 
 def _at_present(
@@ -165,33 +168,6 @@ def _at_present(
     """The ids of flags whose document passes a test. The documents are in memory for the API."""
     known = flags_of(environment_cache.at_version(request.environment))
     return [flag.id for flag in known.values() if test(flag.document, now)]
-
-
-def _rows(flags: list[Flag], now: datetime) -> list[dict[str, Any]]:
-    evaluations = daily([flag.pk for flag in flags], now - timedelta(days=USE_DAYS - 1))
-    return [
-        {
-            "flag": flag,
-            "hints": hints(flag, now),
-            "evaluations": evaluations[flag.pk],
-            **_document_of(flag, now),
-        }
-        for flag in flags
-    ]
-
-
-def _document_of(flag: Flag, now: datetime) -> dict[str, Any]:
-    """The document and its first rules; empty if it cannot be read."""
-    try:
-        document = flag.spec
-    except DocumentError:
-        return {}
-    shown, here = document.rules[:SHOWN_RULES], timezone.localtime(now)
-    return {
-        "document": document,
-        "rules": [(sentences.sentence_parts(rule, here), figure_at(rule, now)) for rule in shown],
-        "more": len(document.rules) - len(shown),
-    }
 
 
 # --- CSV ------------------------------------------------------------------------------------------
@@ -208,10 +184,7 @@ def flag_list_csv(request: HtmxHttpRequest) -> HttpResponse:
     now = timezone.now()
     given = {name: [request.GET.get(name, "")] for name in ("tag", "owner")}
     form = FlagFilterForm(request, given)
-    order = ordering(COLUMNS, form.value("sort") or "key")
-    flags = list(
-        _matching(request, form, now).with_author().with_evidence(now).sortable().order_by(*order)
-    )
+    flags = list(_shown(_matching(request, form, now), form.value("sort") or "key", now))
     evaluations = daily([flag.pk for flag in flags], now - timedelta(days=USE_DAYS - 1))
     rows = (_csv_row(flag, sum(evaluations[flag.pk]), now) for flag in flags)
     return csv_download(request, "flags", CSV, rows)

@@ -1,5 +1,6 @@
 """The tables of flags and of experiments; imports `flags.engine`, segments and the foundation."""
 
+from flags.models.fields import CountsField, FloatsField
 from flags.models.flags import (
     STALE_DAYS,
     EnvironmentUsage,
@@ -10,6 +11,7 @@ from flags.models.flags import (
     FlagQuerySet,
     FlagRevision,
     FlagUsage,
+    FlagUsageDay,
     flags_by_event,
     flags_by_segment,
     last_evaluated_sql,
@@ -27,7 +29,6 @@ from flags.models.results import (
     ExperimentResult,
     ExperimentState,
     Exposure,
-    FloatsField,
     Metric,
     MetricDirection,
     MetricKind,
@@ -39,6 +40,7 @@ from flags.models.results import (
 
 __all__ = [
     "STALE_DAYS",
+    "CountsField",
     "EnvironmentUsage",
     "Experiment",
     "ExperimentDay",
@@ -55,6 +57,7 @@ __all__ = [
     "FlagQuerySet",
     "FlagRevision",
     "FlagUsage",
+    "FlagUsageDay",
     "FloatsField",
     "Metric",
     "MetricDirection",

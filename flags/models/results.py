@@ -4,20 +4,13 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from django.db import models
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from flags.models.fields import FloatsField
 from flags.models.flags import Flag, new_salt
 from ilara_admin.models import Environment
 from segments.language.parser import segments_named
-
-
-class FloatsField(models.Field):  # type: ignore[type-arg]  # generic for mypy alone
-    """A list of floats, which may be None. See IdsField of players for why not ArrayField."""
-
-    def db_type(self, connection: BaseDatabaseWrapper) -> str:
-        return "float8[]"
 
 
 class MetricKind(models.TextChoices):

@@ -25,6 +25,7 @@ from flags.engine.document import (
 )
 from flags.models import Flag
 from flags.services import flag_create
+from flags.usage import environment_recount
 from ilara_admin.core.audit import Actor
 from ilara_admin.core.progress import Progress
 from ilara_admin.core.projects import environment_update
@@ -85,6 +86,7 @@ def load(environment: Environment, size: Size, progress: Progress) -> None:
     _flags_create(environment, size.flags, progress)
     with connection.cursor() as cursor:
         cursor.execute(USAGE, {**values, "days": USAGE_DAYS})
+    environment_recount(environment)
     _support_fill(environment)
     progress("Counts", 0, 1)
     rollups.fold()

@@ -204,14 +204,17 @@ def exact_time(moment: datetime) -> SafeString:
 @register.filter
 def both_zones(moment: datetime) -> str:
     """A time in the user's zone and in UTC, for a tooltip."""
-    here = timezone.localtime(moment)
+    return _both_zones(timezone.localtime(moment))
+
+
+def _both_zones(here: datetime) -> str:
     text = f"{_exact(here)} {here.tzname()}"
     return f"{text} · {_exact(here.astimezone(UTC))} UTC" if here.utcoffset() else text
 
 
 def _time(here: datetime, words: str, more: str = "") -> SafeString:
     utc = here.astimezone(UTC)
-    title = both_zones(here)
+    title = _both_zones(here)
     stamp = utc.replace(tzinfo=None).isoformat(timespec="seconds")
     # Digits and names of months and zones. Escaping them would take most of the time.
     return mark_safe(f'<time datetime="{stamp}Z" title="{title}"{more}>{words}</time>')  # noqa: S308 - see above

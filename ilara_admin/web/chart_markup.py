@@ -1,10 +1,20 @@
 """The markup of the many small parts of a chart. Imports no Django, whose templates would take most
 of the time of a page: a chart has up to a hundred columns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
-from ilara_admin.web.charts import Chart, ChartColumn, HeatMap, HeatRow, Marker
+from ilara_admin.web.chart_axes import value_text
+from ilara_admin.web.charts import (
+    COLUMN,
+    HEIGHT,
+    Chart,
+    ChartColumn,
+    HeatMap,
+    HeatRow,
+    Marker,
+    spark_path,
+)
 
 
 def column_markup(column: ChartColumn, key: str, attributes: str = "") -> str:
@@ -56,4 +66,15 @@ def _links_markup(markers: Iterable[Marker]) -> str:
 def cells_markup(heat: HeatMap, row: HeatRow) -> str:
     return "".join(
         column_markup(column, heat.key, f' data-level="{level}"') for level, _, column in row.cells
+    )
+
+
+def sparkline_markup(values: Sequence[int], label: str, unit: str) -> str:
+    """Small bars for a row of a table. `unit` is a noun in the singular."""
+    total, most = value_text(sum(values), unit), value_text(max(values, default=0))
+    title = escape(f"{label}: {total} in total, {most} at the highest")
+    width = max(len(values), 1) * COLUMN
+    return (
+        f'<svg class="sparkline" viewBox="0 0 {width} {HEIGHT}" preserveAspectRatio="none"'
+        f' role="img"><title>{title}</title><path d="{spark_path(values)}"/></svg>'
     )

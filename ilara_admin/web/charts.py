@@ -261,7 +261,7 @@ def _chart(
     )
 
 
-def _bars(stack: Iterable[tuple[float, float]], scale: Scale, least: float = LEAST) -> str:
+def _bars(stack: Iterable[tuple[float, float]], scale: Scale) -> str:
     """All bars of a series as one path. What is not zero stays visible beside a tall bar."""
     drawn, width = [], COLUMN - 2 * GAP
     for index, (start, end) in enumerate(stack):
@@ -269,8 +269,8 @@ def _bars(stack: Iterable[tuple[float, float]], scale: Scale, least: float = LEA
             continue
         base = _pixel(scale, start)
         height = base - _pixel(scale, end)
-        if abs(height) < least:
-            height = math.copysign(least, height)
+        if abs(height) < LEAST:
+            height = math.copysign(LEAST, height)
         x = index * COLUMN + GAP
         drawn.append(f"M{x} {base:g}v{-height:.4g}h{width}v{height:.4g}z")
     return "".join(drawn)
@@ -387,5 +387,11 @@ def heat_map(
 
 
 def spark_path(values: Sequence[float]) -> str:
-    """Small bars, in a view box of the size of a chart's."""
-    return _bars([(0, value) for value in values], Scale([0, max(1, *values, 1)]), SPARK_LEAST)
+    """Small bars, in a view box of the size of a chart's. A list has hundreds of them."""
+    most, width = max(1, 1, *values), COLUMN - 2 * GAP
+    heights = [max(round(HEIGHT * value / most, 2), SPARK_LEAST) for value in values]
+    return "".join(
+        f"M{index * COLUMN + GAP} {HEIGHT}v-{height:.4g}h{width}v{height:.4g}z"
+        for index, (value, height) in enumerate(zip(values, heights, strict=True))
+        if value
+    )

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from flags import usage
 from flags.engine.document import Rule, boolean_document
-from flags.models import EnvironmentUsage, Flag, FlagUsage
+from flags.models import EnvironmentUsage, Flag, FlagUsage, FlagUsageDay
 from flags.overrides import override_set
 from flags.services import flag_create
 from ilara_admin.models import Environment
@@ -102,6 +102,26 @@ def test_environment__has_the_sum_of_its_flags(public_api: Api, flag: Flag, play
     assert sum(EnvironmentUsage.objects.values_list("count", flat=True)) == expected
 
 
+def test_day__has_the_sums_of_its_hours(public_api: Api, flag: Flag, player: Player) -> None:
+    body = {"player_id": str(player.pk)}
+    override_set(flag, player, "enabled", actor=ACTOR)
+    public_api.post(f"{FLAGS}/half/evaluate", body)
+    usage.flush()
+    override_set(flag, player, "disabled", actor=ACTOR)
+    for _ in range(2):
+        public_api.post(f"{FLAGS}/half/evaluate", body)
+        usage.flush()
+    written = list(FlagUsageDay.objects.filter(flag=flag).values_list("day", "hours"))
+    assert sum(sum(hours) for _, hours in written) == 3
+    for row in FlagUsage.objects.filter(flag=flag):
+        [hours] = [hours for day, hours in written if day == row.hour.date()]
+        assert (len(hours), hours[row.hour.hour] >= row.count) == (24, True)
+    FlagUsageDay.objects.all().delete()
+    usage.environment_recount(flag.environment)
+    usage.environment_recount(flag.environment)
+    assert list(FlagUsageDay.objects.filter(flag=flag).values_list("day", "hours")) == written
+
+
 def test_explain_and_at__are_not_counted(secret_api: Api, flag: Flag, player: Player) -> None:
     body = {"player_id": str(player.pk)}
     for path in (f"{FLAGS}/half/evaluate", f"{FLAGS}/evaluate"):
@@ -186,6 +206,37 @@ def test_daily__counts_days_of_the_users_zone(flag: Flag) -> None:
         use(flag, "disabled", today, 2)
         use(flag, "enabled", today - timedelta(hours=1), 4)
         use(flag, "enabled", today - timedelta(days=2, hours=1), 100)
+        usage.environment_recount(flag.environment)
         found = usage.daily([flag.pk, other.pk], timezone.now() - timedelta(days=2))
     assert found == {flag.pk: [0, 4, 3], other.pk: [0, 0, 0]}
     assert usage.daily([], timezone.now()) == {}
+
+
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles", "Asia/Kathmandu", "America/St_Johns"]
+)
+def test_daily__counts_each_hour_in_its_day(flag: Flag, zone: str) -> None:
+    """An hour that two days share counts in the earlier."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    for ago in range(100):
+        use(flag, "enabled", now - timedelta(hours=ago), 1 << ago % 40)
+    usage.environment_recount(flag.environment)
+    with timezone.override(zone):
+        today = timezone.localdate()
+        expected = [0, 0, 0]
+        for ago in range(100):
+            index = 2 - (today - timezone.localdate(now - timedelta(hours=ago))).days
+            if index >= 0:
+                expected[index] += 1 << ago % 40
+        found = usage.daily([flag.pk], timezone.now() - timedelta(days=2))
+    assert found == {flag.pk: expected}
+
+
+def test_days_too_old__are_deleted(flag: Flag) -> None:
+    now = datetime.now(UTC)
+    for days in (1, 89, 91):
+        use(flag, "enabled", now - timedelta(days=days), 1)
+    usage.environment_recount(flag.environment)
+    usage.usage_forget(now)
+    kept = FlagUsageDay.objects.values_list("day", flat=True)
+    assert sorted(kept) == [(now - timedelta(days=ago)).date() for ago in (89, 1)]

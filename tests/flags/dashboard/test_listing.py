@@ -17,6 +17,7 @@ from flags.dashboard.stale import hints
 from flags.engine.document import Prerequisite, Ramp, Rule, ScheduleStep, boolean_document
 from flags.models import Flag, FlagUsage
 from flags.services import flag_create, flag_set_archived
+from flags.usage import environment_recount
 from ilara_admin.models import AuditAction, AuditEntry, Environment, Role, SavedView
 from tests.factories import ACTOR, make_player
 from tests.form_fields import fields_of
@@ -46,6 +47,7 @@ def evaluated(flag: Flag, ago: timedelta, count: int = 1) -> None:
     at = NOW - ago
     hour = at.replace(minute=0, second=0, microsecond=0)
     FlagUsage.objects.create(flag=flag, hour=hour, variant="enabled", count=count, last_at=at)
+    environment_recount(flag.environment)
 
 
 def created(flag: Flag, ago: timedelta) -> Flag:
@@ -393,3 +395,17 @@ def test_dependents__are_named_unless_they_are_selected_too(
         assert "Only if base serves enabled. It will serve false to everyone." in text
         both = text_of(review(client, environment, action, key=["base", "needing"]))
         assert "Flags that depend on it" not in both
+
+
+# --- Markup ---------------------------------------------------------------------------------------
+
+
+def test_row__escapes_what_staff_wrote(client: Client, environment: Environment) -> None:
+    given = '<i>"&'
+    make_flag(environment, "odd", name=given, owner=given, tags=[given])
+    text = text_of(client.get(f"{url_of(environment, 'flag_list')}?q=odd"))
+    assert given not in text
+    escaped = "&lt;i&gt;&quot;&amp;"
+    assert f"<small>{escaped}</small>" in text
+    assert text.count(f"<bdi>{escaped}</bdi>") == 2
+    assert 'href="?tag=%3Ci%3E%22%26"' in text
