@@ -66,7 +66,7 @@ def forget() -> None:
 
 
 # Skips flags deleted in the meantime. All processes lock rows in the same order, which prevents
-# deadlocks: PostgreSQL completes the last statement before the one that nothing reads.
+# deadlocks: PostgreSQL completes the last statement before those that nothing reads.
 WRITE = """
 WITH counted AS (
     SELECT f.id, f.environment_id, u.variant, u.count, u.single,

@@ -72,7 +72,7 @@ def _state(flag: Flag) -> str:
 
 
 def _rules(request: HtmxHttpRequest, flag: Flag, here: datetime) -> Iterator[str]:
-    """The first rules of the document, or whom it serves without any."""
+    """The first rules of the document, or the default value of one without rules."""
     try:
         document = flag.spec
     except DocumentError:

@@ -5,7 +5,7 @@ from django.db import migrations, models
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from flags.models import FloatsField, new_salt
+from flags.models import CountsField, FloatsField, new_salt
 from ilara_admin.core.table_creation import CreateTables
 
 ID = (
@@ -115,6 +115,21 @@ class Migration(migrations.Migration):
                 ("last_at", models.DateTimeField()),
             ],
             {"db_table": "flag_usage"},
+        ),
+        migrations.CreateModel(
+            "FlagUsageDay",
+            [
+                ("pk", models.CompositePrimaryKey("flag_id", "day", **PRIMARY)),
+                (
+                    "flag",
+                    models.ForeignKey(
+                        "flags.flag", models.CASCADE, related_name="+", db_index=False
+                    ),
+                ),
+                ("day", models.DateField()),
+                ("hours", CountsField()),
+            ],
+            {"db_table": "flag_usage_day"},
         ),
         migrations.CreateModel(
             "EnvironmentUsage",
