@@ -195,9 +195,9 @@ def test_expiry__is_told_a_week_and_a_day_before() -> None:
 
 
 def test_keys__are_told_of_once_each_time(environment: Environment, admin: User) -> None:
-    now = timezone.now()
-    key = make_key(environment, expires_in=timedelta(days=5)).key
-    old = make_key(environment).key
+    now = timezone.now().replace(day=10)  # the month ends after the next four days
+    key, old = make_key(environment).key, make_key(environment).key
+    ApiKey.objects.filter(pk=key.pk).update(expires_at=now + timedelta(days=5))
     ApiKey.objects.filter(pk=old.pk).update(created_at=now - timedelta(days=91))
     for _ in range(2):
         keys_warn(now)
