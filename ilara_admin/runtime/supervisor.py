@@ -45,7 +45,6 @@ _requested = threading.Event()
 def stoppable() -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal raise Stop in this block, so that it can clean up."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    _requested.clear()
     for number in SIGNALS:
         # Under nohup, a closed terminal must not stop Ilara.
         if (number, before[number]) != (signal.SIGHUP, signal.SIG_IGN):
@@ -55,6 +54,7 @@ def stoppable() -> Iterator[None]:
     finally:
         for number in SIGNALS:
             signal.signal(number, before[number])
+        _requested.clear()
 
 
 def _raise_stop(number: int, frame: FrameType | None) -> None:
