@@ -10,8 +10,8 @@ from django.db.migrations.state import ProjectState
 class CreateTables(Operation):
     """Apply operations that only create, in the state after all of them.
 
-    After each operation, Django renders the new model and, again, all that are related to it,
-    however distantly: for our tables this took half of the time of all migrations.
+    One by one, Django would render after each operation the new model and, again, all that are
+    related to it, however distantly: half of the time of all migrations.
     """
 
     def __init__(self, operations: Sequence[Operation]) -> None:
