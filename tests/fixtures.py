@@ -64,14 +64,10 @@ def used_homes(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Used
 
 @pytest.fixture(autouse=True)
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Clear the caches of the process between tests. The threads that write the use of keys and
-    flags do not run: they would hold other connections to the test database. Searches end by
-    number, not by time, which would depend on the machine."""
+    """Clear the caches of the process between tests. Searches end by number, not by time, which
+    would depend on the machine."""
     for module, name in SEARCHES:
         monkeypatch.setattr(module, name, HANG_SECONDS)
-    monkeypatch.setattr(key_usage, "start_thread", lambda: None)
-    monkeypatch.setattr(usage, "start_thread", lambda: None)
-    monkeypatch.setattr(exposures, "start_thread", lambda: None)
     environment_cache.clear_cache()
     rate_limits.clear_cache()
     key_usage.forget()
@@ -80,6 +76,16 @@ def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     environment_cache.clear_cache()
     EVERYWHERE.clear()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_writing_threads() -> Iterator[None]:
+    """The threads that write the use of keys and flags do not run: they would hold other
+    connections to the test database. For the session, since fixtures of modules call the API."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (key_usage, usage, exposures):
+            patch.setattr(module, "start_thread", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
