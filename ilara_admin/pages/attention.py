@@ -1,8 +1,9 @@
 """What needs attention in an environment: one line each, with a link to where it can be handled."""
 
+import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import chain
 
 from django.db.models import BooleanField, F, Func, Q, Value
@@ -106,21 +107,26 @@ def _unusual(request: HtmxHttpRequest, fresh: Freshness, now: datetime) -> Itera
         yield Matter("warn", counted(more, "more event"), "stopped or surged", url)
 
 
-_SCHEDULED = "$.rules[*] ? (exists(@.steps) || exists(@.ramp) || exists(@.start) || exists(@.end))"
+# Of a rule, and of its steps and ramp.
+_SCHEDULED = """$.rules[*].** ? (@.at >= $from && @.at < $until
+    || @.start >= $from && @.start < $until || @.end >= $from && @.end < $until)"""
 
 
 def _scheduled(request: HtmxHttpRequest, now: datetime) -> Iterator[Matter]:
     """Changes of percentages until the end of the day in the user's zone."""
     tomorrow = timezone.localdate(now) + DAY
     end = datetime.combine(tomorrow, time(), timezone.get_current_timezone())
-    has_schedule = Func(
+    # Times are stored as texts in UTC, which begin with their day.
+    days = {"from": now.astimezone(UTC).date(), "until": end.astimezone(UTC).date() + DAY}
+    has_change = Func(
         F("document"),
         Value(_SCHEDULED),
-        template="jsonb_path_exists(%(expressions)s::jsonpath)",
+        Value(json.dumps(days, default=str)),
+        template="jsonb_path_exists(%(expressions)s::jsonb)",
         output_field=BooleanField(),
     )
     flags = Flag.objects.of(request.environment).filter(
-        has_schedule, archived_at=None, document__enabled=True
+        has_change, archived_at=None, document__enabled=True
     )
     found = []
     for flag in flags:

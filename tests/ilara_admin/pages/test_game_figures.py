@@ -151,13 +151,20 @@ def guarded(environment: Environment) -> None:
     make_experiment(flag, kind=ExperimentKind.ROLLOUT)
 
 
-def schedule(environment: Environment) -> None:
+def schedule(environment: Environment, **times: object) -> None:
+    """A rule with these times; without any, with a step in a second."""
     flag = Flag.objects.of(environment).get(key="new-feature")
-    soon = (timezone.now() + timedelta(seconds=1)).isoformat()
-    rule = {"id": "r", "variant": flag.document["default"], "rollout": 0,
-            "steps": [{"at": soon, "rollout": 25_000}]}  # fmt: skip
+    times = times or {"rollout": 0, "steps": [{"at": moment(SOON), "rollout": 25_000}]}
+    rule = {"id": "r", "variant": flag.document["default"], **times}
     flag.document |= {"rules": [rule], "enabled": True}
     flag.save()
+
+
+SOON = timedelta(seconds=1)
+
+
+def moment(later: timedelta) -> str:
+    return (timezone.now() + later).astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def reject(environment: Environment) -> None:
@@ -199,6 +206,19 @@ def test_attention__names_what_happens(
     happens(environment)
     assert text in attention(viewer, environment)
     assert attention(viewer, environment).count("<li") == 1
+
+
+@pytest.mark.parametrize("name", ["start", "end", "ramp"])
+def test_attention__names_scheduled_changes_of_today_only(
+    name: str, viewer: Client, environment: Environment
+) -> None:
+    for later, lines in ((SOON, 1), (timedelta(days=2), 0), (-timedelta(days=2), 0)):
+        times: dict[str, object] = {name: moment(later)}
+        if name == "ramp":
+            end = moment(later + timedelta(days=9))
+            times = {"ramp": {"start": moment(later), "end": end, "from": 0, "to": 50_000}}
+        schedule(environment, **times)
+        assert attention(viewer, environment).count("<li") == lines
 
 
 def test_overview__shows_four_weeks_once_days_are_counted(
