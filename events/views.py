@@ -28,7 +28,7 @@ from ilara_admin.web.htmx import HtmxHttpRequest, render_partial
 from players.models import Player
 from players.services import personal_data_seen
 
-SHOWN_ROWS = 100
+SHOWN_ROWS = 50
 PAGE_ROWS = 200  # that the live page holds; after a pause, further ones are only counted
 PENDING_LIMIT = 10_000
 KNOWN_IDS = 400
