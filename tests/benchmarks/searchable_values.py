@@ -1,17 +1,21 @@
 """Registering and patching players with and without the indexes and triggers by which staff find
 them by e-mail address, device id and declared attributes.
 
-Rounds alternate, so that both see the same machine. The fastest fifth of the calls, in CPU time of
-this process and of PostgreSQL's.
+One client with one connection calls a web server. Rounds alternate, so that both see the same
+machine. Printed are the time of a call and the CPU time of the web server and PostgreSQL, each of
+the fastest fifth of the calls.
 `uv run python -m tests.benchmarks.searchable_values [rounds]`
 """
 
-import gc
+import http.client
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from statistics import quantiles
-from time import process_time
+from time import perf_counter
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,17 +24,29 @@ from tests.benchmarks import database
 CALLS = 50  # of each kind in a round
 WARM = 10  # changing a trigger makes PostgreSQL plan again
 INDEXES = {"player_email", "player_device_id"}
+PLAYERS = "/v1/players/players"
+
+
+class Call(NamedTuple):
+    method: str
+    path: str
+    body: Mapping[str, object]
+
+
+class Cost(NamedTuple):
+    seconds: float
+    cpu: float  # seconds
 
 
 def main(rounds: int) -> None:
     from django.db import connection
-    from django.test import RequestFactory
 
-    from ilara_admin.api import dispatch, key_usage
+    from ilara_admin.bench import servers
     from ilara_admin.core.api_keys import api_key_create
     from ilara_admin.core.audit import Actor
     from ilara_admin.core.projects import environment_update, project_create
     from ilara_admin.models import KeyKind
+    from ilara_admin.runtime import embedded_postgres
     from players.models import Player, player_id_for
     from players.values import values_fill
 
@@ -39,33 +55,21 @@ def main(rounds: int) -> None:
     environment = project.environments.get(slug="live")
     environment_update(environment, {"searchable_attributes": ["user_name"]}, actor=actor)
     values_fill(environment.pk)
-    kind = KeyKind.PUBLIC
-    key = api_key_create(environment=environment, kind=kind, name="k", actor=actor).token
-    requests = RequestFactory(headers={"X-API-Key": key})
-    with connection.cursor() as cursor:
-        cursor.execute("SET synchronous_commit = off")
-        cursor.execute("SELECT pg_backend_pid()")
-        (pid,) = cursor.fetchone()
+    key = api_key_create(environment=environment, kind=KeyKind.PUBLIC, name="k", actor=actor).token
+    indexes = [index for index in Player._meta.indexes if index.name in INDEXES]
+    assert len(indexes) == len(INDEXES)
 
-    def cpu() -> float:
-        own = Path(f"/proc/{pid}/schedstat").read_text().split()[0]
-        return process_time() + int(own) / 1e9
+    def switch(on: bool) -> None:
+        with connection.schema_editor() as editor:
+            for index in indexes:
+                (editor.add_index if on else editor.remove_index)(Player, index)
+            editor.execute(f"ALTER TABLE player {'ENABLE' if on else 'DISABLE'} TRIGGER USER")
 
-    def call(method: str, path: str, body: object) -> None:
-        request = requests.generic(method, path, msgspec.json.encode(body), "application/json")
-        response = dispatch.answer(request)
-        assert response.status_code in (200, 201), response
-
-    def register(name: str, **fields: object) -> None:
-        attributes = {"level": 45, "country": "DE", "is_vip": False}
-        body = {"external_id": name, "attributes": attributes, **fields}
-        call("POST", "/v1/players/players", body)
-
-    def patch(number: int, **fields: object) -> None:
+    def patch(number: int, fields: Mapping[str, object]) -> Call:
         player = player_id_for(environment.namespace, f"known-{number % 50}")
-        call("PATCH", f"/v1/players/players/{player}", fields)
+        return Call("PATCH", f"{PLAYERS}/{player}", fields)
 
-    kinds: dict[str, Callable[[int], None]] = {
+    kinds: dict[str, Callable[[int], Call]] = {
         "register, known": lambda n: register(f"known-{n % 50}"),
         "register, known, new level": lambda n: register(
             f"known-{n % 50}", attributes={"level": n}
@@ -77,40 +81,76 @@ def main(rounds: int) -> None:
             device_id=f"device-{n}",
             attributes={"level": 1, "user_name": f"Player {n}"},
         ),
-        "patch, new level": lambda n: patch(n, attributes={"level": n}),
-        "patch, new e-mail": lambda n: patch(n, email=f"other{n}@example.com"),
-        "patch, new user name": lambda n: patch(n, attributes={"user_name": f"Name {n}"}),
+        "patch, new level": lambda n: patch(n, {"attributes": {"level": n}}),
+        "patch, new e-mail": lambda n: patch(n, {"email": f"other{n}@example.com"}),
+        "patch, new user name": lambda n: patch(n, {"attributes": {"user_name": f"Name {n}"}}),
     }
-    times: dict[tuple[str, bool], list[float]] = {}
-    indexes = [index for index in Player._meta.indexes if index.name in INDEXES]
-    assert len(indexes) == len(INDEXES)
-
-    def switch(on: bool) -> None:
-        with connection.schema_editor() as editor:
-            for index in indexes:
-                (editor.add_index if on else editor.remove_index)(Player, index)
-            editor.execute(f"ALTER TABLE player {'ENABLE' if on else 'DISABLE'} TRIGGER USER")
-
+    costs: dict[tuple[str, bool], list[Cost]] = {}
     number, is_on = 0, True
-    gc.disable()
-    for turn in range(2 * rounds):
-        if is_on != (turn % 4 in (0, 3)):
-            is_on = not is_on
-            switch(is_on)
-        for kind_name, act in kinds.items():
-            for step in range(CALLS + WARM):
-                number += 1
-                started = cpu()
-                act(number)
-                if turn > 1 and step >= WARM:
-                    times.setdefault((kind_name, is_on), []).append(cpu() - started)
-    for kind_name in kinds:
-        without, kept = (quantiles(times[kind_name, state], n=5)[0] for state in (False, True))
-        print(
-            f"{kind_name:<28}{without * 1e6:7.0f} -> {kept * 1e6:5.0f} µs"
-            f"{kept / without:8.3f} times"
-        )
-    key_usage.flush()
+    postgres = embedded_postgres.lease(Path(os.environ["ILARA_HOME"]))
+    postmaster = int((postgres.data / "postmaster.pid").read_text().split()[0])
+    cores = frozenset(os.sched_getaffinity(0))
+    with (
+        servers.ilara("gunicorn", postgres, cores) as server,
+        closing(http.client.HTTPConnection(servers.HOST, server.port)) as client,
+    ):
+        for turn in range(2 * rounds):
+            if is_on != (turn % 4 in (0, 3)):
+                is_on = not is_on
+                switch(is_on)
+            for kind, call_of in kinds.items():
+                threads = [*threads_of(server.pid), *threads_of(postmaster)]
+                for step in range(CALLS + WARM):
+                    number += 1
+                    cost = send(client, key, call_of(number), threads)
+                    if turn > 1 and step >= WARM:
+                        costs.setdefault((kind, is_on), []).append(cost)
+    embedded_postgres.release(Path(os.environ["ILARA_HOME"]))
+    print(f"{'':<28}{'time of a call':>32}{'CPU of all processes':>32}")
+    for kind in kinds:
+        line = "".join(
+            compared([each[part] for each in costs[kind, False]],
+                     [each[part] for each in costs[kind, True]])
+            for part in range(2)
+        )  # fmt: skip
+        print(f"{kind:<28}{line}")
+
+
+def register(name: str, **fields: object) -> Call:
+    attributes = {"level": 45, "country": "DE", "is_vip": False}
+    return Call("POST", PLAYERS, {"external_id": name, "attributes": attributes, **fields})
+
+
+def threads_of(pid: int) -> list[Path]:
+    """The files with the CPU time of each thread of the process and its descendants."""
+    from ilara_admin.bench.processes import family
+
+    return [
+        thread / "schedstat"
+        for each in family(pid)
+        for thread in Path(f"/proc/{each}/task").iterdir()
+    ]
+
+
+def send(client: http.client.HTTPConnection, key: str, call: Call, threads: list[Path]) -> Cost:
+    headers = {"X-API-Key": key, "Content-Type": "application/json"}
+    body = msgspec.json.encode(call.body)
+    before, started = cpu(threads), perf_counter()
+    client.request(call.method, call.path, body, headers)
+    response = client.getresponse()
+    response.read()
+    seconds = perf_counter() - started
+    assert response.status in (200, 201), response.status
+    return Cost(seconds, cpu(threads) - before)
+
+
+def cpu(threads: list[Path]) -> float:
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+
+
+def compared(without: list[float], kept: list[float]) -> str:
+    low, high = (quantiles(each, n=5)[0] for each in (without, kept))
+    return f"{low * 1e6:10.0f} -> {high * 1e6:5.0f} µs{high / low:8.3f} x"
 
 
 if __name__ == "__main__":
