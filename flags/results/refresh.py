@@ -316,9 +316,16 @@ class _FigureWriter:
             if earliest is None:
                 return 0
             # The others have events, which need not be read.
-            values = {"players": exposed, "since": earliest - timedelta(days=BEFORE_DAYS)}
-            cursor.execute(self.whole_sql, {**self.params, **values})
-            return int(cursor.rowcount)
+            since = earliest - timedelta(days=BEFORE_DAYS)
+            return self._store(cursor, self.whole_sql, exposed, since)
+
+    def _store(
+        self, cursor: CursorWrapper, sql: str, players: Sequence[UUID], since: datetime
+    ) -> int:
+        # PostgreSQL may think that reading whole tables is cheaper.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(sql, {**self.params, "players": [*players], "since": since})
+        return int(cursor.rowcount)
 
     def write_all(self, players: list[UUID]) -> None:
         for start in range(0, len(players), CHUNK_PLAYERS):
@@ -369,9 +376,8 @@ class _FigureWriter:
         for start in range(0, len(others), CHUNK_PLAYERS):
             chunk = others[start : start + CHUNK_PLAYERS]
             players, times = zip(*chunk, strict=True)
-            chosen = {"players": [*players], "since": min(times)}
             with _locked(self.environment_id) as cursor:
-                cursor.execute(self.after_sql, {**self.params, **chosen})
+                self._store(cursor, self.after_sql, players, min(times))
 
     def write_retained(self, since: datetime, until: datetime) -> None:
         """Of players with a day of a retention metric that ended between the times: activity
@@ -598,13 +604,16 @@ def _breakdowns(rows: list[Row], number: int) -> dict[str, Any]:
 
 
 def _plus(arm: Arm, row: Row, number: int) -> Arm:
-    start = 3 + len(DIMENSIONS) + number * SUMS
-    players, *sums = row[start : start + SUMS]
+    """The arm with the players of a row, of the metric with this number."""
+    start = 3 + len(DIMENSIONS) + number * len(SUMS)
+    n, mean, squares, before, before_squares, products = row[start : start + len(SUMS)]
+    if n == 0:
+        return arm
     return Arm(
-        arm.players + players,
-        arm.total + sums[0],
-        arm.squares + sums[1],
-        arm.before + sums[2],
-        arm.before_squares + sums[3],
-        arm.products + sums[4],
+        arm.players + n,
+        arm.total + n * mean,
+        arm.squares + squares + n * mean * mean,
+        arm.before + n * before,
+        arm.before_squares + before_squares + n * before * before,
+        arm.products + products + n * mean * before,
     )

@@ -11,7 +11,11 @@ DIMENSIONS = ("stage", "payer", "country", "platform")
 # Texts that games choose: only the largest groups are kept.
 OPEN_DIMENSIONS = ("country", "platform")
 TOP_GROUPS = 10
-SUMS = 6  # columns of a metric, as the fields of statistics.Arm
+# The columns of a metric: the number of players with a value, the mean of the values and the sum of
+# their squared differences from it, the same of the values before, and the sum of the products of
+# both differences. They ignore players without a value, and PostgreSQL computes the last five of
+# them in one step.
+SUMS = ("count", "avgy", "syy", "avgx", "sxx", "sxy")
 PERCENT = 100
 
 
@@ -46,22 +50,24 @@ def caps_sql(
 ) -> str:
     """One row, with two columns for each metric with a percentile: the highest value that counts,
     and the highest value before. The percentile is by nearest rank, of all variants together."""
-    columns = [
-        f"percentile_disc({bind(metric.percentile / PERCENT)}) WITHIN GROUP (ORDER BY {value})"
-        for metric in measured.metrics
-        if metric.percentile is not None
-        for value in _values_sql(metric, now, bind)
-    ]
-    return f"SELECT {', '.join(columns)} FROM ({exposed_sql(measured, population)}) x"
+    columns = []
+    for metric in measured.metrics:
+        if metric.percentile is not None:
+            value, before = _values_sql(metric, now, bind)
+            capped = f"percentile_disc({bind(metric.percentile / PERCENT)}) WITHIN GROUP"
+            columns.append(f"{capped} (ORDER BY {value})")
+            columns.append(f"{capped} (ORDER BY {before}) FILTER (WHERE {value} IS NOT NULL)")
+    return f"""SELECT {", ".join(columns)} FROM ({exposed_sql(measured, population)}) x
+        WHERE x.left_out IS NULL"""
 
 
 def sums_sql(
     measured: MeasuredExperiment, population: str | None, now: datetime,
     top: Mapping[str, list[str]] | None, caps: Sequence[float | None], bind: Callable[[Any], str],
 ) -> str:  # fmt: skip
-    """Rows of left_out, variant, the DIMENSIONS, players, and SUMS columns of each metric. With
-    `top`, the groups of OPEN_DIMENSIONS that are kept, there is a row for each combination of
-    groups, else the dimensions are NULL; so are other groups. `caps` is the row of caps_sql."""
+    """Rows of left_out, variant, the DIMENSIONS, players, and the SUMS of each metric. With `top`,
+    the groups of OPEN_DIMENSIONS that are kept, there is a row for each combination of groups, else
+    the dimensions are NULL; so are other groups. `caps` is the row of caps_sql."""
     # Grouping by NULLs would make PostgreSQL expect so many groups that it sorts all rows.
     groups, shown = dict[str, str](), ["NULL"] * len(DIMENSIONS)
     if top is not None:
@@ -77,8 +83,7 @@ def sums_sql(
             value, before = (_capped_sql(each, next(limits), bind) for each in (value, before))
         v, b = f"v{metric.position}", f"b{metric.position}"
         values += [f"{value} AS {v}", f"coalesce({before}, 0) AS {b}"]
-        terms = (v, f"{v} * {v}", b, f"{b} * {b}", f"{v} * {b}")
-        columns += [f"count({v})", *(f"coalesce(sum({term}), 0)" for term in terms)]
+        columns += [f"regr_{name}({v}, {b})" for name in SUMS]
     named = [f"{sql} AS {name}" for name, sql in groups.items()]
     # OFFSET 0: else each value would be written, and computed, once for each of its sums.
     return f"""
@@ -89,15 +94,13 @@ GROUP BY {", ".join(["left_out", "variant", *groups])}"""
 
 
 def _values_sql(metric: FigureMetric, now: datetime, bind: Callable[[Any], str]) -> tuple[str, str]:
-    """The value and the value before of a player who counts and has a value, else NULL."""
-    place, counts = metric.position + 1, "x.left_out IS NULL"
-    ripe = ripe_before(metric, now)
+    """The value of a player, NULL if there is none yet, and the value before, which counts only if
+    the player has a value."""
+    place = metric.position + 1
+    value, ripe = f"x.figures[{place}]", ripe_before(metric, now)
     if ripe is not None:
-        counts += f" AND x.exposed_at < {bind(ripe)}"
-    return (
-        f"CASE WHEN {counts} THEN x.figures[{place}] END",
-        f"CASE WHEN {counts} AND x.figures[{place}] IS NOT NULL THEN x.before[{place}] END",
-    )
+        value = f"CASE WHEN x.exposed_at < {bind(ripe)} THEN {value} END"
+    return value, f"x.before[{place}]"
 
 
 def _capped_sql(value: str, cap: float | None, bind: Callable[[Any], str]) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 
 
 @contextmanager
-def database() -> Iterator[None]:
-    """A temporary embedded database with all tables."""
+def database(**settings: str) -> Iterator[None]:
+    """A temporary embedded database with all tables, with these settings of PostgreSQL."""
     home = Path(tempfile.mkdtemp(prefix="ilara-benchmark-"))
     home.chmod(0o755)  # for root: PostgreSQL's user must enter it
     os.environ |= {"ILARA_HOME": str(home), "DJANGO_SETTINGS_MODULE": "ilara_admin.settings"}
@@ -26,6 +26,7 @@ def database() -> Iterator[None]:
 
     from ilara_admin.runtime import embedded_postgres
 
+    embedded_postgres.SETTINGS |= settings
     server = embedded_postgres.lease(home)
     try:
         call_command("migrate", verbosity=0)
@@ -35,6 +36,12 @@ def database() -> Iterator[None]:
         embedded_postgres.release(home)
         shutil.rmtree(server.data.parent)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def quarter_of_memory() -> str:
+    """As the README asks for `shared_buffers`."""
+    pages = os.sysconf("SC_PHYS_PAGES") // 4
+    return f"{pages * os.sysconf('SC_PAGE_SIZE') // 2**20}MB"
 
 
 def timed(act: Callable[[], Any]) -> float:

@@ -129,7 +129,8 @@ def rows(sql: str, *values: Any) -> list[tuple[Any, ...]]:
 
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
-        return cursor.fetchall()
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
 
 
 if __name__ == "__main__":
