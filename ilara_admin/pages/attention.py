@@ -1,19 +1,20 @@
 """What needs attention in an environment: one line each, with a link to where it can be handled."""
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from itertools import chain
 
-from django.db.models import BooleanField, F, Func, Q, Value
+from django.db.models import F, Q
 from django.utils import timezone
 
 from events.models import EventName, RejectedEvent
 from events.stats import Freshness, in_words, unusual_names
-from flags.engine.document import DocumentError, Rule
-from flags.engine.schedule import next_change
+from flags.cache import flags_of
+from flags.engine.document import Rule
+from flags.engine.schedule import is_scheduled, next_change
 from flags.models import Experiment, ExperimentKind, ExperimentState, Flag
+from ilara_admin.api import environment_cache
 from ilara_admin.core.key_warnings import EXPIRY_DAYS, UNUSED_DAYS
 from ilara_admin.core.open_requests import NOT_CLOSED, waiting_for
 from ilara_admin.core.percentages import percent
@@ -107,38 +108,20 @@ def _unusual(request: HtmxHttpRequest, fresh: Freshness, now: datetime) -> Itera
         yield Matter("warn", counted(more, "more event"), "stopped or surged", url)
 
 
-# Of a rule, and of its steps and ramp.
-_SCHEDULED = """$.rules[*].** ? (@.at >= $from && @.at < $until
-    || @.start >= $from && @.start < $until || @.end >= $from && @.end < $until)"""
-
-
 def _scheduled(request: HtmxHttpRequest, now: datetime) -> Iterator[Matter]:
-    """Changes of percentages until the end of the day in the user's zone."""
+    """Changes of percentages until the end of the day in the user's zone. The documents are in
+    memory for the API."""
     tomorrow = timezone.localdate(now) + DAY
     end = datetime.combine(tomorrow, time(), timezone.get_current_timezone())
-    # Times are stored as texts in UTC, which begin with their day.
-    days = {"from": now.astimezone(UTC).date(), "until": end.astimezone(UTC).date() + DAY}
-    has_change = Func(
-        F("document"),
-        Value(_SCHEDULED),
-        Value(json.dumps(days, default=str)),
-        template="jsonb_path_exists(%(expressions)s::jsonb)",
-        output_field=BooleanField(),
-    )
-    flags = Flag.objects.of(request.environment).filter(
-        has_change, archived_at=None, document__enabled=True
-    )
-    found = []
-    for flag in flags:
-        try:
-            rules = flag.spec.rules
-        except DocumentError:
-            continue
-        for number, rule in enumerate(rules, start=1):
-            found += [
-                (at, flag.key, f"Rule {number} {_in_words(rule, rollout)}")
-                for at, rollout in _until(rule, now, end)
-            ]
+    flags = flags_of(environment_cache.at_version(request.environment))
+    found = [
+        (at, key, f"Rule {number} {_in_words(rule, rollout)}")
+        for key, flag in flags.items()
+        if flag.is_on
+        for number, rule in enumerate(flag.document.rules, start=1)
+        if is_scheduled(rule)
+        for at, rollout in _until(rule, now, end)
+    ]
     found.sort()
     for at, key, text in found[:SHOWN]:
         yield Matter("info", key, text, environment_url(request, "flag_detail", key), at)

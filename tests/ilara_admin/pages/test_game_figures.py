@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from events.models import RejectedEvent
 from flags.models import Experiment, ExperimentKind, Flag
+from ilara_admin.core.changes import bump_config_version
 from ilara_admin.models import ApiKey, Environment, Role
 from players.models import FiguresState, PlayerCohort, PlayerDay
 from tests.factories import make_experiment, make_key
@@ -158,6 +159,7 @@ def schedule(environment: Environment, **times: object) -> None:
     rule = {"id": "r", "variant": flag.document["default"], **times}
     flag.document |= {"rules": [rule], "enabled": True}
     flag.save()
+    bump_config_version(environment)
 
 
 SOON = timedelta(seconds=1)
