@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from ilara_admin.core.structs import decoder
 from players.personal import mask_email, masked
 
 MAX_VALUE_CHARACTERS = 255
@@ -22,7 +23,7 @@ NUMBER = re.compile(r"-?(0|[1-9]\d{0,29})(\.\d{1,30})?([eE][+-]?\d{1,2})?", re.A
 LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 EMAIL = re.compile(r"[^\s@<>()\[\],;:\"']+@[^\s@<>()\[\],;:\"']+")
 
-_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+_decoder: msgspec.json.Decoder[dict[str, Any]] = decoder(dict[str, Any], float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 type Bind = Callable[[Any], str]

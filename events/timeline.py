@@ -18,6 +18,7 @@ import msgspec
 from django.core import signing
 from django.db import connection
 
+from ilara_admin.core.structs import decoder
 from players.event_log import LOGGED_EVENTS
 
 PAGE_SIZE = 50
@@ -276,7 +277,7 @@ def timeline(
 
 def _entry(kind: int, at: datetime, tie: str, detail: str) -> TimelineEntry:
     found = TimelineKind(kind)
-    return TimelineEntry(found, at, tie, msgspec.json.decode(detail, type=_DETAIL[found]))
+    return TimelineEntry(found, at, tie, decoder(_DETAIL[found]).decode(detail))
 
 
 def _part(source: TimelineSource, wanted: TimelineFilter, older: bool) -> str:

@@ -29,6 +29,7 @@ from ilara_admin.api.dispatch import ApiRequest, encoder, respond, route
 from ilara_admin.api.endpoint import Docs, endpoint
 from ilara_admin.api.errors import ApiError, forbidden, invalid, not_found
 from ilara_admin.api.hints import did_you_mean
+from ilara_admin.core.structs import decoder
 from ilara_admin.models import KeyScope
 from players.personal import personal_fields
 from players.record import UNKNOWN_PLAYER
@@ -173,7 +174,7 @@ def find_evaluation_context(
     if found is None:
         return None
     player, subject, (overrides,) = found
-    decoded = msgspec.json.decode(overrides, type=dict[int, str]) if overrides else {}
+    decoded = decoder(dict[int, str]).decode(overrides) if overrides else {}
     return EvaluationContext(str(player.id), subject, decoded, request.now)
 
 

@@ -6,12 +6,11 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import msgspec
-
 from ilara_admin.api.dispatch import ApiRequest, run_one
 from ilara_admin.api.environment_cache import Snapshot
 from ilara_admin.core import db
 from ilara_admin.core.db import Row
+from ilara_admin.core.structs import decoder
 from players.record import COLUMNS, BuiltinFields, PlayerRow, player_of
 from players.statements import BY_ID, unknown_player
 from segments.language.compiler import Subject
@@ -168,7 +167,7 @@ def subject_in(
     """The player, the subject and the values of `more`, from a row of these columns: COLUMNS, the
     memberships, the event counts, `more`."""
     player = player_of(row[:WIDTH])
-    lists = msgspec.json.decode(row[WIDTH], type=dict[int, bool]) if row[WIDTH] else NO_LISTS
+    lists = decoder(dict[int, bool]).decode(row[WIDTH]) if row[WIDTH] else NO_LISTS
     end = WIDTH + 1 + len(event_counts)
     counts = (
         dict(zip(event_counts, row[WIDTH + 1 : end], strict=True)) if event_counts else NO_COUNTS

@@ -48,6 +48,7 @@ PURE = (
     "ilara_admin.core.confidence",
     "ilara_admin.core.json_equality",
     "ilara_admin.core.local_times",
+    "ilara_admin.core.structs",
     "ilara_admin.core.times",
     "ilara_admin.core.tokens",
     "ilara_admin.web.chart_axes",
@@ -230,6 +231,17 @@ def test_signals__are_not_used() -> None:
     users = [path for path in sources() if "django.dispatch" in path.read_text()]
     connecting = [path for path in sources() if "_save.connect" in path.read_text()]
     assert not users + connecting
+
+
+def test_types__are_read_by_core_structs_only() -> None:
+    """Elsewhere, threads that read a type for the first time at once would end the process."""
+    reads = re.compile(
+        r"msgspec\.convert\b"
+        r"|msgspec\.json\.decode\((?:[^()]|\([^()]*\))*\btype="
+        r"|msgspec\.json\.Decoder\((?!float_hook=|\))"
+    )
+    users = [name_of(path) for path in sources() if reads.search(path.read_text())]
+    assert users == ["ilara_admin.core.structs"]
 
 
 def test_classes__have_unique_names() -> None:

@@ -20,6 +20,7 @@ from flags.history import flags_at
 from flags.models import Flag, FlagOverride
 from ilara_admin.api import environment_cache
 from ilara_admin.api.environment_cache import Snapshot
+from ilara_admin.core.structs import decoder
 from ilara_admin.core.text import trim
 from ilara_admin.web.access import sees_personal
 from ilara_admin.web.htmx import HtmxHttpRequest
@@ -70,9 +71,10 @@ def typed_attributes(text: str) -> dict[str, Any]:
     text = text.strip()
     if text.startswith("{"):
         try:
-            return msgspec.json.decode(text, type=dict[str, Any])
+            given: dict[str, Any] = decoder(dict[str, Any]).decode(text)
         except (msgspec.DecodeError, RecursionError) as error:
             raise ValidationError(f"This is not a JSON object: {error}.") from None
+        return given
     found = {}
     for number, line in enumerate(text.splitlines(), start=1):
         name, colon, value = map(str.strip, line.partition(":"))

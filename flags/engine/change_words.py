@@ -20,6 +20,7 @@ from flags.engine.sentences import audience, needs, percentage, sentence, short_
 from ilara_admin.core import diff
 from ilara_admin.core.diff import Change, Path
 from ilara_admin.core.percentages import percent
+from ilara_admin.core.structs import converter
 from ilara_admin.core.times import read_time
 from segments.language.parser import RuleError
 
@@ -93,12 +94,12 @@ def _field_changes(name: str, before: Any, after: Any, at: datetime) -> list[Cha
     label, kind, text = _FIELDS[name]
     if name == "prerequisites":
         before, after = before or [], after or []
-    texts = ["" if side is None else text(msgspec.convert(side, kind)) for side in (before, after)]
+    texts = ["" if side is None else text(converter(kind)(side)) for side in (before, after)]
     return _changed(label, *texts)
 
 
-def _read[T](value: Any, kind: type[T]) -> T | None:
-    return None if value is None else msgspec.convert(value, kind)
+def _read(value: Any, kind: Any) -> Any:
+    return None if value is None else converter(kind)(value)
 
 
 def _changed(label: str, before: str, after: str) -> list[Change]:
@@ -110,14 +111,14 @@ def part_text(path: Path, value: Any, at: datetime) -> str | None:
     inside, name = ("", "", *path)[-2:]
     try:
         if name == "rollout":
-            return percent(msgspec.convert(value, int))
+            return percent(converter(int)(value))
         if name == "split":
-            weights = weights_of(msgspec.convert(value, tuple[Slice, ...]))
+            weights = weights_of(converter(tuple[Slice, ...])(value))
             return ", ".join(f"{variant} {percent(weight)}" for variant, weight in weights.items())
         if inside == "rules":
-            return sentence(msgspec.convert(value, Rule), at)
+            return sentence(converter(Rule)(value), at)
         if inside == "variants":
-            return value_text(msgspec.convert(value, Variant).value)
+            return value_text(converter(Variant)(value).value)
     except (msgspec.ValidationError, RuleError):
         pass  # another kind of part that has the same name
     return None

@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ilara_admin.core.path_error import PathError
+from ilara_admin.core.structs import converter
 from ilara_admin.core.times import EXAMPLE, read_time
 from segments.language.parser import NOT_IN_TEXT, RuleError, parse
 
@@ -170,12 +171,13 @@ class DocumentError(PathError):
 def decode_document(data: Any) -> FlagDocument:
     """Read a document from plain JSON data. Raises DocumentError if its shape is wrong."""
     try:
-        return msgspec.convert(_with_times(data, "rules"), FlagDocument)
+        document: FlagDocument = converter(FlagDocument)(_with_times(data, "rules"))
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         if "datetime" in message:
             message = f"This must be a time like {EXAMPLE}."
         raise DocumentError(path.rstrip("`"), message) from None
+    return document
 
 
 def _with_times(data: Any, *inside: str) -> Any:
@@ -413,7 +415,7 @@ def prerequisites_in(data: Any) -> list[Prerequisite]:
     found = []
     for item in _items(data, "prerequisites"):
         with suppress(msgspec.ValidationError):
-            found.append(msgspec.convert(item, Prerequisite))
+            found.append(converter(Prerequisite)(item))
     return found
 
 

@@ -30,6 +30,7 @@ from ilara_admin.api.json_schema import (
     YEARS,
 )
 from ilara_admin.api.json_text import exact_number, read_leniently, storable
+from ilara_admin.core.structs import converter
 from ilara_admin.core.times import read_time
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -318,6 +319,7 @@ def digest_of(client_id: str | None) -> bytes:
 def to_struct[T: msgspec.Struct](data: Any, struct: type[T], prefix: str = "") -> T:
     """Plain data as a struct. `prefix` is the path of the data, like `events[3].`."""
     try:
-        return msgspec.convert(data, struct)
+        found: T = converter(struct)(data)
     except msgspec.ValidationError as error:
         raise body_errors.of_struct(error, data, struct, prefix) from None
+    return found

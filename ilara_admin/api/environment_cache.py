@@ -18,6 +18,7 @@ import msgspec
 
 from ilara_admin.core import db, tokens
 from ilara_admin.core.networks import Network, parse_network
+from ilara_admin.core.structs import decoder
 from ilara_admin.models import Environment, KeyKind, KeyScope
 
 
@@ -86,8 +87,8 @@ def register_part[R, T](
     `sql` is a subselect with one JSON array or NULL for the environment `e`; `row` is the type of
     its items. `compile` also gets the parts registered earlier.
     """
-    decoder = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
-    part = CachePart(sql, lambda rows, parts: compile(decoder.decode(rows), parts))
+    decode = decoder(list[row]).decode  # type: ignore[valid-type]
+    part = CachePart(sql, lambda rows, parts: compile(decode(rows), parts))
     _parts.append(part)
     return part
 
@@ -195,7 +196,7 @@ def _load(environment_id: int) -> Snapshot:
     public_scopes = PUBLIC_SCOPES | {KeyScope.PERSONAL.value} if reads_email else PUBLIC_SCOPES
     keys = {
         bytes.fromhex(key.digest): _key(key, public_scopes)
-        for key in msgspec.json.decode(key_rows or "[]", type=list[_KeyRow])
+        for key in decoder(list[_KeyRow]).decode(key_rows or "[]")
     }
     loaded: dict[CachePart[Any], Any] = {}
     for part, rows in zip(_parts, part_rows, strict=True):

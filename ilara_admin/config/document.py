@@ -30,6 +30,7 @@ from flags.engine.document import (
 )
 from ilara_admin.core.names import name_problem
 from ilara_admin.core.path_error import PathError
+from ilara_admin.core.structs import converter
 from segments.keys import KEY, KEY_FORM
 from segments.language.parser import NOT_IN_TEXT, RuleError, parse
 
@@ -253,7 +254,7 @@ def _fields(
                 faults.append(PathError(field.name, "Required."))
             continue
         try:
-            value = msgspec.convert(data[field.name], field.type)
+            value = converter(field.type)(data[field.name])
         except msgspec.ValidationError as error:
             faults.append(PathError(field.name, f"{error}."))
             continue

@@ -5,11 +5,11 @@ from dataclasses import replace
 from time import monotonic
 from uuid import UUID
 
-import msgspec
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
 from events.models import EventName, EventProperty
+from ilara_admin.core.structs import decoder
 from ilara_admin.models import Environment
 from players.models import Player
 from segments.editor.form_tree import Editor, RulePart
@@ -63,7 +63,7 @@ def _recent_attributes(environment: Environment) -> Iterator[dict[str, object]]:
     players = Player.objects.of(environment).recent_first()
     # As text: Django's decoder takes several times as long.
     texts = players.annotate(text=Cast("attributes", TextField())).values_list("text", flat=True)
-    decode = msgspec.json.Decoder(dict[str, object]).decode
+    decode = decoder(dict[str, object]).decode
     return (decode(text) for text in texts[:SAMPLED_PLAYERS])
 
 

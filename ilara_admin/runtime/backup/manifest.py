@@ -8,6 +8,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from ilara_admin.core.structs import decoder
+
 FORMAT = "ilara-backup-1"
 MAX_LINE_BYTES = 16 * 1024 * 1024
 
@@ -45,7 +47,7 @@ def read(file: BinaryIO) -> Manifest:
     """Read the first line. The file must be unbuffered: a program reads the rest of it."""
     line = file.readline(MAX_LINE_BYTES)
     try:
-        manifest = msgspec.json.decode(line, type=Manifest)
+        manifest: Manifest = decoder(Manifest).decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise BackupError("This is not a file that `manage.py backup` wrote.") from None
     if manifest.format != FORMAT:
