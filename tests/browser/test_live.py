@@ -77,13 +77,13 @@ def test_search_past_events(admin: Window, name: str) -> None:
     expect(page.get_by_text("Past events, not live")).to_be_visible()
     assert levels(page) == [4, 3, 2, 1]
     admin.press("link", "Remove filter Event name")
-    expect(page.locator(".tail tr")).to_have_count(100)
+    expect(page.locator(".tail tr")).to_have_count(50)
     older = page.get_by_role("link", name="Older events").first
     if admin.keyboard:
         admin.reach(older)
     older.press("Enter")
     in_part(page, "before=")
-    expect(page.locator(".tail tr")).to_have_count(100)
+    expect(page.locator(".tail tr")).to_have_count(50)
     admin.press("link", "Back to live")
     expect(page.get_by_role("link", name="Pause")).to_be_visible()
 

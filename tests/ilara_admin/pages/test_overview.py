@@ -173,6 +173,7 @@ def test_overview__needs_as_many_queries_for_50_rows_as_for_one(
     for number in range(50):
         make_key(environment)
         make_player(environment, f"p{number}")
+    page(viewer, environment)  # reads the snapshot again, which the keys changed
     assert queries() == one
 
 
