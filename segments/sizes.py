@@ -165,11 +165,13 @@ def members(query: RuleQuery, after: uuid.UUID = LOWEST_ID) -> Members:
     return Members(found, None)
 
 
-def estimate(query: RuleQuery, start: uuid.UUID | None = None) -> Estimate:
+def estimate(query: RuleQuery, start: uuid.UUID | None = None, *, counted: int = 0) -> Estimate:
     """The share of matching players and some examples, from a random sample. With a `start` it is
-    always the same sample, so that results for several rules can be compared."""
+    always the same sample, so that results for several rules can be compared. Where the segment was
+    `counted` among more players than a sample has, a small one is enough."""
     found = query.sql_query(one_by_one=True)
-    size = SAMPLE_SIZE if is_cheap(found) else SMALL_SAMPLE_SIZE
+    is_small = counted > SAMPLE_SIZE or not is_cheap(found)
+    size = SMALL_SAMPLE_SIZE if is_small else SAMPLE_SIZE
     part = f"SELECT * FROM player p WHERE {IN_ENVIRONMENT} AND id"
     # The id order wraps around, so a start near the end still fills the sample.
     sample = f"""(SELECT * FROM (

@@ -86,7 +86,7 @@ def segment_detail(request: HtmxHttpRequest, key: str) -> HttpResponse:
         "segment": segment,
         "used_by": users_of(request.environment, key),
         "environments": segment_environments(request, key),
-        "preview": None if trying else estimate(query),
+        "preview": None if trying else estimate(query, counted=segment.sized_among or 0),
         "lacking": lacking(segment.spec) if segment.spec else [],
         "sizes": None if trying else sizes_of(request, segment, now),
         "tried": _try(request, segment),

@@ -97,6 +97,17 @@ def test_sample__wraps_around_at_the_highest_id(
     assert len({each.id for each in found.examples}) == 8
 
 
+@pytest.mark.parametrize(("counted", "sampled"), [(0, 8), (8, 8), (9, 4)])
+def test_sample__is_small_where_the_segment_was_counted_among_more(
+    environment: Environment, counted: int, sampled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(environment, 9, 0)
+    monkeypatch.setattr(sizes, "SAMPLE_SIZE", 8)
+    monkeypatch.setattr(sizes, "SMALL_SAMPLE_SIZE", 4)
+    query = query_of(environment, RULES[0])
+    assert estimate(query, counted=counted).sampled == sampled
+
+
 def test_margin_of_a_sample__is_never_zero() -> None:
     assert Estimate(0, 0, True, []).share == 0
     assert Estimate(1_000, 0, False, []).margin == pytest.approx(0.3)
