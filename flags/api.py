@@ -40,6 +40,7 @@ from segments.subject import find_subject
 
 FLAG_NOT_FOUND = "Flag not found in {slug}, the environment of this key."
 OVERRIDES = {by: overrides_sql(by, "env.now") for by in (BY_ID, BY_EXTERNAL_ID)}
+_decode_overrides = decoder(dict[int, str]).decode
 
 
 @endpoint(
@@ -174,7 +175,7 @@ def find_evaluation_context(
     if found is None:
         return None
     player, subject, (overrides,) = found
-    decoded = decoder(dict[int, str]).decode(overrides) if overrides else {}
+    decoded = _decode_overrides(overrides) if overrides else {}
     return EvaluationContext(str(player.id), subject, decoded, request.now)
 
 

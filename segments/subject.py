@@ -22,6 +22,7 @@ WIDTH = len(PlayerRow._fields)
 # Tolerated clock difference from the database. The lower bound on event times moves back by this.
 SLACK = timedelta(hours=1)
 NO_LISTS: Mapping[int, bool] = {}
+_decode_lists = decoder(dict[int, bool]).decode
 NO_COUNTS: Mapping[EventCount, int] = {}
 
 
@@ -167,7 +168,7 @@ def subject_in(
     """The player, the subject and the values of `more`, from a row of these columns: COLUMNS, the
     memberships, the event counts, `more`."""
     player = player_of(row[:WIDTH])
-    lists = decoder(dict[int, bool]).decode(row[WIDTH]) if row[WIDTH] else NO_LISTS
+    lists = _decode_lists(row[WIDTH]) if row[WIDTH] else NO_LISTS
     end = WIDTH + 1 + len(event_counts)
     counts = (
         dict(zip(event_counts, row[WIDTH + 1 : end], strict=True)) if event_counts else NO_COUNTS

@@ -168,10 +168,13 @@ class DocumentError(PathError):
     """A flag document that cannot be served."""
 
 
+_to_document, _to_prerequisite = converter(FlagDocument), converter(Prerequisite)
+
+
 def decode_document(data: Any) -> FlagDocument:
     """Read a document from plain JSON data. Raises DocumentError if its shape is wrong."""
     try:
-        document: FlagDocument = converter(FlagDocument)(_with_times(data, "rules"))
+        document: FlagDocument = _to_document(_with_times(data, "rules"))
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         if "datetime" in message:
@@ -415,7 +418,7 @@ def prerequisites_in(data: Any) -> list[Prerequisite]:
     found = []
     for item in _items(data, "prerequisites"):
         with suppress(msgspec.ValidationError):
-            found.append(converter(Prerequisite)(item))
+            found.append(_to_prerequisite(item))
     return found
 
 

@@ -123,7 +123,7 @@ WHERE x.player_id = c.player_id AND x.experiment_id = c.experiment_id AND x.phas
 # Each is a scan of an index for all chosen players at once: what it costs depends on them, not on
 # the size of the table, and players whose ids are near each other share its pages.
 
-CHOSEN = "player_id = ANY(ARRAY(SELECT player_id FROM chosen))"
+CHOSEN = "ANY(ARRAY(SELECT player_id FROM chosen))"
 
 
 def _events_sql(measured: list[MeasuredExperiment], bind: Callable[[Any], str]) -> str:
@@ -134,7 +134,7 @@ def _events_sql(measured: list[MeasuredExperiment], bind: Callable[[Any], str]) 
 , happened AS MATERIALIZED (
     SELECT player_id, name, occurred_at AS at {", properties" if needs_properties else ""}
     FROM event
-    WHERE {CHOSEN} AND environment_id = %(environment)s
+    WHERE player_id = {CHOSEN} AND environment_id = %(environment)s
       AND received_at > %(since)s - interval '{AHEAD.days * 24} hours'
       AND name = ANY({bind(names)}))"""
 
@@ -142,15 +142,14 @@ def _events_sql(measured: list[MeasuredExperiment], bind: Callable[[Any], str]) 
 PURCHASES = f"""
 , bought AS MATERIALIZED (
     SELECT player_id, received_at AS at, amount FROM purchase
-    WHERE {CHOSEN} AND received_at >= %(since)s AND counted AND refunded_at IS NULL)"""
+    WHERE player_id = {CHOSEN} AND received_at >= %(since)s AND counted AND refunded_at IS NULL)"""
 SESSIONS = f"""
 , played AS MATERIALIZED (
     SELECT player_id, started_at AS at FROM player_session
-    WHERE {CHOSEN} AND started_at >= %(since)s)"""
-PEOPLE = """
+    WHERE player_id = {CHOSEN} AND started_at >= %(since)s)"""
+PEOPLE = f"""
 , people AS MATERIALIZED (
-    SELECT id, first_seen_at, activity FROM player
-    WHERE id = ANY(ARRAY(SELECT player_id FROM chosen)))"""
+    SELECT id, first_seen_at, activity FROM player WHERE id = {CHOSEN})"""
 
 
 # --- Values ---------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import GenericAlias
 from typing import Any
 from uuid import UUID
 
@@ -87,7 +88,7 @@ def register_part[R, T](
     `sql` is a subselect with one JSON array or NULL for the environment `e`; `row` is the type of
     its items. `compile` also gets the parts registered earlier.
     """
-    decode = decoder(list[row]).decode  # type: ignore[valid-type]
+    decode = decoder(GenericAlias(list, (row,))).decode
     part = CachePart(sql, lambda rows, parts: compile(decode(rows), parts))
     _parts.append(part)
     return part
@@ -166,6 +167,7 @@ class _KeyRow(msgspec.Struct):
     networks: list[str]
 
 
+_decode_keys = decoder(list[_KeyRow]).decode
 PUBLIC_SCOPES = frozenset({KeyScope.READ.value, KeyScope.TRACK.value, KeyScope.EVALUATE.value})
 
 KEYS_SQL = """
@@ -196,7 +198,7 @@ def _load(environment_id: int) -> Snapshot:
     public_scopes = PUBLIC_SCOPES | {KeyScope.PERSONAL.value} if reads_email else PUBLIC_SCOPES
     keys = {
         bytes.fromhex(key.digest): _key(key, public_scopes)
-        for key in decoder(list[_KeyRow]).decode(key_rows or "[]")
+        for key in _decode_keys(key_rows or "[]")
     }
     loaded: dict[CachePart[Any], Any] = {}
     for part, rows in zip(_parts, part_rows, strict=True):

@@ -63,6 +63,10 @@ def test_key_with_few_scopes__is_created_edited_and_seen_in_use(
     expect(row).to_contain_text("only from 10.0.0.0/8")
     assert call(ilara, token) == 403
 
-    while not row.get_by_text("by match-server/4.2 from 127.0.0.1").is_visible():
-        page.wait_for_timeout(1_000)  # uses are written every ten seconds
+    used = row.get_by_text("by match-server/4.2 from 127.0.0.1")
+    for _ in range(60):  # uses are written every ten seconds
+        if used.is_visible():
+            break
+        page.wait_for_timeout(1_000)
         page.reload()
+    expect(used).to_be_visible()
