@@ -167,28 +167,6 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """`kind` is text or that of the column."""
-
-    kind: str
-    value: Any
-    is_number: bool
-
-
-def cells_of(player: PlayerRow, columns: Sequence[PlayerColumn], view: View) -> list[Cell]:
-    """The cells of a row of the list, without the external id."""
-    found = []
-    for column in columns:
-        kind, value = column.kind, value_of(player, column, view)
-        if kind in ("attribute", "email", "device"):
-            kind, value = "text", text_of(value)
-        elif kind == "money" and not player.purchase_count:
-            kind, value = "text", ""
-        found.append(Cell(kind, value, column.is_number))
-    return found
-
-
 # --- CSV ------------------------------------------------------------------------------------------
 
 

@@ -22,13 +22,13 @@ from ilara_admin.pages.player_columns import (
     PlayerColumn,
     View,
     attribute_problem,
-    cells_of,
     columns_text,
     read_columns,
     rows_of,
 )
 from ilara_admin.pages.player_filters import document_of, scope_of
 from ilara_admin.pages.player_list_form import PlayerListForm
+from ilara_admin.pages.player_rows import player_rows
 from ilara_admin.web import sorting
 from ilara_admin.web.access import environment_url, may, sees_personal, staff_view
 from ilara_admin.web.filters import address, render_list
@@ -126,7 +126,8 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "form": form,
         "page": page,
-        "rows": [(player, cells_of(player, shown, view)) for player in players],
+        "players": players,
+        "rows": player_rows(request, players, shown, view),
         "columns": [(column, headers.get(column.sort)) for column in shown],
         "headers": headers,
         "columns_query": plain_query(request.GET.urlencode()),
@@ -136,7 +137,6 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
         "known": None if page.is_only else known_count(form, segments),
         "attributes": list(catalogue.attributes),
         "countries": country.values if country else (),
-        "selected": "selected" in request.GET,
         "select_url": address(request, selected="page"),
         "may_note": may(request, Role.SUPPORT),
         "may_edit": may(request, Role.LIVE_OPS),

@@ -10,12 +10,13 @@ import pytest
 from ilara_admin.pages.player_columns import (
     MAX_COLUMNS,
     View,
-    cells_of,
     columns_text,
     csv_header,
     csv_row,
     read_columns,
 )
+from ilara_admin.pages.player_rows import cell_markup
+from ilara_admin.templatetags.ilara import ABSENT
 from players.lifecycle import Thresholds
 from players.record import PlayerRow
 
@@ -60,7 +61,7 @@ def test_csv__has_plain_values_that_no_spreadsheet_runs() -> None:
 
 def test_personal_data__is_masked_in_cells_and_csv() -> None:
     columns = read_columns(NAMES)
-    texts = [str(cell.value) for cell in cells_of(PLAYER, columns, MASKED)]
+    texts = [cell_markup(PLAYER, column, MASKED) for column in columns]
     for shown in (texts, csv_row(PLAYER, columns, MASKED)):
         text = " ".join(shown)
         assert "b***@example.com" in text
@@ -68,3 +69,28 @@ def test_personal_data__is_masked_in_cells_and_csv() -> None:
         assert "bob" not in text
         assert "device-1" not in text
         assert "@***" in text
+
+
+HOSTILE = "<script>\"'&</script>"
+
+
+def test_cells__hold_the_texts_of_players_as_text() -> None:
+    columns = read_columns("email,device,.nick,.long")
+    player = PLAYER._replace(
+        email=f"{HOSTILE}@example.com", device_id=HOSTILE,
+        attributes={".nick": HOSTILE, ".long": HOSTILE * 10},
+    )  # fmt: skip
+    for view in (OPEN, MASKED):
+        for column in columns:
+            markup = cell_markup(player, column, view)
+            inner = markup.removeprefix("<bdi>").removesuffix("</bdi>")
+            assert len(inner) == len(markup) - len("<bdi></bdi>")
+            assert not set("<>\"'") & set(inner)
+
+
+def test_value_that_is_empty__is_a_dash() -> None:
+    payer = PLAYER._replace(attributes={".nick": ""})
+    [nick, revenue] = read_columns(".nick,revenue")
+    assert ABSENT in cell_markup(payer, nick, OPEN)
+    assert cell_markup(payer, revenue, OPEN) == "4.50"
+    assert ABSENT in cell_markup(payer._replace(purchase_count=0), revenue, OPEN)
