@@ -10,7 +10,7 @@ the fastest fifth of the calls.
 import http.client
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from statistics import quantiles
@@ -22,6 +22,7 @@ import msgspec
 from tests.benchmarks import database
 
 CALLS = 50  # of each kind in a round
+KNOWN = 50  # players
 WARM = 10  # changing a trigger makes PostgreSQL plan again
 INDEXES = {"player_email", "player_device_id"}
 PLAYERS = "/v1/players/players"
@@ -36,6 +37,11 @@ class Call(NamedTuple):
 class Cost(NamedTuple):
     seconds: float
     cpu: float  # seconds
+
+
+class Reply(NamedTuple):
+    cost: Cost
+    body: bytes
 
 
 def main(rounds: int) -> None:
@@ -65,15 +71,45 @@ def main(rounds: int) -> None:
                 (editor.add_index if on else editor.remove_index)(Player, index)
             editor.execute(f"ALTER TABLE player {'ENABLE' if on else 'DISABLE'} TRIGGER USER")
 
-    def patch(number: int, fields: Mapping[str, object]) -> Call:
-        player = player_id_for(environment.namespace, f"known-{number % 50}")
-        return Call("PATCH", f"{PLAYERS}/{player}", fields)
+    kinds = kinds_of([player_id_for(environment.namespace, known(n)) for n in range(KNOWN)])
+    costs: dict[tuple[str, bool], list[Cost]] = {}
+    number, is_on = 0, True
+    postgres = embedded_postgres.lease(Path(os.environ["ILARA_HOME"]))
+    postmaster = int((postgres.data / "postmaster.pid").read_text().split()[0])
+    cores = frozenset(os.sched_getaffinity(0))
+    with (
+        servers.ilara("gunicorn", postgres, cores) as server,
+        closing(http.client.HTTPConnection(servers.HOST, server.port)) as client,
+    ):
+        for turn in range(2 * rounds + 2):
+            if is_on != (turn % 4 in (0, 3)):
+                is_on = not is_on
+                switch(is_on)
+            for kind, call_of in kinds.items():
+                threads = [*threads_of(server.pid), *threads_of(postmaster)]
+                for step in range(CALLS + WARM):
+                    number += 1
+                    cost = send(client, key, call_of(number), threads).cost
+                    if turn > 1 and step >= WARM:
+                        costs.setdefault((kind, is_on), []).append(cost)
+    embedded_postgres.release(Path(os.environ["ILARA_HOME"]))
+    print_table(costs)
 
-    kinds: dict[str, Callable[[int], Call]] = {
-        "register, known": lambda n: register(f"known-{n % 50}"),
-        "register, known, new level": lambda n: register(
-            f"known-{n % 50}", attributes={"level": n}
-        ),
+
+def known(number: int) -> str:
+    """The external id of a player that the benchmark calls again and again."""
+    return f"known-{number % KNOWN}"
+
+
+def kinds_of(players: Sequence[object]) -> dict[str, Callable[[int], Call]]:
+    """The calls of each kind, by their number. `players` are the ids of the known players."""
+
+    def patch(number: int, fields: Mapping[str, object]) -> Call:
+        return Call("PATCH", f"{PLAYERS}/{players[number % KNOWN]}", fields)
+
+    return {
+        "register, known": lambda n: register(known(n)),
+        "register, known, new level": lambda n: register(known(n), attributes={"level": n}),
         "register, new": lambda n: register(f"new-{n}"),
         "register, new, all values": lambda n: register(
             f"all-{n}",
@@ -85,40 +121,6 @@ def main(rounds: int) -> None:
         "patch, new e-mail": lambda n: patch(n, {"email": f"other{n}@example.com"}),
         "patch, new user name": lambda n: patch(n, {"attributes": {"user_name": f"Name {n}"}}),
     }
-    costs: dict[tuple[str, bool], list[Cost]] = {}
-    number, is_on = 0, True
-    postgres = embedded_postgres.lease(Path(os.environ["ILARA_HOME"]))
-    postmaster = int((postgres.data / "postmaster.pid").read_text().split()[0])
-    cores = frozenset(os.sched_getaffinity(0))
-    with (
-        servers.ilara("gunicorn", postgres, cores) as server,
-        closing(http.client.HTTPConnection(servers.HOST, server.port)) as client,
-    ):
-        for turn in range(2 * rounds):
-            if is_on != (turn % 4 in (0, 3)):
-                is_on = not is_on
-                switch(is_on)
-            for kind, call_of in kinds.items():
-                threads = [*threads_of(server.pid), *threads_of(postmaster)]
-                for step in range(CALLS + WARM):
-                    number += 1
-                    cost = send(client, key, call_of(number), threads)
-                    if turn > 1 and step >= WARM:
-                        costs.setdefault((kind, is_on), []).append(cost)
-    embedded_postgres.release(Path(os.environ["ILARA_HOME"]))
-    print(f"{'':<28}{'time of a call':>32}{'CPU of all processes':>32}")
-    for kind in kinds:
-        print(f"{kind:<28}{compared([low_of(costs[kind, state]) for state in (False, True)])}")
-    for part in ("register", "patch"):
-        lows = {
-            state: [low_of(costs[kind, state]) for kind in kinds if kind.startswith(part)]
-            for state in (False, True)
-        }
-        sums = [
-            Cost(sum(each.seconds for each in low), sum(each.cpu for each in low))
-            for low in lows.values()
-        ]
-        print(f"{part + ', all kinds':<28}{compared(sums)}")
 
 
 def register(name: str, **fields: object) -> Call:
@@ -137,17 +139,17 @@ def threads_of(pid: int) -> list[Path]:
     ]
 
 
-def send(client: http.client.HTTPConnection, key: str, call: Call, threads: list[Path]) -> Cost:
+def send(client: http.client.HTTPConnection, key: str, call: Call, threads: list[Path]) -> Reply:
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
     body = msgspec.json.encode(call.body)
     before, started = cpu(threads), perf_counter()
     client.request(call.method, call.path, body, headers)
     response = client.getresponse()
-    response.read()
+    content = response.read()
     seconds = perf_counter() - started
     assert response.status in (200, 201), response.status
     used = sum(after - before[thread] for thread, after in cpu(threads).items())
-    return Cost(seconds, used / 1e9)
+    return Reply(Cost(seconds, used / 1e9), content)
 
 
 def cpu(threads: list[Path]) -> dict[Path, int]:
@@ -162,6 +164,24 @@ def cpu(threads: list[Path]) -> dict[Path, int]:
 def low_of(costs: list[Cost]) -> Cost:
     """What the fastest fifth of the calls did not exceed."""
     return Cost(*(quantiles(each, n=5)[0] for each in zip(*costs, strict=True)))
+
+
+def print_table(costs: Mapping[tuple[str, bool], list[Cost]]) -> None:
+    """By the kind of call and by whether it is the second of the two things to compare."""
+    kinds = dict.fromkeys(kind for kind, _ in costs)
+    print(f"{'':<28}{'time of a call':>32}{'CPU of all processes':>32}")
+    for kind in kinds:
+        print(f"{kind:<28}{compared([low_of(costs[kind, state]) for state in (False, True)])}")
+    for part in ("register", "patch"):
+        lows = {
+            state: [low_of(costs[kind, state]) for kind in kinds if kind.startswith(part)]
+            for state in (False, True)
+        }
+        sums = [
+            Cost(sum(each.seconds for each in low), sum(each.cpu for each in low))
+            for low in lows.values()
+        ]
+        print(f"{part + ', all kinds':<28}{compared(sums)}")
 
 
 def compared(costs: list[Cost]) -> str:
