@@ -122,6 +122,8 @@
     leave();
   });
 
+  // The selected option goes away; its id must not stay in the box until the others have theirs.
+  list.addEventListener("htmx:beforeSwap", ({ target }) => target === list && select());
   // Not after the swap: only later does htmx know which options open the dialog.
   list.addEventListener("htmx:afterSettle", ({ target, detail }) => {
     if (target !== list || list.hidden) return;
