@@ -115,7 +115,7 @@ def _measure(request: HttpRequest, status: int, seconds: float) -> None:
     route = request.resolver_match.route if request.resolver_match else _other_route(request)
     request_seconds(method, route, status).observe(seconds)
     if logger.isEnabledFor(logging.INFO):
-        duration = round(seconds * 1000, 1)
+        duration = round(seconds * 1000, 2)
         extra = {"route": route_template(route), "status": status, "duration_ms": duration}
         logger.info("answered", extra=extra)
 
