@@ -11,7 +11,7 @@ from ilara_admin.web.htmx import HtmxHttpRequest
 from players.record import PlayerRow
 
 MAX_TEXT = 60
-WIDE = 2  # cells after the id that narrow windows show
+NARROW_CELLS = 2  # after the id; the others are hidden in narrow windows
 
 
 def player_rows(
@@ -39,7 +39,7 @@ def _url(request: HtmxHttpRequest, player: PlayerRow) -> str:
 def _cells(player: PlayerRow, columns: Sequence[PlayerColumn], view: View) -> Iterator[str]:
     for number, column in enumerate(columns):
         kind = ' class="num"' if column.is_number else ""
-        minor = ' data-col="minor"' if number >= WIDE else ""
+        minor = ' data-col="minor"' if number >= NARROW_CELLS else ""
         yield f"<td{kind}{minor}>{cell_markup(player, column, view)}</td>"
 
 

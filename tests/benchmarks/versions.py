@@ -28,6 +28,7 @@ class Version(NamedTuple):
 
 
 def main(checkout: Path, rounds: int) -> None:
+    # Not at the top: the other version may lack these.
     from tests.benchmarks.searchable_values import (
         CALLS,
         KNOWN,
@@ -76,16 +77,16 @@ def running(checkout: Path) -> Iterator[Version]:
     ) as process:
         assert process.stdin
         assert process.stdout
-        told = json.loads(process.stdout.readline())
-        client = http.client.HTTPConnection("127.0.0.1", told["port"])
+        details = json.loads(process.stdout.readline())
+        client = http.client.HTTPConnection("127.0.0.1", details["port"])
         with closing(client):
-            yield Version(told["pid"], told["postmaster"], told["key"], client)
+            yield Version(details["pid"], details["postmaster"], details["key"], client)
         process.stdin.close()
 
 
 def serve() -> None:
-    """A web server until the end of the input, for whose calls there is a line of JSON. Runs with
-    other versions too."""
+    """Runs a web server until the input ends. Prints what a client needs, as a line of JSON. The
+    other version runs it, too."""
     from ilara_admin.bench import servers
     from ilara_admin.core.api_keys import api_key_create
     from ilara_admin.core.audit import Actor
@@ -106,8 +107,8 @@ def serve() -> None:
     postgres = embedded_postgres.lease(home)
     postmaster = int((postgres.data / "postmaster.pid").read_text().split()[0])
     with servers.ilara("gunicorn", postgres, frozenset(os.sched_getaffinity(0))) as server:
-        told = {"port": server.port, "pid": server.pid, "postmaster": postmaster, "key": key}
-        print(json.dumps(told), flush=True)
+        details = {"port": server.port, "pid": server.pid, "postmaster": postmaster, "key": key}
+        print(json.dumps(details), flush=True)
         sys.stdin.read()
     embedded_postgres.release(home)
 

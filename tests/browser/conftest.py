@@ -259,6 +259,8 @@ def window(ilara: Ilara, chromium: Browser, signed_in: Any) -> Iterator[Callable
     def open_window(*, keyboard: bool = False, **options: Any) -> Window:
         options.setdefault("storage_state", signed_in)
         options.setdefault("viewport", {"width": 1280, "height": 900})
+        # Without transitions: axe must not measure colours in between, and they take CPU.
+        options.setdefault("reduced_motion", "reduce")
         context = chromium.new_context(**options)
         context.set_default_timeout(PATIENCE_MILLISECONDS)
         page = context.new_page()

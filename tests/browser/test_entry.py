@@ -110,8 +110,7 @@ def test_forgotten_password__is_reset_by_mail(window: Windows, ilara: Ilara) -> 
     address = "guest@example.com"
     username, link = invited(window(), address)
     assert mailed(ilara, address, "/invite/") == link
-    # Without transitions, so that axe does not measure colours in between.
-    guest = window(storage_state=None, reduced_motion="reduce")
+    guest = window(storage_state=None)
     page = guest.open(link)
     assert problems(page) == []
     accept(guest, link, username)

@@ -305,8 +305,7 @@ def test_time_that_is_skipped__is_a_question(admin: Window) -> None:
 
 
 def test_question_about_a_time__is_accessible(window: Callable[..., Window]) -> None:
-    # Without transitions, so that axe does not measure colours in between.
-    admin = window(reduced_motion="reduce")
+    admin = window()
     in_time_zone(admin, "Europe/Berlin")
     try:
         page = admin.open("flags/new_tutorial/rules/")

@@ -36,7 +36,7 @@ def test_percentage__is_guarded_in_the_dialog(admin: Window) -> None:
 
 
 def test_guards__are_accessible(window: Callable[..., Window]) -> None:
-    admin = window(reduced_motion="reduce")
+    admin = window()
     clone_flag(admin)
     page = admin.page
     admin.press("link", "Turn on")
