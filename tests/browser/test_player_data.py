@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Ilara, Window
+from tests.browser.conftest import Ilara, Window, settled
 from tests.browser.test_support import register
 
 pytestmark = pytest.mark.browser
@@ -126,6 +126,7 @@ def test_new_attribute__takes_the_type_that_others_have(
     support.press("link", "Add an attribute")
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("combobox", name="Name")).to_be_focused()  # as it opens
+    settled(page)  # htmx focuses it again when it settles
     dialog.get_by_role("combobox", name="Type").focus()
     dialog.get_by_role("combobox", name="Type").select_option("Yes or no")
     expect(dialog.locator("select[name=value]")).to_be_visible()
