@@ -45,7 +45,7 @@ def test_specification__matches_the_server(used_homes: UsedHomes, tmp_path: Path
                 cwd=tmp_path,
                 env={
                     **os.environ,
-                    "SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks",
+                    "SCHEMATHESIS_HOOKS": "tests.ilara_admin.apidocs.schemathesis_hooks",
                     "PYTHONPATH": str(settings.BASE_DIR),
                     "REGISTERED_PLAYER": player["id"],
                     "ADDRESS": serve.address,
