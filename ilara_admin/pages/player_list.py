@@ -28,7 +28,7 @@ from ilara_admin.pages.player_columns import (
 )
 from ilara_admin.pages.player_filters import document_of, scope_of
 from ilara_admin.pages.player_list_form import PlayerListForm
-from ilara_admin.pages.player_rows import player_rows
+from ilara_admin.pages.player_rows import NARROW_CELLS, player_rows
 from ilara_admin.web import sorting
 from ilara_admin.web.access import environment_url, may, sees_personal, staff_view
 from ilara_admin.web.filters import address, render_list
@@ -128,7 +128,10 @@ def player_list(request: HtmxHttpRequest) -> HttpResponse:
         "page": page,
         "players": players,
         "rows": player_rows(request, players, shown, view),
-        "columns": [(column, headers.get(column.sort)) for column in shown],
+        "columns": [
+            (column, headers.get(column.sort), number >= NARROW_CELLS)
+            for number, column in enumerate(shown)
+        ],
         "headers": headers,
         "columns_query": plain_query(request.GET.urlencode()),
         "looks_first": FIRST[sort],
