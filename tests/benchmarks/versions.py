@@ -1,9 +1,9 @@
 """Registering and patching players with this version of Ilara and with another one, whose checkout
 has its own `.venv`.
 
-Each version has a database and a web server of its own. One client calls them in turn, so that both
-see the same machine. `user_name` is declared searchable where the version has such attributes.
-Printed is what searchable_values.py prints, the other version first.
+Each version has its own database and web server. One client calls both in alternating rounds.
+`user_name` is declared searchable where the version has searchable attributes. The table is that of
+searchable_values.py, with the other version first.
 `uv run python -m tests.benchmarks.versions CHECKOUT [rounds]`
 """
 
@@ -35,6 +35,7 @@ def main(checkout: Path, rounds: int) -> None:
         WARM,
         Cost,
         kinds_of,
+        known,
         print_table,
         register,
         send,
@@ -48,8 +49,7 @@ def main(checkout: Path, rounds: int) -> None:
         kinds = {}
         for is_this, version in sides.items():
             replies = [
-                send(version.client, version.key, register(f"known-{n}"), []).body
-                for n in range(KNOWN)
+                send(version.client, version.key, register(known(n)), []).body for n in range(KNOWN)
             ]
             kinds[is_this] = kinds_of([json.loads(reply)["data"]["id"] for reply in replies])
         for turn in range(2 * rounds + 2):
@@ -85,8 +85,8 @@ def running(checkout: Path) -> Iterator[Version]:
 
 
 def serve() -> None:
-    """Runs a web server until the input ends. Prints what a client needs, as a line of JSON. The
-    other version runs it, too."""
+    """Run a web server until the input ends. Print what a client needs, as a line of JSON. Both
+    versions run this."""
     from ilara_admin.bench import servers
     from ilara_admin.core.api_keys import api_key_create
     from ilara_admin.core.audit import Actor

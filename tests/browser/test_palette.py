@@ -88,6 +88,24 @@ def test_arrows_home_end_and_escape(window: Callable[..., Window]) -> None:
     assert page.url.endswith("/flags/")
 
 
+def test_box__names_no_option_that_is_gone(window: Callable[..., Window]) -> None:
+    """Also while the options change, which takes htmx some milliseconds."""
+    page = window().open("flags/")
+    page.keyboard.press("Control+k")
+    option(page, "Sign out").wait_for()
+    page.evaluate("""() => {
+      window.named = [];
+      document.getElementById("palette").addEventListener("htmx:afterSwap", () =>
+        named.push(document.getElementById("find").getAttribute("aria-activedescendant")));
+    }""")
+    page.keyboard.type("turn off new-sh")
+    option(page, "Turn off new-shop").wait_for()
+    expect_chosen(page, "Turn off new-shop")
+    named = page.evaluate("named")
+    assert named
+    assert not any(named)
+
+
 def test_action_opens_in_the_dialog_and_gives_the_focus_back(
     window: Callable[..., Window],
 ) -> None:

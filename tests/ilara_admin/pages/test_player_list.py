@@ -45,17 +45,6 @@ def ids_in(html: str) -> list[str]:
     return re.findall(r'<td><a class="mono" href="[^"]+">([^<]*)</a></td>', html)
 
 
-def test_narrow_windows__hide_a_column_with_its_header(
-    viewer: Client, environment: Environment, three: list[Player]
-) -> None:
-    html = page(viewer, environment, "?columns=stage,seen,first,days,revenue")
-    rows = re.findall("<tr>.*?</tr>", html, re.DOTALL)
-    minor = [
-        ['data-col="minor"' in cell for cell in re.findall("<t[hd][^>]*>", row)] for row in rows
-    ]
-    assert minor == [[False] * 4 + [True] * 3] * (1 + len(three))
-
-
 @pytest.fixture
 def three(environment: Environment) -> list[Player]:
     """Three players, the one seen last first."""
@@ -72,6 +61,17 @@ def three(environment: Environment) -> list[Player]:
             ("cyd", {"country": "PT", "level": 7, "nick": "Cy"}),
         ])
     ]  # fmt: skip
+
+
+def test_narrow_windows__hide_a_column_with_its_header(
+    viewer: Client, environment: Environment, three: list[Player]
+) -> None:
+    html = page(viewer, environment, "?columns=stage,seen,first,days,revenue")
+    rows = re.findall("<tr>.*?</tr>", html, re.DOTALL)
+    minor = [
+        ['data-col="minor"' in cell for cell in re.findall("<t[hd][^>]*>", row)] for row in rows
+    ]
+    assert minor == [[False] * 4 + [True] * 3] * (1 + len(three))
 
 
 @pytest.mark.parametrize(
